@@ -1,0 +1,36 @@
+"""The whole schedule of beat, as data: name, task, when, and why then.
+
+Beat is never needed for a message to arrive: workers look at the log and the outbox by
+themselves. What stands here repeats that from outside, and does what is due by the clock.
+A seconds entry starts over whenever beat restarts, so anything rarer than a minute is a crontab.
+Every entry expires before its next run, so a queue that stood still does not run it twice.
+"""
+
+from celery.schedules import crontab
+
+SCHEDULE = {
+    # A second pair of eyes on the log, should every worker's own look be stuck.
+    "sweep-pending-log": {
+        "task": "persist.sweep",
+        "schedule": 5.0,
+        "options": {"expires": 4, "queue": "persist"},
+    },
+    # Likewise for the outbox.
+    "ship-outbox": {
+        "task": "replicate.ship_outbox",
+        "schedule": 10.0,
+        "options": {"expires": 9, "queue": "replicate"},
+    },
+    # Threads that were deleted are hidden at once; this takes their content out of the tiers.
+    "erase-deleted-threads": {
+        "task": "erase.erase_deleted_threads",
+        "schedule": 30.0,
+        "options": {"expires": 25, "queue": "maintenance"},
+    },
+    # Four weeks ahead leaves time to notice that this fails. Off the full hour, where others run.
+    "make-partitions-ahead": {
+        "task": "maintain.make_partitions",
+        "schedule": crontab(minute="17"),
+        "options": {"expires": 1800, "queue": "maintenance"},
+    },
+}

@@ -1,0 +1,173 @@
+"""ClickHouse's HTTP interface over the engine: keep-alive, chunked bodies, ClickHouse's errors."""
+
+import json
+import uuid
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+from embedded.clickhouse_engine import Answer, ClickHouseError, Engine
+from embedded.clickhouse_request import MAX_BODY_BYTES, BadRequest, read_statement
+
+IDLE_SECONDS = 300
+SERVER_NAME = "threadkeep-embedded"
+
+# The errors of ClickHouse that are not the server's fault; any other is status 500.
+_STATUS_OF_CODE = {
+    **dict.fromkeys((46, 47, 50, 56, 60, 73, 81, 115), HTTPStatus.NOT_FOUND),
+    **dict.fromkeys(
+        (6, 20, 26, 27, 33, 36, 38, 41, 42, 43, 53, 62, 69, 70, 72, 117, 130, 131, 353, 376),
+        HTTPStatus.BAD_REQUEST,
+    ),
+    **dict.fromkeys((456, 457), HTTPStatus.BAD_REQUEST),
+    **dict.fromkeys((164, 497), HTTPStatus.FORBIDDEN),
+    48: HTTPStatus.NOT_IMPLEMENTED,
+    159: HTTPStatus.REQUEST_TIMEOUT,
+}
+_CONTENT_TYPES = {
+    "JSON": "application/json; charset=UTF-8",
+    "JSONCompact": "application/json; charset=UTF-8",
+    "JSONEachRow": "application/x-ndjson; charset=UTF-8",
+    "CSV": "text/csv; charset=UTF-8; header=absent",
+    "TabSeparated": "text/tab-separated-values; charset=UTF-8",
+    "TabSeparatedWithNamesAndTypes": "text/tab-separated-values; charset=UTF-8",
+    "Native": "application/octet-stream",
+    "RowBinary": "application/octet-stream",
+}
+
+
+class Server(ThreadingHTTPServer):
+    """A thread for each connection; how many statements run at once is the engine's matter."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], engine: Engine) -> None:
+        self.engine = engine
+        super().__init__(address, Handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a client that went away; errors of statements are answered to it."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    server: Server
+    protocol_version = "HTTP/1.1"
+    timeout = IDLE_SECONDS
+    disable_nagle_algorithm = True
+    # Head and body of an answer leave in one packet.
+    wbufsize = 64 * 1024
+
+    def do_GET(self) -> None:
+        """Answer `/ping`, and statements that only read."""
+        if urlsplit(self.path).path == "/ping":
+            self._send(HTTPStatus.OK, b"Ok.\n", {"Content-Type": "text/html; charset=UTF-8"})
+        else:
+            self._answer()
+
+    def do_POST(self) -> None:
+        """Answer any statement."""
+        self._answer()
+
+    def do_HEAD(self) -> None:
+        """Answer as `/ping` does, without a body."""
+        self._send(HTTPStatus.OK, b"", {})
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Log nothing: statements contain messages, and errors quote the rows they fail on."""
+
+    def _answer(self) -> None:
+        query_id = str(uuid.uuid4())
+        try:
+            body = self._read_body()
+            self._refuse_browsers()
+            encoding = self.headers.get("Content-Encoding", "")
+            statement = read_statement(self.command, self.path, encoding, body)
+            answer = self.server.engine.run(statement)
+        except BadRequest as error:
+            self._send(error.status, f"{error}\n".encode(), {})
+        except ClickHouseError as error:
+            self._send_error(error, query_id)
+        else:
+            self._send(HTTPStatus.OK, answer.body, self._headers_of(answer, query_id))
+
+    def _refuse_browsers(self) -> None:
+        """Keep web pages out: a browser may send a form to a server on its own machine."""
+        if "Origin" in self.headers or "Sec-Fetch-Site" in self.headers:
+            raise BadRequest(HTTPStatus.FORBIDDEN, "this server does not answer web pages")
+
+    def _read_body(self) -> bytes:
+        """Return the request's body.
+
+        Raises:
+            BadRequest: It is too long or cut off; the connection is then closed, because where
+                the next request begins is not known.
+        """
+        try:
+            if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+                return self._read_chunks()
+            length = int(self.headers.get("Content-Length", 0))
+            return self._read_exactly(self._checked_length(length))
+        except (ValueError, BadRequest) as error:
+            self.close_connection = True
+            if isinstance(error, BadRequest):
+                raise
+            raise BadRequest(HTTPStatus.BAD_REQUEST, "the length is not a number") from error
+
+    def _read_chunks(self) -> bytes:
+        chunks: list[bytes] = []
+        total = 0
+        while size := int(self.rfile.readline(1024).split(b";")[0], 16):
+            total = self._checked_length(total + size)
+            chunks.append(self._read_exactly(size))
+            self.rfile.readline(3)
+        while self.rfile.readline(65_537).strip():
+            pass
+        return b"".join(chunks)
+
+    def _checked_length(self, length: int) -> int:
+        if not 0 <= length <= MAX_BODY_BYTES:
+            raise BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large")
+        return length
+
+    def _read_exactly(self, size: int) -> bytes:
+        data = self.rfile.read(size) if size else b""
+        if len(data) != size:
+            raise BadRequest(HTTPStatus.BAD_REQUEST, "the body was cut off")
+        return data
+
+    def _headers_of(self, answer: Answer, query_id: str) -> dict[str, str]:
+        summary = {
+            "read_rows": str(answer.read_rows),
+            "read_bytes": str(answer.read_bytes),
+            "written_rows": str(answer.written_rows),
+            "elapsed_ns": str(answer.elapsed_ns),
+        }
+        return {
+            "Content-Type": _CONTENT_TYPES.get(answer.format, "text/plain; charset=UTF-8"),
+            "X-ClickHouse-Query-Id": query_id,
+            "X-ClickHouse-Format": answer.format,
+            "X-ClickHouse-Timezone": self.server.engine.timezone,
+            "X-ClickHouse-Summary": json.dumps(summary, separators=(",", ":")),
+        }
+
+    def _send_error(self, error: ClickHouseError, query_id: str) -> None:
+        status = _STATUS_OF_CODE.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
+        text = f"{error} (version {self.server.engine.version} (chDB))\n"
+        headers = {
+            "Content-Type": "text/plain; charset=UTF-8",
+            "X-ClickHouse-Query-Id": query_id,
+            "X-ClickHouse-Exception-Code": str(error.code),
+        }
+        self._send(status, text.encode(), headers)
+
+    def _send(self, status: HTTPStatus, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("X-ClickHouse-Server-Display-Name", SERVER_NAME)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)

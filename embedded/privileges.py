@@ -1,0 +1,79 @@
+"""How PostgreSQL, which refuses to run as root, runs when the stack does."""
+
+import os
+import pwd
+import shutil
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from embedded.errors import StackError
+
+UNPRIVILEGED_USER = "nobody"
+
+
+@dataclass(frozen=True)
+class RunAs:
+    """The account for PostgreSQL: the caller's own, or `nobody` if the caller is root."""
+
+    prefix: tuple[str, ...] = ()
+    uid: int | None = None
+    gid: int | None = None
+
+    def own(self, folder: Path) -> None:
+        """Give a folder to the account."""
+        if self.uid is not None and self.gid is not None:
+            os.chown(folder, self.uid, self.gid)
+
+
+def account() -> RunAs:
+    """Return whom PostgreSQL runs as.
+
+    Raises:
+        StackError: The caller is root, and there is no way to become somebody else.
+    """
+    if os.geteuid() != 0:
+        return RunAs()
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise StackError(
+            "PostgreSQL does not run as root and setpriv (util-linux) is missing: install it, "
+            "start as an ordinary user, or set DATABASE_URL to a server of your own"
+        )
+    try:
+        user = pwd.getpwnam(UNPRIVILEGED_USER)
+    except KeyError:
+        raise StackError(
+            f"PostgreSQL does not run as root and there is no user {UNPRIVILEGED_USER}: "
+            "start as an ordinary user, or set DATABASE_URL to a server of your own"
+        ) from None
+    return RunAs(_command(setpriv, user), user.pw_uid, user.pw_gid)
+
+
+def _command(setpriv: str, user: pwd.struct_passwd) -> tuple[str, ...]:
+    """Return the command prefix that drops root.
+
+    One capability stays: to read and search folders. Without it a checkout below a private
+    folder (/root, or one made by mktemp) could not be reached, and opening such folders to
+    everybody is not ours to do. The secure bit is what makes access(2), with which PostgreSQL
+    looks for its own files, honour that capability. The death signal is set here once more
+    because the kernel clears it with the change of user.
+    """
+    return (
+        setpriv,
+        f"--reuid={user.pw_uid}",
+        f"--regid={user.pw_gid}",
+        "--clear-groups",
+        "--inh-caps=-all,+dac_read_search",
+        "--ambient-caps=-all,+dac_read_search",
+        "--bounding-set=-all,+dac_read_search",
+        "--securebits=+no_setuid_fixup",
+        "--no-new-privs",
+    )
+
+
+def wrap(run_as: RunAs, command: tuple[str, ...], death_signal: signal.Signals) -> tuple[str, ...]:
+    """Return the command line that runs `command` as that account."""
+    if not run_as.prefix:
+        return command
+    return (*run_as.prefix, "--pdeathsig", death_signal.name.removeprefix("SIG"), "--", *command)

@@ -1,0 +1,269 @@
+"""A whole stack on one data folder: its servers, and the programs that use them."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from embedded import clickhouse, guardian, postgres, procfs, valkey
+from embedded.errors import StackError, StackInterrupted
+from embedded.files import tail
+from embedded.leftovers import PidFile
+from embedded.lock import DataLock
+from embedded.ports import PortBook
+from embedded.process import Spec
+from embedded.server import Server
+from embedded.supervisor import Supervisor
+
+START_TIMEOUT_SECONDS = 60.0
+PROGRAMS_STOP_SECONDS = 4.0
+SERVERS_STOP_SECONDS = 4.0
+POLL_SECONDS = 0.05
+PID_FILE = "pids.json"
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stack:
+    """Starts, supervises and stops everything; a context manager for the main thread."""
+
+    def __init__(
+        self,
+        data: Path,
+        on_event: Callable[[str], object] = lambda line: None,
+        max_memory: str = valkey.DEFAULT_MAX_MEMORY,
+        debug: bool = False,
+    ) -> None:
+        """Touch nothing yet.
+
+        Args:
+            data: The folder of all data, logs and records; created on entry.
+            on_event: Called with one readable line for each start, death and restart.
+            max_memory: The limit of the data Valkey, in its notation.
+            debug: Allow Valkey's DEBUG command, for tests that freeze it.
+        """
+        self._data = data.absolute()
+        self._run_folder = self._data / "run"
+        self._on_event = on_event
+        self._max_memory = max_memory
+        self._debug = debug
+        self._lock = DataLock(self._data)
+        self._pid_file = PidFile(self._run_folder / PID_FILE, str(self._data))
+        self._supervisor = Supervisor(self._data / "logs", self._pid_file, str(self._data))
+        self._supervisor.on_event = on_event
+        self._servers: list[str] = []
+        self._pipe: tuple[int, ...] = ()
+        self._handlers: dict[signal.Signals, Any] = {}
+        self._stop_wanted = False
+        self._looks_at_stop_wanted = False
+
+    def __enter__(self) -> Self:
+        """Take the data folder and end what a killed supervisor left on it.
+
+        Raises:
+            AlreadyRunning: Another stack holds the folder.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("a stack is started from the main thread only")
+        for folder in (self._data, self._run_folder, self._data / "logs"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock.acquire()
+        self._handlers = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        try:
+            with self._looking_at_stop_wanted():
+                if names := self._pid_file.end_leftovers():
+                    self._on_event(f"ended what an earlier stack left running: {', '.join(names)}")
+                self._guard()
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop every process, give the folder back and restore the signal handlers."""
+        self._leave()
+
+    def start_servers(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Start the servers `environ` does not name and return variable -> URL for them.
+
+        Without `CELERY_BROKER_URL` a given `REDIS_URL` carries the tasks too, so that neither
+        Valkey is started then.
+
+        Raises:
+            StackError: A server did not become ready; the message ends with its log.
+            StackInterrupted: A signal asked to stop meanwhile.
+        """
+        with self._looking_at_stop_wanted():
+            servers = self._begin_servers(_wanted(environ))
+            self._wait_until_ready(servers)
+        return {server.variable: server.url for server in servers}
+
+    def start_programs(self, programs: Mapping[str, str], env: Mapping[str, str]) -> None:
+        """Start command lines by name through the shell, each with exactly `env`.
+
+        Raises:
+            StackError: A name is taken.
+            StackInterrupted: A signal asked to stop meanwhile.
+        """
+        with self._looking_at_stop_wanted():
+            for name, line in programs.items():
+                # Without exec the shell would be the leader, and would keep the stop signal.
+                command = ("/bin/sh", "-c", f"exec {line}")
+                self._supervisor.start(Spec(name=name, command=command, env=dict(env)))
+                self._raise_if_stop_wanted()
+
+    def run(self, until: threading.Event | None = None) -> None:
+        """Supervise until SIGINT, SIGTERM or `until`, restarting whatever dies."""
+        self._looks_at_stop_wanted = True
+        while not self._stop_wanted and not (until and until.is_set()):
+            self._supervisor.poll()
+            time.sleep(POLL_SECONDS)
+
+    def poll(self) -> list[str]:
+        """Do one round of `run` and return the names that were restarted in it."""
+        return self._supervisor.poll()
+
+    def pids(self) -> dict[str, int]:
+        """Return name -> pid of every process that runs at this moment, servers included."""
+        return self._supervisor.pids()
+
+    def stop(self) -> None:
+        """Stop the programs, then the servers, in eight seconds and a little at most."""
+        kept = {*self._servers, guardian.NAME}
+        programs = [name for name in self._supervisor.names() if name not in kept]
+        self._supervisor.stop(programs, PROGRAMS_STOP_SECONDS)
+        self._supervisor.stop(self._servers, SERVERS_STOP_SECONDS)
+        self._servers = []
+
+    def _guard(self) -> None:
+        """Start the process that ends the stack if this one is killed."""
+        self._pipe = os.pipe()
+        spec = guardian.spec(self._run_folder / PID_FILE, str(self._data), self._pipe[0])
+        self._supervisor.start(spec)
+
+    def _leave(self) -> None:
+        self._looks_at_stop_wanted = True
+        try:
+            self.stop()
+            self._supervisor.stop([guardian.NAME], SERVERS_STOP_SECONDS)
+        finally:
+            for descriptor in self._pipe:
+                os.close(descriptor)
+            self._pipe = ()
+            self._lock.release()
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
+            self._handlers = {}
+
+    def _begin_servers(self, wanted: set[str]) -> list[Server]:
+        """Start every wanted server without waiting for any but the creation of a cluster."""
+        servers = []
+        ports = PortBook(self._run_folder / "ports.json")
+        # The slowest begin first; creating a cluster overlaps with their start.
+        if clickhouse.NAME in wanted:
+            port = ports.port_for(clickhouse.NAME)
+            servers.append(self._begin(clickhouse.server(self._data / clickhouse.NAME, port)))
+        if valkey.DATA_NAME in wanted:
+            folder, port = self._data / valkey.DATA_NAME, ports.port_for(valkey.DATA_NAME)
+            server = valkey.data_server(folder, port, self._max_memory, self._debug)
+            servers.append(self._begin(server))
+        if valkey.BROKER_NAME in wanted:
+            folder, port = self._data / valkey.BROKER_NAME, ports.port_for(valkey.BROKER_NAME)
+            servers.append(self._begin(valkey.broker_server(folder, port, self._debug)))
+        if postgres.NAME in wanted:
+            servers.append(self._begin_postgres(ports.port_for(postgres.NAME)))
+        return servers
+
+    def _begin_postgres(self, port: int) -> Server:
+        password_file = self._run_folder / "postgres-password"
+        cluster = postgres.Postgres(self._data / postgres.NAME, password_file, port)
+        # An orphan of a killed postmaster would keep the new one from starting.
+        procfs.kill_and_wait(cluster.stragglers())
+        creation = cluster.creation()
+        if creation is not None:
+            self._on_event("creating a PostgreSQL cluster")
+            self._complete(creation)
+        return self._begin(cluster.server())
+
+    def _begin(self, server: Server) -> Server:
+        self._servers.append(server.spec.name)
+        self._supervisor.start(server.spec)
+        self._raise_if_stop_wanted()
+        return server
+
+    def _complete(self, spec: Spec) -> None:
+        """Run a program to its end."""
+        self._supervisor.start(spec)
+        while not self._supervisor.has_ended(spec.name):
+            self._raise_if_stop_wanted()
+            time.sleep(POLL_SECONDS)
+        status = self._supervisor.forget(spec.name)
+        if status != 0:
+            raise self._failure(spec.name, f"failed with status {status}")
+
+    def _wait_until_ready(self, servers: list[Server]) -> None:
+        end = time.monotonic() + START_TIMEOUT_SECONDS
+        waiting = list(servers)
+        while waiting:
+            for server in list(waiting):
+                name = server.spec.name
+                self._raise_if_stop_wanted()
+                if server.is_ready():
+                    waiting.remove(server)
+                    self._on_event(f"{name} is ready")
+                elif self._supervisor.has_ended(name):
+                    raise self._failure(name, "ended while starting")
+                elif time.monotonic() > end:
+                    raise self._failure(name, f"did not answer in {START_TIMEOUT_SECONDS:g} s")
+            time.sleep(POLL_SECONDS if waiting else 0)
+
+    def _failure(self, name: str, what: str) -> StackError:
+        log = self._supervisor.log_of(name)
+        return StackError(f"{name} {what}; the end of {log}:\n{tail(log)}")
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Note the wish to stop, and end at once whatever the caller does between our calls."""
+        self._stop_wanted = True
+        if not self._looks_at_stop_wanted:
+            raise StackInterrupted(signal.Signals(number).name)
+
+    @contextmanager
+    def _looking_at_stop_wanted(self) -> Iterator[None]:
+        """While inside, a signal only notes the wish to stop, which the code inside looks at.
+
+        An exception out of the blue could strike between the start of a process and its record.
+        """
+        self._looks_at_stop_wanted = True
+        try:
+            self._raise_if_stop_wanted()
+            yield
+            self._raise_if_stop_wanted()
+        finally:
+            self._looks_at_stop_wanted = False
+
+    def _raise_if_stop_wanted(self) -> None:
+        if self._stop_wanted:
+            raise StackInterrupted("stopped during start-up")
+
+
+def _wanted(environ: Mapping[str, str]) -> set[str]:
+    """Return the names of the servers that the environment leaves to us."""
+    wanted = set()
+    if not environ.get("REDIS_URL"):
+        wanted.add(valkey.DATA_NAME)
+    if not environ.get("CELERY_BROKER_URL") and not environ.get("REDIS_URL"):
+        wanted.add(valkey.BROKER_NAME)
+    if not environ.get("DATABASE_URL"):
+        wanted.add(postgres.NAME)
+    if not environ.get("CLICKHOUSE_URL"):
+        wanted.add(clickhouse.NAME)
+    return wanted

@@ -1,0 +1,24 @@
+"""The tables of ClickHouse, for queries. `migrations/clickhouse` makes them."""
+
+from clickhouse_sqlalchemy import types
+from sqlalchemy import Column, MetaData, Table
+
+metadata = MetaData()
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", types.UUID, primary_key=True),
+    Column("user_id", types.String),
+    Column("thread_id", types.String),
+    Column("role", types.LowCardinality(types.String)),
+    Column("content", types.String),
+    Column("metadata", types.String),
+    Column("created_at", types.DateTime64(6, "UTC")),
+    Column("updated_at", types.DateTime64(6, "UTC")),
+    Column("version", types.UInt64),
+    Column("deleted_at", types.Nullable(types.DateTime64(6, "UTC"))),
+    Column("content_hash", types.String),
+    Column("is_deleted", types.UInt8),
+    Column("archived_at", types.DateTime64(6, "UTC")),
+)

@@ -1,0 +1,86 @@
+"""Messages and threads as bytes: the record of the log, and the canonical form that is hashed.
+
+A record is one JSON object whose keys are PostgreSQL's column names, so the worker can hand a
+batch of records to PostgreSQL as they are, without parsing one of them.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from models.message import Message, Thread
+
+_record = msgspec.json.Encoder()
+_canonical = msgspec.json.Encoder(order="deterministic")
+_message = msgspec.json.Decoder(Message)
+_thread = msgspec.json.Decoder(Thread)
+
+
+class Corrupt(ValueError):
+    """Bytes that are no record, or a record that does not match its own hash."""
+
+
+def encode(record: Message | Thread) -> bytes:
+    """The record as stored in Redis: one JSON object without white space."""
+    return _record.encode(record)
+
+
+def decode(record: bytes | str) -> Message:
+    """A message back from its record. Raises `Corrupt`."""
+    try:
+        return _message.decode(record)
+    except msgspec.MsgspecError as error:
+        raise Corrupt(f"not a message record: {error}") from error
+
+
+def decode_thread(record: bytes | str) -> Thread:
+    """A thread back from its record. Raises `Corrupt`."""
+    try:
+        return _thread.decode(record)
+    except msgspec.MsgspecError as error:
+        raise Corrupt(f"not a thread record: {error}") from error
+
+
+def canonical_metadata(metadata: dict[str, Any]) -> str:
+    """Metadata as one text with sorted keys: what PostgreSQL and ClickHouse keep."""
+    return _canonical.encode(metadata).decode()
+
+
+def content_hash(message: Message) -> str:
+    """SHA-256, in hex, of the canonical form of a version.
+
+    The form is a JSON array of the fields in the order below, metadata with sorted keys. It holds
+    all that makes a version what it is, so two tiers that agree on the hash agree on the version.
+    """
+    form = _canonical.encode(
+        (
+            message.id,
+            message.user_id,
+            message.thread_id,
+            message.role,
+            message.content,
+            message.metadata,
+            message.created_at,
+            message.updated_at,
+            message.version,
+            message.deleted_at,
+        )
+    )
+    return hashlib.sha256(form).hexdigest()
+
+
+def seal(message: Message) -> Message:
+    """The same version with its hash filled in."""
+    return msgspec.structs.replace(message, content_hash=content_hash(message))
+
+
+def is_intact(message: Message) -> bool:
+    """Whether a copy matches its own hash."""
+    return message.content_hash == content_hash(message)
+
+
+def json_array(records: Iterable[bytes]) -> str:
+    """Many records as one JSON array. Raises `UnicodeDecodeError` for a record that is no text."""
+    return b"".join((b"[", b",".join(records), b"]")).decode()

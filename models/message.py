@@ -1,0 +1,184 @@
+"""A message and a thread: their shapes, and what may be in them.
+
+Validation happens once, at the door, before anything is acknowledged: what a tier could not keep
+is refused here (`InvalidMessage`), so that nothing acknowledged can be refused later.
+"""
+
+import re
+from typing import Any, Literal, get_args
+
+import msgspec
+
+Role = Literal["user", "assistant", "agent", "tool", "system"]
+Tier = Literal["redis", "postgresql", "clickhouse"]
+"""Where a message can be."""
+Source = Literal["redis", "postgresql", "clickhouse", "mixed"]
+"""Where a list came from."""
+Durability = Literal["fsynced", "committed", "archived", "memory"]
+"""What an acknowledgement means: on Redis's disk, committed in PostgreSQL, inserted in
+ClickHouse, or only in the memory of a Redis that cannot fsync."""
+
+ROLES: tuple[str, ...] = get_args(Role)
+
+MAX_CONTENT_BYTES = 64 * 1024
+MAX_METADATA_BYTES = 16 * 1024
+MAX_METADATA_DEPTH = 16
+MAX_TITLE_BYTES = 1024
+MAX_USER_ID_BYTES = 256
+MAX_IDEMPOTENCY_KEY_BYTES = 256
+
+_THREAD_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_UNKEEPABLE = re.compile("[\0\ud800-\udfff]")
+
+
+class InvalidMessage(ValueError):
+    """Something no tier may be given. `code` is stable, the text is for a person."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of one message, the same in every tier.
+
+    Times are RFC 3339 text in UTC with six digits. A tombstone has `deleted_at`, no content and
+    no metadata. `content_hash` is the SHA-256 of the canonical form (see `models.codec`).
+    """
+
+    # The version comes first, so that Redis scripts can read it off the start of a record.
+    version: int
+    id: str
+    thread_id: str
+    user_id: str
+    role: str
+    content: str
+    metadata: dict[str, Any]
+    created_at: str
+    updated_at: str
+    deleted_at: str | None = None
+    content_hash: str = ""
+
+
+class Thread(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a thread's own data.
+
+    `deleted_through` is the watermark: every message at or below this id is gone. `deleted_at`
+    is set while the thread itself is gone, until a later message opens it anew.
+    """
+
+    version: int
+    id: str
+    user_id: str
+    title: str | None
+    metadata: dict[str, Any]
+    created_at: str
+    updated_at: str
+    deleted_at: str | None = None
+    deleted_through: str | None = None
+
+
+class ThreadSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A thread as callers see it: its own data and what its messages say of it."""
+
+    id: str
+    user_id: str
+    title: str | None
+    metadata: dict[str, Any]
+    created_at: str
+    last_message_at: str | None
+    message_count: int
+
+
+def check_content(content: str) -> None:
+    """Refuses content that is empty, too long, or not keepable as text."""
+    if not content:
+        raise InvalidMessage("content_empty", "message must have at least one character")
+    if len(content) > MAX_CONTENT_BYTES or _bytes(content, "message") > MAX_CONTENT_BYTES:
+        raise InvalidMessage(
+            "content_too_long", f"message must have at most {MAX_CONTENT_BYTES} bytes of UTF-8"
+        )
+    check_text(content, "message")
+
+
+def check_metadata(metadata: dict[str, Any]) -> None:
+    """Refuses metadata that is too large, too deep, or holds text or numbers no tier can keep."""
+    if not metadata:
+        return
+    _check_json(metadata, 1)
+    if len(msgspec.json.encode(metadata)) > MAX_METADATA_BYTES:
+        raise InvalidMessage(
+            "metadata_too_large", f"metadata must have at most {MAX_METADATA_BYTES} bytes as JSON"
+        )
+
+
+def check_thread_id(thread_id: str) -> None:
+    """Refuses a thread id outside the contract's alphabet or length."""
+    if _THREAD_ID.fullmatch(thread_id) is None:
+        raise InvalidMessage(
+            "thread_id_invalid", "a thread id has 1 to 128 characters of A-Z a-z 0-9 . _ : -"
+        )
+
+
+def check_user_id(user_id: str) -> None:
+    """Refuses a user id that is empty, too long, or not keepable as text."""
+    check_text(user_id, "user id")
+    if not 1 <= _bytes(user_id, "user id") <= MAX_USER_ID_BYTES:
+        raise InvalidMessage("user_id_invalid", f"a user id has 1 to {MAX_USER_ID_BYTES} bytes")
+
+
+def check_idempotency_key(key: str) -> None:
+    """Refuses a key that is empty, too long, or not keepable as text."""
+    check_text(key, "Idempotency-Key")
+    if not 1 <= _bytes(key, "Idempotency-Key") <= MAX_IDEMPOTENCY_KEY_BYTES:
+        raise InvalidMessage(
+            "idempotency_key_invalid",
+            f"an Idempotency-Key has 1 to {MAX_IDEMPOTENCY_KEY_BYTES} bytes",
+        )
+
+
+def check_title(title: str | None) -> None:
+    """Refuses a title that is too long or not keepable as text."""
+    if title is None:
+        return
+    check_text(title, "title")
+    if _bytes(title, "title") > MAX_TITLE_BYTES:
+        raise InvalidMessage("title_too_long", f"a title has at most {MAX_TITLE_BYTES} bytes")
+
+
+def check_role(role: str) -> None:
+    """Refuses a role the contract does not name."""
+    if role not in ROLES:
+        raise InvalidMessage("role_invalid", f"role must be one of {', '.join(ROLES)}")
+
+
+def check_text(text: str, name: str) -> None:
+    """Refuses U+0000 and lone surrogates, which PostgreSQL cannot keep."""
+    if _UNKEEPABLE.search(text):
+        raise InvalidMessage(
+            "text_unkeepable", f"{name} holds U+0000 or a lone surrogate, which cannot be kept"
+        )
+
+
+def _bytes(text: str, name: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        check_text(text, name)
+        raise
+
+
+def _check_json(value: Any, depth: int) -> None:
+    if isinstance(value, str):
+        check_text(value, "metadata")
+    elif isinstance(value, float) and value - value != 0:
+        raise InvalidMessage("metadata_number", "metadata holds a number that is not finite")
+    elif isinstance(value, dict | list):
+        if depth > MAX_METADATA_DEPTH:
+            raise InvalidMessage(
+                "metadata_too_deep", f"metadata must be at most {MAX_METADATA_DEPTH} levels deep"
+            )
+        for key in value if isinstance(value, dict) else ():
+            check_text(key, "metadata")
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_json(inner, depth + 1)

@@ -1,0 +1,140 @@
+"""The one place that reads the environment.
+
+`load()` turns environment variables into one frozen `Settings`. A wrong or missing value raises
+`SettingsError`, whose text is one line that names the variable; every process shows that line and
+stops. Units stand in the names.
+"""
+
+from collections.abc import Mapping
+from os import environ
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+MINIMUM_SECRET_BYTES = 32
+"""HS256 wants a key at least as long as its digest (RFC 7518, section 3.2)."""
+
+Seconds = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class SettingsError(Exception):
+    """A variable is missing or wrong; the text is one line for a person."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting; the environment variable of a field is in `VARIABLES`.
+
+    Fields without a default must be given. `docs/configuration.md` lists them all.
+    """
+
+    redis_url: str
+    """The data Redis: cache and write-ahead log."""
+    broker_url: str = ""
+    """Celery's Redis; the data Redis if left out."""
+    database_url: str
+    """PostgreSQL, `postgresql+psycopg2://…`."""
+    clickhouse_url: str
+    """ClickHouse, `clickhouse+http://…` or `clickhouse+native://…`."""
+    jwt_secret: str
+    """The HS256 key that signs tokens, at least 32 bytes."""
+    jwt_issuer: str = ""
+    """If given, a token's `iss` must be this."""
+    jwt_audience: str = ""
+    """If given, a token's `aud` must hold this."""
+    ws_url: str = ""
+    """The public address of the WebSocket, shown by `GET /api`."""
+
+    shards: Annotated[int, Meta(ge=1, le=4096)] = 16
+    """Pending streams in Redis. Changing it needs empty streams."""
+    hot_seconds: Count = 86_400
+    """How long a persisted message stays in Redis."""
+    hot_page_messages: Count = 1_000
+    """How many persisted messages of one thread stay listed in Redis."""
+    idempotency_seconds: Count = 86_400
+    """How long an `Idempotency-Key` is remembered."""
+    redis_timeout_seconds: Seconds = 0.25
+    """Connecting to, and one answer of, the data Redis on the write path."""
+    redis_connections: Count = 64
+    """Connections to the data Redis a process may hold."""
+    database_timeout_seconds: Seconds = 2.0
+    """One PostgreSQL statement on behalf of a request."""
+    database_job_timeout_seconds: Seconds = 20.0
+    """One PostgreSQL statement of a background job."""
+    database_connections: Count = 8
+    """Connections to PostgreSQL a process may hold."""
+    clickhouse_timeout_seconds: Seconds = 5.0
+    """One ClickHouse answer on behalf of a request."""
+    clickhouse_job_timeout_seconds: Seconds = 60.0
+    """One ClickHouse answer of a background job."""
+    drain_batch_messages: Count = 1_000
+    """Log entries that one transaction carries to PostgreSQL."""
+    drain_look_seconds: Seconds = 0.25
+    """How often a worker looks at the pending log by itself."""
+    ship_batch_messages: Count = 20_000
+    """Rows in one insert into ClickHouse."""
+    ship_look_seconds: Seconds = 1.0
+    """How often a worker looks at the outbox by itself."""
+    partition_weeks_ahead: Count = 4
+    """Weekly partitions of PostgreSQL that exist before they are needed."""
+    commit_wait_seconds: Seconds = 5.0
+    """How long `durability: committed` waits for the PostgreSQL commit."""
+    batch_body_bytes: Count = 16 * 1024 * 1024
+    """The largest body of a batch post."""
+
+
+VARIABLES = {
+    "redis_url": "REDIS_URL",
+    "broker_url": "CELERY_BROKER_URL",
+    "database_url": "DATABASE_URL",
+    "clickhouse_url": "CLICKHOUSE_URL",
+    "ws_url": "WS_URL",
+} | {
+    name: f"THREADKEEP_{name.upper()}"
+    for name in Settings.__struct_fields__
+    if name not in {"redis_url", "broker_url", "database_url", "clickhouse_url", "ws_url"}
+}
+"""Field to environment variable."""
+
+
+def load(env: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process, from `env` or the process's own environment.
+
+    Raises `SettingsError` for the first variable that is missing or wrong.
+    """
+    source = environ if env is None else env
+    types = get_type_hints(Settings, include_extras=True)
+    values: dict[str, Any] = {}
+    for field in msgspec.structs.fields(Settings):
+        variable = VARIABLES[field.name]
+        text = source.get(variable, "")
+        if text:
+            values[field.name] = _convert(variable, text, types[field.name])
+        elif field.required:
+            raise SettingsError(f"{variable} is not set; see docs/configuration.md")
+    values["broker_url"] = values.get("broker_url") or values["redis_url"]
+    settings = Settings(**values)
+    _check(settings)
+    return settings
+
+
+def _convert(variable: str, text: str, wanted: Any) -> Any:
+    try:
+        return msgspec.convert(text, wanted, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{variable} is {text!r}: {error}") from None
+
+
+def _check(settings: Settings) -> None:
+    schemes = {
+        "redis_url": ("redis://", "rediss://", "unix://"),
+        "broker_url": ("redis://", "rediss://", "unix://"),
+        "database_url": ("postgresql+psycopg2://", "postgresql://"),
+        "clickhouse_url": ("clickhouse+http://", "clickhouse+native://"),
+    }
+    for name, allowed in schemes.items():
+        if not getattr(settings, name).startswith(allowed):
+            raise SettingsError(f"{VARIABLES[name]} must begin with {' or '.join(allowed)}")
+    if len(settings.jwt_secret.encode()) < MINIMUM_SECRET_BYTES:
+        raise SettingsError(f"THREADKEEP_JWT_SECRET must have {MINIMUM_SECRET_BYTES} bytes or more")

@@ -1,0 +1,123 @@
+"""How the ClickHouse tier reaches its server, and the driver's errors as the tier's.
+
+Tables and queries go through clickhouse-sqlalchemy, over HTTP or the native protocol. Rows do
+not: its HTTP dialect cuts microseconds and builds SQL in Python. They travel as the body of
+`INSERT … FORMAT JSONEachRow`, where times keep their six digits and text needs no escaping; over
+the native protocol, which has no body, inside ClickHouse's own `format` function.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import unquote
+
+import requests
+from clickhouse_sqlalchemy.exceptions import DatabaseException
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from storage.errors import TierRejected, TierUnavailable
+
+# Codes of ClickHouse that asking again may mend: too many parts or queries, memory, time,
+# network, a keeper or a table that is read-only for now.
+_TRANSIENT_CODES = ("159.", "160.", "202.", "209.", "210.", "241.", "242.", "252.", "999.")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns the driver's errors into the tier's."""
+    try:
+        yield
+    except requests.RequestException as error:
+        raise TierUnavailable("clickhouse", type(error).__name__) from error
+    except DatabaseException as error:
+        raise _refusal(str(error)) from error
+    except DBAPIError as error:
+        raise TierUnavailable("clickhouse", str(error.orig).split("\n", 1)[0]) from error
+    except SQLAlchemyError as error:
+        raise TierRejected("clickhouse", str(error)) from error
+    except (EOFError, OSError) as error:
+        raise TierUnavailable("clickhouse", f"{type(error).__name__}: {error}") from error
+
+
+class ClickHouse:
+    """One server and database, with one deadline for every answer."""
+
+    def __init__(self, url: str, timeout_seconds: float) -> None:
+        self._url = make_url(url)
+        self._timeout_seconds = timeout_seconds
+        self._native = "native" in self._url.drivername
+        self.engine = self._make_engine()
+        self._session = requests.Session()
+        # A proxy of the environment has no business between a process and its own store.
+        self._session.trust_env = False
+
+    def insert(self, table: str, rows: bytes, token: str) -> None:
+        """Inserts newline-separated JSON rows; the same token twice counts once.
+
+        Raises `TierUnavailable` (may have happened) or `TierRejected`.
+        """
+        settings = {
+            "insert_deduplication_token": token,
+            "async_insert": "0",
+            "date_time_input_format": "best_effort",
+            "input_format_json_read_objects_as_strings": "1",
+            "input_format_skip_unknown_fields": "0",
+        }
+        if self._native:
+            self._insert_native(table, rows, settings)
+        else:
+            self.post(f"INSERT INTO {table} FORMAT JSONEachRow", rows, settings)
+
+    def post(self, query: str, body: bytes = b"", settings: Mapping[str, str] | None = None) -> str:
+        """One HTTP request; gives the answer's text. Only for `clickhouse+http`."""
+        with translated():
+            response = self._session.post(
+                f"{self._scheme()}://{self._url.host}:{self._url.port or 8123}/",
+                params={"query": query, "database": self._database(), **(settings or {})},
+                data=body,
+                auth=(self._url.username or "default", unquote(self._url.password or "")),
+                timeout=(min(1.0, self._timeout_seconds), self._timeout_seconds),
+            )
+        if response.status_code != 200:
+            raise _refusal(response.content.decode(errors="replace"))
+        return response.content.decode()
+
+    def _insert_native(self, table: str, rows: bytes, settings: Mapping[str, str]) -> None:
+        literal = rows.decode().replace("\\", "\\\\").replace("'", "\\'")
+        pairs = ", ".join(f"{name} = '{value}'" for name, value in settings.items())
+        statement = (
+            f"INSERT INTO {table} SELECT * FROM format(JSONEachRow, '{literal}')"  # noqa: S608
+            f" SETTINGS {pairs}, max_query_size = {len(literal) + 65536}"
+        )
+        with translated(), self.engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+
+    def _make_engine(self) -> Engine:
+        connect: dict[str, Any] = (
+            {"connect_timeout": 1, "send_receive_timeout": self._timeout_seconds}
+            if self._native
+            else {"timeout": self._timeout_seconds}
+        )
+        return create_engine(
+            self._url.update_query_dict({name: str(value) for name, value in connect.items()})
+        )
+
+    def _scheme(self) -> str:
+        return str(self._url.query.get("protocol", "http"))
+
+    def _database(self) -> str:
+        return self._url.database or "default"
+
+    def ping(self) -> None:
+        """Raises `TierUnavailable` if ClickHouse does not answer."""
+        with translated(), self.engine.connect() as connection:
+            connection.execute(text("SELECT 1")).scalar_one()
+
+
+def _refusal(answer: str) -> TierRejected | TierUnavailable:
+    line = answer.strip().split("\n", 1)[0]
+    code = line.partition("Code: ")[2]
+    kind = TierUnavailable if code.startswith(_TRANSIENT_CODES) else TierRejected
+    return kind("clickhouse", line[:500])

@@ -1,0 +1,107 @@
+"""Connections to the three tiers: made on first use, kept per process, bounded in time.
+
+Every wait has a deadline of our own. PostgreSQL's and the kernel's do not notice a server that is
+frozen: a psycopg2 wait callback does, and leaves the connection closed, so the pool drops it.
+"""
+
+import select
+import time
+from typing import Any
+
+import msgspec
+import psycopg2
+import psycopg2.extensions
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from sqlalchemy import Engine, create_engine
+
+from settings import Settings
+
+APPLICATION_NAME = "threadkeep"
+
+
+def redis_client(settings: Settings) -> Redis:
+    """A client of the data Redis that never repeats a write by itself.
+
+    redis-py retries ten times unless told otherwise, and a write whose answer was lost would be
+    applied again each time.
+    """
+    client: Redis = Redis.from_url(
+        settings.redis_url,
+        socket_timeout=settings.redis_timeout_seconds,
+        socket_connect_timeout=settings.redis_timeout_seconds,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=settings.redis_connections,
+        protocol=2,
+    )
+    return client
+
+
+def request_engine(settings: Settings) -> Engine:
+    """PostgreSQL on behalf of requests: short deadlines."""
+    return _engine(settings, settings.database_timeout_seconds)
+
+
+def job_engine(settings: Settings) -> Engine:
+    """PostgreSQL on behalf of background jobs: longer deadlines."""
+    return _engine(settings, settings.database_job_timeout_seconds)
+
+
+def _engine(settings: Settings, deadline_seconds: float) -> Engine:
+    psycopg2.extensions.set_wait_callback(_wait)
+    statement_ms = int(deadline_seconds * 1000)
+    options = (
+        f"-c statement_timeout={statement_ms} -c lock_timeout={min(500, statement_ms)}"
+        " -c idle_in_transaction_session_timeout=10000 -c timezone=UTC"
+    )
+    return create_engine(
+        settings.database_url,
+        pool_size=settings.database_connections,
+        max_overflow=0,
+        pool_timeout=settings.database_timeout_seconds,
+        pool_pre_ping=True,
+        pool_use_lifo=True,
+        pool_recycle=600,
+        json_deserializer=msgspec.json.decode,
+        json_serializer=_json_text,
+        connect_args={
+            "application_name": APPLICATION_NAME,
+            "connect_timeout": 2,
+            "keepalives_idle": 1,
+            "keepalives_interval": 1,
+            "keepalives_count": 2,
+            "tcp_user_timeout": 2000,
+            "options": options,
+            # The server's own deadline comes first, so that it can say what it was about.
+            "connection_factory": _connection_class(deadline_seconds + 0.5),
+        },
+    )
+
+
+def _json_text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+class _Connection(psycopg2.extensions.connection):
+    deadline_seconds = 2.5
+
+
+def _connection_class(deadline_seconds: float) -> type[_Connection]:
+    return type("Connection", (_Connection,), {"deadline_seconds": deadline_seconds})
+
+
+def _wait(connection: Any) -> None:
+    """Waits for PostgreSQL as psycopg2 asks, but never past the connection's deadline."""
+    deadline = time.monotonic() + getattr(connection, "deadline_seconds", 2.5)
+    poller = select.poll()
+    while True:
+        state = connection.poll()
+        if state == psycopg2.extensions.POLL_OK:
+            return
+        wanted = select.POLLIN if state == psycopg2.extensions.POLL_READ else select.POLLOUT
+        poller.register(connection.fileno(), wanted)
+        remaining_ms = (deadline - time.monotonic()) * 1000
+        if remaining_ms <= 0 or not poller.poll(remaining_ms):
+            raise psycopg2.OperationalError("the server did not answer before the deadline")
+        poller.unregister(connection.fileno())

@@ -1,0 +1,111 @@
+"""Takes the content of deleted threads out of PostgreSQL, ClickHouse and Redis.
+
+Each message at or below a thread's watermark becomes a tombstone: the row holds nothing of what
+was written, goes to ClickHouse as a newer version by way of the outbox, and its hot copy goes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Engine, Row, select, text, update
+
+from models import codec, ids
+from models.ids import Clock
+from models.message import Message
+from models.tables import messages, threads
+from storage.postgres_driver import message_of, translated
+from storage.redis_tier import RedisTier
+
+BATCH_MESSAGES = 500
+
+_DUE = (
+    select(threads.c.user_id, threads.c.id, threads.c.deleted_through, threads.c.erased_through)
+    .where(
+        threads.c.deleted_through.is_not(None),
+        threads.c.erased_through.is_distinct_from(threads.c.deleted_through),
+    )
+    .limit(100)
+)
+_TOMBSTONE = text(
+    """
+UPDATE messages SET content = '', metadata = '{}', version = :version, updated_at = :moment,
+       deleted_at = :moment, content_hash = :content_hash, persisted_at = clock_timestamp()
+WHERE id = :id AND version < :version
+"""
+)
+_QUEUE = text("INSERT INTO clickhouse_outbox (message_id) VALUES (:id)")
+
+
+class ErasureService:
+    """Erases what was deleted. Safe to repeat; stops at any point without harm."""
+
+    def __init__(self, engine: Engine, redis: RedisTier, clock: Clock) -> None:
+        self._engine = engine
+        self._redis = redis
+        self._clock = clock
+
+    def erase_deleted_threads(self) -> int:
+        """Erases every thread that is due; gives how many messages became tombstones."""
+        with translated(), self._engine.begin() as connection:
+            due = connection.execute(_DUE).all()
+        return sum(self._erase(thread) for thread in due)
+
+    def _erase(self, thread: Row[Any]) -> int:
+        erased = 0
+        while True:
+            with translated(), self._engine.begin() as connection:
+                batch = _live(connection, thread)
+                self._bury(connection, batch)
+            self._redis.forget([message.id for message in batch])
+            erased += len(batch)
+            if len(batch) < BATCH_MESSAGES:
+                break
+        self._finish(thread)
+        return erased
+
+    def _bury(self, connection: Connection, batch: Sequence[Message]) -> None:
+        moment = ids.timestamp(self._clock.now_us())
+        for message in batch:
+            tombstone = codec.seal(
+                msgspec.structs.replace(
+                    message,
+                    version=message.version + 1,
+                    content="",
+                    metadata={},
+                    updated_at=moment,
+                    deleted_at=moment,
+                )
+            )
+            values = {
+                "id": message.id,
+                "version": tombstone.version,
+                "moment": moment,
+                "content_hash": tombstone.content_hash,
+            }
+            connection.execute(_TOMBSTONE, values)
+            connection.execute(_QUEUE, {"id": message.id})
+
+    def _finish(self, thread: Row[Any]) -> None:
+        done = (
+            update(threads)
+            .where(threads.c.user_id == thread.user_id, threads.c.id == thread.id)
+            .values(erased_through=thread.deleted_through)
+        )
+        with translated(), self._engine.begin() as connection:
+            connection.execute(done)
+
+
+def _live(connection: Connection, thread: Row[Any]) -> list[Message]:
+    query = (
+        select(messages)
+        .where(
+            messages.c.user_id == thread.user_id,
+            messages.c.thread_id == thread.id,
+            messages.c.id <= thread.deleted_through,
+            messages.c.deleted_at.is_(None),
+        )
+        .order_by(messages.c.id)
+        .limit(BATCH_MESSAGES)
+    )
+    return [message_of(row) for row in connection.execute(query)]

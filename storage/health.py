@@ -1,0 +1,83 @@
+"""The state of the tiers and of the road between them, as figures."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from sqlalchemy import text
+
+from storage.errors import TierError
+from storage.services import Services
+
+_OUTBOX = text(
+    "SELECT count(*), extract(epoch FROM clock_timestamp() - min(queued_at)) FROM clickhouse_outbox"
+)
+_DEAD_LETTERS = text("SELECT count(*) FROM dead_letters")
+
+
+class TierState(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """One tier: whether it answers, how fast, what it promises, and what waits behind it."""
+
+    available: bool
+    latency_ms: float | None = None
+    reason: str | None = None
+    durability: str | None = None
+    waiting: int | None = None
+    oldest_waiting_seconds: float | None = None
+    dead_letters: int | None = None
+
+
+class PersistenceHealth(msgspec.Struct, kw_only=True, frozen=True):
+    """`status` is `ok` when every tier answers and an acknowledgement means a disk."""
+
+    status: str
+    tiers: dict[str, TierState]
+
+
+def persistence_health(services: Services) -> PersistenceHealth:
+    """Looks at every tier; what does not answer is named with its reason.
+
+    `waiting` of Redis is what is not yet in PostgreSQL, of PostgreSQL what is not yet in
+    ClickHouse.
+    """
+    tiers = {
+        "redis": _look(services.redis.ping, lambda: _redis(services)),
+        "postgresql": _look(services.postgres.ping, lambda: _postgres(services)),
+        "clickhouse": _look(services.clickhouse.ping, dict),
+    }
+    durable = tiers["redis"].durability == "fsynced"
+    healthy = durable and all(tier.available for tier in tiers.values())
+    return PersistenceHealth(status="ok" if healthy else "degraded", tiers=tiers)
+
+
+def _look(ping: Callable[[], None], facts: Callable[[], dict[str, Any]]) -> TierState:
+    started = time.perf_counter()
+    try:
+        ping()
+        latency_ms = round((time.perf_counter() - started) * 1000, 3)
+        return TierState(available=True, latency_ms=latency_ms, **facts())
+    except TierError as error:
+        return TierState(available=False, reason=error.reason)
+
+
+def _redis(services: Services) -> dict[str, Any]:
+    oldest_us = services.pending_log.oldest_pending_us()
+    age = None if oldest_us is None else round(max(0.0, time.time() - oldest_us / 1e6), 3)
+    return {
+        "durability": services.redis.durability(),
+        "waiting": sum(services.pending_log.backlog()),
+        "oldest_waiting_seconds": age,
+    }
+
+
+def _postgres(services: Services) -> dict[str, Any]:
+    with services.request_engine.connect() as connection:
+        waiting, age = connection.execute(_OUTBOX).one()
+        letters = connection.execute(_DEAD_LETTERS).scalar_one()
+    return {
+        "durability": "committed",
+        "waiting": waiting,
+        "oldest_waiting_seconds": None if age is None else round(float(age), 3),
+        "dead_letters": letters,
+    }

@@ -1,0 +1,50 @@
+-- Appends one or more new messages to one thread: all of them or none.
+--
+-- KEYS  1 the thread's index   2 the pending stream   3 the drain flag   4 the watermark
+--       5 .. 4+n the messages, then one key for each Idempotency-Key given
+-- ARGV  1 n   2 idempotency seconds   3 drain flag milliseconds
+--       then for each message: id, record, and the position of its idempotency key in KEYS or 0
+-- Gives {'behind', id}: nothing was written, mint again above this id; or
+--       {'stored', 1 if the caller is to wake the worker, then per message its id or, for a
+--       repeated key, the id that the key made first}.
+--
+-- A script that fails midway keeps its writes, so everything that can fail is read first.
+local n = tonumber(ARGV[1])
+local newest = redis.call('ZRANGE', KEYS[1], -1, -1)[1]
+local watermark = redis.call('GET', KEYS[4])
+redis.call('XLEN', KEYS[2])
+redis.call('GET', KEYS[3])
+
+local answer, fresh, made = {}, {}, {}
+for i = 1, n do
+  local id, key = ARGV[3 * i + 1], tonumber(ARGV[3 * i + 3])
+  local first = false
+  if key > 0 then
+    first = made[KEYS[key]] or redis.call('GET', KEYS[key])
+    if not first then made[KEYS[key]] = id end
+  end
+  answer[i] = first or id
+  if not first then fresh[#fresh + 1] = i end
+end
+if #fresh == 0 then return {'stored', 0, unpack(answer)} end
+
+local lowest = ARGV[3 * fresh[1] + 1]
+if newest and string.sub(newest, 1, 1) ~= '!' and newest >= lowest then
+  return {'behind', newest}
+end
+if watermark and watermark >= lowest then return {'behind', watermark} end
+
+for _, i in ipairs(fresh) do
+  redis.call('XADD', KEYS[2], '*', 'message', ARGV[3 * i + 2])
+end
+-- A missing index says nothing of older messages: it is complete only from here on.
+if not newest then redis.call('ZADD', KEYS[1], 0, '!' .. lowest) end
+for _, i in ipairs(fresh) do
+  local id, record, key = ARGV[3 * i + 1], ARGV[3 * i + 2], tonumber(ARGV[3 * i + 3])
+  redis.call('SET', KEYS[4 + i], record)
+  redis.call('ZADD', KEYS[1], 0, id)
+  if key > 0 then redis.call('SET', KEYS[key], id, 'EX', ARGV[2]) end
+end
+redis.call('PERSIST', KEYS[1])
+local wake = redis.call('SET', KEYS[3], 1, 'NX', 'PX', ARGV[3]) and 1 or 0
+return {'stored', wake, unpack(answer)}

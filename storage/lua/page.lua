@@ -1,0 +1,17 @@
+-- Reads part of a thread's index with the records behind it, in one look.
+--
+-- KEYS  1 the thread's index   2 its watermark
+-- ARGV  1 lowest and 2 highest lexical bound   3 'asc' or 'desc'   4 count   5 prefix of
+--       message keys
+-- Gives {floor or '', watermark or '', ids, records; '' where a record has left Redis}.
+local first = redis.call('ZRANGE', KEYS[1], 0, 0)[1]
+local floor = first and string.sub(first, 1, 1) == '!' and string.sub(first, 2) or ''
+local ids
+if ARGV[3] == 'asc' then
+  ids = redis.call('ZRANGEBYLEX', KEYS[1], ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[4])
+else
+  ids = redis.call('ZREVRANGEBYLEX', KEYS[1], ARGV[2], ARGV[1], 'LIMIT', 0, ARGV[4])
+end
+local records = {}
+for i, id in ipairs(ids) do records[i] = redis.call('GET', ARGV[5] .. id) or '' end
+return {floor, redis.call('GET', KEYS[2]) or '', ids, records}

@@ -1,0 +1,22 @@
+-- Writes a version of a thread's own data: creation, change or deletion.
+--
+-- KEYS  1 the thread's record   2 its index   3 the pending stream   4 the drain flag
+--       5 its watermark
+-- ARGV  1 record   2 the version it rests on, 0 for a creation   3 the watermark of a deletion,
+--       or ''   4 drain flag milliseconds
+-- Gives {'conflict', the hot record or ''} with nothing written, or {'stored', wake}.
+local hot = redis.call('GET', KEYS[1])
+local messages = redis.call('ZCARD', KEYS[2])
+redis.call('XLEN', KEYS[3])
+redis.call('GET', KEYS[4])
+redis.call('GET', KEYS[5])
+if hot and string.match(hot, '^{"version":(%d+)') ~= ARGV[2] then return {'conflict', hot} end
+if ARGV[2] == '0' and messages > 0 then return {'conflict', hot or ''} end
+
+redis.call('XADD', KEYS[3], '*', 'thread', ARGV[1])
+redis.call('SET', KEYS[1], ARGV[1])
+if ARGV[3] ~= '' then
+  redis.call('SET', KEYS[5], ARGV[3])
+  redis.call('DEL', KEYS[2])
+end
+return {'stored', redis.call('SET', KEYS[4], 1, 'NX', 'PX', ARGV[4]) and 1 or 0}

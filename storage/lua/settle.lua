@@ -1,0 +1,45 @@
+-- After the commit: the log forgets the entries, and what they wrote becomes evictable.
+--
+-- KEYS  1 the pending stream, then r records (messages, threads), t threads' indexes, and
+--       watermarks
+-- ARGV  1 seconds to stay hot   2 hot page size   3 prefix of message keys   4 r   5 t
+--       then the r committed versions, the committed watermarks, and the entry ids
+-- Only a copy that is not newer than the committed one gets a TTL: a later version is still
+-- pending, and what is not in PostgreSQL must never be evicted.
+local ttl, page, prefix = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local r, t = tonumber(ARGV[4]), tonumber(ARGV[5])
+local w = #KEYS - 1 - r - t
+
+for i = 1, r do
+  local version = string.match(redis.call('GETRANGE', KEYS[1 + i], 0, 40), '^{"version":(%d+)')
+  if version and tonumber(version) <= tonumber(ARGV[5 + i]) then
+    redis.call('EXPIRE', KEYS[1 + i], ttl)
+  end
+end
+for i = 1, w do
+  local key = KEYS[1 + r + t + i]
+  if redis.call('GET', key) == ARGV[5 + r + i] then redis.call('EXPIRE', key, ttl) end
+end
+for i = 6 + r + w, #ARGV do redis.call('XDEL', KEYS[1], ARGV[i]) end
+
+local function persisted(id) return redis.call('TTL', prefix .. id) ~= -1 end
+for i = 2 + r, 1 + r + t do
+  local index = KEYS[i]
+  -- The index outgrows the hot page only by what is pending; its floor rises with what leaves.
+  local surplus = redis.call('ZCARD', index) - 1 - page
+  if surplus > 0 then
+    local oldest = redis.call('ZRANGEBYLEX', index, '[0', '+', 'LIMIT', 0, surplus + 1)
+    local gone = 0
+    while gone < surplus and persisted(oldest[gone + 1]) do
+      gone = gone + 1
+      redis.call('ZREM', index, oldest[gone])
+    end
+    if gone > 0 then
+      redis.call('ZREMRANGEBYLEX', index, '-', '(0')
+      redis.call('ZADD', index, 0, '!' .. oldest[gone + 1])
+    end
+  end
+  local newest = redis.call('ZRANGE', index, -1, -1)[1]
+  if newest and persisted(newest) then redis.call('EXPIRE', index, ttl) end
+end
+return redis.call('XLEN', KEYS[1])

@@ -1,0 +1,153 @@
+"""Reads messages: one message from any tier, a thread as one list over all three.
+
+Redis answers alone where it is complete. Else each tier gives its part of the range and the
+parts are merged by id: the highest version of an id wins, tombstones hide. A tier that does not
+answer is left out and named in `warning`; the answer is then never called complete.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from models import codec, ids
+from models.message import Message, Source, Tier
+from storage.clickhouse_tier import ClickHouseTier
+from storage.errors import NotFound, TierUnavailable
+from storage.postgres_tier import PostgresTier
+from storage.range_reader import Range, RangeReader
+from storage.redis_tier import RedisTier
+
+_Look = Callable[[str, str], Message | None]
+
+REDIS_OUT = "degraded_performance_redis_unavailable"
+POSTGRESQL_OUT = "degraded_mode_postgresql_unavailable"
+
+
+class Retrieved(NamedTuple):
+    """A message, the tier it came from, and a warning if a tier did not answer."""
+
+    message: Message
+    source: Tier
+    warning: str | None
+
+
+class Page(NamedTuple):
+    """Part of a thread. `next_cursor` is None at its end; `source` is a tier or `mixed`."""
+
+    messages: list[Message]
+    next_cursor: str | None
+    source: Source
+    warning: str | None
+
+
+class UnifiedMessageRetrievalService:
+    """The read verbs over all tiers."""
+
+    def __init__(
+        self, redis: RedisTier, postgres: PostgresTier, clickhouse: ClickHouseTier
+    ) -> None:
+        self._redis = redis
+        self._postgres = postgres
+        self._clickhouse = clickhouse
+
+    def get(self, user_id: str, message_id: str) -> Retrieved:
+        """The newest version of a message.
+
+        Raises `NotFound`, also for someone else's and for a deleted one, and `TierUnavailable`
+        where the only tiers that could know do not answer.
+        """
+        found = self.find(user_id, message_id)
+        if found.message.deleted_at is not None:
+            raise NotFound
+        return found
+
+    def find(self, user_id: str, message_id: str) -> Retrieved:
+        """As `get`, but gives tombstones too."""
+        if not ids.is_id(message_id):
+            raise NotFound
+        down: list[TierUnavailable] = []
+        looks: tuple[tuple[Tier, _Look], ...] = (
+            ("redis", self._hot),
+            ("postgresql", self._committed),
+            ("clickhouse", self._archived),
+        )
+        for source, look in looks:
+            try:
+                message = look(user_id, message_id)
+            except TierUnavailable as error:
+                down.append(error)
+                continue
+            if message is not None:
+                return Retrieved(message, source, _warning({error.tier for error in down}))
+        if down:
+            # Not finding it where some tier is silent does not mean that it does not exist.
+            raise down[-1]
+        raise NotFound
+
+    def page(
+        self, user_id: str, thread_id: str, *, limit: int, cursor: str | None, order: str
+    ) -> Page:
+        """Up to `limit` live messages of a thread, newest first unless `order` is `asc`.
+
+        An unknown thread is an empty page. Raises `TierUnavailable` only when no tier answers.
+        """
+        low, high = (cursor or ids.LOWEST, ids.HIGHEST)
+        if order != "asc":
+            low, high = (ids.LOWEST, cursor or ids.HIGHEST)
+        rest = Range(user_id, thread_id, low, high, order, limit + 1)
+        live: list[Message] = []
+        sources: set[Tier] = set()
+        down: set[str] = set()
+        ended = False
+        while len(live) <= limit and not ended:
+            step = RangeReader(self._redis, self._postgres, self._clickhouse, rest, down)
+            merged = step.run()
+            live += [message for message in merged.messages if message.deleted_at is None]
+            sources |= merged.sources
+            ended = merged.horizon is None
+            if merged.horizon is not None:
+                rest = rest.beyond(merged.horizon)
+        shown = live[:limit]
+        return Page(
+            shown,
+            shown[-1].id if len(live) > limit else None,
+            _source(sources),
+            _warning(down),
+        )
+
+    def _hot(self, user_id: str, message_id: str) -> Message | None:
+        record = self._redis.message(message_id)
+        if record is None:
+            return None
+        message = codec.decode(record)
+        if message.user_id != user_id:
+            raise NotFound
+        _, watermark = self._redis.thread(user_id, message.thread_id)
+        if watermark is not None and message_id <= watermark:
+            raise NotFound
+        return message
+
+    def _committed(self, user_id: str, message_id: str) -> Message | None:
+        found = self._postgres.message(user_id, message_id)
+        return found[0] if found else None
+
+    def _archived(self, user_id: str, message_id: str) -> Message | None:
+        found = self._clickhouse.message(user_id, message_id)
+        if found is None:
+            return None
+        thread = self._postgres.thread(user_id, found[0].thread_id)
+        watermark = thread.thread.deleted_through if thread else None
+        return None if watermark is not None and message_id <= watermark else found[0]
+
+
+def _source(sources: set[Tier]) -> Source:
+    if len(sources) > 1:
+        return "mixed"
+    return next(iter(sources), "redis")
+
+
+def _warning(down: set[str]) -> str | None:
+    if "redis" in down:
+        return REDIS_OUT
+    if "postgresql" in down:
+        return POSTGRESQL_OUT
+    return "incomplete_clickhouse_unavailable" if down else None

@@ -1,0 +1,115 @@
+"""The pending log: every acknowledged write, whole, until its row is in PostgreSQL.
+
+A stream for each slot, read from its start and deleted only after the commit. There is no
+consumer group: an entry is in the log or it is in PostgreSQL, and a worker that dies between
+reading and committing has changed nothing. PostgreSQL's lock keeps two workers off one slot.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from redis import Redis
+
+from storage import redis_keys as keys
+from storage.redis_driver import Script, translated
+
+
+class LogEntry(NamedTuple):
+    """One entry of a pending stream; `kind` is `message` or `thread`."""
+
+    slot: int
+    entry_id: str
+    kind: str
+    record: bytes
+
+
+class Committed(NamedTuple):
+    """What one drained batch of a slot wrote, by key: records with their versions, indexes of
+    the threads touched, and watermarks with their ids."""
+
+    slot: int
+    entry_ids: list[str]
+    versions: dict[str, int]
+    indexes: list[str]
+    watermarks: dict[str, str]
+
+
+class PendingLog:
+    """The verbs of the log over one client."""
+
+    def __init__(self, client: Redis, *, slots: int, hot_seconds: int, hot_page: int) -> None:
+        self.client = client
+        self.slots = slots
+        self._hot_seconds = hot_seconds
+        self._hot_page = hot_page
+        self._settle = Script(client, "settle")
+
+    def read(self, slots: Sequence[int], count: int) -> list[LogEntry]:
+        """The oldest entries of pending streams, up to about `count` in all, oldest first each."""
+        share = max(1, count // len(slots))
+        with translated():
+            pipeline = self.client.pipeline(transaction=False)
+            for slot in slots:
+                pipeline.xrange(keys.pending(slot), count=share)
+            answers: Any = pipeline.execute()
+        return [
+            _entry(slot, entry_id, fields)
+            for slot, entries in zip(slots, answers, strict=True)
+            for entry_id, fields in entries
+        ]
+
+    def settle(self, committed: Committed) -> int:
+        """Forgets committed entries and starts TTLs; gives how many entries are still pending."""
+        answer = self._settle(
+            [
+                keys.pending(committed.slot),
+                *committed.versions,
+                *committed.indexes,
+                *committed.watermarks,
+            ],
+            [
+                self._hot_seconds,
+                self._hot_page,
+                keys.message_prefix(committed.slot),
+                len(committed.versions),
+                len(committed.indexes),
+                *committed.versions.values(),
+                *committed.watermarks.values(),
+                *committed.entry_ids,
+            ],
+        )
+        return int(answer)
+
+    def lower_flags(self, slots: Sequence[int]) -> None:
+        """Lets the next write to these slots wake a worker again."""
+        with translated():
+            self.client.delete(*(keys.drain(slot) for slot in slots))
+
+    def backlog(self) -> list[int]:
+        """How many entries each slot's log holds."""
+        with translated():
+            pipeline = self.client.pipeline(transaction=False)
+            for slot in range(self.slots):
+                pipeline.xlen(keys.pending(slot))
+            answers: Any = pipeline.execute()
+        return [int(length) for length in answers]
+
+    def oldest_pending_us(self) -> int | None:
+        """When the oldest entry of any log was written, microseconds since 1970."""
+        with translated():
+            pipeline = self.client.pipeline(transaction=False)
+            for slot in range(self.slots):
+                pipeline.xrange(keys.pending(slot), count=1)
+            answers: Any = pipeline.execute()
+        times = [int(answer[0][0].split(b"-")[0]) * 1000 for answer in answers if answer]
+        return min(times, default=None)
+
+
+def _entry(slot: int, entry_id: bytes, fields: dict[bytes, bytes]) -> LogEntry:
+    # An entry has one field, its kind. Anything else is kept whole for the dead letters.
+    if len(fields) == 1:
+        ((kind, record),) = fields.items()
+        return LogEntry(slot, entry_id.decode(), kind.decode(errors="replace"), record)
+    whole = {name.decode("latin-1"): value.decode("latin-1") for name, value in fields.items()}
+    return LogEntry(slot, entry_id.decode(), "unknown", msgspec.json.encode(whole))

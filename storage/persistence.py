@@ -1,0 +1,184 @@
+"""Carries the pending log to PostgreSQL: the one writer of committed messages.
+
+A drain takes entries of one or more slots and writes them in one transaction. The log forgets
+them after the commit: a crash between the two repeats the batch, which changes nothing, because
+only newer versions are written. What PostgreSQL refuses is bisected out and kept as a dead
+letter; it never holds up its slot.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+import structlog
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from models import codec, ids
+from models.message import Thread
+from storage import postgres_writes as writes
+from storage import redis_keys as keys
+from storage.partitions import Partitions
+from storage.pending_log import Committed, LogEntry, PendingLog
+from storage.postgres_driver import is_transient, translated
+
+log = structlog.get_logger(__name__)
+
+
+class Drained(NamedTuple):
+    """Counts of one drain: entries taken, versions written, entries refused, and whether the
+    slots drained still hold entries."""
+
+    entries: int = 0
+    written: int = 0
+    refused: int = 0
+    more: bool = False
+
+
+class _Header(msgspec.Struct):
+    version: int
+    id: str
+    user_id: str
+    thread_id: str
+
+
+class _Item(NamedTuple):
+    entry: LogEntry
+    header: _Header
+
+
+class BackgroundPersistenceService:
+    """Drains the pending log. Safe to run anywhere, any number of times at once."""
+
+    def __init__(self, log: PendingLog, engine: Engine, batch_messages: int) -> None:
+        self.log = log
+        self._engine = engine
+        self._partitions = Partitions(engine)
+        self._batch = batch_messages
+
+    def drain(self, slots: Sequence[int]) -> Drained:
+        """Writes one batch of these slots; those that another worker drains are left to it.
+
+        Raises `TierUnavailable` with nothing lost: the entries stay in the log.
+        """
+        with translated(), self._engine.begin() as connection:
+            locked = writes.try_lock(connection, slots)
+            entries = self.log.read(locked, self._batch) if locked else []
+            if not entries:
+                self.log.lower_flags(slots)
+                return Drained()
+            batch = _Batch(connection, self._partitions)
+            batch.write(entries)
+        more = self._settle(entries, batch)
+        if batch.refused:
+            log.error("dead_lettered", entries=batch.refused)
+        return Drained(len(entries), batch.written, batch.refused, more)
+
+    def drain_all(self, slots: Sequence[int]) -> Drained:
+        """Drains until these slots are empty, or another worker has them."""
+        written = refused = entries = 0
+        while True:
+            step = self.drain(slots)
+            entries += step.entries
+            written += step.written
+            refused += step.refused
+            if not step.more:
+                return Drained(entries, written, refused)
+
+    def _settle(self, entries: Sequence[LogEntry], batch: "_Batch") -> bool:
+        left = 0
+        for slot in sorted({entry.slot for entry in entries}):
+            mine = [entry.entry_id for entry in entries if entry.slot == slot]
+            left += self.log.settle(batch.committed(slot, mine))
+        return left > 0
+
+
+class _Batch:
+    """One transaction's worth of log entries, and what is to be settled after its commit."""
+
+    def __init__(self, connection: Connection, partitions: Partitions) -> None:
+        self._connection = connection
+        self._partitions = partitions
+        self._messages: list[_Item] = []
+        self._stored: list[_Item] = []
+        self._threads: list[tuple[int, Thread]] = []
+        self.written = 0
+        self.refused = 0
+
+    def write(self, entries: Sequence[LogEntry]) -> None:
+        for entry in entries:
+            self._sort(entry)
+        if not self._messages:
+            return
+        self._partitions.ensure_for(item.header.id for item in self._messages)
+        self._write_messages(self._messages)
+
+    def committed(self, slot: int, entry_ids: list[str]) -> Committed:
+        """What the log is to settle of one slot. What was refused stays in Redis for good."""
+        done = Committed(slot, entry_ids, {}, [], {})
+        threads = set()
+        for entry, header in self._stored:
+            if entry.slot == slot:
+                key = keys.message(slot, header.id)
+                done.versions[key] = max(header.version, done.versions.get(key, 0))
+                threads.add((header.user_id, header.thread_id))
+        for own_slot, thread in self._threads:
+            if own_slot == slot:
+                key = keys.thread(slot, thread.user_id, thread.id)
+                done.versions[key] = max(thread.version, done.versions.get(key, 0))
+                if thread.deleted_through:
+                    mark = keys.watermark(slot, thread.user_id, thread.id)
+                    done.watermarks[mark] = thread.deleted_through
+        done.indexes.extend(keys.index(slot, *thread) for thread in sorted(threads))
+        return done
+
+    def _sort(self, entry: LogEntry) -> None:
+        """Threads are written at once, messages are gathered, what is neither is refused."""
+        try:
+            if entry.kind == "thread":
+                thread = codec.decode_thread(entry.record)
+                self._write_thread(entry, thread)
+            elif entry.kind == "message":
+                header = msgspec.json.decode(entry.record, type=_Header)
+                if not ids.is_id(header.id):
+                    raise codec.Corrupt("its id is not a message id")
+                self._messages.append(_Item(entry, header))
+            else:
+                raise codec.Corrupt("an entry of no known kind")
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            self._refuse(entry, str(error))
+
+    def _write_thread(self, entry: LogEntry, thread: Thread) -> None:
+        try:
+            with self._connection.begin_nested():
+                writes.upsert_thread(self._connection, thread)
+        except DBAPIError as error:
+            if is_transient(error):
+                raise
+            self._refuse(entry, str(error.orig))
+        else:
+            self._threads.append((entry.slot, thread))
+
+    def _write_messages(self, items: Sequence[_Item]) -> None:
+        """All of them at once; where PostgreSQL refuses, each half for itself."""
+        try:
+            with self._connection.begin_nested():
+                records = [item.entry.record for item in items]
+                self.written += writes.upsert_messages(self._connection, records)
+            self._stored.extend(items)
+        except (DBAPIError, ValueError) as error:
+            if isinstance(error, DBAPIError) and is_transient(error):
+                raise
+            if len(items) == 1:
+                reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+                self._refuse(items[0].entry, reason)
+                return
+            middle = len(items) // 2
+            self._write_messages(items[:middle])
+            self._write_messages(items[middle:])
+
+    def _refuse(self, entry: LogEntry, reason: str) -> None:
+        writes.add_dead_letter(
+            self._connection, entry.slot, entry.entry_id, entry.kind, entry.record, reason.strip()
+        )
+        self.refused += 1

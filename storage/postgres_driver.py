@@ -1,0 +1,59 @@
+"""What everything that speaks to PostgreSQL shares: the driver's errors, and rows as messages."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError
+
+from models.message import Message
+from storage.errors import TierRejected, TierUnavailable
+
+# Connection lost or refused, resources, operator intervention, lock or statement timeouts,
+# serialization and deadlock: asking again may help.
+_TRANSIENT_CLASSES = ("08", "53", "55", "57", "58", "40")
+
+
+def is_transient(error: DBAPIError) -> bool:
+    """Whether the same statement may succeed later."""
+    code = getattr(error.orig, "pgcode", None)
+    return code is None or code.startswith(_TRANSIENT_CLASSES)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns the driver's errors into the tier's. Statements and values stay out of the text."""
+    try:
+        yield
+    except DBAPIError as error:
+        text = str(error.orig).strip().split("\n", 1)[0]
+        kind = TierUnavailable if is_transient(error) else TierRejected
+        raise kind("postgresql", text) from error
+    except TimeoutError as error:
+        raise TierUnavailable("postgresql", "no free connection in time") from error
+    except SQLAlchemyError as error:
+        raise TierRejected("postgresql", str(error)) from error
+
+
+def message_of(row: Row[Any]) -> Message:
+    """A message from a row that holds the columns of `messages`."""
+    return Message(
+        version=row.version,
+        id=row.id,
+        thread_id=row.thread_id,
+        user_id=row.user_id,
+        role=row.role,
+        content=row.content,
+        metadata=row.metadata,
+        created_at=rfc3339(row.created_at),
+        updated_at=rfc3339(row.updated_at),
+        deleted_at=rfc3339(row.deleted_at) if row.deleted_at else None,
+        content_hash=row.content_hash,
+    )
+
+
+def rfc3339(moment: datetime) -> str:
+    """RFC 3339 with six digits; the connection's time zone is UTC."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,171 @@
+"""PostgreSQL: every message that is not archived, read on behalf of one user.
+
+Reads run as the role `threadkeep_web` with `app.user_id` set, so that row-level security stands
+behind each query's own `user_id`. Errors leave as `TierUnavailable` or `TierRejected`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Engine, Row, and_, func, or_, select, text
+
+from models.message import Message, Thread, ThreadSummary
+from models.tables import archive_boundary, messages, threads
+from storage.postgres_driver import message_of, rfc3339, translated
+
+_AS_USER = text(
+    "SELECT set_config('role', 'threadkeep_web', true), set_config('app.user_id', :user_id, true)"
+)
+
+
+class PostgresPage(NamedTuple):
+    """Messages of a thread in order, tombstones included, with what the reader must know beside
+    them: the archive boundary and the thread's watermark if any."""
+
+    messages: list[Message]
+    boundary: str
+    watermark: str | None
+
+
+class ThreadRow(NamedTuple):
+    """A thread as PostgreSQL knows it: its own data, and what its messages say of it."""
+
+    thread: Thread
+    last_message_at: str | None
+    message_count: int
+
+    def summary(self) -> ThreadSummary:
+        """As callers see it."""
+        return ThreadSummary(
+            id=self.thread.id,
+            user_id=self.thread.user_id,
+            title=self.thread.title,
+            metadata=self.thread.metadata,
+            created_at=self.thread.created_at,
+            last_message_at=self.last_message_at,
+            message_count=self.message_count,
+        )
+
+
+class PostgresTier:
+    """The read verbs of the PostgreSQL tier over one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def message(self, user_id: str, message_id: str) -> tuple[Message, str] | None:
+        """A message, tombstones included, with the time it was committed.
+
+        None also for a message that went with its thread.
+        """
+        thread = and_(threads.c.user_id == messages.c.user_id, threads.c.id == messages.c.thread_id)
+        query = (
+            select(messages)
+            .outerjoin(threads, thread)
+            .where(
+                messages.c.id == message_id,
+                messages.c.user_id == user_id,
+                or_(
+                    threads.c.deleted_through.is_(None),
+                    messages.c.id > threads.c.deleted_through,
+                ),
+            )
+        )
+        with self._as_user(user_id) as connection:
+            row = connection.execute(query).one_or_none()
+        return (message_of(row), rfc3339(row.persisted_at)) if row else None
+
+    def page(
+        self, user_id: str, thread_id: str, low: str, high: str, order: str, count: int
+    ) -> PostgresPage:
+        """Messages of a thread with `low` < id < `high`, at most `count` from that end."""
+        watermark = (
+            select(threads.c.deleted_through)
+            .where(threads.c.user_id == user_id, threads.c.id == thread_id)
+            .scalar_subquery()
+        )
+        facts = select(archive_boundary.c.below, watermark.label("watermark"))
+        with self._as_user(user_id) as connection:
+            known = connection.execute(facts).one()
+            query = (
+                select(messages)
+                .where(
+                    messages.c.user_id == user_id,
+                    messages.c.thread_id == thread_id,
+                    messages.c.id > max(low, known.watermark or low),
+                    messages.c.id < high,
+                )
+                .order_by(messages.c.id if order == "asc" else messages.c.id.desc())
+                .limit(count)
+            )
+            rows = connection.execute(query).all()
+        return PostgresPage([message_of(row) for row in rows], known.below, known.watermark)
+
+    def thread(self, user_id: str, thread_id: str) -> ThreadRow | None:
+        """A thread, deleted ones included."""
+        query = select(threads).where(threads.c.user_id == user_id, threads.c.id == thread_id)
+        with self._as_user(user_id) as connection:
+            row = connection.execute(query).one_or_none()
+        return _thread_of(row) if row else None
+
+    def threads(
+        self, user_id: str, before: tuple[str, str] | None, count: int
+    ) -> list[tuple[ThreadSummary, str]]:
+        """The user's threads, most recently active first, after (activity, id) if given.
+
+        Each with the activity time that the next page's cursor needs.
+        """
+        activity = func.coalesce(threads.c.last_message_at, threads.c.created_at)
+        conditions = [threads.c.user_id == user_id, threads.c.deleted_at.is_(None)]
+        if before is not None:
+            conditions.append(
+                or_(
+                    activity < before[0],
+                    and_(activity == before[0], threads.c.id < before[1]),
+                )
+            )
+        query = (
+            select(threads, activity.label("activity"))
+            .where(*conditions)
+            .order_by(activity.desc(), threads.c.id.desc())
+            .limit(count)
+        )
+        with self._as_user(user_id) as connection:
+            rows = connection.execute(query).all()
+        return [(_thread_of(row).summary(), rfc3339(row.activity)) for row in rows]
+
+    def version_of(self, user_id: str, message_id: str) -> int | None:
+        """The committed version of a message."""
+        query = select(messages.c.version).where(
+            messages.c.id == message_id, messages.c.user_id == user_id
+        )
+        with self._as_user(user_id) as connection:
+            return connection.execute(query).scalar_one_or_none()
+
+    def ping(self) -> None:
+        """Raises `TierUnavailable` if PostgreSQL does not answer."""
+        with translated(), self._engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    @contextmanager
+    def _as_user(self, user_id: str) -> Iterator[Connection]:
+        with translated(), self._engine.begin() as connection:
+            connection.execute(_AS_USER, {"user_id": user_id})
+            yield connection
+
+
+def _thread_of(row: Row[Any]) -> ThreadRow:
+    thread = Thread(
+        version=row.version,
+        id=row.id,
+        user_id=row.user_id,
+        title=row.title,
+        metadata=row.metadata,
+        created_at=rfc3339(row.created_at),
+        updated_at=rfc3339(row.updated_at),
+        deleted_at=rfc3339(row.deleted_at) if row.deleted_at else None,
+        deleted_through=row.deleted_through,
+    )
+    last = rfc3339(row.last_message_at) if row.last_message_at else None
+    return ThreadRow(thread, last, row.message_count)

@@ -1,0 +1,131 @@
+"""What the persist job writes, each verb inside the caller's transaction.
+
+Records go to PostgreSQL as the JSON they are: one statement takes a batch, keeps the newest
+version of each id, and leaves rows that are already as new alone.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, text
+
+from models import codec
+from models.message import Thread
+
+_LOCK_CLASS = 0x7468
+"""The first half of every advisory lock of a slot; the slot is the second."""
+
+_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:lock_class, :slot)")
+
+# All parts of one statement see the state before it, so `before` is the row as it was.
+# A message counts once: as a first version, as one that arrived together with its first version,
+# never when only an edit of an archived message comes back.
+_UPSERT_MESSAGES = text(
+    """
+WITH incoming AS (
+    SELECT DISTINCT ON (id) r.*, min(version) OVER (PARTITION BY id) AS lowest
+    FROM json_to_recordset(CAST(:records AS json)) AS r (
+        id uuid, user_id text, thread_id text, role text, content text, metadata json,
+        created_at timestamptz, updated_at timestamptz, version bigint,
+        deleted_at timestamptz, content_hash text)
+    ORDER BY id, version DESC
+), kept AS (
+    SELECT i.* FROM incoming i
+    LEFT JOIN threads t ON t.user_id = i.user_id AND t.id = i.thread_id
+    WHERE t.deleted_through IS NULL OR i.id > t.deleted_through
+), stored AS (
+    INSERT INTO messages (id, user_id, thread_id, role, content, metadata, created_at,
+                          updated_at, version, deleted_at, content_hash)
+    SELECT id, user_id, thread_id, role, content, metadata, created_at,
+           updated_at, version, deleted_at, content_hash
+    FROM kept ORDER BY id
+    ON CONFLICT (id) DO UPDATE SET
+        role = excluded.role, content = excluded.content, metadata = excluded.metadata,
+        updated_at = excluded.updated_at, version = excluded.version,
+        deleted_at = excluded.deleted_at, content_hash = excluded.content_hash,
+        persisted_at = excluded.persisted_at
+    WHERE messages.version < excluded.version AND messages.user_id = excluded.user_id
+    RETURNING id, user_id, thread_id, created_at, version, deleted_at
+), queued AS (
+    INSERT INTO clickhouse_outbox (message_id) SELECT id FROM stored ORDER BY id
+), counted AS (
+    SELECT s.user_id, s.thread_id, s.created_at,
+           CASE WHEN s.version = 1 THEN 1 ELSE coalesce(
+               (SELECT CASE WHEN before.deleted_at IS NULL AND s.deleted_at IS NOT NULL
+                            THEN -1 ELSE 0 END
+                FROM messages before WHERE before.id = s.id),
+               CASE WHEN k.lowest = 1 THEN (s.deleted_at IS NULL)::int
+                    ELSE -(s.deleted_at IS NOT NULL)::int END)
+           END AS change
+    FROM stored s JOIN kept k USING (id)
+), touched AS (
+    INSERT INTO threads (user_id, id, created_at, updated_at, version,
+                         last_message_at, message_count)
+    SELECT user_id, thread_id, min(created_at), min(created_at), 1,
+           max(created_at), sum(change)
+    FROM counted GROUP BY user_id, thread_id ORDER BY user_id, thread_id
+    ON CONFLICT (user_id, id) DO UPDATE SET
+        message_count = threads.message_count + excluded.message_count,
+        last_message_at = greatest(threads.last_message_at, excluded.last_message_at),
+        title = CASE WHEN threads.deleted_at IS NULL THEN threads.title END,
+        metadata = CASE WHEN threads.deleted_at IS NULL THEN threads.metadata ELSE '{}' END,
+        deleted_at = NULL
+)
+SELECT count(*) FROM stored
+"""
+)
+
+_UPSERT_THREAD = text(
+    """
+INSERT INTO threads (user_id, id, title, metadata, created_at, updated_at, version,
+                     deleted_at, deleted_through)
+SELECT user_id, id, title, metadata, created_at, updated_at, version, deleted_at, deleted_through
+FROM json_to_record(CAST(:record AS json)) AS r (
+    user_id text, id text, title text, metadata json, created_at timestamptz,
+    updated_at timestamptz, version bigint, deleted_at timestamptz, deleted_through uuid)
+ON CONFLICT (user_id, id) DO UPDATE SET
+    title = excluded.title, metadata = excluded.metadata, updated_at = excluded.updated_at,
+    version = excluded.version, deleted_at = excluded.deleted_at,
+    deleted_through = greatest(threads.deleted_through, excluded.deleted_through),
+    message_count = CASE WHEN excluded.deleted_at IS NULL THEN threads.message_count ELSE 0 END,
+    last_message_at = CASE WHEN excluded.deleted_at IS NULL THEN threads.last_message_at END
+WHERE threads.version < excluded.version
+"""
+)
+
+_DEAD_LETTER = text(
+    """
+INSERT INTO dead_letters (shard, entry_id, kind, record, reason)
+VALUES (:shard, :entry_id, :kind, :record, :reason)
+ON CONFLICT (shard, entry_id) DO NOTHING
+"""
+)
+
+
+def try_lock(connection: Connection, slots: Sequence[int]) -> list[int]:
+    """Locks the slots that nobody else drains, until the transaction ends; gives those."""
+    return [
+        slot
+        for slot in slots
+        if connection.execute(_TRY_LOCK, {"lock_class": _LOCK_CLASS, "slot": slot}).scalar_one()
+    ]
+
+
+def upsert_messages(connection: Connection, records: Sequence[bytes]) -> int:
+    """Writes versions where they are newer, with threads and outbox; gives how many were."""
+    batch = {"records": codec.json_array(records)}
+    return int(connection.execute(_UPSERT_MESSAGES, batch).scalar_one())
+
+
+def upsert_thread(connection: Connection, thread: Thread) -> None:
+    """Writes a version of a thread's own data where it is newer."""
+    connection.execute(_UPSERT_THREAD, {"record": codec.encode(thread).decode()})
+
+
+def add_dead_letter(
+    connection: Connection, slot: int, entry_id: str, kind: str, record: bytes, reason: str
+) -> None:
+    """Keeps a log entry that was refused, whole, with the reason."""
+    connection.execute(
+        _DEAD_LETTER,
+        {"shard": slot, "entry_id": entry_id, "kind": kind, "record": record, "reason": reason},
+    )

@@ -1,0 +1,55 @@
+"""Every key in Redis. What one write touches shares a shard's braces, so it lies in one slot.
+
+Names from outside are percent-encoded, `:` and braces too: otherwise user `a:b` with thread `c`
+and user `a` with thread `b:c` would share a key.
+"""
+
+from functools import lru_cache
+from urllib.parse import quote
+
+
+@lru_cache(maxsize=65_536)
+def encode(name: str) -> str:
+    """A name from outside, safe inside a key."""
+    return quote(name, safe="")
+
+
+def message_prefix(slot: int) -> str:
+    """What the key of every message of a slot begins with."""
+    return f"message:active:{{{slot}}}:"
+
+
+def message(slot: int, message_id: str) -> str:
+    """The newest version of a message. No TTL until it is in PostgreSQL."""
+    return f"message:active:{{{slot}}}:{message_id}"
+
+
+def index(slot: int, user_id: str, thread_id: str) -> str:
+    """The hot page of a thread: a sorted set of ids and one floor, `!<id>`, above which it is
+    complete."""
+    return f"thread:{{{slot}}}:{encode(user_id)}:{encode(thread_id)}:ids"
+
+
+def thread(slot: int, user_id: str, thread_id: str) -> str:
+    """A thread's own data. No TTL until it is in PostgreSQL."""
+    return f"thread:{{{slot}}}:{encode(user_id)}:{encode(thread_id)}:record"
+
+
+def watermark(slot: int, user_id: str, thread_id: str) -> str:
+    """The id at and below which a thread was deleted. No TTL until it is in PostgreSQL."""
+    return f"thread:{{{slot}}}:{encode(user_id)}:{encode(thread_id)}:deleted-through"
+
+
+def pending(slot: int) -> str:
+    """The write-ahead log of a slot: every acknowledged write that is not committed yet."""
+    return f"pending:{{{slot}}}"
+
+
+def idempotency(slot: int, user_id: str, thread_id: str, key: str) -> str:
+    """The id that an Idempotency-Key made."""
+    return f"idempotency:{{{slot}}}:{encode(user_id)}:{encode(thread_id)}:{encode(key)}"
+
+
+def drain(slot: int) -> str:
+    """Set while a wake-up for this slot is on its way."""
+    return f"drain:{{{slot}}}"

@@ -1,0 +1,283 @@
+"""Redis: the first copy of every message, its write-ahead log, and the hot page of a thread.
+
+Each verb is one round trip. Every error of the driver leaves as `TierUnavailable` or
+`TierRejected`; after `TierUnavailable` a write may or may not have happened, and repeating it
+with the same id is safe.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from redis import Redis
+
+from models import ids
+from models.message import Durability
+from storage import redis_keys as keys
+from storage.errors import TierRejected, VersionConflict
+from storage.redis_driver import Script, translated
+
+DRAIN_FLAG_MILLISECONDS = 2_000
+"""A wake-up that got lost is repeated after this, by the next write."""
+
+
+class NewMessage(NamedTuple):
+    """A sealed message on its way in: its id, its record, and its Idempotency-Key if any."""
+
+    id: str
+    record: bytes
+    idempotency_key: str | None
+
+
+class Append(NamedTuple):
+    """New messages of one thread, in order: acknowledged all or none."""
+
+    user_id: str
+    thread_id: str
+    messages: Sequence[NewMessage]
+
+
+class Behind(NamedTuple):
+    """Nothing was written: the thread already has an id at or above the lowest of these."""
+
+    newest: str
+
+
+class Stored(NamedTuple):
+    """The ids as acknowledged (an earlier one for a repeated key) and whether to wake a worker."""
+
+    ids: list[str]
+    wake: bool
+
+
+class HotPage(NamedTuple):
+    """Part of a thread's index. `floor` and `watermark` are None where Redis has none; a record
+    that has left Redis is None."""
+
+    floor: str | None
+    watermark: str | None
+    records: list[tuple[str, bytes | None]]
+
+
+class RedisTier:
+    """The verbs of the Redis tier over one client."""
+
+    def __init__(self, client: Redis, *, slots: int, hot_seconds: int) -> None:
+        self.client = client
+        self.slots = slots
+        self._hot_seconds = hot_seconds
+        self._append = Script(client, "append")
+        self._revise = Script(client, "revise")
+        self._put_thread = Script(client, "put_thread")
+        self._page = Script(client, "page")
+        self._warm = Script(client, "warm")
+        self._distrust = Script(client, "distrust")
+
+    def slot_of_thread(self, user_id: str, thread_id: str) -> int:
+        """The slot where a thread lives."""
+        return ids.shard_of(user_id, thread_id) % self.slots
+
+    def slot_of_message(self, message_id: str) -> int:
+        """The slot where a message lives, from its id alone."""
+        return ids.shard_in(message_id) % self.slots
+
+    def append(self, appends: Sequence[Append], idempotency_seconds: int) -> list[Stored | Behind]:
+        """Acknowledges new messages, in one round trip, each thread's all or none."""
+        calls = [self._append_call(append, idempotency_seconds) for append in appends]
+        if len(calls) == 1:
+            answers = [self._append(*calls[0])]
+        else:
+            answers = self._append.many(self.client, calls)
+        return [
+            Behind(answer[1].decode())
+            if answer[0] == b"behind"
+            else Stored([made.decode() for made in answer[2:]], answer[1] == 1)
+            for answer in answers
+        ]
+
+    def _append_call(self, append: Append, idempotency_seconds: int) -> tuple[list[str], list[Any]]:
+        user_id, thread_id, messages = append
+        slot = self.slot_of_thread(user_id, thread_id)
+        names = [
+            keys.index(slot, user_id, thread_id),
+            keys.pending(slot),
+            keys.drain(slot),
+            keys.watermark(slot, user_id, thread_id),
+            *(keys.message(slot, message.id) for message in messages),
+        ]
+        arguments: list[Any] = [len(messages), idempotency_seconds, DRAIN_FLAG_MILLISECONDS]
+        for message in messages:
+            position = 0
+            if message.idempotency_key is not None:
+                names.append(keys.idempotency(slot, user_id, thread_id, message.idempotency_key))
+                position = len(names)
+            arguments += (message.id, message.record, position)
+        return names, arguments
+
+    def revise(
+        self,
+        user_id: str,
+        thread_id: str,
+        message_id: str,
+        record: bytes,
+        *,
+        rests_on: int,
+        tombstone: bool,
+    ) -> bool:
+        """Acknowledges the next version of a message; gives whether to wake a worker.
+
+        Raises `VersionConflict` with the hot record where that is another version.
+        """
+        slot = self.slot_of_message(message_id)
+        answer = self._revise(
+            [
+                keys.message(slot, message_id),
+                keys.index(slot, user_id, thread_id),
+                keys.pending(slot),
+                keys.drain(slot),
+            ],
+            [message_id, record, rests_on, "1" if tombstone else "0", DRAIN_FLAG_MILLISECONDS],
+        )
+        return self._woken(answer)
+
+    def put_thread(
+        self,
+        user_id: str,
+        thread_id: str,
+        record: bytes,
+        *,
+        rests_on: int,
+        deleted_through: str = "",
+    ) -> bool:
+        """Acknowledges a version of a thread's own data; gives whether to wake a worker.
+
+        Raises `VersionConflict` with the hot record, or with nothing where only messages exist.
+        """
+        slot = self.slot_of_thread(user_id, thread_id)
+        answer = self._put_thread(
+            [
+                keys.thread(slot, user_id, thread_id),
+                keys.index(slot, user_id, thread_id),
+                keys.pending(slot),
+                keys.drain(slot),
+                keys.watermark(slot, user_id, thread_id),
+            ],
+            [record, rests_on, deleted_through, DRAIN_FLAG_MILLISECONDS],
+        )
+        return self._woken(answer)
+
+    def message(self, message_id: str) -> bytes | None:
+        """The hot record of a message."""
+        with translated():
+            value: Any = self.client.get(keys.message(self.slot_of_message(message_id), message_id))
+        return value if value is None else bytes(value)
+
+    def is_evictable(self, message_id: str) -> bool:
+        """Whether the hot copy is persisted, and so has a TTL."""
+        with translated():
+            left: Any = self.client.ttl(keys.message(self.slot_of_message(message_id), message_id))
+        return int(left) != -1
+
+    def messages(self, slot: int, message_ids: Sequence[str]) -> list[bytes | None]:
+        """The hot records of messages of one slot, None where there is none."""
+        if not message_ids:
+            return []
+        with translated():
+            found: Any = self.client.mget([keys.message(slot, name) for name in message_ids])
+        return list(found)
+
+    def thread(self, user_id: str, thread_id: str) -> tuple[bytes | None, str | None]:
+        """The hot record of a thread and its watermark."""
+        slot = self.slot_of_thread(user_id, thread_id)
+        with translated():
+            found: Any = self.client.mget(
+                keys.thread(slot, user_id, thread_id), keys.watermark(slot, user_id, thread_id)
+            )
+        record, watermark = found
+        return record, watermark.decode() if watermark else None
+
+    def page(
+        self, user_id: str, thread_id: str, low: str, high: str, order: str, count: int
+    ) -> HotPage:
+        """Records of a thread with `low` < id < `high`, at most `count` from that end."""
+        slot = self.slot_of_thread(user_id, thread_id)
+        floor, watermark, names, records = self._page(
+            [keys.index(slot, user_id, thread_id), keys.watermark(slot, user_id, thread_id)],
+            [f"({low}", f"({high}", order, count, keys.message_prefix(slot)],
+        )
+        return HotPage(
+            floor.decode() or None,
+            watermark.decode() or None,
+            [(name.decode(), record or None) for name, record in zip(names, records, strict=True)],
+        )
+
+    def warm(
+        self,
+        user_id: str,
+        thread_id: str,
+        records: Sequence[tuple[str, bytes]],
+        *,
+        seen_floor: str | None,
+        floor: str,
+    ) -> bool:
+        """Takes persisted messages into the hot page, unless its floor moved since it was read."""
+        slot = self.slot_of_thread(user_id, thread_id)
+        names = [keys.index(slot, user_id, thread_id)]
+        arguments: list[Any] = [seen_floor or "", floor, self._hot_seconds]
+        for message_id, record in records:
+            names.append(keys.message(slot, message_id))
+            arguments += (message_id, record)
+        return bool(self._warm(names, arguments))
+
+    def distrust(self, threads: Sequence[tuple[str, str]]) -> None:
+        """Says of threads' indexes that messages came in beside Redis."""
+        by_slot: dict[int, list[str]] = {}
+        for user_id, thread_id in threads:
+            slot = self.slot_of_thread(user_id, thread_id)
+            by_slot.setdefault(slot, []).append(keys.index(slot, user_id, thread_id))
+        for names in by_slot.values():
+            self._distrust(names, [ids.HIGHEST])
+
+    def forget(self, message_ids: Sequence[str]) -> None:
+        """Drops the hot copies of messages that were erased below."""
+        if not message_ids:
+            return
+        names = [keys.message(self.slot_of_message(name), name) for name in message_ids]
+        with translated():
+            pipeline = self.client.pipeline(transaction=False)
+            for name in names:
+                pipeline.delete(name)
+            pipeline.execute()
+
+    def durability(self) -> Durability:
+        """`fsynced` where every answer follows an fsync, `memory` where that cannot be told."""
+        try:
+            with translated():
+                found: Any = self.client.config_get(
+                    "appendonly", "appendfsync", "no-appendfsync-on-rewrite"
+                )
+        except TierRejected:
+            return "memory"
+        wanted = {
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "no-appendfsync-on-rewrite": "no",
+        }
+        return "fsynced" if _text(found) == wanted else "memory"
+
+    def ping(self) -> None:
+        """Raises `TierUnavailable` if Redis does not answer."""
+        with translated():
+            self.client.ping()
+
+    @staticmethod
+    def _woken(answer: Any) -> bool:
+        if answer[0] == b"conflict":
+            raise VersionConflict(bytes(answer[1]))
+        return bool(answer[1])
+
+
+def _text(found: dict[Any, Any]) -> dict[str, str]:
+    def text(value: Any) -> str:
+        return value.decode() if isinstance(value, bytes) else str(value)
+
+    return {text(name): text(value) for name, value in found.items()}

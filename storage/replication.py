@@ -1,0 +1,76 @@
+"""Ships committed messages to ClickHouse by way of the outbox: early, in order, once.
+
+The outbox row is written in the transaction that wrote the message, and deleted in one that
+commits after ClickHouse has answered. A crash between the two repeats the insert: the token, a
+hash of the rows, makes ClickHouse drop it, and were it to arrive all the same, the table keeps
+one row for an id and a version.
+"""
+
+import hashlib
+from typing import NamedTuple
+
+from sqlalchemy import Engine, text
+
+from storage.clickhouse_driver import ClickHouse
+from storage.postgres_driver import translated
+
+_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:ship'))")
+
+# PostgreSQL renders the rows, so that not one of them is parsed on the way. An id that is queued
+# twice is shipped once, as the row is now.
+_TAKE = text(
+    """
+WITH taken AS (
+    DELETE FROM clickhouse_outbox WHERE sequence IN (
+        SELECT sequence FROM clickhouse_outbox ORDER BY sequence LIMIT :batch)
+    RETURNING message_id
+), rows AS (
+    SELECT json_build_object(
+        'id', m.id, 'user_id', m.user_id, 'thread_id', m.thread_id, 'role', m.role,
+        'content', m.content, 'metadata', m.metadata::text,
+        'created_at', m.created_at, 'updated_at', m.updated_at, 'version', m.version,
+        'deleted_at', m.deleted_at, 'content_hash', m.content_hash)::text AS line
+    FROM messages m WHERE m.id IN (SELECT message_id FROM taken) ORDER BY m.id
+)
+SELECT (SELECT count(*) FROM taken) AS taken,
+       (SELECT count(*) FROM rows) AS shipped,
+       (SELECT string_agg(line, E'\\n') FROM rows) AS lines
+"""
+)
+
+
+class Shipped(NamedTuple):
+    """Counts of one shipment: outbox rows taken, messages inserted, and whether more wait."""
+
+    taken: int = 0
+    shipped: int = 0
+    more: bool = False
+
+
+class ReplicationService:
+    """Empties the outbox. Safe to run anywhere; one runs at a time."""
+
+    def __init__(self, engine: Engine, server: ClickHouse, batch_messages: int) -> None:
+        self._engine = engine
+        self._server = server
+        self._batch = batch_messages
+
+    def ship(self) -> Shipped:
+        """Ships one batch. Raises `TierUnavailable` with the outbox as it was."""
+        with translated(), self._engine.begin() as connection:
+            if not connection.execute(_TRY_LOCK).scalar_one():
+                return Shipped()
+            row = connection.execute(_TAKE, {"batch": self._batch}).one()
+            if row.lines:
+                lines = row.lines.encode()
+                self._server.insert("messages", lines, hashlib.sha256(lines).hexdigest())
+        return Shipped(row.taken, row.shipped, row.taken == self._batch)
+
+    def ship_all(self) -> Shipped:
+        """Ships until the outbox is empty, or another process has it."""
+        taken = shipped = 0
+        while True:
+            step = self.ship()
+            taken, shipped = taken + step.taken, shipped + step.shipped
+            if not step.more:
+                return Shipped(taken, shipped)

@@ -1,0 +1,206 @@
+"""Threads: created, changed, deleted and read; the same road as messages take.
+
+A thread's own data is a versioned record in Redis, logged, drained and upserted. Deleting sets a
+watermark: every message at or below it is gone from reads at once, in every tier, and erased
+behind. A message posted later opens the thread anew above it.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from models import codec, ids
+from models.ids import Clock
+from models.message import Thread, ThreadSummary
+from storage.errors import AlreadyExists, NotFound, TierUnavailable, VersionConflict
+from storage.message_storage import CONFLICT_ATTEMPTS
+from storage.postgres_tier import PostgresTier, ThreadRow
+from storage.redis_tier import RedisTier
+
+
+class ThreadChange(NamedTuple):
+    """A change as acknowledged, and the slot whose worker this caller is to wake."""
+
+    thread: ThreadSummary
+    wake_slot: int | None
+
+
+class _Known(NamedTuple):
+    """What is known of a thread: its newest own data, if any, and its live extent in Redis."""
+
+    thread: Thread | None
+    row: ThreadRow | None
+    watermark: str | None
+    newest_id: str | None
+
+    @property
+    def is_live(self) -> bool:
+        if self.thread is not None and self.thread.deleted_at is None:
+            return True
+        return self.newest_id is not None
+
+
+class ThreadService:
+    """The verbs of threads."""
+
+    def __init__(self, redis: RedisTier, postgres: PostgresTier, clock: Clock) -> None:
+        self._redis = redis
+        self._postgres = postgres
+        self._clock = clock
+
+    def create(
+        self, user_id: str, thread_id: str | None, title: str | None, metadata: dict[str, Any]
+    ) -> ThreadChange:
+        """Acknowledges a new thread. Raises `AlreadyExists`, `TierUnavailable`."""
+        now_us = self._clock.now_us()
+        name = thread_id or ids.mint(now_us, 0)
+        known = self._known(user_id, name)
+        if known.is_live:
+            raise AlreadyExists(name)
+        before = known.thread
+        moment = ids.timestamp(now_us)
+        thread = Thread(
+            version=before.version + 1 if before else 1,
+            id=name,
+            user_id=user_id,
+            title=title,
+            metadata=metadata,
+            created_at=moment,
+            updated_at=moment,
+            deleted_through=known.watermark,
+        )
+        try:
+            wake = self._redis.put_thread(
+                user_id, name, codec.encode(thread), rests_on=before.version if before else 0
+            )
+        except VersionConflict as error:
+            raise AlreadyExists(name) from error
+        return ThreadChange(_summary(thread, None, None), self._slot(user_id, name, wake))
+
+    def get(self, user_id: str, thread_id: str) -> ThreadSummary:
+        """One thread. Raises `NotFound`, `TierUnavailable`."""
+        known = self._known(user_id, thread_id)
+        if not known.is_live:
+            raise NotFound
+        return _summary(self._own(user_id, thread_id, known), known.row, known.newest_id)
+
+    def list(
+        self, user_id: str, *, limit: int, cursor: tuple[str, str] | None
+    ) -> tuple[list[ThreadSummary], tuple[str, str] | None]:
+        """The user's committed threads, most recently active first, and the next cursor."""
+        found = self._postgres.threads(user_id, cursor, limit + 1)
+        shown = found[:limit]
+        following = (shown[-1][1], shown[-1][0].id) if len(found) > limit else None
+        return [summary for summary, _ in shown], following
+
+    def change(
+        self,
+        user_id: str,
+        thread_id: str,
+        *,
+        title: str | msgspec.UnsetType | None,
+        metadata: dict[str, Any] | msgspec.UnsetType,
+    ) -> ThreadChange:
+        """Acknowledges a new title or metadata. Raises `NotFound`, `TierUnavailable`."""
+
+        def change(thread: Thread) -> Thread:
+            return msgspec.structs.replace(
+                thread,
+                title=thread.title if isinstance(title, msgspec.UnsetType) else title,
+                metadata=(thread.metadata if isinstance(metadata, msgspec.UnsetType) else metadata),
+            )
+
+        return self._write(user_id, thread_id, change, delete=False)
+
+    def delete(self, user_id: str, thread_id: str) -> ThreadChange:
+        """Acknowledges a deletion: the thread and all its messages are gone from reads.
+
+        Raises `NotFound`, `TierUnavailable`.
+        """
+
+        def bury(thread: Thread) -> Thread:
+            return msgspec.structs.replace(thread, title=None, metadata={})
+
+        return self._write(user_id, thread_id, bury, delete=True)
+
+    def _write(
+        self, user_id: str, thread_id: str, change: Callable[[Thread], Thread], *, delete: bool
+    ) -> ThreadChange:
+        for _ in range(CONFLICT_ATTEMPTS):
+            known = self._known(user_id, thread_id)
+            if not known.is_live:
+                raise NotFound
+            current = self._own(user_id, thread_id, known)
+            now_us = self._clock.now_us()
+            newest_us = ids.time_us_of(known.newest_id) if known.newest_id else 0
+            shard = ids.shard_of(user_id, thread_id)
+            mark = ids.mint(max(now_us, newest_us + 1), shard) if delete else known.watermark
+            thread = msgspec.structs.replace(
+                change(current),
+                version=current.version + 1,
+                updated_at=ids.timestamp(now_us),
+                deleted_at=ids.timestamp(now_us) if delete else None,
+                deleted_through=mark,
+            )
+            try:
+                wake = self._redis.put_thread(
+                    user_id,
+                    thread_id,
+                    codec.encode(thread),
+                    rests_on=current.version,
+                    deleted_through=(mark or "") if delete else "",
+                )
+            except VersionConflict:
+                continue
+            summary = _summary(thread, known.row, known.newest_id)
+            return ThreadChange(summary, self._slot(user_id, thread_id, wake))
+        raise TierUnavailable("redis", "too many writers of one thread")
+
+    def _known(self, user_id: str, thread_id: str) -> _Known:
+        record, watermark = self._redis.thread(user_id, thread_id)
+        hot = codec.decode_thread(record) if record else None
+        row = self._postgres.thread(user_id, thread_id)
+        newest = self._redis.page(
+            user_id, thread_id, watermark or ids.LOWEST, ids.HIGHEST, "desc", 1
+        ).records
+        versions = [thread for thread in (hot, row.thread if row else None) if thread]
+        thread = max(versions, key=lambda one: (one.version, one.deleted_at is None), default=None)
+        mark = max(
+            filter(None, (watermark, row.thread.deleted_through if row else None)), default=None
+        )
+        return _Known(thread, row, mark, newest[0][0] if newest else None)
+
+    def _own(self, user_id: str, thread_id: str, known: _Known) -> Thread:
+        """The thread's own data; for one that only messages have made so far, what they say."""
+        if known.thread is not None and known.thread.deleted_at is None:
+            return known.thread
+        opened_us = ids.time_us_of(known.newest_id or ids.LOWEST)
+        moment = ids.timestamp(opened_us)
+        return Thread(
+            version=known.thread.version if known.thread else 1,
+            id=thread_id,
+            user_id=user_id,
+            title=None,
+            metadata={},
+            created_at=moment,
+            updated_at=moment,
+            deleted_through=known.watermark,
+        )
+
+    def _slot(self, user_id: str, thread_id: str, wake: bool) -> int | None:
+        return self._redis.slot_of_thread(user_id, thread_id) if wake else None
+
+
+def _summary(thread: Thread, row: ThreadRow | None, newest_id: str | None) -> ThreadSummary:
+    newest = ids.timestamp(ids.time_us_of(newest_id)) if newest_id else None
+    last = max(filter(None, (newest, row.last_message_at if row else None)), default=None)
+    return ThreadSummary(
+        id=thread.id,
+        user_id=thread.user_id,
+        title=thread.title,
+        metadata=thread.metadata,
+        created_at=thread.created_at,
+        last_message_at=last,
+        message_count=row.message_count if row else 0,
+    )

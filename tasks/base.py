@@ -1,0 +1,49 @@
+"""What every task has: the process's services, and one log line for each way it can end."""
+
+import os
+import threading
+import time
+from typing import Any
+
+import structlog
+from celery import Task
+
+import settings
+from storage.errors import TierUnavailable
+from storage.services import Services
+
+log = structlog.get_logger(__name__)
+
+_services: dict[int, Services] = {}
+_making = threading.Lock()
+
+
+def services() -> Services:
+    """The services of this process, made on first use and again after a fork."""
+    pid = os.getpid()
+    with _making:
+        if pid not in _services:
+            _services.clear()
+            _services[pid] = Services(settings.load())
+        return _services[pid]
+
+
+class JobTask(Task):  # type: ignore[type-arg]  # Celery's class takes none at run time.
+    """Logs done, postponed and failed with the time taken.
+
+    A tier that does not answer postpones a job: what it was to carry stays in its log, and the
+    next wake-up, sweep or look of a worker carries it.
+    """
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        started = time.monotonic()
+        try:
+            result = super().__call__(*args, **kwargs)
+        except TierUnavailable as error:
+            log.warning("postponed", task=self.name, tier=error.tier, reason=error.reason)
+            return None
+        took_ms = round((time.monotonic() - started) * 1000, 1)
+        log.debug("done", task=self.name, took_ms=took_ms, result=result)
+        return result

@@ -1,0 +1,72 @@
+"""The Celery application: `celery -A tasks.celery_app …`.
+
+A task is a wake-up, never the record: Celery on Redis can lose one however it is set, and a lost
+one costs a second. So tasks carry no content, keep no results, and may run twice at any moment.
+"""
+
+import logging
+from typing import Any
+
+from celery import Celery, signals
+
+import settings
+from beat_schedule import SCHEDULE
+from tasks import queues
+from tasks.base import JobTask
+from tasks.logs import configure
+from tasks.look import Look
+
+TASK_SECONDS = 30
+"""A task's hard limit; every statement inside has a shorter deadline of its own."""
+
+
+def configuration() -> dict[str, Any]:
+    """Celery's settings; read when the application is first used, not when it is imported."""
+    return {
+        "broker_url": settings.load().broker_url,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_pool_limit": 4,
+        "broker_transport_options": {
+            "visibility_timeout": 120,
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+            "health_check_interval": 5,
+            "socket_timeout": 5,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            "global_keyprefix": "celery:",
+        },
+        "visibility_timeout": 120,
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "task_ignore_result": True,
+        "task_acks_late": True,
+        "task_default_queue": queues.MAINTENANCE,
+        "task_routes": queues.ROUTES,
+        "task_time_limit": TASK_SECONDS,
+        "worker_prefetch_multiplier": 1,
+        "worker_cancel_long_running_tasks_on_connection_loss": True,
+        "worker_enable_prefetch_count_reduction": False,
+        "worker_hijack_root_logger": False,
+        "worker_send_task_events": True,
+        "beat_schedule": SCHEDULE,
+        "beat_max_loop_interval": 5,
+        "timezone": "UTC",
+    }
+
+
+app = Celery(
+    "threadkeep",
+    task_cls=JobTask,
+    include=["tasks.erase", "tasks.maintain", "tasks.persist", "tasks.replicate"],
+    set_as_current=True,
+)
+app.add_defaults(configuration)
+app.steps["worker"].add(Look)
+
+
+@signals.setup_logging.connect(weak=False)
+def _configure_logs(loglevel: int | str | None = None, **_: Any) -> None:
+    """Keeps Celery from configuring logging: worker and beat log as the web process does."""
+    configure(loglevel if isinstance(loglevel, int) else logging.INFO)

@@ -1,0 +1,23 @@
+"""The pending log to PostgreSQL, as tasks."""
+
+from celery import shared_task
+
+from tasks.base import services
+
+
+@shared_task(name="persist.drain_shard")
+def drain_shard(slot: int) -> dict[str, int]:
+    """Drains one slot of the log until it is empty."""
+    drained = services().persistence.drain_all([slot])
+    return {"slot": slot, "written": drained.written, "refused": drained.refused}
+
+
+@shared_task(name="persist.sweep")
+def sweep() -> dict[str, int]:
+    """Drains every slot that holds entries, whoever was to be woken for them."""
+    backlog = services().pending_log.backlog()
+    slots = [slot for slot, length in enumerate(backlog) if length]
+    if not slots:
+        return {"written": 0, "refused": 0}
+    drained = services().persistence.drain_all(slots)
+    return {"written": drained.written, "refused": drained.refused}

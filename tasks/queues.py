@@ -1,0 +1,14 @@
+"""The queues, each with a job of its own, so that a slow one never holds up the others."""
+
+PERSIST = "persist"
+REPLICATE = "replicate"
+MAINTENANCE = "maintenance"
+
+ALL = (PERSIST, REPLICATE, MAINTENANCE)
+
+ROUTES = {
+    "persist.*": {"queue": PERSIST},
+    "replicate.*": {"queue": REPLICATE},
+    "erase.*": {"queue": MAINTENANCE},
+    "maintain.*": {"queue": MAINTENANCE},
+}

@@ -1,0 +1,12 @@
+"""PostgreSQL's outbox to ClickHouse, as a task."""
+
+from celery import shared_task
+
+from tasks.base import services
+
+
+@shared_task(name="replicate.ship_outbox")
+def ship_outbox() -> dict[str, int]:
+    """Ships what the outbox holds."""
+    shipped = services().replication.ship_all()
+    return {"taken": shipped.taken, "shipped": shipped.shipped}

@@ -1,0 +1,47 @@
+"""Wakes the workers, never in the request.
+
+A request only names a slot; one thread per process sends the tasks. What cannot be sent is
+counted and dropped: the worker's own look finds the log without it.
+"""
+
+import threading
+
+import structlog
+
+from tasks.persist import drain_shard
+
+log = structlog.get_logger(__name__)
+
+
+class WakeUps:
+    """The one sender of a process. Starts its thread at the first request, after any fork."""
+
+    def __init__(self) -> None:
+        self._slots: set[int] = set()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self.failures = 0
+
+    def request(self, slot: int) -> None:
+        """Has a worker drain this slot soon. Returns at once, never raises."""
+        with self._changed:
+            self._slots.add(slot)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="wake-ups", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._slots)
+                slots, self._slots = sorted(self._slots), set()
+            for slot in slots:
+                self._send(slot)
+
+    def _send(self, slot: int) -> None:
+        try:
+            drain_shard.apply_async((slot,), expires=30, retry=False)
+        except Exception as error:
+            self.failures += 1
+            log.warning("wake_up_lost", slot=slot, error=type(error).__name__)

@@ -1,0 +1,90 @@
+"""Who is calling: JSON Web Tokens (RFC 7519) signed with HS256.
+
+The user is the token's `sub`, and nothing else in a request says who someone is. A verified
+token is remembered until it expires, which turns 35 µs into a dictionary look-up.
+"""
+
+import threading
+import time
+from typing import Any, NamedTuple
+
+import jwt
+
+from models.message import InvalidMessage, check_user_id
+from settings import Settings
+
+ALGORITHM = "HS256"
+LEEWAY_SECONDS = 10
+REMEMBERED_TOKENS = 10_000
+
+
+class Caller(NamedTuple):
+    """An authenticated user."""
+
+    user_id: str
+    is_admin: bool
+
+
+class InvalidToken(Exception):
+    """The token is missing, wrong or expired. The text says which, for a person."""
+
+
+class Tokens:
+    """Issues and verifies tokens with the process's secret. Safe for threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._secret = settings.jwt_secret
+        self._issuer = settings.jwt_issuer or None
+        self._audience = settings.jwt_audience or None
+        self._known: dict[str, tuple[Caller, float]] = {}
+        self._lock = threading.Lock()
+
+    def issue(self, user_id: str, *, is_admin: bool, ttl_seconds: int) -> str:
+        """A token for a user. Raises `InvalidMessage` for a user id that cannot be kept."""
+        check_user_id(user_id)
+        now = int(time.time())
+        claims: dict[str, Any] = {"sub": user_id, "iat": now, "exp": now + ttl_seconds}
+        if is_admin:
+            claims["roles"] = ["admin"]
+        if self._issuer:
+            claims["iss"] = self._issuer
+        if self._audience:
+            claims["aud"] = self._audience
+        return jwt.encode(claims, self._secret, algorithm=ALGORITHM)
+
+    def verify(self, token: str) -> Caller:
+        """The caller behind a token. Raises `InvalidToken`."""
+        known = self._known.get(token)
+        if known is not None and known[1] > time.time():
+            return known[0]
+        caller, until = self._decode(token)
+        with self._lock:
+            if len(self._known) >= REMEMBERED_TOKENS:
+                self._known.clear()
+            self._known[token] = (caller, until)
+        return caller
+
+    def _decode(self, token: str) -> tuple[Caller, float]:
+        required = ["sub", "exp"]
+        if self._issuer:
+            required.append("iss")
+        if self._audience:
+            required.append("aud")
+        try:
+            claims = jwt.decode(
+                token,
+                self._secret,
+                algorithms=[ALGORITHM],
+                issuer=self._issuer,
+                audience=self._audience,
+                leeway=LEEWAY_SECONDS,
+                options={"require": required, "verify_aud": self._audience is not None},
+            )
+            check_user_id(claims["sub"])
+        except jwt.ExpiredSignatureError:
+            raise InvalidToken("the token has expired") from None
+        except (jwt.PyJWTError, InvalidMessage, ValueError) as error:
+            raise InvalidToken(f"the token is not valid: {error}") from None
+        roles = claims.get("roles")
+        is_admin = isinstance(roles, list) and "admin" in roles
+        return Caller(claims["sub"], is_admin), float(claims["exp"]) + LEEWAY_SECONDS

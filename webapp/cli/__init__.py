@@ -1,0 +1,68 @@
+"""The command line, `threadkeep`: exit status 0 for done, 1 for a problem found, 2 for wrong use.
+
+Errors are one line on stderr; `--debug` shows where they come from.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+import settings
+from embedded.errors import StackError
+from models.message import InvalidMessage
+from storage.errors import TierError
+from webapp.cli.environment import read_env_file
+from webapp.cli.schema import migrate
+from webapp.cli.token import token
+from webapp.cli.up import up
+from tasks.logs import configure
+
+DEFAULT_ENV_FILE = Path(".threadkeep/run/env")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show where an error comes from.")
+@click.option(
+    "--env-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help=f"Read variables from this file; if it is there, {DEFAULT_ENV_FILE} is read anyway.",
+)
+@click.version_option(package_name="threadkeep", prog_name="threadkeep")
+def threadkeep(debug: bool, env_file: Path | None) -> None:
+    """The open message store for chat and agent applications."""
+    source = env_file or DEFAULT_ENV_FILE
+    if env_file is not None or source.exists():
+        # What the environment names itself comes first.
+        for name, value in read_env_file(source).items():
+            os.environ.setdefault(name, value)
+
+
+for command in (up, token, migrate):
+    threadkeep.add_command(command)
+
+
+def main() -> None:
+    """The entry point: turns every expected error into one line."""
+    configure()
+    if "--debug" in sys.argv[1:2]:
+        threadkeep()
+    try:
+        threadkeep(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except settings.SettingsError as error:
+        _fail(str(error), 2)
+    except (TierError, StackError, InvalidMessage, OSError) as error:
+        _fail(str(error), 1)
+
+
+def _fail(line: str, status: int) -> None:
+    click.echo(f"threadkeep: {line}", err=True)
+    sys.exit(status)

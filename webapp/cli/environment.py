@@ -1,0 +1,19 @@
+"""Files of `KEY=value` lines, by which a running stack tells others where it is."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from embedded.files import write_atomically
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """The variables of a file; empty lines and lines that begin with `#` are passed over."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {name.strip(): value for name, _, value in pairs}
+
+
+def write_env_file(path: Path, values: Mapping[str, str]) -> None:
+    """Writes the variables, readable by the owner alone, all at once."""
+    lines = [f"{name}={value}" for name, value in values.items()]
+    write_atomically(path, "\n".join(lines) + "\n", mode=0o600)

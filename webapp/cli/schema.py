@@ -1,0 +1,19 @@
+"""`threadkeep migrate`."""
+
+import click
+
+import settings
+from storage import schema
+from storage.services import Services
+
+
+@click.command()
+def migrate() -> None:
+    """Bring PostgreSQL and ClickHouse to today's schema."""
+    services = Services(settings.load())
+    weeks = services.settings.partition_weeks_ahead
+    steps = schema.migrate(services.job_engine, services.job_clickhouse, weeks)
+    for step in steps:
+        click.echo(f"applied {step}")
+    if not steps:
+        click.echo("nothing to do")

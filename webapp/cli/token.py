@@ -1,0 +1,24 @@
+"""`threadkeep token`."""
+
+import click
+
+import settings
+from webapp.auth import Tokens
+
+DAY_SECONDS = 86_400
+
+
+@click.command()
+@click.argument("user")
+@click.option("--admin", is_flag=True, help="Give the role admin.")
+@click.option(
+    "--ttl",
+    type=click.IntRange(min=1),
+    default=DAY_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the token is valid.",
+)
+def token(user: str, admin: bool, ttl: int) -> None:
+    """Print a token for USER."""
+    click.echo(Tokens(settings.load()).issue(user, is_admin=admin, ttl_seconds=ttl))

@@ -1,0 +1,184 @@
+"""`threadkeep up`: the whole stack in the foreground."""
+
+import os
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import requests
+from honcho.environ import parse_procfile
+
+import settings
+from embedded.files import write_atomically
+from embedded.ports import free_port
+from embedded.stack import Stack
+from storage import schema
+from storage.services import Services
+from tasks.celery_app import app as celery
+from webapp.auth import Tokens
+from webapp.cli.environment import write_env_file
+
+PROCFILE = Path(settings.__file__).with_name("Procfile")
+SAMPLE_USER = "alice"
+READY_SECONDS = 60.0
+READY_POLL_SECONDS = 0.1
+WRITTEN = (
+    "REDIS_URL",
+    "CELERY_BROKER_URL",
+    "DATABASE_URL",
+    "CLICKHOUSE_URL",
+    "API_URL",
+    "WS_URL",
+    "FLOWER_URL",
+    "FLOWER_BASIC_AUTH",
+    "THREADKEEP_JWT_SECRET",
+)
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".threadkeep"),
+    show_default=True,
+    help="The folder of all data, logs and records.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where the API listens.")
+@click.option("--port", default=8000, show_default=True, help="The API's port; 0 for a free one.")
+@click.option("--flower-port", default=5555, show_default=True, help="Likewise, for Flower.")
+@click.option(
+    "--env-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the addresses here once everything answers.",
+)
+@click.option("--ephemeral", is_flag=True, help="Keep the data in a folder that goes at the end.")
+def up(
+    data: Path, host: str, port: int, flower_port: int, env_file: Path | None, ephemeral: bool
+) -> None:
+    """Start everything and serve until Ctrl-C."""
+    started = time.monotonic()
+    with _folder(data, ephemeral) as folder, Stack(folder, on_event=_say) as stack:
+        env = dict(os.environ) | stack.start_servers(os.environ)
+        env |= _addresses(env, folder, host, port, flower_port)
+        # From here on this process's environment says what the programs' says.
+        os.environ.update(env)
+        services = Services(settings.load())
+        weeks = services.settings.partition_weeks_ahead
+        schema.migrate(services.job_engine, services.job_clickhouse, weeks)
+        stack.start_programs(parse_procfile(PROCFILE.read_text()).processes, env)
+        files = [path for path in (folder / "run" / "env", env_file) if path is not None]
+        ready = threading.Thread(
+            target=_announce, args=(stack, services, env, files, started), daemon=True
+        )
+        ready.start()
+        try:
+            stack.run()
+        finally:
+            for file in files:
+                file.unlink(missing_ok=True)
+            _say("stopping")
+
+
+@contextmanager
+def _folder(data: Path, ephemeral: bool) -> Iterator[Path]:
+    if not ephemeral:
+        yield data
+        return
+    folder = Path(tempfile.mkdtemp(prefix="threadkeep-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _addresses(
+    env: Mapping[str, str], folder: Path, host: str, port: int, flower_port: int
+) -> dict[str, str]:
+    """What the programs need beside the servers' addresses."""
+    port, flower_port = _port(host, port), _port("127.0.0.1", flower_port)
+    scripts = Path(sys.executable).parent
+    secret = _kept(env, "THREADKEEP_JWT_SECRET", folder, secrets.token_urlsafe(48))
+    flower = _kept(env, "FLOWER_BASIC_AUTH", folder, f"admin:{secrets.token_urlsafe(18)}")
+    return {
+        "PATH": f"{scripts}{os.pathsep}{env.get('PATH', '')}",
+        "HOST": host,
+        "PORT": str(port),
+        "FLOWER_PORT": str(flower_port),
+        "API_URL": f"http://{host}:{port}",
+        "WS_URL": env.get("WS_URL", ""),
+        "FLOWER_URL": f"http://127.0.0.1:{flower_port}",
+        "CELERY_BROKER_URL": env.get("CELERY_BROKER_URL") or env["REDIS_URL"],
+        "THREADKEEP_JWT_SECRET": secret,
+        "FLOWER_BASIC_AUTH": flower,
+        "BEAT_STATE": str(folder.absolute() / "run" / "beat-schedule"),
+    }
+
+
+def _kept(env: Mapping[str, str], name: str, folder: Path, fresh: str) -> str:
+    """A secret of the environment, or one that stays the same as long as the data does."""
+    if env.get(name):
+        return env[name]
+    path = folder / "run" / name.lower()
+    if not path.exists():
+        write_atomically(path, fresh, mode=0o600)
+    return path.read_text(encoding="utf-8")
+
+
+def _port(host: str, port: int) -> int:
+    if port == 0:
+        return free_port()
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise click.ClickException(
+                f"port {port} on {host} cannot be used ({error.strerror}); choose another"
+            ) from None
+    return port
+
+
+def _announce(
+    stack: Stack, services: Services, env: Mapping[str, str], files: list[Path], started: float
+) -> None:
+    """Waits until everything answers, then says where it is."""
+    deadline = time.monotonic() + READY_SECONDS
+    while not _answers(env):
+        if time.monotonic() > deadline:
+            _say("not everything answers yet; see the logs folder")
+            return
+        time.sleep(READY_POLL_SECONDS)
+    values = {name: env.get(name, "") for name in WRITTEN}
+    values["THREADKEEP_PIDS"] = ",".join(f"{name}:{pid}" for name, pid in stack.pids().items())
+    for file in files:
+        write_env_file(file, values)
+    sample = Tokens(services.settings).issue(SAMPLE_USER, is_admin=False, ttl_seconds=86_400)
+    _say(f"ready after {time.monotonic() - started:.1f} s")
+    click.echo(f"\n  API     {env['API_URL']}    {env['API_URL']}/docs")
+    click.echo(f"  Flower  {env['FLOWER_URL']}    {env['FLOWER_BASIC_AUTH']}")
+    click.echo(f"  Token   {sample}  (user {SAMPLE_USER}, one day)\n")
+    sys.stdout.flush()
+
+
+def _answers(env: Mapping[str, str]) -> bool:
+    session = requests.Session()
+    session.trust_env = False
+    try:
+        web = session.get(f"{env['API_URL']}/readyz", timeout=2).status_code
+        flower = session.get(f"{env['FLOWER_URL']}/", timeout=2).status_code
+    except requests.RequestException:
+        return False
+    return web == 200 and flower in {200, 401} and bool(celery.control.ping(timeout=0.5))
+
+
+def _say(line: str) -> None:
+    click.echo(f"threadkeep: {line}")
+    sys.stdout.flush()

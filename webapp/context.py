@@ -1,0 +1,41 @@
+"""What a request finds at hand: the process's services, and who is calling."""
+
+from typing import NamedTuple, cast
+
+from flask import Flask, current_app, g
+
+from settings import Settings
+from storage.services import Services
+from tasks.wakeup import WakeUps
+from webapp.auth import Caller, Tokens
+
+_EXTENSION = "threadkeep"
+
+
+class Web(NamedTuple):
+    """One web process's own things."""
+
+    settings: Settings
+    services: Services
+    tokens: Tokens
+    wakeups: WakeUps
+
+    def wake(self, slot: int | None) -> None:
+        """Sees to it that a worker comes, if a write said so."""
+        if slot is not None:
+            self.wakeups.request(slot)
+
+
+def install(app: Flask, web: Web) -> None:
+    """Puts the process's things where requests find them."""
+    app.extensions[_EXTENSION] = web
+
+
+def web() -> Web:
+    """The process's things, inside a request."""
+    return cast(Web, current_app.extensions[_EXTENSION])
+
+
+def caller() -> Caller:
+    """Who is calling, in a route that is not public."""
+    return cast(Caller, g.caller)

@@ -1,0 +1,61 @@
+"""The API's own description and its page, served without any outside host."""
+
+from pathlib import Path
+
+from flask import Blueprint, Response, send_from_directory
+
+from webapp import openapi
+from webapp.requests import answer
+
+blueprint = Blueprint("docs", __name__)
+
+_ASSETS = Path(__file__).parent / "static" / "vendor" / "swagger-ui"
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
+    " img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'"
+)
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Threadkeep API</title>
+<link rel="stylesheet" href="/docs/assets/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="/docs/assets/swagger-ui-bundle.js"></script>
+<script src="/docs/assets/start.js"></script>
+</body>
+</html>
+"""
+_START = """window.ui = SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  persistAuthorization: false,
+  validatorUrl: null,
+});
+"""
+
+
+@blueprint.get("/openapi.json")
+def openapi_json() -> Response:
+    """OpenAPI 3.1."""
+    return answer(openapi.document(), headers={"Cache-Control": "max-age=60"})
+
+
+@blueprint.get("/docs")
+def page() -> Response:
+    """The page."""
+    headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"}
+    return Response(_PAGE, headers=headers, mimetype="text/html")
+
+
+@blueprint.get("/docs/assets/<name>")
+def asset(name: str) -> Response:
+    """A file of the page."""
+    if name == "start.js":
+        return Response(_START, mimetype="text/javascript")
+    return send_from_directory(_ASSETS, name, max_age=86_400)

@@ -1,0 +1,118 @@
+"""Every error as a problem body (RFC 9457): stable `code`, human `detail`, `request_id`."""
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import structlog
+from flask import Flask, Response, g
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from models.message import InvalidMessage
+from storage.errors import AlreadyExists, NotFound, TierRejected, TierUnavailable
+from storage.message_storage import PreconditionFailed
+from webapp.auth import InvalidToken
+
+log = structlog.get_logger(__name__)
+
+RETRY_AFTER_SECONDS = 1
+
+
+class Problem(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """The body of every error. `current_version` only where that is what is wrong."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    request_id: str
+    current_version: int | None = None
+
+
+class BadRequest(Exception):
+    """The request is not what the API takes. `code` is stable, the text is for a person."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+
+
+def problem(status: int, code: str, detail: str, **more: Any) -> Response:
+    """An error answer."""
+    body = Problem(
+        type="about:blank",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        code=code,
+        detail=detail,
+        request_id=g.get("request_id", ""),
+        **more,
+    )
+    encoded = msgspec.json.encode(body)
+    response = Response(encoded, status=status, mimetype="application/problem+json")
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="threadkeep"'
+    return response
+
+
+def register(app: Flask) -> None:
+    """Maps every exception to its answer, in one place."""
+
+    @app.errorhandler(BadRequest)
+    def bad_request(error: BadRequest) -> Response:
+        return problem(error.status, error.code, str(error))
+
+    @app.errorhandler(InvalidMessage)
+    def invalid_message(error: InvalidMessage) -> Response:
+        return problem(422, error.code, str(error))
+
+    @app.errorhandler(InvalidToken)
+    def invalid_token(error: InvalidToken) -> Response:
+        return problem(401, "invalid_token", str(error))
+
+    @app.errorhandler(NotFound)
+    def not_found(_: NotFound) -> Response:
+        return problem(404, "not_found", "there is no such thing, or it is not yours")
+
+    @app.errorhandler(AlreadyExists)
+    def already_exists(error: AlreadyExists) -> Response:
+        return problem(409, "thread_exists", f"you already have a thread {error}")
+
+    @app.errorhandler(PreconditionFailed)
+    def precondition_failed(error: PreconditionFailed) -> Response:
+        version = error.current_version
+        return problem(412, "version_conflict", str(error), current_version=version)
+
+    @app.errorhandler(TierUnavailable)
+    def unavailable(error: TierUnavailable) -> Response:
+        log.warning("unavailable", tier=error.tier, reason=error.reason)
+        detail = f"{error.tier} does not answer; this is temporary, please try again"
+        return problem(503, "storage_unavailable", detail)
+
+    @app.errorhandler(TierRejected)
+    def rejected(error: TierRejected) -> Response:
+        log.error("rejected", tier=error.tier, reason=error.reason)
+        return problem(500, "storage_error", f"{error.tier} refused the request")
+
+    @app.errorhandler(RequestEntityTooLarge)
+    def too_large(_: RequestEntityTooLarge) -> Response:
+        return problem(413, "body_too_large", "the body is larger than this call takes")
+
+    @app.errorhandler(HTTPException)
+    def http(error: HTTPException) -> Response:
+        status = error.code or 500
+        code = HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
+        answer = problem(status, code, error.description or HTTPStatus(status).phrase)
+        for name, value in error.get_headers():
+            if name.lower() not in {"content-type", "content-length"}:
+                answer.headers[name] = value
+        return answer
+
+    @app.errorhandler(Exception)
+    def unexpected(_: Exception) -> Response:
+        log.exception("unexpected")
+        return problem(500, "internal_error", "something went wrong on this side")

@@ -1,0 +1,43 @@
+"""The routes that say how things are."""
+
+from importlib.metadata import version
+
+from flask import Blueprint, Response
+
+from storage.errors import TierError
+from storage.health import persistence_health
+from webapp.context import web
+from webapp.errors import problem
+from webapp.requests import answer
+from webapp.schemas import Liveness, ServiceInfo
+
+blueprint = Blueprint("health", __name__)
+
+
+@blueprint.get("/healthz")
+def healthz() -> Response:
+    """The process answers."""
+    return answer(Liveness(status="ok"))
+
+
+@blueprint.get("/readyz")
+def readyz() -> Response:
+    """The process can acknowledge messages."""
+    try:
+        web().services.redis.ping()
+    except TierError as error:
+        return problem(503, "storage_unavailable", f"{error.tier} does not answer")
+    return answer(Liveness(status="ready"))
+
+
+@blueprint.get("/health/persistence")
+def persistence() -> Response:
+    """Each tier's state and lag, and what an acknowledgement means at the moment."""
+    return answer(persistence_health(web().services))
+
+
+@blueprint.get("/api")
+def info() -> Response:
+    """Where things are."""
+    ws_url = web().settings.ws_url
+    return answer(ServiceInfo(version=version("threadkeep"), ws_url=ws_url, docs_url="/docs"))

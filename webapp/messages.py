@@ -1,0 +1,156 @@
+"""The routes of messages."""
+
+import time
+from typing import Any
+
+import msgspec
+from flask import Blueprint, Response, request
+
+from models.message import (
+    Message,
+    check_content,
+    check_idempotency_key,
+    check_metadata,
+    check_thread_id,
+)
+from storage.errors import TierUnavailable
+from storage.message_storage import Acknowledgement, Draft
+from webapp.context import caller, web
+from webapp.errors import BadRequest
+from webapp.requests import (
+    answer,
+    body_as,
+    if_match,
+    latency_ms,
+    query_limit,
+    query_message_cursor,
+    query_order,
+)
+from webapp.schemas import AcknowledgedMessage, MessagePage, PatchMessage, PostMessage, ReadMessage
+
+blueprint = Blueprint("messages", __name__, url_prefix="/api")
+
+COMMIT_LOOK_SECONDS = 0.01
+
+
+@blueprint.post("/threads/<thread_id>/messages")
+def post_message(thread_id: str) -> Response:
+    """The main job: acknowledges a message from Redis's disk."""
+    body = body_as(PostMessage)
+    key = request.headers.get("Idempotency-Key")
+    check_thread_id(thread_id)
+    check_content(body.message)
+    check_metadata(body.metadata)
+    if key is not None:
+        check_idempotency_key(key)
+    draft = Draft(body.role, body.message, body.metadata, key)
+    acknowledgement = web().services.messages.post(caller().user_id, thread_id, draft)
+    return _acknowledged(acknowledgement, wait=body.durability == "committed")
+
+
+@blueprint.get("/threads/<thread_id>/messages")
+def list_messages(thread_id: str) -> Response:
+    """Part of a thread, over all tiers."""
+    check_thread_id(thread_id)
+    limit, cursor, order = query_limit(), query_message_cursor(), query_order()
+    services = web().services
+    user_id = caller().user_id
+    page = services.retrieval.page(user_id, thread_id, limit=limit, cursor=cursor, order=order)
+    if not page.messages and cursor is None:
+        # An empty thread is an empty list; one that does not exist is not found.
+        services.threads.get(user_id, thread_id)
+    return answer(
+        MessagePage(
+            messages=page.messages,
+            next_cursor=page.next_cursor,
+            retrieval_source=page.source,
+            latency_ms=latency_ms(),
+            warning=page.warning or msgspec.UNSET,
+        )
+    )
+
+
+@blueprint.get("/messages/<message_id>")
+def get_message(message_id: str) -> Response:
+    """One message from the fastest tier that has it."""
+    found = web().services.retrieval.get(caller().user_id, message_id)
+    body = ReadMessage(
+        **_fields(found.message),
+        retrieval_source=found.source,
+        latency_ms=latency_ms(),
+        warning=found.warning or msgspec.UNSET,
+    )
+    return answer(body, headers=_etag(found.message))
+
+
+@blueprint.get("/messages/<message_id>/receipt")
+def get_receipt(message_id: str) -> Response:
+    """Where a message is."""
+    return answer(web().services.receipts.receipt(caller().user_id, message_id))
+
+
+@blueprint.patch("/messages/<message_id>")
+def edit_message(message_id: str) -> Response:
+    """A new version."""
+    body = body_as(PatchMessage)
+    content = None if isinstance(body.message, msgspec.UnsetType) else body.message
+    metadata = None if isinstance(body.metadata, msgspec.UnsetType) else body.metadata
+    if content is None and metadata is None:
+        raise BadRequest(422, "nothing_to_change", "give message, metadata, or both")
+    if content is not None:
+        check_content(content)
+    if metadata is not None:
+        check_metadata(metadata)
+    acknowledgement = web().services.messages.edit(
+        caller().user_id, message_id, content=content, metadata=metadata, if_version=if_match()
+    )
+    return _acknowledged(acknowledgement)
+
+
+@blueprint.delete("/messages/<message_id>")
+def delete_message(message_id: str) -> Response:
+    """A tombstone: gone from reads at once."""
+    acknowledgement = web().services.messages.delete(
+        caller().user_id, message_id, if_version=if_match()
+    )
+    return _acknowledged(acknowledgement)
+
+
+def _acknowledged(done: Acknowledgement, *, wait: bool = False) -> Response:
+    web().wake(done.wake_slot)
+    committed = wait and _wait_for_commit(done)
+    body = AcknowledgedMessage(
+        **_fields(done.message),
+        tier_used=done.tier_used,
+        durability="committed" if committed else done.durability,
+        background_persistence=not committed,
+        latency_ms=latency_ms(),
+    )
+    headers = _etag(done.message)
+    if done.repeated:
+        headers["Idempotency-Replayed"] = "true"
+    return answer(body, headers=headers)
+
+
+def _wait_for_commit(done: Acknowledgement) -> bool:
+    """Whether PostgreSQL had the version before the wait was over."""
+    process = web()
+    deadline = time.monotonic() + process.settings.commit_wait_seconds
+    process.wake(process.services.redis.slot_of_message(done.message.id))
+    while time.monotonic() < deadline:
+        try:
+            version = process.services.postgres.version_of(done.message.user_id, done.message.id)
+        except TierUnavailable:
+            return False
+        if version is not None and version >= done.message.version:
+            return True
+        time.sleep(COMMIT_LOOK_SECONDS)
+    return False
+
+
+def _fields(message: Message) -> dict[str, Any]:
+    return {name: getattr(message, name) for name in Message.__struct_fields__}
+
+
+def _etag(message: Message) -> dict[str, str]:
+    return {"ETag": f'"{message.version}"'}

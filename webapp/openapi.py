@@ -1,0 +1,183 @@
+"""The OpenAPI 3.1 description, made from the shapes in `schemas` and the table below."""
+
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+import msgspec
+
+from models.message import ThreadSummary
+from storage.health import PersistenceHealth
+from storage.receipts import Receipt
+from webapp import schemas
+from webapp.errors import Problem
+
+
+class Operation(NamedTuple):
+    """One call: what it takes, what it answers, and which errors are its own."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    answers: dict[int, Any]
+    body: Any = None
+    query: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    errors: tuple[int, ...] = ()
+    public: bool = False
+
+
+_LIST = ("limit", "cursor")
+_THREAD = "/api/threads/{thread_id}"
+_MESSAGE = "/api/messages/{message_id}"
+_ACKNOWLEDGED = {200: schemas.AcknowledgedMessage}
+
+OPERATIONS = (
+    Operation(
+        "post", "/api/threads", "create_thread", "Create a thread",
+        {201: ThreadSummary}, schemas.PostThread, errors=(409, 422),
+    ),
+    Operation(
+        "get", "/api/threads", "list_threads", "List your threads, most recently active first",
+        {200: schemas.ThreadPage}, query=_LIST, errors=(422,),
+    ),
+    Operation("get", _THREAD, "get_thread", "One thread", {200: ThreadSummary}, errors=(404,)),
+    Operation(
+        "patch", _THREAD, "change_thread", "Change a thread's title or metadata",
+        {200: ThreadSummary}, schemas.PatchThread, errors=(404, 422),
+    ),
+    Operation(
+        "delete", _THREAD, "delete_thread", "Delete a thread and all its messages",
+        {204: None}, errors=(404,),
+    ),
+    Operation(
+        "post", _THREAD + "/messages", "post_message", "Post a message",
+        _ACKNOWLEDGED, schemas.PostMessage, headers=("Idempotency-Key",), errors=(422,),
+    ),
+    Operation(
+        "get", _THREAD + "/messages", "list_messages", "List a thread's messages over all tiers",
+        {200: schemas.MessagePage}, query=(*_LIST, "order"), errors=(404, 422),
+    ),
+    Operation(
+        "post", "/api/messages:batch", "post_batch", "Post up to 1000 messages",
+        {200: schemas.BatchAnswer}, schemas.PostBatch, errors=(413, 422),
+    ),
+    Operation(
+        "get", _MESSAGE, "get_message", "One message", {200: schemas.ReadMessage}, errors=(404,)
+    ),
+    Operation(
+        "get", _MESSAGE + "/receipt", "get_receipt", "Where a message is",
+        {200: Receipt}, errors=(404,),
+    ),
+    Operation(
+        "patch", _MESSAGE, "edit_message", "Edit a message",
+        _ACKNOWLEDGED, schemas.PatchMessage, headers=("If-Match",), errors=(404, 412, 422),
+    ),
+    Operation(
+        "delete", _MESSAGE, "delete_message", "Delete a message",
+        _ACKNOWLEDGED, headers=("If-Match",), errors=(404, 412),
+    ),
+    Operation("get", "/api", "info", "Where things are", {200: schemas.ServiceInfo}),
+    Operation(
+        "get", "/healthz", "healthz", "Liveness", {200: schemas.Liveness}, public=True
+    ),
+    Operation(
+        "get", "/readyz", "readyz", "Readiness",
+        {200: schemas.Liveness}, errors=(503,), public=True,
+    ),
+    Operation(
+        "get", "/health/persistence", "persistence", "The state of each tier",
+        {200: PersistenceHealth},
+    ),
+)  # fmt: skip
+
+_PARAMETERS: dict[str, dict[str, Any]] = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50},
+    "cursor": {"type": "string", "description": "A next_cursor of this list."},
+    "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
+    "thread_id": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
+    "message_id": {"type": "string", "format": "uuid"},
+    "Idempotency-Key": {
+        "type": "string",
+        "description": "The same key in the same thread within 24 h gives the first message.",
+    },
+    "If-Match": {"type": "string", "description": "The ETag of the version this rests on."},
+}
+
+
+def document() -> dict[str, Any]:
+    """The whole description."""
+    shapes = [Problem, schemas.BatchItem]
+    for operation in OPERATIONS:
+        shapes += [shape for shape in (operation.body, *operation.answers.values()) if shape]
+    _, components = msgspec.json.schema_components(
+        dict.fromkeys(shapes), ref_template="#/components/schemas/{name}"
+    )
+    # The route reads its items one by one; callers are told what an item is.
+    components["PostBatch"]["properties"]["messages"]["items"] = _reference(schemas.BatchItem)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Threadkeep",
+            "version": version("threadkeep"),
+            "description": "The open message store for chat and agent applications.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+            },
+        },
+        "security": [{"bearer": []}],
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "parameters": _parameters(operation),
+        "responses": {str(status): _answer(shape) for status, shape in operation.answers.items()},
+    }
+    problems = set(operation.errors) if operation.public else {401, 503, *operation.errors}
+    for status in sorted(problems):
+        described["responses"][str(status)] = {
+            "description": "A problem (RFC 9457)",
+            "content": {"application/problem+json": {"schema": _reference(Problem)}},
+        }
+    if operation.body is not None:
+        content = {"application/json": {"schema": _reference(operation.body)}}
+        described["requestBody"] = {"required": True, "content": content}
+    if operation.public:
+        described["security"] = []
+    return described
+
+
+def _parameters(operation: Operation) -> list[dict[str, Any]]:
+    in_path = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
+    return [
+        {"name": name, "in": place, "required": place == "path", "schema": _PARAMETERS[name]}
+        for place, names in (
+            ("path", in_path),
+            ("query", operation.query),
+            ("header", operation.headers),
+        )
+        for name in names
+    ]
+
+
+def _answer(shape: Any) -> dict[str, Any]:
+    if shape is None:
+        return {"description": "Done"}
+    return {
+        "description": "Done",
+        "content": {"application/json": {"schema": _reference(shape)}},
+    }
+
+
+def _reference(shape: Any) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{shape.__name__}"}

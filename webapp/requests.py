@@ -1,0 +1,126 @@
+"""What happens around every request: an id, who is calling, and the body as a typed value."""
+
+import re
+import secrets
+import time
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+from flask import Flask, Response, g, request
+
+from models import ids
+from webapp.auth import InvalidToken
+from webapp.context import web
+from webapp.errors import BadRequest
+
+T = TypeVar("T")
+
+PUBLIC = frozenset(
+    {
+        "health.healthz",
+        "health.readyz",
+        "docs.openapi_json",
+        "docs.page",
+        "docs.asset",
+    }
+)
+"""The only endpoints that answer without a token."""
+
+MAX_PAGE = 1000
+DEFAULT_PAGE = 50
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def register(app: Flask) -> None:
+    """Gives every request an id and a caller, and every answer its headers."""
+
+    @app.before_request
+    def begin() -> None:
+        g.started = time.perf_counter()
+        given = request.headers.get("X-Request-ID", "")
+        g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=g.request_id)
+        if request.endpoint is not None and request.endpoint not in PUBLIC:
+            g.caller = web().tokens.verify(_bearer())
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        headers = response.headers
+        headers["X-Request-ID"] = g.get("request_id", "")
+        headers["X-Content-Type-Options"] = "nosniff"
+        if "Cache-Control" not in headers:
+            headers["Cache-Control"] = "no-store"
+        return response
+
+
+def _bearer() -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise InvalidToken("the header Authorization: Bearer <token> is missing")
+    return token.strip()
+
+
+def latency_ms() -> float:
+    """Milliseconds since this request began."""
+    elapsed: float = time.perf_counter() - g.started
+    return round(elapsed * 1000, 3)
+
+
+def body_as(shape: type[T]) -> T:
+    """The body as a typed value. Raises `BadRequest`."""
+    return decode(request.get_data(cache=False), shape)
+
+
+def decode(data: bytes, shape: type[T]) -> T:
+    """JSON as a typed value. Raises `BadRequest` that says where it is wrong."""
+    try:
+        return msgspec.json.decode(data, type=shape)
+    except msgspec.ValidationError as error:
+        raise BadRequest(422, "invalid_body", str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(400, "malformed_json", f"the body is not JSON: {error}") from None
+    except RecursionError:
+        raise BadRequest(422, "invalid_body", "the body is nested too deeply") from None
+
+
+def query_limit() -> int:
+    """The `limit` of a list, 1 to 1000. Raises `BadRequest`."""
+    given = request.args.get("limit", str(DEFAULT_PAGE))
+    if not given.isascii() or not given.isdigit() or not 1 <= int(given[:9]) <= MAX_PAGE:
+        raise BadRequest(422, "invalid_limit", f"limit must be a number from 1 to {MAX_PAGE}")
+    return int(given)
+
+
+def query_order() -> str:
+    """The `order` of a list, `asc` or `desc`. Raises `BadRequest`."""
+    order = request.args.get("order", "desc")
+    if order not in {"asc", "desc"}:
+        raise BadRequest(422, "invalid_order", "order must be asc or desc")
+    return order
+
+
+def query_message_cursor() -> str | None:
+    """The `cursor` of a list of messages. Raises `BadRequest`."""
+    cursor = request.args.get("cursor") or None
+    if cursor is not None and not ids.is_id(cursor):
+        raise BadRequest(422, "invalid_cursor", "cursor must be a next_cursor of this list")
+    return cursor
+
+
+def if_match() -> int | None:
+    """The version that `If-Match` asks for, None for any. Raises `BadRequest`."""
+    given = request.headers.get("If-Match")
+    if given is None or given.strip() == "*":
+        return None
+    version = given.strip().removeprefix("W/").strip('"')
+    if not version.isascii() or not version.isdigit():
+        raise BadRequest(400, "invalid_if_match", "If-Match must be an ETag of this message")
+    return int(version)
+
+
+def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON answer."""
+    encoded = msgspec.json.encode(body)
+    return Response(encoded, status=status, headers=headers, mimetype="application/json")

@@ -1,0 +1,142 @@
+"""The shapes of requests and answers; the OpenAPI page is made from these."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from models.message import Durability, Message, Role, Source, ThreadSummary, Tier
+
+Metadata = Annotated[
+    dict[str, Any], Meta(description="A JSON object, at most 16 KiB and 16 levels deep.")
+]
+Content = Annotated[str, Meta(description="1 byte to 64 KiB of UTF-8, kept byte for byte.")]
+RoleField = Annotated[Role, Meta(description="Who speaks.")]
+
+
+class Request(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A field that is not known is refused: a misspelt one must not get lost in silence."""
+
+
+class PostMessage(Request, kw_only=True, frozen=True):
+    """A new message."""
+
+    message: Content
+    role: RoleField = "user"
+    metadata: Metadata = {}
+    durability: Literal["fsynced", "committed"] = "fsynced"
+
+
+class PatchMessage(Request, kw_only=True, frozen=True):
+    """A new version of a message; what is left out stays."""
+
+    message: Content | UnsetType = UNSET
+    metadata: Metadata | UnsetType = UNSET
+
+
+class BatchItem(Request, kw_only=True, frozen=True):
+    """One message of a batch."""
+
+    thread_id: str
+    message: Content
+    role: RoleField = "user"
+    metadata: Metadata = {}
+    idempotency_key: str | None = None
+
+
+class PostBatch(Request, kw_only=True, frozen=True):
+    """Up to 1000 messages. Items are read one by one, so a bad one refuses only itself."""
+
+    messages: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=1000)]
+
+
+class PostThread(Request, kw_only=True, frozen=True):
+    """A new thread; without an id the server mints one."""
+
+    id: str | None = None
+    title: str | None = None
+    metadata: Metadata = {}
+
+
+class PatchThread(Request, kw_only=True, frozen=True):
+    """A new title or metadata; what is left out stays."""
+
+    title: str | UnsetType | None = UNSET
+    metadata: Metadata | UnsetType = UNSET
+
+
+class AcknowledgedMessage(Message, kw_only=True, frozen=True):
+    """A message and what its acknowledgement means.
+
+    `durability`: `fsynced` on Redis's disk, `committed` in PostgreSQL, `archived` in ClickHouse,
+    or `memory` where the Redis at hand cannot promise a disk. `background_persistence`: a task
+    still carries it on.
+    """
+
+    tier_used: Tier
+    durability: Durability
+    background_persistence: bool
+    latency_ms: float
+    failover_reason: str | UnsetType = UNSET
+    warning: str | UnsetType = UNSET
+
+
+class ReadMessage(Message, kw_only=True, frozen=True):
+    """A message and where it was found."""
+
+    retrieval_source: Tier
+    latency_ms: float
+    warning: str | UnsetType = UNSET
+
+
+class MessagePage(msgspec.Struct, kw_only=True, frozen=True):
+    """Part of a thread; `next_cursor` is null at its end."""
+
+    messages: list[Message]
+    next_cursor: str | None
+    retrieval_source: Source
+    latency_ms: float
+    warning: str | UnsetType = UNSET
+
+
+class BatchResult(msgspec.Struct, kw_only=True, frozen=True):
+    """What became of one item: 200 with the message, or a status, code and detail."""
+
+    status: int
+    message: Message | UnsetType = UNSET
+    repeated: bool | UnsetType = UNSET
+    code: str | UnsetType = UNSET
+    detail: str | UnsetType = UNSET
+
+
+class BatchAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """One acknowledgement for all that was accepted; results in the order of the items."""
+
+    results: list[BatchResult]
+    accepted: int
+    refused: int
+    tier_used: str
+    durability: str
+    background_persistence: bool
+    latency_ms: float
+
+
+class ThreadPage(msgspec.Struct, kw_only=True, frozen=True):
+    """The caller's threads, most recently active first."""
+
+    threads: list[ThreadSummary]
+    next_cursor: str | None
+
+
+class ServiceInfo(msgspec.Struct, kw_only=True, frozen=True):
+    """Where things are."""
+
+    version: str
+    ws_url: str
+    docs_url: str
+
+
+class Liveness(msgspec.Struct, kw_only=True, frozen=True):
+    """The process answers."""
+
+    status: str

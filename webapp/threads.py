@@ -1,0 +1,98 @@
+"""The routes of threads."""
+
+import base64
+import binascii
+from datetime import datetime
+
+import msgspec
+from flask import Blueprint, Response, request
+
+from models.message import check_metadata, check_thread_id, check_title
+from storage.thread_storage import ThreadChange
+from webapp.context import caller, web
+from webapp.errors import BadRequest
+from webapp.requests import answer, body_as, query_limit
+from webapp.schemas import PatchThread, PostThread, ThreadPage
+
+blueprint = Blueprint("threads", __name__, url_prefix="/api")
+
+
+@blueprint.post("/threads")
+def create_thread() -> Response:
+    """A new thread, 409 for an id the caller already has."""
+    body = body_as(PostThread)
+    if body.id is not None:
+        check_thread_id(body.id)
+    check_title(body.title)
+    check_metadata(body.metadata)
+    service = web().services.threads
+    return _changed(service.create(caller().user_id, body.id, body.title, body.metadata), 201)
+
+
+@blueprint.get("/threads")
+def list_threads() -> Response:
+    """The caller's threads, most recently active first."""
+    limit, cursor = query_limit(), _cursor()
+    shown, following = web().services.threads.list(caller().user_id, limit=limit, cursor=cursor)
+    return answer(ThreadPage(threads=shown, next_cursor=_cursor_text(following)))
+
+
+@blueprint.get("/threads/<thread_id>")
+def get_thread(thread_id: str) -> Response:
+    """One thread."""
+    check_thread_id(thread_id)
+    return answer(web().services.threads.get(caller().user_id, thread_id))
+
+
+@blueprint.patch("/threads/<thread_id>")
+def change_thread(thread_id: str) -> Response:
+    """A new title or metadata."""
+    check_thread_id(thread_id)
+    body = body_as(PatchThread)
+    if isinstance(body.title, msgspec.UnsetType) and isinstance(body.metadata, msgspec.UnsetType):
+        raise BadRequest(422, "nothing_to_change", "give title, metadata, or both")
+    if not isinstance(body.title, msgspec.UnsetType):
+        check_title(body.title)
+    if not isinstance(body.metadata, msgspec.UnsetType):
+        check_metadata(body.metadata)
+    service = web().services.threads
+    return _changed(
+        service.change(caller().user_id, thread_id, title=body.title, metadata=body.metadata)
+    )
+
+
+@blueprint.delete("/threads/<thread_id>")
+def delete_thread(thread_id: str) -> Response:
+    """Gone from reads at once, erased in every tier behind."""
+    check_thread_id(thread_id)
+    change = web().services.threads.delete(caller().user_id, thread_id)
+    web().wake(change.wake_slot)
+    return Response(status=204)
+
+
+def _changed(change: ThreadChange, status: int = 200) -> Response:
+    web().wake(change.wake_slot)
+    return answer(change.thread, status)
+
+
+def _cursor() -> tuple[str, str] | None:
+    given = request.args.get("cursor")
+    if not given:
+        return None
+    try:
+        activity, thread_id = msgspec.json.decode(
+            base64.urlsafe_b64decode(given.encode()), type=tuple[str, str]
+        )
+        msgspec.convert(activity, type=datetime)
+        check_thread_id(thread_id)
+    except (binascii.Error, ValueError, msgspec.MsgspecError):
+        raise BadRequest(
+            422, "invalid_cursor", "cursor must be a next_cursor of this list"
+        ) from None
+    return activity, thread_id
+
+
+def _cursor_text(position: tuple[str, str] | None) -> str | None:
+    if position is None:
+        return None
+    return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode()
