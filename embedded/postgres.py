@@ -92,6 +92,16 @@ class Postgres:
             is_ready=self._is_ready,
         )
 
+    def clear(self) -> None:
+        """Remove what a killed postmaster left: its processes, then its lock file.
+
+        PostgreSQL itself takes the lock of a dead process for stale, but not that of a zombie,
+        which a container whose first process reaps nobody keeps for ever.
+        """
+        procfs.kill_and_wait(self.stragglers())
+        if not self.stragglers():
+            (self._cluster / "postmaster.pid").unlink(missing_ok=True)
+
     def stragglers(self) -> list[int]:
         """Return the pids of this cluster's processes, each of which leads a session of its own.
 

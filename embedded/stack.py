@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from embedded import clickhouse, guardian, postgres, procfs, valkey
+from embedded import clickhouse, guardian, postgres, valkey
 from embedded.errors import StackError, StackInterrupted
 from embedded.files import tail
 from embedded.leftovers import PidFile
@@ -22,7 +22,7 @@ from embedded.supervisor import Supervisor
 
 START_TIMEOUT_SECONDS = 60.0
 PROGRAMS_STOP_SECONDS = 4.0
-SERVERS_STOP_SECONDS = 4.0
+SERVERS_STOP_SECONDS = 3.0
 POLL_SECONDS = 0.05
 PID_FILE = "pids.json"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -137,7 +137,7 @@ class Stack:
         return self._supervisor.pids()
 
     def stop(self) -> None:
-        """Stop the programs, then the servers, in eight seconds and a little at most."""
+        """Stop the programs, then the servers, in seven seconds and a little at most."""
         kept = {*self._servers, guardian.NAME}
         programs = [name for name in self._supervisor.names() if name not in kept]
         self._supervisor.stop(programs, PROGRAMS_STOP_SECONDS)
@@ -155,6 +155,8 @@ class Stack:
         try:
             self.stop()
             self._supervisor.stop([guardian.NAME], SERVERS_STOP_SECONDS)
+            # A worker that opened a session of its own is known by the mark only.
+            self._pid_file.end_leftovers()
         finally:
             for descriptor in self._pipe:
                 os.close(descriptor)
@@ -186,8 +188,7 @@ class Stack:
     def _begin_postgres(self, port: int) -> Server:
         password_file = self._run_folder / "postgres-password"
         cluster = postgres.Postgres(self._data / postgres.NAME, password_file, port)
-        # An orphan of a killed postmaster would keep the new one from starting.
-        procfs.kill_and_wait(cluster.stragglers())
+        cluster.clear()
         creation = cluster.creation()
         if creation is not None:
             self._on_event("creating a PostgreSQL cluster")

@@ -5,8 +5,8 @@ import sys
 from flask import Flask
 
 import settings
-from webapp import create_app
 from tasks.logs import configure
+from webapp import create_app
 
 
 def application() -> Flask:

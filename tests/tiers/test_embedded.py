@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -55,8 +55,8 @@ with Stack(Path(options["data"])) as stack:
     print(json.dumps({"urls": urls, "pids": stack.pids()}), flush=True)
     stack.run()
 """
-# A web server whose worker outlives it, as real ones do, and which does not care for SIGTERM.
-STUBBORN = "trap '' TERM; sleep 1000 & setsid sleep 1000 & while true; do sleep 0.1; done"
+# A web server whose workers outlive it, as real ones do, and which does not care for SIGTERM.
+STUBBORN = "sh -c 'trap : TERM; sleep 1000 & setsid sleep 1000 & while true; do sleep 0.1; done'"
 MINUTES_OF_COUNTING = (
     "SELECT sum(a * b::numeric) FROM generate_series(1, 100000) a, generate_series(1, 100000) b"
 )
@@ -73,14 +73,21 @@ def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
         time.sleep(0.05)
 
 
-def drive(data: Path, environ: dict[str, str], **programs: str) -> subprocess.Popen[str]:
+@contextmanager
+def driven(data: Path, environ: dict[str, str], **programs: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a supervisor as a process of its own; whatever a test does with it, it ends."""
     options = {"data": str(data), "environ": environ, "programs": programs}
-    return subprocess.Popen(
+    driver = subprocess.Popen(
         [sys.executable, "-c", DRIVER, json.dumps(options)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
     )
+    with driver:
+        try:
+            yield driver
+        finally:
+            driver.kill()
 
 
 def said(driver: subprocess.Popen[str]) -> tuple[dict[str, str], dict[str, int]]:
@@ -305,8 +312,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 def test_killing_the_supervisor_leaves_no_process_behind(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    driver = drive(data, {}, stubborn=STUBBORN)
-    with driver:
+    with driven(data, {}, stubborn=STUBBORN) as driver:
         _, pids = said(driver)
         assert {"redis-data", "postgres", "clickhouse", "stubborn"} < set(pids)
         assert len(running_in(data)) > len(pids)
@@ -317,8 +323,7 @@ def test_killing_the_supervisor_leaves_no_process_behind(tmp_path: Path) -> None
 def test_the_next_start_ends_what_is_left_of_a_killed_stack(tmp_path: Path) -> None:
     data = tmp_path / "data"
     environ = {"CLICKHOUSE_URL": "x"}
-    driver = drive(data, environ, stubborn=STUBBORN)
-    with driver:
+    with driven(data, environ, stubborn=STUBBORN) as driver:
         urls, pids = said(driver)
         ask_postgres(urls["DATABASE_URL"], "CREATE TABLE kept AS SELECT 1 AS one")
         # A frozen postmaster hears no polite signal, and without its guardian nobody insists.
@@ -336,8 +341,7 @@ def test_the_next_start_ends_what_is_left_of_a_killed_stack(tmp_path: Path) -> N
 
 def test_sigterm_stops_everything_in_time_even_frozen_and_deaf_processes(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    driver = drive(data, {}, stubborn=STUBBORN)
-    with driver:
+    with driven(data, {}, stubborn=STUBBORN) as driver:
         _, pids = said(driver)
         os.kill(pids["redis-data"], signal.SIGSTOP)
         os.kill(pids["postgres"], signal.SIGSTOP)
@@ -351,8 +355,7 @@ def test_sigterm_stops_everything_in_time_even_frozen_and_deaf_processes(tmp_pat
 @pytest.mark.parametrize("delay", [0.1, 0.4, 0.9])
 def test_sigterm_during_the_start_leaves_nothing(tmp_path: Path, delay: float) -> None:
     data = tmp_path / "data"
-    driver = drive(data, {})
-    with driver:
+    with driven(data, {}) as driver:
         wait_for((data / "lock").exists)
         time.sleep(delay)
         driver.terminate()
@@ -497,7 +500,7 @@ def test_a_get_only_reads_and_a_web_page_does_nothing(clickhouse: ClickHouse) ->
 
 def test_a_long_read_holds_up_nobody(clickhouse: ClickHouse) -> None:
     slow = "SELECT sleepEachRow(0.5) FROM numbers(4) SETTINGS max_block_size = 1"
-    other = ClickHouse(clickhouse.address)
+    other = ClickHouse(f"{clickhouse.address}/threadkeep")
     reader = threading.Thread(target=clickhouse.ask, args=(slow,))
     reader.start()
     time.sleep(0.2)

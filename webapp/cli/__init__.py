@@ -13,11 +13,11 @@ import settings
 from embedded.errors import StackError
 from models.message import InvalidMessage
 from storage.errors import TierError
+from tasks.logs import configure
 from webapp.cli.environment import read_env_file
 from webapp.cli.schema import migrate
 from webapp.cli.token import token
 from webapp.cli.up import up
-from tasks.logs import configure
 
 DEFAULT_ENV_FILE = Path(".threadkeep/run/env")
 
