@@ -4,6 +4,7 @@ import http.client
 import sys
 from pathlib import Path
 
+from embedded.errors import StackError
 from embedded.ports import HOST
 from embedded.process import Spec
 from embedded.server import Server, package_folder
@@ -15,8 +16,16 @@ _CODE_ROOT = Path(__file__).resolve().parent.parent
 
 
 def server(folder: Path, port: int) -> Server:
-    """Describe the server of the data in `folder`, with its database created."""
+    """Describe the server of the data in `folder`, with its database created.
+
+    Raises:
+        StackError: chDB is not installed, or would take part of the folder's name for options.
+    """
     package_folder("chdb")
+    if "?" in str(folder):
+        raise StackError(
+            f"ClickHouse cannot keep its data in a folder with a question mark: {folder}"
+        )
     folder.mkdir(mode=0o700, exist_ok=True)
     command = (
         sys.executable,

@@ -13,7 +13,8 @@ import msgspec
 from models import codec, ids
 from models.ids import Clock
 from models.message import Durability, Message, Tier
-from storage.errors import NotFound, TierUnavailable, VersionConflict
+from storage.combining import Combiner
+from storage.errors import NotFound, TierError, TierUnavailable, VersionConflict
 from storage.message_retrieval import UnifiedMessageRetrievalService
 from storage.redis_tier import Append, Behind, NewMessage, RedisTier, Stored
 
@@ -65,7 +66,9 @@ class UnifiedMessageStorageService:
         self._retrieval = retrieval
         self._clock = clock
         self._durability = durability
-        self._idempotency_seconds = idempotency_seconds
+        self._appends: Combiner[Append, Stored | Behind | TierError] = Combiner(
+            lambda appends: redis.append(appends, idempotency_seconds)
+        )
 
     def post(self, user_id: str, thread_id: str, draft: Draft) -> Acknowledgement:
         """Acknowledges one new message.
@@ -91,8 +94,10 @@ class UnifiedMessageStorageService:
                 Append(user_id, groups[at][0], _new_messages(messages, groups[at][1]))
                 for at, messages in zip(open_groups, minted, strict=True)
             ]
-            stored = self._redis.append(appends, self._idempotency_seconds)
+            stored = self._appends.ask(appends)
             for at, messages, answer in zip(open_groups, minted, stored, strict=True):
+                if isinstance(answer, TierError):
+                    raise answer
                 if isinstance(answer, Behind):
                     newest_us[at] = ids.time_us_of(answer.newest)
                 else:

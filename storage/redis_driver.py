@@ -1,5 +1,6 @@
 """What the Redis tier and the pending log share: the driver's errors and the scripts."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
@@ -10,13 +11,14 @@ from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     ConnectionError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     TimeoutError,
 )
 
-from storage.errors import TierRejected, TierUnavailable
+from storage.errors import TierError, TierRejected, TierUnavailable
 
 _UNAVAILABLE = (
     AuthenticationError,
@@ -34,31 +36,60 @@ def translated() -> Iterator[None]:
     """Turns the driver's errors into the tier's."""
     try:
         yield
-    except _UNAVAILABLE as error:
-        raise TierUnavailable("redis", f"{type(error).__name__}: {error}") from error
     except RedisError as error:
-        text = str(error)
-        if text.split(" ", 1)[0] in _UNAVAILABLE_REPLIES:
-            raise TierUnavailable("redis", text) from error
-        raise TierRejected("redis", text) from error
+        raise as_tier_error(error) from error
+
+
+def as_tier_error(error: RedisError) -> TierError:
+    """The tier's word for a driver's error."""
+    if isinstance(error, _UNAVAILABLE):
+        return TierUnavailable("redis", f"{type(error).__name__}: {error}")
+    text = str(error)
+    if text.split(" ", 1)[0] in _UNAVAILABLE_REPLIES:
+        return TierUnavailable("redis", text)
+    return TierRejected("redis", text)
 
 
 class Script:
-    """A script of `storage/lua`, loaded again by itself where Redis has forgotten it."""
+    """A script of `storage/lua`, loaded where Redis does not have it yet or any more."""
 
     def __init__(self, client: Redis, name: str) -> None:
-        source = files("storage").joinpath(f"lua/{name}.lua").read_text(encoding="utf-8")
-        self._script = client.register_script(source)
+        self._client = client
+        self._source = files("storage").joinpath(f"lua/{name}.lua").read_text(encoding="utf-8")
+        self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, names: list[str], arguments: list[Any]) -> Any:
         """One call, one round trip."""
         with translated():
-            return self._script(keys=names, args=arguments)
+            try:
+                return self._evaluate(self._client, names, arguments)
+            except NoScriptError:
+                self._client.script_load(self._source)
+                return self._evaluate(self._client, names, arguments)
 
-    def many(self, client: Redis, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
-        """Many calls, one round trip; each is atomic for itself."""
+    def many(self, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
+        """Many calls, one round trip, each atomic for itself.
+
+        Gives an answer for each call; a call that Redis refused gives its `TierError`.
+        """
         with translated():
-            pipeline = client.pipeline(transaction=False)
-            for names, arguments in calls:
-                self._script(keys=names, args=arguments, client=pipeline)
-            return list(pipeline.execute())
+            answers = self._pipelined(calls)
+            missing = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+            if missing:
+                self._client.script_load(self._source)
+                again = self._pipelined([calls[at] for at in missing])
+                for at, answer in zip(missing, again, strict=True):
+                    answers[at] = answer
+        return [
+            as_tier_error(answer) if isinstance(answer, RedisError) else answer
+            for answer in answers
+        ]
+
+    def _pipelined(self, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
+        pipeline = self._client.pipeline(transaction=False)
+        for names, arguments in calls:
+            self._evaluate(pipeline, names, arguments)
+        return list(pipeline.execute(raise_on_error=False))
+
+    def _evaluate(self, client: Any, names: list[str], arguments: list[Any]) -> Any:
+        return client.execute_command("EVALSHA", self._sha, len(names), *names, *arguments)

@@ -13,7 +13,7 @@ from redis import Redis
 from models import ids
 from models.message import Durability
 from storage import redis_keys as keys
-from storage.errors import TierRejected, VersionConflict
+from storage.errors import TierError, TierRejected, VersionConflict
 from storage.redis_driver import Script, translated
 
 DRAIN_FLAG_MILLISECONDS = 2_000
@@ -80,19 +80,16 @@ class RedisTier:
         """The slot where a message lives, from its id alone."""
         return ids.shard_in(message_id) % self.slots
 
-    def append(self, appends: Sequence[Append], idempotency_seconds: int) -> list[Stored | Behind]:
-        """Acknowledges new messages, in one round trip, each thread's all or none."""
+    def append(
+        self, appends: Sequence[Append], idempotency_seconds: int
+    ) -> list[Stored | Behind | TierError]:
+        """Acknowledges new messages, in one round trip, each thread's all or none.
+
+        What Redis refused for one thread stands in its place; the others are not touched by it.
+        """
         calls = [self._append_call(append, idempotency_seconds) for append in appends]
-        if len(calls) == 1:
-            answers = [self._append(*calls[0])]
-        else:
-            answers = self._append.many(self.client, calls)
-        return [
-            Behind(answer[1].decode())
-            if answer[0] == b"behind"
-            else Stored([made.decode() for made in answer[2:]], answer[1] == 1)
-            for answer in answers
-        ]
+        answers = [self._append(*calls[0])] if len(calls) == 1 else self._append.many(calls)
+        return [_stored(answer) for answer in answers]
 
     def _append_call(self, append: Append, idempotency_seconds: int) -> tuple[list[str], list[Any]]:
         user_id, thread_id, messages = append
@@ -274,6 +271,14 @@ class RedisTier:
         if answer[0] == b"conflict":
             raise VersionConflict(bytes(answer[1]))
         return bool(answer[1])
+
+
+def _stored(answer: Any) -> Stored | Behind | TierError:
+    if isinstance(answer, TierError):
+        return answer
+    if answer[0] == b"behind":
+        return Behind(answer[1].decode())
+    return Stored([made.decode() for made in answer[2:]], answer[1] == 1)
 
 
 def _text(found: dict[Any, Any]) -> dict[str, str]:
