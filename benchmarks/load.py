@@ -112,3 +112,13 @@ def post(url: str, path: str, token: str, body: bytes) -> bytes:
         f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode() + body
+
+
+def listens(url: str) -> bool:
+    """Whether a server accepts connections there."""
+    parts = urlsplit(url)
+    try:
+        socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 80), 1).close()
+    except OSError:
+        return False
+    return True

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -25,7 +25,7 @@ PROGRAMS_STOP_SECONDS = 4.0
 SERVERS_STOP_SECONDS = 3.0
 POLL_SECONDS = 0.05
 PID_FILE = "pids.json"
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stack:
@@ -54,7 +54,7 @@ class Stack:
         self._lock = DataLock(self._data)
         self._pid_file = PidFile(self._run_folder / PID_FILE, str(self._data))
         self._supervisor = Supervisor(self._data / "logs", self._pid_file, str(self._data))
-        self._supervisor.on_event = on_event
+        self._supervisor.on_event = self._tell
         self._servers: list[str] = []
         self._pipe: tuple[int, ...] = ()
         self._handlers: dict[signal.Signals, Any] = {}
@@ -72,11 +72,11 @@ class Stack:
         for folder in (self._data, self._run_folder, self._data / "logs"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock.acquire()
-        self._handlers = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        self._catch_signals()
         try:
             with self._looking_at_stop_wanted():
                 if names := self._pid_file.end_leftovers():
-                    self._on_event(f"ended what an earlier stack left running: {', '.join(names)}")
+                    self._tell(f"ended what an earlier stack left running: {', '.join(names)}")
                 self._guard()
         except BaseException:
             self._leave()
@@ -122,7 +122,7 @@ class Stack:
                 self._raise_if_stop_wanted()
 
     def run(self, until: threading.Event | None = None) -> None:
-        """Supervise until SIGINT, SIGTERM or `until`, restarting whatever dies."""
+        """Supervise until SIGINT, SIGTERM, SIGHUP or `until`, restarting whatever dies."""
         self._looks_at_stop_wanted = True
         while not self._stop_wanted and not (until and until.is_set()):
             self._supervisor.poll()
@@ -191,7 +191,7 @@ class Stack:
         cluster.clear()
         creation = cluster.creation()
         if creation is not None:
-            self._on_event("creating a PostgreSQL cluster")
+            self._tell("creating a PostgreSQL cluster")
             self._complete(creation)
         return self._begin(cluster.server())
 
@@ -220,7 +220,7 @@ class Stack:
                 self._raise_if_stop_wanted()
                 if server.is_ready():
                     waiting.remove(server)
-                    self._on_event(f"{name} is ready")
+                    self._tell(f"{name} is ready")
                 elif self._supervisor.has_ended(name):
                     raise self._failure(name, "ended while starting")
                 elif time.monotonic() > end:
@@ -230,6 +230,18 @@ class Stack:
     def _failure(self, name: str, what: str) -> StackError:
         log = self._supervisor.log_of(name)
         return StackError(f"{name} {what}; the end of {log}:\n{tail(log)}")
+
+    def _tell(self, line: str) -> None:
+        # A terminal that went away is no reason to stop half-way through stopping.
+        with suppress(OSError):
+            self._on_event(line)
+
+    def _catch_signals(self) -> None:
+        for number in SIGNALS:
+            before = signal.getsignal(number)
+            # What nohup was asked for stays in force.
+            if number is not signal.SIGHUP or before is not signal.SIG_IGN:
+                self._handlers[number] = signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         """Note the wish to stop, and end at once whatever the caller does between our calls."""

@@ -1,0 +1,90 @@
+"""One real stack for the whole run, and what every test takes from it.
+
+The stack is started once, by the first test that asks for it; unit tests never do. If it does not
+start the run fails: a test that is skipped proves nothing.
+"""
+
+import itertools
+import secrets
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import settings as configuration
+from settings import Settings
+from storage.services import Services
+from support.api import Api
+from support.processes import Launched, launched
+from webapp.auth import Tokens
+
+TOKEN_SECONDS = 3600
+
+_RUN = secrets.token_hex(4)
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+    """The stack that all tests share: nobody stops, kills or empties any part of it."""
+    with launched(tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def settings(stack: Launched) -> Settings:
+    return configuration.load(stack.env)
+
+
+@pytest.fixture(scope="session")
+def services(settings: Settings) -> Iterator[Services]:
+    """The tiers of the shared stack, as one more process beside its own."""
+    shared = Services(settings)
+    yield shared
+    close(shared)
+
+
+@pytest.fixture(scope="session")
+def token(settings: Settings) -> Callable[..., str]:
+    """Makes a token: `token(user_id, admin=False)`."""
+    tokens = Tokens(settings)
+
+    def issue(user_id: str, *, admin: bool = False) -> str:
+        return tokens.issue(user_id, is_admin=admin, ttl_seconds=TOKEN_SECONDS)
+
+    return issue
+
+
+@pytest.fixture
+def user() -> str:
+    """A user nobody else has, so that tests do not see each other's data."""
+    return fresh_user()
+
+
+@pytest.fixture
+def api(stack: Launched, token: Callable[..., str], user: str) -> Api:
+    """The API as `user`."""
+    return Api(stack.url, token(user))
+
+
+@pytest.fixture
+def other_api(stack: Launched, token: Callable[..., str]) -> Api:
+    """The API as somebody else."""
+    return Api(stack.url, token(fresh_user()))
+
+
+@pytest.fixture
+def anonymous_api(stack: Launched) -> Api:
+    """The API without a token."""
+    return Api(stack.url, None)
+
+
+def fresh_user() -> str:
+    """A user id of this run that was not given before."""
+    return f"user-{_RUN}-{next(_NUMBERS)}"
+
+
+def close(services: Services) -> None:
+    """Gives back the connections of tiers that a test run has used."""
+    services.redis_client.close()
+    services.request_engine.dispose()
+    services.job_engine.dispose()
