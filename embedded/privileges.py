@@ -10,6 +10,9 @@ from pathlib import Path
 from embedded.errors import StackError
 
 UNPRIVILEGED_USER = "nobody"
+# From linux/capability.h.
+_REACHING = {"dac_read_search": 2, "dac_override": 1}
+_SETPCAP = 8
 
 
 @dataclass(frozen=True)
@@ -53,23 +56,34 @@ def account() -> RunAs:
 def _command(setpriv: str, user: pwd.struct_passwd) -> tuple[str, ...]:
     """Return the command prefix that drops root.
 
-    One capability stays: to read and search folders. Without it a checkout below a private
+    One capability stays, if there is one to keep: to read and search folders, or where that is
+    missing, as in most containers, to override their modes. Without it a checkout below a private
     folder (/root, or one made by mktemp) could not be reached, and opening such folders to
     everybody is not ours to do. The secure bit is what makes access(2), with which PostgreSQL
     looks for its own files, honour that capability. The death signal is set here once more
     because the kernel clears it with the change of user.
     """
+    identity = (f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups")
+    kept = next((name for name, bit in _REACHING.items() if _holds(bit)), None)
+    if kept is None or not _holds(_SETPCAP):
+        return (setpriv, *identity, "--no-new-privs")
     return (
         setpriv,
-        f"--reuid={user.pw_uid}",
-        f"--regid={user.pw_gid}",
-        "--clear-groups",
-        "--inh-caps=-all,+dac_read_search",
-        "--ambient-caps=-all,+dac_read_search",
-        "--bounding-set=-all,+dac_read_search",
+        *identity,
+        f"--inh-caps=-all,+{kept}",
+        f"--ambient-caps=-all,+{kept}",
+        f"--bounding-set=-all,+{kept}",
         "--securebits=+no_setuid_fixup",
         "--no-new-privs",
     )
+
+
+def _holds(bit: int) -> bool:
+    """Whether this process has a capability, by its number in capabilities(7)."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> bit & 1)
+    return False
 
 
 def wrap(run_as: RunAs, command: tuple[str, ...], death_signal: signal.Signals) -> tuple[str, ...]:

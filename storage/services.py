@@ -3,6 +3,7 @@
 import time
 from functools import cached_property
 
+import structlog
 from redis import Redis
 from sqlalchemy import Engine
 
@@ -22,6 +23,8 @@ from storage.receipts import ReceiptService
 from storage.redis_tier import RedisTier
 from storage.replication import ReplicationService
 from storage.thread_storage import ThreadService
+
+log = structlog.get_logger(__name__)
 
 DURABILITY_RECHECK_SECONDS = 30.0
 
@@ -126,5 +129,8 @@ class Services:
         level, until = self._durability
         if time.monotonic() >= until:
             level = self.redis.durability()
+            if level != self._durability[0] or not until:
+                report = log.info if level == "fsynced" else log.warning
+                report("redis_durability", level=level)
             self._durability = (level, time.monotonic() + DURABILITY_RECHECK_SECONDS)
         return level

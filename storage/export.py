@@ -1,0 +1,168 @@
+"""All messages of all tiers as one stream: what an import would need to have them again.
+
+First the log is drained, so that PostgreSQL holds all that was acknowledged before the export
+began. Then PostgreSQL's rows, as one snapshot, are merged with what lies in ClickHouse below the
+archive boundary. Memory stays the same however many there are.
+"""
+
+import heapq
+import time
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Engine, text
+
+from models import ids
+from models.message import Message
+from storage.archived_rows import Selection, archived_messages
+from storage.clickhouse_driver import ClickHouse
+from storage.errors import TierUnavailable
+from storage.pending_log import PendingLog
+from storage.persistence import BackgroundPersistenceService
+from storage.postgres_driver import message_of, translated
+from storage.redis_driver import translated as redis_translated
+
+FETCH_ROWS = 5_000
+DRAIN_SECONDS = 60.0
+DRAIN_PAUSE_SECONDS = 0.05
+
+# A held cursor is a copy that the server keeps for this connection: after the commit it holds no
+# lock and no snapshot, so that a slow reader stops neither new partitions nor VACUUM.
+# Tombstones are part of it, because ClickHouse may not know of the newest ones yet.
+_DECLARE_MESSAGES = """
+DECLARE exported_messages NO SCROLL CURSOR WITH HOLD FOR
+SELECT id, user_id, thread_id, role, content, metadata, created_at, updated_at, version,
+       deleted_at, content_hash
+FROM messages
+WHERE (CAST(:user_id AS text) IS NULL OR user_id = :user_id)
+  AND (CAST(:thread_id AS text) IS NULL OR thread_id = :thread_id)
+ORDER BY user_id COLLATE "C", thread_id COLLATE "C", id
+"""
+_DECLARE_WATERMARKS = """
+DECLARE exported_watermarks NO SCROLL CURSOR WITH HOLD FOR
+SELECT user_id, id AS thread_id, deleted_through
+FROM threads
+WHERE deleted_through IS NOT NULL
+  AND (CAST(:user_id AS text) IS NULL OR user_id = :user_id)
+  AND (CAST(:thread_id AS text) IS NULL OR id = :thread_id)
+ORDER BY user_id COLLATE "C", id COLLATE "C"
+"""
+_BOUNDARY = text("SELECT below::text FROM archive_boundary")
+_ISOLATION = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+
+class _Watermark(NamedTuple):
+    thread: tuple[str, str]
+    deleted_through: str
+
+
+class Exporter:
+    """Reads everything, in order. Several may run at once, beside live traffic."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        clickhouse: ClickHouse,
+        log: PendingLog,
+        persistence: BackgroundPersistenceService,
+        fetch_rows: int = FETCH_ROWS,
+    ) -> None:
+        self._engine = engine
+        self._clickhouse = clickhouse
+        self._log = log
+        self._persistence = persistence
+        self._fetch_rows = fetch_rows
+
+    def messages(self, selection: Selection = Selection()) -> Iterator[Message]:  # noqa: B008
+        """Live messages, newest versions, by user, thread and id, each compared by its bytes.
+
+        Raises `TierUnavailable` when a tier that may hold some of them does not answer, also
+        midway: what was given until then is right, but not all.
+        """
+        self.drain()
+        with translated(), self._engine.connect() as connection:
+            try:
+                yield from self._read(connection, selection)
+            finally:
+                # Held cursors live as long as their connection, which must not go back to the
+                # pool with them, however the reading ended.
+                connection.invalidate()
+
+    def _read(self, connection: Connection, selection: Selection) -> Iterator[Message]:
+        boundary = _declare(connection, selection)
+        watermarks = (
+            _Watermark((row.user_id, row.thread_id), row.deleted_through)
+            for row in self._fetch(connection, "exported_watermarks")
+        )
+        committed = (message_of(row) for row in self._fetch(connection, "exported_messages"))
+        if boundary == ids.LOWEST:
+            return live(committed, watermarks)
+        archived = archived_messages(self._clickhouse, selection, below=boundary)
+        return live(newest(committed, archived), watermarks)
+
+    def drain(self, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Waits until all that is acknowledged by now is in PostgreSQL, and helps with it."""
+        started_us = self._redis_time_us()
+        deadline = time.monotonic() + DRAIN_SECONDS
+        slots = range(self._log.slots)
+        while True:
+            self._persistence.drain_all(slots)
+            # A worker may hold some slots; it is as good as this process at emptying them.
+            oldest_us = self._log.oldest_pending_us()
+            if oldest_us is None or oldest_us > started_us:
+                return
+            if time.monotonic() > deadline:
+                raise TierUnavailable("postgresql", "the pending log does not get empty")
+            sleep(DRAIN_PAUSE_SECONDS)
+
+    def _redis_time_us(self) -> int:
+        """By the clock that stamps the log's entries, which only it can be compared with."""
+        with redis_translated():
+            seconds, microseconds = self._log.client.time()
+        return int(seconds) * 1_000_000 + int(microseconds)
+
+    def _fetch(self, connection: Connection, cursor: str) -> Iterator[Any]:
+        while True:
+            rows = connection.exec_driver_sql(f"FETCH {self._fetch_rows} FROM {cursor}").all()
+            # No transaction stays open while the reader takes its time.
+            connection.commit()
+            yield from rows
+            if len(rows) < self._fetch_rows:
+                return
+
+
+def newest(*parts: Iterator[Message]) -> Iterator[Message]:
+    """Streams in one order as one, with the highest version of each message."""
+    for _, versions in groupby(heapq.merge(*parts, key=position), key=position):
+        yield max(versions, key=lambda message: message.version)
+
+
+def live(stream: Iterator[Message], watermarks: Iterator[_Watermark]) -> Iterator[Message]:
+    """The stream without tombstones and without what went with its thread.
+
+    Both come in the same order, so that one watermark at a time is at hand.
+    """
+    mark = next(watermarks, None)
+    for message in stream:
+        thread = message.user_id, message.thread_id
+        while mark is not None and mark.thread < thread:
+            mark = next(watermarks, None)
+        is_gone = mark is not None and mark.thread == thread and message.id <= mark.deleted_through
+        if not is_gone and message.deleted_at is None:
+            yield message
+
+
+def position(message: Message) -> tuple[str, str, str]:
+    """Where a message stands in an export. Code points and UTF-8 bytes sort alike."""
+    return message.user_id, message.thread_id, message.id
+
+
+def _declare(connection: Connection, selection: Selection) -> str:
+    """Takes the snapshot; gives the archive boundary as of then."""
+    connection.execute(_ISOLATION)
+    boundary: str = connection.execute(_BOUNDARY).scalar_one()
+    for statement in (_DECLARE_WATERMARKS, _DECLARE_MESSAGES):
+        connection.execute(text(statement), selection._asdict())
+    connection.commit()
+    return boundary

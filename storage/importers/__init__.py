@@ -1,0 +1,1 @@
+"""Sources of history: a file a format, each a pure generator of sealed messages."""

@@ -1,0 +1,33 @@
+"""One stack of servers for the module, without programs."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from embedded.stack import Stack
+from support.embedded_stack import ClickHouse
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("stack") / "data", max_memory="64mb") as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def urls(stack: Stack) -> dict[str, str]:
+    return stack.start_servers({})
+
+
+@pytest.fixture
+def clickhouse(urls: dict[str, str]) -> Iterator[ClickHouse]:
+    server = ClickHouse(urls["CLICKHOUSE_URL"])
+    with closing(server.http):
+        server.ask("DROP TABLE IF EXISTS notes SYNC")
+        server.ask(
+            "CREATE TABLE notes (id UInt64, at DateTime64(6, 'UTC') DEFAULT '2020-01-01',"
+            " text String DEFAULT 'none') ENGINE = MergeTree ORDER BY id"
+            " SETTINGS non_replicated_deduplication_window = 100, fsync_after_insert = 1"
+        )
+        yield server
