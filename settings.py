@@ -15,7 +15,7 @@ from msgspec import Meta
 MINIMUM_SECRET_BYTES = 32
 """HS256 wants a key at least as long as its digest (RFC 7518, section 3.2)."""
 
-Seconds = Annotated[float, Meta(gt=0)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1)]
 
 

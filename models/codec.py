@@ -31,7 +31,7 @@ def decode(record: bytes | str) -> Message:
     """A message back from its record. Raises `Corrupt`."""
     try:
         return _message.decode(record)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Corrupt(f"not a message record: {error}") from error
 
 
@@ -39,7 +39,7 @@ def decode_thread(record: bytes | str) -> Thread:
     """A thread back from its record. Raises `Corrupt`."""
     try:
         return _thread.decode(record)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Corrupt(f"not a thread record: {error}") from error
 
 

@@ -23,7 +23,8 @@ from datetime import UTC, datetime, timedelta
 SHARD_BITS = 12
 SHARD_SPACE = 1 << SHARD_BITS
 RANDOM_BITS = 52
-MAX_MICROSECONDS = (1 << 48) * 1000 - 1
+MAX_MICROSECONDS = 253_402_300_799_999_999
+"""The last microsecond of the year 9999, where RFC 3339 ends; the 48 bits would go on."""
 LOWEST = "00000000-0000-0000-0000-000000000000"
 HIGHEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
@@ -58,8 +59,8 @@ def source_bits(*source: str) -> int:
 
 
 def is_id(text: str) -> bool:
-    """Whether the text is a message id in canonical form."""
-    return _CANONICAL.fullmatch(text) is not None
+    """Whether the text is a message id in canonical form, of a time that can be written."""
+    return _CANONICAL.fullmatch(text) is not None and time_us_of(text) <= MAX_MICROSECONDS
 
 
 def time_us_of(message_id: str) -> int:

@@ -32,6 +32,9 @@ _COLUMNS = (
     func.toString(messages.c.archived_at).label("archived_at"),
 )
 
+_LATEST_US = 10_413_791_999_999_999
+"""The last microsecond of 2299, where DateTime64 ends; no message has an id beyond."""
+
 _NEWEST = "SETTINGS final = 1"
 """Of several versions of an id only the newest, and no tombstones."""
 
@@ -96,7 +99,7 @@ class ClickHouseTier:
 
 
 def _moment(message_id: str) -> Any:
-    time = ids.timestamp(ids.time_us_of(message_id))
+    time = ids.timestamp(min(ids.time_us_of(message_id), _LATEST_US))
     return func.toDateTime64(time.rstrip("Z").replace("T", " "), 6, "UTC")
 
 

@@ -63,6 +63,8 @@ def _engine(settings: Settings, deadline_seconds: float) -> Engine:
         pool_pre_ping=True,
         pool_use_lifo=True,
         pool_recycle=600,
+        # An error's text must not carry what somebody wrote.
+        hide_parameters=True,
         json_deserializer=msgspec.json.decode,
         json_serializer=_json_text,
         connect_args={

@@ -32,16 +32,16 @@ DRAIN_PAUSE_SECONDS = 0.05
 # Tombstones are part of it, because ClickHouse may not know of the newest ones yet.
 _DECLARE_MESSAGES = """
 DECLARE exported_messages NO SCROLL CURSOR WITH HOLD FOR
-SELECT id, user_id, thread_id, role, content, metadata, created_at, updated_at, version,
+SELECT id::text AS id, user_id, thread_id, role, content, metadata, created_at, updated_at, version,
        deleted_at, content_hash
 FROM messages
 WHERE (CAST(:user_id AS text) IS NULL OR user_id = :user_id)
   AND (CAST(:thread_id AS text) IS NULL OR thread_id = :thread_id)
-ORDER BY user_id COLLATE "C", thread_id COLLATE "C", id
+ORDER BY user_id COLLATE "C", thread_id COLLATE "C", messages.id
 """
 _DECLARE_WATERMARKS = """
 DECLARE exported_watermarks NO SCROLL CURSOR WITH HOLD FOR
-SELECT user_id, id AS thread_id, deleted_through
+SELECT user_id, id AS thread_id, deleted_through::text AS deleted_through
 FROM threads
 WHERE deleted_through IS NOT NULL
   AND (CAST(:user_id AS text) IS NULL OR user_id = :user_id)

@@ -22,8 +22,8 @@ def monday_of(moment: datetime) -> datetime:
 
 
 def bound(monday: datetime) -> str:
-    """The lowest uuid whose time is at or after a moment."""
-    return f"{ids.mint(ids.time_us(monday), 0, 0)[:13]}-0000-0000-000000000000"
+    """The lowest uuid whose time is at or after a moment; ids know none before 1970."""
+    return f"{ids.mint(max(0, ids.time_us(monday)), 0, 0)[:13]}-0000-0000-000000000000"
 
 
 def name(monday: datetime) -> str:

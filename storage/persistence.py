@@ -9,13 +9,12 @@ letter; it never holds up its slot.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
 import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from models import codec, ids
-from models.message import Thread
+from models.message import Message, Thread
 from storage import postgres_writes as writes
 from storage import redis_keys as keys
 from storage.partitions import Partitions
@@ -35,16 +34,9 @@ class Drained(NamedTuple):
     more: bool = False
 
 
-class _Header(msgspec.Struct):
-    version: int
-    id: str
-    user_id: str
-    thread_id: str
-
-
 class _Item(NamedTuple):
     entry: LogEntry
-    header: _Header
+    message: Message
 
 
 class BackgroundPersistenceService:
@@ -110,18 +102,18 @@ class _Batch:
             self._sort(entry)
         if not self._messages:
             return
-        self._partitions.ensure_for(item.header.id for item in self._messages)
+        self._partitions.ensure_for(item.message.id for item in self._messages)
         self._write_messages(self._messages)
 
     def committed(self, slot: int, entry_ids: list[str]) -> Committed:
         """What the log is to settle of one slot. What was refused stays in Redis for good."""
         done = Committed(slot, entry_ids, {}, [], {})
         threads = set()
-        for entry, header in self._stored:
+        for entry, message in self._stored:
             if entry.slot == slot:
-                key = keys.message(slot, header.id)
-                done.versions[key] = max(header.version, done.versions.get(key, 0))
-                threads.add((header.user_id, header.thread_id))
+                key = keys.message(slot, message.id)
+                done.versions[key] = max(message.version, done.versions.get(key, 0))
+                threads.add((message.user_id, message.thread_id))
         for own_slot, thread in self._threads:
             if own_slot == slot:
                 key = keys.thread(slot, thread.user_id, thread.id)
@@ -139,13 +131,13 @@ class _Batch:
                 thread = codec.decode_thread(entry.record)
                 self._write_thread(entry, thread)
             elif entry.kind == "message":
-                header = msgspec.json.decode(entry.record, type=_Header)
-                if not ids.is_id(header.id):
+                message = codec.decode(entry.record)
+                if not ids.is_id(message.id):
                     raise codec.Corrupt("its id is not a message id")
-                self._messages.append(_Item(entry, header))
+                self._messages.append(_Item(entry, message))
             else:
                 raise codec.Corrupt("an entry of no known kind")
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        except codec.Corrupt as error:
             self._refuse(entry, str(error))
 
     def _write_thread(self, entry: LogEntry, thread: Thread) -> None:

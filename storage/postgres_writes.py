@@ -17,8 +17,8 @@ _LOCK_CLASS = 0x7468
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:lock_class, :slot)")
 
 # All parts of one statement see the state before it, so `before` is the row as it was.
-# A message counts once: as a first version, as one that arrived together with its first version,
-# never when only an edit of an archived message comes back.
+# A message counts once, whichever version of it arrives first; an edit or a tombstone of one that
+# is archived, and so has no row here, was counted long ago.
 _UPSERT_MESSAGES = text(
     """
 WITH incoming AS (
@@ -53,7 +53,8 @@ WITH incoming AS (
                (SELECT CASE WHEN before.deleted_at IS NULL AND s.deleted_at IS NOT NULL
                             THEN -1 ELSE 0 END
                 FROM messages before WHERE before.id = s.id),
-               CASE WHEN k.lowest = 1 THEN (s.deleted_at IS NULL)::int
+               CASE WHEN k.lowest = 1 OR s.id >= (SELECT below FROM archive_boundary)
+                    THEN (s.deleted_at IS NULL)::int
                     ELSE -(s.deleted_at IS NOT NULL)::int END)
            END AS change
     FROM stored s JOIN kept k USING (id)

@@ -4,8 +4,6 @@ The stack is started once, by the first test that asks for it; unit tests never 
 start the run fails: a test that is skipped proves nothing.
 """
 
-import itertools
-import secrets
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -15,12 +13,11 @@ from settings import Settings
 from storage.services import Services
 from support.api import Api
 from support.processes import Launched, launched
+from support.tiers import tiers
+from support.users import fresh_user
 from webapp.auth import Tokens
 
 TOKEN_SECONDS = 3600
-
-_RUN = secrets.token_hex(4)
-_NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -36,11 +33,10 @@ def settings(stack: Launched) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def services(settings: Settings) -> Iterator[Services]:
+def services(stack: Launched) -> Iterator[Services]:
     """The tiers of the shared stack, as one more process beside its own."""
-    shared = Services(settings)
-    yield shared
-    close(shared)
+    with tiers(stack.env) as shared:
+        yield shared
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +52,6 @@ def token(settings: Settings) -> Callable[..., str]:
 
 @pytest.fixture
 def user() -> str:
-    """A user nobody else has, so that tests do not see each other's data."""
     return fresh_user()
 
 
@@ -76,15 +71,3 @@ def other_api(stack: Launched, token: Callable[..., str]) -> Api:
 def anonymous_api(stack: Launched) -> Api:
     """The API without a token."""
     return Api(stack.url, None)
-
-
-def fresh_user() -> str:
-    """A user id of this run that was not given before."""
-    return f"user-{_RUN}-{next(_NUMBERS)}"
-
-
-def close(services: Services) -> None:
-    """Gives back the connections of tiers that a test run has used."""
-    services.redis_client.close()
-    services.request_engine.dispose()
-    services.job_engine.dispose()

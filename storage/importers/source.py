@@ -146,5 +146,7 @@ def attempt(where: str, make: Callable[..., Message], *arguments: Any) -> Messag
         return make(*arguments)
     except InvalidMessage as error:
         return Refusal(where, str(error))
-    except (msgspec.MsgspecError, RecursionError) as error:
-        return Refusal(where, f"it cannot be read: {error}")
+    except msgspec.ValidationError as error:
+        return Refusal(where, f"it has not the shape of a message: {error}")
+    except (msgspec.DecodeError, RecursionError):
+        return Refusal(where, "it is not JSON")

@@ -41,7 +41,9 @@ class Launched:
     def pids_now(self) -> dict[str, int]:
         """Every process as it is now, the restarted ones under their new numbers."""
         (record,) = self._folder.glob("threadkeep-*/run/pids.json")
-        return {found["name"]: found["pid"] for found in json.loads(record.read_text())["processes"]}
+        return {
+            found["name"]: found["pid"] for found in json.loads(record.read_text())["processes"]
+        }
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Sends a signal to every process of a program, its leader first."""
@@ -77,10 +79,12 @@ def is_alive(pid: int) -> bool:
 def launched(folder: Path, **settings: str) -> Iterator[Launched]:
     """A stack of `threadkeep up` with servers of its own, stopped at the end."""
     env_file = folder / "env"
-    command = _console_script() + ["up", "--ephemeral", "--port", "0", "--flower-port", "0"]
+    # The script stands beside the interpreter that runs the tests.
+    script = Path(sys.executable).with_name("threadkeep")
+    options = ["--ephemeral", "--port", "0", "--flower-port", "0", "--env-file", str(env_file)]
     with (folder / "up.log").open("wb") as log:
         process = subprocess.Popen(
-            [*command, "--env-file", str(env_file)],
+            [str(script), "up", *options],
             # The folder has no `.threadkeep`, whose addresses would count as given.
             cwd=folder,
             env=clean_environment() | {"TMPDIR": str(folder)} | settings,
@@ -111,11 +115,8 @@ def clean_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
 
 
-def _console_script() -> list[str]:
-    # The script stands beside the interpreter that runs the tests.
-    return [str(Path(sys.executable).with_name("threadkeep"))]
-
-
 def _logs(folder: Path) -> str:
     files = [folder / "up.log", *sorted(folder.glob("threadkeep-*/logs/*.log"))]
-    return "\n".join(f"--- {file.name}\n{file.read_text(errors='replace')[-4000:]}" for file in files)
+    return "\n".join(
+        f"--- {file.name}\n{file.read_text(errors='replace')[-4000:]}" for file in files
+    )

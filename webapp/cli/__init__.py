@@ -14,7 +14,9 @@ from embedded.errors import StackError
 from models.message import InvalidMessage
 from storage.errors import TierError
 from tasks.logs import configure
+from webapp.cli.data import export_history, import_history
 from webapp.cli.environment import read_env_file
+from webapp.cli.inspect import doctor, stats
 from webapp.cli.schema import migrate
 from webapp.cli.token import token
 from webapp.cli.up import up
@@ -30,16 +32,19 @@ DEFAULT_ENV_FILE = Path(".threadkeep/run/env")
     help=f"Read variables from this file; if it is there, {DEFAULT_ENV_FILE} is read anyway.",
 )
 @click.version_option(package_name="threadkeep", prog_name="threadkeep")
-def threadkeep(debug: bool, env_file: Path | None) -> None:
+@click.pass_context
+def threadkeep(context: click.Context, debug: bool, env_file: Path | None) -> None:
     """The open message store for chat and agent applications."""
     source = env_file or DEFAULT_ENV_FILE
-    if env_file is not None or source.exists():
+    # A stack that is to be started must not take another's servers for its own.
+    finds_a_stack = context.invoked_subcommand != "up" and source.exists()
+    if env_file is not None or finds_a_stack:
         # What the environment names itself comes first.
         for name, value in read_env_file(source).items():
             os.environ.setdefault(name, value)
 
 
-for command in (up, token, migrate):
+for command in (up, token, migrate, import_history, export_history, doctor, stats):
     threadkeep.add_command(command)
 
 

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -34,6 +34,8 @@ from storage.services import Services
 FORMATS = ("jsonl", "chitchat")
 SHOWN_PLACES = 10
 """Of each kind of refusal, so many places are named."""
+KINDS = 50
+"""So many kinds of refusal are told apart; a file that is nothing but errors stays short."""
 PROGRESS_STEP = 1_000
 SNAPSHOT_SECONDS = 600.0
 """The longest that PostgreSQL may take to sort everything for an export."""
@@ -53,8 +55,10 @@ class Refusals:
 
     def add(self, refusal: Refusal) -> None:
         """Takes note of one."""
-        self.counts[refusal.reason] += 1
-        places = self.places.setdefault(refusal.reason, [])
+        is_known = refusal.reason in self.counts or len(self.counts) < KINDS
+        reason = refusal.reason if is_known else "other reasons"
+        self.counts[reason] += 1
+        places = self.places.setdefault(reason, [])
         if len(places) < SHOWN_PLACES:
             places.append(refusal.where)
 
@@ -99,9 +103,7 @@ def import_history(
     The messages of a thread keep the order in which the file has them.
     """
     services = Services(settings.load())
-    defaults = jsonl.Defaults(user, None if start is None else time_us_from(start))
-    if user is not None:
-        check_user_id(user)
+    defaults = jsonl.Defaults(_checked(check_user_id, user), _time_us(start))
     refusals = Refusals()
     started = time.monotonic()
     with _opened(file) as stream:
@@ -115,7 +117,7 @@ def import_history(
                 bar.update(bar.task_ids[0], completed=done.read + refusals.total)
     _say_imported(done, refusals, time.monotonic() - started, as_json)
     if refusals.total:
-        raise click.exceptions.Exit(1)
+        sys.exit(1)
 
 
 @click.command("export")
@@ -135,10 +137,7 @@ def export_history(
 
     What `threadkeep import` reads back exactly. The same messages are the same bytes.
     """
-    if user is not None:
-        check_user_id(user)
-    if thread is not None:
-        check_thread_id(thread)
+    selection = Selection(_checked(check_user_id, user), _checked(check_thread_id, thread))
     own = msgspec.structs.replace(settings.load(), database_job_timeout_seconds=SNAPSHOT_SECONDS)
     services = Services(own)
     exporter = Exporter(
@@ -146,7 +145,7 @@ def export_history(
     )
     started = time.monotonic()
     with _written(output) as stream:
-        count, damaged = _write(exporter.messages(Selection(user, thread)), stream)
+        count, damaged = _write(exporter.messages(selection), stream)
     seconds = round(time.monotonic() - started, 3)
     summary = {"format": kind, "exported": count, "damaged": damaged, "seconds": seconds}
     if as_json:
@@ -191,11 +190,28 @@ def _source(file: Path, stream: BinaryIO, kind: str | None, defaults: jsonl.Defa
 
 
 def _guessed(file: Path) -> str:
-    """A dataset is one JSON object of objects; in JSON Lines the first line is whole by itself."""
+    """A dataset is one object over many lines, or at least names its messages in the first."""
+    if file.suffix in {".jsonl", ".ndjson"}:
+        return "jsonl"
     with file.open("rb") as stream:
         first = stream.readline(jsonl.MAX_LINE_BYTES).strip()
-    fields = first.find(b'"thread_id"')
-    return "chitchat" if first.startswith(b"{") and fields < 0 else "jsonl"
+    return "chitchat" if first == b"{" or b'"messages"' in first else "jsonl"
+
+
+def _checked(check: Callable[[str], None], value: str | None) -> str | None:
+    try:
+        if value is not None:
+            check(value)
+    except InvalidMessage as error:
+        raise click.UsageError(str(error)) from None
+    return value
+
+
+def _time_us(text: str | None) -> int | None:
+    try:
+        return None if text is None else time_us_from(text)
+    except InvalidMessage as error:
+        raise click.UsageError(f"--time: {error}") from None
 
 
 def _line_count(file: Path) -> int:
@@ -230,7 +246,12 @@ def _say_imported(done: Imported, refusals: Refusals, seconds: float, as_json: b
 def _written(output: Path | None) -> Iterator[IO[bytes]]:
     """Stdout, or a file that has its name only when it is whole and on disk."""
     if output is None:
-        yield sys.stdout.buffer
+        try:
+            yield sys.stdout.buffer
+        except BrokenPipeError:
+            # The reader has seen enough, and whatever is still buffered has nowhere to go.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
         return
     draft = output.with_name(f"{output.name}.{os.getpid()}.part")
     try:

@@ -1,0 +1,121 @@
+"""The doctor's checks of PostgreSQL."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, Engine, text
+
+from storage.finding import Finding, ahead_seconds, clock, found, guarded
+from storage.partitions import WEEK, monday_of, name
+from storage.postgres_driver import translated
+
+POSTGRES = "postgresql"
+OLDEST_MAJOR = 15
+OUTBOX_AGE_SECONDS = 60.0
+MIGRATE = "run `threadkeep migrate`"
+
+_SETTINGS = text(
+    "SELECT current_setting('server_version') AS version,"
+    " current_setting('server_version_num')::int AS number,"
+    " current_setting('synchronous_commit') AS synchronous_commit,"
+    " current_setting('fsync') AS fsync,"
+    " current_setting('full_page_writes') AS full_page_writes"
+)
+_ROLE = text(
+    "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'threadkeep_web'"
+    " AND pg_has_role(current_user, oid, 'SET'))"
+)
+_NOW = text("SELECT clock_timestamp()")
+_EXISTS = text("SELECT to_regclass(:name) IS NOT NULL")
+_DEAD_LETTERS = text("SELECT count(*) FROM dead_letters")
+_OUTBOX = text(
+    "SELECT count(*) AS waiting,"
+    " coalesce(extract(epoch FROM clock_timestamp() - min(queued_at)), 0) AS age"
+    " FROM clickhouse_outbox"
+)
+
+
+def check_postgres(engine: Engine, weeks_ahead: int) -> list[Finding]:
+    """PostgreSQL: where an acknowledged message is committed. Tables only where there are any."""
+
+    def look() -> list[Finding]:
+        with translated(), engine.connect() as connection:
+            findings = [*_server(connection), _role(connection), _clock(connection)]
+            if connection.execute(_EXISTS, {"name": "dead_letters"}).scalar_one():
+                findings += [
+                    _partitions(connection, weeks_ahead),
+                    _dead_letters(connection),
+                    _outbox(connection),
+                ]
+            return findings
+
+    return guarded(POSTGRES, "reachable", look, "start it, or correct DATABASE_URL")
+
+
+def _server(connection: Connection) -> list[Finding]:
+    row = connection.execute(_SETTINGS).one()
+    durable = "set it back to on: as it is, a crash of the server may lose committed messages"
+    return [
+        found(
+            POSTGRES,
+            "version",
+            row.number >= OLDEST_MAJOR * 10_000,
+            f"PostgreSQL {row.version}",
+            f"use PostgreSQL {OLDEST_MAJOR} or newer",
+        ),
+        found(
+            POSTGRES,
+            "synchronous_commit",
+            row.synchronous_commit != "off",
+            row.synchronous_commit,
+            durable,
+        ),
+        found(POSTGRES, "fsync", row.fsync == "on", row.fsync, durable),
+        found(
+            POSTGRES,
+            "full_page_writes",
+            row.full_page_writes == "on",
+            row.full_page_writes,
+            durable,
+        ),
+    ]
+
+
+def _role(connection: Connection) -> Finding:
+    exists = connection.execute(_ROLE).scalar_one()
+    value = "this user may act as it" if exists else "missing, or not granted to this user"
+    advice = (
+        "let an administrator run: CREATE ROLE threadkeep_web NOLOGIN;"
+        " GRANT threadkeep_web TO the user of DATABASE_URL"
+    )
+    return found(POSTGRES, "role threadkeep_web", exists, value, advice)
+
+
+def _clock(connection: Connection) -> Finding:
+    before = datetime.now(UTC)
+    moment: datetime = connection.execute(_NOW).scalar_one()
+    return clock(POSTGRES, ahead_seconds(moment, before, datetime.now(UTC)))
+
+
+def _partitions(connection: Connection, weeks_ahead: int) -> Finding:
+    monday = monday_of(datetime.now(UTC))
+    wanted = [name(monday + WEEK * ahead) for ahead in range(weeks_ahead + 1)]
+    missing = [
+        table for table in wanted if not connection.execute(_EXISTS, {"name": table}).scalar_one()
+    ]
+    value = f"missing: {', '.join(missing)}" if missing else f"{weeks_ahead} weeks ahead"
+    advice = f"{MIGRATE}, and see that beat and a worker run: they make these each hour"
+    return found(POSTGRES, "partitions", not missing, value, advice)
+
+
+def _dead_letters(connection: Connection) -> Finding:
+    count = connection.execute(_DEAD_LETTERS).scalar_one()
+    advice = "read `reason` in the table dead_letters; each row is a write that was refused"
+    return found(POSTGRES, "dead letters", count == 0, count, advice)
+
+
+def _outbox(connection: Connection) -> Finding:
+    row = connection.execute(_OUTBOX).one()
+    age = float(row.age)
+    value = f"{row.waiting:,} waiting" + (f", the oldest for {age:.1f} s" if row.waiting else "")
+    advice = "see that a worker runs and reaches ClickHouse; its log says what it waits for"
+    return found(POSTGRES, "outbox", age <= OUTBOX_AGE_SECONDS, value, advice)

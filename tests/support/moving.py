@@ -1,0 +1,57 @@
+"""What time does to messages, done at once: they leave Redis, and later PostgreSQL."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import delete, select, update
+
+from models import ids
+from models.tables import archive_boundary, messages
+from storage import redis_keys as keys
+from storage.services import Services
+from support.api import Api
+from support.waiting import eventually
+
+
+def wait_until(api: Api, state: str, made: Iterable[Mapping[str, Any]]) -> None:
+    """Waits until messages are as far as `persisted` or `archived`, and evictable."""
+    wanted = {"persisted", "archived"} if state == "persisted" else {state}
+    for one in made:
+        eventually(lambda name=one["id"]: _is_there(api.receipt(name), wanted))
+
+
+def _is_there(receipt: dict[str, Any], wanted: set[str]) -> bool:
+    return receipt["state"] in wanted and not receipt["tiers"]["redis"].get("pending")
+
+
+def evict(services: Services, made: Iterable[Mapping[str, Any]], *, index: bool = True) -> None:
+    """Takes persisted messages out of Redis, as memory pressure or their TTL would."""
+    client = services.redis_client
+    for one in made:
+        slot = services.redis.slot_of_message(one["id"])
+        name = keys.message(slot, one["id"])
+        assert client.ttl(name) != -1, "what is not in PostgreSQL never leaves Redis"
+        client.delete(name)
+        if index:
+            client.delete(keys.index(slot, one["user_id"], one["thread_id"]))
+
+
+@contextmanager
+def archived(services: Services, made: Iterable[Mapping[str, Any]]) -> Iterator[None]:
+    """Leaves messages to ClickHouse alone, and puts the archive boundary back at the end."""
+    names = sorted(one["id"] for one in made)
+    evict(services, made)
+    before = _move_boundary(services, ids.mint(ids.time_us_of(names[-1]) + 1, 0, 0), names)
+    try:
+        yield
+    finally:
+        _move_boundary(services, before, [])
+
+
+def _move_boundary(services: Services, below: str, gone: list[str]) -> str:
+    with services.job_engine.begin() as connection:
+        before: str = connection.execute(select(archive_boundary.c.below)).scalar_one()
+        connection.execute(update(archive_boundary).values(below=below))
+        connection.execute(delete(messages).where(messages.c.id.in_(gone)))
+    return before

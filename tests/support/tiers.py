@@ -1,0 +1,19 @@
+"""The tiers as a test's own process reaches them."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import settings
+from storage.services import Services
+
+
+@contextmanager
+def tiers(env: Mapping[str, str]) -> Iterator[Services]:
+    """The services of an environment; their connections are given back at the end."""
+    services = Services(settings.load(env))
+    try:
+        yield services
+    finally:
+        services.redis_client.close()
+        services.request_engine.dispose()
+        services.job_engine.dispose()

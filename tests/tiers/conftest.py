@@ -1,0 +1,79 @@
+"""The tiers by themselves: own servers, no worker, so each step is the test's to take.
+
+Every test begins with an empty Redis. PostgreSQL and ClickHouse keep what was written: users
+differ from test to test.
+"""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from models import codec
+from models.message import Message, Thread
+from storage import postgres_writes, schema
+from storage.clickhouse_tier import ClickHouseTier
+from storage.persistence import Drained
+from storage.postgres_tier import PostgresTier
+from storage.redis_tier import RedisTier
+from storage.services import Services
+from support.servers import servers
+from support.tiers import tiers
+
+
+@pytest.fixture(scope="session")
+def lone_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """The tiers of servers that nobody else writes to."""
+    with servers(tmp_path_factory.mktemp("servers") / "data") as env, tiers(env) as alone:
+        schema.migrate(alone.job_engine, alone.job_clickhouse, 1)
+        yield alone
+
+
+@pytest.fixture
+def alone(lone_services: Services) -> Services:
+    """The same, with Redis empty."""
+    lone_services.redis_client.flushall()
+    return lone_services
+
+
+@pytest.fixture
+def redis_tier(alone: Services) -> RedisTier:
+    return alone.redis
+
+
+@pytest.fixture
+def postgres_tier(alone: Services) -> PostgresTier:
+    return alone.postgres
+
+
+@pytest.fixture
+def clickhouse_tier(alone: Services) -> ClickHouseTier:
+    return alone.clickhouse
+
+
+@pytest.fixture
+def drain(alone: Services) -> Callable[[], Drained]:
+    """Drains the whole log once, as a worker would."""
+    return lambda: alone.persistence.drain_all(range(alone.settings.shards))
+
+
+@pytest.fixture
+def write(alone: Services) -> Callable[..., int]:
+    """Upserts versions in one transaction, beside the log; gives how many were newer."""
+
+    def upsert(*versions: Message) -> int:
+        with alone.job_engine.begin() as connection:
+            records = [codec.encode(version) for version in versions]
+            return postgres_writes.upsert_messages(connection, records)
+
+    return upsert
+
+
+@pytest.fixture
+def write_thread(alone: Services) -> Callable[[Thread], None]:
+    """Upserts a version of a thread's own data, beside the log."""
+
+    def upsert(thread: Thread) -> None:
+        with alone.job_engine.begin() as connection:
+            postgres_writes.upsert_thread(connection, thread)
+
+    return upsert

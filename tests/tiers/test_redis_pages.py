@@ -1,0 +1,129 @@
+"""The hot page: it claims to be complete only where it is."""
+
+from models import codec, ids
+from models.message import Message
+from storage import redis_keys as keys
+from storage.redis_tier import HotPage, RedisTier
+from support.samples import append_of, message, revised
+
+
+def page(tier: RedisTier, user: str, order: str = "asc", count: int = 100) -> HotPage:
+    return tier.page(user, "t", ids.LOWEST, ids.HIGHEST, order, count)
+
+
+def names(tier: RedisTier, user: str) -> list[str]:
+    return [name for name, _ in page(tier, user).records]
+
+
+def warm(tier: RedisTier, seen: str | None, floor: str, *found: Message) -> bool:
+    first = found[0]
+    records = [(one.id, codec.encode(one)) for one in found]
+    return tier.warm(first.user_id, first.thread_id, records, seen_floor=seen, floor=floor)
+
+
+def test_an_unknown_thread_claims_nothing(redis_tier: RedisTier, user: str) -> None:
+    assert page(redis_tier, user) == HotPage(None, None, [])
+
+
+def test_a_page_is_read_from_either_end_between_bounds(redis_tier: RedisTier, user: str) -> None:
+    made = [message(user) for _ in range(6)]
+    redis_tier.append([append_of(*made)], 60)
+    found = [one.id for one in made]
+    up = redis_tier.page(user, "t", found[0], found[5], "asc", 3)
+    assert [name for name, _ in up.records] == found[1:4]
+    down = redis_tier.page(user, "t", found[0], found[5], "desc", 3)
+    assert [name for name, _ in down.records] == found[4:1:-1]
+
+
+def test_a_record_that_has_left_is_told(redis_tier: RedisTier, user: str) -> None:
+    one = message(user)
+    redis_tier.append([append_of(one)], 60)
+    redis_tier.client.delete(keys.message(redis_tier.slot_of_message(one.id), one.id))
+    assert page(redis_tier, user).records == [(one.id, None)]
+
+
+def test_warming_lowers_the_floor(redis_tier: RedisTier, user: str) -> None:
+    older, newer = message(user), message(user)
+    redis_tier.append([append_of(newer)], 60)
+    assert warm(redis_tier, newer.id, ids.LOWEST, older)
+    assert page(redis_tier, user).floor == ids.LOWEST
+    assert names(redis_tier, user) == [older.id, newer.id]
+    assert redis_tier.is_evictable(older.id)
+
+
+def test_warming_does_nothing_once_the_floor_has_moved(redis_tier: RedisTier, user: str) -> None:
+    older, newer = message(user), message(user)
+    redis_tier.append([append_of(newer)], 60)
+    # The reader saw no list at all, then somebody posted.
+    assert not warm(redis_tier, None, ids.LOWEST, older)
+    assert names(redis_tier, user) == [newer.id]
+    assert redis_tier.message(older.id) is None
+
+
+def test_warming_never_replaces_a_copy(redis_tier: RedisTier, user: str) -> None:
+    first = message(user)
+    second = codec.encode(revised(first))
+    redis_tier.revise(user, "t", first.id, second, rests_on=1, tombstone=False)
+    assert warm(redis_tier, None, ids.LOWEST, first)
+    assert redis_tier.message(first.id) == second
+    assert not redis_tier.is_evictable(first.id)
+
+
+def test_a_cold_list_that_is_warmed_expires(redis_tier: RedisTier, user: str) -> None:
+    one = message(user)
+    assert warm(redis_tier, None, ids.LOWEST, one)
+    name = keys.index(redis_tier.slot_of_thread(user, "t"), user, "t")
+    assert int(redis_tier.client.ttl(name)) > 0
+
+
+def test_warming_gives_no_ttl_to_a_list_with_pending_messages(
+    redis_tier: RedisTier, user: str
+) -> None:
+    older, newer = message(user), message(user)
+    redis_tier.append([append_of(newer)], 60)
+    warm(redis_tier, newer.id, ids.LOWEST, older)
+    name = keys.index(redis_tier.slot_of_thread(user, "t"), user, "t")
+    assert redis_tier.client.ttl(name) == -1
+
+
+def test_a_distrusted_list_is_complete_nowhere(redis_tier: RedisTier, user: str) -> None:
+    one = message(user)
+    redis_tier.append([append_of(one)], 60)
+    redis_tier.distrust([(user, "t"), (user, "unknown")])
+    assert page(redis_tier, user).floor == ids.HIGHEST
+    assert names(redis_tier, user) == [one.id]
+    assert page(redis_tier, user).records[0][1] is not None
+    unknown = keys.index(redis_tier.slot_of_thread(user, "unknown"), user, "unknown")
+    assert not redis_tier.client.exists(unknown)
+
+
+def test_a_distrusted_list_takes_messages_all_the_same(redis_tier: RedisTier, user: str) -> None:
+    first, second = message(user), message(user)
+    redis_tier.append([append_of(first)], 60)
+    redis_tier.distrust([(user, "t")])
+    redis_tier.append([append_of(second)], 60)
+    assert names(redis_tier, user) == [first.id, second.id]
+    assert page(redis_tier, user).floor == ids.HIGHEST
+
+
+def test_forgotten_messages_are_gone_from_redis(redis_tier: RedisTier, user: str) -> None:
+    one, other = message(user), message(user)
+    redis_tier.append([append_of(one, other)], 60)
+    redis_tier.forget([one.id])
+    redis_tier.forget([])
+    assert redis_tier.message(one.id) is None
+    assert redis_tier.message(other.id) is not None
+
+
+def test_the_embedded_redis_promises_a_disk(redis_tier: RedisTier) -> None:
+    assert redis_tier.durability() == "fsynced"
+
+
+def test_a_redis_that_does_not_fsync_says_so(redis_tier: RedisTier) -> None:
+    for name, value in (("appendfsync", "everysec"), ("no-appendfsync-on-rewrite", "yes")):
+        before = redis_tier.client.config_get(name)[name]
+        redis_tier.client.config_set(name, value)
+        try:
+            assert redis_tier.durability() == "memory"
+        finally:
+            redis_tier.client.config_set(name, before)

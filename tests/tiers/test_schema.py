@@ -1,0 +1,61 @@
+"""The schema: migrating is repeatable, and what queries name is what is there."""
+
+import threading
+
+from sqlalchemy import text
+
+from models import clickhouse_tables, tables
+from storage import schema
+from storage.services import Services
+
+
+def test_migrating_again_does_nothing(alone: Services) -> None:
+    weeks = alone.settings.partition_weeks_ahead
+    schema.migrate(alone.job_engine, alone.job_clickhouse, weeks)
+    assert schema.migrate(alone.job_engine, alone.job_clickhouse, weeks) == []
+    assert schema.pending_steps(alone.job_engine, alone.job_clickhouse) == []
+
+
+def test_the_tables_are_those_that_queries_name(alone: Services) -> None:
+    own = "table_name IN ('messages', 'threads', 'clickhouse_outbox', 'dead_letters')"
+    query = text(f"SELECT table_name, column_name FROM information_schema.columns WHERE {own}")
+    with alone.job_engine.connect() as connection:
+        found = {tuple(row) for row in connection.execute(query)}
+    assert found == schema_columns()
+
+
+def schema_columns() -> set[tuple[str, str]]:
+    return {
+        (table.name, column.name)
+        for table in tables.metadata.sorted_tables
+        for column in table.columns
+        if table.name != "archive_boundary"
+    }
+
+
+def test_the_columns_of_clickhouse_are_those_that_queries_name(alone: Services) -> None:
+    query = (
+        "SELECT name FROM system.columns WHERE table = 'messages' AND database = currentDatabase()"
+    )
+    found = set(alone.job_clickhouse.post(query).split())
+    assert found == {column.name for column in clickhouse_tables.messages.columns}
+
+
+def test_two_may_migrate_at_once(alone: Services) -> None:
+    problems: list[BaseException] = []
+
+    def migrate() -> None:
+        own = Services(alone.settings)
+        try:
+            schema.migrate(own.job_engine, own.job_clickhouse, 30)
+        except BaseException as error:
+            problems.append(error)
+        finally:
+            own.job_engine.dispose()
+
+    runners = [threading.Thread(target=migrate) for _ in range(3)]
+    for runner in runners:
+        runner.start()
+    for runner in runners:
+        runner.join()
+    assert problems == []

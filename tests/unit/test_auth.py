@@ -1,0 +1,157 @@
+"""Tokens: only those that this secret signed with this algorithm, and not for longer than said."""
+
+import base64
+import hmac
+import json
+import time
+from typing import Any
+
+import jwt
+import msgspec
+import pytest
+
+import settings
+from settings import Settings
+from support.environment import COMPLETE
+from support.waiting import eventually
+from webapp.auth import LEEWAY_SECONDS, Caller, InvalidToken, Tokens
+
+CONFIGURED = settings.load(COMPLETE)
+SECRET = CONFIGURED.jwt_secret
+LONG_SECRET = SECRET * 2
+
+
+@pytest.fixture
+def tokens() -> Tokens:
+    return Tokens(CONFIGURED)
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    now = int(time.time())
+    made = {"sub": "alice", "iat": now, "exp": now + 60} | changes
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def signed(body: dict[str, Any], secret: str = SECRET, algorithm: str = "HS256") -> str:
+    return jwt.encode(body, secret, algorithm=algorithm)
+
+
+def unsigned(body: dict[str, Any], algorithm: str) -> str:
+    def part(value: dict[str, Any]) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+    return f"{part({'alg': algorithm, 'typ': 'JWT'})}.{part(body)}."
+
+
+def configured(**changes: Any) -> Settings:
+    return msgspec.structs.replace(CONFIGURED, **changes)
+
+
+def test_an_issued_token_names_its_user(tokens: Tokens) -> None:
+    token = tokens.issue("alice", is_admin=False, ttl_seconds=60)
+    assert tokens.verify(token) == Caller("alice", is_admin=False)
+    assert tokens.verify(token) == Caller("alice", is_admin=False)
+
+
+def test_only_the_role_admin_makes_an_admin(tokens: Tokens) -> None:
+    assert tokens.verify(tokens.issue("a", is_admin=True, ttl_seconds=60)).is_admin
+    for roles in (None, [], ["Admin"], ["administrator"], "admin", {"admin": True}, [["admin"]]):
+        assert not tokens.verify(signed(claims(roles=roles))).is_admin, roles
+    assert tokens.verify(signed(claims(roles=["reader", "admin"]))).is_admin
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "",
+        "a",
+        "a.b.c",
+        signed(claims(), secret="another secret of thirty-two bytes"),
+        signed(claims(), LONG_SECRET, "HS384"),
+        signed(claims(), LONG_SECRET, "HS512"),
+        signed(claims(exp=int(time.time()) - LEEWAY_SECONDS - 5)),
+        signed(claims(exp=None)),
+        signed(claims(sub=None)),
+        signed(claims(sub="")),
+        signed(claims(sub="x" * 257)),
+        signed(claims(sub="a\0b")),
+        signed(claims(nbf=int(time.time()) + 3600)),
+        unsigned(claims(), "none"),
+        unsigned(claims(), "None"),
+        unsigned(claims(), "HS256"),
+        unsigned(claims(), "RS256"),
+    ],
+)
+def test_a_wrong_token_is_refused(tokens: Tokens, wrong: str) -> None:
+    with pytest.raises(InvalidToken):
+        tokens.verify(wrong)
+
+
+@pytest.mark.parametrize("subject", [1, True, ["alice"], {"alice": 1}])
+def test_a_subject_that_is_no_text_is_refused(tokens: Tokens, subject: Any) -> None:
+    header = {"alg": "HS256", "typ": "JWT"}
+    token = jwt.api_jws.encode(json.dumps(claims(sub=subject)).encode(), SECRET, headers=header)
+    with pytest.raises(InvalidToken):
+        tokens.verify(token)
+
+
+def test_a_changed_token_is_refused(tokens: Tokens) -> None:
+    header, _, signature = tokens.issue("alice", is_admin=False, ttl_seconds=60).split(".")
+    body = unsigned(claims(sub="bob"), "HS256").split(".")[1]
+    with pytest.raises(InvalidToken):
+        tokens.verify(f"{header}.{body}.{signature}")
+
+
+@pytest.mark.parametrize("named", ["RS256", "ES256", "PS256", "EdDSA", "HS384", "none"])
+def test_a_token_may_not_choose_its_algorithm(tokens: Tokens, named: str) -> None:
+    # Signed as this server signs, but naming another algorithm.
+    body = unsigned(claims(), named).rstrip(".")
+    digest = hmac.digest(SECRET.encode(), body.encode(), "sha256")
+    signature = base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    with pytest.raises(InvalidToken):
+        tokens.verify(f"{body}.{signature}")
+
+
+def test_the_memory_does_not_outlive_the_token(tokens: Tokens) -> None:
+    token = signed(claims(exp=int(time.time()) - LEEWAY_SECONDS + 2))
+    assert tokens.verify(token).user_id == "alice"
+
+    def is_refused() -> bool:
+        try:
+            tokens.verify(token)
+        except InvalidToken:
+            return True
+        return False
+
+    assert eventually(is_refused, 5)
+
+
+def test_a_refused_token_is_not_remembered(tokens: Tokens) -> None:
+    wrong = signed(claims(), secret="another secret of thirty-two bytes")
+    for _ in range(2):
+        with pytest.raises(InvalidToken):
+            tokens.verify(wrong)
+
+
+def test_issuer_and_audience_are_checked_where_configured() -> None:
+    strict = Tokens(configured(jwt_issuer="https://issuer", jwt_audience="threadkeep"))
+    assert strict.verify(strict.issue("alice", is_admin=False, ttl_seconds=60)).user_id == "alice"
+    for wrong in (
+        claims(),
+        claims(iss="https://issuer"),
+        claims(aud="threadkeep"),
+        claims(iss="https://other", aud="threadkeep"),
+        claims(iss="https://issuer", aud="other"),
+    ):
+        with pytest.raises(InvalidToken):
+            strict.verify(signed(wrong))
+
+
+def test_an_audience_nobody_asked_for_does_no_harm(tokens: Tokens) -> None:
+    assert tokens.verify(signed(claims(aud="other", iss="other"))).user_id == "alice"
+
+
+def test_an_expiry_beyond_all_time_is_refused(tokens: Tokens) -> None:
+    token = signed(claims(exp=float("inf")))
+    with pytest.raises(InvalidToken):
+        tokens.verify(token)

@@ -1,0 +1,68 @@
+"""Logs: facts as fields, one JSON object a line, and never what somebody wrote."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from tasks.logs import configure
+
+CONTENT = "what somebody wrote in confidence"
+
+
+@pytest.fixture
+def fresh_logs() -> Iterator[None]:
+    """Logging as a new process has it, and as it was before when the test is over."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+@pytest.mark.usefixtures("fresh_logs")
+def test_a_line_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
+    configure()
+    structlog.get_logger("fresh").warning("archived", rows=3, name="two\nlines\x1b[31m")
+    logging.getLogger("somebody.else").error("%s\n", "not of ours")
+    own, foreign = lines(capsys)
+    assert (own["event"], own["rows"], own["level"]) == ("archived", 3, "warning")
+    assert own["name"] == "two\nlines\x1b[31m"
+    assert foreign["event"] == "not of ours\n"
+    assert own["timestamp"]
+    assert foreign["timestamp"]
+
+
+@pytest.mark.usefixtures("fresh_logs")
+def test_a_traceback_holds_no_content(capsys: pytest.CaptureFixture[str]) -> None:
+    configure()
+    try:
+        _fail(CONTENT)
+    except ValueError:
+        structlog.get_logger("fresh").exception("unexpected")
+    written = capsys.readouterr().err
+    assert "_fail" in written
+    assert CONTENT not in written
+
+
+@pytest.mark.usefixtures("fresh_logs")
+def test_a_foreign_traceback_holds_no_content(capsys: pytest.CaptureFixture[str]) -> None:
+    configure()
+    try:
+        _fail(CONTENT)
+    except ValueError:
+        logging.getLogger("somebody.else").exception("unexpected")
+    written = capsys.readouterr().err
+    assert "_fail" in written
+    assert CONTENT not in written
+
+
+def _fail(content: str) -> None:
+    """An error that has content at hand, as every frame between door and tier has."""
+    raise ValueError(f"{len(content)} characters")

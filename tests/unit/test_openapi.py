@@ -1,0 +1,104 @@
+"""The API's description: it names every route, and every reference in it leads somewhere."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+
+import settings
+from support.environment import COMPLETE
+from webapp import create_app, openapi
+from webapp.requests import PUBLIC
+
+# The description and its page do not describe themselves.
+UNDESCRIBED = {"docs.openapi_json", "docs.page", "docs.asset"}
+METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
+
+
+@pytest.fixture(scope="module")
+def app() -> Flask:
+    return create_app(settings.load(COMPLETE))
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return openapi.document()
+
+
+def routes(app: Flask) -> dict[tuple[str, str], str]:
+    """(method, path) to endpoint, of every rule that is described."""
+    return {
+        (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)): rule.endpoint
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) & METHODS
+        if rule.endpoint not in UNDESCRIBED
+    }
+
+
+def references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if "$ref" in value:
+            yield value["$ref"]
+        for inner in value.values():
+            yield from references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from references(inner)
+
+
+def test_every_route_is_described_and_nothing_else(app: Flask) -> None:
+    described = {(operation.method.upper(), operation.path) for operation in openapi.OPERATIONS}
+    assert described == set(routes(app))
+
+
+def test_an_operation_has_the_name_of_its_route(app: Flask) -> None:
+    endpoints = routes(app)
+    for operation in openapi.OPERATIONS:
+        endpoint = endpoints[operation.method.upper(), operation.path]
+        assert endpoint.split(".")[1] == operation.name
+
+
+def test_what_is_public_is_described_as_public(app: Flask) -> None:
+    endpoints = routes(app)
+    public = {endpoints[op.method.upper(), op.path] for op in openapi.OPERATIONS if op.public}
+    assert public == PUBLIC - UNDESCRIBED
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    found = set(references(document))
+    assert found
+    for reference in found:
+        target: Any = document
+        for part in reference.removeprefix("#/").split("/"):
+            target = target[part]
+        assert target
+
+
+def test_every_operation_is_complete(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1.")
+    assert {"title", "version"} <= set(document["info"])
+    names = []
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            names.append(operation["operationId"])
+            assert operation["responses"]
+            in_path = {p["name"] for p in operation["parameters"] if p["in"] == "path"}
+            assert in_path == set(re.findall(r"\{(\w+)\}", path))
+    assert len(set(names)) == len(names)
+
+
+def test_every_answer_has_a_description(document: dict[str, Any]) -> None:
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for status, answer in operation["responses"].items():
+                assert re.fullmatch(r"[1-5]\d\d", status)
+                assert answer["description"]
+
+
+def test_every_call_but_the_public_ones_may_answer_401(document: dict[str, Any]) -> None:
+    assert document["security"] == [{"bearer": []}]
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            assert ("401" in operation["responses"]) == ("security" not in operation)

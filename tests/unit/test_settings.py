@@ -1,0 +1,85 @@
+"""Settings: what is wrong or missing stops the process with one line that names the variable."""
+
+from pathlib import Path
+
+import pytest
+
+import settings
+from settings import SettingsError
+from support.environment import COMPLETE
+
+DOCUMENT = Path(settings.__file__).parent / "docs" / "configuration.md"
+
+
+def complaint(env: dict[str, str]) -> str:
+    with pytest.raises(SettingsError) as caught:
+        settings.load(env)
+    return str(caught.value)
+
+
+def test_four_variables_are_enough() -> None:
+    loaded = settings.load(COMPLETE)
+    assert loaded.redis_url == loaded.broker_url == COMPLETE["REDIS_URL"]
+    assert loaded.shards == 16
+
+
+def test_the_broker_may_have_its_own_server() -> None:
+    loaded = settings.load(COMPLETE | {"CELERY_BROKER_URL": "redis://elsewhere:6379/0"})
+    assert loaded.broker_url == "redis://elsewhere:6379/0"
+
+
+@pytest.mark.parametrize("variable", COMPLETE)
+@pytest.mark.parametrize("how", ["missing", "empty"])
+def test_a_missing_variable_is_named(variable: str, how: str) -> None:
+    env = COMPLETE | {variable: ""}
+    if how == "missing":
+        del env[variable]
+    assert variable in complaint(env)
+    assert "\n" not in complaint(env)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("REDIS_URL", "http://127.0.0.1"),
+        ("CELERY_BROKER_URL", "amqp://127.0.0.1"),
+        ("DATABASE_URL", "mysql://127.0.0.1/d"),
+        ("CLICKHOUSE_URL", "http://127.0.0.1:8123"),
+        ("THREADKEEP_JWT_SECRET", "x" * 31),
+        ("THREADKEEP_SHARDS", "many"),
+        ("THREADKEEP_SHARDS", "0"),
+        ("THREADKEEP_SHARDS", "4097"),
+        ("THREADKEEP_HOT_SECONDS", "-1"),
+        ("THREADKEEP_HOT_SECONDS", "1.5"),
+        ("THREADKEEP_REDIS_TIMEOUT_SECONDS", "0"),
+        ("THREADKEEP_REDIS_TIMEOUT_SECONDS", "nan"),
+        ("THREADKEEP_REDIS_TIMEOUT_SECONDS", "inf"),
+    ],
+)
+def test_a_wrong_value_is_named(variable: str, value: str) -> None:
+    assert variable in complaint(COMPLETE | {variable: value})
+
+
+def test_the_secret_never_stands_in_the_complaint() -> None:
+    assert "hunter2" not in complaint(COMPLETE | {"THREADKEEP_JWT_SECRET": "hunter2"})
+
+
+def test_a_secret_is_measured_in_bytes() -> None:
+    assert settings.load(COMPLETE | {"THREADKEEP_JWT_SECRET": "\u00e9" * 16}).jwt_secret
+
+
+def test_numbers_are_read_as_numbers() -> None:
+    loaded = settings.load(
+        COMPLETE | {"THREADKEEP_SHARDS": "4", "THREADKEEP_DRAIN_LOOK_SECONDS": "0.5"}
+    )
+    assert (loaded.shards, loaded.drain_look_seconds) == (4, 0.5)
+
+
+def test_every_field_has_a_variable_of_its_own() -> None:
+    assert set(settings.VARIABLES) == set(settings.Settings.__struct_fields__)
+    assert len(set(settings.VARIABLES.values())) == len(settings.VARIABLES)
+
+
+@pytest.mark.parametrize("variable", settings.VARIABLES.values())
+def test_every_variable_is_documented(variable: str) -> None:
+    assert f"`{variable}`" in DOCUMENT.read_text(encoding="utf-8")
