@@ -17,7 +17,6 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks.stack import ephemeral_stack
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine, text
@@ -25,6 +24,7 @@ from sqlalchemy import Engine, text
 import settings
 from benchmarks import load
 from benchmarks.peers import one_task
+from benchmarks.stack import ephemeral_stack
 from embedded.ports import free_port
 from storage.services import Services
 from webapp.auth import Tokens

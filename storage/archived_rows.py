@@ -6,31 +6,15 @@ Pages go by key, so that each is one bounded answer, and none holds anything ope
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import msgspec
-from sqlalchemy import ColumnElement, Row, func, select, tuple_
+from sqlalchemy import ColumnElement, func, select, tuple_
 
 from models import ids
 from models.clickhouse_tables import messages
 from models.message import Message
 from storage.clickhouse_driver import ClickHouse, translated
-from storage.errors import TierRejected
+from storage.clickhouse_rows import COLUMNS, NEWEST, message_of, moment_of
 
 PAGE_MESSAGES = 10_000
-
-_COLUMNS = (
-    messages.c.id,
-    messages.c.user_id,
-    messages.c.thread_id,
-    messages.c.role,
-    messages.c.content,
-    messages.c.metadata,
-    # As text, because the driver's own times lose their zone.
-    func.toString(messages.c.created_at).label("created_at"),
-    func.toString(messages.c.updated_at).label("updated_at"),
-    messages.c.version,
-    messages.c.content_hash,
-)
-_NEWEST = "SETTINGS final = 1"
 
 
 class Selection(NamedTuple):
@@ -56,16 +40,16 @@ def archived_messages(
     if selection.thread_id is not None:
         conditions.append(messages.c.thread_id == selection.thread_id)
     if below != ids.HIGHEST:
-        conditions.append(messages.c.created_at <= _moment(below))
+        conditions.append(messages.c.created_at <= moment_of(below))
     key = (messages.c.user_id, messages.c.thread_id, messages.c.created_at, messages.c.id)
-    query = select(*_COLUMNS).order_by(*key).limit(page_messages)
+    query = select(*COLUMNS).order_by(*key).limit(page_messages)
     last: Message | None = None
     while True:
         page = query.where(*conditions, *_after(last, key))
         with translated(), server.engine.connect() as connection:
-            rows = connection.execute(page.suffix_with(_NEWEST)).all()
+            rows = connection.execute(page.suffix_with(NEWEST)).all()
         for row in rows:
-            last = _message_of(row)
+            last = message_of(row)
             yield last
         if len(rows) < page_messages:
             return
@@ -77,35 +61,7 @@ def _after(last: Message | None, key: tuple[Any, ...]) -> list[ColumnElement[boo
     position: tuple[Any, ...] = (
         last.user_id,
         last.thread_id,
-        _moment(last.id),
+        moment_of(last.id),
         func.toUUID(last.id),
     )
     return [tuple_(*key) > tuple_(*position)]
-
-
-def _moment(message_id: str) -> Any:
-    time = ids.timestamp(ids.time_us_of(message_id))
-    return func.toDateTime64(time.rstrip("Z").replace("T", " "), 6, "UTC")
-
-
-def _message_of(row: Row[Any]) -> Message:
-    try:
-        metadata = msgspec.json.decode(row.metadata, type=dict[str, Any])
-    except msgspec.MsgspecError as error:
-        raise TierRejected("clickhouse", f"metadata of {row.id} is not an object") from error
-    return Message(
-        version=int(row.version),
-        id=str(row.id),
-        thread_id=row.thread_id,
-        user_id=row.user_id,
-        role=row.role,
-        content=row.content,
-        metadata=metadata,
-        created_at=_rfc3339(row.created_at),
-        updated_at=_rfc3339(row.updated_at),
-        content_hash=row.content_hash,
-    )
-
-
-def _rfc3339(moment: str) -> str:
-    return f"{moment.replace(' ', 'T')}Z"

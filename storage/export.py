@@ -52,7 +52,9 @@ _BOUNDARY = text("SELECT below::text FROM archive_boundary")
 _ISOLATION = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 
-class _Watermark(NamedTuple):
+class Watermark(NamedTuple):
+    """The id at and below which a thread, of a user, was deleted."""
+
     thread: tuple[str, str]
     deleted_through: str
 
@@ -92,7 +94,7 @@ class Exporter:
     def _read(self, connection: Connection, selection: Selection) -> Iterator[Message]:
         boundary = _declare(connection, selection)
         watermarks = (
-            _Watermark((row.user_id, row.thread_id), row.deleted_through)
+            Watermark((row.user_id, row.thread_id), row.deleted_through)
             for row in self._fetch(connection, "exported_watermarks")
         )
         committed = (message_of(row) for row in self._fetch(connection, "exported_messages"))
@@ -138,7 +140,7 @@ def newest(*parts: Iterator[Message]) -> Iterator[Message]:
         yield max(versions, key=lambda message: message.version)
 
 
-def live(stream: Iterator[Message], watermarks: Iterator[_Watermark]) -> Iterator[Message]:
+def live(stream: Iterator[Message], watermarks: Iterator[Watermark]) -> Iterator[Message]:
     """The stream without tombstones and without what went with its thread.
 
     Both come in the same order, so that one watermark at a time is at hand.

@@ -6,6 +6,7 @@ answer is left out and named in `warning`; the answer is then never called compl
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from models import codec, ids
@@ -134,9 +135,18 @@ class UnifiedMessageRetrievalService:
         found = self._clickhouse.message(user_id, message_id)
         if found is None:
             return None
-        thread = self._postgres.thread(user_id, found[0].thread_id)
-        watermark = thread.thread.deleted_through if thread else None
-        return None if watermark is not None and message_id <= watermark else found[0]
+        watermark = self._watermark(user_id, found[0].thread_id)
+        return None if message_id <= watermark else found[0]
+
+    def _watermark(self, user_id: str, thread_id: str) -> str:
+        """The highest id that went with its thread, as far as the tiers that answer know."""
+        marks = [ids.LOWEST]
+        with suppress(TierUnavailable):
+            marks.append(self._redis.thread(user_id, thread_id)[1] or ids.LOWEST)
+        with suppress(TierUnavailable):
+            row = self._postgres.thread(user_id, thread_id)
+            marks.append(row.thread.deleted_through or ids.LOWEST if row else ids.LOWEST)
+        return max(marks)
 
 
 def _source(sources: set[Tier]) -> Source:

@@ -85,6 +85,9 @@ FROM json_to_record(CAST(:record AS json)) AS r (
     updated_at timestamptz, version bigint, deleted_at timestamptz, deleted_through uuid)
 ON CONFLICT (user_id, id) DO UPDATE SET
     title = excluded.title, metadata = excluded.metadata, updated_at = excluded.updated_at,
+    created_at = CASE WHEN threads.deleted_at IS NULL
+                      THEN least(threads.created_at, excluded.created_at)
+                      ELSE excluded.created_at END,
     version = excluded.version, deleted_at = excluded.deleted_at,
     deleted_through = greatest(threads.deleted_through, excluded.deleted_through),
     message_count = CASE WHEN excluded.deleted_at IS NULL THEN threads.message_count ELSE 0 END,

@@ -19,6 +19,9 @@ from storage.redis_driver import Script, translated
 DRAIN_FLAG_MILLISECONDS = 2_000
 """A wake-up that got lost is repeated after this, by the next write."""
 
+DISTRUST_SECONDS = 60
+"""Longer than any reader takes from looking into Redis to warming it."""
+
 
 class NewMessage(NamedTuple):
     """A sealed message on its way in: its id, its record, and its Idempotency-Key if any."""
@@ -232,7 +235,7 @@ class RedisTier:
             slot = self.slot_of_thread(user_id, thread_id)
             by_slot.setdefault(slot, []).append(keys.index(slot, user_id, thread_id))
         for names in by_slot.values():
-            self._distrust(names, [ids.HIGHEST])
+            self._distrust(names, [ids.HIGHEST, DISTRUST_SECONDS])
 
     def forget(self, message_ids: Sequence[str]) -> None:
         """Drops the hot copies of messages that were erased below."""

@@ -33,12 +33,13 @@ class _Known(NamedTuple):
     row: ThreadRow | None
     watermark: str | None
     newest_id: str | None
+    has_index: bool
 
     @property
     def is_live(self) -> bool:
-        if self.thread is not None and self.thread.deleted_at is None:
-            return True
-        return self.newest_id is not None
+        # An index outlives its last message; only deleting the thread takes it away.
+        live = self.thread is not None and self.thread.deleted_at is None
+        return live or self.has_index
 
 
 class ThreadService:
@@ -160,22 +161,27 @@ class ThreadService:
     def _known(self, user_id: str, thread_id: str) -> _Known:
         record, watermark = self._redis.thread(user_id, thread_id)
         hot = codec.decode_thread(record) if record else None
-        row = self._postgres.thread(user_id, thread_id)
-        newest = self._redis.page(
-            user_id, thread_id, watermark or ids.LOWEST, ids.HIGHEST, "desc", 1
-        ).records
+        page = self._redis.page(user_id, thread_id, watermark or ids.LOWEST, ids.HIGHEST, "desc", 1)
+        try:
+            row = self._postgres.thread(user_id, thread_id)
+        except TierUnavailable:
+            # What Redis knows is enough to go on; what it does not know may still exist.
+            if hot is None and page.floor is None:
+                raise
+            row = None
         versions = [thread for thread in (hot, row.thread if row else None) if thread]
         thread = max(versions, key=lambda one: (one.version, one.deleted_at is None), default=None)
         mark = max(
             filter(None, (watermark, row.thread.deleted_through if row else None)), default=None
         )
-        return _Known(thread, row, mark, newest[0][0] if newest else None)
+        newest_id = page.records[0][0] if page.records else None
+        return _Known(thread, row, mark, newest_id, page.floor is not None)
 
     def _own(self, user_id: str, thread_id: str, known: _Known) -> Thread:
         """The thread's own data; for one that only messages have made so far, what they say."""
         if known.thread is not None and known.thread.deleted_at is None:
             return known.thread
-        opened_us = ids.time_us_of(known.newest_id or ids.LOWEST)
+        opened_us = ids.time_us_of(known.newest_id) if known.newest_id else self._clock.now_us()
         moment = ids.timestamp(opened_us)
         return Thread(
             version=known.thread.version if known.thread else 1,

@@ -56,9 +56,14 @@ def user() -> str:
 
 
 @pytest.fixture
-def api(stack: Launched, token: Callable[..., str], user: str) -> Api:
+def user_token(token: Callable[..., str], user: str) -> str:
+    return token(user)
+
+
+@pytest.fixture
+def api(stack: Launched, user_token: str) -> Api:
     """The API as `user`."""
-    return Api(stack.url, token(user))
+    return Api(stack.url, user_token)
 
 
 @pytest.fixture
@@ -71,3 +76,9 @@ def other_api(stack: Launched, token: Callable[..., str]) -> Api:
 def anonymous_api(stack: Launched) -> Api:
     """The API without a token."""
     return Api(stack.url, None)
+
+
+@pytest.fixture
+def admin_api(stack: Launched, token: Callable[..., str]) -> Api:
+    """The API as an admin who owns nothing."""
+    return Api(stack.url, token(fresh_user(), admin=True))

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response, request
 
+from models import ids
 from models.message import (
     Message,
     check_content,
@@ -52,9 +53,10 @@ def post_message(thread_id: str) -> Response:
 def list_messages(thread_id: str) -> Response:
     """Part of a thread, over all tiers."""
     check_thread_id(thread_id)
-    limit, cursor, order = query_limit(), query_message_cursor(), query_order()
     services = web().services
     user_id = caller().user_id
+    cursor = query_message_cursor(ids.shard_of(user_id, thread_id))
+    limit, order = query_limit(), query_order()
     page = services.retrieval.page(user_id, thread_id, limit=limit, cursor=cursor, order=order)
     if not page.messages and cursor is None:
         # An empty thread is an empty list; one that does not exist is not found.

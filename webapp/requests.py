@@ -1,5 +1,6 @@
 """What happens around every request: an id, who is calling, and the body as a typed value."""
 
+import json
 import re
 import secrets
 import time
@@ -80,9 +81,21 @@ def decode(data: bytes, shape: type[T]) -> T:
     except msgspec.ValidationError as error:
         raise BadRequest(422, "invalid_body", str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if _is_json(data):
+            # What only a laxer parser takes: lone surrogates, and numbers that are not finite.
+            detail = "the body holds a lone surrogate or a number that is not finite"
+            raise BadRequest(422, "text_unkeepable", detail) from None
         raise BadRequest(400, "malformed_json", f"the body is not JSON: {error}") from None
     except RecursionError:
         raise BadRequest(422, "invalid_body", "the body is nested too deeply") from None
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def query_limit() -> int:
@@ -101,10 +114,13 @@ def query_order() -> str:
     return order
 
 
-def query_message_cursor() -> str | None:
-    """The `cursor` of a list of messages. Raises `BadRequest`."""
+def query_message_cursor(shard: int) -> str | None:
+    """The `cursor` of a list of a thread's messages. Raises `BadRequest`.
+
+    A cursor of another thread is refused: only within a shard is the order of ids that of time.
+    """
     cursor = request.args.get("cursor") or None
-    if cursor is not None and not ids.is_id(cursor):
+    if cursor is not None and not (ids.is_id(cursor) and ids.shard_in(cursor) == shard):
         raise BadRequest(422, "invalid_cursor", "cursor must be a next_cursor of this list")
     return cursor
 

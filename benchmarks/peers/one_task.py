@@ -58,7 +58,7 @@ def _redis() -> Redis:
     return connections.redis_client(settings.load())
 
 
-@celery.task(name="one_task.insert_message")  # type: ignore[untyped-decorator]
+@celery.task(name="one_task.insert_message")
 def insert_message(message: dict[str, Any]) -> None:
     """Inserts one row."""
     with _engine().begin() as connection:

@@ -7,6 +7,7 @@ All else that no tier could keep is refused one message at a time, with its plac
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,6 +25,8 @@ from models.message import (
 
 LATEST_AHEAD_US = 24 * 3600 * 1_000_000
 """History comes from the past; a clock that is a day wrong is still believed."""
+
+SHARDS_KEPT = 4_096
 
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
@@ -70,6 +73,8 @@ class Minter:
     def __init__(self, now_us: int) -> None:
         self._latest_us = now_us + LATEST_AHEAD_US
         self._last_us: dict[tuple[str, str], int] = {}
+        # Messages of a thread mostly stand together in a source.
+        self._shard_of = lru_cache(maxsize=SHARDS_KEPT)(ids.shard_of)
 
     def last_us(self, user_id: str, thread_id: str) -> int | None:
         """The time of the thread's message before, if there was one."""
@@ -94,7 +99,7 @@ class Minter:
         return codec.seal(
             Message(
                 version=1,
-                id=ids.mint(time_us, ids.shard_of(*thread), bits),
+                id=ids.mint(time_us, self._shard_of(*thread), bits),
                 thread_id=origin.thread_id,
                 user_id=origin.user_id,
                 role=origin.role,

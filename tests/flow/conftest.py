@@ -1,4 +1,4 @@
-"""What flow tests need beside the API: a look at what the worker was told."""
+"""What flow tests need beside the API: a way to the worker."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,15 +9,21 @@ from support.processes import Launched
 
 
 @pytest.fixture(scope="session")
-def drains_run(stack: Launched) -> Iterator[Callable[[], int]]:
-    """How many drain tasks the worker has run because somebody told it to."""
+def celery(stack: Launched) -> Iterator[Celery]:
+    """Somebody who sends tasks to the worker and asks what it did."""
+    sender = Celery(broker=stack.env["CELERY_BROKER_URL"])
     # The prefix of `tasks.celery_app`, whose own settings need an environment.
-    watcher = Celery(broker=stack.env["CELERY_BROKER_URL"])
-    watcher.conf.broker_transport_options = {"global_keyprefix": "celery:"}
+    sender.conf.broker_transport_options = {"global_keyprefix": "celery:"}
+    yield sender
+    sender.close()
+
+
+@pytest.fixture(scope="session")
+def drains_run(celery: Celery) -> Callable[[], int]:
+    """How many drain tasks the worker has run because somebody told it to."""
 
     def count() -> int:
-        stats = watcher.control.inspect(timeout=1).stats() or {}
+        stats = celery.control.inspect(timeout=1).stats() or {}
         return sum(worker["total"].get("persist.drain_shard", 0) for worker in stats.values())
 
-    yield count
-    watcher.close()
+    return count

@@ -62,9 +62,10 @@ class Api:
             page = self.page(thread_id, **given)
             found += page["messages"]
             sources.append(page["retrieval_source"])
-            cursor = page["next_cursor"]
-            if cursor is None:
+            if page["next_cursor"] is None:
                 return found, sources
+            assert page["next_cursor"] != cursor, "the list goes in circles"
+            cursor = page["next_cursor"]
 
     def receipt(self, message_id: str) -> dict[str, Any]:
         """Where a message is."""

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select, text, update
 
 from models import ids
 from models.tables import archive_boundary, messages
 from storage import redis_keys as keys
+from storage.postgres_writes import _LOCK_CLASS as SLOT_LOCK
 from storage.services import Services
 from support.api import Api
 from support.waiting import eventually
@@ -42,7 +43,10 @@ def archived(services: Services, made: Iterable[Mapping[str, Any]]) -> Iterator[
     """Leaves messages to ClickHouse alone, and puts the archive boundary back at the end."""
     names = sorted(one["id"] for one in made)
     evict(services, made)
-    before = _move_boundary(services, ids.mint(ids.time_us_of(names[-1]) + 1, 0, 0), names)
+    # As a partition's bound: the lowest uuid of a millisecond, here the next one.
+    next_ms = ids.time_us_of(names[-1]) // 1000 + 1
+    bound = f"{ids.mint(next_ms * 1000, 0, 0)[:13]}-0000-0000-000000000000"
+    before = _move_boundary(services, bound, names)
     try:
         yield
     finally:
@@ -51,6 +55,10 @@ def archived(services: Services, made: Iterable[Mapping[str, Any]]) -> Iterator[
 
 def _move_boundary(services: Services, below: str, gone: list[str]) -> str:
     with services.job_engine.begin() as connection:
+        for name in gone:
+            # A second worker may still be repeating what the first has committed.
+            lock = {"lock_class": SLOT_LOCK, "slot": services.redis.slot_of_message(name)}
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock_class, :slot)"), lock)
         before: str = connection.execute(select(archive_boundary.c.below)).scalar_one()
         connection.execute(update(archive_boundary).values(below=below))
         connection.execute(delete(messages).where(messages.c.id.in_(gone)))

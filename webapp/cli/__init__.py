@@ -54,9 +54,8 @@ def main() -> None:
     if "--debug" in sys.argv[1:2]:
         threadkeep()
     try:
-        threadkeep(standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        # Outside its standalone mode click gives the status of an early exit back.
+        sys.exit(threadkeep(standalone_mode=False) or 0)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except click.ClickException as error:

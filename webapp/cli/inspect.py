@@ -15,7 +15,7 @@ from storage.services import Services
 from storage.stats import ClickHouseFigures, PostgresFigures, RedisFigures, Stats, gather
 from tasks.celery_app import app as celery
 
-PING_SECONDS = 2.0
+PING_SECONDS = 1.0
 
 
 @click.command()

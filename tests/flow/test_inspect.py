@@ -1,0 +1,98 @@
+"""`doctor` and `stats` on a store that is well, and on one that is not."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from support.processes import Launched, clean_environment
+
+NOWHERE = {
+    "REDIS_URL": "redis://127.0.0.1:1/0",
+    "CELERY_BROKER_URL": "redis://127.0.0.1:1/1",
+    "DATABASE_URL": "postgresql://nobody:x@127.0.0.1:1/none",
+    "CLICKHOUSE_URL": "clickhouse+http://127.0.0.1:1/none",
+}
+
+
+def threadkeep(folder: Path, env: dict[str, str], *arguments: str) -> tuple[int, str]:
+    script = Path(sys.executable).with_name("threadkeep")
+    done = subprocess.run(
+        [str(script), *arguments],
+        cwd=folder,
+        env=clean_environment() | env,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout.decode()
+
+
+def findings(folder: Path, env: dict[str, str]) -> tuple[int, list[dict[str, Any]]]:
+    status, answer = threadkeep(folder, env, "doctor", "--json")
+    return status, json.loads(answer)
+
+
+def test_the_doctor_finds_a_healthy_store_healthy(stack: Launched, tmp_path: Path) -> None:
+    status, found = findings(tmp_path, stack.env)
+    # Other tests leave dead letters on purpose, and may be in the middle of something.
+    problems = [one for one in found if not one["ok"] and one["check"] != "dead letters"]
+    assert problems == []
+    assert {one["tier"] for one in found} == {
+        "settings",
+        "redis",
+        "broker",
+        "postgresql",
+        "clickhouse",
+        "worker",
+    }
+    assert status == (0 if all(one["ok"] for one in found) else 1)
+
+
+def test_the_doctor_names_every_server_that_is_down_and_what_to_do(
+    stack: Launched, tmp_path: Path
+) -> None:
+    status, found = findings(tmp_path, stack.env | NOWHERE)
+    problems = {one["tier"]: one for one in found if not one["ok"]}
+    assert status == 1
+    assert set(problems) == {"redis", "broker", "postgresql", "clickhouse", "worker"}
+    for tier, variable in (("redis", "REDIS_URL"), ("postgresql", "DATABASE_URL")):
+        assert problems[tier]["check"] == "reachable"
+        assert variable in problems[tier]["advice"]
+
+
+def test_the_doctor_says_what_is_wrong_with_a_setting(stack: Launched, tmp_path: Path) -> None:
+    # The broker is no place for messages: it does not sync each write.
+    weak = stack.env | {"REDIS_URL": stack.env["CELERY_BROKER_URL"]}
+    status, found = findings(tmp_path, weak)
+    problems = {one["check"]: one for one in found if not one["ok"]}
+    assert status == 1
+    assert "CONFIG SET appendfsync always" in problems["appendfsync"]["advice"]
+
+
+def test_the_doctor_says_which_variable_is_missing(tmp_path: Path) -> None:
+    status, found = findings(tmp_path, {})
+    assert status == 1
+    assert "REDIS_URL" in found[0]["found"]
+
+
+def test_stats_counts_what_is_where(stack: Launched, tmp_path: Path) -> None:
+    status, answer = threadkeep(tmp_path, stack.env, "stats", "--json")
+    figures = json.loads(answer)
+    assert status == 0
+    assert figures["down"] == {}
+    for tier in ("redis", "postgresql", "clickhouse"):
+        assert figures[tier]["bytes_on_disk"] > 0
+    status, table = threadkeep(tmp_path, stack.env, "stats")
+    assert status == 0
+    assert "dead letters" in table
+
+
+def test_stats_shows_what_it_can_when_a_tier_is_down(stack: Launched, tmp_path: Path) -> None:
+    without = stack.env | {"CLICKHOUSE_URL": NOWHERE["CLICKHOUSE_URL"]}
+    status, answer = threadkeep(tmp_path, without, "stats", "--json")
+    figures = json.loads(answer)
+    assert status == 1
+    assert set(figures["down"]) == {"clickhouse"}
+    assert figures["postgresql"]["bytes_on_disk"] > 0

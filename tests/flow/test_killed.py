@@ -1,0 +1,172 @@
+"""Parts killed, frozen and lost while messages come in: a second each, and never a message.
+
+These tests have a stack of their own, because they break it.
+"""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import select
+
+import settings as configuration
+from models.tables import messages
+from storage.services import Services
+from support.api import Api
+from support.processes import Launched, is_alive, launched
+from support.tiers import tiers
+from support.users import fresh_user
+from support.waiting import eventually
+from webapp.auth import Tokens
+
+LAND_SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+    with launched(tmp_path_factory.mktemp("own-stack")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def own_services(own_stack: Launched) -> Iterator[Services]:
+    with tiers(own_stack.env) as own:
+        yield own
+
+
+@pytest.fixture
+def own_api(own_stack: Launched, user: str) -> Api:
+    return _api(own_stack, user)
+
+
+def _api(stack: Launched, user: str) -> Api:
+    tokens = Tokens(configuration.load(stack.env))
+    return Api(stack.url, tokens.issue(user, is_admin=False, ttl_seconds=600))
+
+
+def committed(services: Services, user: str) -> list[str]:
+    """Every row of a user, doubles included if there could be any."""
+    query = select(messages.c.id).where(messages.c.user_id == user)
+    with services.job_engine.connect() as connection:
+        return sorted(connection.execute(query).scalars())
+
+
+def archived(services: Services, user: str) -> list[str]:
+    """Every live message of a user in ClickHouse."""
+    answer = services.job_clickhouse.post(
+        "SELECT id FROM messages FINAL WHERE user_id = {user:String}",
+        settings={"param_user": user},
+    )
+    return sorted(answer.split())
+
+
+def land(services: Services, user: str, acknowledged: list[str]) -> None:
+    """Every acknowledged message is in PostgreSQL and ClickHouse, once, and nothing else is."""
+    wanted = sorted(acknowledged)
+    assert len(set(wanted)) == len(wanted)
+    eventually(lambda: committed(services, user) == wanted, LAND_SECONDS)
+    eventually(lambda: archived(services, user) == wanted, LAND_SECONDS)
+
+
+def restarted(stack: Launched, name: str, before: int) -> bool:
+    now = stack.pids_now().get(name)
+    return now is not None and now != before and is_alive(now)
+
+
+def kill(stack: Launched, name: str) -> None:
+    """Kills a program with all it has, and waits until the supervisor has started it anew."""
+    before = stack.pids_now()[name]
+    stack.signal(name, signal.SIGKILL)
+    eventually(lambda: restarted(stack, name, before), LAND_SECONDS)
+
+
+@contextmanager
+def frozen(stack: Launched, *names: str) -> Iterator[None]:
+    """Stops programs where they are, and lets them go on at the end."""
+    for name in names:
+        stack.signal(name, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for name in names:
+            stack.signal(name, signal.SIGCONT)
+
+
+class Poster:
+    """Posts from several threads until told to stop; keeps what was acknowledged."""
+
+    def __init__(self, make_api: Callable[[], Api], threads: int = 4) -> None:
+        self.acknowledged: list[str] = []
+        self._stop = threading.Event()
+        self._make_api = make_api
+        self._threads = [
+            threading.Thread(target=self._run, args=(f"t-{at}",)) for at in range(threads)
+        ]
+
+    def __enter__(self) -> "Poster":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait_for(self, more: int) -> None:
+        """Waits until so many more messages are acknowledged."""
+        wanted = len(self.acknowledged) + more
+        eventually(lambda: len(self.acknowledged) >= wanted, LAND_SECONDS)
+
+    def _run(self, thread_id: str) -> None:
+        api = self._make_api()
+        while not self._stop.is_set():
+            self.acknowledged.append(api.send(thread_id, "hello")["id"])
+
+
+def test_messages_land_with_beat_dead_and_every_task_lost(
+    own_stack: Launched, own_services: Services, own_api: Api, user: str
+) -> None:
+    with frozen(own_stack, "beat", "redis-broker"):
+        made = [own_api.send(f"t-{at % 3}", "hello")["id"] for at in range(30)]
+        land(own_services, user, made)
+
+
+def test_messages_land_while_the_broker_is_killed_again_and_again(
+    own_stack: Launched, own_services: Services, own_api: Api, user: str
+) -> None:
+    made = []
+    for _ in range(2):
+        made.append(own_api.send("t", "hello")["id"])
+        kill(own_stack, "redis-broker")
+        made.append(own_api.send("t", "hello")["id"])
+    land(own_services, user, made)
+
+
+def test_a_killed_worker_leaves_every_acknowledged_message_in_postgresql_once(
+    own_stack: Launched, own_services: Services
+) -> None:
+    user = fresh_user()
+    with Poster(lambda: _api(own_stack, user)) as poster:
+        for _ in range(3):
+            poster.wait_for(50)
+            kill(own_stack, "worker")
+        poster.wait_for(50)
+    assert len(poster.acknowledged) >= 200
+    land(own_services, user, poster.acknowledged)
+
+
+def test_a_killed_redis_has_every_acknowledged_message_on_its_disk(
+    own_stack: Launched, own_services: Services, own_api: Api, user: str
+) -> None:
+    with frozen(own_stack, "worker"):
+        made = [own_api.send(f"t-{at % 3}", "hello")["id"] for at in range(20)]
+        kill(own_stack, "redis-data")
+        eventually(lambda: own_api.get("/readyz").status_code == 200, LAND_SECONDS)
+        # Nobody has carried one of them on yet: they are there because Redis kept them.
+        assert committed(own_services, user) == []
+        found = [one["id"] for at in range(3) for one in own_api.page(f"t-{at}")["messages"]]
+        assert sorted(found) == sorted(made)
+    land(own_services, user, made)
