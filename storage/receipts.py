@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from models import codec
+from models import codec, ids
 from models.message import Message
 from storage.clickhouse_tier import ClickHouseTier
 from storage.errors import NotFound, TierUnavailable
@@ -60,6 +60,8 @@ class ReceiptService:
 
         Raises `NotFound`, and `TierUnavailable` if no tier that answers has it but some are down.
         """
+        if not ids.is_id(message_id):
+            raise NotFound
         found: dict[str, list[tuple[Message, str]]] = {}
         down: list[TierUnavailable] = []
         looks: dict[str, Callable[[str, str], list[tuple[Message, str]]]] = {

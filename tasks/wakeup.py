@@ -8,7 +8,7 @@ import threading
 
 import structlog
 
-from tasks.persist import drain_shard
+from tasks.celery_app import app
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +41,7 @@ class WakeUps:
 
     def _send(self, slot: int) -> None:
         try:
-            drain_shard.apply_async((slot,), expires=30, retry=False)
+            app.send_task("persist.drain_shard", (slot,), expires=30, retry=False)
         except Exception as error:
             self.failures += 1
             log.warning("wake_up_lost", slot=slot, error=type(error).__name__)

@@ -16,6 +16,8 @@ MAX_BODY_BYTES = 512 * 1024
 def create_app(settings: Settings) -> Flask:
     """The WSGI application. Connects to nothing before the first request."""
     app = Flask("threadkeep", static_folder=None)
+    # A doubled slash is another path, not a page that redirects.
+    app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     install(app, Web(settings, Services(settings), Tokens(settings), WakeUps()))
     errors.register(app)

@@ -30,6 +30,7 @@ PUBLIC = frozenset(
 
 MAX_PAGE = 1000
 DEFAULT_PAGE = 50
+_NUMBER = re.compile("[0-9]{1,9}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -101,7 +102,7 @@ def _is_json(data: bytes) -> bool:
 def query_limit() -> int:
     """The `limit` of a list, 1 to 1000. Raises `BadRequest`."""
     given = request.args.get("limit", str(DEFAULT_PAGE))
-    if not given.isascii() or not given.isdigit() or not 1 <= int(given[:9]) <= MAX_PAGE:
+    if _NUMBER.fullmatch(given) is None or not 1 <= int(given) <= MAX_PAGE:
         raise BadRequest(422, "invalid_limit", f"limit must be a number from 1 to {MAX_PAGE}")
     return int(given)
 
@@ -131,7 +132,7 @@ def if_match() -> int | None:
     if given is None or given.strip() == "*":
         return None
     version = given.strip().removeprefix("W/").strip('"')
-    if not version.isascii() or not version.isdigit():
+    if _NUMBER.fullmatch(version) is None:
         raise BadRequest(400, "invalid_if_match", "If-Match must be an ETag of this message")
     return int(version)
 

@@ -89,12 +89,20 @@ def test_warming_gives_no_ttl_to_a_list_with_pending_messages(
 def test_a_distrusted_list_is_complete_nowhere(redis_tier: RedisTier, user: str) -> None:
     one = message(user)
     redis_tier.append([append_of(one)], 60)
-    redis_tier.distrust([(user, "t"), (user, "unknown")])
+    redis_tier.distrust([(user, "t")])
     assert page(redis_tier, user).floor == ids.HIGHEST
     assert names(redis_tier, user) == [one.id]
     assert page(redis_tier, user).records[0][1] is not None
-    unknown = keys.index(redis_tier.slot_of_thread(user, "unknown"), user, "unknown")
-    assert not redis_tier.client.exists(unknown)
+
+
+def test_a_list_that_is_missing_is_distrusted_for_a_while(redis_tier: RedisTier, user: str) -> None:
+    older = message(user)
+    redis_tier.distrust([(user, "t")])
+    # The reader saw no list, and read its page before the messages came in beside Redis.
+    assert not warm(redis_tier, None, ids.LOWEST, older)
+    assert page(redis_tier, user) == HotPage(ids.HIGHEST, None, [])
+    name = keys.index(redis_tier.slot_of_thread(user, "t"), user, "t")
+    assert int(redis_tier.client.ttl(name)) > 0
 
 
 def test_a_distrusted_list_takes_messages_all_the_same(redis_tier: RedisTier, user: str) -> None:
