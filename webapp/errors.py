@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from flask import Flask, Response, g
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from models.message import InvalidMessage
@@ -16,6 +16,7 @@ from webapp.auth import InvalidToken
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER_SECONDS = 1
+MAX_DISCARDED_BYTES = 32 * 1024 * 1024
 
 
 class Problem(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -59,6 +60,14 @@ def problem(status: int, code: str, detail: str, **more: Any) -> Response:
     return response
 
 
+def _discard_body() -> None:
+    """Reads what the client still sends, within reason: a client that is cut off while it sends
+    never sees why."""
+    left = MAX_DISCARDED_BYTES
+    while left > 0 and (chunk := request.environ["wsgi.input"].read(min(left, 65_536))):
+        left -= len(chunk)
+
+
 def register(app: Flask) -> None:
     """Maps every exception to its answer, in one place."""
 
@@ -100,6 +109,7 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(_: RequestEntityTooLarge) -> Response:
+        _discard_body()
         return problem(413, "body_too_large", "the body is larger than this call takes")
 
     @app.errorhandler(HTTPException)
