@@ -5,6 +5,8 @@ one costs a second. So tasks carry no content, keep no results, and may run twic
 """
 
 import logging
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from celery import Celery, signals
@@ -56,13 +58,33 @@ def configuration() -> dict[str, Any]:
     }
 
 
+class Configuration(Mapping[str, Any]):
+    """`configuration()` when it is first looked into, and again if that failed.
+
+    Celery calls a function given to it only once, and goes on without what it should have said.
+    """
+
+    @cached_property
+    def _values(self) -> dict[str, Any]:
+        return configuration()
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
 app = Celery(
     "threadkeep",
     task_cls=JobTask,
     include=["tasks.erase", "tasks.maintain", "tasks.persist", "tasks.replicate"],
     set_as_current=True,
 )
-app.add_defaults(configuration)
+app.config_from_object(Configuration())
 app.steps["worker"].add(Look)
 
 
