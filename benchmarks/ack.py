@@ -34,7 +34,7 @@ THREADS_PER_CLIENT = 4
 LANDED_DEADLINE_SECONDS = 300
 GRANIAN = (
     "granian --interface wsgi --factory --host 127.0.0.1 --port {port} --workers 2"
-    " --blocking-threads 32 --backpressure 512 --no-ws --log-level error {target}"
+    " --blocking-threads 64 --backpressure 512 --no-ws --log-level error {target}"
 )
 
 

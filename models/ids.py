@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 SHARD_BITS = 12
 SHARD_SPACE = 1 << SHARD_BITS
@@ -76,8 +77,14 @@ def shard_in(message_id: str) -> int:
 
 def timestamp(time_us: int) -> str:
     """RFC 3339 in UTC with six digits, for microseconds since 1970."""
-    moment = _EPOCH + timedelta(microseconds=time_us)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    seconds, microseconds = divmod(time_us, 1_000_000)
+    return f"{_second(seconds)}.{microseconds:06d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    # Most messages share their second with others, and formatting it is the dear part.
+    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def time_us(moment: datetime) -> int:

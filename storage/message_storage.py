@@ -32,10 +32,12 @@ class Draft(NamedTuple):
 
 
 class Acknowledgement(NamedTuple):
-    """What a caller may be told. `wake_slot` is the slot whose worker this caller is to wake;
-    `repeated` says that an earlier request with the same key made the message."""
+    """What a caller may be told. `record` is the message as it is stored; `wake_slot` is the slot
+    whose worker this caller is to wake; `repeated` says that an earlier request with the same key
+    made the message."""
 
     message: Message
+    record: bytes
     tier_used: Tier
     durability: Durability
     wake_slot: int | None
@@ -95,13 +97,15 @@ class UnifiedMessageStorageService:
                 for at, messages in zip(open_groups, minted, strict=True)
             ]
             stored = self._appends.ask(appends)
-            for at, messages, answer in zip(open_groups, minted, stored, strict=True):
+            for at, append, messages, answer in zip(
+                open_groups, appends, minted, stored, strict=True
+            ):
                 if isinstance(answer, TierError):
                     raise answer
                 if isinstance(answer, Behind):
                     newest_us[at] = ids.time_us_of(answer.newest)
                 else:
-                    answers[at] = self._acknowledge(user_id, groups[at][0], messages, answer)
+                    answers[at] = self._acknowledge(append, messages, answer)
             if len(answers) == len(groups):
                 return [answers[at] for at in range(len(groups))]
         raise TierUnavailable("redis", "too many writers in one thread")
@@ -162,19 +166,20 @@ class UnifiedMessageStorageService:
                     deleted_at=now if tombstone else None,
                 )
             )
+            record = codec.encode(revised)
             try:
                 wake = self._redis.revise(
                     user_id,
                     current.thread_id,
                     message_id,
-                    codec.encode(revised),
+                    record,
                     rests_on=current.version,
                     tombstone=tombstone,
                 )
             except VersionConflict:
                 continue
             slot = self._redis.slot_of_message(message_id) if wake else None
-            return Acknowledgement(revised, "redis", self._durability(), slot, False)
+            return Acknowledgement(revised, record, "redis", self._durability(), slot, False)
         raise TierUnavailable("redis", "too many writers of one message")
 
     def _mint(
@@ -188,25 +193,31 @@ class UnifiedMessageStorageService:
         ]
 
     def _acknowledge(
-        self, user_id: str, thread_id: str, messages: Sequence[Message], stored: Stored
+        self, append: Append, messages: Sequence[Message], stored: Stored
     ) -> list[Acknowledgement]:
+        user_id, thread_id, _ = append
         slot = self._redis.slot_of_thread(user_id, thread_id) if stored.wake else None
         durability = self._durability()
         return [
-            Acknowledgement(message, "redis", durability, slot, False)
+            Acknowledgement(message, new.record, "redis", durability, slot, False)
             if made == message.id
-            else Acknowledgement(*self._made_before(user_id, message, made), durability, slot, True)
-            for message, made in zip(messages, stored.ids, strict=True)
+            else self._repeat(user_id, message, made, slot)
+            for message, new, made in zip(messages, append.messages, stored.ids, strict=True)
         ]
 
-    def _made_before(self, user_id: str, message: Message, made: str) -> tuple[Message, Tier]:
-        """The message that an earlier request with the same key made, and where it was found."""
+    def _repeat(
+        self, user_id: str, message: Message, made: str, slot: int | None
+    ) -> Acknowledgement:
+        """The acknowledgement of the message that an earlier request with the same key made."""
         try:
-            found = self._retrieval.find(user_id, made)
+            found, tier, _ = self._retrieval.find(user_id, made)
         except NotFound:
             # The key outlived its message, which went with its whole thread: say what it was.
-            return msgspec.structs.replace(message, id=made, content="", metadata={}), "redis"
-        return found.message, found.source
+            found, tier = (
+                msgspec.structs.replace(message, id=made, content="", metadata={}),
+                "redis",
+            )
+        return Acknowledgement(found, codec.encode(found), tier, self._durability(), slot, True)
 
 
 def _new_messages(messages: Sequence[Message], drafts: Sequence[Draft]) -> list[NewMessage]:

@@ -1,12 +1,11 @@
 """The routes of messages."""
 
 import time
-from typing import Any
 
 import msgspec
 from flask import Blueprint, Response, request
 
-from models import ids
+from models import codec, ids
 from models.message import (
     Message,
     check_content,
@@ -16,10 +15,11 @@ from models.message import (
 )
 from storage.errors import TierUnavailable
 from storage.message_storage import Acknowledgement, Draft
-from webapp.context import caller, web
+from webapp.context import Web, caller, web
 from webapp.errors import BadRequest
 from webapp.requests import (
     answer,
+    answer_record,
     body_as,
     if_match,
     latency_ms,
@@ -27,7 +27,13 @@ from webapp.requests import (
     query_message_cursor,
     query_order,
 )
-from webapp.schemas import AcknowledgedMessage, MessagePage, PatchMessage, PostMessage, ReadMessage
+from webapp.schemas import (
+    AcknowledgementFields,
+    MessagePage,
+    PatchMessage,
+    PostMessage,
+    ReadFields,
+)
 
 blueprint = Blueprint("messages", __name__, url_prefix="/api")
 
@@ -45,8 +51,9 @@ def post_message(thread_id: str) -> Response:
     if key is not None:
         check_idempotency_key(key)
     draft = Draft(body.role, body.message, body.metadata, key)
-    acknowledgement = web().services.messages.post(caller().user_id, thread_id, draft)
-    return _acknowledged(acknowledgement, wait=body.durability == "committed")
+    process = web()
+    acknowledgement = process.services.messages.post(caller().user_id, thread_id, draft)
+    return _acknowledged(process, acknowledgement, wait=body.durability == "committed")
 
 
 @blueprint.get("/threads/<thread_id>/messages")
@@ -76,13 +83,12 @@ def list_messages(thread_id: str) -> Response:
 def get_message(message_id: str) -> Response:
     """One message from the fastest tier that has it."""
     found = web().services.retrieval.get(caller().user_id, message_id)
-    body = ReadMessage(
-        **_fields(found.message),
+    source = ReadFields(
         retrieval_source=found.source,
         latency_ms=latency_ms(),
         warning=found.warning or msgspec.UNSET,
     )
-    return answer(body, headers=_etag(found.message))
+    return answer_record(codec.encode(found.message), source, _etag(found.message))
 
 
 @blueprint.get("/messages/<message_id>/receipt")
@@ -103,26 +109,27 @@ def edit_message(message_id: str) -> Response:
         check_content(content)
     if metadata is not None:
         check_metadata(metadata)
-    acknowledgement = web().services.messages.edit(
+    process = web()
+    acknowledgement = process.services.messages.edit(
         caller().user_id, message_id, content=content, metadata=metadata, if_version=if_match()
     )
-    return _acknowledged(acknowledgement)
+    return _acknowledged(process, acknowledgement)
 
 
 @blueprint.delete("/messages/<message_id>")
 def delete_message(message_id: str) -> Response:
     """A tombstone: gone from reads at once."""
-    acknowledgement = web().services.messages.delete(
+    process = web()
+    acknowledgement = process.services.messages.delete(
         caller().user_id, message_id, if_version=if_match()
     )
-    return _acknowledged(acknowledgement)
+    return _acknowledged(process, acknowledgement)
 
 
-def _acknowledged(done: Acknowledgement, *, wait: bool = False) -> Response:
-    web().wake(done.wake_slot)
-    committed = wait and _wait_for_commit(done)
-    body = AcknowledgedMessage(
-        **_fields(done.message),
+def _acknowledged(process: Web, done: Acknowledgement, *, wait: bool = False) -> Response:
+    process.wake(done.wake_slot)
+    committed = wait and _wait_for_commit(process, done)
+    meaning = AcknowledgementFields(
         tier_used=done.tier_used,
         durability="committed" if committed else done.durability,
         background_persistence=not committed,
@@ -131,12 +138,11 @@ def _acknowledged(done: Acknowledgement, *, wait: bool = False) -> Response:
     headers = _etag(done.message)
     if done.repeated:
         headers["Idempotency-Replayed"] = "true"
-    return answer(body, headers=headers)
+    return answer_record(done.record, meaning, headers)
 
 
-def _wait_for_commit(done: Acknowledgement) -> bool:
+def _wait_for_commit(process: Web, done: Acknowledgement) -> bool:
     """Whether PostgreSQL had the version before the wait was over."""
-    process = web()
     deadline = time.monotonic() + process.settings.commit_wait_seconds
     process.wake(process.services.redis.slot_of_message(done.message.id))
     while time.monotonic() < deadline:
@@ -148,10 +154,6 @@ def _wait_for_commit(done: Acknowledgement) -> bool:
             return True
         time.sleep(COMMIT_LOOK_SECONDS)
     return False
-
-
-def _fields(message: Message) -> dict[str, Any]:
-    return {name: getattr(message, name) for name in Message.__struct_fields__}
 
 
 def _etag(message: Message) -> dict[str, str]:

@@ -137,6 +137,15 @@ def if_match() -> int | None:
     return int(version)
 
 
+def answer_record(record: bytes, fields: msgspec.Struct, headers: dict[str, str]) -> Response:
+    """A message as it is stored, and what this call says of it, as one JSON object.
+
+    The record is JSON already: encoding a message twice is what a hot route can do without.
+    """
+    body = record[:-1] + b"," + msgspec.json.encode(fields)[1:]
+    return Response(body, headers=headers, mimetype="application/json")
+
+
 def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON answer."""
     encoded = msgspec.json.encode(body)

@@ -14,6 +14,17 @@ Content = Annotated[str, Meta(description="1 byte to 64 KiB of UTF-8, kept byte 
 RoleField = Annotated[Role, Meta(description="Who speaks.")]
 
 
+def _message_with(name: str, fields: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """The shape of a message and the fields that an answer adds to it."""
+    added = [
+        (field.name, field.type, field.default) if not field.required else (field.name, field.type)
+        for field in msgspec.structs.fields(fields)
+    ]
+    shape = msgspec.defstruct(name, added, bases=(Message,), kw_only=True, frozen=True)
+    shape.__doc__ = f"A message. {fields.__doc__}"
+    return shape
+
+
 class Request(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """A field that is not known is refused: a misspelt one must not get lost in silence."""
 
@@ -65,8 +76,8 @@ class PatchThread(Request, kw_only=True, frozen=True):
     metadata: Metadata | UnsetType = UNSET
 
 
-class AcknowledgedMessage(Message, kw_only=True, frozen=True):
-    """A message and what its acknowledgement means.
+class AcknowledgementFields(msgspec.Struct, kw_only=True, frozen=True):
+    """What an acknowledgement means.
 
     `durability`: `fsynced` on Redis's disk, `committed` in PostgreSQL, `archived` in ClickHouse,
     or `memory` where the Redis at hand cannot promise a disk. `background_persistence`: a task
@@ -81,12 +92,16 @@ class AcknowledgedMessage(Message, kw_only=True, frozen=True):
     warning: str | UnsetType = UNSET
 
 
-class ReadMessage(Message, kw_only=True, frozen=True):
-    """A message and where it was found."""
+class ReadFields(msgspec.Struct, kw_only=True, frozen=True):
+    """Where a message was found."""
 
     retrieval_source: Tier
     latency_ms: float
     warning: str | UnsetType = UNSET
+
+
+AcknowledgedMessage = _message_with("AcknowledgedMessage", AcknowledgementFields)
+ReadMessage = _message_with("ReadMessage", ReadFields)
 
 
 class MessagePage(msgspec.Struct, kw_only=True, frozen=True):

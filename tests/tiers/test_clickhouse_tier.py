@@ -128,6 +128,19 @@ def test_a_page_is_in_the_order_of_ids(
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
+def test_a_microsecond_is_in_order_whatever_came_first(
+    alone: Services, clickhouse_tier: ClickHouseTier, user: str, order: str
+) -> None:
+    now_us = ids.Clock().now_us()
+    made = [message(user, time_us=now_us) for _ in range(8)]
+    # Each in a part of its own, which ClickHouse reads in any order.
+    for one in made:
+        insert(alone, one)
+    found = clickhouse_tier.page(user, "t", ids.LOWEST, ids.HIGHEST, order, 100)
+    assert names(found) == sorted(names(made), reverse=order == "desc")
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
 def test_pages_continue_within_a_microsecond(
     alone: Services, clickhouse_tier: ClickHouseTier, user: str, order: str
 ) -> None:

@@ -1,6 +1,6 @@
 """PostgreSQL to ClickHouse: by way of the outbox, early, and once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
@@ -89,6 +89,15 @@ def test_while_clickhouse_is_away_the_outbox_waits(
     assert archived(alone, user) == made
 
 
+@pytest.fixture
+def no_merges(alone: Services) -> Iterator[None]:
+    """Keeps ClickHouse from taking doubles away before a test has counted them."""
+    alone.job_clickhouse.post("SYSTEM STOP MERGES messages")
+    yield
+    alone.job_clickhouse.post("SYSTEM START MERGES messages")
+
+
+@pytest.mark.usefixtures("no_merges")
 def test_a_crash_after_the_insert_leaves_one_copy(
     alone: Services, user: str, write: Callable[..., int]
 ) -> None:
