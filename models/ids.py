@@ -33,6 +33,7 @@ _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@lru_cache(maxsize=65_536)
 def shard_of(user_id: str, thread_id: str) -> int:
     """The 12-bit shard of a thread, the same in every process and for ever."""
     name = f"{len(user_id)}:{user_id}{thread_id}".encode()

@@ -12,6 +12,7 @@ import msgspec
 from redis import Redis
 
 from storage import redis_keys as keys
+from storage.errors import TierError
 from storage.redis_driver import Script, translated
 
 
@@ -59,27 +60,35 @@ class PendingLog:
             for entry_id, fields in entries
         ]
 
-    def settle(self, committed: Committed) -> int:
-        """Forgets committed entries and starts TTLs; gives how many entries are still pending."""
-        answer = self._settle(
-            [
-                keys.pending(committed.slot),
-                *committed.versions,
-                *committed.indexes,
-                *committed.watermarks,
-            ],
-            [
-                self._hot_seconds,
-                self._hot_page,
-                keys.message_prefix(committed.slot),
-                len(committed.versions),
-                len(committed.indexes),
-                *committed.versions.values(),
-                *committed.watermarks.values(),
-                *committed.entry_ids,
-            ],
-        )
-        return int(answer)
+    def settle(self, batches: Sequence[Committed]) -> int:
+        """Forgets committed entries and starts TTLs; gives how many entries are still pending.
+
+        Raises the first refusal, if any, after the other slots were settled.
+        """
+        answers = self._settle.many([self._settle_call(committed) for committed in batches])
+        for answer in answers:
+            if isinstance(answer, TierError):
+                raise answer
+        return sum(answers)
+
+    def _settle_call(self, committed: Committed) -> tuple[list[str], list[Any]]:
+        names = [
+            keys.pending(committed.slot),
+            *committed.versions,
+            *committed.indexes,
+            *committed.watermarks,
+        ]
+        arguments = [
+            self._hot_seconds,
+            self._hot_page,
+            keys.message_prefix(committed.slot),
+            len(committed.versions),
+            len(committed.indexes),
+            *committed.versions.values(),
+            *committed.watermarks.values(),
+            *committed.entry_ids,
+        ]
+        return names, arguments
 
     def lower_flags(self, slots: Sequence[int]) -> None:
         """Lets the next write to these slots wake a worker again."""

@@ -78,11 +78,10 @@ class BackgroundPersistenceService:
                 return Drained(entries, written, refused)
 
     def _settle(self, entries: Sequence[LogEntry], batch: "_Batch") -> bool:
-        left = 0
-        for slot in sorted({entry.slot for entry in entries}):
-            mine = [entry.entry_id for entry in entries if entry.slot == slot]
-            left += self.log.settle(batch.committed(slot, mine))
-        return left > 0
+        by_slot: dict[int, list[str]] = {}
+        for entry in entries:
+            by_slot.setdefault(entry.slot, []).append(entry.entry_id)
+        return self.log.settle([batch.committed(*slot) for slot in by_slot.items()]) > 0
 
 
 class _Batch:

@@ -14,7 +14,10 @@ from models.message import Thread
 _LOCK_CLASS = 0x7468
 """The first half of every advisory lock of a slot; the slot is the second."""
 
-_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:lock_class, :slot)")
+_TRY_LOCK = text(
+    "SELECT slot FROM unnest(CAST(:slots AS integer[])) AS slot"
+    " WHERE pg_try_advisory_xact_lock(:lock_class, slot)"
+)
 
 # All parts of one statement see the state before it, so `before` is the row as it was.
 # A message counts once, whichever version of it arrives first; an edit or a tombstone of one that
@@ -107,11 +110,8 @@ ON CONFLICT (shard, entry_id) DO NOTHING
 
 def try_lock(connection: Connection, slots: Sequence[int]) -> list[int]:
     """Locks the slots that nobody else drains, until the transaction ends; gives those."""
-    return [
-        slot
-        for slot in slots
-        if connection.execute(_TRY_LOCK, {"lock_class": _LOCK_CLASS, "slot": slot}).scalar_one()
-    ]
+    wanted = {"lock_class": _LOCK_CLASS, "slots": list(slots)}
+    return list(connection.execute(_TRY_LOCK, wanted).scalars())
 
 
 def upsert_messages(connection: Connection, records: Sequence[bytes]) -> int:

@@ -60,6 +60,12 @@ def problem(status: int, code: str, detail: str, **more: Any) -> Response:
     return response
 
 
+def _log() -> structlog.typing.FilteringBoundLogger:
+    """The log, with the id of this request."""
+    bound: structlog.typing.FilteringBoundLogger = log.bind(request_id=g.get("request_id"))
+    return bound
+
+
 def _discard_body() -> None:
     """Reads what the client still sends, within reason: a client that is cut off while it sends
     never sees why."""
@@ -98,13 +104,13 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(TierUnavailable)
     def unavailable(error: TierUnavailable) -> Response:
-        log.warning("unavailable", tier=error.tier, reason=error.reason)
+        _log().warning("unavailable", tier=error.tier, reason=error.reason)
         detail = f"{error.tier} does not answer; this is temporary, please try again"
         return problem(503, "storage_unavailable", detail)
 
     @app.errorhandler(TierRejected)
     def rejected(error: TierRejected) -> Response:
-        log.error("rejected", tier=error.tier, reason=error.reason)
+        _log().error("rejected", tier=error.tier, reason=error.reason)
         return problem(500, "storage_error", f"{error.tier} refused the request")
 
     @app.errorhandler(RequestEntityTooLarge)
@@ -124,5 +130,5 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def unexpected(_: Exception) -> Response:
-        log.exception("unexpected")
+        _log().exception("unexpected")
         return problem(500, "internal_error", "something went wrong on this side")

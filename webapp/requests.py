@@ -7,7 +7,6 @@ import time
 from typing import Any, TypeVar
 
 import msgspec
-import structlog
 from flask import Flask, Response, g, request
 
 from models import ids
@@ -42,8 +41,6 @@ def register(app: Flask) -> None:
         g.started = time.perf_counter()
         given = request.headers.get("X-Request-ID", "")
         g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=g.request_id)
         if request.endpoint is not None and request.endpoint not in PUBLIC:
             g.caller = web().tokens.verify(_bearer())
 

@@ -50,7 +50,7 @@ def test_a_later_version_that_is_pending_keeps_no_ttl(alone: Services, user: str
     # The edit comes between the commit of the first version and its settling.
     second = codec.encode(revised(first))
     alone.redis.revise(user, "t", first.id, second, rests_on=1, tombstone=False)
-    assert alone.pending_log.settle(done) == 1
+    assert alone.pending_log.settle([done]) == 1
     assert not alone.redis.is_evictable(first.id)
     assert index_ttl(alone.redis, user) == -1
     assert alone.redis.message(first.id) == second
@@ -61,7 +61,7 @@ def test_the_list_keeps_no_ttl_while_its_newest_is_pending(alone: Services, user
     alone.redis.append([append_of(first)], 60)
     done = committed(alone.pending_log, alone.redis, first)
     alone.redis.append([append_of(second)], 60)
-    alone.pending_log.settle(done)
+    alone.pending_log.settle([done])
     assert alone.redis.is_evictable(first.id)
     assert not alone.redis.is_evictable(second.id)
     assert index_ttl(alone.redis, user) == -1
@@ -71,8 +71,8 @@ def test_settling_twice_changes_nothing(alone: Services, user: str) -> None:
     first = message(user)
     alone.redis.append([append_of(first)], 60)
     done = committed(alone.pending_log, alone.redis, first)
-    assert alone.pending_log.settle(done) == 0
-    assert alone.pending_log.settle(done) == 0
+    assert alone.pending_log.settle([done]) == 0
+    assert alone.pending_log.settle([done]) == 0
     assert listed(alone.redis, user) == [first.id]
 
 
@@ -81,7 +81,7 @@ def test_settling_forgets_its_own_entries_alone(alone: Services, user: str) -> N
     alone.redis.append([append_of(first)], 60)
     done = committed(alone.pending_log, alone.redis, first)
     alone.redis.append([append_of(second)], 60)
-    assert alone.pending_log.settle(done) == 1
+    assert alone.pending_log.settle([done]) == 1
     slot = alone.redis.slot_of_thread(user, "t")
     (left,) = alone.pending_log.read([slot], 10)
     assert left.record == codec.encode(second)
@@ -91,7 +91,7 @@ def test_a_long_list_is_cut_and_says_so(alone: Services, user: str) -> None:
     made = [message(user) for _ in range(8)]
     log = small_log(alone, page=3)
     alone.redis.append([append_of(*made)], 60)
-    log.settle(committed(log, alone.redis, *made))
+    log.settle([committed(log, alone.redis, *made)])
     assert listed(alone.redis, user) == [one.id for one in made[5:]]
     # Complete only from here on: below the floor a reader must ask PostgreSQL.
     assert floor_of(alone.redis, user) == made[5].id
@@ -101,7 +101,7 @@ def test_what_is_pending_is_never_cut(alone: Services, user: str) -> None:
     made = [message(user) for _ in range(8)]
     log = small_log(alone, page=3)
     alone.redis.append([append_of(*made)], 60)
-    log.settle(committed(log, alone.redis, *made[:2]))
+    log.settle([committed(log, alone.redis, *made[:2])])
     assert listed(alone.redis, user) == [one.id for one in made[2:]]
     assert floor_of(alone.redis, user) == made[2].id
 
@@ -110,7 +110,7 @@ def test_a_short_list_is_not_cut(alone: Services, user: str) -> None:
     made = [message(user) for _ in range(3)]
     log = small_log(alone, page=3)
     alone.redis.append([append_of(*made)], 60)
-    log.settle(committed(log, alone.redis, *made))
+    log.settle([committed(log, alone.redis, *made)])
     assert listed(alone.redis, user) == [one.id for one in made]
     assert floor_of(alone.redis, user) == made[0].id
 
@@ -120,9 +120,9 @@ def test_the_watermark_of_a_later_deletion_keeps_no_ttl(alone: Services, user: s
     name = keys.watermark(slot, user, "t")
     older, newer = message(user).id, message(user).id
     alone.redis_client.set(name, newer)
-    alone.pending_log.settle(Committed(slot, [], {}, [], {name: older}))
+    alone.pending_log.settle([Committed(slot, [], {}, [], {name: older})])
     assert alone.redis_client.ttl(name) == -1
-    alone.pending_log.settle(Committed(slot, [], {}, [], {name: newer}))
+    alone.pending_log.settle([Committed(slot, [], {}, [], {name: newer})])
     assert int(alone.redis_client.ttl(name)) > 0
 
 
