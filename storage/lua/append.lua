@@ -8,12 +8,12 @@
 --       {'stored', 1 if the caller is to wake the worker, then per message its id or, for a
 --       repeated key, the id that the key made first}.
 --
--- A script that fails midway keeps its writes, so everything that can fail is read first.
+-- A script that fails midway keeps its writes. So what a key of the wrong type could break is read
+-- first, and the log, which would break at its own first word, is written first.
 local n = tonumber(ARGV[1])
 local newest = redis.call('ZRANGE', KEYS[1], -1, -1)[1]
 local watermark = redis.call('GET', KEYS[4])
-redis.call('XLEN', KEYS[2])
-redis.call('GET', KEYS[3])
+local woken = redis.call('GET', KEYS[3])
 
 local answer, fresh, made = {}, {}, {}
 for i = 1, n do
@@ -46,5 +46,6 @@ for _, i in ipairs(fresh) do
   if key > 0 then redis.call('SET', KEYS[key], id, 'EX', ARGV[2]) end
 end
 redis.call('PERSIST', KEYS[1])
-local wake = redis.call('SET', KEYS[3], 1, 'NX', 'PX', ARGV[3]) and 1 or 0
-return {'stored', wake, unpack(answer)}
+if woken then return {'stored', 0, unpack(answer)} end
+redis.call('SET', KEYS[3], 1, 'PX', ARGV[3])
+return {'stored', 1, unpack(answer)}
