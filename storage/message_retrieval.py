@@ -12,7 +12,7 @@ from typing import NamedTuple
 from models import codec, ids
 from models.message import Message, Source, Tier
 from storage.clickhouse_tier import ClickHouseTier
-from storage.errors import NotFound, TierUnavailable
+from storage.errors import NotFound, TierRejected, TierUnavailable
 from storage.postgres_tier import PostgresTier
 from storage.range_reader import Range, RangeReader
 from storage.redis_tier import RedisTier
@@ -106,7 +106,10 @@ class UnifiedMessageRetrievalService:
             sources |= merged.sources
             ended = merged.horizon is None
             if merged.horizon is not None:
-                rest = rest.beyond(merged.horizon)
+                following = rest.beyond(merged.horizon)
+                if following == rest:
+                    raise TierRejected("clickhouse", "a page of a thread made no progress")
+                rest = following
         shown = live[:limit]
         return Page(
             shown,

@@ -2,6 +2,8 @@
 
 A task is a wake-up, never the record: Celery on Redis can lose one however it is set, and a lost
 one costs a second. So tasks carry no content, keep no results, and may run twice at any moment.
+Celery's time limits do not reach tasks in threads; each statement that a task makes has a deadline
+of its own instead.
 """
 
 import logging
@@ -17,10 +19,6 @@ from tasks import queues
 from tasks.base import JobTask
 from tasks.logs import configure
 from tasks.look import Look
-
-TASK_SECONDS = 30
-"""A task's hard limit; every statement inside has a shorter deadline of its own."""
-
 
 def configuration() -> dict[str, Any]:
     """Celery's settings; read when the application is first used, not when it is imported."""
@@ -46,7 +44,6 @@ def configuration() -> dict[str, Any]:
         "task_acks_late": True,
         "task_default_queue": queues.MAINTENANCE,
         "task_routes": queues.ROUTES,
-        "task_time_limit": TASK_SECONDS,
         "worker_prefetch_multiplier": 1,
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_enable_prefetch_count_reduction": False,
