@@ -20,6 +20,7 @@ from tasks.base import JobTask
 from tasks.logs import configure
 from tasks.look import Look
 
+
 def configuration() -> dict[str, Any]:
     """Celery's settings; read when the application is first used, not when it is imported."""
     return {
