@@ -35,10 +35,13 @@ AWKWARD = [
 # A supervisor in a process of its own: prints its pids and URLs once, and serves until stopped.
 DRIVER = """
 import json, os, sys
+from contextlib import suppress
 from pathlib import Path
+from embedded.errors import StackInterrupted
 from embedded.stack import Stack
 options = json.loads(sys.argv[1])
-with Stack(Path(options["data"])) as stack:
+# Told to stop between its last word and its serving, it stops all the same, by this exception.
+with suppress(StackInterrupted), Stack(Path(options["data"])) as stack:
     urls = stack.start_servers(options["environ"])
     stack.start_programs(options["programs"], dict(os.environ))
     print(json.dumps({"urls": urls, "pids": stack.pids()}), flush=True)
