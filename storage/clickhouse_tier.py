@@ -5,7 +5,7 @@ time and id is the order by id: two ids of one microsecond differ only in their 
 which ClickHouse compares a UUID first. Ids of different threads are never compared there.
 """
 
-from sqlalchemy import func, select, text, tuple_
+from sqlalchemy import func, select, tuple_
 
 from models import ids
 from models.clickhouse_tables import messages
@@ -69,5 +69,4 @@ class ClickHouseTier:
 
     def ping(self) -> None:
         """Raises `TierUnavailable` if ClickHouse does not answer."""
-        with translated(), self._server.engine.connect() as connection:
-            connection.execute(text("SELECT 1")).scalar_one()
+        self._server.ping()

@@ -213,10 +213,8 @@ class UnifiedMessageStorageService:
             found, tier, _ = self._retrieval.find(user_id, made)
         except NotFound:
             # The key outlived its message, which went with its whole thread: say what it was.
-            found, tier = (
-                msgspec.structs.replace(message, id=made, content="", metadata={}),
-                "redis",
-            )
+            found = msgspec.structs.replace(message, id=made, content="", metadata={})
+            tier = "redis"
         return Acknowledgement(found, codec.encode(found), tier, self._durability(), slot, True)
 
 

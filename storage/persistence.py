@@ -77,6 +77,11 @@ class BackgroundPersistenceService:
             if not step.more:
                 return Drained(entries, written, refused)
 
+    def drain_backlog(self) -> Drained:
+        """Drains every slot that holds entries, whoever was to be woken for them."""
+        slots = [slot for slot, length in enumerate(self.log.backlog()) if length]
+        return self.drain_all(slots) if slots else Drained()
+
     def _settle(self, entries: Sequence[LogEntry], batch: "_Batch") -> bool:
         by_slot: dict[int, list[str]] = {}
         for entry in entries:

@@ -80,7 +80,7 @@ class ReceiptService:
         newest = max(copies, key=lambda message: message.version)
         tiers = {tier: _tier_receipt(found.get(tier)) for tier in looks}
         if tiers["redis"].present:
-            pending = self._is_pending(newest)
+            pending = not self._redis.is_evictable(message_id)
             tiers["redis"] = msgspec.structs.replace(tiers["redis"], pending=pending)
         return Receipt(
             id=newest.id,
@@ -101,9 +101,6 @@ class ReceiptService:
     def _committed(self, user_id: str, message_id: str) -> list[tuple[Message, str]]:
         found = self._postgres.message(user_id, message_id)
         return [found] if found else []
-
-    def _is_pending(self, message: Message) -> bool:
-        return not self._redis.is_evictable(message.id)
 
 
 def _tier_receipt(copies: list[tuple[Message, str]] | None) -> TierReceipt:

@@ -7,13 +7,13 @@ Celery message lost.
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from celery import bootsteps
 
 from storage.errors import TierError
-from storage.services import Services
 from tasks.base import services
 
 log = structlog.get_logger(__name__)
@@ -49,25 +49,15 @@ def run(stop: threading.Event) -> None:
     own = services()
     next_ship = 0.0
     while not stop.wait(own.settings.drain_look_seconds):
-        _guarded("persist", _drain, own)
+        _guarded("persist", own.persistence.drain_backlog)
         if time.monotonic() >= next_ship:
             next_ship = time.monotonic() + own.settings.ship_look_seconds
-            _guarded("replicate", _ship, own)
+            _guarded("replicate", own.replication.ship_all)
 
 
-def _drain(own: Services) -> None:
-    slots = [slot for slot, length in enumerate(own.pending_log.backlog()) if length]
-    if slots:
-        own.persistence.drain_all(slots)
-
-
-def _ship(own: Services) -> None:
-    own.replication.ship_all()
-
-
-def _guarded(job: str, look: Any, own: Services) -> None:
+def _guarded(job: str, look: Callable[[], object]) -> None:
     try:
-        look(own)
+        look()
     except TierError as error:
         log.warning("postponed", job=job, tier=error.tier, reason=error.reason)
     except Exception:

@@ -15,9 +15,5 @@ def drain_shard(slot: int) -> dict[str, int]:
 @shared_task(name="persist.sweep")
 def sweep() -> dict[str, int]:
     """Drains every slot that holds entries, whoever was to be woken for them."""
-    backlog = services().pending_log.backlog()
-    slots = [slot for slot, length in enumerate(backlog) if length]
-    if not slots:
-        return {"written": 0, "refused": 0}
-    drained = services().persistence.drain_all(slots)
+    drained = services().persistence.drain_backlog()
     return {"written": drained.written, "refused": drained.refused}

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import redis
 import requests
 
 from embedded import procfs
+from support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMED = {"REDIS_URL": "x", "DATABASE_URL": "x", "CLICKHOUSE_URL": "x"}
@@ -59,10 +59,7 @@ BUSY_BACKENDS = (
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        time.sleep(0.05)
+    eventually(condition, seconds)
 
 
 @contextmanager

@@ -99,4 +99,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    raise NotImplementedError("messages are never dropped by a migration; restore a backup instead")
+    raise RuntimeError("messages are never dropped by a migration; restore a backup instead")
