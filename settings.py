@@ -56,16 +56,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long an `Idempotency-Key` is remembered."""
     redis_timeout_seconds: Seconds = 0.25
     """Connecting to, and one answer of, the data Redis on the write path."""
+    redis_slow_seconds: Seconds = 0.15
+    """An answer of the data Redis that took longer is slow; several in a row are an outage."""
+    redis_log_share: Annotated[float, Meta(gt=0, le=1)] = 0.6
+    """The share of Redis's memory that the log may take before writes go to PostgreSQL."""
     redis_connections: Count = 64
     """Connections to the data Redis a process may hold."""
     database_timeout_seconds: Seconds = 2.0
     """One PostgreSQL statement on behalf of a request."""
+    database_slow_seconds: Seconds = 1.5
+    """A statement that took longer is slow; several in a row are an outage."""
+    database_probe_seconds: Seconds = 0.8
+    """One question to PostgreSQL that nobody must wait for, such as whether it is well."""
     database_job_timeout_seconds: Seconds = 20.0
     """One PostgreSQL statement of a background job."""
     database_connections: Count = 8
     """Connections to PostgreSQL a process may hold."""
     clickhouse_timeout_seconds: Seconds = 5.0
     """One ClickHouse answer on behalf of a request."""
+    clickhouse_write_timeout_seconds: Seconds = 1.0
+    """One insert into ClickHouse on behalf of a request, when nobody else can take it."""
     clickhouse_job_timeout_seconds: Seconds = 60.0
     """One ClickHouse answer of a background job."""
     drain_batch_messages: Count = 1_000
@@ -74,8 +84,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How often a worker looks at the pending log by itself."""
     ship_batch_messages: Count = 20_000
     """Rows in one insert into ClickHouse."""
+    ship_timeout_seconds: Seconds = 8.0
+    """One shipment to ClickHouse; PostgreSQL ends a transaction that idles for 10 s."""
     ship_look_seconds: Seconds = 1.0
     """How often a worker looks at the outbox by itself."""
+    recovery_look_seconds: Seconds = 0.5
+    """How often a worker looks for what Redis or PostgreSQL missed while they were out."""
     partition_weeks_ahead: Count = 4
     """Weekly partitions of PostgreSQL that exist before they are needed."""
     commit_wait_seconds: Seconds = 5.0

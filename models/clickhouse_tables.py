@@ -22,3 +22,15 @@ messages = Table(
     Column("is_deleted", types.UInt8),
     Column("archived_at", types.DateTime64(6, "UTC")),
 )
+
+direct_writes = Table(
+    "direct_writes",
+    metadata,
+    Column("id", types.UUID, primary_key=True),
+    Column("version", types.UInt64),
+    Column("user_id", types.String),
+    Column("thread_id", types.String),
+    Column("idempotency_key", types.String),
+    Column("record", types.String),
+    Column("written_at", types.DateTime64(6, "UTC")),
+)

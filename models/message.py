@@ -17,6 +17,14 @@ Source = Literal["redis", "postgresql", "clickhouse", "mixed"]
 Durability = Literal["fsynced", "committed", "archived", "memory"]
 """What an acknowledgement means: on Redis's disk, committed in PostgreSQL, inserted in
 ClickHouse, or only in the memory of a Redis that cannot fsync."""
+FailoverReason = Literal["redis_unavailable", "redis_and_postgresql_unavailable"]
+Caveat = Literal[
+    "degraded_performance_redis_unavailable",
+    "degraded_mode_postgresql_unavailable",
+    "degraded_mode_redis_and_postgresql_unavailable",
+    "incomplete_clickhouse_unavailable",
+]
+"""What a caller is told when an answer is slower, or knows less, than it should."""
 
 ROLES: tuple[str, ...] = get_args(Role)
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
-import msgspec
 import structlog
 from sqlalchemy import Connection, Engine, select
 
@@ -21,7 +20,7 @@ from storage.importers.source import Refusal
 from storage.partitions import Partitions
 from storage.postgres_driver import translated
 from storage.postgres_writes import upsert_messages
-from storage.redis_tier import RedisTier
+from storage.redis_repair import RedisRepair
 
 Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
@@ -45,10 +44,6 @@ class Imported(NamedTuple):
     refusals: tuple[Refusal, ...] = ()
 
 
-class _Header(msgspec.Struct):
-    version: int
-
-
 class _Batch(NamedTuple):
     messages: list[Message]
     records: list[bytes]
@@ -60,7 +55,7 @@ class BulkImporter:
     def __init__(
         self,
         engine: Engine,
-        redis: RedisTier,
+        redis: RedisRepair,
         batch_messages: int = BATCH_MESSAGES,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -138,19 +133,8 @@ class BulkImporter:
     def _tell_redis(self, batch: Sequence[Message]) -> None:
         """No hot page may call itself complete, no hot copy may hide a newer version."""
         self._redis.distrust(sorted({(one.user_id, one.thread_id) for one in batch}))
-        by_slot: dict[int, list[Message]] = {}
-        for one in batch:
-            # A first version cannot be newer than a hot copy.
-            if one.version > 1:
-                by_slot.setdefault(self._redis.slot_of_message(one.id), []).append(one)
-        for slot, revised in by_slot.items():
-            records = self._redis.messages(slot, [one.id for one in revised])
-            older = [
-                one.id
-                for one, record in zip(revised, records, strict=True)
-                if record and msgspec.json.decode(record, type=_Header).version < one.version
-            ]
-            self._redis.forget(older)
+        # A first version cannot be newer than a hot copy.
+        self._redis.refresh([one for one in batch if one.version > 1])
 
     def _patiently(self, work: Callable[[], Result]) -> Result:
         """Does it again after a pause, as long as the tier may come back."""

@@ -119,5 +119,6 @@ class ClickHouse:
 def _refusal(answer: str) -> TierRejected | TierUnavailable:
     line = answer.strip().split("\n", 1)[0]
     code = line.partition("Code: ")[2]
-    kind = TierUnavailable if code.startswith(_TRANSIENT_CODES) else TierRejected
-    return kind("clickhouse", line[:500])
+    if code.startswith(_TRANSIENT_CODES):
+        return TierUnavailable("clickhouse", line[:500], passing=True)
+    return TierRejected("clickhouse", line[:500])

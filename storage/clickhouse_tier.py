@@ -5,11 +5,15 @@ time and id is the order by id: two ids of one microsecond differ only in their 
 which ClickHouse compares a UUID first. Ids of different threads are never compared there.
 """
 
-from sqlalchemy import func, select, tuple_
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, func, select, tuple_
 
 from models import ids
 from models.clickhouse_tables import messages
 from models.message import Message
+from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse, translated
 from storage.clickhouse_rows import COLUMNS, NEWEST, message_of, moment_of, rfc3339
 
@@ -17,8 +21,9 @@ from storage.clickhouse_rows import COLUMNS, NEWEST, message_of, moment_of, rfc3
 class ClickHouseTier:
     """The read verbs of the ClickHouse tier."""
 
-    def __init__(self, server: ClickHouse) -> None:
+    def __init__(self, server: ClickHouse, breaker: Breaker) -> None:
         self._server = server
+        self._breaker = breaker
 
     def message(self, user_id: str, message_id: str) -> tuple[Message, str] | None:
         """The newest version of a message, tombstones included, with the time it arrived."""
@@ -37,7 +42,7 @@ class ClickHouseTier:
             )
             .order_by(messages.c.version.desc())
         )
-        with translated(), self._server.engine.connect() as connection:
+        with self._connected() as connection:
             rows = connection.execute(query).all()
         return [(message_of(row), rfc3339(row.archived_at)) for row in rows]
 
@@ -57,16 +62,22 @@ class ClickHouseTier:
             else (messages.c.created_at.desc(), messages.c.id.desc())
         )
         query = select(*COLUMNS).where(*conditions).order_by(*sort).limit(count)
-        with translated(), self._server.engine.connect() as connection:
+        with self._connected() as connection:
             rows = connection.execute(query.suffix_with(NEWEST)).all()
         return [message_of(row) for row in rows]
 
     def count(self) -> int:
         """How many live messages there are."""
         query = select(func.count()).select_from(messages).suffix_with(NEWEST)
-        with translated(), self._server.engine.connect() as connection:
+        with self._connected() as connection:
             return int(connection.execute(query).scalar_one())
 
     def ping(self) -> None:
         """Raises `TierUnavailable` if ClickHouse does not answer."""
-        self._server.ping()
+        with self._breaker.guard():
+            self._server.ping()
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        with self._breaker.guard(), translated(), self._server.engine.connect() as connection:
+            yield connection

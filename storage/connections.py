@@ -38,9 +38,19 @@ def redis_client(settings: Settings) -> Redis:
     return client
 
 
+def probe_client(settings: Settings) -> Redis:
+    """A connection of its own to ask the data Redis whether it is well."""
+    return redis_client(msgspec.structs.replace(settings, redis_connections=1))
+
+
 def request_engine(settings: Settings) -> Engine:
     """PostgreSQL on behalf of requests: short deadlines."""
     return _engine(settings, settings.database_timeout_seconds)
+
+
+def probe_engine(settings: Settings) -> Engine:
+    """PostgreSQL for questions that must not keep anybody waiting."""
+    return _engine(settings, settings.database_probe_seconds)
 
 
 def job_engine(settings: Settings) -> Engine:
@@ -59,7 +69,7 @@ def _engine(settings: Settings, deadline_seconds: float) -> Engine:
         settings.database_url,
         pool_size=settings.database_connections,
         max_overflow=0,
-        pool_timeout=settings.database_timeout_seconds,
+        pool_timeout=min(deadline_seconds, settings.database_timeout_seconds),
         pool_pre_ping=True,
         pool_use_lifo=True,
         pool_recycle=600,
@@ -76,7 +86,7 @@ def _engine(settings: Settings, deadline_seconds: float) -> Engine:
             "tcp_user_timeout": 2000,
             "options": options,
             # The server's own deadline comes first, so that it can say what it was about.
-            "connection_factory": _connection_class(deadline_seconds + 0.5),
+            "connection_factory": _connection_class(deadline_seconds * 1.25),
         },
     )
 

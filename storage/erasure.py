@@ -4,18 +4,17 @@ Each message at or below a thread's watermark becomes a tombstone: the row holds
 was written, goes to ClickHouse as a newer version by way of the outbox, and its hot copy goes.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-from sqlalchemy import Connection, Engine, Row, select, text, update
+from sqlalchemy import Connection, Engine, Row, select, update
 
-from models import codec, ids
+from models import ids
 from models.ids import Clock
 from models.message import Message
 from models.tables import messages, threads
 from storage.postgres_driver import message_of, translated
-from storage.redis_tier import RedisTier
+from storage.redis_repair import RedisRepair
+from storage.tombstones import bury
 
 BATCH_MESSAGES = 500
 
@@ -27,20 +26,12 @@ _DUE = (
     )
     .limit(100)
 )
-_TOMBSTONE = text(
-    """
-UPDATE messages SET content = '', metadata = '{}', version = :version, updated_at = :moment,
-       deleted_at = :moment, content_hash = :content_hash, persisted_at = clock_timestamp()
-WHERE id = :id AND version < :version
-"""
-)
-_QUEUE = text("INSERT INTO clickhouse_outbox (message_id) VALUES (:id)")
 
 
 class ErasureService:
     """Erases what was deleted. Safe to repeat; stops at any point without harm."""
 
-    def __init__(self, engine: Engine, redis: RedisTier, clock: Clock) -> None:
+    def __init__(self, engine: Engine, redis: RedisRepair, clock: Clock) -> None:
         self._engine = engine
         self._redis = redis
         self._clock = clock
@@ -56,35 +47,13 @@ class ErasureService:
         while True:
             with translated(), self._engine.begin() as connection:
                 batch = _live(connection, thread)
-                self._bury(connection, batch)
+                bury(connection, batch, ids.timestamp(self._clock.now_us()))
             self._redis.forget([message.id for message in batch])
             erased += len(batch)
             if len(batch) < BATCH_MESSAGES:
                 break
         self._finish(thread)
         return erased
-
-    def _bury(self, connection: Connection, batch: Sequence[Message]) -> None:
-        moment = ids.timestamp(self._clock.now_us())
-        for message in batch:
-            tombstone = codec.seal(
-                msgspec.structs.replace(
-                    message,
-                    version=message.version + 1,
-                    content="",
-                    metadata={},
-                    updated_at=moment,
-                    deleted_at=moment,
-                )
-            )
-            values = {
-                "id": message.id,
-                "version": tombstone.version,
-                "moment": moment,
-                "content_hash": tombstone.content_hash,
-            }
-            connection.execute(_TOMBSTONE, values)
-            connection.execute(_QUEUE, {"id": message.id})
 
     def _finish(self, thread: Row[Any]) -> None:
         done = (

@@ -3,6 +3,8 @@
 Driver errors are translated at each tier's door; nothing above it knows a driver.
 """
 
+from collections.abc import Sequence
+
 
 class TierError(Exception):
     """Something went wrong in a tier. `tier` is `redis`, `postgresql` or `clickhouse`."""
@@ -14,7 +16,32 @@ class TierError(Exception):
 
 
 class TierUnavailable(TierError):
-    """The tier does not answer, or not in time. The write may or may not have happened."""
+    """The tier does not answer, or not in time. The write may or may not have happened.
+
+    `passing` says that the tier itself is well and only this call was turned away (a lock, a
+    deadlock, no room): no reason to keep others from it. `tried` is False where nothing was sent.
+    """
+
+    def __init__(
+        self, tier: str, reason: str, *, passing: bool = False, tried: bool = True
+    ) -> None:
+        super().__init__(tier, reason)
+        self.passing = passing
+        self.tried = tried
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether the write may have happened all the same."""
+        return self.tried and not self.passing
+
+
+class NoTierAvailable(TierUnavailable):
+    """No tier can take a write. `tiers` are those that were tried."""
+
+    def __init__(self, failures: Sequence[TierUnavailable]) -> None:
+        self.tiers = [failure.tier for failure in failures]
+        reasons = "; ".join(f"{failure.tier}: {failure.reason}" for failure in failures)
+        super().__init__(" and ".join(self.tiers), reasons)
 
 
 class TierRejected(TierError):

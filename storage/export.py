@@ -21,7 +21,6 @@ from storage.errors import TierUnavailable
 from storage.pending_log import PendingLog
 from storage.persistence import BackgroundPersistenceService
 from storage.postgres_driver import message_of, translated
-from storage.redis_driver import translated as redis_translated
 
 FETCH_ROWS = 5_000
 DRAIN_SECONDS = 60.0
@@ -105,7 +104,7 @@ class Exporter:
 
     def drain(self, sleep: Callable[[float], None] = time.sleep) -> None:
         """Waits until all that is acknowledged by now is in PostgreSQL, and helps with it."""
-        started_us = self._redis_time_us()
+        started_us = self._log.now_us()
         deadline = time.monotonic() + DRAIN_SECONDS
         slots = range(self._log.slots)
         while True:
@@ -117,12 +116,6 @@ class Exporter:
             if time.monotonic() > deadline:
                 raise TierUnavailable("postgresql", "the pending log does not get empty")
             sleep(DRAIN_PAUSE_SECONDS)
-
-    def _redis_time_us(self) -> int:
-        """By the clock that stamps the log's entries, which only it can be compared with."""
-        with redis_translated():
-            seconds, microseconds = self._log.client.time()
-        return int(seconds) * 1_000_000 + int(microseconds)
 
     def _fetch(self, connection: Connection, cursor: str) -> Iterator[Any]:
         while True:

@@ -7,25 +7,36 @@ from typing import Any
 import msgspec
 from sqlalchemy import text
 
+from storage.breakers import Breaker, BreakerState
 from storage.errors import TierError
+from storage.failover import homecoming
+from storage.postgres_driver import translated
 from storage.services import Services
 
 _OUTBOX = text(
     "SELECT count(*), extract(epoch FROM clock_timestamp() - min(queued_at)) FROM clickhouse_outbox"
 )
 _DEAD_LETTERS = text("SELECT count(*) FROM dead_letters")
+_BACKFILL = text("SELECT count(*) FROM redis_backfill")
 
 
 class TierState(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """One tier: whether it answers, how fast, what it promises, and what waits behind it."""
+    """One tier: whether it answers, how fast, what it promises, and what waits behind it.
+
+    `redis_lacks` counts what PostgreSQL took beside Redis and Redis was not told yet,
+    `to_bring_home` what ClickHouse took and PostgreSQL does not have yet.
+    """
 
     available: bool
+    breaker: BreakerState
     latency_ms: float | None = None
     reason: str | None = None
     durability: str | None = None
     waiting: int | None = None
     oldest_waiting_seconds: float | None = None
     dead_letters: int | None = None
+    redis_lacks: int | None = None
+    to_bring_home: int | None = None
 
 
 class PersistenceHealth(msgspec.Struct, kw_only=True, frozen=True):
@@ -41,24 +52,32 @@ def persistence_health(services: Services) -> PersistenceHealth:
     `waiting` of Redis is what is not yet in PostgreSQL, of PostgreSQL what is not yet in
     ClickHouse.
     """
+    breakers = services.breakers
     tiers = {
-        "redis": _look(services.redis.ping, lambda: _redis(services)),
-        "postgresql": _look(services.postgres.ping, lambda: _postgres(services)),
-        "clickhouse": _look(services.clickhouse.ping, dict),
+        "redis": _look(breakers.redis, services.redis.ping, lambda: _redis(services)),
+        "postgresql": _look(
+            breakers.postgresql, services.postgres.ping, lambda: _postgres(services)
+        ),
+        "clickhouse": _look(
+            breakers.clickhouse, services.clickhouse.ping, lambda: _clickhouse(services)
+        ),
     }
     durable = tiers["redis"].durability == "fsynced"
     healthy = durable and all(tier.available for tier in tiers.values())
     return PersistenceHealth(status="ok" if healthy else "degraded", tiers=tiers)
 
 
-def _look(ping: Callable[[], None], facts: Callable[[], dict[str, Any]]) -> TierState:
+def _look(
+    breaker: Breaker, ping: Callable[[], None], facts: Callable[[], dict[str, Any]]
+) -> TierState:
     started = time.perf_counter()
     try:
         ping()
         latency_ms = round((time.perf_counter() - started) * 1000, 3)
-        return TierState(available=True, latency_ms=latency_ms, **facts())
+        found = facts()
     except TierError as error:
-        return TierState(available=False, reason=error.reason)
+        return TierState(available=False, breaker=breaker.state(), reason=error.reason)
+    return TierState(available=True, breaker=breaker.state(), latency_ms=latency_ms, **found)
 
 
 def _redis(services: Services) -> dict[str, Any]:
@@ -72,12 +91,18 @@ def _redis(services: Services) -> dict[str, Any]:
 
 
 def _postgres(services: Services) -> dict[str, Any]:
-    with services.request_engine.connect() as connection:
+    with translated(), services.request_engine.connect() as connection:
         waiting, age = connection.execute(_OUTBOX).one()
         letters = connection.execute(_DEAD_LETTERS).scalar_one()
+        redis_lacks = connection.execute(_BACKFILL).scalar_one()
     return {
         "durability": "committed",
         "waiting": waiting,
         "oldest_waiting_seconds": None if age is None else round(float(age), 3),
         "dead_letters": letters,
+        "redis_lacks": redis_lacks,
     }
+
+
+def _clickhouse(services: Services) -> dict[str, Any]:
+    return {"durability": "archived", "to_bring_home": homecoming.waiting(services.job_clickhouse)}

@@ -10,17 +10,15 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from models import codec, ids
-from models.message import Message, Source, Tier
+from models.message import Caveat, Message, Source, Tier
 from storage.clickhouse_tier import ClickHouseTier
-from storage.errors import NotFound, TierRejected, TierUnavailable
+from storage.errors import NotFound, NoTierAvailable, TierRejected, TierUnavailable
+from storage.failover.lease import Lease
 from storage.postgres_tier import PostgresTier
 from storage.range_reader import Range, RangeReader
 from storage.redis_tier import RedisTier
 
 _Look = Callable[[str, str], Message | None]
-
-REDIS_OUT = "degraded_performance_redis_unavailable"
-POSTGRESQL_OUT = "degraded_mode_postgresql_unavailable"
 
 
 class Retrieved(NamedTuple):
@@ -28,7 +26,7 @@ class Retrieved(NamedTuple):
 
     message: Message
     source: Tier
-    warning: str | None
+    warning: Caveat | None
 
 
 class Page(NamedTuple):
@@ -37,18 +35,19 @@ class Page(NamedTuple):
     messages: list[Message]
     next_cursor: str | None
     source: Source
-    warning: str | None
+    warning: Caveat | None
 
 
 class UnifiedMessageRetrievalService:
     """The read verbs over all tiers."""
 
     def __init__(
-        self, redis: RedisTier, postgres: PostgresTier, clickhouse: ClickHouseTier
+        self, redis: RedisTier, postgres: PostgresTier, clickhouse: ClickHouseTier, lease: Lease
     ) -> None:
         self._redis = redis
         self._postgres = postgres
         self._clickhouse = clickhouse
+        self._lease = lease
 
     def get(self, user_id: str, message_id: str) -> Retrieved:
         """The newest version of a message.
@@ -65,23 +64,34 @@ class UnifiedMessageRetrievalService:
         """As `get`, but gives tombstones too."""
         if not ids.is_id(message_id):
             raise NotFound
-        down: list[TierUnavailable] = []
-        looks: tuple[tuple[Tier, _Look], ...] = (
-            ("redis", self._hot),
-            ("postgresql", self._committed),
-            ("clickhouse", self._archived),
+        standing = self._lease.standing()
+        looks: tuple[tuple[Tier, _Look, bool], ...] = (
+            ("redis", self._hot, standing.redis_whole),
+            ("postgresql", self._committed, standing.postgres_whole),
+            ("clickhouse", self._archived, True),
         )
-        for source, look in looks:
+        newest: Retrieved | None = None
+        down: list[TierUnavailable] = []
+        for source, look, is_whole in looks:
             try:
                 message = look(user_id, message_id)
             except TierUnavailable as error:
                 down.append(error)
                 continue
-            if message is not None:
-                return Retrieved(message, source, _warning({error.tier for error in down}))
+            if message is not None and (newest is None or newest.message.version < message.version):
+                newest = Retrieved(message, source, None)
+            if newest is not None and is_whole:
+                break
+        if newest is not None:
+            message = newest.message
+            if not standing.redis_whole and message.id <= self._watermark(
+                user_id, message.thread_id
+            ):
+                raise NotFound
+            return newest._replace(warning=_warning({error.tier for error in down}))
         if down:
             # Not finding it where some tier is silent does not mean that it does not exist.
-            raise down[-1]
+            raise NoTierAvailable(down)
         raise NotFound
 
     def page(
@@ -97,10 +107,12 @@ class UnifiedMessageRetrievalService:
         rest = Range(user_id, thread_id, low, high, order, limit + 1)
         live: list[Message] = []
         sources: set[Tier] = set()
-        down: set[str] = set()
+        down: dict[str, TierUnavailable] = {}
         ended = False
+        standing = self._lease.standing()
         while len(live) <= limit and not ended:
-            step = RangeReader(self._redis, self._postgres, self._clickhouse, rest, down)
+            tiers = self._redis, self._postgres, self._clickhouse
+            step = RangeReader(*tiers, rest, down, standing)
             merged = step.run()
             live += [message for message in merged.messages if message.deleted_at is None]
             sources |= merged.sources
@@ -115,7 +127,7 @@ class UnifiedMessageRetrievalService:
             shown,
             shown[-1].id if len(live) > limit else None,
             _source(sources),
-            _warning(down),
+            _warning(set(down)),
         )
 
     def _hot(self, user_id: str, message_id: str) -> Message | None:
@@ -158,9 +170,11 @@ def _source(sources: set[Tier]) -> Source:
     return next(iter(sources), "redis")
 
 
-def _warning(down: set[str]) -> str | None:
+def _warning(down: set[str]) -> Caveat | None:
+    if {"redis", "postgresql"} <= down:
+        return "degraded_mode_redis_and_postgresql_unavailable"
     if "redis" in down:
-        return REDIS_OUT
+        return "degraded_performance_redis_unavailable"
     if "postgresql" in down:
-        return POSTGRESQL_OUT
+        return "degraded_mode_postgresql_unavailable"
     return "incomplete_clickhouse_unavailable" if down else None

@@ -1,8 +1,8 @@
 """Takes messages in: mints, seals and acknowledges new ones, edits and deletes.
 
 An acknowledgement means that the message is on Redis's disk, in the log and in the thread's
-index, by one script that does all or nothing. Carrying it on to PostgreSQL is for others; the
-answer says whether this caller is to wake them.
+index, by one script that does all or nothing; or, where Redis is out, on another tier's. Carrying
+it on to PostgreSQL is for others; the answer says whether this caller is to wake them.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,10 +13,12 @@ import msgspec
 from models import codec, ids
 from models.ids import Clock
 from models.message import Durability, Message, Tier
-from storage.combining import Combiner
-from storage.errors import NotFound, TierError, TierUnavailable, VersionConflict
+from storage.errors import NotFound, TierUnavailable, VersionConflict
+from storage.failover.chain import Degraded, MessageFailoverService
 from storage.message_retrieval import UnifiedMessageRetrievalService
-from storage.redis_tier import Append, Behind, NewMessage, RedisTier, Stored
+from storage.redis_tier import Append, Behind, NewMessage, Stored
+
+_DURABILITY: dict[Tier, Durability] = {"postgresql": "committed", "clickhouse": "archived"}
 
 CONFLICT_ATTEMPTS = 100
 """At each attempt of everyone at least one succeeds, so this many writers all get through."""
@@ -34,7 +36,7 @@ class Draft(NamedTuple):
 class Acknowledgement(NamedTuple):
     """What a caller may be told. `record` is the message as it is stored; `wake_slot` is the slot
     whose worker this caller is to wake; `repeated` says that an earlier request with the same key
-    made the message."""
+    made the message; `degraded` is what is not as it should be."""
 
     message: Message
     record: bytes
@@ -42,6 +44,7 @@ class Acknowledgement(NamedTuple):
     durability: Durability
     wake_slot: int | None
     repeated: bool
+    degraded: Degraded
 
 
 class PreconditionFailed(Exception):
@@ -57,20 +60,18 @@ class UnifiedMessageStorageService:
 
     def __init__(
         self,
-        redis: RedisTier,
+        failover: MessageFailoverService,
         retrieval: UnifiedMessageRetrievalService,
         *,
         clock: Clock,
-        durability: Callable[[], Durability],
-        idempotency_seconds: int,
+        slots: int,
+        redis_durability: Callable[[], Durability],
     ) -> None:
-        self._redis = redis
+        self._failover = failover
         self._retrieval = retrieval
         self._clock = clock
-        self._durability = durability
-        self._appends: Combiner[Append, Stored | Behind | TierError] = Combiner(
-            lambda appends: redis.append(appends, idempotency_seconds)
-        )
+        self._slots = slots
+        self._redis_durability = redis_durability
 
     def post(self, user_id: str, thread_id: str, draft: Draft) -> Acknowledgement:
         """Acknowledges one new message.
@@ -96,16 +97,14 @@ class UnifiedMessageStorageService:
                 Append(user_id, groups[at][0], _new_messages(messages, groups[at][1]))
                 for at, messages in zip(open_groups, minted, strict=True)
             ]
-            stored = self._appends.ask(appends)
-            for at, append, messages, answer in zip(
-                open_groups, appends, minted, stored, strict=True
+            taken = self._failover.append(appends)
+            for at, append, messages, (tier, answer) in zip(
+                open_groups, appends, minted, taken, strict=True
             ):
-                if isinstance(answer, TierError):
-                    raise answer
                 if isinstance(answer, Behind):
                     newest_us[at] = ids.time_us_of(answer.newest)
                 else:
-                    answers[at] = self._acknowledge(append, messages, answer)
+                    answers[at] = self._acknowledge(append, messages, tier, answer)
             if len(answers) == len(groups):
                 return [answers[at] for at in range(len(groups))]
         raise TierUnavailable("redis", "too many writers in one thread")
@@ -157,29 +156,24 @@ class UnifiedMessageStorageService:
             current = self._retrieval.get(user_id, message_id).message
             if if_version is not None and current.version != if_version:
                 raise PreconditionFailed(current.version)
-            now = ids.timestamp(self._clock.now_us())
-            revised = codec.seal(
-                msgspec.structs.replace(
-                    change(current),
-                    version=current.version + 1,
-                    updated_at=now,
-                    deleted_at=now if tombstone else None,
+            moment = ids.timestamp(self._clock.now_us())
+
+            def make(version: int, current: Message = current, moment: str = moment) -> Message:
+                return codec.seal(
+                    msgspec.structs.replace(
+                        change(current),
+                        version=version,
+                        updated_at=moment,
+                        deleted_at=moment if tombstone else None,
+                    )
                 )
-            )
-            record = codec.encode(revised)
+
             try:
-                wake = self._redis.revise(
-                    user_id,
-                    current.thread_id,
-                    message_id,
-                    record,
-                    rests_on=current.version,
-                    tombstone=tombstone,
-                )
+                tier, revised, wake = self._failover.revise(current, make)
             except VersionConflict:
                 continue
-            slot = self._redis.slot_of_message(message_id) if wake else None
-            return Acknowledgement(revised, record, "redis", self._durability(), slot, False)
+            slot = self._slot_of(message_id) if wake else None
+            return self._acknowledgement(tier, revised, codec.encode(revised), slot)
         raise TierUnavailable("redis", "too many writers of one message")
 
     def _mint(
@@ -193,17 +187,22 @@ class UnifiedMessageStorageService:
         ]
 
     def _acknowledge(
-        self, append: Append, messages: Sequence[Message], stored: Stored
+        self, append: Append, messages: Sequence[Message], tier: Tier, stored: Stored
     ) -> list[Acknowledgement]:
-        user_id, thread_id, _ = append
-        slot = self._redis.slot_of_thread(user_id, thread_id) if stored.wake else None
-        durability = self._durability()
+        slot = self._slot_of(messages[0].id) if stored.wake else None
         return [
-            Acknowledgement(message, new.record, "redis", durability, slot, False)
+            self._acknowledgement(tier, message, new.record, slot)
             if made == message.id
-            else self._repeat(user_id, message, made, slot)
+            else self._repeat(append.user_id, message, made, slot)
             for message, new, made in zip(messages, append.messages, stored.ids, strict=True)
         ]
+
+    def _acknowledgement(
+        self, tier: Tier, message: Message, record: bytes, slot: int | None
+    ) -> Acknowledgement:
+        durability = _DURABILITY.get(tier) or self._redis_durability()
+        degraded = self._failover.degraded(tier)
+        return Acknowledgement(message, record, tier, durability, slot, False, degraded)
 
     def _repeat(
         self, user_id: str, message: Message, made: str, slot: int | None
@@ -215,7 +214,11 @@ class UnifiedMessageStorageService:
             # The key outlived its message, which went with its whole thread: say what it was.
             found = msgspec.structs.replace(message, id=made, content="", metadata={})
             tier = "redis"
-        return Acknowledgement(found, codec.encode(found), tier, self._durability(), slot, True)
+        known = self._acknowledgement(tier, found, codec.encode(found), slot)
+        return known._replace(repeated=True)
+
+    def _slot_of(self, message_id: str) -> int:
+        return ids.shard_in(message_id) % self._slots
 
 
 def _new_messages(messages: Sequence[Message], drafts: Sequence[Draft]) -> list[NewMessage]:

@@ -9,20 +9,21 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from redis import Redis
 
 from storage import redis_keys as keys
 from storage.errors import TierError
-from storage.redis_driver import Script, translated
+from storage.redis_driver import RedisDoor, Script
 
 
 class LogEntry(NamedTuple):
-    """One entry of a pending stream; `kind` is `message` or `thread`."""
+    """One entry of a pending stream; `kind` is `message` or `thread`, and `key` the
+    Idempotency-Key that made the message, if any."""
 
     slot: int
     entry_id: str
     kind: str
     record: bytes
+    key: str | None = None
 
 
 class Committed(NamedTuple):
@@ -37,20 +38,20 @@ class Committed(NamedTuple):
 
 
 class PendingLog:
-    """The verbs of the log over one client."""
+    """The verbs of the log over one door."""
 
-    def __init__(self, client: Redis, *, slots: int, hot_seconds: int, hot_page: int) -> None:
-        self.client = client
+    def __init__(self, door: RedisDoor, *, slots: int, hot_seconds: int, hot_page: int) -> None:
+        self._door = door
         self.slots = slots
         self._hot_seconds = hot_seconds
         self._hot_page = hot_page
-        self._settle = Script(client, "settle")
+        self._settle = Script(door, "settle")
 
     def read(self, slots: Sequence[int], count: int) -> list[LogEntry]:
         """The oldest entries of pending streams, up to about `count` in all, oldest first each."""
         share = max(1, count // len(slots))
-        with translated():
-            pipeline = self.client.pipeline(transaction=False)
+        with self._door.passed() as client:
+            pipeline = client.pipeline(transaction=False)
             for slot in slots:
                 pipeline.xrange(keys.pending(slot), count=share)
             answers: Any = pipeline.execute()
@@ -92,22 +93,28 @@ class PendingLog:
 
     def lower_flags(self, slots: Sequence[int]) -> None:
         """Lets the next write to these slots wake a worker again."""
-        with translated():
-            self.client.delete(*(keys.drain(slot) for slot in slots))
+        with self._door.passed() as client:
+            client.delete(*(keys.drain(slot) for slot in slots))
 
     def backlog(self) -> list[int]:
         """How many entries each slot's log holds."""
-        with translated():
-            pipeline = self.client.pipeline(transaction=False)
+        with self._door.passed() as client:
+            pipeline = client.pipeline(transaction=False)
             for slot in range(self.slots):
                 pipeline.xlen(keys.pending(slot))
             answers: Any = pipeline.execute()
         return [int(length) for length in answers]
 
+    def now_us(self) -> int:
+        """The time by the clock that stamps the entries, which only it can be compared with."""
+        with self._door.passed() as client:
+            seconds, microseconds = client.time()
+        return int(seconds) * 1_000_000 + int(microseconds)
+
     def oldest_pending_us(self) -> int | None:
         """When the oldest entry of any log was written, microseconds since 1970."""
-        with translated():
-            pipeline = self.client.pipeline(transaction=False)
+        with self._door.passed() as client:
+            pipeline = client.pipeline(transaction=False)
             for slot in range(self.slots):
                 pipeline.xrange(keys.pending(slot), count=1)
             answers: Any = pipeline.execute()
@@ -116,9 +123,13 @@ class PendingLog:
 
 
 def _entry(slot: int, entry_id: bytes, fields: dict[bytes, bytes]) -> LogEntry:
-    # An entry has one field, its kind. Anything else is kept whole for the dead letters.
+    # An entry has one field, its kind, and a message may have its key. Anything else is kept whole
+    # for the dead letters.
+    name = entry_id.decode()
     if len(fields) == 1:
         ((kind, record),) = fields.items()
-        return LogEntry(slot, entry_id.decode(), kind.decode(errors="replace"), record)
-    whole = {name.decode("latin-1"): value.decode("latin-1") for name, value in fields.items()}
-    return LogEntry(slot, entry_id.decode(), "unknown", msgspec.json.encode(whole))
+        return LogEntry(slot, name, kind.decode(errors="replace"), record)
+    if fields.keys() == {b"message", b"key"}:
+        return LogEntry(slot, name, "message", fields[b"message"], fields[b"key"].decode())
+    whole = {field.decode("latin-1"): value.decode("latin-1") for field, value in fields.items()}
+    return LogEntry(slot, name, "unknown", msgspec.json.encode(whole))

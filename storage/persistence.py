@@ -14,12 +14,17 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from models import codec, ids
+from models.ids import Clock
 from models.message import Message, Thread
+from storage import idempotency_keys
 from storage import postgres_writes as writes
 from storage import redis_keys as keys
+from storage.breakers import Breaker
+from storage.idempotency_keys import Key
 from storage.partitions import Partitions
 from storage.pending_log import Committed, LogEntry, PendingLog
 from storage.postgres_driver import is_transient, translated
+from storage.tombstones import bury
 
 log = structlog.get_logger(__name__)
 
@@ -42,18 +47,30 @@ class _Item(NamedTuple):
 class BackgroundPersistenceService:
     """Drains the pending log. Safe to run anywhere, any number of times at once."""
 
-    def __init__(self, log: PendingLog, engine: Engine, batch_messages: int) -> None:
+    def __init__(
+        self,
+        log: PendingLog,
+        engine: Engine,
+        breaker: Breaker,
+        clock: Clock,
+        *,
+        batch_messages: int,
+        idempotency_seconds: int,
+    ) -> None:
         self.log = log
         self._engine = engine
+        self._breaker = breaker
+        self._clock = clock
         self._partitions = Partitions(engine)
         self._batch = batch_messages
+        self._idempotency_seconds = idempotency_seconds
 
     def drain(self, slots: Sequence[int]) -> Drained:
         """Writes one batch of these slots; those that another worker drains are left to it.
 
         Raises `TierUnavailable` with nothing lost: the entries stay in the log.
         """
-        with translated(), self._engine.begin() as connection:
+        with self._breaker.guard(), translated(), self._engine.begin() as connection:
             locked = writes.try_lock(connection, slots)
             entries = self.log.read(locked, self._batch) if locked else []
             if not entries:
@@ -61,6 +78,7 @@ class BackgroundPersistenceService:
                 return Drained()
             batch = _Batch(connection, self._partitions)
             batch.write(entries)
+            self._note_keys(connection, batch)
         more = self._settle(entries, batch)
         if batch.refused:
             log.error("dead_lettered", entries=batch.refused)
@@ -81,6 +99,13 @@ class BackgroundPersistenceService:
         """Drains every slot that holds entries, whoever was to be woken for them."""
         slots = [slot for slot, length in enumerate(self.log.backlog()) if length]
         return self.drain_all(slots) if slots else Drained()
+
+    def _note_keys(self, connection: Connection, batch: "_Batch") -> None:
+        lost = idempotency_keys.record(connection, batch.keys(), self._idempotency_seconds)
+        if lost:
+            log.warning("doubles_buried", messages=len(lost))
+            bury(connection, lost, ids.timestamp(self._clock.now_us()))
+            writes.queue_backfill(connection, lost)
 
     def _settle(self, entries: Sequence[LogEntry], batch: "_Batch") -> bool:
         by_slot: dict[int, list[str]] = {}
@@ -108,6 +133,14 @@ class _Batch:
             return
         self._partitions.ensure_for(item.message.id for item in self._messages)
         self._write_messages(self._messages)
+
+    def keys(self) -> list[tuple[Key, str]]:
+        """The Idempotency-Keys of what was stored, with the messages they made."""
+        return [
+            (Key(message.user_id, message.thread_id, entry.key), message.id)
+            for entry, message in self._stored
+            if entry.key is not None
+        ]
 
     def committed(self, slot: int, entry_ids: list[str]) -> Committed:
         """What the log is to settle of one slot. What was refused stays in Redis for good."""

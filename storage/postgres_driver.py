@@ -9,17 +9,30 @@ from sqlalchemy import Row
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError
 
 from models.message import Message
-from storage.errors import TierRejected, TierUnavailable
+from storage.errors import TierError, TierRejected, TierUnavailable
 
 # Connection lost or refused, resources, operator intervention, lock or statement timeouts,
 # serialization and deadlock: asking again may help.
 _TRANSIENT_CLASSES = ("08", "53", "55", "57", "58", "40")
 
+# Deadlocks and serialization, locks, one statement's deadline; a full disk or a server that takes
+# no writes still answers reads.
+_PASSING_CODES = ("40", "55", "57014", "53100", "25006")
+
 
 def is_transient(error: DBAPIError) -> bool:
     """Whether the same statement may succeed later."""
     code = getattr(error.orig, "pgcode", None)
-    return code is None or code.startswith(_TRANSIENT_CLASSES)
+    return code is None or code.startswith((*_TRANSIENT_CLASSES, *_PASSING_CODES))
+
+
+def as_tier_error(error: DBAPIError) -> TierError:
+    """The tier's word for a driver's error."""
+    text = str(error.orig).strip().split("\n", 1)[0]
+    if not is_transient(error):
+        return TierRejected("postgresql", text)
+    code = getattr(error.orig, "pgcode", None) or ""
+    return TierUnavailable("postgresql", text, passing=code.startswith(_PASSING_CODES))
 
 
 @contextmanager
@@ -28,11 +41,10 @@ def translated() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        text = str(error.orig).strip().split("\n", 1)[0]
-        kind = TierUnavailable if is_transient(error) else TierRejected
-        raise kind("postgresql", text) from error
+        raise as_tier_error(error) from error
     except TimeoutError as error:
-        raise TierUnavailable("postgresql", "no free connection in time") from error
+        reason = "no free connection in time"
+        raise TierUnavailable("postgresql", reason, passing=True) from error
     except SQLAlchemyError as error:
         raise TierRejected("postgresql", str(error)) from error
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, Row, and_, func, or_, select, text
 
 from models.message import Message, Thread, ThreadSummary
 from models.tables import archive_boundary, messages, threads
+from storage.breakers import Breaker
 from storage.postgres_driver import message_of, rfc3339, translated
 
 _AS_USER = text(
@@ -51,8 +52,9 @@ class ThreadRow(NamedTuple):
 class PostgresTier:
     """The read verbs of the PostgreSQL tier over one engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, breaker: Breaker) -> None:
         self._engine = engine
+        self._breaker = breaker
 
     def message(self, user_id: str, message_id: str) -> tuple[Message, str] | None:
         """A message, tombstones included, with the time it was committed.
@@ -145,12 +147,12 @@ class PostgresTier:
 
     def ping(self) -> None:
         """Raises `TierUnavailable` if PostgreSQL does not answer."""
-        with translated(), self._engine.connect() as connection:
+        with self._breaker.guard(), translated(), self._engine.connect() as connection:
             connection.execute(text("SELECT 1"))
 
     @contextmanager
     def _as_user(self, user_id: str) -> Iterator[Connection]:
-        with translated(), self._engine.begin() as connection:
+        with self._breaker.guard(), translated(), self._engine.begin() as connection:
             connection.execute(_AS_USER, {"user_id": user_id})
             yield connection
 

@@ -4,12 +4,13 @@ Records go to PostgreSQL as the JSON they are: one statement takes a batch, keep
 version of each id, and leaves rows that are already as new alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import msgspec
 from sqlalchemy import Connection, text
 
 from models import codec
-from models.message import Thread
+from models.message import Message, Thread
 
 _LOCK_CLASS = 0x7468
 """The first half of every advisory lock of a slot; the slot is the second."""
@@ -99,6 +100,13 @@ WHERE threads.version < excluded.version
 """
 )
 
+_BACKFILL = text(
+    """
+INSERT INTO redis_backfill (user_id, thread_id, message_id)
+SELECT user_id, thread_id, message_id FROM json_to_recordset(CAST(:rows AS json)) AS r (
+    user_id text, thread_id text, message_id uuid)
+"""
+)
 _DEAD_LETTER = text(
     """
 INSERT INTO dead_letters (shard, entry_id, kind, record, reason)
@@ -120,9 +128,25 @@ def upsert_messages(connection: Connection, records: Sequence[bytes]) -> int:
     return int(connection.execute(_UPSERT_MESSAGES, batch).scalar_one())
 
 
-def upsert_thread(connection: Connection, thread: Thread) -> None:
-    """Writes a version of a thread's own data where it is newer."""
-    connection.execute(_UPSERT_THREAD, {"record": codec.encode(thread).decode()})
+def upsert_thread(connection: Connection, thread: Thread) -> bool:
+    """Writes a version of a thread's own data where it is newer; gives whether it was."""
+    values = {"record": codec.encode(thread).decode()}
+    return connection.execute(_UPSERT_THREAD, values).rowcount > 0
+
+
+def queue_backfill(connection: Connection, messages: Iterable[Message]) -> None:
+    """Notes that Redis lacks these messages, or has them in an older version."""
+    rows = [
+        {"user_id": one.user_id, "thread_id": one.thread_id, "message_id": one.id}
+        for one in messages
+    ]
+    connection.execute(_BACKFILL, {"rows": msgspec.json.encode(rows).decode()})
+
+
+def queue_thread_backfill(connection: Connection, thread: Thread) -> None:
+    """Notes that Redis lacks this thread's own data, or has it in an older version."""
+    row = {"user_id": thread.user_id, "thread_id": thread.id, "message_id": None}
+    connection.execute(_BACKFILL, {"rows": msgspec.json.encode([row]).decode()})
 
 
 def add_dead_letter(

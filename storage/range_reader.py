@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 from models import codec, ids
 from storage.clickhouse_tier import ClickHouseTier
-from storage.errors import TierUnavailable
+from storage.errors import NoTierAvailable, TierUnavailable
+from storage.failover.lease import Standing
 from storage.merging import Part, merge
 from storage.postgres_tier import PostgresTier
 from storage.redis_tier import HotPage, RedisTier
@@ -41,21 +42,25 @@ class RangeReader:
         postgres: PostgresTier,
         clickhouse: ClickHouseTier,
         wanted: Range,
-        down: set[str],
+        down: dict[str, TierUnavailable],
+        standing: Standing,
     ) -> None:
         self._redis = redis
         self._postgres = postgres
         self._clickhouse = clickhouse
         self._wanted = wanted
         self._down = down
+        self._standing = standing
 
     def run(self) -> Part:
         """The merged part of the range that is known for certain."""
         hot = self._ask_redis()
-        if hot is not None and _is_complete(hot, self._wanted):
+        is_whole = self._standing.redis_whole and hot is not None
+        if hot is not None and is_whole and _is_complete(hot, self._wanted):
             return merge([_hot_part(hot, self._wanted)], self._wanted.order)
-        parts = [_hot_part(hot, self._wanted)] if hot is not None else []
         below = self._ask_postgres_and_clickhouse()
+        # Only now: PostgreSQL may know of a deletion that Redis has not heard of.
+        parts = [_hot_part(hot, self._wanted)] if hot is not None else []
         merged = merge(parts + below, self._wanted.order)
         if hot is None:
             return merged
@@ -68,8 +73,8 @@ class RangeReader:
             return None
         try:
             hot = self._redis.page(*self._wanted)
-        except TierUnavailable:
-            self._down.add("redis")
+        except TierUnavailable as error:
+            self._down["redis"] = error
             return None
         self._wanted = self._wanted.above(hot.watermark)
         return hot
@@ -81,21 +86,22 @@ class RangeReader:
         if "postgresql" not in self._down:
             try:
                 page = self._postgres.page(*wanted)
-            except TierUnavailable:
-                self._down.add("postgresql")
+            except TierUnavailable as error:
+                self._down["postgresql"] = error
             else:
                 wanted = self._wanted = wanted.above(page.watermark)
-                boundary = page.boundary
+                if self._standing.postgres_whole:
+                    boundary = page.boundary
                 parts.append(Part.of("postgresql", page.messages, wanted.at_most))
         horizon = parts[0].horizon if parts else None
         if _needs_archive(wanted, boundary, horizon):
             high = min(wanted.high, boundary)
             try:
                 found = self._clickhouse.page(*wanted._replace(high=high))
-            except TierUnavailable:
+            except TierUnavailable as error:
+                self._down["clickhouse"] = error
                 if not parts and "redis" in self._down:
-                    raise
-                self._down.add("clickhouse")
+                    raise NoTierAvailable(list(self._down.values())) from error
             else:
                 parts.append(Part.of("clickhouse", found, wanted.at_most))
         return parts
@@ -105,8 +111,8 @@ class RangeReader:
         slot = self._redis.slot_of_thread(self._wanted.user_id, self._wanted.thread_id)
         try:
             records = self._redis.messages(slot, [message.id for message in part.messages])
-        except TierUnavailable:
-            self._down.add("redis")
+        except TierUnavailable as error:
+            self._down["redis"] = error
             return part
         newest = [
             max(message, codec.decode(record), key=lambda version: version.version)
@@ -119,7 +125,8 @@ class RangeReader:
     def _warm(self, hot: HotPage, merged: Part, below: list[Part]) -> None:
         """Only a page that adjoins the hot one, read from the newest down, extends it."""
         wanted = self._wanted
-        adjoins = wanted.high > hot.floor if hot.floor else wanted.high == ids.HIGHEST
+        has_floor = hot.floor is not None and not hot.is_distrusted
+        adjoins = wanted.high > (hot.floor or "") if has_floor else wanted.high == ids.HIGHEST
         if wanted.order == "asc" or not adjoins or self._down:
             return
         from_below = {message.id for part in below for message in part.messages}
@@ -139,8 +146,8 @@ class RangeReader:
                 seen_floor=hot.floor,
                 floor=merged.horizon or ids.LOWEST,
             )
-        except TierUnavailable:
-            self._down.add("redis")
+        except TierUnavailable as error:
+            self._down["redis"] = error
 
 
 def _is_complete(hot: HotPage, wanted: Range) -> bool:

@@ -1,4 +1,4 @@
-"""What the Redis tier and the pending log share: the driver's errors and the scripts."""
+"""How the Redis tier and the pending log reach their server: errors, the breaker, the scripts."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -18,13 +18,13 @@ from redis.exceptions import (
     TimeoutError,
 )
 
+from storage.breakers import Breaker
 from storage.errors import TierError, TierRejected, TierUnavailable
 
 _UNAVAILABLE = (
     AuthenticationError,
     BusyLoadingError,
     ConnectionError,
-    OutOfMemoryError,
     ReadOnlyError,
     TimeoutError,
 )
@@ -42,6 +42,8 @@ def translated() -> Iterator[None]:
 
 def as_tier_error(error: RedisError) -> TierError:
     """The tier's word for a driver's error."""
+    if isinstance(error, OutOfMemoryError):
+        return TierUnavailable("redis", "out of memory", passing=True)
     if isinstance(error, _UNAVAILABLE):
         return TierUnavailable("redis", f"{type(error).__name__}: {error}")
     text = str(error)
@@ -50,46 +52,67 @@ def as_tier_error(error: RedisError) -> TierError:
     return TierRejected("redis", text)
 
 
+class RedisDoor:
+    """The one way to a Redis: its client, and the breaker before it."""
+
+    def __init__(self, client: Redis, breaker: Breaker) -> None:
+        self.client = client
+        self.breaker = breaker
+
+    @contextmanager
+    def passed(self) -> Iterator[Redis]:
+        """The client, for one or a few calls. Raises `TierUnavailable` or `TierRejected`."""
+        with self.breaker.guard(), translated():
+            yield self.client
+
+
 class Script:
     """A script of `storage/lua`, loaded where Redis does not have it yet or any more."""
 
-    def __init__(self, client: Redis, name: str) -> None:
-        self._client = client
+    def __init__(self, door: RedisDoor, name: str) -> None:
+        self._door = door
         self._source = files("storage").joinpath(f"lua/{name}.lua").read_text(encoding="utf-8")
         self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, names: list[str], arguments: list[Any]) -> Any:
         """One call, one round trip."""
-        with translated():
+        with self._door.passed() as client:
             try:
-                return self._evaluate(self._client, names, arguments)
+                return self._evaluate(client, names, arguments)
             except NoScriptError:
-                self._client.script_load(self._source)
-                return self._evaluate(self._client, names, arguments)
+                client.script_load(self._source)
+                return self._evaluate(client, names, arguments)
 
     def many(self, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
         """Many calls, one round trip, each atomic for itself.
 
-        Gives an answer for each call; a call that Redis refused gives its `TierError`.
+        Gives an answer for each call; a call that Redis refused gives its `TierError`. Raises
+        where one of them found Redis itself out.
         """
-        with translated():
-            answers = self._pipelined(calls)
+        with self._door.passed() as client:
+            answers = self._pipelined(client, calls)
             missing = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
             if missing:
-                self._client.script_load(self._source)
-                again = self._pipelined([calls[at] for at in missing])
+                client.script_load(self._source)
+                again = self._pipelined(client, [calls[at] for at in missing])
                 for at, answer in zip(missing, again, strict=True):
                     answers[at] = answer
-        return [
-            as_tier_error(answer) if isinstance(answer, RedisError) else answer
-            for answer in answers
-        ]
+            return [_told_apart(answer) for answer in answers]
 
-    def _pipelined(self, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
-        pipeline = self._client.pipeline(transaction=False)
+    def _pipelined(self, client: Redis, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
+        pipeline = client.pipeline(transaction=False)
         for names, arguments in calls:
             self._evaluate(pipeline, names, arguments)
         return list(pipeline.execute(raise_on_error=False))
 
     def _evaluate(self, client: Any, names: list[str], arguments: list[Any]) -> Any:
         return client.execute_command("EVALSHA", self._sha, len(names), *names, *arguments)
+
+
+def _told_apart(answer: Any) -> Any:
+    if not isinstance(answer, RedisError):
+        return answer
+    error = as_tier_error(answer)
+    if isinstance(error, TierUnavailable) and not error.passing:
+        raise error
+    return error

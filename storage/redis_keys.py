@@ -14,6 +14,13 @@ def encode(name: str) -> str:
     return quote(name, safe="")
 
 
+INSTALLATION = "threadkeep:installation"
+"""Which installation this Redis belongs to: the same mark as in PostgreSQL."""
+
+EVERY_INDEX = "thread:*:ids"
+"""What the index of every thread matches."""
+
+
 def message_prefix(slot: int) -> str:
     """What the key of every message of a slot begins with."""
     return f"message:active:{{{slot}}}:"

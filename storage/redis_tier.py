@@ -8,19 +8,18 @@ with the same id is safe.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from redis import Redis
-
 from models import ids
 from models.message import Durability
 from storage import redis_keys as keys
 from storage.errors import TierError, TierRejected, VersionConflict
-from storage.redis_driver import Script, translated
+from storage.redis_driver import RedisDoor, Script
 
 DRAIN_FLAG_MILLISECONDS = 2_000
 """A wake-up that got lost is repeated after this, by the next write."""
 
-DISTRUST_SECONDS = 60
-"""Longer than any reader takes from looking into Redis to warming it."""
+DISTRUST_MARK = "~"
+"""Begins a floor above every id. What follows differs each time, so that a page which was read
+before can be told from one that was read after."""
 
 
 class NewMessage(NamedTuple):
@@ -32,11 +31,15 @@ class NewMessage(NamedTuple):
 
 
 class Append(NamedTuple):
-    """New messages of one thread, in order: acknowledged all or none."""
+    """New messages of one thread, in order: acknowledged all or none.
+
+    With `must_stay` their ids stand: a tier whose answer was lost may have them already.
+    """
 
     user_id: str
     thread_id: str
     messages: Sequence[NewMessage]
+    must_stay: bool = False
 
 
 class Behind(NamedTuple):
@@ -60,20 +63,25 @@ class HotPage(NamedTuple):
     watermark: str | None
     records: list[tuple[str, bytes | None]]
 
+    @property
+    def is_distrusted(self) -> bool:
+        """Whether the index is complete nowhere, because messages came in beside it."""
+        return self.floor is not None and self.floor.startswith(DISTRUST_MARK)
+
 
 class RedisTier:
-    """The verbs of the Redis tier over one client."""
+    """The verbs of the Redis tier over one door."""
 
-    def __init__(self, client: Redis, *, slots: int, hot_seconds: int) -> None:
-        self.client = client
+    def __init__(self, door: RedisDoor, *, slots: int, hot_seconds: int) -> None:
+        self._door = door
+        self.client = door.client
         self.slots = slots
         self._hot_seconds = hot_seconds
-        self._append = Script(client, "append")
-        self._revise = Script(client, "revise")
-        self._put_thread = Script(client, "put_thread")
-        self._page = Script(client, "page")
-        self._warm = Script(client, "warm")
-        self._distrust = Script(client, "distrust")
+        self._append = Script(door, "append")
+        self._revise = Script(door, "revise")
+        self._put_thread = Script(door, "put_thread")
+        self._page = Script(door, "page")
+        self._warm = Script(door, "warm")
 
     def slot_of_thread(self, user_id: str, thread_id: str) -> int:
         """The slot where a thread lives."""
@@ -95,7 +103,7 @@ class RedisTier:
         return [_stored(answer) for answer in answers]
 
     def _append_call(self, append: Append, idempotency_seconds: int) -> tuple[list[str], list[Any]]:
-        user_id, thread_id, messages = append
+        user_id, thread_id, messages, _ = append
         slot = self.slot_of_thread(user_id, thread_id)
         names = [
             keys.index(slot, user_id, thread_id),
@@ -110,7 +118,7 @@ class RedisTier:
             if message.idempotency_key is not None:
                 names.append(keys.idempotency(slot, user_id, thread_id, message.idempotency_key))
                 position = len(names)
-            arguments += (message.id, message.record, position)
+            arguments += (message.id, message.record, position, message.idempotency_key or "")
         return names, arguments
 
     def revise(
@@ -167,29 +175,29 @@ class RedisTier:
 
     def message(self, message_id: str) -> bytes | None:
         """The hot record of a message."""
-        with translated():
-            value: Any = self.client.get(keys.message(self.slot_of_message(message_id), message_id))
+        with self._door.passed() as client:
+            value: Any = client.get(keys.message(self.slot_of_message(message_id), message_id))
         return value if value is None else bytes(value)
 
     def is_evictable(self, message_id: str) -> bool:
         """Whether the hot copy is persisted, and so has a TTL."""
-        with translated():
-            left: Any = self.client.ttl(keys.message(self.slot_of_message(message_id), message_id))
+        with self._door.passed() as client:
+            left: Any = client.ttl(keys.message(self.slot_of_message(message_id), message_id))
         return int(left) != -1
 
     def messages(self, slot: int, message_ids: Sequence[str]) -> list[bytes | None]:
         """The hot records of messages of one slot, None where there is none."""
         if not message_ids:
             return []
-        with translated():
-            found: Any = self.client.mget([keys.message(slot, name) for name in message_ids])
+        with self._door.passed() as client:
+            found: Any = client.mget([keys.message(slot, name) for name in message_ids])
         return list(found)
 
     def thread(self, user_id: str, thread_id: str) -> tuple[bytes | None, str | None]:
         """The hot record of a thread and its watermark."""
         slot = self.slot_of_thread(user_id, thread_id)
-        with translated():
-            found: Any = self.client.mget(
+        with self._door.passed() as client:
+            found: Any = client.mget(
                 keys.thread(slot, user_id, thread_id), keys.watermark(slot, user_id, thread_id)
             )
         record, watermark = found
@@ -228,31 +236,11 @@ class RedisTier:
             arguments += (message_id, record)
         return bool(self._warm(names, arguments))
 
-    def distrust(self, threads: Sequence[tuple[str, str]]) -> None:
-        """Says of threads' indexes that messages came in beside Redis."""
-        by_slot: dict[int, list[str]] = {}
-        for user_id, thread_id in threads:
-            slot = self.slot_of_thread(user_id, thread_id)
-            by_slot.setdefault(slot, []).append(keys.index(slot, user_id, thread_id))
-        for names in by_slot.values():
-            self._distrust(names, [ids.HIGHEST, DISTRUST_SECONDS])
-
-    def forget(self, message_ids: Sequence[str]) -> None:
-        """Drops the hot copies of messages that were erased below."""
-        if not message_ids:
-            return
-        names = [keys.message(self.slot_of_message(name), name) for name in message_ids]
-        with translated():
-            pipeline = self.client.pipeline(transaction=False)
-            for name in names:
-                pipeline.delete(name)
-            pipeline.execute()
-
     def durability(self) -> Durability:
         """`fsynced` where every answer follows an fsync, `memory` where that cannot be told."""
         try:
-            with translated():
-                found: Any = self.client.config_get(
+            with self._door.passed() as client:
+                found: Any = client.config_get(
                     "appendonly", "appendfsync", "no-appendfsync-on-rewrite"
                 )
         except TierRejected:
@@ -266,8 +254,8 @@ class RedisTier:
 
     def ping(self) -> None:
         """Raises `TierUnavailable` if Redis does not answer."""
-        with translated():
-            self.client.ping()
+        with self._door.passed() as client:
+            client.ping()
 
     @staticmethod
     def _woken(answer: Any) -> bool:

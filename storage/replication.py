@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Engine, text
 
+from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse
 from storage.postgres_driver import translated
 
@@ -50,9 +51,12 @@ class Shipped(NamedTuple):
 class ReplicationService:
     """Empties the outbox. Safe to run anywhere; one runs at a time."""
 
-    def __init__(self, engine: Engine, server: ClickHouse, batch_messages: int) -> None:
+    def __init__(
+        self, engine: Engine, server: ClickHouse, breaker: Breaker, batch_messages: int
+    ) -> None:
         self._engine = engine
         self._server = server
+        self._breaker = breaker
         self._batch = batch_messages
 
     def ship(self) -> Shipped:
@@ -63,7 +67,8 @@ class ReplicationService:
             row = connection.execute(_TAKE, {"batch": self._batch}).one()
             if row.lines:
                 lines = row.lines.encode()
-                self._server.insert("messages", lines, hashlib.sha256(lines).hexdigest())
+                with self._breaker.guard(is_bulk=True):
+                    self._server.insert("messages", lines, hashlib.sha256(lines).hexdigest())
         return Shipped(row.taken, row.shipped, row.taken == self._batch)
 
     def ship_all(self) -> Shipped:

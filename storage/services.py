@@ -1,6 +1,7 @@
 """Puts the tiers and services of one process together, from its settings, on first use."""
 
 import time
+from contextlib import suppress
 from functools import cached_property
 
 import structlog
@@ -14,12 +15,25 @@ from storage import connections
 from storage.clickhouse_driver import ClickHouse
 from storage.clickhouse_tier import ClickHouseTier
 from storage.erasure import ErasureService
+from storage.errors import TierUnavailable
+from storage.failover.chain import MessageFailoverService
+from storage.failover.detour import Detour
+from storage.failover.direct_clickhouse import DirectClickHouse
+from storage.failover.direct_postgres import DirectPostgres
+from storage.failover.homecoming import HomecomingService
+from storage.failover.lease import Lease
+from storage.failover.probes import Breakers
+from storage.failover.redis_recovery import RedisRecoveryService
+from storage.failover.redis_writes import RedisWrites
+from storage.failover.room import RedisRoom
 from storage.message_retrieval import UnifiedMessageRetrievalService
 from storage.message_storage import UnifiedMessageStorageService
 from storage.pending_log import PendingLog
 from storage.persistence import BackgroundPersistenceService
 from storage.postgres_tier import PostgresTier
 from storage.receipts import ReceiptService
+from storage.redis_driver import RedisDoor
+from storage.redis_repair import RedisRepair
 from storage.redis_tier import RedisTier
 from storage.replication import ReplicationService
 from storage.thread_storage import ThreadService
@@ -56,20 +70,35 @@ class Services:
         return connections.job_engine(self.settings)
 
     @cached_property
+    def probe_engine(self) -> Engine:
+        return connections.probe_engine(self.settings)
+
+    @cached_property
     def job_clickhouse(self) -> ClickHouse:
-        settings = self.settings
-        return ClickHouse(settings.clickhouse_url, settings.clickhouse_job_timeout_seconds)
+        return self._clickhouse_within(self.settings.clickhouse_job_timeout_seconds)
+
+    @cached_property
+    def breakers(self) -> Breakers:
+        return Breakers(self.settings, self.probe_engine)
+
+    @cached_property
+    def redis_door(self) -> RedisDoor:
+        return RedisDoor(self.redis_client, self.breakers.redis)
 
     @cached_property
     def redis(self) -> RedisTier:
         settings = self.settings
-        return RedisTier(self.redis_client, slots=settings.shards, hot_seconds=settings.hot_seconds)
+        return RedisTier(self.redis_door, slots=settings.shards, hot_seconds=settings.hot_seconds)
+
+    @cached_property
+    def redis_repair(self) -> RedisRepair:
+        return RedisRepair(self.redis_door, self.redis, hot_seconds=self.settings.hot_seconds)
 
     @cached_property
     def pending_log(self) -> PendingLog:
         settings = self.settings
         return PendingLog(
-            self.redis_client,
+            self.redis_door,
             slots=settings.shards,
             hot_seconds=settings.hot_seconds,
             hot_page=settings.hot_page_messages,
@@ -77,43 +106,97 @@ class Services:
 
     @cached_property
     def postgres(self) -> PostgresTier:
-        return PostgresTier(self.request_engine)
+        return PostgresTier(self.request_engine, self.breakers.postgresql)
 
     @cached_property
     def clickhouse(self) -> ClickHouseTier:
-        settings = self.settings
-        return ClickHouseTier(
-            ClickHouse(settings.clickhouse_url, settings.clickhouse_timeout_seconds)
+        server = self._clickhouse_within(self.settings.clickhouse_timeout_seconds)
+        return ClickHouseTier(server, self.breakers.clickhouse)
+
+    @cached_property
+    def lease(self) -> Lease:
+        breakers = self.breakers
+        server = self._clickhouse_within(self.settings.clickhouse_write_timeout_seconds)
+        return Lease(
+            self.redis_door, self.probe_engine, breakers.postgresql, server, breakers.clickhouse
         )
 
     @cached_property
     def retrieval(self) -> UnifiedMessageRetrievalService:
-        return UnifiedMessageRetrievalService(self.redis, self.postgres, self.clickhouse)
+        return UnifiedMessageRetrievalService(
+            self.redis, self.postgres, self.clickhouse, self.lease
+        )
+
+    @cached_property
+    def failover(self) -> MessageFailoverService:
+        settings, breakers = self.settings, self.breakers
+        keys_seconds = settings.idempotency_seconds
+        detour = Detour(self.request_engine)
+        room = RedisRoom(self.redis_door, slots=settings.shards, log_share=settings.redis_log_share)
+        server = self._clickhouse_within(settings.clickhouse_write_timeout_seconds)
+        # Questions beside a write to Redis have a shorter deadline than writes beside it.
+        asked = DirectPostgres(self.probe_engine, breakers.postgresql, detour, keys_seconds)
+        return MessageFailoverService(
+            RedisWrites(self.redis, self.redis_repair, asked, self.lease, room, keys_seconds),
+            DirectPostgres(self.request_engine, breakers.postgresql, detour, keys_seconds),
+            DirectClickHouse(server, breakers.clickhouse),
+            breakers.postgresql,
+        )
 
     @cached_property
     def messages(self) -> UnifiedMessageStorageService:
         return UnifiedMessageStorageService(
-            self.redis,
+            self.failover,
             self.retrieval,
             clock=self.clock,
-            durability=self.redis_durability,
-            idempotency_seconds=self.settings.idempotency_seconds,
+            slots=self.settings.shards,
+            redis_durability=self.redis_durability,
         )
 
     @cached_property
     def threads(self) -> ThreadService:
-        return ThreadService(self.redis, self.postgres, self.clock)
+        return ThreadService(self.redis, self.postgres, self.failover, self.clock)
 
     @cached_property
     def persistence(self) -> BackgroundPersistenceService:
+        settings = self.settings
         return BackgroundPersistenceService(
-            self.pending_log, self.job_engine, self.settings.drain_batch_messages
+            self.pending_log,
+            self.request_engine,
+            self.breakers.postgresql,
+            self.clock,
+            batch_messages=settings.drain_batch_messages,
+            idempotency_seconds=settings.idempotency_seconds,
+        )
+
+    @cached_property
+    def redis_recovery(self) -> RedisRecoveryService:
+        settings = self.settings
+        return RedisRecoveryService(
+            self.request_engine,
+            self.redis_door,
+            self.redis,
+            self.redis_repair,
+            self.postgres,
+            idempotency_seconds=settings.idempotency_seconds,
+            hot_page=settings.hot_page_messages,
+        )
+
+    @cached_property
+    def homecoming(self) -> HomecomingService:
+        return HomecomingService(
+            self.request_engine,
+            self._clickhouse_within(self.settings.ship_timeout_seconds),
+            self.breakers.clickhouse,
+            self.clock,
+            self.settings.idempotency_seconds,
         )
 
     @cached_property
     def replication(self) -> ReplicationService:
+        server = self._clickhouse_within(self.settings.ship_timeout_seconds)
         return ReplicationService(
-            self.job_engine, self.job_clickhouse, self.settings.ship_batch_messages
+            self.job_engine, server, self.breakers.clickhouse, self.settings.ship_batch_messages
         )
 
     @cached_property
@@ -122,13 +205,17 @@ class Services:
 
     @cached_property
     def erasure(self) -> ErasureService:
-        return ErasureService(self.job_engine, self.redis, self.clock)
+        return ErasureService(self.job_engine, self.redis_repair, self.clock)
+
+    def _clickhouse_within(self, seconds: float) -> ClickHouse:
+        return ClickHouse(self.settings.clickhouse_url, seconds)
 
     def redis_durability(self) -> Durability:
         """What an acknowledgement from Redis means, looked up again now and then."""
         level, until = self._durability
         if time.monotonic() >= until:
-            level = self.redis.durability()
+            with suppress(TierUnavailable):
+                level = self.redis.durability()
             if level != self._durability[0] or not until:
                 report = log.info if level == "fsynced" else log.warning
                 report("redis_durability", level=level)

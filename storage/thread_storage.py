@@ -6,6 +6,7 @@ behind. A message posted later opens the thread anew above it.
 """
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,10 +14,17 @@ import msgspec
 from models import codec, ids
 from models.ids import Clock
 from models.message import Thread, ThreadSummary
-from storage.errors import AlreadyExists, NotFound, TierUnavailable, VersionConflict
+from storage.errors import (
+    AlreadyExists,
+    NotFound,
+    NoTierAvailable,
+    TierUnavailable,
+    VersionConflict,
+)
+from storage.failover.chain import MessageFailoverService
 from storage.message_storage import CONFLICT_ATTEMPTS
 from storage.postgres_tier import PostgresTier, ThreadRow
-from storage.redis_tier import RedisTier
+from storage.redis_tier import HotPage, RedisTier
 
 
 class ThreadChange(NamedTuple):
@@ -36,6 +44,13 @@ class _Known(NamedTuple):
     has_index: bool
 
     @property
+    def newest_us(self) -> int:
+        """The time of the newest message that is known of, 0 if none is."""
+        hot_us = ids.time_us_of(self.newest_id) if self.newest_id else 0
+        last = self.row.last_message_at if self.row else None
+        return max(hot_us, ids.time_us(datetime.fromisoformat(last)) if last else 0)
+
+    @property
     def is_live(self) -> bool:
         # An index outlives its last message; only deleting the thread takes it away.
         live = self.thread is not None and self.thread.deleted_at is None
@@ -45,9 +60,16 @@ class _Known(NamedTuple):
 class ThreadService:
     """The verbs of threads."""
 
-    def __init__(self, redis: RedisTier, postgres: PostgresTier, clock: Clock) -> None:
+    def __init__(
+        self,
+        redis: RedisTier,
+        postgres: PostgresTier,
+        failover: MessageFailoverService,
+        clock: Clock,
+    ) -> None:
         self._redis = redis
         self._postgres = postgres
+        self._failover = failover
         self._clock = clock
 
     def create(
@@ -56,25 +78,25 @@ class ThreadService:
         """Acknowledges a new thread. Raises `AlreadyExists`, `TierUnavailable`."""
         now_us = self._clock.now_us()
         name = thread_id or ids.mint(now_us, 0)
-        known = self._known(user_id, name)
+        known = self._known(user_id, name, is_new=True)
         if known.is_live:
             raise AlreadyExists(name)
-        before = known.thread
         moment = ids.timestamp(now_us)
-        thread = Thread(
-            version=before.version + 1 if before else 1,
-            id=name,
-            user_id=user_id,
-            title=title,
-            metadata=metadata,
-            created_at=moment,
-            updated_at=moment,
-            deleted_through=known.watermark,
-        )
-        try:
-            wake = self._redis.put_thread(
-                user_id, name, codec.encode(thread), rests_on=before.version if before else 0
+
+        def make(version: int) -> Thread:
+            return Thread(
+                version=version,
+                id=name,
+                user_id=user_id,
+                title=title,
+                metadata=metadata,
+                created_at=moment,
+                updated_at=moment,
+                deleted_through=known.watermark,
             )
+
+        try:
+            _, thread, wake = self._failover.put_thread(known.thread, make)
         except VersionConflict as error:
             raise AlreadyExists(name) from error
         return ThreadChange(_summary(thread, None, None), self._slot(user_id, name, wake))
@@ -134,48 +156,61 @@ class ThreadService:
                 raise NotFound
             current = self._own(user_id, thread_id, known)
             now_us = self._clock.now_us()
-            newest_us = ids.time_us_of(known.newest_id) if known.newest_id else 0
+            newest_us = known.newest_us
             shard = ids.shard_of(user_id, thread_id)
             mark = ids.mint(max(now_us, newest_us + 1), shard) if delete else known.watermark
-            thread = msgspec.structs.replace(
-                change(current),
-                version=current.version + 1,
-                updated_at=ids.timestamp(now_us),
-                deleted_at=ids.timestamp(now_us) if delete else None,
-                deleted_through=mark,
-            )
-            try:
-                wake = self._redis.put_thread(
-                    user_id,
-                    thread_id,
-                    codec.encode(thread),
-                    rests_on=current.version,
-                    deleted_through=(mark or "") if delete else "",
+            moment = ids.timestamp(now_us)
+
+            def make(
+                version: int,
+                current: Thread = current,
+                mark: str | None = mark,
+                moment: str = moment,
+            ) -> Thread:
+                return msgspec.structs.replace(
+                    change(current),
+                    version=version,
+                    updated_at=moment,
+                    deleted_at=moment if delete else None,
+                    deleted_through=mark,
                 )
+
+            try:
+                _, thread, wake = self._failover.put_thread(current, make)
             except VersionConflict:
                 continue
             summary = _summary(thread, known.row, known.newest_id)
             return ThreadChange(summary, self._slot(user_id, thread_id, wake))
         raise TierUnavailable("redis", "too many writers of one thread")
 
-    def _known(self, user_id: str, thread_id: str) -> _Known:
-        record, watermark = self._redis.thread(user_id, thread_id)
-        hot = codec.decode_thread(record) if record else None
-        page = self._redis.page(user_id, thread_id, watermark or ids.LOWEST, ids.HIGHEST, "desc", 1)
+    def _known(self, user_id: str, thread_id: str, *, is_new: bool = False) -> _Known:
+        """What the tiers that answer know. For a new thread it is enough that one does."""
+        failures = []
+        hot, watermark, page = None, None, HotPage(None, None, [])
+        try:
+            record, watermark = self._redis.thread(user_id, thread_id)
+            hot = codec.decode_thread(record) if record else None
+            low = watermark or ids.LOWEST
+            page = self._redis.page(user_id, thread_id, low, ids.HIGHEST, "desc", 1)
+        except TierUnavailable as error:
+            failures.append(error)
+        has_index = bool(page.records) or (page.floor is not None and not page.is_distrusted)
+        row = None
         try:
             row = self._postgres.thread(user_id, thread_id)
-        except TierUnavailable:
-            # What Redis knows is enough to go on; what it does not know may still exist.
-            if hot is None and page.floor is None:
-                raise
-            row = None
+        except TierUnavailable as error:
+            failures.append(error)
+        is_unknown = hot is None and row is None and not has_index
+        if is_unknown and len(failures) > is_new:
+            # What the tiers that answer do not know may still exist.
+            raise NoTierAvailable(failures)
         versions = [thread for thread in (hot, row.thread if row else None) if thread]
         thread = max(versions, key=lambda one: (one.version, one.deleted_at is None), default=None)
         mark = max(
             filter(None, (watermark, row.thread.deleted_through if row else None)), default=None
         )
         newest_id = page.records[0][0] if page.records else None
-        return _Known(thread, row, mark, newest_id, page.floor is not None)
+        return _Known(thread, row, mark, newest_id, has_index)
 
     def _own(self, user_id: str, thread_id: str, known: _Known) -> Thread:
         """The thread's own data; for one that only messages have made so far, what they say."""

@@ -1,12 +1,11 @@
-"""A worker's own look at the log and the outbox, with no help from beat or the queue.
+"""A worker's own look at what there is to carry, with no help from beat or the queue.
 
-It runs in a thread of the worker's main process from before the first connection to the broker
-until the worker stops. So messages land with beat dead, with the broker gone, and with every
-Celery message lost.
+Each job has a thread of the worker's main process, from before the first connection to the broker
+until the worker stops: one that waits for a frozen server holds up no other. So messages land with
+beat dead, with the broker gone, and with every Celery message lost.
 """
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,53 +13,76 @@ import structlog
 from celery import bootsteps
 
 from storage.errors import TierError
+from storage.services import Services
 from tasks.base import services
 
 log = structlog.get_logger(__name__)
 
 
 class Look(bootsteps.StartStopStep):
-    """Starts and stops the thread with the worker."""
+    """Starts and stops the threads with the worker."""
 
     requires = ("celery.worker.components:Pool",)
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def start(self, parent: Any) -> None:
         self._stop.clear()
-        self._thread = threading.Thread(
-            target=run, args=(self._stop,), name="look-at-the-log", daemon=True
-        )
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=job.run, args=(self._stop,), name=job.name, daemon=True)
+            for job in jobs(services())
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def stop(self, parent: Any) -> None:
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
+        for thread in self._threads:
+            thread.join(timeout=5)
 
     terminate = stop
 
 
-def run(stop: threading.Event) -> None:
-    """Looks until told to stop; a tier that is down is tried again at the next look."""
-    own = services()
-    next_ship = 0.0
-    while not stop.wait(own.settings.drain_look_seconds):
-        _guarded("persist", own.persistence.drain_backlog)
-        if time.monotonic() >= next_ship:
-            next_ship = time.monotonic() + own.settings.ship_look_seconds
-            _guarded("replicate", own.replication.ship_all)
+class Job:
+    """Something to look for again and again; logs when it is held up, and when it goes on."""
+
+    def __init__(self, name: str, every_seconds: float, look: Callable[[], object]) -> None:
+        self.name = name
+        self._every_seconds = every_seconds
+        self._look = look
+        self._held_up_by = ""
+
+    def run(self, stop: threading.Event) -> None:
+        """Looks until told to stop; a tier that is out is tried again at the next look."""
+        while not stop.wait(self._every_seconds):
+            self.look()
+
+    def look(self) -> None:
+        """One look. Whatever happens, the next must come: a thread that died would be a worker
+        that is up and does nothing."""
+        try:
+            self._look()
+        except TierError as error:
+            if self._held_up_by != error.tier:
+                log.warning("held_up", job=self.name, tier=error.tier, reason=error.reason)
+            self._held_up_by = error.tier
+        except Exception:
+            log.exception("look_failed", job=self.name)
+        else:
+            if self._held_up_by:
+                log.info("goes_on", job=self.name, after=self._held_up_by)
+            self._held_up_by = ""
 
 
-def _guarded(job: str, look: Callable[[], object]) -> None:
-    try:
-        look()
-    except TierError as error:
-        log.warning("postponed", job=job, tier=error.tier, reason=error.reason)
-    except Exception:
-        # Whatever it was, the next look must come: a thread that died would be a worker that
-        # is up and does nothing.
-        log.exception("look_failed", job=job)
+def jobs(own: Services) -> list[Job]:
+    """What a worker looks for by itself."""
+    settings = own.settings
+    return [
+        Job("persist", settings.drain_look_seconds, own.persistence.drain_backlog),
+        Job("replicate", settings.ship_look_seconds, own.replication.ship_all),
+        Job("tend-redis", settings.recovery_look_seconds, own.redis_recovery.tend),
+        Job("bring-home", settings.recovery_look_seconds, own.homecoming.bring_home),
+    ]

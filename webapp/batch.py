@@ -1,23 +1,27 @@
 """The route of batches: up to 1000 messages, one acknowledgement, a result for each item."""
 
 from collections import defaultdict
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import msgspec
 from flask import Blueprint, Response, request
 
 from models.message import (
     InvalidMessage,
+    Tier,
     check_content,
     check_idempotency_key,
     check_metadata,
     check_thread_id,
 )
-from storage.message_storage import Draft
+from storage.failover.chain import Degraded
+from storage.message_storage import Acknowledgement, Draft
 from webapp.context import caller, web
 from webapp.errors import BadRequest
 from webapp.requests import answer, body_as, decode, latency_ms
 from webapp.schemas import BatchAnswer, BatchItem, BatchResult, PostBatch
+
+_ORDER: tuple[Tier, ...] = get_args(Tier)
 
 blueprint = Blueprint("batch", __name__, url_prefix="/api")
 
@@ -44,16 +48,21 @@ def post_batch() -> Response:
         groups[thread_id].positions.append(position)
         groups[thread_id].drafts.append(draft)
     refused = len(results)
-    durability = _store(groups, results)
+    done = _store(groups, results)
+    farthest = max(done, key=lambda one: _ORDER.index(one.tier_used), default=None)
+    durability = farthest.durability if farthest else web().services.redis_durability()
+    degraded = farthest.degraded if farthest else Degraded()
     return answer(
         BatchAnswer(
             results=[results[position] for position in range(len(items))],
             accepted=len(items) - refused,
             refused=refused,
-            tier_used="redis",
+            tier_used=farthest.tier_used if farthest else "redis",
             durability=durability,
-            background_persistence=len(items) > refused,
+            background_persistence=any(one.durability != "committed" for one in done),
             latency_ms=latency_ms(),
+            failover_reason=degraded.failover_reason or msgspec.UNSET,
+            warning=degraded.warning or msgspec.UNSET,
         )
     )
 
@@ -68,7 +77,7 @@ def _draft(item: bytes) -> tuple[str, Draft]:
     return body.thread_id, Draft(body.role, body.message, body.metadata, body.idempotency_key)
 
 
-def _store(groups: dict[str, _Group], results: dict[int, BatchResult]) -> str:
+def _store(groups: dict[str, _Group], results: dict[int, BatchResult]) -> list[Acknowledgement]:
     process = web()
     named = [(thread_id, group.drafts) for thread_id, group in groups.items()]
     stored = process.services.messages.post_batch(caller().user_id, named)
@@ -80,4 +89,4 @@ def _store(groups: dict[str, _Group], results: dict[int, BatchResult]) -> str:
                 message=done.message,
                 repeated=True if done.repeated else msgspec.UNSET,
             )
-    return process.services.redis_durability()
+    return [done for acknowledgements in stored for done in acknowledgements]

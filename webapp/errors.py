@@ -105,7 +105,8 @@ def register(app: Flask) -> None:
     @app.errorhandler(TierUnavailable)
     def unavailable(error: TierUnavailable) -> Response:
         _log().warning("unavailable", tier=error.tier, reason=error.reason)
-        detail = f"{error.tier} does not answer; this is temporary, please try again"
+        verb = "do not" if " and " in error.tier else "does not"
+        detail = f"{error.tier} {verb} answer; this is temporary, please try again"
         return problem(503, "storage_unavailable", detail)
 
     @app.errorhandler(TierRejected)

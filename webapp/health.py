@@ -22,12 +22,17 @@ def healthz() -> Response:
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """The process can acknowledge messages."""
-    try:
-        web().services.redis.ping()
-    except TierError as error:
-        return problem(503, "storage_unavailable", f"{error.tier} does not answer")
-    return answer(Liveness(status="ready"))
+    """The process can acknowledge messages: some tier takes writes."""
+    services = web().services
+    failures = []
+    for tier in (services.redis, services.postgres, services.clickhouse):
+        try:
+            tier.ping()
+        except TierError as error:
+            failures.append(error.tier)
+        else:
+            return answer(Liveness(status="ready"))
+    return problem(503, "storage_unavailable", f"{' and '.join(failures)} do not answer")
 
 
 @blueprint.get("/health/persistence")

@@ -128,12 +128,15 @@ def delete_message(message_id: str) -> Response:
 
 def _acknowledged(process: Web, done: Acknowledgement, *, wait: bool = False) -> Response:
     process.wake(done.wake_slot)
-    committed = wait and _wait_for_commit(process, done)
+    committed = wait and done.tier_used == "redis" and _wait_for_commit(process, done)
+    durability = "committed" if committed else done.durability
     meaning = AcknowledgementFields(
         tier_used=done.tier_used,
-        durability="committed" if committed else done.durability,
-        background_persistence=not committed,
+        durability=durability,
+        background_persistence=durability != "committed",
         latency_ms=latency_ms(),
+        failover_reason=done.degraded.failover_reason or msgspec.UNSET,
+        warning=done.degraded.warning or msgspec.UNSET,
     )
     headers = _etag(done.message)
     if done.repeated:

@@ -5,7 +5,16 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from models.message import Durability, Message, Role, Source, ThreadSummary, Tier
+from models.message import (
+    Caveat,
+    Durability,
+    FailoverReason,
+    Message,
+    Role,
+    Source,
+    ThreadSummary,
+    Tier,
+)
 
 Metadata = Annotated[
     dict[str, Any], Meta(description="A JSON object, at most 16 KiB and 16 levels deep.")
@@ -88,8 +97,8 @@ class AcknowledgementFields(msgspec.Struct, kw_only=True, frozen=True):
     durability: Durability
     background_persistence: bool
     latency_ms: float
-    failover_reason: str | UnsetType = UNSET
-    warning: str | UnsetType = UNSET
+    failover_reason: FailoverReason | UnsetType = UNSET
+    warning: Caveat | UnsetType = UNSET
 
 
 class ReadFields(msgspec.Struct, kw_only=True, frozen=True):
@@ -97,7 +106,7 @@ class ReadFields(msgspec.Struct, kw_only=True, frozen=True):
 
     retrieval_source: Tier
     latency_ms: float
-    warning: str | UnsetType = UNSET
+    warning: Caveat | UnsetType = UNSET
 
 
 AcknowledgedMessage = _message_with("AcknowledgedMessage", AcknowledgementFields)
@@ -111,7 +120,7 @@ class MessagePage(msgspec.Struct, kw_only=True, frozen=True):
     next_cursor: str | None
     retrieval_source: Source
     latency_ms: float
-    warning: str | UnsetType = UNSET
+    warning: Caveat | UnsetType = UNSET
 
 
 class BatchResult(msgspec.Struct, kw_only=True, frozen=True):
@@ -125,15 +134,20 @@ class BatchResult(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class BatchAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """One acknowledgement for all that was accepted; results in the order of the items."""
+    """One acknowledgement for all that was accepted; results in the order of the items.
+
+    Where some items went to another tier than others, it names the farthest.
+    """
 
     results: list[BatchResult]
     accepted: int
     refused: int
-    tier_used: str
-    durability: str
+    tier_used: Tier
+    durability: Durability
     background_persistence: bool
     latency_ms: float
+    failover_reason: FailoverReason | UnsetType = UNSET
+    warning: Caveat | UnsetType = UNSET
 
 
 class ThreadPage(msgspec.Struct, kw_only=True, frozen=True):

@@ -3,7 +3,8 @@
 -- KEYS  1 the thread's index   2 the pending stream   3 the drain flag   4 the watermark
 --       5 .. 4+n the messages, then one key for each Idempotency-Key given
 -- ARGV  1 n   2 idempotency seconds   3 drain flag milliseconds
---       then for each message: id, record, and the position of its idempotency key in KEYS or 0
+--       then for each message: id, record, the position of its idempotency key's name in KEYS
+--       or 0, and the idempotency key itself
 -- Gives {'behind', id}: nothing was written, mint again above this id; or
 --       {'stored', 1 if the caller is to wake the worker, then per message its id or, for a
 --       repeated key, the id that the key made first}.
@@ -17,7 +18,7 @@ local woken = redis.call('GET', KEYS[3])
 
 local answer, fresh, made = {}, {}, {}
 for i = 1, n do
-  local id, key = ARGV[3 * i + 1], tonumber(ARGV[3 * i + 3])
+  local id, key = ARGV[4 * i], tonumber(ARGV[4 * i + 2])
   local first = false
   if key > 0 then
     first = made[KEYS[key]] or redis.call('GET', KEYS[key])
@@ -28,19 +29,23 @@ for i = 1, n do
 end
 if #fresh == 0 then return {'stored', 0, unpack(answer)} end
 
-local lowest = ARGV[3 * fresh[1] + 1]
+local lowest = ARGV[4 * fresh[1]]
 if newest and string.sub(newest, 1, 1) ~= '!' and newest >= lowest then
   return {'behind', newest}
 end
 if watermark and watermark >= lowest then return {'behind', watermark} end
 
 for _, i in ipairs(fresh) do
-  redis.call('XADD', KEYS[2], '*', 'message', ARGV[3 * i + 2])
+  if tonumber(ARGV[4 * i + 2]) > 0 then
+    redis.call('XADD', KEYS[2], '*', 'message', ARGV[4 * i + 1], 'key', ARGV[4 * i + 3])
+  else
+    redis.call('XADD', KEYS[2], '*', 'message', ARGV[4 * i + 1])
+  end
 end
 -- A missing index says nothing of older messages: it is complete only from here on.
 if not newest then redis.call('ZADD', KEYS[1], 0, '!' .. lowest) end
 for _, i in ipairs(fresh) do
-  local id, record, key = ARGV[3 * i + 1], ARGV[3 * i + 2], tonumber(ARGV[3 * i + 3])
+  local id, record, key = ARGV[4 * i], ARGV[4 * i + 1], tonumber(ARGV[4 * i + 2])
   redis.call('SET', KEYS[4 + i], record)
   redis.call('ZADD', KEYS[1], 0, id)
   if key > 0 then redis.call('SET', KEYS[key], id, 'EX', ARGV[2]) end

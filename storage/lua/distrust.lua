@@ -1,7 +1,7 @@
 -- Says of indexes that they are complete nowhere, because messages came in beside Redis.
 --
 -- KEYS  the indexes, all of one shard
--- ARGV  1 the highest id   2 seconds that a missing index is distrusted
+-- ARGV  1 a floor above every id   2 seconds that a missing index is distrusted
 -- A missing index is made, and goes soon: a reader that saw none may be about to warm it with a
 -- page that it read before the messages came.
 for _, index in ipairs(KEYS) do

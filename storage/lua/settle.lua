@@ -34,9 +34,11 @@ for i = 2 + r, 1 + r + t do
       gone = gone + 1
       redis.call('ZREM', index, oldest[gone])
     end
-    if gone > 0 then
+    -- A floor only rises: one above every id says that the index is complete nowhere.
+    local floor = '!' .. (oldest[gone + 1] or '')
+    if gone > 0 and redis.call('ZRANGE', index, 0, 0)[1] < floor then
       redis.call('ZREMRANGEBYLEX', index, '-', '(0')
-      redis.call('ZADD', index, 0, '!' .. oldest[gone + 1])
+      redis.call('ZADD', index, 0, floor)
     end
   end
   local newest = redis.call('ZRANGE', index, -1, -1)[1]

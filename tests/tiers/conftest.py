@@ -30,8 +30,9 @@ def lone_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services
 
 @pytest.fixture
 def alone(lone_services: Services) -> Services:
-    """The same, with Redis empty."""
+    """The same, with Redis empty, and adopted as a worker would."""
     lone_services.redis_client.flushall()
+    lone_services.redis_recovery.adopt()
     return lone_services
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import msgspec
 import pytest
 from sqlalchemy import Connection, func, select, text
 
@@ -38,11 +39,22 @@ class DiesAfterReading(PendingLog):
 
 def crash(alone: Services, kind: type[PendingLog]) -> None:
     """Drains with a worker that dies where `kind` says."""
-    own = alone.settings
-    log = kind(alone.redis_client, slots=own.shards, hot_seconds=60, hot_page=1000)
-    worker = BackgroundPersistenceService(log, alone.job_engine, own.drain_batch_messages)
     with pytest.raises(Crash):
-        worker.drain_all(range(own.shards))
+        worker_of(alone, kind).drain_all(range(alone.settings.shards))
+
+
+def worker_of(alone: Services, kind: type[PendingLog]) -> BackgroundPersistenceService:
+    """A worker with a log of its own kind, and with breakers of its own."""
+    own = Services(alone.settings)
+    log = kind(own.redis_door, slots=own.settings.shards, hot_seconds=60, hot_page=1000)
+    return BackgroundPersistenceService(
+        log,
+        own.request_engine,
+        own.breakers.postgresql,
+        own.clock,
+        batch_messages=1000,
+        idempotency_seconds=60,
+    )
 
 
 @contextmanager
@@ -87,7 +99,7 @@ def test_a_drain_carries_everything_once(
 
 def test_a_backlog_larger_than_a_batch_is_carried_whole(alone: Services, user: str) -> None:
     made = acknowledged(alone, user, 20)
-    worker = BackgroundPersistenceService(alone.pending_log, alone.job_engine, 3)
+    worker = Services(msgspec.structs.replace(alone.settings, drain_batch_messages=3)).persistence
     assert worker.drain_all(range(alone.settings.shards)).written == 20
     assert rows(alone, user) == {one.id: 1 for one in made}
     assert sum(alone.pending_log.backlog()) == 0
@@ -175,8 +187,7 @@ def test_an_ended_connection_postpones_a_drain(
                 rival.execute(end)
             return super().read(*arguments, **options)  # type: ignore[arg-type, return-value]
 
-    log = EndsItsConnection(alone.redis_client, slots=16, hot_seconds=60, hot_page=1000)
-    worker = BackgroundPersistenceService(log, alone.job_engine, 1000)
+    worker = worker_of(alone, EndsItsConnection)
     with pytest.raises(TierUnavailable):
         worker.drain_all(range(16))
     assert sum(alone.pending_log.backlog()) == 3

@@ -4,6 +4,7 @@ from models import codec, ids
 from models.message import Message
 from storage import redis_keys as keys
 from storage.redis_tier import HotPage, RedisTier
+from storage.services import Services
 from support.samples import append_of, message, revised
 
 
@@ -86,39 +87,60 @@ def test_warming_gives_no_ttl_to_a_list_with_pending_messages(
     assert redis_tier.client.ttl(name) == -1
 
 
-def test_a_distrusted_list_is_complete_nowhere(redis_tier: RedisTier, user: str) -> None:
+def test_a_distrusted_list_is_complete_nowhere(
+    alone: Services, redis_tier: RedisTier, user: str
+) -> None:
     one = message(user)
     redis_tier.append([append_of(one)], 60)
-    redis_tier.distrust([(user, "t")])
-    assert page(redis_tier, user).floor == ids.HIGHEST
+    alone.redis_repair.distrust([(user, "t")])
+    assert page(redis_tier, user).is_distrusted
     assert names(redis_tier, user) == [one.id]
     assert page(redis_tier, user).records[0][1] is not None
 
 
-def test_a_list_that_is_missing_is_distrusted_for_a_while(redis_tier: RedisTier, user: str) -> None:
+def test_a_list_that_is_missing_is_distrusted_for_a_while(
+    alone: Services, redis_tier: RedisTier, user: str
+) -> None:
     older = message(user)
-    redis_tier.distrust([(user, "t")])
+    alone.redis_repair.distrust([(user, "t")])
     # The reader saw no list, and read its page before the messages came in beside Redis.
     assert not warm(redis_tier, None, ids.LOWEST, older)
-    assert page(redis_tier, user) == HotPage(ids.HIGHEST, None, [])
+    assert page(redis_tier, user).is_distrusted
+    assert page(redis_tier, user).records == []
     name = keys.index(redis_tier.slot_of_thread(user, "t"), user, "t")
     assert int(redis_tier.client.ttl(name)) > 0
 
 
-def test_a_distrusted_list_takes_messages_all_the_same(redis_tier: RedisTier, user: str) -> None:
+def test_a_distrusted_list_takes_messages_all_the_same(
+    alone: Services, redis_tier: RedisTier, user: str
+) -> None:
     first, second = message(user), message(user)
     redis_tier.append([append_of(first)], 60)
-    redis_tier.distrust([(user, "t")])
+    alone.redis_repair.distrust([(user, "t")])
     redis_tier.append([append_of(second)], 60)
     assert names(redis_tier, user) == [first.id, second.id]
-    assert page(redis_tier, user).floor == ids.HIGHEST
+    assert page(redis_tier, user).is_distrusted
 
 
-def test_forgotten_messages_are_gone_from_redis(redis_tier: RedisTier, user: str) -> None:
+def test_a_page_read_before_a_second_distrust_warms_nothing(
+    alone: Services, redis_tier: RedisTier, user: str
+) -> None:
+    older = message(user)
+    alone.redis_repair.distrust([(user, "t")])
+    seen = page(redis_tier, user).floor
+    alone.redis_repair.distrust([(user, "t")])
+    assert not warm(redis_tier, seen, ids.LOWEST, older)
+    assert warm(redis_tier, page(redis_tier, user).floor, ids.LOWEST, older)
+    assert page(redis_tier, user).floor == ids.LOWEST
+
+
+def test_forgotten_messages_are_gone_from_redis(
+    alone: Services, redis_tier: RedisTier, user: str
+) -> None:
     one, other = message(user), message(user)
     redis_tier.append([append_of(one, other)], 60)
-    redis_tier.forget([one.id])
-    redis_tier.forget([])
+    alone.redis_repair.forget([one.id])
+    alone.redis_repair.forget([])
     assert redis_tier.message(one.id) is None
     assert redis_tier.message(other.id) is not None
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from models import codec, ids
 from models.message import Message
 from storage.errors import TierUnavailable
-from storage.replication import ReplicationService, Shipped
+from storage.replication import Shipped
 from storage.services import Services
 from support.samples import message, revised
 
@@ -67,7 +67,7 @@ def test_an_outbox_larger_than_a_batch_is_shipped_whole(
 ) -> None:
     made = [message(user) for _ in range(10)]
     write(*made)
-    small = ReplicationService(alone.job_engine, alone.job_clickhouse, 3)
+    small = Services(msgspec.structs.replace(alone.settings, ship_batch_messages=3)).replication
     assert small.ship() == Shipped(3, 3, True)
     assert small.ship_all() == Shipped(7, 7, False)
     assert archived(alone, user) == made
@@ -81,7 +81,7 @@ def test_while_clickhouse_is_away_the_outbox_waits(
     nowhere = msgspec.structs.replace(
         alone.settings, clickhouse_url="clickhouse+http://default:@127.0.0.1:1/default"
     )
-    away = ReplicationService(alone.job_engine, Services(nowhere).job_clickhouse, 100)
+    away = Services(nowhere).replication
     with pytest.raises(TierUnavailable):
         away.ship_all()
     assert waiting(alone) == 3

@@ -1,0 +1,138 @@
+"""A breaker for each tier: after one failure nobody waits for a dead server again.
+
+Closed, calls pass and are watched. A call that finds the tier gone opens the breaker at once, and
+so do several slow ones in a row: a tier that answers late is no help to a caller with a deadline.
+Open, calls fail without being tried. A thread of the breaker's own tries a probe again and again,
+half-open meanwhile, so that no request ever pays for the question whether a tier is back.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+import structlog
+from pybreaker import STATE_CLOSED, CircuitBreaker
+
+from storage.errors import TierError, TierUnavailable
+
+log = structlog.get_logger(__name__)
+
+PROBE_SECONDS = 0.2
+"""Between two probes of a tier that is out."""
+
+SLOW_CALLS = 3
+"""So many slow calls in a row open a breaker."""
+
+
+class BreakerState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`state` is `closed`, `open` or `half-open`; the reason is why it opened last."""
+
+    state: str
+    opened: int = 0
+    open_seconds: float | None = None
+    reason: str | None = None
+
+
+class Breaker:
+    """One tier's breaker in one process. `probe` raises while the tier is not well."""
+
+    def __init__(self, tier: str, probe: Callable[[], None], slow_seconds: float) -> None:
+        self.tier = tier
+        self._probe = probe
+        self._slow_seconds = slow_seconds
+        # The library keeps the state; its own `call` would let one caller in at a time.
+        self._circuit = CircuitBreaker(name=tier)
+        self._lock = threading.Lock()
+        self._slow_in_a_row = 0
+        self._opened = 0
+        self._opened_at = 0.0
+        self._reason = ""
+        self.on_closed: list[Callable[[], None]] = []
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether calls pass."""
+        return bool(self._circuit.current_state == STATE_CLOSED)
+
+    @contextmanager
+    def guard(self, *, is_bulk: bool = False) -> Iterator[None]:
+        """Lets one call pass and watches it; bulk may take its time.
+
+        Raises `TierUnavailable` at once while open.
+        """
+        if not self.is_closed:
+            raise TierUnavailable(self.tier, self._reason, tried=False)
+        started = time.perf_counter()
+        try:
+            yield
+        except TierUnavailable as error:
+            if error.tier == self.tier and not error.passing:
+                self.open(error.reason)
+            raise
+        if is_bulk or time.perf_counter() - started <= self._slow_seconds:
+            self._slow_in_a_row = 0
+        else:
+            self._note_slow()
+
+    def open(self, reason: str) -> None:
+        """Opens the breaker, and has it probed until the tier is well again."""
+        with self._lock:
+            if not self.is_closed:
+                return
+            self._circuit.open()
+            self._reason = reason
+            self._opened += 1
+            self._opened_at = time.monotonic()
+        log.warning("breaker_opened", tier=self.tier, reason=reason)
+        threading.Thread(
+            target=self._probe_until_well, name=f"probe-{self.tier}", daemon=True
+        ).start()
+
+    def state(self) -> BreakerState:
+        """What it is, and why."""
+        if self.is_closed:
+            return BreakerState(
+                state=STATE_CLOSED, opened=self._opened, reason=self._reason or None
+            )
+        return BreakerState(
+            state=self._circuit.current_state,
+            opened=self._opened,
+            open_seconds=round(time.monotonic() - self._opened_at, 3),
+            reason=self._reason,
+        )
+
+    def _note_slow(self) -> None:
+        self._slow_in_a_row += 1
+        if self._slow_in_a_row >= SLOW_CALLS:
+            self._slow_in_a_row = 0
+            self.open(f"{SLOW_CALLS} calls in a row took over {self._slow_seconds * 1000:g} ms")
+
+    def _probe_until_well(self) -> None:
+        while True:
+            time.sleep(PROBE_SECONDS)
+            self._circuit.half_open()
+            started = time.perf_counter()
+            trouble = self._trouble()
+            if trouble is None and time.perf_counter() - started > self._slow_seconds:
+                trouble = "it answers, but slowly"
+            if trouble is None:
+                break
+            self._reason = trouble
+            self._circuit.open()
+        seconds = time.monotonic() - self._opened_at
+        self._circuit.close()
+        log.info("breaker_closed", tier=self.tier, open_seconds=round(seconds, 3))
+        for act in self.on_closed:
+            act()
+
+    def _trouble(self) -> str | None:
+        try:
+            self._probe()
+        except TierError as error:
+            return error.reason
+        except Exception as error:
+            # Whatever a probe runs into, the tier is not well, and the next probe must come.
+            return type(error).__name__
+        return None

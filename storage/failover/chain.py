@@ -1,0 +1,166 @@
+"""The chain a write goes down: Redis, else PostgreSQL, else ClickHouse, else nobody.
+
+A write whose answer was lost goes on with the same id, so wherever it was taken it is one message.
+Requests that come at the same moment share one call to a tier.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+from models.message import Caveat, FailoverReason, Message, Thread, Tier
+from storage.breakers import Breaker
+from storage.combining import Combiner
+from storage.errors import NoTierAvailable, TierError, TierUnavailable
+from storage.failover.direct_clickhouse import DirectClickHouse, version_after
+from storage.failover.direct_postgres import VERSION_STEP, DirectPostgres
+from storage.failover.redis_writes import RedisWrites
+from storage.redis_tier import Append, Behind, Stored
+
+Answer = Stored | Behind | TierError
+Done = TypeVar("Done")
+
+
+class Taken(NamedTuple):
+    """Who took new messages, and the answer."""
+
+    tier: Tier
+    answer: Stored | Behind
+
+
+class Revised(NamedTuple):
+    """Who took a version of a message, which it is, and whether to wake a worker."""
+
+    tier: Tier
+    message: Message
+    wake: bool
+
+
+class ThreadPut(NamedTuple):
+    """Likewise of a thread's own data."""
+
+    tier: Tier
+    thread: Thread
+    wake: bool
+
+
+class Degraded(NamedTuple):
+    """What a caller is told when not all is well; nothing when it is."""
+
+    failover_reason: FailoverReason | None = None
+    warning: Caveat | None = None
+
+
+_DEGRADED: dict[Tier, Degraded] = {
+    "redis": Degraded(),
+    "postgresql": Degraded("redis_unavailable", "degraded_performance_redis_unavailable"),
+    "clickhouse": Degraded(
+        "redis_and_postgresql_unavailable", "degraded_mode_redis_and_postgresql_unavailable"
+    ),
+}
+_POSTGRESQL_OUT = Degraded(None, "degraded_mode_postgresql_unavailable")
+
+
+class MessageFailoverService:
+    """The write verbs over whichever tier can take them."""
+
+    def __init__(
+        self,
+        redis: RedisWrites,
+        postgres: DirectPostgres,
+        clickhouse: DirectClickHouse,
+        postgres_breaker: Breaker,
+    ) -> None:
+        self._redis = redis
+        self._postgres = postgres
+        self._clickhouse = clickhouse
+        self._postgres_breaker = postgres_breaker
+        tiers: dict[Tier, Callable[[Sequence[Append]], Sequence[Answer]]] = {
+            "redis": redis.append,
+            "postgresql": postgres.append,
+            "clickhouse": clickhouse.append,
+        }
+        self._appends = {tier: Combiner(append) for tier, append in tiers.items()}
+
+    def append(self, appends: Sequence[Append]) -> list[Taken]:
+        """Acknowledges new messages, each append's all or none.
+
+        Raises `NoTierAvailable` where no tier takes one of them, and `TierRejected` where one is
+        refused as it is: what others of the same call wrote stays, and a retry finds it.
+        """
+        taken: dict[int, Taken] = {}
+        failures: list[TierUnavailable] = []
+        for tier, combiner in self._appends.items():
+            left = [at for at in range(len(appends)) if at not in taken]
+            must_stay = any(failure.is_ambiguous for failure in failures)
+            try:
+                answers = combiner.ask([appends[at]._replace(must_stay=must_stay) for at in left])
+            except TierUnavailable as error:
+                failures.append(error)
+                continue
+            for at, answer in zip(left, answers, strict=True):
+                if isinstance(answer, TierUnavailable):
+                    failures.append(answer)
+                elif isinstance(answer, TierError):
+                    raise answer
+                else:
+                    taken[at] = Taken(tier, answer)
+            if len(taken) == len(appends):
+                return [taken[at] for at in range(len(appends))]
+        raise NoTierAvailable(failures)
+
+    def revise(self, current: Message, make: Callable[[int], Message]) -> Revised:
+        """Acknowledges the version that `make` gives for a number, resting on the current one.
+
+        Raises `VersionConflict` where that is no longer the newest, and `NoTierAvailable`.
+        """
+
+        def in_redis() -> Revised:
+            message = make(current.version + 1)
+            return Revised("redis", message, self._redis.revise(current, message))
+
+        def in_postgres() -> Revised:
+            message = make(current.version + VERSION_STEP)
+            self._postgres.revise(message)
+            return Revised("postgresql", message, False)
+
+        def in_clickhouse() -> Revised:
+            message = make(version_after(current.version))
+            self._clickhouse.revise(message)
+            return Revised("clickhouse", message, False)
+
+        return _first(in_redis, in_postgres, in_clickhouse)
+
+    def put_thread(self, current: Thread | None, make: Callable[[int], Thread]) -> ThreadPut:
+        """Acknowledges a version of a thread's own data, resting on the current one if any.
+
+        Raises as `revise` does. ClickHouse has no threads, so it takes none.
+        """
+        version = current.version if current else 0
+
+        def in_redis() -> ThreadPut:
+            thread = make(version + 1)
+            return ThreadPut("redis", thread, self._redis.put_thread(current, thread))
+
+        def in_postgres() -> ThreadPut:
+            thread = make(version + VERSION_STEP)
+            self._postgres.put_thread(thread)
+            return ThreadPut("postgresql", thread, False)
+
+        return _first(in_redis, in_postgres)
+
+    def degraded(self, tier: Tier) -> Degraded:
+        """What the caller of a write that this tier took is told."""
+        if tier == "redis" and not self._postgres_breaker.is_closed:
+            return _POSTGRESQL_OUT
+        return _DEGRADED[tier]
+
+
+def _first(*attempts: Callable[[], Done]) -> Done:
+    """What the first attempt gives that meets a living tier."""
+    failures = []
+    for attempt in attempts:
+        try:
+            return attempt()
+        except TierUnavailable as error:
+            failures.append(error)
+    raise NoTierAvailable(failures)

@@ -1,0 +1,183 @@
+"""Writes straight to PostgreSQL while Redis is out, with the same ids and the same answers.
+
+Everything a write needs is one transaction: the Idempotency-Key, the row, its thread, the outbox,
+and a note of what Redis lacks. A message that Redis may have taken all the same, because its
+answer was lost, meets itself here by its id.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, Engine, text
+
+from models import codec
+from models.message import Message, Thread
+from storage import idempotency_keys, postgres_writes
+from storage.breakers import Breaker
+from storage.errors import TierError, TierRejected, VersionConflict
+from storage.failover.detour import Detour
+from storage.idempotency_keys import Key
+from storage.partitions import Partitions
+from storage.postgres_driver import translated
+from storage.redis_tier import Append, Behind, NewMessage, Stored
+
+VERSION_STEP = 1_000
+"""A version written beside Redis leaves room for those that Redis may hold and nobody has seen."""
+
+_NEWEST = text(
+    """
+SELECT r.user_id, r.thread_id, greatest(deleted_through, (
+    SELECT id FROM messages m WHERE m.user_id = r.user_id AND m.thread_id = r.thread_id
+    ORDER BY id DESC LIMIT 1))::text AS newest
+FROM json_to_recordset(CAST(:threads AS json)) AS r (user_id text, thread_id text)
+LEFT JOIN threads t ON t.user_id = r.user_id AND t.id = r.thread_id
+"""
+)
+
+
+class Known(NamedTuple):
+    """What PostgreSQL knows that a new message must respect: the newest id of each thread, and
+    the messages that Idempotency-Keys have made."""
+
+    newest: dict[tuple[str, str], str]
+    made: dict[Key, str]
+
+
+class DirectPostgres:
+    """The write verbs beside Redis. Errors leave as `TierUnavailable` and `TierRejected`."""
+
+    def __init__(
+        self, engine: Engine, breaker: Breaker, detour: Detour, idempotency_seconds: int
+    ) -> None:
+        self._engine = engine
+        self._breaker = breaker
+        self._detour = detour
+        self._partitions = Partitions(engine)
+        self._idempotency_seconds = idempotency_seconds
+
+    def known(self, appends: Sequence[Append]) -> Known:
+        """What these appends must respect."""
+        with self._breaker.guard(), translated(), self._engine.begin() as connection:
+            return self._known(connection, appends)
+
+    def append(self, appends: Sequence[Append]) -> list[Stored | Behind | TierError]:
+        """Commits new messages, each append's all or none; a refused one answers for itself."""
+        with self._breaker.guard():
+            self._detour.enter()
+            self._partitions.ensure_for(one.id for append in appends for one in append.messages)
+            try:
+                return self._append(appends)
+            except TierRejected as error:
+                if len(appends) == 1:
+                    return [error]
+            return [answer for append in appends for answer in self._alone(append)]
+
+    def revise(self, message: Message) -> None:
+        """Commits a version of a message. Raises `VersionConflict` where it is not the newest."""
+        with self._breaker.guard():
+            self._detour.enter()
+            self._partitions.ensure_for([message.id])
+            record = codec.encode(message)
+            with translated(), self._engine.begin() as connection:
+                if not postgres_writes.upsert_messages(connection, [record]):
+                    raise VersionConflict(b"")
+                postgres_writes.queue_backfill(connection, [message])
+
+    def put_thread(self, thread: Thread) -> None:
+        """Commits a version of a thread's own data. Raises `VersionConflict` likewise."""
+        with self._breaker.guard():
+            self._detour.enter()
+            with translated(), self._engine.begin() as connection:
+                if not postgres_writes.upsert_thread(connection, thread):
+                    raise VersionConflict(b"")
+                postgres_writes.queue_thread_backfill(connection, thread)
+
+    def _alone(self, append: Append) -> list[Stored | Behind | TierError]:
+        try:
+            return self._append([append])
+        except TierRejected as error:
+            return [error]
+
+    def _append(self, appends: Sequence[Append]) -> list[Stored | Behind | TierError]:
+        with translated(), self._engine.begin() as connection:
+            known = self._known(connection, appends)
+            plan = Plan(appends, known)
+            claimed = idempotency_keys.claim(connection, plan.keys, self._idempotency_seconds)
+            plan.yield_to(claimed)
+            if plan.fresh:
+                records = [one.record for one in plan.fresh.values()]
+                postgres_writes.upsert_messages(connection, records)
+                postgres_writes.queue_backfill(connection, map(codec.decode, records))
+        return plan.answers()
+
+    def _known(self, connection: Connection, appends: Sequence[Append]) -> Known:
+        threads = {(append.user_id, append.thread_id) for append in appends}
+        named = [{"user_id": user, "thread_id": thread} for user, thread in threads]
+        rows = connection.execute(_NEWEST, {"threads": msgspec.json.encode(named).decode()}).all()
+        newest = {(row.user_id, row.thread_id): row.newest for row in rows if row.newest}
+        wanted = (key for append in appends for key, _ in keyed(append))
+        return Known(newest, idempotency_keys.find(connection, wanted, self._idempotency_seconds))
+
+
+def keyed(append: Append) -> list[tuple[Key, NewMessage]]:
+    """The messages of an append that have an Idempotency-Key, with it."""
+    return [
+        (Key(append.user_id, append.thread_id, one.idempotency_key), one)
+        for one in append.messages
+        if one.idempotency_key is not None
+    ]
+
+
+class Plan:
+    """What becomes of each message of some appends, given what is known already.
+
+    `fresh` are the messages to be written, by id; `keys` what they claim.
+    """
+
+    def __init__(self, appends: Sequence[Append], known: Known) -> None:
+        self._appends = appends
+        self._behind: dict[int, str] = {}
+        self._instead: dict[str, str] = {}
+        self.fresh: dict[str, NewMessage] = {}
+        self.keys: dict[Key, str] = {}
+        made = dict(known.made)
+        for at, append in enumerate(appends):
+            self._take(at, append, known.newest.get((append.user_id, append.thread_id)), made)
+
+    def _take(self, at: int, append: Append, newest: str | None, made: dict[Key, str]) -> None:
+        keys = {one.id: key for key, one in keyed(append)}
+        own: dict[Key, str] = {}
+        fresh = []
+        for one in append.messages:
+            key = keys.get(one.id)
+            first = made.get(key) or own.get(key) if key else None
+            if first is not None:
+                self._instead[one.id] = first
+                continue
+            fresh.append(one)
+            if key is not None:
+                own[key] = one.id
+        if fresh and not append.must_stay and newest is not None and fresh[0].id <= newest:
+            self._behind[at] = newest
+            return
+        made.update(own)
+        self.keys.update(own)
+        self.fresh.update({one.id: one for one in fresh})
+
+    def yield_to(self, claimed: dict[Key, str]) -> None:
+        """Lets go of messages whose key somebody else took at the same moment."""
+        for key, mine in self.keys.items():
+            theirs = claimed[key]
+            if theirs != mine:
+                self._instead[mine] = theirs
+                del self.fresh[mine]
+
+    def answers(self) -> list[Stored | Behind | TierError]:
+        """An answer for each append, in order."""
+        return [
+            Behind(self._behind[at])
+            if at in self._behind
+            else Stored([self._instead.get(one.id, one.id) for one in append.messages], False)
+            for at, append in enumerate(self._appends)
+        ]

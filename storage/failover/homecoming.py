@@ -1,0 +1,155 @@
+"""Brings home to PostgreSQL what ClickHouse took while nobody else could.
+
+A write leaves the list only after PostgreSQL has committed it; a crash between the two repeats it,
+which changes nothing. From PostgreSQL it goes the usual ways: to Redis as something it lacks, and
+to ClickHouse as the row that is there already.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import structlog
+from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy.exc import DBAPIError
+
+from models import codec, ids
+from models.clickhouse_tables import direct_writes
+from models.ids import Clock
+from storage import idempotency_keys, postgres_writes
+from storage.breakers import Breaker
+from storage.clickhouse_driver import ClickHouse
+from storage.clickhouse_driver import translated as clickhouse_translated
+from storage.idempotency_keys import Key
+from storage.partitions import Partitions
+from storage.postgres_driver import is_transient, translated
+from storage.tombstones import bury
+
+log = structlog.get_logger(__name__)
+
+BATCH = 500
+_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:homecoming'))")
+
+
+class _Write(NamedTuple):
+    id: str
+    version: int
+    user_id: str
+    thread_id: str
+    key: str
+    record: bytes
+
+
+class HomecomingService:
+    """Empties the list of direct writes. Safe to run anywhere; one runs at a time."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        server: ClickHouse,
+        breaker: Breaker,
+        clock: Clock,
+        idempotency_seconds: int,
+    ) -> None:
+        self._engine = engine
+        self._server = server
+        self._breaker = breaker
+        self._clock = clock
+        self._partitions = Partitions(engine)
+        self._idempotency_seconds = idempotency_seconds
+
+    def bring_home(self) -> int:
+        """Brings everything home; gives how many writes. Raises `TierUnavailable`."""
+        home = 0
+        while writes := self._listed():
+            with translated(), self._engine.begin() as connection:
+                if not connection.execute(_TRY_LOCK).scalar_one():
+                    return home
+                self._partitions.ensure_for(write.id for write in writes)
+                self._write(connection, writes)
+            self._strike_out(writes)
+            home += len(writes)
+            log.warning("brought_home", writes=len(writes))
+        return home
+
+    def _listed(self) -> list[_Write]:
+        listed = direct_writes.c
+        query = (
+            select(
+                listed.id,
+                listed.version,
+                listed.user_id,
+                listed.thread_id,
+                listed.idempotency_key,
+                listed.record,
+            )
+            .order_by(listed.user_id, listed.thread_id, listed.id, listed.version)
+            .limit(BATCH)
+        )
+        with (
+            self._breaker.guard(),
+            clickhouse_translated(),
+            self._server.engine.connect() as connection,
+        ):
+            rows = connection.execute(query).all()
+        return [
+            _Write(
+                str(row.id),
+                int(row.version),
+                row.user_id,
+                row.thread_id,
+                row.idempotency_key,
+                row.record.encode(),
+            )
+            for row in rows
+        ]
+
+    def _write(self, connection: Connection, writes: Sequence[_Write]) -> None:
+        try:
+            with connection.begin_nested():
+                self._take_in(connection, writes)
+        except (DBAPIError, ValueError) as error:
+            if isinstance(error, DBAPIError) and is_transient(error):
+                raise
+            if len(writes) > 1:
+                middle = len(writes) // 2
+                self._write(connection, writes[:middle])
+                self._write(connection, writes[middle:])
+                return
+            self._refuse(connection, writes[0], error)
+
+    def _take_in(self, connection: Connection, writes: Sequence[_Write]) -> None:
+        postgres_writes.upsert_messages(connection, [write.record for write in writes])
+        postgres_writes.queue_backfill(connection, [codec.decode(write.record) for write in writes])
+        made = [
+            (Key(write.user_id, write.thread_id, write.key), write.id)
+            for write in writes
+            if write.key
+        ]
+        lost = idempotency_keys.record(connection, made, self._idempotency_seconds)
+        bury(connection, lost, ids.timestamp(self._clock.now_us()))
+        postgres_writes.queue_backfill(connection, lost)
+
+    def _refuse(self, connection: Connection, write: _Write, error: Exception) -> None:
+        reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+        entry_id = f"clickhouse:{write.id}:{write.version}"
+        slot = ids.shard_in(write.id)
+        postgres_writes.add_dead_letter(
+            connection, slot, entry_id, "message", write.record, reason.strip()
+        )
+        log.error("dead_lettered", entries=1)
+
+    def _strike_out(self, writes: Sequence[_Write]) -> None:
+        named = ", ".join(f"('{write.id}', {write.version})" for write in writes)
+        statement = (
+            f"ALTER TABLE direct_writes DELETE WHERE (id, version) IN ({named})"
+            " SETTINGS mutations_sync = 1"
+        )
+        with clickhouse_translated(), self._server.engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+
+
+def waiting(server: ClickHouse) -> int:
+    """How many direct writes are not home yet. Raises `TierError`."""
+    query = select(func.count()).select_from(direct_writes)
+    with clickhouse_translated(), server.engine.connect() as connection:
+        return int(connection.execute(query).scalar_one())

@@ -1,0 +1,176 @@
+"""Whether the faster tiers may be believed to hold everything: a lease, never longer than that.
+
+Redis answers alone only while this process holds a lease that says nobody writes beside it. The
+lease comes from PostgreSQL, where everyone who writes beside Redis says so first and then waits
+until every lease given before has run out. So no clock is shared and nobody has to be told.
+
+A process that saw PostgreSQL out asks ClickHouse once, when it is back, whether messages were
+taken there meanwhile; until that is answered PostgreSQL is not believed to hold everything either.
+"""
+
+import threading
+import time
+from typing import Any, NamedTuple
+
+import structlog
+from sqlalchemy import Engine, text
+
+from storage import redis_keys as keys
+from storage.breakers import Breaker
+from storage.clickhouse_driver import ClickHouse
+from storage.errors import TierError
+from storage.failover import homecoming
+from storage.postgres_driver import translated
+from storage.redis_driver import RedisDoor
+
+log = structlog.get_logger(__name__)
+
+LEASE_SECONDS = 0.4
+"""How long a lease holds; a first write beside Redis waits as long before it is acknowledged."""
+
+RENEW_SECONDS = 0.1
+IDLE_SECONDS = 5.0
+"""After this long without a reader nobody renews."""
+
+_STANDING = text(
+    """
+SELECT run_id, installation::text AS installation, keys_whole_from <= clock_timestamp() AS keys,
+       EXISTS (SELECT FROM redis_backfill) AS backfill,
+       EXISTS (SELECT FROM redis_detours WHERE until > clock_timestamp()) AS detours
+FROM redis_state
+"""
+)
+
+
+class Standing(NamedTuple):
+    """What may be believed: Redis about the messages above a floor, Redis about
+    Idempotency-Keys, and PostgreSQL about everything that is not archived. Without `is_known`
+    nobody could be asked."""
+
+    redis_whole: bool = False
+    keys_whole: bool = False
+    postgres_whole: bool = False
+    is_known: bool = True
+
+
+class RedisIdentity(NamedTuple):
+    """Which Redis answers: its run, the installation it belongs to, and whether it ever evicted."""
+
+    run_id: str
+    installation: str
+    has_evicted: bool
+
+
+UNKNOWN = Standing(is_known=False)
+
+
+class Lease:
+    """This process's lease. Renewed in the background while somebody asks."""
+
+    def __init__(
+        self,
+        redis: RedisDoor,
+        engine: Engine,
+        postgres_breaker: Breaker,
+        server: ClickHouse,
+        clickhouse_breaker: Breaker,
+    ) -> None:
+        self._redis = redis
+        self._engine = engine
+        self._postgres_breaker = postgres_breaker
+        self._server = server
+        self._clickhouse_breaker = clickhouse_breaker
+        self._renewing = threading.Lock()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._standing = UNKNOWN
+        self._until = 0.0
+        self._used_at = 0.0
+        self._postgres_outages = -1
+
+    def standing(self, *, wait: bool = True) -> Standing:
+        """What may be believed at this moment.
+
+        The first to ask after a pause asks PostgreSQL itself, unless it is not to wait.
+        """
+        now = self._used_at = time.monotonic()
+        if now >= self._until and not self._is_renewing():
+            if wait:
+                self._renew()
+            self._keep_renewing()
+            now = time.monotonic()
+        return self._standing if now < self._until else UNKNOWN
+
+    def _is_renewing(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _keep_renewing(self) -> None:
+        with self._starting:
+            if not self._is_renewing():
+                self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while time.monotonic() - self._used_at < IDLE_SECONDS:
+            self._renew()
+            time.sleep(RENEW_SECONDS)
+
+    def _renew(self) -> None:
+        # Whoever comes while another asks does without rather than wait.
+        if not self._renewing.acquire(blocking=False):
+            return
+        try:
+            started = time.monotonic()
+            self._standing = self._look()
+            self._until = started + LEASE_SECONDS
+        except TierError:
+            # Without an answer there is no lease; the breaker says why.
+            pass
+        except Exception:
+            log.exception("lease_not_renewed")
+        finally:
+            self._renewing.release()
+
+    def _look(self) -> Standing:
+        with self._postgres_breaker.guard(), translated(), self._engine.connect() as connection:
+            row = connection.execute(_STANDING).one()
+        postgres_whole = self._nothing_waits_in_clickhouse()
+        if row.backfill or row.detours or not postgres_whole:
+            return Standing(postgres_whole=postgres_whole)
+        try:
+            found = identity(self._redis)
+        except TierError:
+            return Standing(postgres_whole=True)
+        known = (row.run_id, row.installation) == (found.run_id, found.installation)
+        return Standing(known, known and row.keys and not found.has_evicted, True)
+
+    def _nothing_waits_in_clickhouse(self) -> bool:
+        outages = self._postgres_breaker.state().opened
+        if self._postgres_outages != outages:
+            try:
+                with self._clickhouse_breaker.guard():
+                    waiting = homecoming.waiting(self._server)
+            except TierError:
+                return False
+            if waiting:
+                return False
+            self._postgres_outages = outages
+        return True
+
+
+def identity(door: RedisDoor) -> RedisIdentity:
+    """Which Redis is behind the door. Raises `TierError`."""
+    with door.passed() as client:
+        pipeline = client.pipeline(transaction=False)
+        pipeline.info("server")
+        pipeline.info("stats")
+        pipeline.get(keys.INSTALLATION)
+        server, stats, installation = pipeline.execute()
+    return RedisIdentity(
+        _run_id(server), (installation or b"").decode(), bool(stats.get("evicted_keys", 0))
+    )
+
+
+def _run_id(server: dict[str, Any]) -> str:
+    # Where a server does not tell its run, its start does as well.
+    return str(server.get("run_id") or server.get("uptime_in_seconds"))

@@ -1,0 +1,48 @@
+"""The breakers of one process, and how each finds out whether its tier is well again."""
+
+from redis import Redis
+from sqlalchemy import Engine, text
+
+from settings import Settings
+from storage import connections
+from storage.breakers import Breaker
+from storage.clickhouse_driver import ClickHouse
+from storage.errors import TierUnavailable
+from storage.postgres_driver import translated as postgres_translated
+from storage.redis_driver import translated as redis_translated
+
+PROBE_KEY = "threadkeep:probe"
+PROBE_KEY_MILLISECONDS = 1_000
+CLICKHOUSE_SLOW_SECONDS = 3.0
+
+_WRITABLE = text("SELECT NOT pg_is_in_recovery()")
+
+
+class Breakers:
+    """A breaker for each tier. A probe takes its own connection and passes no breaker."""
+
+    def __init__(self, settings: Settings, probe_engine: Engine) -> None:
+        self._client = connections.probe_client(settings)
+        self._engine = probe_engine
+        self._server = ClickHouse(
+            settings.clickhouse_url, settings.clickhouse_write_timeout_seconds
+        )
+        self.redis = Breaker(
+            "redis", lambda: _probe_redis(self._client), settings.redis_slow_seconds
+        )
+        self.postgresql = Breaker(
+            "postgresql", lambda: _probe_postgres(self._engine), settings.database_slow_seconds
+        )
+        self.clickhouse = Breaker("clickhouse", self._server.ping, CLICKHOUSE_SLOW_SECONDS)
+
+
+def _probe_redis(client: Redis) -> None:
+    """A write, because a Redis that is full, read-only or cannot reach its disk still answers."""
+    with redis_translated():
+        client.set(PROBE_KEY, 1, px=PROBE_KEY_MILLISECONDS)
+
+
+def _probe_postgres(engine: Engine) -> None:
+    with postgres_translated(), engine.connect() as connection:
+        if not connection.execute(_WRITABLE).scalar_one():
+            raise TierUnavailable("postgresql", "it takes no writes: it is a standby")

@@ -1,0 +1,202 @@
+"""Brings Redis back to where it may be believed, after an outage or a restart.
+
+What was written beside it is told to it (`backfill`). A Redis that was restarted may have come
+back empty, or without its last moments: it is adopted only after every index in it was told that
+it is complete nowhere. And a cache that was lost can be warmed from PostgreSQL (`recover`).
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, Engine, select, text
+
+from models import codec, ids
+from models.message import Message
+from models.tables import messages
+from storage import redis_keys as keys
+from storage.errors import TierRejected
+from storage.failover.lease import RedisIdentity, identity
+from storage.postgres_driver import message_of, translated
+from storage.postgres_tier import PostgresTier
+from storage.redis_driver import RedisDoor
+from storage.redis_repair import RedisRepair
+from storage.redis_tier import RedisTier
+
+log = structlog.get_logger(__name__)
+
+BATCH = 500
+SCAN_KEYS = 1_000
+"""Keys that one look at Redis passes over: about a millisecond in which it does nothing else."""
+
+_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:redis-recovery'))")
+_TAKE = text(
+    """
+DELETE FROM redis_backfill WHERE sequence IN (
+    SELECT sequence FROM redis_backfill ORDER BY sequence LIMIT :batch)
+RETURNING user_id, thread_id, message_id::text AS message_id
+"""
+)
+_THREADS = text(
+    """
+SELECT user_id, id FROM threads
+WHERE deleted_at IS NULL AND (user_id, id) > (:after, :at)
+  AND (CAST(:user AS text) IS NULL OR user_id = :user)
+  AND (CAST(:thread AS text) IS NULL OR id = :thread)
+ORDER BY user_id, id LIMIT :batch
+"""
+)
+_STATE = text("SELECT run_id, installation::text AS installation FROM redis_state")
+_NO_KEYS_YET = text("SELECT NOT EXISTS (SELECT FROM idempotency_keys)")
+_ADOPT = text(
+    """
+UPDATE redis_state SET run_id = :run_id, keys_whole_from = CASE
+    WHEN :has_all_keys THEN least(keys_whole_from, clock_timestamp())
+    ELSE clock_timestamp() + make_interval(secs => :seconds) END
+"""
+)
+
+
+class RedisRecoveryService:
+    """Repairs Redis from PostgreSQL. Safe to run anywhere, any number of times at once."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        door: RedisDoor,
+        redis: RedisTier,
+        repair: RedisRepair,
+        postgres: PostgresTier,
+        *,
+        idempotency_seconds: int,
+        hot_page: int,
+    ) -> None:
+        self._engine = engine
+        self._door = door
+        self._redis = redis
+        self._repair = repair
+        self._postgres = postgres
+        self._idempotency_seconds = idempotency_seconds
+        self._hot_page = hot_page
+
+    def tend(self) -> int:
+        """Adopts a Redis that was restarted and tells it what it lacks; gives how much that was.
+
+        Raises `TierUnavailable` with the list as it was.
+        """
+        self.adopt()
+        told = 0
+        while step := self.backfill():
+            told += step
+        return told
+
+    def adopt(self) -> bool:
+        """Makes the Redis at hand the one that may be believed; gives whether it was not yet.
+
+        Raises `TierRejected` for one that belongs to another installation.
+        """
+        found = identity(self._door)
+        with translated(), self._engine.begin() as connection:
+            known = connection.execute(_STATE).one()
+            has_no_keys_yet = bool(connection.execute(_NO_KEYS_YET).scalar_one())
+        if (known.run_id, known.installation) == (found.run_id, found.installation):
+            return False
+        if found.installation not in {"", known.installation}:
+            raise TierRejected("redis", "it belongs to another installation")
+        self._distrust_everything()
+        self._mark(known.installation)
+        values = {
+            "run_id": found.run_id,
+            "has_all_keys": bool(found.installation) or has_no_keys_yet,
+            "seconds": self._idempotency_seconds,
+        }
+        with translated(), self._engine.begin() as connection:
+            connection.execute(_ADOPT, values)
+        self._log_adoption(known.run_id, found)
+        return True
+
+    def backfill(self) -> int:
+        """Tells Redis a batch of what was written beside it; gives how many notes were taken."""
+        with translated(), self._engine.begin() as connection:
+            if not connection.execute(_TRY_LOCK).scalar_one():
+                return 0
+            rows = connection.execute(_TAKE, {"batch": BATCH}).all()
+            if not rows:
+                return 0
+            threads = {(row.user_id, row.thread_id) for row in rows}
+            changed = {(row.user_id, row.thread_id) for row in rows if row.message_id is None}
+            named = [row.message_id for row in rows if row.message_id is not None]
+            # First the indexes: from then on nobody takes a page that was read before for whole.
+            self._repair.distrust(sorted(threads))
+            self._repair.refresh(_messages(connection, named))
+            for user_id, thread_id in sorted(changed):
+                self._refresh_thread(user_id, thread_id)
+        log.info("redis_backfilled", notes=len(rows), threads=len(threads))
+        return len(rows)
+
+    def recover(self, user_id: str | None = None, thread_id: str | None = None) -> int:
+        """Warms the newest page of threads from PostgreSQL; gives how many messages Redis took.
+
+        Of one thread, of all threads of a user, or of everyone. What is in Redis stays.
+        """
+        self.tend()
+        return sum(self._warm(*thread) for thread in self._threads(user_id, thread_id))
+
+    def _warm(self, user_id: str, thread_id: str) -> int:
+        hot = self._redis.page(user_id, thread_id, ids.LOWEST, ids.HIGHEST, "desc", 1)
+        page = self._postgres.page(
+            user_id, thread_id, ids.LOWEST, ids.HIGHEST, "desc", self._hot_page
+        )
+        live = [one for one in page.messages if one.deleted_at is None]
+        has_more = len(page.messages) == self._hot_page
+        oldest = page.messages[-1].id if has_more else page.boundary
+        if not live or (hot.floor is not None and hot.floor <= oldest):
+            return 0
+        taken = self._redis.warm(
+            user_id,
+            thread_id,
+            [(one.id, codec.encode(one)) for one in live],
+            seen_floor=hot.floor,
+            floor=max(oldest, page.watermark or ids.LOWEST),
+        )
+        return len(live) if taken else 0
+
+    def _threads(self, user_id: str | None, thread_id: str | None) -> Iterator[tuple[str, str]]:
+        after = ("", "")
+        while True:
+            with translated(), self._engine.begin() as connection:
+                values = {"user": user_id, "thread": thread_id, "after": after[0], "at": after[1]}
+                rows = connection.execute(_THREADS, values | {"batch": BATCH}).all()
+            yield from ((row.user_id, row.id) for row in rows)
+            if len(rows) < BATCH:
+                return
+            after = (rows[-1].user_id, rows[-1].id)
+
+    def _refresh_thread(self, user_id: str, thread_id: str) -> None:
+        row = self._postgres.thread(user_id, thread_id)
+        if row is not None:
+            self._repair.refresh_thread(row.thread)
+
+    def _distrust_everything(self) -> None:
+        with self._door.passed() as client:
+            found = client.scan_iter(match=keys.EVERY_INDEX, count=SCAN_KEYS)
+            while names := [name.decode() for name in islice(found, SCAN_KEYS)]:
+                self._repair.distrust_indexes(names)
+
+    def _mark(self, installation: str) -> None:
+        with self._door.passed() as client:
+            client.set(keys.INSTALLATION, installation)
+
+    def _log_adoption(self, before: str, found: RedisIdentity) -> None:
+        if not before:
+            log.info("redis_adopted")
+        elif found.installation:
+            log.warning("redis_restarted", keeps_data=True)
+        else:
+            log.error("redis_came_back_empty")
+
+
+def _messages(connection: Connection, message_ids: Sequence[str]) -> list[Message]:
+    query: Any = select(messages).where(messages.c.id.in_(message_ids))
+    return [message_of(row) for row in connection.execute(query)]

@@ -1,0 +1,129 @@
+"""Writes to Redis, with what must be known besides while Redis may not be believed alone.
+
+After an outage Redis lacks what was written beside it, and a Redis that came back empty lacks its
+Idempotency-Keys. Until it has been told, PostgreSQL is asked too, if it answers.
+"""
+
+from collections.abc import Sequence
+
+from models import codec
+from models.message import Message, Thread
+from storage.errors import TierError, TierUnavailable, VersionConflict
+from storage.failover.direct_postgres import DirectPostgres, Known, keyed
+from storage.failover.lease import Lease
+from storage.failover.room import RedisRoom
+from storage.redis_repair import RedisRepair
+from storage.redis_tier import Append, Behind, RedisTier, Stored
+
+
+class RedisWrites:
+    """The write verbs of Redis for the chain."""
+
+    def __init__(
+        self,
+        redis: RedisTier,
+        repair: RedisRepair,
+        postgres: DirectPostgres,
+        lease: Lease,
+        room: RedisRoom,
+        idempotency_seconds: int,
+    ) -> None:
+        self._redis = redis
+        self._repair = repair
+        self._postgres = postgres
+        self._lease = lease
+        self._room = room
+        self._idempotency_seconds = idempotency_seconds
+
+    def append(self, appends: Sequence[Append]) -> Sequence[Stored | Behind | TierError]:
+        """Acknowledges new messages, each append's all or none."""
+        self._room.check()
+        known = self._known(appends)
+        if known is None:
+            return self._redis.append(appends, self._idempotency_seconds)
+        rests = [_Rest(append, known) for append in appends]
+        open_rests = [rest for rest in rests if rest.answer is None]
+        if open_rests:
+            asked = [rest.append for rest in open_rests]
+            stored = self._redis.append(asked, self._idempotency_seconds)
+            for rest, answer in zip(open_rests, stored, strict=True):
+                rest.answer = rest.whole(answer)
+        return [rest.answer for rest in rests if rest.answer is not None]
+
+    def revise(self, current: Message, revised: Message) -> bool:
+        """Acknowledges the next version of a message; gives whether to wake a worker.
+
+        Raises `VersionConflict`, after a copy that was older than the current version was renewed.
+        """
+        self._room.check()
+        try:
+            return self._redis.revise(
+                current.user_id,
+                current.thread_id,
+                current.id,
+                codec.encode(revised),
+                rests_on=current.version,
+                tombstone=revised.deleted_at is not None,
+            )
+        except VersionConflict as conflict:
+            if codec.decode(conflict.current).version < current.version:
+                self._repair.refresh([current])
+            raise
+
+    def put_thread(self, current: Thread | None, thread: Thread) -> bool:
+        """Acknowledges a version of a thread's own data; gives whether to wake a worker.
+
+        Raises `VersionConflict` likewise.
+        """
+        self._room.check()
+        is_deletion = thread.deleted_at is not None
+        try:
+            return self._redis.put_thread(
+                thread.user_id,
+                thread.id,
+                codec.encode(thread),
+                rests_on=current.version if current else 0,
+                deleted_through=(thread.deleted_through or "") if is_deletion else "",
+            )
+        except VersionConflict as conflict:
+            hot = codec.decode_thread(conflict.current) if conflict.current else None
+            if hot is not None and current is not None and hot.version < current.version:
+                self._repair.refresh_thread(current)
+            raise
+
+    def _known(self, appends: Sequence[Append]) -> Known | None:
+        """What PostgreSQL knows, where that matters and it answers."""
+        standing = self._lease.standing(wait=False)
+        if standing.redis_whole and standing.keys_whole:
+            return None
+        # Where nobody could be asked for a lease, only a key is worth asking again.
+        if (standing.redis_whole or not standing.is_known) and not any(map(keyed, appends)):
+            return None
+        try:
+            return self._postgres.known(appends)
+        except TierUnavailable:
+            return None
+
+
+class _Rest:
+    """What is left of an append for Redis once PostgreSQL was asked; `answer` if nothing is."""
+
+    def __init__(self, append: Append, known: Known) -> None:
+        self._whole = append
+        self._instead = {one.id: known.made[key] for key, one in keyed(append) if key in known.made}
+        fresh = [one for one in append.messages if one.id not in self._instead]
+        self.append = append._replace(messages=fresh)
+        self.answer: Stored | Behind | TierError | None = None
+        newest = known.newest.get((append.user_id, append.thread_id))
+        if not fresh:
+            self.answer = self.whole(Stored([], False))
+        elif newest is not None and fresh[0].id <= newest and not append.must_stay:
+            self.answer = Behind(newest)
+
+    def whole(self, answer: Stored | Behind | TierError) -> Stored | Behind | TierError:
+        """Redis's answer to the rest as the answer to all."""
+        if not isinstance(answer, Stored):
+            return answer
+        fresh = iter(answer.ids)
+        made = [self._instead.get(one.id) or next(fresh) for one in self._whole.messages]
+        return Stored(made, answer.wake)

@@ -1,0 +1,115 @@
+"""The Idempotency-Keys as PostgreSQL knows them: Redis may lose or evict its own.
+
+At the door the first message of a key stays: a later post is answered with it. Where two messages
+of one key met all the same, because each was taken while the place that knew of the other was out
+of reach, the later one stays (its caller was the last to be answered) and the earlier is buried.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, Row, select, text
+
+from models.message import Message
+from models.tables import messages
+from storage.postgres_driver import message_of
+
+
+class Key(NamedTuple):
+    """One key of one user in one thread."""
+
+    user_id: str
+    thread_id: str
+    key: str
+
+
+_FIND = text(
+    """
+SELECT user_id, thread_id, key, known.message_id::text AS message_id
+FROM idempotency_keys known
+JOIN json_to_recordset(CAST(:given AS json)) AS r (user_id text, thread_id text, key text)
+    USING (user_id, thread_id, key)
+WHERE known.made_at >= clock_timestamp() - make_interval(secs => :seconds)
+"""
+)
+_CLAIM = text(
+    """
+INSERT INTO idempotency_keys AS known (user_id, thread_id, key, message_id)
+SELECT user_id, thread_id, key, message_id
+FROM json_to_recordset(CAST(:given AS json)) AS r (
+    user_id text, thread_id text, key text, message_id uuid)
+ORDER BY user_id, thread_id, key
+ON CONFLICT (user_id, thread_id, key) DO UPDATE SET
+    message_id = CASE
+        WHEN known.made_at < clock_timestamp() - make_interval(secs => :seconds)
+            THEN excluded.message_id
+        WHEN :later_wins THEN greatest(known.message_id, excluded.message_id)
+        ELSE known.message_id END,
+    made_at = CASE
+        WHEN known.made_at < clock_timestamp() - make_interval(secs => :seconds)
+            THEN excluded.made_at ELSE known.made_at END
+RETURNING user_id, thread_id, key, message_id::text AS message_id
+"""
+)
+_FORGET = text(
+    "DELETE FROM idempotency_keys"
+    " WHERE made_at < clock_timestamp() - make_interval(secs => :seconds)"
+)
+
+
+def find(connection: Connection, wanted: Iterable[Key], seconds: int) -> dict[Key, str]:
+    """The messages that these keys made within the last `seconds`."""
+    wanted = list(wanted)
+    if not wanted:
+        return {}
+    values = {"given": _json(key._asdict() for key in wanted), "seconds": seconds}
+    return _by_key(connection.execute(_FIND, values).all())
+
+
+def claim(connection: Connection, made: Mapping[Key, str], seconds: int) -> dict[Key, str]:
+    """Takes keys for new messages; gives for each the message it stands for, the first one's."""
+    return _put(connection, made, seconds, later_wins=False)
+
+
+def record(connection: Connection, made: Sequence[tuple[Key, str]], seconds: int) -> list[Message]:
+    """Notes the keys of acknowledged messages; gives the live ones that lose theirs to a later."""
+    latest: dict[Key, str] = {}
+    for key, message_id in made:
+        latest[key] = max(message_id, latest.get(key, ""))
+    before = find(connection, latest, seconds)
+    stays = _put(connection, latest, seconds, later_wins=True)
+    met = {*made, *before.items()}
+    lost = {message_id: key for key, message_id in met if stays[key] != message_id}
+    if not lost:
+        return []
+    query = select(messages).where(messages.c.id.in_(lost), messages.c.deleted_at.is_(None))
+    found = [message_of(row) for row in connection.execute(query)]
+    return [one for one in found if lost[one.id].user_id == one.user_id]
+
+
+def forget(connection: Connection, seconds: int) -> int:
+    """Drops keys older than `seconds`; gives how many."""
+    return int(connection.execute(_FORGET, {"seconds": seconds}).rowcount)
+
+
+def _put(
+    connection: Connection, made: Mapping[Key, str], seconds: int, *, later_wins: bool
+) -> dict[Key, str]:
+    if not made:
+        return {}
+    given = ({**key._asdict(), "message_id": message_id} for key, message_id in made.items())
+    values = {
+        "given": _json(given),
+        "seconds": seconds,
+        "later_wins": later_wins,
+    }
+    return _by_key(connection.execute(_CLAIM, values).all())
+
+
+def _json(rows: Iterable[dict[str, str]]) -> str:
+    return msgspec.json.encode(list(rows)).decode()
+
+
+def _by_key(rows: Sequence[Row[tuple[str, str, str, str]]]) -> dict[Key, str]:
+    return {Key(row.user_id, row.thread_id, row.key): row.message_id for row in rows}

@@ -1,0 +1,89 @@
+"""Keeps what Redis holds right when something was written beside it, or erased below it."""
+
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from models import codec
+from models.message import Message, Thread
+from storage import redis_keys as keys
+from storage.errors import TierError
+from storage.redis_driver import RedisDoor, Script
+from storage.redis_tier import DISTRUST_MARK, RedisTier
+
+DISTRUST_SECONDS = 60
+"""Longer than any reader takes from looking into Redis to warming it."""
+
+
+class RedisRepair:
+    """The verbs that correct hot copies and indexes. Nothing here acknowledges anything."""
+
+    def __init__(self, door: RedisDoor, redis: RedisTier, *, hot_seconds: int) -> None:
+        self._door = door
+        self._redis = redis
+        self._hot_seconds = hot_seconds
+        self._distrust = Script(door, "distrust")
+        self._refresh = Script(door, "refresh")
+        self._refresh_thread = Script(door, "refresh_thread")
+
+    def distrust(self, threads: Iterable[tuple[str, str]]) -> None:
+        """Says of threads' indexes that messages came in beside Redis."""
+        self.distrust_indexes(
+            keys.index(self._redis.slot_of_thread(*thread), *thread) for thread in threads
+        )
+
+    def distrust_indexes(self, names: Iterable[str]) -> None:
+        """Likewise, by the keys of the indexes."""
+        calls: list[tuple[list[str], list[Any]]] = [
+            ([name], [_mark(), DISTRUST_SECONDS]) for name in names
+        ]
+        if calls:
+            _raise_first(self._distrust.many(calls))
+
+    def refresh(self, messages: Sequence[Message]) -> None:
+        """Takes versions committed beside Redis into the copies that Redis has, where newer."""
+        calls = []
+        for message in messages:
+            slot = self._redis.slot_of_message(message.id)
+            names = [
+                keys.message(slot, message.id),
+                keys.index(slot, message.user_id, message.thread_id),
+            ]
+            gone = "1" if message.deleted_at else "0"
+            record = codec.encode(message)
+            calls.append((names, [message.id, record, message.version, gone, self._hot_seconds]))
+        if calls:
+            _raise_first(self._refresh.many(calls))
+
+    def refresh_thread(self, thread: Thread) -> None:
+        """Takes a thread's own data that was committed beside Redis, where newer."""
+        slot = self._redis.slot_of_thread(thread.user_id, thread.id)
+        names = [
+            keys.thread(slot, thread.user_id, thread.id),
+            keys.index(slot, thread.user_id, thread.id),
+            keys.watermark(slot, thread.user_id, thread.id),
+        ]
+        mark = thread.deleted_through or ""
+        record = codec.encode(thread)
+        self._refresh_thread(names, [record, thread.version, mark, self._hot_seconds])
+
+    def forget(self, message_ids: Sequence[str]) -> None:
+        """Drops the hot copies of messages that were erased below."""
+        if not message_ids:
+            return
+        names = [keys.message(self._redis.slot_of_message(name), name) for name in message_ids]
+        with self._door.passed() as client:
+            pipeline = client.pipeline(transaction=False)
+            for name in names:
+                pipeline.delete(name)
+            pipeline.execute()
+
+
+def _mark() -> str:
+    return DISTRUST_MARK + secrets.token_hex(8)
+
+
+def _raise_first(answers: Sequence[Any]) -> None:
+    for answer in answers:
+        if isinstance(answer, TierError):
+            raise answer
