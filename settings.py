@@ -66,8 +66,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """One PostgreSQL statement on behalf of a request."""
     database_slow_seconds: Seconds = 1.5
     """A statement that took longer is slow; several in a row are an outage."""
-    database_probe_seconds: Seconds = 0.8
-    """One question to PostgreSQL that nobody must wait for, such as whether it is well."""
+    database_quick_seconds: Seconds = 0.8
+    """One PostgreSQL statement that must not keep anybody waiting, as a write beside Redis."""
     database_job_timeout_seconds: Seconds = 20.0
     """One PostgreSQL statement of a background job."""
     database_connections: Count = 8

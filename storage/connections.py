@@ -48,17 +48,17 @@ def request_engine(settings: Settings) -> Engine:
     return _engine(settings, settings.database_timeout_seconds)
 
 
-def probe_engine(settings: Settings) -> Engine:
-    """PostgreSQL for questions that must not keep anybody waiting."""
-    return _engine(settings, settings.database_probe_seconds)
+def quick_engine(settings: Settings) -> Engine:
+    """PostgreSQL for what must not keep anybody waiting: probes, leases, writes beside Redis."""
+    return _engine(settings, settings.database_quick_seconds)
 
 
 def job_engine(settings: Settings) -> Engine:
     """PostgreSQL on behalf of background jobs: longer deadlines."""
-    return _engine(settings, settings.database_job_timeout_seconds)
+    return _engine(settings, settings.database_job_timeout_seconds, pings_first=True)
 
 
-def _engine(settings: Settings, deadline_seconds: float) -> Engine:
+def _engine(settings: Settings, deadline_seconds: float, *, pings_first: bool = False) -> Engine:
     psycopg2.extensions.set_wait_callback(_wait)
     statement_ms = int(deadline_seconds * 1000)
     options = (
@@ -70,7 +70,9 @@ def _engine(settings: Settings, deadline_seconds: float) -> Engine:
         pool_size=settings.database_connections,
         max_overflow=0,
         pool_timeout=min(deadline_seconds, settings.database_timeout_seconds),
-        pool_pre_ping=True,
+        # A frozen server would be waited for twice, in the ping and in the connection after it.
+        # Without one, a restarted server costs one call, and all old connections go with it.
+        pool_pre_ping=pings_first,
         pool_use_lifo=True,
         pool_recycle=600,
         # An error's text must not carry what somebody wrote.

@@ -70,8 +70,8 @@ class Services:
         return connections.job_engine(self.settings)
 
     @cached_property
-    def probe_engine(self) -> Engine:
-        return connections.probe_engine(self.settings)
+    def quick_engine(self) -> Engine:
+        return connections.quick_engine(self.settings)
 
     @cached_property
     def job_clickhouse(self) -> ClickHouse:
@@ -79,7 +79,7 @@ class Services:
 
     @cached_property
     def breakers(self) -> Breakers:
-        return Breakers(self.settings, self.probe_engine)
+        return Breakers(self.settings, self.quick_engine)
 
     @cached_property
     def redis_door(self) -> RedisDoor:
@@ -118,7 +118,7 @@ class Services:
         breakers = self.breakers
         server = self._clickhouse_within(self.settings.clickhouse_write_timeout_seconds)
         return Lease(
-            self.redis_door, self.probe_engine, breakers.postgresql, server, breakers.clickhouse
+            self.redis_door, self.quick_engine, breakers.postgresql, server, breakers.clickhouse
         )
 
     @cached_property
@@ -131,14 +131,14 @@ class Services:
     def failover(self) -> MessageFailoverService:
         settings, breakers = self.settings, self.breakers
         keys_seconds = settings.idempotency_seconds
-        detour = Detour(self.request_engine)
+        postgres = DirectPostgres(
+            self.quick_engine, breakers.postgresql, Detour(self.quick_engine), keys_seconds
+        )
         room = RedisRoom(self.redis_door, slots=settings.shards, log_share=settings.redis_log_share)
         server = self._clickhouse_within(settings.clickhouse_write_timeout_seconds)
-        # Questions beside a write to Redis have a shorter deadline than writes beside it.
-        asked = DirectPostgres(self.probe_engine, breakers.postgresql, detour, keys_seconds)
         return MessageFailoverService(
-            RedisWrites(self.redis, self.redis_repair, asked, self.lease, room, keys_seconds),
-            DirectPostgres(self.request_engine, breakers.postgresql, detour, keys_seconds),
+            RedisWrites(self.redis, self.redis_repair, postgres, self.lease, room, keys_seconds),
+            postgres,
             DirectClickHouse(server, breakers.clickhouse),
             breakers.postgresql,
         )

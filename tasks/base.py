@@ -42,7 +42,9 @@ class JobTask(Task):  # type: ignore[type-arg]  # Celery's class takes none at r
         try:
             result = super().__call__(*args, **kwargs)
         except TierUnavailable as error:
-            log.warning("postponed", task=self.name, tier=error.tier, reason=error.reason)
+            # The breaker has said already what nobody tries any more.
+            report = log.warning if error.tried else log.debug
+            report("postponed", task=self.name, tier=error.tier, reason=error.reason)
             return None
         took_ms = round((time.monotonic() - started) * 1000, 1)
         log.debug("done", task=self.name, took_ms=took_ms, result=result)

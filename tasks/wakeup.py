@@ -20,6 +20,7 @@ class WakeUps:
         self._slots: set[int] = set()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._is_failing = False
         self.failures = 0
 
     def request(self, slot: int) -> None:
@@ -44,4 +45,8 @@ class WakeUps:
             app.send_task("persist.drain_shard", (slot,), expires=30, retry=False)
         except Exception as error:
             self.failures += 1
-            log.warning("wake_up_lost", slot=slot, error=type(error).__name__)
+            if not self._is_failing:
+                log.warning("wake_ups_lost", error=type(error).__name__)
+            self._is_failing = True
+        else:
+            self._is_failing = False

@@ -16,13 +16,13 @@ from storage.postgres_driver import translated
 
 log = structlog.get_logger(__name__)
 
-ROW_SECONDS = 10.0
+ROW_SECONDS = 5.0
 """How long the row lasts by PostgreSQL's clock."""
 
-BELIEVED_SECONDS = 7.0
+BELIEVED_SECONDS = 3.5
 """How long this process relies on it: less, because two clocks never run quite alike."""
 
-FRESH_SECONDS = 3.0
+FRESH_SECONDS = 1.5
 
 _HOLD = text(
     """

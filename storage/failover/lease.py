@@ -101,6 +101,10 @@ class Lease:
             now = time.monotonic()
         return self._standing if now < self._until else UNKNOWN
 
+    def last_known(self) -> Standing:
+        """What was to be believed when PostgreSQL was last asked; nothing if it never was."""
+        return self._standing
+
     def _is_renewing(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 

@@ -21,9 +21,9 @@ _WRITABLE = text("SELECT NOT pg_is_in_recovery()")
 class Breakers:
     """A breaker for each tier. A probe takes its own connection and passes no breaker."""
 
-    def __init__(self, settings: Settings, probe_engine: Engine) -> None:
+    def __init__(self, settings: Settings, engine: Engine) -> None:
         self._client = connections.probe_client(settings)
-        self._engine = probe_engine
+        self._engine = engine
         self._server = ClickHouse(
             settings.clickhouse_url, settings.clickhouse_write_timeout_seconds
         )

@@ -94,9 +94,12 @@ class RedisWrites:
     def _known(self, appends: Sequence[Append]) -> Known | None:
         """What PostgreSQL knows, where that matters and it answers."""
         standing = self._lease.standing(wait=False)
+        if not standing.is_known:
+            # PostgreSQL does not answer, and nobody is to wait for it in vain: what it said last
+            # is the best guess, and a double that comes of it is buried when both meet.
+            standing = self._lease.last_known()
         if standing.redis_whole and standing.keys_whole:
             return None
-        # Where nobody could be asked for a lease, only a key is worth asking again.
         if (standing.redis_whole or not standing.is_known) and not any(map(keyed, appends)):
             return None
         try:
