@@ -6,6 +6,7 @@ from flask import Blueprint, Response
 
 from storage.errors import TierError
 from storage.health import persistence_health
+from storage.safety import judge_redis
 from webapp.context import web
 from webapp.errors import problem
 from webapp.requests import answer
@@ -22,7 +23,10 @@ def healthz() -> Response:
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """The process can acknowledge messages."""
+    """The process can acknowledge messages, and what it was given is safe to do so."""
+    refusal = web().watch.reason or judge_redis(web().services.redis_client)
+    if refusal:
+        return problem(503, "unsafe_settings", refusal)
     try:
         web().services.redis.ping()
     except TierError as error:
