@@ -114,12 +114,12 @@ def _evicts_anything(facts: RedisFacts) -> bool:
 
 
 def _durability(facts: RedisFacts) -> list[Finding]:
-    if facts.denied:
-        advice = "let this user run CONFIG GET, INFO and TIME: what cannot be seen is not promised"
-        denied = found(REDIS, "settings", False, facts.denied, advice, "weaker", ACKNOWLEDGED)
-        if not facts.config:
-            return [denied]
-    return [
+    """Without the settings nothing is promised; without the rest only less is known."""
+    if not facts.config:
+        advice = "let this user run CONFIG GET: what cannot be seen is not promised"
+        value = facts.denied or "not shown"
+        return [found(REDIS, "settings", False, value, advice, "weaker", ACKNOWLEDGED)]
+    findings = [
         found(
             REDIS,
             name,
@@ -132,6 +132,10 @@ def _durability(facts: RedisFacts) -> list[Finding]:
         )
         for name, value in _WANTED.items()
     ]
+    if facts.denied:
+        advice = "let this user run INFO and TIME, so that this can be checked"
+        findings.append(found(REDIS, "facts", False, facts.denied, advice))
+    return findings
 
 
 def _disk(facts: RedisFacts) -> list[Finding]:

@@ -41,13 +41,12 @@ class OwnValkey:
 
 
 @contextmanager
-def own_valkey(folder: Path, *, ready: bool = True, **options: str) -> Iterator[OwnValkey]:
+def own_valkey(folder: Path, port: int = 0, **options: str) -> Iterator[OwnValkey]:
     """Starts one whose `options` come after those of the embedded one, so that they win.
 
-    Underscores in names stand for hyphens. With `ready` false it is given as soon as it takes
-    connections, while it may still be reading its data.
+    Underscores in names stand for hyphens; without a `port` it takes a free one.
     """
-    port = free_port()
+    port = port or free_port()
     server = data_server(folder, port, max_memory="64mb", debug=True)
     command = list(server.spec.command)
     for name, value in options.items():
@@ -56,20 +55,20 @@ def own_valkey(folder: Path, *, ready: bool = True, **options: str) -> Iterator[
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     valkey = OwnValkey(process, server.url, folder)
     try:
-        eventually(lambda: _takes_calls(valkey, ready))
+        eventually(lambda: _takes_calls(valkey))
         yield valkey
     finally:
         valkey.close()
 
 
-def _takes_calls(valkey: OwnValkey, ready: bool) -> bool:
+def _takes_calls(valkey: OwnValkey) -> bool:
     assert valkey.process.poll() is None, (valkey.folder / "valkey.log").read_text()[-2000:]
     try:
         valkey.client().ping()
     except AuthenticationError:
         return True
-    except ConnectionError as error:
-        return not ready and error.status_code is not None
+    except ConnectionError:
+        return False
     except RedisError:
         # A refusal is an answer too: it runs as it was told to.
         return True
