@@ -1,7 +1,9 @@
 """What the HTTP server calls: `granian --interface wsgi --factory webapp.wsgi:application`."""
 
 import gc
+import random
 import sys
+import time
 
 from flask import Flask
 
@@ -11,6 +13,8 @@ from storage.errors import Refused
 from storage.safety_watch import Watch
 from tasks.logs import configure
 from webapp import create_app
+
+REFUSED_SECONDS = (0.5, 3.5)
 
 
 def application() -> Flask:
@@ -22,7 +26,13 @@ def application() -> Flask:
     except settings.SettingsError as error:
         sys.exit(f"threadkeep: {error}")
     except Refused as error:
-        sys.exit(f"threadkeep: refused: {error}")
+        sys.stderr.write(f"threadkeep: refused: {error}\n")
+        sys.stderr.flush()
+        # The HTTP server starts a process that ends anew at once, and gives up where the same one
+        # ends twice in a row within 5.5 seconds. Several that end by turns would go on for ever
+        # and without a pause; after pauses of different lengths one of them soon is first twice.
+        time.sleep(random.uniform(*REFUSED_SECONDS))
+        sys.exit(1)
     safety.report(verdict)
     watch = Watch(given, verdict)
     app = create_app(given, watch)

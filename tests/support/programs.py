@@ -1,5 +1,7 @@
 """The programs of the Procfile, one at a time and under the environment that a test gives."""
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,8 +15,8 @@ from embedded.ports import free_port
 from support.processes import STOP_SECONDS, clean_environment
 
 PROCFILE = Path(settings.__file__).with_name("Procfile")
-END_SECONDS = 40
-"""A web server gives up after its worker has failed twice; each has to start for that."""
+END_SECONDS = 90
+"""A web server gives up when one of its processes has failed twice in a row, with pauses."""
 
 
 class Program:
@@ -59,6 +61,7 @@ def program(name: str, env: Mapping[str, str], folder: Path) -> Iterator[Program
             env=clean | {"PORT": port, "WEB_WORKERS": "1"} | env,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         yield Program(process, log, f"http://127.0.0.1:{port}")
@@ -67,5 +70,6 @@ def program(name: str, env: Mapping[str, str], folder: Path) -> Iterator[Program
         try:
             process.wait(timeout=STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            process.kill()
+            # Its own processes would outlive it.
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
