@@ -5,8 +5,17 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
+from storage import schema
 from storage.clickhouse_driver import ClickHouse, translated
-from storage.finding import Finding, ahead_seconds, clock, found, guarded, version_tuple
+from storage.finding import (
+    ARCHIVED,
+    Finding,
+    ahead_seconds,
+    clock,
+    found,
+    guarded,
+    version_tuple,
+)
 
 CLICKHOUSE = "clickhouse"
 OLDEST_VERSION = (23, 8)
@@ -22,12 +31,15 @@ _TABLE = (
 
 
 def check_clickhouse(server: ClickHouse) -> list[Finding]:
-    """ClickHouse: where a message is for good. Its table only where there is one."""
+    """ClickHouse: where a message is for good. Its table only where there is one.
+
+    It is also what a process must know before it relies on ClickHouse: half a dozen round trips.
+    """
 
     def look() -> list[Finding]:
         with translated(), server.engine.connect() as connection:
             findings = [_version(connection), _clock(connection), _inserts(connection)]
-            return findings + _table(connection)
+            return [*findings, *_table(connection), _schema(connection)]
 
     return guarded(CLICKHOUSE, "reachable", look, "start it, or correct CLICKHOUSE_URL")
 
@@ -53,7 +65,8 @@ def _inserts(connection: Connection) -> Finding:
     waits = values.get("wait_for_async_insert", "1") == "1"
     value = "off" if not queued else "on, waited for" if waits else "on, not waited for"
     advice = "set wait_for_async_insert to 1: other inserts are answered before they are written"
-    return found(CLICKHOUSE, "async_insert", not queued or waits, value, advice)
+    is_waited_for = not queued or waits
+    return found(CLICKHOUSE, "async_insert", is_waited_for, value, advice, "weaker", ARCHIVED)
 
 
 def _table(connection: Connection) -> list[Finding]:
@@ -72,6 +85,8 @@ def _table(connection: Connection) -> list[Finding]:
             fsync == "1" or is_replicated,
             fsync,
             f"{alter} fsync_after_insert = 1: rows leave PostgreSQL on this table's word",
+            "weaker",
+            ARCHIVED,
         ),
         found(
             CLICKHOUSE,
@@ -81,6 +96,12 @@ def _table(connection: Connection) -> list[Finding]:
             f"{alter} non_replicated_deduplication_window = 1000: a repeated insert doubles work",
         ),
     ]
+
+
+def _schema(connection: Connection) -> Finding:
+    standing = schema.clickhouse_standing(connection)
+    value, advice = standing.found, standing.advice
+    return found(CLICKHOUSE, "schema", standing.is_ours, value, advice, "refuse")
 
 
 def _setting(engine_full: str, name: str) -> str:

@@ -62,3 +62,7 @@ class NotFound(Exception):
 
 class AlreadyExists(Exception):
     """The caller already has a thread of this id."""
+
+
+class Refused(Exception):
+    """What this process was given is not safe to work with; the text is one line for a person."""

@@ -1,8 +1,8 @@
-"""What a check of the doctor says."""
+"""What a check says: of a server, a setting or a clock."""
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -12,19 +12,52 @@ CLOCK_TOLERANCE_SECONDS = 1.0
 Answer = TypeVar("Answer")
 
 
+Severity = Literal["refuse", "weaker", "down", "advice"]
+"""`refuse`: no process runs with this. `weaker`: it runs, and `promise` does not hold. `down`: the
+tier gave no answer, so that the others take over. `advice`: something for a person to do.
+"""
+
+ACKNOWLEDGED = "an acknowledged message survives a crash of Redis (durability: memory)"
+COMMITTED = "a committed message survives a crash of PostgreSQL"
+ARCHIVED = "an archived message survives a crash of ClickHouse"
+TIMES = "ids, times and lifetimes are true to a second"
+ROOM = "Redis keeps taking messages while PostgreSQL is away"
+
+
 class Finding(msgspec.Struct, frozen=True):
-    """One check: what was found, whether that is as it should be, and else what to do."""
+    """One check: what was found, whether that is as it should be, and else what to do.
+
+    `severity` only where it is not as it should be, `promise` only where one is weaker.
+    """
 
     tier: str
     check: str
     ok: bool
     found: str
     advice: str = ""
+    severity: Severity | None = None
+    promise: str = ""
+
+    @property
+    def line(self) -> str:
+        """The finding for a person: `tier: check: what was found - what to do`."""
+        text = f"{self.tier}: {self.check}: {self.found}"
+        return f"{text} - {self.advice}" if self.advice else text
 
 
-def found(tier: str, check: str, ok: bool, value: object, advice: str) -> Finding:
-    """A finding; the advice stays only where it is needed."""
-    return Finding(tier, check, ok, str(value), "" if ok else advice)
+def found(
+    tier: str,
+    check: str,
+    ok: bool,
+    value: object,
+    advice: str,
+    severity: Severity = "advice",
+    promise: str = "",
+) -> Finding:
+    """A finding; advice, severity and promise stay only where they are needed."""
+    if ok:
+        return Finding(tier, check, True, str(value))
+    return Finding(tier, check, False, str(value), advice, severity, promise)
 
 
 def clock(tier: str, ahead_seconds: float) -> Finding:
@@ -35,6 +68,8 @@ def clock(tier: str, ahead_seconds: float) -> Finding:
         abs(ahead_seconds) <= CLOCK_TOLERANCE_SECONDS,
         f"{ahead_seconds:+.3f} s from this machine's",
         "let NTP set the clocks of all machines; ids and times are taken from them",
+        "weaker",
+        TIMES,
     )
 
 
@@ -48,7 +83,7 @@ def guarded(tier: str, check: str, look: Callable[[], list[Finding]], advice: st
     try:
         return look()
     except TierError as error:
-        return [Finding(tier, check, False, error.reason, advice)]
+        return [Finding(tier, check, False, error.reason, advice, "down")]
 
 
 def version_tuple(version: str) -> tuple[int, ...]:

@@ -10,7 +10,9 @@ from sqlalchemy import text
 from storage.breakers import Breaker, BreakerState
 from storage.errors import TierError
 from storage.failover import homecoming
+from storage.finding import Finding
 from storage.postgres_driver import translated
+from storage.safety import judge
 from storage.services import Services
 
 _OUTBOX = text(
@@ -40,10 +42,15 @@ class TierState(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 
 
 class PersistenceHealth(msgspec.Struct, kw_only=True, frozen=True):
-    """`status` is `ok` when every tier answers and an acknowledgement means a disk."""
+    """`status` is `ok` when every tier answers and every promise holds.
+
+    `refusals` say why no process would start with this, `weaker` which promises do not hold.
+    """
 
     status: str
     tiers: dict[str, TierState]
+    refusals: list[Finding] = []
+    weaker: list[Finding] = []
 
 
 def persistence_health(services: Services) -> PersistenceHealth:
@@ -62,9 +69,15 @@ def persistence_health(services: Services) -> PersistenceHealth:
             breakers.clickhouse, services.clickhouse.ping, lambda: _clickhouse(services)
         ),
     }
-    durable = tiers["redis"].durability == "fsynced"
+    verdict = judge(services)
+    durable = tiers["redis"].durability == "fsynced" and not verdict.refusals + verdict.weaker
     healthy = durable and all(tier.available for tier in tiers.values())
-    return PersistenceHealth(status="ok" if healthy else "degraded", tiers=tiers)
+    return PersistenceHealth(
+        status="ok" if healthy else "degraded",
+        tiers=tiers,
+        refusals=verdict.refusals,
+        weaker=verdict.weaker,
+    )
 
 
 def _look(

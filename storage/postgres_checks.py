@@ -4,14 +4,15 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine, text
 
-from storage.finding import Finding, ahead_seconds, clock, found, guarded
+from storage import schema
+from storage.finding import COMMITTED, Finding, ahead_seconds, clock, found, guarded
 from storage.partitions import WEEK, monday_of, name
 from storage.postgres_driver import translated
 
 POSTGRES = "postgresql"
 OLDEST_MAJOR = 15
 OUTBOX_AGE_SECONDS = 60.0
-MIGRATE = "run `threadkeep migrate`"
+_UNREACHABLE = "start it, or correct DATABASE_URL"
 
 _SETTINGS = text(
     "SELECT current_setting('server_version') AS version,"
@@ -34,12 +35,23 @@ _OUTBOX = text(
 )
 
 
+def judge_postgres(engine: Engine) -> list[Finding]:
+    """What a process must know of PostgreSQL before it relies on it. Three round trips."""
+
+    def look() -> list[Finding]:
+        with translated(), engine.connect() as connection:
+            return [*_server(connection), _clock(connection), _schema(connection)]
+
+    return guarded(POSTGRES, "reachable", look, _UNREACHABLE)
+
+
 def check_postgres(engine: Engine, weeks_ahead: int) -> list[Finding]:
     """PostgreSQL: where an acknowledged message is committed. Tables only where there are any."""
 
     def look() -> list[Finding]:
         with translated(), engine.connect() as connection:
             findings = [*_server(connection), _role(connection), _clock(connection)]
+            findings.append(_schema(connection))
             if connection.execute(_EXISTS, {"name": "dead_letters"}).scalar_one():
                 findings += [
                     _partitions(connection, weeks_ahead),
@@ -48,36 +60,29 @@ def check_postgres(engine: Engine, weeks_ahead: int) -> list[Finding]:
                 ]
             return findings
 
-    return guarded(POSTGRES, "reachable", look, "start it, or correct DATABASE_URL")
+    return guarded(POSTGRES, "reachable", look, _UNREACHABLE)
 
 
 def _server(connection: Connection) -> list[Finding]:
     row = connection.execute(_SETTINGS).one()
-    durable = "set it back to on: as it is, a crash of the server may lose committed messages"
+    version = found(
+        POSTGRES,
+        "version",
+        row.number >= OLDEST_MAJOR * 10_000,
+        f"PostgreSQL {row.version}",
+        f"use PostgreSQL {OLDEST_MAJOR} or newer",
+    )
     return [
-        found(
-            POSTGRES,
-            "version",
-            row.number >= OLDEST_MAJOR * 10_000,
-            f"PostgreSQL {row.version}",
-            f"use PostgreSQL {OLDEST_MAJOR} or newer",
-        ),
-        found(
-            POSTGRES,
-            "synchronous_commit",
-            row.synchronous_commit != "off",
-            row.synchronous_commit,
-            durable,
-        ),
-        found(POSTGRES, "fsync", row.fsync == "on", row.fsync, durable),
-        found(
-            POSTGRES,
-            "full_page_writes",
-            row.full_page_writes == "on",
-            row.full_page_writes,
-            durable,
-        ),
+        version,
+        _durable("synchronous_commit", row.synchronous_commit),
+        _durable("fsync", row.fsync),
+        _durable("full_page_writes", row.full_page_writes),
     ]
+
+
+def _durable(setting: str, value: str) -> Finding:
+    advice = "set it back to on: as it is, a crash of the server may lose committed messages"
+    return found(POSTGRES, setting, value != "off", value, advice, "weaker", COMMITTED)
 
 
 def _role(connection: Connection) -> Finding:
@@ -96,6 +101,12 @@ def _clock(connection: Connection) -> Finding:
     return clock(POSTGRES, ahead_seconds(moment, before, datetime.now(UTC)))
 
 
+def _schema(connection: Connection) -> Finding:
+    standing = schema.postgres_standing(connection)
+    value, advice = standing.found, standing.advice
+    return found(POSTGRES, "schema", standing.is_ours, value, advice, "refuse")
+
+
 def _partitions(connection: Connection, weeks_ahead: int) -> Finding:
     monday = monday_of(datetime.now(UTC))
     wanted = [name(monday + WEEK * ahead) for ahead in range(weeks_ahead + 1)]
@@ -103,7 +114,7 @@ def _partitions(connection: Connection, weeks_ahead: int) -> Finding:
         table for table in wanted if not connection.execute(_EXISTS, {"name": table}).scalar_one()
     ]
     value = f"missing: {', '.join(missing)}" if missing else f"{weeks_ahead} weeks ahead"
-    advice = f"{MIGRATE}, and see that beat and a worker run: they make these each hour"
+    advice = f"{schema.MIGRATE}, and see that beat and a worker run: they make these each hour"
     return found(POSTGRES, "partitions", not missing, value, advice)
 
 

@@ -1,5 +1,6 @@
-"""The doctor's checks of the data Redis and of the broker."""
+"""The checks of the data Redis and of the broker."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,31 +8,43 @@ import msgspec
 from redis import Redis
 
 from settings import Settings
-from storage import connections
-from storage.finding import Finding, ahead_seconds, clock, found, guarded, version_tuple
+from storage import connections, redis_facts
+from storage.finding import (
+    ACKNOWLEDGED,
+    ROOM,
+    Finding,
+    clock,
+    found,
+    guarded,
+    version_tuple,
+)
 from storage.pending_log import PendingLog
-from storage.redis_driver import translated
+from storage.redis_facts import RedisFacts
 
 REDIS = "redis"
 BROKER = "broker"
 OLDEST_VERSION = (6, 2)
 BACKLOG_AGE_SECONDS = 30.0
-_SAFE_POLICIES = {"noeviction", "volatile-lru", "volatile-lfu", "volatile-ttl", "volatile-random"}
+_WANTED = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
+_UNREACHABLE = "start it, or correct REDIS_URL"
+
+
+def judge_redis(client: Redis) -> list[Finding]:
+    """What a process must know of the data Redis before it relies on it. One round trip."""
+
+    def look() -> list[Finding]:
+        facts = redis_facts.ask(client)
+        return [finding for check in CHECKS for finding in check(facts)]
+
+    return guarded(REDIS, "reachable", look, _UNREACHABLE)
 
 
 def check_redis(client: Redis, log: PendingLog) -> list[Finding]:
     """The data Redis: it holds what nothing else has yet."""
-    unreachable = "start it, or correct REDIS_URL"
-    reached = guarded(REDIS, "reachable", lambda: [_version(client)], unreachable)
-    if not reached[0].ok and reached[0].check == "reachable":
-        return reached
-    no_config = "let this user run CONFIG GET; until then acknowledgements are called `memory`"
-    return [
-        *reached,
-        *guarded(REDIS, "settings", lambda: _settings(client), no_config),
-        *guarded(REDIS, "clock", lambda: [_clock(client)], unreachable),
-        *guarded(REDIS, "backlog", lambda: [_backlog(log)], unreachable),
-    ]
+    findings = judge_redis(client)
+    if any(finding.severity == "down" for finding in findings):
+        return findings
+    return [*findings, *guarded(REDIS, "backlog", lambda: [_backlog(log)], _UNREACHABLE)]
 
 
 def check_broker(settings: Settings) -> list[Finding]:
@@ -42,25 +55,31 @@ def check_broker(settings: Settings) -> list[Finding]:
     # Its own connections, under the same deadlines.
     own = msgspec.structs.replace(settings, redis_url=settings.broker_url)
     broker = connections.redis_client(own)
-    return guarded(BROKER, "reachable", lambda: _broker(broker), advice)
+    try:
+        return guarded(BROKER, "reachable", lambda: _broker(broker), advice)
+    finally:
+        broker.close()
 
 
 def _broker(broker: Redis) -> list[Finding]:
-    with translated():
-        info: Any = broker.info("server")
-        policy = _config(broker, "maxmemory-policy")
+    facts = redis_facts.ask(broker)
     return [
-        found(BROKER, "reachable", True, _name(info), ""),
-        _policy(BROKER, policy["maxmemory-policy"]),
+        found(BROKER, "reachable", True, _name(facts.info), ""),
+        found(
+            BROKER,
+            "maxmemory-policy",
+            not _evicts_anything(facts),
+            facts.policy or "unknown",
+            "CONFIG SET maxmemory-policy noeviction: this one may evict wake-ups",
+        ),
     ]
 
 
-def _version(client: Redis) -> Finding:
-    with translated():
-        info: Any = client.info("server")
-    is_new_enough = version_tuple(str(info.get("redis_version", ""))) >= OLDEST_VERSION
+def _version(facts: RedisFacts) -> list[Finding]:
+    version = str(facts.info.get("redis_version", ""))
+    is_told_and_old = bool(version) and version_tuple(version) < OLDEST_VERSION
     advice = f"use Redis {'.'.join(map(str, OLDEST_VERSION))} or newer, or Valkey"
-    return found(REDIS, "version", is_new_enough, _name(info), advice)
+    return [found(REDIS, "version", not is_told_and_old, _name(facts.info), advice, "refuse")]
 
 
 def _name(info: dict[str, Any]) -> str:
@@ -69,64 +88,92 @@ def _name(info: dict[str, Any]) -> str:
     return f"Redis {info.get('redis_version', 'of no known version')}"
 
 
-def _settings(client: Redis) -> list[Finding]:
-    with translated():
-        config = _config(
-            client,
-            "appendonly",
-            "appendfsync",
-            "no-appendfsync-on-rewrite",
-            "maxmemory",
-            "maxmemory-policy",
-        )
-        persistence: Any = client.info("persistence")
-    wanted = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
-    findings = [
-        found(
-            REDIS,
-            name,
-            config.get(name) == value,
-            config.get(name, "unknown"),
-            f"CONFIG SET {name} {value}, and keep it in the server's file; as it is, a crash"
-            " may lose acknowledged messages",
-        )
-        for name, value in wanted.items()
-    ]
-    written = str(persistence.get("aof_last_write_status", "ok"))
-    disk = "free the disk of Redis: it cannot write its log"
-    findings.append(found(REDIS, "last write of the log", written == "ok", written, disk))
-    findings.append(_memory(int(config.get("maxmemory", "0")), client))
-    findings.append(_policy(REDIS, config.get("maxmemory-policy", "unknown")))
-    return findings
+def _role(facts: RedisFacts) -> list[Finding]:
+    """A replica gives up what was written to it, if it takes a write at all."""
+    role = str(facts.info.get("role", "unknown"))
+    advice = "let REDIS_URL name the primary: this one follows another server"
+    is_primary = role in {"master", "unknown"}
+    return [found(REDIS, "role", is_primary, _ROLES.get(role, role), advice, "refuse")]
 
 
-def _memory(limit_bytes: int, client: Redis) -> Finding:
-    with translated():
-        info: Any = client.info("memory")
-    used_mib = int(info["used_memory"]) / 2**20
-    if limit_bytes == 0:
-        advice = "CONFIG SET maxmemory to less than the machine has, so that it never swaps"
-        return found(REDIS, "maxmemory", False, f"no limit, {used_mib:,.0f} MiB used", advice)
-    value = f"{used_mib:,.0f} of {limit_bytes / 2**20:,.0f} MiB used"
-    advice = "give Redis more memory, or lower THREADKEEP_HOT_SECONDS"
-    return found(REDIS, "maxmemory", used_mib * 2**20 < 0.95 * limit_bytes, value, advice)
+_ROLES = {"master": "primary", "slave": "replica"}
 
 
-def _policy(tier: str, policy: str) -> Finding:
+def _policy(facts: RedisFacts) -> list[Finding]:
     advice = (
         "CONFIG SET maxmemory-policy volatile-lru (or noeviction): this one may evict what is"
         " nowhere else yet"
     )
-    return found(tier, "maxmemory-policy", policy in _SAFE_POLICIES, policy, advice)
+    is_safe = not _evicts_anything(facts)
+    value = facts.policy or "unknown"
+    return [found(REDIS, "maxmemory-policy", is_safe, value, advice, "refuse")]
 
 
-def _clock(client: Redis) -> Finding:
-    before = datetime.now(UTC)
-    with translated():
-        seconds, microseconds = client.time()
-    after = datetime.now(UTC)
-    moment = datetime.fromtimestamp(int(seconds), UTC).replace(microsecond=int(microseconds))
-    return clock(REDIS, ahead_seconds(moment, before, after))
+def _evicts_anything(facts: RedisFacts) -> bool:
+    return facts.policy.startswith("allkeys")
+
+
+def _durability(facts: RedisFacts) -> list[Finding]:
+    """Without the settings nothing is promised; without the rest only less is known."""
+    if not facts.config:
+        advice = "let this user run CONFIG GET: what cannot be seen is not promised"
+        value = facts.denied or "not shown"
+        return [found(REDIS, "settings", False, value, advice, "weaker", ACKNOWLEDGED)]
+    findings = [
+        found(
+            REDIS,
+            name,
+            facts.config.get(name) == value,
+            facts.config.get(name, "unknown"),
+            f"CONFIG SET {name} {value}, and keep it in the server's file; as it is, a crash"
+            " may lose acknowledged messages",
+            "weaker",
+            ACKNOWLEDGED,
+        )
+        for name, value in _WANTED.items()
+    ]
+    if facts.denied:
+        advice = "let this user run INFO and TIME, so that this can be checked"
+        findings.append(found(REDIS, "facts", False, facts.denied, advice))
+    return findings
+
+
+def _disk(facts: RedisFacts) -> list[Finding]:
+    written = str(facts.info.get("aof_last_write_status", "ok"))
+    advice = "free the disk of Redis: it cannot write its log"
+    value = "last write of the log"
+    return [found(REDIS, value, written == "ok", written, advice, "weaker", ACKNOWLEDGED)]
+
+
+def _memory(facts: RedisFacts) -> list[Finding]:
+    used, limit = int(facts.info.get("used_memory", 0)), facts.memory_limit_bytes
+    if limit is None:
+        return []
+    if limit == 0:
+        value = f"no limit, {used / 2**20:,.0f} MiB used"
+        advice = "CONFIG SET maxmemory to less than the machine has, so that it never swaps"
+        return [found(REDIS, "maxmemory", False, value, advice, "weaker", ROOM)]
+    value = f"{used / 2**20:,.0f} of {limit / 2**20:,.0f} MiB used"
+    advice = "give Redis more memory, or lower THREADKEEP_HOT_SECONDS"
+    return [found(REDIS, "maxmemory", used < 0.95 * limit, value, advice)]
+
+
+def _clock(facts: RedisFacts) -> list[Finding]:
+    return [] if facts.ahead_seconds is None else [clock(REDIS, facts.ahead_seconds)]
+
+
+CHECKS: tuple[Callable[[RedisFacts], list[Finding]], ...] = (
+    _version,
+    _role,
+    _durability,
+    _disk,
+    _memory,
+    _policy,
+    _clock,
+)
+"""Each judges what Redis said of itself. A further one, such as whether this Redis belongs to
+another installation, is another function here, and what it asks another field of `RedisFacts`.
+"""
 
 
 def _backlog(log: PendingLog) -> Finding:
@@ -136,12 +183,3 @@ def _backlog(log: PendingLog) -> Finding:
     value = f"{waiting:,} waiting" + (f", the oldest for {age:.1f} s" if waiting else "")
     advice = "see that a worker runs and reaches PostgreSQL; its log says what it waits for"
     return found(REDIS, "backlog", age <= BACKLOG_AGE_SECONDS, value, advice)
-
-
-def _config(client: Redis, *names: str) -> dict[str, str]:
-    config: Any = client.config_get(*names)
-    return {_text(name): _text(value) for name, value in config.items()}
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

@@ -2,17 +2,22 @@
 
 from datetime import UTC, datetime
 from importlib.resources import files
+from typing import NamedTuple
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from storage.clickhouse_driver import ClickHouse
 from storage.clickhouse_driver import translated as clickhouse_translated
+from storage.errors import Refused
 from storage.partitions import Partitions
 from storage.postgres_driver import translated
+
+MIGRATE = "run `threadkeep migrate`"
+NEWER = "a newer version of Threadkeep was here: run that one, or restore what was before it"
 
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtext('threadkeep:migrate'))")
 _CLICKHOUSE_LOG = (
@@ -21,8 +26,35 @@ _CLICKHOUSE_LOG = (
 )
 
 
+class Standing(NamedTuple):
+    """How a database's schema stands to this code: steps not taken, steps it does not know."""
+
+    missing: list[str]
+    unknown: list[str]
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is exactly what this code was written for."""
+        return not self.missing and not self.unknown
+
+    @property
+    def found(self) -> str:
+        """What stands there, for a person."""
+        if self.unknown:
+            return f"newer than this code: {', '.join(self.unknown)}"
+        return f"missing: {', '.join(self.missing)}" if self.missing else "up to date"
+
+    @property
+    def advice(self) -> str:
+        """What to do where it is not ours."""
+        return NEWER if self.unknown else MIGRATE
+
+
 def migrate(engine: Engine, server: ClickHouse, weeks_ahead: int) -> list[str]:
-    """Applies what is missing; gives the names of the steps taken."""
+    """Applies what is missing; gives the names of the steps taken.
+
+    Raises `Refused` where a newer version has been, before anything is changed there.
+    """
     done = migrate_postgres(engine)
     done += Partitions(engine).ensure_ahead(datetime.now(UTC), weeks_ahead)
     return done + migrate_clickhouse(server)
@@ -33,11 +65,11 @@ def migrate_postgres(engine: Engine) -> list[str]:
     config = _alembic()
     with translated(), engine.begin() as connection:
         connection.execute(_LOCK)
-        before = MigrationContext.configure(connection).get_current_revision()
+        standing = postgres_standing(connection)
+        _refuse_newer("postgresql", standing)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-    steps = ScriptDirectory.from_config(config).iterate_revisions("head", before)
-    return [f"postgresql {step.revision}" for step in steps]
+    return [f"postgresql {step}" for step in standing.missing]
 
 
 def migrate_clickhouse(server: ClickHouse) -> list[str]:
@@ -45,11 +77,9 @@ def migrate_clickhouse(server: ClickHouse) -> list[str]:
     applied = []
     with clickhouse_translated(), server.engine.begin() as connection:
         connection.exec_driver_sql(_CLICKHOUSE_LOG)
-        rows = connection.exec_driver_sql("SELECT name FROM schema_migrations FINAL").all()
-        known = {row[0] for row in rows}
-        for step in clickhouse_steps():
-            if step in known:
-                continue
+        standing = clickhouse_standing(connection)
+        _refuse_newer("clickhouse", standing)
+        for step in standing.missing:
             source = files("migrations").joinpath(f"clickhouse/{step}.sql")
             for statement in source.read_text(encoding="utf-8").split(";\n"):
                 if statement.strip():
@@ -67,18 +97,41 @@ def clickhouse_steps() -> list[str]:
     )
 
 
+def postgres_standing(connection: Connection) -> Standing:
+    """Where PostgreSQL stands. One round trip or two."""
+    # From the newest back, as far as what is there.
+    steps = list(ScriptDirectory.from_config(_alembic()).walk_revisions())
+    newest_first = [step.revision for step in steps]
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current is None:
+        return Standing(newest_first[::-1], [])
+    if current not in newest_first:
+        return Standing([], [current])
+    return Standing(newest_first[: newest_first.index(current)][::-1], [])
+
+
+def clickhouse_standing(connection: Connection) -> Standing:
+    """Where ClickHouse stands. Two round trips."""
+    exists = connection.exec_driver_sql("EXISTS TABLE schema_migrations").scalar_one()
+    taken: set[str] = set()
+    if exists:
+        rows = connection.exec_driver_sql("SELECT name FROM schema_migrations").all()
+        taken = {row[0] for row in rows}
+    ours = clickhouse_steps()
+    return Standing([step for step in ours if step not in taken], sorted(taken - set(ours)))
+
+
 def pending_steps(engine: Engine, server: ClickHouse) -> list[str]:
     """What `migrate` would still have to do."""
-    config = _alembic()
     with translated(), engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
-    head = ScriptDirectory.from_config(config).get_current_head()
-    missing = [] if current == head else [f"postgresql {head}"]
+        missing = [f"postgresql {step}" for step in postgres_standing(connection).missing]
     with clickhouse_translated(), server.engine.connect() as click:
-        exists = click.exec_driver_sql("EXISTS TABLE schema_migrations").scalar_one()
-        rows = click.exec_driver_sql("SELECT name FROM schema_migrations").all() if exists else []
-    known = {row[0] for row in rows}
-    return missing + [f"clickhouse {step}" for step in clickhouse_steps() if step not in known]
+        return missing + [f"clickhouse {step}" for step in clickhouse_standing(click).missing]
+
+
+def _refuse_newer(tier: str, standing: Standing) -> None:
+    if standing.unknown:
+        raise Refused(f"{tier}: schema: {standing.found} - {standing.advice}")
 
 
 def _alembic() -> Config:

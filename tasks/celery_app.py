@@ -17,6 +17,7 @@ import settings
 from beat_schedule import SCHEDULE
 from tasks import queues
 from tasks.base import JobTask
+from tasks.guard import Guard, judged
 from tasks.logs import configure
 from tasks.look import Look
 
@@ -83,7 +84,8 @@ app = Celery(
     set_as_current=True,
 )
 app.config_from_object(Configuration())
-app.steps["worker"].add(Look)
+app.steps["worker"].update({Guard, Look})
+signals.beat_init.connect(judged, weak=False)
 
 
 @signals.setup_logging.connect(weak=False)

@@ -3,6 +3,7 @@
 from flask import Flask
 
 from settings import Settings
+from storage.safety_watch import Watch
 from storage.services import Services
 from tasks.wakeup import WakeUps
 from webapp import batch, docs, errors, health, messages, requests, threads
@@ -13,13 +14,17 @@ MAX_BODY_BYTES = 512 * 1024
 """Room for 64 KiB of content with every character escaped, and metadata beside it."""
 
 
-def create_app(settings: Settings) -> Flask:
-    """The WSGI application. Connects to nothing before the first request."""
+def create_app(settings: Settings, watch: Watch | None = None) -> Flask:
+    """The WSGI application. Connects to nothing before the first request.
+
+    `watch` is what the process knows of its servers' safety, where it looked.
+    """
     app = Flask("threadkeep", static_folder=None)
     # A doubled slash is another path, not a page that redirects.
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    install(app, Web(settings, Services(settings), Tokens(settings), WakeUps()))
+    own = Web(settings, Services(settings), Tokens(settings), WakeUps(), watch or Watch(settings))
+    install(app, own)
     errors.register(app)
     requests.register(app)
     for room in (messages, batch, threads, health, docs):

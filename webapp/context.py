@@ -5,6 +5,7 @@ from typing import NamedTuple, cast
 from flask import Flask, current_app, g
 
 from settings import Settings
+from storage.safety_watch import Watch
 from storage.services import Services
 from tasks.wakeup import WakeUps
 from webapp.auth import Caller, Tokens
@@ -19,6 +20,7 @@ class Web(NamedTuple):
     services: Services
     tokens: Tokens
     wakeups: WakeUps
+    watch: Watch
 
     def wake(self, slot: int | None) -> None:
         """Sees to it that a worker comes, if a write said so."""

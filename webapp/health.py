@@ -6,6 +6,7 @@ from flask import Blueprint, Response
 
 from storage.errors import TierError
 from storage.health import persistence_health
+from storage.safety import judge_redis
 from webapp.context import web
 from webapp.errors import problem
 from webapp.requests import answer
@@ -22,8 +23,13 @@ def healthz() -> Response:
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """The process can acknowledge messages: some tier takes writes."""
+    """The process can acknowledge messages, and what it was given is safe to do so."""
     services = web().services
+    refusal = web().watch.reason or (
+        judge_redis(services.redis_client) if services.breakers.redis.is_closed else ""
+    )
+    if refusal:
+        return problem(503, "unsafe_settings", refusal)
     failures = []
     for tier in (services.redis, services.postgres, services.clickhouse):
         try:

@@ -12,7 +12,7 @@ import click
 import settings
 from embedded.errors import StackError
 from models.message import InvalidMessage
-from storage.errors import TierError
+from storage.errors import Refused, TierError
 from tasks.logs import configure
 from webapp.cli.data import export_history, import_history
 from webapp.cli.environment import read_env_file
@@ -63,6 +63,8 @@ def main() -> None:
         sys.exit(error.exit_code)
     except settings.SettingsError as error:
         _fail(str(error), 2)
+    except Refused as error:
+        _fail(f"refused: {error}", 1)
     except (TierError, StackError, InvalidMessage, OSError) as error:
         _fail(str(error), 1)
 

@@ -24,6 +24,7 @@ from rich.progress import (
 import settings
 from models import codec
 from models.message import InvalidMessage, Message, check_thread_id, check_user_id
+from storage import safety
 from storage.archived_rows import Selection
 from storage.bulk_import import BulkImporter, Imported
 from storage.export import Exporter
@@ -103,6 +104,7 @@ def import_history(
     The messages of a thread keep the order in which the file has them.
     """
     services = Services(settings.load())
+    safety.check(services.settings)
     defaults = jsonl.Defaults(_checked(check_user_id, user), _time_us(start))
     refusals = Refusals()
     started = time.monotonic()

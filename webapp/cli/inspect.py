@@ -10,12 +10,20 @@ from rich.text import Text
 
 import settings
 from storage.doctor import examine
-from storage.finding import Finding, found
+from storage.finding import Finding, Severity, found
 from storage.services import Services
 from storage.stats import ClickHouseFigures, PostgresFigures, RedisFigures, Stats, gather
 from tasks.celery_app import app as celery
 
 PING_SECONDS = 1.0
+_MARKS: dict[Severity | None, Text] = {
+    None: Text("ok     ", "green"),
+    "refuse": Text("REFUSE ", "bold red"),
+    "weaker": Text("WEAKER ", "bold yellow"),
+    "down": Text("DOWN   ", "bold red"),
+    "advice": Text("PROBLEM", "bold red"),
+}
+"""How bad a finding is; `docs/operations.md` says what each word means."""
 
 
 @click.command()
@@ -54,7 +62,8 @@ def _findings() -> list[Finding]:
         services = Services(settings.load())
     except settings.SettingsError as error:
         # Without settings there is nothing else to look at.
-        return [Finding("settings", "environment", False, str(error), "correct the environment")]
+        wrong = found("settings", "environment", False, error, "correct the environment", "refuse")
+        return [wrong]
     return [*examine(services), check_workers()]
 
 
@@ -74,13 +83,17 @@ def check_workers() -> Finding:
 def _show(findings: list[Finding]) -> None:
     console = _console()
     for finding in findings:
-        mark = Text("ok     ", "green") if finding.ok else Text("PROBLEM", "bold red")
+        mark = _MARKS[finding.severity]
         line = Text.assemble(mark, f"  {finding.tier:<10}  {finding.check}: {finding.found}")
+        if finding.promise:
+            line.append(f" - no longer promised: {finding.promise}")
         if finding.advice:
             line.append(f" - {finding.advice}")
         console.print(line, soft_wrap=True)
     problems = sum(not finding.ok for finding in findings)
     click.echo(f"{problems} problems" if problems != 1 else "1 problem")
+    if any(finding.severity == "refuse" for finding in findings):
+        click.echo("no process starts as long as a line above says REFUSE")
 
 
 def _console() -> Console:

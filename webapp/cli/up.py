@@ -20,7 +20,8 @@ import settings
 from embedded.files import write_atomically
 from embedded.ports import free_port
 from embedded.stack import Stack
-from storage import schema
+from storage import safety, schema
+from storage.errors import Refused
 from storage.services import Services
 from tasks.celery_app import app as celery
 from webapp.auth import Tokens
@@ -73,6 +74,7 @@ def up(
         services = Services(settings.load())
         weeks = services.settings.partition_weeks_ahead
         schema.migrate(services.job_engine, services.job_clickhouse, weeks)
+        _judge(services)
         stack.start_programs(parse_procfile(PROCFILE.read_text()).processes, env)
         files = [path for path in (folder / "run" / "env", env_file) if path is not None]
         ready = threading.Thread(
@@ -85,6 +87,15 @@ def up(
             for file in files:
                 file.unlink(missing_ok=True)
             _say("stopping")
+
+
+def _judge(services: Services) -> None:
+    """Refuses here, once, what each program would refuse at each of its restarts."""
+    verdict = safety.judge(services)
+    if verdict.refusals:
+        raise Refused(verdict.reason)
+    for finding in verdict.weaker:
+        _say(f"weaker: {finding.promise}: no longer promised; {finding.line}")
 
 
 @contextmanager

@@ -1,0 +1,267 @@
+"""Programs that are given something unsafe: they refuse and acknowledge nothing, or say what is
+weaker. Each is the program of the Procfile, on servers that really are set that way."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+from redis import Redis
+
+import settings
+from embedded.ports import free_port
+from storage import schema
+from support.api import Api, ok, problem
+from support.databases import empty_database
+from support.own_valkey import own_valkey
+from support.processes import clean_environment
+from support.programs import Program, program
+from support.servers import servers
+from support.tiers import tiers
+from support.users import fresh_user
+from support.waiting import eventually
+from webapp.auth import Tokens
+
+ANSWER_SECONDS = 30
+SAMPLE_SECRET = "changeme-changeme-changeme-changeme"
+PROGRAMS = ("web", "worker", "beat")
+JUST_STARTED = 3
+"""A web server starts its process once more before it gives up, a worker and beat do not."""
+
+
+@pytest.fixture(scope="module")
+def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Servers of this module alone, migrated; each test puts back what it set."""
+    with servers(tmp_path_factory.mktemp("servers") / "data") as env, tiers(env) as own:
+        schema.migrate(own.job_engine, own.job_clickhouse, 1)
+        yield env
+
+
+@contextmanager
+def redis_set(env: dict[str, str], name: str, value: str) -> Iterator[Redis]:
+    with Redis.from_url(env["REDIS_URL"]) as client:
+        before = client.config_get(name)
+        client.config_set(name, value)
+        try:
+            yield client
+        finally:
+            client.config_set(name, next(iter(before.values())))
+
+
+@contextmanager
+def served(env: dict[str, str], folder: Path) -> Iterator[tuple[Program, Api]]:
+    """A web server that answers, and its API as somebody."""
+    token = Tokens(settings.load(env)).issue(fresh_user(), is_admin=False, ttl_seconds=600)
+    with program("web", env, folder) as web:
+        api = Api(web.url, token)
+        eventually(lambda: answers(web), ANSWER_SECONDS)
+        yield web, api
+
+
+def answers(web: Program) -> bool:
+    assert web.is_running, web.output
+    try:
+        return requests.get(f"{web.url}/healthz", timeout=2).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+def refuses(name: str, env: dict[str, str], folder: Path, *reasons: str) -> None:
+    """Proves that a program ends by itself with the reason in one line, and soon."""
+    with program(name, env, folder) as started:
+        assert started.status() != 0, started.output
+        assert 1 <= len(started.refusals) <= JUST_STARTED, started.output
+        for reason in reasons:
+            assert reason in started.refusals[0]
+        assert "Traceback" not in started.output
+
+
+def run(folder: Path, env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    script = Path(sys.executable).with_name("threadkeep")
+    return subprocess.run(
+        [str(script), *arguments],
+        cwd=folder,
+        env=clean_environment() | env,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def warnings(started: Program) -> list[dict[str, str]]:
+    lines = [line for line in started.output.splitlines() if line.startswith("{")]
+    return [one for one in map(json.loads, lines) if one.get("event") == "weaker_promise"]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_redis_that_may_evict_anything_is_refused(
+    lone: dict[str, str], tmp_path: Path, name: str
+) -> None:
+    with redis_set(lone, "maxmemory-policy", "allkeys-lru") as client:
+        before = client.dbsize()
+        refuses(name, lone, tmp_path, "redis: maxmemory-policy: allkeys-lru", "CONFIG SET")
+        assert client.dbsize() == before
+
+
+def test_several_web_processes_that_refuse_do_not_start_each_other_for_ever(
+    lone: dict[str, str], tmp_path: Path
+) -> None:
+    with redis_set(lone, "maxmemory-policy", "allkeys-lru"):
+        env = lone | {"WEB_WORKERS": "2"}
+        with program("web", env, tmp_path) as web:
+            assert web.status() != 0, web.output
+
+
+def test_commands_that_write_refuse_too(lone: dict[str, str], tmp_path: Path) -> None:
+    history = tmp_path / "history.jsonl"
+    history.write_text('{"user_id": "u", "thread_id": "t", "role": "user", "content": "hi"}\n')
+    with redis_set(lone, "maxmemory-policy", "allkeys-lru"):
+        for command in (["import", str(history)], ["up", "--ephemeral", "--port", "0"]):
+            done = run(tmp_path, lone, *command, *_free_ports(command))
+            assert done.returncode == 1, done
+            (line,) = done.stderr.splitlines()
+            assert line.startswith("threadkeep: refused: redis: maxmemory-policy: allkeys-lru")
+    assert list(tmp_path.iterdir()) == [history], "an ephemeral stack left its data"
+
+
+def _free_ports(command: list[str]) -> list[str]:
+    return ["--flower-port", "0"] if command[0] == "up" else []
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_sample_secret_is_refused(lone: dict[str, str], tmp_path: Path, name: str) -> None:
+    env = lone | {"THREADKEEP_JWT_SECRET": SAMPLE_SECRET}
+    refuses(name, env, tmp_path, "settings: secret:", "THREADKEEP_JWT_SECRET")
+    assert SAMPLE_SECRET not in (tmp_path / f"{name}.log").read_text()
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_an_empty_schema_is_refused(lone: dict[str, str], tmp_path: Path, name: str) -> None:
+    with empty_database(lone["DATABASE_URL"]) as url:
+        env = lone | {"DATABASE_URL": url}
+        refuses(name, env, tmp_path, "postgresql: schema", "run `threadkeep migrate`")
+
+
+def test_a_newer_schema_is_refused_by_programs_and_by_up(
+    lone: dict[str, str], tmp_path: Path
+) -> None:
+    with empty_database(lone["DATABASE_URL"]) as url, tiers(lone | {"DATABASE_URL": url}) as own:
+        schema.migrate_postgres(own.job_engine)
+        with own.job_engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        env = lone | {"DATABASE_URL": url}
+        refuses("worker", env, tmp_path, "postgresql: schema: newer than this code: 9999")
+        for command in ("up --ephemeral --port 0 --flower-port 0", "migrate"):
+            done = run(tmp_path, env, *command.split())
+            assert done.returncode == 1
+            (line,) = done.stderr.splitlines()
+            assert line.startswith("threadkeep: refused: postgresql: schema: newer than this code")
+
+
+def test_a_redis_that_syncs_each_second_is_used_and_called_memory(
+    lone: dict[str, str], tmp_path: Path
+) -> None:
+    with redis_set(lone, "appendfsync", "everysec"), served(lone, tmp_path) as (web, api):
+        assert api.send("thread", "hello")["durability"] == "memory"
+        assert [one["check"] for one in warnings(web)] == ["appendfsync"]
+        assert "CONFIG SET appendfsync always" in warnings(web)[0]["advice"]
+        health = ok(api.get("/health/persistence"))
+        assert [one["check"] for one in health["weaker"]] == ["appendfsync"]
+        assert (health["status"], health["refusals"]) == ("degraded", [])
+        assert api.get("/readyz").status_code == 200
+
+
+def test_a_redis_that_hides_its_settings_is_used_and_called_memory(
+    lone: dict[str, str], tmp_path: Path
+) -> None:
+    with Redis.from_url(lone["REDIS_URL"]) as client:
+        client.execute_command("ACL", "SETUSER", "app", "on", ">word", "~*", "+@all", "-config")
+        env = lone | {"REDIS_URL": lone["REDIS_URL"].replace("//", "//app:word@")}
+        with served(env, tmp_path) as (web, api):
+            assert api.send("thread", "hello")["durability"] == "memory"
+            assert [one["check"] for one in warnings(web)] == ["settings"]
+        client.execute_command("ACL", "DELUSER", "app")
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_postgres_that_commits_before_the_disk_is_used_and_said_to(
+    lone: dict[str, str], tmp_path: Path, name: str
+) -> None:
+    with empty_database(lone["DATABASE_URL"], synchronous_commit="off") as url:
+        env = lone | {"DATABASE_URL": url}
+        with tiers(env) as own:
+            schema.migrate_postgres(own.job_engine)
+        with program(name, env, tmp_path) as started:
+            eventually(lambda: warnings(started), ANSWER_SECONDS)
+            if name == "web":
+                # A web server that is told to stop before it serves takes ten seconds to.
+                eventually(lambda: answers(started), ANSWER_SECONDS)
+            assert [one["check"] for one in warnings(started)] == ["synchronous_commit"]
+            assert started.is_running
+
+
+def test_safe_servers_are_used_without_a_word(lone: dict[str, str], tmp_path: Path) -> None:
+    with served(lone, tmp_path) as (web, api):
+        assert api.send("thread", "hello")["durability"] == "fsynced"
+        health = ok(api.get("/health/persistence"))
+        assert (health["status"], health["refusals"], health["weaker"]) == ("ok", [], [])
+        assert warnings(web) == []
+
+
+def test_servers_that_are_down_are_no_reason_to_refuse(
+    lone: dict[str, str], tmp_path: Path
+) -> None:
+    env = lone | {"DATABASE_URL": "postgresql+psycopg2://nobody:x@127.0.0.1:1/none"}
+    with served(env, tmp_path) as (_, api):
+        assert api.send("thread", "hello")["durability"] == "fsynced"
+
+
+def test_a_web_process_says_so_when_redis_comes_back_unsafe(
+    lone: dict[str, str], tmp_path: Path
+) -> None:
+    port = free_port()
+    env = lone | {"REDIS_URL": f"redis://127.0.0.1:{port}/0"}
+    with served(env, tmp_path) as (_, api):
+        problem(api.get("/readyz"), 503, "storage_unavailable")
+        folder = tmp_path / "redis"
+        folder.mkdir()
+        with own_valkey(folder, port, maxmemory_policy="allkeys-lru") as valkey:
+            body = problem(api.get("/readyz"), 503, "unsafe_settings")
+            assert "allkeys-lru" in body["detail"]
+            (refusal,) = ok(api.get("/health/persistence"))["refusals"]
+            assert refusal["check"] == "maxmemory-policy"
+            valkey.client().config_set("maxmemory-policy", "noeviction")
+            eventually(lambda: api.get("/readyz").status_code == 200)
+
+
+def test_a_worker_ends_when_redis_comes_back_unsafe(lone: dict[str, str], tmp_path: Path) -> None:
+    port = free_port()
+    env = lone | {"REDIS_URL": f"redis://127.0.0.1:{port}/0"}
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    with program("worker", env, tmp_path) as worker:
+        eventually(lambda: '"not_judged"' in worker.output, ANSWER_SECONDS)
+        with own_valkey(folder, port, maxmemory_policy="allkeys-lru"):
+            assert worker.status() == 1, worker.output
+            assert "redis: maxmemory-policy: allkeys-lru" in worker.refusals[0]
+
+
+def test_the_doctor_says_how_bad_each_finding_is(lone: dict[str, str], tmp_path: Path) -> None:
+    with (
+        redis_set(lone, "maxmemory-policy", "allkeys-lru"),
+        redis_set(lone, "appendfsync", "everysec"),
+    ):
+        found = json.loads(run(tmp_path, lone, "doctor", "--json").stdout)
+        told = run(tmp_path, lone, "doctor").stdout
+    severities = {one["check"]: one["severity"] for one in found if one["tier"] == "redis"}
+    assert severities["maxmemory-policy"] == "refuse"
+    assert severities["appendfsync"] == "weaker"
+    assert severities["appendonly"] is None
+    lines = told.splitlines()
+    assert any(line.startswith("REFUSE") and "allkeys-lru" in line for line in lines)
+    assert any(line.startswith("WEAKER") and "durability: memory" in line for line in lines)

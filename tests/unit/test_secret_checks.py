@@ -1,0 +1,55 @@
+"""A secret that stands in an example, or is none, is refused; random ones never are."""
+
+import secrets
+
+import pytest
+
+from storage.secret_checks import fault_of
+from support.environment import COMPLETE
+
+SAMPLES = [
+    "changeme-changeme-changeme-changeme",
+    "CHANGE_ME_" * 4,
+    "please-change-this-secret-before-production",
+    "secret-secret-secret-secret-secret-1234",
+    "your-256-bit-secret-goes-in-this-place",
+    "a-string-secret-at-least-256-bits-long",
+    "super secret key of this application 12",
+    "default-jwt-secret-for-development-only",
+    "password123password456password789!",
+    "example-0f8a3c1b9d7e5f2a4c6b8d0e1f3a",
+    "replace-me-with-32-random-bytes-or-more",
+]
+NO_SECRETS = [
+    "x" * 64,
+    "ab" * 20,
+    "0123456789abcdef" * 4,
+    "abcdefghijklmnopqrstuvwxyz0123456789",
+    "qwertyuiop" * 4,
+    "too short",
+    "",
+]
+
+
+@pytest.mark.parametrize("secret", SAMPLES + NO_SECRETS)
+def test_what_everybody_knows_or_guesses_is_no_secret(secret: str) -> None:
+    fault = fault_of(secret)
+    assert fault
+    assert secret not in fault or not secret
+
+
+def test_random_secrets_are_secrets() -> None:
+    makers = (
+        lambda: secrets.token_hex(32),
+        lambda: secrets.token_hex(16),
+        lambda: secrets.token_urlsafe(32),
+        lambda: secrets.token_urlsafe(48),
+    )
+    for make in makers:
+        for _ in range(500):
+            secret = make()
+            assert fault_of(secret) == "", secret
+
+
+def test_a_phrase_of_many_words_is_a_secret() -> None:
+    assert fault_of(COMPLETE["THREADKEEP_JWT_SECRET"]) == ""
