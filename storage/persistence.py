@@ -17,6 +17,7 @@ from models import codec, ids
 from models.message import Message, Thread
 from storage import postgres_writes as writes
 from storage import redis_keys as keys
+from storage.faultpoints import faultpoint
 from storage.partitions import Partitions
 from storage.pending_log import Committed, LogEntry, PendingLog
 from storage.postgres_driver import is_transient, translated
@@ -59,8 +60,11 @@ class BackgroundPersistenceService:
             if not entries:
                 self.log.lower_flags(slots)
                 return Drained()
+            faultpoint("drain.after_read")
             batch = _Batch(connection, self._partitions)
             batch.write(entries)
+            faultpoint("drain.before_commit")
+        faultpoint("drain.after_commit")
         more = self._settle(entries, batch)
         if batch.refused:
             log.error("dead_lettered", entries=batch.refused)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sqlalchemy import Engine, text
 
 from storage.clickhouse_driver import ClickHouse
+from storage.faultpoints import faultpoint
 from storage.postgres_driver import translated
 
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:ship'))")
@@ -64,6 +65,7 @@ class ReplicationService:
             if row.lines:
                 lines = row.lines.encode()
                 self._server.insert("messages", lines, hashlib.sha256(lines).hexdigest())
+                faultpoint("ship.after_insert")
         return Shipped(row.taken, row.shipped, row.taken == self._batch)
 
     def ship_all(self) -> Shipped:

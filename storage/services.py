@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from models.ids import Clock
 from models.message import Durability
 from settings import Settings
-from storage import connections
+from storage import connections, faultpoints
 from storage.clickhouse_driver import ClickHouse
 from storage.clickhouse_tier import ClickHouseTier
 from storage.erasure import ErasureService
@@ -32,10 +32,12 @@ DURABILITY_RECHECK_SECONDS = 30.0
 class Services:
     """One process's way to everything below. Nothing connects before it is asked for.
 
-    Made after a fork, never before: connections do not survive one.
+    Made after a fork, never before: connections do not survive one. Raises `SettingsError` for
+    fault points that the settings misspell.
     """
 
     def __init__(self, settings: Settings) -> None:
+        faultpoints.arm(settings)
         self.settings = settings
         self._durability: tuple[Durability, float] = ("memory", 0.0)
 
