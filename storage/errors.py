@@ -35,3 +35,12 @@ class NotFound(Exception):
 
 class AlreadyExists(Exception):
     """The caller already has a thread of this id."""
+
+
+class StillRefused(Exception):
+    """PostgreSQL refused a dead letter again. The reason holds nothing of what was written."""
+
+    def __init__(self, reason: str, attempts: int) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.attempts = attempts

@@ -13,7 +13,9 @@ from storage.services import Services
 _OUTBOX = text(
     "SELECT count(*), extract(epoch FROM clock_timestamp() - min(queued_at)) FROM clickhouse_outbox"
 )
-_DEAD_LETTERS = text("SELECT count(*) FROM dead_letters")
+_DEAD_LETTERS = text(
+    "SELECT count(*), extract(epoch FROM clock_timestamp() - min(refused_at)) FROM dead_letters"
+)
 
 
 class TierState(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -26,6 +28,7 @@ class TierState(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     waiting: int | None = None
     oldest_waiting_seconds: float | None = None
     dead_letters: int | None = None
+    oldest_dead_letter_seconds: float | None = None
 
 
 class PersistenceHealth(msgspec.Struct, kw_only=True, frozen=True):
@@ -74,10 +77,15 @@ def _redis(services: Services) -> dict[str, Any]:
 def _postgres(services: Services) -> dict[str, Any]:
     with services.request_engine.connect() as connection:
         waiting, age = connection.execute(_OUTBOX).one()
-        letters = connection.execute(_DEAD_LETTERS).scalar_one()
+        letters, letter_age = connection.execute(_DEAD_LETTERS).one()
     return {
         "durability": "committed",
         "waiting": waiting,
-        "oldest_waiting_seconds": None if age is None else round(float(age), 3),
+        "oldest_waiting_seconds": _seconds(age),
         "dead_letters": letters,
+        "oldest_dead_letter_seconds": _seconds(letter_age),
     }
+
+
+def _seconds(age: Any) -> float | None:
+    return None if age is None else round(float(age), 3)

@@ -119,6 +119,8 @@ def _entry(slot: int, entry_id: bytes, fields: dict[bytes, bytes]) -> LogEntry:
     # An entry has one field, its kind. Anything else is kept whole for the dead letters.
     if len(fields) == 1:
         ((kind, record),) = fields.items()
-        return LogEntry(slot, entry_id.decode(), kind.decode(errors="replace"), record)
+        # PostgreSQL keeps no U+0000, not even in the name of what it refuses.
+        name = kind.decode(errors="replace").replace("\0", "\ufffd")
+        return LogEntry(slot, entry_id.decode(), name, record)
     whole = {name.decode("latin-1"): value.decode("latin-1") for name, value in fields.items()}
     return LogEntry(slot, entry_id.decode(), "unknown", msgspec.json.encode(whole))

@@ -15,6 +15,8 @@ from storage.errors import TierRejected, TierUnavailable
 # serialization and deadlock: asking again may help.
 _TRANSIENT_CLASSES = ("08", "53", "55", "57", "58", "40")
 
+MAX_HEADLINE_CHARACTERS = 300
+
 
 def is_transient(error: DBAPIError) -> bool:
     """Whether the same statement may succeed later."""
@@ -28,13 +30,23 @@ def translated() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        text = str(error.orig).strip().split("\n", 1)[0]
+        text = first_line(str(error.orig))
         kind = TierUnavailable if is_transient(error) else TierRejected
         raise kind("postgresql", text) from error
     except TimeoutError as error:
         raise TierUnavailable("postgresql", "no free connection in time") from error
     except SQLAlchemyError as error:
         raise TierRejected("postgresql", str(error)) from error
+
+
+def first_line(reason: str) -> str:
+    """What PostgreSQL says first; its details hold the values of the row."""
+    return reason.strip().split("\n", 1)[0]
+
+
+def headline(reason: str) -> str:
+    """The first line without the value that it may quote at its end: never what was written."""
+    return first_line(reason).split(': "', 1)[0][:MAX_HEADLINE_CHARACTERS]
 
 
 def message_of(row: Row[Any]) -> Message:

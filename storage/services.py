@@ -13,6 +13,8 @@ from settings import Settings
 from storage import connections, faultpoints
 from storage.clickhouse_driver import ClickHouse
 from storage.clickhouse_tier import ClickHouseTier
+from storage.dead_letter_copies import RefusedCopies
+from storage.dead_letters import DeadLetterService
 from storage.erasure import ErasureService
 from storage.message_retrieval import UnifiedMessageRetrievalService
 from storage.message_storage import UnifiedMessageStorageService
@@ -121,6 +123,11 @@ class Services:
     @cached_property
     def receipts(self) -> ReceiptService:
         return ReceiptService(self.redis, self.postgres, self.clickhouse)
+
+    @cached_property
+    def dead_letters(self) -> DeadLetterService:
+        copies = RefusedCopies(self.redis, self.pending_log, self.settings.hot_seconds)
+        return DeadLetterService(self.job_engine, copies)
 
     @cached_property
     def erasure(self) -> ErasureService:

@@ -5,7 +5,7 @@ from flask import Flask
 from settings import Settings
 from storage.services import Services
 from tasks.wakeup import WakeUps
-from webapp import batch, docs, errors, health, messages, requests, threads
+from webapp import admin, batch, docs, errors, health, messages, requests, threads
 from webapp.auth import Tokens
 from webapp.context import Web, install
 
@@ -22,6 +22,6 @@ def create_app(settings: Settings) -> Flask:
     install(app, Web(settings, Services(settings), Tokens(settings), WakeUps()))
     errors.register(app)
     requests.register(app)
-    for room in (messages, batch, threads, health, docs):
+    for room in (messages, batch, threads, health, docs, admin):
         app.register_blueprint(room.blueprint)
     return app
