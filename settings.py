@@ -97,6 +97,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batch_body_bytes: Count = 16 * 1024 * 1024
     """The largest body of a batch post."""
 
+    drills: bool = False
+    """Whether this system may be hurt on purpose. Never where real messages are kept."""
+    faultpoints: str = ""
+    """Where processes die, stop, fail or wait in a drill (see `storage/faultpoints.py`)."""
+
 
 VARIABLES = {
     "redis_url": "REDIS_URL",

@@ -70,6 +70,8 @@ dead_letters = Table(
     Column("record", LargeBinary, nullable=False),
     Column("reason", Text, nullable=False),
     Column("refused_at", DateTime(timezone=True), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("attempted_at", DateTime(timezone=True)),
     comment="Log entries that PostgreSQL refused, whole, with its reason.",
 )
 

@@ -66,3 +66,12 @@ class AlreadyExists(Exception):
 
 class Refused(Exception):
     """What this process was given is not safe to work with; the text is one line for a person."""
+
+
+class StillRefused(Exception):
+    """PostgreSQL refused a dead letter again. The reason holds nothing of what was written."""
+
+    def __init__(self, reason: str, attempts: int) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.attempts = attempts

@@ -18,7 +18,9 @@ from storage.services import Services
 _OUTBOX = text(
     "SELECT count(*), extract(epoch FROM clock_timestamp() - min(queued_at)) FROM clickhouse_outbox"
 )
-_DEAD_LETTERS = text("SELECT count(*) FROM dead_letters")
+_DEAD_LETTERS = text(
+    "SELECT count(*), extract(epoch FROM clock_timestamp() - min(refused_at)) FROM dead_letters"
+)
 _BACKFILL = text("SELECT count(*) FROM redis_backfill")
 
 
@@ -39,6 +41,7 @@ class TierState(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     dead_letters: int | None = None
     redis_lacks: int | None = None
     to_bring_home: int | None = None
+    oldest_dead_letter_seconds: float | None = None
 
 
 class PersistenceHealth(msgspec.Struct, kw_only=True, frozen=True):
@@ -106,16 +109,21 @@ def _redis(services: Services) -> dict[str, Any]:
 def _postgres(services: Services) -> dict[str, Any]:
     with translated(), services.request_engine.connect() as connection:
         waiting, age = connection.execute(_OUTBOX).one()
-        letters = connection.execute(_DEAD_LETTERS).scalar_one()
+        letters, letter_age = connection.execute(_DEAD_LETTERS).one()
         redis_lacks = connection.execute(_BACKFILL).scalar_one()
     return {
         "durability": "committed",
         "waiting": waiting,
-        "oldest_waiting_seconds": None if age is None else round(float(age), 3),
+        "oldest_waiting_seconds": _seconds(age),
         "dead_letters": letters,
+        "oldest_dead_letter_seconds": _seconds(letter_age),
         "redis_lacks": redis_lacks,
     }
 
 
 def _clickhouse(services: Services) -> dict[str, Any]:
     return {"durability": "archived", "to_bring_home": homecoming.waiting(services.job_clickhouse)}
+
+
+def _seconds(age: Any) -> float | None:
+    return None if age is None else round(float(age), 3)

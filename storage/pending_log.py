@@ -128,7 +128,9 @@ def _entry(slot: int, entry_id: bytes, fields: dict[bytes, bytes]) -> LogEntry:
     name = entry_id.decode()
     if len(fields) == 1:
         ((kind, record),) = fields.items()
-        return LogEntry(slot, name, kind.decode(errors="replace"), record)
+        # PostgreSQL keeps no U+0000, not even in the name of what it refuses.
+        named = kind.decode(errors="replace").replace("\0", "\ufffd")
+        return LogEntry(slot, name, named, record)
     if fields.keys() == {b"message", b"key"}:
         return LogEntry(slot, name, "message", fields[b"message"], fields[b"key"].decode())
     whole = {field.decode("latin-1"): value.decode("latin-1") for field, value in fields.items()}

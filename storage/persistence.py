@@ -20,13 +20,18 @@ from storage import idempotency_keys
 from storage import postgres_writes as writes
 from storage import redis_keys as keys
 from storage.breakers import Breaker
+from storage.dead_letter_records import address_of
+from storage.faultpoints import faultpoint
 from storage.idempotency_keys import Key
 from storage.partitions import Partitions
 from storage.pending_log import Committed, LogEntry, PendingLog
-from storage.postgres_driver import is_transient, translated
+from storage.postgres_driver import headline, is_transient, translated
 from storage.tombstones import bury
 
 log = structlog.get_logger(__name__)
+
+SHOWN_REFUSALS = 20
+"""Of one drain, so many are named in the log line; the table has them all."""
 
 
 class Drained(NamedTuple):
@@ -37,6 +42,20 @@ class Drained(NamedTuple):
     written: int = 0
     refused: int = 0
     more: bool = False
+
+
+class Refusal(NamedTuple):
+    """An entry that PostgreSQL will not take, and its whole reason."""
+
+    entry: LogEntry
+    reason: str
+
+    def facts(self) -> dict[str, str | int | None]:
+        """What a log line may say of it: where and why, never what was written."""
+        slot, entry_id, kind, record = self.entry
+        message_id = address_of(kind, record).message_id
+        reason = headline(self.reason)
+        return {"slot": slot, "entry_id": entry_id, "message_id": message_id, "reason": reason}
 
 
 class _Item(NamedTuple):
@@ -76,13 +95,17 @@ class BackgroundPersistenceService:
             if not entries:
                 self.log.lower_flags(slots)
                 return Drained()
-            batch = _Batch(connection, self._partitions)
+            faultpoint("drain.after_read")
+            batch = Batch(connection, self._partitions)
             batch.write(entries)
             self._note_keys(connection, batch)
+            faultpoint("drain.before_commit")
+        faultpoint("drain.after_commit")
         more = self._settle(entries, batch)
         if batch.refused:
-            log.error("dead_lettered", entries=batch.refused)
-        return Drained(len(entries), batch.written, batch.refused, more)
+            shown = [refusal.facts() for refusal in batch.refused[:SHOWN_REFUSALS]]
+            log.error("dead_lettered", entries=len(batch.refused), refused=shown)
+        return Drained(len(entries), batch.written, len(batch.refused), more)
 
     def drain_all(self, slots: Sequence[int]) -> Drained:
         """Drains until these slots are empty, or another worker has them."""
@@ -100,22 +123,25 @@ class BackgroundPersistenceService:
         slots = [slot for slot, length in enumerate(self.log.backlog()) if length]
         return self.drain_all(slots) if slots else Drained()
 
-    def _note_keys(self, connection: Connection, batch: "_Batch") -> None:
+    def _note_keys(self, connection: Connection, batch: "Batch") -> None:
         lost = idempotency_keys.record(connection, batch.keys(), self._idempotency_seconds)
         if lost:
             log.warning("doubles_buried", messages=len(lost))
             bury(connection, lost, ids.timestamp(self._clock.now_us()))
             writes.queue_backfill(connection, lost)
 
-    def _settle(self, entries: Sequence[LogEntry], batch: "_Batch") -> bool:
+    def _settle(self, entries: Sequence[LogEntry], batch: "Batch") -> bool:
         by_slot: dict[int, list[str]] = {}
         for entry in entries:
             by_slot.setdefault(entry.slot, []).append(entry.entry_id)
         return self.log.settle([batch.committed(*slot) for slot in by_slot.items()]) > 0
 
 
-class _Batch:
-    """One transaction's worth of log entries, and what is to be settled after its commit."""
+class Batch:
+    """One transaction's worth of log entries, and what is to be settled after its commit.
+
+    Also the road by which a dead letter is tried again.
+    """
 
     def __init__(self, connection: Connection, partitions: Partitions) -> None:
         self._connection = connection
@@ -124,7 +150,7 @@ class _Batch:
         self._stored: list[_Item] = []
         self._threads: list[tuple[int, Thread]] = []
         self.written = 0
-        self.refused = 0
+        self.refused: list[Refusal] = []
 
     def write(self, entries: Sequence[LogEntry]) -> None:
         for entry in entries:
@@ -207,7 +233,8 @@ class _Batch:
             self._write_messages(items[middle:])
 
     def _refuse(self, entry: LogEntry, reason: str) -> None:
+        reason = reason.strip()
         writes.add_dead_letter(
-            self._connection, entry.slot, entry.entry_id, entry.kind, entry.record, reason.strip()
+            self._connection, entry.slot, entry.entry_id, entry.kind, entry.record, reason
         )
-        self.refused += 1
+        self.refused.append(Refusal(entry, reason))

@@ -120,7 +120,7 @@ def _partitions(connection: Connection, weeks_ahead: int) -> Finding:
 
 def _dead_letters(connection: Connection) -> Finding:
     count = connection.execute(_DEAD_LETTERS).scalar_one()
-    advice = "read `reason` in the table dead_letters; each row is a write that was refused"
+    advice = "see `threadkeep dead-letters list`: mend the cause and replay each, or discard it"
     return found(POSTGRES, "dead letters", count == 0, count, advice)
 
 

@@ -19,6 +19,8 @@ _TRANSIENT_CLASSES = ("08", "53", "55", "57", "58", "40")
 # no writes still answers reads.
 _PASSING_CODES = ("40", "55", "57014", "53100", "25006")
 
+MAX_HEADLINE_CHARACTERS = 300
+
 
 def is_transient(error: DBAPIError) -> bool:
     """Whether the same statement may succeed later."""
@@ -28,7 +30,7 @@ def is_transient(error: DBAPIError) -> bool:
 
 def as_tier_error(error: DBAPIError) -> TierError:
     """The tier's word for a driver's error."""
-    text = str(error.orig).strip().split("\n", 1)[0]
+    text = first_line(str(error.orig))
     if not is_transient(error):
         return TierRejected("postgresql", text)
     code = getattr(error.orig, "pgcode", None) or ""
@@ -47,6 +49,16 @@ def translated() -> Iterator[None]:
         raise TierUnavailable("postgresql", reason, passing=True) from error
     except SQLAlchemyError as error:
         raise TierRejected("postgresql", str(error)) from error
+
+
+def first_line(reason: str) -> str:
+    """What PostgreSQL says first; its details hold the values of the row."""
+    return reason.strip().split("\n", 1)[0]
+
+
+def headline(reason: str) -> str:
+    """The first line without the value that it may quote at its end: never what was written."""
+    return first_line(reason).split(': "', 1)[0][:MAX_HEADLINE_CHARACTERS]
 
 
 def message_of(row: Row[Any]) -> Message:

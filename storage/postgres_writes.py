@@ -116,6 +116,17 @@ ON CONFLICT (shard, entry_id) DO NOTHING
 )
 
 
+# Longer than a batch takes, and shorter than anybody waits for an answer.
+_LOCK_PATIENCE = text("SELECT set_config('lock_timeout', '5s', true)")
+_LOCK = text("SELECT pg_advisory_xact_lock(:lock_class, :slot)")
+
+
+def lock(connection: Connection, slot: int) -> None:
+    """Waits until nobody drains the slot, and locks it until the transaction ends."""
+    connection.execute(_LOCK_PATIENCE)
+    connection.execute(_LOCK, {"lock_class": _LOCK_CLASS, "slot": slot})
+
+
 def try_lock(connection: Connection, slots: Sequence[int]) -> list[int]:
     """Locks the slots that nobody else drains, until the transaction ends; gives those."""
     wanted = {"lock_class": _LOCK_CLASS, "slots": list(slots)}

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 
 from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse
+from storage.faultpoints import faultpoint
 from storage.postgres_driver import translated
 
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:ship'))")
@@ -69,6 +70,7 @@ class ReplicationService:
                 lines = row.lines.encode()
                 with self._breaker.guard(is_bulk=True):
                     self._server.insert("messages", lines, hashlib.sha256(lines).hexdigest())
+                faultpoint("ship.after_insert")
         return Shipped(row.taken, row.shipped, row.taken == self._batch)
 
     def ship_all(self) -> Shipped:

@@ -11,9 +11,11 @@ from sqlalchemy import Engine
 from models.ids import Clock
 from models.message import Durability
 from settings import Settings
-from storage import connections
+from storage import connections, faultpoints
 from storage.clickhouse_driver import ClickHouse
 from storage.clickhouse_tier import ClickHouseTier
+from storage.dead_letter_copies import RefusedCopies
+from storage.dead_letters import DeadLetterService
 from storage.erasure import ErasureService
 from storage.errors import TierUnavailable
 from storage.failover.chain import MessageFailoverService
@@ -46,10 +48,12 @@ DURABILITY_RECHECK_SECONDS = 30.0
 class Services:
     """One process's way to everything below. Nothing connects before it is asked for.
 
-    Made after a fork, never before: connections do not survive one.
+    Made after a fork, never before: connections do not survive one. Raises `SettingsError` for
+    fault points that the settings misspell.
     """
 
     def __init__(self, settings: Settings) -> None:
+        faultpoints.arm(settings)
         self.settings = settings
         self._durability: tuple[Durability, float] = ("memory", 0.0)
 
@@ -202,6 +206,11 @@ class Services:
     @cached_property
     def receipts(self) -> ReceiptService:
         return ReceiptService(self.redis, self.postgres, self.clickhouse)
+
+    @cached_property
+    def dead_letters(self) -> DeadLetterService:
+        copies = RefusedCopies(self.redis, self.pending_log, self.settings.hot_seconds)
+        return DeadLetterService(self.job_engine, copies)
 
     @cached_property
     def erasure(self) -> ErasureService:

@@ -15,6 +15,7 @@ from celery import Celery, signals
 
 import settings
 from beat_schedule import SCHEDULE
+from storage import faultpoints
 from tasks import queues
 from tasks.base import JobTask
 from tasks.guard import Guard, judged
@@ -24,8 +25,11 @@ from tasks.look import Look
 
 def configuration() -> dict[str, Any]:
     """Celery's settings; read when the application is first used, not when it is imported."""
+    own = settings.load()
+    # Found wrong by the thread that looks at the log, they would leave a worker that does nothing.
+    faultpoints.strikes(own)
     return {
-        "broker_url": settings.load().broker_url,
+        "broker_url": own.broker_url,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_pool_limit": 4,

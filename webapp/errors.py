@@ -9,7 +9,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from models.message import InvalidMessage
-from storage.errors import AlreadyExists, NotFound, TierRejected, TierUnavailable
+from storage.errors import AlreadyExists, NotFound, StillRefused, TierRejected, TierUnavailable
 from storage.message_storage import PreconditionFailed
 from webapp.auth import InvalidToken
 
@@ -96,6 +96,11 @@ def register(app: Flask) -> None:
     @app.errorhandler(AlreadyExists)
     def already_exists(error: AlreadyExists) -> Response:
         return problem(409, "thread_exists", f"you already have a thread {error}")
+
+    @app.errorhandler(StillRefused)
+    def still_refused(error: StillRefused) -> Response:
+        detail = f"PostgreSQL refused it again, {error.attempts} times in all: {error.reason}"
+        return problem(409, "still_refused", detail)
 
     @app.errorhandler(PreconditionFailed)
     def precondition_failed(error: PreconditionFailed) -> Response:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from models.message import ThreadSummary
+from storage.dead_letters import DeadLetterRecord, Discarded, Replayed
 from storage.health import PersistenceHealth
 from storage.receipts import Receipt
 from webapp import schemas
@@ -25,11 +26,14 @@ class Operation(NamedTuple):
     headers: tuple[str, ...] = ()
     errors: tuple[int, ...] = ()
     public: bool = False
+    optional_body: bool = False
 
 
 _LIST = ("limit", "cursor")
 _THREAD = "/api/threads/{thread_id}"
 _MESSAGE = "/api/messages/{message_id}"
+_LETTERS = "/api/admin/dead-letters"
+_LETTER = _LETTERS + "/{letter_id}"
 _ACKNOWLEDGED = {200: schemas.AcknowledgedMessage}
 
 OPERATIONS = (
@@ -77,6 +81,23 @@ OPERATIONS = (
         "delete", _MESSAGE, "delete_message", "Delete a message",
         _ACKNOWLEDGED, headers=("If-Match",), errors=(404, 412),
     ),
+    Operation(
+        "get", _LETTERS, "list_dead_letters", "What PostgreSQL refused, newest first",
+        {200: schemas.DeadLetterPage}, query=_LIST, errors=(403, 422),
+    ),
+    Operation(
+        "get", _LETTER, "get_dead_letter", "One refused write, whole",
+        {200: DeadLetterRecord}, errors=(403, 404),
+    ),
+    Operation(
+        "post", _LETTER + "/replay", "replay_dead_letter", "Try a refused write again",
+        {200: Replayed}, schemas.ReplayDeadLetter, errors=(403, 404, 409, 422),
+        optional_body=True,
+    ),
+    Operation(
+        "delete", _LETTER, "discard_dead_letter", "Give a refused write up",
+        {200: Discarded}, errors=(403, 404),
+    ),
     Operation("get", "/api", "info", "Where things are", {200: schemas.ServiceInfo}),
     Operation(
         "get", "/healthz", "healthz", "Liveness", {200: schemas.Liveness}, public=True
@@ -97,6 +118,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
     "thread_id": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
     "message_id": {"type": "string", "format": "uuid"},
+    "letter_id": {"type": "integer"},
     "Idempotency-Key": {
         "type": "string",
         "description": "The same key in the same thread within 24 h gives the first message.",
@@ -151,7 +173,10 @@ def _operation(operation: Operation) -> dict[str, Any]:
         }
     if operation.body is not None:
         content = {"application/json": {"schema": _reference(operation.body)}}
-        described["requestBody"] = {"required": True, "content": content}
+        described["requestBody"] = {
+            "required": not operation.optional_body,
+            "content": content,
+        }
     if operation.public:
         described["security"] = []
     return described

@@ -1,5 +1,6 @@
 """The shapes of requests and answers; the OpenAPI page is made from these."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -15,6 +16,7 @@ from models.message import (
     ThreadSummary,
     Tier,
 )
+from storage.dead_letters import DeadLetter
 
 Metadata = Annotated[
     dict[str, Any], Meta(description="A JSON object, at most 16 KiB and 16 levels deep.")
@@ -155,6 +157,20 @@ class ThreadPage(msgspec.Struct, kw_only=True, frozen=True):
 
     threads: list[ThreadSummary]
     next_cursor: str | None
+
+
+class DeadLetterPage(msgspec.Struct, kw_only=True, frozen=True):
+    """What PostgreSQL refused, newest first; `next_cursor` is null at the end."""
+
+    dead_letters: Sequence[DeadLetter]
+    next_cursor: str | None
+
+
+class ReplayDeadLetter(Request, kw_only=True, frozen=True):
+    """Without a record the letter's own is tried again. A repaired one, as JSON text or as an
+    object, must be the same version of the same message; its hash is made anew."""
+
+    record: str | dict[str, Any] | UnsetType = UNSET
 
 
 class ServiceInfo(msgspec.Struct, kw_only=True, frozen=True):

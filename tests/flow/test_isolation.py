@@ -67,6 +67,17 @@ def shows_nothing(method: str, path: str, status: int = 200, **options: Any) -> 
     return case
 
 
+def forbidden(method: str, path: str, **options: Any) -> Case:
+    """The stranger is no admin, and learns nothing else."""
+
+    def case(stranger: Api, theirs: Theirs) -> None:
+        reply = stranger.call(method, path, **options)
+        problem(reply, 403, "forbidden")
+        assert SECRET not in reply.text
+
+    return case
+
+
 def lists_no_thread(stranger: Api, theirs: Theirs) -> None:
     shows_nothing("GET", "/api/threads")(stranger, theirs)
     assert ok(stranger.get("/api/threads"))["threads"] == []
@@ -113,6 +124,14 @@ CASES: dict[tuple[str, str], Case] = {
         "PATCH", "/api/messages/{message_id}", json={"message": "mine"}
     ),
     ("DELETE", "messages.delete_message"): not_found("DELETE", "/api/messages/{message_id}"),
+    ("GET", "admin.dead_letters.list_dead_letters"): forbidden("GET", "/api/admin/dead-letters"),
+    ("GET", "admin.dead_letters.get_dead_letter"): forbidden("GET", "/api/admin/dead-letters/1"),
+    ("POST", "admin.dead_letters.replay_dead_letter"): forbidden(
+        "POST", "/api/admin/dead-letters/1/replay", json={}
+    ),
+    ("DELETE", "admin.dead_letters.discard_dead_letter"): forbidden(
+        "DELETE", "/api/admin/dead-letters/1"
+    ),
     ("GET", "health.info"): shows_nothing("GET", "/api"),
     ("GET", "health.persistence"): shows_nothing("GET", "/health/persistence"),
 }

@@ -5,13 +5,17 @@ differ from test to test.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
+from sqlalchemy import delete
 
 from models import codec
 from models.message import Message, Thread
+from models.tables import dead_letters
 from storage import postgres_writes, schema
 from storage.clickhouse_tier import ClickHouseTier
+from storage.dead_letters import DeadLetterService
 from storage.persistence import Drained
 from storage.postgres_tier import PostgresTier
 from storage.redis_tier import RedisTier
@@ -78,3 +82,18 @@ def write_thread(alone: Services) -> Callable[[Thread], None]:
             postgres_writes.upsert_thread(connection, thread)
 
     return upsert
+
+
+@pytest.fixture
+def service(alone: Services) -> DeadLetterService:
+    """The dead letters, of which there is none yet."""
+    with alone.job_engine.begin() as connection:
+        connection.execute(delete(dead_letters))
+    return alone.dead_letters
+
+
+@pytest.fixture
+def bad() -> Iterator[ExitStack]:
+    """What is entered here makes PostgreSQL refuse; closing it takes the cause away."""
+    with ExitStack() as stack:
+        yield stack

@@ -127,6 +127,7 @@ def test_many_poisonous_messages_are_each_refused_alone(
         {"event": b"{}"},
         {"message": b"{}", "thread": b"{}"},
         {"\udcff": b"{}"},
+        {"a\0b": b"{}"},
     ],
 )
 def test_an_entry_of_no_known_form_is_refused_alone(

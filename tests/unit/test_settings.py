@@ -54,6 +54,8 @@ def test_a_missing_variable_is_named(variable: str, how: str) -> None:
         ("THREADKEEP_REDIS_TIMEOUT_SECONDS", "0"),
         ("THREADKEEP_REDIS_TIMEOUT_SECONDS", "nan"),
         ("THREADKEEP_REDIS_TIMEOUT_SECONDS", "inf"),
+        ("THREADKEEP_DRILLS", "perhaps"),
+        ("THREADKEEP_DRILLS", "2"),
     ],
 )
 def test_a_wrong_value_is_named(variable: str, value: str) -> None:
@@ -73,6 +75,19 @@ def test_numbers_are_read_as_numbers() -> None:
         COMPLETE | {"THREADKEEP_SHARDS": "4", "THREADKEEP_DRAIN_LOOK_SECONDS": "0.5"}
     )
     assert (loaded.shards, loaded.drain_look_seconds) == (4, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed"), [("", False), ("0", False), ("false", False), ("1", True), ("true", True)]
+)
+def test_drills_are_allowed_only_where_that_is_said(text: str, allowed: bool) -> None:
+    assert settings.load(COMPLETE | {"THREADKEEP_DRILLS": text}).drills is allowed
+
+
+def test_fault_points_are_taken_as_they_are_given() -> None:
+    assert settings.load(COMPLETE).faultpoints == ""
+    strikes = "drain.after_commit:1:kill"
+    assert settings.load(COMPLETE | {"THREADKEEP_FAULTPOINTS": strikes}).faultpoints == strikes
 
 
 def test_every_field_has_a_variable_of_its_own() -> None:

@@ -15,6 +15,7 @@ from models.message import InvalidMessage
 from storage.errors import Refused, TierError
 from tasks.logs import configure
 from webapp.cli.data import export_history, import_history
+from webapp.cli.dead_letters import dead_letters
 from webapp.cli.environment import read_env_file
 from webapp.cli.inspect import doctor, stats
 from webapp.cli.schema import migrate
@@ -44,7 +45,17 @@ def threadkeep(context: click.Context, debug: bool, env_file: Path | None) -> No
             os.environ.setdefault(name, value)
 
 
-for command in (up, token, migrate, import_history, export_history, doctor, stats):
+COMMANDS: tuple[click.Command, ...] = (
+    up,
+    token,
+    migrate,
+    import_history,
+    export_history,
+    doctor,
+    stats,
+    dead_letters,
+)
+for command in COMMANDS:
     threadkeep.add_command(command)
 
 

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0003"
-down_revision = "0001"
+down_revision = "0002"
 
 TABLES = """
 -- The Redis that may be believed: its run, this installation's mark in it, and since when it has

@@ -1,0 +1,18 @@
+"""The routes of admins: every one of them is under this blueprint, which lets nobody else in."""
+
+from flask import Blueprint
+
+from webapp.admin import dead_letters
+from webapp.context import caller
+from webapp.errors import BadRequest
+
+blueprint = Blueprint("admin", __name__, url_prefix="/api/admin")
+for room in (dead_letters,):
+    blueprint.register_blueprint(room.blueprint)
+
+
+@blueprint.before_request
+def only_admins() -> None:
+    """Refuses everyone else, before any route of any room is reached."""
+    if not caller().is_admin:
+        raise BadRequest(403, "forbidden", "this call is for admins")
