@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from webapp.cli.environment import read_env_file
+from embedded.env_file import read_env_file
 
 START_SECONDS = 120.0
 STOP_SECONDS = 20.0

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from embedded import procfs
+from embedded.env_file import read_env_file
 from support.waiting import eventually
-from webapp.cli.environment import read_env_file
 
 START_SECONDS = 90
 STOP_SECONDS = 10
