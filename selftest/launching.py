@@ -5,8 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -52,6 +51,11 @@ class Launched:
         """The supervisor's own number."""
         return self._child.pid
 
+    @property
+    def url(self) -> str:
+        """Where the API is, if it has one."""
+        return self.env["API_URL"]
+
     def wait_until_ready(self) -> None:
         """Wait until it has written its addresses, which are in `env` from then on.
 
@@ -65,16 +69,21 @@ class Launched:
             time.sleep(POLL_SECONDS)
         self.env = read_env_file(self._env_file)
 
-    def pids(self) -> dict[str, int]:
+    def pids_now(self) -> dict[str, int]:
         """Return name -> pid of every leader as it is now, restarted ones under their new pids."""
         record = self._data() / "run" / "pids.json"
         return {
             found["name"]: found["pid"] for found in json.loads(record.read_text())["processes"]
         }
 
+    def announced_pids(self) -> dict[str, int]:
+        """Return name -> pid as `threadkeep up` announced them when it was ready."""
+        pairs = (pair.rsplit(":", 1) for pair in self.env["THREADKEEP_PIDS"].split(","))
+        return {name: int(pid) for name, pid in pairs}
+
     def members(self, name: str) -> list[int]:
         """Return the pids of a program, its leader first, or nothing while it is down."""
-        leader = self.pids().get(name)
+        leader = self.pids_now().get(name)
         if leader is None:
             return []
         members = [leader, *procfs.session_members(leader)]
@@ -175,18 +184,6 @@ def launch_servers(folder: Path, env: dict[str, str], max_memory: str = "1gb") -
         death_signal=signal.SIGTERM,
     )
     return Launched(spec, lambda: data, env_file, folder / "servers.log")
-
-
-@contextmanager
-def stopped(stack: Launched, *names: str) -> Iterator[None]:
-    """Freeze programs where they are, and let them go on at the end."""
-    frozen: list[int] = []
-    try:
-        for name in names:
-            frozen += stack.signal(name, signal.SIGSTOP)
-        yield
-    finally:
-        procfs.send(frozen, signal.SIGCONT)
 
 
 def _ephemeral(folder: Path) -> Path:

@@ -1,5 +1,6 @@
 """A result as tables for a person."""
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -9,7 +10,7 @@ from selftest.samples import Figures
 
 SHOWN_VIOLATIONS = 10
 TIERS = ("redis", "postgresql", "clickhouse")
-_NUMBERS = (*TIERS, "503", "no answer", "slowest ms")
+_NUMBERS = ("Redis", "PostgreSQL", "ClickHouse", "503", "silent", "max ms")
 
 
 def show(result: Result, console: Console) -> None:
@@ -32,9 +33,13 @@ def show(result: Result, console: Console) -> None:
 
 
 def _disturbances(result: Result) -> Table:
-    table = Table(title="Acknowledged by tier, refused and unanswered writes, meanwhile")
+    table = Table(
+        title="Writes meanwhile: acknowledged by tier, refused with 503, without an answer",
+        box=SIMPLE_HEAD,
+        padding=(0, 1),
+    )
     table.add_column("disturbance")
-    for heading in ("times", "seconds", *_NUMBERS):
+    for heading in ("times", "s", *_NUMBERS):
         table.add_column(heading, justify="right")
     for each in result.disturbed:
         table.add_row(each.name, str(each.times), f"{each.seconds:.1f}", *_row(each.meanwhile))

@@ -76,9 +76,8 @@ class Testbed:
 
     def pids(self) -> dict[str, int]:
         """Return name -> pid of the leader of every server and program that runs now."""
-        servers = {name: pid for name, pid in self._servers.pids().items() if name in SERVERS}
-        programs = {name: pid for name, pid in self._programs.pids().items() if name in PROGRAMS}
-        return servers | programs
+        found = self._servers.pids_now() | self._programs.pids_now()
+        return {name: pid for name, pid in found.items() if name in (*SERVERS, *PROGRAMS)}
 
     def signal(self, name: str, number: signal.Signals) -> list[int]:
         """Send a signal to every process of a server or program and return their pids."""
