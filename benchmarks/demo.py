@@ -19,7 +19,8 @@ import settings
 from benchmarks.carrying import Landed, Part, import_rest, post_live
 from benchmarks.live_clients import Clients, Posted
 from benchmarks.reading_back import ReadBack, read_back
-from benchmarks.stack import StackFailed, ephemeral_stack
+from benchmarks.stack import ephemeral_stack
+from selftest.launching import StackFailed
 from storage.importers import chitchat
 from storage.services import Services
 from webapp.auth import Tokens

@@ -3,24 +3,32 @@
 The copy of what was refused has no TTL: it was acknowledged, and nobody else keeps it.
 """
 
-from models import ids
 from storage import redis_keys as keys
 from storage.dead_letter_records import Address
 from storage.pending_log import Committed, PendingLog
-from storage.redis_driver import Script, translated
+from storage.redis_driver import RedisDoor, Script
+from storage.redis_repair import RedisRepair, distrust_floor
 from storage.redis_tier import RedisTier
 
 
 class RefusedCopies:
     """The verbs of Redis that dead letters need. Errors leave as `TierError`."""
 
-    def __init__(self, redis: RedisTier, log: PendingLog, hot_seconds: int) -> None:
+    def __init__(
+        self,
+        door: RedisDoor,
+        redis: RedisTier,
+        repair: RedisRepair,
+        log: PendingLog,
+        hot_seconds: int,
+    ) -> None:
         self._redis = redis
+        self._repair = repair
         self._log = log
         self._hot_seconds = hot_seconds
-        self._client = redis.client
-        self._amend = Script(redis.client, "amend")
-        self._withdraw = Script(redis.client, "withdraw")
+        self._door = door
+        self._amend = Script(door, "amend")
+        self._withdraw = Script(door, "withdraw")
 
     def ping(self) -> None:
         """Raises `TierUnavailable` if Redis does not answer."""
@@ -31,7 +39,7 @@ class RefusedCopies:
         self._log.settle([committed])
         if kind == "message" and not self._is_listed(slot, address):
             # It came into PostgreSQL beside Redis, whose index never had it or has lost it.
-            self._redis.distrust([_thread(address)])
+            self._repair.distrust([_thread(address)])
 
     def amend(self, slot: int, kind: str, address: Address, record: bytes) -> None:
         """Puts a repaired record that is committed in the place of the refused copy."""
@@ -52,17 +60,15 @@ class RefusedCopies:
             index,
             keys.watermark(slot, user_id, thread_id),
         ]
-        floor = ids.HIGHEST if older_below else ""
+        floor = distrust_floor() if older_below else ""
         gone = self._withdraw(names, [address.version, address.message_id or "", watermark, floor])
         # The index may have waited for this copy alone before it could expire.
         self._log.settle([Committed(slot, [], {}, [index], {})])
         return bool(gone)
 
     def _is_listed(self, slot: int, address: Address) -> bool:
-        with translated():
-            found = self._client.zscore(
-                keys.index(slot, *_thread(address)), address.message_id or ""
-            )
+        with self._door.passed() as client:
+            found = client.zscore(keys.index(slot, *_thread(address)), address.message_id or "")
         return found is not None
 
 

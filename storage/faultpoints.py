@@ -151,4 +151,4 @@ def _carry_out(strike: Strike) -> None:
     elif strike.action == "sleep":
         time.sleep(strike.seconds)
     else:
-        raise TierUnavailable(_TIER_OF[strike.name], f"a drill at {strike.name}")
+        raise TierUnavailable(_TIER_OF[strike.name], f"a drill at {strike.name}", passing=True)

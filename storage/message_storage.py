@@ -15,6 +15,7 @@ from models.ids import Clock
 from models.message import Durability, Message, Tier
 from storage.errors import NotFound, TierUnavailable, VersionConflict
 from storage.failover.chain import Degraded, MessageFailoverService
+from storage.faultpoints import faultpoint
 from storage.message_retrieval import UnifiedMessageRetrievalService
 from storage.redis_tier import Append, Behind, NewMessage, Stored
 
@@ -97,7 +98,9 @@ class UnifiedMessageStorageService:
                 Append(user_id, groups[at][0], _new_messages(messages, groups[at][1]))
                 for at, messages in zip(open_groups, minted, strict=True)
             ]
+            faultpoint("api.before_write")
             taken = self._failover.append(appends)
+            faultpoint("api.after_write")
             for at, append, messages, (tier, answer) in zip(
                 open_groups, appends, minted, taken, strict=True
             ):

@@ -52,7 +52,7 @@ class Refusal(NamedTuple):
 
     def facts(self) -> dict[str, str | int | None]:
         """What a log line may say of it: where and why, never what was written."""
-        slot, entry_id, kind, record = self.entry
+        slot, entry_id, kind, record, _ = self.entry
         message_id = address_of(kind, record).message_id
         reason = headline(self.reason)
         return {"slot": slot, "entry_id": entry_id, "message_id": message_id, "reason": reason}

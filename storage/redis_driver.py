@@ -7,28 +7,14 @@ from importlib.resources import files
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import (
-    AuthenticationError,
-    BusyLoadingError,
-    ConnectionError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    TimeoutError,
-)
+from redis.exceptions import NoScriptError, RedisError
 
 from storage.breakers import Breaker
 from storage.errors import TierError, TierRejected, TierUnavailable
+from storage.redis_refusals import Kind, refusal_of
 
-_UNAVAILABLE = (
-    AuthenticationError,
-    BusyLoadingError,
-    ConnectionError,
-    ReadOnlyError,
-    TimeoutError,
-)
-_UNAVAILABLE_REPLIES = {"MISCONF", "NOAUTH", "LOADING", "CLUSTERDOWN", "MASTERDOWN"}
+_NOT_AN_OUTAGE: frozenset[Kind] = frozenset({"full", "not_allowed"})
+"""Writes are refused, and everything else goes on."""
 
 
 @contextmanager
@@ -42,14 +28,11 @@ def translated() -> Iterator[None]:
 
 def as_tier_error(error: RedisError) -> TierError:
     """The tier's word for a driver's error."""
-    if isinstance(error, OutOfMemoryError):
-        return TierUnavailable("redis", "out of memory", passing=True)
-    if isinstance(error, _UNAVAILABLE):
-        return TierUnavailable("redis", f"{type(error).__name__}: {error}")
-    text = str(error)
-    if text.split(" ", 1)[0] in _UNAVAILABLE_REPLIES:
-        return TierUnavailable("redis", text)
-    return TierRejected("redis", text)
+    refusal = refusal_of(error)
+    if not refusal.passes:
+        return TierRejected("redis", refusal.reason)
+    passing = refusal.out == "call" or refusal.kind in _NOT_AN_OUTAGE
+    return TierUnavailable("redis", refusal.reason, passing=passing)
 
 
 class RedisDoor:

@@ -35,7 +35,7 @@ class RedisRepair:
     def distrust_indexes(self, names: Iterable[str]) -> None:
         """Likewise, by the keys of the indexes."""
         calls: list[tuple[list[str], list[Any]]] = [
-            ([name], [_mark(), DISTRUST_SECONDS]) for name in names
+            ([name], [distrust_floor(), DISTRUST_SECONDS]) for name in names
         ]
         if calls:
             _raise_first(self._distrust.many(calls))
@@ -79,7 +79,8 @@ class RedisRepair:
             pipeline.execute()
 
 
-def _mark() -> str:
+def distrust_floor() -> str:
+    """A floor above every id, never the same twice."""
     return DISTRUST_MARK + secrets.token_hex(8)
 
 

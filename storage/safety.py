@@ -17,6 +17,7 @@ from storage.clickhouse_checks import CLICKHOUSE, check_clickhouse
 from storage.clickhouse_driver import ClickHouse
 from storage.errors import Refused
 from storage.finding import Finding
+from storage.installation import judge_installation
 from storage.postgres_checks import POSTGRES, judge_postgres
 from storage.redis_checks import REDIS
 from storage.secret_checks import SETTINGS, judge_settings
@@ -67,7 +68,10 @@ def judge_tiers(services: Services, tiers: Sequence[str]) -> Verdict:
     """The same for some of them, in this order."""
     looks = {
         SETTINGS: lambda: judge_settings(services.settings),
-        REDIS: lambda: redis_checks.judge_redis(services.redis_client),
+        REDIS: lambda: [
+            *redis_checks.judge_redis(services.redis_client),
+            *judge_installation(services.redis_client, services.request_engine),
+        ],
         POSTGRES: lambda: judge_postgres(services.request_engine),
         CLICKHOUSE: lambda: _judge_clickhouse(services.settings),
     }

@@ -209,7 +209,13 @@ class Services:
 
     @cached_property
     def dead_letters(self) -> DeadLetterService:
-        copies = RefusedCopies(self.redis, self.pending_log, self.settings.hot_seconds)
+        copies = RefusedCopies(
+            self.redis_door,
+            self.redis,
+            self.redis_repair,
+            self.pending_log,
+            self.settings.hot_seconds,
+        )
         return DeadLetterService(self.job_engine, copies)
 
     @cached_property

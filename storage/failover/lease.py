@@ -10,16 +10,16 @@ taken there meanwhile; until that is answered PostgreSQL is not believed to hold
 
 import threading
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 from sqlalchemy import Engine, text
 
-from storage import redis_keys as keys
 from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse
 from storage.errors import TierError
 from storage.failover import homecoming
+from storage.installation import FOREIGN, identity
 from storage.postgres_driver import translated
 from storage.redis_driver import RedisDoor
 
@@ -51,14 +51,6 @@ class Standing(NamedTuple):
     keys_whole: bool = False
     postgres_whole: bool = False
     is_known: bool = True
-
-
-class RedisIdentity(NamedTuple):
-    """Which Redis answers: its run, the installation it belongs to, and whether it ever evicted."""
-
-    run_id: str
-    installation: str
-    has_evicted: bool
 
 
 UNKNOWN = Standing(is_known=False)
@@ -142,9 +134,12 @@ class Lease:
         if row.backfill or row.detours or not postgres_whole:
             return Standing(postgres_whole=postgres_whole)
         try:
-            found = identity(self._redis)
+            with self._redis.passed() as client:
+                found = identity(client)
         except TierError:
             return Standing(postgres_whole=True)
+        if found.installation not in {"", row.installation}:
+            self._redis.breaker.open(FOREIGN)
         known = (row.run_id, row.installation) == (found.run_id, found.installation)
         return Standing(known, known and row.keys and not found.has_evicted, True)
 
@@ -160,21 +155,3 @@ class Lease:
                 return False
             self._postgres_outages = outages
         return True
-
-
-def identity(door: RedisDoor) -> RedisIdentity:
-    """Which Redis is behind the door. Raises `TierError`."""
-    with door.passed() as client:
-        pipeline = client.pipeline(transaction=False)
-        pipeline.info("server")
-        pipeline.info("stats")
-        pipeline.get(keys.INSTALLATION)
-        server, stats, installation = pipeline.execute()
-    return RedisIdentity(
-        _run_id(server), (installation or b"").decode(), bool(stats.get("evicted_keys", 0))
-    )
-
-
-def _run_id(server: dict[str, Any]) -> str:
-    # Where a server does not tell its run, its start does as well.
-    return str(server.get("run_id") or server.get("uptime_in_seconds"))

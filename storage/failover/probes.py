@@ -8,7 +8,9 @@ from storage import connections
 from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse
 from storage.errors import TierUnavailable
+from storage.installation import judge_installation
 from storage.postgres_driver import translated as postgres_translated
+from storage.redis_checks import judge_redis
 from storage.redis_driver import translated as redis_translated
 
 PROBE_KEY = "threadkeep:probe"
@@ -28,7 +30,7 @@ class Breakers:
             settings.clickhouse_url, settings.clickhouse_write_timeout_seconds
         )
         self.redis = Breaker(
-            "redis", lambda: _probe_redis(self._client), settings.redis_slow_seconds
+            "redis", lambda: _probe_redis(self._client, engine), settings.redis_slow_seconds
         )
         self.postgresql = Breaker(
             "postgresql", lambda: _probe_postgres(self._engine), settings.database_slow_seconds
@@ -36,10 +38,16 @@ class Breakers:
         self.clickhouse = Breaker("clickhouse", self._server.ping, CLICKHOUSE_SLOW_SECONDS)
 
 
-def _probe_redis(client: Redis) -> None:
-    """A write, because a Redis that is full, read-only or cannot reach its disk still answers."""
+def _probe_redis(client: Redis, engine: Engine) -> None:
+    """A write, because a Redis that is full, read-only or cannot reach its disk still answers.
+
+    And it may not be the one that went, or not be set as that one was.
+    """
     with redis_translated():
         client.set(PROBE_KEY, 1, px=PROBE_KEY_MILLISECONDS)
+    findings = [*judge_redis(client), *judge_installation(client, engine)]
+    if refusals := [finding.line for finding in findings if finding.severity == "refuse"]:
+        raise TierUnavailable("redis", "; ".join(refusals))
 
 
 def _probe_postgres(engine: Engine) -> None:

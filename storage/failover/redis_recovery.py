@@ -17,7 +17,7 @@ from models.message import Message
 from models.tables import messages
 from storage import redis_keys as keys
 from storage.errors import TierRejected
-from storage.failover.lease import RedisIdentity, identity
+from storage.installation import FOREIGN, RedisIdentity, identity
 from storage.postgres_driver import message_of, translated
 from storage.postgres_tier import PostgresTier
 from storage.redis_driver import RedisDoor
@@ -96,14 +96,15 @@ class RedisRecoveryService:
 
         Raises `TierRejected` for one that belongs to another installation.
         """
-        found = identity(self._door)
+        with self._door.passed() as client:
+            found = identity(client)
         with translated(), self._engine.begin() as connection:
             known = connection.execute(_STATE).one()
             has_no_keys_yet = bool(connection.execute(_NO_KEYS_YET).scalar_one())
         if (known.run_id, known.installation) == (found.run_id, found.installation):
             return False
         if found.installation not in {"", known.installation}:
-            raise TierRejected("redis", "it belongs to another installation")
+            raise TierRejected("redis", FOREIGN)
         self._distrust_everything()
         self._mark(known.installation)
         values = {

@@ -2,8 +2,8 @@
 --
 -- KEYS  1 the record, of a message or a thread   2 the thread's index   3 the thread's watermark
 -- ARGV  1 the refused version   2 the message's id, '' for a thread   3 the watermark that the
---       version set, '' for none   4 the highest id where a lower tier may have an older version,
---       else ''
+--       version set, '' for none   4 a floor above every id where a lower tier may have an older
+--       version, else ''
 -- Gives 1, or 0 with nothing changed: Redis has another version, or none.
 local hot = redis.call('GETRANGE', KEYS[1], 0, 40)
 redis.call('ZCARD', KEYS[2])

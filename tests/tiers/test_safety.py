@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import text
 
 from embedded.ports import free_port
+from storage import redis_keys as keys
 from storage import safety, schema
-from storage.errors import Refused
+from storage.errors import Refused, TierRejected
 from storage.services import Services
 from support.databases import empty_database
 from support.own_valkey import own_valkey
@@ -141,6 +142,7 @@ def test_a_redis_that_hides_figures_runs_with_advice(
 
 
 def test_an_empty_schema_refuses_until_it_is_migrated(alone: Services) -> None:
+    alone.redis_client.delete(keys.INSTALLATION)
     with (
         empty_database(alone.settings.database_url) as url,
         given(alone, database_url=url) as own,
@@ -165,6 +167,7 @@ def test_an_empty_clickhouse_refuses_until_it_is_migrated(alone: Services) -> No
 
 
 def test_a_newer_schema_refuses_and_is_not_migrated(alone: Services) -> None:
+    alone.redis_client.delete(keys.INSTALLATION)
     with (
         empty_database(alone.settings.database_url) as url,
         given(alone, database_url=url) as own,
@@ -192,6 +195,7 @@ def test_a_newer_clickhouse_refuses_and_is_not_migrated(alone: Services) -> None
 
 
 def test_a_postgres_that_answers_before_the_disk_is_weaker_and_runs(alone: Services) -> None:
+    alone.redis_client.delete(keys.INSTALLATION)
     with (
         empty_database(alone.settings.database_url, synchronous_commit="off") as url,
         given(alone, database_url=url) as own,
@@ -199,6 +203,18 @@ def test_a_postgres_that_answers_before_the_disk_is_weaker_and_runs(alone: Servi
         schema.migrate_postgres(own.job_engine)
         assert weaker(own) == [("postgresql", "synchronous_commit")]
         assert refusals(own) == []
+
+
+def test_a_redis_of_another_installation_refuses(alone: Services) -> None:
+    with (
+        empty_database(alone.settings.database_url) as url,
+        given(alone, database_url=url) as own,
+    ):
+        schema.migrate_postgres(own.job_engine)
+        assert refusals(own) == [("redis", "installation")]
+        with pytest.raises(TierRejected, match="another installation"):
+            own.redis_recovery.adopt()
+        assert alone.redis_recovery.adopt() is False
 
 
 def test_a_clickhouse_that_answers_before_the_disk_is_weaker_and_runs(alone: Services) -> None:

@@ -10,15 +10,16 @@ from pathlib import Path
 import click
 
 import settings
+from embedded.env_file import read_env_file
 from embedded.errors import StackError
 from models.message import InvalidMessage
 from storage.errors import Refused, TierError
 from tasks.logs import configure
 from webapp.cli.data import export_history, import_history
 from webapp.cli.dead_letters import dead_letters
-from webapp.cli.environment import read_env_file
 from webapp.cli.inspect import doctor, stats
 from webapp.cli.schema import migrate
+from webapp.cli.selftest import selftest
 from webapp.cli.token import token
 from webapp.cli.up import up
 
@@ -38,7 +39,8 @@ def threadkeep(context: click.Context, debug: bool, env_file: Path | None) -> No
     """The open message store for chat and agent applications."""
     source = env_file or DEFAULT_ENV_FILE
     # A stack that is to be started must not take another's servers for its own.
-    finds_a_stack = context.invoked_subcommand != "up" and source.exists()
+    starts_a_stack = context.invoked_subcommand in {"up", "selftest"}
+    finds_a_stack = not starts_a_stack and source.exists()
     if env_file is not None or finds_a_stack:
         # What the environment names itself comes first.
         for name, value in read_env_file(source).items():
@@ -53,6 +55,7 @@ COMMANDS: tuple[click.Command, ...] = (
     export_history,
     doctor,
     stats,
+    selftest,
     dead_letters,
 )
 for command in COMMANDS:

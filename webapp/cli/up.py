@@ -17,6 +17,7 @@ import requests
 from honcho.environ import parse_procfile
 
 import settings
+from embedded.env_file import write_env_file
 from embedded.files import write_atomically
 from embedded.ports import free_port
 from embedded.stack import Stack
@@ -25,7 +26,6 @@ from storage.errors import Refused
 from storage.services import Services
 from tasks.celery_app import app as celery
 from webapp.auth import Tokens
-from webapp.cli.environment import write_env_file
 
 PROCFILE = Path(settings.__file__).with_name("Procfile")
 SAMPLE_USER = "alice"

@@ -1,0 +1,63 @@
+"""Waiting until all that was acknowledged has been carried on, or the time for that is over."""
+
+import time
+
+from redis import RedisError
+from sqlalchemy import select
+
+from models import tables
+from models.clickhouse_tables import messages as archive
+from selftest.account import Account
+from selftest.evidence import count
+from storage.clickhouse_driver import translated as clickhouse_translated
+from storage.errors import TierError
+from storage.postgres_driver import translated as postgres_translated
+from storage.services import Services
+
+DEADLINE_SECONDS = 60.0
+POLL_SECONDS = 0.25
+
+
+def wait_until_quiet(
+    services: Services, account: Account, seconds: float = DEADLINE_SECONDS
+) -> str:
+    """Wait until the log and the outbox are empty and PostgreSQL and ClickHouse have each
+    acknowledged message.
+
+    Returns an empty text once it is so, and after `seconds` what is still in the way.
+    """
+    wanted = {history.id for history in account.histories() if history.must_be_seen}
+    users = sorted({user_id for user_id, _ in account.threads()})
+    deadline = time.monotonic() + seconds
+    while True:
+        in_the_way = _in_the_way(services, wanted, users)
+        if not in_the_way or time.monotonic() > deadline:
+            return in_the_way
+        time.sleep(POLL_SECONDS)
+
+
+def _in_the_way(services: Services, wanted: set[str], users: list[str]) -> str:
+    try:
+        pending = sum(services.pending_log.backlog())
+        outbox = count(services.job_engine, tables.clickhouse_outbox)
+        if pending or outbox:
+            return f"{pending} entries wait in the log and {outbox} in the outbox"
+        uncommitted = len(wanted - _committed_ids(services, users))
+        unarchived = len(wanted - _archived_ids(services, users))
+    except (TierError, RedisError) as error:
+        return f"a tier does not answer: {error}"
+    if uncommitted or unarchived:
+        return f"{uncommitted} messages are not in PostgreSQL, {unarchived} not in ClickHouse"
+    return ""
+
+
+def _committed_ids(services: Services, users: list[str]) -> set[str]:
+    query = select(tables.messages.c.id).where(tables.messages.c.user_id.in_(users))
+    with postgres_translated(), services.job_engine.connect() as connection:
+        return set(connection.execute(query).scalars())
+
+
+def _archived_ids(services: Services, users: list[str]) -> set[str]:
+    query = select(archive.c.id).where(archive.c.user_id.in_(users))
+    with clickhouse_translated(), services.job_clickhouse.engine.connect() as connection:
+        return {str(name) for name in connection.execute(query).scalars()}

@@ -1,0 +1,54 @@
+"""A result as tables for a person."""
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from selftest.run import Result, by_invariant
+from selftest.samples import Figures
+
+SHOWN_VIOLATIONS = 10
+TIERS = ("redis", "postgresql", "clickhouse")
+_NUMBERS = ("Redis", "PostgreSQL", "ClickHouse", "503", "silent", "max ms")
+
+
+def show(result: Result, console: Console) -> None:
+    """Print what was done, what came of it, and each invariant: held or the violations."""
+    console.print(_disturbances(result))
+    console.print(
+        f"{result.operations:,} operations of writers in {result.seconds:g} s, "
+        f"{result.acknowledged:,} messages acknowledged, {result.edited_or_deleted:,} of them "
+        f"edited or deleted; {result.totals.reads:,} reads; all carried on and compared "
+        f"{result.quiet_seconds:g} s after the end; seed {result.seed}"
+    )
+    for invariant, violations in by_invariant(result.violations).items():
+        mark = "[bold red]BROKEN[/]" if violations else "[green]held  [/]"
+        console.print(f"{mark}  {invariant.value}", soft_wrap=True)
+        for violation in violations[:SHOWN_VIOLATIONS]:
+            facts = ", ".join(f"{name}={value}" for name, value in violation.evidence.items())
+            console.print(f"        {escape(violation.what)}: {escape(facts)}", soft_wrap=True)
+        if len(violations) > SHOWN_VIOLATIONS:
+            console.print(f"        and {len(violations) - SHOWN_VIOLATIONS:,} more")
+
+
+def _disturbances(result: Result) -> Table:
+    table = Table(
+        title="Writes meanwhile: acknowledged by tier, refused with 503, without an answer",
+        box=SIMPLE_HEAD,
+        padding=(0, 1),
+    )
+    table.add_column("disturbance")
+    for heading in ("times", "s", *_NUMBERS):
+        table.add_column(heading, justify="right")
+    for each in result.disturbed:
+        table.add_row(each.name, str(each.times), f"{each.seconds:.1f}", *_row(each.meanwhile))
+    table.add_section()
+    table.add_row("the whole run", "", f"{result.seconds:.1f}", *_row(result.totals))
+    return table
+
+
+def _row(figures: Figures) -> list[str]:
+    acknowledged = [f"{figures.acknowledged.get(tier, 0):,}" for tier in TIERS]
+    rest = [f"{figures.unavailable:,}", f"{figures.unanswered:,}", f"{figures.slowest_ms:,.0f}"]
+    return acknowledged + rest

@@ -1,0 +1,187 @@
+"""A whole run: load, disturbances, the end of them, and the verdict."""
+
+import itertools
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from selftest.account import Account
+from selftest.checker import check
+from selftest.disturbance import Step, sequence
+from selftest.episodes import Episode, Episodes
+from selftest.evidence import gather
+from selftest.findings import Findings, Invariant, Violation
+from selftest.ledger import Ledger
+from selftest.quiescence import DEADLINE_SECONDS, wait_until_quiet
+from selftest.readers import Reader
+from selftest.samples import Figures, Sample, during, figures, judge_times
+from selftest.stack import Testbed, TokenIssuer, testbed
+from selftest.traffic import Load, Traffic, running
+from selftest.writers import Writer
+from storage.errors import TierError
+
+LEDGER_FILE = "ledger.jsonl"
+HOT_PAGE_MESSAGES = 200
+"""Small enough that threads outgrow it, so that lists are put together from several tiers."""
+
+
+class Disturbed(msgspec.Struct, frozen=True, kw_only=True):
+    """What was seen of one kind of disturbance: how often, for how long in all, and meanwhile."""
+
+    name: str
+    times: int
+    seconds: float
+    meanwhile: Figures
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run found. It `held` where there is no violation.
+
+    `quiet_seconds` is how long it took after the last disturbance until all was carried on.
+    `operations` counts writes asked for, `acknowledged` messages with an acknowledged creation.
+    """
+
+    seed: int
+    seconds: float
+    held: bool
+    operations: int
+    acknowledged: int
+    edited_or_deleted: int
+    quiet_seconds: float
+    totals: Figures
+    disturbed: list[Disturbed]
+    violations: list[Violation]
+
+
+@contextmanager
+def under_load(bed: Testbed, folder: Path, load: Load, seed: int) -> Iterator[Traffic]:
+    """Write and read meanwhile; the ledger is a new file in `folder`.
+
+    At the end of the block everyone has had their last answer.
+    """
+    name = f"selftest-{secrets.token_hex(4)}"
+    with Ledger(folder / f"{name}-{LEDGER_FILE}") as ledger:
+        traffic = Traffic(ledger, Account(), Findings(), bed.client, name)
+        writers = [Writer(traffic, load, number, seed) for number in range(load.writers)]
+        readers = [Reader(traffic, load, number, seed) for number in range(load.readers)]
+        with running(traffic, [*(w.run for w in writers), *(r.run for r in readers)]):
+            yield traffic
+
+
+def conclude(
+    bed: Testbed,
+    traffic: Traffic,
+    episodes: list[Episode],
+    seconds: float = DEADLINE_SECONDS,
+) -> list[Violation]:
+    """Wait until all is carried on, look everywhere, and return everything that is wrong.
+
+    Nobody may write any more, and every disturbance must have ended.
+    """
+    left = wait_until_quiet(bed.services, traffic.account, seconds)
+    found = traffic.findings.all() + judge_times(traffic.samples, episodes)
+    if left:
+        what = f"after {seconds:g} s {left}"
+        found.append(Violation(invariant=Invariant.RECOVERY, what=what))
+    found += [
+        Violation(invariant=Invariant.RECOVERY, what=each.failure, evidence={"after": each.name})
+        for each in episodes
+        if each.failure
+    ]
+    try:
+        evidence = gather(bed.services, traffic.account, bed.client)
+    except TierError as error:
+        what = f"a tier does not answer after the end: {error}"
+        return [*found, Violation(invariant=Invariant.RECOVERY, what=what)]
+    return found + check(evidence)
+
+
+def run(
+    issue: TokenIssuer,
+    seed: int,
+    seconds: float,
+    load: Load,
+    folder: Path,
+    say: Callable[[str], object] = lambda line: None,
+) -> Result:
+    """Run on a stack of its own in `folder`, which must exist and stays.
+
+    Raises:
+        StackFailed: The stack did not start.
+    """
+    variables = {"THREADKEEP_HOT_PAGE_MESSAGES": str(HOT_PAGE_MESSAGES)}
+    with testbed(folder, issue, **variables) as bed:
+        say(f"the stack is up; disturbing it for {seconds:g} s, seed {seed}")
+        episodes = Episodes(bed)
+        began = time.monotonic()
+        with under_load(bed, folder, load, seed) as traffic:
+            for step in _steps(seed, began + seconds, traffic):
+                say(f"  {' and '.join(each.name for each, _ in step.parts)}")
+                episodes.perform(step, began + seconds, traffic.stopping)
+        disturbed_until = time.monotonic()
+        say("waiting until all is carried on, then comparing")
+        violations = conclude(bed, traffic, episodes.past)
+        quiet_seconds = time.monotonic() - disturbed_until
+        if violations:
+            (folder / "logs-at-the-end").write_text(bed.logs())
+    return _result(seed, disturbed_until - began, quiet_seconds, traffic, episodes, violations)
+
+
+def _steps(seed: int, until: float, traffic: Traffic) -> Iterator[Step]:
+    """The disturbances until the time is over; it begins with a moment of calm."""
+    traffic.pause(1.0)
+    for step in sequence(seed):
+        if time.monotonic() >= until or traffic.ended:
+            return
+        yield step
+
+
+def _result(
+    seed: int,
+    seconds: float,
+    quiet_seconds: float,
+    traffic: Traffic,
+    episodes: Episodes,
+    violations: list[Violation],
+) -> Result:
+    histories = traffic.account.histories()
+    return Result(
+        seed=seed,
+        seconds=round(seconds, 1),
+        held=not violations,
+        operations=next(traffic.operations),
+        acknowledged=sum(bool(each.ids) for each in histories),
+        edited_or_deleted=sum(each.version > 1 for each in histories),
+        quiet_seconds=round(quiet_seconds, 1),
+        totals=figures(traffic.samples),
+        disturbed=_disturbed(traffic.samples, episodes.past),
+        violations=violations,
+    )
+
+
+def _disturbed(samples: list[Sample], episodes: list[Episode]) -> list[Disturbed]:
+    by_name: dict[str, list[Episode]] = {}
+    for episode in episodes:
+        by_name.setdefault(episode.name, []).append(episode)
+    return [
+        Disturbed(
+            name=name,
+            times=len(found),
+            seconds=round(sum(each.ended - each.began for each in found), 1),
+            meanwhile=figures(
+                itertools.chain.from_iterable(
+                    during(samples, each.began, each.ended) for each in found
+                )
+            ),
+        )
+        for name, found in by_name.items()
+    ]
+
+
+def by_invariant(violations: list[Violation]) -> Mapping[Invariant, list[Violation]]:
+    """Sort violations; every invariant is there, most with none."""
+    return {each: [one for one in violations if one.invariant == each] for each in Invariant}
