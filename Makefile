@@ -21,6 +21,10 @@ demo: setup ## Carry 258,145 real messages through all tiers and compare every b
 test: setup lint ## Run every check: style, types, structure, tests on real servers
 	@$(BIN)/python -m pytest
 
+.PHONY: faults
+faults: setup ## Break everything, row by row, and see that nothing acknowledged is lost
+	@$(BIN)/python -m pytest tests/faults -m "extensive or not extensive" -v
+
 .PHONY: lint
 lint: setup ## Check style, types and structure only
 	@$(BIN)/ruff check .
