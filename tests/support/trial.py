@@ -53,6 +53,10 @@ class Trial:
         """How many writes were acknowledged so far."""
         return sum(sample.status == 200 and sample.verb != "read" for sample in self.samples)
 
+    def wait_for_tier(self, tier: str, writes: int, since: float) -> None:
+        """Waits until a tier has acknowledged so many writes since a moment."""
+        eventually(lambda: self.since(since).acknowledged.get(tier, 0) >= writes, RECOVERY_SECONDS)
+
     @property
     def samples(self) -> list:  # type: ignore[type-arg]
         """Every answer so far."""
