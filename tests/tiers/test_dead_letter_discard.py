@@ -71,8 +71,10 @@ def test_a_discarded_later_version_shows_the_one_that_is_kept(
     bad: ExitStack,
     tombstone: bool,
 ) -> None:
-    one = message(user)
-    alone.redis.append([append_of(one)], 60)
+    # So many that Redis alone could answer for the newest of them.
+    made = [message(user) for _ in range(5)]
+    one = made[3]
+    alone.redis.append([append_of(*made)], 60)
     drain()
     bad.enter_context(refusing(alone, f"user_id <> '{user}' OR version < 2"))
     later = revised(one, deleted=tombstone)
@@ -81,7 +83,9 @@ def test_a_discarded_later_version_shows_the_one_that_is_kept(
     assert drain().refused == 1
     assert service.discard(only(service).id, by="somebody").removed_from_redis
     assert alone.retrieval.get(user, one.id).message == one
-    assert listed(alone, user) == [one.id]
+    page = alone.retrieval.page(user, "t", limit=2, cursor=None, order="desc")
+    assert [found.id for found in page.messages] == [made[4].id, one.id]
+    assert listed(alone, user) == [each.id for each in made]
 
 
 def test_a_discard_does_not_touch_another_version(
