@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+from sqlalchemy import text
 
 from models import codec, ids
 from storage.errors import TierUnavailable
@@ -12,6 +13,7 @@ from storage.message_storage import Draft
 from storage.persistence import Drained
 from storage.services import Services
 from support.samples import append_of, message, revised
+from support.waiting import eventually
 
 
 def whole(alone: Services, user: str) -> bool:
@@ -113,3 +115,26 @@ def test_a_full_redis_refuses_without_a_trace_and_postgresql_takes_it(
     assert own.breakers.redis.is_closed
     assert alone.redis.message(done.message.id) is None
     assert sum(alone.pending_log.backlog()) == 0
+
+
+def test_what_went_with_a_lost_redis_is_named(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    own = Services(alone.settings)
+    own.lease.standing()
+    kept = own.messages.post(user, "t", Draft("user", "kept", {}, None)).message
+    drain()
+    lost = own.messages.post(user, "t", Draft("user", "lost", {}, None)).message
+    edit = own.messages.edit(user, kept.id, content="lost", metadata=None, if_version=None).message
+    assert own.recent.lost() == []
+    alone.redis_client.flushall()
+    assert own.recent.lost() == [(lost.id, 1), (edit.id, 2)]
+    alone.redis_recovery.adopt()
+    own.recent.search_later()
+    eventually(lambda: _lost_ids(alone) >= {lost.id, edit.id})
+
+
+def _lost_ids(alone: Services) -> set[str]:
+    query = text("SELECT message_id::text FROM lost_acknowledgements")
+    with alone.job_engine.connect() as connection:
+        return set(connection.execute(query).scalars())
