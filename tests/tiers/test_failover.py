@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from models import codec
 from models.message import Message
+from storage import redis_keys as keys
 from storage.errors import NotFound, NoTierAvailable
 from storage.failover import homecoming
 from storage.message_storage import Acknowledgement, Draft
@@ -229,6 +230,15 @@ def test_a_thread_is_made_beside_redis(alone: Services, user: str) -> None:
     assert alone.threads.get(user, "t").title == "title"
     alone.redis_recovery.tend()
     assert alone.threads.get(user, "t").title == "title"
+
+
+def test_a_redis_that_refuses_one_thread_is_passed_over(alone: Services, user: str) -> None:
+    slot = alone.redis.slot_of_thread(user, "t")
+    alone.redis_client.set(keys.index(slot, user, "t"), "somebody else's")
+    done = post(alone, user)
+    assert done.tier_used == "postgresql"
+    assert alone.breakers.redis.is_closed
+    assert rows(alone, user) == [(done.message.id, 1, "hello")]
 
 
 def test_what_one_may_not_have_is_refused_alone(alone: Services, user: str) -> None:
