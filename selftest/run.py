@@ -3,7 +3,7 @@
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,12 +77,14 @@ def conclude(
     traffic: Traffic,
     episodes: list[Episode],
     seconds: float = DEADLINE_SECONDS,
+    lost: Set[str] = frozenset(),
 ) -> list[Violation]:
     """Wait until all is carried on, look everywhere, and return everything that is wrong.
 
-    Nobody may write any more, and every disturbance must have ended.
+    Nobody may write any more, and every disturbance must have ended. What is `lost` on purpose is
+    named like everything else, but not waited for.
     """
-    left = wait_until_quiet(bed.services, traffic.account, seconds)
+    left = wait_until_quiet(bed.services, traffic.account, seconds, lost)
     found = traffic.findings.all() + judge_times(traffic.samples, episodes)
     if left:
         what = f"after {seconds:g} s {left}"

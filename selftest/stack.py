@@ -120,6 +120,20 @@ class Testbed:
         """Let what was frozen go on."""
         procfs.send(pids, signal.SIGCONT)
 
+    @contextmanager
+    def unattended(self, name: str) -> Iterator[None]:
+        """Keep the supervisor of a server or program from starting it anew in the block."""
+        supervisor = [self._owner(name).pid]
+        procfs.send(supervisor, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            procfs.send(supervisor, signal.SIGCONT)
+
+    def folder_of(self, server: str) -> Path:
+        """Return the folder of a server's data."""
+        return self._servers.data / server
+
     def heal(self) -> None:
         """End the faults of all proxies."""
         for proxy in self.proxies.values():
