@@ -217,6 +217,11 @@ class UnifiedMessageStorageService:
             # The key outlived its message, which went with its whole thread: say what it was.
             found = msgspec.structs.replace(message, id=made, content="", metadata={})
             tier = "redis"
+        except TierUnavailable:
+            # Only the tier that acknowledged it has it, and that one is out: a repeat says what
+            # the first request said, but for its id.
+            found = codec.seal(msgspec.structs.replace(message, id=made))
+            tier = "redis"
         known = self._acknowledgement(tier, found, codec.encode(found), slot)
         return known._replace(repeated=True)
 
