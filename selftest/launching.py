@@ -56,6 +56,11 @@ class Launched:
         """Where the API is, if it has one."""
         return self.env["API_URL"]
 
+    @property
+    def data(self) -> Path:
+        """The folder of its data."""
+        return self._data()
+
     def wait_until_ready(self) -> None:
         """Wait until it has written its addresses, which are in `env` from then on.
 

@@ -108,6 +108,11 @@ class FaultProxy:
         """Hold every byte back, in both directions, until the mode ends."""
         self._run(self._switch("stall"))
 
+    def redirect(self, target_host: str, target_port: int) -> None:
+        """Forward to another server from now on; every connection to the old one is reset."""
+        self._target = (target_host, target_port)
+        self._run(self._reset())
+
     def drop_reply(self, nth: int = 1) -> None:
         """Forward the n-th piece that a client sends from now on, then drop what answers it.
 

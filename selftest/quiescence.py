@@ -1,6 +1,7 @@
 """Waiting until all that was acknowledged has been carried on, or the time for that is over."""
 
 import time
+from collections.abc import Set
 
 from redis import RedisError
 from sqlalchemy import select
@@ -19,14 +20,17 @@ POLL_SECONDS = 0.25
 
 
 def wait_until_quiet(
-    services: Services, account: Account, seconds: float = DEADLINE_SECONDS
+    services: Services,
+    account: Account,
+    seconds: float = DEADLINE_SECONDS,
+    lost: Set[str] = frozenset(),
 ) -> str:
     """Wait until the log and the outbox are empty and PostgreSQL and ClickHouse have each
-    acknowledged message.
+    acknowledged message, those left out that a disk took with it.
 
     Returns an empty text once it is so, and after `seconds` what is still in the way.
     """
-    wanted = {history.id for history in account.histories() if history.must_be_seen}
+    wanted = {history.id for history in account.histories() if history.must_be_seen} - lost
     users = sorted({user_id for user_id, _ in account.threads()})
     deadline = time.monotonic() + seconds
     while True:

@@ -3,7 +3,7 @@
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -84,13 +84,15 @@ def conclude(
     traffic: Traffic,
     episodes: list[Episode],
     seconds: float = DEADLINE_SECONDS,
+    lost: Set[str] = frozenset(),
 ) -> Verdict:
     """Wait until all is carried on, `seconds` at most, look everywhere, and judge.
 
-    Nobody may write any more, and every disturbance must have ended.
+    Nobody may write any more, and every disturbance must have ended. What is `lost` on purpose is
+    named like everything else, but not waited for.
     """
     began = time.monotonic()
-    left = wait_until_quiet(bed.services, traffic.account, seconds)
+    left = wait_until_quiet(bed.services, traffic.account, seconds, lost)
     quiet_seconds = round(time.monotonic() - began, 2)
     found = traffic.findings.all() + judge_times(traffic.samples, episodes)
     if left:

@@ -120,6 +120,28 @@ class Testbed:
         """Let what was frozen go on."""
         procfs.send(pids, signal.SIGCONT)
 
+    @contextmanager
+    def unattended(self, name: str) -> Iterator[None]:
+        """Keep the supervisor of a server or program from starting it anew in the block."""
+        supervisor = [self._owner(name).pid]
+        procfs.send(supervisor, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            procfs.send(supervisor, signal.SIGCONT)
+
+    def folder_of(self, server: str) -> Path:
+        """Return the folder of a server's data."""
+        return self._servers.data / server
+
+    def move_redis(self, host: str, port: int) -> None:
+        """Let everybody find the data Redis elsewhere, as after the promotion of a replica."""
+        self.proxies["redis-data"].redirect(host, port)
+        self.direct_env = self.direct_env | {"REDIS_URL": f"redis://{host}:{port}/0"}
+        self.settings = configuration.load(self.direct_env)
+        self.close()
+        self.services = Services(self.settings)
+
     def heal(self) -> None:
         """End the faults of all proxies."""
         for proxy in self.proxies.values():

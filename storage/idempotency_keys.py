@@ -33,6 +33,14 @@ JOIN json_to_recordset(CAST(:given AS json)) AS r (user_id text, thread_id text,
 WHERE known.made_at >= clock_timestamp() - make_interval(secs => :seconds)
 """
 )
+_OF_MESSAGES = text(
+    """
+SELECT known.user_id, known.thread_id, known.key, known.message_id::text AS message_id
+FROM json_to_recordset(CAST(:given AS json)) AS r (user_id text, thread_id text, message_id uuid)
+JOIN idempotency_keys known USING (user_id, thread_id, message_id)
+WHERE known.made_at >= clock_timestamp() - make_interval(secs => :seconds)
+"""
+)
 _CLAIM = text(
     """
 INSERT INTO idempotency_keys AS known (user_id, thread_id, key, message_id)
@@ -65,6 +73,15 @@ def find(connection: Connection, wanted: Iterable[Key], seconds: int) -> dict[Ke
         return {}
     values = {"given": _json(key._asdict() for key in wanted), "seconds": seconds}
     return _by_key(connection.execute(_FIND, values).all())
+
+
+def of_messages(connection: Connection, made: Iterable[Message], seconds: int) -> dict[Key, str]:
+    """The keys that made these messages within the last `seconds`."""
+    given = (
+        {"user_id": one.user_id, "thread_id": one.thread_id, "message_id": one.id} for one in made
+    )
+    values = {"given": _json(given), "seconds": seconds}
+    return _by_key(connection.execute(_OF_MESSAGES, values).all())
 
 
 def claim(connection: Connection, made: Mapping[Key, str], seconds: int) -> dict[Key, str]:

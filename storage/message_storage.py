@@ -217,6 +217,14 @@ class UnifiedMessageStorageService:
             # The key outlived its message, which went with its whole thread: say what it was.
             found = msgspec.structs.replace(message, id=made, content="", metadata={})
             tier = "redis"
+        except TierUnavailable:
+            # Only the tier that acknowledged it has it, and that one is out. A repeat says what
+            # the first request said, so with the first one's id and time it is that message.
+            moment = ids.timestamp(ids.time_us_of(made))
+            found = codec.seal(
+                msgspec.structs.replace(message, id=made, created_at=moment, updated_at=moment)
+            )
+            tier = "redis"
         known = self._acknowledgement(tier, found, codec.encode(found), slot)
         return known._replace(repeated=True)
 

@@ -1,13 +1,14 @@
 """Keeps what Redis holds right when something was written beside it, or erased below it."""
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from models import codec
 from models.message import Message, Thread
 from storage import redis_keys as keys
 from storage.errors import TierError
+from storage.idempotency_keys import Key
 from storage.redis_driver import RedisDoor, Script
 from storage.redis_tier import DISTRUST_MARK, RedisTier
 
@@ -54,6 +55,17 @@ class RedisRepair:
             calls.append((names, [message.id, record, message.version, gone, self._hot_seconds]))
         if calls:
             _raise_first(self._refresh.many(calls))
+
+    def teach_keys(self, made: Mapping[Key, str], seconds: int) -> None:
+        """Has Redis answer Idempotency-Keys as PostgreSQL does."""
+        if not made:
+            return
+        with self._door.passed() as client:
+            pipeline = client.pipeline(transaction=False)
+            for key, message_id in made.items():
+                slot = self._redis.slot_of_thread(key.user_id, key.thread_id)
+                pipeline.set(keys.idempotency(slot, *key), message_id, ex=seconds)
+            pipeline.execute()
 
     def refresh_thread(self, thread: Thread) -> None:
         """Takes a thread's own data that was committed beside Redis, where newer."""

@@ -24,8 +24,8 @@ from storage.failover.direct_clickhouse import DirectClickHouse
 from storage.failover.direct_postgres import DirectPostgres
 from storage.failover.homecoming import HomecomingService
 from storage.failover.lease import Lease
+from storage.failover.lost_and_found import LostAndFound
 from storage.failover.probes import Breakers
-from storage.failover.recent import Recent
 from storage.failover.redis_recovery import RedisRecoveryService
 from storage.failover.redis_writes import RedisWrites
 from storage.failover.room import RedisRoom
@@ -119,8 +119,8 @@ class Services:
         return ClickHouseTier(server, self.breakers.clickhouse)
 
     @cached_property
-    def recent(self) -> Recent:
-        return Recent(self.redis, self.request_engine)
+    def lost_and_found(self) -> LostAndFound:
+        return LostAndFound(self.redis, self.request_engine)
 
     @cached_property
     def lease(self) -> Lease:
@@ -132,7 +132,7 @@ class Services:
             breakers.postgresql,
             server,
             breakers.clickhouse,
-            self.recent.search_later,
+            self.lost_and_found.search_later,
         )
 
     @cached_property
@@ -152,7 +152,13 @@ class Services:
         server = self._clickhouse_within(settings.clickhouse_write_timeout_seconds)
         return MessageFailoverService(
             RedisWrites(
-                self.redis, self.redis_repair, postgres, self.lease, room, self.recent, keys_seconds
+                self.redis,
+                self.redis_repair,
+                postgres,
+                self.lease,
+                room,
+                self.lost_and_found,
+                keys_seconds,
             ),
             postgres,
             DirectClickHouse(server, breakers.clickhouse),

@@ -13,10 +13,11 @@ from storage.combining import Combiner
 from storage.errors import NoTierAvailable, TierError, TierRejected, TierUnavailable
 from storage.failover.direct_clickhouse import DirectClickHouse, version_after
 from storage.failover.direct_postgres import VERSION_STEP, DirectPostgres
+from storage.failover.recent_keys import RecentKeys
 from storage.failover.redis_writes import RedisWrites
+from storage.failover.rests import Ask
 from storage.redis_tier import Append, Behind, Stored
 
-Answer = Stored | Behind | TierError
 Done = TypeVar("Done")
 
 
@@ -74,10 +75,11 @@ class MessageFailoverService:
         self._postgres = postgres
         self._clickhouse = clickhouse
         self._postgres_breaker = postgres_breaker
-        tiers: dict[Tier, Callable[[Sequence[Append]], Sequence[Answer]]] = {
-            "redis": redis.append,
-            "postgresql": postgres.append,
-            "clickhouse": clickhouse.append,
+        recent = RecentKeys()
+        tiers: dict[Tier, Ask] = {
+            "redis": recent.noting(redis.append),
+            "postgresql": recent.recalling(postgres.append),
+            "clickhouse": recent.recalling(clickhouse.append),
         }
         self._appends = {tier: Combiner(append) for tier, append in tiers.items()}
 

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, select, text
 from models import codec, ids
 from models.message import Message
 from models.tables import messages
+from storage import idempotency_keys
 from storage import redis_keys as keys
 from storage.errors import TierRejected
 from storage.installation import FOREIGN, RedisIdentity, identity
@@ -130,7 +131,10 @@ class RedisRecoveryService:
             named = [row.message_id for row in rows if row.message_id is not None]
             # First the indexes: from then on nobody takes a page that was read before for whole.
             self._repair.distrust(sorted(threads))
-            self._repair.refresh(_messages(connection, named))
+            found = _messages(connection, named)
+            self._repair.refresh(found)
+            made = idempotency_keys.of_messages(connection, found, self._idempotency_seconds)
+            self._repair.teach_keys(made, self._idempotency_seconds)
             for user_id, thread_id in sorted(changed):
                 self._refresh_thread(user_id, thread_id)
         log.info("redis_backfilled", notes=len(rows), threads=len(threads))

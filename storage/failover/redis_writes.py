@@ -11,7 +11,8 @@ from models.message import Message, Thread
 from storage.errors import TierError, TierUnavailable, VersionConflict
 from storage.failover.direct_postgres import DirectPostgres, Known, keyed
 from storage.failover.lease import Lease
-from storage.failover.recent import Recent
+from storage.failover.lost_and_found import LostAndFound
+from storage.failover.rests import ask_the_rest
 from storage.failover.room import RedisRoom
 from storage.redis_repair import RedisRepair
 from storage.redis_tier import Append, Behind, RedisTier, Stored
@@ -27,7 +28,7 @@ class RedisWrites:
         postgres: DirectPostgres,
         lease: Lease,
         room: RedisRoom,
-        recent: Recent,
+        lost_and_found: LostAndFound,
         idempotency_seconds: int,
     ) -> None:
         self._redis = redis
@@ -35,7 +36,7 @@ class RedisWrites:
         self._postgres = postgres
         self._lease = lease
         self._room = room
-        self._recent = recent
+        self._lost_and_found = lost_and_found
         self._idempotency_seconds = idempotency_seconds
 
     def append(self, appends: Sequence[Append]) -> Sequence[Stored | Behind | TierError]:
@@ -44,21 +45,14 @@ class RedisWrites:
         known = self._known(appends)
         if known is None:
             return self._append(appends)
-        rests = [_Rest(append, known) for append in appends]
-        open_rests = [rest for rest in rests if rest.answer is None]
-        if open_rests:
-            asked = [rest.append for rest in open_rests]
-            stored = self._append(asked)
-            for rest, answer in zip(open_rests, stored, strict=True):
-                rest.answer = rest.whole(answer)
-        return [rest.answer for rest in rests if rest.answer is not None]
+        return ask_the_rest(appends, known, self._append)
 
     def _append(self, appends: Sequence[Append]) -> Sequence[Stored | Behind | TierError]:
         answers = self._redis.append(appends, self._idempotency_seconds)
         for answer in answers:
             if isinstance(answer, Stored):
                 for message_id in answer.ids:
-                    self._recent.note(message_id, 1)
+                    self._lost_and_found.note(message_id, 1)
         return answers
 
     def revise(self, current: Message, revised: Message) -> bool:
@@ -76,7 +70,7 @@ class RedisWrites:
                 rests_on=current.version,
                 tombstone=revised.deleted_at is not None,
             )
-            self._recent.note(revised.id, revised.version)
+            self._lost_and_found.note(revised.id, revised.version)
             return wake
         except VersionConflict as conflict:
             if codec.decode(conflict.current).version < current.version:
@@ -119,27 +113,3 @@ class RedisWrites:
             return self._postgres.known(appends)
         except TierUnavailable:
             return None
-
-
-class _Rest:
-    """What is left of an append for Redis once PostgreSQL was asked; `answer` if nothing is."""
-
-    def __init__(self, append: Append, known: Known) -> None:
-        self._whole = append
-        self._instead = {one.id: known.made[key] for key, one in keyed(append) if key in known.made}
-        fresh = [one for one in append.messages if one.id not in self._instead]
-        self.append = append._replace(messages=fresh)
-        self.answer: Stored | Behind | TierError | None = None
-        newest = known.newest.get((append.user_id, append.thread_id))
-        if not fresh:
-            self.answer = self.whole(Stored([], False))
-        elif newest is not None and fresh[0].id <= newest and not append.must_stay:
-            self.answer = Behind(newest)
-
-    def whole(self, answer: Stored | Behind | TierError) -> Stored | Behind | TierError:
-        """Redis's answer to the rest as the answer to all."""
-        if not isinstance(answer, Stored):
-            return answer
-        fresh = iter(answer.ids)
-        made = [self._instead.get(one.id) or next(fresh) for one in self._whole.messages]
-        return Stored(made, answer.wake)

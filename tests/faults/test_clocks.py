@@ -47,7 +47,7 @@ def test_f44_the_clock_of_every_program_jumps_by_an_hour(
                 offset.write_text(f"{jump:+d}")
                 began = running.now()
                 running.wait_for_more(200)
-                assert running.answered_after(began).unavailable == 0
+                assert running.since(began).unavailable == 0
         assert _is_sane(bed)
 
 

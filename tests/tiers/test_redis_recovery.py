@@ -126,11 +126,11 @@ def test_what_went_with_a_lost_redis_is_named(
     drain()
     lost = own.messages.post(user, "t", Draft("user", "lost", {}, None)).message
     edit = own.messages.edit(user, kept.id, content="lost", metadata=None, if_version=None).message
-    assert own.recent.lost() == []
+    assert own.lost_and_found.lost() == []
     alone.redis_client.flushall()
-    assert own.recent.lost() == [(lost.id, 1), (edit.id, 2)]
+    assert own.lost_and_found.lost() == [(lost.id, 1), (edit.id, 2)]
     alone.redis_recovery.adopt()
-    own.recent.search_later()
+    own.lost_and_found.search_later()
     eventually(lambda: _lost_ids(alone) >= {lost.id, edit.id})
 
 

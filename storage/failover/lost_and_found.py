@@ -43,7 +43,7 @@ ON CONFLICT DO NOTHING
 )
 
 
-class Recent:
+class LostAndFound:
     """The last acknowledgements of this process. Safe for threads."""
 
     def __init__(self, redis: RedisTier, engine: Engine) -> None:
