@@ -5,34 +5,22 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import msgspec
-import pytest
 
 from models import codec
 from models.message import Message
 from selftest.stack import Testbed
 from storage.pending_log import LogEntry
-from support.api import Api, ok
+from support.api import ok
+from support.clients import api_of
 from support.pending import committed, entries, put
 from support.samples import message, revised
 from support.trial import Trial
 from support.users import fresh_user
 from support.waiting import eventually
-from webapp.auth import Tokens
 
 Loaded = Callable[..., AbstractContextManager[Trial]]
 GOOD = 499
 TIMES = 3
-
-
-@pytest.fixture
-def admin(bed: Testbed) -> Api:
-    """The API as an admin."""
-    return api(bed, fresh_user(), is_admin=True)
-
-
-def api(bed: Testbed, user: str, *, is_admin: bool = False) -> Api:
-    token = Tokens(bed.settings).issue(user, is_admin=is_admin, ttl_seconds=600)
-    return Api(bed.url, token)
 
 
 def slot_of(bed: Testbed, one: Message) -> int:
@@ -40,10 +28,11 @@ def slot_of(bed: Testbed, one: Message) -> int:
 
 
 def test_f34_a_record_that_postgresql_cannot_keep_stands_beside_499_good_ones(
-    bed: Testbed, load: Loaded, admin: Api
+    bed: Testbed, load: Loaded
 ) -> None:
     user = fresh_user()
-    own, good = api(bed, user), message(user)
+    own, admin = api_of(bed, user), api_of(bed, is_admin=True)
+    good = message(user)
     record = msgspec.json.decode(codec.encode(good))
     poison = msgspec.json.encode(record | {"content": "a\0b"})
     with load() as trial:
@@ -99,7 +88,7 @@ def still_there(bed: Testbed, entry_ids: list[str]) -> set[str]:
 def counted(bed: Testbed, trial: Trial) -> dict[tuple[str, str], int]:
     """What each thread of the load says of itself: how many messages it has."""
     return {
-        (user, thread): ok(api(bed, user).get(f"/api/threads/{thread}"))["message_count"]
+        (user, thread): ok(api_of(bed, user).get(f"/api/threads/{thread}"))["message_count"]
         for user, thread in trial.traffic.account.threads()
     }
 
@@ -107,6 +96,6 @@ def counted(bed: Testbed, trial: Trial) -> dict[tuple[str, str], int]:
 def listed(bed: Testbed, trial: Trial) -> dict[tuple[str, str], int]:
     """How many messages each thread of the load lists."""
     return {
-        (user, thread): len(api(bed, user).walk(thread, limit=200)[0])
+        (user, thread): len(api_of(bed, user).walk(thread, limit=200)[0])
         for user, thread in trial.traffic.account.threads()
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 from selftest.disturbance import Disturbance, kind
 from selftest.episodes import Episodes
 from selftest.run import conclude, under_load
-from selftest.samples import Figures, during, figures
+from selftest.samples import Figures, Sample, during, figures
 from selftest.stack import Testbed
 from selftest.traffic import Load, Traffic
 from support.waiting import eventually
@@ -47,14 +47,14 @@ class Trial:
 
     def since(self, began: float) -> Figures:
         """What became of the requests since a moment of the monotonic clock."""
-        return figures(during(self.traffic.samples, began, time.monotonic()))
+        return figures(during(self.samples, began, time.monotonic()))
 
     def acknowledged(self) -> int:
         """How many writes were acknowledged so far."""
         return sum(sample.status == 200 and sample.verb != "read" for sample in self.samples)
 
     @property
-    def samples(self) -> list:  # type: ignore[type-arg]
+    def samples(self) -> list[Sample]:
         """Every answer so far."""
         return list(self.traffic.samples)
 
