@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from selftest.stack import Testbed
 from storage import partitions
+from support.pending import age_seconds
 from support.programs import program
 from support.trial import Trial
 from support.waiting import eventually
@@ -34,16 +35,9 @@ def test_f09_beat_is_dead_for_the_whole_run(bed: Testbed, load: Loaded) -> None:
     try:
         with load() as trial:
             trial.calm(6)
-            assert age_of_log(bed) < 2
+            assert age_seconds(bed.services) < 2
     finally:
         bed.thaw(frozen)
-
-
-def age_of_log(bed: Testbed) -> float:
-    """For how many seconds the oldest entry of the log waits."""
-    log = bed.services.pending_log
-    oldest_us = log.oldest_pending_us()
-    return 0.0 if oldest_us is None else (log.now_us() - oldest_us) / 1e6
 
 
 @pytest.mark.extensive

@@ -52,7 +52,7 @@ def test_f34_a_record_that_postgresql_cannot_keep_stands_beside_499_good_ones(
 
         path = f"/api/admin/dead-letters/{letter['id']}/replay"
         assert ok(admin.post(path, json={"record": codec.encode(good).decode()}))["written"]
-        assert committed(bed.services, [good.id]) == {good.id: 1}
+        assert committed(bed.services, [good.id])[good.id].version == 1
 
 
 def test_f43_entries_come_back_three_times_and_out_of_order(bed: Testbed, load: Loaded) -> None:
@@ -76,7 +76,7 @@ def test_f43_entries_come_back_three_times_and_out_of_order(bed: Testbed, load: 
             drawn.shuffle(seen)
             again = put(bed.services, newest_first + seen + seen[::-1])
             eventually(lambda again=again: not still_there(bed, again), 10)
-            assert committed(bed.services, [first.id]) == {first.id: 3}
+            assert committed(bed.services, [first.id])[first.id].version == 3
     assert counted(bed, trial) == listed(bed, trial)
 
 

@@ -1,7 +1,8 @@
 """The pending log as a test sees it from outside, and entries put into it by hand."""
 
 from collections.abc import Iterable
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 
@@ -12,6 +13,13 @@ from storage.pending_log import LogEntry
 from storage.services import Services
 
 MANY = 1_000_000
+
+
+class Row(NamedTuple):
+    """A message as PostgreSQL has it, and when it was last written there."""
+
+    version: int
+    persisted_at: datetime
 
 
 def entries(services: Services) -> list[LogEntry]:
@@ -30,18 +38,26 @@ def put(services: Services, again: Iterable[LogEntry]) -> list[str]:
     return [entry_id.decode() for entry_id in pipeline.execute()]
 
 
-def unsettled(services: Services) -> dict[str, int]:
-    """Id to version of the messages that are committed although the log still holds them."""
+def age_seconds(services: Services) -> float:
+    """For how long the oldest entry of the log waits."""
+    oldest_us = services.pending_log.oldest_pending_us()
+    return 0.0 if oldest_us is None else (services.pending_log.now_us() - oldest_us) / 1e6
+
+
+def unsettled(services: Services) -> dict[str, Row]:
+    """The rows of messages that are committed although the log still holds them."""
     waiting = {
         message.id: message.version
         for message in (codec.decode(e.record) for e in entries(services) if e.kind == "message")
     }
     rows = committed(services, waiting)
-    return {name: rows[name] for name in rows if rows[name] >= waiting[name]}
+    return {name: row for name, row in rows.items() if row.version >= waiting[name]}
 
 
-def committed(services: Services, message_ids: Iterable[str]) -> dict[str, int]:
-    """Id to version of those of these messages that PostgreSQL has."""
-    query = select(messages.c.id, messages.c.version).where(messages.c.id.in_(list(message_ids)))
+def committed(services: Services, message_ids: Iterable[str]) -> dict[str, Row]:
+    """Those of these messages that PostgreSQL has, by id."""
+    columns = (messages.c.id, messages.c.version, messages.c.persisted_at)
+    query = select(*columns).where(messages.c.id.in_(list(message_ids)))
     with services.job_engine.connect() as connection:
-        return {row.id: row.version for row in connection.execute(query)}
+        found = connection.execute(query)
+        return {row.id: Row(row.version, row.persisted_at) for row in found}
