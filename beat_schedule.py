@@ -21,11 +21,28 @@ SCHEDULE = {
         "schedule": 10.0,
         "options": {"expires": 9, "queue": "replicate"},
     },
+    # Likewise for what was written beside Redis, or straight to ClickHouse, during an outage.
+    "backfill-redis": {
+        "task": "recover.backfill_redis",
+        "schedule": 15.0,
+        "options": {"expires": 14, "queue": "replicate"},
+    },
+    "bring-home-from-clickhouse": {
+        "task": "recover.bring_home",
+        "schedule": 15.0,
+        "options": {"expires": 14, "queue": "replicate"},
+    },
     # Threads that were deleted are hidden at once; this takes their content out of the tiers.
     "erase-deleted-threads": {
         "task": "erase.erase_deleted_threads",
         "schedule": 30.0,
         "options": {"expires": 25, "queue": "maintenance"},
+    },
+    # Keys are remembered for a day; an hour more or less does not matter. Off the full hour.
+    "forget-idempotency-keys": {
+        "task": "maintain.forget_idempotency_keys",
+        "schedule": crontab(minute="37"),
+        "options": {"expires": 1800, "queue": "maintenance"},
     },
     # Four weeks ahead leaves time to notice that this fails. Off the full hour, where others run.
     "make-partitions-ahead": {

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from models import codec
 from models.message import Message
 from selftest.account import History, hash_of
-from selftest.evidence import Evidence
+from selftest.evidence import Evidence, ThreadName
 from selftest.findings import Invariant, Violation
 from storage.redis_tier import HotPage
 
@@ -135,7 +135,7 @@ def tiers_agree(evidence: Evidence) -> list[Violation]:
     found = _different("Redis", evidence.hot.values(), committed)
     found += _different("ClickHouse", evidence.archived, committed)
     found += _missing("ClickHouse", set(live), {each.id for each in evidence.archived})
-    of_thread: dict[tuple[str, str], set[str]] = defaultdict(set)
+    of_thread: dict[ThreadName, set[str]] = defaultdict(set)
     for message in live.values():
         of_thread[message.user_id, message.thread_id].add(message.id)
     for name, page in evidence.hot_pages.items():
@@ -145,7 +145,7 @@ def tiers_agree(evidence: Evidence) -> list[Violation]:
     for name, messages in evidence.lists.items():
         where = f"the API's list of {'/'.join(name)}"
         found += _missing(where, of_thread[name], {each.id for each in messages})
-    return found
+    return found + _miscounted(evidence.counts, of_thread)
 
 
 def copies_are_intact(evidence: Evidence) -> list[Violation]:
@@ -191,6 +191,20 @@ CHECKS: tuple[Check, ...] = (
     copies_are_intact,
     answers_are_allowed,
 )
+
+
+def _miscounted(
+    counts: dict[ThreadName, int], of_thread: dict[ThreadName, set[str]]
+) -> list[Violation]:
+    return [
+        Violation(
+            invariant=Invariant.AGREEMENT,
+            what=f"PostgreSQL counts {count} messages in {'/'.join(name)}",
+            evidence={"there_are": len(of_thread[name])},
+        )
+        for name, count in counts.items()
+        if count != len(of_thread[name])
+    ]
 
 
 def _is_buried(evidence: Evidence, message_id: str) -> bool:

@@ -40,7 +40,8 @@ class Evidence:
     `by_id` is what the API says of each acknowledged id (None: 404) and `lists` what it lists of
     each thread, newest first, both once every tier answered again. `committed` are the rows of
     PostgreSQL, `archived` the newest live versions in ClickHouse, `hot` the records in Redis and
-    `corrupt` the ids of those that are none. `unanswered` are requests that got neither.
+    `corrupt` the ids of those that are none. `counts` is how many live messages PostgreSQL says
+    that a thread has. `unanswered` are requests that got neither a 200 nor a 404.
     """
 
     account: Account
@@ -50,6 +51,7 @@ class Evidence:
     archived: list[Message] = field(default_factory=list)
     hot: dict[str, Message] = field(default_factory=dict)
     hot_pages: dict[ThreadName, HotPage] = field(default_factory=dict)
+    counts: dict[ThreadName, int] = field(default_factory=dict)
     pending: int = 0
     outbox: int = 0
     dead_letters: int = 0
@@ -67,6 +69,7 @@ def gather(services: Services, account: Account, connect: Callable[[str], Client
     users = sorted({user_id for user_id, _ in account.threads()})
     evidence.committed = committed(services.job_engine, users)
     evidence.archived = archived(services, users)
+    evidence.counts = _counts(services.job_engine, users)
     evidence.pending = sum(services.pending_log.backlog())
     evidence.outbox = count(services.job_engine, tables.clickhouse_outbox)
     evidence.dead_letters = count(services.job_engine, tables.dead_letters)
@@ -99,6 +102,14 @@ def count(engine: Engine, table: Any) -> int:
     """Return how many rows a table of PostgreSQL has."""
     with postgres_translated(), engine.connect() as connection:
         return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+def _counts(engine: Engine, users: Sequence[str]) -> dict[ThreadName, int]:
+    table = tables.threads
+    query = select(table.c.user_id, table.c.id, table.c.message_count)
+    with postgres_translated(), engine.connect() as connection:
+        rows = connection.execute(query.where(table.c.user_id.in_(users))).all()
+    return {(row.user_id, row.id): row.message_count for row in rows}
 
 
 def _look_into_redis(services: Services, evidence: Evidence) -> None:

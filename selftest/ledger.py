@@ -84,6 +84,10 @@ class Ledger:
                 os.fsync(self._file.fileno())
                 self._synced = covered
 
+    def close(self) -> None:
+        """Close the file; an entry that comes later raises `ValueError`."""
+        self._file.close()
+
     def __enter__(self) -> Self:
         """Do nothing more."""
         return self
@@ -95,7 +99,7 @@ class Ledger:
         trace: TracebackType | None,
     ) -> None:
         """Close the file."""
-        self._file.close()
+        self.close()
 
 
 def read(path: Path) -> Iterator[Entry]:

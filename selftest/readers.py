@@ -68,8 +68,12 @@ class Reader:
                     self.read_message()
                 self._traffic.pause(self._random.random() * self._load.pause_seconds)
         finally:
-            for client in self._clients:
-                client.close()
+            self.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        for client in self._clients:
+            client.close()
 
     def read_page(self) -> None:
         """List the newest messages of some thread."""

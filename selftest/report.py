@@ -19,7 +19,7 @@ def show(result: Result, console: Console) -> None:
     console.print(
         f"{result.operations:,} operations of writers in {result.seconds:g} s, "
         f"{result.acknowledged:,} messages acknowledged, {result.edited_or_deleted:,} of them "
-        f"edited or deleted; {result.totals.reads:,} reads; all carried on and compared "
+        f"edited or deleted; {result.totals.reads:,} reads; all carried on "
         f"{result.quiet_seconds:g} s after the end; seed {result.seed}"
     )
     for invariant, violations in by_invariant(result.violations).items():

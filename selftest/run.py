@@ -38,6 +38,13 @@ class Disturbed(msgspec.Struct, frozen=True, kw_only=True):
     meanwhile: Figures
 
 
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is wrong, and how long it took until all was carried on, in seconds."""
+
+    violations: list[Violation]
+    quiet_seconds: float
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a run found. It `held` where there is no violation.
 
@@ -77,12 +84,14 @@ def conclude(
     traffic: Traffic,
     episodes: list[Episode],
     seconds: float = DEADLINE_SECONDS,
-) -> list[Violation]:
-    """Wait until all is carried on, look everywhere, and return everything that is wrong.
+) -> Verdict:
+    """Wait until all is carried on, `seconds` at most, look everywhere, and judge.
 
     Nobody may write any more, and every disturbance must have ended.
     """
+    began = time.monotonic()
     left = wait_until_quiet(bed.services, traffic.account, seconds)
+    quiet_seconds = round(time.monotonic() - began, 2)
     found = traffic.findings.all() + judge_times(traffic.samples, episodes)
     if left:
         what = f"after {seconds:g} s {left}"
@@ -96,8 +105,10 @@ def conclude(
         evidence = gather(bed.services, traffic.account, bed.client)
     except TierError as error:
         what = f"a tier does not answer after the end: {error}"
-        return [*found, Violation(invariant=Invariant.RECOVERY, what=what)]
-    return found + check(evidence)
+        found.append(Violation(invariant=Invariant.RECOVERY, what=what))
+    else:
+        found += check(evidence)
+    return Verdict(violations=found, quiet_seconds=quiet_seconds)
 
 
 def run(
@@ -124,11 +135,10 @@ def run(
                 episodes.perform(step, began + seconds, traffic.stopping)
         disturbed_until = time.monotonic()
         say("waiting until all is carried on, then comparing")
-        violations = conclude(bed, traffic, episodes.past)
-        quiet_seconds = time.monotonic() - disturbed_until
-        if violations:
-            (folder / "logs-at-the-end").write_text(bed.logs())
-    return _result(seed, disturbed_until - began, quiet_seconds, traffic, episodes, violations)
+        verdict = conclude(bed, traffic, episodes.past)
+        # The programs' own logs go with their stack.
+        (folder / "logs-at-the-end").write_text(bed.logs())
+    return _result(seed, disturbed_until - began, traffic, episodes, verdict)
 
 
 def _steps(seed: int, until: float, traffic: Traffic) -> Iterator[Step]:
@@ -143,23 +153,22 @@ def _steps(seed: int, until: float, traffic: Traffic) -> Iterator[Step]:
 def _result(
     seed: int,
     seconds: float,
-    quiet_seconds: float,
     traffic: Traffic,
     episodes: Episodes,
-    violations: list[Violation],
+    verdict: Verdict,
 ) -> Result:
     histories = traffic.account.histories()
     return Result(
         seed=seed,
         seconds=round(seconds, 1),
-        held=not violations,
+        held=not verdict.violations,
         operations=next(traffic.operations),
         acknowledged=sum(bool(each.ids) for each in histories),
         edited_or_deleted=sum(each.version > 1 for each in histories),
-        quiet_seconds=round(quiet_seconds, 1),
+        quiet_seconds=verdict.quiet_seconds,
         totals=figures(traffic.samples),
         disturbed=_disturbed(traffic.samples, episodes.past),
-        violations=violations,
+        violations=verdict.violations,
     )
 
 

@@ -7,7 +7,7 @@ import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from redis import Redis
@@ -137,7 +137,8 @@ class Testbed:
             elif name == "redis-broker":
                 _ping(self.direct_env[SERVERS[name]])
             elif name == "web":
-                return Client(self.url, "").call("GET", "/healthz").status == 200
+                with closing(Client(self.url, "")) as client:
+                    return client.call("GET", "/healthz").status == 200
         except (TierError, OSError):
             return False
         return True

@@ -14,6 +14,11 @@ class TierError(Exception):
         self.tier = tier
         self.reason = reason
 
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether the write may have happened all the same."""
+        return False
+
 
 class TierUnavailable(TierError):
     """The tier does not answer, or not in time. The write may or may not have happened.
@@ -38,8 +43,8 @@ class TierUnavailable(TierError):
 class NoTierAvailable(TierUnavailable):
     """No tier can take a write. `tiers` are those that were tried."""
 
-    def __init__(self, failures: Sequence[TierUnavailable]) -> None:
-        self.tiers = [failure.tier for failure in failures]
+    def __init__(self, failures: Sequence[TierError]) -> None:
+        self.tiers = list(dict.fromkeys(failure.tier for failure in failures))
         reasons = "; ".join(f"{failure.tier}: {failure.reason}" for failure in failures)
         super().__init__(" and ".join(self.tiers), reasons)
 

@@ -21,6 +21,7 @@ _OUTBOX = text(
 _DEAD_LETTERS = text(
     "SELECT count(*), extract(epoch FROM clock_timestamp() - min(refused_at)) FROM dead_letters"
 )
+_LOST = text("SELECT count(*) FROM lost_acknowledgements")
 _BACKFILL = text("SELECT count(*) FROM redis_backfill")
 
 
@@ -28,7 +29,8 @@ class TierState(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """One tier: whether it answers, how fast, what it promises, and what waits behind it.
 
     `redis_lacks` counts what PostgreSQL took beside Redis and Redis was not told yet,
-    `to_bring_home` what ClickHouse took and PostgreSQL does not have yet.
+    `to_bring_home` what ClickHouse took and PostgreSQL does not have yet. `acknowledged_lost`
+    counts what a Redis whose disk was lost took along before it was persisted.
     """
 
     available: bool
@@ -40,6 +42,7 @@ class TierState(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     oldest_waiting_seconds: float | None = None
     dead_letters: int | None = None
     redis_lacks: int | None = None
+    acknowledged_lost: int | None = None
     to_bring_home: int | None = None
     oldest_dead_letter_seconds: float | None = None
 
@@ -111,6 +114,7 @@ def _postgres(services: Services) -> dict[str, Any]:
         waiting, age = connection.execute(_OUTBOX).one()
         letters, letter_age = connection.execute(_DEAD_LETTERS).one()
         redis_lacks = connection.execute(_BACKFILL).scalar_one()
+        lost = connection.execute(_LOST).scalar_one()
     return {
         "durability": "committed",
         "waiting": waiting,
@@ -118,6 +122,7 @@ def _postgres(services: Services) -> dict[str, Any]:
         "dead_letters": letters,
         "oldest_dead_letter_seconds": _seconds(letter_age),
         "redis_lacks": redis_lacks,
+        "acknowledged_lost": lost,
     }
 
 

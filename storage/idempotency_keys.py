@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Row, select, text
+from sqlalchemy import Connection, Engine, Row, select, text
 
 from models.message import Message
 from models.tables import messages
-from storage.postgres_driver import message_of
+from storage.postgres_driver import message_of, translated
 
 
 class Key(NamedTuple):
@@ -88,9 +88,10 @@ def record(connection: Connection, made: Sequence[tuple[Key, str]], seconds: int
     return [one for one in found if lost[one.id].user_id == one.user_id]
 
 
-def forget(connection: Connection, seconds: int) -> int:
-    """Drops keys older than `seconds`; gives how many."""
-    return int(connection.execute(_FORGET, {"seconds": seconds}).rowcount)
+def forget(engine: Engine, seconds: int) -> int:
+    """Drops keys older than `seconds`; gives how many. Raises `TierUnavailable`."""
+    with translated(), engine.begin() as connection:
+        return int(connection.execute(_FORGET, {"seconds": seconds}).rowcount)
 
 
 def _put(

@@ -89,7 +89,7 @@ class BackgroundPersistenceService:
 
         Raises `TierUnavailable` with nothing lost: the entries stay in the log.
         """
-        with self._breaker.guard(), translated(), self._engine.begin() as connection:
+        with self._breaker.guard(is_bulk=True), translated(), self._engine.begin() as connection:
             locked = writes.try_lock(connection, slots)
             entries = self.log.read(locked, self._batch) if locked else []
             if not entries:

@@ -28,6 +28,7 @@ _ROLE = text(
 _NOW = text("SELECT clock_timestamp()")
 _EXISTS = text("SELECT to_regclass(:name) IS NOT NULL")
 _DEAD_LETTERS = text("SELECT count(*) FROM dead_letters")
+_LOST = text("SELECT count(*) FROM lost_acknowledgements")
 _OUTBOX = text(
     "SELECT count(*) AS waiting,"
     " coalesce(extract(epoch FROM clock_timestamp() - min(queued_at)), 0) AS age"
@@ -57,6 +58,7 @@ def check_postgres(engine: Engine, weeks_ahead: int) -> list[Finding]:
                     _partitions(connection, weeks_ahead),
                     _dead_letters(connection),
                     _outbox(connection),
+                    _lost(connection),
                 ]
             return findings
 
@@ -122,6 +124,15 @@ def _dead_letters(connection: Connection) -> Finding:
     count = connection.execute(_DEAD_LETTERS).scalar_one()
     advice = "see `threadkeep dead-letters list`: mend the cause and replay each, or discard it"
     return found(POSTGRES, "dead letters", count == 0, count, advice)
+
+
+def _lost(connection: Connection) -> Finding:
+    count = connection.execute(_LOST).scalar_one()
+    advice = (
+        "the table lost_acknowledgements has their ids: tell those who wrote them, then empty it;"
+        " a replica with WAITAOF, or durability: committed, keeps it from happening"
+    )
+    return found(POSTGRES, "acknowledged and lost with Redis", count == 0, count, advice)
 
 
 def _outbox(connection: Connection) -> Finding:

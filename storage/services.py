@@ -25,6 +25,7 @@ from storage.failover.direct_postgres import DirectPostgres
 from storage.failover.homecoming import HomecomingService
 from storage.failover.lease import Lease
 from storage.failover.probes import Breakers
+from storage.failover.recent import Recent
 from storage.failover.redis_recovery import RedisRecoveryService
 from storage.failover.redis_writes import RedisWrites
 from storage.failover.room import RedisRoom
@@ -118,11 +119,20 @@ class Services:
         return ClickHouseTier(server, self.breakers.clickhouse)
 
     @cached_property
+    def recent(self) -> Recent:
+        return Recent(self.redis, self.request_engine)
+
+    @cached_property
     def lease(self) -> Lease:
         breakers = self.breakers
         server = self._clickhouse_within(self.settings.clickhouse_write_timeout_seconds)
         return Lease(
-            self.redis_door, self.quick_engine, breakers.postgresql, server, breakers.clickhouse
+            self.redis_door,
+            self.quick_engine,
+            breakers.postgresql,
+            server,
+            breakers.clickhouse,
+            self.recent.search_later,
         )
 
     @cached_property
@@ -141,7 +151,9 @@ class Services:
         room = RedisRoom(self.redis_door, slots=settings.shards, log_share=settings.redis_log_share)
         server = self._clickhouse_within(settings.clickhouse_write_timeout_seconds)
         return MessageFailoverService(
-            RedisWrites(self.redis, self.redis_repair, postgres, self.lease, room, keys_seconds),
+            RedisWrites(
+                self.redis, self.redis_repair, postgres, self.lease, room, self.recent, keys_seconds
+            ),
             postgres,
             DirectClickHouse(server, breakers.clickhouse),
             breakers.postgresql,

@@ -9,6 +9,7 @@ ALL = (PERSIST, REPLICATE, MAINTENANCE)
 ROUTES = {
     "persist.*": {"queue": PERSIST},
     "replicate.*": {"queue": REPLICATE},
+    "recover.*": {"queue": REPLICATE},
     "erase.*": {"queue": MAINTENANCE},
     "maintain.*": {"queue": MAINTENANCE},
 }

@@ -98,6 +98,11 @@ OPERATIONS = (
         "delete", _LETTER, "discard_dead_letter", "Give a refused write up",
         {200: Discarded}, errors=(403, 404),
     ),
+    Operation(
+        "post", "/api/admin/recover-redis-cache", "recover_redis_cache",
+        "Tell Redis what it missed, and warm what it lacks",
+        {200: schemas.RecoveredRedisCache}, schemas.RecoverRedisCache, errors=(403, 422),
+    ),
     Operation("get", "/api", "info", "Where things are", {200: schemas.ServiceInfo}),
     Operation(
         "get", "/healthz", "healthz", "Liveness", {200: schemas.Liveness}, public=True

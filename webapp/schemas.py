@@ -173,6 +173,22 @@ class ReplayDeadLetter(Request, kw_only=True, frozen=True):
     record: str | dict[str, Any] | UnsetType = UNSET
 
 
+class RecoverRedisCache(Request, kw_only=True, frozen=True):
+    """Whose threads to warm, all if nothing is named. Without `backfill_missing` Redis is only
+    told what was written beside it."""
+
+    thread_id: str | None = None
+    user_id: str | None = None
+    backfill_missing: bool = True
+
+
+class RecoveredRedisCache(msgspec.Struct, kw_only=True, frozen=True):
+    """How many messages Redis was told."""
+
+    backfilled_messages: int
+    recovery_success: bool
+
+
 class ServiceInfo(msgspec.Struct, kw_only=True, frozen=True):
     """Where things are."""
 

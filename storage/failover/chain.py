@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 from models.message import Caveat, FailoverReason, Message, Thread, Tier
 from storage.breakers import Breaker
 from storage.combining import Combiner
-from storage.errors import NoTierAvailable, TierError, TierUnavailable
+from storage.errors import NoTierAvailable, TierError, TierRejected, TierUnavailable
 from storage.failover.direct_clickhouse import DirectClickHouse, version_after
 from storage.failover.direct_postgres import VERSION_STEP, DirectPostgres
 from storage.failover.redis_writes import RedisWrites
@@ -84,26 +84,27 @@ class MessageFailoverService:
     def append(self, appends: Sequence[Append]) -> list[Taken]:
         """Acknowledges new messages, each append's all or none.
 
-        Raises `NoTierAvailable` where no tier takes one of them, and `TierRejected` where one is
-        refused as it is: what others of the same call wrote stays, and a retry finds it.
+        Raises `NoTierAvailable` where no tier takes one of them, and `TierRejected` where
+        PostgreSQL refuses one as it is: what others of the same call wrote stays, and a retry
+        finds it. A Redis that refuses, say because somebody else wrote under a key of ours, is
+        passed over.
         """
         taken: dict[int, Taken] = {}
-        failures: list[TierUnavailable] = []
+        failures: list[TierError] = []
         for tier, combiner in self._appends.items():
             left = [at for at in range(len(appends)) if at not in taken]
             must_stay = any(failure.is_ambiguous for failure in failures)
             try:
                 answers = combiner.ask([appends[at]._replace(must_stay=must_stay) for at in left])
-            except TierUnavailable as error:
-                failures.append(error)
-                continue
+            except TierError as error:
+                answers = [error] * len(left)
             for at, answer in zip(left, answers, strict=True):
-                if isinstance(answer, TierUnavailable):
-                    failures.append(answer)
-                elif isinstance(answer, TierError):
-                    raise answer
-                else:
+                if not isinstance(answer, TierError):
                     taken[at] = Taken(tier, answer)
+                elif isinstance(answer, TierUnavailable) or tier == "redis":
+                    failures.append(answer)
+                else:
+                    raise answer
             if len(taken) == len(appends):
                 return [taken[at] for at in range(len(appends))]
         raise NoTierAvailable(failures)
@@ -157,10 +158,12 @@ class MessageFailoverService:
 
 def _first(*attempts: Callable[[], Done]) -> Done:
     """What the first attempt gives that meets a living tier."""
-    failures = []
+    failures: list[TierError] = []
     for attempt in attempts:
         try:
             return attempt()
-        except TierUnavailable as error:
+        except TierError as error:
+            if isinstance(error, TierRejected) and error.tier != "redis":
+                raise
             failures.append(error)
     raise NoTierAvailable(failures)

@@ -10,6 +10,7 @@ taken there meanwhile; until that is answered PostgreSQL is not believed to hold
 
 import threading
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import structlog
@@ -66,12 +67,15 @@ class Lease:
         postgres_breaker: Breaker,
         server: ClickHouse,
         clickhouse_breaker: Breaker,
+        on_restart: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_restart` is called when another run of Redis answers than before."""
         self._redis = redis
         self._engine = engine
         self._postgres_breaker = postgres_breaker
         self._server = server
         self._clickhouse_breaker = clickhouse_breaker
+        self._on_restart = on_restart
         self._renewing = threading.Lock()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -79,6 +83,7 @@ class Lease:
         self._until = 0.0
         self._used_at = 0.0
         self._postgres_outages = -1
+        self._run_id = ""
 
     def standing(self, *, wait: bool = True) -> Standing:
         """What may be believed at this moment.
@@ -138,6 +143,10 @@ class Lease:
                 found = identity(client)
         except TierError:
             return Standing(postgres_whole=True)
+        if found.run_id != self._run_id:
+            if self._run_id:
+                self._on_restart()
+            self._run_id = found.run_id
         if found.installation not in {"", row.installation}:
             self._redis.breaker.open(FOREIGN)
         known = (row.run_id, row.installation) == (found.run_id, found.installation)

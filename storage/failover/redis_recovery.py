@@ -2,7 +2,7 @@
 
 What was written beside it is told to it (`backfill`). A Redis that was restarted may have come
 back empty, or without its last moments: it is adopted only after every index in it was told that
-it is complete nowhere. And a cache that was lost can be warmed from PostgreSQL (`recover`).
+it is complete nowhere. And a cache that was lost can be warmed from PostgreSQL (`warm`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -136,13 +136,14 @@ class RedisRecoveryService:
         log.info("redis_backfilled", notes=len(rows), threads=len(threads))
         return len(rows)
 
-    def recover(self, user_id: str | None = None, thread_id: str | None = None) -> int:
-        """Warms the newest page of threads from PostgreSQL; gives how many messages Redis took.
+    def warm(self, user_id: str | None = None, thread_id: str | None = None) -> Iterator[int]:
+        """Warms the newest page of threads from PostgreSQL; yields for each thread how many
+        messages Redis took.
 
-        Of one thread, of all threads of a user, or of everyone. What is in Redis stays.
+        Of one thread id, of all threads of a user, of both, or of everyone. What Redis has stays.
         """
-        self.tend()
-        return sum(self._warm(*thread) for thread in self._threads(user_id, thread_id))
+        for thread in self._threads(user_id, thread_id):
+            yield self._warm(*thread)
 
     def _warm(self, user_id: str, thread_id: str) -> int:
         hot = self._redis.page(user_id, thread_id, ids.LOWEST, ids.HIGHEST, "desc", 1)

@@ -11,6 +11,7 @@ from models.message import Message, Thread
 from storage.errors import TierError, TierUnavailable, VersionConflict
 from storage.failover.direct_postgres import DirectPostgres, Known, keyed
 from storage.failover.lease import Lease
+from storage.failover.recent import Recent
 from storage.failover.room import RedisRoom
 from storage.redis_repair import RedisRepair
 from storage.redis_tier import Append, Behind, RedisTier, Stored
@@ -26,6 +27,7 @@ class RedisWrites:
         postgres: DirectPostgres,
         lease: Lease,
         room: RedisRoom,
+        recent: Recent,
         idempotency_seconds: int,
     ) -> None:
         self._redis = redis
@@ -33,6 +35,7 @@ class RedisWrites:
         self._postgres = postgres
         self._lease = lease
         self._room = room
+        self._recent = recent
         self._idempotency_seconds = idempotency_seconds
 
     def append(self, appends: Sequence[Append]) -> Sequence[Stored | Behind | TierError]:
@@ -40,15 +43,23 @@ class RedisWrites:
         self._room.check()
         known = self._known(appends)
         if known is None:
-            return self._redis.append(appends, self._idempotency_seconds)
+            return self._append(appends)
         rests = [_Rest(append, known) for append in appends]
         open_rests = [rest for rest in rests if rest.answer is None]
         if open_rests:
             asked = [rest.append for rest in open_rests]
-            stored = self._redis.append(asked, self._idempotency_seconds)
+            stored = self._append(asked)
             for rest, answer in zip(open_rests, stored, strict=True):
                 rest.answer = rest.whole(answer)
         return [rest.answer for rest in rests if rest.answer is not None]
+
+    def _append(self, appends: Sequence[Append]) -> Sequence[Stored | Behind | TierError]:
+        answers = self._redis.append(appends, self._idempotency_seconds)
+        for answer in answers:
+            if isinstance(answer, Stored):
+                for message_id in answer.ids:
+                    self._recent.note(message_id, 1)
+        return answers
 
     def revise(self, current: Message, revised: Message) -> bool:
         """Acknowledges the next version of a message; gives whether to wake a worker.
@@ -57,7 +68,7 @@ class RedisWrites:
         """
         self._room.check()
         try:
-            return self._redis.revise(
+            wake = self._redis.revise(
                 current.user_id,
                 current.thread_id,
                 current.id,
@@ -65,6 +76,8 @@ class RedisWrites:
                 rests_on=current.version,
                 tombstone=revised.deleted_at is not None,
             )
+            self._recent.note(revised.id, revised.version)
+            return wake
         except VersionConflict as conflict:
             if codec.decode(conflict.current).version < current.version:
                 self._repair.refresh([current])

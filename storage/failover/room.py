@@ -1,7 +1,8 @@
 """Keeps the log from filling Redis: writes go to PostgreSQL before there is no room for them.
 
 Only what is persisted may be evicted, so a log that nobody drains grows until Redis refuses every
-write, the broker's and the drain's own among them.
+write, the broker's and the drain's own among them. A Redis that was told meanwhile to evict
+anything is taken for one that is out.
 """
 
 import threading
@@ -17,6 +18,7 @@ from storage.redis_driver import RedisDoor
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 1.0
+UNSAFE_POLICIES = "allkeys-"
 COPIES = 2
 """What is pending stands in the log and under its own key."""
 
@@ -42,6 +44,9 @@ class RedisRoom:
 
     def share(self) -> float:
         """The share at this moment; 0 where Redis has no limit. Raises `TierError`."""
+        return self._measured()[1]
+
+    def _measured(self) -> tuple[dict[str, Any], float]:
         with self._door.passed() as client:
             pipeline: Any = client.pipeline(transaction=False)
             pipeline.info("memory")
@@ -49,13 +54,17 @@ class RedisRoom:
                 pipeline.memory_usage(keys.pending(slot))
             memory, *sizes = pipeline.execute()
         limit = int(memory.get("maxmemory", 0))
-        return COPIES * sum(size or 0 for size in sizes) / limit if limit else 0.0
+        return memory, COPIES * sum(size or 0 for size in sizes) / limit if limit else 0.0
 
     def _look(self) -> None:
         if not self._looking.acquire(blocking=False):
             return
         try:
-            is_full = self.share() > self._log_share
+            memory, share = self._measured()
+            policy = str(memory.get("maxmemory_policy", ""))
+            if policy.startswith(UNSAFE_POLICIES):
+                self._door.breaker.open(f"{policy} may evict what is nowhere else yet")
+            is_full = share > self._log_share
             if is_full != self._is_full:
                 log.warning("redis_log_full" if is_full else "redis_log_has_room")
             self._is_full = is_full

@@ -129,6 +129,9 @@ CASES: dict[tuple[str, str], Case] = {
     ("POST", "admin.dead_letters.replay_dead_letter"): forbidden(
         "POST", "/api/admin/dead-letters/1/replay", json={}
     ),
+    ("POST", "admin.recovery.recover_redis_cache"): forbidden(
+        "POST", "/api/admin/recover-redis-cache", json={}
+    ),
     ("DELETE", "admin.dead_letters.discard_dead_letter"): forbidden(
         "DELETE", "/api/admin/dead-letters/1"
     ),

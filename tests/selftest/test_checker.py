@@ -38,6 +38,7 @@ def test_a_world_that_kept_its_word_passes(world: Evidence) -> None:
 
 def test_what_had_no_answer_may_be_there_or_not(world: Evidence) -> None:
     four = message(4, "four")
+    world.counts[NAME] = 3
     world.lists[NAME].insert(0, four)
     world.committed.append(four)
     world.archived.append(four)
@@ -178,8 +179,14 @@ def test_a_hot_record_of_another_version_disagrees(world: Evidence) -> None:
 
 def test_a_list_that_lacks_an_unacknowledged_row_of_postgresql_disagrees(world: Evidence) -> None:
     four = message(4, "four")
+    world.counts[NAME] = 3
     world.committed.append(four)
     world.archived.append(four)
+    assert broken(world) == {Invariant.AGREEMENT}
+
+
+def test_a_thread_that_is_miscounted_disagrees(world: Evidence) -> None:
+    world.counts[NAME] = 3
     assert broken(world) == {Invariant.AGREEMENT}
 
 

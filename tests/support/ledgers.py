@@ -91,6 +91,7 @@ def evidence() -> Evidence:
     found.by_id = {each.id: each for each in live} | {message_id(3): None}
     found.lists = {(USER, THREAD): live[::-1]}
     found.committed = rows
+    found.counts = {(USER, THREAD): 2}
     found.archived = list(live)
     found.hot = {each.id: each for each in rows}
     records = [(each.id, codec.encode(each)) for each in live]

@@ -49,9 +49,21 @@ class Trial:
         """What became of the requests since a moment of the monotonic clock."""
         return figures(during(self.samples, began, time.monotonic()))
 
+    def now(self) -> float:
+        """The moment, by the clock of samples."""
+        return time.monotonic()
+
+    def answered_after(self, began: float) -> Figures:
+        """What became of the requests that began after a moment."""
+        return figures(sample for sample in self.samples if sample.began >= began)
+
     def acknowledged(self) -> int:
         """How many writes were acknowledged so far."""
         return sum(sample.status == 200 and sample.verb != "read" for sample in self.samples)
+
+    def wait_for_tier(self, tier: str, writes: int, since: float) -> None:
+        """Waits until a tier has acknowledged so many writes since a moment."""
+        eventually(lambda: self.since(since).acknowledged.get(tier, 0) >= writes, RECOVERY_SECONDS)
 
     @property
     def samples(self) -> list[Sample]:
@@ -73,6 +85,6 @@ def trial(bed: Testbed, folder: Path, load: Load, seed: int = SEED) -> Iterator[
         running.calm()
         yield running
         running.calm()
-    violations = conclude(bed, traffic, episodes.past)
+    violations = conclude(bed, traffic, episodes.past).violations
     assert not violations, "\n".join(map(str, violations[:20]))
     assert running.acknowledged() > 0

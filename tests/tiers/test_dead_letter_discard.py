@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from models import codec
+from models.message import Message
 from storage import redis_keys as keys
 from storage.dead_letters import DeadLetterService
 from storage.errors import NotFound, TierUnavailable
@@ -18,6 +19,7 @@ from support.letters import (
     refused_message,
     refused_thread,
 )
+from support.moving import archived
 from support.refusing import refusing
 from support.samples import append_of, message, revised
 
@@ -71,8 +73,10 @@ def test_a_discarded_later_version_shows_the_one_that_is_kept(
     bad: ExitStack,
     tombstone: bool,
 ) -> None:
-    one = message(user)
-    alone.redis.append([append_of(one)], 60)
+    # So many that Redis alone could answer for the newest of them.
+    made = [message(user) for _ in range(5)]
+    one = made[3]
+    alone.redis.append([append_of(*made)], 60)
     drain()
     bad.enter_context(refusing(alone, f"user_id <> '{user}' OR version < 2"))
     later = revised(one, deleted=tombstone)
@@ -81,7 +85,35 @@ def test_a_discarded_later_version_shows_the_one_that_is_kept(
     assert drain().refused == 1
     assert service.discard(only(service).id, by="somebody").removed_from_redis
     assert alone.retrieval.get(user, one.id).message == one
-    assert listed(alone, user) == [one.id]
+    assert [each.id for each in desc(alone, user, 2)] == [made[4].id, one.id]
+    assert listed(alone, user) == [each.id for each in made]
+
+
+def test_a_discarded_edit_of_an_archived_message_shows_what_the_archive_has(
+    alone: Services,
+    user: str,
+    drain: Callable[[], Drained],
+    service: DeadLetterService,
+    bad: ExitStack,
+) -> None:
+    made = [message(user) for _ in range(5)]
+    one = made[3]
+    alone.redis.append([append_of(*made)], 60)
+    drain()
+    alone.replication.ship_all()
+    bad.enter_context(archived(alone, [msgspec.to_builtins(each) for each in made]))
+    # The reader warms Redis, which can then answer alone for the newest of them.
+    assert [each.id for each in desc(alone, user, 4)] == [each.id for each in made[:0:-1]]
+    bad.enter_context(refusing(alone, f"user_id <> '{user}'"))
+    record = codec.encode(revised(one, deleted=True))
+    alone.redis.revise(user, "t", one.id, record, rests_on=1, tombstone=True)
+    assert drain().refused == 1
+    assert service.discard(only(service).id, by="somebody").removed_from_redis
+    assert [each.id for each in desc(alone, user, 2)] == [made[4].id, one.id]
+
+
+def desc(alone: Services, user: str, count: int) -> list[Message]:
+    return alone.retrieval.page(user, "t", limit=count, cursor=None, order="desc").messages
 
 
 def test_a_discard_does_not_touch_another_version(

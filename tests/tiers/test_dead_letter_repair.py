@@ -50,6 +50,31 @@ def test_a_repaired_record_takes_the_place_of_the_refused_one(
     assert alone.redis.is_evictable(one.id)
 
 
+BROKEN: dict[str, Callable[[bytes], bytes]] = {
+    "a lone surrogate": lambda record: record.replace(b'"X"', b'"\\ud800"'),
+    "no end": lambda record: record[: record.index(b'"X"')],
+    "too many levels": lambda record: record.replace(
+        b'"X"', b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+    ),
+    "no text": lambda record: record.replace(b'"X"', b'"\xff\xfe"'),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_record_that_is_broken_further_on_still_says_whose_it_is(
+    alone: Services, user: str, drain: Callable[[], Drained], service: DeadLetterService, how: str
+) -> None:
+    one = message(user, content="X")
+    inject(alone, user, BROKEN[how](codec.encode(one)))
+    assert drain().refused == 1
+    letter = only(service)
+    assert (letter.message_id, letter.user_id, letter.thread_id) == (one.id, user, "t")
+    with pytest.raises(InvalidMessage):
+        service.replay(letter.id, by="somebody", record=codec.encode(message(user)))
+    assert service.replay(letter.id, by="somebody", record=codec.encode(one)).written
+    assert row_of(alone, one).content == "X"
+
+
 WRONG_REPAIRS: dict[str, Callable[[Message], bytes]] = {
     "no JSON": lambda one: b"{",
     "no record": lambda one: b"{}",

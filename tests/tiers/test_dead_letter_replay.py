@@ -7,7 +7,8 @@ from contextlib import ExitStack
 import msgspec
 import pytest
 
-from models import codec
+from models import codec, ids
+from storage import postgres_writes
 from storage import redis_keys as keys
 from storage.dead_letters import DeadLetterService
 from storage.errors import NotFound, StillRefused, TierUnavailable
@@ -24,6 +25,7 @@ from support.letters import (
 )
 from support.refusing import refusing
 from support.samples import message, revised
+from support.waiting import eventually
 
 
 def test_a_replayed_message_is_evictable_and_only_then(
@@ -43,9 +45,9 @@ def test_a_replayed_message_is_evictable_and_only_then(
     service.replay(only(service).id, by="somebody")
     assert alone.redis.is_evictable(one.id)
     assert int(alone.redis_client.ttl(index)) > 0
-    # The hot page knew it all along, and still answers alone.
-    page = alone.retrieval.page(user, "t", limit=10, cursor=None, order="desc")
-    assert ([found.id for found in page.messages], page.source) == ([one.id], "redis")
+    # The hot page knew it all along, and is as complete as it was.
+    hot = alone.redis.page(user, "t", ids.LOWEST, ids.HIGHEST, "desc", 10)
+    assert (hot.floor, hot.records) == (one.id, [(one.id, codec.encode(one))])
 
 
 def test_what_is_refused_again_stays_with_the_new_reason(
@@ -156,15 +158,42 @@ def test_of_several_replays_at_once_one_finds_the_letter(
     bad.close()
     number = only(service).id
 
-    def replay(_: int) -> bool:
+    def replay(_: int) -> str:
         try:
-            return service.replay(number, by="somebody").written
+            return "written" if service.replay(number, by="somebody").written else "not written"
         except NotFound:
-            return False
+            return "gone"
 
     with ThreadPoolExecutor(6) as pool:
-        assert sorted(pool.map(replay, range(6))) == [False] * 5 + [True]
+        assert sorted(pool.map(replay, range(6))) == ["gone"] * 5 + ["written"]
     assert (queued(alone, one), counted(alone, user)) == (1, 1)
+
+
+def test_a_replay_waits_for_the_drain_of_its_slot(
+    alone: Services,
+    user: str,
+    drain: Callable[[], Drained],
+    service: DeadLetterService,
+    bad: ExitStack,
+) -> None:
+    # Two versions of a message, written at once, would count it twice.
+    one = refused_message(alone, user, drain, bad)
+    bad.close()
+    number = only(service).id
+    with ThreadPoolExecutor(1) as pool:
+        with alone.job_engine.begin() as connection:
+            postgres_writes.try_lock(connection, [alone.redis.slot_of_message(one.id)])
+            replay = pool.submit(service.replay, number, by="somebody")
+            eventually(lambda: waiting_for_a_slot(alone))
+            assert row_of(alone, one) is None
+        assert replay.result(timeout=10).written
+
+
+def waiting_for_a_slot(alone: Services) -> bool:
+    """Whether somebody waits for an advisory lock."""
+    query = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+    with alone.job_engine.connect() as connection:
+        return bool(connection.exec_driver_sql(query).scalar_one())
 
 
 def test_a_replay_waits_for_a_redis_that_can_settle_it(

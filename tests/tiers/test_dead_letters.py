@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -57,7 +58,9 @@ def test_one_of_five_hundred_is_a_letter_and_the_others_are_committed(
     assert row_of(alone, poison).content == BAD
     assert queued(alone, poison) == 1
     assert counted(alone, user) == 500
-    # Its index never had it, and must not hide it.
+    # The index of its thread never had it, and must not hide it.
+    page = alone.retrieval.page(user, "t", limit=300, cursor=None, order="desc")
+    assert poison.id in [one.id for one in page.messages]
     assert listed(alone, user) == [one.id for one in [*good, poison, *more]]
     with pytest.raises(NotFound):
         service.replay(letter.id, by="somebody")
@@ -80,6 +83,18 @@ def test_pages_are_newest_first_and_meet_without_gap(
     assert cursor is None
     assert found == sorted(service.numbers(), reverse=True)
     assert len(set(found)) == 5
+
+
+def test_a_reason_is_listed_without_the_value_that_it_quotes(
+    alone: Services, user: str, drain: Callable[[], Drained], service: DeadLetterService
+) -> None:
+    record = msgspec.to_builtins(message(user)) | {"updated_at": BAD}
+    inject(alone, user, msgspec.json.encode(record))
+    with capture_logs() as lines:
+        assert drain().refused == 1
+    assert BAD in service.get(only(service).id).whole_reason
+    assert only(service).reason == "invalid input syntax for type timestamp with time zone"
+    assert BAD not in repr(lines)
 
 
 def test_a_record_that_is_no_text_is_shown_as_bytes(

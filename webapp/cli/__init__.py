@@ -15,6 +15,7 @@ from embedded.errors import StackError
 from models.message import InvalidMessage
 from storage.errors import Refused, TierError
 from tasks.logs import configure
+from webapp.cli.backfill import backfill
 from webapp.cli.data import export_history, import_history
 from webapp.cli.dead_letters import dead_letters
 from webapp.cli.inspect import doctor, stats
@@ -55,6 +56,7 @@ COMMANDS: tuple[click.Command, ...] = (
     export_history,
     doctor,
     stats,
+    backfill,
     selftest,
     dead_letters,
 )

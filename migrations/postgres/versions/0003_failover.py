@@ -40,6 +40,14 @@ CREATE TABLE idempotency_keys (
     PRIMARY KEY (user_id, thread_id, key)
 );
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (made_at);
+
+-- Versions that Redis acknowledged and took with it when its disk was lost.
+CREATE TABLE lost_acknowledgements (
+    message_id  uuid NOT NULL,
+    version     bigint NOT NULL,
+    noticed_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (message_id, version)
+);
 """
 
 

@@ -1,0 +1,17 @@
+"""What was written beside a tier that was out is brought to it, as tasks."""
+
+from celery import shared_task
+
+from tasks.base import services
+
+
+@shared_task(name="recover.backfill_redis")
+def backfill_redis() -> dict[str, int]:
+    """Tells Redis what PostgreSQL took in its place, and adopts one that was restarted."""
+    return {"told": services().redis_recovery.tend()}
+
+
+@shared_task(name="recover.bring_home")
+def bring_home() -> dict[str, int]:
+    """Brings to PostgreSQL what ClickHouse took in its place."""
+    return {"brought": services().homecoming.bring_home()}

@@ -1,0 +1,99 @@
+"""Late and lost answers are named, unless a web process took them with it; sequences repeat."""
+
+import itertools
+
+import pytest
+
+from selftest.client import Outcome
+from selftest.disturbance import KINDS, kind, sequence
+from selftest.episodes import Episode
+from selftest.findings import Invariant
+from selftest.samples import Sample, during, figures, judge_times
+
+
+def sample(
+    seconds: float = 0.01, outcome: Outcome = "answered", status: int = 200, began: float = 100.0
+) -> Sample:
+    return Sample(
+        verb="create",
+        outcome=outcome,
+        status=status if outcome == "answered" else 0,
+        tier_used="redis" if status == 200 and outcome == "answered" else "",
+        connected=began,
+        began=began,
+        ended=began + seconds,
+    )
+
+
+def episode(target: str, began: float = 99.0, ended: float = 103.0) -> Episode:
+    return Episode(name=f"{target} frozen", target=target, began=began, ended=ended)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        sample(5.2),
+        sample(5.2, status=503),
+        sample(8.0, outcome="timeout"),
+        sample(outcome="cut"),
+        sample(outcome="refused"),
+    ],
+)
+def test_a_late_or_lost_answer_is_named_unless_the_web_process_was_gone(wrong: Sample) -> None:
+    for episodes in ([], [episode("postgres")], [episode("web", 50.0, 60.0)]):
+        (violation,) = judge_times([sample(), wrong], episodes)
+        assert violation.invariant == Invariant.IN_TIME
+    assert judge_times([sample(), wrong], [episode("web")]) == []
+
+
+def test_an_answer_within_five_seconds_is_in_time() -> None:
+    assert judge_times([sample(4.9), sample(4.9, status=503)], []) == []
+
+
+def test_a_connection_that_a_killed_process_left_behind_is_no_violation() -> None:
+    left = Sample(
+        verb="read",
+        outcome="cut",
+        status=0,
+        tier_used="",
+        connected=90.0,
+        began=110.0,
+        ended=110.01,
+    )
+    assert judge_times([left], [episode("web")]) == []
+    assert judge_times([left], [episode("web", 80.0, 89.0)]) != []
+
+
+def test_figures_tell_acknowledged_from_refused_from_silent() -> None:
+    found = figures([sample(), sample(1.0, status=503), sample(outcome="cut"), sample()])
+    assert found.acknowledged == {"redis": 2}
+    assert (found.unavailable, found.unanswered, found.slowest_ms) == (1, 1, 1000.0)
+    assert figures([]).slowest_ms == 0.0
+
+
+def test_only_what_overlaps_counts_as_meanwhile() -> None:
+    overlapping, before, after = sample(2.0), sample(began=90.0), sample(began=110.0)
+    assert during([overlapping, before, after], 101.0, 105.0) == [overlapping]
+
+
+def test_the_same_seed_gives_the_same_disturbances() -> None:
+    first, again, other = (list(itertools.islice(sequence(seed), 60)) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_every_kind_comes_once_before_any_comes_twice_and_never_two_of_one_target() -> None:
+    steps = list(itertools.islice(sequence(3), 60))
+    names = [disturbance.name for step in steps for disturbance, _ in step.parts]
+    assert sorted(names[: len(KINDS)]) == sorted(each.name for each in KINDS)
+    assert any(len(step.parts) == 2 for step in steps)
+    for step in steps:
+        targets = [disturbance.target for disturbance, _ in step.parts]
+        assert len(targets) <= 2
+        assert len(set(targets)) == len(targets)
+
+
+def test_kinds_are_found_by_name() -> None:
+    assert {kind(each.name) for each in KINDS} == set(KINDS)
+    with pytest.raises(KeyError):
+        kind("the moon gone")

@@ -1,0 +1,261 @@
+"""A write that a tier cannot take goes to the next: the same id, once, and found at once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import text
+
+from models import codec
+from models.message import Message
+from storage import redis_keys as keys
+from storage.errors import NotFound, NoTierAvailable
+from storage.failover import homecoming
+from storage.message_storage import Acknowledgement, Draft
+from storage.persistence import Drained
+from storage.redis_tier import Append, NewMessage, Stored
+from storage.services import Services
+from support.samples import append_of, message
+
+NOWHERE = {
+    "redis_url": "redis://127.0.0.1:1/0",
+    "database_url": "postgresql+psycopg2://u@127.0.0.1:1/d",
+    "clickhouse_url": "clickhouse+http://default:@127.0.0.1:1/d",
+}
+
+
+def without(alone: Services, *tiers: str) -> Services:
+    """Another process, for which these tiers are out."""
+    gone = {name: url for name, url in NOWHERE.items() if name.split("_")[0] in tiers}
+    return Services(msgspec.structs.replace(alone.settings, **gone))
+
+
+def post(own: Services, user: str, content: str = "hello", key: str | None = None) -> Any:
+    return own.messages.post(user, "t", Draft("user", content, {}, key))
+
+
+def rows(alone: Services, user: str) -> list[tuple[str, int, str]]:
+    """Id, version and content of everything a user has in PostgreSQL that is not deleted."""
+    query = text(
+        "SELECT id::text, version, content FROM messages"
+        " WHERE user_id = :user AND deleted_at IS NULL ORDER BY id"
+    )
+    with alone.job_engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(query, {"user": user})]
+
+
+def listed(own: Services, user: str) -> list[str]:
+    page = own.retrieval.page(user, "t", limit=50, cursor=None, order="asc")
+    return [one.content for one in page.messages]
+
+
+def test_without_redis_postgresql_takes_it(alone: Services, user: str) -> None:
+    done: Acknowledgement = post(without(alone, "redis"), user)
+    assert (done.tier_used, done.durability) == ("postgresql", "committed")
+    assert done.degraded == ("redis_unavailable", "degraded_performance_redis_unavailable")
+    assert rows(alone, user) == [(done.message.id, 1, "hello")]
+    # The process that still has Redis finds it at once, although Redis was told nothing.
+    assert alone.redis.message(done.message.id) is None
+    assert listed(alone, user) == ["hello"]
+    assert alone.retrieval.get(user, done.message.id).message == done.message
+
+
+def test_without_redis_and_postgresql_clickhouse_takes_it(alone: Services, user: str) -> None:
+    done = post(without(alone, "redis", "database"), user, key="k")
+    assert (done.tier_used, done.durability) == ("clickhouse", "archived")
+    assert done.degraded.failover_reason == "redis_and_postgresql_unavailable"
+    assert rows(alone, user) == []
+    # Read your writes: nobody calls a page whole while something waits in ClickHouse.
+    assert listed(without(alone), user) == ["hello"]
+    assert alone.homecoming.bring_home() == 1
+    assert homecoming.waiting(alone.job_clickhouse) == 0
+    assert rows(alone, user) == [(done.message.id, 1, "hello")]
+    assert post(alone, user, key="k").message.id == done.message.id
+
+
+def test_without_any_tier_nobody_acknowledges(alone: Services, user: str) -> None:
+    with pytest.raises(NoTierAvailable) as error:
+        post(without(alone, "redis", "database", "clickhouse"), user)
+    assert error.value.tiers == ["redis", "postgresql", "clickhouse"]
+
+
+def test_without_postgresql_redis_says_so(alone: Services, user: str) -> None:
+    own = without(alone, "database")
+    own.breakers.postgresql.open("gone")
+    done = post(own, user)
+    assert done.tier_used == "redis"
+    assert done.degraded == (None, "degraded_mode_postgresql_unavailable")
+
+
+def test_homecoming_repeated_changes_nothing(
+    alone: Services, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = post(without(alone, "redis", "database"), user)
+    with monkeypatch.context() as patched:
+        # Dies between PostgreSQL's commit and the list.
+        patched.setattr(type(alone.homecoming), "_strike_out", _dies)
+        with pytest.raises(Crash):
+            alone.homecoming.bring_home()
+    assert homecoming.waiting(alone.job_clickhouse) == 1
+    assert alone.homecoming.bring_home() == 1
+    assert rows(alone, user) == [(done.message.id, 1, "hello")]
+
+
+@pytest.mark.parametrize("out", [("redis",), ("redis", "database")])
+def test_the_same_key_makes_one_message(alone: Services, user: str, out: tuple[str, ...]) -> None:
+    own = without(alone, *out)
+    first, second = post(own, user, "a", "k"), post(own, user, "b", "k")
+    assert second.message.id == first.message.id
+    assert second.repeated
+    alone.homecoming.bring_home()
+    assert [row[2] for row in rows(alone, user)] == ["a"]
+
+
+def test_a_key_that_only_postgresql_knows_is_honoured_by_redis(alone: Services, user: str) -> None:
+    first = post(without(alone, "redis"), user, "a", "k")
+    second = post(alone, user, "b", "k")
+    assert second.message.id == first.message.id
+    assert [row[2] for row in rows(alone, user)] == ["a"]
+
+
+def test_a_key_outlives_a_redis_that_lost_everything(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    first = post(alone, user, "a", "k")
+    drain()
+    alone.redis_client.flushall()
+    alone.redis_recovery.adopt()
+    second = post(without(alone), user, "b", "k")
+    assert (second.message.id, second.repeated) == (first.message.id, True)
+
+
+def test_two_messages_of_one_key_become_the_later(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    earlier, later = message(user), message(user)
+    # PostgreSQL took the retry; Redis, whose answer was lost, comes back with the first.
+    alone.failover._postgres.append([append_of(later, key="k")])
+    alone.redis.append([append_of(earlier, key="k")], 60)
+    drain()
+    alone.redis_recovery.tend()
+    assert [row[0] for row in rows(alone, user)] == [later.id]
+    assert [one.id for one in _page(alone, user)] == [later.id]
+
+
+def test_a_write_that_redis_took_without_an_answer_is_one_message(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    one = message(user)
+    alone.redis.append([append_of(one)], 60)
+    drain()
+    newer = message(user)
+    alone.redis.append([append_of(newer)], 60)
+    drain()
+    again = Append(user, "t", [NewMessage(one.id, codec.encode(one), None)], must_stay=True)
+    assert alone.failover._postgres.append([again]) == [Stored([one.id], False)]
+    assert [row[0] for row in rows(alone, user)] == [one.id, newer.id]
+
+
+def test_an_edit_beside_redis_wins_and_is_seen_at_once(alone: Services, user: str) -> None:
+    done = post(alone, user)
+    alone.persistence.drain_backlog()
+    edited = without(alone, "redis").messages.edit(
+        user, done.message.id, content="new", metadata=None, if_version=None
+    )
+    assert edited.tier_used == "postgresql"
+    assert edited.message.version > 1
+    assert listed(alone, user) == ["new"]
+    assert alone.retrieval.get(user, done.message.id).message == edited.message
+    alone.redis_recovery.tend()
+    assert alone.redis.message(done.message.id) == codec.encode(edited.message)
+
+
+def test_an_edit_in_redis_rests_on_one_beside_it(alone: Services, user: str) -> None:
+    done = post(alone, user)
+    alone.persistence.drain_backlog()
+    own = without(alone, "redis")
+    beside = own.messages.edit(
+        user, done.message.id, content="beside", metadata=None, if_version=None
+    )
+    after = alone.messages.edit(
+        user, done.message.id, content="after", metadata=None, if_version=None
+    )
+    assert (after.tier_used, after.message.version) == ("redis", beside.message.version + 1)
+    assert listed(alone, user) == ["after"]
+
+
+def test_a_version_nobody_saw_loses_to_one_beside_redis(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    done = post(alone, user)
+    drain()
+    alone.messages.edit(user, done.message.id, content="unseen", metadata=None, if_version=None)
+    beside = without(alone, "redis").messages.edit(
+        user, done.message.id, content="beside", metadata=None, if_version=None
+    )
+    drain()
+    alone.redis_recovery.tend()
+    assert rows(alone, user) == [(done.message.id, beside.message.version, "beside")]
+    assert alone.redis.message(done.message.id) == codec.encode(beside.message)
+
+
+def test_a_delete_beside_redis_hides_at_once(alone: Services, user: str) -> None:
+    done = post(alone, user)
+    alone.persistence.drain_backlog()
+    without(alone, "redis").messages.delete(user, done.message.id, if_version=None)
+    for _ in range(2):
+        assert listed(alone, user) == []
+        with pytest.raises(NotFound):
+            alone.retrieval.get(user, done.message.id)
+        alone.redis_recovery.tend()
+
+
+def test_a_thread_deleted_beside_redis_is_gone_at_once(alone: Services, user: str) -> None:
+    done = post(alone, user)
+    alone.persistence.drain_backlog()
+    without(alone, "redis").threads.delete(user, "t")
+    for _ in range(2):
+        assert listed(alone, user) == []
+        for look in (alone.threads.get, alone.retrieval.get):
+            with pytest.raises(NotFound):
+                look(user, "t" if look is alone.threads.get else done.message.id)
+        alone.redis_recovery.tend()
+    post(alone, user, "anew")
+    assert listed(alone, user) == ["anew"]
+
+
+def test_a_thread_is_made_beside_redis(alone: Services, user: str) -> None:
+    without(alone, "redis").threads.create(user, "t", "title", {})
+    assert alone.threads.get(user, "t").title == "title"
+    alone.redis_recovery.tend()
+    assert alone.threads.get(user, "t").title == "title"
+
+
+def test_a_redis_that_refuses_one_thread_is_passed_over(alone: Services, user: str) -> None:
+    slot = alone.redis.slot_of_thread(user, "t")
+    alone.redis_client.set(keys.index(slot, user, "t"), "somebody else's")
+    done = post(alone, user)
+    assert done.tier_used == "postgresql"
+    assert alone.breakers.redis.is_closed
+    assert rows(alone, user) == [(done.message.id, 1, "hello")]
+
+
+def test_what_one_may_not_have_is_refused_alone(alone: Services, user: str) -> None:
+    good, bad = message(user), message(user, "other", content="a\0b")
+    answers = alone.failover._postgres.append([append_of(good), append_of(bad)])
+    assert answers[0] == Stored([good.id], False)
+    assert not isinstance(answers[1], Stored)
+    assert [row[0] for row in rows(alone, user)] == [good.id]
+
+
+class Crash(BaseException):
+    """Stands for `kill -9`: nothing after it runs."""
+
+
+def _dies(*_: object) -> None:
+    raise Crash
+
+
+def _page(own: Services, user: str) -> list[Message]:
+    return own.retrieval.page(user, "t", limit=50, cursor=None, order="asc").messages

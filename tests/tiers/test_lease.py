@@ -1,0 +1,175 @@
+"""Nobody believes Redis alone while somebody writes beside it."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+import pytest
+from sqlalchemy import text
+
+from models import ids
+from storage import postgres_writes
+from storage import redis_keys as keys
+from storage.failover.detour import Detour
+from storage.failover.lease import Lease, Standing
+from storage.message_storage import Draft
+from storage.persistence import Drained
+from storage.services import Services
+from support.samples import append_of, message
+from support.waiting import eventually
+
+WHOLE = Standing(redis_whole=True, keys_whole=True, postgres_whole=True)
+NOT_REDIS = Standing(postgres_whole=True)
+
+
+@pytest.fixture
+def fresh(alone: Services) -> Iterator[Callable[[], Standing]]:
+    """What a process that has only just started would be told."""
+    with alone.job_engine.begin() as connection:
+        connection.execute(text("DELETE FROM redis_detours"))
+        connection.execute(text("UPDATE redis_state SET keys_whole_from = clock_timestamp()"))
+    alone.redis_recovery.tend()
+    yield lambda: Services(alone.settings).lease.standing()
+
+
+def sql(alone: Services, statement: str) -> None:
+    with alone.job_engine.begin() as connection:
+        connection.execute(text(statement))
+
+
+def test_all_is_whole_when_nobody_was_out(fresh: Callable[[], Standing]) -> None:
+    assert fresh() == WHOLE
+
+
+def test_what_redis_was_not_told_yet_ends_it(
+    alone: Services, user: str, fresh: Callable[[], Standing]
+) -> None:
+    with alone.job_engine.begin() as connection:
+        postgres_writes.queue_backfill(connection, [message(user)])
+    assert fresh() == NOT_REDIS
+    assert alone.redis_recovery.tend() == 1
+    assert fresh() == WHOLE
+
+
+def test_somebody_on_a_detour_ends_it_until_the_row_is_old(
+    alone: Services, fresh: Callable[[], Standing]
+) -> None:
+    Detour(alone.quick_engine).enter()
+    assert fresh() == NOT_REDIS
+    sql(alone, "UPDATE redis_detours SET until = clock_timestamp()")
+    assert fresh() == WHOLE
+
+
+def test_a_redis_that_was_restarted_is_not_believed_before_it_is_adopted(
+    alone: Services, user: str, fresh: Callable[[], Standing]
+) -> None:
+    alone.redis.append([append_of(message(user))], 60)
+    sql(alone, "UPDATE redis_state SET run_id = 'the one before'")
+    assert fresh() == NOT_REDIS
+    assert alone.redis_recovery.adopt()
+    assert fresh() == WHOLE
+    # It may have lost its last moments, so no list in it is whole until it was read from below.
+    assert alone.redis.page(user, "t", ids.LOWEST, ids.HIGHEST, "asc", 9).is_distrusted
+    assert not alone.redis_recovery.adopt()
+
+
+def test_an_empty_redis_is_believed_about_messages_but_not_about_keys(
+    alone: Services, user: str, fresh: Callable[[], Standing], drain: Callable[[], Drained]
+) -> None:
+    alone.messages.post(user, "t", Draft("user", "hello", {}, "k"))
+    drain()
+    alone.redis_client.flushall()
+    alone.redis_recovery.adopt()
+    assert fresh() == WHOLE._replace(keys_whole=False)
+
+
+def test_a_redis_that_evicts_is_not_believed_about_keys(
+    alone: Services, fresh: Callable[[], Standing]
+) -> None:
+    client = alone.redis_client
+    before = client.config_get("maxmemory")["maxmemory"]
+    client.set("filler", b"x" * 1_000_000, ex=60)
+    client.config_set("maxmemory", int(client.info("memory")["used_memory"]) - 500_000)
+    try:
+        # Room for this is made by evicting the filler, the only key that may be.
+        client.set("another", b"y")
+    finally:
+        client.config_set("maxmemory", before)
+    assert fresh() == WHOLE._replace(keys_whole=False)
+    client.config_resetstat()
+    assert fresh() == WHOLE
+
+
+def test_what_waits_in_clickhouse_ends_all_belief(
+    alone: Services, user: str, fresh: Callable[[], Standing]
+) -> None:
+    alone.failover._clickhouse.append([append_of(message(user))])
+    assert fresh() == Standing()
+    alone.homecoming.bring_home()
+    alone.redis_recovery.tend()
+    assert fresh() == WHOLE
+
+
+def test_without_postgresql_nothing_is_known(alone: Services) -> None:
+    nowhere = msgspec.structs.replace(
+        alone.settings, database_url="postgresql+psycopg2://u@127.0.0.1:1/d"
+    )
+    assert not Services(nowhere).lease.standing().is_known
+
+
+def test_a_foreign_redis_is_shut_out(alone: Services, fresh: Callable[[], Standing]) -> None:
+    own = Services(alone.settings)
+    assert own.lease.standing() == WHOLE
+    alone.redis_client.set(keys.INSTALLATION, "somebody else's")
+    eventually(lambda: _shut_out(own))
+    alone.redis_client.delete(keys.INSTALLATION)
+    eventually(lambda: own.breakers.redis.is_closed)
+
+
+def _shut_out(own: Services) -> bool:
+    own.lease.standing()
+    return "another installation" in (own.breakers.redis.state().reason or "")
+
+
+def test_the_first_write_beside_redis_waits_for_every_lease(
+    alone: Services, fresh: Callable[[], Standing]
+) -> None:
+    others = [Services(alone.settings).lease for _ in range(3)]
+    assert all(lease.standing() == WHOLE for lease in others)
+    stop = threading.Event()
+    believed: list[float] = []
+
+    def ask(lease: Lease) -> None:
+        while not stop.is_set():
+            if lease.standing().redis_whole:
+                believed.append(time.monotonic())
+
+    threads = [threading.Thread(target=ask, args=(lease,)) for lease in others]
+    for thread in threads:
+        thread.start()
+    try:
+        eventually(lambda: believed)
+        detour = Detour(alone.quick_engine)
+        detour.enter()
+        entered = time.monotonic()
+        detour.enter()
+        again = time.monotonic() - entered
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert max(believed) < entered
+    # The ones after the first do not wait.
+    assert again < max(believed) - min(believed) + 0.4
+
+
+def test_a_reader_asks_again_only_while_somebody_reads(
+    alone: Services, fresh: Callable[[], Standing], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.failover.lease.IDLE_SECONDS", 0.2)
+    lease = Services(alone.settings).lease
+    assert lease.standing() == WHOLE
+    assert lease._is_renewing()
+    eventually(lambda: not lease._is_renewing())
+    assert lease.standing() == WHOLE

@@ -1,0 +1,25 @@
+"""The route that brings Redis back: what it missed, and what it no longer has."""
+
+from flask import Blueprint, Response, request
+
+from models.message import check_thread_id, check_user_id
+from webapp.context import web
+from webapp.requests import answer, decode
+from webapp.schemas import RecoveredRedisCache, RecoverRedisCache
+
+blueprint = Blueprint("recovery", __name__)
+
+
+@blueprint.post("/recover-redis-cache")
+def recover_redis_cache() -> Response:
+    """Tells Redis what was written beside it, and warms the pages that it lacks."""
+    body = decode(request.get_data(cache=False) or b"{}", RecoverRedisCache)
+    if body.thread_id is not None:
+        check_thread_id(body.thread_id)
+    if body.user_id is not None:
+        check_user_id(body.user_id)
+    recovery = web().services.redis_recovery
+    told = recovery.tend()
+    if body.backfill_missing:
+        told += sum(recovery.warm(body.user_id, body.thread_id))
+    return answer(RecoveredRedisCache(backfilled_messages=told, recovery_success=True))
