@@ -1,0 +1,63 @@
+"""The pending log as a test sees it from outside, and entries put into it by hand."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import select
+
+from models import codec
+from models.tables import messages
+from storage import redis_keys as keys
+from storage.pending_log import LogEntry
+from storage.services import Services
+
+MANY = 1_000_000
+
+
+class Row(NamedTuple):
+    """A message as PostgreSQL has it, and when it was last written there."""
+
+    version: int
+    persisted_at: datetime
+
+
+def entries(services: Services) -> list[LogEntry]:
+    """Everything that waits in the log now."""
+    return services.pending_log.read(range(services.pending_log.slots), MANY)
+
+
+def put(services: Services, again: Iterable[LogEntry]) -> list[str]:
+    """Puts copies of entries into the log, in this order; gives their new entry ids."""
+    pipeline = services.redis_client.pipeline(transaction=False)
+    for entry in again:
+        fields: dict[Any, Any] = {entry.kind: entry.record}
+        if entry.key is not None:
+            fields["key"] = entry.key
+        pipeline.xadd(keys.pending(entry.slot), fields)
+    return [entry_id.decode() for entry_id in pipeline.execute()]
+
+
+def age_seconds(services: Services) -> float:
+    """For how long the oldest entry of the log waits."""
+    oldest_us = services.pending_log.oldest_pending_us()
+    return 0.0 if oldest_us is None else (services.pending_log.now_us() - oldest_us) / 1e6
+
+
+def unsettled(services: Services) -> dict[str, Row]:
+    """The rows of messages that are committed although the log still holds them."""
+    waiting = {
+        message.id: message.version
+        for message in (codec.decode(e.record) for e in entries(services) if e.kind == "message")
+    }
+    rows = committed(services, waiting)
+    return {name: row for name, row in rows.items() if row.version >= waiting[name]}
+
+
+def committed(services: Services, message_ids: Iterable[str]) -> dict[str, Row]:
+    """Those of these messages that PostgreSQL has, by id."""
+    columns = (messages.c.id, messages.c.version, messages.c.persisted_at)
+    query = select(*columns).where(messages.c.id.in_(list(message_ids)))
+    with services.job_engine.connect() as connection:
+        found = connection.execute(query)
+        return {row.id: Row(row.version, row.persisted_at) for row in found}
