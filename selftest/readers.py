@@ -5,10 +5,11 @@ An answer with a `warning` says itself that it may be incomplete; only one witho
 """
 
 import random
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from models import ids
 from models.message import Message
 from selftest.account import NOT_FOUND, OK, UNAVAILABLE
 from selftest.client import Answer
@@ -17,6 +18,8 @@ from selftest.samples import sample_of
 from selftest.traffic import Load, Traffic
 
 PAGE_LIMITS = (10, 50, 200)
+SHARE_OF_CURSORS = 0.3
+SHARE_OF_ASCENDING = 0.2
 
 Snapshot = dict[str, tuple[int, bool, bool]]
 
@@ -38,6 +41,33 @@ class Found(msgspec.Struct):
     content: str
     retrieval_source: str
     warning: str = ""
+
+
+class View(NamedTuple):
+    """Which part of which thread is asked for. `cursor` is an id or empty."""
+
+    user: int
+    user_id: str
+    thread_id: str
+    order: str
+    cursor: str
+    limit: int
+
+    @property
+    def path(self) -> str:
+        """The request."""
+        cursor = f"&cursor={self.cursor}" if self.cursor else ""
+        order = f"&order={self.order}"
+        return f"/api/threads/{self.thread_id}/messages?limit={self.limit}{order}{cursor}"
+
+    def covers(self, page: Page, message_id: str) -> bool:
+        """Tell whether a page would show an id, if there is such a message."""
+        if page.next_cursor is not None and not page.messages:
+            return False
+        last = page.messages[-1].id if page.next_cursor is not None else ""
+        if self.order == "asc":
+            return self.cursor < message_id <= (last or ids.HIGHEST)
+        return last <= message_id < (self.cursor or ids.HIGHEST)
 
 
 _pages = msgspec.json.Decoder(Page)
@@ -76,24 +106,27 @@ class Reader:
             client.close()
 
     def read_page(self) -> None:
-        """List the newest messages of some thread."""
+        """List some part of some thread, the newest messages more often than others."""
         user, thread_id = self._somewhere()
         user_id = self._traffic.user(user)
-        limit = self._random.choice(PAGE_LIMITS)
         before = self._traffic.account.snapshot(user_id, thread_id)
-        path = f"/api/threads/{thread_id}/messages?limit={limit}"
-        answer = self._get(user, path)
+        cursor = ""
+        if before and self._random.random() < SHARE_OF_CURSORS:
+            cursor = self._random.choice(list(before))
+        order = "asc" if self._random.random() < SHARE_OF_ASCENDING else "desc"
+        view = View(user, user_id, thread_id, order, cursor, self._random.choice(PAGE_LIMITS))
+        answer = self._get(user, view.path)
         if answer.status == NOT_FOUND and any(must for _, must, _ in before.values()):
-            self._wrong("a thread with acknowledged messages does not exist", path=path)
+            self._wrong("a thread with acknowledged messages does not exist", path=view.path)
         elif answer.status == OK:
             self.pages += 1
             page = _pages.decode(answer.body)
             if page.warning:
                 self.warned += 1
             else:
-                self._judge_page(user_id, thread_id, before, page)
+                self._judge_page(view, before, page)
         elif answer.outcome == "answered" and answer.status not in {NOT_FOUND, UNAVAILABLE}:
-            self._unexpected(path, answer.status, answer.body)
+            self._unexpected(view.path, answer.status, answer.body)
 
     def read_message(self) -> None:
         """Get some acknowledged message."""
@@ -128,12 +161,11 @@ class Reader:
         self._traffic.samples.append(sample_of(answer, "read"))
         return answer
 
-    def _judge_page(self, user_id: str, thread_id: str, before: Snapshot, page: Page) -> None:
+    def _judge_page(self, view: View, before: Snapshot, page: Page) -> None:
         shown = {message.id: message for message in page.messages}
-        lowest = page.messages[-1].id if page.next_cursor is not None else ""
         evidence = {
-            "user": user_id,
-            "thread": thread_id,
+            "user": view.user_id,
+            "path": view.path,
             "source": page.retrieval_source,
             "shown": len(shown),
             "next_cursor": page.next_cursor,
@@ -141,15 +173,15 @@ class Reader:
         missing = [
             message_id
             for message_id, (_, must_be_seen, _) in before.items()
-            if must_be_seen and message_id > lowest and message_id not in shown
+            if must_be_seen and message_id not in shown and view.covers(page, message_id)
         ]
         for message_id in missing:
             # A delete that was asked for meanwhile may have come first.
-            if self._still_must_be_seen(user_id, thread_id, message_id):
+            if self._still_must_be_seen(view.user_id, view.thread_id, message_id):
                 self._wrong("a page without a warning misses a message", id=message_id, **evidence)
         if len(shown) != len(page.messages):
             self._traffic.findings.add(Invariant.NO_DOUBLE, "a page shows an id twice", **evidence)
-        if [message.id for message in page.messages] != sorted(shown, reverse=True):
+        if list(shown) != sorted(shown, reverse=view.order == "desc"):
             self._traffic.findings.add(Invariant.ORDER, "a page is out of order", **evidence)
         for message_id, message in shown.items():
             version, _, deleted = before.get(message_id, (0, False, False))

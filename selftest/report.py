@@ -38,7 +38,7 @@ def _disturbances(result: Result) -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1),
     )
-    table.add_column("disturbance")
+    table.add_column("disturbance", no_wrap=True)
     for heading in ("times", "s", *_NUMBERS):
         table.add_column(heading, justify="right")
     for each in result.disturbed:

@@ -25,7 +25,7 @@ from selftest.writers import Writer
 from storage.errors import TierError
 
 LEDGER_FILE = "ledger.jsonl"
-HOT_PAGE_MESSAGES = 200
+HOT_PAGE_MESSAGES = 50
 """Small enough that threads outgrow it, so that lists are put together from several tiers."""
 
 

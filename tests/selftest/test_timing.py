@@ -2,6 +2,7 @@
 
 import itertools
 
+import msgspec
 import pytest
 
 from selftest.client import Outcome
@@ -25,8 +26,10 @@ def sample(
     )
 
 
-def episode(target: str, began: float = 99.0, ended: float = 103.0) -> Episode:
-    return Episode(name=f"{target} frozen", target=target, began=began, ended=ended)
+def episode(
+    target: str, began: float = 99.0, ended: float = 103.0, what: str = "frozen"
+) -> Episode:
+    return Episode(name=f"{target} {what}", target=target, began=began, ended=ended)
 
 
 @pytest.mark.parametrize(
@@ -50,18 +53,23 @@ def test_an_answer_within_five_seconds_is_in_time() -> None:
     assert judge_times([sample(4.9), sample(4.9, status=503)], []) == []
 
 
+def later(outcome: Outcome, seconds: float) -> Sample:
+    """A request at 110 s on a connection that was made at 90 s."""
+    made = sample(seconds, outcome, began=110.0)
+    return msgspec.structs.replace(made, connected=90.0)
+
+
 def test_a_connection_that_a_killed_process_left_behind_is_no_violation() -> None:
-    left = Sample(
-        verb="read",
-        outcome="cut",
-        status=0,
-        tier_used="",
-        connected=90.0,
-        began=110.0,
-        ended=110.01,
-    )
-    assert judge_times([left], [episode("web")]) == []
-    assert judge_times([left], [episode("web", 80.0, 89.0)]) != []
+    left = later("cut", 0.01)
+    assert judge_times([left], [episode("web", what="killed")]) == []
+    assert judge_times([left], [episode("web", 80.0, 89.0, "killed")]) != []
+    assert judge_times([left], [episode("web")]) != []
+
+
+@pytest.mark.parametrize("outcome", ["answered", "timeout"])
+def test_what_comes_late_after_the_web_process_is_back_is_a_violation(outcome: Outcome) -> None:
+    for what in ("killed", "frozen"):
+        assert judge_times([later(outcome, 6.0)], [episode("web", what=what)]) != []
 
 
 def test_figures_tell_acknowledged_from_refused_from_silent() -> None:

@@ -21,6 +21,7 @@ from settings import Settings
 from webapp.auth import Tokens
 
 SEEDS = 1_000_000
+WIDTH = 110
 TOKEN_SECONDS = 86_400
 
 
@@ -55,7 +56,8 @@ def selftest(seconds: float, seed: int | None, writers: int, as_json: bool, keep
     if as_json:
         click.echo(msgspec.json.encode(result))
     else:
-        show(result, Console(highlight=False))
+        # What is not a terminal has no width of its own.
+        show(result, Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH))
     if not result.held:
         sys.exit(1)
 
