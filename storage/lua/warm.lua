@@ -12,9 +12,12 @@ redis.call('ZREMRANGEBYLEX', KEYS[1], '-', '(0')
 redis.call('ZADD', KEYS[1], 0, '!' .. ARGV[2])
 for i = 2, #KEYS do
   local id, record = ARGV[2 * i], ARGV[2 * i + 1]
-  -- A copy that is there already is at least as new.
-  redis.call('SET', KEYS[i], record, 'NX', 'EX', ARGV[3])
-  redis.call('ZADD', KEYS[1], 0, id)
+  -- A copy that is there already is at least as new, and may be a tombstone since.
+  local hot = redis.call('GET', KEYS[i])
+  if not hot then redis.call('SET', KEYS[i], record, 'EX', ARGV[3]) end
+  if not hot or string.find(hot, '"deleted_at":null', 1, true) then
+    redis.call('ZADD', KEYS[1], 0, id)
+  end
 end
 if not known then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
 return 1

@@ -70,6 +70,17 @@ def test_warming_never_replaces_a_copy(redis_tier: RedisTier, user: str) -> None
     assert not redis_tier.is_evictable(first.id)
 
 
+def test_warming_brings_back_nothing_that_was_deleted_meanwhile(
+    redis_tier: RedisTier, user: str
+) -> None:
+    one = message(user, metadata={"deleted_at": None})
+    redis_tier.append([append_of(one)], 60)
+    gone = codec.encode(revised(one, deleted=True))
+    redis_tier.revise(user, "t", one.id, gone, rests_on=1, tombstone=True)
+    assert warm(redis_tier, page(redis_tier, user).floor, ids.LOWEST, one)
+    assert names(redis_tier, user) == []
+
+
 def test_a_cold_list_that_is_warmed_expires(redis_tier: RedisTier, user: str) -> None:
     one = message(user)
     assert warm(redis_tier, None, ids.LOWEST, one)
