@@ -49,6 +49,7 @@ class Breaker:
         self._opened = 0
         self._opened_at = 0.0
         self._reason = ""
+        self.on_opened: list[Callable[[], None]] = []
         self.on_closed: list[Callable[[], None]] = []
 
     @property
@@ -110,6 +111,7 @@ class Breaker:
             self.open(f"{SLOW_CALLS} calls in a row took over {self._slow_seconds * 1000:g} ms")
 
     def _probe_until_well(self) -> None:
+        self._tell(self.on_opened)
         while True:
             time.sleep(PROBE_SECONDS)
             self._circuit.half_open()
@@ -124,8 +126,15 @@ class Breaker:
         seconds = time.monotonic() - self._opened_at
         self._circuit.close()
         log.info("breaker_closed", tier=self.tier, open_seconds=round(seconds, 3))
-        for act in self.on_closed:
-            act()
+        self._tell(self.on_closed)
+
+    def _tell(self, listeners: list[Callable[[], None]]) -> None:
+        for listener in listeners:
+            try:
+                listener()
+            except Exception as error:
+                # A listener that fails must not keep the tier from being probed.
+                log.warning("listener_failed", tier=self.tier, error=str(error))
 
     def _trouble(self) -> str | None:
         try:

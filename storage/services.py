@@ -26,6 +26,7 @@ from storage.failover.homecoming import HomecomingService
 from storage.failover.lease import Lease
 from storage.failover.lost_and_found import LostAndFound
 from storage.failover.probes import Breakers
+from storage.failover.recent_keys import RecentKeys
 from storage.failover.redis_recovery import RedisRecoveryService
 from storage.failover.redis_writes import RedisWrites
 from storage.failover.room import RedisRoom
@@ -145,9 +146,11 @@ class Services:
     def failover(self) -> MessageFailoverService:
         settings, breakers = self.settings, self.breakers
         keys_seconds = settings.idempotency_seconds
-        postgres = DirectPostgres(
-            self.quick_engine, breakers.postgresql, Detour(self.quick_engine), keys_seconds
-        )
+        detour = Detour(self.quick_engine)
+        recent = RecentKeys(self.quick_engine, keys_seconds)
+        breakers.redis.on_opened.append(recent.share)
+        breakers.redis.on_closed.append(detour.forget)
+        postgres = DirectPostgres(self.quick_engine, breakers.postgresql, detour, keys_seconds)
         room = RedisRoom(self.redis_door, slots=settings.shards, log_share=settings.redis_log_share)
         server = self._clickhouse_within(settings.clickhouse_write_timeout_seconds)
         return MessageFailoverService(
@@ -162,6 +165,7 @@ class Services:
             ),
             postgres,
             DirectClickHouse(server, breakers.clickhouse),
+            recent,
             breakers.postgresql,
         )
 

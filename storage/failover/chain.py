@@ -69,13 +69,13 @@ class MessageFailoverService:
         redis: RedisWrites,
         postgres: DirectPostgres,
         clickhouse: DirectClickHouse,
+        recent: RecentKeys,
         postgres_breaker: Breaker,
     ) -> None:
         self._redis = redis
         self._postgres = postgres
         self._clickhouse = clickhouse
         self._postgres_breaker = postgres_breaker
-        recent = RecentKeys()
         tiers: dict[Tier, Ask] = {
             "redis": recent.noting(redis.append),
             "postgresql": recent.recalling(postgres.append),

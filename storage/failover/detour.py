@@ -43,6 +43,10 @@ class Detour:
         self._lock = threading.Lock()
         self._held_at = float("-inf")
 
+    def forget(self) -> None:
+        """Has the next write wait again: Redis was back meanwhile, and leases were given."""
+        self._held_at = float("-inf")
+
     def enter(self) -> None:
         """Returns when a write beside Redis may be acknowledged. Raises `TierUnavailable`."""
         if time.monotonic() - self._held_at < FRESH_SECONDS:

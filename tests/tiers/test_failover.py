@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from models import codec
 from models.message import Message
+from storage import idempotency_keys
 from storage import redis_keys as keys
 from storage.errors import NotFound, NoTierAvailable
 from storage.failover import homecoming
@@ -17,6 +18,7 @@ from storage.persistence import Drained
 from storage.redis_tier import Append, NewMessage, Stored
 from storage.services import Services
 from support.samples import append_of, message
+from support.waiting import eventually
 
 NOWHERE = {
     "redis_url": "redis://127.0.0.1:1/0",
@@ -128,6 +130,27 @@ def test_a_key_outlives_a_redis_that_lost_everything(
     alone.redis_recovery.adopt()
     second = post(without(alone), user, "b", "k")
     assert (second.message.id, second.repeated) == (first.message.id, True)
+
+
+def test_a_key_that_only_redis_knew_is_told_as_soon_as_redis_is_out(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    first = Services(alone.settings)
+    done = post(first, user, "a", "k")
+    first.breakers.redis.open("gone")
+    other = without(alone, "redis")
+    eventually(lambda: _knows(alone, user))
+    again = post(other, user, "a", "k")
+    # Nobody else has it yet, and what is said of it is true to the byte.
+    assert (again.message, again.repeated) == (done.message, True)
+    drain()
+    assert [row[0] for row in rows(alone, user)] == [done.message.id]
+
+
+def _knows(alone: Services, user: str) -> bool:
+    key = idempotency_keys.Key(user, "t", "k")
+    with alone.job_engine.connect() as connection:
+        return bool(idempotency_keys.find(connection, [key], 60))
 
 
 def test_two_messages_of_one_key_become_the_later(
