@@ -20,6 +20,10 @@ from settings import Settings
 
 APPLICATION_NAME = "threadkeep"
 
+POOL_SECONDS = 0.5
+"""Waiting for a connection of the pool: where all of them wait for a frozen server, so would
+whoever waits for one of them, and then for the server once more."""
+
 
 def redis_client(settings: Settings) -> Redis:
     """A client of the data Redis that never repeats a write by itself.
@@ -69,7 +73,7 @@ def _engine(settings: Settings, deadline_seconds: float, *, pings_first: bool = 
         settings.database_url,
         pool_size=settings.database_connections,
         max_overflow=0,
-        pool_timeout=min(deadline_seconds, settings.database_timeout_seconds),
+        pool_timeout=POOL_SECONDS,
         # A frozen server would be waited for twice, in the ping and in the connection after it.
         # Without one, a restarted server costs one call, and all old connections go with it.
         pool_pre_ping=pings_first,
