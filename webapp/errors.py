@@ -87,6 +87,9 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(InvalidToken)
     def invalid_token(error: InvalidToken) -> Response:
+        # A connection whose request was not read to its end is closed behind the answer, and the
+        # client's next request with it.
+        _discard_body()
         return problem(401, "invalid_token", str(error))
 
     @app.errorhandler(NotFound)

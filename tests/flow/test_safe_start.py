@@ -227,10 +227,13 @@ def test_a_web_process_says_so_when_redis_comes_back_unsafe(
     port = free_port()
     env = lone | {"REDIS_URL": f"redis://127.0.0.1:{port}/0"}
     with served(env, tmp_path) as (_, api):
-        problem(api.get("/readyz"), 503, "storage_unavailable")
+        # PostgreSQL takes the writes meanwhile.
+        assert api.get("/readyz").status_code == 200
+        assert api.send("thread", "hello")["tier_used"] == "postgresql"
         folder = tmp_path / "redis"
         folder.mkdir()
         with own_valkey(folder, port, maxmemory_policy="allkeys-lru") as valkey:
+            eventually(lambda: api.get("/readyz").status_code == 503)
             body = problem(api.get("/readyz"), 503, "unsafe_settings")
             assert "allkeys-lru" in body["detail"]
             (refusal,) = ok(api.get("/health/persistence"))["refusals"]
