@@ -206,6 +206,7 @@ class Services:
             self.breakers.clickhouse,
             self.clock,
             self.settings.idempotency_seconds,
+            self.settings.shards,
         )
 
     @cached_property
