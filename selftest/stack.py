@@ -83,6 +83,10 @@ class Testbed:
         """Send a signal to every process of a server or program and return their pids."""
         return self._owner(name).signal(name, number)
 
+    def members(self, name: str) -> list[int]:
+        """Return the pids of a server or program, its leader first."""
+        return self._owner(name).members(name)
+
     def log_of(self, name: str) -> str:
         """Return what a server or program has printed."""
         return self._owner(name).log_of(name)

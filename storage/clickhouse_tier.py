@@ -47,9 +47,20 @@ class ClickHouseTier:
         return [(message_of(row), rfc3339(row.archived_at)) for row in rows]
 
     def page(
-        self, user_id: str, thread_id: str, low: str, high: str, order: str, count: int
+        self,
+        user_id: str,
+        thread_id: str,
+        low: str,
+        high: str,
+        order: str,
+        count: int,
+        *,
+        tombstones: bool = False,
     ) -> list[Message]:
-        """Live messages of a thread with `low` < id < `high`, at most `count` from that end."""
+        """Messages of a thread with `low` < id < `high`, at most `count` from that end.
+
+        Tombstones are left out unless asked for: PostgreSQL has every one that came by way of it.
+        """
         position = tuple_(messages.c.created_at, messages.c.id)
         conditions = [messages.c.user_id == user_id, messages.c.thread_id == thread_id]
         if low != ids.LOWEST:
@@ -61,9 +72,15 @@ class ClickHouseTier:
             if order == "asc"
             else (messages.c.created_at.desc(), messages.c.id.desc())
         )
-        query = select(*COLUMNS).where(*conditions).order_by(*sort).limit(count)
+        query = select(*COLUMNS).where(*conditions)
+        if tombstones:
+            # SQLAlchemy has no word for the first limit, which must come before its own.
+            newest = f"LIMIT 1 BY id LIMIT {count:d}"
+            query = query.order_by(*sort, messages.c.version.desc()).suffix_with(newest)
+        else:
+            query = query.order_by(*sort).limit(count).suffix_with(NEWEST)
         with self._connected() as connection:
-            rows = connection.execute(query.suffix_with(NEWEST)).all()
+            rows = connection.execute(query).all()
         return [message_of(row) for row in rows]
 
     def count(self) -> int:

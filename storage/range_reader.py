@@ -97,7 +97,10 @@ class RangeReader:
         if _needs_archive(wanted, boundary, horizon):
             high = min(wanted.high, boundary)
             try:
-                found = self._clickhouse.page(*wanted._replace(high=high))
+                # What was deleted there while nobody else could take it is known nowhere else.
+                found = self._clickhouse.page(
+                    *wanted._replace(high=high), tombstones=not self._standing.postgres_whole
+                )
             except TierUnavailable as error:
                 self._down["clickhouse"] = error
                 if not parts and "redis" in self._down:

@@ -216,6 +216,7 @@ class Services:
             self.breakers.clickhouse,
             self.clock,
             self.settings.idempotency_seconds,
+            self.settings.shards,
         )
 
     @cached_property

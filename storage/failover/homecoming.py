@@ -49,6 +49,7 @@ class HomecomingService:
         breaker: Breaker,
         clock: Clock,
         idempotency_seconds: int,
+        slots: int,
     ) -> None:
         self._engine = engine
         self._server = server
@@ -56,6 +57,7 @@ class HomecomingService:
         self._clock = clock
         self._partitions = Partitions(engine)
         self._idempotency_seconds = idempotency_seconds
+        self._slots = slots
 
     def bring_home(self) -> int:
         """Brings everything home; gives how many writes. Raises `TierUnavailable`."""
@@ -65,6 +67,9 @@ class HomecomingService:
                 if not connection.execute(_TRY_LOCK).scalar_one():
                     return home
                 self._partitions.ensure_for(write.id for write in writes)
+                # A drain of the same message at the same moment would count it once more.
+                for slot in sorted({ids.shard_in(write.id) % self._slots for write in writes}):
+                    postgres_writes.lock(connection, slot)
                 self._write(connection, writes)
             self._strike_out(writes)
             home += len(writes)

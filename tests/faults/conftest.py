@@ -43,6 +43,18 @@ def own_bed(tmp_path: Path) -> Callable[..., AbstractContextManager[Testbed]]:
     return start
 
 
+@pytest.fixture(scope="module")
+def module_bed(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., AbstractContextManager[Testbed]]:
+    """Likewise one that the rows of a file share."""
+
+    def start(**variables: str) -> AbstractContextManager[Testbed]:
+        return testbed(tmp_path_factory.mktemp("module-bed"), issue, **variables)
+
+    return start
+
+
 @pytest.fixture
 def load(bed: Testbed, tmp_path: Path) -> Callable[..., AbstractContextManager[Trial]]:
     """Writers and readers on the shared stack: `with load() as trial: …`."""

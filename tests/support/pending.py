@@ -1,6 +1,6 @@
 """The pending log as a test sees it from outside, and entries put into it by hand."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -61,3 +61,13 @@ def committed(services: Services, message_ids: Iterable[str]) -> dict[str, Row]:
     with services.job_engine.connect() as connection:
         found = connection.execute(query)
         return {row.id: Row(row.version, row.persisted_at) for row in found}
+
+
+def rewritten(services: Services, rows: Mapping[str, Row]) -> dict[str, Row]:
+    """What became of rows that were written again without a newer version, or are gone."""
+    now = committed(services, rows)
+    return {
+        name: row
+        for name, row in rows.items()
+        if name not in now or (now[name] != row and now[name].version <= row.version)
+    }

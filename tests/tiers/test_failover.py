@@ -234,6 +234,21 @@ def test_a_delete_beside_redis_hides_at_once(alone: Services, user: str) -> None
         alone.redis_recovery.tend()
 
 
+def test_a_delete_that_only_clickhouse_took_hides_at_once(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    done = post(alone, user)
+    drain()
+    alone.replication.ship_all()
+    without(alone, "redis", "database").messages.delete(user, done.message.id, if_version=None)
+    # Redis and PostgreSQL both hold the message still, and neither knows that it is deleted.
+    assert listed(without(alone), user) == []
+    with pytest.raises(NotFound):
+        without(alone).retrieval.get(user, done.message.id)
+    assert alone.homecoming.bring_home() == 1
+    assert listed(without(alone), user) == []
+
+
 def test_a_thread_deleted_beside_redis_is_gone_at_once(alone: Services, user: str) -> None:
     done = post(alone, user)
     alone.persistence.drain_backlog()
