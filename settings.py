@@ -60,6 +60,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """An answer of the data Redis that took longer is slow; several in a row are an outage."""
     redis_log_share: Annotated[float, Meta(gt=0, le=1)] = 0.6
     """The share of Redis's memory that the log may take before writes go to PostgreSQL."""
+    redis_replicas: Annotated[int, Meta(ge=0, le=16)] = 0
+    """Replicas of the data Redis that must have a write on disk before it is acknowledged."""
     redis_connections: Count = 64
     """Connections to the data Redis a process may hold."""
     database_timeout_seconds: Seconds = 2.0

@@ -17,6 +17,7 @@ from redis.retry import Retry
 from sqlalchemy import Engine, create_engine
 
 from settings import Settings
+from storage.redis_driver import Replicas
 
 APPLICATION_NAME = "threadkeep"
 
@@ -40,6 +41,11 @@ def redis_client(settings: Settings) -> Redis:
         protocol=2,
     )
     return client
+
+
+def replicas(settings: Settings) -> Replicas:
+    """What a write waits for beside Redis's own disk, well within its deadline."""
+    return Replicas(settings.redis_replicas, int(settings.redis_timeout_seconds * 800))
 
 
 def probe_client(settings: Settings) -> Redis:

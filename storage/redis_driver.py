@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis import Redis
 from redis.exceptions import NoScriptError, RedisError
@@ -35,12 +35,33 @@ def as_tier_error(error: RedisError) -> TierError:
     return TierUnavailable("redis", refusal.reason, passing=passing)
 
 
-class RedisDoor:
-    """The one way to a Redis: its client, and the breaker before it."""
+class Replicas(NamedTuple):
+    """How many replicas must have a write on their disks, and how long that may take."""
 
-    def __init__(self, client: Redis, breaker: Breaker) -> None:
+    wanted: int
+    milliseconds: int
+
+    def ask(self, pipeline: Any) -> None:
+        """Asks at the end of a pipeline whether its writes are there, and on Redis's own disk."""
+        pipeline.execute_command("WAITAOF", 1, self.wanted, self.milliseconds)
+
+    def check(self, answer: Any) -> None:
+        """Raises `TierError` where they are not there. The writes themselves have happened."""
+        if isinstance(answer, RedisError):
+            raise as_tier_error(answer)
+        own, others = answer
+        if own < 1 or others < self.wanted:
+            reason = f"{others} of {self.wanted} replicas had it on disk in time"
+            raise TierUnavailable("redis", reason)
+
+
+class RedisDoor:
+    """The one way to a Redis: its client, the breaker before it, and the replicas behind it."""
+
+    def __init__(self, client: Redis, breaker: Breaker, replicas: Replicas) -> None:
         self.client = client
         self.breaker = breaker
+        self.replicas = replicas
 
     @contextmanager
     def passed(self) -> Iterator[Redis]:
@@ -52,13 +73,20 @@ class RedisDoor:
 class Script:
     """A script of `storage/lua`, loaded where Redis does not have it yet or any more."""
 
-    def __init__(self, door: RedisDoor, name: str) -> None:
+    def __init__(self, door: RedisDoor, name: str, *, acknowledges: bool = False) -> None:
+        """One that `acknowledges` is not done before the replicas asked for have it."""
         self._door = door
+        self._replicas = door.replicas if acknowledges else Replicas(0, 0)
         self._source = files("storage").joinpath(f"lua/{name}.lua").read_text(encoding="utf-8")
         self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, names: list[str], arguments: list[Any]) -> Any:
         """One call, one round trip."""
+        if self._replicas.wanted:
+            (answer,) = self.many([(names, arguments)])
+            if isinstance(answer, TierError):
+                raise answer
+            return answer
         with self._door.passed() as client:
             try:
                 return self._evaluate(client, names, arguments)
@@ -86,7 +114,12 @@ class Script:
         pipeline = client.pipeline(transaction=False)
         for names, arguments in calls:
             self._evaluate(pipeline, names, arguments)
-        return list(pipeline.execute(raise_on_error=False))
+        if self._replicas.wanted:
+            self._replicas.ask(pipeline)
+        answers = list(pipeline.execute(raise_on_error=False))
+        if self._replicas.wanted:
+            self._replicas.check(answers.pop())
+        return answers
 
     def _evaluate(self, client: Any, names: list[str], arguments: list[Any]) -> Any:
         return client.execute_command("EVALSHA", self._sha, len(names), *names, *arguments)

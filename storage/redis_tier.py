@@ -77,9 +77,9 @@ class RedisTier:
         self.client = door.client
         self.slots = slots
         self._hot_seconds = hot_seconds
-        self._append = Script(door, "append")
-        self._revise = Script(door, "revise")
-        self._put_thread = Script(door, "put_thread")
+        self._append = Script(door, "append", acknowledges=True)
+        self._revise = Script(door, "revise", acknowledges=True)
+        self._put_thread = Script(door, "put_thread", acknowledges=True)
         self._page = Script(door, "page")
         self._warm = Script(door, "warm")
 

@@ -89,7 +89,9 @@ class Services:
 
     @cached_property
     def redis_door(self) -> RedisDoor:
-        return RedisDoor(self.redis_client, self.breakers.redis)
+        return RedisDoor(
+            self.redis_client, self.breakers.redis, connections.replicas(self.settings)
+        )
 
     @cached_property
     def redis(self) -> RedisTier:
@@ -150,9 +152,13 @@ class Services:
         recent = RecentKeys(self.quick_engine, keys_seconds)
         breakers.redis.on_opened.append(recent.share)
         breakers.redis.on_closed.append(detour.forget)
-        postgres = DirectPostgres(self.quick_engine, breakers.postgresql, detour, keys_seconds)
-        room = RedisRoom(self.redis_door, slots=settings.shards, log_share=settings.redis_log_share)
+        postgres = DirectPostgres(
+            self.quick_engine, self.request_engine, breakers.postgresql, detour, keys_seconds
+        )
         server = self._clickhouse_within(settings.clickhouse_write_timeout_seconds)
+        clickhouse = DirectClickHouse(server, breakers.clickhouse, detour)
+        breakers.postgresql.on_closed.append(clickhouse.say_so)
+        room = RedisRoom(self.redis_door, slots=settings.shards, log_share=settings.redis_log_share)
         return MessageFailoverService(
             RedisWrites(
                 self.redis,
@@ -164,7 +170,7 @@ class Services:
                 keys_seconds,
             ),
             postgres,
-            DirectClickHouse(server, breakers.clickhouse),
+            clickhouse,
             recent,
             breakers.postgresql,
         )

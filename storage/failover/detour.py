@@ -31,6 +31,10 @@ VALUES (:holder, clock_timestamp() + make_interval(secs => :seconds))
 ON CONFLICT (holder) DO UPDATE SET until = excluded.until
 """
 )
+_SAY_CLICKHOUSE = text(
+    "INSERT INTO redis_detours (holder, until, in_clickhouse)"
+    " VALUES (gen_random_uuid(), 'infinity', true)"
+)
 _SWEEP = text("DELETE FROM redis_detours WHERE until < clock_timestamp() - interval '1 minute'")
 
 
@@ -42,6 +46,14 @@ class Detour:
         self._holder = str(uuid.uuid4())
         self._lock = threading.Lock()
         self._held_at = float("-inf")
+
+    def say_clickhouse(self) -> None:
+        """Says that ClickHouse holds what PostgreSQL lacks, until it was brought home.
+
+        Raises `TierUnavailable`.
+        """
+        with translated(), self._engine.begin() as connection:
+            connection.execute(_SAY_CLICKHOUSE)
 
     def forget(self) -> None:
         """Has the next write wait again: Redis was back meanwhile, and leases were given."""

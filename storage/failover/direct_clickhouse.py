@@ -18,6 +18,7 @@ from models.message import Message
 from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse, translated
 from storage.errors import TierError
+from storage.failover.detour import Detour
 from storage.failover.direct_postgres import Known, Plan, keyed
 from storage.idempotency_keys import Key
 from storage.redis_tier import Append, Behind, Stored
@@ -37,9 +38,11 @@ class DirectWrite(NamedTuple):
 class DirectClickHouse:
     """The write verbs beside Redis and PostgreSQL."""
 
-    def __init__(self, server: ClickHouse, breaker: Breaker) -> None:
+    def __init__(self, server: ClickHouse, breaker: Breaker, detour: Detour) -> None:
         self._server = server
         self._breaker = breaker
+        self._detour = detour
+        self._has_written = False
 
     def append(self, appends: Sequence[Append]) -> list[Stored | Behind | TierError]:
         """Inserts new messages. A key of another direct write gives that one's message."""
@@ -59,6 +62,20 @@ class DirectClickHouse:
         with self._breaker.guard():
             self._insert([DirectWrite(message, codec.encode(message), None)])
 
+    def say_so(self) -> None:
+        """Tells everyone that something waits here, once PostgreSQL answers this process again.
+
+        To the others it may never have been out. Raises `TierUnavailable`.
+        """
+        if not self._has_written:
+            return
+        self._has_written = False
+        try:
+            self._detour.say_clickhouse()
+        except TierError:
+            self._has_written = True
+            raise
+
     def _made(self, appends: Sequence[Append]) -> dict[Key, str]:
         wanted = {key.key for append in appends for key, _ in keyed(append)}
         if not wanted:
@@ -74,6 +91,7 @@ class DirectClickHouse:
     def _insert(self, writes: Sequence[DirectWrite]) -> None:
         if not writes:
             return
+        self._has_written = True
         listed = b"\n".join(msgspec.json.encode(_listed(write)) for write in writes)
         self._server.insert("direct_writes", listed, _token(listed))
         rows = b"\n".join(write.record for write in writes)

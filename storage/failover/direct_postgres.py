@@ -15,7 +15,7 @@ from models import codec
 from models.message import Message, Thread
 from storage import idempotency_keys, postgres_writes
 from storage.breakers import Breaker
-from storage.errors import TierError, TierRejected, VersionConflict
+from storage.errors import TierError, TierRejected, TierUnavailable, VersionConflict
 from storage.failover.detour import Detour
 from storage.idempotency_keys import Key
 from storage.partitions import Partitions
@@ -48,9 +48,15 @@ class DirectPostgres:
     """The write verbs beside Redis. Errors leave as `TierUnavailable` and `TierRejected`."""
 
     def __init__(
-        self, engine: Engine, breaker: Breaker, detour: Detour, idempotency_seconds: int
+        self,
+        engine: Engine,
+        patient_engine: Engine,
+        breaker: Breaker,
+        detour: Detour,
+        idempotency_seconds: int,
     ) -> None:
         self._engine = engine
+        self._patient_engine = patient_engine
         self._breaker = breaker
         self._detour = detour
         self._partitions = Partitions(engine)
@@ -67,7 +73,7 @@ class DirectPostgres:
             self._detour.enter()
             self._partitions.ensure_for(one.id for append in appends for one in append.messages)
             try:
-                return self._append(appends)
+                return self._append_patiently(appends)
             except TierRejected as error:
                 if len(appends) == 1:
                     return [error]
@@ -99,8 +105,29 @@ class DirectPostgres:
         except TierRejected as error:
             return [error]
 
-    def _append(self, appends: Sequence[Append]) -> list[Stored | Behind | TierError]:
-        with translated(), self._engine.begin() as connection:
+    def _append_patiently(self, appends: Sequence[Append]) -> list[Stored | Behind | TierError]:
+        """Tries once more where PostgreSQL was only too slow: what goes to ClickHouse because one
+        process was kept from its answer is not seen by the others until it is home."""
+        try:
+            return self._append(appends)
+        except TierUnavailable as error:
+            if error.passing or not self._answers():
+                raise
+        again = [append._replace(must_stay=True) for append in appends]
+        return self._append(again, self._patient_engine)
+
+    def _answers(self) -> bool:
+        try:
+            with translated(), self._engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+        except TierUnavailable:
+            return False
+        return True
+
+    def _append(
+        self, appends: Sequence[Append], engine: Engine | None = None
+    ) -> list[Stored | Behind | TierError]:
+        with translated(), (engine or self._engine).begin() as connection:
             known = self._known(connection, appends)
             plan = Plan(appends, known)
             claimed = idempotency_keys.claim(connection, plan.keys, self._idempotency_seconds)

@@ -37,7 +37,8 @@ _STANDING = text(
     """
 SELECT run_id, installation::text AS installation, keys_whole_from <= clock_timestamp() AS keys,
        EXISTS (SELECT FROM redis_backfill) AS backfill,
-       EXISTS (SELECT FROM redis_detours WHERE until > clock_timestamp()) AS detours
+       EXISTS (SELECT FROM redis_detours WHERE until > clock_timestamp()) AS detours,
+       EXISTS (SELECT FROM redis_detours WHERE in_clickhouse) AS clickhouse
 FROM redis_state
 """
 )
@@ -135,6 +136,9 @@ class Lease:
     def _look(self) -> Standing:
         with self._postgres_breaker.guard(), translated(), self._engine.connect() as connection:
             row = connection.execute(_STANDING).one()
+        if row.clickhouse:
+            # Somebody else saw PostgreSQL out, and says so now.
+            self._postgres_outages = -1
         postgres_whole = self._nothing_waits_in_clickhouse()
         if row.backfill or row.detours or not postgres_whole:
             return Standing(postgres_whole=postgres_whole)

@@ -11,6 +11,7 @@ from storage.errors import TierUnavailable
 from storage.installation import judge_installation
 from storage.postgres_driver import translated as postgres_translated
 from storage.redis_checks import judge_redis
+from storage.redis_driver import Replicas
 from storage.redis_driver import translated as redis_translated
 
 PROBE_KEY = "threadkeep:probe"
@@ -24,13 +25,16 @@ class Breakers:
     """A breaker for each tier. A probe takes its own connection and passes no breaker."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
+        replicas = connections.replicas(settings)
         self._client = connections.probe_client(settings)
         self._engine = engine
         self._server = ClickHouse(
             settings.clickhouse_url, settings.clickhouse_write_timeout_seconds
         )
         self.redis = Breaker(
-            "redis", lambda: _probe_redis(self._client, engine), settings.redis_slow_seconds
+            "redis",
+            lambda: _probe_redis(self._client, engine, replicas),
+            settings.redis_slow_seconds,
         )
         self.postgresql = Breaker(
             "postgresql", lambda: _probe_postgres(self._engine), settings.database_slow_seconds
@@ -38,13 +42,19 @@ class Breakers:
         self.clickhouse = Breaker("clickhouse", self._server.ping, CLICKHOUSE_SLOW_SECONDS)
 
 
-def _probe_redis(client: Redis, engine: Engine) -> None:
+def _probe_redis(client: Redis, engine: Engine, replicas: Replicas) -> None:
     """A write, because a Redis that is full, read-only or cannot reach its disk still answers.
 
     And it may not be the one that went, or not be set as that one was.
     """
     with redis_translated():
-        client.set(PROBE_KEY, 1, px=PROBE_KEY_MILLISECONDS)
+        pipeline = client.pipeline(transaction=False)
+        pipeline.set(PROBE_KEY, 1, px=PROBE_KEY_MILLISECONDS)
+        if replicas.wanted:
+            replicas.ask(pipeline)
+        answers = pipeline.execute()
+        if replicas.wanted:
+            replicas.check(answers[-1])
     findings = [*judge_redis(client), *judge_installation(client, engine)]
     if refusals := [finding.line for finding in findings if finding.severity == "refuse"]:
         raise TierUnavailable("redis", "; ".join(refusals))

@@ -111,6 +111,20 @@ def test_what_waits_in_clickhouse_ends_all_belief(
     assert fresh() == WHOLE
 
 
+def test_a_process_that_never_saw_an_outage_is_told_of_what_waits_in_clickhouse(
+    alone: Services, user: str, fresh: Callable[[], Standing]
+) -> None:
+    other = Services(alone.settings).lease
+    assert other.standing() == WHOLE
+    direct = alone.failover._clickhouse
+    direct.append([append_of(message(user))])
+    direct.say_so()
+    eventually(lambda: other.standing() == Standing())
+    alone.homecoming.bring_home()
+    alone.redis_recovery.tend()
+    eventually(lambda: other.standing() == WHOLE)
+
+
 def test_without_postgresql_nothing_is_known(alone: Services) -> None:
     nowhere = msgspec.structs.replace(
         alone.settings, database_url="postgresql+psycopg2://u@127.0.0.1:1/d"

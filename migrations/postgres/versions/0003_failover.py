@@ -18,8 +18,10 @@ INSERT INTO redis_state DEFAULT VALUES;
 
 -- A process that writes beside Redis holds a row; until it ends nobody believes Redis alone.
 CREATE TABLE redis_detours (
-    holder  uuid PRIMARY KEY,
-    until   timestamptz NOT NULL
+    holder         uuid PRIMARY KEY,
+    until          timestamptz NOT NULL,
+    in_clickhouse  boolean NOT NULL DEFAULT false,
+    said_at        timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
 -- What was written beside Redis, to be told to it: messages, and threads where message_id is null.
