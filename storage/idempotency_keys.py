@@ -41,6 +41,12 @@ JOIN idempotency_keys known USING (user_id, thread_id, message_id)
 WHERE known.made_at >= clock_timestamp() - make_interval(secs => :seconds)
 """
 )
+_NEWEST = text(
+    """
+SELECT user_id, thread_id, key, message_id::text AS message_id FROM idempotency_keys
+WHERE made_at >= (SELECT max(made_at) FROM idempotency_keys) - make_interval(secs => :seconds)
+"""
+)
 _CLAIM = text(
     """
 INSERT INTO idempotency_keys AS known (user_id, thread_id, key, message_id)
@@ -82,6 +88,11 @@ def of_messages(connection: Connection, made: Iterable[Message], seconds: int) -
     )
     values = {"given": _json(given), "seconds": seconds}
     return _by_key(connection.execute(_OF_MESSAGES, values).all())
+
+
+def newest(connection: Connection, seconds: int) -> dict[Key, str]:
+    """The keys of the last `seconds` before the newest was made."""
+    return _by_key(connection.execute(_NEWEST, {"seconds": seconds}).all())
 
 
 def claim(connection: Connection, made: Mapping[Key, str], seconds: int) -> dict[Key, str]:

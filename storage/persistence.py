@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import structlog
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DBAPIError
 
 from models import codec, ids
 from models.ids import Clock
 from models.message import Message, Thread
+from models.tables import messages
 from storage import idempotency_keys
 from storage import postgres_writes as writes
 from storage import redis_keys as keys
@@ -25,7 +26,7 @@ from storage.faultpoints import faultpoint
 from storage.idempotency_keys import Key
 from storage.partitions import Partitions
 from storage.pending_log import Committed, LogEntry, PendingLog
-from storage.postgres_driver import headline, is_transient, translated
+from storage.postgres_driver import headline, is_transient, message_of, translated
 from storage.tombstones import bury
 
 log = structlog.get_logger(__name__)
@@ -219,7 +220,10 @@ class Batch:
         try:
             with self._connection.begin_nested():
                 records = [item.entry.record for item in items]
-                self.written += writes.upsert_messages(self._connection, records)
+                written = writes.upsert_messages(self._connection, records)
+                if written < len({item.message.id for item in items}):
+                    self._tell_redis_of_newer(items)
+                self.written += written
             self._stored.extend(items)
         except (DBAPIError, ValueError) as error:
             if isinstance(error, DBAPIError) and is_transient(error):
@@ -231,6 +235,17 @@ class Batch:
             middle = len(items) // 2
             self._write_messages(items[:middle])
             self._write_messages(items[middle:])
+
+    def _tell_redis_of_newer(self, items: Sequence[_Item]) -> None:
+        """A replica that was promoted without its primary's end logs what PostgreSQL has beyond."""
+        logged: dict[str, int] = {}
+        for _, message in items:
+            logged[message.id] = max(message.version, logged.get(message.id, 0))
+        query = select(messages).where(messages.c.id.in_(logged))
+        found = map(message_of, self._connection.execute(query))
+        newer = [message for message in found if message.version > logged[message.id]]
+        if newer:
+            writes.queue_backfill(self._connection, newer)
 
     def _refuse(self, entry: LogEntry, reason: str) -> None:
         reason = reason.strip()

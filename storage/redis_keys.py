@@ -20,6 +20,9 @@ INSTALLATION = "threadkeep:installation"
 EVERY_INDEX = "thread:*:ids"
 """What the index of every thread matches."""
 
+EVERY_RECORD = ("message:active:*", "thread:*:record")
+"""What the records of every message and of every thread match."""
+
 
 def message_prefix(slot: int) -> str:
     """What the key of every message of a slot begins with."""

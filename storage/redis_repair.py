@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from models import codec
@@ -15,6 +16,8 @@ from storage.redis_tier import DISTRUST_MARK, RedisTier
 DISTRUST_SECONDS = 60
 """Longer than any reader takes from looking into Redis to warming it."""
 
+KEYS_AT_ONCE = 500
+
 
 class RedisRepair:
     """The verbs that correct hot copies and indexes. Nothing here acknowledges anything."""
@@ -25,6 +28,7 @@ class RedisRepair:
         self._hot_seconds = hot_seconds
         self._distrust = Script(door, "distrust")
         self._refresh = Script(door, "refresh")
+        self._drop = Script(door, "drop")
         self._refresh_thread = Script(door, "refresh_thread")
 
     def distrust(self, threads: Iterable[tuple[str, str]]) -> None:
@@ -58,14 +62,20 @@ class RedisRepair:
 
     def teach_keys(self, made: Mapping[Key, str], seconds: int) -> None:
         """Has Redis answer Idempotency-Keys as PostgreSQL does."""
-        if not made:
-            return
-        with self._door.passed() as client:
-            pipeline = client.pipeline(transaction=False)
-            for key, message_id in made.items():
-                slot = self._redis.slot_of_thread(key.user_id, key.thread_id)
-                pipeline.set(keys.idempotency(slot, *key), message_id, ex=seconds)
-            pipeline.execute()
+        given = iter(made.items())
+        while batch := list(islice(given, KEYS_AT_ONCE)):
+            with self._door.passed() as client:
+                pipeline = client.pipeline(transaction=False)
+                for key, message_id in batch:
+                    slot = self._redis.slot_of_thread(key.user_id, key.thread_id)
+                    pipeline.set(keys.idempotency(slot, *key), message_id, ex=seconds)
+                pipeline.execute()
+
+    def drop_committed(self, names: Sequence[str]) -> None:
+        """Drops those of these keys that may be evicted: what they hold is in PostgreSQL."""
+        calls: list[tuple[list[str], list[Any]]] = [([name], []) for name in names]
+        if calls:
+            _raise_first(self._drop.many(calls))
 
     def refresh_thread(self, thread: Thread) -> None:
         """Takes a thread's own data that was committed beside Redis, where newer."""

@@ -2,10 +2,11 @@
 
 What was written beside it is told to it (`backfill`). A Redis that was restarted may have come
 back empty, or without its last moments: it is adopted only after every index in it was told that
-it is complete nowhere. And a cache that was lost can be warmed from PostgreSQL (`warm`).
+it is complete nowhere, what PostgreSQL has in a later version was dropped, and the latest keys were
+told to it. And a cache that was lost can be warmed from PostgreSQL (`warm`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -30,6 +31,9 @@ log = structlog.get_logger(__name__)
 BATCH = 500
 SCAN_KEYS = 1_000
 """Keys that one look at Redis passes over: about a millisecond in which it does nothing else."""
+
+LOST_SECONDS = 60
+"""A promoted replica may lack so much of its primary's end: far more than one lags that is well."""
 
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:redis-recovery'))")
 _TAKE = text(
@@ -106,7 +110,10 @@ class RedisRecoveryService:
             return False
         if found.installation not in {"", known.installation}:
             raise TierRejected("redis", FOREIGN)
-        self._distrust_everything()
+        self._each(keys.EVERY_INDEX, self._repair.distrust_indexes)
+        for records in keys.EVERY_RECORD:
+            self._each(records, self._repair.drop_committed)
+        self._teach_newest_keys()
         self._mark(known.installation)
         values = {
             "run_id": found.run_id,
@@ -184,11 +191,16 @@ class RedisRecoveryService:
         if row is not None:
             self._repair.refresh_thread(row.thread)
 
-    def _distrust_everything(self) -> None:
+    def _each(self, pattern: str, act: Callable[[list[str]], None]) -> None:
         with self._door.passed() as client:
-            found = client.scan_iter(match=keys.EVERY_INDEX, count=SCAN_KEYS)
+            found = client.scan_iter(match=pattern, count=SCAN_KEYS)
             while names := [name.decode() for name in islice(found, SCAN_KEYS)]:
-                self._repair.distrust_indexes(names)
+                act(names)
+
+    def _teach_newest_keys(self) -> None:
+        with translated(), self._engine.begin() as connection:
+            made = idempotency_keys.newest(connection, LOST_SECONDS)
+        self._repair.teach_keys(made, self._idempotency_seconds)
 
     def _mark(self, installation: str) -> None:
         with self._door.passed() as client:

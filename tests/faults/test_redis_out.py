@@ -11,7 +11,6 @@ import msgspec
 import pytest
 from celery import Celery
 from redis import Redis
-from sqlalchemy import text
 
 from selftest.client import Client
 from selftest.disturbance import Disturbance, End, cut_off
@@ -24,7 +23,6 @@ from tasks import queues
 Loaded = Callable[..., AbstractContextManager[Trial]]
 
 CONSUMES_AGAIN_SECONDS = 15
-BACKFILLED_SECONDS = 15
 SLOW_CALLS = "3 calls in a row took over 150 ms"
 
 
@@ -98,22 +96,14 @@ def test_f16_redis_is_refused(load: Loaded, bed: Testbed) -> None:
             beside = post(client, "beside")
             assert (beside["tier_used"], beside["durability"]) == ("postgresql", "committed")
             assert post(client, "before")["id"] == first
-        eventually(lambda: is_told(bed), BACKFILLED_SECONDS)
-        trial.wait_for_more(20, "redis")
+        trial.wait_until_redis_is_believed()
+        assert post(client, "after")["tier_used"] == "redis"
         # PostgreSQL is not asked about keys any more: Redis must have learnt this one.
-        eventually(lambda: post(client, "after")["tier_used"] == "redis")
-        trial.calm(6)
         assert post(client, "beside")["id"] == beside["id"]
         client.close()
     answers = trial.traffic.account.answers
     beside_redis = {each.durability for each in answers if each.tier_used == "postgresql"}
     assert beside_redis == {"committed"}
-
-
-def is_told(bed: Testbed) -> bool:
-    """Whether Redis was told all that was written beside it."""
-    with bed.services.job_engine.connect() as connection:
-        return not connection.execute(text("SELECT count(*) FROM redis_backfill")).scalar_one()
 
 
 @pytest.mark.extensive

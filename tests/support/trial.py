@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sqlalchemy import text
+
 from selftest.disturbance import Disturbance, kind
 from selftest.episodes import Episodes
 from selftest.findings import Invariant, Violation
@@ -13,6 +15,13 @@ from selftest.samples import Figures, Sample, figures
 from selftest.stack import Testbed
 from selftest.traffic import Load, Traffic
 from support.waiting import eventually
+
+_BELIEVED = text(
+    """
+SELECT keys_whole_from < clock_timestamp() AND NOT EXISTS (SELECT FROM redis_backfill)
+AND NOT EXISTS (SELECT FROM redis_detours WHERE until > clock_timestamp()) FROM redis_state
+"""
+)
 
 SEED = 7
 CALM_SECONDS = 1.5
@@ -89,6 +98,16 @@ class Trial:
         """Waits until so many more writes are acknowledged."""
         wanted = self.acknowledged(tier) + writes
         eventually(lambda: self.acknowledged(tier) >= wanted, RECOVERY_SECONDS)
+
+    def wait_until_redis_is_believed(self) -> None:
+        """Waits until nobody asks PostgreSQL any more what Redis has been told by now."""
+        eventually(self._is_believed, RECOVERY_SECONDS)
+        # The leases follow within half a second.
+        self.calm(1)
+
+    def _is_believed(self) -> bool:
+        with self.bed.services.job_engine.connect() as connection:
+            return bool(connection.execute(_BELIEVED).scalar_one())
 
     def said(self, program: str) -> str:
         """What a program has logged since the load began."""
