@@ -45,7 +45,7 @@ def redis_client(settings: Settings) -> Redis:
 
 def replicas(settings: Settings) -> Replicas:
     """What a write waits for beside Redis's own disk, well within its deadline."""
-    return Replicas(settings.redis_replicas, int(settings.redis_timeout_seconds * 800))
+    return Replicas(settings.redis_replicas, int(settings.redis_timeout_seconds * 300))
 
 
 def probe_client(settings: Settings) -> Redis:

@@ -54,7 +54,7 @@ def _probe_redis(client: Redis, engine: Engine, replicas: Replicas) -> None:
             replicas.ask(pipeline)
         answers = pipeline.execute()
         if replicas.wanted:
-            replicas.check(answers[-1])
+            replicas.take(answers)
     findings = [*judge_redis(client), *judge_installation(client, engine)]
     if refusals := [finding.line for finding in findings if finding.severity == "refuse"]:
         raise TierUnavailable("redis", "; ".join(refusals))
