@@ -96,8 +96,10 @@ def small_disk(bed: Testbed, disk: Path) -> Iterator[None]:
         open_way(disk)
         command(bed, f"CREATE TABLESPACE small LOCATION '{folder}'")
         command(bed, f"ALTER TABLE {table} SET TABLESPACE small")
-        yield
-        command(bed, f"ALTER TABLE {table} SET TABLESPACE pg_default", "DROP TABLESPACE small")
+        try:
+            yield
+        finally:
+            command(bed, f"ALTER TABLE {table} SET TABLESPACE pg_default", "DROP TABLESPACE small")
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
