@@ -13,7 +13,7 @@ from selftest.findings import Invariant, Violation
 
 LONGEST_ANSWER_SECONDS = 5.0
 WEB = "web"
-WEB_KILLED = "web killed"
+WEB_FROZEN = "web frozen"
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +86,7 @@ def judge_times(samples: Sequence[Sample], episodes: Sequence[Episode]) -> list[
     def excused(sample: Sample) -> bool:
         for each in web_gone:
             since = sample.began
-            if sample.outcome == "cut" and each.name == WEB_KILLED:
+            if sample.outcome == "cut" and each.name != WEB_FROZEN:
                 since = sample.connected
             if since <= each.ended and sample.ended >= each.began:
                 return True

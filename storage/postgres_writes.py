@@ -127,6 +127,13 @@ def lock(connection: Connection, slot: int) -> None:
     connection.execute(_LOCK, {"lock_class": _LOCK_CLASS, "slot": slot})
 
 
+def lock_in_order(connection: Connection, slots: Iterable[int]) -> None:
+    """Locks several slots, within the connection's own patience; before anything else is locked,
+    or two who wait for each other would be one deadlock."""
+    for slot in sorted(slots):
+        connection.execute(_LOCK, {"lock_class": _LOCK_CLASS, "slot": slot})
+
+
 def try_lock(connection: Connection, slots: Sequence[int]) -> list[int]:
     """Locks the slots that nobody else drains, until the transaction ends; gives those."""
     wanted = {"lock_class": _LOCK_CLASS, "slots": list(slots)}

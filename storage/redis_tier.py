@@ -12,6 +12,7 @@ from models import ids
 from models.message import Durability
 from storage import redis_keys as keys
 from storage.errors import TierError, TierRejected, VersionConflict
+from storage.idempotency_keys import Key
 from storage.redis_driver import RedisDoor, Script
 
 DRAIN_FLAG_MILLISECONDS = 2_000
@@ -192,6 +193,18 @@ class RedisTier:
         with self._door.passed() as client:
             found: Any = client.mget([keys.message(slot, name) for name in message_ids])
         return list(found)
+
+    def made(self, given: Sequence[Key]) -> dict[Key, str]:
+        """The messages that Idempotency-Keys have made."""
+        if not given:
+            return {}
+        with self._door.passed() as client:
+            pipeline = client.pipeline(transaction=False)
+            for key in given:
+                slot = self.slot_of_thread(key.user_id, key.thread_id)
+                pipeline.get(keys.idempotency(slot, *key))
+            found = pipeline.execute()
+        return {key: made.decode() for key, made in zip(given, found, strict=True) if made}
 
     def thread(self, user_id: str, thread_id: str) -> tuple[bytes | None, str | None]:
         """The hot record of a thread and its watermark."""

@@ -153,7 +153,12 @@ class Services:
         breakers.redis.on_opened.append(recent.share)
         breakers.redis.on_closed.append(detour.forget)
         postgres = DirectPostgres(
-            self.quick_engine, self.request_engine, breakers.postgresql, detour, keys_seconds
+            self.quick_engine,
+            self.request_engine,
+            breakers.postgresql,
+            detour,
+            slots=settings.shards,
+            idempotency_seconds=keys_seconds,
         )
         server = self._clickhouse_within(settings.clickhouse_write_timeout_seconds)
         clickhouse = DirectClickHouse(server, breakers.clickhouse, detour)

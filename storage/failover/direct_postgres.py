@@ -5,13 +5,14 @@ and a note of what Redis lacks. A message that Redis may have taken all the same
 answer was lost, meets itself here by its id.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, Engine, text
 
-from models import codec
+from models import codec, ids
 from models.message import Message, Thread
 from storage import idempotency_keys, postgres_writes
 from storage.breakers import Breaker
@@ -25,6 +26,8 @@ from storage.redis_tier import Append, Behind, NewMessage, Stored
 VERSION_STEP = 1_000
 """A version written beside Redis leaves room for those that Redis may hold and nobody has seen."""
 
+PAUSE_SECONDS = 5.0
+_ASK_QUICKLY = text("SELECT set_config('statement_timeout', '150ms', true)")
 _NEWEST = text(
     """
 SELECT r.user_id, r.thread_id, greatest(deleted_through, (
@@ -53,6 +56,8 @@ class DirectPostgres:
         patient_engine: Engine,
         breaker: Breaker,
         detour: Detour,
+        *,
+        slots: int,
         idempotency_seconds: int,
     ) -> None:
         self._engine = engine
@@ -61,11 +66,24 @@ class DirectPostgres:
         self._detour = detour
         self._partitions = Partitions(engine)
         self._idempotency_seconds = idempotency_seconds
+        self._slots = slots
+        self._not_asked_before = 0.0
 
-    def known(self, appends: Sequence[Append]) -> Known:
-        """What these appends must respect."""
-        with self._breaker.guard(), translated(), self._engine.begin() as connection:
-            return self._known(connection, appends)
+    def known(self, appends: Sequence[Append]) -> Known | None:
+        """What these appends must respect; None where PostgreSQL does not say so at once.
+
+        It is asked beside a write to Redis, which is not to wait for it: not asked again for a
+        while where it was slow.
+        """
+        if time.monotonic() < self._not_asked_before:
+            return None
+        try:
+            with self._breaker.guard(), translated(), self._engine.begin() as connection:
+                connection.execute(_ASK_QUICKLY)
+                return self._known(connection, appends)
+        except TierUnavailable:
+            self._not_asked_before = time.monotonic() + PAUSE_SECONDS
+            return None
 
     def append(self, appends: Sequence[Append]) -> list[Stored | Behind | TierError]:
         """Commits new messages, each append's all or none; a refused one answers for itself."""
@@ -86,6 +104,7 @@ class DirectPostgres:
             self._partitions.ensure_for([message.id])
             record = codec.encode(message)
             with translated(), self._engine.begin() as connection:
+                self._lock(connection, [message.id])
                 if not postgres_writes.upsert_messages(connection, [record]):
                     raise VersionConflict(b"")
                 postgres_writes.queue_backfill(connection, [message])
@@ -128,6 +147,7 @@ class DirectPostgres:
         self, appends: Sequence[Append], engine: Engine | None = None
     ) -> list[Stored | Behind | TierError]:
         with translated(), (engine or self._engine).begin() as connection:
+            self._lock(connection, (one.id for append in appends for one in append.messages))
             known = self._known(connection, appends)
             plan = Plan(appends, known)
             claimed = idempotency_keys.claim(connection, plan.keys, self._idempotency_seconds)
@@ -137,6 +157,11 @@ class DirectPostgres:
                 postgres_writes.upsert_messages(connection, records)
                 postgres_writes.queue_backfill(connection, map(codec.decode, records))
         return plan.answers()
+
+    def _lock(self, connection: Connection, message_ids: Iterable[str]) -> None:
+        """Keeps drains of the same slots away: two who write one message at once both count it."""
+        slots = {ids.shard_in(message_id) % self._slots for message_id in message_ids}
+        postgres_writes.lock_in_order(connection, slots)
 
     def _known(self, connection: Connection, appends: Sequence[Append]) -> Known:
         threads = {(append.user_id, append.thread_id) for append in appends}

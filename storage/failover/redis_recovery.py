@@ -54,10 +54,16 @@ ORDER BY user_id, id LIMIT :batch
 )
 _STATE = text("SELECT run_id, installation::text AS installation FROM redis_state")
 _NO_KEYS_YET = text("SELECT NOT EXISTS (SELECT FROM idempotency_keys)")
+_DOUBT_KEYS = text(
+    "UPDATE redis_state SET keys_whole_from = clock_timestamp() + make_interval(secs => :seconds)"
+    " WHERE keys_whole_from <= clock_timestamp()"
+)
 _ADOPT = text(
     """
 UPDATE redis_state SET run_id = :run_id, keys_whole_from = CASE
-    WHEN :has_all_keys THEN least(keys_whole_from, clock_timestamp())
+    -- A doubt that one run left goes on with the next.
+    WHEN :has_all_keys AND keys_whole_from < 'infinity' THEN keys_whole_from
+    WHEN :has_all_keys THEN clock_timestamp()
     ELSE clock_timestamp() + make_interval(secs => :seconds) END
 """
 )
@@ -107,6 +113,8 @@ class RedisRecoveryService:
             known = connection.execute(_STATE).one()
             has_no_keys_yet = bool(connection.execute(_NO_KEYS_YET).scalar_one())
         if (known.run_id, known.installation) == (found.run_id, found.installation):
+            if found.has_evicted:
+                self._doubt_keys()
             return False
         if found.installation not in {"", known.installation}:
             raise TierRejected("redis", FOREIGN)
@@ -124,6 +132,11 @@ class RedisRecoveryService:
             connection.execute(_ADOPT, values)
         self._log_adoption(known.run_id, found)
         return True
+
+    def _doubt_keys(self) -> None:
+        """What was evicted may have been a key; the next run would know nothing of it."""
+        with translated(), self._engine.begin() as connection:
+            connection.execute(_DOUBT_KEYS, {"seconds": self._idempotency_seconds})
 
     def backfill(self) -> int:
         """Tells Redis a batch of what was written beside it; gives how many notes were taken."""

@@ -40,8 +40,14 @@ class RedisWrites:
         self._idempotency_seconds = idempotency_seconds
 
     def append(self, appends: Sequence[Append]) -> Sequence[Stored | Behind | TierError]:
-        """Acknowledges new messages, each append's all or none."""
-        self._room.check()
+        """Acknowledges new messages, each append's all or none.
+
+        A Redis that is only full still says what its keys have made.
+        """
+        try:
+            self._room.check()
+        except TierUnavailable as full:
+            return self._repeats(appends, full)
         known = self._known(appends)
         if known is None:
             return self._append(appends)
@@ -109,7 +115,12 @@ class RedisWrites:
             return None
         if (standing.redis_whole or not standing.is_known) and not any(map(keyed, appends)):
             return None
-        try:
-            return self._postgres.known(appends)
-        except TierUnavailable:
-            return None
+        return self._postgres.known(appends)
+
+    def _repeats(
+        self, appends: Sequence[Append], full: TierUnavailable
+    ) -> Sequence[Stored | Behind | TierError]:
+        """The answers to what was posted before; `full` for all else."""
+        wanted = [key for append in appends for key, _ in keyed(append)]
+        made = self._redis.made(wanted)
+        return ask_the_rest(appends, Known({}, made), lambda rest: [full] * len(rest))

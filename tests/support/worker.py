@@ -22,7 +22,7 @@ def frozen_worker(bed: Testbed) -> Iterator[None]:
 
     A worker stopped amid a transaction would keep its locks, which is another fault.
     """
-    frozen = eventually(lambda: _freeze(bed))
+    frozen = eventually(lambda: _freeze(bed), 60)
     try:
         yield
     finally:
