@@ -231,7 +231,7 @@ def is_loading(bed: Testbed) -> bool:
 
 
 def test_f23_redis_is_reading_its_data(load: Loaded, bed: Testbed) -> None:
-    """A large log to read: seconds instead of the matrix's twenty."""
+    """A large log to read: seconds, not half a minute."""
 
     def begin(bed: Testbed) -> End:
         with powered_off(bed, wait=False) as folder, newest_log_file(folder).open("ab") as log:
