@@ -64,9 +64,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Replicas of the data Redis that must have a write on disk before it is acknowledged."""
     redis_connections: Count = 64
     """Connections to the data Redis a process may hold."""
-    database_timeout_seconds: Seconds = 2.0
+    database_timeout_seconds: Seconds = 1.5
     """One PostgreSQL statement on behalf of a request."""
-    database_slow_seconds: Seconds = 1.5
+    database_slow_seconds: Seconds = 1.0
     """A statement that took longer is slow; several in a row are an outage."""
     database_quick_seconds: Seconds = 0.8
     """One PostgreSQL statement that must not keep anybody waiting, as a write beside Redis."""
@@ -74,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """One PostgreSQL statement of a background job."""
     database_connections: Count = 8
     """Connections to PostgreSQL a process may hold."""
-    clickhouse_timeout_seconds: Seconds = 5.0
+    clickhouse_timeout_seconds: Seconds = 2.2
     """One ClickHouse answer on behalf of a request."""
     clickhouse_write_timeout_seconds: Seconds = 1.0
     """One insert into ClickHouse on behalf of a request, when nobody else can take it."""

@@ -66,6 +66,16 @@ ON CONFLICT (user_id, thread_id, key) DO UPDATE SET
 RETURNING user_id, thread_id, key, message_id::text AS message_id
 """
 )
+_TELL = text(
+    """
+INSERT INTO idempotency_keys (user_id, thread_id, key, message_id)
+SELECT user_id, thread_id, key, message_id
+FROM json_to_recordset(CAST(:given AS json)) AS r (
+    user_id text, thread_id text, key text, message_id uuid)
+ORDER BY user_id, thread_id, key
+ON CONFLICT DO NOTHING
+"""
+)
 _FORGET = text(
     "DELETE FROM idempotency_keys"
     " WHERE made_at < clock_timestamp() - make_interval(secs => :seconds)"
@@ -98,6 +108,12 @@ def newest(connection: Connection, seconds: int) -> dict[Key, str]:
 def claim(connection: Connection, made: Mapping[Key, str], seconds: int) -> dict[Key, str]:
     """Takes keys for new messages; gives for each the message it stands for, the first one's."""
     return _put(connection, made, seconds, later_wins=False)
+
+
+def tell(connection: Connection, made: Mapping[Key, str]) -> None:
+    """Notes keys of acknowledged messages where there is none yet, as cheaply as that goes."""
+    given = ({**key._asdict(), "message_id": message_id} for key, message_id in made.items())
+    connection.execute(_TELL, {"given": _json(given)})
 
 
 def record(connection: Connection, made: Sequence[tuple[Key, str]], seconds: int) -> list[Message]:

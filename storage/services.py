@@ -126,6 +126,10 @@ class Services:
         return LostAndFound(self.redis, self.request_engine)
 
     @cached_property
+    def recent_keys(self) -> RecentKeys:
+        return RecentKeys(self.quick_engine)
+
+    @cached_property
     def lease(self) -> Lease:
         breakers = self.breakers
         server = self._clickhouse_within(self.settings.clickhouse_write_timeout_seconds)
@@ -135,7 +139,8 @@ class Services:
             breakers.postgresql,
             server,
             breakers.clickhouse,
-            self.lost_and_found.search_later,
+            on_restart=self.lost_and_found.search_later,
+            on_detour=self.recent_keys.share_soon,
         )
 
     @cached_property
@@ -149,8 +154,7 @@ class Services:
         settings, breakers = self.settings, self.breakers
         keys_seconds = settings.idempotency_seconds
         detour = Detour(self.quick_engine)
-        recent = RecentKeys(self.quick_engine, keys_seconds)
-        breakers.redis.on_opened.append(recent.share)
+        breakers.redis.on_opened.append(self.recent_keys.share)
         breakers.redis.on_closed.append(detour.forget)
         postgres = DirectPostgres(
             self.quick_engine,
@@ -176,7 +180,7 @@ class Services:
             ),
             postgres,
             clickhouse,
-            recent,
+            self.recent_keys,
             breakers.postgresql,
         )
 

@@ -68,15 +68,20 @@ class Lease:
         postgres_breaker: Breaker,
         server: ClickHouse,
         clickhouse_breaker: Breaker,
+        *,
         on_restart: Callable[[], None] = lambda: None,
+        on_detour: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_restart` is called when another run of Redis answers than before."""
+        """`on_restart` is called when another run of Redis answers than before, `on_detour` when
+        somebody has begun to write beside Redis. Both return at once."""
         self._redis = redis
         self._engine = engine
         self._postgres_breaker = postgres_breaker
         self._server = server
         self._clickhouse_breaker = clickhouse_breaker
         self._on_restart = on_restart
+        self._on_detour = on_detour
+        self._saw_detours = False
         self._renewing = threading.Lock()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -136,6 +141,9 @@ class Lease:
     def _look(self) -> Standing:
         with self._postgres_breaker.guard(), translated(), self._engine.connect() as connection:
             row = connection.execute(_STANDING).one()
+        if row.detours and not self._saw_detours:
+            self._on_detour()
+        self._saw_detours = row.detours
         if row.clickhouse:
             # Somebody else saw PostgreSQL out, and says so now.
             self._postgres_outages = -1

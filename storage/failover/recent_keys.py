@@ -2,19 +2,21 @@
 
 Until a message is drained Redis alone knows its key. Where Redis goes out in that moment, a client
 that repeats what was acknowledged would be given a second message by the next tier. So a process
-remembers them for itself, and tells PostgreSQL as soon as it sees Redis out: before any other
-process has waited long enough to write beside Redis (see `detour`).
+remembers them for itself, and tells PostgreSQL as soon as it sees Redis out, or sees that somebody
+is about to write beside Redis: who is waits longer than that takes (see `detour`).
 """
 
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 
 from sqlalchemy import Engine
 
 from storage import idempotency_keys
+from storage.errors import TierError
 from storage.failover.direct_postgres import Known, keyed
 from storage.failover.rests import Answer, Ask, ask_the_rest
 from storage.idempotency_keys import Key
@@ -27,17 +29,25 @@ MOST_KEYS = 20_000
 SHARED_SECONDS = 30.0
 """What is older was drained, or a worker is not at work, which has other alarms."""
 
-BATCH = 1_000
+BATCH = 200
+"""Few, so that the latest, of which nobody else knows, are there as soon as can be."""
 
 
 class RecentKeys:
     """Key to message, the latest of them. Safe for threads."""
 
-    def __init__(self, engine: Engine, idempotency_seconds: int) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._idempotency_seconds = idempotency_seconds
         self._lock = threading.Lock()
         self._made: OrderedDict[Key, tuple[str, float]] = OrderedDict()
+
+    def share_soon(self) -> None:
+        """Does so in a thread, which fails silently: there will be another chance."""
+        threading.Thread(target=self._share_quietly, name="share-keys", daemon=True).start()
+
+    def _share_quietly(self) -> None:
+        with suppress(TierError):
+            self.share()
 
     def share(self) -> None:
         """Tells PostgreSQL the keys of late, the latest first. Raises `TierUnavailable`."""
@@ -48,7 +58,7 @@ class RecentKeys:
         keys = iter(latest)
         while batch := dict(islice(keys, BATCH)):
             with translated(), self._engine.begin() as connection:
-                idempotency_keys.claim(connection, batch, self._idempotency_seconds)
+                idempotency_keys.tell(connection, batch)
 
     def noting(self, ask: Ask) -> Ask:
         """Redis's way to take new messages, which are remembered."""
