@@ -50,7 +50,7 @@ def test_f25_postgresql_is_killed(bed: Testbed, load: Loaded) -> None:
 
 
 def test_f26_postgresql_is_frozen(bed: Testbed, load: Loaded) -> None:
-    """Six seconds instead of sixty."""
+    """Six seconds stand for a minute."""
     reader = api_of(bed)
     made = reader.send("t", "hello")
     with load() as trial:
@@ -78,7 +78,7 @@ def test_f26_postgresql_is_frozen(bed: Testbed, load: Loaded) -> None:
 
 @pytest.mark.extensive
 def test_f27_postgresql_refuses_connections(own_bed: Beds, tmp_path: Path) -> None:
-    """Eight seconds instead of ten minutes, and a Redis with so little memory that the log
+    """Eight seconds stand for ten minutes, with a Redis with so little memory that the log
     outgrows its share: from then on ClickHouse takes the writes, and the log does not grow.
 
     On a stack of its own: a Redis that has evicted once is not believed alone any more."""

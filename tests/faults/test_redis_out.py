@@ -1,6 +1,6 @@
 """Redis killed, frozen, refused, silent or slow: writes go elsewhere at once, and come back.
 
-Durations are shorter than the matrix has them: nothing in the store waits longer than a few
+Outages last seconds here, not minutes: nothing in the store waits longer than a few
 seconds for anything, so a longer outage shows nothing that these do not.
 """
 

@@ -40,7 +40,7 @@ def sent(program: str, pid: int, number: signal.Signals) -> Disturbance:
 
 
 def test_f03_processes_of_the_api_are_killed_at_random(bed: Testbed, load: Loaded) -> None:
-    """Its leader or one of those that answer, every second or so instead of every three."""
+    """Its leader or one of those that answer, every second or so."""
     drawn = random.Random(3)
     with load() as trial:
         for _ in range(KILLS):

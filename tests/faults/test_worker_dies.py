@@ -37,7 +37,7 @@ def test_f07_the_worker_dies_with_the_tasks_in_its_hands(bed: Testbed, load: Loa
 
 @pytest.mark.extensive
 def test_f08_all_workers_are_dead(bed: Testbed, load: Loaded) -> None:
-    """Eight seconds instead of ten minutes."""
+    """Eight seconds stand for ten minutes."""
     with load() as trial:
         with trial.broken("worker frozen"):
             trial.calm(OUTAGE_SECONDS / 2)
