@@ -27,7 +27,10 @@ from storage.tombstones import bury
 log = structlog.get_logger(__name__)
 
 BATCH = 500
-_NOW = text("SELECT clock_timestamp()")
+_SAID = text(
+    "SELECT clock_timestamp() AS began,"
+    " EXISTS (SELECT FROM redis_detours WHERE in_clickhouse) AS said"
+)
 _NOTHING_WAITS = text("DELETE FROM redis_detours WHERE in_clickhouse AND said_at < :began")
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:homecoming'))")
 
@@ -65,7 +68,7 @@ class HomecomingService:
         """Brings everything home; gives how many writes. Raises `TierUnavailable`."""
         home = 0
         with translated(), self._engine.begin() as connection:
-            began = connection.execute(_NOW).scalar_one()
+            before = connection.execute(_SAID).one()
         while writes := self._listed():
             with translated(), self._engine.begin() as connection:
                 if not connection.execute(_TRY_LOCK).scalar_one():
@@ -78,8 +81,9 @@ class HomecomingService:
             self._strike_out(writes)
             home += len(writes)
             log.warning("brought_home", writes=len(writes))
-        with translated(), self._engine.begin() as connection:
-            connection.execute(_NOTHING_WAITS, {"began": began})
+        if before.said:
+            with translated(), self._engine.begin() as connection:
+                connection.execute(_NOTHING_WAITS, {"began": before.began})
         return home
 
     def _listed(self) -> list[_Write]:

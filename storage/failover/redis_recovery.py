@@ -111,13 +111,14 @@ class RedisRecoveryService:
             found = identity(client)
         with translated(), self._engine.begin() as connection:
             known = connection.execute(_STATE).one()
-            has_no_keys_yet = bool(connection.execute(_NO_KEYS_YET).scalar_one())
         if (known.run_id, known.installation) == (found.run_id, found.installation):
             if found.has_evicted:
                 self._doubt_keys()
             return False
         if found.installation not in {"", known.installation}:
             raise TierRejected("redis", FOREIGN)
+        with translated(), self._engine.begin() as connection:
+            has_no_keys_yet = bool(connection.execute(_NO_KEYS_YET).scalar_one())
         self._each(keys.EVERY_INDEX, self._repair.distrust_indexes)
         for records in keys.EVERY_RECORD:
             self._each(records, self._repair.drop_committed)
