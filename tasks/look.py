@@ -54,6 +54,7 @@ class Job:
         self._every_seconds = every_seconds
         self._look = look
         self._held_up_by = ""
+        self.failures = 0
 
     def run(self, stop: threading.Event) -> None:
         """Looks until told to stop; a tier that is out is tried again at the next look."""
@@ -70,7 +71,8 @@ class Job:
                 log.warning("held_up", job=self.name, tier=error.tier, reason=error.reason)
             self._held_up_by = error.tier
         except Exception:
-            log.exception("look_failed", job=self.name)
+            self.failures += 1
+            log.exception("look_failed", job=self.name, failures=self.failures)
         else:
             if self._held_up_by:
                 log.info("goes_on", job=self.name, after=self._held_up_by)

@@ -82,6 +82,7 @@ class Lease:
         self._on_restart = on_restart
         self._on_detour = on_detour
         self._saw_detours = False
+        self.failures = 0
         self._renewing = threading.Lock()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -134,7 +135,9 @@ class Lease:
             # Without an answer there is no lease; the breaker says why.
             pass
         except Exception:
-            log.exception("lease_not_renewed")
+            # Nor is there one after what nobody foresaw; whoever reads asks every tier instead.
+            self.failures += 1
+            log.exception("lease_not_renewed", failures=self.failures)
         finally:
             self._renewing.release()
 
