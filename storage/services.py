@@ -1,19 +1,14 @@
-"""Puts the tiers and services of one process together, from its settings, on first use."""
+"""Puts the services of one process together over its tiers, on first use."""
 
 import time
 from contextlib import suppress
 from functools import cached_property
 
 import structlog
-from redis import Redis
-from sqlalchemy import Engine
 
-from models.ids import Clock
 from models.message import Durability
 from settings import Settings
-from storage import connections, faultpoints
-from storage.clickhouse_driver import ClickHouse
-from storage.clickhouse_tier import ClickHouseTier
+from storage.audit import AuditTrail
 from storage.dead_letter_copies import RefusedCopies
 from storage.dead_letters import DeadLetterService
 from storage.erasure import ErasureService
@@ -25,29 +20,24 @@ from storage.failover.direct_postgres import DirectPostgres
 from storage.failover.homecoming import HomecomingService
 from storage.failover.lease import Lease
 from storage.failover.lost_and_found import LostAndFound
-from storage.failover.probes import Breakers
 from storage.failover.recent_keys import RecentKeys
 from storage.failover.redis_recovery import RedisRecoveryService
 from storage.failover.redis_writes import RedisWrites
 from storage.failover.room import RedisRoom
 from storage.message_retrieval import UnifiedMessageRetrievalService
 from storage.message_storage import UnifiedMessageStorageService
-from storage.pending_log import PendingLog
 from storage.persistence import BackgroundPersistenceService
-from storage.postgres_tier import PostgresTier
 from storage.receipts import ReceiptService
-from storage.redis_driver import RedisDoor
-from storage.redis_repair import RedisRepair
-from storage.redis_tier import RedisTier
 from storage.replication import ReplicationService
 from storage.thread_storage import ThreadService
+from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
 
 DURABILITY_RECHECK_SECONDS = 30.0
 
 
-class Services:
+class Services(Tiers):
     """One process's way to everything below. Nothing connects before it is asked for.
 
     Made after a fork, never before: connections do not survive one. Raises `SettingsError` for
@@ -55,71 +45,8 @@ class Services:
     """
 
     def __init__(self, settings: Settings) -> None:
-        faultpoints.arm(settings)
-        self.settings = settings
+        super().__init__(settings)
         self._durability: tuple[Durability, float] = ("memory", 0.0)
-
-    @cached_property
-    def clock(self) -> Clock:
-        return Clock()
-
-    @cached_property
-    def redis_client(self) -> Redis:
-        return connections.redis_client(self.settings)
-
-    @cached_property
-    def request_engine(self) -> Engine:
-        return connections.request_engine(self.settings)
-
-    @cached_property
-    def job_engine(self) -> Engine:
-        return connections.job_engine(self.settings)
-
-    @cached_property
-    def quick_engine(self) -> Engine:
-        return connections.quick_engine(self.settings)
-
-    @cached_property
-    def job_clickhouse(self) -> ClickHouse:
-        return self._clickhouse_within(self.settings.clickhouse_job_timeout_seconds)
-
-    @cached_property
-    def breakers(self) -> Breakers:
-        return Breakers(self.settings, self.quick_engine)
-
-    @cached_property
-    def redis_door(self) -> RedisDoor:
-        return RedisDoor(
-            self.redis_client, self.breakers.redis, connections.replicas(self.settings)
-        )
-
-    @cached_property
-    def redis(self) -> RedisTier:
-        settings = self.settings
-        return RedisTier(self.redis_door, slots=settings.shards, hot_seconds=settings.hot_seconds)
-
-    @cached_property
-    def redis_repair(self) -> RedisRepair:
-        return RedisRepair(self.redis_door, self.redis, hot_seconds=self.settings.hot_seconds)
-
-    @cached_property
-    def pending_log(self) -> PendingLog:
-        settings = self.settings
-        return PendingLog(
-            self.redis_door,
-            slots=settings.shards,
-            hot_seconds=settings.hot_seconds,
-            hot_page=settings.hot_page_messages,
-        )
-
-    @cached_property
-    def postgres(self) -> PostgresTier:
-        return PostgresTier(self.request_engine, self.breakers.postgresql)
-
-    @cached_property
-    def clickhouse(self) -> ClickHouseTier:
-        server = self._clickhouse_within(self.settings.clickhouse_timeout_seconds)
-        return ClickHouseTier(server, self.breakers.clickhouse)
 
     @cached_property
     def lost_and_found(self) -> LostAndFound:
@@ -132,7 +59,7 @@ class Services:
     @cached_property
     def lease(self) -> Lease:
         breakers = self.breakers
-        server = self._clickhouse_within(self.settings.clickhouse_write_timeout_seconds)
+        server = self.clickhouse_within(self.settings.clickhouse_write_timeout_seconds)
         return Lease(
             self.redis_door,
             self.quick_engine,
@@ -164,7 +91,7 @@ class Services:
             slots=settings.shards,
             idempotency_seconds=keys_seconds,
         )
-        server = self._clickhouse_within(settings.clickhouse_write_timeout_seconds)
+        server = self.clickhouse_within(settings.clickhouse_write_timeout_seconds)
         clickhouse = DirectClickHouse(server, breakers.clickhouse, detour)
         breakers.postgresql.on_closed.append(clickhouse.say_so)
         room = RedisRoom(self.redis_door, slots=settings.shards, log_share=settings.redis_log_share)
@@ -227,7 +154,7 @@ class Services:
     def homecoming(self) -> HomecomingService:
         return HomecomingService(
             self.request_engine,
-            self._clickhouse_within(self.settings.ship_timeout_seconds),
+            self.clickhouse_within(self.settings.ship_timeout_seconds),
             self.breakers.clickhouse,
             self.clock,
             self.settings.idempotency_seconds,
@@ -236,10 +163,15 @@ class Services:
 
     @cached_property
     def replication(self) -> ReplicationService:
-        server = self._clickhouse_within(self.settings.ship_timeout_seconds)
+        server = self.clickhouse_within(self.settings.ship_timeout_seconds)
         return ReplicationService(
             self.job_engine, server, self.breakers.clickhouse, self.settings.ship_batch_messages
         )
+
+    @cached_property
+    def audit(self) -> AuditTrail:
+        server = self.clickhouse_within(self.settings.ship_timeout_seconds)
+        return AuditTrail(self.job_engine, server, self.breakers.clickhouse, self.clock)
 
     @cached_property
     def receipts(self) -> ReceiptService:
@@ -259,9 +191,6 @@ class Services:
     @cached_property
     def erasure(self) -> ErasureService:
         return ErasureService(self.job_engine, self.redis_repair, self.clock)
-
-    def _clickhouse_within(self, seconds: float) -> ClickHouse:
-        return ClickHouse(self.settings.clickhouse_url, seconds)
 
     def redis_durability(self) -> Durability:
         """What an acknowledgement from Redis means, looked up again now and then."""

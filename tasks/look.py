@@ -85,6 +85,7 @@ def jobs(own: Services) -> list[Job]:
     return [
         Job("persist", settings.drain_look_seconds, own.persistence.drain_backlog),
         Job("replicate", settings.ship_look_seconds, own.replication.ship_all),
+        Job("ship-audit", settings.ship_look_seconds, own.audit.ship),
         Job("tend-redis", settings.recovery_look_seconds, own.redis_recovery.tend),
         Job("bring-home", settings.recovery_look_seconds, own.homecoming.bring_home),
     ]

@@ -1,0 +1,167 @@
+"""Counts and checksums of slices of messages, computed inside PostgreSQL and ClickHouse alike.
+
+A row's fingerprint is the first half of an MD5 over every column that both tiers keep, so it
+changes with any of them, whatever the stored hash says. A slice is a period of time and one of
+some equal shares of its ids; its checksum is the sum of its rows' fingerprints modulo 2^64. Two
+tiers that give the same count and checksum for a slice hold the same rows, and only those few
+numbers leave the databases. Where they differ, `postgres_rows` and `clickhouse_rows` name the rows
+of a slice by id, version and fingerprint, still without what was written.
+
+Periods begin at whole milliseconds, where the order of ids and the order of times agree.
+"""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from sqlalchemy import Connection, text
+
+from models import ids
+from storage.clickhouse_driver import ClickHouse, translated
+
+WEEK_MS = 7 * 24 * 3600 * 1000
+MAX_SHARES = 65_536
+
+_POSTGRES_ROW = r"""
+('x' || left(md5(concat_ws(E'\x1f', id, user_id, thread_id, role, version,
+    (extract(epoch FROM created_at) * 1000000)::bigint,
+    (extract(epoch FROM updated_at) * 1000000)::bigint,
+    coalesce((extract(epoch FROM deleted_at) * 1000000)::bigint, 0),
+    content_hash, metadata, content)), 16))::bit(64)::bigint"""
+_CLICKHOUSE_ROW = r"""
+reinterpretAsInt64(reverse(substring(MD5(concatWithSeparator('\x1f',
+    toString(id), user_id, thread_id, role, toString(version),
+    toString(toUnixTimestamp64Micro(created_at)), toString(toUnixTimestamp64Micro(updated_at)),
+    toString(ifNull(toUnixTimestamp64Micro(deleted_at), 0)),
+    content_hash, metadata, content)), 1, 8)))"""
+
+_POSTGRES_PERIOD = (
+    "('x' || left(id::text, 8) || substr(id::text, 10, 4))::bit(48)::bigint / {width}"
+)
+_CLICKHOUSE_PERIOD = "intDiv(toUnixTimestamp64Milli(created_at), {width})"
+_POSTGRES_SHARE = "('x' || right(id::text, 4))::bit(16)::int % {shares}"
+_CLICKHOUSE_SHARE = "modulo(reinterpretAsUInt16(reverse(unhex(right(toString(id), 4)))), {shares})"
+
+
+class Cut(NamedTuple):
+    """What is sliced, and how: ids with `low_ms` <= milliseconds < `high_ms`, in periods of
+    `width_ms`, each in `shares` by the ids' random end. `table` is PostgreSQL's, which may be one
+    partition, also a detached one."""
+
+    low_ms: int = 0
+    high_ms: int = 1 << 48
+    width_ms: int = WEEK_MS
+    shares: int = 1
+    table: str = "messages"
+
+
+class SliceKey(NamedTuple):
+    """Which slice of a cut: the period's number since 1970, and the share."""
+
+    period: int
+    share: int
+
+
+class Slice(NamedTuple):
+    """How many rows, tombstones included, and the sum of their fingerprints modulo 2^64."""
+
+    rows: int
+    checksum: int
+
+
+class RowMark(NamedTuple):
+    """A row without its content. Fingerprints are signed, as 64 bits."""
+
+    version: int
+    is_deleted: bool
+    fingerprint: int
+
+
+def postgres_slices(connection: Connection, cut: Cut) -> dict[SliceKey, Slice]:
+    """The slices of PostgreSQL that hold rows."""
+    query = f"""
+SELECT {_POSTGRES_PERIOD} AS period, {_POSTGRES_SHARE} AS share, count(*) AS rows,
+       (sum({_POSTGRES_ROW}) % 18446744073709551616 + 18446744073709551616)
+           % 18446744073709551616 AS checksum
+FROM {{table}} WHERE id >= :low AND id <= :high GROUP BY 1, 2"""  # noqa: S608
+    rows = connection.execute(text(_filled(query, cut)), _ids_of(cut)).all()
+    return {
+        SliceKey(int(row.period), int(row.share)): Slice(int(row.rows), int(row.checksum))
+        for row in rows
+    }
+
+
+def clickhouse_slices(server: ClickHouse, cut: Cut) -> dict[SliceKey, Slice]:
+    """The slices of ClickHouse that hold rows; of several versions of an id the newest counts.
+
+    Raises `TierError`.
+    """
+    query = f"""
+SELECT period, share, count() AS rows, sum(reinterpretAsUInt64(mark)) AS checksum
+FROM (
+    SELECT {_CLICKHOUSE_PERIOD} AS period, {_CLICKHOUSE_SHARE} AS share,
+           argMax({_CLICKHOUSE_ROW}, (version, archived_at)) AS mark
+    FROM messages WHERE {{times}} GROUP BY id, period, share
+)
+GROUP BY period, share"""  # noqa: S608
+    with translated(), server.engine.connect() as connection:
+        rows = connection.exec_driver_sql(_filled(query, cut)).all()
+    return {
+        SliceKey(int(row.period), int(row.share)): Slice(int(row.rows), int(row.checksum))
+        for row in rows
+    }
+
+
+def postgres_rows(
+    connection: Connection, cut: Cut, slices: Collection[SliceKey]
+) -> dict[str, RowMark]:
+    """The rows of these slices of PostgreSQL, by id."""
+    query = f"""
+SELECT id::text AS id, version, deleted_at IS NOT NULL AS is_deleted, {_POSTGRES_ROW} AS mark
+FROM {{table}} WHERE id >= :low AND id <= :high
+AND ({_POSTGRES_PERIOD}, {_POSTGRES_SHARE}) IN ({{slices}})"""  # noqa: S608
+    if not slices:
+        return {}
+    rows = connection.execute(text(_filled(query, cut, slices)), _ids_of(cut)).all()
+    return {row.id: RowMark(int(row.version), row.is_deleted, int(row.mark)) for row in rows}
+
+
+def clickhouse_rows(
+    server: ClickHouse, cut: Cut, slices: Collection[SliceKey]
+) -> dict[str, RowMark]:
+    """The rows of these slices of ClickHouse, by id; the newest version of each."""
+    query = f"""
+SELECT toString(id) AS name, max(version) AS newest,
+       argMax(is_deleted, (version, archived_at)) AS deleted,
+       argMax({_CLICKHOUSE_ROW}, (version, archived_at)) AS mark
+FROM messages WHERE {{times}} AND ({_CLICKHOUSE_PERIOD}, {_CLICKHOUSE_SHARE}) IN ({{slices}})
+GROUP BY id"""  # noqa: S608
+    if not slices:
+        return {}
+    with translated(), server.engine.connect() as connection:
+        rows = connection.exec_driver_sql(_filled(query, cut, slices)).all()
+    return {row.name: RowMark(int(row.newest), bool(row.deleted), int(row.mark)) for row in rows}
+
+
+def _filled(query: str, cut: Cut, slices: Collection[SliceKey] = ()) -> str:
+    if not 1 <= cut.shares <= MAX_SHARES:
+        raise ValueError(f"a period has 1 to {MAX_SHARES} shares")
+    # The ends of time as DateTime64 knows them; ClickHouse skips the months outside.
+    low, high = cut.low_ms, min(cut.high_ms, ids.MAX_MICROSECONDS // 1000)
+    return query.format(
+        table=cut.table,
+        width=cut.width_ms,
+        shares=cut.shares,
+        slices=", ".join(f"({period:d}, {share:d})" for period, share in slices),
+        times=f"created_at >= fromUnixTimestamp64Milli(toInt64({low}), 'UTC')"
+        f" AND created_at < fromUnixTimestamp64Milli(toInt64({high}), 'UTC')",
+    )
+
+
+def _ids_of(cut: Cut) -> dict[str, str]:
+    low = f"{cut.low_ms:012x}"
+    # The last id before the end, so that the end of all time has one too.
+    high = f"{cut.high_ms - 1:012x}"
+    return {
+        "low": f"{low[:8]}-{low[8:]}-0000-0000-000000000000",
+        "high": f"{high[:8]}-{high[8:]}-ffff-ffff-ffffffffffff",
+    }

@@ -1,0 +1,96 @@
+"""The tiers of one process: its connections, breakers and what speaks to them, on first use."""
+
+from functools import cached_property
+
+from redis import Redis
+from sqlalchemy import Engine
+
+from models.ids import Clock
+from settings import Settings
+from storage import connections, faultpoints
+from storage.clickhouse_driver import ClickHouse
+from storage.clickhouse_tier import ClickHouseTier
+from storage.failover.probes import Breakers
+from storage.pending_log import PendingLog
+from storage.postgres_tier import PostgresTier
+from storage.redis_driver import RedisDoor
+from storage.redis_repair import RedisRepair
+from storage.redis_tier import RedisTier
+
+
+class Tiers:
+    """One process's way to everything below. Nothing connects before it is asked for.
+
+    Made after a fork, never before: connections do not survive one. Raises `SettingsError` for
+    fault points that the settings misspell.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        faultpoints.arm(settings)
+        self.settings = settings
+
+    @cached_property
+    def clock(self) -> Clock:
+        return Clock()
+
+    @cached_property
+    def redis_client(self) -> Redis:
+        return connections.redis_client(self.settings)
+
+    @cached_property
+    def request_engine(self) -> Engine:
+        return connections.request_engine(self.settings)
+
+    @cached_property
+    def job_engine(self) -> Engine:
+        return connections.job_engine(self.settings)
+
+    @cached_property
+    def quick_engine(self) -> Engine:
+        return connections.quick_engine(self.settings)
+
+    @cached_property
+    def job_clickhouse(self) -> ClickHouse:
+        return self.clickhouse_within(self.settings.clickhouse_job_timeout_seconds)
+
+    @cached_property
+    def breakers(self) -> Breakers:
+        return Breakers(self.settings, self.quick_engine)
+
+    @cached_property
+    def redis_door(self) -> RedisDoor:
+        return RedisDoor(
+            self.redis_client, self.breakers.redis, connections.replicas(self.settings)
+        )
+
+    @cached_property
+    def redis(self) -> RedisTier:
+        settings = self.settings
+        return RedisTier(self.redis_door, slots=settings.shards, hot_seconds=settings.hot_seconds)
+
+    @cached_property
+    def redis_repair(self) -> RedisRepair:
+        return RedisRepair(self.redis_door, self.redis, hot_seconds=self.settings.hot_seconds)
+
+    @cached_property
+    def pending_log(self) -> PendingLog:
+        settings = self.settings
+        return PendingLog(
+            self.redis_door,
+            slots=settings.shards,
+            hot_seconds=settings.hot_seconds,
+            hot_page=settings.hot_page_messages,
+        )
+
+    @cached_property
+    def postgres(self) -> PostgresTier:
+        return PostgresTier(self.request_engine, self.breakers.postgresql)
+
+    @cached_property
+    def clickhouse(self) -> ClickHouseTier:
+        server = self.clickhouse_within(self.settings.clickhouse_timeout_seconds)
+        return ClickHouseTier(server, self.breakers.clickhouse)
+
+    def clickhouse_within(self, seconds: float) -> ClickHouse:
+        """The server with one deadline for every answer."""
+        return ClickHouse(self.settings.clickhouse_url, seconds)

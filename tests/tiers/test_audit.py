@@ -1,0 +1,52 @@
+"""The audit trail is added to, read and carried to ClickHouse, and nobody can change it."""
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from storage.services import Services
+
+
+def test_an_entry_comes_back_as_it_was_and_newest_first(alone: Services, user: str) -> None:
+    first = alone.audit.note(user, "thing.made", "thing:1", {"messages": 3}, {"why": "a test"})
+    second = alone.audit.note(user, "thing.lost", "thing:2")
+    assert alone.audit.entries(actor=user, limit=10) == [second, first]
+    assert alone.audit.entries(actor=user, action="thing.made", limit=10) == [first]
+    assert alone.audit.entries(actor=user, limit=1, cursor=second.id) == [first]
+    assert alone.audit.entries(actor=user, since=second.at, limit=10) == [second]
+
+
+def test_an_entry_goes_with_its_transaction(alone: Services, user: str) -> None:
+    with alone.job_engine.connect() as connection:
+        alone.audit.record(connection, user, "thing.made", "thing:1")
+        connection.rollback()
+    assert alone.audit.entries(actor=user, limit=10) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["UPDATE audit_trail SET actor = ''", "DELETE FROM audit_trail", "TRUNCATE audit_trail"],
+)
+def test_nobody_changes_it(alone: Services, user: str, change: str) -> None:
+    alone.audit.note(user, "thing.made", "thing:1")
+    with (
+        pytest.raises(DBAPIError, match="only ever added to"),
+        alone.job_engine.begin() as connection,
+    ):
+        connection.execute(text(change))
+    assert len(alone.audit.entries(actor=user, limit=10)) == 1
+
+
+def test_it_is_carried_to_clickhouse_once(alone: Services, user: str) -> None:
+    made = [alone.audit.note(user, "thing.made", f"thing:{n}", {"n": n}) for n in range(3)]
+    assert alone.audit.ship() >= 3
+    assert alone.audit.ship() == 0
+    with alone.job_clickhouse.engine.connect() as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT toString(id), subject, counts, toString(at) FROM audit_trail"
+            f" WHERE actor = '{user}' ORDER BY at"
+        ).all()
+    assert [(row[0], row[1], row[2]) for row in rows] == [
+        (entry.id, entry.subject, f'{{"n":{n}}}') for n, entry in enumerate(made)
+    ]
+    assert [row[3].replace(" ", "T") + "Z" for row in rows] == [entry.at for entry in made]
