@@ -19,6 +19,9 @@ from models import ids
 from storage.clickhouse_driver import ClickHouse, translated
 
 WEEK_MS = 7 * 24 * 3600 * 1000
+_PHASE_MS = 3 * 24 * 3600 * 1000
+"""1970 began on a Thursday; periods of a week begin on Monday, as partitions do."""
+
 MAX_SHARES = 65_536
 
 _POSTGRES_ROW = r"""
@@ -35,9 +38,9 @@ reinterpretAsInt64(reverse(substring(MD5(concatWithSeparator('\x1f',
     content_hash, metadata, content)), 1, 8)))"""
 
 _POSTGRES_PERIOD = (
-    "('x' || left(id::text, 8) || substr(id::text, 10, 4))::bit(48)::bigint / {width}"
+    "(('x' || left(id::text, 8) || substr(id::text, 10, 4))::bit(48)::bigint + {phase}) / {width}"
 )
-_CLICKHOUSE_PERIOD = "intDiv(toUnixTimestamp64Milli(created_at), {width})"
+_CLICKHOUSE_PERIOD = "intDiv(toUnixTimestamp64Milli(created_at) + {phase}, {width})"
 _POSTGRES_SHARE = "('x' || right(id::text, 4))::bit(16)::int % {shares}"
 _CLICKHOUSE_SHARE = "modulo(reinterpretAsUInt16(reverse(unhex(right(toString(id), 4)))), {shares})"
 
@@ -55,7 +58,7 @@ class Cut(NamedTuple):
 
 
 class SliceKey(NamedTuple):
-    """Which slice of a cut: the period's number since 1970, and the share."""
+    """Which slice of a cut: the period's number since Monday, 1969-12-29, and the share."""
 
     period: int
     share: int
@@ -150,6 +153,7 @@ def _filled(query: str, cut: Cut, slices: Collection[SliceKey] = ()) -> str:
     return query.format(
         table=cut.table,
         width=cut.width_ms,
+        phase=_PHASE_MS,
         shares=cut.shares,
         slices=", ".join(f"({period:d}, {share:d})" for period, share in slices),
         times=f"created_at >= fromUnixTimestamp64Milli(toInt64({low}), 'UTC')"
