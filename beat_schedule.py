@@ -38,6 +38,18 @@ SCHEDULE = {
         "schedule": 30.0,
         "options": {"expires": 25, "queue": "maintenance"},
     },
+    # The doctor's round: what has come to need a person is logged once.
+    "look-after-everything": {
+        "task": "maintain.look_after",
+        "schedule": 60.0,
+        "options": {"expires": 50, "queue": "maintenance"},
+    },
+    # A crash in the one wrong moment leaves a copy that Redis may never evict. Few, so seldom.
+    "mend-lifetimes": {
+        "task": "maintain.mend_lifetimes",
+        "schedule": crontab(minute="47"),
+        "options": {"expires": 1800, "queue": "maintenance"},
+    },
     # Keys are remembered for a day; an hour more or less does not matter. Off the full hour.
     "forget-idempotency-keys": {
         "task": "maintain.forget_idempotency_keys",

@@ -19,29 +19,53 @@ from storage.finding import (
 
 CLICKHOUSE = "clickhouse"
 OLDEST_VERSION = (23, 8)
+_UNREACHABLE = "start it, or correct CLICKHOUSE_URL"
 _NOW = "SELECT toString(now64(6, 'UTC'))"
 _SETTINGS = (
     "SELECT name, value FROM system.settings"
     " WHERE name IN ('async_insert', 'wait_for_async_insert')"
 )
+MOST_PARTS = 300
+"""Of one partition: ClickHouse slows inserts down at 1,000 and refuses them at 3,000."""
+FREE_SHARE = 0.1
+_PARTS = (
+    "SELECT max(parts) FROM (SELECT count() AS parts FROM system.parts"
+    " WHERE active AND database = currentDatabase() GROUP BY table, partition)"
+)
+_MUTATIONS = (
+    "SELECT count() AS stuck, any(latest_fail_reason) AS reason FROM system.mutations"
+    " WHERE database = currentDatabase() AND NOT is_done"
+    " AND create_time < now() - INTERVAL 10 MINUTE"
+)
+_DISKS = "SELECT name, free_space, total_space FROM system.disks WHERE total_space > 0"
 _TABLE = (
     "SELECT engine, engine_full FROM system.tables"
     " WHERE database = currentDatabase() AND name = 'messages'"
 )
 
 
-def check_clickhouse(server: ClickHouse) -> list[Finding]:
-    """ClickHouse: where a message is for good. Its table only where there is one.
-
-    It is also what a process must know before it relies on ClickHouse: half a dozen round trips.
-    """
+def judge_clickhouse(server: ClickHouse) -> list[Finding]:
+    """What a process must know of ClickHouse before it relies on it. Half a dozen round trips."""
 
     def look() -> list[Finding]:
         with translated(), server.engine.connect() as connection:
             findings = [_version(connection), _clock(connection), _inserts(connection)]
             return [*findings, *_table(connection), _schema(connection)]
 
-    return guarded(CLICKHOUSE, "reachable", look, "start it, or correct CLICKHOUSE_URL")
+    return guarded(CLICKHOUSE, "reachable", look, _UNREACHABLE)
+
+
+def check_clickhouse(server: ClickHouse) -> list[Finding]:
+    """ClickHouse: where a message is for good. Its table only where there is one."""
+    findings = judge_clickhouse(server)
+    if any(finding.severity == "down" for finding in findings):
+        return findings
+
+    def look() -> list[Finding]:
+        with translated(), server.engine.connect() as connection:
+            return [_parts(connection), _mutations(connection), *_disks(connection)]
+
+    return [*findings, *guarded(CLICKHOUSE, "upkeep", look, _UNREACHABLE)]
 
 
 def _version(connection: Connection) -> Finding:
@@ -102,6 +126,35 @@ def _schema(connection: Connection) -> Finding:
     standing = schema.clickhouse_standing(connection)
     value, advice = standing.found, standing.advice
     return found(CLICKHOUSE, "schema", standing.is_ours, value, advice, "refuse")
+
+
+def _parts(connection: Connection) -> Finding:
+    parts = int(connection.exec_driver_sql(_PARTS).scalar_one() or 0)
+    advice = "let it merge: fewer, larger inserts (THREADKEEP_SHIP_BATCH_MESSAGES), or more room"
+    value = f"at most {parts:,} of a partition"
+    return found(CLICKHOUSE, "parts", parts <= MOST_PARTS, value, advice)
+
+
+def _mutations(connection: Connection) -> Finding:
+    row = connection.exec_driver_sql(_MUTATIONS).one()
+    stuck = int(row.stuck)
+    value = f"{stuck:,} not done after 10 min: {row.reason}" if stuck else "0"
+    advice = "see system.mutations: what was deleted may still be on its disk"
+    return found(CLICKHOUSE, "stuck mutations", stuck == 0, value, advice)
+
+
+def _disks(connection: Connection) -> list[Finding]:
+    advice = "give it more disk: it can neither insert nor merge on a full one"
+    return [
+        found(
+            CLICKHOUSE,
+            f"disk {row.name}",
+            int(row.free_space) >= FREE_SHARE * int(row.total_space),
+            f"{int(row.free_space) / int(row.total_space):.0%} free",
+            advice,
+        )
+        for row in connection.exec_driver_sql(_DISKS)
+    ]
 
 
 def _setting(engine_full: str, name: str) -> str:

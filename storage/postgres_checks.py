@@ -27,7 +27,11 @@ _ROLE = text(
 )
 _NOW = text("SELECT clock_timestamp()")
 _EXISTS = text("SELECT to_regclass(:name) IS NOT NULL")
-_DEAD_LETTERS = text("SELECT count(*) FROM dead_letters")
+_DEAD_LETTERS = text(
+    "SELECT count(*) AS letters,"
+    " coalesce(extract(epoch FROM clock_timestamp() - min(refused_at)), 0) AS age"
+    " FROM dead_letters"
+)
 _LOST = text("SELECT count(*) FROM lost_acknowledgements")
 _OUTBOX = text(
     "SELECT count(*) AS waiting,"
@@ -121,9 +125,10 @@ def _partitions(connection: Connection, weeks_ahead: int) -> Finding:
 
 
 def _dead_letters(connection: Connection) -> Finding:
-    count = connection.execute(_DEAD_LETTERS).scalar_one()
+    row = connection.execute(_DEAD_LETTERS).one()
+    value = f"{row.letters:,}" + (f", the oldest for {row.age / 3600:.1f} h" if row.letters else "")
     advice = "see `threadkeep dead-letters list`: mend the cause and replay each, or discard it"
-    return found(POSTGRES, "dead letters", count == 0, count, advice)
+    return found(POSTGRES, "dead letters", row.letters == 0, value, advice)
 
 
 def _lost(connection: Connection) -> Finding:

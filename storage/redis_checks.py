@@ -25,6 +25,8 @@ REDIS = "redis"
 BROKER = "broker"
 OLDEST_VERSION = (6, 2)
 BACKLOG_AGE_SECONDS = 30.0
+MEMORY_SHARE = 0.8
+"""Of Redis's memory; above it there is little left for an outage of PostgreSQL to fill."""
 _WANTED = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
 _UNREACHABLE = "start it, or correct REDIS_URL"
 
@@ -155,7 +157,7 @@ def _memory(facts: RedisFacts) -> list[Finding]:
         return [found(REDIS, "maxmemory", False, value, advice, "weaker", ROOM)]
     value = f"{used / 2**20:,.0f} of {limit / 2**20:,.0f} MiB used"
     advice = "give Redis more memory, or lower THREADKEEP_HOT_SECONDS"
-    return [found(REDIS, "maxmemory", used < 0.95 * limit, value, advice)]
+    return [found(REDIS, "maxmemory", used < MEMORY_SHARE * limit, value, advice)]
 
 
 def _clock(facts: RedisFacts) -> list[Finding]:

@@ -13,7 +13,7 @@ from redis import Redis
 
 from settings import Settings
 from storage import redis_checks
-from storage.clickhouse_checks import CLICKHOUSE, check_clickhouse
+from storage.clickhouse_checks import CLICKHOUSE, judge_clickhouse
 from storage.clickhouse_driver import ClickHouse
 from storage.errors import Refused
 from storage.finding import Finding
@@ -129,6 +129,6 @@ def _judge_clickhouse(settings: Settings) -> list[Finding]:
     seconds = min(CLICKHOUSE_SECONDS, settings.clickhouse_timeout_seconds)
     server = ClickHouse(settings.clickhouse_url, seconds)
     try:
-        return check_clickhouse(server)
+        return judge_clickhouse(server)
     finally:
         server.engine.dispose()

@@ -31,6 +31,7 @@ from storage.receipts import ReceiptService
 from storage.replication import ReplicationService
 from storage.thread_storage import ThreadService
 from storage.tiers import Tiers
+from storage.upkeep import UpkeepService
 
 log = structlog.get_logger(__name__)
 
@@ -187,6 +188,10 @@ class Services(Tiers):
             self.settings.hot_seconds,
         )
         return DeadLetterService(self.job_engine, copies)
+
+    @cached_property
+    def upkeep(self) -> UpkeepService:
+        return UpkeepService(self.redis_door, self.pending_log, self.job_engine)
 
     @cached_property
     def erasure(self) -> ErasureService:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from celery import shared_task
 
 from storage import idempotency_keys
+from storage.doctor import examine
 from storage.partitions import Partitions
 from tasks.base import services
 
@@ -21,3 +22,16 @@ def forget_idempotency_keys() -> int:
     """Drops keys that are older than they are remembered; gives how many."""
     own = services()
     return idempotency_keys.forget(own.job_engine, own.settings.idempotency_seconds)
+
+
+@shared_task(name="maintain.look_after")
+def look_after() -> list[str]:
+    """Does what the doctor does, and logs what is new; gives what needs a person."""
+    own = services()
+    return [problem.line for problem in own.upkeep.report(examine(own))]
+
+
+@shared_task(name="maintain.mend_lifetimes")
+def mend_lifetimes() -> dict[str, int]:
+    """Gives a lifetime to what would stay in Redis for ever."""
+    return services().upkeep.mend_lifetimes()._asdict()
