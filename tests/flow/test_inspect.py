@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from support.api import Api
+from support.moving import wait_until
 from support.processes import Launched, clean_environment
 
 NOWHERE = {
@@ -77,7 +79,8 @@ def test_the_doctor_says_which_variable_is_missing(tmp_path: Path) -> None:
     assert "REDIS_URL" in found[0]["found"]
 
 
-def test_stats_counts_what_is_where(stack: Launched, tmp_path: Path) -> None:
+def test_stats_counts_what_is_where(stack: Launched, tmp_path: Path, api: Api) -> None:
+    wait_until(api, "archived", [api.send("inbox", "hello")])
     status, answer = threadkeep(tmp_path, stack.env, "stats", "--json")
     figures = json.loads(answer)
     assert status == 0
