@@ -19,6 +19,7 @@ from storage.dead_letters import DeadLetterService
 from storage.erasure import ErasureService
 from storage.errors import TierUnavailable
 from storage.failover.chain import MessageFailoverService
+from storage.failover.clickhouse_keys import ClickHouseKeys
 from storage.failover.detour import Detour
 from storage.failover.direct_clickhouse import DirectClickHouse
 from storage.failover.direct_postgres import DirectPostgres
@@ -30,6 +31,7 @@ from storage.failover.recent_keys import RecentKeys
 from storage.failover.redis_recovery import RedisRecoveryService
 from storage.failover.redis_writes import RedisWrites
 from storage.failover.room import RedisRoom
+from storage.failover.shared_keys import SharedKeys, ToldKeys
 from storage.message_retrieval import UnifiedMessageRetrievalService
 from storage.message_storage import UnifiedMessageStorageService
 from storage.pending_log import PendingLog
@@ -126,8 +128,15 @@ class Services:
         return LostAndFound(self.redis, self.request_engine)
 
     @cached_property
-    def recent_keys(self) -> RecentKeys:
-        return RecentKeys(self.quick_engine)
+    def clickhouse_keys(self) -> ClickHouseKeys:
+        settings = self.settings
+        server = self._clickhouse_within(settings.clickhouse_write_timeout_seconds)
+        return ClickHouseKeys(server, self.breakers.clickhouse, settings.idempotency_seconds)
+
+    @cached_property
+    def told_keys(self) -> ToldKeys:
+        recent = RecentKeys(self.settings.idempotency_seconds)
+        return ToldKeys(recent, self.quick_engine, self.clickhouse_keys)
 
     @cached_property
     def lease(self) -> Lease:
@@ -140,7 +149,7 @@ class Services:
             server,
             breakers.clickhouse,
             on_restart=self.lost_and_found.search_later,
-            on_detour=self.recent_keys.share_soon,
+            on_detour=self.told_keys.tell_postgres_soon,
         )
 
     @cached_property
@@ -154,7 +163,7 @@ class Services:
         settings, breakers = self.settings, self.breakers
         keys_seconds = settings.idempotency_seconds
         detour = Detour(self.quick_engine)
-        breakers.redis.on_opened.append(self.recent_keys.share)
+        breakers.redis.on_opened.append(self.told_keys.tell_postgres_soon)
         breakers.redis.on_closed.append(detour.forget)
         postgres = DirectPostgres(
             self.quick_engine,
@@ -164,9 +173,17 @@ class Services:
             slots=settings.shards,
             idempotency_seconds=keys_seconds,
         )
+        watch_client = connections.probe_client(settings)
         server = self._clickhouse_within(settings.clickhouse_write_timeout_seconds)
-        clickhouse = DirectClickHouse(server, breakers.clickhouse, detour)
+        clickhouse = DirectClickHouse(
+            server,
+            breakers.clickhouse,
+            self.clickhouse_keys,
+            detour,
+            beside=(breakers.redis, breakers.postgresql),
+        )
         breakers.postgresql.on_closed.append(clickhouse.say_so)
+        keys = SharedKeys(self.told_keys, self.clickhouse_keys, self.lease, breakers, watch_client)
         room = RedisRoom(self.redis_door, slots=settings.shards, log_share=settings.redis_log_share)
         return MessageFailoverService(
             RedisWrites(
@@ -180,8 +197,8 @@ class Services:
             ),
             postgres,
             clickhouse,
-            self.recent_keys,
-            breakers.postgresql,
+            keys,
+            breakers,
         )
 
     @cached_property
