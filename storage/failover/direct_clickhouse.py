@@ -27,8 +27,8 @@ VERSION_STEP = 1_000_000
 
 OTHERS_SECONDS = 1.0
 """How long after Redis or PostgreSQL went out every process has surely told ClickHouse the keys it
-acknowledged: 0.1 s until its watch looks at Redis, 0.25 s until Redis has not answered, as much
-again for a connection to it, 0.1 s for the insert, and slack for a machine that is busy."""
+acknowledged: 0.1 s until its watch looks at Redis (0.3 s if that was out before), 0.25 s until it
+has no answer, 0.1 s for the insert, and as much again for a machine that is busy."""
 
 
 class DirectWrite(NamedTuple):

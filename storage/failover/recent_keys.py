@@ -78,9 +78,11 @@ class RecentKeys:
 
     def _note(self, made: dict[Key, str]) -> None:
         now = self._noted_at = time.monotonic()
+        fresh = KEPT_SECONDS / 2
         for key, message_id in made.items():
             before = self._made.get(key)
-            if before is not None and before.message_id == message_id:
+            if before is not None and before.message_id == message_id and now < before.at + fresh:
+                # A repeat, which is nothing new to whoever was told.
                 continue
             self._number += 1
             self._made[key] = _Note(message_id, now, self._number)

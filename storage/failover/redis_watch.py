@@ -20,6 +20,9 @@ log = structlog.get_logger(__name__)
 LOOK_SECONDS = 0.1
 """Between two looks: part of what `OTHERS_SECONDS` is made of."""
 
+OUT_SECONDS = 0.3
+"""Likewise while Redis is out. Each of them may be an insert, of which ClickHouse likes few."""
+
 
 class RedisWatch:
     """A thread that lives while it is wanted.
@@ -65,7 +68,7 @@ class RedisWatch:
             except Exception:
                 self.failures += 1
                 log.exception("watch_failed", failures=self.failures)
-            time.sleep(LOOK_SECONDS)
+            time.sleep(LOOK_SECONDS if self._breaker.is_closed else OUT_SECONDS)
 
     def _is_over(self) -> bool:
         with self._lock:
