@@ -180,7 +180,8 @@ class Services:
             breakers.clickhouse,
             self.clickhouse_keys,
             detour,
-            beside=(breakers.redis, breakers.postgresql),
+            redis_breaker=breakers.redis,
+            postgres_breaker=breakers.postgresql,
         )
         breakers.postgresql.on_closed.append(clickhouse.say_so)
         keys = SharedKeys(self.told_keys, self.clickhouse_keys, self.lease, breakers, watch_client)

@@ -26,9 +26,12 @@ VERSION_STEP = 1_000_000
 """More than PostgreSQL's own step, and as much again at random: nothing here compares and sets."""
 
 OTHERS_SECONDS = 1.0
-"""How long after Redis or PostgreSQL went out every process has surely told ClickHouse the keys it
-acknowledged: 0.1 s until its watch looks at Redis (0.3 s if that was out before), 0.25 s until it
-has no answer, 0.1 s for the insert, and as much again for a machine that is busy."""
+"""How long after Redis went out every process has surely told ClickHouse the keys it acknowledged:
+0.1 s until its watch looks at Redis (0.3 s if that was out before), 0.25 s until it has no answer,
+0.1 s for the insert, and as much again for a machine that is busy."""
+
+POSTGRES_KEYS_SECONDS = 0.6
+"""Likewise after PostgreSQL did: those it took beside Redis are told every 0.3 s anyway."""
 
 
 class DirectWrite(NamedTuple):
@@ -49,14 +52,15 @@ class DirectClickHouse:
         keys: ClickHouseKeys,
         detour: Detour,
         *,
-        beside: Sequence[Breaker],
+        redis_breaker: Breaker,
+        postgres_breaker: Breaker,
     ) -> None:
-        """`beside` are the breakers of the tiers whose part it takes."""
         self._server = server
         self._breaker = breaker
         self._keys = keys
         self._detour = detour
-        self._beside = beside
+        self._redis_breaker = redis_breaker
+        self._postgres_breaker = postgres_breaker
         self._has_written = False
 
     def await_others(self, appends: Sequence[Append]) -> None:
@@ -66,7 +70,10 @@ class DirectClickHouse:
         """
         if not self._breaker.is_closed or not any(map(keyed, appends)):
             return
-        until = max(breaker.opened_at for breaker in self._beside) + OTHERS_SECONDS
+        until = max(
+            self._redis_breaker.opened_at + OTHERS_SECONDS,
+            self._postgres_breaker.opened_at + POSTGRES_KEYS_SECONDS,
+        )
         time.sleep(max(0.0, until - time.monotonic()))
 
     def append(self, appends: Sequence[Append]) -> list[Stored | Behind | TierError]:
