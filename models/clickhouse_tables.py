@@ -34,3 +34,13 @@ direct_writes = Table(
     Column("record", types.String),
     Column("written_at", types.DateTime64(6, "UTC")),
 )
+
+told_keys = Table(
+    "told_keys",
+    metadata,
+    Column("user_id", types.String),
+    Column("thread_id", types.String),
+    Column("idempotency_key", types.String),
+    Column("id", types.UUID, primary_key=True),
+    Column("told_at", types.DateTime("UTC")),
+)

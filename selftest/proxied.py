@@ -80,7 +80,8 @@ class Connection:
             self.reset()
             return
         self._writers.append(writer)
-        if self._writers[0].is_closing():
+        # Who connected in the moment before everyone was cut off was not among them yet.
+        if self._writers[0].is_closing() or self._faults.mode == "refuse":
             self.reset()
             return
         self._tasks = [

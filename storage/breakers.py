@@ -36,7 +36,10 @@ class BreakerState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class Breaker:
-    """One tier's breaker in one process. `probe` raises while the tier is not well."""
+    """One tier's breaker in one process. `probe` raises while the tier is not well.
+
+    `opened_at` is when it opened last, by the monotonic clock.
+    """
 
     def __init__(self, tier: str, probe: Callable[[], None], slow_seconds: float) -> None:
         self.tier = tier
@@ -47,7 +50,7 @@ class Breaker:
         self._lock = threading.Lock()
         self._slow_in_a_row = 0
         self._opened = 0
-        self._opened_at = 0.0
+        self.opened_at = self._closed_at = float("-inf")
         self._reason = ""
         self.on_opened: list[Callable[[], None]] = []
         self.on_closed: list[Callable[[], None]] = []
@@ -56,6 +59,10 @@ class Breaker:
     def is_closed(self) -> bool:
         """Whether calls pass."""
         return bool(self._circuit.current_state == STATE_CLOSED)
+
+    def was_open_within(self, seconds: float) -> bool:
+        """Whether it is open, or was until so long ago."""
+        return not self.is_closed or time.monotonic() - self._closed_at < seconds
 
     @contextmanager
     def guard(self, *, is_bulk: bool = False) -> Iterator[None]:
@@ -85,7 +92,7 @@ class Breaker:
             self._circuit.open()
             self._reason = reason
             self._opened += 1
-            self._opened_at = time.monotonic()
+            self.opened_at = time.monotonic()
         log.warning("breaker_opened", tier=self.tier, reason=reason)
         threading.Thread(
             target=self._probe_until_well, name=f"probe-{self.tier}", daemon=True
@@ -100,7 +107,7 @@ class Breaker:
         return BreakerState(
             state=self._circuit.current_state,
             opened=self._opened,
-            open_seconds=round(time.monotonic() - self._opened_at, 3),
+            open_seconds=round(time.monotonic() - self.opened_at, 3),
             reason=self._reason,
         )
 
@@ -123,7 +130,8 @@ class Breaker:
                 break
             self._reason = trouble
             self._circuit.open()
-        seconds = time.monotonic() - self._opened_at
+        seconds = time.monotonic() - self.opened_at
+        self._closed_at = time.monotonic()
         self._circuit.close()
         log.info("breaker_closed", tier=self.tier, open_seconds=round(seconds, 3))
         self._tell(self.on_closed)

@@ -27,7 +27,7 @@ from storage.idempotency_keys import Key
 from storage.partitions import Partitions
 from storage.pending_log import Committed, LogEntry, PendingLog
 from storage.postgres_driver import headline, is_transient, message_of, translated
-from storage.tombstones import bury
+from storage.tombstones import bury_doubles
 
 log = structlog.get_logger(__name__)
 
@@ -128,7 +128,7 @@ class BackgroundPersistenceService:
         lost = idempotency_keys.record(connection, batch.keys(), self._idempotency_seconds)
         if lost:
             log.warning("doubles_buried", messages=len(lost))
-            bury(connection, lost, ids.timestamp(self._clock.now_us()))
+            bury_doubles(connection, lost, ids.timestamp(self._clock.now_us()))
             writes.queue_backfill(connection, lost)
 
     def _settle(self, entries: Sequence[LogEntry], batch: "Batch") -> bool:

@@ -13,24 +13,12 @@ from storage.dead_letter_copies import RefusedCopies
 from storage.dead_letters import DeadLetterService
 from storage.erasure import ErasureService
 from storage.errors import TierUnavailable
-from storage.failover.chain import MessageFailoverService
-from storage.failover.detour import Detour
-from storage.failover.direct_clickhouse import DirectClickHouse
-from storage.failover.direct_postgres import DirectPostgres
-from storage.failover.homecoming import HomecomingService
-from storage.failover.lease import Lease
-from storage.failover.lost_and_found import LostAndFound
-from storage.failover.recent_keys import RecentKeys
-from storage.failover.redis_recovery import RedisRecoveryService
-from storage.failover.redis_writes import RedisWrites
-from storage.failover.room import RedisRoom
-from storage.message_retrieval import UnifiedMessageRetrievalService
+from storage.failover.wiring import FailoverServices
 from storage.message_storage import UnifiedMessageStorageService
 from storage.persistence import BackgroundPersistenceService
 from storage.receipts import ReceiptService
 from storage.replication import ReplicationService
 from storage.thread_storage import ThreadService
-from storage.tiers import Tiers
 from storage.upkeep import UpkeepService
 
 log = structlog.get_logger(__name__)
@@ -38,7 +26,7 @@ log = structlog.get_logger(__name__)
 DURABILITY_RECHECK_SECONDS = 30.0
 
 
-class Services(Tiers):
+class Services(FailoverServices):
     """One process's way to everything below. Nothing connects before it is asked for.
 
     Made after a fork, never before: connections do not survive one. Raises `SettingsError` for
@@ -48,69 +36,6 @@ class Services(Tiers):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._durability: tuple[Durability, float] = ("memory", 0.0)
-
-    @cached_property
-    def lost_and_found(self) -> LostAndFound:
-        return LostAndFound(self.redis, self.request_engine)
-
-    @cached_property
-    def recent_keys(self) -> RecentKeys:
-        return RecentKeys(self.quick_engine)
-
-    @cached_property
-    def lease(self) -> Lease:
-        breakers = self.breakers
-        server = self.clickhouse_within(self.settings.clickhouse_write_timeout_seconds)
-        return Lease(
-            self.redis_door,
-            self.quick_engine,
-            breakers.postgresql,
-            server,
-            breakers.clickhouse,
-            on_restart=self.lost_and_found.search_later,
-            on_detour=self.recent_keys.share_soon,
-        )
-
-    @cached_property
-    def retrieval(self) -> UnifiedMessageRetrievalService:
-        return UnifiedMessageRetrievalService(
-            self.redis, self.postgres, self.clickhouse, self.lease
-        )
-
-    @cached_property
-    def failover(self) -> MessageFailoverService:
-        settings, breakers = self.settings, self.breakers
-        keys_seconds = settings.idempotency_seconds
-        detour = Detour(self.quick_engine)
-        breakers.redis.on_opened.append(self.recent_keys.share)
-        breakers.redis.on_closed.append(detour.forget)
-        postgres = DirectPostgres(
-            self.quick_engine,
-            self.request_engine,
-            breakers.postgresql,
-            detour,
-            slots=settings.shards,
-            idempotency_seconds=keys_seconds,
-        )
-        server = self.clickhouse_within(settings.clickhouse_write_timeout_seconds)
-        clickhouse = DirectClickHouse(server, breakers.clickhouse, detour)
-        breakers.postgresql.on_closed.append(clickhouse.say_so)
-        room = RedisRoom(self.redis_door, slots=settings.shards, log_share=settings.redis_log_share)
-        return MessageFailoverService(
-            RedisWrites(
-                self.redis,
-                self.redis_repair,
-                postgres,
-                self.lease,
-                room,
-                self.lost_and_found,
-                keys_seconds,
-            ),
-            postgres,
-            clickhouse,
-            self.recent_keys,
-            breakers.postgresql,
-        )
 
     @cached_property
     def messages(self) -> UnifiedMessageStorageService:
@@ -136,30 +61,6 @@ class Services(Tiers):
             self.clock,
             batch_messages=settings.drain_batch_messages,
             idempotency_seconds=settings.idempotency_seconds,
-        )
-
-    @cached_property
-    def redis_recovery(self) -> RedisRecoveryService:
-        settings = self.settings
-        return RedisRecoveryService(
-            self.request_engine,
-            self.redis_door,
-            self.redis,
-            self.redis_repair,
-            self.postgres,
-            idempotency_seconds=settings.idempotency_seconds,
-            hot_page=settings.hot_page_messages,
-        )
-
-    @cached_property
-    def homecoming(self) -> HomecomingService:
-        return HomecomingService(
-            self.request_engine,
-            self.clickhouse_within(self.settings.ship_timeout_seconds),
-            self.breakers.clickhouse,
-            self.clock,
-            self.settings.idempotency_seconds,
-            self.settings.shards,
         )
 
     @cached_property

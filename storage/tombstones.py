@@ -19,24 +19,55 @@ WHERE id = :id AND version < :version
 _QUEUE = text("INSERT INTO clickhouse_outbox (message_id) VALUES (:id)")
 
 
+# Nothing counts what its thread took along.
+_DISCOUNT = text(
+    "UPDATE threads SET message_count = message_count - 1"
+    " WHERE user_id = :user_id AND id = :thread_id"
+    " AND (deleted_through IS NULL OR deleted_through < :id)"
+)
+
+DOUBLE_STEP = 1_000
+"""A double is buried beside Redis, which may hold edits of it that nobody has seen."""
+
+
 def bury(connection: Connection, batch: Sequence[Message], moment: str) -> None:
-    """Makes tombstones of live messages, in the caller's transaction. `moment` is RFC 3339."""
+    """Makes tombstones of what a deleted thread took along, in the caller's transaction.
+
+    It counts no more since the thread was deleted. `moment` is RFC 3339.
+    """
     for message in batch:
-        tombstone = codec.seal(
-            msgspec.structs.replace(
-                message,
-                version=message.version + 1,
-                content="",
-                metadata={},
-                updated_at=moment,
-                deleted_at=moment,
-            )
+        _bury(connection, message, moment, 1)
+
+
+def bury_doubles(connection: Connection, batch: Sequence[Message], moment: str) -> None:
+    """Likewise of live messages that lost their key to another, and of which each counts."""
+    for message in batch:
+        if _bury(connection, message, moment, DOUBLE_STEP):
+            values = {
+                "user_id": message.user_id,
+                "thread_id": message.thread_id,
+                "id": message.id,
+            }
+            connection.execute(_DISCOUNT, values)
+
+
+def _bury(connection: Connection, message: Message, moment: str, step: int) -> bool:
+    tombstone = codec.seal(
+        msgspec.structs.replace(
+            message,
+            version=message.version + step,
+            content="",
+            metadata={},
+            updated_at=moment,
+            deleted_at=moment,
         )
-        values = {
-            "id": message.id,
-            "version": tombstone.version,
-            "moment": moment,
-            "content_hash": tombstone.content_hash,
-        }
-        connection.execute(_TOMBSTONE, values)
-        connection.execute(_QUEUE, {"id": message.id})
+    )
+    values = {
+        "id": message.id,
+        "version": tombstone.version,
+        "moment": moment,
+        "content_hash": tombstone.content_hash,
+    }
+    done = connection.execute(_TOMBSTONE, values).rowcount > 0
+    connection.execute(_QUEUE, {"id": message.id})
+    return done

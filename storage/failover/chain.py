@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from models.message import Caveat, FailoverReason, Message, Thread, Tier
-from storage.breakers import Breaker
 from storage.combining import Combiner
 from storage.errors import NoTierAvailable, TierError, TierRejected, TierUnavailable
 from storage.failover.direct_clickhouse import DirectClickHouse, version_after
 from storage.failover.direct_postgres import VERSION_STEP, DirectPostgres
-from storage.failover.recent_keys import RecentKeys
+from storage.failover.probes import Breakers
 from storage.failover.redis_writes import RedisWrites
 from storage.failover.rests import Ask
+from storage.failover.shared_keys import SharedKeys
 from storage.redis_tier import Append, Behind, Stored
 
 Done = TypeVar("Done")
@@ -69,19 +69,22 @@ class MessageFailoverService:
         redis: RedisWrites,
         postgres: DirectPostgres,
         clickhouse: DirectClickHouse,
-        recent: RecentKeys,
-        postgres_breaker: Breaker,
+        keys: SharedKeys,
+        breakers: Breakers,
     ) -> None:
+        self.keys = keys
         self._redis = redis
         self._postgres = postgres
         self._clickhouse = clickhouse
-        self._postgres_breaker = postgres_breaker
+        self._postgres_breaker = breakers.postgresql
         tiers: dict[Tier, Ask] = {
-            "redis": recent.noting(redis.append),
-            "postgresql": recent.recalling(postgres.append),
-            "clickhouse": recent.recalling(clickhouse.append),
+            "redis": keys.asking(breakers.redis, redis.append),
+            "postgresql": keys.recalling(keys.asking(breakers.postgresql, postgres.append)),
+            "clickhouse": keys.recalling(clickhouse.append),
         }
-        self._appends = {tier: Combiner(append) for tier, append in tiers.items()}
+        self._appends = {
+            tier: Combiner(keys.remembering(tier, append)) for tier, append in tiers.items()
+        }
 
     def append(self, appends: Sequence[Append]) -> list[Taken]:
         """Acknowledges new messages, each append's all or none.
@@ -96,6 +99,9 @@ class MessageFailoverService:
         for tier, combiner in self._appends.items():
             left = [at for at in range(len(appends)) if at not in taken]
             must_stay = any(failure.is_ambiguous for failure in failures)
+            if tier == "clickhouse":
+                # Before requests are combined: those without a key wait for nobody.
+                self._clickhouse.await_others([appends[at] for at in left])
             try:
                 answers = combiner.ask([appends[at]._replace(must_stay=must_stay) for at in left])
             except TierError as error:

@@ -6,25 +6,32 @@ there which nobody would bring home to PostgreSQL (see `homecoming`).
 
 import hashlib
 import secrets
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import select
 
 from models import codec
-from models.clickhouse_tables import direct_writes
 from models.message import Message
 from storage.breakers import Breaker
-from storage.clickhouse_driver import ClickHouse, translated
+from storage.clickhouse_driver import ClickHouse
 from storage.errors import TierError
+from storage.failover.clickhouse_keys import ClickHouseKeys
 from storage.failover.detour import Detour
 from storage.failover.direct_postgres import Known, Plan, keyed
-from storage.idempotency_keys import Key
 from storage.redis_tier import Append, Behind, Stored
 
 VERSION_STEP = 1_000_000
 """More than PostgreSQL's own step, and as much again at random: nothing here compares and sets."""
+
+OTHERS_SECONDS = 1.0
+"""How long after Redis went out every process has surely told ClickHouse the keys it acknowledged:
+0.1 s until its watch looks at Redis (0.3 s if that was out before), 0.25 s until it has no answer,
+0.1 s for the insert, and as much again for a machine that is busy."""
+
+POSTGRES_KEYS_SECONDS = 0.6
+"""Likewise after PostgreSQL did: those it took beside Redis are told every 0.3 s anyway."""
 
 
 class DirectWrite(NamedTuple):
@@ -38,16 +45,42 @@ class DirectWrite(NamedTuple):
 class DirectClickHouse:
     """The write verbs beside Redis and PostgreSQL."""
 
-    def __init__(self, server: ClickHouse, breaker: Breaker, detour: Detour) -> None:
+    def __init__(
+        self,
+        server: ClickHouse,
+        breaker: Breaker,
+        keys: ClickHouseKeys,
+        detour: Detour,
+        *,
+        redis_breaker: Breaker,
+        postgres_breaker: Breaker,
+    ) -> None:
         self._server = server
         self._breaker = breaker
+        self._keys = keys
         self._detour = detour
+        self._redis_breaker = redis_breaker
+        self._postgres_breaker = postgres_breaker
         self._has_written = False
 
+    def await_others(self, appends: Sequence[Append]) -> None:
+        """Returns when every process has told ClickHouse what keys of these may have made.
+
+        Waits only where a key is given, and only in the first moments of an outage.
+        """
+        if not self._breaker.is_closed or not any(map(keyed, appends)):
+            return
+        until = max(
+            self._redis_breaker.opened_at + OTHERS_SECONDS,
+            self._postgres_breaker.opened_at + POSTGRES_KEYS_SECONDS,
+        )
+        time.sleep(max(0.0, until - time.monotonic()))
+
     def append(self, appends: Sequence[Append]) -> list[Stored | Behind | TierError]:
-        """Inserts new messages. A key of another direct write gives that one's message."""
+        """Inserts new messages. A key that ClickHouse knows gives the message it made."""
+        made = self._keys.made(key for append in appends for key, _ in keyed(append))
         with self._breaker.guard():
-            plan = Plan(appends, Known({}, self._made(appends)))
+            plan = Plan(appends, Known({}, made))
             keys = {message_id: key.key for key, message_id in plan.keys.items()}
             self._insert(
                 [
@@ -75,18 +108,6 @@ class DirectClickHouse:
         except TierError:
             self._has_written = True
             raise
-
-    def _made(self, appends: Sequence[Append]) -> dict[Key, str]:
-        wanted = {key.key for append in appends for key, _ in keyed(append)}
-        if not wanted:
-            return {}
-        listed = direct_writes.c
-        query = select(listed.user_id, listed.thread_id, listed.idempotency_key, listed.id).where(
-            listed.idempotency_key.in_(wanted)
-        )
-        with translated(), self._server.engine.connect() as connection:
-            rows = connection.execute(query).all()
-        return {Key(row.user_id, row.thread_id, row.idempotency_key): str(row.id) for row in rows}
 
     def _insert(self, writes: Sequence[DirectWrite]) -> None:
         if not writes:

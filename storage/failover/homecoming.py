@@ -22,7 +22,7 @@ from storage.clickhouse_driver import translated as clickhouse_translated
 from storage.idempotency_keys import Key
 from storage.partitions import Partitions
 from storage.postgres_driver import is_transient, translated
-from storage.tombstones import bury
+from storage.tombstones import bury_doubles
 
 log = structlog.get_logger(__name__)
 
@@ -141,7 +141,7 @@ class HomecomingService:
             if write.key
         ]
         lost = idempotency_keys.record(connection, made, self._idempotency_seconds)
-        bury(connection, lost, ids.timestamp(self._clock.now_us()))
+        bury_doubles(connection, lost, ids.timestamp(self._clock.now_us()))
         postgres_writes.queue_backfill(connection, lost)
 
     def _refuse(self, connection: Connection, write: _Write, error: Exception) -> None:

@@ -59,7 +59,10 @@ UNKNOWN = Standing(is_known=False)
 
 
 class Lease:
-    """This process's lease. Renewed in the background while somebody asks."""
+    """This process's lease. Renewed in the background while somebody asks.
+
+    `whole_at` is when PostgreSQL was last known to hold everything, by the monotonic clock.
+    """
 
     def __init__(
         self,
@@ -83,6 +86,7 @@ class Lease:
         self._on_detour = on_detour
         self._saw_detours = False
         self.failures = 0
+        self.whole_at = float("-inf")
         self._renewing = threading.Lock()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -131,6 +135,8 @@ class Lease:
             started = time.monotonic()
             self._standing = self._look()
             self._until = started + LEASE_SECONDS
+            if self._standing.postgres_whole:
+                self.whole_at = started
         except TierError:
             # Without an answer there is no lease; the breaker says why.
             pass

@@ -1,94 +1,91 @@
-"""The Idempotency-Keys that Redis took from this process of late.
+"""The Idempotency-Keys that this process acknowledged of late, whichever tier took them.
 
-Until a message is drained Redis alone knows its key. Where Redis goes out in that moment, a client
-that repeats what was acknowledged would be given a second message by the next tier. So a process
-remembers them for itself, and tells PostgreSQL as soon as it sees Redis out, or sees that somebody
-is about to write beside Redis: who is waits longer than that takes (see `detour`).
+Until a message is drained Redis alone knows its key, and until it is brought home ClickHouse alone
+does. Where such a tier goes out in that moment, a client that repeats what was acknowledged would
+be given a second message by the next. So each process remembers what it acknowledged.
 """
 
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from contextlib import suppress
-from itertools import islice
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from sqlalchemy import Engine
-
-from storage import idempotency_keys
-from storage.errors import TierError
-from storage.failover.direct_postgres import Known, keyed
-from storage.failover.rests import Answer, Ask, ask_the_rest
+from storage.failover.direct_postgres import keyed
+from storage.failover.rests import Answer
 from storage.idempotency_keys import Key
-from storage.postgres_driver import translated
 from storage.redis_tier import Append, Stored
 
 MOST_KEYS = 20_000
 """More than are acknowledged between two drains; a few megabytes."""
 
-SHARED_SECONDS = 30.0
-"""What is older was drained, or a worker is not at work, which has other alarms."""
+KEPT_SECONDS = 120.0
+"""Longer than a client that waits for an answer is patient, and repeats after it."""
 
-BATCH = 200
-"""Few, so that the latest, of which nobody else knows, are there as soon as can be."""
+
+class _Note(NamedTuple):
+    message_id: str
+    at: float
+    number: int
 
 
 class RecentKeys:
-    """Key to message, the latest of them. Safe for threads."""
+    """Key to message, the latest of them, each with a number that grows. Safe for threads."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, idempotency_seconds: int) -> None:
+        self._idempotency_seconds = idempotency_seconds
         self._lock = threading.Lock()
-        self._made: OrderedDict[Key, tuple[str, float]] = OrderedDict()
+        self._made: OrderedDict[Key, _Note] = OrderedDict()
+        self._number = 0
+        self._noted_at = float("-inf")
 
-    def share_soon(self) -> None:
-        """Does so in a thread, which fails silently: there will be another chance."""
-        threading.Thread(target=self._share_quietly, name="share-keys", daemon=True).start()
+    @property
+    def is_any(self) -> bool:
+        """Whether a client may still repeat one of them."""
+        return time.monotonic() - self._noted_at < KEPT_SECONDS
 
-    def _share_quietly(self) -> None:
-        with suppress(TierError):
-            self.share()
+    def note(self, appends: Sequence[Append], answers: Sequence[Answer]) -> dict[Key, str]:
+        """Remembers what these appends have made; gives it."""
+        found: dict[Key, str] = {}
+        for append, answer in zip(appends, answers, strict=True):
+            if isinstance(answer, Stored):
+                pairs = zip(append.messages, answer.ids, strict=True)
+                made = {one.id: first for one, first in pairs}
+                found.update((key, made[one.id]) for key, one in keyed(append))
+        if found:
+            with self._lock:
+                self._note(found)
+        return found
 
-    def share(self) -> None:
-        """Tells PostgreSQL the keys of late, the latest first. Raises `TierUnavailable`."""
-        since = time.monotonic() - SHARED_SECONDS
+    def known(self, wanted: Iterable[Key]) -> dict[Key, str]:
+        """What these keys made, as far as it is remembered."""
+        since = time.monotonic() - self._idempotency_seconds
         with self._lock:
-            latest = [(key, made) for key, (made, at) in self._made.items() if at > since]
-        latest.reverse()
-        keys = iter(latest)
-        while batch := dict(islice(keys, BATCH)):
-            with translated(), self._engine.begin() as connection:
-                idempotency_keys.tell(connection, batch)
+            notes = {key: self._made[key] for key in wanted if key in self._made}
+        return {key: note.message_id for key, note in notes.items() if note.at > since}
 
-    def noting(self, ask: Ask) -> Ask:
-        """Redis's way to take new messages, which are remembered."""
+    def after(self, number: int, seconds: float) -> tuple[dict[Key, str], int]:
+        """What was noted beyond a number in the last `seconds`, the latest first, and the number
+        that the latest has."""
+        since = time.monotonic() - seconds
+        found: dict[Key, str] = {}
+        with self._lock:
+            for key, note in reversed(self._made.items()):
+                if note.number <= number or note.at <= since:
+                    break
+                found[key] = note.message_id
+            return found, self._number
 
-        def append(appends: Sequence[Append]) -> list[Answer]:
-            answers = list(ask(appends))
-            with self._lock:
-                for one, answer in zip(appends, answers, strict=True):
-                    if isinstance(answer, Stored):
-                        self._note(one, answer)
-            return answers
-
-        return append
-
-    def recalling(self, ask: Ask) -> Ask:
-        """Another tier's way, asked only for what Redis has not taken before."""
-
-        def append(appends: Sequence[Append]) -> list[Answer]:
-            wanted = [key for one in appends for key, _ in keyed(one)]
-            with self._lock:
-                made = {key: self._made[key][0] for key in wanted if key in self._made}
-            return ask_the_rest(appends, Known({}, made), ask)
-
-        return append
-
-    def _note(self, append: Append, answer: Stored) -> None:
-        made = {one.id: first for one, first in zip(append.messages, answer.ids, strict=True)}
-        now = time.monotonic()
-        for key, one in keyed(append):
-            self._made[key] = made[one.id], now
+    def _note(self, made: dict[Key, str]) -> None:
+        now = self._noted_at = time.monotonic()
+        fresh = KEPT_SECONDS / 2
+        for key, message_id in made.items():
+            before = self._made.get(key)
+            if before is not None and before.message_id == message_id and now < before.at + fresh:
+                # A repeat, which is nothing new to whoever was told.
+                continue
+            self._number += 1
+            self._made[key] = _Note(message_id, now, self._number)
             self._made.move_to_end(key)
         while len(self._made) > MOST_KEYS:
             self._made.popitem(last=False)

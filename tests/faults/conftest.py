@@ -59,7 +59,7 @@ def module_bed(
 def load(bed: Testbed, tmp_path: Path) -> Callable[..., AbstractContextManager[Trial]]:
     """Writers and readers on the shared stack: `with load() as trial: …`."""
 
-    def start(**shape: int) -> AbstractContextManager[Trial]:
+    def start(**shape: float) -> AbstractContextManager[Trial]:
         return trial(bed, tmp_path, Load(**({"writers": 12, "readers": 4, "users": 6} | shape)))
 
     return start

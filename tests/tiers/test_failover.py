@@ -1,55 +1,19 @@
 """A write that a tier cannot take goes to the next: the same id, once, and found at once."""
 
 from collections.abc import Callable
-from typing import Any
 
-import msgspec
 import pytest
-from sqlalchemy import text
 
 from models import codec
-from models.message import Message
-from storage import idempotency_keys
 from storage import redis_keys as keys
 from storage.errors import NotFound, NoTierAvailable
 from storage.failover import homecoming
-from storage.message_storage import Acknowledgement, Draft
+from storage.message_storage import Acknowledgement
 from storage.persistence import Drained
 from storage.redis_tier import Append, NewMessage, Stored
 from storage.services import Services
+from support.outages import listed, post, rows, without
 from support.samples import append_of, message
-from support.waiting import eventually
-
-NOWHERE = {
-    "redis_url": "redis://127.0.0.1:1/0",
-    "database_url": "postgresql+psycopg2://u@127.0.0.1:1/d",
-    "clickhouse_url": "clickhouse+http://default:@127.0.0.1:1/d",
-}
-
-
-def without(alone: Services, *tiers: str) -> Services:
-    """Another process, for which these tiers are out."""
-    gone = {name: url for name, url in NOWHERE.items() if name.split("_")[0] in tiers}
-    return Services(msgspec.structs.replace(alone.settings, **gone))
-
-
-def post(own: Services, user: str, content: str = "hello", key: str | None = None) -> Any:
-    return own.messages.post(user, "t", Draft("user", content, {}, key))
-
-
-def rows(alone: Services, user: str) -> list[tuple[str, int, str]]:
-    """Id, version and content of everything a user has in PostgreSQL that is not deleted."""
-    query = text(
-        "SELECT id::text, version, content FROM messages"
-        " WHERE user_id = :user AND deleted_at IS NULL ORDER BY id"
-    )
-    with alone.job_engine.connect() as connection:
-        return [tuple(row) for row in connection.execute(query, {"user": user})]
-
-
-def listed(own: Services, user: str) -> list[str]:
-    page = own.retrieval.page(user, "t", limit=50, cursor=None, order="asc")
-    return [one.content for one in page.messages]
 
 
 def test_without_redis_postgresql_takes_it(alone: Services, user: str) -> None:
@@ -102,68 +66,6 @@ def test_homecoming_repeated_changes_nothing(
     assert homecoming.waiting(alone.job_clickhouse) == 1
     assert alone.homecoming.bring_home() == 1
     assert rows(alone, user) == [(done.message.id, 1, "hello")]
-
-
-@pytest.mark.parametrize("out", [("redis",), ("redis", "database")])
-def test_the_same_key_makes_one_message(alone: Services, user: str, out: tuple[str, ...]) -> None:
-    own = without(alone, *out)
-    first, second = post(own, user, "a", "k"), post(own, user, "b", "k")
-    assert second.message.id == first.message.id
-    assert second.repeated
-    alone.homecoming.bring_home()
-    assert [row[2] for row in rows(alone, user)] == ["a"]
-
-
-def test_a_key_that_only_postgresql_knows_is_honoured_by_redis(alone: Services, user: str) -> None:
-    first = post(without(alone, "redis"), user, "a", "k")
-    second = post(alone, user, "b", "k")
-    assert second.message.id == first.message.id
-    assert [row[2] for row in rows(alone, user)] == ["a"]
-
-
-def test_a_key_outlives_a_redis_that_lost_everything(
-    alone: Services, user: str, drain: Callable[[], Drained]
-) -> None:
-    first = post(alone, user, "a", "k")
-    drain()
-    alone.redis_client.flushall()
-    alone.redis_recovery.adopt()
-    second = post(without(alone), user, "b", "k")
-    assert (second.message.id, second.repeated) == (first.message.id, True)
-
-
-def test_a_key_that_only_redis_knew_is_told_as_soon_as_redis_is_out(
-    alone: Services, user: str, drain: Callable[[], Drained]
-) -> None:
-    first = Services(alone.settings)
-    done = post(first, user, "a", "k")
-    first.breakers.redis.open("gone")
-    other = without(alone, "redis")
-    eventually(lambda: _knows(alone, user))
-    again = post(other, user, "a", "k")
-    # Nobody else has it yet, and what is said of it is true to the byte.
-    assert (again.message, again.repeated) == (done.message, True)
-    drain()
-    assert [row[0] for row in rows(alone, user)] == [done.message.id]
-
-
-def _knows(alone: Services, user: str) -> bool:
-    key = idempotency_keys.Key(user, "t", "k")
-    with alone.job_engine.connect() as connection:
-        return bool(idempotency_keys.find(connection, [key], 60))
-
-
-def test_two_messages_of_one_key_become_the_later(
-    alone: Services, user: str, drain: Callable[[], Drained]
-) -> None:
-    earlier, later = message(user), message(user)
-    # PostgreSQL took the retry; Redis, whose answer was lost, comes back with the first.
-    alone.failover._postgres.append([append_of(later, key="k")])
-    alone.redis.append([append_of(earlier, key="k")], 60)
-    drain()
-    alone.redis_recovery.tend()
-    assert [row[0] for row in rows(alone, user)] == [later.id]
-    assert [one.id for one in _page(alone, user)] == [later.id]
 
 
 def test_a_write_that_redis_took_without_an_answer_is_one_message(
@@ -293,7 +195,3 @@ class Crash(BaseException):
 
 def _dies(*_: object) -> None:
     raise Crash
-
-
-def _page(own: Services, user: str) -> list[Message]:
-    return own.retrieval.page(user, "t", limit=50, cursor=None, order="asc").messages

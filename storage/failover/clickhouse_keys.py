@@ -1,0 +1,77 @@
+"""The Idempotency-Keys as ClickHouse knows them: of direct writes, and those it was told.
+
+It is asked while PostgreSQL cannot say what a key has made, and before a direct write.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+
+import msgspec
+from sqlalchemy import func, select, union_all
+
+from models.clickhouse_tables import direct_writes, told_keys
+from storage.breakers import Breaker
+from storage.clickhouse_driver import ClickHouse, translated
+from storage.idempotency_keys import Key
+
+BATCH = 5_000
+"""Keys in one insert: less than a megabyte, and few parts for ClickHouse to merge."""
+
+
+class ClickHouseKeys:
+    """Key to message. Errors leave as `TierUnavailable` and `TierRejected`."""
+
+    def __init__(self, server: ClickHouse, breaker: Breaker, idempotency_seconds: int) -> None:
+        self._server = server
+        self._breaker = breaker
+        self._idempotency_seconds = idempotency_seconds
+
+    def made(self, wanted: Iterable[Key]) -> dict[Key, str]:
+        """The messages that these keys made, the first where there are two."""
+        wanted = set(wanted)
+        if not wanted:
+            return {}
+        users, names = {key.user_id for key in wanted}, {key.key for key in wanted}
+        listed, told = direct_writes.c, told_keys.c
+        query = union_all(
+            select(listed.user_id, listed.thread_id, listed.idempotency_key, listed.id).where(
+                listed.user_id.in_(users), listed.idempotency_key.in_(names)
+            ),
+            select(told.user_id, told.thread_id, told.idempotency_key, told.id).where(
+                told.user_id.in_(users),
+                told.idempotency_key.in_(names),
+                told.told_at >= func.subtractSeconds(func.now(), self._idempotency_seconds),
+            ),
+        )
+        with (
+            self._breaker.guard(),
+            translated(),
+            self._server.engine.connect() as connection,
+        ):
+            rows = connection.execute(query).all()
+        made: dict[Key, str] = {}
+        for user_id, thread_id, name, message_id in rows:
+            key, found = Key(user_id, thread_id, name), str(message_id)
+            if key in wanted:
+                made[key] = min(found, made.get(key, found))
+        return made
+
+    def tell(self, made: Mapping[Key, str]) -> None:
+        """Notes keys of acknowledged messages, in the order given."""
+        rows = _rows(made)
+        while batch := b"\n".join(islice(rows, BATCH)):
+            with self._breaker.guard():
+                self._server.insert("told_keys", batch, hashlib.sha256(batch).hexdigest())
+
+
+def _rows(made: Mapping[Key, str]) -> Iterator[bytes]:
+    for key, message_id in made.items():
+        yield msgspec.json.encode(
+            {
+                "user_id": key.user_id,
+                "thread_id": key.thread_id,
+                "idempotency_key": key.key,
+                "id": message_id,
+            }
+        )

@@ -1,0 +1,127 @@
+"""Puts together what keeps a process going while a tier is out, over its tiers, on first use."""
+
+from functools import cached_property
+
+from storage import connections
+from storage.failover.chain import MessageFailoverService
+from storage.failover.clickhouse_keys import ClickHouseKeys
+from storage.failover.detour import Detour
+from storage.failover.direct_clickhouse import DirectClickHouse
+from storage.failover.direct_postgres import DirectPostgres
+from storage.failover.homecoming import HomecomingService
+from storage.failover.lease import Lease
+from storage.failover.lost_and_found import LostAndFound
+from storage.failover.recent_keys import RecentKeys
+from storage.failover.redis_recovery import RedisRecoveryService
+from storage.failover.redis_writes import RedisWrites
+from storage.failover.room import RedisRoom
+from storage.failover.shared_keys import SharedKeys, ToldKeys
+from storage.message_retrieval import UnifiedMessageRetrievalService
+from storage.tiers import Tiers
+
+
+class FailoverServices(Tiers):
+    """The chain of a write, the lease of a reader, and the way back after an outage."""
+
+    @cached_property
+    def lost_and_found(self) -> LostAndFound:
+        return LostAndFound(self.redis, self.request_engine)
+
+    @cached_property
+    def told_keys(self) -> ToldKeys:
+        recent = RecentKeys(self.settings.idempotency_seconds)
+        return ToldKeys(recent, self.quick_engine, self.clickhouse_keys)
+
+    @cached_property
+    def clickhouse_keys(self) -> ClickHouseKeys:
+        settings = self.settings
+        server = self.clickhouse_within(settings.clickhouse_write_timeout_seconds)
+        return ClickHouseKeys(server, self.breakers.clickhouse, settings.idempotency_seconds)
+
+    @cached_property
+    def lease(self) -> Lease:
+        breakers = self.breakers
+        server = self.clickhouse_within(self.settings.clickhouse_write_timeout_seconds)
+        return Lease(
+            self.redis_door,
+            self.quick_engine,
+            breakers.postgresql,
+            server,
+            breakers.clickhouse,
+            on_restart=self.lost_and_found.search_later,
+            on_detour=self.told_keys.tell_postgres_soon,
+        )
+
+    @cached_property
+    def retrieval(self) -> UnifiedMessageRetrievalService:
+        return UnifiedMessageRetrievalService(
+            self.redis, self.postgres, self.clickhouse, self.lease
+        )
+
+    @cached_property
+    def failover(self) -> MessageFailoverService:
+        settings, breakers = self.settings, self.breakers
+        keys_seconds = settings.idempotency_seconds
+        detour = Detour(self.quick_engine)
+        breakers.redis.on_opened.append(self.told_keys.tell_postgres_soon)
+        breakers.redis.on_closed.append(detour.forget)
+        postgres = DirectPostgres(
+            self.quick_engine,
+            self.request_engine,
+            breakers.postgresql,
+            detour,
+            slots=settings.shards,
+            idempotency_seconds=keys_seconds,
+        )
+        watch_client = connections.probe_client(settings)
+        server = self.clickhouse_within(settings.clickhouse_write_timeout_seconds)
+        clickhouse = DirectClickHouse(
+            server,
+            breakers.clickhouse,
+            self.clickhouse_keys,
+            detour,
+            redis_breaker=breakers.redis,
+            postgres_breaker=breakers.postgresql,
+        )
+        breakers.postgresql.on_closed.append(clickhouse.say_so)
+        keys = SharedKeys(self.told_keys, self.clickhouse_keys, self.lease, breakers, watch_client)
+        room = RedisRoom(self.redis_door, slots=settings.shards, log_share=settings.redis_log_share)
+        return MessageFailoverService(
+            RedisWrites(
+                self.redis,
+                self.redis_repair,
+                postgres,
+                self.lease,
+                room,
+                self.lost_and_found,
+                keys_seconds,
+            ),
+            postgres,
+            clickhouse,
+            keys,
+            breakers,
+        )
+
+    @cached_property
+    def redis_recovery(self) -> RedisRecoveryService:
+        settings = self.settings
+        return RedisRecoveryService(
+            self.request_engine,
+            self.redis_door,
+            self.redis,
+            self.redis_repair,
+            self.postgres,
+            idempotency_seconds=settings.idempotency_seconds,
+            hot_page=settings.hot_page_messages,
+        )
+
+    @cached_property
+    def homecoming(self) -> HomecomingService:
+        return HomecomingService(
+            self.request_engine,
+            self.clickhouse_within(self.settings.ship_timeout_seconds),
+            self.breakers.clickhouse,
+            self.clock,
+            self.settings.idempotency_seconds,
+            self.settings.shards,
+        )

@@ -1,0 +1,47 @@
+"""Processes for which tiers are out, and what became of what they wrote."""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import text
+
+from models.message import Message
+from storage.message_storage import Draft
+from storage.services import Services
+
+NOWHERE = {
+    "redis_url": "redis://127.0.0.1:1/0",
+    "database_url": "postgresql+psycopg2://u@127.0.0.1:1/d",
+    "clickhouse_url": "clickhouse+http://default:@127.0.0.1:1/d",
+}
+
+
+def without(alone: Services, *tiers: str) -> Services:
+    """Another process, for which these tiers are out."""
+    gone = {name: url for name, url in NOWHERE.items() if name.split("_")[0] in tiers}
+    return Services(msgspec.structs.replace(alone.settings, **gone))
+
+
+def post(own: Services, user: str, content: str = "hello", key: str | None = None) -> Any:
+    """Posts a message to the user's thread `t`."""
+    return own.messages.post(user, "t", Draft("user", content, {}, key))
+
+
+def rows(alone: Services, user: str) -> list[tuple[str, int, str]]:
+    """Id, version and content of everything a user has in PostgreSQL that is not deleted."""
+    query = text(
+        "SELECT id::text, version, content FROM messages"
+        " WHERE user_id = :user AND deleted_at IS NULL ORDER BY id"
+    )
+    with alone.job_engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(query, {"user": user})]
+
+
+def listed(own: Services, user: str) -> list[str]:
+    """The contents of what a user's thread shows, oldest first."""
+    return [one.content for one in page(own, user)]
+
+
+def page(own: Services, user: str) -> list[Message]:
+    """What a user's thread shows, oldest first."""
+    return own.retrieval.page(user, "t", limit=50, cursor=None, order="asc").messages

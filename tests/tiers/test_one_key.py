@@ -1,0 +1,273 @@
+"""One Idempotency-Key is one message, whichever tier and whichever process is asked."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+import pytest
+
+from embedded.ports import HOST
+from models import codec
+from selftest.proxy import FaultProxy
+from storage import idempotency_keys
+from storage.failover.direct_clickhouse import DirectWrite
+from storage.failover.lease import Standing
+from storage.persistence import Drained
+from storage.services import Services
+from support.outages import page, post, rows, without
+from support.samples import append_of, message
+from support.waiting import eventually
+
+
+@pytest.fixture(autouse=True)
+def brought_home(alone: Services) -> Iterator[None]:
+    """What a test leaves in ClickHouse is no matter of the next one."""
+    yield
+    alone.homecoming.bring_home()
+    alone.redis_recovery.tend()
+
+
+@pytest.mark.parametrize("out", [("redis",), ("redis", "database")])
+def test_the_same_key_makes_one_message(alone: Services, user: str, out: tuple[str, ...]) -> None:
+    own = without(alone, *out)
+    first, second = post(own, user, "a", "k"), post(own, user, "b", "k")
+    assert second.message.id == first.message.id
+    assert second.repeated
+    alone.homecoming.bring_home()
+    assert [row[2] for row in rows(alone, user)] == ["a"]
+
+
+def test_a_key_that_only_postgresql_knows_is_honoured_by_redis(alone: Services, user: str) -> None:
+    first = post(without(alone, "redis"), user, "a", "k")
+    second = post(alone, user, "b", "k")
+    assert second.message.id == first.message.id
+    assert [row[2] for row in rows(alone, user)] == ["a"]
+
+
+def test_a_key_outlives_a_redis_that_lost_everything(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    first = post(alone, user, "a", "k")
+    drain()
+    alone.redis_client.flushall()
+    alone.redis_recovery.adopt()
+    second = post(without(alone), user, "b", "k")
+    assert (second.message.id, second.repeated) == (first.message.id, True)
+
+
+def test_a_key_that_only_redis_knew_is_told_as_soon_as_redis_is_out(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    first = Services(alone.settings)
+    done = post(first, user, "a", "k")
+    first.breakers.redis.open("gone")
+    other = without(alone, "redis")
+    eventually(lambda: _knows(alone, user))
+    again = post(other, user, "a", "k")
+    # Nobody else has it yet, and what is said of it is true to the byte.
+    assert (again.message, again.repeated) == (done.message, True)
+    drain()
+    assert [row[0] for row in rows(alone, user)] == [done.message.id]
+
+
+def _knows(alone: Services, user: str) -> bool:
+    key = idempotency_keys.Key(user, "t", "k")
+    with alone.job_engine.connect() as connection:
+        return bool(idempotency_keys.find(connection, [key], 60))
+
+
+def test_two_messages_of_one_key_become_the_later(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    earlier, later = message(user), message(user)
+    # PostgreSQL took the retry; Redis, whose answer was lost, comes back with the first.
+    alone.failover._postgres.append([append_of(later, key="k")])
+    alone.redis.append([append_of(earlier, key="k")], 60)
+    drain()
+    alone.redis_recovery.tend()
+    assert [row[0] for row in rows(alone, user)] == [later.id]
+    assert [one.id for one in page(alone, user)] == [later.id]
+
+
+def test_a_message_that_is_buried_as_a_double_does_not_count(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    earlier, later, latest = message(user), message(user), message(user)
+    alone.failover._postgres.append([append_of(later, key="k")])
+    alone.redis.append([append_of(earlier, key="k")], 60)
+    drain()
+    assert alone.threads.get(user, "t").message_count == 1
+    alone.failover._clickhouse._insert([DirectWrite(latest, codec.encode(latest), "k")])
+    alone.homecoming.bring_home()
+    assert alone.threads.get(user, "t").message_count == 1
+    assert [row[0] for row in rows(alone, user)] == [latest.id]
+
+
+def test_a_double_that_went_with_its_thread_is_not_taken_off_the_count_of_the_next(
+    alone: Services, user: str
+) -> None:
+    alone.failover._postgres.append([append_of(message(user), key="k")])
+    alone.threads.delete(user, "t")
+    alone.persistence.drain_backlog()
+    later = message(user)
+    alone.failover._clickhouse._insert([DirectWrite(later, codec.encode(later), "k")])
+    alone.homecoming.bring_home()
+    assert alone.threads.get(user, "t").message_count == 1
+
+
+def test_an_edit_of_a_double_that_nobody_saw_does_not_dig_it_up(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    done = post(alone, user, "a", "k")
+    drain()
+    alone.messages.edit(user, done.message.id, content="unseen", metadata=None, if_version=None)
+    later = message(user)
+    alone.failover._clickhouse._insert([DirectWrite(later, codec.encode(later), "k")])
+    alone.homecoming.bring_home()
+    drain()
+    alone.redis_recovery.tend()
+    hot = alone.redis.message(done.message.id)
+    assert hot is None or codec.decode(hot).deleted_at is not None
+    assert [row[0] for row in rows(alone, user)] == [later.id]
+    assert [one.id for one in page(alone, user)] == [later.id]
+    assert alone.threads.get(user, "t").message_count == 1
+
+
+class Network(NamedTuple):
+    """What stands between a process and its tiers."""
+
+    redis: FaultProxy
+    postgres: FaultProxy
+    clickhouse: FaultProxy
+
+
+@pytest.fixture
+def network(alone: Services) -> Iterator[Network]:
+    with ExitStack() as proxies:
+        yield Network(*(proxies.enter_context(FaultProxy(HOST, port)) for port in ports(alone)))
+
+
+def ports(alone: Services) -> list[int]:
+    """Where Redis, PostgreSQL and ClickHouse listen."""
+    given = alone.settings
+    urls = (given.redis_url, given.database_url, given.clickhouse_url)
+    return [urlsplit(url).port or 0 for url in urls]
+
+
+def behind(network: Network, alone: Services, *out: str) -> Services:
+    """Another process, behind a network of its own, and with these tiers out."""
+    own = without(alone, *out).settings
+    names = ("redis_url", "database_url", "clickhouse_url")
+    urls = {
+        name: getattr(own, name).replace(f":{port}", f":{proxy.port}")
+        for name, port, proxy in zip(names, ports(alone), network, strict=True)
+    }
+    return Services(msgspec.structs.replace(own, **urls))
+
+
+def watches(own: Services) -> bool:
+    """Whether a process looks at Redis by itself, and found it well."""
+    return own.failover.keys.watch.well_since <= time.monotonic()
+
+
+@pytest.mark.parametrize("fault", ["refuse", "blackhole"])
+def test_a_key_that_only_redis_knew_is_told_to_clickhouse_when_both_are_out(
+    alone: Services, user: str, network: Network, fault: str
+) -> None:
+    first = behind(network, alone, "database")
+    done = post(first, user, "a", "k")
+    assert done.tier_used == "redis"
+    eventually(lambda: watches(first))
+    # Nobody asks the first process for anything from here on.
+    getattr(network.redis, fault)()
+    again = post(behind(network, alone, "database"), user, "a", "k")
+    assert (again.message, again.repeated) == (done.message, True)
+
+
+def test_a_key_that_postgresql_took_beside_redis_is_told_to_clickhouse(
+    alone: Services, user: str
+) -> None:
+    done = post(without(alone, "redis"), user, "a", "k")
+    assert done.tier_used == "postgresql"
+    again = post(without(alone, "redis", "database"), user, "a", "k")
+    assert (again.message, again.repeated) == (done.message, True)
+
+
+def test_a_key_that_clickhouse_took_is_honoured_by_redis_before_postgresql_is_back(
+    alone: Services, user: str
+) -> None:
+    done = post(without(alone, "redis", "database"), user, "a", "k")
+    assert done.tier_used == "clickhouse"
+    again = post(without(alone, "database"), user, "a", "k")
+    assert (again.message, again.repeated) == (done.message, True)
+
+
+def test_a_process_that_saw_redis_out_asks_clickhouse_although_it_held_a_lease(
+    alone: Services, user: str, network: Network
+) -> None:
+    alone.homecoming.bring_home()
+    other = behind(network, alone)
+    eventually(lambda: other.lease.standing().postgres_whole)
+    post(other, user, "before", "its own")
+    network.postgres.refuse()
+    eventually(lambda: not other.lease.standing().is_known)
+    network.redis.refuse()
+    eventually(lambda: not other.breakers.redis.is_closed)
+    done = post(without(alone, "redis", "database"), user, "a", "k")
+    network.redis.pass_through()
+    eventually(lambda: other.breakers.redis.is_closed)
+    assert not other.breakers.postgresql.is_closed
+    again = post(other, user, "a", "k")
+    assert (again.message, again.repeated) == (done.message, True)
+
+
+def test_while_postgresql_alone_is_out_redis_does_not_depend_on_clickhouse(
+    alone: Services, user: str, network: Network
+) -> None:
+    alone.homecoming.bring_home()
+    own = behind(network, alone)
+    post(own, user, "before", "its own")
+    eventually(lambda: watches(own))
+    watched = time.monotonic()
+    eventually(lambda: own.lease.standing().postgres_whole and own.lease.whole_at > watched)
+    network.postgres.refuse()
+    eventually(lambda: not own.lease.standing().is_known)
+    network.clickhouse.refuse()
+    assert post(own, user, "a", "k").tier_used == "redis"
+    assert own.breakers.clickhouse.is_closed
+
+
+@pytest.mark.parametrize("out", [("redis",), ()])
+def test_a_key_that_clickhouse_took_is_honoured_by_all_before_it_is_home(
+    alone: Services, user: str, out: tuple[str, ...]
+) -> None:
+    done = post(without(alone, "redis", "database"), user, "a", "k")
+    own = without(alone, *out)
+    # PostgreSQL answers, and is known to lack something.
+    assert own.lease.standing() == Standing()
+    again = post(own, user, "a", "k")
+    assert (again.message, again.repeated) == (done.message, True)
+
+
+def test_a_key_of_a_tier_that_has_just_come_back_is_told_before_it_is_acknowledged(
+    alone: Services, user: str, network: Network
+) -> None:
+    first = behind(network, alone, "database")
+    post(first, user, "before", "its own")
+    eventually(lambda: watches(first))
+    network.redis.refuse()
+    eventually(lambda: not first.breakers.redis.is_closed)
+    network.redis.pass_through()
+    eventually(lambda: first.breakers.redis.is_closed)
+    done = post(first, user, "a", "k")
+    assert done.tier_used == "redis"
+    # To this process both are out still, and have been for so long that it waits for nobody.
+    other = without(alone, "redis", "database")
+    for breaker in (other.breakers.redis, other.breakers.postgresql):
+        breaker.open("gone")
+        breaker.opened_at = float("-inf")
+    again = post(other, user, "a", "k")
+    assert (again.message, again.repeated) == (done.message, True)
