@@ -9,6 +9,7 @@ import structlog
 from models.message import Durability
 from settings import Settings
 from storage.archive.archiver import ArchiveService
+from storage.archive.known import ArchivedVersions
 from storage.audit import AuditTrail
 from storage.dead_letter_copies import RefusedCopies
 from storage.dead_letters import DeadLetterService
@@ -183,6 +184,10 @@ class Services(Tiers):
             self.replication,
             self.audit,
         )
+
+    @cached_property
+    def archived(self) -> ArchivedVersions:
+        return ArchivedVersions(self.job_clickhouse, self.breakers.clickhouse)
 
     @cached_property
     def receipts(self) -> ReceiptService:
