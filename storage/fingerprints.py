@@ -186,7 +186,7 @@ def named(message_ids: Sequence[str]) -> str:
     """ClickHouse's condition for rows of these ids, by which it skips other months and granules."""
     moments = [ids.time_us_of(message_id) // 1000 for message_id in message_ids]
     literals = ", ".join(f"'{uuid.UUID(message_id)}'" for message_id in message_ids)
-    return f"{_between(min(moments), max(moments) + 1)} AND id IN ({literals})"
+    return f"{_between(min(moments), max(moments) + 1)} AND messages.id IN ({literals})"
 
 
 def _filled(query: str, cut: Cut, slices: Collection[SliceKey] = ()) -> str:
@@ -206,8 +206,8 @@ def _between(low_ms: int, high_ms: int) -> str:
     # The ends of time as DateTime64 knows them; ClickHouse skips the months outside.
     high_ms = min(high_ms, ids.MAX_MICROSECONDS // 1000)
     return (
-        f"created_at >= fromUnixTimestamp64Milli(toInt64({low_ms}), 'UTC')"
-        f" AND created_at < fromUnixTimestamp64Milli(toInt64({high_ms}), 'UTC')"
+        f"messages.created_at >= fromUnixTimestamp64Milli(toInt64({low_ms}), 'UTC')"
+        f" AND messages.created_at < fromUnixTimestamp64Milli(toInt64({high_ms}), 'UTC')"
     )
 
 
