@@ -124,8 +124,9 @@ def test_f42_messages_are_edited_and_deleted_while_they_are_archived(
     with load():
         old = OldMessages(bed, weeks=12)
         with old.being_changed() as changed:
-            for _ in range(3):
-                done = archive(bed)
+            eventually(lambda: changed, 20)
+            for point in ("after_proof", "after_detach", "before_drop"):
+                done = archive(bed, **struck_at(f"archive.{point}", "sleep=1"))
                 assert done.returncode == 0, done.stderr
             eventually(lambda: len(changed) > 40, 20)
         old.settle()

@@ -38,8 +38,6 @@ def changed(one: Message, **fields: Any) -> Message:
 DAMAGE: dict[str, dict[str, Any]] = {
     "content": {"content": "something else"},
     "metadata": {"metadata": {"more": 1}},
-    "role": {"role": "tool"},
-    "updated_at": {"updated_at": "2020-01-01T00:00:00.000001Z"},
     "deleted_at": {"deleted_at": "2020-01-01T00:00:00.000001Z"},
     "content_hash": {"content_hash": "0" * 64},
 }
