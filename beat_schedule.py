@@ -50,6 +50,13 @@ SCHEDULE = {
         "schedule": crontab(minute="47"),
         "options": {"expires": 1800, "queue": "maintenance"},
     },
+    # A partition grows old once a week, and its grace ends a day later. At night in Europe, off the
+    # full hour; a run that a silent tier stopped is gone on from by the next one.
+    "archive-old-partitions": {
+        "task": "archive.archive_partition",
+        "schedule": crontab(hour="2", minute="47"),
+        "options": {"expires": 14_400, "queue": "maintenance"},
+    },
     # Keys are remembered for a day; an hour more or less does not matter. Off the full hour.
     "forget-idempotency-keys": {
         "task": "maintain.forget_idempotency_keys",

@@ -94,6 +94,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How often a worker looks for what Redis or PostgreSQL missed while they were out."""
     partition_weeks_ahead: Count = 4
     """Weekly partitions of PostgreSQL that exist before they are needed."""
+    archive_after_days: Count = 30
+    """Partitions whose messages are all older leave PostgreSQL for ClickHouse alone."""
+    archive_grace_seconds: Annotated[float, Meta(ge=0)] = 86_400.0
+    """How long PostgreSQL keeps a partition that was archived before it is dropped."""
+    archive_most_share: Annotated[float, Meta(gt=0, le=1)] = 0.95
+    """The share of all messages that the daily run may archive at once."""
     commit_wait_seconds: Seconds = 5.0
     """How long `durability: committed` waits for the PostgreSQL commit."""
     batch_body_bytes: Count = 16 * 1024 * 1024

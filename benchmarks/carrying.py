@@ -56,7 +56,7 @@ def import_rest(services: Services, rest: Mapping[str, Any], before: int) -> Par
     written = 0
     started = time.monotonic()
     with progress_bar("importing", source.total) as bar:
-        importer = BulkImporter(services.job_engine, services.redis_repair)
+        importer = BulkImporter(services.job_engine, services.redis_repair, services.archived)
         for step in importer.run(refusals.sieve(source.items)):
             written = step.written
             bar.update(bar.task_ids[0], completed=step.read)

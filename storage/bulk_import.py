@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, select
 from models import codec
 from models.message import Message
 from models.tables import messages
+from storage.archive.known import ArchivedVersions, boundary
 from storage.errors import TierRejected, TierUnavailable
 from storage.importers.source import Refusal
 from storage.partitions import Partitions
@@ -56,11 +57,13 @@ class BulkImporter:
         self,
         engine: Engine,
         redis: RedisRepair,
+        archived: ArchivedVersions,
         batch_messages: int = BATCH_MESSAGES,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._engine = engine
         self._redis = redis
+        self._archived = archived
         self._partitions = Partitions(engine)
         self._batch_messages = batch_messages
         self._pause = pause
@@ -123,12 +126,23 @@ class BulkImporter:
         )
 
     def _write(self, batch: _Batch) -> Imported:
+        with translated(), self._engine.connect() as connection:
+            below = boundary(connection)
+        known = self._archived.known(batch.messages, below)
+        new = [
+            (message, record)
+            for message, record in zip(batch.messages, batch.records, strict=True)
+            if message.id not in known
+        ]
         with translated(), self._engine.begin() as connection:
-            written = upsert_messages(connection, batch.records)
-            rest = len(batch.records) - written
-            if rest == 0:
-                return Imported(written, written)
-            return _account(connection, batch.messages, written)
+            written = upsert_messages(connection, [record for _, record in new])
+            # From the first row on nothing is archived until the end of this transaction.
+            if boundary(connection) != below:
+                raise TierUnavailable("postgresql", "archiving went on meanwhile", passing=True)
+            if written == len(new):
+                return Imported(len(batch.records), written, len(known))
+            done = _account(connection, [message for message, _ in new], written)
+            return done._replace(read=done.read + len(known), unchanged=done.unchanged + len(known))
 
     def _tell_redis(self, batch: Sequence[Message]) -> None:
         """No hot page may call itself complete, no hot copy may hide a newer version."""

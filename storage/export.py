@@ -48,6 +48,8 @@ WHERE deleted_through IS NOT NULL
 ORDER BY user_id COLLATE "C", id COLLATE "C"
 """
 _BOUNDARY = text("SELECT below::text FROM archive_boundary")
+# Before the snapshot: a partition that is archived after it would be in neither part.
+_LOCK = text("LOCK TABLE ONLY messages IN ACCESS SHARE MODE")
 _ISOLATION = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 
@@ -156,6 +158,7 @@ def position(message: Message) -> tuple[str, str, str]:
 def _declare(connection: Connection, selection: Selection) -> str:
     """Takes the snapshot; gives the archive boundary as of then."""
     connection.execute(_ISOLATION)
+    connection.execute(_LOCK)
     boundary: str = connection.execute(_BOUNDARY).scalar_one()
     for statement in (_DECLARE_WATERMARKS, _DECLARE_MESSAGES):
         connection.execute(text(statement), selection._asdict())

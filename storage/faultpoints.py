@@ -30,6 +30,13 @@ _TIER_OF = {
     "drain.before_commit": "postgresql",
     "drain.after_commit": "redis",
     "ship.after_insert": "clickhouse",
+    "archive.after_plan": "postgresql",
+    "archive.after_reship": "clickhouse",
+    "archive.after_proof": "postgresql",
+    "archive.before_detach_commit": "postgresql",
+    "archive.after_detach": "postgresql",
+    "archive.before_drop": "postgresql",
+    "archive.after_drop": "postgresql",
 }
 NAMES = tuple(_TIER_OF)
 """Every point there is. The tier of each is the one that `raise` says does not answer."""

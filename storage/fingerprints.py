@@ -10,7 +10,8 @@ of a slice by id, version and fingerprint, still without what was written.
 Periods begin at whole milliseconds, where the order of ids and the order of times agree.
 """
 
-from collections.abc import Collection
+import uuid
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, text
@@ -23,6 +24,9 @@ _PHASE_MS = 3 * 24 * 3600 * 1000
 """1970 began on a Thursday; periods of a week begin on Monday, as partitions do."""
 
 MAX_SHARES = 65_536
+
+MOST_NAMED = 4_000
+"""Ids that one query of ClickHouse names, whose text may have 256 KiB."""
 
 _POSTGRES_ROW = r"""
 ('x' || left(md5(concat_ws(E'\x1f', id, user_id, thread_id, role, version,
@@ -77,6 +81,11 @@ class RowMark(NamedTuple):
     version: int
     is_deleted: bool
     fingerprint: int
+
+
+def week_of(moment_ms: int) -> int:
+    """The period of a millisecond, in periods of a week."""
+    return (moment_ms + _PHASE_MS) // WEEK_MS
 
 
 def postgres_slices(connection: Connection, cut: Cut) -> dict[SliceKey, Slice]:
@@ -145,19 +154,60 @@ GROUP BY id"""  # noqa: S608
     return {row.name: RowMark(int(row.newest), bool(row.deleted), int(row.mark)) for row in rows}
 
 
+def postgres_rows_of(
+    connection: Connection, table: str, message_ids: Sequence[str]
+) -> dict[str, RowMark]:
+    """The rows of these ids in a table of PostgreSQL, by id."""
+    query = f"""
+SELECT id::text AS id, version, deleted_at IS NOT NULL AS is_deleted, {_POSTGRES_ROW} AS mark
+FROM {table} WHERE id = ANY(CAST(:ids AS uuid[]))"""  # noqa: S608
+    rows = connection.execute(text(query), {"ids": list(message_ids)}).all()
+    return {row.id: RowMark(int(row.version), row.is_deleted, int(row.mark)) for row in rows}
+
+
+def clickhouse_rows_of(server: ClickHouse, message_ids: Sequence[str]) -> dict[str, RowMark]:
+    """The rows of these ids in ClickHouse, by id; the newest version of each.
+
+    So many that their names fit a query: `MOST_NAMED` at a time.
+    """
+    if not message_ids:
+        return {}
+    query = f"""
+SELECT toString(id) AS name, max(version) AS newest,
+       argMax(is_deleted, (version, archived_at)) AS deleted,
+       argMax({_CLICKHOUSE_ROW}, (version, archived_at)) AS mark
+FROM messages WHERE {named(message_ids)} GROUP BY id"""  # noqa: S608
+    with translated(), server.engine.connect() as connection:
+        rows = connection.exec_driver_sql(query).all()
+    return {row.name: RowMark(int(row.newest), bool(row.deleted), int(row.mark)) for row in rows}
+
+
+def named(message_ids: Sequence[str]) -> str:
+    """ClickHouse's condition for rows of these ids, by which it skips other months and granules."""
+    moments = [ids.time_us_of(message_id) // 1000 for message_id in message_ids]
+    literals = ", ".join(f"'{uuid.UUID(message_id)}'" for message_id in message_ids)
+    return f"{_between(min(moments), max(moments) + 1)} AND messages.id IN ({literals})"
+
+
 def _filled(query: str, cut: Cut, slices: Collection[SliceKey] = ()) -> str:
     if not 1 <= cut.shares <= MAX_SHARES:
         raise ValueError(f"a period has 1 to {MAX_SHARES} shares")
-    # The ends of time as DateTime64 knows them; ClickHouse skips the months outside.
-    low, high = cut.low_ms, min(cut.high_ms, ids.MAX_MICROSECONDS // 1000)
     return query.format(
         table=cut.table,
         width=cut.width_ms,
         phase=_PHASE_MS,
         shares=cut.shares,
         slices=", ".join(f"({period:d}, {share:d})" for period, share in slices),
-        times=f"created_at >= fromUnixTimestamp64Milli(toInt64({low}), 'UTC')"
-        f" AND created_at < fromUnixTimestamp64Milli(toInt64({high}), 'UTC')",
+        times=_between(cut.low_ms, cut.high_ms),
+    )
+
+
+def _between(low_ms: int, high_ms: int) -> str:
+    # The ends of time as DateTime64 knows them; ClickHouse skips the months outside.
+    high_ms = min(high_ms, ids.MAX_MICROSECONDS // 1000)
+    return (
+        f"messages.created_at >= fromUnixTimestamp64Milli(toInt64({low_ms}), 'UTC')"
+        f" AND messages.created_at < fromUnixTimestamp64Milli(toInt64({high_ms}), 'UTC')"
     )
 
 

@@ -22,6 +22,7 @@ _DEAD_LETTERS = text(
     "SELECT count(*), extract(epoch FROM clock_timestamp() - min(refused_at)) FROM dead_letters"
 )
 _LOST = text("SELECT count(*) FROM lost_acknowledgements")
+_ARCHIVE_STOPPED = text("SELECT count(*) FROM archive_units WHERE state = 'stopped'")
 _BACKFILL = text("SELECT count(*) FROM redis_backfill")
 
 
@@ -30,7 +31,8 @@ class TierState(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 
     `redis_lacks` counts what PostgreSQL took beside Redis and Redis was not told yet,
     `to_bring_home` what ClickHouse took and PostgreSQL does not have yet. `acknowledged_lost`
-    counts what a Redis whose disk was lost took along before it was persisted.
+    counts what a Redis whose disk was lost took along before it was persisted, `archive_stopped`
+    the partitions that cannot be archived because the tiers differ.
     """
 
     available: bool
@@ -43,6 +45,7 @@ class TierState(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     dead_letters: int | None = None
     redis_lacks: int | None = None
     acknowledged_lost: int | None = None
+    archive_stopped: int | None = None
     to_bring_home: int | None = None
     oldest_dead_letter_seconds: float | None = None
 
@@ -115,6 +118,7 @@ def _postgres(services: Services) -> dict[str, Any]:
         letters, letter_age = connection.execute(_DEAD_LETTERS).one()
         redis_lacks = connection.execute(_BACKFILL).scalar_one()
         lost = connection.execute(_LOST).scalar_one()
+        archive_stopped = connection.execute(_ARCHIVE_STOPPED).scalar_one()
     return {
         "durability": "committed",
         "waiting": waiting,
@@ -123,6 +127,7 @@ def _postgres(services: Services) -> dict[str, Any]:
         "oldest_dead_letter_seconds": _seconds(letter_age),
         "redis_lacks": redis_lacks,
         "acknowledged_lost": lost,
+        "archive_stopped": archive_stopped,
     }
 
 

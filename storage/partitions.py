@@ -23,7 +23,12 @@ def monday_of(moment: datetime) -> datetime:
 
 def bound(monday: datetime) -> str:
     """The lowest uuid whose time is at or after a moment; ids know none before 1970."""
-    return f"{ids.mint(max(0, ids.time_us(monday)), 0, 0)[:13]}-0000-0000-000000000000"
+    return id_at(max(0, ids.time_us(monday)) // 1000)
+
+
+def id_at(moment_ms: int) -> str:
+    """The lowest uuid of a millisecond since 1970."""
+    return f"{ids.mint(moment_ms * 1000, 0, 0)[:13]}-0000-0000-000000000000"
 
 
 def name(monday: datetime) -> str:

@@ -33,6 +33,9 @@ _DEAD_LETTERS = text(
     " FROM dead_letters"
 )
 _LOST = text("SELECT count(*) FROM lost_acknowledgements")
+_ARCHIVE_STOPPED = text(
+    "SELECT name || ': ' || reason FROM archive_units WHERE state = 'stopped' ORDER BY id"
+)
 _OUTBOX = text(
     "SELECT count(*) AS waiting,"
     " coalesce(extract(epoch FROM clock_timestamp() - min(queued_at)), 0) AS age"
@@ -63,6 +66,7 @@ def check_postgres(engine: Engine, weeks_ahead: int) -> list[Finding]:
                     _dead_letters(connection),
                     _outbox(connection),
                     _lost(connection),
+                    _archive(connection),
                 ]
             return findings
 
@@ -138,6 +142,12 @@ def _lost(connection: Connection) -> Finding:
         " a replica with WAITAOF, or durability: committed, keeps it from happening"
     )
     return found(POSTGRES, "acknowledged and lost with Redis", count == 0, count, advice)
+
+
+def _archive(connection: Connection) -> Finding:
+    stopped = list(connection.execute(_ARCHIVE_STOPPED).scalars())
+    advice = "nothing of it is dropped: mend what it names, and run `threadkeep archive` again"
+    return found(POSTGRES, "archive", not stopped, "; ".join(stopped) or "nothing stopped", advice)
 
 
 def _outbox(connection: Connection) -> Finding:

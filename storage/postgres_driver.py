@@ -15,9 +15,9 @@ from storage.errors import TierError, TierRejected, TierUnavailable
 # serialization and deadlock: asking again may help.
 _TRANSIENT_CLASSES = ("08", "53", "55", "57", "58", "40")
 
-# Deadlocks and serialization, locks, one statement's deadline; a full disk or a server that takes
-# no writes still answers reads.
-_PASSING_CODES = ("40", "55", "57014", "53100", "25006")
+# Deadlocks and serialization, locks, one statement's or transaction's deadline; a full disk or a
+# server that takes no writes still answers reads.
+_PASSING_CODES = ("40", "55", "57014", "25P03", "25P04", "53100", "25006")
 
 MAX_HEADLINE_CHARACTERS = 300
 

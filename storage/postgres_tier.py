@@ -87,22 +87,24 @@ class PostgresTier:
             .where(threads.c.user_id == user_id, threads.c.id == thread_id)
             .scalar_subquery()
         )
-        facts = select(archive_boundary.c.below, watermark.label("watermark"))
         with self._as_user(user_id) as connection:
-            known = connection.execute(facts).one()
+            deleted_through = connection.execute(select(watermark)).scalar_one()
             query = (
                 select(messages)
                 .where(
                     messages.c.user_id == user_id,
                     messages.c.thread_id == thread_id,
-                    messages.c.id > max(low, known.watermark or low),
+                    messages.c.id > max(low, deleted_through or low),
                     messages.c.id < high,
                 )
                 .order_by(messages.c.id if order == "asc" else messages.c.id.desc())
                 .limit(count)
             )
             rows = connection.execute(query).all()
-        return PostgresPage([message_of(row) for row in rows], known.below, known.watermark)
+            # Only now: what is archived after this was among the rows, and what was archived
+            # before them lies below the boundary.
+            boundary = connection.execute(select(archive_boundary.c.below)).scalar_one()
+        return PostgresPage([message_of(row) for row in rows], boundary, deleted_through)
 
     def thread(self, user_id: str, thread_id: str) -> ThreadRow | None:
         """A thread, deleted ones included."""

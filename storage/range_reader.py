@@ -65,7 +65,7 @@ class RangeReader:
         if hot is None:
             return merged
         merged = self._with_newer_hot_copies(merged)
-        self._warm(hot, merged, below)
+        self._ensure_recent_in_redis(hot, merged, below)
         return merged
 
     def _ask_redis(self) -> HotPage | None:
@@ -125,7 +125,7 @@ class RangeReader:
         ]
         return part._replace(messages=newest)
 
-    def _warm(self, hot: HotPage, merged: Part, below: list[Part]) -> None:
+    def _ensure_recent_in_redis(self, hot: HotPage, merged: Part, below: list[Part]) -> None:
         """Only a page that adjoins the hot one, read from the newest down, extends it."""
         wanted = self._wanted
         has_floor = hot.floor is not None and not hot.is_distrusted

@@ -18,26 +18,29 @@ from storage.postgres_driver import translated
 
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:ship'))")
 
-# PostgreSQL renders the rows, so that not one of them is parsed on the way. An id that is queued
-# twice is shipped once, as the row is now.
+ROW_AS_JSON = """json_build_object(
+        'id', m.id, 'user_id', m.user_id, 'thread_id', m.thread_id, 'role', m.role,
+        'content', m.content, 'metadata', m.metadata::text,
+        'created_at', m.created_at, 'updated_at', m.updated_at, 'version', m.version,
+        'deleted_at', m.deleted_at, 'content_hash', m.content_hash)::text"""
+"""A row `m` of `messages` as ClickHouse takes it: PostgreSQL renders the rows, so that not one of
+them is parsed on the way."""
+
+# An id that is queued twice is shipped once, as the row is now.
 _TAKE = text(
-    """
+    f"""
 WITH taken AS (
     DELETE FROM clickhouse_outbox WHERE sequence IN (
         SELECT sequence FROM clickhouse_outbox ORDER BY sequence LIMIT :batch)
     RETURNING message_id
 ), rows AS (
-    SELECT json_build_object(
-        'id', m.id, 'user_id', m.user_id, 'thread_id', m.thread_id, 'role', m.role,
-        'content', m.content, 'metadata', m.metadata::text,
-        'created_at', m.created_at, 'updated_at', m.updated_at, 'version', m.version,
-        'deleted_at', m.deleted_at, 'content_hash', m.content_hash)::text AS line
+    SELECT {ROW_AS_JSON} AS line
     FROM messages m WHERE m.id IN (SELECT message_id FROM taken) ORDER BY m.id
 )
 SELECT (SELECT count(*) FROM taken) AS taken,
        (SELECT count(*) FROM rows) AS shipped,
        (SELECT string_agg(line, E'\\n') FROM rows) AS lines
-"""
+"""  # noqa: S608
 )
 
 

@@ -8,6 +8,8 @@ import structlog
 
 from models.message import Durability
 from settings import Settings
+from storage.archive.archiver import ArchiveService
+from storage.archive.known import ArchivedVersions
 from storage.audit import AuditTrail
 from storage.dead_letter_copies import RefusedCopies
 from storage.dead_letters import DeadLetterService
@@ -74,6 +76,20 @@ class Services(FailoverServices):
     def audit(self) -> AuditTrail:
         server = self.clickhouse_within(self.settings.ship_timeout_seconds)
         return AuditTrail(self.job_engine, server, self.breakers.clickhouse, self.clock)
+
+    @cached_property
+    def archive(self) -> ArchiveService:
+        return ArchiveService(
+            self.job_engine,
+            self.job_clickhouse,
+            self.breakers.clickhouse,
+            self.replication,
+            self.audit,
+        )
+
+    @cached_property
+    def archived(self) -> ArchivedVersions:
+        return ArchivedVersions(self.job_clickhouse, self.breakers.clickhouse)
 
     @cached_property
     def receipts(self) -> ReceiptService:

@@ -11,5 +11,6 @@ ROUTES = {
     "replicate.*": {"queue": REPLICATE},
     "recover.*": {"queue": REPLICATE},
     "erase.*": {"queue": MAINTENANCE},
+    "archive.*": {"queue": MAINTENANCE},
     "maintain.*": {"queue": MAINTENANCE},
 }

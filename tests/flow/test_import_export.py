@@ -51,7 +51,11 @@ def history(conversations: dict[str, Any], user: str) -> list[Message]:
 
 def run_import(services: Services, messages: list[Message], batch: int = 1_000) -> Imported:
     """Imports in batches; gives the counts with the refusals of all steps."""
-    steps = list(BulkImporter(services.job_engine, services.redis_repair, batch).run(messages))
+    steps = list(
+        BulkImporter(services.job_engine, services.redis_repair, services.archived, batch).run(
+            messages
+        )
+    )
     refusals = tuple(refusal for step in steps for refusal in step.refusals)
     return steps[-1]._replace(refusals=refusals)
 
@@ -79,7 +83,9 @@ def test_history_is_imported_once_however_often(
 
 def test_an_import_that_stopped_is_repeated(services: Services, user: str) -> None:
     messages = [message(user, f"t{number % 3}") for number in range(100)]
-    stopped = BulkImporter(services.job_engine, services.redis_repair, 10).run(messages)
+    stopped = BulkImporter(services.job_engine, services.redis_repair, services.archived, 10).run(
+        messages
+    )
     assert next(stopped).written == 10
     stopped.close()
     assert counts(run_import(services, messages, 7)) == (90, 10, 0)
@@ -194,7 +200,9 @@ def test_a_lock_is_waited_for(services: Services, held_thread: Any, user: str) -
         pauses.append(seconds)
         held_thread.rollback()
 
-    importer = BulkImporter(services.job_engine, services.redis_repair, pause=pause)
+    importer = BulkImporter(
+        services.job_engine, services.redis_repair, services.archived, pause=pause
+    )
     (done,) = importer.run([message(user)])
     assert counts(done) == (1, 0, 0)
     assert len(pauses) == 1
@@ -203,7 +211,9 @@ def test_a_lock_is_waited_for(services: Services, held_thread: Any, user: str) -
 def test_a_lock_that_stays_ends_the_import_with_nothing_half_done(
     services: Services, exporter: Exporter, held_thread: Any, user: str
 ) -> None:
-    importer = BulkImporter(services.job_engine, services.redis_repair, pause=lambda seconds: None)
+    importer = BulkImporter(
+        services.job_engine, services.redis_repair, services.archived, pause=lambda seconds: None
+    )
     with pytest.raises(TierUnavailable):
         list(importer.run([message(user), message(user)]))
     held_thread.rollback()

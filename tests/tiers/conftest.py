@@ -20,6 +20,7 @@ from storage.persistence import Drained
 from storage.postgres_tier import PostgresTier
 from storage.redis_tier import RedisTier
 from storage.services import Services
+from support.archives import fresh
 from support.servers import servers
 from support.tiers import tiers
 
@@ -97,3 +98,20 @@ def bad() -> Iterator[ExitStack]:
     """What is entered here makes PostgreSQL refuse; closing it takes the cause away."""
     with ExitStack() as stack:
         yield stack
+
+
+@pytest.fixture(scope="session")
+def archive_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """Servers whose old messages are all the test's own, for an archiver takes all of them."""
+    with servers(tmp_path_factory.mktemp("archive") / "data") as env, tiers(env) as found:
+        schema.migrate(found.job_engine, found.job_clickhouse, 1)
+        yield found
+
+
+@pytest.fixture
+def store(archive_services: Services) -> Services:
+    """The same with nothing in it."""
+    archive_services.redis_client.flushall()
+    fresh(archive_services)
+    archive_services.redis_recovery.adopt()
+    return archive_services

@@ -29,14 +29,14 @@ def test_each_row_is_a_test_and_each_test_a_row() -> None:
     assert rows() == faults()
 
 
-def test_ten_rows_run_with_every_test() -> None:
+def test_a_row_of_each_kind_runs_with_every_test() -> None:
     always = {name[5:8] for name, is_extensive in faults().items() if not is_extensive}
     assert always == {
         *("f07", "f12", "f15", "f18", "f25"),
-        *("f26", "f28", "f34", "f36", "f43"),
+        *("f26", "f28", "f34", "f36", "f39", "f43"),
     }
 
 
 def test_every_fault_that_is_promised_for_has_a_row() -> None:
     numbers = {int(name[6:8]) for name in faults()}
-    assert numbers == {*range(1, 35), 36, 37, 38, 43, 44, 46}
+    assert numbers == {*range(1, 35), *range(36, 45), 46}

@@ -15,6 +15,7 @@ from embedded.errors import StackError
 from models.message import InvalidMessage
 from storage.errors import Refused, TierError
 from tasks.logs import configure
+from webapp.cli.archive import archive
 from webapp.cli.backfill import backfill
 from webapp.cli.data import export_history, import_history
 from webapp.cli.dead_letters import dead_letters
@@ -56,6 +57,7 @@ COMMANDS: tuple[click.Command, ...] = (
     export_history,
     doctor,
     stats,
+    archive,
     backfill,
     selftest,
     dead_letters,

@@ -110,7 +110,7 @@ def import_history(
     started = time.monotonic()
     with _opened(file) as stream:
         source = _source(file, stream, kind, defaults)
-        importer = BulkImporter(services.job_engine, services.redis_repair)
+        importer = BulkImporter(services.job_engine, services.redis_repair, services.archived)
         done = Imported()
         with progress_bar("importing", source.total) as bar:
             for done in importer.run(refusals.sieve(source.items)):

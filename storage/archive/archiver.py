@@ -1,0 +1,60 @@
+"""Archiving: what is asked for, and who does it, one at a time."""
+
+from collections.abc import Iterator
+
+import structlog
+from sqlalchemy import Engine
+
+from storage.archive import catalogue
+from storage.archive.catalogue import Partition
+from storage.archive.exclusive import only_archiver
+from storage.archive.run import Archived, Run, Tools, Wish
+from storage.archive.tiering import Rules, tier_old_messages
+from storage.audit import AuditTrail
+from storage.breakers import Breaker
+from storage.clickhouse_driver import ClickHouse
+from storage.postgres_driver import translated
+from storage.replication import ReplicationService
+
+log = structlog.get_logger(__name__)
+
+
+class ArchiveService:
+    """Moves old partitions to ClickHouse alone."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        server: ClickHouse,
+        breaker: Breaker,
+        replication: ReplicationService,
+        audit: AuditTrail,
+    ) -> None:
+        self._engine = engine
+        self._replication = replication
+        self._tools = Tools.over(engine, server, breaker, audit)
+
+    def due(self, rules: Rules) -> list[Partition]:
+        """The partitions that a run would take up now, oldest first, counted. Changes nothing."""
+        with translated(), self._engine.connect() as connection:
+            there = catalogue.look(connection)
+            now_ms = catalogue.now_ms(connection)
+            return catalogue.counted(connection, tier_old_messages(there.weekly, now_ms, rules))
+
+    def archive_partitions(self, wish: Wish) -> Iterator[Archived]:
+        """Archives what is due and goes on with what is under way; gives the counts so far.
+
+        Raises `Refused` where another archiver is at work or a clock is wrong, and `TierError`;
+        whatever was done until then stands, and the next run goes on from there.
+        """
+        with only_archiver(self._engine) as fence:
+            run = Run(self._tools, fence, wish)
+            run.plan()
+            # What waits in the outbox would differ.
+            self._replication.ship_all()
+            for step in (run.detach_all, run.drop_all, run.archive_leftovers):
+                for _ in step():
+                    yield run.done
+            # Also where there was nothing to do.
+            yield run.done
+            log.info("archived", actor=wish.actor, attempt=fence.attempt, **run.done._asdict())

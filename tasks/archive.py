@@ -1,0 +1,29 @@
+"""Old partitions to ClickHouse alone, as a task."""
+
+import structlog
+from celery import shared_task
+
+from storage.archive.run import Archived, Wish
+from storage.archive.tiering import rules_of
+from storage.audit import SYSTEM
+from storage.errors import Refused
+from tasks.base import services
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task(name="archive.archive_partition")
+def archive_partition() -> dict[str, int]:
+    """Archives what has grown old, and goes on with what an earlier run left; gives counts."""
+    own = services()
+    settings = own.settings
+    wish = Wish(
+        rules_of(settings), settings.archive_grace_seconds, SYSTEM, settings.archive_most_share
+    )
+    done = Archived()
+    try:
+        for step in own.archive.archive_partitions(wish):
+            done = step
+    except Refused as error:
+        log.error("archive_refused", reason=str(error))
+    return done._asdict()
