@@ -19,7 +19,7 @@ from models import ids
 from storage.clickhouse_driver import ClickHouse, translated
 
 WEEK_MS = 7 * 24 * 3600 * 1000
-_PHASE_MS = 3 * 24 * 3600 * 1000
+PHASE_MS = 3 * 24 * 3600 * 1000
 """1970 began on a Thursday; periods of a week begin on Monday, as partitions do."""
 
 MAX_SHARES = 65_536
@@ -37,6 +37,9 @@ reinterpretAsInt64(reverse(substring(MD5(concatWithSeparator('\x1f',
     toString(ifNull(toUnixTimestamp64Micro(deleted_at), 0)),
     content_hash, metadata, content)), 1, 8)))"""
 
+_POSTGRES_WHERE = """id >= :low AND id <= :high
+    AND (CAST(:user_id AS text) IS NULL OR user_id = :user_id)
+    AND (CAST(:thread_id AS text) IS NULL OR thread_id = :thread_id)"""
 _POSTGRES_PERIOD = (
     "(('x' || left(id::text, 8) || substr(id::text, 10, 4))::bit(48)::bigint + {phase}) / {width}"
 )
@@ -48,13 +51,15 @@ _CLICKHOUSE_SHARE = "modulo(reinterpretAsUInt16(reverse(unhex(right(toString(id)
 class Cut(NamedTuple):
     """What is sliced, and how: ids with `low_ms` <= milliseconds < `high_ms`, in periods of
     `width_ms`, each in `shares` by the ids' random end. `table` is PostgreSQL's, which may be one
-    partition, also a detached one."""
+    partition, also a detached one. Of one user, of one thread's name, of both, or all."""
 
     low_ms: int = 0
     high_ms: int = 1 << 48
     width_ms: int = WEEK_MS
     shares: int = 1
     table: str = "messages"
+    user_id: str | None = None
+    thread_id: str | None = None
 
 
 class SliceKey(NamedTuple):
@@ -85,8 +90,8 @@ def postgres_slices(connection: Connection, cut: Cut) -> dict[SliceKey, Slice]:
 SELECT {_POSTGRES_PERIOD} AS period, {_POSTGRES_SHARE} AS share, count(*) AS rows,
        (sum({_POSTGRES_ROW}) % 18446744073709551616 + 18446744073709551616)
            % 18446744073709551616 AS checksum
-FROM {{table}} WHERE id >= :low AND id <= :high GROUP BY 1, 2"""  # noqa: S608
-    rows = connection.execute(text(_filled(query, cut)), _ids_of(cut)).all()
+FROM {{table}} WHERE {{where}} GROUP BY 1, 2"""  # noqa: S608
+    rows = connection.execute(text(_filled(query, cut, _POSTGRES_WHERE)), _values(cut)).all()
     return {
         SliceKey(int(row.period), int(row.share)): Slice(int(row.rows), int(row.checksum))
         for row in rows
@@ -103,11 +108,11 @@ SELECT period, share, count() AS rows, sum(reinterpretAsUInt64(mark)) AS checksu
 FROM (
     SELECT {_CLICKHOUSE_PERIOD} AS period, {_CLICKHOUSE_SHARE} AS share,
            argMax({_CLICKHOUSE_ROW}, (version, archived_at)) AS mark
-    FROM messages WHERE {{times}} GROUP BY id, period, share
+    FROM messages WHERE {{where}} GROUP BY id, period, share
 )
 GROUP BY period, share"""  # noqa: S608
     with translated(), server.engine.connect() as connection:
-        rows = connection.exec_driver_sql(_filled(query, cut)).all()
+        rows = connection.exec_driver_sql(_filled(query, cut, clickhouse_where(cut))).all()
     return {
         SliceKey(int(row.period), int(row.share)): Slice(int(row.rows), int(row.checksum))
         for row in rows
@@ -120,11 +125,13 @@ def postgres_rows(
     """The rows of these slices of PostgreSQL, by id."""
     query = f"""
 SELECT id::text AS id, version, deleted_at IS NOT NULL AS is_deleted, {_POSTGRES_ROW} AS mark
-FROM {{table}} WHERE id >= :low AND id <= :high
+FROM {{table}} WHERE {{where}}
 AND ({_POSTGRES_PERIOD}, {_POSTGRES_SHARE}) IN ({{slices}})"""  # noqa: S608
     if not slices:
         return {}
-    rows = connection.execute(text(_filled(query, cut, slices)), _ids_of(cut)).all()
+    rows = connection.execute(
+        text(_filled(query, cut, _POSTGRES_WHERE, slices)), _values(cut)
+    ).all()
     return {row.id: RowMark(int(row.version), row.is_deleted, int(row.mark)) for row in rows}
 
 
@@ -136,36 +143,54 @@ def clickhouse_rows(
 SELECT toString(id) AS name, max(version) AS newest,
        argMax(is_deleted, (version, archived_at)) AS deleted,
        argMax({_CLICKHOUSE_ROW}, (version, archived_at)) AS mark
-FROM messages WHERE {{times}} AND ({_CLICKHOUSE_PERIOD}, {_CLICKHOUSE_SHARE}) IN ({{slices}})
+FROM messages WHERE {{where}} AND ({_CLICKHOUSE_PERIOD}, {_CLICKHOUSE_SHARE}) IN ({{slices}})
 GROUP BY id"""  # noqa: S608
     if not slices:
         return {}
     with translated(), server.engine.connect() as connection:
-        rows = connection.exec_driver_sql(_filled(query, cut, slices)).all()
+        rows = connection.exec_driver_sql(_filled(query, cut, clickhouse_where(cut), slices)).all()
     return {row.name: RowMark(int(row.newest), bool(row.deleted), int(row.mark)) for row in rows}
 
 
-def _filled(query: str, cut: Cut, slices: Collection[SliceKey] = ()) -> str:
-    if not 1 <= cut.shares <= MAX_SHARES:
-        raise ValueError(f"a period has 1 to {MAX_SHARES} shares")
+def clickhouse_where(cut: Cut) -> str:
+    """Which rows of ClickHouse a cut is about, as a condition without anybody's own text in it."""
     # The ends of time as DateTime64 knows them; ClickHouse skips the months outside.
     low, high = cut.low_ms, min(cut.high_ms, ids.MAX_MICROSECONDS // 1000)
+    conditions = [
+        f"created_at >= fromUnixTimestamp64Milli(toInt64({low}), 'UTC')",
+        f"created_at < fromUnixTimestamp64Milli(toInt64({high}), 'UTC')",
+    ]
+    for column, value in (("user_id", cut.user_id), ("thread_id", cut.thread_id)):
+        if value is not None:
+            conditions.append(f"{column} = {literal(value)}")
+    return " AND ".join(conditions)
+
+
+def literal(value: str) -> str:
+    """A text inside a statement of ClickHouse, whatever is in it."""
+    return f"unhex('{value.encode().hex()}')"
+
+
+def _filled(query: str, cut: Cut, where: str, slices: Collection[SliceKey] = ()) -> str:
+    if not 1 <= cut.shares <= MAX_SHARES:
+        raise ValueError(f"a period has 1 to {MAX_SHARES} shares")
     return query.format(
         table=cut.table,
         width=cut.width_ms,
-        phase=_PHASE_MS,
+        phase=PHASE_MS,
         shares=cut.shares,
         slices=", ".join(f"({period:d}, {share:d})" for period, share in slices),
-        times=f"created_at >= fromUnixTimestamp64Milli(toInt64({low}), 'UTC')"
-        f" AND created_at < fromUnixTimestamp64Milli(toInt64({high}), 'UTC')",
+        where=where,
     )
 
 
-def _ids_of(cut: Cut) -> dict[str, str]:
+def _values(cut: Cut) -> dict[str, str | None]:
     low = f"{cut.low_ms:012x}"
     # The last id before the end, so that the end of all time has one too.
     high = f"{cut.high_ms - 1:012x}"
     return {
         "low": f"{low[:8]}-{low[8:]}-0000-0000-000000000000",
         "high": f"{high[:8]}-{high[8:]}-ffff-ffff-ffffffffffff",
+        "user_id": cut.user_id,
+        "thread_id": cut.thread_id,
     }
