@@ -32,7 +32,7 @@ _COLUMNS = (
     ),
     *(
         func.toString(archive.c[name]).label(name)
-        for name in ("created_at", "updated_at", "deleted_at")
+        for name in ("created_at", "updated_at", "deleted_at", "archived_at")
     ),
 )
 _MARKS = text(
@@ -53,12 +53,13 @@ class HotRecord(NamedTuple):
 
 
 class ArchivedRow(NamedTuple):
-    """One row of ClickHouse: its place in the table, and the message if it is one."""
+    """One row of ClickHouse: its place in the table, since when, and the message if it is one."""
 
     version: int
     user_id: str
     thread_id: str
     created_at: str
+    archived_at: str
     message: Message | None
 
 
@@ -134,5 +135,11 @@ def _archived(row: Any) -> ArchivedRow:
         message = archived_message_of(row)
     except TierRejected:
         message = None
-    created_at = rfc3339(row.created_at)
-    return ArchivedRow(int(row.version), row.user_id, row.thread_id, created_at, message)
+    return ArchivedRow(
+        int(row.version),
+        row.user_id,
+        row.thread_id,
+        rfc3339(row.created_at),
+        rfc3339(row.archived_at),
+        message,
+    )

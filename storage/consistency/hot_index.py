@@ -24,7 +24,7 @@ from storage.redis_tier import DISTRUST_MARK
 from storage.tiers import Tiers
 
 INDEXES_AT_ONCE = 100
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.05
 
 _SUMS = text(
     """

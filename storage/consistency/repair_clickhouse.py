@@ -1,8 +1,7 @@
 """The right rows into ClickHouse, and out of it those that would hide them.
 
-Of several rows of one version the last that was inserted counts, so a right row needs no other to
-go. Only one with a higher version, or in another place of the table, must: and that only after the
-right one was read back.
+What must go is a row with a higher version, another row of the same version, and one in another
+place of the table. It goes only after the right one was read back.
 """
 
 import hashlib
@@ -50,12 +49,13 @@ class ClickHouseRepair:
     def _delete(self, hiding: Sequence[tuple[str, ArchivedRow]]) -> None:
         named = ", ".join(
             f"('{name}', {row.version}, {literal(row.user_id)}, {literal(row.thread_id)},"
-            f" '{row.created_at.rstrip('Z').replace('T', ' ')}')"
+            f" '{_text(row.created_at)}', '{_text(row.archived_at)}')"
             for name, row in hiding
         )
         statement = (
             "ALTER TABLE messages DELETE WHERE"
-            f" (toString(id), version, user_id, thread_id, toString(created_at)) IN ({named})"
+            " (toString(id), version, user_id, thread_id, toString(created_at),"
+            f" toString(archived_at)) IN ({named})"
             " SETTINGS mutations_sync = 2"
         )
         with translated(), self._server.engine.begin() as connection:
@@ -64,8 +64,11 @@ class ClickHouseRepair:
 
 def _hides(row: ArchivedRow, truth: Message) -> bool:
     place = (row.user_id, row.thread_id, row.created_at)
-    return row.version > truth.version or place != (
-        truth.user_id,
-        truth.thread_id,
-        truth.created_at,
-    )
+    if place != (truth.user_id, truth.thread_id, truth.created_at):
+        return True
+    return row.version > truth.version or (row.version == truth.version and row.message != truth)
+
+
+def _text(moment: str) -> str:
+    """A time as ClickHouse itself writes it."""
+    return moment.rstrip("Z").replace("T", " ")

@@ -21,7 +21,7 @@ from storage.postgres_driver import translated
 from storage.tiers import Tiers
 
 BATCH = 1_000
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.05
 SETTLE_SECONDS = 15.0
 """What is not still by then is being written; the next check sees it again."""
 

@@ -18,7 +18,7 @@ from storage.consistency.verdict import Verdict
 from storage.postgres_driver import translated
 from storage.tiers import Tiers
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.05
 
 
 class ThreadsChecked(NamedTuple):
