@@ -11,5 +11,6 @@ ROUTES = {
     "replicate.*": {"queue": REPLICATE},
     "recover.*": {"queue": REPLICATE},
     "erase.*": {"queue": MAINTENANCE},
+    "consistency.*": {"queue": MAINTENANCE},
     "maintain.*": {"queue": MAINTENANCE},
 }

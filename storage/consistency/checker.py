@@ -100,7 +100,7 @@ class ThreeTierConsistencyChecker:
         try:
             with self.reports.alone():
                 return self._run(opened, started)
-        except Exception as error:
+        except BaseException as error:
             self.reports.fail(opened, f"{type(error).__name__}: {error}")
             raise
 

@@ -14,6 +14,9 @@ from storage.postgres_driver import rfc3339, translated
 
 KEPT_REPORTS = 200
 
+START_SECONDS = 300
+"""A check that nobody has begun by then is not begun any more."""
+
 _LOCK = "hashtext('threadkeep:consistency')"
 _TRY_LOCK = text(f"SELECT pg_try_advisory_lock({_LOCK})")
 _UNLOCK = text(f"SELECT pg_advisory_unlock({_LOCK})")
@@ -27,6 +30,12 @@ _CLOSE = text(
 UPDATE consistency_reports SET state = :state, finished_at = clock_timestamp(), score = :score,
        report = :report
 WHERE id = :id RETURNING finished_at
+"""
+)
+_ABANDONED = text(
+    """
+UPDATE consistency_reports SET state = 'failed', finished_at = clock_timestamp()
+WHERE state = 'running' AND started_at < clock_timestamp() - make_interval(secs => :seconds)
 """
 )
 _FORGET = text(
@@ -69,6 +78,8 @@ class ConsistencyReports:
         with translated(), self._engine.begin() as connection:
             if not connection.execute(_IS_FREE).scalar_one():
                 raise CheckRunning
+            # Nobody holds the lock, so whoever ran these is gone.
+            connection.execute(_ABANDONED, {"seconds": START_SECONDS})
             connection.execute(_FORGET, {"kept": KEPT_REPORTS})
             return _report_of(connection.execute(_OPEN, values).one())
 

@@ -16,6 +16,7 @@ from models.message import InvalidMessage
 from storage.errors import Refused, TierError
 from tasks.logs import configure
 from webapp.cli.backfill import backfill
+from webapp.cli.check import check
 from webapp.cli.data import export_history, import_history
 from webapp.cli.dead_letters import dead_letters
 from webapp.cli.inspect import doctor, stats
@@ -57,6 +58,7 @@ COMMANDS: tuple[click.Command, ...] = (
     doctor,
     stats,
     backfill,
+    check,
     selftest,
     dead_letters,
 )
