@@ -169,7 +169,8 @@ def _archived_alone(
     here = set(connection.execute(_BELOW, values).scalars())
     query = _ARCHIVED.format(
         threads=", ".join(f"({literal(user)}, {literal(thread)})" for user, thread in batch),
-        moment=ids.timestamp(ids.time_us_of(boundary)),
+        # A whole millisecond further, since ids of one compare by their shard first.
+        moment=ids.timestamp(ids.time_us_of(boundary) + 1_000),
     )
     alone: dict[Thread, dict[str, bool]] = {}
     with translated(), server.engine.connect() as archive:

@@ -61,9 +61,11 @@ class Repair:
         listed = [one for one in differences if one.kind in {"unlisted", "phantom"}]
         if listed:
             self._redis.relist(listed)
-        evictable = [one for one in differences if one.kind == "evictable"]
+        door, log = self._tiers.redis_door, self._tiers.pending_log
+        # What was drained since is in PostgreSQL, and may be evicted.
+        evictable = pending.evictable(door, log)
         if evictable:
-            pending.protect(self._tiers.redis_door, self._tiers.pending_log, evictable)
+            pending.protect(door, log, evictable)
         self._redis.drop([one for one in differences if one.kind == "misplaced"])
         for one in differences:
             slot = pending.slot_of(one.id) if one.kind == "orphaned" else None

@@ -104,7 +104,7 @@ def _expected_in(copies: Copies, held: dict[Tier, Copy], boundary: str) -> list[
 
 def _wrong(copy: Copy | None, truth: Message, *, must_be_buried: bool) -> Kind | None:
     if copy is None:
-        return None if must_be_buried else "missing"
+        return "missing"
     if copy.flaw is not None:
         return copy.flaw
     if copy.is_live and (must_be_buried or truth.deleted_at is not None):

@@ -119,4 +119,3 @@ def test_the_command_says_what_differs_and_by_its_status_whether_it_still_does(
     assert json.loads(shown)["repaired"] == 1
     status, shown = threadkeep(tmp_path, stack.env, "check", "--user", user)
     assert (status, "data consistency 100.0 %" in shown) == (0, True)
-    assert threadkeep(tmp_path, stack.env, "check", "--thread", "no spaces")[0] == 2

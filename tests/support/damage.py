@@ -9,22 +9,16 @@ from models import codec
 from models.message import Message
 from storage import redis_keys as keys
 from storage.clickhouse_driver import translated
-from storage.redis_tier import Append, NewMessage, Stored
+from storage.redis_tier import Stored
 from storage.services import Services
+from support.samples import append_of
 
 
 def place(services: Services, *batch: Message) -> None:
     """Has messages of one thread taken by Redis and carried to both other tiers."""
-    from_redis = [(one.id, codec.encode(one), None) for one in batch]
-    append(services, batch[0].user_id, batch[0].thread_id, from_redis)
-    services.carry()
-
-
-def append(services: Services, user_id: str, thread_id: str, given: list[Any]) -> None:
-    """Acknowledges records, which are not looked at."""
-    entries = [NewMessage(*one) for one in given]
-    (answer,) = services.redis.append([Append(user_id, thread_id, entries)], 60)
+    (answer,) = services.redis.append([append_of(*batch)], 60)
     assert isinstance(answer, Stored), answer
+    services.carry()
 
 
 def in_postgres(services: Services, change: str, *batch: Message, **values: Any) -> None:

@@ -2,6 +2,7 @@
 
 import getpass
 import sys
+from typing import Literal
 
 import click
 import msgspec
@@ -50,12 +51,10 @@ def check(repair: bool, user: str | None, thread: str | None, as_json: bool) -> 
 
 def _show(report: ConsistencyReport) -> None:
     Console(highlight=False).print(_pairs(report))
-    if report.differences:
-        console.print(_differences(report))
-    if report.differing > SHOWN_DIFFERENCES:
-        click.echo(
-            f"… all of them with --json, up to the {len(report.differences):,} that it names"
-        )
+    for one in report.differences[:SHOWN_DIFFERENCES]:
+        click.echo(_line(one))
+    if len(report.differences) > SHOWN_DIFFERENCES:
+        click.echo(f"and {len(report.differences) - SHOWN_DIFFERENCES:,} more, which --json names")
     line = f"{report.differing:,} of {report.compared:,} differ"
     if report.repair:
         line += f", {report.repaired:,} repaired, {report.unrepairable:,} past repair"
@@ -66,7 +65,8 @@ def _show(report: ConsistencyReport) -> None:
 def _pairs(report: ConsistencyReport) -> Table:
     table = Table(title="Consistency")
     for heading in ("", "compared", "differ", "how", "repaired", "past repair", "seconds"):
-        table.add_column(heading, justify="left" if heading in {"", "how"} else "right")
+        side: Literal["left", "right"] = "left" if heading in {"", "how"} else "right"
+        table.add_column(heading, justify=side, no_wrap=not heading)
     for name, pair in report.pairs.items():
         kinds = "\n".join(
             f"{count:,} {kind.replace('_', ' ')}" for kind, count in pair.kinds.items()
