@@ -63,6 +63,12 @@ SCHEDULE = {
         "schedule": crontab(minute="37"),
         "options": {"expires": 1800, "queue": "maintenance"},
     },
+    # At night, when the fewest write; off the hour, where others run, and after the archive.
+    "check-consistency": {
+        "task": "consistency.check",
+        "schedule": crontab(minute="43", hour="4"),
+        "options": {"expires": 3600, "queue": "maintenance"},
+    },
     # Four weeks ahead leaves time to notice that this fails. Off the full hour, where others run.
     "make-partitions-ahead": {
         "task": "maintain.make_partitions",

@@ -20,7 +20,7 @@ from models import ids
 from storage.clickhouse_driver import ClickHouse, translated
 
 WEEK_MS = 7 * 24 * 3600 * 1000
-_PHASE_MS = 3 * 24 * 3600 * 1000
+PHASE_MS = 3 * 24 * 3600 * 1000
 """1970 began on a Thursday; periods of a week begin on Monday, as partitions do."""
 
 MAX_SHARES = 65_536
@@ -41,6 +41,9 @@ reinterpretAsInt64(reverse(substring(MD5(concatWithSeparator('\x1f',
     toString(ifNull(toUnixTimestamp64Micro(deleted_at), 0)),
     content_hash, metadata, content)), 1, 8)))"""
 
+_POSTGRES_WHERE = """id >= :low AND id <= :high
+    AND (CAST(:user_id AS text) IS NULL OR user_id = :user_id)
+    AND (CAST(:thread_id AS text) IS NULL OR thread_id = :thread_id)"""
 _POSTGRES_PERIOD = (
     "(('x' || left(id::text, 8) || substr(id::text, 10, 4))::bit(48)::bigint + {phase}) / {width}"
 )
@@ -52,13 +55,15 @@ _CLICKHOUSE_SHARE = "modulo(reinterpretAsUInt16(reverse(unhex(right(toString(id)
 class Cut(NamedTuple):
     """What is sliced, and how: ids with `low_ms` <= milliseconds < `high_ms`, in periods of
     `width_ms`, each in `shares` by the ids' random end. `table` is PostgreSQL's, which may be one
-    partition, also a detached one."""
+    partition, also a detached one. Of one user, of one thread's name, of both, or all."""
 
     low_ms: int = 0
     high_ms: int = 1 << 48
     width_ms: int = WEEK_MS
     shares: int = 1
     table: str = "messages"
+    user_id: str | None = None
+    thread_id: str | None = None
 
 
 class SliceKey(NamedTuple):
@@ -85,7 +90,7 @@ class RowMark(NamedTuple):
 
 def week_of(moment_ms: int) -> int:
     """The period of a millisecond, in periods of a week."""
-    return (moment_ms + _PHASE_MS) // WEEK_MS
+    return (moment_ms + PHASE_MS) // WEEK_MS
 
 
 def postgres_slices(connection: Connection, cut: Cut) -> dict[SliceKey, Slice]:
@@ -94,8 +99,8 @@ def postgres_slices(connection: Connection, cut: Cut) -> dict[SliceKey, Slice]:
 SELECT {_POSTGRES_PERIOD} AS period, {_POSTGRES_SHARE} AS share, count(*) AS rows,
        (sum({_POSTGRES_ROW}) % 18446744073709551616 + 18446744073709551616)
            % 18446744073709551616 AS checksum
-FROM {{table}} WHERE id >= :low AND id <= :high GROUP BY 1, 2"""  # noqa: S608
-    rows = connection.execute(text(_filled(query, cut)), _ids_of(cut)).all()
+FROM {{table}} WHERE {{where}} GROUP BY 1, 2"""  # noqa: S608
+    rows = connection.execute(text(_filled(query, cut, _POSTGRES_WHERE)), _values(cut)).all()
     return {
         SliceKey(int(row.period), int(row.share)): Slice(int(row.rows), int(row.checksum))
         for row in rows
@@ -112,11 +117,11 @@ SELECT period, share, count() AS rows, sum(reinterpretAsUInt64(mark)) AS checksu
 FROM (
     SELECT {_CLICKHOUSE_PERIOD} AS period, {_CLICKHOUSE_SHARE} AS share,
            argMax({_CLICKHOUSE_ROW}, (version, archived_at)) AS mark
-    FROM messages WHERE {{times}} GROUP BY id, period, share
+    FROM messages WHERE {{where}} GROUP BY id, period, share
 )
 GROUP BY period, share"""  # noqa: S608
     with translated(), server.engine.connect() as connection:
-        rows = connection.exec_driver_sql(_filled(query, cut)).all()
+        rows = connection.exec_driver_sql(_filled(query, cut, clickhouse_where(cut))).all()
     return {
         SliceKey(int(row.period), int(row.share)): Slice(int(row.rows), int(row.checksum))
         for row in rows
@@ -129,11 +134,14 @@ def postgres_rows(
     """The rows of these slices of PostgreSQL, by id."""
     query = f"""
 SELECT id::text AS id, version, deleted_at IS NOT NULL AS is_deleted, {_POSTGRES_ROW} AS mark
-FROM {{table}} WHERE id >= :low AND id <= :high
-AND ({_POSTGRES_PERIOD}, {_POSTGRES_SHARE}) IN ({{slices}})"""  # noqa: S608
+FROM {{table}} WHERE {{where}}
+AND ({_POSTGRES_PERIOD}) * {MAX_SHARES} + {_POSTGRES_SHARE} = ANY(:slices)"""  # noqa: S608
     if not slices:
         return {}
-    rows = connection.execute(text(_filled(query, cut, slices)), _ids_of(cut)).all()
+    # One number for each, since PostgreSQL looks only single values up by their hash.
+    wanted = [period * MAX_SHARES + share for period, share in slices]
+    values = _values(cut) | {"slices": wanted}
+    rows = connection.execute(text(_filled(query, cut, _POSTGRES_WHERE)), values).all()
     return {row.id: RowMark(int(row.version), row.is_deleted, int(row.mark)) for row in rows}
 
 
@@ -145,12 +153,12 @@ def clickhouse_rows(
 SELECT toString(id) AS name, max(version) AS newest,
        argMax(is_deleted, (version, archived_at)) AS deleted,
        argMax({_CLICKHOUSE_ROW}, (version, archived_at)) AS mark
-FROM messages WHERE {{times}} AND ({_CLICKHOUSE_PERIOD}, {_CLICKHOUSE_SHARE}) IN ({{slices}})
+FROM messages WHERE {{where}} AND ({_CLICKHOUSE_PERIOD}, {_CLICKHOUSE_SHARE}) IN ({{slices}})
 GROUP BY id"""  # noqa: S608
     if not slices:
         return {}
     with translated(), server.engine.connect() as connection:
-        rows = connection.exec_driver_sql(_filled(query, cut, slices)).all()
+        rows = connection.exec_driver_sql(_filled(query, cut, clickhouse_where(cut), slices)).all()
     return {row.name: RowMark(int(row.newest), bool(row.deleted), int(row.mark)) for row in rows}
 
 
@@ -189,16 +197,30 @@ def named(message_ids: Sequence[str]) -> str:
     return f"{_between(min(moments), max(moments) + 1)} AND messages.id IN ({literals})"
 
 
-def _filled(query: str, cut: Cut, slices: Collection[SliceKey] = ()) -> str:
+def clickhouse_where(cut: Cut) -> str:
+    """Which rows of ClickHouse a cut is about, as a condition without anybody's own text in it."""
+    conditions = [_between(cut.low_ms, cut.high_ms)]
+    for column, value in (("user_id", cut.user_id), ("thread_id", cut.thread_id)):
+        if value is not None:
+            conditions.append(f"{column} = {literal(value)}")
+    return " AND ".join(conditions)
+
+
+def literal(value: str) -> str:
+    """A text inside a statement of ClickHouse, whatever is in it."""
+    return f"unhex('{value.encode().hex()}')"
+
+
+def _filled(query: str, cut: Cut, where: str, slices: Collection[SliceKey] = ()) -> str:
     if not 1 <= cut.shares <= MAX_SHARES:
         raise ValueError(f"a period has 1 to {MAX_SHARES} shares")
     return query.format(
         table=cut.table,
         width=cut.width_ms,
-        phase=_PHASE_MS,
+        phase=PHASE_MS,
         shares=cut.shares,
         slices=", ".join(f"({period:d}, {share:d})" for period, share in slices),
-        times=_between(cut.low_ms, cut.high_ms),
+        where=where,
     )
 
 
@@ -211,11 +233,13 @@ def _between(low_ms: int, high_ms: int) -> str:
     )
 
 
-def _ids_of(cut: Cut) -> dict[str, str]:
+def _values(cut: Cut) -> dict[str, str | None]:
     low = f"{cut.low_ms:012x}"
     # The last id before the end, so that the end of all time has one too.
     high = f"{cut.high_ms - 1:012x}"
     return {
         "low": f"{low[:8]}-{low[8:]}-0000-0000-000000000000",
         "high": f"{high[:8]}-{high[8:]}-ffff-ffff-ffffffffffff",
+        "user_id": cut.user_id,
+        "thread_id": cut.thread_id,
     }

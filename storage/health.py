@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import text
 
 from storage.breakers import Breaker, BreakerState
+from storage.consistency import reports
 from storage.errors import TierError
 from storage.failover import homecoming
 from storage.finding import Finding
@@ -53,11 +54,15 @@ class TierState(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 class PersistenceHealth(msgspec.Struct, kw_only=True, frozen=True):
     """`status` is `ok` when every tier answers and every promise holds.
 
-    `refusals` say why no process would start with this, `weaker` which promises do not hold.
+    `data_consistency_score` is that of the last check of everything, None before the first, and
+    how long ago it ended. `refusals` say why no process would start with this, `weaker` which
+    promises do not hold.
     """
 
     status: str
     tiers: dict[str, TierState]
+    data_consistency_score: float | None = None
+    data_consistency_age_seconds: float | None = None
     refusals: list[Finding] = []
     weaker: list[Finding] = []
 
@@ -81,9 +86,12 @@ def persistence_health(services: Services) -> PersistenceHealth:
     verdict = judge(services)
     durable = tiers["redis"].durability == "fsynced" and not verdict.refusals + verdict.weaker
     healthy = durable and all(tier.available for tier in tiers.values())
+    last = _last_score(services) if tiers["postgresql"].available else None
     return PersistenceHealth(
         status="ok" if healthy else "degraded",
         tiers=tiers,
+        data_consistency_score=last.score if last else None,
+        data_consistency_age_seconds=round(last.age_seconds, 3) if last else None,
         refusals=verdict.refusals,
         weaker=verdict.weaker,
     )
@@ -133,6 +141,14 @@ def _postgres(services: Services) -> dict[str, Any]:
 
 def _clickhouse(services: Services) -> dict[str, Any]:
     return {"durability": "archived", "to_bring_home": homecoming.waiting(services.job_clickhouse)}
+
+
+def _last_score(services: Services) -> reports.LastScore | None:
+    try:
+        with translated(), services.request_engine.connect() as connection:
+            return reports.last_score(connection)
+    except TierError:
+        return None
 
 
 def _seconds(age: Any) -> float | None:

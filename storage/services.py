@@ -11,6 +11,7 @@ from settings import Settings
 from storage.archive.archiver import ArchiveService
 from storage.archive.known import ArchivedVersions
 from storage.audit import AuditTrail
+from storage.consistency.checker import ThreeTierConsistencyChecker
 from storage.dead_letter_copies import RefusedCopies
 from storage.dead_letters import DeadLetterService
 from storage.erasure import ErasureService
@@ -113,6 +114,17 @@ class Services(FailoverServices):
     @cached_property
     def erasure(self) -> ErasureService:
         return ErasureService(self.job_engine, self.redis_repair, self.clock)
+
+    @cached_property
+    def consistency_checker(self) -> ThreeTierConsistencyChecker:
+        return ThreeTierConsistencyChecker(self, self.carry, self.persistence, self.audit)
+
+    def carry(self) -> None:
+        """Empties every road between the tiers, as workers do all the time. Raises `TierError`."""
+        self.persistence.drain_backlog()
+        self.redis_recovery.tend()
+        self.homecoming.bring_home()
+        self.replication.ship_all()
 
     def redis_durability(self) -> Durability:
         """What an acknowledgement from Redis means, looked up again now and then."""

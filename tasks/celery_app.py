@@ -86,6 +86,7 @@ app = Celery(
     task_cls=JobTask,
     include=[
         "tasks.archive",
+        "tasks.consistency",
         "tasks.erase",
         "tasks.maintain",
         "tasks.persist",

@@ -12,5 +12,6 @@ ROUTES = {
     "recover.*": {"queue": REPLICATE},
     "erase.*": {"queue": MAINTENANCE},
     "archive.*": {"queue": MAINTENANCE},
+    "consistency.*": {"queue": MAINTENANCE},
     "maintain.*": {"queue": MAINTENANCE},
 }

@@ -9,6 +9,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from models.message import InvalidMessage
+from storage.consistency.reports import CheckRunning
 from storage.errors import AlreadyExists, NotFound, StillRefused, TierRejected, TierUnavailable
 from storage.message_storage import PreconditionFailed
 from webapp.auth import InvalidToken
@@ -104,6 +105,10 @@ def register(app: Flask) -> None:
     def still_refused(error: StillRefused) -> Response:
         detail = f"PostgreSQL refused it again, {error.attempts} times in all: {error.reason}"
         return problem(409, "still_refused", detail)
+
+    @app.errorhandler(CheckRunning)
+    def check_running(error: CheckRunning) -> Response:
+        return problem(409, "check_running", str(error))
 
     @app.errorhandler(PreconditionFailed)
     def precondition_failed(error: PreconditionFailed) -> Response:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from models.message import ThreadSummary
+from storage.consistency.report import ConsistencyReport
 from storage.dead_letters import DeadLetterRecord, Discarded, Replayed
 from storage.health import PersistenceHealth
 from storage.receipts import Receipt
@@ -102,6 +103,16 @@ OPERATIONS = (
         "post", "/api/admin/recover-redis-cache", "recover_redis_cache",
         "Tell Redis what it missed, and warm what it lacks",
         {200: schemas.RecoveredRedisCache}, schemas.RecoverRedisCache, errors=(403, 422),
+    ),
+    Operation(
+        "post", "/api/admin/check-consistency", "check_consistency",
+        "Have the tiers compared, and mended if asked to",
+        {202: schemas.CheckStarted}, schemas.CheckConsistency, errors=(403, 409, 422),
+        optional_body=True,
+    ),
+    Operation(
+        "get", "/api/admin/consistency", "last_consistency_report",
+        "What the last check of the tiers found", {200: ConsistencyReport}, errors=(403, 404),
     ),
     Operation("get", "/api", "info", "Where things are", {200: schemas.ServiceInfo}),
     Operation(

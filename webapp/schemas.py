@@ -16,6 +16,7 @@ from models.message import (
     ThreadSummary,
     Tier,
 )
+from storage.consistency.report import Scope
 from storage.dead_letters import DeadLetter
 
 Metadata = Annotated[
@@ -187,6 +188,20 @@ class RecoveredRedisCache(msgspec.Struct, kw_only=True, frozen=True):
 
     backfilled_messages: int
     recovery_success: bool
+
+
+class CheckConsistency(Request, kw_only=True, frozen=True):
+    """What to check, everything if nothing is named, and whether to mend what differs."""
+
+    scope: Scope | None = None
+    repair: bool = False
+
+
+class CheckStarted(msgspec.Struct, kw_only=True, frozen=True):
+    """A worker has been told; the report has this id when it is there."""
+
+    report_id: int
+    state: str
 
 
 class ServiceInfo(msgspec.Struct, kw_only=True, frozen=True):

@@ -135,6 +135,12 @@ CASES: dict[tuple[str, str], Case] = {
     ("DELETE", "admin.dead_letters.discard_dead_letter"): forbidden(
         "DELETE", "/api/admin/dead-letters/1"
     ),
+    ("POST", "admin.consistency.check_consistency"): forbidden(
+        "POST", "/api/admin/check-consistency", json={}
+    ),
+    ("GET", "admin.consistency.last_consistency_report"): forbidden(
+        "GET", "/api/admin/consistency"
+    ),
     ("GET", "health.info"): shows_nothing("GET", "/api"),
     ("GET", "health.persistence"): shows_nothing("GET", "/health/persistence"),
 }

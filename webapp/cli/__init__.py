@@ -17,6 +17,7 @@ from storage.errors import Refused, TierError
 from tasks.logs import configure
 from webapp.cli.archive import archive
 from webapp.cli.backfill import backfill
+from webapp.cli.check import check
 from webapp.cli.data import export_history, import_history
 from webapp.cli.dead_letters import dead_letters
 from webapp.cli.inspect import doctor, stats
@@ -59,6 +60,7 @@ COMMANDS: tuple[click.Command, ...] = (
     stats,
     archive,
     backfill,
+    check,
     selftest,
     dead_letters,
 )

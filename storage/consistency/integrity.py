@@ -1,0 +1,69 @@
+"""What a single copy of a message says of itself: whether it is whole, and whose it is."""
+
+from typing import Literal, NamedTuple
+
+from models import codec, ids
+from models.message import Message
+
+Flaw = Literal["damaged", "foreign"]
+"""`damaged`: not what was sealed. `foreign`: sealed, but its id belongs to another thread."""
+
+
+class Copy(NamedTuple):
+    """One copy of a message in one tier; without a message where its bytes are none."""
+
+    version: int
+    message: Message | None
+    flaw: Flaw | None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it shows something."""
+        return self.message is None or self.message.deleted_at is None
+
+
+class IsolationVerifier:
+    """Tells by the id alone whether a copy is in the hands of the thread that it was made for."""
+
+    def is_at_home(self, message: Message) -> bool:
+        """Whether the id carries the shard of the copy's own user and thread."""
+        return ids.shard_in(message.id) == ids.shard_of(message.user_id, message.thread_id)
+
+
+class DataIntegrityValidator:
+    """Judges copies one by one, without comparing them."""
+
+    def __init__(self, isolation: IsolationVerifier | None = None) -> None:
+        self._isolation = isolation or IsolationVerifier()
+
+    def flaw_of(self, message: Message) -> Flaw | None:
+        """What is wrong with a copy; None for one that is as it was sealed."""
+        if not ids.is_id(message.id) or not _is_intact(message):
+            return "damaged"
+        if message.created_at != ids.timestamp(ids.time_us_of(message.id)):
+            return "damaged"
+        if message.deleted_at is not None and (message.content or message.metadata):
+            return "damaged"
+        return None if self._isolation.is_at_home(message) else "foreign"
+
+    def copy(self, message: Message) -> Copy:
+        """A copy with its judgement."""
+        return Copy(message.version, message, self.flaw_of(message))
+
+    def record(self, record: bytes, message_id: str) -> Copy:
+        """A record of Redis, found under the key of an id, with its judgement."""
+        try:
+            message = codec.decode(record)
+        except codec.Corrupt:
+            return Copy(0, None, "damaged")
+        if message.id != message_id:
+            return Copy(message.version, message, "damaged")
+        return self.copy(message)
+
+
+def _is_intact(message: Message) -> bool:
+    try:
+        return codec.is_intact(message)
+    except (TypeError, ValueError, RecursionError):
+        # Something that no door lets through, as a lone surrogate, has no canonical form.
+        return False

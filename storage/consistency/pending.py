@@ -1,0 +1,96 @@
+"""The log of Redis: what it holds must be safe from eviction, be carried, and be found."""
+
+from typing import Any
+
+from models import codec
+from storage import redis_keys as keys
+from storage.consistency.hot import scan
+from storage.consistency.in_flight import MOST_ENTRIES, PATIENCE_SECONDS
+from storage.consistency.report import Difference
+from storage.pending_log import LogEntry, PendingLog
+from storage.redis_driver import RedisDoor
+
+EVERY_STREAM = "pending:{*}"
+STREAMS_AT_ONCE = 500
+
+
+def evictable(door: RedisDoor, log: PendingLog) -> list[Difference]:
+    """Hot copies that may be evicted although the log still has their version.
+
+    To be asked before the log is drained, which mends it. Raises `TierError`.
+    """
+    found = []
+    for entry in log.read(range(log.slots), MOST_ENTRIES):
+        if entry.kind == "message" and _is_evictable(door, entry):
+            message = codec.decode(entry.record)
+            found.append(
+                Difference(
+                    pair="redis-postgresql",
+                    tier="redis",
+                    kind="evictable",
+                    id=message.id,
+                    user_id=message.user_id,
+                    thread_id=message.thread_id,
+                )
+            )
+    return found
+
+
+def protect(door: RedisDoor, log: PendingLog, differences: list[Difference]) -> None:
+    """Takes the time to live from such copies. One drained meanwhile is named at the next check."""
+    with door.passed() as client:
+        pipeline: Any = client.pipeline(transaction=False)
+        for one in differences:
+            slot = int(one.id[15:18], 16) % log.slots
+            pipeline.persist(keys.message(slot, one.id))
+        pipeline.execute()
+
+
+def waiting(log: PendingLog) -> list[Difference]:
+    """The log, where something in it waits for longer than it should. Raises `TierError`."""
+    oldest_us = log.oldest_pending_us()
+    age_seconds = 0.0 if oldest_us is None else (log.now_us() - oldest_us) / 1e6
+    if age_seconds <= PATIENCE_SECONDS:
+        return []
+    found = f"{sum(log.backlog())} entries, the oldest {age_seconds:.0f} s old"
+    return [Difference(pair="queues", tier="redis", kind="waiting", id="pending", found=found)]
+
+
+def orphans(door: RedisDoor, log: PendingLog) -> list[Difference]:
+    """Streams of slots that nobody drains, as after THREADKEEP_SHARDS was made smaller."""
+    found = []
+    for batch in scan(door, EVERY_STREAM, STREAMS_AT_ONCE):
+        for name in batch:
+            slot = slot_of(name)
+            if slot is None or slot < log.slots:
+                continue
+            with door.passed() as client:
+                length = int(client.xlen(name))
+            if length:
+                text = f"{length} entries in a slot beyond {log.slots}"
+                found.append(
+                    Difference(pair="queues", tier="redis", kind="orphaned", id=name, found=text)
+                )
+    return found
+
+
+def slot_of(stream: str) -> int | None:
+    """The slot in the name of a stream."""
+    digits = stream.removeprefix("pending:{").removesuffix("}")
+    return int(digits) if digits.isdigit() else None
+
+
+def _is_evictable(door: RedisDoor, entry: LogEntry) -> bool:
+    try:
+        message = codec.decode(entry.record)
+    except codec.Corrupt:
+        return False
+    name, stream = keys.message(entry.slot, message.id), keys.pending(entry.slot)
+    with door.passed() as client:
+        pipeline: Any = client.pipeline(transaction=True)
+        pipeline.getrange(name, 0, 40)
+        pipeline.ttl(name)
+        pipeline.xrange(stream, entry.entry_id, entry.entry_id)
+        head, ttl, still = pipeline.execute()
+    same = head.startswith(b'{"version":%d,' % message.version)
+    return bool(still) and same and ttl >= 0

@@ -1,0 +1,45 @@
+"""Do the tiers agree? As a task."""
+
+import structlog
+from celery import shared_task
+from kombu.exceptions import KombuError, OperationalError
+
+from storage.audit import SYSTEM
+from storage.consistency.report import EVERYTHING
+from storage.consistency.reports import START_SECONDS, CheckRunning
+from storage.errors import TierUnavailable
+from tasks.base import services
+from tasks.celery_app import app
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task(name="consistency.check")
+def check(report_id: int = 0) -> dict[str, float | int | None]:
+    """Does the check that a report was opened for; with 0, checks everything."""
+    checker = services().consistency_checker
+    try:
+        if not report_id:
+            report = checker.check(EVERYTHING, actor=SYSTEM)
+        else:
+            opened = checker.reports.get(report_id)
+            if opened.state != "running":
+                return {}
+            report = checker.run(opened)
+    except CheckRunning:
+        log.info("check_skipped", reason="another check is running")
+        return {}
+    return {
+        "report": report.id,
+        "compared": report.compared,
+        "differing": report.differing,
+        "score": report.data_consistency_score,
+    }
+
+
+def start(report_id: int) -> None:
+    """Has a worker do the check of a report. Raises `TierUnavailable` without a broker."""
+    try:
+        app.send_task("consistency.check", (report_id,), expires=START_SECONDS, retry=False)
+    except (KombuError, OperationalError, OSError) as error:
+        raise TierUnavailable("broker", type(error).__name__) from error
