@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from models import ids
 from models.message import Durability
 from storage import redis_keys as keys
-from storage.errors import TierError, TierRejected, VersionConflict
+from storage.errors import NotFound, TierError, TierRejected, VersionConflict
 from storage.idempotency_keys import Key
 from storage.redis_driver import RedisDoor, Script
 
@@ -111,6 +111,7 @@ class RedisTier:
             keys.pending(slot),
             keys.drain(slot),
             keys.watermark(slot, user_id, thread_id),
+            keys.erased(slot, user_id),
             *(keys.message(slot, message.id) for message in messages),
         ]
         arguments: list[Any] = [len(messages), idempotency_seconds, DRAIN_FLAG_MILLISECONDS]
@@ -134,7 +135,8 @@ class RedisTier:
     ) -> bool:
         """Acknowledges the next version of a message; gives whether to wake a worker.
 
-        Raises `VersionConflict` with the hot record where that is another version.
+        Raises `VersionConflict` with the hot record where that is another version, and `NotFound`
+        where its user was erased.
         """
         slot = self.slot_of_message(message_id)
         answer = self._revise(
@@ -143,6 +145,7 @@ class RedisTier:
                 keys.index(slot, user_id, thread_id),
                 keys.pending(slot),
                 keys.drain(slot),
+                keys.erased(slot, user_id),
             ],
             [message_id, record, rests_on, "1" if tombstone else "0", DRAIN_FLAG_MILLISECONDS],
         )
@@ -155,11 +158,13 @@ class RedisTier:
         record: bytes,
         *,
         rests_on: int,
+        created_at: str,
         deleted_through: str = "",
     ) -> bool:
         """Acknowledges a version of a thread's own data; gives whether to wake a worker.
 
-        Raises `VersionConflict` with the hot record, or with nothing where only messages exist.
+        Raises `VersionConflict` with the hot record, or with nothing where only messages exist, and
+        `NotFound` where its user was erased after its creation.
         """
         slot = self.slot_of_thread(user_id, thread_id)
         answer = self._put_thread(
@@ -169,8 +174,9 @@ class RedisTier:
                 keys.pending(slot),
                 keys.drain(slot),
                 keys.watermark(slot, user_id, thread_id),
+                keys.erased(slot, user_id),
             ],
-            [record, rests_on, deleted_through, DRAIN_FLAG_MILLISECONDS],
+            [record, rests_on, deleted_through, DRAIN_FLAG_MILLISECONDS, ids.lowest(created_at)],
         )
         return self._woken(answer)
 
@@ -242,7 +248,7 @@ class RedisTier:
     ) -> bool:
         """Takes persisted messages into the hot page, unless its floor moved since it was read."""
         slot = self.slot_of_thread(user_id, thread_id)
-        names = [keys.index(slot, user_id, thread_id)]
+        names = [keys.index(slot, user_id, thread_id), keys.erased(slot, user_id)]
         arguments: list[Any] = [seen_floor or "", floor, self._hot_seconds]
         for message_id, record in records:
             names.append(keys.message(slot, message_id))
@@ -274,6 +280,8 @@ class RedisTier:
     def _woken(answer: Any) -> bool:
         if answer[0] == b"conflict":
             raise VersionConflict(bytes(answer[1]))
+        if answer[0] == b"erased":
+            raise NotFound
         return bool(answer[1])
 
 

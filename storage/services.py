@@ -11,7 +11,11 @@ from settings import Settings
 from storage.audit import AuditTrail
 from storage.dead_letter_copies import RefusedCopies
 from storage.dead_letters import DeadLetterService
-from storage.erasure import ErasureService
+from storage.erasure.in_clickhouse import ClickHouseRemains
+from storage.erasure.in_postgres import PostgresRemains
+from storage.erasure.in_redis import RedisRemains
+from storage.erasure.threads import ErasureService
+from storage.erasure.users import UserErasureService
 from storage.errors import TierUnavailable
 from storage.failover.chain import MessageFailoverService
 from storage.failover.detour import Detour
@@ -191,6 +195,18 @@ class Services(Tiers):
     @cached_property
     def erasure(self) -> ErasureService:
         return ErasureService(self.job_engine, self.redis_repair, self.clock)
+
+    @cached_property
+    def user_erasure(self) -> UserErasureService:
+        settings = self.settings
+        return UserErasureService(
+            self.job_engine,
+            RedisRemains(self.redis_door, self.pending_log, settings.hot_seconds),
+            PostgresRemains(self.job_engine, settings.shards),
+            ClickHouseRemains(self.job_clickhouse),
+            self.audit,
+            self.clock,
+        )
 
     def redis_durability(self) -> Durability:
         """What an acknowledgement from Redis means, looked up again now and then."""

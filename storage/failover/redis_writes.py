@@ -96,6 +96,7 @@ class RedisWrites:
                 thread.id,
                 codec.encode(thread),
                 rests_on=current.version if current else 0,
+                created_at=thread.created_at,
                 deleted_through=(thread.deleted_through or "") if is_deletion else "",
             )
         except VersionConflict as conflict:
