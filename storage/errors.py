@@ -81,6 +81,10 @@ class OnHold(Exception):
         self.user_id = user_id
 
 
+class ErasureUnderWay(Exception):
+    """The user is being erased, too late for a hold."""
+
+
 class StillRefused(Exception):
     """PostgreSQL refused a dead letter again. The reason holds nothing of what was written."""
 

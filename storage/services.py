@@ -11,9 +11,12 @@ from settings import Settings
 from storage.audit import AuditTrail
 from storage.dead_letter_copies import RefusedCopies
 from storage.dead_letters import DeadLetterService
+from storage.erasure.expiry import RetentionService
 from storage.erasure.in_clickhouse import ClickHouseRemains
 from storage.erasure.in_postgres import PostgresRemains
 from storage.erasure.in_redis import RedisRemains
+from storage.erasure.physical import PhysicalErasure
+from storage.erasure.policies import RetentionPolicies
 from storage.erasure.threads import ErasureService
 from storage.erasure.users import UserErasureService
 from storage.errors import TierUnavailable
@@ -190,7 +193,7 @@ class Services(Tiers):
             self.pending_log,
             self.settings.hot_seconds,
         )
-        return DeadLetterService(self.job_engine, copies)
+        return DeadLetterService(self.job_engine, copies, self.audit)
 
     @cached_property
     def erasure(self) -> ErasureService:
@@ -207,6 +210,20 @@ class Services(Tiers):
             self.audit,
             self.clock,
         )
+
+    @cached_property
+    def retention_policies(self) -> RetentionPolicies:
+        return RetentionPolicies(self.job_engine, self.audit)
+
+    @cached_property
+    def retention(self) -> RetentionService:
+        return RetentionService(
+            self.job_engine, self.job_clickhouse, self.audit, self.clock, self.settings.shards
+        )
+
+    @cached_property
+    def physical_erasure(self) -> PhysicalErasure:
+        return PhysicalErasure(self.job_engine, self.job_clickhouse, self.audit)
 
     def redis_durability(self) -> Durability:
         """What an acknowledgement from Redis means, looked up again now and then."""

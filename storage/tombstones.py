@@ -19,19 +19,18 @@ WHERE id = :id AND version < :version
 _QUEUE = text("INSERT INTO clickhouse_outbox (message_id) VALUES (:id)")
 
 
+def tombstone_of(message: Message, version: int, moment: str) -> Message:
+    """A later version of a message that holds nothing of what was written."""
+    buried = msgspec.structs.replace(
+        message, version=version, content="", metadata={}, updated_at=moment, deleted_at=moment
+    )
+    return codec.seal(buried)
+
+
 def bury(connection: Connection, batch: Sequence[Message], moment: str) -> None:
     """Makes tombstones of live messages, in the caller's transaction. `moment` is RFC 3339."""
     for message in batch:
-        tombstone = codec.seal(
-            msgspec.structs.replace(
-                message,
-                version=message.version + 1,
-                content="",
-                metadata={},
-                updated_at=moment,
-                deleted_at=moment,
-            )
-        )
+        tombstone = tombstone_of(message, message.version + 1, moment)
         values = {
             "id": message.id,
             "version": tombstone.version,
