@@ -114,15 +114,15 @@ OPERATIONS = (
         {200: UserErasure, 202: UserErasure}, errors=(403, 409, 422),
     ),
     Operation(
-        "get", _RETENTION, "list_retention", "How long messages are kept, and what is on hold",
+        "get", _RETENTION, "list_policies", "How long messages are kept, and what is on hold",
         {200: RetentionPage}, query=_LIST, errors=(403, 422),
     ),
     Operation(
-        "put", _RETENTION, "set_retention", "Set how long messages are kept, or a legal hold",
+        "put", _RETENTION, "set_policy", "Set how long messages are kept, or a legal hold",
         {200: RetentionSet}, SetRetention, errors=(403, 409, 422),
     ),
     Operation(
-        "delete", _RETENTION, "clear_retention", "Take a policy away, a hold included",
+        "delete", _RETENTION, "clear_policy", "Take a policy away, a hold included",
         {200: RetentionPolicy}, query=("user_id", "thread_id"), errors=(403, 404, 422),
     ),
     Operation(

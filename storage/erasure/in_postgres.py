@@ -40,7 +40,11 @@ _LEAVES = text(
     " WHERE user_id = :user_id AND id <= :through"
 )
 _WITH_THEM = (
-    text("DELETE FROM clickhouse_outbox WHERE message_id = ANY(CAST(:ids AS uuid[]))"),
+    # One that is being shipped finds no message any more.
+    text(
+        "DELETE FROM clickhouse_outbox WHERE sequence IN (SELECT sequence FROM clickhouse_outbox"
+        " WHERE message_id = ANY(CAST(:ids AS uuid[])) FOR UPDATE SKIP LOCKED)"
+    ),
     text("DELETE FROM lost_acknowledgements WHERE message_id = ANY(CAST(:ids AS uuid[]))"),
 )
 _THREADS = text(
@@ -146,7 +150,11 @@ class PostgresRemains:
             f" RETURNING {f'{table.key}::text' if table.key else 'NULL'}"
         )
         if table.name == "redis_backfill":
-            statement = f"DELETE FROM redis_backfill WHERE {table.condition} RETURNING NULL"  # noqa: S608
+            # One that is being told to Redis is gone in a moment.
+            statement = (
+                "DELETE FROM redis_backfill WHERE sequence IN (SELECT sequence FROM redis_backfill"  # noqa: S608
+                f" WHERE {table.condition} FOR UPDATE SKIP LOCKED) RETURNING NULL"
+            )
         with translated(), self._engine.begin() as connection:
             gone = connection.execute(text(statement), _values(target)).scalars().all()
             ids = [one for one in gone if one is not None]

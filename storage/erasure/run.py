@@ -21,13 +21,16 @@ from storage.erasure.receipt import UserErasure
 from storage.erasure.target import Target
 from storage.erasure.tidying import Tidying
 from storage.erasure.writers import wait_for_writers
-from storage.errors import TierError
+from storage.errors import TierError, TierUnavailable
 from storage.postgres_driver import translated
 
 log = structlog.get_logger(__name__)
 
 ROUNDS = 5
 """Each takes out what came while the one before looked; writers are shut out, so two do."""
+
+PAUSE_SECONDS = 0.2
+"""After a lock that somebody else held a little too long."""
 
 WRITERS_SECONDS = 15.0
 
@@ -54,21 +57,30 @@ class Run:
         self._target = Target(erasure.user_id, erasure.erased_through)
         self._started = time.monotonic()
         self._seconds_before = erasure.seconds
+        self._is_passing = True
 
     def run(self) -> UserErasure:
         was_done = self._erasure.state == "done"
         self._change(waits_for={})
         is_clean = was_done and self._is_clean()
-        rounds = 0
-        while not is_clean and rounds < ROUNDS and not self._erasure.waits_for:
-            rounds += 1
+        for _ in range(ROUNDS):
+            if is_clean or self._is_stopped():
+                break
             self._clear()
-            is_clean = not self._erasure.waits_for and self._is_clean()
+            is_clean = self._is_clean()
         if is_clean:
             erasure = self._own.tidying.tidied(self._erasure)
             self._change(files=erasure.files, to_vacuum=erasure.to_vacuum)
         self._end(is_clean, was_done)
         return self._erasure
+
+    def _is_stopped(self) -> bool:
+        """Whether a tier is out; one that is only busy is asked again."""
+        if self._erasure.waits_for and self._is_passing:
+            time.sleep(PAUSE_SECONDS)
+            self._change(waits_for={})
+        self._is_passing = True
+        return bool(self._erasure.waits_for)
 
     def _clear(self) -> None:
         own, target = self._own, self._target
@@ -120,6 +132,7 @@ class Run:
         except TierError as error:
             if error.tier == "postgresql" and tier != "postgresql":
                 raise
+            self._is_passing &= isinstance(error, TierUnavailable) and error.passing
             self._change(waits_for={**self._erasure.waits_for, tier: error.reason})
         self._own.ledger.save(self._erasure)
 

@@ -1,5 +1,6 @@
-"""A user who is erased is nowhere, does not come back, and nobody else is touched."""
+"""A user who is erased is nowhere any more, and nobody else is touched."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -12,27 +13,20 @@ from models.message import Message
 from storage import postgres_writes
 from storage import redis_keys as keys
 from storage.dead_letters import DeadLetterService
-from storage.erasure.receipt import UserErasure
-from storage.errors import NotFound
+from storage.errors import NotFound, TierUnavailable
 from storage.failover.direct_clickhouse import DirectWrite
+from storage.message_storage import Draft
 from storage.persistence import Drained
 from storage.services import Services
-from support.everywhere import places
+from support.erasing import MARKER, erase, finish, persisted
+from support.everywhere import append_only_files, places
 from support.letters import listed
 from support.moving import archived
 from support.refusing import refusing
 from support.samples import append_of, message
+from support.waiting import eventually
 
-MARKER = "a marker that nobody else writes"
 DETACHED = "messages_2020_01_06"
-
-
-def erase(alone: Services, user: str) -> UserErasure:
-    alone.user_erasure.request(user, by="an admin")
-    done = alone.user_erasure.carry_on(user)
-    assert done is not None
-    assert done.state == "done", done.waits_for
-    return done
 
 
 @pytest.fixture
@@ -144,3 +138,115 @@ def test_no_byte_of_an_erased_user_is_left_anywhere(
     for one in (one for batch in made.values() for one in batch):
         with pytest.raises(NotFound):
             alone.retrieval.get(user, one.id)
+
+
+def test_who_comes_again_is_new(alone: Services, user: str, drain: Callable[[], Drained]) -> None:
+    persisted(alone, drain, user, 2)
+    first = erase(alone, user)
+    assert alone.user_erasure.request(user, by="another") == alone.user_erasure.receipt(user)
+    again = alone.messages.post(user, "t", Draft("user", "again", {})).message
+    drain()
+    assert listed(alone, user) == [again.id]
+    assert alone.threads.get(user, "t").message_count == 1
+    second = alone.user_erasure.request(user, by="another")
+    assert second.erased_through > first.erased_through
+    assert erase(alone, user).requested_by == "another"
+    assert listed(alone, user) == []
+    acts = [entry.action for entry in alone.audit.entries(limit=4)]
+    assert acts == ["user.erased", "user.erase", "user.erased", "user.erase"]
+
+
+@pytest.mark.parametrize("tier", ["redis", "clickhouse"])
+def test_a_tier_that_is_out_is_erased_when_it_is_back(
+    alone: Services, user: str, drain: Callable[[], Drained], tier: str
+) -> None:
+    persisted(alone, drain, user, 2)
+    gone = {
+        "redis": {"redis_url": "redis://127.0.0.1:1/0"},
+        "clickhouse": {"clickhouse_url": "clickhouse+http://default:@127.0.0.1:1/threadkeep"},
+    }[tier]
+    without = Services(msgspec.structs.replace(alone.settings, **gone))
+    without.user_erasure.request(user, by="an admin")
+    waiting = without.user_erasure.carry_on(user)
+    assert waiting is not None
+    assert waiting.state == "pending"
+    assert set(waiting.waits_for) == {tier}
+    assert {place.split(":")[0] for place in places(alone, MARKER)} == {tier}
+    # Nobody is shown what is still there.
+    assert listed(alone, user) == []
+    done = finish(alone, user)
+    assert done.state == "done"
+    assert places(alone, MARKER) == set()
+    assert done.removed["postgresql"]["messages"] == 2
+    assert done.removed["clickhouse"]["messages"] == 2
+
+
+def test_a_mark_needs_postgresql(alone: Services, user: str) -> None:
+    gone = "postgresql+psycopg2://nobody@127.0.0.1:1/none"
+    without = Services(msgspec.structs.replace(alone.settings, database_url=gone))
+    with pytest.raises(TierUnavailable):
+        without.user_erasure.request(user, by="an admin")
+
+
+def test_the_files_of_redis_hold_nothing_once_they_are_written_anew(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    persisted(alone, drain, user, 2)
+    assert MARKER.encode() in append_only_files(alone)
+    done = erase(alone, user)
+    assert set(done.files) == {"redis", "postgresql", "clickhouse"}
+    assert done.to_vacuum == []
+    eventually(lambda: MARKER.encode() not in append_only_files(alone))
+
+
+def test_writers_go_on_while_one_of_them_is_erased(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    other, stop = f"{user}-other", threading.Event()
+    made: dict[str, list[str]] = {user: [], other: []}
+
+    def write(who: str) -> None:
+        number = 0
+        while not stop.is_set():
+            draft = Draft("user", "hello", {}, f"key {number}")
+            made[who].append(alone.messages.post(who, "t", draft).message.id)
+            number += 1
+
+    def carry() -> None:
+        while not stop.is_set():
+            alone.persistence.drain_backlog()
+            alone.replication.ship_all()
+
+    workers = [threading.Thread(target=write, args=(who,), daemon=True) for who in made]
+    workers.append(threading.Thread(target=carry, daemon=True))
+    for worker in workers:
+        worker.start()
+    try:
+        eventually(lambda: min(map(len, made.values())) > 50)
+        done = erase(alone, user)
+        seen = len(made[user])
+        eventually(lambda: len(made[user]) > seen + 20)
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join(timeout=20)
+    drain()
+    alone.replication.ship_all()
+    kept = [one for one in made[user] if one > done.erased_through]
+    assert kept
+    assert len(kept) < len(made[user])
+    everything = {"limit": 1000, "cursor": None, "order": "asc"}
+    for who, wanted in ((user, kept), (other, made[other])):
+        found: list[str] = []
+        while True:
+            page = alone.retrieval.page(
+                who, "t", **everything | {"cursor": found[-1] if found else None}
+            )
+            found += [one.id for one in page.messages]
+            if page.next_cursor is None:
+                break
+        assert found == wanted
+        assert alone.threads.get(who, "t").message_count == len(wanted)
+        query = f"SELECT count() FROM messages WHERE user_id = '{who}' SETTINGS final = 0"
+        with alone.job_clickhouse.engine.connect() as connection:
+            assert int(connection.exec_driver_sql(query).scalar_one()) == len(wanted)

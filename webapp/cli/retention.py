@@ -104,7 +104,8 @@ def _policies() -> RetentionPolicies:
 
 
 def _all() -> list[RetentionPolicy]:
-    service, cursor, found = _policies(), None, []
+    found: list[RetentionPolicy] = []
+    service, cursor = _policies(), None
     while True:
         page, cursor = service.list(limit=PAGE_POLICIES, cursor=cursor)
         found += page
