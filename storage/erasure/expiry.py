@@ -7,14 +7,15 @@ is due before and after, and says so in the audit trail also where that is nothi
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, Select, func, select, text
 
 from models import codec, ids
 from models.ids import Clock
 from models.message import Message
+from models.tables import messages
 from storage import postgres_writes
 from storage.archived_rows import Selection, archived_messages
 from storage.audit import SYSTEM, AuditTrail
@@ -42,13 +43,6 @@ SELECT p.user_id, p.thread_id, p.keep_days,
 FROM retention_policies p WHERE p.keep_days IS NOT NULL ORDER BY p.user_id, p.thread_id
 """
 )
-_DUE = """
-FROM messages WHERE user_id = :user_id AND id < :cutoff AND deleted_at IS NULL
-  AND (:thread_id = '' OR thread_id = :thread_id) AND thread_id <> ALL(:without)
-"""
-_COUNT = text(f"SELECT count(*) {_DUE}")
-_BATCH = text(f"SELECT * {_DUE} AND id > :after ORDER BY id LIMIT {BATCH_MESSAGES}")
-_STILL = text("SELECT * FROM messages WHERE id = ANY(CAST(:ids AS uuid[])) AND deleted_at IS NULL")
 _KNOWN = text("SELECT id::text FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))")
 _BOUNDARY = text("SELECT below::text FROM archive_boundary")
 
@@ -127,15 +121,17 @@ class RetentionService:
 
     def _count(self, scope: _Scope) -> int:
         with translated(), self._engine.begin() as connection:
-            committed = int(connection.execute(_COUNT, scope._asdict()).scalar_one())
+            query = _due(scope, select(func.count()).select_from(messages))
+            committed = int(connection.execute(query).scalar_one())
         return committed + sum(len(batch) for batch in self._archived(scope))
 
     def _erase(self, scope: _Scope) -> int:
         erased, after = 0, ids.LOWEST
         while True:
             with translated(), self._engine.begin() as connection:
-                values = {**scope._asdict(), "after": after}
-                batch = [message_of(row) for row in connection.execute(_BATCH, values)]
+                query = _due(scope, select(messages)).where(messages.c.id > after)
+                rows = connection.execute(query.order_by(messages.c.id).limit(BATCH_MESSAGES))
+                batch = [message_of(row) for row in rows]
             if not batch:
                 break
             erased += self._bury(batch, _as_committed)
@@ -189,7 +185,21 @@ class RetentionService:
                 yield alone
 
 
+def _due(scope: _Scope, query: Select[Any]) -> Select[Any]:
+    """What is due of the messages that PostgreSQL has."""
+    conditions = [
+        messages.c.user_id == scope.user_id,
+        messages.c.id < scope.cutoff,
+        messages.c.deleted_at.is_(None),
+        messages.c.thread_id.not_in(scope.without),
+    ]
+    if scope.thread_id:
+        conditions.append(messages.c.thread_id == scope.thread_id)
+    return query.where(*conditions)
+
+
 def _as_committed(connection: Connection, batch: Sequence[Message]) -> list[Message]:
     """Those that are live still, as they are now."""
-    rows = connection.execute(_STILL, {"ids": [one.id for one in batch]})
+    named = messages.c.id.in_([one.id for one in batch])
+    rows = connection.execute(select(messages).where(named, messages.c.deleted_at.is_(None)))
     return [message_of(row) for row in rows]

@@ -8,7 +8,10 @@ from storage.persistence import Drained
 from storage.services import Services
 from support.samples import append_of, message
 
-MARKER = "a marker that nobody else writes"
+
+def marker_of(user: str) -> str:
+    """What this user alone has written."""
+    return f"written by {user}"
 
 
 def erase(alone: Services, user: str) -> UserErasure:
@@ -23,7 +26,7 @@ def persisted(
     alone: Services, drain: Callable[[], Drained], user: str, count: int
 ) -> list[Message]:
     """Messages that every tier has."""
-    made = [message(user, content=MARKER) for _ in range(count)]
+    made = [message(user, content=marker_of(user)) for _ in range(count)]
     alone.redis.append([append_of(*made)], 60)
     drain()
     alone.replication.ship_all()

@@ -18,7 +18,7 @@ from storage.failover.direct_clickhouse import DirectWrite
 from storage.message_storage import Draft
 from storage.persistence import Drained
 from storage.services import Services
-from support.erasing import MARKER, erase, finish, persisted
+from support.erasing import erase, finish, marker_of, persisted
 from support.everywhere import append_only_files, places
 from support.letters import listed
 from support.moving import archived
@@ -59,7 +59,8 @@ def scatter(
 
     def made(count: int, thread: str = "t") -> list[Message]:
         return [
-            message(user, thread, content=MARKER, metadata={"note": MARKER}) for _ in range(count)
+            message(user, thread, content=marker_of(user), metadata={"note": marker_of(user)})
+            for _ in range(count)
         ]
 
     found: dict[str, list[Message]] = {"old": made(2, "archived")}
@@ -70,8 +71,8 @@ def scatter(
     found["detached"] = made(1, "archived")
     insert_into(alone, detached, found["detached"][0])
     found["committed"] = made(3)
-    alone.threads.create(user, "titled", MARKER, {"note": MARKER})
-    alone.redis.append([append_of(found["committed"][0], key=f"key {MARKER}")], 60)
+    alone.threads.create(user, "titled", marker_of(user), {"note": marker_of(user)})
+    alone.redis.append([append_of(found["committed"][0], key=f"key {marker_of(user)}")], 60)
     alone.redis.append([append_of(*found["committed"][1:])], 60)
     drain()
     alone.replication.ship_all()
@@ -81,7 +82,7 @@ def scatter(
         assert drain().refused == 1
     found["direct"] = made(1, "direct")
     one = found["direct"][0]
-    alone.failover._clickhouse._insert([DirectWrite(one, codec.encode(one), MARKER)])
+    alone.failover._clickhouse._insert([DirectWrite(one, codec.encode(one), marker_of(user))])
     with alone.job_engine.begin() as connection:
         postgres_writes.queue_backfill(connection, found["committed"])
     found["pending"] = made(2)
@@ -103,14 +104,14 @@ def test_no_byte_of_an_erased_user_is_left_anywhere(
     alone.redis.append([append_of(*kept)], 60)
     made = scatter(alone, user, drain, bad, detached)
     whose = [user, keys.encode(user)]
-    ahead = places(alone, MARKER)
+    ahead = places(alone, marker_of(user))
     assert {place.split(":")[0] for place in ahead} == {"redis", "postgresql", "clickhouse"}
     assert {"postgresql: dead_letters.record", f"postgresql: {detached}.content"} <= ahead
     assert {"clickhouse: messages.content", "clickhouse: direct_writes.record"} <= ahead
 
     done = erase(alone, user)
 
-    assert places(alone, MARKER) == set()
+    assert places(alone, marker_of(user)) == set()
     assert places(alone, *whose) == {
         "postgresql: audit_trail.subject",
         "postgresql: user_erasures.user_id",
@@ -171,12 +172,12 @@ def test_a_tier_that_is_out_is_erased_when_it_is_back(
     assert waiting is not None
     assert waiting.state == "pending"
     assert set(waiting.waits_for) == {tier}
-    assert {place.split(":")[0] for place in places(alone, MARKER)} == {tier}
+    assert {place.split(":")[0] for place in places(alone, marker_of(user))} == {tier}
     # Nobody is shown what is still there.
     assert listed(alone, user) == []
     done = finish(alone, user)
     assert done.state == "done"
-    assert places(alone, MARKER) == set()
+    assert places(alone, marker_of(user)) == set()
     assert done.removed["postgresql"]["messages"] == 2
     assert done.removed["clickhouse"]["messages"] == 2
 
@@ -192,11 +193,11 @@ def test_the_files_of_redis_hold_nothing_once_they_are_written_anew(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     persisted(alone, drain, user, 2)
-    assert MARKER.encode() in append_only_files(alone)
+    assert marker_of(user).encode() in append_only_files(alone)
     done = erase(alone, user)
     assert set(done.files) == {"redis", "postgresql", "clickhouse"}
     assert done.to_vacuum == []
-    eventually(lambda: MARKER.encode() not in append_only_files(alone))
+    eventually(lambda: marker_of(user).encode() not in append_only_files(alone))
 
 
 def test_writers_go_on_while_one_of_them_is_erased(

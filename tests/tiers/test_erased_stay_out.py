@@ -17,7 +17,7 @@ from storage.idempotency_keys import Key
 from storage.message_storage import Draft
 from storage.persistence import Drained
 from storage.services import Services
-from support.erasing import MARKER, erase, finish, persisted
+from support.erasing import erase, finish, marker_of, persisted
 from support.everywhere import places
 from support.samples import append_of, message, revised
 from support.waiting import eventually
@@ -34,7 +34,7 @@ def test_an_entry_that_a_drain_meets_later_is_not_taken_in(
         "version": 1,
         "id": "t",
         "user_id": user,
-        "title": MARKER,
+        "title": marker_of(user),
         "metadata": {},
         "created_at": one.created_at,
         "updated_at": one.created_at,
@@ -47,14 +47,14 @@ def test_an_entry_that_a_drain_meets_later_is_not_taken_in(
     assert drain().written == 0
     assert alone.user_erasure.receipt(user).state == "pending"
     assert finish(alone, user).state == "done"
-    assert places(alone, MARKER) == set()
+    assert places(alone, marker_of(user)) == set()
 
 
 def test_a_transaction_that_began_before_is_waited_for(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     persisted(alone, drain, user, 1)
-    late = message(user, content=MARKER)
+    late = message(user, content=marker_of(user))
     marked, connection = threading.Event(), alone.request_engine.connect()
     transaction = connection.begin()
     postgres_writes.upsert_messages(connection, [codec.encode(late)])
@@ -68,13 +68,13 @@ def test_a_transaction_that_began_before_is_waited_for(
     connection.close()
     worker.join(timeout=20)
     assert alone.user_erasure.receipt(user).state == "done"
-    assert places(alone, MARKER) == set()
+    assert places(alone, marker_of(user)) == set()
 
 
 def test_a_shipment_under_way_brings_nothing_back(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
-    made = message(user, content=MARKER)
+    made = message(user, content=marker_of(user))
     alone.redis.append([append_of(made)], 60)
     drain()
     taken, may_insert = threading.Event(), threading.Event()
@@ -98,7 +98,7 @@ def test_a_shipment_under_way_brings_nothing_back(
         ship.join(timeout=20)
         erasing.join(timeout=30)
     assert finish(alone, user).state == "done"
-    assert places(alone, MARKER) == set()
+    assert places(alone, marker_of(user)) == set()
 
 
 def test_a_write_that_comes_home_later_is_not_taken_in(
@@ -110,7 +110,7 @@ def test_a_write_that_comes_home_later_is_not_taken_in(
     assert alone.homecoming.bring_home() == 1
     assert finish(alone, user).removed["clickhouse"]["messages"] == 2
     assert alone.user_erasure.receipt(user).state == "done"
-    assert places(alone, MARKER) == set()
+    assert places(alone, marker_of(user)) == set()
 
 
 def test_a_dead_letter_that_is_replayed_later_is_not_taken_in(
@@ -125,7 +125,7 @@ def test_a_dead_letter_that_is_replayed_later_is_not_taken_in(
     (number,) = service.numbers()
     assert not service.replay(number, by="somebody").written
     assert finish(alone, user).state == "done"
-    assert places(alone, MARKER) == set()
+    assert places(alone, marker_of(user)) == set()
 
 
 def test_an_import_of_older_data_leaves_them_out(
@@ -136,14 +136,14 @@ def test_an_import_of_older_data_leaves_them_out(
     *_, done = BulkImporter(alone.job_engine, alone.redis_repair).run(made)
     assert (done.written, done.deleted) == (0, 3)
     assert finish(alone, user).state == "done"
-    assert places(alone, MARKER) == set()
+    assert places(alone, marker_of(user)) == set()
 
 
 def test_redis_takes_nothing_in_that_was_read_before(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     one = persisted(alone, drain, user, 1)[0]
-    created = alone.threads.create(user, "other", MARKER, {}).thread
+    created = alone.threads.create(user, "other", marker_of(user), {}).thread
     alone.user_erasure.request(user, by="an admin")
     alone.user_erasure.carry_on(user)
     redis = alone.redis
@@ -158,7 +158,7 @@ def test_redis_takes_nothing_in_that_was_read_before(
     through = alone.user_erasure.receipt(user).erased_through
     (answer,) = redis.append([append_of(one)], 60)
     assert answer == (through,), "an id at or below the watermark was acknowledged"
-    assert places(alone, MARKER) == set()
+    assert places(alone, marker_of(user)) == set()
 
 
 def test_what_went_with_its_user_is_not_called_lost(alone: Services, user: str) -> None:
