@@ -110,8 +110,7 @@ class RedisTier:
             keys.index(slot, user_id, thread_id),
             keys.pending(slot),
             keys.drain(slot),
-            keys.watermark(slot, user_id, thread_id),
-            keys.erased(slot, user_id),
+            *_marks(slot, user_id, thread_id),
             *(keys.message(slot, message.id) for message in messages),
         ]
         arguments: list[Any] = [len(messages), idempotency_seconds, DRAIN_FLAG_MILLISECONDS]
@@ -173,8 +172,7 @@ class RedisTier:
                 keys.index(slot, user_id, thread_id),
                 keys.pending(slot),
                 keys.drain(slot),
-                keys.watermark(slot, user_id, thread_id),
-                keys.erased(slot, user_id),
+                *_marks(slot, user_id, thread_id),
             ],
             [record, rests_on, deleted_through, DRAIN_FLAG_MILLISECONDS, ids.lowest(created_at)],
         )
@@ -213,14 +211,12 @@ class RedisTier:
         return {key: made.decode() for key, made in zip(given, found, strict=True) if made}
 
     def thread(self, user_id: str, thread_id: str) -> tuple[bytes | None, str | None]:
-        """The hot record of a thread and its watermark."""
+        """The hot record of a thread and its watermark, or its user's where that is higher."""
         slot = self.slot_of_thread(user_id, thread_id)
+        wanted = (keys.thread(slot, user_id, thread_id), *_marks(slot, user_id, thread_id))
         with self._door.passed() as client:
-            found: Any = client.mget(
-                keys.thread(slot, user_id, thread_id), keys.watermark(slot, user_id, thread_id)
-            )
-        record, watermark = found
-        return record, watermark.decode() if watermark else None
+            found: Any = client.mget(wanted)
+        return found[0], max((mark.decode() for mark in found[1:] if mark), default=None)
 
     def page(
         self, user_id: str, thread_id: str, low: str, high: str, order: str, count: int
@@ -228,7 +224,7 @@ class RedisTier:
         """Records of a thread with `low` < id < `high`, at most `count` from that end."""
         slot = self.slot_of_thread(user_id, thread_id)
         floor, watermark, names, records = self._page(
-            [keys.index(slot, user_id, thread_id), keys.watermark(slot, user_id, thread_id)],
+            [keys.index(slot, user_id, thread_id), *_marks(slot, user_id, thread_id)],
             [f"({low}", f"({high}", order, count, keys.message_prefix(slot)],
         )
         return HotPage(
@@ -283,6 +279,10 @@ class RedisTier:
         if answer[0] == b"erased":
             raise NotFound
         return bool(answer[1])
+
+
+def _marks(slot: int, user_id: str, thread_id: str) -> tuple[str, str]:
+    return keys.watermark(slot, user_id, thread_id), keys.erased(slot, user_id)
 
 
 def _stored(answer: Any) -> Stored | Behind | TierError:

@@ -6,6 +6,8 @@ until a look through all of them finds nothing. What a tier that is out still ha
 back. Later looks find what was under way.
 """
 
+from contextlib import suppress
+
 import structlog
 from sqlalchemy import Engine, text
 
@@ -80,6 +82,9 @@ class UserErasureService:
             self._ledger.mark(connection, erasure, target)
             details = {"erased_through": target.through}
             self._audit.record(connection, by, "user.erase", f"user:{user_id}", details=details)
+        with suppress(TierError):
+            # What Redis still has is shown to nobody from here on.
+            self._redis.shut_out(target, now_us)
         log.warning("user_erasure_requested", by=by)
         return erasure
 
