@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import text
 
 from storage.breakers import Breaker, BreakerState
+from storage.erasure.last_run import RetentionState, last_run
 from storage.errors import TierError
 from storage.failover import homecoming
 from storage.finding import Finding
@@ -22,6 +23,7 @@ _DEAD_LETTERS = text(
     "SELECT count(*), extract(epoch FROM clock_timestamp() - min(refused_at)) FROM dead_letters"
 )
 _LOST = text("SELECT count(*) FROM lost_acknowledgements")
+_ERASURES = text("SELECT count(*) FROM user_erasures WHERE finished_at IS NULL")
 _BACKFILL = text("SELECT count(*) FROM redis_backfill")
 
 
@@ -30,7 +32,9 @@ class TierState(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 
     `redis_lacks` counts what PostgreSQL took beside Redis and Redis was not told yet,
     `to_bring_home` what ClickHouse took and PostgreSQL does not have yet. `acknowledged_lost`
-    counts what a Redis whose disk was lost took along before it was persisted.
+    counts what a Redis whose disk was lost took along before it was persisted. `retention` says
+    when policies were last applied, where there are any, `erasures_unfinished` of how many users
+    some tier may still hold what is to go.
     """
 
     available: bool
@@ -45,6 +49,8 @@ class TierState(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     acknowledged_lost: int | None = None
     to_bring_home: int | None = None
     oldest_dead_letter_seconds: float | None = None
+    retention: RetentionState | None = None
+    erasures_unfinished: int | None = None
 
 
 class PersistenceHealth(msgspec.Struct, kw_only=True, frozen=True):
@@ -115,6 +121,8 @@ def _postgres(services: Services) -> dict[str, Any]:
         letters, letter_age = connection.execute(_DEAD_LETTERS).one()
         redis_lacks = connection.execute(_BACKFILL).scalar_one()
         lost = connection.execute(_LOST).scalar_one()
+        unfinished = connection.execute(_ERASURES).scalar_one()
+        retention = last_run(connection)
     return {
         "durability": "committed",
         "waiting": waiting,
@@ -123,6 +131,8 @@ def _postgres(services: Services) -> dict[str, Any]:
         "oldest_dead_letter_seconds": _seconds(letter_age),
         "redis_lacks": redis_lacks,
         "acknowledged_lost": lost,
+        "retention": retention,
+        "erasures_unfinished": unfinished,
     }
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, Engine, text
 
 from storage import schema
+from storage.erasure.last_run import last_run
 from storage.finding import COMMITTED, Finding, ahead_seconds, clock, found, guarded
 from storage.partitions import WEEK, monday_of, name
 from storage.postgres_driver import translated
@@ -12,6 +13,7 @@ from storage.postgres_driver import translated
 POSTGRES = "postgresql"
 OLDEST_MAJOR = 15
 OUTBOX_AGE_SECONDS = 60.0
+ERASURE_AGE_SECONDS = 3600.0
 _UNREACHABLE = "start it, or correct DATABASE_URL"
 
 _SETTINGS = text(
@@ -29,6 +31,11 @@ _NOW = text("SELECT clock_timestamp()")
 _EXISTS = text("SELECT to_regclass(:name) IS NOT NULL")
 _DEAD_LETTERS = text("SELECT count(*) FROM dead_letters")
 _LOST = text("SELECT count(*) FROM lost_acknowledgements")
+_UNFINISHED = text(
+    "SELECT count(*) AS count,"
+    " coalesce(extract(epoch FROM clock_timestamp() - min(requested_at)), 0) AS age"
+    " FROM user_erasures WHERE finished_at IS NULL"
+)
 _OUTBOX = text(
     "SELECT count(*) AS waiting,"
     " coalesce(extract(epoch FROM clock_timestamp() - min(queued_at)), 0) AS age"
@@ -60,6 +67,8 @@ def check_postgres(engine: Engine, weeks_ahead: int) -> list[Finding]:
                     _outbox(connection),
                     _lost(connection),
                 ]
+                if connection.execute(_EXISTS, {"name": "retention_policies"}).scalar_one():
+                    findings += [_retention(connection), _erasures(connection)]
             return findings
 
     return guarded(POSTGRES, "reachable", look, _UNREACHABLE)
@@ -133,6 +142,30 @@ def _lost(connection: Connection) -> Finding:
         " a replica with WAITAOF, or durability: committed, keeps it from happening"
     )
     return found(POSTGRES, "acknowledged and lost with Redis", count == 0, count, advice)
+
+
+def _retention(connection: Connection) -> Finding:
+    last = last_run(connection)
+    if last is None:
+        return found(POSTGRES, "retention", True, "no message has an age at which it goes", "")
+    value = f"{last.policies} policies, last applied {last.at or 'never'}"
+    if last.left:
+        value += f", {last.left:,} due messages left"
+    if last.incomplete:
+        value += f", incomplete: {last.incomplete}"
+    advice = "see that beat and a worker run; `threadkeep retention apply` does it now"
+    return found(POSTGRES, "retention", not last.is_overdue, value, advice)
+
+
+def _erasures(connection: Connection) -> Finding:
+    row = connection.execute(_UNFINISHED).one()
+    value = (
+        f"{row.count} unfinished, the oldest for {float(row.age):.0f} s" if row.count else "done"
+    )
+    advice = "see which tier is in the way: DELETE /api/admin/users/… again gives the receipt"
+    return found(
+        POSTGRES, "erasures of users", float(row.age) <= ERASURE_AGE_SECONDS, value, advice
+    )
 
 
 def _outbox(connection: Connection) -> Finding:

@@ -35,6 +35,9 @@ PAUSE_SECONDS = 0.2
 WRITERS_SECONDS = 15.0
 
 
+Tell = Callable[[UserErasure], None]
+
+
 class Means(NamedTuple):
     """What an erasure is done with."""
 
@@ -51,8 +54,9 @@ class Means(NamedTuple):
 class Run:
     """One go, by whoever holds the claim."""
 
-    def __init__(self, own: Means, erasure: UserErasure) -> None:
+    def __init__(self, own: Means, erasure: UserErasure, tell: Tell) -> None:
         self._own = own
+        self._tell = tell
         self._erasure = erasure
         self._target = Target(erasure.user_id, erasure.erased_through)
         self._started = time.monotonic()
@@ -135,6 +139,7 @@ class Run:
             self._is_passing &= isinstance(error, TierUnavailable) and error.passing
             self._change(waits_for={**self._erasure.waits_for, tier: error.reason})
         self._own.ledger.save(self._erasure)
+        self._tell(self._erasure)
 
     def _count(self, tier: Tier, counts: dict[str, int]) -> None:
         self._erasure = self._erasure.with_removed(tier, counts)

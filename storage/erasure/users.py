@@ -20,7 +20,7 @@ from storage.erasure.in_postgres import PostgresRemains
 from storage.erasure.in_redis import RedisRemains
 from storage.erasure.ledger import ErasureLedger
 from storage.erasure.receipt import UserErasure
-from storage.erasure.run import Means, Run
+from storage.erasure.run import Means, Run, Tell
 from storage.erasure.target import Target
 from storage.erasure.tidying import Tidying
 from storage.errors import NotFound, TierError
@@ -95,13 +95,14 @@ class UserErasureService:
             raise NotFound
         return found
 
-    def carry_on(self, user_id: str) -> UserErasure | None:
+    def carry_on(self, user_id: str, tell: Tell = lambda _: None) -> UserErasure | None:
         """Takes out what is there, as far as the tiers answer; gives the receipt.
 
-        None while somebody else is at it. Raises `TierUnavailable` without PostgreSQL.
+        Tells the receipt so far after each step. None while somebody else is at it. Raises
+        `TierUnavailable` without PostgreSQL.
         """
         erasure = self._ledger.claim(user_id)
-        return None if erasure is None else Run(self._means, erasure).run()
+        return None if erasure is None else Run(self._means, erasure, tell).run()
 
     def finish_due(self) -> int:
         """Carries on whatever is not at its end, and looks again at what was; gives how many."""

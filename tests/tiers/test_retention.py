@@ -11,9 +11,13 @@ from sqlalchemy import text
 from models import ids
 from models.message import Message
 from storage.audit import SYSTEM
+from storage.erasure import last_run
 from storage.erasure.expiry import RetentionRun
 from storage.errors import ErasureUnderWay, NotFound, OnHold
+from storage.finding import Finding
+from storage.health import persistence_health
 from storage.persistence import Drained
+from storage.postgres_checks import check_postgres
 from storage.services import Services
 from support.erasing import erase, marker_of, persisted
 from support.everywhere import places
@@ -124,6 +128,31 @@ def test_a_run_without_clickhouse_says_that_it_did_not_look_everywhere(
     (entry,) = alone.audit.entries(action="retention.applied", limit=1)
     assert "clickhouse" in entry.details["incomplete"]
     assert alone.retention.apply().left == 0
+
+
+def test_the_doctor_and_health_know_when_it_last_ran(
+    alone: Services, user: str, history: list[Message]
+) -> None:
+    def findings() -> list[Finding]:
+        found = check_postgres(alone.job_engine, alone.settings.partition_weeks_ahead)
+        return [one for one in found if one.check == "retention"]
+
+    assert [one.ok for one in findings()] == [True]
+    alone.retention_policies.set(user, None, keep_days=10, by="an admin")
+    alone.retention.apply()
+    assert [one.ok for one in findings()] == [True]
+    state = persistence_health(alone).tiers["postgresql"].retention
+    assert state is not None
+    assert (state.policies, state.due, state.erased, state.left) == (1, 2, 2, 0)
+    # A run that left something, or that never came.
+    counts = {"policies": 1, "due": 2, "erased": 1, "left": 1}
+    alone.audit.note(SYSTEM, "retention.applied", "retention", counts)
+    assert [one.ok for one in findings()] == [False]
+    alone.retention.apply()
+    later = datetime.now(UTC) + timedelta(hours=37)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(last_run, "OVERDUE", datetime.now(UTC) - later)
+        assert [one.ok for one in findings()] == [False]
 
 
 def test_policies_are_set_listed_and_cleared(alone: Services, user: str) -> None:
