@@ -32,7 +32,7 @@ _EXISTS = text("SELECT to_regclass(:name) IS NOT NULL")
 _DEAD_LETTERS = text("SELECT count(*) FROM dead_letters")
 _LOST = text("SELECT count(*) FROM lost_acknowledgements")
 _UNFINISHED = text(
-    "SELECT count(*) AS count,"
+    "SELECT count(*) AS waiting,"
     " coalesce(extract(epoch FROM clock_timestamp() - min(requested_at)), 0) AS age"
     " FROM user_erasures WHERE finished_at IS NULL"
 )
@@ -159,13 +159,10 @@ def _retention(connection: Connection) -> Finding:
 
 def _erasures(connection: Connection) -> Finding:
     row = connection.execute(_UNFINISHED).one()
-    value = (
-        f"{row.count} unfinished, the oldest for {float(row.age):.0f} s" if row.count else "done"
-    )
+    age = float(row.age)
+    value = f"{row.waiting} unfinished, the oldest for {age:.0f} s" if row.waiting else "done"
     advice = "see which tier is in the way: DELETE /api/admin/users/… again gives the receipt"
-    return found(
-        POSTGRES, "erasures of users", float(row.age) <= ERASURE_AGE_SECONDS, value, advice
-    )
+    return found(POSTGRES, "erasures of users", age <= ERASURE_AGE_SECONDS, value, advice)
 
 
 def _outbox(connection: Connection) -> Finding:
