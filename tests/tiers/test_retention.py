@@ -226,3 +226,21 @@ def test_what_is_deleted_under_a_hold_is_hidden_and_kept_until_the_hold_is_lifte
     alone.replication.ship_all()
     alone.physical_erasure.purge()
     assert places(alone, marker_of(user)) == set()
+
+
+def test_what_is_archived_is_kept_under_a_hold_too(
+    alone: Services, user: str, drain: Callable[[], Drained], bad: ExitStack
+) -> None:
+    one, other = persisted(alone, drain, user, 2)
+    bad.enter_context(archived(alone, [msgspec.to_builtins(each) for each in (one, other)]))
+    alone.retention_policies.set(user, None, legal_hold=True, by="an admin")
+    alone.messages.delete(user, one.id, if_version=None)
+    drain()
+    alone.replication.ship_all()
+    held = text("SELECT id::text, version, content FROM held_versions WHERE user_id = :user")
+    with alone.job_engine.connect() as connection:
+        found = [tuple(row) for row in connection.execute(held, {"user": user})]
+    assert found == [(one.id, 1, marker_of(user))]
+    alone.retention_policies.clear(user, None, by="an admin")
+    with alone.job_engine.connect() as connection:
+        assert connection.execute(held, {"user": user}).all() == []
