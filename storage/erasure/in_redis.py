@@ -21,6 +21,9 @@ from storage.redis_driver import RedisDoor, Script
 SCAN_KEYS = 1_000
 """Keys that one look at Redis passes over: about a millisecond in which it does nothing else."""
 
+SHUT_OUT_SECONDS = 3_600
+"""At least: far longer than anybody holds a page or a message in hand."""
+
 COPIES_AT_ONCE = 200
 LOG_ENTRIES = 500
 
@@ -31,7 +34,7 @@ class RedisRemains:
     def __init__(self, door: RedisDoor, log: PendingLog, hot_seconds: int) -> None:
         self._door = door
         self._log = log
-        self._hot_seconds = hot_seconds
+        self._seconds = max(hot_seconds, SHUT_OUT_SECONDS)
         self._copies = Script(door, "erase_copies")
         self._thread = Script(door, "erase_thread")
 
@@ -48,7 +51,7 @@ class RedisRemains:
             pipeline = client.pipeline(transaction=False)
             for slot in range(self._log.slots):
                 name = keys.erased(slot, target.user_id)
-                pipeline.set(name, target.through, ex=self._hot_seconds + ahead)
+                pipeline.set(name, target.through, ex=self._seconds + ahead)
             pipeline.execute()
 
     def forget_log(self, target: Target) -> dict[str, int]:

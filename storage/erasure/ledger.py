@@ -14,7 +14,7 @@ CLAIM_SECONDS = 90
 
 LOOK_AGAIN_SECONDS = 60
 LOOK_FOR_SECONDS = 900
-"""Longer than any write that was under way may take to land."""
+"""Longer than any write that was under way may take to land; each look waits twice as long."""
 
 _LOAD = text("SELECT receipt, finished_at FROM user_erasures WHERE user_id = :user_id")
 _MARK = text(
@@ -47,9 +47,10 @@ _DUE = text(
     """
 SELECT user_id FROM user_erasures WHERE claimed_until < clock_timestamp() AND (
     finished_at IS NULL
-    OR looked_at < clock_timestamp() - make_interval(secs => :again)
-       AND (finished_at > clock_timestamp() - make_interval(secs => :for_seconds)
-            OR json_array_length(receipt -> 'to_vacuum') > 0))
+    OR (looked_at < finished_at + make_interval(secs => :for_seconds)
+        OR json_array_length(receipt -> 'to_vacuum') > 0)
+       AND looked_at + greatest(make_interval(secs => :again), looked_at - finished_at)
+           < clock_timestamp())
 ORDER BY looked_at NULLS FIRST, user_id LIMIT 100
 """
 )

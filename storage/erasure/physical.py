@@ -75,9 +75,10 @@ class PhysicalErasure:
         """One run. Raises `TierError`, with what was not purged left to the next."""
         with translated(), self._engine.begin() as connection:
             standing = holds.standing(connection)
-        purged = Purged(self._purge_versions(standing), self._purge_threads())
         if int(ask(self._server, _MASKED)[0][0]):
+            # Mutations pass over what a lightweight delete has hidden.
             mutate(self._server, "messages", "APPLY DELETED MASK")
+        purged = Purged(self._purge_versions(standing), self._purge_threads())
         if any(purged):
             self._audit.note(SYSTEM, "messages.purged", "clickhouse", purged._asdict())
             log.info("purged", **purged._asdict())

@@ -18,7 +18,7 @@ from storage.message_storage import Draft
 from storage.persistence import Drained
 from storage.services import Services
 from support.erasing import erase, finish, marker_of, persisted
-from support.everywhere import places
+from support.everywhere import in_postgres, places
 from support.samples import append_of, message, revised
 from support.waiting import eventually
 
@@ -45,6 +45,7 @@ def test_an_entry_that_a_drain_meets_later_is_not_taken_in(
     alone.redis_client.set(keys.message(slot, one.id), codec.encode(one))
     alone.redis_client.set(keys.thread(slot, user, "t"), msgspec.json.encode(thread))
     assert drain().written == 0
+    assert not list(in_postgres(alone, marker_of(user)))
     assert alone.user_erasure.receipt(user).state == "pending"
     assert finish(alone, user).state == "done"
     assert places(alone, marker_of(user)) == set()
@@ -54,7 +55,8 @@ def test_a_transaction_that_began_before_is_waited_for(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     persisted(alone, drain, user, 1)
-    late = message(user, content=marker_of(user))
+    # In a thread of its own: of the others it would hold the row.
+    late = message(user, "late", content=marker_of(user))
     marked, connection = threading.Event(), alone.request_engine.connect()
     transaction = connection.begin()
     postgres_writes.upsert_messages(connection, [codec.encode(late)])
