@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import msgspec
@@ -13,6 +14,7 @@ from models.message import Message
 from storage import postgres_writes
 from storage import redis_keys as keys
 from storage.dead_letters import DeadLetterService
+from storage.erasure.in_clickhouse import ClickHouseRemains
 from storage.errors import NotFound, TierUnavailable
 from storage.failover.direct_clickhouse import DirectWrite
 from storage.message_storage import Draft
@@ -251,3 +253,35 @@ def test_writers_go_on_while_one_of_them_is_erased(
         query = f"SELECT count() FROM messages WHERE user_id = '{who}' SETTINGS final = 0"
         with alone.job_clickhouse.engine.connect() as connection:
             assert int(connection.exec_driver_sql(query).scalar_one()) == len(wanted)
+
+
+def test_whoever_dies_midway_is_carried_on_for(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    persisted(alone, drain, user, 2)
+    alone.user_erasure.request(user, by="an admin")
+
+    def die(*_: object) -> None:
+        raise RuntimeError("as a process that is killed here")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClickHouseRemains, "clear", die)
+        with pytest.raises(RuntimeError):
+            alone.user_erasure.carry_on(user)
+    assert alone.user_erasure.receipt(user).state == "pending"
+    done = finish(alone, user)
+    assert done.state == "done"
+    assert places(alone, marker_of(user)) == set()
+    # What went before counts as well.
+    assert done.removed["postgresql"]["messages"] == 2
+    assert done.removed["clickhouse"]["messages"] == 2
+
+
+def test_two_do_not_work_on_one_erasure(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    persisted(alone, drain, user, 2)
+    alone.user_erasure.request(user, by="an admin")
+    found = ThreadPoolExecutor().map(alone.user_erasure.carry_on, [user] * 4)
+    assert sum(one is not None for one in found) >= 1
+    assert finish(alone, user).removed["postgresql"]["messages"] == 2
