@@ -57,6 +57,24 @@ SCHEDULE = {
         "schedule": crontab(hour="2", minute="47"),
         "options": {"expires": 14_400, "queue": "maintenance"},
     },
+    # Whoever asked for an erasure carries it on at once; this is for what a tier kept from its end.
+    "finish-user-erasures": {
+        "task": "erase.finish_user_erasures",
+        "schedule": 15.0,
+        "options": {"expires": 14, "queue": "maintenance"},
+    },
+    # Each mutation writes parts anew, so not more often. Off the full hour.
+    "purge-deleted": {
+        "task": "erase.purge_deleted",
+        "schedule": crontab(minute="47"),
+        "options": {"expires": 1800, "queue": "maintenance"},
+    },
+    # Days are counted, so once a day will do; at night, when few write.
+    "apply-retention": {
+        "task": "erase.apply_retention",
+        "schedule": crontab(minute="27", hour="3"),
+        "options": {"expires": 36000, "queue": "maintenance"},
+    },
     # Keys are remembered for a day; an hour more or less does not matter. Off the full hour.
     "forget-idempotency-keys": {
         "task": "maintain.forget_idempotency_keys",

@@ -54,6 +54,16 @@ def mint(time_us: int, shard: int, random_bits: int | None = None) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def highest(time_us: int) -> str:
+    """The highest id of a moment's millisecond, in whichever shard."""
+    return mint(time_us // 1000 * 1000 + 999, SHARD_SPACE - 1, (1 << RANDOM_BITS) - 1)
+
+
+def lowest(moment: str) -> str:
+    """The lowest id of the millisecond of an RFC 3339 time, in whichever shard."""
+    return mint(max(0, time_us(datetime.fromisoformat(moment)) // 1000 * 1000), 0, 0)
+
+
 def source_bits(*source: str) -> int:
     """The random bits of an imported message: a hash of its source's own identity."""
     digest = hashlib.sha256("\0".join(source).encode()).digest()

@@ -47,6 +47,7 @@ threads = Table(
     Column("deleted_at", DateTime(timezone=True)),
     Column("deleted_through", Uuid(as_uuid=False)),
     Column("erased_through", Uuid(as_uuid=False)),
+    Column("purged_through", Uuid(as_uuid=False)),
     Column("last_message_at", DateTime(timezone=True)),
     Column("message_count", BigInteger, nullable=False),
 )
@@ -73,6 +74,21 @@ dead_letters = Table(
     Column("attempts", Integer, nullable=False),
     Column("attempted_at", DateTime(timezone=True)),
     comment="Log entries that PostgreSQL refused, whole, with its reason.",
+)
+
+user_erasures = Table(
+    "user_erasures",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("erased_through", Uuid(as_uuid=False), nullable=False),
+    Column("erased_at", DateTime(timezone=True), nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("requested_at", DateTime(timezone=True), nullable=False),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("looked_at", DateTime(timezone=True)),
+    Column("claimed_until", DateTime(timezone=True), nullable=False),
+    Column("receipt", JSON, nullable=False),
+    comment="Users of whom nothing at or below an id is taken in again.",
 )
 
 archive_boundary = Table(

@@ -153,6 +153,18 @@ def _shown(name: str | None) -> str | None:
     return name if name and len(name) <= HEAD_BYTES else None
 
 
+class _Creation(msgspec.Struct):
+    created_at: str = ""
+
+
+def created_at(record: bytes) -> str:
+    """When a record says that what it holds was created; empty where it cannot be read."""
+    try:
+        return msgspec.json.decode(record, type=_Creation).created_at
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ""
+
+
 class _Deletion(msgspec.Struct):
     deleted_through: str | None = None
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, Row, delete, func, select, update
 
 from models.tables import archive_boundary, dead_letters, messages, threads
 from storage import postgres_writes as writes
+from storage.audit import AuditTrail
 from storage.dead_letter_copies import RefusedCopies
 from storage.dead_letter_records import (
     HEAD_BYTES,
@@ -89,9 +90,10 @@ class DeadLetterService:
     """The verbs of operators. Each raises `NotFound` for a letter that is not there (any more),
     and `TierUnavailable` with nothing changed."""
 
-    def __init__(self, engine: Engine, copies: RefusedCopies) -> None:
+    def __init__(self, engine: Engine, copies: RefusedCopies, audit: AuditTrail) -> None:
         self._engine = engine
         self._copies = copies
+        self._audit = audit
         self._partitions = Partitions(engine)
 
     def get(self, letter_id: int) -> DeadLetterRecord:
@@ -130,6 +132,13 @@ class DeadLetterService:
                 connection.execute(delete(dead_letters).where(dead_letters.c.id == letter_id))
             else:
                 attempts = _note(connection, letter_id, reason)
+            details = {
+                "kind": letter.kind,
+                "message_id": address.message_id,
+                "repaired": record is not None,
+            }
+            verb = "replayed" if reason is None else "refused"
+            self._record(connection, by, verb, letter_id, details)
         facts = {"letter": letter_id, "message_id": address.message_id, "by": by}
         if reason is not None:
             again = StillRefused(headline(reason), attempts)
@@ -150,6 +159,8 @@ class DeadLetterService:
             # Redis comes first: should the commit fail, the letter still has all there was.
             gone = self._withdraw(connection, letter, address)
             connection.execute(delete(dead_letters).where(dead_letters.c.id == letter_id))
+            details = {"kind": letter.kind, "message_id": address.message_id, "removed": gone}
+            self._record(connection, by, "discarded", letter_id, details)
         facts = {"letter": letter_id, "message_id": address.message_id, "by": by}
         log.warning("dead_letter_discarded", **facts, removed_from_redis=gone)
         return Discarded(id=letter_id, message_id=address.message_id, removed_from_redis=gone)
@@ -170,6 +181,12 @@ class DeadLetterService:
             rows = connection.execute(query).all()
         shown = [DeadLetter(**_facts(row, bytes(row.head))) for row in rows[:limit]]
         return shown, shown[-1].id if len(rows) > limit else None
+
+    def _record(
+        self, connection: Connection, by: str, verb: str, letter_id: int, details: dict[str, Any]
+    ) -> None:
+        subject = f"dead_letter:{letter_id}"
+        self._audit.record(connection, by, f"dead_letter.{verb}", subject, details=details)
 
     def _settle(
         self, letter: Row[Any], address: Address, batch: Batch, repair: bytes | None

@@ -73,6 +73,18 @@ class Refused(Exception):
     """What this process was given is not safe to work with; the text is one line for a person."""
 
 
+class OnHold(Exception):
+    """A legal hold is on the user, or on a thread of theirs: nothing of it is erased."""
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__("a legal hold is on this user or on a thread of theirs")
+        self.user_id = user_id
+
+
+class ErasureUnderWay(Exception):
+    """The user is being erased, too late for a hold."""
+
+
 class StillRefused(Exception):
     """PostgreSQL refused a dead letter again. The reason holds nothing of what was written."""
 

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from storage.breakers import Breaker, BreakerState
 from storage.consistency import reports
+from storage.erasure.last_run import RetentionState, last_run
 from storage.errors import TierError
 from storage.failover import homecoming
 from storage.finding import Finding
@@ -24,6 +25,7 @@ _DEAD_LETTERS = text(
 )
 _LOST = text("SELECT count(*) FROM lost_acknowledgements")
 _ARCHIVE_STOPPED = text("SELECT count(*) FROM archive_units WHERE state = 'stopped'")
+_ERASURES = text("SELECT count(*) FROM user_erasures WHERE finished_at IS NULL")
 _BACKFILL = text("SELECT count(*) FROM redis_backfill")
 
 
@@ -33,7 +35,9 @@ class TierState(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     `redis_lacks` counts what PostgreSQL took beside Redis and Redis was not told yet,
     `to_bring_home` what ClickHouse took and PostgreSQL does not have yet. `acknowledged_lost`
     counts what a Redis whose disk was lost took along before it was persisted, `archive_stopped`
-    the partitions that cannot be archived because the tiers differ.
+    the partitions that cannot be archived because the tiers differ. `retention` says when policies
+    were last applied, where there are any, `erasures_unfinished` of how many users some tier may
+    still hold what is to go.
     """
 
     available: bool
@@ -49,6 +53,8 @@ class TierState(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     archive_stopped: int | None = None
     to_bring_home: int | None = None
     oldest_dead_letter_seconds: float | None = None
+    retention: RetentionState | None = None
+    erasures_unfinished: int | None = None
 
 
 class PersistenceHealth(msgspec.Struct, kw_only=True, frozen=True):
@@ -127,6 +133,8 @@ def _postgres(services: Services) -> dict[str, Any]:
         redis_lacks = connection.execute(_BACKFILL).scalar_one()
         lost = connection.execute(_LOST).scalar_one()
         archive_stopped = connection.execute(_ARCHIVE_STOPPED).scalar_one()
+        unfinished = connection.execute(_ERASURES).scalar_one()
+        retention = last_run(connection)
     return {
         "durability": "committed",
         "waiting": waiting,
@@ -136,6 +144,8 @@ def _postgres(services: Services) -> dict[str, Any]:
         "redis_lacks": redis_lacks,
         "acknowledged_lost": lost,
         "archive_stopped": archive_stopped,
+        "retention": retention,
+        "erasures_unfinished": unfinished,
     }
 
 

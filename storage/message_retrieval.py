@@ -159,8 +159,7 @@ class UnifiedMessageRetrievalService:
         with suppress(TierUnavailable):
             marks.append(self._redis.thread(user_id, thread_id)[1] or ids.LOWEST)
         with suppress(TierUnavailable):
-            row = self._postgres.thread(user_id, thread_id)
-            marks.append(row.thread.deleted_through or ids.LOWEST if row else ids.LOWEST)
+            marks.append(self._postgres.watermark(user_id, thread_id) or ids.LOWEST)
         return max(marks)
 
 

@@ -61,6 +61,12 @@ class PendingLog:
             for entry_id, fields in entries
         ]
 
+    def page(self, slot: int, after: str, count: int) -> list[LogEntry]:
+        """Up to `count` entries of a slot from `-`, its start, or after `(` and an entry id."""
+        with self._door.passed() as client:
+            entries: Any = client.xrange(keys.pending(slot), min=after, count=count)
+        return [_entry(slot, entry_id, fields) for entry_id, fields in entries]
+
     def settle(self, batches: Sequence[Committed]) -> int:
         """Forgets committed entries and starts TTLs; gives how many entries are still pending.
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, Engine, text
 
 from storage import schema
+from storage.erasure.last_run import last_run
 from storage.finding import COMMITTED, Finding, ahead_seconds, clock, found, guarded
 from storage.partitions import WEEK, monday_of, name
 from storage.postgres_driver import translated
@@ -12,6 +13,7 @@ from storage.postgres_driver import translated
 POSTGRES = "postgresql"
 OLDEST_MAJOR = 15
 OUTBOX_AGE_SECONDS = 60.0
+ERASURE_AGE_SECONDS = 3600.0
 _UNREACHABLE = "start it, or correct DATABASE_URL"
 
 _SETTINGS = text(
@@ -35,6 +37,11 @@ _DEAD_LETTERS = text(
 _LOST = text("SELECT count(*) FROM lost_acknowledgements")
 _ARCHIVE_STOPPED = text(
     "SELECT name || ': ' || reason FROM archive_units WHERE state = 'stopped' ORDER BY id"
+)
+_UNFINISHED = text(
+    "SELECT count(*) AS waiting,"
+    " coalesce(extract(epoch FROM clock_timestamp() - min(requested_at)), 0) AS age"
+    " FROM user_erasures WHERE finished_at IS NULL"
 )
 _OUTBOX = text(
     "SELECT count(*) AS waiting,"
@@ -68,6 +75,8 @@ def check_postgres(engine: Engine, weeks_ahead: int) -> list[Finding]:
                     _lost(connection),
                     _archive(connection),
                 ]
+                if connection.execute(_EXISTS, {"name": "retention_policies"}).scalar_one():
+                    findings += [_retention(connection), _erasures(connection)]
             return findings
 
     return guarded(POSTGRES, "reachable", look, _UNREACHABLE)
@@ -148,6 +157,27 @@ def _archive(connection: Connection) -> Finding:
     stopped = list(connection.execute(_ARCHIVE_STOPPED).scalars())
     advice = "nothing of it is dropped: mend what it names, and run `threadkeep archive` again"
     return found(POSTGRES, "archive", not stopped, "; ".join(stopped) or "nothing stopped", advice)
+
+
+def _retention(connection: Connection) -> Finding:
+    last = last_run(connection)
+    if last is None:
+        return found(POSTGRES, "retention", True, "no message has an age at which it goes", "")
+    value = f"{last.policies} policies, last applied {last.at or 'never'}"
+    if last.left:
+        value += f", {last.left:,} due messages left"
+    if last.incomplete:
+        value += f", incomplete: {last.incomplete}"
+    advice = "see that beat and a worker run; `threadkeep retention apply` does it now"
+    return found(POSTGRES, "retention", not last.is_overdue, value, advice)
+
+
+def _erasures(connection: Connection) -> Finding:
+    row = connection.execute(_UNFINISHED).one()
+    age = float(row.age)
+    value = f"{row.waiting} unfinished, the oldest for {age:.0f} s" if row.waiting else "done"
+    advice = "see which tier is in the way: DELETE /api/admin/users/… again gives the receipt"
+    return found(POSTGRES, "erasures of users", age <= ERASURE_AGE_SECONDS, value, advice)
 
 
 def _outbox(connection: Connection) -> Finding:

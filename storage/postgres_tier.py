@@ -8,10 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Row, and_, func, or_, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    ScalarSelect,
+    Uuid,
+    and_,
+    func,
+    or_,
+    select,
+    text,
+)
 
+from models import ids
 from models.message import Message, Thread, ThreadSummary
-from models.tables import archive_boundary, messages, threads
+from models.tables import archive_boundary, messages, threads, user_erasures
 from storage.breakers import Breaker
 from storage.postgres_driver import message_of, rfc3339, translated
 
@@ -59,7 +72,7 @@ class PostgresTier:
     def message(self, user_id: str, message_id: str) -> tuple[Message, str] | None:
         """A message, tombstones included, with the time it was committed.
 
-        None also for a message that went with its thread.
+        None also for a message that went with its thread or its user.
         """
         thread = and_(threads.c.user_id == messages.c.user_id, threads.c.id == messages.c.thread_id)
         query = (
@@ -72,6 +85,7 @@ class PostgresTier:
                     threads.c.deleted_through.is_(None),
                     messages.c.id > threads.c.deleted_through,
                 ),
+                messages.c.id > func.coalesce(_erased_through(user_id), ids.LOWEST),
             )
         )
         with self._as_user(user_id) as connection:
@@ -82,11 +96,7 @@ class PostgresTier:
         self, user_id: str, thread_id: str, low: str, high: str, order: str, count: int
     ) -> PostgresPage:
         """Messages of a thread with `low` < id < `high`, at most `count` from that end."""
-        watermark = (
-            select(threads.c.deleted_through)
-            .where(threads.c.user_id == user_id, threads.c.id == thread_id)
-            .scalar_subquery()
-        )
+        watermark = _watermark(user_id, thread_id).label("watermark")
         with self._as_user(user_id) as connection:
             deleted_through = connection.execute(select(watermark)).scalar_one()
             query = (
@@ -105,6 +115,11 @@ class PostgresTier:
             # before them lies below the boundary.
             boundary = connection.execute(select(archive_boundary.c.below)).scalar_one()
         return PostgresPage([message_of(row) for row in rows], boundary, deleted_through)
+
+    def watermark(self, user_id: str, thread_id: str) -> str | None:
+        """The id at and below which all of a thread is gone: with it, or with its user."""
+        with self._as_user(user_id) as connection:
+            return connection.execute(select(_watermark(user_id, thread_id))).scalar_one()
 
     def thread(self, user_id: str, thread_id: str) -> ThreadRow | None:
         """A thread, deleted ones included."""
@@ -157,6 +172,20 @@ class PostgresTier:
         with self._breaker.guard(), translated(), self._engine.begin() as connection:
             connection.execute(_AS_USER, {"user_id": user_id})
             yield connection
+
+
+def _erased_through(user_id: str) -> ScalarSelect[str]:
+    erasure = select(user_erasures.c.erased_through).where(user_erasures.c.user_id == user_id)
+    return erasure.scalar_subquery()
+
+
+def _watermark(user_id: str, thread_id: str) -> ColumnElement[str | None]:
+    deletion = (
+        select(threads.c.deleted_through)
+        .where(threads.c.user_id == user_id, threads.c.id == thread_id)
+        .scalar_subquery()
+    )
+    return func.greatest(deletion, _erased_through(user_id), type_=Uuid(as_uuid=False))
 
 
 def _thread_of(row: Row[Any]) -> ThreadRow:

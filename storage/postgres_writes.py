@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from models import codec
 from models.message import Message, Thread
 
-_LOCK_CLASS = 0x7468
+SLOT_LOCKS = 0x7468
 """The first half of every advisory lock of a slot; the slot is the second."""
 
 _TRY_LOCK = text(
@@ -23,19 +23,50 @@ _TRY_LOCK = text(
 # All parts of one statement see the state before it, so `before` is the row as it was.
 # A message counts once, whichever version of it arrives first; an edit or a tombstone of one that
 # is archived, and so has no row here, was counted long ago.
+# What was erased with its user is not taken in, and whoever brings it has the erasure look again.
+# Of what a legal hold is on, the versions that this statement overwrites are kept.
 _UPSERT_MESSAGES = text(
     """
-WITH incoming AS (
-    SELECT DISTINCT ON (id) r.*, min(version) OVER (PARTITION BY id) AS lowest
-    FROM json_to_recordset(CAST(:records AS json)) AS r (
+WITH given AS (
+    SELECT * FROM json_to_recordset(CAST(:records AS json)) AS r (
         id uuid, user_id text, thread_id text, role text, content text, metadata json,
         created_at timestamptz, updated_at timestamptz, version bigint,
         deleted_at timestamptz, content_hash text)
-    ORDER BY id, version DESC
+), incoming AS (
+    SELECT DISTINCT ON (id) g.*, min(version) OVER (PARTITION BY id) AS lowest
+    FROM given g ORDER BY id, version DESC
+), erased AS (
+    SELECT e.user_id, e.erased_through FROM user_erasures e
+    WHERE e.user_id IN (SELECT user_id FROM incoming)
+), brought_back AS (
+    UPDATE user_erasures SET finished_at = NULL WHERE user_id IN (
+        SELECT e.user_id FROM user_erasures e WHERE e.finished_at IS NOT NULL AND e.user_id IN (
+            SELECT user_id FROM incoming i JOIN erased USING (user_id)
+            WHERE i.id <= erased.erased_through)
+        ORDER BY e.user_id FOR UPDATE SKIP LOCKED)
 ), kept AS (
     SELECT i.* FROM incoming i
     LEFT JOIN threads t ON t.user_id = i.user_id AND t.id = i.thread_id
-    WHERE t.deleted_through IS NULL OR i.id > t.deleted_through
+    LEFT JOIN erased e ON e.user_id = i.user_id
+    WHERE (t.deleted_through IS NULL OR i.id > t.deleted_through)
+      AND (e.erased_through IS NULL OR i.id > e.erased_through)
+), on_hold AS (
+    SELECT id, version FROM kept k WHERE EXISTS (
+        SELECT FROM retention_policies p WHERE p.legal_hold
+            AND p.user_id = k.user_id AND p.thread_id IN ('', k.thread_id))
+), held AS (
+    INSERT INTO held_versions (id, version, user_id, thread_id, role, content, metadata,
+                               created_at, updated_at, content_hash)
+    SELECT v.id, v.version, v.user_id, v.thread_id, v.role, v.content, v.metadata,
+           v.created_at, v.updated_at, v.content_hash
+    FROM (SELECT m.id, m.version, m.user_id, m.thread_id, m.role, m.content, m.metadata,
+                 m.created_at, m.updated_at, m.deleted_at, m.content_hash
+          FROM messages m WHERE m.id IN (SELECT id FROM on_hold)
+          UNION ALL SELECT g.id, g.version, g.user_id, g.thread_id, g.role, g.content, g.metadata,
+                 g.created_at, g.updated_at, g.deleted_at, g.content_hash FROM given g
+         ) v JOIN on_hold h ON h.id = v.id AND v.version < h.version
+    WHERE v.deleted_at IS NULL
+    ON CONFLICT DO NOTHING
 ), stored AS (
     INSERT INTO messages (id, user_id, thread_id, role, content, metadata, created_at,
                           updated_at, version, deleted_at, content_hash)
@@ -81,12 +112,21 @@ SELECT count(*) FROM stored
 
 _UPSERT_THREAD = text(
     """
+WITH erased AS (
+    SELECT e.user_id FROM user_erasures e JOIN json_to_record(CAST(:record AS json)) AS r (
+        user_id text, created_at timestamptz) USING (user_id)
+    WHERE r.created_at <= e.erased_at
+), brought_back AS (
+    UPDATE user_erasures SET finished_at = NULL
+    WHERE user_id IN (SELECT user_id FROM erased) AND finished_at IS NOT NULL
+)
 INSERT INTO threads (user_id, id, title, metadata, created_at, updated_at, version,
                      deleted_at, deleted_through)
 SELECT user_id, id, title, metadata, created_at, updated_at, version, deleted_at, deleted_through
 FROM json_to_record(CAST(:record AS json)) AS r (
     user_id text, id text, title text, metadata json, created_at timestamptz,
     updated_at timestamptz, version bigint, deleted_at timestamptz, deleted_through uuid)
+WHERE NOT EXISTS (SELECT FROM erased)
 ON CONFLICT (user_id, id) DO UPDATE SET
     title = excluded.title, metadata = excluded.metadata, updated_at = excluded.updated_at,
     created_at = CASE WHEN threads.deleted_at IS NULL
@@ -124,19 +164,19 @@ _LOCK = text("SELECT pg_advisory_xact_lock(:lock_class, :slot)")
 def lock(connection: Connection, slot: int) -> None:
     """Waits until nobody drains the slot, and locks it until the transaction ends."""
     connection.execute(_LOCK_PATIENCE)
-    connection.execute(_LOCK, {"lock_class": _LOCK_CLASS, "slot": slot})
+    connection.execute(_LOCK, {"lock_class": SLOT_LOCKS, "slot": slot})
 
 
 def lock_in_order(connection: Connection, slots: Iterable[int]) -> None:
     """Locks several slots, within the connection's own patience; before anything else is locked,
     or two who wait for each other would be one deadlock."""
     for slot in sorted(slots):
-        connection.execute(_LOCK, {"lock_class": _LOCK_CLASS, "slot": slot})
+        connection.execute(_LOCK, {"lock_class": SLOT_LOCKS, "slot": slot})
 
 
 def try_lock(connection: Connection, slots: Sequence[int]) -> list[int]:
     """Locks the slots that nobody else drains, until the transaction ends; gives those."""
-    wanted = {"lock_class": _LOCK_CLASS, "slots": list(slots)}
+    wanted = {"lock_class": SLOT_LOCKS, "slots": list(slots)}
     return list(connection.execute(_TRY_LOCK, wanted).scalars())
 
 

@@ -4,6 +4,7 @@ Names from outside are percent-encoded, `:` and braces too: otherwise user `a:b`
 and user `a` with thread `b:c` would share a key.
 """
 
+import hashlib
 from functools import lru_cache
 from urllib.parse import quote
 
@@ -58,6 +59,16 @@ def pending(slot: int) -> str:
 def idempotency(slot: int, user_id: str, thread_id: str, key: str) -> str:
     """The id that an Idempotency-Key made."""
     return f"idempotency:{{{slot}}}:{encode(user_id)}:{encode(thread_id)}:{encode(key)}"
+
+
+def erased(slot: int, user_id: str) -> str:
+    """The id at and below which a user was erased. The name does not give the user away."""
+    return f"erased:{{{slot}}}:{_digest(user_id)}"
+
+
+@lru_cache(maxsize=65_536)
+def _digest(user_id: str) -> str:
+    return hashlib.sha256(user_id.encode()).hexdigest()
 
 
 def drain(slot: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from models import ids
 from models.message import Durability
 from storage import redis_keys as keys
-from storage.errors import TierError, TierRejected, VersionConflict
+from storage.errors import NotFound, TierError, TierRejected, VersionConflict
 from storage.idempotency_keys import Key
 from storage.redis_driver import RedisDoor, Script
 
@@ -110,7 +110,7 @@ class RedisTier:
             keys.index(slot, user_id, thread_id),
             keys.pending(slot),
             keys.drain(slot),
-            keys.watermark(slot, user_id, thread_id),
+            *_marks(slot, user_id, thread_id),
             *(keys.message(slot, message.id) for message in messages),
         ]
         arguments: list[Any] = [len(messages), idempotency_seconds, DRAIN_FLAG_MILLISECONDS]
@@ -134,7 +134,8 @@ class RedisTier:
     ) -> bool:
         """Acknowledges the next version of a message; gives whether to wake a worker.
 
-        Raises `VersionConflict` with the hot record where that is another version.
+        Raises `VersionConflict` with the hot record where that is another version, and `NotFound`
+        where its user was erased.
         """
         slot = self.slot_of_message(message_id)
         answer = self._revise(
@@ -143,6 +144,7 @@ class RedisTier:
                 keys.index(slot, user_id, thread_id),
                 keys.pending(slot),
                 keys.drain(slot),
+                keys.erased(slot, user_id),
             ],
             [message_id, record, rests_on, "1" if tombstone else "0", DRAIN_FLAG_MILLISECONDS],
         )
@@ -155,11 +157,13 @@ class RedisTier:
         record: bytes,
         *,
         rests_on: int,
+        created_at: str,
         deleted_through: str = "",
     ) -> bool:
         """Acknowledges a version of a thread's own data; gives whether to wake a worker.
 
-        Raises `VersionConflict` with the hot record, or with nothing where only messages exist.
+        Raises `VersionConflict` with the hot record, or with nothing where only messages exist, and
+        `NotFound` where its user was erased after its creation.
         """
         slot = self.slot_of_thread(user_id, thread_id)
         answer = self._put_thread(
@@ -168,9 +172,9 @@ class RedisTier:
                 keys.index(slot, user_id, thread_id),
                 keys.pending(slot),
                 keys.drain(slot),
-                keys.watermark(slot, user_id, thread_id),
+                *_marks(slot, user_id, thread_id),
             ],
-            [record, rests_on, deleted_through, DRAIN_FLAG_MILLISECONDS],
+            [record, rests_on, deleted_through, DRAIN_FLAG_MILLISECONDS, ids.lowest(created_at)],
         )
         return self._woken(answer)
 
@@ -207,14 +211,12 @@ class RedisTier:
         return {key: made.decode() for key, made in zip(given, found, strict=True) if made}
 
     def thread(self, user_id: str, thread_id: str) -> tuple[bytes | None, str | None]:
-        """The hot record of a thread and its watermark."""
+        """The hot record of a thread and its watermark, or its user's where that is higher."""
         slot = self.slot_of_thread(user_id, thread_id)
+        wanted = (keys.thread(slot, user_id, thread_id), *_marks(slot, user_id, thread_id))
         with self._door.passed() as client:
-            found: Any = client.mget(
-                keys.thread(slot, user_id, thread_id), keys.watermark(slot, user_id, thread_id)
-            )
-        record, watermark = found
-        return record, watermark.decode() if watermark else None
+            found: Any = client.mget(wanted)
+        return found[0], max((mark.decode() for mark in found[1:] if mark), default=None)
 
     def page(
         self, user_id: str, thread_id: str, low: str, high: str, order: str, count: int
@@ -222,7 +224,7 @@ class RedisTier:
         """Records of a thread with `low` < id < `high`, at most `count` from that end."""
         slot = self.slot_of_thread(user_id, thread_id)
         floor, watermark, names, records = self._page(
-            [keys.index(slot, user_id, thread_id), keys.watermark(slot, user_id, thread_id)],
+            [keys.index(slot, user_id, thread_id), *_marks(slot, user_id, thread_id)],
             [f"({low}", f"({high}", order, count, keys.message_prefix(slot)],
         )
         return HotPage(
@@ -242,7 +244,7 @@ class RedisTier:
     ) -> bool:
         """Takes persisted messages into the hot page, unless its floor moved since it was read."""
         slot = self.slot_of_thread(user_id, thread_id)
-        names = [keys.index(slot, user_id, thread_id)]
+        names = [keys.index(slot, user_id, thread_id), keys.erased(slot, user_id)]
         arguments: list[Any] = [seen_floor or "", floor, self._hot_seconds]
         for message_id, record in records:
             names.append(keys.message(slot, message_id))
@@ -274,7 +276,13 @@ class RedisTier:
     def _woken(answer: Any) -> bool:
         if answer[0] == b"conflict":
             raise VersionConflict(bytes(answer[1]))
+        if answer[0] == b"erased":
+            raise NotFound
         return bool(answer[1])
+
+
+def _marks(slot: int, user_id: str, thread_id: str) -> tuple[str, str]:
+    return keys.watermark(slot, user_id, thread_id), keys.erased(slot, user_id)
 
 
 def _stored(answer: Any) -> Stored | Behind | TierError:

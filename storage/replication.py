@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 
 from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse
+from storage.erasure.held_versions import keep_archived
 from storage.faultpoints import faultpoint
 from storage.postgres_driver import translated
 
@@ -34,12 +35,17 @@ WITH taken AS (
         SELECT sequence FROM clickhouse_outbox ORDER BY sequence LIMIT :batch)
     RETURNING message_id
 ), rows AS (
-    SELECT {ROW_AS_JSON} AS line
+    SELECT {ROW_AS_JSON} AS line,
+        CASE WHEN m.version > 1 AND EXISTS (
+            SELECT FROM retention_policies p WHERE p.legal_hold
+                AND p.user_id = m.user_id AND p.thread_id IN ('', m.thread_id))
+        THEN m.id END AS on_hold
     FROM messages m WHERE m.id IN (SELECT message_id FROM taken) ORDER BY m.id
 )
 SELECT (SELECT count(*) FROM taken) AS taken,
        (SELECT count(*) FROM rows) AS shipped,
-       (SELECT string_agg(line, E'\\n') FROM rows) AS lines
+       (SELECT string_agg(line, E'\\n') FROM rows) AS lines,
+       (SELECT array_agg(on_hold::text) FROM rows WHERE on_hold IS NOT NULL) AS on_hold
 """  # noqa: S608
 )
 
@@ -72,6 +78,8 @@ class ReplicationService:
             if row.lines:
                 lines = row.lines.encode()
                 with self._breaker.guard(is_bulk=True):
+                    if row.on_hold:
+                        keep_archived(connection, self._server, row.on_hold)
                     self._server.insert("messages", lines, hashlib.sha256(lines).hexdigest())
                 faultpoint("ship.after_insert")
         return Shipped(row.taken, row.shipped, row.taken == self._batch)

@@ -14,7 +14,14 @@ from storage.audit import AuditTrail
 from storage.consistency.checker import ThreeTierConsistencyChecker
 from storage.dead_letter_copies import RefusedCopies
 from storage.dead_letters import DeadLetterService
-from storage.erasure import ErasureService
+from storage.erasure.expiry import RetentionService
+from storage.erasure.in_clickhouse import ClickHouseRemains
+from storage.erasure.in_postgres import PostgresRemains
+from storage.erasure.in_redis import RedisRemains
+from storage.erasure.physical import PhysicalErasure
+from storage.erasure.policies import RetentionPolicies
+from storage.erasure.threads import ErasureService
+from storage.erasure.users import UserErasureService
 from storage.errors import TierUnavailable
 from storage.failover.wiring import FailoverServices
 from storage.message_storage import UnifiedMessageStorageService
@@ -105,7 +112,7 @@ class Services(FailoverServices):
             self.pending_log,
             self.settings.hot_seconds,
         )
-        return DeadLetterService(self.job_engine, copies)
+        return DeadLetterService(self.job_engine, copies, self.audit)
 
     @cached_property
     def upkeep(self) -> UpkeepService:
@@ -125,6 +132,32 @@ class Services(FailoverServices):
         self.redis_recovery.tend()
         self.homecoming.bring_home()
         self.replication.ship_all()
+
+    @cached_property
+    def user_erasure(self) -> UserErasureService:
+        settings = self.settings
+        return UserErasureService(
+            self.job_engine,
+            RedisRemains(self.redis_door, self.pending_log, settings.hot_seconds),
+            PostgresRemains(self.job_engine, settings.shards),
+            ClickHouseRemains(self.job_clickhouse),
+            self.audit,
+            self.clock,
+        )
+
+    @cached_property
+    def retention_policies(self) -> RetentionPolicies:
+        return RetentionPolicies(self.job_engine, self.audit)
+
+    @cached_property
+    def retention(self) -> RetentionService:
+        return RetentionService(
+            self.job_engine, self.job_clickhouse, self.audit, self.clock, self.settings.shards
+        )
+
+    @cached_property
+    def physical_erasure(self) -> PhysicalErasure:
+        return PhysicalErasure(self.job_engine, self.job_clickhouse, self.audit)
 
     def redis_durability(self) -> Durability:
         """What an acknowledgement from Redis means, looked up again now and then."""

@@ -30,6 +30,14 @@ DOUBLE_STEP = 1_000
 """A double is buried beside Redis, which may hold edits of it that nobody has seen."""
 
 
+def tombstone_of(message: Message, version: int, moment: str) -> Message:
+    """A later version of a message that holds nothing of what was written."""
+    buried = msgspec.structs.replace(
+        message, version=version, content="", metadata={}, updated_at=moment, deleted_at=moment
+    )
+    return codec.seal(buried)
+
+
 def bury(connection: Connection, batch: Sequence[Message], moment: str) -> None:
     """Makes tombstones of what a deleted thread took along, in the caller's transaction.
 
@@ -52,16 +60,7 @@ def bury_doubles(connection: Connection, batch: Sequence[Message], moment: str) 
 
 
 def _bury(connection: Connection, message: Message, moment: str, step: int) -> bool:
-    tombstone = codec.seal(
-        msgspec.structs.replace(
-            message,
-            version=message.version + step,
-            content="",
-            metadata={},
-            updated_at=moment,
-            deleted_at=moment,
-        )
-    )
+    tombstone = tombstone_of(message, message.version + step, moment)
     values = {
         "id": message.id,
         "version": tombstone.version,

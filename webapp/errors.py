@@ -10,7 +10,15 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from models.message import InvalidMessage
 from storage.consistency.reports import CheckRunning
-from storage.errors import AlreadyExists, NotFound, StillRefused, TierRejected, TierUnavailable
+from storage.errors import (
+    AlreadyExists,
+    ErasureUnderWay,
+    NotFound,
+    OnHold,
+    StillRefused,
+    TierRejected,
+    TierUnavailable,
+)
 from storage.message_storage import PreconditionFailed
 from webapp.auth import InvalidToken
 
@@ -100,6 +108,14 @@ def register(app: Flask) -> None:
     @app.errorhandler(AlreadyExists)
     def already_exists(error: AlreadyExists) -> Response:
         return problem(409, "thread_exists", f"you already have a thread {error}")
+
+    @app.errorhandler(OnHold)
+    def on_hold(error: OnHold) -> Response:
+        return problem(409, "legal_hold", f"{error}: nothing was erased")
+
+    @app.errorhandler(ErasureUnderWay)
+    def erasure_under_way(_: ErasureUnderWay) -> Response:
+        return problem(409, "erasure_under_way", "this user is being erased, too late for a hold")
 
     @app.errorhandler(StillRefused)
     def still_refused(error: StillRefused) -> Response:

@@ -8,9 +8,13 @@ import msgspec
 from models.message import ThreadSummary
 from storage.consistency.report import ConsistencyReport
 from storage.dead_letters import DeadLetterRecord, Discarded, Replayed
+from storage.erasure.policies import RetentionPolicy
+from storage.erasure.receipt import UserErasure
 from storage.health import PersistenceHealth
 from storage.receipts import Receipt
 from webapp import schemas
+from webapp.admin.audit import AuditPage
+from webapp.admin.retention import RetentionPage, RetentionSet, SetRetention
 from webapp.errors import Problem
 
 
@@ -35,6 +39,7 @@ _THREAD = "/api/threads/{thread_id}"
 _MESSAGE = "/api/messages/{message_id}"
 _LETTERS = "/api/admin/dead-letters"
 _LETTER = _LETTERS + "/{letter_id}"
+_RETENTION = "/api/admin/retention"
 _ACKNOWLEDGED = {200: schemas.AcknowledgedMessage}
 
 OPERATIONS = (
@@ -114,6 +119,27 @@ OPERATIONS = (
         "get", "/api/admin/consistency", "last_consistency_report",
         "What the last check of the tiers found", {200: ConsistencyReport}, errors=(403, 404),
     ),
+    Operation(
+        "delete", "/api/admin/users/{user_id}", "erase_user",
+        "Erase a user from every tier, or carry that on",
+        {200: UserErasure, 202: UserErasure}, errors=(403, 409, 422),
+    ),
+    Operation(
+        "get", _RETENTION, "list_policies", "How long messages are kept, and what is on hold",
+        {200: RetentionPage}, query=_LIST, errors=(403, 422),
+    ),
+    Operation(
+        "put", _RETENTION, "set_policy", "Set how long messages are kept, or a legal hold",
+        {200: RetentionSet}, SetRetention, errors=(403, 409, 422),
+    ),
+    Operation(
+        "delete", _RETENTION, "clear_policy", "Take a policy away, a hold included",
+        {200: RetentionPolicy}, query=("user_id", "thread_id"), errors=(403, 404, 422),
+    ),
+    Operation(
+        "get", "/api/admin/audit", "list_audit", "Who did what, newest first",
+        {200: AuditPage}, query=(*_LIST, "since", "actor", "action"), errors=(403, 422),
+    ),
     Operation("get", "/api", "info", "Where things are", {200: schemas.ServiceInfo}),
     Operation(
         "get", "/healthz", "healthz", "Liveness", {200: schemas.Liveness}, public=True
@@ -135,6 +161,10 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "thread_id": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
     "message_id": {"type": "string", "format": "uuid"},
     "letter_id": {"type": "integer"},
+    "user_id": {"type": "string"},
+    "since": {"type": "string", "format": "date-time"},
+    "actor": {"type": "string"},
+    "action": {"type": "string", "description": "What was done, as `user.erased`."},
     "Idempotency-Key": {
         "type": "string",
         "description": "The same key in the same thread within 24 h gives the first message.",

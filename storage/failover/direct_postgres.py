@@ -30,11 +30,12 @@ PAUSE_SECONDS = 5.0
 _ASK_QUICKLY = text("SELECT set_config('statement_timeout', '150ms', true)")
 _NEWEST = text(
     """
-SELECT r.user_id, r.thread_id, greatest(deleted_through, (
+SELECT r.user_id, r.thread_id, greatest(deleted_through, e.erased_through, (
     SELECT id FROM messages m WHERE m.user_id = r.user_id AND m.thread_id = r.thread_id
     ORDER BY id DESC LIMIT 1))::text AS newest
 FROM json_to_recordset(CAST(:threads AS json)) AS r (user_id text, thread_id text)
 LEFT JOIN threads t ON t.user_id = r.user_id AND t.id = r.thread_id
+LEFT JOIN user_erasures e ON e.user_id = r.user_id
 """
 )
 

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -33,6 +34,9 @@ PAUSE_SECONDS = 1.0
 _VERSIONS = text(
     "SELECT id::text AS id, version FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))"
 )
+_ERASED = text(
+    "SELECT user_id, erased_through::text AS through FROM user_erasures WHERE user_id = ANY(:users)"
+)
 _KEEP = text(
     """
 INSERT INTO lost_acknowledgements (message_id, version)
@@ -43,18 +47,24 @@ ON CONFLICT DO NOTHING
 )
 
 
+class _Noted(NamedTuple):
+    id: str
+    version: int
+    user_id: str
+
+
 class LostAndFound:
     """The last acknowledgements of this process. Safe for threads."""
 
     def __init__(self, redis: RedisTier, engine: Engine) -> None:
         self._redis = redis
         self._engine = engine
-        self._acknowledged: deque[tuple[str, int]] = deque(maxlen=KEPT)
+        self._acknowledged: deque[_Noted] = deque(maxlen=KEPT)
         self._searching = threading.Lock()
 
-    def note(self, message_id: str, version: int) -> None:
-        """Remembers that Redis took a version of a message."""
-        self._acknowledged.append((message_id, version))
+    def note(self, user_id: str, message_id: str, version: int) -> None:
+        """Remembers that Redis took a version of a user's message."""
+        self._acknowledged.append(_Noted(message_id, version, user_id))
 
     def search_later(self) -> None:
         """Has a thread look for everything remembered, once Redis and PostgreSQL answer."""
@@ -63,10 +73,10 @@ class LostAndFound:
     def lost(self) -> list[tuple[str, int]]:
         """What is remembered and in neither tier. Raises `TierError`."""
         remembered = iter(list(self._acknowledged))
-        missing: list[tuple[str, int]] = []
+        missing: list[_Noted] = []
         while batch := list(islice(remembered, BATCH)):
             missing += self._missing(batch)
-        return missing
+        return [(one.id, one.version) for one in missing]
 
     def _search(self) -> None:
         if not self._searching.acquire(blocking=False):
@@ -82,16 +92,26 @@ class LostAndFound:
         finally:
             self._searching.release()
 
-    def _missing(self, batch: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    def _missing(self, batch: Sequence[_Noted]) -> list[_Noted]:
         # Redis first: what a drain carries on meanwhile is in PostgreSQL by the time it is asked.
-        found = self._hot(name for name, _ in batch)
-        left = [one for one in batch if found.get(one[0], 0) < one[1]]
+        found = self._hot(one.id for one in batch)
+        left = [one for one in batch if found.get(one.id, 0) < one.version]
         if not left:
             return []
         with translated(), self._engine.connect() as connection:
-            rows = connection.execute(_VERSIONS, {"ids": [name for name, _ in left]})
+            rows = connection.execute(_VERSIONS, {"ids": [one.id for one in left]})
             committed = {row.id: int(row.version) for row in rows}
-        return [one for one in left if committed.get(one[0], 0) < one[1]]
+            users = list({one.user_id for one in left})
+            erased = {
+                row.user_id: row.through for row in connection.execute(_ERASED, {"users": users})
+            }
+        return [
+            one
+            for one in left
+            if committed.get(one.id, 0) < one.version
+            # What went with its user was not lost.
+            and one.id > erased.get(one.user_id, "")
+        ]
 
     def _hot(self, message_ids: Iterable[str]) -> dict[str, int]:
         by_slot: dict[int, list[str]] = {}

@@ -55,10 +55,10 @@ class RedisWrites:
 
     def _append(self, appends: Sequence[Append]) -> Sequence[Stored | Behind | TierError]:
         answers = self._redis.append(appends, self._idempotency_seconds)
-        for answer in answers:
+        for append, answer in zip(appends, answers, strict=True):
             if isinstance(answer, Stored):
                 for message_id in answer.ids:
-                    self._lost_and_found.note(message_id, 1)
+                    self._lost_and_found.note(append.user_id, message_id, 1)
         return answers
 
     def revise(self, current: Message, revised: Message) -> bool:
@@ -76,7 +76,7 @@ class RedisWrites:
                 rests_on=current.version,
                 tombstone=revised.deleted_at is not None,
             )
-            self._lost_and_found.note(revised.id, revised.version)
+            self._lost_and_found.note(revised.user_id, revised.id, revised.version)
             return wake
         except VersionConflict as conflict:
             if codec.decode(conflict.current).version < current.version:
@@ -96,6 +96,7 @@ class RedisWrites:
                 thread.id,
                 codec.encode(thread),
                 rests_on=current.version if current else 0,
+                created_at=thread.created_at,
                 deleted_through=(thread.deleted_through or "") if is_deletion else "",
             )
         except VersionConflict as conflict:

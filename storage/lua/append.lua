@@ -1,7 +1,7 @@
 -- Appends one or more new messages to one thread: all of them or none.
 --
 -- KEYS  1 the thread's index   2 the pending stream   3 the drain flag   4 the watermark
---       5 .. 4+n the messages, then one key for each Idempotency-Key given
+--       5 the user's erasure   6 .. 5+n the messages, then one key for each Idempotency-Key given
 -- ARGV  1 n   2 idempotency seconds   3 drain flag milliseconds
 --       then for each message: id, record, the position of its idempotency key's name in KEYS
 --       or 0, and the idempotency key itself
@@ -14,6 +14,7 @@
 local n = tonumber(ARGV[1])
 local newest = redis.call('ZRANGE', KEYS[1], -1, -1)[1]
 local watermark = redis.call('GET', KEYS[4])
+local erased = redis.call('GET', KEYS[5])
 local woken = redis.call('GET', KEYS[3])
 
 local answer, fresh, made = {}, {}, {}
@@ -34,6 +35,7 @@ if newest and string.sub(newest, 1, 1) ~= '!' and newest >= lowest then
   return {'behind', newest}
 end
 if watermark and watermark >= lowest then return {'behind', watermark} end
+if erased and erased >= lowest then return {'behind', erased} end
 
 for _, i in ipairs(fresh) do
   if tonumber(ARGV[4 * i + 2]) > 0 then
@@ -46,7 +48,7 @@ end
 if not newest then redis.call('ZADD', KEYS[1], 0, '!' .. lowest) end
 for _, i in ipairs(fresh) do
   local id, record, key = ARGV[4 * i], ARGV[4 * i + 1], tonumber(ARGV[4 * i + 2])
-  redis.call('SET', KEYS[4 + i], record)
+  redis.call('SET', KEYS[5 + i], record)
   redis.call('ZADD', KEYS[1], 0, id)
   if key > 0 then redis.call('SET', KEYS[key], id, 'EX', ARGV[2]) end
 end

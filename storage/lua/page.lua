@@ -1,6 +1,6 @@
 -- Reads part of a thread's index with the records behind it, in one look.
 --
--- KEYS  1 the thread's index   2 its watermark
+-- KEYS  1 the thread's index   2 its watermark   3 the user's erasure
 -- ARGV  1 lowest and 2 highest lexical bound   3 'asc' or 'desc'   4 count   5 prefix of
 --       message keys
 -- Gives {floor or '', watermark or '', ids, records; '' where a record has left Redis}.
@@ -14,4 +14,5 @@ else
 end
 local records = {}
 for i, id in ipairs(ids) do records[i] = redis.call('GET', ARGV[5] .. id) or '' end
-return {floor, redis.call('GET', KEYS[2]) or '', ids, records}
+local watermark, erased = redis.call('GET', KEYS[2]) or '', redis.call('GET', KEYS[3]) or ''
+return {floor, watermark > erased and watermark or erased, ids, records}

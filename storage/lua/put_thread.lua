@@ -1,15 +1,17 @@
 -- Writes a version of a thread's own data: creation, change or deletion.
 --
 -- KEYS  1 the thread's record   2 its index   3 the pending stream   4 the drain flag
---       5 its watermark
+--       5 its watermark   6 the user's erasure
 -- ARGV  1 record   2 the version it rests on, 0 for a creation   3 the watermark of a deletion,
---       or ''   4 drain flag milliseconds
--- Gives {'conflict', the hot record or ''} with nothing written, or {'stored', wake}.
+--       or ''   4 drain flag milliseconds   5 the lowest id of when the thread was created
+-- Gives {'conflict', the hot record or ''} or {'erased'} with nothing written, or {'stored', wake}.
 local hot = redis.call('GET', KEYS[1])
 local messages = redis.call('ZCARD', KEYS[2])
 redis.call('XLEN', KEYS[3])
 redis.call('GET', KEYS[4])
 redis.call('GET', KEYS[5])
+local erased = redis.call('GET', KEYS[6])
+if erased and erased >= ARGV[5] then return {'erased'} end
 if hot and string.match(hot, '^{"version":(%d+)') ~= ARGV[2] then return {'conflict', hot} end
 if ARGV[2] == '0' and messages > 0 then return {'conflict', hot or ''} end
 

@@ -1,13 +1,16 @@
 -- Writes the next version of one message, if the hot copy still is the version it rests on.
 --
 -- KEYS  1 the message   2 the thread's index   3 the pending stream   4 the drain flag
+--       5 the user's erasure
 -- ARGV  1 id   2 record   3 the version it rests on   4 '1' for a tombstone
 --       5 drain flag milliseconds
--- Gives {'conflict', the hot record} with nothing written, or {'stored', wake}.
+-- Gives {'conflict', the hot record} or {'erased'} with nothing written, or {'stored', wake}.
 local hot = redis.call('GET', KEYS[1])
 redis.call('ZCARD', KEYS[2])
 redis.call('XLEN', KEYS[3])
 redis.call('GET', KEYS[4])
+local erased = redis.call('GET', KEYS[5])
+if erased and erased >= ARGV[1] then return {'erased'} end
 if hot and string.match(hot, '^{"version":(%d+)') ~= ARGV[3] then return {'conflict', hot} end
 
 redis.call('XADD', KEYS[3], '*', 'message', ARGV[2])

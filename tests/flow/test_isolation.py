@@ -141,6 +141,15 @@ CASES: dict[tuple[str, str], Case] = {
     ("GET", "admin.consistency.last_consistency_report"): forbidden(
         "GET", "/api/admin/consistency"
     ),
+    ("DELETE", "admin.users.erase_user"): forbidden("DELETE", "/api/admin/users/somebody"),
+    ("GET", "admin.retention.list_policies"): forbidden("GET", "/api/admin/retention"),
+    ("PUT", "admin.retention.set_policy"): forbidden(
+        "PUT", "/api/admin/retention", json={"user_id": "somebody", "keep_days": 1}
+    ),
+    ("DELETE", "admin.retention.clear_policy"): forbidden(
+        "DELETE", "/api/admin/retention?user_id=somebody"
+    ),
+    ("GET", "admin.audit.list_audit"): forbidden("GET", "/api/admin/audit"),
     ("GET", "health.info"): shows_nothing("GET", "/api"),
     ("GET", "health.persistence"): shows_nothing("GET", "/health/persistence"),
 }

@@ -9,7 +9,7 @@ from sqlalchemy import delete, select, text, update
 from models import ids
 from models.tables import archive_boundary, messages
 from storage import redis_keys as keys
-from storage.postgres_writes import _LOCK_CLASS as SLOT_LOCK
+from storage.postgres_writes import SLOT_LOCKS as SLOT_LOCK
 from storage.services import Services
 from support.api import Api
 from support.waiting import eventually

@@ -152,7 +152,7 @@ def test_a_slot_that_another_worker_drains_is_left_to_it(
     one = message(user)
     alone.redis.append([append_of(one)], 60)
     slot = alone.redis.slot_of_thread(user, "t")
-    lock = f"SELECT pg_advisory_xact_lock({postgres_writes._LOCK_CLASS}, {slot})"
+    lock = f"SELECT pg_advisory_xact_lock({postgres_writes.SLOT_LOCKS}, {slot})"
     with held(alone, lock):
         assert drain() == Drained()
         assert rows(alone, user) == {}

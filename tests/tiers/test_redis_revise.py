@@ -52,7 +52,14 @@ def thread(user: str, version: int = 1) -> Thread:
 
 def put_thread(tier: RedisTier, one: Thread, *, rests_on: int, mark: str = "") -> bool:
     record = codec.encode(one)
-    return tier.put_thread(one.user_id, one.id, record, rests_on=rests_on, deleted_through=mark)
+    return tier.put_thread(
+        one.user_id,
+        one.id,
+        record,
+        rests_on=rests_on,
+        created_at=one.created_at,
+        deleted_through=mark,
+    )
 
 
 def test_a_version_that_rests_on_another_is_refused(redis_tier: RedisTier, user: str) -> None:

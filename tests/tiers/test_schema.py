@@ -17,7 +17,10 @@ def test_migrating_again_does_nothing(alone: Services) -> None:
 
 
 def test_the_tables_are_those_that_queries_name(alone: Services) -> None:
-    own = "table_name IN ('messages', 'threads', 'clickhouse_outbox', 'dead_letters')"
+    own = (
+        "table_name IN ('messages', 'threads', 'clickhouse_outbox', 'dead_letters',"
+        " 'user_erasures')"
+    )
     query = text(f"SELECT table_name, column_name FROM information_schema.columns WHERE {own}")
     with alone.job_engine.connect() as connection:
         found = {tuple(row) for row in connection.execute(query)}

@@ -2,12 +2,12 @@
 
 from flask import Blueprint
 
-from webapp.admin import consistency, dead_letters, recovery
+from webapp.admin import audit, consistency, dead_letters, recovery, retention, users
 from webapp.context import caller
 from webapp.errors import BadRequest
 
 blueprint = Blueprint("admin", __name__, url_prefix="/api/admin")
-for room in (consistency, dead_letters, recovery):
+for room in (audit, consistency, dead_letters, recovery, retention, users):
     blueprint.register_blueprint(room.blueprint)
 
 

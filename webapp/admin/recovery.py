@@ -3,7 +3,7 @@
 from flask import Blueprint, Response, request
 
 from models.message import check_thread_id, check_user_id
-from webapp.context import web
+from webapp.context import caller, web
 from webapp.requests import answer, decode
 from webapp.schemas import RecoveredRedisCache, RecoverRedisCache
 
@@ -22,4 +22,17 @@ def recover_redis_cache() -> Response:
     told = recovery.tend()
     if body.backfill_missing:
         told += sum(recovery.warm(body.user_id, body.thread_id))
+    web().services.audit.note(
+        caller().user_id,
+        "redis.recovered",
+        _subject(body),
+        {"messages": told},
+        {"backfill_missing": body.backfill_missing},
+    )
     return answer(RecoveredRedisCache(backfilled_messages=told, recovery_success=True))
+
+
+def _subject(body: RecoverRedisCache) -> str:
+    user = f"user:{body.user_id}" if body.user_id is not None else ""
+    thread = f"thread:{body.thread_id}" if body.thread_id is not None else ""
+    return f"{user} {thread}".strip() or "everyone"

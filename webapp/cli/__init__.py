@@ -16,11 +16,14 @@ from models.message import InvalidMessage
 from storage.errors import Refused, TierError
 from tasks.logs import configure
 from webapp.cli.archive import archive
+from webapp.cli.audit import audit
 from webapp.cli.backfill import backfill
 from webapp.cli.check import check
 from webapp.cli.data import export_history, import_history
 from webapp.cli.dead_letters import dead_letters
+from webapp.cli.erase_user import erase_user
 from webapp.cli.inspect import doctor, stats
+from webapp.cli.retention import retention
 from webapp.cli.schema import migrate
 from webapp.cli.selftest import selftest
 from webapp.cli.token import token
@@ -63,6 +66,9 @@ COMMANDS: tuple[click.Command, ...] = (
     check,
     selftest,
     dead_letters,
+    erase_user,
+    retention,
+    audit,
 )
 for command in COMMANDS:
     threadkeep.add_command(command)

@@ -7,6 +7,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 import settings
 from models.message import check_thread_id, check_user_id
 from storage.services import Services
+from webapp.cli.operator import operator
 
 
 @click.command()
@@ -22,7 +23,8 @@ def backfill(user: str | None, thread: str | None) -> None:
         check_user_id(user)
     if thread is not None:
         check_thread_id(thread)
-    recovery = Services(settings.load()).redis_recovery
+    services = Services(settings.load())
+    recovery = services.redis_recovery
     told = recovery.tend()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
@@ -31,4 +33,7 @@ def backfill(user: str | None, thread: str | None) -> None:
         for messages in recovery.warm(user, thread):
             threads, told = threads + 1, told + messages
             progress.update(task, description=f"{threads:,} threads, {told:,} messages")
+    named = (("user", user), ("thread", thread))
+    subject = " ".join(f"{kind}:{name}" for kind, name in named if name is not None)
+    services.audit.note(operator(), "redis.recovered", subject or "everyone", {"messages": told})
     click.echo(f"{told:,} messages told to Redis, {threads:,} threads looked at")

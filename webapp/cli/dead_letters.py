@@ -1,6 +1,5 @@
 """`threadkeep dead-letters`: what PostgreSQL refused, and what is done about it."""
 
-import getpass
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import settings
 from storage.dead_letters import DeadLetter, DeadLetterService
 from storage.errors import NotFound, StillRefused
 from storage.services import Services
+from webapp.cli.operator import operator
 
 PAGE_LETTERS = 500
 
@@ -99,7 +99,7 @@ def discard_letter(letter_id: int, yes: bool) -> None:
     if not yes:
         click.confirm(f"Lose what letter {letter_id} holds for good?", abort=True, err=True)
     try:
-        done = _service().discard(letter_id, by=_operator())
+        done = _service().discard(letter_id, by=operator())
     except NotFound:
         raise _unknown(letter_id) from None
     copy = "and its copy in Redis" if done.removed_from_redis else "and no copy was in Redis"
@@ -108,7 +108,7 @@ def discard_letter(letter_id: int, yes: bool) -> None:
 
 def _replay(service: DeadLetterService, letter_id: int, record: bytes | None) -> bool:
     try:
-        done = service.replay(letter_id, by=_operator(), record=record)
+        done = service.replay(letter_id, by=operator(), record=record)
     except NotFound:
         raise _unknown(letter_id) from None
     except StillRefused as error:
@@ -130,10 +130,6 @@ def _replay_if_there(service: DeadLetterService, letter_id: int) -> bool:
 
 def _service() -> DeadLetterService:
     return Services(settings.load()).dead_letters
-
-
-def _operator() -> str:
-    return f"cli:{getpass.getuser()}"
 
 
 def _unknown(letter_id: int) -> click.ClickException:

@@ -6,7 +6,7 @@ was written, goes to ClickHouse as a newer version by way of the outbox, and its
 
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, select, update
+from sqlalchemy import Connection, Engine, Row, select, text, update
 
 from models import ids
 from models.ids import Clock
@@ -23,6 +23,11 @@ _DUE = (
     .where(
         threads.c.deleted_through.is_not(None),
         threads.c.erased_through.is_distinct_from(threads.c.deleted_through),
+        # Under a legal hold a deleted thread is hidden, and no more than that.
+        text(
+            "NOT EXISTS (SELECT FROM retention_policies p WHERE p.legal_hold"
+            " AND p.user_id = threads.user_id AND p.thread_id IN ('', threads.id))"
+        ),
     )
     .limit(100)
 )

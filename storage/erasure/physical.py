@@ -1,0 +1,123 @@
+"""What was deleted leaves ClickHouse physically: a tombstone hides its message, and no more.
+
+Superseded versions of messages whose newest version is a tombstone go, and what lies of deleted
+threads in ClickHouse alone, where no tombstone comes. Each by mutations of bounded size, which
+write the parts anew. What is on hold stays.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import structlog
+from sqlalchemy import Engine, Row, text
+
+from storage.audit import SYSTEM, AuditTrail
+from storage.clickhouse_driver import ClickHouse
+from storage.erasure import holds
+from storage.erasure.holds import Holds
+from storage.erasure.mutations import EVERY_ROW, ask, mutate, quoted
+from storage.postgres_driver import translated
+
+log = structlog.get_logger(__name__)
+
+ROWS_AT_ONCE = 2_000
+"""Named in one mutation, which stays well below the size of a query."""
+
+MUTATIONS = 20
+"""Of one run; what is more is left to the next."""
+
+THREADS_AT_ONCE = 200
+
+_SUPERSEDED = """
+SELECT toString(m.id), m.version FROM messages m INNER JOIN (
+    SELECT id, max(version) AS newest FROM messages
+    WHERE id IN (SELECT id FROM messages WHERE is_deleted = 1)
+    GROUP BY id HAVING argMax(is_deleted, version) = 1) t ON m.id = t.id
+WHERE m.version < t.newest AND {allowed} LIMIT {limit}
+"""
+_MASKED = (
+    "SELECT count() FROM system.parts WHERE active AND has_lightweight_delete"
+    " AND database = currentDatabase() AND table = 'messages'"
+)
+_THREADS = text(
+    """
+SELECT user_id, id, deleted_through::text AS deleted_through FROM threads t
+WHERE deleted_through IS NOT NULL AND purged_through IS DISTINCT FROM deleted_through
+  AND erased_through = deleted_through
+  AND NOT EXISTS (SELECT FROM retention_policies p WHERE p.legal_hold
+                  AND p.user_id = t.user_id AND p.thread_id IN ('', t.id))
+LIMIT :batch
+"""
+)
+_PURGED = text(
+    "UPDATE threads SET purged_through = :through"
+    " WHERE user_id = :user_id AND id = :id AND deleted_through = :through"
+)
+
+
+class Purged(NamedTuple):
+    """Counts of rows that left ClickHouse: versions of deleted messages, and messages of deleted
+    threads."""
+
+    versions: int = 0
+    of_threads: int = 0
+
+
+class PhysicalErasure:
+    """Purges ClickHouse. Safe to repeat; stops at any point without harm."""
+
+    def __init__(self, engine: Engine, server: ClickHouse, audit: AuditTrail) -> None:
+        self._engine = engine
+        self._server = server
+        self._audit = audit
+
+    def purge(self) -> Purged:
+        """One run. Raises `TierError`, with what was not purged left to the next."""
+        with translated(), self._engine.begin() as connection:
+            standing = holds.standing(connection)
+        if int(ask(self._server, _MASKED)[0][0]):
+            # Mutations pass over what a lightweight delete has hidden.
+            mutate(self._server, "messages", "APPLY DELETED MASK")
+        purged = Purged(self._purge_versions(standing), self._purge_threads())
+        if any(purged):
+            self._audit.note(SYSTEM, "messages.purged", "clickhouse", purged._asdict())
+            log.info("purged", **purged._asdict())
+        return purged
+
+    def _purge_versions(self, standing: Holds) -> int:
+        query = _SUPERSEDED.format(allowed=standing.none_of(), limit=ROWS_AT_ONCE)
+        purged = 0
+        for _ in range(MUTATIONS):
+            rows = ask(self._server, f"{query} {EVERY_ROW}")
+            if not rows:
+                break
+            named = ", ".join(f"('{message_id}', {version})" for message_id, version in rows)
+            mutate(self._server, "messages", f"DELETE WHERE (id, version) IN ({named})")
+            purged += len(rows)
+        return purged
+
+    def _purge_threads(self) -> int:
+        with translated(), self._engine.begin() as connection:
+            due = connection.execute(_THREADS, {"batch": THREADS_AT_ONCE}).all()
+        if not due:
+            return 0
+        condition = f"is_deleted = 0 AND ({' OR '.join(map(_of_thread, due))})"
+        count = f"SELECT count() FROM messages WHERE {condition} {EVERY_ROW}"  # noqa: S608
+        purged = int(ask(self._server, count)[0][0])
+        if purged:
+            mutate(self._server, "messages", f"DELETE WHERE {condition}")
+        self._finish(due)
+        return purged
+
+    def _finish(self, due: Sequence[Row[Any]]) -> None:
+        with translated(), self._engine.begin() as connection:
+            for row in due:
+                values = {"user_id": row.user_id, "id": row.id, "through": row.deleted_through}
+                connection.execute(_PURGED, values)
+
+
+def _of_thread(row: Row[Any]) -> str:
+    return (
+        f"user_id = {quoted(row.user_id)} AND thread_id = {quoted(row.id)}"
+        f" AND toString(id) <= '{row.deleted_through}'"
+    )

@@ -1,0 +1,39 @@
+"""Users who are erased: a text of theirs to look for, and the steps of a worker."""
+
+from collections.abc import Callable
+
+from models.message import Message
+from storage.erasure.receipt import UserErasure
+from storage.persistence import Drained
+from storage.services import Services
+from support.samples import append_of, message
+
+
+def marker_of(user: str) -> str:
+    """What this user alone has written."""
+    return f"written by {user}"
+
+
+def erase(alone: Services, user: str) -> UserErasure:
+    alone.user_erasure.request(user, by="an admin")
+    done = alone.user_erasure.carry_on(user)
+    assert done is not None
+    assert done.state == "done", done.waits_for
+    return done
+
+
+def persisted(
+    alone: Services, drain: Callable[[], Drained], user: str, count: int
+) -> list[Message]:
+    """Messages that every tier has."""
+    made = [message(user, content=marker_of(user)) for _ in range(count)]
+    alone.redis.append([append_of(*made)], 60)
+    drain()
+    alone.replication.ship_all()
+    return made
+
+
+def finish(alone: Services, user: str) -> UserErasure:
+    """What a worker does now and then."""
+    alone.user_erasure.finish_due()
+    return alone.user_erasure.receipt(user)

@@ -1,0 +1,99 @@
+"""What was deleted leaves ClickHouse physically, and nothing else does."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import msgspec
+
+from models.message import Message
+from storage.erasure.physical import Purged
+from storage.persistence import Drained
+from storage.services import Services
+from support.erasing import marker_of, persisted
+from support.everywhere import in_clickhouse
+from support.letters import listed
+from support.moving import archived
+from support.samples import append_of, message, revised
+
+
+@contextmanager
+def unmerged(alone: Services) -> Iterator[None]:
+    """Inside, nothing leaves ClickHouse because it happens to merge."""
+    for_all = "SYSTEM {} MERGES messages"
+    with alone.job_clickhouse.engine.begin() as connection:
+        connection.exec_driver_sql(for_all.format("STOP"))
+    try:
+        yield
+    finally:
+        with alone.job_clickhouse.engine.begin() as connection:
+            connection.exec_driver_sql(for_all.format("START"))
+
+
+def versions(alone: Services, user: str) -> list[tuple[str, int]]:
+    """Every row there is of a user, whatever hides it."""
+    query = (
+        f"SELECT toString(id), version FROM messages WHERE user_id = '{user}'"
+        " ORDER BY created_at, version SETTINGS final = 0, apply_deleted_mask = 0"
+    )
+    with alone.job_clickhouse.engine.connect() as connection:
+        return [(row[0], int(row[1])) for row in connection.exec_driver_sql(query)]
+
+
+def test_a_deleted_message_leaves_nothing_but_its_tombstone(
+    alone: Services, user: str, drain: Callable[[], Drained], write: Callable[..., int]
+) -> None:
+    one, kept, edited = persisted(alone, drain, user, 3)
+    with unmerged(alone):
+        write(revised(one, deleted=True), revised(edited))
+        alone.replication.ship_all()
+        assert (one.id, 1) in versions(alone, user)
+    assert alone.physical_erasure.purge().versions >= 1
+    left = versions(alone, user)
+    assert [version for name, version in left if name == one.id] == [2]
+    assert {(kept.id, 1), (edited.id, 2)} <= set(left)
+    assert alone.physical_erasure.purge() == Purged()
+    # A row that a lightweight delete has hidden is there all the same, until a mutation comes.
+    with alone.job_clickhouse.engine.begin() as connection:
+        connection.exec_driver_sql(f"DELETE FROM messages WHERE user_id = '{user}'")
+    assert set(in_clickhouse(alone, marker_of(user))) == {"messages.content"}
+    alone.physical_erasure.purge()
+    assert set(in_clickhouse(alone, marker_of(user))) == set()
+
+
+def test_a_deleted_thread_leaves_also_what_clickhouse_alone_has(
+    alone: Services, user: str, drain: Callable[[], Drained], bad: ExitStack
+) -> None:
+    made = persisted(alone, drain, user, 4)
+    bad.enter_context(archived(alone, [msgspec.to_builtins(one) for one in made[:2]]))
+    alone.threads.delete(user, "t")
+    again = later(alone, user)
+    drain()
+    alone.erasure.erase_deleted_threads()
+    alone.replication.ship_all()
+    assert set(in_clickhouse(alone, marker_of(user))) == {"messages.content"}
+    purged = alone.physical_erasure.purge()
+    assert purged.versions + purged.of_threads == 4
+    assert set(in_clickhouse(alone, marker_of(user))) == set()
+    assert listed(alone, user) == [again.id]
+    assert alone.physical_erasure.purge() == Purged()
+
+
+def later(alone: Services, user: str) -> Message:
+    one = message(user, content="opened anew")
+    alone.redis.append([append_of(one)], 60)
+    return one
+
+
+def test_what_is_on_hold_is_not_purged(
+    alone: Services, user: str, drain: Callable[[], Drained], write: Callable[..., int]
+) -> None:
+    (one,) = persisted(alone, drain, user, 1)
+    alone.retention_policies.set(user, "t", legal_hold=True, by="an admin")
+    with unmerged(alone):
+        write(revised(one, deleted=True))
+        alone.replication.ship_all()
+        assert alone.physical_erasure.purge() == Purged()
+        assert versions(alone, user) == [(one.id, 1), (one.id, 2)]
+    alone.retention_policies.clear(user, "t", by="an admin")
+    alone.physical_erasure.purge()
+    assert versions(alone, user) == [(one.id, 2)]
