@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 
 TABLES = """
 -- Nothing of a user at or below the watermark is taken in again; `finished_at` is null while some
