@@ -1,7 +1,7 @@
 """A user's part of ClickHouse: every table that names a user, found in the catalogue.
 
 Rows go by mutations, which write the parts anew: a lightweight delete would only hide them. The
-parts from before lie beside for a minute, where no query sees them.
+parts from before lie beside for a few minutes, where no query sees them.
 """
 
 import hashlib

@@ -99,19 +99,21 @@ class Run:
 
     def _clear(self) -> None:
         own, target = self._own, self._target
-        self._step("redis", self._shut_out_of_redis)
+        self._step("redis", self._clear_redis)
         # A drain that had read such an entry before may still write it, and be refused.
         self._step("postgresql", self._wait)
         self._step("postgresql", self._clear_postgres)
         # Likewise a shipment that had taken a row before.
         self._step("postgresql", self._wait)
         self._step("clickhouse", self._clear_clickhouse)
+        # And once more, for what was told to it meanwhile.
         self._step("redis", lambda: self._count("redis", own.redis.clear(target)))
 
-    def _shut_out_of_redis(self) -> None:
+    def _clear_redis(self) -> None:
         redis = self._own.redis
         redis.shut_out(self._target, self._own.clock.now_us())
         self._count("redis", redis.forget_log(self._target))
+        self._count("redis", redis.clear(self._target))
 
     def _wait(self) -> None:
         wait_for_writers(self._own.engine, WRITERS_SECONDS)

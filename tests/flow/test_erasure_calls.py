@@ -81,6 +81,24 @@ def test_an_admin_erases_a_user_and_has_a_receipt(
     assert [one["id"] for one in api.page("t")["messages"]] == [again["id"]]
 
 
+def test_what_takes_long_goes_on_behind_the_answer(
+    api: Api, admin_api: Api, services: Services, user: str
+) -> None:
+    wait_until(api, "archived", [api.send("t", "to be erased")])
+    with services.job_clickhouse.engine.begin() as connection:
+        # A mutation waits for as long as merges are stopped.
+        connection.exec_driver_sql("SYSTEM STOP MERGES messages")
+    try:
+        receipt = ok(admin_api.delete(f"/api/admin/users/{user}"), 202)
+        assert receipt["state"] == "pending"
+        assert receipt["removed"]["postgresql"]["messages"] == 1
+        problem(api.get("/api/threads/t/messages"), 404, "not_found")
+    finally:
+        with services.job_clickhouse.engine.begin() as connection:
+            connection.exec_driver_sql("SYSTEM START MERGES messages")
+    assert erased(admin_api, user)["removed"]["clickhouse"]["messages"] == 1
+
+
 def test_a_name_with_slashes_is_that_name(admin_api: Api) -> None:
     user = f"{secrets.token_hex(4)}//a/b c?d=é%2F"
     assert erased(admin_api, user)["user_id"] == user
