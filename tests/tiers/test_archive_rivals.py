@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import text
 
 from models import codec, ids
 from models.message import Message
@@ -14,7 +14,6 @@ from storage import postgres_writes
 from storage.archive import detachment, exclusive, leftovers, run
 from storage.archive.exclusive import only_archiver
 from storage.errors import Refused, TierUnavailable
-from storage.export import Exporter
 from storage.services import Services
 from support.archives import (
     PARTITION,
@@ -219,53 +218,6 @@ def test_a_leftover_that_is_edited_meanwhile_stays(
     assert in_postgres(store) == 1
     shown = {one.id: one for one in map(codec.decode, exported(store))}
     assert (shown[week[2].id].version, shown[week[5].id].version) == (3, 2)
-
-
-@contextmanager
-def archived_before(store: Services, engine: Engine, nth: int) -> Iterator[None]:
-    """Archives everything right before the n-th statement that somebody else sends."""
-    sent = [0]
-
-    def look(*_: object) -> None:
-        sent[0] += 1
-        if sent[0] == nth:
-            archive(store)
-
-    event.listen(engine, "before_cursor_execute", look)
-    try:
-        yield
-    finally:
-        event.remove(engine, "before_cursor_execute", look)
-    assert sent[0] >= nth
-
-
-@pytest.mark.parametrize("nth", [2, 3, 4])
-def test_a_page_that_is_read_while_its_partition_goes_is_whole(
-    store: Services, user: str, week: list[Message], monkeypatch: pytest.MonkeyPatch, nth: int
-) -> None:
-    """Role, watermark, rows, boundary: archived before any of these, the rows are found."""
-    monkeypatch.setattr(detachment, "ATTEMPTS", 1)
-    monkeypatch.setattr(store.archive._tools.detachment, "_pause", lambda seconds: None)
-    store.redis_client.flushall()
-    with archived_before(store, store.request_engine, nth):
-        page = store.postgres.page(user, "t", ids.LOWEST, ids.HIGHEST, "desc", 50)
-    assert len(page.messages) == len(week) or page.boundary > week[-1].id
-
-
-@pytest.mark.parametrize("nth", [2, 3, 4, 5])
-def test_an_export_that_begins_while_its_partition_goes_is_whole(
-    store: Services, week: list[Message], monkeypatch: pytest.MonkeyPatch, nth: int
-) -> None:
-    before = exported(store)
-    reading = store.clickhouse_within(5)
-    own = Services(store.settings)
-    monkeypatch.setattr(detachment, "ATTEMPTS", 1)
-    monkeypatch.setattr(store.archive._tools.detachment, "_pause", lambda seconds: None)
-    exporter = Exporter(own.job_engine, reading, own.pending_log, own.persistence)
-    with archived_before(store, own.job_engine, nth):
-        assert [codec.encode(one) for one in exporter.messages()] == before
-    own.job_engine.dispose()
-    own.redis_client.close()
 
 
 def test_a_machine_whose_clock_is_wrong_archives_nothing(
