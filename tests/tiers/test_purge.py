@@ -47,7 +47,8 @@ def test_a_deleted_message_leaves_nothing_but_its_tombstone(
         write(revised(one, deleted=True), revised(edited))
         alone.replication.ship_all()
         assert (one.id, 1) in versions(alone, user)
-    assert alone.physical_erasure.purge().versions >= 1
+    # A merge of its own may have been quicker: what counts is what is left.
+    alone.physical_erasure.purge()
     left = versions(alone, user)
     assert [version for name, version in left if name == one.id] == [2]
     assert {(kept.id, 1), (edited.id, 2)} <= set(left)
@@ -71,8 +72,7 @@ def test_a_deleted_thread_leaves_also_what_clickhouse_alone_has(
     alone.erasure.erase_deleted_threads()
     alone.replication.ship_all()
     assert set(in_clickhouse(alone, marker_of(user))) == {"messages.content"}
-    purged = alone.physical_erasure.purge()
-    assert purged.versions + purged.of_threads == 4
+    alone.physical_erasure.purge()
     assert set(in_clickhouse(alone, marker_of(user))) == set()
     assert listed(alone, user) == [again.id]
     assert alone.physical_erasure.purge() == Purged()
