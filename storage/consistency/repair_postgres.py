@@ -37,10 +37,15 @@ ON CONFLICT (id) DO UPDATE SET
 )
 _COUNT = text(
     """
+UPDATE threads SET message_count = :message_count, last_message_at = :last_message_at
+WHERE user_id = :user_id AND id = :thread_id
+"""
+)
+_OPEN = text(
+    """
 INSERT INTO threads (user_id, id, created_at, updated_at, version, last_message_at, message_count)
 VALUES (:user_id, :thread_id, :created_at, :created_at, 1, :last_message_at, :message_count)
-ON CONFLICT (user_id, id) DO UPDATE SET
-    message_count = excluded.message_count, last_message_at = excluded.last_message_at
+ON CONFLICT (user_id, id) DO NOTHING
 """
 )
 
@@ -105,4 +110,4 @@ def _count(connection: Connection, thread: Thread, figures: Figures) -> None:
         "last_message_at": None if newest is None else ids.timestamp(newest),
         "message_count": figures.live,
     }
-    connection.execute(_COUNT, values)
+    connection.execute(_COUNT if figures.has_row else _OPEN, values)

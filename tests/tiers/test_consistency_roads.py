@@ -145,6 +145,19 @@ def test_wrong_figures_of_a_thread_are_named_and_mended(
     assert right.message_count == 2
 
 
+def test_a_thread_whose_row_is_gone_is_named_and_there_again(
+    alone: Services, user: str, check: Callable[..., ConsistencyReport]
+) -> None:
+    batch = three(alone, user)
+    with alone.job_engine.begin() as connection:
+        connection.execute(text("DELETE FROM threads WHERE user_id = :u"), {"u": user})
+    assert named(check(repair=True)) == {(f"{user}/t", "miscounted_in_postgresql", "repaired")}
+    assert check().differences == []
+    row = alone.postgres.thread(user, "t")
+    assert row is not None
+    assert (row.message_count, row.last_message_at) == (3, batch[-1].created_at)
+
+
 def test_an_index_entry_of_what_is_nowhere_is_named_and_goes(
     alone: Services, user: str, check: Callable[..., ConsistencyReport]
 ) -> None:
