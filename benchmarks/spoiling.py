@@ -58,18 +58,9 @@ def bury(services: Services, messages: Sequence[Message]) -> list[History]:
 
 
 def heat(services: Services, histories: Sequence[History]) -> None:
-    """Has Redis hold them, persisted and listed as if a page of each had just been read."""
-    for one in histories:
-        message = one.newest
-        services.redis.warm(
-            message.user_id,
-            message.thread_id,
-            [(message.id, codec.encode(message))],
-            seen_floor=services.redis.page(
-                message.user_id, message.thread_id, ids.LOWEST, ids.HIGHEST, "desc", 1
-            ).floor,
-            floor=message.id,
-        )
+    """Has Redis hold the newest page of their threads, as if each had just been read."""
+    for thread in {(one.newest.user_id, one.newest.thread_id) for one in histories}:
+        sum(services.redis_recovery.warm(*thread))
 
 
 def _revise(
