@@ -126,12 +126,13 @@ def postgres_rows(
     query = f"""
 SELECT id::text AS id, version, deleted_at IS NOT NULL AS is_deleted, {_POSTGRES_ROW} AS mark
 FROM {{table}} WHERE {{where}}
-AND ({_POSTGRES_PERIOD}, {_POSTGRES_SHARE}) IN ({{slices}})"""  # noqa: S608
+AND ({_POSTGRES_PERIOD}) * {MAX_SHARES} + {_POSTGRES_SHARE} = ANY(:slices)"""  # noqa: S608
     if not slices:
         return {}
-    rows = connection.execute(
-        text(_filled(query, cut, _POSTGRES_WHERE, slices)), _values(cut)
-    ).all()
+    # One number for each, since PostgreSQL looks only single values up by their hash.
+    wanted = [period * MAX_SHARES + share for period, share in slices]
+    values = _values(cut) | {"slices": wanted}
+    rows = connection.execute(text(_filled(query, cut, _POSTGRES_WHERE)), values).all()
     return {row.id: RowMark(int(row.version), row.is_deleted, int(row.mark)) for row in rows}
 
 
