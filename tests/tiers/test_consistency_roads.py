@@ -99,7 +99,7 @@ def test_what_waits_in_the_outbox_is_no_difference(
         alone.failover.revise(one, lambda version: revised(one))
         looker = alone.consistency_checker._look
         alone.persistence.drain_backlog()
-        verdicts, flights = looker.judge([one.id], ids.LOWEST)
+        verdicts, flights = looker.judge([one.id])
         assert verdicts[0].wrong == {"clickhouse": "older"}
         assert one.id in flights.moving
         other.rollback()
