@@ -104,7 +104,7 @@ def _check(services: Services, *, repair: bool = False) -> ConsistencyReport:
 
 
 def _wait_for_cold_indexes(services: Services) -> None:
-    """An import marks the index of each of its threads for a minute; their names are no messages."""
+    """An import marks the index of each of its threads, for a minute."""
     while next(services.redis_client.scan_iter(match=EVERY_INDEX, count=1_000), None):
         time.sleep(LOOK_SECONDS)
 
