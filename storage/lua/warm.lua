@@ -7,7 +7,7 @@
 local first = redis.call('ZRANGE', KEYS[1], 0, 0)[1]
 local floor = first and string.sub(first, 1, 1) == '!' and string.sub(first, 2) or ''
 if floor ~= ARGV[1] then return 0 end
-local known = redis.call('EXISTS', KEYS[1]) == 1
+local left = redis.call('PTTL', KEYS[1])
 redis.call('ZREMRANGEBYLEX', KEYS[1], '-', '(0')
 redis.call('ZADD', KEYS[1], 0, '!' .. ARGV[2])
 for i = 2, #KEYS do
@@ -19,5 +19,6 @@ for i = 2, #KEYS do
     redis.call('ZADD', KEYS[1], 0, id)
   end
 end
-if not known then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
+-- An index without one has pending messages, which must stay listed.
+if left ~= -1 then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
 return 1
