@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from models.message import Tier
 from storage.audit import AuditTrail
 from storage.consistency import pending, queues, self_check, watermarks
+from storage.consistency.copies import archive_boundary
 from storage.consistency.hot import HotComparison
 from storage.consistency.hot_index import IndexComparison
 from storage.consistency.integrity import DataIntegrityValidator
@@ -45,8 +46,6 @@ log = structlog.get_logger(__name__)
 
 AUDITED_IDS = 1_000
 """So many ids stand in the audit trail's entry of a repair; its counts are of all."""
-
-_BOUNDARY = text("SELECT below::text FROM archive_boundary")
 
 
 class _Found(NamedTuple):
@@ -132,16 +131,16 @@ class ThreeTierConsistencyChecker:
         others = pending.evictable(tiers.redis_door, tiers.pending_log)
         self._carry()
         with translated(), tiers.job_engine.connect() as connection:
-            boundary = str(connection.execute(_BOUNDARY).scalar_one())
+            boundary = archive_boundary(connection)
             suspects = watermarks.resurrected(connection, tiers.job_clickhouse, scope)
         rows = self._rows.compare(scope, boundary)
         for cut in self._rows.cuts(scope):
             suspects |= self_check.unsound(tiers.job_clickhouse, cut, self._validator)
-        verdicts = self._look.prove(rows.suspects | suspects, boundary)
+        verdicts = self._look.prove(rows.suspects | suspects)
         clock.lap("postgresql-clickhouse")
         hot = self._hot.compare(scope)
         known = {one.id for one in verdicts}
-        verdicts += self._look.prove(hot.suspects - known, boundary)
+        verdicts += self._look.prove(hot.suspects - known)
         known = {one.id for one in verdicts}
         indexes, listed = self._indexes.compare(scope, boundary)
         others += hot.misplaced + [one for one in listed if one.id not in known]
@@ -169,12 +168,12 @@ class ThreeTierConsistencyChecker:
         )
 
     def _mend(self, found: _Found, scope: Scope) -> list[Difference]:
-        mended = self._repair.messages(found.verdicts, found.boundary)
+        mended = self._repair.messages(found.verdicts)
         self._repair.hot(found.others)
         self._carry()
         wrong = {(one.user_id or "", one.thread_id or "") for one in _of(found.others, "threads")}
         owners = {owner for one in found.verdicts if (owner := one.owner)}
-        self._repair.threads(sorted(wrong | owners), found.boundary)
+        self._repair.threads(sorted(wrong | owners))
         left = self._left(found, scope)
         differences = []
         for one in _differences(found.verdicts):

@@ -35,6 +35,7 @@ _COLUMNS = (
         for name in ("created_at", "updated_at", "deleted_at", "archived_at")
     ),
 )
+_BOUNDARY = text("SELECT below::text FROM archive_boundary")
 _MARKS = text(
     """
 SELECT t.user_id, t.id AS thread_id, t.deleted_through::text AS deleted_through
@@ -128,6 +129,14 @@ def erased_through(
     values = {"threads": msgspec.json.encode(named).decode()}
     rows = connection.execute(_MARKS, values)
     return {(row.user_id, row.thread_id): row.deleted_through for row in rows}
+
+
+def archive_boundary(connection: Connection) -> str:
+    """The id below which rows may be in ClickHouse alone.
+
+    To be asked after rows were looked for: it moves before they leave PostgreSQL.
+    """
+    return str(connection.execute(_BOUNDARY).scalar_one())
 
 
 def _archived(row: Any) -> ArchivedRow:

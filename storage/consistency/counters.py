@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, text
 
 from models import ids
 from storage.clickhouse_driver import ClickHouse, translated
+from storage.consistency.copies import archive_boundary
 from storage.consistency.report import Scope
 from storage.fingerprints import Cut, clickhouse_where, literal
 
@@ -142,7 +143,7 @@ def suspicious(connection: Connection, server: ClickHouse, scope: Scope) -> set[
 
 
 def figures(
-    connection: Connection, server: ClickHouse, threads: Collection[Thread], boundary: str
+    connection: Connection, server: ClickHouse, threads: Collection[Thread]
 ) -> dict[Thread, Figures]:
     """The figures of these threads, counted one by one. Raises `TierError`."""
     found: dict[Thread, Figures] = {}
@@ -150,8 +151,9 @@ def figures(
     for at in range(0, len(ordered), BATCH_THREADS):
         batch = ordered[at : at + BATCH_THREADS]
         named = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in batch]
-        values = {"threads": msgspec.json.encode(named).decode(), "boundary": boundary}
+        values = {"threads": msgspec.json.encode(named).decode()}
         rows = connection.execute(_EXACT, values).all()
+        values["boundary"] = archive_boundary(connection)
         alone = _archived_alone(connection, server, batch, values)
         for row in rows:
             thread = (row.user_id, row.thread_id)

@@ -1,8 +1,10 @@
 """The log of Redis: what it holds must be safe from eviction, be carried, and be found."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from models import codec
+from models.message import Message
 from storage import redis_keys as keys
 from storage.consistency.hot import scan
 from storage.consistency.in_flight import MOST_ENTRIES, PATIENCE_SECONDS
@@ -12,6 +14,7 @@ from storage.redis_driver import RedisDoor
 
 EVERY_STREAM = "pending:{*}"
 STREAMS_AT_ONCE = 500
+ENTRIES_AT_ONCE = 200
 
 
 def evictable(door: RedisDoor, log: PendingLog) -> list[Difference]:
@@ -19,20 +22,14 @@ def evictable(door: RedisDoor, log: PendingLog) -> list[Difference]:
 
     To be asked before the log is drained, which mends it. Raises `TierError`.
     """
-    found = []
-    for entry in log.read(range(log.slots), MOST_ENTRIES):
-        if entry.kind == "message" and _is_evictable(door, entry):
-            message = codec.decode(entry.record)
-            found.append(
-                Difference(
-                    pair="redis-postgresql",
-                    tier="redis",
-                    kind="evictable",
-                    id=message.id,
-                    user_id=message.user_id,
-                    thread_id=message.thread_id,
-                )
-            )
+    entries = [
+        (entry, message)
+        for entry in log.read(range(log.slots), MOST_ENTRIES)
+        if (message := _message_of(entry)) is not None
+    ]
+    found: list[Difference] = []
+    for at in range(0, len(entries), ENTRIES_AT_ONCE):
+        found += _evictable(door, entries[at : at + ENTRIES_AT_ONCE])
     return found
 
 
@@ -80,17 +77,34 @@ def slot_of(stream: str) -> int | None:
     return int(digits) if digits.isdigit() else None
 
 
-def _is_evictable(door: RedisDoor, entry: LogEntry) -> bool:
+def _message_of(entry: LogEntry) -> Message | None:
     try:
-        message = codec.decode(entry.record)
+        return codec.decode(entry.record) if entry.kind == "message" else None
     except codec.Corrupt:
-        return False
-    name, stream = keys.message(entry.slot, message.id), keys.pending(entry.slot)
+        return None
+
+
+def _evictable(door: RedisDoor, batch: Sequence[tuple[LogEntry, Message]]) -> list[Difference]:
     with door.passed() as client:
-        pipeline: Any = client.pipeline(transaction=True)
-        pipeline.getrange(name, 0, 40)
-        pipeline.ttl(name)
-        pipeline.xrange(stream, entry.entry_id, entry.entry_id)
-        head, ttl, still = pipeline.execute()
-    same = head.startswith(b'{"version":%d,' % message.version)
-    return bool(still) and same and ttl >= 0
+        pipeline: Any = client.pipeline(transaction=False)
+        for entry, message in batch:
+            name = keys.message(entry.slot, message.id)
+            pipeline.getrange(name, 0, 40)
+            pipeline.ttl(name)
+            # Last: an entry that is still in the log was not settled before its copy was looked at.
+            pipeline.xrange(keys.pending(entry.slot), entry.entry_id, entry.entry_id)
+        answers = pipeline.execute()
+    return [
+        Difference(
+            pair="redis-postgresql",
+            tier="redis",
+            kind="evictable",
+            id=message.id,
+            user_id=message.user_id,
+            thread_id=message.thread_id,
+        )
+        for (_, message), head, ttl, still in zip(
+            batch, answers[::3], answers[1::3], answers[2::3], strict=True
+        )
+        if still and ttl >= 0 and head.startswith(b'{"version":%d,' % message.version)
+    ]

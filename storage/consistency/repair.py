@@ -39,7 +39,7 @@ class Repair:
             tiers.redis_door, tiers.redis, tiers.redis_repair, hot_seconds=settings.hot_seconds
         )
 
-    def messages(self, verdicts: Sequence[Verdict], boundary: str) -> set[str]:
+    def messages(self, verdicts: Sequence[Verdict]) -> set[str]:
         """Mends copies of messages; gives the ids with which nothing is wrong any more."""
         mendable = [self._buried(one) for one in verdicts if one.truth is not None]
         self._postgres.put([one for one in mendable if "postgresql" in one.wrong])
@@ -48,13 +48,13 @@ class Repair:
         mended: set[str] = set()
         names = [one.id for one in mendable]
         for at in range(0, len(names), BATCH):
-            again, _ = self._look.judge(names[at : at + BATCH], boundary)
+            again, _ = self._look.judge(names[at : at + BATCH])
             mended |= {one.id for one in again if not one.wrong}
         return mended
 
-    def threads(self, threads: Sequence[Thread], boundary: str) -> None:
+    def threads(self, threads: Sequence[Thread]) -> None:
         """Has threads state what there is."""
-        self._postgres.count(threads, boundary)
+        self._postgres.count(threads)
 
     def hot(self, differences: Sequence[Difference]) -> None:
         """Mends what is wrong with Redis beside its copies."""

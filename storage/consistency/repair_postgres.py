@@ -10,7 +10,7 @@ from models.tables import messages
 from storage import postgres_writes
 from storage.clickhouse_driver import ClickHouse
 from storage.consistency import counters
-from storage.consistency.copies import Copies
+from storage.consistency.copies import Copies, archive_boundary
 from storage.consistency.counters import Figures, Thread
 from storage.consistency.verdict import Verdict
 from storage.partitions import Partitions
@@ -67,13 +67,13 @@ class PostgresRepair:
         for at in range(0, len(verdicts), BATCH):
             self._put(verdicts[at : at + BATCH])
 
-    def count(self, threads: Sequence[Thread], boundary: str) -> None:
+    def count(self, threads: Sequence[Thread]) -> None:
         """Has threads state what there is. Raises `TierError`."""
         for at in range(0, len(threads), BATCH):
             batch = threads[at : at + BATCH]
             with translated(), self._engine.begin() as connection:
                 self._lock(connection, [ids.shard_of(*thread) for thread in batch])
-                found = counters.figures(connection, self._server, batch, boundary)
+                found = counters.figures(connection, self._server, batch)
                 for thread, figures in found.items():
                     if not figures.is_right:
                         _count(connection, thread, figures)
@@ -94,7 +94,13 @@ class PostgresRepair:
     def _unchanged(self, connection: Connection, seen: Mapping[str, Copies]) -> set[str]:
         query = select(messages).where(messages.c.id.in_(list(seen))).with_for_update()
         now: dict[str, Message] = {row.id: message_of(row) for row in connection.execute(query)}
-        return {name for name, copies in seen.items() if now.get(name) == copies.committed}
+        # What was archived meanwhile is no longer missing here.
+        boundary = archive_boundary(connection)
+        return {
+            name
+            for name, copies in seen.items()
+            if now.get(name) == copies.committed and (name in now or name >= boundary)
+        }
 
     def _lock(self, connection: Connection, shards: Sequence[int]) -> None:
         for slot in sorted({shard % self._slots for shard in shards}):

@@ -18,7 +18,7 @@ from storage.postgres_driver import translated
 SLICE_ROWS = 8_192
 """Rows of a slice at the first look, about: a line for each is all that leaves the databases."""
 
-FINER = 32
+FINER = 128
 """Into so many slices one is cut that differs: few enough rows each to fetch their marks."""
 
 CHUNK_ROWS = 1_000_000

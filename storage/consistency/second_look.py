@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from storage.consistency.copies import (
     Copies,
+    archive_boundary,
     archived_rows,
     committed_rows,
     erased_through,
@@ -36,15 +37,15 @@ class SecondLook:
         self._carry = carry
         self._validator = validator
 
-    def prove(self, suspects: Collection[str], boundary: str) -> list[Verdict]:
+    def prove(self, suspects: Collection[str]) -> list[Verdict]:
         """The verdicts on those suspects with which something is wrong. Raises `TierError`."""
         ordered = sorted(suspects)
         proven: list[Verdict] = []
         for at in range(0, len(ordered), BATCH):
-            proven += self._prove(ordered[at : at + BATCH], boundary)
+            proven += self._prove(ordered[at : at + BATCH])
         return proven
 
-    def judge(self, names: Sequence[str], boundary: str) -> tuple[list[Verdict], Flights]:
+    def judge(self, names: Sequence[str]) -> tuple[list[Verdict], Flights]:
         """The verdicts on some messages as they are now, and which of them are on their way."""
         tiers = self._tiers
         with translated(), tiers.job_engine.connect() as connection:
@@ -54,10 +55,10 @@ class SecondLook:
             owners = {(one.user_id, one.thread_id) for one in committed.values()}
             owners |= {(row.user_id, row.thread_id) for rows in archived.values() for row in rows}
             marks = erased_through(connection, owners)
+            judge = Judge(self._validator, archive_boundary(connection))
             # Last, so that what moved while the copies were read is still seen on its way or as
             # a change at the next look.
             moving = flights(connection, tiers.job_clickhouse, tiers.pending_log, names)
-        judge = Judge(self._validator, boundary)
         verdicts = []
         for name in names:
             rows = tuple(archived.get(name, ()))
@@ -69,12 +70,12 @@ class SecondLook:
             verdicts.append(judge.judge(copies, is_refused=name in moving.refused))
         return verdicts, moving
 
-    def _prove(self, names: Sequence[str], boundary: str) -> list[Verdict]:
+    def _prove(self, names: Sequence[str]) -> list[Verdict]:
         proven: list[Verdict] = []
         before: dict[str, Verdict] = {}
         deadline = time.monotonic() + SETTLE_SECONDS
         while names:
-            verdicts, moving = self.judge(names, boundary)
+            verdicts, moving = self.judge(names)
             still = [v for v in verdicts if v.wrong and v.id not in moving.moving]
             proven += [v for v in still if before.get(v.id) == v]
             before = {v.id: v for v in still}

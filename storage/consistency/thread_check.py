@@ -43,12 +43,12 @@ class ThreadCheck:
             compared = counters.thread_count(connection, scope)
             suspects = counters.suspicious(connection, server, scope) | shift.threads
         suspects = {thread for thread in suspects if scope.holds(*thread)}
-        first = self._wrong(suspects, shift, boundary)
+        first = self._wrong(suspects, shift)
         if not first:
             return ThreadsChecked(compared, [])
         self._carry()
         time.sleep(POLL_SECONDS)
-        again = self._wrong(first.keys(), shift, boundary)
+        again = self._wrong(first.keys(), shift)
         wrong = [
             _difference(thread, found)
             for thread, found in sorted(again.items())
@@ -56,12 +56,10 @@ class ThreadCheck:
         ]
         return ThreadsChecked(compared, wrong)
 
-    def _wrong(
-        self, threads: Iterable[Thread], shift: "_Shift", boundary: str
-    ) -> dict[Thread, Figures]:
+    def _wrong(self, threads: Iterable[Thread], shift: "_Shift") -> dict[Thread, Figures]:
         server = self._tiers.job_clickhouse
         with translated(), self._tiers.job_engine.connect() as connection:
-            found = counters.figures(connection, server, set(threads), boundary)
+            found = counters.figures(connection, server, set(threads))
         shifted = {thread: shift.of(thread, each) for thread, each in found.items()}
         return {thread: each for thread, each in shifted.items() if not each.is_right}
 

@@ -12,7 +12,7 @@ local erased = redis.call('GET', KEYS[2])
 for i = 3, erased and #KEYS or 0 do
   if ARGV[2 * i - 2] <= erased then return 0 end
 end
-local known = redis.call('EXISTS', KEYS[1]) == 1
+local left = redis.call('PTTL', KEYS[1])
 redis.call('ZREMRANGEBYLEX', KEYS[1], '-', '(0')
 redis.call('ZADD', KEYS[1], 0, '!' .. ARGV[2])
 for i = 3, #KEYS do
@@ -24,5 +24,6 @@ for i = 3, #KEYS do
     redis.call('ZADD', KEYS[1], 0, id)
   end
 end
-if not known then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
+-- An index without one has pending messages, which must stay listed.
+if left ~= -1 then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
 return 1

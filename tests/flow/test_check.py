@@ -3,10 +3,14 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from storage.consistency.report import Scope
+from storage.message_storage import Draft
 from storage.services import Services
 from support import damage
 from support.api import Api, ok, problem
@@ -113,9 +117,38 @@ def test_the_command_says_what_differs_and_by_its_status_whether_it_still_does(
     status, shown = threadkeep(tmp_path, stack.env, "check", "--user", user)
     assert status == 1
     assert sent[0]["id"] in shown
-    assert "1 damaged in clickhouse" in shown
+    assert "  damaged in clickhouse" in shown
     status, shown = threadkeep(tmp_path, stack.env, "check", "--user", user, "--repair", "--json")
     assert status == 0
     assert json.loads(shown)["repaired"] == 1
     status, shown = threadkeep(tmp_path, stack.env, "check", "--user", user)
     assert (status, "data consistency 100.0 %" in shown) == (0, True)
+
+
+def test_a_check_beside_writers_names_nothing(services: Services, user: str) -> None:
+    stop = threading.Event()
+
+    def write(number: int) -> int:
+        own = services.messages
+        written = 0
+        while not stop.is_set():
+            made = own.post(user, f"t{number}", Draft("user", f"message {written}", {}))
+            edited = own.edit(user, made.message.id, content="edited", metadata=None, if_version=1)
+            if written % 3 == 0:
+                own.delete(user, edited.message.id, if_version=2)
+            written += 1
+        return written
+
+    with ThreadPoolExecutor(4) as pool:
+        writers = [pool.submit(write, number) for number in range(4)]
+        try:
+            reports = [
+                services.consistency_checker.check(Scope(user_id=user), actor="test")
+                for _ in range(2)
+            ]
+        finally:
+            stop.set()
+        written = [writer.result() for writer in writers]
+    assert [report.differences for report in reports] == [[]] * 2
+    assert min(written) > 0
+    assert reports[-1].compared > reports[0].compared

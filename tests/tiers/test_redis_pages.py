@@ -3,6 +3,7 @@
 from models import codec, ids
 from models.message import Message
 from storage import redis_keys as keys
+from storage.redis_repair import DISTRUST_SECONDS
 from storage.redis_tier import HotPage, RedisTier
 from storage.services import Services
 from support.samples import append_of, message, revised
@@ -168,3 +169,16 @@ def test_a_redis_that_does_not_fsync_says_so(redis_tier: RedisTier) -> None:
             assert redis_tier.durability() == "memory"
         finally:
             redis_tier.client.config_set(name, before)
+
+
+def test_an_index_that_is_distrusted_again_still_goes_soon(alone: Services, user: str) -> None:
+    slot = alone.redis.slot_of_thread(user, "t")
+    name = keys.index(slot, user, "t")
+    for _ in range(2):
+        alone.redis_repair.distrust([(user, "t")])
+        assert 0 < alone.redis_client.ttl(name) <= DISTRUST_SECONDS
+    one = message(user)
+    hot = alone.redis.page(user, "t", ids.LOWEST, ids.HIGHEST, "desc", 1)
+    records = [(one.id, codec.encode(one))]
+    assert alone.redis.warm(user, "t", records, seen_floor=hot.floor, floor=one.id)
+    assert DISTRUST_SECONDS < alone.redis_client.ttl(name) <= alone.settings.hot_seconds

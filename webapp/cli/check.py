@@ -2,7 +2,6 @@
 
 import getpass
 import sys
-from typing import Literal
 
 import click
 import msgspec
@@ -63,23 +62,19 @@ def _show(report: ConsistencyReport) -> None:
 
 
 def _pairs(report: ConsistencyReport) -> Table:
+    """A line for each pair of tiers, and under it one for each kind of difference."""
     table = Table(title="Consistency")
-    for heading in ("", "compared", "differ", "how", "repaired", "past repair", "seconds"):
-        side: Literal["left", "right"] = "left" if heading in {"", "how"} else "right"
-        table.add_column(heading, justify=side, no_wrap=not heading)
+    table.add_column("", no_wrap=True)
+    for heading in ("compared", "differ", "repaired", "past repair", "seconds"):
+        table.add_column(heading, justify="right")
     for name, pair in report.pairs.items():
-        kinds = "\n".join(
-            f"{count:,} {kind.replace('_', ' ')}" for kind, count in pair.kinds.items()
-        )
-        figures = (pair.repaired, pair.unrepairable)
+        done = (pair.repaired, pair.unrepairable) if report.repair else ()
+        figures = [f"{figure:,}" for figure in done] or ["", ""]
         table.add_row(
-            name,
-            f"{pair.compared:,}",
-            f"{pair.differing:,}",
-            kinds,
-            *(f"{figure:,}" if report.repair else "" for figure in figures),
-            f"{pair.seconds:.2f}",
+            name, f"{pair.compared:,}", f"{pair.differing:,}", *figures, f"{pair.seconds:.2f}"
         )
+        for kind, count in pair.kinds.items():
+            table.add_row(f"  {kind.replace('_', ' ')}", "", f"{count:,}")
     return table
 
 
