@@ -30,6 +30,10 @@ _TIER_OF = {
     "drain.before_commit": "postgresql",
     "drain.after_commit": "redis",
     "ship.after_insert": "clickhouse",
+    "copies.after_insert": "clickhouse",
+    "recovery.opened": "postgresql",
+    "recovery.after_page": "postgresql",
+    "recovery.finished": "postgresql",
 }
 NAMES = tuple(_TIER_OF)
 """Every point there is. The tier of each is the one that `raise` says does not answer."""

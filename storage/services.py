@@ -11,6 +11,12 @@ from settings import Settings
 from storage.audit import AuditTrail
 from storage.dead_letter_copies import RefusedCopies
 from storage.dead_letters import DeadLetterService
+from storage.disaster.from_clickhouse import FromClickHouse
+from storage.disaster.from_postgresql import FromPostgreSQL
+from storage.disaster.hot_copies import HotCopies
+from storage.disaster.opening import Opening
+from storage.disaster.recovery import DisasterRecoveryService
+from storage.disaster.runs import CLICKHOUSE, POSTGRESQL
 from storage.erasure import ErasureService
 from storage.errors import TierUnavailable
 from storage.failover.chain import MessageFailoverService
@@ -29,6 +35,7 @@ from storage.message_storage import UnifiedMessageStorageService
 from storage.persistence import BackgroundPersistenceService
 from storage.receipts import ReceiptService
 from storage.replication import ReplicationService
+from storage.row_copies import RowCopies
 from storage.thread_storage import ThreadService
 from storage.tiers import Tiers
 
@@ -172,6 +179,35 @@ class Services(Tiers):
     def audit(self) -> AuditTrail:
         server = self.clickhouse_within(self.settings.ship_timeout_seconds)
         return AuditTrail(self.job_engine, server, self.breakers.clickhouse, self.clock)
+
+    @cached_property
+    def row_copies(self) -> RowCopies:
+        server = self.clickhouse_within(self.settings.ship_timeout_seconds)
+        return RowCopies(self.job_engine, server, self.breakers.clickhouse)
+
+    @cached_property
+    def disaster_recovery(self) -> DisasterRecoveryService:
+        settings, engine = self.settings, self.job_engine
+        slots = settings.shards
+        opening = Opening(
+            engine, self.job_clickhouse, self.redis_client, slots, settings.partition_weeks_ahead
+        )
+        hot_copies = HotCopies(engine, self.redis_door, slots)
+        bring_home = self.homecoming.bring_home
+        ships = (self.replication.ship_all, self.row_copies.ship, self.audit.ship)
+        return DisasterRecoveryService(
+            self.notices,
+            engine,
+            {
+                CLICKHOUSE: FromClickHouse(
+                    engine, self.job_clickhouse, opening, hot_copies, bring_home, slots
+                ),
+                POSTGRESQL: FromPostgreSQL(engine, self.job_clickhouse, ships),
+            },
+            self.redis_recovery,
+            self.audit,
+            self.clock,
+        )
 
     @cached_property
     def receipts(self) -> ReceiptService:
