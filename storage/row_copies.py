@@ -121,6 +121,15 @@ def highest(server: ClickHouse) -> int:
         return int(connection.exec_driver_sql("SELECT max(sequence) FROM row_copies").scalar_one())
 
 
+def are_there(server: ClickHouse) -> bool:
+    """Whether ClickHouse holds any. Raises `TierError`."""
+    with clickhouse_translated(), server.engine.connect() as connection:
+        if not connection.exec_driver_sql("EXISTS TABLE row_copies").scalar_one():
+            return False
+        found = connection.exec_driver_sql("SELECT count() FROM row_copies").scalar_one()
+    return bool(int(found))
+
+
 def newest(server: ClickHouse) -> dict[str, list[str]]:
     """The newest copies of every table's rows that are not deleted, as JSON. Raises `TierError`.
 

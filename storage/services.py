@@ -11,6 +11,7 @@ from settings import Settings
 from storage.audit import AuditTrail
 from storage.dead_letter_copies import RefusedCopies
 from storage.dead_letters import DeadLetterService
+from storage.disaster.drills import DrillService
 from storage.disaster.from_clickhouse import FromClickHouse
 from storage.disaster.from_postgresql import FromPostgreSQL
 from storage.disaster.hot_copies import HotCopies
@@ -198,6 +199,8 @@ class Services(Tiers):
         return DisasterRecoveryService(
             self.notices,
             engine,
+            self.job_clickhouse,
+            opening,
             {
                 CLICKHOUSE: FromClickHouse(
                     engine, self.job_clickhouse, opening, hot_copies, bring_home, slots
@@ -208,6 +211,10 @@ class Services(Tiers):
             self.audit,
             self.clock,
         )
+
+    @cached_property
+    def drills(self) -> DrillService:
+        return DrillService(self.settings, self.notices, self.clock)
 
     @cached_property
     def receipts(self) -> ReceiptService:

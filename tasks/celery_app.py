@@ -84,7 +84,14 @@ class Configuration(Mapping[str, Any]):
 app = Celery(
     "threadkeep",
     task_cls=JobTask,
-    include=["tasks.erase", "tasks.maintain", "tasks.persist", "tasks.recover", "tasks.replicate"],
+    include=[
+        "tasks.disaster",
+        "tasks.erase",
+        "tasks.maintain",
+        "tasks.persist",
+        "tasks.recover",
+        "tasks.replicate",
+    ],
     set_as_current=True,
 )
 app.config_from_object(Configuration())

@@ -12,4 +12,5 @@ ROUTES = {
     "recover.*": {"queue": REPLICATE},
     "erase.*": {"queue": MAINTENANCE},
     "maintain.*": {"queue": MAINTENANCE},
+    "disaster.*": {"queue": MAINTENANCE},
 }

@@ -70,6 +70,7 @@ class FromClickHouse:
         counts["hot_copies"] = self._carry_hot_copies_home(tell)
         counts["threads"] = self._count_threads(opened, tell)
         patiently(self._finish, opened)
+        faultpoint("recovery.finished")
         return counts
 
     def _audit(self, run: str, tell: Tell) -> int:
@@ -163,4 +164,3 @@ class FromClickHouse:
             if connection.execute(_FINISH, {"run": opened.run_id}).rowcount:
                 restoring.begin(connection)
                 connection.execute(_LOWER_BOUNDARY, {"boundary": opened.boundary})
-        faultpoint("recovery.finished")

@@ -16,9 +16,13 @@ from sqlalchemy import Engine, text
 
 from models import ids
 from models.ids import Clock
+from storage import row_copies, schema
 from storage.audit import SYSTEM, AuditTrail
+from storage.clickhouse_driver import ClickHouse
 from storage.disaster.from_clickhouse import Tell
+from storage.disaster.opening import Opening
 from storage.disaster.runs import (
+    CLICKHOUSE,
     DEFAULT_TARGET_SECONDS,
     NOTICE,
     RecoveryStatus,
@@ -56,6 +60,8 @@ class DisasterRecoveryService:
         self,
         notices: Notices,
         engine: Engine,
+        server: ClickHouse,
+        opening: Opening,
         ways: dict[Source, Way],
         redis: RedisRecoveryService,
         audit: AuditTrail,
@@ -63,6 +69,8 @@ class DisasterRecoveryService:
     ) -> None:
         self._notices = notices
         self._engine = engine
+        self._server = server
+        self._opening = opening
         self._ways = ways
         self._redis = redis
         self._audit = audit
@@ -85,6 +93,22 @@ class DisasterRecoveryService:
         self._notices.write(NOTICE, run)
         log.warning("recovery_requested", source=source, id=run.id)
         return run
+
+    def is_lost(self) -> bool:
+        """Whether PostgreSQL is a new one beside a ClickHouse that knows another. Raises
+        `TierError`."""
+        with translated(), self._engine.connect() as connection:
+            if not schema.postgres_standing(connection).is_new:
+                return False
+        return row_copies.are_there(self._server)
+
+    def open(self) -> None:
+        """Begins to make such a PostgreSQL anew, so that it answers rightly from now on; workers
+        do the rest. Raises `TierError`, `Refused`."""
+        latest = self.latest()
+        is_begun = latest is not None and not latest.is_over
+        run = latest if latest is not None and is_begun else self.request(CLICKHOUSE, SYSTEM)
+        self._opening.open(run.id, run.actor, run.target_rto_seconds)
 
     def latest(self) -> Run | None:
         """The recovery that was asked for last. Raises `NoTierAvailable`."""
@@ -112,6 +136,20 @@ class DisasterRecoveryService:
             if not is_alone:
                 return None
             return self._carry_out(_Teller(self._notices, run, tell))
+
+    def wait(self, run: Run, tell: Tell) -> Run:
+        """Waits for the process that carries a recovery out, and goes on with it should that one
+        die; gives it when it is over. Raises `TierError`."""
+        while True:
+            time.sleep(TELL_SECONDS)
+            latest = self.latest()
+            if latest is None or latest.id != run.id:
+                raise TierRejected("postgresql", "the notice of the recovery is gone")
+            tell(latest.stage, latest.done, latest.total)
+            if latest.is_over:
+                return latest
+            if done := self.carry_out(latest, tell):
+                return done
 
     def _carry_out(self, teller: "_Teller") -> Run:
         run = teller.run

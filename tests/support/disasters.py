@@ -1,21 +1,23 @@
 """What a disaster does to servers, and everything that must be the same after it."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 
 from models import codec
 from storage import schema
 from storage.export import Exporter
 from storage.message_storage import Draft
 from storage.services import Services
+from support.waiting import eventually
 
 _ROWS = {
     "messages": (
-        "SELECT id::text, user_id, thread_id, role, content, metadata::text, created_at,"
+        "SELECT id::text AS id, user_id, thread_id, role, content, metadata::text, created_at,"
         " updated_at, version, deleted_at, content_hash FROM messages ORDER BY id"
     ),
-    "threads": "SELECT * FROM threads ORDER BY user_id COLLATE \"C\", id COLLATE \"C\"",
+    "threads": 'SELECT * FROM threads ORDER BY user_id COLLATE "C", id COLLATE "C"',
     "audit_trail": "SELECT * FROM audit_trail WHERE action NOT LIKE 'recovery.%' ORDER BY id",
     "dead_letters": "SELECT * FROM dead_letters ORDER BY id",
     "lost_acknowledgements": "SELECT * FROM lost_acknowledgements ORDER BY message_id",
@@ -28,7 +30,8 @@ def lose_postgresql(services: Services) -> None:
     """An empty database, as a server has that was started on an empty disk."""
     with services.job_engine.begin() as connection:
         connection.exec_driver_sql(
-            "DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO PUBLIC"
+            "DROP SCHEMA public CASCADE; CREATE SCHEMA public;"
+            " GRANT USAGE ON SCHEMA public TO PUBLIC"
         )
 
 
@@ -52,7 +55,15 @@ def begin_anew(services: Services) -> None:
     """The same servers as if they had never been used."""
     lose_everything(services)
     schema.migrate(services.job_engine, services.job_clickhouse, 1)
+    settle(services)
     services.redis_recovery.adopt()
+
+
+def settle(services: Services) -> None:
+    """Waits until this process has seen that every tier is back."""
+    breakers = services.breakers
+    for breaker in (breakers.redis, breakers.postgresql, breakers.clickhouse):
+        eventually(lambda one=breaker: one.is_closed)  # type: ignore[misc]
 
 
 def carry_on(services: Services) -> None:
@@ -72,13 +83,10 @@ def exported(services: Services) -> bytes:
     return b"\n".join(codec.encode(message) for message in exporter.messages())
 
 
-def rows(services: Services) -> dict[str, list[tuple[Any, ...]]]:
+def rows(services: Services) -> dict[str, Sequence[Row[Any]]]:
     """Every row that must come back."""
     with services.job_engine.connect() as connection:
-        return {
-            name: [tuple(row) for row in connection.execute(text(query))]
-            for name, query in _ROWS.items()
-        }
+        return {name: connection.execute(text(query)).all() for name, query in _ROWS.items()}
 
 
 def live_a_little(services: Services, *users: str) -> None:

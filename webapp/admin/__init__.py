@@ -2,12 +2,12 @@
 
 from flask import Blueprint
 
-from webapp.admin import dead_letters, recovery
+from webapp.admin import dead_letters, disaster, recovery
 from webapp.context import caller
 from webapp.errors import BadRequest
 
 blueprint = Blueprint("admin", __name__, url_prefix="/api/admin")
-for room in (dead_letters, recovery):
+for room in (dead_letters, disaster, recovery):
     blueprint.register_blueprint(room.blueprint)
 
 

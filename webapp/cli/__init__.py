@@ -19,6 +19,7 @@ from webapp.cli.backfill import backfill
 from webapp.cli.data import export_history, import_history
 from webapp.cli.dead_letters import dead_letters
 from webapp.cli.inspect import doctor, stats
+from webapp.cli.recover import recover
 from webapp.cli.schema import migrate
 from webapp.cli.selftest import selftest
 from webapp.cli.token import token
@@ -57,6 +58,7 @@ COMMANDS: tuple[click.Command, ...] = (
     doctor,
     stats,
     backfill,
+    recover,
     selftest,
     dead_letters,
 )
