@@ -57,13 +57,12 @@ class State(NamedTuple):
 
 class Figures(NamedTuple):
     """Seconds: until the empty servers answered, of the recovery itself, and from the loss until
-    all was back; and how many samples each source answered."""
+    all was back; and the status that told so."""
 
     servers: float
     recovery: float
     whole: float
     status: dict[str, Any]
-    sources: dict[str, int]
 
 
 def main() -> int:
@@ -73,23 +72,28 @@ def main() -> int:
     say("starting a stack of its own")
     try:
         with ephemeral_stack() as env:
-            own = settings.load(env)
-            services = Services(
-                msgspec.structs.replace(own, database_job_timeout_seconds=SNAPSHOT_SECONDS)
-            )
+            services = _services(env)
             say("importing all conversations, and naming some of them")
             import_rest(services, conversations, 0)
             _name_some(services, env)
             before = _state(services)
             say("killing Redis and PostgreSQL and deleting their data")
             figures = _disaster(services, env)
+            # Connections of before are to servers that are gone.
+            services = _services(env)
             after = _state(services)
+            sources = _sample(services, env)
     except StackFailed as error:
         say(str(error), markup=False)
         return 1
     same = before == after
-    Console(highlight=False).print(_table(before, after, figures))
+    Console(highlight=False).print(_table(before, after, figures, sources))
     return 0 if same and figures.status["state"] == "complete" else 1
+
+
+def _services(env: Mapping[str, str]) -> Services:
+    own = settings.load(env)
+    return Services(msgspec.structs.replace(own, database_job_timeout_seconds=SNAPSHOT_SECONDS))
 
 
 def _disaster(services: Services, env: Mapping[str, str]) -> Figures:
@@ -105,7 +109,7 @@ def _disaster(services: Services, env: Mapping[str, str]) -> Figures:
     )
     status = _until(lambda: _finished(admin, asked["id"]))
     whole = time.monotonic() - started
-    return Figures(servers, status["elapsed_seconds"], whole, status, _sample(services, env))
+    return Figures(servers, status["elapsed_seconds"], whole, status)
 
 
 def _lose(env: Mapping[str, str], name: str, part: str) -> None:
@@ -215,7 +219,7 @@ def _until(condition: Callable[[], Any]) -> Any:
     raise StackFailed("it did not come back in time")
 
 
-def _table(before: State, after: State, figures: Figures) -> Table:
+def _table(before: State, after: State, figures: Figures, sources: dict[str, int]) -> Table:
     table = Table(title="Redis and PostgreSQL lost, and made again from ClickHouse")
     for heading in ("", "before", "after"):
         table.add_column(heading, justify="right" if heading else "left")
@@ -231,7 +235,7 @@ def _table(before: State, after: State, figures: Figures) -> Table:
     table.add_row(
         "within the target", f"{TARGET_SECONDS:g} s", str(figures.status["within_target"])
     )
-    for name, count in sorted(figures.sources.items()):
+    for name, count in sorted(sources.items()):
         table.add_row(f"samples answered: {name}", "", f"{count}")
     for name, count in sorted(figures.status["counts"].items()):
         table.add_row(name, "", f"{count:,}")

@@ -6,6 +6,7 @@ not: its HTTP dialect cuts microseconds and builds SQL in Python. They travel as
 the native protocol, which has no body, inside ClickHouse's own `format` function.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -139,6 +140,11 @@ class ClickHouse:
         """Raises `TierUnavailable` if ClickHouse does not answer."""
         with translated(), self.engine.connect() as connection:
             connection.execute(text("SELECT 1")).scalar_one()
+
+
+def token_of(rows: bytes) -> str:
+    """The token of an insert that may be repeated: of the same rows the same."""
+    return hashlib.sha256(rows).hexdigest()
 
 
 def _refusal(answer: str) -> TierRejected | TierUnavailable:

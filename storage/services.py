@@ -9,6 +9,8 @@ import structlog
 from models.message import Durability
 from settings import Settings
 from storage.audit import AuditTrail
+from storage.backup.restoring import RestoreService
+from storage.backup.writing import BackupService
 from storage.dead_letter_copies import RefusedCopies
 from storage.dead_letters import DeadLetterService
 from storage.disaster.drills import DrillService
@@ -20,6 +22,7 @@ from storage.disaster.recovery import DisasterRecoveryService
 from storage.disaster.runs import CLICKHOUSE, POSTGRESQL
 from storage.erasure import ErasureService
 from storage.errors import TierUnavailable
+from storage.export import Exporter
 from storage.failover.chain import MessageFailoverService
 from storage.failover.detour import Detour
 from storage.failover.direct_clickhouse import DirectClickHouse
@@ -210,6 +213,31 @@ class Services(Tiers):
             self.redis_recovery,
             self.audit,
             self.clock,
+        )
+
+    @cached_property
+    def backup(self) -> BackupService:
+        exporter = Exporter(
+            self.job_engine, self.job_clickhouse, self.pending_log, self.persistence
+        )
+
+        def gather() -> None:
+            self.homecoming.bring_home()
+            exporter.drain()
+
+        return BackupService(self.job_engine, self.job_clickhouse, gather, self.audit, self.clock)
+
+    @cached_property
+    def restore(self) -> RestoreService:
+        settings = self.settings
+        return RestoreService(
+            self.job_engine,
+            self.job_clickhouse,
+            self.redis_recovery,
+            self.audit,
+            (self.replication.ship_all, self.row_copies.ship, self.audit.ship),
+            settings.shards,
+            settings.partition_weeks_ahead,
         )
 
     @cached_property

@@ -18,6 +18,9 @@ BATCH_ROWS = 5_000
 APART = frozenset({"threads", "redis_state", "archive_boundary"})
 """Tables whose rows need more thought than being there."""
 
+APPEND_ONLY = frozenset({"audit_trail"})
+"""Tables whose rows nobody may change, not even to what they are."""
+
 _RESTORING = text("SELECT set_config('threadkeep.restoring', 'on', true)")
 _TABLE = text(
     """
@@ -75,7 +78,8 @@ def restore_tables(
         for name in left:
             try:
                 with connection.begin_nested():
-                    done[name] = _restore(connection, name, tables[name], replace)
+                    replaces = replace and name not in APPEND_ONLY
+                    done[name] = _restore(connection, name, tables[name], replaces)
             except IntegrityError:
                 # Its rows refer to those of another table, which comes later in the list.
                 waiting.append(name)

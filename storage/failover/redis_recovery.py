@@ -136,9 +136,7 @@ class RedisRecoveryService:
             raise TierRejected("redis", FOREIGN)
         with translated(), self._engine.begin() as connection:
             has_no_keys_yet = bool(connection.execute(_NO_KEYS_YET).scalar_one())
-        self._each(keys.EVERY_INDEX, self._repair.distrust_indexes)
-        for records in keys.EVERY_RECORD:
-            self._each(records, self._repair.drop_committed)
+        self.doubt()
         self._teach_newest_keys()
         self._mark(known.installation)
         values = {
@@ -150,6 +148,12 @@ class RedisRecoveryService:
             connection.execute(_ADOPT, values)
         self._log_adoption(known.run_id, found)
         return True
+
+    def doubt(self) -> None:
+        """Has Redis call no page complete, and drops every copy of what PostgreSQL has."""
+        self._each(keys.EVERY_INDEX, self._repair.distrust_indexes)
+        for records in keys.EVERY_RECORD:
+            self._each(records, self._repair.drop_committed)
 
     def _doubt_keys(self) -> None:
         """What was evicted may have been a key; the next run would know nothing of it."""

@@ -16,6 +16,7 @@ from models.message import InvalidMessage
 from storage.errors import Refused, TierError
 from tasks.logs import configure
 from webapp.cli.backfill import backfill
+from webapp.cli.backup import backup, restore
 from webapp.cli.data import export_history, import_history
 from webapp.cli.dead_letters import dead_letters
 from webapp.cli.inspect import doctor, stats
@@ -59,6 +60,8 @@ COMMANDS: tuple[click.Command, ...] = (
     stats,
     backfill,
     recover,
+    backup,
+    restore,
     selftest,
     dead_letters,
 )
