@@ -21,6 +21,7 @@ from storage.audit import SYSTEM, AuditTrail
 from storage.clickhouse_driver import ClickHouse
 from storage.disaster.from_clickhouse import Tell
 from storage.disaster.opening import Opening
+from storage.disaster.patience import patiently
 from storage.disaster.runs import (
     CLICKHOUSE,
     DEFAULT_TARGET_SECONDS,
@@ -157,7 +158,7 @@ class DisasterRecoveryService:
         try:
             counts = self._ways[run.source].run(run, teller)
             counts["warmed"] = self._warm(teller)
-            self._note(run, counts)
+            patiently(self._note, run, counts)
         except (Refused, TierRejected) as error:
             return teller.end("failed", run.counts, str(error))
         except TierError as error:
@@ -176,10 +177,8 @@ class DisasterRecoveryService:
                 tell("redis", number, WARM_THREADS)
             return warmed
         except TierError as error:
-            if error.tier != "redis":
-                raise
-            # It warms as it is read, whenever it comes.
-            log.warning("redis_not_warmed", reason=error.reason)
+            # Workers adopt it when they can, and it warms as it is read.
+            log.warning("redis_not_warmed", tier=error.tier, reason=error.reason)
             return 0
 
     def _note(self, run: Run, counts: dict[str, int]) -> None:
