@@ -40,7 +40,11 @@ log = structlog.get_logger(__name__)
 
 TELL_SECONDS = 0.5
 WARM_THREADS = 1_000
-_TRY_LOCK = text("SELECT pg_try_advisory_lock(hashtext('threadkeep:disaster-recovery'))")
+# Nothing is archived meanwhile: the boundary, and what is on which side of it, is being restored.
+_TRY_LOCK = text(
+    "SELECT pg_try_advisory_lock(hashtext('threadkeep:disaster-recovery'))"
+    " AND pg_try_advisory_lock(hashtext('threadkeep:archive'))"
+)
 
 
 class AlreadyRecovering(Exception):

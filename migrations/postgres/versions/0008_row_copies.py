@@ -18,6 +18,7 @@ COPIED = {
     "archive_boundary": "true",
     "dead_letters": "true",
     "lost_acknowledgements": "true",
+    "archive_fence": "true",
     "archive_units": "true",
     "archive_slices": "true",
     "held_versions": "true",
