@@ -194,7 +194,12 @@ class Services(Tiers):
         settings, engine = self.settings, self.job_engine
         slots = settings.shards
         opening = Opening(
-            engine, self.job_clickhouse, self.redis_client, slots, settings.partition_weeks_ahead
+            engine,
+            self.job_clickhouse,
+            self.redis_client,
+            self.audit,
+            slots,
+            settings.partition_weeks_ahead,
         )
         hot_copies = HotCopies(engine, self.redis_door, slots)
         bring_home = self.homecoming.bring_home
@@ -208,7 +213,7 @@ class Services(Tiers):
                 CLICKHOUSE: FromClickHouse(
                     engine, self.job_clickhouse, opening, hot_copies, bring_home, slots
                 ),
-                POSTGRESQL: FromPostgreSQL(engine, self.job_clickhouse, ships),
+                POSTGRESQL: FromPostgreSQL(engine, self.job_clickhouse, self.audit, ships),
             },
             self.redis_recovery,
             self.audit,

@@ -20,8 +20,8 @@ from storage.notices import Notices
 log = structlog.get_logger(__name__)
 
 NOTICE = "drill"
-LOOK_SECONDS = 0.4
-SETTLED_SECONDS = 1.2
+LOOK_SECONDS = 0.2
+SETTLED_SECONDS = 0.8
 """After so long every process that is well has looked."""
 MAX_SECONDS = 300.0
 

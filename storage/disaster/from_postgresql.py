@@ -11,6 +11,7 @@ from sqlalchemy import Engine, text
 
 from models import ids
 from storage import row_copies, schema
+from storage.audit import AuditTrail
 from storage.clickhouse_driver import ClickHouse
 from storage.disaster.from_clickhouse import Tell
 from storage.disaster.patience import patiently
@@ -40,17 +41,23 @@ class FromPostgreSQL:
     """The steps, in turn."""
 
     def __init__(
-        self, engine: Engine, server: ClickHouse, ships: tuple[Callable[[], object], ...]
+        self,
+        engine: Engine,
+        server: ClickHouse,
+        audit: AuditTrail,
+        ships: tuple[Callable[[], object], ...],
     ) -> None:
         """`ships` carry what is queued, messages first."""
         self._engine = engine
         self._server = server
+        self._audit = audit
         self._ships = ships
 
     def run(self, run: Run, tell: Tell) -> dict[str, int]:
         """Does all of it; gives counts of what was queued. Raises `TierError`."""
         tell("opening", 0, 0)
         patiently(schema.migrate_clickhouse, self._server)
+        patiently(self._audit.note, run.actor, "recovery.begun", f"run:{run.id}")
         counts = patiently(self._queue_small)
         counts["messages"] = self._queue_messages(tell)
         for ship in self._ships:

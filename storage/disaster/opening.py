@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, text
 
 from models import ids
 from storage import partitions, postgres_writes, row_copies, schema
+from storage.audit import AuditTrail
 from storage.clickhouse_driver import ClickHouse
 from storage.disaster import restoring
 from storage.disaster.clickhouse_source import ClickHouseSource, json_array
@@ -70,9 +71,16 @@ class Opening:
     """Makes or finds what a recovery rests on. Safe to repeat."""
 
     def __init__(
-        self, engine: Engine, server: ClickHouse, client: Redis, slots: int, weeks_ahead: int
+        self,
+        engine: Engine,
+        server: ClickHouse,
+        client: Redis,
+        audit: AuditTrail,
+        slots: int,
+        weeks_ahead: int,
     ) -> None:
         self._engine = engine
+        self._audit = audit
         self._server = server
         self._client = client
         self._slots = slots
@@ -112,6 +120,8 @@ class Opening:
             connection.execute(
                 _BEGIN, {**values, "target": target_rto_seconds, "boundary": boundary}
             )
+            subject = f"run:{run_id}"
+            self._audit.record(connection, actor, "recovery.begun", subject, restored)
         return Opened(run_id, boundary, restored)
 
     def _mark(self) -> str:

@@ -199,8 +199,30 @@ def test_the_status_is_told_while_postgresql_is_not_there(world: Services) -> No
     assert done is not None
     status = world.disaster_recovery.status()
     assert (status.state, status.progress, status.eta_seconds) == ("complete", 1.0, 0.0)
-    (entry,) = world.audit.entries(action="recovery.completed", limit=1)
-    assert (entry.actor, entry.subject) == ("an operator", f"run:{run.id}")
+    for action in ("recovery.begun", "recovery.completed"):
+        (entry,) = world.audit.entries(action=action, limit=1)
+        assert (entry.actor, entry.subject) == ("an operator", f"run:{run.id}")
+
+
+def test_a_new_postgresql_beside_a_clickhouse_that_knows_another_is_noticed(
+    world: Services,
+) -> None:
+    before, export = rows(world), exported(world)
+    assert not world.disaster_recovery.is_lost()
+    disasters.lose_postgresql(world)
+    assert world.disaster_recovery.is_lost()
+    world.disaster_recovery.open()
+    settle(world)
+    # It answers rightly at once, and whoever looks next does the rest.
+    assert exported(world) == export
+    assert not world.disaster_recovery.is_lost()
+    done = world.disaster_recovery.go_on()
+    assert done is not None
+    assert done.state == "complete"
+    assert rows(world) == before
+    disasters.lose_clickhouse(world)
+    disasters.lose_postgresql(world)
+    assert not world.disaster_recovery.is_lost()
 
 
 def _striking(world: Services, strikes: str) -> Services:
