@@ -92,6 +92,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How often a worker looks at the outbox by itself."""
     recovery_look_seconds: Seconds = 0.5
     """How often a worker looks for what Redis or PostgreSQL missed while they were out."""
+    disaster_look_seconds: Seconds = 2.0
+    """How often a worker looks whether a recovery was asked for, or left by one that died."""
     partition_weeks_ahead: Count = 4
     """Weekly partitions of PostgreSQL that exist before they are needed."""
     archive_after_days: Count = 30

@@ -38,7 +38,12 @@ def server(folder: Path, port: int) -> Server:
     )
     return Server(
         # The package may lie in a checkout that is not installed, found by its folder only.
-        spec=Spec(name=NAME, command=command, cwd=_CODE_ROOT),
+        spec=Spec(
+            name=NAME,
+            command=command,
+            cwd=_CODE_ROOT,
+            prepare=lambda: folder.mkdir(mode=0o700, exist_ok=True),
+        ),
         variable="CLICKHOUSE_URL",
         url=f"clickhouse+http://default:@{HOST}:{port}/{DATABASE}",
         is_ready=lambda: _answers(port),

@@ -3,6 +3,8 @@
 import secrets
 import shutil
 import signal
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg2
@@ -64,7 +66,9 @@ class Postgres:
         shutil.rmtree(self._draft, ignore_errors=True)
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._run_as.own(self._folder)
-        write_atomically(self._password_file, secrets.token_urlsafe(24))
+        if not self._password_file.exists():
+            # Programs that run already know the one that there is.
+            write_atomically(self._password_file, secrets.token_urlsafe(24))
         options = (
             f"--pgdata={self._draft}",
             f"--username={SUPERUSER}",
@@ -86,7 +90,10 @@ class Postgres:
         # SIGINT is PostgreSQL's fast shutdown, SIGQUIT the immediate one: when the supervisor
         # is gone, nobody is left to wait for a checkpoint.
         return Server(
-            spec=self._spec(NAME, "postgres", options, signal.SIGINT, DEATH_SIGNAL),
+            spec=replace(
+                self._spec(NAME, "postgres", options, signal.SIGINT, DEATH_SIGNAL),
+                prepare=self._make_anew_if_lost,
+            ),
             variable="DATABASE_URL",
             url=f"postgresql+psycopg2://{ROLE}:{self._password()}@{HOST}:{self._port}/{DATABASE}",
             is_ready=self._is_ready,
@@ -109,6 +116,20 @@ class Postgres:
         to start beside it.
         """
         return procfs.working_in(self._cluster, "postgres")
+
+    def _make_anew_if_lost(self) -> None:
+        """Make an empty cluster where the one that was there is gone: a server that does not
+        start could not be recovered."""
+        creation = self.creation()
+        if creation is None:
+            return
+        self._is_set_up = False
+        done = subprocess.run(
+            creation.command, cwd=creation.cwd, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            raise StackError(f"no PostgreSQL cluster was made: {done.stderr.strip()}")
+        self._draft.rename(self._cluster)
 
     @property
     def _draft(self) -> Path:

@@ -27,6 +27,8 @@ class Spec:
     `env` None means the supervisor's own environment, `stdin` None an empty input. `stop_signal`
     asks the program to end, `death_signal` is what the kernel sends it should the supervisor die
     (None: it lives on). `stragglers` lists processes of it outside the session of its leader.
+    `prepare` comes before each restart, for a program that may have lost its folder meanwhile; it
+    raises `OSError` or `StackError` where that cannot be mended now.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Spec:
     stop_signal: signal.Signals = signal.SIGTERM
     death_signal: signal.Signals | None = signal.SIGKILL
     stragglers: Callable[[], list[int]] = _nobody_else
+    prepare: Callable[[], object] = lambda: None
 
 
 class Child:

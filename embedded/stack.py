@@ -55,7 +55,8 @@ class Stack:
         self._pid_file = PidFile(self._run_folder / PID_FILE, str(self._data))
         self._supervisor = Supervisor(self._data / "logs", self._pid_file, str(self._data))
         self._supervisor.on_event = self._tell
-        self._servers: list[str] = []
+        self._started: dict[str, Server] = {}
+        self._unready: set[str] = set()
         self._pipe: tuple[int, ...] = ()
         self._handlers: dict[signal.Signals, Any] = {}
         self._stop_wanted = False
@@ -125,12 +126,18 @@ class Stack:
         """Supervise until SIGINT, SIGTERM, SIGHUP or `until`, restarting whatever dies."""
         self._looks_at_stop_wanted = True
         while not self._stop_wanted and not (until and until.is_set()):
-            self._supervisor.poll()
+            self.poll()
             time.sleep(POLL_SECONDS)
 
     def poll(self) -> list[str]:
         """Do one round of `run` and return the names that were restarted in it."""
-        return self._supervisor.poll()
+        restarted = self._supervisor.poll()
+        self._unready.update(self._started.keys() & set(restarted))
+        # One that lost its data is set up once more as it first answers.
+        for name in list(self._unready):
+            if self._started[name].is_ready():
+                self._unready.discard(name)
+        return restarted
 
     def pids(self) -> dict[str, int]:
         """Return name -> pid of every process that runs at this moment, servers included."""
@@ -138,11 +145,12 @@ class Stack:
 
     def stop(self) -> None:
         """Stop the programs, then the servers, in seven seconds and a little at most."""
-        kept = {*self._servers, guardian.NAME}
+        kept = {*self._started, guardian.NAME}
         programs = [name for name in self._supervisor.names() if name not in kept]
         self._supervisor.stop(programs, PROGRAMS_STOP_SECONDS)
-        self._supervisor.stop(self._servers, SERVERS_STOP_SECONDS)
-        self._servers = []
+        self._supervisor.stop(self._started, SERVERS_STOP_SECONDS)
+        self._started = {}
+        self._unready = set()
 
     def _guard(self) -> None:
         """Start the process that ends the stack if this one is killed."""
@@ -196,7 +204,7 @@ class Stack:
         return self._begin(cluster.server())
 
     def _begin(self, server: Server) -> Server:
-        self._servers.append(server.spec.name)
+        self._started[server.spec.name] = server
         self._supervisor.start(server.spec)
         self._raise_if_stop_wanted()
         return server

@@ -121,8 +121,9 @@ class Supervisor:
 
     def _revive(self, name: str, slot: _Slot) -> bool:
         try:
+            slot.child.spec.prepare()
             slot.child = self._spawn(slot.child.spec)
-        except OSError as error:
+        except (OSError, StackError) as error:
             slot.due_at = time.monotonic() + slot.backoff
             self.on_event(f"{name} could not be restarted: {error}")
             return False

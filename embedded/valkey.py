@@ -70,7 +70,12 @@ def _server(
     for option, value in options.items():
         command += [f"--{option}", value]
     return Server(
-        spec=Spec(name=name, command=tuple(command)),
+        # A folder that was lost with all it held is as good as that of a new server.
+        spec=Spec(
+            name=name,
+            command=tuple(command),
+            prepare=lambda: folder.mkdir(mode=0o700, exist_ok=True),
+        ),
         variable=variable,
         url=f"redis://{HOST}:{port}/0",
         is_ready=lambda: _answers(port),

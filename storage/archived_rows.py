@@ -29,8 +29,12 @@ def archived_messages(
     selection: Selection,
     below: str = ids.HIGHEST,
     page_messages: int = PAGE_MESSAGES,
+    *,
+    tombstones: bool = False,
 ) -> Iterator[Message]:
-    """Live messages with ids below a boundary, newest versions, by user, thread and id.
+    """Messages with ids below a boundary, newest versions, by user, thread and id.
+
+    Tombstones are left out unless asked for.
 
     A few at the boundary itself may be given too: ClickHouse compares times, not ids.
     """
@@ -42,12 +46,18 @@ def archived_messages(
     if below != ids.HIGHEST:
         conditions.append(messages.c.created_at <= moment_of(below))
     key = (messages.c.user_id, messages.c.thread_id, messages.c.created_at, messages.c.id)
-    query = select(*COLUMNS).order_by(*key).limit(page_messages)
+    query = select(*COLUMNS)
+    if tombstones:
+        # SQLAlchemy has no word for the first limit, which must come before its own.
+        newest = f"LIMIT 1 BY id LIMIT {page_messages:d}"
+        query = query.order_by(*key, messages.c.version.desc()).suffix_with(newest)
+    else:
+        query = query.order_by(*key).limit(page_messages).suffix_with(NEWEST)
     last: Message | None = None
     while True:
         page = query.where(*conditions, *_after(last, key))
         with translated(), server.engine.connect() as connection:
-            rows = connection.execute(page.suffix_with(NEWEST)).all()
+            rows = connection.execute(page).all()
         for row in rows:
             last = message_of(row)
             yield last

@@ -6,6 +6,7 @@ not: its HTTP dialect cuts microseconds and builds SQL in Python. They travel as
 the native protocol, which has no body, inside ClickHouse's own `format` function.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,15 +14,18 @@ from urllib.parse import unquote
 
 import requests
 from clickhouse_sqlalchemy.exceptions import DatabaseException
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from storage import drill
 from storage.errors import TierRejected, TierUnavailable
 
 # Codes of ClickHouse that asking again may mend: too many parts or queries, memory, time,
 # network, a keeper or a table that is read-only for now.
 _TRANSIENT_CODES = ("159.", "160.", "202.", "209.", "210.", "241.", "242.", "252.", "999.")
+# A table or a database that is not there: a server that lost all it had gets them back.
+_LOST_CODES = ("60.", "81.")
 
 
 @contextmanager
@@ -44,10 +48,11 @@ def translated() -> Iterator[None]:
 class ClickHouse:
     """One server and database, with one deadline for every answer."""
 
-    def __init__(self, url: str, timeout_seconds: float) -> None:
+    def __init__(self, url: str, timeout_seconds: float, *, heeds_drills: bool = True) -> None:
         self._url = make_url(url)
         self._timeout_seconds = timeout_seconds
         self._native = "native" in self._url.drivername
+        self._heeds_drills = heeds_drills
         self.engine = self._make_engine()
         self._session = requests.Session()
         # A proxy of the environment has no business between a process and its own store.
@@ -72,17 +77,35 @@ class ClickHouse:
 
     def post(self, query: str, body: bytes = b"", settings: Mapping[str, str] | None = None) -> str:
         """One HTTP request; gives the answer's text. Only for `clickhouse+http`."""
+        return self._send(query, body, settings or {}).decode()
+
+    def _send(self, query: str, body: bytes, settings: Mapping[str, str]) -> bytes:
+        if self._heeds_drills:
+            drill.check("clickhouse")
         with translated():
             response = self._session.post(
                 f"{self._scheme()}://{self._url.host}:{self._url.port or 8123}/",
-                params={"query": query, "database": self._database(), **(settings or {})},
+                params={"query": query, "database": self._database(), **settings},
                 data=body,
                 auth=(self._url.username or "default", unquote(self._url.password or "")),
                 timeout=(min(1.0, self._timeout_seconds), self._timeout_seconds),
             )
         if response.status_code != 200:
             raise _refusal(response.content.decode(errors="replace"))
-        return response.content.decode()
+        return response.content
+
+    def lines(self, query: str) -> bytes:
+        """The rows of a query as JSON, one a line, times with their six digits.
+
+        Text is as it is stored, which the driver's own reading does not promise. Raises
+        `TierError`.
+        """
+        if not self._native:
+            return self._send(f"{query} FORMAT JSONEachRow", b"", {})
+        # Rows come as one text: a column of it would be taken apart and put together again.
+        rows = f"SELECT arrayStringConcat(groupArray(formatRow('JSONEachRow', *))) FROM ({query})"  # noqa: S608
+        with translated(), self.engine.connect() as connection:
+            return str(connection.exec_driver_sql(rows).scalar_one()).encode()
 
     def _insert_native(self, table: str, rows: bytes, settings: Mapping[str, str]) -> None:
         literal = rows.decode().replace("\\", "\\\\").replace("'", "\\'")
@@ -100,9 +123,12 @@ class ClickHouse:
             if self._native
             else {"timeout": self._timeout_seconds}
         )
-        return create_engine(
+        engine = create_engine(
             self._url.update_query_dict({name: str(value) for name, value in connect.items()})
         )
+        if self._heeds_drills:
+            event.listen(engine, "checkout", lambda *_: drill.check("clickhouse"))
+        return engine
 
     def _scheme(self) -> str:
         return str(self._url.query.get("protocol", "http"))
@@ -116,9 +142,14 @@ class ClickHouse:
             connection.execute(text("SELECT 1")).scalar_one()
 
 
+def token_of(rows: bytes) -> str:
+    """The token of an insert that may be repeated: of the same rows the same."""
+    return hashlib.sha256(rows).hexdigest()
+
+
 def _refusal(answer: str) -> TierRejected | TierUnavailable:
     line = answer.strip().split("\n", 1)[0]
     code = line.partition("Code: ")[2]
-    if code.startswith(_TRANSIENT_CODES):
+    if code.startswith((*_TRANSIENT_CODES, *_LOST_CODES)):
         return TierUnavailable("clickhouse", line[:500], passing=True)
     return TierRejected("clickhouse", line[:500])

@@ -29,13 +29,13 @@ COLUMNS = (
 NEWEST = "SETTINGS final = 1"
 """Of several versions of an id only the newest, and no tombstones."""
 
-_LATEST_US = 10_413_791_999_999_999
+LATEST_US = 10_413_791_999_999_999
 """The last microsecond of 2299, where DateTime64 ends; no message has an id beyond."""
 
 
 def moment_of(message_id: str) -> Any:
     """The time of an id as ClickHouse compares it."""
-    time = ids.timestamp(min(ids.time_us_of(message_id), _LATEST_US))
+    time = ids.timestamp(min(ids.time_us_of(message_id), LATEST_US))
     return func.toDateTime64(time.rstrip("Z").replace("T", " "), 6, "UTC")
 
 

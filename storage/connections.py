@@ -11,12 +11,14 @@ from typing import Any
 import msgspec
 import psycopg2
 import psycopg2.extensions
-from redis import Redis
+from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
 
 from settings import Settings
+from storage import drill
 from storage.redis_driver import Replicas
 
 APPLICATION_NAME = "threadkeep"
@@ -26,13 +28,22 @@ POOL_SECONDS = 0.5
 whoever waits for one of them, and then for the server once more."""
 
 
-def redis_client(settings: Settings) -> Redis:
+class _Pool(ConnectionPool):
+    """Gives no connection while a drill has Redis be silent."""
+
+    def get_connection(self, *arguments: Any, **options: Any) -> Any:
+        if drill.is_silent("redis"):
+            raise RedisConnectionError(drill.REASON)
+        return super().get_connection(*arguments, **options)
+
+
+def redis_client(settings: Settings, *, heeds_drills: bool = True) -> Redis:
     """A client of the data Redis that never repeats a write by itself.
 
     redis-py retries ten times unless told otherwise, and a write whose answer was lost would be
     applied again each time.
     """
-    client: Redis = Redis.from_url(
+    pool = (_Pool if heeds_drills else ConnectionPool).from_url(
         settings.redis_url,
         socket_timeout=settings.redis_timeout_seconds,
         socket_connect_timeout=settings.redis_timeout_seconds,
@@ -40,6 +51,7 @@ def redis_client(settings: Settings) -> Redis:
         max_connections=settings.redis_connections,
         protocol=2,
     )
+    client: Redis = Redis.from_pool(pool)
     return client
 
 
@@ -48,9 +60,10 @@ def replicas(settings: Settings) -> Replicas:
     return Replicas(settings.redis_replicas, int(settings.redis_timeout_seconds * 300))
 
 
-def probe_client(settings: Settings) -> Redis:
+def probe_client(settings: Settings, *, heeds_drills: bool = True) -> Redis:
     """A connection of its own to ask the data Redis whether it is well."""
-    return redis_client(msgspec.structs.replace(settings, redis_connections=1))
+    own = msgspec.structs.replace(settings, redis_connections=1)
+    return redis_client(own, heeds_drills=heeds_drills)
 
 
 def request_engine(settings: Settings) -> Engine:
@@ -63,19 +76,31 @@ def quick_engine(settings: Settings) -> Engine:
     return _engine(settings, settings.database_quick_seconds)
 
 
+def notice_engine(settings: Settings) -> Engine:
+    """PostgreSQL for notices, which are known also in a drill: quick, and one connection."""
+    own = msgspec.structs.replace(settings, database_connections=1)
+    return _engine(own, settings.database_quick_seconds, heeds_drills=False)
+
+
 def job_engine(settings: Settings) -> Engine:
     """PostgreSQL on behalf of background jobs: longer deadlines."""
     return _engine(settings, settings.database_job_timeout_seconds, pings_first=True)
 
 
-def _engine(settings: Settings, deadline_seconds: float, *, pings_first: bool = False) -> Engine:
+def _engine(
+    settings: Settings,
+    deadline_seconds: float,
+    *,
+    pings_first: bool = False,
+    heeds_drills: bool = True,
+) -> Engine:
     psycopg2.extensions.set_wait_callback(_wait)
     statement_ms = int(deadline_seconds * 1000)
     options = (
         f"-c statement_timeout={statement_ms} -c lock_timeout={min(500, statement_ms)}"
         " -c idle_in_transaction_session_timeout=10000 -c timezone=UTC"
     )
-    return create_engine(
+    engine = create_engine(
         settings.database_url,
         pool_size=settings.database_connections,
         max_overflow=0,
@@ -101,6 +126,9 @@ def _engine(settings: Settings, deadline_seconds: float, *, pings_first: bool = 
             "connection_factory": _connection_class(deadline_seconds * 1.25),
         },
     )
+    if heeds_drills:
+        event.listen(engine, "checkout", lambda *_: drill.check("postgresql"))
+    return engine
 
 
 def _json_text(value: Any) -> str:

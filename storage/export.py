@@ -29,7 +29,7 @@ DRAIN_PAUSE_SECONDS = 0.05
 # A held cursor is a copy that the server keeps for this connection: after the commit it holds no
 # lock and no snapshot, so that a slow reader stops neither new partitions nor VACUUM.
 # Tombstones are part of it, because ClickHouse may not know of the newest ones yet.
-_DECLARE_MESSAGES = """
+DECLARE_MESSAGES = """
 DECLARE exported_messages NO SCROLL CURSOR WITH HOLD FOR
 SELECT id::text AS id, user_id, thread_id, role, content, metadata, created_at, updated_at, version,
        deleted_at, content_hash
@@ -160,7 +160,7 @@ def _declare(connection: Connection, selection: Selection) -> str:
     connection.execute(_ISOLATION)
     connection.execute(_LOCK)
     boundary: str = connection.execute(_BOUNDARY).scalar_one()
-    for statement in (_DECLARE_WATERMARKS, _DECLARE_MESSAGES):
+    for statement in (_DECLARE_WATERMARKS, DECLARE_MESSAGES):
         connection.execute(text(statement), selection._asdict())
     connection.commit()
     return boundary

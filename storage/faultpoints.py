@@ -37,6 +37,10 @@ _TIER_OF = {
     "archive.after_detach": "postgresql",
     "archive.before_drop": "postgresql",
     "archive.after_drop": "postgresql",
+    "copies.after_insert": "clickhouse",
+    "recovery.opened": "postgresql",
+    "recovery.after_page": "postgresql",
+    "recovery.finished": "postgresql",
 }
 NAMES = tuple(_TIER_OF)
 """Every point there is. The tier of each is the one that `raise` says does not answer."""

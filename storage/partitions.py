@@ -63,12 +63,17 @@ class Partitions:
 
     def _ensure(self, monday: datetime) -> bool:
         with translated(), self._engine.begin() as connection:
-            connection.execute(_LOCK)
-            made = not connection.execute(_EXISTS, {"name": name(monday)}).scalar_one()
-            if made:
-                made = _attach(connection, monday)
+            made = make(connection, monday)
         self._known.add(monday)
         return made
+
+
+def make(connection: Connection, monday: datetime) -> bool:
+    """Makes a week's partition in the caller's transaction; gives whether there was none."""
+    connection.execute(_LOCK)
+    if connection.execute(_EXISTS, {"name": name(monday)}).scalar_one():
+        return False
+    return _attach(connection, monday)
 
 
 def _attach(connection: Connection, monday: datetime) -> bool:

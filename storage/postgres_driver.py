@@ -12,8 +12,8 @@ from models.message import Message
 from storage.errors import TierError, TierRejected, TierUnavailable
 
 # Connection lost or refused, resources, operator intervention, lock or statement timeouts,
-# serialization and deadlock: asking again may help.
-_TRANSIENT_CLASSES = ("08", "53", "55", "57", "58", "40")
+# serialization and deadlock, a database that was lost and has no tables yet: asking again may help.
+_TRANSIENT_CLASSES = ("08", "53", "55", "57", "58", "40", "3D000", "42P01")
 
 # Deadlocks and serialization, locks, one statement's or transaction's deadline; a full disk or a
 # server that takes no writes still answers reads.

@@ -31,6 +31,8 @@ class Standing(NamedTuple):
 
     missing: list[str]
     unknown: list[str]
+    is_new: bool = False
+    """Whether nothing of ours was ever there."""
 
     @property
     def is_ours(self) -> bool:
@@ -62,14 +64,19 @@ def migrate(engine: Engine, server: ClickHouse, weeks_ahead: int) -> list[str]:
 
 def migrate_postgres(engine: Engine) -> list[str]:
     """Alembic to its newest revision; gives the revisions passed."""
-    config = _alembic()
     with translated(), engine.begin() as connection:
-        connection.execute(_LOCK)
-        standing = postgres_standing(connection)
-        _refuse_newer("postgresql", standing)
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-    return [f"postgresql {step}" for step in standing.missing]
+        return [f"postgresql {step}" for step in upgrade_postgres(connection).missing]
+
+
+def upgrade_postgres(connection: Connection) -> Standing:
+    """Likewise in the caller's transaction; gives where PostgreSQL stood before."""
+    config = _alembic()
+    connection.execute(_LOCK)
+    standing = postgres_standing(connection)
+    _refuse_newer("postgresql", standing)
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    return standing
 
 
 def migrate_clickhouse(server: ClickHouse) -> list[str]:
@@ -104,7 +111,7 @@ def postgres_standing(connection: Connection) -> Standing:
     newest_first = [step.revision for step in steps]
     current = MigrationContext.configure(connection).get_current_revision()
     if current is None:
-        return Standing(newest_first[::-1], [])
+        return Standing(newest_first[::-1], [], True)
     if current not in newest_first:
         return Standing([], [current])
     return Standing(newest_first[: newest_first.index(current)][::-1], [])

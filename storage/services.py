@@ -11,9 +11,18 @@ from settings import Settings
 from storage.archive.archiver import ArchiveService
 from storage.archive.known import ArchivedVersions
 from storage.audit import AuditTrail
+from storage.backup.restoring import RestoreService
+from storage.backup.writing import BackupService
 from storage.consistency.checker import ThreeTierConsistencyChecker
 from storage.dead_letter_copies import RefusedCopies
 from storage.dead_letters import DeadLetterService
+from storage.disaster.drills import DrillService
+from storage.disaster.from_clickhouse import FromClickHouse
+from storage.disaster.from_postgresql import FromPostgreSQL
+from storage.disaster.hot_copies import HotCopies
+from storage.disaster.opening import Opening
+from storage.disaster.recovery import DisasterRecoveryService
+from storage.disaster.runs import CLICKHOUSE, POSTGRESQL
 from storage.erasure.expiry import RetentionService
 from storage.erasure.in_clickhouse import ClickHouseRemains
 from storage.erasure.in_postgres import PostgresRemains
@@ -23,11 +32,13 @@ from storage.erasure.policies import RetentionPolicies
 from storage.erasure.threads import ErasureService
 from storage.erasure.users import UserErasureService
 from storage.errors import TierUnavailable
+from storage.export import Exporter
 from storage.failover.wiring import FailoverServices
 from storage.message_storage import UnifiedMessageStorageService
 from storage.persistence import BackgroundPersistenceService
 from storage.receipts import ReceiptService
 from storage.replication import ReplicationService
+from storage.row_copies import RowCopies
 from storage.thread_storage import ThreadService
 from storage.upkeep import UpkeepService
 
@@ -98,6 +109,71 @@ class Services(FailoverServices):
     @cached_property
     def archived(self) -> ArchivedVersions:
         return ArchivedVersions(self.job_clickhouse, self.breakers.clickhouse)
+
+    @cached_property
+    def row_copies(self) -> RowCopies:
+        server = self.clickhouse_within(self.settings.ship_timeout_seconds)
+        return RowCopies(self.job_engine, server, self.breakers.clickhouse)
+
+    @cached_property
+    def disaster_recovery(self) -> DisasterRecoveryService:
+        settings, engine = self.settings, self.job_engine
+        slots = settings.shards
+        opening = Opening(
+            engine,
+            self.job_clickhouse,
+            self.redis_client,
+            self.audit,
+            slots,
+            settings.partition_weeks_ahead,
+        )
+        hot_copies = HotCopies(engine, self.redis_door, slots)
+        bring_home = self.homecoming.bring_home
+        ships = (self.replication.ship_all, self.row_copies.ship, self.audit.ship)
+        return DisasterRecoveryService(
+            self.notices,
+            engine,
+            self.job_clickhouse,
+            opening,
+            {
+                CLICKHOUSE: FromClickHouse(
+                    engine, self.job_clickhouse, opening, hot_copies, bring_home, slots
+                ),
+                POSTGRESQL: FromPostgreSQL(engine, self.job_clickhouse, self.audit, ships),
+            },
+            self.redis_recovery,
+            self.audit,
+            self.clock,
+        )
+
+    @cached_property
+    def backup(self) -> BackupService:
+        exporter = Exporter(
+            self.job_engine, self.job_clickhouse, self.pending_log, self.persistence
+        )
+
+        def gather() -> None:
+            self.homecoming.bring_home()
+            exporter.drain()
+
+        return BackupService(self.job_engine, self.job_clickhouse, gather, self.audit, self.clock)
+
+    @cached_property
+    def restore(self) -> RestoreService:
+        settings = self.settings
+        return RestoreService(
+            self.job_engine,
+            self.job_clickhouse,
+            self.redis_recovery,
+            self.audit,
+            (self.replication.ship_all, self.row_copies.ship, self.audit.ship),
+            settings.shards,
+            settings.partition_weeks_ahead,
+        )
+
+    @cached_property
+    def drills(self) -> DrillService:
+        return DrillService(self.settings, self.notices, self.clock)
 
     @cached_property
     def receipts(self) -> ReceiptService:

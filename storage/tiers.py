@@ -11,6 +11,7 @@ from storage import connections, faultpoints
 from storage.clickhouse_driver import ClickHouse
 from storage.clickhouse_tier import ClickHouseTier
 from storage.failover.probes import Breakers
+from storage.notices import Notices
 from storage.pending_log import PendingLog
 from storage.postgres_tier import PostgresTier
 from storage.redis_driver import RedisDoor
@@ -90,6 +91,15 @@ class Tiers:
     def clickhouse(self) -> ClickHouseTier:
         server = self.clickhouse_within(self.settings.clickhouse_timeout_seconds)
         return ClickHouseTier(server, self.breakers.clickhouse)
+
+    @cached_property
+    def notices(self) -> Notices:
+        settings = self.settings
+        server = ClickHouse(
+            settings.clickhouse_url, settings.clickhouse_write_timeout_seconds, heeds_drills=False
+        )
+        client = connections.probe_client(settings, heeds_drills=False)
+        return Notices(client, connections.notice_engine(settings), server)
 
     def clickhouse_within(self, seconds: float) -> ClickHouse:
         """The server with one deadline for every answer."""

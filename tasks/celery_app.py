@@ -87,6 +87,7 @@ app = Celery(
     include=[
         "tasks.archive",
         "tasks.consistency",
+        "tasks.disaster",
         "tasks.erase",
         "tasks.maintain",
         "tasks.persist",

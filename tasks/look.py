@@ -37,6 +37,7 @@ class Look(bootsteps.StartStopStep):
         ]
         for thread in self._threads:
             thread.start()
+        services().drills.watch()
 
     def stop(self, parent: Any) -> None:
         self._stop.set()
@@ -86,6 +87,8 @@ def jobs(own: Services) -> list[Job]:
         Job("persist", settings.drain_look_seconds, own.persistence.drain_backlog),
         Job("replicate", settings.ship_look_seconds, own.replication.ship_all),
         Job("ship-audit", settings.ship_look_seconds, own.audit.ship),
+        Job("ship-row-copies", settings.ship_look_seconds, own.row_copies.ship),
         Job("tend-redis", settings.recovery_look_seconds, own.redis_recovery.tend),
         Job("bring-home", settings.recovery_look_seconds, own.homecoming.bring_home),
+        Job("recover", settings.disaster_look_seconds, own.disaster_recovery.go_on),
     ]

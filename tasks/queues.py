@@ -14,4 +14,5 @@ ROUTES = {
     "archive.*": {"queue": MAINTENANCE},
     "consistency.*": {"queue": MAINTENANCE},
     "maintain.*": {"queue": MAINTENANCE},
+    "disaster.*": {"queue": MAINTENANCE},
 }

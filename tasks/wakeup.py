@@ -18,6 +18,7 @@ class WakeUps:
 
     def __init__(self) -> None:
         self._slots: set[int] = set()
+        self._names: set[str] = set()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_failing = False
@@ -27,22 +28,34 @@ class WakeUps:
         """Has a worker drain this slot soon. Returns at once, never raises."""
         with self._changed:
             self._slots.add(slot)
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="wake-ups", daemon=True)
-                self._thread.start()
-            self._changed.notify()
+            self._notify()
+
+    def send(self, name: str) -> None:
+        """Has a worker run a task without arguments soon. Returns at once, never raises."""
+        with self._changed:
+            self._names.add(name)
+            self._notify()
+
+    def _notify(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="wake-ups", daemon=True)
+            self._thread.start()
+        self._changed.notify()
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._slots)
+                self._changed.wait_for(lambda: self._slots or self._names)
                 slots, self._slots = sorted(self._slots), set()
+                names, self._names = sorted(self._names), set()
             for slot in slots:
-                self._send(slot)
+                self._send("persist.drain_shard", slot)
+            for name in names:
+                self._send(name)
 
-    def _send(self, slot: int) -> None:
+    def _send(self, name: str, *arguments: int) -> None:
         try:
-            app.send_task("persist.drain_shard", (slot,), expires=30, retry=False)
+            app.send_task(name, arguments, expires=30, retry=False)
         except Exception as error:
             self.failures += 1
             if not self._is_failing:

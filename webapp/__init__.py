@@ -8,10 +8,16 @@ from storage.services import Services
 from tasks.wakeup import WakeUps
 from webapp import admin, batch, docs, errors, health, messages, requests, threads
 from webapp.auth import Tokens
-from webapp.context import Web, install
+from webapp.context import Web, install, web
 
 MAX_BODY_BYTES = 512 * 1024
 """Room for 64 KiB of content with every character escaped, and metadata beside it."""
+
+
+def begin_drills(app: Flask) -> None:
+    """Has this process take part in drills, where they are allowed."""
+    with app.app_context():
+        web().services.drills.watch()
 
 
 def create_app(settings: Settings, watch: Watch | None = None) -> Flask:

@@ -8,11 +8,13 @@ import msgspec
 from models.message import ThreadSummary
 from storage.consistency.report import ConsistencyReport
 from storage.dead_letters import DeadLetterRecord, Discarded, Replayed
+from storage.disaster.runs import RecoveryStatus
 from storage.erasure.policies import RetentionPolicy
 from storage.erasure.receipt import UserErasure
 from storage.health import PersistenceHealth
 from storage.receipts import Receipt
 from webapp import schemas
+from webapp.admin import disaster
 from webapp.admin.audit import AuditPage
 from webapp.admin.retention import RetentionPage, RetentionSet, SetRetention
 from webapp.errors import Problem
@@ -139,6 +141,21 @@ OPERATIONS = (
     Operation(
         "get", "/api/admin/audit", "list_audit", "Who did what, newest first",
         {200: AuditPage}, query=(*_LIST, "since", "actor", "action"), errors=(403, 422),
+    ),
+    Operation(
+        "post", "/api/admin/initiate-disaster-recovery", "initiate_disaster_recovery",
+        "Make tiers that were lost again from another",
+        {202: disaster.RecoveryInitiated}, disaster.InitiateDisasterRecovery,
+        errors=(403, 409, 422), optional_body=True,
+    ),
+    Operation(
+        "get", "/api/admin/disaster-recovery-status", "disaster_recovery_status",
+        "How the latest recovery stands", {200: RecoveryStatus}, errors=(403,),
+    ),
+    Operation(
+        "post", "/api/admin/simulate-disaster", "simulate_disaster",
+        "Have tiers seem silent for a while, where drills are allowed",
+        {200: disaster.DrillBegun}, disaster.SimulateDisaster, errors=(403, 404, 422),
     ),
     Operation("get", "/api", "info", "Where things are", {200: schemas.ServiceInfo}),
     Operation(

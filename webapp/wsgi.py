@@ -12,7 +12,7 @@ from storage import safety
 from storage.errors import Refused
 from storage.safety_watch import Watch
 from tasks.logs import configure
-from webapp import create_app
+from webapp import begin_drills, create_app
 
 REFUSED_SECONDS = (0.5, 3.5)
 
@@ -37,6 +37,7 @@ def application() -> Flask:
     watch = Watch(given, verdict)
     app = create_app(given, watch)
     watch.begin()
+    begin_drills(app)
     # What is imported stays. A full collection that looked at all of it again every few seconds
     # would stop each request of the process for 60 to 180 ms.
     gc.collect()

@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy import Engine, text
 
 from models import codec, ids
-from storage.errors import TierError
+from storage.errors import TierError, TierUnavailable
 from storage.postgres_driver import translated
 from storage.redis_tier import RedisTier
 
@@ -28,7 +28,7 @@ KEPT = 50_000
 """Acknowledgements that a process remembers: some ten seconds at its fastest, about 10 MB."""
 BATCH = 500
 SHOWN = 20
-ATTEMPTS = 60
+ATTEMPTS = 3_600
 PAUSE_SECONDS = 1.0
 
 _VERSIONS = text(
@@ -37,6 +37,7 @@ _VERSIONS = text(
 _ERASED = text(
     "SELECT user_id, erased_through::text AS through FROM user_erasures WHERE user_id = ANY(:users)"
 )
+_IS_REBUILT = text("SELECT EXISTS (SELECT FROM recovery_runs WHERE finished_at IS NULL)")
 _KEEP = text(
     """
 INSERT INTO lost_acknowledgements (message_id, version)
@@ -99,6 +100,8 @@ class LostAndFound:
         if not left:
             return []
         with translated(), self._engine.connect() as connection:
+            if connection.execute(_IS_REBUILT).scalar_one():
+                raise TierUnavailable("postgresql", "it is being made anew", passing=True)
             rows = connection.execute(_VERSIONS, {"ids": [one.id for one in left]})
             committed = {row.id: int(row.version) for row in rows}
             users = list({one.user_id for one in left})

@@ -18,7 +18,9 @@ PROBE_KEY = "threadkeep:probe"
 PROBE_KEY_MILLISECONDS = 1_000
 CLICKHOUSE_SLOW_SECONDS = 3.0
 
-_WRITABLE = text("SELECT NOT pg_is_in_recovery()")
+_WRITABLE = text(
+    "SELECT NOT pg_is_in_recovery() AS takes_writes, to_regclass('messages') IS NOT NULL AS is_ours"
+)
 
 
 class Breakers:
@@ -62,5 +64,8 @@ def _probe_redis(client: Redis, engine: Engine, replicas: Replicas) -> None:
 
 def _probe_postgres(engine: Engine) -> None:
     with postgres_translated(), engine.connect() as connection:
-        if not connection.execute(_WRITABLE).scalar_one():
+        found = connection.execute(_WRITABLE).one()
+        if not found.takes_writes:
             raise TierUnavailable("postgresql", "it takes no writes: it is a standby")
+        if not found.is_ours:
+            raise TierUnavailable("postgresql", "it has no tables: it lost them, or is a new one")

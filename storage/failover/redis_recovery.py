@@ -52,7 +52,21 @@ WHERE deleted_at IS NULL AND (user_id, id) > (:after, :at)
 ORDER BY user_id, id LIMIT :batch
 """
 )
-_STATE = text("SELECT run_id, installation::text AS installation FROM redis_state")
+# Which threads a reader is likely to ask for first.
+_LATEST_THREADS = text(
+    """
+SELECT user_id, id FROM threads WHERE deleted_at IS NULL AND last_message_at IS NOT NULL
+ORDER BY last_message_at DESC LIMIT :count
+"""
+)
+# While PostgreSQL is made anew from ClickHouse, hot copies are the last of what ClickHouse lacks.
+_STATE = text(
+    """
+SELECT run_id, installation::text AS installation, EXISTS (
+    SELECT FROM recovery_runs WHERE finished_at IS NULL AND source = 'clickhouse') AS is_rebuilt
+FROM redis_state
+"""
+)
 _NO_KEYS_YET = text("SELECT NOT EXISTS (SELECT FROM idempotency_keys)")
 _DOUBT_KEYS = text(
     "UPDATE redis_state SET keys_whole_from = clock_timestamp() + make_interval(secs => :seconds)"
@@ -105,12 +119,15 @@ class RedisRecoveryService:
     def adopt(self) -> bool:
         """Makes the Redis at hand the one that may be believed; gives whether it was not yet.
 
-        Raises `TierRejected` for one that belongs to another installation.
+        Not before PostgreSQL is whole. Raises `TierRejected` for one that belongs to another
+        installation.
         """
         with self._door.passed() as client:
             found = identity(client)
         with translated(), self._engine.begin() as connection:
             known = connection.execute(_STATE).one()
+        if known.is_rebuilt:
+            return False
         if (known.run_id, known.installation) == (found.run_id, found.installation):
             if found.has_evicted:
                 self._doubt_keys()
@@ -119,9 +136,7 @@ class RedisRecoveryService:
             raise TierRejected("redis", FOREIGN)
         with translated(), self._engine.begin() as connection:
             has_no_keys_yet = bool(connection.execute(_NO_KEYS_YET).scalar_one())
-        self._each(keys.EVERY_INDEX, self._repair.distrust_indexes)
-        for records in keys.EVERY_RECORD:
-            self._each(records, self._repair.drop_committed)
+        self.doubt()
         self._teach_newest_keys()
         self._mark(known.installation)
         values = {
@@ -133,6 +148,12 @@ class RedisRecoveryService:
             connection.execute(_ADOPT, values)
         self._log_adoption(known.run_id, found)
         return True
+
+    def doubt(self) -> None:
+        """Has Redis call no page complete, and drops every copy of what PostgreSQL has."""
+        self._each(keys.EVERY_INDEX, self._repair.distrust_indexes)
+        for records in keys.EVERY_RECORD:
+            self._each(records, self._repair.drop_committed)
 
     def _doubt_keys(self) -> None:
         """What was evicted may have been a key; the next run would know nothing of it."""
@@ -169,6 +190,13 @@ class RedisRecoveryService:
         """
         for thread in self._threads(user_id, thread_id):
             yield self._warm(*thread)
+
+    def warm_latest(self, count: int) -> Iterator[int]:
+        """Likewise of the threads that were active last."""
+        with translated(), self._engine.begin() as connection:
+            rows = connection.execute(_LATEST_THREADS, {"count": count}).all()
+        for row in rows:
+            yield self._warm(row.user_id, row.id)
 
     def _warm(self, user_id: str, thread_id: str) -> int:
         hot = self._redis.page(user_id, thread_id, ids.LOWEST, ids.HIGHEST, "desc", 1)

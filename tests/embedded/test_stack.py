@@ -1,6 +1,7 @@
 """The embedded stack: real servers, killed, frozen and started again."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -231,3 +232,21 @@ def test_a_program_that_dies_again_and_again_is_restarted_ever_slower(tmp_path: 
         "brief ended with status 3, restart in 0.4 s",
         "brief ended with status 3, restart in 0.8 s",
     ]
+
+
+def test_a_server_that_lost_its_folder_comes_back_empty(tmp_path: Path) -> None:
+    """What is gone can be made again from elsewhere only on a server that runs."""
+    with Stack(tmp_path / "data", max_memory="64mb") as stack:
+        urls = stack.start_servers({})
+        ask_postgres(urls["DATABASE_URL"], "CREATE TABLE kept (n INTEGER)")
+        pids = stack.pids()
+        for name in ("postgres", "redis-data", "clickhouse"):
+            procfs.kill_and_wait({pids[name], *procfs.session_members(pids[name])})
+            shutil.rmtree(tmp_path / "data" / name)
+
+        def is_back() -> bool:
+            stack.poll()
+            return answers(urls)
+
+        wait_for(is_back, 30)
+        assert ask_postgres(urls["DATABASE_URL"], "SELECT to_regclass('kept')") == [(None,)]

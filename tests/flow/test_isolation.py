@@ -132,6 +132,15 @@ CASES: dict[tuple[str, str], Case] = {
     ("POST", "admin.recovery.recover_redis_cache"): forbidden(
         "POST", "/api/admin/recover-redis-cache", json={}
     ),
+    ("POST", "admin.disaster.initiate_disaster_recovery"): forbidden(
+        "POST", "/api/admin/initiate-disaster-recovery", json={}
+    ),
+    ("GET", "admin.disaster.disaster_recovery_status"): forbidden(
+        "GET", "/api/admin/disaster-recovery-status"
+    ),
+    ("POST", "admin.disaster.simulate_disaster"): forbidden(
+        "POST", "/api/admin/simulate-disaster", json={"scenario": "none"}
+    ),
     ("DELETE", "admin.dead_letters.discard_dead_letter"): forbidden(
         "DELETE", "/api/admin/dead-letters/1"
     ),

@@ -2,12 +2,20 @@
 
 from flask import Blueprint
 
-from webapp.admin import audit, consistency, dead_letters, recovery, retention, users
+from webapp.admin import (
+    audit,
+    consistency,
+    dead_letters,
+    disaster,
+    recovery,
+    retention,
+    users,
+)
 from webapp.context import caller
 from webapp.errors import BadRequest
 
 blueprint = Blueprint("admin", __name__, url_prefix="/api/admin")
-for room in (audit, consistency, dead_letters, recovery, retention, users):
+for room in (audit, consistency, dead_letters, disaster, recovery, retention, users):
     blueprint.register_blueprint(room.blueprint)
 
 

@@ -18,11 +18,13 @@ from tasks.logs import configure
 from webapp.cli.archive import archive
 from webapp.cli.audit import audit
 from webapp.cli.backfill import backfill
+from webapp.cli.backup import backup, restore
 from webapp.cli.check import check
 from webapp.cli.data import export_history, import_history
 from webapp.cli.dead_letters import dead_letters
 from webapp.cli.erase_user import erase_user
 from webapp.cli.inspect import doctor, stats
+from webapp.cli.recover import recover
 from webapp.cli.retention import retention
 from webapp.cli.schema import migrate
 from webapp.cli.selftest import selftest
@@ -64,6 +66,9 @@ COMMANDS: tuple[click.Command, ...] = (
     archive,
     backfill,
     check,
+    recover,
+    backup,
+    restore,
     selftest,
     dead_letters,
     erase_user,

@@ -26,6 +26,7 @@ from storage.errors import Refused
 from storage.services import Services
 from tasks.celery_app import app as celery
 from webapp.auth import Tokens
+from webapp.cli.schema import LOST
 
 PROCFILE = Path(settings.__file__).with_name("Procfile")
 SAMPLE_USER = "alice"
@@ -67,12 +68,14 @@ def up(
     """Start everything and serve until Ctrl-C."""
     started = time.monotonic()
     with _folder(data, ephemeral) as folder, Stack(folder, on_event=_say) as stack:
+        is_ours = not os.environ.get("DATABASE_URL")
         env = dict(os.environ) | stack.start_servers(os.environ)
         env |= _addresses(env, folder, host, port, flower_port)
         # From here on this process's environment says what the programs' says.
         os.environ.update(env)
         services = Services(settings.load())
         weeks = services.settings.partition_weeks_ahead
+        _mind_a_loss(services, is_ours=is_ours)
         schema.migrate(services.job_engine, services.job_clickhouse, weeks)
         _judge(services)
         stack.start_programs(parse_procfile(PROCFILE.read_text()).processes, env)
@@ -87,6 +90,17 @@ def up(
             for file in files:
                 file.unlink(missing_ok=True)
             _say("stopping")
+
+
+def _mind_a_loss(services: Services, *, is_ours: bool) -> None:
+    """A PostgreSQL of this stack that is empty has lost its data, and is made anew. One that the
+    environment names may be the wrong one."""
+    if not services.disaster_recovery.is_lost():
+        return
+    if not is_ours:
+        raise Refused(LOST)
+    services.disaster_recovery.open()
+    _say("PostgreSQL lost its data: it is made anew from ClickHouse")
 
 
 def _judge(services: Services) -> None:

@@ -1,0 +1,1 @@
+"""Everything of all tiers as files, and back."""

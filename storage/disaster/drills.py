@@ -1,0 +1,107 @@
+"""Drills on the running system: every process takes some tiers for silent, for a while.
+
+A drill is a notice. Each process that serves looks for it, and measures what is left of it by its
+own clock, so that a drill ends whatever becomes of the tiers and of the notice.
+"""
+
+import threading
+import time
+
+import msgspec
+import structlog
+
+from models import ids
+from models.ids import Clock
+from settings import Settings
+from storage import drill
+from storage.errors import TierError
+from storage.notices import Notices
+
+log = structlog.get_logger(__name__)
+
+NOTICE = "drill"
+LOOK_SECONDS = 0.2
+SETTLED_SECONDS = 0.8
+"""After so long every process that is well has looked."""
+MAX_SECONDS = 300.0
+
+SCENARIOS: dict[str, frozenset[str]] = {
+    "none": frozenset(),
+    "redis_unavailable": frozenset({"redis"}),
+    "postgresql_unavailable": frozenset({"postgresql"}),
+    "clickhouse_unavailable": frozenset({"clickhouse"}),
+    "redis_and_postgresql_unavailable": frozenset({"redis", "postgresql"}),
+    "all_unavailable": frozenset({"redis", "postgresql", "clickhouse"}),
+}
+"""What each scenario takes away; `none` ends the drill that is on."""
+
+
+class Drill(msgspec.Struct, kw_only=True, frozen=True):
+    """A drill as every process knows it. Times are seconds since 1970."""
+
+    id: str
+    scenario: str
+    actor: str
+    duration_seconds: float
+    ends_at: float
+
+    @property
+    def tiers(self) -> frozenset[str]:
+        """The tiers that seem to be out."""
+        return SCENARIOS.get(self.scenario, frozenset())
+
+
+class DrillService:
+    """Begins drills, and has this process take part in them."""
+
+    def __init__(self, settings: Settings, notices: Notices, clock: Clock) -> None:
+        self._settings = settings
+        self._notices = notices
+        self._clock = clock
+        self._known = ""
+
+    def begin(self, scenario: str, duration_seconds: float, actor: str) -> Drill:
+        """Begins a drill in place of any other; returns when every process that is well takes
+        part. Raises `NoTierAvailable`."""
+        begun = Drill(
+            id=ids.mint(self._clock.now_us(), 0),
+            scenario=scenario,
+            actor=actor,
+            duration_seconds=duration_seconds,
+            ends_at=time.time() + duration_seconds,
+        )
+        self._notices.write(NOTICE, begun)
+        self._take_part(begun)
+        time.sleep(SETTLED_SECONDS)
+        return begun
+
+    def watch(self) -> None:
+        """Looks for drills from now on, in a thread, where they are allowed."""
+        if self._settings.drills:
+            threading.Thread(target=self._run, name="drills", daemon=True).start()
+
+    def look(self) -> None:
+        """One look. Raises `NoTierAvailable`."""
+        found = self._notices.read(NOTICE, first_answer=True)
+        if found is not None:
+            self._take_part(msgspec.json.decode(found, type=Drill))
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self.look()
+            except TierError:
+                # Nobody can be asked, which is as good a drill as any.
+                pass
+            except Exception as error:
+                log.warning("drill_not_read", error=type(error).__name__)
+            time.sleep(LOOK_SECONDS)
+
+    def _take_part(self, found: Drill) -> None:
+        if found.id == self._known:
+            return
+        self._known = found.id
+        seconds = min(found.ends_at - time.time(), found.duration_seconds, MAX_SECONDS)
+        if seconds > 0:
+            drill.silence(found.tiers, seconds)
+            log.warning("drill", scenario=found.scenario, seconds=round(seconds, 3))

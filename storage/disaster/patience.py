@@ -1,0 +1,29 @@
+"""Work that outlasts a lock, a restart or a moment without an answer."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import structlog
+
+from storage.errors import TierUnavailable
+
+Result = TypeVar("Result")
+log = structlog.get_logger(__name__)
+
+ATTEMPTS = 40
+PAUSE_SECONDS = 0.25
+LONGEST_PAUSE_SECONDS = 2.0
+
+
+def patiently(work: Callable[..., Result], *arguments: object) -> Result:
+    """Does it again after a pause, as long as the tier may come back: some 70 seconds."""
+    pause_seconds = PAUSE_SECONDS
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return work(*arguments)
+        except TierUnavailable as error:
+            log.info("recovery_waits", tier=error.tier, reason=error.reason)
+            time.sleep(pause_seconds)
+            pause_seconds = min(LONGEST_PAUSE_SECONDS, pause_seconds * 2)
+    return work(*arguments)

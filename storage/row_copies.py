@@ -1,0 +1,151 @@
+"""PostgreSQL's small tables as copies in ClickHouse, so that they outlive PostgreSQL.
+
+Triggers queue each row that changes, in the transaction that changed it, and workers carry the
+queue on as they do messages. A copy counts by its sequence, so that must go on rising when
+PostgreSQL was lost: where it does not, nothing is shipped before a recovery has seen to it.
+"""
+
+import hashlib
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, Engine, text
+
+from storage.breakers import Breaker
+from storage.clickhouse_driver import ClickHouse
+from storage.clickhouse_driver import translated as clickhouse_translated
+from storage.errors import TierRejected
+from storage.faultpoints import faultpoint
+from storage.postgres_driver import translated
+
+BATCH_ROWS = 2_000
+
+_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:ship-row-copies'))")
+_TAKE = text(
+    """
+WITH taken AS (
+    DELETE FROM row_copies_outbox WHERE sequence IN (
+        SELECT sequence FROM row_copies_outbox ORDER BY sequence LIMIT :batch)
+    RETURNING *
+)
+SELECT count(*) AS taken, min(sequence) AS lowest, max(sequence) AS highest,
+       string_agg(json_build_object('table_name', table_name, 'key', key,
+           'row', coalesce(row::text, ''), 'sequence', sequence,
+           'is_deleted', (row IS NULL)::int)::text, E'\\n' ORDER BY sequence) AS lines
+FROM taken
+"""
+)
+_LAST_NUMBER = text("SELECT last_value FROM row_copies_outbox_sequence_seq")
+_CONTINUE = text(
+    "SELECT setval('row_copies_outbox_sequence_seq', greatest(last_value, :highest))"
+    " FROM row_copies_outbox_sequence_seq"
+)
+_COPIED = text(
+    "SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = 'copy_rows' ORDER BY 1"
+)
+_QUEUE_ALL = text("SELECT queue_row_copies(:name)")
+
+
+class RowCopy(NamedTuple):
+    """A row as JSON, and the table it is of."""
+
+    table: str
+    row: str
+
+
+class RowCopies:
+    """Ships what the triggers have queued. Safe to run anywhere; one runs at a time."""
+
+    def __init__(self, engine: Engine, server: ClickHouse, breaker: Breaker) -> None:
+        self._engine = engine
+        self._server = server
+        self._breaker = breaker
+        self._shipped_through = 0
+
+    def ship(self) -> int:
+        """Carries what is new to ClickHouse; gives how many rows. Raises `TierError`.
+
+        A crash between the insert and the commit repeats it, which ClickHouse drops.
+        """
+        shipped = 0
+        while True:
+            with translated(), self._engine.begin() as connection:
+                if not connection.execute(_TRY_LOCK).scalar_one():
+                    return shipped
+                row = connection.execute(_TAKE, {"batch": BATCH_ROWS}).one()
+                if row.taken:
+                    with self._breaker.guard(is_bulk=True):
+                        if row.lowest <= self._shipped_through or not self._shipped_through:
+                            self._refuse_to_fall_behind(connection)
+                        lines = row.lines.encode()
+                        token = hashlib.sha256(lines).hexdigest()
+                        self._server.insert("row_copies", lines, token)
+                    faultpoint("copies.after_insert")
+            shipped += int(row.taken)
+            self._shipped_through = row.highest or self._shipped_through
+            if row.taken < BATCH_ROWS:
+                return shipped
+
+    def _refuse_to_fall_behind(self, connection: Connection) -> None:
+        """A PostgreSQL that was made anew counts from one, and its rows would never be believed."""
+        if int(connection.execute(_LAST_NUMBER).scalar_one()) < highest(self._server):
+            raise TierRejected(
+                "clickhouse",
+                "it has copies of a PostgreSQL that was lost: run"
+                " `threadkeep recover --from clickhouse`",
+            )
+
+
+def copied_tables(connection: Connection) -> list[str]:
+    """The tables whose rows are copied."""
+    return list(connection.execute(_COPIED).scalars())
+
+
+def queue_all(connection: Connection) -> int:
+    """Queues every row of every table that is copied; gives how many."""
+    return sum(
+        int(connection.execute(_QUEUE_ALL, {"name": name}).scalar_one())
+        for name in copied_tables(connection)
+    )
+
+
+def continue_numbers(connection: Connection, server: ClickHouse) -> None:
+    """Has PostgreSQL's numbers go on above those that ClickHouse knows."""
+    if found := highest(server):
+        connection.execute(_CONTINUE, {"highest": found})
+
+
+def highest(server: ClickHouse) -> int:
+    """The highest sequence in ClickHouse, 0 if there is none. Raises `TierError`."""
+    with clickhouse_translated(), server.engine.connect() as connection:
+        return int(connection.exec_driver_sql("SELECT max(sequence) FROM row_copies").scalar_one())
+
+
+def are_there(server: ClickHouse) -> bool:
+    """Whether ClickHouse holds any. Raises `TierError`."""
+    with clickhouse_translated(), server.engine.connect() as connection:
+        if not connection.exec_driver_sql("EXISTS TABLE row_copies").scalar_one():
+            return False
+        found = connection.exec_driver_sql("SELECT count() FROM row_copies").scalar_one()
+    return bool(int(found))
+
+
+def newest(server: ClickHouse) -> dict[str, list[str]]:
+    """The newest copies of every table's rows that are not deleted, as JSON. Raises `TierError`.
+
+    They are few enough to be held at once, as PostgreSQL's small tables are.
+    """
+    lines = server.lines(
+        "SELECT table_name, row FROM row_copies FINAL WHERE is_deleted = 0"
+        " ORDER BY table_name, sequence"
+    )
+    found: dict[str, list[str]] = {}
+    for line in lines.splitlines():
+        copy = msgspec.json.decode(line, type=_Line)
+        found.setdefault(copy.table_name, []).append(copy.row)
+    return found
+
+
+class _Line(msgspec.Struct):
+    table_name: str
+    row: str

@@ -1,0 +1,168 @@
+"""Drills on a running system: each takes tiers away from every process, answers are word for word
+those of an outage, and afterwards everything comes home."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+import settings as configuration
+from support.api import Api, ok, problem
+from support.processes import Launched, launched
+from support.users import fresh_user
+from support.waiting import eventually
+from webapp.auth import Tokens
+
+SIMULATE = "/api/admin/simulate-disaster"
+Drill = Callable[[str], None]
+
+
+class Drilled:
+    """A stack on which drills are allowed, as a user and as an admin."""
+
+    def __init__(self, stack: Launched) -> None:
+        tokens = Tokens(configuration.load(stack.env))
+        token = tokens.issue(fresh_user(), is_admin=False, ttl_seconds=3600)
+        admin_token = tokens.issue(fresh_user(), is_admin=True, ttl_seconds=3600)
+        self.user = Api(stack.url, token)
+        self.admin = Api(stack.url, admin_token)
+
+    @contextmanager
+    def drill(self, scenario: str) -> Iterator[None]:
+        self.begin(scenario, 60)
+        try:
+            yield
+        finally:
+            self.begin("none", 1)
+
+    def begin(self, scenario: str, seconds: float) -> None:
+        body = {"scenario": scenario, "duration_seconds": seconds}
+        begun = ok(self.admin.post(SIMULATE, json=body))
+        assert (begun["scenario"], begun["duration_seconds"]) == (scenario, seconds)
+
+    def wait_until_well(self) -> None:
+        """Every process takes writes into Redis again, and all of them are where they belong."""
+        eventually(self._is_well, 30)
+
+    def _is_well(self) -> bool:
+        posted = [self.user.send("well", "well?") for _ in range(4)]
+        health = ok(self.user.get("/health/persistence"))["tiers"]
+        return all(
+            (one["tier_used"], one.get("warning")) == ("redis", None) for one in posted
+        ) and (health["postgresql"].get("redis_lacks"), health["clickhouse"]["to_bring_home"]) == (
+            0,
+            0,
+        )
+
+
+@pytest.fixture(scope="module")
+def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
+    with launched(tmp_path_factory.mktemp("drilled"), THREADKEEP_DRILLS="1") as stack:
+        yield Drilled(stack)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "tier", "reason", "warning"),
+    [
+        (
+            "redis_unavailable",
+            "postgresql",
+            "redis_unavailable",
+            "degraded_performance_redis_unavailable",
+        ),
+        ("postgresql_unavailable", "redis", None, "degraded_mode_postgresql_unavailable"),
+        (
+            "redis_and_postgresql_unavailable",
+            "clickhouse",
+            "redis_and_postgresql_unavailable",
+            "degraded_mode_redis_and_postgresql_unavailable",
+        ),
+        ("clickhouse_unavailable", "redis", None, None),
+    ],
+)
+def test_answers_are_those_of_an_outage(
+    drilled: Drilled, scenario: str, tier: str, reason: str | None, warning: str | None
+) -> None:
+    before = drilled.user.send(scenario, "before")
+    with drilled.drill(scenario):
+        # The first that meets a silent tier opens its process's breaker.
+        drilled.user.send(scenario, "first")
+        found = [drilled.user.send(scenario, f"during {n}") for n in range(4)]
+        for one in found[2:]:
+            assert (one["tier_used"], one.get("failover_reason"), one.get("warning")) == (
+                tier,
+                reason,
+                warning,
+            )
+        listed = {one["id"] for one in drilled.user.page(scenario)["messages"]}
+        assert {one["id"] for one in found} <= listed
+    drilled.wait_until_well()
+    listed = {one["id"] for one in drilled.user.page(scenario)["messages"]}
+    assert {before["id"], *(one["id"] for one in found)} <= listed
+
+    def is_everywhere(message_id: str) -> bool:
+        where = drilled.user.receipt(message_id)["tiers"]
+        return bool(where["postgresql"]["present"] and where["clickhouse"]["present"])
+
+    for one in found:
+        eventually(lambda name=one["id"]: is_everywhere(name))  # type: ignore[misc]
+
+
+def test_nothing_is_acknowledged_while_all_seem_out(drilled: Drilled) -> None:
+    path, key = "/api/threads/all/messages", {"Idempotency-Key": "once"}
+    with drilled.drill("all_unavailable"):
+        refused = drilled.user.post(path, json={"message": "hello"}, headers=key)
+        body = problem(refused, 503, "storage_unavailable")
+        assert refused.headers["Retry-After"]
+        for tier in ("redis", "postgresql", "clickhouse"):
+            assert tier in body["detail"].lower()
+    drilled.wait_until_well()
+    made = [ok(drilled.user.post(path, json={"message": "hello"}, headers=key)) for _ in range(2)]
+    assert made[0]["id"] == made[1]["id"]
+    assert len(drilled.user.page("all")["messages"]) == 1
+
+
+def test_a_drill_ends_by_itself(drilled: Drilled) -> None:
+    drilled.begin("redis_unavailable", 2)
+    assert drilled.user.send("ends", "during")["tier_used"] == "postgresql"
+    drilled.wait_until_well()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"scenario": "flood", "duration_seconds": 1},
+        {"scenario": "redis_unavailable", "duration_seconds": 301},
+        {"scenario": "redis_unavailable", "duration_seconds": 0},
+        {},
+    ],
+)
+def test_what_is_no_drill_is_refused(drilled: Drilled, body: dict[str, object]) -> None:
+    problem(drilled.admin.post(SIMULATE, json=body), 422, "invalid_body")
+
+
+def test_drills_are_not_there_unless_allowed(admin_api: Api) -> None:
+    body = {"scenario": "redis_unavailable", "duration_seconds": 1}
+    problem(admin_api.post(SIMULATE, json=body), 404, "not_found")
+
+
+def test_a_recovery_is_carried_out_by_a_worker(drilled: Drilled) -> None:
+    """Nothing is lost here, so nothing may change."""
+    made = drilled.user.send_many("kept", 5)
+    eventually(lambda: drilled.user.receipt(made[-1]["id"])["tiers"]["clickhouse"]["present"])
+    assert ok(drilled.admin.get("/api/admin/disaster-recovery-status"))["state"] == "none"
+    path = "/api/admin/initiate-disaster-recovery"
+    for tier in ("clickhouse", "postgresql"):
+        body = {"recovery_tier": tier, "target_rto_seconds": 30}
+        asked = ok(drilled.admin.post(path, json=body), 202)
+        status = eventually(lambda: _over(drilled), 30)
+        assert (status["id"], status["recovery_tier"]) == (asked["id"], tier)
+        assert (status["recovery_complete"], status["within_target"]) == (True, True), status
+    problem(drilled.admin.post(path, json={"recovery_tier": "redis"}), 422, "invalid_body")
+    listed = drilled.user.page("kept", order="asc")["messages"]
+    assert [one["id"] for one in listed] == [one["id"] for one in made]
+
+
+def _over(drilled: Drilled) -> dict[str, object] | None:
+    status = ok(drilled.admin.get("/api/admin/disaster-recovery-status"))
+    return status if status["state"] in {"complete", "failed"} else None

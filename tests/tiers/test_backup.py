@@ -1,0 +1,138 @@
+"""A backup holds everything of all tiers, says when it is damaged, and brings everything back."""
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from storage.backup import manifest as manifests
+from storage.backup.manifest import MESSAGES
+from storage.errors import Refused
+from storage.services import Services
+from support import disasters
+from support.disasters import carry_on, exported, live_a_little, post, rows, settle
+from support.servers import servers
+from support.tiers import tiers
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """Servers that nobody else uses: two users with threads of the same names, carried on."""
+    with servers(tmp_path_factory.mktemp("kept") / "data") as env, tiers(env) as own:
+        disasters.begin_anew(own)
+        live_a_little(own, "ann", "bob")
+        carry_on(own)
+        yield own
+
+
+@pytest.fixture
+def store(kept: Services) -> Services:
+    """The same, as the test before left it."""
+    settle(kept)
+    return kept
+
+
+def test_a_wiped_store_comes_back_to_the_byte(store: Services, tmp_path: Path) -> None:
+    post(store, "ann", "titled", "still in the log")
+    folder = tmp_path / "backup"
+    made = store.backup.write(folder, "an operator")
+    carry_on(store)
+    before, export = rows(store), exported(store)
+    assert made.rows[MESSAGES] == len(before["messages"])
+    disasters.begin_anew(store)
+    store.restore.restore(folder, "an operator")
+    after = rows(store)
+    for name in ("messages", "threads", "dead_letters", "lost_acknowledgements"):
+        assert after[name] == before[name]
+    assert exported(store) == export
+    # And ClickHouse has it all again.
+    with store.job_clickhouse.engine.connect() as connection:
+        found = connection.exec_driver_sql("SELECT uniqExact(id) FROM messages").scalar_one()
+    assert int(found) == len(before["messages"])
+
+
+def test_what_was_archived_comes_back_to_the_archive_alone(store: Services, tmp_path: Path) -> None:
+    boundary = sorted(row.id for row in rows(store)["messages"])[40]
+    with store.job_engine.begin() as connection:
+        connection.execute(text("DELETE FROM messages WHERE id < :below"), {"below": boundary})
+        connection.execute(text("UPDATE archive_boundary SET below = :below"), {"below": boundary})
+    carry_on(store)
+    before, export = rows(store), exported(store)
+    folder = tmp_path / "backup"
+    made = store.backup.write(folder, "an operator")
+    assert made.rows[MESSAGES] == len(before["messages"]) + 40
+    disasters.begin_anew(store)
+    store.restore.restore(folder, "an operator")
+    after = rows(store)
+    assert [(name, after[name]) for name in ("messages", "threads", "archive_boundary")] == [
+        (name, before[name]) for name in ("messages", "threads", "archive_boundary")
+    ]
+    assert exported(store) == export
+
+
+def test_newer_versions_stay_and_it_may_be_repeated(store: Services, tmp_path: Path) -> None:
+    folder = tmp_path / "backup"
+    store.backup.write(folder, "an operator")
+    page = store.retrieval.page("ann", "edited", limit=9, cursor=None, order="asc")
+    name = page.messages[0].id
+    store.messages.edit("ann", name, content="newer", metadata=None, if_version=None)
+    store.threads.change("ann", "titled", title="newer", metadata={})
+    post(store, "bob", "new", "newer")
+    carry_on(store)
+    before, export = rows(store), exported(store)
+    with pytest.raises(Refused, match="messages already"):
+        store.restore.restore(folder, "an operator")
+    for _ in range(2):
+        store.restore.restore(folder, "an operator", merge=True)
+        assert exported(store) == export
+        after = rows(store)
+        assert after["messages"] == before["messages"]
+        assert after["threads"] == before["threads"]
+    assert store.messages is not None
+    found = store.retrieval.page("ann", "edited", limit=9, cursor=None, order="asc")
+    assert found.messages[0].content == "newer"
+
+
+def test_damage_is_noticed(store: Services, tmp_path: Path) -> None:
+    folder = tmp_path / "backup"
+    store.backup.write(folder, "an operator")
+    found = manifests.verify(folder)
+    assert manifests.verify_rows(folder, found) == found.rows[MESSAGES]
+    file = folder / found.parts[MESSAGES].file
+    content = gzip.decompress(file.read_bytes())
+    file.write_bytes(gzip.compress(content.replace(b"message 1", b"message 2")))
+    with pytest.raises(Refused, match="does not match its hash"):
+        manifests.verify_rows(folder, found)
+    with pytest.raises(Refused, match="is damaged"):
+        store.restore.restore(folder, "an operator", merge=True)
+    file.unlink()
+    with pytest.raises(Refused, match="cannot be read"):
+        manifests.verify(folder)
+    with pytest.raises(Refused, match="is there already"):
+        store.backup.write(folder, "an operator")
+    with pytest.raises(Refused, match="is not a backup"):
+        manifests.verify(tmp_path)
+
+
+def test_whoever_was_erased_stays_out(store: Services, tmp_path: Path) -> None:
+    folder = tmp_path / "backup"
+    store.backup.write(folder, "an operator")
+    newest = max(row.id for row in rows(store)["messages"])
+    disasters.begin_anew(store)
+    with store.job_engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE IF NOT EXISTS user_erasures"
+            " (user_id text PRIMARY KEY, erased_through uuid NOT NULL)"
+        )
+        connection.execute(
+            text("INSERT INTO user_erasures (user_id, erased_through) VALUES ('ann', :newest)"),
+            {"newest": newest},
+        )
+    store.restore.restore(folder, "an operator")
+    assert {row.user_id for row in rows(store)["messages"]} == {"bob"}
+    assert {row.user_id for row in rows(store)["threads"]} == {"bob"}
+    with store.job_clickhouse.engine.connect() as connection:
+        found = connection.exec_driver_sql("SELECT DISTINCT user_id FROM messages").scalars()
+        assert list(found) == ["bob"]
