@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, text
 
 from models import codec
 from models.message import Message, Thread
 from models.tables import dead_letters
 from storage import postgres_writes, schema
 from storage.clickhouse_tier import ClickHouseTier
+from storage.consistency.report import ConsistencyReport, Scope
 from storage.dead_letters import DeadLetterService
 from storage.persistence import Drained
 from storage.postgres_tier import PostgresTier
@@ -115,3 +116,26 @@ def store(archive_services: Services) -> Services:
     fresh(archive_services)
     archive_services.redis_recovery.adopt()
     return archive_services
+
+
+@pytest.fixture
+def check(alone: Services, user: str) -> Callable[..., ConsistencyReport]:
+    """Checks what this test's own user has."""
+
+    def run(*, repair: bool = False) -> ConsistencyReport:
+        return alone.consistency_checker.check(Scope(user_id=user), actor="test", repair=repair)
+
+    return run
+
+
+@pytest.fixture
+def leaving_nothing(alone: Services, user: str) -> Iterator[None]:
+    """Takes what stays different out of the tiers, which others compare as a whole."""
+    yield
+    with alone.job_engine.begin() as connection:
+        connection.execute(text("DELETE FROM messages WHERE user_id = :u"), {"u": user})
+        connection.execute(text("DELETE FROM dead_letters"))
+    with alone.job_clickhouse.engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"ALTER TABLE messages DELETE WHERE user_id = '{user}' SETTINGS mutations_sync = 2"
+        )
