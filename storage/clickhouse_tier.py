@@ -40,7 +40,7 @@ class ClickHouseTier:
                 messages.c.created_at == moment_of(message_id),
                 messages.c.id == func.toUUID(message_id),
             )
-            .order_by(messages.c.version.desc())
+            .order_by(messages.c.version.desc(), messages.c.archived_at.desc())
         )
         with self._connected() as connection:
             rows = connection.execute(query).all()

@@ -93,6 +93,11 @@ def week_of(moment_ms: int) -> int:
     return (moment_ms + PHASE_MS) // WEEK_MS
 
 
+def week_begins(period: int) -> str:
+    """The date of the Monday on which a period of a week begins."""
+    return ids.timestamp(max(0, period * WEEK_MS - PHASE_MS) * 1000)[:10]
+
+
 def postgres_slices(connection: Connection, cut: Cut) -> dict[SliceKey, Slice]:
     """The slices of PostgreSQL that hold rows."""
     query = f"""
@@ -126,6 +131,20 @@ GROUP BY period, share"""  # noqa: S608
         SliceKey(int(row.period), int(row.share)): Slice(int(row.rows), int(row.checksum))
         for row in rows
     }
+
+
+def clickhouse_counts(server: ClickHouse, cut: Cut, condition: str) -> dict[SliceKey, int]:
+    """How many messages of each slice meet a condition, hidden rows included.
+
+    Raises `TierError`.
+    """
+    query = f"""
+SELECT {_CLICKHOUSE_PERIOD} AS period, {_CLICKHOUSE_SHARE} AS share, uniqExact(id) AS rows
+FROM messages WHERE {{where}} AND ({condition}) GROUP BY period, share
+SETTINGS final = 0, apply_deleted_mask = 0"""  # noqa: S608
+    with translated(), server.engine.connect() as connection:
+        rows = connection.exec_driver_sql(_filled(query, cut, clickhouse_where(cut))).all()
+    return {SliceKey(int(row.period), int(row.share)): int(row.rows) for row in rows}
 
 
 def postgres_rows(

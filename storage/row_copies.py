@@ -46,6 +46,31 @@ _COPIED = text(
 _QUEUE_ALL = text("SELECT queue_row_copies(:name)")
 
 
+_EVERY_ROW = "SETTINGS final = 0, apply_deleted_mask = 0"
+_OF_USER = (
+    """
+SELECT count() FROM row_copies
+WHERE NOT is_deleted AND JSONExtractString(row, 'user_id') = {user}
+  AND table_name <> 'user_erasures'
+  AND NOT (table_name = 'threads' AND
+           parseDateTime64BestEffortOrZero(JSONExtractString(row, 'created_at'), 6, 'UTC')
+           > parseDateTime64BestEffort('{moment}', 6, 'UTC'))
+"""
+    + _EVERY_ROW
+)
+_HAS_OLD = (
+    """
+SELECT count() > uniqExact(table_name, key) OR countIf(is_deleted = 1) > 0 FROM row_copies
+"""
+    + _EVERY_ROW
+)
+# One that is gone needs no note that it is gone, once there is nothing of it to hide.
+_DROP_DELETED = (
+    "ALTER TABLE row_copies DELETE WHERE is_deleted = 1 AND (table_name, key) NOT IN"
+    " (SELECT table_name, key FROM row_copies WHERE is_deleted = 0) SETTINGS mutations_sync = 2"
+)
+
+
 class RowCopy(NamedTuple):
     """A row as JSON, and the table it is of."""
 
@@ -85,6 +110,31 @@ class RowCopies:
             self._shipped_through = row.highest or self._shipped_through
             if row.taken < BATCH_ROWS:
                 return shipped
+
+    def of_user(self, user_id: str, moment: str) -> int:
+        """How many copies there are, old ones included, of a user's rows from before a moment.
+
+        The user's erasure itself is kept. A thread that is newer than the moment is not counted.
+        Raises `TierError`.
+        """
+        query = _OF_USER.format(user=f"unhex('{user_id.encode().hex()}')", moment=moment)
+        with clickhouse_translated(), self._server.engine.connect() as connection:
+            return int(connection.exec_driver_sql(query).scalar_one())
+
+    def has_old(self) -> bool:
+        """Whether there are copies that do not count any more. Raises `TierError`."""
+        with clickhouse_translated(), self._server.engine.connect() as connection:
+            return bool(connection.exec_driver_sql(_HAS_OLD).scalar_one())
+
+    def compact(self) -> None:
+        """Takes old copies out of ClickHouse for good, after what is queued was shipped.
+
+        Raises `TierError`.
+        """
+        self.ship()
+        with clickhouse_translated(), self._server.engine.begin() as connection:
+            connection.exec_driver_sql("OPTIMIZE TABLE row_copies FINAL")
+            connection.exec_driver_sql(_DROP_DELETED)
 
     def _refuse_to_fall_behind(self, connection: Connection) -> None:
         """A PostgreSQL that was made anew counts from one, and its rows would never be believed."""

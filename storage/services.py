@@ -9,6 +9,7 @@ import structlog
 from models.message import Durability
 from settings import Settings
 from storage.archive.archiver import ArchiveService
+from storage.archive.expected import Expectations
 from storage.archive.known import ArchivedVersions
 from storage.audit import AuditTrail
 from storage.backup.restoring import RestoreService
@@ -105,6 +106,10 @@ class Services(FailoverServices):
             self.replication,
             self.audit,
         )
+
+    @cached_property
+    def expectations(self) -> Expectations:
+        return Expectations(self.job_engine, self.job_clickhouse)
 
     @cached_property
     def archived(self) -> ArchivedVersions:
@@ -216,7 +221,7 @@ class Services(FailoverServices):
             self.job_engine,
             RedisRemains(self.redis_door, self.pending_log, settings.hot_seconds),
             PostgresRemains(self.job_engine, settings.shards),
-            ClickHouseRemains(self.job_clickhouse),
+            ClickHouseRemains(self.job_clickhouse, self.row_copies, self.expectations),
             self.audit,
             self.clock,
         )
@@ -233,7 +238,13 @@ class Services(FailoverServices):
 
     @cached_property
     def physical_erasure(self) -> PhysicalErasure:
-        return PhysicalErasure(self.job_engine, self.job_clickhouse, self.audit)
+        return PhysicalErasure(
+            self.job_engine,
+            self.job_clickhouse,
+            self.audit,
+            self.row_copies,
+            self.expectations,
+        )
 
     def redis_durability(self) -> Durability:
         """What an acknowledgement from Redis means, looked up again now and then."""

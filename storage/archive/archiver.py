@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from storage.archive import catalogue
 from storage.archive.catalogue import Partition
@@ -13,8 +13,11 @@ from storage.archive.tiering import Rules, tier_old_messages
 from storage.audit import AuditTrail
 from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse
+from storage.errors import Refused
 from storage.postgres_driver import translated
 from storage.replication import ReplicationService
+
+_IS_RECOVERING = text("SELECT EXISTS (SELECT FROM recovery_runs WHERE finished_at IS NULL)")
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +51,7 @@ class ArchiveService:
         whatever was done until then stands, and the next run goes on from there.
         """
         with only_archiver(self._engine) as fence:
+            self._refuse_beside_recovery()
             run = Run(self._tools, fence, wish)
             run.plan()
             # What waits in the outbox would differ.
@@ -58,3 +62,9 @@ class ArchiveService:
             # Also where there was nothing to do.
             yield run.done
             log.info("archived", actor=wish.actor, attempt=fence.attempt, **run.done._asdict())
+
+    def _refuse_beside_recovery(self) -> None:
+        """Until one is over, the boundary says nothing of what is archived."""
+        with translated(), self._engine.connect() as connection:
+            if connection.execute(_IS_RECOVERING).scalar_one():
+                raise Refused("a recovery is under way: nothing is archived before it is over")

@@ -123,6 +123,10 @@ class Run:
     def drop_all(self) -> Iterator[None]:
         """Proves what is detached once more, and drops what is past its grace."""
         detached = [unit for unit in self._open() if unit.is_detached]
+        for unit in detached:
+            if unit.bytes is None:
+                self._forget(unit)
+        detached = [unit for unit in detached if unit.bytes is not None]
         late = {unit.id for unit in detached if self._is_past_grace(unit)}
         self._count(held=len(detached) - len(late))
         for group in together([u for u in detached if u.id in late or not u.proven_since]):
@@ -215,6 +219,13 @@ class Run:
             rows, size = unit.rows or 0, unit.bytes or 0
             self._record(connection, "archive.drop", unit, rows, bytes=size)
         faultpoint("archive.after_drop")
+
+    def _forget(self, unit: Unit) -> None:
+        """Its table went with a PostgreSQL that was lost, or by somebody's hand."""
+        log.warning("archive_table_gone", partition=unit.name)
+        with translated(), self._engine.begin() as connection:
+            units.drop(connection, self._fence, unit, unit.rows or 0)
+            self._record(connection, "archive.drop", unit, unit.rows or 0, bytes=0)
 
     def _record(
         self, connection: Connection, action: str, unit: Unit, messages: int, **counts: int

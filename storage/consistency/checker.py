@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import msgspec
 import structlog
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
-from models.message import Tier
+from storage.archive.expected import CUT, expected
 from storage.audit import AuditTrail
 from storage.consistency import pending, queues, self_check, watermarks
 from storage.consistency.copies import archive_boundary
+from storage.consistency.differences import differences_of, lost
 from storage.consistency.hot import HotComparison
 from storage.consistency.hot_index import IndexComparison
 from storage.consistency.integrity import DataIntegrityValidator
@@ -34,7 +35,7 @@ from storage.consistency.report import (
     score,
 )
 from storage.consistency.reports import ConsistencyReports
-from storage.consistency.rows import RowComparison
+from storage.consistency.rows import RowComparison, lost_slices
 from storage.consistency.second_look import SecondLook
 from storage.consistency.thread_check import ThreadCheck
 from storage.consistency.verdict import Verdict
@@ -46,6 +47,9 @@ log = structlog.get_logger(__name__)
 
 AUDITED_IDS = 1_000
 """So many ids stand in the audit trail's entry of a repair; its counts are of all."""
+
+
+_REOPEN = text("UPDATE user_erasures SET finished_at = NULL WHERE user_id = ANY(:users)")
 
 
 class _Found(NamedTuple):
@@ -105,7 +109,7 @@ class ThreeTierConsistencyChecker:
 
     def _run(self, opened: ConsistencyReport, started: float) -> ConsistencyReport:
         found = self._find(opened.scope)
-        differences = [*_differences(found.verdicts), *found.others]
+        differences = [*differences_of(found.verdicts), *found.others]
         if opened.repair and differences:
             differences = self._mend(found, opened.scope)
         report = self._report(opened, found, differences, time.monotonic() - started)
@@ -133,6 +137,7 @@ class ThreeTierConsistencyChecker:
         with translated(), tiers.job_engine.connect() as connection:
             boundary = archive_boundary(connection)
             suspects = watermarks.resurrected(connection, tiers.job_clickhouse, scope)
+            suspects |= watermarks.of_erased_users(connection, tiers.job_clickhouse, scope)
         rows = self._rows.compare(scope, boundary)
         for cut in self._rows.cuts(scope):
             suspects |= self_check.unsound(tiers.job_clickhouse, cut, self._validator)
@@ -149,7 +154,7 @@ class ThreeTierConsistencyChecker:
         others += threads.wrong
         clock.lap("threads")
         if scope.is_whole:
-            others += self._queues()
+            others += self._queues() + self._lost()
         clock.lap("queues")
         compared: dict[Pair, int] = {
             "postgresql-clickhouse": rows.rows,
@@ -167,8 +172,15 @@ class ThreeTierConsistencyChecker:
             found + pending.waiting(log_of_redis) + pending.orphans(tiers.redis_door, log_of_redis)
         )
 
+    def _lost(self) -> list[Difference]:
+        with translated(), self._tiers.job_engine.connect() as connection:
+            least = expected(connection)
+        return lost(lost_slices(self._tiers.job_clickhouse, CUT, least))
+
     def _mend(self, found: _Found, scope: Scope) -> list[Difference]:
-        mended = self._repair.messages(found.verdicts)
+        again = {owner[0] for one in found.verdicts if one.is_erased and (owner := one.owner)}
+        self._reopen(again)
+        mended = self._repair.messages([one for one in found.verdicts if not one.is_erased])
         self._repair.hot(found.others)
         self._carry()
         wrong = {(one.user_id or "", one.thread_id or "") for one in _of(found.others, "threads")}
@@ -176,13 +188,19 @@ class ThreeTierConsistencyChecker:
         self._repair.threads(sorted(wrong | owners))
         left = self._left(found, scope)
         differences = []
-        for one in _differences(found.verdicts):
-            outcome: Outcome = "repaired" if one.id in mended else one.outcome or "changed"
+        for one in differences_of(found.verdicts):
+            repaired = one.id in mended
+            outcome: Outcome = "repaired" if repaired else one.outcome or "changed"
             differences.append(msgspec.structs.replace(one, outcome=outcome))
         for one in found.others:
             outcome = "unrepairable" if (one.pair, one.kind, one.id) in left else "repaired"
             differences.append(msgspec.structs.replace(one, outcome=outcome))
         return differences
+
+    def _reopen(self, users: set[str]) -> None:
+        """Has the erasure of these users look again, by whoever carries erasures out."""
+        with translated(), self._tiers.job_engine.begin() as connection:
+            connection.execute(_REOPEN, {"users": list(users)})
 
     def _left(self, found: _Found, scope: Scope) -> set[tuple[str, str, str]]:
         """What is still wrong beside the copies themselves."""
@@ -193,7 +211,7 @@ class ThreeTierConsistencyChecker:
         now += self._hot.compare(scope).misplaced if _of(found.others, "redis-postgresql") else []
         now += self._indexes.compare(scope, found.boundary)[1]
         now += self._threads.check(scope, (), found.boundary).wrong
-        now += self._queues()
+        now += self._queues() + self._lost()
         return {(one.pair, one.kind, one.id) for one in now}
 
     def _report(
@@ -253,37 +271,3 @@ class _Stopwatch:
 
 def _of(differences: Iterable[Difference], pair: Pair) -> list[Difference]:
     return [one for one in differences if one.pair == pair]
-
-
-def _differences(verdicts: Iterable[Verdict]) -> list[Difference]:
-    """The verdicts as findings; what no tier has right is said at once to be past mending."""
-    found = []
-    for verdict in verdicts:
-        user_id, thread_id = verdict.owner or (None, None)
-        for tier, kind in verdict.wrong.items():
-            found.append(
-                Difference(
-                    pair=_pair_of(tier),
-                    tier=tier,
-                    kind=kind,
-                    id=verdict.id,
-                    user_id=user_id,
-                    thread_id=thread_id,
-                    found=_versions(verdict),
-                    outcome="" if verdict.truth is not None else "unrepairable",
-                )
-            )
-    return found
-
-
-def _pair_of(tier: Tier) -> Pair:
-    return "redis-postgresql" if tier == "redis" else "postgresql-clickhouse"
-
-
-def _versions(verdict: Verdict) -> str:
-    """Which version each tier has, and which is right; never what is in them."""
-    copies = verdict.copies
-    right = "none" if verdict.truth is None else str(verdict.truth.version)
-    here = "none" if copies.committed is None else str(copies.committed.version)
-    there = str(copies.archived[0].version) if copies.archived else "none"
-    return f"version {here} in postgresql, {there} in clickhouse, right is {right}"

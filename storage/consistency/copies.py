@@ -46,6 +46,19 @@ WHERE t.deleted_through IS NOT NULL AND t.erased_through = t.deleted_through
 )
 
 
+_ERASURES = text(
+    "SELECT user_id, erased_through::text AS through, finished_at IS NOT NULL AS is_done"
+    " FROM user_erasures WHERE user_id = ANY(:users)"
+)
+
+
+class Erasure(NamedTuple):
+    """The id at and below which a user was erased, and whether that is carried out."""
+
+    through: str
+    is_done: bool
+
+
 class HotRecord(NamedTuple):
     """A record in Redis, and whether it may be evicted."""
 
@@ -129,6 +142,12 @@ def erased_through(
     values = {"threads": msgspec.json.encode(named).decode()}
     rows = connection.execute(_MARKS, values)
     return {(row.user_id, row.thread_id): row.deleted_through for row in rows}
+
+
+def erasures(connection: Connection, users: Collection[str]) -> dict[str, Erasure]:
+    """The erasures of those of these users that were asked for."""
+    rows = connection.execute(_ERASURES, {"users": list(users)})
+    return {row.user_id: Erasure(row.through, row.is_done) for row in rows}
 
 
 def archive_boundary(connection: Connection) -> str:

@@ -41,6 +41,7 @@ WHERE state = 'running' AND started_at < clock_timestamp() - make_interval(secs 
 _FORGET = text(
     "DELETE FROM consistency_reports WHERE id <= (SELECT max(id) FROM consistency_reports) - :kept"
 )
+_IS_RECOVERING = text("SELECT EXISTS (SELECT FROM recovery_runs WHERE finished_at IS NULL)")
 _ONE = text("SELECT * FROM consistency_reports WHERE id = :id")
 _NEWEST = text("SELECT * FROM consistency_reports ORDER BY id DESC LIMIT 1")
 _SCORE = text(
@@ -54,8 +55,8 @@ FROM consistency_reports WHERE state = 'done' AND scope::text = '{}' ORDER BY id
 class CheckRunning(Exception):
     """Another check is at work; one runs at a time."""
 
-    def __init__(self) -> None:
-        super().__init__("another check is running")
+    def __init__(self, reason: str = "another check is running") -> None:
+        super().__init__(reason)
 
 
 class LastScore(NamedTuple):
@@ -78,6 +79,8 @@ class ConsistencyReports:
         with translated(), self._engine.begin() as connection:
             if not connection.execute(_IS_FREE).scalar_one():
                 raise CheckRunning
+            if connection.execute(_IS_RECOVERING).scalar_one():
+                raise CheckRunning("a recovery is under way, which compares the tiers itself")
             # Nobody holds the lock, so whoever ran these is gone.
             connection.execute(_ABANDONED, {"seconds": START_SECONDS})
             connection.execute(_FORGET, {"kept": KEPT_REPORTS})

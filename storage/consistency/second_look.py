@@ -5,19 +5,24 @@ copies, and neither finds it on a road.
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
+from models.message import Message
 from storage.consistency.copies import (
+    ArchivedRow,
     Copies,
+    HotRecord,
     archive_boundary,
     archived_rows,
     committed_rows,
     erased_through,
+    erasures,
     hot_records,
 )
 from storage.consistency.in_flight import Flights, flights
 from storage.consistency.integrity import DataIntegrityValidator
 from storage.consistency.verdict import Judge, Verdict
+from storage.dead_letter_records import address_of
 from storage.postgres_driver import translated
 from storage.tiers import Tiers
 
@@ -55,6 +60,8 @@ class SecondLook:
             owners = {(one.user_id, one.thread_id) for one in committed.values()}
             owners |= {(row.user_id, row.thread_id) for rows in archived.values() for row in rows}
             marks = erased_through(connection, owners)
+            users = {name: _users(committed.get(name), archived, hot, name) for name in names}
+            erased = erasures(connection, set().union(*users.values()))
             judge = Judge(self._validator, archive_boundary(connection))
             # Last, so that what moved while the copies were read is still seen on its way or as
             # a change at the next look.
@@ -67,6 +74,10 @@ class SecondLook:
             threads += [(row.user_id, row.thread_id)] if row else []
             mark = max((marks.get(thread, "") for thread in threads), default="")
             copies = Copies(name, hot.get(name), row, rows, mark)
+            of_them = [erased[user] for user in users[name] if user in erased]
+            if gone := [one for one in of_them if name <= one.through]:
+                verdicts.append(judge.erased(copies, all(one.is_done for one in gone)))
+                continue
             verdicts.append(judge.judge(copies, is_refused=name in moving.refused))
         return verdicts, moving
 
@@ -87,3 +98,18 @@ class SecondLook:
                 self._carry()
                 time.sleep(POLL_SECONDS)
         return proven
+
+
+def _users(
+    committed: Message | None,
+    archived: Mapping[str, Sequence[ArchivedRow]],
+    hot: Mapping[str, HotRecord],
+    name: str,
+) -> set[str]:
+    """Whose message it is, as any copy says."""
+    users = {row.user_id for row in archived.get(name, ())}
+    if committed is not None:
+        users.add(committed.user_id)
+    if name in hot:
+        users.add(address_of("message", hot[name].record).user_id or "")
+    return users

@@ -16,13 +16,15 @@ from storage.consistency.report import Kind
 class Verdict(NamedTuple):
     """What is right, if anything is, and what is wrong where.
 
-    `must_be_buried`: it went with its thread and no tier has a tombstone of it.
+    `must_be_buried`: it went with its thread and no tier has a tombstone of it. `is_erased`: it
+    went with its user, and is to be erased again.
     """
 
     copies: Copies
     truth: Message | None
     wrong: dict[Tier, Kind]
     must_be_buried: bool = False
+    is_erased: bool = False
 
     @property
     def id(self) -> str:
@@ -63,6 +65,14 @@ class Judge:
         if not wrong and copies.hot and not is_refused and not copies.hot.has_ttl:
             wrong["redis"] = "never_evicted"
         return Verdict(copies, truth, wrong, must_be_buried)
+
+    def erased(self, copies: Copies, is_done: bool) -> Verdict:
+        """The verdict on what went with its user: nothing of it is to be anywhere.
+
+        An erasure that is not done yet takes it out by itself.
+        """
+        wrong: dict[Tier, Kind] = dict.fromkeys(self._held(copies), "resurrected")
+        return Verdict(copies, None, wrong if is_done else {}, is_erased=True)
 
     def _held(self, copies: Copies) -> dict[Tier, Copy]:
         """The copy of each tier that has one, PostgreSQL's first."""

@@ -1,4 +1,5 @@
-"""Messages that are live although they went with their thread, whose deletion is carried out."""
+"""Messages that are there although they went with their thread or their user, of whom the deletion
+is carried out."""
 
 from typing import Any
 
@@ -16,7 +17,8 @@ _IN_SCOPE = """
 _ERASED = text(
     """
 SELECT t.user_id, t.id AS thread_id, t.deleted_through::text AS deleted_through FROM threads t
-WHERE t.deleted_through IS NOT NULL AND t.erased_through = t.deleted_through"""
+WHERE t.deleted_through IS NOT NULL AND t.erased_through = t.deleted_through
+  AND t.purged_through = t.deleted_through"""
     + _IN_SCOPE
 )
 _LIVE = text(
@@ -34,6 +36,40 @@ SELECT toString(m.id) AS id, w.through AS through FROM (
     SELECT arrayJoin([{marks}]) AS mark, mark.1 AS user_id, mark.2 AS thread_id, mark.3 AS through
 ) AS w ON m.user_id = w.user_id AND m.thread_id = w.thread_id
 WHERE NOT gone AND toString(m.id) <= w.through"""
+
+
+_USERS = text(
+    """
+SELECT user_id, erased_through::text AS through FROM user_erasures
+WHERE finished_at IS NOT NULL AND (CAST(:user_id AS text) IS NULL OR user_id = :user_id)"""
+)
+_OF_USERS = text(
+    """
+SELECT m.id::text FROM user_erasures e JOIN messages m
+    ON m.user_id = e.user_id AND m.id <= e.erased_through
+WHERE e.finished_at IS NOT NULL AND (CAST(:user_id AS text) IS NULL OR e.user_id = :user_id)"""
+)
+_ARCHIVED_OF_USERS = """
+SELECT DISTINCT toString(m.id) AS id FROM messages AS m INNER JOIN (
+    SELECT arrayJoin([{marks}]) AS mark, mark.1 AS user_id, mark.2 AS through
+) AS w ON m.user_id = w.user_id
+WHERE m.user_id IN ({users}) AND toString(m.id) <= w.through"""
+
+
+def of_erased_users(connection: Connection, server: ClickHouse, scope: Scope) -> set[str]:
+    """Ids that went with their user, in PostgreSQL or ClickHouse. Raises `TierError`."""
+    values = {"user_id": scope.user_id}
+    found = set(connection.execute(_OF_USERS, values).scalars())
+    users = connection.execute(_USERS, values).all()
+    for at in range(0, len(users), BATCH_THREADS):
+        named = [(literal(one.user_id), one.through) for one in users[at : at + BATCH_THREADS]]
+        query = _ARCHIVED_OF_USERS.format(
+            marks=", ".join(f"({user}, '{through}')" for user, through in named),
+            users=", ".join(user for user, _ in named),
+        )
+        with translated(), server.engine.connect() as asked:
+            found |= {row.id for row in asked.exec_driver_sql(query)}
+    return found
 
 
 def resurrected(connection: Connection, server: ClickHouse, scope: Scope) -> set[str]:

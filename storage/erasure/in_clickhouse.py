@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from storage.archive.expected import Expectations
 from storage.clickhouse_driver import ClickHouse
 from storage.erasure.mutations import EVERY_ROW, ask, mutate, quoted
 from storage.erasure.receipt import UserErasure
 from storage.erasure.target import Target
+from storage.row_copies import RowCopies
 
 _TABLES = """
 SELECT table, anyIf(name, type = 'UUID' AND name IN ('id', 'message_id')) AS key
@@ -42,8 +44,10 @@ class _Table(NamedTuple):
 class ClickHouseRemains:
     """Looks for, and takes out, what ClickHouse has of a user. Errors leave as `TierError`."""
 
-    def __init__(self, server: ClickHouse) -> None:
+    def __init__(self, server: ClickHouse, copies: RowCopies, expectations: Expectations) -> None:
         self._server = server
+        self._copies = copies
+        self._expectations = expectations
 
     def note(self, erasure: UserErasure, erased_at: str) -> None:
         """Keeps the erasure here too, so that it outlives PostgreSQL."""
@@ -69,11 +73,15 @@ class ClickHouseRemains:
             counts[table.name] = self._count(table, target)
             if counts[table.name]:
                 self._delete(table, target)
+        counts["row_copies"] = self._copies.of_user(target.user_id, target.moment)
+        if counts["row_copies"]:
+            self._copies.compact()
         return counts
 
     def look(self, target: Target) -> dict[str, int]:
         """Counts by table what is there, hidden rows included."""
-        return {table.name: self._count(table, target) for table in self._tables()}
+        found = {table.name: self._count(table, target) for table in self._tables()}
+        return found | {"row_copies": self._copies.of_user(target.user_id, target.moment)}
 
     def old_parts(self) -> int:
         """How many parts lie beside that a mutation or a merge has replaced."""
@@ -81,6 +89,8 @@ class ClickHouseRemains:
 
     def _delete(self, table: _Table, target: Target) -> None:
         condition = table.condition(target)
+        if table.name == "messages":
+            self._expectations.lower(condition)
         mutate(self._server, table.name, f"DELETE WHERE {condition}")
         if self._count(table, target):
             # What a lightweight delete had hidden, a mutation passes over.

@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 import structlog
 from sqlalchemy import Engine, Row, text
 
+from storage.archive.expected import Expectations
 from storage.audit import SYSTEM, AuditTrail
 from storage.clickhouse_driver import ClickHouse
 from storage.erasure import holds
 from storage.erasure.holds import Holds
 from storage.erasure.mutations import EVERY_ROW, ask, mutate, quoted
 from storage.postgres_driver import translated
+from storage.row_copies import RowCopies
 
 log = structlog.get_logger(__name__)
 
@@ -66,10 +68,19 @@ class Purged(NamedTuple):
 class PhysicalErasure:
     """Purges ClickHouse. Safe to repeat; stops at any point without harm."""
 
-    def __init__(self, engine: Engine, server: ClickHouse, audit: AuditTrail) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        server: ClickHouse,
+        audit: AuditTrail,
+        copies: RowCopies,
+        expectations: Expectations,
+    ) -> None:
         self._engine = engine
         self._server = server
         self._audit = audit
+        self._copies = copies
+        self._expectations = expectations
 
     def purge(self) -> Purged:
         """One run. Raises `TierError`, with what was not purged left to the next."""
@@ -79,6 +90,8 @@ class PhysicalErasure:
             # Mutations pass over what a lightweight delete has hidden.
             mutate(self._server, "messages", "APPLY DELETED MASK")
         purged = Purged(self._purge_versions(standing), self._purge_threads())
+        if self._copies.has_old():
+            self._copies.compact()
         if any(purged):
             self._audit.note(SYSTEM, "messages.purged", "clickhouse", purged._asdict())
             log.info("purged", **purged._asdict())
@@ -105,6 +118,7 @@ class PhysicalErasure:
         count = f"SELECT count() FROM messages WHERE {condition} {EVERY_ROW}"  # noqa: S608
         purged = int(ask(self._server, count)[0][0])
         if purged:
+            self._expectations.lower(condition)
             mutate(self._server, "messages", f"DELETE WHERE {condition}")
         self._finish(due)
         return purged
