@@ -58,6 +58,14 @@ WHERE NOT is_deleted AND JSONExtractString(row, 'user_id') = {user}
 """
     + _EVERY_ROW
 )
+_OF_USER_WAITING = text(
+    """
+SELECT count(*) FROM row_copies_outbox
+WHERE row ->> 'user_id' = :user_id AND table_name <> 'user_erasures'
+  AND NOT (table_name = 'threads'
+           AND CAST(row ->> 'created_at' AS timestamptz) > CAST(:moment AS timestamptz))
+"""
+)
 _HAS_OLD = (
     """
 SELECT count() > uniqExact(table_name, key) OR countIf(is_deleted = 1) > 0 FROM row_copies
@@ -112,14 +120,17 @@ class RowCopies:
                 return shipped
 
     def of_user(self, user_id: str, moment: str) -> int:
-        """How many copies there are, old ones included, of a user's rows from before a moment.
+        """How many copies there are, or wait to be, of a user's rows from before a moment.
 
-        The user's erasure itself is kept. A thread that is newer than the moment is not counted.
-        Raises `TierError`.
+        Old ones are included. The user's erasure itself is kept, and a thread that is newer than
+        the moment is not counted. Raises `TierError`.
         """
+        with translated(), self._engine.connect() as own:
+            waiting = own.execute(_OF_USER_WAITING, {"user_id": user_id, "moment": moment})
+            queued = int(waiting.scalar_one())
         query = _OF_USER.format(user=f"unhex('{user_id.encode().hex()}')", moment=moment)
         with clickhouse_translated(), self._server.engine.connect() as connection:
-            return int(connection.exec_driver_sql(query).scalar_one())
+            return queued + int(connection.exec_driver_sql(query).scalar_one())
 
     def has_old(self) -> bool:
         """Whether there are copies that do not count any more. Raises `TierError`."""

@@ -14,7 +14,7 @@ from storage.safety_watch import Watch
 from tasks.logs import configure
 from webapp import begin_drills, create_app
 
-REFUSED_SECONDS = (0.5, 3.5)
+REFUSED_SECONDS = (0.1, 0.1, 7.0)
 
 
 def application() -> Flask:
@@ -29,9 +29,9 @@ def application() -> Flask:
         sys.stderr.write(f"threadkeep: refused: {error}\n")
         sys.stderr.flush()
         # The HTTP server starts a process that ends anew at once, and gives up where the same one
-        # ends twice in a row within 5.5 seconds. Several that end by turns would go on for ever
-        # and without a pause; after pauses of different lengths one of them soon is first twice.
-        time.sleep(random.uniform(*REFUSED_SECONDS))
+        # ends twice in a row within 5.5 seconds. Several that end by turns would go on for ever;
+        # where one now and then takes long, another soon ends twice meanwhile.
+        time.sleep(random.choice(REFUSED_SECONDS))
         sys.exit(1)
     safety.report(verdict)
     watch = Watch(given, verdict)

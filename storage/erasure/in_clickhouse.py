@@ -74,7 +74,9 @@ class ClickHouseRemains:
             if counts[table.name]:
                 self._delete(table, target)
         counts["row_copies"] = self._copies.of_user(target.user_id, target.moment)
-        if counts["row_copies"]:
+        # Also where nothing names the user: dead letters do not.
+        self._copies.ship()
+        if counts["row_copies"] or self._copies.has_old():
             self._copies.compact()
         return counts
 

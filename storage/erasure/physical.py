@@ -90,6 +90,7 @@ class PhysicalErasure:
             # Mutations pass over what a lightweight delete has hidden.
             mutate(self._server, "messages", "APPLY DELETED MASK")
         purged = Purged(self._purge_versions(standing), self._purge_threads())
+        self._copies.ship()
         if self._copies.has_old():
             self._copies.compact()
         if any(purged):

@@ -122,12 +122,12 @@ def test_whoever_was_erased_stays_out(store: Services, tmp_path: Path) -> None:
     newest = max(row.id for row in rows(store)["messages"])
     disasters.begin_anew(store)
     with store.job_engine.begin() as connection:
-        connection.exec_driver_sql(
-            "CREATE TABLE IF NOT EXISTS user_erasures"
-            " (user_id text PRIMARY KEY, erased_through uuid NOT NULL)"
-        )
         connection.execute(
-            text("INSERT INTO user_erasures (user_id, erased_through) VALUES ('ann', :newest)"),
+            text(
+                "INSERT INTO user_erasures (user_id, erased_through, erased_at, requested_by,"
+                " requested_at, receipt) VALUES ('ann', :newest, clock_timestamp(), 'an admin',"
+                " clock_timestamp(), '{}')"
+            ),
             {"newest": newest},
         )
     store.restore.restore(folder, "an operator")

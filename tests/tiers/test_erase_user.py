@@ -92,6 +92,17 @@ def scatter(
     return found
 
 
+def copied_tables(alone: Services, user: str) -> set[str]:
+    """The tables of which a copied row, or the key of one that is gone, names a user."""
+    named = f"unhex('{user.encode().hex()}')"
+    query = (
+        "SELECT DISTINCT table_name FROM row_copies"
+        f" WHERE position(row, {named}) > 0 OR position(key, {named}) > 0 SETTINGS final = 0"
+    )
+    with alone.job_clickhouse.engine.connect() as connection:
+        return set(connection.exec_driver_sql(query).scalars())
+
+
 def test_no_byte_of_an_erased_user_is_left_anywhere(
     alone: Services,
     user: str,
@@ -114,7 +125,11 @@ def test_no_byte_of_an_erased_user_is_left_anywhere(
     done = erase(alone, user)
 
     assert places(alone, marker_of(user)) == set()
+    alone.row_copies.ship()
+    assert copied_tables(alone, user) == {"user_erasures"}
     assert places(alone, *whose) == {
+        "clickhouse: row_copies.key",
+        "clickhouse: row_copies.row",
         "postgresql: audit_trail.subject",
         "postgresql: user_erasures.user_id",
         "postgresql: user_erasures.receipt",

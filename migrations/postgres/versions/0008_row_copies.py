@@ -9,7 +9,8 @@ COPIED = {
     # A thread's own data; what its messages say of it is counted anew. Comparing is cheap, and a
     # drain changes nothing but counters.
     "threads": """
-        OLD.version <> NEW.version OR OLD.title IS DISTINCT FROM NEW.title
+        OLD.version <> NEW.version OR OLD.created_at <> NEW.created_at
+        OR OLD.title IS DISTINCT FROM NEW.title
         OR OLD.deleted_at IS DISTINCT FROM NEW.deleted_at
         OR OLD.deleted_through IS DISTINCT FROM NEW.deleted_through
         OR OLD.erased_through IS DISTINCT FROM NEW.erased_through
