@@ -9,12 +9,12 @@ from sqlalchemy import text
 
 from storage.breakers import Breaker, BreakerState
 from storage.consistency import reports
+from storage.doctor.finding import Finding
+from storage.doctor.safety import judge
 from storage.erasure.last_run import RetentionState, last_run
 from storage.errors import TierError
 from storage.failover import homecoming
-from storage.finding import Finding
 from storage.postgres_driver import translated
-from storage.safety import judge
 from storage.services import Services
 
 _OUTBOX = text(

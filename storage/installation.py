@@ -10,8 +10,8 @@ from redis import Redis
 from sqlalchemy import Engine, text
 
 from storage import redis_keys as keys
+from storage.doctor.finding import Finding
 from storage.errors import TierError
-from storage.finding import Finding
 from storage.postgres_driver import translated as postgres_translated
 from storage.redis_driver import translated as redis_translated
 

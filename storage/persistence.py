@@ -21,7 +21,7 @@ from storage import idempotency_keys
 from storage import postgres_writes as writes
 from storage import redis_keys as keys
 from storage.breakers import Breaker
-from storage.dead_letter_records import address_of
+from storage.dead_letters.records import address_of
 from storage.faultpoints import faultpoint
 from storage.idempotency_keys import Key
 from storage.partitions import Partitions

@@ -15,8 +15,8 @@ from storage.audit import AuditTrail
 from storage.backup.restoring import RestoreService
 from storage.backup.writing import BackupService
 from storage.consistency.checker import ThreeTierConsistencyChecker
-from storage.dead_letter_copies import RefusedCopies
-from storage.dead_letters import DeadLetterService
+from storage.dead_letters.copies import RefusedCopies
+from storage.dead_letters.service import DeadLetterService
 from storage.disaster.drills import DrillService
 from storage.disaster.from_clickhouse import FromClickHouse
 from storage.disaster.from_postgresql import FromPostgreSQL
@@ -24,6 +24,7 @@ from storage.disaster.hot_copies import HotCopies
 from storage.disaster.opening import Opening
 from storage.disaster.recovery import DisasterRecoveryService
 from storage.disaster.runs import CLICKHOUSE, POSTGRESQL
+from storage.doctor.upkeep import UpkeepService
 from storage.erasure.expiry import RetentionService
 from storage.erasure.in_clickhouse import ClickHouseRemains
 from storage.erasure.in_postgres import PostgresRemains
@@ -41,7 +42,6 @@ from storage.receipts import ReceiptService
 from storage.replication import ReplicationService
 from storage.row_copies import RowCopies
 from storage.thread_storage import ThreadService
-from storage.upkeep import UpkeepService
 
 log = structlog.get_logger(__name__)
 

@@ -7,10 +7,10 @@ from celery import bootsteps
 from celery.worker import state
 
 import settings
-from storage import safety
+from storage.doctor import safety
+from storage.doctor.safety import Verdict
+from storage.doctor.safety_watch import Watch
 from storage.errors import Refused
-from storage.safety import Verdict
-from storage.safety_watch import Watch
 
 
 class Guard(bootsteps.StartStopStep):

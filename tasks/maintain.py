@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from celery import shared_task
 
 from storage import idempotency_keys
-from storage.doctor import examine
+from storage.doctor.examine import examine
 from storage.partitions import Partitions
 from tasks.base import services
 

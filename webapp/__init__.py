@@ -3,7 +3,7 @@
 from flask import Flask
 
 from settings import Settings
-from storage.safety_watch import Watch
+from storage.doctor.safety_watch import Watch
 from storage.services import Services
 from tasks.wakeup import WakeUps
 from webapp import admin, batch, docs, errors, health, messages, requests, threads

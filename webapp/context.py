@@ -5,7 +5,7 @@ from typing import NamedTuple, cast
 from flask import Flask, current_app, g
 
 from settings import Settings
-from storage.safety_watch import Watch
+from storage.doctor.safety_watch import Watch
 from storage.services import Services
 from tasks.wakeup import WakeUps
 from webapp.auth import Caller, Tokens

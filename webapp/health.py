@@ -4,9 +4,9 @@ from importlib.metadata import version
 
 from flask import Blueprint, Response
 
+from storage.doctor.safety import judge_redis
 from storage.errors import TierError
 from storage.health import persistence_health
-from storage.safety import judge_redis
 from webapp.context import web
 from webapp.errors import problem
 from webapp.requests import answer

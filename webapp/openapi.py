@@ -7,7 +7,7 @@ import msgspec
 
 from models.message import ThreadSummary
 from storage.consistency.report import ConsistencyReport
-from storage.dead_letters import DeadLetterRecord, Discarded, Replayed
+from storage.dead_letters.service import DeadLetterRecord, Discarded, Replayed
 from storage.disaster.runs import RecoveryStatus
 from storage.erasure.policies import RetentionPolicy
 from storage.erasure.receipt import UserErasure

@@ -17,7 +17,7 @@ from models.message import (
     Tier,
 )
 from storage.consistency.report import Scope
-from storage.dead_letters import DeadLetter
+from storage.dead_letters.service import DeadLetter
 
 Metadata = Annotated[
     dict[str, Any], Meta(description="A JSON object, at most 16 KiB and 16 levels deep.")

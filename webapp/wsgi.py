@@ -8,9 +8,9 @@ import time
 from flask import Flask
 
 import settings
-from storage import safety
+from storage.doctor import safety
+from storage.doctor.safety_watch import Watch
 from storage.errors import Refused
-from storage.safety_watch import Watch
 from tasks.logs import configure
 from webapp import begin_drills, create_app
 

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from storage.doctor.finding import ahead_seconds
 from storage.errors import Refused
-from storage.finding import ahead_seconds
 from storage.postgres_driver import translated
 
 CLOCK_TOLERANCE_SECONDS = 60.0

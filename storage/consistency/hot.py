@@ -17,7 +17,7 @@ from storage import redis_keys as keys
 from storage.consistency.copies import KEYS_AT_ONCE
 from storage.consistency.integrity import DataIntegrityValidator
 from storage.consistency.report import Difference, Scope
-from storage.dead_letter_records import address_of
+from storage.dead_letters.records import address_of
 from storage.postgres_driver import translated
 from storage.redis_driver import RedisDoor
 from storage.redis_tier import RedisTier

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 
 from models import codec
 from storage.clickhouse_driver import ClickHouse, translated
-from storage.dead_letter_records import HEAD_BYTES, address_of
+from storage.dead_letters.records import HEAD_BYTES, address_of
 from storage.pending_log import PendingLog
 
 PATIENCE_SECONDS = 60.0

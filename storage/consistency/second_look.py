@@ -22,7 +22,7 @@ from storage.consistency.copies import (
 from storage.consistency.in_flight import Flights, flights
 from storage.consistency.integrity import DataIntegrityValidator
 from storage.consistency.verdict import Judge, Verdict
-from storage.dead_letter_records import address_of
+from storage.dead_letters.records import address_of
 from storage.postgres_driver import translated
 from storage.tiers import Tiers
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Engine, text
 
 from storage import postgres_writes
-from storage.dead_letter_records import address_of, created_at
+from storage.dead_letters.records import address_of, created_at
 from storage.erasure.target import Target
 from storage.errors import TierError
 from storage.postgres_driver import translated

@@ -12,7 +12,7 @@ import msgspec
 
 from models import ids
 from storage import redis_keys as keys
-from storage.dead_letter_records import address_of, created_at
+from storage.dead_letters.records import address_of, created_at
 from storage.erasure.target import Target
 from storage.errors import TierError
 from storage.pending_log import LogEntry, PendingLog

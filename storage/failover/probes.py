@@ -7,10 +7,10 @@ from settings import Settings
 from storage import connections
 from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse
+from storage.doctor.redis_checks import judge_redis
 from storage.errors import TierUnavailable
 from storage.installation import judge_installation
 from storage.postgres_driver import translated as postgres_translated
-from storage.redis_checks import judge_redis
 from storage.redis_driver import Replicas
 from storage.redis_driver import translated as redis_translated
 

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from models.message import Message
 from models.tables import clickhouse_outbox, messages, threads
 from storage import redis_keys as keys
-from storage.dead_letters import DeadLetter, DeadLetterService
+from storage.dead_letters.service import DeadLetter, DeadLetterService
 from storage.persistence import Drained
 from storage.services import Services
 from support.refusing import refusing

@@ -16,7 +16,7 @@ from models.tables import dead_letters
 from storage import postgres_writes, schema
 from storage.clickhouse_tier import ClickHouseTier
 from storage.consistency.report import ConsistencyReport, Scope
-from storage.dead_letters import DeadLetterService
+from storage.dead_letters.service import DeadLetterService
 from storage.persistence import Drained
 from storage.postgres_tier import PostgresTier
 from storage.redis_tier import RedisTier

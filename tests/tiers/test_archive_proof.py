@@ -8,8 +8,9 @@ from structlog.testing import capture_logs
 
 from models import codec
 from models.message import Message
-from storage import doctor, postgres_writes
+from storage import postgres_writes
 from storage.archive import mending, proof
+from storage.doctor import examine as doctor
 from storage.health import persistence_health
 from storage.services import Services
 from support.archives import (

@@ -9,7 +9,7 @@ import pytest
 from models import codec
 from models.message import Message
 from storage import redis_keys as keys
-from storage.dead_letters import DeadLetterService
+from storage.dead_letters.service import DeadLetterService
 from storage.errors import NotFound, TierUnavailable
 from storage.persistence import Drained
 from storage.services import Services

@@ -10,7 +10,7 @@ import pytest
 from models import codec, ids
 from models.message import InvalidMessage, Message
 from storage import redis_keys as keys
-from storage.dead_letters import DeadLetterService
+from storage.dead_letters.service import DeadLetterService
 from storage.errors import StillRefused
 from storage.persistence import Drained
 from storage.services import Services

@@ -10,7 +10,7 @@ import pytest
 from models import codec, ids
 from storage import postgres_writes
 from storage import redis_keys as keys
-from storage.dead_letters import DeadLetterService
+from storage.dead_letters.service import DeadLetterService
 from storage.errors import NotFound, StillRefused, TierUnavailable
 from storage.persistence import Drained
 from storage.services import Services

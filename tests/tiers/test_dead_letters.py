@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from models import codec
-from storage.dead_letters import DeadLetterService
+from storage.dead_letters.service import DeadLetterService
 from storage.errors import NotFound, StillRefused
 from storage.persistence import Drained
 from storage.services import Services

@@ -13,7 +13,7 @@ from models import codec
 from models.message import Message
 from storage import postgres_writes
 from storage import redis_keys as keys
-from storage.dead_letters import DeadLetterService
+from storage.dead_letters.service import DeadLetterService
 from storage.erasure.in_clickhouse import ClickHouseRemains
 from storage.errors import NotFound, TierUnavailable
 from storage.failover.direct_clickhouse import DirectWrite

@@ -10,7 +10,7 @@ from models import codec, ids
 from storage import idempotency_keys, postgres_writes
 from storage import redis_keys as keys
 from storage.bulk_import import BulkImporter
-from storage.dead_letters import DeadLetterService
+from storage.dead_letters.service import DeadLetterService
 from storage.errors import NotFound
 from storage.failover.direct_clickhouse import DirectWrite
 from storage.idempotency_keys import Key

@@ -11,13 +11,13 @@ from sqlalchemy import text
 from models import ids
 from models.message import Message
 from storage.audit import SYSTEM
+from storage.doctor.finding import Finding
+from storage.doctor.postgres_checks import check_postgres
 from storage.erasure import last_run
 from storage.erasure.expiry import RetentionRun
 from storage.errors import ErasureUnderWay, NotFound, OnHold
-from storage.finding import Finding
 from storage.health import persistence_health
 from storage.persistence import Drained
-from storage.postgres_checks import check_postgres
 from storage.services import Services
 from support.erasing import erase, marker_of, persisted
 from support.everywhere import places

@@ -11,7 +11,8 @@ from sqlalchemy import text
 
 from embedded.ports import free_port
 from storage import redis_keys as keys
-from storage import safety, schema
+from storage import schema
+from storage.doctor import safety
 from storage.errors import Refused, TierRejected
 from storage.services import Services
 from support.databases import empty_database

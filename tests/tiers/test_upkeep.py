@@ -8,13 +8,13 @@ from structlog.testing import capture_logs
 
 from models import codec
 from storage import redis_keys as keys
-from storage.clickhouse_checks import check_clickhouse
-from storage.finding import found
+from storage.doctor.clickhouse_checks import check_clickhouse
+from storage.doctor.finding import found
+from storage.doctor.redis_checks import check_redis
+from storage.doctor.upkeep import Lifetimes
 from storage.message_storage import Draft
 from storage.persistence import Drained
-from storage.redis_checks import check_redis
 from storage.services import Services
-from storage.upkeep import Lifetimes
 from support.samples import append_of, message, revised
 
 
@@ -83,5 +83,5 @@ def test_many_parts_are_a_finding(alone: Services, monkeypatch: pytest.MonkeyPat
         return found.ok
 
     assert parts()
-    monkeypatch.setattr("storage.clickhouse_checks.MOST_PARTS", 0)
+    monkeypatch.setattr("storage.doctor.clickhouse_checks.MOST_PARTS", 0)
     assert not parts()

@@ -2,9 +2,9 @@
 
 import pytest
 
-from storage import redis_checks
-from storage.finding import Finding
-from storage.redis_facts import RedisFacts
+from storage.doctor import redis_checks
+from storage.doctor.finding import Finding
+from storage.doctor.redis_facts import RedisFacts
 
 SAFE = RedisFacts(
     info={"redis_version": "7.2.4", "role": "master", "used_memory": 1},

@@ -4,7 +4,7 @@ import secrets
 
 import pytest
 
-from storage.secret_checks import fault_of
+from storage.doctor.secret_checks import fault_of
 from support.environment import COMPLETE
 
 SAMPLES = [

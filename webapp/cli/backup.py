@@ -6,9 +6,9 @@ import click
 import msgspec
 
 import settings
-from storage import safety
 from storage.backup import manifest as manifests
 from storage.backup.manifest import MESSAGES, Manifest
+from storage.doctor import safety
 from storage.services import Services
 from webapp.cli.progress import stage_bar
 

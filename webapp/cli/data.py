@@ -24,9 +24,9 @@ from rich.progress import (
 import settings
 from models import codec
 from models.message import InvalidMessage, Message, check_thread_id, check_user_id
-from storage import safety
 from storage.archived_rows import Selection
 from storage.bulk_import import BulkImporter, Imported
+from storage.doctor import safety
 from storage.export import Exporter
 from storage.importers import chitchat, jsonl
 from storage.importers.source import Refusal, Source, UnreadableSource, time_us_from

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 import settings
-from storage.dead_letters import DeadLetter, DeadLetterService
+from storage.dead_letters.service import DeadLetter, DeadLetterService
 from storage.errors import NotFound, StillRefused
 from storage.services import Services
 from webapp.cli.operator import operator

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 import settings
-from storage.doctor import examine
-from storage.finding import Finding, Severity, found
+from storage.doctor.examine import examine
+from storage.doctor.finding import Finding, Severity, found
 from storage.services import Services
 from storage.stats import ClickHouseFigures, PostgresFigures, RedisFigures, Stats, gather
 from tasks.celery_app import app as celery

@@ -21,7 +21,8 @@ from embedded.env_file import write_env_file
 from embedded.files import write_atomically
 from embedded.ports import free_port
 from embedded.stack import Stack
-from storage import safety, schema
+from storage import schema
+from storage.doctor import safety
 from storage.errors import Refused
 from storage.services import Services
 from tasks.celery_app import app as celery

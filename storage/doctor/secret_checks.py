@@ -4,7 +4,7 @@ import re
 from itertools import pairwise
 
 from settings import MINIMUM_SECRET_BYTES, Settings
-from storage.finding import Finding, found
+from storage.doctor.finding import Finding, found
 
 SETTINGS = "settings"
 LEAST_VARIETY = MINIMUM_SECRET_BYTES // 4

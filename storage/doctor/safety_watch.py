@@ -4,8 +4,8 @@ import threading
 from collections.abc import Callable
 
 from settings import Settings
-from storage import safety
-from storage.safety import Verdict
+from storage.doctor import safety
+from storage.doctor.safety import Verdict
 
 LOOK_SECONDS = 1.0
 

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, Engine, Row, delete, func, select, update
 from models.tables import archive_boundary, dead_letters, messages, threads
 from storage import postgres_writes as writes
 from storage.audit import AuditTrail
-from storage.dead_letter_copies import RefusedCopies
-from storage.dead_letter_records import (
+from storage.dead_letters.copies import RefusedCopies
+from storage.dead_letters.records import (
     HEAD_BYTES,
     Address,
     address_of,

@@ -8,8 +8,9 @@ import msgspec
 from redis import Redis
 
 from settings import Settings
-from storage import connections, redis_facts
-from storage.finding import (
+from storage import connections
+from storage.doctor import redis_facts
+from storage.doctor.finding import (
     ACKNOWLEDGED,
     ROOM,
     Finding,
@@ -18,8 +19,8 @@ from storage.finding import (
     guarded,
     version_tuple,
 )
+from storage.doctor.redis_facts import RedisFacts
 from storage.pending_log import PendingLog
-from storage.redis_facts import RedisFacts
 
 REDIS = "redis"
 BROKER = "broker"

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, Engine, text
 
 from storage import schema
+from storage.doctor.finding import COMMITTED, Finding, ahead_seconds, clock, found, guarded
 from storage.erasure.last_run import last_run
-from storage.finding import COMMITTED, Finding, ahead_seconds, clock, found, guarded
 from storage.partitions import WEEK, monday_of, name
 from storage.postgres_driver import translated
 

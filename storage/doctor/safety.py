@@ -12,15 +12,15 @@ import structlog
 from redis import Redis
 
 from settings import Settings
-from storage import redis_checks
-from storage.clickhouse_checks import CLICKHOUSE, judge_clickhouse
 from storage.clickhouse_driver import ClickHouse
+from storage.doctor import redis_checks
+from storage.doctor.clickhouse_checks import CLICKHOUSE, judge_clickhouse
+from storage.doctor.finding import Finding
+from storage.doctor.postgres_checks import POSTGRES, judge_postgres
+from storage.doctor.redis_checks import REDIS
+from storage.doctor.secret_checks import SETTINGS, judge_settings
 from storage.errors import Refused
-from storage.finding import Finding
 from storage.installation import judge_installation
-from storage.postgres_checks import POSTGRES, judge_postgres
-from storage.redis_checks import REDIS
-from storage.secret_checks import SETTINGS, judge_settings
 from storage.services import Services
 
 log = structlog.get_logger(__name__)

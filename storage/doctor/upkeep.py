@@ -15,7 +15,7 @@ from sqlalchemy import Engine, select
 from models import ids
 from models.tables import messages
 from storage import redis_keys as keys
-from storage.finding import Finding
+from storage.doctor.finding import Finding
 from storage.pending_log import Committed, PendingLog
 from storage.postgres_driver import translated
 from storage.redis_driver import RedisDoor

@@ -4,7 +4,7 @@ The copy of what was refused has no TTL: it was acknowledged, and nobody else ke
 """
 
 from storage import redis_keys as keys
-from storage.dead_letter_records import Address
+from storage.dead_letters.records import Address
 from storage.pending_log import Committed, PendingLog
 from storage.redis_driver import RedisDoor, Script
 from storage.redis_repair import RedisRepair, distrust_floor

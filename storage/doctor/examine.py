@@ -1,10 +1,10 @@
 """Checks every server, setting and clock, and says what to do about what it finds."""
 
-from storage.clickhouse_checks import check_clickhouse
-from storage.finding import Finding
-from storage.postgres_checks import check_postgres
-from storage.redis_checks import check_broker, check_redis
-from storage.secret_checks import judge_settings
+from storage.doctor.clickhouse_checks import check_clickhouse
+from storage.doctor.finding import Finding
+from storage.doctor.postgres_checks import check_postgres
+from storage.doctor.redis_checks import check_broker, check_redis
+from storage.doctor.secret_checks import judge_settings
 from storage.services import Services
 
 

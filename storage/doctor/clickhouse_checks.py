@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from storage import schema
 from storage.clickhouse_driver import ClickHouse, translated
-from storage.finding import (
+from storage.doctor.finding import (
     ARCHIVED,
     Finding,
     ahead_seconds,

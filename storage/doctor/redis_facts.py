@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from redis import Redis
 from redis.exceptions import RedisError
 
-from storage.finding import ahead_seconds
+from storage.doctor.finding import ahead_seconds
 from storage.redis_driver import translated
 from storage.redis_refusals import refusal_of
 

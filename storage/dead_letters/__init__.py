@@ -1,0 +1,1 @@
+"""What PostgreSQL refused, and what becomes of it."""
