@@ -1,9 +1,11 @@
 """What the HTTP server calls: `granian --interface wsgi --factory webapp.wsgi:application`."""
 
 import gc
-import random
+import multiprocessing
+import os
+import signal
 import sys
-import time
+from typing import NoReturn
 
 from flask import Flask
 
@@ -14,8 +16,6 @@ from storage.errors import Refused
 from tasks.logs import configure
 from webapp import begin_drills, create_app
 
-REFUSED_SECONDS = (0.1, 0.1, 7.0)
-
 
 def application() -> Flask:
     """The application of this process. What is wrong or not safe ends it with one line."""
@@ -24,15 +24,9 @@ def application() -> Flask:
         given = settings.load()
         verdict = safety.check(given)
     except settings.SettingsError as error:
-        sys.exit(f"threadkeep: {error}")
+        end(f"threadkeep: {error}")
     except Refused as error:
-        sys.stderr.write(f"threadkeep: refused: {error}\n")
-        sys.stderr.flush()
-        # The HTTP server starts a process that ends anew at once, and gives up where the same one
-        # ends twice in a row within 5.5 seconds. Several that end by turns would go on for ever;
-        # where one now and then takes long, another soon ends twice meanwhile.
-        time.sleep(random.choice(REFUSED_SECONDS))
-        sys.exit(1)
+        end(f"threadkeep: refused: {error}")
     safety.report(verdict)
     watch = Watch(given, verdict)
     app = create_app(given, watch)
@@ -43,3 +37,16 @@ def application() -> Flask:
     gc.collect()
     gc.freeze()
     return app
+
+
+def end(line: str) -> NoReturn:
+    """Ends this process and the HTTP server with one line.
+
+    The server would start a process that ends anew at once, for as long as several end by turns.
+    """
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+    server = multiprocessing.parent_process()
+    if server is not None and server.pid is not None:
+        os.kill(server.pid, signal.SIGTERM)
+    sys.exit(1)
