@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import structlog
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from storage.archive import catalogue
 from storage.archive.catalogue import Partition
@@ -13,11 +13,10 @@ from storage.archive.tiering import Rules, tier_old_messages
 from storage.audit import AuditTrail
 from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse
+from storage.disaster.runs import is_unfinished
 from storage.errors import Refused
 from storage.postgres_driver import translated
 from storage.replication import ReplicationService
-
-_IS_RECOVERING = text("SELECT EXISTS (SELECT FROM recovery_runs WHERE finished_at IS NULL)")
 
 log = structlog.get_logger(__name__)
 
@@ -66,5 +65,5 @@ class ArchiveService:
     def _refuse_beside_recovery(self) -> None:
         """Until one is over, the boundary says nothing of what is archived."""
         with translated(), self._engine.connect() as connection:
-            if connection.execute(_IS_RECOVERING).scalar_one():
+            if is_unfinished(connection):
                 raise Refused("a recovery is under way: nothing is archived before it is over")

@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, Row, text
 
 from storage.consistency.report import KEPT_DIFFERENCES, ConsistencyReport, Scope
+from storage.disaster.runs import is_unfinished
 from storage.errors import NotFound
 from storage.postgres_driver import rfc3339, translated
 
@@ -41,7 +42,6 @@ WHERE state = 'running' AND started_at < clock_timestamp() - make_interval(secs 
 _FORGET = text(
     "DELETE FROM consistency_reports WHERE id <= (SELECT max(id) FROM consistency_reports) - :kept"
 )
-_IS_RECOVERING = text("SELECT EXISTS (SELECT FROM recovery_runs WHERE finished_at IS NULL)")
 _ONE = text("SELECT * FROM consistency_reports WHERE id = :id")
 _NEWEST = text("SELECT * FROM consistency_reports ORDER BY id DESC LIMIT 1")
 _SCORE = text(
@@ -79,7 +79,7 @@ class ConsistencyReports:
         with translated(), self._engine.begin() as connection:
             if not connection.execute(_IS_FREE).scalar_one():
                 raise CheckRunning
-            if connection.execute(_IS_RECOVERING).scalar_one():
+            if is_unfinished(connection):
                 raise CheckRunning("a recovery is under way, which compares the tiers itself")
             # Nobody holds the lock, so whoever ran these is gone.
             connection.execute(_ABANDONED, {"seconds": START_SECONDS})

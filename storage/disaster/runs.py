@@ -4,6 +4,7 @@ import time
 from typing import Literal
 
 import msgspec
+from sqlalchemy import Connection, text
 
 CLICKHOUSE: Literal["clickhouse"] = "clickhouse"
 POSTGRESQL: Literal["postgresql"] = "postgresql"
@@ -12,6 +13,8 @@ Source = Literal["clickhouse", "postgresql"]
 
 NOTICE = "disaster-recovery"
 DEFAULT_TARGET_SECONDS = 300.0
+
+_IS_UNFINISHED = text("SELECT EXISTS (SELECT FROM recovery_runs WHERE finished_at IS NULL)")
 
 State = Literal["requested", "running", "complete", "failed"]
 
@@ -99,3 +102,8 @@ def status_of(run: Run | None) -> RecoveryStatus:
         counts=run.counts,
         error=run.error,
     )
+
+
+def is_unfinished(connection: Connection) -> bool:
+    """Whether PostgreSQL is being made anew, or was left halfway."""
+    return bool(connection.execute(_IS_UNFINISHED).scalar_one())

@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy import Engine, text
 
 from models import codec, ids
+from storage.disaster.runs import is_unfinished
 from storage.errors import TierError, TierUnavailable
 from storage.postgres_driver import translated
 from storage.redis_tier import RedisTier
@@ -37,7 +38,6 @@ _VERSIONS = text(
 _ERASED = text(
     "SELECT user_id, erased_through::text AS through FROM user_erasures WHERE user_id = ANY(:users)"
 )
-_IS_REBUILT = text("SELECT EXISTS (SELECT FROM recovery_runs WHERE finished_at IS NULL)")
 _KEEP = text(
     """
 INSERT INTO lost_acknowledgements (message_id, version)
@@ -100,7 +100,7 @@ class LostAndFound:
         if not left:
             return []
         with translated(), self._engine.connect() as connection:
-            if connection.execute(_IS_REBUILT).scalar_one():
+            if is_unfinished(connection):
                 raise TierUnavailable("postgresql", "it is being made anew", passing=True)
             rows = connection.execute(_VERSIONS, {"ids": [one.id for one in left]})
             committed = {row.id: int(row.version) for row in rows}

@@ -37,3 +37,14 @@ def finish(alone: Services, user: str) -> UserErasure:
     """What a worker does now and then."""
     alone.user_erasure.finish_due()
     return alone.user_erasure.receipt(user)
+
+
+def copied_tables(alone: Services, user: str) -> set[str]:
+    """The tables of which a copied row, or the key of one that is gone, names a user."""
+    named = f"unhex('{user.encode().hex()}')"
+    query = (
+        "SELECT DISTINCT table_name FROM row_copies"
+        f" WHERE position(row, {named}) > 0 OR position(key, {named}) > 0 SETTINGS final = 0"
+    )
+    with alone.job_clickhouse.engine.connect() as connection:
+        return set(connection.exec_driver_sql(query).scalars())

@@ -20,7 +20,7 @@ from storage.failover.direct_clickhouse import DirectWrite
 from storage.message_storage import Draft
 from storage.persistence import Drained
 from storage.services import Services
-from support.erasing import erase, finish, marker_of, persisted
+from support.erasing import copied_tables, erase, finish, marker_of, persisted
 from support.everywhere import append_only_files, places
 from support.letters import listed
 from support.moving import archived
@@ -90,17 +90,6 @@ def scatter(
     found["pending"] = made(2)
     alone.redis.append([append_of(*found["pending"])], 60)
     return found
-
-
-def copied_tables(alone: Services, user: str) -> set[str]:
-    """The tables of which a copied row, or the key of one that is gone, names a user."""
-    named = f"unhex('{user.encode().hex()}')"
-    query = (
-        "SELECT DISTINCT table_name FROM row_copies"
-        f" WHERE position(row, {named}) > 0 OR position(key, {named}) > 0 SETTINGS final = 0"
-    )
-    with alone.job_clickhouse.engine.connect() as connection:
-        return set(connection.exec_driver_sql(query).scalars())
 
 
 def test_no_byte_of_an_erased_user_is_left_anywhere(
