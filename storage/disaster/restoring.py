@@ -134,11 +134,14 @@ def _restore(connection: Connection, table: str, rows: Sequence[str], replace: b
     if not found:
         return 0
     keys = ", ".join(column.name for column in found if column.is_key)
+    # A number that PostgreSQL gave may be restored, but never changed.
+    fixed = {column.name for column in found if column.is_key or column.is_numbered}
     restored = 0
     for batch, names in _alike(rows, [column.name for column in found]):
         listed = ", ".join(names)
-        updates = ", ".join(f"{name} = excluded.{name}" for name in names)
-        conflict = f"({keys}) DO UPDATE SET {updates}" if replace else "DO NOTHING"
+        updates = ", ".join(f"{name} = excluded.{name}" for name in names if name not in fixed)
+        replaces = replace and updates
+        conflict = f"({keys}) DO UPDATE SET {updates}" if replaces else "DO NOTHING"
         statement = (
             f"INSERT INTO {table} ({listed}) OVERRIDING SYSTEM VALUE"  # noqa: S608
             f" SELECT {listed} FROM json_populate_recordset(NULL::{table}, CAST(:rows AS json))"

@@ -12,9 +12,12 @@ from storage.disaster.runs import Run
 from storage.errors import TierUnavailable
 from storage.services import Services
 from support import disasters
+from support.archives import archive, old, unit, write
 from support.disasters import carry_on, exported, live_a_little, post, rows, settle
+from support.erasing import erase
 from support.servers import servers
 from support.tiers import tiers
+from support.users import fresh_user
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +177,24 @@ def test_what_was_archived_stays_in_clickhouse_alone(world: Services) -> None:
     assert archived
     assert rows(world) == left
     assert exported(world) == export
+
+
+def test_an_archive_goes_on_after_its_postgresql_was_lost(world: Services) -> None:
+    user = fresh_user()
+    write(world, [old(user, day=day) for day in range(10)])
+    assert archive(world, grace=3600).detached == 2
+    carry_on(world)
+    export = exported(world)
+    disasters.lose_postgresql(world)
+    disasters.lose_redis(world)
+    recovered(world)
+    assert exported(world) == export
+    # The table that was in its grace went with its server; ClickHouse has all of it.
+    assert archive(world, grace=3600).stopped == 0
+    assert unit(world)["state"] == "dropped"
+    assert exported(world) == export
+    assert world.consistency_checker.check(actor="test").differing == 0
+    erase(world, user)
 
 
 def test_one_recovery_at_a_time(world: Services) -> None:
