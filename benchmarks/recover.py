@@ -20,9 +20,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 import requests
+from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 import settings
 from benchmarks.carrying import import_rest
@@ -127,7 +129,7 @@ def _answers(services: Services) -> bool:
         with services.job_engine.connect() as connection:
             connection.execute(text("SELECT 1"))
         return bool(services.redis_client.ping())
-    except Exception:
+    except (SQLAlchemyError, RedisError):
         return False
 
 

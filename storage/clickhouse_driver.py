@@ -21,6 +21,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from storage import drill
 from storage.errors import TierRejected, TierUnavailable
 
+EVERY_ROW = "SETTINGS final = 0, apply_deleted_mask = 0"
+"""Ends a query that is to see what is there, superseded and hidden rows included."""
+
 # Codes of ClickHouse that asking again may mend: too many parts or queries, memory, time,
 # network, a keeper or a table that is read-only for now.
 _TRANSIENT_CODES = ("159.", "160.", "202.", "209.", "210.", "241.", "242.", "252.", "999.")
@@ -58,13 +61,15 @@ class ClickHouse:
         # A proxy of the environment has no business between a process and its own store.
         self._session.trust_env = False
 
-    def insert(self, table: str, rows: bytes, token: str) -> None:
+    def insert(self, table: str, rows: bytes, token: str | None = None) -> None:
         """Inserts newline-separated JSON rows; the same token twice counts once.
+
+        Without one it is the hash of the rows, so that the same rows twice do.
 
         Raises `TierUnavailable` (may have happened) or `TierRejected`.
         """
         settings = {
-            "insert_deduplication_token": token,
+            "insert_deduplication_token": token or hashlib.sha256(rows).hexdigest(),
             "async_insert": "0",
             "date_time_input_format": "best_effort",
             "input_format_json_read_objects_as_strings": "1",
@@ -108,11 +113,11 @@ class ClickHouse:
             return str(connection.exec_driver_sql(rows).scalar_one()).encode()
 
     def _insert_native(self, table: str, rows: bytes, settings: Mapping[str, str]) -> None:
-        literal = rows.decode().replace("\\", "\\\\").replace("'", "\\'")
+        escaped = rows.decode().replace("\\", "\\\\").replace("'", "\\'")
         pairs = ", ".join(f"{name} = '{value}'" for name, value in settings.items())
         statement = (
-            f"INSERT INTO {table} SELECT * FROM format(JSONEachRow, '{literal}')"  # noqa: S608
-            f" SETTINGS {pairs}, max_query_size = {len(literal) + 65536}"
+            f"INSERT INTO {table} SELECT * FROM format(JSONEachRow, '{escaped}')"  # noqa: S608
+            f" SETTINGS {pairs}, max_query_size = {len(escaped) + 65536}"
         )
         with translated(), self.engine.begin() as connection:
             connection.exec_driver_sql(statement)
@@ -142,9 +147,9 @@ class ClickHouse:
             connection.execute(text("SELECT 1")).scalar_one()
 
 
-def token_of(rows: bytes) -> str:
-    """The token of an insert that may be repeated: of the same rows the same."""
-    return hashlib.sha256(rows).hexdigest()
+def literal(value: str) -> str:
+    """Any text inside a statement: no quote, backslash or percent sign is in anybody's way."""
+    return f"unhex('{value.encode().hex()}')"
 
 
 def _refusal(answer: str) -> TierRejected | TierUnavailable:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, text
 
 from models import ids
-from storage.clickhouse_driver import ClickHouse, translated
+from storage.clickhouse_driver import EVERY_ROW, ClickHouse, literal, translated
 
 WEEK_MS = 7 * 24 * 3600 * 1000
 PHASE_MS = 3 * 24 * 3600 * 1000
@@ -141,7 +141,7 @@ def clickhouse_counts(server: ClickHouse, cut: Cut, condition: str) -> dict[Slic
     query = f"""
 SELECT {_CLICKHOUSE_PERIOD} AS period, {_CLICKHOUSE_SHARE} AS share, uniqExact(id) AS rows
 FROM messages WHERE {{where}} AND ({condition}) GROUP BY period, share
-SETTINGS final = 0, apply_deleted_mask = 0"""  # noqa: S608
+{EVERY_ROW}"""  # noqa: S608
     with translated(), server.engine.connect() as connection:
         rows = connection.exec_driver_sql(_filled(query, cut, clickhouse_where(cut))).all()
     return {SliceKey(int(row.period), int(row.share)): int(row.rows) for row in rows}
@@ -223,11 +223,6 @@ def clickhouse_where(cut: Cut) -> str:
         if value is not None:
             conditions.append(f"{column} = {literal(value)}")
     return " AND ".join(conditions)
-
-
-def literal(value: str) -> str:
-    """A text inside a statement of ClickHouse, whatever is in it."""
-    return f"unhex('{value.encode().hex()}')"
 
 
 def _filled(query: str, cut: Cut, where: str, slices: Collection[SliceKey] = ()) -> str:

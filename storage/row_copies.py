@@ -5,14 +5,13 @@ queue on as they do messages. A copy counts by its sequence, so that must go on 
 PostgreSQL was lost: where it does not, nothing is shipped before a recovery has seen to it.
 """
 
-import hashlib
 from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, Engine, text
 
 from storage.breakers import Breaker
-from storage.clickhouse_driver import ClickHouse
+from storage.clickhouse_driver import EVERY_ROW, ClickHouse, literal
 from storage.clickhouse_driver import translated as clickhouse_translated
 from storage.errors import TierRejected
 from storage.faultpoints import faultpoint
@@ -46,7 +45,6 @@ _COPIED = text(
 _QUEUE_ALL = text("SELECT queue_row_copies(:name)")
 
 
-_EVERY_ROW = "SETTINGS final = 0, apply_deleted_mask = 0"
 _OF_USER = (
     """
 SELECT count() FROM row_copies
@@ -56,7 +54,7 @@ WHERE NOT is_deleted AND JSONExtractString(row, 'user_id') = {user}
            parseDateTime64BestEffortOrZero(JSONExtractString(row, 'created_at'), 6, 'UTC')
            > parseDateTime64BestEffort('{moment}', 6, 'UTC'))
 """
-    + _EVERY_ROW
+    + EVERY_ROW
 )
 _OF_USER_WAITING = text(
     """
@@ -70,7 +68,7 @@ _HAS_OLD = (
     """
 SELECT count() > uniqExact(table_name, key) OR countIf(is_deleted = 1) > 0 FROM row_copies
 """
-    + _EVERY_ROW
+    + EVERY_ROW
 )
 # One that is gone needs no note that it is gone, once there is nothing of it to hide.
 _DROP_DELETED = (
@@ -111,8 +109,7 @@ class RowCopies:
                         if row.lowest <= self._shipped_through or not self._shipped_through:
                             self._refuse_to_fall_behind(connection)
                         lines = row.lines.encode()
-                        token = hashlib.sha256(lines).hexdigest()
-                        self._server.insert("row_copies", lines, token)
+                        self._server.insert("row_copies", lines)
                     faultpoint("copies.after_insert")
             shipped += int(row.taken)
             self._shipped_through = row.highest or self._shipped_through
@@ -128,7 +125,7 @@ class RowCopies:
         with translated(), self._engine.connect() as own:
             waiting = own.execute(_OF_USER_WAITING, {"user_id": user_id, "moment": moment})
             queued = int(waiting.scalar_one())
-        query = _OF_USER.format(user=f"unhex('{user_id.encode().hex()}')", moment=moment)
+        query = _OF_USER.format(user=literal(user_id), moment=moment)
         with clickhouse_translated(), self._server.engine.connect() as connection:
             return queued + int(connection.exec_driver_sql(query).scalar_one())
 

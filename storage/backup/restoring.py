@@ -17,7 +17,7 @@ from storage.audit import AuditTrail
 from storage.backup import manifest as manifests
 from storage.backup.manifest import MESSAGES, Manifest
 from storage.backup.writing import Tell
-from storage.clickhouse_driver import ClickHouse, token_of
+from storage.clickhouse_driver import ClickHouse
 from storage.disaster import restoring
 from storage.disaster.counting import ThreadCounter
 from storage.disaster.loading import load
@@ -135,7 +135,7 @@ class RestoreService:
                 (here if message.id >= boundary else archived).append((message.id, record))
         if archived:
             lines = b"\n".join(record for _, record in archived)
-            self._server.insert("messages", lines, token_of(lines))
+            self._server.insert("messages", lines)
         if here:
             self._partitions.ensure_for(name for name, _ in here)
             with translated(), self._engine.begin() as connection:

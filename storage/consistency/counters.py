@@ -13,10 +13,10 @@ import msgspec
 from sqlalchemy import Connection, Row, text
 
 from models import ids
-from storage.clickhouse_driver import ClickHouse, translated
+from storage.clickhouse_driver import ClickHouse, literal, translated
 from storage.consistency.copies import archive_boundary
 from storage.consistency.report import Scope
-from storage.fingerprints import Cut, clickhouse_where, literal
+from storage.fingerprints import Cut, clickhouse_where
 
 BUCKETS = 256
 BATCH_THREADS = 500

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 
 from models import codec
 from models.message import Message
-from storage.clickhouse_driver import ClickHouse, translated
+from storage.clickhouse_driver import ClickHouse, literal, translated
 from storage.consistency.copies import ArchivedRow, archived_rows
 from storage.consistency.verdict import Verdict
-from storage.fingerprints import literal
 
 BATCH = 500
 

@@ -5,9 +5,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from storage.clickhouse_driver import ClickHouse, translated
+from storage.clickhouse_driver import ClickHouse, literal, translated
 from storage.consistency.report import Scope
-from storage.fingerprints import literal
 
 BATCH_THREADS = 500
 

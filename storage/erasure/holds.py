@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from storage.erasure.mutations import quoted
+from storage.clickhouse_driver import literal
 from storage.errors import OnHold
 
 # Whoever sets a hold at this moment comes before or after, never in between.
@@ -21,8 +21,10 @@ class Holds(NamedTuple):
 
     def none_of(self) -> str:
         """ClickHouse's condition for rows that no hold is on."""
-        users = ", ".join(quoted(user_id) for user_id in self.users)
-        threads = ", ".join(f"({quoted(user)}, {quoted(thread)})" for user, thread in self.threads)
+        users = ", ".join(literal(user_id) for user_id in self.users)
+        threads = ", ".join(
+            f"({literal(user)}, {literal(thread)})" for user, thread in self.threads
+        )
         conditions = []
         if users:
             conditions.append(f"user_id NOT IN ({users})")

@@ -4,14 +4,13 @@ Rows go by mutations, which write the parts anew: a lightweight delete would onl
 parts from before lie beside for a few minutes, where no query sees them.
 """
 
-import hashlib
 from typing import NamedTuple
 
 import msgspec
 
 from storage.archive.expected import Expectations
-from storage.clickhouse_driver import ClickHouse
-from storage.erasure.mutations import EVERY_ROW, ask, mutate, quoted
+from storage.clickhouse_driver import EVERY_ROW, ClickHouse, literal
+from storage.erasure.mutations import ask, mutate
 from storage.erasure.receipt import UserErasure
 from storage.erasure.target import Target
 from storage.row_copies import RowCopies
@@ -36,7 +35,7 @@ class _Table(NamedTuple):
     key: str
 
     def condition(self, target: Target) -> str:
-        whose = f"user_id = {quoted(target.user_id)}"
+        whose = f"user_id = {literal(target.user_id)}"
         # Text compares as PostgreSQL compares ids; a UUID does not here.
         return f"{whose} AND toString({self.key}) <= '{target.through}'" if self.key else whose
 
@@ -61,7 +60,7 @@ class ClickHouseRemains:
                 "receipt": msgspec.json.encode(erasure).decode(),
             }
         )
-        self._server.insert("user_erasures", row, hashlib.sha256(row).hexdigest())
+        self._server.insert("user_erasures", row)
 
     def clear(self, target: Target) -> dict[str, int]:
         """Takes out every row, whatever version it is of; gives counts by table.

@@ -5,9 +5,6 @@ from typing import Any
 from storage.clickhouse_driver import ClickHouse, translated
 from storage.errors import TierUnavailable
 
-EVERY_ROW = "SETTINGS final = 0, apply_deleted_mask = 0"
-"""Ends a query that is to see what is there, superseded and hidden rows included."""
-
 _AT_WORK = (
     "SELECT count() FROM system.mutations"
     " WHERE database = currentDatabase() AND table = '{table}' AND NOT is_done"
@@ -18,11 +15,6 @@ def ask(server: ClickHouse, query: str) -> list[tuple[Any, ...]]:
     """The rows of a query. Raises `TierError`."""
     with translated(), server.engine.connect() as connection:
         return [tuple(row) for row in connection.exec_driver_sql(query).all()]
-
-
-def quoted(text: str) -> str:
-    """Any text as an expression: no quote, backslash or percent sign is in anybody's way."""
-    return f"unhex('{text.encode().hex()}')"
 
 
 def mutate(server: ClickHouse, table: str, command: str) -> None:

@@ -13,10 +13,10 @@ from sqlalchemy import Engine, Row, text
 
 from storage.archive.expected import Expectations
 from storage.audit import SYSTEM, AuditTrail
-from storage.clickhouse_driver import ClickHouse
+from storage.clickhouse_driver import EVERY_ROW, ClickHouse, literal
 from storage.erasure import holds
 from storage.erasure.holds import Holds
-from storage.erasure.mutations import EVERY_ROW, ask, mutate, quoted
+from storage.erasure.mutations import ask, mutate
 from storage.postgres_driver import translated
 from storage.row_copies import RowCopies
 
@@ -133,6 +133,6 @@ class PhysicalErasure:
 
 def _of_thread(row: Row[Any]) -> str:
     return (
-        f"user_id = {quoted(row.user_id)} AND thread_id = {quoted(row.id)}"
+        f"user_id = {literal(row.user_id)} AND thread_id = {literal(row.id)}"
         f" AND toString(id) <= '{row.deleted_through}'"
     )

@@ -4,7 +4,6 @@ A write is put on the list of direct writes first and among the messages then, s
 there which nobody would bring home to PostgreSQL (see `homecoming`).
 """
 
-import hashlib
 import secrets
 import time
 from collections.abc import Sequence
@@ -114,9 +113,9 @@ class DirectClickHouse:
             return
         self._has_written = True
         listed = b"\n".join(msgspec.json.encode(_listed(write)) for write in writes)
-        self._server.insert("direct_writes", listed, _token(listed))
+        self._server.insert("direct_writes", listed)
         rows = b"\n".join(write.record for write in writes)
-        self._server.insert("messages", rows, _token(rows))
+        self._server.insert("messages", rows)
 
 
 def version_after(version: int) -> int:
@@ -133,7 +132,3 @@ def _listed(write: DirectWrite) -> dict[str, object]:
         "idempotency_key": write.idempotency_key or "",
         "record": write.record.decode(),
     }
-
-
-def _token(rows: bytes) -> str:
-    return hashlib.sha256(rows).hexdigest()
