@@ -22,9 +22,7 @@ def begin_drills(app: Flask) -> None:
         web().services.drills.watch()
 
 
-ROOMS = tuple(
-    room.blueprint for room in (messages, batch, threads, events, health, docs, admin)
-)
+ROOMS = tuple(room.blueprint for room in (messages, batch, threads, events, health, docs, admin))
 
 
 def create_app(
