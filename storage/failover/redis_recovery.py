@@ -6,6 +6,7 @@ it is complete nowhere, what PostgreSQL has in a later version was dropped, and 
 told to it. And a cache that was lost can be warmed from PostgreSQL (`warm`).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -19,6 +20,7 @@ from models.tables import messages
 from storage import idempotency_keys
 from storage import redis_keys as keys
 from storage.errors import TierRejected
+from storage.events.event import news_of
 from storage.installation import FOREIGN, RedisIdentity, identity
 from storage.postgres_driver import message_of, translated
 from storage.postgres_tier import PostgresTier
@@ -174,7 +176,8 @@ class RedisRecoveryService:
             # First the indexes: from then on nobody takes a page that was read before for whole.
             self._repair.distrust(sorted(threads))
             found = _messages(connection, named)
-            self._repair.refresh(found)
+            notes = Counter(named)
+            self._repair.refresh(found, {one.id: news_of(one, notes[one.id]) for one in found})
             made = idempotency_keys.of_messages(connection, found, self._idempotency_seconds)
             self._repair.teach_keys(made, self._idempotency_seconds)
             for user_id, thread_id in sorted(changed):
@@ -231,7 +234,7 @@ class RedisRecoveryService:
     def _refresh_thread(self, user_id: str, thread_id: str) -> None:
         row = self._postgres.thread(user_id, thread_id)
         if row is not None:
-            self._repair.refresh_thread(row.thread)
+            self._repair.refresh_thread(row.thread, is_news=True)
 
     def _each(self, pattern: str, act: Callable[[list[str]], None]) -> None:
         with self._door.passed() as client:
