@@ -124,6 +124,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Frames that wait for one slow reader before it is cut off."""
     socket_queue_bytes: Count = 8 * 1024 * 1024
     """Bytes of such frames."""
+    socket_stalled_seconds: Annotated[float, Meta(gt=2, le=3_600)] = 10.0
+    """A reader that takes nothing for so long of what waits for it is cut off."""
 
     drills: bool = False
     """Whether this system may be hurt on purpose. Never where real messages are kept."""

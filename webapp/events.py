@@ -10,6 +10,7 @@ blueprint = Blueprint("events", __name__, url_prefix="/api")
 
 
 @blueprint.get("/ws")
+@blueprint.get("/ws", websocket=True)
 def socket() -> Response:
     """To the WebSocket."""
     return _moved(web().settings.ws_url)

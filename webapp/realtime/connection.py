@@ -19,7 +19,6 @@ from webapp.realtime.outbox import Outbox
 READ_BYTES = 64 * 1024
 PING_AFTER_SECONDS = 25.0
 GONE_AFTER_SECONDS = 60.0
-STALLED_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 
 OVERFLOW = 4008
@@ -32,6 +31,7 @@ class WebSocket:
         self._socket = sock
         self._protocol = protocol
         self._most_bytes = settings.socket_frame_bytes
+        self._stalled_seconds = settings.socket_stalled_seconds
         self._bucket = Bucket()
         self.outbox = Outbox(
             sock, settings.socket_queue_frames, settings.socket_queue_bytes, self.abort
@@ -47,7 +47,7 @@ class WebSocket:
     def put(self, frame: Frame) -> None:
         """Has a frame written; a client that does not read is cut off where it may go on from."""
         if not self.outbox.put(frame.text, frame.event_id):
-            self.close(OVERFLOW, f"resume from {self.outbox.last_id}", instead=True)
+            self._cut_off()
 
     def run(self, take: Callable[[bytes | None], None]) -> None:
         """Reads to the end. `take` is given each text frame, and None for a binary one."""
@@ -91,11 +91,17 @@ class WebSocket:
         if self._closing_at:
             if now - self._closing_at > CLOSE_SECONDS:
                 self.abort()
-        elif silent > GONE_AFTER_SECONDS or self.outbox.stalled_for(now) > STALLED_SECONDS:
+        elif silent > GONE_AFTER_SECONDS:
             self.abort()
+        elif self.outbox.stalled_for(now) > self._stalled_seconds - CLOSE_SECONDS:
+            # If it reads again in the rest of its time it learns where to go on.
+            self._cut_off()
         elif silent > PING_AFTER_SECONDS and self._pinged_at <= self.heard_at:
             self._pinged_at = now
             self.outbox.put(self._protocol.send(Ping()))
+
+    def _cut_off(self) -> None:
+        self.close(OVERFLOW, f"resume from {self.outbox.last_id}", instead=True)
 
     def _read(self, data: bytes, take: Callable[[bytes | None], None]) -> None:
         self._protocol.receive_data(data)

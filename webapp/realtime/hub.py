@@ -13,6 +13,7 @@ import gevent
 import structlog
 
 from storage.errors import TierError
+from storage.events.event import Event
 from storage.events.streams import EVENTS_AT_ONCE, EventStreams
 from storage.message_storage import Acknowledgement
 from webapp.realtime.frames import beside, of_event
@@ -25,6 +26,7 @@ SWEEP_SECONDS = 1.0
 KEEP_SECONDS = 5.0
 RETRY_SECONDS = 0.5
 USERS_AT_ONCE = 200
+TURN_BYTES = 128 * 1024
 
 
 class Hub:
@@ -120,14 +122,24 @@ class Hub:
         news = self._streams.news(places) if places else {}
         for user_id, events in news.items():
             channel = found[user_id]
-            if not events or channel.place != places[user_id]:
-                continue
-            channel.move(events[-1].id)
-            for event in events:
-                told = of_event(event)
-                for listener in list(channel.listeners):
-                    listener.hear(told)
+            if channel.place == places[user_id]:
+                self._tell(channel, events)
         return [user_id for user_id, events in news.items() if len(events) >= EVENTS_AT_ONCE]
+
+    def _tell(self, channel: Channel, events: list[Event]) -> None:
+        untold = 0
+        for event in events:
+            channel.move(event.id)
+            told = of_event(event)
+            for listener in list(channel.listeners):
+                listener.hear(told)
+            untold += len(told.payload)
+            if untold > TURN_BYTES:
+                # What is told is written in turns: else it would all have to wait in memory.
+                untold = 0
+                gevent.sleep(0)
+                if channel.place != event.id:
+                    break
 
     def _check(self) -> None:
         """Has the streams stay. Those whose place is gone go on from a new one, and say so."""

@@ -20,7 +20,7 @@ from webapp.realtime.frames import Frame, frame, of_event
 from webapp.realtime.outbox import Outbox
 from webapp.realtime.places import NOWHERE, position
 
-PAGE_EVENTS = 100
+PAGE_EVENTS = 50
 RETRY_SECONDS = 0.5
 MOST_HELD = 256
 MOST_REMEMBERED = 1_024
@@ -101,13 +101,14 @@ class Listener:
         """An event that has come. Whoever is behind will fetch it."""
         if not self._is_live or event.position <= self._position:
             return
-        if self._held is None:
-            self._pass(event)
-        elif len(self._held) < MOST_HELD:
-            self._held.append(event)
-        else:
-            self._held.clear()
+        if self._held is not None:
+            self._hold(self._held, event)
+        elif self._outbox.is_crowded:
+            # From now on at the client's own pace, out of the stream and not out of memory.
             self._is_live = False
+            self.go_on()
+        else:
+            self._pass(event)
 
     def hear_beside(self, told: Frame) -> None:
         """An event that the stream does not have, and may have late."""
@@ -132,6 +133,13 @@ class Listener:
     def sent(self, message_id: str) -> None:
         """The client knows of this message, for it wrote it here."""
         _remember(self._own, message_id)
+
+    def _hold(self, held: list[Frame], event: Frame) -> None:
+        if len(held) < MOST_HELD:
+            held.append(event)
+        else:
+            held.clear()
+            self._is_live = False
 
     def _catch_up(self) -> None:
         try:

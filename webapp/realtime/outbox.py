@@ -40,6 +40,11 @@ class Outbox:
         self._ends = False
         self.last_id = ""
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so much waits that who can wait should not add to it."""
+        return self._holds_over(2)
+
     def put(self, data: bytes, event_id: str = "") -> bool:
         """Has data written soon; False, and nothing is kept, where too much waits already."""
         full = len(self._waiting) >= self._most_frames or (
@@ -60,9 +65,7 @@ class Outbox:
 
     def wait_for_room(self) -> None:
         """Waits until a good part of what waited is written, or nothing is any more."""
-        while not self._ends and (
-            self._bytes > self._most_bytes // 8 or len(self._waiting) > self._most_frames // 8
-        ):
+        while not self._ends and self._holds_over(8):
             self._moved = self._moved or Event()
             self._moved.clear()
             self._moved.wait()
@@ -82,6 +85,11 @@ class Outbox:
     def stalled_for(self, now: float) -> float:
         """Seconds for which the other side has taken nothing of what is being written."""
         return now - self._moved_at if self._writer is not None else 0.0
+
+    def _holds_over(self, part: int) -> bool:
+        """Whether more than a half, or another part, of what may wait does."""
+        too_many = len(self._waiting) > self._most_frames // part
+        return too_many or self._bytes > self._most_bytes // part
 
     def _add(self, data: bytes, event_id: str) -> None:
         if self._ends:

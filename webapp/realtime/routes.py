@@ -28,6 +28,7 @@ blueprint = Blueprint("realtime", __name__, url_prefix="/api")
 
 
 @blueprint.get("/ws")
+@blueprint.get("/ws", websocket=True)
 def socket() -> Response:
     """The WebSocket. A bad token is told on the open socket, where browsers can see it."""
     process = realtime()

@@ -15,7 +15,6 @@ from webapp.realtime.places import place_in
 from webapp.realtime.process import Realtime
 
 COMMENT_SECONDS = 15.0
-STALLED_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 COMMENT = b": still here\n\n"
 
@@ -35,6 +34,7 @@ class EventStream:
         self._socket = sock
         self._user_id = user_id
         self._until = until
+        self._stalled_seconds = settings.socket_stalled_seconds
         self._wrote_at = time.monotonic()
         self._outbox = Outbox(
             sock, settings.socket_queue_frames, settings.socket_queue_bytes, self._end
@@ -67,7 +67,7 @@ class EventStream:
 
     def look_after(self, now: float, wall: float) -> None:
         """Does what is due."""
-        if wall >= self._until or self._outbox.stalled_for(now) > STALLED_SECONDS:
+        if wall >= self._until or self._outbox.stalled_for(now) > self._stalled_seconds:
             self._end()
         elif now - self._wrote_at > COMMENT_SECONDS:
             self._wrote_at = now
