@@ -44,6 +44,13 @@ class Socket:
             heard.append(self.hear())
         return heard
 
+    def hear_of(self, kind: str, count: int) -> list[dict[str, Any]]:
+        """The next frames of a kind, without what comes between them."""
+        heard: list[dict[str, Any]] = []
+        while len(heard) < count:
+            heard += [frame for frame in [self.hear()] if frame["type"] == kind]
+        return heard
+
     def is_silent(self) -> bool:
         """Whether nothing comes before the answer to what is asked now."""
         self.say("ping", client_ref="is anything left?")
