@@ -27,6 +27,7 @@ from storage.idempotency_keys import Key
 from storage.partitions import Partitions
 from storage.pending_log import Committed, LogEntry, PendingLog
 from storage.postgres_driver import headline, is_transient, message_of, translated
+from storage.state.draining import StateBatch
 from storage.tombstones import bury_doubles
 
 log = structlog.get_logger(__name__)
@@ -150,12 +151,14 @@ class Batch:
         self._messages: list[_Item] = []
         self._stored: list[_Item] = []
         self._threads: list[tuple[int, Thread]] = []
+        self._states = StateBatch(connection, self._refuse)
         self.written = 0
         self.refused: list[Refusal] = []
 
     def write(self, entries: Sequence[LogEntry]) -> None:
         for entry in entries:
             self._sort(entry)
+        self.written += self._states.write()
         if not self._messages:
             return
         self._partitions.ensure_for(item.message.id for item in self._messages)
@@ -171,7 +174,7 @@ class Batch:
 
     def committed(self, slot: int, entry_ids: list[str]) -> Committed:
         """What the log is to settle of one slot. What was refused stays in Redis for good."""
-        done = Committed(slot, entry_ids, {}, [], {})
+        done = Committed(slot, entry_ids, {}, [], {}, self._states.lifetimes(slot))
         threads = set()
         for entry, message in self._stored:
             if entry.slot == slot:
@@ -189,7 +192,8 @@ class Batch:
         return done
 
     def _sort(self, entry: LogEntry) -> None:
-        """Threads are written at once, messages are gathered, what is neither is refused."""
+        """Threads are written at once, messages and states are gathered, what is none of these is
+        refused."""
         try:
             if entry.kind == "thread":
                 thread = codec.decode_thread(entry.record)
@@ -199,6 +203,8 @@ class Batch:
                 if not ids.is_id(message.id):
                     raise codec.Corrupt("its id is not a message id")
                 self._messages.append(_Item(entry, message))
+            elif entry.kind == "state":
+                self._states.add(entry)
             else:
                 raise codec.Corrupt("an entry of no known kind")
         except codec.Corrupt as error:

@@ -17,6 +17,7 @@ from storage.postgres_tier import PostgresTier
 from storage.redis_driver import RedisDoor
 from storage.redis_repair import RedisRepair
 from storage.redis_tier import RedisTier
+from storage.state.in_redis import StateCacheManager
 
 
 class Tiers:
@@ -68,6 +69,13 @@ class Tiers:
     def redis(self) -> RedisTier:
         settings = self.settings
         return RedisTier(self.redis_door, slots=settings.shards, hot_seconds=settings.hot_seconds)
+
+    @cached_property
+    def state_cache(self) -> StateCacheManager:
+        settings = self.settings
+        return StateCacheManager(
+            self.redis_door, slots=settings.shards, hot_seconds=settings.hot_seconds
+        )
 
     @cached_property
     def redis_repair(self) -> RedisRepair:

@@ -20,6 +20,7 @@ from storage.errors import (
     TierUnavailable,
 )
 from storage.message_storage import PreconditionFailed
+from storage.state.service import StaleVersion
 from webapp.auth import InvalidToken
 
 log = structlog.get_logger(__name__)
@@ -130,6 +131,11 @@ def register(app: Flask) -> None:
     def precondition_failed(error: PreconditionFailed) -> Response:
         version = error.current_version
         return problem(412, "version_conflict", str(error), current_version=version)
+
+    @app.errorhandler(StaleVersion)
+    def stale_version(error: StaleVersion) -> Response:
+        version = error.current_version
+        return problem(409, "version_conflict", str(error), current_version=version)
 
     @app.errorhandler(TierUnavailable)
     def unavailable(error: TierUnavailable) -> Response:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, select, text
 
 from models import codec, ids
 from models.message import Message
+from models.state import StateName
 from models.tables import messages
 from storage import idempotency_keys
 from storage import redis_keys as keys
@@ -25,6 +26,8 @@ from storage.postgres_tier import PostgresTier
 from storage.redis_driver import RedisDoor
 from storage.redis_repair import RedisRepair
 from storage.redis_tier import RedisTier
+from storage.state import writes as state_writes
+from storage.state.in_redis import StateCacheManager
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +43,7 @@ _TAKE = text(
     """
 DELETE FROM redis_backfill WHERE sequence IN (
     SELECT sequence FROM redis_backfill ORDER BY sequence LIMIT :batch)
-RETURNING user_id, thread_id, message_id::text AS message_id
+RETURNING user_id, thread_id, message_id::text AS message_id, state_kind
 """
 )
 _THREADS = text(
@@ -93,6 +96,7 @@ class RedisRecoveryService:
         redis: RedisTier,
         repair: RedisRepair,
         postgres: PostgresTier,
+        states: StateCacheManager,
         *,
         idempotency_seconds: int,
         hot_page: int,
@@ -102,6 +106,7 @@ class RedisRecoveryService:
         self._redis = redis
         self._repair = repair
         self._postgres = postgres
+        self._states = states
         self._idempotency_seconds = idempotency_seconds
         self._hot_page = hot_page
 
@@ -152,7 +157,7 @@ class RedisRecoveryService:
     def doubt(self) -> None:
         """Has Redis call no page complete, and drops every copy of what PostgreSQL has."""
         self._each(keys.EVERY_INDEX, self._repair.distrust_indexes)
-        for records in keys.EVERY_RECORD:
+        for records in (*keys.EVERY_RECORD, *keys.EVERY_STATE):
             self._each(records, self._repair.drop_committed)
 
     def _doubt_keys(self) -> None:
@@ -168,6 +173,13 @@ class RedisRecoveryService:
             rows = connection.execute(_TAKE, {"batch": BATCH}).all()
             if not rows:
                 return 0
+            states = {
+                StateName(row.state_kind, row.user_id, row.thread_id)
+                for row in rows
+                if row.state_kind is not None
+            }
+            self._states.cache_states_in_redis(state_writes.find(connection, states))
+            rows = [row for row in rows if row.state_kind is None]
             threads = {(row.user_id, row.thread_id) for row in rows}
             changed = {(row.user_id, row.thread_id) for row in rows if row.message_id is None}
             named = [row.message_id for row in rows if row.message_id is not None]
@@ -179,8 +191,9 @@ class RedisRecoveryService:
             self._repair.teach_keys(made, self._idempotency_seconds)
             for user_id, thread_id in sorted(changed):
                 self._refresh_thread(user_id, thread_id)
-        log.info("redis_backfilled", notes=len(rows), threads=len(threads))
-        return len(rows)
+        notes = len(rows) + len(states)
+        log.info("redis_backfilled", notes=notes, threads=len(threads), states=len(states))
+        return notes
 
     def warm(self, user_id: str | None = None, thread_id: str | None = None) -> Iterator[int]:
         """Warms the newest page of threads from PostgreSQL; yields for each thread how many
