@@ -87,7 +87,7 @@ def repaired(kind: str, refused: bytes, given: bytes) -> bytes:
     same version of the same message, or thread, of the same user.
     """
     try:
-        record = _DECODERS[kind](given)
+        record = _DECODERS.get(kind, codec.decode_thread)(given)
     except codec.Corrupt as error:
         raise InvalidMessage("record_invalid", str(error)) from None
     _check(record)
@@ -103,7 +103,6 @@ def repaired(kind: str, refused: bytes, given: bytes) -> bytes:
 
 _DECODERS: dict[str, Callable[[bytes], Message | Thread | StateRecord]] = {
     "message": codec.decode,
-    "thread": codec.decode_thread,
     "state": codec.decode_state,
 }
 

@@ -11,6 +11,7 @@ import pytest
 from models.message import InvalidMessage
 from models.state import MAX_STATE_BYTES
 from storage import redis_keys as keys
+from storage.dead_letters.service import DeadLetterService
 from storage.errors import NotFound, NoTierAvailable
 from storage.persistence import Drained
 from storage.services import Services
@@ -257,7 +258,7 @@ def test_a_newer_version_that_is_pending_keeps_its_place(
 
 
 def test_what_postgresql_refuses_is_a_dead_letter_that_can_be_replayed_or_given_up(
-    alone: Services, user: str, drain: Callable[[], Drained], leaving_nothing: None
+    alone: Services, user: str, drain: Callable[[], Drained], service: DeadLetterService
 ) -> None:
     with refusing(alone, "position('bad' IN state::text) = 0", "state_records"):
         save(alone, run(user), {"bad": 1})
@@ -265,26 +266,26 @@ def test_what_postgresql_refuses_is_a_dead_letter_that_can_be_replayed_or_given_
         save(alone, run(user, "good"), {"n": 1})
         assert drain().refused == 2
     assert committed(alone, run(user, "good")) == (1, {"n": 1})
-    letters = {one.thread_id: one for one in alone.dead_letters.list(limit=9, cursor=None)[0]}
+    letters = {one.thread_id: one for one in service.list(limit=9, cursor=None)[0]}
     assert set(letters) == {"r", ""}
     assert {(one.kind, one.user_id) for one in letters.values()} == {("state", user)}
     assert load(alone, run(user)) == {"bad": 1}
     assert alone.redis_client.ttl(key_of(alone, run(user))) == -1
-    done = alone.dead_letters.replay(letters["r"].id, by="test")
+    done = service.replay(letters["r"].id, by="test")
     assert (done.written, done.evictable) == (True, True)
     assert committed(alone, run(user)) == (1, {"bad": 1})
     assert alone.redis_client.ttl(key_of(alone, run(user))) > 0
-    record = msgspec.json.decode(alone.dead_letters.get(letters[""].id).record or "")
+    record = msgspec.json.decode(service.get(letters[""].id).record or "")
     mended = msgspec.json.encode({**record, "state": {"mended": 2}})
     with pytest.raises(InvalidMessage):
-        alone.dead_letters.replay(letters[""].id, by="test", record=mended.replace(b"{", b"[", 2))
-    alone.dead_letters.replay(letters[""].id, by="test", record=mended)
+        service.replay(letters[""].id, by="test", record=mended.replace(b"{", b"[", 2))
+    service.replay(letters[""].id, by="test", record=mended)
     assert load(alone, session(user)) == {"mended": 2}
     with refusing(alone, "position('bad' IN state::text) = 0", "state_records"):
         save(alone, run(user, "b"), {"bad": 1})
         assert drain().refused == 1
-    (letter,) = alone.dead_letters.list(limit=9, cursor=None)[0]
-    assert alone.dead_letters.discard(letter.id, by="test").removed_from_redis
+    (letter,) = service.list(limit=9, cursor=None)[0]
+    assert service.discard(letter.id, by="test").removed_from_redis
     with pytest.raises(NotFound):
         alone.states.get(run(user, "b"))
 
