@@ -52,6 +52,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a persisted message stays in Redis."""
     hot_page_messages: Count = 1_000
     """How many persisted messages of one thread stay listed in Redis."""
+    events_kept: Count = 1_000
+    """How many events of a user a client that was away can be told, about."""
+    events_seconds: Count = 3_600
+    """How long events of a user are kept when nobody listens any more."""
     idempotency_seconds: Count = 86_400
     """How long an `Idempotency-Key` is remembered."""
     session_seconds: Count = 30 * 86_400

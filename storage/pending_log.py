@@ -28,27 +28,42 @@ class LogEntry(NamedTuple):
     key: str | None = None
 
 
+class Settled(NamedTuple):
+    """An entry that the log is to forget, and the version of a message that it committed; without
+    one `message_id` is empty."""
+
+    entry_id: str
+    thread_id: str
+    message_id: str = ""
+    version: int = 0
+
+
 class Committed(NamedTuple):
     """What one drained batch of a slot wrote, by key: records with their versions, indexes of
-    the threads touched, watermarks with their ids, and states with their lifetimes."""
+    the threads touched, watermarks with their ids, and states with their lifetimes. `settled` are
+    the entries by user, `entry_ids` those that are nobody's."""
 
     slot: int
-    entry_ids: list[str]
-    versions: dict[str, int]
-    indexes: list[str]
-    watermarks: dict[str, str]
+    entry_ids: Sequence[str]
+    versions: Mapping[str, int]
+    indexes: Sequence[str]
+    watermarks: Mapping[str, str]
+    settled: Mapping[str, Sequence[Settled]] = MappingProxyType({})
     states: Mapping[str, Lifetime] = MappingProxyType({})
 
 
 class PendingLog:
     """The verbs of the log over one door."""
 
-    def __init__(self, door: RedisDoor, *, slots: int, hot_seconds: int, hot_page: int) -> None:
+    def __init__(
+        self, door: RedisDoor, *, slots: int, hot_seconds: int, hot_page: int, events_kept: int
+    ) -> None:
         self._door = door
         self.slots = slots
         self._hot_seconds = hot_seconds
         self._hot_page = hot_page
-        self._settle = Script(door, "settle")
+        self._events_kept = events_kept
+        self._settle = Script(door, "settle", tells=True)
         self._settle_state = Script(door, "settle_state")
 
     def read(self, slots: Sequence[int], count: int) -> list[LogEntry]:
@@ -72,7 +87,8 @@ class PendingLog:
         return [_entry(slot, entry_id, fields) for entry_id, fields in entries]
 
     def settle(self, batches: Sequence[Committed]) -> int:
-        """Forgets committed entries and starts TTLs; gives how many entries are still pending.
+        """Forgets committed entries, tells those who listen, and starts TTLs; gives how many
+        entries are still pending.
 
         Raises the first refusal, if any, after the other slots were settled.
         """
@@ -96,16 +112,25 @@ class PendingLog:
             *committed.indexes,
             *committed.watermarks,
         ]
+        for user_id in committed.settled:
+            names += keys.of_listeners(user_id)
         arguments = [
             self._hot_seconds,
             self._hot_page,
             keys.message_prefix(committed.slot),
             len(committed.versions),
             len(committed.indexes),
+            len(committed.watermarks),
+            len(committed.settled),
+            self._events_kept,
             *committed.versions.values(),
             *committed.watermarks.values(),
-            *committed.entry_ids,
         ]
+        for user_id, entries in committed.settled.items():
+            arguments += (user_id, len(entries))
+            for settled in entries:
+                arguments += settled
+        arguments += committed.entry_ids
         return names, arguments
 
     def lower_flags(self, slots: Sequence[int]) -> None:

@@ -6,6 +6,7 @@ only newer versions are written. What PostgreSQL refuses is bisected out and kep
 letter; it never holds up its slot.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from storage.dead_letters.records import address_of
 from storage.faultpoints import faultpoint
 from storage.idempotency_keys import Key
 from storage.partitions import Partitions
-from storage.pending_log import Committed, LogEntry, PendingLog
+from storage.pending_log import Committed, LogEntry, PendingLog, Settled
 from storage.postgres_driver import headline, is_transient, message_of, translated
 from storage.state.draining import StateBatch
 from storage.tombstones import bury_doubles
@@ -150,7 +151,7 @@ class Batch:
         self._partitions = partitions
         self._messages: list[_Item] = []
         self._stored: list[_Item] = []
-        self._threads: list[tuple[int, Thread]] = []
+        self._threads: list[tuple[LogEntry, Thread]] = []
         self._states = StateBatch(connection, self._refuse)
         self.written = 0
         self.refused: list[Refusal] = []
@@ -174,22 +175,45 @@ class Batch:
 
     def committed(self, slot: int, entry_ids: list[str]) -> Committed:
         """What the log is to settle of one slot. What was refused stays in Redis for good."""
-        done = Committed(slot, entry_ids, {}, [], {}, self._states.lifetimes(slot))
+        versions: dict[str, int] = {}
+        watermarks: dict[str, str] = {}
         threads = set()
         for entry, message in self._stored:
             if entry.slot == slot:
                 key = keys.message(slot, message.id)
-                done.versions[key] = max(message.version, done.versions.get(key, 0))
+                versions[key] = max(message.version, versions.get(key, 0))
                 threads.add((message.user_id, message.thread_id))
-        for own_slot, thread in self._threads:
-            if own_slot == slot:
+        for entry, thread in self._threads:
+            if entry.slot == slot:
                 key = keys.thread(slot, thread.user_id, thread.id)
-                done.versions[key] = max(thread.version, done.versions.get(key, 0))
+                versions[key] = max(thread.version, versions.get(key, 0))
                 if thread.deleted_through:
                     mark = keys.watermark(slot, thread.user_id, thread.id)
-                    done.watermarks[mark] = thread.deleted_through
-        done.indexes.extend(keys.index(slot, *thread) for thread in sorted(threads))
-        return done
+                    watermarks[mark] = thread.deleted_through
+        indexes = [keys.index(slot, *thread) for thread in sorted(threads)]
+        settled = self._settled(slot)
+        known = {one.entry_id for entries in settled.values() for one in entries}
+        left = [name for name in entry_ids if name not in known]
+        states = self._states.lifetimes(slot)
+        return Committed(slot, left, versions, indexes, watermarks, settled, states)
+
+    def _settled(self, slot: int) -> dict[str, list[Settled]]:
+        """The slot's entries by user, as far as they say whose they are."""
+        settled: dict[str, list[Settled]] = defaultdict(list)
+        for entry, message in self._stored:
+            if entry.slot == slot:
+                done = Settled(entry.entry_id, message.thread_id, message.id, message.version)
+                settled[message.user_id].append(done)
+        for entry, thread in self._threads:
+            if entry.slot == slot:
+                settled[thread.user_id].append(Settled(entry.entry_id, thread.id))
+        for entry, _ in self.refused:
+            address = address_of(entry.kind, entry.record)
+            if entry.kind == "state" or entry.slot != slot:
+                continue
+            if address.user_id and address.thread_id:
+                settled[address.user_id].append(Settled(entry.entry_id, address.thread_id))
+        return settled
 
     def _sort(self, entry: LogEntry) -> None:
         """Threads are written at once, messages and states are gathered, what is none of these is
@@ -219,7 +243,7 @@ class Batch:
                 raise
             self._refuse(entry, str(error.orig))
         else:
-            self._threads.append((entry.slot, thread))
+            self._threads.append((entry, thread))
 
     def _write_messages(self, items: Sequence[_Item]) -> None:
         """All of them at once; where PostgreSQL refuses, each half for itself."""

@@ -83,11 +83,14 @@ class RedisDoor:
 class Script:
     """A script of `storage/lua`, loaded where Redis does not have it yet or any more."""
 
-    def __init__(self, door: RedisDoor, name: str, *, acknowledges: bool = False) -> None:
-        """One that `acknowledges` is not done before the replicas asked for have it."""
+    def __init__(
+        self, door: RedisDoor, name: str, *, acknowledges: bool = False, tells: bool = False
+    ) -> None:
+        """One that `acknowledges` is not done before the replicas asked for have it. One that
+        `tells` has the functions of `tell.lua` before it."""
         self._door = door
         self._replicas = door.replicas if acknowledges else Replicas(0, 0)
-        self._source = files("storage").joinpath(f"lua/{name}.lua").read_text(encoding="utf-8")
+        self._source = "".join(map(_source, ("tell", name) if tells else (name,)))
         self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, names: list[str], arguments: list[Any]) -> Any:
@@ -133,6 +136,10 @@ class Script:
 
     def _evaluate(self, client: Any, names: list[str], arguments: list[Any]) -> Any:
         return client.execute_command("EVALSHA", self._sha, len(names), *names, *arguments)
+
+
+def _source(name: str) -> str:
+    return files("storage").joinpath(f"lua/{name}.lua").read_text(encoding="utf-8")
 
 
 def _told_apart(answer: Any) -> Any:

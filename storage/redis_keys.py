@@ -82,6 +82,34 @@ def _digest(user_id: str) -> str:
     return hashlib.sha256(user_id.encode()).hexdigest()
 
 
+def events(user_id: str) -> str:
+    """What those who listen to a user are told: a stream that is there only while somebody may be
+    listening. With the two keys of the list of threads it is the only one of a write that lies in
+    another slot, for it is one order over all of a user's threads."""
+    return f"events:{encode(user_id)}"
+
+
+def told(slot: int, name: str, version: int) -> str:
+    """Set when those who listen were told of a version that was committed beside Redis."""
+    return f"told:{{{slot}}}:{encode(name)}:{version}"
+
+
+def waiting_threads(user_id: str) -> str:
+    """A user's threads that have writes in the log, each with the entry of the newest one."""
+    return f"threads:{encode(user_id)}:waiting"
+
+
+def thread_pages(user_id: str) -> str:
+    """Pages of a user's list of threads, as they were; without a `generation` none of them holds
+    any more."""
+    return f"threads:{encode(user_id)}:pages"
+
+
+def of_listeners(user_id: str) -> tuple[str, str, str]:
+    """What a write touches for those who listen to its user, or list their threads."""
+    return events(user_id), waiting_threads(user_id), thread_pages(user_id)
+
+
 def drain(slot: int) -> str:
     """Set while a wake-up for this slot is on its way."""
     return f"drain:{{{slot}}}"

@@ -1,14 +1,16 @@
 """Keeps what Redis holds right when something was written beside it, or erased below it."""
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 from models import codec
 from models.message import Message, Thread
 from storage import redis_keys as keys
 from storage.errors import TierError
+from storage.events.event import EventType
 from storage.idempotency_keys import Key
 from storage.redis_driver import RedisDoor, Script
 from storage.redis_tier import DISTRUST_MARK, RedisTier
@@ -18,24 +20,48 @@ DISTRUST_SECONDS = 60
 
 KEYS_AT_ONCE = 500
 
+_NO_NEWS: Mapping[str, Sequence[EventType]] = MappingProxyType({})
+
 
 class RedisRepair:
     """The verbs that correct hot copies and indexes. Nothing here acknowledges anything."""
 
-    def __init__(self, door: RedisDoor, redis: RedisTier, *, hot_seconds: int) -> None:
+    def __init__(
+        self,
+        door: RedisDoor,
+        redis: RedisTier,
+        *,
+        hot_seconds: int,
+        events_kept: int,
+        events_seconds: int,
+    ) -> None:
         self._door = door
         self._redis = redis
         self._hot_seconds = hot_seconds
+        self._events_kept = events_kept
+        self._events_seconds = events_seconds
         self._distrust = Script(door, "distrust")
-        self._refresh = Script(door, "refresh")
+        self._refresh = Script(door, "refresh", tells=True)
         self._drop = Script(door, "drop")
-        self._refresh_thread = Script(door, "refresh_thread")
+        self._refresh_thread = Script(door, "refresh_thread", tells=True)
 
     def distrust(self, threads: Iterable[tuple[str, str]]) -> None:
-        """Says of threads' indexes that messages came in beside Redis."""
+        """Says of threads' indexes, and of lists of threads, that messages came in beside Redis."""
+        named = list(threads)
         self.distrust_indexes(
-            keys.index(self._redis.slot_of_thread(*thread), *thread) for thread in threads
+            keys.index(self._redis.slot_of_thread(*thread), *thread) for thread in named
         )
+        self.outdate({user_id for user_id, _ in named})
+
+    def outdate(self, users: Collection[str]) -> None:
+        """Says of users' lists of threads that they no longer hold."""
+        if not users:
+            return
+        with self._door.passed() as client:
+            pipeline = client.pipeline(transaction=False)
+            for user_id in users:
+                pipeline.hdel(keys.thread_pages(user_id), "generation")
+            pipeline.execute()
 
     def distrust_indexes(self, names: Iterable[str]) -> None:
         """Likewise, by the keys of the indexes."""
@@ -45,20 +71,41 @@ class RedisRepair:
         if calls:
             _raise_first(self._distrust.many(calls))
 
-    def refresh(self, messages: Sequence[Message]) -> None:
-        """Takes versions committed beside Redis into the copies that Redis has, where newer."""
-        calls = []
-        for message in messages:
-            slot = self._redis.slot_of_message(message.id)
-            names = [
-                keys.message(slot, message.id),
-                keys.index(slot, message.user_id, message.thread_id),
-            ]
-            gone = "1" if message.deleted_at else "0"
-            record = codec.encode(message)
-            calls.append((names, [message.id, record, message.version, gone, self._hot_seconds]))
+    def refresh(
+        self, messages: Sequence[Message], news: Mapping[str, Sequence[EventType]] = _NO_NEWS
+    ) -> None:
+        """Takes versions committed beside Redis into the copies that Redis has, where newer.
+
+        `news` is what of a message those who listen to its user are to be told late, by its id.
+        """
+        calls = [self._refresh_call(message, news.get(message.id, ())) for message in messages]
         if calls:
             _raise_first(self._refresh.many(calls))
+
+    def _refresh_call(
+        self, message: Message, news: Sequence[EventType]
+    ) -> tuple[list[str], list[Any]]:
+        slot = self._redis.slot_of_message(message.id)
+        names = [
+            keys.message(slot, message.id),
+            keys.index(slot, message.user_id, message.thread_id),
+            keys.events(message.user_id),
+            keys.thread_pages(message.user_id),
+            keys.told(slot, message.id, message.version),
+        ]
+        arguments: list[Any] = [
+            message.id,
+            codec.encode(message),
+            message.version,
+            "1" if message.deleted_at else "0",
+            self._hot_seconds,
+            self._events_kept,
+            message.user_id,
+            message.thread_id,
+            self._events_seconds,
+            *news,
+        ]
+        return names, arguments
 
     def teach_keys(self, made: Mapping[Key, str], seconds: int) -> None:
         """Has Redis answer Idempotency-Keys as PostgreSQL does."""
@@ -77,17 +124,28 @@ class RedisRepair:
         if calls:
             _raise_first(self._drop.many(calls))
 
-    def refresh_thread(self, thread: Thread) -> None:
-        """Takes a thread's own data that was committed beside Redis, where newer."""
+    def refresh_thread(self, thread: Thread, *, is_news: bool = False) -> None:
+        """Takes a thread's own data that was committed beside Redis, where newer; if it is news
+        those who listen to its user are told."""
         slot = self._redis.slot_of_thread(thread.user_id, thread.id)
         names = [
             keys.thread(slot, thread.user_id, thread.id),
             keys.index(slot, thread.user_id, thread.id),
             keys.watermark(slot, thread.user_id, thread.id),
+            keys.events(thread.user_id),
+            keys.thread_pages(thread.user_id),
+            keys.told(slot, thread.id, thread.version),
         ]
-        mark = thread.deleted_through or ""
-        record = codec.encode(thread)
-        self._refresh_thread(names, [record, thread.version, mark, self._hot_seconds])
+        arguments: list[Any] = [
+            codec.encode(thread),
+            thread.version,
+            thread.deleted_through or "",
+            self._hot_seconds,
+            self._events_kept,
+            thread.user_id,
+            self._events_seconds if is_news else 0,
+        ]
+        self._refresh_thread(names, arguments)
 
     def forget(self, message_ids: Sequence[str]) -> None:
         """Drops the hot copies of messages that were erased below."""

@@ -73,14 +73,15 @@ class HotPage(NamedTuple):
 class RedisTier:
     """The verbs of the Redis tier over one door."""
 
-    def __init__(self, door: RedisDoor, *, slots: int, hot_seconds: int) -> None:
+    def __init__(self, door: RedisDoor, *, slots: int, hot_seconds: int, events_kept: int) -> None:
         self._door = door
         self.client = door.client
         self.slots = slots
         self._hot_seconds = hot_seconds
-        self._append = Script(door, "append", acknowledges=True)
-        self._revise = Script(door, "revise", acknowledges=True)
-        self._put_thread = Script(door, "put_thread", acknowledges=True)
+        self._events_kept = events_kept
+        self._append = Script(door, "append", acknowledges=True, tells=True)
+        self._revise = Script(door, "revise", acknowledges=True, tells=True)
+        self._put_thread = Script(door, "put_thread", acknowledges=True, tells=True)
         self._page = Script(door, "page")
         self._warm = Script(door, "warm")
 
@@ -111,9 +112,17 @@ class RedisTier:
             keys.pending(slot),
             keys.drain(slot),
             *_marks(slot, user_id, thread_id),
+            *keys.of_listeners(user_id),
             *(keys.message(slot, message.id) for message in messages),
         ]
-        arguments: list[Any] = [len(messages), idempotency_seconds, DRAIN_FLAG_MILLISECONDS]
+        arguments: list[Any] = [
+            len(messages),
+            idempotency_seconds,
+            DRAIN_FLAG_MILLISECONDS,
+            self._events_kept,
+            user_id,
+            thread_id,
+        ]
         for message in messages:
             position = 0
             if message.idempotency_key is not None:
@@ -145,8 +154,18 @@ class RedisTier:
                 keys.pending(slot),
                 keys.drain(slot),
                 keys.erased(slot, user_id),
+                *keys.of_listeners(user_id),
             ],
-            [message_id, record, rests_on, "1" if tombstone else "0", DRAIN_FLAG_MILLISECONDS],
+            [
+                message_id,
+                record,
+                rests_on,
+                "1" if tombstone else "0",
+                DRAIN_FLAG_MILLISECONDS,
+                self._events_kept,
+                user_id,
+                thread_id,
+            ],
         )
         return self._woken(answer)
 
@@ -173,8 +192,18 @@ class RedisTier:
                 keys.pending(slot),
                 keys.drain(slot),
                 *_marks(slot, user_id, thread_id),
+                *keys.of_listeners(user_id),
             ],
-            [record, rests_on, deleted_through, DRAIN_FLAG_MILLISECONDS, ids.lowest(created_at)],
+            [
+                record,
+                rests_on,
+                deleted_through,
+                DRAIN_FLAG_MILLISECONDS,
+                ids.lowest(created_at),
+                self._events_kept,
+                user_id,
+                thread_id,
+            ],
         )
         return self._woken(answer)
 

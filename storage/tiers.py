@@ -10,6 +10,7 @@ from settings import Settings
 from storage import connections, faultpoints
 from storage.clickhouse_driver import ClickHouse
 from storage.clickhouse_tier import ClickHouseTier
+from storage.events.streams import EventStreams
 from storage.failover.probes import Breakers
 from storage.notices import Notices
 from storage.pending_log import PendingLog
@@ -68,7 +69,12 @@ class Tiers:
     @cached_property
     def redis(self) -> RedisTier:
         settings = self.settings
-        return RedisTier(self.redis_door, slots=settings.shards, hot_seconds=settings.hot_seconds)
+        return RedisTier(
+            self.redis_door,
+            slots=settings.shards,
+            hot_seconds=settings.hot_seconds,
+            events_kept=settings.events_kept,
+        )
 
     @cached_property
     def state_cache(self) -> StateCacheManager:
@@ -79,7 +85,14 @@ class Tiers:
 
     @cached_property
     def redis_repair(self) -> RedisRepair:
-        return RedisRepair(self.redis_door, self.redis, hot_seconds=self.settings.hot_seconds)
+        settings = self.settings
+        return RedisRepair(
+            self.redis_door,
+            self.redis,
+            hot_seconds=settings.hot_seconds,
+            events_kept=settings.events_kept,
+            events_seconds=settings.events_seconds,
+        )
 
     @cached_property
     def pending_log(self) -> PendingLog:
@@ -89,7 +102,12 @@ class Tiers:
             slots=settings.shards,
             hot_seconds=settings.hot_seconds,
             hot_page=settings.hot_page_messages,
+            events_kept=settings.events_kept,
         )
+
+    @cached_property
+    def events(self) -> EventStreams:
+        return EventStreams(self.redis_door, seconds=self.settings.events_seconds)
 
     @cached_property
     def postgres(self) -> PostgresTier:

@@ -1,4 +1,4 @@
-"""A user's part of Redis: entries of the log, copies, hot pages, threads and Idempotency-Keys.
+"""A user's part of Redis: log entries, copies, hot pages, threads, Idempotency-Keys, events.
 
 First a watermark is set that the scripts respect, so that nothing at or below it comes in again
 by a write or a page that was read before. Then the log is read through, and all keys are passed.
@@ -114,7 +114,18 @@ class RedisRemains:
             arguments = [target.through, target.moment, "1" if remove else "0"]
             listed, record, mark = self._thread(names, arguments)
             counts.update(index_entries=listed, threads=record, watermarks=mark)
+        counts["events"] = self._take_events(target, remove)
         return dict(counts)
+
+    def _take_events(self, target: Target, remove: bool) -> int:
+        """What those who listen were told lately. If any of it goes, all does, with the list of
+        threads: whoever listens is told to read anew."""
+        names = keys.of_listeners(target.user_id)
+        with self._door.passed() as client:
+            entries: Any = client.xrange(names[0])
+            if remove:
+                client.unlink(*names)
+        return sum(1 for _, fields in entries if _is_told(fields, target))
 
     def _names(self) -> Iterator[list[str]]:
         """Every key, page by page. A key that is there throughout is given at least once."""
@@ -172,17 +183,26 @@ BUSY = "the append-only file is being written anew for somebody else, and then o
 REWRITING = "the append-only file is being written anew"
 
 
+def _is_told(fields: dict[bytes, bytes], target: Target) -> bool:
+    """Whether an event tells of what is to go."""
+    kind = "thread" if fields.get(b"type") == b"thread_updated" else "message"
+    record = fields.get(b"record")
+    if record is None:
+        return b"message" in fields and fields[b"message"].decode() <= target.through
+    return _is_old(kind, record, target)
+
+
 def _owner(entry: LogEntry) -> str | None:
     return address_of(entry.kind, entry.record).user_id
 
 
 def _is_due(entry: LogEntry, target: Target) -> bool:
-    address = address_of(entry.kind, entry.record)
-    if address.user_id != target.user_id:
-        return False
-    if address.message_id is not None:
-        return address.message_id <= target.through
-    return created_at(entry.record) <= target.moment
+    return _owner(entry) == target.user_id and _is_old(entry.kind, entry.record, target)
+
+
+def _is_old(kind: str, record: bytes, target: Target) -> bool:
+    message_id = address_of(kind, record).message_id
+    return message_id <= target.through if message_id else created_at(record) <= target.moment
 
 
 def _slot_of(name: str) -> int:

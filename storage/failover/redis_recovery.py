@@ -6,12 +6,13 @@ it is complete nowhere, what PostgreSQL has in a later version was dropped, and 
 told to it. And a cache that was lost can be warmed from PostgreSQL (`warm`).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Connection, Engine, Row, select, text
 
 from models import codec, ids
 from models.message import Message
@@ -20,6 +21,7 @@ from models.tables import messages
 from storage import idempotency_keys
 from storage import redis_keys as keys
 from storage.errors import TierRejected
+from storage.events.event import news_of
 from storage.installation import FOREIGN, RedisIdentity, identity
 from storage.postgres_driver import message_of, translated
 from storage.postgres_tier import PostgresTier
@@ -173,27 +175,22 @@ class RedisRecoveryService:
             rows = connection.execute(_TAKE, {"batch": BATCH}).all()
             if not rows:
                 return 0
-            states = {
-                StateName(row.state_kind, row.user_id, row.thread_id)
-                for row in rows
-                if row.state_kind is not None
-            }
-            self._states.cache_states_in_redis(state_writes.find(connection, states))
-            rows = [row for row in rows if row.state_kind is None]
+            self._refresh_states(connection, [row for row in rows if row.state_kind])
+            told, rows = len(rows), [row for row in rows if not row.state_kind]
             threads = {(row.user_id, row.thread_id) for row in rows}
             changed = {(row.user_id, row.thread_id) for row in rows if row.message_id is None}
             named = [row.message_id for row in rows if row.message_id is not None]
             # First the indexes: from then on nobody takes a page that was read before for whole.
             self._repair.distrust(sorted(threads))
             found = _messages(connection, named)
-            self._repair.refresh(found)
+            notes = Counter(named)
+            self._repair.refresh(found, {one.id: news_of(one, notes[one.id]) for one in found})
             made = idempotency_keys.of_messages(connection, found, self._idempotency_seconds)
             self._repair.teach_keys(made, self._idempotency_seconds)
             for user_id, thread_id in sorted(changed):
                 self._refresh_thread(user_id, thread_id)
-        notes = len(rows) + len(states)
-        log.info("redis_backfilled", notes=notes, threads=len(threads), states=len(states))
-        return notes
+        log.info("redis_backfilled", notes=told, threads=len(threads), states=told - len(rows))
+        return told
 
     def warm(self, user_id: str | None = None, thread_id: str | None = None) -> Iterator[int]:
         """Warms the newest page of threads from PostgreSQL; yields for each thread how many
@@ -244,7 +241,12 @@ class RedisRecoveryService:
     def _refresh_thread(self, user_id: str, thread_id: str) -> None:
         row = self._postgres.thread(user_id, thread_id)
         if row is not None:
-            self._repair.refresh_thread(row.thread)
+            self._repair.refresh_thread(row.thread, is_news=True)
+
+    def _refresh_states(self, connection: Connection, rows: Sequence[Row[Any]]) -> None:
+        names = {StateName(row.state_kind, row.user_id, row.thread_id) for row in rows}
+        if names:
+            self._states.cache_states_in_redis(state_writes.find(connection, names))
 
     def _each(self, pattern: str, act: Callable[[list[str]], None]) -> None:
         with self._door.passed() as client:

@@ -1,10 +1,11 @@
 -- Appends one or more new messages to one thread: all of them or none.
 --
 -- KEYS  1 the thread's index   2 the pending stream   3 the drain flag   4 the watermark
---       5 the user's erasure   6 .. 5+n the messages, then one key for each Idempotency-Key given
--- ARGV  1 n   2 idempotency seconds   3 drain flag milliseconds
---       then for each message: id, record, the position of its idempotency key's name in KEYS
---       or 0, and the idempotency key itself
+--       5 the user's erasure   6 their events   7 their threads that wait   8 their pages of threads
+--       9 .. 8+n the messages, then one key for each Idempotency-Key given
+-- ARGV  1 n   2 idempotency seconds   3 drain flag milliseconds   4 events to keep   5 user
+--       6 thread   then for each message: id, record, the position of its idempotency key's name
+--       in KEYS or 0, and the idempotency key itself
 -- Gives {'behind', id}: nothing was written, mint again above this id; or
 --       {'stored', 1 if the caller is to wake the worker, then per message its id or, for a
 --       repeated key, the id that the key made first}.
@@ -19,7 +20,7 @@ local woken = redis.call('GET', KEYS[3])
 
 local answer, fresh, made = {}, {}, {}
 for i = 1, n do
-  local id, key = ARGV[4 * i], tonumber(ARGV[4 * i + 2])
+  local id, key = ARGV[4 * i + 3], tonumber(ARGV[4 * i + 5])
   local first = false
   if key > 0 then
     first = made[KEYS[key]] or redis.call('GET', KEYS[key])
@@ -30,29 +31,38 @@ for i = 1, n do
 end
 if #fresh == 0 then return {'stored', 0, unpack(answer)} end
 
-local lowest = ARGV[4 * fresh[1]]
+local lowest = ARGV[4 * fresh[1] + 3]
 if newest and string.sub(newest, 1, 1) ~= '!' and newest >= lowest then
   return {'behind', newest}
 end
 if watermark and watermark >= lowest then return {'behind', watermark} end
 if erased and erased >= lowest then return {'behind', erased} end
 
+local entry
 for _, i in ipairs(fresh) do
-  if tonumber(ARGV[4 * i + 2]) > 0 then
-    redis.call('XADD', KEYS[2], '*', 'message', ARGV[4 * i + 1], 'key', ARGV[4 * i + 3])
+  if tonumber(ARGV[4 * i + 5]) > 0 then
+    entry = redis.call('XADD', KEYS[2], '*', 'message', ARGV[4 * i + 4], 'key', ARGV[4 * i + 6])
   else
-    redis.call('XADD', KEYS[2], '*', 'message', ARGV[4 * i + 1])
+    entry = redis.call('XADD', KEYS[2], '*', 'message', ARGV[4 * i + 4])
   end
 end
 -- A missing index says nothing of older messages: it is complete only from here on.
 if not newest then redis.call('ZADD', KEYS[1], 0, '!' .. lowest) end
 for _, i in ipairs(fresh) do
-  local id, record, key = ARGV[4 * i], ARGV[4 * i + 1], tonumber(ARGV[4 * i + 2])
-  redis.call('SET', KEYS[5 + i], record)
+  local id, record, key = ARGV[4 * i + 3], ARGV[4 * i + 4], tonumber(ARGV[4 * i + 5])
+  redis.call('SET', KEYS[8 + i], record)
   redis.call('ZADD', KEYS[1], 0, id)
   if key > 0 then redis.call('SET', KEYS[key], id, 'EX', ARGV[2]) end
 end
 redis.call('PERSIST', KEYS[1])
+
+touch(KEYS[7], KEYS[8], ARGV[6], entry)
+local listened = true
+for _, i in ipairs(fresh) do
+  listened = listened
+    and tell(KEYS[6], ARGV[4], 'type', 'message_received', 'record', ARGV[4 * i + 4])
+end
+if listened then ring(ARGV[5]) end
 if woken then return {'stored', 0, unpack(answer)} end
 redis.call('SET', KEYS[3], 1, 'PX', ARGV[3])
 return {'stored', 1, unpack(answer)}

@@ -1,9 +1,11 @@
 -- Writes a version of a thread's own data: creation, change or deletion.
 --
 -- KEYS  1 the thread's record   2 its index   3 the pending stream   4 the drain flag
---       5 its watermark   6 the user's erasure
+--       5 its watermark   6 the user's erasure   7 their events   8 their threads that wait
+--       9 their pages of threads
 -- ARGV  1 record   2 the version it rests on, 0 for a creation   3 the watermark of a deletion,
 --       or ''   4 drain flag milliseconds   5 the lowest id of when the thread was created
+--       6 events to keep   7 user   8 thread
 -- Gives {'conflict', the hot record or ''} or {'erased'} with nothing written, or {'stored', wake}.
 local hot = redis.call('GET', KEYS[1])
 local messages = redis.call('ZCARD', KEYS[2])
@@ -15,10 +17,13 @@ if erased and erased >= ARGV[5] then return {'erased'} end
 if hot and string.match(hot, '^{"version":(%d+)') ~= ARGV[2] then return {'conflict', hot} end
 if ARGV[2] == '0' and messages > 0 then return {'conflict', hot or ''} end
 
-redis.call('XADD', KEYS[3], '*', 'thread', ARGV[1])
+local entry = redis.call('XADD', KEYS[3], '*', 'thread', ARGV[1])
 redis.call('SET', KEYS[1], ARGV[1])
 if ARGV[3] ~= '' then
   redis.call('SET', KEYS[5], ARGV[3])
   redis.call('DEL', KEYS[2])
 end
+
+touch(KEYS[8], KEYS[9], ARGV[8], entry)
+if tell(KEYS[7], ARGV[6], 'type', 'thread_updated', 'record', ARGV[1]) then ring(ARGV[7]) end
 return {'stored', redis.call('SET', KEYS[4], 1, 'NX', 'PX', ARGV[4]) and 1 or 0}

@@ -1,26 +1,51 @@
 -- After the commit: the log forgets the entries, and what they wrote becomes evictable.
 --
--- KEYS  1 the pending stream, then r records (messages, threads), t threads' indexes, and
---       watermarks
--- ARGV  1 seconds to stay hot   2 hot page size   3 prefix of message keys   4 r   5 t
---       then the r committed versions, the committed watermarks, and the entry ids
+-- KEYS  1 the pending stream, then r records (messages, threads), t threads' indexes, w
+--       watermarks, and for each of u users: events, threads that wait, pages of threads
+-- ARGV  1 seconds to stay hot   2 hot page size   3 prefix of message keys   4 r   5 t   6 w   7 u
+--       8 events to keep, then the r committed versions, the w committed watermarks, for each user
+--       the name and how many entries, each of which is: its id, its thread, the message or ''
+--       where none was committed, the version; and then the ids of entries that are nobody's
 -- Only a copy that is not newer than the committed one gets a TTL: a later version is still
 -- pending, and what is not in PostgreSQL must never be evicted.
 local ttl, page, prefix = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local r, t = tonumber(ARGV[4]), tonumber(ARGV[5])
-local w = #KEYS - 1 - r - t
+local r, t, w, u = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 
 for i = 1, r do
   local version = string.match(redis.call('GETRANGE', KEYS[1 + i], 0, 40), '^{"version":(%d+)')
-  if version and tonumber(version) <= tonumber(ARGV[5 + i]) then
+  if version and tonumber(version) <= tonumber(ARGV[8 + i]) then
     redis.call('EXPIRE', KEYS[1 + i], ttl)
   end
 end
 for i = 1, w do
   local key = KEYS[1 + r + t + i]
-  if redis.call('GET', key) == ARGV[5 + r + i] then redis.call('EXPIRE', key, ttl) end
+  if redis.call('GET', key) == ARGV[8 + r + i] then redis.call('EXPIRE', key, ttl) end
 end
-for i = 6 + r + w, #ARGV do redis.call('XDEL', KEYS[1], ARGV[i]) end
+
+-- Whether this call, and no earlier one whose answer was lost, has the log forget an entry.
+local function forget(entry) return redis.call('XDEL', KEYS[1], entry) == 1 end
+local at = 9 + r + w
+for user = 1, u do
+  local first = 3 * (user - 1) + 2 + r + t + w
+  local events, waiting, pages = KEYS[first], KEYS[first + 1], KEYS[first + 2]
+  local name, listened, rings = ARGV[at], redis.call('EXISTS', events) == 1, false
+  local past = at + 2 + 4 * tonumber(ARGV[at + 1])
+  for i = at + 2, past - 1, 4 do
+    local entry, thread, message, version = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+    if forget(entry) and listened and message ~= '' then
+      rings = tell(
+        events, ARGV[8], 'type', 'message_persisted', 'message', message, 'thread', thread,
+        'version', version
+      )
+    end
+    if redis.pcall('HGET', waiting, thread) == entry then redis.call('HDEL', waiting, thread) end
+  end
+  redis.pcall('HDEL', pages, 'generation')
+  if rings then ring(name) end
+  at = past
+end
+for i = at, #ARGV do forget(ARGV[i]) end
+
 
 local function persisted(id) return redis.call('TTL', prefix .. id) ~= -1 end
 for i = 2 + r, 1 + r + t do

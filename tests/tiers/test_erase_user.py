@@ -65,6 +65,7 @@ def scatter(
             for _ in range(count)
         ]
 
+    alone.events.open([user])
     found: dict[str, list[Message]] = {"old": made(2, "archived")}
     alone.redis.append([append_of(*found["old"])], 60)
     drain()

@@ -27,7 +27,9 @@ def committed(log: PendingLog, tier: RedisTier, *versions: Message) -> Committed
 
 def small_log(alone: Services, page: int) -> PendingLog:
     settings = alone.settings
-    return PendingLog(alone.redis_door, slots=settings.shards, hot_seconds=60, hot_page=page)
+    return PendingLog(
+        alone.redis_door, slots=settings.shards, hot_seconds=60, hot_page=page, events_kept=9
+    )
 
 
 def floor_of(tier: RedisTier, user: str) -> str | None:

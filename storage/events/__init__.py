@@ -1,0 +1,1 @@
+"""What those who listen to a user are told."""
