@@ -3,14 +3,14 @@
 -- KEYS  1 the state   2 the pending stream   3 the drain flag   4 the user's erasure
 -- ARGV  1 record   2 the version it rests on   3 drain flag milliseconds   4 the lowest id of when
 --       it was written
--- Gives {'conflict', the hot record} or {'behind', id} with nothing written: the user was erased
--- up to that id; or {'stored', wake}.
+-- Gives {'conflict', the hot record, the user's erasure or ''} or {'behind', id} with nothing
+-- written: the user was erased up to that id; or {'stored', wake}.
 local hot = redis.call('GET', KEYS[1])
 redis.call('XLEN', KEYS[2])
 redis.call('GET', KEYS[3])
 local erased = redis.call('GET', KEYS[4])
 if erased and erased >= ARGV[4] then return {'behind', erased} end
-if hot and string.match(hot, '^{"version":(%d+)') ~= ARGV[2] then return {'conflict', hot} end
+if hot and string.match(hot, '^{"version":(%d+)') ~= ARGV[2] then return {'conflict', hot, erased or ''} end
 
 redis.call('XADD', KEYS[2], '*', 'state', ARGV[1])
 redis.call('SET', KEYS[1], ARGV[1])

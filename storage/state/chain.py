@@ -97,6 +97,15 @@ class StateChain:
             return Found(whose, hot, "redis", is_certain, POSTGRESQL_OUT)
         return self._copied(whose, failures, must_be_known)
 
+    def again(
+        self, found: Found, conflict: VersionConflict, *, must_be_known: bool = True
+    ) -> Found:
+        """The newest version after a conflict, which told it where Redis is believed alone."""
+        if conflict.current and found.source == "redis" and self._lease.standing().redis_whole:
+            hot = codec.decode_state(conflict.current)
+            return found._replace(record=hot, is_certain=True, warning=self._caveat())
+        return self.find(found.whose, must_be_known=must_be_known)
+
     def save(self, found: Found, make: Make) -> Saved:
         """Acknowledges the version that `make` gives for a number, resting on what was found.
 

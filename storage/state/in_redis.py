@@ -70,7 +70,7 @@ class StateCacheManager:
             ],
         )
         if answer[0] == b"conflict":
-            raise VersionConflict(bytes(answer[1]))
+            raise VersionConflict(codec.encode(_seen(answer[1], answer[2])))
         if answer[0] == b"behind":
             raise ErasedSince(ids.time_us_of(answer[1].decode()))
         return bool(answer[1])
@@ -81,11 +81,7 @@ class StateCacheManager:
             found: Any = client.mget(
                 [self._key(whose), keys.erased(self.slot_of(whose), whose.user_id)]
             )
-        if found[0] is None:
-            return None
-        record = codec.decode_state(found[0])
-        mark = found[1].decode() if found[1] else ids.LOWEST
-        return record.buried() if mark >= ids.lowest(record.updated_at) else record
+        return None if found[0] is None else _seen(found[0], found[1])
 
     def cache_state_in_redis(self, record: StateRecord, ttl_seconds: int | None = None) -> bool:
         """Takes a committed version where Redis has none or an older one; gives whether it did.
@@ -140,6 +136,13 @@ class StateCacheManager:
 
     def _key(self, whose: StateName) -> str:
         return keys.state(self.slot_of(whose), whose.user_id, whose.name)
+
+
+def _seen(hot: bytes, mark: bytes | None) -> StateRecord:
+    """A hot record as it is to be seen, given its user's erasure."""
+    record = codec.decode_state(hot)
+    erased = mark.decode() if mark else ids.LOWEST
+    return record.buried() if erased >= ids.lowest(record.updated_at) else record
 
 
 def _answered(answers: Sequence[Any]) -> list[int]:

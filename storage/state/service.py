@@ -177,8 +177,8 @@ class StateService:
     ) -> StateAnswer:
         """`replaces`: what is written does not depend on what was there."""
         not_before_us = 0
+        found = self._chain.find(whose, must_be_known=not replaces)
         for _ in range(CONFLICT_ATTEMPTS):
-            found = self._chain.find(whose, must_be_known=not replaces)
             now_us = max(self._clock.now_us(), not_before_us)
             current = found.record
             live = current if current and current.is_live(ids.timestamp(now_us)) else None
@@ -188,8 +188,8 @@ class StateService:
             make = self._maker(whose, current, live, change(live), now_us, ttl_seconds, level)
             try:
                 return self._answer(self._chain.save(found, make), level)
-            except VersionConflict:
-                continue
+            except VersionConflict as conflict:
+                found = self._chain.again(found, conflict, must_be_known=not replaces)
             except ErasedSince as error:
                 # What is written now is new, whatever the clock of the eraser says.
                 not_before_us = (error.through_us // 1000 + 1) * 1000
