@@ -81,6 +81,12 @@ SCHEDULE = {
         "schedule": crontab(minute="37"),
         "options": {"expires": 1800, "queue": "maintenance"},
     },
+    # What has expired is hidden at once, so an hour more or less does not matter.
+    "forget-expired-states": {
+        "task": "maintain.forget_expired_states",
+        "schedule": crontab(minute="57"),
+        "options": {"expires": 1800, "queue": "maintenance"},
+    },
     # At night, when the fewest write; off the hour, where others run, and after the archive.
     "check-consistency": {
         "task": "consistency.check",

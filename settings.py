@@ -62,6 +62,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long events of a user are kept when nobody listens any more."""
     idempotency_seconds: Count = 86_400
     """How long an `Idempotency-Key` is remembered."""
+    session_seconds: Count = 30 * 86_400
+    """How long a session's state is valid after each write, where the write does not say."""
+    run_state_seconds: Count = 7 * 86_400
+    """Likewise the state of an agent's run."""
+    checkpoint_every: Count = 10
+    """Every n-th version of a run's state stays as a checkpoint."""
     redis_timeout_seconds: Seconds = 0.25
     """Connecting to, and one answer of, the data Redis on the write path."""
     redis_slow_seconds: Seconds = 0.15

@@ -88,7 +88,7 @@ class PostgresTier:
                 messages.c.id > func.coalesce(_erased_through(user_id), ids.LOWEST),
             )
         )
-        with self._as_user(user_id) as connection:
+        with self.as_user(user_id) as connection:
             row = connection.execute(query).one_or_none()
         return (message_of(row), rfc3339(row.persisted_at)) if row else None
 
@@ -97,7 +97,7 @@ class PostgresTier:
     ) -> PostgresPage:
         """Messages of a thread with `low` < id < `high`, at most `count` from that end."""
         watermark = _watermark(user_id, thread_id).label("watermark")
-        with self._as_user(user_id) as connection:
+        with self.as_user(user_id) as connection:
             deleted_through = connection.execute(select(watermark)).scalar_one()
             query = (
                 select(messages)
@@ -118,13 +118,13 @@ class PostgresTier:
 
     def watermark(self, user_id: str, thread_id: str) -> str | None:
         """The id at and below which all of a thread is gone: with it, or with its user."""
-        with self._as_user(user_id) as connection:
+        with self.as_user(user_id) as connection:
             return connection.execute(select(_watermark(user_id, thread_id))).scalar_one()
 
     def thread(self, user_id: str, thread_id: str) -> ThreadRow | None:
         """A thread, deleted ones included."""
         query = select(threads).where(threads.c.user_id == user_id, threads.c.id == thread_id)
-        with self._as_user(user_id) as connection:
+        with self.as_user(user_id) as connection:
             row = connection.execute(query).one_or_none()
         return _thread_of(row) if row else None
 
@@ -150,7 +150,7 @@ class PostgresTier:
             .order_by(activity.desc(), threads.c.id.desc())
             .limit(count)
         )
-        with self._as_user(user_id) as connection:
+        with self.as_user(user_id) as connection:
             rows = connection.execute(query).all()
         return [(_thread_of(row).summary(), rfc3339(row.activity)) for row in rows]
 
@@ -159,7 +159,7 @@ class PostgresTier:
         query = select(messages.c.version).where(
             messages.c.id == message_id, messages.c.user_id == user_id
         )
-        with self._as_user(user_id) as connection:
+        with self.as_user(user_id) as connection:
             return connection.execute(query).scalar_one_or_none()
 
     def ping(self) -> None:
@@ -168,7 +168,8 @@ class PostgresTier:
             connection.execute(text("SELECT 1"))
 
     @contextmanager
-    def _as_user(self, user_id: str) -> Iterator[Connection]:
+    def as_user(self, user_id: str) -> Iterator[Connection]:
+        """A transaction that sees what is this user's."""
         with self._breaker.guard(), translated(), self._engine.begin() as connection:
             connection.execute(_AS_USER, {"user_id": user_id})
             yield connection

@@ -41,6 +41,7 @@ from storage.persistence import BackgroundPersistenceService
 from storage.receipts import ReceiptService
 from storage.replication import ReplicationService
 from storage.row_copies import RowCopies
+from storage.state.service import Lifetimes, StateService
 from storage.thread_storage import ThreadService
 
 log = structlog.get_logger(__name__)
@@ -72,6 +73,17 @@ class Services(FailoverServices):
     @cached_property
     def threads(self) -> ThreadService:
         return ThreadService(self.redis, self.postgres, self.failover, self.clock)
+
+    @cached_property
+    def states(self) -> StateService:
+        settings = self.settings
+        return StateService(
+            self.state_chain,
+            self.clock,
+            Lifetimes(settings.session_seconds, settings.run_state_seconds),
+            checkpoint_every=settings.checkpoint_every,
+            redis_durability=self.redis_durability,
+        )
 
     @cached_property
     def persistence(self) -> BackgroundPersistenceService:

@@ -21,6 +21,7 @@ from storage.errors import (
     TierUnavailable,
 )
 from storage.message_storage import PreconditionFailed
+from storage.state.service import StaleVersion
 from webapp.auth import InvalidToken
 
 log = structlog.get_logger(__name__)
@@ -84,6 +85,7 @@ _FAULTS: dict[type[Exception], Callable[[Any], Fault]] = {
     PreconditionFailed: lambda error: Fault(
         412, "version_conflict", str(error), error.current_version
     ),
+    StaleVersion: lambda error: Fault(409, "version_conflict", str(error), error.current_version),
     TierUnavailable: _unavailable,
     TierRejected: lambda error: Fault(500, "storage_error", f"{error.tier} refused the request"),
     Exception: lambda _: Fault(500, "internal_error", "something went wrong on this side"),

@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 description, made from the shapes in `schemas` and the table below."""
 
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -18,23 +18,8 @@ from webapp.admin import disaster
 from webapp.admin.audit import AuditPage
 from webapp.admin.retention import RetentionPage, RetentionSet, SetRetention
 from webapp.errors import Problem
-
-
-class Operation(NamedTuple):
-    """One call: what it takes, what it answers, and which errors are its own."""
-
-    method: str
-    path: str
-    name: str
-    summary: str
-    answers: dict[int, Any]
-    body: Any = None
-    query: tuple[str, ...] = ()
-    headers: tuple[str, ...] = ()
-    errors: tuple[int, ...] = ()
-    public: bool = False
-    optional_body: bool = False
-
+from webapp.operation import Operation
+from webapp.state_operations import STATE_OPERATIONS
 
 _LIST = ("limit", "cursor")
 _THREAD = "/api/threads/{thread_id}"
@@ -89,6 +74,7 @@ OPERATIONS = (
         "delete", _MESSAGE, "delete_message", "Delete a message",
         _ACKNOWLEDGED, headers=("If-Match",), errors=(404, 412),
     ),
+    *STATE_OPERATIONS,
     Operation(
         "get", _LETTERS, "list_dead_letters", "What PostgreSQL refused, newest first",
         {200: schemas.DeadLetterPage}, query=_LIST, errors=(403, 422),
@@ -184,6 +170,8 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
     "thread_id": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
     "message_id": {"type": "string", "format": "uuid"},
+    "run_id": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
+    "version": {"type": "integer", "minimum": 1},
     "letter_id": {"type": "integer"},
     "user_id": {"type": "string"},
     "since": {"type": "string", "format": "date-time"},

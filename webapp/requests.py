@@ -30,6 +30,7 @@ PUBLIC = frozenset(
 MAX_PAGE = 1000
 DEFAULT_PAGE = 50
 _NUMBER = re.compile("[0-9]{1,9}")
+_VERSION = re.compile("[0-9]{1,18}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -130,8 +131,8 @@ def if_match() -> int | None:
     if given is None or given.strip() == "*":
         return None
     version = given.strip().removeprefix("W/").strip('"')
-    if _NUMBER.fullmatch(version) is None:
-        raise BadRequest(400, "invalid_if_match", "If-Match must be an ETag of this message")
+    if _VERSION.fullmatch(version) is None:
+        raise BadRequest(400, "invalid_if_match", "If-Match must be an ETag of what it is about")
     return int(version)
 
 

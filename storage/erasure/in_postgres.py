@@ -76,6 +76,10 @@ _LETTERS = text(
 _DROP_LETTERS = text("DELETE FROM dead_letters WHERE id = ANY(:ids)")
 
 
+_WRITTEN_AT = {"state_records": "updated_at", "checkpoints": "created_at"}
+"""Tables whose rows are of a time: what was written after the erasure stays."""
+
+
 class _Table(NamedTuple):
     name: str
     quoted: str
@@ -83,14 +87,18 @@ class _Table(NamedTuple):
 
     @property
     def condition(self) -> str:
+        if self.name in _WRITTEN_AT:
+            return f"user_id = :user_id AND {_WRITTEN_AT[self.name]} <= :moment"
         if self.key is None:
             return "user_id = :user_id"
         if self.name == "redis_backfill":
-            # A note of a thread that is there again is about what is to stay.
+            # A note of a thread or a state that is there again is about what is to stay.
             return (
-                f"user_id = :user_id AND ({self.key} <= :through OR {self.key} IS NULL AND NOT"
+                f"user_id = :user_id AND ({self.key} <= :through OR {self.key} IS NULL AND NOT"  # noqa: S608
                 f" EXISTS (SELECT FROM threads t WHERE t.user_id = {self.quoted}.user_id"
-                f" AND t.id = {self.quoted}.thread_id))"
+                f" AND t.id = {self.quoted}.thread_id) AND NOT EXISTS (SELECT FROM state_records s"
+                f" WHERE s.user_id = {self.quoted}.user_id AND s.kind = {self.quoted}.state_kind"
+                f" AND s.name = {self.quoted}.thread_id AND s.updated_at > :moment))"
             )
         return f"user_id = :user_id AND {self.key} <= :through"
 
