@@ -6,7 +6,7 @@ from settings import Settings
 from storage.doctor.safety_watch import Watch
 from storage.services import Services
 from tasks.wakeup import WakeUps
-from webapp import admin, batch, docs, errors, health, messages, requests, threads
+from webapp import admin, batch, docs, errors, health, messages, requests, streaming, threads
 from webapp.auth import Tokens
 from webapp.context import Web, install, web
 
@@ -33,6 +33,6 @@ def create_app(settings: Settings, watch: Watch | None = None) -> Flask:
     install(app, own)
     errors.register(app)
     requests.register(app)
-    for room in (messages, batch, threads, health, docs, admin):
+    for room in (messages, streaming, batch, threads, health, docs, admin):
         app.register_blueprint(room.blueprint)
     return app

@@ -16,6 +16,7 @@ from storage.errors import (
     NotFound,
     OnHold,
     StillRefused,
+    StreamRefused,
     TierRejected,
     TierUnavailable,
 )
@@ -29,7 +30,8 @@ MAX_DISCARDED_BYTES = 32 * 1024 * 1024
 
 
 class Problem(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """The body of every error. `current_version` only where that is what is wrong."""
+    """The body of every error. `current_version` only where that is what is wrong, and `length`,
+    in bytes of UTF-8, where the text of a streaming message is not as the call takes it."""
 
     type: str
     title: str
@@ -38,6 +40,7 @@ class Problem(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     detail: str
     request_id: str
     current_version: int | None = None
+    length: int | None = None
 
 
 class BadRequest(Exception):
@@ -125,6 +128,10 @@ def register(app: Flask) -> None:
     @app.errorhandler(CheckRunning)
     def check_running(error: CheckRunning) -> Response:
         return problem(409, "check_running", str(error))
+
+    @app.errorhandler(StreamRefused)
+    def stream_refused(error: StreamRefused) -> Response:
+        return problem(409, error.code, str(error), length=error.length)
 
     @app.errorhandler(PreconditionFailed)
     def precondition_failed(error: PreconditionFailed) -> Response:

@@ -92,7 +92,7 @@ def repaired(kind: str, refused: bytes, given: bytes) -> bytes:
 
 def _check(record: Message | Thread) -> None:
     check_user_id(record.user_id)
-    check_metadata(record.metadata)
+    check_metadata(record.metadata, may_be_marked=True)
     if isinstance(record, Message):
         check_thread_id(record.thread_id)
         check_role(record.role)

@@ -59,6 +59,11 @@ class FailoverServices(Tiers):
         )
 
     @cached_property
+    def redis_room(self) -> RedisRoom:
+        settings = self.settings
+        return RedisRoom(self.redis_door, slots=settings.shards, log_share=settings.redis_log_share)
+
+    @cached_property
     def failover(self) -> MessageFailoverService:
         settings, breakers = self.settings, self.breakers
         keys_seconds = settings.idempotency_seconds
@@ -85,14 +90,13 @@ class FailoverServices(Tiers):
         )
         breakers.postgresql.on_closed.append(clickhouse.say_so)
         keys = SharedKeys(self.told_keys, self.clickhouse_keys, self.lease, breakers, watch_client)
-        room = RedisRoom(self.redis_door, slots=settings.shards, log_share=settings.redis_log_share)
         return MessageFailoverService(
             RedisWrites(
                 self.redis,
                 self.redis_repair,
                 postgres,
                 self.lease,
-                room,
+                self.redis_room,
                 self.lost_and_found,
                 keys_seconds,
             ),
