@@ -18,7 +18,11 @@ if ARGV[2] ~= '' then
 else
   redis.call('ZADD', KEYS[2], now, ARGV[1])
 end
--- A capital letter says that nothing may be added.
+-- A capital letter says that nothing may be added. Where chunks were lost nobody finishes it like
+-- this, and whoever tried may bring them again.
 local stop = string.find(raw, '\n', 1, true)
-redis.call('SETRANGE', KEYS[1], stop - 4, string.upper(string.sub(raw, stop - 3, stop - 3)))
+local state = string.sub(raw, stop - 3, stop - 3)
+if ARGV[2] ~= '' or state ~= 'l' then
+  redis.call('SETRANGE', KEYS[1], stop - 4, string.upper(state))
+end
 return raw
