@@ -63,6 +63,7 @@ class Agent(threading.Thread):
                 break
         if not self.is_left:
             self._insist(f"/api/messages/{self.message_id}/finish", {})
+        self._client.close()
 
     def _insist(self, path: str, body: object, headers: dict[str, str] | None = None) -> Answer:
         while True:

@@ -1,6 +1,9 @@
 """Streaming messages over real tiers: one message, one final version, and no chunk lost."""
 
+import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -18,6 +21,7 @@ from storage.services import Services
 from support.erasing import erase
 from support.outages import listed, without
 from support.samples import AWKWARD_TEXTS
+from support.waiting import eventually
 
 LONG_AGO = 1.0
 """When a stream was last written, in milliseconds since 1970."""
@@ -314,6 +318,29 @@ def test_two_workers_and_the_agent_make_one_final_version(alone: Services, user:
     assert sorted(own.streaming.interrupt_idle() for own in workers) == [0, 1]
     assert stored(alone, user, message).version == 2
     assert stored(alone, user, message).content == "all of it"
+
+
+def test_a_chunk_that_is_acknowledged_beside_a_finish_is_in_the_final_version(
+    alone: Services, user: str
+) -> None:
+    def say(message: Message, number: int) -> str:
+        said = ""
+        with suppress(StreamRefused):
+            for at in range(200):
+                append(alone, user, message, f"<{number}.{at}>")
+                said += f"<{number}.{at}>"
+        return said
+
+    for _ in range(5):
+        message = opened(alone, user)
+        with ThreadPoolExecutor(4) as threads:
+            agents = [threads.submit(say, message, number) for number in range(3)]
+            eventually(lambda message=message: text_so_far(alone, message))
+            final = finish(alone, user, message)
+            said = [agent.result() for agent in agents]
+        parts = re.findall(r"<\d+\.\d+>", final.content)
+        assert sorted(parts) == sorted(re.findall(r"<\d+\.\d+>", "".join(said)))
+        assert final.version == 2
 
 
 def test_a_worker_that_died_before_it_forgot_the_stream_is_made_up_for(
