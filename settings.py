@@ -108,6 +108,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How often a worker looks for what Redis or PostgreSQL missed while they were out."""
     disaster_look_seconds: Seconds = 2.0
     """How often a worker looks whether a recovery was asked for, or left by one that died."""
+    stream_idle_seconds: Seconds = 300.0
+    """How long after its last chunk a streaming message counts as left by its agent."""
+    stream_look_seconds: Seconds = 5.0
+    """How often a worker looks for such messages."""
     partition_weeks_ahead: Count = 4
     """Weekly partitions of PostgreSQL that exist before they are needed."""
     archive_after_days: Count = 30

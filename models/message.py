@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from models.streams import STREAM_MARK
+
 Role = Literal["user", "assistant", "agent", "tool", "system"]
 Tier = Literal["redis", "postgresql", "clickhouse"]
 """Where a message can be."""
@@ -111,10 +113,15 @@ def check_content(content: str) -> None:
     check_text(content, "message")
 
 
-def check_metadata(metadata: dict[str, Any]) -> None:
-    """Refuses metadata that is too large, too deep, or holds text or numbers no tier can keep."""
+def check_metadata(metadata: dict[str, Any], *, may_be_marked: bool = False) -> None:
+    """Refuses metadata that is too large, too deep, or holds text or numbers no tier can keep.
+
+    What a message was stored with before `may_be_marked`; from clients a mark is refused.
+    """
     if not metadata:
         return
+    if STREAM_MARK in metadata and not may_be_marked:
+        raise InvalidMessage("metadata_reserved", f"the key {STREAM_MARK} is the server's own")
     check_json(metadata, "metadata", MAX_METADATA_DEPTH)
     if len(msgspec.json.encode(metadata)) > MAX_METADATA_BYTES:
         raise InvalidMessage(

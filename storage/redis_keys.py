@@ -94,6 +94,17 @@ def told(slot: int, name: str, version: int) -> str:
     return f"told:{{{slot}}}:{encode(name)}:{version}"
 
 
+def stream(slot: int, message_id: str) -> str:
+    """The text of a message that comes in chunks, behind a line that says whose it is. No TTL: it
+    is nowhere else before the message is finished."""
+    return f"stream:{{{slot}}}:{message_id}"
+
+
+def streams(slot: int) -> str:
+    """When each stream of a slot was last written, by Redis's clock: a sorted set of messages."""
+    return f"streams:{{{slot}}}"
+
+
 def waiting_threads(user_id: str) -> str:
     """A user's threads that have writes in the log, each with the entry of the newest one."""
     return f"threads:{encode(user_id)}:waiting"

@@ -151,7 +151,8 @@ class RedisRepair:
         """Drops the hot copies of messages that were erased below."""
         if not message_ids:
             return
-        names = [keys.message(self._redis.slot_of_message(name), name) for name in message_ids]
+        slots = [(self._redis.slot_of_message(name), name) for name in message_ids]
+        names = [make(*one) for one in slots for make in (keys.message, keys.stream)]
         with self._door.passed() as client:
             pipeline = client.pipeline(transaction=False)
             for name in names:

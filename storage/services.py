@@ -42,6 +42,8 @@ from storage.receipts import ReceiptService
 from storage.replication import ReplicationService
 from storage.row_copies import RowCopies
 from storage.state.service import Lifetimes, StateService
+from storage.streaming.open_streams import OpenStreams
+from storage.streaming.service import StreamingService
 from storage.thread_storage import ThreadService
 
 log = structlog.get_logger(__name__)
@@ -65,9 +67,21 @@ class Services(FailoverServices):
         return UnifiedMessageStorageService(
             self.failover,
             self.retrieval,
+            self.open_streams,
             clock=self.clock,
             slots=self.settings.shards,
             redis_durability=self.redis_durability,
+        )
+
+    @cached_property
+    def open_streams(self) -> OpenStreams:
+        return OpenStreams(self.redis_door, self.redis, events_kept=self.settings.events_kept)
+
+    @cached_property
+    def streaming(self) -> StreamingService:
+        idle = self.settings.stream_idle_seconds
+        return StreamingService(
+            self.messages, self.retrieval, self.open_streams, self.redis_room, idle_seconds=idle
         )
 
     @cached_property

@@ -90,5 +90,6 @@ def jobs(own: Services) -> list[Job]:
         Job("ship-row-copies", settings.ship_look_seconds, own.row_copies.ship),
         Job("tend-redis", settings.recovery_look_seconds, own.redis_recovery.tend),
         Job("bring-home", settings.recovery_look_seconds, own.homecoming.bring_home),
+        Job("interrupt-streams", settings.stream_look_seconds, own.streaming.interrupt_idle),
         Job("recover", settings.disaster_look_seconds, own.disaster_recovery.go_on),
     ]

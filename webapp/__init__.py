@@ -19,6 +19,7 @@ from webapp import (
     requests,
     runs,
     session,
+    streaming,
     threads,
 )
 from webapp.auth import Tokens
@@ -36,7 +37,7 @@ def begin_drills(app: Flask) -> None:
 
 ROOMS = tuple(
     room.blueprint
-    for room in (messages, batch, threads, session, runs, events, health, docs, admin)
+    for room in (messages, streaming, batch, threads, session, runs, events, health, docs, admin)
 )
 
 

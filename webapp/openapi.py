@@ -52,6 +52,19 @@ OPERATIONS = (
         _ACKNOWLEDGED, schemas.PostMessage, headers=("Idempotency-Key",), errors=(422,),
     ),
     Operation(
+        "post", _THREAD + "/messages:stream", "open_stream",
+        "Open a message whose text comes in chunks", {201: schemas.AcknowledgedMessage},
+        schemas.OpenStream, headers=("Idempotency-Key",), errors=(422,), optional_body=True,
+    ),
+    Operation(
+        "post", _MESSAGE + "/chunks", "append_chunk", "Append to a streaming message",
+        {200: schemas.ChunkAppended}, schemas.AppendChunk, errors=(404, 409, 422),
+    ),
+    Operation(
+        "post", _MESSAGE + "/finish", "finish_stream", "Finish a streaming message",
+        _ACKNOWLEDGED, schemas.FinishStream, errors=(404, 409, 422), optional_body=True,
+    ),
+    Operation(
         "get", _THREAD + "/messages", "list_messages", "List a thread's messages over all tiers",
         {200: schemas.MessagePage}, query=(*_LIST, "order"), errors=(404, 422),
     ),
@@ -68,7 +81,7 @@ OPERATIONS = (
     ),
     Operation(
         "patch", _MESSAGE, "edit_message", "Edit a message",
-        _ACKNOWLEDGED, schemas.PatchMessage, headers=("If-Match",), errors=(404, 412, 422),
+        _ACKNOWLEDGED, schemas.PatchMessage, headers=("If-Match",), errors=(404, 409, 412, 422),
     ),
     Operation(
         "delete", _MESSAGE, "delete_message", "Delete a message",

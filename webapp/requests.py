@@ -136,13 +136,15 @@ def if_match() -> int | None:
     return int(version)
 
 
-def answer_record(record: bytes, fields: msgspec.Struct, headers: dict[str, str]) -> Response:
+def answer_record(
+    record: bytes, fields: msgspec.Struct, headers: dict[str, str], status: int = 200
+) -> Response:
     """A message as it is stored, and what this call says of it, as one JSON object.
 
     The record is JSON already: encoding a message twice is what a hot route can do without.
     """
     body = record[:-1] + b"," + msgspec.json.encode(fields)[1:]
-    return Response(body, headers=headers, mimetype="application/json")
+    return Response(body, status=status, headers=headers, mimetype="application/json")
 
 
 def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

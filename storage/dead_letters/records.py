@@ -111,7 +111,7 @@ def _check(record: Message | Thread | StateRecord) -> None:
     check_user_id(record.user_id)
     if isinstance(record, StateRecord):
         return _check_state(record)
-    check_metadata(record.metadata)
+    check_metadata(record.metadata, may_be_marked=True)
     if isinstance(record, Message):
         check_thread_id(record.thread_id)
         check_role(record.role)

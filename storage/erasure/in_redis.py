@@ -1,4 +1,4 @@
-"""A user's part of Redis: log entries, copies, hot pages, threads, Idempotency-Keys, events.
+"""A user's part of Redis: log entries, copies, streams, hot pages, threads, keys, events.
 
 First a watermark is set that the scripts respect, so that nothing at or below it comes in again
 by a write or a page that was read before. Then the log is read through, and all keys are passed.
@@ -99,11 +99,19 @@ class RedisRemains:
 
     def _pass_all(self, target: Target, *, remove: bool) -> dict[str, int]:
         counts = Counter(
-            messages=0, index_entries=0, threads=0, watermarks=0, idempotency_keys=0, states=0
+            messages=0,
+            streams=0,
+            index_entries=0,
+            threads=0,
+            watermarks=0,
+            idempotency_keys=0,
+            states=0,
         )
         threads: set[str] = set()
         for names in self._names():
-            counts["messages"] += self._take_copies(names, target, remove)
+            counts["messages"] += self._take_copies(names, "message:active:{", target, remove)
+            # The head of a stream begins as the record of its message does.
+            counts["streams"] += self._take_copies(names, "stream:{", target, remove)
             threads |= {found for name in names if (found := _thread_in(name, target.user_id))}
             states = [name for name in names if _is_state(name, target.user_id)]
             counts["states"] += self._take_states(states, target, remove)
@@ -138,10 +146,10 @@ class RedisRemains:
             if int(cursor) == 0:
                 return
 
-    def _take_copies(self, names: Sequence[str], target: Target, remove: bool) -> int:
+    def _take_copies(self, names: Sequence[str], prefix: str, target: Target, remove: bool) -> int:
         by_slot: dict[int, list[str]] = {}
         for name in names:
-            if name.startswith("message:active:{"):
+            if name.startswith(prefix):
                 by_slot.setdefault(_slot_of(name), []).append(name)
         user = msgspec.json.encode(target.user_id).decode()
         calls: list[tuple[list[str], list[Any]]] = [
@@ -187,7 +195,7 @@ def _is_told(fields: dict[bytes, bytes], target: Target) -> bool:
     """Whether an event tells of what is to go."""
     kind = "thread" if fields.get(b"type") == b"thread_updated" else "message"
     record = fields.get(b"record")
-    if record is None:
+    if record is None or b"message" in fields:
         return b"message" in fields and fields[b"message"].decode() <= target.through
     return _is_old(kind, record, target)
 

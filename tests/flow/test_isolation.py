@@ -94,6 +94,14 @@ def posts_into_own_thread(stranger: Api, theirs: Theirs) -> None:
     assert own["id"] not in {one["id"] for one in theirs.api.page(THREAD)["messages"]}
 
 
+def opens_a_stream_in_own_thread(stranger: Api, theirs: Theirs) -> None:
+    path = f"/api/threads/{THREAD}/messages:stream"
+    own = ok(stranger.post(path, headers={"Idempotency-Key": "shared"}), 201)
+    assert own["user_id"] != theirs.user_id
+    assert own["id"] not in {one["id"] for one in theirs.messages}
+    assert [one["id"] for one in stranger.page(THREAD)["messages"]] == [own["id"]]
+
+
 def posts_a_batch_into_own_threads(stranger: Api, theirs: Theirs) -> None:
     item = {"thread_id": THREAD, "message": "mine", "idempotency_key": "shared"}
     reply = ok(stranger.post("/api/messages:batch", json={"messages": [item]}))
@@ -136,6 +144,13 @@ CASES: dict[tuple[str, str], Case] = {
     ("DELETE", "threads.delete_thread"): not_found("DELETE", "/api/threads/{thread_id}"),
     ("GET", "messages.list_messages"): not_found("GET", "/api/threads/{thread_id}/messages"),
     ("POST", "messages.post_message"): posts_into_own_thread,
+    ("POST", "streaming.open_stream"): opens_a_stream_in_own_thread,
+    ("POST", "streaming.append_chunk"): not_found(
+        "POST", "/api/messages/{message_id}/chunks", json={"text": "mine"}
+    ),
+    ("POST", "streaming.finish_stream"): not_found(
+        "POST", "/api/messages/{message_id}/finish", json={"message": "mine"}
+    ),
     ("POST", "batch.post_batch"): posts_a_batch_into_own_threads,
     ("GET", "messages.get_message"): not_found("GET", "/api/messages/{message_id}"),
     ("GET", "messages.get_receipt"): not_found("GET", "/api/messages/{message_id}/receipt"),
