@@ -41,6 +41,11 @@ from storage.persistence import BackgroundPersistenceService
 from storage.receipts import ReceiptService
 from storage.replication import ReplicationService
 from storage.row_copies import RowCopies
+from storage.thread_list.cache import ThreadPages
+from storage.thread_list.hot import HotThreads
+from storage.thread_list.previews import Previews
+from storage.thread_list.rows import ThreadRows
+from storage.thread_list.thread_cache_manager import ThreadCacheManager
 from storage.thread_storage import ThreadService
 
 log = structlog.get_logger(__name__)
@@ -71,7 +76,20 @@ class Services(FailoverServices):
 
     @cached_property
     def threads(self) -> ThreadService:
-        return ThreadService(self.redis, self.postgres, self.failover, self.clock)
+        return ThreadService(
+            self.redis, self.postgres, self.failover, self.thread_cache_manager, self.clock
+        )
+
+    @cached_property
+    def thread_cache_manager(self) -> ThreadCacheManager:
+        rows = ThreadRows(self.postgres)
+        return ThreadCacheManager(
+            ThreadPages(self.redis_door),
+            HotThreads(self.redis_door, self.redis),
+            rows,
+            Previews(rows, self.clickhouse, self.retrieval),
+            self.lease,
+        )
 
     @cached_property
     def persistence(self) -> BackgroundPersistenceService:
