@@ -1,4 +1,4 @@
-"""A list of threads without PostgreSQL: the last page that Redis has, and what was written since."""
+"""A list of threads without PostgreSQL: the last page in Redis, and what was written since."""
 
 from models import ids
 from models.message import Thread
