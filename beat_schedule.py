@@ -44,6 +44,12 @@ SCHEDULE = {
         "schedule": 60.0,
         "options": {"expires": 50, "queue": "maintenance"},
     },
+    # A list that was read lately stays warm for ten minutes at most, and until its user writes.
+    "warm-lists-of-threads": {
+        "task": "threads.warm_lists",
+        "schedule": 60.0,
+        "options": {"expires": 50, "queue": "maintenance"},
+    },
     # A crash in the one wrong moment leaves a copy that Redis may never evict. Few, so seldom.
     "mend-lifetimes": {
         "task": "maintain.mend_lifetimes",

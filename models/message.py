@@ -76,7 +76,8 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
     """One version of a thread's own data.
 
     `deleted_through` is the watermark: every message at or below this id is gone. `deleted_at`
-    is set while the thread itself is gone, until a later message opens it anew.
+    is set while the thread itself is gone, until a later message opens it anew. Pinned and archived
+    are marks of its user's, which hide nothing.
     """
 
     version: int
@@ -88,10 +89,15 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: str
     deleted_at: str | None = None
     deleted_through: str | None = None
+    is_pinned: bool = False
+    is_archived: bool = False
 
 
 class ThreadSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A thread as callers see it: its own data and what its messages say of it."""
+    """A thread as callers see it: its own data and what its messages say of it.
+
+    `last_message_preview` begins the newest message that is not deleted, 200 characters of it.
+    """
 
     id: str
     user_id: str
@@ -100,6 +106,9 @@ class ThreadSummary(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str
     last_message_at: str | None
     message_count: int
+    last_message_preview: str | None
+    is_pinned: bool
+    is_archived: bool
 
 
 def check_content(content: str) -> None:

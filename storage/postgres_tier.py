@@ -49,8 +49,8 @@ class ThreadRow(NamedTuple):
     last_message_at: str | None
     message_count: int
 
-    def summary(self) -> ThreadSummary:
-        """As callers see it."""
+    def summary(self, preview: str | None = None) -> ThreadSummary:
+        """As callers see it, with how its newest message begins."""
         return ThreadSummary(
             id=self.thread.id,
             user_id=self.thread.user_id,
@@ -59,6 +59,9 @@ class ThreadRow(NamedTuple):
             created_at=self.thread.created_at,
             last_message_at=self.last_message_at,
             message_count=self.message_count,
+            last_message_preview=preview,
+            is_pinned=self.thread.is_pinned,
+            is_archived=self.thread.is_archived,
         )
 
 
@@ -126,33 +129,7 @@ class PostgresTier:
         query = select(threads).where(threads.c.user_id == user_id, threads.c.id == thread_id)
         with self.as_user(user_id) as connection:
             row = connection.execute(query).one_or_none()
-        return _thread_of(row) if row else None
-
-    def threads(
-        self, user_id: str, before: tuple[str, str] | None, count: int
-    ) -> list[tuple[ThreadSummary, str]]:
-        """The user's threads, most recently active first, after (activity, id) if given.
-
-        Each with the activity time that the next page's cursor needs.
-        """
-        activity = func.coalesce(threads.c.last_message_at, threads.c.created_at)
-        conditions = [threads.c.user_id == user_id, threads.c.deleted_at.is_(None)]
-        if before is not None:
-            conditions.append(
-                or_(
-                    activity < before[0],
-                    and_(activity == before[0], threads.c.id < before[1]),
-                )
-            )
-        query = (
-            select(threads, activity.label("activity"))
-            .where(*conditions)
-            .order_by(activity.desc(), threads.c.id.desc())
-            .limit(count)
-        )
-        with self.as_user(user_id) as connection:
-            rows = connection.execute(query).all()
-        return [(_thread_of(row).summary(), rfc3339(row.activity)) for row in rows]
+        return thread_of(row) if row else None
 
     def version_of(self, user_id: str, message_id: str) -> int | None:
         """The committed version of a message."""
@@ -169,9 +146,15 @@ class PostgresTier:
 
     @contextmanager
     def as_user(self, user_id: str) -> Iterator[Connection]:
-        """A transaction that sees what is this user's."""
+        """A transaction that sees one user's rows alone. Errors leave as the tier's."""
         with self._breaker.guard(), translated(), self._engine.begin() as connection:
             connection.execute(_AS_USER, {"user_id": user_id})
+            yield connection
+
+    @contextmanager
+    def as_owner(self) -> Iterator[Connection]:
+        """A transaction that sees everybody's, for jobs that are about everybody."""
+        with self._breaker.guard(), translated(), self._engine.begin() as connection:
             yield connection
 
 
@@ -189,7 +172,8 @@ def _watermark(user_id: str, thread_id: str) -> ColumnElement[str | None]:
     return func.greatest(deletion, _erased_through(user_id), type_=Uuid(as_uuid=False))
 
 
-def _thread_of(row: Row[Any]) -> ThreadRow:
+def thread_of(row: Row[Any]) -> ThreadRow:
+    """A thread from a row that holds the columns of `threads`."""
     thread = Thread(
         version=row.version,
         id=row.id,
@@ -200,6 +184,8 @@ def _thread_of(row: Row[Any]) -> ThreadRow:
         updated_at=rfc3339(row.updated_at),
         deleted_at=rfc3339(row.deleted_at) if row.deleted_at else None,
         deleted_through=row.deleted_through,
+        is_pinned=row.is_pinned,
+        is_archived=row.is_archived,
     )
     last = rfc3339(row.last_message_at) if row.last_message_at else None
     return ThreadRow(thread, last, row.message_count)

@@ -116,6 +116,13 @@ def thread_pages(user_id: str) -> str:
     return f"threads:{encode(user_id)}:pages"
 
 
+ACTIVE_LISTS = "threads:active"
+"""Users who listed their threads lately, by when."""
+
+EVERY_LIST = "threads:*:pages"
+"""What the pages of every list of threads match."""
+
+
 def of_listeners(user_id: str) -> tuple[str, str, str]:
     """What a write touches for those who listen to its user, or list their threads."""
     return events(user_id), waiting_threads(user_id), thread_pages(user_id)

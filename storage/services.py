@@ -44,6 +44,11 @@ from storage.row_copies import RowCopies
 from storage.state.service import Lifetimes, StateService
 from storage.streaming.open_streams import OpenStreams
 from storage.streaming.service import StreamingService
+from storage.thread_list.cache import ThreadPages
+from storage.thread_list.hot import HotThreads
+from storage.thread_list.previews import Previews
+from storage.thread_list.rows import ThreadRows
+from storage.thread_list.thread_cache_manager import ThreadCacheManager
 from storage.thread_storage import ThreadService
 
 log = structlog.get_logger(__name__)
@@ -86,7 +91,20 @@ class Services(FailoverServices):
 
     @cached_property
     def threads(self) -> ThreadService:
-        return ThreadService(self.redis, self.postgres, self.failover, self.clock)
+        return ThreadService(
+            self.redis, self.postgres, self.failover, self.thread_cache_manager, self.clock
+        )
+
+    @cached_property
+    def thread_cache_manager(self) -> ThreadCacheManager:
+        rows = ThreadRows(self.postgres)
+        return ThreadCacheManager(
+            ThreadPages(self.redis_door),
+            HotThreads(self.redis_door, self.redis),
+            rows,
+            Previews(rows, self.clickhouse, self.retrieval),
+            self.lease,
+        )
 
     @cached_property
     def states(self) -> StateService:

@@ -93,6 +93,7 @@ app = Celery(
         "tasks.persist",
         "tasks.recover",
         "tasks.replicate",
+        "tasks.threads",
     ],
     set_as_current=True,
 )

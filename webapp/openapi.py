@@ -36,11 +36,11 @@ OPERATIONS = (
     ),
     Operation(
         "get", "/api/threads", "list_threads", "List your threads, most recently active first",
-        {200: schemas.ThreadPage}, query=_LIST, errors=(422,),
+        {200: schemas.ThreadPage}, query=(*_LIST, "is_archived", "is_pinned"), errors=(422,),
     ),
     Operation("get", _THREAD, "get_thread", "One thread", {200: ThreadSummary}, errors=(404,)),
     Operation(
-        "patch", _THREAD, "change_thread", "Change a thread's title or metadata",
+        "patch", _THREAD, "change_thread", "Change a thread's title, metadata or marks",
         {200: ThreadSummary}, schemas.PatchThread, errors=(404, 422),
     ),
     Operation(
@@ -187,6 +187,8 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "version": {"type": "integer", "minimum": 1},
     "letter_id": {"type": "integer"},
     "user_id": {"type": "string"},
+    "is_archived": {"type": "boolean", "description": "Only threads with this mark, or without."},
+    "is_pinned": {"type": "boolean", "description": "Only threads with this mark, or without."},
     "since": {"type": "string", "format": "date-time"},
     "actor": {"type": "string"},
     "action": {"type": "string", "description": "What was done, as `user.erased`."},

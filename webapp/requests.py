@@ -114,6 +114,14 @@ def query_order() -> str:
     return order
 
 
+def query_flag(name: str) -> bool | None:
+    """A filter of a list, `true` or `false`, None if it is not given. Raises `BadRequest`."""
+    given = request.args.get(name)
+    if given not in {None, "true", "false"}:
+        raise BadRequest(422, f"invalid_{name}", f"{name} must be true or false")
+    return None if given is None else given == "true"
+
+
 def query_message_cursor(shard: int) -> str | None:
     """The `cursor` of a list of a thread's messages. Raises `BadRequest`.
 

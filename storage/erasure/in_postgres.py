@@ -55,7 +55,8 @@ _THREADS = text(
 _RENEW = text(
     """
 UPDATE threads t SET title = NULL, metadata = '{}', deleted_at = NULL, deleted_through = NULL,
-       erased_through = NULL, purged_through = NULL, created_at = m.first, updated_at = m.first,
+       erased_through = NULL, purged_through = NULL, is_pinned = false, is_archived = false,
+       created_at = m.first, updated_at = m.first,
        last_message_at = m.last, message_count = m.live
 FROM (SELECT thread_id, min(created_at) AS first, max(created_at) AS last,
              count(*) FILTER (WHERE deleted_at IS NULL) AS live

@@ -118,6 +118,10 @@ class RedisRecoveryService:
         Raises `TierUnavailable` with the list as it was.
         """
         self.adopt()
+        return self.tell_all()
+
+    def tell_all(self) -> int:
+        """Tells Redis all that was written beside it; gives how much that was."""
         told = 0
         while step := self.backfill():
             told += step
@@ -157,8 +161,10 @@ class RedisRecoveryService:
         return True
 
     def doubt(self) -> None:
-        """Has Redis call no page complete, and drops every copy of what PostgreSQL has."""
+        """Has Redis call no page complete, of messages or of threads, and drops every copy of what
+        PostgreSQL has."""
         self._each(keys.EVERY_INDEX, self._repair.distrust_indexes)
+        self._each(keys.EVERY_LIST, self._repair.outdate_lists)
         for records in (*keys.EVERY_RECORD, *keys.EVERY_STATE):
             self._each(records, self._repair.drop_committed)
 
