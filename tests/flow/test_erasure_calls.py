@@ -2,8 +2,6 @@
 
 import json
 import secrets
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,10 +9,11 @@ from urllib.parse import quote
 import pytest
 
 from storage.services import Services
+from support import commands
 from support.api import Api, ok, problem
 from support.everywhere import places
 from support.moving import wait_until
-from support.processes import Launched, clean_environment
+from support.processes import Launched
 from support.waiting import eventually
 
 RETENTION = "/api/admin/retention"
@@ -42,15 +41,7 @@ def entries(admin_api: Api, **query: Any) -> list[dict[str, Any]]:
 
 
 def threadkeep(folder: Path, stack: Launched, *arguments: str) -> tuple[int, str, str]:
-    script = Path(sys.executable).with_name("threadkeep")
-    done = subprocess.run(
-        [str(script), *arguments],
-        cwd=folder,
-        env=clean_environment() | stack.env,
-        capture_output=True,
-        timeout=90,
-        check=False,
-    )
+    done = commands.threadkeep(folder, stack.env, *arguments)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 

@@ -16,6 +16,7 @@ import settings
 from embedded.ports import free_port
 from storage import schema
 from support.api import Api, ok, problem
+from support.commands import threadkeep
 from support.databases import empty_database
 from support.own_valkey import own_valkey
 from support.processes import clean_environment
@@ -81,6 +82,7 @@ def refuses(name: str, env: dict[str, str], folder: Path, *reasons: str) -> None
 
 
 def run(folder: Path, env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command as a shell starts it, by its script."""
     script = Path(sys.executable).with_name("threadkeep")
     return subprocess.run(
         [str(script), *arguments],
@@ -259,8 +261,8 @@ def test_the_doctor_says_how_bad_each_finding_is(lone: dict[str, str], tmp_path:
         redis_set(lone, "maxmemory-policy", "allkeys-lru"),
         redis_set(lone, "appendfsync", "everysec"),
     ):
-        found = json.loads(run(tmp_path, lone, "doctor", "--json").stdout)
-        told = run(tmp_path, lone, "doctor").stdout
+        found = json.loads(threadkeep(tmp_path, lone, "doctor", "--json").stdout)
+        told = threadkeep(tmp_path, lone, "doctor").stdout.decode()
     severities = {one["check"]: one["severity"] for one in found if one["tier"] == "redis"}
     assert severities["maxmemory-policy"] == "refuse"
     assert severities["appendfsync"] == "weaker"
