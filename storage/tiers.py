@@ -18,6 +18,7 @@ from storage.postgres_tier import PostgresTier
 from storage.redis_driver import RedisDoor
 from storage.redis_repair import RedisRepair
 from storage.redis_tier import RedisTier
+from storage.state.in_redis import StateCacheManager
 
 
 class Tiers:
@@ -73,6 +74,13 @@ class Tiers:
             slots=settings.shards,
             hot_seconds=settings.hot_seconds,
             events_kept=settings.events_kept,
+        )
+
+    @cached_property
+    def state_cache(self) -> StateCacheManager:
+        settings = self.settings
+        return StateCacheManager(
+            self.redis_door, slots=settings.shards, hot_seconds=settings.hot_seconds
         )
 
     @cached_property
