@@ -39,10 +39,10 @@ from storage.failover.wiring import FailoverServices
 from storage.message_storage import UnifiedMessageStorageService
 from storage.persistence import BackgroundPersistenceService
 from storage.receipts import ReceiptService
+from storage.redis_durability import durability_of
 from storage.replication import ReplicationService
 from storage.row_copies import RowCopies
 from storage.state.service import Lifetimes, StateService
-from storage.streaming.open_streams import OpenStreams
 from storage.streaming.service import StreamingService
 from storage.thread_list.cache import ThreadPages
 from storage.thread_list.hot import HotThreads
@@ -77,10 +77,6 @@ class Services(FailoverServices):
             slots=self.settings.shards,
             redis_durability=self.redis_durability,
         )
-
-    @cached_property
-    def open_streams(self) -> OpenStreams:
-        return OpenStreams(self.redis_door, self.redis, events_kept=self.settings.events_kept)
 
     @cached_property
     def streaming(self) -> StreamingService:
@@ -295,7 +291,7 @@ class Services(FailoverServices):
         level, until = self._durability
         if time.monotonic() >= until:
             with suppress(TierUnavailable):
-                level = self.redis.durability()
+                level = durability_of(self.redis_door)
             if level != self._durability[0] or not until:
                 report = log.info if level == "fsynced" else log.warning
                 report("redis_durability", level=level)

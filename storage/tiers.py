@@ -19,6 +19,7 @@ from storage.redis_driver import RedisDoor
 from storage.redis_repair import RedisRepair
 from storage.redis_tier import RedisTier
 from storage.state.in_redis import StateCacheManager
+from storage.streaming.open_streams import OpenStreams
 
 
 class Tiers:
@@ -108,6 +109,10 @@ class Tiers:
     @cached_property
     def events(self) -> EventStreams:
         return EventStreams(self.redis_door, seconds=self.settings.events_seconds)
+
+    @cached_property
+    def open_streams(self) -> OpenStreams:
+        return OpenStreams(self.redis_door, self.redis, events_kept=self.settings.events_kept)
 
     @cached_property
     def postgres(self) -> PostgresTier:
