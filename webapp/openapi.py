@@ -157,6 +157,13 @@ OPERATIONS = (
         "Have tiers seem silent for a while, where drills are allowed",
         {200: disaster.DrillBegun}, disaster.SimulateDisaster, errors=(403, 404, 422),
     ),
+    Operation(
+        "get", "/api/ws", "socket", "To the WebSocket (docs/realtime.md)", {307: None},
+    ),
+    Operation(
+        "get", "/api/events", "events", "To the same events as server-sent events", {307: None},
+        query=("thread_id",), headers=("Last-Event-ID",), errors=(422,),
+    ),
     Operation("get", "/api", "info", "Where things are", {200: schemas.ServiceInfo}),
     Operation(
         "get", "/healthz", "healthz", "Liveness", {200: schemas.Liveness}, public=True
@@ -186,6 +193,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "type": "string",
         "description": "The same key in the same thread within 24 h gives the first message.",
     },
+    "Last-Event-ID": {"type": "string", "description": "The event to go on behind."},
     "If-Match": {"type": "string", "description": "The ETag of the version this rests on."},
 }
 

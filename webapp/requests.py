@@ -25,7 +25,7 @@ PUBLIC = frozenset(
         "docs.asset",
     }
 )
-"""The only endpoints that answer without a token."""
+"""The only endpoints of the API that answer without a token."""
 
 MAX_PAGE = 1000
 DEFAULT_PAGE = 50
@@ -33,7 +33,7 @@ _NUMBER = re.compile("[0-9]{1,9}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-def register(app: Flask) -> None:
+def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
     """Gives every request an id and a caller, and every answer its headers."""
 
     @app.before_request
@@ -41,8 +41,8 @@ def register(app: Flask) -> None:
         g.started = time.perf_counter()
         given = request.headers.get("X-Request-ID", "")
         g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        if request.endpoint is not None and request.endpoint not in PUBLIC:
-            g.caller = web().tokens.verify(_bearer())
+        if request.endpoint is not None and request.endpoint not in public:
+            g.caller = web().tokens.verify(bearer())
 
     @app.after_request
     def end(response: Response) -> Response:
@@ -54,7 +54,8 @@ def register(app: Flask) -> None:
         return response
 
 
-def _bearer() -> str:
+def bearer() -> str:
+    """The token that the request brings. Raises `InvalidToken`."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise InvalidToken("the header Authorization: Bearer <token> is missing")

@@ -209,6 +209,7 @@ class ServiceInfo(msgspec.Struct, kw_only=True, frozen=True):
 
     version: str
     ws_url: str
+    events_url: str
     docs_url: str
 
 

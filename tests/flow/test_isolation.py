@@ -159,6 +159,8 @@ CASES: dict[tuple[str, str], Case] = {
         "DELETE", "/api/admin/retention?user_id=somebody"
     ),
     ("GET", "admin.audit.list_audit"): forbidden("GET", "/api/admin/audit"),
+    ("GET", "events.socket"): shows_nothing("GET", "/api/ws", 307),
+    ("GET", "events.events"): shows_nothing("GET", "/api/events", 307),
     ("GET", "health.info"): shows_nothing("GET", "/api"),
     ("GET", "health.persistence"): shows_nothing("GET", "/health/persistence"),
 }
