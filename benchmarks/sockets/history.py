@@ -6,7 +6,7 @@ of anybody else's. Nothing here knows of connections, so that each fault can be 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 _ID = re.compile(r"(\d+)-(\d+)([.~]\d+)?")
@@ -51,21 +51,23 @@ class Finding(NamedTuple):
 
 
 def faults_of(
-    client: int, user_id: str, history: Iterable[Told], written: Mapping[str, Written]
+    client: int,
+    user_id: str,
+    told: Sequence[Told],
+    own: Iterable[Written],
+    written: Mapping[str, Written],
 ) -> list[Finding]:
     """What is wrong with one client's history: `missed`, `doubled`, `disordered`, `foreign`.
 
-    `written` is what everybody wrote, by message id.
+    `own` is what its user wrote, `written` what everybody wrote, by message id.
     """
-    told = list(history)
-    own = {one.message_id: one for one in written.values() if one.user_id == user_id}
     wrong = [*_foreign(user_id, told, written), *_doubled(told), *_disordered(told)]
     wrong += [*_late_confirmed(told), *_missed(client, told, own)]
     return [Finding(fault, client, what) for fault, what in wrong]
 
 
 def _foreign(
-    user_id: str, told: list[Told], written: Mapping[str, Written]
+    user_id: str, told: Sequence[Told], written: Mapping[str, Written]
 ) -> Iterable[tuple[str, str]]:
     for one in told:
         author = written.get(one.message_id)
@@ -74,13 +76,16 @@ def _foreign(
             yield "foreign", f"{one.type} {one.event_id} of {sorted(owners)}"
 
 
-def _doubled(told: list[Told]) -> Iterable[tuple[str, str]]:
+def _doubled(told: Sequence[Told]) -> Iterable[tuple[str, str]]:
     """An event id that came twice, or a message that was told of twice."""
     ids: set[str] = set()
     messages: set[tuple[str, str]] = set()
     for one in told:
         if one.type == "read":
             continue
+        if one.type == "authenticated":
+            # Only events keep their ids from connection to connection.
+            ids = {known for known in ids if _is_event(known)}
         if one.event_id in ids:
             yield "doubled", f"{one.type} {one.event_id}"
         elif one.message_id and (one.type, one.message_id) in messages:
@@ -89,7 +94,12 @@ def _doubled(told: list[Told]) -> Iterable[tuple[str, str]]:
         messages.add((one.type, one.message_id))
 
 
-def _disordered(told: list[Told]) -> Iterable[tuple[str, str]]:
+def _is_event(event_id: str) -> bool:
+    found = _ID.fullmatch(event_id)
+    return found is not None and found[3] is None
+
+
+def _disordered(told: Sequence[Told]) -> Iterable[tuple[str, str]]:
     """An event that came behind a later one, or a place behind which something was told already."""
     newest: Place = (0, 0)
     for one in told:
@@ -109,7 +119,7 @@ def _disordered(told: list[Told]) -> Iterable[tuple[str, str]]:
             newest = place
 
 
-def _late_confirmed(told: list[Told]) -> Iterable[tuple[str, str]]:
+def _late_confirmed(told: Sequence[Told]) -> Iterable[tuple[str, str]]:
     """What was told of a client's own message on the connection that it was sent on: before the
     confirmation nothing, and behind it not that it was received."""
     heard: set[str] = set()
@@ -129,11 +139,12 @@ def _late_confirmed(told: list[Told]) -> Iterable[tuple[str, str]]:
 
 
 def _missed(
-    client: int, told: list[Told], own: Mapping[str, Written]
+    client: int, told: Sequence[Told], own: Iterable[Written]
 ) -> Iterable[tuple[str, str]]:
     read = {one.message_id for one in told if one.type == "read"}
     known = {(one.type, one.message_id) for one in told}
-    for message_id, one in own.items():
+    for one in own:
+        message_id = one.message_id
         if message_id in read:
             continue
         if one.sender == client:
