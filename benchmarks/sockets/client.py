@@ -8,6 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
@@ -105,9 +106,7 @@ class SocketClient:
     async def _converse(self, socket: ClientConnection) -> None:
         self.opened += 1
         if self._last_event_id:
-            await socket.send(
-                encoded("subscribe", last_event_id=self._last_event_id), text=True
-            )
+            await socket.send(encoded("subscribe", last_event_id=self._last_event_id), text=True)
         for again in list(self._unconfirmed.values()):
             self._ledger.again += 1
             await socket.send(again, text=True)
@@ -144,11 +143,9 @@ class SocketClient:
 
     async def _say(self, frame: bytes) -> None:
         if self._socket is not None:
-            try:
+            # What does not get through is sent again when the client has come back.
+            with suppress(ConnectionClosed):
                 await self._socket.send(frame, text=True)
-            except ConnectionClosed:
-                # It is sent again when the client has come back.
-                pass
 
     async def _read_over(self) -> None:
         while True:

@@ -1,6 +1,7 @@
 """Many clients of many users, what they write, and what all of them were told."""
 
 import asyncio
+import itertools
 import random
 import time
 from collections import Counter
@@ -123,7 +124,7 @@ class Fleet:
             if told.type == "message_received" and start <= told.at < end
         )
         edges = [start, *moments, end]
-        return max(after - before for before, after in zip(edges, edges[1:], strict=False))
+        return max(after - before for before, after in itertools.pairwise(edges))
 
     def _client(self, number: int, address: str) -> SocketClient:
         user_id = self.users[number // self._each]

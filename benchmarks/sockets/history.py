@@ -138,9 +138,7 @@ def _late_confirmed(told: Sequence[Told]) -> Iterable[tuple[str, str]]:
                 yield "doubled", f"message_received of {one.message_id}, which was confirmed"
 
 
-def _missed(
-    client: int, told: Sequence[Told], own: Iterable[Written]
-) -> Iterable[tuple[str, str]]:
+def _missed(client: int, told: Sequence[Told], own: Iterable[Written]) -> Iterable[tuple[str, str]]:
     read = {one.message_id for one in told if one.type == "read"}
     known = {(one.type, one.message_id) for one in told}
     for one in own:

@@ -47,7 +47,8 @@ class Http:
         answer = await self._call(
             f"POST /api/threads/{thread_id}/messages HTTP/1.1\r\nHost: {self._host}\r\n"
             f"Authorization: Bearer {token}\r\nIdempotency-Key: {key}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            + body
         )
         if answer.status != 200:
             return answer, None
