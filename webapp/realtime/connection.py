@@ -71,7 +71,8 @@ class WebSocket:
         from now on but for the other side's goodbye."""
         if self._protocol.state is ConnectionState.OPEN:
             goodbye = self._protocol.send(CloseConnection(code=code, reason=reason))
-            self.outbox.end_with(goodbye, instead=instead)
+            # From whom nothing more is understood no goodbye is awaited either.
+            self.outbox.end_with(goodbye, instead=instead, hangs_up=self._is_deaf)
             self._closing_at = time.monotonic()
 
     def abort(self) -> None:
@@ -129,8 +130,8 @@ class WebSocket:
         self._size += len(part) if part.isascii() else len(part.encode())
         if self._size > self._most_bytes:
             self._parts.clear()
-            self.close(CloseReason.MESSAGE_TOO_BIG, f"at most {self._most_bytes} bytes a frame")
             self._is_deaf = True
+            self.close(CloseReason.MESSAGE_TOO_BIG, f"at most {self._most_bytes} bytes a frame")
             return
         self._parts.append(part)
         if event.message_finished:
@@ -148,5 +149,5 @@ class WebSocket:
             self._is_over = True
         else:
             # What came is no WebSocket's, and where the next frame would begin nobody knows.
-            self.close(event.code, event.reason or "")
             self._is_deaf = True
+            self.close(event.code, event.reason or "")

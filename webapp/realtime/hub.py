@@ -120,11 +120,15 @@ class Hub:
         found = {user: self._channels[user] for user in users if user in self._channels}
         places = {user: channel.place for user, channel in found.items() if channel.place}
         news = self._streams.news(places) if places else {}
+        full = [user for user, events in news.items() if events and len(events) >= EVENTS_AT_ONCE]
+        # Where that much came, the stream may have let go of the place, and of more.
+        lost = self._streams.keep({user: places[user] for user in full}) if full else set()
+        lost |= {user for user, events in news.items() if events is None}
         for user_id, events in news.items():
-            channel = found[user_id]
-            if channel.place == places[user_id]:
-                self._tell(channel, events)
-        return [user_id for user_id, events in news.items() if len(events) >= EVENTS_AT_ONCE]
+            if user_id not in lost and found[user_id].place == places[user_id]:
+                self._tell(found[user_id], events or [])
+        self._start_over({user: found[user] for user in lost}, places)
+        return full
 
     def _tell(self, channel: Channel, events: list[Event]) -> None:
         untold = 0
@@ -147,9 +151,13 @@ class Hub:
         places = {user: channel.place for user, channel in channels.items()}
         gone = self._streams.keep({user: place for user, place in places.items() if place})
         gone |= {user for user, place in places.items() if not place}
-        opened = self._streams.open(sorted(gone)) if gone else {}
+        self._start_over({user: channels[user] for user in gone}, places)
+
+    def _start_over(self, channels: dict[str, Channel], places: dict[str, str]) -> None:
+        opened = self._streams.open(sorted(channels)) if channels else {}
         for user_id, place in opened.items():
             channel = channels[user_id]
+            # Unless somebody else did so meanwhile.
             if channel.place == places[user_id]:
                 channel.move(place)
                 for listener in list(channel.listeners):

@@ -8,6 +8,7 @@ the rest, which is why everything goes through here.
 import time
 from collections import deque
 from collections.abc import Callable
+from socket import SHUT_WR
 from typing import Any, NamedTuple
 
 import gevent
@@ -37,7 +38,7 @@ class Outbox:
         self._writer: Any = None
         self._moved: Event | None = None
         self._moved_at = 0.0
-        self._ends = False
+        self._ends = self._hangs_up = False
         self.last_id = ""
 
     @property
@@ -55,13 +56,17 @@ class Outbox:
         self._add(data, event_id)
         return True
 
-    def end_with(self, data: bytes, *, instead: bool = False) -> None:
-        """Nothing is taken after this; `instead` of what waits, or behind it."""
+    def end_with(self, data: bytes, *, instead: bool = False, hangs_up: bool = False) -> None:
+        """Nothing is taken after this; `instead` of what waits, or behind it.
+
+        The other side is to see the end as soon as it is written if this `hangs_up`.
+        """
         if instead:
             self._waiting.clear()
             self._bytes = 0
         self._add(data, "")
         self._ends = True
+        self._hangs_up = hangs_up
 
     def wait_for_room(self) -> None:
         """Waits until a good part of what waited is written, or nothing is any more."""
@@ -109,6 +114,8 @@ class Outbox:
                     rest = rest[sent:]
                     self._moved_at = time.monotonic()
                 self._tell()
+            if self._hangs_up:
+                self._socket.shutdown(SHUT_WR)
         except OSError:
             self.give_up()
             self._on_broken()

@@ -123,9 +123,9 @@ class Session:
         listener.go_on()
 
     def _understood(self, text: bytes | None) -> Any:
-        if text is None:
-            raise BadRequest(415, "binary_frame", "frames are JSON text")
         try:
+            if text is None:
+                raise BadRequest(415, "binary_frame", "frames are JSON text")
             return understood(text)
         except BadRequest:
             if self._listener is None:
