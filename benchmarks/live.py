@@ -45,6 +45,7 @@ class Run:
         self._stack = stack
         self._rate = options.per_second
         self._seconds = options.seconds
+        self._kinds = options.company.split(",") if options.company else []
         tokens = Tokens(settings.load(stack.env))
         self._fleet = Fleet(stack.env, tokens, options.users, SOCKETS_EACH, "live")
         self.table = Table(title=f"{options.users * SOCKETS_EACH} sockets, {self._rate:g}/s")
@@ -72,8 +73,7 @@ class Run:
 
     async def _load(self) -> None:
         await self._fleet.write(self._rate, WARM_SECONDS)
-        await self._fleet.settle()
-        self._fleet.forget()
+        await self._fleet.begin_anew()
         before, started = costs.processor_seconds(self._stack), time.perf_counter()
         await self._fleet.write(self._rate, self._seconds)
         ended, after = time.perf_counter(), costs.processor_seconds(self._stack)
@@ -94,7 +94,7 @@ class Run:
         beside: list[float] = []
         for _ in range(COMPANY_ROUNDS):
             alone += await self._one_round()
-            async with trouble.bad_company(self._stack.env, self._fleet, seen):
+            async with trouble.bad_company(self._stack.env, self._fleet, self._kinds, seen):
                 beside += await self._one_round()
         self._say("event after its sending, alone", _milliseconds(alone))
         self._say("beside bad clients", _milliseconds(beside))
@@ -102,11 +102,11 @@ class Run:
             self._say(
                 f"came of: {kind}", ", ".join(f"{n:,} × {what}" for what, n in counts.items())
             )
-        self.faults += seen["someone_else"]["leaked"]
+        self.faults += sum(counts["leaked"] for counts in seen.values())
 
     async def _one_round(self) -> list[float]:
         await self._fleet.write(self._rate, 1)
-        self._fleet.forget()
+        await self._fleet.begin_anew()
         started = time.perf_counter()
         await self._fleet.write(self._rate, COMPANY_SECONDS)
         sent, _ = self._fleet.latencies(started, time.perf_counter())
@@ -178,6 +178,7 @@ def _options() -> Any:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--per-second", type=float, default=200)
     parser.add_argument("--users", type=int, default=USERS)
+    parser.add_argument("--company", default="", help="kinds of bad clients, all if left out")
     parser.add_argument("--parts", default=",".join(PARTS))
     return parser.parse_args()
 

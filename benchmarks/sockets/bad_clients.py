@@ -26,8 +26,10 @@ FOREIGN_ORIGIN = "https://elsewhere.example"
 
 
 class Given(msgspec.Struct):
-    """What they need: tokens by what is wrong with them, and whom to be after."""
+    """What they need: who is to come, all if nobody is named, tokens by what is wrong with them,
+    and whom to be after."""
 
+    kinds: list[str]
     ws_url: str
     own: str
     deaf: str
@@ -197,8 +199,8 @@ async def _go_on(kind: str, given: Given, seen: Seen) -> None:
 
 
 async def _misbehave(given: Given) -> dict[str, Seen]:
-    seen = {kind: Counter[str]() for kind in _KINDS}
-    tasks = [asyncio.create_task(_go_on(kind, given, seen[kind])) for kind in _KINDS]
+    seen = {kind: Counter[str]() for kind in given.kinds or _KINDS}
+    tasks = [asyncio.create_task(_go_on(kind, given, seen[kind])) for kind in seen]
     await asyncio.to_thread(sys.stdin.read)
     for task in tasks:
         task.cancel()

@@ -69,8 +69,10 @@ class Fleet:
         await asyncio.gather(*self._running, return_exceptions=True)
         self.http.close()
 
-    def forget(self) -> None:
+    async def begin_anew(self) -> None:
         """Begins a new part: nothing was written or told so far. Everybody stays connected."""
+        # What is still on its way would be told to one part and written in another.
+        await self.settle()
         self.ledger.written.clear()
         self.ledger.again = 0
         self.ledger.http_latencies.clear()

@@ -43,7 +43,7 @@ async def cut_at_random(fleet: Fleet, per_second: float) -> None:
 
 async def under_cuts(fleet: Fleet, per_second: float, cuts: float, seconds: float) -> Outcome:
     """Writes so long while sockets are cut; gives what everybody was told in the end."""
-    fleet.forget()
+    await fleet.begin_anew()
     cutting = asyncio.create_task(cut_at_random(fleet, cuts))
     await fleet.write(per_second, seconds)
     cutting.cancel()
@@ -54,7 +54,7 @@ async def under_kill(
     fleet: Fleet, stack: Launched, name: str, per_second: float, seconds: float
 ) -> Killed:
     """Writes so long, and early on kills a program with all that it has."""
-    fleet.forget()
+    await fleet.begin_anew()
     started = time.perf_counter()
     writing = asyncio.create_task(fleet.write(per_second, seconds))
     await asyncio.sleep(STEADY_SECONDS)
@@ -70,7 +70,7 @@ async def under_kill(
 
 @asynccontextmanager
 async def bad_company(
-    env: Mapping[str, str], fleet: Fleet, seen: dict[str, Counter[str]]
+    env: Mapping[str, str], fleet: Fleet, kinds: list[str], seen: dict[str, Counter[str]]
 ) -> AsyncIterator[None]:
     """Bad clients within the block; adds to `seen` what came of them."""
     process = await asyncio.create_subprocess_exec(
@@ -82,7 +82,7 @@ async def bad_company(
     )
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("a process without pipes")
-    process.stdin.write(msgspec.json.encode(_given(env, fleet)) + b"\n")
+    process.stdin.write(msgspec.json.encode(_given(env, fleet, kinds)) + b"\n")
     await process.stdin.drain()
     try:
         yield
@@ -94,12 +94,13 @@ async def bad_company(
             seen.setdefault(kind, Counter()).update(counts)
 
 
-def _given(env: Mapping[str, str], fleet: Fleet) -> Given:
+def _given(env: Mapping[str, str], fleet: Fleet, kinds: list[str]) -> Given:
     own = settings.load(env)
     tokens = Tokens(own)
     stranger = Tokens(msgspec.structs.replace(own, jwt_secret=secrets.token_urlsafe(48)))
     victim = fleet.clients[0]
     return Given(
+        kinds=kinds,
         ws_url=env["WS_URL"],
         own=_token(tokens, "intruder"),
         deaf=_token(tokens, "deaf"),
