@@ -163,8 +163,9 @@ class Testbed:
                 self.services.clickhouse.ping()
             elif name == "redis-broker":
                 _ping(self.direct_env[SERVERS[name]])
-            elif name == "web":
-                with closing(Client(self.url, "")) as client:
+            elif name in ("web", REALTIME):
+                address = self.url if name == "web" else self.env["WS_URL"].replace("ws", "http", 1)
+                with closing(Client(address, "")) as client:
                     return client.call("GET", "/healthz").status == 200
         except (TierError, OSError):
             return False

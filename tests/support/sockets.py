@@ -98,18 +98,19 @@ def streamed(
         ) as reply:
             assert reply.status_code == 200, reply.text
             assert reply.headers["Content-Type"].startswith("text/event-stream")
-            lines = reply.iter_lines(chunk_size=1, decode_unicode=True)
+            lines = reply.iter_lines(chunk_size=1)
             # The first line says that the server listens.
-            assert next(lines).startswith(":")
+            assert next(lines).startswith(b":")
             yield _events(lines)
 
 
-def _events(lines: Iterator[str]) -> Iterator[dict[str, str]]:
+def _events(lines: Iterator[bytes]) -> Iterator[dict[str, str]]:
     event: dict[str, str] = {}
     for line in lines:
-        name, _, value = line.partition(": ")
+        name, _, value = line.decode().partition(": ")
         if name:
             event[name] = value
-        elif event:
-            yield event
+        else:
+            if "data" in event:
+                yield event
             event = {}

@@ -90,7 +90,8 @@ class WebSocket:
         """Asks whether a silent client is there, and ends what is stuck or gone."""
         silent = now - self.heard_at
         if self._closing_at:
-            if now - self._closing_at > CLOSE_SECONDS:
+            # Who takes what waits before the goodbye may take its time.
+            if now - max(self._closing_at, self.outbox.moved_at) > CLOSE_SECONDS:
                 self.abort()
         elif silent > GONE_AFTER_SECONDS:
             self.abort()

@@ -24,7 +24,8 @@ class _Waiting(NamedTuple):
 
 
 class Outbox:
-    """The writing side of a socket. `last_id` is the newest event id that was given to it."""
+    """The writing side of a socket. `last_id` is the newest event id that was given to it, and
+    `moved_at` when it took something last, by the monotonic clock."""
 
     def __init__(
         self, sock: Any, most_frames: int, most_bytes: int, on_broken: Callable[[], None]
@@ -37,7 +38,7 @@ class Outbox:
         self._bytes = 0
         self._writer: Any = None
         self._moved: Event | None = None
-        self._moved_at = 0.0
+        self.moved_at = 0.0
         self._ends = self._hangs_up = False
         self.last_id = ""
 
@@ -89,7 +90,7 @@ class Outbox:
 
     def stalled_for(self, now: float) -> float:
         """Seconds for which the other side has taken nothing of what is being written."""
-        return now - self._moved_at if self._writer is not None else 0.0
+        return now - self.moved_at if self._writer is not None else 0.0
 
     def _holds_over(self, part: int) -> bool:
         """Whether more than a half, or another part, of what may wait does."""
@@ -102,7 +103,7 @@ class Outbox:
         self._waiting.append(_Waiting(data, event_id))
         self._bytes += len(data)
         if self._writer is None:
-            self._moved_at = time.monotonic()
+            self.moved_at = time.monotonic()
             self._writer = gevent.spawn(self._write)
 
     def _write(self) -> None:
@@ -112,7 +113,7 @@ class Outbox:
                 while rest:
                     sent = self._socket.send(rest)
                     rest = rest[sent:]
-                    self._moved_at = time.monotonic()
+                    self.moved_at = time.monotonic()
                 self._tell()
             if self._hangs_up:
                 self._socket.shutdown(SHUT_WR)

@@ -47,7 +47,7 @@ def socket() -> Response:
     return Takeover(serve)
 
 
-@blueprint.get("/events")
+@blueprint.get("/events", provide_automatic_options=False)
 def events() -> Response:
     """The event stream."""
     process = realtime()

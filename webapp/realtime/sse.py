@@ -46,10 +46,12 @@ class EventStream:
         """Serves the client to its end, from behind an event or from now on."""
         self._process.guests.enter(self)
         try:
-            self._outbox.put(head + COMMENT)
             listener = self._listener
             listener.threads = threads
             self._process.hub.join(self._user_id, listener)
+            # Whoever is cut off before the first event has a place to go on from as well.
+            place = f": listening\nid: {listener.next_id()}\n\n"
+            self._outbox.put(head + place.encode())
             self._go_on(last_event_id)
             # Whoever listens says nothing more; what comes is its end.
             while not self._is_over and self._socket.recv(1024):
