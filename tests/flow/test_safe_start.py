@@ -133,7 +133,7 @@ def _free_ports(command: list[str]) -> list[str]:
     return ["--flower-port", "0"] if command[0] == "up" else []
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", (*PROGRAMS, "realtime"))
 def test_a_sample_secret_is_refused(lone: dict[str, str], tmp_path: Path, name: str) -> None:
     env = lone | {"THREADKEEP_JWT_SECRET": SAMPLE_SECRET}
     refuses(name, env, tmp_path, "settings: secret:", "THREADKEEP_JWT_SECRET")
