@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-_ID = re.compile(r"(\d+)-(\d+)([.~]\d+)?")
+_ID = re.compile(r"(?:(\d+)-(\d+))?([.~]\d+)?")
+"""A place, a mark for what is no event of the stream, or both."""
 
 _CONFIRMATIONS = ("message_confirmed", "message_repeated")
 
@@ -107,8 +108,11 @@ def _disordered(told: Sequence[Told]) -> Iterable[tuple[str, str]]:
             # Where the stream is when somebody comes says nothing of what was told before.
             continue
         found = _ID.fullmatch(one.event_id)
-        if found is None:
+        if not found or not one.event_id:
             yield "disordered", f"{one.type} has the id {one.event_id!r}"
+            continue
+        if found[1] is None:
+            # It came while nobody could say where the stream is.
             continue
         place, is_event = (int(found[1]), int(found[2])), found[3] is None
         if one.type == "reset":

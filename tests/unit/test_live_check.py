@@ -105,3 +105,10 @@ def test_after_a_reset_ids_may_begin_anew() -> None:
     anew = told("message_received", "6-0", "m9", OWN)
     assert faults(*GOOD, *after, anew) == set()
     assert faults(*GOOD, after[0], anew) == {"disordered"}
+
+
+def test_what_was_told_while_the_stream_was_away_has_no_place() -> None:
+    nowhere = (told("authenticated", "~1"), told("message_received", "~2", "m9", OWN))
+    assert faults(*GOOD, *nowhere) == set()
+    assert faults(*GOOD, told("message_received", "", "m9", OWN)) == {"disordered"}
+    assert faults(*GOOD, told("message_received", "x", "m9", OWN)) == {"disordered"}
