@@ -5,6 +5,7 @@ them and shared by the others.
 """
 
 import struct
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -77,11 +78,11 @@ def of_event(event: Event, time_us: int | None = None) -> Frame:
     return Frame(event.type, event.id, payload, event)
 
 
-def beside(event_id: str, done: Acknowledgement) -> list[Frame]:
-    """What there is to tell of a message that was written beside the stream."""
+def beside(new_id: Callable[[], str], done: Acknowledgement) -> list[Frame]:
+    """What there is to tell of a message that was written beside the stream, each by its own id."""
     message = done.message
     received = Event(
-        event_id,
+        new_id(),
         "message_received",
         message.user_id,
         message.thread_id,
@@ -93,7 +94,7 @@ def beside(event_id: str, done: Acknowledgement) -> list[Frame]:
     moment = ids.time_us_of(message.id)
     frames = [of_event(received, moment)]
     if done.tier_used == "postgresql":
-        persisted = received._replace(type="message_persisted", record=None)
+        persisted = received._replace(id=new_id(), type="message_persisted", record=None)
         frames.append(of_event(persisted, moment))
     return frames
 

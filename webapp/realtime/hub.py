@@ -69,7 +69,7 @@ class Hub:
         channel = self._channels.get(done.message.user_id)
         if channel is None:
             return
-        for told in beside(f"{channel.place}~{next(self._numbers)}", done):
+        for told in beside(lambda: f"{channel.place}~{next(self._numbers)}", done):
             for listener in list(channel.listeners):
                 if listener is not sender or told.kind != "message_received":
                     listener.hear_beside(told)
