@@ -13,6 +13,12 @@ if not generation then
   local made = redis.pcall('HSET', KEYS[1], 'generation', generation)
   if type(made) ~= 'number' then generation = '' end
   redis.pcall('EXPIRE', KEYS[1], ARGV[2])
+  -- What was deleted must not stay in pages that nobody asks for.
+  for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do
+    if name ~= 'generation' and name ~= ARGV[3] and name ~= ARGV[4] then
+      redis.pcall('HDEL', KEYS[1], name)
+    end
+  end
 end
 if ARGV[5] ~= '' then
   redis.pcall('ZADD', KEYS[3], redis.call('TIME')[1], ARGV[5])

@@ -19,7 +19,7 @@ from storage.thread_list.page import FIRST_PAGE, Entry, Position, StoredPage, Th
 PAGE_SECONDS = 600
 ACTIVE_SECONDS = 3_600
 MOST_PAGES = 16
-LARGEST_PAGE_BYTES = 512 * 1024
+LARGEST_PAGE_BYTES = 1024 * 1024
 USERS_AT_ONCE = 200
 
 _page = msgspec.json.Decoder(StoredPage)

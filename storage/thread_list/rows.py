@@ -66,7 +66,7 @@ _RECENT = text(
     """
 SELECT user_id FROM (
     SELECT user_id, last_message_at FROM threads
-    WHERE last_message_at > clock_timestamp() - make_interval(secs => :seconds)
+    WHERE last_message_at > now() - make_interval(secs => :seconds)
     ORDER BY last_message_at DESC LIMIT :threads) AS latest
 GROUP BY user_id ORDER BY max(last_message_at) DESC LIMIT :users
 """
@@ -110,11 +110,7 @@ class ThreadRows:
             conditions.append(threads.c.is_pinned == query.is_pinned)
         if query.cursor is not None:
             activity, name = query.cursor
-            # The first by itself, for under row-level security only times may use the index.
-            conditions += [
-                _activity <= activity,
-                or_(_activity < activity, and_(_activity == activity, _name < name)),
-            ]
+            conditions.append(or_(_activity < activity, and_(_activity == activity, _name < name)))
         page = (
             select(threads)
             .where(*conditions)
