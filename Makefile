@@ -25,6 +25,10 @@ test: setup lint ## Run every check: style, types, structure, tests on real serv
 faults: setup ## Break everything, row by row, and see that nothing acknowledged is lost
 	@$(BIN)/python -m pytest tests/faults -m "extensive or not extensive" -v
 
+.PHONY: browser
+browser: setup ## Open the sockets from pages of a real browser; needs Chromium
+	@$(BIN)/python -m pytest tests/browser -m browser
+
 .PHONY: lint
 lint: setup ## Check style, types and structure only
 	@$(BIN)/ruff check .

@@ -45,6 +45,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """If given, a token's `aud` must hold this."""
     ws_url: str = ""
     """The public address of the WebSocket, shown by `GET /api`."""
+    api_url: str = ""
+    """The public address of the API, whose pages may open sockets."""
+    origins: str = ""
+    """Other origins whose pages may open sockets, comma-separated."""
 
     shards: Annotated[int, Meta(ge=1, le=4096)] = 16
     """Pending streams in Redis. Changing it needs empty streams."""
@@ -58,6 +62,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long events of a user are kept when nobody listens any more."""
     idempotency_seconds: Count = 86_400
     """How long an `Idempotency-Key` is remembered."""
+    session_seconds: Count = 30 * 86_400
+    """How long a session's state is valid after each write, where the write does not say."""
+    run_state_seconds: Count = 7 * 86_400
+    """Likewise the state of an agent's run."""
+    checkpoint_every: Count = 10
+    """Every n-th version of a run's state stays as a checkpoint."""
     redis_timeout_seconds: Seconds = 0.25
     """Connecting to, and one answer of, the data Redis on the write path."""
     redis_slow_seconds: Seconds = 0.15
@@ -114,6 +124,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long `durability: committed` waits for the PostgreSQL commit."""
     batch_body_bytes: Count = 16 * 1024 * 1024
     """The largest body of a batch post."""
+    sockets: Count = 10_000
+    """Sockets and event streams that a realtime process holds."""
+    sockets_per_user: Count = 100
+    """Those of one user among them."""
+    socket_frame_bytes: Count = 512 * 1024
+    """The largest frame that a socket takes."""
+    socket_queue_frames: Count = 4_096
+    """Frames that wait for one slow reader before it is cut off."""
+    socket_queue_bytes: Count = 8 * 1024 * 1024
+    """Bytes of such frames."""
+    socket_stalled_seconds: Annotated[float, Meta(gt=2, le=3_600)] = 10.0
+    """A reader that takes nothing for so long of what waits for it is cut off."""
 
     drills: bool = False
     """Whether this system may be hurt on purpose. Never where real messages are kept."""
@@ -121,16 +143,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where processes die, stop, fail or wait in a drill (see `storage/faultpoints.py`)."""
 
 
-VARIABLES = {
+VARIABLES = {name: f"THREADKEEP_{name.upper()}" for name in Settings.__struct_fields__} | {
     "redis_url": "REDIS_URL",
     "broker_url": "CELERY_BROKER_URL",
     "database_url": "DATABASE_URL",
     "clickhouse_url": "CLICKHOUSE_URL",
     "ws_url": "WS_URL",
-} | {
-    name: f"THREADKEEP_{name.upper()}"
-    for name in Settings.__struct_fields__
-    if name not in {"redis_url", "broker_url", "database_url", "clickhouse_url", "ws_url"}
+    "api_url": "API_URL",
 }
 """Field to environment variable."""
 

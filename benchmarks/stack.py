@@ -21,6 +21,6 @@ def ephemeral_stack() -> Iterator[dict[str, str]]:
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     with (
         tempfile.TemporaryDirectory(prefix="threadkeep-benchmark-") as name,
-        launch_up(Path(name), clean_environment() | kept) as stack,
+        launch_up(Path(name), clean_environment() | kept, "realtime") as stack,
     ):
         yield stack.env

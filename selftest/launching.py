@@ -149,15 +149,22 @@ class Launched:
         self.stop()
 
 
-def launch_up(folder: Path, env: dict[str, str]) -> Launched:
+def launch_up(folder: Path, env: dict[str, str], *without: str) -> Launched:
     """Start `threadkeep up` on data of its own below `folder`, with exactly this environment.
 
-    The servers that `env` names are used, the others are started.
+    The servers that `env` names are used, the others are started. Programs named in `without`
+    are not.
     """
     env_file = folder / "env"
     # The script stands beside the interpreter, on the path or not.
     script = Path(sys.executable).with_name("threadkeep")
-    options = ("--ephemeral", "--port", "0", "--flower-port", "0", "--env-file", str(env_file))
+    ports = ("--port", "0", "--flower-port", "0", "--realtime-port", "0")
+    options = (
+        "--ephemeral",
+        *ports,
+        *(f"--without={name}" for name in without),
+        f"--env-file={env_file}",
+    )
     spec = Spec(
         name="up",
         command=(str(script), "up", *options),

@@ -127,7 +127,7 @@ def run(
         StackFailed: The stack did not start.
     """
     variables = {"THREADKEEP_HOT_PAGE_MESSAGES": str(HOT_PAGE_MESSAGES)}
-    with testbed(folder, issue, **variables) as bed:
+    with testbed(folder, issue, has_sockets=False, **variables) as bed:
         say(f"the stack is up; disturbing it for {seconds:g} s, seed {seed}")
         episodes = Episodes(bed)
         began = time.monotonic()

@@ -29,7 +29,8 @@ SERVERS = {
     "clickhouse": "CLICKHOUSE_URL",
 }
 """The servers, which are also the names of the proxies, and the variables that name them."""
-PROGRAMS = ("web", "worker", "beat", "flower")
+REALTIME = "realtime"
+PROGRAMS = ("web", "worker", "beat", "flower", REALTIME)
 RECOVERY_SECONDS = 60.0
 POLL_SECONDS = 0.05
 BROKER_PING_SECONDS = 1.0
@@ -162,8 +163,9 @@ class Testbed:
                 self.services.clickhouse.ping()
             elif name == "redis-broker":
                 _ping(self.direct_env[SERVERS[name]])
-            elif name == "web":
-                with closing(Client(self.url, "")) as client:
+            elif name in ("web", REALTIME):
+                address = self.url if name == "web" else self.env["WS_URL"].replace("ws", "http", 1)
+                with closing(Client(address, "")) as client:
                     return client.call("GET", "/healthz").status == 200
         except (TierError, OSError):
             return False
@@ -188,8 +190,12 @@ class Testbed:
 
 
 @contextmanager
-def testbed(folder: Path, issue: TokenIssuer, **variables: str) -> Iterator[Testbed]:
+def testbed(
+    folder: Path, issue: TokenIssuer, *, has_sockets: bool = False, **variables: str
+) -> Iterator[Testbed]:
     """Start a stack in `folder` and stop it at the end; `variables` are more of its environment.
+
+    Only with `has_sockets` it has the program that serves them, under its name in the Procfile.
 
     Nothing of this process's environment reaches it, so that no other stack can be meant.
 
@@ -207,7 +213,8 @@ def testbed(folder: Path, issue: TokenIssuer, **variables: str) -> Iterator[Test
             addresses[variable] = through.render_as_string(hide_password=False)
         secret = {"THREADKEEP_JWT_SECRET": secrets.token_urlsafe(48)}
         env = clean_environment() | secret | addresses | variables
-        programs = cleanup.enter_context(launch_up(folder, env))
+        without = () if has_sockets else (REALTIME,)
+        programs = cleanup.enter_context(launch_up(folder, env, *without))
         bed = Testbed(servers, programs, proxies, issue)
         cleanup.callback(bed.close)
         # Programs that are to stop in order must not be waiting for a server that is cut off.

@@ -55,12 +55,15 @@ class RedisRepair:
 
     def outdate(self, users: Collection[str]) -> None:
         """Says of users' lists of threads that they no longer hold."""
-        if not users:
-            return
+        if users:
+            self.outdate_lists(keys.thread_pages(user_id) for user_id in users)
+
+    def outdate_lists(self, names: Iterable[str]) -> None:
+        """Likewise, by the keys of the lists."""
         with self._door.passed() as client:
             pipeline = client.pipeline(transaction=False)
-            for user_id in users:
-                pipeline.hdel(keys.thread_pages(user_id), "generation")
+            for name in names:
+                pipeline.hdel(name, "generation")
             pipeline.execute()
 
     def distrust_indexes(self, names: Iterable[str]) -> None:

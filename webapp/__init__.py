@@ -1,12 +1,27 @@
 """The HTTP API: `create_app` puts it together."""
 
-from flask import Flask
+from collections.abc import Iterable
+
+from flask import Blueprint, Flask
 
 from settings import Settings
 from storage.doctor.safety_watch import Watch
 from storage.services import Services
 from tasks.wakeup import WakeUps
-from webapp import admin, batch, docs, errors, health, messages, requests, streaming, threads
+from webapp import (
+    admin,
+    batch,
+    docs,
+    errors,
+    events,
+    health,
+    messages,
+    requests,
+    runs,
+    session,
+    streaming,
+    threads,
+)
 from webapp.auth import Tokens
 from webapp.context import Web, install, web
 
@@ -20,10 +35,22 @@ def begin_drills(app: Flask) -> None:
         web().services.drills.watch()
 
 
-def create_app(settings: Settings, watch: Watch | None = None) -> Flask:
-    """The WSGI application. Connects to nothing before the first request.
+ROOMS = tuple(
+    room.blueprint
+    for room in (messages, streaming, batch, threads, session, runs, events, health, docs, admin)
+)
 
-    `watch` is what the process knows of its servers' safety, where it looked.
+
+def create_app(
+    settings: Settings,
+    watch: Watch | None = None,
+    rooms: Iterable[Blueprint] = ROOMS,
+    public: frozenset[str] = requests.PUBLIC,
+) -> Flask:
+    """The WSGI application of some rooms. Connects to nothing before the first request.
+
+    `watch` is what the process knows of its servers' safety, where it looked; `public` are the
+    endpoints that answer without a token.
     """
     app = Flask("threadkeep", static_folder=None)
     # A doubled slash is another path, not a page that redirects.
@@ -32,7 +59,7 @@ def create_app(settings: Settings, watch: Watch | None = None) -> Flask:
     own = Web(settings, Services(settings), Tokens(settings), WakeUps(), watch or Watch(settings))
     install(app, own)
     errors.register(app)
-    requests.register(app)
-    for room in (messages, streaming, batch, threads, health, docs, admin):
-        app.register_blueprint(room.blueprint)
+    requests.register(app, public)
+    for room in rooms:
+        app.register_blueprint(room)
     return app

@@ -54,15 +54,22 @@ class Tokens:
 
     def verify(self, token: str) -> Caller:
         """The caller behind a token. Raises `InvalidToken`."""
+        return self.verify_until(token)[0]
+
+    def verify_until(self, token: str) -> tuple[Caller, float]:
+        """The caller behind a token, and when it ends (seconds since 1970, leeway included).
+
+        Raises `InvalidToken`.
+        """
         known = self._known.get(token)
         if known is not None and known[1] > time.time():
-            return known[0]
-        caller, until = self._decode(token)
+            return known
+        known = self._decode(token)
         with self._lock:
             if len(self._known) >= REMEMBERED_TOKENS:
                 self._known.clear()
-            self._known[token] = (caller, until)
-        return caller
+            self._known[token] = known
+        return known
 
     def _decode(self, token: str) -> tuple[Caller, float]:
         required = ["sub", "exp"]

@@ -6,17 +6,11 @@ from typing import NamedTuple, get_args
 import msgspec
 from flask import Blueprint, Response, request
 
-from models.message import (
-    InvalidMessage,
-    Tier,
-    check_content,
-    check_idempotency_key,
-    check_metadata,
-    check_thread_id,
-)
+from models.message import InvalidMessage, Tier
 from storage.failover.chain import Degraded
 from storage.message_storage import Acknowledgement, Draft
 from webapp.context import caller, web
+from webapp.drafts import checked_draft
 from webapp.errors import BadRequest
 from webapp.requests import answer, body_as, decode, latency_ms
 from webapp.schemas import BatchAnswer, BatchItem, BatchResult, PostBatch
@@ -69,12 +63,10 @@ def post_batch() -> Response:
 
 def _draft(item: bytes) -> tuple[str, Draft]:
     body = decode(item, BatchItem)
-    check_thread_id(body.thread_id)
-    check_content(body.message)
-    check_metadata(body.metadata)
-    if body.idempotency_key is not None:
-        check_idempotency_key(body.idempotency_key)
-    return body.thread_id, Draft(body.role, body.message, body.metadata, body.idempotency_key)
+    key = body.idempotency_key
+    return body.thread_id, checked_draft(
+        body.thread_id, body.role, body.message, body.metadata, key
+    )
 
 
 def _store(groups: dict[str, _Group], results: dict[int, BatchResult]) -> list[Acknowledgement]:

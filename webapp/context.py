@@ -33,9 +33,14 @@ def install(app: Flask, web: Web) -> None:
     app.extensions[_EXTENSION] = web
 
 
+def of(app: Flask) -> Web:
+    """The things of an application."""
+    return cast(Web, app.extensions[_EXTENSION])
+
+
 def web() -> Web:
     """The process's things, inside a request."""
-    return cast(Web, current_app.extensions[_EXTENSION])
+    return of(current_app)
 
 
 def caller() -> Caller:

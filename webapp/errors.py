@@ -1,7 +1,8 @@
 """Every error as a problem body (RFC 9457): stable `code`, human `detail`, `request_id`."""
 
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -21,6 +22,7 @@ from storage.errors import (
     TierUnavailable,
 )
 from storage.message_storage import PreconditionFailed
+from storage.state.service import StaleVersion
 from webapp.auth import InvalidToken
 
 log = structlog.get_logger(__name__)
@@ -52,7 +54,70 @@ class BadRequest(Exception):
         self.code = code
 
 
-def problem(status: int, code: str, detail: str, **more: Any) -> Response:
+class Fault(NamedTuple):
+    """What a caller is told of an exception, over HTTP and on a socket alike."""
+
+    status: int
+    code: str
+    detail: str
+    current_version: int | None = None
+    length: int | None = None
+
+
+def _unavailable(error: TierUnavailable) -> Fault:
+    verb = "do not" if " and " in error.tier else "does not"
+    detail = f"{error.tier} {verb} answer; this is temporary, please try again"
+    return Fault(503, "storage_unavailable", detail)
+
+
+_FAULTS: dict[type[Exception], Callable[[Any], Fault]] = {
+    BadRequest: lambda error: Fault(error.status, error.code, str(error)),
+    InvalidMessage: lambda error: Fault(422, error.code, str(error)),
+    InvalidToken: lambda error: Fault(401, "invalid_token", str(error)),
+    NotFound: lambda _: Fault(404, "not_found", "there is no such thing, or it is not yours"),
+    AlreadyExists: lambda error: Fault(409, "thread_exists", f"you already have a thread {error}"),
+    OnHold: lambda error: Fault(409, "legal_hold", f"{error}: nothing was erased"),
+    ErasureUnderWay: lambda _: Fault(
+        409, "erasure_under_way", "this user is being erased, too late for a hold"
+    ),
+    StillRefused: lambda error: Fault(
+        409,
+        "still_refused",
+        f"PostgreSQL refused it again, {error.attempts} times in all: {error.reason}",
+    ),
+    CheckRunning: lambda error: Fault(409, "check_running", str(error)),
+    PreconditionFailed: lambda error: Fault(
+        412, "version_conflict", str(error), error.current_version
+    ),
+    StreamRefused: lambda error: Fault(409, error.code, str(error), length=error.length),
+    StaleVersion: lambda error: Fault(409, "version_conflict", str(error), error.current_version),
+    TierUnavailable: _unavailable,
+    TierRejected: lambda error: Fault(500, "storage_error", f"{error.tier} refused the request"),
+    Exception: lambda _: Fault(500, "internal_error", "something went wrong on this side"),
+}
+"""The one place that maps exceptions; what is not named here is as its nearest ancestor is."""
+
+
+def fault_of(error: Exception, request_id: str) -> Fault:
+    """What a caller is told of an exception. What is no fault of theirs is logged."""
+    kind = next(kind for kind in type(error).__mro__ if kind in _FAULTS)
+    bound = log.bind(request_id=request_id)
+    if isinstance(error, TierUnavailable):
+        bound.warning("unavailable", tier=error.tier, reason=error.reason)
+    elif isinstance(error, TierRejected):
+        bound.error("rejected", tier=error.tier, reason=error.reason)
+    elif kind is Exception:
+        bound.error("unexpected", exc_info=error)
+    return _FAULTS[kind](error)
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    current_version: int | None = None,
+    length: int | None = None,
+) -> Response:
     """An error answer."""
     body = Problem(
         type="about:blank",
@@ -61,7 +126,8 @@ def problem(status: int, code: str, detail: str, **more: Any) -> Response:
         code=code,
         detail=detail,
         request_id=g.get("request_id", ""),
-        **more,
+        current_version=current_version,
+        length=length,
     )
     encoded = msgspec.json.encode(body)
     response = Response(encoded, status=status, mimetype="application/problem+json")
@@ -70,12 +136,6 @@ def problem(status: int, code: str, detail: str, **more: Any) -> Response:
     if status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="threadkeep"'
     return response
-
-
-def _log() -> structlog.typing.FilteringBoundLogger:
-    """The log, with the id of this request."""
-    bound: structlog.typing.FilteringBoundLogger = log.bind(request_id=g.get("request_id"))
-    return bound
 
 
 def _discard_body() -> None:
@@ -87,68 +147,15 @@ def _discard_body() -> None:
 
 
 def register(app: Flask) -> None:
-    """Maps every exception to its answer, in one place."""
+    """Has every exception answered, in one place."""
 
-    @app.errorhandler(BadRequest)
-    def bad_request(error: BadRequest) -> Response:
-        return problem(error.status, error.code, str(error))
-
-    @app.errorhandler(InvalidMessage)
-    def invalid_message(error: InvalidMessage) -> Response:
-        return problem(422, error.code, str(error))
-
-    @app.errorhandler(InvalidToken)
-    def invalid_token(error: InvalidToken) -> Response:
-        # A connection whose request was not read to its end is closed behind the answer, and the
-        # client's next request with it.
-        _discard_body()
-        return problem(401, "invalid_token", str(error))
-
-    @app.errorhandler(NotFound)
-    def not_found(_: NotFound) -> Response:
-        return problem(404, "not_found", "there is no such thing, or it is not yours")
-
-    @app.errorhandler(AlreadyExists)
-    def already_exists(error: AlreadyExists) -> Response:
-        return problem(409, "thread_exists", f"you already have a thread {error}")
-
-    @app.errorhandler(OnHold)
-    def on_hold(error: OnHold) -> Response:
-        return problem(409, "legal_hold", f"{error}: nothing was erased")
-
-    @app.errorhandler(ErasureUnderWay)
-    def erasure_under_way(_: ErasureUnderWay) -> Response:
-        return problem(409, "erasure_under_way", "this user is being erased, too late for a hold")
-
-    @app.errorhandler(StillRefused)
-    def still_refused(error: StillRefused) -> Response:
-        detail = f"PostgreSQL refused it again, {error.attempts} times in all: {error.reason}"
-        return problem(409, "still_refused", detail)
-
-    @app.errorhandler(CheckRunning)
-    def check_running(error: CheckRunning) -> Response:
-        return problem(409, "check_running", str(error))
-
-    @app.errorhandler(StreamRefused)
-    def stream_refused(error: StreamRefused) -> Response:
-        return problem(409, error.code, str(error), length=error.length)
-
-    @app.errorhandler(PreconditionFailed)
-    def precondition_failed(error: PreconditionFailed) -> Response:
-        version = error.current_version
-        return problem(412, "version_conflict", str(error), current_version=version)
-
-    @app.errorhandler(TierUnavailable)
-    def unavailable(error: TierUnavailable) -> Response:
-        _log().warning("unavailable", tier=error.tier, reason=error.reason)
-        verb = "do not" if " and " in error.tier else "does not"
-        detail = f"{error.tier} {verb} answer; this is temporary, please try again"
-        return problem(503, "storage_unavailable", detail)
-
-    @app.errorhandler(TierRejected)
-    def rejected(error: TierRejected) -> Response:
-        _log().error("rejected", tier=error.tier, reason=error.reason)
-        return problem(500, "storage_error", f"{error.tier} refused the request")
+    @app.errorhandler(Exception)
+    def fault(error: Exception) -> Response:
+        if isinstance(error, InvalidToken):
+            # A connection whose request was not read to its end is closed behind the answer, and
+            # the client's next request with it.
+            _discard_body()
+        return problem(*fault_of(error, g.get("request_id", "")))
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(_: RequestEntityTooLarge) -> Response:
@@ -164,8 +171,3 @@ def register(app: Flask) -> None:
             if name.lower() not in {"content-type", "content-length"}:
                 answer.headers[name] = value
         return answer
-
-    @app.errorhandler(Exception)
-    def unexpected(_: Exception) -> Response:
-        _log().exception("unexpected")
-        return problem(500, "internal_error", "something went wrong on this side")

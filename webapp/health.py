@@ -9,6 +9,7 @@ from storage.errors import TierError
 from storage.health import persistence_health
 from webapp.context import web
 from webapp.errors import problem
+from webapp.events import events_url
 from webapp.requests import answer
 from webapp.schemas import Liveness, ServiceInfo
 
@@ -51,4 +52,11 @@ def persistence() -> Response:
 def info() -> Response:
     """Where things are."""
     ws_url = web().settings.ws_url
-    return answer(ServiceInfo(version=version("threadkeep"), ws_url=ws_url, docs_url="/docs"))
+    return answer(
+        ServiceInfo(
+            version=version("threadkeep"),
+            ws_url=ws_url,
+            events_url=events_url(ws_url),
+            docs_url="/docs",
+        )
+    )

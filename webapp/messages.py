@@ -8,18 +8,13 @@ import msgspec
 from flask import Blueprint, Response, request
 
 from models import codec, ids
-from models.message import (
-    Message,
-    check_content,
-    check_idempotency_key,
-    check_metadata,
-    check_thread_id,
-)
+from models.message import Message, check_content, check_metadata, check_thread_id
 from models.streams import state_of
 from storage.errors import TierUnavailable
-from storage.message_storage import Acknowledgement, Draft
+from storage.message_storage import Acknowledgement
 from storage.streaming.service import Shown
 from webapp.context import Web, caller, web
+from webapp.drafts import checked_draft
 from webapp.errors import BadRequest
 from webapp.requests import (
     answer,
@@ -51,12 +46,7 @@ def post_message(thread_id: str) -> Response:
     """The main job: acknowledges a message from Redis's disk."""
     body = body_as(PostMessage)
     key = request.headers.get("Idempotency-Key")
-    check_thread_id(thread_id)
-    check_content(body.message)
-    check_metadata(body.metadata)
-    if key is not None:
-        check_idempotency_key(key)
-    draft = Draft(body.role, body.message, body.metadata, key)
+    draft = checked_draft(thread_id, body.role, body.message, body.metadata, key)
     process = web()
     acknowledgement = process.services.messages.post(caller().user_id, thread_id, draft)
     return acknowledged(process, acknowledgement, wait=body.durability == "committed")

@@ -25,15 +25,16 @@ PUBLIC = frozenset(
         "docs.asset",
     }
 )
-"""The only endpoints that answer without a token."""
+"""The only endpoints of the API that answer without a token."""
 
 MAX_PAGE = 1000
 DEFAULT_PAGE = 50
 _NUMBER = re.compile("[0-9]{1,9}")
+_VERSION = re.compile("[0-9]{1,18}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-def register(app: Flask) -> None:
+def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
     """Gives every request an id and a caller, and every answer its headers."""
 
     @app.before_request
@@ -41,8 +42,8 @@ def register(app: Flask) -> None:
         g.started = time.perf_counter()
         given = request.headers.get("X-Request-ID", "")
         g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        if request.endpoint is not None and request.endpoint not in PUBLIC:
-            g.caller = web().tokens.verify(_bearer())
+        if request.endpoint is not None and request.endpoint not in public:
+            g.caller = web().tokens.verify(bearer())
 
     @app.after_request
     def end(response: Response) -> Response:
@@ -54,7 +55,8 @@ def register(app: Flask) -> None:
         return response
 
 
-def _bearer() -> str:
+def bearer() -> str:
+    """The token that the request brings. Raises `InvalidToken`."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise InvalidToken("the header Authorization: Bearer <token> is missing")
@@ -112,6 +114,14 @@ def query_order() -> str:
     return order
 
 
+def query_flag(name: str) -> bool | None:
+    """A filter of a list, `true` or `false`, None if it is not given. Raises `BadRequest`."""
+    given = request.args.get(name)
+    if given not in {None, "true", "false"}:
+        raise BadRequest(422, f"invalid_{name}", f"{name} must be true or false")
+    return None if given is None else given == "true"
+
+
 def query_message_cursor(shard: int) -> str | None:
     """The `cursor` of a list of a thread's messages. Raises `BadRequest`.
 
@@ -129,8 +139,8 @@ def if_match() -> int | None:
     if given is None or given.strip() == "*":
         return None
     version = given.strip().removeprefix("W/").strip('"')
-    if _NUMBER.fullmatch(version) is None:
-        raise BadRequest(400, "invalid_if_match", "If-Match must be an ETag of this message")
+    if _VERSION.fullmatch(version) is None:
+        raise BadRequest(400, "invalid_if_match", "If-Match must be an ETag of what it is about")
     return int(version)
 
 

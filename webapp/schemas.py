@@ -83,10 +83,12 @@ class PostThread(Request, kw_only=True, frozen=True):
 
 
 class PatchThread(Request, kw_only=True, frozen=True):
-    """A new title or metadata; what is left out stays."""
+    """What is to change of a thread; what is left out stays."""
 
     title: str | UnsetType | None = UNSET
     metadata: Metadata | UnsetType = UNSET
+    is_pinned: bool | UnsetType = UNSET
+    is_archived: bool | UnsetType = UNSET
 
 
 class OpenStream(Request, kw_only=True, frozen=True):
@@ -209,6 +211,9 @@ class ThreadPage(msgspec.Struct, kw_only=True, frozen=True):
 
     threads: list[ThreadSummary]
     next_cursor: str | None
+    retrieval_source: Source
+    latency_ms: float
+    warning: Caveat | UnsetType = UNSET
 
 
 class DeadLetterPage(msgspec.Struct, kw_only=True, frozen=True):
@@ -260,6 +265,7 @@ class ServiceInfo(msgspec.Struct, kw_only=True, frozen=True):
 
     version: str
     ws_url: str
+    events_url: str
     docs_url: str
 
 

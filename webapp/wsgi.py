@@ -1,19 +1,14 @@
 """What the HTTP server calls: `granian --interface wsgi --factory webapp.wsgi:application`."""
 
 import fcntl
-import gc
 import sys
 import time
 from typing import NoReturn
 
 from flask import Flask
 
-import settings
-from storage.doctor import safety
-from storage.doctor.safety_watch import Watch
-from storage.errors import Refused
-from tasks.logs import configure
-from webapp import begin_drills, create_app
+from webapp import create_app
+from webapp.starting import started
 
 WAIT_SECONDS = 7.0
 """Longer than a process takes to end, to start and to end again."""
@@ -21,24 +16,7 @@ WAIT_SECONDS = 7.0
 
 def application() -> Flask:
     """The application of this process. What is wrong or not safe ends it with one line."""
-    configure()
-    try:
-        given = settings.load()
-        verdict = safety.check(given)
-    except settings.SettingsError as error:
-        end(f"threadkeep: {error}")
-    except Refused as error:
-        end(f"threadkeep: refused: {error}")
-    safety.report(verdict)
-    watch = Watch(given, verdict)
-    app = create_app(given, watch)
-    watch.begin()
-    begin_drills(app)
-    # What is imported stays. A full collection that looked at all of it again every few seconds
-    # would stop each request of the process for 60 to 180 ms.
-    gc.collect()
-    gc.freeze()
-    return app
+    return started(create_app, end)
 
 
 def end(line: str) -> NoReturn:

@@ -62,12 +62,13 @@ class EventStreams:
             here, entries = pipeline.execute()
         return _events(user_id, entries) if here else None
 
-    def news(self, places: Mapping[str, str]) -> dict[str, list[Event]]:
+    def news(self, places: Mapping[str, str]) -> dict[str, list[Event] | None]:
         """What came behind the places, for the users who have any, without waiting for more.
 
-        At most so many of each user that asking again is worth while.
+        At most so many of each user that asking again is worth while. None where the stream was
+        opened anew behind the place, so that the place is gone.
         """
-        news: dict[str, list[Event]] = {}
+        news: dict[str, list[Event] | None] = {}
         for batch in _batches(places):
             names = {keys.events(user_id): user_id for user_id in batch}
             wanted: dict[Any, Any] = {name: places[user] for name, user in names.items()}
@@ -75,7 +76,7 @@ class EventStreams:
                 answer: Any = client.xread(wanted, count=EVENTS_AT_ONCE)
             for name, entries in _streams(answer):
                 user_id = names[name.decode()]
-                news[user_id] = _events(user_id, entries)
+                news[user_id] = None if _is_new(entries) else _events(user_id, entries)
         return news
 
     def doorbell(self) -> Doorbell:
@@ -94,6 +95,11 @@ def is_place(text: str) -> bool:
 def _events(user_id: str, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[Event]:
     found = (event_of(user_id, place, fields) for place, fields in entries)
     return [event for event in found if event is not None]
+
+
+def _is_new(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> bool:
+    """Whether these begin with the mark of `open_events`, which nothing ever comes before."""
+    return bool(entries) and entries[0][1].get(b"type") == b"opened"
 
 
 def _streams(answer: Any) -> list[tuple[bytes, Any]]:

@@ -17,6 +17,10 @@ from storage.failover.redis_writes import RedisWrites
 from storage.failover.room import RedisRoom
 from storage.failover.shared_keys import SharedKeys, ToldKeys
 from storage.message_retrieval import UnifiedMessageRetrievalService
+from storage.row_copies import RowCopies
+from storage.state.chain import StateChain
+from storage.state.in_clickhouse import StateCopies
+from storage.state.in_postgres import StateRows
 from storage.tiers import Tiers
 
 
@@ -53,10 +57,10 @@ class FailoverServices(Tiers):
         )
 
     @cached_property
-    def retrieval(self) -> UnifiedMessageRetrievalService:
-        return UnifiedMessageRetrievalService(
-            self.redis, self.postgres, self.clickhouse, self.lease
-        )
+    def detour(self) -> Detour:
+        detour = Detour(self.quick_engine)
+        self.breakers.redis.on_closed.append(detour.forget)
+        return detour
 
     @cached_property
     def redis_room(self) -> RedisRoom:
@@ -64,12 +68,38 @@ class FailoverServices(Tiers):
         return RedisRoom(self.redis_door, slots=settings.shards, log_share=settings.redis_log_share)
 
     @cached_property
+    def state_chain(self) -> StateChain:
+        settings, breakers = self.settings, self.breakers
+        rows = StateRows(
+            self.postgres,
+            self.quick_engine,
+            breakers.postgresql,
+            self.detour,
+            slots=settings.shards,
+        )
+        server = self.clickhouse_within(settings.clickhouse_write_timeout_seconds)
+        copies = RowCopies(self.request_engine, server, breakers.clickhouse)
+        return StateChain(
+            self.state_cache,
+            rows,
+            StateCopies(server, breakers.clickhouse, copies),
+            self.lease,
+            self.redis_room,
+            breakers.postgresql,
+        )
+
+    @cached_property
+    def retrieval(self) -> UnifiedMessageRetrievalService:
+        return UnifiedMessageRetrievalService(
+            self.redis, self.postgres, self.clickhouse, self.lease
+        )
+
+    @cached_property
     def failover(self) -> MessageFailoverService:
         settings, breakers = self.settings, self.breakers
         keys_seconds = settings.idempotency_seconds
-        detour = Detour(self.quick_engine)
+        detour = self.detour
         breakers.redis.on_opened.append(self.told_keys.tell_postgres_soon)
-        breakers.redis.on_closed.append(detour.forget)
         postgres = DirectPostgres(
             self.quick_engine,
             self.request_engine,
@@ -115,6 +145,7 @@ class FailoverServices(Tiers):
             self.redis,
             self.redis_repair,
             self.postgres,
+            self.state_cache,
             idempotency_seconds=settings.idempotency_seconds,
             hot_page=settings.hot_page_messages,
         )

@@ -27,7 +27,7 @@ def issue(settings: Settings, user: str) -> str:
 @pytest.fixture(scope="session")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Testbed]:
     """The stack that the rows break in turn; each leaves it whole."""
-    with testbed(tmp_path_factory.mktemp("bed"), issue) as running:
+    with testbed(tmp_path_factory.mktemp("bed"), issue, has_sockets=True) as running:
         yield running
 
 

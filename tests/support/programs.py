@@ -20,7 +20,7 @@ END_SECONDS = 90
 
 
 class Program:
-    """A running program. `url` is where it listens, if it is the web server."""
+    """A running program. `url` is where it listens, if it does."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path, url: str) -> None:
         self._process = process
@@ -42,6 +42,10 @@ class Program:
         """Whether it has not ended."""
         return self._process.poll() is None
 
+    def stop(self) -> None:
+        """Asks it to end, as a supervisor does."""
+        self._process.terminate()
+
     def status(self) -> int:
         """Its exit status, waited for."""
         return self._process.wait(timeout=END_SECONDS)
@@ -58,7 +62,7 @@ def program(name: str, env: Mapping[str, str], folder: Path) -> Iterator[Program
         process = subprocess.Popen(
             ["/bin/sh", "-c", f"exec {line}"],
             cwd=folder,
-            env=clean | {"PORT": port, "WEB_WORKERS": "1"} | env,
+            env=clean | {"PORT": port, "REALTIME_PORT": port, "WEB_WORKERS": "1"} | env,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -148,7 +148,7 @@ def test_a_task_keeps_no_result_and_no_content(app: Celery) -> None:
         assert {kind for at, kind in arguments.items() if at != "return"} <= {int}, name
 
 
-@pytest.mark.parametrize("program", ["web", "worker", "beat", "flower"])
+@pytest.mark.parametrize("program", ["web", "realtime", "worker", "beat", "flower"])
 def test_the_procfile_has_every_program(program: str) -> None:
     assert programs()[program].strip()
 

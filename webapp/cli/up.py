@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from honcho.environ import parse_procfile
 import settings
 from embedded.env_file import write_env_file
 from embedded.files import write_atomically
-from embedded.ports import free_port
+from embedded.ports import free_port, is_free
 from embedded.stack import Stack
 from storage import schema
 from storage.doctor import safety
@@ -30,6 +30,8 @@ from webapp.auth import Tokens
 from webapp.cli.schema import LOST
 
 PROCFILE = Path(settings.__file__).with_name("Procfile")
+REALTIME = "realtime"
+LOOPBACK = ("127.0.0.1", "localhost")
 SAMPLE_USER = "alice"
 READY_SECONDS = 60.0
 READY_POLL_SECONDS = 0.1
@@ -58,20 +60,41 @@ WRITTEN = (
 @click.option("--port", default=8000, show_default=True, help="The API's port; 0 for a free one.")
 @click.option("--flower-port", default=5555, show_default=True, help="Likewise, for Flower.")
 @click.option(
+    "--realtime-port",
+    type=int,
+    help="Likewise, for sockets; the one after the API's where it is free, if left out.",
+)
+@click.option(
+    "--without",
+    multiple=True,
+    metavar="PROGRAM",
+    help="A program of the Procfile to leave out; may be repeated.",
+)
+@click.option(
     "--env-file",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the addresses here once everything answers.",
 )
 @click.option("--ephemeral", is_flag=True, help="Keep the data in a folder that goes at the end.")
 def up(
-    data: Path, host: str, port: int, flower_port: int, env_file: Path | None, ephemeral: bool
+    data: Path,
+    host: str,
+    port: int,
+    flower_port: int,
+    realtime_port: int | None,
+    without: tuple[str, ...],
+    env_file: Path | None,
+    ephemeral: bool,
 ) -> None:
     """Start everything and serve until Ctrl-C."""
     started = time.monotonic()
+    programs = _programs(without)
     with _folder(data, ephemeral) as folder, Stack(folder, on_event=_say) as stack:
         is_ours = not os.environ.get("DATABASE_URL")
         env = dict(os.environ) | stack.start_servers(os.environ)
         env |= _addresses(env, folder, host, port, flower_port)
+        if REALTIME in programs:
+            env |= _realtime_addresses(env, realtime_port)
         # From here on this process's environment says what the programs' says.
         os.environ.update(env)
         services = Services(settings.load())
@@ -79,7 +102,7 @@ def up(
         _mind_a_loss(services, is_ours=is_ours)
         schema.migrate(services.job_engine, services.job_clickhouse, weeks)
         _judge(services)
-        stack.start_programs(parse_procfile(PROCFILE.read_text()).processes, env)
+        stack.start_programs(programs, env)
         files = [path for path in (folder / "run" / "env", env_file) if path is not None]
         ready = threading.Thread(
             target=_announce, args=(stack, services, env, files, started), daemon=True
@@ -148,6 +171,28 @@ def _addresses(
     }
 
 
+def _realtime_addresses(env: Mapping[str, str], port: int | None) -> dict[str, str]:
+    """Where the sockets are, and from which pages they may be opened."""
+    host, api_port = env["HOST"], int(env["PORT"])
+    if port is None:
+        port = api_port + 1 if is_free(api_port + 1) else 0
+    port = _port(host, port)
+    pages = [f"http://{name}:{api_port}" for name in LOOPBACK] if host in LOOPBACK else []
+    return {
+        "REALTIME_PORT": str(port),
+        "WS_URL": env["WS_URL"] or f"ws://{host}:{port}/api/ws",
+        "THREADKEEP_ORIGINS": env.get("THREADKEEP_ORIGINS") or ",".join(pages),
+    }
+
+
+def _programs(without: tuple[str, ...]) -> dict[str, str]:
+    """What is to run, by name."""
+    programs: dict[str, str] = parse_procfile(PROCFILE.read_text()).processes
+    if unknown := set(without) - set(programs):
+        raise click.UsageError(f"there is no program {', '.join(sorted(unknown))} in the Procfile")
+    return {name: line for name, line in programs.items() if name not in without}
+
+
 def _kept(env: Mapping[str, str], name: str, folder: Path, fresh: str) -> str:
     """A secret of the environment, or one that stays the same as long as the data does."""
     if env.get(name):
@@ -177,7 +222,8 @@ def _announce(
 ) -> None:
     """Waits until everything answers, then says where it is."""
     deadline = time.monotonic() + READY_SECONDS
-    while not _answers(env):
+    names = stack.pids()
+    while not _answers(env, names):
         if time.monotonic() > deadline:
             _say("not everything answers yet; see the logs folder")
             return
@@ -189,20 +235,30 @@ def _announce(
     sample = Tokens(services.settings).issue(SAMPLE_USER, is_admin=False, ttl_seconds=86_400)
     _say(f"ready after {time.monotonic() - started:.1f} s")
     click.echo(f"\n  API     {env['API_URL']}    {env['API_URL']}/docs")
+    if REALTIME in stack.pids():
+        click.echo(f"  Sockets {env['WS_URL']}")
     click.echo(f"  Flower  {env['FLOWER_URL']}    {env['FLOWER_BASIC_AUTH']}")
     click.echo(f"  Token   {sample}  (user {SAMPLE_USER}, one day)\n")
     sys.stdout.flush()
 
 
-def _answers(env: Mapping[str, str]) -> bool:
+def _answers(env: Mapping[str, str], names: Container[str]) -> bool:
+    """Whether each program of these names that can be asked does what it is there for."""
+    asked = {
+        "web": f"{env['API_URL']}/readyz",
+        REALTIME: f"http://{env['HOST']}:{env.get('REALTIME_PORT')}/readyz",
+        "flower": f"{env['FLOWER_URL']}/",
+    }
     session = requests.Session()
     session.trust_env = False
     try:
-        web = session.get(f"{env['API_URL']}/readyz", timeout=2).status_code
-        flower = session.get(f"{env['FLOWER_URL']}/", timeout=2).status_code
+        found = {
+            name: session.get(asked[name], timeout=2).status_code for name in asked if name in names
+        }
     except requests.RequestException:
         return False
-    return web == 200 and flower in {200, 401} and bool(celery.control.ping(timeout=0.5))
+    well = all(status == 200 or (name, status) == ("flower", 401) for name, status in found.items())
+    return well and ("worker" not in names or bool(celery.control.ping(timeout=0.5)))
 
 
 def _say(line: str) -> None:

@@ -1,0 +1,41 @@
+"""What the programs of a stack cost, as Linux counts it: processor time and memory."""
+
+import os
+from collections.abc import Sequence
+
+from embedded.procfs import PROC
+from selftest.launching import Launched
+
+PROGRAMS = ("realtime", "web", "worker", "redis-data", "postgres", "clickhouse")
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def processor_seconds(stack: Launched) -> dict[str, float]:
+    """Seconds of each program so far with all its processes, and of this one, the `client`."""
+    found = {name: _seconds(stack.members(name)) for name in PROGRAMS}
+    return found | {"client": _seconds([os.getpid()])}
+
+
+def resident_kib(stack: Launched, name: str) -> int:
+    """The memory of a program's processes, what they share counted once between them."""
+    return sum(_proportional_kib(pid) for pid in stack.members(name))
+
+
+def _seconds(pids: Sequence[int]) -> float:
+    """With that of children that ended already, which their parents have."""
+    ticks = 0
+    for pid in pids:
+        try:
+            text = (PROC / str(pid) / "stat").read_text(errors="replace")
+        except OSError:
+            continue
+        ticks += sum(map(int, text[text.rindex(")") + 2 :].split()[11:15]))
+    return ticks / _TICKS
+
+
+def _proportional_kib(pid: int) -> int:
+    try:
+        text = (PROC / str(pid) / "smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))

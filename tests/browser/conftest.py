@@ -1,0 +1,90 @@
+"""A browser, pages of two origins, and a stack that lets one of them in."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from playwright.sync_api import BrowserContext, sync_playwright
+
+import settings as configuration
+from support.processes import Launched, launched
+from support.users import fresh_user
+from webapp.auth import Tokens
+
+TOKEN_SECONDS = 3600
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+"""Nothing that a browser does of its own accord; and no sandbox, which root cannot have."""
+
+
+class _Page(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = b"<!doctype html><title>A page</title>"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+def _pages() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def home() -> Iterator[str]:
+    """The origin of pages that may open sockets."""
+    yield from _pages()
+
+
+@pytest.fixture(scope="session")
+def elsewhere() -> Iterator[str]:
+    """The origin of pages that may not."""
+    yield from _pages()
+
+
+@pytest.fixture(scope="session")
+def open_stack(home: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+    """A stack that lets pages of `home` in."""
+    with launched(tmp_path_factory.mktemp("stack"), THREADKEEP_ORIGINS=home) as running:
+        yield running
+
+
+@pytest.fixture
+def browser_token(open_stack: Launched) -> str:
+    """A token of somebody new."""
+    tokens = Tokens(configuration.load(open_stack.env))
+    return tokens.issue(fresh_user(), is_admin=False, ttl_seconds=TOKEN_SECONDS)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+    """Chromium as the system has it, with a profile of its own."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert program, "no chromium on the path: install it, or leave the browser tests out"
+    with sync_playwright() as driver:
+        context = driver.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"),
+            executable_path=program,
+            headless=True,
+            args=list(QUIET),
+        )
+        yield context
+        context.close()

@@ -1,0 +1,23 @@
+"""The realtime process: WebSockets and event streams, a greenlet each.
+
+Nothing here may be imported by a process that is not patched for gevent.
+"""
+
+from flask import Flask
+
+from settings import Settings
+from storage.doctor.safety_watch import Watch
+from webapp import create_app, health
+from webapp.context import of
+from webapp.realtime import process, routes
+from webapp.requests import PUBLIC
+
+
+def create_realtime_app(settings: Settings, watch: Watch | None = None) -> Flask:
+    """The WSGI application of the realtime process. Its greenlets begin at once."""
+    rooms = (health.blueprint, routes.blueprint)
+    app = create_app(settings, watch, rooms, PUBLIC | routes.PUBLIC)
+    own = process.install(app, of(app))
+    own.hub.begin()
+    own.guests.begin()
+    return app

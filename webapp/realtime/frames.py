@@ -1,0 +1,116 @@
+"""What clients are told: each frame as JSON once, and as the bytes of either wire once.
+
+A frame goes to all of a user's sockets and streams alike, so its bytes are made for the first of
+them and shared by the others.
+"""
+
+import struct
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from models import ids
+from storage.events.event import Event
+from storage.message_storage import Acknowledgement
+from webapp.realtime.places import Position, position
+
+_TEXT_AND_FINAL = 0x81
+_SHORT, _TWO_BYTES = 125, 0xFFFF
+_IN_TWO, _IN_EIGHT = 126, 127
+
+
+class Frame:
+    """One frame. `event_id` is what a client gives back to go on from here, empty where there is
+    nothing to go on from; `event` is what it tells of, if it is an event."""
+
+    def __init__(
+        self, kind: str, event_id: str, payload: bytes, event: Event | None = None
+    ) -> None:
+        self.kind = kind
+        self.event_id = event_id
+        self.payload = payload
+        self.event = event
+
+    @cached_property
+    def position(self) -> Position:
+        """Where in the stream an event is."""
+        return position(self.event_id)
+
+    @cached_property
+    def text(self) -> bytes:
+        """As a text frame of a WebSocket, which a server sends unmasked (RFC 6455, section 5.2)."""
+        size = len(self.payload)
+        if size <= _SHORT:
+            head = struct.pack("!BB", _TEXT_AND_FINAL, size)
+        elif size <= _TWO_BYTES:
+            head = struct.pack("!BBH", _TEXT_AND_FINAL, _IN_TWO, size)
+        else:
+            head = struct.pack("!BBQ", _TEXT_AND_FINAL, _IN_EIGHT, size)
+        return head + self.payload
+
+    @cached_property
+    def lines(self) -> bytes:
+        """As an event of an event stream. JSON has no line breaks of its own."""
+        head = f"id: {self.event_id}\nevent: {self.kind}\ndata: ".encode()
+        return head + self.payload + b"\n\n"
+
+
+def frame(kind: str, event_id: str = "", /, **fields: Any) -> Frame:
+    """A frame with these fields; what is None is left out."""
+    named = {"type": kind, "event_id": event_id or None} | fields
+    shown = {name: value for name, value in named.items() if value not in (None, msgspec.UNSET)}
+    return Frame(kind, event_id, msgspec.json.encode(shown))
+
+
+def of_event(event: Event, time_us: int | None = None) -> Frame:
+    """The frame that tells of an event; when it was is in its id, unless it is given."""
+    if time_us is None:
+        time_us = position(event.id)[0] * 1000
+    if event.type == "message_chunk":
+        # It says itself all that there is to say.
+        head = msgspec.json.encode({"type": event.type, "event_id": event.id})
+        payload = head[:-1] + b"," + (event.record or b"{}")[1:]
+    else:
+        fields = _fields(event) | {"timestamp": ids.timestamp(time_us)}
+        payload = frame(event.type, event.id, **fields).payload
+    return Frame(event.type, event.id, payload, event)
+
+
+def beside(new_id: Callable[[], str], done: Acknowledgement) -> list[Frame]:
+    """What there is to tell of a message that was written beside the stream, each by its own id."""
+    message = done.message
+    received = Event(
+        new_id(),
+        "message_received",
+        message.user_id,
+        message.thread_id,
+        message.id,
+        message.version,
+        done.record,
+        False,
+    )
+    moment = ids.time_us_of(message.id)
+    frames = [of_event(received, moment)]
+    if done.tier_used == "postgresql":
+        persisted = received._replace(id=new_id(), type="message_persisted", record=None)
+        frames.append(of_event(persisted, moment))
+    return frames
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    record = msgspec.Raw(event.record or b"null")
+    common = {"message_id": event.message_id, "thread_id": event.thread_id}
+    if event.type == "message_persisted":
+        return common | {"version": event.version, "tier_used": "postgresql"}
+    if event.type == "message_deleted":
+        return common | {"user_id": event.user_id, "version": event.version}
+    if event.type == "thread_updated":
+        return common | {"user_id": event.user_id, "version": event.version, "thread": record}
+    return common | {
+        "user_id": event.user_id,
+        "version": event.version,
+        "status": "processing",
+        "message": record,
+    }

@@ -1,0 +1,68 @@
+"""What clients say on a WebSocket: one shape for each type of frame."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from webapp.errors import BadRequest
+from webapp.requests import decode
+from webapp.schemas import Content, Metadata, Request, RoleField
+
+MOST_THREADS = 1_000
+
+ClientRef = Annotated[str, Meta(max_length=256)] | int | None
+"""Chosen by the client, and given back with the answer."""
+
+
+class Authenticate(Request, tag="authenticate", kw_only=True, frozen=True):
+    """Who is calling; also to stay beyond the end of the first token."""
+
+    token: str
+    client_ref: ClientRef = None
+
+
+class SendMessage(Request, tag="send_message", kw_only=True, frozen=True):
+    """A new message."""
+
+    thread_id: str
+    message: Content
+    role: RoleField = "user"
+    metadata: Metadata = msgspec.field(default_factory=dict)
+    idempotency_key: str | None = None
+    client_ref: ClientRef = None
+
+
+class Subscribe(Request, tag="subscribe", kw_only=True, frozen=True):
+    """Which threads to hear of, all if none are named, and from where on."""
+
+    thread_ids: Annotated[list[str], Meta(max_length=MOST_THREADS)] | None = None
+    last_event_id: Annotated[str, Meta(max_length=256)] | None = None
+    client_ref: ClientRef = None
+
+
+class Ping(Request, tag="ping", kw_only=True, frozen=True):
+    """Is anybody there."""
+
+    client_ref: ClientRef = None
+
+
+Said = Authenticate | SendMessage | Subscribe | Ping
+
+
+class _Referring(msgspec.Struct):
+    client_ref: ClientRef = None
+
+
+def understood(text: bytes) -> Said:
+    """A client's frame. Raises `BadRequest` that says where it is wrong."""
+    said: Said = decode(text, Said)  # type: ignore[arg-type]
+    return said
+
+
+def reference_in(text: bytes) -> str | int | None:
+    """The `client_ref` of a frame that is otherwise not understood, if it has one."""
+    try:
+        return decode(text, _Referring).client_ref
+    except BadRequest:
+        return None

@@ -1,0 +1,224 @@
+"""What one client says on its WebSocket, and what it is answered."""
+
+import time
+from typing import Any
+
+import gevent
+import msgspec
+
+from models import ids
+from models.message import check_thread_id
+from storage.message_storage import Acknowledgement
+from webapp.auth import InvalidToken
+from webapp.drafts import checked_draft
+from webapp.errors import RETRY_AFTER_SECONDS, BadRequest, fault_of
+from webapp.realtime.connection import WebSocket
+from webapp.realtime.frames import frame
+from webapp.realtime.listener import Listener
+from webapp.realtime.places import place_in
+from webapp.realtime.process import Realtime
+from webapp.realtime.protocol import (
+    Authenticate,
+    Ping,
+    SendMessage,
+    Subscribe,
+    reference_in,
+    understood,
+)
+from webapp.schemas import AcknowledgementFields
+
+AUTHENTICATE_SECONDS = 5.0
+GO_ON_SECONDS = 0.25
+"""So long a client has to say where it wants to go on from."""
+LAST_SECOND = 253_402_300_799.0
+"""The last second of the year 9999, where RFC 3339 ends."""
+
+BAD_TOKEN = 4401
+TRY_LATER = 1013
+RESTART = 1012
+
+
+class Session:
+    """One client, from its handshake to its end."""
+
+    def __init__(self, process: Realtime, socket: WebSocket, request_id: str) -> None:
+        self._process = process
+        self._socket = socket
+        self._request_id = request_id
+        self._began_at = time.monotonic()
+        self._user_id = ""
+        self._until = 0.0
+        self._listener: Listener | None = None
+        self._is_busy = False
+        self._is_leaving = False
+
+    def run(self, token: str | None) -> None:
+        """Serves the client to its end. Without a token its first frame must bring one."""
+        self._process.guests.enter(self)
+        try:
+            if token is not None:
+                self._guarded(None, lambda: self._authenticate(token, None))
+            self._socket.run(self._take)
+        finally:
+            self._process.guests.leave(self)
+            if self._listener is not None:
+                self._process.hub.leave(self._user_id, self._listener)
+            if self._user_id:
+                self._process.guests.unseat(self._user_id)
+
+    def look_after(self, now: float, wall: float) -> None:
+        """Does what is due."""
+        if self._user_id and wall >= self._until:
+            self._socket.close(BAD_TOKEN, "the token has expired")
+        elif not self._user_id and now - self._began_at > AUTHENTICATE_SECONDS:
+            self._socket.close(BAD_TOKEN, "no token came in time")
+        self._socket.look_after(now)
+
+    def dismiss(self) -> None:
+        """Ends it, behind what is being sent."""
+        self._is_leaving = True
+        if not self._is_busy:
+            self._socket.close(RESTART, "the server restarts, please come back")
+
+    def _take(self, text: bytes | None) -> None:
+        self._guarded(text, lambda: self._answer(text))
+        if self._is_leaving:
+            self.dismiss()
+
+    def _guarded(self, text: bytes | None, act: Any) -> None:
+        """Whatever goes wrong with a frame is told, and the socket stays; a bad token ends it."""
+        self._is_busy = True
+        try:
+            act()
+        except InvalidToken as error:
+            self._socket.close(BAD_TOKEN, str(error)[:120])
+        except Exception as error:
+            fault = fault_of(error, self._request_id)
+            self._tell(
+                "error",
+                code=fault.code,
+                detail=fault.detail,
+                client_ref=reference_in(text) if text else None,
+                request_id=self._request_id,
+                retry_after=RETRY_AFTER_SECONDS if fault.status == 503 else None,
+            )
+        finally:
+            self._is_busy = False
+
+    def _answer(self, text: bytes | None) -> None:
+        said = self._understood(text)
+        if isinstance(said, Authenticate):
+            self._authenticate(said.token, said.client_ref)
+            return
+        listener = self._listener
+        if listener is None:
+            raise InvalidToken("the first frame must bring a token")
+        if isinstance(said, Subscribe):
+            self._subscribe(listener, said)
+        elif isinstance(said, SendMessage):
+            listener.go_on()
+            self._send(listener, said)
+        elif isinstance(said, Ping):
+            self._tell("pong", client_ref=said.client_ref)
+        listener.go_on()
+
+    def _understood(self, text: bytes | None) -> Any:
+        try:
+            if text is None:
+                raise BadRequest(415, "binary_frame", "frames are JSON text")
+            return understood(text)
+        except BadRequest:
+            if self._listener is None:
+                raise InvalidToken("the first frame must bring a token") from None
+            self._listener.go_on()
+            raise
+
+    def _authenticate(self, token: str, client_ref: str | int | None) -> None:
+        caller, until = self._process.web.tokens.verify_until(token)
+        if self._listener is None:
+            self._sit_down(caller.user_id)
+        elif caller.user_id != self._user_id:
+            raise BadRequest(409, "another_user", "this socket is another user's")
+        if self._listener is None:
+            return
+        self._until = until
+        self._tell(
+            "authenticated",
+            self._listener.next_id(),
+            user_id=caller.user_id,
+            expires_at=ids.timestamp(int(min(until, LAST_SECOND) * 1_000_000)),
+            client_ref=client_ref,
+        )
+
+    def _sit_down(self, user_id: str) -> None:
+        if not self._process.guests.seat(user_id):
+            self._socket.close(TRY_LATER, "this user has too many sockets open")
+            return
+        self._user_id = user_id
+        self._until = LAST_SECOND
+        socket = self._socket
+        listener = Listener(socket.outbox, socket.put, self._process.web.services.events)
+        self._process.hub.join(user_id, listener)
+        self._listener = listener
+        gevent.spawn_later(GO_ON_SECONDS, listener.go_on)
+
+    def _subscribe(self, listener: Listener, said: Subscribe) -> None:
+        for thread_id in said.thread_ids or ():
+            check_thread_id(thread_id)
+        place = None if said.last_event_id is None else place_in(said.last_event_id)
+        if place:
+            listener.rewind(place)
+        listener.threads = None if said.thread_ids is None else frozenset(said.thread_ids)
+        self._tell(
+            "subscribed",
+            listener.next_id(),
+            thread_ids=said.thread_ids,
+            client_ref=said.client_ref,
+        )
+        if place == "":
+            listener.reset()
+
+    def _send(self, listener: Listener, said: SendMessage) -> None:
+        started = time.perf_counter()
+        draft = checked_draft(
+            said.thread_id, said.role, said.message, said.metadata, said.idempotency_key
+        )
+        web = self._process.web
+        with self._process.sends, listener.holding():
+            done = web.services.messages.post(self._user_id, said.thread_id, draft)
+            web.wake(done.wake_slot)
+            if not done.repeated:
+                listener.sent(done.message.id)
+            self._confirm(listener, done, said.client_ref, time.perf_counter() - started)
+            if done.tier_used != "redis" and not done.repeated:
+                self._process.hub.tell_beside(done, listener)
+
+    def _confirm(
+        self,
+        listener: Listener,
+        done: Acknowledgement,
+        client_ref: str | int | None,
+        seconds: float,
+    ) -> None:
+        meaning = AcknowledgementFields(
+            tier_used=done.tier_used,
+            durability=done.durability,
+            background_persistence=done.durability != "committed",
+            latency_ms=round(seconds * 1000, 3),
+            failover_reason=done.degraded.failover_reason or msgspec.UNSET,
+            warning=done.degraded.warning or msgspec.UNSET,
+        )
+        self._tell(
+            "message_confirmed",
+            listener.next_id(),
+            message_id=done.message.id,
+            thread_id=done.message.thread_id,
+            created_at=done.message.created_at,
+            version=done.message.version,
+            client_ref=client_ref,
+            repeated=done.repeated or None,
+            **msgspec.structs.asdict(meaning),
+        )
+
+    def _tell(self, kind: str, event_id: str = "", /, **fields: Any) -> None:
+        self._socket.put(frame(kind, event_id, **fields))
