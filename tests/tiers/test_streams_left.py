@@ -117,6 +117,16 @@ def test_who_left_off_is_finished_with_what_there_is(
     assert drain().refused == 0
 
 
+def test_who_comes_back_before_the_worker_is_not_left(alone: Services, user: str) -> None:
+    message = opened(alone, user)
+    leave(alone, message)
+    assert alone.open_streams.idle(60.0) == [message.id]
+    # The worker has it on its list when the chunk comes.
+    append(alone, user, message, "back")
+    assert alone.open_streams.close(message.id, 60.0) is None
+    assert append(alone, user, message, " again") == 10
+
+
 def test_two_workers_and_the_agent_make_one_final_version(alone: Services, user: str) -> None:
     message = opened(alone, user)
     append(alone, user, message, "all of it")
