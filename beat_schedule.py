@@ -44,6 +44,12 @@ SCHEDULE = {
         "schedule": 60.0,
         "options": {"expires": 50, "queue": "maintenance"},
     },
+    # A list that was read lately stays warm for ten minutes at most, and until its user writes.
+    "warm-lists-of-threads": {
+        "task": "threads.warm_lists",
+        "schedule": 60.0,
+        "options": {"expires": 50, "queue": "maintenance"},
+    },
     # A crash in the one wrong moment leaves a copy that Redis may never evict. Few, so seldom.
     "mend-lifetimes": {
         "task": "maintain.mend_lifetimes",
@@ -79,6 +85,12 @@ SCHEDULE = {
     "forget-idempotency-keys": {
         "task": "maintain.forget_idempotency_keys",
         "schedule": crontab(minute="37"),
+        "options": {"expires": 1800, "queue": "maintenance"},
+    },
+    # What has expired is hidden at once, so an hour more or less does not matter.
+    "forget-expired-states": {
+        "task": "maintain.forget_expired_states",
+        "schedule": crontab(minute="57"),
         "options": {"expires": 1800, "queue": "maintenance"},
     },
     # At night, when the fewest write; off the hour, where others run, and after the archive.

@@ -62,6 +62,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long events of a user are kept when nobody listens any more."""
     idempotency_seconds: Count = 86_400
     """How long an `Idempotency-Key` is remembered."""
+    session_seconds: Count = 30 * 86_400
+    """How long a session's state is valid after each write, where the write does not say."""
+    run_state_seconds: Count = 7 * 86_400
+    """Likewise the state of an agent's run."""
+    checkpoint_every: Count = 10
+    """Every n-th version of a run's state stays as a checkpoint."""
     redis_timeout_seconds: Seconds = 0.25
     """Connecting to, and one answer of, the data Redis on the write path."""
     redis_slow_seconds: Seconds = 0.15
@@ -102,6 +108,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How often a worker looks for what Redis or PostgreSQL missed while they were out."""
     disaster_look_seconds: Seconds = 2.0
     """How often a worker looks whether a recovery was asked for, or left by one that died."""
+    stream_idle_seconds: Seconds = 300.0
+    """How long after its last chunk a streaming message counts as left by its agent."""
+    stream_look_seconds: Seconds = 5.0
+    """How often a worker looks for such messages."""
     partition_weeks_ahead: Count = 4
     """Weekly partitions of PostgreSQL that exist before they are needed."""
     archive_after_days: Count = 30

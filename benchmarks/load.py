@@ -40,12 +40,15 @@ class Sample(NamedTuple):
         return sum(self.latencies) / len(self.latencies) * 1000
 
 
-class _Client:
+class Client:
+    """One connection; `body` is that of the last whole answer."""
+
     def __init__(self, address: tuple[str, int], requests: Iterator[bytes]) -> None:
         self.socket = socket.create_connection(address)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._requests = requests
         self._buffer = b""
+        self.body = b""
         self.sent_at = 0.0
 
     def send(self) -> None:
@@ -61,7 +64,7 @@ class _Client:
         head, separator, body = self._buffer.partition(_HEADER_END)
         if not separator or len(body) < _content_length(head):
             return None
-        self._buffer = b""
+        self._buffer, self.body = b"", body
         return head[9:12]
 
 
@@ -78,7 +81,7 @@ def run(
     """Runs `clients` at once for `seconds`; `requests(i)` gives client i's requests for ever."""
     parts = urlsplit(url)
     address = (parts.hostname or "127.0.0.1", parts.port or 80)
-    everyone = [_Client(address, requests(number)) for number in range(clients)]
+    everyone = [Client(address, requests(number)) for number in range(clients)]
     latencies: list[float] = []
     errors = 0
     # A collection in the generator would be counted as everybody's latency.
@@ -112,9 +115,14 @@ def run(
 
 def post(url: str, path: str, token: str, body: bytes) -> bytes:
     """One rendered POST request."""
+    return call("POST", url, path, token, body)
+
+
+def call(method: str, url: str, path: str, token: str, body: bytes = b"") -> bytes:
+    """One rendered request."""
     host = urlsplit(url).netloc
     return (
-        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
+        f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode() + body
 

@@ -1,4 +1,4 @@
-"""Messages and threads as bytes: the record of the log, and the canonical form that is hashed.
+"""Messages, threads and states as bytes: the log's record, and the canonical form that is hashed.
 
 A record is one JSON object whose keys are PostgreSQL's column names, so the worker can hand a
 batch of records to PostgreSQL as they are, without parsing one of them.
@@ -11,18 +11,20 @@ from typing import Any
 import msgspec
 
 from models.message import Message, Thread
+from models.state import StateRecord
 
 _record = msgspec.json.Encoder()
 _canonical = msgspec.json.Encoder(order="deterministic")
 _message = msgspec.json.Decoder(Message)
 _thread = msgspec.json.Decoder(Thread)
+_state = msgspec.json.Decoder(StateRecord)
 
 
 class Corrupt(ValueError):
     """Bytes that are no record, or a record that does not match its own hash."""
 
 
-def encode(record: Message | Thread) -> bytes:
+def encode(record: Message | Thread | StateRecord) -> bytes:
     """The record as stored in Redis: one JSON object without white space."""
     return _record.encode(record)
 
@@ -41,6 +43,14 @@ def decode_thread(record: bytes | str) -> Thread:
         return _thread.decode(record)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Corrupt(f"not a thread record: {error}") from error
+
+
+def decode_state(record: bytes | str) -> StateRecord:
+    """A state back from its record. Raises `Corrupt`."""
+    try:
+        return _state.decode(record)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Corrupt(f"not a state record: {error}") from error
 
 
 def canonical_metadata(metadata: dict[str, Any]) -> str:

@@ -64,6 +64,11 @@ def lowest(moment: str) -> str:
     return mint(max(0, time_us(datetime.fromisoformat(moment)) // 1000 * 1000), 0, 0)
 
 
+def highest_of(moment: str, shard: int) -> str:
+    """The highest id of the microsecond of an RFC 3339 time, in a shard."""
+    return mint(time_us(datetime.fromisoformat(moment)), shard, (1 << RANDOM_BITS) - 1)
+
+
 def source_bits(*source: str) -> int:
     """The random bits of an imported message: a hash of its source's own identity."""
     digest = hashlib.sha256("\0".join(source).encode()).digest()

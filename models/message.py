@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from models.streams import STREAM_MARK
+
 Role = Literal["user", "assistant", "agent", "tool", "system"]
 Tier = Literal["redis", "postgresql", "clickhouse"]
 """Where a message can be."""
@@ -21,6 +23,7 @@ FailoverReason = Literal["redis_unavailable", "redis_and_postgresql_unavailable"
 Caveat = Literal[
     "degraded_performance_redis_unavailable",
     "degraded_mode_postgresql_unavailable",
+    "degraded_mode_clickhouse_unavailable",
     "degraded_mode_redis_and_postgresql_unavailable",
     "incomplete_clickhouse_unavailable",
 ]
@@ -35,7 +38,8 @@ MAX_TITLE_BYTES = 1024
 MAX_USER_ID_BYTES = 256
 MAX_IDEMPOTENCY_KEY_BYTES = 256
 
-_THREAD_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+NAME = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+"""What a client may call a thread or a run."""
 _UNKEEPABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -72,7 +76,8 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
     """One version of a thread's own data.
 
     `deleted_through` is the watermark: every message at or below this id is gone. `deleted_at`
-    is set while the thread itself is gone, until a later message opens it anew.
+    is set while the thread itself is gone, until a later message opens it anew. Pinned and archived
+    are marks of its user's, which hide nothing.
     """
 
     version: int
@@ -84,10 +89,15 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: str
     deleted_at: str | None = None
     deleted_through: str | None = None
+    is_pinned: bool = False
+    is_archived: bool = False
 
 
 class ThreadSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A thread as callers see it: its own data and what its messages say of it."""
+    """A thread as callers see it: its own data and what its messages say of it.
+
+    `last_message_preview` begins the newest message that is not deleted, 200 characters of it.
+    """
 
     id: str
     user_id: str
@@ -96,6 +106,9 @@ class ThreadSummary(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str
     last_message_at: str | None
     message_count: int
+    last_message_preview: str | None
+    is_pinned: bool
+    is_archived: bool
 
 
 def check_content(content: str) -> None:
@@ -109,11 +122,16 @@ def check_content(content: str) -> None:
     check_text(content, "message")
 
 
-def check_metadata(metadata: dict[str, Any]) -> None:
-    """Refuses metadata that is too large, too deep, or holds text or numbers no tier can keep."""
+def check_metadata(metadata: dict[str, Any], *, may_be_marked: bool = False) -> None:
+    """Refuses metadata that is too large, too deep, or holds text or numbers no tier can keep.
+
+    What a message was stored with before `may_be_marked`; from clients a mark is refused.
+    """
     if not metadata:
         return
-    _check_json(metadata, 1)
+    if STREAM_MARK in metadata and not may_be_marked:
+        raise InvalidMessage("metadata_reserved", f"the key {STREAM_MARK} is the server's own")
+    check_json(metadata, "metadata", MAX_METADATA_DEPTH)
     if len(msgspec.json.encode(metadata)) > MAX_METADATA_BYTES:
         raise InvalidMessage(
             "metadata_too_large", f"metadata must have at most {MAX_METADATA_BYTES} bytes as JSON"
@@ -122,7 +140,7 @@ def check_metadata(metadata: dict[str, Any]) -> None:
 
 def check_thread_id(thread_id: str) -> None:
     """Refuses a thread id outside the contract's alphabet or length."""
-    if _THREAD_ID.fullmatch(thread_id) is None:
+    if NAME.fullmatch(thread_id) is None:
         raise InvalidMessage(
             "thread_id_invalid", "a thread id has 1 to 128 characters of A-Z a-z 0-9 . _ : -"
         )
@@ -176,17 +194,18 @@ def _bytes(text: str, name: str) -> int:
         raise
 
 
-def _check_json(value: Any, depth: int) -> None:
+def check_json(value: Any, name: str, max_depth: int, depth: int = 1) -> None:
+    """Refuses JSON that is too deep, or holds text or numbers no tier can keep."""
     if isinstance(value, str):
-        check_text(value, "metadata")
+        check_text(value, name)
     elif isinstance(value, float) and value - value != 0:
-        raise InvalidMessage("metadata_number", "metadata holds a number that is not finite")
+        raise InvalidMessage(f"{name}_number", f"{name} holds a number that is not finite")
     elif isinstance(value, dict | list):
-        if depth > MAX_METADATA_DEPTH:
+        if depth > max_depth:
             raise InvalidMessage(
-                "metadata_too_deep", f"metadata must be at most {MAX_METADATA_DEPTH} levels deep"
+                f"{name}_too_deep", f"{name} must be at most {max_depth} levels deep"
             )
         for key in value if isinstance(value, dict) else ():
-            check_text(key, "metadata")
+            check_text(key, name)
         for inner in value.values() if isinstance(value, dict) else value:
-            _check_json(inner, depth + 1)
+            check_json(inner, name, max_depth, depth + 1)

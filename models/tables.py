@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Integer,
@@ -50,6 +51,8 @@ threads = Table(
     Column("purged_through", Uuid(as_uuid=False)),
     Column("last_message_at", DateTime(timezone=True)),
     Column("message_count", BigInteger, nullable=False),
+    Column("is_pinned", Boolean, nullable=False),
+    Column("is_archived", Boolean, nullable=False),
 )
 
 clickhouse_outbox = Table(

@@ -5,10 +5,10 @@ time and id is the order by id: two ids of one microsecond differ only in their 
 which ClickHouse compares a UUID first. Ids of different threads are never compared there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, func, select, tuple_
+from sqlalchemy import Connection, and_, func, not_, or_, select, tuple_
 
 from models import ids
 from models.clickhouse_tables import messages
@@ -82,6 +82,39 @@ class ClickHouseTier:
         with self._connected() as connection:
             rows = connection.execute(query).all()
         return [message_of(row) for row in rows]
+
+    def newest(
+        self, user_id: str, marks: Mapping[str, str], below: str, characters: int
+    ) -> dict[str, tuple[str, str]]:
+        """The newest live message of threads, below an id and above a mark of each: its id, and
+        so many characters of its content. Threads without one are left out."""
+        position = tuple_(messages.c.created_at, messages.c.id)
+        gone = [
+            and_(
+                messages.c.thread_id == name,
+                position <= tuple_(moment_of(mark), func.toUUID(mark)),
+            )
+            for name, mark in marks.items()
+            if mark != ids.LOWEST
+        ]
+        query = (
+            select(
+                messages.c.thread_id,
+                func.toString(messages.c.id).label("name"),
+                func.substringUTF8(messages.c.content, 1, characters).label("beginning"),
+            )
+            .where(
+                messages.c.user_id == user_id,
+                messages.c.thread_id.in_(list(marks)),
+                messages.c.created_at <= moment_of(below),
+                *([not_(or_(*gone))] if gone else []),
+            )
+            .order_by(messages.c.thread_id, messages.c.created_at.desc(), messages.c.id.desc())
+            .suffix_with(f"LIMIT 1 BY thread_id {NEWEST}")
+        )
+        with self._connected() as connection:
+            rows = connection.execute(query).all()
+        return {row.thread_id: (row.name, row.beginning) for row in rows if row.name < below}
 
     def count(self) -> int:
         """How many live messages there are."""

@@ -65,6 +65,19 @@ class NotFound(Exception):
     """There is no such thing, or it is someone else's, which answers the same."""
 
 
+class StreamRefused(Exception):
+    """A message does not take this while, or after, its text comes in chunks.
+
+    `code` is stable: `not_streaming`, `stream_interrupted`, `offset_mismatch` or
+    `message_streaming`. `length` is how many bytes of text there are, where that is known.
+    """
+
+    def __init__(self, code: str, detail: str, length: int | None = None) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.length = length
+
+
 class AlreadyExists(Exception):
     """The caller already has a thread of this id."""
 

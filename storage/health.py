@@ -15,6 +15,7 @@ from storage.erasure.last_run import RetentionState, last_run
 from storage.errors import TierError
 from storage.failover import homecoming
 from storage.postgres_driver import translated
+from storage.redis_durability import durability_of
 from storage.services import Services
 
 _OUTBOX = text(
@@ -120,7 +121,7 @@ def _redis(services: Services) -> dict[str, Any]:
     oldest_us = services.pending_log.oldest_pending_us()
     age = None if oldest_us is None else round(max(0.0, time.time() - oldest_us / 1e6), 3)
     return {
-        "durability": services.redis.durability(),
+        "durability": durability_of(services.redis_door),
         "waiting": sum(services.pending_log.backlog()),
         "oldest_waiting_seconds": age,
     }

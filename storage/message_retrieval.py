@@ -88,7 +88,7 @@ class UnifiedMessageRetrievalService:
                 user_id, message.thread_id
             ):
                 raise NotFound
-            return newest._replace(warning=_warning({error.tier for error in down}))
+            return newest._replace(warning=warning_of({error.tier for error in down}))
         if down:
             # Not finding it where some tier is silent does not mean that it does not exist.
             raise NoTierAvailable(down)
@@ -127,7 +127,7 @@ class UnifiedMessageRetrievalService:
             shown,
             shown[-1].id if len(live) > limit else None,
             _source(sources),
-            _warning(set(down)),
+            warning_of(set(down)),
         )
 
     def _hot(self, user_id: str, message_id: str) -> Message | None:
@@ -169,7 +169,8 @@ def _source(sources: set[Tier]) -> Source:
     return next(iter(sources), "redis")
 
 
-def _warning(down: set[str]) -> Caveat | None:
+def warning_of(down: set[str]) -> Caveat | None:
+    """What a caller is told of the tiers that did not answer."""
     if {"redis", "postgresql"} <= down:
         return "degraded_mode_redis_and_postgresql_unavailable"
     if "redis" in down:

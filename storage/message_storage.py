@@ -6,6 +6,7 @@ it on to PostgreSQL is for others; the answer says whether this caller is to wak
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,11 +14,13 @@ import msgspec
 from models import codec, ids
 from models.ids import Clock
 from models.message import Durability, Message, Tier
-from storage.errors import NotFound, TierUnavailable, VersionConflict
+from models.streams import state_of
+from storage.errors import NotFound, StreamRefused, TierError, TierUnavailable, VersionConflict
 from storage.failover.chain import Degraded, MessageFailoverService
 from storage.faultpoints import faultpoint
 from storage.message_retrieval import UnifiedMessageRetrievalService
 from storage.redis_tier import Append, Behind, NewMessage, Stored
+from storage.streaming.open_streams import OpenStreams
 
 _DURABILITY: dict[Tier, Durability] = {"postgresql": "committed", "clickhouse": "archived"}
 
@@ -63,6 +66,7 @@ class UnifiedMessageStorageService:
         self,
         failover: MessageFailoverService,
         retrieval: UnifiedMessageRetrievalService,
+        streams: OpenStreams,
         *,
         clock: Clock,
         slots: int,
@@ -70,6 +74,7 @@ class UnifiedMessageStorageService:
     ) -> None:
         self._failover = failover
         self._retrieval = retrieval
+        self._streams = streams
         self._clock = clock
         self._slots = slots
         self._redis_durability = redis_durability
@@ -123,10 +128,13 @@ class UnifiedMessageStorageService:
     ) -> Acknowledgement:
         """Acknowledges a new version.
 
-        Raises `NotFound`, `PreconditionFailed` and `TierUnavailable`.
+        Raises `NotFound`, `PreconditionFailed`, `StreamRefused` and `TierUnavailable`.
         """
 
         def revise(current: Message) -> Message:
+            if state_of(current.metadata) == "open":
+                detail = "this message is being streamed: finish it, or delete it"
+                raise StreamRefused("message_streaming", detail)
             return msgspec.structs.replace(
                 current,
                 content=current.content if content is None else content,
@@ -145,6 +153,19 @@ class UnifiedMessageStorageService:
             return msgspec.structs.replace(current, content="", metadata={})
 
         return self._revise(user_id, message_id, bury, if_version, tombstone=True)
+
+    def finish(
+        self, user_id: str, message_id: str, final: Callable[[Message], Message]
+    ) -> Acknowledgement:
+        """Acknowledges the version that `final` makes of the current one; raises what it raises,
+        `NotFound` and `TierUnavailable`."""
+        return self._revise(user_id, message_id, final, None, tombstone=False)
+
+    def known(self, user_id: str, message_id: str) -> Acknowledgement:
+        """The acknowledgement, once more, of the version that there is. Raises as `edit` does."""
+        message, tier, _ = self._retrieval.get(user_id, message_id)
+        known = self._acknowledgement(tier, message, codec.encode(message), None)
+        return known._replace(repeated=True)
 
     def _revise(
         self,
@@ -175,6 +196,10 @@ class UnifiedMessageStorageService:
                 tier, revised, wake = self._failover.revise(current, make)
             except VersionConflict:
                 continue
+            if state_of(current.metadata) == "open":
+                # A worker forgets it later, should this not come to pass.
+                with suppress(TierError):
+                    self._streams.drop(message_id)
             slot = self._slot_of(message_id) if wake else None
             return self._acknowledgement(tier, revised, codec.encode(revised), slot)
         raise TierUnavailable("redis", "too many writers of one message")

@@ -14,10 +14,11 @@ import msgspec
 from storage import redis_keys as keys
 from storage.errors import TierError
 from storage.redis_driver import RedisDoor, Script
+from storage.state.lifetimes import Lifetime, seconds_to_stay
 
 
 class LogEntry(NamedTuple):
-    """One entry of a pending stream; `kind` is `message` or `thread`, and `key` the
+    """One entry of a pending stream; `kind` is `message`, `thread` or `state`, and `key` the
     Idempotency-Key that made the message, if any."""
 
     slot: int
@@ -39,8 +40,8 @@ class Settled(NamedTuple):
 
 class Committed(NamedTuple):
     """What one drained batch of a slot wrote, by key: records with their versions, indexes of
-    the threads touched, and watermarks with their ids. `settled` are the entries by user,
-    `entry_ids` those that are nobody's."""
+    the threads touched, watermarks with their ids, and states with their lifetimes. `settled` are
+    the entries by user, `entry_ids` those that are nobody's."""
 
     slot: int
     entry_ids: Sequence[str]
@@ -48,6 +49,7 @@ class Committed(NamedTuple):
     indexes: Sequence[str]
     watermarks: Mapping[str, str]
     settled: Mapping[str, Sequence[Settled]] = MappingProxyType({})
+    states: Mapping[str, Lifetime] = MappingProxyType({})
 
 
 class PendingLog:
@@ -62,6 +64,7 @@ class PendingLog:
         self._hot_page = hot_page
         self._events_kept = events_kept
         self._settle = Script(door, "settle", tells=True)
+        self._settle_state = Script(door, "settle_state")
 
     def read(self, slots: Sequence[int], count: int) -> list[LogEntry]:
         """The oldest entries of pending streams, up to about `count` in all, oldest first each."""
@@ -89,8 +92,15 @@ class PendingLog:
 
         Raises the first refusal, if any, after the other slots were settled.
         """
+        # First what the log still has: a crash between the two repeats the batch.
+        states: list[tuple[list[str], list[Any]]] = [
+            ([key], [state.version, seconds_to_stay(state.expires_at, self._hot_seconds)])
+            for committed in batches
+            for key, state in committed.states.items()
+        ]
+        settled = self._settle_state.many(states) if states else []
         answers = self._settle.many([self._settle_call(committed) for committed in batches])
-        for answer in answers:
+        for answer in (*settled, *answers):
             if isinstance(answer, TierError):
                 raise answer
         return sum(answers)

@@ -28,6 +28,7 @@ from storage.idempotency_keys import Key
 from storage.partitions import Partitions
 from storage.pending_log import Committed, LogEntry, PendingLog, Settled
 from storage.postgres_driver import headline, is_transient, message_of, translated
+from storage.state.draining import StateBatch
 from storage.tombstones import bury_doubles
 
 log = structlog.get_logger(__name__)
@@ -151,12 +152,14 @@ class Batch:
         self._messages: list[_Item] = []
         self._stored: list[_Item] = []
         self._threads: list[tuple[LogEntry, Thread]] = []
+        self._states = StateBatch(connection, self._refuse)
         self.written = 0
         self.refused: list[Refusal] = []
 
     def write(self, entries: Sequence[LogEntry]) -> None:
         for entry in entries:
             self._sort(entry)
+        self.written += self._states.write()
         if not self._messages:
             return
         self._partitions.ensure_for(item.message.id for item in self._messages)
@@ -191,7 +194,8 @@ class Batch:
         settled = self._settled(slot)
         known = {one.entry_id for entries in settled.values() for one in entries}
         left = [name for name in entry_ids if name not in known]
-        return Committed(slot, left, versions, indexes, watermarks, settled)
+        states = self._states.lifetimes(slot)
+        return Committed(slot, left, versions, indexes, watermarks, settled, states)
 
     def _settled(self, slot: int) -> dict[str, list[Settled]]:
         """The slot's entries by user, as far as they say whose they are."""
@@ -205,12 +209,15 @@ class Batch:
                 settled[thread.user_id].append(Settled(entry.entry_id, thread.id))
         for entry, _ in self.refused:
             address = address_of(entry.kind, entry.record)
-            if entry.slot == slot and address.user_id and address.thread_id:
+            if entry.kind == "state" or entry.slot != slot:
+                continue
+            if address.user_id and address.thread_id:
                 settled[address.user_id].append(Settled(entry.entry_id, address.thread_id))
         return settled
 
     def _sort(self, entry: LogEntry) -> None:
-        """Threads are written at once, messages are gathered, what is neither is refused."""
+        """Threads are written at once, messages and states are gathered, what is none of these is
+        refused."""
         try:
             if entry.kind == "thread":
                 thread = codec.decode_thread(entry.record)
@@ -220,6 +227,8 @@ class Batch:
                 if not ids.is_id(message.id):
                     raise codec.Corrupt("its id is not a message id")
                 self._messages.append(_Item(entry, message))
+            elif entry.kind == "state":
+                self._states.add(entry)
             else:
                 raise codec.Corrupt("an entry of no known kind")
         except codec.Corrupt as error:

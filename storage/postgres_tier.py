@@ -49,8 +49,8 @@ class ThreadRow(NamedTuple):
     last_message_at: str | None
     message_count: int
 
-    def summary(self) -> ThreadSummary:
-        """As callers see it."""
+    def summary(self, preview: str | None = None) -> ThreadSummary:
+        """As callers see it, with how its newest message begins."""
         return ThreadSummary(
             id=self.thread.id,
             user_id=self.thread.user_id,
@@ -59,6 +59,9 @@ class ThreadRow(NamedTuple):
             created_at=self.thread.created_at,
             last_message_at=self.last_message_at,
             message_count=self.message_count,
+            last_message_preview=preview,
+            is_pinned=self.thread.is_pinned,
+            is_archived=self.thread.is_archived,
         )
 
 
@@ -88,7 +91,7 @@ class PostgresTier:
                 messages.c.id > func.coalesce(_erased_through(user_id), ids.LOWEST),
             )
         )
-        with self._as_user(user_id) as connection:
+        with self.as_user(user_id) as connection:
             row = connection.execute(query).one_or_none()
         return (message_of(row), rfc3339(row.persisted_at)) if row else None
 
@@ -97,7 +100,7 @@ class PostgresTier:
     ) -> PostgresPage:
         """Messages of a thread with `low` < id < `high`, at most `count` from that end."""
         watermark = _watermark(user_id, thread_id).label("watermark")
-        with self._as_user(user_id) as connection:
+        with self.as_user(user_id) as connection:
             deleted_through = connection.execute(select(watermark)).scalar_one()
             query = (
                 select(messages)
@@ -118,48 +121,22 @@ class PostgresTier:
 
     def watermark(self, user_id: str, thread_id: str) -> str | None:
         """The id at and below which all of a thread is gone: with it, or with its user."""
-        with self._as_user(user_id) as connection:
+        with self.as_user(user_id) as connection:
             return connection.execute(select(_watermark(user_id, thread_id))).scalar_one()
 
     def thread(self, user_id: str, thread_id: str) -> ThreadRow | None:
         """A thread, deleted ones included."""
         query = select(threads).where(threads.c.user_id == user_id, threads.c.id == thread_id)
-        with self._as_user(user_id) as connection:
+        with self.as_user(user_id) as connection:
             row = connection.execute(query).one_or_none()
-        return _thread_of(row) if row else None
-
-    def threads(
-        self, user_id: str, before: tuple[str, str] | None, count: int
-    ) -> list[tuple[ThreadSummary, str]]:
-        """The user's threads, most recently active first, after (activity, id) if given.
-
-        Each with the activity time that the next page's cursor needs.
-        """
-        activity = func.coalesce(threads.c.last_message_at, threads.c.created_at)
-        conditions = [threads.c.user_id == user_id, threads.c.deleted_at.is_(None)]
-        if before is not None:
-            conditions.append(
-                or_(
-                    activity < before[0],
-                    and_(activity == before[0], threads.c.id < before[1]),
-                )
-            )
-        query = (
-            select(threads, activity.label("activity"))
-            .where(*conditions)
-            .order_by(activity.desc(), threads.c.id.desc())
-            .limit(count)
-        )
-        with self._as_user(user_id) as connection:
-            rows = connection.execute(query).all()
-        return [(_thread_of(row).summary(), rfc3339(row.activity)) for row in rows]
+        return thread_of(row) if row else None
 
     def version_of(self, user_id: str, message_id: str) -> int | None:
         """The committed version of a message."""
         query = select(messages.c.version).where(
             messages.c.id == message_id, messages.c.user_id == user_id
         )
-        with self._as_user(user_id) as connection:
+        with self.as_user(user_id) as connection:
             return connection.execute(query).scalar_one_or_none()
 
     def ping(self) -> None:
@@ -168,9 +145,16 @@ class PostgresTier:
             connection.execute(text("SELECT 1"))
 
     @contextmanager
-    def _as_user(self, user_id: str) -> Iterator[Connection]:
+    def as_user(self, user_id: str) -> Iterator[Connection]:
+        """A transaction that sees one user's rows alone. Errors leave as the tier's."""
         with self._breaker.guard(), translated(), self._engine.begin() as connection:
             connection.execute(_AS_USER, {"user_id": user_id})
+            yield connection
+
+    @contextmanager
+    def as_owner(self) -> Iterator[Connection]:
+        """A transaction that sees everybody's, for jobs that are about everybody."""
+        with self._breaker.guard(), translated(), self._engine.begin() as connection:
             yield connection
 
 
@@ -188,7 +172,8 @@ def _watermark(user_id: str, thread_id: str) -> ColumnElement[str | None]:
     return func.greatest(deletion, _erased_through(user_id), type_=Uuid(as_uuid=False))
 
 
-def _thread_of(row: Row[Any]) -> ThreadRow:
+def thread_of(row: Row[Any]) -> ThreadRow:
+    """A thread from a row that holds the columns of `threads`."""
     thread = Thread(
         version=row.version,
         id=row.id,
@@ -199,6 +184,8 @@ def _thread_of(row: Row[Any]) -> ThreadRow:
         updated_at=rfc3339(row.updated_at),
         deleted_at=rfc3339(row.deleted_at) if row.deleted_at else None,
         deleted_through=row.deleted_through,
+        is_pinned=row.is_pinned,
+        is_archived=row.is_archived,
     )
     last = rfc3339(row.last_message_at) if row.last_message_at else None
     return ThreadRow(thread, last, row.message_count)

@@ -104,6 +104,8 @@ WITH given AS (
         last_message_at = greatest(threads.last_message_at, excluded.last_message_at),
         title = CASE WHEN threads.deleted_at IS NULL THEN threads.title END,
         metadata = CASE WHEN threads.deleted_at IS NULL THEN threads.metadata ELSE '{}' END,
+        is_pinned = threads.is_pinned AND threads.deleted_at IS NULL,
+        is_archived = threads.is_archived AND threads.deleted_at IS NULL,
         deleted_at = NULL
 )
 SELECT count(*) FROM stored
@@ -121,11 +123,13 @@ WITH erased AS (
     WHERE user_id IN (SELECT user_id FROM erased) AND finished_at IS NOT NULL
 )
 INSERT INTO threads (user_id, id, title, metadata, created_at, updated_at, version,
-                     deleted_at, deleted_through)
-SELECT user_id, id, title, metadata, created_at, updated_at, version, deleted_at, deleted_through
+                     deleted_at, deleted_through, is_pinned, is_archived)
+SELECT user_id, id, title, metadata, created_at, updated_at, version, deleted_at, deleted_through,
+       coalesce(is_pinned, false), coalesce(is_archived, false)
 FROM json_to_record(CAST(:record AS json)) AS r (
     user_id text, id text, title text, metadata json, created_at timestamptz,
-    updated_at timestamptz, version bigint, deleted_at timestamptz, deleted_through uuid)
+    updated_at timestamptz, version bigint, deleted_at timestamptz, deleted_through uuid,
+    is_pinned boolean, is_archived boolean)
 WHERE NOT EXISTS (SELECT FROM erased)
 ON CONFLICT (user_id, id) DO UPDATE SET
     title = excluded.title, metadata = excluded.metadata, updated_at = excluded.updated_at,
@@ -133,6 +137,7 @@ ON CONFLICT (user_id, id) DO UPDATE SET
                       THEN least(threads.created_at, excluded.created_at)
                       ELSE excluded.created_at END,
     version = excluded.version, deleted_at = excluded.deleted_at,
+    is_pinned = excluded.is_pinned, is_archived = excluded.is_archived,
     deleted_through = greatest(threads.deleted_through, excluded.deleted_through),
     message_count = CASE WHEN excluded.deleted_at IS NULL THEN threads.message_count ELSE 0 END,
     last_message_at = CASE WHEN excluded.deleted_at IS NULL THEN threads.last_message_at END

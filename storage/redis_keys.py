@@ -24,6 +24,9 @@ EVERY_INDEX = "thread:*:ids"
 EVERY_RECORD = ("message:active:*", "thread:*:record")
 """What the records of every message and of every thread match."""
 
+EVERY_STATE = ("session:*", "state:primary:*")
+"""What the states of every session and of every run match."""
+
 
 def message_prefix(slot: int) -> str:
     """What the key of every message of a slot begins with."""
@@ -49,6 +52,14 @@ def thread(slot: int, user_id: str, thread_id: str) -> str:
 def watermark(slot: int, user_id: str, thread_id: str) -> str:
     """The id at and below which a thread was deleted. No TTL until it is in PostgreSQL."""
     return f"thread:{{{slot}}}:{encode(user_id)}:{encode(thread_id)}:deleted-through"
+
+
+def state(slot: int, user_id: str, name: str) -> str:
+    """The newest state of a run, or of a session, which has no name. No TTL until it is in
+    PostgreSQL."""
+    if not name:
+        return f"session:{{{slot}}}:{encode(user_id)}"
+    return f"state:primary:{{{slot}}}:{encode(user_id)}:{encode(name)}"
 
 
 def pending(slot: int) -> str:
@@ -83,6 +94,17 @@ def told(slot: int, name: str, version: int) -> str:
     return f"told:{{{slot}}}:{encode(name)}:{version}"
 
 
+def stream(slot: int, message_id: str) -> str:
+    """The text of a message that comes in chunks, behind a line that says whose it is. No TTL: it
+    is nowhere else before the message is finished."""
+    return f"stream:{{{slot}}}:{message_id}"
+
+
+def streams(slot: int) -> str:
+    """When each stream of a slot was last written, by Redis's clock: a sorted set of messages."""
+    return f"streams:{{{slot}}}"
+
+
 def waiting_threads(user_id: str) -> str:
     """A user's threads that have writes in the log, each with the entry of the newest one."""
     return f"threads:{encode(user_id)}:waiting"
@@ -92,6 +114,13 @@ def thread_pages(user_id: str) -> str:
     """Pages of a user's list of threads, as they were; without a `generation` none of them holds
     any more."""
     return f"threads:{encode(user_id)}:pages"
+
+
+ACTIVE_LISTS = "threads:active"
+"""Users who listed their threads lately, by when."""
+
+EVERY_LIST = "threads:*:pages"
+"""What the pages of every list of threads match."""
 
 
 def of_listeners(user_id: str) -> tuple[str, str, str]:

@@ -55,12 +55,15 @@ class RedisRepair:
 
     def outdate(self, users: Collection[str]) -> None:
         """Says of users' lists of threads that they no longer hold."""
-        if not users:
-            return
+        if users:
+            self.outdate_lists(keys.thread_pages(user_id) for user_id in users)
+
+    def outdate_lists(self, names: Iterable[str]) -> None:
+        """Likewise, by the keys of the lists."""
         with self._door.passed() as client:
             pipeline = client.pipeline(transaction=False)
-            for user_id in users:
-                pipeline.hdel(keys.thread_pages(user_id), "generation")
+            for name in names:
+                pipeline.hdel(name, "generation")
             pipeline.execute()
 
     def distrust_indexes(self, names: Iterable[str]) -> None:
@@ -151,7 +154,8 @@ class RedisRepair:
         """Drops the hot copies of messages that were erased below."""
         if not message_ids:
             return
-        names = [keys.message(self._redis.slot_of_message(name), name) for name in message_ids]
+        slots = [(self._redis.slot_of_message(name), name) for name in message_ids]
+        names = [make(*one) for one in slots for make in (keys.message, keys.stream)]
         with self._door.passed() as client:
             pipeline = client.pipeline(transaction=False)
             for name in names:

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from models import ids
-from models.message import Durability
 from storage import redis_keys as keys
-from storage.errors import NotFound, TierError, TierRejected, VersionConflict
+from storage.errors import NotFound, TierError, VersionConflict
 from storage.idempotency_keys import Key
 from storage.redis_driver import RedisDoor, Script
 
@@ -280,22 +279,6 @@ class RedisTier:
             arguments += (message_id, record)
         return bool(self._warm(names, arguments))
 
-    def durability(self) -> Durability:
-        """`fsynced` where every answer follows an fsync, `memory` where that cannot be told."""
-        try:
-            with self._door.passed() as client:
-                found: Any = client.config_get(
-                    "appendonly", "appendfsync", "no-appendfsync-on-rewrite"
-                )
-        except TierRejected:
-            return "memory"
-        wanted = {
-            "appendonly": "yes",
-            "appendfsync": "always",
-            "no-appendfsync-on-rewrite": "no",
-        }
-        return "fsynced" if _text(found) == wanted else "memory"
-
     def ping(self) -> None:
         """Raises `TierUnavailable` if Redis does not answer."""
         with self._door.passed() as client:
@@ -320,10 +303,3 @@ def _stored(answer: Any) -> Stored | Behind | TierError:
     if answer[0] == b"behind":
         return Behind(answer[1].decode())
     return Stored([made.decode() for made in answer[2:]], answer[1] == 1)
-
-
-def _text(found: dict[Any, Any]) -> dict[str, str]:
-    def text(value: Any) -> str:
-        return value.decode() if isinstance(value, bytes) else str(value)
-
-    return {text(name): text(value) for name, value in found.items()}

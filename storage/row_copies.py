@@ -5,6 +5,7 @@ queue on as they do messages. A copy counts by its sequence, so that must go on 
 PostgreSQL was lost: where it does not, nothing is shipped before a recovery has seen to it.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -34,6 +35,12 @@ SELECT count(*) AS taken, min(sequence) AS lowest, max(sequence) AS highest,
 FROM taken
 """
 )
+_TAKE_THESE = text(
+    _TAKE.text.replace(
+        "SELECT sequence FROM row_copies_outbox ORDER BY sequence LIMIT :batch",
+        "SELECT unnest(CAST(:sequences AS bigint[]))",
+    )
+)
 _LAST_NUMBER = text("SELECT last_value FROM row_copies_outbox_sequence_seq")
 _CONTINUE = text(
     "SELECT setval('row_copies_outbox_sequence_seq', greatest(last_value, :highest))"
@@ -48,8 +55,14 @@ _QUEUE_ALL = text("SELECT queue_row_copies(:name)")
 _OF_USER = (
     """
 SELECT count() FROM row_copies
-WHERE NOT is_deleted AND JSONExtractString(row, 'user_id') = {user}
-  AND table_name <> 'user_erasures'
+WHERE NOT is_deleted AND table_name <> 'user_erasures'
+  AND multiIf(table_name = 'state_records', JSONExtractString(key, 2),
+              table_name = 'checkpoints', JSONExtractString(key, 1),
+              JSONExtractString(row, 'user_id')) = {user}
+  AND NOT (table_name IN ('state_records', 'checkpoints') AND
+           parseDateTime64BestEffortOrZero(
+               extract(row, '"(?:updated_at|created_at)":"([^"]*)"'), 6, 'UTC')
+           > parseDateTime64BestEffort('{moment}', 6, 'UTC'))
   AND NOT (table_name = 'threads' AND
            parseDateTime64BestEffortOrZero(JSONExtractString(row, 'created_at'), 6, 'UTC')
            > parseDateTime64BestEffort('{moment}', 6, 'UTC'))
@@ -60,6 +73,9 @@ _OF_USER_WAITING = text(
     """
 SELECT count(*) FROM row_copies_outbox
 WHERE row ->> 'user_id' = :user_id AND table_name <> 'user_erasures'
+  AND NOT (table_name IN ('state_records', 'checkpoints')
+           AND CAST(coalesce(row ->> 'updated_at', row ->> 'created_at') AS timestamptz)
+               > CAST(:moment AS timestamptz))
   AND NOT (table_name = 'threads'
            AND CAST(row ->> 'created_at' AS timestamptz) > CAST(:moment AS timestamptz))
 """
@@ -115,6 +131,18 @@ class RowCopies:
             self._shipped_through = row.highest or self._shipped_through
             if row.taken < BATCH_ROWS:
                 return shipped
+
+    def ship_these(self, sequences: Sequence[int]) -> None:
+        """Carries rows that were queued under these numbers to ClickHouse, unless they are there.
+
+        Waits for whoever is shipping them. Raises `TierError`.
+        """
+        with translated(), self._engine.begin() as connection:
+            row = connection.execute(_TAKE_THESE, {"sequences": list(sequences)}).one()
+            if row.taken:
+                with self._breaker.guard():
+                    self._refuse_to_fall_behind(connection)
+                    self._server.insert("row_copies", row.lines.encode())
 
     def of_user(self, user_id: str, moment: str) -> int:
         """How many copies there are, or wait to be, of a user's rows from before a moment.

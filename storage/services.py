@@ -39,8 +39,16 @@ from storage.failover.wiring import FailoverServices
 from storage.message_storage import UnifiedMessageStorageService
 from storage.persistence import BackgroundPersistenceService
 from storage.receipts import ReceiptService
+from storage.redis_durability import durability_of
 from storage.replication import ReplicationService
 from storage.row_copies import RowCopies
+from storage.state.service import Lifetimes, StateService
+from storage.streaming.service import StreamingService
+from storage.thread_list.cache import ThreadPages
+from storage.thread_list.hot import HotThreads
+from storage.thread_list.previews import Previews
+from storage.thread_list.rows import ThreadRows
+from storage.thread_list.thread_cache_manager import ThreadCacheManager
 from storage.thread_storage import ThreadService
 
 log = structlog.get_logger(__name__)
@@ -64,14 +72,46 @@ class Services(FailoverServices):
         return UnifiedMessageStorageService(
             self.failover,
             self.retrieval,
+            self.open_streams,
             clock=self.clock,
             slots=self.settings.shards,
             redis_durability=self.redis_durability,
         )
 
     @cached_property
+    def streaming(self) -> StreamingService:
+        idle = self.settings.stream_idle_seconds
+        return StreamingService(
+            self.messages, self.retrieval, self.open_streams, self.redis_room, idle_seconds=idle
+        )
+
+    @cached_property
     def threads(self) -> ThreadService:
-        return ThreadService(self.redis, self.postgres, self.failover, self.clock)
+        return ThreadService(
+            self.redis, self.postgres, self.failover, self.thread_cache_manager, self.clock
+        )
+
+    @cached_property
+    def thread_cache_manager(self) -> ThreadCacheManager:
+        rows = ThreadRows(self.postgres)
+        return ThreadCacheManager(
+            ThreadPages(self.redis_door),
+            HotThreads(self.redis_door, self.redis),
+            rows,
+            Previews(rows, self.clickhouse, self.retrieval),
+            self.lease,
+        )
+
+    @cached_property
+    def states(self) -> StateService:
+        settings = self.settings
+        return StateService(
+            self.state_chain,
+            self.clock,
+            Lifetimes(settings.session_seconds, settings.run_state_seconds),
+            checkpoint_every=settings.checkpoint_every,
+            redis_durability=self.redis_durability,
+        )
 
     @cached_property
     def persistence(self) -> BackgroundPersistenceService:
@@ -251,7 +291,7 @@ class Services(FailoverServices):
         level, until = self._durability
         if time.monotonic() >= until:
             with suppress(TierUnavailable):
-                level = self.redis.durability()
+                level = durability_of(self.redis_door)
             if level != self._durability[0] or not until:
                 report = log.info if level == "fsynced" else log.warning
                 report("redis_durability", level=level)

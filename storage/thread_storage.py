@@ -25,6 +25,7 @@ from storage.failover.chain import MessageFailoverService
 from storage.message_storage import CONFLICT_ATTEMPTS
 from storage.postgres_tier import PostgresTier, ThreadRow
 from storage.redis_tier import HotPage, RedisTier
+from storage.thread_list.thread_cache_manager import ThreadCacheManager
 
 
 class ThreadChange(NamedTuple):
@@ -65,8 +66,10 @@ class ThreadService:
         redis: RedisTier,
         postgres: PostgresTier,
         failover: MessageFailoverService,
+        lists: ThreadCacheManager,
         clock: Clock,
     ) -> None:
+        self._lists = lists
         self._redis = redis
         self._postgres = postgres
         self._failover = failover
@@ -103,19 +106,7 @@ class ThreadService:
 
     def get(self, user_id: str, thread_id: str) -> ThreadSummary:
         """One thread. Raises `NotFound`, `TierUnavailable`."""
-        known = self._known(user_id, thread_id)
-        if not known.is_live:
-            raise NotFound
-        return _summary(self._own(user_id, thread_id, known), known.row, known.newest_id)
-
-    def list(
-        self, user_id: str, *, limit: int, cursor: tuple[str, str] | None
-    ) -> tuple[list[ThreadSummary], tuple[str, str] | None]:
-        """The user's committed threads, most recently active first, and the next cursor."""
-        found = self._postgres.threads(user_id, cursor, limit + 1)
-        shown = found[:limit]
-        following = (shown[-1][1], shown[-1][0].id) if len(found) > limit else None
-        return [summary for summary, _ in shown], following
+        return self._lists.one(user_id, thread_id)
 
     def change(
         self,
@@ -124,17 +115,26 @@ class ThreadService:
         *,
         title: str | msgspec.UnsetType | None,
         metadata: dict[str, Any] | msgspec.UnsetType,
+        is_pinned: bool | msgspec.UnsetType = msgspec.UNSET,
+        is_archived: bool | msgspec.UnsetType = msgspec.UNSET,
     ) -> ThreadChange:
-        """Acknowledges a new title or metadata. Raises `NotFound`, `TierUnavailable`."""
+        """Acknowledges what is given of a thread's own data; what is not stays.
+
+        Raises `NotFound`, `TierUnavailable`.
+        """
+        fields = {
+            "title": title,
+            "metadata": metadata,
+            "is_pinned": is_pinned,
+            "is_archived": is_archived,
+        }
+        given = {name: new for name, new in fields.items() if new is not msgspec.UNSET}
 
         def change(thread: Thread) -> Thread:
-            return msgspec.structs.replace(
-                thread,
-                title=thread.title if isinstance(title, msgspec.UnsetType) else title,
-                metadata=(thread.metadata if isinstance(metadata, msgspec.UnsetType) else metadata),
-            )
+            return msgspec.structs.replace(thread, **given)
 
-        return self._write(user_id, thread_id, change, delete=False)
+        done = self._write(user_id, thread_id, change, delete=False)
+        return done._replace(thread=self._with_figures(done.thread))
 
     def delete(self, user_id: str, thread_id: str) -> ThreadChange:
         """Acknowledges a deletion: the thread and all its messages are gone from reads.
@@ -143,7 +143,9 @@ class ThreadService:
         """
 
         def bury(thread: Thread) -> Thread:
-            return msgspec.structs.replace(thread, title=None, metadata={})
+            return msgspec.structs.replace(
+                thread, title=None, metadata={}, is_pinned=False, is_archived=False
+            )
 
         return self._write(user_id, thread_id, bury, delete=True)
 
@@ -182,6 +184,19 @@ class ThreadService:
             summary = _summary(thread, known.row, known.newest_id)
             return ThreadChange(summary, self._slot(user_id, thread_id, wake))
         raise TierUnavailable("redis", "too many writers of one thread")
+
+    def _with_figures(self, changed: ThreadSummary) -> ThreadSummary:
+        """A thread as it was changed, with what its messages say of it, if that can be told."""
+        try:
+            found = self._lists.one(changed.user_id, changed.id)
+        except (NotFound, TierUnavailable):
+            return changed
+        return msgspec.structs.replace(
+            changed,
+            last_message_at=found.last_message_at,
+            message_count=found.message_count,
+            last_message_preview=found.last_message_preview,
+        )
 
     def _known(self, user_id: str, thread_id: str, *, is_new: bool = False) -> _Known:
         """What the tiers that answer know. For a new thread it is enough that one does."""
@@ -244,4 +259,7 @@ def _summary(thread: Thread, row: ThreadRow | None, newest_id: str | None) -> Th
         created_at=thread.created_at,
         last_message_at=last,
         message_count=row.message_count if row else 0,
+        last_message_preview=None,
+        is_pinned=thread.is_pinned,
+        is_archived=thread.is_archived,
     )

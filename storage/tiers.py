@@ -18,6 +18,8 @@ from storage.postgres_tier import PostgresTier
 from storage.redis_driver import RedisDoor
 from storage.redis_repair import RedisRepair
 from storage.redis_tier import RedisTier
+from storage.state.in_redis import StateCacheManager
+from storage.streaming.open_streams import OpenStreams
 
 
 class Tiers:
@@ -76,6 +78,13 @@ class Tiers:
         )
 
     @cached_property
+    def state_cache(self) -> StateCacheManager:
+        settings = self.settings
+        return StateCacheManager(
+            self.redis_door, slots=settings.shards, hot_seconds=settings.hot_seconds
+        )
+
+    @cached_property
     def redis_repair(self) -> RedisRepair:
         settings = self.settings
         return RedisRepair(
@@ -100,6 +109,10 @@ class Tiers:
     @cached_property
     def events(self) -> EventStreams:
         return EventStreams(self.redis_door, seconds=self.settings.events_seconds)
+
+    @cached_property
+    def open_streams(self) -> OpenStreams:
+        return OpenStreams(self.redis_door, self.redis, events_kept=self.settings.events_kept)
 
     @cached_property
     def postgres(self) -> PostgresTier:

@@ -32,7 +32,9 @@ def configuration() -> dict[str, Any]:
         "broker_url": own.broker_url,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        "broker_pool_limit": 4,
+        # Whoever holds a connection may want one more for what it sends: with fewer of them than
+        # threads, Flower's would wait for each other for ever. They are opened as they are needed.
+        "broker_pool_limit": 64,
         "broker_transport_options": {
             "visibility_timeout": 120,
             "unacked_restore_interval": 5,
@@ -93,6 +95,7 @@ app = Celery(
         "tasks.persist",
         "tasks.recover",
         "tasks.replicate",
+        "tasks.threads",
     ],
     set_as_current=True,
 )

@@ -80,15 +80,38 @@ class Job:
             self._held_up_by = ""
 
 
+class Tending:
+    """Redis is told what it missed; after that no list of threads in it holds any more, so those
+    of active users are read anew, by a job of its own: telling must not wait for that."""
+
+    def __init__(self, own: Services) -> None:
+        self._own = own
+        self._is_cold = threading.Event()
+
+    def tend(self) -> None:
+        """Adopts a Redis that was restarted, and tells it what it lacks."""
+        is_new = self._own.redis_recovery.adopt()
+        if self._own.redis_recovery.tell_all() or is_new:
+            self._is_cold.set()
+
+    def warm(self) -> None:
+        """Warms lists of threads, if Redis was told something."""
+        if self._is_cold.is_set():
+            self._is_cold.clear()
+            self._own.thread_cache_manager.warm_active()
+
+
 def jobs(own: Services) -> list[Job]:
     """What a worker looks for by itself."""
-    settings = own.settings
+    settings, tending = own.settings, Tending(own)
     return [
         Job("persist", settings.drain_look_seconds, own.persistence.drain_backlog),
         Job("replicate", settings.ship_look_seconds, own.replication.ship_all),
         Job("ship-audit", settings.ship_look_seconds, own.audit.ship),
         Job("ship-row-copies", settings.ship_look_seconds, own.row_copies.ship),
-        Job("tend-redis", settings.recovery_look_seconds, own.redis_recovery.tend),
+        Job("tend-redis", settings.recovery_look_seconds, tending.tend),
+        Job("warm-lists", settings.recovery_look_seconds, tending.warm),
         Job("bring-home", settings.recovery_look_seconds, own.homecoming.bring_home),
+        Job("interrupt-streams", settings.stream_look_seconds, own.streaming.interrupt_idle),
         Job("recover", settings.disaster_look_seconds, own.disaster_recovery.go_on),
     ]

@@ -7,6 +7,7 @@ from celery import shared_task
 from storage import idempotency_keys
 from storage.doctor.examine import examine
 from storage.partitions import Partitions
+from storage.state.in_postgres import forget_expired
 from tasks.base import services
 
 
@@ -22,6 +23,12 @@ def forget_idempotency_keys() -> int:
     """Drops keys that are older than they are remembered; gives how many."""
     own = services()
     return idempotency_keys.forget(own.job_engine, own.settings.idempotency_seconds)
+
+
+@shared_task(name="maintain.forget_expired_states")
+def forget_expired_states() -> int:
+    """Drops states that expired or were deleted, with their checkpoints; gives how many."""
+    return forget_expired(services().job_engine)
 
 
 @shared_task(name="maintain.look_after")

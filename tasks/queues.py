@@ -15,4 +15,5 @@ ROUTES = {
     "consistency.*": {"queue": MAINTENANCE},
     "maintain.*": {"queue": MAINTENANCE},
     "disaster.*": {"queue": MAINTENANCE},
+    "threads.*": {"queue": MAINTENANCE},
 }

@@ -8,7 +8,20 @@ from settings import Settings
 from storage.doctor.safety_watch import Watch
 from storage.services import Services
 from tasks.wakeup import WakeUps
-from webapp import admin, batch, docs, errors, events, health, messages, requests, threads
+from webapp import (
+    admin,
+    batch,
+    docs,
+    errors,
+    events,
+    health,
+    messages,
+    requests,
+    runs,
+    session,
+    streaming,
+    threads,
+)
 from webapp.auth import Tokens
 from webapp.context import Web, install, web
 
@@ -22,7 +35,10 @@ def begin_drills(app: Flask) -> None:
         web().services.drills.watch()
 
 
-ROOMS = tuple(room.blueprint for room in (messages, batch, threads, events, health, docs, admin))
+ROOMS = tuple(
+    room.blueprint
+    for room in (messages, streaming, batch, threads, session, runs, events, health, docs, admin)
+)
 
 
 def create_app(

@@ -17,10 +17,12 @@ from storage.errors import (
     NotFound,
     OnHold,
     StillRefused,
+    StreamRefused,
     TierRejected,
     TierUnavailable,
 )
 from storage.message_storage import PreconditionFailed
+from storage.state.service import StaleVersion
 from webapp.auth import InvalidToken
 
 log = structlog.get_logger(__name__)
@@ -30,7 +32,8 @@ MAX_DISCARDED_BYTES = 32 * 1024 * 1024
 
 
 class Problem(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """The body of every error. `current_version` only where that is what is wrong."""
+    """The body of every error. `current_version` only where that is what is wrong, and `length`,
+    in bytes of UTF-8, where the text of a streaming message is not as the call takes it."""
 
     type: str
     title: str
@@ -39,6 +42,7 @@ class Problem(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     detail: str
     request_id: str
     current_version: int | None = None
+    length: int | None = None
 
 
 class BadRequest(Exception):
@@ -57,6 +61,7 @@ class Fault(NamedTuple):
     code: str
     detail: str
     current_version: int | None = None
+    length: int | None = None
 
 
 def _unavailable(error: TierUnavailable) -> Fault:
@@ -84,6 +89,8 @@ _FAULTS: dict[type[Exception], Callable[[Any], Fault]] = {
     PreconditionFailed: lambda error: Fault(
         412, "version_conflict", str(error), error.current_version
     ),
+    StreamRefused: lambda error: Fault(409, error.code, str(error), length=error.length),
+    StaleVersion: lambda error: Fault(409, "version_conflict", str(error), error.current_version),
     TierUnavailable: _unavailable,
     TierRejected: lambda error: Fault(500, "storage_error", f"{error.tier} refused the request"),
     Exception: lambda _: Fault(500, "internal_error", "something went wrong on this side"),
@@ -104,7 +111,13 @@ def fault_of(error: Exception, request_id: str) -> Fault:
     return _FAULTS[kind](error)
 
 
-def problem(status: int, code: str, detail: str, current_version: int | None = None) -> Response:
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    current_version: int | None = None,
+    length: int | None = None,
+) -> Response:
     """An error answer."""
     body = Problem(
         type="about:blank",
@@ -114,6 +127,7 @@ def problem(status: int, code: str, detail: str, current_version: int | None = N
         detail=detail,
         request_id=g.get("request_id", ""),
         current_version=current_version,
+        length=length,
     )
     encoded = msgspec.json.encode(body)
     response = Response(encoded, status=status, mimetype="application/problem+json")

@@ -1,14 +1,18 @@
 """The routes of messages."""
 
 import time
+from collections.abc import Sequence
+from typing import cast
 
 import msgspec
 from flask import Blueprint, Response, request
 
 from models import codec, ids
 from models.message import Message, check_content, check_metadata, check_thread_id
+from models.streams import state_of
 from storage.errors import TierUnavailable
 from storage.message_storage import Acknowledgement
+from storage.streaming.service import Shown
 from webapp.context import Web, caller, web
 from webapp.drafts import checked_draft
 from webapp.errors import BadRequest
@@ -24,10 +28,12 @@ from webapp.requests import (
 )
 from webapp.schemas import (
     AcknowledgementFields,
+    ListedMessage,
     MessagePage,
     PatchMessage,
     PostMessage,
     ReadFields,
+    StreamStands,
 )
 
 blueprint = Blueprint("messages", __name__, url_prefix="/api")
@@ -43,7 +49,7 @@ def post_message(thread_id: str) -> Response:
     draft = checked_draft(thread_id, body.role, body.message, body.metadata, key)
     process = web()
     acknowledgement = process.services.messages.post(caller().user_id, thread_id, draft)
-    return _acknowledged(process, acknowledgement, wait=body.durability == "committed")
+    return acknowledged(process, acknowledgement, wait=body.durability == "committed")
 
 
 @blueprint.get("/threads/<thread_id>/messages")
@@ -60,7 +66,7 @@ def list_messages(thread_id: str) -> Response:
         services.threads.get(user_id, thread_id)
     return answer(
         MessagePage(
-            messages=page.messages,
+            messages=_listed(page.messages),
             next_cursor=page.next_cursor,
             retrieval_source=page.source,
             latency_ms=latency_ms(),
@@ -72,13 +78,16 @@ def list_messages(thread_id: str) -> Response:
 @blueprint.get("/messages/<message_id>")
 def get_message(message_id: str) -> Response:
     """One message from the fastest tier that has it."""
-    found = web().services.retrieval.get(caller().user_id, message_id)
+    services = web().services
+    found = services.retrieval.get(caller().user_id, message_id)
+    (shown,) = services.streaming.shown([found.message])
     source = ReadFields(
         retrieval_source=found.source,
         latency_ms=latency_ms(),
         warning=found.warning or msgspec.UNSET,
+        stream=_stands(shown),
     )
-    return answer_record(codec.encode(found.message), source, _etag(found.message))
+    return answer_record(codec.encode(shown.message), source, _etag(shown.message))
 
 
 @blueprint.get("/messages/<message_id>/receipt")
@@ -103,7 +112,7 @@ def edit_message(message_id: str) -> Response:
     acknowledgement = process.services.messages.edit(
         caller().user_id, message_id, content=content, metadata=metadata, if_version=if_match()
     )
-    return _acknowledged(process, acknowledgement)
+    return acknowledged(process, acknowledgement)
 
 
 @blueprint.delete("/messages/<message_id>")
@@ -113,10 +122,18 @@ def delete_message(message_id: str) -> Response:
     acknowledgement = process.services.messages.delete(
         caller().user_id, message_id, if_version=if_match()
     )
-    return _acknowledged(process, acknowledgement)
+    return acknowledged(process, acknowledgement)
 
 
-def _acknowledged(process: Web, done: Acknowledgement, *, wait: bool = False) -> Response:
+def acknowledged(
+    process: Web,
+    done: Acknowledgement,
+    *,
+    wait: bool = False,
+    status: int = 200,
+    stream: StreamStands | msgspec.UnsetType = msgspec.UNSET,
+) -> Response:
+    """The answer to a write that was acknowledged; a worker is told of it."""
     process.wake(done.wake_slot)
     committed = wait and done.tier_used == "redis" and _wait_for_commit(process, done)
     durability = "committed" if committed else done.durability
@@ -127,11 +144,29 @@ def _acknowledged(process: Web, done: Acknowledgement, *, wait: bool = False) ->
         latency_ms=latency_ms(),
         failover_reason=done.degraded.failover_reason or msgspec.UNSET,
         warning=done.degraded.warning or msgspec.UNSET,
+        stream=stream,
     )
     headers = _etag(done.message)
     if done.repeated:
         headers["Idempotency-Replayed"] = "true"
-    return answer_record(done.record, meaning, headers)
+    return answer_record(done.record, meaning, headers, status)
+
+
+def _listed(found: Sequence[Message]) -> Sequence[ListedMessage]:
+    """The messages of a page; only those that are streaming are more than they are stored as."""
+    if all(state_of(one.metadata) != "open" for one in found):
+        return cast(Sequence[ListedMessage], found)
+    shown = web().services.streaming.shown(found)
+    return [
+        ListedMessage(**msgspec.structs.asdict(one.message), stream=_stands(one)) for one in shown
+    ]
+
+
+def _stands(shown: Shown) -> StreamStands | msgspec.UnsetType:
+    if state_of(shown.message.metadata) != "open":
+        return msgspec.UNSET
+    length = None if shown.text is None else len(shown.text.encode())
+    return StreamStands(state="open", length=length, text=shown.text)
 
 
 def _wait_for_commit(process: Web, done: Acknowledgement) -> bool:

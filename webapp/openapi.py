@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 description, made from the shapes in `schemas` and the table below."""
 
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -18,23 +18,8 @@ from webapp.admin import disaster
 from webapp.admin.audit import AuditPage
 from webapp.admin.retention import RetentionPage, RetentionSet, SetRetention
 from webapp.errors import Problem
-
-
-class Operation(NamedTuple):
-    """One call: what it takes, what it answers, and which errors are its own."""
-
-    method: str
-    path: str
-    name: str
-    summary: str
-    answers: dict[int, Any]
-    body: Any = None
-    query: tuple[str, ...] = ()
-    headers: tuple[str, ...] = ()
-    errors: tuple[int, ...] = ()
-    public: bool = False
-    optional_body: bool = False
-
+from webapp.operation import Operation
+from webapp.state_operations import STATE_OPERATIONS
 
 _LIST = ("limit", "cursor")
 _THREAD = "/api/threads/{thread_id}"
@@ -51,11 +36,11 @@ OPERATIONS = (
     ),
     Operation(
         "get", "/api/threads", "list_threads", "List your threads, most recently active first",
-        {200: schemas.ThreadPage}, query=_LIST, errors=(422,),
+        {200: schemas.ThreadPage}, query=(*_LIST, "is_archived", "is_pinned"), errors=(422,),
     ),
     Operation("get", _THREAD, "get_thread", "One thread", {200: ThreadSummary}, errors=(404,)),
     Operation(
-        "patch", _THREAD, "change_thread", "Change a thread's title or metadata",
+        "patch", _THREAD, "change_thread", "Change a thread's title, metadata or marks",
         {200: ThreadSummary}, schemas.PatchThread, errors=(404, 422),
     ),
     Operation(
@@ -65,6 +50,19 @@ OPERATIONS = (
     Operation(
         "post", _THREAD + "/messages", "post_message", "Post a message",
         _ACKNOWLEDGED, schemas.PostMessage, headers=("Idempotency-Key",), errors=(422,),
+    ),
+    Operation(
+        "post", _THREAD + "/messages:stream", "open_stream",
+        "Open a message whose text comes in chunks", {201: schemas.AcknowledgedMessage},
+        schemas.OpenStream, headers=("Idempotency-Key",), errors=(422,), optional_body=True,
+    ),
+    Operation(
+        "post", _MESSAGE + "/chunks", "append_chunk", "Append to a streaming message",
+        {200: schemas.ChunkAppended}, schemas.AppendChunk, errors=(404, 409, 422),
+    ),
+    Operation(
+        "post", _MESSAGE + "/finish", "finish_stream", "Finish a streaming message",
+        _ACKNOWLEDGED, schemas.FinishStream, errors=(404, 409, 422), optional_body=True,
     ),
     Operation(
         "get", _THREAD + "/messages", "list_messages", "List a thread's messages over all tiers",
@@ -83,12 +81,13 @@ OPERATIONS = (
     ),
     Operation(
         "patch", _MESSAGE, "edit_message", "Edit a message",
-        _ACKNOWLEDGED, schemas.PatchMessage, headers=("If-Match",), errors=(404, 412, 422),
+        _ACKNOWLEDGED, schemas.PatchMessage, headers=("If-Match",), errors=(404, 409, 412, 422),
     ),
     Operation(
         "delete", _MESSAGE, "delete_message", "Delete a message",
         _ACKNOWLEDGED, headers=("If-Match",), errors=(404, 412),
     ),
+    *STATE_OPERATIONS,
     Operation(
         "get", _LETTERS, "list_dead_letters", "What PostgreSQL refused, newest first",
         {200: schemas.DeadLetterPage}, query=_LIST, errors=(403, 422),
@@ -184,8 +183,12 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
     "thread_id": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
     "message_id": {"type": "string", "format": "uuid"},
+    "run_id": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
+    "version": {"type": "integer", "minimum": 1},
     "letter_id": {"type": "integer"},
     "user_id": {"type": "string"},
+    "is_archived": {"type": "boolean", "description": "Only threads with this mark, or without."},
+    "is_pinned": {"type": "boolean", "description": "Only threads with this mark, or without."},
     "since": {"type": "string", "format": "date-time"},
     "actor": {"type": "string"},
     "action": {"type": "string", "description": "What was done, as `user.erased`."},

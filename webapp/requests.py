@@ -30,6 +30,7 @@ PUBLIC = frozenset(
 MAX_PAGE = 1000
 DEFAULT_PAGE = 50
 _NUMBER = re.compile("[0-9]{1,9}")
+_VERSION = re.compile("[0-9]{1,18}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -113,6 +114,14 @@ def query_order() -> str:
     return order
 
 
+def query_flag(name: str) -> bool | None:
+    """A filter of a list, `true` or `false`, None if it is not given. Raises `BadRequest`."""
+    given = request.args.get(name)
+    if given not in {None, "true", "false"}:
+        raise BadRequest(422, f"invalid_{name}", f"{name} must be true or false")
+    return None if given is None else given == "true"
+
+
 def query_message_cursor(shard: int) -> str | None:
     """The `cursor` of a list of a thread's messages. Raises `BadRequest`.
 
@@ -130,18 +139,20 @@ def if_match() -> int | None:
     if given is None or given.strip() == "*":
         return None
     version = given.strip().removeprefix("W/").strip('"')
-    if _NUMBER.fullmatch(version) is None:
-        raise BadRequest(400, "invalid_if_match", "If-Match must be an ETag of this message")
+    if _VERSION.fullmatch(version) is None:
+        raise BadRequest(400, "invalid_if_match", "If-Match must be an ETag of what it is about")
     return int(version)
 
 
-def answer_record(record: bytes, fields: msgspec.Struct, headers: dict[str, str]) -> Response:
+def answer_record(
+    record: bytes, fields: msgspec.Struct, headers: dict[str, str], status: int = 200
+) -> Response:
     """A message as it is stored, and what this call says of it, as one JSON object.
 
     The record is JSON already: encoding a message twice is what a hot route can do without.
     """
     body = record[:-1] + b"," + msgspec.json.encode(fields)[1:]
-    return Response(body, headers=headers, mimetype="application/json")
+    return Response(body, status=status, headers=headers, mimetype="application/json")
 
 
 def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -16,6 +16,7 @@ from models.message import (
     ThreadSummary,
     Tier,
 )
+from models.streams import StreamState
 from storage.consistency.report import Scope
 from storage.dead_letters.service import DeadLetter
 
@@ -82,10 +83,53 @@ class PostThread(Request, kw_only=True, frozen=True):
 
 
 class PatchThread(Request, kw_only=True, frozen=True):
-    """A new title or metadata; what is left out stays."""
+    """What is to change of a thread; what is left out stays."""
 
     title: str | UnsetType | None = UNSET
     metadata: Metadata | UnsetType = UNSET
+    is_pinned: bool | UnsetType = UNSET
+    is_archived: bool | UnsetType = UNSET
+
+
+class OpenStream(Request, kw_only=True, frozen=True):
+    """A message whose text comes in chunks; `message` is what there is of it already."""
+
+    message: Content = ""
+    role: RoleField = "assistant"
+    metadata: Metadata = {}
+
+
+class AppendChunk(Request, kw_only=True, frozen=True):
+    """The next part of a message's text, whole characters of it. With `offset`, where it begins in
+    bytes of UTF-8, it may be repeated: what is there already is not appended again."""
+
+    text: Content
+    offset: Annotated[int, Meta(ge=0)] | None = None
+
+
+class FinishStream(Request, kw_only=True, frozen=True):
+    """Ends a streaming message. With `message` that is its text, whatever was streamed; `metadata`
+    takes the place of what it was opened with."""
+
+    message: Content | UnsetType = UNSET
+    metadata: Metadata | UnsetType = UNSET
+
+
+class ChunkAppended(msgspec.Struct, kw_only=True, frozen=True):
+    """The chunk is on disk; `length` is what the text has with it, in bytes of UTF-8."""
+
+    message_id: str
+    length: int
+    version: int
+
+
+class StreamStands(msgspec.Struct, kw_only=True, frozen=True):
+    """How a message stands whose text comes in chunks: `length` of the text so far in bytes of
+    UTF-8, and in reads the `text`. Both are null where Redis, which has them, does not answer."""
+
+    state: StreamState
+    length: int | None
+    text: str | UnsetType | None = UNSET
 
 
 class AcknowledgementFields(msgspec.Struct, kw_only=True, frozen=True):
@@ -102,24 +146,33 @@ class AcknowledgementFields(msgspec.Struct, kw_only=True, frozen=True):
     latency_ms: float
     failover_reason: FailoverReason | UnsetType = UNSET
     warning: Caveat | UnsetType = UNSET
+    stream: StreamStands | UnsetType = UNSET
 
 
 class ReadFields(msgspec.Struct, kw_only=True, frozen=True):
-    """Where a message was found."""
+    """Where a message was found, and the text so far of one that is streaming: the message itself
+    is shown as it is stored, which its hash is of."""
 
     retrieval_source: Tier
     latency_ms: float
     warning: Caveat | UnsetType = UNSET
+    stream: StreamStands | UnsetType = UNSET
 
 
 AcknowledgedMessage = _message_with("AcknowledgedMessage", AcknowledgementFields)
 ReadMessage = _message_with("ReadMessage", ReadFields)
 
 
+class ListedMessage(Message, kw_only=True, frozen=True):
+    """A message, and the text so far of one that is streaming."""
+
+    stream: StreamStands | UnsetType = UNSET
+
+
 class MessagePage(msgspec.Struct, kw_only=True, frozen=True):
     """Part of a thread; `next_cursor` is null at its end."""
 
-    messages: list[Message]
+    messages: Sequence[ListedMessage]
     next_cursor: str | None
     retrieval_source: Source
     latency_ms: float
@@ -158,6 +211,9 @@ class ThreadPage(msgspec.Struct, kw_only=True, frozen=True):
 
     threads: list[ThreadSummary]
     next_cursor: str | None
+    retrieval_source: Source
+    latency_ms: float
+    warning: Caveat | UnsetType = UNSET
 
 
 class DeadLetterPage(msgspec.Struct, kw_only=True, frozen=True):

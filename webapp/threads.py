@@ -3,15 +3,19 @@
 import base64
 import binascii
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 from flask import Blueprint, Response, request
+from msgspec import Meta
 
+from models import ids
 from models.message import check_metadata, check_thread_id, check_title
+from storage.thread_list.page import ThreadQuery
 from storage.thread_storage import ThreadChange
 from webapp.context import caller, web
 from webapp.errors import BadRequest
-from webapp.requests import answer, body_as, query_limit
+from webapp.requests import answer, body_as, latency_ms, query_flag, query_limit
 from webapp.schemas import PatchThread, PostThread, ThreadPage
 
 blueprint = Blueprint("threads", __name__, url_prefix="/api")
@@ -32,9 +36,22 @@ def create_thread() -> Response:
 @blueprint.get("/threads")
 def list_threads() -> Response:
     """The caller's threads, most recently active first."""
-    limit, cursor = query_limit(), _cursor()
-    shown, following = web().services.threads.list(caller().user_id, limit=limit, cursor=cursor)
-    return answer(ThreadPage(threads=shown, next_cursor=_cursor_text(following)))
+    query = ThreadQuery(
+        query_limit(),
+        _cursor(),
+        is_archived=query_flag("is_archived"),
+        is_pinned=query_flag("is_pinned"),
+    )
+    listed = web().services.thread_cache_manager.page(caller().user_id, query)
+    return answer(
+        ThreadPage(
+            threads=listed.threads,
+            next_cursor=_cursor_text(listed.following),
+            retrieval_source=listed.source,
+            latency_ms=latency_ms(),
+            warning=listed.warning or msgspec.UNSET,
+        )
+    )
 
 
 @blueprint.get("/threads/<thread_id>")
@@ -46,18 +63,26 @@ def get_thread(thread_id: str) -> Response:
 
 @blueprint.patch("/threads/<thread_id>")
 def change_thread(thread_id: str) -> Response:
-    """A new title or metadata."""
+    """A new title, metadata or mark."""
     check_thread_id(thread_id)
     body = body_as(PatchThread)
-    if isinstance(body.title, msgspec.UnsetType) and isinstance(body.metadata, msgspec.UnsetType):
-        raise BadRequest(422, "nothing_to_change", "give title, metadata, or both")
+    if body == PatchThread():
+        given = "give title, metadata, is_pinned or is_archived"
+        raise BadRequest(422, "nothing_to_change", given)
     if not isinstance(body.title, msgspec.UnsetType):
         check_title(body.title)
     if not isinstance(body.metadata, msgspec.UnsetType):
         check_metadata(body.metadata)
     service = web().services.threads
     return _changed(
-        service.change(caller().user_id, thread_id, title=body.title, metadata=body.metadata)
+        service.change(
+            caller().user_id,
+            thread_id,
+            title=body.title,
+            metadata=body.metadata,
+            is_pinned=body.is_pinned,
+            is_archived=body.is_archived,
+        )
     )
 
 
@@ -83,7 +108,8 @@ def _cursor() -> tuple[str, str] | None:
         activity, thread_id = msgspec.json.decode(
             base64.urlsafe_b64decode(given.encode()), type=tuple[str, str]
         )
-        msgspec.convert(activity, type=datetime)
+        moment = msgspec.convert(activity, type=Annotated[datetime, Meta(tz=True)])
+        activity = ids.timestamp(ids.time_us(moment))
         check_thread_id(thread_id)
     except (binascii.Error, ValueError, msgspec.MsgspecError):
         raise BadRequest(

@@ -155,7 +155,8 @@ def _kept(name: str, rows: Iterable[bytes], erased: dict[str, str]) -> Iterator[
         if erased and name not in _KEPT_WHOLE:
             named = msgspec.json.decode(row, type=_Owned)
             through = erased.get(named.user_id)
-            if through is not None and named.created_at <= ids.timestamp(ids.time_us_of(through)):
+            made_at = named.created_at or named.updated_at
+            if through is not None and made_at <= ids.timestamp(ids.time_us_of(through)):
                 continue
         yield row.decode()
 
@@ -165,3 +166,4 @@ class _Owned(msgspec.Struct):
 
     user_id: str = ""
     created_at: str = ""
+    updated_at: str = ""

@@ -29,6 +29,7 @@ class RefusedCopies:
         self._door = door
         self._amend = Script(door, "amend")
         self._withdraw = Script(door, "withdraw")
+        self._withdraw_state = Script(door, "withdraw_state")
 
     def ping(self) -> None:
         """Raises `TierUnavailable` if Redis does not answer."""
@@ -54,6 +55,8 @@ class RefusedCopies:
         `older_below`: a lower tier may have an older version, which is to be read from there.
         """
         user_id, thread_id = _thread(address)
+        if kind == "state":
+            return bool(self._withdraw_state([_record_key(slot, kind, address)], [address.version]))
         index = keys.index(slot, user_id, thread_id)
         names = [
             _record_key(slot, kind, address),
@@ -79,4 +82,6 @@ def _thread(address: Address) -> tuple[str, str]:
 def _record_key(slot: int, kind: str, address: Address) -> str:
     if kind == "message":
         return keys.message(slot, address.message_id or "")
+    if kind == "state":
+        return keys.state(slot, *_thread(address))
     return keys.thread(slot, *_thread(address))

@@ -1,6 +1,8 @@
 """What a refused record still says of itself, and what may be put in its place."""
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -16,6 +18,7 @@ from models.message import (
     check_title,
     check_user_id,
 )
+from models.state import StateRecord, check_run_id, check_state
 
 MAX_VERSION = 2**63 - 1
 HEAD_BYTES = 4096
@@ -27,11 +30,16 @@ _HEAD = re.compile(
     rb'(?:,"thread_id":"(?P<thread_id>(?:[^"\\]|\\.)*)")?'
     rb',"user_id":"(?P<user_id>(?:[^"\\]|\\.)*)"'
 )
+_STATE_HEAD = re.compile(
+    rb'\{"version":(?P<version>[^,"]*),"updated_at":"[^"]*","kind":"[^"]*"'
+    rb',"user_id":"(?P<user_id>(?:[^"\\]|\\.)*)","name":"(?P<name>[^"\\]*)"'
+)
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Whose record it is; None for what cannot be read. A thread's has no message id."""
+    """Whose record it is; None for what cannot be read. A thread's has no message id, nor a
+    state's, whose run stands for the thread, an empty name for a session."""
 
     version: int | None = None
     message_id: str | None = None
@@ -49,6 +57,7 @@ class _Fields(msgspec.Struct):
     id: str | None = None
     user_id: str | None = None
     thread_id: str | None = None
+    name: str | None = None
 
 
 def address_of(kind: str, record: bytes) -> Address:
@@ -66,6 +75,8 @@ def address_of(kind: str, record: bytes) -> Address:
         return Address(version, message_id, user_id, _shown(fields.thread_id))
     if kind == "thread":
         return Address(version, None, user_id, name)
+    if kind == "state":
+        return Address(version, None, user_id, fields.name)
     return Address()
 
 
@@ -76,7 +87,7 @@ def repaired(kind: str, refused: bytes, given: bytes) -> bytes:
     same version of the same message, or thread, of the same user.
     """
     try:
-        record = codec.decode(given) if kind == "message" else codec.decode_thread(given)
+        record = _DECODERS.get(kind, codec.decode_thread)(given)
     except codec.Corrupt as error:
         raise InvalidMessage("record_invalid", str(error)) from None
     _check(record)
@@ -90,9 +101,17 @@ def repaired(kind: str, refused: bytes, given: bytes) -> bytes:
     return codec.encode(codec.seal(record) if isinstance(record, Message) else record)
 
 
-def _check(record: Message | Thread) -> None:
+_DECODERS: dict[str, Callable[[bytes], Message | Thread | StateRecord]] = {
+    "message": codec.decode,
+    "state": codec.decode_state,
+}
+
+
+def _check(record: Message | Thread | StateRecord) -> None:
     check_user_id(record.user_id)
-    check_metadata(record.metadata)
+    if isinstance(record, StateRecord):
+        return _check_state(record)
+    check_metadata(record.metadata, may_be_marked=True)
     if isinstance(record, Message):
         check_thread_id(record.thread_id)
         check_role(record.role)
@@ -103,14 +122,32 @@ def _check(record: Message | Thread) -> None:
     else:
         check_thread_id(record.id)
         check_title(record.title)
-    if not 1 <= record.version <= MAX_VERSION:
+    _check_frame(record.version, record.created_at, record.updated_at, record.deleted_at)
+    if isinstance(record, Message):
+        _check_id(record)
+    return None
+
+
+def _check_state(record: StateRecord) -> None:
+    if record.name or record.kind == "run":
+        check_run_id(record.name)
+    if (record.kind == "session") != (not record.name):
+        raise InvalidMessage("record_invalid", "a session has no name, and a run has one")
+    try:
+        state = msgspec.json.decode(bytes(record.state), type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise InvalidMessage("record_invalid", f"the state is no JSON object: {error}") from None
+    check_state(state, record.state)
+    _check_frame(record.version, record.updated_at, record.expires_at, record.deleted_at)
+
+
+def _check_frame(version: int, *moments: str | None) -> None:
+    if not 1 <= version <= MAX_VERSION:
         raise InvalidMessage("record_invalid", "the version is out of bounds")
-    for moment in (record.created_at, record.updated_at, record.deleted_at):
+    for moment in moments:
         # The hash is taken over this text, and the tiers below give it back in this form.
         if moment is not None and _TIMESTAMP.fullmatch(moment) is None:
             raise InvalidMessage("record_invalid", "times are UTC with six digits and a Z")
-    if isinstance(record, Message):
-        _check_id(record)
 
 
 def _check_id(message: Message) -> None:
@@ -129,15 +166,14 @@ def _mismatch(detail: str) -> InvalidMessage:
 
 
 def _fields_of_head(record: bytes) -> _Fields:
-    found = _HEAD.match(record[:HEAD_BYTES])
+    found = _HEAD.match(record[:HEAD_BYTES]) or _STATE_HEAD.match(record[:HEAD_BYTES])
     if found is None:
         return _Fields()
-    version = found["version"]
+    parts = found.groupdict()
+    version = parts.pop("version")
     return _Fields(
         int(version) if version.isdigit() and len(version) < 20 else None,
-        _text(found["id"]),
-        _text(found["user_id"]),
-        _text(found["thread_id"]),
+        **{name: _text(quoted) for name, quoted in parts.items()},
     )
 
 
@@ -155,12 +191,15 @@ def _shown(name: str | None) -> str | None:
 
 class _Creation(msgspec.Struct):
     created_at: str = ""
+    updated_at: str = ""
 
 
 def created_at(record: bytes) -> str:
-    """When a record says that what it holds was created; empty where it cannot be read."""
+    """When a record says that what it holds was created, of a state when this version was; empty
+    where it cannot be read."""
     try:
-        return msgspec.json.decode(record, type=_Creation).created_at
+        found = msgspec.json.decode(record, type=_Creation)
+        return found.created_at or found.updated_at
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ""
 

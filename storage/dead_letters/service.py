@@ -28,6 +28,7 @@ from storage.partitions import Partitions
 from storage.pending_log import LogEntry
 from storage.persistence import Batch
 from storage.postgres_driver import headline, rfc3339, translated
+from storage.state.writes import known_version
 
 log = structlog.get_logger(__name__)
 
@@ -261,6 +262,8 @@ def _known_version(connection: Connection, kind: str, address: Address) -> tuple
         )
         # Messages may be below whatever the thread itself is.
         return connection.execute(query).scalar_one_or_none(), True
+    if kind == "state":
+        return known_version(connection, address.user_id or "", address.thread_id or ""), True
     query = select(messages.c.version).where(
         messages.c.id == address.message_id, messages.c.user_id == address.user_id
     )

@@ -16,12 +16,13 @@ from storage import redis_keys as keys
 from storage.partitions import Partitions
 from storage.postgres_driver import translated
 from storage.redis_driver import RedisDoor
+from storage.state import writes as state_writes
 
 BATCH = 1_000
 
 
 class HotCopies:
-    """Reads every message and thread of Redis. Safe to repeat; newer versions win."""
+    """Reads every message, thread and state of Redis. Safe to repeat; newer versions win."""
 
     def __init__(self, engine: Engine, door: RedisDoor, slots: int) -> None:
         self._engine = engine
@@ -36,6 +37,9 @@ class HotCopies:
             yield self._put_threads(records)
         for records in self._records(messages):
             yield self._put_messages(records)
+        for pattern in keys.EVERY_STATE:
+            for records in self._records(pattern):
+                yield self._put_states(records)
 
     def _records(self, pattern: str) -> Iterator[list[bytes]]:
         with self._door.passed() as client:
@@ -47,6 +51,10 @@ class HotCopies:
         threads = [codec.decode_thread(record) for record in records]
         with translated(), self._engine.begin() as connection:
             return sum(postgres_writes.upsert_thread(connection, thread) for thread in threads)
+
+    def _put_states(self, records: Sequence[bytes]) -> int:
+        with translated(), self._engine.begin() as connection:
+            return state_writes.upsert(connection, records)
 
     def _put_messages(self, records: Sequence[bytes]) -> int:
         names = [codec.decode(record).id for record in records]

@@ -119,7 +119,8 @@ def restore_threads(connection: Connection, rows: Sequence[str]) -> int:
 
 # One that nobody named has nothing to lose: a message opened it while its own data was lost.
 _IS_NEWER = """(excluded.version > threads.version OR (excluded.version = threads.version AND
-    threads.title IS NULL AND threads.metadata::text = '{{}}' AND threads.deleted_at IS NULL))"""
+    threads.title IS NULL AND threads.metadata::text = '{{}}' AND threads.deleted_at IS NULL
+    AND NOT threads.is_pinned AND NOT threads.is_archived))"""
 _NEWER = f"CASE WHEN {_IS_NEWER} THEN excluded.{{0}} ELSE threads.{{0}} END"
 _THREAD_RULES = {
     "created_at": "least(threads.created_at, excluded.created_at)",

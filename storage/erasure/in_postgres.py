@@ -55,7 +55,8 @@ _THREADS = text(
 _RENEW = text(
     """
 UPDATE threads t SET title = NULL, metadata = '{}', deleted_at = NULL, deleted_through = NULL,
-       erased_through = NULL, purged_through = NULL, created_at = m.first, updated_at = m.first,
+       erased_through = NULL, purged_through = NULL, is_pinned = false, is_archived = false,
+       created_at = m.first, updated_at = m.first,
        last_message_at = m.last, message_count = m.live
 FROM (SELECT thread_id, min(created_at) AS first, max(created_at) AS last,
              count(*) FILTER (WHERE deleted_at IS NULL) AS live
@@ -76,6 +77,10 @@ _LETTERS = text(
 _DROP_LETTERS = text("DELETE FROM dead_letters WHERE id = ANY(:ids)")
 
 
+_WRITTEN_AT = {"state_records": "updated_at", "checkpoints": "created_at"}
+"""Tables whose rows are of a time: what was written after the erasure stays."""
+
+
 class _Table(NamedTuple):
     name: str
     quoted: str
@@ -83,14 +88,18 @@ class _Table(NamedTuple):
 
     @property
     def condition(self) -> str:
+        if self.name in _WRITTEN_AT:
+            return f"user_id = :user_id AND {_WRITTEN_AT[self.name]} <= :moment"
         if self.key is None:
             return "user_id = :user_id"
         if self.name == "redis_backfill":
-            # A note of a thread that is there again is about what is to stay.
+            # A note of a thread or a state that is there again is about what is to stay.
             return (
-                f"user_id = :user_id AND ({self.key} <= :through OR {self.key} IS NULL AND NOT"
+                f"user_id = :user_id AND ({self.key} <= :through OR {self.key} IS NULL AND NOT"  # noqa: S608
                 f" EXISTS (SELECT FROM threads t WHERE t.user_id = {self.quoted}.user_id"
-                f" AND t.id = {self.quoted}.thread_id))"
+                f" AND t.id = {self.quoted}.thread_id) AND NOT EXISTS (SELECT FROM state_records s"
+                f" WHERE s.user_id = {self.quoted}.user_id AND s.kind = {self.quoted}.state_kind"
+                f" AND s.name = {self.quoted}.thread_id AND s.updated_at > :moment))"
             )
         return f"user_id = :user_id AND {self.key} <= :through"
 

@@ -1,4 +1,4 @@
-"""A user's part of Redis: log entries, copies, hot pages, threads, Idempotency-Keys, events.
+"""A user's part of Redis: log entries, copies, streams, hot pages, threads, keys, events.
 
 First a watermark is set that the scripts respect, so that nothing at or below it comes in again
 by a write or a page that was read before. Then the log is read through, and all keys are passed.
@@ -37,6 +37,7 @@ class RedisRemains:
         self._seconds = max(hot_seconds, SHUT_OUT_SECONDS)
         self._copies = Script(door, "erase_copies")
         self._thread = Script(door, "erase_thread")
+        self._states = Script(door, "erase_states")
 
     def newest_logged(self, user_id: str) -> str:
         """The highest message id of the user in the log, the lowest of all ids if there is none."""
@@ -52,6 +53,7 @@ class RedisRemains:
             for slot in range(self._log.slots):
                 name = keys.erased(slot, target.user_id)
                 pipeline.set(name, target.through, ex=self._seconds + ahead)
+            pipeline.unlink(keys.thread_pages(target.user_id))
             pipeline.execute()
 
     def forget_log(self, target: Target) -> dict[str, int]:
@@ -97,11 +99,23 @@ class RedisRemains:
                 after = f"({page[-1].entry_id}"
 
     def _pass_all(self, target: Target, *, remove: bool) -> dict[str, int]:
-        counts = Counter(messages=0, index_entries=0, threads=0, watermarks=0, idempotency_keys=0)
+        counts = Counter(
+            messages=0,
+            streams=0,
+            index_entries=0,
+            threads=0,
+            watermarks=0,
+            idempotency_keys=0,
+            states=0,
+        )
         threads: set[str] = set()
         for names in self._names():
-            counts["messages"] += self._take_copies(names, target, remove)
+            counts["messages"] += self._take_copies(names, "message:active:{", target, remove)
+            # The head of a stream begins as the record of its message does.
+            counts["streams"] += self._take_copies(names, "stream:{", target, remove)
             threads |= {found for name in names if (found := _thread_in(name, target.user_id))}
+            states = [name for name in names if _is_state(name, target.user_id)]
+            counts["states"] += self._take_states(states, target, remove)
             made = [name for name in names if _is_idempotency(name, target.user_id)]
             counts["idempotency_keys"] += self._take_keys(made, target, remove)
         for stem in sorted(threads):
@@ -120,6 +134,7 @@ class RedisRemains:
             entries: Any = client.xrange(names[0])
             if remove:
                 client.unlink(*names)
+                client.zrem(keys.ACTIVE_LISTS, target.user_id)
         return sum(1 for _, fields in entries if _is_told(fields, target))
 
     def _names(self) -> Iterator[list[str]]:
@@ -133,10 +148,10 @@ class RedisRemains:
             if int(cursor) == 0:
                 return
 
-    def _take_copies(self, names: Sequence[str], target: Target, remove: bool) -> int:
+    def _take_copies(self, names: Sequence[str], prefix: str, target: Target, remove: bool) -> int:
         by_slot: dict[int, list[str]] = {}
         for name in names:
-            if name.startswith("message:active:{"):
+            if name.startswith(prefix):
                 by_slot.setdefault(_slot_of(name), []).append(name)
         user = msgspec.json.encode(target.user_id).decode()
         calls: list[tuple[list[str], list[Any]]] = [
@@ -148,6 +163,12 @@ class RedisRemains:
             for at in range(0, len(found), COPIES_AT_ONCE)
         ]
         return sum(_answered(self._copies.many(calls))) if calls else 0
+
+    def _take_states(self, names: Sequence[str], target: Target, remove: bool) -> int:
+        calls: list[tuple[list[str], list[Any]]] = [
+            ([name], [target.moment, "1" if remove else "0"]) for name in names
+        ]
+        return sum(_answered(self._states.many(calls))) if calls else 0
 
     def _take_keys(self, names: Sequence[str], target: Target, remove: bool) -> int:
         if not names:
@@ -176,7 +197,7 @@ def _is_told(fields: dict[bytes, bytes], target: Target) -> bool:
     """Whether an event tells of what is to go."""
     kind = "thread" if fields.get(b"type") == b"thread_updated" else "message"
     record = fields.get(b"record")
-    if record is None:
+    if record is None or b"message" in fields:
         return b"message" in fields and fields[b"message"].decode() <= target.through
     return _is_old(kind, record, target)
 
@@ -207,6 +228,12 @@ def _thread_in(name: str, user_id: str) -> str | None:
 
 def _is_idempotency(name: str, user_id: str) -> bool:
     return name.startswith("idempotency:{") and f"}}:{keys.encode(user_id)}:" in name
+
+
+def _is_state(name: str, user_id: str) -> bool:
+    owner = f"}}:{keys.encode(user_id)}"
+    is_session = name.startswith("session:{") and name.endswith(owner)
+    return is_session or (name.startswith("state:primary:{") and f"{owner}:" in name)
 
 
 def _answered(answers: Sequence[Any]) -> list[int]:

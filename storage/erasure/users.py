@@ -29,7 +29,9 @@ from storage.postgres_driver import translated
 log = structlog.get_logger(__name__)
 
 _NEWEST = text(
-    "SELECT greatest(max(last_message_at), max(created_at)) FROM threads WHERE user_id = :user_id"
+    "SELECT greatest(max(last_message_at), max(created_at),"
+    " (SELECT max(updated_at) FROM state_records WHERE user_id = :user_id))"
+    " FROM threads WHERE user_id = :user_id"
 )
 
 

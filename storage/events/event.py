@@ -17,7 +17,9 @@ EventType = Literal[
 
 class Event(NamedTuple):
     """One event. `id` is its place in the user's stream; `record` is the message's or thread's
-    JSON as it is stored, None for `message_persisted`; `message_id` is None for a thread's.
+    JSON as it is stored, None for `message_persisted`, and for a `message_chunk` an object of
+    `message_id`, `thread_id`, `offset` in bytes of UTF-8, and `text`; `message_id` is None for a
+    thread's.
 
     `is_late`: it was written beside Redis, and somebody may have been told already.
     """
@@ -37,8 +39,10 @@ def event_of(user_id: str, place: bytes, fields: dict[bytes, bytes]) -> Event | 
     kind: Any = fields.get(b"type", b"").decode()
     record = fields.get(b"record")
     known = _of_thread if kind == "thread_updated" else _of_message
+    # A chunk is no record of a message, and is told with the names of its own.
+    described = None if kind == "message_chunk" else record
     try:
-        thread_id, message_id, version = known(record) if record else _bare(fields)
+        thread_id, message_id, version = known(described) if described else _bare(fields)
     except (codec.Corrupt, KeyError, ValueError):
         return None
     is_late = b"late" in fields

@@ -12,10 +12,11 @@ from itertools import islice
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Connection, Engine, Row, select, text
 
 from models import codec, ids
 from models.message import Message
+from models.state import StateName
 from models.tables import messages
 from storage import idempotency_keys
 from storage import redis_keys as keys
@@ -27,6 +28,8 @@ from storage.postgres_tier import PostgresTier
 from storage.redis_driver import RedisDoor
 from storage.redis_repair import RedisRepair
 from storage.redis_tier import RedisTier
+from storage.state import writes as state_writes
+from storage.state.in_redis import StateCacheManager
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +45,7 @@ _TAKE = text(
     """
 DELETE FROM redis_backfill WHERE sequence IN (
     SELECT sequence FROM redis_backfill ORDER BY sequence LIMIT :batch)
-RETURNING user_id, thread_id, message_id::text AS message_id
+RETURNING user_id, thread_id, message_id::text AS message_id, state_kind
 """
 )
 _THREADS = text(
@@ -95,6 +98,7 @@ class RedisRecoveryService:
         redis: RedisTier,
         repair: RedisRepair,
         postgres: PostgresTier,
+        states: StateCacheManager,
         *,
         idempotency_seconds: int,
         hot_page: int,
@@ -104,6 +108,7 @@ class RedisRecoveryService:
         self._redis = redis
         self._repair = repair
         self._postgres = postgres
+        self._states = states
         self._idempotency_seconds = idempotency_seconds
         self._hot_page = hot_page
 
@@ -113,6 +118,10 @@ class RedisRecoveryService:
         Raises `TierUnavailable` with the list as it was.
         """
         self.adopt()
+        return self.tell_all()
+
+    def tell_all(self) -> int:
+        """Tells Redis all that was written beside it; gives how much that was."""
         told = 0
         while step := self.backfill():
             told += step
@@ -152,9 +161,11 @@ class RedisRecoveryService:
         return True
 
     def doubt(self) -> None:
-        """Has Redis call no page complete, and drops every copy of what PostgreSQL has."""
+        """Has Redis call no page complete, of messages or of threads, and drops every copy of what
+        PostgreSQL has."""
         self._each(keys.EVERY_INDEX, self._repair.distrust_indexes)
-        for records in keys.EVERY_RECORD:
+        self._each(keys.EVERY_LIST, self._repair.outdate_lists)
+        for records in (*keys.EVERY_RECORD, *keys.EVERY_STATE):
             self._each(records, self._repair.drop_committed)
 
     def _doubt_keys(self) -> None:
@@ -170,6 +181,8 @@ class RedisRecoveryService:
             rows = connection.execute(_TAKE, {"batch": BATCH}).all()
             if not rows:
                 return 0
+            self._refresh_states(connection, [row for row in rows if row.state_kind])
+            told, rows = len(rows), [row for row in rows if not row.state_kind]
             threads = {(row.user_id, row.thread_id) for row in rows}
             changed = {(row.user_id, row.thread_id) for row in rows if row.message_id is None}
             named = [row.message_id for row in rows if row.message_id is not None]
@@ -182,8 +195,8 @@ class RedisRecoveryService:
             self._repair.teach_keys(made, self._idempotency_seconds)
             for user_id, thread_id in sorted(changed):
                 self._refresh_thread(user_id, thread_id)
-        log.info("redis_backfilled", notes=len(rows), threads=len(threads))
-        return len(rows)
+        log.info("redis_backfilled", notes=told, threads=len(threads), states=told - len(rows))
+        return told
 
     def warm(self, user_id: str | None = None, thread_id: str | None = None) -> Iterator[int]:
         """Warms the newest page of threads from PostgreSQL; yields for each thread how many
@@ -235,6 +248,11 @@ class RedisRecoveryService:
         row = self._postgres.thread(user_id, thread_id)
         if row is not None:
             self._repair.refresh_thread(row.thread, is_news=True)
+
+    def _refresh_states(self, connection: Connection, rows: Sequence[Row[Any]]) -> None:
+        names = {StateName(row.state_kind, row.user_id, row.thread_id) for row in rows}
+        if names:
+            self._states.cache_states_in_redis(state_writes.find(connection, names))
 
     def _each(self, pattern: str, act: Callable[[list[str]], None]) -> None:
         with self._door.passed() as client:

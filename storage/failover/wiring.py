@@ -17,6 +17,10 @@ from storage.failover.redis_writes import RedisWrites
 from storage.failover.room import RedisRoom
 from storage.failover.shared_keys import SharedKeys, ToldKeys
 from storage.message_retrieval import UnifiedMessageRetrievalService
+from storage.row_copies import RowCopies
+from storage.state.chain import StateChain
+from storage.state.in_clickhouse import StateCopies
+from storage.state.in_postgres import StateRows
 from storage.tiers import Tiers
 
 
@@ -53,6 +57,38 @@ class FailoverServices(Tiers):
         )
 
     @cached_property
+    def detour(self) -> Detour:
+        detour = Detour(self.quick_engine)
+        self.breakers.redis.on_closed.append(detour.forget)
+        return detour
+
+    @cached_property
+    def redis_room(self) -> RedisRoom:
+        settings = self.settings
+        return RedisRoom(self.redis_door, slots=settings.shards, log_share=settings.redis_log_share)
+
+    @cached_property
+    def state_chain(self) -> StateChain:
+        settings, breakers = self.settings, self.breakers
+        rows = StateRows(
+            self.postgres,
+            self.quick_engine,
+            breakers.postgresql,
+            self.detour,
+            slots=settings.shards,
+        )
+        server = self.clickhouse_within(settings.clickhouse_write_timeout_seconds)
+        copies = RowCopies(self.request_engine, server, breakers.clickhouse)
+        return StateChain(
+            self.state_cache,
+            rows,
+            StateCopies(server, breakers.clickhouse, copies),
+            self.lease,
+            self.redis_room,
+            breakers.postgresql,
+        )
+
+    @cached_property
     def retrieval(self) -> UnifiedMessageRetrievalService:
         return UnifiedMessageRetrievalService(
             self.redis, self.postgres, self.clickhouse, self.lease
@@ -62,9 +98,8 @@ class FailoverServices(Tiers):
     def failover(self) -> MessageFailoverService:
         settings, breakers = self.settings, self.breakers
         keys_seconds = settings.idempotency_seconds
-        detour = Detour(self.quick_engine)
+        detour = self.detour
         breakers.redis.on_opened.append(self.told_keys.tell_postgres_soon)
-        breakers.redis.on_closed.append(detour.forget)
         postgres = DirectPostgres(
             self.quick_engine,
             self.request_engine,
@@ -85,14 +120,13 @@ class FailoverServices(Tiers):
         )
         breakers.postgresql.on_closed.append(clickhouse.say_so)
         keys = SharedKeys(self.told_keys, self.clickhouse_keys, self.lease, breakers, watch_client)
-        room = RedisRoom(self.redis_door, slots=settings.shards, log_share=settings.redis_log_share)
         return MessageFailoverService(
             RedisWrites(
                 self.redis,
                 self.redis_repair,
                 postgres,
                 self.lease,
-                room,
+                self.redis_room,
                 self.lost_and_found,
                 keys_seconds,
             ),
@@ -111,6 +145,7 @@ class FailoverServices(Tiers):
             self.redis,
             self.redis_repair,
             self.postgres,
+            self.state_cache,
             idempotency_seconds=settings.idempotency_seconds,
             hot_page=settings.hot_page_messages,
         )

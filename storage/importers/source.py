@@ -125,7 +125,7 @@ def check_origin(origin: Origin) -> None:
     check_role(origin.role)
     if origin.content:
         check_content(origin.content)
-    check_metadata(origin.metadata)
+    check_metadata(origin.metadata, may_be_marked=True)
 
 
 def time_us_from(text: str) -> int:

@@ -4,8 +4,6 @@ The messages are of 1971, which nobody else on the shared stack has, and so noth
 enough for these runs.
 """
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,9 @@ from storage.bulk_import import BulkImporter
 from storage.errors import Refused
 from storage.services import Services
 from support.api import Api, ok, problem
+from support.commands import threadkeep
 from support.moving import evict
-from support.processes import Launched, clean_environment
+from support.processes import Launched
 from support.samples import message
 from support.waiting import eventually
 
@@ -125,29 +124,21 @@ def test_archived_messages_are_edited_and_deleted_as_others_are(
 def test_the_command_says_what_would_go_and_what_went(
     stack: Launched, services: Services, archive: Callable[[], None], user: str, tmp_path: Path
 ) -> None:
-    def threadkeep(*options: str) -> str:
-        done = subprocess.run(
-            [str(Path(sys.executable).with_name("threadkeep")), "archive", *options],
-            cwd=tmp_path,
-            env=clean_environment() | stack.env,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    def archived_by_command(*options: str) -> str:
+        done = threadkeep(tmp_path, stack.env, "archive", *options)
         assert done.returncode == 0, done.stderr
-        return done.stdout
+        return done.stdout.decode()
 
     one = message(user, "t", time_us=FIRST_US)
     list(BulkImporter(services.job_engine, services.redis_repair, services.archived).run([one]))
     old = ("--older-than", f"{OLD_DAYS}d")
-    assert "1 partitions with 1 messages" in threadkeep(*old, "--dry-run")
+    assert "1 partitions with 1 messages" in archived_by_command(*old, "--dry-run")
     assert rows_of(services, user) == 1
-    said = threadkeep(*old)
+    said = archived_by_command(*old)
     assert "1 messages left PostgreSQL" in said
     assert "1 partitions are kept until their grace is over" in said
     assert rows_of(services, user) == 0
-    assert "1 dropped" in threadkeep(*old, "--grace", "0")
+    assert "1 dropped" in archived_by_command(*old, "--grace", "0")
 
 
 def test_the_task_archives_what_is_old(

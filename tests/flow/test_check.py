@@ -1,8 +1,6 @@
 """Checks over HTTP and by the command line, on the running system."""
 
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +10,10 @@ from typing import Any
 from storage.consistency.report import Scope
 from storage.message_storage import Draft
 from storage.services import Services
-from support import damage
+from support import commands, damage
 from support.api import Api, ok, problem
 from support.moving import wait_until
-from support.processes import Launched, clean_environment
+from support.processes import Launched
 from support.waiting import eventually
 
 
@@ -93,15 +91,7 @@ def test_health_shows_the_score_of_the_last_check_of_everything(
 
 
 def threadkeep(folder: Path, env: dict[str, str], *arguments: str) -> tuple[int, str]:
-    script = [sys.executable, "-c", "from webapp.cli import main; main()"]
-    done = subprocess.run(
-        [*script, *arguments],
-        cwd=folder,
-        env=clean_environment() | env,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+    done = commands.threadkeep(folder, env, *arguments)
     return done.returncode, done.stdout.decode()
 
 

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -14,24 +12,9 @@ from models import codec
 from storage.bulk_import import BulkImporter
 from storage.importers import chitchat
 from storage.services import Services
-from support.processes import Launched, clean_environment
+from support.commands import threadkeep
+from support.processes import Launched
 from support.samples import AWKWARD_TEXTS, message
-
-
-def threadkeep(
-    stack: Launched, folder: Path, *arguments: str, stdin: bytes = b""
-) -> subprocess.CompletedProcess[bytes]:
-    """The command line, in a process of its own."""
-    script = Path(sys.executable).with_name("threadkeep")
-    return subprocess.run(
-        [str(script), *arguments],
-        cwd=folder,
-        env=clean_environment() | stack.env,
-        input=stdin,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def test_an_export_is_the_same_bytes_every_time_and_comes_back_whole(
@@ -39,15 +22,15 @@ def test_an_export_is_the_same_bytes_every_time_and_comes_back_whole(
 ) -> None:
     originals = [message(user, "t", one, metadata={"text": one}) for one in AWKWARD_TEXTS]
     list(BulkImporter(services.job_engine, services.redis_repair, services.archived).run(originals))
-    first = threadkeep(stack, tmp_path, "export", "--user", user)
+    first = threadkeep(tmp_path, stack.env, "export", "--user", user)
     assert first.returncode == 0, first.stderr
     file = tmp_path / "export.jsonl"
-    second = threadkeep(stack, tmp_path, "export", "--user", user, "--output", str(file))
+    second = threadkeep(tmp_path, stack.env, "export", "--user", user, "--output", str(file))
     assert second.returncode == 0, second.stderr
     assert first.stdout == file.read_bytes()
     assert os.stat(file).st_mode & 0o777 == 0o600
     assert [codec.decode(line) for line in first.stdout.splitlines()] == originals
-    again = threadkeep(stack, tmp_path, "import", str(file), "--json")
+    again = threadkeep(tmp_path, stack.env, "import", str(file), "--json")
     assert again.returncode == 0, again.stderr
     summary = json.loads(again.stdout)
     assert (summary["written"], summary["unchanged"]) == (0, len(originals))
@@ -61,14 +44,14 @@ def test_the_command_takes_the_dataset_and_says_what_it_refused(
     few["not a thread id"] = next(iter(few.values()))
     file = tmp_path / "dataset.json"
     file.write_text(json.dumps(few))
-    done = threadkeep(stack, tmp_path, "import", str(file), "--user", user, "--json")
+    done = threadkeep(tmp_path, stack.env, "import", str(file), "--user", user, "--json")
     summary = json.loads(done.stdout)
     refused = sum(map(len, few["not a thread id"]["messages"]))
     assert done.returncode == 1
     assert summary["refused"] == refused
     assert b"a thread id has 1 to 128 characters" in done.stderr
     assert b"message 1 of 'not a thread id'" in done.stderr
-    exported = threadkeep(stack, tmp_path, "export", "--user", user).stdout.splitlines()
+    exported = threadkeep(tmp_path, stack.env, "export", "--user", user).stdout.splitlines()
     assert len(exported) == summary["written"] > 0
 
 
@@ -81,9 +64,9 @@ def test_the_command_reads_lines_from_stdin_and_names_the_bad_ones(
         {"thread_id": "t", "user_id": user, "contents": "misspelt"},
     ]
     stdin = b"\n".join(map(msgspec.json.encode, lines))
-    done = threadkeep(stack, tmp_path, "import", "-", stdin=stdin)
+    done = threadkeep(tmp_path, stack.env, "import", "-", stdin=stdin)
     assert done.returncode == 1
     assert b"2 written" in done.stdout
     assert b"(line 3)" in done.stderr
-    assert threadkeep(stack, tmp_path, "import", str(tmp_path / "none")).returncode == 1
-    assert threadkeep(stack, tmp_path, "import", "-", "--time", "noon").returncode == 2
+    assert threadkeep(tmp_path, stack.env, "import", str(tmp_path / "none")).returncode == 1
+    assert threadkeep(tmp_path, stack.env, "import", "-", "--time", "noon").returncode == 2

@@ -1,14 +1,13 @@
 """`doctor` and `stats` on a store that is well, and on one that is not."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from support.api import Api
+from support.commands import threadkeep
 from support.moving import wait_until
-from support.processes import Launched, clean_environment
+from support.processes import Launched
 
 NOWHERE = {
     "REDIS_URL": "redis://127.0.0.1:1/0",
@@ -18,22 +17,9 @@ NOWHERE = {
 }
 
 
-def threadkeep(folder: Path, env: dict[str, str], *arguments: str) -> tuple[int, str]:
-    script = Path(sys.executable).with_name("threadkeep")
-    done = subprocess.run(
-        [str(script), *arguments],
-        cwd=folder,
-        env=clean_environment() | env,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    return done.returncode, done.stdout.decode()
-
-
 def findings(folder: Path, env: dict[str, str]) -> tuple[int, list[dict[str, Any]]]:
-    status, answer = threadkeep(folder, env, "doctor", "--json")
-    return status, json.loads(answer)
+    done = threadkeep(folder, env, "doctor", "--json")
+    return done.returncode, json.loads(done.stdout)
 
 
 def test_the_doctor_finds_a_healthy_store_healthy(stack: Launched, tmp_path: Path) -> None:
@@ -81,21 +67,21 @@ def test_the_doctor_says_which_variable_is_missing(tmp_path: Path) -> None:
 
 def test_stats_counts_what_is_where(stack: Launched, tmp_path: Path, api: Api) -> None:
     wait_until(api, "archived", [api.send("inbox", "hello")])
-    status, answer = threadkeep(tmp_path, stack.env, "stats", "--json")
-    figures = json.loads(answer)
-    assert status == 0
+    done = threadkeep(tmp_path, stack.env, "stats", "--json")
+    figures = json.loads(done.stdout)
+    assert done.returncode == 0
     assert figures["down"] == {}
     for tier in ("redis", "postgresql", "clickhouse"):
         assert figures[tier]["bytes_on_disk"] > 0
-    status, table = threadkeep(tmp_path, stack.env, "stats")
-    assert status == 0
-    assert "dead letters" in table
+    table = threadkeep(tmp_path, stack.env, "stats")
+    assert table.returncode == 0
+    assert b"dead letters" in table.stdout
 
 
 def test_stats_shows_what_it_can_when_a_tier_is_down(stack: Launched, tmp_path: Path) -> None:
     without = stack.env | {"CLICKHOUSE_URL": NOWHERE["CLICKHOUSE_URL"]}
-    status, answer = threadkeep(tmp_path, without, "stats", "--json")
-    figures = json.loads(answer)
-    assert status == 1
+    done = threadkeep(tmp_path, without, "stats", "--json")
+    figures = json.loads(done.stdout)
+    assert done.returncode == 1
     assert set(figures["down"]) == {"clickhouse"}
     assert figures["postgresql"]["bytes_on_disk"] > 0

@@ -94,6 +94,14 @@ def posts_into_own_thread(stranger: Api, theirs: Theirs) -> None:
     assert own["id"] not in {one["id"] for one in theirs.api.page(THREAD)["messages"]}
 
 
+def opens_a_stream_in_own_thread(stranger: Api, theirs: Theirs) -> None:
+    path = f"/api/threads/{THREAD}/messages:stream"
+    own = ok(stranger.post(path, headers={"Idempotency-Key": "shared"}), 201)
+    assert own["user_id"] != theirs.user_id
+    assert own["id"] not in {one["id"] for one in theirs.messages}
+    assert [one["id"] for one in stranger.page(THREAD)["messages"]] == [own["id"]]
+
+
 def posts_a_batch_into_own_threads(stranger: Api, theirs: Theirs) -> None:
     item = {"thread_id": THREAD, "message": "mine", "idempotency_key": "shared"}
     reply = ok(stranger.post("/api/messages:batch", json={"messages": [item]}))
@@ -107,6 +115,25 @@ def creates_own_thread(stranger: Api, theirs: Theirs) -> None:
     assert ok(theirs.api.get(f"/api/threads/{THREAD}"))["title"] == SECRET
 
 
+def has_own_session(method: str) -> Case:
+    """The stranger's session is not the other's."""
+
+    def case(stranger: Api, theirs: Theirs) -> None:
+        reply = stranger.call(method, "/api/session", json={"state": {"mine": 1}})
+        assert reply.status_code in {200, 204, 404}, reply.text
+        assert SECRET not in reply.text
+        assert ok(theirs.api.get("/api/session"))["state"] == {"note": SECRET}
+
+    return case
+
+
+def saves_own_run(stranger: Api, theirs: Theirs) -> None:
+    path = f"/api/runs/{THREAD}/state"
+    own = ok(stranger.call("PUT", path, json={"state": {"mine": 1}, "version": 0}))
+    assert own["version"] == 1
+    assert ok(theirs.api.get(path))["state"] == {"note": SECRET}
+
+
 CASES: dict[tuple[str, str], Case] = {
     ("GET", "threads.list_threads"): lists_no_thread,
     ("POST", "threads.create_thread"): creates_own_thread,
@@ -117,6 +144,13 @@ CASES: dict[tuple[str, str], Case] = {
     ("DELETE", "threads.delete_thread"): not_found("DELETE", "/api/threads/{thread_id}"),
     ("GET", "messages.list_messages"): not_found("GET", "/api/threads/{thread_id}/messages"),
     ("POST", "messages.post_message"): posts_into_own_thread,
+    ("POST", "streaming.open_stream"): opens_a_stream_in_own_thread,
+    ("POST", "streaming.append_chunk"): not_found(
+        "POST", "/api/messages/{message_id}/chunks", json={"text": "mine"}
+    ),
+    ("POST", "streaming.finish_stream"): not_found(
+        "POST", "/api/messages/{message_id}/finish", json={"message": "mine"}
+    ),
     ("POST", "batch.post_batch"): posts_a_batch_into_own_threads,
     ("GET", "messages.get_message"): not_found("GET", "/api/messages/{message_id}"),
     ("GET", "messages.get_receipt"): not_found("GET", "/api/messages/{message_id}/receipt"),
@@ -124,6 +158,18 @@ CASES: dict[tuple[str, str], Case] = {
         "PATCH", "/api/messages/{message_id}", json={"message": "mine"}
     ),
     ("DELETE", "messages.delete_message"): not_found("DELETE", "/api/messages/{message_id}"),
+    ("GET", "session.get_session"): has_own_session("GET"),
+    ("PUT", "session.put_session"): has_own_session("PUT"),
+    ("PATCH", "session.patch_session"): has_own_session("PATCH"),
+    ("DELETE", "session.delete_session"): has_own_session("DELETE"),
+    ("GET", "runs.get_run_state"): not_found("GET", "/api/runs/{thread_id}/state"),
+    ("PUT", "runs.put_run_state"): saves_own_run,
+    ("DELETE", "runs.delete_run_state"): not_found("DELETE", "/api/runs/{thread_id}/state"),
+    ("GET", "runs.list_checkpoints"): not_found("GET", "/api/runs/{thread_id}/checkpoints"),
+    ("GET", "runs.get_checkpoint"): not_found("GET", "/api/runs/{thread_id}/checkpoints/1"),
+    ("POST", "runs.restore_checkpoint"): not_found(
+        "POST", "/api/runs/{thread_id}/checkpoints/1/restore"
+    ),
     ("GET", "admin.dead_letters.list_dead_letters"): forbidden("GET", "/api/admin/dead-letters"),
     ("GET", "admin.dead_letters.get_dead_letter"): forbidden("GET", "/api/admin/dead-letters/1"),
     ("POST", "admin.dead_letters.replay_dead_letter"): forbidden(
@@ -185,6 +231,10 @@ def theirs(other_api: Api) -> Theirs:
         ok(other_api.post(path, json={"message": SECRET, "metadata": {"note": SECRET}})),
         ok(other_api.post(path, json={"message": SECRET}, headers={"Idempotency-Key": "shared"})),
     ]
+    state = {"state": {"note": SECRET}}
+    ok(other_api.call("PUT", "/api/session", json=state))
+    run = f"/api/runs/{THREAD}/state"
+    ok(other_api.call("PUT", run, json={**state, "checkpoint": "critical"}))
     return Theirs(other_api, made[0]["user_id"], made)
 
 
@@ -238,6 +288,9 @@ def test_an_admin_of_this_release_reads_nobody_elses_messages(
 
 
 def _is_unharmed(theirs: Theirs) -> None:
+    assert ok(theirs.api.get("/api/session"))["state"] == {"note": SECRET}
+    for part in ("state", "checkpoints/1"):
+        assert ok(theirs.api.get(f"/api/runs/{THREAD}/{part}"))["state"] == {"note": SECRET}
     found = theirs.api.page(THREAD, order="asc")["messages"]
     assert [(one["id"], one["version"], one["content"]) for one in found] == [
         (one["id"], 1, SECRET) for one in theirs.messages

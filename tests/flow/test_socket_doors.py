@@ -245,9 +245,9 @@ def test_a_flood_is_read_slowly_and_disturbs_nobody(
         # Frames as a client would send them, in one write and without waiting for answers.
         ping = json.dumps({"type": "ping"}).encode()
         frame = bytes([0x81, 0x80 | len(ping), 0, 0, 0, 0]) + ping
-        flooder.link.socket.sendall(frame * 1_000)
+        flooder.link.socket.sendall(frame * 600)
         assert other.send("t", "in between")["tier_used"] == "redis"
-        assert {flooder.hear()["type"] for _ in range(1_000)} == {"pong"}
+        assert {flooder.hear()["type"] for _ in range(600)} == {"pong"}
 
 
 def test_the_process_says_where_it_is_and_how_it_is(

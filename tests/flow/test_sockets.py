@@ -120,6 +120,21 @@ def test_what_is_posted_edited_and_deleted_over_http_is_told(open_socket: Opener
     assert "better" not in json.dumps(deleted)
 
 
+def test_what_is_streamed_is_told_as_it_comes(open_socket: Opener, api: Api) -> None:
+    socket = open_socket()
+    message_id = ok(api.post("/api/threads/t/messages:stream", json={}), 201)["id"]
+    for offset, part in ((0, "It is "), (6, "noon.")):
+        body = {"text": part, "offset": offset}
+        ok(api.post(f"/api/messages/{message_id}/chunks", json=body))
+    ok(api.post(f"/api/messages/{message_id}/finish"))
+    frames = socket.hear_until("message_updated")
+    chunks = [frame for frame in frames if frame["type"] == "message_chunk"]
+    assert [(one["offset"], one["text"]) for one in chunks] == [(0, "It is "), (6, "noon.")]
+    assert {(one["message_id"], one["thread_id"]) for one in chunks} == {(message_id, "t")}
+    assert all(one["event_id"] for one in chunks)
+    assert frames[-1]["message"]["content"] == "It is noon."
+
+
 def test_changes_of_threads_are_told(open_socket: Opener, api: Api) -> None:
     socket = open_socket()
     ok(api.post("/api/threads", json={"id": "t", "title": "one"}), 201)

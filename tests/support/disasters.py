@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec import Raw
 from sqlalchemy import Row, text
 
 from models import codec
+from models.state import StateName
 from storage import schema
 from storage.export import Exporter
 from storage.message_storage import Draft
@@ -21,6 +23,8 @@ _ROWS = {
     "audit_trail": "SELECT * FROM audit_trail WHERE action NOT LIKE 'recovery.%' ORDER BY id",
     "dead_letters": "SELECT * FROM dead_letters ORDER BY id",
     "lost_acknowledgements": "SELECT * FROM lost_acknowledgements ORDER BY message_id",
+    "state_records": "SELECT *, state::text FROM state_records ORDER BY kind, user_id, name",
+    "checkpoints": "SELECT *, state::text FROM checkpoints ORDER BY user_id, run_id, version",
     "archive_boundary": "SELECT below::text FROM archive_boundary",
     "installation": "SELECT installation::text FROM redis_state",
 }
@@ -96,6 +100,7 @@ def live_a_little(services: Services, *users: str) -> None:
         _edited(services, user)
         _deleted(services, user)
         _reopened(services, user)
+        _running(services, user)
     carry_on(services)
 
 
@@ -105,6 +110,15 @@ def post(services: Services, user: str, thread: str, *texts: str) -> list[str]:
         services.messages.post(user, thread, Draft("user", text, {"of": thread}, None)).message.id
         for text in texts
     ]
+
+
+def _running(services: Services, user: str) -> None:
+    services.states.put(StateName("session", user, ""), Raw(b'{"theme":"dark","n":1.10}'))
+    for number in range(12):
+        run = StateName("run", user, "run")
+        services.states.put(run, Raw(b'{"step":%d}' % number), ttl_seconds=3600)
+    services.states.delete(StateName("session", user, ""))
+    services.states.put(StateName("session", user, ""), Raw(b'{"theme":"light"}'))
 
 
 def _titled(services: Services, user: str) -> None:

@@ -9,6 +9,7 @@ from models.message import Message
 from storage.message_storage import Draft
 from storage.services import Services
 
+_RUNNING: list[Services] = []
 NOWHERE = {
     "redis_url": "redis://127.0.0.1:1/0",
     "database_url": "postgresql+psycopg2://u@127.0.0.1:1/d",
@@ -19,7 +20,32 @@ NOWHERE = {
 def without(alone: Services, *tiers: str) -> Services:
     """Another process, for which these tiers are out."""
     gone = {name: url for name, url in NOWHERE.items() if name.split("_")[0] in tiers}
-    return Services(msgspec.structs.replace(alone.settings, **gone))
+    return process(alone, **gone)
+
+
+def process(alone: Services, **changes: Any) -> Services:
+    """Another process, with some settings of its own; it ends with `end_all`."""
+    own = Services(msgspec.structs.replace(alone.settings, **changes))
+    _RUNNING.append(own)
+    return own
+
+
+def end_all() -> None:
+    """Ends what such processes do by themselves: a tier that is out would be probed for ever."""
+    while _RUNNING:
+        own = _RUNNING.pop()
+        for breaker in (own.breakers.redis, own.breakers.postgresql, own.breakers.clickhouse):
+            breaker.on_closed.clear()
+            breaker._probe = _is_well
+        own.failover.keys.watch._is_wanted = _is_not_wanted
+
+
+def _is_well() -> None:
+    pass
+
+
+def _is_not_wanted() -> bool:
+    return False
 
 
 def post(own: Services, user: str, content: str = "hello", key: str | None = None) -> Any:

@@ -10,6 +10,8 @@ from selftest.launching import Launched, StackFailed, clean_environment, launch_
 __all__ = ["STOP_SECONDS", "Launched", "clean_environment", "is_alive", "launched"]
 
 STOP_SECONDS = 10
+SHIPS_SOON = {"THREADKEEP_SHIP_LOOK_SECONDS": "0.1"}
+"""Most tests wait until ClickHouse has something, for a second each by the default."""
 
 
 def is_alive(pid: int) -> bool:
@@ -21,7 +23,7 @@ def is_alive(pid: int) -> bool:
 @contextmanager
 def launched(folder: Path, **settings: str) -> Iterator[Launched]:
     """A stack of `threadkeep up` with servers of its own, stopped at the end."""
-    stack = launch_up(folder, clean_environment() | settings)
+    stack = launch_up(folder, clean_environment() | SHIPS_SOON | settings)
     try:
         stack.wait_until_ready()
     except StackFailed as error:

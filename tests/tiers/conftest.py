@@ -22,6 +22,7 @@ from storage.postgres_tier import PostgresTier
 from storage.redis_tier import RedisTier
 from storage.services import Services
 from support.archives import fresh
+from support.outages import end_all
 from support.servers import servers
 from support.tiers import tiers
 
@@ -40,6 +41,13 @@ def alone(lone_services: Services) -> Services:
     lone_services.redis_client.flushall()
     lone_services.redis_recovery.adopt()
     return lone_services
+
+
+@pytest.fixture(autouse=True)
+def processes_end() -> Iterator[None]:
+    """Tests make processes for which tiers are out; none of them outlives its test."""
+    yield
+    end_all()
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from support.erasing import copied_tables, erase, finish, marker_of, persisted
 from support.everywhere import append_only_files, places
 from support.letters import listed
 from support.moving import archived
+from support.outages import process
 from support.refusing import refusing
 from support.samples import append_of, message
 from support.waiting import eventually
@@ -173,7 +174,7 @@ def test_a_tier_that_is_out_is_erased_when_it_is_back(
         "redis": {"redis_url": "redis://127.0.0.1:1/0"},
         "clickhouse": {"clickhouse_url": "clickhouse+http://default:@127.0.0.1:1/threadkeep"},
     }[tier]
-    without = Services(msgspec.structs.replace(alone.settings, **gone))
+    without = process(alone, **gone)
     without.user_erasure.request(user, by="an admin")
     waiting = without.user_erasure.carry_on(user)
     assert waiting is not None
@@ -191,7 +192,7 @@ def test_a_tier_that_is_out_is_erased_when_it_is_back(
 
 def test_a_mark_needs_postgresql(alone: Services, user: str) -> None:
     gone = "postgresql+psycopg2://nobody@127.0.0.1:1/none"
-    without = Services(msgspec.structs.replace(alone.settings, database_url=gone))
+    without = process(alone, database_url=gone)
     with pytest.raises(TierUnavailable):
         without.user_erasure.request(user, by="an admin")
 

@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import msgspec
 import pytest
 
 from embedded.ports import HOST
@@ -17,7 +16,7 @@ from storage.failover.direct_clickhouse import DirectWrite
 from storage.failover.lease import Standing
 from storage.persistence import Drained
 from storage.services import Services
-from support.outages import page, post, rows, without
+from support.outages import page, post, process, rows, without
 from support.samples import append_of, message
 from support.waiting import eventually
 
@@ -61,7 +60,7 @@ def test_a_key_outlives_a_redis_that_lost_everything(
 def test_a_key_that_only_redis_knew_is_told_as_soon_as_redis_is_out(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
-    first = Services(alone.settings)
+    first = process(alone)
     done = post(first, user, "a", "k")
     first.breakers.redis.open("gone")
     other = without(alone, "redis")
@@ -165,7 +164,7 @@ def behind(network: Network, alone: Services, *out: str) -> Services:
         name: getattr(own, name).replace(f":{port}", f":{proxy.port}")
         for name, port, proxy in zip(names, ports(alone), network, strict=True)
     }
-    return Services(msgspec.structs.replace(own, **urls))
+    return process(alone, **urls)
 
 
 def watches(own: Services) -> bool:

@@ -16,6 +16,7 @@ from models.message import Message, Thread
 from models.tables import clickhouse_outbox, messages, threads
 from storage import postgres_writes
 from storage.services import Services
+from storage.thread_list.page import FIRST_PAGE
 from support.samples import message, revised
 
 ORDERS = st.permutations([0, 1, 2, 3])
@@ -168,9 +169,10 @@ def test_a_message_above_the_watermark_opens_the_thread_anew(
 ) -> None:
     mark, later = message(user), message(user)
     write_thread(thread(user, 1, deleted_through=mark.id, deleted_at=mark.created_at))
-    assert lone_services.postgres.threads(user, None, 10) == []
+    assert lone_services.thread_cache_manager.page(user, FIRST_PAGE).threads == []
     upsert(lone_services, later)
-    ((summary, _),) = lone_services.postgres.threads(user, None, 10)
+    lone_services.redis_repair.outdate([user])
+    (summary,) = lone_services.thread_cache_manager.page(user, FIRST_PAGE).threads
     assert (summary.title, summary.message_count) == (None, 1)
 
 

@@ -3,6 +3,7 @@
 from models import codec, ids
 from models.message import Message
 from storage import redis_keys as keys
+from storage.redis_durability import durability_of
 from storage.redis_repair import DISTRUST_SECONDS
 from storage.redis_tier import HotPage, RedisTier
 from storage.services import Services
@@ -157,18 +158,18 @@ def test_forgotten_messages_are_gone_from_redis(
     assert redis_tier.message(other.id) is not None
 
 
-def test_the_embedded_redis_promises_a_disk(redis_tier: RedisTier) -> None:
-    assert redis_tier.durability() == "fsynced"
+def test_the_embedded_redis_promises_a_disk(alone: Services) -> None:
+    assert durability_of(alone.redis_door) == "fsynced"
 
 
-def test_a_redis_that_does_not_fsync_says_so(redis_tier: RedisTier) -> None:
+def test_a_redis_that_does_not_fsync_says_so(alone: Services) -> None:
     for name, value in (("appendfsync", "everysec"), ("no-appendfsync-on-rewrite", "yes")):
-        before = redis_tier.client.config_get(name)[name]
-        redis_tier.client.config_set(name, value)
+        before = alone.redis_client.config_get(name)[name]
+        alone.redis_client.config_set(name, value)
         try:
-            assert redis_tier.durability() == "memory"
+            assert durability_of(alone.redis_door) == "memory"
         finally:
-            redis_tier.client.config_set(name, before)
+            alone.redis_client.config_set(name, before)
 
 
 def test_an_index_that_is_distrusted_again_still_goes_soon(alone: Services, user: str) -> None:

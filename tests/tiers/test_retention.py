@@ -23,6 +23,7 @@ from support.erasing import erase, marker_of, persisted
 from support.everywhere import places
 from support.letters import listed
 from support.moving import archived
+from support.outages import process
 from support.samples import message, revised
 
 DAY = timedelta(days=1)
@@ -123,7 +124,7 @@ def test_a_run_without_clickhouse_says_that_it_did_not_look_everywhere(
     bad.enter_context(archived(alone, [msgspec.to_builtins(history[0])]))
     alone.retention_policies.set(user, None, keep_days=10, by="an admin")
     nowhere = "clickhouse+http://default:@127.0.0.1:1/threadkeep"
-    without = Services(msgspec.structs.replace(alone.settings, clickhouse_url=nowhere))
+    without = process(alone, clickhouse_url=nowhere)
     assert "clickhouse" in without.retention.apply().incomplete
     (entry,) = alone.audit.entries(action="retention.applied", limit=1)
     assert "clickhouse" in entry.details["incomplete"]

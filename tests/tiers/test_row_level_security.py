@@ -10,6 +10,8 @@ from sqlalchemy.exc import ProgrammingError
 from models.message import Message
 from storage.postgres_tier import PostgresTier
 from storage.services import Services
+from storage.thread_list.page import FIRST_PAGE
+from storage.thread_list.rows import ThreadRows
 from support.samples import message
 
 AS_WEB = text("SET LOCAL ROLE threadkeep_web")
@@ -120,5 +122,8 @@ def test_every_read_verb_hides_what_is_somebody_elses(
     assert postgres_tier.version_of(mine.user_id, theirs.id) is None
     page = postgres_tier.page(mine.user_id, theirs.thread_id, low, high, "asc", 10)
     assert [one.id for one in page.messages] == [mine.id]
-    (only,) = postgres_tier.threads(mine.user_id, None, 10)
-    assert only[0].user_id == mine.user_id
+    rows = ThreadRows(postgres_tier)
+    found = rows.page(mine.user_id, FIRST_PAGE, [])
+    assert [row.thread.user_id for row in found.page] == [mine.user_id]
+    assert [one.id for one in rows.newest(mine.user_id, found.page).values()] == [mine.id]
+    assert rows.copies(mine.user_id, [mine.id, theirs.id]).keys() == {mine.id}

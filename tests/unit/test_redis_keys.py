@@ -12,7 +12,7 @@ from storage import redis_keys as keys
 
 NAMES = st.text(st.sampled_from("ab:{}%*! \u00e93A"), min_size=1, max_size=6)
 SLOTS = st.integers(0, 4095)
-OF_A_THREAD = (keys.index, keys.thread, keys.watermark)
+OF_A_THREAD = (keys.index, keys.thread, keys.watermark, keys.state)
 SLOT_TAG = re.compile(r"\{([^}]*)\}")
 
 

@@ -1,0 +1,24 @@
+-- Looks for a page of a user's list of threads, and for what a page must be merged with.
+--
+-- KEYS  1 their pages of threads   2 their threads that wait   3 the users who list
+-- ARGV  1 a token   2 seconds that pages stay   3 the page asked for   4 the page to fall back to
+--       5 the user who asks, '' where nobody does   6 seconds that who lists is remembered
+-- Gives {generation, the page asked for, the other page, threads that wait; '' for a page that is
+-- not there}. A page of this very generation holds, and comes alone.
+--
+-- A Redis that takes no writes is read all the same; what is read is then not stored.
+local generation = redis.call('HGET', KEYS[1], 'generation')
+if not generation then
+  generation = ARGV[1]
+  local made = redis.pcall('HSET', KEYS[1], 'generation', generation)
+  if type(made) ~= 'number' then generation = '' end
+  redis.pcall('EXPIRE', KEYS[1], ARGV[2])
+end
+if ARGV[5] ~= '' then
+  redis.pcall('ZADD', KEYS[3], redis.call('TIME')[1], ARGV[5])
+  redis.pcall('EXPIRE', KEYS[3], ARGV[6])
+end
+local page = redis.call('HGET', KEYS[1], ARGV[3]) or ''
+local mark = '{"generation":"' .. generation .. '"'
+if string.sub(page, 1, #mark) == mark then return {generation, page, '', {}} end
+return {generation, page, redis.call('HGET', KEYS[1], ARGV[4]) or '', redis.call('HKEYS', KEYS[2])}

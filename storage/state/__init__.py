@@ -1,0 +1,1 @@
+"""States of sessions and of agent runs: versions, tiers, checkpoints."""
