@@ -116,7 +116,9 @@ def _disordered(told: Sequence[Told]) -> Iterable[tuple[str, str]]:
             continue
         place, is_event = (int(found[1]), int(found[2])), found[3] is None
         if one.type == "reset":
-            newest = place
+            # It may begin anew. Where it is ahead, a client that has asked for an earlier place
+            # already is heard after it.
+            newest = min(newest, place)
         elif place < newest:
             yield "disordered", f"{one.type} {one.event_id} behind {newest[0]}-{newest[1]}"
         elif is_event:

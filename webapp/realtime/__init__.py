@@ -3,6 +3,7 @@
 Nothing here may be imported by a process that is not patched for gevent.
 """
 
+import msgspec
 from flask import Flask
 
 from settings import Settings
@@ -12,9 +13,15 @@ from webapp.context import of
 from webapp.realtime import process, routes
 from webapp.requests import PUBLIC
 
+SLOW_SECONDS = 1.0
+"""An answer that took longer is slow here. Greenlets wait for their turn within what they measure,
+so that a crowd that comes back at once would pass for an outage of Redis."""
+
 
 def create_realtime_app(settings: Settings, watch: Watch | None = None) -> Flask:
     """The WSGI application of the realtime process. Its greenlets begin at once."""
+    slow = max(settings.redis_slow_seconds, SLOW_SECONDS)
+    settings = msgspec.structs.replace(settings, redis_slow_seconds=slow)
     rooms = (health.blueprint, routes.blueprint)
     app = create_app(settings, watch, rooms, PUBLIC | routes.PUBLIC)
     own = process.install(app, of(app))

@@ -97,6 +97,16 @@ class Listener:
             self._held.clear()
         self._put(frame("reset", self.next_id(), detail=LOST))
 
+    def doubt(self) -> None:
+        """The channel starts over: whoever stands at a place looks whether that is still there.
+
+        It may well be: the channel may only have been opened while the stream could not be asked.
+        """
+        is_waiting = not self._is_live and self._catching is None
+        self._is_live = self._is_checked = False
+        if not is_waiting:
+            self.go_on()
+
     def hear(self, event: Frame) -> None:
         """An event that has come. Whoever is behind will fetch it."""
         if not self._is_live or event.position <= self._position:
