@@ -55,6 +55,7 @@ class Repair:
     def threads(self, threads: Sequence[Thread]) -> None:
         """Has threads state what there is."""
         self._postgres.count(threads)
+        self._tiers.redis_repair.outdate({user_id for user_id, _ in threads})
 
     def hot(self, differences: Sequence[Difference]) -> None:
         """Mends what is wrong with Redis beside its copies."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import Raw
+from msgspec import UNSET, Raw
 from sqlalchemy import Row, text
 
 from models import codec
@@ -126,6 +126,9 @@ def _titled(services: Services, user: str) -> None:
     post(services, user, "titled", *(f"message {n}" for n in range(40)))
     services.persistence.drain_all(range(services.settings.shards))
     services.threads.change(user, "titled", title="a better title", metadata={"colour": "red"})
+    services.threads.change(
+        user, "titled", title=UNSET, metadata=UNSET, is_pinned=True, is_archived=True
+    )
 
 
 def _edited(services: Services, user: str) -> None:

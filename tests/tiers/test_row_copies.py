@@ -59,6 +59,18 @@ def test_a_copy_follows_its_row(
     assert waiting(alone) == 0
 
 
+@pytest.mark.parametrize("mark", ["is_pinned", "is_archived"])
+def test_a_mark_of_a_thread_alone_is_copied(
+    alone: Services, user: str, write_thread: Callable[[Thread], None], mark: str
+) -> None:
+    write_thread(thread(user, 1, "one"))
+    assert [one[mark] for one in copies(alone, "threads", user)] == [False]
+    statement = text(f"UPDATE threads SET {mark} = true WHERE user_id = :user")
+    with alone.job_engine.begin() as connection:
+        connection.execute(statement, {"user": user})
+    assert [one[mark] for one in copies(alone, "threads", user)] == [True]
+
+
 def test_a_copy_goes_with_its_transaction(alone: Services, user: str) -> None:
     alone.row_copies.ship()
     with alone.job_engine.connect() as connection:

@@ -167,11 +167,14 @@ def test_a_write_while_a_page_is_read_leaves_no_stale_page(
         found = read(*given)
         monkeypatch.undo()
         post(alone, user, "t", "two")
+        page(alone, user)
         return found
 
     monkeypatch.setattr(manager._rows, "page", write_behind)
     page(alone, user)
-    assert figures(page(alone, user)) == [("t", 2, "two")]
+    # Nor is the page gone that somebody else read after the write.
+    found = page(alone, user)
+    assert (figures(found), found.source) == ([("t", 2, "two")], "redis")
     drain()
     assert figures(page(alone, user)) == [("t", 2, "two")]
 
