@@ -13,7 +13,13 @@ from models import codec
 from models.message import Caveat, FailoverReason, Tier
 from models.state import Checkpoint, StateName, StateRecord, WholeCheckpoint
 from storage.breakers import Breaker
-from storage.errors import NoTierAvailable, TierError, TierRejected, VersionConflict
+from storage.errors import (
+    NoTierAvailable,
+    TierError,
+    TierRejected,
+    TierUnavailable,
+    VersionConflict,
+)
 from storage.failover.direct_postgres import VERSION_STEP
 from storage.failover.lease import Lease
 from storage.failover.room import RedisRoom
@@ -47,7 +53,8 @@ class Found(NamedTuple):
 
 class Saved(NamedTuple):
     """A version, the tier that took it first, and what follows from that: the slot whose worker is
-    to be woken, or the numbers of its copies on their way to ClickHouse."""
+    to be woken, or, once it `is_committed`, the numbers of its copies on their way to
+    ClickHouse."""
 
     record: StateRecord
     tier: Tier
@@ -55,6 +62,11 @@ class Saved(NamedTuple):
     numbers: list[int]
     warning: Caveat | None
     failover_reason: FailoverReason | None
+    is_committed: bool = False
+
+
+class Overtaken(VersionConflict):
+    """A newer version is in PostgreSQL, and whether it rests on this one cannot be told."""
 
 
 class StateChain:
@@ -76,9 +88,15 @@ class StateChain:
         self._room = room
         self._postgres_breaker = postgres_breaker
 
-    def find(self, whose: StateName, *, must_be_known: bool = True) -> Found:
+    def find(
+        self, whose: StateName, *, must_be_known: bool = True, for_writing: bool = False
+    ) -> Found:
         """The newest version. Raises `NoTierAvailable` where nobody can tell whether there is one;
-        whoever writes over it anyway is told that none is known instead."""
+        whoever writes over it anyway is told that none is known instead.
+
+        Whoever writes, and cannot reach Redis, looks only when nobody is answered from Redis alone
+        any more: else a version that another process took meanwhile would be written over unseen.
+        """
         standing = self._lease.standing()
         failures: list[TierError] = []
         hot = None
@@ -89,6 +107,8 @@ class StateChain:
         except TierError as error:
             failures.append(error)
         try:
+            if failures and for_writing:
+                self._rows.enter()
             return self._committed(whose, hot, is_redis_out=bool(failures))
         except TierError as error:
             failures.append(error)
@@ -104,12 +124,12 @@ class StateChain:
         if conflict.current and found.source == "redis" and self._lease.standing().redis_whole:
             hot = codec.decode_state(conflict.current)
             return found._replace(record=hot, is_certain=True, warning=self._caveat())
-        return self.find(found.whose, must_be_known=must_be_known)
+        return self.find(found.whose, must_be_known=must_be_known, for_writing=True)
 
     def save(self, found: Found, make: Make) -> Saved:
         """Acknowledges the version that `make` gives for a number, resting on what was found.
 
-        Raises `VersionConflict`, `ErasedSince` and `NoTierAvailable`.
+        Raises `VersionConflict`, `Overtaken`, `ErasedSince` and `NoTierAvailable`.
         """
         try:
             self._room.check()
@@ -124,11 +144,11 @@ class StateChain:
             raise
         except TierError as error:
             raise NoTierAvailable([failure, error]) from error
-        return Saved(record, "postgresql", None, numbers, REDIS_OUT, "redis_unavailable")
+        return Saved(record, "postgresql", None, numbers, REDIS_OUT, "redis_unavailable", True)
 
     def commit(self, record: StateRecord) -> list[int]:
         """Has PostgreSQL take what Redis has; gives the numbers of its copies."""
-        return self._rows.commit(record)
+        return self._rows.commit(record)[1]
 
     def archive(self, numbers: list[int]) -> None:
         """Has ClickHouse take these copies."""
@@ -177,6 +197,22 @@ class StateChain:
         return Found(whose, copy, "clickhouse", False, BOTH_OUT if is_redis_out else POSTGRESQL_OUT)
 
     def _save_in_redis(self, found: Found, record: StateRecord) -> Saved:
+        """While others may write beside Redis, PostgreSQL decides between them and Redis; while it
+        is out nobody does."""
+        if self._lease.standing().redis_whole:
+            saved = self._put(found, record)
+            return saved if self._lease.standing().redis_whole else self._confirmed(saved)
+        try:
+            saved, numbers = self._rows.commit_with(
+                record, found.version, lambda: self._put(found, record)
+            )
+        except TierUnavailable as error:
+            if error.tier != "postgresql" or error.tried:
+                raise
+            return self._put(found, record)
+        return saved._replace(numbers=numbers, is_committed=True)
+
+    def _put(self, found: Found, record: StateRecord) -> Saved:
         try:
             wake = self._cache.save_primary_state(record, rests_on=found.version)
         except VersionConflict as conflict:
@@ -187,6 +223,21 @@ class StateChain:
             raise
         slot = self._cache.slot_of(record.whose) if wake else None
         return Saved(record, "redis", slot, [], self._caveat(), None)
+
+    def _confirmed(self, saved: Saved) -> Saved:
+        """What Redis took just when somebody began to write beside it.
+
+        Raises `Overtaken` where that one may have been first.
+        """
+        try:
+            version, numbers = self._rows.commit(saved.record)
+        except TierUnavailable as error:
+            if error.tried:
+                raise
+            return saved
+        if version > saved.record.version:
+            raise Overtaken(b"")
+        return saved._replace(numbers=numbers, is_committed=True)
 
     def _warm(self, row: StateRecord) -> None:
         try:

@@ -1,6 +1,7 @@
 """States in PostgreSQL: read for one user, written before an answer or beside Redis."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, Engine, text
@@ -14,6 +15,8 @@ from storage.failover.detour import Detour
 from storage.postgres_driver import rfc3339, translated
 from storage.postgres_tier import PostgresTier
 from storage.state import writes
+
+Done = TypeVar("Done")
 
 FORGET_SECONDS = 3_600
 """What has expired or was deleted is hidden at once, and so long later gone."""
@@ -36,6 +39,14 @@ _LAST_NUMBER = text("SELECT last_value FROM row_copies_outbox_sequence_seq")
 _QUEUED = text(
     "SELECT sequence FROM row_copies_outbox"
     " WHERE sequence > :before AND xmin = pg_current_xact_id()::xid"
+)
+_QUEUED_OF = text(
+    """
+SELECT sequence FROM row_copies_outbox
+WHERE row ->> 'user_id' = :user_id AND (
+    table_name = 'state_records' AND row ->> 'name' = :name AND row ->> 'kind' = :kind
+    OR table_name = 'checkpoints' AND row ->> 'run_id' = :name)
+"""
 )
 _FORGET = text(
     """
@@ -69,13 +80,40 @@ class StateRows:
         with self._tier.as_user(whose.user_id) as connection:
             return next(iter(writes.find(connection, [whose])), None)
 
-    def commit(self, record: StateRecord) -> list[int]:
-        """Commits a version that Redis has taken; gives the numbers of its copies on their way to
-        ClickHouse. A newer one stays."""
+    def enter(self) -> None:
+        """Returns when a write beside Redis may be acknowledged, and so when nothing more is
+        acknowledged from Redis alone. Raises `TierUnavailable`."""
+        with self._breaker.guard():
+            self._detour.enter()
+
+    def commit(self, record: StateRecord) -> tuple[int, list[int]]:
+        """Commits a version that Redis has taken, unless a newer one is there; gives the version
+        that is, and the numbers of its copies on their way to ClickHouse."""
         with self._breaker.guard(), translated(), self._engine.begin() as connection:
             before = self._begin(connection, record.whose)
+            if writes.upsert(connection, [codec.encode(record)]):
+                return record.version, _queued(connection, before)
+            found = writes.find(connection, [record.whose])
+            # A drain was faster, and its copies may still wait.
+            waiting = connection.execute(_QUEUED_OF, record.whose._asdict()).scalars()
+            return found[0].version if found else record.version, list(waiting)
+
+    def commit_with(
+        self, record: StateRecord, known: int, write: Callable[[], Done]
+    ) -> tuple[Done, list[int]]:
+        """Commits a version that `write` puts into Redis meanwhile: nobody writes beside Redis
+        before both have it. Gives what `write` gives, and the numbers of its copies.
+
+        Raises `VersionConflict` where a version above the known one is there.
+        """
+        with self._breaker.guard(), translated(), self._engine.begin() as connection:
+            before = self._begin(connection, record.whose)
+            found = writes.find(connection, [record.whose])
+            if found and found[0].version > known:
+                raise VersionConflict(b"")
+            done = write()
             writes.upsert(connection, [codec.encode(record)])
-            return _queued(connection, before)
+            return done, _queued(connection, before)
 
     def commit_beside(self, record: StateRecord, rests_on: int) -> list[int]:
         """Commits a version that Redis cannot take; gives the same.

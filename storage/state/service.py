@@ -24,7 +24,7 @@ from models.state import (
 )
 from storage.errors import NotFound, TierError, TierUnavailable, VersionConflict
 from storage.message_storage import CONFLICT_ATTEMPTS
-from storage.state.chain import Saved, StateChain
+from storage.state.chain import Overtaken, Saved, StateChain
 from storage.state.in_redis import ErasedSince
 
 MAX_VERSION = 2**63 - 1
@@ -177,7 +177,7 @@ class StateService:
     ) -> StateAnswer:
         """`replaces`: what is written does not depend on what was there."""
         not_before_us = 0
-        found = self._chain.find(whose, must_be_known=not replaces)
+        found = self._chain.find(whose, must_be_known=not replaces, for_writing=True)
         for _ in range(CONFLICT_ATTEMPTS):
             now_us = max(self._clock.now_us(), not_before_us)
             current = found.record
@@ -189,6 +189,9 @@ class StateService:
             try:
                 return self._answer(self._chain.save(found, make), level)
             except VersionConflict as conflict:
+                if isinstance(conflict, Overtaken) and rests_on is not None:
+                    reason = "somebody wrote beside it at the same moment"
+                    raise TierUnavailable("redis", reason, passing=True) from conflict
                 found = self._chain.again(found, conflict, must_be_known=not replaces)
             except ErasedSince as error:
                 # What is written now is new, whatever the clock of the eraser says.
@@ -240,8 +243,10 @@ class StateService:
     def _answer(self, saved: Saved, level: Level) -> StateAnswer:
         """Carries the version on to the tiers that its level asks for, as far as they answer."""
         tiers, warning, numbers = [saved.tier], saved.warning, saved.numbers
+        if saved.is_committed and saved.tier == "redis":
+            tiers.append("postgresql")
         try:
-            if level != "auto" and saved.tier == "redis":
+            if level != "auto" and not saved.is_committed:
                 numbers = self._chain.commit(saved.record)
                 tiers.append("postgresql")
         except TierError:

@@ -1,10 +1,12 @@
 """States while a tier is out, when it is back, and when it has lost what it had."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import msgspec
 import pytest
-from sqlalchemy import text
 
 from models import codec
 from storage.errors import NotFound, NoTierAvailable
@@ -16,16 +18,19 @@ from support.erasing import erase
 from support.everywhere import places
 from support.outages import without
 from support.refusing import refusing
-from support.states import at, committed, kept, load, raw, run, save, session
-from support.waiting import eventually
+from support.states import at, committed, is_whole, kept, load, raw, run, save, session
 
 
 def tend(alone: Services) -> None:
     """Tells Redis what it missed, and lets those who wrote beside it be over."""
     alone.redis_recovery.tend()
-    with alone.job_engine.begin() as connection:
-        connection.execute(text("DELETE FROM redis_detours"))
-    eventually(lambda: alone.lease.standing().redis_whole)
+    is_whole(alone)
+
+
+@pytest.fixture(autouse=True)
+def whole(alone: Services) -> None:
+    """Nobody writes beside Redis yet."""
+    is_whole(alone)
 
 
 def test_without_redis_postgresql_takes_it_and_it_wins_when_redis_is_back(
@@ -224,3 +229,39 @@ def test_a_late_clock_of_an_eraser_keeps_nobody_from_writing(alone: Services, us
     found = committed(alone, session(user))
     assert found is not None
     assert found[1] == {"new": 1}
+
+
+def test_writers_beside_redis_and_in_it_overwrite_nothing_unseen(
+    alone: Services, user: str
+) -> None:
+    save(alone, run(user), {"rests_on": 0})
+    alone.persistence.drain_backlog()
+    stop, saved = threading.Event(), []
+
+    def carry() -> None:
+        while not stop.is_set():
+            alone.persistence.drain_backlog()
+            alone.redis_recovery.tend()
+
+    def write(own: Services) -> None:
+        for _ in range(15):
+            seen = own.states.get(run(user)).record.version
+            try:
+                done = save(own, run(user), {"rests_on": seen}, rests_on=seen)
+                saved.append((done.record.version, seen))
+            except StaleVersion:
+                continue
+
+    worker = threading.Thread(target=carry, daemon=True)
+    worker.start()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            processes = [alone, Services(alone.settings), without(alone, "redis")]
+            list(pool.map(write, [*processes, processes[-1]]))
+    finally:
+        stop.set()
+        worker.join(timeout=20)
+    saved.sort()
+    assert len(saved) > 10
+    unseen = [pair for pair in pairwise(saved) if pair[1][1] < pair[0][0]]
+    assert unseen == []

@@ -20,8 +20,14 @@ from storage.state.service import StaleVersion
 from support.outages import without
 from support.pending import entries, put
 from support.refusing import refusing
-from support.states import archived, at, committed, kept, load, raw, run, save, session
+from support.states import archived, at, committed, is_whole, kept, load, raw, run, save, session
 from support.waiting import eventually
+
+
+@pytest.fixture(autouse=True)
+def whole(alone: Services) -> None:
+    """Nobody writes beside Redis any more, so that it is believed alone."""
+    is_whole(alone)
 
 
 def key_of(alone: Services, whose: Any) -> str:
