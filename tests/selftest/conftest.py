@@ -17,5 +17,7 @@ def issue(settings: Settings, user_id: str) -> str:
 
 @pytest.fixture(scope="session")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Testbed]:
-    with testbed(tmp_path_factory.mktemp("bed"), issue) as running:
+    # Each verdict waits until ClickHouse has everything.
+    soon = {"THREADKEEP_SHIP_LOOK_SECONDS": "0.1"}
+    with testbed(tmp_path_factory.mktemp("bed"), issue, **soon) as running:
         yield running

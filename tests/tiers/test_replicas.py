@@ -18,7 +18,8 @@ from support.waiting import eventually
 def primary(tmp_path: Path) -> Iterator[OwnValkey]:
     folder = tmp_path / "primary"
     folder.mkdir()
-    with own_valkey(folder) as running:
+    # By default it waits for more replicas that come at the same time, which nobody does here.
+    with own_valkey(folder, repl_diskless_sync_delay="0") as running:
         yield running
 
 
