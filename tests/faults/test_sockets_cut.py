@@ -117,6 +117,31 @@ def test_without_redis_a_message_is_still_confirmed_and_told_once(
         back.hear("reset")
 
 
+def test_who_comes_back_while_redis_is_away_goes_on_from_its_place_later(
+    bed: Testbed, url: str, own_token: str, api: Api
+) -> None:
+    with listening(url, own_token) as socket:
+        api.send("t", "heard")
+        place = socket.hear_all(2)[-1]["event_id"]
+    missed = api.send("t", "missed")
+    bed.proxies["redis-data"].refuse()
+    try:
+        with opened(url, own_token) as back:
+            assert back.hear("authenticated")["event_id"].startswith("~")
+            back.say("subscribe", last_event_id=place)
+            back.hear("subscribed")
+            bed.heal()
+            # Its place was there all the time, so nobody tells it to read over HTTP.
+            told = [back.hear(seconds=RECOVERY_SECONDS) for _ in range(2)]
+            assert [(one["type"], one["message_id"]) for one in told] == [
+                ("message_received", missed["id"]),
+                ("message_persisted", missed["id"]),
+            ]
+            assert back.is_silent()
+    finally:
+        bed.heal()
+
+
 def _say(socket: Socket, number: int) -> None:
     socket.say("send_message", thread_id="t", message=str(number), idempotency_key=f"key {number}")
 
