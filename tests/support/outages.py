@@ -1,5 +1,6 @@
 """Processes for which tiers are out, and what became of what they wrote."""
 
+from threading import Event
 from typing import Any
 
 import msgspec
@@ -35,13 +36,9 @@ def end_all() -> None:
     while _RUNNING:
         own = _RUNNING.pop()
         for breaker in (own.breakers.redis, own.breakers.postgresql, own.breakers.clickhouse):
-            breaker.on_closed.clear()
-            breaker._probe = _is_well
+            # The breaker stays open, so that nobody tries the tier again.
+            breaker._probe = Event().wait
         own.failover.keys.watch._is_wanted = _is_not_wanted
-
-
-def _is_well() -> None:
-    pass
 
 
 def _is_not_wanted() -> bool:

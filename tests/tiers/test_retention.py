@@ -202,6 +202,8 @@ def test_a_hold_comes_too_late_for_who_is_being_erased(
 def test_what_is_deleted_under_a_hold_is_hidden_and_kept_until_the_hold_is_lifted(
     alone: Services, user: str, drain: Callable[[], Drained], write: Callable[..., int]
 ) -> None:
+    # What other tests deleted is none of its business.
+    alone.erasure.erase_deleted_threads()
     one, edited, in_one_batch = persisted(alone, drain, user, 3)
     alone.retention_policies.set(user, None, legal_hold=True, by="an admin")
     write(revised(one, deleted=True))
