@@ -174,7 +174,8 @@ class DisasterRecoveryService:
         """Redis is believed again, and has the threads that are likely to be read next."""
         tell("redis", 0, 0)
         try:
-            self._redis.tend()
+            # A breaker may still hold for lost what has just been made again.
+            patiently(self._redis.tend)
             warmed = 0
             for number, messages in enumerate(self._redis.warm_latest(WARM_THREADS), 1):
                 warmed += messages

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
+from models import ids
 from models.message import ThreadSummary
 from storage import redis_keys as keys
 from storage.errors import NotFound, NoTierAvailable
@@ -223,7 +224,11 @@ def test_marks_are_kept_and_asked_for(
 def test_archived_messages_are_previewed_and_counted(
     alone: Services, user: str, drain: Drain
 ) -> None:
-    old = [post(alone, user, "old", f"message {number}") for number in range(3)]
+    old = []
+    for number in range(3):
+        old.append(post(alone, user, "old", f"message {number}"))
+        # Of two within one millisecond PostgreSQL would know the newer one by the thread's time.
+        eventually(lambda: alone.clock.now_us() // 1000 > ids.time_us_of(old[-1].id) // 1000)
     drain()
     alone.replication.ship_all()
     rows = [{"id": made.id, "user_id": user, "thread_id": "old"} for made in old]

@@ -152,7 +152,8 @@ def _addresses(
     env: Mapping[str, str], folder: Path, host: str, port: int, flower_port: int
 ) -> dict[str, str]:
     """What the programs need beside the servers' addresses."""
-    port, flower_port = _port(host, port), _port("127.0.0.1", flower_port)
+    port = _port(host, port)
+    flower_port = _port("127.0.0.1", flower_port, {port})
     scripts = Path(sys.executable).parent
     secret = _kept(env, "THREADKEEP_JWT_SECRET", folder, secrets.token_urlsafe(48))
     flower = _kept(env, "FLOWER_BASIC_AUTH", folder, f"admin:{secrets.token_urlsafe(18)}")
@@ -175,8 +176,10 @@ def _realtime_addresses(env: Mapping[str, str], port: int | None) -> dict[str, s
     """Where the sockets are, and from which pages they may be opened."""
     host, api_port = env["HOST"], int(env["PORT"])
     if port is None:
-        port = api_port + 1 if is_free(api_port + 1) else 0
-    port = _port(host, port)
+        following = api_port + 1
+        port = following if is_free(following) and env["FLOWER_PORT"] != str(following) else 0
+    # Nobody listens on what was chosen for the other programs yet.
+    port = _port(host, port, {api_port, int(env["FLOWER_PORT"])})
     pages = [f"http://{name}:{api_port}" for name in LOOPBACK] if host in LOOPBACK else []
     return {
         "REALTIME_PORT": str(port),
@@ -203,9 +206,12 @@ def _kept(env: Mapping[str, str], name: str, folder: Path, fresh: str) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def _port(host: str, port: int) -> int:
+def _port(host: str, port: int, taken: set[int] | None = None) -> int:
+    """A port to listen on, a free one for 0. Raises `ClickException`."""
     if port == 0:
-        return free_port()
+        return free_port(avoid=taken)
+    if port in (taken or ()):
+        raise click.ClickException(f"port {port} is given twice; choose another")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
