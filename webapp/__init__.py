@@ -11,6 +11,7 @@ from tasks.wakeup import WakeUps
 from webapp import (
     admin,
     batch,
+    console,
     docs,
     errors,
     events,
@@ -37,7 +38,8 @@ def begin_drills(app: Flask) -> None:
 
 ROOMS = tuple(
     room.blueprint
-    for room in (messages, streaming, batch, threads, session, runs, events, health, docs, admin)
+    for room in (messages, streaming, batch, threads, session, runs, events, health)
+    + (console, docs, admin)
 )
 
 

@@ -17,6 +17,7 @@ from webapp import schemas
 from webapp.admin import disaster
 from webapp.admin.audit import AuditPage
 from webapp.admin.retention import RetentionPage, RetentionSet, SetRetention
+from webapp.console import ConsoleFacts
 from webapp.errors import Problem
 from webapp.operation import Operation
 from webapp.state_operations import STATE_OPERATIONS
@@ -164,6 +165,9 @@ OPERATIONS = (
         query=("thread_id",), headers=("Last-Event-ID",), errors=(422,),
     ),
     Operation("get", "/api", "info", "Where things are", {200: schemas.ServiceInfo}),
+    Operation(
+        "get", "/api/console", "console_facts", "What the console asks first", {200: ConsoleFacts}
+    ),
     Operation(
         "get", "/healthz", "healthz", "Liveness", {200: schemas.Liveness}, public=True
     ),

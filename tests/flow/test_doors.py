@@ -11,7 +11,10 @@ from support.api import Api, ok, problem
 from webapp import create_app
 from webapp.requests import PUBLIC
 
-PUBLIC_PATHS = {"/healthz", "/readyz", "/openapi.json", "/docs", "/docs/assets/swagger-ui.css"}
+PUBLIC_PATHS = {
+    *("/healthz", "/readyz", "/openapi.json", "/docs", "/docs/assets/swagger-ui.css"),
+    *("/", "/operations", "/console/base.css"),
+}
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
 
 
@@ -37,7 +40,8 @@ def test_what_is_public_answers_without_a_token(anonymous_api: Api, path: str) -
 
 def test_only_what_the_contract_names_is_public(app: Flask) -> None:
     public = {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint in PUBLIC}
-    assert public == (PUBLIC_PATHS - {"/docs/assets/swagger-ui.css"}) | {"/docs/assets/<name>"}
+    files = {"/docs/assets/swagger-ui.css", "/console/base.css"}
+    assert public == (PUBLIC_PATHS - files) | {"/docs/assets/<name>", "/console/<name>"}
 
 
 def test_everything_else_answers_401_without_a_token(app: Flask, anonymous_api: Api) -> None:

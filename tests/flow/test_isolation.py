@@ -207,6 +207,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("GET", "admin.audit.list_audit"): forbidden("GET", "/api/admin/audit"),
     ("GET", "events.socket"): shows_nothing("GET", "/api/ws", 307),
     ("GET", "events.events"): shows_nothing("GET", "/api/events", 307),
+    ("GET", "console.console_facts"): shows_nothing("GET", "/api/console"),
     ("GET", "health.info"): shows_nothing("GET", "/api"),
     ("GET", "health.persistence"): shows_nothing("GET", "/health/persistence"),
 }
