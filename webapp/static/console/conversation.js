@@ -23,7 +23,10 @@ export class Conversation {
   #isReading = false;
   #list = byId("messages");
   #note = byId("messages-note");
-  #scroll = new ScrollKeeper(byId("scroller"), byId("to-newest"), () => this.#nearEdge(), () => this.#newest());
+  #scroll = new ScrollKeeper(byId("scroller"), this.#list, byId("to-newest"), {
+    edge: () => this.#nearEdge(),
+    newest: () => this.#newest(),
+  });
   #outgoing;
   #receipts = new Receipts(byId("scroller"), (id) => this.#update(id));
 
@@ -127,11 +130,13 @@ export class Conversation {
     if (!before || !after) return;
     this.#older = before.next_cursor;
     this.#isAtEnd = after.next_cursor === null;
-    this.#take({ messages: [...before.messages, message, ...after.messages], warning: before.warning });
+    const messages = [...before.messages, message, ...after.messages];
+    this.#take({ messages, warning: before.warning }, { isBehind: true });
     const view = this.#views.get(messageId);
-    view?.element.scrollIntoView({ block: "center" });
-    view?.element.focus({ preventScroll: true });
-    view?.element.classList.add("found");
+    if (!view) return;
+    this.#scroll.show(view.element);
+    view.element.focus({ preventScroll: true });
+    view.element.classList.add("found");
   }
 
   async #nearEdge() {

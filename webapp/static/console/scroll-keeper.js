@@ -6,27 +6,22 @@ const AT_END_PX = 60;
 export class ScrollKeeper {
   #box;
   #button;
+  // Whoever is at the end stays there, whatever grows or shrinks, until they scroll away from it.
+  #isHeld = true;
+  #top = 0;
 
   // `edge` is called when an end comes near, `newest` when somebody wants to go to the end.
-  constructor(box, button, edge, newest) {
+  constructor(box, list, button, { edge, newest }) {
     this.#box = box;
     this.#button = button;
-    box.addEventListener(
-      "scroll",
-      () => {
-        if (this.isAtEnd) button.hidden = true;
-        if (this.isNearTop || this.isNearEnd) edge();
-      },
-      { passive: true },
-    );
+    box.addEventListener("scroll", () => this.#scrolled(edge), { passive: true });
     button.addEventListener("click", async () => {
       await newest();
       this.#toEnd();
     });
-    // A keyboard on a phone that comes up takes room, and must not take the newest message.
-    let wasAtEnd = true;
-    box.addEventListener("scroll", () => (wasAtEnd = this.isAtEnd), { passive: true });
-    new ResizeObserver(() => wasAtEnd && this.#toEnd()).observe(box);
+    const sizes = new ResizeObserver(() => this.#isHeld && this.#toEnd());
+    sizes.observe(box);
+    sizes.observe(list);
   }
 
   get #left() {
@@ -45,19 +40,38 @@ export class ScrollKeeper {
     return this.#left < AT_END_PX;
   }
 
-  // Changes the list: whoever was at its end stays there, and for others nothing moves.
+  // Changes the list: whoever was at its end stays there, and for others nothing moves. `isBehind`
+  // says that the list goes on behind its end, so that its end is no place to stay at.
   keeping(change, { toEnd = false, isNews = false, isBehind = false } = {}) {
-    const wasAtEnd = this.isAtEnd && !isBehind;
-    const fromEnd = this.#box.scrollHeight - this.#box.scrollTop;
-    const [height, top] = [this.#box.scrollHeight, this.#box.scrollTop];
+    if (isBehind) this.#isHeld = false;
+    const { scrollHeight: height, scrollTop: top } = this.#box;
     change();
-    if (toEnd || wasAtEnd) this.#toEnd();
+    if (toEnd || this.#isHeld) this.#toEnd();
     else if (isNews || isBehind) this.#box.scrollTop = top;
-    else if (this.#box.scrollHeight !== height && top < NEAR_PX) this.#box.scrollTop = this.#box.scrollHeight - fromEnd;
+    else if (this.#box.scrollHeight !== height && top < NEAR_PX) {
+      this.#box.scrollTop = top + this.#box.scrollHeight - height;
+    }
     if (isNews && !this.isAtEnd) this.#button.hidden = false;
   }
 
+  // Goes to one message, and stays with it.
+  show(element) {
+    this.#isHeld = false;
+    element.scrollIntoView({ block: "center" });
+  }
+
+  #scrolled(edge) {
+    const isUpwards = this.#box.scrollTop < this.#top;
+    this.#top = this.#box.scrollTop;
+    if (this.isAtEnd) {
+      this.#isHeld = true;
+      this.#button.hidden = true;
+    } else if (isUpwards) this.#isHeld = false;
+    if (this.isNearTop || this.isNearEnd) edge();
+  }
+
   #toEnd() {
+    this.#isHeld = true;
     this.#box.scrollTop = this.#box.scrollHeight;
     this.#button.hidden = true;
   }

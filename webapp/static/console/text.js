@@ -2,7 +2,8 @@
 
 import { el } from "./dom.js";
 
-const FENCE = /^```[^\n`]*\n([\s\S]*?)(?:\n```[ \t]*(?:\n|$)|$)/gm;
+// A fence that is not closed reaches to the end, as while an answer is still being written.
+const FENCE = /^```[^\n`]*\n([\s\S]*?)(?:\n```[ \t]*$|(?![\s\S]))/gm;
 const INLINE = /`([^`\n]+)`/g;
 
 // The parts of a text, for `replaceChildren`.
@@ -19,8 +20,10 @@ export function written(text) {
   return parts;
 }
 
-function prose(text) {
-  if (!text.trim()) return [];
+function prose(given) {
+  // The breaks around what is set apart are seen as its distance.
+  const text = given.replace(/^\n+|\n+$/g, "");
+  if (!text) return [];
   const parts = [];
   let from = 0;
   for (const found of text.matchAll(INLINE)) {
