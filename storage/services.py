@@ -10,7 +10,7 @@ from models.message import Durability
 from settings import Settings
 from storage.disaster.drills import DrillService
 from storage.errors import TierUnavailable
-from storage.maintenance_services import MaintenanceServices
+from storage.performance_services import PerformanceServices
 from storage.message_storage import UnifiedMessageStorageService
 from storage.receipts import ReceiptService
 from storage.redis_durability import durability_of
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 DURABILITY_RECHECK_SECONDS = 30.0
 
 
-class Services(MaintenanceServices):
+class Services(PerformanceServices):
     """One process's way to everything below. Nothing connects before it is asked for.
 
     Made after a fork, never before: connections do not survive one. Raises `SettingsError` for

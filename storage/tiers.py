@@ -14,6 +14,7 @@ from storage.events.streams import EventStreams
 from storage.failover.probes import Breakers
 from storage.notices import Notices
 from storage.pending_log import PendingLog
+from storage.performance.slow_queries import SlowQueries
 from storage.postgres_tier import PostgresTier
 from storage.redis_driver import RedisDoor
 from storage.redis_repair import RedisRepair
@@ -38,20 +39,24 @@ class Tiers:
         return Clock()
 
     @cached_property
+    def slow_queries(self) -> SlowQueries:
+        return SlowQueries(self.settings.slow_query_seconds)
+
+    @cached_property
     def redis_client(self) -> Redis:
         return connections.redis_client(self.settings)
 
     @cached_property
     def request_engine(self) -> Engine:
-        return connections.request_engine(self.settings)
+        return self._watched(connections.request_engine(self.settings))
 
     @cached_property
     def job_engine(self) -> Engine:
-        return connections.job_engine(self.settings)
+        return self._watched(connections.job_engine(self.settings))
 
     @cached_property
     def quick_engine(self) -> Engine:
-        return connections.quick_engine(self.settings)
+        return self._watched(connections.quick_engine(self.settings))
 
     @cached_property
     def job_clickhouse(self) -> ClickHouse:
@@ -64,7 +69,10 @@ class Tiers:
     @cached_property
     def redis_door(self) -> RedisDoor:
         return RedisDoor(
-            self.redis_client, self.breakers.redis, connections.replicas(self.settings)
+            self.redis_client,
+            self.breakers.redis,
+            connections.replicas(self.settings),
+            self.slow_queries,
         )
 
     @cached_property
@@ -129,9 +137,13 @@ class Tiers:
         server = ClickHouse(
             settings.clickhouse_url, settings.clickhouse_write_timeout_seconds, heeds_drills=False
         )
-        client = connections.probe_client(settings, heeds_drills=False)
+        client = connections.small_client(settings, heeds_drills=False)
         return Notices(client, connections.notice_engine(settings), server)
 
     def clickhouse_within(self, seconds: float) -> ClickHouse:
         """The server with one deadline for every answer."""
-        return ClickHouse(self.settings.clickhouse_url, seconds)
+        return ClickHouse(self.settings.clickhouse_url, seconds, slow=self.slow_queries)
+
+    def _watched(self, engine: Engine) -> Engine:
+        self.slow_queries.watch(engine, "postgresql")
+        return engine
