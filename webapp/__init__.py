@@ -56,10 +56,13 @@ def create_app(
     # A doubled slash is another path, not a page that redirects.
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    own = Web(settings, Services(settings), Tokens(settings), WakeUps(), watch or Watch(settings))
+    services = Services(settings)
+    wakeups = WakeUps(services.instruments)
+    own = Web(settings, services, Tokens(settings), wakeups, watch or Watch(settings))
     install(app, own)
     errors.register(app)
     requests.register(app, public)
     for room in rooms:
         app.register_blueprint(room)
+    services.instruments.expect_requests(requests.measured(app))
     return app
