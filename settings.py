@@ -137,6 +137,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     socket_stalled_seconds: Annotated[float, Meta(gt=2, le=3_600)] = 10.0
     """A reader that takes nothing for so long of what waits for it is cut off."""
 
+    metrics: bool = True
+    """Whether processes count and time what they do."""
+    metrics_folder: str = ""
+    """Where the processes of one machine share their figures; each shows its own without it."""
+    metrics_token: str = ""
+    """If given, `GET /metrics` may be asked with this instead of an admin's token."""
+    metrics_open: bool = False
+    """Whether `GET /metrics` answers anybody."""
+    no_progress_seconds: Seconds = 10.0
+    """A log whose oldest entry is older, or that no worker looked at for so long, stands still."""
+
     alert_degradation_ratio: Annotated[float, Meta(ge=1)] = 1.5
     """Acknowledgements that take so many times as long as before are an alert."""
     alert_degradation_ms: Annotated[float, Meta(ge=0)] = 2.0
@@ -165,6 +176,7 @@ VARIABLES = {name: f"THREADKEEP_{name.upper()}" for name in Settings.__struct_fi
     "clickhouse_url": "CLICKHOUSE_URL",
     "ws_url": "WS_URL",
     "api_url": "API_URL",
+    "metrics_folder": "PROMETHEUS_MULTIPROC_DIR",
 }
 """Field to environment variable."""
 

@@ -14,6 +14,7 @@ import structlog
 from redis import Redis
 from sqlalchemy import Engine, text
 
+from models.message import Tier
 from storage.clickhouse_driver import ClickHouse
 from storage.errors import NoTierAvailable, TierError
 from storage.postgres_driver import translated
@@ -21,7 +22,7 @@ from storage.redis_driver import translated as redis_translated
 
 log = structlog.get_logger(__name__)
 
-TIERS = ("redis", "postgresql", "clickhouse")
+TIERS: tuple[Tier, ...] = ("redis", "postgresql", "clickhouse")
 
 _KEY = "threadkeep:notice:"
 _WRITE = text(

@@ -88,7 +88,6 @@ class RedisDoor:
         with self.breaker.guard(), translated():
             yield self.client
 
-
     @contextmanager
     def running(self, script: str) -> Iterator[Redis]:
         """Likewise for one round trip of a script, which is told of where it was slow."""

@@ -10,8 +10,8 @@ from models.message import Durability
 from settings import Settings
 from storage.disaster.drills import DrillService
 from storage.errors import TierUnavailable
-from storage.performance_services import PerformanceServices
 from storage.message_storage import UnifiedMessageStorageService
+from storage.performance_services import PerformanceServices
 from storage.receipts import ReceiptService
 from storage.redis_durability import durability_of
 from storage.state.service import Lifetimes, StateService

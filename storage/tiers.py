@@ -1,6 +1,6 @@
 """The tiers of one process: its connections, breakers and what speaks to them, on first use."""
 
-from functools import cached_property
+from functools import cached_property, partial
 
 from redis import Redis
 from sqlalchemy import Engine
@@ -12,6 +12,8 @@ from storage.clickhouse_driver import ClickHouse
 from storage.clickhouse_tier import ClickHouseTier
 from storage.events.streams import EventStreams
 from storage.failover.probes import Breakers
+from storage.metrics.instruments import TIERS, Instruments
+from storage.metrics.processes import instruments_of
 from storage.notices import Notices
 from storage.pending_log import PendingLog
 from storage.performance.slow_queries import SlowQueries
@@ -39,6 +41,10 @@ class Tiers:
         return Clock()
 
     @cached_property
+    def instruments(self) -> Instruments:
+        return instruments_of(self.settings)
+
+    @cached_property
     def slow_queries(self) -> SlowQueries:
         return SlowQueries(self.settings.slow_query_seconds)
 
@@ -64,7 +70,13 @@ class Tiers:
 
     @cached_property
     def breakers(self) -> Breakers:
-        return Breakers(self.settings, self.quick_engine)
+        breakers = Breakers(self.settings, self.quick_engine)
+        for tier in TIERS:
+            breaker = breakers.of(tier)
+            turned = partial(self.instruments.breaker, tier)
+            breaker.on_opened.append(partial(turned, is_open=True))
+            breaker.on_closed.append(partial(turned, is_open=False))
+        return breakers
 
     @cached_property
     def redis_door(self) -> RedisDoor:

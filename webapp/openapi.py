@@ -19,6 +19,7 @@ from webapp.admin.audit import AuditPage
 from webapp.admin.retention import RetentionPage, RetentionSet, SetRetention
 from webapp.errors import Problem
 from webapp.operation import Operation
+from webapp.performance_operations import PERFORMANCE_OPERATIONS
 from webapp.state_operations import STATE_OPERATIONS
 
 _LIST = ("limit", "cursor")
@@ -156,6 +157,7 @@ OPERATIONS = (
         "Have tiers seem silent for a while, where drills are allowed",
         {200: disaster.DrillBegun}, disaster.SimulateDisaster, errors=(403, 404, 422),
     ),
+    *PERFORMANCE_OPERATIONS,
     Operation(
         "get", "/api/ws", "socket", "To the WebSocket (docs/realtime.md)", {307: None},
     ),
@@ -186,6 +188,8 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "run_id": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
     "version": {"type": "integer", "minimum": 1},
     "letter_id": {"type": "integer"},
+    "alert_id": {"type": "string", "format": "uuid"},
+    "history": {"type": "boolean", "description": "Whether to tell of alerts of before too."},
     "user_id": {"type": "string"},
     "is_archived": {"type": "boolean", "description": "Only threads with this mark, or without."},
     "is_pinned": {"type": "boolean", "description": "Only threads with this mark, or without."},

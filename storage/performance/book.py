@@ -5,10 +5,12 @@ neither overwrites the other. A tier whose breaker is open is not asked.
 """
 
 import time
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
 
+from models.message import Tier
 from storage.errors import TierError
 from storage.failover.probes import Breakers
 from storage.notices import TIERS, Notices
@@ -74,13 +76,11 @@ class AlertBook:
     def keep(self, standing: Standing, *, everywhere: bool) -> None:
         """Keeps a standing in the first tier that takes it, or in all that do, and here."""
         self._known = standing
-        try:
+        # Where no tier takes it this process knows it, and tells the next one that answers.
+        with suppress(TierError):
             self._notices.write(
                 STANDING, standing, tiers=self._open_tiers(), only_one=not everywhere
             )
-        except TierError:
-            # This process knows it, and tells the next tier that answers.
-            pass
 
     def marks(self) -> Marks:
         """What admins said, as the first two tiers that answer know it."""
@@ -96,7 +96,7 @@ class AlertBook:
         )
         self._notices.write(MARKS, kept, tiers=self._open_tiers())
 
-    def _read(self, name: str, shape: type[T], tiers: tuple[str, ...]) -> T | None:
+    def _read(self, name: str, shape: type[T], tiers: tuple[Tier, ...]) -> T | None:
         try:
             found = self._notices.read(name, tiers=tiers)
             return None if found is None else msgspec.json.decode(found, type=shape)
@@ -104,7 +104,7 @@ class AlertBook:
             # One that another version wrote differently is as good as none.
             return None
 
-    def _open_tiers(self) -> tuple[str, ...]:
+    def _open_tiers(self) -> tuple[Tier, ...]:
         found = tuple(tier for tier in TIERS if self._breakers.of(tier).is_closed)
         # With every breaker open asking costs as much as not knowing.
         return found or TIERS

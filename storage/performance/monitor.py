@@ -9,6 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 import msgspec
 import structlog
@@ -117,11 +118,9 @@ class PerformanceMonitor:
         marks = msgspec.structs.replace(marks, acknowledged=known)
         deed = Deed(actor=by, action="alert.acknowledged", alert_id=alert_id, details={})
         marks = self._marked(marks, deed, alert)
-        try:
+        # Without PostgreSQL it is written with the alert's end.
+        with suppress(TierError):
             self._history.acknowledge(alert_id, known[alert_id])
-        except TierError:
-            # It is written with the alert's end.
-            pass
         return _as_active(alert, marks, time.time())
 
     def silence(self, alert_id: str, seconds: float, by: str) -> ActiveAlert:
@@ -182,9 +181,7 @@ class PerformanceMonitor:
 
     def _note(self, deeds: Iterable[Deed]) -> None:
         for deed in deeds:
-            self._audit.note(
-                deed.actor, deed.action, f"alert:{deed.alert_id}", None, deed.details
-            )
+            self._audit.note(deed.actor, deed.action, f"alert:{deed.alert_id}", None, deed.details)
 
     def _standing(self, alert_id: str) -> Alert:
         for alert in self._book.read().active.values():
@@ -195,7 +192,7 @@ class PerformanceMonitor:
     def _run(self) -> None:
         while True:
             ends = WINDOW_SECONDS - time.time() % WINDOW_SECONDS
-            time.sleep(ends + SETTLING_SECONDS + random.random() * SPREAD_SECONDS)  # noqa: S311
+            time.sleep(ends + SETTLING_SECONDS + random.random() * SPREAD_SECONDS)
             try:
                 self.evaluate()
             except Exception:

@@ -2,11 +2,11 @@
 
 import time
 
+from storage.performance.book import AlertBook
 from storage.performance.counting import Counting
 from storage.performance.look import Looker
 from storage.performance.metrics import StoragePerformance, storage_performance
 from storage.performance.monitor import PerformanceMonitor
-from storage.performance.book import AlertBook
 from storage.performance.road import Road, road
 from storage.performance.windows import Windows
 

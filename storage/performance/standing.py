@@ -156,5 +156,3 @@ def _records(known: dict[str, Alert], raised: list[Alert], ended: list[Alert]) -
 
 def _rfc3339(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-

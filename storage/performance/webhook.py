@@ -1,4 +1,4 @@
-"""Tells somebody's server of alerts that are raised and cleared: signed, repeated, never waited for.
+"""Tells a server of alerts that are raised and cleared: signed, repeated, never waited for.
 
 What is to be delivered waits in Redis, where any process finds it, or in this process where Redis
 cannot be told. A delivery keeps its id however often it is tried, so that whoever gets it twice
