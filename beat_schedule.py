@@ -32,6 +32,12 @@ SCHEDULE = {
         "schedule": 15.0,
         "options": {"expires": 14, "queue": "replicate"},
     },
+    # Web processes and workers judge by themselves, every two seconds; this is for their threads.
+    "evaluate-alerts": {
+        "task": "alerts.evaluate",
+        "schedule": 5.0,
+        "options": {"expires": 4, "queue": "maintenance"},
+    },
     # Threads that were deleted are hidden at once; this takes their content out of the tiers.
     "erase-deleted-threads": {
         "task": "erase.erase_deleted_threads",

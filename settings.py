@@ -139,6 +139,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     socket_stalled_seconds: Annotated[float, Meta(gt=2, le=3_600)] = 10.0
     """A reader that takes nothing for so long of what waits for it is cut off."""
 
+    metrics: bool = True
+    """Whether processes count and time what they do."""
+    metrics_folder: str = ""
+    """Where the processes of one machine share their figures; each shows its own without it."""
+    metrics_token: str = ""
+    """If given, `GET /metrics` may be asked with this instead of an admin's token."""
+    metrics_open: bool = False
+    """Whether `GET /metrics` answers anybody."""
+    no_progress_seconds: Seconds = 10.0
+    """A log whose oldest entry is older, or that no worker looked at for so long, stands still."""
+
+    alert_degradation_ratio: Annotated[float, Meta(ge=1)] = 1.5
+    """Acknowledgements that take so many times as long as before are an alert."""
+    alert_degradation_ms: Annotated[float, Meta(ge=0)] = 2.0
+    """And so many milliseconds longer at least."""
+    alert_p95_ms: Seconds = 100.0
+    """An alert where one acknowledgement in twenty takes longer, in milliseconds."""
+    alert_backlog_seconds: Seconds = 30.0
+    """An alert where something waits longer in the log or in the outbox."""
+    alert_webhook_url: str = ""
+    """Where alerts are posted when they are raised and cleared."""
+    alert_webhook_secret: str = ""
+    """What such posts are signed with, at least 32 bytes."""
+    slow_query_seconds: Seconds = 0.5
+    """A statement of any tier that took longer is logged."""
+
     drills: bool = False
     """Whether this system may be hurt on purpose. Never where real messages are kept."""
     faultpoints: str = ""
@@ -153,6 +179,7 @@ VARIABLES = {name: f"THREADKEEP_{name.upper()}" for name in Settings.__struct_fi
     "ws_url": "WS_URL",
     "api_url": "API_URL",
     "flower_url": "FLOWER_URL",
+    "metrics_folder": "PROMETHEUS_MULTIPROC_DIR",
 }
 """Field to environment variable."""
 
@@ -195,5 +222,11 @@ def _check(settings: Settings) -> None:
     for name, allowed in schemes.items():
         if not getattr(settings, name).startswith(allowed):
             raise SettingsError(f"{VARIABLES[name]} must begin with {' or '.join(allowed)}")
+    if settings.alert_webhook_url:
+        if not settings.alert_webhook_url.startswith(("https://", "http://")):
+            raise SettingsError("THREADKEEP_ALERT_WEBHOOK_URL must begin with https:// or http://")
+        if len(settings.alert_webhook_secret.encode()) < MINIMUM_SECRET_BYTES:
+            text = f"must have {MINIMUM_SECRET_BYTES} bytes or more"
+            raise SettingsError(f"THREADKEEP_ALERT_WEBHOOK_SECRET {text}")
     if len(settings.jwt_secret.encode()) < MINIMUM_SECRET_BYTES:
         raise SettingsError(f"THREADKEEP_JWT_SECRET must have {MINIMUM_SECRET_BYTES} bytes or more")

@@ -16,6 +16,7 @@ import structlog
 from pybreaker import STATE_CLOSED, CircuitBreaker
 
 from storage.errors import TierError, TierUnavailable
+from storage.performance.counts import Latencies
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +39,7 @@ class BreakerState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 class Breaker:
     """One tier's breaker in one process. `probe` raises while the tier is not well.
 
-    `opened_at` is when it opened last, by the monotonic clock.
+    `opened_at` is when it opened last, by the monotonic clock, `latencies` how long calls took.
     """
 
     def __init__(self, tier: str, probe: Callable[[], None], slow_seconds: float) -> None:
@@ -49,6 +50,7 @@ class Breaker:
         self._circuit = CircuitBreaker(name=tier)
         self._lock = threading.Lock()
         self._slow_in_a_row = 0
+        self.latencies = Latencies()
         self._opened = 0
         self.opened_at = self._closed_at = float("-inf")
         self._reason = ""
@@ -79,7 +81,10 @@ class Breaker:
             if error.tier == self.tier and not error.passing:
                 self.open(error.reason)
             raise
-        if is_bulk or time.perf_counter() - started <= self._slow_seconds:
+        seconds = time.perf_counter() - started
+        if not is_bulk:
+            self.latencies.note(seconds)
+        if is_bulk or seconds <= self._slow_seconds:
             self._slow_in_a_row = 0
         else:
             self._note_slow()

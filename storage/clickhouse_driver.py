@@ -7,6 +7,7 @@ the native protocol, which has no body, inside ClickHouse's own `format` functio
 """
 
 import hashlib
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from storage import drill
 from storage.errors import TierRejected, TierUnavailable
+from storage.performance.slow_queries import SlowQueries
 
 EVERY_ROW = "SETTINGS final = 0, apply_deleted_mask = 0"
 """Ends a query that is to see what is there, superseded and hidden rows included."""
@@ -51,7 +53,15 @@ def translated() -> Iterator[None]:
 class ClickHouse:
     """One server and database, with one deadline for every answer."""
 
-    def __init__(self, url: str, timeout_seconds: float, *, heeds_drills: bool = True) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout_seconds: float,
+        *,
+        heeds_drills: bool = True,
+        slow: SlowQueries | None = None,
+    ) -> None:
+        self._slow = slow
         self._url = make_url(url)
         self._timeout_seconds = timeout_seconds
         self._native = "native" in self._url.drivername
@@ -87,6 +97,8 @@ class ClickHouse:
     def _send(self, query: str, body: bytes, settings: Mapping[str, str]) -> bytes:
         if self._heeds_drills:
             drill.check("clickhouse")
+            drill.wait("clickhouse")
+        started = time.perf_counter()
         with translated():
             response = self._session.post(
                 f"{self._scheme()}://{self._url.host}:{self._url.port or 8123}/",
@@ -95,6 +107,8 @@ class ClickHouse:
                 auth=(self._url.username or "default", unquote(self._url.password or "")),
                 timeout=(min(1.0, self._timeout_seconds), self._timeout_seconds),
             )
+        if self._slow is not None:
+            self._slow.note("clickhouse", query, time.perf_counter() - started)
         if response.status_code != 200:
             raise _refusal(response.content.decode(errors="replace"))
         return response.content
@@ -133,6 +147,9 @@ class ClickHouse:
         )
         if self._heeds_drills:
             event.listen(engine, "checkout", lambda *_: drill.check("clickhouse"))
+            event.listen(engine, "before_cursor_execute", lambda *_: drill.wait("clickhouse"))
+        if self._slow is not None:
+            self._slow.watch(engine, "clickhouse")
         return engine
 
     def _scheme(self) -> str:

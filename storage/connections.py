@@ -23,17 +23,20 @@ from storage.redis_driver import Replicas
 
 APPLICATION_NAME = "threadkeep"
 
+SMALL_CONNECTIONS = 8
+
 POOL_SECONDS = 0.5
 """Waiting for a connection of the pool: where all of them wait for a frozen server, so would
 whoever waits for one of them, and then for the server once more."""
 
 
 class _Pool(ConnectionPool):
-    """Gives no connection while a drill has Redis be silent."""
+    """Gives no connection while a drill has Redis be silent, and gives it late where slow."""
 
     def get_connection(self, *arguments: Any, **options: Any) -> Any:
         if drill.is_silent("redis"):
             raise RedisConnectionError(drill.REASON)
+        drill.wait("redis")
         return super().get_connection(*arguments, **options)
 
 
@@ -66,6 +69,12 @@ def probe_client(settings: Settings, *, heeds_drills: bool = True) -> Redis:
     return redis_client(own, heeds_drills=heeds_drills)
 
 
+def small_client(settings: Settings, *, heeds_drills: bool = True) -> Redis:
+    """A few connections for what threads of a process's own do, and no request waits for."""
+    own = msgspec.structs.replace(settings, redis_connections=SMALL_CONNECTIONS)
+    return redis_client(own, heeds_drills=heeds_drills)
+
+
 def request_engine(settings: Settings) -> Engine:
     """PostgreSQL on behalf of requests: short deadlines."""
     return _engine(settings, settings.database_timeout_seconds)
@@ -77,8 +86,8 @@ def quick_engine(settings: Settings) -> Engine:
 
 
 def notice_engine(settings: Settings) -> Engine:
-    """PostgreSQL for notices, which are known also in a drill: quick, and one connection."""
-    own = msgspec.structs.replace(settings, database_connections=1)
+    """PostgreSQL for notices, which are known also in a drill: quick, and few connections."""
+    own = msgspec.structs.replace(settings, database_connections=2)
     return _engine(own, settings.database_quick_seconds, heeds_drills=False)
 
 
@@ -128,6 +137,7 @@ def _engine(
     )
     if heeds_drills:
         event.listen(engine, "checkout", lambda *_: drill.check("postgresql"))
+        event.listen(engine, "before_cursor_execute", lambda *_: drill.wait("postgresql"))
     return engine
 
 

@@ -1,4 +1,4 @@
-"""Tiers that this process takes for silent, for a while and on purpose.
+"""Tiers that this process takes for silent, or for slow, for a while and on purpose.
 
 The connections to each tier look here first, and fail as if nobody answered. So breakers, probes,
 leases and the chain of writes behave in a drill exactly as they do in an outage, because to them
@@ -6,6 +6,7 @@ it is one. Nothing is ever set here unless drills are allowed.
 """
 
 import time
+from collections.abc import Mapping
 
 from storage.errors import TierUnavailable
 
@@ -13,6 +14,9 @@ REASON = "it does not answer (a drill)"
 
 _silent_until: dict[str, float] = {}
 """By tier, on this process's own clock."""
+
+_slow_until: dict[str, tuple[float, float]] = {}
+"""Likewise, with the seconds that each call waits first."""
 
 
 def silence(tiers: frozenset[str], seconds: float) -> None:
@@ -22,6 +26,23 @@ def silence(tiers: frozenset[str], seconds: float) -> None:
         _silent_until.pop(tier, None)
     for tier in tiers:
         _silent_until[tier] = until
+
+
+def slow_down(delays: Mapping[str, float], seconds: float) -> None:
+    """Has each call to these tiers, and to no others, wait so many seconds first."""
+    until = time.monotonic() + seconds
+    for tier in _slow_until.keys() - delays.keys():
+        _slow_until.pop(tier, None)
+    for tier, delay in delays.items():
+        _slow_until[tier] = (until, delay)
+
+
+def wait(tier: str) -> None:
+    """Waits as long as a drill has each call to the tier wait, which is mostly not at all."""
+    if _slow_until:
+        until, delay = _slow_until.get(tier, (0.0, 0.0))
+        if time.monotonic() < until:
+            time.sleep(delay)
 
 
 def is_silent(tier: str) -> bool:

@@ -44,6 +44,7 @@ class MaintenanceServices(FailoverServices):
             self.request_engine,
             self.breakers.postgresql,
             self.clock,
+            self.instruments,
             batch_messages=settings.drain_batch_messages,
             idempotency_seconds=settings.idempotency_seconds,
         )
@@ -52,7 +53,11 @@ class MaintenanceServices(FailoverServices):
     def replication(self) -> ReplicationService:
         server = self.clickhouse_within(self.settings.ship_timeout_seconds)
         return ReplicationService(
-            self.job_engine, server, self.breakers.clickhouse, self.settings.ship_batch_messages
+            self.job_engine,
+            server,
+            self.breakers.clickhouse,
+            self.instruments,
+            self.settings.ship_batch_messages,
         )
 
     @cached_property
@@ -68,6 +73,7 @@ class MaintenanceServices(FailoverServices):
             self.breakers.clickhouse,
             self.replication,
             self.audit,
+            self.instruments,
         )
 
     @cached_property

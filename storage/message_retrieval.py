@@ -5,6 +5,7 @@ parts are merged by id: the highest version of an id wins, tombstones hide. A ti
 answer is left out and named in `warning`; the answer is then never called complete.
 """
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from models.message import Caveat, Message, Source, Tier
 from storage.clickhouse_tier import ClickHouseTier
 from storage.errors import NotFound, NoTierAvailable, TierRejected, TierUnavailable
 from storage.failover.lease import Lease
+from storage.metrics.instruments import Instruments
 from storage.postgres_tier import PostgresTier
 from storage.range_reader import Range, RangeReader
 from storage.redis_tier import RedisTier
@@ -42,8 +44,14 @@ class UnifiedMessageRetrievalService:
     """The read verbs over all tiers."""
 
     def __init__(
-        self, redis: RedisTier, postgres: PostgresTier, clickhouse: ClickHouseTier, lease: Lease
+        self,
+        redis: RedisTier,
+        postgres: PostgresTier,
+        clickhouse: ClickHouseTier,
+        lease: Lease,
+        instruments: Instruments,
     ) -> None:
+        self._instruments = instruments
         self._redis = redis
         self._postgres = postgres
         self._clickhouse = clickhouse
@@ -55,7 +63,9 @@ class UnifiedMessageRetrievalService:
         Raises `NotFound`, also for someone else's and for a deleted one, and `TierUnavailable`
         where the only tiers that could know do not answer.
         """
+        started = time.perf_counter()
         found = self.find(user_id, message_id)
+        self._instruments.read(found.source, time.perf_counter() - started)
         if found.message.deleted_at is not None:
             raise NotFound
         return found
@@ -101,6 +111,7 @@ class UnifiedMessageRetrievalService:
 
         An unknown thread is an empty page. Raises `TierUnavailable` only when no tier answers.
         """
+        started = time.perf_counter()
         low, high = (cursor or ids.LOWEST, ids.HIGHEST)
         if order != "asc":
             low, high = (ids.LOWEST, cursor or ids.HIGHEST)
@@ -122,13 +133,10 @@ class UnifiedMessageRetrievalService:
                 if following == rest:
                     raise TierRejected("clickhouse", "a page of a thread made no progress")
                 rest = following
-        shown = live[:limit]
-        return Page(
-            shown,
-            shown[-1].id if len(live) > limit else None,
-            _source(sources),
-            warning_of(set(down)),
-        )
+        shown, source = live[:limit], _source(sources)
+        self._instruments.read(source, time.perf_counter() - started)
+        following_cursor = shown[-1].id if len(live) > limit else None
+        return Page(shown, following_cursor, source, warning_of(set(down)))
 
     def _hot(self, user_id: str, message_id: str) -> Message | None:
         record = self._redis.message(message_id)

@@ -19,6 +19,7 @@ from storage.errors import NotFound, StreamRefused, TierError, TierUnavailable, 
 from storage.failover.chain import Degraded, MessageFailoverService
 from storage.faultpoints import faultpoint
 from storage.message_retrieval import UnifiedMessageRetrievalService
+from storage.metrics.instruments import Kind
 from storage.redis_tier import Append, Behind, NewMessage, Stored
 from storage.streaming.open_streams import OpenStreams
 
@@ -193,7 +194,8 @@ class UnifiedMessageStorageService:
                 )
 
             try:
-                tier, revised, wake = self._failover.revise(current, make)
+                kind: Kind = "delete" if tombstone else "edit"
+                tier, revised, wake = self._failover.revise(current, make, kind)
             except VersionConflict:
                 continue
             if state_of(current.metadata) == "open":

@@ -6,7 +6,7 @@ known by, and how a recovery is told while the tiers it mends are not there.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -14,12 +14,15 @@ import structlog
 from redis import Redis
 from sqlalchemy import Engine, text
 
+from models.message import Tier
 from storage.clickhouse_driver import ClickHouse
 from storage.errors import NoTierAvailable, TierError
 from storage.postgres_driver import translated
 from storage.redis_driver import translated as redis_translated
 
 log = structlog.get_logger(__name__)
+
+TIERS: tuple[Tier, ...] = ("redis", "postgresql", "clickhouse")
 
 _KEY = "threadkeep:notice:"
 _WRITE = text(
@@ -47,41 +50,55 @@ class Notices:
         self._engine = engine
         self._server = server
 
-    def write(self, name: str, body: Any) -> None:
-        """Writes a notice wherever it can be written. Raises `NoTierAvailable`."""
-        notice = Notice(time.time_ns() // 1000, msgspec.Raw(msgspec.json.encode(body)))
-        ways = (self._write_redis, self._write_postgres, self._write_clickhouse)
-        failures: list[TierError] = []
-        for way in ways:
-            try:
-                way(name, notice)
-            except TierError as error:
-                failures.append(error)
-        if len(failures) == len(ways):
-            raise NoTierAvailable(failures)
-
-    def read(self, name: str, *, first_answer: bool = False) -> msgspec.Raw | None:
-        """The newest of what the tiers that answer have, or what the first of them says.
+    def write(
+        self, name: str, body: Any, *, tiers: Sequence[str] = TIERS, only_one: bool = False
+    ) -> None:
+        """Writes a notice wherever it can be written of these tiers, or to the first that takes it.
 
         Raises `NoTierAvailable`.
         """
-        ways: tuple[Callable[[str], Notice | None], ...] = (
-            self._read_redis,
-            self._read_postgres,
-            self._read_clickhouse,
-        )
+        notice = Notice(time.time_ns() // 1000, msgspec.Raw(msgspec.json.encode(body)))
+        ways = {
+            "redis": self._write_redis,
+            "postgresql": self._write_postgres,
+            "clickhouse": self._write_clickhouse,
+        }
+        failures: list[TierError] = []
+        for tier in tiers:
+            try:
+                ways[tier](name, notice)
+            except TierError as error:
+                failures.append(error)
+            else:
+                if only_one:
+                    return
+        if len(failures) == len(tiers):
+            raise NoTierAvailable(failures)
+
+    def read(
+        self, name: str, *, first_answer: bool = False, tiers: Sequence[str] = TIERS
+    ) -> msgspec.Raw | None:
+        """The newest of what those of the tiers that answer have, or what the first of them says.
+
+        Raises `NoTierAvailable`.
+        """
+        ways: dict[str, Callable[[str], Notice | None]] = {
+            "redis": self._read_redis,
+            "postgresql": self._read_postgres,
+            "clickhouse": self._read_clickhouse,
+        }
         found: list[Notice] = []
         failures: list[TierError] = []
-        for way in ways:
+        for tier in tiers:
             try:
-                notice = way(name)
+                notice = ways[tier](name)
             except TierError as error:
                 failures.append(error)
                 continue
             if first_answer:
                 return notice.body if notice else None
             found += [notice] if notice else []
-        if len(failures) == len(ways):
+        if len(failures) == len(tiers):
             raise NoTierAvailable(failures)
         return max(found, key=lambda one: one.at_us).body if found else None
 

@@ -6,6 +6,7 @@ only newer versions are written. What PostgreSQL refuses is bisected out and kep
 letter; it never holds up its slot.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,6 +26,7 @@ from storage.breakers import Breaker
 from storage.dead_letters.records import address_of
 from storage.faultpoints import faultpoint
 from storage.idempotency_keys import Key
+from storage.metrics.instruments import Instruments
 from storage.partitions import Partitions
 from storage.pending_log import Committed, LogEntry, PendingLog, Settled
 from storage.postgres_driver import headline, is_transient, message_of, translated
@@ -75,11 +77,13 @@ class BackgroundPersistenceService:
         engine: Engine,
         breaker: Breaker,
         clock: Clock,
+        instruments: Instruments,
         *,
         batch_messages: int,
         idempotency_seconds: int,
     ) -> None:
         self.log = log
+        self._instruments = instruments
         self._engine = engine
         self._breaker = breaker
         self._clock = clock
@@ -92,6 +96,7 @@ class BackgroundPersistenceService:
 
         Raises `TierUnavailable` with nothing lost: the entries stay in the log.
         """
+        started = time.perf_counter()
         with self._breaker.guard(is_bulk=True), translated(), self._engine.begin() as connection:
             locked = writes.try_lock(connection, slots)
             entries = self.log.read(locked, self._batch) if locked else []
@@ -104,11 +109,13 @@ class BackgroundPersistenceService:
             self._note_keys(connection, batch)
             faultpoint("drain.before_commit")
         faultpoint("drain.after_commit")
+        refused = len(batch.refused)
+        self._instruments.persisted(len(entries), time.perf_counter() - started, refused)
         more = self._settle(entries, batch)
         if batch.refused:
             shown = [refusal.facts() for refusal in batch.refused[:SHOWN_REFUSALS]]
-            log.error("dead_lettered", entries=len(batch.refused), refused=shown)
-        return Drained(len(entries), batch.written, len(batch.refused), more)
+            log.error("dead_lettered", entries=refused, refused=shown)
+        return Drained(len(entries), batch.written, refused, more)
 
     def drain_all(self, slots: Sequence[int]) -> Drained:
         """Drains until these slots are empty, or another worker has them."""

@@ -1,6 +1,7 @@
 """How the Redis tier and the pending log reach their server: errors, the breaker, the scripts."""
 
 import hashlib
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
@@ -11,6 +12,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from storage.breakers import Breaker
 from storage.errors import TierError, TierRejected, TierUnavailable
+from storage.performance.slow_queries import SlowQueries
 from storage.redis_refusals import Kind, refusal_of
 
 _NOT_AN_OUTAGE: frozenset[Kind] = frozenset({"full", "not_allowed"})
@@ -68,16 +70,32 @@ class Replicas(NamedTuple):
 class RedisDoor:
     """The one way to a Redis: its client, the breaker before it, and the replicas behind it."""
 
-    def __init__(self, client: Redis, breaker: Breaker, replicas: Replicas) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        breaker: Breaker,
+        replicas: Replicas,
+        slow: SlowQueries | None = None,
+    ) -> None:
         self.client = client
         self.breaker = breaker
         self.replicas = replicas
+        self._slow = slow
 
     @contextmanager
     def passed(self) -> Iterator[Redis]:
         """The client, for one or a few calls. Raises `TierUnavailable` or `TierRejected`."""
         with self.breaker.guard(), translated():
             yield self.client
+
+    @contextmanager
+    def running(self, script: str) -> Iterator[Redis]:
+        """Likewise for one round trip of a script, which is told of where it was slow."""
+        started = time.perf_counter()
+        with self.passed() as client:
+            yield client
+        if self._slow is not None:
+            self._slow.note("redis", f"script {script}", time.perf_counter() - started)
 
 
 class Script:
@@ -89,6 +107,7 @@ class Script:
         """One that `acknowledges` is not done before the replicas asked for have it. One that
         `tells` has the functions of `tell.lua` before it."""
         self._door = door
+        self._name = name
         self._replicas = door.replicas if acknowledges else Replicas(0, 0)
         self._source = "".join(map(_source, ("tell", name) if tells else (name,)))
         self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
@@ -100,7 +119,7 @@ class Script:
             if isinstance(answer, TierError):
                 raise answer
             return answer
-        with self._door.passed() as client:
+        with self._door.running(self._name) as client:
             try:
                 return self._evaluate(client, names, arguments)
             except NoScriptError:
@@ -113,7 +132,7 @@ class Script:
         Gives an answer for each call; a call that Redis refused gives its `TierError`. Raises
         where one of them found Redis itself out.
         """
-        with self._door.passed() as client:
+        with self._door.running(self._name) as client:
             answers = self._pipelined(client, calls)
             missing = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
             if missing:

@@ -131,3 +131,22 @@ def of_listeners(user_id: str) -> tuple[str, str, str]:
 def drain(slot: int) -> str:
     """Set while a wake-up for this slot is on its way."""
     return f"drain:{{{slot}}}"
+
+
+def performance(window: int) -> str:
+    """What all processes counted in a window of two seconds; nothing of a user's is in it."""
+    return f"performance:{window}"
+
+
+def performance_turn(window: int) -> str:
+    """Set by who judges at a window's end."""
+    return f"performance:turn:{window}"
+
+
+DELIVERIES = "alerts:deliveries"
+"""What a webhook is to be told yet, by id."""
+
+
+def delivery_lease(delivery_id: str) -> str:
+    """Set while somebody tries to deliver it."""
+    return f"alerts:delivery:{delivery_id}"

@@ -6,6 +6,7 @@ hash of the rows, makes ClickHouse drop it, and were it to arrive all the same, 
 one row for an id and a version.
 """
 
+import time
 from typing import NamedTuple
 
 from sqlalchemy import Engine, text
@@ -14,6 +15,7 @@ from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse
 from storage.erasure.held_versions import keep_archived
 from storage.faultpoints import faultpoint
+from storage.metrics.instruments import Instruments
 from storage.postgres_driver import translated
 
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:ship'))")
@@ -61,8 +63,14 @@ class ReplicationService:
     """Empties the outbox. Safe to run anywhere; one runs at a time."""
 
     def __init__(
-        self, engine: Engine, server: ClickHouse, breaker: Breaker, batch_messages: int
+        self,
+        engine: Engine,
+        server: ClickHouse,
+        breaker: Breaker,
+        instruments: Instruments,
+        batch_messages: int,
     ) -> None:
+        self._instruments = instruments
         self._engine = engine
         self._server = server
         self._breaker = breaker
@@ -70,6 +78,7 @@ class ReplicationService:
 
     def ship(self) -> Shipped:
         """Ships one batch. Raises `TierUnavailable` with the outbox as it was."""
+        started = time.perf_counter()
         with translated(), self._engine.begin() as connection:
             if not connection.execute(_TRY_LOCK).scalar_one():
                 return Shipped()
@@ -81,6 +90,8 @@ class ReplicationService:
                         keep_archived(connection, self._server, row.on_hold)
                     self._server.insert("messages", lines)
                 faultpoint("ship.after_insert")
+        if row.shipped:
+            self._instruments.replicated(row.shipped, time.perf_counter() - started)
         return Shipped(row.taken, row.shipped, row.taken == self._batch)
 
     def ship_all(self) -> Shipped:

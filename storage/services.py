@@ -10,8 +10,8 @@ from models.message import Durability
 from settings import Settings
 from storage.disaster.drills import DrillService
 from storage.errors import TierUnavailable
-from storage.maintenance_services import MaintenanceServices
 from storage.message_storage import UnifiedMessageStorageService
+from storage.performance_services import PerformanceServices
 from storage.receipts import ReceiptService
 from storage.redis_durability import durability_of
 from storage.state.service import Lifetimes, StateService
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 DURABILITY_RECHECK_SECONDS = 30.0
 
 
-class Services(MaintenanceServices):
+class Services(PerformanceServices):
     """One process's way to everything below. Nothing connects before it is asked for.
 
     Made after a fork, never before: connections do not survive one. Raises `SettingsError` for

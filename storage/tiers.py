@@ -1,6 +1,6 @@
 """The tiers of one process: its connections, breakers and what speaks to them, on first use."""
 
-from functools import cached_property
+from functools import cached_property, partial
 
 from redis import Redis
 from sqlalchemy import Engine
@@ -12,8 +12,11 @@ from storage.clickhouse_driver import ClickHouse
 from storage.clickhouse_tier import ClickHouseTier
 from storage.events.streams import EventStreams
 from storage.failover.probes import Breakers
+from storage.metrics.instruments import TIERS, Instruments
+from storage.metrics.processes import instruments_of
 from storage.notices import Notices
 from storage.pending_log import PendingLog
+from storage.performance.slow_queries import SlowQueries
 from storage.postgres_tier import PostgresTier
 from storage.redis_driver import RedisDoor
 from storage.redis_repair import RedisRepair
@@ -38,20 +41,28 @@ class Tiers:
         return Clock()
 
     @cached_property
+    def instruments(self) -> Instruments:
+        return instruments_of(self.settings)
+
+    @cached_property
+    def slow_queries(self) -> SlowQueries:
+        return SlowQueries(self.settings.slow_query_seconds)
+
+    @cached_property
     def redis_client(self) -> Redis:
         return connections.redis_client(self.settings)
 
     @cached_property
     def request_engine(self) -> Engine:
-        return connections.request_engine(self.settings)
+        return self._watched(connections.request_engine(self.settings))
 
     @cached_property
     def job_engine(self) -> Engine:
-        return connections.job_engine(self.settings)
+        return self._watched(connections.job_engine(self.settings))
 
     @cached_property
     def quick_engine(self) -> Engine:
-        return connections.quick_engine(self.settings)
+        return self._watched(connections.quick_engine(self.settings))
 
     @cached_property
     def job_clickhouse(self) -> ClickHouse:
@@ -59,12 +70,21 @@ class Tiers:
 
     @cached_property
     def breakers(self) -> Breakers:
-        return Breakers(self.settings, self.quick_engine)
+        breakers = Breakers(self.settings, self.quick_engine)
+        for tier in TIERS:
+            breaker = breakers.of(tier)
+            turned = partial(self.instruments.breaker, tier)
+            breaker.on_opened.append(partial(turned, is_open=True))
+            breaker.on_closed.append(partial(turned, is_open=False))
+        return breakers
 
     @cached_property
     def redis_door(self) -> RedisDoor:
         return RedisDoor(
-            self.redis_client, self.breakers.redis, connections.replicas(self.settings)
+            self.redis_client,
+            self.breakers.redis,
+            connections.replicas(self.settings),
+            self.slow_queries,
         )
 
     @cached_property
@@ -129,9 +149,13 @@ class Tiers:
         server = ClickHouse(
             settings.clickhouse_url, settings.clickhouse_write_timeout_seconds, heeds_drills=False
         )
-        client = connections.probe_client(settings, heeds_drills=False)
+        client = connections.small_client(settings, heeds_drills=False)
         return Notices(client, connections.notice_engine(settings), server)
 
     def clickhouse_within(self, seconds: float) -> ClickHouse:
         """The server with one deadline for every answer."""
-        return ClickHouse(self.settings.clickhouse_url, seconds)
+        return ClickHouse(self.settings.clickhouse_url, seconds, slow=self.slow_queries)
+
+    def _watched(self, engine: Engine) -> Engine:
+        self.slow_queries.watch(engine, "postgresql")
+        return engine

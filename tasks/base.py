@@ -39,13 +39,20 @@ class JobTask(Task):  # type: ignore[type-arg]  # Celery's class takes none at r
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         started = time.monotonic()
+        record = services().instruments.task_ended
         try:
             result = super().__call__(*args, **kwargs)
         except TierUnavailable as error:
+            record(self.name, "postponed", time.monotonic() - started)
             # The breaker has said already what nobody tries any more.
             report = log.warning if error.tried else log.debug
             report("postponed", task=self.name, tier=error.tier, reason=error.reason)
             return None
-        took_ms = round((time.monotonic() - started) * 1000, 1)
+        except Exception:
+            record(self.name, "failed", time.monotonic() - started)
+            raise
+        seconds = time.monotonic() - started
+        record(self.name, "done", seconds)
+        took_ms = round(seconds * 1000, 1)
         log.debug("done", task=self.name, took_ms=took_ms, result=result)
         return result

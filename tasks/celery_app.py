@@ -87,6 +87,7 @@ app = Celery(
     "threadkeep",
     task_cls=JobTask,
     include=[
+        "tasks.alerts",
         "tasks.archive",
         "tasks.consistency",
         "tasks.disaster",

@@ -6,6 +6,7 @@ beat dead, with the broker gone, and with every Celery message lost.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import structlog
 from celery import bootsteps
 
 from storage.errors import TierError
+from storage.metrics.instruments import Instruments
 from storage.services import Services
 from tasks.base import services
 
@@ -38,6 +40,7 @@ class Look(bootsteps.StartStopStep):
         for thread in self._threads:
             thread.start()
         services().drills.watch()
+        services().performance.begin(judges=True)
 
     def stop(self, parent: Any) -> None:
         self._stop.set()
@@ -50,12 +53,18 @@ class Look(bootsteps.StartStopStep):
 class Job:
     """Something to look for again and again; logs when it is held up, and when it goes on."""
 
-    def __init__(self, name: str, every_seconds: float, look: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        name: str,
+        every_seconds: float,
+        look: Callable[[], object],
+        instruments: Instruments,
+    ) -> None:
         self.name = name
+        self._instruments = instruments
         self._every_seconds = every_seconds
         self._look = look
         self._held_up_by = ""
-        self.failures = 0
 
     def run(self, stop: threading.Event) -> None:
         """Looks until told to stop; a tier that is out is tried again at the next look."""
@@ -71,10 +80,12 @@ class Job:
             if self._held_up_by != error.tier:
                 log.warning("held_up", job=self.name, tier=error.tier, reason=error.reason)
             self._held_up_by = error.tier
+            self._instruments.looked(self.name, "postponed", time.time())
         except Exception:
-            self.failures += 1
-            log.exception("look_failed", job=self.name, failures=self.failures)
+            self._instruments.looked(self.name, "failed", time.time())
+            log.exception("look_failed", job=self.name)
         else:
+            self._instruments.looked(self.name, "done", time.time())
             if self._held_up_by:
                 log.info("goes_on", job=self.name, after=self._held_up_by)
             self._held_up_by = ""
@@ -104,14 +115,16 @@ class Tending:
 def jobs(own: Services) -> list[Job]:
     """What a worker looks for by itself."""
     settings, tending = own.settings, Tending(own)
-    return [
-        Job("persist", settings.drain_look_seconds, own.persistence.drain_backlog),
-        Job("replicate", settings.ship_look_seconds, own.replication.ship_all),
-        Job("ship-audit", settings.ship_look_seconds, own.audit.ship),
-        Job("ship-row-copies", settings.ship_look_seconds, own.row_copies.ship),
-        Job("tend-redis", settings.recovery_look_seconds, tending.tend),
-        Job("warm-lists", settings.recovery_look_seconds, tending.warm),
-        Job("bring-home", settings.recovery_look_seconds, own.homecoming.bring_home),
-        Job("interrupt-streams", settings.stream_look_seconds, own.streaming.interrupt_idle),
-        Job("recover", settings.disaster_look_seconds, own.disaster_recovery.go_on),
+    looks: list[tuple[str, float, Callable[[], object]]] = [
+        ("persist", settings.drain_look_seconds, own.persistence.drain_backlog),
+        ("replicate", settings.ship_look_seconds, own.replication.ship_all),
+        ("ship-audit", settings.ship_look_seconds, own.audit.ship),
+        ("ship-row-copies", settings.ship_look_seconds, own.row_copies.ship),
+        ("tend-redis", settings.recovery_look_seconds, tending.tend),
+        ("warm-lists", settings.recovery_look_seconds, tending.warm),
+        ("bring-home", settings.recovery_look_seconds, own.homecoming.bring_home),
+        ("interrupt-streams", settings.stream_look_seconds, own.streaming.interrupt_idle),
+        ("recover", settings.disaster_look_seconds, own.disaster_recovery.go_on),
     ]
+    own.instruments.expect_looks(name for name, _, _ in looks)
+    return [Job(*one, own.instruments) for one in looks]

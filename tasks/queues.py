@@ -7,6 +7,7 @@ MAINTENANCE = "maintenance"
 ALL = (PERSIST, REPLICATE, MAINTENANCE)
 
 ROUTES = {
+    "alerts.*": {"queue": MAINTENANCE},
     "persist.*": {"queue": PERSIST},
     "replicate.*": {"queue": REPLICATE},
     "recover.*": {"queue": REPLICATE},

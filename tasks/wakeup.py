@@ -8,6 +8,7 @@ import threading
 
 import structlog
 
+from storage.metrics.instruments import Instruments
 from tasks.celery_app import app
 
 log = structlog.get_logger(__name__)
@@ -16,13 +17,13 @@ log = structlog.get_logger(__name__)
 class WakeUps:
     """The one sender of a process. Starts its thread at the first request, after any fork."""
 
-    def __init__(self) -> None:
+    def __init__(self, instruments: Instruments) -> None:
+        self._instruments = instruments
         self._slots: set[int] = set()
         self._names: set[str] = set()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_failing = False
-        self.failures = 0
 
     def request(self, slot: int) -> None:
         """Has a worker drain this slot soon. Returns at once, never raises."""
@@ -57,7 +58,7 @@ class WakeUps:
         try:
             app.send_task(name, arguments, expires=30, retry=False)
         except Exception as error:
-            self.failures += 1
+            self._instruments.wake_up_lost()
             if not self._is_failing:
                 log.warning("wake_ups_lost", error=type(error).__name__)
             self._is_failing = True

@@ -36,6 +36,12 @@ def begin_drills(app: Flask) -> None:
         web().services.drills.watch()
 
 
+def begin_performance(app: Flask, *, judges: bool) -> None:
+    """Has this process count what it does, and judge how well all of them do it."""
+    with app.app_context():
+        web().services.performance.begin(judges=judges)
+
+
 ROOMS = tuple(
     room.blueprint
     for room in (messages, streaming, batch, threads, session, runs, events, health)
@@ -58,10 +64,13 @@ def create_app(
     # A doubled slash is another path, not a page that redirects.
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    own = Web(settings, Services(settings), Tokens(settings), WakeUps(), watch or Watch(settings))
+    services = Services(settings)
+    wakeups = WakeUps(services.instruments)
+    own = Web(settings, services, Tokens(settings), wakeups, watch or Watch(settings))
     install(app, own)
     errors.register(app)
     requests.register(app, public)
     for room in rooms:
         app.register_blueprint(room)
+    services.instruments.expect_requests(requests.measured(app))
     return app

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from models.message import ThreadSummary
+from storage.archive.progress import ArchiveProgress
 from storage.consistency.report import ConsistencyReport
 from storage.dead_letters.service import DeadLetterRecord, Discarded, Replayed
 from storage.disaster.runs import RecoveryStatus
@@ -20,6 +21,7 @@ from webapp.admin.retention import RetentionPage, RetentionSet, SetRetention
 from webapp.console import ConsoleFacts
 from webapp.errors import Problem
 from webapp.operation import Operation
+from webapp.performance_operations import PERFORMANCE_OPERATIONS
 from webapp.state_operations import STATE_OPERATIONS
 
 _LIST = ("limit", "cursor")
@@ -122,6 +124,10 @@ OPERATIONS = (
         "What the last check of the tiers found", {200: ConsistencyReport}, errors=(403, 404),
     ),
     Operation(
+        "get", "/api/admin/archive", "get_archive", "How far the archive is",
+        {200: ArchiveProgress}, errors=(403,),
+    ),
+    Operation(
         "delete", "/api/admin/users/{user_id}", "erase_user",
         "Erase a user from every tier, or carry that on",
         {200: UserErasure, 202: UserErasure}, errors=(403, 409, 422),
@@ -157,6 +163,7 @@ OPERATIONS = (
         "Have tiers seem silent for a while, where drills are allowed",
         {200: disaster.DrillBegun}, disaster.SimulateDisaster, errors=(403, 404, 422),
     ),
+    *PERFORMANCE_OPERATIONS,
     Operation(
         "get", "/api/ws", "socket", "To the WebSocket (docs/realtime.md)", {307: None},
     ),
@@ -190,6 +197,8 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "run_id": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
     "version": {"type": "integer", "minimum": 1},
     "letter_id": {"type": "integer"},
+    "alert_id": {"type": "string", "format": "uuid"},
+    "history": {"type": "boolean", "description": "Whether to tell of alerts of before too."},
     "user_id": {"type": "string"},
     "is_archived": {"type": "boolean", "description": "Only threads with this mark, or without."},
     "is_pinned": {"type": "boolean", "description": "Only threads with this mark, or without."},

@@ -4,6 +4,7 @@ import json
 import re
 import secrets
 import time
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -30,6 +31,8 @@ PUBLIC = frozenset(
 )
 """The only endpoints of the API that answer without a token."""
 
+METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+NOWHERE = "none"
 MAX_PAGE = 1000
 DEFAULT_PAGE = 50
 _NUMBER = re.compile("[0-9]{1,9}")
@@ -50,12 +53,29 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
 
     @app.after_request
     def end(response: Response) -> Response:
+        _measure(response)
         headers = response.headers
         headers["X-Request-ID"] = g.get("request_id", "")
         headers["X-Content-Type-Options"] = "nosniff"
         if "Cache-Control" not in headers:
             headers["Cache-Control"] = "no-store"
         return response
+
+
+def measured(app: Flask) -> Iterator[tuple[str, str]]:
+    """The route and method of every request that there is a place for."""
+    for rule in app.url_map.iter_rules():
+        for method in (rule.methods or set()) & METHODS:
+            yield rule.rule, method
+
+
+def _measure(response: Response) -> None:
+    """What is no route of ours is one for all: anybody can ask for any path with any method."""
+    rule = request.url_rule
+    route = rule.rule if rule is not None and request.method in METHODS else NOWHERE
+    method = request.method if route != NOWHERE else ""
+    seconds = time.perf_counter() - g.started
+    web().services.instruments.requested(route, method, response.status_code, seconds)
 
 
 def bearer() -> str:

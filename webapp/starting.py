@@ -12,11 +12,19 @@ from storage.doctor import safety
 from storage.doctor.safety_watch import Watch
 from storage.errors import Refused
 from tasks.logs import configure
-from webapp import begin_drills
+from webapp import begin_drills, begin_performance
 
 
-def started(make: Callable[[Settings, Watch], Flask], end: Callable[[str], NoReturn]) -> Flask:
-    """The application of this process, judged first; `end` ends it with a line that says why."""
+def started(
+    make: Callable[[Settings, Watch], Flask],
+    end: Callable[[str], NoReturn],
+    *,
+    judges: bool = True,
+) -> Flask:
+    """The application of this process, judged first; `end` ends it with a line that says why.
+
+    `judges` has it raise alerts, as far as nobody else does.
+    """
     configure()
     try:
         given = settings.load()
@@ -30,6 +38,7 @@ def started(make: Callable[[Settings, Watch], Flask], end: Callable[[str], NoRet
     app = make(given, watch)
     watch.begin()
     begin_drills(app)
+    begin_performance(app, judges=judges)
     # What is imported stays. A full collection that looked at all of it again every few seconds
     # would stop each request of the process for 60 to 180 ms.
     gc.collect()

@@ -15,6 +15,7 @@ from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse
 from storage.disaster.runs import is_unfinished
 from storage.errors import Refused
+from storage.metrics.instruments import Instruments
 from storage.postgres_driver import translated
 from storage.replication import ReplicationService
 
@@ -31,7 +32,9 @@ class ArchiveService:
         breaker: Breaker,
         replication: ReplicationService,
         audit: AuditTrail,
+        instruments: Instruments,
     ) -> None:
+        self._instruments = instruments
         self._engine = engine
         self._replication = replication
         self._tools = Tools.over(engine, server, breaker, audit)
@@ -55,8 +58,11 @@ class ArchiveService:
             run.plan()
             # What waits in the outbox would differ.
             self._replication.ship_all()
+            counted = 0
             for step in (run.detach_all, run.drop_all, run.archive_leftovers):
                 for _ in step():
+                    self._instruments.archived(run.done.messages - counted)
+                    counted = run.done.messages
                     yield run.done
             # Also where there was nothing to do.
             yield run.done

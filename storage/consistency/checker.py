@@ -104,6 +104,7 @@ class ThreeTierConsistencyChecker:
             with self.reports.alone():
                 return self._run(opened, started)
         except BaseException as error:
+            self._tiers.instruments.checked("failed")
             self.reports.fail(opened, f"{type(error).__name__}: {error}")
             raise
 
@@ -118,6 +119,7 @@ class ThreeTierConsistencyChecker:
             report = self.reports.close(connection, report)
             if opened.repair:
                 self._note(connection, report, differences)
+        self._tiers.instruments.checked("done")
         say = log.warning if report.differing else log.info
         say(
             "checked",
@@ -139,6 +141,7 @@ class ThreeTierConsistencyChecker:
             suspects = watermarks.resurrected(connection, tiers.job_clickhouse, scope)
             suspects |= watermarks.of_erased_users(connection, tiers.job_clickhouse, scope)
         rows = self._rows.compare(scope, boundary)
+        tiers.instruments.compared(rows.rows)
         for cut in self._rows.cuts(scope):
             suspects |= self_check.unsound(tiers.job_clickhouse, cut, self._validator)
         verdicts = self._look.prove(rows.suspects | suspects)
@@ -149,8 +152,10 @@ class ThreeTierConsistencyChecker:
         known = {one.id for one in verdicts}
         indexes, listed = self._indexes.compare(scope, boundary)
         others += hot.misplaced + [one for one in listed if one.id not in known]
+        tiers.instruments.compared(hot.copies + indexes)
         clock.lap("redis-postgresql")
         threads = self._threads.check(scope, verdicts, boundary)
+        tiers.instruments.compared(threads.compared)
         others += threads.wrong
         clock.lap("threads")
         if scope.is_whole:

@@ -35,6 +35,19 @@ SCENARIOS: dict[str, frozenset[str]] = {
 }
 """What each scenario takes away; `none` ends the drill that is on."""
 
+SLOW_SCENARIOS: dict[str, frozenset[str]] = {
+    "none": frozenset(),
+    "redis_slow": frozenset({"redis"}),
+    "postgresql_slow": frozenset({"postgresql"}),
+    "clickhouse_slow": frozenset({"clickhouse"}),
+}
+"""What each scenario makes slow, without an outage."""
+
+SLOW_SECONDS = 0.05
+"""What each call to a slow tier waits first at intensity 1: far less than opens a breaker, even
+where a caller makes two calls in a row."""
+MAX_INTENSITY = 10.0
+
 
 class Drill(msgspec.Struct, kw_only=True, frozen=True):
     """A drill as every process knows it. Times are seconds since 1970."""
@@ -44,6 +57,13 @@ class Drill(msgspec.Struct, kw_only=True, frozen=True):
     actor: str
     duration_seconds: float
     ends_at: float
+    intensity: float = 0.0
+
+    @property
+    def delays(self) -> dict[str, float]:
+        """The seconds that each call waits first, by tier."""
+        slow = SLOW_SCENARIOS.get(self.scenario, frozenset())
+        return dict.fromkeys(slow, self.intensity * SLOW_SECONDS)
 
     @property
     def tiers(self) -> frozenset[str]:
@@ -60,7 +80,9 @@ class DrillService:
         self._clock = clock
         self._known = ""
 
-    def begin(self, scenario: str, duration_seconds: float, actor: str) -> Drill:
+    def begin(
+        self, scenario: str, duration_seconds: float, actor: str, intensity: float = 0.0
+    ) -> Drill:
         """Begins a drill in place of any other; returns when every process that is well takes
         part. Raises `NoTierAvailable`."""
         begun = Drill(
@@ -69,6 +91,7 @@ class DrillService:
             actor=actor,
             duration_seconds=duration_seconds,
             ends_at=time.time() + duration_seconds,
+            intensity=intensity,
         )
         self._notices.write(NOTICE, begun)
         self._take_part(begun)
@@ -104,4 +127,5 @@ class DrillService:
         seconds = min(found.ends_at - time.time(), found.duration_seconds, MAX_SECONDS)
         if seconds > 0:
             drill.silence(found.tiers, seconds)
+            drill.slow_down(found.delays, seconds)
             log.warning("drill", scenario=found.scenario, seconds=round(seconds, 3))

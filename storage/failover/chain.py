@@ -4,6 +4,7 @@ A write whose answer was lost goes on with the same id, so wherever it was taken
 Requests that come at the same moment share one call to a tier.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -16,9 +17,8 @@ from storage.failover.probes import Breakers
 from storage.failover.redis_writes import RedisWrites
 from storage.failover.rests import Ask
 from storage.failover.shared_keys import SharedKeys
+from storage.metrics.instruments import Instruments, Kind, code_of
 from storage.redis_tier import Append, Behind, Stored
-
-Done = TypeVar("Done")
 
 
 class Taken(NamedTuple):
@@ -42,6 +42,9 @@ class ThreadPut(NamedTuple):
     tier: Tier
     thread: Thread
     wake: bool
+
+
+Done = TypeVar("Done", Revised, ThreadPut)
 
 
 class Degraded(NamedTuple):
@@ -71,7 +74,9 @@ class MessageFailoverService:
         clickhouse: DirectClickHouse,
         keys: SharedKeys,
         breakers: Breakers,
+        instruments: Instruments,
     ) -> None:
+        self._instruments = instruments
         self.keys = keys
         self._redis = redis
         self._postgres = postgres
@@ -94,6 +99,24 @@ class MessageFailoverService:
         finds it. A Redis that refuses, say because somebody else wrote under a key of ours, is
         passed over.
         """
+        started = time.perf_counter()
+        try:
+            taken = self._append(appends)
+        except TierError as error:
+            self._instruments.refused("post", code_of(error))
+            raise
+        seconds = time.perf_counter() - started
+        for tier in {tier for tier, _ in taken}:
+            messages = sum(
+                len(append.messages)
+                for append, (taker, answer) in zip(appends, taken, strict=True)
+                if taker == tier and isinstance(answer, Stored)
+            )
+            if messages:
+                self._instruments.acknowledged(tier, "post", seconds, messages)
+        return taken
+
+    def _append(self, appends: Sequence[Append]) -> list[Taken]:
         taken: dict[int, Taken] = {}
         failures: list[TierError] = []
         for tier, combiner in self._appends.items():
@@ -117,7 +140,9 @@ class MessageFailoverService:
                 return [taken[at] for at in range(len(appends))]
         raise NoTierAvailable(failures)
 
-    def revise(self, current: Message, make: Callable[[int], Message]) -> Revised:
+    def revise(
+        self, current: Message, make: Callable[[int], Message], kind: Kind = "edit"
+    ) -> Revised:
         """Acknowledges the version that `make` gives for a number, resting on the current one.
 
         Raises `VersionConflict` where that is no longer the newest, and `NoTierAvailable`.
@@ -137,7 +162,7 @@ class MessageFailoverService:
             self._clickhouse.revise(message)
             return Revised("clickhouse", message, False)
 
-        return _first(in_redis, in_postgres, in_clickhouse)
+        return self._first(kind, in_redis, in_postgres, in_clickhouse)
 
     def put_thread(self, current: Thread | None, make: Callable[[int], Thread]) -> ThreadPut:
         """Acknowledges a version of a thread's own data, resting on the current one if any.
@@ -155,7 +180,7 @@ class MessageFailoverService:
             self._postgres.put_thread(thread)
             return ThreadPut("postgresql", thread, False)
 
-        return _first(in_redis, in_postgres)
+        return self._first("thread", in_redis, in_postgres)
 
     def degraded(self, tier: Tier) -> Degraded:
         """What the caller of a write that this tier took is told."""
@@ -163,15 +188,20 @@ class MessageFailoverService:
             return _POSTGRESQL_OUT
         return _DEGRADED[tier]
 
-
-def _first(*attempts: Callable[[], Done]) -> Done:
-    """What the first attempt gives that meets a living tier."""
-    failures: list[TierError] = []
-    for attempt in attempts:
-        try:
-            return attempt()
-        except TierError as error:
-            if isinstance(error, TierRejected) and error.tier != "redis":
-                raise
-            failures.append(error)
-    raise NoTierAvailable(failures)
+    def _first(self, kind: Kind, *attempts: Callable[[], Done]) -> Done:
+        """What the first attempt gives that meets a living tier."""
+        started = time.perf_counter()
+        failures: list[TierError] = []
+        for attempt in attempts:
+            try:
+                done = attempt()
+            except TierError as error:
+                if isinstance(error, TierRejected) and error.tier != "redis":
+                    self._instruments.refused(kind, code_of(error))
+                    raise
+                failures.append(error)
+            else:
+                self._instruments.acknowledged(done.tier, kind, time.perf_counter() - started)
+                return done
+        self._instruments.refused(kind, "storage_unavailable")
+        raise NoTierAvailable(failures)

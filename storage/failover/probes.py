@@ -3,6 +3,7 @@
 from redis import Redis
 from sqlalchemy import Engine, text
 
+from models.message import Tier
 from settings import Settings
 from storage import connections
 from storage.breakers import Breaker
@@ -42,6 +43,11 @@ class Breakers:
             "postgresql", lambda: _probe_postgres(self._engine), settings.database_slow_seconds
         )
         self.clickhouse = Breaker("clickhouse", self._server.ping, CLICKHOUSE_SLOW_SECONDS)
+
+    def of(self, tier: Tier) -> Breaker:
+        """The breaker of one tier."""
+        breaker: Breaker = getattr(self, tier)
+        return breaker
 
 
 def _probe_redis(client: Redis, engine: Engine, replicas: Replicas) -> None:

@@ -86,12 +86,13 @@ class FailoverServices(Tiers):
             self.lease,
             self.redis_room,
             breakers.postgresql,
+            self.instruments,
         )
 
     @cached_property
     def retrieval(self) -> UnifiedMessageRetrievalService:
         return UnifiedMessageRetrievalService(
-            self.redis, self.postgres, self.clickhouse, self.lease
+            self.redis, self.postgres, self.clickhouse, self.lease, self.instruments
         )
 
     @cached_property
@@ -134,6 +135,7 @@ class FailoverServices(Tiers):
             clickhouse,
             keys,
             breakers,
+            self.instruments,
         )
 
     @cached_property

@@ -23,6 +23,7 @@ from storage.errors import (
 from storage.failover.direct_postgres import VERSION_STEP
 from storage.failover.lease import Lease
 from storage.failover.room import RedisRoom
+from storage.metrics.instruments import Instruments, code_of
 from storage.state.in_clickhouse import StateCopies
 from storage.state.in_postgres import StateRows
 from storage.state.in_redis import StateCacheManager
@@ -80,7 +81,9 @@ class StateChain:
         lease: Lease,
         room: RedisRoom,
         postgres_breaker: Breaker,
+        instruments: Instruments,
     ) -> None:
+        self._instruments = instruments
         self._cache = cache
         self._rows = rows
         self._copies = copies
@@ -131,6 +134,16 @@ class StateChain:
 
         Raises `VersionConflict`, `Overtaken`, `ErasedSince` and `NoTierAvailable`.
         """
+        started = time.perf_counter()
+        try:
+            saved = self._save(found, make)
+        except TierError as error:
+            self._instruments.refused("state", code_of(error))
+            raise
+        self._instruments.acknowledged(saved.tier, "state", time.perf_counter() - started)
+        return saved
+
+    def _save(self, found: Found, make: Make) -> Saved:
         try:
             self._room.check()
             record = make(found.version + 1 if found.is_certain else _blind(found))

@@ -204,6 +204,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("DELETE", "admin.retention.clear_policy"): forbidden(
         "DELETE", "/api/admin/retention?user_id=somebody"
     ),
+    ("GET", "admin.archive.get_archive"): forbidden("GET", "/api/admin/archive"),
     ("GET", "admin.audit.list_audit"): forbidden("GET", "/api/admin/audit"),
     ("GET", "events.socket"): shows_nothing("GET", "/api/ws", 307),
     ("GET", "events.events"): shows_nothing("GET", "/api/events", 307),

@@ -54,6 +54,7 @@ def worker_of(alone: Services, kind: type[PendingLog]) -> BackgroundPersistenceS
         own.request_engine,
         own.breakers.postgresql,
         own.clock,
+        own.instruments,
         batch_messages=1000,
         idempotency_seconds=60,
     )

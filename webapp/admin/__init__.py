@@ -3,19 +3,34 @@
 from flask import Blueprint
 
 from webapp.admin import (
+    alerts,
+    archive,
     audit,
     consistency,
     dead_letters,
     disaster,
     recovery,
     retention,
+    road,
     users,
 )
 from webapp.context import caller
 from webapp.errors import BadRequest
 
 blueprint = Blueprint("admin", __name__, url_prefix="/api/admin")
-for room in (audit, consistency, dead_letters, disaster, recovery, retention, users):
+ROOMS = (
+    alerts,
+    archive,
+    audit,
+    consistency,
+    dead_letters,
+    disaster,
+    recovery,
+    retention,
+    road,
+    users,
+)
+for room in ROOMS:
     blueprint.register_blueprint(room.blueprint)
 
 

@@ -6,7 +6,7 @@ import msgspec
 from flask import Blueprint, Response, request
 from msgspec import Meta
 
-from storage.disaster.drills import MAX_SECONDS, SCENARIOS
+from storage.disaster.drills import MAX_INTENSITY, MAX_SECONDS, SCENARIOS
 from storage.disaster.recovery import AlreadyRecovering
 from storage.disaster.runs import DEFAULT_TARGET_SECONDS, Source
 from storage.errors import NotFound
@@ -45,6 +45,23 @@ class SimulateDisaster(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
         "all_unavailable",
     ]
     duration_seconds: Annotated[float, Meta(gt=0, le=MAX_SECONDS)] = 30.0
+
+
+class SimulateDegradation(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`none` ends the drill that is on. At intensity 1 each call to the tier waits 50 ms first."""
+
+    scenario: Literal["none", "redis_slow", "postgresql_slow", "clickhouse_slow"]
+    intensity: Annotated[float, Meta(gt=0, le=MAX_INTENSITY)] = 1.0
+    duration_seconds: Annotated[float, Meta(gt=0, le=MAX_SECONDS)] = 60.0
+
+
+class DegradationBegun(msgspec.Struct, kw_only=True, frozen=True):
+    """Which tiers are slow in every process, by how many milliseconds a call, and for how long."""
+
+    id: str
+    scenario: str
+    delays_ms: dict[str, float]
+    duration_seconds: float
 
 
 class DrillBegun(msgspec.Struct, kw_only=True, frozen=True):
@@ -93,6 +110,25 @@ def simulate_disaster() -> Response:
             id=begun.id,
             scenario=begun.scenario,
             tiers=sorted(SCENARIOS[begun.scenario]),
+            duration_seconds=begun.duration_seconds,
+        )
+    )
+
+
+@blueprint.post("/simulate-performance-degradation")
+def simulate_degradation() -> Response:
+    """Has every process wait before each call to a tier. 404 unless drills are allowed."""
+    if not web().settings.drills:
+        raise NotFound
+    body = body_as(SimulateDegradation)
+    begun = web().services.drills.begin(
+        body.scenario, body.duration_seconds, caller().user_id, body.intensity
+    )
+    return answer(
+        DegradationBegun(
+            id=begun.id,
+            scenario=begun.scenario,
+            delays_ms={tier: seconds * 1000 for tier, seconds in begun.delays.items()},
             duration_seconds=begun.duration_seconds,
         )
     )

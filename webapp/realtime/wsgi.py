@@ -16,7 +16,8 @@ def application() -> Flask:
     # A socket is a file, and the usual limit is a tenth of what a process may hold.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return started(create_realtime_app, end)
+    # Sockets wait for nobody; the other processes judge.
+    return started(create_realtime_app, end, judges=False)
 
 
 def end(line: str) -> NoReturn:

@@ -7,6 +7,7 @@ import { attempted } from "./toast.js";
 import { clock, fullTime, span } from "./words.js";
 
 const EVERY_MS = 2_000;
+const HISTORY_EVERY_MS = 15_000;
 const SILENT_SECONDS = 3_600;
 const SHOWN_HISTORY = 8;
 const ALERTS = "/api/admin/performance-alerts";
@@ -19,14 +20,22 @@ export class Alerts {
 
   constructor() {
     this.#ask = poll(EVERY_MS, () =>
-      shown(byId("alerts-note"), () => get(`${ALERTS}?history=true`), (found) => this.#show(found)),
+      shown(byId("alerts-note"), () => get(ALERTS), (found) => this.#show(found)),
     );
+    // The history is PostgreSQL's, and alerts are told without it.
+    poll(HISTORY_EVERY_MS, async () => {
+      const found = await get(`${ALERTS}?history=true`).catch(() => null);
+      if (found) this.#showHistory(found.history);
+    });
   }
 
-  #show({ active_alerts: active, history = [] }) {
+  #show({ active_alerts: active }) {
     byId("no-alerts").hidden = active.length > 0;
     arrange(this.#list, active.map((alert) => this.#row(alert)));
     for (const id of this.#rows.keys()) if (!active.some((alert) => alert.id === id)) this.#rows.delete(id);
+  }
+
+  #showHistory(history) {
     const over = history.filter((alert) => alert.until).slice(0, SHOWN_HISTORY);
     byId("alert-history-box").hidden = !over.length;
     arrange(this.#history, over.map(past));
@@ -53,7 +62,7 @@ export class Alerts {
     ];
     return el(
       "li",
-      { class: `alert ${alert.priority}`, "data-type": alert.type },
+      { class: "alert", "data-type": alert.type, "data-priority": alert.priority },
       el("h3", {}, el("span", { class: "priority" }, alert.priority), named(alert.type)),
       el("p", {}, alert.detail),
       el("p", { class: "soft", title: fullTime(alert.since) }, notes.filter(Boolean).join(" · ")),

@@ -1,0 +1,110 @@
+"""What was counted in a span of time, as numbers by name that can be added and subtracted.
+
+So that windows of all processes add up field by field in Redis, a latency is kept as a count for
+each of a few bounds, never as a list of measurements.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+
+TIERS = ("redis", "postgresql", "clickhouse")
+
+BOUNDS_SECONDS = (
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03,
+    0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0,
+)  # fmt: skip
+"""Upper bounds of what is counted together; one more count takes what is above all of them."""
+
+
+class Counts(dict[str, float]):
+    """Numbers by name; what is missing is zero.
+
+    `acknowledged:<tier>` counts the messages and states that each tier took, `writes` the calls
+    that brought them, `seconds` what these took together, and `under:<n>` how many of them took no
+    longer than bound n, but longer than the one before it. `refused` and `failed_over` are writes
+    too, `persisted`, `replicated` and `archived` messages and rows. `<tier>:calls`,
+    `<tier>:seconds` and `<tier>:under:<n>` are calls to a tier, `<tier>:slow` its slow statements.
+    """
+
+    def __missing__(self, name: str) -> float:
+        return 0
+
+    def __add__(self, other: Mapping[str, float]) -> "Counts":
+        return Counts({name: self[name] + other.get(name, 0) for name in {**self, **other}})
+
+    def since(self, earlier: Mapping[str, float]) -> "Counts":
+        """What was added since an earlier moment."""
+        grown = {name: value - earlier.get(name, 0) for name, value in self.items()}
+        return Counts({name: value for name, value in grown.items() if value > 0})
+
+    @property
+    def writes(self) -> int:
+        """Calls that were acknowledged."""
+        return int(self["writes"])
+
+    @property
+    def acknowledged(self) -> int:
+        """Messages and states that any tier took."""
+        return int(sum(self[f"acknowledged:{tier}"] for tier in TIERS))
+
+    def average_ms(self, of: str = "") -> float | None:
+        """Milliseconds of an acknowledgement, or of a call to the tier named; None of nothing."""
+        count = self[f"{of}:calls" if of else "writes"]
+        return self[f"{of}:seconds" if of else "seconds"] / count * 1000 if count else None
+
+    def quantile_ms(self, share: float, of: str = "") -> float | None:
+        """Milliseconds that this share of them stayed below, as near as the bounds tell."""
+        prefix = f"{of}:under:" if of else "under:"
+        buckets = [self[f"{prefix}{at}"] for at in range(len(BOUNDS_SECONDS) + 1)]
+        left = share * sum(buckets)
+        if not left:
+            return None
+        for at, count in enumerate(buckets[:-1]):
+            if left <= count:
+                low = BOUNDS_SECONDS[at - 1] if at else 0.0
+                return (low + (BOUNDS_SECONDS[at] - low) * left / count) * 1000
+            left -= count
+        return BOUNDS_SECONDS[-1] * 1000
+
+
+def total(several: Iterable[Mapping[str, float]]) -> Counts:
+    """All of them added up."""
+    numbers: dict[str, float] = {}
+    for one in several:
+        for name, value in one.items():
+            numbers[name] = numbers.get(name, 0) + value
+    return Counts(numbers)
+
+
+def apart(cumulative: Sequence[float], prefix: str = "under:") -> dict[str, float]:
+    """Cumulative counts, each of them holding the one before it, as counts of their own."""
+    before = 0.0
+    counts = {}
+    for at, count in enumerate(cumulative):
+        counts[f"{prefix}{at}"] = count - before
+        before = count
+    return counts
+
+
+class Latencies:
+    """How long calls of one kind took, counted for good since the process began.
+
+    Two threads that count in the same instant may lose one of the two, which is cheaper than a
+    lock in every call.
+    """
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.seconds = 0.0
+        self.under = [0] * (len(BOUNDS_SECONDS) + 1)
+
+    def note(self, seconds: float) -> None:
+        """Counts one call."""
+        self.calls += 1
+        self.seconds += seconds
+        self.under[bisect_left(BOUNDS_SECONDS, seconds)] += 1
+
+    def totals(self, of: str) -> dict[str, float]:
+        """All of it under the names that `Counts` has for a tier."""
+        under = {f"{of}:under:{at}": count for at, count in enumerate(self.under)}
+        return {f"{of}:calls": self.calls, f"{of}:seconds": self.seconds, **under}

@@ -1,0 +1,157 @@
+"""One look at the three tiers, each asked once and all at the same time."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Engine, text
+
+from storage.breakers import Breaker, BreakerState
+from storage.clickhouse_driver import ClickHouse
+from storage.consistency import reports
+from storage.errors import TierError, TierUnavailable
+from storage.failover import homecoming
+from storage.failover.probes import Breakers
+from storage.pending_log import PendingLog
+from storage.performance.counts import TIERS
+from storage.postgres_driver import translated
+from storage.redis_driver import RedisDoor
+
+MOST_COUNTED = 100_000
+"""Counting on would take longer than anybody needs to see that there is much."""
+
+_FACTS = text(
+    f"""
+SELECT (SELECT count(*) FROM (SELECT FROM clickhouse_outbox LIMIT {MOST_COUNTED}) AS some)
+           AS outbox,
+       (SELECT extract(epoch FROM clock_timestamp() - min(queued_at)) FROM
+           (SELECT queued_at FROM clickhouse_outbox LIMIT {MOST_COUNTED}) AS some)
+           AS oldest_outbox_seconds,
+       (SELECT count(*) FROM dead_letters) AS dead_letters,
+       (SELECT count(*) FROM (SELECT FROM redis_backfill LIMIT {MOST_COUNTED}) AS some)
+           AS redis_lacks,
+       (SELECT count(*) FROM archive_units WHERE state = 'stopped') AS archive_stopped
+"""  # noqa: S608 - a number of ours.
+)
+
+
+class Progress(NamedTuple):
+    """Whether what was acknowledged is being carried on, and in what state it is."""
+
+    is_ok: bool
+    detail: str
+
+
+class TierLook(msgspec.Struct, kw_only=True, frozen=True):
+    """One tier as this process sees it."""
+
+    available: bool
+    breaker: BreakerState
+    latency_ms: float | None = None
+    reason: str | None = None
+
+
+class Look(msgspec.Struct, kw_only=True, frozen=True):
+    """What was seen; None of what no tier could tell. `at` is seconds since 1970."""
+
+    at: float
+    tiers: dict[str, TierLook]
+    progress: Progress
+    pending: int | None = None
+    oldest_pending_seconds: float | None = None
+    memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+    outbox: int | None = None
+    oldest_outbox_seconds: float | None = None
+    dead_letters: int | None = None
+    redis_lacks: int | None = None
+    archive_stopped: int | None = None
+    data_consistency_score: float | None = None
+    to_bring_home: int | None = None
+
+
+class Looker:
+    """One process's way of looking. Passes the breakers: a tier that is out costs nothing."""
+
+    def __init__(
+        self,
+        door: RedisDoor,
+        log: PendingLog,
+        engine: Engine,
+        server: ClickHouse,
+        breakers: Breakers,
+        progress: Callable[[], Progress],
+    ) -> None:
+        self._door = door
+        self._log = log
+        self._engine = engine
+        self._server = server
+        self._breakers = breakers
+        self._progress = progress
+
+    def look(self) -> Look:
+        """Looks at all of them. Raises nothing for a tier that is out."""
+        asks = (
+            (self._breakers.redis, self._ping_redis, self._redis),
+            (self._breakers.postgresql, self._ping_postgres, self._postgres),
+            (self._breakers.clickhouse, self._server.ping, self._clickhouse),
+        )
+        with ThreadPoolExecutor(len(asks), "look") as pool:
+            progress = pool.submit(self._progress)
+            found = list(pool.map(lambda ask: _seen(*ask), asks))
+        tiers = {tier: seen for tier, (seen, _) in zip(TIERS, found, strict=True)}
+        facts = {name: value for _, told in found for name, value in told.items()}
+        return Look(at=time.time(), tiers=tiers, progress=progress.result(), **facts)
+
+    def _ping_redis(self) -> None:
+        with self._door.passed() as client:
+            client.ping()
+
+    def _redis(self) -> dict[str, Any]:
+        oldest_us = self._log.oldest_pending_us()
+        with self._door.passed() as client:
+            memory: Any = client.info("memory")
+        age = None if oldest_us is None else max(0.0, time.time() - oldest_us / 1e6)
+        return {
+            "pending": sum(self._log.backlog()),
+            "oldest_pending_seconds": age,
+            "memory_bytes": int(memory["used_memory"]),
+            "memory_limit_bytes": int(memory.get("maxmemory", 0)),
+        }
+
+    def _ping_postgres(self) -> None:
+        with translated(), self._engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def _postgres(self) -> dict[str, Any]:
+        with self._breakers.postgresql.guard(), translated(), self._engine.connect() as connection:
+            facts = connection.execute(_FACTS).one()._asdict()
+            last = reports.last_score(connection)
+        age = facts["oldest_outbox_seconds"]
+        return facts | {
+            "oldest_outbox_seconds": None if age is None else max(0.0, float(age)),
+            "data_consistency_score": last.score if last else None,
+        }
+
+    def _clickhouse(self) -> dict[str, Any]:
+        with self._breakers.clickhouse.guard():
+            return {"to_bring_home": homecoming.waiting(self._server)}
+
+
+def _seen(
+    breaker: Breaker, ping: Callable[[], None], facts: Callable[[], dict[str, Any]]
+) -> tuple[TierLook, dict[str, Any]]:
+    try:
+        started = time.perf_counter()
+        with breaker.guard():
+            ping()
+        latency_ms = round((time.perf_counter() - started) * 1000, 3)
+        told = facts()
+    except TierError as error:
+        if isinstance(error, TierUnavailable) and error.passing and breaker.is_closed:
+            # It turned this one question away, and answers others.
+            return TierLook(available=True, breaker=breaker.state(), reason=error.reason), {}
+        return TierLook(available=False, breaker=breaker.state(), reason=error.reason), {}
+    return TierLook(available=True, breaker=breaker.state(), latency_ms=latency_ms), told

@@ -1,0 +1,222 @@
+"""Judges every two seconds how well it works, raises alerts and clears them.
+
+Any process may judge: whoever comes first takes the turn of a window. Without Redis there are no
+turns; then each goes by what it counted itself, from the newest standing it can find, and two that
+judge the same window come to the same next one.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+
+import msgspec
+import structlog
+
+from models import ids
+from models.ids import Clock
+from settings import Settings
+from storage.audit import AuditTrail
+from storage.errors import NotFound, TierError
+from storage.performance.book import Acknowledged, AlertBook, Deed, Marks
+from storage.performance.history import AlertHistory, PastAlert
+from storage.performance.look import Look, Looker
+from storage.performance.pace import Pace, pace
+from storage.performance.rules import judge
+from storage.performance.standing import (
+    Alert,
+    Change,
+    Standing,
+    advance,
+    baseline_of,
+    degraded_spans,
+    without_records,
+)
+from storage.performance.webhook import WebhookSink
+from storage.performance.windows import WINDOW_SECONDS, Windows, window_of
+
+log = structlog.get_logger(__name__)
+
+SETTLING_SECONDS = 0.3
+"""After a window's end, until every process has added what it counted."""
+SPREAD_SECONDS = 0.4
+"""Processes come one after the other, so that the first has said what stands."""
+HISTORY_ALERTS = 200
+
+
+class ActiveAlert(msgspec.Struct, kw_only=True, frozen=True):
+    """An alert that stands, and what admins said to it; times are RFC 3339."""
+
+    alert: Alert
+    acknowledged: Acknowledged | None
+    silenced_until: str | None
+
+
+class PerformanceMonitor:
+    """The verbs of alerts in one process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        windows: Windows,
+        looker: Looker,
+        book: AlertBook,
+        history: AlertHistory,
+        audit: AuditTrail,
+        sink: WebhookSink,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._windows = windows
+        self._looker = looker
+        self._book = book
+        self._history = history
+        self._audit = audit
+        self._sink = sink
+        self._clock = clock
+
+    def begin(self) -> None:
+        """Judges from now on, in a thread. Once a process, after any fork."""
+        threading.Thread(target=self._run, name="alerts", daemon=True).start()
+        self._sink.begin()
+
+    def evaluate(self) -> bool:
+        """Judges the window that has just ended, unless somebody has; gives whether it did."""
+        now = time.time()
+        window = window_of(now)
+        before = self._book.read()
+        if before.window >= window or not self._has_turn(window):
+            return False
+        look = self._looker.look()
+        found = self._pace(before, now)
+        change = advance(before, window, now, judge(self._settings, found, look))
+        marks = self._book.marks()
+        self._tell(change, marks, now)
+        self._book.keep(self._recorded(change.standing, marks, look), everywhere=change.is_new)
+        return True
+
+    def pace(self) -> Pace:
+        """How fast acknowledgements are, and were."""
+        return self._pace(self._book.read(), time.time())
+
+    def active(self) -> list[ActiveAlert]:
+        """The alerts that stand, the gravest first; told whichever tier is out."""
+        marks, now = self._book.marks(), time.time()
+        standing = sorted(self._book.read().active.values(), key=lambda one: one.priority)
+        return [_as_active(alert, marks, now) for alert in standing]
+
+    def history(self) -> list[PastAlert]:
+        """The alerts that were raised last, newest first. Raises `TierUnavailable`."""
+        return self._history.newest(HISTORY_ALERTS)
+
+    def acknowledge(self, alert_id: str, by: str) -> ActiveAlert:
+        """Notes that somebody has seen an alert that stands. Raises `NotFound`."""
+        alert, marks = self._standing(alert_id), self._book.marks()
+        seen = Acknowledged(by=by, at=ids.timestamp(self._clock.now_us()))
+        known = {**marks.acknowledged, alert_id: marks.acknowledged.get(alert_id, seen)}
+        marks = msgspec.structs.replace(marks, acknowledged=known)
+        deed = Deed(actor=by, action="alert.acknowledged", alert_id=alert_id, details={})
+        marks = self._marked(marks, deed, alert)
+        # Without PostgreSQL it is written with the alert's end.
+        with suppress(TierError):
+            self._history.acknowledge(alert_id, known[alert_id])
+        return _as_active(alert, marks, time.time())
+
+    def silence(self, alert_id: str, seconds: float, by: str) -> ActiveAlert:
+        """Has nobody told of alerts of this kind for so long; they stay listed.
+
+        Raises `NotFound`.
+        """
+        alert, marks = self._standing(alert_id), self._book.marks()
+        until = time.time() + seconds
+        silenced = {**marks.silenced_until, alert.key: until}
+        marks = msgspec.structs.replace(marks, silenced_until=silenced)
+        details = {"seconds": seconds}
+        deed = Deed(actor=by, action="alert.silenced", alert_id=alert_id, details=details)
+        return _as_active(alert, self._marked(marks, deed, alert), time.time())
+
+    def _has_turn(self, window: int) -> bool:
+        try:
+            return self._windows.take_turn(window)
+        except TierError:
+            return True
+
+    def _pace(self, standing: Standing, now: float) -> Pace:
+        found = pace(self._windows.recent(now), now, degraded_spans(standing, now))
+        return found._replace(baseline_ms=found.baseline_ms or baseline_of(standing))
+
+    def _tell(self, change: Change, marks: Marks, now: float) -> None:
+        for event, alerts in (("raised", change.raised), ("cleared", change.ended)):
+            for alert in alerts:
+                log.warning(f"alert_{event}", type=alert.type, id=alert.id, detail=alert.detail)
+                if not marks.is_silent(alert, now):
+                    body = {"event": event, "alert": flat(alert)}
+                    self._sink.offer(f"{alert.id}:{event}", msgspec.json.encode(body))
+
+    def _recorded(self, standing: Standing, marks: Marks, look: Look) -> Standing:
+        """The standing, without what PostgreSQL has been told now."""
+        if not look.tiers["postgresql"].available:
+            return standing
+        try:
+            if standing.records:
+                self._history.write(standing.records.values(), marks.acknowledged)
+                standing = without_records(standing, standing.records)
+            if marks.untold:
+                self._note(marks.untold)
+                self._book.mark(msgspec.structs.replace(self._book.marks(), untold=[]))
+        except TierError as error:
+            log.info("alerts_not_written", tier=error.tier, reason=error.reason)
+        return standing
+
+    def _marked(self, marks: Marks, deed: Deed, alert: Alert) -> Marks:
+        """Keeps the marks, and notes the deed in the audit trail, now or when that can be."""
+        deed = msgspec.structs.replace(deed, details={**deed.details, "type": alert.type})
+        try:
+            self._note([deed])
+        except TierError:
+            marks = msgspec.structs.replace(marks, untold=[*marks.untold, deed])
+        self._book.mark(marks)
+        return marks
+
+    def _note(self, deeds: Iterable[Deed]) -> None:
+        for deed in deeds:
+            self._audit.note(deed.actor, deed.action, f"alert:{deed.alert_id}", None, deed.details)
+
+    def _standing(self, alert_id: str) -> Alert:
+        for alert in self._book.read().active.values():
+            if alert.id == alert_id:
+                return alert
+        raise NotFound
+
+    def _run(self) -> None:
+        while True:
+            ends = WINDOW_SECONDS - time.time() % WINDOW_SECONDS
+            time.sleep(ends + SETTLING_SECONDS + random.random() * SPREAD_SECONDS)
+            try:
+                self.evaluate()
+            except Exception:
+                # A thread that died would be a process that never warns.
+                log.exception("not_judged")
+
+
+def flat(alert: Alert) -> dict[str, object]:
+    """An alert as callers see it: its figures stand beside its type."""
+    shown: dict[str, object] = {
+        "id": alert.id,
+        "type": alert.type,
+        "priority": alert.priority,
+        "since": alert.since,
+        "detail": alert.detail,
+        **alert.figures,
+    }
+    return shown if alert.until is None else {**shown, "until": alert.until}
+
+
+def _as_active(alert: Alert, marks: Marks, now: float) -> ActiveAlert:
+    until = marks.silenced_until.get(alert.key, 0.0)
+    return ActiveAlert(
+        alert=alert,
+        acknowledged=marks.acknowledged.get(alert.id),
+        silenced_until=ids.timestamp(int(until * 1e6)) if until > now else None,
+    )

@@ -1,0 +1,30 @@
+"""All that this process counted since it began, under the names of `Counts`."""
+
+from collections.abc import Callable
+
+from storage.failover.probes import Breakers
+from storage.metrics.totals import Totals
+from storage.performance.counts import apart
+from storage.performance.slow_queries import SlowQueries
+
+
+def own_totals(
+    counted: Callable[[], Totals], breakers: Breakers, slow: SlowQueries
+) -> dict[str, float]:
+    """What the instruments, the breakers and the watch for slow statements have counted."""
+    totals = counted()
+    numbers: dict[str, float] = {
+        **{f"acknowledged:{tier}": count for tier, count in totals.acknowledged.items()},
+        "writes": totals.writes,
+        "seconds": totals.seconds,
+        "refused": totals.refused,
+        "failed_over": totals.failed_over,
+        "persisted": totals.persisted,
+        "replicated": totals.replicated,
+        "archived": totals.archived,
+        **apart(totals.buckets),
+    }
+    for breaker in (breakers.redis, breakers.postgresql, breakers.clickhouse):
+        numbers |= breaker.latencies.totals(breaker.tier)
+        numbers[f"{breaker.tier}:slow"] = slow.counts[breaker.tier]
+    return numbers

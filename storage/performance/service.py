@@ -1,0 +1,46 @@
+"""What one process counts, judges and shows of how well it works."""
+
+import time
+
+from storage.performance.book import AlertBook
+from storage.performance.counting import Counting
+from storage.performance.look import Looker
+from storage.performance.metrics import StoragePerformance, storage_performance
+from storage.performance.monitor import PerformanceMonitor
+from storage.performance.road import Road, road
+from storage.performance.windows import Windows
+
+
+class PerformanceService:
+    """The one thing that a process begins, and that routes ask."""
+
+    def __init__(
+        self,
+        counting: Counting,
+        windows: Windows,
+        looker: Looker,
+        book: AlertBook,
+        monitor: PerformanceMonitor,
+    ) -> None:
+        self.monitor = monitor
+        self.windows = windows
+        self._counting = counting
+        self._looker = looker
+        self._book = book
+
+    def begin(self, *, judges: bool) -> None:
+        """Counts from now on, and judges, each in a thread. Once a process, after any fork."""
+        self._counting.begin()
+        if judges:
+            self.monitor.begin()
+
+    def road(self) -> Road:
+        """The road of a message as it is now; told whichever tier is out."""
+        look = self._looker.look()
+        now = time.time()
+        return road(self.windows.recent(now), look, self._book.read(), now)
+
+    def get_storage_performance_metrics(self) -> StoragePerformance:
+        """Each tier's latencies, slow statements and rates of the last minute."""
+        now = time.time()
+        return storage_performance(self.windows.recent(now), now)
