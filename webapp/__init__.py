@@ -42,11 +42,9 @@ def begin_performance(app: Flask, *, judges: bool) -> None:
         web().services.performance.begin(judges=judges)
 
 
-ROOMS = tuple(
-    room.blueprint
-    for room in (messages, streaming, batch, threads, session, runs, events, health)
-    + (console, docs, admin)
-)
+_MESSAGES = (messages, streaming, batch, threads)
+_OTHERS = (session, runs, events, health, console, docs, admin)
+ROOMS = tuple(room.blueprint for room in (*_MESSAGES, *_OTHERS))
 
 
 def create_app(

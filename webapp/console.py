@@ -76,7 +76,8 @@ def _file(name: str) -> Response:
     """A file that browsers keep, and ask each time whether it is still the same."""
     response = send_from_directory(_FILES, name, max_age=0)
     headers = response.headers
-    headers["Content-Security-Policy"] = _POLICY.format(socket=_socket_source(web().settings.ws_url))
+    socket = _socket_source(web().settings.ws_url)
+    headers["Content-Security-Policy"] = _POLICY.format(socket=socket)
     headers["Cache-Control"] = "no-cache"
     headers["Referrer-Policy"] = "no-referrer"
     headers["Cross-Origin-Opener-Policy"] = "same-origin"

@@ -37,8 +37,8 @@ class StoppedUnit(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class ArchiveProgress(msgspec.Struct, kw_only=True, frozen=True):
-    """`archived_before`: what is older may be in ClickHouse alone, null where nothing is. `units` by
-    state: planned, proven, detached, dropped or stopped; `stopped` names the first twenty."""
+    """What is older than `archived_before` may be in ClickHouse alone; null where nothing is.
+    `units` by state: planned, proven, detached, dropped or stopped; `stopped` names twenty."""
 
     archived_before: str | None
     units: dict[str, Units]

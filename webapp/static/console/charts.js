@@ -67,7 +67,9 @@ export class Chart {
       ...[0, 0.5, 1].map((share) => this.#rule(width, y(top * share), top * share)),
       ...at.map((moment, number) => ({ moment, number })).filter(({ moment }) => moment % LABEL_SECONDS === 0)
         .map(({ moment, number }) => svg("text", { x: x(number), y: HEIGHT - 8, "text-anchor": "middle" }, clock(moment * 1000))),
-      ...this.#lines.map(({ key, mark }) => svg("path", { class: `series ${mark}`, d: drawn(this.#series[key], x, y) })),
+      // What has no value but nought is told by the legend; the first line is drawn over the others.
+      ...this.#lines.toReversed().filter(({ key }) => this.#series[key].some(Boolean))
+        .map(({ key, mark }) => svg("path", { class: `series ${mark}`, d: drawn(this.#series[key], x, y) })),
       this.#chosen === null ? svg("g") : this.#crosshair(x, y),
     ]);
     this.#showLegend();

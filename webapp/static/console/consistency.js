@@ -31,6 +31,7 @@ export class Consistency {
     try {
       this.#show(await get("/api/admin/consistency"));
       note.textContent = "";
+      note.parentElement.classList.remove("stale");
     } catch (error) {
       // No report is no fault: nobody has checked yet.
       if (error.status === 404) note.textContent = "No check has been made yet.";

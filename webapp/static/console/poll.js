@@ -22,7 +22,10 @@ export async function shown(note, read, show) {
   try {
     show(await read());
     note.textContent = "";
+    // What was shown before is marked as old while nothing newer can be read.
+    note.parentElement.classList.remove("stale");
   } catch (error) {
+    note.parentElement.classList.add("stale");
     note.textContent = error.status === 404 ? "Not available on this server." : `Cannot be read: ${error.message}`;
   }
 }

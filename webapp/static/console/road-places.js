@@ -2,6 +2,8 @@
 
 const UPRIGHT_BELOW = 880;
 const NODE = { width: 164, height: 78 };
+// Half of the widest line, which would be cut off.
+const EDGE = 2;
 const ORDER = ["client", "redis", "postgresql", "clickhouse"];
 
 export function placesOf(width) {
@@ -10,10 +12,10 @@ export function placesOf(width) {
 
 function level(width) {
   const top = 118;
-  const gap = (width - ORDER.length * NODE.width) / (ORDER.length - 1);
+  const gap = (width - 2 * EDGE - ORDER.length * NODE.width) / (ORDER.length - 1);
   const nodes = {};
   ORDER.forEach((name, number) => {
-    nodes[name] = { x: number * (NODE.width + gap), y: top, ...NODE };
+    nodes[name] = { x: EDGE + number * (NODE.width + gap), y: top, ...NODE };
   });
   const middle = top + NODE.height / 2;
   const between = (from, to) => {
@@ -23,11 +25,11 @@ function level(width) {
       path: `M${start} ${middle}H${end}`,
       head: headAt(end, middle, "right"),
       sign: { x: center, y: middle },
-      label: { x: center, y: middle - 44, anchor: "middle" },
+      label: { x: center, y: middle - 51, anchor: "middle" },
     };
   };
   const over = (to, height, startShift) => {
-    const start = NODE.width / 2 + startShift;
+    const start = EDGE + NODE.width / 2 + startShift;
     const end = nodes[to].x + NODE.width / 2;
     return {
       path: `M${start} ${top - 4}V${height + 18}q0 -18 18 -18H${end - 18}q18 0 18 18V${top - 5}`,
@@ -63,7 +65,7 @@ function upright(width) {
   const step = NODE.height + 84;
   const nodes = {};
   ORDER.forEach((name, number) => {
-    nodes[name] = { x: left, y: 4 + number * step, width: width - left - 2, height: NODE.height };
+    nodes[name] = { x: left, y: EDGE + number * step, width: width - left - EDGE, height: NODE.height };
   });
   const between = (from, to, x) => {
     const [start, end] = [nodes[from].y + NODE.height + 4, nodes[to].y - 5];
@@ -86,7 +88,7 @@ function upright(width) {
   };
   const inner = width - left;
   return {
-    height: 4 + 3 * step + NODE.height + 4,
+    height: 3 * step + NODE.height + 2 * EDGE,
     nodes,
     isUpright: true,
     arrows: {
@@ -95,7 +97,7 @@ function upright(width) {
       acknowledge: between("client", "redis", left + inner * 0.12),
       persist: between("redis", "postgresql", left + inner * 0.12),
       replicate: between("postgresql", "clickhouse", left + inner * 0.12),
-      archive: between("postgresql", "clickhouse", left + inner * 0.64),
+      archive: between("postgresql", "clickhouse", left + inner * 0.55),
     },
   };
 }

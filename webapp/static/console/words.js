@@ -47,10 +47,10 @@ export function span(seconds) {
   return `${Math.round(seconds / 86_400)} days`;
 }
 
-// Three digits at most: "0.42", "7.3", "128", "1.2k".
+// Three digits at most: "0.42", "7.3", "128", "1.2k"; whole numbers stay whole.
 export function figure(number) {
   if (number === null || number === undefined) return "–";
-  if (number === 0) return "0";
+  if (Number.isInteger(number) && number < 1_000) return String(number);
   if (number < 1) return number.toFixed(2);
   if (number < 10) return number.toFixed(1);
   if (number < 1_000) return String(Math.round(number));
