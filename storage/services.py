@@ -14,6 +14,10 @@ from storage.maintenance_services import MaintenanceServices
 from storage.message_storage import UnifiedMessageStorageService
 from storage.receipts import ReceiptService
 from storage.redis_durability import durability_of
+from storage.search.in_clickhouse import SearchArchive
+from storage.search.in_postgres import SearchRows
+from storage.search.service import SearchService
+from storage.search.unpersisted import UnpersistedWrites
 from storage.state.service import Lifetimes, StateService
 from storage.streaming.service import StreamingService
 from storage.thread_list.cache import ThreadPages
@@ -71,6 +75,16 @@ class Services(MaintenanceServices):
             HotThreads(self.redis_door, self.redis),
             rows,
             Previews(rows, self.clickhouse, self.retrieval),
+            self.lease,
+        )
+
+    @cached_property
+    def search(self) -> SearchService:
+        server = self.clickhouse_within(self.settings.clickhouse_timeout_seconds)
+        return SearchService(
+            UnpersistedWrites(self.redis_door, self.redis),
+            SearchRows(self.postgres),
+            SearchArchive(server, self.breakers.clickhouse),
             self.lease,
         )
 

@@ -18,6 +18,7 @@ from webapp import (
     messages,
     requests,
     runs,
+    search,
     session,
     streaming,
     threads,
@@ -37,7 +38,19 @@ def begin_drills(app: Flask) -> None:
 
 ROOMS = tuple(
     room.blueprint
-    for room in (messages, streaming, batch, threads, session, runs, events, health, docs, admin)
+    for room in (
+        messages,
+        streaming,
+        batch,
+        threads,
+        search,
+        session,
+        runs,
+        events,
+        health,
+        docs,
+        admin,
+    )
 )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from models.message import ThreadSummary
+from models.message import ROLES, ThreadSummary
 from storage.consistency.report import ConsistencyReport
 from storage.dead_letters.service import DeadLetterRecord, Discarded, Replayed
 from storage.disaster.runs import RecoveryStatus
@@ -19,6 +19,7 @@ from webapp.admin.audit import AuditPage
 from webapp.admin.retention import RetentionPage, RetentionSet, SetRetention
 from webapp.errors import Problem
 from webapp.operation import Operation
+from webapp.search import SEARCH_OPERATIONS
 from webapp.state_operations import STATE_OPERATIONS
 
 _LIST = ("limit", "cursor")
@@ -87,6 +88,7 @@ OPERATIONS = (
         "delete", _MESSAGE, "delete_message", "Delete a message",
         _ACKNOWLEDGED, headers=("If-Match",), errors=(404, 412),
     ),
+    *SEARCH_OPERATIONS,
     *STATE_OPERATIONS,
     Operation(
         "get", _LETTERS, "list_dead_letters", "What PostgreSQL refused, newest first",
@@ -190,6 +192,9 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "is_archived": {"type": "boolean", "description": "Only threads with this mark, or without."},
     "is_pinned": {"type": "boolean", "description": "Only threads with this mark, or without."},
     "since": {"type": "string", "format": "date-time"},
+    "until": {"type": "string", "format": "date-time", "description": "Itself not included."},
+    "q": {"type": "string", "maxLength": 200, "description": "As docs/search.md says."},
+    "role": {"type": "string", "enum": list(ROLES)},
     "actor": {"type": "string"},
     "action": {"type": "string", "description": "What was done, as `user.erased`."},
     "Idempotency-Key": {
