@@ -187,7 +187,7 @@ def _parts(text: str) -> Iterator[tuple[str, bool]]:
 
 def _phrase(part: tuple[str, bool]) -> Phrase | None:
     text, is_prefix = part
-    words = []
+    words: list[Word] = []
     for word in words_of(fold(text)):
         joined = bool(words) and word.is_joined
         words.append(Word(word.text, 0, 0, joined))

@@ -10,6 +10,7 @@ from storage.services import Services
 from tasks.wakeup import WakeUps
 from webapp import (
     admin,
+    analytics,
     batch,
     docs,
     errors,
@@ -44,6 +45,7 @@ ROOMS = tuple(
         batch,
         threads,
         search,
+        analytics,
         session,
         runs,
         events,

@@ -1,1 +1,1 @@
-"""Search over all tiers: candidates by index, the newest versions of them, and what truly matches."""
+"""Search over all tiers: candidates by index, their newest versions, and what truly matches."""

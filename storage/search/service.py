@@ -1,10 +1,10 @@
 """Finds messages in all tiers as one list, newest first by id.
 
 The log in Redis is read first, for what is acknowledged and not committed. Then PostgreSQL and,
-below the archive boundary, ClickHouse give candidates by their indexes, span by span from the newest
-down. Of every candidate the newest version that any tier knows is looked at, with the same words
-whoever gave it: an index may give too much and never too little. A tier that does not answer is
-left out and named in `warning`.
+below the archive boundary, ClickHouse give candidates by their indexes, span by span from the
+newest down. Of every candidate the newest version that any tier knows is looked at, by the same
+rules whoever gave it: an index may give too much and never too little. A tier that does not answer
+is left out and named in `warning`.
 """
 
 import time
