@@ -10,6 +10,7 @@ from storage.services import Services
 from tasks.wakeup import WakeUps
 from webapp import (
     admin,
+    analytics,
     batch,
     console,
     docs,
@@ -19,6 +20,7 @@ from webapp import (
     messages,
     requests,
     runs,
+    search,
     session,
     streaming,
     threads,
@@ -42,9 +44,24 @@ def begin_performance(app: Flask, *, judges: bool) -> None:
         web().services.performance.begin(judges=judges)
 
 
-_MESSAGES = (messages, streaming, batch, threads)
-_OTHERS = (session, runs, events, health, console, docs, admin)
-ROOMS = tuple(room.blueprint for room in (*_MESSAGES, *_OTHERS))
+ROOMS = tuple(
+    room.blueprint
+    for room in (
+        messages,
+        streaming,
+        batch,
+        threads,
+        search,
+        analytics,
+        session,
+        runs,
+        events,
+        health,
+        console,
+        docs,
+        admin,
+    )
+)
 
 
 def create_app(
