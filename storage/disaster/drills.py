@@ -43,9 +43,9 @@ SLOW_SCENARIOS: dict[str, frozenset[str]] = {
 }
 """What each scenario makes slow, without an outage."""
 
-SLOW_SECONDS = 0.05
-"""What each call to a slow tier waits first at intensity 1: far less than opens a breaker, even
-where a caller makes two calls in a row."""
+SLOW_SECONDS = 0.025
+"""What each call to a slow tier waits first at intensity 1: less than opens a breaker, even where
+somebody makes several calls in a row."""
 MAX_INTENSITY = 10.0
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from storage.breakers import Breaker, BreakerState
 from storage.clickhouse_driver import ClickHouse
 from storage.consistency import reports
-from storage.errors import TierError, TierUnavailable
+from storage.errors import TierError
 from storage.failover import homecoming
 from storage.failover.probes import Breakers
 from storage.pending_log import PendingLog
@@ -24,13 +24,13 @@ MOST_COUNTED = 100_000
 
 _FACTS = text(
     f"""
-SELECT (SELECT count(*) FROM (SELECT FROM clickhouse_outbox LIMIT {MOST_COUNTED}) AS some)
+SELECT (SELECT count(*) FROM (SELECT FROM clickhouse_outbox LIMIT {MOST_COUNTED}) AS counted)
            AS outbox,
        (SELECT extract(epoch FROM clock_timestamp() - min(queued_at)) FROM
-           (SELECT queued_at FROM clickhouse_outbox LIMIT {MOST_COUNTED}) AS some)
+           (SELECT queued_at FROM clickhouse_outbox LIMIT {MOST_COUNTED}) AS counted)
            AS oldest_outbox_seconds,
        (SELECT count(*) FROM dead_letters) AS dead_letters,
-       (SELECT count(*) FROM (SELECT FROM redis_backfill LIMIT {MOST_COUNTED}) AS some)
+       (SELECT count(*) FROM (SELECT FROM redis_backfill LIMIT {MOST_COUNTED}) AS counted)
            AS redis_lacks,
        (SELECT count(*) FROM archive_units WHERE state = 'stopped') AS archive_stopped
 """  # noqa: S608 - a number of ours.
@@ -150,7 +150,7 @@ def _seen(
         latency_ms = round((time.perf_counter() - started) * 1000, 3)
         told = facts()
     except TierError as error:
-        if isinstance(error, TierUnavailable) and error.passing and breaker.is_closed:
+        if breaker.is_closed and not error.is_ambiguous:
             # It turned this one question away, and answers others.
             return TierLook(available=True, breaker=breaker.state(), reason=error.reason), {}
         return TierLook(available=False, breaker=breaker.state(), reason=error.reason), {}

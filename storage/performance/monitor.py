@@ -29,7 +29,6 @@ from storage.performance.standing import (
     Change,
     Standing,
     advance,
-    baseline_of,
     degraded_spans,
     without_records,
 )
@@ -144,7 +143,9 @@ class PerformanceMonitor:
 
     def _pace(self, standing: Standing, now: float) -> Pace:
         found = pace(self._windows.recent(now), now, degraded_spans(standing, now))
-        return found._replace(baseline_ms=found.baseline_ms or baseline_of(standing))
+        if standing.baseline_ms is not None:
+            return found._replace(baseline_ms=standing.baseline_ms)
+        return found
 
     def _tell(self, change: Change, marks: Marks, now: float) -> None:
         for event, alerts in (("raised", change.raised), ("cleared", change.ended)):

@@ -12,7 +12,7 @@ import msgspec
 
 from storage.performance.pace import NOW_WINDOWS, Span
 from storage.performance.rules import AT_ONCE, SURE_AFTER, WELL_AFTER, Finding, Judgement
-from storage.performance.windows import SHOWN_WINDOWS, WINDOW_SECONDS
+from storage.performance.windows import SHOWN_WINDOWS, WINDOW_SECONDS, window_of
 
 DEGRADATION = "performance_degradation"
 KEPT_RECORDS = 200
@@ -48,12 +48,14 @@ class Streak(msgspec.Struct, frozen=True, array_like=True):
 
 class Standing(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """`window` is the one that was judged last. `degraded` are the spans in which
-    acknowledgements were slow, `records` what PostgreSQL was not told of yet, by id."""
+    acknowledgements were slow, and `baseline_ms` what they took before, while they may be.
+    `records` are what PostgreSQL was not told of yet, by id."""
 
     window: int = 0
     active: dict[str, Alert] = {}
     streaks: dict[str, Streak] = {}
     degraded: list[Span] = []
+    baseline_ms: float | None = None
     records: dict[str, Alert] = {}
 
 
@@ -93,6 +95,7 @@ def advance(before: Standing, window: int, now: float, judgement: Judgement) -> 
         active=active,
         streaks=streaks,
         degraded=_spans(before.degraded, streaks.get(DEGRADATION), now),
+        baseline_ms=_baseline(before, found.get(DEGRADATION)) if DEGRADATION in streaks else None,
         records=_records(before.records, raised, ended),
     )
     return Change(standing, raised, ended)
@@ -101,12 +104,6 @@ def advance(before: Standing, window: int, now: float, judgement: Judgement) -> 
 def degraded_spans(standing: Standing, now: float) -> list[Span]:
     """When acknowledgements were slow, the present included where they may be again."""
     return _spans(standing.degraded, standing.streaks.get(DEGRADATION), now)
-
-
-def baseline_of(standing: Standing) -> float | None:
-    """The baseline that an active alert compares with, for as long as it stands."""
-    alert = standing.active.get(DEGRADATION)
-    return None if alert is None else float(alert.figures["baseline_avg_ms"])
 
 
 def without_records(standing: Standing, written: Mapping[str, Alert]) -> Standing:
@@ -138,6 +135,13 @@ def _alert(finding: Finding, before: Alert | None, window: int, now: float) -> A
     )
 
 
+def _baseline(before: Standing, finding: Finding | None) -> float | None:
+    """What was found at first: later it might be taken from what is slow already."""
+    if before.baseline_ms is not None or finding is None:
+        return before.baseline_ms
+    return float(finding.figures["baseline_avg_ms"])
+
+
 def _spans(spans: list[Span], streak: Streak | None, now: float) -> list[Span]:
     """The spans that may still matter, with the one that goes on lengthened to now."""
     oldest = now - (SHOWN_WINDOWS + 2 * NOW_WINDOWS) * WINDOW_SECONDS
@@ -145,7 +149,7 @@ def _spans(spans: list[Span], streak: Streak | None, now: float) -> list[Span]:
     if streak is None:
         return kept
     # What was found slow may have been so in any of the windows looked at.
-    since = streak.since - (NOW_WINDOWS + 1) * WINDOW_SECONDS
+    since = float((window_of(streak.since) - NOW_WINDOWS) * WINDOW_SECONDS)
     return [span for span in kept if span[0] < since] + [(since, now)]
 
 

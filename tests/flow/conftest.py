@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from celery import Celery
 
-from support.processes import Launched
+from support.drilled import WEBHOOK_SECRET, Drilled
+from support.processes import Launched, launched
+from support.receiver import receiving
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +29,17 @@ def drains_run(celery: Celery) -> Callable[[], int]:
         return sum(worker["total"].get("persist.drain_shard", 0) for worker in stats.values())
 
     return count
+
+
+@pytest.fixture(scope="session")
+def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
+    """A stack on which drills are allowed, and somebody who is told of its alerts."""
+    folder = tmp_path_factory.mktemp("drilled")
+    with receiving() as webhook:
+        options = {
+            "THREADKEEP_DRILLS": "1",
+            "THREADKEEP_ALERT_WEBHOOK_URL": webhook.url,
+            "THREADKEEP_ALERT_WEBHOOK_SECRET": WEBHOOK_SECRET,
+        }
+        with launched(folder, **options) as stack:
+            yield Drilled(stack, webhook)

@@ -1,64 +1,11 @@
 """Drills on a running system: each takes tiers away from every process, answers are word for word
 those of an outage, and afterwards everything comes home."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 import pytest
 
-import settings as configuration
 from support.api import Api, ok, problem
-from support.processes import Launched, launched
-from support.users import fresh_user
+from support.drilled import SIMULATE, Drilled
 from support.waiting import eventually
-from webapp.auth import Tokens
-
-SIMULATE = "/api/admin/simulate-disaster"
-Drill = Callable[[str], None]
-
-
-class Drilled:
-    """A stack on which drills are allowed, as a user and as an admin."""
-
-    def __init__(self, stack: Launched) -> None:
-        tokens = Tokens(configuration.load(stack.env))
-        token = tokens.issue(fresh_user(), is_admin=False, ttl_seconds=3600)
-        admin_token = tokens.issue(fresh_user(), is_admin=True, ttl_seconds=3600)
-        self.user = Api(stack.url, token)
-        self.admin = Api(stack.url, admin_token)
-
-    @contextmanager
-    def drill(self, scenario: str) -> Iterator[None]:
-        self.begin(scenario, 60)
-        try:
-            yield
-        finally:
-            self.begin("none", 1)
-
-    def begin(self, scenario: str, seconds: float) -> None:
-        body = {"scenario": scenario, "duration_seconds": seconds}
-        begun = ok(self.admin.post(SIMULATE, json=body))
-        assert (begun["scenario"], begun["duration_seconds"]) == (scenario, seconds)
-
-    def wait_until_well(self) -> None:
-        """Every process takes writes into Redis again, and all of them are where they belong."""
-        eventually(self._is_well, 30)
-
-    def _is_well(self) -> bool:
-        posted = [self.user.send("well", "well?") for _ in range(4)]
-        health = ok(self.user.get("/health/persistence"))["tiers"]
-        return all(
-            (one["tier_used"], one.get("warning")) == ("redis", None) for one in posted
-        ) and (health["postgresql"].get("redis_lacks"), health["clickhouse"]["to_bring_home"]) == (
-            0,
-            0,
-        )
-
-
-@pytest.fixture(scope="module")
-def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
-    with launched(tmp_path_factory.mktemp("drilled"), THREADKEEP_DRILLS="1") as stack:
-        yield Drilled(stack)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import requests
 from flask import Flask
 
 from settings import Settings
+from support.admin_calls import ADMIN_CALLS
 from support.api import Api, ok, problem
 from support.moving import wait_until
 from support.waiting import eventually
@@ -67,11 +68,11 @@ def shows_nothing(method: str, path: str, status: int = 200, **options: Any) -> 
     return case
 
 
-def forbidden(method: str, path: str, **options: Any) -> Case:
+def forbidden(method: str, path: str, body: Any = None) -> Case:
     """The stranger is no admin, and learns nothing else."""
 
     def case(stranger: Api, theirs: Theirs) -> None:
-        reply = stranger.call(method, path, **options)
+        reply = stranger.call(method, path, json=body)
         problem(reply, 403, "forbidden")
         assert SECRET not in reply.text
 
@@ -170,42 +171,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("POST", "runs.restore_checkpoint"): not_found(
         "POST", "/api/runs/{thread_id}/checkpoints/1/restore"
     ),
-    ("GET", "admin.dead_letters.list_dead_letters"): forbidden("GET", "/api/admin/dead-letters"),
-    ("GET", "admin.dead_letters.get_dead_letter"): forbidden("GET", "/api/admin/dead-letters/1"),
-    ("POST", "admin.dead_letters.replay_dead_letter"): forbidden(
-        "POST", "/api/admin/dead-letters/1/replay", json={}
-    ),
-    ("POST", "admin.recovery.recover_redis_cache"): forbidden(
-        "POST", "/api/admin/recover-redis-cache", json={}
-    ),
-    ("POST", "admin.disaster.initiate_disaster_recovery"): forbidden(
-        "POST", "/api/admin/initiate-disaster-recovery", json={}
-    ),
-    ("GET", "admin.disaster.disaster_recovery_status"): forbidden(
-        "GET", "/api/admin/disaster-recovery-status"
-    ),
-    ("POST", "admin.disaster.simulate_disaster"): forbidden(
-        "POST", "/api/admin/simulate-disaster", json={"scenario": "none"}
-    ),
-    ("DELETE", "admin.dead_letters.discard_dead_letter"): forbidden(
-        "DELETE", "/api/admin/dead-letters/1"
-    ),
-    ("POST", "admin.consistency.check_consistency"): forbidden(
-        "POST", "/api/admin/check-consistency", json={}
-    ),
-    ("GET", "admin.consistency.last_consistency_report"): forbidden(
-        "GET", "/api/admin/consistency"
-    ),
-    ("DELETE", "admin.users.erase_user"): forbidden("DELETE", "/api/admin/users/somebody"),
-    ("GET", "admin.retention.list_policies"): forbidden("GET", "/api/admin/retention"),
-    ("PUT", "admin.retention.set_policy"): forbidden(
-        "PUT", "/api/admin/retention", json={"user_id": "somebody", "keep_days": 1}
-    ),
-    ("DELETE", "admin.retention.clear_policy"): forbidden(
-        "DELETE", "/api/admin/retention?user_id=somebody"
-    ),
-    ("GET", "admin.archive.get_archive"): forbidden("GET", "/api/admin/archive"),
-    ("GET", "admin.audit.list_audit"): forbidden("GET", "/api/admin/audit"),
+    **{name: forbidden(name[0], *call) for name, call in ADMIN_CALLS.items()},
     ("GET", "events.socket"): shows_nothing("GET", "/api/ws", 307),
     ("GET", "events.events"): shows_nothing("GET", "/api/events", 307),
     ("GET", "console.console_facts"): shows_nothing("GET", "/api/console"),

@@ -48,7 +48,7 @@ class SimulateDisaster(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
 
 
 class SimulateDegradation(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """`none` ends the drill that is on. At intensity 1 each call to the tier waits 50 ms first."""
+    """`none` ends the drill that is on. At intensity 1 each call to the tier waits 25 ms first."""
 
     scenario: Literal["none", "redis_slow", "postgresql_slow", "clickhouse_slow"]
     intensity: Annotated[float, Meta(gt=0, le=MAX_INTENSITY)] = 1.0
@@ -128,7 +128,7 @@ def simulate_degradation() -> Response:
         DegradationBegun(
             id=begun.id,
             scenario=begun.scenario,
-            delays_ms={tier: seconds * 1000 for tier, seconds in begun.delays.items()},
+            delays_ms={tier: round(seconds * 1000, 3) for tier, seconds in begun.delays.items()},
             duration_seconds=begun.duration_seconds,
         )
     )

@@ -1,0 +1,107 @@
+"""A tier made slow on purpose: within fifteen seconds operators are told, with the figures that a
+client measures itself, and within fifteen of its end they are told that it is over."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from support.api import Api, ok, problem
+from support.drilled import Drilled
+from support.waiting import eventually
+
+SLOW = "/api/admin/simulate-performance-degradation"
+ALERTS = "/api/admin/performance-alerts"
+PROMISE_SECONDS = 15
+"""The bound that the documentation names: what is measured here is a promise."""
+
+
+class Poster:
+    """Posts one message after the other, and notes how long each took."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.took: list[tuple[float, float]] = []
+        """When each was answered, and after how many milliseconds."""
+
+    def average_ms(self, since: float) -> float:
+        took = [ms for at, ms in self.took if at >= since]
+        return sum(took) / len(took)
+
+    def count(self, since: float = 0.0) -> int:
+        return sum(1 for at, _ in self.took if at >= since)
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.05):
+            started = time.perf_counter()
+            self._api.send("steady", "hello")
+            self.took.append((time.monotonic(), (time.perf_counter() - started) * 1000))
+
+    @contextmanager
+    def posting(self) -> Iterator["Poster"]:
+        self._thread.start()
+        try:
+            yield self
+        finally:
+            self._stop.set()
+            self._thread.join()
+
+
+def active(drilled: Drilled, kind: str) -> dict[str, Any] | None:
+    """The alert of this type that stands."""
+    alerts = ok(drilled.admin.get(ALERTS))["active_alerts"]
+    return next((one for one in alerts if one["type"] == kind), None)
+
+
+def test_a_slow_tier_is_told_of_with_the_figures_of_a_client(drilled: Drilled) -> None:
+    kind = "performance_degradation"
+    with Poster(drilled.user).posting() as poster:
+        eventually(lambda: poster.count() >= 120, 30)
+        before_ms = poster.average_ms(0.0)
+        body = {"scenario": "redis_slow", "intensity": 1.6, "duration_seconds": 120}
+        begun = ok(drilled.admin.post(SLOW, json=body))
+        assert begun["delays_ms"] == {"redis": 40.0}
+        began = time.monotonic()
+        alert = eventually(lambda: active(drilled, kind), PROMISE_SECONDS)
+        measured_ms = poster.average_ms(began)
+        print("alert", alert, "before", before_ms, "measured", measured_ms, time.monotonic()-began)
+        assert alert["priority"] == "P1"
+        assert alert["current_avg_ms"] == pytest.approx(measured_ms, rel=0.1, abs=2)
+        assert alert["baseline_avg_ms"] == pytest.approx(before_ms, rel=0.1, abs=2)
+        percent = (alert["current_avg_ms"] / alert["baseline_avg_ms"] - 1) * 100
+        assert alert["degradation_percent"] == pytest.approx(percent, abs=1)
+        ok(drilled.admin.post(SLOW, json={"scenario": "none"}))
+        began = time.monotonic()
+        eventually(lambda: active(drilled, kind) is None, PROMISE_SECONDS)
+        print("cleared", time.monotonic()-began)
+    assert alert["id"] in {one["id"] for one in drilled.webhook.told("raised", kind)}
+    eventually(
+        lambda: alert["id"] in {one["id"] for one in drilled.webhook.told("cleared", kind)}
+    )
+    past = ok(drilled.admin.get(ALERTS, params={"history": "true"}))["history"]
+    ended = next(one for one in past if one["id"] == alert["id"])
+    assert ended["until"] > ended["since"] == alert["since"]
+    assert drilled.user.send("steady", "after")["tier_used"] == "redis"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"scenario": "redis_unavailable"},
+        {"scenario": "redis_slow", "intensity": 0},
+        {"scenario": "redis_slow", "intensity": 11},
+        {"scenario": "redis_slow", "duration_seconds": 301},
+        {},
+    ],
+)
+def test_what_makes_nothing_slow_is_refused(drilled: Drilled, body: dict[str, object]) -> None:
+    problem(drilled.admin.post(SLOW, json=body), 422, "invalid_body")
+
+
+def test_nothing_is_made_slow_unless_allowed(admin_api: Api) -> None:
+    problem(admin_api.post(SLOW, json={"scenario": "redis_slow"}), 404, "not_found")
