@@ -113,6 +113,8 @@ def test_another_tab_sees_messages_edits_and_deletions_live(
         expect(reader.page.locator("#heard")).to_have_text("You: first")
         expect(reader.page.locator("#thread-facts")).to_have_text("2 messages", timeout=WAIT_MS)
 
+        # A browser lets tabs behind others wait.
+        writer.page.bring_to_front()
         writer.message("first").get_by_label("Edit").click()
         writer.page.get_by_label("The message's new text").fill("second")
         writer.page.keyboard.press("Enter")

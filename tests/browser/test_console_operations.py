@@ -63,7 +63,7 @@ def test_the_rates_on_the_road_move_when_messages_are_posted(
     def has_moved() -> bool:
         api.send_many("t", 50)
         names = ("acknowledge", "persist", "replicate")
-        rates = [arrow(operations, name).locator(".rate").inner_text() for name in names]
+        rates = [arrow(operations, name).locator(".rate").text_content() or "" for name in names]
         return all(RATE.match(rate) for rate in rates)
 
     eventually(has_moved, 25)
