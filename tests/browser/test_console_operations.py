@@ -103,7 +103,7 @@ def test_a_check_is_started_and_its_report_shown(operations: Console, admin: Api
     report = operations.page.locator("#consistency")
     expect(report).to_contain_text("agree", timeout=SETTLE_MS)
     eventually(lambda: ok(admin.get("/api/admin/consistency"))["state"] == "done")
-    expect(report).to_contain_text("PostgreSQL and ClickHouse")
+    expect(report).to_contain_text("PostgreSQL, ClickHouse")
 
 
 def test_drills_are_offered_only_where_they_are_allowed(operations: Console) -> None:

@@ -4,7 +4,7 @@ import { arrange, el, svg } from "./dom.js";
 import { clock, clockWithSeconds } from "./words.js";
 
 const HEIGHT = 190;
-const EDGE = { left: 44, right: 12, top: 12, bottom: 26 };
+const EDGE = { left: 44, right: 22, top: 12, bottom: 26 };
 const LABEL_SECONDS = 120;
 
 // `lines` names the series of the road that are shown, each with a `key`, a `name` and a `mark`;
@@ -145,7 +145,7 @@ function drawn(values, x, y) {
 function ceiling(highest) {
   if (highest <= 0) return 1;
   const power = 10 ** Math.floor(Math.log10(highest));
-  return [1, 2, 4, 5, 10].map((step) => step * power).find((round) => round >= highest * 1.05) ?? 20 * power;
+  return [1, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((round) => round >= highest * 1.05) ?? 20 * power;
 }
 
 const short = (value) => (value >= 1_000 ? `${value / 1_000}k` : String(Number(value.toPrecision(3))));

@@ -9,8 +9,8 @@ import { count, fullTime, plural, span } from "./words.js";
 
 const EVERY_MS = 3_000;
 const PAIRS = {
-  "postgresql-clickhouse": "PostgreSQL and ClickHouse",
-  "redis-postgresql": "Redis and PostgreSQL",
+  "postgresql-clickhouse": "PostgreSQL, ClickHouse",
+  "redis-postgresql": "Redis, PostgreSQL",
   threads: "Figures of threads",
   queues: "Lists that wait",
 };
@@ -49,7 +49,7 @@ export class Consistency {
         el("dt", {}, PAIRS[name] ?? name),
         el("dd", {}, `${count(pair.compared)} compared, ${pair.differing ? kinds(pair) : "none differs"}`),
       ])),
-      el("p", { class: "soft" }, `Check ${report.id}, ${fullTime(report.started_at)}`,
+      el("p", { class: "note" }, `Check ${report.id}, ${fullTime(report.started_at)}`,
         report.seconds === null ? "" : `, took ${span(report.seconds)}`),
     ]);
   }

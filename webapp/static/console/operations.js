@@ -15,6 +15,12 @@ import { Storage } from "./storage.js";
 import { TIERS, clockWithSeconds, figure, milliseconds } from "./words.js";
 
 const ROAD_EVERY_MS = 1_500;
+const WORDS = {
+  ok: "Every message is on its way",
+  slow: "Slower than it should be",
+  degraded: "Degraded",
+  unknown: "The server does not answer",
+};
 
 class Operations {
   #road = new Road(byId("road"), byId("road-table"));
@@ -58,7 +64,7 @@ class Operations {
       this.#road.show(road);
       this.#latency.show(road.series);
       this.#rate.show(road.series);
-      this.#headline(road.status, reasons(road), road.at);
+      this.#headline(graded(road), reasons(road), road.at);
     } catch (error) {
       byId("road-box").classList.add("old");
       if (error.status === 404) await this.#withoutRoad();
@@ -74,11 +80,10 @@ class Operations {
   }
 
   #headline(status, why, at = null) {
-    const words = { ok: "Every message is on its way", degraded: "Degraded", unknown: "The server does not answer" };
     const place = byId("headline");
     place.dataset.status = status;
     // A status that stays is said once.
-    if (byId("status").textContent !== words[status]) byId("status").textContent = words[status];
+    if (byId("status").textContent !== WORDS[status]) byId("status").textContent = WORDS[status];
     const detail = why.join(" ") || "Nothing is slow, nothing is stopped.";
     if (byId("status-detail").textContent !== detail) byId("status-detail").textContent = detail;
     if (at !== null) {
@@ -88,11 +93,24 @@ class Operations {
   }
 }
 
-function reasons({ tiers, arrows, progress }) {
-  const down = Object.keys(tiers).filter((name) => !tiers[name].available).map((name) => `${TIERS[name]} does not answer.`);
-  const slow = arrows.filter(({ state }) => state === "slow").map(({ name }) => `${name.replaceAll("_", " ")} is slow.`);
-  return [...down, ...slow, progress && !progress.ok ? `${progress.detail}.` : ""].filter(Boolean);
+// Slow is less than degraded, though the server calls both so.
+function graded({ status, tiers, arrows, progress }) {
+  const isOut = Object.values(tiers).some((tier) => !tier.available) || arrows.some(({ state }) => state === "stopped");
+  return status === "degraded" && !isOut && progress.ok ? "slow" : status;
 }
+
+function reasons({ tiers, arrows, progress }) {
+  const down = Object.keys(tiers).filter((name) => !tiers[name].available);
+  // What a tier that is out stops goes without saying.
+  const bad = arrows.filter(({ state }) => state === "slow" || (state === "stopped" && !down.length));
+  return [
+    ...down.map((name) => `${TIERS[name]} does not answer.`),
+    ...bad.map(({ name, state }) => sentence(`${name.replaceAll("_", " ")} is ${state}`)),
+    progress && !progress.ok ? sentence(progress.detail) : "",
+  ].filter(Boolean);
+}
+
+const sentence = (words) => `${words[0].toUpperCase()}${words.slice(1)}.`;
 
 start((facts) => {
   byId("for-admins").hidden = facts.is_admin;

@@ -41,7 +41,7 @@ function level(width) {
   const [from, to] = [nodes.postgresql.x + NODE.width / 2, nodes.clickhouse.x + NODE.width / 2];
   const bottom = top + NODE.height;
   return {
-    height: bottom + 92,
+    height: bottom + 84,
     nodes,
     isUpright: false,
     arrows: {

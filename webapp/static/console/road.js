@@ -84,11 +84,13 @@ export class Road {
   }
 }
 
-// The words at an arrow: what it does, how much, what waits. Not more than three lines.
+// The words at an arrow: what it does, how much, what waits. Not more than three lines, and one for
+// a detour.
 function linesOf(arrow, isQuiet) {
   const { name, per_second: rate, waiting, oldest_waiting_seconds: age, state } = arrow;
   const head = state === "ok" ? NAMES[name] : `${NAMES[name]}: ${state}`;
-  if (isQuiet) return [head, state === "ok" ? "not needed" : ""];
+  if (isQuiet) return [state === "ok" ? `${head}, not needed` : head];
+  if (name.startsWith("detour")) return [`${head}, ${figure(rate)} /s, ${waits(waiting, age) || "nothing waits"}`];
   const third = arrow.p95_ms ? `p95 ${milliseconds(arrow.p95_ms)}` : waits(waiting, age);
   return [head, `${figure(rate)} /s`, third];
 }

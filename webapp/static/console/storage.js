@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { arrange, byId, el } from "./dom.js";
 import { poll, shown } from "./poll.js";
-import { TIERS, bytes, count, plural } from "./words.js";
+import { TIERS, bytes, plural } from "./words.js";
 
 const EVERY_MS = 30_000;
 
@@ -30,11 +30,13 @@ export class Storage {
   }
 }
 
+const cost = (amount) => (amount < 0.01 ? "less than 0.01" : amount.toFixed(2));
+
 function bar(name, tier, most) {
   const notes = [
     tier.messages === undefined || tier.messages === null ? "" : plural(tier.messages, "message"),
     tier.compression ? `compressed ${tier.compression} to 1` : "",
-    tier.cost_per_month ? `${count(tier.cost_per_month)} a month` : "",
+    tier.cost_per_month ? `costs ${cost(tier.cost_per_month)} a month` : "",
   ];
   return el("li", {},
     el("h3", {}, TIERS[name], el("span", {}, bytes(tier.bytes))),

@@ -37,14 +37,14 @@ export function dayName(moment, now = Date.now()) {
   return day === dayOf(now - DAY_MS) ? "Yesterday" : day;
 }
 
-// How long, from seconds: "0.3 s", "42 s", "5 min", "3 h", "2 days".
+// How long, from seconds: "0.3 s", "42 s", "5 min", "3 h", "2 days". The unit stays on its line.
 export function span(seconds) {
   if (seconds === null || seconds === undefined) return "–";
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
-  if (seconds < 100) return `${Math.round(seconds)} s`;
-  if (seconds < 5_400) return `${Math.round(seconds / 60)} min`;
-  if (seconds < 172_800) return `${Math.round(seconds / 3600)} h`;
-  return `${Math.round(seconds / 86_400)} days`;
+  if (seconds < 10) return `${seconds.toFixed(1)}\u00a0s`;
+  if (seconds < 100) return `${Math.round(seconds)}\u00a0s`;
+  if (seconds < 5_400) return `${Math.round(seconds / 60)}\u00a0min`;
+  if (seconds < 172_800) return `${Math.round(seconds / 3600)}\u00a0h`;
+  return `${Math.round(seconds / 86_400)}\u00a0days`;
 }
 
 // Three digits at most: "0.42", "7.3", "128", "1.2k"; whole numbers stay whole.
