@@ -12,6 +12,7 @@ from storage.disaster.drills import DrillService
 from storage.errors import TierUnavailable
 from storage.maintenance_services import MaintenanceServices
 from storage.message_storage import UnifiedMessageStorageService
+from storage.progress import ProgressWatch
 from storage.receipts import ReceiptService
 from storage.redis_durability import durability_of
 from storage.state.service import Lifetimes, StateService
@@ -88,6 +89,11 @@ class Services(MaintenanceServices):
     @cached_property
     def drills(self) -> DrillService:
         return DrillService(self.settings, self.notices, self.clock)
+
+    @cached_property
+    def progress(self) -> ProgressWatch:
+        seconds = self.settings.no_progress_seconds
+        return ProgressWatch(self.pending_log, self.postgres, self.breakers, seconds)
 
     @cached_property
     def receipts(self) -> ReceiptService:
