@@ -171,7 +171,7 @@ OPERATIONS = (
     ),
     Operation(
         "get", "/readyz", "readyz", "Readiness",
-        {200: schemas.Liveness}, errors=(503,), public=True,
+        {200: schemas.Liveness}, query=("program",), errors=(503,), public=True,
     ),
     Operation(
         "get", "/health/persistence", "persistence", "The state of each tier",
@@ -195,6 +195,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "is_pinned": {"type": "boolean", "description": "Only threads with this mark, or without."},
     "since": {"type": "string", "format": "date-time"},
     "actor": {"type": "string"},
+    "program": {"type": "string", "enum": ["worker"], "description": "Whose probe it is."},
     "action": {"type": "string", "description": "What was done, as `user.erased`."},
     "Idempotency-Key": {
         "type": "string",

@@ -84,6 +84,7 @@ class PerformanceMonitor:
         """Judges the window that has just ended, unless somebody has; gives whether it did."""
         now = time.time()
         window = window_of(now)
+        self._looker.watch()
         before = self._book.read()
         if before.window >= window or not self._has_turn(window):
             return False

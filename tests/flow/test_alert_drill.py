@@ -69,7 +69,9 @@ def test_a_slow_tier_is_told_of_with_the_figures_of_a_client(drilled: Drilled) -
         began = time.monotonic()
         alert = eventually(lambda: active(drilled, kind), PROMISE_SECONDS)
         measured_ms = poster.average_ms(began)
-        print("alert", alert, "before", before_ms, "measured", measured_ms, time.monotonic()-began)
+        print(
+            "alert", alert, "before", before_ms, "measured", measured_ms, time.monotonic() - began
+        )
         assert alert["priority"] == "P1"
         assert alert["current_avg_ms"] == pytest.approx(measured_ms, rel=0.1, abs=2)
         assert alert["baseline_avg_ms"] == pytest.approx(before_ms, rel=0.1, abs=2)
@@ -78,11 +80,9 @@ def test_a_slow_tier_is_told_of_with_the_figures_of_a_client(drilled: Drilled) -
         ok(drilled.admin.post(SLOW, json={"scenario": "none"}))
         began = time.monotonic()
         eventually(lambda: active(drilled, kind) is None, PROMISE_SECONDS)
-        print("cleared", time.monotonic()-began)
+        print("cleared", time.monotonic() - began)
     assert alert["id"] in {one["id"] for one in drilled.webhook.told("raised", kind)}
-    eventually(
-        lambda: alert["id"] in {one["id"] for one in drilled.webhook.told("cleared", kind)}
-    )
+    eventually(lambda: alert["id"] in {one["id"] for one in drilled.webhook.told("cleared", kind)})
     past = ok(drilled.admin.get(ALERTS, params={"history": "true"}))["history"]
     ended = next(one for one in past if one["id"] == alert["id"])
     assert ended["until"] > ended["since"] == alert["since"]
