@@ -41,12 +41,10 @@ def test_postgresql(own: Services) -> None:
 
 
 def test_one_that_failed_counts_too(own: Services) -> None:
-    slow = text("SELECT pg_sleep(0.05) / 0 FROM (SELECT pg_sleep(0.05)) AS it")
     with pytest.raises(TierError), translated(), own.request_engine.connect() as connection:
         connection.execute(text("SET LOCAL statement_timeout = 60"))
         connection.execute(text("SELECT pg_sleep(5)"))
     assert own.slow_queries.counts["postgresql"] == 1
-    assert slow is not None
 
 
 def test_clickhouse(own: Services) -> None:
