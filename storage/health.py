@@ -15,6 +15,7 @@ from storage.erasure.last_run import RetentionState, last_run
 from storage.errors import TierError
 from storage.failover import homecoming
 from storage.postgres_driver import translated
+from storage.progress import Progress
 from storage.redis_durability import durability_of
 from storage.services import Services
 
@@ -59,7 +60,7 @@ class TierState(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 
 
 class PersistenceHealth(msgspec.Struct, kw_only=True, frozen=True):
-    """`status` is `ok` when every tier answers and every promise holds.
+    """`status` is `ok` when every tier answers, every promise holds and the log moves on.
 
     `data_consistency_score` is that of the last check of everything, None before the first, and
     how long ago it ended. `refusals` say why no process would start with this, `weaker` which
@@ -68,6 +69,7 @@ class PersistenceHealth(msgspec.Struct, kw_only=True, frozen=True):
 
     status: str
     tiers: dict[str, TierState]
+    progress: Progress
     data_consistency_score: float | None = None
     data_consistency_age_seconds: float | None = None
     refusals: list[Finding] = []
@@ -92,11 +94,13 @@ def persistence_health(services: Services) -> PersistenceHealth:
     }
     verdict = judge(services)
     durable = tiers["redis"].durability == "fsynced" and not verdict.refusals + verdict.weaker
-    healthy = durable and all(tier.available for tier in tiers.values())
+    progress = services.progress.judge()
+    healthy = durable and progress.is_ok and all(tier.available for tier in tiers.values())
     last = _last_score(services) if tiers["postgresql"].available else None
     return PersistenceHealth(
         status="ok" if healthy else "degraded",
         tiers=tiers,
+        progress=progress,
         data_consistency_score=last.score if last else None,
         data_consistency_age_seconds=round(last.age_seconds, 3) if last else None,
         refusals=verdict.refusals,

@@ -5,7 +5,9 @@ consumer group: an entry is in the log or it is in PostgreSQL, and a worker that
 reading and committing has changed nothing. PostgreSQL's lock keeps two workers off one slot.
 """
 
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -52,6 +54,19 @@ class Committed(NamedTuple):
     states: Mapping[str, Lifetime] = MappingProxyType({})
 
 
+class Standing(NamedTuple):
+    """How the log stands, in seconds by Redis's clock: how long ago a worker looked at it, None
+    if none ever did, how old the oldest entry is, and which that is, None if there is none."""
+
+    looked_seconds: float | None
+    oldest_seconds: float
+    oldest: tuple[int, bytes] | None
+
+
+MARK_SECONDS = 2.0
+"""So often at most a worker says that it looked."""
+
+
 class PendingLog:
     """The verbs of the log over one door."""
 
@@ -63,6 +78,7 @@ class PendingLog:
         self._hot_seconds = hot_seconds
         self._hot_page = hot_page
         self._events_kept = events_kept
+        self._marked_at = float("-inf")
         self._settle = Script(door, "settle", tells=True)
         self._settle_state = Script(door, "settle_state")
 
@@ -147,6 +163,38 @@ class PendingLog:
             answers: Any = pipeline.execute()
         return [int(length) for length in answers]
 
+    def mark(self) -> None:
+        """Says that somebody looked at the log, or moved it on, if that was not said lately.
+
+        Never raises: what was done is done without it.
+        """
+        if time.monotonic() - self._marked_at < MARK_SECONDS:
+            return
+        with suppress(TierError):
+            now_us = self.now_us()
+            with self._door.passed() as client:
+                client.set(keys.LOOKED, now_us)
+            self._marked_at = time.monotonic()
+
+    def standing(self) -> Standing:
+        """How the log stands at this moment."""
+        with self._door.passed() as client:
+            pipeline = client.pipeline(transaction=False)
+            pipeline.time()
+            pipeline.get(keys.LOOKED)
+            for slot in range(self.slots):
+                pipeline.xrange(keys.pending(slot), count=1)
+            (seconds, microseconds), looked, *heads = pipeline.execute()
+        now = seconds + microseconds / 1e6
+        firsts = [(head[0][0], slot) for slot, head in enumerate(heads) if head]
+        oldest = min(firsts, key=lambda first: _milliseconds(first[0]), default=None)
+        age = 0.0 if oldest is None else max(0.0, now - _milliseconds(oldest[0]) / 1000)
+        return Standing(
+            None if looked is None else max(0.0, now - int(looked) / 1e6),
+            age,
+            None if oldest is None else (oldest[1], oldest[0]),
+        )
+
     def now_us(self) -> int:
         """The time by the clock that stamps the entries, which only it can be compared with."""
         with self._door.passed() as client:
@@ -160,8 +208,13 @@ class PendingLog:
             for slot in range(self.slots):
                 pipeline.xrange(keys.pending(slot), count=1)
             answers: Any = pipeline.execute()
-        times = [int(answer[0][0].split(b"-")[0]) * 1000 for answer in answers if answer]
+        times = [_milliseconds(answer[0][0]) * 1000 for answer in answers if answer]
         return min(times, default=None)
+
+
+def _milliseconds(entry_id: bytes) -> int:
+    """When an entry was written, since 1970."""
+    return int(entry_id.split(b"-")[0])
 
 
 def _entry(slot: int, entry_id: bytes, fields: dict[bytes, bytes]) -> LogEntry:

@@ -4,21 +4,26 @@ from functools import cached_property
 
 from storage import connections
 from storage.audit import AuditTrail
-from storage.errors import TierError
 from storage.maintenance_services import MaintenanceServices
 from storage.performance.book import AlertBook
 from storage.performance.counting import Counting
 from storage.performance.history import AlertHistory
-from storage.performance.look import Looker, Progress
+from storage.performance.look import Looker
 from storage.performance.monitor import PerformanceMonitor
 from storage.performance.own_totals import own_totals
 from storage.performance.service import PerformanceService
 from storage.performance.webhook import WebhookSink
 from storage.performance.windows import Windows
+from storage.progress import ProgressWatch
 
 
 class PerformanceServices(MaintenanceServices):
     """Windows, the monitor, and the road as figures."""
+
+    @cached_property
+    def progress(self) -> ProgressWatch:
+        seconds = self.settings.no_progress_seconds
+        return ProgressWatch(self.pending_log, self.postgres, self.breakers, seconds)
 
     @cached_property
     def performance(self) -> PerformanceService:
@@ -32,7 +37,7 @@ class PerformanceServices(MaintenanceServices):
             self.request_engine,
             server,
             breakers,
-            self._progress,
+            self.progress,
         )
         book = AlertBook(self.notices, breakers)
         monitor = PerformanceMonitor(
@@ -53,10 +58,3 @@ class PerformanceServices(MaintenanceServices):
             lambda: own_totals(self.instruments.totals, breakers, self.slow_queries), windows
         )
         return PerformanceService(counting, windows, looker, book, monitor)
-
-    def _progress(self) -> Progress:
-        try:
-            oldest_us = self.pending_log.oldest_pending_us()
-        except TierError as error:
-            return Progress(True, f"the log cannot be looked at: {error.reason}")
-        return Progress(True, f"{oldest_us}")

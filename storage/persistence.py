@@ -6,9 +6,9 @@ only newer versions are written. What PostgreSQL refuses is bisected out and kep
 letter; it never holds up its slot.
 """
 
-import time
 from collections import defaultdict
 from collections.abc import Sequence
+from time import perf_counter
 from typing import NamedTuple
 
 import structlog
@@ -24,6 +24,7 @@ from storage import postgres_writes as writes
 from storage import redis_keys as keys
 from storage.breakers import Breaker
 from storage.dead_letters.records import address_of
+from storage.errors import TierError
 from storage.faultpoints import faultpoint
 from storage.idempotency_keys import Key
 from storage.metrics.instruments import Instruments
@@ -96,7 +97,7 @@ class BackgroundPersistenceService:
 
         Raises `TierUnavailable` with nothing lost: the entries stay in the log.
         """
-        started = time.perf_counter()
+        started = perf_counter()
         with self._breaker.guard(is_bulk=True), translated(), self._engine.begin() as connection:
             locked = writes.try_lock(connection, slots)
             entries = self.log.read(locked, self._batch) if locked else []
@@ -109,13 +110,13 @@ class BackgroundPersistenceService:
             self._note_keys(connection, batch)
             faultpoint("drain.before_commit")
         faultpoint("drain.after_commit")
-        refused = len(batch.refused)
-        self._instruments.persisted(len(entries), time.perf_counter() - started, refused)
+        self._instruments.persisted(len(entries), perf_counter() - started, len(batch.refused))
+        self.log.mark()
         more = self._settle(entries, batch)
         if batch.refused:
             shown = [refusal.facts() for refusal in batch.refused[:SHOWN_REFUSALS]]
-            log.error("dead_lettered", entries=refused, refused=shown)
-        return Drained(len(entries), batch.written, refused, more)
+            log.error("dead_lettered", entries=len(batch.refused), refused=shown)
+        return Drained(len(entries), batch.written, len(batch.refused), more)
 
     def drain_all(self, slots: Sequence[int]) -> Drained:
         """Drains until these slots are empty, or another worker has them."""
@@ -130,8 +131,15 @@ class BackgroundPersistenceService:
 
     def drain_backlog(self) -> Drained:
         """Drains every slot that holds entries, whoever was to be woken for them."""
-        slots = [slot for slot, length in enumerate(self.log.backlog()) if length]
-        return self.drain_all(slots) if slots else Drained()
+        try:
+            slots = [slot for slot, length in enumerate(self.log.backlog()) if length]
+            drained = self.drain_all(slots) if slots else Drained()
+        except TierError:
+            # Whoever finds PostgreSQL out has looked all the same.
+            self.log.mark()
+            raise
+        self.log.mark()
+        return drained
 
     def _note_keys(self, connection: Connection, batch: "Batch") -> None:
         lost = idempotency_keys.record(connection, batch.keys(), self._idempotency_seconds)

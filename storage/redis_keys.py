@@ -18,6 +18,9 @@ def encode(name: str) -> str:
 INSTALLATION = "threadkeep:installation"
 """Which installation this Redis belongs to: the same mark as in PostgreSQL."""
 
+LOOKED = "threadkeep:looked"
+"""When a worker last looked at the log, by Redis's clock."""
+
 EVERY_INDEX = "thread:*:ids"
 """What the index of every thread matches."""
 

@@ -2,11 +2,13 @@
 
 from importlib.metadata import version
 
-from flask import Blueprint, Response
+import msgspec
+from flask import Blueprint, Response, request
 
 from storage.doctor.safety import judge_redis
 from storage.errors import TierError
 from storage.health import persistence_health
+from storage.progress import ProgressWatch
 from webapp.context import web
 from webapp.errors import problem
 from webapp.events import events_url
@@ -24,8 +26,17 @@ def healthz() -> Response:
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """The process can acknowledge messages, and what it was given is safe to do so."""
+    """The process can acknowledge messages, and what it was given is safe to do so.
+
+    A log that stands still is named, and no reason to take away who still acknowledges; a worker's
+    own probe asks with `program=worker`, and is refused.
+    """
     services = web().services
+    if request.args.get("program") == "worker":
+        progress = services.progress.judge()
+        if not progress.is_ok:
+            return problem(503, "no_progress", progress.detail)
+        return answer(Liveness(status="ready"))
     refusal = web().watch.reason or (
         judge_redis(services.redis_client) if services.breakers.redis.is_closed else ""
     )
@@ -38,8 +49,13 @@ def readyz() -> Response:
         except TierError as error:
             failures.append(error.tier)
         else:
-            return answer(Liveness(status="ready"))
+            return answer(Liveness(status="ready", problems=_problems(services.progress)))
     return problem(503, "storage_unavailable", f"{' and '.join(failures)} do not answer")
+
+
+def _problems(watch: ProgressWatch) -> list[str] | msgspec.UnsetType:
+    progress = watch.judge()
+    return msgspec.UNSET if progress.is_ok else [f"no_progress: {progress.detail}"]
 
 
 @blueprint.get("/health/persistence")

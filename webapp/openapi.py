@@ -103,7 +103,7 @@ OPERATIONS = (
     ),
     Operation(
         "get", "/readyz", "readyz", "Readiness",
-        {200: schemas.Liveness}, errors=(503,), public=True,
+        {200: schemas.Liveness}, query=("program",), errors=(503,), public=True,
     ),
     Operation(
         "get", "/health/persistence", "persistence", "The state of each tier",
@@ -133,6 +133,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "q": {"type": "string", "maxLength": 200, "description": "As docs/search.md says."},
     "role": {"type": "string", "enum": list(ROLES)},
     "actor": {"type": "string"},
+    "program": {"type": "string", "enum": ["worker"], "description": "Whose probe it is."},
     "action": {"type": "string", "description": "What was done, as `user.erased`."},
     "Idempotency-Key": {
         "type": "string",

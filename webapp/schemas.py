@@ -270,6 +270,7 @@ class ServiceInfo(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Liveness(msgspec.Struct, kw_only=True, frozen=True):
-    """The process answers."""
+    """The process answers. `problems` are those that do not keep it from acknowledging."""
 
     status: str
+    problems: list[str] | msgspec.UnsetType = msgspec.UNSET

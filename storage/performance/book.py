@@ -4,7 +4,6 @@ What stands is written by who evaluates, what admins say by who serves them: two
 neither overwrites the other. A tier whose breaker is open is not asked.
 """
 
-import time
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -21,6 +20,8 @@ STANDING = "alerts"
 MARKS = "alert-marks"
 FRESH_WINDOWS = 3
 """A standing that is older was left behind: others may have judged elsewhere since."""
+AHEAD_WINDOWS = 15
+"""Clocks of two machines are closer together than that."""
 KEPT_MARKS = 200
 
 T = TypeVar("T")
@@ -63,13 +64,13 @@ class AlertBook:
         self._breakers = breakers
         self._known = Standing()
 
-    def read(self) -> Standing:
-        """The newest standing that any tier or this process knows."""
+    def read(self, now: float) -> Standing:
+        """The newest standing that any tier or this process knows, at a moment."""
         for tier in self._open_tiers():
             found = self._read(STANDING, Standing, (tier,)) or Standing()
-            if found.window >= self._known.window:
+            if _as_of(found, now) >= _as_of(self._known, now):
                 self._known = found
-            if self._known.window >= window_of(time.time()) - FRESH_WINDOWS:
+            if _as_of(self._known, now) >= window_of(now) - FRESH_WINDOWS:
                 break
         return self._known
 
@@ -108,6 +109,11 @@ class AlertBook:
         found = tuple(tier for tier in TIERS if self._breakers.of(tier).is_closed)
         # With every breaker open asking costs as much as not knowing.
         return found or TIERS
+
+
+def _as_of(standing: Standing, now: float) -> int:
+    """The window it is of. One from the future, by a clock that was wrong, is of none."""
+    return standing.window if standing.window <= window_of(now) + AHEAD_WINDOWS else -1
 
 
 def _newest(marks: dict[str, T]) -> dict[str, T]:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from sqlalchemy import Engine, text
@@ -17,6 +17,7 @@ from storage.failover.probes import Breakers
 from storage.pending_log import PendingLog
 from storage.performance.counts import TIERS
 from storage.postgres_driver import translated
+from storage.progress import Progress, ProgressWatch
 from storage.redis_driver import RedisDoor
 
 MOST_COUNTED = 100_000
@@ -35,13 +36,6 @@ SELECT (SELECT count(*) FROM (SELECT FROM clickhouse_outbox LIMIT {MOST_COUNTED}
        (SELECT count(*) FROM archive_units WHERE state = 'stopped') AS archive_stopped
 """  # noqa: S608 - a number of ours.
 )
-
-
-class Progress(NamedTuple):
-    """Whether what was acknowledged is being carried on, and in what state it is."""
-
-    is_ok: bool
-    detail: str
 
 
 class TierLook(msgspec.Struct, kw_only=True, frozen=True):
@@ -82,7 +76,7 @@ class Looker:
         engine: Engine,
         server: ClickHouse,
         breakers: Breakers,
-        progress: Callable[[], Progress],
+        progress: ProgressWatch,
     ) -> None:
         self._door = door
         self._log = log
@@ -90,6 +84,10 @@ class Looker:
         self._server = server
         self._breakers = breakers
         self._progress = progress
+
+    def watch(self) -> None:
+        """Has this process see how the log stands: whether that moves only several looks tell."""
+        self._progress.judge()
 
     def look(self) -> Look:
         """Looks at all of them. Raises nothing for a tier that is out."""
@@ -99,7 +97,7 @@ class Looker:
             (self._breakers.clickhouse, self._server.ping, self._clickhouse),
         )
         with ThreadPoolExecutor(len(asks), "look") as pool:
-            progress = pool.submit(self._progress)
+            progress = pool.submit(self._progress.judge)
             found = list(pool.map(lambda ask: _seen(*ask), asks))
         tiers = {tier: seen for tier, (seen, _) in zip(TIERS, found, strict=True)}
         facts = {name: value for _, told in found for name, value in told.items()}

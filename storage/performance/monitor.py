@@ -19,7 +19,7 @@ from models.ids import Clock
 from settings import Settings
 from storage.audit import AuditTrail
 from storage.errors import NotFound, TierError
-from storage.performance.book import Acknowledged, AlertBook, Deed, Marks
+from storage.performance.book import AHEAD_WINDOWS, Acknowledged, AlertBook, Deed, Marks
 from storage.performance.history import AlertHistory, PastAlert
 from storage.performance.look import Look, Looker
 from storage.performance.pace import Pace, pace
@@ -80,12 +80,13 @@ class PerformanceMonitor:
         threading.Thread(target=self._run, name="alerts", daemon=True).start()
         self._sink.begin()
 
-    def evaluate(self) -> bool:
-        """Judges the window that has just ended, unless somebody has; gives whether it did."""
-        now = time.time()
+    def evaluate(self, now: float) -> bool:
+        """Judges the window that ended before a moment, in seconds since 1970, unless somebody
+        has; gives whether it did."""
         window = window_of(now)
-        before = self._book.read()
-        if before.window >= window or not self._has_turn(window):
+        self._looker.watch()
+        before = self._book.read(now)
+        if window <= before.window <= window + AHEAD_WINDOWS or not self._has_turn(window):
             return False
         look = self._looker.look()
         found = self._pace(before, now)
@@ -95,14 +96,10 @@ class PerformanceMonitor:
         self._book.keep(self._recorded(change.standing, marks, look), everywhere=change.is_new)
         return True
 
-    def pace(self) -> Pace:
-        """How fast acknowledgements are, and were."""
-        return self._pace(self._book.read(), time.time())
-
     def active(self) -> list[ActiveAlert]:
         """The alerts that stand, the gravest first; told whichever tier is out."""
         marks, now = self._book.marks(), time.time()
-        standing = sorted(self._book.read().active.values(), key=lambda one: one.priority)
+        standing = sorted(self._book.read(now).active.values(), key=lambda one: one.priority)
         return [_as_active(alert, marks, now) for alert in standing]
 
     def history(self) -> list[PastAlert]:
@@ -185,7 +182,7 @@ class PerformanceMonitor:
             self._audit.note(deed.actor, deed.action, f"alert:{deed.alert_id}", None, deed.details)
 
     def _standing(self, alert_id: str) -> Alert:
-        for alert in self._book.read().active.values():
+        for alert in self._book.read(time.time()).active.values():
             if alert.id == alert_id:
                 return alert
         raise NotFound
@@ -195,7 +192,7 @@ class PerformanceMonitor:
             ends = WINDOW_SECONDS - time.time() % WINDOW_SECONDS
             time.sleep(ends + SETTLING_SECONDS + random.random() * SPREAD_SECONDS)
             try:
-                self.evaluate()
+                self.evaluate(time.time())
             except Exception:
                 # A thread that died would be a process that never warns.
                 log.exception("not_judged")

@@ -9,6 +9,7 @@ from storage.performance.windows import SHOWN_WINDOWS, WINDOW_SECONDS, window_of
 NOW_WINDOWS = 3
 """Six seconds: short enough that figures are those of now, long enough for an average."""
 ENOUGH_NOW = 10
+ENOUGH_LAST = 5
 ENOUGH_BEFORE = 30
 """Fewer acknowledgements say nothing."""
 
@@ -22,11 +23,20 @@ class Pace(NamedTuple):
 
     now: Counts
     baseline_ms: float | None
+    last: Counts = Counts()
+    """The newest of these windows, which tells first that all is well again."""
 
     @property
     def current_ms(self) -> float | None:
         """How many milliseconds an acknowledgement takes now."""
         return self.now.average_ms() if self.now.writes >= ENOUGH_NOW else None
+
+    @property
+    def least_ms(self) -> float | None:
+        """Likewise; where the newest window was faster, what that says."""
+        if self.current_ms is None or self.last.writes < ENOUGH_LAST:
+            return self.current_ms
+        return min(self.current_ms, self.last.average_ms() or 0.0)
 
 
 def pace(windows: Mapping[int, Counts], now: float, degraded: Iterable[Span]) -> Pace:
@@ -36,7 +46,8 @@ def pace(windows: Mapping[int, Counts], now: float, degraded: Iterable[Span]) ->
     earlier = range(latest[0] - SHOWN_WINDOWS, latest[0])
     spans = list(degraded)
     before = [windows[at] for at in earlier if at in windows and not _is_within(at, spans)]
-    return Pace(total(windows[at] for at in latest if at in windows), _median_ms(before))
+    now_counts = total(windows[at] for at in latest if at in windows)
+    return Pace(now_counts, _median_ms(before), windows.get(newest, Counts()))
 
 
 def _is_within(window: int, spans: list[Span]) -> bool:

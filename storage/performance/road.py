@@ -9,6 +9,7 @@ from storage.performance.counts import TIERS, Counts, total
 from storage.performance.look import Look, TierLook
 from storage.performance.standing import DEGRADATION, Standing
 from storage.performance.windows import SHOWN_WINDOWS, WINDOW_SECONDS, window_of
+from storage.progress import Progress
 
 POINT_WINDOWS = 5
 POINT_SECONDS = POINT_WINDOWS * WINDOW_SECONDS
@@ -55,13 +56,6 @@ class Series(msgspec.Struct, kw_only=True, frozen=True):
     p95_ms: list[float | None]
 
 
-class RoadProgress(msgspec.Struct, kw_only=True, frozen=True):
-    """Whether what was acknowledged is being carried on."""
-
-    ok: bool
-    detail: str
-
-
 class Road(msgspec.Struct, kw_only=True, frozen=True):
     """All of it. `status` is `ok` where every tier answers and nothing is slow or stopped; `at` is
     seconds since 1970."""
@@ -73,7 +67,7 @@ class Road(msgspec.Struct, kw_only=True, frozen=True):
     series: Series
     data_consistency_score: float | None
     dead_letters: int | None
-    progress: RoadProgress
+    progress: Progress
 
 
 def road(windows: Mapping[int, Counts], look: Look, standing: Standing, now: float) -> Road:
@@ -92,7 +86,7 @@ def road(windows: Mapping[int, Counts], look: Look, standing: Standing, now: flo
         series=_series(windows, now),
         data_consistency_score=look.data_consistency_score,
         dead_letters=look.dead_letters,
-        progress=RoadProgress(ok=look.progress.is_ok, detail=look.progress.detail),
+        progress=look.progress,
     )
 
 

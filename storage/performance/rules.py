@@ -85,10 +85,11 @@ def _progress(look: Look) -> list[Finding]:
 
 
 def _degraded(settings: Settings, pace: Pace) -> list[Finding]:
-    before, now = pace.baseline_ms, pace.current_ms
-    if before is None or now is None or now < before + settings.alert_degradation_ms:
+    before, now, least = pace.baseline_ms, pace.current_ms, pace.least_ms
+    if before is None or now is None or least is None:
         return []
-    if now < before * settings.alert_degradation_ratio:
+    bound = max(before + settings.alert_degradation_ms, before * settings.alert_degradation_ratio)
+    if least < bound:
         return []
     percent = (now / before - 1) * 100 if before else 0.0
     figures: dict[str, float | str] = {

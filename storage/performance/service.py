@@ -38,7 +38,7 @@ class PerformanceService:
         """The road of a message as it is now; told whichever tier is out."""
         look = self._looker.look()
         now = time.time()
-        return road(self.windows.recent(now), look, self._book.read(), now)
+        return road(self.windows.recent(now), look, self._book.read(now), now)
 
     def get_storage_performance_metrics(self) -> StoragePerformance:
         """Each tier's latencies, slow statements and rates of the last minute."""

@@ -33,11 +33,11 @@ class Poster:
         took = [ms for at, ms in self.took if at >= since]
         return sum(took) / len(took)
 
-    def count(self, since: float = 0.0) -> int:
-        return sum(1 for at, _ in self.took if at >= since)
+    def count(self, until: float) -> int:
+        return sum(1 for at, _ in self.took if at < until)
 
     def _run(self) -> None:
-        while not self._stop.wait(0.05):
+        while not self._stop.wait(0.03):
             started = time.perf_counter()
             self._api.send("steady", "hello")
             self.took.append((time.monotonic(), (time.perf_counter() - started) * 1000))
@@ -58,31 +58,33 @@ def active(drilled: Drilled, kind: str) -> dict[str, Any] | None:
     return next((one for one in alerts if one["type"] == kind), None)
 
 
+def agree(told_ms: float, measured_ms: float) -> bool:
+    """A client measures the road to the server too."""
+    return abs(told_ms - measured_ms) <= measured_ms * 0.1 + 2
+
+
 def test_a_slow_tier_is_told_of_with_the_figures_of_a_client(drilled: Drilled) -> None:
     kind = "performance_degradation"
+    drilled.wait_until_well()
+    eventually(lambda: active(drilled, kind) is None, 30)
     with Poster(drilled.user).posting() as poster:
-        eventually(lambda: poster.count() >= 120, 30)
-        before_ms = poster.average_ms(0.0)
-        body = {"scenario": "redis_slow", "intensity": 1.6, "duration_seconds": 120}
+        # The last of them may already count as now.
+        eventually(lambda: poster.count(until=time.monotonic() - 4) >= 40, 30)
+        body = {"scenario": "redis_slow", "intensity": 2, "duration_seconds": 120}
         begun = ok(drilled.admin.post(SLOW, json=body))
-        assert begun["delays_ms"] == {"redis": 40.0}
+        assert begun["delays_ms"] == {"redis": 50.0}
         began = time.monotonic()
         alert = eventually(lambda: active(drilled, kind), PROMISE_SECONDS)
-        measured_ms = poster.average_ms(began)
-        print(
-            "alert", alert, "before", before_ms, "measured", measured_ms, time.monotonic() - began
-        )
         assert alert["priority"] == "P1"
-        assert alert["current_avg_ms"] == pytest.approx(measured_ms, rel=0.1, abs=2)
-        assert alert["baseline_avg_ms"] == pytest.approx(before_ms, rel=0.1, abs=2)
+        assert agree(alert["current_avg_ms"], poster.average_ms(began)), alert
+        assert alert["baseline_avg_ms"] < alert["current_avg_ms"] - 50 * 0.9
         percent = (alert["current_avg_ms"] / alert["baseline_avg_ms"] - 1) * 100
-        assert alert["degradation_percent"] == pytest.approx(percent, abs=1)
+        assert alert["degradation_percent"] == pytest.approx(percent, rel=0.01)
         ok(drilled.admin.post(SLOW, json={"scenario": "none"}))
-        began = time.monotonic()
         eventually(lambda: active(drilled, kind) is None, PROMISE_SECONDS)
-        print("cleared", time.monotonic() - began)
-    assert alert["id"] in {one["id"] for one in drilled.webhook.told("raised", kind)}
-    eventually(lambda: alert["id"] in {one["id"] for one in drilled.webhook.told("cleared", kind)})
+    for event in ("raised", "cleared"):
+        told = eventually(lambda name=event: drilled.webhook.told(name, kind))  # type: ignore[misc]
+        assert alert["id"] in {one["id"] for one in told}
     past = ok(drilled.admin.get(ALERTS, params={"history": "true"}))["history"]
     ended = next(one for one in past if one["id"] == alert["id"])
     assert ended["until"] > ended["since"] == alert["since"]

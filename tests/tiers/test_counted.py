@@ -9,6 +9,8 @@ from storage.message_storage import Draft
 from storage.metrics.totals import Totals
 from storage.persistence import Drained
 from storage.services import Services
+from support.outages import without
+from support.waiting import eventually
 
 
 @pytest.fixture
@@ -68,15 +70,13 @@ def test_reads_are_counted_by_where_they_came_from(alone: Services, user: str) -
 
 
 def test_a_write_beside_redis_and_one_that_nobody_takes(alone: Services, user: str) -> None:
-    own = Services(alone.settings)
-    own.breakers.redis.open("a test")
+    own = without(alone, "redis")
     own.messages.post(user, "one", drafts(1)[0])
     found = plain(own.instruments.totals())
     assert (found["postgresql"], found["failed_over"], found["redis"]) == (1, 1, 0)
+    eventually(lambda: value(own, "breakers_open", tier="redis") == 1)
     assert value(own, "breaker_openings_total", tier="redis") == 1
-    refused = Services(alone.settings)
-    for tier in (refused.breakers.redis, refused.breakers.postgresql, refused.breakers.clickhouse):
-        tier.open("a test")
+    refused = without(alone, "redis", "database", "clickhouse")
     with pytest.raises(NoTierAvailable):
         refused.messages.post(user, "one", drafts(1)[0])
     found = plain(refused.instruments.totals())

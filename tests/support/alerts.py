@@ -1,0 +1,33 @@
+"""Processes that count and judge by themselves, a window at a time, as the test says."""
+
+import time
+from typing import ClassVar
+
+from storage.performance.book import AlertBook
+from storage.performance.standing import Alert, Standing
+from storage.performance.windows import window_of
+from storage.services import Services
+
+
+class Judged:
+    """The windows that a test lets pass: no time does."""
+
+    _latest: ClassVar[float] = time.time() // 2 * 2 - 3_600 + 0.5
+    """In the past, as windows pass faster here than they do."""
+
+    def __init__(self, alone: Services) -> None:
+        # Behind the windows of the test before, which some processes remember.
+        self.now = Judged._latest + 2
+        # What other tests raised is over.
+        nothing = Standing(window=window_of(self.now) - 1)
+        AlertBook(alone.notices, alone.breakers).keep(nothing, everywhere=True)
+        alone.notices.write("alert-marks", {})
+
+    def by(self, own: Services, windows: int = 1) -> dict[str, Alert]:
+        """This process counts and judges so many windows; gives what stands then, by key."""
+        for _ in range(windows):
+            self.now += 2
+            own.performance._counting.count(self.now)
+            own.performance.monitor.evaluate(self.now)
+            Judged._latest = self.now
+        return {one.alert.key: one.alert for one in own.performance.monitor.active()}

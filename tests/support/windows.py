@@ -1,0 +1,38 @@
+"""Plain windows, for whoever judges without servers."""
+
+from bisect import bisect_left
+
+from storage.breakers import BreakerState
+from storage.performance.counts import BOUNDS_SECONDS, Counts
+from storage.performance.look import Look, TierLook
+from storage.progress import Progress
+
+NOW = 1_000_000.0
+"""The beginning of a window."""
+
+
+def window(ms: float, writes: int = 20, **others: float) -> Counts:
+    """A window in which each of so many writes took so many milliseconds."""
+    under = f"under:{bisect_left(BOUNDS_SECONDS, ms / 1000)}"
+    numbers = {"writes": writes, "seconds": writes * ms / 1000, under: writes}
+    return Counts({**numbers, "acknowledged:redis": writes, **others})
+
+
+def windows(*taken_ms: float, until: float = NOW) -> dict[int, Counts]:
+    """One after the other, the last of which ends at a moment."""
+    last = int(until // 2) - 1
+    return {last - ago: window(ms) for ago, ms in enumerate(reversed(taken_ms))}
+
+
+def look(**facts: object) -> Look:
+    """A look that finds all well, but for what is given."""
+    well = TierLook(available=True, breaker=BreakerState(state="closed"), latency_ms=1.0)
+    tiers = {"redis": well, "postgresql": well, "clickhouse": well}
+    given = {"at": NOW, "tiers": tiers, "progress": Progress(True, "the log is empty"), **facts}
+    return Look(**given)  # type: ignore[arg-type]
+
+
+def without(*tiers: str) -> Look:
+    """A look that finds these tiers out."""
+    out = TierLook(available=False, breaker=BreakerState(state="open"), reason="gone")
+    return look(tiers={**look().tiers, **dict.fromkeys(tiers, out)})

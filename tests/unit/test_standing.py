@@ -1,0 +1,165 @@
+"""When an alert is raised and when it ends, from plain findings."""
+
+import msgspec
+import pytest
+
+from models.message import Tier
+from settings import Settings, load
+from storage.performance.counts import Counts
+from storage.performance.look import Look
+from storage.performance.pace import Pace
+from storage.performance.rules import Finding, Judgement, judge
+from storage.performance.standing import (
+    KEPT_RECORDS,
+    Change,
+    Standing,
+    advance,
+    degraded_spans,
+    without_records,
+)
+from storage.progress import Progress
+from support.environment import COMPLETE
+from support.windows import NOW, look, window, without
+
+OWN: Settings = load(COMPLETE)
+MEMORY = Finding("redis_memory", "P1", "much", {"used_percent": 90.0})
+GONE = Finding("tier_unavailable", "P0", "gone", {"tier": "redis"}, "redis")
+SLOW = Finding("performance_degradation", "P1", "slow", {"baseline_avg_ms": 2.0})
+
+
+def after(before: Standing, step: int, *findings: Finding, unknown: str = "") -> Change:
+    judgement = Judgement(list(findings), frozenset({unknown}))
+    return advance(before, int(NOW // 2) + step, NOW + 2 * step, judgement)
+
+
+def run(*rounds: list[Finding]) -> list[Change]:
+    """Rounds of evaluations one after the other, from nothing."""
+    changes, standing = [], Standing()
+    for step, findings in enumerate(rounds):
+        changes.append(after(standing, step, *findings))
+        standing = changes[-1].standing
+    return changes
+
+
+def test_two_in_a_row_raise_it_and_two_in_a_row_end_it() -> None:
+    changes = run([MEMORY], [MEMORY], [], [MEMORY], [], [])
+    assert [len(one.raised) for one in changes] == [0, 1, 0, 0, 0, 0]
+    assert [len(one.ended) for one in changes] == [0, 0, 0, 0, 0, 1]
+    ended = changes[-1].ended[0]
+    assert ended.id == changes[1].raised[0].id
+    assert ended.until is not None and ended.until > ended.since
+
+
+def test_one_that_goes_at_once_is_none() -> None:
+    assert not any(one.is_new for one in run([MEMORY], [], [MEMORY], [], [MEMORY], []))
+
+
+def test_a_tier_that_is_out_is_told_at_once() -> None:
+    assert [one.key for one in run([GONE])[0].raised] == ["tier_unavailable:redis"]
+
+
+def test_slowness_is_told_when_all_that_is_averaged_is_from_then() -> None:
+    changes = run([SLOW], [SLOW], [SLOW], [SLOW])
+    assert [len(one.raised) for one in changes] == [0, 0, 0, 1]
+
+
+def test_the_first_baseline_is_kept_as_long_as_it_is_slow() -> None:
+    later = SLOW._replace(figures={"baseline_avg_ms": 50.0})
+    changes = run([SLOW], [later], [later], [later], [later], [], [])
+    kept = [one.standing.baseline_ms for one in changes]
+    assert kept == [2.0] * 6 + [None]
+
+
+def test_the_span_that_was_slow_is_remembered_ten_minutes() -> None:
+    changes = run([SLOW], [SLOW], [SLOW], [SLOW], [], [])
+    begins = NOW - 6
+    assert degraded_spans(changes[0].standing, NOW) == [(begins, NOW)]
+    assert changes[-1].standing.degraded == [(begins, NOW + 8)]
+    assert degraded_spans(changes[-1].standing, NOW + 700) == []
+
+
+def test_figures_are_those_of_the_last_evaluation() -> None:
+    worse = MEMORY._replace(figures={"used_percent": 95.0})
+    changes = run([MEMORY], [MEMORY], [worse])
+    before, now = (one.standing.active["redis_memory"] for one in changes[1:])
+    assert now.figures == {"used_percent": 95.0}
+    assert (now.id, now.since) == (before.id, before.since)
+
+
+def test_what_nobody_can_judge_stays_as_it_is() -> None:
+    standing = run([MEMORY], [MEMORY])[-1].standing
+    for step in range(2, 6):
+        standing = after(standing, step, unknown="redis_memory").standing
+    assert "redis_memory" in standing.active
+
+
+def test_two_that_judge_the_same_window_come_to_the_same() -> None:
+    before = run([MEMORY])[-1].standing
+    assert after(before, 1, MEMORY) == after(before, 1, MEMORY)
+
+
+def test_records_wait_for_postgresql_up_to_a_bound() -> None:
+    standing = Standing()
+    for step in range(KEPT_RECORDS + 20):
+        many = [GONE._replace(subject=str(step))] if step % 3 == 0 else []
+        standing = after(standing, step, *many).standing
+    assert len(standing.records) <= KEPT_RECORDS
+    first = dict(list(standing.records.items())[:1])
+    left = without_records(standing, first)
+    assert len(left.records) == len(standing.records) - 1
+    newer = msgspec.structs.replace(next(iter(first.values())), until="2026")
+    assert without_records(standing, {newer.id: newer}) == standing
+
+
+def test_a_standing_is_read_as_it_was_written() -> None:
+    standing = run([SLOW], [SLOW, GONE], [SLOW], [SLOW])[-1].standing
+    assert msgspec.json.decode(msgspec.json.encode(standing), type=Standing) == standing
+
+
+def types(pace: Pace | None = None, seen: Look | None = None) -> dict[str, str]:
+    found = judge(OWN, pace or Pace(Counts(), None), seen or look()).findings
+    return {one.key: one.priority for one in found}
+
+
+def test_nothing_is_wrong_where_all_is_well() -> None:
+    assert types() == {}
+    assert types(Pace(window(2), 2.0)) == {}
+
+
+@pytest.mark.parametrize(
+    ("baseline_ms", "current_ms", "is_alert"),
+    [(2.0, 3.9, False), (2.0, 4.1, True), (10.0, 14.9, False), (10.0, 15.1, True)],
+)
+def test_slowness_is_a_share_and_a_step(
+    baseline_ms: float, current_ms: float, is_alert: bool
+) -> None:
+    found = types(Pace(window(current_ms), baseline_ms))
+    assert found == ({"performance_degradation": "P1"} if is_alert else {})
+
+
+def test_each_figure_beyond_its_bound_is_named() -> None:
+    assert types(Pace(window(200), None)) == {"latency_p95": "P1"}
+    assert types(Pace(window(2, 2000, refused=3), None)) == {"persistence_success_rate": "P0"}
+    assert types(Pace(window(2, 2000, refused=1), None)) == {}
+    assert types(Pace(window(2, 2000, failed_over=3), None)) == {"failover_frequency": "P1"}
+    assert types(Pace(window(2, 2000, failed_over=2), None)) == {}
+    assert types(Pace(Counts(refused=1), None)) == {"persistence_success_rate": "P0"}
+    assert types(seen=look(data_consistency_score=99.99)) == {"data_consistency_score": "P0"}
+    assert types(seen=look(memory_bytes=81, memory_limit_bytes=100)) == {"redis_memory": "P1"}
+    assert types(seen=look(memory_bytes=81, memory_limit_bytes=0)) == {}
+    assert types(seen=look(dead_letters=1)) == {"dead_letters": "P1"}
+    assert types(seen=look(pending=2, oldest_pending_seconds=31)) == {"backlog_age:log": "P1"}
+    assert types(seen=look(outbox=2, oldest_outbox_seconds=31)) == {"backlog_age:outbox": "P1"}
+    assert types(seen=look(progress=Progress(False, "still"))) == {"no_progress": "P0"}
+
+
+@pytest.mark.parametrize(
+    ("tier", "priority"), [("redis", "P0"), ("postgresql", "P0"), ("clickhouse", "P1")]
+)
+def test_a_tier_that_is_out_is_named(tier: Tier, priority: str) -> None:
+    assert types(seen=without(tier)) == {f"tier_unavailable:{tier}": priority}
+
+
+def test_what_a_tier_that_is_out_would_say_is_not_known() -> None:
+    found = judge(OWN, Pace(Counts(), None), without("postgresql"))
+    assert found.unknown == {"data_consistency_score", "dead_letters", "backlog_age"}
