@@ -162,8 +162,9 @@ def words_of(folded: Folded) -> Iterator[Word]:
 
 @lru_cache(maxsize=65_536)
 def _fold(unit: str) -> str:
-    # Folding may give marks, and taking marks away may give what can be folded.
-    once = _DROPPED.sub("", unicodedata.normalize("NFKD", unit)).casefold()
+    # Folding may give marks, and taking marks away may give what can be folded. Cherokee folds to
+    # its capitals; they are made small like all others, which is all that a database may know.
+    once = _DROPPED.sub("", unicodedata.normalize("NFKD", unit)).casefold().lower()
     return _DROPPED.sub("", unicodedata.normalize("NFKD", once))
 
 

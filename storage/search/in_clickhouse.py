@@ -16,6 +16,7 @@ from models.search_terms import Terms
 from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse, literal, translated
 from storage.clickhouse_rows import COLUMNS, LATEST_US, message_of
+from storage.fingerprints import MOST_NAMED, named
 from storage.search.wanted import Span, Wanted
 
 MOST_SECONDS = 1.5
@@ -61,22 +62,32 @@ class SearchArchive:
             conditions.append(f"thread_id = {literal(wanted.thread_id)}")
         if wanted.role is not None:
             conditions.append(f"role = {literal(wanted.role)}")
-        newest = (
+        candidates = (
             "(thread_id, created_at, id) IN (SELECT thread_id, created_at, id FROM messages"  # noqa: S608
             f" WHERE {' AND '.join(conditions)}"
             f" ORDER BY toString(id) DESC LIMIT 1 BY id LIMIT {span.at_most:d})"
         )
+        found = sorted(self._newest(user_id, candidates), key=lambda one: one.id, reverse=True)
+        return Archived(found, found[-1].id if len(found) >= span.at_most else None)
+
+    def known(self, user_id: str, message_ids: Sequence[str]) -> list[Message]:
+        """The newest versions of messages that others found, tombstones included."""
+        return [
+            message
+            for at in range(0, len(message_ids), MOST_NAMED)
+            for message in self._newest(user_id, named(message_ids[at : at + MOST_NAMED]))
+        ]
+
+    def _newest(self, user_id: str, condition: str) -> list[Message]:
         query = (
             select(*COLUMNS)
-            .where(messages.c.user_id == user_id, text(newest))
+            .where(messages.c.user_id == user_id, text(condition))
             .order_by(messages.c.version.desc(), messages.c.archived_at.desc())
             .suffix_with(f"LIMIT 1 BY id SETTINGS max_execution_time = {MOST_SECONDS}")
         )
         guard = self._breaker.guard(is_bulk=True)
         with guard, translated(), self._server.engine.connect() as connection:
-            rows = connection.execute(query).all()
-        found = sorted(map(message_of, rows), key=lambda one: one.id, reverse=True)
-        return Archived(found, found[-1].id if len(found) >= span.at_most else None)
+            return list(map(message_of, connection.execute(query)))
 
 
 def _range(span: Span) -> list[str]:

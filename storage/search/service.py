@@ -198,6 +198,8 @@ class _Look:
 
         Gives up to which id each thread is deleted.
         """
+        if not self._standing.postgres_whole:
+            self._put_in_of_clickhouse(found)
         threads = {message.thread_id for message, _ in found.values()}
         marks = {name: self._log.marks.get(name, ids.LOWEST) for name in threads}
         others = [name for name, (_, tier) in found.items() if tier != "postgresql"]
@@ -219,6 +221,17 @@ class _Look:
             except TierUnavailable as error:
                 self._down["redis"] = error
         return marks
+
+    def _put_in_of_clickhouse(self, found: dict[str, tuple[Message, Tier]]) -> None:
+        """What was changed there while nobody else could take it is known nowhere else."""
+        others = [name for name, (_, tier) in found.items() if tier != "clickhouse"]
+        if "clickhouse" in self._down or not others:
+            return
+        try:
+            for message in self._archive.known(self._user_id, others):
+                _take(found, message, "clickhouse")
+        except TierUnavailable as error:
+            self._down["clickhouse"] = error
 
     def _source(self, shown: Iterable[Hit]) -> Source:
         tiers = self._shown if shown else self._asked
