@@ -6,6 +6,7 @@ from flask import Flask, current_app, g
 
 from settings import Settings
 from storage.doctor.safety_watch import Watch
+from storage.metrics.figures import FiguresWatch
 from storage.services import Services
 from tasks.wakeup import WakeUps
 from webapp.auth import Caller, Tokens
@@ -21,6 +22,7 @@ class Web(NamedTuple):
     tokens: Tokens
     wakeups: WakeUps
     watch: Watch
+    figures: FiguresWatch
 
     def wake(self, slot: int | None) -> None:
         """Sees to it that a worker comes, if a write said so."""

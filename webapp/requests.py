@@ -21,6 +21,8 @@ PUBLIC = frozenset(
     {
         "health.healthz",
         "health.readyz",
+        # It looks at the token itself, which may be one of its own.
+        "metrics.metrics",
         "docs.openapi_json",
         "docs.page",
         "docs.asset",

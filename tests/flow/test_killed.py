@@ -14,7 +14,7 @@ from sqlalchemy import select
 import settings as configuration
 from models.tables import messages
 from storage.services import Services
-from support.api import Api
+from support.api import Api, ok
 from support.processes import Launched, is_alive, launched
 from support.tiers import tiers
 from support.users import fresh_user
@@ -22,11 +22,14 @@ from support.waiting import eventually
 from webapp.auth import Tokens
 
 LAND_SECONDS = 30
+STANDS_SECONDS = 3
+TOLD_SECONDS = 15
 
 
 @pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    with launched(tmp_path_factory.mktemp("own-stack")) as running:
+    own = {"THREADKEEP_NO_PROGRESS_SECONDS": str(STANDS_SECONDS)}
+    with launched(tmp_path_factory.mktemp("own-stack"), **own) as running:
         yield running
 
 
@@ -174,4 +177,31 @@ def test_a_killed_redis_has_every_acknowledged_message_on_its_disk(
         # Nobody carries one of them on: they are there because Redis kept them.
         eventually(lambda: listed(own_api) == sorted(made), LAND_SECONDS)
         assert committed(own_services, user) == []
+    land(own_services, user, made)
+
+
+@pytest.mark.parametrize("traffic", [True, False], ids=["with traffic", "without"])
+def test_a_frozen_worker_is_told_though_every_process_is_up(
+    own_stack: Launched, own_services: Services, own_api: Api, user: str, traffic: bool
+) -> None:
+    eventually(lambda: ok(own_api.get("/health/persistence"))["status"] == "ok")
+    eventually(lambda: own_api.get("/readyz", params={"program": "worker"}).status_code == 200)
+    made = []
+    with frozen(own_stack, "worker"):
+        made += [own_api.send("t", "hello")["id"]] if traffic else []
+
+        def told() -> str:
+            refused = own_api.get("/readyz", params={"program": "worker"})
+            return str(refused.json().get("code", ""))
+
+        eventually(lambda: told() == "no_progress", TOLD_SECONDS)
+        # Who acknowledges goes on, and is not taken away; it says what is wrong.
+        eventually(lambda: "problems" in ok(own_api.get("/readyz")))
+        ready = ok(own_api.get("/readyz"))
+        assert (ready["status"], len(ready["problems"])) == ("ready", 1)
+        assert ready["problems"][0].startswith("no_progress: no worker has looked")
+        health = ok(own_api.get("/health/persistence"))
+        assert (health["status"], health["progress"]["ok"]) == ("degraded", False)
+        assert all(tier["available"] for tier in health["tiers"].values())
+    eventually(lambda: ok(own_api.get("/readyz")) == {"status": "ready"})
     land(own_services, user, made)
