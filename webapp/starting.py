@@ -13,11 +13,12 @@ from storage.doctor.safety_watch import Watch
 from storage.errors import Refused
 from tasks.logs import configure
 from webapp import begin_drills
+from webapp.log_lines import about_request
 
 
 def started(make: Callable[[Settings, Watch], Flask], end: Callable[[str], NoReturn]) -> Flask:
     """The application of this process, judged first; `end` ends it with a line that says why."""
-    configure()
+    configure(also=about_request)
     try:
         given = settings.load()
         verdict = safety.check(given)

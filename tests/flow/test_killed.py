@@ -3,12 +3,16 @@
 These tests have a stack of their own, because they break it.
 """
 
+import json
 import signal
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from typing import Any
 
 import pytest
+from redis import Redis
 from sqlalchemy import select
 
 import settings as configuration
@@ -205,3 +209,37 @@ def test_a_frozen_worker_is_told_though_every_process_is_up(
         assert all(tier["available"] for tier in health["tiers"].values())
     eventually(lambda: ok(own_api.get("/readyz")) == {"status": "ready"})
     land(own_services, user, made)
+
+
+def test_a_task_names_the_requests_that_it_was_sent_for(
+    own_stack: Launched, own_api: Api, user: str
+) -> None:
+    """One grep follows a request from the web's log to the worker's."""
+    ours = f"asked-{user[-8:]}"
+    with (
+        frozen(own_stack, "worker", "beat"),
+        closing(Redis.from_url(own_stack.env["CELERY_BROKER_URL"])) as broker,
+    ):
+        # The frozen worker still waits for the first task that comes, and takes it along.
+        for at in range(8):
+            path, headers = f"/api/threads/t-{at}/messages", {"X-Request-ID": ours}
+            ok(own_api.post(path, json={"message": "hello"}, headers=headers))
+
+        def sent() -> list[dict[str, Any]]:
+            found = [json.loads(one) for one in broker.lrange("celery:persist", 0, -1)]
+            return [one for one in found if ours in one["headers"].get("request_ids", ())]
+
+        task = eventually(sent)[0]
+        assert task["headers"]["task"] == "persist.drain_shard"
+        # The same task, with nothing that could be drained: it fails, and says for whom.
+        task["body"] = b64encode(json.dumps([["nothing"], {}, {}]).encode()).decode()
+        task["properties"]["delivery_tag"] = ours
+        broker.lpush("celery:persist", json.dumps(task))
+
+    def told() -> list[dict[str, Any]]:
+        lines = [line for line in own_stack.log_of("worker").splitlines() if ours in line]
+        return [json.loads(line) for line in lines]
+
+    (line,) = eventually(told)
+    assert (line["event"], line["task"]) == ("failed", "persist.drain_shard")
+    assert ours in line["request_ids"]
