@@ -23,11 +23,12 @@ from webapp.cli.check import check
 from webapp.cli.data import export_history, import_history
 from webapp.cli.dead_letters import dead_letters
 from webapp.cli.erase_user import erase_user
-from webapp.cli.inspect import doctor, stats
+from webapp.cli.inspect import doctor
 from webapp.cli.recover import recover
 from webapp.cli.retention import retention
 from webapp.cli.schema import migrate
 from webapp.cli.selftest import selftest
+from webapp.cli.stats import stats
 from webapp.cli.token import token
 from webapp.cli.up import up
 
