@@ -6,6 +6,7 @@ from flask import Blueprint, Flask
 
 from settings import Settings
 from storage.doctor.safety_watch import Watch
+from storage.metrics.figures import FiguresWatch
 from storage.services import Services
 from tasks.wakeup import WakeUps
 from webapp import (
@@ -16,6 +17,7 @@ from webapp import (
     events,
     health,
     messages,
+    metrics,
     requests,
     runs,
     session,
@@ -43,7 +45,19 @@ def begin_performance(app: Flask, *, judges: bool) -> None:
 
 ROOMS = tuple(
     room.blueprint
-    for room in (messages, streaming, batch, threads, session, runs, events, health, docs, admin)
+    for room in (
+        messages,
+        streaming,
+        batch,
+        threads,
+        session,
+        runs,
+        events,
+        health,
+        metrics,
+        docs,
+        admin,
+    )
 )
 
 
@@ -64,7 +78,8 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     services = Services(settings)
     wakeups = WakeUps(services.instruments)
-    own = Web(settings, services, Tokens(settings), wakeups, watch or Watch(settings))
+    tokens, judged = Tokens(settings), watch or Watch(settings)
+    own = Web(settings, services, tokens, wakeups, judged, FiguresWatch(services))
     install(app, own)
     errors.register(app)
     requests.register(app, public)

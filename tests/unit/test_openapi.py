@@ -12,8 +12,8 @@ from support.environment import COMPLETE
 from webapp import create_app, openapi
 from webapp.requests import PUBLIC
 
-# The description and its page do not describe themselves.
-UNDESCRIBED = {"docs.openapi_json", "docs.page", "docs.asset"}
+# The description and its page do not describe themselves, and Prometheus needs no description.
+UNDESCRIBED = {"docs.openapi_json", "docs.page", "docs.asset", "metrics.metrics"}
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 
 
