@@ -95,7 +95,7 @@ def measure(design: Design, clients: int, seconds: float, tokens: Tokens) -> Mea
     ended = time.monotonic()
     good = len(sample.latencies) - sample.errors
     if design.landed:
-        _wait_until(lambda: design.landed is None or design.landed() - before >= good)
+        wait_until(lambda: design.landed is None or design.landed() - before >= good)
     landed_after = time.monotonic()
     return Measured(
         acknowledged=sample.per_second,
@@ -128,7 +128,7 @@ def _peer(cleanup: ExitStack, engine: Engine, name: str, module: str) -> Design:
         f"celery -A benchmarks.peers.{module}:celery worker --concurrency 2 --loglevel error"
         f" --queues {module} --without-gossip"
     )
-    cleanup.enter_context(_process(worker))
+    cleanup.enter_context(process(worker))
     url = _granian(cleanup, module)
     return Design(name, url, lambda: _count(engine, f"{module}_messages"))
 
@@ -136,28 +136,30 @@ def _peer(cleanup: ExitStack, engine: Engine, name: str, module: str) -> Design:
 def _granian(cleanup: ExitStack, module: str) -> str:
     port = free_port()
     target = f"benchmarks.peers.{module}:create_app"
-    cleanup.enter_context(_process(GRANIAN.format(port=port, target=target)))
+    cleanup.enter_context(process(GRANIAN.format(port=port, target=target)))
     url = f"http://127.0.0.1:{port}"
-    _wait_until(lambda: load.listens(url))
+    wait_until(lambda: load.listens(url))
     return url
 
 
 @contextmanager
-def _process(line: str) -> Iterator[None]:
+def process(line: str, **variables: str) -> Iterator[None]:
+    """A program of this environment's scripts while the block runs, with these variables too."""
     scripts = Path(sys.executable).parent
     with subprocess.Popen(
         [str(scripts / word) if at == 0 else word for at, word in enumerate(line.split())],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-    ) as process:
+        env=os.environ | variables,
+    ) as program:
         try:
             yield
         finally:
-            process.terminate()
+            program.terminate()
             try:
-                process.wait(timeout=10)
+                program.wait(timeout=10)
             except subprocess.TimeoutExpired:
-                process.kill()
+                program.kill()
 
 
 def _count(engine: Engine, table: str) -> int:
@@ -165,7 +167,8 @@ def _count(engine: Engine, table: str) -> int:
         return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
 
 
-def _wait_until(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Waits, and ends the program with a line where it comes to nothing."""
     deadline = time.monotonic() + LANDED_DEADLINE_SECONDS
     while not condition():
         if time.monotonic() > deadline:

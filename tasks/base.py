@@ -14,6 +14,9 @@ from storage.services import Services
 
 log = structlog.get_logger(__name__)
 
+REQUEST_IDS = "request_ids"
+"""The header by which a task names requests that it was sent for, and the field of log lines."""
+
 _services: dict[int, Services] = {}
 _making = threading.Lock()
 
@@ -38,6 +41,13 @@ class JobTask(Task):  # type: ignore[type-arg]  # Celery's class takes none at r
     abstract = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What it was sent for is in each log line that comes of it."""
+        known = {"task": self.name, REQUEST_IDS: self.request.get(REQUEST_IDS)}
+        named = {name: value for name, value in known.items() if value}
+        with structlog.contextvars.bound_contextvars(**named):
+            return self._run(*args, **kwargs)
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
         started = time.monotonic()
         record = services().instruments.task_ended
         try:
@@ -46,13 +56,15 @@ class JobTask(Task):  # type: ignore[type-arg]  # Celery's class takes none at r
             record(self.name, "postponed", time.monotonic() - started)
             # The breaker has said already what nobody tries any more.
             report = log.warning if error.tried else log.debug
-            report("postponed", task=self.name, tier=error.tier, reason=error.reason)
+            report("postponed", tier=error.tier, reason=error.reason)
             return None
-        except Exception:
+        except Exception as error:
             record(self.name, "failed", time.monotonic() - started)
+            # Celery shows the whole of it, and not what it was sent for.
+            log.error("failed", error=type(error).__name__)
             raise
         seconds = time.monotonic() - started
         record(self.name, "done", seconds)
         took_ms = round(seconds * 1000, 1)
-        log.debug("done", task=self.name, took_ms=took_ms, result=result)
+        log.debug("done", took_ms=took_ms, result=result)
         return result

@@ -6,8 +6,11 @@ import sys
 import structlog
 
 
-def configure(level: int = logging.INFO) -> None:
-    """Makes this process log that way. Control characters leave escaped, as JSON does."""
+def configure(level: int = logging.INFO, also: structlog.types.Processor | None = None) -> None:
+    """Makes this process log that way. Control characters leave escaped, as JSON does.
+
+    `also` adds to each line of our own what only the layer above knows.
+    """
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -18,7 +21,7 @@ def configure(level: int = logging.INFO) -> None:
         ),
     ]
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer()],
+        processors=[*shared, *([also] if also else []), structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,

@@ -37,6 +37,9 @@ class Look(bootsteps.StartStopStep):
             threading.Thread(target=job.run, args=(self._stop,), name=job.name, daemon=True)
             for job in jobs(services())
         ]
+        services().instruments.expect_tasks(
+            name for name in parent.app.tasks if not name.startswith("celery.")
+        )
         for thread in self._threads:
             thread.start()
         services().drills.watch()

@@ -1,7 +1,8 @@
 """Wakes the workers, never in the request.
 
 A request only names a slot; one thread per process sends the tasks. What cannot be sent is
-counted and dropped: the worker's own look finds the log without it.
+counted and dropped: the worker's own look finds the log without it. A task that is sent names some
+of the requests that it was sent for, so that their ids are found in the worker's log too.
 """
 
 import threading
@@ -9,9 +10,12 @@ import threading
 import structlog
 
 from storage.metrics.instruments import Instruments
+from tasks.base import REQUEST_IDS
 from tasks.celery_app import app
 
 log = structlog.get_logger(__name__)
+
+NAMED_REQUESTS = 5
 
 
 class WakeUps:
@@ -19,16 +23,18 @@ class WakeUps:
 
     def __init__(self, instruments: Instruments) -> None:
         self._instruments = instruments
-        self._slots: set[int] = set()
+        self._slots: dict[int, list[str]] = {}
         self._names: set[str] = set()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_failing = False
 
-    def request(self, slot: int) -> None:
+    def request(self, slot: int, request_id: str = "") -> None:
         """Has a worker drain this slot soon. Returns at once, never raises."""
         with self._changed:
-            self._slots.add(slot)
+            named = self._slots.setdefault(slot, [])
+            if request_id and len(named) < NAMED_REQUESTS:
+                named.append(request_id)
             self._notify()
 
     def send(self, name: str) -> None:
@@ -47,16 +53,19 @@ class WakeUps:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._slots or self._names)
-                slots, self._slots = sorted(self._slots), set()
+                slots, self._slots = sorted(self._slots.items()), {}
                 names, self._names = sorted(self._names), set()
-            for slot in slots:
-                self._send("persist.drain_shard", slot)
+            for slot, request_ids in slots:
+                self._send("persist.drain_shard", (slot,), request_ids)
             for name in names:
                 self._send(name)
 
-    def _send(self, name: str, *arguments: int) -> None:
+    def _send(
+        self, name: str, arguments: tuple[int, ...] = (), request_ids: list[str] | None = None
+    ) -> None:
+        headers = {REQUEST_IDS: request_ids} if request_ids else {}
         try:
-            app.send_task(name, arguments, expires=30, retry=False)
+            app.send_task(name, arguments, expires=30, retry=False, headers=headers)
         except Exception as error:
             self._instruments.wake_up_lost()
             if not self._is_failing:

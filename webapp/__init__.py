@@ -6,6 +6,7 @@ from flask import Blueprint, Flask
 
 from settings import Settings
 from storage.doctor.safety_watch import Watch
+from storage.metrics.figures import FiguresWatch
 from storage.services import Services
 from tasks.wakeup import WakeUps
 from webapp import (
@@ -18,6 +19,7 @@ from webapp import (
     events,
     health,
     messages,
+    metrics,
     requests,
     runs,
     search,
@@ -58,6 +60,7 @@ ROOMS = tuple(
         events,
         health,
         console,
+        metrics,
         docs,
         admin,
     )
@@ -81,7 +84,8 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     services = Services(settings)
     wakeups = WakeUps(services.instruments)
-    own = Web(settings, services, Tokens(settings), wakeups, watch or Watch(settings))
+    tokens, judged = Tokens(settings), watch or Watch(settings)
+    own = Web(settings, services, tokens, wakeups, judged, FiguresWatch(services))
     install(app, own)
     errors.register(app)
     requests.register(app, public)

@@ -6,9 +6,11 @@ from flask import Flask, current_app, g
 
 from settings import Settings
 from storage.doctor.safety_watch import Watch
+from storage.metrics.figures import FiguresWatch
 from storage.services import Services
 from tasks.wakeup import WakeUps
 from webapp.auth import Caller, Tokens
+from webapp.log_lines import request_id
 
 _EXTENSION = "threadkeep"
 
@@ -21,11 +23,15 @@ class Web(NamedTuple):
     tokens: Tokens
     wakeups: WakeUps
     watch: Watch
+    figures: FiguresWatch
 
-    def wake(self, slot: int | None) -> None:
-        """Sees to it that a worker comes, if a write said so."""
+    def wake(self, slot: int | None, asked_by: str = "") -> None:
+        """Sees to it that a worker comes, if a write said so.
+
+        Whoever is no request any more says by which id it began.
+        """
         if slot is not None:
-            self.wakeups.request(slot)
+            self.wakeups.request(slot, asked_by or request_id())
 
 
 def install(app: Flask, web: Web) -> None:

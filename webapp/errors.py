@@ -103,14 +103,15 @@ _FAULTS: dict[type[Exception], Callable[[Any], Fault]] = {
 def fault_of(error: Exception, request_id: str) -> Fault:
     """What a caller is told of an exception. What is no fault of theirs is logged."""
     kind = next(kind for kind in type(error).__mro__ if kind in _FAULTS)
-    bound = log.bind(request_id=request_id)
+    fault = _FAULTS[kind](error)
+    bound = log.bind(request_id=request_id, status=fault.status)
     if isinstance(error, TierUnavailable):
         bound.warning("unavailable", tier=error.tier, reason=error.reason)
     elif isinstance(error, TierRejected):
         bound.error("rejected", tier=error.tier, reason=error.reason)
     elif kind is Exception:
         bound.error("unexpected", exc_info=error)
-    return _FAULTS[kind](error)
+    return fault
 
 
 def problem(

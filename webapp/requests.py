@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
+import structlog
 from flask import Flask, Response, g, request
 
 from models import ids
@@ -16,12 +17,16 @@ from webapp.auth import InvalidToken
 from webapp.context import web
 from webapp.errors import BadRequest
 
+log = structlog.get_logger(__name__)
+
 T = TypeVar("T")
 
 PUBLIC = frozenset(
     {
         "health.healthz",
         "health.readyz",
+        # It looks at the token itself, which may be one of its own.
+        "metrics.metrics",
         "docs.openapi_json",
         "docs.page",
         "docs.asset",
@@ -32,6 +37,8 @@ PUBLIC = frozenset(
 )
 """The only endpoints of the API that answer without a token."""
 
+SLOW_SECONDS = 1.0
+"""A request that took longer is named in the log."""
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 NOWHERE = "none"
 MAX_PAGE = 1000
@@ -76,6 +83,9 @@ def _measure(response: Response) -> None:
     route = rule.rule if rule is not None and request.method in METHODS else NOWHERE
     method = request.method if route != NOWHERE else ""
     seconds = time.perf_counter() - g.started
+    if seconds > SLOW_SECONDS:
+        took_ms = round(seconds * 1000, 1)
+        log.warning("slow_request", status=response.status_code, took_ms=took_ms)
     web().services.instruments.requested(route, method, response.status_code, seconds)
 
 

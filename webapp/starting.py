@@ -13,6 +13,7 @@ from storage.doctor.safety_watch import Watch
 from storage.errors import Refused
 from tasks.logs import configure
 from webapp import begin_drills, begin_performance
+from webapp.log_lines import about_request
 
 
 def started(
@@ -25,7 +26,7 @@ def started(
 
     `judges` has it raise alerts, as far as nobody else does.
     """
-    configure()
+    configure(also=about_request)
     try:
         given = settings.load()
         verdict = safety.check(given)

@@ -166,10 +166,10 @@ class Instruments:
             self._task_count.labels(name, outcome).inc()
             self._task_seconds.labels(name).observe(seconds)
 
-    def sockets(self, kind: str, count: int) -> None:
-        """So many sockets or event streams are open in this process."""
+    def sockets(self, count: int) -> None:
+        """So many sockets and event streams are open in this process."""
         if self.is_on:
-            self._sockets.labels(kind).set(count)
+            self._sockets.labels("realtime").set(count)
 
     def totals(self) -> Totals:
         """What this process alone counted since it began, or since its folder was emptied."""
@@ -252,7 +252,7 @@ class Instruments:
         self._task_count = self._counter("tasks", "Tasks that ended", "task", "outcome")
         self._task_seconds = self._histogram("task_seconds", "A task", JOB_BOUNDS, "task")
         self._sockets = self._gauge(
-            "sockets_open", "Sockets and event streams open", "liveall", "kind"
+            "sockets_open", "Sockets and event streams open", "liveall", "program"
         )
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:

@@ -1,13 +1,17 @@
 """`doctor` and `stats` on a store that is well, and on one that is not."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from support.api import Api
 from support.commands import threadkeep
 from support.moving import wait_until
-from support.processes import Launched
+from support.processes import Launched, clean_environment
+from support.waiting import eventually
 
 NOWHERE = {
     "REDIS_URL": "redis://127.0.0.1:1/0",
@@ -76,6 +80,47 @@ def test_stats_counts_what_is_where(stack: Launched, tmp_path: Path, api: Api) -
     table = threadkeep(tmp_path, stack.env, "stats")
     assert table.returncode == 0
     assert b"dead letters" in table.stdout
+    for shown in (b"moves on", b"waiting to go on", b"acknowledged", b"a worker looked"):
+        assert shown in table.stdout
+
+
+def test_stats_say_how_things_stand_and_what_happens_a_second(
+    stack: Launched, tmp_path: Path
+) -> None:
+    found = json.loads(threadkeep(tmp_path, stack.env, "stats", "--json").stdout)
+    now, rates = found["now"], found["rates"]
+    assert now["progress"]["ok"]
+    assert set(now["tiers"]) == {"redis", "postgresql", "clickhouse"}
+    assert now["tiers"]["redis"]["up"]
+    assert now["tiers"]["redis"]["breaker"] == "closed"
+    assert {"pending_log", "outbox", "redis_backfill", "direct_writes"} <= set(now["queues"])
+    assert now["redis_memory_bytes"] > 0
+    # A scrape is a request itself.
+    assert rates["requests"] > 0
+    assert set(rates["acknowledged"]) == {"redis", "postgresql", "clickhouse"}
+
+
+def test_stats_are_shown_until_somebody_has_seen_enough(
+    stack: Launched, tmp_path: Path, api: Api
+) -> None:
+    script = Path(sys.executable).with_name("threadkeep")
+    command = [str(script), "stats", "--watch", "--json", "--every", "0.3"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=clean_environment() | stack.env, stdout=subprocess.PIPE
+    ) as watching:
+        assert watching.stdout is not None
+        first = json.loads(watching.stdout.readline())
+        assert first["now"]["progress"]["ok"]
+
+        def seen() -> bool:
+            api.send("watched", "hello")
+            assert watching.stdout is not None
+            return bool(json.loads(watching.stdout.readline())["rates"]["acknowledged"]["redis"])
+
+        eventually(seen)
+        watching.send_signal(signal.SIGINT)
+        watching.stdout.read()
+    assert watching.returncode == 0
 
 
 def test_stats_shows_what_it_can_when_a_tier_is_down(stack: Launched, tmp_path: Path) -> None:

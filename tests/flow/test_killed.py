@@ -3,18 +3,22 @@
 These tests have a stack of their own, because they break it.
 """
 
+import json
 import signal
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from typing import Any
 
 import pytest
+from redis import Redis
 from sqlalchemy import select
 
 import settings as configuration
 from models.tables import messages
 from storage.services import Services
-from support.api import Api
+from support.api import Api, ok
 from support.processes import Launched, is_alive, launched
 from support.tiers import tiers
 from support.users import fresh_user
@@ -22,11 +26,14 @@ from support.waiting import eventually
 from webapp.auth import Tokens
 
 LAND_SECONDS = 30
+STANDS_SECONDS = 3
+TOLD_SECONDS = 15
 
 
 @pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    with launched(tmp_path_factory.mktemp("own-stack")) as running:
+    own = {"THREADKEEP_NO_PROGRESS_SECONDS": str(STANDS_SECONDS)}
+    with launched(tmp_path_factory.mktemp("own-stack"), **own) as running:
         yield running
 
 
@@ -175,3 +182,64 @@ def test_a_killed_redis_has_every_acknowledged_message_on_its_disk(
         eventually(lambda: listed(own_api) == sorted(made), LAND_SECONDS)
         assert committed(own_services, user) == []
     land(own_services, user, made)
+
+
+@pytest.mark.parametrize("traffic", [True, False], ids=["with traffic", "without"])
+def test_a_frozen_worker_is_told_though_every_process_is_up(
+    own_stack: Launched, own_services: Services, own_api: Api, user: str, traffic: bool
+) -> None:
+    eventually(lambda: ok(own_api.get("/health/persistence"))["status"] == "ok")
+    eventually(lambda: own_api.get("/readyz", params={"program": "worker"}).status_code == 200)
+    made = []
+    with frozen(own_stack, "worker"):
+        made += [own_api.send("t", "hello")["id"]] if traffic else []
+
+        def told() -> str:
+            refused = own_api.get("/readyz", params={"program": "worker"})
+            return str(refused.json().get("code", ""))
+
+        eventually(lambda: told() == "no_progress", TOLD_SECONDS)
+        # Who acknowledges goes on, and is not taken away; it says what is wrong.
+        eventually(lambda: "problems" in ok(own_api.get("/readyz")))
+        ready = ok(own_api.get("/readyz"))
+        assert (ready["status"], len(ready["problems"])) == ("ready", 1)
+        assert ready["problems"][0].startswith("no_progress: no worker has looked")
+        health = ok(own_api.get("/health/persistence"))
+        assert (health["status"], health["progress"]["ok"]) == ("degraded", False)
+        assert all(tier["available"] for tier in health["tiers"].values())
+    eventually(lambda: ok(own_api.get("/readyz")) == {"status": "ready"})
+    land(own_services, user, made)
+
+
+def test_a_task_names_the_requests_that_it_was_sent_for(
+    own_stack: Launched, own_api: Api, user: str
+) -> None:
+    """One grep follows a request from the web's log to the worker's."""
+    ours = f"asked-{user[-8:]}"
+    with (
+        frozen(own_stack, "worker", "beat"),
+        closing(Redis.from_url(own_stack.env["CELERY_BROKER_URL"])) as broker,
+    ):
+        # The frozen worker still waits for the first task that comes, and takes it along.
+        for at in range(8):
+            path, headers = f"/api/threads/t-{at}/messages", {"X-Request-ID": ours}
+            ok(own_api.post(path, json={"message": "hello"}, headers=headers))
+
+        def sent() -> list[dict[str, Any]]:
+            found = [json.loads(one) for one in broker.lrange("celery:persist", 0, -1)]
+            return [one for one in found if ours in one["headers"].get("request_ids", ())]
+
+        task = eventually(sent)[0]
+        assert task["headers"]["task"] == "persist.drain_shard"
+        # The same task, with nothing that could be drained: it fails, and says for whom.
+        task["body"] = b64encode(json.dumps([["nothing"], {}, {}]).encode()).decode()
+        task["properties"]["delivery_tag"] = ours
+        broker.lpush("celery:persist", json.dumps(task))
+
+    def told() -> list[dict[str, Any]]:
+        lines = [line for line in own_stack.log_of("worker").splitlines() if ours in line]
+        return [json.loads(line) for line in lines]
+
+    (line,) = eventually(told)
+    assert (line["event"], line["task"]) == ("failed", "persist.drain_shard")
+    assert ours in line["request_ids"]

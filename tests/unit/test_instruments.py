@@ -22,7 +22,7 @@ from storage.metrics.processes import instruments_of
 own = instruments_of(settings.load())
 own.acknowledged("redis", "post", 0.002, messages=3)
 own.breaker("redis", is_open=True)
-own.sockets("websocket", 7)
+own.sockets(7)
 print("ready", flush=True)
 sys.stdin.readline()
 """
@@ -124,7 +124,7 @@ def test_who_dies_leaves_what_it_counted_and_no_sockets(tmp_path: Path, how: str
     try:
         found = shown(own, str(tmp_path))
         acknowledged = "threadkeep_acknowledged_total[('kind', 'post'), ('tier', 'redis')]"
-        sockets = "threadkeep_sockets_open[('kind', 'websocket'), ('pid', '{}')]"
+        sockets = "threadkeep_sockets_open[('pid', '{}'), ('program', 'realtime')]"
         assert found[acknowledged] == 6
         assert found["threadkeep_breakers_open[('tier', 'redis')]"] == 2
         assert found[sockets.format(first.pid)] == 7

@@ -6,8 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from flask import g
 
+import settings
+from support.environment import COMPLETE
 from tasks.logs import configure
+from webapp import create_app
+from webapp.auth import Caller
+from webapp.log_lines import about_request
 
 CONTENT = "what somebody wrote in confidence"
 
@@ -66,3 +72,19 @@ def test_a_foreign_traceback_holds_no_content(capsys: pytest.CaptureFixture[str]
 def _fail(content: str) -> None:
     """An error that has content at hand, as every frame between door and tier has."""
     raise ValueError(f"{len(content)} characters")
+
+
+@pytest.mark.usefixtures("fresh_logs")
+def test_a_line_of_a_request_says_whose_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(also=about_request)
+    app = create_app(settings.load(COMPLETE))
+    log = structlog.get_logger("fresh")
+    with app.test_request_context("/api/threads/t-1", headers={"X-Request-ID": "abc"}):
+        g.request_id, g.caller = "abc", Caller("alice", is_admin=False)
+        log.warning("slow_request", status=503)
+    log.warning("outside")
+    inside, outside = lines(capsys)
+    assert (inside["request_id"], inside["user_id"], inside["status"]) == ("abc", "alice", 503)
+    # The template: a path may hold what somebody chose as a name.
+    assert inside["route"] == "/api/threads/<thread_id>"
+    assert not {"request_id", "user_id", "route"} & outside.keys()

@@ -15,6 +15,7 @@ from embedded.errors import StackError
 from models.message import InvalidMessage
 from storage.errors import Refused, TierError
 from tasks.logs import configure
+from webapp.cli.alerts import alerts
 from webapp.cli.archive import archive
 from webapp.cli.audit import audit
 from webapp.cli.backfill import backfill
@@ -23,11 +24,12 @@ from webapp.cli.check import check
 from webapp.cli.data import export_history, import_history
 from webapp.cli.dead_letters import dead_letters
 from webapp.cli.erase_user import erase_user
-from webapp.cli.inspect import doctor, stats
+from webapp.cli.inspect import doctor
 from webapp.cli.recover import recover
 from webapp.cli.retention import retention
 from webapp.cli.schema import migrate
 from webapp.cli.selftest import selftest
+from webapp.cli.stats import stats
 from webapp.cli.token import token
 from webapp.cli.up import up
 
@@ -63,6 +65,7 @@ COMMANDS: tuple[click.Command, ...] = (
     export_history,
     doctor,
     stats,
+    alerts,
     archive,
     backfill,
     check,

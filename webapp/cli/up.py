@@ -31,6 +31,7 @@ from webapp.cli.schema import LOST
 
 PROCFILE = Path(settings.__file__).with_name("Procfile")
 REALTIME = "realtime"
+FIGURES = settings.VARIABLES["metrics_folder"]
 LOOPBACK = ("127.0.0.1", "localhost")
 SAMPLE_USER = "alice"
 READY_SECONDS = 60.0
@@ -93,6 +94,7 @@ def up(
         is_ours = not os.environ.get("DATABASE_URL")
         env = dict(os.environ) | stack.start_servers(os.environ)
         env |= _addresses(env, folder, host, port, flower_port)
+        env |= _shared_figures(env, folder)
         if REALTIME in programs:
             env |= _realtime_addresses(env, realtime_port)
         # From here on this process's environment says what the programs' says.
@@ -186,6 +188,16 @@ def _realtime_addresses(env: Mapping[str, str], port: int | None) -> dict[str, s
         "WS_URL": env["WS_URL"] or f"ws://{host}:{port}/api/ws",
         "THREADKEEP_ORIGINS": env.get("THREADKEEP_ORIGINS") or ",".join(pages),
     }
+
+
+def _shared_figures(env: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Where the programs count together: anew at each start, unless somebody else sees to it."""
+    if env.get(FIGURES):
+        return {}
+    shared = folder.absolute() / "run" / "metrics"
+    shutil.rmtree(shared, ignore_errors=True)
+    shared.mkdir()
+    return {FIGURES: str(shared)}
 
 
 def _programs(without: tuple[str, ...]) -> dict[str, str]:

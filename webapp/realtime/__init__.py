@@ -8,7 +8,7 @@ from flask import Flask
 
 from settings import Settings
 from storage.doctor.safety_watch import Watch
-from webapp import create_app, health
+from webapp import create_app, health, metrics
 from webapp.context import of
 from webapp.realtime import process, routes
 from webapp.requests import PUBLIC
@@ -22,7 +22,7 @@ def create_realtime_app(settings: Settings, watch: Watch | None = None) -> Flask
     """The WSGI application of the realtime process. Its greenlets begin at once."""
     slow = max(settings.redis_slow_seconds, SLOW_SECONDS)
     settings = msgspec.structs.replace(settings, redis_slow_seconds=slow)
-    rooms = (health.blueprint, routes.blueprint)
+    rooms = (health.blueprint, metrics.blueprint, routes.blueprint)
     app = create_app(settings, watch, rooms, PUBLIC | routes.PUBLIC)
     own = process.install(app, of(app))
     own.hub.begin()

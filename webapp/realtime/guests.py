@@ -7,6 +7,7 @@ from typing import Protocol
 import gevent
 
 from settings import Settings
+from storage.metrics.instruments import Instruments
 
 LOOK_SECONDS = 1.0
 
@@ -24,7 +25,8 @@ class Guest(Protocol):
 class Guests:
     """Who is here. Places are taken by guests, and by users once they are known."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, instruments: Instruments) -> None:
+        self._instruments = instruments
         self._most = settings.sockets
         self._most_of_one = settings.sockets_per_user
         self._guests: set[Guest] = set()
@@ -33,6 +35,7 @@ class Guests:
 
     def begin(self) -> None:
         """Starts the greenlet that looks after them."""
+        self._count()
         gevent.spawn(self._look_on)
 
     @property
@@ -43,12 +46,14 @@ class Guests:
     def enter(self, guest: Guest) -> None:
         """Looks after a guest from now on."""
         self._guests.add(guest)
+        self._count()
         if self._is_closing:
             guest.dismiss()
 
     def leave(self, guest: Guest) -> None:
         """Forgets a guest."""
         self._guests.discard(guest)
+        self._count()
 
     def seat(self, user_id: str) -> bool:
         """Whether one more of a user's has a place; `unseat` gives it back."""
@@ -71,6 +76,9 @@ class Guests:
         deadline = time.monotonic() + seconds
         while self._guests and time.monotonic() < deadline:
             gevent.sleep(0.02)
+
+    def _count(self) -> None:
+        self._instruments.sockets(len(self._guests))
 
     def _look_on(self) -> None:
         while True:

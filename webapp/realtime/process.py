@@ -27,7 +27,10 @@ class Realtime(NamedTuple):
 def install(app: Flask, web: Web) -> Realtime:
     """Puts them where requests and the worker find them."""
     own = Realtime(
-        web, Hub(web.services.events), Guests(web.settings), BoundedSemaphore(SENDS_AT_ONCE)
+        web,
+        Hub(web.services.events),
+        Guests(web.settings, web.services.instruments),
+        BoundedSemaphore(SENDS_AT_ONCE),
     )
     app.extensions[_EXTENSION] = own
     return own

@@ -186,7 +186,7 @@ class Session:
         web = self._process.web
         with self._process.sends, listener.holding():
             done = web.services.messages.post(self._user_id, said.thread_id, draft)
-            web.wake(done.wake_slot)
+            web.wake(done.wake_slot, self._request_id)
             if not done.repeated:
                 listener.sent(done.message.id)
             self._confirm(listener, done, said.client_ref, time.perf_counter() - started)

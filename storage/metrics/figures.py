@@ -1,0 +1,155 @@
+"""Figures of this moment that nobody counts: asked of the tiers when somebody wants to see them.
+
+A tier that is out is left out, and keeps nobody waiting longer than its deadline once: then its
+breaker is open. What is asked beside the ping passes no breaker: a figure that takes long is no
+reason to keep writers from a tier.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from sqlalchemy import text
+
+from models.message import Tier
+from storage.consistency import reports
+from storage.errors import TierError
+from storage.failover import homecoming
+from storage.postgres_driver import translated
+from storage.progress import Progress
+from storage.redis_driver import translated as redis_translated
+from storage.services import Services
+
+HELD_SECONDS = 2.0
+"""So long a look holds, however many scrape."""
+
+_POSTGRES = text(
+    """
+SELECT (SELECT count(*) FROM clickhouse_outbox) AS outbox,
+       (SELECT extract(epoch FROM clock_timestamp() - min(queued_at)) FROM clickhouse_outbox)
+           AS outbox_seconds,
+       (SELECT count(*) FROM redis_backfill) AS redis_backfill,
+       (SELECT count(*) FROM dead_letters) AS dead_letters,
+       (SELECT extract(epoch FROM clock_timestamp() - min(refused_at)) FROM dead_letters)
+           AS dead_letters_seconds,
+       (SELECT count(*) FROM lost_acknowledgements) AS acknowledged_lost,
+       (SELECT count(*) FROM consistency_reports WHERE state = 'running') AS checks_running
+"""
+)
+
+
+class TierFigures(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether a tier answers, how fast, and in how many seconds it did."""
+
+    is_up: bool = msgspec.field(name="up")
+    breaker: str
+    seconds: float | None = None
+    reason: str | None = None
+
+
+class Queue(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What waits somewhere, and for how many seconds the oldest of it has, where that is known."""
+
+    entries: int
+    oldest_seconds: float | None = None
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What could be asked. Whatever only a tier knows that is out is missing.
+
+    `queues` are the `pending_log` of what is not in PostgreSQL yet, the `outbox` of what is not in
+    ClickHouse yet, and what was written beside a tier that was out: `redis_backfill` and
+    `direct_writes`.
+    """
+
+    progress: Progress
+    tiers: dict[Tier, TierFigures]
+    queues: dict[str, Queue]
+    redis_memory_bytes: int | None = None
+    redis_memory_limit_bytes: int | None = None
+    look_seconds: float | None = None
+    dead_letters: Queue | None = None
+    acknowledged_lost: int | None = None
+    checks_running: int | None = None
+    data_consistency_score: float | None = None
+    data_consistency_age_seconds: float | None = None
+
+
+class FiguresWatch:
+    """The figures, asked for anew when they are older than `HELD_SECONDS`."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._lock = threading.Lock()
+        self._held: Figures | None = None
+        self._until = float("-inf")
+
+    def look(self) -> Figures:
+        """The figures of now, or of a moment ago. Never raises."""
+        with self._lock:
+            if self._held is None or time.monotonic() >= self._until:
+                self._held = figures(self._services)
+                self._until = time.monotonic() + HELD_SECONDS
+            return self._held
+
+
+def figures(services: Services) -> Figures:
+    """Looks at every tier."""
+    found: dict[str, Any] = {"queues": {}}
+    looks: dict[Tier, tuple[Callable[[], None], Callable[[Services], dict[str, Any]]]] = {
+        "redis": (services.redis.ping, _redis),
+        "postgresql": (services.postgres.ping, _postgres),
+        "clickhouse": (services.clickhouse.ping, _clickhouse),
+    }
+    tiers: dict[Tier, TierFigures] = {}
+    for tier, (ping, ask) in looks.items():
+        started = time.perf_counter()
+        breaker = services.breakers.of(tier)
+        try:
+            ping()
+            seconds = time.perf_counter() - started
+            facts = ask(services)
+        except TierError as error:
+            tiers[tier] = TierFigures(False, breaker.state().state, reason=error.reason)
+            continue
+        found["queues"] |= facts.pop("queues", {})
+        found |= facts
+        tiers[tier] = TierFigures(True, breaker.state().state, seconds)
+    return Figures(progress=services.progress.judge(), tiers=tiers, **found)
+
+
+def _redis(services: Services) -> dict[str, Any]:
+    standing = services.pending_log.standing()
+    with redis_translated():
+        memory: Any = services.redis_client.info("memory")
+    waiting = Queue(sum(services.pending_log.backlog()), standing.oldest_seconds)
+    return {
+        "queues": {"pending_log": waiting},
+        "look_seconds": standing.looked_seconds,
+        "redis_memory_bytes": int(memory["used_memory"]),
+        "redis_memory_limit_bytes": int(memory.get("maxmemory", 0)),
+    }
+
+
+def _postgres(services: Services) -> dict[str, Any]:
+    with translated(), services.request_engine.connect() as connection:
+        row = connection.execute(_POSTGRES).one()
+        last = reports.last_score(connection)
+    return {
+        "queues": {
+            "outbox": Queue(row.outbox, float(row.outbox_seconds or 0)),
+            "redis_backfill": Queue(row.redis_backfill),
+        },
+        "dead_letters": Queue(row.dead_letters, float(row.dead_letters_seconds or 0)),
+        "acknowledged_lost": row.acknowledged_lost,
+        "checks_running": row.checks_running,
+        "data_consistency_score": last.score if last else None,
+        "data_consistency_age_seconds": last.age_seconds if last else None,
+    }
+
+
+def _clickhouse(services: Services) -> dict[str, Any]:
+    server = services.clickhouse_within(services.settings.clickhouse_timeout_seconds)
+    return {"queues": {"direct_writes": Queue(homecoming.waiting(server))}}
