@@ -57,7 +57,8 @@ class Drilled:
 
 @pytest.fixture(scope="module")
 def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
-    with launched(tmp_path_factory.mktemp("drilled"), THREADKEEP_DRILLS="1") as stack:
+    settings = {"THREADKEEP_DRILLS": "1", "THREADKEEP_ANALYTICS_CACHE_SECONDS": "0.5"}
+    with launched(tmp_path_factory.mktemp("drilled"), **settings) as stack:
         yield Drilled(stack)
 
 
