@@ -106,3 +106,21 @@ def test_scripts_ask_for_no_part_that_is_on_neither_page() -> None:
     }
     assert asked
     assert {name for name in asked if f'id="{name}"' not in pages} == set()
+
+
+def luminance(colour: str) -> float:
+    """The relative luminance of a colour as the Web Content Accessibility Guidelines define it."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("ink", ["ink", "soft", "accent", "ok", "slow", "stopped"])
+@pytest.mark.parametrize("paper", ["paper", "sheet", "raised", "accent-wash", "trouble-wash"])
+def test_every_word_stands_out_from_what_it_is_on(scheme: int, ink: str, paper: str) -> None:
+    css = (FILES / "base.css").read_text()
+    pairs = re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", css)
+    colours = {name: both[scheme] for name, *both in pairs}
+    lighter, darker = sorted((luminance(colours[ink]), luminance(colours[paper])), reverse=True)
+    assert (lighter + 0.05) / (darker + 0.05) >= 4.5

@@ -31,8 +31,17 @@ export class Alerts {
 
   #show({ active_alerts: active }) {
     byId("no-alerts").hidden = active.length > 0;
+    this.#say(active);
     arrange(this.#list, active.map((alert) => this.#row(alert)));
     for (const id of this.#rows.keys()) if (!active.some((alert) => alert.id === id)) this.#rows.delete(id);
+  }
+
+  // What is new or over is said once; the figures of an alert change all the time.
+  #say(active) {
+    const fresh = active.filter(({ id }) => !this.#rows.has(id)).map(({ type, detail }) => `${named(type)}: ${detail}.`);
+    const isLess = this.#rows.size > active.length;
+    if (fresh.length) byId("alerts-said").textContent = `New alert. ${fresh.join(" ")}`;
+    else if (isLess) byId("alerts-said").textContent = active.length ? "An alert is over." : "No alert any more.";
   }
 
   #showHistory(history) {

@@ -19,7 +19,10 @@ const SPOKEN_CHARACTERS = 200;
 
 class Chat {
   #threads = new ThreadList();
-  #composer = new Composer((threadId, text) => this.#outgoing.send(threadId, text));
+  #composer = new Composer((threadId, text) => {
+    this.#outgoing.send(threadId, text);
+    this.#conversation.toEnd().catch(() => {});
+  });
   #outgoing;
   #conversation;
   #bar = new ThreadBar({
@@ -47,7 +50,7 @@ class Chat {
     socket
       .on("message_received", ({ message }) => this.#received(message))
       .on("message_updated", ({ message }) => {
-        this.#conversation.updated(message);
+        if (this.#conversation.updated(message)) this.#say(message);
         this.#threads.refreshSoon();
       })
       .on("message_deleted", (frame) => {
@@ -83,9 +86,14 @@ class Chat {
     this.#conversation.heard(message);
     this.#threads.heard(message);
     if (isOpen) {
-      byId("heard").textContent = `${nameOf(message.role)}: ${message.content.slice(0, SPOKEN_CHARACTERS)}`;
+      this.#say(message);
       this.#recount();
     }
+  }
+
+  // What is new in the open thread, for those who hear it; an answer when all of it is there.
+  #say({ role, content }) {
+    if (content) byId("heard").textContent = `${nameOf(role)}: ${content.slice(0, SPOKEN_CHARACTERS)}`;
   }
 
   #sent(done) {

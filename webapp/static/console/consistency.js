@@ -28,15 +28,14 @@ export class Consistency {
 
   async #read() {
     const note = byId("consistency-note");
-    try {
-      this.#show(await get("/api/admin/consistency"));
-      note.textContent = "";
-      note.parentElement.classList.remove("stale");
-    } catch (error) {
-      // No report is no fault: nobody has checked yet.
-      if (error.status === 404) note.textContent = "No check has been made yet.";
-      else await shown(note, () => Promise.reject(error), () => {});
-    }
+    let isMissing = false;
+    const report = () => get("/api/admin/consistency").catch((error) => {
+      isMissing = error.status === 404;
+      throw error;
+    });
+    await shown(note, report, (found) => this.#show(found));
+    // No report is no fault: nobody has checked yet.
+    if (isMissing) note.textContent = "No check has been made yet.";
   }
 
   #show(report) {

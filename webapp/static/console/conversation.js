@@ -7,6 +7,7 @@ import { MessageView, nameOf, unsentView } from "./message-view.js";
 import { Messages } from "./messages.js";
 import { Receipts } from "./receipts.js";
 import { showReceipt } from "./receipt-dialog.js";
+import { STATE_OF } from "./stitches.js";
 import { ScrollKeeper } from "./scroll-keeper.js";
 import { attempted } from "./toast.js";
 import { dayName, dayOf } from "./words.js";
@@ -15,6 +16,7 @@ const PAGE = 40;
 
 export class Conversation {
   #threadId = null;
+  #turn = 0;
   #messages = new Messages();
   #views = new Map();
   #days = new Map();
@@ -41,6 +43,7 @@ export class Conversation {
   // Goes to a thread, and there to a message, or to the end. Raises `Problem` with 404 for none.
   async open(threadId, messageId = null) {
     this.#threadId = threadId;
+    this.#turn += 1;
     this.#receipts.forget();
     this.#messages = new Messages();
     this.#views.clear();
@@ -56,20 +59,30 @@ export class Conversation {
     await this.#newest({ keep: true });
   }
 
+  // Whoever writes sees what was written, wherever they were.
+  async toEnd() {
+    if (!this.#isAtEnd) await this.#newest();
+    this.#scroll.toEnd();
+  }
+
   heard(message) {
     if (message.thread_id !== this.#threadId || !this.#isAtEnd) return;
     const isNew = !this.#messages.get(message.id);
     if (!this.#messages.take(message)) return;
-    this.#receipts.note(message.id, message.version, "acknowledged", message.tier_used ? { tier: message.tier_used } : {});
+    const tier = message.tier_used;
+    this.#receipts.note(message.id, message.version, STATE_OF[tier] ?? "acknowledged", tier ? { tier } : {});
     if (isNew) this.#render({ isNews: true });
     else this.#update(message.id);
   }
 
+  // Takes a new version. Whether it is the end of one that was being written.
   updated(message) {
+    const wasOpen = this.#messages.get(message.id)?.streamed !== undefined;
     if (this.#messages.get(message.id) && this.#messages.take(message)) {
       this.#receipts.note(message.id, message.version, "acknowledged");
       this.#scroll.keeping(() => this.#update(message.id));
     }
+    return wasOpen && this.#messages.get(message.id)?.streamed === undefined;
   }
 
   persisted({ message_id: id, version }) {
@@ -94,10 +107,11 @@ export class Conversation {
     this.#render({ isNews: true });
   }
 
+  // A page of the thread, null where somebody went elsewhere meanwhile.
   async #page(values) {
-    const threadId = this.#threadId;
-    const page = await get(path`/api/threads/${threadId}/messages` + query({ limit: PAGE, ...values }));
-    return threadId === this.#threadId ? page : null;
+    const turn = this.#turn;
+    const page = await get(path`/api/threads/${this.#threadId}/messages` + query({ limit: PAGE, ...values }));
+    return turn === this.#turn ? page : null;
   }
 
   async #newest({ keep = false } = {}) {
@@ -122,8 +136,8 @@ export class Conversation {
   }
 
   async #around(messageId) {
-    const message = await get(path`/api/messages/${messageId}`);
-    const [before, after] = await Promise.all([
+    const [message, before, after] = await Promise.all([
+      get(path`/api/messages/${messageId}`),
       this.#page({ cursor: messageId }),
       this.#page({ cursor: messageId, order: "asc" }),
     ]);
@@ -137,6 +151,7 @@ export class Conversation {
     this.#scroll.show(view.element);
     view.element.focus({ preventScroll: true });
     view.element.classList.add("found");
+    byId("to-newest").hidden = this.#isAtEnd;
   }
 
   async #nearEdge() {

@@ -2,7 +2,7 @@
 
 import { actionButton, arrange, el, icon, iconButton } from "./dom.js";
 import { isInterrupted } from "./messages.js";
-import { WORDS, heldBy, stitches } from "./stitches.js";
+import { STATE_OF, WORDS, heldBy, stitches } from "./stitches.js";
 import { written } from "./text.js";
 import { TIERS, clock, fullTime } from "./words.js";
 
@@ -93,7 +93,8 @@ export class MessageView {
   #showState(known, isOpen) {
     this.#known = known;
     const state = known?.state;
-    const tier = state === "acknowledged" && known.tier ? ` · ${TIERS[known.tier]}` : "";
+    const isNew = state && !known.receipt && STATE_OF[known.tier] === state;
+    const tier = state === "acknowledged" && known.tier || isNew ? ` · ${TIERS[known.tier]}` : "";
     const words = isOpen ? "Being written" : state ? WORDS[state] + tier : "Asking…";
     const holds = known?.receipt?.version === known?.version && known?.receipt ? heldBy(known.receipt) : null;
     const sign = `${words} ${JSON.stringify(holds)}`;
@@ -101,7 +102,7 @@ export class MessageView {
     this.#state.dataset.sign = sign;
     this.#state.dataset.state = state ?? "";
     this.#state.setAttribute("aria-label", `${words}. Show the receipt`);
-    this.#state.replaceChildren(stitches(state, holds), words);
+    this.#state.replaceChildren(stitches(state, holds, isNew ? known.tier : null), words);
   }
 
   #tools() {

@@ -17,10 +17,16 @@ export function poll(every, ask) {
   return turn;
 }
 
-// Reads something and shows it, or says honestly why it cannot be shown.
+const lastShown = new WeakMap();
+
+// Reads something and shows it where it is new, or says honestly why it cannot be shown.
 export async function shown(note, read, show) {
   try {
-    show(await read());
+    const found = await read();
+    const sign = JSON.stringify(found);
+    // What stays is left alone: it may be selected, or just be read aloud.
+    if (lastShown.get(note) !== sign) show(found);
+    lastShown.set(note, sign);
     note.textContent = "";
     // What was shown before is marked as old while nothing newer can be read.
     note.parentElement.classList.remove("stale");

@@ -13,6 +13,7 @@ export class Receipts {
   #told;
   #observer;
   #timer = null;
+  #isAsking = false;
 
   // `told` is called with the id of a message of which something new is known.
   constructor(root, told) {
@@ -71,7 +72,8 @@ export class Receipts {
   }
 
   #plan() {
-    if (this.#timer !== null || !this.#seen.size) return;
+    if (this.#isAsking || !this.#seen.size) return;
+    clearTimeout(this.#timer);
     const next = Math.min(...[...this.#seen.values()].map(({ due }) => due));
     this.#timer = setTimeout(() => this.#next(), Math.max(PAUSE_MS, next - Date.now()));
   }
@@ -79,8 +81,9 @@ export class Receipts {
   async #next() {
     const due = [...this.#seen].filter(([, place]) => place.due <= Date.now());
     const [id, place] = due.sort(([, a], [, b]) => a.due - b.due)[0] ?? [];
+    this.#isAsking = true;
     if (id !== undefined && !document.hidden) await this.#turn(id, place);
-    this.#timer = null;
+    this.#isAsking = false;
     this.#plan();
   }
 

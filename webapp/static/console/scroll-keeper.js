@@ -17,9 +17,9 @@ export class ScrollKeeper {
     box.addEventListener("scroll", () => this.#scrolled(edge), { passive: true });
     button.addEventListener("click", async () => {
       await newest();
-      this.#toEnd();
+      this.toEnd();
     });
-    const sizes = new ResizeObserver(() => this.#isHeld && this.#toEnd());
+    const sizes = new ResizeObserver(() => this.#isHeld && this.toEnd());
     sizes.observe(box);
     sizes.observe(list);
   }
@@ -46,7 +46,7 @@ export class ScrollKeeper {
     if (isBehind) this.#isHeld = false;
     const { scrollHeight: height, scrollTop: top } = this.#box;
     change();
-    if (toEnd || this.#isHeld) this.#toEnd();
+    if (toEnd || this.#isHeld) this.toEnd();
     else if (isNews || isBehind) this.#box.scrollTop = top;
     else if (this.#box.scrollHeight !== height && top < NEAR_PX) {
       this.#box.scrollTop = top + this.#box.scrollHeight - height;
@@ -70,7 +70,7 @@ export class ScrollKeeper {
     if (this.isNearTop || this.isNearEnd) edge();
   }
 
-  #toEnd() {
+  toEnd() {
     this.#isHeld = true;
     this.#box.scrollTop = this.#box.scrollHeight;
     this.#button.hidden = true;

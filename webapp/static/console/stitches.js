@@ -8,12 +8,16 @@ const RANK = { acknowledged: 1, persisted: 2, archived: 3 };
 
 export const WORDS = { acknowledged: "Acknowledged", persisted: "Persisted", archived: "Archived" };
 
+// How far a message is by the tier that acknowledged it.
+export const STATE_OF = { redis: "acknowledged", postgresql: "persisted", clickhouse: "archived" };
+
 export const rankOf = (state) => RANK[state] ?? 0;
 
-// `holds` says of each tier true, false, or null where it does not answer; without a receipt the
-// state says enough.
-export function stitches(state, holds = null) {
-  const has = holds ?? NAMES.map((_, number) => number < rankOf(state));
+// `holds` says of each tier true, false, or null where it does not answer. Without a receipt the
+// state says enough, unless another tier than the first took the message.
+export function stitches(state, holds = null, takenBy = null) {
+  const isDetour = takenBy !== null && takenBy !== NAMES[0];
+  const has = holds ?? NAMES.map((name, number) => (isDetour ? name === takenBy : number < rankOf(state)));
   const marks = has.map((there, number) => {
     const place = { cx: 5 + number * 11, cy: 6, r: 3.5 };
     return svg("circle", { ...place, class: there === null ? "unknown" : there ? "there" : "absent" });
