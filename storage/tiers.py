@@ -65,12 +65,16 @@ class Tiers:
         return self._watched(connections.quick_engine(self.settings))
 
     @cached_property
+    def watch_engine(self) -> Engine:
+        return connections.watch_engine(self.settings)
+
+    @cached_property
     def job_clickhouse(self) -> ClickHouse:
         return self.clickhouse_within(self.settings.clickhouse_job_timeout_seconds)
 
     @cached_property
     def breakers(self) -> Breakers:
-        breakers = Breakers(self.settings, self.quick_engine)
+        breakers = Breakers(self.settings, self.watch_engine)
         for tier in TIERS:
             breaker = breakers.of(tier)
             turned = partial(self.instruments.breaker, tier)

@@ -12,7 +12,7 @@ from storage.doctor import safety
 from storage.doctor.safety_watch import Watch
 from storage.errors import Refused
 from tasks.logs import configure
-from webapp import begin_drills, begin_performance
+from webapp import begin_drills, begin_performance, believe_redis
 from webapp.log_lines import about_request
 
 
@@ -40,6 +40,7 @@ def started(
     watch.begin()
     begin_drills(app)
     begin_performance(app, judges=judges)
+    believe_redis(app)
     # What is imported stays. A full collection that looked at all of it again every few seconds
     # would stop each request of the process for 60 to 180 ms.
     gc.collect()

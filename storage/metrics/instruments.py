@@ -244,10 +244,10 @@ class Instruments:
         self._breaker_openings = {tier: openings.labels(tier) for tier in TIERS}
         self._wake_ups_lost = self._counter("wake_ups_lost", "Tasks that could not be sent")
         self._look_count = self._counter(
-            "looks", "Looks of workers at what there is to carry", "job", "outcome"
+            "looks", "Looks of workers at what there is to carry", "look", "outcome"
         )
         self._look_at = self._gauge(
-            "last_look_timestamp_seconds", "When a look last came to its end", "max", "job"
+            "last_look_timestamp_seconds", "When a look last came to its end", "max", "look"
         )
         self._task_count = self._counter("tasks", "Tasks that ended", "task", "outcome")
         self._task_seconds = self._histogram("task_seconds", "A task", JOB_BOUNDS, "task")

@@ -30,7 +30,7 @@ def test_the_road_of_a_message_is_counted_at_every_step(api: Api, admin_api: Api
         assert after.of("http_requests_total", **labels) >= 5
         assert after.of("http_request_seconds_count", **labels) >= 5
         assert after.of("read_seconds_count") > before.of("read_seconds_count")
-        assert after.of("looks_total", job="persist", outcome="done") > 0
+        assert after.of("looks_total", look="persist", outcome="done") > 0
         assert after.of("tasks_total", task="persist.sweep", outcome="done") > 0
         return True
 
