@@ -75,13 +75,17 @@ class AlertBook:
         return self._known
 
     def keep(self, standing: Standing, *, everywhere: bool) -> None:
-        """Keeps a standing in the first tier that takes it, or in all that do, and here."""
+        """Keeps a standing in the first tier that takes it, or in all that do, and here.
+
+        ClickHouse likes few inserts, so it is told only what is to be known everywhere.
+        """
         self._known = standing
+        tiers = self._open_tiers()
+        if not everywhere:
+            tiers = tuple(tier for tier in tiers if tier != "clickhouse")
         # Where no tier takes it this process knows it, and tells the next one that answers.
         with suppress(TierError):
-            self._notices.write(
-                STANDING, standing, tiers=self._open_tiers(), only_one=not everywhere
-            )
+            self._notices.write(STANDING, standing, tiers=tiers, only_one=not everywhere)
 
     def marks(self) -> Marks:
         """What admins said, as the first two tiers that answer know it."""

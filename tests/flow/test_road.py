@@ -1,10 +1,12 @@
 """The road as figures: where a message is, and that it is told whichever tier is out."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.api import Api, ok, problem
+from support.commands import threadkeep
 from support.drilled import Drilled
 from support.waiting import eventually
 
@@ -76,12 +78,15 @@ def test_it_is_told_whichever_tier_is_out(
     drilled.wait_until_well()
 
 
-def test_an_alert_is_acknowledged_and_silenced(drilled: Drilled) -> None:
+def test_an_alert_is_acknowledged_and_silenced(drilled: Drilled, tmp_path: Path) -> None:
     with drilled.drill("clickhouse_unavailable"):
         (alert,) = eventually(lambda: out(drilled), PROMISE_SECONDS)
         path = f"{ALERTS}/{alert['id']}"
+        done = threadkeep(tmp_path, drilled.stack.env, "alerts", "acknowledge", alert["id"])
+        assert done.stdout.decode().startswith("acknowledged by cli:"), done
+        # Who was first stays.
         seen = ok(drilled.admin.post(f"{path}/acknowledge"))
-        assert seen["acknowledged_by"]
+        assert seen["acknowledged_by"].startswith("cli:")
         silent = ok(drilled.admin.post(f"{path}/silence", json={"seconds": 60}))
         assert silent["silenced_until"] > silent["since"]
         (listed,) = out(drilled)
@@ -90,6 +95,9 @@ def test_an_alert_is_acknowledged_and_silenced(drilled: Drilled) -> None:
             "clickhouse",
         )
         problem(drilled.admin.post(f"{path}/silence", json={"seconds": -1}), 422, "invalid_body")
+        shown = threadkeep(tmp_path, drilled.stack.env, "alerts", "list", "--history")
+        assert shown.returncode == 1
+        assert alert["id"].encode() in shown.stdout
     other = f"{ALERTS}/01a1fed8-b71c-7000-909c-d7cbfc85fba6"
     problem(drilled.admin.post(f"{other}/acknowledge"), 404, "not_found")
     trail = ok(drilled.admin.get("/api/admin/audit"))["entries"]

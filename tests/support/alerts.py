@@ -24,10 +24,17 @@ class Judged:
         alone.notices.write("alert-marks", {})
 
     def by(self, own: Services, windows: int = 1) -> dict[str, Alert]:
-        """This process counts and judges so many windows; gives what stands then, by key."""
+        """This process counts and judges so many windows; gives what stands then, by key.
+
+        There is no worker here, which is told after ten seconds, and by a process that is less
+        patient; only of such a one is it given.
+        """
         for _ in range(windows):
             self.now += 2
             own.performance._counting.count(self.now)
             own.performance.monitor.evaluate(self.now)
             Judged._latest = self.now
-        return {one.alert.key: one.alert for one in own.performance.monitor.active()}
+        found = {one.alert.key: one.alert for one in own.performance.monitor.active()}
+        if own.settings.no_progress_seconds >= 1:
+            found.pop("no_progress", None)
+        return found

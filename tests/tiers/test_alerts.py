@@ -119,7 +119,7 @@ def test_what_postgresql_keeps_for_a_person_is_told(alone: Services, judged: Jud
 def test_two_processes_without_redis_share_one_standing(alone: Services, judged: Judged) -> None:
     one, two = without(alone, "redis"), without(alone, "redis")
     raised = judged.by(one)["tier_unavailable:redis"]
-    assert two.performance.monitor.active()[0].alert == raised
+    assert raised in [one.alert for one in two.performance.monitor.active()]
     assert judged.by(two)["tier_unavailable:redis"].id == raised.id
 
 
@@ -127,7 +127,7 @@ def test_without_redis_and_postgresql_clickhouse_tells(alone: Services, judged: 
     one, two = (without(alone, "redis", "database") for _ in range(2))
     raised = judged.by(one)
     found = {one.alert.key: one.alert for one in two.performance.monitor.active()}
-    assert found == raised
+    assert found.items() >= raised.items()
     assert raised["tier_unavailable:postgresql"]
 
 
@@ -140,8 +140,9 @@ def test_what_was_raised_without_postgresql_is_in_the_history_afterwards(
     assert seen.acknowledged is not None
     assert alone.performance.monitor.history() == []
     assert judged.by(alone, 2) == {}
-    (past,) = alone.performance.monitor.history()
-    assert (past.alert.id, past.alert.since) == (raised.id, raised.since)
+    history = alone.performance.monitor.history()
+    (past,) = [one for one in history if one.alert.id == raised.id]
+    assert past.alert.since == raised.since
     assert past.alert.until is not None
     assert past.acknowledged is not None and past.acknowledged.by == "ann"
     noted = alone.audit.entries(action="alert.acknowledged", limit=10)
@@ -153,13 +154,12 @@ def test_what_was_raised_without_postgresql_is_in_the_history_afterwards(
 def test_whoever_acknowledges_first_stays(alone: Services, judged: Judged) -> None:
     raised = judged.by(without(alone, "clickhouse"))["tier_unavailable:clickhouse"]
     monitor = alone.performance.monitor
-    assert [monitor.acknowledge(raised.id, by).acknowledged for by in ("ann", "bob")] == [
-        monitor.active()[0].acknowledged
-    ] * 2
+    seen = [monitor.acknowledge(raised.id, by).acknowledged for by in ("ann", "bob")]
+    assert [one.by for one in seen if one] == ["ann", "ann"]
     with pytest.raises(NotFound):
         monitor.acknowledge("01a1fed8-b71c-7000-909c-d7cbfc85fba6", "ann")
     assert judged.by(alone, 2) == {}
-    (past,) = monitor.history()
+    (past,) = [one for one in monitor.history() if one.alert.id == raised.id]
     assert past.acknowledged is not None and past.acknowledged.by == "ann"
 
 

@@ -121,8 +121,10 @@ def test_alerts_are_told_when_raised_and_cleared_unless_silenced(
     assert judged.by(own)
     monitor._sink.deliver_due()
     well.performance.monitor._sink.deliver_due()
-    assert len(receiver.posts) == 1
+    assert len(receiver.told("raised", "tier_unavailable")) == 1
+    assert receiver.told("cleared", "tier_unavailable") == []
     # Listed all the same, as silenced.
-    assert monitor.active()[0].silenced_until is not None
+    (listed,) = [one for one in monitor.active() if one.alert.key == raised.key]
+    assert listed.silenced_until is not None
     noted = alone.audit.entries(action="alert.silenced", limit=1)[0]
     assert (noted.actor, noted.details["seconds"]) == ("ann", 3_600)

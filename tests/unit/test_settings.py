@@ -66,6 +66,15 @@ def test_the_secret_never_stands_in_the_complaint() -> None:
     assert "hunter2" not in complaint(COMPLETE | {"THREADKEEP_JWT_SECRET": "hunter2"})
 
 
+def test_alerts_are_posted_signed_or_not_at_all() -> None:
+    posted = COMPLETE | {"THREADKEEP_ALERT_WEBHOOK_URL": "https://alerts.example/hook"}
+    assert "THREADKEEP_ALERT_WEBHOOK_SECRET" in complaint(posted)
+    secret = {"THREADKEEP_ALERT_WEBHOOK_SECRET": "s" * 32}
+    assert settings.load(posted | secret).alert_webhook_url.startswith("https")
+    elsewhere = {"THREADKEEP_ALERT_WEBHOOK_URL": "ftp://alerts.example"}
+    assert "THREADKEEP_ALERT_WEBHOOK_URL" in complaint(posted | secret | elsewhere)
+
+
 def test_a_secret_is_measured_in_bytes() -> None:
     assert settings.load(COMPLETE | {"THREADKEEP_JWT_SECRET": "\u00e9" * 16}).jwt_secret
 
