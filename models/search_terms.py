@@ -18,10 +18,12 @@ _RUNS = re.compile("([a-z0-9]+)|([^\0-\x7f]+)")
 
 
 class Terms(NamedTuple):
-    """What each text has that a query finds: terms, and beginnings of terms."""
+    """What each text has that a query finds: terms, beginnings of terms, and, if it is of ASCII
+    alone, places for these regular expressions in its small letters."""
 
     whole: list[str]
     beginnings: list[str]
+    patterns: list[str]
 
 
 def terms_of(query: Query) -> Terms:
@@ -40,7 +42,8 @@ def terms_of(query: Query) -> Terms:
                     beginnings[word] = None
                 else:
                     whole[word] = None
-    return Terms(list(whole), list(beginnings))
+    patterns = [found for phrase in query.phrases if (found := _pattern(phrase))]
+    return Terms(list(whole), list(beginnings), patterns)
 
 
 def dropped_class(escape: str) -> str:
@@ -59,6 +62,15 @@ def _pieces(phrase: Phrase) -> Iterator[str]:
             piece = ""
         piece += word.text
     yield piece
+
+
+def _pattern(phrase: Phrase) -> str | None:
+    """Most texts that have all words of a phrase have them elsewhere: this tells them apart."""
+    words = [word.text for word in phrase.words]
+    if len(words) < 2 or not all(word.isascii() for word in words):
+        return None
+    end = "" if phrase.is_prefix else "([^a-z0-9]|$)"
+    return f"(^|[^a-z0-9]){'[^a-z0-9]+'.join(words)}{end}"
 
 
 def _neighbours(run: str) -> list[str]:

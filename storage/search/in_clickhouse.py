@@ -1,13 +1,14 @@
-"""What ClickHouse finds: by its text index, months newest first, the newest version of each.
+"""What ClickHouse finds: by its text index, the newest version of each, newest first.
 
-The index is asked for any version that has the words, without `FINAL`; whichever version is the
-newest comes back for what was found, tombstones included.
+Months are not merged with each other: all versions of a message are in one.
 """
 
+import threading
+import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import select, text
+from sqlalchemy import Select, select, text
 
 from models import ids
 from models.clickhouse_tables import messages
@@ -22,9 +23,18 @@ from storage.search.wanted import Span, Wanted
 MOST_SECONDS = 1.5
 """One query; after that ClickHouse itself gives it up, which is no outage."""
 
+MONTHS_SECONDS = 60.0
+"""How long the sizes of months are believed: they say how far to look at once, and no more."""
+
+_LIMITED = f"SETTINGS max_execution_time = {MOST_SECONDS}"
+# A version that the index finds counts only if it is the newest: exactly that is asked for.
+_NEWEST = (
+    f"{_LIMITED}, final = 1, do_not_merge_across_partitions_select_final = 1,"
+    " use_skip_indexes_if_final = 1, use_skip_indexes_if_final_exact_mode = 1"
+)
 _MONTHS = (
-    "SELECT DISTINCT toUInt32(partition) AS month FROM system.parts WHERE active"
-    " AND database = currentDatabase() AND table = 'messages' ORDER BY month DESC"
+    "SELECT toUInt32(partition) AS month, sum(rows) AS size FROM system.parts WHERE active"
+    " AND database = currentDatabase() AND table = 'messages' GROUP BY month ORDER BY month DESC"
 )
 
 
@@ -37,37 +47,42 @@ class Archived(NamedTuple):
 
 
 class SearchArchive:
-    """The read verb of search in ClickHouse. Errors leave as the tier's."""
+    """The read verbs of search in ClickHouse. Errors leave as the tier's."""
 
     def __init__(self, server: ClickHouse, breaker: Breaker) -> None:
         self._server = server
         self._breaker = breaker
+        self._lock = threading.Lock()
+        self._months: list[tuple[int, int]] = []
+        self._months_until = 0.0
 
-    def months(self) -> list[int]:
-        """The months (as 202611) of which there is something, newest first."""
-        with self._breaker.guard(), translated(), self._server.engine.connect() as connection:
-            return [int(row.month) for row in connection.exec_driver_sql(_MONTHS)]
+    def floor(self, high: str, rows: int) -> str:
+        """The id down to which to look from another so that it is about so many rows; the lowest
+        of all where there are not as many."""
+        left = rows
+        for month, count in self._sizes():
+            first = _first_id(month)
+            if first < high:
+                left -= count
+                if left <= 0:
+                    return first
+        return ids.LOWEST
 
-    def candidates(
-        self, user_id: str, wanted: Wanted, span: Span, months: Sequence[int]
-    ) -> Archived:
-        """The newest messages of a span within some months that have the words."""
-        conditions = [
-            f"user_id = {literal(user_id)}",
-            f"toYYYYMM(created_at) BETWEEN {min(months)} AND {max(months)}",
-            *_range(span),
-            *_words(wanted.terms),
-        ]
+    def candidates(self, user_id: str, wanted: Wanted, span: Span) -> Archived:
+        """The newest messages of a span that have the words, without tombstones."""
+        conditions = [*_range(span), *_words(wanted.terms)]
         if wanted.thread_id is not None:
             conditions.append(f"thread_id = {literal(wanted.thread_id)}")
         if wanted.role is not None:
             conditions.append(f"role = {literal(wanted.role)}")
-        candidates = (
-            "(thread_id, created_at, id) IN (SELECT thread_id, created_at, id FROM messages"  # noqa: S608
-            f" WHERE {' AND '.join(conditions)}"
-            f" ORDER BY toString(id) DESC LIMIT 1 BY id LIMIT {span.at_most:d})"
+        query = (
+            select(*COLUMNS)
+            .where(messages.c.user_id == user_id, *map(text, conditions))
+            .order_by(text("toString(messages.id) DESC"))
+            .limit(span.at_most)
+            .suffix_with(_NEWEST)
         )
-        found = sorted(self._newest(user_id, candidates), key=lambda one: one.id, reverse=True)
+        found = self._messages(query)
         return Archived(found, found[-1].id if len(found) >= span.at_most else None)
 
     def known(self, user_id: str, message_ids: Sequence[str]) -> list[Message]:
@@ -83,21 +98,46 @@ class SearchArchive:
             select(*COLUMNS)
             .where(messages.c.user_id == user_id, text(condition))
             .order_by(messages.c.version.desc(), messages.c.archived_at.desc())
-            .suffix_with(f"LIMIT 1 BY id SETTINGS max_execution_time = {MOST_SECONDS}")
+            .suffix_with(f"LIMIT 1 BY id {_LIMITED}")
         )
+        return self._messages(query)
+
+    def _messages(self, query: Select[Any]) -> list[Message]:
         guard = self._breaker.guard(is_bulk=True)
         with guard, translated(), self._server.engine.connect() as connection:
             return list(map(message_of, connection.execute(query)))
+
+    def _sizes(self) -> list[tuple[int, int]]:
+        """How many rows the months have (as 202611), newest first."""
+        with self._lock:
+            if time.monotonic() >= self._months_until:
+                guard = self._breaker.guard()
+                with guard, translated(), self._server.engine.connect() as connection:
+                    rows = connection.exec_driver_sql(_MONTHS).all()
+                self._months = [(int(row.month), int(row.size)) for row in rows]
+                self._months_until = time.monotonic() + MONTHS_SECONDS
+            return self._months
+
+
+def _first_id(month: int) -> str:
+    """The lowest id of a month."""
+    return ids.lowest(f"{month // 100:04d}-{month % 100:02d}-01T00:00:00.000000Z")
 
 
 def _range(span: Span) -> list[str]:
     """Times to find the months and granules by, and ids for what times do not tell."""
     conditions = []
     if span.low != ids.LOWEST:
-        conditions += [f"created_at >= {_millisecond(span.low)}", f"toString(id) > '{span.low}'"]
+        conditions += [
+            f"messages.created_at >= {_millisecond(span.low)}",
+            f"toString(messages.id) > '{span.low}'",
+        ]
     if span.high != ids.HIGHEST:
         following = f"{_millisecond(span.high)} + INTERVAL 1 MILLISECOND"
-        conditions += [f"created_at < {following}", f"toString(id) < '{span.high}'"]
+        conditions += [
+            f"messages.created_at < {following}",
+            f"toString(messages.id) < '{span.high}'",
+        ]
     return conditions
 
 
@@ -113,4 +153,7 @@ def _words(terms: Terms) -> list[str]:
         conditions.append(f"hasAllTokens(words, [{named}])")
     for term in terms.beginnings:
         conditions.append(f"arrayExists(word -> startsWith(word, '{term}'), words)")
+    for pattern in terms.patterns:
+        fits = f"match(lower(content), '{pattern}')"
+        conditions.append(f"(length(content) <> lengthUTF8(content) OR {fits})")
     return conditions

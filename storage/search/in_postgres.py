@@ -49,6 +49,7 @@ class SearchRows:
         """The newest messages of a span that have the words."""
         given = func.search_candidates(
             cast(_tsquery(wanted.terms), TSQUERY),
+            cast(wanted.terms.patterns, ARRAY(Text)),
             cast(span.low, _UUID),
             cast(span.high, _UUID),
             cast(wanted.thread_id, Text),

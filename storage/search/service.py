@@ -27,6 +27,11 @@ FIRST_CANDIDATES = 64
 MOST_CANDIDATES = 2_000
 """Of one tier at once: few at first, since mostly they do, then more and more."""
 
+FIRST_ROWS = 1_000_000
+"""Of ClickHouse that are looked through at first."""
+
+GROWTH = 4
+
 
 class SearchService:
     """The verb of search over the tiers."""
@@ -76,8 +81,7 @@ class _Look:
         self._asked: set[Tier] = set()
         self._shown: set[Tier] = set()
         self._log = Unpersisted({}, {})
-        self._months: list[int] | None = None
-        self._months_at_once = 1
+        self._rows_at_once = FIRST_ROWS
 
     def run(self, limit: int, high: str) -> Found:
         """Span by span, until there are enough, or no more, or the time is over."""
@@ -90,7 +94,7 @@ class _Look:
             span = Span(self._wanted.low, following, count)
             found, following = self._step(span)
             hits += self._matching(found, span, following)
-            count = min(2 * count, MOST_CANDIDATES)
+            count = min(GROWTH * count, MOST_CANDIDATES)
             if time.monotonic() >= deadline:
                 break
         if {"redis", "postgresql", "clickhouse"} <= set(self._down):
@@ -147,10 +151,9 @@ class _Look:
         if "clickhouse" in self._down:
             return
         try:
-            months = self._next_months(span)
-            if not months:
-                return
-            archived = self._archive.candidates(self._user_id, self._wanted, span, months)
+            floor = max(span.low, self._archive.floor(span.high, self._rows_at_once))
+            below = span._replace(low=floor)
+            archived = self._archive.candidates(self._user_id, self._wanted, below)
         except TierUnavailable as error:
             self._down["clickhouse"] = error
             return
@@ -160,19 +163,9 @@ class _Look:
         if archived.horizon is not None:
             horizons.append(archived.horizon)
             return
-        self._months_at_once *= 2
-        if months[-1] > min(self._within(span), default=0):
-            horizons.append(_first_id(months[-1]))
-
-    def _next_months(self, span: Span) -> list[int]:
-        return self._within(span)[: self._months_at_once]
-
-    def _within(self, span: Span) -> list[int]:
-        """The months of a span of which there is something, newest first."""
-        if self._months is None:
-            self._months = self._archive.months()
-        low, high = _month(span.low), _month(span.high)
-        return [month for month in self._months if low <= month <= high]
+        self._rows_at_once *= GROWTH
+        if floor > span.low:
+            horizons.append(floor)
 
     def _matching(
         self, found: dict[str, tuple[Message, Tier]], span: Span, horizon: str | None
@@ -252,17 +245,3 @@ def _take(found: dict[str, tuple[Message, Tier]], message: Message, tier: Tier) 
 def _raise_marks(marks: dict[str, str], others: dict[str, str]) -> None:
     for name, mark in others.items():
         marks[name] = max(mark, marks.get(name, ids.LOWEST))
-
-
-def _month(message_id: str) -> int:
-    if message_id == ids.LOWEST:
-        return 0
-    if message_id == ids.HIGHEST:
-        return 999_999
-    moment = ids.timestamp(min(ids.time_us_of(message_id), ids.MAX_MICROSECONDS))
-    return int(moment[:4] + moment[5:7])
-
-
-def _first_id(month: int) -> str:
-    """The lowest id of a month."""
-    return ids.lowest(f"{month // 100:04d}-{month % 100:02d}-01T00:00:00.000000Z")

@@ -325,7 +325,8 @@ def test_the_web_role_learns_of_nobody_else_through_the_index(
 ) -> None:
     drain()
     query = text(
-        "SELECT count(*) FROM search_candidates('''cafe''', '00000000-0000-0000-0000-000000000000',"
+        "SELECT count(*) FROM search_candidates('''cafe''', '{}',"
+        " '00000000-0000-0000-0000-000000000000',"
         " 'ffffffff-ffff-ffff-ffff-ffffffffffff', NULL, NULL, 100)"
     )
     counts = {}

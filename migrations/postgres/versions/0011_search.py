@@ -64,7 +64,8 @@ CREATE INDEX messages_by_words ON messages USING gin (search_terms(content))
     WITH (gin_pending_list_limit = 1024) WHERE deleted_at IS NULL;
 
 CREATE FUNCTION search_candidates(
-    terms tsquery, low uuid, high uuid, of_thread text, of_role text, at_most integer
+    terms tsquery, patterns text[], low uuid, high uuid, of_thread text, of_role text,
+    at_most integer
 ) RETURNS TABLE (id uuid)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
@@ -74,8 +75,12 @@ BEGIN
         ' AND search_terms(m.content) @@ $2 AND m.id > $3 AND m.id < $4'
         || CASE WHEN of_thread IS NULL THEN '' ELSE ' AND m.thread_id = $5' END
         || CASE WHEN of_role IS NULL THEN '' ELSE ' AND m.role = $6' END
+        || CASE WHEN cardinality(patterns) = 0 THEN '' ELSE
+            ' AND (octet_length(m.content) <> char_length(m.content)'
+            ' OR lower(m.content COLLATE "C") ~ ALL ($8))' END
         || ' ORDER BY m.id DESC LIMIT $7'
-        USING current_setting('app.user_id', true), terms, low, high, of_thread, of_role, at_most;
+        USING current_setting('app.user_id', true), terms, low, high, of_thread, of_role, at_most,
+            patterns;
 END $$;
 REVOKE ALL ON FUNCTION search_candidates FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION search_candidates TO threadkeep_web;
