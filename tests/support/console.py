@@ -72,6 +72,8 @@ def tab(browser: BrowserContext, stack: Launched) -> Iterator[Console]:
     """A new tab, which has complained of nothing when it is closed."""
     page = browser.new_page()
     console = Console(page, stack.url)
-    yield console
-    page.close()
+    try:
+        yield console
+    finally:
+        page.close()
     assert console.complaints == []
