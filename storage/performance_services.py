@@ -7,6 +7,7 @@ from storage.audit import AuditTrail
 from storage.maintenance_services import MaintenanceServices
 from storage.performance.book import AlertBook
 from storage.performance.counting import Counting
+from storage.performance.counts import Latencies
 from storage.performance.history import AlertHistory
 from storage.performance.look import Looker
 from storage.performance.monitor import PerformanceMonitor
@@ -54,7 +55,6 @@ class PerformanceServices(MaintenanceServices):
             ),
             self.clock,
         )
-        counting = Counting(
-            lambda: own_totals(self.instruments.totals, breakers, self.slow_queries), windows
-        )
-        return PerformanceService(counting, windows, looker, book, monitor)
+        answered, counted, slow = Latencies(), self.instruments.totals, self.slow_queries
+        counting = Counting(lambda: own_totals(counted, answered, breakers, slow), windows)
+        return PerformanceService(answered, counting, windows, looker, book, monitor)

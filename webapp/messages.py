@@ -135,6 +135,7 @@ def acknowledged(
 ) -> Response:
     """The answer to a write that was acknowledged; a worker is told of it."""
     process.wake(done.wake_slot)
+    process.services.performance.answered.note(latency_ms() / 1000)
     committed = wait and done.tier_used == "redis" and _wait_for_commit(process, done)
     durability = "committed" if committed else done.durability
     meaning = AcknowledgementFields(

@@ -5,9 +5,11 @@ each of a few bounds, never as a list of measurements.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 TIERS = ("redis", "postgresql", "clickhouse")
+
+ANSWERS = "answers"
 
 BOUNDS_SECONDS = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03,
@@ -20,10 +22,11 @@ class Counts(dict[str, float]):
     """Numbers by name; what is missing is zero.
 
     `acknowledged:<tier>` counts the messages and states that each tier took, `writes` the calls
-    that brought them, `seconds` what these took together, and `under:<n>` how many of them took no
-    longer than bound n, but longer than the one before it. `refused` and `failed_over` are writes
-    too, `persisted`, `replicated` and `archived` messages and rows. `<tier>:calls`,
-    `<tier>:seconds` and `<tier>:under:<n>` are calls to a tier, `<tier>:slow` its slow statements.
+    that brought them; `refused` and `failed_over` are writes too, `persisted`, `replicated` and
+    `archived` messages and rows, `<tier>:slow` slow statements. Of what is timed, `<name>:calls`
+    counts the calls, `<name>:seconds` is what they took together, and `<name>:under:<n>` how many
+    took no longer than bound n, but longer than the one before it. Names are those of the tiers,
+    for calls to them, and `answers`, for messages from their request to their acknowledgement.
     """
 
     def __missing__(self, name: str) -> float:
@@ -47,15 +50,19 @@ class Counts(dict[str, float]):
         """Messages and states that any tier took."""
         return int(sum(self[f"acknowledged:{tier}"] for tier in TIERS))
 
-    def average_ms(self, of: str = "") -> float | None:
-        """Milliseconds of an acknowledgement, or of a call to the tier named; None of nothing."""
-        count = self[f"{of}:calls" if of else "writes"]
-        return self[f"{of}:seconds" if of else "seconds"] / count * 1000 if count else None
+    @property
+    def answers(self) -> int:
+        """Acknowledgements whose time was taken."""
+        return int(self[f"{ANSWERS}:calls"])
 
-    def quantile_ms(self, share: float, of: str = "") -> float | None:
+    def average_ms(self, of: str = ANSWERS) -> float | None:
+        """Milliseconds of an acknowledgement, or of a call to the tier named; None of nothing."""
+        count = self[f"{of}:calls"]
+        return self[f"{of}:seconds"] / count * 1000 if count else None
+
+    def quantile_ms(self, share: float, of: str = ANSWERS) -> float | None:
         """Milliseconds that this share of them stayed below, as near as the bounds tell."""
-        prefix = f"{of}:under:" if of else "under:"
-        buckets = [self[f"{prefix}{at}"] for at in range(len(BOUNDS_SECONDS) + 1)]
+        buckets = [self[f"{of}:under:{at}"] for at in range(len(BOUNDS_SECONDS) + 1)]
         left = share * sum(buckets)
         if not left:
             return None
@@ -74,16 +81,6 @@ def total(several: Iterable[Mapping[str, float]]) -> Counts:
         for name, value in one.items():
             numbers[name] = numbers.get(name, 0) + value
     return Counts(numbers)
-
-
-def apart(cumulative: Sequence[float], prefix: str = "under:") -> dict[str, float]:
-    """Cumulative counts, each of them holding the one before it, as counts of their own."""
-    before = 0.0
-    counts = {}
-    for at, count in enumerate(cumulative):
-        counts[f"{prefix}{at}"] = count - before
-        before = count
-    return counts
 
 
 class Latencies:
@@ -105,6 +102,6 @@ class Latencies:
         self.under[bisect_left(BOUNDS_SECONDS, seconds)] += 1
 
     def totals(self, of: str) -> dict[str, float]:
-        """All of it under the names that `Counts` has for a tier."""
+        """All of it under the names that `Counts` has for what is timed."""
         under = {f"{of}:under:{at}": count for at, count in enumerate(self.under)}
         return {f"{of}:calls": self.calls, f"{of}:seconds": self.seconds, **under}

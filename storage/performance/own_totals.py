@@ -4,25 +4,24 @@ from collections.abc import Callable
 
 from storage.failover.probes import Breakers
 from storage.metrics.totals import Totals
-from storage.performance.counts import apart
+from storage.performance.counts import ANSWERS, Latencies
 from storage.performance.slow_queries import SlowQueries
 
 
 def own_totals(
-    counted: Callable[[], Totals], breakers: Breakers, slow: SlowQueries
+    counted: Callable[[], Totals], answered: Latencies, breakers: Breakers, slow: SlowQueries
 ) -> dict[str, float]:
-    """What the instruments, the breakers and the watch for slow statements have counted."""
+    """What the instruments, the routes, the breakers and the watch for slow statements counted."""
     totals = counted()
     numbers: dict[str, float] = {
         **{f"acknowledged:{tier}": count for tier, count in totals.acknowledged.items()},
         "writes": totals.writes,
-        "seconds": totals.seconds,
         "refused": totals.refused,
         "failed_over": totals.failed_over,
         "persisted": totals.persisted,
         "replicated": totals.replicated,
         "archived": totals.archived,
-        **apart(totals.buckets),
+        **answered.totals(ANSWERS),
     }
     for breaker in (breakers.redis, breakers.postgresql, breakers.clickhouse):
         numbers |= breaker.latencies.totals(breaker.tier)

@@ -29,12 +29,12 @@ class Pace(NamedTuple):
     @property
     def current_ms(self) -> float | None:
         """How many milliseconds an acknowledgement takes now."""
-        return self.now.average_ms() if self.now.writes >= ENOUGH_NOW else None
+        return self.now.average_ms() if self.now.answers >= ENOUGH_NOW else None
 
     @property
     def least_ms(self) -> float | None:
         """Likewise; where the newest window was faster, what that says."""
-        if self.current_ms is None or self.last.writes < ENOUGH_LAST:
+        if self.current_ms is None or self.last.answers < ENOUGH_LAST:
             return self.current_ms
         return min(self.current_ms, self.last.average_ms() or 0.0)
 
@@ -58,13 +58,13 @@ def _is_within(window: int, spans: list[Span]) -> bool:
 def _median_ms(windows: list[Counts]) -> float | None:
     """The median of averages, each weighing as many acknowledgements as it is of: a moment's
     trouble that nobody was told of does not count for more than it is."""
-    known = sorted((one.average_ms() or 0.0, one.writes) for one in windows)
-    writes = sum(count for _, count in known)
-    if writes < ENOUGH_BEFORE:
+    known = sorted((one.average_ms() or 0.0, one.answers) for one in windows)
+    answers = sum(count for _, count in known)
+    if answers < ENOUGH_BEFORE:
         return None
     passed = 0
     for average, count in known:
         passed += count
-        if passed * 2 >= writes:
+        if passed * 2 >= answers:
             return average
     return None

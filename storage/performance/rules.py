@@ -103,7 +103,7 @@ def _degraded(settings: Settings, pace: Pace) -> list[Finding]:
 
 def _late(settings: Settings, pace: Pace) -> list[Finding]:
     p95 = pace.now.quantile_ms(0.95)
-    if p95 is None or pace.now.writes < ENOUGH_NOW or p95 <= settings.alert_p95_ms:
+    if p95 is None or pace.now.answers < ENOUGH_NOW or p95 <= settings.alert_p95_ms:
         return []
     figures: dict[str, float | str] = {"p95_ms": round(p95, 1), "limit_ms": settings.alert_p95_ms}
     detail = f"one acknowledgement in twenty takes more than {p95:.0f} ms"

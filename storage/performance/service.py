@@ -4,6 +4,7 @@ import time
 
 from storage.performance.book import AlertBook
 from storage.performance.counting import Counting
+from storage.performance.counts import Latencies
 from storage.performance.look import Looker
 from storage.performance.metrics import StoragePerformance, storage_performance
 from storage.performance.monitor import PerformanceMonitor
@@ -16,12 +17,15 @@ class PerformanceService:
 
     def __init__(
         self,
+        answered: Latencies,
         counting: Counting,
         windows: Windows,
         looker: Looker,
         book: AlertBook,
         monitor: PerformanceMonitor,
     ) -> None:
+        self.answered = answered
+        """Messages that this process acknowledged, from the request on."""
         self.monitor = monitor
         self.windows = windows
         self._counting = counting

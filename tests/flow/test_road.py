@@ -36,7 +36,7 @@ def arrow(road: dict[str, Any], name: str) -> dict[str, Any]:
 
 def test_what_was_sent_goes_along_the_road(admin_api: Api, api: Api) -> None:
     def shown() -> dict[str, Any]:
-        api.send_many("road", 20)
+        api.send("road", "hello")
         road = ok(admin_api.get(ROAD))
         for name in ("acknowledge", "persist", "replicate"):
             assert arrow(road, name)["per_second"] > 0, road

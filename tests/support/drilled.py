@@ -22,9 +22,9 @@ class Drilled:
         self.stack = stack
         self.webhook = webhook
         tokens = Tokens(configuration.load(stack.env))
-        token = tokens.issue(fresh_user(), is_admin=False, ttl_seconds=3600)
+        self.token = tokens.issue(fresh_user(), is_admin=False, ttl_seconds=3600)
         admin_token = tokens.issue(fresh_user(), is_admin=True, ttl_seconds=3600)
-        self.user = Api(stack.url, token)
+        self.user = Api(stack.url, self.token)
         self.admin = Api(stack.url, admin_token)
 
     @contextmanager

@@ -13,9 +13,9 @@ NOW = 1_000_000.0
 
 def window(ms: float, writes: int = 20, **others: float) -> Counts:
     """A window in which each of so many writes took so many milliseconds."""
-    under = f"under:{bisect_left(BOUNDS_SECONDS, ms / 1000)}"
-    numbers = {"writes": writes, "seconds": writes * ms / 1000, under: writes}
-    return Counts({**numbers, "acknowledged:redis": writes, **others})
+    under = f"answers:under:{bisect_left(BOUNDS_SECONDS, ms / 1000)}"
+    numbers = {"answers:calls": writes, "answers:seconds": writes * ms / 1000, under: writes}
+    return Counts({**numbers, "writes": writes, "acknowledged:redis": writes, **others})
 
 
 def windows(*taken_ms: float, until: float = NOW) -> dict[int, Counts]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from storage.performance.counts import Counts, Latencies, apart, total
+from storage.performance.counts import Counts, Latencies, total
 from storage.performance.pace import pace
 from support.windows import NOW, window, windows
 
@@ -56,10 +56,6 @@ def test_only_what_grew_is_counted() -> None:
         "writes": 2,
         "persisted": 2,
     }
-
-
-def test_cumulative_counts_come_apart() -> None:
-    assert apart([1, 1, 4]) == {"under:0": 1, "under:1": 0, "under:2": 3}
 
 
 def test_a_call_that_takes_as_long_as_a_bound_counts_below_it() -> None:

@@ -191,7 +191,9 @@ class Session:
             web.wake(done.wake_slot, self._request_id)
             if not done.repeated:
                 listener.sent(done.message.id)
-            self._confirm(listener, done, said.client_ref, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            web.services.performance.answered.note(seconds)
+            self._confirm(listener, done, said.client_ref, seconds)
             if done.tier_used != "redis" and not done.repeated:
                 self._process.hub.tell_beside(done, listener)
 
