@@ -72,7 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_timeout_seconds: Seconds = 0.25
     """Connecting to, and one answer of, the data Redis on the write path."""
     redis_slow_seconds: Seconds = 0.15
-    """An answer of the data Redis that took longer is slow; several in a row are an outage."""
+    """An answer of the data Redis that took longer is slow; several and a slow probe: an outage."""
     redis_log_share: Annotated[float, Meta(gt=0, le=1)] = 0.6
     """The share of Redis's memory that the log may take before writes go to PostgreSQL."""
     redis_replicas: Annotated[int, Meta(ge=0, le=16)] = 0
@@ -82,7 +82,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_timeout_seconds: Seconds = 1.5
     """One PostgreSQL statement on behalf of a request."""
     database_slow_seconds: Seconds = 1.0
-    """A statement that took longer is slow; several in a row are an outage."""
+    """A statement that took longer is slow; several, then a slow probe: an outage."""
     database_quick_seconds: Seconds = 0.8
     """One PostgreSQL statement that must not keep anybody waiting, as a write beside Redis."""
     database_job_timeout_seconds: Seconds = 20.0

@@ -1,7 +1,8 @@
 """A breaker for each tier: after one failure nobody waits for a dead server again.
 
-Closed, calls pass and are watched. A call that finds the tier gone opens the breaker at once, and
-so do several slow ones in a row: a tier that answers late is no help to a caller with a deadline.
+Closed, calls pass and are watched. A call that finds the tier gone opens the breaker at once.
+Several slow ones in a row make it suspect, for a tier that answers late is no help to a caller with
+a deadline; but it may be this process that was slow, so a probe decides.
 Open, calls fail without being tried. A thread of the breaker's own tries a probe again and again,
 half-open meanwhile, so that no request ever pays for the question whether a tier is back.
 """
@@ -23,7 +24,7 @@ PROBE_SECONDS = 0.2
 """Between two probes of a tier that is out."""
 
 SLOW_CALLS = 3
-"""So many slow calls in a row open a breaker."""
+"""So many slow calls in a row have a tier probed."""
 
 
 class BreakerState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,6 +50,7 @@ class Breaker:
         self._circuit = CircuitBreaker(name=tier)
         self._lock = threading.Lock()
         self._slow_in_a_row = 0
+        self._is_suspect = False
         self._opened = 0
         self.opened_at = self._closed_at = float("-inf")
         self._reason = ""
@@ -112,20 +114,27 @@ class Breaker:
         )
 
     def _note_slow(self) -> None:
-        self._slow_in_a_row += 1
-        if self._slow_in_a_row >= SLOW_CALLS:
-            self._slow_in_a_row = 0
+        with self._lock:
+            self._slow_in_a_row += 1
+            if self._is_suspect or self._slow_in_a_row < SLOW_CALLS:
+                return
+            self._is_suspect = True
+        threading.Thread(target=self._judge, name=f"judge-{self.tier}", daemon=True).start()
+
+    def _judge(self) -> None:
+        """Opens the breaker, if a probe is slow too."""
+        if self._trouble() is not None:
             self.open(f"{SLOW_CALLS} calls in a row took over {self._slow_seconds * 1000:g} ms")
+        with self._lock:
+            self._slow_in_a_row = 0
+            self._is_suspect = False
 
     def _probe_until_well(self) -> None:
         self._tell(self.on_opened)
         while True:
             time.sleep(PROBE_SECONDS)
             self._circuit.half_open()
-            started = time.perf_counter()
             trouble = self._trouble()
-            if trouble is None and time.perf_counter() - started > self._slow_seconds:
-                trouble = "it answers, but slowly"
             if trouble is None:
                 break
             self._reason = trouble
@@ -145,6 +154,8 @@ class Breaker:
                 log.warning("listener_failed", tier=self.tier, error=str(error))
 
     def _trouble(self) -> str | None:
+        """What a probe finds wrong, if anything."""
+        started = time.perf_counter()
         try:
             self._probe()
         except TierError as error:
@@ -152,4 +163,5 @@ class Breaker:
         except Exception as error:
             # Whatever a probe runs into, the tier is not well, and the next probe must come.
             return type(error).__name__
-        return None
+        took = time.perf_counter() - started
+        return "it answers, but slowly" if took > self._slow_seconds else None

@@ -72,8 +72,14 @@ def request_engine(settings: Settings) -> Engine:
 
 
 def quick_engine(settings: Settings) -> Engine:
-    """PostgreSQL for what must not keep anybody waiting: probes, leases, writes beside Redis."""
+    """PostgreSQL for what must not keep anybody waiting, as writes beside Redis."""
     return _engine(settings, settings.database_quick_seconds)
+
+
+def watch_engine(settings: Settings) -> Engine:
+    """PostgreSQL for probes and the lease, which a crowd of requests must not keep waiting."""
+    own = msgspec.structs.replace(settings, database_connections=2)
+    return _engine(own, settings.database_quick_seconds)
 
 
 def notice_engine(settings: Settings) -> Engine:

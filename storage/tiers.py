@@ -54,12 +54,16 @@ class Tiers:
         return connections.quick_engine(self.settings)
 
     @cached_property
+    def watch_engine(self) -> Engine:
+        return connections.watch_engine(self.settings)
+
+    @cached_property
     def job_clickhouse(self) -> ClickHouse:
         return self.clickhouse_within(self.settings.clickhouse_job_timeout_seconds)
 
     @cached_property
     def breakers(self) -> Breakers:
-        return Breakers(self.settings, self.quick_engine)
+        return Breakers(self.settings, self.watch_engine)
 
     @cached_property
     def redis_door(self) -> RedisDoor:

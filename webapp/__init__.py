@@ -25,7 +25,7 @@ from webapp import (
     threads,
 )
 from webapp.auth import Tokens
-from webapp.context import Web, install, web
+from webapp.context import Web, install, of, web
 
 MAX_BODY_BYTES = 512 * 1024
 """Room for 64 KiB of content with every character escaped, and metadata beside it."""
@@ -35,6 +35,11 @@ def begin_drills(app: Flask) -> None:
     """Has this process take part in drills, where they are allowed."""
     with app.app_context():
         web().services.drills.watch()
+
+
+def believe_redis(app: Flask) -> None:
+    """Has this process know what it may believe Redis before the first request asks."""
+    of(app).services.lease.standing()
 
 
 ROOMS = tuple(

@@ -12,7 +12,7 @@ from storage.doctor import safety
 from storage.doctor.safety_watch import Watch
 from storage.errors import Refused
 from tasks.logs import configure
-from webapp import begin_drills
+from webapp import begin_drills, believe_redis
 
 
 def started(make: Callable[[Settings, Watch], Flask], end: Callable[[str], NoReturn]) -> Flask:
@@ -30,6 +30,7 @@ def started(make: Callable[[Settings, Watch], Flask], end: Callable[[str], NoRet
     app = make(given, watch)
     watch.begin()
     begin_drills(app)
+    believe_redis(app)
     # What is imported stays. A full collection that looked at all of it again every few seconds
     # would stop each request of the process for 60 to 180 ms.
     gc.collect()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from models.message import Caveat, FailoverReason, Message, Thread, Tier
+from storage.appends import Append, Behind, Stored
 from storage.combining import Combiner
 from storage.errors import NoTierAvailable, TierError, TierRejected, TierUnavailable
 from storage.failover.direct_clickhouse import DirectClickHouse, version_after
@@ -16,7 +17,6 @@ from storage.failover.probes import Breakers
 from storage.failover.redis_writes import RedisWrites
 from storage.failover.rests import Ask
 from storage.failover.shared_keys import SharedKeys
-from storage.redis_tier import Append, Behind, Stored
 
 Done = TypeVar("Done")
 

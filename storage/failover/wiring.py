@@ -48,7 +48,7 @@ class FailoverServices(Tiers):
         server = self.clickhouse_within(self.settings.clickhouse_write_timeout_seconds)
         return Lease(
             self.redis_door,
-            self.quick_engine,
+            self.watch_engine,
             breakers.postgresql,
             server,
             breakers.clickhouse,

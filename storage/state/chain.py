@@ -136,6 +136,10 @@ class StateChain:
             record = make(found.version + 1 if found.is_certain else _blind(found))
             return self._save_in_redis(found, record)
         except TierError as error:
+            if error.tier != "redis":
+                # A PostgreSQL that is busy is no reason to write beside Redis: as long as anybody
+                # does, everybody's writes need PostgreSQL.
+                raise NoTierAvailable([error]) from error
             failure = error
         try:
             record = make(found.version + VERSION_STEP)
@@ -207,6 +211,9 @@ class StateChain:
                 record, found.version, lambda: self._put(found, record)
             )
         except TierUnavailable as error:
+            if error.passing and self._lease.standing().redis_whole:
+                # It had to wait for a crowd, and by now it need not ask PostgreSQL.
+                return self._save_in_redis(found, record)
             if error.tier != "postgresql" or error.tried:
                 raise
             return self._put(found, record)

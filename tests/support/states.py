@@ -13,7 +13,9 @@ from support.waiting import eventually
 
 
 def is_whole(own: Services) -> None:
-    """Lets those who wrote beside Redis be over, and waits until it is believed alone."""
+    """Tells Redis what it missed, lets those who wrote beside it be over, and waits until it is
+    believed alone."""
+    own.redis_recovery.tend()
     with own.job_engine.begin() as connection:
         connection.execute(text("DELETE FROM redis_detours"))
     eventually(lambda: own.lease.standing().redis_whole)

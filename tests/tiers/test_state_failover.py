@@ -21,15 +21,9 @@ from support.refusing import refusing
 from support.states import at, committed, is_whole, kept, load, raw, run, save, session
 
 
-def tend(alone: Services) -> None:
-    """Tells Redis what it missed, and lets those who wrote beside it be over."""
-    alone.redis_recovery.tend()
-    is_whole(alone)
-
-
 @pytest.fixture(autouse=True)
 def whole(alone: Services) -> None:
-    """Nobody writes beside Redis yet."""
+    """Nobody writes beside Redis yet, and Redis knows all that was."""
     is_whole(alone)
 
 
@@ -47,7 +41,7 @@ def test_without_redis_postgresql_takes_it_and_it_wins_when_redis_is_back(
         save(own, run(user), {}, rests_on=1)
     # Redis has an older copy, and is not believed before it was told.
     assert load(alone, run(user)) == {"by": "postgresql"}
-    tend(alone)
+    is_whole(alone)
     found = alone.states.get(run(user))
     assert (found.source, found.record.version) == ("redis", 1001)
     assert save(alone, run(user), {"by": "redis"}, rests_on=1001).record.version == 1002
@@ -89,7 +83,7 @@ def test_what_was_deleted_beside_redis_stays_deleted(
     for _ in range(2):
         with pytest.raises(NotFound):
             alone.states.get(run(user))
-        tend(alone)
+        is_whole(alone)
     assert kept(alone, run(user)) == []
 
 
@@ -99,7 +93,7 @@ def test_a_redis_that_came_back_empty_is_warmed_from_postgresql(
     save(alone, session(user), {"n": 1})
     drain()
     alone.redis_client.flushall()
-    tend(alone)
+    is_whole(alone)
     assert alone.states.get(session(user)).source == "postgresql"
     assert alone.states.get(session(user)).source == "redis"
     record = alone.states.get(session(user)).record
@@ -178,8 +172,8 @@ def test_an_erased_user_leaves_no_state_anywhere(
     with refusing(alone, "name <> 'refused'", "state_records"):
         save(alone, run(user, "refused"), {"note": marker})
         assert drain().refused == 1
-    save(without(alone, "redis"), run(user, "beside"), {"note": marker})
     save(alone, run(user, "pending"), {"note": marker})
+    save(without(alone, "redis"), run(user, "beside"), {"note": marker})
     before = places(alone, marker)
     assert {place.split(":")[0] for place in before} == {"redis", "postgresql", "clickhouse"}
     done = erase(alone, user)

@@ -49,7 +49,15 @@ def fail(error: Exception) -> Callable[[], None]:
 
 
 def probing() -> int:
-    return [thread.name for thread in threading.enumerate()].count("probe-redis")
+    return _threads("probe-redis")
+
+
+def judging() -> int:
+    return _threads("judge-redis")
+
+
+def _threads(name: str) -> int:
+    return [thread.name for thread in threading.enumerate()].count(name)
 
 
 def test_one_outage_opens_it_and_nothing_is_tried_after(breaker: Breaker) -> None:
@@ -80,12 +88,24 @@ def test_what_is_no_outage_of_the_tier_opens_nothing(breaker: Breaker, error: Ex
     assert breaker.is_closed
 
 
-def test_slow_calls_in_a_row_open_it(breaker: Breaker) -> None:
+def test_slow_calls_in_a_row_open_it_if_a_probe_is_slow_too(breaker: Breaker, tier: Tier) -> None:
+    tier.is_well, tier.answers_after_seconds = True, 0.06
     for _ in range(SLOW_CALLS):
         assert breaker.is_closed
         call(breaker, lambda: time.sleep(0.06))
-    assert not breaker.is_closed
+    eventually(lambda: not breaker.is_closed)
     assert "in a row" in (breaker.state().reason or "")
+
+
+def test_slow_calls_of_a_slow_process_open_nothing(breaker: Breaker, tier: Tier) -> None:
+    tier.is_well = True
+    for suspected in (1, 2):
+        for _ in range(SLOW_CALLS):
+            call(breaker, lambda: time.sleep(0.06))
+        eventually(lambda suspected=suspected: tier.probes == suspected)
+        eventually(lambda: judging() == 0)
+    assert breaker.is_closed
+    assert breaker.state().opened == 0
 
 
 def test_a_quick_call_between_slow_ones_keeps_it_closed(breaker: Breaker) -> None:
