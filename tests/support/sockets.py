@@ -89,7 +89,7 @@ def listening(url: str, token: str, **options: Any) -> Iterator[Socket]:
 @contextmanager
 def lazily(url: str, token: str) -> Iterator[Socket]:
     """A socket whose client takes in next to nothing before it is asked to."""
-    with listening(url, token, sock=_narrow(url), max_queue=1) as socket:
+    with listening(url, token, sock=_narrow(url), max_queue=1, ping_interval=None) as socket:
         yield socket
 
 

@@ -35,11 +35,13 @@ TEXTS = (
     "deploy the deployment, then don\u2019t re-deploy: to be or not to be",
     "a" * 70 + " " + "x" * 60_000,
     "\u5317" * 3_000,
+    "\u5317\uff0c\u5927 and \u5317 \u5927",
     "foo_bar@example.com 3.14 1e5 007",
 )
 QUERIES = (
     "cafe", "CAF\u00c9 noir", '"to be"', "not* be", "deploy", "deploy*", "don't", "strasse",
-    "z\u0142oty", "zlot*", "\u5927", "\u5317\u4eac", "\u4eac\u5317", "\u30ac\u30e9\u30b9",
+    "z\u0142oty", "zlot*", "\u5927", "\u5317\u4eac", "\u4eac\u5317", "\u5317\u5927",
+    "\u30ac\u30e9\u30b9",
     "\u5b66\u6821", "\ud559\uad50", "\u043f\u0440\u0438\u0432\u0435\u0442 \u043c\u0438\u0440",
     "\u043f\u0440\u0438*", "\u0e2a\u0e14\u0e35", "\u0928\u092e\u0938\u094d\u0924\u0947",
     "\u0645\u0631\u062d\u0628\u0627", "\N{WAVING HAND SIGN}", "\N{MAN}\u200d\N{WOMAN}",
@@ -144,6 +146,18 @@ def test_edits_and_deletes_are_right_at_once_and_stay_right(
     finally:
         if block is not None:
             block.__exit__(None, None, None)
+
+
+def test_superseded_versions_in_clickhouse_are_not_found(alone: Services, user: str) -> None:
+    made = spaced(user, *[("t", "apples")] * 3)
+    alone.redis.append([append_of(*made)], 60)
+    alone.carry()
+    alone.messages.edit(user, made[0].id, content="pears", metadata=None, if_version=None)
+    alone.messages.delete(user, made[1].id, if_version=None)
+    alone.carry()
+    with moved(alone, made):
+        assert find(alone, user, "apples") == [made[2].id]
+        assert find(alone, user, "pears") == [made[0].id]
 
 
 def test_who_is_erased_is_found_no_more(
