@@ -7,7 +7,7 @@ import { TIERS, fullTime } from "./words.js";
 const MEANING = {
   acknowledged: "It is on disk, and on its way to the next tier.",
   persisted: "PostgreSQL has committed its newest version.",
-  archived: "Every tier down to ClickHouse has its newest version.",
+  archived: "ClickHouse has its newest version.",
 };
 
 // Shows the receipt of a message; `fetched` gives it anew each time it is asked.
