@@ -15,12 +15,12 @@ from models import codec, ids
 from models.ids import Clock
 from models.message import Durability, Message, Tier
 from models.streams import state_of
+from storage.appends import Append, Behind, NewMessage, Stored
 from storage.errors import NotFound, StreamRefused, TierError, TierUnavailable, VersionConflict
 from storage.failover.chain import Degraded, MessageFailoverService
 from storage.faultpoints import faultpoint
 from storage.message_retrieval import UnifiedMessageRetrievalService
 from storage.metrics.instruments import Kind
-from storage.redis_tier import Append, Behind, NewMessage, Stored
 from storage.streaming.open_streams import OpenStreams
 
 _DURABILITY: dict[Tier, Durability] = {"postgresql": "committed", "clickhouse": "archived"}

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from models import ids
 from storage import redis_keys as keys
+from storage.appends import Append, Behind, Stored
 from storage.errors import NotFound, TierError, VersionConflict
 from storage.idempotency_keys import Key
 from storage.redis_driver import RedisDoor, Script
@@ -20,39 +21,6 @@ DRAIN_FLAG_MILLISECONDS = 2_000
 DISTRUST_MARK = "~"
 """Begins a floor above every id. What follows differs each time, so that a page which was read
 before can be told from one that was read after."""
-
-
-class NewMessage(NamedTuple):
-    """A sealed message on its way in: its id, its record, and its Idempotency-Key if any."""
-
-    id: str
-    record: bytes
-    idempotency_key: str | None
-
-
-class Append(NamedTuple):
-    """New messages of one thread, in order: acknowledged all or none.
-
-    With `must_stay` their ids stand: a tier whose answer was lost may have them already.
-    """
-
-    user_id: str
-    thread_id: str
-    messages: Sequence[NewMessage]
-    must_stay: bool = False
-
-
-class Behind(NamedTuple):
-    """Nothing was written: the thread already has an id at or above the lowest of these."""
-
-    newest: str
-
-
-class Stored(NamedTuple):
-    """The ids as acknowledged (an earlier one for a repeated key) and whether to wake a worker."""
-
-    ids: list[str]
-    wake: bool
 
 
 class HotPage(NamedTuple):

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from celery import Celery, signals
+from kombu import Exchange, Queue
 
 import settings
 from beat_schedule import SCHEDULE
@@ -52,6 +53,8 @@ def configuration() -> dict[str, Any]:
         "task_acks_late": True,
         "task_default_queue": queues.MAINTENANCE,
         "task_routes": queues.ROUTES,
+        # As Celery would make them; named here, Flower knows them all and how long they are.
+        "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in queues.ALL],
         "worker_prefetch_multiplier": 1,
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_enable_prefetch_count_reduction": False,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from models.message import Caveat, FailoverReason, Message, Thread, Tier
+from storage.appends import Append, Behind, Stored
 from storage.combining import Combiner
 from storage.errors import NoTierAvailable, TierError, TierRejected, TierUnavailable
 from storage.failover.direct_clickhouse import DirectClickHouse, version_after
@@ -18,7 +19,6 @@ from storage.failover.redis_writes import RedisWrites
 from storage.failover.rests import Ask
 from storage.failover.shared_keys import SharedKeys
 from storage.metrics.instruments import Instruments, Kind, code_of
-from storage.redis_tier import Append, Behind, Stored
 
 
 class Taken(NamedTuple):

@@ -13,13 +13,13 @@ import msgspec
 
 from models import codec
 from models.message import Message
+from storage.appends import Append, Behind, Stored
 from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse
 from storage.errors import TierError
 from storage.failover.clickhouse_keys import ClickHouseKeys
 from storage.failover.detour import Detour
 from storage.failover.direct_postgres import Known, Plan, keyed
-from storage.redis_tier import Append, Behind, Stored
 
 VERSION_STEP = 1_000_000
 """More than PostgreSQL's own step, and as much again at random: nothing here compares and sets."""

@@ -15,13 +15,13 @@ from sqlalchemy import Connection, Engine, text
 from models import codec, ids
 from models.message import Message, Thread
 from storage import idempotency_keys, postgres_writes
+from storage.appends import Append, Behind, NewMessage, Stored
 from storage.breakers import Breaker
 from storage.errors import TierError, TierRejected, TierUnavailable, VersionConflict
 from storage.failover.detour import Detour
 from storage.idempotency_keys import Key
 from storage.partitions import Partitions
 from storage.postgres_driver import translated
-from storage.redis_tier import Append, Behind, NewMessage, Stored
 
 VERSION_STEP = 1_000
 """A version written beside Redis leaves room for those that Redis may hold and nobody has seen."""

@@ -11,10 +11,10 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from storage.appends import Append, Stored
 from storage.failover.direct_postgres import keyed
 from storage.failover.rests import Answer
 from storage.idempotency_keys import Key
-from storage.redis_tier import Append, Stored
 
 MOST_KEYS = 20_000
 """More than are acknowledged between two drains; a few megabytes."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from models import codec
 from models.message import Message, Thread
+from storage.appends import Append, Behind, Stored
 from storage.errors import TierError, TierUnavailable, VersionConflict
 from storage.failover.direct_postgres import DirectPostgres, Known, keyed
 from storage.failover.lease import Lease
@@ -15,7 +16,7 @@ from storage.failover.lost_and_found import LostAndFound
 from storage.failover.rests import ask_the_rest
 from storage.failover.room import RedisRoom
 from storage.redis_repair import RedisRepair
-from storage.redis_tier import Append, Behind, RedisTier, Stored
+from storage.redis_tier import RedisTier
 
 
 class RedisWrites:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
+from storage.appends import Append, Behind, Stored
 from storage.errors import TierError
 from storage.failover.direct_postgres import Known, keyed
-from storage.redis_tier import Append, Behind, Stored
 
 Answer = Stored | Behind | TierError
 Ask = Callable[[Sequence[Append]], Sequence[Answer]]

@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 
 from models.message import Tier
 from storage import idempotency_keys
+from storage.appends import Append
 from storage.breakers import Breaker
 from storage.errors import TierError
 from storage.failover.clickhouse_keys import ClickHouseKeys
@@ -26,7 +27,6 @@ from storage.failover.recent_keys import KEPT_SECONDS, RecentKeys
 from storage.failover.redis_watch import RedisWatch
 from storage.failover.rests import Answer, Ask, ask_the_rest
 from storage.postgres_driver import translated
-from storage.redis_tier import Append
 
 UNDRAINED_SECONDS = 30.0
 """What is older is in PostgreSQL, or a worker is not at work, which has other alarms."""

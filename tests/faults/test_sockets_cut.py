@@ -6,11 +6,10 @@ import pytest
 
 from selftest.stack import REALTIME, Testbed
 from support.api import Api
-from support.clients import TOKEN_SECONDS
+from support.clients import token_of
 from support.sockets import Socket, listening, opened
 from support.users import fresh_user
 from support.waiting import eventually
-from webapp.auth import Tokens
 
 MESSAGES = 40
 RECOVERY_SECONDS = 30
@@ -26,8 +25,7 @@ def url(bed: Testbed) -> str:
 @pytest.fixture
 def own_token(bed: Testbed) -> str:
     """A token of somebody new."""
-    user = fresh_user()
-    return Tokens(bed.settings).issue(user, is_admin=False, ttl_seconds=TOKEN_SECONDS)
+    return token_of(bed, fresh_user())
 
 
 @pytest.fixture

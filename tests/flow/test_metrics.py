@@ -1,6 +1,7 @@
 """`GET /metrics` over a whole stack: what every process counted, whoever is asked."""
 
 from collections.abc import Callable
+from typing import Any
 
 from support.api import Api, ok, problem
 from support.figures import scraped
@@ -86,3 +87,27 @@ def test_the_realtime_process_shows_it_too_with_its_sockets(
         eventually(lambda: scraped(realtime).of("sockets_open") > 0)
         assert scraped(admin_api).of("acknowledged_total") > 0
     eventually(lambda: scraped(admin_api).of("sockets_open") <= before)
+
+
+def test_flower_knows_tasks_by_name_and_every_queue_behind_its_password(
+    stack: Launched, api: Api
+) -> None:
+    posted = [api.send(f"flowered-{at}", "hello") for at in range(5)]
+    wait_until(api, "persisted", posted)
+    name, _, password = stack.env["FLOWER_BASIC_AUTH"].partition(":")
+    flower = Api(stack.env["FLOWER_URL"], None)
+    for path in ("/", "/api/tasks", "/api/task/types", "/api/queues/length", "/broker"):
+        assert flower.get(path).status_code == 401, path
+    auth = (name, password)
+    queues = ok(flower.get("/api/queues/length", auth=auth))["active_queues"]
+    assert {queue["name"] for queue in queues} == {"persist", "replicate", "maintenance"}
+
+    def ended() -> list[dict[str, Any]]:
+        known = ok(flower.get("/api/tasks", auth=auth)).values()
+        return [task for task in known if task["state"] == "SUCCESS"]
+
+    wanted = {"persist.sweep", "persist.drain_shard"}
+    eventually(lambda: wanted <= {task["name"] for task in ended()})
+    assert all(task["runtime"] >= 0 for task in ended())
+    # What a task is given are numbers, never what somebody wrote.
+    assert "hello" not in flower.get("/api/tasks", auth=auth).text

@@ -2,9 +2,8 @@
 too many is told so, and who is here when the process ends is told to come back."""
 
 import select
-import socket as sockets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from support.api import Api, problem
 from support.processes import Launched
 from support.programs import Program, program
-from support.sockets import Socket, listening, opened, streamed
+from support.sockets import Socket, lazily, listening, opened, streamed
 from support.users import fresh_user
 from support.waiting import eventually
 
@@ -49,22 +48,6 @@ def _is_ready(anyone: Api, running: Program) -> bool:
 @pytest.fixture
 def url(lone: Program) -> str:
     return f"{lone.url.replace('http', 'ws', 1)}/api/ws"
-
-
-def narrow(url: str) -> sockets.socket:
-    """A connection that takes in little by itself."""
-    host, _, port = url.split("/")[2].partition(":")
-    link = sockets.socket()
-    link.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4_096)
-    link.connect((host, int(port)))
-    return link
-
-
-@contextmanager
-def lazily(url: str, token: str) -> Iterator[Socket]:
-    """A socket whose client takes in next to nothing before it is asked to."""
-    with listening(url, token, sock=narrow(url), max_queue=1) as socket:
-        yield socket
 
 
 def post_large(api: Api) -> list[str]:

@@ -10,6 +10,9 @@ TOKEN_SECONDS = 3600
 
 def api_of(bed: Testbed, user: str = "", *, is_admin: bool = False) -> Api:
     """The API as a user; as somebody new where none is named."""
-    tokens = Tokens(bed.settings)
-    token = tokens.issue(user or fresh_user(), is_admin=is_admin, ttl_seconds=TOKEN_SECONDS)
-    return Api(bed.url, token)
+    return Api(bed.url, token_of(bed, user or fresh_user(), is_admin=is_admin))
+
+
+def token_of(bed: Testbed, user: str, *, is_admin: bool = False) -> str:
+    """A token that is good for as long as any test."""
+    return Tokens(bed.settings).issue(user, is_admin=is_admin, ttl_seconds=TOKEN_SECONDS)

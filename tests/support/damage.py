@@ -8,8 +8,8 @@ from sqlalchemy import text
 from models import codec
 from models.message import Message
 from storage import redis_keys as keys
+from storage.appends import Stored
 from storage.clickhouse_driver import translated
-from storage.redis_tier import Stored
 from storage.services import Services
 from support.samples import append_of
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from models import codec, ids
 from models.message import Message
-from storage.redis_tier import Append, NewMessage
+from storage.appends import Append, NewMessage
 
 CLOCK = ids.Clock()
 

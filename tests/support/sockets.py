@@ -1,6 +1,7 @@
 """A client of the WebSocket, and one of the event stream."""
 
 import json
+import socket as sockets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -86,6 +87,13 @@ def listening(url: str, token: str, **options: Any) -> Iterator[Socket]:
 
 
 @contextmanager
+def lazily(url: str, token: str) -> Iterator[Socket]:
+    """A socket whose client takes in next to nothing before it is asked to."""
+    with listening(url, token, sock=_narrow(url), max_queue=1, ping_interval=None) as socket:
+        yield socket
+
+
+@contextmanager
 def streamed(
     url: str, token: str, headers: dict[str, str] | None = None, **query: Any
 ) -> Iterator[Iterator[dict[str, str]]]:
@@ -114,3 +122,12 @@ def _events(lines: Iterator[bytes]) -> Iterator[dict[str, str]]:
             if "data" in event:
                 yield event
             event = {}
+
+
+def _narrow(url: str) -> sockets.socket:
+    """A connection that takes in little by itself."""
+    host, _, port = url.split("/")[2].partition(":")
+    link = sockets.socket()
+    link.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4_096)
+    link.connect((host, int(port)))
+    return link

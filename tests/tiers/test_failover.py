@@ -6,11 +6,11 @@ import pytest
 
 from models import codec
 from storage import redis_keys as keys
+from storage.appends import Append, NewMessage, Stored
 from storage.errors import NotFound, NoTierAvailable
 from storage.failover import homecoming
 from storage.message_storage import Acknowledgement
 from storage.persistence import Drained
-from storage.redis_tier import Append, NewMessage, Stored
 from storage.services import Services
 from support.outages import listed, post, rows, without
 from support.samples import append_of, message

@@ -7,9 +7,10 @@ from redis import Redis
 
 from models import ids
 from storage import redis_keys as keys
+from storage.appends import Append, Behind, NewMessage, Stored
 from storage.errors import TierRejected
 from storage.persistence import Drained
-from storage.redis_tier import Append, Behind, NewMessage, RedisTier, Stored
+from storage.redis_tier import RedisTier
 from support.samples import append_of, message
 
 KEEP_SECONDS = 60

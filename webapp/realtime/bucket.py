@@ -1,4 +1,4 @@
-"""How fast one client is read: a bucket of tokens, one a frame."""
+"""How fast one client is read: a bucket of tokens, one a frame, and more for a wrong one."""
 
 import time
 
@@ -6,6 +6,8 @@ import gevent
 
 FRAMES_PER_SECOND = 200
 BURST = 400
+WRONG_COSTS = 20
+"""What is answered with an error costs the others more time, and its sender little."""
 
 
 class Bucket:
@@ -15,11 +17,11 @@ class Bucket:
         self._tokens = float(BURST)
         self._filled_at = time.monotonic()
 
-    def take(self) -> None:
-        """Takes a token, and waits for it if there is none."""
+    def take(self, tokens: int = 1) -> None:
+        """Takes tokens, and waits for them if there are none."""
         now = time.monotonic()
         come_in = (now - self._filled_at) * FRAMES_PER_SECOND
-        self._tokens = min(BURST, self._tokens + come_in) - 1
+        self._tokens = min(BURST, self._tokens + come_in) - tokens
         self._filled_at = now
         if self._tokens < 0:
             gevent.sleep(-self._tokens / FRAMES_PER_SECOND)

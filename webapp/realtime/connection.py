@@ -12,7 +12,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, Tex
 from wsproto.frame_protocol import CloseReason
 
 from settings import Settings
-from webapp.realtime.bucket import Bucket
+from webapp.realtime.bucket import WRONG_COSTS, Bucket
 from webapp.realtime.frames import Frame
 from webapp.realtime.outbox import Outbox
 
@@ -48,6 +48,10 @@ class WebSocket:
         """Has a frame written; a client that does not read is cut off where it may go on from."""
         if not self.outbox.put(frame.text, frame.event_id):
             self._cut_off()
+
+    def slow_down(self) -> None:
+        """Has whoever sent a wrong frame pay for it by being read later."""
+        self._bucket.take(WRONG_COSTS)
 
     def run(self, take: Callable[[bytes | None], None]) -> None:
         """Reads to the end. `take` is given each text frame, and None for a binary one."""

@@ -102,6 +102,8 @@ class Session:
                 request_id=self._request_id,
                 retry_after=RETRY_AFTER_SECONDS if fault.status == 503 else None,
             )
+            if fault.status < 500:
+                self._socket.slow_down()
         finally:
             self._is_busy = False
 

@@ -1,0 +1,37 @@
+"""What is to be acknowledged, and what came of it, whichever tier takes it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class NewMessage(NamedTuple):
+    """A sealed message on its way in: its id, its record, and its Idempotency-Key if any."""
+
+    id: str
+    record: bytes
+    idempotency_key: str | None
+
+
+class Append(NamedTuple):
+    """New messages of one thread, in order: acknowledged all or none.
+
+    With `must_stay` their ids stand: a tier whose answer was lost may have them already.
+    """
+
+    user_id: str
+    thread_id: str
+    messages: Sequence[NewMessage]
+    must_stay: bool = False
+
+
+class Behind(NamedTuple):
+    """Nothing was written: the thread already has an id at or above the lowest of these."""
+
+    newest: str
+
+
+class Stored(NamedTuple):
+    """The ids as acknowledged (an earlier one for a repeated key) and whether to wake a worker."""
+
+    ids: list[str]
+    wake: bool
