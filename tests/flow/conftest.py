@@ -41,6 +41,8 @@ def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
             "THREADKEEP_ANALYTICS_CACHE_SECONDS": "0.5",
             "THREADKEEP_ALERT_WEBHOOK_URL": webhook.url,
             "THREADKEEP_ALERT_WEBHOOK_SECRET": WEBHOOK_SECRET,
+            # Half of what a drill adds: a busy machine alone is no reason for an alert.
+            "THREADKEEP_ALERT_DEGRADATION_MS": "25",
         }
         with launched(folder, **options) as stack:
             yield Drilled(stack, webhook)
