@@ -334,6 +334,19 @@ def test_what_was_there_before_the_index_is_found(
         assert find(alone, user, "eclairs") == [made.id]
 
 
+def test_the_index_is_built_anew_and_analyzed_wherever_one_stands(
+    alone: Services, user: str, texts: list[Message], drain: Callable[[], Drained]
+) -> None:
+    """As a restored dump and the autovacuum do, which look into no schema by themselves."""
+    drain()
+    with alone.job_engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("SET search_path = ''"))
+        connection.execute(text("REINDEX INDEX public.messages_by_words"))
+        connection.execute(text("ANALYZE public.messages"))
+        connection.invalidate()
+    assert find(alone, user, "cafe") == expected(texts, "cafe")
+
+
 def test_the_web_role_learns_of_nobody_else_through_the_index(
     alone: Services, user: str, texts: list[Message], drain: Callable[[], Drained]
 ) -> None:

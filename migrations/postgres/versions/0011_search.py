@@ -19,7 +19,8 @@ DROPPED = (
 
 # As `models.search_terms` says: folded at least as much as models.search does, then runs of a-z and
 # 0-9, and of all other characters each one and each two that stand together. Plain and short text
-# takes the short way, with the same end.
+# takes the short way, with the same end. What builds an index looks into no schema by itself, so
+# the one calls the other by its whole name.
 FUNCTIONS = """
 CREATE FUNCTION search_fold(content text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
@@ -40,7 +41,7 @@ BEGIN
             lower(content COLLATE "C"),
             U&'{separators}', U&'{spaces}'), ' '), ''));
     END IF;
-    folded := search_fold(content);
+    folded := {schema}.search_fold(content);
     RETURN array_to_tsvector(ARRAY(
         SELECT left(run, 500)
         FROM regexp_split_to_table(folded, '[^a-z0-9]+' COLLATE "C") AS run WHERE run <> ''
@@ -67,7 +68,7 @@ CREATE FUNCTION search_candidates(
     terms tsquery, patterns text[], low uuid, high uuid, of_thread text, of_role text,
     at_most integer
 ) RETURNS TABLE (id uuid)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
 BEGIN
     -- With the values at hand the planner knows whether words are rare.
     RETURN QUERY EXECUTE
@@ -86,20 +87,21 @@ REVOKE ALL ON FUNCTION search_candidates FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION search_candidates TO threadkeep_web;
 """
 
-HAS_COLLATION = "SELECT lower(U&'\\0416' COLLATE {collation}) = U&'\\0436'"
-
 
 def upgrade() -> None:
     connection = op.get_bind()
+    schema = connection.exec_driver_sql("SELECT quote_ident(current_schema())").scalar_one()
     separators = [code for code in range(1, 128) if not chr(code).isalnum() and code != 32]
     functions = FUNCTIONS.format(
+        schema=schema,
         dropped=DROPPED,
         collation=_collation(),
         separators="".join(f"\\{code:04x}" for code in separators),
         spaces=" " * len(separators),
     )
     connection.exec_driver_sql(functions.replace("%", "%%"))
-    connection.exec_driver_sql(CANDIDATES.replace("%", "%%"))
+    candidates = CANDIDATES.replace("{schema}", schema)
+    connection.exec_driver_sql(candidates.replace("%", "%%"))
 
 
 def _collation() -> str:
