@@ -38,7 +38,9 @@ export class Alerts {
 
   // What is new or over is said once; the figures of an alert change all the time.
   #say(active) {
-    const fresh = active.filter(({ id }) => !this.#rows.has(id)).map(({ type, detail }) => `${named(type)}: ${detail}.`);
+    const fresh = active
+      .filter(({ id }) => !this.#rows.has(id))
+      .map(({ type, detail }) => `${named(type)}: ${detail}.`);
     const isLess = this.#rows.size > active.length;
     if (fresh.length) byId("alerts-said").textContent = `New alert. ${fresh.join(" ")}`;
     else if (isLess) byId("alerts-said").textContent = active.length ? "An alert is over." : "No alert any more.";
@@ -55,10 +57,13 @@ export class Alerts {
     const sign = JSON.stringify(alert);
     const known = this.#rows.get(alert.id);
     if (known?.sign === sign) return known.element;
-    const focused = known?.element.contains(document.activeElement) ? document.activeElement.textContent : null;
+    const isFocused = known?.element.contains(document.activeElement);
+    const focused = isFocused ? document.activeElement.textContent : null;
     const element = this.#made(alert);
     this.#rows.set(alert.id, { sign, element });
-    if (focused) queueMicrotask(() => [...element.querySelectorAll("button")].find((one) => one.textContent === focused)?.focus());
+    // Whoever is about to press a button finds the same one in its place.
+    const same = () => [...element.querySelectorAll("button")].find((one) => one.textContent === focused);
+    if (focused) queueMicrotask(() => same()?.focus());
     return element;
   }
 

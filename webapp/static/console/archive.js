@@ -24,7 +24,10 @@ export class Archive {
     arrange(byId("archive"), [
       el("p", {}, before ? `ClickHouse alone may have what is older than ${fullTime(before)}.` : "Nothing is archived yet."),
       known.length
-        ? el("dl", { class: "facts" }, ...known.flatMap((state) => [el("dt", {}, STATES[state]), el("dd", {}, words(units[state]))]))
+        ? el("dl", { class: "facts" }, ...known.flatMap((state) => [
+            el("dt", {}, STATES[state]),
+            el("dd", {}, words(units[state])),
+          ]))
         : null,
       ...stopped.map(({ name, reason }) => el("p", { class: "trouble" }, `${name} is stopped: ${reason}`)),
     ].filter(Boolean));

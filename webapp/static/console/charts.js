@@ -66,7 +66,8 @@ export class Chart {
     arrange(this.#picture, [
       ...[0, 0.5, 1].map((share) => this.#rule(width, y(top * share), top * share)),
       ...at.map((moment, number) => ({ moment, number })).filter(({ moment }) => moment % LABEL_SECONDS === 0)
-        .map(({ moment, number }) => svg("text", { x: x(number), y: HEIGHT - 8, "text-anchor": "middle" }, clock(moment * 1000))),
+        .map(({ moment, number }) =>
+          svg("text", { x: x(number), y: HEIGHT - 8, "text-anchor": "middle" }, clock(moment * 1000))),
       // What has no value but nought is told by the legend; the first line is drawn over the others.
       ...this.#lines.toReversed().filter(({ key }) => this.#series[key].some(Boolean))
         .map(({ key, mark }) => svg("path", { class: `series ${mark}`, d: drawn(this.#series[key], x, y) })),
@@ -96,7 +97,7 @@ export class Chart {
     const values = this.#lines.map(({ key, name, mark }) => ({ name, mark, value: this.#format(this.#series[key][number]) }));
     arrange(this.#legend, [
       ...values.map(({ name, mark, value }) => el("div", {},
-        el("dt", {}, svg("svg", { class: `key ${mark}`, viewBox: "0 0 22 8", "aria-hidden": "true" }, svg("path", { d: "M1 4h20" })), name),
+        el("dt", {}, lineKey(mark), name),
         el("dd", {}, value))),
       el("div", { class: "when" }, el("dt", { class: "unseen" }, "at"), el("dd", {}, when)),
     ]);
@@ -123,6 +124,9 @@ export class Chart {
     this.#draw();
   }
 }
+
+const lineKey = (mark) =>
+  svg("svg", { class: `key ${mark}`, viewBox: "0 0 22 8", "aria-hidden": "true" }, svg("path", { d: "M1 4h20" }));
 
 // A line through the values; where there is none, a gap.
 function drawn(values, x, y) {

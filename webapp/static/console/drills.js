@@ -11,7 +11,11 @@ const SILENT = {
   redis_and_postgresql_unavailable: "Redis and PostgreSQL are out",
   all_unavailable: "Everything is out",
 };
-const SLOW = { redis_slow: "Redis is slow", postgresql_slow: "PostgreSQL is slow", clickhouse_slow: "ClickHouse is slow" };
+const SLOW = {
+  redis_slow: "Redis is slow",
+  postgresql_slow: "PostgreSQL is slow",
+  clickhouse_slow: "ClickHouse is slow",
+};
 const SECONDS = [10, 30, 60, 300];
 
 export function offerDrills() {

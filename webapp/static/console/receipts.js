@@ -30,7 +30,8 @@ export class Receipts {
   // Something was heard of a version. What is older, or not so far, changes nothing.
   note(id, version, state, facts = {}) {
     const known = this.#known.get(id);
-    if (known && (known.version > version || (known.version === version && rankOf(known.state) > rankOf(state)))) return;
+    const isFarther = known?.version === version && rankOf(known.state) > rankOf(state);
+    if (known?.version > version || isFarther) return;
     const before = known?.version === version ? known : {};
     this.#known.set(id, { ...before, ...facts, version, state });
     if (state !== "archived") this.#ask(id, FIRST_LOOK_MS);

@@ -61,7 +61,8 @@ export class Road {
     const isIdle = !arrow.per_second && !arrow.waiting;
     // A detour that nobody takes is no trouble, whatever the tier at its end does.
     const state = isDetour && isIdle && arrow.state !== "stopped" ? "idle" : arrow.state;
-    drawn.element.setAttribute("class", `arrow ${state} ${isDetour ? "detour" : ""} ${arrow.per_second ? "flows" : ""}`);
+    const marks = ["arrow", state, isDetour ? "detour" : "", arrow.per_second ? "flows" : ""];
+    drawn.element.setAttribute("class", marks.filter(Boolean).join(" "));
     drawn.element.dataset.arrow = arrow.name;
     drawn.element.dataset.state = arrow.state;
     drawn.flow.style.animationDuration = `${Math.max(0.35, 3 / Math.log2(2 + arrow.per_second)).toFixed(2)}s`;
@@ -79,8 +80,8 @@ export class Road {
       ? memory(tier)
       : tier.breaker === "closed" ? "" : `breaker ${tier.breaker}`;
     if (!this.#drawn.plan.isUpright) return;
-    const detour = road.arrows.find((arrow) => arrow.name === `detour_${name}` && (arrow.per_second || arrow.waiting));
-    if (detour) drawn.lines[1].textContent = `${figure(detour.per_second)} /s by the detour`;
+    const detour = road.arrows.find((arrow) => arrow.name === `detour_${name}`);
+    if (detour?.per_second || detour?.waiting) drawn.lines[1].textContent = `${figure(detour.per_second)} /s by the detour`;
   }
 }
 
@@ -152,7 +153,8 @@ function row(arrow) {
     milliseconds(arrow.p50_ms),
     milliseconds(arrow.p95_ms),
   ];
-  return el("tr", {}, el("th", { scope: "row" }, NAMES[arrow.name] ?? arrow.name), ...cells.map((cell) => el("td", {}, cell)));
+  const head = el("th", { scope: "row" }, NAMES[arrow.name] ?? arrow.name);
+  return el("tr", {}, head, ...cells.map((cell) => el("td", {}, cell)));
 }
 
 // The picture in a sentence, for those who do not see it.

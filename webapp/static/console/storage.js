@@ -18,6 +18,7 @@ export class Storage {
     if (!everyone) return;
     const { tiers = {}, messages, threads, active_users: users } = everyone;
     const most = Math.max(1, ...Object.values(tiers).map((tier) => tier?.bytes ?? 0));
+    const known = Object.keys(TIERS).filter((name) => tiers[name]);
     const said = [
       messages === undefined ? "" : plural(messages, "message"),
       threads === undefined ? "" : `in ${plural(threads, "thread")}`,
@@ -25,7 +26,7 @@ export class Storage {
     ];
     arrange(byId("storage"), [
       el("p", {}, said.filter(Boolean).join(" ")),
-      el("ul", { class: "bars" }, ...Object.keys(TIERS).filter((name) => tiers[name]).map((name) => bar(name, tiers[name], most))),
+      el("ul", { class: "bars" }, ...known.map((name) => bar(name, tiers[name], most))),
     ]);
   }
 }

@@ -125,7 +125,8 @@ export class ThreadList {
     const sign = JSON.stringify([thread, brief(when)]);
     if (row.dataset.sign === sign) return row;
     row.dataset.sign = sign;
-    const pin = thread.is_pinned ? el("span", { class: "pin" }, icon("pin"), el("span", { class: "unseen" }, "pinned")) : null;
+    const pinned = () => el("span", { class: "pin" }, icon("pin"), el("span", { class: "unseen" }, "pinned"));
+    const pin = thread.is_pinned ? pinned() : null;
     link.replaceChildren(
       el("span", { class: "thread-title", dir: "auto" }, titleOf(thread)),
       el("time", { datetime: when }, pin, brief(when)),
