@@ -8,8 +8,8 @@ the number of a process is given away again.
 import fcntl
 import os
 import re
+import threading
 from pathlib import Path
-from typing import IO
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -19,8 +19,10 @@ from storage.metrics.instruments import Instruments
 
 _MOMENTARY = re.compile(r"gauge_live[a-z]+_([0-9]+)\.db")
 
+_making = threading.Lock()
 _shared: dict[int, Instruments] = {}
-_alive: dict[int, IO[str]] = {}
+_alive: dict[int, int] = {}
+"""By process, the descriptor that it holds to its end."""
 
 
 def instruments_of(settings: Settings) -> Instruments:
@@ -28,13 +30,14 @@ def instruments_of(settings: Settings) -> Instruments:
     if not (settings.metrics and settings.metrics_folder):
         return Instruments(is_on=settings.metrics)
     pid = os.getpid()
-    if pid not in _shared:
-        folder = Path(settings.metrics_folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        # Before the first value is written, or somebody would take this process for a dead one.
-        _alive[pid] = _hold(folder, pid)
-        _shared[pid] = Instruments()
-    return _shared[pid]
+    with _making:
+        if pid not in _shared:
+            folder = Path(settings.metrics_folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            # Before the first value is written, or somebody would take this process for dead.
+            _alive[pid] = _hold(folder, pid)
+            _shared[pid] = Instruments()
+        return _shared[pid]
 
 
 def registry_of(own: Instruments, folder: str) -> CollectorRegistry:
@@ -47,8 +50,8 @@ def registry_of(own: Instruments, folder: str) -> CollectorRegistry:
     return registry
 
 
-def _hold(folder: Path, pid: int) -> IO[str]:
-    mark = _mark(folder, pid).open("w", encoding="ascii")
+def _hold(folder: Path, pid: int) -> int:
+    mark = os.open(_mark(folder, pid), os.O_CREAT | os.O_RDWR, 0o644)
     fcntl.flock(mark, fcntl.LOCK_EX)
     # Somebody who is gone may have had the same number.
     _forget(folder, pid)
