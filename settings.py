@@ -17,6 +17,7 @@ MINIMUM_SECRET_BYTES = 32
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1)]
+Price = Annotated[float, Meta(ge=0)]
 
 
 class SettingsError(Exception):
@@ -120,6 +121,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long PostgreSQL keeps a partition that was archived before it is dropped."""
     archive_most_share: Annotated[float, Meta(gt=0, le=1)] = 0.95
     """The share of all messages that the daily run may archive at once."""
+    analytics_cache_seconds: Annotated[float, Meta(ge=0, le=3_600)] = 5.0
+    """How long figures of analytics are given again before they are counted anew."""
+    redis_price: Price = 10.0
+    """What a GB in Redis costs a month, in whichever currency."""
+    postgresql_price: Price = 0.12
+    """Likewise on PostgreSQL's disk."""
+    clickhouse_price: Price = 0.05
+    """Likewise on ClickHouse's."""
     commit_wait_seconds: Seconds = 5.0
     """How long `durability: committed` waits for the PostgreSQL commit."""
     batch_body_bytes: Count = 16 * 1024 * 1024

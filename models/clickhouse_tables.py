@@ -21,6 +21,7 @@ messages = Table(
     Column("content_hash", types.String),
     Column("is_deleted", types.UInt8),
     Column("archived_at", types.DateTime64(6, "UTC")),
+    Column("words", types.Array(types.String)),
 )
 
 direct_writes = Table(

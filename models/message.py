@@ -26,6 +26,7 @@ Caveat = Literal[
     "degraded_mode_clickhouse_unavailable",
     "degraded_mode_redis_and_postgresql_unavailable",
     "incomplete_clickhouse_unavailable",
+    "incomplete_unpersisted_messages",
 ]
 """What a caller is told when an answer is slower, or knows less, than it should."""
 

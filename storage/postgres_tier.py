@@ -145,9 +145,11 @@ class PostgresTier:
             connection.execute(text("SELECT 1"))
 
     @contextmanager
-    def as_user(self, user_id: str) -> Iterator[Connection]:
-        """A transaction that sees one user's rows alone. Errors leave as the tier's."""
-        with self._breaker.guard(), translated(), self._engine.begin() as connection:
+    def as_user(self, user_id: str, *, is_bulk: bool = False) -> Iterator[Connection]:
+        """A transaction that sees one user's rows alone; bulk may take its time. Errors leave as
+        the tier's."""
+        guard = self._breaker.guard(is_bulk=is_bulk)
+        with guard, translated(), self._engine.begin() as connection:
             connection.execute(_AS_USER, {"user_id": user_id})
             yield connection
 

@@ -126,6 +126,11 @@ EVERY_LIST = "threads:*:pages"
 """What the pages of every list of threads match."""
 
 
+def analytics(user_id: str) -> str:
+    """Figures of a user's, by what was asked for."""
+    return f"analytics:{encode(user_id)}"
+
+
 def of_listeners(user_id: str) -> tuple[str, str, str]:
     """What a write touches for those who listen to its user, or list their threads."""
     return events(user_id), waiting_threads(user_id), thread_pages(user_id)

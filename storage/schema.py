@@ -1,8 +1,10 @@
 """Brings PostgreSQL and ClickHouse to today's schema. Idempotent, safe to run twice at once."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from alembic import command
 from alembic.config import Config
@@ -20,6 +22,10 @@ MIGRATE = "run `threadkeep migrate`"
 NEWER = "a newer version of Threadkeep was here: run that one, or restore what was before it"
 
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtext('threadkeep:migrate'))")
+_NO_DEADLINE = text("SELECT set_config('statement_timeout', '0', true)")
+MIGRATION_SECONDS = 86_400.0
+"""One statement of a migration."""
+
 _CLICKHOUSE_LOG = (
     "CREATE TABLE IF NOT EXISTS schema_migrations (name String, applied_at DateTime DEFAULT now())"
     " ENGINE = ReplacingMergeTree ORDER BY name"
@@ -75,8 +81,21 @@ def upgrade_postgres(connection: Connection) -> Standing:
     standing = postgres_standing(connection)
     _refuse_newer("postgresql", standing)
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    with _unhurried(connection):
+        command.upgrade(config, "head")
     return standing
+
+
+@contextmanager
+def _unhurried(connection: Connection) -> Iterator[None]:
+    """Without the deadlines of jobs: an index over all that there is takes as long as it takes."""
+    driver: Any = connection.connection.dbapi_connection
+    connection.execute(_NO_DEADLINE)
+    driver.deadline_seconds = MIGRATION_SECONDS
+    try:
+        yield
+    finally:
+        del driver.deadline_seconds
 
 
 def migrate_clickhouse(server: ClickHouse) -> list[str]:

@@ -6,14 +6,22 @@ from functools import cached_property
 
 import structlog
 
-from models.message import Durability
+from models.message import Durability, Tier
 from settings import Settings
+from storage.analytics.cache import FiguresCache
+from storage.analytics.hidden import Hidden
+from storage.analytics.in_clickhouse import ArchiveFigures
+from storage.analytics.service import AnalyticsService
 from storage.disaster.drills import DrillService
 from storage.errors import TierUnavailable
 from storage.message_storage import UnifiedMessageStorageService
 from storage.performance_services import PerformanceServices
 from storage.receipts import ReceiptService
 from storage.redis_durability import durability_of
+from storage.search.in_clickhouse import SearchArchive
+from storage.search.in_postgres import SearchRows
+from storage.search.service import SearchService
+from storage.search.unpersisted import UnpersistedWrites
 from storage.state.service import Lifetimes, StateService
 from storage.streaming.service import StreamingService
 from storage.thread_list.cache import ThreadPages
@@ -72,6 +80,38 @@ class Services(PerformanceServices):
             rows,
             Previews(rows, self.clickhouse, self.retrieval),
             self.lease,
+        )
+
+    @cached_property
+    def unpersisted_writes(self) -> UnpersistedWrites:
+        return UnpersistedWrites(self.redis_door, self.redis)
+
+    @cached_property
+    def search(self) -> SearchService:
+        server = self.clickhouse_within(self.settings.clickhouse_timeout_seconds)
+        return SearchService(
+            self.unpersisted_writes,
+            SearchRows(self.postgres),
+            SearchArchive(server, self.breakers.clickhouse),
+            self.lease,
+        )
+
+    @cached_property
+    def analytics(self) -> AnalyticsService:
+        settings = self.settings
+        server = self.clickhouse_within(settings.clickhouse_timeout_seconds)
+        prices: dict[Tier, float] = {
+            "redis": settings.redis_price,
+            "postgresql": settings.postgresql_price,
+            "clickhouse": settings.clickhouse_price,
+        }
+        return AnalyticsService(
+            ArchiveFigures(server, self.breakers.clickhouse),
+            Hidden(self.postgres, self.unpersisted_writes, self.pending_log),
+            FiguresCache(self.redis_door, settings.analytics_cache_seconds),
+            self.postgres,
+            self.redis_door,
+            prices,
         )
 
     @cached_property

@@ -11,6 +11,7 @@ from storage.services import Services
 from tasks.wakeup import WakeUps
 from webapp import (
     admin,
+    analytics,
     batch,
     docs,
     errors,
@@ -20,6 +21,7 @@ from webapp import (
     metrics,
     requests,
     runs,
+    search,
     session,
     streaming,
     threads,
@@ -55,6 +57,8 @@ ROOMS = tuple(
         streaming,
         batch,
         threads,
+        search,
+        analytics,
         session,
         runs,
         events,

@@ -10,6 +10,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from models.message import InvalidMessage
+from models.search import InvalidQuery
 from storage.consistency.reports import CheckRunning
 from storage.errors import (
     AlreadyExists,
@@ -73,6 +74,7 @@ def _unavailable(error: TierUnavailable) -> Fault:
 _FAULTS: dict[type[Exception], Callable[[Any], Fault]] = {
     BadRequest: lambda error: Fault(error.status, error.code, str(error)),
     InvalidMessage: lambda error: Fault(422, error.code, str(error)),
+    InvalidQuery: lambda error: Fault(422, error.code, str(error)),
     InvalidToken: lambda error: Fault(401, "invalid_token", str(error)),
     NotFound: lambda _: Fault(404, "not_found", "there is no such thing, or it is not yours"),
     AlreadyExists: lambda error: Fault(409, "thread_exists", f"you already have a thread {error}"),

@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from models.message import ThreadSummary
+from models.message import ROLES, ThreadSummary
+from storage.analytics.figures import BUCKETS, METRICS
 from storage.consistency.report import ConsistencyReport
 from storage.dead_letters.service import DeadLetterRecord, Discarded, Replayed
 from storage.disaster.runs import RecoveryStatus
@@ -17,9 +18,11 @@ from webapp import schemas
 from webapp.admin import disaster
 from webapp.admin.audit import AuditPage
 from webapp.admin.retention import RetentionPage, RetentionSet, SetRetention
+from webapp.analytics import ANALYTICS_OPERATIONS
 from webapp.errors import Problem
 from webapp.operation import Operation
 from webapp.performance_operations import PERFORMANCE_OPERATIONS
+from webapp.search import SEARCH_OPERATIONS
 from webapp.state_operations import STATE_OPERATIONS
 
 _LIST = ("limit", "cursor")
@@ -88,6 +91,8 @@ OPERATIONS = (
         "delete", _MESSAGE, "delete_message", "Delete a message",
         _ACKNOWLEDGED, headers=("If-Match",), errors=(404, 412),
     ),
+    *SEARCH_OPERATIONS,
+    *ANALYTICS_OPERATIONS,
     *STATE_OPERATIONS,
     Operation(
         "get", _LETTERS, "list_dead_letters", "What PostgreSQL refused, newest first",
@@ -194,6 +199,12 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "is_archived": {"type": "boolean", "description": "Only threads with this mark, or without."},
     "is_pinned": {"type": "boolean", "description": "Only threads with this mark, or without."},
     "since": {"type": "string", "format": "date-time"},
+    "until": {"type": "string", "format": "date-time", "description": "Itself not included."},
+    "metric": {"type": "string", "enum": list(METRICS), "default": "messages"},
+    "bucket": {"type": "string", "enum": list(BUCKETS), "default": "day"},
+    "scope": {"type": "string", "enum": ["own", "everyone"], "default": "own"},
+    "q": {"type": "string", "maxLength": 200, "description": "As docs/search.md says."},
+    "role": {"type": "string", "enum": list(ROLES)},
     "actor": {"type": "string"},
     "program": {"type": "string", "enum": ["worker"], "description": "Whose probe it is."},
     "action": {"type": "string", "description": "What was done, as `user.erased`."},

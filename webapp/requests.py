@@ -5,6 +5,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -150,6 +151,23 @@ def query_flag(name: str) -> bool | None:
     if given not in {None, "true", "false"}:
         raise BadRequest(422, f"invalid_{name}", f"{name} must be true or false")
     return None if given is None else given == "true"
+
+
+def query_time(name: str) -> str | None:
+    """A time of a query as RFC 3339 in UTC with six digits, None if it is not given. Raises
+    `BadRequest`."""
+    given = request.args.get(name) or None
+    if given is None:
+        return None
+    try:
+        # A plus that nobody escaped arrives as a space.
+        moment = datetime.fromisoformat(given.replace(" ", "+"))
+        if moment.tzinfo is None:
+            raise ValueError
+    except ValueError:
+        detail = f"{name} must be a time as in RFC 3339, with its zone"
+        raise BadRequest(422, f"invalid_{name}", detail) from None
+    return ids.timestamp(min(max(0, ids.time_us(moment)), ids.MAX_MICROSECONDS))
 
 
 def query_message_cursor(shard: int) -> str | None:

@@ -18,7 +18,7 @@ from storage.doctor.finding import (
 )
 
 CLICKHOUSE = "clickhouse"
-OLDEST_VERSION = (23, 8)
+OLDEST_VERSION = (26, 2)
 _UNREACHABLE = "start it, or correct CLICKHOUSE_URL"
 _NOW = "SELECT toString(now64(6, 'UTC'))"
 _SETTINGS = (

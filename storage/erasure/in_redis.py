@@ -53,7 +53,7 @@ class RedisRemains:
             for slot in range(self._log.slots):
                 name = keys.erased(slot, target.user_id)
                 pipeline.set(name, target.through, ex=self._seconds + ahead)
-            pipeline.unlink(keys.thread_pages(target.user_id))
+            pipeline.unlink(keys.thread_pages(target.user_id), keys.analytics(target.user_id))
             pipeline.execute()
 
     def forget_log(self, target: Target) -> dict[str, int]:
@@ -133,7 +133,7 @@ class RedisRemains:
         with self._door.passed() as client:
             entries: Any = client.xrange(names[0])
             if remove:
-                client.unlink(*names)
+                client.unlink(*names, keys.analytics(target.user_id))
                 client.zrem(keys.ACTIVE_LISTS, target.user_id)
         return sum(1 for _, fields in entries if _is_told(fields, target))
 

@@ -43,6 +43,10 @@ def test_answers_are_those_of_an_outage(
             )
         listed = {one["id"] for one in drilled.user.page(scenario)["messages"]}
         assert {one["id"] for one in found} <= listed
+        asked = {"q": "during", "thread_id": scenario}
+        searched = ok(drilled.user.get("/api/search", params=asked))
+        assert {one["id"] for one in searched["messages"]} == {one["id"] for one in found}
+        assert searched.get("warning") == warning
     drilled.wait_until_well()
     listed = {one["id"] for one in drilled.user.page(scenario)["messages"]}
     assert {before["id"], *(one["id"] for one in found)} <= listed
@@ -53,6 +57,24 @@ def test_answers_are_those_of_an_outage(
 
     for one in found:
         eventually(lambda name=one["id"]: is_everywhere(name))  # type: ignore[misc]
+
+
+def test_figures_without_clickhouse_are_those_of_before_or_none(drilled: Drilled) -> None:
+    drilled.user.send("figures", "before")
+    before = ok(drilled.user.get("/api/analytics/summary"))
+    with drilled.drill("clickhouse_unavailable"):
+
+        def degraded() -> bool:
+            again = ok(drilled.user.get("/api/analytics/summary"))
+            warning = again.pop("warning", None)
+            assert again == before
+            return bool(warning == "degraded_mode_clickhouse_unavailable")
+
+        # They are fresh for some seconds.
+        eventually(degraded)
+        reply = drilled.user.get("/api/analytics/summary?since=2020-01-01T00:00:00Z")
+        problem(reply, 503, "storage_unavailable")
+    drilled.wait_until_well()
 
 
 def test_nothing_is_acknowledged_while_all_seem_out(drilled: Drilled) -> None:

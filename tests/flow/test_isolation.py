@@ -128,6 +128,12 @@ def has_own_session(method: str) -> Case:
     return case
 
 
+def counts_nothing(stranger: Api, theirs: Theirs) -> None:
+    counted = ok(stranger.get("/api/analytics/summary"))
+    assert (counted["messages"], counted["threads"], counted["bytes"]) == (0, 0, 0)
+    assert "everyone" not in counted
+
+
 def saves_own_run(stranger: Api, theirs: Theirs) -> None:
     path = f"/api/runs/{THREAD}/state"
     own = ok(stranger.call("PUT", path, json={"state": {"mine": 1}, "version": 0}))
@@ -159,6 +165,9 @@ CASES: dict[tuple[str, str], Case] = {
         "PATCH", "/api/messages/{message_id}", json={"message": "mine"}
     ),
     ("DELETE", "messages.delete_message"): not_found("DELETE", "/api/messages/{message_id}"),
+    ("GET", "search.search"): shows_nothing("GET", "/api/search?q=nobody+else"),
+    ("GET", "analytics.summary"): counts_nothing,
+    ("GET", "analytics.series"): forbidden("GET", "/api/analytics/series?scope=everyone"),
     ("GET", "session.get_session"): has_own_session("GET"),
     ("PUT", "session.put_session"): has_own_session("PUT"),
     ("PATCH", "session.patch_session"): has_own_session("PATCH"),

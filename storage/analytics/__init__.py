@@ -1,0 +1,1 @@
+"""Figures of messages: counted in ClickHouse, for one user or for all."""

@@ -1,0 +1,94 @@
+"""What ClickHouse still has and nobody is to see, and how far behind it is.
+
+A deleted thread, or a user who is being erased, is hidden by a watermark long before ClickHouse has
+none of it.
+"""
+
+import time
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from sqlalchemy import text
+
+from models import ids
+from storage.clickhouse_driver import literal
+from storage.pending_log import PendingLog
+from storage.postgres_tier import PostgresTier
+from storage.search.unpersisted import UnpersistedWrites
+
+MOST_MARKS = 1_000
+"""Deleted threads that one query leaves out; a daily run takes them out of ClickHouse for good."""
+
+_THREADS = text(
+    """
+SELECT user_id, id, deleted_through::text AS through FROM threads
+WHERE deleted_through IS NOT NULL AND purged_through IS DISTINCT FROM deleted_through
+  AND (CAST(:user_id AS text) IS NULL OR user_id = :user_id)
+ORDER BY deleted_through DESC LIMIT :most
+"""
+)
+_ERASURES = text(
+    """
+SELECT user_id, erased_through::text AS through FROM user_erasures
+WHERE CASE WHEN CAST(:user_id AS text) IS NULL THEN finished_at IS NULL ELSE user_id = :user_id END
+ORDER BY requested_at DESC LIMIT :most
+"""
+)
+_OLDEST = text(
+    "SELECT (extract(epoch FROM queued_at) * 1000000)::bigint FROM clickhouse_outbox"
+    " ORDER BY sequence LIMIT 1"
+)
+
+
+class Mark(NamedTuple):
+    """Of a user's thread, or of all of them, nothing at or below an id is there."""
+
+    user_id: str
+    thread_id: str | None
+    through: str
+
+    def condition(self) -> str:
+        """The rows that this hides, for ClickHouse."""
+        thread = "" if self.thread_id is None else f" AND thread_id = {literal(self.thread_id)}"
+        return f"(user_id = {literal(self.user_id)}{thread} AND toString(id) <= '{self.through}')"
+
+
+class Hidden:
+    """Asks PostgreSQL and Redis. Errors leave as `TierError`."""
+
+    def __init__(
+        self, postgres: PostgresTier, unpersisted: UnpersistedWrites, log: PendingLog
+    ) -> None:
+        self._postgres = postgres
+        self._unpersisted = unpersisted
+        self._log = log
+
+    def unpersisted(self, user_id: str) -> list[Mark]:
+        """What was deleted a moment ago: Redis knows of it first."""
+        marks = self._unpersisted.of(user_id).marks
+        return [Mark(user_id, name, mark) for name, mark in marks.items() if mark > ids.LOWEST]
+
+    def committed(self, user_id: str | None) -> list[Mark]:
+        """What PostgreSQL knows of a user, or of all."""
+        values = {"user_id": user_id, "most": MOST_MARKS}
+        with self._postgres.as_owner() as connection:
+            threads = connection.execute(_THREADS, values).all()
+            erasures = connection.execute(_ERASURES, values).all()
+        marks = [Mark(row.user_id, row.id, row.through) for row in threads]
+        return marks + [Mark(row.user_id, None, row.through) for row in erasures]
+
+    def unshipped_since_us(self) -> int | None:
+        """When the oldest write was committed that ClickHouse may not have."""
+        with self._postgres.as_owner() as connection:
+            found = connection.execute(_OLDEST).scalar_one_or_none()
+        return None if found is None else int(found)
+
+    def unpersisted_since_us(self) -> int | None:
+        """When the oldest write was acknowledged that PostgreSQL may not have."""
+        return self._log.oldest_pending_us()
+
+
+def as_of(moments_us: Iterable[int | None]) -> str:
+    """The earliest of some moments, or now."""
+    known = [moment for moment in moments_us if moment is not None]
+    return ids.timestamp(min([time.time_ns() // 1_000, *known]))

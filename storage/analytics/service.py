@@ -1,0 +1,169 @@
+"""Figures of a user's messages, and for admins of everyone's.
+
+They come from ClickHouse, which every message reaches a second or two after its acknowledgement;
+`as_of` says how far it is. An answer is kept for some seconds. While ClickHouse is out the last
+answer is given again, with a warning; where there is none, `TierUnavailable` is raised.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from sqlalchemy import text
+
+from models.message import Caveat, Tier
+from storage.analytics.buckets import Window
+from storage.analytics.cache import FiguresCache
+from storage.analytics.figures import (
+    Counted,
+    EveryonesFigures,
+    Figures,
+    Point,
+    Series,
+    Summary,
+    TierSize,
+)
+from storage.analytics.hidden import Hidden, Mark, as_of
+from storage.analytics.in_clickhouse import ArchiveFigures
+from storage.errors import TierError, TierUnavailable
+from storage.message_retrieval import warning_of
+from storage.postgres_tier import PostgresTier
+from storage.redis_driver import RedisDoor
+
+Answer = TypeVar("Answer", Summary, Series)
+
+BYTES_OF_A_GB = 1_000_000_000
+_DATABASE_SIZE = text("SELECT pg_database_size(current_database())")
+
+
+class AnalyticsService:
+    """The counting verbs over the tiers. `prices` are those of a GB for a month."""
+
+    def __init__(
+        self,
+        archive: ArchiveFigures,
+        hidden: Hidden,
+        cache: FiguresCache,
+        postgres: PostgresTier,
+        redis: RedisDoor,
+        prices: Mapping[Tier, float],
+    ) -> None:
+        self._archive = archive
+        self._hidden = hidden
+        self._cache = cache
+        self._postgres = postgres
+        self._redis = redis
+        self._prices = prices
+
+    def summary(
+        self, user_id: str, *, since: str | None, until: str | None, with_everyone: bool
+    ) -> Summary:
+        """A user's figures. Raises `TierUnavailable`."""
+        name = f"summary {since} {until} {with_everyone}"
+
+        def count() -> Summary:
+            own = Counted(user_id, since, until)
+            moment, marks, warning = self._standing(own)
+            figures, _ = self._archive.figures(own, marks)
+            everyone: EveryonesFigures | UnsetType = UNSET
+            if with_everyone:
+                everyone = self._everyone(Counted(None, since, until))
+            return Summary(
+                **msgspec.structs.asdict(figures), as_of=moment, everyone=everyone, warning=warning
+            )
+
+        return self._answer(user_id, name, Summary, count)
+
+    def series(self, user_id: str, counted: Counted, metric: str, window: Window) -> Series:
+        """One figure bucket by bucket, asked for by a user, of theirs or of everyone. Raises
+        `TierUnavailable`."""
+        whole = counted._replace(since=window.since, until=window.until)
+        of_all = counted.user_id is None
+        name = f"series {metric} {window.bucket} {whole.since} {whole.until} {whole.role} {of_all}"
+
+        def count() -> Series:
+            moment, marks, warning = self._standing(whole)
+            values = self._archive.series(metric, window.bucket, whole, marks)
+            points = [
+                Point(at=at, value=values.get(seconds, 0.0)) for seconds, at in window.starts()
+            ]
+            described: Any = {"metric": metric, "bucket": window.bucket}
+            return Series(**described, points=points, as_of=moment, warning=warning)
+
+        return self._answer(user_id, name, Series, count)
+
+    def _answer(
+        self, user_id: str, name: str, shape: type[Answer], count: Callable[[], Answer]
+    ) -> Answer:
+        fresh = self._cache.fresh(user_id, name)
+        if fresh is not None:
+            return msgspec.json.decode(fresh, type=shape)
+        try:
+            counted = count()
+        except TierUnavailable as error:
+            kept = self._cache.kept(user_id, name) if error.tier == "clickhouse" else None
+            if kept is None:
+                raise
+            last = msgspec.json.decode(kept.body, type=shape)
+            warning: Caveat = "degraded_mode_clickhouse_unavailable"
+            return msgspec.structs.replace(last, warning=warning)
+        self._cache.keep(user_id, name, msgspec.json.encode(counted))
+        return counted
+
+    def _standing(self, counted: Counted) -> tuple[str, Sequence[Mark], Caveat | UnsetType]:
+        """How far ClickHouse is, what it has that nobody is to see, and what could not be asked.
+
+        Asked before it counts: what is written meanwhile may be counted, and need not.
+        """
+        down: set[str] = set()
+        moments: list[int | None] = []
+        marks: list[Mark] = []
+        try:
+            moments.append(self._hidden.unpersisted_since_us())
+            if counted.user_id is not None:
+                marks += self._hidden.unpersisted(counted.user_id)
+        except TierError:
+            down.add("redis")
+        try:
+            moments.append(self._hidden.unshipped_since_us())
+            marks += self._hidden.committed(counted.user_id)
+        except TierError:
+            down.add("postgresql")
+        warning = warning_of(down) or UNSET
+        if "postgresql" in down:
+            # Nobody else knows what waits on the way; so far it is for certain.
+            arrived = self._archive.arrived_at(counted)
+            return arrived or as_of([0]), marks, warning
+        return as_of(moments), marks, warning
+
+    def _everyone(self, counted: Counted) -> EveryonesFigures:
+        _, marks, _ = self._standing(counted)
+        figures, users = self._archive.figures(counted, marks)
+        fields = {name: getattr(figures, name) for name in Figures.__struct_fields__}
+        return EveryonesFigures(**fields, active_users=users, tiers=self._tiers())
+
+    def _tiers(self) -> dict[Tier, TierSize]:
+        looks: dict[Tier, Callable[[], tuple[int, float | UnsetType]]] = {
+            "redis": self._redis_size,
+            "postgresql": self._postgres_size,
+            "clickhouse": self._archive.size,
+        }
+        found: dict[Tier, TierSize] = {}
+        for tier, look in looks.items():
+            try:
+                size, compression = look()
+            except TierError:
+                continue
+            cost = round(size / BYTES_OF_A_GB * self._prices[tier], 4)
+            found[tier] = TierSize(bytes=size, cost_per_month=cost, compression=compression)
+        return found
+
+    def _redis_size(self) -> tuple[int, UnsetType]:
+        with self._redis.passed() as client:
+            info: Any = client.info("memory")
+        return int(info["used_memory"]), UNSET
+
+    def _postgres_size(self) -> tuple[int, UnsetType]:
+        with self._postgres.as_owner() as connection:
+            return int(connection.execute(_DATABASE_SIZE).scalar_one()), UNSET
