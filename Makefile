@@ -18,7 +18,7 @@ demo: setup ## Carry 258,145 real messages through all tiers and compare every b
 	@$(BIN)/python -m benchmarks.demo
 
 .PHONY: test
-test: setup lint ## Run every check: style, types, structure, tests on real servers
+test: setup lint chromium ## Run every check: style, types, structure, tests on real servers
 	@$(BIN)/python -m pytest
 
 .PHONY: faults
@@ -26,8 +26,19 @@ faults: setup ## Break everything, row by row, and see that nothing acknowledged
 	@$(BIN)/python -m pytest tests/faults -m "extensive or not extensive" -v
 
 .PHONY: browser
-browser: setup ## Open the sockets from pages of a real browser; needs Chromium
+browser: setup chromium ## Only the tests in a real browser: console and sockets
 	@$(BIN)/python -m pytest tests/browser -m browser
+
+# What is there is taken, and where Debian's packages may be installed it is installed. Without it
+# the tests in a browser are skipped, and say so.
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		&& echo "installing Chromium for the tests in a browser" \
+		&& timeout 300 sh -c 'apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+			apt-get -qq install --yes --no-install-recommends chromium' >/dev/null 2>&1; } \
+		|| echo "no Chromium here: the tests in a browser are skipped"
 
 .PHONY: lint
 lint: setup ## Check style, types and structure only

@@ -50,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The public address of the API, whose pages may open sockets."""
     origins: str = ""
     """Other origins whose pages may open sockets, comma-separated."""
+    flower_url: str = ""
+    """The public address of Flower, which the console links to."""
 
     shards: Annotated[int, Meta(ge=1, le=4096)] = 16
     """Pending streams in Redis. Changing it needs empty streams."""
@@ -185,6 +187,7 @@ VARIABLES = {name: f"THREADKEEP_{name.upper()}" for name in Settings.__struct_fi
     "clickhouse_url": "CLICKHOUSE_URL",
     "ws_url": "WS_URL",
     "api_url": "API_URL",
+    "flower_url": "FLOWER_URL",
     "metrics_folder": "PROMETHEUS_MULTIPROC_DIR",
 }
 """Field to environment variable."""

@@ -7,18 +7,12 @@ import msgspec
 
 from models.message import ROLES, ThreadSummary
 from storage.analytics.figures import BUCKETS, METRICS
-from storage.consistency.report import ConsistencyReport
-from storage.dead_letters.service import DeadLetterRecord, Discarded, Replayed
-from storage.disaster.runs import RecoveryStatus
-from storage.erasure.policies import RetentionPolicy
-from storage.erasure.receipt import UserErasure
 from storage.health import PersistenceHealth
 from storage.receipts import Receipt
 from webapp import schemas
-from webapp.admin import disaster
-from webapp.admin.audit import AuditPage
-from webapp.admin.retention import RetentionPage, RetentionSet, SetRetention
+from webapp.admin_operations import ADMIN_OPERATIONS
 from webapp.analytics import ANALYTICS_OPERATIONS
+from webapp.console import ConsoleFacts
 from webapp.errors import Problem
 from webapp.operation import Operation
 from webapp.performance_operations import PERFORMANCE_OPERATIONS
@@ -28,9 +22,6 @@ from webapp.state_operations import STATE_OPERATIONS
 _LIST = ("limit", "cursor")
 _THREAD = "/api/threads/{thread_id}"
 _MESSAGE = "/api/messages/{message_id}"
-_LETTERS = "/api/admin/dead-letters"
-_LETTER = _LETTERS + "/{letter_id}"
-_RETENTION = "/api/admin/retention"
 _ACKNOWLEDGED = {200: schemas.AcknowledgedMessage}
 
 OPERATIONS = (
@@ -94,74 +85,7 @@ OPERATIONS = (
     *SEARCH_OPERATIONS,
     *ANALYTICS_OPERATIONS,
     *STATE_OPERATIONS,
-    Operation(
-        "get", _LETTERS, "list_dead_letters", "What PostgreSQL refused, newest first",
-        {200: schemas.DeadLetterPage}, query=_LIST, errors=(403, 422),
-    ),
-    Operation(
-        "get", _LETTER, "get_dead_letter", "One refused write, whole",
-        {200: DeadLetterRecord}, errors=(403, 404),
-    ),
-    Operation(
-        "post", _LETTER + "/replay", "replay_dead_letter", "Try a refused write again",
-        {200: Replayed}, schemas.ReplayDeadLetter, errors=(403, 404, 409, 422),
-        optional_body=True,
-    ),
-    Operation(
-        "delete", _LETTER, "discard_dead_letter", "Give a refused write up",
-        {200: Discarded}, errors=(403, 404),
-    ),
-    Operation(
-        "post", "/api/admin/recover-redis-cache", "recover_redis_cache",
-        "Tell Redis what it missed, and warm what it lacks",
-        {200: schemas.RecoveredRedisCache}, schemas.RecoverRedisCache, errors=(403, 422),
-    ),
-    Operation(
-        "post", "/api/admin/check-consistency", "check_consistency",
-        "Have the tiers compared, and mended if asked to",
-        {202: schemas.CheckStarted}, schemas.CheckConsistency, errors=(403, 409, 422),
-        optional_body=True,
-    ),
-    Operation(
-        "get", "/api/admin/consistency", "last_consistency_report",
-        "What the last check of the tiers found", {200: ConsistencyReport}, errors=(403, 404),
-    ),
-    Operation(
-        "delete", "/api/admin/users/{user_id}", "erase_user",
-        "Erase a user from every tier, or carry that on",
-        {200: UserErasure, 202: UserErasure}, errors=(403, 409, 422),
-    ),
-    Operation(
-        "get", _RETENTION, "list_policies", "How long messages are kept, and what is on hold",
-        {200: RetentionPage}, query=_LIST, errors=(403, 422),
-    ),
-    Operation(
-        "put", _RETENTION, "set_policy", "Set how long messages are kept, or a legal hold",
-        {200: RetentionSet}, SetRetention, errors=(403, 409, 422),
-    ),
-    Operation(
-        "delete", _RETENTION, "clear_policy", "Take a policy away, a hold included",
-        {200: RetentionPolicy}, query=("user_id", "thread_id"), errors=(403, 404, 422),
-    ),
-    Operation(
-        "get", "/api/admin/audit", "list_audit", "Who did what, newest first",
-        {200: AuditPage}, query=(*_LIST, "since", "actor", "action"), errors=(403, 422),
-    ),
-    Operation(
-        "post", "/api/admin/initiate-disaster-recovery", "initiate_disaster_recovery",
-        "Make tiers that were lost again from another",
-        {202: disaster.RecoveryInitiated}, disaster.InitiateDisasterRecovery,
-        errors=(403, 409, 422), optional_body=True,
-    ),
-    Operation(
-        "get", "/api/admin/disaster-recovery-status", "disaster_recovery_status",
-        "How the latest recovery stands", {200: RecoveryStatus}, errors=(403,),
-    ),
-    Operation(
-        "post", "/api/admin/simulate-disaster", "simulate_disaster",
-        "Have tiers seem silent for a while, where drills are allowed",
-        {200: disaster.DrillBegun}, disaster.SimulateDisaster, errors=(403, 404, 422),
-    ),
+    *ADMIN_OPERATIONS,
     *PERFORMANCE_OPERATIONS,
     Operation(
         "get", "/api/ws", "socket", "To the WebSocket (docs/realtime.md)", {307: None},
@@ -171,6 +95,9 @@ OPERATIONS = (
         query=("thread_id",), headers=("Last-Event-ID",), errors=(422,),
     ),
     Operation("get", "/api", "info", "Where things are", {200: schemas.ServiceInfo}),
+    Operation(
+        "get", "/api/console", "console_facts", "What the console asks first", {200: ConsoleFacts}
+    ),
     Operation(
         "get", "/healthz", "healthz", "Liveness", {200: schemas.Liveness}, public=True
     ),

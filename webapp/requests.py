@@ -30,6 +30,9 @@ PUBLIC = frozenset(
         "docs.openapi_json",
         "docs.page",
         "docs.asset",
+        "console.chat",
+        "console.operations",
+        "console.asset",
     }
 )
 """The only endpoints of the API that answer without a token."""

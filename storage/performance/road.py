@@ -44,7 +44,7 @@ class Arrow(msgspec.Struct, kw_only=True, frozen=True):
     p95_ms: float | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class Series(msgspec.Struct, kw_only=True, frozen=True):
+class RoadSeries(msgspec.Struct, kw_only=True, frozen=True):
     """Ten minutes, a point for each ten seconds, `at` its beginning in seconds since 1970. Counts
     are per second; latencies are null where nothing was acknowledged."""
 
@@ -64,7 +64,7 @@ class Road(msgspec.Struct, kw_only=True, frozen=True):
     status: Literal["ok", "degraded"]
     tiers: dict[str, RoadTier]
     arrows: list[Arrow]
-    series: Series
+    series: RoadSeries
     data_consistency_score: float | None
     dead_letters: int | None
     progress: Progress
@@ -175,7 +175,7 @@ def _detour(tier: str, last: Counts, waiting: int | None, state: State) -> Arrow
     )
 
 
-def _series(windows: Mapping[int, Counts], now: float) -> Series:
+def _series(windows: Mapping[int, Counts], now: float) -> RoadSeries:
     """Whole points only: one that is not over would look like a fall."""
     newest = window_of(now) // POINT_WINDOWS
     starts = range(newest - SHOWN_WINDOWS // POINT_WINDOWS, newest)
@@ -183,7 +183,7 @@ def _series(windows: Mapping[int, Counts], now: float) -> Series:
         total(windows.get(at * POINT_WINDOWS + step, {}) for step in range(POINT_WINDOWS))
         for at in starts
     ]
-    return Series(
+    return RoadSeries(
         at=[at * POINT_SECONDS for at in starts],
         acknowledged=[_rate(one.acknowledged) for one in points],
         refused=[_rate(one["refused"]) for one in points],

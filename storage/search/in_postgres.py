@@ -4,6 +4,7 @@ The index is behind a function that asks for the user of the transaction alone a
 rows are read under row-level security as all others are (migration 0011).
 """
 
+import hashlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -48,7 +49,7 @@ class SearchRows:
     def candidates(self, user_id: str, wanted: Wanted, span: Span) -> Candidates:
         """The newest messages of a span that have the words."""
         given = func.search_candidates(
-            cast(_tsquery(wanted.terms), TSQUERY),
+            cast(_tsquery(user_id, wanted.terms), TSQUERY),
             cast(wanted.terms.patterns, ARRAY(Text)),
             cast(span.low, _UUID),
             cast(span.high, _UUID),
@@ -89,7 +90,9 @@ class SearchRows:
         return Known(found, deleted, erased_through or ids.LOWEST)
 
 
-def _tsquery(terms: Terms) -> str:
-    """All of the terms. They hold neither quotes nor backslashes: those are no words."""
-    whole = [f"'{term}'" for term in terms.whole]
-    return " & ".join(whole + [f"'{term}':*" for term in terms.beginnings])
+def _tsquery(user_id: str, terms: Terms) -> str:
+    """All of the terms, as the user's own. They hold neither quotes nor backslashes: those are no
+    words."""
+    mark = hashlib.md5(user_id.encode(), usedforsecurity=False).hexdigest()[:8]
+    whole = [f"'{mark}{term}'" for term in terms.whole]
+    return " & ".join(whole + [f"'{mark}{term}':*" for term in terms.beginnings])

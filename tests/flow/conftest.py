@@ -38,6 +38,7 @@ def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
     with receiving() as webhook:
         options = {
             "THREADKEEP_DRILLS": "1",
+            "THREADKEEP_ANALYTICS_CACHE_SECONDS": "0.5",
             "THREADKEEP_ALERT_WEBHOOK_URL": webhook.url,
             "THREADKEEP_ALERT_WEBHOOK_SECRET": WEBHOOK_SECRET,
             # Half of what a drill adds: a busy machine alone is no reason for an alert.

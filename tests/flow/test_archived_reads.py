@@ -98,6 +98,25 @@ def test_the_first_look_at_an_archived_thread_comes_from_clickhouse(
     assert receipt["state"] == "archived"
 
 
+def test_an_admin_is_told_how_far_the_archive_is(
+    admin_api: Api, services: Services, archive: Callable[[], None], user: str
+) -> None:
+    def told() -> dict[str, Any]:
+        return ok(admin_api.get("/api/admin/archive"))
+
+    def dropped() -> int:
+        return int(told()["units"].get("dropped", {"messages": 0})["messages"])
+
+    assert told()["archived_before"] is None
+    before = dropped()
+    one = message(user, "t", time_us=FIRST_US)
+    list(BulkImporter(services.job_engine, services.redis_repair, services.archived).run([one]))
+    archive()
+    assert dropped() == before + 1
+    assert told()["archived_before"] > one.created_at
+    assert told()["stopped"] == []
+
+
 def test_archived_messages_are_edited_and_deleted_as_others_are(
     api: Api, services: Services, archive: Callable[[], None], user: str, thread: list[Message]
 ) -> None:

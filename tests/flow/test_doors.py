@@ -11,7 +11,10 @@ from support.api import Api, ok, problem
 from webapp import create_app
 from webapp.requests import PUBLIC
 
-PUBLIC_PATHS = {"/healthz", "/readyz", "/openapi.json", "/docs", "/docs/assets/swagger-ui.css"}
+PUBLIC_PATHS = {
+    *("/healthz", "/readyz", "/openapi.json", "/docs", "/docs/assets/swagger-ui.css"),
+    *("/", "/operations", "/console/base.css"),
+}
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
 
 
@@ -39,7 +42,8 @@ def test_only_what_the_contract_names_is_public(app: Flask) -> None:
     # `/metrics` looks at tokens by itself, as its own tests show.
     public_endpoints = PUBLIC - {"metrics.metrics"}
     public = {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint in public_endpoints}
-    assert public == (PUBLIC_PATHS - {"/docs/assets/swagger-ui.css"}) | {"/docs/assets/<name>"}
+    files = {"/docs/assets/swagger-ui.css", "/console/base.css"}
+    assert public == (PUBLIC_PATHS - files) | {"/docs/assets/<name>", "/console/<name>"}
 
 
 def test_everything_else_answers_401_without_a_token(app: Flask, anonymous_api: Api) -> None:

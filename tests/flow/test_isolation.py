@@ -183,6 +183,7 @@ CASES: dict[tuple[str, str], Case] = {
     **{name: forbidden(name[0], *call) for name, call in ADMIN_CALLS.items()},
     ("GET", "events.socket"): shows_nothing("GET", "/api/ws", 307),
     ("GET", "events.events"): shows_nothing("GET", "/api/events", 307),
+    ("GET", "console.console_facts"): shows_nothing("GET", "/api/console"),
     ("GET", "health.info"): shows_nothing("GET", "/api"),
     ("GET", "health.persistence"): shows_nothing("GET", "/health/persistence"),
 }

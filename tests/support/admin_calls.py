@@ -26,6 +26,7 @@ ADMIN_CALLS: dict[tuple[str, str], tuple[Any, ...]] = {
         {"user_id": "somebody", "keep_days": 1},
     ),
     ("DELETE", "admin.retention.clear_policy"): ("/api/admin/retention?user_id=somebody",),
+    ("GET", "admin.archive.get_archive"): ("/api/admin/archive",),
     ("GET", "admin.audit.list_audit"): ("/api/admin/audit",),
     ("GET", "admin.alerts.list_alerts"): ("/api/admin/performance-alerts?history=true",),
     ("POST", "admin.alerts.acknowledge_alert"): ("/api/admin/performance-alerts/1/acknowledge",),

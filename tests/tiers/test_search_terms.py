@@ -26,13 +26,14 @@ ENTRIES = (*AWKWARD_TEXTS, LONG, "a" * 60000, "café_résumé-1e5 007 3.14 x@y.o
 
 def in_postgres(alone: Services, contents: Sequence[str]) -> list[set[str]]:
     query = text(
-        "SELECT tsvector_to_array(search_terms(content))"
+        "SELECT tsvector_to_array(search_terms('u', content))"
         " FROM unnest(CAST(:contents AS text[])) WITH ORDINALITY AS of (content, place)"
         " ORDER BY place"
     )
     with alone.job_engine.connect() as connection:
         found = connection.execute(query, {"contents": list(contents)}).scalars()
-        return [set(terms) for terms in found]
+        # Behind the mark of the user whose terms they are.
+        return [{term[8:] for term in terms} for terms in found]
 
 
 def in_clickhouse(alone: Services, contents: Sequence[str]) -> list[set[str]]:

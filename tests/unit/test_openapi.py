@@ -12,8 +12,10 @@ from support.environment import COMPLETE
 from webapp import create_app, openapi
 from webapp.requests import PUBLIC
 
-# The description and its page do not describe themselves, and Prometheus needs no description.
-UNDESCRIBED = {"docs.openapi_json", "docs.page", "docs.asset", "metrics.metrics"}
+# The description and the pages do not describe themselves, and Prometheus needs no description.
+UNDESCRIBED = {"docs.openapi_json", "docs.page", "docs.asset", "metrics.metrics"} | {
+    f"console.{name}" for name in ("chat", "operations", "asset")
+}
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 
 

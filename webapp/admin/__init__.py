@@ -4,6 +4,7 @@ from flask import Blueprint
 
 from webapp.admin import (
     alerts,
+    archive,
     audit,
     consistency,
     dead_letters,
@@ -19,6 +20,7 @@ from webapp.errors import BadRequest
 blueprint = Blueprint("admin", __name__, url_prefix="/api/admin")
 ROOMS = (
     alerts,
+    archive,
     audit,
     consistency,
     dead_letters,

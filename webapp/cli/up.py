@@ -252,7 +252,8 @@ def _announce(
         write_env_file(file, values)
     sample = Tokens(services.settings).issue(SAMPLE_USER, is_admin=False, ttl_seconds=86_400)
     _say(f"ready after {time.monotonic() - started:.1f} s")
-    click.echo(f"\n  API     {env['API_URL']}    {env['API_URL']}/docs")
+    click.echo(f"\n  Console {env['API_URL']}/    {env['API_URL']}/operations")
+    click.echo(f"  API     {env['API_URL']}    {env['API_URL']}/docs")
     if REALTIME in stack.pids():
         click.echo(f"  Sockets {env['WS_URL']}")
     click.echo(f"  Flower  {env['FLOWER_URL']}    {env['FLOWER_BASIC_AUTH']}")

@@ -21,6 +21,9 @@ DROPPED = (
 # 0-9, and of all other characters each one and each two that stand together. Plain and short text
 # takes the short way, with the same end. What builds an index looks into no schema by itself, so
 # the one calls the other by its whole name.
+# Each term is its user's own, so the index leads to that user's messages alone, however many others
+# write the same words. The function costs twenty microseconds and says much more, so that nobody
+# looks at message after message where there is an index.
 FUNCTIONS = """
 CREATE FUNCTION search_fold(content text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
@@ -31,22 +34,23 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
         U&'\\00DF', 'ss'), U&'\\1E9E', 'ss'), NFKD), '{dropped}', '', 'g')
 $$;
 
-CREATE FUNCTION search_terms(content text) RETURNS tsvector
-LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE COST 2000 AS $$
+CREATE FUNCTION search_terms(user_id text, content text) RETURNS tsvector
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE COST 1000000 AS $$
 DECLARE
+    mark text := left(md5(user_id), 8);
     folded text;
 BEGIN
     IF octet_length(content) = char_length(content) AND octet_length(content) <= 2000 THEN
-        RETURN array_to_tsvector(array_remove(string_to_array(translate(
-            lower(content COLLATE "C"),
-            U&'{separators}', U&'{spaces}'), ' '), ''));
+        RETURN array_to_tsvector(array_remove(array_remove(string_to_array(replace(
+            ' ' || translate(lower(content COLLATE "C"), U&'{separators}', U&'{spaces}'),
+            ' ', ' ' || mark), ' '), ''), mark));
     END IF;
     folded := {schema}.search_fold(content);
     RETURN array_to_tsvector(ARRAY(
-        SELECT left(run, 500)
+        SELECT mark || left(run, 500)
         FROM regexp_split_to_table(folded, '[^a-z0-9]+' COLLATE "C") AS run WHERE run <> ''
         UNION
-        SELECT term FROM (
+        SELECT mark || term FROM (
             SELECT one, lead(one) OVER (ORDER BY place) AS next
             FROM unnest(string_to_array(folded, NULL)) WITH ORDINALITY AS of (one, place)
         ) AS pairs CROSS JOIN LATERAL (
@@ -61,7 +65,7 @@ END $$;
 # of rows that it is not to see. So this asks in the owner's name, for the user alone whose rows the
 # caller sees, and gives no more than ids: the rows are read as the caller.
 CANDIDATES = """
-CREATE INDEX messages_by_words ON messages USING gin (search_terms(content))
+CREATE INDEX messages_by_words ON messages USING gin (search_terms(user_id, content))
     WITH (gin_pending_list_limit = 1024) WHERE deleted_at IS NULL;
 
 CREATE FUNCTION search_candidates(
@@ -70,10 +74,11 @@ CREATE FUNCTION search_candidates(
 ) RETURNS TABLE (id uuid)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
 BEGIN
-    -- With the values at hand the planner knows whether words are rare.
+    -- With the values at hand the planner knows whether words are rare. Without statistics of a new
+    -- week it takes a user for one with hardly a message, so it is not to go by that index.
     RETURN QUERY EXECUTE
-        'SELECT m.id FROM messages m WHERE m.user_id = $1 AND m.deleted_at IS NULL'
-        ' AND search_terms(m.content) @@ $2 AND m.id > $3 AND m.id < $4'
+        'SELECT m.id FROM messages m WHERE m.user_id || '''' = $1 AND m.deleted_at IS NULL'
+        ' AND search_terms(m.user_id, m.content) @@ $2 AND m.id > $3 AND m.id < $4'
         || CASE WHEN of_thread IS NULL THEN '' ELSE ' AND m.thread_id = $5' END
         || CASE WHEN of_role IS NULL THEN '' ELSE ' AND m.role = $6' END
         || CASE WHEN cardinality(patterns) = 0 THEN '' ELSE

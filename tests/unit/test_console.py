@@ -1,0 +1,126 @@
+"""The console's files: public, strict about what a page may do, and nothing beside them."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+import settings
+from support.environment import COMPLETE
+from webapp import console, create_app
+from webapp.auth import Tokens
+
+FILES = Path(console.__file__).parent / "static" / "console"
+PLACES = {"WS_URL": "wss://chat.example:8443/api/ws", "FLOWER_URL": "http://flower.example"}
+MARKUP = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\b")
+IMPORTED = re.compile(r'from "\./([\w-]+\.js)"')
+NAMESPACES = {"http://www.w3.org/2000/svg"}
+
+
+def client_of(env: dict[str, str]) -> FlaskClient:
+    return create_app(settings.load(COMPLETE | env)).test_client()
+
+
+@pytest.fixture
+def client() -> Iterator[FlaskClient]:
+    with client_of(PLACES) as client:
+        yield client
+
+
+def facts(client: FlaskClient, *, is_admin: bool) -> dict[str, object]:
+    token = Tokens(settings.load(COMPLETE)).issue("somebody", is_admin=is_admin, ttl_seconds=60)
+    reply = client.get("/api/console", headers={"Authorization": f"Bearer {token}"})
+    assert reply.status_code == 200
+    found: dict[str, object] = reply.get_json()
+    return found
+
+
+@pytest.mark.parametrize("path", ["/", "/operations", "/console/chat.js", "/console/base.css"])
+def test_every_file_says_what_a_page_may_do(client: FlaskClient, path: str) -> None:
+    with client.get(path) as reply:
+        assert reply.status_code == 200
+        headers = reply.headers
+    rules = headers["Content-Security-Policy"].split(";")
+    policy = dict(rule.strip().split(" ", 1) for rule in rules)
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == "'self'"
+    assert policy["connect-src"] == "'self' wss://chat.example:8443"
+    assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert policy["require-trusted-types-for"] == "'script'"
+    assert headers["Cache-Control"] == "no-cache"
+    assert headers["ETag"]
+
+
+@pytest.mark.parametrize("ws_url", ["", "nonsense", "ws://"])
+def test_a_socket_that_nobody_knows_opens_no_way_out(ws_url: str) -> None:
+    with client_of({"WS_URL": ws_url}) as client, client.get("/") as reply:
+        policy = reply.headers["Content-Security-Policy"]
+    assert "connect-src 'self';" in policy
+
+
+@pytest.mark.parametrize(
+    "name", ["../../console.py", "..%2f..%2fconsole.py", "vendor/swagger-ui/LICENSE", "nope", ""]
+)
+def test_no_other_file_is_handed_out(client: FlaskClient, name: str) -> None:
+    assert client.get(f"/console/{name}").status_code in {401, 404}
+
+
+def test_only_admins_are_told_where_flower_is() -> None:
+    with client_of(PLACES | {"THREADKEEP_DRILLS": "1"}) as client:
+        admin, other = facts(client, is_admin=True), facts(client, is_admin=False)
+    assert (admin["flower_url"], admin["drills"]) == ("http://flower.example", True)
+    assert other["user_id"] == "somebody"
+    assert not other.keys() & {"flower_url", "drills"}
+
+
+@pytest.mark.parametrize("file", sorted(FILES.glob("*.*")), ids=lambda file: file.name)
+def test_a_file_turns_no_text_into_markup_and_asks_nobody_else(file: Path) -> None:
+    text = file.read_text()
+    assert not MARKUP.search(text)
+    assert set(re.findall(r"(?:https?:)?//[\w.]+\.\w+[\w./]*", text)) <= NAMESPACES
+    assert len(text.splitlines()) <= 300
+    for name in IMPORTED.findall(text):
+        assert (FILES / name).exists()
+
+
+def test_every_file_is_used() -> None:
+    texts = {file.name: file.read_text() for file in FILES.iterdir()}
+    for name in texts.keys() - {"index.html", "operations.html"}:
+        assert any(name in text for other, text in texts.items() if other != name), name
+
+
+@pytest.mark.parametrize("page", ["index.html", "operations.html"])
+def test_no_name_is_twice_on_a_page(page: str) -> None:
+    ids = re.findall(r' id="([\w-]+)"', (FILES / page).read_text())
+    assert len(ids) == len(set(ids))
+
+
+def test_scripts_ask_for_no_part_that_is_on_neither_page() -> None:
+    pages = "".join((FILES / name).read_text() for name in ("index.html", "operations.html"))
+    asked = {
+        name
+        for file in FILES.glob("*.js")
+        for name in re.findall(r'byId\("([\w-]+)"\)', file.read_text())
+    }
+    assert asked
+    assert {name for name in asked if f'id="{name}"' not in pages} == set()
+
+
+def luminance(colour: str) -> float:
+    """The relative luminance of a colour as the Web Content Accessibility Guidelines define it."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("ink", ["ink", "soft", "accent", "ok", "slow", "stopped"])
+@pytest.mark.parametrize("paper", ["paper", "sheet", "raised", "accent-wash", "trouble-wash"])
+def test_every_word_stands_out_from_what_it_is_on(scheme: int, ink: str, paper: str) -> None:
+    css = (FILES / "base.css").read_text()
+    pairs = re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", css)
+    colours = {name: both[scheme] for name, *both in pairs}
+    lighter, darker = sorted((luminance(colours[ink]), luminance(colours[paper])), reverse=True)
+    assert (lighter + 0.05) / (darker + 0.05) >= 4.5

@@ -1,0 +1,108 @@
+// Alerts: what is wrong now, who has seen it, and what is over.
+
+import { call, get, path } from "./api.js";
+import { actionButton, arrange, byId, el } from "./dom.js";
+import { poll, shown } from "./poll.js";
+import { attempted } from "./toast.js";
+import { clock, fullTime, span } from "./words.js";
+
+const EVERY_MS = 2_000;
+const HISTORY_EVERY_MS = 15_000;
+const SILENT_SECONDS = 3_600;
+const SHOWN_HISTORY = 8;
+const ALERTS = "/api/admin/performance-alerts";
+
+export class Alerts {
+  #list = byId("alerts");
+  #history = byId("alert-history");
+  #rows = new Map();
+  #ask;
+
+  constructor() {
+    this.#ask = poll(EVERY_MS, () =>
+      shown(byId("alerts-note"), () => get(ALERTS), (found) => this.#show(found)),
+    );
+    // The history is PostgreSQL's, and alerts are told without it.
+    poll(HISTORY_EVERY_MS, async () => {
+      const found = await get(`${ALERTS}?history=true`).catch(() => null);
+      if (found) this.#showHistory(found.history);
+    });
+  }
+
+  #show({ active_alerts: active }) {
+    byId("no-alerts").hidden = active.length > 0;
+    this.#say(active);
+    arrange(this.#list, active.map((alert) => this.#row(alert)));
+    for (const id of this.#rows.keys()) if (!active.some((alert) => alert.id === id)) this.#rows.delete(id);
+  }
+
+  // What is new or over is said once; the figures of an alert change all the time.
+  #say(active) {
+    const fresh = active
+      .filter(({ id }) => !this.#rows.has(id))
+      .map(({ type, detail }) => `${named(type)}: ${detail}.`);
+    const isLess = this.#rows.size > active.length;
+    if (fresh.length) byId("alerts-said").textContent = `New alert. ${fresh.join(" ")}`;
+    else if (isLess) byId("alerts-said").textContent = active.length ? "An alert is over." : "No alert any more.";
+  }
+
+  #showHistory(history) {
+    const over = history.filter((alert) => alert.until).slice(0, SHOWN_HISTORY);
+    byId("alert-history-box").hidden = !over.length;
+    arrange(this.#history, over.map(past));
+  }
+
+  // The row of an alert: the same element as long as nothing is new, so that its buttons stay.
+  #row(alert) {
+    const sign = JSON.stringify(alert);
+    const known = this.#rows.get(alert.id);
+    if (known?.sign === sign) return known.element;
+    const isFocused = known?.element.contains(document.activeElement);
+    const focused = isFocused ? document.activeElement.textContent : null;
+    const element = this.#made(alert);
+    this.#rows.set(alert.id, { sign, element });
+    // Whoever is about to press a button finds the same one in its place.
+    const same = () => [...element.querySelectorAll("button")].find((one) => one.textContent === focused);
+    if (focused) queueMicrotask(() => same()?.focus());
+    return element;
+  }
+
+  #made(alert) {
+    const isSilent = alert.silenced_until && Date.parse(alert.silenced_until) > Date.now();
+    const notes = [
+      `since ${clock(alert.since)}`,
+      alert.acknowledged_by ? `seen by ${alert.acknowledged_by}` : "",
+      isSilent ? `silent until ${clock(alert.silenced_until)}` : "",
+    ];
+    return el(
+      "li",
+      { class: "alert", "data-type": alert.type, "data-priority": alert.priority },
+      el("h3", {}, el("span", { class: "priority" }, alert.priority), named(alert.type)),
+      el("p", {}, alert.detail),
+      el("p", { class: "soft", title: fullTime(alert.since) }, notes.filter(Boolean).join(" · ")),
+      el(
+        "div",
+        { class: "buttons" },
+        alert.acknowledged_by ? null : actionButton("Acknowledge", () => this.#tell(alert, "acknowledge")),
+        isSilent ? null : actionButton("Silence for an hour", () => this.#tell(alert, "silence", { seconds: SILENT_SECONDS })),
+      ),
+    );
+  }
+
+  async #tell({ id }, what, body) {
+    await attempted("The alert is as it was", () => call("POST", ALERTS + path`/${id}/${what}`, body));
+    await this.#ask();
+  }
+}
+
+function past(alert) {
+  const seconds = (Date.parse(alert.until) - Date.parse(alert.since)) / 1000;
+  return el("li", {}, el("time", { datetime: alert.since, title: fullTime(alert.since) }, clock(alert.since)),
+    el("span", {}, `${named(alert.type)}, for ${span(seconds)}`));
+}
+
+// A type as people say it: `no_progress` is "No progress".
+function named(type) {
+  const words = type.replaceAll("_", " ");
+  return words[0].toUpperCase() + words.slice(1);
+}

@@ -1,0 +1,45 @@
+// Drills: tiers that every process takes for silent, or finds slow, where that is allowed.
+
+import { call } from "./api.js";
+import { actionButton, byId, el } from "./dom.js";
+import { attempted, toast } from "./toast.js";
+
+const SILENT = {
+  redis_unavailable: "Redis is out",
+  postgresql_unavailable: "PostgreSQL is out",
+  clickhouse_unavailable: "ClickHouse is out",
+  redis_and_postgresql_unavailable: "Redis and PostgreSQL are out",
+  all_unavailable: "Everything is out",
+};
+const SLOW = {
+  redis_slow: "Redis is slow",
+  postgresql_slow: "PostgreSQL is slow",
+  clickhouse_slow: "ClickHouse is slow",
+};
+const SECONDS = [10, 30, 60, 300];
+
+export function offerDrills() {
+  const scenario = choice("drill-scenario", Object.entries({ ...SILENT, ...SLOW }));
+  const seconds = choice("drill-seconds", SECONDS.map((number) => [number, `${number} seconds`]));
+  byId("drills").append(
+    el("div", {}, el("label", { for: "drill-scenario" }, "What happens"), scenario),
+    el("div", {}, el("label", { for: "drill-seconds" }, "For how long"), seconds),
+    el("div", { class: "buttons" },
+      actionButton("Begin the drill", () => begin(scenario.value, Number(seconds.value))),
+      actionButton("End it", () => begin("none", 1))),
+  );
+  byId("drills-box").hidden = false;
+}
+
+// One drill is on at a time, and `none` ends it whichever it is.
+async function begin(scenario, seconds) {
+  const kind = scenario in SLOW ? "performance-degradation" : "disaster";
+  const done = await attempted("No drill", () =>
+    call("POST", `/api/admin/simulate-${kind}`, { scenario, duration_seconds: seconds }));
+  if (!done) return;
+  toast(scenario === "none" ? "The drill is over." : `${{ ...SILENT, ...SLOW }[scenario]}, for ${seconds} s.`);
+}
+
+function choice(id, options) {
+  return el("select", { id }, ...options.map(([value, name]) => el("option", { value }, name)));
+}

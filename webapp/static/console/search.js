@@ -1,0 +1,110 @@
+// The search box: what was written anywhere, found while it is typed.
+
+import { get, query } from "./api.js";
+import { arrange, byId, el, rove } from "./dom.js";
+import { nameOf } from "./message-view.js";
+import { excerpt } from "./text.js";
+import { hrefOf } from "./thread-list.js";
+import { brief, plural } from "./words.js";
+
+const SETTLE_MS = 250;
+const PAGE = 20;
+
+export class Search {
+  #field = byId("search");
+  #results = byId("results");
+  #note = byId("results-note");
+  #more = byId("results-more");
+  #timer = null;
+  #asked = 0;
+  #cursor = null;
+  #rows = [];
+  #titleOf;
+  #settleFocus;
+
+  // `titleOf` gives the title of a thread by its id.
+  constructor(titleOf) {
+    this.#titleOf = titleOf;
+    this.#settleFocus = rove(this.#results, "a");
+    this.#field.addEventListener("input", () => this.#soon());
+    this.#field.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.#clear();
+      if (event.key === "ArrowDown") this.#results.querySelector("a")?.focus();
+    });
+    byId("search-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#ask();
+    });
+    this.#more.addEventListener("click", () => this.#ask(this.#cursor));
+    addEventListener("keydown", (event) => {
+      if (!(event.ctrlKey || event.metaKey) || event.key !== "k") return;
+      event.preventDefault();
+      this.#field.select();
+    });
+  }
+
+  #soon() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#ask(), SETTLE_MS);
+  }
+
+  async #ask(cursor = null) {
+    clearTimeout(this.#timer);
+    const words = this.#field.value.trim();
+    const turn = (this.#asked += 1);
+    byId("found").hidden = !words;
+    byId("listed").hidden = Boolean(words);
+    if (!words) return;
+    if (!cursor) this.#say("Searching…");
+    try {
+      const page = await get(`/api/search${query({ q: words, limit: PAGE, cursor })}`);
+      if (turn === this.#asked) this.#show(page, cursor);
+    } catch (error) {
+      if (turn !== this.#asked) return;
+      this.#rows = [];
+      this.#show({ messages: [], next_cursor: null }, null);
+      this.#say(error.status === 404 ? "This server has no search." : `No search: ${error.message}`, true);
+    }
+  }
+
+  #show(page, cursor) {
+    const rows = page.messages.map((message) => this.#row(message));
+    this.#rows = cursor ? [...this.#rows, ...rows] : rows;
+    this.#cursor = page.next_cursor;
+    this.#more.hidden = !page.next_cursor;
+    arrange(this.#results, this.#rows);
+    const found = plural(this.#rows.length, "message");
+    const tail = page.warning ? " A server is out: there may be more." : "";
+    this.#say(`${this.#rows.length ? found : "Nothing"}${page.next_cursor ? ", and more" : ""} found.${tail}`);
+    this.#settleFocus();
+  }
+
+  #row(message) {
+    return el(
+      "li",
+      {},
+      el(
+        "a",
+        { href: hrefOf(message.thread_id, message.id), tabindex: "-1" },
+        el("span", { class: "thread-title", dir: "auto" }, this.#titleOf(message.thread_id)),
+        el("time", { datetime: message.created_at }, brief(message.created_at)),
+        el(
+          "span",
+          { class: "preview found-text", dir: "auto" },
+          el("span", { class: "speaker" }, `${nameOf(message.role)}: `),
+          ...excerpt(message.content, message.highlights ?? []),
+        ),
+      ),
+    );
+  }
+
+  #clear() {
+    this.#field.value = "";
+    this.#ask();
+  }
+
+  #say(text, isTrouble = false) {
+    this.#note.textContent = text;
+    this.#note.classList.toggle("trouble", isTrouble);
+  }
+}

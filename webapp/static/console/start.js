@@ -1,0 +1,77 @@
+// How either page begins: with a token that is good, and who it belongs to.
+
+import { Problem, get, tried } from "./api.js";
+import { byId } from "./dom.js";
+import { begin, end, notice, token } from "./session.js";
+
+// Shows the form until somebody is signed in, then calls `open` with what the server says of them.
+export async function start(open) {
+  byId("sign-out").addEventListener("click", () => end("You are signed out."));
+  if (!token()) {
+    showForm(notice());
+    return;
+  }
+  try {
+    const facts = await get("/api/console");
+    showPage(facts);
+    open(facts);
+  } catch (error) {
+    if (!(error instanceof Problem && error.status === 401)) showRetry(error.message);
+  }
+}
+
+function showPage(facts) {
+  byId("who").textContent = facts.user_id;
+  byId("who").title = facts.user_id;
+  byId("to-operations").hidden = !facts.is_admin;
+  byId("sign-in").hidden = true;
+  byId("page").hidden = false;
+  document.body.dataset.signed = "in";
+}
+
+function showForm(text) {
+  const [form, field] = [byId("token-form"), byId("token")];
+  byId("sign-in").hidden = false;
+  tell(text);
+  field.focus();
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    // What is copied from a terminal often has a break or the header's word with it.
+    const given = field.value.replace(/\s+/g, " ").trim().replace(/^bearer /i, "").replaceAll(" ", "");
+    if (!given) {
+      tell("Paste a token first.");
+      return;
+    }
+    // A header takes nothing else, and a token has nothing else.
+    if (/[^A-Za-z0-9._~+/=-]/.test(given)) {
+      tell("This is not a token: it has characters that no token has.");
+      return;
+    }
+    tell("Asking the server…");
+    try {
+      await tried(given);
+    } catch (error) {
+      tell(error.status === 401 ? refusal(error) : error.message);
+      field.select();
+      return;
+    }
+    field.value = "";
+    begin(given);
+    location.reload();
+  });
+}
+
+function refusal(error) {
+  return error.message.includes("expired")
+    ? "This token has expired. Ask for a new one."
+    : `The server does not take this token: ${error.message}.`;
+}
+
+// The token is kept: it may well be good when the server answers again.
+function showRetry(text) {
+  showForm(`${text} Your token is kept; reload the page to try again.`);
+}
+
+function tell(text) {
+  byId("sign-in-note").textContent = text;
+}

@@ -1,0 +1,46 @@
+// What each tier keeps, and how much room it takes.
+
+import { get } from "./api.js";
+import { arrange, byId, el } from "./dom.js";
+import { poll, shown } from "./poll.js";
+import { TIERS, bytes, plural } from "./words.js";
+
+const EVERY_MS = 30_000;
+
+export class Storage {
+  constructor() {
+    poll(EVERY_MS, () =>
+      shown(byId("storage-note"), () => get("/api/analytics/summary"), (summary) => this.#show(summary)),
+    );
+  }
+
+  #show({ everyone }) {
+    if (!everyone) return;
+    const { tiers = {}, messages, threads, active_users: users } = everyone;
+    const most = Math.max(1, ...Object.values(tiers).map((tier) => tier?.bytes ?? 0));
+    const known = Object.keys(TIERS).filter((name) => tiers[name]);
+    const said = [
+      messages === undefined ? "" : plural(messages, "message"),
+      threads === undefined ? "" : `in ${plural(threads, "thread")}`,
+      users === undefined ? "" : `of ${plural(users, "active user")}`,
+    ];
+    arrange(byId("storage"), [
+      el("p", {}, said.filter(Boolean).join(" ")),
+      el("ul", { class: "bars" }, ...known.map((name) => bar(name, tiers[name], most))),
+    ]);
+  }
+}
+
+const cost = (amount) => (amount < 0.01 ? "less than 0.01" : amount.toFixed(2));
+
+function bar(name, tier, most) {
+  const notes = [
+    tier.messages === undefined || tier.messages === null ? "" : plural(tier.messages, "message"),
+    tier.compression ? `compressed ${tier.compression} to 1` : "",
+    tier.cost_per_month ? `costs ${cost(tier.cost_per_month)} a month` : "",
+  ];
+  return el("li", {},
+    el("h3", {}, TIERS[name], el("span", {}, bytes(tier.bytes))),
+    el("meter", { min: 0, max: most, value: tier.bytes ?? 0, "aria-label": `${TIERS[name]}: ${bytes(tier.bytes)}` }),
+    el("p", { class: "soft" }, notes.filter(Boolean).join(" · ")));
+}

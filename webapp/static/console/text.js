@@ -1,0 +1,54 @@
+// What somebody wrote, as elements: fenced code is set apart, all else stays as it was written.
+
+import { el } from "./dom.js";
+
+// A fence that is not closed reaches to the end, as while an answer is still being written.
+const FENCE = /^```[^\n`]*\n([\s\S]*?)(?:\n```[ \t]*$|(?![\s\S]))/gm;
+const INLINE = /`([^`\n]+)`/g;
+
+// The parts of a text, for `replaceChildren`.
+export function written(text) {
+  const parts = [];
+  let from = 0;
+  for (const found of text.matchAll(FENCE)) {
+    parts.push(...prose(text.slice(from, found.index)));
+    // Whoever goes through the page by keys can scroll what is too wide.
+    parts.push(el("pre", { tabindex: "0" }, el("code", {}, found[1])));
+    from = found.index + found[0].length;
+  }
+  parts.push(...prose(text.slice(from)));
+  return parts;
+}
+
+function prose(given) {
+  // The breaks around what is set apart are seen as its distance.
+  const text = given.replace(/^\n+|\n+$/g, "");
+  if (!text) return [];
+  const parts = [];
+  let from = 0;
+  for (const found of text.matchAll(INLINE)) {
+    parts.push(text.slice(from, found.index), el("code", {}, found[1]));
+    from = found.index + found[0].length;
+  }
+  parts.push(text.slice(from));
+  return [el("p", { dir: "auto" }, ...parts)];
+}
+
+// The part of a text around its first highlight, with the highlights marked. Their places are in
+// characters, as a database counts them, not in the halves of characters that scripts count.
+export function excerpt(text, highlights, most = 160) {
+  const characters = [...text];
+  const first = highlights.length ? highlights[0][0] : 0;
+  const from = Math.max(0, Math.min(first - 40, characters.length - most));
+  const until = Math.min(characters.length, from + most);
+  const slice = (low, high) => characters.slice(low, high).join("").replace(/\s+/g, " ");
+  const parts = [from > 0 ? "…" : ""];
+  let at = from;
+  for (const [low, high] of highlights) {
+    if (low < at || high > until) continue;
+    parts.push(slice(at, low), el("mark", {}, slice(low, high)));
+    at = high;
+  }
+  parts.push(slice(at, until), until < characters.length ? "…" : "");
+  return parts;
+}
