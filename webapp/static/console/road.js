@@ -76,9 +76,9 @@ export class Road {
     drawn.element.setAttribute("class", `node ${state}`);
     drawn.element.dataset.state = state;
     drawn.lines[0].textContent = tier.available ? `answers in ${milliseconds(tier.latency_ms)}` : "does not answer";
-    drawn.lines[1].textContent = tier.memory_bytes
-      ? memory(tier)
-      : tier.breaker === "closed" ? "" : `breaker ${tier.breaker}`;
+    // What a breaker that is closed says goes without saying.
+    const isOpen = tier.breaker !== "closed";
+    drawn.lines[1].textContent = isOpen ? `breaker ${tier.breaker}` : tier.memory_bytes ? memory(tier) : "";
     if (!this.#drawn.plan.isUpright) return;
     const detour = road.arrows.find((arrow) => arrow.name === `detour_${name}`);
     if (detour?.per_second || detour?.waiting) drawn.lines[1].textContent = `${figure(detour.per_second)} /s by the detour`;
@@ -92,8 +92,8 @@ function linesOf(arrow, isQuiet) {
   const head = state === "ok" ? NAMES[name] : `${NAMES[name]}: ${state}`;
   if (isQuiet) return [state === "ok" ? `${head}, not needed` : head];
   if (name.startsWith("detour")) return [`${head}, ${figure(rate)} /s, ${waits(waiting, age) || "nothing waits"}`];
-  const third = arrow.p95_ms ? `p95 ${milliseconds(arrow.p95_ms)}` : waits(waiting, age);
-  return [head, `${figure(rate)} /s`, third];
+  const speed = arrow.p95_ms ? `p95 ${milliseconds(arrow.p95_ms)}` : "";
+  return [head, `${figure(rate)} /s`, [waits(waiting, age), speed].filter(Boolean).join(", ")];
 }
 
 function waits(waiting, age) {
