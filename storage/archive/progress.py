@@ -79,7 +79,8 @@ def archive_progress(engine: Engine, rules: Rules) -> ArchiveProgress:
             remaining=remaining,
             units=units,
             stopped=[
-                StoppedUnit(name=row.name, reason=row.reason) for row in connection.execute(_STOPPED)
+                StoppedUnit(name=row.name, reason=row.reason)
+                for row in connection.execute(_STOPPED)
             ],
         )
 
