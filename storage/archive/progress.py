@@ -43,7 +43,7 @@ class StoppedUnit(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Remaining(msgspec.Struct, kw_only=True, frozen=True):
-    """Partitions that are old enough and are still read from PostgreSQL, and the bytes they take."""
+    """Partitions that are old enough and still read from PostgreSQL, and the bytes they take."""
 
     partitions: int
     bytes: int

@@ -66,9 +66,10 @@ export class Alerts {
   #made({ id, type, priority, since }) {
     const [detail, notes, buttons] = [el("p"), el("p", { class: "soft", title: fullTime(since) }), el("div", { class: "buttons" })];
     const tell = (what, body) => () => this.#tell(id, what, body);
-    const acknowledge = actionButton("Acknowledge", tell("acknowledge"));
-    const silence = actionButton("Silence for an hour", tell("silence", { seconds: SILENT_SECONDS }));
-    const speak = actionButton("End the silence", tell("silence", { seconds: 0 }));
+    const button = (label, act) => actionButton(label, act, { "aria-label": `${label}: ${named(type)}` });
+    const acknowledge = button("Acknowledge", tell("acknowledge"));
+    const silence = button("Silence for an hour", tell("silence", { seconds: SILENT_SECONDS }));
+    const speak = button("End the silence", tell("silence", { seconds: 0 }));
     const element = el(
       "li",
       { class: "alert", "data-type": type, "data-priority": priority },

@@ -45,11 +45,13 @@ export function iconButton(name, label, onClick, properties = {}) {
 export function actionButton(label, act, properties = {}) {
   const button = el("button", { type: "button", ...properties }, label);
   button.addEventListener("click", async () => {
-    button.disabled = true;
+    if (button.ariaDisabled === "true") return;
+    // One that is disabled by name alone keeps the focus.
+    button.ariaDisabled = "true";
     try {
       await act();
     } finally {
-      button.disabled = false;
+      button.ariaDisabled = null;
     }
   });
   return button;
@@ -75,8 +77,9 @@ export function arrange(parent, wanted) {
 
 const FOCUSABLE = "button:not(:disabled), a[href], [tabindex]";
 const focusable = (element) => (element?.matches(FOCUSABLE) ? element : element?.querySelector(FOCUSABLE));
-// What holds a list whose last item is gone.
-const enclosing = (parent) => parent.closest("[tabindex]") ?? byId("main");
+// What holds a list whose last item is gone: its heading, where that can have the focus.
+const enclosing = (parent) =>
+  parent.closest("section")?.querySelector("h2[tabindex]") ?? parent.closest("[tabindex]") ?? byId("main");
 
 // Who has the focus after something that goes: what comes next, else what came before.
 function heirOf(going, staying) {
