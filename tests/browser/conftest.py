@@ -27,6 +27,9 @@ QUIET = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--disable-extensions",
+    "--mute-audio",
+    "--renderer-process-limit=2",
 )
 """Nothing that a browser does of its own accord; and no sandbox, which root cannot have."""
 
@@ -68,7 +71,8 @@ def elsewhere() -> Iterator[str]:
 @pytest.fixture(scope="package")
 def open_stack(home: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     """A stack that lets pages of `home` in, and allows drills."""
-    options = {"THREADKEEP_ORIGINS": home, "THREADKEEP_DRILLS": "1"}
+    # One process of the API: a machine that draws pages has enough to do.
+    options = {"THREADKEEP_ORIGINS": home, "THREADKEEP_DRILLS": "1", "WEB_WORKERS": "1"}
     with launched(tmp_path_factory.mktemp("stack"), **options) as running:
         yield running
 

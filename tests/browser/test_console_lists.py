@@ -56,7 +56,7 @@ def test_many_threads_stay_listed_while_news_come(
     with console.page.expect_response(lambda reply: "/api/threads?" in reply.url):
         own_api.send("n3", "news")
     expect(rows.first).to_contain_text("news")
-    ok(own_api.delete("/api/threads/old"))
+    assert own_api.delete("/api/threads/old").status_code == 204
     expect(rows).to_have_count(90)
 
 
@@ -77,7 +77,7 @@ def test_only_what_is_seen_is_asked_for_and_little_at_a_time(
             most = max(most, len(open_now))
 
     console.page.on("request", begun)
-    console.page.on("requestfinished", open_now.discard)
+    console.page.on("requestfinished", lambda request: open_now.discard(request))
     console.sign_in(browser_token)
     console.open_thread("many")
     shown = console.page.locator(".message")
