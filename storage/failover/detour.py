@@ -16,6 +16,7 @@ from sqlalchemy import Engine, text
 
 from storage.clickhouse_driver import ClickHouse
 from storage.failover.lease import LEASE_SECONDS
+from storage.failover.patience import patiently
 from storage.postgres_driver import translated
 
 log = structlog.get_logger(__name__)
@@ -75,15 +76,19 @@ class Detour:
             self._held_at = now
 
 
-def beside_redis(engine: Engine) -> Detour:
-    """The detour of writes to PostgreSQL."""
+def beside_redis(quick: Engine, patient: Engine) -> Detour:
+    """The detour of writes to PostgreSQL, said there quickly or, if that is slow, patiently."""
 
     def hold(holder: str) -> None:
-        with translated(), engine.begin() as connection:
-            connection.execute(_HOLD, {"holder": holder, "seconds": ROW_SECONDS})
-            connection.execute(_SWEEP)
+        patiently(quick, patient, lambda engine: _hold(engine, holder))
 
     return Detour("redis", hold)
+
+
+def _hold(engine: Engine, holder: str) -> None:
+    with translated(), engine.begin() as connection:
+        connection.execute(_HOLD, {"holder": holder, "seconds": ROW_SECONDS})
+        connection.execute(_SWEEP)
 
 
 def beside_postgresql(server: ClickHouse) -> Detour:

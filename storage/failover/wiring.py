@@ -58,7 +58,7 @@ class FailoverServices(Tiers):
 
     @cached_property
     def detour(self) -> Detour:
-        detour = beside_redis(self.quick_engine)
+        detour = beside_redis(self.quick_engine, self.request_engine)
         self.breakers.redis.on_closed.append(detour.forget)
         return detour
 

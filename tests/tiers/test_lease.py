@@ -55,7 +55,7 @@ def test_what_redis_was_not_told_yet_ends_it(
 def test_somebody_on_a_detour_ends_it_until_the_row_is_old(
     alone: Services, fresh: Callable[[], Standing]
 ) -> None:
-    beside_redis(alone.quick_engine).enter()
+    beside_redis(alone.quick_engine, alone.request_engine).enter()
     assert fresh() == NOT_REDIS
     sql(alone, "UPDATE redis_detours SET until = clock_timestamp()")
     assert fresh() == WHOLE
@@ -171,7 +171,7 @@ def test_the_first_write_beside_redis_waits_for_every_lease(
         thread.start()
     try:
         eventually(lambda: believed)
-        detour = beside_redis(alone.quick_engine)
+        detour = beside_redis(alone.quick_engine, alone.request_engine)
         detour.enter()
         entered = time.monotonic()
         detour.enter()
