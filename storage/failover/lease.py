@@ -32,7 +32,7 @@ LEASE_SECONDS = 0.4
 """How long a lease holds; a first write beside Redis waits as long before it is acknowledged."""
 
 RENEW_SECONDS = 0.1
-TROUBLE_SECONDS = 10.0
+TROUBLE_SECONDS = 5.0
 """After this long everybody who found Redis out as well has found it back."""
 
 IDLE_SECONDS = 5.0

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from models.message import Message
 from storage.message_storage import Draft
 from storage.services import Services
+from support.tiers import give_back
 
 _RUNNING: list[Services] = []
 NOWHERE = {
@@ -39,6 +40,7 @@ def end_all() -> None:
             # The breaker stays open, so that nobody tries the tier again.
             breaker._probe = Event().wait
         own.failover.keys.watch._is_wanted = _is_not_wanted
+        give_back(own)
 
 
 def _is_not_wanted() -> bool:
