@@ -44,5 +44,5 @@ def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
             # Half of what a drill adds: a busy machine alone is no reason for an alert.
             "THREADKEEP_ALERT_DEGRADATION_MS": "25",
         }
-        with launched(folder, **options) as stack:
+        with launched(folder, "flower", **options) as stack:
             yield Drilled(stack, webhook)
