@@ -29,7 +29,7 @@ QUIET = (
     "--disable-sync",
     "--disable-extensions",
     "--mute-audio",
-    "--renderer-process-limit=2",
+    "--process-per-site",
 )
 """Nothing that a browser does of its own accord; and no sandbox, which root cannot have."""
 
@@ -73,7 +73,7 @@ def open_stack(home: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A stack that lets pages of `home` in, and allows drills."""
     # One process of the API: a machine that draws pages has enough to do.
     options = {"THREADKEEP_ORIGINS": home, "THREADKEEP_DRILLS": "1", "WEB_WORKERS": "1"}
-    with launched(tmp_path_factory.mktemp("stack"), **options) as running:
+    with launched(tmp_path_factory.mktemp("stack"), "flower", **options) as running:
         yield running
 
 
@@ -144,6 +144,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext
             tmp_path_factory.mktemp("profile"),
             executable_path=program,
             headless=True,
+            # What moves without end is painted without end.
+            reduced_motion="reduce",
             args=list(QUIET),
         )
         yield context

@@ -84,6 +84,8 @@ def test_another_tab_sees_messages_edits_and_deletions_live(
 ) -> None:
     with tab(browser, open_stack) as writer, tab(browser, open_stack) as reader:
         for console in (writer, reader):
+            # A browser lets tabs behind others wait.
+            console.page.bring_to_front()
             console.sign_in(browser_token)
             console.is_live()
             console.open_thread(thread)
@@ -93,7 +95,6 @@ def test_another_tab_sees_messages_edits_and_deletions_live(
         expect(reader.page.locator("#heard")).to_have_text("You: first")
         expect(reader.page.locator("#thread-facts")).to_have_text("2 messages", timeout=WAIT_MS)
 
-        # A browser lets tabs behind others wait.
         writer.page.bring_to_front()
         writer.message("first").get_by_label("Edit").click()
         writer.page.get_by_label("The message's new text").fill("second")

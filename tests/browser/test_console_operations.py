@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import BrowserContext, Locator, expect
+from playwright.sync_api import BrowserContext, Locator, Route, expect
 
 from embedded import procfs
 from support.api import Api, ok
@@ -100,11 +100,18 @@ def test_a_check_is_started_and_its_report_shown(operations: Console, admin: Api
     expect(report).to_contain_text("PostgreSQL, ClickHouse")
 
 
-def test_flower_is_where_the_server_says_and_nothing_is_wider_than_its_window(
-    operations: Console, open_stack: Launched
+def test_what_a_server_allows_is_offered_and_nothing_is_wider_than_its_window(
+    console: Console, open_stack: Launched, admin_token: str
 ) -> None:
-    page = operations.page
+    def without_drills(route: Route) -> None:
+        reply = route.fetch()
+        route.fulfill(response=reply, json=reply.json() | {"drills": False})
+
+    page = console.page
+    page.route("**/api/console", without_drills)
+    console.sign_in(admin_token, "/operations")
     expect(page.locator("#version")).to_contain_text("Threadkeep")
+    expect(page.locator("#drills-box")).to_be_hidden()
     expect(page.get_by_role("link", name="Flower")).to_have_attribute(
         "href", open_stack.env["FLOWER_URL"]
     )
@@ -112,7 +119,7 @@ def test_flower_is_where_the_server_says_and_nothing_is_wider_than_its_window(
         page.set_viewport_size({"width": width, "height": 800})
         expect(page.locator("#storage .bars")).to_be_visible(timeout=WAIT_MS)
         expect(page.locator(".node")).to_have_count(4)
-        assert not operations.overflows(), width
+        assert not console.overflows(), width
 
 
 def test_who_is_no_admin_is_told_so_and_shown_nothing(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import BrowserContext, Route, expect
+from playwright.sync_api import expect
 
 from storage.archive.exclusive import only_archiver
 from storage.archive.run import Wish
@@ -11,7 +11,7 @@ from storage.archive.tiering import DAY_SECONDS, Rules
 from storage.bulk_import import BulkImporter
 from storage.services import Services
 from support.api import Api, ok
-from support.console import WAIT_MS, Console, tab
+from support.console import WAIT_MS, Console
 from support.processes import Launched
 from support.refusing import refusing
 from support.samples import message
@@ -77,7 +77,7 @@ def test_the_archive_says_how_much_remains_and_when_nothing_does(
     expect(card).not_to_contain_text("An archiver is at work.")
 
 
-def test_a_drill_is_begun_seen_and_ended(operations: Console, own_api: Api) -> None:
+def test_a_drill_is_begun_seen_and_ended(operations: Console) -> None:
     page = operations.page
     down = page.locator(".node.down")
     page.get_by_label("What happens").select_option("Redis is out")
@@ -87,24 +87,7 @@ def test_a_drill_is_begun_seen_and_ended(operations: Console, own_api: Api) -> N
         expect(page.locator("#drills-note")).to_contain_text("Redis is out, until")
         expect(down).to_contain_text("Redis", timeout=WAIT_MS)
         expect(down).to_contain_text("breaker open")
-        detour = page.locator('[data-arrow="detour_postgresql"]')
-        own_api.send("t", "beside Redis")
-        expect(detour).to_have_class("arrow ok detour flows", timeout=2 * WAIT_MS)
     finally:
         page.get_by_role("button", name="End it").click()
     expect(page.locator("#drills-note")).to_have_text("The drill is over.")
     expect(down).to_have_count(0, timeout=WAIT_MS)
-
-
-def test_drills_are_not_offered_where_they_are_not_allowed(
-    browser: BrowserContext, open_stack: Launched, admin_token: str
-) -> None:
-    def without_drills(route: Route) -> None:
-        reply = route.fetch()
-        route.fulfill(response=reply, json=reply.json() | {"drills": False})
-
-    with tab(browser, open_stack) as console:
-        console.page.route("**/api/console", without_drills)
-        console.sign_in(admin_token, "/operations")
-        expect(console.page.locator("#version")).to_contain_text("Threadkeep")
-        expect(console.page.locator("#drills-box")).to_be_hidden()

@@ -9,7 +9,7 @@ import { brief, plural } from "./words.js";
 const PAGE = 40;
 const SETTLE_MS = 600;
 // While much happens the list is not read anew for each of it.
-const BUSY_MS = 3_000;
+const BUSY_MS = 2_000;
 
 export const titleOf = (thread) => thread.title || thread.id;
 
