@@ -31,7 +31,8 @@ class Web(NamedTuple):
         Whoever is no request any more says by which id it began.
         """
         if slot is not None:
-            self.wakeups.request(slot, asked_by or request_id())
+            traceparent = self.services.tracing.traceparent()
+            self.wakeups.request(slot, asked_by or request_id(), traceparent)
 
 
 def install(app: Flask, web: Web) -> None:
