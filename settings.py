@@ -162,7 +162,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     alert_degradation_ratio: Annotated[float, Meta(ge=1)] = 1.5
     """Acknowledgements that take so many times as long as before are an alert."""
-    alert_degradation_ms: Annotated[float, Meta(ge=0)] = 2.0
+    alert_degradation_ms: Annotated[float, Meta(ge=0)] = 5.0
     """And so many milliseconds longer at least."""
     alert_p95_ms: Seconds = 100.0
     """An alert where one acknowledgement in twenty takes longer, in milliseconds."""

@@ -5,6 +5,8 @@ consumer group: an entry is in the log or it is in PostgreSQL, and a worker that
 reading and committing has changed nothing. PostgreSQL's lock keeps two workers off one slot.
 """
 
+import itertools
+import random
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +19,10 @@ from storage import redis_keys as keys
 from storage.errors import TierError
 from storage.redis_driver import RedisDoor, Script
 from storage.state.lifetimes import Lifetime, seconds_to_stay
+
+MOST_BYTES = 512 * 1024
+"""Of one batch. The words of messages are indexed within its transaction: about a microsecond a
+byte, where they are long."""
 
 
 class LogEntry(NamedTuple):
@@ -83,18 +89,25 @@ class PendingLog:
         self._settle_state = Script(door, "settle_state")
 
     def read(self, slots: Sequence[int], count: int) -> list[LogEntry]:
-        """The oldest entries of pending streams, up to about `count` in all, oldest first each."""
+        """The oldest entries of pending streams, up to about `count` in all, oldest first each.
+
+        Fewer where they are large, so that a batch takes no longer than PostgreSQL allows; which
+        slots are left out then is left to chance.
+        """
         share = max(1, count // len(slots))
+        slots = random.sample(slots, len(slots))
         with self._door.passed() as client:
             pipeline = client.pipeline(transaction=False)
             for slot in slots:
                 pipeline.xrange(keys.pending(slot), count=share)
             answers: Any = pipeline.execute()
-        return [
+        found = [
             _entry(slot, entry_id, fields)
             for slot, entries in zip(slots, answers, strict=True)
             for entry_id, fields in entries
         ]
+        sizes = itertools.accumulate(len(entry.record) for entry in found)
+        return found[: max(1, sum(size <= MOST_BYTES for size in sizes))]
 
     def page(self, slot: int, after: str, count: int) -> list[LogEntry]:
         """Up to `count` entries of a slot from `-`, its start, or after `(` and an entry id."""

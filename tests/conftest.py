@@ -5,6 +5,7 @@ start the run fails: a test that is skipped proves nothing.
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,13 @@ from support.users import fresh_user
 from webapp.auth import Tokens
 
 TOKEN_SECONDS = 3600
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where two processes share the work, each takes folders whole: their tests share servers."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        item.add_marker(pytest.mark.xdist_group(folder))
 
 
 @pytest.fixture(scope="session")

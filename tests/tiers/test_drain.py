@@ -12,6 +12,7 @@ from models.message import Message
 from models.tables import clickhouse_outbox, messages
 from storage import postgres_writes
 from storage.errors import TierUnavailable
+from storage.message_storage import Draft
 from storage.pending_log import Committed, PendingLog
 from storage.persistence import BackgroundPersistenceService, Drained
 from storage.services import Services
@@ -106,6 +107,28 @@ def test_a_backlog_larger_than_a_batch_is_carried_whole(alone: Services, user: s
     assert worker.drain_all(range(alone.settings.shards)).written == 20
     assert rows(alone, user) == {one.id: 1 for one in made}
     assert sum(alone.pending_log.backlog()) == 0
+
+
+@pytest.mark.parametrize(
+    "text_of",
+    [
+        lambda n: f"{n} " + "x" * 60_000,
+        lambda n: " ".join(f"{n}w{k}" for k in range(8_000)),
+        lambda n: "".join(chr(0x4E00 + (k * (n + 7) * 31 + n) % 20_000) for k in range(20_000)),
+    ],
+    ids=["one word", "words", "Chinese"],
+)
+def test_many_of_the_largest_messages_keep_nobody_waiting(
+    alone: Services, user: str, text_of: Callable[[int], str]
+) -> None:
+    """Their words are indexed in the drain's transaction, whose statements have a deadline."""
+    made = [
+        alone.messages.post(user, "t", Draft("user", text_of(number), {}, None)).message
+        for number in range(40)
+    ]
+    drained = alone.persistence.drain_all(range(alone.settings.shards))
+    assert drained.written == len(made)
+    assert rows(alone, user) == {one.id: 1 for one in made}
 
 
 def test_a_crash_after_the_commit_leaves_one_copy(

@@ -3,7 +3,6 @@
 Each example is a batch, posted through the web application and carried on step by step.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -25,10 +24,9 @@ BATCHES = st.lists(st.tuples(TEXTS, METADATA), min_size=1, max_size=12)
 
 
 @pytest.fixture(scope="session")
-def client(lone_services: Services) -> Iterator[FlaskClient]:
+def client(lone_services: Services) -> FlaskClient:
     """The web application on the same servers, with no worker behind it."""
-    with create_app(lone_services.settings).test_client() as client:
-        yield client
+    return create_app(lone_services.settings).test_client()
 
 
 def post(
