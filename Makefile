@@ -19,7 +19,7 @@ demo: setup ## Carry 258,145 real messages through all tiers and compare every b
 
 .PHONY: test
 test: setup lint chromium ## Run every check: style, types, structure, tests on real servers
-	@$(BIN)/python -m pytest --numprocesses 2
+	@$(BIN)/python -m pytest
 
 .PHONY: faults
 faults: setup ## Break everything, row by row, and see that nothing acknowledged is lost

@@ -5,10 +5,8 @@ start the run fails: a test that is skipped proves nothing.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
 
 import settings as configuration
 from settings import Settings
@@ -20,17 +18,6 @@ from support.users import fresh_user
 from webapp.auth import Tokens
 
 TOKEN_SECONDS = 3600
-
-
-class FolderScheduling(LoadScopeScheduling):
-    """Where two processes share the work, each takes folders whole: their tests share servers."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return nodeid.split("/")[1]
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling:
-    return FolderScheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ def issue(settings: Settings, user: str) -> str:
     return Tokens(settings).issue(user, is_admin=False, ttl_seconds=TOKEN_SECONDS)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Testbed]:
     """The stack that the rows break in turn; each leaves it whole."""
     with testbed(tmp_path_factory.mktemp("bed"), issue, has_sockets=True) as running:

@@ -10,7 +10,7 @@ from support.processes import Launched, launched
 from support.receiver import receiving
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def celery(stack: Launched) -> Iterator[Celery]:
     """Somebody who sends tasks to the worker and asks what it did."""
     sender = Celery(broker=stack.env["CELERY_BROKER_URL"])
@@ -20,7 +20,7 @@ def celery(stack: Launched) -> Iterator[Celery]:
     sender.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def drains_run(celery: Celery) -> Callable[[], int]:
     """How many drain tasks the worker has run because somebody told it to."""
 
@@ -31,7 +31,7 @@ def drains_run(celery: Celery) -> Callable[[], int]:
     return count
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
     """A stack on which drills are allowed, and somebody who is told of its alerts."""
     folder = tmp_path_factory.mktemp("drilled")

@@ -25,7 +25,7 @@ CONVERSATIONS = 300
 YEAR_2019 = ids.mint(1_546_300_800_000_000, 0, 0)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def conversations() -> dict[str, Any]:
     """The first few hundred real conversations."""
     data = files("chitchat_dataset").joinpath("dataset.json").read_bytes()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from support.api import Api, problem
+from support.api import Api, ok, problem
 from support.processes import Launched
 from support.programs import Program, program
 from support.sockets import Socket, lazily, listening, opened, streamed
@@ -18,7 +18,7 @@ from support.waiting import eventually
 
 MOST_OF_ONE = 4
 LARGE = "x" * 60_000
-MANY = 150
+MANY, AT_ONCE = 150, 15
 """Together more than what the buffers of the machine hold between server and client."""
 LIMITS = {
     "THREADKEEP_SOCKETS_PER_USER": str(MOST_OF_ONE),
@@ -51,9 +51,12 @@ def url(lone: Program) -> str:
 
 
 def post_large(api: Api) -> list[str]:
-    items = [{"thread_id": "t", "message": LARGE} for _ in range(MANY)]
-    reply = api.post("/api/messages:batch", json={"messages": items})
-    return [result["message"]["id"] for result in reply.json()["results"]]
+    made = []
+    for _ in range(MANY // AT_ONCE):
+        items = [{"thread_id": "t", "message": LARGE} for _ in range(AT_ONCE)]
+        results = ok(api.post("/api/messages:batch", json={"messages": items}))["results"]
+        made += [result["message"]["id"] for result in results]
+    return made
 
 
 def received(frames: list[dict[str, Any]]) -> list[str]:

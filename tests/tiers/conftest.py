@@ -27,7 +27,7 @@ from support.servers import servers
 from support.tiers import tiers
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lone_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """The tiers of servers that nobody else writes to."""
     with servers(tmp_path_factory.mktemp("servers") / "data") as env, tiers(env) as alone:
@@ -109,7 +109,7 @@ def bad() -> Iterator[ExitStack]:
         yield stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def archive_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """Servers whose old messages are all the test's own, for an archiver takes all of them."""
     with servers(tmp_path_factory.mktemp("archive") / "data") as env, tiers(env) as found:

@@ -23,7 +23,7 @@ from webapp.auth import Tokens
 BATCHES = st.lists(st.tuples(TEXTS, METADATA), min_size=1, max_size=12)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def client(lone_services: Services) -> FlaskClient:
     """The web application on the same servers, with no worker behind it."""
     return create_app(lone_services.settings).test_client()

@@ -128,7 +128,7 @@ def test_nothing_is_wrong_where_all_is_well() -> None:
 
 @pytest.mark.parametrize(
     ("baseline_ms", "current_ms", "is_alert"),
-    [(2.0, 3.9, False), (2.0, 4.1, True), (10.0, 14.9, False), (10.0, 15.1, True)],
+    [(2.0, 6.9, False), (2.0, 7.1, True), (10.0, 14.9, False), (10.0, 15.1, True)],
 )
 def test_slowness_is_a_share_and_a_step(
     baseline_ms: float, current_ms: float, is_alert: bool

@@ -1,0 +1,1 @@
+"""Faults by their number. A package, so that its stacks end with it."""
