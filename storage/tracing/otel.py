@@ -1,4 +1,4 @@
-"""Traces as OpenTelemetry tells them, sent by OTLP over HTTP from a thread of their own.
+"""Traces as OpenTelemetry tells them.
 
 Names and figures only: a span says which route, task or script it was, and the shape of a statement
 with a question mark in the place of each value. Paths, ids, parameters and the texts of errors, in
@@ -14,10 +14,6 @@ from contextvars import ContextVar
 from typing import NamedTuple, TypeVar
 
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
@@ -33,6 +29,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from settings import Settings
 from storage.performance.slow_queries import shape_of
+from storage.tracing.exporting import provider_to
 from storage.tracing.tracing import Tracing
 
 Found = TypeVar("Found")
@@ -42,10 +39,8 @@ MOST_STATEMENTS = 200
 SHAPED_CHARACTERS = 10_000
 """A longer statement holds rows, and its shape would take longer than it says."""
 CARRIED_DRAINS = 8
-EXPORT_SECONDS = 2
-"""How long a collector that is silent may keep a process from ending."""
 
-_VERB = re.compile(r"^\s*([A-Za-z]+)")
+_VERB = re.compile(r"\s*([A-Za-z]+)")
 _W3C = TraceContextTextMapPropagator()
 
 
@@ -73,13 +68,7 @@ class OpenTelemetry(Tracing):
     is_on = True
 
     def __init__(self, endpoint: str) -> None:
-        # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say counts more.
-        named = Resource.create({"service.name": "threadkeep"})
-        provider = TracerProvider(resource=named.merge(OTELResourceDetector().detect()))
-        address = f"{endpoint.rstrip('/')}/v1/traces"
-        exporter = OTLPSpanExporter(endpoint=address, timeout=EXPORT_SECONDS)
-        provider.add_span_processor(BatchSpanProcessor(exporter))
-        self._tracer = provider.get_tracer("threadkeep")
+        self._tracer = provider_to(endpoint).get_tracer("threadkeep")
         self._drains: deque[SpanContext] = deque(maxlen=CARRIED_DRAINS)
 
     def begin(self, name: str, traceparent: str) -> None:
@@ -183,7 +172,8 @@ def _told(one: _Statement) -> tuple[str, dict[str, str]]:
         return f"redis {one.text}", facts
     if len(one.text) <= SHAPED_CHARACTERS:
         facts["db.query.text"] = shape_of(one.text)
-    return f"{one.tier} {''.join(_VERB.findall(one.text)).upper()}", facts
+    verb = _VERB.match(one.text)
+    return f"{one.tier} {verb[1].upper() if verb else 'statement'}", facts
 
 
 def _end(span: Span, *, failed: bool, at_ns: int | None = None) -> None:

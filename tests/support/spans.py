@@ -1,22 +1,20 @@
-"""The spans that a stack sent to a collector, as OTLP has them."""
+"""What a collector of traces was sent, as spans."""
 
 from collections.abc import Sequence
 from typing import Any
 
-import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from support.receiver import Receiver
 
-NEEDED = "traces need the extra: pip install threadkeep[otel]"
-
 
 class Spans:
-    """What a collector was sent so far. Skips the test where the extra is not installed."""
+    """What a collector was sent so far."""
 
     def __init__(self, collector: Receiver) -> None:
-        service = "opentelemetry.proto.collector.trace.v1.trace_service_pb2"
-        self._shape = pytest.importorskip(service, reason=NEEDED).ExportTraceServiceRequest
         self._collector = collector
+        self._read: list[Any] = []
+        self._posts_read = 0
 
     @property
     def sent(self) -> bytes:
@@ -25,13 +23,16 @@ class Spans:
 
     def all(self) -> Sequence[Any]:
         """Every span."""
-        return [
+        new = self._collector.posts[self._posts_read :]
+        self._posts_read += len(new)
+        self._read += [
             span
-            for post in list(self._collector.posts)
-            for resource in self._shape.FromString(post.body).resource_spans
+            for post in new
+            for resource in ExportTraceServiceRequest.FromString(post.body).resource_spans
             for scope in resource.scope_spans
             for span in scope.spans
         ]
+        return self._read
 
     def of_request(self, request_id: str) -> Any:
         """The span of one request. Fails where it is not there yet."""
@@ -42,6 +43,10 @@ class Spans:
     def in_trace(self, trace_id: bytes) -> dict[str, Any]:
         """The spans of one trace by their names, the last of each."""
         return {one.name: one for one in self.all() if one.trace_id == trace_id}
+
+    def under(self, span: Any) -> list[Any]:
+        """The spans whose parent it is."""
+        return [one for one in self.all() if one.parent_span_id == span.span_id]
 
 
 def facts(span: Any) -> dict[str, str | int]:

@@ -1,0 +1,51 @@
+"""How spans leave the process: by OTLP over HTTP, from a thread of their own, in batches."""
+
+import atexit
+import time
+from collections.abc import Sequence
+from typing import cast
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+EXPORT_SECONDS = 2.0
+"""How long one batch may take."""
+LAST_SECONDS = 1.0
+"""How long after a process began to end another batch may begin: it would wait for all of them."""
+
+
+class Exporter:
+    """Sends batches of spans to a collector, until a process that ends has waited long enough."""
+
+    def __init__(self, endpoint: str) -> None:
+        address = f"{endpoint.rstrip('/')}/v1/traces"
+        self._way = OTLPSpanExporter(endpoint=address, timeout=EXPORT_SECONDS)
+        self._until = float("inf")
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Sends a batch. What cannot be sent is dropped."""
+        if time.monotonic() > self._until:
+            return SpanExportResult.FAILURE
+        return self._way.export(spans)
+
+    def end_soon(self) -> None:
+        """The process ends."""
+        self._until = time.monotonic() + LAST_SECONDS
+
+    def shutdown(self) -> None:
+        """Nothing comes any more."""
+        self._way.shutdown()
+
+
+def provider_to(endpoint: str) -> TracerProvider:
+    """What makes spans and sends them there; what is left is sent when the process ends."""
+    # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say counts more.
+    named = Resource.create({"service.name": "threadkeep"})
+    provider = TracerProvider(resource=named.merge(OTELResourceDetector().detect()))
+    exporter = Exporter(endpoint)
+    provider.add_span_processor(BatchSpanProcessor(cast(SpanExporter, exporter)))
+    # Runs before the provider's own end, which was registered before it.
+    atexit.register(exporter.end_soon)
+    return provider
