@@ -1,4 +1,4 @@
-"""What is traced where, and nothing of how: this one makes no traces and costs nothing."""
+"""What can be told of requests, tasks and statements. Told to this one, it leads to nothing."""
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
