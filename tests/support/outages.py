@@ -45,6 +45,13 @@ def _is_not_wanted() -> bool:
     return False
 
 
+def end_detours(alone: Services) -> None:
+    """As if everybody who wrote beside Redis had found it again a while ago."""
+    with alone.job_engine.begin() as connection:
+        connection.execute(text("DELETE FROM redis_detours"))
+    alone.job_clickhouse.post("TRUNCATE TABLE direct_writers")
+
+
 def post(own: Services, user: str, content: str = "hello", key: str | None = None) -> Any:
     """Posts a message to the user's thread `t`."""
     return own.messages.post(user, "t", Draft("user", content, {}, key))
