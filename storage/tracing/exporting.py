@@ -11,17 +11,17 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 EXPORT_SECONDS = 2.0
-"""How long one batch may take."""
-LAST_SECONDS = 1.0
-"""How long after a process began to end another batch may begin: it would wait for all of them."""
+"""How long one batch may take, second attempts included."""
+LAST_SECONDS = 0.5
+"""How long a process that ends goes on sending: too short for a second attempt."""
 
 
 class Exporter:
     """Sends batches of spans to a collector, until a process that ends has waited long enough."""
 
     def __init__(self, endpoint: str) -> None:
-        address = f"{endpoint.rstrip('/')}/v1/traces"
-        self._way = OTLPSpanExporter(endpoint=address, timeout=EXPORT_SECONDS)
+        self._address = f"{endpoint.rstrip('/')}/v1/traces"
+        self._way = OTLPSpanExporter(endpoint=self._address, timeout=EXPORT_SECONDS)
         self._until = float("inf")
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -31,8 +31,10 @@ class Exporter:
         return self._way.export(spans)
 
     def end_soon(self) -> None:
-        """The process ends."""
-        self._until = time.monotonic() + LAST_SECONDS
+        """The process ends: nobody waits for a second attempt, and what is left is tried once."""
+        waiting, self._until = self._way, time.monotonic() + LAST_SECONDS
+        self._way = OTLPSpanExporter(endpoint=self._address, timeout=LAST_SECONDS)
+        waiting.shutdown()
 
     def shutdown(self) -> None:
         """Nothing comes any more."""
