@@ -21,7 +21,7 @@ class Exporter:
 
     def __init__(self, endpoint: str) -> None:
         self._address = f"{endpoint.rstrip('/')}/v1/traces"
-        self._way = OTLPSpanExporter(endpoint=self._address, timeout=EXPORT_SECONDS)
+        self._way = self._to_collector(EXPORT_SECONDS)
         self._until = float("inf")
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -33,12 +33,15 @@ class Exporter:
     def end_soon(self) -> None:
         """The process ends: nobody waits for a second attempt, and what is left is tried once."""
         waiting, self._until = self._way, time.monotonic() + LAST_SECONDS
-        self._way = OTLPSpanExporter(endpoint=self._address, timeout=LAST_SECONDS)
+        self._way = self._to_collector(LAST_SECONDS)
         waiting.shutdown()
 
     def shutdown(self) -> None:
         """Nothing comes any more."""
         self._way.shutdown()
+
+    def _to_collector(self, seconds: float) -> SpanExporter:
+        return OTLPSpanExporter(endpoint=self._address, timeout=seconds)
 
 
 def provider_to(endpoint: str) -> TracerProvider:
