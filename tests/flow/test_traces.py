@@ -50,7 +50,7 @@ def whole_trace(api: Api, spans: Spans) -> dict[str, Any]:
         assert set(found) >= CARRIED, sorted(found)
         return found
 
-    return eventually(whole, 2)
+    return eventually(whole, 1)
 
 
 def test_a_message_is_one_trace_from_the_request_to_clickhouse(
