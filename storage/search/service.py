@@ -15,7 +15,8 @@ from models.message import Caveat, Message, Source, Tier
 from storage.errors import NoTierAvailable, TierUnavailable
 from storage.failover.lease import Lease, Standing
 from storage.message_retrieval import warning_of
-from storage.search.in_clickhouse import SearchArchive
+from storage.metrics.instruments import Instruments
+from storage.search.in_clickhouse import MOST_SECONDS, SearchArchive
 from storage.search.in_postgres import SearchRows
 from storage.search.unpersisted import Unpersisted, UnpersistedWrites
 from storage.search.wanted import Found, Hit, Span, Wanted
@@ -32,6 +33,9 @@ FIRST_ROWS = 1_000_000
 
 GROWTH = 4
 
+QUICK_SECONDS = MOST_SECONDS / (2 * GROWTH)
+"""Only what was looked through as fast is followed by more: ClickHouse gives up what takes long."""
+
 
 class SearchService:
     """The verb of search over the tiers."""
@@ -42,7 +46,9 @@ class SearchService:
         rows: SearchRows,
         archive: SearchArchive,
         lease: Lease,
+        instruments: Instruments,
     ) -> None:
+        self._instruments = instruments
         self._unpersisted = unpersisted
         self._rows = rows
         self._archive = archive
@@ -53,10 +59,13 @@ class SearchService:
 
         Raises `TierUnavailable` only when no tier answers.
         """
+        started = time.perf_counter()
         look = _Look(
             user_id, wanted, self._unpersisted, self._rows, self._archive, self._lease.standing()
         )
-        return look.run(limit, min(cursor or ids.HIGHEST, wanted.high))
+        found = look.run(limit, min(cursor or ids.HIGHEST, wanted.high))
+        self._instruments.read(found.source, time.perf_counter() - started)
+        return found
 
 
 class _Look:
@@ -150,6 +159,7 @@ class _Look:
     ) -> None:
         if "clickhouse" in self._down:
             return
+        started = time.monotonic()
         try:
             floor = max(span.low, self._archive.floor(span.high, self._rows_at_once))
             below = span._replace(low=floor)
@@ -163,7 +173,8 @@ class _Look:
         if archived.horizon is not None:
             horizons.append(archived.horizon)
             return
-        self._rows_at_once *= GROWTH
+        if time.monotonic() - started < QUICK_SECONDS:
+            self._rows_at_once *= GROWTH
         if floor > span.low:
             horizons.append(floor)
 
