@@ -101,8 +101,9 @@ class _Look:
         following: str | None = high
         while following is not None and len(hits) <= limit:
             span = Span(self._wanted.low, following, count)
-            found, following = self._step(span)
-            hits += self._matching(found, span, following)
+            found, horizon = self._step(span)
+            matching, following = self._matching(found, horizon, limit + 1 - len(hits), deadline)
+            hits += matching
             count = min(GROWTH * count, MOST_CANDIDATES)
             if time.monotonic() >= deadline:
                 break
@@ -179,15 +180,24 @@ class _Look:
             horizons.append(floor)
 
     def _matching(
-        self, found: dict[str, tuple[Message, Tier]], span: Span, horizon: str | None
-    ) -> list[Hit]:
-        """What of the candidates truly matches, newest first."""
+        self,
+        found: dict[str, tuple[Message, Tier]],
+        horizon: str | None,
+        wanted: int,
+        deadline: float,
+    ) -> tuple[list[Hit], str | None]:
+        """What of the candidates truly matches, newest first, and below which id to go on, which is
+        the horizon unless there were enough or the time was over before: long texts take long."""
         whole = {name: one for name, one in found.items() if horizon is None or name >= horizon}
         if not whole:
-            return []
+            return [], horizon
         marks = self._newer_and_marks(whole)
-        hits = []
+        hits: list[Hit] = []
+        looked = ""
         for name in sorted(whole, reverse=True):
+            if looked and (len(hits) >= wanted or time.monotonic() >= deadline):
+                return hits, looked
+            looked = name
             message, tier = whole[name]
             if name <= marks.get(message.thread_id, ids.LOWEST):
                 continue
@@ -195,7 +205,7 @@ class _Look:
             if highlights is not None:
                 hits.append(Hit(message, highlights))
                 self._shown.add(tier)
-        return hits
+        return hits, horizon
 
     def _newer_and_marks(self, found: dict[str, tuple[Message, Tier]]) -> dict[str, str]:
         """Puts in newer versions that PostgreSQL has of what others found, or Redis without it.

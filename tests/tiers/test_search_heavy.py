@@ -4,17 +4,18 @@ from collections.abc import Callable
 
 import pytest
 
+from models.search import parse
 from storage.persistence import Drained
+from storage.search.wanted import Wanted
 from storage.services import Services
-from support.moving import archived
 from support.samples import append_of, message
-from support.searching import find
+from support.searching import find, moved
 
 MARKS = "a" + "\u0301\u0316" * 15_900
 """Each two in the wrong order."""
-MARKS_OF_TIBET = "\u0f40" + "\u0f72\u0f71" * 10_800
+MARKS_OF_TIBET = "\u0f40" + "\u0f72\u0f71" * 10_700
 """Likewise, and they are not left out."""
-HONORIFICS = "\ufdfa" * 21_800
+HONORIFICS = "\ufdfa" * 21_700
 """One character stands for eighteen."""
 
 
@@ -23,17 +24,40 @@ def test_one_who_writes_heavy_texts_holds_up_nobody(
     alone: Services, user: str, drain: Callable[[], Drained], heavy: str
 ) -> None:
     """As many as one transaction takes, within one statement's time."""
-    made = [message(user, "t", f"needle {heavy}"[:32_000]) for _ in range(6)]
+    made = [message(user, "t", f"needle {heavy}") for _ in range(6)]
     alone.redis.append([append_of(*made)], 60)
     names = [one.id for one in reversed(made)]
-    assert find(alone, user, "needle") == names
     assert drain().written == len(made)
-    assert find(alone, user, "needle") == names
+    assert pages(alone, user, "needle") == names
     alone.replication.ship_all()
-    with archived(
-        alone, [{"id": one.id, "user_id": user, "thread_id": one.thread_id} for one in made]
-    ):
-        assert find(alone, user, "needle") == names
+    with moved(alone, made):
+        assert pages(alone, user, "needle") == names
+
+
+def test_what_takes_long_to_look_at_is_given_page_by_page(
+    alone: Services, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [message(user, "t", f"needle {number}") for number in range(5)]
+    alone.redis.append([append_of(*made)], 60)
+    monkeypatch.setattr("storage.search.service.LOOK_SECONDS", 0.0)
+    wanted = Wanted(parse("needle"))
+    page = alone.search.search(user, wanted, limit=10, cursor=None)
+    assert [hit.message.id for hit in page.hits] == [made[4].id]
+    assert page.next_cursor == made[4].id
+    assert pages(alone, user, "needle") == [one.id for one in reversed(made)]
+
+
+def pages(own: Services, user: str, query: str) -> list[str]:
+    """The ids found, page after page, however short they are."""
+    found: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = own.search.search(user, Wanted(parse(query)), limit=10, cursor=cursor)
+        found += [hit.message.id for hit in page.hits]
+        assert page.next_cursor is None or page.next_cursor != cursor
+        cursor = page.next_cursor
+        if cursor is None:
+            return found
 
 
 def test_a_word_that_grows_when_it_is_folded_is_found(
