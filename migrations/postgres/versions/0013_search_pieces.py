@@ -41,6 +41,10 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $${fold}$$;
 
 CREATE OR REPLACE FUNCTION search_terms(user_id text, content text) RETURNS tsvector
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE COST 1000000 AS $${terms}$$;
+
+-- By the cost of the function every search looks worth several processes, whose start takes ten
+-- times as long as what they find.
+ALTER FUNCTION search_candidates SET max_parallel_workers_per_gather = 0;
 """
 
 
