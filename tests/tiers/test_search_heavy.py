@@ -11,6 +11,7 @@ from storage.errors import TierUnavailable
 from storage.persistence import Drained
 from storage.search.wanted import Wanted
 from storage.services import Services
+from support.outages import process
 from support.samples import append_of, message
 from support.searching import find, moved
 from support.waiting import eventually
@@ -26,7 +27,7 @@ HONORIFICS = "\ufdfa" * 21_700
 @pytest.mark.parametrize("heavy", [MARKS, MARKS_OF_TIBET, HONORIFICS])
 def test_one_who_writes_heavy_texts_holds_up_nobody(alone: Services, user: str, heavy: str) -> None:
     """Their words are indexed within the time of a statement, if need be in smaller batches."""
-    made = [message(user, "t", f"needle {heavy}") for _ in range(6)]
+    made = [message(user, "t", f"needle {heavy}") for _ in range(4)]
     alone.redis.append([append_of(*made)], 60)
     names = [one.id for one in reversed(made)]
     eventually(lambda: drained(alone))
@@ -98,11 +99,12 @@ def pages(own: Services, user: str, query: str) -> list[str]:
 def test_what_takes_too_long_together_is_carried_in_smaller_batches(
     alone: Services, user: str
 ) -> None:
-    """A deadline that one message keeps, and sixty do not."""
-    made = [message(user, "t", f"{'ab ' * 100}needle") for _ in range(60)]
+    """A deadline that ten messages keep, and forty do not."""
+    made = [message(user, "t", f"{'ab ' * 4_000}needle") for _ in range(40)]
     alone.redis.append([append_of(*made)], 60)
-    with each_takes(alone, 0.05):
-        eventually(lambda: drained(alone))
+    own = process(alone, database_timeout_seconds=0.6)
+    with each_takes(alone, 0.02):
+        eventually(lambda: drained(own))
     assert find(alone, user, "needle") == [one.id for one in reversed(made)]
 
 
