@@ -18,6 +18,11 @@ from typing import NamedTuple
 MAX_QUERY_CHARACTERS = 200
 MAX_QUERY_WORDS = 32
 
+MOST_MARKS = 64
+"""Of one character that are put into order together, which takes as long as their square."""
+REMEMBERED_CHARACTERS = 4
+"""Of a unit whose folded form is kept for the next time: most are of one."""
+
 DROPPED = (
     (0xAD, 0xAD), (0x300, 0x36F), (0x483, 0x489), (0x591, 0x5BD), (0x5BF, 0x5BF), (0x5C1, 0x5C2),
     (0x5C4, 0x5C5), (0x5C7, 0x5C7), (0x610, 0x61A), (0x61C, 0x61C), (0x640, 0x640), (0x64B, 0x65F),
@@ -144,7 +149,8 @@ def fold(text: str) -> Folded:
     starts: list[int] = []
     ends: list[int] = []
     for start, end in _units(text):
-        part = _fold(text[start:end])
+        folding = _fold if end - start <= REMEMBERED_CHARACTERS else _folded
+        part = folding(text[start:end])
         parts.append(part)
         starts += [start] * len(part)
         ends += [end] * len(part)
@@ -160,19 +166,24 @@ def words_of(folded: Folded) -> Iterator[Word]:
         end = found.end()
 
 
-@lru_cache(maxsize=65_536)
-def _fold(unit: str) -> str:
+def _folded(unit: str) -> str:
     # Folding may give marks, and taking marks away may give what can be folded. Cherokee folds to
     # its capitals; they are made small like all others, which is all that a database may know.
     once = _DROPPED.sub("", unicodedata.normalize("NFKD", unit)).casefold().lower()
     return _DROPPED.sub("", unicodedata.normalize("NFKD", once))
 
 
+@lru_cache(maxsize=65_536)
+def _fold(unit: str) -> str:
+    return _folded(unit)
+
+
 def _units(text: str) -> Iterator[tuple[int, int]]:
     """Characters with the marks that follow them, whose order may differ and means nothing."""
     start = 0
     for at in range(1, len(text)):
-        if text[at] < "\u0300" or not unicodedata.combining(text[at]):
+        is_mark = text[at] >= "\u0300" and unicodedata.combining(text[at])
+        if not is_mark or at - start > MOST_MARKS:
             yield start, at
             start = at
     yield start, len(text)

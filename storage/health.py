@@ -122,12 +122,11 @@ def _look(
 
 
 def _redis(services: Services) -> dict[str, Any]:
-    oldest_us = services.pending_log.oldest_pending_us()
-    age = None if oldest_us is None else round(max(0.0, time.time() - oldest_us / 1e6), 3)
+    standing = services.pending_log.standing()
     return {
         "durability": durability_of(services.redis_door),
         "waiting": sum(services.pending_log.backlog()),
-        "oldest_waiting_seconds": age,
+        "oldest_waiting_seconds": _seconds(standing.oldest_seconds if standing.oldest else None),
     }
 
 

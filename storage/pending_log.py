@@ -23,6 +23,8 @@ from storage.state.lifetimes import Lifetime, seconds_to_stay
 MOST_BYTES = 512 * 1024
 """Of one batch. The words of messages are indexed within its transaction: about a microsecond a
 byte, where they are long."""
+LEAST_BYTES = 4 * 1024
+"""Of a batch, when larger ones took PostgreSQL too long; one entry goes whatever its size."""
 
 
 class LogEntry(NamedTuple):
@@ -85,6 +87,7 @@ class PendingLog:
         self._hot_page = hot_page
         self._events_kept = events_kept
         self._marked_at = float("-inf")
+        self._most_bytes = MOST_BYTES
         self._settle = Script(door, "settle", tells=True)
         self._settle_state = Script(door, "settle_state")
 
@@ -107,7 +110,15 @@ class PendingLog:
             for entry_id, fields in entries
         ]
         sizes = itertools.accumulate(len(entry.record) for entry in found)
-        return found[: max(1, sum(size <= MOST_BYTES for size in sizes))]
+        return found[: max(1, sum(size <= self._most_bytes for size in sizes))]
+
+    def take_less(self) -> None:
+        """Has batches be half as large as they were."""
+        self._most_bytes = max(LEAST_BYTES, self._most_bytes // 2)
+
+    def take_more(self) -> None:
+        """Has them be larger again."""
+        self._most_bytes = min(MOST_BYTES, self._most_bytes * 2)
 
     def page(self, slot: int, after: str, count: int) -> list[LogEntry]:
         """Up to `count` entries of a slot from `-`, its start, or after `(` and an entry id."""

@@ -24,13 +24,14 @@ from storage import postgres_writes as writes
 from storage import redis_keys as keys
 from storage.breakers import Breaker
 from storage.dead_letters.records import address_of
-from storage.errors import TierError
+from storage.dead_letters.refusal import Refusal
+from storage.errors import TierError, TierUnavailable
 from storage.faultpoints import faultpoint
 from storage.idempotency_keys import Key
 from storage.metrics.instruments import Instruments
 from storage.partitions import Partitions
 from storage.pending_log import Committed, LogEntry, PendingLog, Settled
-from storage.postgres_driver import headline, is_transient, message_of, translated
+from storage.postgres_driver import is_transient, message_of, translated
 from storage.state.draining import StateBatch
 from storage.tombstones import bury_doubles
 
@@ -48,20 +49,6 @@ class Drained(NamedTuple):
     written: int = 0
     refused: int = 0
     more: bool = False
-
-
-class Refusal(NamedTuple):
-    """An entry that PostgreSQL will not take, and its whole reason."""
-
-    entry: LogEntry
-    reason: str
-
-    def facts(self) -> dict[str, str | int | None]:
-        """What a log line may say of it: where and why, never what was written."""
-        slot, entry_id, kind, record, _ = self.entry
-        message_id = address_of(kind, record).message_id
-        reason = headline(self.reason)
-        return {"slot": slot, "entry_id": entry_id, "message_id": message_id, "reason": reason}
 
 
 class _Item(NamedTuple):
@@ -95,8 +82,20 @@ class BackgroundPersistenceService:
     def drain(self, slots: Sequence[int]) -> Drained:
         """Writes one batch of these slots; those that another worker drains are left to it.
 
-        Raises `TierUnavailable` with nothing lost: the entries stay in the log.
+        Raises `TierUnavailable` with nothing lost: the entries stay in the log. The next batch is
+        smaller then, for what is in this one may take longer than PostgreSQL has for it.
         """
+        try:
+            drained = self._drain(slots)
+        except TierUnavailable as error:
+            if error.tried:
+                self.log.take_less()
+            raise
+        if drained.entries:
+            self.log.take_more()
+        return drained
+
+    def _drain(self, slots: Sequence[int]) -> Drained:
         started = perf_counter()
         with self._breaker.guard(is_bulk=True), translated(), self._engine.begin() as connection:
             locked = writes.try_lock(connection, slots)

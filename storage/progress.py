@@ -43,8 +43,8 @@ class ProgressWatch:
         self._until = float("-inf")
 
     def judge(self) -> Progress:
-        """Whether the log moves on. Never raises; asks Redis and PostgreSQL at most once a
-        second."""
+        """Whether the log moves on. Never raises; asks Redis, and PostgreSQL where something is
+        in the log, at most once a second."""
         with self._lock:
             if time.monotonic() >= self._until:
                 self._judged = self._judge()
@@ -63,14 +63,14 @@ class ProgressWatch:
         looked = self._looked_seconds(standing.looked_seconds)
         if looked > self._seconds:
             return Progress(False, f"no worker has looked at the log for {looked:.0f} s")
+        if standing.oldest is None:
+            self._head = None
+            return Progress(True, "the log is empty")
         try:
             self._postgres.ping()
         except TierError as error:
             self._head = None
             return Progress(True, f"the log waits for PostgreSQL: {error.reason}")
-        if standing.oldest is None:
-            self._head = None
-            return Progress(True, "the log is empty")
         still = self._still_seconds(standing.oldest)
         if min(still, standing.oldest_seconds) > self._seconds:
             age = standing.oldest_seconds

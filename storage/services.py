@@ -94,6 +94,7 @@ class Services(PerformanceServices):
             SearchRows(self.postgres),
             SearchArchive(server, self.breakers.clickhouse),
             self.lease,
+            self.instruments,
         )
 
     @cached_property

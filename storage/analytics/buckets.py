@@ -48,7 +48,7 @@ class Window(NamedTuple):
     @property
     def until(self) -> str:
         """Where the last bucket ends."""
-        return ids.timestamp(self.end * 1_000_000)
+        return ids.timestamp(min(self.end * 1_000_000, ids.MAX_MICROSECONDS))
 
     def starts(self) -> Iterator[tuple[int, str]]:
         """The beginning of each bucket, in seconds since 1970 and as RFC 3339."""

@@ -10,6 +10,9 @@ from storage.errors import TierError
 from storage.redis_driver import RedisDoor
 
 KEPT_SECONDS = 600
+MOST_KEPT = 100
+"""Answers of a user. Whoever asks for another range each second would have all of them kept, for
+as long as they go on."""
 
 
 class Kept(NamedTuple):
@@ -58,6 +61,8 @@ class FiguresCache:
         try:
             with self._door.passed() as client:
                 pipeline = client.pipeline(transaction=False)
+                if client.hlen(keys.analytics(user_id)) >= MOST_KEPT:
+                    pipeline.unlink(keys.analytics(user_id))
                 pipeline.hset(keys.analytics(user_id), name, stored)
                 pipeline.expire(keys.analytics(user_id), KEPT_SECONDS)
                 pipeline.execute()

@@ -18,6 +18,8 @@ from storage.search.unpersisted import UnpersistedWrites
 
 MOST_MARKS = 1_000
 """Deleted threads that one query leaves out; a daily run takes them out of ClickHouse for good."""
+MOST_CHARACTERS = 200_000
+"""Of what a query says of them: ClickHouse reads no query of over 256 KiB."""
 
 _THREADS = text(
     """
@@ -48,9 +50,24 @@ class Mark(NamedTuple):
     through: str
 
     def condition(self) -> str:
-        """The rows that this hides, for ClickHouse."""
-        thread = "" if self.thread_id is None else f" AND thread_id = {literal(self.thread_id)}"
-        return f"(user_id = {literal(self.user_id)}{thread} AND toString(id) <= '{self.through}')"
+        """Which rows of its user this hides, for ClickHouse."""
+        thread = "" if self.thread_id is None else f"thread_id = {literal(self.thread_id)} AND "
+        return f"({thread}toString(id) <= '{self.through}')"
+
+
+def shown(marks: Iterable[Mark]) -> str:
+    """The rows that none of these hides, for ClickHouse; as many of the first as there is room
+    for."""
+    by_user: dict[str, list[str]] = {}
+    room = MOST_CHARACTERS
+    for mark in marks:
+        user, condition = literal(mark.user_id), mark.condition()
+        room -= len(condition) + (0 if user in by_user else len(user)) + 30
+        if room < 0:
+            break
+        by_user.setdefault(user, []).append(condition)
+    of_users = [f"(user_id = {user} AND ({' OR '.join(of)}))" for user, of in by_user.items()]
+    return f"NOT ({' OR '.join(of_users)})" if of_users else "true"
 
 
 class Hidden:
@@ -74,8 +91,8 @@ class Hidden:
         with self._postgres.as_owner() as connection:
             threads = connection.execute(_THREADS, values).all()
             erasures = connection.execute(_ERASURES, values).all()
-        marks = [Mark(row.user_id, row.id, row.through) for row in threads]
-        return marks + [Mark(row.user_id, None, row.through) for row in erasures]
+        marks = [Mark(row.user_id, None, row.through) for row in erasures]
+        return marks + [Mark(row.user_id, row.id, row.through) for row in threads]
 
     def unshipped_since_us(self) -> int | None:
         """When the oldest write was committed that ClickHouse may not have."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from models.message import ROLES
 from storage.analytics.figures import Counted, Figures
-from storage.analytics.hidden import Mark
+from storage.analytics.hidden import Mark, shown
 from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse, literal, translated
 from storage.clickhouse_rows import rfc3339
@@ -112,7 +112,7 @@ def _where(counted: Counted, hidden: Sequence[Mark]) -> str:
     if counted.until is not None:
         conditions.append(f"created_at < {_moment(counted.until)}")
     if hidden:
-        conditions.append(f"NOT ({' OR '.join(mark.condition() for mark in hidden)})")
+        conditions.append(shown(hidden))
     return f"WHERE {' AND '.join(conditions)}"
 
 

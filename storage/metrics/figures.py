@@ -7,16 +7,17 @@ reason to keep writers from a tier.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
-from sqlalchemy import text
 
 from models.message import Tier
 from storage.consistency import reports
 from storage.errors import TierError
 from storage.failover import homecoming
+from storage.outstanding import outstanding
+from storage.performance.standing import Alert
 from storage.postgres_driver import translated
 from storage.progress import Progress
 from storage.redis_driver import translated as redis_translated
@@ -24,20 +25,6 @@ from storage.services import Services
 
 HELD_SECONDS = 2.0
 """So long a look holds, however many scrape."""
-
-_POSTGRES = text(
-    """
-SELECT (SELECT count(*) FROM clickhouse_outbox) AS outbox,
-       (SELECT extract(epoch FROM clock_timestamp() - min(queued_at)) FROM clickhouse_outbox)
-           AS outbox_seconds,
-       (SELECT count(*) FROM redis_backfill) AS redis_backfill,
-       (SELECT count(*) FROM dead_letters) AS dead_letters,
-       (SELECT extract(epoch FROM clock_timestamp() - min(refused_at)) FROM dead_letters)
-           AS dead_letters_seconds,
-       (SELECT count(*) FROM lost_acknowledgements) AS acknowledged_lost,
-       (SELECT count(*) FROM consistency_reports WHERE state = 'running') AS checks_running
-"""
-)
 
 
 class TierFigures(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -61,12 +48,13 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `queues` are the `pending_log` of what is not in PostgreSQL yet, the `outbox` of what is not in
     ClickHouse yet, and what was written beside a tier that was out: `redis_backfill` and
-    `direct_writes`.
+    `direct_writes`. `alerts` counts those that stand, by type and priority.
     """
 
     progress: Progress
     tiers: dict[Tier, TierFigures]
     queues: dict[str, Queue]
+    alerts: dict[str, dict[str, int]] = {}
     redis_memory_bytes: int | None = None
     redis_memory_limit_bytes: int | None = None
     look_seconds: float | None = None
@@ -109,15 +97,33 @@ def figures(services: Services) -> Figures:
         breaker = services.breakers.of(tier)
         try:
             ping()
-            seconds = time.perf_counter() - started
-            facts = ask(services)
         except TierError as error:
             tiers[tier] = TierFigures(False, breaker.state().state, reason=error.reason)
             continue
+        seconds = time.perf_counter() - started
+        reason = None
+        try:
+            facts = ask(services)
+        except TierError as error:
+            # It answers; only this it does not tell now.
+            facts, reason = {}, error.reason
         found["queues"] |= facts.pop("queues", {})
         found |= facts
-        tiers[tier] = TierFigures(True, breaker.state().state, seconds)
-    return Figures(progress=services.progress.judge(), tiers=tiers, **found)
+        tiers[tier] = TierFigures(True, breaker.state().state, seconds, reason)
+    return Figures(
+        progress=services.progress.judge(),
+        tiers=tiers,
+        alerts=_alerts(services.performance.monitor.standing()),
+        **found,
+    )
+
+
+def _alerts(standing: Iterable[Alert]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for alert in standing:
+        of_type = found.setdefault(alert.type, {})
+        of_type[alert.priority] = of_type.get(alert.priority, 0) + 1
+    return found
 
 
 def _redis(services: Services) -> dict[str, Any]:
@@ -135,16 +141,16 @@ def _redis(services: Services) -> dict[str, Any]:
 
 def _postgres(services: Services) -> dict[str, Any]:
     with translated(), services.request_engine.connect() as connection:
-        row = connection.execute(_POSTGRES).one()
+        found = outstanding(connection)
         last = reports.last_score(connection)
     return {
         "queues": {
-            "outbox": Queue(row.outbox, float(row.outbox_seconds or 0)),
-            "redis_backfill": Queue(row.redis_backfill),
+            "outbox": Queue(found.outbox, found.outbox_seconds or 0.0),
+            "redis_backfill": Queue(found.redis_lacks),
         },
-        "dead_letters": Queue(row.dead_letters, float(row.dead_letters_seconds or 0)),
-        "acknowledged_lost": row.acknowledged_lost,
-        "checks_running": row.checks_running,
+        "dead_letters": Queue(found.dead_letters, found.dead_letters_seconds or 0.0),
+        "acknowledged_lost": found.acknowledged_lost,
+        "checks_running": found.checks_running,
         "data_consistency_score": last.score if last else None,
         "data_consistency_age_seconds": last.age_seconds if last else None,
     }

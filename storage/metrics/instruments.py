@@ -75,7 +75,7 @@ class Instruments:
             self._failed_over[reason].inc()
 
     def read(self, source: Source, seconds: float) -> None:
-        """A message or a page of a thread was read from there."""
+        """A message, a page of a thread or a search was read from there."""
         if self.is_on:
             self._reads[source].observe(seconds)
 
@@ -208,7 +208,10 @@ class Instruments:
         )
         self._failed_over = {reason: self._failed_over_count.labels(reason) for reason in _REASONS}
         reads = self._histogram(
-            "read_seconds", "A message or a page, by the tier it came from", BOUNDS, "source"
+            "read_seconds",
+            "A message, a page or a search, by the tier it came from",
+            BOUNDS,
+            "source",
         )
         self._reads = {source: reads.labels(source) for source in _SOURCES}
         self._request_count = self._counter(

@@ -14,28 +14,12 @@ from storage.consistency import reports
 from storage.errors import TierError
 from storage.failover import homecoming
 from storage.failover.probes import Breakers
+from storage.outstanding import outstanding
 from storage.pending_log import PendingLog
 from storage.performance.counts import TIERS
 from storage.postgres_driver import translated
 from storage.progress import Progress, ProgressWatch
 from storage.redis_driver import RedisDoor
-
-MOST_COUNTED = 100_000
-"""Counting on would take longer than anybody needs to see that there is much."""
-
-_FACTS = text(
-    f"""
-SELECT (SELECT count(*) FROM (SELECT FROM clickhouse_outbox LIMIT {MOST_COUNTED}) AS counted)
-           AS outbox,
-       (SELECT extract(epoch FROM clock_timestamp() - min(queued_at)) FROM
-           (SELECT queued_at FROM clickhouse_outbox LIMIT {MOST_COUNTED}) AS counted)
-           AS oldest_outbox_seconds,
-       (SELECT count(*) FROM dead_letters) AS dead_letters,
-       (SELECT count(*) FROM (SELECT FROM redis_backfill LIMIT {MOST_COUNTED}) AS counted)
-           AS redis_lacks,
-       (SELECT count(*) FROM archive_units WHERE state = 'stopped') AS archive_stopped
-"""  # noqa: S608 - a number of ours.
-)
 
 
 class TierLook(msgspec.Struct, kw_only=True, frozen=True):
@@ -89,12 +73,14 @@ class Looker:
         """Has this process see how the log stands: whether that moves only several looks tell."""
         self._progress.judge()
 
-    def look(self) -> Look:
-        """Looks at all of them. Raises nothing for a tier that is out."""
+    def look(self, *, with_detours: bool = False) -> Look:
+        """Looks at all of them. Raises nothing for a tier that is out. What waits in ClickHouse to
+        be brought home takes a query more."""
+        in_clickhouse = self._clickhouse if with_detours else _nothing
         asks = (
             (self._breakers.redis, self._ping_redis, self._redis),
             (self._breakers.postgresql, self._ping_postgres, self._postgres),
-            (self._breakers.clickhouse, self._server.ping, self._clickhouse),
+            (self._breakers.clickhouse, self._server.ping, in_clickhouse),
         )
         with ThreadPoolExecutor(len(asks), "look") as pool:
             progress = pool.submit(self._progress.judge)
@@ -108,13 +94,13 @@ class Looker:
             client.ping()
 
     def _redis(self) -> dict[str, Any]:
-        oldest_us = self._log.oldest_pending_us()
+        # By Redis's own clock, which stamps the entries.
+        standing = self._log.standing()
         with self._door.passed() as client:
             memory: Any = client.info("memory")
-        age = None if oldest_us is None else max(0.0, time.time() - oldest_us / 1e6)
         return {
             "pending": sum(self._log.backlog()),
-            "oldest_pending_seconds": age,
+            "oldest_pending_seconds": standing.oldest_seconds if standing.oldest else None,
             "memory_bytes": int(memory["used_memory"]),
             "memory_limit_bytes": int(memory.get("maxmemory", 0)),
         }
@@ -125,17 +111,24 @@ class Looker:
 
     def _postgres(self) -> dict[str, Any]:
         with self._breakers.postgresql.guard(), translated(), self._engine.connect() as connection:
-            facts = connection.execute(_FACTS).one()._asdict()
+            found = outstanding(connection)
             last = reports.last_score(connection)
-        age = facts["oldest_outbox_seconds"]
-        return facts | {
-            "oldest_outbox_seconds": None if age is None else max(0.0, float(age)),
+        return {
+            "outbox": found.outbox,
+            "oldest_outbox_seconds": found.outbox_seconds,
+            "dead_letters": found.dead_letters,
+            "redis_lacks": found.redis_lacks,
+            "archive_stopped": found.archive_stopped,
             "data_consistency_score": last.score if last else None,
         }
 
     def _clickhouse(self) -> dict[str, Any]:
         with self._breakers.clickhouse.guard():
             return {"to_bring_home": homecoming.waiting(self._server)}
+
+
+def _nothing() -> dict[str, Any]:
+    return {}
 
 
 def _seen(

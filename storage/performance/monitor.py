@@ -42,6 +42,9 @@ SETTLING_SECONDS = 0.3
 SPREAD_SECONDS = 0.4
 """Processes come one after the other, so that the first has said what stands."""
 HISTORY_ALERTS = 200
+MARKS_WINDOWS = 15
+"""So often what admins said is looked at, where nothing has changed: the audit trail may not know
+all of it yet."""
 
 
 class ActiveAlert(msgspec.Struct, kw_only=True, frozen=True):
@@ -85,21 +88,31 @@ class PerformanceMonitor:
         has; gives whether it did."""
         window = window_of(now)
         self._looker.watch()
+        if not self._has_turn(window):
+            return False
         before = self._book.read(now)
-        if window <= before.window <= window + AHEAD_WINDOWS or not self._has_turn(window):
+        if window <= before.window <= window + AHEAD_WINDOWS:
             return False
         look = self._looker.look()
         found = self._pace(before, now)
-        change = advance(before, window, now, judge(self._settings, found, look))
-        marks = self._book.marks()
-        self._tell(change, marks, now)
-        self._book.keep(self._recorded(change.standing, marks, look), everywhere=change.is_new)
+        judgement = judge(self._settings, found, look, before.active)
+        change = advance(before, window, now, judgement)
+        standing = change.standing
+        if change.is_new or standing.records or window % MARKS_WINDOWS == 0:
+            marks = self._book.marks()
+            self._tell(change, marks, now)
+            standing = self._recorded(standing, marks, look)
+        self._book.keep(standing, everywhere=change.is_new)
         return True
+
+    def standing(self) -> Iterable[Alert]:
+        """The alerts that stand, in no order; told whichever tier is out."""
+        return self._book.read(time.time()).active.values()
 
     def active(self) -> list[ActiveAlert]:
         """The alerts that stand, the gravest first; told whichever tier is out."""
         marks, now = self._book.marks(), time.time()
-        standing = sorted(self._book.read(now).active.values(), key=lambda one: one.priority)
+        standing = sorted(self.standing(), key=lambda one: one.priority)
         return [_as_active(alert, marks, now) for alert in standing]
 
     def history(self) -> list[PastAlert]:
@@ -108,7 +121,7 @@ class PerformanceMonitor:
 
     def acknowledge(self, alert_id: str, by: str) -> ActiveAlert:
         """Notes that somebody has seen an alert that stands. Raises `NotFound`."""
-        alert, marks = self._standing(alert_id), self._book.marks()
+        alert, marks = self._found(alert_id), self._book.marks()
         seen = Acknowledged(by=by, at=ids.timestamp(self._clock.now_us()))
         known = {**marks.acknowledged, alert_id: marks.acknowledged.get(alert_id, seen)}
         marks = msgspec.structs.replace(marks, acknowledged=known)
@@ -124,7 +137,7 @@ class PerformanceMonitor:
 
         Raises `NotFound`.
         """
-        alert, marks = self._standing(alert_id), self._book.marks()
+        alert, marks = self._found(alert_id), self._book.marks()
         until = time.time() + seconds
         silenced = {**marks.silenced_until, alert.key: until}
         marks = msgspec.structs.replace(marks, silenced_until=silenced)
@@ -162,7 +175,10 @@ class PerformanceMonitor:
                 standing = without_records(standing, standing.records)
             if marks.untold:
                 self._note(marks.untold)
-                self._book.mark(msgspec.structs.replace(self._book.marks(), untold=[]))
+                # Somebody may have said something meanwhile.
+                now = self._book.marks()
+                untold = [deed for deed in now.untold if deed not in marks.untold]
+                self._book.mark(msgspec.structs.replace(now, untold=untold))
         except TierError as error:
             log.info("alerts_not_written", tier=error.tier, reason=error.reason)
         return standing
@@ -181,8 +197,8 @@ class PerformanceMonitor:
         for deed in deeds:
             self._audit.note(deed.actor, deed.action, f"alert:{deed.alert_id}", None, deed.details)
 
-    def _standing(self, alert_id: str) -> Alert:
-        for alert in self._book.read(time.time()).active.values():
+    def _found(self, alert_id: str) -> Alert:
+        for alert in self.standing():
             if alert.id == alert_id:
                 return alert
         raise NotFound

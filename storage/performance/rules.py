@@ -1,6 +1,6 @@
 """What is worth an alert: one function, from what was seen to what is wrong with it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from settings import Settings
@@ -11,6 +11,24 @@ SUCCESS_PERCENT = 99.9
 FAILOVER_PERCENT = 0.1
 CONSISTENCY_PERCENT = 100.0
 MEMORY_PERCENT = 80.0
+
+EASED = 0.9
+"""Of its bound must a figure be whose alert stands, before that is over: else one that goes up and
+down at its bound would be told each time."""
+
+PRIORITIES = {
+    "tier_unavailable": ("P0", "P1"),
+    "no_progress": ("P0",),
+    "persistence_success_rate": ("P0",),
+    "data_consistency_score": ("P0",),
+    "performance_degradation": ("P1",),
+    "latency_p95": ("P1",),
+    "failover_frequency": ("P1",),
+    "backlog_age": ("P1",),
+    "redis_memory": ("P1",),
+    "dead_letters": ("P1",),
+}
+"""Every type there is."""
 
 AT_ONCE = frozenset({"tier_unavailable", "no_progress"})
 SURE_AFTER = {"performance_degradation": 4}
@@ -42,26 +60,35 @@ class Judgement(NamedTuple):
     unknown: frozenset[str]
 
 
-def judge(settings: Settings, pace: Pace, look: Look) -> Judgement:
-    """Everything that is wrong at a moment."""
+def judge(settings: Settings, pace: Pace, look: Look, standing: Collection[str] = ()) -> Judgement:
+    """Everything that is wrong at a moment, where these keys of findings stand already."""
+
+    def eased(bound: float, key: str) -> float:
+        return bound * EASED if key in standing else bound
+
+    p95_ms = eased(settings.alert_p95_ms, "latency_p95")
+    slow = EASED if "performance_degradation" in standing else 1.0
     findings = [
         *_unavailable(look),
         *_progress(look),
-        *_degraded(settings, pace),
-        *_late(settings, pace),
+        *_degraded(settings, pace, slow),
+        *_late(settings, pace, p95_ms),
         *_refused(pace),
         *_failed_over(pace),
         *_waiting(settings, look),
         *_inconsistent(look),
-        *_memory(look),
+        *_memory(look, eased(MEMORY_PERCENT, "redis_memory")),
         *_letters(look),
     ]
-    unknown = set()
-    if not look.tiers["postgresql"].available:
-        unknown |= {"data_consistency_score", "dead_letters", "backlog_age"}
-    if not look.tiers["redis"].available:
-        unknown |= {"redis_memory", "backlog_age"}
-    return Judgement(findings, frozenset(unknown))
+    return Judgement(findings, frozenset(_unknown(look)))
+
+
+def _unknown(look: Look) -> Iterator[str]:
+    """What could not be asked, be its tier out or only busy: nothing of that is over."""
+    if look.outbox is None:
+        yield from ("data_consistency_score", "dead_letters", "backlog_age")
+    if look.pending is None:
+        yield from ("redis_memory", "backlog_age")
 
 
 def _unavailable(look: Look) -> list[Finding]:
@@ -84,12 +111,12 @@ def _progress(look: Look) -> list[Finding]:
     return [Finding("no_progress", "P0", look.progress.detail, {})]
 
 
-def _degraded(settings: Settings, pace: Pace) -> list[Finding]:
+def _degraded(settings: Settings, pace: Pace, share: float) -> list[Finding]:
     before, now, least = pace.baseline_ms, pace.current_ms, pace.least_ms
     if before is None or now is None or least is None:
         return []
     bound = max(before + settings.alert_degradation_ms, before * settings.alert_degradation_ratio)
-    if least < bound:
+    if least < max(bound * share, before):
         return []
     percent = (now / before - 1) * 100 if before else 0.0
     figures: dict[str, float | str] = {
@@ -101,9 +128,9 @@ def _degraded(settings: Settings, pace: Pace) -> list[Finding]:
     return [Finding("performance_degradation", "P1", detail, figures)]
 
 
-def _late(settings: Settings, pace: Pace) -> list[Finding]:
+def _late(settings: Settings, pace: Pace, bound_ms: float) -> list[Finding]:
     p95 = pace.now.quantile_ms(0.95)
-    if p95 is None or pace.now.answers < ENOUGH_NOW or p95 <= settings.alert_p95_ms:
+    if p95 is None or pace.now.answers < ENOUGH_NOW or p95 <= bound_ms:
         return []
     figures: dict[str, float | str] = {"p95_ms": round(p95, 1), "limit_ms": settings.alert_p95_ms}
     detail = f"one acknowledgement in twenty takes more than {p95:.0f} ms"
@@ -166,9 +193,9 @@ def _inconsistent(look: Look) -> list[Finding]:
     return [Finding("data_consistency_score", "P0", detail, figures)]
 
 
-def _memory(look: Look) -> list[Finding]:
+def _memory(look: Look, bound: float) -> list[Finding]:
     used, limit = look.memory_bytes, look.memory_limit_bytes
-    if not used or not limit or 100 * used / limit <= MEMORY_PERCENT:
+    if not used or not limit or 100 * used / limit <= bound:
         return []
     percent = round(100 * used / limit, 1)
     figures: dict[str, float | str] = {

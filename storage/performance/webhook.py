@@ -10,6 +10,7 @@ import hmac
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import requests
@@ -75,8 +76,8 @@ class WebhookSink:
     def deliver_due(self) -> None:
         """Tries once each delivery that is due."""
         now = time.time()
-        for delivery in self._waiting():
-            if delivery.due <= now and self._is_mine(delivery):
+        for waiting in self._waiting():
+            if waiting.due <= now and (delivery := self._mine(waiting, now)):
                 self._try(delivery)
 
     def _try(self, delivery: Delivery) -> None:
@@ -155,18 +156,22 @@ class WebhookSink:
                 found = self._client.hgetall(keys.DELIVERIES)
         except TierError:
             return list(own.values())
-        shared = [msgspec.json.decode(one, type=Delivery) for one in found.values()]
+        shared = filter(None, map(_delivery, found.values()))
         return [*own.values(), *(one for one in shared if one.id not in own)]
 
-    def _is_mine(self, delivery: Delivery) -> bool:
-        if delivery.id in self._own:
-            return True
+    def _mine(self, waiting: Delivery, now: float) -> Delivery | None:
+        """A delivery as it is when nobody else can try it any more, if it is still due then."""
+        if waiting.id in self._own:
+            return waiting
         try:
             with translated():
-                name = keys.delivery_lease(delivery.id)
-                return bool(self._client.set(name, 1, nx=True, px=LEASE_MILLISECONDS))
+                name = keys.delivery_lease(waiting.id)
+                if not self._client.set(name, 1, nx=True, px=LEASE_MILLISECONDS):
+                    return None
+                delivery = _delivery(self._client.hget(keys.DELIVERIES, waiting.id))
         except TierError:
-            return False
+            return None
+        return delivery if delivery and delivery.due <= now else None
 
     def _run(self) -> None:
         while True:
@@ -175,6 +180,14 @@ class WebhookSink:
             except Exception as error:
                 log.warning("webhook_stuck", error=type(error).__name__)
             time.sleep(LOOK_SECONDS)
+
+
+def _delivery(found: Any) -> Delivery | None:
+    """What somebody put down; None for what another version did otherwise, or nobody did."""
+    try:
+        return msgspec.json.decode(found, type=Delivery) if found else None
+    except msgspec.MsgspecError:
+        return None
 
 
 def signature(secret: bytes, timestamp: str, body: bytes) -> str:

@@ -14,7 +14,7 @@ from redis import Redis
 
 from storage import redis_keys as keys
 from storage.errors import TierError
-from storage.performance.counts import Counts
+from storage.performance.counts import TIERS, Counts
 from storage.redis_driver import translated
 
 WINDOW_SECONDS = 2
@@ -23,6 +23,9 @@ SHOWN_WINDOWS = 300
 """Ten minutes: what a baseline is taken from, and what the road shows."""
 UNSETTLED_WINDOWS = 5
 """The newest are still added to, so they are read each time."""
+LATE_WINDOWS = 3
+"""So much later at most Redis is told of calls to the tiers, where nothing else happened: who is
+asked for nothing looks after them all the same, and each time to write that down is a fsync."""
 REREAD_SECONDS = 30.0
 """Who could not reach Redis adds to older ones too: after so long all are read again."""
 TURN_MILLISECONDS = 10_000
@@ -53,6 +56,8 @@ class Windows:
                     kept[window] = kept.get(window, Counts()) + counts
             for kept in (self._own, self._untold):
                 _forget_before(kept, window - SHOWN_WINDOWS)
+            if not _is_worth_telling(self._untold, window):
+                return
             untold, self._untold = self._untold, {}
         try:
             self._tell(untold)
@@ -118,6 +123,13 @@ class Windows:
                         pipeline.hincrby(name, field, int(value))
                 pipeline.expire(name, KEPT_SECONDS)
             pipeline.execute()
+
+
+def _is_worth_telling(untold: Mapping[int, Counts], window: int) -> bool:
+    if not untold or min(untold) <= window - LATE_WINDOWS:
+        return bool(untold)
+    names = (name for counts in untold.values() for name in counts)
+    return any(name.partition(":")[0] not in TIERS for name in names)
 
 
 def _forget_before(kept: dict[int, Counts], oldest: int) -> None:

@@ -15,7 +15,8 @@ from models.message import Caveat, Message, Source, Tier
 from storage.errors import NoTierAvailable, TierUnavailable
 from storage.failover.lease import Lease, Standing
 from storage.message_retrieval import warning_of
-from storage.search.in_clickhouse import SearchArchive
+from storage.metrics.instruments import Instruments
+from storage.search.in_clickhouse import MOST_SECONDS, SearchArchive
 from storage.search.in_postgres import SearchRows
 from storage.search.unpersisted import Unpersisted, UnpersistedWrites
 from storage.search.wanted import Found, Hit, Span, Wanted
@@ -32,6 +33,9 @@ FIRST_ROWS = 1_000_000
 
 GROWTH = 4
 
+QUICK_SECONDS = MOST_SECONDS / (2 * GROWTH)
+"""Only what was looked through as fast is followed by more: ClickHouse gives up what takes long."""
+
 
 class SearchService:
     """The verb of search over the tiers."""
@@ -42,7 +46,9 @@ class SearchService:
         rows: SearchRows,
         archive: SearchArchive,
         lease: Lease,
+        instruments: Instruments,
     ) -> None:
+        self._instruments = instruments
         self._unpersisted = unpersisted
         self._rows = rows
         self._archive = archive
@@ -53,10 +59,13 @@ class SearchService:
 
         Raises `TierUnavailable` only when no tier answers.
         """
+        started = time.perf_counter()
         look = _Look(
             user_id, wanted, self._unpersisted, self._rows, self._archive, self._lease.standing()
         )
-        return look.run(limit, min(cursor or ids.HIGHEST, wanted.high))
+        found = look.run(limit, min(cursor or ids.HIGHEST, wanted.high))
+        self._instruments.read(found.source, time.perf_counter() - started)
+        return found
 
 
 class _Look:
@@ -92,8 +101,9 @@ class _Look:
         following: str | None = high
         while following is not None and len(hits) <= limit:
             span = Span(self._wanted.low, following, count)
-            found, following = self._step(span)
-            hits += self._matching(found, span, following)
+            found, horizon = self._step(span)
+            matching, following = self._matching(found, horizon, limit + 1 - len(hits), deadline)
+            hits += matching
             count = min(GROWTH * count, MOST_CANDIDATES)
             if time.monotonic() >= deadline:
                 break
@@ -150,6 +160,7 @@ class _Look:
     ) -> None:
         if "clickhouse" in self._down:
             return
+        started = time.monotonic()
         try:
             floor = max(span.low, self._archive.floor(span.high, self._rows_at_once))
             below = span._replace(low=floor)
@@ -163,20 +174,30 @@ class _Look:
         if archived.horizon is not None:
             horizons.append(archived.horizon)
             return
-        self._rows_at_once *= GROWTH
+        if time.monotonic() - started < QUICK_SECONDS:
+            self._rows_at_once *= GROWTH
         if floor > span.low:
             horizons.append(floor)
 
     def _matching(
-        self, found: dict[str, tuple[Message, Tier]], span: Span, horizon: str | None
-    ) -> list[Hit]:
-        """What of the candidates truly matches, newest first."""
+        self,
+        found: dict[str, tuple[Message, Tier]],
+        horizon: str | None,
+        wanted: int,
+        deadline: float,
+    ) -> tuple[list[Hit], str | None]:
+        """What of the candidates truly matches, newest first, and below which id to go on, which is
+        the horizon unless there were enough or the time was over before: long texts take long."""
         whole = {name: one for name, one in found.items() if horizon is None or name >= horizon}
         if not whole:
-            return []
+            return [], horizon
         marks = self._newer_and_marks(whole)
-        hits = []
+        hits: list[Hit] = []
+        looked = ""
         for name in sorted(whole, reverse=True):
+            if looked and (len(hits) >= wanted or time.monotonic() >= deadline):
+                return hits, looked
+            looked = name
             message, tier = whole[name]
             if name <= marks.get(message.thread_id, ids.LOWEST):
                 continue
@@ -184,7 +205,7 @@ class _Look:
             if highlights is not None:
                 hits.append(Hit(message, highlights))
                 self._shown.add(tier)
-        return hits
+        return hits, horizon
 
     def _newer_and_marks(self, found: dict[str, tuple[Message, Tier]]) -> dict[str, str]:
         """Puts in newer versions that PostgreSQL has of what others found, or Redis without it.

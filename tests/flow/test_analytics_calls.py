@@ -118,6 +118,20 @@ def test_an_admin_sees_everyones_and_the_tiers(
     problem(api.get(SERIES, params=series), 403, "forbidden")
 
 
+@pytest.mark.parametrize("bucket", ["minute", "hour", "day", "week"])
+def test_the_ends_of_time_are_answered(api: Api, bucket: str) -> None:
+    for since, until in (
+        ("9999-12-31T23:59:59.999998Z", "9999-12-31T23:59:59.999999Z"),
+        ("0001-01-01T00:00:00Z", "1970-01-01T00:00:00.000001Z"),
+        ("9999-12-31T23:59:59Z", None),
+        (None, "1970-01-01T00:00:00Z"),
+    ):
+        query = {"bucket": bucket, "since": since, "until": until}
+        given = {name: value for name, value in query.items() if value}
+        assert all(one["value"] == 0 for one in ok(api.get(SERIES, params=given))["points"])
+        ok(api.get(SUMMARY, params={name: given[name] for name in given if name != "bucket"}))
+
+
 @pytest.mark.parametrize(
     ("query", "code"),
     [

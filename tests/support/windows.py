@@ -28,11 +28,14 @@ def look(**facts: object) -> Look:
     """A look that finds all well, but for what is given."""
     well = TierLook(available=True, breaker=BreakerState(state="closed"), latency_ms=1.0)
     tiers = {"redis": well, "postgresql": well, "clickhouse": well}
-    given = {"at": NOW, "tiers": tiers, "progress": Progress(True, "the log is empty"), **facts}
+    empty = Progress(True, "the log is empty")
+    given = {"at": NOW, "tiers": tiers, "progress": empty, "pending": 0, "outbox": 0, **facts}
     return Look(**given)  # type: ignore[arg-type]
 
 
 def without(*tiers: str) -> Look:
     """A look that finds these tiers out."""
     out = TierLook(available=False, breaker=BreakerState(state="open"), reason="gone")
-    return look(tiers={**look().tiers, **dict.fromkeys(tiers, out)})
+    untold = {"redis": "pending", "postgresql": "outbox"}
+    nothing = {untold[tier]: None for tier in tiers if tier in untold}
+    return look(tiers={**look().tiers, **dict.fromkeys(tiers, out)}, **nothing)

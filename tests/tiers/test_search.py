@@ -14,13 +14,11 @@ from models.search import parse
 from storage import schema
 from storage.message_storage import Draft
 from storage.persistence import Drained
-from storage.search.wanted import Found, Wanted
+from storage.search.wanted import Wanted
 from storage.services import Services
-from support.disasters import carry_on
 from support.erasing import erase
-from support.moving import archived
-from support.outages import without
-from support.samples import AWKWARD_TEXTS, CLOCK, append_of, message
+from support.samples import AWKWARD_TEXTS, append_of, message
+from support.searching import expected, find, found, moved, spaced
 
 TEXTS = (
     *AWKWARD_TEXTS,
@@ -48,38 +46,6 @@ QUERIES = (
     "\u0645\u0631\u062d\u0628\u0627", "\N{WAVING HAND SIGN}", "\N{MAN}\u200d\N{WOMAN}",
     "foo_bar@example.com", "3.14", "1e5", "a" * 70, "x*", "nowhere", "the", "alert", "00*",
 )  # fmt: skip
-
-
-def find(own: Services, user: str, query: str, **fields: Any) -> list[str]:
-    """The ids found, newest first, after a check of what comes with them."""
-    return [hit.message.id for hit in found(own, user, query, **fields).hits]
-
-
-def found(own: Services, user: str, query: str, *, limit: int = 100, **fields: Any) -> Found:
-    page = own.search.search(user, Wanted(parse(query), **fields), limit=limit, cursor=None)
-    for hit in page.hits:
-        assert hit.message.user_id == user
-        assert hit.highlights == parse(query).highlights(hit.message.content)
-    return page
-
-
-def spaced(user: str, *said: tuple[str, str], **fields: Any) -> list[Message]:
-    """Messages of a thread and a text each, a millisecond apart: ids of one are in no order."""
-    start_us = CLOCK.now_us() - len(said) * 1_000
-    return [
-        message(user, thread, content, time_us=start_us + number * 1_000, **fields)
-        for number, (thread, content) in enumerate(said)
-    ]
-
-
-def expected(made: Sequence[Message], query: str) -> list[str]:
-    return sorted((one.id for one in made if parse(query).matches(one.content)), reverse=True)
-
-
-def moved(services: Services, made: Sequence[Message]) -> Any:
-    """Leaves messages to ClickHouse alone."""
-    return archived(services, [{"id": one.id, "user_id": one.user_id, "thread_id": one.thread_id}
-                               for one in made])  # fmt: skip
 
 
 @pytest.fixture
@@ -253,70 +219,6 @@ def test_common_words_do_not_read_everything(
     monkeypatch.setattr(alone.search._rows, "candidates", counted)
     assert find(alone, user, "the", limit=20) == [one.id for one in made[:-21:-1]]
     assert sum(asked) < 100
-
-
-def test_without_postgresql_the_others_answer_with_a_warning(
-    alone: Services, user: str, drain: Callable[[], Drained]
-) -> None:
-    made = [message(user, content="melons") for _ in range(3)]
-    alone.redis.append([append_of(*made[:2])], 60)
-    carry_on(alone)
-    alone.redis.append([append_of(made[2])], 60)
-    own = without(alone, "database")
-    # The first to ask finds it out.
-    found(own, user, "melons")
-    page = found(own, user, "melons")
-    assert [hit.message.id for hit in page.hits] == [one.id for one in reversed(made)]
-    assert page.warning == "degraded_mode_postgresql_unavailable"
-    own.messages.edit(user, made[0].id, content="lemons", metadata=None, if_version=None)
-    own.messages.delete(user, made[1].id, if_version=None)
-    assert find(own, user, "melons") == [made[2].id]
-    assert find(own, user, "lemons") == [made[0].id]
-
-
-def test_without_redis_the_others_answer_with_a_warning(
-    alone: Services, user: str, drain: Callable[[], Drained]
-) -> None:
-    made = [message(user, content="melons") for _ in range(2)]
-    alone.redis.append([append_of(*made)], 60)
-    drain()
-    page = found(without(alone, "redis"), user, "melons")
-    assert [hit.message.id for hit in page.hits] == [made[1].id, made[0].id]
-    assert page.warning == "degraded_performance_redis_unavailable"
-
-
-def test_without_clickhouse_only_the_archive_is_missed(
-    alone: Services, user: str, drain: Callable[[], Drained]
-) -> None:
-    old, new = spaced(user, ("t", "melons"), ("t", "melons"))
-    for one in (old, new):
-        alone.redis.append([append_of(one)], 60)
-        carry_on(alone)
-    own = without(alone, "clickhouse")
-    assert len(found(own, user, "melons").hits) == 2
-    with moved(alone, [old]):
-        page = found(own, user, "melons")
-    assert [hit.message.id for hit in page.hits] == [new.id]
-    assert page.warning == "incomplete_clickhouse_unavailable"
-
-
-def test_what_clickhouse_alone_took_is_found_and_its_changes_too(
-    alone: Services, user: str, drain: Callable[[], Drained]
-) -> None:
-    made = [message(user, content="melons") for _ in range(2)]
-    alone.redis.append([append_of(*made)], 60)
-    drain()
-    own = without(alone, "redis", "database")
-    taken = own.messages.post(user, "t", Draft("user", "melons", {}, None))
-    assert taken.tier_used == "clickhouse"
-    half = without(alone, "redis")
-    assert find(half, user, "melons") == [taken.message.id, made[1].id, made[0].id]
-    own.messages.edit(user, taken.message.id, content="lemons", metadata=None, if_version=None)
-    assert find(half, user, "melons") == [made[1].id, made[0].id]
-    assert find(half, user, "lemons") == [taken.message.id]
-    own.messages.edit(user, taken.message.id, content="melons", metadata=None, if_version=None)
-    alone.carry()
-    assert find(alone, user, "melons") == [taken.message.id, made[1].id, made[0].id]
 
 
 def test_what_was_there_before_the_index_is_found(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
+from storage import redis_keys as keys
 from storage.performance import webhook
 from storage.performance.webhook import WebhookSink
 from storage.services import Services
@@ -69,6 +70,30 @@ def test_what_failed_is_tried_again_under_the_same_id(
     assert [posted.headers["Threadkeep-Delivery"] for posted in receiver.posts] == ["1:raised"] * 3
     # Nobody follows where a redirect points to.
     assert {posted.path for posted in receiver.posts} == {"/hook"}
+
+
+def test_one_that_nobody_understands_is_in_no_others_way(
+    alone: Services, receiver: Receiver
+) -> None:
+    own = sink(alone, receiver)
+    alone.redis_client.hset(keys.DELIVERIES, "0:raised", b'{"of": "another version"}')
+    own.offer("1:raised", b"{}")
+    own.deliver_due()
+    assert len(receiver.posts) == 1
+
+
+def test_what_somebody_else_has_just_delivered_is_not_delivered_again(
+    alone: Services, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook, "LEASE_MILLISECONDS", 1)
+    one, two = sink(alone, receiver), sink(alone, receiver)
+    one.offer("1:raised", b"{}")
+    seen = two._waiting()
+    one.deliver_due()
+    time.sleep(0.01)
+    monkeypatch.setattr(two, "_waiting", lambda: seen)
+    two.deliver_due()
+    assert len(receiver.posts) == 1
 
 
 def test_it_is_given_up_in_the_end(

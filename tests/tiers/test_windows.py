@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from storage.performance.counts import Counts
-from storage.performance.windows import KEPT_SECONDS, SHOWN_WINDOWS, Windows, window_of
+from storage.performance.windows import (
+    KEPT_SECONDS,
+    LATE_WINDOWS,
+    SHOWN_WINDOWS,
+    Windows,
+    window_of,
+)
 from storage.services import Services
 from support.own_valkey import own_valkey
 
@@ -73,6 +79,21 @@ def test_redis_is_told_afterwards_what_was_counted_while_it_was_out(tmp_path: Pa
                 window_of(NOW) + 1: 4,
                 window_of(NOW) + 2: 8,
             }
+
+
+def test_redis_is_told_at_once_only_what_happened(alone: Services) -> None:
+    own = of(alone)
+    here = window_of(NOW)
+    for step in range(LATE_WINDOWS):
+        own.add(NOW + 2 * step, {"redis:calls": 1, "postgresql:under:3": 1})
+        assert alone.redis_client.keys("performance:*") == []
+    own.add(NOW + 2 * LATE_WINDOWS, {"redis:calls": 1})
+    assert own.recent(NOW + 2 * LATE_WINDOWS)[here] == {"redis:calls": 1, "postgresql:under:3": 1}
+    own.add(NOW + 60, {"redis:calls": 1})
+    own.add(NOW + 62, {"redis:calls": 1, "writes": 1})
+    told = own.recent(NOW + 62)
+    assert told[here + 30] == {"redis:calls": 1}
+    assert told[here + 31] == {"redis:calls": 1, "writes": 1}
 
 
 def test_what_nobody_can_be_told_is_bounded(alone: Services) -> None:

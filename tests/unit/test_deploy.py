@@ -11,6 +11,7 @@ import pytest
 import settings
 from storage.metrics.gauges import GAUGES
 from storage.metrics.instruments import Instruments
+from storage.performance.rules import CONSISTENCY_PERCENT
 
 DEPLOY = Path(settings.__file__).with_name("deploy")
 DASHBOARD = DEPLOY / "grafana" / "threadkeep.json"
@@ -38,7 +39,7 @@ def names() -> set[str]:
 
 def labels() -> set[str]:
     """Every name of a label."""
-    found = {"le", "pid"} | {gauge.label for gauge in GAUGES.values() if gauge.label}
+    found = {"le", "pid"} | {label for gauge in GAUGES.values() for label in gauge.labels}
     for metric in set(Instruments().registry._names_to_collectors.values()):
         found |= set(metric._labelnames)
     return found
@@ -93,6 +94,31 @@ def test_what_is_asked_for_exists(expression: str) -> None:
     ) <= labels()
     for opening, closing in ("()", "{}", "[]"):
         assert expression.count(opening) == expression.count(closing)
+
+
+def documented() -> set[str]:
+    """The names of series that the operators' page has, without their suffixes."""
+    page = DEPLOY.with_name("docs").joinpath("operations.md").read_text(encoding="utf-8")
+    table = page[page.index("| `threadkeep_…` |") :]
+    rows = re.findall(r"^\|([^|]+)\|", table[: table.index("\n\n")], re.MULTILINE)
+    return {bare(name) for row in rows[2:] for name in re.findall(r"`(\w+)(?:\{[^`]*)?`", row)}
+
+
+def bare(name: str) -> str:
+    return re.sub(r"_(total|bucket|count|sum)$", "", name.removeprefix("threadkeep_"))
+
+
+def test_what_is_served_is_described_and_what_is_described_is_served() -> None:
+    assert documented() == {bare(name) for name in names()}
+
+
+def test_rules_and_alerts_of_its_own_have_one_bound() -> None:
+    (rule,) = [one for one in rules() if one["alert"] == "ThreadkeepTiersDiffer"]
+    assert rule["expr"].endswith(f"< {CONSISTENCY_PERCENT:g}")
+    (panel,) = [one for one in panels() if one["title"] == "Data consistency"]
+    shown = panel["fieldConfig"]["defaults"]
+    assert shown["unit"] == "percent"
+    assert shown["thresholds"]["steps"][-1] == {"color": "green", "value": CONSISTENCY_PERCENT}
 
 
 def test_what_is_counted_is_shown() -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.search import InvalidQuery, fold, parse, words_of
+from models import search
+from models.search import MOST_MARKS, InvalidQuery, fold, parse, words_of
 from support.samples import TEXTS
 
 SPACELESS = st.text(
@@ -140,3 +141,28 @@ def test_a_query_that_is_too_long_is_refused(query: str) -> None:
     with pytest.raises(InvalidQuery) as caught:
         parse(query)
     assert caught.value.code == "query_too_long"
+
+
+def test_no_number_of_marks_on_one_letter_is_put_into_order_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would take as long as their square."""
+    asked: list[int] = []
+    normalize = unicodedata.normalize
+
+    def counted(form: str, text: str) -> str:
+        asked.append(len(text))
+        return normalize(form, text)
+
+    monkeypatch.setattr(unicodedata, "normalize", counted)
+    heavy = "ka\u0f40" + "\u0f72\u0f71" * 1_000
+    folded = fold(heavy)
+    assert max(asked) <= MOST_MARKS + 1
+    assert folded.starts[0] == 0 and folded.ends[-1] == len(heavy)
+    assert sorted(folded.text) == sorted(heavy)
+
+
+def test_only_short_forms_are_remembered() -> None:
+    before = search._fold.cache_info().currsize
+    fold("".join(chr(0x904 + number) + "\u0f71" * 60 for number in range(40)))
+    assert search._fold.cache_info().currsize == before

@@ -8,7 +8,7 @@ from settings import Settings, load
 from storage.performance.counts import Counts
 from storage.performance.look import Look
 from storage.performance.pace import Pace
-from storage.performance.rules import Finding, Judgement, judge
+from storage.performance.rules import PRIORITIES, Finding, Judgement, judge
 from storage.performance.standing import (
     KEPT_RECORDS,
     Change,
@@ -116,8 +116,36 @@ def test_a_standing_is_read_as_it_was_written() -> None:
     assert msgspec.json.decode(msgspec.json.encode(standing), type=Standing) == standing
 
 
+def test_a_figure_that_goes_up_and_down_at_its_bound_is_told_once() -> None:
+    """What stands is over when it is clearly below."""
+    standing, raised, ended = Standing(), 0, 0
+    for step, used in enumerate([81, 81, 79, 79, 79, 81, 81, 79, 79, 73, 73, 71, 71]):
+        seen = look(memory_bytes=used, memory_limit_bytes=100)
+        judgement = judge(OWN, Pace(window(2), 2.0), seen, standing.active)
+        change = advance(standing, int(NOW // 2) + step, NOW + 2 * step, judgement)
+        standing = change.standing
+        raised, ended = raised + len(change.raised), ended + len(change.ended)
+        assert ("redis_memory" in standing.active) == (1 <= step < 12)
+    assert (raised, ended) == (1, 1)
+
+
+def test_lateness_and_slowness_are_eased_where_they_stand() -> None:
+    # A window's quantile is as near as its bounds tell.
+    own = msgspec.structs.replace(OWN, alert_p95_ms=window(90).quantile_ms(0.95) or 0.0)
+    pace = Pace(window(90), None)
+    assert judge(own, pace, look(), ()).findings == []
+    assert [one.type for one in judge(own, pace, look(), {"latency_p95"}).findings] == [
+        "latency_p95"
+    ]
+    slow = Pace(window(6.5), 2.0)
+    assert judge(OWN, slow, look()).findings == []
+    assert judge(OWN, slow, look(), {"performance_degradation"}).findings != []
+    assert judge(OWN, Pace(window(5), 2.0), look(), {"performance_degradation"}).findings == []
+
+
 def types(pace: Pace | None = None, seen: Look | None = None) -> dict[str, str]:
     found = judge(OWN, pace or Pace(Counts(), None), seen or look()).findings
+    assert all(one.priority in PRIORITIES[one.type] for one in found)
     return {one.key: one.priority for one in found}
 
 

@@ -42,6 +42,7 @@ def _others(figures: Figures) -> Table:
     memory, limit = figures.redis_memory_bytes, figures.redis_memory_limit_bytes
     score = figures.data_consistency_score
     rows = {
+        "alerts that stand": ", ".join(figures.alerts),
         "a worker looked": _age(figures.look_seconds, " ago"),
         "Redis was not told yet": _count(queues.get("redis_backfill")),
         "ClickHouse has to bring home": _count(queues.get("direct_writes")),
@@ -51,7 +52,7 @@ def _others(figures: Figures) -> Table:
         else f"{_size(memory)} of {_size(limit) if limit else 'no limit'}",
         "data consistency": ""
         if score is None
-        else f"{score:.6f}, {_age(figures.data_consistency_age_seconds, ' ago')}",
+        else f"{score:.6g} %, {_age(figures.data_consistency_age_seconds, ' ago')}",
     }
     for name, value in rows.items():
         if value:

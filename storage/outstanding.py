@@ -1,0 +1,49 @@
+"""What PostgreSQL still has to hand on, and what it keeps for a person to decide."""
+
+from typing import NamedTuple
+
+from sqlalchemy import Connection, text
+
+MOST_COUNTED = 100_000
+"""Counting on would take longer than anybody needs to see that there is much."""
+
+_LOOK = text(
+    f"""
+SELECT (SELECT count(*) FROM (SELECT FROM clickhouse_outbox LIMIT {MOST_COUNTED}) AS counted)
+           AS outbox,
+       (SELECT extract(epoch FROM clock_timestamp() - queued_at) FROM clickhouse_outbox
+        ORDER BY sequence LIMIT 1) AS outbox_seconds,
+       (SELECT count(*) FROM (SELECT FROM redis_backfill LIMIT {MOST_COUNTED}) AS counted)
+           AS redis_lacks,
+       (SELECT count(*) FROM (SELECT FROM dead_letters LIMIT {MOST_COUNTED}) AS counted)
+           AS dead_letters,
+       (SELECT extract(epoch FROM clock_timestamp() - min(refused_at)) FROM dead_letters)
+           AS dead_letters_seconds,
+       (SELECT count(*) FROM (SELECT FROM lost_acknowledgements LIMIT {MOST_COUNTED}) AS counted)
+           AS acknowledged_lost,
+       (SELECT count(*) FROM archive_units WHERE state = 'stopped') AS archive_stopped,
+       (SELECT count(*) FROM consistency_reports WHERE state = 'running') AS checks_running
+"""  # noqa: S608 - a number of ours.
+)
+
+
+class Outstanding(NamedTuple):
+    """Counts, up to `MOST_COUNTED`, and for how many seconds the oldest has waited; None where
+    there is none."""
+
+    outbox: int
+    outbox_seconds: float | None
+    redis_lacks: int
+    dead_letters: int
+    dead_letters_seconds: float | None
+    acknowledged_lost: int
+    archive_stopped: int
+    checks_running: int
+
+
+def outstanding(connection: Connection) -> Outstanding:
+    """All of it, in one statement."""
+    row = connection.execute(_LOOK).one()._asdict()
+    ages = ("outbox_seconds", "dead_letters_seconds")
+    known = {name: max(0.0, float(row[name])) for name in ages if row[name] is not None}
+    return Outstanding(**{**row, **known})

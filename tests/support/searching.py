@@ -1,0 +1,43 @@
+"""Searches of one's own, and what they must find."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from models.message import Message
+from models.search import parse
+from storage.search.wanted import Found, Wanted
+from storage.services import Services
+from support.moving import archived
+from support.samples import CLOCK, message
+
+
+def find(own: Services, user: str, query: str, **fields: Any) -> list[str]:
+    """The ids found, newest first, after a check of what comes with them."""
+    return [hit.message.id for hit in found(own, user, query, **fields).hits]
+
+
+def found(own: Services, user: str, query: str, *, limit: int = 100, **fields: Any) -> Found:
+    page = own.search.search(user, Wanted(parse(query), **fields), limit=limit, cursor=None)
+    for hit in page.hits:
+        assert hit.message.user_id == user
+        assert hit.highlights == parse(query).highlights(hit.message.content)
+    return page
+
+
+def spaced(user: str, *said: tuple[str, str], **fields: Any) -> list[Message]:
+    """Messages of a thread and a text each, a millisecond apart: ids of one are in no order."""
+    start_us = CLOCK.now_us() - len(said) * 1_000
+    return [
+        message(user, thread, content, time_us=start_us + number * 1_000, **fields)
+        for number, (thread, content) in enumerate(said)
+    ]
+
+
+def expected(made: Sequence[Message], query: str) -> list[str]:
+    return sorted((one.id for one in made if parse(query).matches(one.content)), reverse=True)
+
+
+def moved(services: Services, made: Sequence[Message]) -> Any:
+    """Leaves messages to ClickHouse alone."""
+    return archived(services, [{"id": one.id, "user_id": one.user_id, "thread_id": one.thread_id}
+                               for one in made])  # fmt: skip
