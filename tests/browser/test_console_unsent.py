@@ -110,7 +110,7 @@ def test_a_browser_without_network_keeps_what_is_written(
     console.complaints[:] = [one for one in console.complaints if "WebSocket" not in one]
 
 
-def test_a_draft_outlives_a_token_and_goes_with_who_signs_out(
+def test_a_draft_outlives_a_token_and_who_signs_out_leaves_nothing(
     console: Console, browser_token: str, expired_token: str, thread: str
 ) -> None:
     console.sign_in(browser_token)
@@ -127,7 +127,10 @@ def test_a_draft_outlives_a_token_and_goes_with_who_signs_out(
     expect(question).to_contain_text("did not send")
     question.get_by_role("button", name="Sign out").click()
     expect(console.page.get_by_label("Token")).to_be_visible()
-    assert DRAFT not in console.page.evaluate("() => JSON.stringify({...sessionStorage})")
+    kept = console.page.evaluate("() => JSON.stringify({...sessionStorage, ...localStorage})")
+    assert DRAFT not in kept
+    assert browser_token not in kept + console.page.url
+    assert console.page.get_by_text(thread).count() == 0
 
 
 def test_a_thread_that_is_deleted_elsewhere_takes_no_draft_along(

@@ -72,7 +72,8 @@ function upright(width) {
     return {
       path: `M${x} ${start}V${end}`,
       head: headAt(x, end, "down"),
-      sign: { x, y: (start + end) / 2 },
+      // Below the words of its neighbour, which may be long.
+      sign: { x, y: start + 0.8 * (end - start) },
       label: { x: x + 16, y: start + 20, anchor: "start" },
     };
   };

@@ -95,7 +95,8 @@ function linesOf(arrow, isQuiet, isUpright) {
   if (isQuiet) return [state === "ok" ? `${head}, not needed` : head];
   if (name.startsWith("detour")) return [`${head}, ${figure(rate)} /s, ${waits(waiting, age) || "nothing waits"}`];
   const speed = arrow.p95_ms ? `p95 ${milliseconds(arrow.p95_ms)}` : "";
-  const much = isTold ? `${state}, ${figure(rate)} /s` : `${figure(rate)} /s`;
+  // What a stopped one still has of a rate is of the seconds before.
+  const much = isTold && state === "stopped" ? state : `${isTold ? `${state}, ` : ""}${figure(rate)} /s`;
   return [head, much, [waits(waiting, age), speed].filter(Boolean).join(", ")];
 }
 

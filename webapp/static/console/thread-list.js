@@ -15,6 +15,10 @@ export const titleOf = (thread) => thread.title || thread.id;
 
 const order = (thread) => `${thread.is_pinned ? 1 : 0}${thread.last_message_at ?? thread.created_at}`;
 
+// An answer that is being written has no text yet, and of an archived one it may not be at hand.
+const previewOf = ({ last_message_preview: preview, message_count: count }) =>
+  preview || (count ? "…" : "No messages yet");
+
 export class ThreadList {
   #threads = new Map();
   #rows = new Map();
@@ -180,7 +184,7 @@ export class ThreadList {
       el("time", { datetime: when }, pin, brief(when)),
       unsent
         ? el("span", { class: "preview trouble" }, `${unsent} not sent`)
-        : el("span", { class: "preview", dir: "auto" }, thread.last_message_preview ?? "No messages yet"),
+        : el("span", { class: "preview", dir: "auto" }, previewOf(thread)),
       el("span", { class: "count", title: plural(thread.message_count, "message") },
         el("span", { "aria-hidden": "true" }, String(thread.message_count)),
         el("span", { class: "unseen" }, plural(thread.message_count, "message")),
