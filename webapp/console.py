@@ -4,18 +4,22 @@ Files are public, data asks for the token as everywhere. The pages may run only 
 server, talk only to it and to its socket, and turn no text into markup.
 """
 
+from functools import cache
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
-from flask import Blueprint, Response, send_from_directory
+from flask import Blueprint, Response, request, send_from_directory
 
 from webapp.context import caller, web
 from webapp.requests import answer
 
 blueprint = Blueprint("console", __name__)
 
+BUILD_DIGITS = 16
+YEAR_SECONDS = 31_536_000
 _FILES = Path(__file__).parent / "static" / "console"
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
@@ -40,19 +44,22 @@ class ConsoleFacts(msgspec.Struct, kw_only=True, frozen=True):
 @blueprint.get("/")
 def chat() -> Response:
     """The page of threads and messages."""
-    return _file("index.html")
+    return _page("index.html")
 
 
 @blueprint.get("/operations")
 def operations() -> Response:
     """The page of admins."""
-    return _file("operations.html")
+    return _page("operations.html")
 
 
 @blueprint.get("/console/<name>")
-def asset(name: str) -> Response:
-    """A file of the pages."""
-    return _file(name)
+@blueprint.get("/console/<build>/<name>")
+def asset(name: str, build: str = "") -> Response:
+    """A file of the pages. Under the name of this build it stays as it is for good; a page of
+    another build, as there is for a moment in a deployment, is given it to ask again."""
+    seconds = YEAR_SECONDS if build == _build() else 0
+    return _guarded(send_from_directory(_FILES, name, max_age=seconds), seconds)
 
 
 @blueprint.get("/api/console")
@@ -72,13 +79,29 @@ def console_facts() -> Response:
     )
 
 
-def _file(name: str) -> Response:
-    """A file that browsers keep, and ask each time whether it is still the same."""
-    response = send_from_directory(_FILES, name, max_age=0)
+def _page(name: str) -> Response:
+    """A page that browsers keep, and ask each time whether it is still the same. Its files are
+    named with their build, so that nobody asks for them twice."""
+    text = (_FILES / name).read_text().replace('"/console/', f'"/console/{_build()}/')
+    response = Response(text, mimetype="text/html")
+    response.add_etag()
+    response.make_conditional(request)
+    return _guarded(response, 0)
+
+
+@cache
+def _build() -> str:
+    """What all files are like together."""
+    files = sorted(_FILES.iterdir())
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:BUILD_DIGITS]
+
+
+def _guarded(response: Response, seconds: int) -> Response:
+    """What a page may do, and how long a browser need not ask for a file again."""
     headers = response.headers
     socket = _socket_source(web().settings.ws_url)
     headers["Content-Security-Policy"] = _POLICY.format(socket=socket)
-    headers["Cache-Control"] = "no-cache"
+    headers["Cache-Control"] = f"public, max-age={seconds}, immutable" if seconds else "no-cache"
     headers["Referrer-Policy"] = "no-referrer"
     headers["Cross-Origin-Opener-Policy"] = "same-origin"
     return response

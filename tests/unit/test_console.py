@@ -53,6 +53,26 @@ def test_every_file_says_what_a_page_may_do(client: FlaskClient, path: str) -> N
     assert headers["ETag"]
 
 
+@pytest.mark.parametrize("page", ["/", "/operations"])
+def test_files_of_this_build_are_asked_for_once_and_pages_each_time(
+    client: FlaskClient, page: str
+) -> None:
+    with client.get(page) as reply:
+        text, etag = reply.get_data(as_text=True), reply.headers["ETag"]
+    named = re.findall(r'"(/console/[^"]+)"', text)
+    assert len(named) >= 4
+    for path in named:
+        assert re.fullmatch(r"/console/[0-9a-f]{16}/[\w-]+\.\w+", path)
+        with client.get(path) as reply:
+            assert reply.status_code == 200
+            assert reply.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+            assert "script-src 'self'" in reply.headers["Content-Security-Policy"]
+    with client.get(page, headers={"If-None-Match": etag}) as reply:
+        assert reply.status_code == 304
+    with client.get("/console/anotherbuild/chat.js") as reply:
+        assert (reply.status_code, reply.headers["Cache-Control"]) == (200, "no-cache")
+
+
 @pytest.mark.parametrize("ws_url", ["", "nonsense", "ws://"])
 def test_a_socket_that_nobody_knows_opens_no_way_out(ws_url: str) -> None:
     with client_of({"WS_URL": ws_url}) as client, client.get("/") as reply:
@@ -61,7 +81,8 @@ def test_a_socket_that_nobody_knows_opens_no_way_out(ws_url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../../console.py", "..%2f..%2fconsole.py", "vendor/swagger-ui/LICENSE", "nope", ""]
+    "name",
+    ["../../console.py", "..%2f..%2fconsole.py", "vendor/swagger-ui/LICENSE", "nope", "", "x/nope"],
 )
 def test_no_other_file_is_handed_out(client: FlaskClient, name: str) -> None:
     assert client.get(f"/console/{name}").status_code in {401, 404}
