@@ -115,6 +115,7 @@ def test_what_a_server_allows_is_offered_and_nothing_is_wider_than_its_window(
     expect(page.get_by_role("link", name="Flower")).to_have_attribute(
         "href", open_stack.env["FLOWER_URL"]
     )
+    page.evaluate("() => document.querySelectorAll('details').forEach((one) => (one.open = true))")
     for width in (360, 768, 1440):
         page.set_viewport_size({"width": width, "height": 800})
         expect(page.locator("#storage .bars")).to_be_visible(timeout=WAIT_MS)

@@ -73,7 +73,7 @@ function upright(width) {
       path: `M${x} ${start}V${end}`,
       head: headAt(x, end, "down"),
       // Below the words of its neighbour, which may be long.
-      sign: { x, y: start + 0.8 * (end - start) },
+      sign: { x, y: start + 0.62 * (end - start) },
       label: { x: x + 16, y: start + 20, anchor: "start" },
     };
   };
