@@ -1,17 +1,17 @@
 """Texts that are heavy to index: they hold up nobody, and are found like all others."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import text
 
 from models.search import parse
-from storage.errors import TierUnavailable
 from storage.persistence import Drained
 from storage.search.wanted import Wanted
 from storage.services import Services
 from support.outages import process
+from support.pending import drained
 from support.samples import append_of, message
 from support.searching import find, moved
 from support.waiting import eventually
@@ -74,13 +74,6 @@ def each_takes(own: Services, seconds: float) -> Iterator[None]:
     finally:
         with own.job_engine.begin() as connection:
             connection.execute(text("DROP FUNCTION be_slow CASCADE"))
-
-
-def drained(own: Services) -> bool:
-    """Whether the log is empty after one look of a worker, who takes less when that is too much."""
-    with suppress(TierUnavailable):
-        own.persistence.drain_backlog()
-    return sum(own.pending_log.backlog()) == 0
 
 
 def pages(own: Services, user: str, query: str) -> list[str]:
