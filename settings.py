@@ -6,6 +6,7 @@ stops. Units stand in the names.
 """
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from os import environ
 from typing import Annotated, Any, get_type_hints
 
@@ -173,6 +174,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What such posts are signed with, at least 32 bytes."""
     slow_query_seconds: Seconds = 0.5
     """A statement of any tier that took longer is logged."""
+    otel_endpoint: str = ""
+    """The OpenTelemetry collector that traces are sent to by OTLP over HTTP; none without it."""
 
     drills: bool = False
     """Whether this system may be hurt on purpose. Never where real messages are kept."""
@@ -189,6 +192,7 @@ VARIABLES = {name: f"THREADKEEP_{name.upper()}" for name in Settings.__struct_fi
     "api_url": "API_URL",
     "flower_url": "FLOWER_URL",
     "metrics_folder": "PROMETHEUS_MULTIPROC_DIR",
+    "otel_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
 }
 """Field to environment variable."""
 
@@ -237,5 +241,20 @@ def _check(settings: Settings) -> None:
         if len(settings.alert_webhook_secret.encode()) < MINIMUM_SECRET_BYTES:
             text = f"must have {MINIMUM_SECRET_BYTES} bytes or more"
             raise SettingsError(f"THREADKEEP_ALERT_WEBHOOK_SECRET {text}")
+    if settings.otel_endpoint:
+        if not settings.otel_endpoint.startswith(("https://", "http://")):
+            raise SettingsError(f"{VARIABLES['otel_endpoint']} must begin with https:// or http://")
+        if not _can_trace():
+            text = "is set, which needs OpenTelemetry: install threadkeep[otel], or take it away"
+            raise SettingsError(f"{VARIABLES['otel_endpoint']} {text}")
     if len(settings.jwt_secret.encode()) < MINIMUM_SECRET_BYTES:
         raise SettingsError(f"THREADKEEP_JWT_SECRET must have {MINIMUM_SECRET_BYTES} bytes or more")
+
+
+def _can_trace() -> bool:
+    """Whether the packages of the extra `otel` are there."""
+    try:
+        found = [find_spec(f"opentelemetry.{name}") for name in ("sdk", "exporter.otlp.proto.http")]
+    except ModuleNotFoundError:
+        return False
+    return None not in found

@@ -110,6 +110,11 @@ class Account:
         with self._lock:
             return list(self._by_thread)
 
+    def taken_by(self, message_id: str) -> list[str]:
+        """Return the tiers that acknowledged something of a message, in order."""
+        with self._lock:
+            return [each.tier_used for each in self.answers if each.id == message_id]
+
     def snapshot(self, user_id: str, thread_id: str) -> dict[str, tuple[int, bool, bool]]:
         """Return id -> (version, must be seen, is deleted) of what is acknowledged now."""
         with self._lock:

@@ -209,8 +209,9 @@ class Reader:
         return user, f"thread-{self._random.randrange(self._load.threads)}"
 
     def _wrong(self, what: str, **evidence: Any) -> None:
+        taken_by = self._traffic.account.taken_by(evidence.get("id", ""))
         self._traffic.findings.add(
-            Invariant.READ_YOUR_WRITES, what, reader=self._number, **evidence
+            Invariant.READ_YOUR_WRITES, what, reader=self._number, taken_by=taken_by, **evidence
         )
 
     def _back(self, what: str, **evidence: Any) -> None:

@@ -30,7 +30,8 @@ SERVERS = {
 }
 """The servers, which are also the names of the proxies, and the variables that name them."""
 REALTIME = "realtime"
-PROGRAMS = ("web", "worker", "beat", "flower", REALTIME)
+FLOWER = "flower"
+PROGRAMS = ("web", "worker", "beat", REALTIME)
 RECOVERY_SECONDS = 60.0
 POLL_SECONDS = 0.05
 BROKER_PING_SECONDS = 1.0
@@ -195,7 +196,7 @@ def testbed(
 ) -> Iterator[Testbed]:
     """Start a stack in `folder` and stop it at the end; `variables` are more of its environment.
 
-    Only with `has_sockets` it has the program that serves them, under its name in the Procfile.
+    Only with `has_sockets` it has the program that serves them. Nobody looks at its tasks.
 
     Nothing of this process's environment reaches it, so that no other stack can be meant.
 
@@ -213,7 +214,7 @@ def testbed(
             addresses[variable] = through.render_as_string(hide_password=False)
         secret = {"THREADKEEP_JWT_SECRET": secrets.token_urlsafe(48)}
         env = clean_environment() | secret | addresses | variables
-        without = () if has_sockets else (REALTIME,)
+        without = (FLOWER,) if has_sockets else (FLOWER, REALTIME)
         programs = cleanup.enter_context(launch_up(folder, env, *without))
         bed = Testbed(servers, programs, proxies, issue)
         cleanup.callback(bed.close)

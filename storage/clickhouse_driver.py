@@ -98,20 +98,27 @@ class ClickHouse:
         if self._heeds_drills:
             drill.check("clickhouse")
             drill.wait("clickhouse")
-        started = time.perf_counter()
+        started, failed = time.perf_counter(), True
+        try:
+            response = self._post(query, body, settings)
+            failed = response.status_code != 200
+        finally:
+            if self._slow is not None:
+                seconds = time.perf_counter() - started
+                self._slow.note("clickhouse", query, seconds, failed=failed)
+        if failed:
+            raise _refusal(response.content.decode(errors="replace"))
+        return response.content
+
+    def _post(self, query: str, body: bytes, settings: Mapping[str, str]) -> requests.Response:
         with translated():
-            response = self._session.post(
+            return self._session.post(
                 f"{self._scheme()}://{self._url.host}:{self._url.port or 8123}/",
                 params={"query": query, "database": self._database(), **settings},
                 data=body,
                 auth=(self._url.username or "default", unquote(self._url.password or "")),
                 timeout=(min(1.0, self._timeout_seconds), self._timeout_seconds),
             )
-        if self._slow is not None:
-            self._slow.note("clickhouse", query, time.perf_counter() - started)
-        if response.status_code != 200:
-            raise _refusal(response.content.decode(errors="replace"))
-        return response.content
 
     def lines(self, query: str) -> bytes:
         """The rows of a query as JSON, one a line, times with their six digits.

@@ -91,11 +91,15 @@ class RedisDoor:
     @contextmanager
     def running(self, script: str) -> Iterator[Redis]:
         """Likewise for one round trip of a script, which is told of where it was slow."""
-        started = time.perf_counter()
         with self.passed() as client:
-            yield client
-        if self._slow is not None:
-            self._slow.note("redis", f"script {script}", time.perf_counter() - started)
+            started, failed = time.perf_counter(), True
+            try:
+                yield client
+                failed = False
+            finally:
+                if self._slow is not None:
+                    seconds = time.perf_counter() - started
+                    self._slow.note("redis", f"script {script}", seconds, failed=failed)
 
 
 class Script:

@@ -23,6 +23,7 @@ from storage.redis_repair import RedisRepair
 from storage.redis_tier import RedisTier
 from storage.state.in_redis import StateCacheManager
 from storage.streaming.open_streams import OpenStreams
+from storage.tracing.tracing import Tracing, tracing_of
 
 
 class Tiers:
@@ -46,7 +47,11 @@ class Tiers:
 
     @cached_property
     def slow_queries(self) -> SlowQueries:
-        return SlowQueries(self.settings.slow_query_seconds)
+        return SlowQueries(self.settings.slow_query_seconds, self.tracing)
+
+    @cached_property
+    def tracing(self) -> Tracing:
+        return tracing_of(self.settings)
 
     @cached_property
     def redis_client(self) -> Redis:

@@ -17,6 +17,9 @@ log = structlog.get_logger(__name__)
 REQUEST_IDS = "request_ids"
 """The header by which a task names requests that it was sent for, and the field of log lines."""
 
+TRACEPARENTS = "traceparents"
+"""The header with the spans of those requests, where they are traced."""
+
 _services: dict[int, Services] = {}
 _making = threading.Lock()
 
@@ -44,7 +47,8 @@ class JobTask(Task):  # type: ignore[type-arg]  # Celery's class takes none at r
         """What it was sent for is in each log line that comes of it."""
         known = {"task": self.name, REQUEST_IDS: self.request.get(REQUEST_IDS)}
         named = {name: value for name, value in known.items() if value}
-        with structlog.contextvars.bound_contextvars(**named):
+        traced = services().tracing.work(self.name, self.request.get(TRACEPARENTS) or ())
+        with structlog.contextvars.bound_contextvars(**named), traced:
             return self._run(*args, **kwargs)
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:

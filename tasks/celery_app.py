@@ -7,6 +7,7 @@ of its own instead.
 """
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -70,11 +71,17 @@ class Configuration(Mapping[str, Any]):
     """`configuration()` when it is first looked into, and again if that failed.
 
     Celery calls a function given to it only once, and goes on without what it should have said.
+
+    The programs of Celery look here before anything else. What is wrong ends them with one line and
+    status 1; the others have read their settings before.
     """
 
     @cached_property
     def _values(self) -> dict[str, Any]:
-        return configuration()
+        try:
+            return configuration()
+        except settings.SettingsError as error:
+            sys.exit(f"threadkeep: {error}")
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]

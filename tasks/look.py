@@ -8,6 +8,7 @@ beat dead, with the broker gone, and with every Celery message lost.
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -130,4 +131,7 @@ def jobs(own: Services) -> list[Job]:
         ("recover", settings.disaster_look_seconds, own.disaster_recovery.go_on),
     ]
     own.instruments.expect_looks(name for name, _, _ in looks)
-    return [Job(*one, own.instruments) for one in looks]
+    return [
+        Job(name, seconds, partial(own.tracing.look, name, look), own.instruments)
+        for name, seconds, look in looks
+    ]

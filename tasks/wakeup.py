@@ -2,15 +2,18 @@
 
 A request only names a slot; one thread per process sends the tasks. What cannot be sent is
 counted and dropped: the worker's own look finds the log without it. A task that is sent names some
-of the requests that it was sent for, so that their ids are found in the worker's log too.
+of the requests that it was sent for, so that their ids are found in the worker's log too, and their
+traces go on in the worker.
 """
 
 import threading
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import structlog
 
 from storage.metrics.instruments import Instruments
-from tasks.base import REQUEST_IDS
+from tasks.base import REQUEST_IDS, TRACEPARENTS
 from tasks.celery_app import app
 
 log = structlog.get_logger(__name__)
@@ -18,23 +21,28 @@ log = structlog.get_logger(__name__)
 NAMED_REQUESTS = 5
 
 
+class _Asker(NamedTuple):
+    request_id: str
+    traceparent: str
+
+
 class WakeUps:
     """The one sender of a process. Starts its thread at the first request, after any fork."""
 
     def __init__(self, instruments: Instruments) -> None:
         self._instruments = instruments
-        self._slots: dict[int, list[str]] = {}
+        self._slots: dict[int, list[_Asker]] = {}
         self._names: set[str] = set()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_failing = False
 
-    def request(self, slot: int, request_id: str = "") -> None:
+    def request(self, slot: int, request_id: str = "", traceparent: str = "") -> None:
         """Has a worker drain this slot soon. Returns at once, never raises."""
         with self._changed:
             named = self._slots.setdefault(slot, [])
             if request_id and len(named) < NAMED_REQUESTS:
-                named.append(request_id)
+                named.append(_Asker(request_id, traceparent))
             self._notify()
 
     def send(self, name: str) -> None:
@@ -55,15 +63,19 @@ class WakeUps:
                 self._changed.wait_for(lambda: self._slots or self._names)
                 slots, self._slots = sorted(self._slots.items()), {}
                 names, self._names = sorted(self._names), set()
-            for slot, request_ids in slots:
-                self._send("persist.drain_shard", (slot,), request_ids)
+            for slot, askers in slots:
+                self._send("persist.drain_shard", (slot,), askers)
             for name in names:
                 self._send(name)
 
     def _send(
-        self, name: str, arguments: tuple[int, ...] = (), request_ids: list[str] | None = None
+        self, name: str, arguments: tuple[int, ...] = (), askers: Sequence[_Asker] = ()
     ) -> None:
-        headers = {REQUEST_IDS: request_ids} if request_ids else {}
+        told = {
+            REQUEST_IDS: [one.request_id for one in askers],
+            TRACEPARENTS: [one.traceparent for one in askers if one.traceparent],
+        }
+        headers = {header: values for header, values in told.items() if values}
         try:
             app.send_task(name, arguments, expires=30, retry=False, headers=headers)
         except Exception as error:

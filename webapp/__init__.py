@@ -26,6 +26,7 @@ from webapp import (
     session,
     streaming,
     threads,
+    tracing,
 )
 from webapp.auth import Tokens
 from webapp.context import Web, install, of, web
@@ -93,6 +94,8 @@ def create_app(
     own = Web(settings, services, tokens, wakeups, judged, FiguresWatch(services))
     install(app, own)
     errors.register(app)
+    if services.tracing.is_on:
+        tracing.register(app, services.tracing)
     requests.register(app, public)
     for room in rooms:
         app.register_blueprint(room)

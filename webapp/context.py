@@ -31,7 +31,9 @@ class Web(NamedTuple):
         Whoever is no request any more says by which id it began.
         """
         if slot is not None:
-            self.wakeups.request(slot, asked_by or request_id())
+            tracing = self.services.tracing
+            traceparent = tracing.traceparent() if tracing.is_on else ""
+            self.wakeups.request(slot, asked_by or request_id(), traceparent)
 
 
 def install(app: Flask, web: Web) -> None:

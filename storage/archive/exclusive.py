@@ -20,6 +20,12 @@ CLOCK_TOLERANCE_SECONDS = 60.0
 # A frozen archiver keeps its connection, and with it the lock, as long as its machine lives.
 _PATIENCE = text("SELECT set_config('idle_session_timeout', '10min', false)")
 _TRY_LOCK = text("SELECT pg_try_advisory_lock(hashtext('threadkeep:archive'))")
+# A key of one number is kept in two halves; those of a hash differ in the lower one.
+_IS_LOCKED = text(
+    "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " AND objid = (hashtext('threadkeep:archive')::bigint & 4294967295)::oid)"
+)
 _NEXT = text("UPDATE archive_fence SET attempt = attempt + 1 RETURNING attempt")
 # Shared, so that the next archiver's number waits for the end of this transaction.
 _HOLDS = text("SELECT attempt FROM archive_fence WHERE attempt = :attempt FOR SHARE")
@@ -66,6 +72,11 @@ def only_archiver(engine: Engine) -> Iterator[Fence]:
         with suppress(SQLAlchemyError):
             connection.invalidate()
         connection.close()
+
+
+def is_at_work(connection: Connection) -> bool:
+    """Whether an archiver is at work at this moment, wherever it runs."""
+    return bool(connection.execute(_IS_LOCKED).scalar_one())
 
 
 def _check_clock(connection: Connection) -> None:

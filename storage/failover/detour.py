@@ -1,23 +1,28 @@
-"""Says that this process writes beside Redis, before it does.
+"""Says that this process writes beside a faster tier, before it does.
 
-The first write beside Redis waits until no process can hold a lease from before. The ones after it
-do not wait: the row that says so is kept fresh as long as they come.
+The first write beside it waits until no process can hold a lease from before. The ones after it
+do not wait: the row that says so is kept fresh as long as they come. Writes beside Redis are said
+in PostgreSQL, writes beside both in ClickHouse.
 """
 
 import threading
 import time
 import uuid
+from collections.abc import Callable
 
+import msgspec
 import structlog
 from sqlalchemy import Engine, text
 
+from storage.clickhouse_driver import ClickHouse
 from storage.failover.lease import LEASE_SECONDS
+from storage.failover.patience import patiently
 from storage.postgres_driver import translated
 
 log = structlog.get_logger(__name__)
 
-ROW_SECONDS = 5.0
-"""How long the row lasts by PostgreSQL's clock."""
+ROW_SECONDS = 5
+"""How long the row lasts by the clock of the server that has it."""
 
 BELIEVED_SECONDS = 3.5
 """How long this process relies on it: less, because two clocks never run quite alike."""
@@ -39,28 +44,24 @@ _SWEEP = text("DELETE FROM redis_detours WHERE until < clock_timestamp() - inter
 
 
 class Detour:
-    """This process's row among those who write beside Redis."""
+    """This process's row among those who write beside a tier.
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    `hold` writes or renews the row of a holder for `ROW_SECONDS`, and raises `TierUnavailable`.
+    """
+
+    def __init__(self, beside: str, hold: Callable[[str], None]) -> None:
+        self._beside = beside
+        self._hold = hold
         self._holder = str(uuid.uuid4())
         self._lock = threading.Lock()
         self._held_at = float("-inf")
 
-    def say_clickhouse(self) -> None:
-        """Says that ClickHouse holds what PostgreSQL lacks, until it was brought home.
-
-        Raises `TierUnavailable`.
-        """
-        with translated(), self._engine.begin() as connection:
-            connection.execute(_SAY_CLICKHOUSE)
-
     def forget(self) -> None:
-        """Has the next write wait again: Redis was back meanwhile, and leases were given."""
+        """Has the next write wait again: the tier was back meanwhile, and leases were given."""
         self._held_at = float("-inf")
 
     def enter(self) -> None:
-        """Returns when a write beside Redis may be acknowledged. Raises `TierUnavailable`."""
+        """Returns when a write beside the tier may be acknowledged. Raises `TierUnavailable`."""
         if time.monotonic() - self._held_at < FRESH_SECONDS:
             return
         with self._lock:
@@ -68,11 +69,43 @@ class Detour:
             if now - self._held_at < FRESH_SECONDS:
                 return
             is_first = now - self._held_at > BELIEVED_SECONDS
-            with translated(), self._engine.begin() as connection:
-                connection.execute(_HOLD, {"holder": self._holder, "seconds": ROW_SECONDS})
-                if is_first:
-                    connection.execute(_SWEEP)
+            self._hold(self._holder)
             if is_first:
-                log.warning("writing_beside_redis")
+                log.warning(f"writing_beside_{self._beside}")
                 time.sleep(LEASE_SECONDS)
             self._held_at = now
+
+
+def beside_redis(quick: Engine, patient: Engine) -> Detour:
+    """The detour of writes to PostgreSQL, said there quickly or, if that is slow, patiently."""
+
+    def hold(holder: str) -> None:
+        patiently(quick, patient, lambda engine: _hold(engine, holder))
+
+    return Detour("redis", hold)
+
+
+def _hold(engine: Engine, holder: str) -> None:
+    with translated(), engine.begin() as connection:
+        connection.execute(_HOLD, {"holder": holder, "seconds": ROW_SECONDS})
+        connection.execute(_SWEEP)
+
+
+def beside_postgresql(server: ClickHouse) -> Detour:
+    """The detour of writes to ClickHouse."""
+
+    def hold(holder: str) -> None:
+        row = msgspec.json.encode({"holder": holder, "seconds": ROW_SECONDS})
+        # Each row counts, although it says the same as the one before.
+        server.insert("direct_writers", row, str(uuid.uuid4()))
+
+    return Detour("postgresql", hold)
+
+
+def say_clickhouse(engine: Engine) -> None:
+    """Says that ClickHouse holds what PostgreSQL lacks, until it was brought home.
+
+    Raises `TierUnavailable`.
+    """
+    with translated(), engine.begin() as connection:
+        connection.execute(_SAY_CLICKHOUSE)

@@ -6,7 +6,7 @@ there which nobody would bring home to PostgreSQL (see `homecoming`).
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -50,14 +50,17 @@ class DirectClickHouse:
         breaker: Breaker,
         keys: ClickHouseKeys,
         detour: Detour,
+        say: Callable[[], None],
         *,
         redis_breaker: Breaker,
         postgres_breaker: Breaker,
     ) -> None:
+        """`say` tells PostgreSQL that something waits here; raises `TierUnavailable`."""
         self._server = server
         self._breaker = breaker
         self._keys = keys
         self._detour = detour
+        self._say = say
         self._redis_breaker = redis_breaker
         self._postgres_breaker = postgres_breaker
         self._has_written = False
@@ -79,6 +82,7 @@ class DirectClickHouse:
         """Inserts new messages. A key that ClickHouse knows gives the message it made."""
         made = self._keys.made(key for append in appends for key, _ in keyed(append))
         with self._breaker.guard():
+            self._detour.enter()
             plan = Plan(appends, Known({}, made))
             keys = {message_id: key.key for key, message_id in plan.keys.items()}
             self._insert(
@@ -92,6 +96,7 @@ class DirectClickHouse:
     def revise(self, message: Message) -> None:
         """Inserts a version of a message."""
         with self._breaker.guard():
+            self._detour.enter()
             self._insert([DirectWrite(message, codec.encode(message), None)])
 
     def say_so(self) -> None:
@@ -103,7 +108,7 @@ class DirectClickHouse:
             return
         self._has_written = False
         try:
-            self._detour.say_clickhouse()
+            self._say()
         except TierError:
             self._has_written = True
             raise

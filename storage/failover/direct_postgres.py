@@ -19,6 +19,7 @@ from storage.appends import Append, Behind, NewMessage, Stored
 from storage.breakers import Breaker
 from storage.errors import TierError, TierRejected, TierUnavailable, VersionConflict
 from storage.failover.detour import Detour
+from storage.failover.patience import patiently
 from storage.idempotency_keys import Key
 from storage.partitions import Partitions
 from storage.postgres_driver import translated
@@ -126,23 +127,13 @@ class DirectPostgres:
             return [error]
 
     def _append_patiently(self, appends: Sequence[Append]) -> list[Stored | Behind | TierError]:
-        """Tries once more where PostgreSQL was only too slow: what goes to ClickHouse because one
-        process was kept from its answer is not seen by the others until it is home."""
-        try:
-            return self._append(appends)
-        except TierUnavailable as error:
-            if error.passing or not self._answers():
-                raise
-        again = [append._replace(must_stay=True) for append in appends]
-        return self._append(again, self._patient_engine)
+        def act(engine: Engine) -> list[Stored | Behind | TierError]:
+            if engine is self._engine:
+                return self._append(appends)
+            again = [append._replace(must_stay=True) for append in appends]
+            return self._append(again, engine)
 
-    def _answers(self) -> bool:
-        try:
-            with translated(), self._engine.connect() as connection:
-                connection.execute(text("SELECT 1"))
-        except TierUnavailable:
-            return False
-        return True
+        return patiently(self._engine, self._patient_engine, act)
 
     def _append(
         self, appends: Sequence[Append], engine: Engine | None = None

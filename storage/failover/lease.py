@@ -4,8 +4,10 @@ Redis answers alone only while this process holds a lease that says nobody write
 lease comes from PostgreSQL, where everyone who writes beside Redis says so first and then waits
 until every lease given before has run out. So no clock is shared and nobody has to be told.
 
-A process that saw PostgreSQL out asks ClickHouse once, when it is back, whether messages were
-taken there meanwhile; until that is answered PostgreSQL is not believed to hold everything either.
+Who writes beside both says so in ClickHouse, and waits as long. It may be one process alone that
+finds PostgreSQL out, or too slow, while Redis is; so ClickHouse is asked at each look from when
+Redis was seen out until some time after, and once after PostgreSQL was. Until that is answered
+PostgreSQL is not believed to hold everything either.
 """
 
 import threading
@@ -20,7 +22,7 @@ from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse
 from storage.errors import TierError
 from storage.failover import homecoming
-from storage.installation import FOREIGN, identity
+from storage.installation import FOREIGN, RedisIdentity, identity
 from storage.postgres_driver import translated
 from storage.redis_driver import RedisDoor
 
@@ -30,6 +32,9 @@ LEASE_SECONDS = 0.4
 """How long a lease holds; a first write beside Redis waits as long before it is acknowledged."""
 
 RENEW_SECONDS = 0.1
+TROUBLE_SECONDS = 5.0
+"""After this long everybody who found Redis out as well has found it back."""
+
 IDLE_SECONDS = 5.0
 """After this long without a reader nobody renews."""
 
@@ -95,6 +100,7 @@ class Lease:
         self._used_at = 0.0
         self._postgres_outages = -1
         self._run_id = ""
+        self._trouble_at = float("-inf")
 
     def standing(self, *, wait: bool = True) -> Standing:
         """What may be believed at this moment.
@@ -156,32 +162,47 @@ class Lease:
         if row.clickhouse:
             # Somebody else saw PostgreSQL out, and says so now.
             self._postgres_outages = -1
-        postgres_whole = self._nothing_waits_in_clickhouse()
-        if row.backfill or row.detours or not postgres_whole:
+        found = self._identity()
+        if found is not None and found.installation not in {"", row.installation}:
+            self._redis.breaker.open(FOREIGN)
+        if found is None or row.detours:
+            self._trouble_at = time.monotonic()
+        postgres_whole = self._nobody_writes_beside_it()
+        if found is None or row.backfill or row.detours or not postgres_whole:
             return Standing(postgres_whole=postgres_whole)
+        known = (row.run_id, row.installation) == (found.run_id, found.installation)
+        return Standing(known, known and row.keys and not found.has_evicted, True)
+
+    def _identity(self) -> RedisIdentity | None:
+        """Which Redis answers, if one does; another than before was out meanwhile."""
         try:
             with self._redis.passed() as client:
                 found = identity(client)
         except TierError:
-            return Standing(postgres_whole=True)
+            return None
         if found.run_id != self._run_id:
+            self._trouble_at = time.monotonic()
             if self._run_id:
                 self._on_restart()
             self._run_id = found.run_id
-        if found.installation not in {"", row.installation}:
-            self._redis.breaker.open(FOREIGN)
-        known = (row.run_id, row.installation) == (found.run_id, found.installation)
-        return Standing(known, known and row.keys and not found.has_evicted, True)
+        return found
 
-    def _nothing_waits_in_clickhouse(self) -> bool:
+    def _nobody_writes_beside_it(self) -> bool:
+        """Whether ClickHouse has nothing, and is given nothing, that PostgreSQL lacks."""
         outages = self._postgres_breaker.state().opened
-        if self._postgres_outages != outages:
-            try:
-                with self._clickhouse_breaker.guard():
-                    waiting = homecoming.waiting(self._server)
-            except TierError:
-                return False
-            if waiting:
-                return False
-            self._postgres_outages = outages
+        if self._postgres_outages == outages and not self._is_in_trouble():
+            return True
+        try:
+            with self._clickhouse_breaker.guard():
+                if homecoming.is_written_beside(self._server):
+                    return False
+        except TierError:
+            return False
+        self._postgres_outages = outages
         return True
+
+    def _is_in_trouble(self) -> bool:
+        return (
+            self._redis.breaker.was_open_within(TROUBLE_SECONDS)
+            or time.monotonic() - self._trouble_at < TROUBLE_SECONDS
+        )

@@ -1,11 +1,11 @@
 """Puts together what keeps a process going while a tier is out, over its tiers, on first use."""
 
-from functools import cached_property
+from functools import cached_property, partial
 
 from storage import connections
 from storage.failover.chain import MessageFailoverService
 from storage.failover.clickhouse_keys import ClickHouseKeys
-from storage.failover.detour import Detour
+from storage.failover.detour import Detour, beside_postgresql, beside_redis, say_clickhouse
 from storage.failover.direct_clickhouse import DirectClickHouse
 from storage.failover.direct_postgres import DirectPostgres
 from storage.failover.homecoming import HomecomingService
@@ -58,7 +58,7 @@ class FailoverServices(Tiers):
 
     @cached_property
     def detour(self) -> Detour:
-        detour = Detour(self.quick_engine)
+        detour = beside_redis(self.quick_engine, self.request_engine)
         self.breakers.redis.on_closed.append(detour.forget)
         return detour
 
@@ -99,13 +99,12 @@ class FailoverServices(Tiers):
     def failover(self) -> MessageFailoverService:
         settings, breakers = self.settings, self.breakers
         keys_seconds = settings.idempotency_seconds
-        detour = self.detour
         breakers.redis.on_opened.append(self.told_keys.tell_postgres_soon)
         postgres = DirectPostgres(
             self.quick_engine,
             self.request_engine,
             breakers.postgresql,
-            detour,
+            self.detour,
             slots=settings.shards,
             idempotency_seconds=keys_seconds,
         )
@@ -115,7 +114,8 @@ class FailoverServices(Tiers):
             server,
             breakers.clickhouse,
             self.clickhouse_keys,
-            detour,
+            beside_postgresql(server),
+            partial(say_clickhouse, self.quick_engine),
             redis_breaker=breakers.redis,
             postgres_breaker=breakers.postgresql,
         )

@@ -9,6 +9,8 @@ import msgspec
 import structlog
 from sqlalchemy import Engine, event
 
+from storage.tracing.tracing import Tracing
+
 log = structlog.get_logger(__name__)
 
 KEPT_STATEMENTS = 20
@@ -26,15 +28,21 @@ class SlowQuery(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class SlowQueries:
-    """Those of one process: how many of each tier, and the last few of them."""
+    """Those of one process: how many of each tier, and the last few of them.
 
-    def __init__(self, threshold_seconds: float) -> None:
+    Where traces are wanted, every statement is told to them, slow or not.
+    """
+
+    def __init__(self, threshold_seconds: float, tracing: Tracing | None = None) -> None:
+        self._tracing = tracing if tracing is not None and tracing.is_on else None
         self.threshold_seconds = threshold_seconds
         self.counts: Counter[str] = Counter()
         self.latest: deque[SlowQuery] = deque(maxlen=KEPT_STATEMENTS)
 
-    def note(self, tier: str, statement: str, seconds: float) -> None:
-        """Logs a statement if it was slow. What it costs otherwise is one comparison."""
+    def note(self, tier: str, statement: str, seconds: float, *, failed: bool = False) -> None:
+        """Logs a statement if it was slow. What it costs otherwise is two comparisons."""
+        if self._tracing is not None:
+            self._tracing.statement(tier, statement, seconds, failed=failed)
         if seconds >= self.threshold_seconds:
             self.log_slow_query(tier, statement, seconds)
 
@@ -54,17 +62,17 @@ class SlowQueries:
         def begin(_: Any, __: Any, ___: str, ____: Any, context: Any, _____: bool) -> None:
             context.threadkeep_started = time.perf_counter()
 
-        def end(statement: str, context: Any) -> None:
+        def end(statement: str, context: Any, *, failed: bool = False) -> None:
             started = getattr(context, "threadkeep_started", None)
             if started is not None:
-                self.note(tier, statement, time.perf_counter() - started)
+                self.note(tier, statement, time.perf_counter() - started, failed=failed)
 
         event.listen(engine, "before_cursor_execute", begin)
         event.listen(engine, "after_cursor_execute", lambda *told: end(told[2], told[4]))
         event.listen(
             engine,
             "handle_error",
-            lambda failed: end(failed.statement or "", failed.execution_context),
+            lambda error: end(error.statement or "", error.execution_context, failed=True),
         )
 
 

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from playwright.sync_api import BrowserContext, sync_playwright
+from playwright.sync_api import BrowserContext, expect, sync_playwright
 
 import settings as configuration
+from support.api import Api, ok
+from support.console import WAIT_MS, Console, tab
 from support.processes import Launched, launched
 from support.users import fresh_user
 from webapp.auth import Tokens
@@ -25,6 +27,9 @@ QUIET = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--disable-extensions",
+    "--mute-audio",
+    "--renderer-process-limit=2",
 )
 """Nothing that a browser does of its own accord; and no sandbox, which root cannot have."""
 
@@ -65,8 +70,10 @@ def elsewhere() -> Iterator[str]:
 
 @pytest.fixture(scope="package")
 def open_stack(home: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    """A stack that lets pages of `home` in."""
-    with launched(tmp_path_factory.mktemp("stack"), THREADKEEP_ORIGINS=home) as running:
+    """A stack that lets pages of `home` in, and allows drills."""
+    # One process of the API: a machine that draws pages has enough to do.
+    options = {"THREADKEEP_ORIGINS": home, "THREADKEEP_DRILLS": "1", "WEB_WORKERS": "1"}
+    with launched(tmp_path_factory.mktemp("stack"), **options) as running:
         yield running
 
 
@@ -85,10 +92,45 @@ def expired_token(open_stack: Launched) -> str:
 
 
 @pytest.fixture
+def console(browser: BrowserContext, open_stack: Launched) -> Iterator[Console]:
+    """A tab, which has complained of nothing at the end."""
+    with tab(browser, open_stack) as one:
+        yield one
+
+
+@pytest.fixture
+def own_api(open_stack: Launched, browser_token: str) -> Api:
+    """The API as the user of the page."""
+    return Api(open_stack.url, browser_token)
+
+
+@pytest.fixture
+def thread(own_api: Api) -> str:
+    """The title of a thread with one message."""
+    ok(own_api.post("/api/threads", json={"id": "t", "title": "A first thread"}), 201)
+    own_api.send("t", "what was there before")
+    return "A first thread"
+
+
+@pytest.fixture
 def admin_token(open_stack: Launched) -> str:
     """A token of a new admin."""
     tokens = Tokens(configuration.load(open_stack.env))
     return tokens.issue(fresh_user(), is_admin=True, ttl_seconds=TOKEN_SECONDS)
+
+
+@pytest.fixture
+def admin(open_stack: Launched, admin_token: str) -> Api:
+    """The API as that admin."""
+    return Api(open_stack.url, admin_token)
+
+
+@pytest.fixture
+def operations(console: Console, admin_token: str) -> Console:
+    """The operations page as that admin sees it."""
+    console.sign_in(admin_token, "/operations")
+    expect(console.page.locator(".node")).to_have_count(4, timeout=WAIT_MS)
+    return console
 
 
 @pytest.fixture(scope="package")

@@ -1,10 +1,9 @@
 """The chat page of the console, in a real browser on a real stack."""
 
 import signal
-from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import BrowserContext, Route, expect
+from playwright.sync_api import BrowserContext, expect
 
 from storage.archive.run import Wish
 from storage.archive.tiering import DAY_SECONDS, Rules
@@ -34,30 +33,11 @@ RECORD_STATES = """
 """
 
 
-@pytest.fixture
-def console(browser: BrowserContext, open_stack: Launched) -> Iterator[Console]:
-    with tab(browser, open_stack) as one:
-        yield one
-
-
-@pytest.fixture
-def own_api(open_stack: Launched, browser_token: str) -> Api:
-    """The API as the user of the page."""
-    return Api(open_stack.url, browser_token)
-
-
-@pytest.fixture
-def thread(own_api: Api) -> str:
-    """The title of a thread with one message."""
-    ok(own_api.post("/api/threads", json={"id": "t", "title": "A first thread"}), 201)
-    own_api.send("t", "what was there before")
-    return "A first thread"
-
-
 def test_a_message_is_sent_and_seen_to_get_to_every_tier(
     console: Console, open_stack: Launched, browser_token: str, thread: str
 ) -> None:
-    console.sign_in(browser_token)
+    console.open()
+    console.try_token(browser_token)
     console.is_live()
     console.open_thread(thread)
     console.page.evaluate(RECORD_STATES)
@@ -147,31 +127,6 @@ def test_an_answer_grows_while_it_is_written(
     )
 
 
-def test_what_could_not_be_sent_stays_and_is_sent_once(
-    console: Console, browser_token: str, thread: str, own_api: Api
-) -> None:
-    """The answer is lost, not the message: the same key finds it again."""
-    console.sign_in(browser_token)
-    console.open_thread(thread)
-    lose = "**/api/threads/t/messages"
-
-    def answered_to_nobody(route: Route) -> None:
-        route.fetch()
-        route.abort()
-
-    console.page.route(lose, answered_to_nobody)
-    console.send("only once")
-    unsent = console.page.locator(".message.failed")
-    expect(unsent).to_contain_text("Not sent")
-    console.page.unroute(lose)
-    console.page.reload()
-    expect(unsent).to_contain_text("only once")
-    unsent.get_by_role("button", name="Try again").click()
-    expect(unsent).to_have_count(0)
-    expect(console.message("only once")).to_have_count(1)
-    assert [one["content"] for one in own_api.page("t")["messages"]].count("only once") == 1
-
-
 def test_a_cut_connection_says_so_comes_back_and_misses_nothing(
     console: Console, open_stack: Launched, browser_token: str, thread: str, own_api: Api
 ) -> None:
@@ -180,9 +135,11 @@ def test_a_cut_connection_says_so_comes_back_and_misses_nothing(
     console.open_thread(thread)
     open_stack.signal("realtime", signal.SIGKILL)
     expect(console.page.locator("#connection-words")).to_contain_text("Reconnecting")
+    expect(console.page.locator("#banner")).to_contain_text("The connection is cut")
     own_api.send("t", "said meanwhile", role="assistant")
     expect(console.message("said meanwhile")).to_have_count(1, timeout=3 * WAIT_MS)
     console.is_live()
+    expect(console.page.locator("#banner")).to_be_hidden()
     # That a socket is refused while nobody listens is the browser's to say.
     console.complaints[:] = [one for one in console.complaints if "WebSocket" not in one]
 
@@ -233,12 +190,12 @@ def test_who_signs_out_leaves_nothing(console: Console, browser_token: str, thre
     assert browser_token not in kept
 
 
-@pytest.mark.parametrize("width", [360, 1440])
 def test_a_thread_is_begun_renamed_pinned_and_deleted_by_keys_alone(
-    console: Console, browser_token: str, width: int
+    console: Console, browser_token: str
 ) -> None:
+    """On the narrowest page, where nothing may be wider than it."""
     page = console.page
-    page.set_viewport_size({"width": width, "height": 740})
+    page.set_viewport_size({"width": 360, "height": 740})
     console.sign_in(browser_token)
     page.get_by_role("button", name="New thread").press("Enter")
     page.keyboard.type("Ein sehr langes " + "W" * 120)

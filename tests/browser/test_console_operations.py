@@ -22,21 +22,6 @@ RATE = re.compile(r"^[0-9.]*[1-9][0-9.]*k? /s$")
 """One that is not nought."""
 
 
-@pytest.fixture
-def operations(
-    browser: BrowserContext, open_stack: Launched, admin_token: str
-) -> Iterator[Console]:
-    with tab(browser, open_stack) as one:
-        one.sign_in(admin_token, "/operations")
-        expect(one.page.locator(".node")).to_have_count(4, timeout=WAIT_MS)
-        yield one
-
-
-@pytest.fixture
-def admin(open_stack: Launched, admin_token: str) -> Api:
-    return Api(open_stack.url, admin_token)
-
-
 def arrow(console: Console, name: str) -> Locator:
     return console.page.locator(f'[data-arrow="{name}"]')
 
@@ -90,9 +75,17 @@ def test_an_outage_is_seen_named_and_over_when_it_is(
         expect(page.locator("#status")).to_have_text("Degraded")
         expect(page.locator("#status-detail")).to_contain_text("PostgreSQL does not answer")
         expect(alert).to_have_count(1, timeout=SETTLE_MS)
-        alert.get_by_role("button", name="Acknowledge").click()
+        acknowledge = alert.get_by_role("button", name="Acknowledge")
+        acknowledge.press("Enter")
         expect(alert).to_contain_text("seen by")
-        expect(alert.get_by_role("button", name="Acknowledge")).to_have_count(0)
+        expect(acknowledge).to_have_count(0)
+        silence = alert.get_by_role("button", name="Silence for an hour")
+        # Who went there by keys is still in the same alert.
+        expect(silence).to_be_focused()
+        silence.press("Enter")
+        expect(alert).to_contain_text("silent until")
+        alert.get_by_role("button", name="End the silence").press("Enter")
+        expect(alert).not_to_contain_text("silent until")
     expect(arrow(operations, "persist")).to_have_attribute("data-state", "ok", timeout=SETTLE_MS)
     expect(page.locator(".node.down")).to_have_count(0)
     expect(alert).to_have_count(0, timeout=SETTLE_MS)
@@ -103,25 +96,23 @@ def test_a_check_is_started_and_its_report_shown(operations: Console, admin: Api
     report = operations.page.locator("#consistency")
     expect(report).to_contain_text("agree", timeout=SETTLE_MS)
     eventually(lambda: ok(admin.get("/api/admin/consistency"))["state"] == "done")
+    operations.look()
     expect(report).to_contain_text("PostgreSQL, ClickHouse")
 
 
-def test_drills_are_offered_only_where_they_are_allowed(operations: Console) -> None:
-    expect(operations.page.locator("#version")).to_contain_text("Threadkeep")
-    expect(operations.page.locator("#drills-box")).to_be_hidden()
-
-
-def test_flower_is_where_the_server_says(operations: Console, open_stack: Launched) -> None:
-    expect(operations.page.get_by_role("link", name="Flower")).to_have_attribute(
+def test_flower_is_where_the_server_says_and_nothing_is_wider_than_its_window(
+    operations: Console, open_stack: Launched
+) -> None:
+    page = operations.page
+    expect(page.locator("#version")).to_contain_text("Threadkeep")
+    expect(page.get_by_role("link", name="Flower")).to_have_attribute(
         "href", open_stack.env["FLOWER_URL"]
     )
-
-
-@pytest.mark.parametrize("width", [360, 768, 1440])
-def test_nothing_is_wider_than_its_window(operations: Console, width: int) -> None:
-    operations.page.set_viewport_size({"width": width, "height": 800})
-    expect(operations.page.locator("#storage .bars")).to_be_visible(timeout=WAIT_MS)
-    assert not operations.overflows()
+    for width in (360, 768, 1440):
+        page.set_viewport_size({"width": width, "height": 800})
+        expect(page.locator("#storage .bars")).to_be_visible(timeout=WAIT_MS)
+        expect(page.locator(".node")).to_have_count(4)
+        assert not operations.overflows(), width
 
 
 def test_who_is_no_admin_is_told_so_and_shown_nothing(

@@ -17,7 +17,7 @@ PROMISE_SECONDS = 15
 
 @pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    with launched(tmp_path_factory.mktemp("frozen")) as stack:
+    with launched(tmp_path_factory.mktemp("frozen"), "flower") as stack:
         yield stack
 
 

@@ -33,9 +33,9 @@ def drains_run(celery: Celery) -> Callable[[], int]:
 
 @pytest.fixture(scope="package")
 def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
-    """A stack on which drills are allowed, and somebody who is told of its alerts."""
+    """A stack on which drills are allowed, and who is told of its alerts and takes its traces."""
     folder = tmp_path_factory.mktemp("drilled")
-    with receiving() as webhook:
+    with receiving() as webhook, receiving() as collector:
         options = {
             "THREADKEEP_DRILLS": "1",
             "THREADKEEP_ANALYTICS_CACHE_SECONDS": "0.5",
@@ -43,6 +43,9 @@ def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
             "THREADKEEP_ALERT_WEBHOOK_SECRET": WEBHOOK_SECRET,
             # Half of what a drill adds: a busy machine alone is no reason for an alert.
             "THREADKEEP_ALERT_DEGRADATION_MS": "25",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.address,
+            # Spans are waited for, five seconds if nobody says otherwise.
+            "OTEL_BSP_SCHEDULE_DELAY": "200",
         }
-        with launched(folder, **options) as stack:
-            yield Drilled(stack, webhook)
+        with launched(folder, "flower", **options) as stack:
+            yield Drilled(stack, webhook, collector)

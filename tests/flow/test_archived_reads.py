@@ -108,13 +108,21 @@ def test_an_admin_is_told_how_far_the_archive_is(
         return int(told()["units"].get("dropped", {"messages": 0})["messages"])
 
     assert told()["archived_before"] is None
-    before = dropped()
+    before, remained = dropped(), told()["remaining"]["partitions"]
     one = message(user, "t", time_us=FIRST_US)
     list(BulkImporter(services.job_engine, services.redis_repair, services.archived).run([one]))
+    due = told()
+    assert due["remaining"]["partitions"] == remained + 1
+    assert due["remaining"]["bytes"] > 0
+    assert due["percent"] < 100
+    with only_archiver(services.job_engine):
+        assert told()["running"]
     archive()
     assert dropped() == before + 1
     assert told()["archived_before"] > one.created_at
     assert told()["stopped"] == []
+    assert (told()["percent"], told()["remaining"]["partitions"]) == (100, 0)
+    assert not told()["running"]
 
 
 def test_archived_messages_are_edited_and_deleted_as_others_are(

@@ -47,7 +47,7 @@ def test_answers_are_those_of_an_outage(
         searched = ok(drilled.user.get("/api/search", params=asked))
         assert {one["id"] for one in searched["messages"]} == {one["id"] for one in found}
         # Who cannot ask ClickHouse whether PostgreSQL lacks anything since its last outage says so.
-        honest = {"clickhouse_unavailable": {None, "degraded_mode_clickhouse_unavailable"}}
+        honest = {"clickhouse_unavailable": {None, "incomplete_clickhouse_unavailable"}}
         assert searched.get("warning") in honest.get(scenario, {warning})
     drilled.wait_until_well()
     listed = {one["id"] for one in drilled.user.page(scenario)["messages"]}

@@ -15,6 +15,8 @@ from settings import Settings
 from support.admin_calls import ADMIN_CALLS
 from support.api import Api, ok, problem
 from support.moving import wait_until
+from support.processes import Launched
+from support.users import fresh_user
 from support.waiting import eventually
 from webapp import create_app
 from webapp.requests import PUBLIC
@@ -201,6 +203,20 @@ def rules(app: Flask) -> set[tuple[str, str]]:
 
 @pytest.fixture
 def theirs(other_api: Api) -> Theirs:
+    return made_by(other_api)
+
+
+@pytest.fixture(scope="module")
+def theirs_everywhere(stack: Launched, token: Callable[..., str]) -> Theirs:
+    """The same in every tier, so that each has the chance to give it away; no stranger changes
+    any of it, so that all may try."""
+    theirs = made_by(Api(stack.url, token(fresh_user())))
+    wait_until(theirs.api, "archived", theirs.messages)
+    eventually(lambda: ok(theirs.api.get("/api/threads"))["threads"])
+    return theirs
+
+
+def made_by(other_api: Api) -> Theirs:
     body = {"id": THREAD, "title": SECRET, "metadata": {"note": SECRET}}
     ok(other_api.post("/api/threads", json=body), 201)
     path = f"/api/threads/{THREAD}/messages"
@@ -213,14 +229,6 @@ def theirs(other_api: Api) -> Theirs:
     run = f"/api/runs/{THREAD}/state"
     ok(other_api.call("PUT", run, json={**state, "checkpoint": "critical"}))
     return Theirs(other_api, made[0]["user_id"], made)
-
-
-@pytest.fixture
-def theirs_everywhere(theirs: Theirs) -> Theirs:
-    """The same in every tier, so that each has the chance to give it away."""
-    wait_until(theirs.api, "archived", theirs.messages)
-    eventually(lambda: ok(theirs.api.get("/api/threads"))["threads"])
-    return theirs
 
 
 def test_every_route_has_its_case(settings: Settings) -> None:

@@ -33,7 +33,7 @@ TOLD_SECONDS = 15
 @pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     own = {"THREADKEEP_NO_PROGRESS_SECONDS": str(STANDS_SECONDS)}
-    with launched(tmp_path_factory.mktemp("own-stack"), **own) as running:
+    with launched(tmp_path_factory.mktemp("own-stack"), "flower", **own) as running:
         yield running
 
 

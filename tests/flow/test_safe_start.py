@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -196,21 +197,21 @@ def test_a_redis_that_hides_its_settings_is_used_and_called_memory(
         client.execute_command("ACL", "DELUSER", "app")
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
 def test_a_postgres_that_commits_before_the_disk_is_used_and_said_to(
-    lone: dict[str, str], tmp_path: Path, name: str
+    lone: dict[str, str], tmp_path: Path
 ) -> None:
     with empty_database(lone["DATABASE_URL"], synchronous_commit="off") as url:
         env = lone | {"DATABASE_URL": url}
         with tiers(env) as own:
             schema.migrate_postgres(own.job_engine)
-        with program(name, env, tmp_path) as started:
-            eventually(lambda: warnings(started), ANSWER_SECONDS)
-            if name == "web":
-                # A web server that is told to stop before it serves takes ten seconds to.
-                eventually(lambda: answers(started), ANSWER_SECONDS)
-            assert [one["check"] for one in warnings(started)] == ["synchronous_commit"]
-            assert started.is_running
+        with ExitStack() as stack:
+            web, *others = [stack.enter_context(program(name, env, tmp_path)) for name in PROGRAMS]
+            # A web server that is told to stop before it serves takes ten seconds to.
+            eventually(lambda: answers(web), ANSWER_SECONDS)
+            for started in (web, *others):
+                eventually(partial(warnings, started), ANSWER_SECONDS)
+                assert [one["check"] for one in warnings(started)] == ["synchronous_commit"]
+                assert started.is_running
 
 
 def test_safe_servers_are_used_without_a_word(lone: dict[str, str], tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The console in a real browser, as somebody uses it, and what the browser complained of."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,6 +9,11 @@ from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, e
 from support.processes import Launched
 
 WAIT_MS = 10_000
+REMEMBER = """(token) => {
+  if (sessionStorage.getItem("remembered") || !location.protocol.startsWith("http")) return;
+  sessionStorage.setItem("remembered", "once");
+  sessionStorage.setItem("threadkeep.token", token);
+}"""
 NOT_THERE = "Failed to load resource"
 """What a browser says of every answer that is an error, however it was expected."""
 
@@ -28,9 +34,9 @@ class Console:
         self.page.goto(self._url + path)
 
     def sign_in(self, token: str, path: str = "/") -> None:
-        """Pastes a token, and waits for what it opens."""
+        """Opens a page as somebody who has signed in before in this tab."""
+        self.page.add_init_script(f"({REMEMBER})({json.dumps(token)})")
         self.open(path)
-        self.try_token(token)
         expect(self.page.locator("#page")).to_be_visible(timeout=WAIT_MS)
 
     def try_token(self, token: str) -> None:
@@ -56,6 +62,14 @@ class Console:
     def message(self, text: str) -> Locator:
         """A message of the conversation."""
         return self.page.locator(".message").filter(has_text=text)
+
+    def turn(self, address: str) -> None:
+        """Types an address behind the page's own."""
+        self.page.evaluate("(hash) => (location.hash = hash)", address)
+
+    def look(self) -> None:
+        """Has the page ask for everything at once, as when its tab is turned to."""
+        self.page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
 
     def overflows(self) -> bool:
         """Whether the page is wider than its window."""

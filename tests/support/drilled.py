@@ -1,4 +1,4 @@
-"""A stack on which drills are allowed."""
+"""A stack on which drills are allowed, and whose traces are wanted."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +16,15 @@ WEBHOOK_SECRET = "what only the two of them know, in a test"
 
 
 class Drilled:
-    """A stack on which drills are allowed, as a user and as an admin."""
+    """A stack on which drills are allowed, as a user and as an admin.
 
-    def __init__(self, stack: Launched, webhook: Receiver) -> None:
+    `webhook` is told of its alerts, `collector` takes its traces.
+    """
+
+    def __init__(self, stack: Launched, webhook: Receiver, collector: Receiver) -> None:
         self.stack = stack
         self.webhook = webhook
+        self.collector = collector
         tokens = Tokens(configuration.load(stack.env))
         self.token = tokens.issue(fresh_user(), is_admin=False, ttl_seconds=3600)
         admin_token = tokens.issue(fresh_user(), is_admin=True, ttl_seconds=3600)

@@ -21,9 +21,10 @@ def is_alive(pid: int) -> bool:
 
 
 @contextmanager
-def launched(folder: Path, **settings: str) -> Iterator[Launched]:
-    """A stack of `threadkeep up` with servers of its own, stopped at the end."""
-    stack = launch_up(folder, clean_environment() | SHIPS_SOON | settings)
+def launched(folder: Path, *without: str, **settings: str) -> Iterator[Launched]:
+    """A stack of `threadkeep up` with servers of its own, stopped at the end, and without the
+    programs named."""
+    stack = launch_up(folder, clean_environment() | SHIPS_SOON | settings, *without)
     try:
         stack.wait_until_ready()
     except StackFailed as error:

@@ -1,4 +1,4 @@
-"""A real HTTP server that takes webhooks, keeps them, and answers as it is told."""
+"""A real HTTP server that takes what is posted, keeps it, and answers as it is told."""
 
 import json
 import threading
@@ -30,8 +30,12 @@ class Receiver:
         self.statuses: list[int] = []
 
     @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/hook"
+        return f"{self.address}/hook"
 
     def told(self, event: str, kind: str) -> list[dict[str, Any]]:
         """The alerts of this type that it was told of by this event."""
@@ -39,6 +43,11 @@ class Receiver:
         return [
             one["alert"] for one in found if (one["event"], one["alert"]["type"]) == (event, kind)
         ]
+
+    def end(self) -> None:
+        """From here on nobody listens there."""
+        self._server.shutdown()
+        self._server.server_close()
 
 
 @contextmanager
@@ -67,6 +76,5 @@ def receiving() -> Iterator[Receiver]:
     try:
         yield receiver
     finally:
-        server.shutdown()
-        server.server_close()
+        receiver.end()
         thread.join()

@@ -9,6 +9,7 @@ from models.ids import Clock
 from models.state import StateName
 from storage.services import Services
 from storage.state.service import Lifetimes, StateAnswer, StateService
+from support.outages import end_detours
 from support.waiting import eventually
 
 
@@ -16,8 +17,7 @@ def is_whole(own: Services) -> None:
     """Tells Redis what it missed, lets those who wrote beside it be over, and waits until it is
     believed alone."""
     own.redis_recovery.tend()
-    with own.job_engine.begin() as connection:
-        connection.execute(text("DELETE FROM redis_detours"))
+    end_detours(own)
     eventually(lambda: own.lease.standing().redis_whole)
 
 

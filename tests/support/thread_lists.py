@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from sqlalchemy import text
 
 from models.message import ThreadSummary
 from storage.message_storage import Draft
 from storage.persistence import Drained
 from storage.services import Services
 from storage.thread_list.page import FIRST_PAGE, ThreadList
+from support.outages import end_detours
 from support.waiting import eventually
 
 Drain = Callable[[], Drained]
@@ -35,12 +35,6 @@ def one(found: ThreadList) -> ThreadSummary:
 
 def mark(own: Services, user: str, thread: str, **marks: bool) -> None:
     own.threads.change(user, thread, title=msgspec.UNSET, metadata=msgspec.UNSET, **marks)
-
-
-def end_detours(alone: Services) -> None:
-    """As if everybody who wrote beside Redis had found it again a while ago."""
-    with alone.job_engine.begin() as connection:
-        connection.execute(text("DELETE FROM redis_detours"))
 
 
 def begin_whole(alone: Services) -> None:

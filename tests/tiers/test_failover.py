@@ -1,10 +1,13 @@
 """A write that a tier cannot take goes to the next: the same id, once, and found at once."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import text
 
 from models import codec
+from storage import postgres_writes
 from storage import redis_keys as keys
 from storage.appends import Append, NewMessage, Stored
 from storage.errors import NotFound, NoTierAvailable
@@ -12,8 +15,9 @@ from storage.failover import homecoming
 from storage.message_storage import Acknowledgement
 from storage.persistence import Drained
 from storage.services import Services
-from support.outages import listed, post, rows, without
+from support.outages import end_detours, listed, post, rows, without
 from support.samples import append_of, message
+from support.waiting import eventually
 
 
 def test_without_redis_postgresql_takes_it(alone: Services, user: str) -> None:
@@ -38,6 +42,43 @@ def test_without_redis_and_postgresql_clickhouse_takes_it(alone: Services, user:
     assert homecoming.waiting(alone.job_clickhouse) == 0
     assert rows(alone, user) == [(done.message.id, 1, "hello")]
     assert post(alone, user, key="k").message.id == done.message.id
+
+
+def test_what_one_process_alone_gave_to_clickhouse_is_listed_by_all(
+    alone: Services, user: str
+) -> None:
+    end_detours(alone)
+    alone.redis_recovery.tend()
+    other = without(alone)
+    post(other, user, "before")
+    eventually(lambda: other.lease.standing().redis_whole)
+    other.breakers.redis.open("it is restarted")
+    eventually(lambda: other.breakers.redis.is_closed)
+    assert post(without(alone, "redis", "database"), user, "beside").tier_used == "clickhouse"
+    # PostgreSQL was never out for the other, and nobody could tell it there.
+    assert listed(other, user) == ["before", "beside"]
+    alone.homecoming.bring_home()
+
+
+def test_a_postgresql_that_only_keeps_one_process_waiting_takes_it_all_the_same(
+    alone: Services, user: str
+) -> None:
+    own = without(alone, "redis")
+    post(own, user, "first")
+
+    def waits() -> bool:
+        with alone.job_engine.connect() as connection:
+            query = text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+            return bool(connection.execute(query).scalar_one())
+
+    with ThreadPoolExecutor(1) as client, alone.job_engine.begin() as holder:
+        for slot in range(alone.settings.shards):
+            postgres_writes.lock(holder, slot)
+        kept = client.submit(post, own, user, "kept waiting")
+        eventually(waits)
+        eventually(lambda: not waits())
+        holder.rollback()
+        assert kept.result().tier_used == "postgresql"
 
 
 def test_without_any_tier_nobody_acknowledges(alone: Services, user: str) -> None:

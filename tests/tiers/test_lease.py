@@ -11,11 +11,12 @@ from sqlalchemy import text
 from models import ids
 from storage import postgres_writes
 from storage import redis_keys as keys
-from storage.failover.detour import Detour
+from storage.failover.detour import beside_redis
 from storage.failover.lease import Lease, Standing
 from storage.message_storage import Draft
 from storage.persistence import Drained
 from storage.services import Services
+from support.outages import end_detours
 from support.samples import append_of, message
 from support.waiting import eventually
 
@@ -26,9 +27,8 @@ NOT_REDIS = Standing(postgres_whole=True)
 @pytest.fixture
 def fresh(alone: Services) -> Iterator[Callable[[], Standing]]:
     """What a process that has only just started would be told."""
-    with alone.job_engine.begin() as connection:
-        connection.execute(text("DELETE FROM redis_detours"))
-        connection.execute(text("UPDATE redis_state SET keys_whole_from = clock_timestamp()"))
+    end_detours(alone)
+    sql(alone, "UPDATE redis_state SET keys_whole_from = clock_timestamp()")
     alone.redis_recovery.tend()
     yield lambda: Services(alone.settings).lease.standing()
 
@@ -55,7 +55,7 @@ def test_what_redis_was_not_told_yet_ends_it(
 def test_somebody_on_a_detour_ends_it_until_the_row_is_old(
     alone: Services, fresh: Callable[[], Standing]
 ) -> None:
-    Detour(alone.quick_engine).enter()
+    beside_redis(alone.quick_engine, alone.request_engine).enter()
     assert fresh() == NOT_REDIS
     sql(alone, "UPDATE redis_detours SET until = clock_timestamp()")
     assert fresh() == WHOLE
@@ -107,6 +107,7 @@ def test_what_waits_in_clickhouse_ends_all_belief(
     alone.failover._clickhouse.append([append_of(message(user))])
     assert fresh() == Standing()
     alone.homecoming.bring_home()
+    end_detours(alone)
     alone.redis_recovery.tend()
     assert fresh() == WHOLE
 
@@ -121,6 +122,7 @@ def test_a_process_that_never_saw_an_outage_is_told_of_what_waits_in_clickhouse(
     direct.say_so()
     eventually(lambda: other.standing() == Standing())
     alone.homecoming.bring_home()
+    end_detours(alone)
     alone.redis_recovery.tend()
     eventually(lambda: other.standing() == WHOLE)
 
@@ -169,7 +171,7 @@ def test_the_first_write_beside_redis_waits_for_every_lease(
         thread.start()
     try:
         eventually(lambda: believed)
-        detour = Detour(alone.quick_engine)
+        detour = beside_redis(alone.quick_engine, alone.request_engine)
         detour.enter()
         entered = time.monotonic()
         detour.enter()

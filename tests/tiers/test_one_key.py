@@ -16,7 +16,7 @@ from storage.failover.direct_clickhouse import DirectWrite
 from storage.failover.lease import Standing
 from storage.persistence import Drained
 from storage.services import Services
-from support.outages import page, post, process, rows, without
+from support.outages import end_detours, page, post, process, rows, without
 from support.samples import append_of, message
 from support.waiting import eventually
 
@@ -26,6 +26,7 @@ def brought_home(alone: Services) -> Iterator[None]:
     """What a test leaves in ClickHouse is no matter of the next one."""
     yield
     alone.homecoming.bring_home()
+    end_detours(alone)
     alone.redis_recovery.tend()
 
 

@@ -5,8 +5,8 @@ import pytest
 from storage import redis_keys as keys
 from storage.errors import NoTierAvailable
 from storage.services import Services
-from support.outages import without
-from support.thread_lists import Drain, begin_whole, end_detours, figures, page, post
+from support.outages import end_detours, without
+from support.thread_lists import Drain, begin_whole, figures, page, post
 
 
 @pytest.fixture(autouse=True)

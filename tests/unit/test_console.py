@@ -115,12 +115,38 @@ def luminance(colour: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
-@pytest.mark.parametrize("ink", ["ink", "soft", "accent", "ok", "slow", "stopped"])
-@pytest.mark.parametrize("paper", ["paper", "sheet", "raised", "accent-wash", "trouble-wash"])
-def test_every_word_stands_out_from_what_it_is_on(scheme: int, ink: str, paper: str) -> None:
+def contrast(scheme: int, ink: str, paper: str) -> float:
+    """The ratio of two named colours of a scheme, as those guidelines define it."""
     css = (FILES / "base.css").read_text()
     pairs = re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", css)
     colours = {name: both[scheme] for name, *both in pairs}
     lighter, darker = sorted((luminance(colours[ink]), luminance(colours[paper])), reverse=True)
-    assert (lighter + 0.05) / (darker + 0.05) >= 4.5
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("ink", ["ink", "soft", "accent", "ok", "slow", "stopped"])
+@pytest.mark.parametrize("paper", ["paper", "sheet", "raised", "accent-wash", "trouble-wash"])
+def test_every_word_stands_out_from_what_it_is_on(scheme: int, ink: str, paper: str) -> None:
+    assert contrast(scheme, ink, paper) >= 4.5
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    ("ink", "paper"), [("on-accent", "accent"), ("on-stopped", "stopped"), ("ink", "mark")]
+)
+def test_words_on_buttons_and_marks_stand_out_too(scheme: int, ink: str, paper: str) -> None:
+    assert contrast(scheme, ink, paper) >= 4.5
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("paper", ["paper", "sheet", "raised", "accent-wash"])
+def test_what_can_be_used_has_an_edge_that_is_seen(scheme: int, paper: str) -> None:
+    assert contrast(scheme, "strong-line", paper) >= 3
+
+
+def test_what_moves_stands_still_for_who_asked_for_that() -> None:
+    css = (FILES / "base.css").read_text()
+    still = css[css.index("@media (prefers-reduced-motion: reduce)") :]
+    assert "animation: none !important" in still
+    assert "transition: none !important" in still

@@ -75,6 +75,11 @@ def test_alerts_are_posted_signed_or_not_at_all() -> None:
     assert "THREADKEEP_ALERT_WEBHOOK_URL" in complaint(posted | secret | elsewhere)
 
 
+def test_traces_need_an_address() -> None:
+    variable = "OTEL_EXPORTER_OTLP_ENDPOINT"
+    assert variable in complaint(COMPLETE | {variable: "collector:4317"})
+
+
 def test_a_secret_is_measured_in_bytes() -> None:
     assert settings.load(COMPLETE | {"THREADKEEP_JWT_SECRET": "\u00e9" * 16}).jwt_secret
 

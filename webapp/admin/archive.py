@@ -3,6 +3,7 @@
 from flask import Blueprint, Response
 
 from storage.archive.progress import archive_progress
+from storage.archive.tiering import rules_of
 from webapp.context import web
 from webapp.requests import answer
 
@@ -12,4 +13,5 @@ blueprint = Blueprint("archive", __name__)
 @blueprint.get("/archive")
 def get_archive() -> Response:
     """What has left PostgreSQL, and what is on its way."""
-    return answer(archive_progress(web().services.request_engine))
+    services = web().services
+    return answer(archive_progress(services.request_engine, rules_of(services.settings)))

@@ -186,7 +186,8 @@ class Session:
             said.thread_id, said.role, said.message, said.metadata, said.idempotency_key
         )
         web = self._process.web
-        with self._process.sends, listener.holding():
+        traced = web.services.tracing.work("socket send_message")
+        with self._process.sends, listener.holding(), traced:
             done = web.services.messages.post(self._user_id, said.thread_id, draft)
             web.wake(done.wake_slot, self._request_id)
             if not done.repeated:

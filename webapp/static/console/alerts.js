@@ -52,48 +52,53 @@ export class Alerts {
     arrange(this.#history, over.map(past));
   }
 
-  // The row of an alert: the same element as long as nothing is new, so that its buttons stay.
+  // The row of an alert stays as long as the alert does, and so do its buttons: only words change.
   #row(alert) {
-    const sign = JSON.stringify(alert);
-    const known = this.#rows.get(alert.id);
-    if (known?.sign === sign) return known.element;
-    const isFocused = known?.element.contains(document.activeElement);
-    const focused = isFocused ? document.activeElement.textContent : null;
-    const element = this.#made(alert);
-    this.#rows.set(alert.id, { sign, element });
-    // Whoever is about to press a button finds the same one in its place.
-    const same = () => [...element.querySelectorAll("button")].find((one) => one.textContent === focused);
-    if (focused) queueMicrotask(() => same()?.focus());
-    return element;
+    let row = this.#rows.get(alert.id);
+    if (!row) {
+      row = this.#made(alert);
+      this.#rows.set(alert.id, row);
+    }
+    row.show(alert);
+    return row.element;
   }
 
-  #made(alert) {
-    const isSilent = alert.silenced_until && Date.parse(alert.silenced_until) > Date.now();
-    const notes = [
-      `since ${clock(alert.since)}`,
-      alert.acknowledged_by ? `seen by ${alert.acknowledged_by}` : "",
-      isSilent ? `silent until ${clock(alert.silenced_until)}` : "",
-    ];
-    return el(
+  #made({ id, type, priority, since }) {
+    const [detail, notes, buttons] = [el("p"), el("p", { class: "soft", title: fullTime(since) }), el("div", { class: "buttons" })];
+    const tell = (what, body) => () => this.#tell(id, what, body);
+    const button = (label, act) => actionButton(label, act, { "aria-label": `${label}: ${named(type)}` });
+    const acknowledge = button("Acknowledge", tell("acknowledge"));
+    const silence = button("Silence for an hour", tell("silence", { seconds: SILENT_SECONDS }));
+    const speak = button("End the silence", tell("silence", { seconds: 0 }));
+    const element = el(
       "li",
-      { class: "alert", "data-type": alert.type, "data-priority": alert.priority },
-      el("h3", {}, el("span", { class: "priority" }, alert.priority), named(alert.type)),
-      el("p", {}, alert.detail),
-      el("p", { class: "soft", title: fullTime(alert.since) }, notes.filter(Boolean).join(" · ")),
-      el(
-        "div",
-        { class: "buttons" },
-        alert.acknowledged_by ? null : actionButton("Acknowledge", () => this.#tell(alert, "acknowledge")),
-        isSilent ? null : actionButton("Silence for an hour", () => this.#tell(alert, "silence", { seconds: SILENT_SECONDS })),
-      ),
+      { class: "alert", "data-type": type, "data-priority": priority },
+      el("h3", {}, el("span", { class: "priority" }, priority), named(type)),
+      detail,
+      notes,
+      buttons,
     );
+    const show = (alert) => {
+      const isSilent = Boolean(alert.silenced_until) && Date.parse(alert.silenced_until) > Date.now();
+      detail.textContent = alert.detail;
+      notes.textContent = noted(alert, isSilent);
+      arrange(buttons, [...(alert.acknowledged_by ? [] : [acknowledge]), isSilent ? speak : silence]);
+    };
+    return { element, show };
   }
 
-  async #tell({ id }, what, body) {
+  async #tell(id, what, body) {
     await attempted("The alert is as it was", () => call("POST", ALERTS + path`/${id}/${what}`, body));
     await this.#ask();
   }
 }
+
+const noted = (alert, isSilent) =>
+  [
+    `since ${clock(alert.since)}`,
+    alert.acknowledged_by ? `seen by ${alert.acknowledged_by}` : "",
+    isSilent ? `silent until ${clock(alert.silenced_until)}` : "",
+  ].filter(Boolean).join(" · ");
 
 function past(alert) {
   const seconds = (Date.parse(alert.until) - Date.parse(alert.since)) / 1000;

@@ -3,22 +3,30 @@
 import { end, token } from "./session.js";
 
 const TIMEOUT_MS = 20_000;
+const PASSING = new Set([429, 502, 503, 504]);
+// What stands before a server speaks no JSON.
+const OF_STATUS = { 413: "it is too large", 429: "too much at once; it has to wait a little" };
 
 // What the server says is wrong (RFC 9457).
 export class Problem extends Error {
-  constructor(status, body) {
-    super(body.detail ?? `the server answered ${status}`);
+  // `retryAfterMs` is when the server wants to be asked again, undefined where it does not say.
+  constructor(status, body, retryAfterMs) {
+    super(body.detail ?? OF_STATUS[status] ?? `the server answered ${status}`);
     this.status = status;
     this.code = body.code ?? "";
+    this.retryAfterMs = retryAfterMs;
   }
 }
 
 // Nobody answered: whether the call did anything is not known.
 export class Unreachable extends Error {
   constructor() {
-    super("The server does not answer. Is the network there?");
+    super(navigator.onLine ? "The server does not answer." : "There is no network.");
   }
 }
+
+// Whether the same call may well succeed a little later.
+export const mayPass = (error) => error instanceof Unreachable || PASSING.has(error.status);
 
 // Any call. Gives what the body says, null where there is none. Raises `Problem`, `Unreachable`.
 export async function call(method, path, body, headers = {}) {
@@ -71,6 +79,11 @@ async function read(reply) {
   } catch {
     body = null;
   }
-  if (!reply.ok) throw new Problem(reply.status, body ?? {});
+  if (!reply.ok) throw new Problem(reply.status, body ?? {}, seconds(reply.headers.get("Retry-After")));
   return body;
+}
+
+function seconds(text) {
+  const number = Number.parseInt(text ?? "", 10);
+  return Number.isNaN(number) ? undefined : number * 1_000;
 }

@@ -1,17 +1,17 @@
-// The archive: how far back PostgreSQL reaches, and what is on its way out of it.
+// The archive: how much of what is old has left PostgreSQL, and what is on its way out of it.
 
 import { get } from "./api.js";
 import { arrange, byId, el } from "./dom.js";
 import { poll, shown } from "./poll.js";
-import { bytes, count, fullTime, plural } from "./words.js";
+import { bytes, dayOf, plural } from "./words.js";
 
-const EVERY_MS = 10_000;
+const EVERY_MS = 5_000;
 const STATES = {
-  planned: "planned",
-  proven: "proven to be in ClickHouse",
-  detached: "taken out, kept until the grace is over",
-  dropped: "dropped",
-  stopped: "stopped",
+  planned: "Planned",
+  proven: "Proven",
+  detached: "In grace",
+  dropped: "Dropped",
+  stopped: "Stopped",
 };
 
 export class Archive {
@@ -19,22 +19,29 @@ export class Archive {
     poll(EVERY_MS, () => shown(byId("archive-note"), () => get("/api/admin/archive"), (archive) => this.#show(archive)));
   }
 
-  #show({ archived_before: before, units, stopped }) {
+  #show({ archived_before: before, running, percent, remaining, units, stopped }) {
     const known = Object.keys(STATES).filter((state) => units[state]);
     arrange(byId("archive"), [
-      el("p", {}, before ? `ClickHouse alone may have what is older than ${fullTime(before)}.` : "Nothing is archived yet."),
-      known.length
-        ? el("dl", { class: "facts" }, ...known.flatMap((state) => [
-            el("dt", {}, STATES[state]),
-            el("dd", {}, words(units[state])),
-          ]))
-        : null,
+      ...(percent === null ? [el("p", {}, "Nothing is old enough to be archived yet.")] : progress(percent, remaining)),
+      running ? el("p", { class: "at-work" }, "An archiver is at work.") : null,
+      before ? el("p", { class: "soft" }, `What is older than ${dayOf(before)} may be in ClickHouse alone.`) : null,
+      known.length ? el("dl", { class: "facts" }, ...known.flatMap((state) => fact(state, units[state]))) : null,
       ...stopped.map(({ name, reason }) => el("p", { class: "trouble" }, `${name} is stopped: ${reason}`)),
     ].filter(Boolean));
   }
 }
 
-function words({ partitions, messages, bytes: size }) {
-  const held = size ? `, ${bytes(size)}` : "";
-  return `${plural(partitions, "partition")}, ${count(messages)} ${messages === 1 ? "message" : "messages"}${held}`;
+function progress(percent, { partitions, bytes: size }) {
+  const rest = partitions ? `${plural(partitions, "partition")} remain${partitions === 1 ? "s" : ""}, ${bytes(size)}` : "nothing remains";
+  const words = `${percent} % of what is old enough has left PostgreSQL; ${rest}.`;
+  return [
+    el("p", { class: "big" }, `${percent} %`, el("span", { class: "soft" }, " has left PostgreSQL")),
+    el("progress", { max: 100, value: percent, "aria-label": words }),
+    el("p", {}, `Of what is old enough ${rest}.`),
+  ];
+}
+
+function fact(state, { partitions, messages, bytes: size }) {
+  const what = [plural(partitions, "partition"), plural(messages, "message"), size ? bytes(size) : ""];
+  return [el("dt", {}, STATES[state]), el("dd", {}, what.filter(Boolean).join(", "))];
 }

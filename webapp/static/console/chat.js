@@ -1,49 +1,55 @@
 // The chat page: its parts, put together, and the address that says what is open.
 
+import { addressed, hrefOf } from "./address.js";
 import { call, get, path } from "./api.js";
 import { Composer } from "./composer.js";
 import { showConnection } from "./connection.js";
 import { Conversation } from "./conversation.js";
 import { lineFor } from "./dialogs.js";
 import { byId } from "./dom.js";
+import { Drafts } from "./drafts.js";
 import { nameOf } from "./message-view.js";
 import { Outgoing } from "./outgoing.js";
 import { Search } from "./search.js";
 import { LiveSocket } from "./socket.js";
 import { start } from "./start.js";
 import { ThreadBar } from "./thread-bar.js";
-import { ThreadList, hrefOf, titleOf } from "./thread-list.js";
-import { attempted } from "./toast.js";
+import { ThreadList, titleOf } from "./thread-list.js";
+import { attempted, toast } from "./toast.js";
 
 const SPOKEN_CHARACTERS = 200;
+const SETTLE_MS = 400;
+const UNTOLD_MS = 10_000;
 
 class Chat {
-  #threads = new ThreadList();
-  #composer = new Composer((threadId, text) => {
-    this.#outgoing.send(threadId, text);
-    this.#conversation.toEnd().catch(() => {});
-  });
+  #drafts;
   #outgoing;
   #conversation;
+  #composer;
+  #threads = new ThreadList((threadId) => this.#outgoing.stuckIn(threadId));
   #bar = new ThreadBar({
-    changed: () => this.#threads.load(),
-    deleted: () => {
-      location.hash = "";
-      this.#threads.load();
-    },
+    changed: (thread) => this.#threads.changed(thread),
+    deleted: (threadId) => this.#leave(threadId),
   });
   #held = [];
+  #timer = null;
 
   constructor(facts) {
+    this.#drafts = new Drafts(facts.user_id);
     this.#outgoing = new Outgoing(facts.user_id, (threadId) => this.#unsentChanged(threadId), (done) => this.#sent(done));
-    this.#conversation = new Conversation(this.#outgoing);
-    new Search((threadId) => titleOf(this.#threads.get(threadId) ?? { id: threadId }));
+    this.#conversation = new Conversation(this.#outgoing, this.#drafts);
+    this.#composer = new Composer(this.#drafts, (threadId, text) => {
+      this.#outgoing.send(threadId, text);
+      this.#conversation.toEnd().catch(() => {});
+    });
+    new Search((threadId) => this.#threads.get(threadId));
     byId("new-thread").addEventListener("click", () => this.#newThread());
     byId("to-threads").addEventListener("click", () => (location.hash = ""));
     addEventListener("hashchange", () => this.#turn());
     this.#listen(new LiveSocket(facts.ws_url));
     this.#threads.load();
     this.#turn();
+    this.#outgoing.resume();
   }
 
   #listen(socket) {
@@ -55,18 +61,16 @@ class Chat {
       })
       .on("message_deleted", (frame) => {
         this.#conversation.deleted(frame);
+        this.#recount();
         this.#threads.refreshSoon();
       })
       .on("message_persisted", (frame) => this.#conversation.persisted(frame))
       .on("message_chunk", (frame) => this.#conversation.chunk(frame))
       .on("thread_updated", ({ thread }) => this.#threadUpdated(thread))
-      .on("reset", () => this.#readAnew());
-    let wasLive = false;
-    socket.on("state", (state) => {
-      // What happened before anybody listened is not told, so it is read.
-      if (state === "live" && !wasLive) this.#readAnew();
-      wasLive ||= state === "live";
-    });
+      .on("reset", () => this.#readAnew())
+      .on("state", (state) => state === "live" && this.#outgoing.nudge());
+    // What nobody tells is asked for.
+    setInterval(() => document.hidden || socket.state === "live" || this.#readAnew(), UNTOLD_MS);
     showConnection(socket);
     socket.open();
   }
@@ -106,57 +110,93 @@ class Chat {
     const held = this.#held;
     this.#held = [];
     for (const message of held) this.#received(message);
-    if (threadId === this.#conversation?.threadId) this.#conversation.unsentChanged();
+    if (threadId === this.#conversation.threadId) this.#conversation.unsentChanged();
+    this.#threads.unsentChanged();
   }
 
   #threadUpdated(thread) {
-    if (thread.id === this.#conversation.threadId) {
-      if (thread.deleted_at) location.hash = "";
-      else this.#recount();
+    this.#threads.changed(thread);
+    if (thread.id !== this.#conversation.threadId) return;
+    if (!thread.deleted_at) this.#recount();
+    else if (!this.#bar.isDeleting(thread.id)) this.#gone(thread.id, "This thread was deleted.");
+  }
+
+  // A thread is not there any more. Who has something for it that is not sent keeps that.
+  #gone(threadId, why) {
+    if (this.#drafts.of(threadId) || this.#outgoing.of(threadId).length) {
+      this.#conversation.emptied(`${why} What you send begins it anew.`);
+      return;
     }
-    this.#threads.refreshSoon();
+    toast(why);
+    location.hash = "";
+  }
+
+  // Its owner has just deleted it, here.
+  #leave(threadId) {
+    this.#drafts.put(threadId, "");
+    this.#outgoing.discardAll(threadId);
+    location.hash = "";
+    this.#threads.load();
   }
 
   // The open thread's own figures and marks, once what is happening to it has settled.
   #recount() {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(async () => {
+    this.#timer ??= setTimeout(async () => {
+      this.#timer = null;
       const id = this.#conversation.threadId;
       if (id === null) return;
       const thread = await get(path`/api/threads/${id}`).catch(() => null);
       if (thread && id === this.#conversation.threadId) this.#bar.show(thread);
-    }, 400);
+    }, SETTLE_MS);
   }
 
-  #timer = null;
-
   async #turn() {
-    const [threadId = "", messageId = null] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
-    const isOpen = threadId !== "";
+    const place = addressed(location.hash);
+    if (place === null) {
+      toast("This address leads nowhere.", { isTrouble: true });
+      location.replace("#/");
+      return;
+    }
+    const { threadId, messageId } = place;
+    const isOpen = threadId !== null;
+    const hadFocus = document.activeElement;
     byId("page").dataset.view = isOpen ? "conversation" : "threads";
     byId("conversation").hidden = !isOpen;
     byId("nothing-open").hidden = isOpen;
-    this.#threads.turnTo(threadId || null);
+    this.#threads.turnTo(threadId);
+    // Who was in what is hidden now goes on in what is shown.
+    if (hadFocus !== document.body && !hadFocus.checkVisibility()) {
+      if (isOpen) byId("to-threads").focus();
+      else this.#threads.focusCurrent();
+    }
     if (!isOpen) {
+      this.#conversation.close();
       document.title = "Threadkeep";
       return;
     }
     this.#composer.turnTo(threadId);
-    await attempted("The thread cannot be shown", () => this.#open(threadId, messageId));
+    await this.#open(threadId, messageId);
   }
 
   async #open(threadId, messageId) {
-    const [thread] = await Promise.all([
-      get(path`/api/threads/${threadId}`).catch((error) => {
-        if (error.status === 404) location.hash = "";
-        throw error;
-      }),
-      this.#conversation.open(threadId, messageId),
-    ]);
-    if (threadId !== this.#conversation.threadId) return;
-    document.title = `${titleOf(thread)} · Threadkeep`;
-    this.#bar.show(thread);
-    if (!messageId && matchMedia("(hover: hover)").matches) this.#composer.focus();
+    try {
+      const [thread] = await Promise.all([
+        get(path`/api/threads/${threadId}`),
+        this.#conversation.open(threadId, messageId),
+      ]);
+      if (threadId !== this.#conversation.threadId) return;
+      document.title = `${titleOf(thread)} · Threadkeep`;
+      this.#bar.show(thread);
+      if (!messageId && matchMedia("(hover: hover)").matches) this.#composer.focus();
+    } catch (error) {
+      if (threadId !== this.#conversation.threadId) return;
+      const isNowhere = error.status === 404 || error.status === 422;
+      if (isNowhere && messageId) {
+        toast("This message is not there.");
+        location.replace(hrefOf(threadId));
+      } else if (isNowhere) this.#gone(threadId, "This thread is not there.");
+      else this.#conversation.cannotBeRead(error.message, () => this.#open(threadId, messageId));
+    }
   }
 
   async #newThread() {

@@ -1,21 +1,26 @@
 // Where a message is written: Enter sends, Shift and Enter breaks the line.
 
 import { byId } from "./dom.js";
+import { count } from "./words.js";
 
 const MOST_BYTES = 64 * 1024;
 const WARN_BYTES = 56 * 1024;
+// On a screen that is touched Enter breaks the line, as everywhere there.
+const HAS_KEYS = matchMedia("(hover: hover)");
 
 export class Composer {
-  #drafts = new Map();
+  #drafts;
   #threadId = null;
   #field = byId("composer-text");
   #note = byId("composer-note");
 
-  constructor(send) {
+  constructor(drafts, send) {
+    this.#drafts = drafts;
     const submit = () => {
       const text = this.#field.value;
       if (!text.trim() || this.#isTooLong()) return;
       this.#field.value = "";
+      this.#drafts.put(this.#threadId, "");
       this.#fit();
       send(this.#threadId, text);
     };
@@ -24,10 +29,13 @@ export class Composer {
       submit();
       this.#field.focus();
     });
-    this.#field.addEventListener("input", () => this.#fit());
+    this.#field.addEventListener("input", () => {
+      this.#drafts.put(this.#threadId, this.#field.value);
+      this.#fit();
+    });
     this.#field.addEventListener("keydown", (event) => {
       // The Enter that ends a composition of an input method is not meant for us.
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing || !HAS_KEYS.matches) return;
       event.preventDefault();
       submit();
     });
@@ -35,9 +43,8 @@ export class Composer {
 
   // Goes to a thread; what was begun in the one before is there again on the way back.
   turnTo(threadId) {
-    if (this.#threadId !== null) this.#drafts.set(this.#threadId, this.#field.value);
     this.#threadId = threadId;
-    this.#field.value = this.#drafts.get(threadId) ?? "";
+    this.#field.value = this.#drafts.of(threadId);
     this.#fit();
   }
 
@@ -49,7 +56,7 @@ export class Composer {
     this.#field.style.height = "auto";
     this.#field.style.height = `${this.#field.scrollHeight + 2}px`;
     const size = this.#size();
-    this.#note.textContent = size > WARN_BYTES ? `${size} of ${MOST_BYTES} bytes` : "";
+    this.#note.textContent = size > WARN_BYTES ? `${count(size)} of ${count(MOST_BYTES)} bytes` : "";
     this.#note.classList.toggle("trouble", this.#isTooLong());
   }
 

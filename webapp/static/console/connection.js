@@ -1,25 +1,41 @@
-// Says how the connection is: in words, with a mark, and to screen readers once for each change.
+// Says how the connection is: in words, with a mark, in a banner when it is away for longer, and to
+// screen readers once for each change.
 
 import { byId } from "./dom.js";
 
 const WORDS = { connecting: "Connecting", live: "Live", waiting: "Reconnecting", off: "Not live" };
+// What is back at once is not worth a banner.
+const PATIENCE_MS = 2_500;
+const CUT =
+  "The connection is cut. What you write is kept and sent; what others write is shown when it is back.";
+const OFFLINE = "You are offline. What you write is kept, and sent when you are back.";
 
 export function showConnection(socket) {
-  const [place, words, spoken] = [byId("connection"), byId("connection-words"), byId("connection-said")];
+  const [place, words, banner] = [byId("connection"), byId("connection-words"), byId("banner")];
   let said = "";
+  let cutAt = null;
   const show = () => {
     place.hidden = false;
     place.dataset.state = socket.state;
     const seconds = Math.max(0, Math.ceil((socket.until - Date.now()) / 1000));
     words.textContent = socket.state === "waiting" ? `Reconnecting in ${seconds} s` : WORDS[socket.state];
-    // A first connection is no news, and what flickers is none either.
-    const settled = socket.state === "connecting" ? said : WORDS[socket.state];
-    if (settled !== said) {
-      if (said || socket.state !== "live") spoken.textContent = `Connection: ${settled}`;
-      said = settled;
-    }
+    cutAt = ["live", "off"].includes(socket.state) ? null : (cutAt ?? Date.now());
+    const isLong = cutAt !== null && Date.now() - cutAt > PATIENCE_MS;
+    banner.hidden = !isLong && navigator.onLine;
+    const text = navigator.onLine ? CUT : OFFLINE;
+    if (banner.textContent !== text) banner.textContent = text;
+    tell();
+  };
+  // A first connection is no news, and what flickers is none either.
+  const tell = () => {
+    const settled = socket.state === "connecting" ? said : navigator.onLine ? WORDS[socket.state] : "Offline";
+    if (settled === said) return;
+    if (said || settled !== WORDS.live) byId("connection-said").textContent = `Connection: ${settled}`;
+    said = settled;
   };
   socket.on("state", show);
-  setInterval(() => socket.state === "waiting" && show(), 500);
+  addEventListener("online", show);
+  addEventListener("offline", show);
+  setInterval(() => ["live", "off"].includes(socket.state) || show(), 500);
   show();
 }

@@ -2,7 +2,7 @@
 
 import { call, get, path, query } from "./api.js";
 import { confirmed } from "./dialogs.js";
-import { arrange, byId, el } from "./dom.js";
+import { actionButton, arrange, byId, el, rove } from "./dom.js";
 import { MessageView, nameOf, unsentView } from "./message-view.js";
 import { Messages } from "./messages.js";
 import { Receipts } from "./receipts.js";
@@ -13,6 +13,7 @@ import { attempted } from "./toast.js";
 import { dayName, dayOf } from "./words.js";
 
 const PAGE = 40;
+const EMPTY = "No messages yet. Write the first one.";
 
 export class Conversation {
   #threadId = null;
@@ -23,6 +24,7 @@ export class Conversation {
   #older = null;
   #isAtEnd = true;
   #isReading = false;
+  #isEmpty = false;
   #list = byId("messages");
   #note = byId("messages-note");
   #scroll = new ScrollKeeper(byId("scroller"), this.#list, byId("to-newest"), {
@@ -30,10 +32,13 @@ export class Conversation {
     newest: () => this.#newest(),
   });
   #outgoing;
+  #drafts;
   #receipts = new Receipts(byId("scroller"), (id) => this.#update(id));
+  #settleFocus = rove(this.#list, ".message[data-id]", { fromEnd: true });
 
-  constructor(outgoing) {
+  constructor(outgoing, drafts) {
     this.#outgoing = outgoing;
+    this.#drafts = drafts;
   }
 
   get threadId() {
@@ -51,6 +56,29 @@ export class Conversation {
     this.#note.textContent = "Reading…";
     if (messageId === null) await this.#newest();
     else await this.#around(messageId);
+  }
+
+  // Nothing is open.
+  close() {
+    this.#threadId = null;
+    this.#turn += 1;
+    this.#receipts.forget();
+  }
+
+  // Says why the thread cannot be shown, and offers to read it again.
+  cannotBeRead(why, again) {
+    this.#note.replaceChildren(`It cannot be read: ${why} `, actionButton("Try again", again, { class: "inline" }));
+  }
+
+  // Nothing is there any more, or not yet; what is not sent stays.
+  emptied(why) {
+    this.#turn += 1;
+    this.#messages = new Messages();
+    this.#older = null;
+    this.#isAtEnd = true;
+    this.#render();
+    this.#note.textContent = why;
+    this.#isEmpty = true;
   }
 
   // Reads the newest page, and starts over where it does not join what is known.
@@ -183,7 +211,8 @@ export class Conversation {
   #take(page, how = {}) {
     for (const message of page.messages) this.#messages.take(message);
     this.#note.textContent = page.warning ? "A server is out: some messages may be missing here." : "";
-    if (!this.#messages.size) this.#note.textContent = "No messages yet. Write the first one.";
+    if (!this.#messages.size) this.#note.textContent = EMPTY;
+    this.#isEmpty = !this.#messages.size;
     this.#render(how);
   }
 
@@ -202,8 +231,10 @@ export class Conversation {
       wanted.push(element);
     }
     if (this.#isAtEnd) wanted.push(...this.#unsent());
-    if (wanted.length) this.#note.textContent = this.#note.textContent.replace(/^No messages.*/, "");
+    if (this.#messages.size && this.#isEmpty) this.#note.textContent = "";
+    this.#isEmpty = !this.#messages.size;
     this.#scroll.keeping(() => arrange(this.#list, wanted), { toEnd, isNews, isBehind });
+    this.#settleFocus();
     byId("beginning").hidden = this.#older !== null || !this.#messages.size;
   }
 
@@ -222,7 +253,7 @@ export class Conversation {
       receipt: ({ id }) => showReceipt(() => this.#receipts.fetch(id)),
       save: (shown, text) => this.#save(shown, text),
       remove: (shown) => this.#remove(shown),
-    });
+    }, this.#drafts);
     this.#views.set(message.id, view);
     this.#receipts.watch(view.element, message.id);
     view.update(message, this.#receipts.of(message.id, message.version));
@@ -243,7 +274,13 @@ export class Conversation {
 
   #save({ id, version }, text) {
     return attempted("The message was not changed", async () => {
-      this.updated(await call("PATCH", path`/api/messages/${id}`, { message: text }, { "If-Match": `"${version}"` }));
+      try {
+        this.updated(await call("PATCH", path`/api/messages/${id}`, { message: text }, { "If-Match": `"${version}"` }));
+      } catch (error) {
+        if (error.status !== 412) throw error;
+        this.updated(await get(path`/api/messages/${id}`));
+        throw new Error("somebody else changed it meanwhile. Save once more, and yours takes its place.");
+      }
     });
   }
 

@@ -25,26 +25,35 @@ export class DeadLetters {
     byId("no-letters").hidden = letters.length > 0;
     byId("more-letters").hidden = !more;
     arrange(byId("letters"), letters.map((letter) => this.#row(letter)));
+    for (const id of this.#rows.keys()) if (!letters.some((letter) => letter.id === id)) this.#rows.delete(id);
   }
 
+  // The row of a letter stays as long as the letter does: only words change.
   #row(letter) {
-    const sign = JSON.stringify(letter);
-    const known = this.#rows.get(letter.id);
-    if (known?.sign === sign) return known.element;
+    let row = this.#rows.get(letter.id);
+    if (!row) {
+      row = this.#made(letter);
+      this.#rows.set(letter.id, row);
+    }
+    row.reason.textContent = letter.reason;
+    row.notes.textContent = noted(letter);
+    return row.element;
+  }
+
+  #made(letter) {
+    const [reason, notes] = [el("p"), el("p", { class: "soft" })];
+    const name = `${letter.kind} ${letter.id}`;
     const element = el(
       "li",
       { class: "letter" },
-      el("h3", {}, `${letter.kind} ${letter.id}`),
-      el("p", {}, letter.reason),
-      el("p", { class: "soft" },
-        `${letter.user_id ?? "an unknown user"}, ${letter.thread_id ?? "an unknown thread"} · ` +
-        `${fullTime(letter.refused_at)} · ${plural(letter.attempts, "attempt")}`),
+      el("h3", {}, name),
+      reason,
+      notes,
       el("div", { class: "buttons" },
-        actionButton("Replay", () => this.#replay(letter)),
-        actionButton("Discard", () => this.#discard(letter))),
+        actionButton("Replay", () => this.#replay(letter), { "aria-label": `Replay ${name}` }),
+        actionButton("Discard", () => this.#discard(letter), { "aria-label": `Discard ${name}` })),
     );
-    this.#rows.set(letter.id, { sign, element });
-    return element;
+    return { element, reason, notes };
   }
 
   async #replay({ id }) {
@@ -60,3 +69,6 @@ export class DeadLetters {
     await this.#ask();
   }
 }
+
+const noted = ({ user_id: user, thread_id: thread, refused_at: at, attempts }) =>
+  `${user ?? "an unknown user"}, ${thread ?? "an unknown thread"} · ${fullTime(at)} · ${plural(attempts, "attempt")}`;

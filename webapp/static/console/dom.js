@@ -45,11 +45,13 @@ export function iconButton(name, label, onClick, properties = {}) {
 export function actionButton(label, act, properties = {}) {
   const button = el("button", { type: "button", ...properties }, label);
   button.addEventListener("click", async () => {
-    button.disabled = true;
+    if (button.ariaDisabled === "true") return;
+    // One that is disabled by name alone keeps the focus.
+    button.ariaDisabled = "true";
     try {
       await act();
     } finally {
-      button.disabled = false;
+      button.ariaDisabled = null;
     }
   });
   return button;
@@ -61,16 +63,37 @@ export const byId = (id) => document.getElementById(id);
 // the focus keeps it.
 export function arrange(parent, wanted) {
   const staying = new Set(wanted);
-  for (const child of [...parent.childNodes]) if (!staying.has(child)) child.remove();
+  const going = [...parent.childNodes].filter((child) => !staying.has(child));
+  const focused = going.find((child) => child.contains(document.activeElement));
+  const heir = focused && heirOf(focused, staying);
+  for (const child of going) child.remove();
   let place = parent.firstChild;
   for (const child of wanted) {
     if (child === place) place = place.nextSibling;
     else parent.insertBefore(child, place);
   }
+  if (focused && !parent.contains(document.activeElement)) (focusable(heir) ?? enclosing(parent))?.focus();
 }
 
-// Arrow keys, Home and End go through the items of a list; Tab leaves it.
-export function rove(list, selector) {
+const FOCUSABLE = "button:not(:disabled), a[href], [tabindex]";
+const focusable = (element) => (element?.matches(FOCUSABLE) ? element : element?.querySelector(FOCUSABLE));
+// What holds a list whose last item is gone: its heading, where that can have the focus.
+const enclosing = (parent) =>
+  parent.closest("section")?.querySelector("h2[tabindex]") ?? parent.closest("[tabindex]") ?? byId("main");
+
+// Who has the focus after something that goes: what comes next, else what came before.
+function heirOf(going, staying) {
+  const beside = (way) => {
+    let other = going[way];
+    while (other && !staying.has(other)) other = other[way];
+    return other?.nodeType === Node.ELEMENT_NODE ? other : null;
+  };
+  return beside("nextSibling") ?? beside("previousSibling");
+}
+
+// Arrow keys, Home and End go through the items of a list; Tab leaves it. Who comes by Tab finds the
+// first, or the last.
+export function rove(list, selector, { fromEnd = false } = {}) {
   const items = () => [...list.querySelectorAll(selector)];
   const settle = (chosen) => {
     for (const item of items()) item.tabIndex = item === chosen ? 0 : -1;
@@ -91,7 +114,7 @@ export function rove(list, selector) {
   // After a change exactly one item can be reached with Tab.
   return () => {
     const all = items();
-    if (all.length && !all.some((item) => item.tabIndex === 0)) settle(all[0]);
+    if (all.length && !all.some((item) => item.tabIndex === 0)) settle(all.at(fromEnd ? -1 : 0));
   };
 }
 

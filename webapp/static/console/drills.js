@@ -2,7 +2,8 @@
 
 import { call } from "./api.js";
 import { actionButton, byId, el } from "./dom.js";
-import { attempted, toast } from "./toast.js";
+import { attempted } from "./toast.js";
+import { clockWithSeconds } from "./words.js";
 
 const SILENT = {
   redis_unavailable: "Redis is out",
@@ -37,8 +38,16 @@ async function begin(scenario, seconds) {
   const done = await attempted("No drill", () =>
     call("POST", `/api/admin/simulate-${kind}`, { scenario, duration_seconds: seconds }));
   if (!done) return;
-  toast(scenario === "none" ? "The drill is over." : `${{ ...SILENT, ...SLOW }[scenario]}, for ${seconds} s.`);
+  const words = { ...SILENT, ...SLOW }[scenario];
+  const until = clockWithSeconds(Date.now() + seconds * 1_000);
+  say(words ? `${words}, until ${until}.` : "The drill is over.");
+  clearTimeout(ending);
+  if (words) ending = setTimeout(() => say("The drill is over."), seconds * 1_000);
 }
+
+let ending = null;
+
+const say = (text) => (byId("drills-note").textContent = text);
 
 function choice(id, options) {
   return el("select", { id }, ...options.map(([value, name]) => el("option", { value }, name)));

@@ -4,9 +4,13 @@ import { actionButton, arrange, el, icon, iconButton } from "./dom.js";
 import { isInterrupted } from "./messages.js";
 import { STATE_OF, WORDS, heldBy, stitches } from "./stitches.js";
 import { written } from "./text.js";
-import { TIERS, clock, fullTime } from "./words.js";
+import { TIERS, clock, fullTime, plural, sentence } from "./words.js";
 
 const NAMES = { user: "You", assistant: "Assistant", agent: "Agent", tool: "Tool", system: "System" };
+
+// What is longer is folded: nobody wants to scroll past a hundred screens.
+const LONG_CHARACTERS = 4_000;
+const LONG_LINES = 60;
 
 export const nameOf = (role) => NAMES[role] ?? role;
 
@@ -16,11 +20,15 @@ export class MessageView {
   #body = el("div", { class: "body" });
   #state = el("button", { type: "button", class: "state" });
   #time = el("time");
+  #fold = el("button", { type: "button", class: "inline fold", hidden: true });
+  #drafts;
   #shown = null;
 
-  // `actions` holds `receipt`, `save` and `remove`, each called with the message.
-  constructor(message, actions) {
+  // `actions` holds `receipt`, `save` and `remove`, each called with the message; `drafts` keeps
+  // changes that were begun.
+  constructor(message, actions, drafts) {
     this.#actions = actions;
+    this.#drafts = drafts;
     this.#message = message;
     this.element = el(
       "li",
@@ -30,9 +38,11 @@ export class MessageView {
         {},
         el("h3", { class: "role" }, nameOf(message.role)),
         this.#body,
+        this.#fold,
         el("footer", {}, this.#time, this.#state, this.#tools()),
       ),
     );
+    this.#fold.addEventListener("click", () => this.#showAll(this.#fold.getAttribute("aria-expanded") === "false"));
     this.#state.addEventListener("click", () => this.#actions.receipt(this.#message));
     this.element.addEventListener("keydown", (event) => this.#key(event));
   }
@@ -43,6 +53,7 @@ export class MessageView {
     if (text !== this.#shown && !this.isEdited) {
       this.#body.replaceChildren(...written(text));
       this.#shown = text;
+      this.#foldLong(text);
     }
     const isOpen = message.streamed !== undefined;
     this.element.classList.toggle("streaming", isOpen);
@@ -59,22 +70,27 @@ export class MessageView {
     return this.#body.querySelector("textarea") !== null;
   }
 
-  // Opens the text to be changed; the version it rests on is the one that was shown.
+  // Opens the text to be changed; the version it rests on is the one that was shown. Where it was
+  // changed meanwhile, who saves once more knows of it.
   edit() {
-    if (this.#message.streamed) return;
-    const message = this.#message;
-    const field = el("textarea", { "aria-label": "The message's new text", rows: 3 });
-    field.value = message.content;
+    if (this.#message.streamed || this.isEdited) return;
+    let basis = this.#message;
+    const draft = `edit/${basis.id}`;
+    const field = el("textarea", { "aria-label": "The message's new text", rows: 3, dir: "auto" });
+    field.value = this.#drafts.of(draft) || basis.content;
     const close = () => {
+      this.#drafts.put(draft, "");
       this.#shown = null;
       field.remove();
       this.update(this.#message, this.#known);
       this.element.focus();
     };
     const save = async () => {
-      if (!field.value.trim() || (await this.#actions.save(message, field.value))) close();
+      if (!field.value.trim() || (await this.#actions.save(basis, field.value))) close();
+      else basis = this.#message;
     };
     const buttons = [actionButton("Save", save, { class: "primary" }), actionButton("Cancel", close)];
+    field.addEventListener("input", () => this.#drafts.put(draft, field.value));
     field.addEventListener("keydown", (event) => {
       event.stopPropagation();
       if (event.key === "Escape") close();
@@ -83,9 +99,23 @@ export class MessageView {
         save();
       }
     });
+    this.#foldLong("");
     arrange(this.#body, [field, el("div", { class: "buttons" }, ...buttons)]);
     field.style.height = `${field.scrollHeight + 2}px`;
     field.focus();
+  }
+
+  #foldLong(text) {
+    const isLong = text.length > LONG_CHARACTERS || text.split("\n", LONG_LINES + 1).length > LONG_LINES;
+    this.#fold.hidden = !isLong || this.#message.streamed !== undefined;
+    this.#showAll(this.#fold.hidden || this.#fold.getAttribute("aria-expanded") === "true");
+  }
+
+  #showAll(isAll) {
+    this.#body.classList.toggle("folded", !isAll);
+    this.#fold.setAttribute("aria-expanded", String(isAll && !this.#fold.hidden));
+    const words = `Show all, ${plural(this.#message.content.length, "character")}`;
+    this.#fold.textContent = isAll ? "Show less" : words;
   }
 
   #known = undefined;
@@ -127,16 +157,17 @@ export class MessageView {
   }
 }
 
-// What is being sent, or could not be.
+// What is being sent, waits to be tried again, or could not be sent.
 export function unsentView(entry, { retry, discard }) {
-  const failed = entry.state === "failed";
-  const footer = failed
-    ? [
-        el("span", { class: "trouble" }, `Not sent. ${entry.error}`),
-        el("button", { type: "button", class: "inline", on: { click: () => retry(entry) } }, icon("retry"), "Try again"),
+  const isFailed = entry.state === "failed";
+  const words = isFailed ? "Not sent:" : "Not sent yet, and tried again by itself:";
+  const footer = !isFailed && entry.state !== "waiting"
+    ? [el("span", {}, "Sending…")]
+    : [
+        el("span", { class: isFailed ? "trouble" : "pending" }, `${words} ${sentence(entry.error)}`),
+        el("button", { type: "button", class: "inline", on: { click: () => retry(entry) } }, icon("retry"), "Try now"),
         el("button", { type: "button", class: "inline", on: { click: () => discard(entry) } }, "Give it up"),
-      ]
-    : [el("span", {}, "Sending…")];
+      ];
   return el(
     "li",
     { class: `message user unsent ${entry.state}`, "data-key": entry.key },

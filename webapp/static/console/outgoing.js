@@ -1,25 +1,56 @@
-// What was written and is not acknowledged yet. Nothing of it is lost: what failed stays until it
-// is sent again, with the same key, or given up; also over a reload of the page.
+// What was written and is not acknowledged yet. Nothing of it is lost: what may pass is tried again
+// by itself, with the same key, and what does not pass stays until its writer decides; over a reload
+// of the page, too.
 
-import { call, path } from "./api.js";
+import { call, mayPass, path } from "./api.js";
+import { keep, kept } from "./kept.js";
+import { isOver } from "./session.js";
+import { toast } from "./toast.js";
 
+const TROUBLE = { isTrouble: true };
+const FIRST_WAIT_MS = 1_000;
+const LONGEST_WAIT_MS = 30_000;
+// The server knows a key for a day.
+const KNOWN_MS = 23 * 3_600_000;
+
+// An entry is `queued` behind others, `sending`, `waiting` until it is tried again, or `failed`.
 export class Outgoing {
   #entries;
   #place;
+  #isKept = true;
   #turns = new Map();
+  #wakers = new Map();
   #changed;
   #sent;
 
   // `sent` is called with each acknowledgement, `changed` with the thread whose entries changed.
   constructor(userId, changed, sent) {
-    this.#place = `threadkeep.unsent.${userId}`;
+    this.#place = `unsent.${userId}`;
     this.#changed = changed;
     this.#sent = sent;
-    this.#entries = kept(this.#place);
+    this.#entries = kept(this.#place, []);
+    addEventListener("online", () => this.nudge());
+    addEventListener("beforeunload", (event) => this.#entries.length && !isOver() && event.preventDefault());
+  }
+
+  // Goes on with what another life of this page left. Whether it arrived is not known, and the key
+  // makes it safe as long as the server knows it.
+  resume() {
+    for (const entry of this.#entries) {
+      entry.state = "kept";
+      if (Date.now() - Date.parse(entry.at) < KNOWN_MS) this.retry(entry);
+      else Object.assign(entry, { state: "failed", error: "It is a day old; it may have been sent then." });
+    }
   }
 
   of(threadId) {
     return this.#entries.filter((entry) => entry.threadId === threadId);
+  }
+
+  // How many of a thread do not get on: those behind one that waits wait as well.
+  stuckIn(threadId) {
+    const entries = this.of(threadId);
+    return entries.some(({ state }) => state === "waiting" || state === "failed") ? entries.length : 0;
   }
 
   send(threadId, text) {
@@ -30,7 +61,11 @@ export class Outgoing {
 
   // Sends it, or sends it again; those of a thread in turn, so that they keep their order.
   retry(entry) {
-    Object.assign(entry, { state: "sending", error: "" });
+    if (entry.state === "waiting") {
+      this.#wakers.get(entry)?.();
+      return;
+    }
+    Object.assign(entry, { state: "queued", error: "" });
     this.#tell(entry.threadId);
     const before = this.#turns.get(entry.threadId) ?? Promise.resolve();
     this.#turns.set(
@@ -39,43 +74,67 @@ export class Outgoing {
     );
   }
 
+  // Whatever waits is tried now: the network is back.
+  nudge() {
+    for (const wake of this.#wakers.values()) wake();
+  }
+
   discard(entry) {
     this.#entries = this.#entries.filter((other) => other !== entry);
+    this.#wakers.get(entry)?.();
     this.#tell(entry.threadId);
+  }
+
+  discardAll(threadId) {
+    for (const entry of this.of(threadId)) this.discard(entry);
   }
 
   // Whether a message that was heard of is probably one whose answer is still under way.
   expects({ thread_id: threadId, role, content }) {
     return this.of(threadId).some(
-      (entry) => entry.state === "sending" && role === "user" && entry.text === content,
+      (entry) => entry.state !== "failed" && role === "user" && entry.text === content,
     );
   }
 
+  // Until it is acknowledged, given up by its writer, or refused for good.
   async #post(entry) {
-    if (!this.#entries.includes(entry)) return;
-    try {
-      const answer = await call("POST", path`/api/threads/${entry.threadId}/messages`, { message: entry.text }, {
-        "Idempotency-Key": entry.key,
-      });
-      this.#entries = this.#entries.filter((other) => other !== entry);
-      this.#sent(answer);
-    } catch (error) {
-      Object.assign(entry, { state: "failed", error: error.message });
+    for (let wait = FIRST_WAIT_MS; this.#entries.includes(entry); wait = Math.min(LONGEST_WAIT_MS, 2 * wait)) {
+      entry.state = "sending";
+      try {
+        const answer = await call("POST", path`/api/threads/${entry.threadId}/messages`, { message: entry.text }, {
+          "Idempotency-Key": entry.key,
+        });
+        this.#entries = this.#entries.filter((other) => other !== entry);
+        this.#sent(answer);
+      } catch (error) {
+        if (isOver()) return;
+        const isLater = mayPass(error);
+        Object.assign(entry, { state: isLater ? "waiting" : "failed", error: error.message });
+        this.#tell(entry.threadId);
+        if (!isLater) return;
+        await this.#pause(entry, Math.max(wait, error.retryAfterMs ?? 0));
+      }
+      this.#tell(entry.threadId);
     }
-    this.#tell(entry.threadId);
+  }
+
+  // Ends earlier where somebody wakes it.
+  async #pause(entry, milliseconds) {
+    let timer = null;
+    await new Promise((done) => {
+      timer = setTimeout(done, milliseconds);
+      this.#wakers.set(entry, done);
+    });
+    clearTimeout(timer);
+    this.#wakers.delete(entry);
   }
 
   #tell(threadId) {
-    sessionStorage.setItem(this.#place, JSON.stringify(this.#entries));
+    const isKept = keep(this.#place, this.#entries);
+    if (!isKept && this.#isKept) toast("The browser has no room for what is not sent: leave this page open.", TROUBLE);
+    this.#isKept = isKept;
     this.#changed(threadId);
   }
-}
-
-// What another life of this page left: whether it arrived is not known, and the key makes it safe.
-function kept(place) {
-  const found = JSON.parse(sessionStorage.getItem(place) ?? "[]");
-  const error = "The page was closed before the answer came.";
-  return found.map((entry) => (entry.state === "sending" ? { ...entry, state: "failed", error } : entry));
 }
 
 // Browsers give UUIDs to safe origins alone; a key need only be hard to meet twice.

@@ -1,24 +1,32 @@
-// How far each message is: told by the socket, and asked for those that can be seen, one at a time.
+// How far each message is: told by the socket, and asked for those that can be seen and are not as
+// far as they get. A few at a time, less and less often, and not at all while the server has no time.
 
 import { get, path } from "./api.js";
 import { rankOf } from "./stitches.js";
 
-const PAUSE_MS = 150;
+const AT_ONCE = 3;
+// Who scrolls past a message does not look at it.
+const SETTLE_MS = 200;
 const FIRST_LOOK_MS = 700;
-const LONGEST_MS = 30_000;
+const LONGEST_MS = 60_000;
 
 export class Receipts {
   #known = new Map();
-  #seen = new Map();
+  #visible = new Set();
+  // When each is asked about next, and how long the wait after that is.
+  #due = new Map();
+  #asking = new Set();
   #told;
   #observer;
   #timer = null;
-  #isAsking = false;
+  #quietUntil = 0;
+  #troubles = 0;
 
   // `told` is called with the id of a message of which something new is known.
   constructor(root, told) {
     this.#told = told;
     this.#observer = new IntersectionObserver((entries) => this.#look(entries), { root, rootMargin: "100px" });
+    document.addEventListener("visibilitychange", () => this.#plan());
   }
 
   // What is known of a version: `{version, state, tier, receipt}`, or undefined.
@@ -34,7 +42,7 @@ export class Receipts {
     if (known?.version > version || isFarther) return;
     const before = known?.version === version ? known : {};
     this.#known.set(id, { ...before, ...facts, version, state });
-    if (state !== "archived") this.#ask(id, FIRST_LOOK_MS);
+    if (state !== "archived" && this.#visible.has(id)) this.#askIn(id, FIRST_LOOK_MS);
     this.#told(id);
   }
 
@@ -45,7 +53,8 @@ export class Receipts {
 
   forget() {
     this.#observer.disconnect();
-    this.#seen.clear();
+    this.#visible.clear();
+    this.#due.clear();
   }
 
   // The receipt as it is now. Raises what `get` raises.
@@ -58,45 +67,59 @@ export class Receipts {
   #look(entries) {
     for (const { target, isIntersecting } of entries) {
       const id = target.dataset.receipt;
-      if (!isIntersecting) this.#seen.delete(id);
-      else if (this.#known.get(id)?.state !== "archived" || !this.#known.get(id)?.receipt) {
-        this.#seen.set(id, { due: Date.now() + PAUSE_MS, wait: FIRST_LOOK_MS });
+      const known = this.#known.get(id);
+      if (!isIntersecting) {
+        this.#visible.delete(id);
+        this.#due.delete(id);
+      } else if (!this.#visible.has(id)) {
+        this.#visible.add(id);
+        if (known?.state !== "archived" || !known.receipt) this.#askIn(id, SETTLE_MS);
       }
     }
     this.#plan();
   }
 
-  #ask(id, soon) {
-    const place = this.#seen.get(id);
-    if (place) this.#seen.set(id, { due: Date.now() + soon, wait: FIRST_LOOK_MS });
+  #askIn(id, soon) {
+    this.#due.set(id, { at: Date.now() + soon, wait: FIRST_LOOK_MS });
     this.#plan();
   }
 
   #plan() {
-    if (this.#isAsking || !this.#seen.size) return;
     clearTimeout(this.#timer);
-    const next = Math.min(...[...this.#seen.values()].map(({ due }) => due));
-    this.#timer = setTimeout(() => this.#next(), Math.max(PAUSE_MS, next - Date.now()));
+    const free = [...this.#due].filter(([id]) => !this.#asking.has(id));
+    if (!free.length || this.#asking.size >= AT_ONCE || document.hidden) return;
+    const next = Math.max(this.#quietUntil, Math.min(...free.map(([, { at }]) => at)));
+    this.#timer = setTimeout(() => this.#next(), Math.max(0, next - Date.now()));
   }
 
-  async #next() {
-    const due = [...this.#seen].filter(([, place]) => place.due <= Date.now());
-    const [id, place] = due.sort(([, a], [, b]) => a.due - b.due)[0] ?? [];
-    this.#isAsking = true;
-    if (id !== undefined && !document.hidden) await this.#turn(id, place);
-    this.#isAsking = false;
+  #next() {
+    const late = [...this.#due].filter(([id, { at }]) => at <= Date.now() && !this.#asking.has(id));
+    late.sort(([, a], [, b]) => a.at - b.at);
+    for (const [id, place] of late.slice(0, AT_ONCE - this.#asking.size)) this.#turn(id, place);
     this.#plan();
   }
 
   // One message is asked about; it is left alone when it is as far as it gets, else later again.
-  async #turn(id, place) {
-    const later = { due: Date.now() + place.wait, wait: Math.min(LONGEST_MS, place.wait * 1.7) };
-    this.#seen.set(id, later);
+  async #turn(id, { wait }) {
+    this.#asking.add(id);
+    this.#due.set(id, { at: Date.now() + wait, wait: Math.min(LONGEST_MS, wait * 1.7) });
     try {
       const receipt = await this.fetch(id);
-      if (receipt.state === "archived") this.#seen.delete(id);
+      this.#troubles = 0;
+      if (receipt.state === "archived") this.#due.delete(id);
     } catch (error) {
-      if (error.status === 404) this.#seen.delete(id);
+      if (error.status === 404) this.#due.delete(id);
+      else this.#pause(error);
+    } finally {
+      this.#asking.delete(id);
+      this.#plan();
     }
+  }
+
+  // Nobody is asked about anything for a while, longer each time.
+  #pause({ retryAfterMs }) {
+    const wait = Math.min(LONGEST_MS, 1_000 * 2 ** this.#troubles);
+    this.#troubles += 1;
+    this.#quietUntil = Date.now() + (retryAfterMs ?? wait);
   }
 }

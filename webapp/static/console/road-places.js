@@ -97,7 +97,7 @@ function upright(width) {
       acknowledge: between("client", "redis", left + inner * 0.12),
       persist: between("redis", "postgresql", left + inner * 0.12),
       replicate: between("postgresql", "clickhouse", left + inner * 0.12),
-      archive: between("postgresql", "clickhouse", left + inner * 0.55),
+      archive: between("postgresql", "clickhouse", left + inner * 0.54),
     },
   };
 }

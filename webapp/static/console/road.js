@@ -46,6 +46,7 @@ export class Road {
     const plan = placesOf(width);
     this.#picture.setAttribute("viewBox", `0 0 ${width} ${plan.height}`);
     this.#picture.setAttribute("height", plan.height);
+    this.#picture.classList.toggle("upright", plan.isUpright);
     const arrows = new Map();
     const nodes = new Map();
     for (const [name, way] of Object.entries(plan.arrows)) arrows.set(name, arrowAt(way));
@@ -66,7 +67,7 @@ export class Road {
     drawn.element.dataset.arrow = arrow.name;
     drawn.element.dataset.state = arrow.state;
     drawn.flow.style.animationDuration = `${Math.max(0.35, 3 / Math.log2(2 + arrow.per_second)).toFixed(2)}s`;
-    const lines = linesOf(arrow, isDetour && isIdle);
+    const lines = linesOf(arrow, isDetour && isIdle, this.#drawn.plan.isUpright);
     drawn.lines.forEach((line, number) => (line.textContent = lines[number] ?? ""));
   }
 
@@ -76,9 +77,9 @@ export class Road {
     drawn.element.setAttribute("class", `node ${state}`);
     drawn.element.dataset.state = state;
     drawn.lines[0].textContent = tier.available ? `answers in ${milliseconds(tier.latency_ms)}` : "does not answer";
-    drawn.lines[1].textContent = tier.memory_bytes
-      ? memory(tier)
-      : tier.breaker === "closed" ? "" : `breaker ${tier.breaker}`;
+    // What a breaker that is closed says goes without saying.
+    const isOpen = tier.breaker !== "closed";
+    drawn.lines[1].textContent = isOpen ? `breaker ${tier.breaker}` : tier.memory_bytes ? memory(tier) : "";
     if (!this.#drawn.plan.isUpright) return;
     const detour = road.arrows.find((arrow) => arrow.name === `detour_${name}`);
     if (detour?.per_second || detour?.waiting) drawn.lines[1].textContent = `${figure(detour.per_second)} /s by the detour`;
@@ -86,14 +87,16 @@ export class Road {
 }
 
 // The words at an arrow: what it does, how much, what waits. Not more than three lines, and one for
-// a detour.
-function linesOf(arrow, isQuiet) {
+// a detour; narrow ones where the road goes downwards, as two arrows stand side by side there.
+function linesOf(arrow, isQuiet, isUpright) {
   const { name, per_second: rate, waiting, oldest_waiting_seconds: age, state } = arrow;
-  const head = state === "ok" ? NAMES[name] : `${NAMES[name]}: ${state}`;
+  const isTold = isUpright && state !== "ok";
+  const head = isTold || state === "ok" ? NAMES[name] : `${NAMES[name]}: ${state}`;
   if (isQuiet) return [state === "ok" ? `${head}, not needed` : head];
   if (name.startsWith("detour")) return [`${head}, ${figure(rate)} /s, ${waits(waiting, age) || "nothing waits"}`];
-  const third = arrow.p95_ms ? `p95 ${milliseconds(arrow.p95_ms)}` : waits(waiting, age);
-  return [head, `${figure(rate)} /s`, third];
+  const speed = arrow.p95_ms ? `p95 ${milliseconds(arrow.p95_ms)}` : "";
+  const much = isTold ? `${state}, ${figure(rate)} /s` : `${figure(rate)} /s`;
+  return [head, much, [waits(waiting, age), speed].filter(Boolean).join(", ")];
 }
 
 function waits(waiting, age) {

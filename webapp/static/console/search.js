@@ -1,10 +1,11 @@
 // The search box: what was written anywhere, found while it is typed.
 
-import { get, query } from "./api.js";
+import { hrefOf } from "./address.js";
+import { get, path, query } from "./api.js";
 import { arrange, byId, el, rove } from "./dom.js";
 import { nameOf } from "./message-view.js";
 import { excerpt } from "./text.js";
-import { hrefOf } from "./thread-list.js";
+import { titleOf } from "./thread-list.js";
 import { brief, plural } from "./words.js";
 
 const SETTLE_MS = 250;
@@ -19,12 +20,13 @@ export class Search {
   #asked = 0;
   #cursor = null;
   #rows = [];
-  #titleOf;
+  #threadOf;
+  #titles = new Map();
   #settleFocus;
 
-  // `titleOf` gives the title of a thread by its id.
-  constructor(titleOf) {
-    this.#titleOf = titleOf;
+  // `threadOf` gives a thread by its id, if it is known.
+  constructor(threadOf) {
+    this.#threadOf = threadOf;
     this.#settleFocus = rove(this.#results, "a");
     this.#field.addEventListener("input", () => this.#soon());
     this.#field.addEventListener("keydown", (event) => {
@@ -39,7 +41,9 @@ export class Search {
     addEventListener("keydown", (event) => {
       if (!(event.ctrlKey || event.metaKey) || event.key !== "k") return;
       event.preventDefault();
-      this.#field.select();
+      // On a phone the field is where the threads are.
+      if (!this.#field.checkVisibility()) location.hash = "";
+      requestAnimationFrame(() => this.#field.select());
     });
   }
 
@@ -77,6 +81,24 @@ export class Search {
     const tail = page.warning ? " A server is out: there may be more." : "";
     this.#say(`${this.#rows.length ? found : "Nothing"}${page.next_cursor ? ", and more" : ""} found.${tail}`);
     this.#settleFocus();
+    this.#nameThreads(page.messages);
+  }
+
+  // Found messages may be of threads that are not listed: their titles are asked for, one by one.
+  async #nameThreads(messages) {
+    const turn = this.#asked;
+    for (const id of new Set(messages.map(({ thread_id: of }) => of))) {
+      if (this.#threadOf(id) || this.#titles.has(id)) continue;
+      const thread = await get(path`/api/threads/${id}`).catch(() => null);
+      if (thread) this.#titles.set(id, titleOf(thread));
+      if (turn !== this.#asked) return;
+      for (const place of this.#results.querySelectorAll(`[data-thread="${id}"]`)) place.textContent = this.#titleOf(id);
+    }
+  }
+
+  #titleOf(id) {
+    const thread = this.#threadOf(id);
+    return thread ? titleOf(thread) : this.#titles.get(id) ?? id;
   }
 
   #row(message) {
@@ -86,7 +108,7 @@ export class Search {
       el(
         "a",
         { href: hrefOf(message.thread_id, message.id), tabindex: "-1" },
-        el("span", { class: "thread-title", dir: "auto" }, this.#titleOf(message.thread_id)),
+        el("span", { class: "thread-title", dir: "auto", "data-thread": message.thread_id }, this.#titleOf(message.thread_id)),
         el("time", { datetime: message.created_at }, brief(message.created_at)),
         el(
           "span",

@@ -1,5 +1,7 @@
 // The token: pasted, kept as long as the tab, and never in an address.
 
+import { forgetAll } from "./kept.js";
+
 const TOKEN = "threadkeep.token";
 const NOTICE = "threadkeep.notice";
 let isEnding = false;
@@ -10,14 +12,23 @@ export function begin(given) {
   sessionStorage.setItem(TOKEN, given);
 }
 
-// Forgets the token and starts the page anew: nothing of what it showed is left.
-export function end(notice = "") {
+// Forgets the token and starts the page anew: nothing of what it showed is left. What was written
+// and is not sent stays with the tab until its writer is back.
+export function end(notice) {
   if (isEnding) return;
   isEnding = true;
   sessionStorage.removeItem(TOKEN);
-  if (notice) sessionStorage.setItem(NOTICE, notice);
+  sessionStorage.setItem(NOTICE, notice);
   location.reload();
 }
+
+// The same, and nothing stays.
+export function signOut() {
+  forgetAll();
+  end("You are signed out.");
+}
+
+export const isOver = () => isEnding;
 
 // Why the session before this one ended, once.
 export function notice() {

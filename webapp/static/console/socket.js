@@ -6,6 +6,7 @@ const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 20_000;
 const PING_MS = 20_000;
 const SILENT_MS = 10_000;
+const OFFLINE_SILENT_MS = 2_000;
 const BAD_TOKEN = 4401;
 const TOO_MANY = 1013;
 
@@ -24,6 +25,7 @@ export class LiveSocket {
   constructor(url) {
     this.#url = url;
     addEventListener("online", () => this.#tryNow());
+    addEventListener("offline", () => this.#ping(OFFLINE_SILENT_MS));
     document.addEventListener("visibilitychange", () => document.hidden || this.#tryNow());
   }
 
@@ -38,10 +40,9 @@ export class LiveSocket {
     this.#become("connecting");
     const socket = new WebSocket(this.#url, ["bearer", token()]);
     this.#socket = socket;
-    socket.onopen = () => {
-      const from = this.#lastEventId === null ? {} : { last_event_id: this.#lastEventId };
-      socket.send(JSON.stringify({ type: "subscribe", ...from }));
-    };
+    const from = this.#lastEventId === null ? {} : { last_event_id: this.#lastEventId };
+    this.#goesOn = this.#lastEventId !== null;
+    socket.onopen = () => socket.send(JSON.stringify({ type: "subscribe", ...from }));
     socket.onmessage = (message) => this.#hear(JSON.parse(message.data));
     socket.onclose = (close) => socket === this.#socket && this.#lost(close);
   }
@@ -52,24 +53,29 @@ export class LiveSocket {
       this.#attempts = 0;
       this.#become("live");
       this.#listen();
+      // What happened before anybody listened is not told.
+      if (!this.#goesOn) this.#tell("reset", frame);
     }
     this.#heard = Date.now();
     this.#tell(frame.type, frame);
   }
 
   #heard = 0;
+  #goesOn = false;
 
   // A connection that died without a word is noticed by what does not come back.
   #listen() {
     clearInterval(this.#heartbeat);
-    this.#heartbeat = setInterval(() => {
-      if (this.state !== "live") return;
-      this.#socket.send('{"type":"ping"}');
-      const asked = Date.now();
-      setTimeout(() => {
-        if (this.state === "live" && this.#heard < asked) this.#abandon();
-      }, SILENT_MS);
-    }, PING_MS);
+    this.#heartbeat = setInterval(() => this.#ping(SILENT_MS), PING_MS);
+  }
+
+  #ping(patience) {
+    if (this.state !== "live") return;
+    this.#socket.send('{"type":"ping"}');
+    const asked = Date.now();
+    setTimeout(() => {
+      if (this.state === "live" && this.#heard < asked) this.#abandon();
+    }, patience);
   }
 
   #abandon() {

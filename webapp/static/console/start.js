@@ -1,12 +1,16 @@
 // How either page begins: with a token that is good, and who it belongs to.
 
 import { Problem, get, tried } from "./api.js";
+import { confirmed } from "./dialogs.js";
 import { byId } from "./dom.js";
-import { begin, end, notice, token } from "./session.js";
+import { hasUnsent } from "./kept.js";
+import { begin, notice, signOut, token } from "./session.js";
+
+const AGAIN_MS = 4_000;
 
 // Shows the form until somebody is signed in, then calls `open` with what the server says of them.
 export async function start(open) {
-  byId("sign-out").addEventListener("click", () => end("You are signed out."));
+  skips();
   if (!token()) {
     showForm(notice());
     return;
@@ -14,10 +18,28 @@ export async function start(open) {
   try {
     const facts = await get("/api/console");
     showPage(facts);
+    byId("sign-out").addEventListener("click", () => leave(facts.user_id));
     open(facts);
   } catch (error) {
     if (!(error instanceof Problem && error.status === 401)) showRetry(error.message);
   }
+}
+
+// The link over the page goes to its content; the address says what is open, and stays.
+function skips() {
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    byId("main").focus();
+  });
+}
+
+async function leave(userId) {
+  const question = {
+    title: "Sign out?",
+    text: "What you wrote and did not send is forgotten, too.",
+    action: "Sign out",
+  };
+  if (!hasUnsent(userId) || (await confirmed(question))) signOut();
 }
 
 function showPage(facts) {
@@ -67,9 +89,13 @@ function refusal(error) {
     : `The server does not take this token: ${error.message}.`;
 }
 
-// The token is kept: it may well be good when the server answers again.
+// The token is kept: it may well be good when the server answers again, which is asked by itself.
 function showRetry(text) {
-  showForm(`${text} Your token is kept; reload the page to try again.`);
+  showForm(`${text} Your token is kept, and tried again by itself.`);
+  setInterval(async () => {
+    const answer = await tried(token()).catch((error) => error);
+    if (!(answer instanceof Error) || answer.status === 401) location.reload();
+  }, AGAIN_MS);
 }
 
 function tell(text) {

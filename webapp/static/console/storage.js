@@ -18,7 +18,6 @@ export class Storage {
     if (!everyone) return;
     const { tiers = {}, messages, threads, active_users: users } = everyone;
     const most = Math.max(1, ...Object.values(tiers).map((tier) => tier?.bytes ?? 0));
-    const known = Object.keys(TIERS).filter((name) => tiers[name]);
     const said = [
       messages === undefined ? "" : plural(messages, "message"),
       threads === undefined ? "" : `in ${plural(threads, "thread")}`,
@@ -26,10 +25,13 @@ export class Storage {
     ];
     arrange(byId("storage"), [
       el("p", {}, said.filter(Boolean).join(" ")),
-      el("ul", { class: "bars" }, ...known.map((name) => bar(name, tiers[name], most))),
+      el("ul", { class: "bars" }, ...Object.keys(TIERS).map((name) => (tiers[name] ? bar(name, tiers[name], most) : unknown(name)))),
     ]);
   }
 }
+
+// A tier that did not say when it was asked.
+const unknown = (name) => el("li", {}, el("h3", {}, TIERS[name], el("span", { class: "soft" }, "not known now")));
 
 const cost = (amount) => (amount < 0.01 ? "less than 0.01" : amount.toFixed(2));
 

@@ -39,7 +39,10 @@ function prose(given) {
 export function excerpt(text, highlights, most = 160) {
   const characters = [...text];
   const first = highlights.length ? highlights[0][0] : 0;
-  const from = Math.max(0, Math.min(first - 40, characters.length - most));
+  let from = Math.max(0, Math.min(first - 40, characters.length - most));
+  // It begins with a whole word, where one begins soon.
+  const gap = from ? characters.slice(from, first).findIndex((one) => /\s/.test(one)) : -1;
+  if (gap >= 0 && gap < 20) from += gap + 1;
   const until = Math.min(characters.length, from + most);
   const slice = (low, high) => characters.slice(low, high).join("").replace(/\s+/g, " ");
   const parts = [from > 0 ? "…" : ""];

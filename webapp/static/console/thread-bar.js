@@ -11,11 +11,17 @@ export class ThreadBar {
   #thread = null;
   #changed;
   #deleted;
+  #deleting = null;
 
   // `changed` is called with the thread as it is now, `deleted` when it is gone.
   constructor({ changed, deleted }) {
     this.#changed = changed;
     this.#deleted = deleted;
+  }
+
+  // Whether it is being deleted here, and not by somebody else.
+  isDeleting(threadId) {
+    return this.#deleting === threadId;
   }
 
   show(thread) {
@@ -70,7 +76,9 @@ export class ThreadBar {
       action: "Delete the thread",
     });
     if (!agreed) return;
+    this.#deleting = id;
     const done = await attempted("The thread was not deleted", () => call("DELETE", path`/api/threads/${id}`));
+    this.#deleting = null;
     if (done) this.#deleted(id);
   }
 }

@@ -1,55 +1,64 @@
 // The list of threads: those that are pinned, then those that were active last.
 
+import { hrefOf } from "./address.js";
 import { get, query } from "./api.js";
 import { arrange, byId, el, icon, rove } from "./dom.js";
+import { attempted } from "./toast.js";
 import { brief, plural } from "./words.js";
 
 const PAGE = 40;
 const SETTLE_MS = 600;
+// While much happens the list is not read anew for each of it.
+const BUSY_MS = 3_000;
 
 export const titleOf = (thread) => thread.title || thread.id;
-export const hrefOf = (threadId, messageId) =>
-  `#/${encodeURIComponent(threadId)}${messageId ? `/${messageId}` : ""}`;
+
+const order = (thread) => `${thread.is_pinned ? 1 : 0}${thread.last_message_at ?? thread.created_at}`;
 
 export class ThreadList {
   #threads = new Map();
   #rows = new Map();
   #cursor = null;
   #isArchived = false;
+  #isPaging = false;
   #current = null;
   #timer = null;
+  #readAt = 0;
   #list = byId("threads");
   #more = byId("threads-more");
   #note = byId("threads-note");
+  #unsentIn;
   #settleFocus;
 
-  constructor() {
+  // `unsentIn` says how many messages of a thread are not sent.
+  constructor(unsentIn) {
+    this.#unsentIn = unsentIn;
     this.#settleFocus = rove(this.#list, "a");
     this.#more.addEventListener("click", () => this.#page());
+    new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && this.#page()).observe(this.#more);
     for (const tab of document.querySelectorAll("[data-archived]")) {
       tab.addEventListener("click", () => this.#show(tab.dataset.archived === "true"));
     }
   }
 
-  // Reads the list anew. What is shown stays until the answer is there.
+  // Reads the newest threads anew. What is shown stays until the answer is there, and older ones
+  // that were read before stay.
   async load() {
     clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#readAt = Date.now();
     const isArchived = this.#isArchived;
     try {
-      const [pinned, page] = await Promise.all([
-        get(`/api/threads${query({ limit: PAGE, is_archived: isArchived, is_pinned: true })}`),
-        get(`/api/threads${query({ limit: PAGE, is_archived: isArchived, is_pinned: false })}`),
-      ]);
+      const [pinned, page] = await Promise.all([this.#read({ is_pinned: true }), this.#read({ is_pinned: false })]);
       if (isArchived !== this.#isArchived) return;
-      this.#threads = new Map([...pinned.threads, ...page.threads].map((one) => [one.id, one]));
-      this.#cursor = page.next_cursor;
-      this.#note.textContent = this.#threads.size ? "" : isArchived ? "No archived threads." : "No threads yet.";
-      this.#note.classList.toggle("trouble", Boolean(page.warning));
-      if (page.warning) this.#note.textContent = "A server is out: this list may be behind.";
+      const older = this.#older(page);
+      this.#threads = new Map([...pinned.threads, ...page.threads, ...older].map((one) => [one.id, one]));
+      if (!older.length) this.#cursor = page.next_cursor;
+      const none = isArchived ? "No archived threads." : "No threads yet.";
+      this.#say(page.warning ? "A server is out: this list may be behind." : this.#threads.size ? "" : none, page.warning);
       this.#render();
     } catch (error) {
-      this.#note.textContent = `The list cannot be read: ${error.message}`;
-      this.#note.classList.add("trouble");
+      this.#say(`The list cannot be read: ${error.message}`, true);
     }
   }
 
@@ -60,6 +69,16 @@ export class ThreadList {
   turnTo(threadId) {
     this.#current = threadId;
     this.#render();
+  }
+
+  // Shows a thread's row anew: something of it waits to be sent, or no longer does.
+  unsentChanged() {
+    this.#render();
+  }
+
+  focusCurrent() {
+    const place = this.#list.querySelector("[aria-current]") ?? this.#list.querySelector('a[tabindex="0"]');
+    (place ?? byId("new-thread")).focus();
   }
 
   // A message came: its thread moves up at once, and the exact figures follow.
@@ -77,32 +96,60 @@ export class ThreadList {
     this.refreshSoon();
   }
 
+  // A thread was changed: what is deleted, or now in the other list, leaves this one.
+  changed(thread) {
+    if (thread.deleted_at || Boolean(thread.is_archived) !== this.#isArchived) this.#threads.delete(thread.id);
+    this.#render();
+    this.refreshSoon();
+  }
+
   refreshSoon() {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.load(), SETTLE_MS);
+    const wait = Math.max(SETTLE_MS, this.#readAt + BUSY_MS - Date.now());
+    this.#timer ??= setTimeout(() => this.load(), wait);
+  }
+
+  #read(values) {
+    return get(`/api/threads${query({ limit: PAGE, is_archived: this.#isArchived, ...values })}`);
+  }
+
+  // Those known that come behind a page, which were read before.
+  #older({ threads, next_cursor: cursor }) {
+    if (cursor === null) return [];
+    const listed = new Set(threads.map(({ id }) => id));
+    const last = order(threads.at(-1));
+    return [...this.#threads.values()].filter((one) => !one.is_pinned && !listed.has(one.id) && order(one) < last);
   }
 
   async #page() {
+    if (this.#isPaging || this.#cursor === null) return;
     const isArchived = this.#isArchived;
-    const page = await get(
-      `/api/threads${query({ limit: PAGE, cursor: this.#cursor, is_archived: isArchived, is_pinned: false })}`,
-    );
-    if (isArchived !== this.#isArchived) return;
-    for (const thread of page.threads) this.#threads.set(thread.id, thread);
-    this.#cursor = page.next_cursor;
-    this.#render();
+    this.#isPaging = true;
+    await attempted("Older threads cannot be read", async () => {
+      const page = await this.#read({ cursor: this.#cursor, is_pinned: false });
+      if (isArchived !== this.#isArchived) return;
+      for (const thread of page.threads) this.#threads.set(thread.id, thread);
+      this.#cursor = page.next_cursor;
+      this.#render();
+    });
+    this.#isPaging = false;
   }
 
   #show(isArchived) {
     this.#isArchived = isArchived;
+    this.#threads.clear();
+    this.#cursor = null;
     for (const tab of document.querySelectorAll("[data-archived]")) {
       tab.setAttribute("aria-pressed", String((tab.dataset.archived === "true") === isArchived));
     }
     this.load();
   }
 
+  #say(text, isTrouble = false) {
+    if (this.#note.textContent !== text) this.#note.textContent = text;
+    this.#note.classList.toggle("trouble", Boolean(isTrouble));
+  }
+
   #render() {
-    const order = (thread) => `${thread.is_pinned ? 1 : 0}${thread.last_message_at ?? thread.created_at}`;
     const sorted = [...this.#threads.values()].sort((a, b) => (order(a) < order(b) ? 1 : -1));
     arrange(
       this.#list,
@@ -122,7 +169,8 @@ export class ThreadList {
     if (isCurrent) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
     const when = thread.last_message_at ?? thread.created_at;
-    const sign = JSON.stringify([thread, brief(when)]);
+    const unsent = this.#unsentIn(thread.id);
+    const sign = JSON.stringify([thread, brief(when), unsent]);
     if (row.dataset.sign === sign) return row;
     row.dataset.sign = sign;
     const pinned = () => el("span", { class: "pin" }, icon("pin"), el("span", { class: "unseen" }, "pinned"));
@@ -130,7 +178,9 @@ export class ThreadList {
     link.replaceChildren(
       el("span", { class: "thread-title", dir: "auto" }, titleOf(thread)),
       el("time", { datetime: when }, pin, brief(when)),
-      el("span", { class: "preview", dir: "auto" }, thread.last_message_preview ?? "No messages yet"),
+      unsent
+        ? el("span", { class: "preview trouble" }, `${unsent} not sent`)
+        : el("span", { class: "preview", dir: "auto" }, thread.last_message_preview ?? "No messages yet"),
       el("span", { class: "count", title: plural(thread.message_count, "message") },
         el("span", { "aria-hidden": "true" }, String(thread.message_count)),
         el("span", { class: "unseen" }, plural(thread.message_count, "message")),

@@ -75,3 +75,6 @@ export function bytes(number) {
 export function plural(number, one, many = `${one}s`) {
   return `${count(number)} ${number === 1 ? one : many}`;
 }
+
+// What somebody else said, as a sentence inside another.
+export const sentence = (words) => (/[.!?]$/.test(words) ? words : `${words}.`);

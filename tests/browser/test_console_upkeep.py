@@ -1,0 +1,110 @@
+"""What admins do on the operations page: dead letters, the archive, drills."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import BrowserContext, Route, expect
+
+from storage.archive.exclusive import only_archiver
+from storage.archive.run import Wish
+from storage.archive.tiering import DAY_SECONDS, Rules
+from storage.bulk_import import BulkImporter
+from storage.services import Services
+from support.api import Api, ok
+from support.console import WAIT_MS, Console, tab
+from support.processes import Launched
+from support.refusing import refusing
+from support.samples import message
+from support.tiers import tiers
+from support.waiting import eventually
+
+pytestmark = pytest.mark.browser
+
+OLD_US = 64_000_000_000_000
+"""In January 1972, which no other message of this stack is of."""
+OLD_DAYS = 18_000
+
+
+@pytest.fixture
+def services(open_stack: Launched) -> Iterator[Services]:
+    """The tiers of the stack."""
+    with tiers(open_stack.env) as found:
+        yield found
+
+
+def test_a_dead_letter_is_shown_refused_again_replayed_and_gone(
+    operations: Console, services: Services, own_api: Api, admin: Api
+) -> None:
+    letter = operations.page.locator(".letter")
+    replay = letter.get_by_role("button", name="Replay")
+    with refusing(services, "content <> 'poison'") as name:
+        poison = own_api.send("t", "poison")
+        eventually(lambda: ok(admin.get("/api/admin/dead-letters"))["dead_letters"])
+        operations.look()
+        expect(letter).to_contain_text(name)
+        expect(letter).not_to_contain_text("poison")
+        replay.press("Enter")
+        expect(letter).to_contain_text("2 attempts")
+        expect(operations.page.locator(".toast.trouble")).to_contain_text("stays a dead letter")
+        expect(replay).to_be_focused()
+    replay.press("Enter")
+    expect(letter).to_have_count(0)
+    expect(operations.page.locator("#no-letters")).to_be_visible()
+    expect(operations.page.locator("#letters-title")).to_be_focused()
+    eventually(lambda: own_api.receipt(poison["id"])["state"] == "archived")
+
+
+def test_the_archive_says_how_much_remains_and_when_nothing_does(
+    operations: Console, services: Services, admin: Api
+) -> None:
+    card = operations.page.locator("#archive")
+    one = message("somebody", "old", "from long ago", time_us=OLD_US)
+    list(BulkImporter(services.job_engine, services.redis_repair, services.archived).run([one]))
+    told = ok(admin.get("/api/admin/archive"))
+    assert told["remaining"]["partitions"] == 1
+    operations.look()
+    expect(card).to_contain_text("1 partition remains")
+    progress = card.get_by_role("progressbar")
+    expect(progress).to_have_js_property("value", told["percent"])
+    with only_archiver(services.job_engine):
+        operations.look()
+        expect(card).to_contain_text("An archiver is at work.")
+    rules = Rules(DAY_SECONDS, OLD_DAYS * DAY_SECONDS)
+    list(services.archive.archive_partitions(Wish(rules, 0, "tester")))
+    operations.look()
+    expect(card).to_contain_text("nothing remains")
+    expect(progress).to_have_js_property("value", 100)
+    expect(card).not_to_contain_text("An archiver is at work.")
+
+
+def test_a_drill_is_begun_seen_and_ended(operations: Console, own_api: Api) -> None:
+    page = operations.page
+    down = page.locator(".node.down")
+    page.get_by_label("What happens").select_option("Redis is out")
+    page.get_by_label("For how long").select_option("60 seconds")
+    page.get_by_role("button", name="Begin the drill").click()
+    try:
+        expect(page.locator("#drills-note")).to_contain_text("Redis is out, until")
+        expect(down).to_contain_text("Redis", timeout=WAIT_MS)
+        expect(down).to_contain_text("breaker open")
+        detour = page.locator('[data-arrow="detour_postgresql"]')
+        own_api.send("t", "beside Redis")
+        expect(detour).to_have_class("arrow ok detour flows", timeout=2 * WAIT_MS)
+    finally:
+        page.get_by_role("button", name="End it").click()
+    expect(page.locator("#drills-note")).to_have_text("The drill is over.")
+    expect(down).to_have_count(0, timeout=WAIT_MS)
+
+
+def test_drills_are_not_offered_where_they_are_not_allowed(
+    browser: BrowserContext, open_stack: Launched, admin_token: str
+) -> None:
+    def without_drills(route: Route) -> None:
+        reply = route.fetch()
+        route.fulfill(response=reply, json=reply.json() | {"drills": False})
+
+    with tab(browser, open_stack) as console:
+        console.page.route("**/api/console", without_drills)
+        console.sign_in(admin_token, "/operations")
+        expect(console.page.locator("#version")).to_contain_text("Threadkeep")
+        expect(console.page.locator("#drills-box")).to_be_hidden()

@@ -1,0 +1,34 @@
+// Texts that were begun: of messages by their thread, of changes by their message.
+
+import { keep, kept } from "./kept.js";
+
+const SETTLE_MS = 300;
+
+export class Drafts {
+  #place;
+  #texts;
+  #timer = null;
+
+  constructor(userId) {
+    this.#place = `drafts.${userId}`;
+    this.#texts = new Map(Object.entries(kept(this.#place, {})));
+    addEventListener("pagehide", () => this.#keep());
+  }
+
+  of(name) {
+    return this.#texts.get(name) ?? "";
+  }
+
+  put(name, text) {
+    if (text) this.#texts.set(name, text);
+    else this.#texts.delete(name);
+    // Not with each letter: it may be a long text.
+    this.#timer ??= setTimeout(() => this.#keep(), SETTLE_MS);
+  }
+
+  #keep() {
+    clearTimeout(this.#timer);
+    this.#timer = null;
+    keep(this.#place, Object.fromEntries(this.#texts));
+  }
+}
