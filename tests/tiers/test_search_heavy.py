@@ -1,7 +1,6 @@
 """Texts that are heavy to index: they hold up nobody, and are found like all others."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
@@ -14,6 +13,7 @@ from support.outages import process
 from support.pending import drained
 from support.samples import append_of, message
 from support.searching import find, moved
+from support.slowness import each_takes
 from support.waiting import eventually
 
 MARKS = "a" + "\u0301\u0316" * 15_900
@@ -53,29 +53,6 @@ def test_what_takes_long_to_look_at_is_given_page_by_page(
     assert pages(alone, user, "needle") == [one.id for one in reversed(made)]
 
 
-@contextmanager
-def each_takes(own: Services, seconds: float) -> Iterator[None]:
-    """PostgreSQL takes so long for each message that is written meanwhile."""
-    with own.job_engine.begin() as connection:
-        connection.execute(
-            text(
-                "CREATE FUNCTION be_slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-                f" PERFORM pg_sleep({seconds}); RETURN NEW; END $$"
-            )
-        )
-        connection.execute(
-            text(
-                "CREATE TRIGGER be_slow BEFORE INSERT ON messages FOR EACH ROW"
-                " EXECUTE FUNCTION be_slow()"
-            )
-        )
-    try:
-        yield
-    finally:
-        with own.job_engine.begin() as connection:
-            connection.execute(text("DROP FUNCTION be_slow CASCADE"))
-
-
 def pages(own: Services, user: str, query: str) -> list[str]:
     """The ids found, page after page, however short they are."""
     found: list[str] = []
@@ -96,7 +73,7 @@ def test_what_takes_too_long_together_is_carried_in_smaller_batches(
     made = [message(user, "t", f"{'ab ' * 4_000}needle") for _ in range(40)]
     alone.redis.append([append_of(*made)], 60)
     own = process(alone, database_timeout_seconds=0.6)
-    with each_takes(alone, 0.02):
+    with each_takes(alone, "messages", "INSERT", 0.02):
         eventually(lambda: drained(own))
     assert find(alone, user, "needle") == [one.id for one in reversed(made)]
 
