@@ -128,7 +128,8 @@ def test_many_of_the_largest_messages_keep_nobody_waiting(
         alone.messages.post(user, "t", Draft("user", text_of(number), {}, None)).message
         for number in range(40)
     ]
-    eventually(lambda: drained(alone))
+    # On a busy machine a batch may be too much for its deadline; the next one is smaller.
+    eventually(lambda: drained(alone), 60)
     assert rows(alone, user) == {one.id: 1 for one in made}
 
 
