@@ -78,6 +78,19 @@ def test_what_takes_too_long_together_is_carried_in_smaller_batches(
     assert find(alone, user, "needle") == [one.id for one in reversed(made)]
 
 
+@pytest.mark.parametrize(("words", "is_whole"), [(4_000, False), (4, True)])
+def test_long_entries_of_the_log_count_for_several(
+    alone: Services, user: str, monkeypatch: pytest.MonkeyPatch, words: int, is_whole: bool
+) -> None:
+    """Else one who writes the largest there are would have a search hold all of them."""
+    made = [message(user, "t", "needle " * words) for _ in range(6)]
+    alone.redis.append([append_of(*made)], 60)
+    monkeypatch.setattr("storage.search.unpersisted.MOST_ENTRIES", 20)
+    monkeypatch.setattr("storage.search.unpersisted.PAGE_ENTRIES", 2)
+    page = alone.search.search(user, Wanted(parse("needle")), limit=10, cursor=None)
+    assert page.warning == (None if is_whole else "incomplete_unpersisted_messages")
+
+
 def test_a_word_that_grows_when_it_is_folded_is_found(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
