@@ -14,9 +14,13 @@ from sqlalchemy import Engine, text
 from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse
 from storage.erasure.held_versions import keep_archived
+from storage.errors import TierError, TierUnavailable
 from storage.faultpoints import faultpoint
 from storage.metrics.instruments import Instruments
 from storage.postgres_driver import translated
+
+LEAST_MESSAGES = 10
+"""Of a batch, when larger ones were too much: few enough whatever is in them."""
 
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:ship'))")
 
@@ -74,15 +78,29 @@ class ReplicationService:
         self._engine = engine
         self._server = server
         self._breaker = breaker
-        self._batch = batch_messages
+        self._most = self._batch = batch_messages
 
     def ship(self) -> Shipped:
-        """Ships one batch. Raises `TierUnavailable` with the outbox as it was."""
+        """Ships one batch. Raises `TierError` with the outbox as it was; the next batch is half as
+        large then, for it may have been too much at once."""
+        self._taken = batch = self._batch
+        try:
+            shipped = self._ship(batch)
+        except TierError as error:
+            if not isinstance(error, TierUnavailable) or error.tried:
+                self._batch = max(min(LEAST_MESSAGES, self._most), self._taken // 2)
+            raise
+        if shipped.taken:
+            self._batch = min(self._most, batch * 2)
+        return shipped
+
+    def _ship(self, batch: int) -> Shipped:
         started = time.perf_counter()
         with translated(), self._engine.begin() as connection:
             if not connection.execute(_TRY_LOCK).scalar_one():
                 return Shipped()
-            row = connection.execute(_TAKE, {"batch": self._batch}).one()
+            row = connection.execute(_TAKE, {"batch": batch}).one()
+            self._taken = row.taken
             if row.lines:
                 lines = row.lines.encode()
                 with self._breaker.guard(is_bulk=True):
@@ -92,7 +110,7 @@ class ReplicationService:
                 faultpoint("ship.after_insert")
         if row.shipped:
             self._instruments.replicated(row.shipped, time.perf_counter() - started)
-        return Shipped(row.taken, row.shipped, row.taken == self._batch)
+        return Shipped(row.taken, row.shipped, row.taken == batch)
 
     def ship_all(self) -> Shipped:
         """Ships until the outbox is empty, or another process has it."""

@@ -73,14 +73,17 @@ class Looker:
         """Has this process see how the log stands: whether that moves only several looks tell."""
         self._progress.judge()
 
-    def look(self, *, with_detours: bool = False) -> Look:
-        """Looks at all of them. Raises nothing for a tier that is out. What waits in ClickHouse to
-        be brought home takes a query more."""
-        in_clickhouse = self._clickhouse if with_detours else _nothing
+    def look(self, *, is_thorough: bool = False) -> Look:
+        """Looks at all of them. Raises nothing for a tier that is out.
+
+        How fast each answers, and what waits in ClickHouse to be brought home, takes a question
+        more to each, and is told where it is to be thorough.
+        """
+        own = self._breakers
         asks = (
-            (self._breakers.redis, self._ping_redis, self._redis),
-            (self._breakers.postgresql, self._ping_postgres, self._postgres),
-            (self._breakers.clickhouse, self._server.ping, in_clickhouse),
+            (own.redis, self._ping_redis if is_thorough else None, self._redis),
+            (own.postgresql, self._ping_postgres if is_thorough else None, self._postgres),
+            (own.clickhouse, self._server.ping, self._clickhouse if is_thorough else _nothing),
         )
         with ThreadPoolExecutor(len(asks), "look") as pool:
             progress = pool.submit(self._progress.judge)
@@ -132,13 +135,15 @@ def _nothing() -> dict[str, Any]:
 
 
 def _seen(
-    breaker: Breaker, ping: Callable[[], None], facts: Callable[[], dict[str, Any]]
+    breaker: Breaker, ping: Callable[[], None] | None, facts: Callable[[], dict[str, Any]]
 ) -> tuple[TierLook, dict[str, Any]]:
+    latency_ms = None
     try:
-        started = time.perf_counter()
-        with breaker.guard():
-            ping()
-        latency_ms = round((time.perf_counter() - started) * 1000, 3)
+        if ping is not None:
+            started = time.perf_counter()
+            with breaker.guard():
+                ping()
+            latency_ms = round((time.perf_counter() - started) * 1000, 3)
         told = facts()
     except TierError as error:
         if breaker.is_closed and not error.is_ambiguous:

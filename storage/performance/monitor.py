@@ -24,6 +24,7 @@ from storage.performance.history import AlertHistory, PastAlert
 from storage.performance.look import Look, Looker
 from storage.performance.pace import Pace, pace
 from storage.performance.rules import judge
+from storage.performance.shown import ActiveAlert, flat
 from storage.performance.standing import (
     Alert,
     Change,
@@ -45,14 +46,6 @@ HISTORY_ALERTS = 200
 MARKS_WINDOWS = 15
 """So often what admins said is looked at, where nothing has changed: the audit trail may not know
 all of it yet."""
-
-
-class ActiveAlert(msgspec.Struct, kw_only=True, frozen=True):
-    """An alert that stands, and what admins said to it; times are RFC 3339."""
-
-    alert: Alert
-    acknowledged: Acknowledged | None
-    silenced_until: str | None
 
 
 class PerformanceMonitor:
@@ -212,19 +205,6 @@ class PerformanceMonitor:
             except Exception:
                 # A thread that died would be a process that never warns.
                 log.exception("not_judged")
-
-
-def flat(alert: Alert) -> dict[str, object]:
-    """An alert as callers see it: its figures stand beside its type."""
-    shown: dict[str, object] = {
-        "id": alert.id,
-        "type": alert.type,
-        "priority": alert.priority,
-        "since": alert.since,
-        "detail": alert.detail,
-        **alert.figures,
-    }
-    return shown if alert.until is None else {**shown, "until": alert.until}
 
 
 def _as_active(alert: Alert, marks: Marks, now: float) -> ActiveAlert:

@@ -40,7 +40,7 @@ class PerformanceService:
 
     def road(self) -> Road:
         """The road of a message as it is now; told whichever tier is out."""
-        look = self._looker.look(with_detours=True)
+        look = self._looker.look(is_thorough=True)
         now = time.time()
         return road(self.windows.recent(now), look, self._book.read(now), now)
 

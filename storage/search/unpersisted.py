@@ -14,9 +14,11 @@ from storage import redis_keys as keys
 from storage.redis_driver import RedisDoor
 from storage.redis_tier import RedisTier
 
-PAGE_ENTRIES = 1_000
+PAGE_ENTRIES = 250
 MOST_ENTRIES = 20_000
 """Of the slots in which a user has something waiting. A log is as long only in an outage."""
+ENTRY_BYTES = 4_096
+"""A longer entry counts for several, so that no search holds more than a few of the largest."""
 
 
 class Unpersisted(NamedTuple):
@@ -83,7 +85,7 @@ class UnpersistedWrites:
                 entries: Any = client.xrevrange(keys.pending(slot), max=before, count=PAGE_ENTRIES)
             for _, fields in entries:
                 _take(fields, owner, user_id, found)
-            left -= len(entries)
+                left -= 1 + sum(map(len, fields.values())) // ENTRY_BYTES
             if len(entries) < PAGE_ENTRIES:
                 return max(1, left)
             before = f"({entries[-1][0].decode()}"

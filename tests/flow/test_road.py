@@ -1,5 +1,6 @@
 """The road as figures: where a message is, and that it is told whichever tier is out."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,13 @@ def test_an_alert_is_acknowledged_and_silenced(drilled: Drilled, tmp_path: Path)
             "clickhouse",
         )
         problem(drilled.admin.post(f"{path}/silence", json={"seconds": -1}), 422, "invalid_body")
+        said = threadkeep(tmp_path, drilled.stack.env, "alerts", "list", "--json")
+        told = json.loads(said.stdout)["active_alerts"]
+        (told,) = [one for one in told if one["id"] == alert["id"]]
+        assert (told["acknowledged_by"], told["silenced_until"]) == (
+            listed["acknowledged_by"],
+            listed["silenced_until"],
+        )
         shown = threadkeep(tmp_path, drilled.stack.env, "alerts", "list", "--history")
         assert shown.returncode == 1
         assert alert["id"].encode() in shown.stdout

@@ -1,7 +1,7 @@
 """From the log to PostgreSQL: a crash, a lock or a rival costs time, never a message."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import msgspec
 import pytest
@@ -16,6 +16,7 @@ from storage.message_storage import Draft
 from storage.pending_log import Committed, PendingLog
 from storage.persistence import BackgroundPersistenceService, Drained
 from storage.services import Services
+from support.pending import drained
 from support.samples import append_of, message, revised
 from support.waiting import eventually
 
@@ -127,14 +128,9 @@ def test_many_of_the_largest_messages_keep_nobody_waiting(
         alone.messages.post(user, "t", Draft("user", text_of(number), {}, None)).message
         for number in range(40)
     ]
-
-    def carried() -> bool:
-        # On a busy machine a batch may be too much for its deadline; the next one is smaller.
-        with suppress(TierUnavailable):
-            alone.persistence.drain_all(range(alone.settings.shards))
-        return rows(alone, user) == {one.id: 1 for one in made}
-
-    eventually(carried, 60)
+    # On a busy machine a batch may be too much for its deadline; the next one is smaller.
+    eventually(lambda: drained(alone), 60)
+    assert rows(alone, user) == {one.id: 1 for one in made}
 
 
 def test_a_crash_after_the_commit_leaves_one_copy(

@@ -1,19 +1,19 @@
 """Texts that are heavy to index: they hold up nobody, and are found like all others."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
 
 from models.search import parse
-from storage.errors import TierUnavailable
 from storage.persistence import Drained
 from storage.search.wanted import Wanted
 from storage.services import Services
 from support.outages import process
+from support.pending import drained
 from support.samples import append_of, message
 from support.searching import find, moved
+from support.slowness import each_takes
 from support.waiting import eventually
 
 MARKS = "a" + "\u0301\u0316" * 15_900
@@ -53,36 +53,6 @@ def test_what_takes_long_to_look_at_is_given_page_by_page(
     assert pages(alone, user, "needle") == [one.id for one in reversed(made)]
 
 
-@contextmanager
-def each_takes(own: Services, seconds: float) -> Iterator[None]:
-    """PostgreSQL takes so long for each message that is written meanwhile."""
-    with own.job_engine.begin() as connection:
-        connection.execute(
-            text(
-                "CREATE FUNCTION be_slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-                f" PERFORM pg_sleep({seconds}); RETURN NEW; END $$"
-            )
-        )
-        connection.execute(
-            text(
-                "CREATE TRIGGER be_slow BEFORE INSERT ON messages FOR EACH ROW"
-                " EXECUTE FUNCTION be_slow()"
-            )
-        )
-    try:
-        yield
-    finally:
-        with own.job_engine.begin() as connection:
-            connection.execute(text("DROP FUNCTION be_slow CASCADE"))
-
-
-def drained(own: Services) -> bool:
-    """Whether the log is empty after one look of a worker, who takes less when that is too much."""
-    with suppress(TierUnavailable):
-        own.persistence.drain_backlog()
-    return sum(own.pending_log.backlog()) == 0
-
-
 def pages(own: Services, user: str, query: str) -> list[str]:
     """The ids found, page after page, however short they are."""
     found: list[str] = []
@@ -103,9 +73,22 @@ def test_what_takes_too_long_together_is_carried_in_smaller_batches(
     made = [message(user, "t", f"{'ab ' * 4_000}needle") for _ in range(40)]
     alone.redis.append([append_of(*made)], 60)
     own = process(alone, database_timeout_seconds=0.6)
-    with each_takes(alone, 0.02):
+    with each_takes(alone, "messages", "INSERT", 0.02):
         eventually(lambda: drained(own))
     assert find(alone, user, "needle") == [one.id for one in reversed(made)]
+
+
+@pytest.mark.parametrize(("words", "is_whole"), [(4_000, False), (4, True)])
+def test_long_entries_of_the_log_count_for_several(
+    alone: Services, user: str, monkeypatch: pytest.MonkeyPatch, words: int, is_whole: bool
+) -> None:
+    """Else one who writes the largest there are would have a search hold all of them."""
+    made = [message(user, "t", "needle " * words) for _ in range(6)]
+    alone.redis.append([append_of(*made)], 60)
+    monkeypatch.setattr("storage.search.unpersisted.MOST_ENTRIES", 20)
+    monkeypatch.setattr("storage.search.unpersisted.PAGE_ENTRIES", 2)
+    page = alone.search.search(user, Wanted(parse("needle")), limit=10, cursor=None)
+    assert page.warning == (None if is_whole else "incomplete_unpersisted_messages")
 
 
 def test_a_word_that_grows_when_it_is_folded_is_found(

@@ -1,6 +1,7 @@
 """PostgreSQL to ClickHouse: by way of the outbox, early, and once."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -11,7 +12,10 @@ from models.message import Message
 from storage.errors import TierUnavailable
 from storage.replication import Shipped
 from storage.services import Services
+from support.outages import process
 from support.samples import message, revised
+from support.slowness import each_takes
+from support.waiting import eventually
 
 
 def archived(alone: Services, user: str) -> list[Message]:
@@ -38,6 +42,24 @@ def test_committed_messages_are_shipped_once(
     assert archived(alone, user) == made
     assert waiting(alone) == 0
     assert alone.replication.ship() == Shipped()
+
+
+def test_what_is_too_much_at_once_is_shipped_in_smaller_batches(
+    alone: Services, user: str, write: Callable[..., int]
+) -> None:
+    """A deadline that twenty messages keep, and forty do not."""
+    made = [message(user) for _ in range(40)]
+    write(*made)
+    own = process(alone, database_job_timeout_seconds=0.6, ship_batch_messages=50).replication
+
+    def is_shipped() -> bool:
+        with suppress(TierUnavailable):
+            own.ship_all()
+        return waiting(alone) == 0
+
+    with each_takes(alone, "clickhouse_outbox", "DELETE", 0.02):
+        eventually(is_shipped)
+    assert archived(alone, user) == made
 
 
 def test_an_id_that_is_queued_twice_is_shipped_once_as_it_is_now(

@@ -1,14 +1,12 @@
 """The routes of alerts: what stands, what stood, and what admins say to it."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from flask import Blueprint, Response
 from msgspec import UNSET, Meta, UnsetType
 
-from storage.performance.book import Acknowledged
-from storage.performance.history import PastAlert
-from storage.performance.monitor import ActiveAlert, flat
+from storage.performance.shown import active_alert, past_alert
 from webapp.context import caller, web
 from webapp.requests import answer, body_as, query_flag
 from webapp.schemas import Request
@@ -50,9 +48,9 @@ class PerformanceAlerts(msgspec.Struct, kw_only=True, frozen=True):
 def list_alerts() -> Response:
     """What stands; told whichever tier is out. The history is PostgreSQL's."""
     monitor = web().services.performance.monitor
-    body = {"active_alerts": [_active(one) for one in monitor.active()]}
+    body = {"active_alerts": [active_alert(one) for one in monitor.active()]}
     if query_flag("history"):
-        body["history"] = [_past(one) for one in monitor.history()]
+        body["history"] = [past_alert(one) for one in monitor.history()]
     return answer(body)
 
 
@@ -60,7 +58,7 @@ def list_alerts() -> Response:
 def acknowledge_alert(alert_id: str) -> Response:
     """Notes who has seen it; whoever was first stays."""
     monitor = web().services.performance.monitor
-    return answer(_active(monitor.acknowledge(alert_id, caller().user_id)))
+    return answer(active_alert(monitor.acknowledge(alert_id, caller().user_id)))
 
 
 @blueprint.post("/<alert_id>/silence")
@@ -68,19 +66,4 @@ def silence_alert(alert_id: str) -> Response:
     """Has nobody told of its kind for a while; it stays listed."""
     body = body_as(SilenceAlert)
     monitor = web().services.performance.monitor
-    return answer(_active(monitor.silence(alert_id, body.seconds, caller().user_id)))
-
-
-def _active(one: ActiveAlert) -> dict[str, Any]:
-    shown = flat(one.alert) | _seen(one.acknowledged)
-    return shown if one.silenced_until is None else shown | {"silenced_until": one.silenced_until}
-
-
-def _past(one: PastAlert) -> dict[str, Any]:
-    return flat(one.alert) | _seen(one.acknowledged)
-
-
-def _seen(acknowledged: Acknowledged | None) -> dict[str, str]:
-    if acknowledged is None:
-        return {}
-    return {"acknowledged_by": acknowledged.by, "acknowledged_at": acknowledged.at}
+    return answer(active_alert(monitor.silence(alert_id, body.seconds, caller().user_id)))

@@ -10,7 +10,8 @@ from rich.text import Text
 
 import settings
 from storage.errors import NotFound
-from storage.performance.monitor import ActiveAlert, PerformanceMonitor, flat
+from storage.performance.monitor import PerformanceMonitor
+from storage.performance.shown import ActiveAlert, active_alert, past_alert
 from storage.services import Services
 from webapp.cli.archive import Span
 from webapp.cli.operator import operator
@@ -31,8 +32,8 @@ def list_alerts(history: bool, as_json: bool) -> None:
     monitor = _monitor()
     found = monitor.active()
     if as_json:
-        shown = [flat(one.alert) for one in found]
-        past = [flat(one.alert) for one in monitor.history()] if history else []
+        shown = [active_alert(one) for one in found]
+        past = [past_alert(one) for one in monitor.history()] if history else []
         click.echo(msgspec.json.encode({"active_alerts": shown, "history": past}))
     else:
         for one in found:

@@ -20,17 +20,12 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     ) END
 $$;
 """
-EVERY_CHARACTER = """
-            SELECT one, lead(one) OVER (ORDER BY place) AS next
-            FROM unnest(string_to_array(folded, NULL)) WITH ORDINALITY AS of (one, place)
-        ) AS pairs"""
-EACH_RUN_ONCE = """
-            SELECT DISTINCT run FROM regexp_split_to_table(
-                folded, '[\\u0001-\\u007f]+' COLLATE "C") AS run
-        ) AS runs CROSS JOIN LATERAL (
-            SELECT one, lead(one) OVER (ORDER BY place) AS next
-            FROM unnest(string_to_array(run, NULL)) WITH ORDINALITY AS of (one, place)
-        ) AS pairs"""
+EACH_ONCE = """
+    IF char_length(folded) > 2 * char_length(content) THEN
+        folded := (SELECT string_agg(DISTINCT part, ' ')
+                   FROM unnest(string_to_array(folded, ' ')) AS part);
+    END IF;
+"""
 BODY = (
     "SELECT prosrc FROM pg_proc WHERE proname = %(name)s"
     " AND pronamespace = CAST(%(schema)s AS regnamespace)"
@@ -58,7 +53,8 @@ def upgrade() -> None:
         return str(connection.exec_driver_sql(BODY, values).scalar_one())
 
     fold = body("search_fold").replace("normalize(", f"{schema}.search_normal(")
-    terms = body("search_terms").replace(EVERY_CHARACTER, EACH_RUN_ONCE)
+    folded = f"folded := {schema}.search_fold(content);"
+    terms = body("search_terms").replace(folded, folded + EACH_ONCE)
     connection.exec_driver_sql(NORMAL)
     functions = FUNCTIONS.format(fold=fold.replace(", NFKD)", ")"), terms=terms)
     connection.exec_driver_sql(functions.replace("%", "%%"))
