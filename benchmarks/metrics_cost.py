@@ -1,6 +1,6 @@
 """What counting costs: acknowledgements of two web servers alike but for `THREADKEEP_METRICS`.
 
-`python -m benchmarks.metrics_cost [--seconds 4] [--rounds 8] [--clients 1,64]` starts a stack of
+`python -m benchmarks.metrics_cost [--seconds 1] [--rounds 40] [--clients 1,64]` starts a stack of
 its own and two more web servers over it, and loads them by turns. Who begins changes from round to
 round, and each round is a ratio of its own: what the machine does meanwhile is done to both.
 """
@@ -82,8 +82,8 @@ def _print(clients: int, runs: dict[str, list[Measured]]) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=1)
+    parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--clients", default="1,64")
     return parser.parse_args()
 
