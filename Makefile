@@ -19,7 +19,14 @@ demo: setup ## Carry 258,145 real messages through all tiers and compare every b
 
 .PHONY: test
 test: setup lint chromium ## Run every check: style, types, structure, tests on real servers
-	@$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync test-parts test-whole
+
+# What looks at one part needs one core for two minutes; whole stacks wait more than they compute.
+.PHONY: test-parts test-whole
+test-parts:
+	@$(BIN)/python -m pytest tests/unit tests/embedded
+test-whole:
+	@$(BIN)/python -m pytest tests/tiers tests/flow tests/selftest tests/faults tests/browser
 
 .PHONY: faults
 faults: setup ## Break everything, row by row, and see that nothing acknowledged is lost

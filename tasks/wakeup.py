@@ -78,7 +78,8 @@ class WakeUps:
         headers = {header: values for header, values in told.items() if values}
         try:
             app.send_task(name, arguments, expires=30, retry=False, headers=headers)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            # A program of Celery's ends where its settings are wrong; a web process need not.
             self._instruments.wake_up_lost()
             if not self._is_failing:
                 log.warning("wake_ups_lost", error=type(error).__name__)

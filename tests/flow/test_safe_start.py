@@ -201,7 +201,9 @@ def test_a_postgres_that_commits_before_the_disk_is_used_and_said_to(
     lone: dict[str, str], tmp_path: Path
 ) -> None:
     with empty_database(lone["DATABASE_URL"], synchronous_commit="off") as url:
-        env = lone | {"DATABASE_URL": url}
+        # Its worker would mark the Redis of the other tests as its own.
+        own_redis = lone["REDIS_URL"].rsplit("/", 1)[0] + "/1"
+        env = lone | {"DATABASE_URL": url, "REDIS_URL": own_redis}
         with tiers(env) as own:
             schema.migrate_postgres(own.job_engine)
         with ExitStack() as stack:

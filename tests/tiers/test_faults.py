@@ -79,7 +79,7 @@ def test_a_shipment_that_fails_behind_its_insert_leaves_one_row(
     assert queued(alone, [one.id]) == 1
     assert alone.replication.ship_all().shipped >= 1
     assert queued(alone, [one.id]) == 0
-    assert faultpoints.passes("ship.after_insert") == 2
+    assert faultpoints.passes("ship.after_insert") >= 2
     with alone.job_clickhouse.engine.connect() as connection:
         rows = connection.exec_driver_sql(f"SELECT count() FROM messages WHERE id = '{one.id}'")
         assert int(rows.scalar_one()) == 1

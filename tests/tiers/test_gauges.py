@@ -79,7 +79,7 @@ def test_an_alert_is_not_over_because_a_tier_was_too_busy_to_tell(alone: Service
         with alone.job_engine.begin() as connection:
             connection.execute(text("DELETE FROM dead_letters"))
     assert "dead_letters" not in judged.by(alone, 2)
-    assert shown(alone).of("alerts_active") == 0
+    assert shown(alone).of("alerts_active", type="dead_letters", priority="P1") == 0
 
 
 def test_ages_in_the_log_are_by_the_clock_that_stamps_it(
