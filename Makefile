@@ -19,7 +19,7 @@ demo: setup ## Carry 258,145 real messages through all tiers and compare every b
 
 .PHONY: test
 test: setup lint chromium ## Run every check: style, types, structure, tests on real servers
-	@$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync test-parts test-whole
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=line test-parts test-whole
 
 # What looks at one part needs one core for two minutes; whole stacks wait more than they compute.
 .PHONY: test-parts test-whole
