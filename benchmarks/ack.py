@@ -143,17 +143,19 @@ def _granian(cleanup: ExitStack, module: str) -> str:
 
 
 @contextmanager
-def process(line: str, **variables: str) -> Iterator[None]:
-    """A program of this environment's scripts while the block runs, with these variables too."""
+def process(line: str, **variables: str) -> Iterator[int]:
+    """A program of this environment's scripts while the block runs, with these variables too; gives
+    the session that it leads."""
     scripts = Path(sys.executable).parent
     with subprocess.Popen(
         [str(scripts / word) if at == 0 else word for at, word in enumerate(line.split())],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=os.environ | variables,
+        start_new_session=True,
     ) as program:
         try:
-            yield
+            yield program.pid
         finally:
             program.terminate()
             try:

@@ -12,8 +12,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 def processor_seconds(stack: Launched) -> dict[str, float]:
     """Seconds of each program so far with all its processes, and of this one, the `client`."""
-    found = {name: _seconds(stack.members(name)) for name in PROGRAMS}
-    return found | {"client": _seconds([os.getpid()])}
+    found = {name: seconds_of(stack.members(name)) for name in PROGRAMS}
+    return found | {"client": seconds_of([os.getpid()])}
 
 
 def resident_kib(stack: Launched, name: str) -> int:
@@ -21,8 +21,8 @@ def resident_kib(stack: Launched, name: str) -> int:
     return sum(_proportional_kib(pid) for pid in stack.members(name))
 
 
-def _seconds(pids: Sequence[int]) -> float:
-    """With that of children that ended already, which their parents have."""
+def seconds_of(pids: Sequence[int]) -> float:
+    """Seconds of processes so far, with those of children that ended, which their parents have."""
     ticks = 0
     for pid in pids:
         try:
