@@ -19,12 +19,14 @@ demo: setup ## Carry 258,145 real messages through all tiers and compare every b
 
 .PHONY: test
 test: setup lint chromium ## Run every check: style, types, structure, tests on real servers
-	@$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=line test-parts test-whole
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going test-parts test-whole
 
-# Most tests wait more than they compute. What minds the clock runs when the first are done.
+# Most tests wait more than they compute. What minds the clock runs when the first are done, which
+# say everything at their end.
 .PHONY: test-parts test-whole
 test-parts:
-	@$(BIN)/python -m pytest tests/unit tests/embedded tests/selftest
+	@said=$$($(BIN)/python -m pytest tests/unit tests/embedded tests/selftest 2>&1); \
+		status=$$?; echo "$$said"; exit $$status
 test-whole:
 	@$(BIN)/python -m pytest tests/tiers tests/flow tests/faults tests/browser
 
