@@ -26,7 +26,7 @@ test: setup lint chromium ## Run every check: style, types, structure, tests on 
 .PHONY: test-parts test-whole
 test-parts:
 	@said=$$($(BIN)/python -m pytest tests/unit tests/embedded tests/selftest 2>&1); \
-		status=$$?; echo "$$said"; exit $$status
+		status=$$?; printf '%s\n' "$$said"; exit $$status
 test-whole:
 	@$(BIN)/python -m pytest tests/tiers tests/flow tests/faults tests/browser
 
