@@ -25,10 +25,10 @@ test: setup lint chromium ## Run every check: style, types, structure, tests on 
 # say everything at their end.
 .PHONY: test-parts test-whole
 test-parts:
-	@said=$$($(BIN)/python -m pytest tests/unit tests/embedded tests/selftest 2>&1); \
+	@said=$$($(BIN)/python -m pytest tests/unit tests/embedded 2>&1); \
 		status=$$?; printf '%s\n' "$$said"; exit $$status
 test-whole:
-	@$(BIN)/python -m pytest tests/tiers tests/flow tests/faults tests/browser
+	@$(BIN)/python -m pytest tests/tiers tests/flow tests/selftest tests/faults tests/browser
 
 .PHONY: faults
 faults: setup ## Break everything, row by row, and see that nothing acknowledged is lost

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from models import ids
-from storage.postgres_driver import translated
+from storage.postgres_driver import translated, wait_for
 
 WEEK = timedelta(days=7)
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtext('threadkeep:partitions'))")
@@ -59,10 +59,12 @@ class Partitions:
     def ensure_ahead(self, now: datetime, weeks: int) -> list[str]:
         """Makes this week's partition and the next ones; gives the names that are new."""
         mondays = [monday_of(now) + WEEK * ahead for ahead in range(weeks + 1)]
-        return [name(monday) for monday in mondays if self._ensure(monday)]
+        return [name(monday) for monday in mondays if self._ensure(monday, waits=True)]
 
-    def _ensure(self, monday: datetime) -> bool:
+    def _ensure(self, monday: datetime, *, waits: bool = False) -> bool:
         with translated(), self._engine.begin() as connection:
+            if waits:
+                wait_for(connection, _LOCK)
             made = make(connection, monday)
         self._known.add(monday)
         return made

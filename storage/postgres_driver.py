@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row, TextClause, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError
 
 from models.message import Message
@@ -20,6 +20,8 @@ _TRANSIENT_CLASSES = ("08", "53", "55", "57", "58", "40", "3D000", "42P01")
 _PASSING_CODES = ("40", "55", "57014", "25P03", "25P04", "53100", "25006")
 
 MAX_HEADLINE_CHARACTERS = 300
+
+_LOCK_PATIENCE = text("SELECT set_config('lock_timeout', :patience, true)")
 
 
 def is_transient(error: DBAPIError) -> bool:
@@ -49,6 +51,15 @@ def translated() -> Iterator[None]:
         raise TierUnavailable("postgresql", reason, passing=True) from error
     except SQLAlchemyError as error:
         raise TierRejected("postgresql", str(error)) from error
+
+
+def wait_for(connection: Connection, lock: TextClause) -> None:
+    """Takes a lock of the transaction, for which others who do the same may be waited for: up to
+    twenty seconds, where other locks are waited for as briefly as ever."""
+    before = connection.execute(text("SELECT current_setting('lock_timeout')")).scalar_one()
+    connection.execute(_LOCK_PATIENCE, {"patience": "20s"})
+    connection.execute(lock)
+    connection.execute(_LOCK_PATIENCE, {"patience": before})
 
 
 def first_line(reason: str) -> str:

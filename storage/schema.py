@@ -16,7 +16,7 @@ from storage.clickhouse_driver import ClickHouse
 from storage.clickhouse_driver import translated as clickhouse_translated
 from storage.errors import Refused
 from storage.partitions import Partitions
-from storage.postgres_driver import translated
+from storage.postgres_driver import translated, wait_for
 
 MIGRATE = "run `threadkeep migrate`"
 NEWER = "a newer version of Threadkeep was here: run that one, or restore what was before it"
@@ -77,7 +77,7 @@ def migrate_postgres(engine: Engine) -> list[str]:
 def upgrade_postgres(connection: Connection) -> Standing:
     """Likewise in the caller's transaction; gives where PostgreSQL stood before."""
     config = _alembic()
-    connection.execute(_LOCK)
+    wait_for(connection, _LOCK)
     standing = postgres_standing(connection)
     _refuse_newer("postgresql", standing)
     config.attributes["connection"] = connection
