@@ -126,7 +126,7 @@ def _redis(services: Services) -> dict[str, Any]:
     return {
         "durability": durability_of(services.redis_door),
         "waiting": sum(services.pending_log.backlog()),
-        "oldest_waiting_seconds": _seconds(standing.oldest_seconds if standing.oldest else None),
+        "oldest_waiting_seconds": _seconds(standing.waiting_seconds),
     }
 
 

@@ -59,12 +59,10 @@ class Partitions:
     def ensure_ahead(self, now: datetime, weeks: int) -> list[str]:
         """Makes this week's partition and the next ones; gives the names that are new."""
         mondays = [monday_of(now) + WEEK * ahead for ahead in range(weeks + 1)]
-        return [name(monday) for monday in mondays if self._ensure(monday, waits=True)]
+        return [name(monday) for monday in mondays if self._ensure(monday)]
 
-    def _ensure(self, monday: datetime, *, waits: bool = False) -> bool:
+    def _ensure(self, monday: datetime) -> bool:
         with translated(), self._engine.begin() as connection:
-            if waits:
-                wait_for(connection, _LOCK)
             made = make(connection, monday)
         self._known.add(monday)
         return made
@@ -72,7 +70,7 @@ class Partitions:
 
 def make(connection: Connection, monday: datetime) -> bool:
     """Makes a week's partition in the caller's transaction; gives whether there was none."""
-    connection.execute(_LOCK)
+    wait_for(connection, _LOCK)
     if connection.execute(_EXISTS, {"name": name(monday)}).scalar_one():
         return False
     return _attach(connection, monday)

@@ -70,6 +70,11 @@ class Standing(NamedTuple):
     oldest_seconds: float
     oldest: tuple[int, bytes] | None
 
+    @property
+    def waiting_seconds(self) -> float | None:
+        """How old the oldest entry is, None where there is none."""
+        return None if self.oldest is None else self.oldest_seconds
+
 
 MARK_SECONDS = 2.0
 """So often at most a worker says that it looked."""

@@ -21,6 +21,7 @@ from storage.disaster import restoring
 from storage.disaster.clickhouse_source import ClickHouseSource, json_array
 from storage.disaster.runs import CLICKHOUSE
 from storage.errors import Refused, TierError
+from storage.failover.detour import note_clickhouse
 from storage.installation import FOREIGN, identity
 from storage.postgres_driver import translated
 from storage.redis_driver import translated as redis_translated
@@ -40,10 +41,6 @@ VALUES (:id, :source, :actor, :target, :boundary)
 _STATE = text("SELECT installation::text AS installation, run_id FROM redis_state")
 _KEEP_INSTALLATION = text("UPDATE redis_state SET installation = :installation, run_id = ''")
 _COPY_INSTALLATION = text("SELECT queue_row_copies('redis_state')")
-_ASK_CLICKHOUSE = text(
-    "INSERT INTO redis_detours (holder, until, in_clickhouse)"
-    " VALUES (gen_random_uuid(), 'infinity', true)"
-)
 _THREADS_OF_MESSAGES = text(
     """
 INSERT INTO threads (user_id, id, created_at, updated_at, version, last_message_at, message_count)
@@ -115,7 +112,7 @@ class Opening:
             self._make_partitions(connection, boundary, mondays)
             connection.execute(_RAISE_BOUNDARY, {"highest": ids.HIGHEST})
             # Whoever saw nothing of the loss asks ClickHouse, too, what it took meanwhile.
-            connection.execute(_ASK_CLICKHOUSE)
+            note_clickhouse(connection)
             values = {"id": run_id, "source": CLICKHOUSE, "actor": actor}
             connection.execute(
                 _BEGIN, {**values, "target": target_rto_seconds, "boundary": boundary}

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 import structlog
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from storage.clickhouse_driver import ClickHouse
 from storage.failover.lease import LEASE_SECONDS
@@ -31,6 +31,9 @@ FRESH_SECONDS = 1.5
 
 _HOLD = text(
     """
+WITH swept AS (
+    DELETE FROM redis_detours
+    WHERE until < clock_timestamp() - interval '1 minute' AND holder <> :holder)
 INSERT INTO redis_detours (holder, until)
 VALUES (:holder, clock_timestamp() + make_interval(secs => :seconds))
 ON CONFLICT (holder) DO UPDATE SET until = excluded.until
@@ -40,7 +43,6 @@ _SAY_CLICKHOUSE = text(
     "INSERT INTO redis_detours (holder, until, in_clickhouse)"
     " VALUES (gen_random_uuid(), 'infinity', true)"
 )
-_SWEEP = text("DELETE FROM redis_detours WHERE until < clock_timestamp() - interval '1 minute'")
 
 
 class Detour:
@@ -88,7 +90,6 @@ def beside_redis(quick: Engine, patient: Engine) -> Detour:
 def _hold(engine: Engine, holder: str) -> None:
     with translated(), engine.begin() as connection:
         connection.execute(_HOLD, {"holder": holder, "seconds": ROW_SECONDS})
-        connection.execute(_SWEEP)
 
 
 def beside_postgresql(server: ClickHouse) -> Detour:
@@ -108,4 +109,9 @@ def say_clickhouse(engine: Engine) -> None:
     Raises `TierUnavailable`.
     """
     with translated(), engine.begin() as connection:
-        connection.execute(_SAY_CLICKHOUSE)
+        note_clickhouse(connection)
+
+
+def note_clickhouse(connection: Connection) -> None:
+    """Likewise in the caller's transaction."""
+    connection.execute(_SAY_CLICKHOUSE)

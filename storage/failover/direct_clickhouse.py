@@ -80,9 +80,11 @@ class DirectClickHouse:
 
     def append(self, appends: Sequence[Append]) -> list[Stored | Behind | TierError]:
         """Inserts new messages. A key that ClickHouse knows gives the message it made."""
-        made = self._keys.made(key for append in appends for key, _ in keyed(append))
         with self._breaker.guard():
             self._detour.enter()
+        # Only now: others may have told keys meanwhile.
+        made = self._keys.made(key for append in appends for key, _ in keyed(append))
+        with self._breaker.guard():
             plan = Plan(appends, Known({}, made))
             keys = {message_id: key.key for key, message_id in plan.keys.items()}
             self._insert(

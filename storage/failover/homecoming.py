@@ -33,6 +33,10 @@ _SAID = text(
 )
 _NOTHING_WAITS = text("DELETE FROM redis_detours WHERE in_clickhouse AND said_at < :began")
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:homecoming'))")
+_BESIDE = """
+SELECT (SELECT count() FROM direct_writes) > 0 OR (
+    SELECT count() FROM direct_writers WHERE said_at > now64(3) - toIntervalSecond(seconds)) > 0
+"""
 
 
 class _Write(NamedTuple):
@@ -161,12 +165,6 @@ class HomecomingService:
         )
         with clickhouse_translated(), self._server.engine.begin() as connection:
             connection.exec_driver_sql(statement)
-
-
-_BESIDE = """
-SELECT (SELECT count() FROM direct_writes) > 0 OR (
-    SELECT count() FROM direct_writers WHERE said_at > now64(3) - toIntervalSecond(seconds)) > 0
-"""
 
 
 def is_written_beside(server: ClickHouse) -> bool:

@@ -103,7 +103,7 @@ class Looker:
             memory: Any = client.info("memory")
         return {
             "pending": sum(self._log.backlog()),
-            "oldest_pending_seconds": standing.oldest_seconds if standing.oldest else None,
+            "oldest_pending_seconds": standing.waiting_seconds,
             "memory_bytes": int(memory["used_memory"]),
             "memory_limit_bytes": int(memory.get("maxmemory", 0)),
         }

@@ -126,10 +126,9 @@ class Windows:
 
 
 def _is_worth_telling(untold: Mapping[int, Counts], window: int) -> bool:
-    if not untold or min(untold) <= window - LATE_WINDOWS:
-        return bool(untold)
+    is_late = any(at <= window - LATE_WINDOWS for at in untold)
     names = (name for counts in untold.values() for name in counts)
-    return any(name.partition(":")[0] not in TIERS for name in names)
+    return is_late or any(name.partition(":")[0] not in TIERS for name in names)
 
 
 def _forget_before(kept: dict[int, Counts], oldest: int) -> None:

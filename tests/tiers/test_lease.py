@@ -61,6 +61,17 @@ def test_somebody_on_a_detour_ends_it_until_the_row_is_old(
     assert fresh() == WHOLE
 
 
+def test_who_was_on_a_detour_long_ago_may_be_again(
+    alone: Services, fresh: Callable[[], Standing]
+) -> None:
+    detour = beside_redis(alone.quick_engine, alone.request_engine)
+    detour.enter()
+    sql(alone, "UPDATE redis_detours SET until = clock_timestamp() - interval '1 hour'")
+    detour.forget()
+    detour.enter()
+    assert fresh() == NOT_REDIS
+
+
 def test_a_redis_that_was_restarted_is_not_believed_before_it_is_adopted(
     alone: Services, user: str, fresh: Callable[[], Standing]
 ) -> None:
