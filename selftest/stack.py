@@ -174,10 +174,7 @@ class Testbed:
 
     def close(self) -> None:
         """Give the connections to the tiers back."""
-        self.services.redis_client.close()
-        self.services.request_engine.dispose()
-        self.services.job_engine.dispose()
-        self.services.job_clickhouse.engine.dispose()
+        self.services.give_back()
 
     def _owner(self, name: str) -> Launched:
         return self._servers if name in SERVERS else self._programs

@@ -6,6 +6,8 @@ frozen: a psycopg2 wait callback does, and leaves the connection closed, so the 
 
 import select
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -15,7 +17,7 @@ from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 
 from settings import Settings
 from storage import drill
@@ -28,6 +30,8 @@ SMALL_CONNECTIONS = 8
 POOL_SECONDS = 0.5
 """Waiting for a connection of the pool: where all of them wait for a frozen server, so would
 whoever waits for one of them, and then for the server once more."""
+
+_HURRY = text("SELECT set_config('statement_timeout', :deadline, true)")
 
 
 class _Pool(ConnectionPool):
@@ -145,6 +149,19 @@ def _engine(
         event.listen(engine, "checkout", lambda *_: drill.check("postgresql"))
         event.listen(engine, "before_cursor_execute", lambda *_: drill.wait("postgresql"))
     return engine
+
+
+@contextmanager
+def hurried(connection: Connection, seconds: float) -> Iterator[None]:
+    """Gives each statement of the caller's transaction so long; a server that does not even end
+    what takes longer is waited for twice that."""
+    own: Any = connection.connection.driver_connection
+    before, own.deadline_seconds = own.deadline_seconds, 2 * seconds
+    try:
+        connection.execute(_HURRY, {"deadline": f"{seconds * 1000:.0f}ms"})
+        yield
+    finally:
+        own.deadline_seconds = before
 
 
 def _json_text(value: Any) -> str:

@@ -52,9 +52,13 @@ class PerformanceServices(MaintenanceServices):
                 settings.alert_webhook_url,
                 settings.alert_webhook_secret,
                 connections.small_client(settings),
+                self.instruments,
             ),
             self.clock,
+            self.instruments,
         )
         answered, counted, slow = Latencies(), self.instruments.totals, self.slow_queries
-        counting = Counting(lambda: own_totals(counted, answered, breakers, slow), windows)
+        counting = Counting(
+            lambda: own_totals(counted, answered, breakers, slow), windows, self.instruments
+        )
         return PerformanceService(answered, counting, windows, looker, book, monitor)

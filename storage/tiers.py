@@ -165,6 +165,16 @@ class Tiers:
         """The server with one deadline for every answer."""
         return ClickHouse(self.settings.clickhouse_url, seconds, slow=self.slow_queries)
 
+    def give_back(self) -> None:
+        """Closes the connections that were made and that nobody uses at this moment."""
+        for made in list(vars(self).values()):
+            if isinstance(made, Engine):
+                made.dispose()
+            elif isinstance(made, Redis):
+                made.close()
+            elif isinstance(made, ClickHouse):
+                made.engine.dispose()
+
     def _watched(self, engine: Engine) -> Engine:
         self.slow_queries.watch(engine, "postgresql")
         return engine

@@ -7,6 +7,7 @@ answer was lost, meets itself here by its id.
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +18,7 @@ from models.message import Message, Thread
 from storage import idempotency_keys, postgres_writes
 from storage.appends import Append, Behind, NewMessage, Stored
 from storage.breakers import Breaker
+from storage.connections import hurried
 from storage.errors import TierError, TierRejected, TierUnavailable, VersionConflict
 from storage.failover.detour import Detour
 from storage.failover.patience import patiently
@@ -27,8 +29,8 @@ from storage.postgres_driver import translated
 VERSION_STEP = 1_000
 """A version written beside Redis leaves room for those that Redis may hold and nobody has seen."""
 
+HURRY_SECONDS = 0.15
 PAUSE_SECONDS = 5.0
-_ASK_QUICKLY = text("SELECT set_config('statement_timeout', '150ms', true)")
 _NEWEST = text(
     """
 SELECT r.user_id, r.thread_id, greatest(deleted_through, e.erased_through, (
@@ -71,17 +73,21 @@ class DirectPostgres:
         self._slots = slots
         self._not_asked_before = 0.0
 
-    def known(self, appends: Sequence[Append]) -> Known | None:
-        """What these appends must respect; None where PostgreSQL does not say so at once.
+    def known(self, appends: Sequence[Append], *, hurries: bool) -> Known | None:
+        """What these appends must respect; None where PostgreSQL does not say so in time.
 
-        It is asked beside a write to Redis, which is not to wait for it: not asked again for a
-        while where it was slow.
+        It is asked beside a write to Redis. Who `hurries`, because PostgreSQL has not answered of
+        late, gives it little time, and does not ask again for a while where that was too little.
         """
-        if time.monotonic() < self._not_asked_before:
+        if not self._breaker.is_closed or (hurries and time.monotonic() < self._not_asked_before):
             return None
         try:
-            with self._breaker.guard(), translated(), self._engine.begin() as connection:
-                connection.execute(_ASK_QUICKLY)
+            with (
+                self._breaker.guard(),
+                translated(),
+                self._engine.begin() as connection,
+                hurried(connection, HURRY_SECONDS) if hurries else nullcontext(),
+            ):
                 return self._known(connection, appends)
         except TierUnavailable:
             self._not_asked_before = time.monotonic() + PAUSE_SECONDS

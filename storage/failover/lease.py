@@ -23,6 +23,7 @@ from storage.clickhouse_driver import ClickHouse
 from storage.errors import TierError
 from storage.failover import homecoming
 from storage.installation import FOREIGN, RedisIdentity, identity
+from storage.metrics.instruments import Instruments
 from storage.postgres_driver import translated
 from storage.redis_driver import RedisDoor
 
@@ -76,6 +77,7 @@ class Lease:
         postgres_breaker: Breaker,
         server: ClickHouse,
         clickhouse_breaker: Breaker,
+        instruments: Instruments,
         *,
         on_restart: Callable[[], None] = lambda: None,
         on_detour: Callable[[], None] = lambda: None,
@@ -87,10 +89,10 @@ class Lease:
         self._postgres_breaker = postgres_breaker
         self._server = server
         self._clickhouse_breaker = clickhouse_breaker
+        self._instruments = instruments
         self._on_restart = on_restart
         self._on_detour = on_detour
         self._saw_detours = False
-        self.failures = 0
         self.whole_at = float("-inf")
         self._renewing = threading.Lock()
         self._starting = threading.Lock()
@@ -148,8 +150,8 @@ class Lease:
             pass
         except Exception:
             # Nor is there one after what nobody foresaw; whoever reads asks every tier instead.
-            self.failures += 1
-            log.exception("lease_not_renewed", failures=self.failures)
+            self._instruments.round_failed("lease")
+            log.exception("lease_not_renewed")
         finally:
             self._renewing.release()
 

@@ -13,6 +13,7 @@ from redis import Redis
 
 from storage.breakers import Breaker
 from storage.errors import TierError, TierUnavailable
+from storage.metrics.instruments import Instruments
 from storage.redis_driver import translated
 
 log = structlog.get_logger(__name__)
@@ -35,6 +36,7 @@ class RedisWatch:
         self,
         client: Redis,
         breaker: Breaker,
+        instruments: Instruments,
         *,
         is_wanted: Callable[[], bool],
         while_out: Callable[[], None],
@@ -43,13 +45,13 @@ class RedisWatch:
         at each look that finds Redis out; its `TierError` is another look's matter."""
         self._client = client
         self._breaker = breaker
+        self._instruments = instruments
         self._is_wanted = is_wanted
         self._while_out = while_out
         self._lock = threading.Lock()
         self._is_on = False
         self._opened = -1
         self.well_since = float("inf")
-        self.failures = 0
 
     def begin(self) -> None:
         """Has it look, if it does not."""
@@ -66,8 +68,8 @@ class RedisWatch:
                 # The tier that could not be told has a breaker of its own, which says why.
                 pass
             except Exception:
-                self.failures += 1
-                log.exception("watch_failed", failures=self.failures)
+                self._instruments.round_failed("watch-redis")
+                log.exception("watch_failed")
             time.sleep(LOOK_SECONDS if self._breaker.is_closed else OUT_SECONDS)
 
     def _is_over(self) -> bool:

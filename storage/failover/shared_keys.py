@@ -26,6 +26,7 @@ from storage.failover.probes import Breakers
 from storage.failover.recent_keys import KEPT_SECONDS, RecentKeys
 from storage.failover.redis_watch import RedisWatch
 from storage.failover.rests import Answer, Ask, ask_the_rest
+from storage.metrics.instruments import Instruments
 from storage.postgres_driver import translated
 
 UNDRAINED_SECONDS = 30.0
@@ -82,6 +83,7 @@ class SharedKeys:
         lease: Lease,
         breakers: Breakers,
         watch_client: Redis,
+        instruments: Instruments,
     ) -> None:
         """`watch_client` is for looking at Redis when no request does."""
         self._recent = told.recent
@@ -91,6 +93,7 @@ class SharedKeys:
         self.watch = RedisWatch(
             watch_client,
             breakers.redis,
+            instruments,
             is_wanted=lambda: told.recent.is_any,
             while_out=told.tell_clickhouse,
         )

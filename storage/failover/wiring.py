@@ -52,6 +52,7 @@ class FailoverServices(Tiers):
             breakers.postgresql,
             server,
             breakers.clickhouse,
+            self.instruments,
             on_restart=self.lost_and_found.search_later,
             on_detour=self.told_keys.tell_postgres_soon,
         )
@@ -120,7 +121,14 @@ class FailoverServices(Tiers):
             postgres_breaker=breakers.postgresql,
         )
         breakers.postgresql.on_closed.append(clickhouse.say_so)
-        keys = SharedKeys(self.told_keys, self.clickhouse_keys, self.lease, breakers, watch_client)
+        keys = SharedKeys(
+            self.told_keys,
+            self.clickhouse_keys,
+            self.lease,
+            breakers,
+            watch_client,
+            self.instruments,
+        )
         return MessageFailoverService(
             RedisWrites(
                 self.redis,

@@ -39,6 +39,8 @@ _SOURCES: tuple[Source, ...] = get_args(Source)
 _REASONS: tuple[FailoverReason, ...] = get_args(FailoverReason)
 _CHECKS: tuple[Literal["done", "failed"], ...] = ("done", "failed")
 _STATUSES = ("2xx", "4xx", "5xx")
+Thread = Literal["lease", "watch-redis", "counting", "alerts", "webhook"]
+"""A thread of a process's own that goes on whatever happens in one of its rounds."""
 
 
 class Instruments:
@@ -141,6 +143,11 @@ class Instruments:
         """A task could not be sent. What it was to carry is found without it."""
         if self.is_on:
             self._wake_ups_lost.inc()
+
+    def round_failed(self, thread: Thread) -> None:
+        """A round of a thread ended in an error that nobody foresaw."""
+        if self.is_on:
+            self._rounds_failed[thread].inc()
 
     def expect_looks(self, jobs: Iterable[str]) -> None:
         """Makes the children of these jobs of a worker."""
@@ -246,6 +253,8 @@ class Instruments:
         openings = self._counter("breaker_openings", "Times a breaker opened", "tier")
         self._breaker_openings = {tier: openings.labels(tier) for tier in TIERS}
         self._wake_ups_lost = self._counter("wake_ups_lost", "Tasks that could not be sent")
+        rounds = self._counter("rounds_failed", "Rounds of own threads that failed", "thread")
+        self._rounds_failed = {thread: rounds.labels(thread) for thread in get_args(Thread)}
         self._look_count = self._counter(
             "looks", "Looks of workers at what there is to carry", "look", "outcome"
         )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from storage.metrics.instruments import Instruments
 from storage.performance.counts import Counts
 from storage.performance.windows import WINDOW_SECONDS, Windows
 
@@ -15,7 +16,13 @@ log = structlog.get_logger(__name__)
 class Counting:
     """`totals` are this process's own numbers since it began, by the names of `Counts`."""
 
-    def __init__(self, totals: Callable[[], Mapping[str, float]], windows: Windows) -> None:
+    def __init__(
+        self,
+        totals: Callable[[], Mapping[str, float]],
+        windows: Windows,
+        instruments: Instruments,
+    ) -> None:
+        self._instruments = instruments
         self._totals = totals
         self._windows = windows
         self._before: Counts | None = None
@@ -39,4 +46,5 @@ class Counting:
                 self.count(time.time())
             except Exception as error:
                 # A thread that died would be a process that seems idle.
+                self._instruments.round_failed("counting")
                 log.warning("not_counted", error=type(error).__name__)

@@ -19,6 +19,7 @@ from models.ids import Clock
 from settings import Settings
 from storage.audit import AuditTrail
 from storage.errors import NotFound, TierError
+from storage.metrics.instruments import Instruments
 from storage.performance.book import AHEAD_WINDOWS, Acknowledged, AlertBook, Deed, Marks
 from storage.performance.history import AlertHistory, PastAlert
 from storage.performance.look import Look, Looker
@@ -61,7 +62,9 @@ class PerformanceMonitor:
         audit: AuditTrail,
         sink: WebhookSink,
         clock: Clock,
+        instruments: Instruments,
     ) -> None:
+        self._instruments = instruments
         self._settings = settings
         self._windows = windows
         self._looker = looker
@@ -204,6 +207,7 @@ class PerformanceMonitor:
                 self.evaluate(time.time())
             except Exception:
                 # A thread that died would be a process that never warns.
+                self._instruments.round_failed("alerts")
                 log.exception("not_judged")
 
 

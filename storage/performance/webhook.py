@@ -19,6 +19,7 @@ from redis import Redis
 
 from storage import redis_keys as keys
 from storage.errors import TierError
+from storage.metrics.instruments import Instruments
 from storage.redis_driver import translated
 
 log = structlog.get_logger(__name__)
@@ -47,7 +48,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 class WebhookSink:
     """Delivers to one address. Does nothing where there is none."""
 
-    def __init__(self, url: str, secret: str, client: Redis) -> None:
+    def __init__(self, url: str, secret: str, client: Redis, instruments: Instruments) -> None:
+        self._instruments = instruments
         self._url = url
         self._secret = secret.encode()
         self._client = client
@@ -178,6 +180,7 @@ class WebhookSink:
             try:
                 self.deliver_due()
             except Exception as error:
+                self._instruments.round_failed("webhook")
                 log.warning("webhook_stuck", error=type(error).__name__)
             time.sleep(LOOK_SECONDS)
 

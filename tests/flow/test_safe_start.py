@@ -2,8 +2,6 @@
 weaker. Each is the program of the Procfile, on servers that really are set that way."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -20,8 +18,7 @@ from support.api import Api, ok, problem
 from support.commands import threadkeep
 from support.databases import empty_database
 from support.own_valkey import own_valkey
-from support.processes import clean_environment
-from support.programs import Program, program
+from support.programs import Program, program, run
 from support.servers import servers
 from support.tiers import tiers
 from support.users import fresh_user
@@ -87,20 +84,6 @@ def refuses(started: Program, *reasons: str) -> None:
     for reason in reasons:
         assert reason in started.refusals[0]
     assert "Traceback" not in started.output
-
-
-def run(folder: Path, env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command as a shell starts it, by its script."""
-    script = Path(sys.executable).with_name("threadkeep")
-    return subprocess.run(
-        [str(script), *arguments],
-        cwd=folder,
-        env=clean_environment() | env,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
 
 
 def warnings(started: Program) -> list[dict[str, str]]:

@@ -77,3 +77,17 @@ def program(name: str, env: Mapping[str, str], folder: Path) -> Iterator[Program
             # Its own processes would outlive it.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def run(folder: Path, env: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command as a shell starts it, by its script, until its end."""
+    script = Path(sys.executable).with_name("threadkeep")
+    return subprocess.run(
+        [str(script), *arguments],
+        cwd=folder,
+        env=clean_environment() | env,
+        capture_output=True,
+        text=True,
+        timeout=END_SECONDS,
+        check=False,
+    )

@@ -3,9 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from redis import Redis
-from sqlalchemy import Engine
-
 import settings
 from storage.services import Services
 
@@ -17,13 +14,4 @@ def tiers(env: Mapping[str, str]) -> Iterator[Services]:
     try:
         yield services
     finally:
-        give_back(services)
-
-
-def give_back(services: Services) -> None:
-    """Closes the connections that nobody uses at this moment."""
-    for made in list(vars(services).values()):
-        if isinstance(made, Engine):
-            made.dispose()
-        elif isinstance(made, Redis):
-            made.close()
+        services.give_back()

@@ -16,7 +16,7 @@ from storage.failover.lease import Lease, Standing
 from storage.message_storage import Draft
 from storage.persistence import Drained
 from storage.services import Services
-from support.outages import end_detours
+from support.outages import believe_keys, end_detours
 from support.samples import append_of, message
 from support.waiting import eventually
 
@@ -28,7 +28,7 @@ NOT_REDIS = Standing(postgres_whole=True)
 def fresh(alone: Services) -> Iterator[Callable[[], Standing]]:
     """What a process that has only just started would be told."""
     end_detours(alone)
-    sql(alone, "UPDATE redis_state SET keys_whole_from = clock_timestamp()")
+    believe_keys(alone)
     alone.redis_recovery.tend()
     yield lambda: Services(alone.settings).lease.standing()
 

@@ -16,7 +16,7 @@ from storage.failover.direct_clickhouse import DirectWrite
 from storage.failover.lease import Standing
 from storage.persistence import Drained
 from storage.services import Services
-from support.outages import end_detours, page, post, process, rows, without
+from support.outages import believe_keys, end_detours, page, post, process, rows, without
 from support.samples import append_of, message
 from support.waiting import eventually
 
@@ -28,6 +28,38 @@ def brought_home(alone: Services) -> Iterator[None]:
     alone.homecoming.bring_home()
     end_detours(alone)
     alone.redis_recovery.tend()
+
+
+class Network(NamedTuple):
+    """What stands between a process and its tiers."""
+
+    redis: FaultProxy
+    postgres: FaultProxy
+    clickhouse: FaultProxy
+
+
+@pytest.fixture
+def network(alone: Services) -> Iterator[Network]:
+    with ExitStack() as proxies:
+        yield Network(*(proxies.enter_context(FaultProxy(HOST, port)) for port in ports(alone)))
+
+
+def ports(alone: Services) -> list[int]:
+    """Where Redis, PostgreSQL and ClickHouse listen."""
+    given = alone.settings
+    urls = (given.redis_url, given.database_url, given.clickhouse_url)
+    return [urlsplit(url).port or 0 for url in urls]
+
+
+def behind(network: Network, alone: Services, *out: str) -> Services:
+    """Another process, behind a network of its own, and with these tiers out."""
+    own = without(alone, *out).settings
+    names = ("redis_url", "database_url", "clickhouse_url")
+    urls = {
+        name: getattr(own, name).replace(f":{port}", f":{proxy.port}")
+        for name, port, proxy in zip(names, ports(alone), network, strict=True)
+    }
+    return process(alone, **urls)
 
 
 @pytest.mark.parametrize("out", [("redis",), ("redis", "database")])
@@ -45,6 +77,31 @@ def test_a_key_that_only_postgresql_knows_is_honoured_by_redis(alone: Services, 
     second = post(alone, user, "b", "k")
     assert second.message.id == first.message.id
     assert [row[2] for row in rows(alone, user)] == ["a"]
+
+
+def test_a_key_is_honoured_by_a_process_that_was_kept_from_its_lease(
+    alone: Services, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    believe_keys(alone)
+    own = process(alone)
+    eventually(lambda: own.lease.standing().keys_whole)
+    monkeypatch.setattr(own.lease, "_renew", lambda: None)
+    eventually(lambda: not own.lease.standing(wait=False).is_known)
+    first = post(without(alone, "redis"), user, "a", "k")
+    again = post(own, user, "b", "k")
+    assert (again.message, again.repeated) == (first.message, True)
+
+
+def test_a_key_is_waited_for_where_redis_is_known_to_lack_some(
+    alone: Services, user: str, network: Network
+) -> None:
+    own = behind(network, alone)
+    first = post(without(alone, "redis"), user, "a", "k")
+    eventually(lambda: own.lease.standing() == Standing(postgres_whole=True))
+    network.postgres.latency(0.1)
+    post(own, user, "slow", "another")
+    again = post(own, user, "b", "k")
+    assert (again.message, again.repeated) == (first.message, True)
 
 
 def test_a_key_outlives_a_redis_that_lost_everything(
@@ -134,38 +191,6 @@ def test_an_edit_of_a_double_that_nobody_saw_does_not_dig_it_up(
     assert [row[0] for row in rows(alone, user)] == [later.id]
     assert [one.id for one in page(alone, user)] == [later.id]
     assert alone.threads.get(user, "t").message_count == 1
-
-
-class Network(NamedTuple):
-    """What stands between a process and its tiers."""
-
-    redis: FaultProxy
-    postgres: FaultProxy
-    clickhouse: FaultProxy
-
-
-@pytest.fixture
-def network(alone: Services) -> Iterator[Network]:
-    with ExitStack() as proxies:
-        yield Network(*(proxies.enter_context(FaultProxy(HOST, port)) for port in ports(alone)))
-
-
-def ports(alone: Services) -> list[int]:
-    """Where Redis, PostgreSQL and ClickHouse listen."""
-    given = alone.settings
-    urls = (given.redis_url, given.database_url, given.clickhouse_url)
-    return [urlsplit(url).port or 0 for url in urls]
-
-
-def behind(network: Network, alone: Services, *out: str) -> Services:
-    """Another process, behind a network of its own, and with these tiers out."""
-    own = without(alone, *out).settings
-    names = ("redis_url", "database_url", "clickhouse_url")
-    urls = {
-        name: getattr(own, name).replace(f":{port}", f":{proxy.port}")
-        for name, port, proxy in zip(names, ports(alone), network, strict=True)
-    }
-    return process(alone, **urls)
 
 
 def watches(own: Services) -> bool:

@@ -32,7 +32,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def sink(own: Services, receiver: Receiver) -> WebhookSink:
-    return WebhookSink(receiver.url, SECRET, own.redis_client)
+    return WebhookSink(receiver.url, SECRET, own.redis_client, own.instruments)
 
 
 def test_a_delivery_proves_that_it_is_ours(alone: Services, receiver: Receiver) -> None:
@@ -119,7 +119,9 @@ def test_without_redis_it_is_delivered_all_the_same(alone: Services, receiver: R
 
 
 def test_neither_secret_nor_address_is_logged(alone: Services) -> None:
-    own = WebhookSink("http://127.0.0.1:1/hook?token=hidden", SECRET, alone.redis_client)
+    own = WebhookSink(
+        "http://127.0.0.1:1/hook?token=hidden", SECRET, alone.redis_client, alone.instruments
+    )
     with capture_logs() as logs:
         own.offer("1:raised", b"{}")
         own.deliver_due()
