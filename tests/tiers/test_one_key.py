@@ -2,17 +2,21 @@
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import timedelta
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
+from sqlalchemy import Connection, text
 
 from embedded.ports import HOST
 from models import codec
 from selftest.proxy import FaultProxy
 from storage import idempotency_keys
 from storage.failover.direct_clickhouse import DirectWrite
+from storage.failover.direct_postgres import HURRY_SECONDS
 from storage.failover.lease import Standing
 from storage.persistence import Drained
 from storage.services import Services
@@ -84,7 +88,7 @@ def test_a_key_is_honoured_by_a_process_that_was_kept_from_its_lease(
 ) -> None:
     believe_keys(alone)
     own = process(alone)
-    eventually(lambda: own.lease.standing().keys_whole)
+    finds_all_well(own, user)
     monkeypatch.setattr(own.lease, "_renew", lambda: None)
     eventually(lambda: not own.lease.standing(wait=False).is_known)
     first = post(without(alone, "redis"), user, "a", "k")
@@ -92,16 +96,25 @@ def test_a_key_is_honoured_by_a_process_that_was_kept_from_its_lease(
     assert (again.message, again.repeated) == (first.message, True)
 
 
-def test_a_key_is_waited_for_where_redis_is_known_to_lack_some(
-    alone: Services, user: str, network: Network
+def test_postgresql_is_waited_for_where_redis_is_known_to_lack_keys(
+    alone: Services, user: str
 ) -> None:
-    own = behind(network, alone)
+    own = process(alone)
     first = post(without(alone, "redis"), user, "a", "k")
     eventually(lambda: own.lease.standing() == Standing(postgres_whole=True))
-    network.postgres.latency(0.1)
-    post(own, user, "slow", "another")
-    again = post(own, user, "b", "k")
+    with ThreadPoolExecutor() as pool:
+        with alone.job_engine.begin() as connection:
+            connection.execute(text("LOCK TABLE idempotency_keys"))
+            waiting = pool.submit(post, own, user, "b", "k")
+            eventually(lambda: wait(connection) > HURRY_SECONDS)
+        again = waiting.result()
     assert (again.message, again.repeated) == (first.message, True)
+
+
+def wait(connection: Connection) -> float:
+    """For how many seconds somebody has waited for a table."""
+    lasts = connection.execute(text("SELECT max(clock_timestamp() - waitstart) FROM pg_locks"))
+    return (lasts.scalar_one() or timedelta()).total_seconds()
 
 
 def test_a_key_outlives_a_redis_that_lost_everything(
@@ -193,6 +206,14 @@ def test_an_edit_of_a_double_that_nobody_saw_does_not_dig_it_up(
     assert alone.threads.get(user, "t").message_count == 1
 
 
+def finds_all_well(own: Services, user: str) -> None:
+    """Lets a process see Redis well, and PostgreSQL whole after that."""
+    post(own, user, "before", "its own")
+    eventually(lambda: watches(own))
+    watched = time.monotonic()
+    eventually(lambda: own.lease.standing().postgres_whole and own.lease.whole_at > watched)
+
+
 def watches(own: Services) -> bool:
     """Whether a process looks at Redis by itself, and found it well."""
     return own.failover.keys.watch.well_since <= time.monotonic()
@@ -254,10 +275,7 @@ def test_while_postgresql_alone_is_out_redis_does_not_depend_on_clickhouse(
 ) -> None:
     alone.homecoming.bring_home()
     own = behind(network, alone)
-    post(own, user, "before", "its own")
-    eventually(lambda: watches(own))
-    watched = time.monotonic()
-    eventually(lambda: own.lease.standing().postgres_whole and own.lease.whole_at > watched)
+    finds_all_well(own, user)
     network.postgres.refuse()
     eventually(lambda: not own.lease.standing().is_known)
     network.clickhouse.refuse()
