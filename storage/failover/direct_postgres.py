@@ -7,7 +7,6 @@ answer was lost, meets itself here by its id.
 
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from typing import NamedTuple
 
 import msgspec
@@ -82,12 +81,15 @@ class DirectPostgres:
         if not self._breaker.is_closed or (hurries and time.monotonic() < self._not_asked_before):
             return None
         try:
-            with (
-                self._breaker.guard(),
-                translated(),
-                self._engine.begin() as connection,
-                hurried(connection, HURRY_SECONDS) if hurries else nullcontext(),
-            ):
+            if hurries:
+                # So little that it says nothing of the tier if it is not enough.
+                with (
+                    translated(),
+                    self._engine.begin() as connection,
+                    hurried(connection, HURRY_SECONDS),
+                ):
+                    return self._known(connection, appends)
+            with self._breaker.guard(), translated(), self._engine.begin() as connection:
                 return self._known(connection, appends)
         except TierUnavailable:
             self._not_asked_before = time.monotonic() + PAUSE_SECONDS

@@ -15,14 +15,15 @@ Done = TypeVar("Done")
 
 
 def patiently(quick: Engine, patient: Engine, act: Callable[[Engine], Done]) -> Done:
-    """What is done with the quick deadlines, or, where the server answers at all, with longer ones.
+    """What is done with the quick deadlines, or, where the server itself ended that and answers
+    others, with longer ones. Raises what the last try raises.
 
-    The first try may have happened. Raises what the last one raises.
+    A server that said nothing at all is not asked again: its silence costs a second each time.
     """
     try:
         return act(quick)
-    except TierUnavailable:
-        if not _answers(quick):
+    except TierUnavailable as error:
+        if not (error.passing and _answers(quick)):
             raise
     return act(patient)
 

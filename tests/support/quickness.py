@@ -17,11 +17,12 @@ def p95_ms(samples: Iterable[Sample], *verbs: str) -> float:
     return took[int(len(took) * 0.95)]
 
 
-def stays_quick(trial: Trial, *verbs: str) -> None:
-    """Fails where answers since the last disturbance began were neither quick nor as quick as those
-    before it."""
+def stays_quick(trial: Trial, *verbs: str, after_seconds: float = 0.0) -> None:
+    """Fails where answers from so long after the last disturbance began were neither quick nor as
+    quick as those before it."""
     began = trial.fault_began
     before = p95_ms([each for each in trial.samples if each.ended < began], *verbs)
-    during = p95_ms([each for each in trial.samples if each.began >= began], *verbs)
+    since = began + after_seconds
+    during = p95_ms([each for each in trial.samples if each.began >= since], *verbs)
     allowed = max(QUICK_MS, NOISE * before)
     assert during < allowed, f"p95 of {verbs}: {during:.0f} ms, {before:.0f} ms before"
