@@ -48,6 +48,9 @@ def whole_trace(api: Api, spans: Spans) -> dict[str, Any]:
     def whole() -> dict[str, Any]:
         found = spans.in_trace(trace_id)
         assert set(found) >= CARRIED, sorted(found)
+        drain = spans.under(found["persist.drain_shard"])
+        shapes = [str(facts(one).get("db.query.text")) for one in drain]
+        assert any("json_to_recordset" in shape for shape in shapes), shapes
         return found
 
     return eventually(whole, 1)
@@ -64,8 +67,6 @@ def test_a_message_is_one_trace_from_the_request_to_clickhouse(
     assert found["redis script append"].parent_span_id == request.span_id
     drain = found["persist.drain_shard"]
     assert drain.parent_span_id == request.span_id
-    shapes = [str(facts(one).get("db.query.text")) for one in spans.under(drain)]
-    assert any("json_to_recordset" in shape for shape in shapes), shapes
     shipment = found["look replicate"]
     assert shipment.parent_span_id == drain.span_id
     assert found["clickhouse INSERT"].parent_span_id == shipment.span_id
