@@ -33,6 +33,8 @@ _SETTINGS = {
     "synchronous_commit": "on",
     "shared_buffers": "128MB",
     "max_connections": "100",
+    # The autovacuum gives way after this long: before those who wait for its lock give up.
+    "deadlock_timeout": "200ms",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_statement": "none",

@@ -14,6 +14,7 @@ from storage.archive.tiering import DAY_SECONDS, Rules
 from storage.export import Exporter
 from storage.partitions import Partitions
 from storage.services import Services
+from support.patience import wait_for_locks
 from support.samples import message
 
 MONDAY_US = 1_577_664_000_000_000
@@ -35,6 +36,7 @@ _TABLES = text(
 def fresh(services: Services) -> None:
     """Empties PostgreSQL's and ClickHouse's messages, and forgets every archiver."""
     with services.job_engine.begin() as connection:
+        wait_for_locks(connection)
         for statement in _RESET:
             connection.execute(text(statement))
         for table in connection.execute(_TABLES, {"ahead": "messages_2025"}).scalars().all():

@@ -12,6 +12,7 @@ from storage import schema
 from storage.export import Exporter
 from storage.message_storage import Draft
 from storage.services import Services
+from support.patience import wait_for_locks
 from support.waiting import eventually
 
 _ROWS = {
@@ -33,6 +34,7 @@ _ROWS = {
 def lose_postgresql(services: Services) -> None:
     """An empty database, as a server has that was started on an empty disk."""
     with services.job_engine.begin() as connection:
+        wait_for_locks(connection)
         connection.exec_driver_sql(
             "DROP SCHEMA public CASCADE; CREATE SCHEMA public;"
             " GRANT USAGE ON SCHEMA public TO PUBLIC"

@@ -7,6 +7,7 @@ from storage.erasure.receipt import UserErasure
 from storage.persistence import Drained
 from storage.services import Services
 from support.samples import append_of, message
+from support.waiting import eventually
 
 
 def marker_of(user: str) -> str:
@@ -15,11 +16,16 @@ def marker_of(user: str) -> str:
 
 
 def erase(alone: Services, user: str) -> UserErasure:
+    """Erases a user, as often as it takes."""
     alone.user_erasure.request(user, by="an admin")
-    done = alone.user_erasure.carry_on(user)
-    assert done is not None
-    assert done.state == "done", done.waits_for
-    return done
+
+    def carried_on() -> UserErasure:
+        done = alone.user_erasure.carry_on(user)
+        assert done is not None
+        assert done.state == "done", done.waits_for
+        return done
+
+    return eventually(carried_on, 60)
 
 
 def persisted(

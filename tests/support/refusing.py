@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from storage.services import Services
+from support.patience import wait_for_locks
 
 
 @contextmanager
@@ -12,6 +13,7 @@ def refusing(services: Services, condition: str, table: str = "messages") -> Ite
     """Inside, PostgreSQL takes only new rows that meet a condition; gives the constraint's name."""
     name = f"test_{secrets.token_hex(6)}"
     with services.job_engine.begin() as connection:
+        wait_for_locks(connection)
         connection.exec_driver_sql(
             # Rows of other tests are none of its business.
             f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({condition}) NOT VALID"
@@ -20,4 +22,5 @@ def refusing(services: Services, condition: str, table: str = "messages") -> Ite
         yield name
     finally:
         with services.job_engine.begin() as connection:
+            wait_for_locks(connection)
             connection.exec_driver_sql(f"ALTER TABLE {table} DROP CONSTRAINT {name}")

@@ -11,13 +11,32 @@ from support.moving import archived
 from support.samples import CLOCK, message
 
 
-def find(own: Services, user: str, query: str, **fields: Any) -> list[str]:
-    """The ids found, newest first, after a check of what comes with them."""
-    return [hit.message.id for hit in found(own, user, query, **fields).hits]
+def find(own: Services, user: str, query: str, *, limit: int = 100, **fields: Any) -> list[str]:
+    """The ids found, newest first, after a check of what comes with them.
+
+    A search that would take too long gives what it has, and where to go on.
+    """
+    names: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = found(own, user, query, limit=limit - len(names), cursor=cursor, **fields)
+        names += [hit.message.id for hit in page.hits]
+        cursor = page.next_cursor
+        if cursor is None or len(names) >= limit:
+            return names
 
 
-def found(own: Services, user: str, query: str, *, limit: int = 100, **fields: Any) -> Found:
-    page = own.search.search(user, Wanted(parse(query), **fields), limit=limit, cursor=None)
+def found(
+    own: Services,
+    user: str,
+    query: str,
+    *,
+    limit: int = 100,
+    cursor: str | None = None,
+    **fields: Any,
+) -> Found:
+    """A page of what is found, after a check of what comes with it."""
+    page = own.search.search(user, Wanted(parse(query), **fields), limit=limit, cursor=cursor)
     for hit in page.hits:
         assert hit.message.user_id == user
         assert hit.highlights == parse(query).highlights(hit.message.content)

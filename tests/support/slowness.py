@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from sqlalchemy import text
 
 from storage.services import Services
+from support.patience import wait_for_locks
 
 
 @contextmanager
@@ -13,6 +14,7 @@ def each_takes(own: Services, table: str, verb: str, seconds: float) -> Iterator
     """Each row of a table takes so long meanwhile, to insert or to delete."""
     row = "OLD" if verb == "DELETE" else "NEW"
     with own.job_engine.begin() as connection:
+        wait_for_locks(connection)
         connection.execute(
             text(
                 "CREATE FUNCTION be_slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
@@ -29,4 +31,5 @@ def each_takes(own: Services, table: str, verb: str, seconds: float) -> Iterator
         yield
     finally:
         with own.job_engine.begin() as connection:
+            wait_for_locks(connection)
             connection.execute(text("DROP FUNCTION be_slow CASCADE"))

@@ -17,28 +17,48 @@ from storage import postgres_writes, schema
 from storage.clickhouse_tier import ClickHouseTier
 from storage.consistency.report import ConsistencyReport, Scope
 from storage.dead_letters.service import DeadLetterService
+from storage.failover import homecoming
 from storage.persistence import Drained
 from storage.postgres_tier import PostgresTier
 from storage.redis_tier import RedisTier
 from storage.services import Services
 from support.archives import fresh
-from support.outages import end_all
+from support.disasters import settle
+from support.outages import end_all, end_detours
 from support.servers import servers
 from support.tiers import tiers
+
+PATIENT = {
+    "THREADKEEP_REDIS_TIMEOUT_SECONDS": "5",
+    "THREADKEEP_REDIS_SLOW_SECONDS": "5",
+    "THREADKEEP_DATABASE_QUICK_SECONDS": "5",
+    "THREADKEEP_CLICKHOUSE_WRITE_TIMEOUT_SECONDS": "5",
+}
+"""Which tier takes a write is the test's matter, not that of how busy the machine is."""
+
+
+@pytest.fixture(autouse=True)
+def nobody_hurries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Likewise what PostgreSQL is asked beside a write to Redis."""
+    monkeypatch.setattr("storage.failover.direct_postgres.HURRY_SECONDS", 5.0)
 
 
 @pytest.fixture(scope="package")
 def lone_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """The tiers of servers that nobody else writes to."""
-    with servers(tmp_path_factory.mktemp("servers") / "data") as env, tiers(env) as alone:
+    with servers(tmp_path_factory.mktemp("servers") / "data") as env, tiers(env | PATIENT) as alone:
         schema.migrate(alone.job_engine, alone.job_clickhouse, 1)
         yield alone
 
 
 @pytest.fixture
 def alone(lone_services: Services) -> Services:
-    """The same, with Redis empty, and adopted as a worker would."""
+    """The same, with Redis empty, and adopted as a worker would; nothing waits in ClickHouse."""
+    settle(lone_services)
     lone_services.redis_client.flushall()
+    if homecoming.waiting(lone_services.job_clickhouse):
+        lone_services.homecoming.bring_home()
+        end_detours(lone_services)
     lone_services.redis_recovery.adopt()
     return lone_services
 
@@ -112,7 +132,7 @@ def bad() -> Iterator[ExitStack]:
 @pytest.fixture(scope="package")
 def archive_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """Servers whose old messages are all the test's own, for an archiver takes all of them."""
-    with servers(tmp_path_factory.mktemp("archive") / "data") as env, tiers(env) as found:
+    with servers(tmp_path_factory.mktemp("archive") / "data") as env, tiers(env | PATIENT) as found:
         schema.migrate(found.job_engine, found.job_clickhouse, 1)
         yield found
 
@@ -120,6 +140,7 @@ def archive_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servi
 @pytest.fixture
 def store(archive_services: Services) -> Services:
     """The same with nothing in it."""
+    settle(archive_services)
     archive_services.redis_client.flushall()
     fresh(archive_services)
     archive_services.redis_recovery.adopt()

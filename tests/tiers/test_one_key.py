@@ -9,14 +9,13 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 
 from embedded.ports import HOST
 from models import codec
 from selftest.proxy import FaultProxy
 from storage import idempotency_keys
 from storage.failover.direct_clickhouse import DirectWrite
-from storage.failover.direct_postgres import HURRY_SECONDS
 from storage.failover.lease import Standing
 from storage.persistence import Drained
 from storage.services import Services
@@ -63,7 +62,8 @@ def behind(network: Network, alone: Services, *out: str) -> Services:
         name: getattr(own, name).replace(f":{port}", f":{proxy.port}")
         for name, port, proxy in zip(names, ports(alone), network, strict=True)
     }
-    return process(alone, **urls)
+    # A network that swallows everything is found out by Redis's own deadline.
+    return process(alone, redis_timeout_seconds=0.25, **urls)
 
 
 @pytest.mark.parametrize("out", [("redis",), ("redis", "database")])
@@ -97,16 +97,22 @@ def test_a_key_is_honoured_by_a_process_that_was_kept_from_its_lease(
 
 
 def test_postgresql_is_waited_for_where_redis_is_known_to_lack_keys(
-    alone: Services, user: str
+    alone: Services, user: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    hurry_seconds = 0.05
+    monkeypatch.setattr("storage.failover.direct_postgres.HURRY_SECONDS", hurry_seconds)
+    monkeypatch.setattr("storage.failover.lease.LEASE_SECONDS", 10)
     own = process(alone)
+    event.listen(
+        own.quick_engine, "begin", lambda one: one.exec_driver_sql("SET LOCAL lock_timeout = '10s'")
+    )
     first = post(without(alone, "redis"), user, "a", "k")
     eventually(lambda: own.lease.standing() == Standing(postgres_whole=True))
     with ThreadPoolExecutor() as pool:
         with alone.job_engine.begin() as connection:
             connection.execute(text("LOCK TABLE idempotency_keys"))
             waiting = pool.submit(post, own, user, "b", "k")
-            eventually(lambda: wait(connection) > HURRY_SECONDS)
+            eventually(lambda: wait(connection) > hurry_seconds)
         again = waiting.result()
     assert (again.message, again.repeated) == (first.message, True)
 
@@ -221,8 +227,11 @@ def watches(own: Services) -> bool:
 
 @pytest.mark.parametrize("fault", ["refuse", "blackhole"])
 def test_a_key_that_only_redis_knew_is_told_to_clickhouse_when_both_are_out(
-    alone: Services, user: str, network: Network, fault: str
+    alone: Services, user: str, network: Network, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # However late a busy machine lets the first process do so.
+    for wait_seconds in ("OTHERS_SECONDS", "POSTGRES_KEYS_SECONDS"):
+        monkeypatch.setattr(f"storage.failover.direct_clickhouse.{wait_seconds}", 3.0)
     first = behind(network, alone, "database")
     done = post(first, user, "a", "k")
     assert done.tier_used == "redis"

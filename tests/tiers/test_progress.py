@@ -13,7 +13,7 @@ from storage.services import Services
 from support.outages import NOWHERE, post, process
 from support.waiting import eventually
 
-SOON = 0.4
+SOON = 2.0
 """Seconds without progress."""
 
 

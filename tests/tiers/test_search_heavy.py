@@ -30,7 +30,7 @@ def test_one_who_writes_heavy_texts_holds_up_nobody(alone: Services, user: str, 
     made = [message(user, "t", f"needle {heavy}") for _ in range(4)]
     alone.redis.append([append_of(*made)], 60)
     names = [one.id for one in reversed(made)]
-    eventually(lambda: drained(alone))
+    eventually(lambda: drained(alone), 60)
     with alone.job_engine.begin() as connection:
         # As the autovacuum does: until then message after message is looked at.
         connection.execute(text("ANALYZE messages"))
@@ -74,7 +74,7 @@ def test_what_takes_too_long_together_is_carried_in_smaller_batches(
     alone.redis.append([append_of(*made)], 60)
     own = process(alone, database_timeout_seconds=0.6)
     with each_takes(alone, "messages", "INSERT", 0.02):
-        eventually(lambda: drained(own))
+        eventually(lambda: drained(own), 60)
     assert find(alone, user, "needle") == [one.id for one in reversed(made)]
 
 

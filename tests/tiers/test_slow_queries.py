@@ -28,23 +28,29 @@ def nothing_is_slow_afterwards() -> Iterator[None]:
     drill.slow_down({}, 0)
 
 
+def sleeps(own: Services) -> list[str]:
+    """What was told as slow, but for what a busy machine made so."""
+    return [one.shape for one in own.slow_queries.latest if "sleep" in one.shape]
+
+
 def test_postgresql(own: Services) -> None:
     slow = text("SELECT pg_sleep(0.05), CAST(:content AS text), 'written'")
     with capture_logs() as logs, own.request_engine.connect() as connection:
         connection.execute(text("SELECT 1"))
         connection.execute(slow, {"content": SECRET})
-    (told,) = [one for one in logs if one["event"] == "slow_query"]
+    slept = [one for one in logs if one["event"] == "slow_query" and "sleep" in one["shape"]]
+    (told,) = slept
     assert told["tier"] == "postgresql"
     assert told["shape"] == "SELECT pg_sleep(?), CAST(%(content)s AS text), ?"
     assert told["ms"] >= 50
-    assert own.slow_queries.counts["postgresql"] == 1
+    assert own.slow_queries.counts["postgresql"] >= 1
 
 
 def test_one_that_failed_counts_too(own: Services) -> None:
     with pytest.raises(TierError), translated(), own.request_engine.connect() as connection:
         connection.execute(text("SET LOCAL statement_timeout = 60"))
         connection.execute(text("SELECT pg_sleep(5)"))
-    assert own.slow_queries.counts["postgresql"] == 1
+    assert sleeps(own) == ["SELECT pg_sleep(?)"]
 
 
 def test_clickhouse(own: Services) -> None:
@@ -52,10 +58,10 @@ def test_clickhouse(own: Services) -> None:
     with server.engine.connect() as connection:
         connection.execute(text("SELECT sleep(0.05), 'written'"))
     server.lines("SELECT sleep(0.05) AS slept")
-    shapes = [one.shape for one in own.slow_queries.latest]
-    assert shapes[0].startswith("SELECT sleep(?), ?")
-    assert len(shapes) == 2
-    assert own.slow_queries.counts["clickhouse"] == 2
+    first, second = sleeps(own)
+    assert first.startswith("SELECT sleep(?), ?")
+    assert second.startswith("SELECT sleep(?)")
+    assert own.slow_queries.counts["clickhouse"] >= 2
 
 
 def test_a_script_of_redis(own: Services, user: str) -> None:
