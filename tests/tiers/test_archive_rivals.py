@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from models import codec, ids
 from models.message import Message
@@ -29,6 +29,7 @@ from support.archives import (
     wish,
     write,
 )
+from support.patience import wait_for_locks
 from support.samples import message, revised
 
 
@@ -140,7 +141,12 @@ def test_an_archiver_that_freezes_in_the_middle_holds_nobody_up(
     def freeze() -> None:
         frozen = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted"
         assert scalar(store, f"{frozen} AND relation = CAST('{PARTITION}' AS regclass)") == 1
-        write(store, [message(user)], ship=False)
+        # Whoever writes has the patience here, so that the archiver is the one who gives way.
+        event.listen(store.job_engine, "begin", wait_for_locks)
+        try:
+            write(store, [message(user)], ship=False)
+        finally:
+            event.remove(store.job_engine, "begin", wait_for_locks)
 
     with (
         at_point(monkeypatch, "archive.before_detach_commit", freeze),
