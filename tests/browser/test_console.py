@@ -165,6 +165,16 @@ def test_old_messages_come_by_scrolling_and_found_ones_in_their_place(
     found.first.click()
     expect(console.page.locator(".message.found .body")).to_have_text("message 17")
     expect(console.page.locator(".message.found")).to_be_in_viewport()
+    expect(console.page.locator("#results a[aria-current]")).to_have_count(1)
+
+    # Who leaves the middle of a thread for another takes no place in it along.
+    own_api.send("short", "all there is")
+    refused: list[str] = []
+    console.page.on("response", lambda reply: refused.append(reply.url) if not reply.ok else None)
+    console.page.get_by_label("Search all messages").fill("")
+    console.open_thread("short")
+    expect(shown).to_have_count(1)
+    assert not refused
 
 
 def test_a_token_that_is_not_good_is_said_to_be_none(console: Console, expired_token: str) -> None:

@@ -35,7 +35,9 @@ export class Consistency {
     });
     await shown(note, report, (found) => this.#show(found));
     // No report is no fault: nobody has checked yet.
-    if (isMissing) note.textContent = "No check has been made yet.";
+    if (!isMissing) return;
+    note.textContent = "No check has been made yet.";
+    note.parentElement.classList.remove("stale");
   }
 
   #show(report) {

@@ -50,7 +50,7 @@ export class Conversation {
     this.#threadId = threadId;
     this.#turn += 1;
     this.#receipts.forget();
-    this.#messages = new Messages();
+    [this.#messages, this.#older] = [new Messages(), null];
     this.#views.clear();
     this.#list.replaceChildren();
     this.#note.textContent = "Reading…";
@@ -183,7 +183,8 @@ export class Conversation {
   }
 
   async #nearEdge() {
-    if (this.#isReading || this.#threadId === null) return;
+    // What is still being opened has no edges, and those of the thread before are not its own.
+    if (this.#isReading || this.#threadId === null || !this.#messages.size) return;
     this.#isReading = true;
     try {
       if (this.#scroll.isNearTop && this.#older) {

@@ -96,7 +96,8 @@ function linesOf(arrow, isQuiet, isUpright) {
   if (name.startsWith("detour")) return [`${head}, ${figure(rate)} /s, ${waits(waiting, age) || "nothing waits"}`];
   const speed = arrow.p95_ms ? `p95 ${milliseconds(arrow.p95_ms)}` : "";
   // What a stopped one still has of a rate is of the seconds before.
-  const much = isTold && state === "stopped" ? state : `${isTold ? `${state}, ` : ""}${figure(rate)} /s`;
+  if (!isUpright && state === "stopped") return [head, waits(waiting, age)];
+  const much = state === "stopped" ? state : `${isTold ? `${state}, ` : ""}${figure(rate)} /s`;
   return [head, much, [waits(waiting, age), speed].filter(Boolean).join(", ")];
 }
 

@@ -38,6 +38,7 @@ export class Search {
       this.#ask();
     });
     this.#more.addEventListener("click", () => this.#ask(this.#cursor));
+    addEventListener("hashchange", () => this.#markOpen());
     addEventListener("keydown", (event) => {
       if (!(event.ctrlKey || event.metaKey) || event.key !== "k") return;
       event.preventDefault();
@@ -77,6 +78,7 @@ export class Search {
     this.#cursor = page.next_cursor;
     this.#more.hidden = !page.next_cursor;
     arrange(this.#results, this.#rows);
+    this.#markOpen();
     const found = plural(this.#rows.length, "message");
     const tail = page.warning ? " A server is out: there may be more." : "";
     this.#say(`${this.#rows.length ? found : "Nothing"}${page.next_cursor ? ", and more" : ""} found.${tail}`);
@@ -118,6 +120,14 @@ export class Search {
         ),
       ),
     );
+  }
+
+  // The result whose message is open, as the list marks the thread.
+  #markOpen() {
+    for (const link of this.#results.querySelectorAll("a")) {
+      if (link.hash === location.hash) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    }
   }
 
   #clear() {

@@ -61,19 +61,19 @@ function showForm(text) {
     // What is copied from a terminal often has a break or the header's word with it.
     const given = field.value.replace(/\s+/g, " ").trim().replace(/^bearer /i, "").replaceAll(" ", "");
     if (!given) {
-      tell("Paste a token first.");
+      tell("Paste a token first.", true);
       return;
     }
     // A header takes nothing else, and a token has nothing else.
     if (/[^A-Za-z0-9._~+/=-]/.test(given)) {
-      tell("This is not a token: it has characters that no token has.");
+      tell("This is not a token: it has characters that no token has.", true);
       return;
     }
     tell("Asking the server…");
     try {
       await tried(given);
     } catch (error) {
-      tell(error.status === 401 ? refusal(error) : error.message);
+      tell(error.status === 401 ? refusal(error) : error.message, true);
       field.select();
       return;
     }
@@ -86,7 +86,7 @@ function showForm(text) {
 function refusal(error) {
   return error.message.includes("expired")
     ? "This token has expired. Ask for a new one."
-    : `The server does not take this token: ${error.message}.`;
+    : "The server does not take this token. Is all of it here, and was it made for this server?";
 }
 
 // The token is kept: it may well be good when the server answers again, which is asked by itself.
@@ -98,6 +98,7 @@ function showRetry(text) {
   }, AGAIN_MS);
 }
 
-function tell(text) {
+function tell(text, isTrouble = false) {
   byId("sign-in-note").textContent = text;
+  byId("sign-in-note").classList.toggle("trouble", isTrouble);
 }
