@@ -14,7 +14,7 @@ from playwright.sync_api import BrowserContext, expect, sync_playwright
 import settings as configuration
 from support.api import Api, ok
 from support.console import WAIT_MS, Console, tab
-from support.processes import Launched, launched
+from support.processes import PATIENT, Launched, launched
 from support.users import fresh_user
 from webapp.auth import Tokens
 
@@ -72,8 +72,8 @@ def elsewhere() -> Iterator[str]:
 def open_stack(home: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     """A stack that lets pages of `home` in, and allows drills."""
     # One process of the API: a machine that draws pages has enough to do.
-    options = {"THREADKEEP_ORIGINS": home, "THREADKEEP_DRILLS": "1", "WEB_WORKERS": "1"}
-    with launched(tmp_path_factory.mktemp("stack"), "flower", **options) as running:
+    own = {"THREADKEEP_ORIGINS": home, "THREADKEEP_DRILLS": "1", "WEB_WORKERS": "1"}
+    with launched(tmp_path_factory.mktemp("stack"), "flower", **PATIENT, **own) as running:
         yield running
 
 

@@ -19,7 +19,7 @@ import settings as configuration
 from models.tables import messages
 from storage.services import Services
 from support.api import Api, ok
-from support.processes import Launched, is_alive, launched
+from support.processes import PATIENT, Launched, is_alive, launched
 from support.tiers import tiers
 from support.users import fresh_user
 from support.waiting import eventually
@@ -32,7 +32,8 @@ TOLD_SECONDS = 15
 
 @pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    own = {"THREADKEEP_NO_PROGRESS_SECONDS": str(STANDS_SECONDS)}
+    # Whatever is killed refuses connections at once, and no frozen part is asked by a request.
+    own = PATIENT | {"THREADKEEP_NO_PROGRESS_SECONDS": str(STANDS_SECONDS)}
     with launched(tmp_path_factory.mktemp("own-stack"), "flower", **own) as running:
         yield running
 

@@ -13,6 +13,16 @@ STOP_SECONDS = 15
 """Programs and servers are killed after four and three; the rest is for a busy machine."""
 SHIPS_SOON = {"THREADKEEP_SHIP_LOOK_SECONDS": "0.1"}
 """Most tests wait until ClickHouse has something, for a second each by the default."""
+PATIENT = {
+    "THREADKEEP_REDIS_TIMEOUT_SECONDS": "4",
+    "THREADKEEP_REDIS_SLOW_SECONDS": "4",
+    "THREADKEEP_DATABASE_TIMEOUT_SECONDS": "6",
+    "THREADKEEP_DATABASE_SLOW_SECONDS": "5",
+    "THREADKEEP_DATABASE_QUICK_SECONDS": "5",
+    "THREADKEEP_CLICKHOUSE_TIMEOUT_SECONDS": "8",
+    "THREADKEEP_CLICKHOUSE_WRITE_TIMEOUT_SECONDS": "5",
+}
+"""A disk or a processor that is busy for a second is no outage, where a test is about none."""
 
 
 def is_alive(pid: int) -> bool:
@@ -24,13 +34,16 @@ def is_alive(pid: int) -> bool:
 @contextmanager
 def launched(folder: Path, *without: str, **settings: str) -> Iterator[Launched]:
     """A stack of `threadkeep up` with servers of its own, stopped at the end, and without the
-    programs named."""
+    programs named.
+
+    What of these settings is patience, `env` has too: for whatever else is run on the stack."""
     stack = launch_up(folder, clean_environment() | SHIPS_SOON | settings, *without)
     try:
         stack.wait_until_ready()
     except StackFailed as error:
         stack.stop()
         raise RuntimeError(f"no stack to test against: {error}") from error
+    stack.env |= {name: settings[name] for name in PATIENT.keys() & settings.keys()}
     try:
         yield stack
     except BaseException:
