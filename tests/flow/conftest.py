@@ -25,7 +25,7 @@ def drains_run(celery: Celery) -> Callable[[], int]:
     """How many drain tasks the worker has run because somebody told it to."""
 
     def count() -> int:
-        stats = celery.control.inspect(timeout=1).stats() or {}
+        stats = celery.control.inspect(timeout=5, limit=1).stats() or {}
         return sum(worker["total"].get("persist.drain_shard", 0) for worker in stats.values())
 
     return count
