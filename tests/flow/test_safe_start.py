@@ -174,10 +174,12 @@ def test_a_redis_that_hides_its_settings_is_used_and_called_memory(
     with Redis.from_url(lone["REDIS_URL"]) as client:
         client.execute_command("ACL", "SETUSER", "app", "on", ">word", "~*", "+@all", "-config")
         env = lone | {"REDIS_URL": lone["REDIS_URL"].replace("//", "//app:word@")}
-        with served(env, tmp_path) as (web, api):
-            assert api.send("thread", "hello")["durability"] == "memory"
-            assert [one["check"] for one in warnings(web)] == ["settings"]
-        client.execute_command("ACL", "DELUSER", "app")
+        try:
+            with served(env, tmp_path) as (web, api):
+                assert api.send("thread", "hello")["durability"] == "memory"
+                assert [one["check"] for one in warnings(web)] == ["settings"]
+        finally:
+            client.execute_command("ACL", "DELUSER", "app")
 
 
 def test_a_postgres_that_commits_before_the_disk_is_used_and_said_to(
