@@ -56,6 +56,12 @@ def _pages() -> Iterator[str]:
         thread.join()
 
 
+@pytest.fixture(scope="package", autouse=True)
+def patient() -> None:
+    """Whatever is expected of a page may take as long as a busy machine does."""
+    expect.set_options(timeout=WAIT_MS)
+
+
 @pytest.fixture(scope="package")
 def home() -> Iterator[str]:
     """The origin of pages that may open sockets."""
