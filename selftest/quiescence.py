@@ -4,7 +4,7 @@ import time
 from collections.abc import Set
 
 from redis import RedisError
-from sqlalchemy import select
+from sqlalchemy import select, table
 
 from models import tables
 from models.clickhouse_tables import messages as archive
@@ -12,11 +12,13 @@ from selftest.account import Account
 from selftest.evidence import count
 from storage.clickhouse_driver import translated as clickhouse_translated
 from storage.errors import TierError
+from storage.failover import homecoming
 from storage.postgres_driver import translated as postgres_translated
 from storage.services import Services
 
 DEADLINE_SECONDS = 60.0
 POLL_SECONDS = 0.25
+_BACKFILL = table("redis_backfill")
 
 
 def wait_until_quiet(
@@ -25,7 +27,7 @@ def wait_until_quiet(
     seconds: float = DEADLINE_SECONDS,
     lost: Set[str] = frozenset(),
 ) -> str:
-    """Wait until the log and the outbox are empty and PostgreSQL and ClickHouse have each
+    """Wait until nothing waits anywhere to be carried on, and PostgreSQL and ClickHouse have each
     acknowledged message, those left out that a disk took with it.
 
     Returns an empty text once it is so, and after `seconds` what is still in the way.
@@ -42,10 +44,16 @@ def wait_until_quiet(
 
 def _in_the_way(services: Services, wanted: set[str], users: list[str]) -> str:
     try:
-        pending = sum(services.pending_log.backlog())
-        outbox = count(services.job_engine, tables.clickhouse_outbox)
-        if pending or outbox:
-            return f"{pending} entries wait in the log and {outbox} in the outbox"
+        # In the order in which it is carried, so that nothing is overtaken.
+        waiting = {
+            "in ClickHouse to be brought home": homecoming.waiting(services.job_clickhouse),
+            "in the log": sum(services.pending_log.backlog()),
+            "in the outbox": count(services.job_engine, tables.clickhouse_outbox),
+            "to be told to Redis": count(services.job_engine, _BACKFILL),
+        }
+        if any(waiting.values()):
+            found = [f"{number} {where}" for where, number in waiting.items() if number]
+            return f"entries wait: {', '.join(found)}"
         uncommitted = len(wanted - _committed_ids(services, users))
         unarchived = len(wanted - _archived_ids(services, users))
     except (TierError, RedisError) as error:

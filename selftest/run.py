@@ -94,7 +94,7 @@ def conclude(
     began = time.monotonic()
     left = wait_until_quiet(bed.services, traffic.account, seconds, lost)
     quiet_seconds = round(time.monotonic() - began, 2)
-    found = traffic.findings.all() + judge_times(traffic.samples, episodes)
+    found = traffic.findings.all() + judge_times(traffic.samples, episodes, traffic.stalls)
     if left:
         what = f"after {seconds:g} s {left}"
         found.append(Violation(invariant=Invariant.RECOVERY, what=what))

@@ -10,6 +10,7 @@ from selftest.account import OK, UNAVAILABLE
 from selftest.client import Answer, Outcome
 from selftest.episodes import Episode
 from selftest.findings import Invariant, Violation
+from selftest.stalls import Stalls
 
 LONGEST_ANSWER_SECONDS = 5.0
 WEB = "web"
@@ -75,8 +76,11 @@ def during(samples: Sequence[Sample], began: float, ended: float) -> list[Sample
     return [each for each in samples if each.began <= ended and each.ended >= began]
 
 
-def judge_times(samples: Sequence[Sample], episodes: Sequence[Episode]) -> list[Violation]:
-    """Return every request that had no answer, or a late one.
+def judge_times(
+    samples: Sequence[Sample], episodes: Sequence[Episode], stalls: Stalls
+) -> list[Violation]:
+    """Return every request that had no answer, or a late one, not counting when the machine itself
+    stalled.
 
     A web process that is killed or frozen answers nobody: what it was to answer meanwhile is no
     violation, and neither is a connection that was made before it was killed and proves dead.
@@ -92,8 +96,12 @@ def judge_times(samples: Sequence[Sample], episodes: Sequence[Episode]) -> list[
                 return True
         return False
 
+    def is_late(sample: Sample) -> bool:
+        took = sample.ended - sample.began - stalls.seconds_within(sample.began, sample.ended)
+        return sample.outcome == "answered" and took > LONGEST_ANSWER_SECONDS
+
     wrong: list[tuple[str, Callable[[Sample], bool]]] = [
-        ("a request was answered after more than 5 s", _is_late),
+        ("a request was answered after more than 5 s", is_late),
         ("a request had no answer though nobody touched the web process", _is_lost),
     ]
     return [
@@ -112,10 +120,6 @@ def judge_times(samples: Sequence[Sample], episodes: Sequence[Episode]) -> list[
         for sample in samples
         if is_wrong(sample) and not excused(sample)
     ]
-
-
-def _is_late(sample: Sample) -> bool:
-    return sample.outcome == "answered" and sample.ended - sample.began > LONGEST_ANSWER_SECONDS
 
 
 def _is_lost(sample: Sample) -> bool:

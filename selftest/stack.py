@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+import msgspec
 from redis import Redis
 from sqlalchemy.engine import make_url
 
@@ -35,6 +36,7 @@ PROGRAMS = ("web", "worker", "beat", REALTIME)
 RECOVERY_SECONDS = 60.0
 POLL_SECONDS = 0.05
 BROKER_PING_SECONDS = 1.0
+PATIENCE_SECONDS = 2.0
 
 TokenIssuer = Callable[[Settings, str], str]
 """Makes a token for a user with the settings' secret."""
@@ -62,7 +64,7 @@ class Testbed:
         self.env = programs.env
         self.direct_env = programs.env | servers.env
         self.settings = configuration.load(self.direct_env)
-        self.services = Services(self.settings)
+        self.services = _patient(self.settings)
         self._servers = servers
         self._programs = programs
         self._issue = issue
@@ -146,7 +148,7 @@ class Testbed:
         self.direct_env = self.direct_env | {"REDIS_URL": f"redis://{host}:{port}/0"}
         self.settings = configuration.load(self.direct_env)
         self.close()
-        self.services = Services(self.settings)
+        self.services = _patient(self.settings)
 
     def heal(self) -> None:
         """End the faults of all proxies."""
@@ -227,3 +229,12 @@ def _ping(url: str) -> None:
         except Exception as error:
             # Whatever the driver says, the server does not answer.
             raise OSError(str(error)) from error
+
+
+def _patient(settings: Settings) -> Services:
+    """The tiers for whoever checks, who is not to take a busy server for one that is out."""
+    return Services(
+        msgspec.structs.replace(
+            settings, redis_timeout_seconds=PATIENCE_SECONDS, redis_slow_seconds=PATIENCE_SECONDS
+        )
+    )

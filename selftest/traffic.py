@@ -12,6 +12,7 @@ from selftest.client import Client
 from selftest.findings import Findings
 from selftest.ledger import Entry, Ledger
 from selftest.samples import Sample
+from selftest.stalls import Stalls
 
 ClientMaker = Callable[[str], Client]
 """Makes a connection for a user."""
@@ -39,7 +40,8 @@ class Load:
 
 @dataclass
 class Traffic:
-    """One run's shared state. `samples` are all answers, to judge how long each took."""
+    """One run's shared state. `samples` are all answers, to judge how long each took, and
+    `stalls` when that was no fault of who answered."""
 
     ledger: Ledger
     account: Account
@@ -48,6 +50,7 @@ class Traffic:
     name: str = "run"
     stopping: threading.Event = field(default_factory=threading.Event)
     samples: list[Sample] = field(default_factory=list)
+    stalls: Stalls = field(default_factory=Stalls)
     operations: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def user(self, number: int) -> str:
@@ -60,7 +63,8 @@ class Traffic:
         An answer counts from the moment at which the account has it, which is after the client
         got it: a reader that begins later must find it.
         """
-        self.ledger.append(entry)
+        with self.stalls.brief():
+            self.ledger.append(entry)
         self.account.note(entry)
 
     def pause(self, seconds: float) -> None:
@@ -88,7 +92,8 @@ def running(traffic: Traffic, jobs: Sequence[Callable[[], None]]) -> Iterator[No
             errors.append(error)
             traffic.stopping.set()
 
-    threads = [threading.Thread(target=guarded, args=(job,), daemon=True) for job in jobs]
+    everybody = [*jobs, lambda: traffic.stalls.watch(traffic.stopping)]
+    threads = [threading.Thread(target=guarded, args=(job,), daemon=True) for job in everybody]
     for thread in threads:
         thread.start()
     try:

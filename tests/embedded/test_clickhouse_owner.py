@@ -150,18 +150,16 @@ def test_a_get_only_reads_and_a_web_page_does_nothing(clickhouse: ClickHouse) ->
 
 
 def test_a_long_read_holds_up_nobody(clickhouse: ClickHouse) -> None:
-    slow = "SELECT sleepEachRow(0.5) FROM numbers(4) SETTINGS max_block_size = 1"
+    slow = "SELECT sleepEachRow(0.5) FROM numbers(10) SETTINGS max_block_size = 1"
     other = ClickHouse(f"{clickhouse.address}/threadkeep")
     reader = threading.Thread(target=clickhouse.ask, args=(slow,))
     reader.start()
     time.sleep(0.2)
     with closing(other.http):
-        begin = time.monotonic()
         assert other.http.get(f"{other.address}/ping").text == "Ok.\n"
         other.ask("INSERT INTO notes (id) FORMAT TSV", b"1\n")
         assert other.ask("SELECT count() FROM notes") == "1\n"
-        assert time.monotonic() - begin < 1
-    assert reader.is_alive()
+        assert reader.is_alive()
     reader.join()
 
 
@@ -228,9 +226,9 @@ def test_killed_under_load_it_loses_no_acknowledged_insert(
         writer.start()
     for _ in range(3):
         before = len(acknowledged)
-        wait_for(lambda before=before: len(acknowledged) > before + 50)  # type: ignore[misc]
+        wait_for(lambda before=before: len(acknowledged) > before + 50, 60)  # type: ignore[misc]
         os.kill(stack.pids()["clickhouse"], signal.SIGKILL)
-        wait_for(lambda: "clickhouse" in stack.poll())
+        wait_for(lambda: "clickhouse" in stack.poll(), 60)
     stopped.set()
     for writer in writers:
         writer.join()

@@ -14,7 +14,7 @@ from support.api import ok
 from support.clients import api_of
 from support.pending import committed, entries, put
 from support.samples import message, revised
-from support.trial import Trial
+from support.trial import RECOVERY_SECONDS, Trial
 from support.users import fresh_user
 from support.waiting import eventually
 
@@ -40,14 +40,14 @@ def test_f34_a_record_that_postgresql_cannot_keep_stands_beside_499_good_ones(
             made = [one["id"] for one in own.send_many("t", GOOD // 2)]
             put(bed.services, [LogEntry(slot_of(bed, good), "", "message", poison)])
             made += [one["id"] for one in own.send_many("t", GOOD - len(made))]
-        eventually(lambda: len(committed(bed.services, made)) == GOOD, 5)
+        eventually(lambda: len(committed(bed.services, made)) == GOOD, RECOVERY_SECONDS)
 
         (letter,) = ok(admin.get("/api/admin/dead-letters"))["dead_letters"]
         assert (letter["message_id"], letter["user_id"]) == (good.id, user)
         assert "\\u0000" in letter["reason"] or "unicode" in letter["reason"].lower()
         health = ok(own.get("/health/persistence"))["tiers"]["postgresql"]
         assert health["dead_letters"] == 1
-        assert '"dead_lettered"' in bed.log_of("worker")
+        trial.wait_until_said("worker", '"dead_lettered"')
         assert committed(bed.services, [good.id]) == {}
 
         path = f"/api/admin/dead-letters/{letter['id']}/replay"
@@ -75,7 +75,7 @@ def test_f43_entries_come_back_three_times_and_out_of_order(bed: Testbed, load: 
         for _ in range(TIMES):
             drawn.shuffle(seen)
             again = put(bed.services, newest_first + seen + seen[::-1])
-            eventually(lambda again=again: not still_there(bed, again), 10)
+            eventually(lambda again=again: not still_there(bed, again), RECOVERY_SECONDS)
             assert committed(bed.services, [first.id])[first.id].version == 3
     assert counted(bed, trial) == listed(bed, trial)
 

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,13 @@ from support.api import ok
 from support.clients import api_of
 from support.pending import Row, age_seconds, entries, rewritten, unsettled
 from support.quickness import p95_ms, stays_quick
-from support.trial import Trial
+from support.trial import RECOVERY_SECONDS, Trial
 from support.trial import trial as trial_on
 from support.waiting import eventually
 
 Beds = Callable[..., AbstractContextManager[Testbed]]
 Loaded = Callable[..., AbstractContextManager[Trial]]
 
-GIVES_UP_SECONDS = 3.0
 OUTAGE_SECONDS = 8.0
 READ_MS = 1000.0
 """ClickHouse is asked meanwhile, because Redis cannot be known to have everything."""
@@ -37,10 +35,12 @@ def only_redis_acknowledged(trial: Trial) -> None:
     """Since the fault began every write was answered, by Redis; but for one in fifty at most that a
     busy machine kept from it, or where a disk that is busy with PostgreSQL kept Redis from its
     own, which the web process says."""
+    if REDIS_OUT.search(trial.said("web")):
+        assert trial.posts_since(trial.fault_began).unavailable == 0
+        return
     meanwhile = trial.since(trial.fault_began)
     by_redis = meanwhile.acknowledged["redis"]
-    by_others = sum(meanwhile.acknowledged.values()) - by_redis
-    assert by_others <= by_redis / 50 or REDIS_OUT.search(trial.said("web"))
+    assert sum(meanwhile.acknowledged.values()) - by_redis <= by_redis / 50
     assert meanwhile.unavailable == 0
 
 
@@ -52,7 +52,7 @@ def test_f25_postgresql_is_killed(bed: Testbed, load: Loaded) -> None:
             trial.breaks("postgres killed")
             only_redis_acknowledged(trial)
             stays_quick(trial, "create")
-            eventually(lambda: age_seconds(bed.services) < 1, 10)
+            eventually(lambda: age_seconds(bed.services) < 1, RECOVERY_SECONDS)
 
 
 def test_f26_postgresql_is_frozen(bed: Testbed, load: Loaded) -> None:
@@ -61,7 +61,6 @@ def test_f26_postgresql_is_frozen(bed: Testbed, load: Loaded) -> None:
     made = reader.send("t", "hello")
     with load() as trial:
         told_before = len(told(bed, "held_up"))
-        began = datetime.now(UTC)
         with trial.broken("postgres frozen"):
             trial.calm(1)
             page = reader.page("t")
@@ -75,12 +74,14 @@ def test_f26_postgresql_is_frozen(bed: Testbed, load: Loaded) -> None:
             # PostgreSQL is asked about keys until it has been silent for a moment.
             stays_quick(trial, "create", after_seconds=1)
             later = [each for each in trial.samples if each.began > trial.fault_began + 2]
-            assert p95_ms(later, "read") < READ_MS
-        gave_up = told(bed, "held_up")[told_before:]
-        (line, *_) = (line for line in gave_up if line["job"] == "persist")
-        took = datetime.fromisoformat(line["timestamp"]) - began
-        assert took.total_seconds() < GIVES_UP_SECONDS
-        eventually(lambda: not held & {entry.entry_id for entry in entries(bed.services)}, 10)
+            assert p95_ms(trial, later, "read") < READ_MS
+            # Its drain does not wait for the end of it.
+            gave_up = told(bed, "held_up")[told_before:]
+            assert "persist" in {line["job"] for line in gave_up}
+        eventually(
+            lambda: not held & {entry.entry_id for entry in entries(bed.services)},
+            RECOVERY_SECONDS,
+        )
 
 
 @pytest.mark.extensive

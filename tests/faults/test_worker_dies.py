@@ -15,7 +15,7 @@ from support.waiting import eventually
 
 Loaded = Callable[..., AbstractContextManager[Trial]]
 
-CARRIED_SECONDS = 10.0
+CARRIED_SECONDS = 30.0
 OUTAGE_SECONDS = 8.0
 
 

@@ -1,6 +1,8 @@
 """Late and lost answers are named, unless a web process took them with it; sequences repeat."""
 
 import itertools
+import threading
+import time
 
 import msgspec
 import pytest
@@ -8,8 +10,11 @@ import pytest
 from selftest.client import Outcome
 from selftest.disturbance import KINDS, kind, sequence
 from selftest.episodes import Episode
-from selftest.findings import Invariant
+from selftest.findings import Invariant, Violation
 from selftest.samples import Sample, during, figures, judge_times
+from selftest.stalls import STALL_SECONDS, Stalls
+
+Span = tuple[float, float]
 
 
 def sample(
@@ -24,6 +29,13 @@ def sample(
         began=began,
         ended=began + seconds,
     )
+
+
+def judged(samples: list[Sample], episodes: list[Episode], *stalls: Span) -> list[Violation]:
+    stalled = Stalls()
+    for began, ended in stalls:
+        stalled.note(began, ended)
+    return judge_times(samples, episodes, stalled)
 
 
 def episode(
@@ -44,13 +56,36 @@ def episode(
 )
 def test_a_late_or_lost_answer_is_named_unless_the_web_process_was_gone(wrong: Sample) -> None:
     for episodes in ([], [episode("postgres")], [episode("web", 50.0, 60.0)]):
-        (violation,) = judge_times([sample(), wrong], episodes)
+        (violation,) = judged([sample(), wrong], episodes)
         assert violation.invariant == Invariant.IN_TIME
-    assert judge_times([sample(), wrong], [episode("web")]) == []
+    assert judged([sample(), wrong], [episode("web")]) == []
 
 
 def test_an_answer_within_five_seconds_is_in_time() -> None:
-    assert judge_times([sample(4.9), sample(4.9, status=503)], []) == []
+    assert judged([sample(4.9), sample(4.9, status=503)], []) == []
+
+
+def test_what_a_machine_that_stalled_made_late_is_not_late() -> None:
+    late = sample(5.5)
+    assert judged([late], [], (101.0, 101.3), (101.2, 101.6)) == []
+    # Not long enough, twice the same, not meanwhile, and nothing that a machine may do.
+    assert judged([late], [], (101.0, 101.3), (101.1, 101.2)) != []
+    assert judged([late], [], (90.0, 100.1), (105.4, 120.0)) != []
+    assert judged([late], [], *[(101 + n / 10, 101.09 + n / 10) for n in range(20)]) != []
+    assert judged([sample(8.0, outcome="timeout")], [], (101.0, 107.0)) != []
+
+
+def test_a_thread_that_wakes_late_and_a_slow_disk_are_seen() -> None:
+    stalls, over = Stalls(), threading.Event()
+    watcher = threading.Thread(target=stalls.watch, args=(over,))
+    began = time.monotonic()
+    watcher.start()
+    with stalls.brief():
+        time.sleep(STALL_SECONDS * 1.5)
+    over.set()
+    watcher.join()
+    assert stalls.seconds_within(began, time.monotonic()) >= STALL_SECONDS * 1.5
+    assert stalls.seconds_within(began - 10, began) == 0
 
 
 def later(outcome: Outcome, seconds: float) -> Sample:
@@ -61,15 +96,15 @@ def later(outcome: Outcome, seconds: float) -> Sample:
 
 def test_a_connection_that_a_killed_process_left_behind_is_no_violation() -> None:
     left = later("cut", 0.01)
-    assert judge_times([left], [episode("web", what="killed")]) == []
-    assert judge_times([left], [episode("web", 80.0, 89.0, "killed")]) != []
-    assert judge_times([left], [episode("web")]) != []
+    assert judged([left], [episode("web", what="killed")]) == []
+    assert judged([left], [episode("web", 80.0, 89.0, "killed")]) != []
+    assert judged([left], [episode("web")]) != []
 
 
 @pytest.mark.parametrize("outcome", ["answered", "timeout"])
 def test_what_comes_late_after_the_web_process_is_back_is_a_violation(outcome: Outcome) -> None:
     for what in ("killed", "frozen"):
-        assert judge_times([later(outcome, 6.0)], [episode("web", what=what)]) != []
+        assert judged([later(outcome, 6.0)], [episode("web", what=what)]) != []
 
 
 def test_figures_tell_acknowledged_from_refused_from_silent() -> None:

@@ -12,6 +12,7 @@ from storage import redis_keys as keys
 from storage.postgres_writes import SLOT_LOCKS as SLOT_LOCK
 from storage.services import Services
 from support.api import Api
+from support.patience import wait_for_locks
 from support.waiting import eventually
 
 
@@ -66,6 +67,7 @@ def archived(services: Services, made: Iterable[Mapping[str, Any]]) -> Iterator[
 
 def _move_boundary(services: Services, below: str, gone: list[str]) -> str:
     with services.job_engine.begin() as connection:
+        wait_for_locks(connection)
         for name in gone:
             # A second worker may still be repeating what the first has committed.
             lock = {"lock_class": SLOT_LOCK, "slot": services.redis.slot_of_message(name)}

@@ -63,6 +63,14 @@ def alone(lone_services: Services) -> Services:
     return lone_services
 
 
+@pytest.fixture
+def steady_lease(alone: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For tests in which nobody writes beside Redis: no busy machine has the lease lapse."""
+    monkeypatch.setattr("storage.failover.lease.LEASE_SECONDS", 5.0)
+    yield
+    alone.lease._until = 0.0
+
+
 @pytest.fixture(autouse=True)
 def processes_end() -> Iterator[None]:
     """Tests make processes for which tiers are out; none of them outlives its test."""

@@ -1,12 +1,13 @@
 """An archiver among others: other archivers, writers who hold what it needs, and wrong clocks."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from models import codec, ids
 from models.message import Message
@@ -28,6 +29,7 @@ from support.archives import (
     wish,
     write,
 )
+from support.patience import wait_for_locks
 from support.samples import message, revised
 
 
@@ -131,11 +133,20 @@ def test_an_archiver_that_freezes_in_the_middle_holds_nobody_up(
     store: Services, user: str, week: list[Message], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PostgreSQL ends its transaction, and everything is as it was."""
+    for name in ("_BRIEFLY", "_BRIEFLY_AS_A_WHOLE"):
+        # Long enough to look at what it holds meanwhile.
+        longer = re.sub(r"[245][05]0ms", "2s", str(getattr(detachment, name)))
+        monkeypatch.setattr(detachment, name, text(longer))
 
     def freeze() -> None:
         frozen = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted"
         assert scalar(store, f"{frozen} AND relation = CAST('{PARTITION}' AS regclass)") == 1
-        write(store, [message(user)], ship=False)
+        # Whoever writes has the patience here, so that the archiver is the one who gives way.
+        event.listen(store.job_engine, "begin", wait_for_locks)
+        try:
+            write(store, [message(user)], ship=False)
+        finally:
+            event.remove(store.job_engine, "begin", wait_for_locks)
 
     with (
         at_point(monkeypatch, "archive.before_detach_commit", freeze),

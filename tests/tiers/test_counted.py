@@ -61,6 +61,7 @@ def test_what_is_acknowledged_carried_and_shipped_is_counted(
     assert value(alone, "acknowledged_total", tier="redis", kind="delete") >= 1
 
 
+@pytest.mark.usefixtures("steady_lease")
 def test_reads_are_counted_by_where_they_came_from(alone: Services, user: str) -> None:
     posted = alone.messages.post(user, "one", drafts(1)[0])
     before = value(alone, "read_seconds_count", source="redis")

@@ -32,11 +32,13 @@ def test_a_round_that_fails_is_counted_and_the_next_one_comes(alone: Services, u
         setattr(owner, name, fails)
     post(own, user, key="k")
     performance.begin(judges=True)
-    for thread in get_args(Thread):
-        eventually(lambda thread=thread: failed(thread) >= ROUNDS)  # type: ignore[misc]
-    for owner, name in rounds:
-        # Which ends it, as far as anybody can tell.
-        setattr(owner, name, waits)
+    try:
+        for thread in get_args(Thread):
+            eventually(lambda thread=thread: failed(thread) >= ROUNDS)  # type: ignore[misc]
+    finally:
+        for owner, name in rounds:
+            # Which ends it, as far as anybody can tell.
+            setattr(owner, name, waits)
 
 
 def fails(*_: object) -> None:

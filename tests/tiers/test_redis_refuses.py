@@ -161,8 +161,8 @@ def test_reading_its_data_puts_it_out(tmp_path: Path) -> None:
         for number in range(100):
             client.set(f"{NAME}{number}", "v" * 20_000)
         client.config_set("loading-process-events-interval-bytes", "1024")
-        # Twenty milliseconds a key, so that there is time to see it at work.
-        client.config_set("key-load-delay", "20000")
+        # A tenth of a second a key, so that there is time to see it at work.
+        client.config_set("key-load-delay", "100000")
         reload = threading.Thread(target=lambda: reloading.execute_command("DEBUG", "RELOAD"))
         reload.start()
         eventually(lambda: _is_refused(client))
@@ -199,7 +199,7 @@ def test_a_server_that_is_silent_or_gone_is_out(tmp_path: Path) -> None:
     with own_valkey(tmp_path) as valkey:
         client = valkey.client(socket_timeout=0.1)
         with pytest.raises(RedisError):
-            client.execute_command("DEBUG", "SLEEP", "2")
+            client.execute_command("DEBUG", "SLEEP", "20")
         assert meaning(lambda: client.get(NAME)) == ("too_slow", "everything")
         valkey.process.kill()
         valkey.process.wait()

@@ -29,6 +29,7 @@ def key_of(alone: Services, whose: Any) -> str:
     return keys.state(alone.state_cache.slot_of(whose), whose.user_id, whose.name)
 
 
+@pytest.mark.usefixtures("steady_lease")
 def test_a_state_goes_from_redis_to_postgresql_and_clickhouse(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:

@@ -255,13 +255,14 @@ def test_a_reader_who_comes_late_sees_the_final_version(alone: Services, user: s
 
 def test_a_full_log_takes_no_chunks(alone: Services, user: str) -> None:
     message = opened(alone, user)
+    before = alone.redis_client.config_get("maxmemory")["maxmemory"]
     alone.redis_client.config_set("maxmemory", "512mb")
     try:
         own = Services(msgspec.structs.replace(alone.settings, redis_log_share=1e-9))
         with pytest.raises(TierUnavailable):
             append(own, user, message, "x")
     finally:
-        alone.redis_client.config_set("maxmemory", "0")
+        alone.redis_client.config_set("maxmemory", before)
     assert text_so_far(alone, message) == ""
 
 

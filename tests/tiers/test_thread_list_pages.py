@@ -11,6 +11,8 @@ from support.erasing import erase
 from support.everywhere import in_redis
 from support.thread_lists import Drain, begin_whole, figures, one, page, post
 
+pytestmark = pytest.mark.usefixtures("steady_lease")
+
 
 @pytest.fixture(autouse=True)
 def nobody_writes_beside_redis(alone: Services) -> None:

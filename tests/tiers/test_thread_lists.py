@@ -85,6 +85,7 @@ def test_one_thread_shows_what_the_list_shows(
         alone.threads.get(user, "none")
 
 
+@pytest.mark.usefixtures("steady_lease")
 def test_a_page_comes_from_redis_until_something_is_written(
     alone: Services, user: str, drain: Drain
 ) -> None:
@@ -116,6 +117,7 @@ def test_a_page_comes_from_redis_until_something_is_written(
     assert is_warm()
 
 
+@pytest.mark.usefixtures("steady_lease")
 def test_a_write_while_a_page_is_read_leaves_no_stale_page(
     alone: Services, user: str, drain: Drain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +184,7 @@ def test_marks_are_kept_and_asked_for(
     assert names(is_archived=False, is_pinned=False) == ["c"]
 
 
+@pytest.mark.usefixtures("steady_lease")
 def test_archived_messages_are_previewed_and_counted(
     alone: Services, user: str, drain: Drain
 ) -> None:

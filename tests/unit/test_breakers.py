@@ -10,6 +10,8 @@ from storage.breakers import SLOW_CALLS, Breaker
 from storage.errors import TierRejected, TierUnavailable
 from support.waiting import eventually
 
+SLOW_SECONDS = 0.2
+
 
 class Tier:
     """A tier whose health the test decides; counts how often it was probed."""
@@ -33,7 +35,7 @@ def tier() -> Tier:
 
 @pytest.fixture
 def breaker(tier: Tier) -> Breaker:
-    return Breaker("redis", tier.probe, slow_seconds=0.05)
+    return Breaker("redis", tier.probe, slow_seconds=SLOW_SECONDS)
 
 
 def call(breaker: Breaker, act: Callable[[], None] = lambda: None) -> None:
@@ -89,10 +91,10 @@ def test_what_is_no_outage_of_the_tier_opens_nothing(breaker: Breaker, error: Ex
 
 
 def test_slow_calls_in_a_row_open_it_if_a_probe_is_slow_too(breaker: Breaker, tier: Tier) -> None:
-    tier.is_well, tier.answers_after_seconds = True, 0.06
+    tier.is_well, tier.answers_after_seconds = True, SLOW_SECONDS * 1.2
     for _ in range(SLOW_CALLS):
         assert breaker.is_closed
-        call(breaker, lambda: time.sleep(0.06))
+        call(breaker, lambda: time.sleep(SLOW_SECONDS * 1.2))
     eventually(lambda: not breaker.is_closed)
     assert "in a row" in (breaker.state().reason or "")
 
@@ -101,7 +103,7 @@ def test_slow_calls_of_a_slow_process_open_nothing(breaker: Breaker, tier: Tier)
     tier.is_well = True
     for suspected in (1, 2):
         for _ in range(SLOW_CALLS):
-            call(breaker, lambda: time.sleep(0.06))
+            call(breaker, lambda: time.sleep(SLOW_SECONDS * 1.2))
         eventually(lambda suspected=suspected: tier.probes == suspected)
         eventually(lambda: judging() == 0)
     assert breaker.is_closed
@@ -110,7 +112,7 @@ def test_slow_calls_of_a_slow_process_open_nothing(breaker: Breaker, tier: Tier)
 
 def test_a_quick_call_between_slow_ones_keeps_it_closed(breaker: Breaker) -> None:
     for _ in range(SLOW_CALLS):
-        call(breaker, lambda: time.sleep(0.06))
+        call(breaker, lambda: time.sleep(SLOW_SECONDS * 1.2))
         call(breaker)
     assert breaker.is_closed
 
@@ -118,7 +120,7 @@ def test_a_quick_call_between_slow_ones_keeps_it_closed(breaker: Breaker) -> Non
 def test_bulk_may_take_its_time(breaker: Breaker) -> None:
     for _ in range(SLOW_CALLS + 1):
         with breaker.guard(is_bulk=True):
-            time.sleep(0.06)
+            time.sleep(SLOW_SECONDS * 1.2)
     assert breaker.is_closed
 
 
@@ -133,7 +135,7 @@ def test_a_probe_closes_it_and_no_caller_is_let_in_before(breaker: Breaker, tier
 
 
 def test_a_tier_that_answers_the_probe_slowly_stays_out(breaker: Breaker, tier: Tier) -> None:
-    tier.is_well, tier.answers_after_seconds = True, 0.1
+    tier.is_well, tier.answers_after_seconds = True, SLOW_SECONDS * 2
     breaker.open("gone")
     eventually(lambda: tier.probes >= 2)
     assert not breaker.is_closed

@@ -107,7 +107,7 @@ def test_every_program_says_in_one_line_what_traces_need(
 
 
 def test_a_silent_collector_keeps_no_process_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "LAST_SECONDS", 0.1)
+    monkeypatch.setattr(exporting, "LAST_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         exporter = Exporter(f"http://127.0.0.1:{silent.getsockname()[1]}")
         span = ReadableSpan("one", SpanContext(1, 1, is_remote=False))
