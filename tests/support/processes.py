@@ -7,9 +7,9 @@ from pathlib import Path
 from embedded import procfs
 from selftest.launching import Launched, StackFailed, clean_environment, launch_up
 
-__all__ = ["STOP_SECONDS", "Launched", "clean_environment", "is_alive", "launched"]
+__all__ = ["PATIENT", "STOP_SECONDS", "Launched", "clean_environment", "is_alive", "launched"]
 
-STOP_SECONDS = 15
+STOP_SECONDS = 20
 """Programs and servers are killed after four and three; the rest is for a busy machine."""
 SHIPS_SOON = {"THREADKEEP_SHIP_LOOK_SECONDS": "0.1"}
 """Most tests wait until ClickHouse has something, for a second each by the default."""
