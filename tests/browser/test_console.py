@@ -211,5 +211,5 @@ def test_a_thread_is_begun_renamed_pinned_and_deleted_by_keys_alone(
     page.get_by_label("Delete the thread").press("Enter")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(page.locator("#threads-note")).to_have_text("No threads yet.")
+    expect(page.locator("#threads-note")).to_have_text("No threads yet: begin one with New.")
     assert not console.overflows()
