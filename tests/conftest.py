@@ -12,7 +12,7 @@ import settings as configuration
 from settings import Settings
 from storage.services import Services
 from support.api import Api
-from support.processes import Launched, launched
+from support.processes import PATIENT, Launched, launched
 from support.tiers import tiers
 from support.users import fresh_user
 from webapp.auth import Tokens
@@ -23,7 +23,7 @@ TOKEN_SECONDS = 3600
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     """The stack that all tests share: nobody stops, kills or empties any part of it."""
-    with launched(tmp_path_factory.mktemp("stack")) as running:
+    with launched(tmp_path_factory.mktemp("stack"), **PATIENT) as running:
         yield running
 
 

@@ -30,7 +30,16 @@ _PAGE = """<!doctype html>
 </body>
 </html>
 """
-_START = """window.ui = SwaggerUIBundle({
+# Light or dark as the console is.
+_START = """const system = matchMedia("(prefers-color-scheme: dark)");
+const paint = () => {
+  const chosen = localStorage.getItem("threadkeep.theme");
+  const isDark = chosen ? chosen === "dark" : system.matches;
+  document.documentElement.classList.toggle("dark-mode", isDark);
+};
+system.addEventListener("change", paint);
+paint();
+window.ui = SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#swagger-ui",
   deepLinking: true,

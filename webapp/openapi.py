@@ -14,7 +14,7 @@ from webapp.admin_operations import ADMIN_OPERATIONS
 from webapp.analytics import ANALYTICS_OPERATIONS
 from webapp.console import ConsoleFacts
 from webapp.errors import Problem
-from webapp.operation import Operation
+from webapp.operation import GROUPS, Operation
 from webapp.performance_operations import PERFORMANCE_OPERATIONS
 from webapp.search import SEARCH_OPERATIONS
 from webapp.state_operations import STATE_OPERATIONS
@@ -164,6 +164,7 @@ def document() -> dict[str, Any]:
             "version": version("threadkeep"),
             "description": "The open message store for chat and agent applications.",
         },
+        "tags": [{"name": group} for group in GROUPS],
         "paths": paths,
         "components": {
             "schemas": components,
@@ -178,6 +179,7 @@ def document() -> dict[str, Any]:
 def _operation(operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": operation.name,
+        "tags": [operation.group],
         "summary": operation.summary,
         "parameters": _parameters(operation),
         "responses": {str(status): _answer(shape) for status, shape in operation.answers.items()},

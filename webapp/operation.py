@@ -1,6 +1,18 @@
 """A row of the API's description."""
 
+import re
 from typing import Any, NamedTuple
+
+GROUPS = {
+    "Messages": r"/api/(threads/\{thread_id\}/messages|messages)",
+    "Threads": r"/api/threads",
+    "Search and figures": r"/api/(search|analytics)",
+    "Live events": r"/api/(events|ws)",
+    "Sessions and runs": r"/api/(session|runs)",
+    "Administration": r"/api/admin/",
+    "The service": r"/",
+}
+"""Headings in their order, and how the paths under each begin."""
 
 
 class Operation(NamedTuple):
@@ -17,3 +29,8 @@ class Operation(NamedTuple):
     errors: tuple[int, ...] = ()
     public: bool = False
     optional_body: bool = False
+
+    @property
+    def group(self) -> str:
+        """The heading under which the description has it, one of `GROUPS`."""
+        return next(group for group, paths in GROUPS.items() if re.match(paths, self.path))

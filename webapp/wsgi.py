@@ -1,8 +1,13 @@
 """What the HTTP server calls: `granian --interface wsgi --factory webapp.wsgi:application`."""
 
 import fcntl
+import os
+import signal
 import sys
+import tempfile
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 from flask import Flask
@@ -12,6 +17,8 @@ from webapp.starting import started
 
 WAIT_SECONDS = 7.0
 """Longer than a process takes to end, to start and to end again."""
+TICK_SECONDS = 0.05
+"""More than the starts of processes are rounded by, and less than a start takes."""
 
 
 def application() -> Flask:
@@ -23,15 +30,42 @@ def end(line: str) -> NoReturn:
     """Ends this process with one line, and with it the HTTP server.
 
     The server starts a process that ends anew at once, and gives up where the same one ends twice
-    in a row within 5.5 seconds. Several that ended by turns would go on for ever: so whoever comes
-    first ends, and the others wait until it has done so twice.
+    in a row within 5.5 seconds; on a machine that takes longer to start one it tries until one is
+    quicker. Several that ended by turns would go on for ever: so whoever comes first ends, and the
+    others wait until it has done so twice.
     """
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
-    with open(__file__, "rb") as turn:
-        try:
-            fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    # Without a place for notes they end as it comes, which takes longer.
+    with suppress(OSError):
+        if not _is_next():
+            # The server's own handler, which it has too, would have it wait on when told to end.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             time.sleep(WAIT_SECONDS)
-        # The turn is held until the process is gone.
-        sys.exit(1)
+    sys.exit(1)
+
+
+def _is_next() -> bool:
+    """Whether no other process of this server ended of late, which is noted then, or this one was
+    started since."""
+    note = Path(tempfile.gettempdir(), f"web-refused-{os.getppid()}")
+    opened = os.open(note, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(opened, "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        noted = os.fstat(opened)
+        ago = time.time() - noted.st_mtime
+        if not noted.st_size or ago > WAIT_SECONDS:
+            os.pwrite(opened, b"\n", 0)
+            return True
+        if _age_seconds() - TICK_SECONDS > ago:
+            return False
+        # With this one the server ends too.
+        note.unlink(missing_ok=True)
+        return True
+
+
+def _age_seconds() -> float:
+    """How long ago this process was started."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    ticks = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks

@@ -125,7 +125,9 @@ class DrillService:
             return
         self._known = found.id
         seconds = min(found.ends_at - time.time(), found.duration_seconds, MAX_SECONDS)
-        if seconds > 0:
+        # Who learns late that a drill was ended ends it all the same.
+        if seconds > 0 or found.scenario == "none":
             drill.silence(found.tiers, seconds)
             drill.slow_down(found.delays, seconds)
+        if seconds > 0:
             log.warning("drill", scenario=found.scenario, seconds=round(seconds, 3))

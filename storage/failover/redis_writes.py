@@ -109,15 +109,16 @@ class RedisWrites:
     def _known(self, appends: Sequence[Append]) -> Known | None:
         """What PostgreSQL knows, where that matters and it answers."""
         standing = self._lease.standing(wait=False)
-        if any(map(keyed, appends)):
-            # Whoever has no lease is not waited for by those who write beside Redis, even where
-            # it was only too slow to renew it. So it asks before it believes Redis about a key.
-            is_enough = standing.redis_whole and standing.keys_whole
-        else:
+        if standing.redis_whole and standing.keys_whole:
+            return None
+        if not any(map(keyed, appends)):
             # Only the order of ids depends on it; what PostgreSQL said last is the best guess.
             last = standing if standing.is_known else self._lease.last_known()
-            is_enough = last.redis_whole or not last.is_known
-        return None if is_enough else self._postgres.known(appends, hurries=not standing.is_known)
+            if last.redis_whole or not last.is_known:
+                return None
+        # Whoever has no lease is not waited for by those who write beside Redis, even where it was
+        # only too slow to renew it. So it asks before it believes Redis about a key.
+        return self._postgres.known(appends, hurries=not standing.is_known)
 
     def _repeats(
         self, appends: Sequence[Append], full: TierUnavailable

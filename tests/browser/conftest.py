@@ -14,7 +14,7 @@ from playwright.sync_api import BrowserContext, expect, sync_playwright
 import settings as configuration
 from support.api import Api, ok
 from support.console import WAIT_MS, Console, tab
-from support.processes import Launched, launched
+from support.processes import PATIENT, Launched, launched
 from support.users import fresh_user
 from webapp.auth import Tokens
 
@@ -56,6 +56,12 @@ def _pages() -> Iterator[str]:
         thread.join()
 
 
+@pytest.fixture(scope="package", autouse=True)
+def patient() -> None:
+    """Whatever is expected of a page may take as long as a busy machine does."""
+    expect.set_options(timeout=WAIT_MS)
+
+
 @pytest.fixture(scope="package")
 def home() -> Iterator[str]:
     """The origin of pages that may open sockets."""
@@ -72,8 +78,8 @@ def elsewhere() -> Iterator[str]:
 def open_stack(home: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     """A stack that lets pages of `home` in, and allows drills."""
     # One process of the API: a machine that draws pages has enough to do.
-    options = {"THREADKEEP_ORIGINS": home, "THREADKEEP_DRILLS": "1", "WEB_WORKERS": "1"}
-    with launched(tmp_path_factory.mktemp("stack"), "flower", **options) as running:
+    own = {"THREADKEEP_ORIGINS": home, "THREADKEEP_DRILLS": "1", "WEB_WORKERS": "1"}
+    with launched(tmp_path_factory.mktemp("stack"), "flower", **PATIENT, **own) as running:
         yield running
 
 

@@ -49,7 +49,10 @@ def test_a_message_is_sent_and_seen_to_get_to_every_tier(
         open_stack.signal("worker", signal.SIGCONT)
     expect(sent.locator(".state")).to_have_text("Archived", timeout=WAIT_MS)
     states = console.page.evaluate("() => states")
-    assert states[-3:] == ["Acknowledged · Redis", "Persisted", "Archived"]
+    # Where it was in ClickHouse before the page was told of PostgreSQL, one step is skipped.
+    seen = states[states.index("Acknowledged · Redis") :]
+    assert [one for one in seen if one != "Persisted"] == ["Acknowledged · Redis", "Archived"]
+    assert seen[1:-1] in (["Persisted"], [])
     expect(sent.locator(".body")).to_have_text("Hallo Welt 👋 <b>&amp;</b>")
     sent.locator(".state").click()
     receipt = console.page.get_by_role("dialog")
@@ -153,10 +156,13 @@ def test_old_messages_come_by_scrolling_and_found_ones_in_their_place(
     shown = console.page.locator(".message")
     expect(shown.last).to_contain_text("message 119")
     assert shown.count() == 40
-    for _ in range(4):
+
+    def all_shown() -> bool:
         console.page.locator("#scroller").evaluate("(box) => (box.scrollTop = 0)")
         console.page.wait_for_timeout(150)
-    expect(shown).to_have_count(120)
+        return shown.count() == 120
+
+    eventually(all_shown)
     assert shown.first.locator(".body").inner_text() == "message 0"
 
     console.page.get_by_label("Search all messages").fill("17")
@@ -215,5 +221,5 @@ def test_a_thread_is_begun_renamed_pinned_and_deleted_by_keys_alone(
     page.get_by_label("Delete the thread").press("Enter")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(page.locator("#threads-note")).to_have_text("No threads yet.")
+    expect(page.locator("#threads-note")).to_have_text("No threads yet: begin one with New.")
     assert not console.overflows()

@@ -6,7 +6,7 @@ import pytest
 from celery import Celery
 
 from support.drilled import WEBHOOK_SECRET, Drilled
-from support.processes import Launched, launched
+from support.processes import PATIENT, Launched, launched
 from support.receiver import receiving
 
 
@@ -25,7 +25,7 @@ def drains_run(celery: Celery) -> Callable[[], int]:
     """How many drain tasks the worker has run because somebody told it to."""
 
     def count() -> int:
-        stats = celery.control.inspect(timeout=1).stats() or {}
+        stats = celery.control.inspect(timeout=5, limit=1).stats() or {}
         return sum(worker["total"].get("persist.drain_shard", 0) for worker in stats.values())
 
     return count
@@ -36,7 +36,8 @@ def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
     """A stack on which drills are allowed, and who is told of its alerts and takes its traces."""
     folder = tmp_path_factory.mktemp("drilled")
     with receiving() as webhook, receiving() as collector:
-        options = {
+        # A drill is an outage at once, whatever the deadlines are.
+        options = PATIENT | {
             "THREADKEEP_DRILLS": "1",
             "THREADKEEP_ANALYTICS_CACHE_SECONDS": "0.5",
             "THREADKEEP_ALERT_WEBHOOK_URL": webhook.url,

@@ -1,10 +1,12 @@
 """Figures over HTTP: they are those of the caller, of what is there, as of when they say."""
 
 import itertools
+import time
 from typing import Any
 
 import pytest
 
+from settings import Settings
 from storage.services import Services
 from support.api import Api, ok, problem
 from support.moving import archived, wait_until
@@ -80,10 +82,21 @@ def test_figures_say_how_far_they_go(api: Api, made: list[dict[str, Any]]) -> No
     eventually(caught_up)
 
 
-def test_figures_are_given_again_for_some_seconds(api: Api, made: list[dict[str, Any]]) -> None:
-    before = ok(api.get(SUMMARY))
-    wait_until(api, "archived", [api.send("a", "later")])
-    assert ok(api.get(SUMMARY)) == before
+def test_figures_are_given_again_for_some_seconds(
+    api: Api, settings: Settings, made: list[dict[str, Any]]
+) -> None:
+    def given_again() -> bool:
+        asked = time.monotonic()
+        before = ok(api.get(SUMMARY))
+        wait_until(api, "archived", [api.send("a", "later")])
+        again = ok(api.get(SUMMARY))
+        if again == before:
+            return True
+        # Only where it took longer than figures are given again may they be others.
+        assert time.monotonic() - asked > settings.analytics_cache_seconds, (before, again)
+        return False
+
+    assert any(given_again() for _ in range(10))
 
 
 def test_a_series_has_every_bucket(api: Api, made: list[dict[str, Any]]) -> None:

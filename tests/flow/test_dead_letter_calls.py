@@ -152,8 +152,14 @@ def test_the_log_of_the_worker_names_the_message_and_nothing_of_it(
     services: Services, api: Api, admin_api: Api, stack: Launched
 ) -> None:
     with refused(services, api, admin_api) as (content, letter):
-        lines = [line for line in stack.log_of("worker").splitlines() if "dead_lettered" in line]
-        (line,) = [line for line in lines if letter["message_id"] in line]
+
+        def told() -> list[str]:
+            lines = stack.log_of("worker").splitlines()
+            about = [line for line in lines if "dead_lettered" in line]
+            return [line for line in about if letter["message_id"] in line]
+
+        # The letter is there with its commit, and the line comes after it.
+        (line,) = eventually(told)
         assert json.loads(line)["level"] == "error"
         assert letter["reason"] in json.loads(line)["refused"][0]["reason"]
         assert content not in stack.log_of("worker")

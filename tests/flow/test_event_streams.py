@@ -89,7 +89,7 @@ def test_a_stranger_hears_nothing(url: str, user_token: str, api: Api, settings:
 
 
 def test_it_ends_with_its_token(url: str, user: str, settings: Settings) -> None:
-    short = Tokens(settings).issue(user, is_admin=False, ttl_seconds=3 - LEEWAY_SECONDS)
+    short = Tokens(settings).issue(user, is_admin=False, ttl_seconds=4 - LEEWAY_SECONDS)
     with streamed(url, short) as events:
         assert list(events) == []
 

@@ -18,6 +18,7 @@ from storage.export import Exporter, position
 from storage.importers import chitchat
 from storage.services import Services
 from support.api import Api, ok
+from support.moving import from_redis
 from support.samples import message, revised
 from support.waiting import eventually
 
@@ -104,7 +105,7 @@ def test_history_shows_up_below_what_was_posted_live(
     services: Services, api: Api, user: str
 ) -> None:
     live = api.send("chat", "live")
-    assert api.page("chat")["retrieval_source"] == "redis"
+    from_redis(api, "chat")
     older = [message(user, "chat", time_us=10**15 + number) for number in range(5)]
     run_import(services, older)
     listed, _ = api.walk("chat", order="asc", limit=2)

@@ -108,18 +108,23 @@ def test_stats_are_shown_until_somebody_has_seen_enough(
     with subprocess.Popen(
         command, cwd=tmp_path, env=clean_environment() | stack.env, stdout=subprocess.PIPE
     ) as watching:
-        assert watching.stdout is not None
-        first = json.loads(watching.stdout.readline())
-        assert first["now"]["progress"]["ok"]
-
-        def seen() -> bool:
-            api.send("watched", "hello")
+        try:
             assert watching.stdout is not None
-            return bool(json.loads(watching.stdout.readline())["rates"]["acknowledged"]["redis"])
+            first = json.loads(watching.stdout.readline())
+            assert first["now"]["progress"]["ok"]
 
-        eventually(seen)
-        watching.send_signal(signal.SIGINT)
-        watching.stdout.read()
+            def seen() -> bool:
+                api.send("watched", "hello")
+                assert watching.stdout is not None
+                told = json.loads(watching.stdout.readline())
+                return bool(told["rates"]["acknowledged"]["redis"])
+
+            eventually(seen)
+            watching.send_signal(signal.SIGINT)
+            watching.communicate(timeout=30)
+        finally:
+            # What failed must not be waited for.
+            watching.kill()
     assert watching.returncode == 0
 
 

@@ -216,4 +216,4 @@ def test_a_post_wakes_a_worker_by_a_task(api: Api, drains_run: Callable[[], int]
         api.send(f"t{next(threads)}", "hello")
         return drains_run() > before
 
-    assert eventually(posted_and_drained, 5)
+    assert eventually(posted_and_drained)

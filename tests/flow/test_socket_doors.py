@@ -96,7 +96,7 @@ def test_who_says_nothing_and_whose_token_ends_must_leave(
     url: str, settings: Settings, api: Api
 ) -> None:
     tokens, user = Tokens(settings), fresh_user()
-    short = tokens.issue(user, is_admin=False, ttl_seconds=2 - LEEWAY_SECONDS)
+    short = tokens.issue(user, is_admin=False, ttl_seconds=4 - LEEWAY_SECONDS)
     longer = tokens.issue(user, is_admin=False, ttl_seconds=600)
     with ExitStack() as cleanup:
         silent = cleanup.enter_context(opened(url))

@@ -1,5 +1,7 @@
 """The list of threads over HTTP: what is asked for, what it says, and who keeps it warm."""
 
+from typing import Any
+
 import pytest
 from celery import Celery
 
@@ -58,6 +60,11 @@ def test_a_worker_warms_the_list_of_who_is_active(
     # Beat sends this every minute.
     celery.send_task("threads.warm_lists", queue="maintenance")
     eventually(lambda: services.thread_cache_manager._pages.cold([user]) == [])
-    body = ok(api.get("/api/threads"))
-    assert body["retrieval_source"] == "redis"
+
+    def from_redis() -> dict[str, Any] | None:
+        body = ok(api.get("/api/threads"))
+        return body if body["retrieval_source"] == "redis" else None
+
+    # A process whose lease has lapsed asks PostgreSQL for a moment.
+    body = eventually(from_redis)
     assert body["threads"][0]["last_message_preview"] == "hello"

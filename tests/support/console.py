@@ -8,7 +8,7 @@ from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, e
 
 from support.processes import Launched
 
-WAIT_MS = 10_000
+WAIT_MS = 20_000
 REMEMBER = """(token) => {
   if (sessionStorage.getItem("remembered") || !location.protocol.startsWith("http")) return;
   sessionStorage.setItem("remembered", "once");

@@ -37,7 +37,7 @@ class Drilled:
         try:
             yield
         finally:
-            self.begin("none", 1)
+            self.begin("none", 60)
 
     def begin(self, scenario: str, seconds: float) -> None:
         body = {"scenario": scenario, "duration_seconds": seconds}
@@ -46,7 +46,7 @@ class Drilled:
 
     def wait_until_well(self) -> None:
         """Every process takes writes into Redis again, and all of them are where they belong."""
-        eventually(self._is_well, 30)
+        eventually(self._is_well, 60)
 
     def _is_well(self) -> bool:
         posted = [self.user.send("well", "well?") for _ in range(4)]

@@ -23,6 +23,17 @@ def wait_until(api: Api, state: str, made: Iterable[Mapping[str, Any]]) -> None:
         eventually(lambda name=one["id"]: _is_there(api.receipt(name), wanted))
 
 
+def from_redis(api: Api, thread_id: str = "t", **query: Any) -> dict[str, Any]:
+    """A page of a thread that Redis has: on a busy machine another tier may be asked first, by a
+    process that does not know for a moment what it may believe Redis."""
+
+    def found() -> dict[str, Any] | None:
+        page = api.page(thread_id, **query)
+        return page if page["retrieval_source"] == "redis" else None
+
+    return eventually(found)
+
+
 def _is_there(receipt: dict[str, Any], wanted: set[str]) -> bool:
     return receipt["state"] in wanted and not receipt["tiers"]["redis"].get("pending")
 

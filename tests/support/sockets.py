@@ -10,7 +10,7 @@ import requests
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-HEAR_SECONDS = 10
+HEAR_SECONDS = 30
 
 
 class Socket:

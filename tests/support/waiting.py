@@ -9,7 +9,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.02
 
 
-def eventually(condition: Callable[[], T], seconds: float = 10) -> T:
+def eventually(condition: Callable[[], T], seconds: float = 30) -> T:
     """The first truthy value of a condition; fails where there is none before the deadline.
 
     A condition that raises `AssertionError` is not true yet, and its text says why in the end.

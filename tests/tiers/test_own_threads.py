@@ -1,6 +1,7 @@
 """The threads that a process keeps for itself: none may die of what nobody foresaw."""
 
-from threading import Event
+from functools import partial
+from threading import Event, current_thread
 from typing import get_args
 
 from storage.metrics.instruments import Thread
@@ -36,14 +37,17 @@ def test_a_round_that_fails_is_counted_and_the_next_one_comes(alone: Services, u
         for thread in get_args(Thread):
             eventually(lambda thread=thread: failed(thread) >= ROUNDS)  # type: ignore[misc]
     finally:
+        ended: list[str] = []
         for owner, name in rounds:
             # Which ends it, as far as anybody can tell.
-            setattr(owner, name, waits)
+            setattr(owner, name, partial(_wait, ended))
+        eventually(lambda: own.lease.standing() and len(ended) == len(rounds))
 
 
 def fails(*_: object) -> None:
     raise RuntimeError("as nobody foresaw")
 
 
-def waits(*_: object) -> None:
+def _wait(ended: list[str], *_: object) -> None:
+    ended.append(current_thread().name)
     Event().wait()

@@ -104,3 +104,12 @@ def test_every_call_but_the_public_ones_may_answer_401(document: dict[str, Any])
     for operations in document["paths"].values():
         for operation in operations.values():
             assert ("401" in operation["responses"]) == ("security" not in operation)
+
+
+def test_every_call_stands_under_a_heading_and_every_heading_has_calls(
+    document: dict[str, Any],
+) -> None:
+    used = {call["tags"][0] for path in document["paths"].values() for call in path.values()}
+    assert used == {tag["name"] for tag in document["tags"]}
+    assert document["paths"]["/api/threads/{thread_id}/messages"]["post"]["tags"] == ["Messages"]
+    assert document["paths"]["/api/threads/{thread_id}"]["get"]["tags"] == ["Threads"]

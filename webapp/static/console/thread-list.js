@@ -58,7 +58,7 @@ export class ThreadList {
       const older = this.#older(page);
       this.#threads = new Map([...pinned.threads, ...page.threads, ...older].map((one) => [one.id, one]));
       if (!older.length) this.#cursor = page.next_cursor;
-      const none = isArchived ? "No archived threads." : "No threads yet.";
+      const none = isArchived ? "No archived threads." : "No threads yet: begin one with New.";
       this.#say(page.warning ? "A server is out: this list may be behind." : this.#threads.size ? "" : none, page.warning);
       this.#render();
     } catch (error) {
