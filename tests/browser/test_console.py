@@ -150,7 +150,7 @@ def test_old_messages_come_by_scrolling_and_found_ones_in_their_place(
     console: Console, browser_token: str, own_api: Api
 ) -> None:
     own_api.send_many("long", 120)
-    eventually(lambda: ok(own_api.get("/api/search?q=17"))["messages"])
+    eventually(lambda: ok(own_api.get("/api/search?q=77"))["messages"])
     console.sign_in(browser_token)
     console.open_thread("long")
     shown = console.page.locator(".message")
@@ -165,11 +165,11 @@ def test_old_messages_come_by_scrolling_and_found_ones_in_their_place(
     eventually(all_shown)
     assert shown.first.locator(".body").inner_text() == "message 0"
 
-    console.page.get_by_label("Search all messages").fill("17")
-    found = console.page.locator("#results a").filter(has_text="message 17")
-    expect(found.locator("mark").first).to_have_text("17")
+    console.page.get_by_label("Search all messages").fill("77")
+    found = console.page.locator("#results a").filter(has_text="message 77")
+    expect(found.locator("mark").first).to_have_text("77")
     found.first.click()
-    expect(console.page.locator(".message.found .body")).to_have_text("message 17")
+    expect(console.page.locator(".message.found .body")).to_have_text("message 77")
     expect(console.page.locator(".message.found")).to_be_in_viewport()
     expect(console.page.locator("#results a[aria-current]")).to_have_count(1)
 
