@@ -18,7 +18,9 @@ export function showConnection(socket) {
     place.hidden = false;
     place.dataset.state = socket.state;
     const seconds = Math.max(0, Math.ceil((socket.until - Date.now()) / 1000));
-    words.textContent = socket.state === "waiting" ? `Reconnecting in ${seconds} s` : WORDS[socket.state];
+    // Without a network nothing is counted down to.
+    const away = navigator.onLine ? `Reconnecting in ${seconds} s` : "Offline";
+    words.textContent = socket.state === "waiting" ? away : WORDS[socket.state];
     cutAt = ["live", "off"].includes(socket.state) ? null : (cutAt ?? Date.now());
     const isLong = cutAt !== null && Date.now() - cutAt > PATIENCE_MS;
     banner.hidden = !isLong && navigator.onLine;

@@ -160,11 +160,12 @@ export class MessageView {
 // What is being sent, waits to be tried again, or could not be sent.
 export function unsentView(entry, { retry, discard }) {
   const isFailed = entry.state === "failed";
-  const words = isFailed ? "Not sent:" : "Not sent yet, and tried again by itself:";
+  const why = sentence(entry.error);
+  const words = isFailed ? `Not sent: ${why}` : `Not sent yet, and tried again by itself. ${why.charAt(0).toUpperCase()}${why.slice(1)}`;
   const footer = !isFailed && entry.state !== "waiting"
     ? [el("span", {}, "Sending…")]
     : [
-        el("span", { class: isFailed ? "trouble" : "pending" }, `${words} ${sentence(entry.error)}`),
+        el("span", { class: isFailed ? "trouble" : "pending" }, words),
         el("button", { type: "button", class: "inline", on: { click: () => retry(entry) } }, icon("retry"), "Try now"),
         el("button", { type: "button", class: "inline", on: { click: () => discard(entry) } }, "Give it up"),
       ];
