@@ -64,6 +64,15 @@ def alone(lone_services: Services) -> Services:
 
 
 @pytest.fixture
+def brought_home(alone: Services) -> Iterator[None]:
+    """What a test leaves in ClickHouse is no matter of the next one."""
+    yield
+    alone.homecoming.bring_home()
+    end_detours(alone)
+    alone.redis_recovery.tend()
+
+
+@pytest.fixture
 def steady_lease(alone: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """For tests in which nobody writes beside Redis: no busy machine has the lease lapse."""
     monkeypatch.setattr("storage.failover.lease.LEASE_SECONDS", 5.0)
