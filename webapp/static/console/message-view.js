@@ -161,7 +161,8 @@ export class MessageView {
 export function unsentView(entry, { retry, discard }) {
   const isFailed = entry.state === "failed";
   const why = sentence(entry.error);
-  const words = isFailed ? `Not sent: ${why}` : `Not sent yet, and tried again by itself. ${why.charAt(0).toUpperCase()}${why.slice(1)}`;
+  const begun = why.charAt(0).toUpperCase() + why.slice(1);
+  const words = isFailed ? `Not sent: ${why}` : `Not sent yet, and tried again by itself. ${begun}`;
   const footer = !isFailed && entry.state !== "waiting"
     ? [el("span", {}, "Sending…")]
     : [
