@@ -1,7 +1,8 @@
 """Moments in which the machine kept everybody waiting, so that what was late then proves nothing.
 
 Two witnesses tell of them: a thread that wants to wake every few milliseconds, and whoever waits
-for the disk. Both see what keeps the programs under test as well, and nothing that those do.
+for the disk of the ledger. Neither asks the programs under test for anything, so one of those that
+hangs is no stall; one that takes every processor would be.
 """
 
 import threading

@@ -94,8 +94,7 @@ def look(settings: Settings, tiers: Sequence[str] = (SETTINGS, *TIERS)) -> Verdi
     try:
         return judge_tiers(services, tiers)
     finally:
-        services.redis_client.close()
-        services.request_engine.dispose()
+        services.give_back()
 
 
 def check(settings: Settings) -> Verdict:

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import threading
-import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
@@ -154,8 +153,9 @@ def test_a_long_read_holds_up_nobody(clickhouse: ClickHouse) -> None:
     other = ClickHouse(f"{clickhouse.address}/threadkeep")
     reader = threading.Thread(target=clickhouse.ask, args=(slow,))
     reader.start()
-    time.sleep(0.2)
     with closing(other.http):
+        running = "SELECT count() FROM system.processes WHERE query LIKE 'SELECT sleepEachRow%'"
+        wait_for(lambda: other.ask(running) == "1\n")
         assert other.http.get(f"{other.address}/ping").text == "Ok.\n"
         other.ask("INSERT INTO notes (id) FORMAT TSV", b"1\n")
         assert other.ask("SELECT count() FROM notes") == "1\n"

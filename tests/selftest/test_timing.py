@@ -1,7 +1,9 @@
 """Late and lost answers are named, unless a web process took them with it; sequences repeat."""
 
 import itertools
-import threading
+import signal
+import subprocess
+import sys
 import time
 
 import msgspec
@@ -15,6 +17,18 @@ from selftest.samples import Sample, during, figures, judge_times
 from selftest.stalls import STALL_SECONDS, Stalls
 
 Span = tuple[float, float]
+WATCHER = """
+import threading
+from selftest.stalls import Stalls
+stalls, over = Stalls(), threading.Event()
+watcher = threading.Thread(target=stalls.watch, args=(over,))
+watcher.start()
+print("watches", flush=True)
+input()
+over.set()
+watcher.join()
+print(stalls.seconds_within(0, float("inf")))
+"""
 
 
 def sample(
@@ -75,17 +89,26 @@ def test_what_a_machine_that_stalled_made_late_is_not_late() -> None:
     assert judged([sample(8.0, outcome="timeout")], [], (101.0, 107.0)) != []
 
 
-def test_a_thread_that_wakes_late_and_a_slow_disk_are_seen() -> None:
-    stalls, over = Stalls(), threading.Event()
-    watcher = threading.Thread(target=stalls.watch, args=(over,))
+def test_what_is_brief_and_took_long_is_seen() -> None:
+    stalls = Stalls()
     began = time.monotonic()
-    watcher.start()
     with stalls.brief():
         time.sleep(STALL_SECONDS * 1.5)
-    over.set()
-    watcher.join()
     assert stalls.seconds_within(began, time.monotonic()) >= STALL_SECONDS * 1.5
     assert stalls.seconds_within(began - 10, began) == 0
+
+
+def test_a_process_that_was_stopped_saw_that_its_thread_woke_late() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WATCHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as watcher:
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline() == "watches\n"
+        watcher.send_signal(signal.SIGSTOP)
+        time.sleep(STALL_SECONDS * 5)
+        watcher.send_signal(signal.SIGCONT)
+        said, _ = watcher.communicate("\n", timeout=60)
+    assert float(said) >= STALL_SECONDS * 4
 
 
 def later(outcome: Outcome, seconds: float) -> Sample:

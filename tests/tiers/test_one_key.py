@@ -18,6 +18,7 @@ from storage.failover.lease import Standing
 from storage.persistence import Drained
 from storage.services import Services
 from support.outages import believe_keys, post, process, rows, without
+from support.patience import wait_for_locks
 from support.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("brought_home")
@@ -93,9 +94,7 @@ def test_postgresql_is_waited_for_where_redis_is_known_to_lack_keys(
     monkeypatch.setattr("storage.failover.direct_postgres.HURRY_SECONDS", hurry_seconds)
     monkeypatch.setattr("storage.failover.lease.LEASE_SECONDS", 10)
     own = process(alone)
-    event.listen(
-        own.quick_engine, "begin", lambda one: one.exec_driver_sql("SET LOCAL lock_timeout = '10s'")
-    )
+    event.listen(own.quick_engine, "begin", wait_for_locks)
     first = post(without(alone, "redis"), user, "a", "k")
     eventually(lambda: own.lease.standing() == Standing(postgres_whole=True))
     with ThreadPoolExecutor() as pool:

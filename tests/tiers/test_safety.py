@@ -32,10 +32,7 @@ def given(services: Services, **changes: Any) -> Iterator[Services]:
     try:
         yield own
     finally:
-        own.redis_client.close()
-        own.request_engine.dispose()
-        own.job_engine.dispose()
-        own.job_clickhouse.engine.dispose()
+        own.give_back()
 
 
 @contextmanager
