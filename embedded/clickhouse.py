@@ -6,17 +6,24 @@ from pathlib import Path
 
 from embedded.errors import StackError
 from embedded.ports import HOST
+from embedded.privileges import RunAs
 from embedded.process import Spec
-from embedded.server import Server, package_folder
+from embedded.server import Server, environment, package_folder
 
 NAME = "clickhouse"
 DATABASE = "threadkeep"
+USER = "default"
+KEY_VARIABLE = "EMBEDDED_CLICKHOUSE_KEY"
 PING_TIMEOUT_SECONDS = 1.0
 _CODE_ROOT = Path(__file__).resolve().parent.parent
 
 
-def server(folder: Path, port: int) -> Server:
+def server(folder: Path, port: int, password: str, run_as: RunAs) -> Server:
     """Describe the server of the data in `folder`, with its database created.
+
+    It starts as its caller and becomes `run_as` once its code, which lies anywhere, is loaded.
+
+    It gets the password by its environment: arguments can be seen by everybody on the machine.
 
     Raises:
         StackError: chDB is not installed, or would take part of the folder's name for options.
@@ -26,8 +33,13 @@ def server(folder: Path, port: int) -> Server:
         raise StackError(
             f"ClickHouse cannot keep its data in a folder with a question mark: {folder}"
         )
-    folder.mkdir(mode=0o700, exist_ok=True)
-    command = (
+
+    def prepare() -> None:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        run_as.own(folder)
+
+    prepare()
+    command = [
         sys.executable,
         "-m",
         "embedded.clickhouse_server",
@@ -35,17 +47,20 @@ def server(folder: Path, port: int) -> Server:
         f"--host={HOST}",
         f"--port={port}",
         f"--database={DATABASE}",
-    )
+    ]
+    if run_as.name:
+        command += [f"--uid={run_as.uid}", f"--gid={run_as.gid}"]
     return Server(
         # The package may lie in a checkout that is not installed, found by its folder only.
         spec=Spec(
             name=NAME,
-            command=command,
+            command=tuple(command),
+            env={**environment(), KEY_VARIABLE: password},
             cwd=_CODE_ROOT,
-            prepare=lambda: folder.mkdir(mode=0o700, exist_ok=True),
+            prepare=prepare,
         ),
         variable="CLICKHOUSE_URL",
-        url=f"clickhouse+http://default:@{HOST}:{port}/{DATABASE}",
+        url=f"clickhouse+http://{USER}:{password}@{HOST}:{port}/{DATABASE}",
         is_ready=lambda: _answers(port),
     )
 

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from chdb import _chdb
 
-from embedded.clickhouse_sql import SqlRefused, refuse_several, split_insert
+from embedded import clickhouse_rules
+from embedded.clickhouse_sql import Insert, SqlRefused, refuse_several, split_insert
 
 SIMULTANEOUS_STATEMENTS = 16
 UNKNOWN_ERROR = 1002
@@ -80,6 +81,10 @@ class Engine:
         # As long as one connection is open the tables stay loaded and a further one costs a
         # fraction of a millisecond.
         self._keep_open = _connect(self._path)
+        self._shut_files_out()
+        self._rules = clickhouse_rules.rules(
+            self._names(b"system.table_functions"), self._names(b"system.functions")
+        )
         self.version = self.run(Statement(b"SELECT version()")).body.decode().strip()
         self.timezone = self.run(Statement(b"SELECT timezone()")).body.decode().strip()
 
@@ -89,21 +94,46 @@ class Engine:
         Raises:
             ClickHouseError: With ClickHouse's code and text.
         """
+        try:
+            insert = self._allowed(statement)
+        except SqlRefused as error:
+            text = f"Code: {error.code}. DB::Exception: {error}."
+            raise ClickHouseError(error.code, text) from error
         with self._counted(), self._slots, closing(_connect(self._path)) as link:
             _execute(link, _set_statement(_SERVER_SETTINGS | _checked(statement)))
             if statement.database != "default":
                 _execute(link, f"USE {_identifier(statement.database)}".encode())
-            if statement.read_only:
-                _execute(link, b"SET readonly = 2")
-            try:
-                return _run(link, statement)
-            except SqlRefused as error:
-                text = f"Code: {error.code}. DB::Exception: {error}."
-                raise ClickHouseError(error.code, text) from error
+            return _run(link, statement, insert)
 
     def busy(self) -> bool:
         """Tell whether a statement is running or waits for its turn."""
         return self._running > 0
+
+    def _allowed(self, statement: Statement) -> Insert | None:
+        """Return the parts of an INSERT with data, None for another statement that may run."""
+        for name in statement.settings:
+            clickhouse_rules.check_setting(name)
+        insert = split_insert(statement.text)
+        if insert is None:
+            text = _whole(statement)
+            self._rules.check(text, read_only=statement.read_only)
+            refuse_several(text)
+            return None
+        self._rules.check(insert.head + b" " + insert.settings, read_only=statement.read_only)
+        if insert.format.lower() == b"values":
+            for piece in (insert.data, statement.data):
+                self._rules.check_values(piece)
+        return insert
+
+    def _shut_files_out(self) -> None:
+        """Replace the database `default`, in which chDB takes the name of a table for a file."""
+        (Path(self._path) / "metadata" / "default.sql").unlink(missing_ok=True)
+        _execute(self._keep_open, b"DETACH DATABASE default")
+        _execute(self._keep_open, b"CREATE DATABASE default ENGINE = Memory")
+
+    def _names(self, table: bytes) -> list[str]:
+        found = _execute(self._keep_open, b"SELECT name FROM " + table)
+        return found.body.decode().splitlines()
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -120,14 +150,13 @@ class Engine:
         self._keep_open.close()
 
 
-def _run(link: _Link, statement: Statement) -> Answer:
-    insert = split_insert(statement.text)
+def _whole(statement: Statement) -> bytes:
+    return statement.text + (b"\n" + statement.data if statement.data else b"")
+
+
+def _run(link: _Link, statement: Statement, insert: Insert | None) -> Answer:
     if insert is None:
-        text = statement.text
-        if statement.data:
-            text = text + b"\n" + statement.data
-        refuse_several(text)
-        return _execute(link, text, statement.format, statement.params)
+        return _execute(link, _whole(statement), statement.format, statement.params)
     # An anonymous file: nothing touches the disk, and nothing stays behind after a crash.
     with closing(os.fdopen(os.memfd_create("rows"), "wb", buffering=0)) as rows:
         for piece in (insert.data, statement.data):

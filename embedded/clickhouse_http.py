@@ -4,12 +4,19 @@ import json
 import uuid
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
 
+from embedded.clickhouse_access import refuse_foreign_names, refuse_strangers
 from embedded.clickhouse_engine import Answer, ClickHouseError, Engine
-from embedded.clickhouse_request import MAX_BODY_BYTES, BadRequest, read_statement
+from embedded.clickhouse_request import (
+    MAX_BODY_BYTES,
+    NOT_IMPLEMENTED,
+    BadRequest,
+    read_statement,
+)
 
 IDLE_SECONDS = 300
+MAX_REQUEST_LINE_BYTES = 1024 * 1024
+METHODS = ("GET", "HEAD", "POST")
 SERVER_NAME = "threadkeep-embedded"
 
 # The errors of ClickHouse that are not the server's fault; any other is status 500.
@@ -42,8 +49,9 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], engine: Engine) -> None:
+    def __init__(self, address: tuple[str, int], engine: Engine, password: str) -> None:
         self.engine = engine
+        self.password = password
         super().__init__(address, Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -60,20 +68,29 @@ class Handler(BaseHTTPRequestHandler):
     # Head and body of an answer leave in one packet.
     wbufsize = 64 * 1024
 
-    def do_GET(self) -> None:
-        """Answer `/ping`, and statements that only read."""
-        if urlsplit(self.path).path == "/ping":
-            self._send(HTTPStatus.OK, b"Ok.\n", {"Content-Type": "text/html; charset=UTF-8"})
-        else:
-            self._answer()
+    # What has no version is answered with a status and headers all the same.
+    default_request_version = "HTTP/1.0"
 
-    def do_POST(self) -> None:
-        """Answer any statement."""
-        self._answer()
+    def handle_one_request(self) -> None:
+        """Answer one request, however long its address is, up to ClickHouse's own bound."""
+        try:
+            self.raw_requestline = self.rfile.readline(MAX_REQUEST_LINE_BYTES + 1)
+            if len(self.raw_requestline) > MAX_REQUEST_LINE_BYTES:
+                self.requestline = self.request_version = self.command = ""
+                self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
+            elif not self.raw_requestline:
+                self.close_connection = True
+            elif self.parse_request():
+                self._answer()
+            self.wfile.flush()
+        except TimeoutError:
+            self.close_connection = True
 
-    def do_HEAD(self) -> None:
-        """Answer as `/ping` does, without a body."""
-        self._send(HTTPStatus.OK, b"", {})
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer what is no request in ClickHouse's form too, and close the connection."""
+        self.close_connection = True
+        status = HTTPStatus(code)
+        self._refuse(BadRequest(status, message or status.phrase), str(uuid.uuid4()))
 
     def log_message(self, format: str, *args: object) -> None:
         """Log nothing: statements contain messages, and errors quote the rows they fail on."""
@@ -81,22 +98,38 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         query_id = str(uuid.uuid4())
         try:
+            if self._is_ping():
+                self._send(HTTPStatus.OK, b"Ok.\n", {"Content-Type": "text/html; charset=UTF-8"})
+                return
             body = self._read_body()
-            self._refuse_browsers()
             encoding = self.headers.get("Content-Encoding", "")
             statement = read_statement(self.command, self.path, encoding, body)
             answer = self.server.engine.run(statement)
         except BadRequest as error:
-            self._send(error.status, f"{error}\n".encode(), {})
+            self._refuse(error, query_id)
         except ClickHouseError as error:
             self._send_error(error, query_id)
         else:
             self._send(HTTPStatus.OK, answer.body, self._headers_of(answer, query_id))
 
-    def _refuse_browsers(self) -> None:
-        """Keep web pages out: a browser may send a form to a server on its own machine."""
-        if "Origin" in self.headers or "Sec-Fetch-Site" in self.headers:
-            raise BadRequest(HTTPStatus.FORBIDDEN, "this server does not answer web pages")
+    def _is_ping(self) -> bool:
+        """Let in whom this server answers, before anything is read of what they send.
+
+        Raises:
+            BadRequest: It does not answer them; what they send yet is not waited for.
+        """
+        try:
+            refuse_foreign_names(self.headers)
+            if self.command in {"GET", "HEAD"} and self.path.partition("?")[0] == "/ping":
+                return True
+            refuse_strangers(self.headers, self.server.password)
+            if self.command not in METHODS:
+                message = f"the method {self.command} is not supported"
+                raise BadRequest(HTTPStatus.NOT_IMPLEMENTED, message, NOT_IMPLEMENTED)
+        except BadRequest:
+            self.close_connection = True
+            raise
+        return False
 
     def _read_body(self) -> bytes:
         """Return the request's body.
@@ -153,8 +186,14 @@ class Handler(BaseHTTPRequestHandler):
             "X-ClickHouse-Summary": json.dumps(summary, separators=(",", ":")),
         }
 
-    def _send_error(self, error: ClickHouseError, query_id: str) -> None:
-        status = _STATUS_OF_CODE.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
+    def _refuse(self, error: BadRequest, query_id: str) -> None:
+        text = f"Code: {error.code}. DB::Exception: {error}."
+        self._send_error(ClickHouseError(error.code, text), query_id, error.status)
+
+    def _send_error(
+        self, error: ClickHouseError, query_id: str, status: HTTPStatus | None = None
+    ) -> None:
+        status = status or _STATUS_OF_CODE.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
         text = f"{error} (version {self.server.engine.version} (chDB))\n"
         headers = {
             "Content-Type": "text/plain; charset=UTF-8",
@@ -169,5 +208,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("X-ClickHouse-Server-Display-Name", SERVER_NAME)
         self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)

@@ -4,6 +4,7 @@ import gzip
 import importlib
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
 
@@ -43,12 +44,25 @@ _OPTIONAL_DECODERS = {
 }
 
 
-class BadRequest(Exception):
-    """A request this server cannot serve, with the HTTP status that says so."""
+SYNTAX_ERROR = 62
+NOT_IMPLEMENTED = 48
+POCO_EXCEPTION = 1000
 
-    def __init__(self, status: HTTPStatus, message: str) -> None:
+
+class BadRequest(Exception):
+    """A request this server cannot serve, with the HTTP status and ClickHouse's code for it."""
+
+    def __init__(self, status: HTTPStatus, message: str, code: int = POCO_EXCEPTION) -> None:
         super().__init__(message)
         self.status = status
+        self.code = code
+
+
+def load_decoders() -> None:
+    """Load what else would be loaded with the first body that needs it."""
+    for module, _ in _OPTIONAL_DECODERS.values():
+        with suppress(ImportError):
+            importlib.import_module(module)
 
 
 def read_statement(method: str, target: str, encoding: str, body: bytes) -> Statement:
@@ -63,14 +77,14 @@ def read_statement(method: str, target: str, encoding: str, body: bytes) -> Stat
     Raises:
         BadRequest: No statement, or a body that cannot be decoded.
     """
-    fields = dict(parse_qsl(urlsplit(target).query, keep_blank_values=True))
+    fields = dict(parse_qsl(query_of(target), keep_blank_values=True))
     _refuse_native_compression(fields)
     body = _decoded(body, encoding)
     text = fields.get("query", "").encode()
     if not text.strip():
         text, body = body, b""
     if not text.strip():
-        raise BadRequest(HTTPStatus.BAD_REQUEST, "Empty query")
+        raise BadRequest(HTTPStatus.BAD_REQUEST, "Empty query", SYNTAX_ERROR)
     return Statement(
         text=text,
         data=body,
@@ -78,8 +92,16 @@ def read_statement(method: str, target: str, encoding: str, body: bytes) -> Stat
         format=fields.get("default_format") or "TabSeparated",
         settings=_settings(fields),
         params=_params(fields),
-        read_only=method == "GET",
+        read_only=method != "POST",
     )
+
+
+def query_of(target: str) -> str:
+    """Return the query string of a request's target. Raises `BadRequest`."""
+    try:
+        return urlsplit(target).query
+    except ValueError as error:
+        raise BadRequest(HTTPStatus.BAD_REQUEST, "the address is none") from error
 
 
 def _settings(fields: Mapping[str, str]) -> dict[str, str]:
@@ -101,7 +123,8 @@ def _params(fields: Mapping[str, str]) -> dict[str, str]:
 def _refuse_native_compression(fields: Mapping[str, str]) -> None:
     for name in ("compress", "decompress"):
         if fields.get(name, "0") not in {"0", ""}:
-            raise BadRequest(HTTPStatus.NOT_IMPLEMENTED, f"{name}=1 is not supported here")
+            message = f"{name}=1 is not supported here"
+            raise BadRequest(HTTPStatus.NOT_IMPLEMENTED, message, NOT_IMPLEMENTED)
 
 
 def _decoded(body: bytes, encoding: str) -> bytes:
@@ -122,4 +145,4 @@ def _decoded(body: bytes, encoding: str) -> bytes:
         message = f"the body is not valid {encoding}"
         raise BadRequest(HTTPStatus.BAD_REQUEST, message) from error
     message = f"Content-Encoding {encoding} is not supported here"
-    raise BadRequest(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message)
+    raise BadRequest(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message, NOT_IMPLEMENTED)

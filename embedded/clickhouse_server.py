@@ -11,6 +11,8 @@ import threading
 import time
 from pathlib import Path
 
+from embedded import clickhouse_request, privileges
+from embedded.clickhouse import KEY_VARIABLE
 from embedded.clickhouse_engine import ClickHouseError, Engine, Statement
 from embedded.clickhouse_http import Server
 
@@ -20,15 +22,20 @@ FINISH_SECONDS = 2.0
 def main() -> None:
     """Serve until SIGTERM or SIGINT, or end with status 1 and the reason."""
     options = _options()
+    password = os.environ.get(KEY_VARIABLE)
+    if not password:
+        sys.exit(f"ClickHouse does not start: {KEY_VARIABLE} is missing")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    if options.uid is not None:
+        _give_up_rights(options)
     try:
         engine = Engine(options.path)
         if options.database:
             name = options.database.replace("`", "")
             engine.run(Statement(f"CREATE DATABASE IF NOT EXISTS `{name}`".encode()))
-        server = Server((options.host, options.port), engine)
+        server = Server((options.host, options.port), engine, password)
     except (ClickHouseError, OSError) as error:
         sys.exit(f"ClickHouse does not start: {error}")
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -36,6 +43,13 @@ def main() -> None:
     server.shutdown()
     server.server_close()
     _finish(engine)
+
+
+def _give_up_rights(options: argparse.Namespace) -> None:
+    """Become the account, with all of the code loaded that it may not reach."""
+    clickhouse_request.load_decoders()
+    os.chdir(options.path)
+    privileges.become(options.uid, options.gid, signal.SIGKILL)
 
 
 def _finish(engine: Engine) -> None:
@@ -59,6 +73,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8123)
     parser.add_argument("--database", default="", help="created at start if missing")
+    parser.add_argument("--uid", type=int, help="the account to become, with its --gid")
+    parser.add_argument("--gid", type=int)
     return parser.parse_args()
 
 

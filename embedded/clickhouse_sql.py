@@ -8,10 +8,10 @@ from dataclasses import dataclass
 # them is not taken for one. A quote without an end falls through to the last alternative, one
 # byte, and is left to ClickHouse to complain about.
 _TOKEN = re.compile(
-    rb"(?P<space>\s+|--[^\n]*|\#[! ][^\n]*|/\*.*?\*/)"
+    rb"(?P<space>\s+|--[^\n]*|//[^\n]*|\#[! ][^\n]*|/\*.*?\*/)"
     rb"|(?P<quoted>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`(?:[^`\\]|\\.)*`"
     rb"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)"
-    rb"|(?P<word>\w+)"
+    rb"|(?P<word>\w[\w$]*)"
     rb"|(?P<mark>.)",
     re.DOTALL,
 )
@@ -55,7 +55,7 @@ def split_insert(text: bytes) -> Insert | None:
     settings_at: int | None = None
     previous = b""
     is_select = False
-    for kind, start, end in _top_level(text):
+    for kind, start, end in top_level(text):
         word = text[start:end].upper()
         if not previous and word != b"INSERT":
             return None
@@ -85,7 +85,7 @@ def refuse_several(text: bytes) -> None:
     ended = False
     if b";" not in text:
         return
-    for _, start, end in _tokens(text):
+    for _, start, end in tokens(text):
         if ended and text[start:end] != b";":
             raise SqlRefused(62, "Syntax error: Multi-statements are not allowed")
         ended = ended or text[start:end] == b";"
@@ -99,10 +99,10 @@ def _insert(
     return Insert(head=text[:head_end].strip(), settings=settings, format=name, data=data)
 
 
-def _top_level(text: bytes) -> Iterator[tuple[str, int, int]]:
+def top_level(text: bytes) -> Iterator[tuple[str, int, int]]:
     """Yield the tokens outside parentheses."""
     depth = 0
-    for kind, start, end in _tokens(text):
+    for kind, start, end in tokens(text):
         mark = text[start:end]
         if mark in b")]}":
             depth -= 1
@@ -112,7 +112,7 @@ def _top_level(text: bytes) -> Iterator[tuple[str, int, int]]:
             depth += 1
 
 
-def _tokens(text: bytes) -> Iterator[tuple[str, int, int]]:
+def tokens(text: bytes) -> Iterator[tuple[str, int, int]]:
     """Yield kind, start and end of every token but spaces and comments."""
     for found in _TOKEN.finditer(text):
         if found.lastgroup is not None and found.lastgroup != "space":

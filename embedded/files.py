@@ -1,18 +1,38 @@
 """Small files of the run folder, written so that a reader never sees half of one."""
 
 import os
+import secrets
 from pathlib import Path
 
 
-def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
-    """Replace `path` by a file that holds `text`; a crash leaves the old file or the new one."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+def write_atomically(path: Path, text: str, mode: int = 0o600, uid: int = -1) -> None:
+    """Replace `path` by a file that holds `text`; a crash leaves the old file or the new one.
+
+    The draft has a name that nobody can foresee and is certainly a new file of our own: in a
+    folder where others may write, one of theirs or a link would take what is written here.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(draft, flags, 0o600)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), mode)
+            if uid >= 0:
+                os.fchown(file.fileno(), uid, -1)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def kept_secret(path: Path, fresh: str = "") -> str:
+    """Return the secret that a file keeps, or one made now: `fresh`, or random."""
+    if not path.exists():
+        write_atomically(path, fresh or secrets.token_urlsafe(24))
+    return path.read_text(encoding="utf-8").strip()
 
 
 def tail(path: Path, lines: int = 6, limit_bytes: int = 8_192) -> str:

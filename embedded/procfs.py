@@ -55,9 +55,14 @@ def working_in(folder: Path, program: str) -> list[int]:
     return [
         found.pid
         for found in entries()
-        if _link(found.pid, "cwd") == str(folder)
+        if current_folder(found.pid) == str(folder)
         and os.path.basename(_link(found.pid, "exe")) == program
     ]
+
+
+def current_folder(pid: int) -> str:
+    """Return the folder a process is in, or nothing where that cannot be seen."""
+    return _link(pid, "cwd")
 
 
 def has_variable(pid: int, name: str, value: str) -> bool:

@@ -1,12 +1,22 @@
 """What the stack needs to know of a server, and where the wheels keep their programs."""
 
 import importlib.util
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from embedded.errors import StackError
 from embedded.process import Spec
+
+HERE = "/proc/self/cwd"
+"""A server's name for its own folder, in which it is started. So it needs no right to search the
+folders above, and the path is never too long."""
+
+# What a program needs to be found, to start and to speak. Secrets of other programs, which the
+# caller may have in its environment, are no server's matter.
+_KEPT = ("PATH", "HOME", "LANG", "TZ", "TMPDIR")
+_KEPT_PREFIXES = ("LC_", "LD_", "PYTHON")
 
 
 @dataclass(frozen=True)
@@ -40,3 +50,12 @@ def package_folder(package: str) -> Path:
             "or name a server of your own in the environment"
         )
     return Path(found.submodule_search_locations[0])
+
+
+def environment() -> dict[str, str]:
+    """Return what a server gets of this process's environment."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _KEPT or name.startswith(_KEPT_PREFIXES)
+    }

@@ -10,12 +10,13 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from embedded import clickhouse, guardian, postgres, valkey
+from embedded import accounts, clickhouse, guardian, postgres, valkey
 from embedded.errors import StackError, StackInterrupted
-from embedded.files import tail
+from embedded.files import kept_secret, tail
 from embedded.leftovers import PidFile
 from embedded.lock import DataLock
 from embedded.ports import PortBook
+from embedded.privileges import CALLER, RunAs
 from embedded.process import Spec
 from embedded.server import Server
 from embedded.supervisor import Supervisor
@@ -178,24 +179,33 @@ class Stack:
         """Start every wanted server without waiting for any but the creation of a cluster."""
         servers = []
         ports = PortBook(self._run_folder / "ports.json")
+        run_as = accounts.for_servers(self._data, self._tell) if wanted else CALLER
         # The slowest begin first; creating a cluster overlaps with their start.
-        if clickhouse.NAME in wanted:
-            port = ports.port_for(clickhouse.NAME)
-            servers.append(self._begin(clickhouse.server(self._data / clickhouse.NAME, port)))
-        if valkey.DATA_NAME in wanted:
-            folder, port = self._data / valkey.DATA_NAME, ports.port_for(valkey.DATA_NAME)
-            server = valkey.data_server(folder, port, self._max_memory, self._debug)
+        if (name := clickhouse.NAME) in wanted:
+            port, password = ports.port_for(name), self._password_of(name)
+            own = accounts.reaching(run_as, self._data, name, self._tell)
+            servers.append(self._begin(clickhouse.server(self._data / name, port, password, own)))
+        if (name := valkey.DATA_NAME) in wanted:
+            port, password = ports.port_for(name), self._password_of(name)
+            server = valkey.data_server(
+                self._data / name, port, password, self._max_memory, self._debug, run_as
+            )
             servers.append(self._begin(server))
-        if valkey.BROKER_NAME in wanted:
-            folder, port = self._data / valkey.BROKER_NAME, ports.port_for(valkey.BROKER_NAME)
-            servers.append(self._begin(valkey.broker_server(folder, port, self._debug)))
+        if (name := valkey.BROKER_NAME) in wanted:
+            port, password = ports.port_for(name), self._password_of(name)
+            server = valkey.broker_server(self._data / name, port, password, self._debug, run_as)
+            servers.append(self._begin(server))
         if postgres.NAME in wanted:
-            servers.append(self._begin_postgres(ports.port_for(postgres.NAME)))
+            servers.append(self._begin_postgres(ports.port_for(postgres.NAME), run_as))
         return servers
 
-    def _begin_postgres(self, port: int) -> Server:
-        password_file = self._run_folder / "postgres-password"
-        cluster = postgres.Postgres(self._data / postgres.NAME, password_file, port)
+    def _password_of(self, name: str) -> str:
+        """Return a server's password, which stays the same as long as the data does."""
+        return kept_secret(self._run_folder / f"{name}-password")
+
+    def _begin_postgres(self, port: int, run_as: RunAs) -> Server:
+        folder = self._data / postgres.NAME
+        cluster = postgres.Postgres(folder, self._run_folder, port, run_as)
         cluster.clear()
         creation = cluster.creation()
         if creation is not None:

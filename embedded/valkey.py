@@ -1,6 +1,9 @@
 """The two Valkey servers: one keeps data nothing else has yet, the other carries tasks."""
 
 import platform
+import shutil
+import signal
+from hashlib import sha256
 from pathlib import Path
 
 import redis
@@ -8,15 +11,28 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from embedded.errors import StackError
+from embedded.files import write_atomically
 from embedded.ports import HOST
+from embedded.privileges import CALLER, RunAs
 from embedded.process import Spec
-from embedded.server import Server, package_folder
+from embedded.server import HERE, Server, environment, package_folder
 
 DATA_NAME = "redis-data"
 BROKER_NAME = "redis-broker"
 DEFAULT_MAX_MEMORY = "1gb"
 PING_TIMEOUT_SECONDS = 1.0
+CONFIGURATION = "valkey.conf"
 
+_SETTINGS = {
+    "bind": HOST,
+    "protected-mode": "yes",
+    "dir": ".",
+    "daemonize": "no",
+    "save": '""',
+    "appendonly": "yes",
+    # A write torn by a crash was never acknowledged; refusing to start over it helps nobody.
+    "aof-load-truncated": "yes",
+}
 # A message is acknowledged once this server has it on disk, hence a sync per group of writes
 # also while the log is rewritten. Only keys with a time to live may be evicted: the log of
 # pending messages has none.
@@ -33,60 +49,90 @@ _BROKER_SETTINGS = {
 }
 
 
+# What the store and its tasks never ask for: to stop the server, write files elsewhere, follow
+# another server, load code, or see what others ask. They look at settings and figures, and have
+# the log rewritten once something is erased.
+_RIGHTS = ("~*", "&*", "+@all", "-@dangerous", "-function", "+info", "+config|get", "+bgrewriteaof")
+
+
 def data_server(
-    folder: Path, port: int, max_memory: str = DEFAULT_MAX_MEMORY, debug: bool = False
+    folder: Path,
+    port: int,
+    password: str,
+    max_memory: str = DEFAULT_MAX_MEMORY,
+    debug: bool = False,
+    run_as: RunAs = CALLER,
 ) -> Server:
     """Describe the data Valkey. `max_memory` is in Valkey's notation, such as "512mb".
 
-    `debug` allows the DEBUG command, with which a test can freeze the server.
+    `debug` allows whoever has the password everything, as DEBUG, with which a test can freeze
+    the server.
     """
     settings = {**_DATA_SETTINGS, "maxmemory": max_memory}
-    return _server(DATA_NAME, "REDIS_URL", folder, port, settings, debug)
+    named = (DATA_NAME, "REDIS_URL")
+    return _server(named, folder, port, password, {**settings, **_who_may(password, debug)}, run_as)
 
 
-def broker_server(folder: Path, port: int, debug: bool = False) -> Server:
+def broker_server(
+    folder: Path, port: int, password: str, debug: bool = False, run_as: RunAs = CALLER
+) -> Server:
     """Describe the Valkey that holds the task queues."""
-    return _server(BROKER_NAME, "CELERY_BROKER_URL", folder, port, _BROKER_SETTINGS, debug)
+    named = (BROKER_NAME, "CELERY_BROKER_URL")
+    settings = {**_BROKER_SETTINGS, **_who_may(password, debug)}
+    return _server(named, folder, port, password, settings, run_as)
 
 
 def _server(
-    name: str, variable: str, folder: Path, port: int, settings: dict[str, str], debug: bool
+    named: tuple[str, str],
+    folder: Path,
+    port: int,
+    password: str,
+    settings: dict[str, str],
+    run_as: RunAs,
 ) -> Server:
-    folder.mkdir(mode=0o700, exist_ok=True)
-    options = {
-        "bind": HOST,
-        "protected-mode": "yes",
-        "port": str(port),
-        "dir": str(folder),
-        "daemonize": "no",
-        "save": "",
-        "appendonly": "yes",
-        # A write torn by a crash was never acknowledged; refusing to start over it helps nobody.
-        "aof-load-truncated": "yes",
-        "enable-debug-command": "local" if debug else "no",
-        **settings,
-    }
-    command = [str(_binary())]
-    for option, value in options.items():
-        command += [f"--{option}", value]
-    return Server(
+    options = {**_SETTINGS, "port": str(port), **settings}
+    text = "".join(f"{option} {value}\n" for option, value in options.items())
+    binary = _binary()
+    is_reached = run_as.reaches(binary)
+
+    def prepare() -> None:
         # A folder that was lost with all it held is as good as that of a new server.
+        folder.mkdir(mode=0o700, exist_ok=True)
+        run_as.own(folder)
+        write_atomically(folder / CONFIGURATION, text, uid=run_as.uid)
+        if not is_reached:
+            shutil.copy2(binary, folder / ".program")
+            (folder / ".program").replace(folder / binary.name)
+
+    prepare()
+    program = str(binary) if is_reached else f"./{binary.name}"
+    return Server(
         spec=Spec(
-            name=name,
-            command=tuple(command),
-            prepare=lambda: folder.mkdir(mode=0o700, exist_ok=True),
+            name=named[0],
+            # Arguments can be seen by everybody on the machine: the password is not among them.
+            command=run_as.wrap((program, f"{HERE}/{CONFIGURATION}"), signal.SIGKILL),
+            env=environment(),
+            cwd=folder,
+            prepare=prepare,
         ),
-        variable=variable,
-        url=f"redis://{HOST}:{port}/0",
-        is_ready=lambda: _answers(port),
+        variable=named[1],
+        url=f"redis://:{password}@{HOST}:{port}/0",
+        is_ready=lambda: _answers(port, password),
     )
 
 
-def _answers(port: int) -> bool:
+def _who_may(password: str, debug: bool) -> dict[str, str]:
+    if debug:
+        return {"requirepass": password, "enable-debug-command": "local"}
+    return {"user default": " ".join(("on", f"#{sha256(password.encode()).hexdigest()}", *_RIGHTS))}
+
+
+def _answers(port: int, password: str) -> bool:
     """Tell whether the server answers and has read its log: until then PING is refused."""
     client = redis.Redis(
         host=HOST,
         port=port,
+        password=password,
         socket_timeout=PING_TIMEOUT_SECONDS,
         socket_connect_timeout=PING_TIMEOUT_SECONDS,
         retry=Retry(NoBackoff(), 0),

@@ -145,7 +145,9 @@ class Testbed:
     def move_redis(self, host: str, port: int) -> None:
         """Let everybody find the data Redis elsewhere, as after the promotion of a replica."""
         self.proxies["redis-data"].redirect(host, port)
-        self.direct_env = self.direct_env | {"REDIS_URL": f"redis://{host}:{port}/0"}
+        url = make_url(self.direct_env["REDIS_URL"]).set(host=host, port=port)
+        new = {"REDIS_URL": url.render_as_string(hide_password=False)}
+        self.direct_env = self.direct_env | new
         self.settings = configuration.load(self.direct_env)
         self.close()
         self.services = _patient(self.settings)

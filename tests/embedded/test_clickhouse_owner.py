@@ -148,9 +148,9 @@ def test_a_get_only_reads_and_a_web_page_does_nothing(clickhouse: ClickHouse) ->
     assert clickhouse.ask("SELECT count() FROM notes") == "0\n"
 
 
-def test_a_long_read_holds_up_nobody(clickhouse: ClickHouse) -> None:
+def test_a_long_read_holds_up_nobody(clickhouse: ClickHouse, urls: dict[str, str]) -> None:
     slow = "SELECT sleepEachRow(0.5) FROM numbers(10) SETTINGS max_block_size = 1"
-    other = ClickHouse(f"{clickhouse.address}/threadkeep")
+    other = ClickHouse(urls["CLICKHOUSE_URL"])
     reader = threading.Thread(target=clickhouse.ask, args=(slow,))
     reader.start()
     with closing(other.http):
@@ -188,7 +188,11 @@ def test_clickhouse_sqlalchemy_works_unchanged(urls: dict[str, str]) -> None:
 def test_clickhouse_connect_works_unchanged(clickhouse: ClickHouse, compress: bool | str) -> None:
     host, port = clickhouse.address.removeprefix("http://").split(":")
     client = clickhouse_connect.get_client(
-        host=host, port=int(port), database="threadkeep", compress=compress
+        host=host,
+        port=int(port),
+        password=clickhouse.password,
+        database="threadkeep",
+        compress=compress,
     )
     begin = datetime(2024, 1, 1, tzinfo=UTC)
     rows = [

@@ -147,10 +147,12 @@ def test_f24_a_replica_without_the_last_moments_is_promoted(
 def replica_of(bed: Testbed, folder: Path) -> Iterator[tuple[OwnValkey, FaultProxy]]:
     """A replica of the data Redis, and the link by which it follows."""
     primary = make_url(bed.direct_env["REDIS_URL"])
-    (folder / "replica").mkdir()
+    own, word = folder / "replica", str(primary.password)
+    own.mkdir()
     with FaultProxy(primary.host or "", primary.port or 0) as link:
         address = f"{link.host} {link.port}"
-        with own_valkey(folder / "replica", replicaof=address) as replica:
+        # It takes the primary's place under the same password.
+        with own_valkey(own, password=word, masterauth=word, replicaof=address) as replica:
             status = "master_link_status"
             eventually(lambda: replica.client().info("replication")[status] == "up")
             yield replica, link

@@ -187,9 +187,9 @@ REFUSALS: dict[str, tuple[Do, Do]] = {
         lambda client: client.replicaof("127.0.0.1", "1"),
         lambda client: client.replicaof("NO", "ONE"),
     ),
-    "NOAUTH": (
-        lambda client: client.config_set("requirepass", "word"),
-        lambda client: client.config_set("requirepass", ""),
+    "WRONGPASS": (
+        lambda client: client.config_set("requirepass", "another"),
+        lambda client: client.config_set("requirepass", client.get_connection_kwargs()["password"]),
     ),
     "NOPERM": (
         lambda client: client.acl_setuser("default", enabled=True, commands=["-evalsha"]),

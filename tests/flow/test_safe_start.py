@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 from redis import Redis
+from sqlalchemy.engine import make_url
 
 import settings
 from embedded.ports import free_port
@@ -177,7 +178,8 @@ def test_a_redis_that_hides_its_settings_is_used_and_called_memory(
 ) -> None:
     with Redis.from_url(lone["REDIS_URL"]) as client:
         client.execute_command("ACL", "SETUSER", "app", "on", ">word", "~*", "+@all", "-config")
-        env = lone | {"REDIS_URL": lone["REDIS_URL"].replace("//", "//app:word@")}
+        url = make_url(lone["REDIS_URL"]).set(username="app", password="word")
+        env = lone | {"REDIS_URL": url.render_as_string(hide_password=False)}
         try:
             with served(env, tmp_path) as (web, api):
                 assert api.send("thread", "hello")["durability"] == "memory"

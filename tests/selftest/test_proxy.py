@@ -11,11 +11,11 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from sqlalchemy.engine import make_url
 
-from embedded.ports import HOST, free_port
-from embedded.process import Child
-from embedded.valkey import broker_server
+from embedded.ports import HOST
 from selftest.proxy import FaultProxy
+from support.own_valkey import own_valkey
 from support.waiting import eventually
 
 SHORT_SECONDS = 0.3
@@ -46,14 +46,8 @@ def echo() -> Iterator[FaultProxy]:
 
 @pytest.fixture(scope="module")
 def valkey_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    folder = tmp_path_factory.mktemp("valkey")
-    port = free_port()
-    server = broker_server(folder / "data", port)
-    child = Child(server.spec, folder / "log", {})
-    eventually(server.is_ready)
-    yield port
-    child.kill_rest()
-    eventually(lambda: child.status() is not None)
+    with own_valkey(tmp_path_factory.mktemp("valkey")) as running:
+        yield make_url(running.url).port or 0
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg2
 import redis
@@ -94,7 +95,7 @@ def running_in(data: Path) -> list[str]:
         except OSError:
             continue
         marked = procfs.has_variable(found.pid, "EMBEDDED_STACK", str(data))
-        at_home = procfs._link(found.pid, "cwd").startswith(str(data))
+        at_home = procfs.current_folder(found.pid).startswith(str(data))
         if marked or at_home:
             lines.append(command.replace(b"\0", b" ").decode())
     return lines
@@ -112,8 +113,11 @@ class ClickHouse:
     """The HTTP interface with nothing between."""
 
     def __init__(self, url: str) -> None:
-        self.address = url.replace("clickhouse+http://default:@", "http://").rsplit("/", 1)[0]
+        parts = urlsplit(url)
+        self.address = f"http://{parts.hostname}:{parts.port}"
+        self.password = parts.password or ""
         self.http = requests.Session()
+        self.http.auth = ("default", self.password)
 
     def send(self, statement: str, data: bytes | None = None, **params: str) -> requests.Response:
         params = {"database": "threadkeep", **params}

@@ -11,13 +11,13 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, ConnectionError, RedisError
 from redis.retry import Retry
 
-from embedded.ports import free_port
+from embedded.ports import HOST, free_port
 from embedded.valkey import data_server
 from support.waiting import eventually
 
 
 class OwnValkey:
-    """A running Valkey. `url` names it without a password."""
+    """A running Valkey."""
 
     def __init__(self, process: subprocess.Popen[bytes], url: str, folder: Path) -> None:
         self.process = process
@@ -41,19 +41,23 @@ class OwnValkey:
 
 
 @contextmanager
-def own_valkey(folder: Path, port: int = 0, **options: str) -> Iterator[OwnValkey]:
+def own_valkey(
+    folder: Path, port: int = 0, password: str = "", **options: str
+) -> Iterator[OwnValkey]:
     """Starts one whose `options` come after those of the embedded one, so that they win.
 
-    Underscores in names stand for hyphens; without a `port` it takes a free one.
+    Underscores in names stand for hyphens; without a `port` it takes a free one, and without a
+    `password` it asks for none.
     """
     port = port or free_port()
-    server = data_server(folder, port, max_memory="64mb", debug=True)
-    command = list(server.spec.command)
+    server = data_server(folder, port, password or "none", max_memory="64mb", debug=True)
+    command = [*server.spec.command, *(() if password else ("--requirepass", ""))]
+    url = server.url if password else f"redis://{HOST}:{port}/0"
     for name, value in options.items():
         command += [f"--{name.replace('_', '-')}", *value.split(" ")]
     with (folder / "valkey.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    valkey = OwnValkey(process, server.url, folder)
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+    valkey = OwnValkey(process, url, folder)
     try:
         eventually(lambda: _takes_calls(valkey))
         yield valkey

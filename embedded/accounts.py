@@ -1,0 +1,38 @@
+"""Which account each part of a stack runs as, and a line for the operator where it is not best."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from embedded.privileges import ACCOUNTS, CALLER, SHARED_ACCOUNT, RunAs, account
+
+Tell = Callable[[str], object]
+
+
+def for_servers(data: Path, tell: Tell) -> RunAs:
+    """Return whom servers run as. That account may then search the data folder, and no more.
+
+    Raises:
+        StackError: The caller is root, and there is no way to become somebody else.
+    """
+    run_as = account()
+    if run_as.name:
+        os.chown(data, -1, run_as.gid)
+        data.chmod(0o710)
+    if run_as.name == SHARED_ACCOUNT:
+        tell(
+            f"servers run as {SHARED_ACCOUNT}, whom other services may use too; "
+            f"`useradd --system {ACCOUNTS[0]}` gives them an account of their own"
+        )
+    return run_as
+
+
+def reaching(run_as: RunAs, data: Path, name: str, tell: Tell) -> RunAs:
+    """Return the account for a part that needs the data folder by its whole path."""
+    if run_as.reaches(data):
+        return run_as
+    tell(
+        f"{name} runs as root, for {run_as.name} cannot reach {data}: a folder above it is closed "
+        "to others"
+    )
+    return CALLER
