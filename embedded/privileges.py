@@ -28,22 +28,27 @@ class RunAs:
     gid: int = -1
 
     def own(self, folder: Path) -> None:
-        """Give a folder and all that is in it to the account, unless it has it already."""
-        if self.uid in {-1, os.stat(folder, follow_symlinks=False).st_uid}:
+        """Give a folder and all that is in it to the account."""
+        if self.uid == -1:
             return
         # What is in a folder may be a link: that is given away, and not what it leads to.
-        for _, folders, files, descriptor in os.fwalk(folder, topdown=False):
-            for name in (*folders, *files):
-                os.chown(name, self.uid, self.gid, dir_fd=descriptor, follow_symlinks=False)
-        os.chown(folder, self.uid, self.gid, follow_symlinks=False)
+        for _, folders, files, descriptor in os.fwalk(folder):
+            for name in (".", *folders, *files):
+                found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                if (found.st_uid, found.st_gid) != (self.uid, self.gid):
+                    os.chown(name, self.uid, self.gid, dir_fd=descriptor, follow_symlinks=False)
 
     def reaches(self, *files: Path) -> bool:
         """Tell whether the account may read these files, or search those that are folders."""
+        script = 'for file; do test -r "$file" -o -x "$file" || exit 1; done'
+        return self.may_run("/bin/sh", "-c", script, "sh", *map(str, files))
+
+    def may_run(self, *command: str) -> bool:
+        """Tell whether a command that asks for nothing succeeds as the account."""
         if not self.prefix:
             return True
-        script = 'for file; do test -r "$file" -o -x "$file" || exit 1; done'
-        command = (*self.prefix, "--", "/bin/sh", "-c", script, "sh", *map(str, files))
-        return subprocess.run(command, cwd="/", check=False).returncode == 0
+        done = subprocess.run((*self.prefix, "--", *command), capture_output=True, check=False)
+        return done.returncode == 0
 
     def wrap(self, command: tuple[str, ...], death_signal: signal.Signals) -> tuple[str, ...]:
         """Return the command line that runs `command` as the account.

@@ -109,7 +109,9 @@ class Stack:
             self._wait_until_ready(servers)
         return {server.variable: server.url for server in servers}
 
-    def start_programs(self, programs: Mapping[str, str], env: Mapping[str, str]) -> None:
+    def start_programs(
+        self, programs: Mapping[str, str], env: Mapping[str, str], run_as: RunAs = CALLER
+    ) -> None:
         """Start command lines by name through the shell, each with exactly `env`.
 
         Raises:
@@ -119,7 +121,7 @@ class Stack:
         with self._looking_at_stop_wanted():
             for name, line in programs.items():
                 # Without exec the shell would be the leader, and would keep the stop signal.
-                command = ("/bin/sh", "-c", f"exec {line}")
+                command = run_as.wrap(("/bin/sh", "-c", f"exec {line}"), signal.SIGKILL)
                 self._supervisor.start(Spec(name=name, command=command, env=dict(env)))
                 self._raise_if_stop_wanted()
 

@@ -17,9 +17,11 @@ import requests
 from honcho.environ import parse_procfile
 
 import settings
+from embedded import accounts
 from embedded.env_file import write_env_file
-from embedded.files import write_atomically
+from embedded.files import kept_secret
 from embedded.ports import free_port, is_free
+from embedded.privileges import RunAs
 from embedded.stack import Stack
 from storage import schema
 from storage.doctor import safety
@@ -33,6 +35,7 @@ PROCFILE = Path(settings.__file__).with_name("Procfile")
 REALTIME = "realtime"
 FIGURES = settings.VARIABLES["metrics_folder"]
 LOOPBACK = ("127.0.0.1", "localhost")
+CODE = ("webapp", "tasks", "celery", "granian", "gunicorn")
 SAMPLE_USER = "alice"
 READY_SECONDS = 60.0
 READY_POLL_SECONDS = 0.1
@@ -93,8 +96,9 @@ def up(
     with _folder(data, ephemeral) as folder, Stack(folder, on_event=_say) as stack:
         is_ours = not os.environ.get("DATABASE_URL")
         env = dict(os.environ) | stack.start_servers(os.environ)
+        run_as = accounts.for_programs(folder.absolute(), CODE, _say)
         env |= _addresses(env, folder, host, port, flower_port)
-        env |= _shared_figures(env, folder)
+        env |= _own_files(env, folder.absolute() / "programs", run_as)
         if REALTIME in programs:
             env |= _realtime_addresses(env, realtime_port)
         # From here on this process's environment says what the programs' says.
@@ -104,7 +108,7 @@ def up(
         _mind_a_loss(services, is_ours=is_ours)
         schema.migrate(services.job_engine, services.job_clickhouse, weeks)
         _judge(services)
-        stack.start_programs(programs, env)
+        stack.start_programs(programs, env, run_as)
         files = [path for path in (folder / "run" / "env", env_file) if path is not None]
         ready = threading.Thread(
             target=_announce, args=(stack, services, env, files, started), daemon=True
@@ -170,7 +174,6 @@ def _addresses(
         "CELERY_BROKER_URL": env.get("CELERY_BROKER_URL") or env["REDIS_URL"],
         "THREADKEEP_JWT_SECRET": secret,
         "FLOWER_BASIC_AUTH": flower,
-        "BEAT_STATE": str(folder.absolute() / "run" / "beat-schedule"),
     }
 
 
@@ -190,14 +193,20 @@ def _realtime_addresses(env: Mapping[str, str], port: int | None) -> dict[str, s
     }
 
 
-def _shared_figures(env: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Where the programs count together: anew at each start, unless somebody else sees to it."""
-    if env.get(FIGURES):
-        return {}
-    shared = folder.absolute() / "run" / "metrics"
-    shutil.rmtree(shared, ignore_errors=True)
-    shared.mkdir()
-    return {FIGURES: str(shared)}
+def _own_files(env: Mapping[str, str], folder: Path, run_as: RunAs) -> dict[str, str]:
+    """Where programs keep what they write, which is theirs alone.
+
+    What they count together begins anew at each start, unless somebody else sees to it.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    files = {"BEAT_STATE": str(folder / "beat-schedule")}
+    if not env.get(FIGURES):
+        shared = folder / "metrics"
+        shutil.rmtree(shared, ignore_errors=True)
+        shared.mkdir()
+        files[FIGURES] = str(shared)
+    run_as.own(folder)
+    return files | ({"HOME": str(folder), "TMPDIR": str(folder)} if run_as.name else {})
 
 
 def _programs(without: tuple[str, ...]) -> dict[str, str]:
@@ -212,10 +221,7 @@ def _kept(env: Mapping[str, str], name: str, folder: Path, fresh: str) -> str:
     """A secret of the environment, or one that stays the same as long as the data does."""
     if env.get(name):
         return env[name]
-    path = folder / "run" / name.lower()
-    if not path.exists():
-        write_atomically(path, fresh, mode=0o600)
-    return path.read_text(encoding="utf-8")
+    return kept_secret(folder / "run" / name.lower(), fresh)
 
 
 def _port(host: str, port: int, taken: set[int] | None = None) -> int:
@@ -250,15 +256,32 @@ def _announce(
     values["THREADKEEP_PIDS"] = ",".join(f"{name}:{pid}" for name, pid in stack.pids().items())
     for file in files:
         write_env_file(file, values)
-    sample = Tokens(services.settings).issue(SAMPLE_USER, is_admin=False, ttl_seconds=86_400)
     _say(f"ready after {time.monotonic() - started:.1f} s")
     click.echo(f"\n  Console {env['API_URL']}/    {env['API_URL']}/operations")
     click.echo(f"  API     {env['API_URL']}    {env['API_URL']}/docs")
     if REALTIME in stack.pids():
         click.echo(f"  Sockets {env['WS_URL']}")
-    click.echo(f"  Flower  {env['FLOWER_URL']}    {env['FLOWER_BASIC_AUTH']}")
-    click.echo(f"  Token   {sample}  (user {SAMPLE_USER}, one day)\n")
+    for line in _keys(services, env, files[0].parent):
+        click.echo(f"  {line}")
+    click.echo()
     sys.stdout.flush()
+
+
+def _keys(services: Services, env: Mapping[str, str], folder: Path) -> list[str]:
+    """What lets one in, for whoever sits before a terminal; a file that output goes to is read by
+    others, so there it is only said where to get it."""
+    if not sys.stdout.isatty():
+        kept = folder / "flower_basic_auth"
+        place = kept if kept.exists() else "FLOWER_BASIC_AUTH"
+        return [
+            f"Flower  {env['FLOWER_URL']}    user and password: {place}",
+            f"Token   threadkeep token {SAMPLE_USER}",
+        ]
+    sample = Tokens(services.settings).issue(SAMPLE_USER, is_admin=False, ttl_seconds=86_400)
+    return [
+        f"Flower  {env['FLOWER_URL']}    {env['FLOWER_BASIC_AUTH']}",
+        f"Token   {sample}  (user {SAMPLE_USER}, one day)",
+    ]
 
 
 def _answers(env: Mapping[str, str], names: Container[str]) -> bool:
