@@ -5,7 +5,7 @@ index, by one script that does all or nothing; or, where Redis is out, on anothe
 it on to PostgreSQL is for others; the answer says whether this caller is to wake them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -125,9 +125,9 @@ class UnifiedMessageStorageService:
         *,
         content: str | None,
         metadata: dict[str, Any] | None,
-        if_version: int | None,
+        if_version: Container[int] | None,
     ) -> Acknowledgement:
-        """Acknowledges a new version.
+        """Acknowledges a new version; `if_version` must hold the current one where it is given.
 
         Raises `NotFound`, `PreconditionFailed`, `StreamRefused` and `TierUnavailable`.
         """
@@ -144,7 +144,9 @@ class UnifiedMessageStorageService:
 
         return self._revise(user_id, message_id, revise, if_version, tombstone=False)
 
-    def delete(self, user_id: str, message_id: str, *, if_version: int | None) -> Acknowledgement:
+    def delete(
+        self, user_id: str, message_id: str, *, if_version: Container[int] | None
+    ) -> Acknowledgement:
         """Acknowledges a tombstone, which holds nothing of what was written.
 
         Raises `NotFound`, `PreconditionFailed` and `TierUnavailable`.
@@ -173,13 +175,13 @@ class UnifiedMessageStorageService:
         user_id: str,
         message_id: str,
         change: Callable[[Message], Message],
-        if_version: int | None,
+        if_version: Container[int] | None,
         *,
         tombstone: bool,
     ) -> Acknowledgement:
         for _ in range(CONFLICT_ATTEMPTS):
             current = self._retrieval.get(user_id, message_id).message
-            if if_version is not None and current.version != if_version:
+            if if_version is not None and current.version not in if_version:
                 raise PreconditionFailed(current.version)
             moment = ids.timestamp(self._clock.now_us())
 

@@ -12,7 +12,7 @@ from models.message import (
 from storage.message_storage import Draft
 from webapp.context import caller, web
 from webapp.messages import acknowledged
-from webapp.requests import answer, body_as, decode
+from webapp.requests import answer, body_as, optional_body_as
 from webapp.schemas import AppendChunk, ChunkAppended, FinishStream, OpenStream, StreamStands
 
 blueprint = Blueprint("streaming", __name__, url_prefix="/api")
@@ -21,7 +21,7 @@ blueprint = Blueprint("streaming", __name__, url_prefix="/api")
 @blueprint.post("/threads/<thread_id>/messages:stream")
 def open_stream(thread_id: str) -> Response:
     """A message like any other, marked as open."""
-    body = decode(request.get_data(cache=False) or b"{}", OpenStream)
+    body = optional_body_as(OpenStream)
     key = request.headers.get("Idempotency-Key")
     check_thread_id(thread_id)
     _check_content_if_any(body.message)
@@ -48,7 +48,7 @@ def append_chunk(message_id: str) -> Response:
 @blueprint.post("/messages/<message_id>/finish")
 def finish_stream(message_id: str) -> Response:
     """The final version; the text is what was streamed, or what is given."""
-    body = decode(request.get_data(cache=False) or b"{}", FinishStream)
+    body = optional_body_as(FinishStream)
     content = None if isinstance(body.message, msgspec.UnsetType) else body.message
     metadata = None if isinstance(body.metadata, msgspec.UnsetType) else body.metadata
     _check_content_if_any(content)

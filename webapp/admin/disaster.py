@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import msgspec
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 from msgspec import Meta
 
 from storage.disaster.drills import MAX_INTENSITY, MAX_SECONDS, SCENARIOS
@@ -12,7 +12,7 @@ from storage.disaster.runs import DEFAULT_TARGET_SECONDS, Source
 from storage.errors import NotFound
 from webapp.context import caller, web
 from webapp.errors import BadRequest
-from webapp.requests import answer, body_as, decode
+from webapp.requests import answer, body_as, optional_body_as
 
 blueprint = Blueprint("disaster", __name__)
 
@@ -76,7 +76,7 @@ class DrillBegun(msgspec.Struct, kw_only=True, frozen=True):
 @blueprint.post("/initiate-disaster-recovery")
 def initiate_disaster_recovery() -> Response:
     """Asks for a recovery; 409 while one is under way."""
-    body = decode(request.get_data(cache=False) or b"{}", InitiateDisasterRecovery)
+    body = optional_body_as(InitiateDisasterRecovery)
     service = web().services.disaster_recovery
     try:
         run = service.request(body.recovery_tier, caller().user_id, body.target_rto_seconds)
