@@ -13,7 +13,7 @@ import msgspec
 
 from models import codec, ids
 from models.ids import Clock
-from models.message import Durability, Message, Tier
+from models.message import Durability, Message, Tier, check_content
 from models.streams import state_of
 from storage.appends import Append, Behind, NewMessage, Stored
 from storage.errors import NotFound, StreamRefused, TierError, TierUnavailable, VersionConflict
@@ -129,18 +129,18 @@ class UnifiedMessageStorageService:
     ) -> Acknowledgement:
         """Acknowledges a new version; `if_version` must hold the current one where it is given.
 
-        Raises `NotFound`, `PreconditionFailed`, `StreamRefused` and `TierUnavailable`.
+        Raises `InvalidMessage` for a text that is empty where there is no metadata, `NotFound`,
+        `PreconditionFailed`, `StreamRefused` and `TierUnavailable`.
         """
 
         def revise(current: Message) -> Message:
             if state_of(current.metadata) == "open":
                 detail = "this message is being streamed: finish it, or delete it"
                 raise StreamRefused("message_streaming", detail)
-            return msgspec.structs.replace(
-                current,
-                content=current.content if content is None else content,
-                metadata=current.metadata if metadata is None else metadata,
-            )
+            text = current.content if content is None else content
+            known = current.metadata if metadata is None else metadata
+            check_content(text, known)
+            return msgspec.structs.replace(current, content=text, metadata=known)
 
         return self._revise(user_id, message_id, revise, if_version, tombstone=False)
 

@@ -104,11 +104,11 @@ def get_receipt(message_id: str) -> Response:
 def edit_message(message_id: str) -> Response:
     """A new version."""
     body = body_as(PatchMessage)
-    content = None if isinstance(body.message, msgspec.UnsetType) else body.message
+    content = None if isinstance(body.message, msgspec.UnsetType) else body.message or ""
     metadata = None if isinstance(body.metadata, msgspec.UnsetType) else body.metadata
     if content is None and metadata is None:
         raise BadRequest(422, "nothing_to_change", "give message, metadata, or both")
-    if content is not None:
+    if content:
         check_content(content)
     if metadata is not None:
         check_metadata(metadata)

@@ -4,7 +4,7 @@ import re
 
 from flask import Blueprint, Response, request
 
-from models.state import StateName, check_run_id
+from models.state import StateName, check_new_run_id, check_run_id
 from storage.errors import NotFound
 from storage.state.service import MAX_VERSION, StateAnswer
 from webapp.conditions import answer_tagged, etag, rests_on, unless_known
@@ -37,6 +37,7 @@ def get_run_state(run_id: str) -> Response:
 def put_run_state(run_id: str) -> Response:
     """The next version, 409 where the one it rests on is not the newest."""
     whose = _whose(run_id)
+    check_new_run_id(run_id)
     body = body_as(PutRunState)
     saved = web().services.states.put(
         whose,

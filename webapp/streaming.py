@@ -7,7 +7,7 @@ from models.message import (
     check_content,
     check_idempotency_key,
     check_metadata,
-    check_thread_id,
+    check_new_thread_id,
 )
 from storage.message_storage import Draft
 from webapp.context import caller, web
@@ -23,13 +23,14 @@ def open_stream(thread_id: str) -> Response:
     """A message like any other, marked as open."""
     body = optional_body_as(OpenStream)
     key = request.headers.get("Idempotency-Key")
-    check_thread_id(thread_id)
-    _check_content_if_any(body.message)
+    check_new_thread_id(thread_id)
+    text = body.message or ""
+    _check_content_if_any(text)
     check_metadata(body.metadata)
     if key is not None:
         check_idempotency_key(key)
     process = web()
-    draft = Draft(body.role, body.message, body.metadata, key)
+    draft = Draft(body.role, text, body.metadata, key)
     opened = process.services.streaming.open(caller().user_id, thread_id, draft)
     stream = StreamStands(state=opened.state, length=opened.length)
     return acknowledged(process, opened.acknowledgement, status=201, stream=stream)

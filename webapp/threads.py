@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request
 from msgspec import Meta
 
 from models import ids
-from models.message import check_metadata, check_thread_id, check_title
+from models.message import check_metadata, check_new_thread_id, check_thread_id, check_title
 from storage.thread_list.page import ThreadQuery
 from storage.thread_storage import ThreadChange
 from webapp.conditions import answer_tagged
@@ -27,7 +27,7 @@ def create_thread() -> Response:
     """A new thread, 409 for an id the caller already has."""
     body = body_as(PostThread)
     if body.id is not None:
-        check_thread_id(body.id)
+        check_new_thread_id(body.id)
     check_title(body.title)
     check_metadata(body.metadata)
     service = web().services.threads

@@ -100,7 +100,7 @@ def test_a_message_is_found_by_its_id_in_capitals(api: Api) -> None:
     made = api.send_many("t", 3)
     shouted = made[0]["id"].upper()
     assert ok(api.get(f"/api/messages/{shouted}"))["id"] == made[0]["id"]
-    assert ok(api.get(f"/api/messages/{shouted}/receipt"))["message_id"] == made[0]["id"]
+    assert ok(api.get(f"/api/messages/{shouted}/receipt"))["id"] == made[0]["id"]
     ok(api.patch(f"/api/messages/{shouted}", json={"message": "edited"}))
     cursor = made[2]["id"].upper()
     assert len(api.page("t", cursor=cursor)["messages"]) == 2
