@@ -206,12 +206,7 @@ VARIABLES = {name: f"THREADKEEP_{name.upper()}" for name in Settings.__struct_fi
 OTHERS = frozenset({"THREADKEEP_PIDS"})
 """What `threadkeep up` itself writes beside settings."""
 
-_UNSUPPORTED = {
-    "THREADKEEP_JWKS_FILE": "THREADKEEP_JWT_SECRET",
-    "THREADKEEP_JWKS_URL": "THREADKEEP_JWT_SECRET",
-}
-"""What others know by these names, and what there is here instead."""
-
+_KEY_SETS = ("THREADKEEP_JWKS_FILE", "THREADKEEP_JWKS_URL")
 _OF_A_CLUSTER = re.compile(
     r"THREADKEEP_(\w+_)?"
     r"(SERVICE_HOST=|SERVICE_PORT\w*=|PORT=\w+://|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?=).*"
@@ -226,8 +221,8 @@ def check_names(env: Mapping[str, str]) -> None:
     for name, value in env.items():
         if not name.startswith("THREADKEEP_") or name in known or not value:
             continue
-        if name in _UNSUPPORTED:
-            raise SettingsError(f"{name} is not supported; there is {_UNSUPPORTED[name]}")
+        if name in _KEY_SETS:
+            raise SettingsError(f"{name} is not supported; there is THREADKEEP_JWT_SECRET")
         if _OF_A_CLUSTER.fullmatch(f"{name}={value}"):
             continue
         near = get_close_matches(name, known, n=1)
@@ -275,12 +270,10 @@ def _check(settings: Settings) -> None:
         if not getattr(settings, name).startswith(allowed):
             raise SettingsError(f"{VARIABLES[name]} must begin with {' or '.join(allowed)}")
     for origin in filter(None, map(str.strip, settings.origins.split(","))):
-        if origin == "null":
-            text = "null is the origin of every page that has none, and cannot be allowed"
-            raise SettingsError(f"THREADKEEP_ORIGINS: {text}")
         if not _ORIGIN.fullmatch(origin):
-            text = f"{origin!r} is not like https://chat.example or http://localhost:3000"
-            raise SettingsError(f"THREADKEEP_ORIGINS: {text}")
+            # As `null` is, which every page is of that has no origin: it would let all of them in.
+            why = "cannot be allowed" if origin == "null" else "is not like https://chat.example"
+            raise SettingsError(f"THREADKEEP_ORIGINS: {origin!r} {why}")
     if settings.alert_webhook_url:
         if not settings.alert_webhook_url.startswith(("https://", "http://")):
             raise SettingsError("THREADKEEP_ALERT_WEBHOOK_URL must begin with https:// or http://")

@@ -114,18 +114,22 @@ class ThreadSummary(msgspec.Struct, frozen=True, kw_only=True):
     is_archived: bool
 
 
-def check_content(content: str, metadata: dict[str, Any] | None = None) -> None:
+def check_content(
+    content: str, metadata: dict[str, Any] | None = None, name: str = "message"
+) -> None:
     """Refuses content that is too long, not keepable as text, or empty where no metadata says what
-    the message is, as the calls of tools that an agent makes without a word."""
+    the message is, as the calls of tools that an agent makes without a word.
+
+    Where there can be none, it is None. `name` is what the caller calls the text.
+    """
     if not content and not metadata:
+        instead = "" if metadata is None else ", or metadata beside it"
+        raise InvalidMessage("content_empty", f"{name} must have at least one character{instead}")
+    if len(content) > MAX_CONTENT_BYTES or _bytes(content, name) > MAX_CONTENT_BYTES:
         raise InvalidMessage(
-            "content_empty", "message must have at least one character, or metadata beside it"
+            "content_too_long", f"{name} must have at most {MAX_CONTENT_BYTES} bytes of UTF-8"
         )
-    if len(content) > MAX_CONTENT_BYTES or _bytes(content, "message") > MAX_CONTENT_BYTES:
-        raise InvalidMessage(
-            "content_too_long", f"message must have at most {MAX_CONTENT_BYTES} bytes of UTF-8"
-        )
-    check_text(content, "message")
+    check_text(content, name)
 
 
 def check_metadata(metadata: dict[str, Any], *, may_be_marked: bool = False) -> None:

@@ -16,7 +16,14 @@ from models.ids import Clock
 from models.message import Durability, Message, Tier, check_content
 from models.streams import state_of
 from storage.appends import Append, Behind, NewMessage, Stored
-from storage.errors import NotFound, StreamRefused, TierError, TierUnavailable, VersionConflict
+from storage.errors import (
+    Contended,
+    NotFound,
+    StreamRefused,
+    TierError,
+    TierUnavailable,
+    VersionConflict,
+)
 from storage.failover.chain import Degraded, MessageFailoverService
 from storage.faultpoints import faultpoint
 from storage.message_retrieval import UnifiedMessageRetrievalService
@@ -116,7 +123,7 @@ class UnifiedMessageStorageService:
                     answers[at] = self._acknowledge(append, messages, tier, answer)
             if len(answers) == len(groups):
                 return [answers[at] for at in range(len(groups))]
-        raise TierUnavailable("redis", "too many writers in one thread")
+        raise Contended("redis", "too many writers in one thread")
 
     def edit(
         self,
@@ -206,7 +213,7 @@ class UnifiedMessageStorageService:
                     self._streams.drop(message_id)
             slot = self._slot_of(message_id) if wake else None
             return self._acknowledgement(tier, revised, codec.encode(revised), slot)
-        raise TierUnavailable("redis", "too many writers of one message")
+        raise Contended("redis", "too many writers of one message")
 
     def _mint(
         self, user_id: str, thread_id: str, drafts: Sequence[Draft], newest_us: int

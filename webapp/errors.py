@@ -15,6 +15,7 @@ from models.search import InvalidQuery
 from storage.consistency.reports import CheckRunning
 from storage.errors import (
     AlreadyExists,
+    Contended,
     ErasureUnderWay,
     NotFound,
     OnHold,
@@ -74,9 +75,14 @@ class Fault(NamedTuple):
 
 
 def _unavailable(error: TierUnavailable) -> Fault:
+    """A tier that is out is told apart from one that only could not do this."""
     verb = "do not" if " and " in error.tier else "does not"
-    detail = f"{error.tier} {verb} answer; this is temporary, please try again"
-    return Fault(503, "storage_unavailable", detail)
+    what = f"{error.tier} {verb} answer"
+    if isinstance(error, Contended):
+        what = f"{error.reason} at the same moment"
+    elif error.passing:
+        what = f"{error.tier} is busy and could not do this just now"
+    return Fault(503, "storage_unavailable", f"{what}; this is temporary, please try again")
 
 
 def _is_conditional() -> bool:

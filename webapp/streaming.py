@@ -40,7 +40,7 @@ def open_stream(thread_id: str) -> Response:
 def append_chunk(message_id: str) -> Response:
     """The next part of the text, on disk before the answer."""
     body = body_as(AppendChunk)
-    check_content(body.text)
+    check_content(body.text, name="text")
     service = web().services.streaming
     done = service.append(caller().user_id, message_id, body.text, body.offset)
     return answer(ChunkAppended(message_id=message_id, length=done.length, version=done.version))

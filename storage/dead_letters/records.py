@@ -118,7 +118,7 @@ def _check(record: Message | Thread | StateRecord) -> None:
         if record.deleted_at is None:
             # History and streams may have left a text empty.
             if record.content:
-                check_content(record.content)
+                check_content(record.content, name="content")
         elif record.content or record.metadata:
             raise InvalidMessage("record_invalid", "a tombstone has no content and no metadata")
     else:

@@ -22,7 +22,7 @@ from models.state import (
     check_size,
     merged,
 )
-from storage.errors import NotFound, TierError, TierUnavailable, VersionConflict
+from storage.errors import Contended, NotFound, TierError, TierUnavailable, VersionConflict
 from storage.message_storage import CONFLICT_ATTEMPTS
 from storage.state.chain import Overtaken, Saved, StateChain
 from storage.state.in_redis import ErasedSince
@@ -196,7 +196,7 @@ class StateService:
             except ErasedSince as error:
                 # What is written now is new, whatever the clock of the eraser says.
                 not_before_us = (error.through_us // 1000 + 1) * 1000
-        raise TierUnavailable("redis", "too many writers of one state")
+        raise Contended("redis", "too many writers of one state")
 
     def _maker(
         self,
