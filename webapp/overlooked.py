@@ -4,8 +4,8 @@ does not look at are refused, as unknown fields of a body are.
 What a route looks at stands in its `Operation`, which the description is made from too.
 """
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from flask import Flask, request
 
@@ -22,8 +22,8 @@ CONDITIONS = {
 """As they stand in the environment of a request, and as clients write them."""
 
 _OUTRANKED = {
-    "HTTP_IF_MODIFIED_SINCE": "HTTP_IF_NONE_MATCH",
-    "HTTP_IF_UNMODIFIED_SINCE": "HTTP_IF_MATCH",
+    "If-Modified-Since": "If-None-Match",
+    "If-Unmodified-Since": "If-Match",
 }
 """Conditions that must not be looked at beside another (RFC 9110, sections 13.1.3 and 13.1.4)."""
 
@@ -57,13 +57,19 @@ description."""
 def register(app: Flask, operations: Iterable[Operation]) -> None:
     """Has every request looked at before its route is. For an application with all its routes."""
     named = {one.name: one for one in operations}
-    doors = {endpoint: _door(_heeded(endpoint, named)) for endpoint in app.view_functions}
+    heeded = {endpoint: _heeded(endpoint, named) for endpoint in app.view_functions}
 
     @app.before_request
     def look() -> None:
-        # A preflight asks for another request, which is looked at itself.
-        if request.endpoint is not None and request.method != "OPTIONS":
-            doors[request.endpoint]()
+        # Costs a look-up for each condition; nothing else where there is none, and no query.
+        environ = request.environ
+        if environ.get("QUERY_STRING"):
+            _check(environ, heeded)
+            return
+        for key in CONDITIONS:
+            if key in environ:
+                _check(environ, heeded)
+                return
 
 
 def _heeded(endpoint: str, named: dict[str, Operation]) -> Heeded:
@@ -74,23 +80,22 @@ def _heeded(endpoint: str, named: dict[str, Operation]) -> Heeded:
     return Heeded(operation.headers, operation.query, operation.repeated)
 
 
-def _door(heeded: Heeded) -> Callable[[], None]:
-    """Raises `BadRequest` for what would be passed over. Costs a look-up for each condition."""
-    ignored = [key for key, name in CONDITIONS.items() if name not in heeded.conditions]
-    looked_at = [key for key, name in CONDITIONS.items() if name in heeded.conditions]
-
-    def check() -> None:
-        environ = request.environ
-        if environ.get("QUERY_STRING") and heeded.query is not None:
-            _check_query(heeded.query, heeded.repeated)
-        for key in ignored:
-            if key in environ and _OUTRANKED.get(key) not in environ.keys() & looked_at:
-                raise _refusal(CONDITIONS[key], heeded.conditions)
-        for key in looked_at:
-            if key in environ and not environ[key].strip():
-                raise BadRequest(400, "condition_unsupported", f"{CONDITIONS[key]} is empty")
-
-    return check
+def _check(environ: Mapping[str, Any], doors: Mapping[str, Heeded]) -> None:
+    """Raises `BadRequest` for what the route of this request would pass over."""
+    # A preflight asks for another request, which is looked at itself.
+    if request.endpoint is None or request.method == "OPTIONS":
+        return
+    heeded = doors[request.endpoint]
+    if heeded.query is not None:
+        _check_query(heeded.query, heeded.repeated)
+    given = {name: environ[key] for key, name in CONDITIONS.items() if key in environ}
+    for name, value in given.items():
+        if name not in heeded.conditions:
+            if _OUTRANKED.get(name) in given.keys() & heeded.conditions:
+                continue
+            raise _refusal(name, heeded.conditions)
+        if not value.strip():
+            raise BadRequest(400, "condition_unsupported", f"{name} is empty")
 
 
 def _check_query(known: tuple[str, ...], repeated: tuple[str, ...]) -> None:
