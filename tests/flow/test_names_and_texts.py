@@ -100,3 +100,14 @@ def test_a_user_of_any_name_can_be_erased(
     assert reply.status_code in {200, 202}, reply.text
     assert reply.json()["user_id"] == user
     problem(own.get("/api/threads/t"), 404, "not_found")
+
+
+def test_a_receipt_says_that_a_message_is_gone_with_its_thread(api: Api) -> None:
+    kept, gone, buried = api.send("t", "a"), api.send("u", "b"), api.send("t", "c")
+    api.delete("/api/threads/u")
+    api.delete(f"/api/messages/{buried['id']}")
+    assert not api.receipt(kept["id"])["deleted"]
+    assert api.receipt(buried["id"])["deleted"]
+    reply = api.get(f"/api/messages/{gone['id']}/receipt")
+    # Soon no tier has it.
+    assert reply.status_code == 404 or ok(reply)["deleted"]
