@@ -126,7 +126,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "run_id": {"type": "string", "pattern": _NAME},
     "version": {"type": "integer", "minimum": 1},
     "letter_id": {"type": "integer", "minimum": 0},
-    "alert_id": {"type": "string"},
+    "alert_id": {"type": "string", "format": "uuid"},
     "history": {"type": "boolean", "description": "Whether to tell of alerts of before too."},
     "user_id": {"type": "string", "minLength": 1, "maxLength": 256},
     "is_archived": {"type": "boolean", "description": "Only threads with this mark, or without."},

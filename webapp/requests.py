@@ -39,6 +39,8 @@ PUBLIC = frozenset(
 
 SLOW_SECONDS = 1.0
 """A request that took longer is named in the log."""
+UUIDS = ("message_id", "alert_id")
+"""The parts of paths that are UUIDs, whose letters are the same in either case."""
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 NOWHERE = "none"
 MAX_PAGE = 1000
@@ -56,8 +58,9 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
     @app.url_value_preprocessor
     def canonical(_: str | None, values: dict[str, Any] | None) -> None:
         # Some write a UUID in capitals (RFC 9562, section 4).
-        if values and "message_id" in values:
-            values["message_id"] = values["message_id"].lower()
+        for name in UUIDS:
+            if values and name in values:
+                values[name] = values[name].lower()
 
     @app.before_request
     def begin() -> None:
