@@ -12,7 +12,6 @@ from flask import Response, request
 from werkzeug.datastructures import ETags
 
 from webapp.errors import BadRequest
-from webapp.requests import answer
 
 NONE = frozenset({0})
 """The versions of what is not there."""
@@ -84,5 +83,7 @@ def unless_known(response: Response) -> Response:
 
 def answer_tagged(body: Any) -> Response:
     """A JSON answer with a hash of it as its ETag, or 304: for what is always said alike."""
-    digest = blake2b(msgspec.json.encode(body), digest_size=_DIGEST_BYTES).hexdigest()
-    return unless_known(answer(body, headers={"ETag": f'"{digest}"'}))
+    encoded = msgspec.json.encode(body)
+    digest = blake2b(encoded, digest_size=_DIGEST_BYTES).hexdigest()
+    headers = {"ETag": f'"{digest}"'}
+    return unless_known(Response(encoded, headers=headers, mimetype="application/json"))

@@ -99,6 +99,10 @@ def test_who_may_not_listen_is_told_why(listener: Api, url: str) -> None:
     problem(requests.get(url, timeout=10), 401, "invalid_token")
     problem(Api(url, "nonsense").get(""), 401, "invalid_token")
     problem(listener.get("", params={"thread_id": "t/t"}), 422, "thread_id_invalid")
+    told = problem(listener.get("", params={"lastEventId": "1-1"}), 422, "unknown_parameter")
+    assert "thread_id" in told["detail"]
+    known = listener.get("", headers={"If-None-Match": '"1"'})
+    problem(known, 400, "condition_unsupported")
     problem(listener.get("", headers={"Origin": "https://evil.example"}), 403, "foreign_origin")
 
 
