@@ -5,7 +5,9 @@
 stops. Units stand in the names.
 """
 
+import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib.util import find_spec
 from os import environ
 from typing import Annotated, Any, get_type_hints
@@ -15,6 +17,8 @@ from msgspec import Meta
 
 MINIMUM_SECRET_BYTES = 32
 """HS256 wants a key at least as long as its digest (RFC 7518, section 3.2)."""
+
+_ORIGIN = re.compile(r"https?://([^/\s@?#*:]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?", re.IGNORECASE)
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1)]
@@ -45,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """If given, a token's `iss` must be this."""
     jwt_audience: str = ""
     """If given, a token's `aud` must hold this."""
+    jwt_leeway_seconds: Annotated[float, Meta(ge=0, le=3_600)] = 60.0
+    """How far the clocks of whoever issues tokens may be from this one's."""
     ws_url: str = ""
     """The public address of the WebSocket, shown by `GET /api`."""
     api_url: str = ""
@@ -197,12 +203,40 @@ VARIABLES = {name: f"THREADKEEP_{name.upper()}" for name in Settings.__struct_fi
 """Field to environment variable."""
 
 
+OTHERS = frozenset({"THREADKEEP_PIDS"})
+"""What `threadkeep up` itself writes beside settings."""
+
+_KEY_SETS = ("THREADKEEP_JWKS_FILE", "THREADKEEP_JWKS_URL")
+_OF_A_CLUSTER = re.compile(
+    r"THREADKEEP_(\w+_)?"
+    r"(SERVICE_HOST=|SERVICE_PORT\w*=|PORT=\w+://|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?=).*"
+)
+"""Kubernetes tells every process of every service, also of one that is called threadkeep."""
+
+
+def check_names(env: Mapping[str, str]) -> None:
+    """Raises `SettingsError` for a variable that nobody reads: a misspelt one has no effect, and
+    nothing else would say so."""
+    known = {*VARIABLES.values(), *OTHERS}
+    for name, value in env.items():
+        if not name.startswith("THREADKEEP_") or name in known or not value:
+            continue
+        if name in _KEY_SETS:
+            raise SettingsError(f"{name} is not supported; there is THREADKEEP_JWT_SECRET")
+        if _OF_A_CLUSTER.fullmatch(f"{name}={value}"):
+            continue
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else "see docs/configuration.md"
+        raise SettingsError(f"{name} is no setting; {hint}")
+
+
 def load(env: Mapping[str, str] | None = None) -> Settings:
     """The settings of this process, from `env` or the process's own environment.
 
-    Raises `SettingsError` for the first variable that is missing or wrong.
+    Raises `SettingsError` for the first variable that is missing, wrong or misspelt.
     """
     source = environ if env is None else env
+    check_names(source)
     types = get_type_hints(Settings, include_extras=True)
     values: dict[str, Any] = {}
     for field in msgspec.structs.fields(Settings):
@@ -235,6 +269,11 @@ def _check(settings: Settings) -> None:
     for name, allowed in schemes.items():
         if not getattr(settings, name).startswith(allowed):
             raise SettingsError(f"{VARIABLES[name]} must begin with {' or '.join(allowed)}")
+    for origin in filter(None, map(str.strip, settings.origins.split(","))):
+        if not _ORIGIN.fullmatch(origin):
+            # As `null` is, which every page is of that has no origin: it would let all of them in.
+            why = "cannot be allowed" if origin == "null" else "is not like https://chat.example"
+            raise SettingsError(f"THREADKEEP_ORIGINS: {origin!r} {why}")
     if settings.alert_webhook_url:
         if not settings.alert_webhook_url.startswith(("https://", "http://")):
             raise SettingsError("THREADKEEP_ALERT_WEBHOOK_URL must begin with https:// or http://")

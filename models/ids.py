@@ -103,6 +103,17 @@ def _second(seconds: int) -> str:
     return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+def in_utc(text: str) -> str:
+    """A time of RFC 3339 that somebody gave, as `timestamp` has it. What is before the first or
+    after the last moment that an id has becomes that moment. Raises `ValueError`, also for a time
+    without a zone."""
+    # RFC 3339 has t and z in either case.
+    moment = datetime.fromisoformat(text.upper())
+    if moment.tzinfo is None:
+        raise ValueError("the time has no zone")
+    return timestamp(min(max(0, time_us(moment)), MAX_MICROSECONDS))
+
+
 def time_us(moment: datetime) -> int:
     """Whole microseconds since 1970 of an aware datetime."""
     return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -41,6 +41,8 @@ MAX_IDEMPOTENCY_KEY_BYTES = 256
 
 NAME = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 """What a client may call a thread or a run."""
+PATH_SEGMENTS = frozenset({".", ".."})
+UNASKABLE = "cannot be called . or .. : no client can ask for it (RFC 3986, section 5.2.4)"
 _UNKEEPABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -112,15 +114,22 @@ class ThreadSummary(msgspec.Struct, frozen=True, kw_only=True):
     is_archived: bool
 
 
-def check_content(content: str) -> None:
-    """Refuses content that is empty, too long, or not keepable as text."""
-    if not content:
-        raise InvalidMessage("content_empty", "message must have at least one character")
-    if len(content) > MAX_CONTENT_BYTES or _bytes(content, "message") > MAX_CONTENT_BYTES:
+def check_content(
+    content: str, metadata: dict[str, Any] | None = None, name: str = "message"
+) -> None:
+    """Refuses content that is too long, not keepable as text, or empty where no metadata says what
+    the message is, as the calls of tools that an agent makes without a word.
+
+    Where there can be none, it is None. `name` is what the caller calls the text.
+    """
+    if not content and not metadata:
+        instead = "" if metadata is None else ", or metadata beside it"
+        raise InvalidMessage("content_empty", f"{name} must have at least one character{instead}")
+    if len(content) > MAX_CONTENT_BYTES or _bytes(content, name) > MAX_CONTENT_BYTES:
         raise InvalidMessage(
-            "content_too_long", f"message must have at most {MAX_CONTENT_BYTES} bytes of UTF-8"
+            "content_too_long", f"{name} must have at most {MAX_CONTENT_BYTES} bytes of UTF-8"
         )
-    check_text(content, "message")
+    check_text(content, name)
 
 
 def check_metadata(metadata: dict[str, Any], *, may_be_marked: bool = False) -> None:
@@ -145,6 +154,14 @@ def check_thread_id(thread_id: str) -> None:
         raise InvalidMessage(
             "thread_id_invalid", "a thread id has 1 to 128 characters of A-Z a-z 0-9 . _ : -"
         )
+
+
+def check_new_thread_id(thread_id: str) -> None:
+    """Refuses what no new thread may be called: what clients take out of a path before they ask.
+    Threads that were called so before stay as they are."""
+    check_thread_id(thread_id)
+    if thread_id in PATH_SEGMENTS:
+        raise InvalidMessage("thread_id_invalid", f"a thread {UNASKABLE}")
 
 
 def check_user_id(user_id: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from models.message import NAME, InvalidMessage, check_json
+from models.message import NAME, PATH_SEGMENTS, UNASKABLE, InvalidMessage, check_json
 
 Kind = Literal["session", "run"]
 Level = Literal["auto", "critical", "full"]
@@ -112,6 +112,13 @@ def check_run_id(run_id: str) -> None:
         raise InvalidMessage(
             "run_id_invalid", "a run id has 1 to 128 characters of A-Z a-z 0-9 . _ : -"
         )
+
+
+def check_new_run_id(run_id: str) -> None:
+    """Refuses what no new run may be called, as threads may not."""
+    check_run_id(run_id)
+    if run_id in PATH_SEGMENTS:
+        raise InvalidMessage("run_id_invalid", f"a run {UNASKABLE}")
 
 
 def merged(target: msgspec.Raw, patch: msgspec.Raw) -> msgspec.Raw:

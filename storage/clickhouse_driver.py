@@ -7,6 +7,7 @@ the native protocol, which has no body, inside ClickHouse's own `format` functio
 """
 
 import hashlib
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from storage import drill
 from storage.errors import TierRejected, TierUnavailable
 from storage.performance.slow_queries import SlowQueries
+
+_CODE = re.compile(r"Code: \d+")
+_NAME = re.compile(r"\(([A-Z][A-Z0-9_]{3,})\)")
+"""ClickHouse's name of an error, which it says at its end."""
 
 EVERY_ROW = "SETTINGS final = 0, apply_deleted_mask = 0"
 """Ends a query that is to see what is there, superseded and hidden rows included."""
@@ -45,7 +50,8 @@ def translated() -> Iterator[None]:
     except DBAPIError as error:
         raise TierUnavailable("clickhouse", str(error.orig).split("\n", 1)[0]) from error
     except SQLAlchemyError as error:
-        raise TierRejected("clickhouse", str(error)) from error
+        # Its text may be the statement, and what of it could not be sent.
+        raise TierRejected("clickhouse", type(error).__name__) from error
     except (EOFError, OSError) as error:
         raise TierUnavailable("clickhouse", f"{type(error).__name__}: {error}") from error
 
@@ -181,4 +187,11 @@ def _refusal(answer: str) -> TierRejected | TierUnavailable:
     code = line.partition("Code: ")[2]
     if code.startswith((*_TRANSIENT_CODES, *_LOST_CODES)):
         return TierUnavailable("clickhouse", line[:500], passing=True)
-    return TierRejected("clickhouse", line[:500])
+    return TierRejected("clickhouse", _code_and_name(answer))
+
+
+def _code_and_name(answer: str) -> str:
+    """What may be said of a refusal: its words quote the row that was sent, or the statement."""
+    code, name = _CODE.search(answer), _NAME.findall(answer)
+    told = [code[0] if code else "", name[-1] if name else ""]
+    return " ".join(filter(None, told)) or "it refused, and gave no code"

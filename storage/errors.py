@@ -40,6 +40,10 @@ class TierUnavailable(TierError):
         return self.tried and not self.passing
 
 
+class Contended(TierUnavailable):
+    """Too many wrote the same thing at the same moment. No tier is out."""
+
+
 class NoTierAvailable(TierUnavailable):
     """No tier can take a write. `tiers` are those that were tried."""
 

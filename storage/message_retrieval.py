@@ -162,13 +162,17 @@ class UnifiedMessageRetrievalService:
         return None if message_id <= watermark else found[0]
 
     def _watermark(self, user_id: str, thread_id: str) -> str:
-        """The highest id that went with its thread, as far as the tiers that answer know."""
-        marks = [ids.LOWEST]
-        with suppress(TierUnavailable):
-            marks.append(self._redis.thread(user_id, thread_id)[1] or ids.LOWEST)
-        with suppress(TierUnavailable):
-            marks.append(self._postgres.watermark(user_id, thread_id) or ids.LOWEST)
-        return max(marks)
+        return watermark_of(self._redis, self._postgres, user_id, thread_id)
+
+
+def watermark_of(redis: RedisTier, postgres: PostgresTier, user_id: str, thread_id: str) -> str:
+    """The highest id that went with its thread, as far as the tiers that answer know."""
+    marks = [ids.LOWEST]
+    with suppress(TierUnavailable):
+        marks.append(redis.thread(user_id, thread_id)[1] or ids.LOWEST)
+    with suppress(TierUnavailable):
+        marks.append(postgres.watermark(user_id, thread_id) or ids.LOWEST)
+    return max(marks)
 
 
 def _source(sources: set[Tier]) -> Source:

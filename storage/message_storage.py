@@ -5,7 +5,7 @@ index, by one script that does all or nothing; or, where Redis is out, on anothe
 it on to PostgreSQL is for others; the answer says whether this caller is to wake them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -13,10 +13,17 @@ import msgspec
 
 from models import codec, ids
 from models.ids import Clock
-from models.message import Durability, Message, Tier
+from models.message import Durability, Message, Tier, check_content
 from models.streams import state_of
 from storage.appends import Append, Behind, NewMessage, Stored
-from storage.errors import NotFound, StreamRefused, TierError, TierUnavailable, VersionConflict
+from storage.errors import (
+    Contended,
+    NotFound,
+    StreamRefused,
+    TierError,
+    TierUnavailable,
+    VersionConflict,
+)
 from storage.failover.chain import Degraded, MessageFailoverService
 from storage.faultpoints import faultpoint
 from storage.message_retrieval import UnifiedMessageRetrievalService
@@ -116,7 +123,7 @@ class UnifiedMessageStorageService:
                     answers[at] = self._acknowledge(append, messages, tier, answer)
             if len(answers) == len(groups):
                 return [answers[at] for at in range(len(groups))]
-        raise TierUnavailable("redis", "too many writers in one thread")
+        raise Contended("redis", "too many writers in one thread")
 
     def edit(
         self,
@@ -125,26 +132,28 @@ class UnifiedMessageStorageService:
         *,
         content: str | None,
         metadata: dict[str, Any] | None,
-        if_version: int | None,
+        if_version: Container[int] | None,
     ) -> Acknowledgement:
-        """Acknowledges a new version.
+        """Acknowledges a new version; `if_version` must hold the current one where it is given.
 
-        Raises `NotFound`, `PreconditionFailed`, `StreamRefused` and `TierUnavailable`.
+        Raises `InvalidMessage` for a text that is empty where there is no metadata, `NotFound`,
+        `PreconditionFailed`, `StreamRefused` and `TierUnavailable`.
         """
 
         def revise(current: Message) -> Message:
             if state_of(current.metadata) == "open":
                 detail = "this message is being streamed: finish it, or delete it"
                 raise StreamRefused("message_streaming", detail)
-            return msgspec.structs.replace(
-                current,
-                content=current.content if content is None else content,
-                metadata=current.metadata if metadata is None else metadata,
-            )
+            text = current.content if content is None else content
+            known = current.metadata if metadata is None else metadata
+            check_content(text, known)
+            return msgspec.structs.replace(current, content=text, metadata=known)
 
         return self._revise(user_id, message_id, revise, if_version, tombstone=False)
 
-    def delete(self, user_id: str, message_id: str, *, if_version: int | None) -> Acknowledgement:
+    def delete(
+        self, user_id: str, message_id: str, *, if_version: Container[int] | None
+    ) -> Acknowledgement:
         """Acknowledges a tombstone, which holds nothing of what was written.
 
         Raises `NotFound`, `PreconditionFailed` and `TierUnavailable`.
@@ -173,13 +182,13 @@ class UnifiedMessageStorageService:
         user_id: str,
         message_id: str,
         change: Callable[[Message], Message],
-        if_version: int | None,
+        if_version: Container[int] | None,
         *,
         tombstone: bool,
     ) -> Acknowledgement:
         for _ in range(CONFLICT_ATTEMPTS):
             current = self._retrieval.get(user_id, message_id).message
-            if if_version is not None and current.version != if_version:
+            if if_version is not None and current.version not in if_version:
                 raise PreconditionFailed(current.version)
             moment = ids.timestamp(self._clock.now_us())
 
@@ -204,7 +213,7 @@ class UnifiedMessageStorageService:
                     self._streams.drop(message_id)
             slot = self._slot_of(message_id) if wake else None
             return self._acknowledgement(tier, revised, codec.encode(revised), slot)
-        raise TierUnavailable("redis", "too many writers of one message")
+        raise Contended("redis", "too many writers of one message")
 
     def _mint(
         self, user_id: str, thread_id: str, drafts: Sequence[Draft], newest_us: int

@@ -1,5 +1,6 @@
 """What everything that speaks to PostgreSQL shares: the driver's errors, and rows as messages."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -19,7 +20,13 @@ _TRANSIENT_CLASSES = ("08", "53", "55", "57", "58", "40", "3D000", "42P01")
 # server that takes no writes still answers reads.
 _PASSING_CODES = ("40", "55", "57014", "25P03", "25P04", "53100", "25006")
 
+_OF_A_VALUE = "22"
+"""The class of errors about a value: its form, its range, its encoding."""
+
 MAX_HEADLINE_CHARACTERS = 300
+_QUOTED = re.compile(
+    r'((?:relation|constraint|column|type|encoding|table|index|partition|function) "[^"]*")|".*'
+)
 
 _LOCK_PATIENCE = text("SELECT set_config('lock_timeout', :patience, true)")
 
@@ -32,7 +39,7 @@ def is_transient(error: DBAPIError) -> bool:
 
 def as_tier_error(error: DBAPIError) -> TierError:
     """The tier's word for a driver's error."""
-    text = first_line(str(error.orig))
+    text = _told(error)
     if not is_transient(error):
         return TierRejected("postgresql", text)
     code = getattr(error.orig, "pgcode", None) or ""
@@ -50,7 +57,9 @@ def translated() -> Iterator[None]:
         reason = "no free connection in time"
         raise TierUnavailable("postgresql", reason, passing=True) from error
     except SQLAlchemyError as error:
-        raise TierRejected("postgresql", str(error)) from error
+        # Its text may be the statement, and what of it could not be sent.
+        cause = getattr(error, "orig", None) or error
+        raise TierRejected("postgresql", type(cause).__name__) from error
 
 
 def wait_for(connection: Connection, lock: TextClause) -> None:
@@ -68,8 +77,24 @@ def first_line(reason: str) -> str:
 
 
 def headline(reason: str) -> str:
-    """The first line without the value that it may quote at its end: never what was written."""
-    return first_line(reason).split(': "', 1)[0][:MAX_HEADLINE_CHARACTERS]
+    """The first line up to the first value that it quotes: never what was written. Names of tables,
+    columns and constraints are quoted too, and stay."""
+    return _QUOTED.sub(_name_only, first_line(reason)).rstrip(": ")[:MAX_HEADLINE_CHARACTERS]
+
+
+def _name_only(quoted: re.Match[str]) -> str:
+    return quoted[1] or ""
+
+
+def _told(error: DBAPIError) -> str:
+    """What may be said of a driver's error: where PostgreSQL judged a value, its name for that and
+    where the value was to go, for its words quote the value in whichever language."""
+    code = getattr(error.orig, "pgcode", None)
+    if code is None or not code.startswith(_OF_A_VALUE):
+        return headline(str(error.orig))
+    diagnosis = getattr(error.orig, "diag", None)
+    names = [getattr(diagnosis, f"{part}_name", None) for part in ("table", "column", "constraint")]
+    return " ".join([code, type(error.orig).__name__, *filter(None, names)])
 
 
 def message_of(row: Row[Any]) -> Message:

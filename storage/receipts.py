@@ -8,6 +8,7 @@ from models import codec, ids
 from models.message import Message
 from storage.clickhouse_tier import ClickHouseTier
 from storage.errors import NotFound, TierUnavailable
+from storage.message_retrieval import watermark_of
 from storage.postgres_tier import PostgresTier
 from storage.redis_tier import RedisTier
 
@@ -35,13 +36,15 @@ class TierReceipt(msgspec.Struct, kw_only=True, frozen=True):
 
 class Receipt(msgspec.Struct, kw_only=True, frozen=True):
     """Where a message is. `state` names the farthest tier that has its newest version:
-    `acknowledged`, `persisted` or `archived`."""
+    `acknowledged`, `persisted` or `archived`. `deleted`: it is gone from reads, for itself or with
+    its thread, whatever tiers still have of it until the next maintenance run."""
 
     id: str
     thread_id: str
     version: int
     content_hash: str
     state: str
+    deleted: bool
     tiers: dict[str, TierReceipt]
 
 
@@ -88,6 +91,8 @@ class ReceiptService:
             version=newest.version,
             content_hash=newest.content_hash,
             state=_state(newest, found),
+            deleted=newest.deleted_at is not None
+            or message_id <= watermark_of(self._redis, self._postgres, user_id, newest.thread_id),
             tiers=tiers,
         )
 

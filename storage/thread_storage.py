@@ -16,6 +16,7 @@ from models.ids import Clock
 from models.message import Thread, ThreadSummary
 from storage.errors import (
     AlreadyExists,
+    Contended,
     NotFound,
     NoTierAvailable,
     TierUnavailable,
@@ -183,7 +184,7 @@ class ThreadService:
                 continue
             summary = _summary(thread, known.row, known.newest_id)
             return ThreadChange(summary, self._slot(user_id, thread_id, wake))
-        raise TierUnavailable("redis", "too many writers of one thread")
+        raise Contended("redis", "too many writers of one thread")
 
     def _with_figures(self, changed: ThreadSummary) -> ThreadSummary:
         """A thread as it was changed, with what its messages say of it, if that can be told."""

@@ -4,6 +4,18 @@ import logging
 import sys
 
 import structlog
+from structlog.types import EventDict, WrappedLogger
+
+from storage.postgres_driver import headline
+
+
+def _without_values(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    """Cuts what exceptions say before the first value that they quote; details are lines below."""
+    told = line.get("exception")
+    for one in told if isinstance(told, list) else ():
+        # ClickHouse quotes with apostrophes.
+        one["exc_value"] = headline(one["exc_value"].split(": '", 1)[0])
+    return line
 
 
 def configure(level: int = logging.INFO, also: structlog.types.Processor | None = None) -> None:
@@ -19,6 +31,7 @@ def configure(level: int = logging.INFO, also: structlog.types.Processor | None 
         structlog.processors.ExceptionRenderer(
             structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         ),
+        _without_values,
     ]
     structlog.configure(
         processors=[*shared, *([also] if also else []), structlog.processors.JSONRenderer()],

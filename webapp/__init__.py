@@ -20,6 +20,8 @@ from webapp import (
     health,
     messages,
     metrics,
+    openapi,
+    overlooked,
     requests,
     runs,
     search,
@@ -99,5 +101,6 @@ def create_app(
     requests.register(app, public)
     for room in rooms:
         app.register_blueprint(room)
+    overlooked.register(app, openapi.OPERATIONS)
     services.instruments.expect_requests(requests.measured(app))
     return app

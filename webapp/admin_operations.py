@@ -60,6 +60,11 @@ ADMIN_OPERATIONS = (
         {200: UserErasure, 202: UserErasure}, errors=(403, 409, 422),
     ),
     Operation(
+        "delete", "/api/admin/users", "erase_user_of_any_name",
+        "Erase a user whose name no path can hold, as `..`",
+        {200: UserErasure, 202: UserErasure}, query=("user_id",), errors=(403, 409, 422),
+    ),
+    Operation(
         "get", _RETENTION, "list_policies", "How long messages are kept, and what is on hold",
         {200: RetentionPage}, query=_LIST, errors=(403, 422),
     ),

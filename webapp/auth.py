@@ -14,7 +14,8 @@ from models.message import InvalidMessage, check_user_id
 from settings import Settings
 
 ALGORITHM = "HS256"
-LEEWAY_SECONDS = 10
+LATEST = 100_000_000_000
+"""The latest end of a token, in seconds since 1970: far beyond what anybody issues."""
 REMEMBERED_TOKENS = 10_000
 
 
@@ -36,6 +37,7 @@ class Tokens:
         self._secret = settings.jwt_secret
         self._issuer = settings.jwt_issuer or None
         self._audience = settings.jwt_audience or None
+        self._leeway_seconds = settings.jwt_leeway_seconds
         self._known: dict[str, tuple[Caller, float]] = {}
         self._lock = threading.Lock()
 
@@ -84,14 +86,23 @@ class Tokens:
                 algorithms=[ALGORITHM],
                 issuer=self._issuer,
                 audience=self._audience,
-                leeway=LEEWAY_SECONDS,
+                leeway=self._leeway_seconds,
                 options={"require": required, "verify_aud": self._audience is not None},
             )
             check_user_id(claims["sub"])
+            until = _end(claims["exp"]) + self._leeway_seconds
         except jwt.ExpiredSignatureError:
             raise InvalidToken("the token has expired") from None
-        except (jwt.PyJWTError, InvalidMessage, ValueError) as error:
+        except (jwt.PyJWTError, InvalidMessage, ValueError, TypeError, ArithmeticError) as error:
+            # Times of a type or a size that nobody means have no exception of their own.
             raise InvalidToken(f"the token is not valid: {error}") from None
         roles = claims.get("roles")
         is_admin = isinstance(roles, list) and "admin" in roles
-        return Caller(claims["sub"], is_admin), float(claims["exp"]) + LEEWAY_SECONDS
+        return Caller(claims["sub"], is_admin), until
+
+
+def _end(given: Any) -> float:
+    """When a token ends (RFC 7519, section 4.1.4). Raises `InvalidToken`."""
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= LATEST:
+        raise InvalidToken(f"the token is not valid: exp is no number from 0 to {LATEST}")
+    return float(given)

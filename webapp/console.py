@@ -11,15 +11,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
-from flask import Blueprint, Response, request, send_from_directory
+from flask import Blueprint, Response, send_from_directory
 
 from webapp.context import caller, web
+from webapp.pages import YEAR_SECONDS, guarded, tagged
 from webapp.requests import answer
 
 blueprint = Blueprint("console", __name__)
 
 BUILD_DIGITS = 16
-YEAR_SECONDS = 31_536_000
 _FILES = Path(__file__).parent / "static" / "console"
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
@@ -59,7 +59,7 @@ def asset(name: str, build: str = "") -> Response:
     """A file of the pages. Under the name of this build it stays as it is for good; a page of
     another build, as there is for a moment in a deployment, is given it to ask again."""
     seconds = YEAR_SECONDS if build == _build() else 0
-    return _guarded(send_from_directory(_FILES, name, max_age=seconds), seconds)
+    return guarded(send_from_directory(_FILES, name, max_age=seconds), _policy(), seconds)
 
 
 @blueprint.get("/api/console")
@@ -83,10 +83,7 @@ def _page(name: str) -> Response:
     """A page that browsers keep, and ask each time whether it is still the same. Its files are
     named with their build, so that nobody asks for them twice."""
     text = (_FILES / name).read_text().replace('"/console/', f'"/console/{_build()}/')
-    response = Response(text, mimetype="text/html")
-    response.add_etag()
-    response.make_conditional(request)
-    return _guarded(response, 0)
+    return guarded(tagged(Response(text, mimetype="text/html")), _policy())
 
 
 @cache
@@ -96,15 +93,9 @@ def _build() -> str:
     return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:BUILD_DIGITS]
 
 
-def _guarded(response: Response, seconds: int) -> Response:
-    """What a page may do, and how long a browser need not ask for a file again."""
-    headers = response.headers
-    socket = _socket_source(web().settings.ws_url)
-    headers["Content-Security-Policy"] = _POLICY.format(socket=socket)
-    headers["Cache-Control"] = f"public, max-age={seconds}, immutable" if seconds else "no-cache"
-    headers["Referrer-Policy"] = "no-referrer"
-    headers["Cross-Origin-Opener-Policy"] = "same-origin"
-    return response
+def _policy() -> str:
+    """What a page may do."""
+    return _POLICY.format(socket=_socket_source(web().settings.ws_url))
 
 
 def _socket_source(ws_url: str) -> str:

@@ -1,14 +1,17 @@
 """The API's own description and its page, served without any outside host."""
 
+from functools import cache
 from pathlib import Path
 
+import msgspec
 from flask import Blueprint, Response, send_from_directory
 
 from webapp import openapi
-from webapp.requests import answer
+from webapp.pages import guarded, tagged
 
 blueprint = Blueprint("docs", __name__)
 
+DAY_SECONDS = 86_400
 _ASSETS = Path(__file__).parent / "static" / "vendor" / "swagger-ui"
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
@@ -52,19 +55,24 @@ window.ui = SwaggerUIBundle({
 @blueprint.get("/openapi.json")
 def openapi_json() -> Response:
     """OpenAPI 3.1."""
-    return answer(openapi.document(), headers={"Cache-Control": "max-age=60"})
+    return guarded(tagged(Response(_description(), mimetype="application/json")), _POLICY)
 
 
 @blueprint.get("/docs")
 def page() -> Response:
     """The page."""
-    headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"}
-    return Response(_PAGE, headers=headers, mimetype="text/html")
+    return guarded(tagged(Response(_PAGE, mimetype="text/html")), _POLICY)
 
 
 @blueprint.get("/docs/assets/<name>")
 def asset(name: str) -> Response:
     """A file of the page."""
     if name == "start.js":
-        return Response(_START, mimetype="text/javascript")
-    return send_from_directory(_ASSETS, name, max_age=86_400)
+        return guarded(tagged(Response(_START, mimetype="text/javascript")), _POLICY, DAY_SECONDS)
+    return guarded(send_from_directory(_ASSETS, name), _POLICY, DAY_SECONDS)
+
+
+@cache
+def _description() -> bytes:
+    """The description is the same for as long as the process lives."""
+    return msgspec.json.encode(openapi.document())

@@ -6,17 +6,18 @@ from models.message import (
     check_content,
     check_idempotency_key,
     check_metadata,
-    check_thread_id,
+    check_new_thread_id,
 )
 from storage.message_storage import Draft
 
 
 def checked_draft(
-    thread_id: str, role: str, content: str, metadata: dict[str, Any], key: str | None
+    thread_id: str, role: str, content: str | None, metadata: dict[str, Any], key: str | None
 ) -> Draft:
     """What the tiers may be given. Raises `InvalidMessage`."""
-    check_thread_id(thread_id)
-    check_content(content)
+    check_new_thread_id(thread_id)
+    content = content or ""
+    check_content(content, metadata)
     check_metadata(metadata)
     if key is not None:
         check_idempotency_key(key)

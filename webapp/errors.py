@@ -6,14 +6,16 @@ from typing import Any, NamedTuple
 
 import msgspec
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import NotFound as NotFoundPath
 
 from models.message import InvalidMessage
 from models.search import InvalidQuery
 from storage.consistency.reports import CheckRunning
 from storage.errors import (
     AlreadyExists,
+    Contended,
     ErasureUnderWay,
     NotFound,
     OnHold,
@@ -55,6 +57,13 @@ class BadRequest(Exception):
         self.code = code
 
 
+class UnsupportedCoding(BadRequest):
+    """The body is compressed, which no call takes."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(415, "unsupported_content_encoding", detail)
+
+
 class Fault(NamedTuple):
     """What a caller is told of an exception, over HTTP and on a socket alike."""
 
@@ -66,9 +75,19 @@ class Fault(NamedTuple):
 
 
 def _unavailable(error: TierUnavailable) -> Fault:
+    """A tier that is out is told apart from one that only could not do this."""
     verb = "do not" if " and " in error.tier else "does not"
-    detail = f"{error.tier} {verb} answer; this is temporary, please try again"
-    return Fault(503, "storage_unavailable", detail)
+    what = f"{error.tier} {verb} answer"
+    if isinstance(error, Contended):
+        what = f"{error.reason} at the same moment"
+    elif error.passing:
+        what = f"{error.tier} is busy and could not do this just now"
+    return Fault(503, "storage_unavailable", f"{what}; this is temporary, please try again")
+
+
+def _is_conditional() -> bool:
+    """Whether the request has a condition, beside what its body may say."""
+    return not request.environ.keys().isdisjoint({"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"})
 
 
 _FAULTS: dict[type[Exception], Callable[[Any], Fault]] = {
@@ -92,7 +111,9 @@ _FAULTS: dict[type[Exception], Callable[[Any], Fault]] = {
         412, "version_conflict", str(error), error.current_version
     ),
     StreamRefused: lambda error: Fault(409, error.code, str(error), length=error.length),
-    StaleVersion: lambda error: Fault(409, "version_conflict", str(error), error.current_version),
+    StaleVersion: lambda error: Fault(
+        412 if _is_conditional() else 409, "version_conflict", str(error), error.current_version
+    ),
     TierUnavailable: _unavailable,
     TierRejected: lambda error: Fault(500, "storage_error", f"{error.tier} refused the request"),
     Exception: lambda _: Fault(500, "internal_error", "something went wrong on this side"),
@@ -149,6 +170,15 @@ def _discard_body() -> None:
         left -= len(chunk)
 
 
+def _no_such_path() -> str:
+    """What is said where no route is; a slash too many is the usual reason."""
+    path = request.path.rstrip("/")
+    routes = current_app.create_url_adapter(request)
+    if path and path != request.path and routes is not None and routes.test(path):
+        return "this path does not exist; it does without the slash at its end"
+    return "this path does not exist; /openapi.json names all that do"
+
+
 def register(app: Flask) -> None:
     """Has every exception answered, in one place."""
 
@@ -158,7 +188,11 @@ def register(app: Flask) -> None:
             # A connection whose request was not read to its end is closed behind the answer, and
             # the client's next request with it.
             _discard_body()
-        return problem(*fault_of(error, g.get("request_id", "")))
+        answer = problem(*fault_of(error, g.get("request_id", "")))
+        if isinstance(error, UnsupportedCoding):
+            # By this a client knows what to send instead (RFC 9110, section 12.5.3).
+            answer.headers["Accept-Encoding"] = "identity"
+        return answer
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(_: RequestEntityTooLarge) -> Response:
@@ -169,7 +203,8 @@ def register(app: Flask) -> None:
     def http(error: HTTPException) -> Response:
         status = error.code or 500
         code = HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
-        answer = problem(status, code, error.description or HTTPStatus(status).phrase)
+        detail = _no_such_path() if isinstance(error, NotFoundPath) else error.description
+        answer = problem(status, code, detail or HTTPStatus(status).phrase)
         for name, value in error.get_headers():
             if name.lower() not in {"content-type", "content-length"}:
                 answer.headers[name] = value

@@ -1,7 +1,7 @@
 """Where events are told: not here. Whoever asks the API for them is sent to the realtime process,
 since each listener would hold one of the threads that answer requests."""
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from webapp.context import web
 from webapp.errors import BadRequest
@@ -18,8 +18,10 @@ def socket() -> Response:
 
 @blueprint.get("/events")
 def events() -> Response:
-    """To the event stream."""
-    return _moved(events_url(web().settings.ws_url))
+    """To the event stream, with what was asked of it."""
+    address = events_url(web().settings.ws_url)
+    asked = request.query_string.decode("latin-1")
+    return _moved(f"{address}?{asked}" if address and asked else address)
 
 
 def events_url(ws_url: str) -> str:

@@ -10,7 +10,7 @@ from storage.errors import TierError
 from storage.health import persistence_health
 from storage.progress import ProgressWatch
 from webapp.context import web
-from webapp.errors import problem
+from webapp.errors import BadRequest, problem
 from webapp.events import events_url
 from webapp.requests import answer
 from webapp.schemas import Liveness, ServiceInfo
@@ -32,7 +32,10 @@ def readyz() -> Response:
     own probe asks with `program=worker`, and is refused.
     """
     services = web().services
-    if request.args.get("program") == "worker":
+    program = request.args.get("program")
+    if program not in {None, "worker"}:
+        raise BadRequest(422, "invalid_program", "program must be worker, or be left out")
+    if program == "worker":
         progress = services.progress.judge()
         if not progress.is_ok:
             return problem(503, "no_progress", progress.detail)

@@ -13,6 +13,7 @@ from models.streams import state_of
 from storage.errors import TierUnavailable
 from storage.message_storage import Acknowledgement
 from storage.streaming.service import Shown
+from webapp.conditions import etag, if_match, unless_known
 from webapp.context import Web, caller, web
 from webapp.drafts import checked_draft
 from webapp.errors import BadRequest
@@ -20,7 +21,6 @@ from webapp.requests import (
     answer,
     answer_record,
     body_as,
-    if_match,
     latency_ms,
     query_limit,
     query_message_cursor,
@@ -87,7 +87,11 @@ def get_message(message_id: str) -> Response:
         warning=found.warning or msgspec.UNSET,
         stream=_stands(shown),
     )
-    return answer_record(codec.encode(shown.message), source, _etag(shown.message))
+    record = codec.encode(shown.message)
+    if not isinstance(source.stream, msgspec.UnsetType):
+        # Its text grows under one version, which is no name of what is answered then.
+        return answer_record(record, source, {})
+    return unless_known(answer_record(record, source, etag(shown.message.version)))
 
 
 @blueprint.get("/messages/<message_id>/receipt")
@@ -100,11 +104,11 @@ def get_receipt(message_id: str) -> Response:
 def edit_message(message_id: str) -> Response:
     """A new version."""
     body = body_as(PatchMessage)
-    content = None if isinstance(body.message, msgspec.UnsetType) else body.message
+    content = None if isinstance(body.message, msgspec.UnsetType) else body.message or ""
     metadata = None if isinstance(body.metadata, msgspec.UnsetType) else body.metadata
     if content is None and metadata is None:
         raise BadRequest(422, "nothing_to_change", "give message, metadata, or both")
-    if content is not None:
+    if content:
         check_content(content)
     if metadata is not None:
         check_metadata(metadata)
@@ -147,7 +151,7 @@ def acknowledged(
         warning=done.degraded.warning or msgspec.UNSET,
         stream=stream,
     )
-    headers = _etag(done.message)
+    headers = etag(done.message.version)
     if done.repeated:
         headers["Idempotency-Replayed"] = "true"
     return answer_record(done.record, meaning, headers, status)
@@ -183,7 +187,3 @@ def _wait_for_commit(process: Web, done: Acknowledgement) -> bool:
             return True
         time.sleep(COMMIT_LOOK_SECONDS)
     return False
-
-
-def _etag(message: Message) -> dict[str, str]:
-    return {"ETag": f'"{message.version}"'}

@@ -33,7 +33,10 @@ OPERATIONS = (
         "get", "/api/threads", "list_threads", "List your threads, most recently active first",
         {200: schemas.ThreadPage}, query=(*_LIST, "is_archived", "is_pinned"), errors=(422,),
     ),
-    Operation("get", _THREAD, "get_thread", "One thread", {200: ThreadSummary}, errors=(404,)),
+    Operation(
+        "get", _THREAD, "get_thread", "One thread",
+        {200: ThreadSummary}, headers=("If-None-Match",), errors=(404,),
+    ),
     Operation(
         "patch", _THREAD, "change_thread", "Change a thread's title, metadata or marks",
         {200: ThreadSummary}, schemas.PatchThread, errors=(404, 422),
@@ -68,7 +71,8 @@ OPERATIONS = (
         {200: schemas.BatchAnswer}, schemas.PostBatch, errors=(413, 422),
     ),
     Operation(
-        "get", _MESSAGE, "get_message", "One message", {200: schemas.ReadMessage}, errors=(404,)
+        "get", _MESSAGE, "get_message", "One message",
+        {200: schemas.ReadMessage}, headers=("If-None-Match",), errors=(404,),
     ),
     Operation(
         "get", _MESSAGE + "/receipt", "get_receipt", "Where a message is",
@@ -92,7 +96,7 @@ OPERATIONS = (
     ),
     Operation(
         "get", "/api/events", "events", "To the same events as server-sent events", {307: None},
-        query=("thread_id",), headers=("Last-Event-ID",), errors=(422,),
+        query=("thread_id",), repeated=("thread_id",), headers=("Last-Event-ID",),
     ),
     Operation("get", "/api", "info", "Where things are", {200: schemas.ServiceInfo}),
     Operation(
@@ -111,18 +115,20 @@ OPERATIONS = (
     ),
 )  # fmt: skip
 
+_UUID = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
+_NAME = r"^(?!\.\.?$)[A-Za-z0-9._:-]{1,128}$"
 _PARAMETERS: dict[str, dict[str, Any]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50},
     "cursor": {"type": "string", "description": "A next_cursor of this list."},
     "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
-    "thread_id": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
-    "message_id": {"type": "string", "format": "uuid"},
-    "run_id": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
+    "thread_id": {"type": "string", "pattern": _NAME},
+    "message_id": {"type": "string", "format": "uuid", "pattern": _UUID},
+    "run_id": {"type": "string", "pattern": _NAME},
     "version": {"type": "integer", "minimum": 1},
-    "letter_id": {"type": "integer"},
+    "letter_id": {"type": "integer", "minimum": 0},
     "alert_id": {"type": "string", "format": "uuid"},
     "history": {"type": "boolean", "description": "Whether to tell of alerts of before too."},
-    "user_id": {"type": "string"},
+    "user_id": {"type": "string", "minLength": 1, "maxLength": 256},
     "is_archived": {"type": "boolean", "description": "Only threads with this mark, or without."},
     "is_pinned": {"type": "boolean", "description": "Only threads with this mark, or without."},
     "since": {"type": "string", "format": "date-time"},
@@ -132,16 +138,31 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "scope": {"type": "string", "enum": ["own", "everyone"], "default": "own"},
     "q": {"type": "string", "maxLength": 200, "description": "As docs/search.md says."},
     "role": {"type": "string", "enum": list(ROLES)},
-    "actor": {"type": "string"},
+    "actor": {"type": "string", "minLength": 1},
     "program": {"type": "string", "enum": ["worker"], "description": "Whose probe it is."},
-    "action": {"type": "string", "description": "What was done, as `user.erased`."},
+    "action": {"type": "string", "minLength": 1, "description": "What was done, as `user.erased`."},
     "Idempotency-Key": {
         "type": "string",
         "description": "The same key in the same thread within 24 h gives the first message.",
     },
     "Last-Event-ID": {"type": "string", "description": "The event to go on behind."},
-    "If-Match": {"type": "string", "description": "The ETag of the version this rests on."},
+    "If-Match": {
+        "type": "string",
+        "description": "ETags of the versions this may rest on, or * for any that there is.",
+    },
+    "If-None-Match": {
+        "type": "string",
+        "description": "For a read, ETags of what the caller has: 304 where nothing else is there."
+        " For a write, *: only where there is nothing yet.",
+    },
 }
+
+
+_ABOUT = """The open message store for chat and agent applications.
+
+Nothing that is asked for is passed over: a field or a query parameter that a call does not know is
+refused with 422, a condition (`If-Match`, `If-None-Match` and their like) that it does not name
+with 400, a body with a `Content-Encoding` with 415."""
 
 
 def document() -> dict[str, Any]:
@@ -162,7 +183,7 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Threadkeep",
             "version": version("threadkeep"),
-            "description": "The open message store for chat and agent applications.",
+            "description": _ABOUT,
         },
         "tags": [{"name": group} for group in GROUPS],
         "paths": paths,
@@ -184,8 +205,9 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "parameters": _parameters(operation),
         "responses": {str(status): _answer(shape) for status, shape in operation.answers.items()},
     }
-    problems = set(operation.errors) if operation.public else {401, 503, *operation.errors}
-    for status in sorted(problems):
+    if operation.method == "get" and "If-None-Match" in operation.headers:
+        described["responses"]["304"] = {"description": "As the caller has it"}
+    for status in sorted(_problems(operation)):
         described["responses"][str(status)] = {
             "description": "A problem (RFC 9457)",
             "content": {"application/problem+json": {"schema": _reference(Problem)}},
@@ -201,10 +223,29 @@ def _operation(operation: Operation) -> dict[str, Any]:
     return described
 
 
+def _problems(operation: Operation) -> set[int]:
+    """Statuses of its own errors, and of those that every call of its kind may answer."""
+    found = {400, 422, *operation.errors}
+    if not operation.public:
+        found |= {401, 503}
+    if operation.body is not None:
+        found |= {413, 415}
+    if "If-Match" in operation.headers:
+        found.add(412)
+    return found
+
+
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
     in_path = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
     return [
-        {"name": name, "in": place, "required": place == "path", "schema": _PARAMETERS[name]}
+        {
+            "name": name,
+            "in": place,
+            "required": place == "path",
+            "schema": {"type": "array", "items": _PARAMETERS[name]}
+            if name in operation.repeated
+            else _PARAMETERS[name],
+        }
         for place, names in (
             ("path", in_path),
             ("query", operation.query),

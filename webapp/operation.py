@@ -25,7 +25,11 @@ class Operation(NamedTuple):
     answers: dict[int, Any]
     body: Any = None
     query: tuple[str, ...] = ()
+    """All there are; others are refused."""
+    repeated: tuple[str, ...] = ()
+    """Those of them that may be given more than once."""
     headers: tuple[str, ...] = ()
+    """Those that it heeds; a condition that is not among them is refused."""
     errors: tuple[int, ...] = ()
     public: bool = False
     optional_body: bool = False

@@ -1,11 +1,11 @@
 """What happens around every request: an id, who is calling, and the body as a typed value."""
 
+import codecs
 import json
 import re
 import secrets
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,7 +15,7 @@ from flask import Flask, Response, g, request
 from models import ids
 from webapp.auth import InvalidToken
 from webapp.context import web
-from webapp.errors import BadRequest
+from webapp.errors import BadRequest, UnsupportedCoding
 
 log = structlog.get_logger(__name__)
 
@@ -39,17 +39,28 @@ PUBLIC = frozenset(
 
 SLOW_SECONDS = 1.0
 """A request that took longer is named in the log."""
+UUIDS = ("message_id", "alert_id")
+"""The parts of paths that are UUIDs, whose letters are the same in either case."""
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 NOWHERE = "none"
 MAX_PAGE = 1000
 DEFAULT_PAGE = 50
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+"""How gzip and zstd begin."""
+_MARKED = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _NUMBER = re.compile("[0-9]{1,9}")
-_VERSION = re.compile("[0-9]{1,18}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
     """Gives every request an id and a caller, and every answer its headers."""
+
+    @app.url_value_preprocessor
+    def canonical(_: str | None, values: dict[str, Any] | None) -> None:
+        # Some write a UUID in capitals (RFC 9562, section 4).
+        for name in UUIDS:
+            if values and name in values:
+                values[name] = values[name].lower()
 
     @app.before_request
     def begin() -> None:
@@ -105,7 +116,21 @@ def latency_ms() -> float:
 
 def body_as(shape: type[T]) -> T:
     """The body as a typed value. Raises `BadRequest`."""
-    return decode(request.get_data(cache=False), shape)
+    return decode(_body(), shape)
+
+
+def optional_body_as(shape: type[T]) -> T:
+    """The body as a typed value, that of an empty object where there is none. Raises
+    `BadRequest`."""
+    return decode(_body() or b"{}", shape)
+
+
+def _body() -> bytes:
+    coding = request.environ.get("HTTP_CONTENT_ENCODING", "identity")
+    if coding.lower() not in {"", "identity"}:
+        detail = f"a body with Content-Encoding {coding[:64]!r} is not taken; send it as it is"
+        raise UnsupportedCoding(detail)
+    return request.get_data(cache=False)
 
 
 def decode(data: bytes, shape: type[T]) -> T:
@@ -119,17 +144,31 @@ def decode(data: bytes, shape: type[T]) -> T:
             # What only a laxer parser takes: lone surrogates, and numbers that are not finite.
             detail = "the body holds a lone surrogate or a number that is not finite"
             raise BadRequest(422, "text_unkeepable", detail) from None
-        raise BadRequest(400, "malformed_json", f"the body is not JSON: {error}") from None
+        raise BadRequest(400, "malformed_json", _why_no_json(data, str(error))) from None
     except RecursionError:
         raise BadRequest(422, "invalid_body", "the body is nested too deeply") from None
 
 
 def _is_json(data: bytes) -> bool:
+    """Whether it is for a laxer parser that takes text as it comes, which it is asked for as
+    UTF-8: the parser itself would guess at other encodings."""
     try:
-        json.loads(data)
+        json.loads(data.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError):
         return False
     return True
+
+
+def _why_no_json(data: bytes, found: str) -> str:
+    if not data:
+        return "the body is empty, where JSON was expected"
+    if data.startswith(_COMPRESSED):
+        return "the body is compressed, and no Content-Encoding says so; send JSON as it is"
+    if data.startswith(_MARKED):
+        return "the body begins with a byte order mark; JSON is sent as UTF-8 without one"
+    if b"\0" in data[:4]:
+        return "the body is not UTF-8, which JSON is sent in (RFC 8259, section 8.1)"
+    return f"the body is not JSON: {found}"
 
 
 def query_limit() -> int:
@@ -159,18 +198,28 @@ def query_flag(name: str) -> bool | None:
 def query_time(name: str) -> str | None:
     """A time of a query as RFC 3339 in UTC with six digits, None if it is not given. Raises
     `BadRequest`."""
-    given = request.args.get(name) or None
+    given = request.args.get(name)
     if given is None:
         return None
     try:
         # A plus that nobody escaped arrives as a space.
-        moment = datetime.fromisoformat(given.replace(" ", "+"))
-        if moment.tzinfo is None:
-            raise ValueError
+        return ids.in_utc(given.replace(" ", "+"))
     except ValueError:
         detail = f"{name} must be a time as in RFC 3339, with its zone"
         raise BadRequest(422, f"invalid_{name}", detail) from None
-    return ids.timestamp(min(max(0, ids.time_us(moment)), ids.MAX_MICROSECONDS))
+
+
+def query_id_cursor() -> str | None:
+    """The `cursor` of a list that goes by ids. Raises `BadRequest`."""
+    cursor = request.args.get("cursor", "").lower() or None
+    if cursor is not None and not ids.is_id(cursor):
+        raise wrong_cursor()
+    return cursor
+
+
+def wrong_cursor() -> BadRequest:
+    """What is said of a cursor that this list never gave."""
+    return BadRequest(422, "invalid_cursor", "cursor must be a next_cursor of this list")
 
 
 def query_message_cursor(shard: int) -> str | None:
@@ -178,21 +227,10 @@ def query_message_cursor(shard: int) -> str | None:
 
     A cursor of another thread is refused: only within a shard is the order of ids that of time.
     """
-    cursor = request.args.get("cursor") or None
-    if cursor is not None and not (ids.is_id(cursor) and ids.shard_in(cursor) == shard):
-        raise BadRequest(422, "invalid_cursor", "cursor must be a next_cursor of this list")
+    cursor = query_id_cursor()
+    if cursor is not None and ids.shard_in(cursor) != shard:
+        raise wrong_cursor()
     return cursor
-
-
-def if_match() -> int | None:
-    """The version that `If-Match` asks for, None for any. Raises `BadRequest`."""
-    given = request.headers.get("If-Match")
-    if given is None or given.strip() == "*":
-        return None
-    version = given.strip().removeprefix("W/").strip('"')
-    if _VERSION.fullmatch(version) is None:
-        raise BadRequest(400, "invalid_if_match", "If-Match must be an ETag of what it is about")
-    return int(version)
 
 
 def answer_record(

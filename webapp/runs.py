@@ -4,21 +4,19 @@ import re
 
 from flask import Blueprint, Response, request
 
-from models.state import StateName, check_run_id
+from models.state import StateName, check_new_run_id, check_run_id
 from storage.errors import NotFound
 from storage.state.service import MAX_VERSION, StateAnswer
+from webapp.conditions import answer_tagged, etag, rests_on, unless_known
 from webapp.context import caller, web
-from webapp.errors import BadRequest
-from webapp.requests import answer, body_as, query_limit
+from webapp.requests import answer, body_as, query_limit, wrong_cursor
 from webapp.states import (
     CheckpointPage,
     PutRunState,
     RunState,
     SavedRunState,
-    etag,
     given_state,
     read_fields,
-    rests_on,
     saved_fields,
 )
 
@@ -32,13 +30,14 @@ def get_run_state(run_id: str) -> Response:
     """The newest state, 404 for none."""
     read = web().services.states.get(_whose(run_id))
     state = RunState(run_id=run_id, **read_fields(read))
-    return answer(state, headers=etag(read.record.version))
+    return unless_known(answer(state, headers=etag(read.record.version)))
 
 
 @blueprint.put("/<run_id>/state")
 def put_run_state(run_id: str) -> Response:
     """The next version, 409 where the one it rests on is not the newest."""
     whose = _whose(run_id)
+    check_new_run_id(run_id)
     body = body_as(PutRunState)
     saved = web().services.states.put(
         whose,
@@ -53,7 +52,7 @@ def put_run_state(run_id: str) -> Response:
 @blueprint.delete("/<run_id>/state")
 def delete_run_state(run_id: str) -> Response:
     """Gone from reads at once, and its checkpoints with it."""
-    saved = web().services.states.delete(_whose(run_id), rests_on=rests_on())
+    saved = web().services.states.delete(_whose(run_id), rests_on=rests_on(None))
     web().wake(saved.wake_slot)
     return Response(status=204)
 
@@ -64,7 +63,7 @@ def list_checkpoints(run_id: str) -> Response:
     cursor = request.args.get("cursor") or None
     before = None if cursor is None else _version(cursor)
     if cursor is not None and before is None:
-        raise BadRequest(422, "invalid_cursor", "cursor must be a next_cursor of this list")
+        raise wrong_cursor()
     found, following = web().services.states.checkpoints(
         _whose(run_id), limit=query_limit(), before=before
     )
@@ -75,7 +74,7 @@ def list_checkpoints(run_id: str) -> Response:
 @blueprint.get("/<run_id>/checkpoints/<version>")
 def get_checkpoint(run_id: str, version: str) -> Response:
     """One of them, whole."""
-    return answer(web().services.states.checkpoint(_whose(run_id), _known(version)))
+    return answer_tagged(web().services.states.checkpoint(_whose(run_id), _known(version)))
 
 
 @blueprint.post("/<run_id>/checkpoints/<version>/restore")

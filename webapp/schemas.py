@@ -24,6 +24,13 @@ Metadata = Annotated[
     dict[str, Any], Meta(description="A JSON object, at most 16 KiB and 16 levels deep.")
 ]
 Content = Annotated[str, Meta(description="1 byte to 64 KiB of UTF-8, kept byte for byte.")]
+ContentOrNone = Annotated[
+    str | None,
+    Meta(
+        description="1 byte to 64 KiB of UTF-8, kept byte for byte; empty or null only where"
+        " metadata says what the message is."
+    ),
+]
 RoleField = Annotated[Role, Meta(description="Who speaks.")]
 
 
@@ -45,7 +52,7 @@ class Request(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
 class PostMessage(Request, kw_only=True, frozen=True):
     """A new message."""
 
-    message: Content
+    message: ContentOrNone
     role: RoleField = "user"
     metadata: Metadata = {}
     durability: Literal["fsynced", "committed"] = "fsynced"
@@ -54,7 +61,7 @@ class PostMessage(Request, kw_only=True, frozen=True):
 class PatchMessage(Request, kw_only=True, frozen=True):
     """A new version of a message; what is left out stays."""
 
-    message: Content | UnsetType = UNSET
+    message: ContentOrNone | UnsetType = UNSET
     metadata: Metadata | UnsetType = UNSET
 
 
@@ -62,7 +69,7 @@ class BatchItem(Request, kw_only=True, frozen=True):
     """One message of a batch."""
 
     thread_id: str
-    message: Content
+    message: ContentOrNone
     role: RoleField = "user"
     metadata: Metadata = {}
     idempotency_key: str | None = None
@@ -94,7 +101,7 @@ class PatchThread(Request, kw_only=True, frozen=True):
 class OpenStream(Request, kw_only=True, frozen=True):
     """A message whose text comes in chunks; `message` is what there is of it already."""
 
-    message: Content = ""
+    message: Content | None = ""
     role: RoleField = "assistant"
     metadata: Metadata = {}
 

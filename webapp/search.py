@@ -6,14 +6,13 @@ import msgspec
 from flask import Blueprint, Response, request
 from msgspec import UNSET, UnsetType
 
-from models import ids
 from models.message import Caveat, Message, Source, check_role, check_text, check_thread_id
 from models.search import parse
 from storage.search.wanted import Hit, Wanted
 from webapp.context import caller, web
 from webapp.errors import BadRequest
 from webapp.operation import Operation
-from webapp.requests import answer, latency_ms, query_limit, query_time
+from webapp.requests import answer, latency_ms, query_id_cursor, query_limit, query_time
 
 blueprint = Blueprint("search", __name__, url_prefix="/api")
 
@@ -50,7 +49,7 @@ def search() -> Response:
     """The caller's messages that match, over all tiers."""
     wanted = _wanted()
     found = web().services.search.search(
-        caller().user_id, wanted, limit=query_limit(), cursor=_cursor()
+        caller().user_id, wanted, limit=query_limit(), cursor=query_id_cursor()
     )
     return answer(
         SearchPage(
@@ -77,13 +76,6 @@ def _wanted() -> Wanted:
     if since is not None and until is not None and since >= until:
         raise BadRequest(422, "invalid_until", "until must be later than since")
     return Wanted(parse(text), thread_id, role, since, until)
-
-
-def _cursor() -> str | None:
-    cursor = request.args.get("cursor") or None
-    if cursor is not None and not ids.is_id(cursor):
-        raise BadRequest(422, "invalid_cursor", "cursor must be a next_cursor of this list")
-    return cursor
 
 
 def _shown(hit: Hit) -> FoundMessage:

@@ -4,6 +4,7 @@ from flask import Blueprint, Response
 
 from models.state import StateName
 from storage.state.service import StateAnswer
+from webapp.conditions import etag, rests_on, unless_known
 from webapp.context import caller, web
 from webapp.requests import answer, body_as
 from webapp.states import (
@@ -11,10 +12,8 @@ from webapp.states import (
     PutSession,
     SavedSession,
     Session,
-    etag,
     given_state,
     read_fields,
-    rests_on,
     saved_fields,
 )
 
@@ -25,7 +24,8 @@ blueprint = Blueprint("session", __name__, url_prefix="/api")
 def get_session() -> Response:
     """The caller's session, 404 for none."""
     read = web().services.states.get(_whose())
-    return answer(Session(**read_fields(read)), headers=etag(read.record.version))
+    found = answer(Session(**read_fields(read)), headers=etag(read.record.version))
+    return unless_known(found)
 
 
 @blueprint.put("/session")
@@ -57,7 +57,7 @@ def patch_session() -> Response:
 @blueprint.delete("/session")
 def delete_session() -> Response:
     """Gone from reads at once."""
-    saved = web().services.states.delete(_whose(), rests_on=rests_on())
+    saved = web().services.states.delete(_whose(), rests_on=rests_on(None))
     web().wake(saved.wake_slot)
     return Response(status=204)
 

@@ -9,7 +9,7 @@ from models.message import Caveat, Durability, FailoverReason, Tier
 from models.state import MAX_TTL_SECONDS, Checkpoint, Level, check_state, compact
 from storage.state.service import StateAnswer, StateRead
 from webapp.context import web
-from webapp.requests import decode, if_match, latency_ms
+from webapp.requests import decode, latency_ms
 from webapp.schemas import Request
 
 State = Annotated[
@@ -112,11 +112,6 @@ def given_state(given: Raw) -> Raw:
     return kept
 
 
-def rests_on(version: int | None = None) -> int | None:
-    """The version that a write rests on, by its body or by `If-Match`. Raises `BadRequest`."""
-    return if_match() if version is None else version
-
-
 def read_fields(read: StateRead) -> dict[str, Any]:
     """What an answer to a read says of a state."""
     return {
@@ -146,8 +141,3 @@ def saved_fields(saved: StateAnswer) -> dict[str, Any]:
         "failover_reason": saved.failover_reason or UNSET,
         "warning": saved.warning or UNSET,
     }
-
-
-def etag(version: int) -> dict[str, str]:
-    """The headers that name a version."""
-    return {"ETag": f'"{version}"'}

@@ -7,12 +7,12 @@ from models.message import (
     check_content,
     check_idempotency_key,
     check_metadata,
-    check_thread_id,
+    check_new_thread_id,
 )
 from storage.message_storage import Draft
 from webapp.context import caller, web
 from webapp.messages import acknowledged
-from webapp.requests import answer, body_as, decode
+from webapp.requests import answer, body_as, optional_body_as
 from webapp.schemas import AppendChunk, ChunkAppended, FinishStream, OpenStream, StreamStands
 
 blueprint = Blueprint("streaming", __name__, url_prefix="/api")
@@ -21,15 +21,16 @@ blueprint = Blueprint("streaming", __name__, url_prefix="/api")
 @blueprint.post("/threads/<thread_id>/messages:stream")
 def open_stream(thread_id: str) -> Response:
     """A message like any other, marked as open."""
-    body = decode(request.get_data(cache=False) or b"{}", OpenStream)
+    body = optional_body_as(OpenStream)
     key = request.headers.get("Idempotency-Key")
-    check_thread_id(thread_id)
-    _check_content_if_any(body.message)
+    check_new_thread_id(thread_id)
+    text = body.message or ""
+    _check_content_if_any(text)
     check_metadata(body.metadata)
     if key is not None:
         check_idempotency_key(key)
     process = web()
-    draft = Draft(body.role, body.message, body.metadata, key)
+    draft = Draft(body.role, text, body.metadata, key)
     opened = process.services.streaming.open(caller().user_id, thread_id, draft)
     stream = StreamStands(state=opened.state, length=opened.length)
     return acknowledged(process, opened.acknowledgement, status=201, stream=stream)
@@ -39,7 +40,7 @@ def open_stream(thread_id: str) -> Response:
 def append_chunk(message_id: str) -> Response:
     """The next part of the text, on disk before the answer."""
     body = body_as(AppendChunk)
-    check_content(body.text)
+    check_content(body.text, name="text")
     service = web().services.streaming
     done = service.append(caller().user_id, message_id, body.text, body.offset)
     return answer(ChunkAppended(message_id=message_id, length=done.length, version=done.version))
@@ -48,7 +49,7 @@ def append_chunk(message_id: str) -> Response:
 @blueprint.post("/messages/<message_id>/finish")
 def finish_stream(message_id: str) -> Response:
     """The final version; the text is what was streamed, or what is given."""
-    body = decode(request.get_data(cache=False) or b"{}", FinishStream)
+    body = optional_body_as(FinishStream)
     content = None if isinstance(body.message, msgspec.UnsetType) else body.message
     metadata = None if isinstance(body.metadata, msgspec.UnsetType) else body.metadata
     _check_content_if_any(content)

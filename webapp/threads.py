@@ -10,12 +10,13 @@ from flask import Blueprint, Response, request
 from msgspec import Meta
 
 from models import ids
-from models.message import check_metadata, check_thread_id, check_title
+from models.message import check_metadata, check_new_thread_id, check_thread_id, check_title
 from storage.thread_list.page import ThreadQuery
 from storage.thread_storage import ThreadChange
+from webapp.conditions import answer_tagged
 from webapp.context import caller, web
 from webapp.errors import BadRequest
-from webapp.requests import answer, body_as, latency_ms, query_flag, query_limit
+from webapp.requests import answer, body_as, latency_ms, query_flag, query_limit, wrong_cursor
 from webapp.schemas import PatchThread, PostThread, ThreadPage
 
 blueprint = Blueprint("threads", __name__, url_prefix="/api")
@@ -26,7 +27,7 @@ def create_thread() -> Response:
     """A new thread, 409 for an id the caller already has."""
     body = body_as(PostThread)
     if body.id is not None:
-        check_thread_id(body.id)
+        check_new_thread_id(body.id)
     check_title(body.title)
     check_metadata(body.metadata)
     service = web().services.threads
@@ -58,7 +59,7 @@ def list_threads() -> Response:
 def get_thread(thread_id: str) -> Response:
     """One thread."""
     check_thread_id(thread_id)
-    return answer(web().services.threads.get(caller().user_id, thread_id))
+    return answer_tagged(web().services.threads.get(caller().user_id, thread_id))
 
 
 @blueprint.patch("/threads/<thread_id>")
@@ -111,10 +112,8 @@ def _cursor() -> tuple[str, str] | None:
         moment = msgspec.convert(activity, type=Annotated[datetime, Meta(tz=True)])
         activity = ids.timestamp(ids.time_us(moment))
         check_thread_id(thread_id)
-    except (binascii.Error, ValueError, msgspec.MsgspecError):
-        raise BadRequest(
-            422, "invalid_cursor", "cursor must be a next_cursor of this list"
-        ) from None
+    except (binascii.Error, ValueError, OverflowError, msgspec.MsgspecError):
+        raise wrong_cursor() from None
     return activity, thread_id
 
 

@@ -18,6 +18,7 @@ from models.message import (
     Message,
     check_content,
     check_metadata,
+    check_new_thread_id,
     check_role,
     check_thread_id,
     check_user_id,
@@ -88,6 +89,7 @@ class Minter:
     def mint(self, origin: Origin) -> Message:
         """The sealed message. Raises `InvalidMessage` for what cannot be kept."""
         check_origin(origin)
+        check_new_thread_id(origin.thread_id)
         self.check_time(origin.time_us)
         thread = origin.user_id, origin.thread_id
         time_us = max(origin.time_us, self._last_us.get(thread, -1) + 1)

@@ -5,7 +5,7 @@ so of two who write at once one has to look again. It goes down the tiers as mes
 else PostgreSQL.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import msgspec
 
@@ -22,7 +22,7 @@ from models.state import (
     check_size,
     merged,
 )
-from storage.errors import NotFound, TierError, TierUnavailable, VersionConflict
+from storage.errors import Contended, NotFound, TierError, TierUnavailable, VersionConflict
 from storage.message_storage import CONFLICT_ATTEMPTS
 from storage.state.chain import Overtaken, Saved, StateChain
 from storage.state.in_redis import ErasedSince
@@ -99,14 +99,14 @@ class StateService:
         whose: StateName,
         state: msgspec.Raw,
         *,
-        rests_on: int | None = None,
+        rests_on: Container[int] | None = None,
         ttl_seconds: int | msgspec.UnsetType | None = msgspec.UNSET,
         level: Level = "auto",
     ) -> StateAnswer:
         """Acknowledges a state as the next version.
 
-        Raises `StaleVersion` where `rests_on` is not the current version, 0 for none. Without it
-        the last writer wins.
+        Raises `StaleVersion` where the current version, 0 for none, is not in `rests_on`. Without
+        it the last writer wins.
         """
         replaces = rests_on is None
         return self._write(whose, lambda _: state, rests_on, ttl_seconds, level, replaces=replaces)
@@ -116,7 +116,7 @@ class StateService:
         whose: StateName,
         patch: msgspec.Raw,
         *,
-        rests_on: int | None = None,
+        rests_on: Container[int] | None = None,
         ttl_seconds: int | msgspec.UnsetType | None = msgspec.UNSET,
     ) -> StateAnswer:
         """Acknowledges the current state with a merge patch applied; none is as an empty one.
@@ -131,7 +131,7 @@ class StateService:
 
         return self._write(whose, change, rests_on, ttl_seconds, "auto")
 
-    def delete(self, whose: StateName, *, rests_on: int | None = None) -> StateAnswer:
+    def delete(self, whose: StateName, *, rests_on: Container[int] | None = None) -> StateAnswer:
         """Acknowledges a tombstone; checkpoints go with it. Raises `NotFound`, `StaleVersion`."""
 
         def gone(current: StateRecord | None) -> None:
@@ -169,7 +169,7 @@ class StateService:
         self,
         whose: StateName,
         change: Callable[[StateRecord | None], msgspec.Raw | None],
-        rests_on: int | None,
+        rests_on: Container[int] | None,
         ttl_seconds: int | msgspec.UnsetType | None,
         level: Level,
         *,
@@ -183,7 +183,7 @@ class StateService:
             current = found.record
             live = current if current and current.is_live(ids.timestamp(now_us)) else None
             version = live.version if live else 0
-            if rests_on is not None and rests_on != version:
+            if rests_on is not None and version not in rests_on:
                 raise StaleVersion(version)
             make = self._maker(whose, current, live, change(live), now_us, ttl_seconds, level)
             try:
@@ -196,7 +196,7 @@ class StateService:
             except ErasedSince as error:
                 # What is written now is new, whatever the clock of the eraser says.
                 not_before_us = (error.through_us // 1000 + 1) * 1000
-        raise TierUnavailable("redis", "too many writers of one state")
+        raise Contended("redis", "too many writers of one state")
 
     def _maker(
         self,

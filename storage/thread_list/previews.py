@@ -54,7 +54,9 @@ class Previews:
         Raises `TierUnavailable` without PostgreSQL; ClickHouse's previews are left out without it.
         """
         newest = self._rows.newest(user_id, [row for row in rows if row.message_count > 0])
-        found = {name: preview_of(one.content) for name, one in newest.items() if one.content}
+        found = {
+            name: preview_of(one.content) for name, one in newest.items() if one.content is not None
+        }
         old = {
             name: one
             for name, one in newest.items()
@@ -94,7 +96,9 @@ class Previews:
         for name, (message_id, content) in newer.items():
             current = known.get(message_id, content)
             # Of one that was deleted a moment ago the next is to be found.
-            preview = preview_of(current) if current else self.single(user_id, name, reading)
+            preview = (
+                preview_of(current) if current is not None else self.single(user_id, name, reading)
+            )
             if preview is not None:
                 found[name] = preview
         return found

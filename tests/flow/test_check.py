@@ -123,9 +123,11 @@ def test_a_check_beside_writers_names_nothing(services: Services, user: str) -> 
         written = 0
         while not stop.is_set():
             made = own.post(user, f"t{number}", Draft("user", f"message {written}", {}))
-            edited = own.edit(user, made.message.id, content="edited", metadata=None, if_version=1)
+            edited = own.edit(
+                user, made.message.id, content="edited", metadata=None, if_version={1}
+            )
             if written % 3 == 0:
-                own.delete(user, edited.message.id, if_version=2)
+                own.delete(user, edited.message.id, if_version={2})
             written += 1
         return written
 

@@ -12,7 +12,7 @@ from support.api import Api, ok, problem
 from support.processes import Launched
 from support.sockets import streamed
 from support.users import fresh_user
-from webapp.auth import LEEWAY_SECONDS, Tokens
+from webapp.auth import Tokens
 
 Events = Iterator[dict[str, str]]
 
@@ -89,7 +89,8 @@ def test_a_stranger_hears_nothing(url: str, user_token: str, api: Api, settings:
 
 
 def test_it_ends_with_its_token(url: str, user: str, settings: Settings) -> None:
-    short = Tokens(settings).issue(user, is_admin=False, ttl_seconds=4 - LEEWAY_SECONDS)
+    ttl_seconds = 4 - int(settings.jwt_leeway_seconds)
+    short = Tokens(settings).issue(user, is_admin=False, ttl_seconds=ttl_seconds)
     with streamed(url, short) as events:
         assert list(events) == []
 
@@ -98,6 +99,10 @@ def test_who_may_not_listen_is_told_why(listener: Api, url: str) -> None:
     problem(requests.get(url, timeout=10), 401, "invalid_token")
     problem(Api(url, "nonsense").get(""), 401, "invalid_token")
     problem(listener.get("", params={"thread_id": "t/t"}), 422, "thread_id_invalid")
+    told = problem(listener.get("", params={"lastEventId": "1-1"}), 422, "unknown_parameter")
+    assert "thread_id" in told["detail"]
+    known = listener.get("", headers={"If-None-Match": '"1"'})
+    problem(known, 400, "condition_unsupported")
     problem(listener.get("", headers={"Origin": "https://evil.example"}), 403, "foreign_origin")
 
 

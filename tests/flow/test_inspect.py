@@ -69,6 +69,13 @@ def test_the_doctor_says_which_variable_is_missing(tmp_path: Path) -> None:
     assert "REDIS_URL" in found[0]["found"]
 
 
+def test_up_begins_nothing_with_a_misspelt_variable(tmp_path: Path) -> None:
+    done = threadkeep(tmp_path, {"THREADKEEP_DRILL": "1"}, "up", "--data", "data")
+    line = "threadkeep: THREADKEEP_DRILL is no setting; did you mean THREADKEEP_DRILLS?"
+    assert (done.returncode, done.stderr.decode().splitlines()) == (2, [line])
+    assert not (tmp_path / "data").exists()
+
+
 def test_stats_counts_what_is_where(stack: Launched, tmp_path: Path, api: Api) -> None:
     wait_until(api, "archived", [api.send("inbox", "hello")])
     done = threadkeep(tmp_path, stack.env, "stats", "--json")

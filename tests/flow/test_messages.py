@@ -139,7 +139,7 @@ def test_an_old_version_is_not_edited(api: Api) -> None:
     assert ok(api.delete(path, headers={"If-Match": '"2"'}))["version"] == 3
 
 
-@pytest.mark.parametrize("given", ["*", '"1"', 'W/"1"'])
+@pytest.mark.parametrize("given", ["*", '"1"', '"7", "1"', 'W/"3", "1"'])
 def test_a_version_may_be_asked_for_in_every_form(api: Api, given: str) -> None:
     made = api.send("t", "one")
     reply = api.patch(

@@ -26,7 +26,8 @@ UNPROCESSABLE: list[tuple[str, Any]] = [
     ("invalid_body", {"message": "x", "metadata": []}),
     ("invalid_body", {"message": "x", "durability": "eventual"}),
     ("invalid_body", {"message": 1}),
-    ("invalid_body", {"message": None}),
+    ("content_empty", {"message": None}),
+    ("content_empty", {"message": None, "metadata": {}}),
     ("invalid_body", {}),
     ("invalid_body", []),
 ]

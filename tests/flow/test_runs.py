@@ -28,8 +28,8 @@ def test_a_run_saves_reads_and_deletes_its_state(api: Api, user: str) -> None:
     assert found["expires_at"] == made["expires_at"] > found["updated_at"]
     stale = api.call("PUT", PATH, json={"state": {"step": 2}, "version": 3})
     assert problem(stale, 409, "version_conflict")["current_version"] == 1
-    stale = api.call("PUT", PATH, json={"state": {}}, headers={"If-Match": 'W/"7"'})
-    assert problem(stale, 409, "version_conflict")["current_version"] == 1
+    stale = api.call("PUT", PATH, json={"state": {}}, headers={"If-Match": '"7"'})
+    assert problem(stale, 412, "version_conflict")["current_version"] == 1
     assert api.delete(PATH).status_code == 204
     problem(api.get(PATH), 404, "not_found")
     problem(api.get(HISTORY), 404, "not_found")

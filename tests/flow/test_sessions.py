@@ -60,11 +60,16 @@ def test_a_stale_version_is_a_conflict(api: Api) -> None:
     for stale in (
         api.call("PUT", PATH, json={"state": {}, "version": 1}),
         api.call("PUT", PATH, json={"state": {}, "version": 0}),
-        api.call("PUT", PATH, json={"state": {}}, headers={"If-Match": '"1"'}),
         api.patch(PATH, json={"state": {}, "version": 1}),
-        api.delete(PATH, headers={"If-Match": '"1"'}),
     ):
         assert problem(stale, 409, "version_conflict")["current_version"] == 2
+    for stale in (
+        api.call("PUT", PATH, json={"state": {}}, headers={"If-Match": '"1"'}),
+        api.call("PUT", PATH, json={"state": {}, "version": 2}, headers={"If-Match": '"1"'}),
+        api.call("PUT", PATH, json={"state": {}}, headers={"If-None-Match": "*"}),
+        api.delete(PATH, headers={"If-Match": '"1"'}),
+    ):
+        assert problem(stale, 412, "version_conflict")["current_version"] == 2
     assert ok(api.get(PATH))["state"] == {"n": 2}
 
 

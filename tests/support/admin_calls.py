@@ -20,6 +20,7 @@ ADMIN_CALLS: dict[tuple[str, str], tuple[Any, ...]] = {
     ("POST", "admin.consistency.check_consistency"): ("/api/admin/check-consistency", {}),
     ("GET", "admin.consistency.last_consistency_report"): ("/api/admin/consistency",),
     ("DELETE", "admin.users.erase_user"): ("/api/admin/users/somebody",),
+    ("DELETE", "admin.users.erase_user_of_any_name"): ("/api/admin/users?user_id=somebody",),
     ("GET", "admin.retention.list_policies"): ("/api/admin/retention",),
     ("PUT", "admin.retention.set_policy"): (
         "/api/admin/retention",

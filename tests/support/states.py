@@ -34,7 +34,9 @@ def raw(state: Any) -> msgspec.Raw:
 
 
 def save(own: Services, whose: StateName, state: Any, **options: Any) -> StateAnswer:
-    """Saves a state by a process of these services."""
+    """Saves a state by a process of these services; `rests_on` is one version."""
+    if "rests_on" in options:
+        options["rests_on"] = {options["rests_on"]}
     return own.states.put(whose, raw(state), **options)
 
 

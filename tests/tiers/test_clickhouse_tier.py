@@ -1,5 +1,6 @@
 """ClickHouse: exact text, the newest version, and the order of ids."""
 
+import re
 import secrets
 from collections.abc import Sequence
 
@@ -176,9 +177,17 @@ def test_an_id_of_any_time_is_simply_not_there(
 
 
 def test_a_row_that_is_wrong_is_rejected_and_not_retried(alone: Services) -> None:
-    for rows in (b'{"unknown": 1}', b'{"id": "none"}', b"{"):
-        with pytest.raises(TierRejected):
+    secret = b"what somebody wrote"
+    for rows in (
+        b'{"unknown": "%s"}' % secret,
+        b'{"id": "%s"}' % secret,
+        b'{"%s' % secret,
+        b'{"version": %s}' % secret,
+    ):
+        with pytest.raises(TierRejected) as refused:
             alone.job_clickhouse.insert("messages", rows, secrets.token_hex(8))
+        # Its words quote the row; its code and its name for it do not.
+        assert re.fullmatch(r"Code: \d+ [A-Z_]+", refused.value.reason)
 
 
 def test_a_server_that_is_not_there_is_unavailable(alone: Services) -> None:

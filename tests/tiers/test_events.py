@@ -133,7 +133,7 @@ def test_a_key_that_is_no_stream_stops_no_write(
     for name in keys.of_listeners(user):
         alone.redis_client.set(name, "somebody else's")
     made = post(alone, user)
-    alone.messages.edit(user, made.message.id, content="x", metadata=None, if_version=1)
+    alone.messages.edit(user, made.message.id, content="x", metadata=None, if_version={1})
     alone.threads.create(user, "named", None, {})
     assert drain().refused == 0
     assert alone.retrieval.get(user, made.message.id).message.version == 2

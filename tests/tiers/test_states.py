@@ -137,7 +137,7 @@ def test_what_expired_is_seen_in_no_tier_and_is_gone_later(
     assert at(alone, 10 * 365 * 86_400).get(session(user)).record.expires_at is None
     assert load(alone, run(user)) == {"step": 1}
     # A later life begins above the version before it, and without its checkpoints.
-    again = later.put(run(user), raw({"step": 0}), rests_on=0, level="critical")
+    again = later.put(run(user), raw({"step": 0}), rests_on={0}, level="critical")
     assert again.record.version == 2
     assert [one.version for one in later.checkpoints(run(user), limit=9, before=None)[0]] == [2]
     old = run(user, "old")
@@ -155,7 +155,7 @@ def test_a_deleted_state_is_gone_and_a_later_one_goes_on_above_it(
 ) -> None:
     save(alone, run(user), {"secret": 1}, level="full")
     assert kept(alone, run(user)) == [1]
-    alone.states.delete(run(user), rests_on=1)
+    alone.states.delete(run(user), rests_on={1})
     for _ in range(2):
         with pytest.raises(NotFound):
             alone.states.get(run(user))

@@ -14,11 +14,12 @@ import settings
 from settings import Settings
 from support.environment import COMPLETE
 from support.waiting import eventually
-from webapp.auth import LEEWAY_SECONDS, Caller, InvalidToken, Tokens
+from webapp.auth import Caller, InvalidToken, Tokens
 
 CONFIGURED = settings.load(COMPLETE)
 SECRET = CONFIGURED.jwt_secret
 LONG_SECRET = SECRET * 2
+LEEWAY_SECONDS = int(CONFIGURED.jwt_leeway_seconds)
 
 
 @pytest.fixture
@@ -34,6 +35,12 @@ def claims(**changes: Any) -> dict[str, Any]:
 
 def signed(body: dict[str, Any], secret: str = SECRET, algorithm: str = "HS256") -> str:
     return jwt.encode(body, secret, algorithm=algorithm)
+
+
+def signed_as_it_is(body: dict[str, Any]) -> str:
+    """A token whose claims no library looked at before it signed them."""
+    header = {"alg": "HS256", "typ": "JWT"}
+    return jwt.api_jws.encode(json.dumps(body).encode(), SECRET, headers=header)
 
 
 def unsigned(body: dict[str, Any], algorithm: str) -> str:
@@ -89,10 +96,8 @@ def test_a_wrong_token_is_refused(tokens: Tokens, wrong: str) -> None:
 
 @pytest.mark.parametrize("subject", [1, True, ["alice"], {"alice": 1}])
 def test_a_subject_that_is_no_text_is_refused(tokens: Tokens, subject: Any) -> None:
-    header = {"alg": "HS256", "typ": "JWT"}
-    token = jwt.api_jws.encode(json.dumps(claims(sub=subject)).encode(), SECRET, headers=header)
     with pytest.raises(InvalidToken):
-        tokens.verify(token)
+        tokens.verify(signed_as_it_is(claims(sub=subject)))
 
 
 def test_a_changed_token_is_refused(tokens: Tokens) -> None:
@@ -151,7 +156,28 @@ def test_an_audience_nobody_asked_for_does_no_harm(tokens: Tokens) -> None:
     assert tokens.verify(signed(claims(aud="other", iss="other"))).user_id == "alice"
 
 
-def test_an_expiry_beyond_all_time_is_refused(tokens: Tokens) -> None:
-    token = signed(claims(exp=float("inf")))
+@pytest.mark.parametrize(
+    "exp", [float("inf"), float("nan"), 10**400, -(10**400), 10**20, -1, True, "9999999999", [], {}]
+)
+def test_an_expiry_that_nobody_means_is_refused(tokens: Tokens, exp: Any) -> None:
     with pytest.raises(InvalidToken):
-        tokens.verify(token)
+        tokens.verify(signed_as_it_is(claims(exp=exp)))
+
+
+@pytest.mark.parametrize("claim", ["iat", "nbf"])
+@pytest.mark.parametrize("time_claim", [float("inf"), float("nan"), 10**400, [], {}, "soon"])
+def test_a_beginning_that_nobody_means_is_refused(
+    tokens: Tokens, claim: str, time_claim: Any
+) -> None:
+    with pytest.raises(InvalidToken):
+        tokens.verify(signed_as_it_is(claims(**{claim: time_claim})))
+
+
+def test_clocks_may_be_as_far_apart_as_is_said() -> None:
+    ahead = signed(claims(iat=int(time.time()) + 30, nbf=int(time.time()) + 30))
+    assert Tokens(CONFIGURED).verify(ahead).user_id == "alice"
+    with pytest.raises(InvalidToken):
+        Tokens(configured(jwt_leeway_seconds=10.0)).verify(ahead)
+    past = signed(claims(exp=int(time.time()) - 30))
+    _, until = Tokens(CONFIGURED).verify_until(past)
+    assert 0 < until - time.time() < 60

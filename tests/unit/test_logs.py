@@ -9,6 +9,7 @@ import structlog
 from flask import g
 
 import settings
+from storage.postgres_driver import headline
 from support.environment import COMPLETE
 from tasks.logs import configure
 from webapp import create_app
@@ -67,6 +68,47 @@ def test_a_foreign_traceback_holds_no_content(capsys: pytest.CaptureFixture[str]
     written = capsys.readouterr().err
     assert "_fail" in written
     assert CONTENT not in written
+
+
+@pytest.mark.usefixtures("fresh_logs")
+@pytest.mark.parametrize(
+    "said",
+    [
+        f'invalid input syntax for type uuid: "{CONTENT}"',
+        f'invalid input syntax for type uuid: "two\n{CONTENT}"',
+        f'value "{CONTENT}" is out of range for type integer',
+        f"null value\nDETAIL:  Failing row contains ({CONTENT}).",
+        f"Code: 27. DB::Exception: Cannot parse input: expected ',' before: '{CONTENT}'",
+    ],
+)
+def test_what_a_server_quotes_of_a_row_is_in_no_traceback(
+    capsys: pytest.CaptureFixture[str], said: str
+) -> None:
+    configure()
+    for log in (structlog.get_logger("fresh"), logging.getLogger("somebody.else")):
+        try:
+            raise ValueError(said)
+        except ValueError:
+            log.exception("unexpected")
+    written = capsys.readouterr().err
+    assert said.split(" ")[0] in written
+    assert CONTENT not in written
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (
+            'null value in column "role" of relation "messages" violates not-null constraint',
+            'null value in column "role" of relation "messages" violates not-null constraint',
+        ),
+        ('invalid input syntax for type uuid: "x"', "invalid input syntax for type uuid"),
+        ('value "x" is out of range for type integer', "value"),
+        ('invalid byte sequence for encoding "UTF8": 0x00', None),
+    ],
+)
+def test_a_headline_has_names_and_no_values(said: str, kept: str | None) -> None:
+    assert headline(said) == (said if kept is None else kept)
 
 
 def _fail(content: str) -> None:

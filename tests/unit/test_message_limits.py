@@ -7,6 +7,7 @@ import pytest
 
 from models import message as checks
 from models.message import InvalidMessage
+from models.state import check_new_run_id, check_run_id
 
 UNKEEPABLE = ("\0", "a\0b", "\ud800", "\udfff", "\ud83d", "\udc00\ud800")
 
@@ -54,8 +55,21 @@ def test_content_of_65537_bytes_is_refused(content: str) -> None:
     refused("content_too_long", checks.check_content, content)
 
 
-def test_empty_content_is_refused() -> None:
+def test_empty_content_is_refused_but_beside_metadata() -> None:
     refused("content_empty", checks.check_content, "")
+    refused("content_empty", lambda text: checks.check_content(text, {}), "")
+    checks.check_content("", {"tool_calls": []})
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_no_new_thread_and_no_new_run_is_called_what_a_path_takes_for_a_folder(name: str) -> None:
+    refused("thread_id_invalid", checks.check_new_thread_id, name)
+    refused("run_id_invalid", check_new_run_id, name)
+    # There may be some from before.
+    checks.check_thread_id(name)
+    check_run_id(name)
+    checks.check_new_thread_id(f"{name}.a")
+    check_new_run_id("...")
 
 
 @pytest.mark.parametrize("text", UNKEEPABLE)

@@ -56,10 +56,63 @@ def test_a_missing_variable_is_named(variable: str, how: str) -> None:
         ("THREADKEEP_REDIS_TIMEOUT_SECONDS", "inf"),
         ("THREADKEEP_DRILLS", "perhaps"),
         ("THREADKEEP_DRILLS", "2"),
+        ("THREADKEEP_JWT_LEEWAY_SECONDS", "-1"),
+        ("THREADKEEP_ORIGINS", "null"),
+        ("THREADKEEP_ORIGINS", "https://chat.example, null"),
+        ("THREADKEEP_ORIGINS", "*"),
+        ("THREADKEEP_ORIGINS", "chat.example"),
+        ("THREADKEEP_ORIGINS", "https://chat.example/page"),
     ],
 )
 def test_a_wrong_value_is_named(variable: str, value: str) -> None:
     assert variable in complaint(COMPLETE | {variable: value})
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("THREADKEEP_DRILL", "THREADKEEP_DRILLS"),
+        ("THREADKEEP_JWT_SECERT", "THREADKEEP_JWT_SECRET"),
+        ("THREADKEEP_HOT_SECONDS_", "THREADKEEP_HOT_SECONDS"),
+        ("THREADKEEP_REDIS_URL", "REDIS"),
+        ("THREADKEEP_JWKS_URL", "THREADKEEP_JWT_SECRET"),
+        ("THREADKEEP_JWKS_FILE", "THREADKEEP_JWT_SECRET"),
+        ("THREADKEEP_PORT", ""),
+    ],
+)
+def test_a_variable_that_nobody_reads_is_named_with_the_nearest(variable: str, meant: str) -> None:
+    told = complaint(COMPLETE | {variable: "8000"})
+    assert told.startswith(variable)
+    assert meant in told
+    assert "8000" not in told
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("THREADKEEP_PIDS", "web:1"),
+        ("THREADKEEP_MISSPELT", ""),
+        ("OTHER_VARIABLE", "1"),
+        # What Kubernetes says of services that are called threadkeep and threadkeep-web.
+        ("THREADKEEP_SERVICE_HOST", "10.0.0.1"),
+        ("THREADKEEP_SERVICE_PORT", "8000"),
+        ("THREADKEEP_WEB_SERVICE_PORT_HTTP", "8000"),
+        ("THREADKEEP_PORT", "tcp://10.0.0.1:8000"),
+        ("THREADKEEP_WEB_PORT_8000_TCP", "tcp://10.0.0.1:8000"),
+        ("THREADKEEP_PORT_8000_TCP_PROTO", "tcp"),
+        ("THREADKEEP_PORT_8000_TCP_ADDR", "10.0.0.1"),
+    ],
+)
+def test_other_variables_are_nobodys_business(variable: str, value: str) -> None:
+    assert settings.load(COMPLETE | {variable: value})
+
+
+@pytest.mark.parametrize(
+    "given", ["https://chat.example", "http://localhost:3000/, https://[::1]:8443", "", " , "]
+)
+def test_origins_are_taken_as_browsers_say_them(given: str) -> None:
+    assert settings.load(COMPLETE | {"THREADKEEP_ORIGINS": given})
 
 
 def test_the_secret_never_stands_in_the_complaint() -> None:

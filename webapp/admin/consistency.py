@@ -1,13 +1,13 @@
 """The routes of checks: one is started, and what the last one found."""
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from models.message import check_thread_id, check_user_id
 from storage.consistency.report import EVERYTHING
 from storage.errors import TierError
 from tasks import consistency
 from webapp.context import caller, web
-from webapp.requests import answer, decode
+from webapp.requests import answer, optional_body_as
 from webapp.schemas import CheckConsistency, CheckStarted
 
 blueprint = Blueprint("consistency", __name__)
@@ -16,7 +16,7 @@ blueprint = Blueprint("consistency", __name__)
 @blueprint.post("/check-consistency")
 def check_consistency() -> Response:
     """Has a worker check the tiers, and mend them if asked to; 409 while another check runs."""
-    body = decode(request.get_data(cache=False) or b"{}", CheckConsistency)
+    body = optional_body_as(CheckConsistency)
     scope = body.scope or EVERYTHING
     if scope.user_id is not None:
         check_user_id(scope.user_id)

@@ -7,8 +7,7 @@ from flask import Blueprint, Response, request
 
 from storage.errors import NotFound
 from webapp.context import caller, web
-from webapp.errors import BadRequest
-from webapp.requests import answer, decode, query_limit
+from webapp.requests import answer, optional_body_as, query_limit, wrong_cursor
 from webapp.schemas import DeadLetterPage, ReplayDeadLetter
 
 blueprint = Blueprint("dead_letters", __name__, url_prefix="/dead-letters")
@@ -22,7 +21,7 @@ def list_dead_letters() -> Response:
     """What was refused, newest first, without what was written."""
     cursor = request.args.get("cursor") or None
     if cursor is not None and _NUMBER.fullmatch(cursor) is None:
-        raise BadRequest(422, "invalid_cursor", "cursor must be a next_cursor of this list")
+        raise wrong_cursor()
     shown, following = web().services.dead_letters.list(
         limit=query_limit(), cursor=int(cursor) if cursor else None
     )
@@ -39,7 +38,7 @@ def get_dead_letter(letter_id: str) -> Response:
 @blueprint.post("/<letter_id>/replay")
 def replay_dead_letter(letter_id: str) -> Response:
     """Tries it again; 409 where it is refused again."""
-    body = decode(request.get_data(cache=False) or b"{}", ReplayDeadLetter)
+    body = optional_body_as(ReplayDeadLetter)
     record = None if isinstance(body.record, msgspec.UnsetType) else _bytes(body.record)
     service = web().services.dead_letters
     return answer(service.replay(_number(letter_id), by=caller().user_id, record=record))

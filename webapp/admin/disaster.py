@@ -3,16 +3,15 @@
 from typing import Annotated, Literal
 
 import msgspec
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 from msgspec import Meta
 
 from storage.disaster.drills import MAX_INTENSITY, MAX_SECONDS, SCENARIOS
 from storage.disaster.recovery import AlreadyRecovering
 from storage.disaster.runs import DEFAULT_TARGET_SECONDS, Source
-from storage.errors import NotFound
 from webapp.context import caller, web
 from webapp.errors import BadRequest
-from webapp.requests import answer, body_as, decode
+from webapp.requests import answer, body_as, optional_body_as
 
 blueprint = Blueprint("disaster", __name__)
 
@@ -76,7 +75,7 @@ class DrillBegun(msgspec.Struct, kw_only=True, frozen=True):
 @blueprint.post("/initiate-disaster-recovery")
 def initiate_disaster_recovery() -> Response:
     """Asks for a recovery; 409 while one is under way."""
-    body = decode(request.get_data(cache=False) or b"{}", InitiateDisasterRecovery)
+    body = optional_body_as(InitiateDisasterRecovery)
     service = web().services.disaster_recovery
     try:
         run = service.request(body.recovery_tier, caller().user_id, body.target_rto_seconds)
@@ -98,11 +97,15 @@ def disaster_recovery_status() -> Response:
     return answer(web().services.disaster_recovery.status())
 
 
+def _only_where_drills_are_allowed() -> None:
+    if not web().settings.drills:
+        raise BadRequest(404, "not_found", "drills are not allowed here (THREADKEEP_DRILLS)")
+
+
 @blueprint.post("/simulate-disaster")
 def simulate_disaster() -> Response:
     """Has every process take tiers for silent. 404 unless drills are allowed."""
-    if not web().settings.drills:
-        raise NotFound
+    _only_where_drills_are_allowed()
     body = body_as(SimulateDisaster)
     begun = web().services.drills.begin(body.scenario, body.duration_seconds, caller().user_id)
     return answer(
@@ -118,8 +121,7 @@ def simulate_disaster() -> Response:
 @blueprint.post("/simulate-performance-degradation")
 def simulate_degradation() -> Response:
     """Has every process wait before each call to a tier. 404 unless drills are allowed."""
-    if not web().settings.drills:
-        raise NotFound
+    _only_where_drills_are_allowed()
     body = body_as(SimulateDegradation)
     begun = web().services.drills.begin(
         body.scenario, body.duration_seconds, caller().user_id, body.intensity

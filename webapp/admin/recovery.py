@@ -1,10 +1,10 @@
 """The route that brings Redis back: what it missed, and what it no longer has."""
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from models.message import check_thread_id, check_user_id
 from webapp.context import caller, web
-from webapp.requests import answer, decode
+from webapp.requests import answer, optional_body_as
 from webapp.schemas import RecoveredRedisCache, RecoverRedisCache
 
 blueprint = Blueprint("recovery", __name__)
@@ -13,7 +13,7 @@ blueprint = Blueprint("recovery", __name__)
 @blueprint.post("/recover-redis-cache")
 def recover_redis_cache() -> Response:
     """Tells Redis what was written beside it, and warms the pages that it lacks."""
-    body = decode(request.get_data(cache=False) or b"{}", RecoverRedisCache)
+    body = optional_body_as(RecoverRedisCache)
     if body.thread_id is not None:
         check_thread_id(body.thread_id)
     if body.user_id is not None:

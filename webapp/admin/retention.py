@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import msgspec
 from flask import Blueprint, Response, request
 
-from models.message import check_thread_id, check_user_id
+from models.message import check_text, check_thread_id, check_user_id
 from storage.erasure.policies import RetentionPolicy
 from webapp.context import caller, web
 from webapp.errors import BadRequest
-from webapp.requests import answer, body_as, query_limit
+from webapp.requests import answer, body_as, query_limit, wrong_cursor
 from webapp.schemas import Request
 
 blueprint = Blueprint("retention", __name__, url_prefix="/retention")
@@ -77,7 +77,7 @@ def set_policy() -> Response:
 def clear_policy() -> Response:
     """Takes a policy away, a hold included; gives what it was."""
     user_id = request.args.get("user_id", "")
-    thread_id = request.args.get("thread_id") or None
+    thread_id = request.args.get("thread_id")
     _check(user_id, thread_id)
     service = web().services.retention_policies
     return answer(service.clear(user_id, thread_id, by=caller().user_id))
@@ -96,8 +96,7 @@ def _cursor() -> tuple[str, str] | None:
     try:
         cursor = msgspec.json.decode(base64.urlsafe_b64decode(given.encode()), type=tuple[str, str])
         check_user_id(cursor[0])
+        check_text(cursor[1], "cursor")
     except (binascii.Error, ValueError, msgspec.MsgspecError):
-        raise BadRequest(
-            422, "invalid_cursor", "cursor must be a next_cursor of this list"
-        ) from None
+        raise wrong_cursor() from None
     return cursor

@@ -3,7 +3,7 @@
 import threading
 
 import structlog
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from models.message import check_user_id
 from storage.erasure.receipt import UserErasure
@@ -26,6 +26,16 @@ def erase_user(user_id: str) -> Response:
 
     Repeating it gives the newest receipt, and erases what came since.
     """
+    return _erase(user_id)
+
+
+@blueprint.delete("")
+def erase_user_of_any_name() -> Response:
+    """The same for whom a path cannot name, as `..` or what begins with a slash."""
+    return _erase(request.args.get("user_id", ""))
+
+
+def _erase(user_id: str) -> Response:
     check_user_id(user_id)
     work = _Erasing(web().services.user_erasure, user_id, caller().user_id)
     work.start()

@@ -1,7 +1,5 @@
 """`threadkeep audit`: who did what."""
 
-from datetime import datetime
-
 import click
 import msgspec
 from rich.console import Console
@@ -9,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 import settings
+from models import ids
 from storage.audit import AuditEntry
 from storage.services import Services
 
@@ -36,11 +35,9 @@ def audit(
 
 def _checked(since: str | None) -> str | None:
     try:
-        if since is not None and datetime.fromisoformat(since).tzinfo is None:
-            raise ValueError
+        return None if since is None else ids.in_utc(since)
     except ValueError:
         raise click.UsageError("--since: a time as in RFC 3339, with its zone") from None
-    return since
 
 
 def _table(entries: list[AuditEntry]) -> Table:

@@ -3,7 +3,7 @@
 import click
 
 import settings
-from webapp.auth import Tokens
+from webapp.auth import LATEST, Tokens
 
 DAY_SECONDS = 86_400
 
@@ -13,7 +13,7 @@ DAY_SECONDS = 86_400
 @click.option("--admin", is_flag=True, help="Give the role admin.")
 @click.option(
     "--ttl",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, LATEST // 10),
     default=DAY_SECONDS,
     show_default=True,
     metavar="SECONDS",

@@ -93,6 +93,7 @@ def up(
     """Start everything and serve until Ctrl-C."""
     started = time.monotonic()
     programs = _programs(without)
+    settings.check_names(os.environ)
     with _folder(data, ephemeral) as folder, Stack(folder, on_event=_say) as stack:
         is_ours = not os.environ.get("DATABASE_URL")
         env = dict(os.environ) | stack.start_servers(os.environ)

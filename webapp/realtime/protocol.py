@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from webapp.errors import BadRequest
 from webapp.requests import decode
-from webapp.schemas import Content, Metadata, Request, RoleField
+from webapp.schemas import ContentOrNone, Metadata, Request, RoleField
 
 MOST_THREADS = 1_000
 
@@ -26,7 +26,7 @@ class SendMessage(Request, tag="send_message", kw_only=True, frozen=True):
     """A new message."""
 
     thread_id: str
-    message: Content
+    message: ContentOrNone
     role: RoleField = "user"
     metadata: Metadata = msgspec.field(default_factory=dict)
     idempotency_key: str | None = None

@@ -89,7 +89,9 @@ def preflight() -> Response:
 
 def _check_room(process: Realtime) -> None:
     if process.guests.is_full:
-        raise BadRequest(503, "too_many_sockets", "this process holds as many as it can")
+        raise BadRequest(
+            503, "too_many_sockets", "this process holds as many as it can, or is about to end"
+        )
 
 
 def _handshake() -> tuple[H11Handshake, Request]:
