@@ -18,6 +18,7 @@ from webapp import (
     errors,
     events,
     health,
+    heeded,
     messages,
     metrics,
     requests,
@@ -97,6 +98,7 @@ def create_app(
     if services.tracing.is_on:
         tracing.register(app, services.tracing)
     requests.register(app, public)
+    heeded.register(app)
     for room in rooms:
         app.register_blueprint(room)
     services.instruments.expect_requests(requests.measured(app))

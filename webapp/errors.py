@@ -15,6 +15,7 @@ from storage.consistency.reports import CheckRunning
 from storage.errors import (
     AlreadyExists,
     ErasureUnderWay,
+    KeyReused,
     NotFound,
     OnHold,
     StillRefused,
@@ -88,6 +89,7 @@ _FAULTS: dict[type[Exception], Callable[[Any], Fault]] = {
         f"PostgreSQL refused it again, {error.attempts} times in all: {error.reason}",
     ),
     CheckRunning: lambda error: Fault(409, "check_running", str(error)),
+    KeyReused: lambda error: Fault(422, "idempotency_key_reused", str(error)),
     PreconditionFailed: lambda error: Fault(
         412, "version_conflict", str(error), error.current_version
     ),
