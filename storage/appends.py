@@ -5,11 +5,15 @@ from typing import NamedTuple
 
 
 class NewMessage(NamedTuple):
-    """A sealed message on its way in: its id, its record, and its Idempotency-Key if any."""
+    """A sealed message on its way in: its id, its record, and its Idempotency-Key if any.
+
+    What the key made up to `instead_of` is gone, and does not count any more.
+    """
 
     id: str
     record: bytes
     idempotency_key: str | None
+    instead_of: str = ""
 
 
 class Append(NamedTuple):

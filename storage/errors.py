@@ -82,6 +82,13 @@ class StreamRefused(Exception):
         self.length = length
 
 
+class KeyReused(Exception):
+    """An Idempotency-Key stands for another request than this one."""
+
+    def __init__(self) -> None:
+        super().__init__("this Idempotency-Key was given with another message before")
+
+
 class AlreadyExists(Exception):
     """The caller already has a thread of this id."""
 

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Engine, Row, select, text
+from sqlalchemy import Connection, Engine, Row, and_, func, select, text
 
+from models import ids
 from models.message import Message
-from models.tables import messages
+from models.tables import messages, threads
 from storage.postgres_driver import message_of, translated
 
 
@@ -62,6 +63,7 @@ ON CONFLICT (user_id, thread_id, key) DO UPDATE SET
         ELSE known.message_id END,
     made_at = CASE
         WHEN known.made_at < clock_timestamp() - make_interval(secs => :seconds)
+            OR (:later_wins AND known.message_id < excluded.message_id)
             THEN excluded.made_at ELSE known.made_at END
 RETURNING user_id, thread_id, key, message_id::text AS message_id
 """
@@ -74,6 +76,16 @@ FROM json_to_recordset(CAST(:given AS json)) AS r (
     user_id text, thread_id text, key text, message_id uuid)
 ORDER BY user_id, thread_id, key
 ON CONFLICT DO NOTHING
+"""
+)
+# What the key stands for instead is put in its place in the same transaction.
+_FREE = text(
+    """
+DELETE FROM idempotency_keys known
+USING json_to_recordset(CAST(:given AS json)) AS r (
+    user_id text, thread_id text, key text, message_id uuid)
+WHERE (known.user_id, known.thread_id, known.key) = (r.user_id, r.thread_id, r.key)
+  AND known.message_id <= r.message_id
 """
 )
 _FORGET = text(
@@ -110,10 +122,15 @@ def claim(connection: Connection, made: Mapping[Key, str], seconds: int) -> dict
     return _put(connection, made, seconds, later_wins=False)
 
 
+def free(connection: Connection, gone: Mapping[Key, str]) -> None:
+    """Lets go of keys that stand for a message at or below this id, which is gone."""
+    if gone:
+        connection.execute(_FREE, {"given": _given(gone)})
+
+
 def tell(connection: Connection, made: Mapping[Key, str]) -> None:
     """Notes keys of acknowledged messages where there is none yet, as cheaply as that goes."""
-    given = ({**key._asdict(), "message_id": message_id} for key, message_id in made.items())
-    connection.execute(_TELL, {"given": _json(given)})
+    connection.execute(_TELL, {"given": _given(made)})
 
 
 def record(connection: Connection, made: Sequence[tuple[Key, str]], seconds: int) -> list[Message]:
@@ -127,7 +144,19 @@ def record(connection: Connection, made: Sequence[tuple[Key, str]], seconds: int
     lost = {message_id: key for key, message_id in met if stays[key] != message_id}
     if not lost:
         return []
-    query = select(messages).where(messages.c.id.in_(lost), messages.c.deleted_at.is_(None))
+    query = (
+        select(messages)
+        .outerjoin(
+            threads,
+            and_(threads.c.user_id == messages.c.user_id, threads.c.id == messages.c.thread_id),
+        )
+        .where(
+            messages.c.id.in_(lost),
+            messages.c.deleted_at.is_(None),
+            # What its thread took along is for whoever erases it, or keeps it under a hold.
+            messages.c.id > func.coalesce(threads.c.deleted_through, ids.LOWEST),
+        )
+    )
     found = [message_of(row) for row in connection.execute(query)]
     return [one for one in found if lost[one.id].user_id == one.user_id]
 
@@ -143,13 +172,12 @@ def _put(
 ) -> dict[Key, str]:
     if not made:
         return {}
-    given = ({**key._asdict(), "message_id": message_id} for key, message_id in made.items())
-    values = {
-        "given": _json(given),
-        "seconds": seconds,
-        "later_wins": later_wins,
-    }
+    values = {"given": _given(made), "seconds": seconds, "later_wins": later_wins}
     return _by_key(connection.execute(_CLAIM, values).all())
+
+
+def _given(made: Mapping[Key, str]) -> str:
+    return _json({**key._asdict(), "message_id": name} for key, name in made.items())
 
 
 def _json(rows: Iterable[dict[str, str]]) -> str:

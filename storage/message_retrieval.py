@@ -94,7 +94,7 @@ class UnifiedMessageRetrievalService:
                 break
         if newest is not None:
             message = newest.message
-            if not standing.redis_whole and message.id <= self._watermark(
+            if not standing.redis_whole and message.id <= self.watermark(
                 user_id, message.thread_id
             ):
                 raise NotFound
@@ -158,10 +158,11 @@ class UnifiedMessageRetrievalService:
         found = self._clickhouse.message(user_id, message_id)
         if found is None:
             return None
-        watermark = self._watermark(user_id, found[0].thread_id)
+        watermark = self.watermark(user_id, found[0].thread_id)
         return None if message_id <= watermark else found[0]
 
-    def _watermark(self, user_id: str, thread_id: str) -> str:
+    def watermark(self, user_id: str, thread_id: str) -> str:
+        """The highest id that went with its thread, as far as the tiers that answer know."""
         return watermark_of(self._redis, self._postgres, user_id, thread_id)
 
 

@@ -18,16 +18,16 @@ from models.streams import state_of
 from storage.appends import Append, Behind, NewMessage, Stored
 from storage.errors import (
     Contended,
-    NotFound,
+    KeyReused,
     StreamRefused,
     TierError,
-    TierUnavailable,
     VersionConflict,
 )
 from storage.failover.chain import Degraded, MessageFailoverService
 from storage.faultpoints import faultpoint
 from storage.message_retrieval import UnifiedMessageRetrievalService
 from storage.metrics.instruments import Kind
+from storage.repeats import made_before
 from storage.streaming.open_streams import OpenStreams
 
 _DURABILITY: dict[Tier, Durability] = {"postgresql": "committed", "clickhouse": "archived"}
@@ -43,6 +43,15 @@ class Draft(NamedTuple):
     content: str
     metadata: dict[str, Any]
     idempotency_key: str | None = None
+
+
+class _Waiting(NamedTuple):
+    """A draft that is not acknowledged yet: its place among its thread's, and the message that its
+    key made before, where that one is gone."""
+
+    at: int
+    draft: Draft
+    instead_of: str = ""
 
 
 class Acknowledgement(NamedTuple):
@@ -90,39 +99,36 @@ class UnifiedMessageStorageService:
     def post(self, user_id: str, thread_id: str, draft: Draft) -> Acknowledgement:
         """Acknowledges one new message.
 
-        Raises `TierUnavailable`: then it may or may not exist, and a retry with the same
-        Idempotency-Key gives the same message.
+        Raises `KeyReused`, and `TierUnavailable`: then it may or may not exist, and a retry with
+        the same Idempotency-Key gives the same message.
         """
-        return self.post_batch(user_id, [(thread_id, [draft])])[0][0]
+        ((answer,),) = self.post_batch(user_id, [(thread_id, [draft])])
+        if isinstance(answer, KeyReused):
+            raise answer
+        return answer
 
     def post_batch(
         self, user_id: str, groups: Sequence[tuple[str, Sequence[Draft]]]
-    ) -> list[list[Acknowledgement]]:
-        """Acknowledges new messages of several threads, each thread's in order, all or none.
+    ) -> list[list[Acknowledgement | KeyReused]]:
+        """Acknowledges new messages of several threads, each thread's in order, all or none of
+        those whose key stands for nothing else.
 
         Raises `TierUnavailable`, as `post` does.
         """
-        answers: dict[int, list[Acknowledgement]] = {}
-        newest_us = [0] * len(groups)
+        posts = [_Post(thread_id, drafts) for thread_id, drafts in groups]
         for _ in range(CONFLICT_ATTEMPTS):
-            open_groups = [at for at in range(len(groups)) if at not in answers]
-            minted = [self._mint(user_id, *groups[at], newest_us[at]) for at in open_groups]
-            appends = [
-                Append(user_id, groups[at][0], _new_messages(messages, groups[at][1]))
-                for at, messages in zip(open_groups, minted, strict=True)
-            ]
+            waiting = [post for post in posts if post.waiting]
+            if not waiting:
+                return [[post.answers[at] for at in sorted(post.answers)] for post in posts]
+            appends = [self._append_of(user_id, post) for post in waiting]
             faultpoint("api.before_write")
-            taken = self._failover.append(appends)
+            taken = self._failover.append([append for append, _ in appends])
             faultpoint("api.after_write")
-            for at, append, messages, (tier, answer) in zip(
-                open_groups, appends, minted, taken, strict=True
-            ):
+            for post, made, (tier, answer) in zip(waiting, appends, taken, strict=True):
                 if isinstance(answer, Behind):
-                    newest_us[at] = ids.time_us_of(answer.newest)
+                    post.newest_us = ids.time_us_of(answer.newest)
                 else:
-                    answers[at] = self._acknowledge(append, messages, tier, answer)
-            if len(answers) == len(groups):
-                return [answers[at] for at in range(len(groups))]
+                    self._take(post, *made, tier, answer)
         raise Contended("redis", "too many writers in one thread")
 
     def edit(
@@ -174,8 +180,7 @@ class UnifiedMessageStorageService:
     def known(self, user_id: str, message_id: str) -> Acknowledgement:
         """The acknowledgement, once more, of the version that there is. Raises as `edit` does."""
         message, tier, _ = self._retrieval.get(user_id, message_id)
-        known = self._acknowledgement(tier, message, codec.encode(message), None)
-        return known._replace(repeated=True)
+        return self._again(message, tier, None)
 
     def _revise(
         self,
@@ -215,26 +220,40 @@ class UnifiedMessageStorageService:
             return self._acknowledgement(tier, revised, codec.encode(revised), slot)
         raise Contended("redis", "too many writers of one message")
 
-    def _mint(
-        self, user_id: str, thread_id: str, drafts: Sequence[Draft], newest_us: int
-    ) -> list[Message]:
-        """The drafts as sealed messages, in order, above the newest that the thread has."""
-        shard = ids.shard_of(user_id, thread_id)
-        return [
-            _new(user_id, thread_id, shard, max(self._clock.now_us(), newest_us + 1 + at), draft)
-            for at, draft in enumerate(drafts)
-        ]
+    def _append_of(self, user_id: str, post: "_Post") -> tuple[Append, list[Message]]:
+        """What waits, sealed, in order, above the newest that the thread has."""
+        shard = ids.shard_of(user_id, post.thread_id)
+        messages, new = [], []
+        for at, (_, draft, instead_of) in enumerate(post.waiting):
+            time_us = max(self._clock.now_us(), post.newest_us + 1 + at)
+            message = _new(user_id, post.thread_id, shard, time_us, draft)
+            messages.append(message)
+            record = codec.encode(message)
+            new.append(NewMessage(message.id, record, draft.idempotency_key, instead_of))
+        return Append(user_id, post.thread_id, new), messages
 
-    def _acknowledge(
-        self, append: Append, messages: Sequence[Message], tier: Tier, stored: Stored
-    ) -> list[Acknowledgement]:
+    def _take(
+        self, post: "_Post", append: Append, messages: Sequence[Message], tier: Tier, stored: Stored
+    ) -> None:
+        """Notes the answers; where what a key made is gone its draft goes on waiting."""
         slot = self._slot_of(messages[0].id) if stored.wake else None
-        return [
-            self._acknowledgement(tier, message, new.record, slot)
-            if made == message.id
-            else self._repeat(append.user_id, message, made, slot)
-            for message, new, made in zip(messages, append.messages, stored.ids, strict=True)
-        ]
+        waited, post.waiting = post.waiting, []
+        for one, message, new, made in zip(
+            waited, messages, append.messages, stored.ids, strict=True
+        ):
+            if made == message.id:
+                done = self._acknowledgement(tier, message, new.record, slot)
+                post.answers[one.at] = done
+                continue
+            try:
+                before = made_before(self._retrieval, message, made)
+            except KeyReused as error:
+                post.answers[one.at] = error
+            else:
+                if before is None:
+                    post.waiting.append(one._replace(instead_of=made))
+                else:
+                    post.answers[one.at] = self._again(before.message, before.tier, slot)
 
     def _acknowledgement(
         self, tier: Tier, message: Message, record: bytes, slot: int | None
@@ -243,36 +262,22 @@ class UnifiedMessageStorageService:
         degraded = self._failover.degraded(tier)
         return Acknowledgement(message, record, tier, durability, slot, False, degraded)
 
-    def _repeat(
-        self, user_id: str, message: Message, made: str, slot: int | None
-    ) -> Acknowledgement:
-        """The acknowledgement of the message that an earlier request with the same key made."""
-        try:
-            found, tier, _ = self._retrieval.find(user_id, made)
-        except NotFound:
-            # The key outlived its message, which went with its whole thread: say what it was.
-            found = msgspec.structs.replace(message, id=made, content="", metadata={})
-            tier = "redis"
-        except TierUnavailable:
-            # Only the tier that acknowledged it has it, and that one is out. A repeat says what
-            # the first request said, so with the first one's id and time it is that message.
-            moment = ids.timestamp(ids.time_us_of(made))
-            found = codec.seal(
-                msgspec.structs.replace(message, id=made, created_at=moment, updated_at=moment)
-            )
-            tier = "redis"
-        known = self._acknowledgement(tier, found, codec.encode(found), slot)
-        return known._replace(repeated=True)
+    def _again(self, message: Message, tier: Tier, slot: int | None) -> Acknowledgement:
+        done = self._acknowledgement(tier, message, codec.encode(message), slot)
+        return done._replace(repeated=True)
 
     def _slot_of(self, message_id: str) -> int:
         return ids.shard_in(message_id) % self._slots
 
 
-def _new_messages(messages: Sequence[Message], drafts: Sequence[Draft]) -> list[NewMessage]:
-    return [
-        NewMessage(message.id, codec.encode(message), draft.idempotency_key)
-        for message, draft in zip(messages, drafts, strict=True)
-    ]
+class _Post:
+    """New messages of one thread on their way: those without an answer yet, and the answers."""
+
+    def __init__(self, thread_id: str, drafts: Sequence[Draft]) -> None:
+        self.thread_id = thread_id
+        self.newest_us = 0
+        self.waiting = [_Waiting(at, draft) for at, draft in enumerate(drafts)]
+        self.answers: dict[int, Acknowledgement | KeyReused] = {}
 
 
 def _new(user_id: str, thread_id: str, shard: int, time_us: int, draft: Draft) -> Message:

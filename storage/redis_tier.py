@@ -95,7 +95,8 @@ class RedisTier:
             if message.idempotency_key is not None:
                 names.append(keys.idempotency(slot, user_id, thread_id, message.idempotency_key))
                 position = len(names)
-            arguments += (message.id, message.record, position, message.idempotency_key or "")
+            key = message.idempotency_key or ""
+            arguments += (message.id, message.record, position, key, message.instead_of)
         return names, arguments
 
     def revise(

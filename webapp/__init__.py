@@ -21,7 +21,6 @@ from webapp import (
     messages,
     metrics,
     openapi,
-    overlooked,
     requests,
     runs,
     search,
@@ -29,6 +28,7 @@ from webapp import (
     streaming,
     threads,
     tracing,
+    unsupported,
 )
 from webapp.auth import Tokens
 from webapp.context import Web, install, of, web
@@ -101,6 +101,6 @@ def create_app(
     requests.register(app, public)
     for room in rooms:
         app.register_blueprint(room)
-    overlooked.register(app, openapi.OPERATIONS)
+    unsupported.register(app, openapi.OPERATIONS)
     services.instruments.expect_requests(requests.measured(app))
     return app

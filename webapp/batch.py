@@ -6,12 +6,14 @@ from typing import NamedTuple, get_args
 import msgspec
 from flask import Blueprint, Response, request
 
-from models.message import InvalidMessage, Tier
+from models.message import InvalidMessage, Tier, check_idempotency_key
+from storage.errors import KeyReused
 from storage.failover.chain import Degraded
 from storage.message_storage import Acknowledgement, Draft
 from webapp.context import caller, web
 from webapp.drafts import checked_draft
-from webapp.errors import BadRequest
+from webapp.errors import BadRequest, fault_of
+from webapp.log_lines import request_id
 from webapp.requests import answer, body_as, decode, latency_ms
 from webapp.schemas import BatchAnswer, BatchItem, BatchResult, PostBatch
 
@@ -30,18 +32,20 @@ def post_batch() -> Response:
     """Acknowledges all valid items; each of the others says what is wrong with it."""
     request.max_content_length = web().settings.batch_body_bytes
     items = body_as(PostBatch).messages
+    key = request.headers.get("Idempotency-Key")
+    if key is not None:
+        check_idempotency_key(key)
     results: dict[int, BatchResult] = {}
     groups: dict[str, _Group] = defaultdict(lambda: _Group([], []))
     for position, item in enumerate(items):
         try:
-            thread_id, draft = _draft(bytes(item))
+            thread_id, draft = _draft(bytes(item), _key_of(key, position))
         except (BadRequest, InvalidMessage) as error:
             status = error.status if isinstance(error, BadRequest) else 422
             results[position] = BatchResult(status=status, code=error.code, detail=str(error))
             continue
         groups[thread_id].positions.append(position)
         groups[thread_id].drafts.append(draft)
-    refused = len(results)
     done = _store(groups, results)
     farthest = max(done, key=lambda one: _ORDER.index(one.tier_used), default=None)
     durability = farthest.durability if farthest else web().services.redis_durability()
@@ -49,36 +53,53 @@ def post_batch() -> Response:
     return answer(
         BatchAnswer(
             results=[results[position] for position in range(len(items))],
-            accepted=len(items) - refused,
-            refused=refused,
+            accepted=len(done),
+            refused=len(items) - len(done),
             tier_used=farthest.tier_used if farthest else "redis",
             durability=durability,
             background_persistence=any(one.durability != "committed" for one in done),
             latency_ms=latency_ms(),
             failover_reason=degraded.failover_reason or msgspec.UNSET,
             warning=degraded.warning or msgspec.UNSET,
-        )
+        ),
+        headers={"Idempotency-Replayed": "true"} if _is_repeat(done) else None,
     )
 
 
-def _draft(item: bytes) -> tuple[str, Draft]:
+def _key_of(key: str | None, position: int) -> str | None:
+    """What the key of a batch is to one of its items: no header can hold a line's end."""
+    return None if key is None else f"{key}\n{position}"
+
+
+def _is_repeat(done: list[Acknowledgement]) -> bool:
+    return bool(done) and all(one.repeated for one in done)
+
+
+def _draft(item: bytes, key: str | None) -> tuple[str, Draft]:
+    """An item, which goes by its own key if it has one."""
     body = decode(item, BatchItem)
-    key = body.idempotency_key
-    return body.thread_id, checked_draft(
-        body.thread_id, body.role, body.message, body.metadata, key
+    draft = checked_draft(
+        body.thread_id, body.role, body.message, body.metadata, body.idempotency_key
     )
+    return body.thread_id, draft if draft.idempotency_key else draft._replace(idempotency_key=key)
 
 
 def _store(groups: dict[str, _Group], results: dict[int, BatchResult]) -> list[Acknowledgement]:
     process = web()
     named = [(thread_id, group.drafts) for thread_id, group in groups.items()]
     stored = process.services.messages.post_batch(caller().user_id, named)
-    for group, acknowledgements in zip(groups.values(), stored, strict=True):
-        for position, done in zip(group.positions, acknowledgements, strict=True):
+    taken = []
+    for group, answers in zip(groups.values(), stored, strict=True):
+        for position, done in zip(group.positions, answers, strict=True):
+            if isinstance(done, KeyReused):
+                status, code, detail, *_ = fault_of(done, request_id())
+                results[position] = BatchResult(status=status, code=code, detail=detail)
+                continue
             process.wake(done.wake_slot)
+            taken.append(done)
             results[position] = BatchResult(
                 status=200,
                 message=done.message,
                 repeated=True if done.repeated else msgspec.UNSET,
             )
-    return [done for acknowledgements in stored for done in acknowledgements]
+    return taken

@@ -17,6 +17,7 @@ from storage.errors import (
     AlreadyExists,
     Contended,
     ErasureUnderWay,
+    KeyReused,
     NotFound,
     OnHold,
     StillRefused,
@@ -107,6 +108,7 @@ _FAULTS: dict[type[Exception], Callable[[Any], Fault]] = {
         f"PostgreSQL refused it again, {error.attempts} times in all: {error.reason}",
     ),
     CheckRunning: lambda error: Fault(409, "check_running", str(error)),
+    KeyReused: lambda error: Fault(422, "idempotency_key_reused", str(error)),
     PreconditionFailed: lambda error: Fault(
         412, "version_conflict", str(error), error.current_version
     ),

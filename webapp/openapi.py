@@ -14,7 +14,7 @@ from webapp.admin_operations import ADMIN_OPERATIONS
 from webapp.analytics import ANALYTICS_OPERATIONS
 from webapp.console import ConsoleFacts
 from webapp.errors import Problem
-from webapp.operation import GROUPS, Operation
+from webapp.operation import GROUPS, KEY, Operation
 from webapp.performance_operations import PERFORMANCE_OPERATIONS
 from webapp.search import SEARCH_OPERATIONS
 from webapp.state_operations import STATE_OPERATIONS
@@ -47,12 +47,12 @@ OPERATIONS = (
     ),
     Operation(
         "post", _THREAD + "/messages", "post_message", "Post a message",
-        _ACKNOWLEDGED, schemas.PostMessage, headers=("Idempotency-Key",), errors=(422,),
+        _ACKNOWLEDGED, schemas.PostMessage, headers=(KEY,), errors=(422,),
     ),
     Operation(
         "post", _THREAD + "/messages:stream", "open_stream",
         "Open a message whose text comes in chunks", {201: schemas.AcknowledgedMessage},
-        schemas.OpenStream, headers=("Idempotency-Key",), errors=(422,), optional_body=True,
+        schemas.OpenStream, headers=(KEY,), errors=(422,), optional_body=True,
     ),
     Operation(
         "post", _MESSAGE + "/chunks", "append_chunk", "Append to a streaming message",
@@ -68,7 +68,7 @@ OPERATIONS = (
     ),
     Operation(
         "post", "/api/messages:batch", "post_batch", "Post up to 1000 messages",
-        {200: schemas.BatchAnswer}, schemas.PostBatch, errors=(413, 422),
+        {200: schemas.BatchAnswer}, schemas.PostBatch, headers=(KEY,), errors=(413, 422),
     ),
     Operation(
         "get", _MESSAGE, "get_message", "One message",
@@ -141,9 +141,11 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "actor": {"type": "string", "minLength": 1},
     "program": {"type": "string", "enum": ["worker"], "description": "Whose probe it is."},
     "action": {"type": "string", "minLength": 1, "description": "What was done, as `user.erased`."},
-    "Idempotency-Key": {
+    KEY: {
         "type": "string",
-        "description": "The same key in the same thread within 24 h gives the first message.",
+        "description": "The same key in the same thread within 24 h gives the first message, unless"
+        " that was deleted; with another message it is refused (422, idempotency_key_reused). In a"
+        " batch it is a key of its own to each item that has none, by its place.",
     },
     "Last-Event-ID": {"type": "string", "description": "The event to go on behind."},
     "If-Match": {
@@ -207,7 +209,11 @@ def _operation(operation: Operation) -> dict[str, Any]:
     }
     if operation.method == "get" and "If-None-Match" in operation.headers:
         described["responses"]["304"] = {"description": "As the caller has it"}
-    for status in sorted(_problems(operation)):
+    problems = _problems(operation)
+    if operation.refuses_key:
+        described["description"] = f"Refuses {KEY} (400, idempotency_key_unsupported)."
+        problems.add(400)
+    for status in sorted(problems):
         described["responses"][str(status)] = {
             "description": "A problem (RFC 9457)",
             "content": {"application/problem+json": {"schema": _reference(Problem)}},

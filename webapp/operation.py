@@ -15,6 +15,9 @@ GROUPS = {
 """Headings in their order, and how the paths under each begin."""
 
 
+KEY = "Idempotency-Key"
+
+
 class Operation(NamedTuple):
     """One call: what it takes, what it answers, and which errors are its own."""
 
@@ -33,6 +36,11 @@ class Operation(NamedTuple):
     errors: tuple[int, ...] = ()
     public: bool = False
     optional_body: bool = False
+
+    @property
+    def refuses_key(self) -> bool:
+        """Whether it is a write to which `Idempotency-Key` means nothing."""
+        return self.method != "get" and KEY not in self.headers
 
     @property
     def group(self) -> str:

@@ -3,7 +3,7 @@
 It is asked while PostgreSQL cannot say what a key has made, and before a direct write.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 
 import msgspec
@@ -26,9 +26,9 @@ class ClickHouseKeys:
         self._breaker = breaker
         self._idempotency_seconds = idempotency_seconds
 
-    def made(self, wanted: Iterable[Key]) -> dict[Key, str]:
-        """The messages that these keys made, the first where there are two."""
-        wanted = set(wanted)
+    def made(self, wanted: Mapping[Key, str]) -> dict[Key, str]:
+        """The messages that these keys made, each above the id that it comes with, which is of
+        what is gone; the first where there are two."""
         if not wanted:
             return {}
         users, names = {key.user_id for key in wanted}, {key.key for key in wanted}
@@ -52,7 +52,7 @@ class ClickHouseKeys:
         made: dict[Key, str] = {}
         for user_id, thread_id, name, message_id in rows:
             key, found = Key(user_id, thread_id, name), str(message_id)
-            if key in wanted:
+            if key in wanted and found > wanted[key]:
                 made[key] = min(found, made.get(key, found))
         return made
 

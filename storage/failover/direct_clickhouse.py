@@ -19,7 +19,7 @@ from storage.clickhouse_driver import ClickHouse
 from storage.errors import TierError
 from storage.failover.clickhouse_keys import ClickHouseKeys
 from storage.failover.detour import Detour
-from storage.failover.direct_postgres import Known, Plan, keyed
+from storage.failover.direct_postgres import Known, Plan, keyed, wanted_of
 
 VERSION_STEP = 1_000_000
 """More than PostgreSQL's own step, and as much again at random: nothing here compares and sets."""
@@ -83,7 +83,7 @@ class DirectClickHouse:
         with self._breaker.guard():
             self._detour.enter()
         # Only now: others may have told keys meanwhile.
-        made = self._keys.made(key for append in appends for key, _ in keyed(append))
+        made = self._keys.made(wanted_of(appends))
         with self._breaker.guard():
             plan = Plan(appends, Known({}, made))
             keys = {message_id: key.key for key, message_id in plan.keys.items()}

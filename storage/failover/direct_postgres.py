@@ -49,6 +49,11 @@ class Known(NamedTuple):
     newest: dict[tuple[str, str], str]
     made: dict[Key, str]
 
+    def before(self, key: Key, one: NewMessage) -> str | None:
+        """What the key of a new message has made, unless that is gone."""
+        made = self.made.get(key)
+        return made if made is not None and made > one.instead_of else None
+
 
 class DirectPostgres:
     """The write verbs beside Redis. Errors leave as `TierUnavailable` and `TierRejected`."""
@@ -150,6 +155,7 @@ class DirectPostgres:
             self._lock(connection, (one.id for append in appends for one in append.messages))
             known = self._known(connection, appends)
             plan = Plan(appends, known)
+            idempotency_keys.free(connection, plan.gone)
             claimed = idempotency_keys.claim(connection, plan.keys, self._idempotency_seconds)
             plan.yield_to(claimed)
             if plan.fresh:
@@ -168,7 +174,7 @@ class DirectPostgres:
         named = [{"user_id": user, "thread_id": thread} for user, thread in threads]
         rows = connection.execute(_NEWEST, {"threads": msgspec.json.encode(named).decode()}).all()
         newest = {(row.user_id, row.thread_id): row.newest for row in rows if row.newest}
-        wanted = (key for append in appends for key, _ in keyed(append))
+        wanted = wanted_of(appends)
         return Known(newest, idempotency_keys.find(connection, wanted, self._idempotency_seconds))
 
 
@@ -181,10 +187,20 @@ def keyed(append: Append) -> list[tuple[Key, NewMessage]]:
     ]
 
 
+def wanted_of(appends: Iterable[Append]) -> dict[Key, str]:
+    """The keys of new messages, each with the id up to which what it made is gone."""
+    wanted: dict[Key, str] = {}
+    for append in appends:
+        for key, one in keyed(append):
+            wanted[key] = max(one.instead_of, wanted.get(key, ""))
+    return wanted
+
+
 class Plan:
     """What becomes of each message of some appends, given what is known already.
 
-    `fresh` are the messages to be written, by id; `keys` what they claim.
+    `fresh` are the messages to be written, by id; `keys` what they claim; `gone` are those keys
+    that stood for something which is gone, with its id.
     """
 
     def __init__(self, appends: Sequence[Append], known: Known) -> None:
@@ -193,17 +209,19 @@ class Plan:
         self._instead: dict[str, str] = {}
         self.fresh: dict[str, NewMessage] = {}
         self.keys: dict[Key, str] = {}
-        made = dict(known.made)
+        self.gone = {key: gone for key, gone in wanted_of(appends).items() if gone}
+        known = known._replace(made=dict(known.made))
         for at, append in enumerate(appends):
-            self._take(at, append, known.newest.get((append.user_id, append.thread_id)), made)
+            self._take(at, append, known)
 
-    def _take(self, at: int, append: Append, newest: str | None, made: dict[Key, str]) -> None:
+    def _take(self, at: int, append: Append, known: Known) -> None:
         keys = {one.id: key for key, one in keyed(append)}
+        newest = known.newest.get((append.user_id, append.thread_id))
         own: dict[Key, str] = {}
         fresh = []
         for one in append.messages:
             key = keys.get(one.id)
-            first = made.get(key) or own.get(key) if key else None
+            first = known.before(key, one) or own.get(key) if key else None
             if first is not None:
                 self._instead[one.id] = first
                 continue
@@ -213,7 +231,7 @@ class Plan:
         if fresh and not append.must_stay and newest is not None and fresh[0].id <= newest:
             self._behind[at] = newest
             return
-        made.update(own)
+        known.made.update(own)
         self.keys.update(own)
         self.fresh.update({one.id: one for one in fresh})
 

@@ -8,7 +8,7 @@ be given a second message by the next. So each process remembers what it acknowl
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from storage.appends import Append, Stored
@@ -23,8 +23,15 @@ KEPT_SECONDS = 120.0
 """Longer than a client that waits for an answer is patient, and repeats after it."""
 
 
-class _Note(NamedTuple):
+class Made(NamedTuple):
+    """What a key made, and the id up to which what it made before is gone."""
+
     message_id: str
+    instead_of: str
+
+
+class _Note(NamedTuple):
+    made: Made
     at: float
     number: int
 
@@ -46,46 +53,55 @@ class RecentKeys:
 
     def note(self, appends: Sequence[Append], answers: Sequence[Answer]) -> dict[Key, str]:
         """Remembers what these appends have made; gives it."""
-        found: dict[Key, str] = {}
+        found: dict[Key, Made] = {}
         for append, answer in zip(appends, answers, strict=True):
             if isinstance(answer, Stored):
                 pairs = zip(append.messages, answer.ids, strict=True)
                 made = {one.id: first for one, first in pairs}
-                found.update((key, made[one.id]) for key, one in keyed(append))
+                found.update(
+                    (key, Made(made[one.id], one.instead_of)) for key, one in keyed(append)
+                )
         if found:
             with self._lock:
                 self._note(found)
-        return found
+        return {key: one.message_id for key, one in found.items()}
 
-    def known(self, wanted: Iterable[Key]) -> dict[Key, str]:
-        """What these keys made, as far as it is remembered."""
+    def known(self, wanted: Mapping[Key, str]) -> dict[Key, str]:
+        """What these keys made, as far as it is remembered, each above the id that it comes with,
+        which is of what is gone."""
         since = time.monotonic() - self._idempotency_seconds
         with self._lock:
             notes = {key: self._made[key] for key in wanted if key in self._made}
-        return {key: note.message_id for key, note in notes.items() if note.at > since}
+        return {
+            key: note.made.message_id
+            for key, note in notes.items()
+            if note.at > since and note.made.message_id > wanted[key]
+        }
 
-    def after(self, number: int, seconds: float) -> tuple[dict[Key, str], int]:
+    def after(self, number: int, seconds: float) -> tuple[dict[Key, Made], int]:
         """What was noted beyond a number in the last `seconds`, the latest first, and the number
         that the latest has."""
         since = time.monotonic() - seconds
-        found: dict[Key, str] = {}
+        found: dict[Key, Made] = {}
         with self._lock:
             for key, note in reversed(self._made.items()):
                 if note.number <= number or note.at <= since:
                     break
-                found[key] = note.message_id
+                found[key] = note.made
             return found, self._number
 
-    def _note(self, made: dict[Key, str]) -> None:
+    def _note(self, found: dict[Key, Made]) -> None:
         now = self._noted_at = time.monotonic()
         fresh = KEPT_SECONDS / 2
-        for key, message_id in made.items():
+        for key, made in found.items():
             before = self._made.get(key)
-            if before is not None and before.message_id == message_id and now < before.at + fresh:
-                # A repeat, which is nothing new to whoever was told.
-                continue
+            if before is not None and before.made.message_id >= made.message_id:
+                if now < before.at + fresh:
+                    # A repeat, which is nothing new to whoever was told.
+                    continue
+                made = before.made
             self._number += 1
-            self._made[key] = _Note(message_id, now, self._number)
+            self._made[key] = _Note(made, now, self._number)
             self._made.move_to_end(key)
         while len(self._made) > MOST_KEYS:
             self._made.popitem(last=False)

@@ -10,7 +10,7 @@ from models import codec
 from models.message import Message, Thread
 from storage.appends import Append, Behind, Stored
 from storage.errors import TierError, TierUnavailable, VersionConflict
-from storage.failover.direct_postgres import DirectPostgres, Known, keyed
+from storage.failover.direct_postgres import DirectPostgres, Known, keyed, wanted_of
 from storage.failover.lease import Lease
 from storage.failover.lost_and_found import LostAndFound
 from storage.failover.rests import ask_the_rest
@@ -124,6 +124,5 @@ class RedisWrites:
         self, appends: Sequence[Append], full: TierUnavailable
     ) -> Sequence[Stored | Behind | TierError]:
         """The answers to what was posted before; `full` for all else."""
-        wanted = [key for append in appends for key, _ in keyed(append)]
-        made = self._redis.made(wanted)
+        made = self._redis.made(list(wanted_of(appends)))
         return ask_the_rest(appends, Known({}, made), lambda rest: [full] * len(rest))

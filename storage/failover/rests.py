@@ -26,7 +26,11 @@ class _Rest:
 
     def __init__(self, append: Append, known: Known) -> None:
         self._whole = append
-        self._instead = {one.id: known.made[key] for key, one in keyed(append) if key in known.made}
+        self._instead = {
+            one.id: before
+            for key, one in keyed(append)
+            if (before := known.before(key, one)) is not None
+        }
         fresh = [one for one in append.messages if one.id not in self._instead]
         self.append = append._replace(messages=fresh)
         self.answer: Answer | None = None

@@ -20,7 +20,7 @@ from storage.appends import Append
 from storage.breakers import Breaker
 from storage.errors import TierError
 from storage.failover.clickhouse_keys import ClickHouseKeys
-from storage.failover.direct_postgres import Known, keyed
+from storage.failover.direct_postgres import Known, wanted_of
 from storage.failover.lease import Lease
 from storage.failover.probes import Breakers
 from storage.failover.recent_keys import KEPT_SECONDS, RecentKeys
@@ -55,17 +55,20 @@ class ToldKeys:
 
     def tell_postgres(self) -> None:
         """Tells PostgreSQL what a drain may not have brought it. Raises `TierUnavailable`."""
-        made, number = self.recent.after(self._told_postgres, UNDRAINED_SECONDS)
-        latest_first = iter(made.items())
+        found, number = self.recent.after(self._told_postgres, UNDRAINED_SECONDS)
+        latest_first = iter(found.items())
         while batch := dict(islice(latest_first, BATCH)):
             with translated(), self._engine.begin() as connection:
-                idempotency_keys.tell(connection, batch)
+                gone = {key: one.instead_of for key, one in batch.items() if one.instead_of}
+                idempotency_keys.free(connection, gone)
+                made = {key: one.message_id for key, one in batch.items()}
+                idempotency_keys.tell(connection, made)
         self._told_postgres = max(number, self._told_postgres)
 
     def tell_clickhouse(self) -> None:
         """Tells ClickHouse all that somebody may still repeat. Raises `TierError`."""
         made, number = self.recent.after(self._told_clickhouse, KEPT_SECONDS)
-        self._clickhouse.tell(made)
+        self._clickhouse.tell({key: one.message_id for key, one in made.items()})
         self._told_clickhouse = max(number, self._told_clickhouse)
 
     def _tell_quietly(self) -> None:
@@ -121,8 +124,8 @@ class SharedKeys:
         """A tier's way, asked only for what this process has not acknowledged before."""
 
         def append(appends: Sequence[Append]) -> list[Answer]:
-            wanted = [key for one in appends for key, _ in keyed(one)]
-            return ask_the_rest(appends, Known({}, self._recent.known(wanted)), ask)
+            made = self._recent.known(wanted_of(appends))
+            return ask_the_rest(appends, Known({}, made), ask)
 
         return append
 
@@ -130,13 +133,15 @@ class SharedKeys:
         """The way of Redis or PostgreSQL, asked only for what ClickHouse did not take meanwhile."""
 
         def append(appends: Sequence[Append]) -> list[Answer]:
-            wanted = [key for one in appends for key, _ in keyed(one)]
+            wanted = wanted_of(appends)
             if not wanted or not breaker.is_closed or not self._may_clickhouse_know_more():
                 return list(ask(appends))
             made = self._recent.known(wanted)
             # Where it does not answer either, a double that comes of it is buried in the end.
             with suppress(TierError):
-                made |= self._clickhouse.made(key for key in wanted if key not in made)
+                made |= self._clickhouse.made(
+                    {key: gone for key, gone in wanted.items() if key not in made}
+                )
             return ask_the_rest(appends, Known({}, made), ask)
 
         return append

@@ -5,7 +5,7 @@
 --       9 .. 8+n the messages, then one key for each Idempotency-Key given
 -- ARGV  1 n   2 idempotency seconds   3 drain flag milliseconds   4 events to keep   5 user
 --       6 thread   then for each message: id, record, the position of its idempotency key's name
---       in KEYS or 0, and the idempotency key itself
+--       in KEYS or 0, the idempotency key itself, and the id up to which what the key made is gone
 -- Gives {'behind', id}: nothing was written, mint again above this id; or
 --       {'stored', 1 if the caller is to wake the worker, then per message its id or, for a
 --       repeated key, the id that the key made first}.
@@ -20,10 +20,11 @@ local woken = redis.call('GET', KEYS[3])
 
 local answer, fresh, made = {}, {}, {}
 for i = 1, n do
-  local id, key = ARGV[4 * i + 3], tonumber(ARGV[4 * i + 5])
+  local id, key = ARGV[5 * i + 2], tonumber(ARGV[5 * i + 4])
   local first = false
   if key > 0 then
     first = made[KEYS[key]] or redis.call('GET', KEYS[key])
+    if first and first <= ARGV[5 * i + 6] then first = false end
     if not first then made[KEYS[key]] = id end
   end
   answer[i] = first or id
@@ -31,7 +32,7 @@ for i = 1, n do
 end
 if #fresh == 0 then return {'stored', 0, unpack(answer)} end
 
-local lowest = ARGV[4 * fresh[1] + 3]
+local lowest = ARGV[5 * fresh[1] + 2]
 if newest and string.sub(newest, 1, 1) ~= '!' and newest >= lowest then
   return {'behind', newest}
 end
@@ -40,16 +41,16 @@ if erased and erased >= lowest then return {'behind', erased} end
 
 local entry
 for _, i in ipairs(fresh) do
-  if tonumber(ARGV[4 * i + 5]) > 0 then
-    entry = redis.call('XADD', KEYS[2], '*', 'message', ARGV[4 * i + 4], 'key', ARGV[4 * i + 6])
+  if tonumber(ARGV[5 * i + 4]) > 0 then
+    entry = redis.call('XADD', KEYS[2], '*', 'message', ARGV[5 * i + 3], 'key', ARGV[5 * i + 5])
   else
-    entry = redis.call('XADD', KEYS[2], '*', 'message', ARGV[4 * i + 4])
+    entry = redis.call('XADD', KEYS[2], '*', 'message', ARGV[5 * i + 3])
   end
 end
 -- A missing index says nothing of older messages: it is complete only from here on.
 if not newest then redis.call('ZADD', KEYS[1], 0, '!' .. lowest) end
 for _, i in ipairs(fresh) do
-  local id, record, key = ARGV[4 * i + 3], ARGV[4 * i + 4], tonumber(ARGV[4 * i + 5])
+  local id, record, key = ARGV[5 * i + 2], ARGV[5 * i + 3], tonumber(ARGV[5 * i + 4])
   redis.call('SET', KEYS[8 + i], record)
   redis.call('ZADD', KEYS[1], 0, id)
   if key > 0 then redis.call('SET', KEYS[key], id, 'EX', ARGV[2]) end
@@ -60,7 +61,7 @@ touch(KEYS[7], KEYS[8], ARGV[6], entry)
 local listened = true
 for _, i in ipairs(fresh) do
   listened = listened
-    and tell(KEYS[6], ARGV[4], 'type', 'message_received', 'record', ARGV[4 * i + 4])
+    and tell(KEYS[6], ARGV[4], 'type', 'message_received', 'record', ARGV[5 * i + 3])
 end
 if listened then ring(ARGV[5]) end
 if woken then return {'stored', 0, unpack(answer)} end

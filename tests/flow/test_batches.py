@@ -37,6 +37,30 @@ def test_a_thousand_messages_are_one_batch_and_1001_are_none(api: Api) -> None:
     assert [one["content"] for one in found] == [f"message {n}" for n in range(1000)]
 
 
+def test_a_repeated_batch_gives_the_same_messages(api: Api) -> None:
+    def send(*given: dict[str, Any]) -> dict[str, Any]:
+        reply = api.post(BATCH, json={"messages": given}, headers={"Idempotency-Key": "b"})
+        return {**ok(reply), "replayed": reply.headers.get("Idempotency-Replayed", "false")}
+
+    one, two = items(2, "a")
+    same = {"thread_id": "b", "message": "twice", "idempotency_key": "its own"}
+    first, again = send(one, two, same), send(one, two, same)
+    names = [[each["message"]["id"] for each in reply["results"]] for reply in (first, again)]
+    assert names[0] == names[1]
+    assert (first["replayed"], again["replayed"]) == ("false", "true")
+    assert all(each["repeated"] for each in again["results"])
+    # What is another message under the same key says so, for itself.
+    other = send(one, {**two, "message": "another"})
+    assert (other["accepted"], other["refused"]) == (1, 1)
+    assert other["results"][1]["code"] == "idempotency_key_reused"
+    assert len(api.page("a")["messages"]) == 2
+
+
+def test_a_batch_looks_at_its_key(api: Api) -> None:
+    reply = api.post(BATCH, json={"messages": items(1)}, headers={"Idempotency-Key": "x" * 257})
+    problem(reply, 422, "idempotency_key_invalid")
+
+
 def test_a_bad_item_refuses_only_itself(api: Api) -> None:
     wrong = [
         {"thread_id": "t", "message": ""},

@@ -176,24 +176,39 @@ def test_a_deleted_message_leaves_no_text_in_any_tier(
 
 
 def test_a_retry_with_the_same_key_gives_the_same_message(api: Api) -> None:
-    def send(key: str, text: str) -> dict[str, str]:
+    def send(key: str) -> dict[str, str]:
         headers = {"Idempotency-Key": key}
-        reply = api.post("/api/threads/t/messages", json={"message": text}, headers=headers)
+        reply = api.post("/api/threads/t/messages", json={"message": "one"}, headers=headers)
         return {**ok(reply), "replayed": reply.headers.get("Idempotency-Replayed", "false")}
 
-    first, again, other = send("a", "one"), send("a", "two"), send("b", "one")
+    first, again, other = send("a"), send("a"), send("b")
     assert (again["id"], again["content"]) == (first["id"], "one")
     assert (first["replayed"], again["replayed"]) == ("false", "true")
     assert other["id"] != first["id"]
     assert len(api.page("t")["messages"]) == 2
 
 
-def test_a_retry_after_a_deletion_brings_nothing_back(api: Api) -> None:
-    headers = {"Idempotency-Key": "key"}
-    made = ok(api.post("/api/threads/t/messages", json={"message": "one"}, headers=headers))
-    ok(api.delete(f"/api/messages/{made['id']}"))
-    again = ok(api.post("/api/threads/t/messages", json={"message": "one"}, headers=headers))
-    assert (again["id"], again["content"]) == (made["id"], "")
+def test_a_retry_with_another_message_is_refused(api: Api) -> None:
+    path, headers = "/api/threads/t/messages", {"Idempotency-Key": "key"}
+    made = ok(api.post(path, json={"message": "one"}, headers=headers))
+    refused = api.post(path, json={"message": "two"}, headers=headers)
+    problem(refused, 422, "idempotency_key_reused")
+    # Once it is edited nobody can tell any more what it was.
+    ok(api.patch(f"/api/messages/{made['id']}", json={"message": "edited"}))
+    assert ok(api.post(path, json={"message": "one"}, headers=headers))["content"] == "edited"
+
+
+@pytest.mark.parametrize("gone", ["message", "thread"])
+def test_a_retry_after_a_deletion_is_a_new_message(api: Api, gone: str) -> None:
+    path, headers = "/api/threads/t/messages", {"Idempotency-Key": "key"}
+    made = ok(api.post(path, json={"message": "one"}, headers=headers))
+    is_message = gone == "message"
+    deleted = api.delete(f"/api/messages/{made['id']}" if is_message else "/api/threads/t")
+    assert deleted.ok
+    again = api.post(path, json={"message": "two"}, headers=headers)
+    assert "Idempotency-Replayed" not in again.headers
+    assert [one["id"] for one in api.page("t")["messages"]] == [ok(again)["id"]]
+    assert ok(api.get(f"/api/messages/{again.json()['id']}"))["content"] == "two"
     problem(api.get(f"/api/messages/{made['id']}"), 404, "not_found")
 
 

@@ -1,5 +1,6 @@
 """Errors: a problem body (RFC 9457) with a stable code, never a page, never a trace."""
 
+import re
 import secrets
 from contextlib import closing
 from http.client import HTTPConnection
@@ -9,6 +10,8 @@ import pytest
 
 from models import ids
 from support.api import Api, ok, problem
+from webapp.openapi import OPERATIONS
+from webapp.operation import KEY, Operation
 
 MESSAGES = "/api/threads/t/messages"
 FAR_AHEAD = ids.mint(ids.MAX_MICROSECONDS, 0)
@@ -176,6 +179,28 @@ def test_a_wrong_if_match_is_refused(api: Api, given: str) -> None:
 def test_a_wrong_idempotency_key_is_refused(api: Api, key: str) -> None:
     reply = api.post(MESSAGES, json={"message": "x"}, headers={"Idempotency-Key": key})
     problem(reply, 422, "idempotency_key_invalid")
+
+
+WRITES = [one for one in OPERATIONS if one.method != "get" and not one.headers.count(KEY)]
+
+
+@pytest.mark.parametrize("call", WRITES, ids=lambda call: call.name)
+def test_a_write_refuses_a_key_that_it_does_not_heed(
+    api: Api, admin_api: Api, call: Operation
+) -> None:
+    own = admin_api if "/admin/" in call.path else api
+    path = re.sub(r"{\w+}", "x", call.path)
+    reply = own.call(call.method.upper(), path, json={}, headers={KEY: "k"})
+    assert KEY in problem(reply, 400, "idempotency_key_unsupported")["detail"]
+
+
+def test_a_key_is_no_matter_of_a_read(api: Api) -> None:
+    ok(api.get("/api/threads", headers={KEY: "k"}))
+
+
+def test_a_caller_is_looked_at_before_the_key(anonymous_api: Api) -> None:
+    reply = anonymous_api.patch("/api/threads/t", json={}, headers={KEY: "k"})
+    problem(reply, 401, "invalid_token")
 
 
 def test_nothing_to_change_is_told(api: Api) -> None:

@@ -1,5 +1,5 @@
-"""Nothing that a request asks for is passed over: conditions and query parameters that its route
-does not look at are refused, as unknown fields of a body are.
+"""Nothing that a request asks for is passed over: conditions, query parameters and a key that its
+route does not look at are refused, as unknown fields of a body are.
 
 What a route looks at stands in its `Operation`, which the description is made from too.
 """
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from flask import Flask, request
 
 from webapp.errors import BadRequest
-from webapp.operation import Operation
+from webapp.operation import KEY, Operation
 
 CONDITIONS = {
     "HTTP_IF_MATCH": "If-Match",
@@ -20,6 +20,8 @@ CONDITIONS = {
     "HTTP_IF_RANGE": "If-Range",
 }
 """As they stand in the environment of a request, and as clients write them."""
+
+_LOOKED_FOR = (*CONDITIONS, "HTTP_IDEMPOTENCY_KEY")
 
 _OUTRANKED = {
     "If-Modified-Since": "If-None-Match",
@@ -37,6 +39,7 @@ class Heeded(NamedTuple):
     conditions: tuple[str, ...] = ()
     query: tuple[str, ...] | None = ()
     repeated: tuple[str, ...] = ()
+    refuses_key: bool = False
 
 
 _PAGE = Heeded(("If-None-Match",), None)
@@ -61,12 +64,12 @@ def register(app: Flask, operations: Iterable[Operation]) -> None:
 
     @app.before_request
     def look() -> None:
-        # Costs a look-up for each condition; nothing else where there is none, and no query.
+        # Costs a look-up for each header; nothing else where there is none, and no query.
         environ = request.environ
         if environ.get("QUERY_STRING"):
             _check(environ, heeded)
             return
-        for key in CONDITIONS:
+        for key in _LOOKED_FOR:
             if key in environ:
                 _check(environ, heeded)
                 return
@@ -77,7 +80,7 @@ def _heeded(endpoint: str, named: dict[str, Operation]) -> Heeded:
     operation = named.get(endpoint.rpartition(".")[2])
     if endpoint in UNDESCRIBED or operation is None:
         return UNDESCRIBED.get(endpoint, Heeded())
-    return Heeded(operation.headers, operation.query, operation.repeated)
+    return Heeded(operation.headers, operation.query, operation.repeated, operation.refuses_key)
 
 
 def _check(environ: Mapping[str, Any], doors: Mapping[str, Heeded]) -> None:
@@ -88,6 +91,8 @@ def _check(environ: Mapping[str, Any], doors: Mapping[str, Heeded]) -> None:
     heeded = doors[request.endpoint]
     if heeded.query is not None:
         _check_query(heeded.query, heeded.repeated)
+    if heeded.refuses_key and "HTTP_IDEMPOTENCY_KEY" in environ:
+        raise BadRequest(400, "idempotency_key_unsupported", f"this call takes no {KEY}")
     given = {name: environ[key] for key, name in CONDITIONS.items() if key in environ}
     for name, value in given.items():
         if name not in heeded.conditions:

@@ -15,7 +15,7 @@ import settings
 from support.environment import COMPLETE
 from webapp import create_app, openapi
 from webapp.auth import Tokens
-from webapp.overlooked import CONDITIONS, UNDESCRIBED
+from webapp.unsupported import CONDITIONS, UNDESCRIBED
 
 OWN = settings.load(COMPLETE | {"THREADKEEP_METRICS_OPEN": "1", "WS_URL": "ws://ws.example/api/ws"})
 APP = create_app(OWN)

@@ -1,0 +1,91 @@
+"""Anything in any order: what was promised is what is there, in the API and in each tier.
+
+A seed is played by hand with `MODEL_SEED=7 MODEL_SECONDS=60 pytest tests/model`.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import settings as configuration
+from model.drawing import Op
+from model.play import Play
+from model.shrinking import smallest
+from storage.services import Services
+from support.processes import PATIENT, Launched, launched
+from support.tiers import tiers
+from webapp.auth import Tokens
+
+SEEDS = (1, 2, 3)
+SECONDS = 20.0
+LONG_SEEDS = (11, 12, 13)
+LONG_SECONDS = 180.0
+SHRINK_SECONDS = float(os.environ.get("MODEL_SHRINK_SECONDS", "150"))
+OPTIONS = {
+    "THREADKEEP_STREAM_IDLE_SECONDS": "5",
+    "THREADKEEP_ANALYTICS_CACHE_SECONDS": "0.2",
+}
+
+
+@pytest.fixture(scope="module")
+def model_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+    """A stack of its own: some operations are about all that there is."""
+    options = PATIENT | OPTIONS
+    with launched(tmp_path_factory.mktemp("model"), "flower", "realtime", **options) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def model_services(model_stack: Launched) -> Iterator[Services]:
+    with tiers(model_stack.env) as own:
+        yield own
+
+
+@pytest.fixture
+def begin(model_stack: Launched, model_services: Services, tmp_path: Path) -> Callable[[int], Play]:
+    tokens = Tokens(configuration.load(model_stack.env))
+
+    def token(user_id: str, *, admin: bool = False) -> str:
+        return tokens.issue(user_id, is_admin=admin, ttl_seconds=3600)
+
+    return lambda seed: Play(model_stack, model_services, tmp_path, token, seed)
+
+
+def played(begin: Callable[[int], Play], seed: int, seconds: float) -> None:
+    done: list[Op] = []
+    try:
+        begin(seed).draw(seconds, done)
+    except AssertionError as error:
+        # At once, for the search for less of it takes its time.
+        print(f"seed {seed}: {error}", *done, sep="\n", flush=True)
+        left, failed_again = smallest(done, lambda ops: _fails(begin(seed), ops), SHRINK_SECONDS)
+        part = "the part that matters" if failed_again else "all of it; it did not fail again"
+        said = "\n".join(map(str, left))
+        raise AssertionError(
+            f"seed {seed}, {len(done)} operations: {error}\n{part}:\n{said}"
+        ) from None
+
+
+def _fails(play: Play, ops: list[Op]) -> bool:
+    try:
+        play.repeat(ops)
+    except AssertionError:
+        return True
+    return False
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "seed", [int(s) for s in os.environ.get("MODEL_SEED", "").split()] or SEEDS
+)
+def test_anything_in_any_order(begin: Callable[[int], Play], seed: int) -> None:
+    played(begin, seed, float(os.environ.get("MODEL_SECONDS", SECONDS)))
+
+
+@pytest.mark.extensive
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("seed", LONG_SEEDS)
+def test_anything_in_any_order_for_long(begin: Callable[[int], Play], seed: int) -> None:
+    played(begin, seed, LONG_SECONDS)
