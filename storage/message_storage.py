@@ -5,7 +5,7 @@ index, by one script that does all or nothing; or, where Redis is out, on anothe
 it on to PostgreSQL is for others; the answer says whether this caller is to wake them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -16,8 +16,9 @@ from models.ids import Clock
 from models.message import Durability, Message, Tier
 from models.streams import state_of
 from storage.appends import Append, Behind, NewMessage, Stored
+from storage.bites import bites
 from storage.errors import NotFound, StreamRefused, TierError, TierUnavailable, VersionConflict
-from storage.failover.chain import Degraded, MessageFailoverService
+from storage.failover.chain import PART_BYTES, Degraded, MessageFailoverService
 from storage.faultpoints import faultpoint
 from storage.message_retrieval import UnifiedMessageRetrievalService
 from storage.metrics.instruments import Kind
@@ -50,6 +51,14 @@ class Acknowledgement(NamedTuple):
     wake_slot: int | None
     repeated: bool
     degraded: Degraded
+
+
+class _Part(NamedTuple):
+    """Some messages of a group of drafts, and the number of that group."""
+
+    group: int
+    append: Append
+    messages: Sequence[Message]
 
 
 class PreconditionFailed(Exception):
@@ -93,29 +102,29 @@ class UnifiedMessageStorageService:
     ) -> list[list[Acknowledgement]]:
         """Acknowledges new messages of several threads, each thread's in order, all or none.
 
-        Raises `TierUnavailable`, as `post` does.
+        Raises `TierUnavailable`, as `post` does: then each of them may or may not exist. Those of a
+        thread go in several parts where they are large, between which others may write.
         """
-        answers: dict[int, list[Acknowledgement]] = {}
+        answers: list[list[Acknowledgement]] = [[] for _ in groups]
         newest_us = [0] * len(groups)
         for _ in range(CONFLICT_ATTEMPTS):
-            open_groups = [at for at in range(len(groups)) if at not in answers]
-            minted = [self._mint(user_id, *groups[at], newest_us[at]) for at in open_groups]
-            appends = [
-                Append(user_id, groups[at][0], _new_messages(messages, groups[at][1]))
-                for at, messages in zip(open_groups, minted, strict=True)
+            parts = [
+                part
+                for at, (thread_id, drafts) in enumerate(groups)
+                for part in self._parts(
+                    user_id, at, thread_id, drafts[len(answers[at]) :], newest_us[at]
+                )
             ]
             faultpoint("api.before_write")
-            taken = self._failover.append(appends)
+            taken = self._failover.append([part.append for part in parts])
             faultpoint("api.after_write")
-            for at, append, messages, (tier, answer) in zip(
-                open_groups, appends, minted, taken, strict=True
-            ):
+            for (at, append, messages), (tier, answer) in zip(parts, taken, strict=True):
                 if isinstance(answer, Behind):
                     newest_us[at] = ids.time_us_of(answer.newest)
                 else:
-                    answers[at] = self._acknowledge(append, messages, tier, answer)
-            if len(answers) == len(groups):
-                return [answers[at] for at in range(len(groups))]
+                    answers[at] += self._acknowledge(append, messages, tier, answer)
+            if not any(isinstance(answer, Behind) for _, answer in taken):
+                return answers
         raise TierUnavailable("redis", "too many writers in one thread")
 
     def edit(
@@ -205,6 +214,18 @@ class UnifiedMessageStorageService:
             slot = self._slot_of(message_id) if wake else None
             return self._acknowledgement(tier, revised, codec.encode(revised), slot)
         raise TierUnavailable("redis", "too many writers of one message")
+
+    def _parts(
+        self, user_id: str, at: int, thread_id: str, drafts: Sequence[Draft], newest_us: int
+    ) -> Iterator[_Part]:
+        """The drafts of one group, minted, in parts that a tier takes at once."""
+        messages = self._mint(user_id, thread_id, drafts, newest_us)
+        new = _new_messages(messages, drafts)
+        first = 0
+        for part, _ in bites(new, [len(one.record) for one in new], PART_BYTES["redis"]):
+            append = Append(user_id, thread_id, part, follows=first > 0)
+            yield _Part(at, append, messages[first : first + len(part)])
+            first += len(part)
 
     def _mint(
         self, user_id: str, thread_id: str, drafts: Sequence[Draft], newest_us: int

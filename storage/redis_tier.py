@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from models import ids
 from storage import redis_keys as keys
 from storage.appends import Append, Behind, Stored
+from storage.bites import bites
 from storage.errors import NotFound, TierError, VersionConflict
 from storage.idempotency_keys import Key
-from storage.redis_driver import RedisDoor, Script
+from storage.redis_driver import MOST_BYTES, RedisDoor, Script
 
 DRAIN_FLAG_MILLISECONDS = 2_000
 """A wake-up that got lost is repeated after this, by the next write."""
@@ -72,7 +73,7 @@ class RedisTier:
         return [_stored(answer) for answer in answers]
 
     def _append_call(self, append: Append, idempotency_seconds: int) -> tuple[list[str], list[Any]]:
-        user_id, thread_id, messages, _ = append
+        user_id, thread_id, messages = append[:3]
         slot = self.slot_of_thread(user_id, thread_id)
         names = [
             keys.index(slot, user_id, thread_id),
@@ -238,14 +239,21 @@ class RedisTier:
         seen_floor: str | None,
         floor: str,
     ) -> bool:
-        """Takes persisted messages into the hot page, unless its floor moved since it was read."""
+        """Takes persisted messages, newest first, into the hot page, unless its floor moved since
+        it was read; gives whether all of them were."""
         slot = self.slot_of_thread(user_id, thread_id)
-        names = [keys.index(slot, user_id, thread_id), keys.erased(slot, user_id)]
-        arguments: list[Any] = [seen_floor or "", floor, self._hot_seconds]
-        for message_id, record in records:
-            names.append(keys.message(slot, message_id))
-            arguments += (message_id, record)
-        return bool(self._warm(names, arguments))
+        parts = [part for part, _ in bites(records, [len(one[1]) for one in records], MOST_BYTES)]
+        for at, part in enumerate(parts or [records]):
+            names = [keys.index(slot, user_id, thread_id), keys.erased(slot, user_id)]
+            down_to = part[-1][0] if at + 1 < len(parts) else floor
+            arguments: list[Any] = [seen_floor or "", down_to, self._hot_seconds]
+            for message_id, record in part:
+                names.append(keys.message(slot, message_id))
+                arguments += (message_id, record)
+            if not self._warm(names, arguments):
+                return False
+            seen_floor = down_to
+        return True
 
     def ping(self) -> None:
         """Raises `TierUnavailable` if Redis does not answer."""
