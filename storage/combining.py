@@ -21,7 +21,8 @@ MOST_PER_CALL = 256
 """Bounds, as bytes do, how long one call may keep the server from everyone else."""
 
 LEADING_SECONDS = 0.5
-"""Whoever has less left does not carry out what others ask for too: it would be cut off for all."""
+"""Whoever has less left does not carry out what others may ask for too: it would be cut off for
+all. What is large is carried out with hardly anything else."""
 
 
 class _Ticket(Generic[Asked, Given]):
@@ -44,8 +45,8 @@ class Combiner(Generic[Asked, Given]):
         self, tier: str, carry_out: Callable[[Sequence[Asked]], Sequence[Given]], most_bytes: int
     ) -> None:
         """`most_bytes` are carried out at once, or what one thread asks for."""
-        self._small = _Queue(tier, carry_out, most_bytes)
-        self._large = _Queue(tier, carry_out, most_bytes)
+        self._small = _Queue(tier, carry_out, most_bytes, LEADING_SECONDS)
+        self._large = _Queue(tier, carry_out, most_bytes, budget.LEAST_SECONDS)
 
     def ask(self, asked: Sequence[Asked], size: int) -> Sequence[Given]:
         """The answers to what is asked, in order, which are so many bytes.
@@ -61,11 +62,16 @@ class _Queue(Generic[Asked, Given]):
     """One way, on which one call is under way at a time."""
 
     def __init__(
-        self, tier: str, carry_out: Callable[[Sequence[Asked]], Sequence[Given]], most_bytes: int
+        self,
+        tier: str,
+        carry_out: Callable[[Sequence[Asked]], Sequence[Given]],
+        most_bytes: int,
+        leading_seconds: float,
     ) -> None:
         self._tier = tier
         self._carry_out = carry_out
         self._most_bytes = most_bytes
+        self._leading_seconds = leading_seconds
         self._lock = threading.Lock()
         self._waiting: list[_Ticket[Asked, Given]] = []
         self._led = False
@@ -79,7 +85,7 @@ class _Queue(Generic[Asked, Given]):
         if not ticket.leads:
             self._await_turn(ticket)
         if ticket.leads:
-            if budget.left() < LEADING_SECONDS:
+            if budget.left() < self._leading_seconds:
                 self._withdraw(ticket)
             self._lead()
         if ticket.error is not None:

@@ -53,14 +53,6 @@ class Acknowledgement(NamedTuple):
     degraded: Degraded
 
 
-class _Part(NamedTuple):
-    """Some messages of a group of drafts, and the number of that group."""
-
-    group: int
-    append: Append
-    messages: Sequence[Message]
-
-
 class PreconditionFailed(Exception):
     """The caller's version is not the current one."""
 
@@ -109,14 +101,14 @@ class UnifiedMessageStorageService:
         newest_us = [0] * len(groups)
         for _ in range(CONFLICT_ATTEMPTS):
             parts = [
-                part
+                (at, *part)
                 for at, (thread_id, drafts) in enumerate(groups)
                 for part in self._parts(
-                    user_id, at, thread_id, drafts[len(answers[at]) :], newest_us[at]
+                    user_id, thread_id, drafts[len(answers[at]) :], newest_us[at]
                 )
             ]
             faultpoint("api.before_write")
-            taken = self._failover.append([part.append for part in parts])
+            taken = self._failover.append([append for _, append, _ in parts])
             faultpoint("api.after_write")
             for (at, append, messages), (tier, answer) in zip(parts, taken, strict=True):
                 if isinstance(answer, Behind):
@@ -216,15 +208,15 @@ class UnifiedMessageStorageService:
         raise TierUnavailable("redis", "too many writers of one message")
 
     def _parts(
-        self, user_id: str, at: int, thread_id: str, drafts: Sequence[Draft], newest_us: int
-    ) -> Iterator[_Part]:
-        """The drafts of one group, minted, in parts that a tier takes at once."""
+        self, user_id: str, thread_id: str, drafts: Sequence[Draft], newest_us: int
+    ) -> Iterator[tuple[Append, Sequence[Message]]]:
+        """The drafts of one thread, minted, in parts that a tier takes at once."""
         messages = self._mint(user_id, thread_id, drafts, newest_us)
         new = _new_messages(messages, drafts)
         first = 0
         for part, _ in bites(new, [len(one.record) for one in new], PART_BYTES["redis"]):
             append = Append(user_id, thread_id, part, follows=first > 0)
-            yield _Part(at, append, messages[first : first + len(part)])
+            yield append, messages[first : first + len(part)]
             first += len(part)
 
     def _mint(

@@ -19,6 +19,12 @@ from storage.redis_driver import MOST_BYTES, RedisDoor, Script
 DRAIN_FLAG_MILLISECONDS = 2_000
 """A wake-up that got lost is repeated after this, by the next write."""
 
+PAGE_BYTES = 2 * 1024 * 1024
+"""Of records in one answer, for which everybody else waits."""
+
+NAMES_AT_ONCE = 100
+"""Likewise records whose sizes nobody knows: those of a hundred messages are 8 MB at most."""
+
 DISTRUST_MARK = "~"
 """Begins a floor above every id. What follows differs each time, so that a page which was read
 before can be told from one that was read after."""
@@ -189,11 +195,13 @@ class RedisTier:
 
     def messages(self, slot: int, message_ids: Sequence[str]) -> list[bytes | None]:
         """The hot records of messages of one slot, None where there is none."""
-        if not message_ids:
-            return []
-        with self._door.passed() as client:
-            found: Any = client.mget([keys.message(slot, name) for name in message_ids])
-        return list(found)
+        found: list[bytes | None] = []
+        for first in range(0, len(message_ids), NAMES_AT_ONCE):
+            names = message_ids[first : first + NAMES_AT_ONCE]
+            with self._door.passed() as client:
+                records: Any = client.mget([keys.message(slot, name) for name in names])
+            found += records
+        return found
 
     def made(self, given: Sequence[Key]) -> dict[Key, str]:
         """The messages that Idempotency-Keys have made."""
@@ -220,15 +228,26 @@ class RedisTier:
     ) -> HotPage:
         """Records of a thread with `low` < id < `high`, at most `count` from that end."""
         slot = self.slot_of_thread(user_id, thread_id)
-        floor, watermark, names, records = self._page(
-            [keys.index(slot, user_id, thread_id), *_marks(slot, user_id, thread_id)],
-            [f"({low}", f"({high}", order, count, keys.message_prefix(slot)],
-        )
-        return HotPage(
-            floor.decode() or None,
-            watermark.decode() or None,
-            [(name.decode(), record or None) for name, record in zip(names, records, strict=True)],
-        )
+        looked_at = [keys.index(slot, user_id, thread_id), *_marks(slot, user_id, thread_id)]
+        floors: list[bytes] = []
+        marks: list[bytes] = []
+        records: list[tuple[str, bytes | None]] = []
+        is_cut = 1
+        while is_cut:
+            bounds = [f"({low}", f"({high}", order, count - len(records)]
+            floor, mark, names, found, is_cut = self._page(
+                looked_at, [*bounds, keys.message_prefix(slot), PAGE_BYTES]
+            )
+            floors.append(floor)
+            marks.append(mark)
+            records += [
+                (name.decode(), record or None) for name, record in zip(names, found, strict=True)
+            ]
+            if is_cut:
+                low, high = (records[-1][0], high) if order == "asc" else (low, records[-1][0])
+        # Between two looks the index may have come to be complete in less, or in nothing.
+        floor = max(floors) if all(floors) else b""
+        return HotPage(floor.decode() or None, max(marks).decode() or None, records)
 
     def warm(
         self,
