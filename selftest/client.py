@@ -9,6 +9,10 @@ import msgspec
 
 TIMEOUT_SECONDS = 8.0
 
+IDLE_SECONDS = 15.0
+"""A connection that was idle for longer is not used again: the server, which closes it after 30 s,
+may be about to, and every client that keeps connections has to reckon with that."""
+
 Outcome = Literal["answered", "timeout", "refused", "cut"]
 """`refused` never reached the server; after `timeout` and `cut` the request may have happened."""
 
@@ -44,6 +48,7 @@ class Client:
         parts = urlsplit(url)
         self._headers = {"Authorization": f"Bearer {token}"}
         self._connected = 0.0
+        self._used = 0.0
         self._link = http.client.HTTPConnection(
             parts.hostname or "127.0.0.1", parts.port or 80, timeout=timeout_seconds
         )
@@ -61,6 +66,8 @@ class Client:
         """
         began = time.monotonic()
         outcome: Outcome = "refused"
+        if began - self._used > IDLE_SECONDS:
+            self._link.close()
         try:
             if self._link.sock is None:
                 self._connected = began
@@ -75,13 +82,14 @@ class Client:
             return self._failed(outcome, began)
         if reply.will_close:
             self._link.close()
+        self._used = time.monotonic()
         return Answer(
             outcome="answered",
             status=reply.status,
             body=found,
             connected=self._connected,
             began=began,
-            ended=time.monotonic(),
+            ended=self._used,
         )
 
     def close(self) -> None:

@@ -24,13 +24,14 @@ class Faults:
         self.flowing.set()
         self._seconds = 0.0
         self._jitter = 0.0
+        self._rate = 0
         self._needle = b""
         self._skip = 0
         self._times = 0
 
-    def switch(self, mode: str, seconds: float, jitter: float) -> None:
+    def switch(self, mode: str, seconds: float, jitter: float, rate: int = 0) -> None:
         """Begin a mode; replies that were still to be dropped are not any more."""
-        self.mode, self._seconds, self._jitter = mode, seconds, jitter
+        self.mode, self._seconds, self._jitter, self._rate = mode, seconds, jitter, rate
         self._times = 0
         if mode in _HOLDING:
             self.flowing.clear()
@@ -50,6 +51,10 @@ class Faults:
             return False
         self._times -= 1
         return True
+
+    def passing_seconds(self, size: int) -> float:
+        """How long so many bytes of a request take to get through."""
+        return size / self._rate if self.mode == "narrow" else 0.0
 
     def delay(self) -> float:
         """Seconds by which a reply comes later."""
@@ -125,6 +130,8 @@ class Connection:
                 await self._wait(due)
                 if not piece:
                     break
+                if is_request and (seconds := self._faults.passing_seconds(len(piece))):
+                    await asyncio.sleep(seconds)
                 writer.write(piece)
                 await writer.drain()
             # The other direction may still have something to say.

@@ -67,7 +67,7 @@ class FaultProxy:
 
     @property
     def mode(self) -> str:
-        """`pass`, `latency`, `refuse`, `blackhole` or `stall`."""
+        """`pass`, `latency`, `narrow`, `refuse`, `blackhole` or `stall`."""
         return self._faults.mode
 
     @property
@@ -91,6 +91,10 @@ class FaultProxy:
     def latency(self, seconds: float, jitter: float = 0.0) -> None:
         """Let each reply arrive later by `seconds`, and up to `jitter` seconds more."""
         self._run(self._switch("latency", seconds, jitter))
+
+    def narrow(self, bytes_per_second: int) -> None:
+        """Let no more bytes of requests through each connection than that."""
+        self._run(self._switch("narrow", rate=bytes_per_second))
 
     def refuse(self) -> None:
         """Refuse new connections and reset those that exist."""
@@ -137,11 +141,13 @@ class FaultProxy:
         done: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
         return done.result(SWITCH_SECONDS)
 
-    async def _switch(self, mode: str, seconds: float = 0.0, jitter: float = 0.0) -> None:
+    async def _switch(
+        self, mode: str, seconds: float = 0.0, jitter: float = 0.0, rate: int = 0
+    ) -> None:
         before = self._faults.mode
         if before == "blackhole" and mode != before:
             self._cut()
-        self._faults.switch(mode, seconds, jitter)
+        self._faults.switch(mode, seconds, jitter, rate)
         if mode == "refuse":
             await self._stop_listening()
             self._cut()

@@ -22,8 +22,12 @@ def show(result: Result, console: Console) -> None:
         f"edited or deleted; {result.totals.reads:,} reads; all carried on "
         f"{result.quiet_seconds:g} s after the end; seed {result.seed}"
     )
-    for invariant, violations in by_invariant(result.violations).items():
-        mark = "[bold red]BROKEN[/]" if violations else "[green]held  [/]"
+    not_judged = by_invariant(result.not_judged)
+    for invariant, broken in by_invariant(result.violations).items():
+        violations = [*broken, *not_judged[invariant]]
+        mark = "[bold red]BROKEN[/]" if broken else "[green]held  [/]"
+        if not_judged[invariant] and not broken:
+            mark = "[yellow]cannot judge[/]"
         console.print(f"{mark}  {invariant.value}", soft_wrap=True)
         for violation in violations[:SHOWN_VIOLATIONS]:
             facts = ", ".join(f"{name}={value}" for name, value in violation.evidence.items())

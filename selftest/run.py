@@ -18,7 +18,7 @@ from selftest.findings import Findings, Invariant, Violation
 from selftest.ledger import Ledger
 from selftest.quiescence import DEADLINE_SECONDS, wait_until_quiet
 from selftest.readers import Reader
-from selftest.samples import Figures, Sample, during, figures, judge_times
+from selftest.samples import Figures, Sample, during, figures, judge_times, times_not_judged
 from selftest.stack import Testbed, TokenIssuer, testbed
 from selftest.traffic import Load, Traffic, running
 from selftest.writers import Writer
@@ -39,14 +39,16 @@ class Disturbed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is wrong, and how long it took until all was carried on, in seconds."""
+    """Everything that is wrong, what the machine was too slow to judge, and how long it took until
+    all was carried on, in seconds."""
 
     violations: list[Violation]
+    not_judged: list[Violation]
     quiet_seconds: float
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run found. It `held` where there is no violation.
+    """What a run found. It `held` where there is no violation and nothing that was `not_judged`.
 
     `quiet_seconds` is how long it took after the last disturbance until all was carried on.
     `operations` counts writes asked for, `acknowledged` messages with an acknowledged creation.
@@ -62,6 +64,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     totals: Figures
     disturbed: list[Disturbed]
     violations: list[Violation]
+    not_judged: list[Violation]
 
 
 @contextmanager
@@ -110,7 +113,8 @@ def conclude(
         found.append(Violation(invariant=Invariant.RECOVERY, what=what))
     else:
         found += check(evidence)
-    return Verdict(violations=found, quiet_seconds=quiet_seconds)
+    not_judged = times_not_judged(traffic.samples, episodes, traffic.stalls)
+    return Verdict(violations=found, not_judged=not_judged, quiet_seconds=quiet_seconds)
 
 
 def run(
@@ -163,7 +167,7 @@ def _result(
     return Result(
         seed=seed,
         seconds=round(seconds, 1),
-        held=not verdict.violations,
+        held=not verdict.violations and not verdict.not_judged,
         operations=next(traffic.operations),
         acknowledged=sum(bool(each.ids) for each in histories),
         edited_or_deleted=sum(each.version > 1 for each in histories),
@@ -171,6 +175,7 @@ def _result(
         totals=figures(traffic.samples),
         disturbed=_disturbed(traffic.samples, episodes.past),
         violations=verdict.violations,
+        not_judged=verdict.not_judged,
     )
 
 

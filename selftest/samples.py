@@ -79,51 +79,76 @@ def during(samples: Sequence[Sample], began: float, ended: float) -> list[Sample
 def judge_times(
     samples: Sequence[Sample], episodes: Sequence[Episode], stalls: Stalls
 ) -> list[Violation]:
-    """Return every request that had no answer, or a late one, not counting when the machine itself
-    stalled.
+    """Return every request that had no answer, or a late one, unless the machine made it late.
 
     A web process that is killed or frozen answers nobody: what it was to answer meanwhile is no
     violation, and neither is a connection that was made before it was killed and proves dead.
     """
-    web_gone = [each for each in episodes if each.target == WEB]
-
-    def excused(sample: Sample) -> bool:
-        for each in web_gone:
-            since = sample.began
-            if sample.outcome == "cut" and each.name != WEB_FROZEN:
-                since = sample.connected
-            if since <= each.ended and sample.ended >= each.began:
-                return True
-        return False
 
     def is_late(sample: Sample) -> bool:
-        took = sample.ended - sample.began - stalls.seconds_within(sample.began, sample.ended)
-        return sample.outcome == "answered" and took > LONGEST_ANSWER_SECONDS
+        return _is_late(sample) and not _is_by_machine(sample, stalls)
 
     wrong: list[tuple[str, Callable[[Sample], bool]]] = [
         ("a request was answered after more than 5 s", is_late),
         ("a request had no answer though nobody touched the web process", _is_lost),
     ]
     return [
-        Violation(
-            invariant=Invariant.IN_TIME,
-            what=what,
-            evidence={
-                "verb": sample.verb,
-                "outcome": sample.outcome,
-                "status": sample.status,
-                "seconds": round(sample.ended - sample.began, 3),
-                "meanwhile": _meanwhile(sample, episodes),
-            },
-        )
+        _violation(what, sample, episodes)
         for what, is_wrong in wrong
         for sample in samples
-        if is_wrong(sample) and not excused(sample)
+        if is_wrong(sample) and not _is_excused(sample, episodes)
     ]
+
+
+def times_not_judged(
+    samples: Sequence[Sample], episodes: Sequence[Episode], stalls: Stalls
+) -> list[Violation]:
+    """Return every late answer of which cannot be told whether it would have come in time on a
+    machine that had not kept everybody waiting meanwhile."""
+    return [
+        _violation(
+            "a request was answered after more than 5 s, but the machine kept everybody waiting",
+            sample,
+            episodes,
+            machine_seconds=round(stalls.slow_seconds_within(sample.began, sample.ended), 3),
+        )
+        for sample in samples
+        if _is_late(sample) and _is_by_machine(sample, stalls) and not _is_excused(sample, episodes)
+    ]
+
+
+def _is_late(sample: Sample) -> bool:
+    return sample.outcome == "answered" and sample.ended - sample.began > LONGEST_ANSWER_SECONDS
+
+
+def _is_by_machine(sample: Sample, stalls: Stalls) -> bool:
+    lost = stalls.slow_seconds_within(sample.began, sample.ended)
+    return sample.ended - sample.began - lost <= LONGEST_ANSWER_SECONDS
 
 
 def _is_lost(sample: Sample) -> bool:
     return sample.outcome != "answered"
+
+
+def _is_excused(sample: Sample, episodes: Sequence[Episode]) -> bool:
+    for each in episodes:
+        since = sample.began
+        if sample.outcome == "cut" and each.name != WEB_FROZEN:
+            since = sample.connected
+        if each.target == WEB and since <= each.ended and sample.ended >= each.began:
+            return True
+    return False
+
+
+def _violation(what: str, sample: Sample, episodes: Sequence[Episode], **more: float) -> Violation:
+    evidence = {
+        "verb": sample.verb,
+        "outcome": sample.outcome,
+        "status": sample.status,
+        "seconds": round(sample.ended - sample.began, 3),
+        "meanwhile": _meanwhile(sample, episodes),
+    }
+    return Violation(invariant=Invariant.IN_TIME, what=what, evidence=evidence | more)
 
 
 def _meanwhile(sample: Sample, episodes: Sequence[Episode]) -> list[str]:

@@ -19,13 +19,20 @@ class NewMessage(NamedTuple):
 class Append(NamedTuple):
     """New messages of one thread, in order: acknowledged all or none.
 
-    With `must_stay` their ids stand: a tier whose answer was lost may have them already.
+    With `must_stay` their ids stand: a tier whose answer was lost may have them already. One that
+    `follows` is the next part of what the one before it began: where that is behind, it is too.
     """
 
     user_id: str
     thread_id: str
     messages: Sequence[NewMessage]
     must_stay: bool = False
+    follows: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has, about."""
+        return sum(len(one.record) for one in self.messages)
 
 
 class Behind(NamedTuple):

@@ -2,7 +2,8 @@
 
 Closed, calls pass and are watched. A call that finds the tier gone opens the breaker at once.
 Several slow ones in a row make it suspect, for a tier that answers late is no help to a caller with
-a deadline; but it may be this process that was slow, so a probe decides.
+a deadline; but it may be this process that was slow, so a probe decides. So does one that had no
+answer in time because it moved much, or because its request had little time left.
 Open, calls fail without being tried. A thread of the breaker's own tries a probe again and again,
 half-open meanwhile, so that no request ever pays for the question whether a tier is back.
 """
@@ -16,6 +17,7 @@ import msgspec
 import structlog
 from pybreaker import STATE_CLOSED, CircuitBreaker
 
+from storage import budget
 from storage.errors import TierError, TierUnavailable
 from storage.performance.counts import Latencies
 
@@ -72,16 +74,20 @@ class Breaker:
     def guard(self, *, is_bulk: bool = False) -> Iterator[None]:
         """Lets one call pass and watches it; bulk may take its time.
 
-        Raises `TierUnavailable` at once while open.
+        Raises `TierUnavailable` at once while open, and where the caller has no time left.
         """
         if not self.is_closed:
             raise TierUnavailable(self.tier, self._reason, tried=False)
+        budget.check(self.tier)
         started = time.perf_counter()
         try:
             yield
         except TierUnavailable as error:
             if error.tier == self.tier and not error.passing:
-                self.open(error.reason)
+                if error.late and (is_bulk or budget.is_spent()):
+                    self._suspect(error.reason)
+                else:
+                    self.open(error.reason)
             raise
         seconds = time.perf_counter() - started
         if not is_bulk:
@@ -121,15 +127,23 @@ class Breaker:
     def _note_slow(self) -> None:
         with self._lock:
             self._slow_in_a_row += 1
-            if self._is_suspect or self._slow_in_a_row < SLOW_CALLS:
+            if self._slow_in_a_row < SLOW_CALLS:
+                return
+        self._suspect(f"{SLOW_CALLS} calls in a row took over {self._slow_seconds * 1000:g} ms")
+
+    def _suspect(self, reason: str) -> None:
+        with self._lock:
+            if self._is_suspect:
                 return
             self._is_suspect = True
-        threading.Thread(target=self._judge, name=f"judge-{self.tier}", daemon=True).start()
+        threading.Thread(
+            target=self._judge, args=(reason,), name=f"judge-{self.tier}", daemon=True
+        ).start()
 
-    def _judge(self) -> None:
-        """Opens the breaker, if a probe is slow too."""
+    def _judge(self, reason: str) -> None:
+        """Opens the breaker for that reason, if a probe is slow or fails too."""
         if self._trouble() is not None:
-            self.open(f"{SLOW_CALLS} calls in a row took over {self._slow_seconds * 1000:g} ms")
+            self.open(reason)
         with self._lock:
             self._slow_in_a_row = 0
             self._is_suspect = False

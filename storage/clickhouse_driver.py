@@ -20,7 +20,7 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from storage import drill
+from storage import budget, drill
 from storage.errors import TierRejected, TierUnavailable
 from storage.performance.slow_queries import SlowQueries
 
@@ -44,7 +44,8 @@ def translated() -> Iterator[None]:
     try:
         yield
     except requests.RequestException as error:
-        raise TierUnavailable("clickhouse", type(error).__name__) from error
+        late = isinstance(error, requests.Timeout)
+        raise TierUnavailable("clickhouse", type(error).__name__, late=late) from error
     except DatabaseException as error:
         raise _refusal(str(error)) from error
     except DBAPIError as error:
@@ -54,6 +55,20 @@ def translated() -> Iterator[None]:
         raise TierRejected("clickhouse", type(error).__name__) from error
     except (EOFError, OSError) as error:
         raise TierUnavailable("clickhouse", f"{type(error).__name__}: {error}") from error
+
+
+class _Session(requests.Session):
+    """Waits for no answer longer than there is time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # A proxy of the environment has no business between a process and its own store.
+        self.trust_env = False
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        seconds = budget.bounded(options["timeout"])
+        options["timeout"] = (min(1.0, seconds), seconds)
+        return super().send(request, **options)
 
 
 class ClickHouse:
@@ -73,9 +88,7 @@ class ClickHouse:
         self._native = "native" in self._url.drivername
         self._heeds_drills = heeds_drills
         self.engine = self._make_engine()
-        self._session = requests.Session()
-        # A proxy of the environment has no business between a process and its own store.
-        self._session.trust_env = False
+        self._session = _Session()
 
     def insert(self, table: str, rows: bytes, token: str | None = None) -> None:
         """Inserts newline-separated JSON rows; the same token twice counts once.
@@ -123,7 +136,7 @@ class ClickHouse:
                 params={"query": query, "database": self._database(), **settings},
                 data=body,
                 auth=(self._url.username or "default", unquote(self._url.password or "")),
-                timeout=(min(1.0, self._timeout_seconds), self._timeout_seconds),
+                timeout=self._timeout_seconds,
             )
 
     def lines(self, query: str) -> bytes:
@@ -156,7 +169,8 @@ class ClickHouse:
             else {"timeout": self._timeout_seconds}
         )
         engine = create_engine(
-            self._url.update_query_dict({name: str(value) for name, value in connect.items()})
+            self._url.update_query_dict({name: str(value) for name, value in connect.items()}),
+            connect_args={} if self._native else {"http_session": _Session},
         )
         if self._heeds_drills:
             event.listen(engine, "checkout", lambda *_: drill.check("clickhouse"))

@@ -1,7 +1,8 @@
 """Connections to the three tiers: made on first use, kept per process, bounded in time.
 
-Every wait has a deadline of our own. PostgreSQL's and the kernel's do not notice a server that is
-frozen: a psycopg2 wait callback does, and leaves the connection closed, so the pool drops it.
+Every wait has a deadline of our own, which is never later than that of the request it is part of.
+PostgreSQL's and the kernel's do not notice a server that is frozen: a psycopg2 wait callback does,
+and leaves the connection closed, so the pool drops it.
 """
 
 import select
@@ -17,10 +18,11 @@ from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, text
 
 from settings import Settings
-from storage import drill
+from storage import budget, drill
+from storage.postgres_driver import OutOfTime
 from storage.redis_driver import Replicas
 
 APPLICATION_NAME = "threadkeep"
@@ -34,14 +36,33 @@ whoever waits for one of them, and then for the server once more."""
 _HURRY = text("SELECT set_config('statement_timeout', :deadline, true)")
 
 
-class _Pool(ConnectionPool):
-    """Gives no connection while a drill has Redis be silent, and gives it late where slow."""
+class _RedisPool(ConnectionPool):
+    """Gives each connection the deadline of the call that takes it; none while a drill has Redis be
+    silent, and late where slow."""
 
     def get_connection(self, *arguments: Any, **options: Any) -> Any:
         if drill.is_silent("redis"):
             raise RedisConnectionError(drill.REASON)
         drill.wait("redis")
-        return super().get_connection(*arguments, **options)
+        connection: Any = super().get_connection(*arguments, **options)
+        seconds = budget.bounded(self.connection_kwargs["socket_timeout"])
+        if seconds != connection.socket_timeout:
+            connection.socket_timeout = seconds
+            # What it has open already takes it over by this.
+            connection.update_current_socket_timeout(-1)
+        return connection
+
+
+class _PostgresPool(QueuePool):
+    """Has nobody wait longer for a connection than there is time."""
+
+    @property
+    def _timeout(self) -> float:
+        return budget.bounded(self._longest)
+
+    @_timeout.setter
+    def _timeout(self, seconds: float) -> None:
+        self._longest = seconds
 
 
 def redis_client(settings: Settings, *, heeds_drills: bool = True) -> Redis:
@@ -50,7 +71,7 @@ def redis_client(settings: Settings, *, heeds_drills: bool = True) -> Redis:
     redis-py retries ten times unless told otherwise, and a write whose answer was lost would be
     applied again each time.
     """
-    pool = (_Pool if heeds_drills else ConnectionPool).from_url(
+    pool = (_RedisPool if heeds_drills else ConnectionPool).from_url(
         settings.redis_url,
         socket_timeout=settings.redis_timeout_seconds,
         socket_connect_timeout=settings.redis_timeout_seconds,
@@ -121,6 +142,7 @@ def _engine(
     )
     engine = create_engine(
         settings.database_url,
+        poolclass=_PostgresPool,
         pool_size=settings.database_connections,
         max_overflow=0,
         pool_timeout=POOL_SECONDS,
@@ -178,7 +200,7 @@ def _connection_class(deadline_seconds: float) -> type[_Connection]:
 
 def _wait(connection: Any) -> None:
     """Waits for PostgreSQL as psycopg2 asks, but never past the connection's deadline."""
-    deadline = time.monotonic() + getattr(connection, "deadline_seconds", 2.5)
+    deadline = time.monotonic() + budget.bounded(getattr(connection, "deadline_seconds", 2.5))
     poller = select.poll()
     while True:
         state = connection.poll()
@@ -188,5 +210,5 @@ def _wait(connection: Any) -> None:
         poller.register(connection.fileno(), wanted)
         remaining_ms = (deadline - time.monotonic()) * 1000
         if remaining_ms <= 0 or not poller.poll(remaining_ms):
-            raise psycopg2.OperationalError("the server did not answer before the deadline")
+            raise OutOfTime("the server did not answer before the deadline")
         poller.unregister(connection.fileno())

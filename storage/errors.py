@@ -25,14 +25,22 @@ class TierUnavailable(TierError):
 
     `passing` says that the tier itself is well and only this call was turned away (a lock, a
     deadlock, no room): no reason to keep others from it. `tried` is False where nothing was sent.
+    `late` says that nobody heard from it in the time there was.
     """
 
     def __init__(
-        self, tier: str, reason: str, *, passing: bool = False, tried: bool = True
+        self,
+        tier: str,
+        reason: str,
+        *,
+        passing: bool = False,
+        tried: bool = True,
+        late: bool = False,
     ) -> None:
         super().__init__(tier, reason)
         self.passing = passing
         self.tried = tried
+        self.late = late
 
     @property
     def is_ambiguous(self) -> bool:

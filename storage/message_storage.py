@@ -15,7 +15,7 @@ from models import codec, ids
 from models.ids import Clock
 from models.message import Durability, Message, Tier, check_content
 from models.streams import state_of
-from storage.appends import Append, Behind, NewMessage, Stored
+from storage.appends import Behind, Stored
 from storage.errors import (
     Contended,
     KeyReused,
@@ -23,10 +23,11 @@ from storage.errors import (
     TierError,
     VersionConflict,
 )
-from storage.failover.chain import Degraded, MessageFailoverService
+from storage.failover.chain import PART_BYTES, Degraded, MessageFailoverService
 from storage.faultpoints import faultpoint
 from storage.message_retrieval import UnifiedMessageRetrievalService
 from storage.metrics.instruments import Kind
+from storage.posts import Draft, Part, Post
 from storage.repeats import made_before
 from storage.streaming.open_streams import OpenStreams
 
@@ -34,24 +35,6 @@ _DURABILITY: dict[Tier, Durability] = {"postgresql": "committed", "clickhouse": 
 
 CONFLICT_ATTEMPTS = 100
 """At each attempt of everyone at least one succeeds, so this many writers all get through."""
-
-
-class Draft(NamedTuple):
-    """A message as a caller gives it, already validated."""
-
-    role: str
-    content: str
-    metadata: dict[str, Any]
-    idempotency_key: str | None = None
-
-
-class _Waiting(NamedTuple):
-    """A draft that is not acknowledged yet: its place among its thread's, and the message that its
-    key made before, where that one is gone."""
-
-    at: int
-    draft: Draft
-    instead_of: str = ""
 
 
 class Acknowledgement(NamedTuple):
@@ -66,6 +49,10 @@ class Acknowledgement(NamedTuple):
     wake_slot: int | None
     repeated: bool
     degraded: Degraded
+
+
+_Answer = Acknowledgement | KeyReused
+_Post = Post[_Answer]
 
 
 class PreconditionFailed(Exception):
@@ -109,26 +96,30 @@ class UnifiedMessageStorageService:
 
     def post_batch(
         self, user_id: str, groups: Sequence[tuple[str, Sequence[Draft]]]
-    ) -> list[list[Acknowledgement | KeyReused]]:
+    ) -> list[list[_Answer]]:
         """Acknowledges new messages of several threads, each thread's in order, all or none of
         those whose key stands for nothing else.
 
-        Raises `TierUnavailable`, as `post` does.
+        Raises `TierUnavailable`, as `post` does: then each of them may or may not exist. Those of a
+        thread go in several parts where they are large, between which others may write.
         """
-        posts = [_Post(thread_id, drafts) for thread_id, drafts in groups]
+        posts: list[_Post] = [Post(thread_id, drafts) for thread_id, drafts in groups]
         for _ in range(CONFLICT_ATTEMPTS):
-            waiting = [post for post in posts if post.waiting]
-            if not waiting:
+            parts = [
+                part
+                for post in posts
+                for part in post.parts(user_id, self._clock, PART_BYTES["redis"])
+            ]
+            if not parts:
                 return [[post.answers[at] for at in sorted(post.answers)] for post in posts]
-            appends = [self._append_of(user_id, post) for post in waiting]
             faultpoint("api.before_write")
-            taken = self._failover.append([append for append, _ in appends])
+            taken = self._failover.append([part.append for part in parts])
             faultpoint("api.after_write")
-            for post, made, (tier, answer) in zip(waiting, appends, taken, strict=True):
+            for part, (tier, answer) in zip(parts, taken, strict=True):
                 if isinstance(answer, Behind):
-                    post.newest_us = ids.time_us_of(answer.newest)
+                    part.post.mint_above(answer.newest, part.waited)
                 else:
-                    self._take(post, *made, tier, answer)
+                    self._take(part, tier, answer)
         raise Contended("redis", "too many writers in one thread")
 
     def edit(
@@ -220,24 +211,10 @@ class UnifiedMessageStorageService:
             return self._acknowledgement(tier, revised, codec.encode(revised), slot)
         raise Contended("redis", "too many writers of one message")
 
-    def _append_of(self, user_id: str, post: "_Post") -> tuple[Append, list[Message]]:
-        """What waits, sealed, in order, above the newest that the thread has."""
-        shard = ids.shard_of(user_id, post.thread_id)
-        messages, new = [], []
-        for at, (_, draft, instead_of) in enumerate(post.waiting):
-            time_us = max(self._clock.now_us(), post.newest_us + 1 + at)
-            message = _new(user_id, post.thread_id, shard, time_us, draft)
-            messages.append(message)
-            record = codec.encode(message)
-            new.append(NewMessage(message.id, record, draft.idempotency_key, instead_of))
-        return Append(user_id, post.thread_id, new), messages
-
-    def _take(
-        self, post: "_Post", append: Append, messages: Sequence[Message], tier: Tier, stored: Stored
-    ) -> None:
+    def _take(self, part: Part[_Answer], tier: Tier, stored: Stored) -> None:
         """Notes the answers; where what a key made is gone its draft goes on waiting."""
+        post, append, waited, messages = part
         slot = self._slot_of(messages[0].id) if stored.wake else None
-        waited, post.waiting = post.waiting, []
         for one, message, new, made in zip(
             waited, messages, append.messages, stored.ids, strict=True
         ):
@@ -268,30 +245,3 @@ class UnifiedMessageStorageService:
 
     def _slot_of(self, message_id: str) -> int:
         return ids.shard_in(message_id) % self._slots
-
-
-class _Post:
-    """New messages of one thread on their way: those without an answer yet, and the answers."""
-
-    def __init__(self, thread_id: str, drafts: Sequence[Draft]) -> None:
-        self.thread_id = thread_id
-        self.newest_us = 0
-        self.waiting = [_Waiting(at, draft) for at, draft in enumerate(drafts)]
-        self.answers: dict[int, Acknowledgement | KeyReused] = {}
-
-
-def _new(user_id: str, thread_id: str, shard: int, time_us: int, draft: Draft) -> Message:
-    moment = ids.timestamp(time_us)
-    return codec.seal(
-        Message(
-            version=1,
-            id=ids.mint(time_us, shard),
-            thread_id=thread_id,
-            user_id=user_id,
-            role=draft.role,
-            content=draft.content,
-            metadata=draft.metadata,
-            created_at=moment,
-            updated_at=moment,
-        )
-    )

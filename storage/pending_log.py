@@ -5,7 +5,6 @@ consumer group: an entry is in the log or it is in PostgreSQL, and a worker that
 reading and committing has changed nothing. PostgreSQL's lock keeps two workers off one slot.
 """
 
-import itertools
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from storage import redis_keys as keys
+from storage.bites import Bite
 from storage.errors import TierError
 from storage.redis_driver import RedisDoor, Script
 from storage.state.lifetimes import Lifetime, seconds_to_stay
@@ -23,8 +23,6 @@ from storage.state.lifetimes import Lifetime, seconds_to_stay
 MOST_BYTES = 512 * 1024
 """Of one batch. The words of messages are indexed within its transaction: about a microsecond a
 byte, where they are long."""
-LEAST_BYTES = 4 * 1024
-"""Of a batch, when larger ones took PostgreSQL too long; one entry goes whatever its size."""
 
 
 class LogEntry(NamedTuple):
@@ -92,7 +90,8 @@ class PendingLog:
         self._hot_page = hot_page
         self._events_kept = events_kept
         self._marked_at = float("-inf")
-        self._most_bytes = MOST_BYTES
+        self._bite = Bite(MOST_BYTES)
+        self._entry_bytes = 0
         self._settle = Script(door, "settle", tells=True)
         self._settle_state = Script(door, "settle_state")
 
@@ -102,6 +101,9 @@ class PendingLog:
         Fewer where they are large, so that a batch takes no longer than PostgreSQL allows; which
         slots are left out then is left to chance.
         """
+        if self._entry_bytes:
+            # As large as they were of late: Redis is not to give, each time, what is left out then.
+            count = min(count, self._bite.bytes // self._entry_bytes + 1)
         share = max(1, count // len(slots))
         slots = random.sample(slots, len(slots))
         with self._door.passed() as client:
@@ -114,16 +116,17 @@ class PendingLog:
             for slot, entries in zip(slots, answers, strict=True)
             for entry_id, fields in entries
         ]
-        sizes = itertools.accumulate(len(entry.record) for entry in found)
-        return found[: max(1, sum(size <= self._most_bytes for size in sizes))]
+        sizes = [len(entry.record) for entry in found]
+        self._entry_bytes = sum(sizes) // len(sizes) if sizes else 0
+        return list(self._bite.of(found, sizes))
 
     def take_less(self) -> None:
         """Has batches be half as large as they were."""
-        self._most_bytes = max(LEAST_BYTES, self._most_bytes // 2)
+        self._bite.take_less()
 
     def take_more(self) -> None:
         """Has them be larger again."""
-        self._most_bytes = min(MOST_BYTES, self._most_bytes * 2)
+        self._bite.take_more()
 
     def page(self, slot: int, after: str, count: int) -> list[LogEntry]:
         """Up to `count` entries of a slot from `-`, its start, or after `(` and an entry id."""

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+import psycopg2
 from sqlalchemy import Connection, Row, TextClause, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError
 
@@ -31,6 +32,10 @@ _QUOTED = re.compile(
 _LOCK_PATIENCE = text("SELECT set_config('lock_timeout', :patience, true)")
 
 
+class OutOfTime(psycopg2.OperationalError):
+    """The server said nothing in the time there was."""
+
+
 def is_transient(error: DBAPIError) -> bool:
     """Whether the same statement may succeed later."""
     code = getattr(error.orig, "pgcode", None)
@@ -43,7 +48,8 @@ def as_tier_error(error: DBAPIError) -> TierError:
     if not is_transient(error):
         return TierRejected("postgresql", text)
     code = getattr(error.orig, "pgcode", None) or ""
-    return TierUnavailable("postgresql", text, passing=code.startswith(_PASSING_CODES))
+    late = isinstance(error.orig, OutOfTime)
+    return TierUnavailable("postgresql", text, passing=code.startswith(_PASSING_CODES), late=late)
 
 
 @contextmanager

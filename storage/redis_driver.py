@@ -3,13 +3,15 @@
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.resources import files
 from typing import Any, NamedTuple
 
 from redis import Redis
 from redis.exceptions import NoScriptError, RedisError
 
+from storage import budget
+from storage.bites import bites
 from storage.breakers import Breaker
 from storage.errors import TierError, TierRejected, TierUnavailable
 from storage.performance.slow_queries import SlowQueries
@@ -17,6 +19,12 @@ from storage.redis_refusals import Kind, refusal_of
 
 _NOT_AN_OUTAGE: frozenset[Kind] = frozenset({"full", "not_allowed"})
 """Writes are refused, and everything else goes on."""
+
+MOST_BYTES = 512 * 1024
+"""Of one round trip of many calls: Redis does nothing else meanwhile, nor while it syncs them."""
+
+Call = tuple[list[str], list[Any]]
+"""The names and the arguments of one call of a script."""
 
 
 @contextmanager
@@ -34,7 +42,8 @@ def as_tier_error(error: RedisError) -> TierError:
     if not refusal.passes:
         return TierRejected("redis", refusal.reason)
     passing = refusal.out == "call" or refusal.kind in _NOT_AN_OUTAGE
-    return TierUnavailable("redis", refusal.reason, passing=passing)
+    late = refusal.kind == "too_slow"
+    return TierUnavailable("redis", refusal.reason, passing=passing, late=late)
 
 
 class Replicas(NamedTuple):
@@ -89,12 +98,17 @@ class RedisDoor:
             yield self.client
 
     @contextmanager
-    def running(self, script: str) -> Iterator[Redis]:
-        """Likewise for one round trip of a script, which is told of where it was slow."""
-        with self.passed() as client:
+    def running(self, script: str, size: int = 0) -> Iterator[Redis]:
+        """Likewise for one round trip of a script, which is told of where it was slow.
+
+        One that sends many bytes has as much longer for it.
+        """
+        is_large = size > budget.LARGE_BYTES
+        granted = budget.moving(size) if is_large else nullcontext()
+        with granted, self.breaker.guard(is_bulk=is_large), translated():
             started, failed = time.perf_counter(), True
             try:
-                yield client
+                yield self.client
                 failed = False
             finally:
                 if self._slow is not None:
@@ -123,20 +137,28 @@ class Script:
             if isinstance(answer, TierError):
                 raise answer
             return answer
-        with self._door.running(self._name) as client:
+        with self._door.running(self._name, _size(arguments)) as client:
             try:
                 return self._evaluate(client, names, arguments)
             except NoScriptError:
                 client.script_load(self._source)
                 return self._evaluate(client, names, arguments)
 
-    def many(self, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
-        """Many calls, one round trip, each atomic for itself.
+    def many(self, calls: Sequence[Call]) -> list[Any]:
+        """Many calls, one round trip or as many as they are large, each atomic for itself.
 
         Gives an answer for each call; a call that Redis refused gives its `TierError`. Raises
         where one of them found Redis itself out.
         """
-        with self._door.running(self._name) as client:
+        sizes = [_size(arguments) for _, arguments in calls]
+        return [
+            answer
+            for part, size in bites(calls, sizes, MOST_BYTES)
+            for answer in self._round_trip(part, size)
+        ]
+
+    def _round_trip(self, calls: Sequence[Call], size: int) -> list[Any]:
+        with self._door.running(self._name, size) as client:
             answers = self._pipelined(client, calls)
             missing = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
             if missing:
@@ -146,7 +168,7 @@ class Script:
                     answers[at] = answer
             return [_told_apart(answer) for answer in answers]
 
-    def _pipelined(self, client: Redis, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
+    def _pipelined(self, client: Redis, calls: Sequence[Call]) -> list[Any]:
         pipeline = client.pipeline(transaction=False)
         for names, arguments in calls:
             self._evaluate(pipeline, names, arguments)
@@ -159,6 +181,10 @@ class Script:
 
     def _evaluate(self, client: Any, names: list[str], arguments: list[Any]) -> Any:
         return client.execute_command("EVALSHA", self._sha, len(names), *names, *arguments)
+
+
+def _size(arguments: list[Any]) -> int:
+    return sum(len(one) for one in arguments if type(one) is bytes)
 
 
 def _source(name: str) -> str:

@@ -11,12 +11,19 @@ from typing import Any, NamedTuple
 from models import ids
 from storage import redis_keys as keys
 from storage.appends import Append, Behind, Stored
+from storage.bites import bites
 from storage.errors import NotFound, TierError, VersionConflict
 from storage.idempotency_keys import Key
-from storage.redis_driver import RedisDoor, Script
+from storage.redis_driver import MOST_BYTES, RedisDoor, Script
 
 DRAIN_FLAG_MILLISECONDS = 2_000
 """A wake-up that got lost is repeated after this, by the next write."""
+
+PAGE_BYTES = 2 * 1024 * 1024
+"""Of records in one answer, for which everybody else waits."""
+
+NAMES_AT_ONCE = 100
+"""Likewise records whose sizes nobody knows: those of a hundred messages are 8 MB at most."""
 
 DISTRUST_MARK = "~"
 """Begins a floor above every id. What follows differs each time, so that a page which was read
@@ -72,7 +79,7 @@ class RedisTier:
         return [_stored(answer) for answer in answers]
 
     def _append_call(self, append: Append, idempotency_seconds: int) -> tuple[list[str], list[Any]]:
-        user_id, thread_id, messages, _ = append
+        user_id, thread_id, messages = append[:3]
         slot = self.slot_of_thread(user_id, thread_id)
         names = [
             keys.index(slot, user_id, thread_id),
@@ -189,11 +196,13 @@ class RedisTier:
 
     def messages(self, slot: int, message_ids: Sequence[str]) -> list[bytes | None]:
         """The hot records of messages of one slot, None where there is none."""
-        if not message_ids:
-            return []
-        with self._door.passed() as client:
-            found: Any = client.mget([keys.message(slot, name) for name in message_ids])
-        return list(found)
+        found: list[bytes | None] = []
+        for first in range(0, len(message_ids), NAMES_AT_ONCE):
+            names = message_ids[first : first + NAMES_AT_ONCE]
+            with self._door.passed() as client:
+                records: Any = client.mget([keys.message(slot, name) for name in names])
+            found += records
+        return found
 
     def made(self, given: Sequence[Key]) -> dict[Key, str]:
         """The messages that Idempotency-Keys have made."""
@@ -220,15 +229,26 @@ class RedisTier:
     ) -> HotPage:
         """Records of a thread with `low` < id < `high`, at most `count` from that end."""
         slot = self.slot_of_thread(user_id, thread_id)
-        floor, watermark, names, records = self._page(
-            [keys.index(slot, user_id, thread_id), *_marks(slot, user_id, thread_id)],
-            [f"({low}", f"({high}", order, count, keys.message_prefix(slot)],
-        )
-        return HotPage(
-            floor.decode() or None,
-            watermark.decode() or None,
-            [(name.decode(), record or None) for name, record in zip(names, records, strict=True)],
-        )
+        looked_at = [keys.index(slot, user_id, thread_id), *_marks(slot, user_id, thread_id)]
+        floors: list[bytes] = []
+        marks: list[bytes] = []
+        records: list[tuple[str, bytes | None]] = []
+        is_cut = 1
+        while is_cut:
+            bounds = [f"({low}", f"({high}", order, count - len(records)]
+            floor, mark, names, found, is_cut = self._page(
+                looked_at, [*bounds, keys.message_prefix(slot), PAGE_BYTES]
+            )
+            floors.append(floor)
+            marks.append(mark)
+            records += [
+                (name.decode(), record or None) for name, record in zip(names, found, strict=True)
+            ]
+            if is_cut:
+                low, high = (records[-1][0], high) if order == "asc" else (low, records[-1][0])
+        # Between two looks the index may have come to be complete in less, or in nothing.
+        floor = max(floors) if all(floors) else b""
+        return HotPage(floor.decode() or None, max(marks).decode() or None, records)
 
     def warm(
         self,
@@ -239,14 +259,21 @@ class RedisTier:
         seen_floor: str | None,
         floor: str,
     ) -> bool:
-        """Takes persisted messages into the hot page, unless its floor moved since it was read."""
+        """Takes persisted messages, newest first, into the hot page, unless its floor moved since
+        it was read; gives whether all of them were."""
         slot = self.slot_of_thread(user_id, thread_id)
-        names = [keys.index(slot, user_id, thread_id), keys.erased(slot, user_id)]
-        arguments: list[Any] = [seen_floor or "", floor, self._hot_seconds]
-        for message_id, record in records:
-            names.append(keys.message(slot, message_id))
-            arguments += (message_id, record)
-        return bool(self._warm(names, arguments))
+        parts = [part for part, _ in bites(records, [len(one[1]) for one in records], MOST_BYTES)]
+        for at, part in enumerate(parts or [records]):
+            names = [keys.index(slot, user_id, thread_id), keys.erased(slot, user_id)]
+            down_to = part[-1][0] if at + 1 < len(parts) else floor
+            arguments: list[Any] = [seen_floor or "", down_to, self._hot_seconds]
+            for message_id, record in part:
+                names.append(keys.message(slot, message_id))
+                arguments += (message_id, record)
+            if not self._warm(names, arguments):
+                return False
+            seen_floor = down_to
+        return True
 
     def ping(self) -> None:
         """Raises `TierUnavailable` if Redis does not answer."""

@@ -9,7 +9,8 @@ from flask import Blueprint, Response, request
 from models.message import InvalidMessage, Tier, check_idempotency_key
 from storage.errors import KeyReused
 from storage.failover.chain import Degraded
-from storage.message_storage import Acknowledgement, Draft
+from storage.message_storage import Acknowledgement
+from storage.posts import Draft
 from webapp.context import caller, web
 from webapp.drafts import checked_draft
 from webapp.errors import BadRequest, fault_of

@@ -8,7 +8,7 @@ from models.message import (
     check_metadata,
     check_new_thread_id,
 )
-from storage.message_storage import Draft
+from storage.posts import Draft
 
 
 def checked_draft(

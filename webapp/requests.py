@@ -13,6 +13,7 @@ import structlog
 from flask import Flask, Response, g, request
 
 from models import ids
+from storage import budget
 from webapp.auth import InvalidToken
 from webapp.context import web
 from webapp.errors import BadRequest, UnsupportedCoding
@@ -36,6 +37,9 @@ PUBLIC = frozenset(
     }
 )
 """The only endpoints of the API that answer without a token."""
+
+UNHURRIED = "admin."
+"""Endpoints that may take longer than a request: an operator waits for what is about everybody."""
 
 SLOW_SECONDS = 1.0
 """A request that took longer is named in the log."""
@@ -65,6 +69,8 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
     @app.before_request
     def begin() -> None:
         g.started = time.perf_counter()
+        if not (request.endpoint or "").startswith(UNHURRIED):
+            budget.begin()
         given = request.headers.get("X-Request-ID", "")
         g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         if request.endpoint is not None and request.endpoint not in public:
@@ -72,6 +78,8 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
 
     @app.after_request
     def end(response: Response) -> Response:
+        # What is still to be streamed takes its time.
+        budget.end()
         _measure(response)
         headers = response.headers
         headers["X-Request-ID"] = g.get("request_id", "")

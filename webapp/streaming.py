@@ -9,7 +9,7 @@ from models.message import (
     check_metadata,
     check_new_thread_id,
 )
-from storage.message_storage import Draft
+from storage.posts import Draft
 from webapp.context import caller, web
 from webapp.messages import acknowledged
 from webapp.requests import answer, body_as, optional_body_as

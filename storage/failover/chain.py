@@ -1,7 +1,8 @@
 """The chain a write goes down: Redis, else PostgreSQL, else ClickHouse, else nobody.
 
 A write whose answer was lost goes on with the same id, so wherever it was taken it is one message.
-Requests that come at the same moment share one call to a tier.
+Requests that come at the same moment share one call to a tier. What is large goes in parts, each of
+which a tier can take well within its deadline.
 """
 
 import time
@@ -10,15 +11,25 @@ from typing import NamedTuple, TypeVar
 
 from models.message import Caveat, FailoverReason, Message, Thread, Tier
 from storage.appends import Append, Behind, Stored
+from storage.bites import bites
 from storage.combining import Combiner
 from storage.errors import NoTierAvailable, TierError, TierRejected, TierUnavailable
 from storage.failover.direct_clickhouse import DirectClickHouse, version_after
 from storage.failover.direct_postgres import VERSION_STEP, DirectPostgres
 from storage.failover.probes import Breakers
 from storage.failover.redis_writes import RedisWrites
-from storage.failover.rests import Ask
+from storage.failover.rests import Answer, Ask
 from storage.failover.shared_keys import SharedKeys
 from storage.metrics.instruments import Instruments, Kind, code_of
+
+PART_BYTES: dict[Tier, int] = {
+    "redis": 512 * 1024,
+    # Which indexes words, about a microsecond a byte where they are long.
+    "postgresql": 512 * 1024,
+    # Which wants few inserts.
+    "clickhouse": 4 * 1024 * 1024,
+}
+"""What one call to a tier brings it at most, unless one message is larger."""
 
 
 class Taken(NamedTuple):
@@ -88,7 +99,8 @@ class MessageFailoverService:
             "clickhouse": keys.recalling(clickhouse.append),
         }
         self._appends = {
-            tier: Combiner(keys.remembering(tier, append)) for tier, append in tiers.items()
+            tier: Combiner(tier, keys.remembering(tier, append), PART_BYTES[tier])
+            for tier, append in tiers.items()
         }
 
     def append(self, appends: Sequence[Append]) -> list[Taken]:
@@ -119,26 +131,40 @@ class MessageFailoverService:
     def _append(self, appends: Sequence[Append]) -> list[Taken]:
         taken: dict[int, Taken] = {}
         failures: list[TierError] = []
-        for tier, combiner in self._appends.items():
+        sizes = [append.size for append in appends]
+        for tier in self._appends:
             left = [at for at in range(len(appends)) if at not in taken]
             must_stay = any(failure.is_ambiguous for failure in failures)
-            if tier == "clickhouse":
-                # Before requests are combined: those without a key wait for nobody.
-                self._clickhouse.await_others([appends[at] for at in left])
-            try:
-                answers = combiner.ask([appends[at]._replace(must_stay=must_stay) for at in left])
-            except TierError as error:
-                answers = [error] * len(left)
-            for at, answer in zip(left, answers, strict=True):
-                if not isinstance(answer, TierError):
-                    taken[at] = Taken(tier, answer)
-                elif isinstance(answer, TierUnavailable) or tier == "redis":
-                    failures.append(answer)
-                else:
-                    raise answer
+            for part, size in bites(left, [sizes[at] for at in left], PART_BYTES[tier]):
+                asked = [appends[at]._replace(must_stay=must_stay) for at in part]
+                answers = self._ask(tier, asked, size, taken.get(part[0] - 1))
+                for at, answer in zip(part, answers, strict=True):
+                    if not isinstance(answer, TierError):
+                        taken[at] = Taken(tier, answer)
+                    elif isinstance(answer, TierUnavailable) or tier == "redis":
+                        failures.append(answer)
+                    else:
+                        raise answer
+                if isinstance(answers[0], TierUnavailable):
+                    # The rest would only be late there, too.
+                    break
             if len(taken) == len(appends):
                 return [taken[at] for at in range(len(appends))]
         raise NoTierAvailable(failures)
+
+    def _ask(
+        self, tier: Tier, appends: Sequence[Append], size: int, before: Taken | None
+    ) -> Sequence[Answer]:
+        """A tier's answers to one part, given what came of the one before it."""
+        if appends[0].follows and before is not None and isinstance(before.answer, Behind):
+            return [before.answer] * len(appends)
+        try:
+            if tier == "clickhouse":
+                # Before requests are combined: those without a key wait for nobody.
+                self._clickhouse.await_others(appends)
+            return self._appends[tier].ask(appends, size)
+        except TierError as error:
+            return [error] * len(appends)
 
     def revise(
         self, current: Message, make: Callable[[int], Message], kind: Kind = "edit"

@@ -14,7 +14,9 @@ import msgspec
 import structlog
 from sqlalchemy import Connection, Engine, text
 
+from storage import budget
 from storage.clickhouse_driver import ClickHouse
+from storage.errors import TierUnavailable
 from storage.failover.lease import LEASE_SECONDS
 from storage.failover.patience import patiently
 from storage.postgres_driver import translated
@@ -51,12 +53,16 @@ class Detour:
     `hold` writes or renews the row of a holder for `ROW_SECONDS`, and raises `TierUnavailable`.
     """
 
-    def __init__(self, beside: str, hold: Callable[[str], None]) -> None:
+    def __init__(self, beside: str, tier: str, hold: Callable[[str], None]) -> None:
+        """`tier` is where the row stands."""
         self._beside = beside
+        self._tier = tier
         self._hold = hold
         self._holder = str(uuid.uuid4())
         self._lock = threading.Lock()
         self._held_at = float("-inf")
+        self._failed_at = float("-inf")
+        self._reason = ""
 
     def forget(self) -> None:
         """Has the next write wait again: the tier was back meanwhile, and leases were given."""
@@ -64,18 +70,29 @@ class Detour:
 
     def enter(self) -> None:
         """Returns when a write beside the tier may be acknowledged. Raises `TierUnavailable`."""
-        if time.monotonic() - self._held_at < FRESH_SECONDS:
+        came = time.monotonic()
+        if came - self._held_at < FRESH_SECONDS:
             return
-        with self._lock:
+        with budget.taking(self._lock, self._tier):
             now = time.monotonic()
             if now - self._held_at < FRESH_SECONDS:
                 return
-            is_first = now - self._held_at > BELIEVED_SECONDS
-            self._hold(self._holder)
-            if is_first:
+            if self._failed_at > came:
+                # Each who waited would find out in turn, and the last of them much too late.
+                raise TierUnavailable(self._tier, self._reason, tried=False)
+            self._say()
+            if now - self._held_at > BELIEVED_SECONDS:
                 log.warning(f"writing_beside_{self._beside}")
-                time.sleep(LEASE_SECONDS)
+                budget.sleep(self._tier, LEASE_SECONDS)
             self._held_at = now
+
+    def _say(self) -> None:
+        try:
+            self._hold(self._holder)
+        except TierUnavailable as error:
+            if not (error.passing or budget.is_spent()):
+                self._failed_at, self._reason = time.monotonic(), error.reason
+            raise
 
 
 def beside_redis(quick: Engine, patient: Engine) -> Detour:
@@ -84,7 +101,7 @@ def beside_redis(quick: Engine, patient: Engine) -> Detour:
     def hold(holder: str) -> None:
         patiently(quick, patient, lambda engine: _hold(engine, holder))
 
-    return Detour("redis", hold)
+    return Detour("redis", "postgresql", hold)
 
 
 def _hold(engine: Engine, holder: str) -> None:
@@ -100,7 +117,7 @@ def beside_postgresql(server: ClickHouse) -> Detour:
         # Each row counts, although it says the same as the one before.
         server.insert("direct_writers", row, str(uuid.uuid4()))
 
-    return Detour("postgresql", hold)
+    return Detour("postgresql", "clickhouse", hold)
 
 
 def say_clickhouse(engine: Engine) -> None:

@@ -13,6 +13,7 @@ import msgspec
 
 from models import codec
 from models.message import Message
+from storage import budget
 from storage.appends import Append, Behind, Stored
 from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse
@@ -68,7 +69,8 @@ class DirectClickHouse:
     def await_others(self, appends: Sequence[Append]) -> None:
         """Returns when every process has told ClickHouse what keys of these may have made.
 
-        Waits only where a key is given, and only in the first moments of an outage.
+        Waits only where a key is given, and only in the first moments of an outage. Raises
+        `TierUnavailable` where there is no time for that.
         """
         if not self._breaker.is_closed or not any(map(keyed, appends)):
             return
@@ -76,7 +78,7 @@ class DirectClickHouse:
             self._redis_breaker.opened_at + OTHERS_SECONDS,
             self._postgres_breaker.opened_at + POSTGRES_KEYS_SECONDS,
         )
-        time.sleep(max(0.0, until - time.monotonic()))
+        budget.sleep("clickhouse", max(0.0, until - time.monotonic()))
 
     def append(self, appends: Sequence[Append]) -> list[Stored | Behind | TierError]:
         """Inserts new messages. A key that ClickHouse knows gives the message it made."""

@@ -16,9 +16,11 @@ from models import codec, ids
 from models.clickhouse_tables import direct_writes
 from models.ids import Clock
 from storage import idempotency_keys, postgres_writes
+from storage.bites import Bite
 from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse
 from storage.clickhouse_driver import translated as clickhouse_translated
+from storage.errors import TierUnavailable
 from storage.idempotency_keys import Key
 from storage.partitions import Partitions
 from storage.postgres_driver import is_transient, translated
@@ -27,6 +29,9 @@ from storage.tombstones import bury_doubles
 log = structlog.get_logger(__name__)
 
 BATCH = 500
+MOST_BYTES = 512 * 1024
+"""Of one transaction: PostgreSQL indexes words, about a microsecond a byte where they are long."""
+
 _SAID = text(
     "SELECT clock_timestamp() AS began,"
     " EXISTS (SELECT FROM redis_detours WHERE in_clickhouse) AS said"
@@ -67,9 +72,22 @@ class HomecomingService:
         self._partitions = Partitions(engine)
         self._idempotency_seconds = idempotency_seconds
         self._slots = slots
+        self._bite = Bite(MOST_BYTES)
 
     def bring_home(self) -> int:
-        """Brings everything home; gives how many writes. Raises `TierUnavailable`."""
+        """Brings everything home; gives how many writes.
+
+        Raises `TierUnavailable`: the next takes less at once, for it may have been too much.
+        """
+        try:
+            home = self._bring_home()
+        except TierUnavailable as error:
+            if error.tried:
+                self._bite.take_less()
+            raise
+        return home
+
+    def _bring_home(self) -> int:
         home = 0
         with translated(), self._engine.begin() as connection:
             before = connection.execute(_SAID).one()
@@ -84,13 +102,14 @@ class HomecomingService:
                 self._write(connection, writes)
             self._strike_out(writes)
             home += len(writes)
+            self._bite.take_more()
             log.warning("brought_home", writes=len(writes))
         if before.said:
             with translated(), self._engine.begin() as connection:
                 connection.execute(_NOTHING_WAITS, {"began": before.began})
         return home
 
-    def _listed(self) -> list[_Write]:
+    def _listed(self) -> Sequence[_Write]:
         listed = direct_writes.c
         query = (
             select(
@@ -110,7 +129,7 @@ class HomecomingService:
             self._server.engine.connect() as connection,
         ):
             rows = connection.execute(query).all()
-        return [
+        found = [
             _Write(
                 str(row.id),
                 int(row.version),
@@ -121,6 +140,7 @@ class HomecomingService:
             )
             for row in rows
         ]
+        return self._bite.of(found, [len(write.record) for write in found])
 
     def _write(self, connection: Connection, writes: Sequence[_Write]) -> None:
         try:

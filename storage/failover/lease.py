@@ -18,6 +18,7 @@ from typing import NamedTuple
 import structlog
 from sqlalchemy import Engine, text
 
+from storage import budget
 from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse
 from storage.errors import TierError
@@ -33,6 +34,9 @@ LEASE_SECONDS = 0.4
 """How long a lease holds; a first write beside Redis waits as long before it is acknowledged."""
 
 RENEW_SECONDS = 0.1
+ASKING_SECONDS = 1.0
+"""Whoever has to ask itself does without a lease after this long: there are others to ask yet."""
+
 TROUBLE_SECONDS = 5.0
 """After this long everybody who found Redis out as well has found it back."""
 
@@ -112,7 +116,8 @@ class Lease:
         now = self._used_at = time.monotonic()
         if now >= self._until and not self._is_renewing():
             if wait:
-                self._renew()
+                with budget.within(ASKING_SECONDS):
+                    self._renew()
             self._keep_renewing()
             now = time.monotonic()
         return self._standing if now < self._until else UNKNOWN

@@ -20,7 +20,7 @@ from models.state import StateName
 from models.tables import messages
 from storage import idempotency_keys
 from storage import redis_keys as keys
-from storage.errors import TierRejected
+from storage.errors import TierRejected, TierUnavailable
 from storage.events.event import news_of
 from storage.installation import FOREIGN, RedisIdentity, identity
 from storage.postgres_driver import message_of, translated
@@ -34,6 +34,8 @@ from storage.state.in_redis import StateCacheManager
 log = structlog.get_logger(__name__)
 
 BATCH = 500
+LEAST = 8
+"""Notes in one transaction; few after what took too long, for what they name may be large."""
 SCAN_KEYS = 1_000
 """Keys that one look at Redis passes over: about a millisecond in which it does nothing else."""
 
@@ -111,6 +113,7 @@ class RedisRecoveryService:
         self._states = states
         self._idempotency_seconds = idempotency_seconds
         self._hot_page = hot_page
+        self._batch = BATCH
 
     def tend(self) -> int:
         """Adopts a Redis that was restarted and tells it what it lacks; gives how much that was.
@@ -121,10 +124,19 @@ class RedisRecoveryService:
         return self.tell_all()
 
     def tell_all(self) -> int:
-        """Tells Redis all that was written beside it; gives how much that was."""
+        """Tells Redis all that was written beside it; gives how much that was.
+
+        Raises `TierUnavailable`: the next takes less at once, for it may have been too much.
+        """
         told = 0
-        while step := self.backfill():
-            told += step
+        try:
+            while step := self.backfill(self._batch):
+                told += step
+                self._batch = min(BATCH, self._batch * 2)
+        except TierUnavailable as error:
+            if error.tried:
+                self._batch = max(LEAST, self._batch // 2)
+            raise
         return told
 
     def adopt(self) -> bool:
@@ -173,12 +185,12 @@ class RedisRecoveryService:
         with translated(), self._engine.begin() as connection:
             connection.execute(_DOUBT_KEYS, {"seconds": self._idempotency_seconds})
 
-    def backfill(self) -> int:
+    def backfill(self, batch: int = BATCH) -> int:
         """Tells Redis a batch of what was written beside it; gives how many notes were taken."""
         with translated(), self._engine.begin() as connection:
             if not connection.execute(_TRY_LOCK).scalar_one():
                 return 0
-            rows = connection.execute(_TAKE, {"batch": BATCH}).all()
+            rows = connection.execute(_TAKE, {"batch": batch}).all()
             if not rows:
                 return 0
             self._refresh_states(connection, [row for row in rows if row.state_kind])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from models import codec
 from models.message import Message, Thread
+from storage import budget
 from storage.appends import Append, Behind, Stored
 from storage.errors import TierError, TierUnavailable, VersionConflict
 from storage.failover.direct_postgres import DirectPostgres, Known, keyed, wanted_of
@@ -49,10 +50,21 @@ class RedisWrites:
             self._room.check()
         except TierUnavailable as full:
             return self._repeats(appends, full)
-        known = self._known(appends)
+        known = self._with_what_redis_has(appends, self._known(appends))
         if known is None:
             return self._append(appends)
         return ask_the_rest(appends, known, self._append)
+
+    def _with_what_redis_has(self, appends: Sequence[Append], known: Known | None) -> Known | None:
+        """What is known, and what Redis has of something large: whoever repeats it need not send
+        that once more, and so gets through at last where there was no time for all of it."""
+        if sum(append.size for append in appends) <= budget.LARGE_BYTES:
+            return known
+        wanted = [key for append in appends for key, _ in keyed(append)]
+        if not wanted:
+            return known
+        known = known or Known({}, {})
+        return known._replace(made=self._redis.made(wanted) | known.made)
 
     def _append(self, appends: Sequence[Append]) -> Sequence[Stored | Behind | TierError]:
         answers = self._redis.append(appends, self._idempotency_seconds)

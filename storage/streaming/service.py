@@ -18,7 +18,8 @@ from models.streams import StreamState, marked, state_of
 from storage.errors import NotFound, StreamRefused, TierError, TierUnavailable
 from storage.failover.room import RedisRoom
 from storage.message_retrieval import UnifiedMessageRetrievalService
-from storage.message_storage import Acknowledgement, Draft, UnifiedMessageStorageService
+from storage.message_storage import Acknowledgement, UnifiedMessageStorageService
+from storage.posts import Draft
 from storage.streaming.open_streams import Appended, OpenStreams, Streamed
 
 log = structlog.get_logger(__name__)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.consistency.report import Scope
-from storage.message_storage import Draft
+from storage.posts import Draft
 from storage.services import Services
 from support import commands, damage
 from support.api import Api, ok, problem

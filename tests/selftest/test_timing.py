@@ -13,7 +13,7 @@ from selftest.client import Outcome
 from selftest.disturbance import KINDS, kind, sequence
 from selftest.episodes import Episode
 from selftest.findings import Invariant, Violation
-from selftest.samples import Sample, during, figures, judge_times
+from selftest.samples import Sample, during, figures, judge_times, times_not_judged
 from selftest.stalls import STALL_SECONDS, Stalls
 
 Span = tuple[float, float]
@@ -87,6 +87,24 @@ def test_what_a_machine_that_stalled_made_late_is_not_late() -> None:
     assert judged([late], [], (90.0, 100.1), (105.4, 120.0)) != []
     assert judged([late], [], *[(101 + n / 10, 101.09 + n / 10) for n in range(20)]) != []
     assert judged([sample(8.0, outcome="timeout")], [], (101.0, 107.0)) != []
+
+
+def test_where_the_machine_kept_everybody_waiting_it_says_so_instead() -> None:
+    late, stalls = sample(5.2), Stalls()
+    for wake in range(100):
+        stalls.note_late(100.0 + wake / 20, 100.004 + wake / 20)
+    assert judge_times([late], [], stalls) != []
+    assert times_not_judged([late], [], stalls) == []
+    for wake in range(100):
+        stalls.note_late(100.0 + wake / 20, 100.01 + wake / 20)
+    assert judge_times([late], [], stalls) == []
+    (unsure,) = times_not_judged([sample(), late], [], stalls)
+    assert unsure.invariant == Invariant.IN_TIME
+    assert unsure.evidence["machine_seconds"] == pytest.approx(1.0)
+    # What is far too late is late on any machine, and what has no answer is none.
+    later, silent = sample(6.5), sample(8.0, outcome="timeout")
+    assert len(judge_times([later, silent], [], stalls)) == 2
+    assert times_not_judged([later, silent, sample(4.9)], [], stalls) == []
 
 
 def test_what_is_brief_and_took_long_is_seen() -> None:

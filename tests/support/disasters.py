@@ -10,7 +10,7 @@ from models import codec
 from models.state import StateName
 from storage import schema
 from storage.export import Exporter
-from storage.message_storage import Draft
+from storage.posts import Draft
 from storage.services import Services
 from support.patience import wait_for_locks
 from support.waiting import eventually

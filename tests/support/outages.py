@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import text
 
 from models.message import Message
-from storage.message_storage import Draft
+from storage.posts import Draft
 from storage.services import Services
 
 _RUNNING: list[Services] = []

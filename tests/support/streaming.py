@@ -7,7 +7,7 @@ import pytest
 from models.message import Message
 from storage import redis_keys as keys
 from storage.errors import StreamRefused
-from storage.message_storage import Draft
+from storage.posts import Draft
 from storage.services import Services
 
 LONG_AGO = 1.0

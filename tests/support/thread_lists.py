@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from models.message import ThreadSummary
-from storage.message_storage import Draft
 from storage.persistence import Drained
+from storage.posts import Draft
 from storage.services import Services
 from storage.thread_list.page import FIRST_PAGE, ThreadList
 from support.outages import end_detours

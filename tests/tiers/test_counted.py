@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from storage.errors import NoTierAvailable
-from storage.message_storage import Draft
 from storage.metrics.totals import Totals
 from storage.persistence import Drained
+from storage.posts import Draft
 from storage.services import Services
 from support.outages import without
 from support.waiting import eventually

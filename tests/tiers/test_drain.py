@@ -12,9 +12,9 @@ from models.message import Message
 from models.tables import clickhouse_outbox, messages
 from storage import postgres_writes
 from storage.errors import TierUnavailable
-from storage.message_storage import Draft
 from storage.pending_log import Committed, PendingLog
 from storage.persistence import BackgroundPersistenceService, Drained
+from storage.posts import Draft
 from storage.services import Services
 from support.pending import drained
 from support.samples import append_of, message, revised

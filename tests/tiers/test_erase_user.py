@@ -17,8 +17,8 @@ from storage.dead_letters.service import DeadLetterService
 from storage.erasure.in_clickhouse import ClickHouseRemains
 from storage.errors import NotFound, TierError, TierUnavailable
 from storage.failover.direct_clickhouse import DirectWrite
-from storage.message_storage import Draft
 from storage.persistence import Drained
+from storage.posts import Draft
 from storage.services import Services
 from support.erasing import copied_tables, erase, finish, marker_of, persisted
 from support.everywhere import append_only_files, places

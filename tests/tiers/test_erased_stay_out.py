@@ -14,8 +14,8 @@ from storage.dead_letters.service import DeadLetterService
 from storage.errors import NotFound
 from storage.failover.direct_clickhouse import DirectWrite
 from storage.idempotency_keys import Key
-from storage.message_storage import Draft
 from storage.persistence import Drained
+from storage.posts import Draft
 from storage.services import Services
 from support.erasing import erase, finish, marker_of, persisted
 from support.everywhere import in_postgres, places

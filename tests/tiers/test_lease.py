@@ -14,8 +14,8 @@ from storage import postgres_writes
 from storage import redis_keys as keys
 from storage.failover.detour import beside_redis
 from storage.failover.lease import Lease, Standing
-from storage.message_storage import Draft
 from storage.persistence import Drained
+from storage.posts import Draft
 from storage.services import Services
 from support.outages import believe_keys, end_detours
 from support.samples import append_of, message

@@ -9,8 +9,8 @@ from sqlalchemy import text
 from models import codec, ids
 from storage.errors import TierUnavailable
 from storage.failover.room import RedisRoom
-from storage.message_storage import Draft
 from storage.persistence import Drained
+from storage.posts import Draft
 from storage.services import Services
 from support.samples import append_of, message, revised
 from support.waiting import eventually

@@ -8,7 +8,7 @@ import pytest
 
 from embedded.ports import free_port
 from models import codec
-from storage.message_storage import Draft
+from storage.posts import Draft
 from storage.services import Services
 from support.own_valkey import OwnValkey, own_valkey
 from support.waiting import eventually

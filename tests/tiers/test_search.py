@@ -12,8 +12,8 @@ from models import codec
 from models.message import Message
 from models.search import parse
 from storage import schema
-from storage.message_storage import Draft
 from storage.persistence import Drained
+from storage.posts import Draft
 from storage.search.wanted import Wanted
 from storage.services import Services
 from support.erasing import erase

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from storage.message_storage import Draft
 from storage.persistence import Drained
+from storage.posts import Draft
 from storage.services import Services
 from support.disasters import carry_on
 from support.outages import without

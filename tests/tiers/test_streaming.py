@@ -11,8 +11,8 @@ from models.streams import STREAM_MARK
 from storage.consistency.report import ConsistencyReport
 from storage.errors import NotFound
 from storage.events.event import Event
-from storage.message_storage import Draft
 from storage.persistence import Drained
+from storage.posts import Draft
 from storage.services import Services
 from support.outages import listed
 from support.samples import AWKWARD_TEXTS

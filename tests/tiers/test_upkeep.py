@@ -12,8 +12,8 @@ from storage.doctor.clickhouse_checks import check_clickhouse
 from storage.doctor.finding import found
 from storage.doctor.redis_checks import check_redis
 from storage.doctor.upkeep import Lifetimes
-from storage.message_storage import Draft
 from storage.persistence import Drained
+from storage.posts import Draft
 from storage.services import Services
 from support.samples import append_of, message, revised
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from storage import budget
 from storage.breakers import SLOW_CALLS, Breaker
 from storage.errors import TierRejected, TierUnavailable
 from support.waiting import eventually
@@ -121,6 +122,57 @@ def test_bulk_may_take_its_time(breaker: Breaker) -> None:
     for _ in range(SLOW_CALLS + 1):
         with breaker.guard(is_bulk=True):
             time.sleep(SLOW_SECONDS * 1.2)
+    assert breaker.is_closed
+
+
+LATE = TierUnavailable("redis", "it did not answer in time", late=True)
+
+
+def late(breaker: Breaker, *, is_bulk: bool) -> None:
+    with pytest.raises(TierUnavailable), breaker.guard(is_bulk=is_bulk):
+        raise LATE
+
+
+def test_what_moves_much_and_is_late_opens_nothing_where_a_probe_is_answered(
+    breaker: Breaker, tier: Tier
+) -> None:
+    tier.is_well = True
+    for suspected in (1, 2):
+        late(breaker, is_bulk=True)
+        eventually(lambda suspected=suspected: tier.probes == suspected)
+        eventually(lambda: judging() == 0)
+    assert breaker.is_closed
+    assert breaker.state().opened == 0
+
+
+def test_nor_does_what_was_late_because_there_was_little_time(breaker: Breaker, tier: Tier) -> None:
+    tier.is_well = True
+    with budget.within(0.1), pytest.raises(TierUnavailable), breaker.guard():
+        time.sleep(0.1)
+        raise LATE
+    eventually(lambda: tier.probes == 1)
+    eventually(lambda: judging() == 0)
+    assert breaker.is_closed
+
+
+def test_what_moves_much_and_is_late_opens_it_where_no_probe_is_answered(breaker: Breaker) -> None:
+    late(breaker, is_bulk=True)
+    eventually(lambda: not breaker.is_closed)
+    assert "in time" in (breaker.state().reason or "")
+
+
+def test_what_is_small_and_late_opens_it_at_once(breaker: Breaker, tier: Tier) -> None:
+    tier.is_well = True
+    late(breaker, is_bulk=False)
+    assert breaker.state().opened == 1
+
+
+def test_without_time_nothing_is_asked(breaker: Breaker) -> None:
+    called = threading.Event()
+    with budget.within(0.0), pytest.raises(TierUnavailable) as refused:
+        call(breaker, called.set)
+    assert not called.is_set()
+    assert not refused.value.is_ambiguous
     assert breaker.is_closed
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from models import ids
 from models.message import check_thread_id
+from storage import budget
 from storage.message_storage import Acknowledgement
 from webapp.auth import InvalidToken
 from webapp.drafts import checked_draft
@@ -88,6 +89,7 @@ class Session:
     def _guarded(self, text: bytes | None, act: Any) -> None:
         """Whatever goes wrong with a frame is told, and the socket stays; a bad token ends it."""
         self._is_busy = True
+        budget.begin()
         try:
             act()
         except InvalidToken as error:
@@ -105,6 +107,7 @@ class Session:
             if fault.status < 500:
                 self._socket.slow_down()
         finally:
+            budget.end()
             self._is_busy = False
 
     def _answer(self, text: bytes | None) -> None:
