@@ -16,10 +16,17 @@ from models.ids import Clock
 from models.message import Durability, Message, Tier
 from models.streams import state_of
 from storage.appends import Append, Behind, NewMessage, Stored
-from storage.errors import NotFound, StreamRefused, TierError, TierUnavailable, VersionConflict
+from storage.errors import (
+    Damaged,
+    NotFound,
+    StreamRefused,
+    TierError,
+    TierUnavailable,
+    VersionConflict,
+)
 from storage.failover.chain import Degraded, MessageFailoverService
 from storage.faultpoints import faultpoint
-from storage.message_retrieval import UnifiedMessageRetrievalService
+from storage.message_retrieval import Retrieved, UnifiedMessageRetrievalService
 from storage.metrics.instruments import Kind
 from storage.streaming.open_streams import OpenStreams
 
@@ -129,7 +136,7 @@ class UnifiedMessageStorageService:
     ) -> Acknowledgement:
         """Acknowledges a new version.
 
-        Raises `NotFound`, `PreconditionFailed`, `StreamRefused` and `TierUnavailable`.
+        Raises `NotFound`, `PreconditionFailed`, `StreamRefused`, `Damaged` and `TierUnavailable`.
         """
 
         def revise(current: Message) -> Message:
@@ -164,7 +171,7 @@ class UnifiedMessageStorageService:
 
     def known(self, user_id: str, message_id: str) -> Acknowledgement:
         """The acknowledgement, once more, of the version that there is. Raises as `edit` does."""
-        message, tier, _ = self._retrieval.get(user_id, message_id)
+        message, tier, *_ = self._retrieval.get(user_id, message_id)
         known = self._acknowledgement(tier, message, codec.encode(message), None)
         return known._replace(repeated=True)
 
@@ -178,7 +185,7 @@ class UnifiedMessageStorageService:
         tombstone: bool,
     ) -> Acknowledgement:
         for _ in range(CONFLICT_ATTEMPTS):
-            current = self._retrieval.get(user_id, message_id).message
+            current = _base(self._retrieval.get(user_id, message_id), tombstone=tombstone)
             if if_version is not None and current.version != if_version:
                 raise PreconditionFailed(current.version)
             moment = ids.timestamp(self._clock.now_us())
@@ -239,7 +246,7 @@ class UnifiedMessageStorageService:
     ) -> Acknowledgement:
         """The acknowledgement of the message that an earlier request with the same key made."""
         try:
-            found, tier, _ = self._retrieval.find(user_id, made)
+            found, tier, *_ = self._retrieval.find(user_id, made)
         except NotFound:
             # The key outlived its message, which went with its whole thread: say what it was.
             found = msgspec.structs.replace(message, id=made, content="", metadata={})
@@ -257,6 +264,18 @@ class UnifiedMessageStorageService:
 
     def _slot_of(self, message_id: str) -> int:
         return ids.shard_in(message_id) % self._slots
+
+
+def _base(found: Retrieved, *, tombstone: bool) -> Message:
+    """What a new version rests on. Raises `Damaged` where its text or its time may not be what was
+    written, unless nothing of that is kept: whoever deletes a damaged message gets rid of it."""
+    if found.is_intact:
+        return found.message
+    message = found.message
+    is_at_home = ids.shard_in(message.id) == ids.shard_of(message.user_id, message.thread_id)
+    if not tombstone or not is_at_home:
+        raise Damaged(message.id)
+    return msgspec.structs.replace(message, created_at=ids.timestamp(ids.time_us_of(message.id)))
 
 
 def _new_messages(messages: Sequence[Message], drafts: Sequence[Draft]) -> list[NewMessage]:

@@ -14,6 +14,7 @@ from models.search import InvalidQuery
 from storage.consistency.reports import CheckRunning
 from storage.errors import (
     AlreadyExists,
+    Damaged,
     ErasureUnderWay,
     NotFound,
     OnHold,
@@ -92,6 +93,12 @@ _FAULTS: dict[type[Exception], Callable[[Any], Fault]] = {
         412, "version_conflict", str(error), error.current_version
     ),
     StreamRefused: lambda error: Fault(409, error.code, str(error), length=error.length),
+    Damaged: lambda _: Fault(
+        500,
+        "message_damaged",
+        "no copy of this message matches its own hash, so nothing was changed: an operator finds"
+        " it with `threadkeep check`",
+    ),
     StaleVersion: lambda error: Fault(409, "version_conflict", str(error), error.current_version),
     TierUnavailable: _unavailable,
     TierRejected: lambda error: Fault(500, "storage_error", f"{error.tier} refused the request"),
@@ -109,6 +116,8 @@ def fault_of(error: Exception, request_id: str) -> Fault:
         bound.warning("unavailable", tier=error.tier, reason=error.reason)
     elif isinstance(error, TierRejected):
         bound.error("rejected", tier=error.tier, reason=error.reason)
+    elif isinstance(error, Damaged):
+        bound.error("damaged", message_id=str(error))
     elif kind is Exception:
         bound.error("unexpected", exc_info=error)
     return fault
