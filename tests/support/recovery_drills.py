@@ -36,6 +36,8 @@ COMMAND_SECONDS = 400
 QUIET_SECONDS = 180
 SNAPSHOT_SECONDS = 300.0
 STOP_SECONDS = 60
+OF_SOMEBODY_ELSE = {"PGTZ": "America/New_York", "PGDATESTYLE": "SQL, DMY", "TZ": "Asia/Kolkata"}
+"""In the environment of every program; none of it changes a time that is read."""
 _TOOK = re.compile(r"recovered in ([\d.]+) s")
 _SAME = {
     "archive_boundary": "SELECT below::text FROM archive_boundary",
@@ -91,7 +93,7 @@ class RecoveryDrill:
     @contextmanager
     def up(self) -> Iterator[Services]:
         """Runs it; gives its tiers. Stopped as an operator would, unless it was killed."""
-        env = clean_environment() | SHIPS_SOON | PATIENT
+        env = clean_environment() | SHIPS_SOON | PATIENT | OF_SOMEBODY_ELSE
         # One that was killed has not taken its addresses back.
         (self._folder / "env").unlink(missing_ok=True)
         with launch_up(self._folder, env, "flower", "realtime", data=self.data) as stack:
@@ -110,7 +112,7 @@ class RecoveryDrill:
         """A command of the program, on the stack that runs."""
         return subprocess.run(
             [str(SCRIPT), *arguments],
-            env=clean_environment() | self.stack.env | variables,
+            env=clean_environment() | OF_SOMEBODY_ELSE | self.stack.env | variables,
             cwd=self._folder,
             capture_output=True,
             text=True,
