@@ -149,18 +149,20 @@ class Launched:
         self.stop()
 
 
-def launch_up(folder: Path, env: dict[str, str], *without: str) -> Launched:
+def launch_up(
+    folder: Path, env: dict[str, str], *without: str, data: Path | None = None
+) -> Launched:
     """Start `threadkeep up` on data of its own below `folder`, with exactly this environment.
 
     The servers that `env` names are used, the others are started. Programs named in `without`
-    are not.
+    are not. Data goes at the end, unless it is in `data`.
     """
     env_file = folder / "env"
     # The script stands beside the interpreter, on the path or not.
     script = Path(sys.executable).with_name("threadkeep")
     ports = ("--port", "0", "--flower-port", "0", "--realtime-port", "0")
     options = (
-        "--ephemeral",
+        *(("--ephemeral",) if data is None else (f"--data={data}",)),
         *ports,
         *(f"--without={name}" for name in without),
         f"--env-file={env_file}",
@@ -173,7 +175,7 @@ def launch_up(folder: Path, env: dict[str, str], *without: str) -> Launched:
         cwd=folder,
         death_signal=signal.SIGTERM,
     )
-    return Launched(spec, lambda: _ephemeral(folder), env_file, folder / "up.log")
+    return Launched(spec, lambda: data or _ephemeral(folder), env_file, folder / "up.log")
 
 
 def launch_servers(folder: Path, env: dict[str, str], max_memory: str = "1gb") -> Launched:

@@ -4,15 +4,16 @@ Tables and queries go through clickhouse-sqlalchemy, over HTTP or the native pro
 not: its HTTP dialect cuts microseconds and builds SQL in Python. They travel as the body of
 `INSERT … FORMAT JSONEachRow`, where times keep their six digits and text needs no escaping; over
 the native protocol, which has no body, inside ClickHouse's own `format` function.
+
+Whoever names many things in one statement does so in `batches`.
 """
 
 import hashlib
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
-from urllib.parse import unquote
+from typing import Any, TypeVar
 
 import requests
 from clickhouse_sqlalchemy.exceptions import DatabaseException
@@ -20,7 +21,8 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from storage import budget, drill
+from storage import drill
+from storage.clickhouse_session import SETTINGS, ClickHouseSession, check_length
 from storage.errors import TierRejected, TierUnavailable
 from storage.performance.slow_queries import SlowQueries
 
@@ -28,8 +30,16 @@ _CODE = re.compile(r"Code: \d+")
 _NAME = re.compile(r"\(([A-Z][A-Z0-9_]{3,})\)")
 """ClickHouse's name of an error, which it says at its end."""
 
+Item = TypeVar("Item")
+
+LIST_BYTES = 160 * 1024
+"""Of the names in one statement; what is around them has the rest of what may be sent."""
+
 EVERY_ROW = "SETTINGS final = 0, apply_deleted_mask = 0"
 """Ends a query that is to see what is there, superseded and hidden rows included."""
+
+# An INSERT over the native protocol, which says itself how long it is.
+_ROWS_FOLLOW = "INSERT INTO "
 
 # Codes of ClickHouse that asking again may mend: too many parts or queries, memory, time,
 # network, a keeper or a table that is read-only for now.
@@ -57,20 +67,6 @@ def translated() -> Iterator[None]:
         raise TierUnavailable("clickhouse", f"{type(error).__name__}: {error}") from error
 
 
-class _Session(requests.Session):
-    """Waits for no answer longer than there is time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        # A proxy of the environment has no business between a process and its own store.
-        self.trust_env = False
-
-    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        seconds = budget.bounded(options["timeout"])
-        options["timeout"] = (min(1.0, seconds), seconds)
-        return super().send(request, **options)
-
-
 class ClickHouse:
     """One server and database, with one deadline for every answer."""
 
@@ -88,7 +84,7 @@ class ClickHouse:
         self._native = "native" in self._url.drivername
         self._heeds_drills = heeds_drills
         self.engine = self._make_engine()
-        self._session = _Session()
+        self._session = ClickHouseSession()
 
     def insert(self, table: str, rows: bytes, token: str | None = None) -> None:
         """Inserts newline-separated JSON rows; the same token twice counts once.
@@ -107,35 +103,36 @@ class ClickHouse:
         if self._native:
             self._insert_native(table, rows, settings)
         else:
-            self.post(f"INSERT INTO {table} FORMAT JSONEachRow", rows, settings)
+            statement = f"INSERT INTO {table} FORMAT JSONEachRow"
+            self._send(statement, {"query": statement, **settings}, rows)
 
-    def post(self, query: str, body: bytes = b"", settings: Mapping[str, str] | None = None) -> str:
+    def post(self, statement: str, settings: Mapping[str, str] | None = None) -> str:
         """One HTTP request; gives the answer's text. Only for `clickhouse+http`."""
-        return self._send(query, body, settings or {}).decode()
+        return self._send(statement, settings or {}, statement.encode()).decode()
 
-    def _send(self, query: str, body: bytes, settings: Mapping[str, str]) -> bytes:
+    def _send(self, statement: str, params: Mapping[str, str], body: bytes) -> bytes:
         if self._heeds_drills:
             drill.check("clickhouse")
             drill.wait("clickhouse")
         started, failed = time.perf_counter(), True
         try:
-            response = self._post(query, body, settings)
+            response = self._post(params, body)
             failed = response.status_code != 200
         finally:
             if self._slow is not None:
                 seconds = time.perf_counter() - started
-                self._slow.note("clickhouse", query, seconds, failed=failed)
+                self._slow.note("clickhouse", statement, seconds, failed=failed)
         if failed:
             raise _refusal(response.content.decode(errors="replace"))
         return response.content
 
-    def _post(self, query: str, body: bytes, settings: Mapping[str, str]) -> requests.Response:
+    def _post(self, params: Mapping[str, str], body: bytes) -> requests.Response:
         with translated():
             return self._session.post(
                 f"{self._scheme()}://{self._url.host}:{self._url.port or 8123}/",
-                params={"query": query, "database": self._database(), **settings},
+                params={"database": self._database(), **SETTINGS, **params},
                 data=body,
-                auth=(self._url.username or "default", unquote(self._url.password or "")),
+                auth=self._credentials(),
                 timeout=self._timeout_seconds,
             )
 
@@ -146,7 +143,8 @@ class ClickHouse:
         `TierError`.
         """
         if not self._native:
-            return self._send(f"{query} FORMAT JSONEachRow", b"", {})
+            statement = f"{query} FORMAT JSONEachRow"
+            return self._send(statement, {}, statement.encode())
         # Rows come as one text: a column of it would be taken apart and put together again.
         rows = f"SELECT arrayStringConcat(groupArray(formatRow('JSONEachRow', *))) FROM ({query})"  # noqa: S608
         with translated(), self.engine.connect() as connection:
@@ -163,21 +161,30 @@ class ClickHouse:
             connection.exec_driver_sql(statement)
 
     def _make_engine(self) -> Engine:
-        connect: dict[str, Any] = (
-            {"connect_timeout": 1, "send_receive_timeout": self._timeout_seconds}
-            if self._native
-            else {"timeout": self._timeout_seconds}
-        )
-        engine = create_engine(
-            self._url.update_query_dict({name: str(value) for name, value in connect.items()}),
-            connect_args={} if self._native else {"http_session": _Session},
-        )
+        engine = self._native_engine() if self._native else self._http_engine()
         if self._heeds_drills:
             event.listen(engine, "checkout", lambda *_: drill.check("clickhouse"))
             event.listen(engine, "before_cursor_execute", lambda *_: drill.wait("clickhouse"))
         if self._slow is not None:
             self._slow.watch(engine, "clickhouse")
         return engine
+
+    def _http_engine(self) -> Engine:
+        user, password = self._credentials()
+        own = self._url.set(username=user, password=password)
+        return create_engine(
+            own.update_query_dict({"timeout": str(self._timeout_seconds)}),
+            connect_args={"http_session": ClickHouseSession, "ch_settings": SETTINGS},
+        )
+
+    def _native_engine(self) -> Engine:
+        own = {"connect_timeout": "1", "send_receive_timeout": str(self._timeout_seconds)}
+        engine = create_engine(self._url.update_query_dict(own | SETTINGS))
+        event.listen(engine, "before_cursor_execute", _check_native)
+        return engine
+
+    def _credentials(self) -> tuple[str, str]:
+        return self._url.username or "default", self._url.password or ""
 
     def _scheme(self) -> str:
         return str(self._url.query.get("protocol", "http"))
@@ -191,9 +198,33 @@ class ClickHouse:
             connection.execute(text("SELECT 1")).scalar_one()
 
 
+def batches(
+    items: Iterable[Item], text_of: Callable[[Item], str], room: int = LIST_BYTES
+) -> Iterator[list[Item]]:
+    """Some things in turn, as many at once as their texts fit into one statement."""
+    batch: list[Item] = []
+    left = room
+    for item in items:
+        size = len(text_of(item).encode()) + len(", ")
+        if batch and size > left:
+            yield batch
+            batch, left = [], room
+        batch.append(item)
+        left -= size
+    if batch:
+        yield batch
+
+
 def literal(value: str) -> str:
     """Any text inside a statement: no quote, backslash or percent sign is in anybody's way."""
     return f"unhex('{value.encode().hex()}')"
+
+
+def _check_native(*told: Any) -> None:
+    """The text of a statement is all that the native protocol has, rows included."""
+    statement, parameters = told[2], told[3]
+    if not statement.startswith(_ROWS_FOLLOW):
+        check_length(f"{statement}{parameters or ''}")
 
 
 def _refusal(answer: str) -> TierRejected | TierUnavailable:

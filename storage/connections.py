@@ -33,6 +33,24 @@ POOL_SECONDS = 0.5
 """Waiting for a connection of the pool: where all of them wait for a frozen server, so would
 whoever waits for one of them, and then for the server once more."""
 
+RELIED_ON = {
+    "timezone": "UTC",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+    "default_transaction_isolation": "read committed",
+}
+"""What every statement of ours takes for granted of its session. A connection asks for it, which
+comes before what a role or a database has; but libpq's own variables, as PGTZ, come before that, so
+it is set once more when the connection is there."""
+
+_ESCAPED_SPACE = r"\ "
+_RELY = (
+    f"SELECT {', '.join(f'set_config({name!r}, {RELIED_ON[name]!r}, false)' for name in RELIED_ON)}"
+)
+
 _HURRY = text("SELECT set_config('statement_timeout', :deadline, true)")
 
 
@@ -138,8 +156,10 @@ def _engine(
     statement_ms = int(deadline_seconds * 1000)
     options = (
         f"-c statement_timeout={statement_ms} -c lock_timeout={min(500, statement_ms)}"
-        " -c idle_in_transaction_session_timeout=10000 -c timezone=UTC"
+        " -c idle_in_transaction_session_timeout=10000"
     )
+    for name, value in RELIED_ON.items():
+        options += f" -c {name}={value.replace(' ', _ESCAPED_SPACE)}"
     engine = create_engine(
         settings.database_url,
         poolclass=_PostgresPool,
@@ -162,11 +182,14 @@ def _engine(
             "keepalives_interval": 1,
             "keepalives_count": 2,
             "tcp_user_timeout": 2000,
+            # Of PGOPTIONS and PGCLIENTENCODING nothing is left, of PGTZ and the like see below.
             "options": options,
+            "client_encoding": "utf8",
             # The server's own deadline comes first, so that it can say what it was about.
             "connection_factory": _connection_class(deadline_seconds * 1.25),
         },
     )
+    event.listen(engine, "connect", _rely)
     if heeds_drills:
         event.listen(engine, "checkout", lambda *_: drill.check("postgresql"))
         event.listen(engine, "before_cursor_execute", lambda *_: drill.wait("postgresql"))
@@ -184,6 +207,19 @@ def hurried(connection: Connection, seconds: float) -> Iterator[None]:
         yield
     finally:
         own.deadline_seconds = before
+
+
+def _rely(link: Any, _record: Any) -> None:
+    """One round trip. Raises `OperationalError` where the session is not as it must be."""
+    before, link.autocommit = link.autocommit, True
+    try:
+        with link.cursor() as cursor:
+            cursor.execute(_RELY)
+            found = dict(zip(RELIED_ON, cursor.fetchone(), strict=True))
+    finally:
+        link.autocommit = before
+    if found != RELIED_ON:
+        raise psycopg2.OperationalError(f"a session would not take its settings: {found}")
 
 
 def _json_text(value: Any) -> str:

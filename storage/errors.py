@@ -77,6 +77,10 @@ class NotFound(Exception):
     """There is no such thing, or it is someone else's, which answers the same."""
 
 
+class Damaged(Exception):
+    """No copy of a message matches its own hash: nothing new is made of it."""
+
+
 class StreamRefused(Exception):
     """A message does not take this while, or after, its text comes in chunks.
 

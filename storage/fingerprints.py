@@ -17,7 +17,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, text
 
 from models import ids
-from storage.clickhouse_driver import EVERY_ROW, ClickHouse, literal, translated
+from storage.clickhouse_driver import EVERY_ROW, ClickHouse, batches, literal, translated
 
 WEEK_MS = 7 * 24 * 3600 * 1000
 PHASE_MS = 3 * 24 * 3600 * 1000
@@ -26,7 +26,7 @@ PHASE_MS = 3 * 24 * 3600 * 1000
 MAX_SHARES = 65_536
 
 MOST_NAMED = 4_000
-"""Ids that one query of ClickHouse names, whose text may have 256 KiB."""
+"""Ids that one query of ClickHouse names: their text has room in a statement."""
 
 _POSTGRES_ROW = r"""
 ('x' || left(md5(concat_ws(E'\x1f', id, user_id, thread_id, role, version,
@@ -174,11 +174,13 @@ SELECT toString(id) AS name, max(version) AS newest,
        argMax({_CLICKHOUSE_ROW}, (version, archived_at)) AS mark
 FROM messages WHERE {{where}} AND ({_CLICKHOUSE_PERIOD}, {_CLICKHOUSE_SHARE}) IN ({{slices}})
 GROUP BY id"""  # noqa: S608
-    if not slices:
-        return {}
-    with translated(), server.engine.connect() as connection:
-        rows = connection.exec_driver_sql(_filled(query, cut, clickhouse_where(cut), slices)).all()
-    return {row.name: RowMark(int(row.newest), bool(row.deleted), int(row.mark)) for row in rows}
+    found: dict[str, RowMark] = {}
+    for some in batches(slices, _pair):
+        with translated(), server.engine.connect() as connection:
+            statement = _filled(query, cut, clickhouse_where(cut), some)
+            for row in connection.exec_driver_sql(statement):
+                found[row.name] = RowMark(int(row.newest), bool(row.deleted), int(row.mark))
+    return found
 
 
 def postgres_rows_of(
@@ -233,9 +235,13 @@ def _filled(query: str, cut: Cut, where: str, slices: Collection[SliceKey] = ())
         width=cut.width_ms,
         phase=PHASE_MS,
         shares=cut.shares,
-        slices=", ".join(f"({period:d}, {share:d})" for period, share in slices),
+        slices=", ".join(map(_pair, slices)),
         where=where,
     )
+
+
+def _pair(key: SliceKey) -> str:
+    return f"({key.period:d}, {key.share:d})"
 
 
 def _between(low_ms: int, high_ms: int) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
+import structlog
+
 from models import codec, ids
 from models.message import Caveat, Message, Source, Tier
 from storage.clickhouse_tier import ClickHouseTier
@@ -20,15 +22,19 @@ from storage.postgres_tier import PostgresTier
 from storage.range_reader import Range, RangeReader
 from storage.redis_tier import RedisTier
 
+log = structlog.get_logger(__name__)
+
 _Look = Callable[[str, str], Message | None]
 
 
 class Retrieved(NamedTuple):
-    """A message, the tier it came from, and a warning if a tier did not answer."""
+    """A message, the tier it came from, a warning if a tier did not answer, and whether it matches
+    its own hash."""
 
     message: Message
     source: Tier
     warning: Caveat | None
+    is_intact: bool = True
 
 
 class Page(NamedTuple):
@@ -88,9 +94,10 @@ class UnifiedMessageRetrievalService:
             except TierUnavailable as error:
                 down.append(error)
                 continue
-            if message is not None and (newest is None or newest.message.version < message.version):
-                newest = Retrieved(message, source, None)
-            if newest is not None and is_whole:
+            if message is not None:
+                newest = self._better(newest, Retrieved(message, source, None))
+            # Of one that is damaged another tier may have a sound copy.
+            if newest is not None and newest.is_intact and is_whole:
                 break
         if newest is not None:
             message = newest.message
@@ -137,6 +144,17 @@ class UnifiedMessageRetrievalService:
         self._instruments.read(source, time.perf_counter() - started)
         following_cursor = shown[-1].id if len(live) > limit else None
         return Page(shown, following_cursor, source, warning_of(set(down)))
+
+    def _better(self, known: Retrieved | None, found: Retrieved) -> Retrieved:
+        """The newer one; of two copies of a version the one that is sound."""
+        if not codec.is_intact(found.message):
+            self._instruments.damaged(found.source)
+            log.error("damaged_copy", tier=found.source, message_id=found.message.id)
+            found = found._replace(is_intact=False)
+        if known is None:
+            return found
+        order = (known.message.version, known.is_intact)
+        return found if order < (found.message.version, found.is_intact) else known
 
     def _hot(self, user_id: str, message_id: str) -> Message | None:
         record = self._redis.message(message_id)

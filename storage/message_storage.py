@@ -18,6 +18,7 @@ from models.streams import state_of
 from storage.appends import Behind, Stored
 from storage.errors import (
     Contended,
+    Damaged,
     KeyReused,
     StreamRefused,
     TierError,
@@ -25,7 +26,7 @@ from storage.errors import (
 )
 from storage.failover.chain import PART_BYTES, Degraded, MessageFailoverService
 from storage.faultpoints import faultpoint
-from storage.message_retrieval import UnifiedMessageRetrievalService
+from storage.message_retrieval import Retrieved, UnifiedMessageRetrievalService
 from storage.metrics.instruments import Kind
 from storage.posts import Draft, Part, Post
 from storage.repeats import made_before
@@ -134,7 +135,7 @@ class UnifiedMessageStorageService:
         """Acknowledges a new version; `if_version` must hold the current one where it is given.
 
         Raises `InvalidMessage` for a text that is empty where there is no metadata, `NotFound`,
-        `PreconditionFailed`, `StreamRefused` and `TierUnavailable`.
+        `PreconditionFailed`, `StreamRefused`, `Damaged` and `TierUnavailable`.
         """
 
         def revise(current: Message) -> Message:
@@ -170,7 +171,7 @@ class UnifiedMessageStorageService:
 
     def known(self, user_id: str, message_id: str) -> Acknowledgement:
         """The acknowledgement, once more, of the version that there is. Raises as `edit` does."""
-        message, tier, _ = self._retrieval.get(user_id, message_id)
+        message, tier, *_ = self._retrieval.get(user_id, message_id)
         return self._again(message, tier, None)
 
     def _revise(
@@ -183,7 +184,7 @@ class UnifiedMessageStorageService:
         tombstone: bool,
     ) -> Acknowledgement:
         for _ in range(CONFLICT_ATTEMPTS):
-            current = self._retrieval.get(user_id, message_id).message
+            current = _base(self._retrieval.get(user_id, message_id), tombstone=tombstone)
             if if_version is not None and current.version not in if_version:
                 raise PreconditionFailed(current.version)
             moment = ids.timestamp(self._clock.now_us())
@@ -245,3 +246,15 @@ class UnifiedMessageStorageService:
 
     def _slot_of(self, message_id: str) -> int:
         return ids.shard_in(message_id) % self._slots
+
+
+def _base(found: Retrieved, *, tombstone: bool) -> Message:
+    """What a new version rests on. Raises `Damaged` where its text or its time may not be what was
+    written, unless nothing of that is kept: whoever deletes a damaged message gets rid of it."""
+    if found.is_intact:
+        return found.message
+    message = found.message
+    is_at_home = ids.shard_in(message.id) == ids.shard_of(message.user_id, message.thread_id)
+    if not tombstone or not is_at_home:
+        raise Damaged(message.id)
+    return msgspec.structs.replace(message, created_at=ids.timestamp(ids.time_us_of(message.id)))

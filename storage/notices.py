@@ -49,15 +49,18 @@ class Notices:
         self._client = client
         self._engine = engine
         self._server = server
+        self._known_us = 0
 
     def write(
         self, name: str, body: Any, *, tiers: Sequence[str] = TIERS, only_one: bool = False
     ) -> None:
         """Writes a notice wherever it can be written of these tiers, or to the first that takes it.
 
-        Raises `NoTierAvailable`.
+        It is newer than all that was read here, also where whoever wrote that has a clock that is
+        ahead. Raises `NoTierAvailable`.
         """
-        notice = Notice(time.time_ns() // 1000, msgspec.Raw(msgspec.json.encode(body)))
+        self._known_us = max(time.time_ns() // 1000, self._known_us + 1)
+        notice = Notice(self._known_us, msgspec.Raw(msgspec.json.encode(body)))
         ways = {
             "redis": self._write_redis,
             "postgresql": self._write_postgres,
@@ -95,12 +98,16 @@ class Notices:
             except TierError as error:
                 failures.append(error)
                 continue
-            if first_answer:
-                return notice.body if notice else None
             found += [notice] if notice else []
+            if first_answer:
+                break
         if len(failures) == len(tiers):
             raise NoTierAvailable(failures)
-        return max(found, key=lambda one: one.at_us).body if found else None
+        if not found:
+            return None
+        newest = max(found, key=lambda one: one.at_us)
+        self._known_us = max(self._known_us, newest.at_us)
+        return newest.body
 
     def _write_redis(self, name: str, notice: Notice) -> None:
         with redis_translated():

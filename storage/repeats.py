@@ -27,7 +27,7 @@ def made_before(
     was edited since no longer shows what it was.
     """
     try:
-        found, tier, _ = retrieval.find(asked.user_id, made)
+        found, tier, *_ = retrieval.find(asked.user_id, made)
     except NotFound:
         return None
     except TierUnavailable:

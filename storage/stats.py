@@ -1,7 +1,6 @@
 """Figures of the whole store: how much is where, how much waits, how much room it takes."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -98,8 +97,8 @@ def _asked(ask: Callable[[], Any], down: dict[str, str]) -> Any:
 
 def _redis(services: Services) -> RedisFigures:
     client = services.redis_client
-    oldest_us = services.pending_log.oldest_pending_us()
-    age = 0.0 if oldest_us is None else datetime.now(UTC).timestamp() - oldest_us / 1e6
+    # By Redis's own clock, which stamps the entries.
+    age = services.pending_log.standing().oldest_seconds
     with redis_translated():
         info: Any = client.info()
         keys = client.scan_iter(match="message:active:*", count=SCAN_KEYS)
@@ -108,7 +107,7 @@ def _redis(services: Services) -> RedisFigures:
     return RedisFigures(
         messages=hot,
         pending=sum(services.pending_log.backlog()),
-        oldest_pending_seconds=round(max(0.0, age), 3),
+        oldest_pending_seconds=round(age, 3),
         memory_bytes=int(info["used_memory"]),
         memory_limit_bytes=int(info.get("maxmemory", 0)),
         bytes_on_disk=int(info.get("aof_current_size", 0)),

@@ -16,6 +16,7 @@ from storage.consistency.reports import CheckRunning
 from storage.errors import (
     AlreadyExists,
     Contended,
+    Damaged,
     ErasureUnderWay,
     KeyReused,
     NotFound,
@@ -116,6 +117,12 @@ _FAULTS: dict[type[Exception], Callable[[Any], Fault]] = {
     StaleVersion: lambda error: Fault(
         412 if _is_conditional() else 409, "version_conflict", str(error), error.current_version
     ),
+    Damaged: lambda _: Fault(
+        500,
+        "message_damaged",
+        "no copy of this message matches its own hash, so nothing was changed: an operator finds"
+        " it with `threadkeep check`",
+    ),
     TierUnavailable: _unavailable,
     TierRejected: lambda error: Fault(500, "storage_error", f"{error.tier} refused the request"),
     Exception: lambda _: Fault(500, "internal_error", "something went wrong on this side"),
@@ -132,6 +139,8 @@ def fault_of(error: Exception, request_id: str) -> Fault:
         bound.warning("unavailable", tier=error.tier, reason=error.reason)
     elif isinstance(error, TierRejected):
         bound.error("rejected", tier=error.tier, reason=error.reason)
+    elif isinstance(error, Damaged):
+        bound.error("damaged", message_id=str(error))
     elif kind is Exception:
         bound.error("unexpected", exc_info=error)
     return fault

@@ -37,7 +37,7 @@ ORDER BY requested_at DESC LIMIT :most
 """
 )
 _OLDEST = text(
-    "SELECT (extract(epoch FROM queued_at) * 1000000)::bigint FROM clickhouse_outbox"
+    "SELECT extract(epoch FROM clock_timestamp() - queued_at) FROM clickhouse_outbox"
     " ORDER BY sequence LIMIT 1"
 )
 
@@ -98,11 +98,17 @@ class Hidden:
         """When the oldest write was committed that ClickHouse may not have."""
         with self._postgres.as_owner() as connection:
             found = connection.execute(_OLDEST).scalar_one_or_none()
-        return None if found is None else int(found)
+        return None if found is None else _ago_us(float(found))
 
     def unpersisted_since_us(self) -> int | None:
         """When the oldest write was acknowledged that PostgreSQL may not have."""
-        return self._log.oldest_pending_us()
+        waiting = self._log.standing().waiting_seconds
+        return None if waiting is None else _ago_us(waiting)
+
+
+def _ago_us(seconds: float) -> int:
+    """How long ago it was is known by the clock of whoever wrote it down; when, by ours."""
+    return time.time_ns() // 1_000 - int(max(0.0, seconds) * 1_000_000)
 
 
 def as_of(moments_us: Iterable[int | None]) -> str:

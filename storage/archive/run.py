@@ -14,6 +14,7 @@ from storage.archive import catalogue, manifest, units
 from storage.archive.catalogue import DEFAULT, Partition
 from storage.archive.detachment import Detachment
 from storage.archive.exclusive import Fence
+from storage.archive.known import boundary
 from storage.archive.leftovers import Leftovers
 from storage.archive.mending import Mender
 from storage.archive.proof import Proof, Prover, together
@@ -98,6 +99,9 @@ class Run:
 
     def plan(self) -> None:
         """Makes units of what is due. Raises `Refused` where that is too much to be true."""
+        for unit in self._open():
+            if self._is_gone(unit):
+                self._forget(unit)
         with translated(), self._engine.begin() as connection:
             there = catalogue.look(connection)
             now_ms = catalogue.now_ms(connection)
@@ -123,10 +127,6 @@ class Run:
     def drop_all(self) -> Iterator[None]:
         """Proves what is detached once more, and drops what is past its grace."""
         detached = [unit for unit in self._open() if unit.is_detached]
-        for unit in detached:
-            if unit.bytes is None:
-                self._forget(unit)
-        detached = [unit for unit in detached if unit.bytes is not None]
         late = {unit.id for unit in detached if self._is_past_grace(unit)}
         self._count(held=len(detached) - len(late))
         for group in together([u for u in detached if u.id in late or not u.proven_since]):
@@ -220,8 +220,17 @@ class Run:
             self._record(connection, "archive.drop", unit, rows, bytes=size)
         faultpoint("archive.after_drop")
 
+    def _is_gone(self, unit: Unit) -> bool:
+        """Whether its table went with a PostgreSQL that was lost, or by somebody's hand. Where one
+        of its rows was changed since, there is a partition of its name again, as of any week."""
+        with translated(), self._engine.connect() as connection:
+            if unit.is_detached:
+                return unit.bytes is None or catalogue.is_partition(connection, unit.name)
+            # Others were too busy with it, and later ones left before it: a recovery leaves what
+            # is below the boundary to ClickHouse.
+            return unit.bytes is None and unit.high <= boundary(connection)
+
     def _forget(self, unit: Unit) -> None:
-        """Its table went with a PostgreSQL that was lost, or by somebody's hand."""
         log.warning("archive_table_gone", partition=unit.name)
         with translated(), self._engine.begin() as connection:
             units.drop(connection, self._fence, unit, unit.rows or 0)

@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import Connection, Row, text
 
 from models import ids
-from storage.clickhouse_driver import ClickHouse, literal, translated
+from storage.clickhouse_driver import ClickHouse, batches, literal, translated
 from storage.consistency.copies import archive_boundary
 from storage.consistency.report import Scope
 from storage.fingerprints import Cut, clickhouse_where
@@ -169,17 +169,21 @@ def _archived_alone(
     if boundary == ids.LOWEST:
         return {}
     here = set(connection.execute(_BELOW, values).scalars())
-    query = _ARCHIVED.format(
-        threads=", ".join(f"({literal(user)}, {literal(thread)})" for user, thread in batch),
-        # A whole millisecond further, since ids of one compare by their shard first.
-        moment=ids.timestamp(ids.time_us_of(boundary) + 1_000),
-    )
+    # A whole millisecond further, since ids of one compare by their shard first.
+    moment = ids.timestamp(ids.time_us_of(boundary) + 1_000)
     alone: dict[Thread, dict[str, bool]] = {}
-    with translated(), server.engine.connect() as archive:
-        for row in archive.exec_driver_sql(query):
-            if row.name < boundary and row.name not in here:
-                alone.setdefault((row.user_id, row.thread_id), {})[row.name] = not row.gone
+    for some in batches(batch, _named):
+        query = _ARCHIVED.format(threads=", ".join(map(_named, some)), moment=moment)
+        with translated(), server.engine.connect() as archive:
+            for row in archive.exec_driver_sql(query):
+                if row.name < boundary and row.name not in here:
+                    alone.setdefault((row.user_id, row.thread_id), {})[row.name] = not row.gone
     return alone
+
+
+def _named(thread: Thread) -> str:
+    user, name = thread
+    return f"({literal(user)}, {literal(name)})"
 
 
 def _figures(row: Row[Any], archived: Mapping[str, bool]) -> Figures:

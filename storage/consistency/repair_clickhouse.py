@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from models import codec
 from models.message import Message
-from storage.clickhouse_driver import ClickHouse, literal, translated
+from storage.clickhouse_driver import ClickHouse, batches, literal, translated
 from storage.consistency.copies import ArchivedRow, archived_rows
 from storage.consistency.verdict import Verdict
 
@@ -36,8 +36,8 @@ class ClickHouseRepair:
                 for row in rows[name]
                 if _hides(row, truth)
             ]
-            if hiding:
-                self._delete(hiding)
+            for some in batches(hiding, _place):
+                self._delete(some)
 
     def _insert(self, truths: Sequence[Message]) -> None:
         lines = b"\n".join(map(codec.encode, truths))
@@ -46,11 +46,7 @@ class ClickHouseRepair:
         self._server.insert("messages", lines, token)
 
     def _delete(self, hiding: Sequence[tuple[str, ArchivedRow]]) -> None:
-        named = ", ".join(
-            f"('{name}', {row.version}, {literal(row.user_id)}, {literal(row.thread_id)},"
-            f" '{_text(row.created_at)}', '{_text(row.archived_at)}')"
-            for name, row in hiding
-        )
+        named = ", ".join(map(_place, hiding))
         statement = (
             "ALTER TABLE messages DELETE WHERE"
             " (toString(id), version, user_id, thread_id, toString(created_at),"
@@ -59,6 +55,14 @@ class ClickHouseRepair:
         )
         with translated(), self._server.engine.begin() as connection:
             connection.exec_driver_sql(statement)
+
+
+def _place(hiding: tuple[str, ArchivedRow]) -> str:
+    name, row = hiding
+    return (
+        f"('{name}', {row.version}, {literal(row.user_id)}, {literal(row.thread_id)},"
+        f" '{_text(row.created_at)}', '{_text(row.archived_at)}')"
+    )
 
 
 def _hides(row: ArchivedRow, truth: Message) -> bool:

@@ -5,10 +5,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from storage.clickhouse_driver import ClickHouse, literal, translated
+from storage.clickhouse_driver import LIST_BYTES, ClickHouse, batches, literal, translated
 from storage.consistency.report import Scope
 
-BATCH_THREADS = 500
+ROOM = LIST_BYTES // 2
+"""A query names what it looks for twice."""
 
 _IN_SCOPE = """
   AND (CAST(:user_id AS text) IS NULL OR t.user_id = :user_id)
@@ -60,11 +61,10 @@ def of_erased_users(connection: Connection, server: ClickHouse, scope: Scope) ->
     values = {"user_id": scope.user_id}
     found = set(connection.execute(_OF_USERS, values).scalars())
     users = connection.execute(_USERS, values).all()
-    for at in range(0, len(users), BATCH_THREADS):
-        named = [(literal(one.user_id), one.through) for one in users[at : at + BATCH_THREADS]]
+    for some in batches(users, _user_mark, ROOM):
         query = _ARCHIVED_OF_USERS.format(
-            marks=", ".join(f"({user}, '{through}')" for user, through in named),
-            users=", ".join(user for user, _ in named),
+            marks=", ".join(map(_user_mark, some)),
+            users=", ".join(literal(one.user_id) for one in some),
         )
         with translated(), server.engine.connect() as asked:
             found |= {row.id for row in asked.exec_driver_sql(query)}
@@ -76,16 +76,23 @@ def resurrected(connection: Connection, server: ClickHouse, scope: Scope) -> set
     values = {"user_id": scope.user_id, "thread_id": scope.thread_id}
     found = set(connection.execute(_LIVE, values).scalars())
     erased = connection.execute(_ERASED, values).all()
-    for at in range(0, len(erased), BATCH_THREADS):
-        found |= _archived(server, erased[at : at + BATCH_THREADS])
+    for some in batches(erased, _thread_mark, ROOM):
+        found |= _archived(server, some)
     return found
 
 
-def _archived(server: ClickHouse, threads: list[Row[Any]] | Any) -> set[str]:
-    named = [(literal(one.user_id), literal(one.thread_id), one.deleted_through) for one in threads]
+def _user_mark(row: Row[Any]) -> str:
+    return f"({literal(row.user_id)}, '{row.through}')"
+
+
+def _thread_mark(row: Row[Any]) -> str:
+    return f"({literal(row.user_id)}, {literal(row.thread_id)}, '{row.deleted_through}')"
+
+
+def _archived(server: ClickHouse, threads: list[Row[Any]]) -> set[str]:
     query = _ARCHIVED_LIVE.format(
-        threads=", ".join(f"({user}, {thread})" for user, thread, _ in named),
-        marks=", ".join(f"({user}, {thread}, '{mark}')" for user, thread, mark in named),
+        threads=", ".join(f"({literal(o.user_id)}, {literal(o.thread_id)})" for o in threads),
+        marks=", ".join(map(_thread_mark, threads)),
     )
     with translated(), server.engine.connect() as connection:
         return {row.id for row in connection.exec_driver_sql(query)}

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from models import ids
-from storage.clickhouse_driver import ClickHouse
+from storage.clickhouse_driver import LIST_BYTES, ClickHouse, batches, literal
 from storage.clickhouse_rows import LATEST_US
 
 PAGE_ROWS = 10_000
@@ -107,7 +107,7 @@ class ClickHouseSource:
 
     def named(self, names: list[str]) -> Page:
         """These messages."""
-        wanted = ", ".join(f"'{name}'" for name in names)
+        wanted = ", ".join(map(_quoted, names))
         return self._page(
             f"SELECT {_COLUMNS} FROM messages WHERE id IN ({wanted})"  # noqa: S608
             " ORDER BY id, version DESC, archived_at DESC LIMIT 1 BY id"
@@ -122,15 +122,17 @@ class ClickHouseSource:
         """The same of these threads and of messages below a boundary and above the threads' own
         watermarks."""
         plain = [thread for thread, mark in marks.items() if mark is None]
-        found = self._counts(plain, f"NOT ({_not_before(below)})") if plain else {}
+        found: dict[Thread, ArchivedCount] = {}
+        # A query names them twice.
+        for some in batches(plain, _named, LIST_BYTES // 2):
+            found |= self._counts(some, f"NOT ({_not_before(below)})")
         for thread, mark in marks.items():
             if mark is not None and mark < below:
                 found |= self._counts([thread], f"NOT ({_not_before(below)}) AND {_after(mark)}")
         return found
 
     def _counts(self, threads: Iterable[Thread], condition: str) -> dict[Thread, ArchivedCount]:
-        named = ", ".join(f"({_text(user)}, {_text(name)})" for user, name in threads)
-        where = f"WHERE (user_id, thread_id) IN ({named}) AND {condition}"
+        where = f"WHERE (user_id, thread_id) IN ({', '.join(map(_named, threads))}) AND {condition}"
         return {
             (str(row["user_id"]), str(row["thread_id"])): ArchivedCount(
                 int(row["messages"]), str(row["last"])
@@ -140,9 +142,10 @@ class ClickHouseSource:
 
     def states(self, names: Sequence[str]) -> list[MessageState]:
         """The newest versions of these messages, as far as there are any."""
-        if not names:
-            return []
-        wanted = ", ".join(f"'{name}'" for name in names)
+        return [state for some in batches(names, _quoted) for state in self._states(some)]
+
+    def _states(self, names: Sequence[str]) -> list[MessageState]:
+        wanted = ", ".join(map(_quoted, names))
         query = (
             "SELECT id, user_id, thread_id, created_at, version, is_deleted FROM messages"  # noqa: S608
             f" WHERE id IN ({wanted}) ORDER BY id, version DESC LIMIT 1 BY id"
@@ -205,13 +208,17 @@ def _after(message_id: str) -> str:
     )
 
 
+def _named(thread: Thread) -> str:
+    user, name = thread
+    return f"({literal(user)}, {literal(name)})"
+
+
+def _quoted(message_id: str) -> str:
+    return f"'{message_id}'"
+
+
 def _place(position: Position) -> str:
     return (
-        f"({_text(position.user_id)}, {_text(position.thread_id)},"
+        f"({literal(position.user_id)}, {literal(position.thread_id)},"
         f" toDateTime64('{position.created_at}', 6, 'UTC'), toUUID('{position.id}'))"
     )
-
-
-def _text(value: str) -> str:
-    """A literal that no character of the text can leave."""
-    return f"unhex('{value.encode().hex()}')"

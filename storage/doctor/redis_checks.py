@@ -1,7 +1,6 @@
 """The checks of the data Redis and of the broker."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -181,8 +180,8 @@ another installation, is another function here, and what it asks another field o
 
 def _backlog(log: PendingLog) -> Finding:
     waiting = sum(log.backlog())
-    oldest_us = log.oldest_pending_us()
-    age = 0.0 if oldest_us is None else datetime.now(UTC).timestamp() - oldest_us / 1e6
+    # By Redis's own clock, which stamps the entries.
+    age = log.standing().oldest_seconds
     value = f"{waiting:,} waiting" + (f", the oldest for {age:.1f} s" if waiting else "")
     advice = "see that a worker runs and reaches PostgreSQL; its log says what it waits for"
     return found(REDIS, "backlog", age <= BACKLOG_AGE_SECONDS, value, advice)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select, text
 
 from models import codec
 from models.clickhouse_tables import messages
-from storage.clickhouse_driver import ClickHouse, translated
+from storage.clickhouse_driver import ClickHouse, batches, translated
 from storage.clickhouse_rows import COLUMNS, message_of
 
 _KEEP = text(
@@ -32,10 +32,12 @@ def keep_archived(connection: Connection, server: ClickHouse, message_ids: Seque
 
     In the caller's transaction. Raises `TierError`.
     """
-    named = messages.c.id.in_([func.toUUID(name) for name in message_ids])
-    query = select(*COLUMNS).where(named, messages.c.is_deleted == 0)
-    with translated(), server.engine.connect() as clickhouse:
-        found = [message_of(row) for row in clickhouse.execute(query)]
-    if found:
+    for some in batches(message_ids, "toUUID('{}')".format):
+        named = messages.c.id.in_([func.toUUID(name) for name in some])
+        query = select(*COLUMNS).where(named, messages.c.is_deleted == 0)
+        with translated(), server.engine.connect() as clickhouse:
+            found = [message_of(row) for row in clickhouse.execute(query)]
+        if not found:
+            continue
         records = codec.json_array([codec.encode(one) for one in found])
         connection.execute(_KEEP, {"records": records})

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from storage.clickhouse_driver import literal
 from storage.errors import OnHold
 
 # Whoever sets a hold at this moment comes before or after, never in between.
@@ -16,21 +15,12 @@ _ALL = text("SELECT user_id, thread_id FROM retention_policies WHERE legal_hold"
 class Holds(NamedTuple):
     """Users, and threads of users, that are on hold."""
 
-    users: list[str]
-    threads: list[tuple[str, str]]
+    users: frozenset[str]
+    threads: frozenset[tuple[str, str]]
 
-    def none_of(self) -> str:
-        """ClickHouse's condition for rows that no hold is on."""
-        users = ", ".join(literal(user_id) for user_id in self.users)
-        threads = ", ".join(
-            f"({literal(user)}, {literal(thread)})" for user, thread in self.threads
-        )
-        conditions = []
-        if users:
-            conditions.append(f"user_id NOT IN ({users})")
-        if threads:
-            conditions.append(f"(user_id, thread_id) NOT IN ({threads})")
-        return " AND ".join(conditions) or "1"
+    def cover(self, user_id: str, thread_id: str) -> bool:
+        """Whether a thread is on hold, or its user."""
+        return user_id in self.users or (user_id, thread_id) in self.threads
 
 
 def refuse(connection: Connection, user_id: str) -> None:
@@ -46,5 +36,6 @@ def refuse(connection: Connection, user_id: str) -> None:
 def standing(connection: Connection) -> Holds:
     """Every hold."""
     rows = connection.execute(_ALL).all()
-    users = [row.user_id for row in rows if not row.thread_id]
-    return Holds(users, [(row.user_id, row.thread_id) for row in rows if row.thread_id])
+    users = frozenset(row.user_id for row in rows if not row.thread_id)
+    threads = frozenset((row.user_id, row.thread_id) for row in rows if row.thread_id)
+    return Holds(users, threads)

@@ -1,6 +1,6 @@
 """When retention was last applied, as the audit trail tells: a run that never came is seen too."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 from sqlalchemy import Connection, text
@@ -12,7 +12,8 @@ OVERDUE = timedelta(hours=36)
 
 _LAST = text(
     """
-SELECT p.policies, p.since, a.at, a.counts, a.details
+SELECT p.policies, a.at, a.counts, a.details,
+       clock_timestamp() - coalesce(a.at, p.since) AS ago
 FROM (SELECT count(*) AS policies, min(set_at) AS since FROM retention_policies
       WHERE keep_days IS NOT NULL) p
 LEFT JOIN LATERAL (SELECT at, counts, details FROM audit_trail
@@ -41,7 +42,7 @@ def last_run(connection: Connection) -> RetentionState | None:
         return None
     counts, details = row.counts or {}, row.details or {}
     left, incomplete = counts.get("left", 0), details.get("incomplete", "")
-    is_late = (row.at or row.since) < datetime.now(UTC) - OVERDUE
+    is_late = row.ago > OVERDUE
     return RetentionState(
         policies=row.policies,
         at=rfc3339(row.at) if row.at else None,

@@ -31,11 +31,12 @@ MUTATIONS = 20
 THREADS_AT_ONCE = 200
 
 _SUPERSEDED = """
-SELECT toString(m.id), m.version FROM messages m INNER JOIN (
+SELECT toString(m.id) AS name, m.version, m.user_id, m.thread_id FROM messages m INNER JOIN (
     SELECT id, max(version) AS newest FROM messages
     WHERE id IN (SELECT id FROM messages WHERE is_deleted = 1)
     GROUP BY id HAVING argMax(is_deleted, version) = 1) t ON m.id = t.id
-WHERE m.version < t.newest AND {allowed} LIMIT {limit}
+WHERE m.version < t.newest AND (name, m.version) > ('{name}', {version})
+ORDER BY name, m.version LIMIT {limit}
 """
 _MASKED = (
     "SELECT count() FROM system.parts WHERE active AND has_lightweight_delete"
@@ -99,15 +100,20 @@ class PhysicalErasure:
         return purged
 
     def _purge_versions(self, standing: Holds) -> int:
-        query = _SUPERSEDED.format(allowed=standing.none_of(), limit=ROWS_AT_ONCE)
-        purged = 0
-        for _ in range(MUTATIONS):
+        purged = mutations = version = 0
+        name = ""
+        while mutations < MUTATIONS:
+            query = _SUPERSEDED.format(name=name, version=version, limit=ROWS_AT_ONCE)
             rows = ask(self._server, f"{query} {EVERY_ROW}")
             if not rows:
                 break
-            named = ", ".join(f"('{message_id}', {version})" for message_id, version in rows)
-            mutate(self._server, "messages", f"DELETE WHERE (id, version) IN ({named})")
-            purged += len(rows)
+            name, version = rows[-1][0], int(rows[-1][1])
+            # Holds may be too many to be named in a statement.
+            free = [row for row in rows if not standing.cover(row[2], row[3])]
+            if free:
+                named = ", ".join(f"('{row[0]}', {row[1]})" for row in free)
+                mutate(self._server, "messages", f"DELETE WHERE (id, version) IN ({named})")
+                purged, mutations = purged + len(free), mutations + 1
         return purged
 
     def _purge_threads(self) -> int:

@@ -11,11 +11,14 @@ from sqlalchemy import func, select, union_all
 
 from models.clickhouse_tables import direct_writes, told_keys
 from storage.breakers import Breaker
-from storage.clickhouse_driver import ClickHouse, translated
+from storage.clickhouse_driver import LIST_BYTES, ClickHouse, batches, translated
 from storage.idempotency_keys import Key
 
 BATCH = 5_000
 """Keys in one insert: less than a megabyte, and few parts for ClickHouse to merge."""
+
+
+_ROOM = LIST_BYTES // 2
 
 
 class ClickHouseKeys:
@@ -29,8 +32,13 @@ class ClickHouseKeys:
     def made(self, wanted: Mapping[Key, str]) -> dict[Key, str]:
         """The messages that these keys made, each above the id that it comes with, which is of
         what is gone; the first where there are two."""
-        if not wanted:
-            return {}
+        made: dict[Key, str] = {}
+        # A query names users and keys twice, with what a text may hold escaped.
+        for some in batches(wanted, lambda key: 2 * repr((key.user_id, key.key)), _ROOM):
+            made |= self._made({key: wanted[key] for key in some})
+        return made
+
+    def _made(self, wanted: Mapping[Key, str]) -> dict[Key, str]:
         users, names = {key.user_id for key in wanted}, {key.key for key in wanted}
         listed, told = direct_writes.c, told_keys.c
         query = union_all(

@@ -195,6 +195,11 @@ class Instruments:
             archived=int(total(self._archived)),
         )
 
+    def damaged(self, source: Tier) -> None:
+        """A tier gave a copy of a message that does not match its own hash."""
+        if self.is_on:
+            self._damaged[source].inc()
+
     def _writes(self) -> None:
         self._acknowledged_count = self._counter(
             "acknowledged", "Messages, threads and states acknowledged", "tier", "kind"
@@ -221,6 +226,10 @@ class Instruments:
             "source",
         )
         self._reads = {source: reads.labels(source) for source in _SOURCES}
+        damaged = self._counter(
+            "damaged_copies", "Copies read that do not match their own hash", "tier"
+        )
+        self._damaged = {tier: damaged.labels(tier) for tier in TIERS}
         self._request_count = self._counter(
             "http_requests", "Requests, by the class of their status", "route", "method", "status"
         )

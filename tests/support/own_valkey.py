@@ -1,7 +1,8 @@
 """A data Valkey of a test's own, with settings that nobody should give it."""
 
+import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,16 @@ class OwnValkey:
 
 @contextmanager
 def own_valkey(
-    folder: Path, port: int = 0, password: str = "", **options: str
+    folder: Path,
+    port: int = 0,
+    password: str = "",
+    env: Mapping[str, str] | None = None,
+    **options: str,
 ) -> Iterator[OwnValkey]:
     """Starts one whose `options` come after those of the embedded one, so that they win.
 
     Underscores in names stand for hyphens; without a `port` it takes a free one, and without a
-    `password` it asks for none.
+    `password` it asks for none. `env` is more of its environment.
     """
     port = port or free_port()
     server = data_server(folder, port, password or "none", max_memory="64mb", debug=True)
@@ -56,7 +61,13 @@ def own_valkey(
     for name, value in options.items():
         command += [f"--{name.replace('_', '-')}", *value.split(" ")]
     with (folder / "valkey.log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(env or {})},
+        )
     valkey = OwnValkey(process, url, folder)
     try:
         eventually(lambda: _takes_calls(valkey))

@@ -265,13 +265,34 @@ def test_a_run_that_is_given_up_in_the_middle_frees_the_lock(
     assert exported(store)
 
 
-def test_a_detached_table_that_somebody_attached_again_is_not_dropped(
+def test_a_detached_table_that_somebody_attached_again_is_a_partition_as_any(
     store: Services, week: list[Message]
 ) -> None:
+    before = exported(store)
     archive(store, grace=3600)
     found = unit(store)
     bounds = f"FROM ('{found['low']}') TO ('{found['high']}')"
     execute(store, f"ALTER TABLE messages ATTACH PARTITION {PARTITION} FOR VALUES {bounds}")
-    with pytest.raises(Refused, match="is a partition again"):
-        archive(store)
     assert in_postgres(store) == len(week)
+    # Detached anew, and in a grace that begins anew.
+    assert archive(store, grace=3600).detached == 1
+    again = unit(store)
+    assert (again["id"] > found["id"], again["state"]) == (True, "detached")
+    assert archive(store).dropped == 1
+    assert exported(store) == before
+
+
+def test_a_table_that_is_attached_again_at_the_last_moment_is_not_dropped(
+    store: Services, week: list[Message], user: str
+) -> None:
+    following = "messages_2020_01_06"
+    write(store, [old(user, day=8)])
+    archive(store, grace=3600)
+    found = unit(store, following)
+    bounds = f"FROM ('{found['low']}') TO ('{found['high']}')"
+    steps = store.archive.archive_partitions(wish())
+    next(steps)
+    execute(store, f"ALTER TABLE messages ATTACH PARTITION {following} FOR VALUES {bounds}")
+    with pytest.raises(Refused, match="is a partition again"):
+        list(steps)
+    assert in_postgres(store) == 1

@@ -1,10 +1,11 @@
 """PostgreSQL and Redis come back from ClickHouse alone, and ClickHouse from PostgreSQL."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Row, text
 
 from storage import faultpoints
 from storage.disaster.recovery import AlreadyRecovering
@@ -12,7 +13,7 @@ from storage.disaster.runs import Run
 from storage.errors import TierUnavailable
 from storage.services import Services
 from support import disasters
-from support.archives import archive, old, unit, write
+from support.archives import PARTITION, archive, old, unit, write
 from support.disasters import carry_on, exported, live_a_little, post, rows, settle
 from support.erasing import erase
 from support.servers import servers
@@ -189,10 +190,41 @@ def test_an_archive_goes_on_after_its_postgresql_was_lost(world: Services) -> No
     disasters.lose_redis(world)
     recovered(world)
     assert exported(world) == export
-    # The table that was in its grace went with its server; ClickHouse has all of it.
+    # The tables that were in their grace went with their server; ClickHouse has all of them.
     assert archive(world, grace=3600).stopped == 0
     assert unit(world)["state"] == "dropped"
     assert exported(world) == export
+    assert world.consistency_checker.check(actor="test").differing == 0
+    erase(world, user)
+
+
+def test_what_is_changed_after_a_loss_is_archived_anew(world: Services) -> None:
+    user = fresh_user()
+    weeks = [old(user, day=day) for day in range(21)]
+    write(world, weeks)
+    assert archive(world, grace=3600).detached == 3
+    # Others were too busy with the first one, and it was never detached.
+    with world.job_engine.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE archive_units SET state = 'planned', detached_at = NULL"
+                " WHERE name = :name AND state = 'detached'"
+            ),
+            {"name": PARTITION},
+        )
+    carry_on(world)
+    disasters.lose_postgresql(world)
+    disasters.lose_redis(world)
+    recovered(world)
+    # Of this one's week there is a partition again, of the name that was in its grace.
+    changed = weeks[10]
+    world.messages.edit(user, changed.id, content="changed since", metadata=None, if_version=None)
+    carry_on(world)
+    export = exported(world)
+    done = archive(world)
+    assert (done.stopped, done.dropped) == (0, 1)
+    assert exported(world) == export
+    assert {row.state for row in _units(world)} == {"dropped"}
     assert world.consistency_checker.check(actor="test").differing == 0
     erase(world, user)
 
@@ -244,6 +276,11 @@ def test_a_new_postgresql_beside_a_clickhouse_that_knows_another_is_noticed(
     disasters.lose_clickhouse(world)
     disasters.lose_postgresql(world)
     assert not world.disaster_recovery.is_lost()
+
+
+def _units(world: Services) -> Sequence[Row[Any]]:
+    with world.job_engine.connect() as connection:
+        return connection.execute(text("SELECT state FROM archive_units")).all()
 
 
 def _striking(world: Services, strikes: str) -> Services:
