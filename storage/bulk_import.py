@@ -2,22 +2,25 @@
 
 The statement is the persist job's: newer versions win, threads and the outbox are written in the
 same transaction. So an import may be repeated, stopped and started again, and run beside live
-traffic; what is there already stays as it is.
+traffic; what is there already stays as it is. A message of someone else's making is there if its
+thread has, at its time, one that its source knows by the same.
 """
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, Row, select
 
 from models import codec
 from models.message import Message
 from models.tables import messages
 from storage.archive.known import ArchivedVersions, boundary
 from storage.errors import TierRejected, TierUnavailable
-from storage.importers.source import Refusal
+from storage.imported_ids import ids_within, lock_imports, of_known_threads
+from storage.importers.settling import Held, Settlement, spans
+from storage.importers.source import Minted, Refusal
 from storage.partitions import Partitions
 from storage.postgres_driver import translated
 from storage.postgres_writes import upsert_messages
@@ -45,13 +48,18 @@ class Imported(NamedTuple):
     refusals: tuple[Refusal, ...] = ()
 
 
-class _Batch(NamedTuple):
+class _Given(NamedTuple):
+    """What a batch became: its messages, where each stands in its source, what is archived of
+    them, and what cannot be kept."""
+
     messages: list[Message]
-    records: list[bytes]
+    wheres: list[str]
+    archived: set[str]
+    refusals: tuple[Refusal, ...]
 
 
 class BulkImporter:
-    """Imports sealed messages of the past."""
+    """Imports messages of the past."""
 
     def __init__(
         self,
@@ -68,7 +76,7 @@ class BulkImporter:
         self._batch_messages = batch_messages
         self._pause = pause
 
-    def run(self, source: Iterable[Message]) -> Iterator[Imported]:
+    def run(self, source: Iterable[Message | Minted]) -> Iterator[Imported]:
         """Imports all, batch by batch, giving the counts so far after each commit.
 
         Raises `TierUnavailable` when PostgreSQL or Redis stays away; what was counted is
@@ -86,63 +94,62 @@ class BulkImporter:
             )
             yield total
 
-    def _batches(self, source: Iterable[Message]) -> Iterator[_Batch]:
-        batch, size = _Batch([], []), 0
-        for message in source:
-            record = codec.encode(message)
-            batch.messages.append(message)
-            batch.records.append(record)
-            size += len(record)
-            if len(batch.records) >= self._batch_messages or size >= BATCH_BYTES:
+    def _batches(self, source: Iterable[Message | Minted]) -> Iterator[list[Message | Minted]]:
+        batch: list[Message | Minted] = []
+        size = 0
+        for item in source:
+            batch.append(item)
+            size += len(codec.encode(_message_of(item)))
+            if len(batch) >= self._batch_messages or size >= BATCH_BYTES:
                 yield batch
-                batch, size = _Batch([], []), 0
-        if batch.records:
+                batch, size = [], 0
+        if batch:
             yield batch
 
-    def _import(self, batch: _Batch) -> Imported:
-        self._patiently(lambda: self._partitions.ensure_for(one.id for one in batch.messages))
+    def _import(self, batch: Sequence[Message | Minted]) -> Imported:
+        names = [_message_of(item).id for item in batch]
+        self._patiently(lambda: self._partitions.ensure_for(names))
         try:
-            done = self._patiently(lambda: self._write(batch))
+            given, done = self._patiently(lambda: self._write(batch))
         except TierRejected as error:
-            if len(batch.messages) == 1:
-                refusal = Refusal(f"message {batch.messages[0].id}", error.reason)
+            if len(batch) == 1:
+                refusal = Refusal(_where(batch[0]), error.reason)
                 return Imported(read=1, refusals=(refusal,))
             return self._import_halves(batch)
         # Also after a batch that changed nothing: the run before this one may have stopped
         # between its commit and here.
-        self._patiently(lambda: self._tell_redis(batch.messages))
+        self._patiently(lambda: self._tell_redis(given.messages))
         return done
 
-    def _import_halves(self, batch: _Batch) -> Imported:
+    def _import_halves(self, batch: Sequence[Message | Minted]) -> Imported:
         """Finds the message that PostgreSQL refuses; the others are imported."""
-        middle = len(batch.messages) // 2
-        halves = [
-            self._import(_Batch(batch.messages[part], batch.records[part]))
-            for part in (slice(None, middle), slice(middle, None))
-        ]
+        middle = len(batch) // 2
+        halves = [self._import(batch[part]) for part in (slice(middle), slice(middle, None))]
         read, written, unchanged, deleted, refusals = zip(*halves, strict=True)
         return Imported(
             sum(read), sum(written), sum(unchanged), sum(deleted), refusals[0] + refusals[1]
         )
 
-    def _write(self, batch: _Batch) -> Imported:
+    def _write(self, batch: Sequence[Message | Minted]) -> tuple[_Given, Imported]:
         with translated(), self._engine.connect() as connection:
             below = boundary(connection)
-        known = self._archived.known(batch.messages, below)
-        new = [
-            (message, record)
-            for message, record in zip(batch.messages, batch.records, strict=True)
-            if message.id not in known
-        ]
+            wanted = of_known_threads(connection, spans(batch))
+        archived = self._archived.within(wanted, below)
+        own = [item for item in batch if isinstance(item, Message)]
+        known = self._archived.known(own, below) | {one.id for one in archived}
         with translated(), self._engine.begin() as connection:
-            written = upsert_messages(connection, [record for _, record in new])
+            if len(own) < len(batch):
+                # Two imports of the same messages at the same moment must not both find nothing.
+                lock_imports(connection)
+                wanted = of_known_threads(connection, spans(batch))
+            held = [*archived, *ids_within(connection, wanted)]
+            given = _settle(batch, held, known)
+            new = [one for one in given.messages if one.id not in given.archived]
+            written = upsert_messages(connection, [codec.encode(one) for one in new])
             # From the first row on nothing is archived until the end of this transaction.
             if boundary(connection) != below:
                 raise TierUnavailable("postgresql", "archiving went on meanwhile", passing=True)
-            if written == len(new):
-                return Imported(len(batch.records), written, len(known))
-            done = _account(connection, [message for message, _ in new], written)
-            return done._replace(read=done.read + len(known), unchanged=done.unchanged + len(known))
+            return given, _account(connection, given, written)
 
     def _tell_redis(self, batch: Sequence[Message]) -> None:
         """No hot page may call itself complete, no hot copy may hide a newer version."""
@@ -163,26 +170,62 @@ class BulkImporter:
         return work()
 
 
-def _account(connection: Connection, batch: Sequence[Message], written: int) -> Imported:
-    """Says of every message that was not written why: nothing is left out in silence."""
-    query = select(
-        messages.c.id,
-        messages.c.user_id,
-        messages.c.thread_id,
-        messages.c.version,
-        messages.c.content_hash,
-    ).where(messages.c.id.in_([one.id for one in batch]))
-    there = {row.id: row for row in connection.execute(query)}
-    deleted = sum(one.id not in there for one in batch)
+def _settle(batch: Sequence[Message | Minted], held: Iterable[Held], archived: set[str]) -> _Given:
+    settlement = Settlement(held)
+    given = _Given([], [], archived, ())
     refusals = []
-    for one in batch:
-        row = there.get(one.id)
-        if row is None:
-            continue
-        if (row.user_id, row.thread_id) != (one.user_id, one.thread_id):
-            refusals.append(Refusal(f"message {one.id}", "its id belongs to another message"))
-        elif row.version == one.version and row.content_hash != one.content_hash:
-            reason = "it differs from what is stored under its id and version"
-            refusals.append(Refusal(f"message {one.id}", reason))
-    unchanged = len(batch) - written - deleted - len(refusals)
-    return Imported(len(batch), written, unchanged, deleted, tuple(refusals))
+    for item in batch:
+        settled = settlement.settle(item)
+        if isinstance(settled, Refusal):
+            refusals.append(settled)
+        else:
+            given.messages.append(settled)
+            given.wheres.append(_where(item))
+    return given._replace(refusals=tuple(refusals))
+
+
+def _message_of(item: Message | Minted) -> Message:
+    return item if isinstance(item, Message) else item.message
+
+
+def _where(item: Message | Minted) -> str:
+    return f"message {item.id}" if isinstance(item, Message) else item.where
+
+
+def _account(connection: Connection, given: _Given, written: int) -> Imported:
+    """Says of every message that was not written why: nothing is left out in silence."""
+    new = [
+        (one, where)
+        for one, where in zip(given.messages, given.wheres, strict=True)
+        if one.id not in given.archived
+    ]
+    deleted = 0
+    refusals = list(given.refusals)
+    if written < len(new):
+        query = select(
+            messages.c.id,
+            messages.c.user_id,
+            messages.c.thread_id,
+            messages.c.version,
+            messages.c.content_hash,
+        ).where(messages.c.id.in_([one.id for one, _ in new]))
+        there = {row.id: row for row in connection.execute(query)}
+        deleted = sum(one.id not in there for one, _ in new)
+        for one, where in new:
+            reason = _difference(one, there.get(one.id))
+            if reason is not None:
+                refusals.append(Refusal(where, reason))
+    read = len(given.messages) + len(given.refusals)
+    unchanged = read - written - deleted - len(refusals)
+    return Imported(read, written, unchanged, deleted, tuple(refusals))
+
+
+def _difference(one: Message, row: Row[Any] | None) -> str | None:
+    """Why a message is neither written nor there already; None if it is either, or was deleted."""
+    if row is None:
+        return None
+    if (row.user_id, row.thread_id) != (one.user_id, one.thread_id):
+        return "its id belongs to another message"
+    if row.version == one.version and row.content_hash != one.content_hash:
+        return "it differs from what is stored under its id and version"
+    return None
