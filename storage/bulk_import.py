@@ -14,13 +14,14 @@ import structlog
 from sqlalchemy import Connection, Engine, Row, select
 
 from models import codec
-from models.message import Message
+from models.message import Message, Thread
 from models.tables import messages
 from storage.archive.known import ArchivedVersions, boundary
 from storage.errors import TierRejected, TierUnavailable
 from storage.imported_ids import ids_within, lock_imports, of_known_threads
+from storage.imported_threads import as_they_are, write_threads
 from storage.importers.settling import Held, Settlement, spans
-from storage.importers.source import Minted, Refusal
+from storage.importers.source import Kept, Minted, Refusal
 from storage.partitions import Partitions
 from storage.postgres_driver import translated
 from storage.postgres_writes import upsert_messages
@@ -38,20 +39,24 @@ FIRST_PAUSE_SECONDS = 0.25
 
 
 class Imported(NamedTuple):
-    """Counts so far: messages read, versions written, messages that were there already (as new
-    or newer), messages left out because their thread was deleted, and refusals of this step."""
+    """Counts so far: what was read, versions of messages written, messages that were there already
+    (as new or newer), messages left out because their thread or user was deleted, refusals of this
+    step, threads read, and those of them whose own data was written."""
 
     read: int = 0
     written: int = 0
     unchanged: int = 0
     deleted: int = 0
     refusals: tuple[Refusal, ...] = ()
+    threads_read: int = 0
+    threads: int = 0
 
 
 class _Given(NamedTuple):
-    """What a batch became: its messages, where each stands in its source, what is archived of
-    them, and what cannot be kept."""
+    """What a batch became: its threads, its messages, where each of these stands in its source,
+    what is archived of them, and what cannot be kept."""
 
+    threads: list[Thread]
     messages: list[Message]
     wheres: list[str]
     archived: set[str]
@@ -59,7 +64,7 @@ class _Given(NamedTuple):
 
 
 class BulkImporter:
-    """Imports messages of the past."""
+    """Imports threads and messages of the past."""
 
     def __init__(
         self,
@@ -76,7 +81,7 @@ class BulkImporter:
         self._batch_messages = batch_messages
         self._pause = pause
 
-    def run(self, source: Iterable[Message | Minted]) -> Iterator[Imported]:
+    def run(self, source: Iterable[Kept]) -> Iterator[Imported]:
         """Imports all, batch by batch, giving the counts so far after each commit.
 
         Raises `TierUnavailable` when PostgreSQL or Redis stays away; what was counted is
@@ -91,23 +96,25 @@ class BulkImporter:
                 total.unchanged + step.unchanged,
                 total.deleted + step.deleted,
                 step.refusals,
+                total.threads_read + step.threads_read,
+                total.threads + step.threads,
             )
             yield total
 
-    def _batches(self, source: Iterable[Message | Minted]) -> Iterator[list[Message | Minted]]:
-        batch: list[Message | Minted] = []
+    def _batches(self, source: Iterable[Kept]) -> Iterator[list[Kept]]:
+        batch: list[Kept] = []
         size = 0
         for item in source:
             batch.append(item)
-            size += len(codec.encode(_message_of(item)))
+            size += len(codec.encode(_record_of(item)))
             if len(batch) >= self._batch_messages or size >= BATCH_BYTES:
                 yield batch
                 batch, size = [], 0
         if batch:
             yield batch
 
-    def _import(self, batch: Sequence[Message | Minted]) -> Imported:
-        names = [_message_of(item).id for item in batch]
+    def _import(self, batch: Sequence[Kept]) -> Imported:
+        names = [_record_of(item).id for item in batch if not isinstance(item, Thread)]
         self._patiently(lambda: self._partitions.ensure_for(names))
         try:
             given, done = self._patiently(lambda: self._write(batch))
@@ -118,19 +125,27 @@ class BulkImporter:
             return self._import_halves(batch)
         # Also after a batch that changed nothing: the run before this one may have stopped
         # between its commit and here.
-        self._patiently(lambda: self._tell_redis(given.messages))
+        self._patiently(lambda: self._tell_redis(given))
         return done
 
-    def _import_halves(self, batch: Sequence[Message | Minted]) -> Imported:
+    def _import_halves(self, batch: Sequence[Kept]) -> Imported:
         """Finds the message that PostgreSQL refuses; the others are imported."""
         middle = len(batch) // 2
         halves = [self._import(batch[part]) for part in (slice(middle), slice(middle, None))]
-        read, written, unchanged, deleted, refusals = zip(*halves, strict=True)
+        read, written, unchanged, deleted, refusals, threads_read, threads = zip(
+            *halves, strict=True
+        )
         return Imported(
-            sum(read), sum(written), sum(unchanged), sum(deleted), refusals[0] + refusals[1]
+            sum(read),
+            sum(written),
+            sum(unchanged),
+            sum(deleted),
+            refusals[0] + refusals[1],
+            sum(threads_read),
+            sum(threads),
         )
 
-    def _write(self, batch: Sequence[Message | Minted]) -> tuple[_Given, Imported]:
+    def _write(self, batch: Sequence[Kept]) -> tuple[_Given, Imported]:
         with translated(), self._engine.connect() as connection:
             below = boundary(connection)
             wanted = of_known_threads(connection, spans(batch))
@@ -138,24 +153,36 @@ class BulkImporter:
         own = [item for item in batch if isinstance(item, Message)]
         known = self._archived.known(own, below) | {one.id for one in archived}
         with translated(), self._engine.begin() as connection:
-            if len(own) < len(batch):
+            places = spans(batch)
+            if places:
                 # Two imports of the same messages at the same moment must not both find nothing.
                 lock_imports(connection)
-                wanted = of_known_threads(connection, spans(batch))
+                wanted = of_known_threads(connection, places)
             held = [*archived, *ids_within(connection, wanted)]
             given = _settle(batch, held, known)
+            # Before the messages, which would open them as threads that nobody named.
+            threads = write_threads(connection, given.threads)
             new = [one for one in given.messages if one.id not in given.archived]
             written = upsert_messages(connection, [codec.encode(one) for one in new])
             # From the first row on nothing is archived until the end of this transaction.
             if boundary(connection) != below:
                 raise TierUnavailable("postgresql", "archiving went on meanwhile", passing=True)
-            return given, _account(connection, given, written)
+            done = _account(connection, given, written)
+            return given, done._replace(
+                read=done.read + len(given.threads),
+                threads_read=len(given.threads),
+                threads=threads,
+            )
 
-    def _tell_redis(self, batch: Sequence[Message]) -> None:
+    def _tell_redis(self, given: _Given) -> None:
         """No hot page may call itself complete, no hot copy may hide a newer version."""
-        self._redis.distrust(sorted({(one.user_id, one.thread_id) for one in batch}))
+        self._redis.distrust(sorted({(one.user_id, one.thread_id) for one in given.messages}))
         # A first version cannot be newer than a hot copy.
-        self._redis.refresh([one for one in batch if one.version > 1])
+        self._redis.refresh([one for one in given.messages if one.version > 1])
+        with translated(), self._engine.connect() as connection:
+            threads = as_they_are(connection, given.threads)
+        for thread in threads:
+            self._redis.refresh_thread(thread)
 
     def _patiently(self, work: Callable[[], Result]) -> Result:
         """Does it again after a pause, as long as the tier may come back."""
@@ -170,26 +197,30 @@ class BulkImporter:
         return work()
 
 
-def _settle(batch: Sequence[Message | Minted], held: Iterable[Held], archived: set[str]) -> _Given:
+def _settle(batch: Sequence[Kept], held: Iterable[Held], archived: set[str]) -> _Given:
     settlement = Settlement(held)
-    given = _Given([], [], archived, ())
+    given = _Given([], [], [], archived, ())
     refusals = []
     for item in batch:
         settled = settlement.settle(item)
         if isinstance(settled, Refusal):
             refusals.append(settled)
+        elif isinstance(settled, Thread):
+            given.threads.append(settled)
         else:
             given.messages.append(settled)
             given.wheres.append(_where(item))
     return given._replace(refusals=tuple(refusals))
 
 
-def _message_of(item: Message | Minted) -> Message:
-    return item if isinstance(item, Message) else item.message
+def _record_of(item: Kept) -> Message | Thread:
+    return item.message if isinstance(item, Minted) else item
 
 
-def _where(item: Message | Minted) -> str:
-    return f"message {item.id}" if isinstance(item, Message) else item.where
+def _where(item: Kept) -> str:
+    if isinstance(item, Minted):
+        return item.where
+    return f"{'message' if isinstance(item, Message) else 'thread'} {item.id}"
 
 
 def _account(connection: Connection, given: _Given, written: int) -> Imported:

@@ -1,9 +1,10 @@
-"""JSON Lines: a message a line, as `threadkeep export` writes them or as others can.
+"""JSON Lines: a message or a thread a line, as `threadkeep export` writes them or as others can.
 
 A line needs `thread_id` and `content` (or `message`); `user_id`, `role`, `metadata`, `created_at`
 and `id` may be there. Each message has its own time; lines of a thread with the same time stand in
 their order, and one without a time has that of the line before it. A line with `content_hash` is a
-version as it was exported, and comes back exactly: its hash must match it.
+version as it was exported, and comes back exactly: its hash must match it. A line with `thread`
+alone is a thread's own data.
 """
 
 import json
@@ -11,15 +12,17 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Annotated, Any, BinaryIO, NamedTuple
+from typing import Annotated, Any, BinaryIO, NamedTuple, TypeVar
 
 import msgspec
 
 from models import codec, ids
 from models.message import InvalidMessage, Message
+from storage.importers import thread_lines
 from storage.importers.occurrences import Occurrences
 from storage.importers.source import (
     Item,
+    Kept,
     Minted,
     Minter,
     Origin,
@@ -61,6 +64,7 @@ class Defaults(NamedTuple):
     time_us: int | None = None
 
 
+Decoded = TypeVar("Decoded")
 _line = msgspec.json.Decoder(Line)
 
 
@@ -99,9 +103,9 @@ def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
         yield number, None
 
 
-def _decoded(line: bytes) -> Line:
+def _decoded(line: bytes, decode: Callable[[bytes], Decoded]) -> Decoded:
     try:
-        return _line.decode(line)
+        return decode(line)
     except UnicodeDecodeError:
         raise InvalidMessage("not_utf8", "it is not UTF-8") from None
     except msgspec.MsgspecError:
@@ -131,9 +135,11 @@ class _Reader:
         self._minter = minter
         self._occurrences = occurrences
 
-    def item(self, text: bytes, where: str) -> Message | Minted:
-        """The message of a line. Raises `InvalidMessage`, or msgspec's errors."""
-        line = _decoded(text)
+    def item(self, text: bytes, where: str) -> Kept:
+        """The message or thread of a line. Raises `InvalidMessage`, or msgspec's errors."""
+        if thread_lines.is_thread(text):
+            return _decoded(text, lambda line: thread_lines.decode(line, self._defaults.user_id))
+        line = _decoded(text, _line.decode)
         owner = self._defaults.user_id or line.user_id
         if owner is None:
             raise InvalidMessage("no_owner", "it has no user_id; name one for all with --user")

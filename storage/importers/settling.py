@@ -12,8 +12,8 @@ from typing import NamedTuple
 import msgspec
 
 from models import codec, ids
-from models.message import Message
-from storage.importers.source import PLACE_BITS, Item, Minted, Refusal
+from models.message import Message, Thread
+from storage.importers.source import PLACE_BITS, Item, Kept, Minted, Refusal
 
 TAIL_BITS = ids.RANDOM_BITS - PLACE_BITS
 PLACES = 1 << PLACE_BITS
@@ -50,9 +50,9 @@ class Settlement:
         for one in held:
             self._take_note(one.user_id, one.thread_id, one.id)
 
-    def settle(self, item: Item) -> Message | Refusal:
-        """The sealed message; one that came sealed, or was refused, stays as it is."""
-        if isinstance(item, Refusal):
+    def settle(self, item: Item) -> Message | Thread | Refusal:
+        """The sealed message; what came sealed or is none stays as it is."""
+        if isinstance(item, Thread | Refusal):
             return item
         if isinstance(item, Message):
             self._take_note(item.user_id, item.thread_id, item.id)
@@ -102,7 +102,7 @@ class Span(NamedTuple):
     high: str
 
 
-def spans(items: Sequence[Message | Minted]) -> set[Span]:
+def spans(items: Sequence[Kept]) -> set[Span]:
     """Where to look for messages that came without an id of this store's.
 
     To the end of the millisecond: there, messages of one second were once put behind each other.

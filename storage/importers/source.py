@@ -16,6 +16,7 @@ from models import ids
 from models.message import (
     InvalidMessage,
     Message,
+    Thread,
     check_content,
     check_metadata,
     check_role,
@@ -58,9 +59,10 @@ class Minted(NamedTuple):
     earlier_id: str
 
 
-Item = Message | Minted | Refusal
-"""What a source has: an exported version, which comes back exactly, a message of someone else's
-making, or what is refused."""
+Kept = Message | Minted | Thread
+"""What is imported: an exported version, which comes back exactly, a message of someone else's
+making, or a thread's own data."""
+Item = Kept | Refusal
 
 
 class Source(NamedTuple):

@@ -13,7 +13,7 @@ import pytest
 
 from models import codec
 from storage.bulk_import import BulkImporter
-from storage.importers import chitchat
+from storage.importers import chitchat, thread_lines
 from storage.services import Services
 from support.commands import threadkeep
 from support.processes import Launched
@@ -32,7 +32,9 @@ def test_an_export_is_the_same_bytes_every_time_and_comes_back_whole(
     assert second.returncode == 0, second.stderr
     assert first.stdout == file.read_bytes()
     assert os.stat(file).st_mode & 0o777 == 0o600
-    assert [codec.decode(line) for line in first.stdout.splitlines()] == originals
+    thread, *messages = first.stdout.splitlines()
+    assert [codec.decode(line) for line in messages] == originals
+    assert thread_lines.decode(thread, None).id == "t"
     again = threadkeep(tmp_path, stack.env, "import", str(file), "--json")
     assert again.returncode == 0, again.stderr
     summary = json.loads(again.stdout)
@@ -55,7 +57,8 @@ def test_the_command_takes_the_dataset_and_says_what_it_refused(
     assert b"a thread id has 1 to 128 characters" in done.stderr
     assert b"message 1 of 'not a thread id'" in done.stderr
     exported = threadkeep(tmp_path, stack.env, "export", "--user", user).stdout.splitlines()
-    assert len(exported) == summary["written"] > 0
+    messages = [line for line in exported if not thread_lines.is_thread(line)]
+    assert len(messages) == summary["written"] > 0
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from models.message import Message
 from storage.bulk_import import BulkImporter, Imported
 from storage.importers import jsonl
-from storage.importers.source import Minted
+from storage.importers.source import Kept, Minted
 from storage.services import Services
 
 
@@ -19,9 +18,7 @@ def lines(user: str, *rows: dict[str, object]) -> list[Minted]:
     return [one for one in jsonl.source(stream).items if isinstance(one, Minted)]
 
 
-def run_import(
-    services: Services, messages: Sequence[Message | Minted], batch: int = 1_000
-) -> Imported:
+def run_import(services: Services, messages: Sequence[Kept], batch: int = 1_000) -> Imported:
     """Imports in batches; gives the counts with the refusals of all steps."""
     steps = list(
         BulkImporter(services.job_engine, services.redis_repair, services.archived, batch).run(

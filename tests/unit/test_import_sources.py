@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import codec, ids
-from models.message import InvalidMessage, Message
-from storage.importers import jsonl
+from models.message import InvalidMessage, Message, Thread
+from storage.importers import jsonl, thread_lines
 from storage.importers.settling import Settlement
 from storage.importers.source import Item, Refusal, time_us_from
 from support.samples import METADATA, TEXTS, message, revised
@@ -234,3 +234,32 @@ def test_times_of_every_form_of_rfc_3339(text: str, moment: str) -> None:
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(InvalidMessage):
         time_us_from(text)
+
+
+def test_a_line_can_be_a_thread() -> None:
+    own = {"id": "t", "title": "title", "metadata": {"a": 1}, "created_at": "2020-01-01t00:00:00z"}
+    (thread,) = read(lines(b" " + msgspec.json.encode({"thread": own})), user="u")
+    assert isinstance(thread, Thread)
+    assert (thread.user_id, thread.id, thread.title, thread.version) == ("u", "t", "title", 1)
+    assert thread.created_at == thread.updated_at == "2020-01-01T00:00:00.000000Z"
+    assert read(lines(thread_lines.encode(thread))) == [thread]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"id": "a thread"}, "thread id"),
+        ({"user_id": None}, "--user"),
+        ({"titel": "misspelt"}, "titel"),
+        ({"title": "x" * 2_000}, "title"),
+        ({"title": "\0"}, "U+0000"),
+        ({"created_at": "1969-01-01T00:00:00Z"}, "1970"),
+        ({"created_at": None}, "created_at"),
+        ({"version": 0}, "version"),
+    ],
+)
+def test_a_thread_that_cannot_be_kept_is_refused(change: dict[str, Any], reason: str) -> None:
+    own = {"id": "t", "user_id": "u", "created_at": "2020-01-01T00:00:00Z"} | change
+    (refusal,) = read(lines({"thread": own}))
+    assert isinstance(refusal, Refusal)
+    assert reason in refusal.reason

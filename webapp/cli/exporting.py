@@ -13,9 +13,10 @@ import msgspec
 
 import settings
 from models import codec
-from models.message import Message, check_thread_id, check_user_id
+from models.message import Message, Thread, check_thread_id, check_user_id
 from storage.archived_rows import Selection
 from storage.export import Exporter
+from storage.importers import thread_lines
 from storage.services import Services
 from webapp.cli.options import checked
 from webapp.cli.progress import progress_bar
@@ -26,7 +27,7 @@ SNAPSHOT_SECONDS = 600.0
 
 
 @click.command("export")
-@click.option("--user", help="Only this user's messages.")
+@click.option("--user", help="Only this user's threads and messages.")
 @click.option("--thread", help="Only threads of this id.")
 @click.option("--format", "kind", type=click.Choice(["jsonl"]), default="jsonl", show_default=True)
 @click.option(
@@ -38,9 +39,9 @@ SNAPSHOT_SECONDS = 600.0
 def export_history(
     user: str | None, thread: str | None, kind: str, output: Path | None, as_json: bool
 ) -> None:
-    """Write all messages of all tiers as JSON Lines, by user, thread and id.
+    """Write all threads and messages of all tiers as JSON Lines, by user, thread and id.
 
-    What `threadkeep import` reads back exactly. The same messages are the same bytes.
+    What `threadkeep import` reads back exactly. The same threads and messages are the same bytes.
     """
     selection = Selection(checked(check_user_id, user), checked(check_thread_id, thread))
     own = msgspec.structs.replace(settings.load(), database_job_timeout_seconds=SNAPSHOT_SECONDS)
@@ -50,9 +51,15 @@ def export_history(
     )
     started = time.monotonic()
     with _written(output) as stream:
-        count, damaged = _write(exporter.messages(selection), stream)
+        threads, count, damaged = _write(exporter.everything(selection), stream)
     seconds = round(time.monotonic() - started, 3)
-    summary = {"format": kind, "exported": count, "damaged": damaged, "seconds": seconds}
+    summary = {
+        "format": kind,
+        "threads": threads,
+        "exported": count,
+        "damaged": damaged,
+        "seconds": seconds,
+    }
     if as_json:
         click.echo(msgspec.json.encode(summary), err=True)
     if damaged:
@@ -82,15 +89,20 @@ def _written(output: Path | None) -> Iterator[IO[bytes]]:
         draft.unlink(missing_ok=True)
 
 
-def _write(messages: Iterable[Message], stream: IO[bytes]) -> tuple[int, int]:
-    """Writes lines; gives how many, and how many of them do not match their hash."""
-    count = damaged = 0
+def _write(records: Iterable[Thread | Message], stream: IO[bytes]) -> tuple[int, int, int]:
+    """Writes lines; gives how many threads and messages, and how many of these do not match their
+    hash."""
+    threads = count = damaged = 0
     with progress_bar("exporting", None) as bar:
-        for message in messages:
+        for record in records:
+            if isinstance(record, Thread):
+                threads += 1
+                stream.write(thread_lines.encode(record) + b"\n")
+                continue
             count += 1
-            damaged += not codec.is_intact(message)
-            stream.write(codec.encode(message) + b"\n")
+            damaged += not codec.is_intact(record)
+            stream.write(codec.encode(record) + b"\n")
             if count % PROGRESS_STEP == 0:
                 bar.update(bar.task_ids[0], completed=count)
     stream.flush()
-    return count, damaged
+    return threads, count, damaged

@@ -15,14 +15,14 @@ import click
 import msgspec
 
 import settings
-from models.message import InvalidMessage, Message, check_user_id
+from models.message import InvalidMessage, check_user_id
 from storage.bulk_import import BulkImporter, Imported
 from storage.doctor import safety
 from storage.importers import chitchat, jsonl
 from storage.importers.opening import CHITCHAT, JSON_LINES, Opened
 from storage.importers.source import (
     Item,
-    Minted,
+    Kept,
     Refusal,
     Source,
     UnreadableSource,
@@ -64,8 +64,8 @@ class Refusals:
         if len(places) < SHOWN_PLACES:
             places.append(refusal.where)
 
-    def sieve(self, items: Iterable[Item]) -> Iterator[Message | Minted]:
-        """The messages among the items, as far as the source can be read."""
+    def sieve(self, items: Iterable[Item]) -> Iterator[Kept]:
+        """What is to be imported of the items, as far as the source can be read."""
         try:
             for item in items:
                 if isinstance(item, Refusal):
@@ -190,6 +190,7 @@ def _say_imported(done: Imported, refusals: Refusals, seconds: float, as_json: b
         "written": done.written,
         "unchanged": done.unchanged,
         "deleted": done.deleted,
+        "threads": done.threads,
         "refused": refusals.total,
         "refusals": [
             {"reason": reason, "count": count, "where": refusals.places[reason]}
@@ -203,5 +204,7 @@ def _say_imported(done: Imported, refusals: Refusals, seconds: float, as_json: b
         return
     line = f"{done.written:,} written, {done.unchanged:,} already there"
     if done.deleted:
-        line += f", {done.deleted:,} left out because their thread was deleted"
+        line += f", {done.deleted:,} left out because their thread or their user was deleted"
+    if done.threads_read:
+        line += f", {done.threads:,} of {done.threads_read:,} threads written"
     click.echo(f"{line}, {refusals.total:,} refused in {seconds:.1f} s")
