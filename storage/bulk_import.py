@@ -258,5 +258,5 @@ def _difference(one: Message, row: Row[Any] | None) -> str | None:
     if (row.user_id, row.thread_id) != (one.user_id, one.thread_id):
         return "its id belongs to another message"
     if row.version == one.version and row.content_hash != one.content_hash:
-        return "it differs from what is stored under its id and version"
+        return "it differs from what is stored of it in the same version"
     return None

@@ -95,7 +95,7 @@ class RestoreService:
         schema.migrate(self._engine, self._server, self._weeks_ahead)
         is_empty = self._is_empty()
         if not (is_empty or merge):
-            raise Refused("there are messages already: merge the backup into them, or empty them")
+            raise Refused("there are messages or threads already: --merge restores it beside them")
         patiently(self._restore_tables, folder, verified, is_empty)
         self._restore_messages(folder, found, tell)
         with translated(), self._engine.begin() as connection:

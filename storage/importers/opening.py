@@ -105,6 +105,8 @@ def _is_one_object(head: bytes) -> bool:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         # A line that ends in the middle of an object, as those of indented JSON do.
         return line.endswith((b"{", b"[", b","))
+    if "thread_id" in first or "thread" in first:
+        return False
     return any(isinstance(value, dict) and "messages" in value for value in first.values())
 
 

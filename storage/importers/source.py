@@ -33,6 +33,7 @@ PLACE_BITS = 18
 """The first of an imported id's 52 free bits: its place among those of its thread and moment. The
 others are a hash of what its source knows it by."""
 
+_AT_BYTE = re.compile(r" \(byte \d+\)$")
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
@@ -185,6 +186,8 @@ def time_us_from(text: str) -> int:
     if found is None:
         raise InvalidMessage("time_invalid", "its time is not RFC 3339 with a zone")
     day, clock, fraction, zone = found.groups()
+    if clock.endswith(":60"):
+        raise InvalidMessage("time_invalid", "its time is a leap second, which no tier can keep")
     offset = "+00:00" if zone in "Zz" else zone
     try:
         moment = datetime.fromisoformat(f"{day}T{clock}{(fraction or '.')[:7]:0<7}{offset}")
@@ -203,5 +206,6 @@ def attempt(where: str, make: Callable[..., Item], *arguments: Any) -> Item:
         return Refusal(where, f"it has not the shape of a message: {error}")
     except RecursionError:
         return Refusal(where, "it is nested too deeply")
-    except msgspec.DecodeError:
-        return Refusal(where, "it is not JSON")
+    except msgspec.DecodeError as error:
+        # Without the place, so that lines with the same fault are one kind of refusal.
+        return Refusal(where, f"it is not JSON: {_AT_BYTE.sub('', str(error))}")

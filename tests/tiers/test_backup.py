@@ -86,7 +86,7 @@ def test_newer_versions_stay_and_it_may_be_repeated(store: Services, tmp_path: P
     post(store, "bob", "new", "newer")
     carry_on(store)
     before, export = rows(store), exported(store)
-    with pytest.raises(Refused, match="messages already"):
+    with pytest.raises(Refused, match="threads already: --merge"):
         store.restore.restore(folder, "an operator")
     for _ in range(2):
         store.restore.restore(folder, "an operator", merge=True)

@@ -62,6 +62,8 @@ def test_a_pipe_gives_every_byte(data: bytes, packed: bool) -> None:
         (b'{"thread_id": "t",\n' + LINE, CHITCHAT),
         (b'{"thread_id": "t"\n' + LINE, JSON_LINES),
         (LINE.replace(b"hello", b"x" * HEAD_BYTES), JSON_LINES),
+        (LINE.replace(b'"created_at"', b'"metadata":{"messages":[]},"created_at"'), JSON_LINES),
+        (b'{"thread":{"id":"t","messages":[]}}\n', JSON_LINES),
         (json.dumps(DATASET).encode(), CHITCHAT),
         (json.dumps(DATASET, indent=1).encode(), CHITCHAT),
         (json.dumps({"c": {"messages": [[TURN] * 5_000]}}).encode(), CHITCHAT),

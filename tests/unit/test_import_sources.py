@@ -198,6 +198,8 @@ def test_a_line_without_a_time_has_that_of_the_one_before() -> None:
         (row(message="both"), "not both"),
         (row(created_at="2020-01-01T00:00:00"), "zone"),
         (row(created_at="2020-02-30T00:00:00Z"), "does not exist"),
+        (row(created_at="2016-12-31T23:59:60Z"), "leap second"),
+        (b'{"thread_id": "t"} {}', "not JSON: JSON is malformed: trailing characters"),
         (row(created_at="1969-12-31T23:59:59Z"), "1970"),
         (row(created_at="2026-01-02T00:00:01Z"), "a day ahead"),
         (row(deleted_at="2020-01-01T00:00:00Z"), "deleted"),
