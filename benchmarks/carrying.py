@@ -10,7 +10,8 @@ from benchmarks.live_clients import Clients, Posted, Said
 from storage.bulk_import import BulkImporter
 from storage.importers import chitchat
 from storage.services import Services
-from webapp.cli.data import Refusals, progress_bar
+from webapp.cli.importing import Refusals
+from webapp.cli.progress import progress_bar
 
 LANDING_SECONDS = 120.0
 LOOK_SECONDS = 0.02

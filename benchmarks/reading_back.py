@@ -11,7 +11,7 @@ from models.message import Message
 from storage.archived_rows import Selection, archived_messages
 from storage.export import Exporter
 from storage.services import Services
-from webapp.cli.data import progress_bar
+from webapp.cli.progress import progress_bar
 
 SECOND = len("2018-05-02T19:38:15")
 STEP = 1_000

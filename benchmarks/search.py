@@ -9,7 +9,7 @@ status 1 if a hit is missing, too much, or somebody else's.
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from itertools import islice
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ from storage.archive.run import Wish
 from storage.archive.tiering import rules_of
 from storage.bulk_import import BulkImporter
 from storage.importers import chitchat
+from storage.importers.settling import Settlement
 from storage.services import Services
 from webapp.auth import Tokens
 
@@ -89,10 +90,11 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if any(one.foreign or one.different for one in rows.values()) else 0
 
 
-def _old() -> Iterator[Message]:
+def _old() -> list[Message]:
     conversations = chitchat.read(files("chitchat_dataset").joinpath("dataset.json").read_bytes())
-    items = chitchat.source(conversations, ARCHIVED).items
-    return (one for one in items if isinstance(one, Message))
+    settlement = Settlement([])
+    settled = map(settlement.settle, chitchat.source(conversations, ARCHIVED).items)
+    return [one for one in settled if isinstance(one, Message)]
 
 
 def _recent(old: Sequence[Message], user_id: str, count: int) -> list[Message]:

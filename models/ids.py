@@ -5,7 +5,7 @@
     12 bits  shard: a stable hash of (user, thread)
      2 bits  variant, 10
     10 bits  microseconds within the millisecond
-    52 bits  random
+    52 bits  random; of imported messages, see `storage.importers.settling`
 
 Within a thread the shard never changes, so ids there sort by their time to the microsecond, and an
 id alone tells its time, its Redis slot and its PostgreSQL partition. Ids are kept as canonical
@@ -70,7 +70,7 @@ def highest_of(moment: str, shard: int) -> str:
 
 
 def source_bits(*source: str) -> int:
-    """The random bits of an imported message: a hash of its source's own identity."""
+    """52 bits for an imported message: a hash of its source's own identity."""
     digest = hashlib.sha256("\0".join(source).encode()).digest()
     return int.from_bytes(digest[:8]) >> (64 - RANDOM_BITS)
 
@@ -84,6 +84,11 @@ def time_us_of(message_id: str) -> int:
     """Microseconds since 1970, read back from an id."""
     milliseconds = int(message_id[:8] + message_id[9:13], 16)
     return milliseconds * 1000 + (int(message_id[19:23], 16) >> 4 & 0x3FF)
+
+
+def free_bits_of(message_id: str) -> int:
+    """The 52 bits behind the time, read back from an id."""
+    return int(message_id[20:23] + message_id[24:], 16) & ((1 << RANDOM_BITS) - 1)
 
 
 def shard_in(message_id: str) -> int:

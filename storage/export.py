@@ -1,26 +1,28 @@
-"""All messages of all tiers as one stream: what an import would need to have them again.
+"""All threads and messages of all tiers as one stream: what an import needs to have them again.
 
 First the log is drained, so that PostgreSQL holds all that was acknowledged before the export
 began. Then PostgreSQL's rows, as one snapshot, are merged with what lies in ClickHouse below the
-archive boundary. Memory stays the same however many there are.
+archive boundary. Memory stays the same however many there are, but for the names of users who were
+erased.
 """
 
 import heapq
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, text
 
 from models import ids
-from models.message import Message
+from models.message import Message, Thread
 from storage.archived_rows import Selection, archived_messages
 from storage.clickhouse_driver import ClickHouse
 from storage.errors import TierUnavailable
 from storage.pending_log import PendingLog
 from storage.persistence import BackgroundPersistenceService
 from storage.postgres_driver import message_of, translated
+from storage.postgres_tier import thread_of
 
 FETCH_ROWS = 5_000
 DRAIN_SECONDS = 60.0
@@ -47,6 +49,22 @@ WHERE deleted_through IS NOT NULL
   AND (CAST(:thread_id AS text) IS NULL OR id = :thread_id)
 ORDER BY user_id COLLATE "C", id COLLATE "C"
 """
+_DECLARE_THREADS = """
+DECLARE exported_threads NO SCROLL CURSOR WITH HOLD FOR
+SELECT t.user_id, t.id, t.title, t.metadata, t.created_at, t.updated_at, t.version, t.deleted_at,
+       NULL AS deleted_through, t.is_pinned, t.is_archived, t.last_message_at, t.message_count
+FROM threads t LEFT JOIN user_erasures e ON e.user_id = t.user_id
+WHERE t.deleted_at IS NULL AND (e.erased_at IS NULL OR t.created_at > e.erased_at)
+  AND (CAST(:user_id AS text) IS NULL OR t.user_id = :user_id)
+  AND (CAST(:thread_id AS text) IS NULL OR t.id = :thread_id)
+ORDER BY t.user_id COLLATE "C", t.id COLLATE "C"
+"""
+_ERASED = text(
+    """
+SELECT user_id, erased_through::text AS erased_through FROM user_erasures
+WHERE CAST(:user_id AS text) IS NULL OR user_id = :user_id
+"""
+)
 _BOUNDARY = text("SELECT below::text FROM archive_boundary")
 # Before the snapshot: a partition that is archived after it would be in neither part.
 _LOCK = text("LOCK TABLE ONLY messages IN ACCESS SHARE MODE")
@@ -58,6 +76,14 @@ class Watermark(NamedTuple):
 
     thread: tuple[str, str]
     deleted_through: str
+
+
+class _Taken(NamedTuple):
+    """What was so as of the snapshot: the archive boundary, and of users who were erased the id
+    at and below which nothing of theirs is shown."""
+
+    boundary: str
+    erased: dict[str, str]
 
 
 class Exporter:
@@ -77,8 +103,12 @@ class Exporter:
         self._persistence = persistence
         self._fetch_rows = fetch_rows
 
-    def messages(self, selection: Selection = Selection()) -> Iterator[Message]:  # noqa: B008
-        """Live messages, newest versions, by user, thread and id, each compared by its bytes.
+    def everything(
+        self,
+        selection: Selection = Selection(),  # noqa: B008 - it is immutable.
+    ) -> Generator[Thread | Message, None, None]:
+        """Live threads, each before its live messages in their newest versions; by user, thread and
+        id, each compared by its bytes.
 
         Raises `TierUnavailable` when a tier that may hold some of them does not answer, also
         midway: what was given until then is right, but not all.
@@ -92,17 +122,27 @@ class Exporter:
                 # pool with them, however the reading ended.
                 connection.invalidate()
 
-    def _read(self, connection: Connection, selection: Selection) -> Iterator[Message]:
-        boundary = _declare(connection, selection)
+    def messages(self, selection: Selection = Selection()) -> Iterator[Message]:  # noqa: B008
+        """The messages alone, likewise."""
+        everything = self.everything(selection)
+        try:
+            yield from (one for one in everything if isinstance(one, Message))
+        finally:
+            everything.close()
+
+    def _read(self, connection: Connection, selection: Selection) -> Iterator[Thread | Message]:
+        taken = _declare(connection, selection)
         watermarks = (
             Watermark((row.user_id, row.thread_id), row.deleted_through)
             for row in self._fetch(connection, "exported_watermarks")
         )
+        threads = (thread_of(row).thread for row in self._fetch(connection, "exported_threads"))
         committed = (message_of(row) for row in self._fetch(connection, "exported_messages"))
-        if boundary == ids.LOWEST:
-            return live(committed, watermarks)
-        archived = archived_messages(self._clickhouse, selection, below=boundary)
-        return live(newest(committed, archived), watermarks)
+        parts: list[Iterator[Message]] = [committed]
+        if taken.boundary != ids.LOWEST:
+            parts.append(archived_messages(self._clickhouse, selection, below=taken.boundary))
+        messages = live(newest(*parts), watermarks, taken.erased)
+        return heapq.merge(threads, messages, key=position)
 
     def drain(self, sleep: Callable[[float], None] = time.sleep) -> None:
         """Waits until all that is acknowledged by now is in PostgreSQL, and helps with it."""
@@ -135,10 +175,12 @@ def newest(*parts: Iterator[Message]) -> Iterator[Message]:
         yield max(versions, key=lambda message: message.version)
 
 
-def live(stream: Iterator[Message], watermarks: Iterator[Watermark]) -> Iterator[Message]:
-    """The stream without tombstones and without what went with its thread.
+def live(
+    stream: Iterator[Message], watermarks: Iterator[Watermark], erased: Mapping[str, str]
+) -> Iterator[Message]:
+    """The stream without tombstones and without what went with its thread or its user.
 
-    Both come in the same order, so that one watermark at a time is at hand.
+    Stream and watermarks come in the same order, so that one watermark at a time is at hand.
     """
     mark = next(watermarks, None)
     for message in stream:
@@ -146,21 +188,26 @@ def live(stream: Iterator[Message], watermarks: Iterator[Watermark]) -> Iterator
         while mark is not None and mark.thread < thread:
             mark = next(watermarks, None)
         is_gone = mark is not None and mark.thread == thread and message.id <= mark.deleted_through
-        if not is_gone and message.deleted_at is None:
+        is_erased = message.id <= erased.get(message.user_id, "")
+        if not (is_gone or is_erased) and message.deleted_at is None:
             yield message
 
 
-def position(message: Message) -> tuple[str, str, str]:
-    """Where a message stands in an export. Code points and UTF-8 bytes sort alike."""
-    return message.user_id, message.thread_id, message.id
+def position(record: Thread | Message) -> tuple[str, str, str]:
+    """Where something stands in an export. Code points and UTF-8 bytes sort alike."""
+    if isinstance(record, Thread):
+        return record.user_id, record.id, ""
+    return record.user_id, record.thread_id, record.id
 
 
-def _declare(connection: Connection, selection: Selection) -> str:
-    """Takes the snapshot; gives the archive boundary as of then."""
+def _declare(connection: Connection, selection: Selection) -> _Taken:
+    """Takes the snapshot."""
     connection.execute(_ISOLATION)
     connection.execute(_LOCK)
+    values = selection._asdict()
     boundary: str = connection.execute(_BOUNDARY).scalar_one()
-    for statement in (_DECLARE_WATERMARKS, DECLARE_MESSAGES):
-        connection.execute(text(statement), selection._asdict())
+    erased = {row.user_id: row.erased_through for row in connection.execute(_ERASED, values)}
+    for statement in (_DECLARE_WATERMARKS, _DECLARE_THREADS, DECLARE_MESSAGES):
+        connection.execute(text(statement), values)
     connection.commit()
-    return boundary
+    return _Taken(boundary, erased)

@@ -7,6 +7,7 @@ from storage.archive.expected import Expectations
 from storage.archive.known import ArchivedVersions
 from storage.audit import AuditTrail
 from storage.backup.restoring import RestoreService
+from storage.backup.signing import key_of
 from storage.backup.writing import BackupService
 from storage.consistency.checker import ThreeTierConsistencyChecker
 from storage.dead_letters.copies import RefusedCopies
@@ -130,7 +131,14 @@ class MaintenanceServices(FailoverServices):
             self.homecoming.bring_home()
             exporter.drain()
 
-        return BackupService(self.job_engine, self.job_clickhouse, gather, self.audit, self.clock)
+        return BackupService(
+            self.job_engine,
+            self.job_clickhouse,
+            gather,
+            self.audit,
+            self.clock,
+            key_of(self.settings.jwt_secret),
+        )
 
     @cached_property
     def restore(self) -> RestoreService:
@@ -143,6 +151,7 @@ class MaintenanceServices(FailoverServices):
             (self.replication.ship_all, self.row_copies.ship, self.audit.ship),
             settings.shards,
             settings.partition_weeks_ahead,
+            key_of(settings.jwt_secret),
         )
 
     @cached_property

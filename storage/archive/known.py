@@ -4,15 +4,23 @@ A message that is archived has no row in PostgreSQL. Written there again it woul
 thread, and where it has been deleted since, it would come back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+import msgspec
 from sqlalchemy import Connection, text
 
+from models import ids
 from models.message import Message
 from storage.breakers import Breaker
-from storage.clickhouse_driver import ClickHouse
+from storage.clickhouse_driver import ClickHouse, literal
+from storage.clickhouse_rows import LATEST_US
 from storage.fingerprints import MOST_NAMED, clickhouse_rows_of
+from storage.importers.settling import Held, Span
 
+QUERY_CHARACTERS = 128 * 1024
+"""Of the 256 KiB that a query's text may have."""
+
+_held = msgspec.json.Decoder(Held)
 _BOUNDARY = text("SELECT below::text FROM archive_boundary")
 
 
@@ -38,3 +46,40 @@ class ArchivedVersions:
                 rows = clickhouse_rows_of(self._server, names[start : start + MOST_NAMED])
             known |= {name for name, mark in rows.items() if mark.version >= versions[name]}
         return known
+
+    def within(self, spans: Iterable[Span], below: str) -> list[Held]:
+        """What there is within spans of ids, of those below a boundary. Raises `TierError`."""
+        places = (_condition(one) for one in sorted(spans) if one.low < below)
+        found = []
+        for condition in _joined(places):
+            query = (
+                "SELECT DISTINCT user_id, thread_id, toString(id) AS id FROM messages"  # noqa: S608
+                f" WHERE {condition}"
+            )
+            with self._breaker.guard(is_bulk=True):
+                lines = self._server.lines(query)
+            found += [_held.decode(line) for line in lines.split(b"\n") if line]
+        return found
+
+
+def _condition(span: Span) -> str:
+    """All ids of a span have a time of its microseconds and its thread's shard."""
+    low, high = (min(ids.time_us_of(name), LATEST_US) for name in (span.low, span.high))
+    return (
+        f"(user_id = {literal(span.user_id)} AND thread_id = {literal(span.thread_id)}"
+        f" AND created_at >= fromUnixTimestamp64Micro(toInt64({low}), 'UTC')"
+        f" AND created_at <= fromUnixTimestamp64Micro(toInt64({high}), 'UTC'))"
+    )
+
+
+def _joined(conditions: Iterable[str]) -> Iterator[str]:
+    """Conditions of which any may hold, as few as fit each query."""
+    joined, size = [], 0
+    for one in conditions:
+        joined.append(one)
+        size += len(one)
+        if size > QUERY_CHARACTERS:
+            yield " OR ".join(joined)
+            joined, size = [], 0
+    if joined:
+        yield " OR ".join(joined)

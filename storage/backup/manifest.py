@@ -1,28 +1,40 @@
-"""What a backup says of itself: which files there are, with how many rows and which checksums."""
+"""What a backup says of itself: which files there are, with how many rows and which checksums.
 
-import gzip
-import hashlib
-from collections.abc import Iterator
+It is believed once its signature is right, and its files once they are what it says; until then a
+backup may be anything that somebody put there.
+"""
+
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
-from models import codec
+from models import ids
+from storage.backup import signing
+from storage.backup.reading import read_small
 from storage.errors import Refused
 
 NAME = "manifest.json"
 MESSAGES = "messages"
+AUDIT = "audit_trail"
 FORMAT = 1
-BLOCK_BYTES = 1 << 20
+_TABLE = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of JSON lines: its name, how many, and the SHA-256 of its bytes as they lie there."""
+    """A file of JSON lines: its name, how many, and the SHA-256 of its bytes as they lie there.
+
+    `unpacked` are its bytes as lines, which backups of before do not say; `damaged` its messages
+    that did not match their own hash when it was made.
+    """
 
     file: str
     rows: int
     bytes: int
     sha256: str
+    unpacked: int | None = None
+    damaged: int = 0
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,57 +52,56 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         """How many rows of each table there are."""
         return {name: part.rows for name, part in self.parts.items()}
 
+    @property
+    def damaged(self) -> int:
+        """How many messages did not match their own hash when it was made."""
+        return sum(part.damaged for part in self.parts.values())
 
-def read(folder: Path) -> Manifest:
-    """The manifest of a backup. Raises `Refused` where there is none that this code knows."""
+
+class Found(NamedTuple):
+    """A backup's manifest, and whether this installation has signed it."""
+
+    manifest: Manifest
+    is_signed: bool
+
+
+def file_of(table: str) -> str:
+    """The name of a table's file."""
+    return f"{table}.jsonl.gz"
+
+
+def read(folder: Path, key: bytes | None) -> Found:
+    """The manifest of a backup, and whether the key has signed it; nobody has without a key.
+
+    Raises `Refused` where there is none that this code knows.
+    """
     try:
-        found = msgspec.json.decode((folder / NAME).read_bytes(), type=Manifest)
-    except (OSError, msgspec.MsgspecError) as error:
+        data = read_small(folder / NAME)
+        found = msgspec.json.decode(data, type=Manifest)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(f"{folder} is not a backup: {error}") from error
     if found.format != FORMAT:
         raise Refused(f"{folder} is a backup of format {found.format}, this code reads {FORMAT}")
-    return found
+    _check(folder, found)
+    return Found(found, key is not None and _is_signed(folder, key, data))
 
 
-def verify(folder: Path) -> Manifest:
-    """The manifest, after every byte was compared with it. Raises `Refused` for what differs."""
-    found = read(folder)
-    for part in found.parts.values():
-        try:
-            digest = _digest(folder / part.file)
-        except OSError as error:
-            raise Refused(f"{part.file} cannot be read: {error}") from error
-        if digest != part.sha256:
-            raise Refused(f"{part.file} is damaged: its checksum is not that of the manifest")
-    return found
+def _is_signed(folder: Path, key: bytes, data: bytes) -> bool:
+    try:
+        found = read_small(folder / signing.NAME)
+    except OSError:
+        return False
+    return signing.is_signed(key, data, found.decode(errors="replace").strip())
 
 
-def verify_rows(folder: Path, manifest: Manifest) -> int:
-    """Reads every row, and every message against its own hash; gives how many messages there are.
-
-    Raises `Refused` likewise.
-    """
-    for name, part in manifest.parts.items():
-        count = 0
-        for line in lines(folder, part):
-            count += 1
-            if name == MESSAGES and not codec.is_intact(codec.decode(line)):
-                raise Refused(f"{part.file}, line {count}: the message does not match its hash")
-        if count != part.rows:
-            raise Refused(f"{part.file} has {count} rows, its manifest says {part.rows}")
-    return manifest.parts[MESSAGES].rows
-
-
-def lines(folder: Path, part: Part) -> Iterator[bytes]:
-    """The rows of a file."""
-    with gzip.open(folder / part.file, "rb") as stream:
-        for line in stream:
-            yield line.rstrip(b"\n")
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+def _check(folder: Path, found: Manifest) -> None:
+    """Refuses names that are not those that a backup gives its files, and numbers that are none."""
+    for table, part in found.parts.items():
+        if _TABLE.fullmatch(table) is None or part.file != file_of(table):
+            raise Refused(f"{folder} is not a backup: it names a file {part.file!a}")
+        if min(part.rows, part.bytes, part.unpacked or 0, part.damaged) < 0:
+            raise Refused(f"{folder} is not a backup: {part.file} has less than nothing")
+    if MESSAGES not in found.parts:
+        raise Refused(f"{folder} is not a backup: it has no messages")
+    if found.boundary != ids.LOWEST and not ids.is_id(found.boundary):
+        raise Refused(f"{folder} is not a backup: its archive boundary is no id")

@@ -1,7 +1,8 @@
 """Puts a backup back, beside whatever is there: newer versions stay, erased users stay out.
 
 Messages go to PostgreSQL and by its outbox to ClickHouse; those that were archived go to
-ClickHouse alone, as they lay there. Every step may be repeated.
+ClickHouse alone, as they lay there. Every step may be repeated. A backup that this installation
+has not signed is restored only if it is trusted, and what it says of who did what is left out.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,8 +15,9 @@ from sqlalchemy import Connection, Engine, text
 from models import codec, ids
 from storage import schema
 from storage.audit import AuditTrail
-from storage.backup import manifest as manifests
-from storage.backup.manifest import MESSAGES, Manifest
+from storage.backup.manifest import AUDIT, MESSAGES, Found, Manifest
+from storage.backup.snapshot import small_tables
+from storage.backup.verifying import lines, verify
 from storage.backup.writing import Tell
 from storage.clickhouse_driver import ClickHouse
 from storage.disaster import restoring
@@ -58,7 +60,9 @@ class RestoreService:
         ships: tuple[Callable[[], object], ...],
         slots: int,
         weeks_ahead: int,
+        key: bytes,
     ) -> None:
+        """The key is that with which this installation signs its backups."""
         self._engine = engine
         self._server = server
         self._redis = redis
@@ -67,22 +71,32 @@ class RestoreService:
         self._counter = ThreadCounter(engine, server, slots)
         self._partitions = Partitions(engine)
         self._weeks_ahead = weeks_ahead
+        self._key = key
 
     def restore(
-        self, folder: Path, actor: str, *, merge: bool = False, tell: Tell = lambda *_: None
-    ) -> Manifest:
-        """Restores a backup after every byte of it was verified; gives its manifest.
+        self,
+        folder: Path,
+        actor: str,
+        *,
+        merge: bool = False,
+        trust: bool = False,
+        tell: Tell = lambda *_: None,
+    ) -> Found:
+        """Restores a backup after every byte and every message of it was verified; gives its
+        manifest, and whether it was signed.
 
-        Raises `Refused` for a damaged one, and for a target that is not empty unless the two are
-        to be merged; and `TierError`, after which it may be repeated with `merge`.
+        Raises `Refused` for a damaged one, for one that this installation has not signed unless it
+        is to be trusted, and for a target that is not empty unless the two are to be merged; and
+        `TierError`, after which it may be repeated with `merge`.
         """
         tell("verifying", 0, 0)
-        found = manifests.verify(folder)
+        verified = verify(folder, self._key, trust=trust)
+        found = verified.manifest
         schema.migrate(self._engine, self._server, self._weeks_ahead)
         is_empty = self._is_empty()
         if not (is_empty or merge):
-            raise Refused("there are messages already: merge the backup into them, or empty them")
-        patiently(self._restore_tables, folder, found, is_empty)
+            raise Refused("there are messages or threads already: --merge restores it beside them")
+        patiently(self._restore_tables, folder, verified, is_empty)
         self._restore_messages(folder, found, tell)
         with translated(), self._engine.begin() as connection:
             connection.execute(_RAISE_BOUNDARY, {"boundary": found.boundary})
@@ -94,8 +108,9 @@ class RestoreService:
         self._redis.doubt()
         for ship in self._ships:
             patiently(ship)
-        self._audit.note(actor, "backup.restored", f"backup:{found.made_at}", found.rows)
-        return found
+        details = {"is_signed": verified.is_signed}
+        self._audit.note(actor, "backup.restored", f"backup:{found.made_at}", found.rows, details)
+        return verified
 
     def _is_empty(self) -> bool:
         with translated(), self._engine.connect() as connection:
@@ -103,13 +118,15 @@ class RestoreService:
                 return False
         return not int(self._server.lines(f"{_IN_CLICKHOUSE} AS n").split(b":")[1].strip(b'"}\n '))
 
-    def _restore_tables(self, folder: Path, found: Manifest, is_empty: bool) -> None:
+    def _restore_tables(self, folder: Path, found: Found, is_empty: bool) -> None:
         with translated(), self._engine.begin() as connection:
             erased = _erased(connection)
+            # Only those that a backup may have, whatever its manifest names.
+            wanted = set(small_tables(connection)) - (set() if found.is_signed else {AUDIT})
             tables = {
-                name: list(_kept(name, manifests.lines(folder, part), erased))
-                for name, part in found.parts.items()
-                if name != MESSAGES
+                name: list(_kept(name, lines(folder, part), erased))
+                for name, part in found.manifest.parts.items()
+                if name in wanted
             }
             restoring.restore_tables(connection, tables, replace=is_empty)
             restoring.restore_threads(connection, tables.get("threads", []))
@@ -120,7 +137,7 @@ class RestoreService:
         with translated(), self._engine.connect() as connection:
             erased = _erased(connection)
         done = 0
-        rows = manifests.lines(folder, part)
+        rows = lines(folder, part)
         while batch := list(islice(rows, BATCH_MESSAGES)):
             patiently(self._restore_batch, batch, found.boundary, erased)
             done += len(batch)
@@ -134,8 +151,7 @@ class RestoreService:
             if message.id > erased.get(message.user_id, ""):
                 (here if message.id >= boundary else archived).append((message.id, record))
         if archived:
-            lines = b"\n".join(record for _, record in archived)
-            self._server.insert("messages", lines)
+            self._server.insert("messages", b"\n".join(record for _, record in archived))
         if here:
             self._partitions.ensure_for(name for name, _ in here)
             with translated(), self._engine.begin() as connection:

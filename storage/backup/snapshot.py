@@ -56,7 +56,7 @@ class Snapshot:
         facts = connection.execute(_FACTS).one()
         self.boundary: str = facts.boundary
         self.installation: str = facts.installation
-        self.tables = list(connection.execute(_TABLES, {"passing": list(PASSING)}).scalars())
+        self.tables = small_tables(connection)
         connection.execute(text(DECLARE_MESSAGES), Selection()._asdict())
         for table in self.tables:
             connection.exec_driver_sql(
@@ -86,6 +86,11 @@ class Snapshot:
             yield from rows
             if len(rows) < FETCH_ROWS:
                 return
+
+
+def small_tables(connection: Connection) -> list[str]:
+    """The tables that a backup has beside the messages."""
+    return list(connection.execute(_TABLES, {"passing": list(PASSING)}).scalars())
 
 
 @contextmanager

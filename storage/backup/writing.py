@@ -1,4 +1,4 @@
-"""Writes a backup: all or nothing, with checksums of every file."""
+"""Writes a backup: all or nothing, with checksums of every file, and signed."""
 
 import gzip
 import hashlib
@@ -14,9 +14,12 @@ from sqlalchemy import Engine
 
 from models import codec, ids
 from models.ids import Clock
+from models.message import Message
 from storage.audit import AuditTrail
-from storage.backup.manifest import FORMAT, MESSAGES, NAME, Manifest, Part
+from storage.backup import signing
+from storage.backup.manifest import FORMAT, MESSAGES, NAME, Manifest, Part, file_of
 from storage.backup.snapshot import Snapshot, snapshot
+from storage.backup.verifying import MAX_ROW_BYTES
 from storage.clickhouse_driver import ClickHouse
 from storage.errors import Refused
 
@@ -35,13 +38,16 @@ class BackupService:
         gather: Callable[[], object],
         audit: AuditTrail,
         clock: Clock,
+        key: bytes,
     ) -> None:
-        """`gather` brings to PostgreSQL what was acknowledged and is elsewhere by now."""
+        """`gather` brings to PostgreSQL what was acknowledged and is elsewhere by now; the key
+        signs."""
         self._engine = engine
         self._server = server
         self._gather = gather
         self._audit = audit
         self._clock = clock
+        self._key = key
 
     def write(self, folder: Path, actor: str, tell: Tell = lambda *_: None) -> Manifest:
         """Writes all that is acknowledged by now into a new folder.
@@ -61,7 +67,9 @@ class BackupService:
                     boundary=taken.boundary,
                     parts=dict(_parts(draft, taken, tell)),
                 )
-            _write(draft / NAME, msgspec.json.format(msgspec.json.encode(manifest)))
+            data = msgspec.json.format(msgspec.json.encode(manifest)) + b"\n"
+            _write(draft / NAME, data)
+            _write(draft / signing.NAME, signing.signature(self._key, data).encode() + b"\n")
         self._audit.note(actor, "backup.made", "all", manifest.rows)
         return manifest
 
@@ -69,23 +77,47 @@ class BackupService:
 def _parts(draft: Path, taken: Snapshot, tell: Tell) -> Iterator[tuple[str, Part]]:
     for table in taken.tables:
         yield table, _pack(draft, table, taken.rows(table), tell)
-    records = (codec.encode(message) for message in taken.messages())
-    yield MESSAGES, _pack(draft, MESSAGES, records, tell)
+    damage = _Damage()
+    part = _pack(draft, MESSAGES, damage.records(taken.messages()), tell)
+    yield MESSAGES, msgspec.structs.replace(part, damaged=damage.found)
+
+
+class _Damage:
+    """Counts messages that do not match their own hash: they are kept as they are, and said."""
+
+    def __init__(self) -> None:
+        self.found = 0
+
+    def records(self, messages: Iterable[Message]) -> Iterator[bytes]:
+        for message in messages:
+            self.found += not codec.is_intact(message)
+            yield codec.encode(message)
 
 
 def _pack(draft: Path, name: str, rows: Iterable[bytes], tell: Tell) -> Part:
-    path = draft / f"{name}.jsonl.gz"
-    count = 0
+    path = draft / file_of(name)
+    count = size = 0
     with _opened(path) as raw:
         sink = _Digest(raw)
         # No name and no time inside: the same rows are the same bytes.
         with gzip.GzipFile("", "wb", COMPRESSION, cast(IO[bytes], sink), 0) as packed:
             for count, row in enumerate(rows, 1):
+                if len(row) >= MAX_ROW_BYTES:
+                    raise Refused(
+                        f"row {count} of {name} has {len(row):,} bytes, too many to restore"
+                    )
                 packed.write(row + b"\n")
+                size += len(row) + 1
                 if count % STEP == 0:
                     tell(name, count, 0)
     tell(name, count, count)
-    return Part(file=path.name, rows=count, bytes=sink.written, sha256=sink.digest.hexdigest())
+    return Part(
+        file=path.name,
+        rows=count,
+        bytes=sink.written,
+        sha256=sink.digest.hexdigest(),
+        unpacked=size,
+    )
 
 
 class _Digest:
@@ -130,7 +162,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 def _write(path: Path, data: bytes) -> None:
     with _opened(path) as stream:
-        stream.write(data + b"\n")
+        stream.write(data)
 
 
 def _sync(folder: Path) -> None:

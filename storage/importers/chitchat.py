@@ -10,30 +10,43 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from models.message import InvalidMessage, Message
+from models.message import InvalidMessage
 from storage.importers.source import (
+    Item,
+    Minted,
     Minter,
     Origin,
-    Refusal,
     Source,
     UnreadableSource,
     attempt,
     time_us_from,
 )
 
+MAX_BYTES = 256 * 1024 * 1024
+"""A dataset is read as a whole, and takes some ten times its size of memory."""
+
 Conversations = Mapping[str, Any]
 
 
 def read(data: bytes) -> Conversations:
     """The conversations of a file. Raises `UnreadableSource`."""
+    if len(data) > MAX_BYTES:
+        raise UnreadableSource(f"it is one JSON object of more than {MAX_BYTES:,} bytes")
     try:
         # The standard library's reader lets lone surrogates through, so that one such message
         # is refused by itself and not with the whole file.
         conversations = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise UnreadableSource(f"it is not JSON: {error}") from None
+    except RecursionError:
+        raise UnreadableSource("its JSON is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise UnreadableSource("it is not UTF-8") from None
+    except ValueError as error:
+        raise UnreadableSource(f"it is not JSON as a whole: {error}") from None
     if not looks_right(conversations):
-        raise UnreadableSource("it is not a ChitChat dataset: conversations with messages")
+        raise UnreadableSource(
+            "it is JSON, but neither a ChitChat dataset (conversations that have messages)"
+            " nor JSON Lines (an object a line)"
+        )
     return dict(conversations)
 
 
@@ -50,7 +63,7 @@ def source(
     user_id: str | None = None,
     clock_ns: Callable[[], int] = time.time_ns,
 ) -> Source:
-    """Sealed messages and refusals, conversation by conversation, in order.
+    """Messages and refusals, conversation by conversation, in order.
 
     Without `user_id` the owner of a message is its sender. With it all belong to that user, and
     `metadata` names the sender.
@@ -59,17 +72,16 @@ def source(
     return Source(total, _items(conversations, user_id, Minter(clock_ns() // 1000)))
 
 
-def _items(
-    conversations: Conversations, user_id: str | None, minter: Minter
-) -> Iterator[Message | Refusal]:
-    def make(one: Any, name: str, number: int, first: Any) -> Message:
-        return minter.mint(_origin(one, name, number, user_id, first))
+def _items(conversations: Conversations, user_id: str | None, minter: Minter) -> Iterator[Item]:
+    def make(one: Any, name: str, number: int, first: Any, where: str) -> Minted:
+        return minter.mint(_origin(one, name, number, user_id, first), where)
 
     for name, conversation in conversations.items():
         said = _said(conversation)
         first = said[0].get("sender") if said and isinstance(said[0], dict) else None
         for number, one in enumerate(said):
-            yield attempt(f"message {number + 1} of {name!a}", make, one, name, number, first)
+            where = f"message {number + 1} of {name!a}"
+            yield attempt(where, make, one, name, number, first, where)
 
 
 def _origin(one: Any, name: str, number: int, user_id: str | None, first: Any) -> Origin:
@@ -87,6 +99,7 @@ def _origin(one: Any, name: str, number: int, user_id: str | None, first: Any) -
         metadata={} if user_id is None else {"sender": sender},
         time_us=time_us_from(moment),
         identity=("chitchat", str(number)),
+        earlier_identity=("chitchat", str(number)),
     )
 
 

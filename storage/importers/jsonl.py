@@ -1,20 +1,29 @@
-"""JSON Lines: a message a line, as `threadkeep export` writes them or as others can.
+"""JSON Lines: a message or a thread a line, as `threadkeep export` writes them or as others can.
 
 A line needs `thread_id` and `content` (or `message`); `user_id`, `role`, `metadata`, `created_at`
-and `id` may be there. The lines of a thread stand in its order. A line with `content_hash` is a
-version as it was exported, and comes back exactly: its hash must match it.
+and `id` may be there. Each message has its own time; lines of a thread with the same time stand in
+their order, and one without a time has that of the line before it. A line with `content_hash` is a
+version as it was exported, and comes back exactly: its hash must match it. A line with `thread`
+alone is a thread's own data.
 """
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, BinaryIO, NamedTuple
+from contextlib import closing
+from typing import Annotated, Any, BinaryIO, NamedTuple, TypeVar
 
 import msgspec
 
 from models import codec, ids
 from models.message import InvalidMessage, Message
+from storage.importers import thread_lines
+from storage.importers.occurrences import Occurrences
 from storage.importers.source import (
+    Item,
+    Kept,
+    Minted,
     Minter,
     Origin,
     Refusal,
@@ -48,12 +57,14 @@ class Line(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Defaults(NamedTuple):
-    """What a line does not say: its owner, who then is the owner of all, and its time."""
+    """What a line does not say: its owner, who then is the owner of all, and the time of a
+    thread's first message."""
 
     user_id: str | None = None
     time_us: int | None = None
 
 
+Decoded = TypeVar("Decoded")
 _line = msgspec.json.Decoder(Line)
 
 
@@ -63,17 +74,19 @@ def source(
     total: int | None = None,
     clock_ns: Callable[[], int] = time.time_ns,
 ) -> Source:
-    """Sealed messages and refusals, line by line; no more than a line is held at a time."""
+    """Messages and refusals, line by line; no more than a line is held at a time."""
     return Source(total, _items(stream, defaults, Minter(clock_ns() // 1000)))
 
 
-def _items(stream: BinaryIO, defaults: Defaults, minter: Minter) -> Iterator[Message | Refusal]:
-    for number, line in _lines(stream):
-        where = f"line {number}"
-        if line is None:
-            yield Refusal(where, f"it has more than {MAX_LINE_BYTES} bytes")
-        elif line.strip():
-            yield attempt(where, _message, line, defaults, minter)
+def _items(stream: BinaryIO, defaults: Defaults, minter: Minter) -> Iterator[Item]:
+    with closing(Occurrences()) as occurrences:
+        reader = _Reader(defaults, minter, occurrences)
+        for number, line in _lines(stream):
+            where = f"line {number}"
+            if line is None:
+                yield Refusal(where, f"it has more than {MAX_LINE_BYTES} bytes")
+            elif line.strip():
+                yield attempt(where, reader.item, line, where)
 
 
 def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
@@ -90,27 +103,85 @@ def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
         yield number, None
 
 
-def _decoded(line: bytes) -> Line:
+def _decoded(line: bytes, decode: Callable[[bytes], Decoded]) -> Decoded:
     try:
-        return _line.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        if _SURROGATE_ESCAPE.search(line):
+        return decode(line)
+    except UnicodeDecodeError:
+        raise InvalidMessage("not_utf8", "it is not UTF-8") from None
+    except msgspec.MsgspecError:
+        if _has_lone_surrogate(line):
             raise InvalidMessage("text_unkeepable", "it holds a lone surrogate") from None
-        if isinstance(error, UnicodeDecodeError):
-            raise InvalidMessage("not_utf8", "it is not UTF-8") from None
         raise
 
 
-def _message(text: bytes, defaults: Defaults, minter: Minter) -> Message:
-    line = _decoded(text)
-    owner = defaults.user_id or line.user_id
-    if owner is None:
-        raise InvalidMessage("no_owner", "it has no user_id; name one for all with --user")
-    if line.content_hash is not None and owner == line.user_id:
-        return _exported(line, owner, minter)
-    if line.deleted_at is not None:
-        raise InvalidMessage("tombstone", "it is deleted, and not as its owner exported it")
-    return _foreign(line, owner, defaults, minter)
+def _has_lone_surrogate(line: bytes) -> bool:
+    """Whether a line is JSON but for half a character; pairs are a usual way to write one."""
+    if _SURROGATE_ESCAPE.search(line) is None:
+        return False
+    try:
+        json.dumps(json.loads(line), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except (ValueError, RecursionError):
+        return False
+    return False
+
+
+class _Reader:
+    """Makes items of lines."""
+
+    def __init__(self, defaults: Defaults, minter: Minter, occurrences: Occurrences) -> None:
+        self._defaults = defaults
+        self._minter = minter
+        self._occurrences = occurrences
+
+    def item(self, text: bytes, where: str) -> Kept:
+        """The message or thread of a line. Raises `InvalidMessage`, or msgspec's errors."""
+        if thread_lines.is_thread(text):
+            return _decoded(text, lambda line: thread_lines.decode(line, self._defaults.user_id))
+        line = _decoded(text, _line.decode)
+        owner = self._defaults.user_id or line.user_id
+        if owner is None:
+            raise InvalidMessage("no_owner", "it has no user_id; name one for all with --user")
+        if line.content_hash is not None and owner == line.user_id:
+            return _exported(line, owner, self._minter)
+        if line.deleted_at is not None:
+            raise InvalidMessage("tombstone", "it is deleted, and not as its owner exported it")
+        return self._foreign(line, owner, where)
+
+    def _foreign(self, line: Line, owner: str, where: str) -> Minted:
+        """A message of someone else's making, under an id that its source's identity makes."""
+        text = _text(line)
+        time_us = self._time_of(line, owner)
+        earlier: tuple[str, ...] = (line.role, text, line.created_at or "")
+        identity: tuple[str, ...]
+        if line.id is not None:
+            identity = earlier = (line.id,)
+        else:
+            metadata = codec.canonical_metadata(line.metadata or {})
+            said = (line.role, text, metadata)
+            moment = "" if line.created_at is None else str(time_us)
+            times = self._occurrences.count(owner, line.thread_id, moment, *said)
+            identity = (*said, "at" if moment else "after", str(times))
+        return self._minter.mint(
+            _origin(line, owner, time_us, ("jsonl", *identity), ("jsonl", *earlier)), where
+        )
+
+    def _time_of(self, line: Line, owner: str) -> int | None:
+        """The time of a line; None for that of the line before it."""
+        if line.created_at is not None:
+            return time_us_from(line.created_at)
+        if line.id is not None and ids.is_id(line.id):
+            return ids.time_us_of(line.id)
+        if self._minter.has_passed(owner, line.thread_id):
+            return None
+        # The time of the import would give other ids at the next one.
+        if self._defaults.time_us is None:
+            raise InvalidMessage(
+                "no_time",
+                "neither it nor a line before it has created_at; name a time with --time",
+            )
+        return self._defaults.time_us
 
 
 def _exported(line: Line, owner: str, minter: Minter) -> Message:
@@ -132,7 +203,7 @@ def _exported(line: Line, owner: str, minter: Minter) -> Message:
     )
     _check_own_id(message)
     times_us = [time_us_from(moment) for moment in _times(message)]
-    check_origin(_origin(line, owner, times_us[0], ()))
+    check_origin(_origin(line, owner))
     minter.check_time(times_us[0])
     if message.deleted_at is not None and (message.content or message.metadata):
         raise InvalidMessage("tombstone", "it is deleted and yet has content or metadata")
@@ -159,37 +230,19 @@ def _check_own_id(message: Message) -> None:
         raise InvalidMessage("id_invalid", "its id is of another thread")
 
 
-def _foreign(line: Line, owner: str, defaults: Defaults, minter: Minter) -> Message:
-    """A message of someone else's making, under an id that its source's identity makes."""
-    if line.created_at is not None:
-        time_us = time_us_from(line.created_at)
-    else:
-        time_us = _time_of_timeless(line, owner, defaults, minter)
-    known_as = (line.role, _text(line), line.created_at or "") if line.id is None else (line.id,)
-    return minter.mint(_origin(line, owner, time_us, ("jsonl", *known_as)))
-
-
-def _time_of_timeless(line: Line, owner: str, defaults: Defaults, minter: Minter) -> int:
-    if line.id is not None and ids.is_id(line.id):
-        return ids.time_us_of(line.id)
-    last_us = minter.last_us(owner, line.thread_id)
-    if last_us is not None:
-        return last_us
-    # The time of the import would give other ids at the next one.
-    if defaults.time_us is None:
-        raise InvalidMessage(
-            "no_time", "neither it nor a line before it has created_at; name a time with --time"
-        )
-    return defaults.time_us
-
-
 def _text(line: Line) -> str:
     if (line.content is None) == (line.message is None):
         raise InvalidMessage("content", "it must have content or message, and not both")
     return line.content if line.content is not None else line.message or ""
 
 
-def _origin(line: Line, owner: str, time_us: int, identity: tuple[str, ...]) -> Origin:
+def _origin(
+    line: Line,
+    owner: str,
+    time_us: int | None = None,
+    identity: tuple[str, ...] = (),
+    earlier_identity: tuple[str, ...] = (),
+) -> Origin:
     return Origin(
         user_id=owner,
         thread_id=line.thread_id,
@@ -198,4 +251,5 @@ def _origin(line: Line, owner: str, time_us: int, identity: tuple[str, ...]) -> 
         metadata=line.metadata or {},
         time_us=time_us,
         identity=identity,
+        earlier_identity=earlier_identity,
     )

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from models import codec, ids
+from models import ids
 from models.message import (
     InvalidMessage,
     Message,
+    Thread,
     check_content,
     check_metadata,
     check_new_thread_id,
@@ -29,6 +30,11 @@ LATEST_AHEAD_US = 24 * 3600 * 1_000_000
 
 SHARDS_KEPT = 4_096
 
+PLACE_BITS = 18
+"""The first of an imported id's 52 free bits: its place among those of its thread and moment. The
+others are a hash of what its source knows it by."""
+
+_AT_BYTE = re.compile(r" \(byte \d+\)$")
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
@@ -45,72 +51,105 @@ class UnreadableSource(ValueError):
     """The source as a whole is not of its format; nothing of it can be imported."""
 
 
+class Minted(NamedTuple):
+    """A message of someone else's making: what it is, not sealed, under the id that it has as the
+    first of its thread and moment; where it stands in its source; and the id that it would have
+    been given when ids still depended on the messages before."""
+
+    message: Message
+    where: str
+    earlier_id: str
+
+
+Kept = Message | Minted | Thread
+"""What is imported: an exported version, which comes back exactly, a message of someone else's
+making, or a thread's own data."""
+Item = Kept | Refusal
+
+
 class Source(NamedTuple):
     """A source that is open: how many messages or lines it has, if that is known, and they."""
 
     total: int | None
-    items: Iterator[Message | Refusal]
+    items: Iterator[Item]
 
 
 class Origin(NamedTuple):
-    """One message as its source has it; `identity` is what the source itself knows it by."""
+    """One message as its source has it; `identity` is what the source itself knows it by, and
+    `earlier_identity` what it was known by when ids depended on the messages before.
+
+    One without a time of its own has that of the message before it in its thread.
+    """
 
     user_id: str
     thread_id: str
     role: str
     content: str
     metadata: dict[str, Any]
-    time_us: int
+    time_us: int | None
     identity: tuple[str, ...]
+    earlier_identity: tuple[str, ...]
+
+
+class _Passed(NamedTuple):
+    """The time of a thread's last message, and the one it would have been moved to earlier."""
+
+    time_us: int
+    earlier_us: int
 
 
 class Minter:
-    """Turns origins into sealed messages whose ids strictly rise within a thread.
+    """Turns origins into messages whose time is their own and whose identity is their source's.
 
-    A message that is not later than the one before it in its thread is put a microsecond after
-    it: the order within a second is then the source's. The same source gives the same ids.
+    What stands before a message decides neither, so that files that overlap agree on it.
     """
 
     def __init__(self, now_us: int) -> None:
         self._latest_us = now_us + LATEST_AHEAD_US
-        self._last_us: dict[tuple[str, str], int] = {}
+        self._last: dict[tuple[str, str], _Passed] = {}
         # Messages of a thread mostly stand together in a source.
         self._shard_of = lru_cache(maxsize=SHARDS_KEPT)(ids.shard_of)
 
-    def last_us(self, user_id: str, thread_id: str) -> int | None:
-        """The time of the thread's message before, if there was one."""
-        return self._last_us.get((user_id, thread_id))
+    def has_passed(self, user_id: str, thread_id: str) -> bool:
+        """Whether there was a message of this thread."""
+        return (user_id, thread_id) in self._last
 
     def passed(self, message: Message) -> None:
         """Takes note of a message that came with an id of its own."""
         thread = message.user_id, message.thread_id
-        self._last_us[thread] = max(ids.time_us_of(message.id), self._last_us.get(thread, 0))
+        time_us = ids.time_us_of(message.id)
+        last = self._last.get(thread)
+        self._last[thread] = _Passed(time_us, max(time_us, last.earlier_us if last else 0))
 
-    def mint(self, origin: Origin) -> Message:
-        """The sealed message. Raises `InvalidMessage` for what cannot be kept."""
+    def mint(self, origin: Origin, where: str) -> Minted:
+        """The message, not sealed. Raises `InvalidMessage` for what cannot be kept.
+
+        One without a time must not be the first of its thread.
+        """
         check_origin(origin)
         check_new_thread_id(origin.thread_id)
-        self.check_time(origin.time_us)
         thread = origin.user_id, origin.thread_id
-        time_us = max(origin.time_us, self._last_us.get(thread, -1) + 1)
+        last = self._last.get(thread)
+        time_us, earlier_us = _times(origin.time_us, last)
         self.check_time(time_us)
-        # The owner is part of the identity: one conversation may belong to several.
-        bits = ids.source_bits(*thread, *origin.identity)
+        self._last[thread] = _Passed(time_us, earlier_us)
+        shard = self._shard_of(*thread)
         moment = ids.timestamp(time_us)
-        self._last_us[thread] = time_us
-        return codec.seal(
-            Message(
-                version=1,
-                id=ids.mint(time_us, self._shard_of(*thread), bits),
-                thread_id=origin.thread_id,
-                user_id=origin.user_id,
-                role=origin.role,
-                content=origin.content,
-                metadata=origin.metadata,
-                created_at=moment,
-                updated_at=moment,
-            )
+        # The owner is part of the identity: one conversation may belong to several.
+        tail = ids.source_bits(*thread, *origin.identity) >> PLACE_BITS
+        message = Message(
+            version=1,
+            id=ids.mint(time_us, shard, tail),
+            thread_id=origin.thread_id,
+            user_id=origin.user_id,
+            role=origin.role,
+            content=origin.content,
+            metadata=origin.metadata,
+            created_at=moment,
+            updated_at=moment,
         )
+        bits = ids.source_bits(*thread, *origin.earlier_identity)
+        return Minted(message, where, ids.mint(earlier_us, shard, bits))
 
     def check_time(self, time_us: int) -> None:
         """Refuses a time that no message of the past can have."""
@@ -118,6 +157,16 @@ class Minter:
             raise InvalidMessage("time_before_1970", "its time is before 1970")
         if time_us > self._latest_us:
             raise InvalidMessage("time_ahead", "its time is more than a day ahead")
+
+
+def _times(given_us: int | None, last: _Passed | None) -> tuple[int, int]:
+    """The time of a message, and the one to which it was moved when ids rose with their lines."""
+    if last is None:
+        time_us = 0 if given_us is None else given_us
+        return time_us, max(time_us, 0)
+    time_us = last.time_us if given_us is None else given_us
+    earlier_us = max(last.earlier_us + 1, time_us if given_us is not None else 0)
+    return time_us, min(earlier_us, ids.MAX_MICROSECONDS)
 
 
 def check_origin(origin: Origin) -> None:
@@ -139,6 +188,8 @@ def time_us_from(text: str) -> int:
     if found is None:
         raise InvalidMessage("time_invalid", "its time is not RFC 3339 with a zone")
     day, clock, fraction, zone = found.groups()
+    if clock.endswith(":60"):
+        raise InvalidMessage("time_invalid", "its time is a leap second, which no tier can keep")
     offset = "+00:00" if zone in "Zz" else zone
     try:
         moment = datetime.fromisoformat(f"{day}T{clock}{(fraction or '.')[:7]:0<7}{offset}")
@@ -147,7 +198,7 @@ def time_us_from(text: str) -> int:
     return ids.time_us(moment)
 
 
-def attempt(where: str, make: Callable[..., Message], *arguments: Any) -> Message | Refusal:
+def attempt(where: str, make: Callable[..., Item], *arguments: Any) -> Item:
     """What `make` gives, or its refusal: one bad message never ends an import."""
     try:
         return make(*arguments)
@@ -155,5 +206,8 @@ def attempt(where: str, make: Callable[..., Message], *arguments: Any) -> Messag
         return Refusal(where, str(error))
     except msgspec.ValidationError as error:
         return Refusal(where, f"it has not the shape of a message: {error}")
-    except (msgspec.DecodeError, RecursionError):
-        return Refusal(where, "it is not JSON")
+    except RecursionError:
+        return Refusal(where, "it is nested too deeply")
+    except msgspec.DecodeError as error:
+        # Without the place, so that lines with the same fault are one kind of refusal.
+        return Refusal(where, f"it is not JSON: {_AT_BYTE.sub('', str(error))}")

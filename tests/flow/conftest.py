@@ -4,10 +4,16 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from celery import Celery
+from sqlalchemy import text
 
+from models import ids
+from storage.export import Exporter
+from storage.services import Services
 from support.drilled import WEBHOOK_SECRET, Drilled
 from support.processes import PATIENT, Launched, launched
 from support.receiver import receiving
+
+YEAR_2019 = ids.mint(1_546_300_800_000_000, 0, 0)
 
 
 @pytest.fixture(scope="package")
@@ -50,3 +56,25 @@ def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
         }
         with launched(folder, "flower", **options) as stack:
             yield Drilled(stack, webhook, collector)
+
+
+@pytest.fixture
+def exporter(services: Services) -> Exporter:
+    return Exporter(
+        services.job_engine,
+        services.job_clickhouse,
+        services.pending_log,
+        services.persistence,
+        fetch_rows=100,
+    )
+
+
+@pytest.fixture
+def boundary(services: Services) -> Iterator[str]:
+    """What is older than 2019 may be in ClickHouse alone. Nothing that other tests make is."""
+    move = text("UPDATE archive_boundary SET below = :below")
+    with services.job_engine.begin() as connection:
+        connection.execute(move, {"below": YEAR_2019})
+    yield YEAR_2019
+    with services.job_engine.begin() as connection:
+        connection.execute(move, {"below": ids.LOWEST})

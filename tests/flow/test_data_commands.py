@@ -1,16 +1,19 @@
 """`import` and `export` as commands, on a running store."""
 
+import gzip
 import json
 import os
+import threading
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from models import codec
 from storage.bulk_import import BulkImporter
-from storage.importers import chitchat
+from storage.importers import chitchat, thread_lines
 from storage.services import Services
 from support.commands import threadkeep
 from support.processes import Launched
@@ -29,7 +32,9 @@ def test_an_export_is_the_same_bytes_every_time_and_comes_back_whole(
     assert second.returncode == 0, second.stderr
     assert first.stdout == file.read_bytes()
     assert os.stat(file).st_mode & 0o777 == 0o600
-    assert [codec.decode(line) for line in first.stdout.splitlines()] == originals
+    thread, *messages = first.stdout.splitlines()
+    assert [codec.decode(line) for line in messages] == originals
+    assert thread_lines.decode(thread, None).id == "t"
     again = threadkeep(tmp_path, stack.env, "import", str(file), "--json")
     assert again.returncode == 0, again.stderr
     summary = json.loads(again.stdout)
@@ -52,7 +57,53 @@ def test_the_command_takes_the_dataset_and_says_what_it_refused(
     assert b"a thread id has 1 to 128 characters" in done.stderr
     assert b"message 1 of 'not a thread id'" in done.stderr
     exported = threadkeep(tmp_path, stack.env, "export", "--user", user).stdout.splitlines()
-    assert len(exported) == summary["written"] > 0
+    messages = [line for line in exported if not thread_lines.is_thread(line)]
+    assert len(messages) == summary["written"] > 0
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_pipe_is_as_good_as_a_file(
+    stack: Launched, tmp_path: Path, user: str, packed: bool
+) -> None:
+    moments = [f"2020-01-01T00:00:{second:02}Z" for second in range(60)]
+    lines = [
+        {"thread_id": "t", "user_id": user, "content": "hello", "created_at": moment}
+        for moment in moments
+    ]
+    data = b"\n".join(map(msgspec.json.encode, lines))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    written = gzip.compress(data) if packed else data
+    writer = threading.Thread(target=pipe.write_bytes, args=(written,), daemon=True)
+    writer.start()
+    done = threadkeep(tmp_path, stack.env, "import", str(pipe), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["written"] == len(lines)
+    writer.join()
+    again = threadkeep(tmp_path, stack.env, "import", "/dev/stdin", "--json", stdin=written)
+    assert json.loads(again.stdout)["unchanged"] == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", b"there is no message in it"),
+        (b"\n\n", b"there is no message in it"),
+        (b"{}", b"has not the shape"),
+        (b'{\n"c": 1}', b"neither a ChitChat dataset"),
+        (b'[{"title": "t", "mapping": {}}]', b"looks like a ChatGPT export"),
+        (gzip.compress(b"hello")[:-4], b"gzip is damaged or cut short"),
+    ],
+)
+def test_a_file_without_messages_is_a_problem_that_is_named_once(
+    stack: Launched, tmp_path: Path, data: bytes, words: bytes
+) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(data)
+    for name in (str(file), "-"):
+        done = threadkeep(tmp_path, stack.env, "import", name, stdin=data)
+        assert done.returncode == 1
+        assert done.stderr.count(words) == 1, done.stderr
 
 
 def test_the_command_reads_lines_from_stdin_and_names_the_bad_ones(

@@ -12,18 +12,20 @@ from sqlalchemy import text
 from models import codec, ids
 from models.message import Message
 from storage.archived_rows import Selection, archived_messages
-from storage.bulk_import import BulkImporter, Imported
+from storage.bulk_import import BulkImporter
 from storage.errors import TierUnavailable
 from storage.export import Exporter, position
 from storage.importers import chitchat
+from storage.importers.settling import Settlement
+from storage.importers.source import Minted
 from storage.services import Services
 from support.api import Api, ok
+from support.importing import counts, run_import
 from support.moving import from_redis
 from support.samples import message, revised
 from support.waiting import eventually
 
 CONVERSATIONS = 300
-YEAR_2019 = ids.mint(1_546_300_800_000_000, 0, 0)
 
 
 @pytest.fixture(scope="package")
@@ -33,45 +35,18 @@ def conversations() -> dict[str, Any]:
     return dict(islice(chitchat.read(data).items(), CONVERSATIONS))
 
 
-@pytest.fixture
-def exporter(services: Services) -> Exporter:
-    return Exporter(
-        services.job_engine,
-        services.job_clickhouse,
-        services.pending_log,
-        services.persistence,
-        fetch_rows=100,
-    )
-
-
-def history(conversations: dict[str, Any], user: str) -> list[Message]:
-    """Real conversations as one user's own."""
-    items = list(chitchat.source(conversations, user).items)
-    return [one for one in items if isinstance(one, Message)]
-
-
-def run_import(services: Services, messages: list[Message], batch: int = 1_000) -> Imported:
-    """Imports in batches; gives the counts with the refusals of all steps."""
-    steps = list(
-        BulkImporter(services.job_engine, services.redis_repair, services.archived, batch).run(
-            messages
-        )
-    )
-    refusals = tuple(refusal for step in steps for refusal in step.refusals)
-    return steps[-1]._replace(refusals=refusals)
-
-
-def counts(done: Imported) -> tuple[int, int, int]:
-    return done.written, done.unchanged, done.deleted
-
-
 def test_history_is_imported_once_however_often(
     services: Services, exporter: Exporter, conversations: dict[str, Any], user: str
 ) -> None:
-    messages = history(conversations, user)
+    def given() -> list[Minted]:
+        items = chitchat.source(conversations, user).items
+        return [one for one in items if isinstance(one, Minted)]
+
+    settled = map(Settlement([]).settle, given())
+    messages = [one for one in settled if isinstance(one, Message)]
     assert len(messages) > 5_000
-    assert counts(run_import(services, messages)) == (len(messages), 0, 0)
-    assert counts(run_import(services, messages)) == (0, len(messages), 0)
+    assert counts(run_import(services, given())) == (len(messages), 0, 0)
+    assert counts(run_import(services, given())) == (0, len(messages), 0)
     exported = list(exporter.messages(Selection(user)))
     assert exported == sorted(messages, key=position)
 
@@ -241,17 +216,6 @@ def test_an_export_that_is_left_midway_leaves_nothing_behind(
         assert next(reading) == messages[0]
         reading.close()
     assert list(exporter.messages(Selection(user))) == messages
-
-
-@pytest.fixture
-def boundary(services: Services) -> Iterator[str]:
-    """What is older than 2019 may be in ClickHouse alone. Nothing that other tests make is."""
-    move = text("UPDATE archive_boundary SET below = :below")
-    with services.job_engine.begin() as connection:
-        connection.execute(move, {"below": YEAR_2019})
-    yield YEAR_2019
-    with services.job_engine.begin() as connection:
-        connection.execute(move, {"below": ids.LOWEST})
 
 
 def test_an_export_finds_what_only_the_archive_has(

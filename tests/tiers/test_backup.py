@@ -1,17 +1,21 @@
 """A backup holds everything of all tiers, says when it is damaged, and brings everything back."""
 
 import gzip
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import text
 
-from storage.backup import manifest as manifests
+from models import codec
 from storage.backup.manifest import MESSAGES
+from storage.backup.signing import key_of
+from storage.backup.verifying import verify
 from storage.errors import Refused
 from storage.services import Services
-from support import disasters
+from support import backups, disasters
 from support.disasters import carry_on, exported, live_a_little, post, rows, settle
 from support.servers import servers
 from support.tiers import tiers
@@ -82,7 +86,7 @@ def test_newer_versions_stay_and_it_may_be_repeated(store: Services, tmp_path: P
     post(store, "bob", "new", "newer")
     carry_on(store)
     before, export = rows(store), exported(store)
-    with pytest.raises(Refused, match="messages already"):
+    with pytest.raises(Refused, match="threads already: --merge"):
         store.restore.restore(folder, "an operator")
     for _ in range(2):
         store.restore.restore(folder, "an operator", merge=True)
@@ -97,23 +101,65 @@ def test_newer_versions_stay_and_it_may_be_repeated(store: Services, tmp_path: P
 
 def test_damage_is_noticed(store: Services, tmp_path: Path) -> None:
     folder = tmp_path / "backup"
-    store.backup.write(folder, "an operator")
-    found = manifests.verify(folder)
-    assert manifests.verify_rows(folder, found) == found.rows[MESSAGES]
-    file = folder / found.parts[MESSAGES].file
+    made = store.backup.write(folder, "an operator")
+    key = key_of(store.settings.jwt_secret)
+    assert verify(folder, key) == (made, True)
+    file = folder / made.parts[MESSAGES].file
     content = gzip.decompress(file.read_bytes())
     file.write_bytes(gzip.compress(content.replace(b"message 1", b"message 2")))
-    with pytest.raises(Refused, match="does not match its hash"):
-        manifests.verify_rows(folder, found)
     with pytest.raises(Refused, match="is damaged"):
         store.restore.restore(folder, "an operator", merge=True)
     file.unlink()
     with pytest.raises(Refused, match="cannot be read"):
-        manifests.verify(folder)
+        verify(folder, key)
     with pytest.raises(Refused, match="is there already"):
         store.backup.write(folder, "an operator")
     with pytest.raises(Refused, match="is not a backup"):
-        manifests.verify(tmp_path)
+        verify(tmp_path, key)
+
+
+def test_a_backup_of_somebody_else_needs_trust_and_brings_no_audit(
+    store: Services, tmp_path: Path
+) -> None:
+    folder = tmp_path / "backup"
+    store.audit.note("somebody", "user.erase", "user:ann")
+    before = exported(store)
+    made = store.backup.write(folder, "an operator")
+    table = folder / made.parts["audit_trail"].file
+    entries = gzip.decompress(table.read_bytes()).splitlines()
+    forged = [one.replace(b"somebody", b"honest-admin") for one in entries]
+    assert forged != entries
+    backups.forge(folder, "audit_trail", forged)
+    disasters.begin_anew(store)
+    with pytest.raises(Refused, match="is not signed"):
+        store.restore.restore(folder, "an operator")
+    assert rows(store)["messages"] == []
+    assert not store.restore.restore(folder, "an operator", trust=True).is_signed
+    assert exported(store) == before
+    found = store.audit.entries(limit=100)
+    assert [(one.action, one.details) for one in found] == [
+        ("backup.restored", {"is_signed": False})
+    ]
+
+
+def test_nothing_is_written_of_a_backup_with_a_forged_message(
+    store: Services, tmp_path: Path
+) -> None:
+    genuine, folder = tmp_path / "genuine", tmp_path / "forged"
+    before = exported(store)
+    made = store.backup.write(genuine, "an operator")
+    shutil.copytree(genuine, folder)
+    lines = gzip.decompress((folder / made.parts[MESSAGES].file).read_bytes()).splitlines()
+    forged = codec.decode(lines[-1])
+    lines[-1] = codec.encode(msgspec.structs.replace(forged, content="FORGED"))
+    backups.forge(folder, MESSAGES, lines)
+    disasters.begin_anew(store)
+    with pytest.raises(Refused, match="does not match its hash"):
+        store.restore.restore(folder, "an operator", trust=True)
+    after = rows(store)
+    assert (after["messages"], after["threads"]) == ([], [])
+    store.restore.restore(genuine, "an operator")
+    assert exported(store) == before
 
 
 def test_whoever_was_erased_stays_out(store: Services, tmp_path: Path) -> None:
@@ -136,3 +182,18 @@ def test_whoever_was_erased_stays_out(store: Services, tmp_path: Path) -> None:
     with store.job_clickhouse.engine.connect() as connection:
         found = connection.exec_driver_sql("SELECT DISTINCT user_id FROM messages").scalars()
         assert list(found) == ["bob"]
+
+
+def test_what_was_damaged_before_is_kept_and_comes_back(store: Services, tmp_path: Path) -> None:
+    name = str(rows(store)["messages"][0].id)
+    damage = text("UPDATE messages SET content = 'not what was hashed' WHERE id = :id")
+    with store.job_engine.begin() as connection:
+        connection.execute(damage, {"id": name})
+    before = rows(store)["messages"]
+    folder = tmp_path / "backup"
+    assert store.backup.write(folder, "an operator").damaged == 1
+    disasters.begin_anew(store)
+    store.restore.restore(folder, "an operator")
+    assert rows(store)["messages"] == before
+    with pytest.raises(Refused, match="does not match its hash"):
+        verify(folder, None, trust=True)

@@ -1,7 +1,7 @@
 """Sources of history: every message comes out sealed and in order, or is refused by name."""
 
 import io
-import json
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import codec, ids
-from models.message import InvalidMessage, Message
-from storage.importers import chitchat, jsonl
-from storage.importers.source import Refusal, UnreadableSource, time_us_from
+from models.message import InvalidMessage, Message, Thread
+from storage.importers import jsonl, thread_lines
+from storage.importers.settling import Settlement
+from storage.importers.source import Item, Refusal, time_us_from
 from support.samples import METADATA, TEXTS, message, revised
 
 NOW_US = time_us_from("2026-01-01T00:00:00Z")
+LATER = "2020-01-01T00:00:01Z"
 
 
 def lines(*rows: object) -> io.BytesIO:
@@ -27,7 +29,7 @@ def lines(*rows: object) -> io.BytesIO:
 
 def read(stream: io.BytesIO, user: str | None = None, time: str | None = None) -> list[Any]:
     defaults = jsonl.Defaults(user, time_us_from(time) if time else None)
-    return list(jsonl.source(stream, defaults, clock_ns=lambda: NOW_US * 1000).items)
+    return settled(jsonl.source(stream, defaults, clock_ns=lambda: NOW_US * 1000).items)
 
 
 def row(**fields: object) -> dict[str, object]:
@@ -39,13 +41,9 @@ def row(**fields: object) -> dict[str, object]:
     } | fields
 
 
-def said(text: object, moment: object = "2018-05-02T19:38:15Z", sender: object = "ann") -> Any:
-    return {"text": text, "timestamp": moment, "sender": sender}
-
-
-def chat(*turns: list[Any], name: str = "c", user: str | None = None) -> list[Any]:
-    conversations = chitchat.read(json.dumps({name: {"messages": turns}}).encode())
-    return list(chitchat.source(conversations, user, clock_ns=lambda: NOW_US * 1000).items)
+def settled(items: Iterable[Item]) -> list[Any]:
+    """What becomes of items where nothing is there yet."""
+    return list(map(Settlement([]).settle, items))
 
 
 def past(**fields: Any) -> Message:
@@ -119,18 +117,39 @@ def test_importing_twice_gives_the_same_ids() -> None:
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=20))
-def test_ids_of_a_thread_strictly_rise_in_the_order_of_the_source(seconds: list[int]) -> None:
-    rows = [row(content="same", created_at=f"2020-01-01T00:00:0{second}Z") for second in seconds]
-    made = [one.id for one in read(lines(*rows))]
-    assert made == sorted(set(made))
-    assert len(made) == len(seconds)
+def test_each_message_keeps_its_time_and_the_order_of_the_source_within_it(
+    seconds: list[int],
+) -> None:
+    rows = [
+        row(content="same", metadata={"number": number}, created_at=f"2020-01-01T00:00:0{second}Z")
+        for number, second in enumerate(seconds)
+    ]
+    made = read(lines(*rows))
+    assert [one.created_at[18:20] for one in made] == [f"{second}." for second in seconds]
+    assert all(ids.timestamp(ids.time_us_of(one.id)) == one.created_at for one in made)
+    listed = [one.metadata["number"] for one in sorted(made, key=lambda one: one.id)]
+    assert listed == sorted(range(len(seconds)), key=lambda number: (seconds[number], number))
+
+
+@given(st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=9), st.randoms())
+def test_equal_lines_stay_as_many_as_there_are_wherever_they_stand(
+    texts: list[str], random: Any
+) -> None:
+    rows = [row(content=text) for text in texts] + [row(content="between", created_at=LATER)]
+    made = read(lines(*rows))
+    assert len({one.id for one in made}) == len(rows)
+    random.shuffle(rows)
+    again = read(lines(*rows))
+    tails = [
+        sorted(one.id[:18] + one.id[-8:] + one.content for one in some) for some in (made, again)
+    ]
+    assert tails[0] == tails[1]
 
 
 def test_messages_of_one_second_keep_their_second() -> None:
     made = read(lines(*[row(content=str(number)) for number in range(3)]))
-    assert [one.created_at for one in made] == [
-        f"2020-01-01T00:00:00.00000{number}Z" for number in range(3)
-    ]
+    assert {one.created_at for one in made} == {"2020-01-01T00:00:00.000000Z"}
+    assert [one.content for one in sorted(made, key=lambda one: one.id)] == ["0", "1", "2"]
 
 
 def test_one_time_in_two_threads_is_kept_in_both() -> None:
@@ -143,11 +162,12 @@ def test_an_empty_text_of_history_is_kept() -> None:
     assert [one.content for one in read(lines(row(content="")))] == [""]
 
 
-def test_a_line_without_a_time_follows_the_one_before() -> None:
+def test_a_line_without_a_time_has_that_of_the_one_before() -> None:
     timeless = row()
     del timeless["created_at"]
     first, second = read(lines(row(), timeless))
-    assert ids.time_us_of(second.id) == ids.time_us_of(first.id) + 1
+    assert second.created_at == first.created_at
+    assert second.id > first.id
     (refusal,) = read(lines(timeless))
     assert "--time" in refusal.reason
     (made,) = read(lines(timeless), time="2019-01-01T00:00:00Z")
@@ -163,8 +183,9 @@ def test_a_line_without_a_time_follows_the_one_before() -> None:
         (b"\xff", "not JSON"),
         (b'{"thread_id": "t", "content": "\xff"}', "not UTF-8"),
         (b'{"thread_id": "t", "user_id": "u", "content": "\\ud800"}', "surrogate"),
+        (b'{"thread_id": "t", "user_id": "u", "contents": "\\ud83d\\ude00"}', "contents"),
         (b'{"a":' * 100_000, "shape"),
-        (b'{"thread_id":"t","metadata":' + b'{"a":' * 100_000, "not JSON"),
+        (b'{"thread_id":"t","metadata":' + b'{"a":' * 100_000, "too deeply"),
         (b"x" * (jsonl.MAX_LINE_BYTES + 1), "bytes"),
         (row(content="nul \0"), "U+0000"),
         (row(content="x" * 65_537), "65536 bytes"),
@@ -177,6 +198,8 @@ def test_a_line_without_a_time_follows_the_one_before() -> None:
         (row(message="both"), "not both"),
         (row(created_at="2020-01-01T00:00:00"), "zone"),
         (row(created_at="2020-02-30T00:00:00Z"), "does not exist"),
+        (row(created_at="2016-12-31T23:59:60Z"), "leap second"),
+        (b'{"thread_id": "t"} {}', "not JSON: JSON is malformed: trailing characters"),
         (row(created_at="1969-12-31T23:59:59Z"), "1970"),
         (row(created_at="2026-01-02T00:00:01Z"), "a day ahead"),
         (row(deleted_at="2020-01-01T00:00:00Z"), "deleted"),
@@ -215,73 +238,30 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         time_us_from(text)
 
 
-def test_a_conversation_belongs_to_its_senders() -> None:
-    made = chat([said("a"), said("b")], [said("c", sender="bob")], [said("d")])
-    assert [(one.user_id, one.content) for one in made] == [
-        ("ann", "a"),
-        ("ann", "b"),
-        ("bob", "c"),
-        ("ann", "d"),
-    ]
-    assert {one.thread_id for one in made} == {"c"}
-    assert {one.role for one in made} == {"user"}
-    assert all(one.metadata == {} and codec.is_intact(one) for one in made)
-    # Each thread has its own order; the times of one second are told apart within it.
-    assert [one.created_at[-10:] for one in made] == [
-        "15.000000Z",
-        "15.000001Z",
-        "15.000000Z",
-        "15.000002Z",
-    ]
-
-
-def test_a_conversation_given_to_one_user_tells_who_speaks() -> None:
-    made = chat([said("a"), said("b", sender="bob")], [said("c")], user="u")
-    assert [one.user_id for one in made] == ["u"] * 3
-    assert [one.role for one in made] == ["user", "assistant", "user"]
-    assert [one.metadata for one in made] == [
-        {"sender": "ann"},
-        {"sender": "bob"},
-        {"sender": "ann"},
-    ]
-    assert [one.id for one in made] == sorted(one.id for one in made)
-
-
-def test_a_conversation_has_the_same_ids_every_time_and_others_for_each_owner() -> None:
-    turns = [said("a"), said("b", sender="bob")]
-    assert chat(turns) == chat(turns)
-    owned = [chat(turns), chat(turns, user="u"), chat(turns, user="v")]
-    assert len({one.id for made in owned for one in made}) == 6
+def test_a_line_can_be_a_thread() -> None:
+    own = {"id": "t", "title": "title", "metadata": {"a": 1}, "created_at": "2020-01-01t00:00:00z"}
+    (thread,) = read(lines(b" " + msgspec.json.encode({"thread": own})), user="u")
+    assert isinstance(thread, Thread)
+    assert (thread.user_id, thread.id, thread.title, thread.version) == ("u", "t", "title", 1)
+    assert thread.created_at == thread.updated_at == "2020-01-01T00:00:00.000000Z"
+    assert read(lines(thread_lines.encode(thread))) == [thread]
 
 
 @pytest.mark.parametrize(
-    "bad",
+    ("change", "reason"),
     [
-        said("\0"),
-        said("\ud800"),
-        said("x" * 65_537),
-        said(None),
-        said("a", 5),
-        said("a", "never"),
-        said("a", sender=None),
-        said("a", sender="\ud800"),
-        {},
-        "text",
+        ({"id": "a thread"}, "thread id"),
+        ({"user_id": None}, "--user"),
+        ({"titel": "misspelt"}, "titel"),
+        ({"title": "x" * 2_000}, "title"),
+        ({"title": "\0"}, "U+0000"),
+        ({"created_at": "1969-01-01T00:00:00Z"}, "1970"),
+        ({"created_at": None}, "created_at"),
+        ({"version": 0}, "version"),
     ],
-    ids=repr,
 )
-def test_a_bad_message_costs_a_conversation_only_itself(bad: object) -> None:
-    before, refusal, after = chat([said(""), bad], [said("b")])
-    assert (before.content, after.content) == ("", "b")
+def test_a_thread_that_cannot_be_kept_is_refused(change: dict[str, Any], reason: str) -> None:
+    own = {"id": "t", "user_id": "u", "created_at": "2020-01-01T00:00:00Z"} | change
+    (refusal,) = read(lines({"thread": own}))
     assert isinstance(refusal, Refusal)
-    assert refusal.where == "message 2 of 'c'"
-
-
-def test_a_conversation_whose_name_is_no_thread_id_is_refused() -> None:
-    assert [type(one) for one in chat([said("a"), said("b")], name="a b")] == [Refusal, Refusal]
-
-
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"c": 1}', b'{"c": {"messages": [1]}}'])
-def test_a_file_that_is_no_dataset_is_refused_as_a_whole(data: bytes) -> None:
-    with pytest.raises(UnreadableSource):
-        chitchat.read(data)
+    assert reason in refusal.reason

@@ -21,9 +21,10 @@ from webapp.cli.audit import audit
 from webapp.cli.backfill import backfill
 from webapp.cli.backup import backup, restore
 from webapp.cli.check import check
-from webapp.cli.data import export_history, import_history
 from webapp.cli.dead_letters import dead_letters
 from webapp.cli.erase_user import erase_user
+from webapp.cli.exporting import export_history
+from webapp.cli.importing import import_history
 from webapp.cli.inspect import doctor
 from webapp.cli.recover import recover
 from webapp.cli.retention import retention

@@ -12,8 +12,8 @@ from storage.erasure.receipt import UserErasure
 from storage.erasure.users import UserErasureService
 from storage.errors import OnHold
 from storage.services import Services
-from webapp.cli.data import progress_bar
 from webapp.cli.operator import operator
+from webapp.cli.progress import progress_bar
 
 PAUSE_SECONDS = 0.5
 

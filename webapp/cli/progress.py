@@ -1,4 +1,4 @@
-"""A bar for work that goes through stages, each with a count of its own."""
+"""Bars on stderr: for one task, and for work that goes through stages, each with its own count."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +8,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    SpinnerColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -37,3 +38,19 @@ def stage_bar() -> Iterator[Callable[[str, int, int], None]]:
             progress.update(stages[stage], completed=done, total=total or None)
 
         yield tell
+
+
+@contextmanager
+def progress_bar(title: str, total: int | None) -> Iterator[Progress]:
+    """A bar of one task on stderr, on a terminal only."""
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        bar.add_task(title, total=total)
+        yield bar

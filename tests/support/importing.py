@@ -1,0 +1,33 @@
+"""History brought in by a test, and what became of it."""
+
+import io
+from collections.abc import Sequence
+
+import msgspec
+
+from storage.bulk_import import BulkImporter, Imported
+from storage.importers import jsonl
+from storage.importers.source import Kept, Minted
+from storage.services import Services
+
+
+def lines(user: str, *rows: dict[str, object]) -> list[Minted]:
+    """Messages of somebody else's making."""
+    named = ({"thread_id": "t", "user_id": user} | one for one in rows)
+    stream = io.BytesIO(b"\n".join(map(msgspec.json.encode, named)))
+    return [one for one in jsonl.source(stream).items if isinstance(one, Minted)]
+
+
+def run_import(services: Services, messages: Sequence[Kept], batch: int = 1_000) -> Imported:
+    """Imports in batches; gives the counts with the refusals of all steps."""
+    steps = list(
+        BulkImporter(services.job_engine, services.redis_repair, services.archived, batch).run(
+            messages
+        )
+    )
+    refusals = tuple(refusal for step in steps for refusal in step.refusals)
+    return steps[-1]._replace(refusals=refusals)
+
+
+def counts(done: Imported) -> tuple[int, int, int]:
+    return done.written, done.unchanged, done.deleted
