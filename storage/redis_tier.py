@@ -78,7 +78,7 @@ class RedisTier:
             keys.index(slot, user_id, thread_id),
             keys.pending(slot),
             keys.drain(slot),
-            *_marks(slot, user_id, thread_id),
+            *keys.hiding(slot, user_id, thread_id),
             *keys.of_listeners(user_id),
             *(keys.message(slot, message.id) for message in messages),
         ]
@@ -158,7 +158,7 @@ class RedisTier:
                 keys.index(slot, user_id, thread_id),
                 keys.pending(slot),
                 keys.drain(slot),
-                *_marks(slot, user_id, thread_id),
+                *keys.hiding(slot, user_id, thread_id),
                 *keys.of_listeners(user_id),
             ],
             [
@@ -209,7 +209,7 @@ class RedisTier:
     def thread(self, user_id: str, thread_id: str) -> tuple[bytes | None, str | None]:
         """The hot record of a thread and its watermark, or its user's where that is higher."""
         slot = self.slot_of_thread(user_id, thread_id)
-        wanted = (keys.thread(slot, user_id, thread_id), *_marks(slot, user_id, thread_id))
+        wanted = (keys.thread(slot, user_id, thread_id), *keys.hiding(slot, user_id, thread_id))
         with self._door.passed() as client:
             found: Any = client.mget(wanted)
         return found[0], max((mark.decode() for mark in found[1:] if mark), default=None)
@@ -220,7 +220,7 @@ class RedisTier:
         """Records of a thread with `low` < id < `high`, at most `count` from that end."""
         slot = self.slot_of_thread(user_id, thread_id)
         floor, watermark, names, records = self._page(
-            [keys.index(slot, user_id, thread_id), *_marks(slot, user_id, thread_id)],
+            [keys.index(slot, user_id, thread_id), *keys.hiding(slot, user_id, thread_id)],
             [f"({low}", f"({high}", order, count, keys.message_prefix(slot)],
         )
         return HotPage(
@@ -259,10 +259,6 @@ class RedisTier:
         if answer[0] == b"erased":
             raise NotFound
         return bool(answer[1])
-
-
-def _marks(slot: int, user_id: str, thread_id: str) -> tuple[str, str]:
-    return keys.watermark(slot, user_id, thread_id), keys.erased(slot, user_id)
 
 
 def _stored(answer: Any) -> Stored | Behind | TierError:

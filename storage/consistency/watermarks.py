@@ -13,18 +13,16 @@ BATCH_THREADS = 500
 _IN_SCOPE = """
   AND (CAST(:user_id AS text) IS NULL OR t.user_id = :user_id)
   AND (CAST(:thread_id AS text) IS NULL OR t.id = :thread_id)"""
-_ERASED = text(
+_PURGED = text(
     """
-SELECT t.user_id, t.id AS thread_id, t.deleted_through::text AS deleted_through FROM threads t
-WHERE t.deleted_through IS NOT NULL AND t.erased_through = t.deleted_through
-  AND t.purged_through = t.deleted_through"""
+SELECT t.user_id, t.id AS thread_id, t.purged_through::text AS purged_through FROM threads t
+WHERE t.purged_through IS NOT NULL"""
     + _IN_SCOPE
 )
 _LIVE = text(
     """
 SELECT m.id::text FROM threads t JOIN messages m ON m.user_id = t.user_id AND m.thread_id = t.id
-WHERE t.deleted_through IS NOT NULL AND t.erased_through = t.deleted_through
-  AND m.id <= t.deleted_through AND m.deleted_at IS NULL"""
+WHERE m.id <= t.erased_through AND m.deleted_at IS NULL"""
     + _IN_SCOPE
 )
 _ARCHIVED_LIVE = """
@@ -75,14 +73,14 @@ def resurrected(connection: Connection, server: ClickHouse, scope: Scope) -> set
     """Their ids, in PostgreSQL or ClickHouse. Raises `TierError`."""
     values = {"user_id": scope.user_id, "thread_id": scope.thread_id}
     found = set(connection.execute(_LIVE, values).scalars())
-    erased = connection.execute(_ERASED, values).all()
-    for at in range(0, len(erased), BATCH_THREADS):
-        found |= _archived(server, erased[at : at + BATCH_THREADS])
+    purged = connection.execute(_PURGED, values).all()
+    for at in range(0, len(purged), BATCH_THREADS):
+        found |= _archived(server, purged[at : at + BATCH_THREADS])
     return found
 
 
 def _archived(server: ClickHouse, threads: list[Row[Any]] | Any) -> set[str]:
-    named = [(literal(one.user_id), literal(one.thread_id), one.deleted_through) for one in threads]
+    named = [(literal(one.user_id), literal(one.thread_id), one.purged_through) for one in threads]
     query = _ARCHIVED_LIVE.format(
         threads=", ".join(f"({user}, {thread})" for user, thread, _ in named),
         marks=", ".join(f"({user}, {thread}, '{mark}')" for user, thread, mark in named),
