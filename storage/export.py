@@ -7,7 +7,7 @@ archive boundary. Memory stays the same however many there are.
 
 import heapq
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -15,9 +15,11 @@ from sqlalchemy import Connection, Engine, text
 
 from models import ids
 from models.message import Message
+from storage import hidden
 from storage.archived_rows import Selection, archived_messages
 from storage.clickhouse_driver import ClickHouse
 from storage.errors import TierUnavailable
+from storage.hidden import Marks
 from storage.pending_log import PendingLog
 from storage.persistence import BackgroundPersistenceService
 from storage.postgres_driver import message_of, translated
@@ -47,7 +49,6 @@ WHERE deleted_through IS NOT NULL
   AND (CAST(:thread_id AS text) IS NULL OR id = :thread_id)
 ORDER BY user_id COLLATE "C", id COLLATE "C"
 """
-_BOUNDARY = text("SELECT below::text FROM archive_boundary")
 # Before the snapshot: a partition that is archived after it would be in neither part.
 _LOCK = text("LOCK TABLE ONLY messages IN ACCESS SHARE MODE")
 _ISOLATION = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -94,15 +95,17 @@ class Exporter:
 
     def _read(self, connection: Connection, selection: Selection) -> Iterator[Message]:
         boundary = _declare(connection, selection)
+        erased = hidden.erasures(connection)
+        connection.commit()
         watermarks = (
             Watermark((row.user_id, row.thread_id), row.deleted_through)
             for row in self._fetch(connection, "exported_watermarks")
         )
         committed = (message_of(row) for row in self._fetch(connection, "exported_messages"))
         if boundary == ids.LOWEST:
-            return live(committed, watermarks)
+            return live(committed, watermarks, erased)
         archived = archived_messages(self._clickhouse, selection, below=boundary)
-        return live(newest(committed, archived), watermarks)
+        return live(newest(committed, archived), watermarks, erased)
 
     def drain(self, sleep: Callable[[float], None] = time.sleep) -> None:
         """Waits until all that is acknowledged by now is in PostgreSQL, and helps with it."""
@@ -135,18 +138,23 @@ def newest(*parts: Iterator[Message]) -> Iterator[Message]:
         yield max(versions, key=lambda message: message.version)
 
 
-def live(stream: Iterator[Message], watermarks: Iterator[Watermark]) -> Iterator[Message]:
-    """The stream without tombstones and without what went with its thread.
+def live(
+    stream: Iterator[Message], watermarks: Iterator[Watermark], erased: Mapping[str, str]
+) -> Iterator[Message]:
+    """The stream without tombstones and without what went with its thread or its user.
 
-    Both come in the same order, so that one watermark at a time is at hand.
+    Messages and watermarks come in the same order, so that one watermark at a time is at hand.
     """
     mark = next(watermarks, None)
     for message in stream:
         thread = message.user_id, message.thread_id
         while mark is not None and mark.thread < thread:
             mark = next(watermarks, None)
-        is_gone = mark is not None and mark.thread == thread and message.id <= mark.deleted_through
-        if not is_gone and message.deleted_at is None:
+        of_thread = (
+            mark.deleted_through if mark is not None and mark.thread == thread else ids.LOWEST
+        )
+        marks = Marks(of_thread, erased.get(message.user_id, ids.LOWEST))
+        if marks.show(message):
             yield message
 
 
@@ -159,7 +167,7 @@ def _declare(connection: Connection, selection: Selection) -> str:
     """Takes the snapshot; gives the archive boundary as of then."""
     connection.execute(_ISOLATION)
     connection.execute(_LOCK)
-    boundary: str = connection.execute(_BOUNDARY).scalar_one()
+    boundary = hidden.archive_boundary(connection)
     for statement in (_DECLARE_WATERMARKS, DECLARE_MESSAGES):
         connection.execute(text(statement), selection._asdict())
     connection.commit()

@@ -40,6 +40,9 @@ LEFT JOIN user_erasures e ON e.user_id = r.user_id
 )
 
 
+_ERASURES = text("SELECT user_id, erased_through::text AS through FROM user_erasures")
+
+
 class Marks(NamedTuple):
     """What hides messages of one thread: the ids at and below which they went with it (`deleted`)
     or with their user (`erased`), and how far that was carried out.
@@ -111,6 +114,11 @@ def committed(connection: Connection, threads: Iterable[Thread]) -> dict[Thread,
     return found
 
 
+def erasures(connection: Connection) -> dict[str, str]:
+    """The users who are to be nowhere, each with the id at and below which."""
+    return {row.user_id: row.through for row in connection.execute(_ERASURES)}
+
+
 def hot(door: RedisDoor, slots: int, threads: Iterable[Thread]) -> dict[Thread, Marks]:
     """What Redis knows of threads. Raises `TierError`."""
     ordered = sorted(set(threads))
@@ -148,6 +156,16 @@ def either(*tiers: Mapping[Thread, Marks]) -> dict[Thread, Marks]:
         for thread, mark in marks.items():
             found[thread] = found.get(thread, NOTHING).and_those(mark)
     return found
+
+
+def is_there(through: str, *, newest: str | None, floor: str | None) -> bool:
+    """Whether an index in Redis says that its thread is there, given its newest message and the
+    floor from which on it is complete, None where it is complete nowhere.
+
+    An index outlives its last message; of what came after a deletion it says something only if it
+    was begun after that.
+    """
+    return max(newest or "", floor or "") > max(through, ids.LOWEST)
 
 
 def thread_of(message: Message) -> Thread:

@@ -6,7 +6,7 @@ answer is left out and named in `warning`; the answer is then never called compl
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from storage.range_reader import Range, RangeReader
 from storage.redis_tier import RedisTier
 
 _Look = Callable[[str, str], Message | None]
+_Mark = Callable[[str, str], str | None]
 
 
 class Retrieved(NamedTuple):
@@ -93,10 +94,12 @@ class UnifiedMessageRetrievalService:
             if newest is not None and is_whole:
                 break
         if newest is not None:
+            # Redis knows of a deletion before PostgreSQL does, and is not asked by who finds the
+            # message below it; where Redis may not be believed, nor is its silence.
+            unasked = [] if newest.source == "redis" else [self._hot_watermark]
+            unasked += [] if standing.redis_whole else [self._postgres.watermark]
             message = newest.message
-            if not standing.redis_whole and message.id <= self._watermark(
-                user_id, message.thread_id
-            ):
+            if message.id <= _highest(user_id, message.thread_id, unasked):
                 raise NotFound
             return newest._replace(warning=warning_of({error.tier for error in down}))
         if down:
@@ -145,8 +148,7 @@ class UnifiedMessageRetrievalService:
         message = codec.decode(record)
         if message.user_id != user_id:
             raise NotFound
-        _, watermark = self._redis.thread(user_id, message.thread_id)
-        if watermark is not None and message_id <= watermark:
+        if message_id <= (self._hot_watermark(user_id, message.thread_id) or ids.LOWEST):
             raise NotFound
         return message
 
@@ -158,17 +160,20 @@ class UnifiedMessageRetrievalService:
         found = self._clickhouse.message(user_id, message_id)
         if found is None:
             return None
-        watermark = self._watermark(user_id, found[0].thread_id)
+        watermark = _highest(user_id, found[0].thread_id, [self._postgres.watermark])
         return None if message_id <= watermark else found[0]
 
-    def _watermark(self, user_id: str, thread_id: str) -> str:
-        """The highest id that went with its thread, as far as the tiers that answer know."""
-        marks = [ids.LOWEST]
+    def _hot_watermark(self, user_id: str, thread_id: str) -> str | None:
+        return self._redis.thread(user_id, thread_id)[1]
+
+
+def _highest(user_id: str, thread_id: str, asked: Sequence[_Mark]) -> str:
+    """The highest id that is hidden in a thread, as far as those know who are asked and answer."""
+    marks = [ids.LOWEST]
+    for mark in asked:
         with suppress(TierUnavailable):
-            marks.append(self._redis.thread(user_id, thread_id)[1] or ids.LOWEST)
-        with suppress(TierUnavailable):
-            marks.append(self._postgres.watermark(user_id, thread_id) or ids.LOWEST)
-        return max(marks)
+            marks.append(mark(user_id, thread_id) or ids.LOWEST)
+    return max(marks)
 
 
 def _source(sources: set[Tier]) -> Source:

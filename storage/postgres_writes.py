@@ -153,6 +153,13 @@ WHERE threads.version < excluded.version
 """
 )
 
+_PURGE_AGAIN = text(
+    """
+UPDATE threads t SET purged_through = NULL
+FROM json_to_recordset(CAST(:threads AS json)) AS r (user_id text, thread_id text)
+WHERE t.user_id = r.user_id AND t.id = r.thread_id AND t.purged_through IS NOT NULL
+"""
+)
 _BACKFILL = text(
     """
 INSERT INTO redis_backfill (user_id, thread_id, message_id)
@@ -217,6 +224,12 @@ def upsert_thread(connection: Connection, thread: Thread) -> bool:
     """Writes a version of a thread's own data where it is newer; gives whether it was."""
     values = {"record": codec.encode(thread).decode()}
     return connection.execute(_UPSERT_THREAD, values).rowcount > 0
+
+
+def purge_again(connection: Connection, threads: Iterable[tuple[str, str]]) -> None:
+    """Has what these threads have left in ClickHouse below their watermarks be purged once more."""
+    named = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in threads]
+    connection.execute(_PURGE_AGAIN, {"threads": msgspec.json.encode(named).decode()})
 
 
 def queue_backfill(connection: Connection, messages: Iterable[Message]) -> None:

@@ -240,7 +240,10 @@ class RedisTier:
     ) -> bool:
         """Takes persisted messages into the hot page, unless its floor moved since it was read."""
         slot = self.slot_of_thread(user_id, thread_id)
-        names = [keys.index(slot, user_id, thread_id), keys.erased(slot, user_id)]
+        names = [
+            keys.index(slot, user_id, thread_id),
+            *keys.hiding(slot, user_id, thread_id),
+        ]
         arguments: list[Any] = [seen_floor or "", floor, self._hot_seconds]
         for message_id, record in records:
             names.append(keys.message(slot, message_id))

@@ -6,6 +6,7 @@ Nobody drains but the test, so a message and the deletion of its thread always m
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import text
 
 from models.message import Message
 from storage import postgres_writes
@@ -17,7 +18,7 @@ from support import damage
 from support.checking import named
 from support.erasing import marker_of
 from support.everywhere import places
-from support.outages import post
+from support.outages import end_detours, post, without
 from support.samples import message
 
 
@@ -112,3 +113,71 @@ def is_gone(alone: Services, user: str, one: Message) -> None:
     with pytest.raises(NotFound):
         alone.retrieval.get(user, one.id)
     assert places(alone, marker_of(user)) == set()
+
+
+def test_a_deletion_that_redis_alone_knows_hides_what_is_found_below(
+    alone: Services, user: str
+) -> None:
+    made: Message = post(alone, user).message
+    alone.carry()
+    damage.drop_from_redis(alone, made, listed=False)
+    alone.threads.delete(user, "t")
+    with pytest.raises(NotFound):
+        alone.retrieval.get(user, made.id)
+
+
+def test_a_page_that_was_read_before_a_deletion_does_not_warm(alone: Services, user: str) -> None:
+    made: Message = post(alone, user, marker_of(user)).message
+    alone.carry()
+    damage.drop_from_redis(alone, made, listed=False)
+    alone.threads.delete(user, "t")
+    # PostgreSQL has not heard of it.
+    assert list(alone.redis_recovery.warm(user)) == [0]
+    assert alone.redis.message(made.id) is None
+    with pytest.raises(NotFound):
+        alone.threads.get(user, "t")
+
+
+def test_asking_for_the_messages_of_a_deleted_thread_does_not_bring_it_back(
+    alone: Services, user: str
+) -> None:
+    made: Message = post(alone, user).message
+    alone.carry()
+    without(alone, "redis").threads.delete(user, "t")
+    end_detours(alone)
+    # Redis is told, and has an index that is complete nowhere.
+    alone.redis_recovery.tend()
+    for _ in range(2):
+        is_gone(alone, user, made)
+
+
+def test_a_thread_that_was_opened_anew_shows_only_what_came_after(
+    alone: Services,
+    user: str,
+    drain: Callable[[], Drained],
+    check: Callable[..., ConsistencyReport],
+) -> None:
+    post(alone, user, "first")
+    alone.carry()
+    alone.threads.delete(user, "t")
+    alone.carry()
+    new: Message = post(alone, user, "new").message
+    before = alone.threads.get(user, "t")
+    drain()
+    alone.carry()
+    after = alone.threads.get(user, "t")
+    assert (before.created_at, before.message_count) == (new.created_at, 1)
+    assert (after.created_at, after.message_count) == (new.created_at, 1)
+    assert check(repair=True).differences == []
+    damage.in_postgres(alone, "DELETE", new)
+    damage.drop_from_redis(alone, new)
+    with alone.job_engine.begin() as connection:
+        connection.execute(
+            text("UPDATE threads SET deleted_at = now(), message_count = 0 WHERE user_id = :u"),
+            {"u": user},
+        )
+    check(repair=True)
+    assert check().differences == []
+    assert alone.threads.get(user, "t") == after
+    page = alone.retrieval.page(user, "t", limit=9, cursor=None, order="desc")
+    assert page.messages == [new]

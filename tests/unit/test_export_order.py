@@ -25,7 +25,7 @@ def test_a_tombstone_hides_what_the_archive_still_has() -> None:
     archived = message("u")
     tombstone = revised(archived, deleted=True)
     both = newest(iter([tombstone]), iter([archived]))
-    assert list(live(both, iter([]))) == []
+    assert list(live(both, iter([]), {})) == []
 
 
 def test_what_went_with_its_thread_is_left_out_there_only() -> None:
@@ -39,7 +39,7 @@ def test_what_went_with_its_thread_is_left_out_there_only() -> None:
         Watermark(("b", "s"), gone[1].id),
         Watermark(("z", "t"), gone[-1].id),
     ]
-    kept = list(live(iter(messages), iter(marks)))
+    kept = list(live(iter(messages), iter(marks), {}))
     assert kept == [one for one in messages if one not in gone[:2]]
 
 
