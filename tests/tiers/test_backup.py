@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from models import ids
 from storage.backup import manifest as manifests
 from storage.backup.manifest import MESSAGES
 from storage.errors import Refused
 from storage.services import Services
 from support import disasters
 from support.disasters import carry_on, exported, live_a_little, post, rows, settle
+from support.everywhere import places
 from support.servers import servers
 from support.tiers import tiers
 
@@ -136,3 +138,36 @@ def test_whoever_was_erased_stays_out(store: Services, tmp_path: Path) -> None:
     with store.job_clickhouse.engine.connect() as connection:
         found = connection.exec_driver_sql("SELECT DISTINCT user_id FROM messages").scalars()
         assert list(found) == ["bob"]
+
+
+@pytest.mark.parametrize("place", ["clickhouse: messages.content", "postgresql: messages"])
+def test_what_was_deleted_since_leaves_once_more(
+    store: Services, tmp_path: Path, place: str
+) -> None:
+    marker = f"deleted after the backup, restored to {place}"
+    name = post(store, "ann", "deleted", marker)[0]
+    carry_on(store)
+    is_archived = place.startswith("clickhouse")
+    with store.job_engine.begin() as connection:
+        below = ids.mint(ids.time_us_of(name) + 2_000, 0) if is_archived else ids.LOWEST
+        connection.execute(text("UPDATE archive_boundary SET below = :below"), {"below": below})
+        if is_archived:
+            connection.execute(text("DELETE FROM messages WHERE id < :below"), {"below": below})
+    store.backup.write(tmp_path / "backup", "an operator")
+    store.threads.delete("ann", "deleted")
+    carry_on(store)
+    store.physical_erasure.purge()
+    with store.job_engine.begin() as connection:
+        connection.execute(text("DELETE FROM messages WHERE id = :name"), {"name": name})
+    assert found_in(store, marker, place) == []
+    store.restore.restore(tmp_path / "backup", "an operator", merge=True)
+    assert found_in(store, marker, place) != []
+    page = store.retrieval.page("ann", "deleted", limit=9, cursor=None, order="asc")
+    assert page.messages == []
+    carry_on(store)
+    store.physical_erasure.purge()
+    assert found_in(store, marker, place) == []
+
+
+def found_in(store: Services, marker: str, place: str) -> list[str]:
+    return [found for found in places(store, marker) if found.startswith(place)]
