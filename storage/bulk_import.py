@@ -16,8 +16,9 @@ from sqlalchemy import Connection, Engine, Row, select
 from models import codec
 from models.message import Message, Thread
 from models.tables import messages
-from storage.archive.known import ArchivedVersions, boundary
+from storage.archive.known import ArchivedVersions
 from storage.errors import TierRejected, TierUnavailable
+from storage.hidden import archive_boundary
 from storage.imported_ids import ids_within, lock_imports, of_known_threads
 from storage.imported_threads import as_they_are, write_threads
 from storage.importers.settling import Held, Settlement, spans
@@ -147,7 +148,7 @@ class BulkImporter:
 
     def _write(self, batch: Sequence[Kept]) -> tuple[_Given, Imported]:
         with translated(), self._engine.connect() as connection:
-            below = boundary(connection)
+            below = archive_boundary(connection)
             wanted = of_known_threads(connection, spans(batch))
         archived = self._archived.within(wanted, below)
         own = [item for item in batch if isinstance(item, Message)]
@@ -165,7 +166,7 @@ class BulkImporter:
             new = [one for one in given.messages if one.id not in given.archived]
             written = upsert_messages(connection, [codec.encode(one) for one in new])
             # From the first row on nothing is archived until the end of this transaction.
-            if boundary(connection) != below:
+            if archive_boundary(connection) != below:
                 raise TierUnavailable("postgresql", "archiving went on meanwhile", passing=True)
             done = _account(connection, given, written)
             return given, done._replace(

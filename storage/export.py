@@ -16,9 +16,11 @@ from sqlalchemy import Connection, Engine, text
 
 from models import ids
 from models.message import Message, Thread
+from storage import hidden
 from storage.archived_rows import Selection, archived_messages
 from storage.clickhouse_driver import ClickHouse
 from storage.errors import TierUnavailable
+from storage.hidden import Marks
 from storage.pending_log import PendingLog
 from storage.persistence import BackgroundPersistenceService
 from storage.postgres_driver import message_of, translated
@@ -59,13 +61,6 @@ WHERE t.deleted_at IS NULL AND (e.erased_at IS NULL OR t.created_at > e.erased_a
   AND (CAST(:thread_id AS text) IS NULL OR t.id = :thread_id)
 ORDER BY t.user_id COLLATE "C", t.id COLLATE "C"
 """
-_ERASED = text(
-    """
-SELECT user_id, erased_through::text AS erased_through FROM user_erasures
-WHERE CAST(:user_id AS text) IS NULL OR user_id = :user_id
-"""
-)
-_BOUNDARY = text("SELECT below::text FROM archive_boundary")
 # Before the snapshot: a partition that is archived after it would be in neither part.
 _LOCK = text("LOCK TABLE ONLY messages IN ACCESS SHARE MODE")
 _ISOLATION = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -180,16 +175,18 @@ def live(
 ) -> Iterator[Message]:
     """The stream without tombstones and without what went with its thread or its user.
 
-    Stream and watermarks come in the same order, so that one watermark at a time is at hand.
+    Messages and watermarks come in the same order, so that one watermark at a time is at hand.
     """
     mark = next(watermarks, None)
     for message in stream:
         thread = message.user_id, message.thread_id
         while mark is not None and mark.thread < thread:
             mark = next(watermarks, None)
-        is_gone = mark is not None and mark.thread == thread and message.id <= mark.deleted_through
-        is_erased = message.id <= erased.get(message.user_id, "")
-        if not (is_gone or is_erased) and message.deleted_at is None:
+        of_thread = (
+            mark.deleted_through if mark is not None and mark.thread == thread else ids.LOWEST
+        )
+        marks = Marks(of_thread, erased.get(message.user_id, ids.LOWEST))
+        if marks.show(message):
             yield message
 
 
@@ -205,8 +202,8 @@ def _declare(connection: Connection, selection: Selection) -> _Taken:
     connection.execute(_ISOLATION)
     connection.execute(_LOCK)
     values = selection._asdict()
-    boundary: str = connection.execute(_BOUNDARY).scalar_one()
-    erased = {row.user_id: row.erased_through for row in connection.execute(_ERASED, values)}
+    boundary = hidden.archive_boundary(connection)
+    erased = hidden.erasures(connection)
     for statement in (_DECLARE_WATERMARKS, _DECLARE_THREADS, DECLARE_MESSAGES):
         connection.execute(text(statement), values)
     connection.commit()

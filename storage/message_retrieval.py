@@ -6,7 +6,7 @@ answer is left out and named in `warning`; the answer is then never called compl
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ from storage.redis_tier import RedisTier
 log = structlog.get_logger(__name__)
 
 _Look = Callable[[str, str], Message | None]
+_Mark = Callable[[str, str], str | None]
 
 
 class Retrieved(NamedTuple):
@@ -100,10 +101,12 @@ class UnifiedMessageRetrievalService:
             if newest is not None and newest.is_intact and is_whole:
                 break
         if newest is not None:
+            # Redis knows of a deletion before PostgreSQL does, and is not asked by who finds the
+            # message below it; where Redis may not be believed, nor is its silence.
+            unasked = [] if newest.source == "redis" else [self._hot_watermark]
+            unasked += [] if standing.redis_whole else [self._postgres.watermark]
             message = newest.message
-            if not standing.redis_whole and message.id <= self.watermark(
-                user_id, message.thread_id
-            ):
+            if message.id <= _highest(user_id, message.thread_id, unasked):
                 raise NotFound
             return newest._replace(warning=warning_of({error.tier for error in down}))
         if down:
@@ -163,8 +166,7 @@ class UnifiedMessageRetrievalService:
         message = codec.decode(record)
         if message.user_id != user_id:
             raise NotFound
-        _, watermark = self._redis.thread(user_id, message.thread_id)
-        if watermark is not None and message_id <= watermark:
+        if message_id <= (self._hot_watermark(user_id, message.thread_id) or ids.LOWEST):
             raise NotFound
         return message
 
@@ -176,21 +178,23 @@ class UnifiedMessageRetrievalService:
         found = self._clickhouse.message(user_id, message_id)
         if found is None:
             return None
-        watermark = self.watermark(user_id, found[0].thread_id)
+        watermark = _highest(user_id, found[0].thread_id, [self._postgres.watermark])
         return None if message_id <= watermark else found[0]
 
     def watermark(self, user_id: str, thread_id: str) -> str:
-        """The highest id that went with its thread, as far as the tiers that answer know."""
-        return watermark_of(self._redis, self._postgres, user_id, thread_id)
+        """The highest id that is hidden in a thread, as far as the tiers that answer know."""
+        return _highest(user_id, thread_id, [self._hot_watermark, self._postgres.watermark])
+
+    def _hot_watermark(self, user_id: str, thread_id: str) -> str | None:
+        return self._redis.thread(user_id, thread_id)[1]
 
 
-def watermark_of(redis: RedisTier, postgres: PostgresTier, user_id: str, thread_id: str) -> str:
-    """The highest id that went with its thread, as far as the tiers that answer know."""
+def _highest(user_id: str, thread_id: str, asked: Sequence[_Mark]) -> str:
+    """The highest id that is hidden in a thread, as far as those know who are asked and answer."""
     marks = [ids.LOWEST]
-    with suppress(TierUnavailable):
-        marks.append(redis.thread(user_id, thread_id)[1] or ids.LOWEST)
-    with suppress(TierUnavailable):
-        marks.append(postgres.watermark(user_id, thread_id) or ids.LOWEST)
+    for mark in asked:
+        with suppress(TierUnavailable):
+            marks.append(mark(user_id, thread_id) or ids.LOWEST)
     return max(marks)
 
 

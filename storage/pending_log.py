@@ -46,10 +46,18 @@ class Settled(NamedTuple):
     version: int = 0
 
 
+class Dropped(NamedTuple):
+    """A message that was not taken in because it is hidden, and the index that may list it."""
+
+    message_id: str
+    listed_in: str
+
+
 class Committed(NamedTuple):
     """What one drained batch of a slot wrote, by key: records with their versions, indexes of
     the threads touched, watermarks with their ids, and states with their lifetimes. `settled` are
-    the entries by user, `entry_ids` those that are nobody's."""
+    the entries by user, `entry_ids` those that are nobody's; `dropped` are messages of which
+    nothing is to stay in Redis."""
 
     slot: int
     entry_ids: Sequence[str]
@@ -58,6 +66,7 @@ class Committed(NamedTuple):
     watermarks: Mapping[str, str]
     settled: Mapping[str, Sequence[Settled]] = MappingProxyType({})
     states: Mapping[str, Lifetime] = MappingProxyType({})
+    dropped: Sequence[Dropped] = ()
 
 
 class Standing(NamedTuple):
@@ -162,6 +171,10 @@ class PendingLog:
         ]
         for user_id in committed.settled:
             names += keys.of_listeners(user_id)
+        for one in committed.dropped:
+            of_message = (keys.message, keys.stream)
+            names += (make(committed.slot, one.message_id) for make in of_message)
+            names.append(one.listed_in)
         arguments = [
             self._hot_seconds,
             self._hot_page,
@@ -171,8 +184,10 @@ class PendingLog:
             len(committed.watermarks),
             len(committed.settled),
             self._events_kept,
+            len(committed.dropped),
             *committed.versions.values(),
             *committed.watermarks.values(),
+            *(one.message_id for one in committed.dropped),
         ]
         for user_id, entries in committed.settled.items():
             arguments += (user_id, len(entries))

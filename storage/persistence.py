@@ -6,7 +6,6 @@ only newer versions are written. What PostgreSQL refuses is bisected out and kep
 letter; it never holds up its slot.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from time import perf_counter
 from typing import NamedTuple
@@ -17,20 +16,19 @@ from sqlalchemy.exc import DBAPIError
 
 from models import codec, ids
 from models.ids import Clock
-from models.message import Message, Thread
+from models.message import Thread
 from models.tables import messages
 from storage import idempotency_keys
 from storage import postgres_writes as writes
-from storage import redis_keys as keys
 from storage.breakers import Breaker
-from storage.dead_letters.records import address_of
 from storage.dead_letters.refusal import Refusal
 from storage.errors import TierError, TierUnavailable
 from storage.faultpoints import faultpoint
 from storage.idempotency_keys import Key
 from storage.metrics.instruments import Instruments
+from storage.outcome import Item, Outcome
 from storage.partitions import Partitions
-from storage.pending_log import Committed, LogEntry, PendingLog, Settled
+from storage.pending_log import Committed, LogEntry, PendingLog
 from storage.postgres_driver import is_transient, message_of, translated
 from storage.state.draining import StateBatch
 from storage.tombstones import bury_doubles
@@ -49,11 +47,6 @@ class Drained(NamedTuple):
     written: int = 0
     refused: int = 0
     more: bool = False
-
-
-class _Item(NamedTuple):
-    entry: LogEntry
-    message: Message
 
 
 class BackgroundPersistenceService:
@@ -163,12 +156,15 @@ class Batch:
     def __init__(self, connection: Connection, partitions: Partitions) -> None:
         self._connection = connection
         self._partitions = partitions
-        self._messages: list[_Item] = []
-        self._stored: list[_Item] = []
-        self._threads: list[tuple[LogEntry, Thread]] = []
+        self._messages: list[Item] = []
+        self._outcome = Outcome()
         self._states = StateBatch(connection, self._refuse)
         self.written = 0
-        self.refused: list[Refusal] = []
+
+    @property
+    def refused(self) -> list[Refusal]:
+        """The entries that PostgreSQL will not take."""
+        return self._outcome.refused
 
     def write(self, entries: Sequence[LogEntry]) -> None:
         for entry in entries:
@@ -181,53 +177,11 @@ class Batch:
 
     def keys(self) -> list[tuple[Key, str]]:
         """The Idempotency-Keys of what was stored, with the messages they made."""
-        return [
-            (Key(message.user_id, message.thread_id, entry.key), message.id)
-            for entry, message in self._stored
-            if entry.key is not None
-        ]
+        return self._outcome.keys()
 
     def committed(self, slot: int, entry_ids: list[str]) -> Committed:
-        """What the log is to settle of one slot. What was refused stays in Redis for good."""
-        versions: dict[str, int] = {}
-        watermarks: dict[str, str] = {}
-        threads = set()
-        for entry, message in self._stored:
-            if entry.slot == slot:
-                key = keys.message(slot, message.id)
-                versions[key] = max(message.version, versions.get(key, 0))
-                threads.add((message.user_id, message.thread_id))
-        for entry, thread in self._threads:
-            if entry.slot == slot:
-                key = keys.thread(slot, thread.user_id, thread.id)
-                versions[key] = max(thread.version, versions.get(key, 0))
-                if thread.deleted_through:
-                    mark = keys.watermark(slot, thread.user_id, thread.id)
-                    watermarks[mark] = thread.deleted_through
-        indexes = [keys.index(slot, *thread) for thread in sorted(threads)]
-        settled = self._settled(slot)
-        known = {one.entry_id for entries in settled.values() for one in entries}
-        left = [name for name in entry_ids if name not in known]
-        states = self._states.lifetimes(slot)
-        return Committed(slot, left, versions, indexes, watermarks, settled, states)
-
-    def _settled(self, slot: int) -> dict[str, list[Settled]]:
-        """The slot's entries by user, as far as they say whose they are."""
-        settled: dict[str, list[Settled]] = defaultdict(list)
-        for entry, message in self._stored:
-            if entry.slot == slot:
-                done = Settled(entry.entry_id, message.thread_id, message.id, message.version)
-                settled[message.user_id].append(done)
-        for entry, thread in self._threads:
-            if entry.slot == slot:
-                settled[thread.user_id].append(Settled(entry.entry_id, thread.id))
-        for entry, _ in self.refused:
-            address = address_of(entry.kind, entry.record)
-            if entry.kind == "state" or entry.slot != slot:
-                continue
-            if address.user_id and address.thread_id:
-                settled[address.user_id].append(Settled(entry.entry_id, address.thread_id))
-        return settled
+        """What the log is to settle of one slot."""
+        return self._outcome.committed(slot, entry_ids, self._states.lifetimes(slot))
 
     def _sort(self, entry: LogEntry) -> None:
         """Threads are written at once, messages and states are gathered, what is none of these is
@@ -240,7 +194,7 @@ class Batch:
                 message = codec.decode(entry.record)
                 if not ids.is_id(message.id):
                     raise codec.Corrupt("its id is not a message id")
-                self._messages.append(_Item(entry, message))
+                self._messages.append(Item(entry, message))
             elif entry.kind == "state":
                 self._states.add(entry)
             else:
@@ -257,18 +211,18 @@ class Batch:
                 raise
             self._refuse(entry, str(error.orig))
         else:
-            self._threads.append((entry, thread))
+            self._outcome.threads.append((entry, thread))
 
-    def _write_messages(self, items: Sequence[_Item]) -> None:
+    def _write_messages(self, items: Sequence[Item]) -> None:
         """All of them at once; where PostgreSQL refuses, each half for itself."""
         try:
             with self._connection.begin_nested():
                 records = [item.entry.record for item in items]
-                written = writes.upsert_messages(self._connection, records)
-                if written < len({item.message.id for item in items}):
+                written, hidden = writes.take_in(self._connection, records)
+                if written + len(hidden) < len({item.message.id for item in items}):
                     self._tell_redis_of_newer(items)
                 self.written += written
-            self._stored.extend(items)
+            self._outcome.take(items, hidden)
         except (DBAPIError, ValueError) as error:
             if isinstance(error, DBAPIError) and is_transient(error):
                 raise
@@ -280,7 +234,7 @@ class Batch:
             self._write_messages(items[:middle])
             self._write_messages(items[middle:])
 
-    def _tell_redis_of_newer(self, items: Sequence[_Item]) -> None:
+    def _tell_redis_of_newer(self, items: Sequence[Item]) -> None:
         """A replica that was promoted without its primary's end logs what PostgreSQL has beyond."""
         logged: dict[str, int] = {}
         for _, message in items:
@@ -296,4 +250,4 @@ class Batch:
         writes.add_dead_letter(
             self._connection, entry.slot, entry.entry_id, entry.kind, entry.record, reason
         )
-        self.refused.append(Refusal(entry, reason))
+        self._outcome.refused.append(Refusal(entry, reason))

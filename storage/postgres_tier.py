@@ -14,6 +14,7 @@ from sqlalchemy import (
     Engine,
     Row,
     ScalarSelect,
+    Select,
     Uuid,
     and_,
     func,
@@ -79,11 +80,9 @@ class PostgresTier:
         """
         thread = and_(threads.c.user_id == messages.c.user_id, threads.c.id == messages.c.thread_id)
         query = (
-            select(messages)
+            _row(user_id, message_id)
             .outerjoin(threads, thread)
             .where(
-                messages.c.id == message_id,
-                messages.c.user_id == user_id,
                 or_(
                     threads.c.deleted_through.is_(None),
                     messages.c.id > threads.c.deleted_through,
@@ -91,6 +90,13 @@ class PostgresTier:
                 messages.c.id > func.coalesce(_erased_through(user_id), ids.LOWEST),
             )
         )
+        return self._message(user_id, query)
+
+    def row(self, user_id: str, message_id: str) -> tuple[Message, str] | None:
+        """Likewise, but also one that is hidden, for as long as it is there."""
+        return self._message(user_id, _row(user_id, message_id))
+
+    def _message(self, user_id: str, query: Select[Any]) -> tuple[Message, str] | None:
         with self.as_user(user_id) as connection:
             row = connection.execute(query).one_or_none()
         return (message_of(row), rfc3339(row.persisted_at)) if row else None
@@ -158,6 +164,10 @@ class PostgresTier:
         """A transaction that sees everybody's, for jobs that are about everybody."""
         with self._breaker.guard(), translated(), self._engine.begin() as connection:
             yield connection
+
+
+def _row(user_id: str, message_id: str) -> Select[Any]:
+    return select(messages).where(messages.c.id == message_id, messages.c.user_id == user_id)
 
 
 def _erased_through(user_id: str) -> ScalarSelect[str]:

@@ -5,12 +5,14 @@ version of each id, and leaves rows that are already as new alone.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, text
 
 from models import codec
 from models.message import Message, Thread
+from storage.hidden import HIDDEN
 
 SLOT_LOCKS = 0x7468
 """The first half of every advisory lock of a slot; the slot is the second."""
@@ -23,10 +25,11 @@ _TRY_LOCK = text(
 # All parts of one statement see the state before it, so `before` is the row as it was.
 # A message counts once, whichever version of it arrives first; an edit or a tombstone of one that
 # is archived, and so has no row here, was counted long ago.
-# What was erased with its user is not taken in, and whoever brings it has the erasure look again.
-# Of what a legal hold is on, the versions that this statement overwrites are kept.
+# What is hidden is not taken in; whoever brings something of an erased user has the erasure look
+# again.
+# Of what a legal hold is on, the versions that this statement overwrites or leaves out are kept.
 _UPSERT_MESSAGES = text(
-    """
+    f"""
 WITH given AS (
     SELECT * FROM json_to_recordset(CAST(:records AS json)) AS r (
         id uuid, user_id text, thread_id text, role text, content text, metadata json,
@@ -44,14 +47,15 @@ WITH given AS (
             SELECT user_id FROM incoming i JOIN erased USING (user_id)
             WHERE i.id <= erased.erased_through)
         ORDER BY e.user_id FOR UPDATE SKIP LOCKED)
+), judged AS (
+    SELECT m.*, {HIDDEN} AS is_hidden, (m.id <= e.erased_through) IS TRUE AS is_erased
+    FROM incoming m
+    LEFT JOIN threads t ON t.user_id = m.user_id AND t.id = m.thread_id
+    LEFT JOIN erased e ON e.user_id = m.user_id
 ), kept AS (
-    SELECT i.* FROM incoming i
-    LEFT JOIN threads t ON t.user_id = i.user_id AND t.id = i.thread_id
-    LEFT JOIN erased e ON e.user_id = i.user_id
-    WHERE (t.deleted_through IS NULL OR i.id > t.deleted_through)
-      AND (e.erased_through IS NULL OR i.id > e.erased_through)
+    SELECT * FROM judged WHERE NOT is_hidden
 ), on_hold AS (
-    SELECT id, version FROM kept k WHERE EXISTS (
+    SELECT id, version, is_hidden FROM judged k WHERE NOT is_erased AND EXISTS (
         SELECT FROM retention_policies p WHERE p.legal_hold
             AND p.user_id = k.user_id AND p.thread_id IN ('', k.thread_id))
 ), held AS (
@@ -60,11 +64,12 @@ WITH given AS (
     SELECT v.id, v.version, v.user_id, v.thread_id, v.role, v.content, v.metadata,
            v.created_at, v.updated_at, v.content_hash
     FROM (SELECT m.id, m.version, m.user_id, m.thread_id, m.role, m.content, m.metadata,
-                 m.created_at, m.updated_at, m.deleted_at, m.content_hash
+                 m.created_at, m.updated_at, m.deleted_at, m.content_hash, false AS is_given
           FROM messages m WHERE m.id IN (SELECT id FROM on_hold)
           UNION ALL SELECT g.id, g.version, g.user_id, g.thread_id, g.role, g.content, g.metadata,
-                 g.created_at, g.updated_at, g.deleted_at, g.content_hash FROM given g
-         ) v JOIN on_hold h ON h.id = v.id AND v.version < h.version
+                 g.created_at, g.updated_at, g.deleted_at, g.content_hash, true FROM given g
+         ) v JOIN on_hold h ON h.id = v.id
+             AND (v.version < h.version OR (h.is_hidden AND v.is_given))
     WHERE v.deleted_at IS NULL
     ON CONFLICT DO NOTHING
 ), stored AS (
@@ -102,14 +107,17 @@ WITH given AS (
     ON CONFLICT (user_id, id) DO UPDATE SET
         message_count = threads.message_count + excluded.message_count,
         last_message_at = greatest(threads.last_message_at, excluded.last_message_at),
+        created_at = CASE WHEN threads.deleted_at IS NULL THEN threads.created_at
+                          ELSE excluded.created_at END,
         title = CASE WHEN threads.deleted_at IS NULL THEN threads.title END,
-        metadata = CASE WHEN threads.deleted_at IS NULL THEN threads.metadata ELSE '{}' END,
+        metadata = CASE WHEN threads.deleted_at IS NULL THEN threads.metadata ELSE '{{}}' END,
         is_pinned = threads.is_pinned AND threads.deleted_at IS NULL,
         is_archived = threads.is_archived AND threads.deleted_at IS NULL,
         deleted_at = NULL
 )
-SELECT count(*) FROM stored
-"""
+SELECT (SELECT count(*) FROM stored) AS written,
+       (SELECT array_agg(id::text) FROM judged WHERE is_hidden) AS hidden
+"""  # noqa: S608
 )
 
 _UPSERT_THREAD = text(
@@ -145,6 +153,13 @@ WHERE threads.version < excluded.version
 """
 )
 
+_PURGE_AGAIN = text(
+    """
+UPDATE threads t SET purged_through = NULL
+FROM json_to_recordset(CAST(:threads AS json)) AS r (user_id text, thread_id text)
+WHERE t.user_id = r.user_id AND t.id = r.thread_id AND t.purged_through IS NOT NULL
+"""
+)
 _BACKFILL = text(
     """
 INSERT INTO redis_backfill (user_id, thread_id, message_id)
@@ -185,16 +200,36 @@ def try_lock(connection: Connection, slots: Sequence[int]) -> list[int]:
     return list(connection.execute(_TRY_LOCK, wanted).scalars())
 
 
-def upsert_messages(connection: Connection, records: Sequence[bytes]) -> int:
-    """Writes versions where they are newer, with threads and outbox; gives how many were."""
+class Written(NamedTuple):
+    """How many versions were newer, and the ids of messages that are hidden and so are not taken
+    in."""
+
+    newer: int
+    hidden: frozenset[str]
+
+
+def take_in(connection: Connection, records: Sequence[bytes]) -> Written:
+    """Writes versions where they are newer and not hidden, with threads and outbox."""
     batch = {"records": codec.json_array(records)}
-    return int(connection.execute(_UPSERT_MESSAGES, batch).scalar_one())
+    row = connection.execute(_UPSERT_MESSAGES, batch).one()
+    return Written(int(row.written), frozenset(row.hidden or ()))
+
+
+def upsert_messages(connection: Connection, records: Sequence[bytes]) -> int:
+    """Likewise; gives how many were newer."""
+    return take_in(connection, records).newer
 
 
 def upsert_thread(connection: Connection, thread: Thread) -> bool:
     """Writes a version of a thread's own data where it is newer; gives whether it was."""
     values = {"record": codec.encode(thread).decode()}
     return connection.execute(_UPSERT_THREAD, values).rowcount > 0
+
+
+def purge_again(connection: Connection, threads: Iterable[tuple[str, str]]) -> None:
+    """Has what these threads have left in ClickHouse below their watermarks be purged once more."""
+    named = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in threads]
+    connection.execute(_PURGE_AGAIN, {"threads": msgspec.json.encode(named).decode()})
 
 
 def queue_backfill(connection: Connection, messages: Iterable[Message]) -> None:

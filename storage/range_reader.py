@@ -138,7 +138,7 @@ class RangeReader:
             for message in merged.messages
             if message.id in from_below and message.deleted_at is None
         ]
-        if hot.floor is None and not records:
+        if not has_floor and not records:
             # An index says that its thread exists; none is made for one that may not.
             return
         try:

@@ -80,6 +80,11 @@ def erased(slot: int, user_id: str) -> str:
     return f"erased:{{{slot}}}:{_digest(user_id)}"
 
 
+def hiding(slot: int, user_id: str, thread_id: str) -> tuple[str, str]:
+    """The two that hide messages of a thread: its watermark, and its user's erasure."""
+    return watermark(slot, user_id, thread_id), erased(slot, user_id)
+
+
 @lru_cache(maxsize=65_536)
 def _digest(user_id: str) -> str:
     return hashlib.sha256(user_id.encode()).hexdigest()

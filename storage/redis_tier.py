@@ -85,7 +85,7 @@ class RedisTier:
             keys.index(slot, user_id, thread_id),
             keys.pending(slot),
             keys.drain(slot),
-            *_marks(slot, user_id, thread_id),
+            *keys.hiding(slot, user_id, thread_id),
             *keys.of_listeners(user_id),
             *(keys.message(slot, message.id) for message in messages),
         ]
@@ -166,7 +166,7 @@ class RedisTier:
                 keys.index(slot, user_id, thread_id),
                 keys.pending(slot),
                 keys.drain(slot),
-                *_marks(slot, user_id, thread_id),
+                *keys.hiding(slot, user_id, thread_id),
                 *keys.of_listeners(user_id),
             ],
             [
@@ -219,7 +219,7 @@ class RedisTier:
     def thread(self, user_id: str, thread_id: str) -> tuple[bytes | None, str | None]:
         """The hot record of a thread and its watermark, or its user's where that is higher."""
         slot = self.slot_of_thread(user_id, thread_id)
-        wanted = (keys.thread(slot, user_id, thread_id), *_marks(slot, user_id, thread_id))
+        wanted = (keys.thread(slot, user_id, thread_id), *keys.hiding(slot, user_id, thread_id))
         with self._door.passed() as client:
             found: Any = client.mget(wanted)
         return found[0], max((mark.decode() for mark in found[1:] if mark), default=None)
@@ -229,7 +229,7 @@ class RedisTier:
     ) -> HotPage:
         """Records of a thread with `low` < id < `high`, at most `count` from that end."""
         slot = self.slot_of_thread(user_id, thread_id)
-        looked_at = [keys.index(slot, user_id, thread_id), *_marks(slot, user_id, thread_id)]
+        looked_at = [keys.index(slot, user_id, thread_id), *keys.hiding(slot, user_id, thread_id)]
         floors: list[bytes] = []
         marks: list[bytes] = []
         records: list[tuple[str, bytes | None]] = []
@@ -264,7 +264,7 @@ class RedisTier:
         slot = self.slot_of_thread(user_id, thread_id)
         parts = [part for part, _ in bites(records, [len(one[1]) for one in records], MOST_BYTES)]
         for at, part in enumerate(parts or [records]):
-            names = [keys.index(slot, user_id, thread_id), keys.erased(slot, user_id)]
+            names = [keys.index(slot, user_id, thread_id), *keys.hiding(slot, user_id, thread_id)]
             down_to = part[-1][0] if at + 1 < len(parts) else floor
             arguments: list[Any] = [seen_floor or "", down_to, self._hot_seconds]
             for message_id, record in part:
@@ -287,10 +287,6 @@ class RedisTier:
         if answer[0] == b"erased":
             raise NotFound
         return bool(answer[1])
-
-
-def _marks(slot: int, user_id: str, thread_id: str) -> tuple[str, str]:
-    return keys.watermark(slot, user_id, thread_id), keys.erased(slot, user_id)
 
 
 def _stored(answer: Any) -> Stored | Behind | TierError:

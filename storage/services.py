@@ -132,7 +132,7 @@ class Services(PerformanceServices):
 
     @cached_property
     def receipts(self) -> ReceiptService:
-        return ReceiptService(self.redis, self.postgres, self.clickhouse)
+        return ReceiptService(self.redis_door, self.redis, self.postgres, self.clickhouse)
 
     def redis_durability(self) -> Durability:
         """What an acknowledgement from Redis means, looked up again now and then."""

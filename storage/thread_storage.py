@@ -23,6 +23,7 @@ from storage.errors import (
     VersionConflict,
 )
 from storage.failover.chain import MessageFailoverService
+from storage.hidden import is_there
 from storage.message_storage import CONFLICT_ATTEMPTS
 from storage.postgres_tier import PostgresTier, ThreadRow
 from storage.redis_tier import HotPage, RedisTier
@@ -210,22 +211,23 @@ class ThreadService:
             page = self._redis.page(user_id, thread_id, low, ids.HIGHEST, "desc", 1)
         except TierUnavailable as error:
             failures.append(error)
-        has_index = bool(page.records) or (page.floor is not None and not page.is_distrusted)
         row = None
         try:
             row = self._postgres.thread(user_id, thread_id)
         except TierUnavailable as error:
             failures.append(error)
+        mark = max(
+            filter(None, (watermark, row.thread.deleted_through if row else None)), default=None
+        )
+        newest_id = next((name for name, _ in page.records if name > (mark or "")), None)
+        floor = None if page.is_distrusted else page.floor
+        has_index = is_there(mark or "", newest=newest_id, floor=floor)
         is_unknown = hot is None and row is None and not has_index
         if is_unknown and len(failures) > is_new:
             # What the tiers that answer do not know may still exist.
             raise NoTierAvailable(failures)
         versions = [thread for thread in (hot, row.thread if row else None) if thread]
         thread = max(versions, key=lambda one: (one.version, one.deleted_at is None), default=None)
-        mark = max(
-            filter(None, (watermark, row.thread.deleted_through if row else None)), default=None
-        )
-        newest_id = page.records[0][0] if page.records else None
         return _Known(thread, row, mark, newest_id, has_index)
 
     def _own(self, user_id: str, thread_id: str, known: _Known) -> Thread:

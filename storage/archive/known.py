@@ -7,7 +7,6 @@ thread, and where it has been deleted since, it would come back.
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
-from sqlalchemy import Connection, text
 
 from models import ids
 from models.message import Message
@@ -21,12 +20,6 @@ QUERY_CHARACTERS = 128 * 1024
 """Of the 256 KiB that a query's text may have."""
 
 _held = msgspec.json.Decoder(Held)
-_BOUNDARY = text("SELECT below::text FROM archive_boundary")
-
-
-def boundary(connection: Connection) -> str:
-    """The id below which messages may be in ClickHouse alone."""
-    return str(connection.execute(_BOUNDARY).scalar_one())
 
 
 class ArchivedVersions:

@@ -28,6 +28,7 @@ from storage.fingerprints import (
     named,
     postgres_rows_of,
 )
+from storage.hidden import HIDDEN
 from storage.postgres_driver import message_of as message_of_postgres
 from storage.postgres_driver import translated
 from storage.replication import ROW_AS_JSON
@@ -96,13 +97,14 @@ class Mender:
         )
 
     def _without_deleted(self, table: str, message_ids: list[str]) -> list[str]:
-        """What went with its thread is not brought back to where it may be erased already."""
+        """What went with its thread or its user is not brought back to where it may be erased."""
         if not message_ids:
             return []
         query = text(
             f"SELECT m.id::text FROM {table} m"  # noqa: S608
-            " JOIN threads t ON t.user_id = m.user_id AND t.id = m.thread_id"
-            " WHERE m.id = ANY(CAST(:ids AS uuid[])) AND m.id <= t.deleted_through"
+            " LEFT JOIN threads t ON t.user_id = m.user_id AND t.id = m.thread_id"
+            " LEFT JOIN user_erasures e ON e.user_id = m.user_id"
+            f" WHERE m.id = ANY(CAST(:ids AS uuid[])) AND {HIDDEN}"
         )
         with translated(), self._engine.connect() as connection:
             gone = set(connection.execute(query, {"ids": message_ids}).scalars())

@@ -14,7 +14,6 @@ from storage.archive import catalogue, manifest, units
 from storage.archive.catalogue import DEFAULT, Partition
 from storage.archive.detachment import Detachment
 from storage.archive.exclusive import Fence
-from storage.archive.known import boundary
 from storage.archive.leftovers import Leftovers
 from storage.archive.mending import Mender
 from storage.archive.proof import Proof, Prover, together
@@ -25,6 +24,7 @@ from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse
 from storage.errors import Refused
 from storage.faultpoints import faultpoint
+from storage.hidden import archive_boundary
 from storage.partitions import id_at
 from storage.postgres_driver import translated
 
@@ -228,7 +228,7 @@ class Run:
                 return unit.bytes is None or catalogue.is_partition(connection, unit.name)
             # Others were too busy with it, and later ones left before it: a recovery leaves what
             # is below the boundary to ClickHouse.
-            return unit.bytes is None and unit.high <= boundary(connection)
+            return unit.bytes is None and unit.high <= archive_boundary(connection)
 
     def _forget(self, unit: Unit) -> None:
         log.warning("archive_table_gone", partition=unit.name)

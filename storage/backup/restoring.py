@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, text
 
 from models import codec, ids
-from storage import schema
+from storage import hidden, postgres_writes, schema
 from storage.audit import AuditTrail
 from storage.backup.manifest import AUDIT, MESSAGES, Found, Manifest
 from storage.backup.snapshot import small_tables
@@ -146,12 +146,17 @@ class RestoreService:
     def _restore_batch(self, batch: Sequence[bytes], boundary: str, erased: dict[str, str]) -> None:
         here: list[tuple[str, bytes]] = []
         archived: list[tuple[str, bytes]] = []
+        threads: set[hidden.Thread] = set()
         for record in batch:
             message = codec.decode(record)
             if message.id > erased.get(message.user_id, ""):
                 (here if message.id >= boundary else archived).append((message.id, record))
+                threads |= {hidden.thread_of(message)} if message.id < boundary else set()
         if archived:
             self._server.insert("messages", b"\n".join(record for _, record in archived))
+            with translated(), self._engine.begin() as connection:
+                # What went with its thread is to leave once more.
+                postgres_writes.purge_again(connection, threads)
         if here:
             self._partitions.ensure_for(name for name, _ in here)
             with translated(), self._engine.begin() as connection:

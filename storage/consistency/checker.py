@@ -17,7 +17,6 @@ from sqlalchemy import Connection, text
 from storage.archive.expected import CUT, expected
 from storage.audit import AuditTrail
 from storage.consistency import pending, queues, self_check, watermarks
-from storage.consistency.copies import archive_boundary
 from storage.consistency.differences import differences_of, lost
 from storage.consistency.hot import HotComparison
 from storage.consistency.hot_index import IndexComparison
@@ -39,6 +38,7 @@ from storage.consistency.rows import RowComparison, lost_slices
 from storage.consistency.second_look import SecondLook
 from storage.consistency.thread_check import ThreadCheck
 from storage.consistency.verdict import Verdict
+from storage.hidden import archive_boundary
 from storage.persistence import BackgroundPersistenceService
 from storage.postgres_driver import translated
 from storage.tiers import Tiers

@@ -1,9 +1,9 @@
 """Every copy of some messages, as the three tiers have them at one look."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import msgspec
 from sqlalchemy import Connection, func, select, text
 
 from models.clickhouse_tables import messages as archive
@@ -15,6 +15,7 @@ from storage.clickhouse_driver import translated as clickhouse_translated
 from storage.clickhouse_rows import message_of as archived_message_of
 from storage.clickhouse_rows import rfc3339
 from storage.errors import TierRejected
+from storage.hidden import NOTHING, Marks, Thread, thread_of
 from storage.postgres_driver import message_of
 from storage.redis_driver import RedisDoor
 from storage.redis_tier import RedisTier
@@ -35,28 +36,6 @@ _COLUMNS = (
         for name in ("created_at", "updated_at", "deleted_at", "archived_at")
     ),
 )
-_BOUNDARY = text("SELECT below::text FROM archive_boundary")
-_MARKS = text(
-    """
-SELECT t.user_id, t.id AS thread_id, t.deleted_through::text AS deleted_through
-FROM threads t JOIN json_to_recordset(CAST(:threads AS json)) AS r (user_id text, thread_id text)
-    ON t.user_id = r.user_id AND t.id = r.thread_id
-WHERE t.deleted_through IS NOT NULL AND t.erased_through = t.deleted_through
-"""
-)
-
-
-_ERASURES = text(
-    "SELECT user_id, erased_through::text AS through, finished_at IS NOT NULL AS is_done"
-    " FROM user_erasures WHERE user_id = ANY(:users)"
-)
-
-
-class Erasure(NamedTuple):
-    """The id at and below which a user was erased, and whether that is carried out."""
-
-    through: str
-    is_done: bool
 
 
 class HotRecord(NamedTuple):
@@ -79,13 +58,17 @@ class ArchivedRow(NamedTuple):
 
 class Copies(NamedTuple):
     """All copies of one message. `archived` are all rows of ClickHouse, the one that counts first;
-    `deleted_through` is the watermark that its thread was erased through, as PostgreSQL says."""
+    `marks` is what hides messages of each thread that a copy says it is of."""
 
     id: str
     hot: HotRecord | None = None
     committed: Message | None = None
     archived: tuple[ArchivedRow, ...] = ()
-    deleted_through: str = ""
+    marks: Mapping[Thread, Marks] = MappingProxyType({})
+
+    def hidden(self, message: Message) -> bool:
+        """Whether a message is hidden, if it is of the thread that this copy of it says."""
+        return self.marks.get(thread_of(message), NOTHING).hide(message.id)
 
 
 def hot_records(door: RedisDoor, redis: RedisTier, names: Sequence[str]) -> dict[str, HotRecord]:
@@ -130,32 +113,6 @@ def archived_rows(server: ClickHouse, names: Collection[str]) -> dict[str, list[
         for row in connection.execute(query):
             found.setdefault(str(row.id), []).append(_archived(row))
     return found
-
-
-def erased_through(
-    connection: Connection, threads: Collection[tuple[str, str]]
-) -> dict[tuple[str, str], str]:
-    """The watermarks of those threads whose deletion has been carried out."""
-    if not threads:
-        return {}
-    named = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in threads]
-    values = {"threads": msgspec.json.encode(named).decode()}
-    rows = connection.execute(_MARKS, values)
-    return {(row.user_id, row.thread_id): row.deleted_through for row in rows}
-
-
-def erasures(connection: Connection, users: Collection[str]) -> dict[str, Erasure]:
-    """The erasures of those of these users that were asked for."""
-    rows = connection.execute(_ERASURES, {"users": list(users)})
-    return {row.user_id: Erasure(row.through, row.is_done) for row in rows}
-
-
-def archive_boundary(connection: Connection) -> str:
-    """The id below which rows may be in ClickHouse alone.
-
-    To be asked after rows were looked for: it moves before they leave PostgreSQL.
-    """
-    return str(connection.execute(_BOUNDARY).scalar_one())
 
 
 def _archived(row: Any) -> ArchivedRow:

@@ -14,9 +14,9 @@ from sqlalchemy import Connection, Row, text
 
 from models import ids
 from storage.clickhouse_driver import ClickHouse, batches, literal, translated
-from storage.consistency.copies import archive_boundary
 from storage.consistency.report import Scope
 from storage.fingerprints import Cut, clickhouse_where
+from storage.hidden import HIDDEN, Thread, archive_boundary
 
 BUCKETS = 256
 BATCH_THREADS = 500
@@ -55,17 +55,19 @@ WHERE (CAST(:user_id AS text) IS NULL OR user_id = :user_id)
 """
 )
 _EXACT = text(
-    """
+    f"""
 SELECT r.user_id, r.thread_id, coalesce(t.message_count, 0) AS message_count, t.last_message_at,
-       t.deleted_through::text AS deleted_through, t.user_id IS NULL AS is_missing,
+       greatest(t.deleted_through, e.erased_through)::text AS hidden_through,
+       t.user_id IS NULL AS is_missing,
+       e.user_id IS NOT NULL AND e.finished_at IS NULL AS is_in_erasure,
        count(m.id) FILTER (WHERE m.deleted_at IS NULL) AS live, max(m.created_at) AS newest,
        min(m.created_at) AS oldest
 FROM json_to_recordset(CAST(:threads AS json)) AS r (user_id text, thread_id text)
 LEFT JOIN threads t ON t.user_id = r.user_id AND t.id = r.thread_id
-LEFT JOIN messages m ON m.user_id = r.user_id AND m.thread_id = r.thread_id
-     AND (t.deleted_through IS NULL OR m.id > t.deleted_through)
-GROUP BY r.user_id, r.thread_id, t.user_id, t.id
-"""
+LEFT JOIN user_erasures e ON e.user_id = r.user_id
+LEFT JOIN messages m ON m.user_id = r.user_id AND m.thread_id = r.thread_id AND NOT {HIDDEN}
+GROUP BY r.user_id, r.thread_id, t.user_id, t.id, e.user_id
+"""  # noqa: S608
 )
 _BELOW = text(
     """
@@ -82,12 +84,11 @@ FROM messages WHERE (user_id, thread_id) IN ({threads})
   AND created_at <= parseDateTime64BestEffort('{moment}', 6, 'UTC')
 GROUP BY user_id, thread_id, id"""
 
-Thread = tuple[str, str]
-
 
 class Figures(NamedTuple):
     """What a thread's row states, and what there is: live messages and the newest one's time, in
-    microseconds since 1970. `has_row` is False where PostgreSQL lacks the thread itself."""
+    microseconds since 1970. `has_row` is False where PostgreSQL lacks the thread itself;
+    `is_in_erasure` says that it is about to lose it with its user."""
 
     stated_count: int
     stated_newest_us: int | None
@@ -95,11 +96,12 @@ class Figures(NamedTuple):
     newest_us: int | None
     oldest_us: int | None
     has_row: bool = True
+    is_in_erasure: bool = False
 
     @property
     def is_right(self) -> bool:
         """Whether the row states what there is."""
-        if self.live == 0 and self.stated_count == 0:
+        if self.is_in_erasure or (self.live == 0 and self.stated_count == 0):
             return True
         return (self.stated_count, self.stated_newest_us) == (self.live, self.newest_us)
 
@@ -187,7 +189,7 @@ def _named(thread: Thread) -> str:
 
 
 def _figures(row: Row[Any], archived: Mapping[str, bool]) -> Figures:
-    counted = {name: live for name, live in archived.items() if name > (row.deleted_through or "")}
+    counted = {name: live for name, live in archived.items() if name > (row.hidden_through or "")}
     times = [ids.time_us_of(name) for name in counted]
     times += [ids.time_us(moment) for moment in (row.newest, row.oldest) if moment]
     stated = row.last_message_at
@@ -198,4 +200,5 @@ def _figures(row: Row[Any], archived: Mapping[str, bool]) -> Figures:
         newest_us=max(times, default=None),
         oldest_us=min(times, default=None),
         has_row=not row.is_missing,
+        is_in_erasure=bool(row.is_in_erasure),
     )

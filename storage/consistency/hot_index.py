@@ -15,10 +15,12 @@ import msgspec
 from sqlalchemy import text
 
 from models import ids
+from storage import hidden
 from storage import redis_keys as keys
 from storage.consistency.hot import scan
 from storage.consistency.in_flight import flights
 from storage.consistency.report import Difference, Kind, Scope
+from storage.hidden import HIDDEN
 from storage.postgres_driver import translated
 from storage.redis_tier import DISTRUST_MARK
 from storage.tiers import Tiers
@@ -27,15 +29,17 @@ INDEXES_AT_ONCE = 100
 POLL_SECONDS = 0.05
 
 _SUMS = text(
-    """
-SELECT r.key, max(t.deleted_through::text) AS deleted_through, count(m.id) AS live,
+    f"""
+SELECT r.key, max(greatest(t.deleted_through, e.erased_through)::text) AS hidden_through,
+       count(m.id) AS live,
        coalesce(sum(('x' || right(m.id::text, 12))::bit(48)::bigint), 0) AS checksum
 FROM json_to_recordset(CAST(:rows AS json)) AS r (key text, user_id text, thread_id text, low uuid)
 LEFT JOIN threads t ON t.user_id = r.user_id AND t.id = r.thread_id
+LEFT JOIN user_erasures e ON e.user_id = r.user_id
 LEFT JOIN messages m ON m.user_id = r.user_id AND m.thread_id = r.thread_id AND m.id >= r.low
-     AND m.deleted_at IS NULL AND (t.deleted_through IS NULL OR m.id > t.deleted_through)
+     AND m.deleted_at IS NULL AND NOT {HIDDEN}
 GROUP BY r.key
-"""
+"""  # noqa: S608
 )
 _IDS = text(
     """
@@ -116,7 +120,7 @@ class IndexComparison:
         unlike = []
         for one in indexes:
             sum_of = sums[one.key]
-            low, mark = _low(one, boundary), sum_of.deleted_through or ""
+            low, mark = _low(one, boundary), sum_of.hidden_through or ""
             listed = [name for name in one.names if name >= low and name > mark]
             checksum = sum(int(name[-12:], 16) for name in listed)
             if (len(listed), checksum) != (sum_of.live, int(sum_of.checksum)):
@@ -138,10 +142,10 @@ class IndexComparison:
             rows = connection.execute(_IDS, values).all()
             there = {row.id for row in rows}
             live = {row.id for row in rows if not row.gone}
-            mark = tiers.postgres.thread(index.user_id, index.thread_id)
-            through = (mark.thread.deleted_through if mark else None) or ""
+            thread = (index.user_id, index.thread_id)
+            marks = hidden.known(connection, tiers.redis_door, tiers.redis.slots, [thread])
             listed = {name for name in index.names if name >= low}
-            unlisted = {name for name in live - listed if name > through}
+            unlisted = {name for name in live - listed if not marks[thread].hide(name)}
             unknown = self._without_copy(index, sorted(listed - there))
             moving = flights(
                 connection, tiers.job_clickhouse, tiers.pending_log, unlisted | unknown

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 
 from models import codec
 from storage.clickhouse_driver import ClickHouse, translated
-from storage.dead_letters.records import HEAD_BYTES, address_of
+from storage.dead_letters.lookup import refused
 from storage.pending_log import PendingLog
 
 PATIENCE_SECONDS = 60.0
@@ -21,9 +21,6 @@ SELECT message_id::text FROM clickhouse_outbox
 WHERE message_id = ANY(CAST(:ids AS uuid[]))
 UNION SELECT message_id::text FROM redis_backfill WHERE message_id = ANY(CAST(:ids AS uuid[]))
 """
-)
-_REFUSED = text(
-    "SELECT kind, substring(record FOR :head) AS head FROM dead_letters WHERE kind = 'message'"
 )
 
 
@@ -40,12 +37,10 @@ def flights(
     """Looks at every list of what is to be carried. Raises `TierError`."""
     wanted = set(names)
     moving = set(connection.execute(_QUEUED, {"ids": list(wanted)}).scalars())
-    refused = {
-        address_of(row.kind, bytes(row.head)).message_id
-        for row in connection.execute(_REFUSED, {"head": HEAD_BYTES})
-    }
     moving |= wanted & (pending(log) | _direct(server, wanted))
-    return Flights(moving, {name for name in refused if name})
+    return Flights(
+        moving, {name for address in refused(connection) if (name := address.message_id)}
+    )
 
 
 def pending(log: PendingLog) -> set[str]:

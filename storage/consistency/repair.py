@@ -7,20 +7,20 @@ believed but looked at again.
 
 from collections.abc import Sequence
 
-import msgspec
-
-from models import codec, ids
-from models.message import Message
+from models import ids
+from storage import hidden
 from storage.consistency import pending
-from storage.consistency.counters import Thread
 from storage.consistency.repair_clickhouse import ClickHouseRepair
 from storage.consistency.repair_postgres import PostgresRepair
 from storage.consistency.repair_redis import HotRepair
 from storage.consistency.report import Difference
 from storage.consistency.second_look import BATCH, SecondLook
 from storage.consistency.verdict import Verdict
+from storage.hidden import Thread
 from storage.persistence import BackgroundPersistenceService
+from storage.postgres_driver import translated
 from storage.tiers import Tiers
+from storage.tombstones import tombstone_of
 
 
 class Repair:
@@ -42,9 +42,11 @@ class Repair:
     def messages(self, verdicts: Sequence[Verdict]) -> set[str]:
         """Mends copies of messages; gives the ids with which nothing is wrong any more."""
         mendable = [self._buried(one) for one in verdicts if one.truth is not None]
-        self._postgres.put([one for one in mendable if "postgresql" in one.wrong])
-        self._clickhouse.put([one for one in mendable if "clickhouse" in one.wrong])
-        self._redis.put([one for one in mendable if one.copies.hot is not None])
+        for at in range(0, len(mendable), BATCH):
+            batch = self._as_hidden_as_before(mendable[at : at + BATCH])
+            self._postgres.put([one for one in batch if "postgresql" in one.wrong])
+            self._clickhouse.put([one for one in batch if "clickhouse" in one.wrong])
+            self._redis.put([one for one in batch if one.copies.hot is not None])
         mended: set[str] = set()
         names = [one.id for one in mendable]
         for at in range(0, len(names), BATCH):
@@ -73,22 +75,21 @@ class Repair:
             if slot is not None:
                 self._persistence.drain_all([slot])
 
+    def _as_hidden_as_before(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
+        """Those whose thread or user was not deleted since: what was is missing no more."""
+        tiers = self._tiers
+        threads = {thread for one in verdicts if (thread := one.owner)}
+        with translated(), tiers.job_engine.connect() as connection:
+            marks = hidden.known(connection, tiers.redis_door, tiers.redis.slots, threads)
+        return [
+            one
+            for one in verdicts
+            if one.is_hidden or ((owner := one.owner) and not marks[owner].hide(one.id))
+        ]
+
     def _buried(self, verdict: Verdict) -> Verdict:
         """What went with its thread gets the tombstone that it lacks."""
         if not verdict.must_be_buried or verdict.truth is None:
             return verdict
-        moment = ids.timestamp(self._tiers.clock.now_us())
-        return verdict._replace(truth=_tombstone(verdict.truth, moment))
-
-
-def _tombstone(message: Message, moment: str) -> Message:
-    return codec.seal(
-        msgspec.structs.replace(
-            message,
-            version=message.version + 1,
-            content="",
-            metadata={},
-            updated_at=moment,
-            deleted_at=moment,
-        )
-    )
+        truth, moment = verdict.truth, ids.timestamp(self._tiers.clock.now_us())
+        return verdict._replace(truth=tombstone_of(truth, truth.version + 1, moment))

@@ -10,9 +10,10 @@ from models.tables import messages
 from storage import postgres_writes
 from storage.clickhouse_driver import ClickHouse
 from storage.consistency import counters
-from storage.consistency.copies import Copies, archive_boundary
-from storage.consistency.counters import Figures, Thread
+from storage.consistency.copies import Copies
+from storage.consistency.counters import Figures
 from storage.consistency.verdict import Verdict
+from storage.hidden import Thread, archive_boundary
 from storage.partitions import Partitions
 from storage.postgres_driver import message_of, translated
 
@@ -35,9 +36,13 @@ ON CONFLICT (id) DO UPDATE SET
     content_hash = excluded.content_hash, persisted_at = excluded.persisted_at
 """
 )
+# What is live above a watermark has opened its thread anew.
 _COUNT = text(
     """
-UPDATE threads SET message_count = :message_count, last_message_at = :last_message_at
+UPDATE threads SET message_count = :message_count, last_message_at = :last_message_at,
+    created_at = CASE WHEN deleted_at IS NOT NULL AND :message_count > 0
+                      THEN CAST(:created_at AS timestamptz) ELSE created_at END,
+    deleted_at = CASE WHEN :message_count > 0 THEN NULL ELSE deleted_at END
 WHERE user_id = :user_id AND id = :thread_id
 """
 )

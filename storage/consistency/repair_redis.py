@@ -57,8 +57,10 @@ class HotRepair:
             return None
         slot = self._redis.slot_of_message(truth.id)
         seen = hashlib.sha1(hot.record, usedforsecurity=False).hexdigest()
-        gone = "1" if truth.deleted_at else "0"
+        gone = "1" if truth.deleted_at or verdict.is_hidden else "0"
+        # What is hidden is needed in no version.
+        record = b"" if verdict.is_hidden else codec.encode(truth)
         return (
             [keys.message(slot, truth.id), keys.index(slot, truth.user_id, truth.thread_id)],
-            [seen, codec.encode(truth), truth.id, gone, self._hot_seconds],
+            [seen, record, truth.id, gone, self._hot_seconds],
         )

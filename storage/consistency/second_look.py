@@ -5,24 +5,15 @@ copies, and neither finds it on a road.
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 
-from models.message import Message
-from storage.consistency.copies import (
-    ArchivedRow,
-    Copies,
-    HotRecord,
-    archive_boundary,
-    archived_rows,
-    committed_rows,
-    erased_through,
-    erasures,
-    hot_records,
-)
+from storage import hidden
+from storage.consistency.copies import Copies, archived_rows, committed_rows, hot_records
 from storage.consistency.in_flight import Flights, flights
 from storage.consistency.integrity import DataIntegrityValidator
 from storage.consistency.verdict import Judge, Verdict
 from storage.dead_letters.records import address_of
+from storage.hidden import Thread
 from storage.postgres_driver import translated
 from storage.tiers import Tiers
 
@@ -57,28 +48,23 @@ class SecondLook:
             committed = committed_rows(connection, names)
             archived = archived_rows(tiers.job_clickhouse, names)
             hot = hot_records(tiers.redis_door, tiers.redis, names)
-            owners = {(one.user_id, one.thread_id) for one in committed.values()}
-            owners |= {(row.user_id, row.thread_id) for rows in archived.values() for row in rows}
-            marks = erased_through(connection, owners)
-            users = {name: _users(committed.get(name), archived, hot, name) for name in names}
-            erased = erasures(connection, set().union(*users.values()))
-            judge = Judge(self._validator, archive_boundary(connection))
+            copies = [
+                Copies(name, hot.get(name), committed.get(name), tuple(archived.get(name, ())))
+                for name in names
+            ]
+            threads = {one.id: _threads(one) for one in copies}
+            marks = hidden.known(
+                connection, tiers.redis_door, tiers.redis.slots, set().union(*threads.values())
+            )
+            judge = Judge(self._validator, hidden.archive_boundary(connection))
             # Last, so that what moved while the copies were read is still seen on its way or as
             # a change at the next look.
             moving = flights(connection, tiers.job_clickhouse, tiers.pending_log, names)
         verdicts = []
-        for name in names:
-            rows = tuple(archived.get(name, ()))
-            row = committed.get(name)
-            threads = [(one.user_id, one.thread_id) for one in rows]
-            threads += [(row.user_id, row.thread_id)] if row else []
-            mark = max((marks.get(thread, "") for thread in threads), default="")
-            copies = Copies(name, hot.get(name), row, rows, mark)
-            of_them = [erased[user] for user in users[name] if user in erased]
-            if gone := [one for one in of_them if name <= one.through]:
-                verdicts.append(judge.erased(copies, all(one.is_done for one in gone)))
-                continue
-            verdicts.append(judge.judge(copies, is_refused=name in moving.refused))
+        for one in copies:
+            own = {thread: marks[thread] for thread in threads[one.id]}
+            known = one._replace(marks=own)
+            verdicts.append(judge.judge(known, is_refused=one.id in moving.refused))
         return verdicts, moving
 
     def _prove(self, names: Sequence[str]) -> list[Verdict]:
@@ -100,16 +86,12 @@ class SecondLook:
         return proven
 
 
-def _users(
-    committed: Message | None,
-    archived: Mapping[str, Sequence[ArchivedRow]],
-    hot: Mapping[str, HotRecord],
-    name: str,
-) -> set[str]:
+def _threads(copies: Copies) -> set[Thread]:
     """Whose message it is, as any copy says."""
-    users = {row.user_id for row in archived.get(name, ())}
-    if committed is not None:
-        users.add(committed.user_id)
-    if name in hot:
-        users.add(address_of("message", hot[name].record).user_id or "")
-    return users
+    threads = {(row.user_id, row.thread_id) for row in copies.archived}
+    if copies.committed is not None:
+        threads.add(hidden.thread_of(copies.committed))
+    if copies.hot is not None:
+        address = address_of("message", copies.hot.record)
+        threads.add((address.user_id or "", address.thread_id or ""))
+    return threads

@@ -12,9 +12,10 @@ from typing import NamedTuple
 from models import ids
 from models.message import Message
 from storage.consistency import counters
-from storage.consistency.counters import Figures, Thread
+from storage.consistency.counters import Figures
 from storage.consistency.report import Difference, Scope
 from storage.consistency.verdict import Verdict
+from storage.hidden import Thread
 from storage.postgres_driver import translated
 from storage.tiers import Tiers
 
@@ -94,7 +95,7 @@ class _Shift:
                 self._unsure.add(thread)
         thread = (truth.user_id, truth.thread_id)
         self.threads.add(thread)
-        if truth.id > verdict.copies.deleted_through:
+        if not verdict.is_hidden:
             self._live[thread] += truth.deleted_at is None
             self._times.setdefault(thread, []).append(ids.time_us_of(truth.id))
 
@@ -102,12 +103,10 @@ class _Shift:
 def _counted(verdict: Verdict, boundary: str) -> Message | None:
     """The copy that counts at present, if any."""
     copies = verdict.copies
-    if copies.committed is not None:
-        counts = verdict.id > copies.deleted_through
-        return copies.committed if counts else None
-    if verdict.id < boundary and copies.archived and verdict.id > copies.deleted_through:
-        return copies.archived[0].message
-    return None
+    found = copies.committed
+    if found is None and verdict.id < boundary and copies.archived:
+        found = copies.archived[0].message
+    return None if found is None or copies.hidden(found) else found
 
 
 def _difference(thread: Thread, found: Figures) -> Difference:

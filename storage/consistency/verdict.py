@@ -2,7 +2,8 @@
 
 A copy that matches its own hash and whose id is its thread's is sound. Of the sound copies a
 tombstone is right, since a deletion is final, else the highest version; of one version in several
-tiers PostgreSQL's, since all versions go through it. What no tier has sound stays as it is.
+tiers PostgreSQL's, since all versions go through it. What no tier has sound stays as it is. What is
+hidden with its thread or its user is missed nowhere, and wrong only where it should have left.
 """
 
 from typing import NamedTuple
@@ -11,13 +12,14 @@ from models.message import Message, Tier
 from storage.consistency.copies import Copies
 from storage.consistency.integrity import Copy, DataIntegrityValidator
 from storage.consistency.report import Kind
+from storage.hidden import Marks, thread_of
 
 
 class Verdict(NamedTuple):
     """What is right, if anything is, and what is wrong where.
 
     `must_be_buried`: it went with its thread and no tier has a tombstone of it. `is_erased`: it
-    went with its user, and is to be erased again.
+    went with its user, and is to be erased again. `is_hidden`: by one or the other.
     """
 
     copies: Copies
@@ -25,6 +27,7 @@ class Verdict(NamedTuple):
     wrong: dict[Tier, Kind]
     must_be_buried: bool = False
     is_erased: bool = False
+    is_hidden: bool = False
 
     @property
     def id(self) -> str:
@@ -35,7 +38,7 @@ class Verdict(NamedTuple):
     def owner(self) -> tuple[str, str] | None:
         """User and thread, as the right copy has them, or else any."""
         known = [self.truth, self.copies.committed, *(row.message for row in self.copies.archived)]
-        return next(((one.user_id, one.thread_id) for one in known if one is not None), None)
+        return next((thread_of(one) for one in known if one is not None), None)
 
 
 class Judge:
@@ -47,6 +50,9 @@ class Judge:
 
     def judge(self, copies: Copies, *, is_refused: bool = False) -> Verdict:
         """The verdict on one message. What PostgreSQL has refused stays in Redis as it is."""
+        erasures = [mark for mark in copies.marks.values() if copies.id <= mark.erased]
+        if erasures:
+            return self._erased(copies, all(mark.is_erased for mark in erasures))
         held = self._held(copies)
         if is_refused:
             held.pop("redis", None)
@@ -56,23 +62,25 @@ class Judge:
         if truth is None:
             wrong: dict[Tier, Kind] = {tier: copy.flaw for tier, copy in held.items() if copy.flaw}
             return Verdict(copies, None, wrong)
-        must_be_buried = truth.deleted_at is None and truth.id <= copies.deleted_through
+        if copies.hidden(truth):
+            return _hidden(copies, held, truth, copies.marks[thread_of(truth)])
         wrong = {}
         for tier in _expected_in(copies, held, self._boundary):
-            kind = _wrong(held.get(tier), truth, must_be_buried=must_be_buried)
+            kind = _wrong(held.get(tier), truth)
             if kind is not None:
                 wrong[tier] = kind
         if not wrong and copies.hot and not is_refused and not copies.hot.has_ttl:
             wrong["redis"] = "never_evicted"
-        return Verdict(copies, truth, wrong, must_be_buried)
+        return Verdict(copies, truth, wrong)
 
-    def erased(self, copies: Copies, is_done: bool) -> Verdict:
+    def _erased(self, copies: Copies, is_done: bool) -> Verdict:
         """The verdict on what went with its user: nothing of it is to be anywhere.
 
         An erasure that is not done yet takes it out by itself.
         """
         wrong: dict[Tier, Kind] = dict.fromkeys(self._held(copies), "resurrected")
-        return Verdict(copies, None, wrong if is_done else {}, is_erased=True)
+        wrong = wrong if is_done else {}
+        return Verdict(copies, None, wrong, is_erased=True, is_hidden=True)
 
     def _held(self, copies: Copies) -> dict[Tier, Copy]:
         """The copy of each tier that has one, PostgreSQL's first."""
@@ -103,6 +111,25 @@ def _right_one(sound: list[Message]) -> Message | None:
     )
 
 
+def _hidden(copies: Copies, held: dict[Tier, Copy], truth: Message, marks: Marks) -> Verdict:
+    """The verdict on what went with its thread: until that is carried out in a tier it may be
+    there, and need not."""
+    is_buried, is_purged = truth.id <= marks.buried, truth.id <= marks.purged
+    done: dict[Tier, bool] = {
+        "postgresql": is_buried,
+        "redis": is_buried,
+        # A tombstone comes by way of PostgreSQL, and what has none waits for the purge.
+        "clickhouse": is_buried if truth.deleted_at else is_purged,
+    }
+    wrong: dict[Tier, Kind] = {}
+    for tier, copy in held.items():
+        kind = _wrong(copy, truth, is_to_be_gone=True) if done[tier] else copy.flaw
+        if kind is not None:
+            wrong[tier] = kind
+    must_be_buried = truth.deleted_at is None and any(done[tier] for tier in wrong)
+    return Verdict(copies, truth, wrong, must_be_buried, is_hidden=True)
+
+
 def _expected_in(copies: Copies, held: dict[Tier, Copy], boundary: str) -> list[Tier]:
     tiers: list[Tier] = ["clickhouse"]
     if "postgresql" in held or copies.id >= boundary:
@@ -112,12 +139,12 @@ def _expected_in(copies: Copies, held: dict[Tier, Copy], boundary: str) -> list[
     return tiers
 
 
-def _wrong(copy: Copy | None, truth: Message, *, must_be_buried: bool) -> Kind | None:
+def _wrong(copy: Copy | None, truth: Message, *, is_to_be_gone: bool = False) -> Kind | None:
     if copy is None:
         return "missing"
     if copy.flaw is not None:
         return copy.flaw
-    if copy.is_live and (must_be_buried or truth.deleted_at is not None):
+    if copy.is_live and (is_to_be_gone or truth.deleted_at is not None):
         return "resurrected"
     if copy.version != truth.version:
         return "older"

@@ -14,18 +14,16 @@ ROOM = LIST_BYTES // 2
 _IN_SCOPE = """
   AND (CAST(:user_id AS text) IS NULL OR t.user_id = :user_id)
   AND (CAST(:thread_id AS text) IS NULL OR t.id = :thread_id)"""
-_ERASED = text(
+_PURGED = text(
     """
-SELECT t.user_id, t.id AS thread_id, t.deleted_through::text AS deleted_through FROM threads t
-WHERE t.deleted_through IS NOT NULL AND t.erased_through = t.deleted_through
-  AND t.purged_through = t.deleted_through"""
+SELECT t.user_id, t.id AS thread_id, t.purged_through::text AS purged_through FROM threads t
+WHERE t.purged_through IS NOT NULL"""
     + _IN_SCOPE
 )
 _LIVE = text(
     """
 SELECT m.id::text FROM threads t JOIN messages m ON m.user_id = t.user_id AND m.thread_id = t.id
-WHERE t.deleted_through IS NOT NULL AND t.erased_through = t.deleted_through
-  AND m.id <= t.deleted_through AND m.deleted_at IS NULL"""
+WHERE m.id <= t.erased_through AND m.deleted_at IS NULL"""
     + _IN_SCOPE
 )
 _ARCHIVED_LIVE = """
@@ -75,8 +73,8 @@ def resurrected(connection: Connection, server: ClickHouse, scope: Scope) -> set
     """Their ids, in PostgreSQL or ClickHouse. Raises `TierError`."""
     values = {"user_id": scope.user_id, "thread_id": scope.thread_id}
     found = set(connection.execute(_LIVE, values).scalars())
-    erased = connection.execute(_ERASED, values).all()
-    for some in batches(erased, _thread_mark, ROOM):
+    purged = connection.execute(_PURGED, values).all()
+    for some in batches(purged, _thread_mark, ROOM):
         found |= _archived(server, some)
     return found
 
@@ -86,7 +84,7 @@ def _user_mark(row: Row[Any]) -> str:
 
 
 def _thread_mark(row: Row[Any]) -> str:
-    return f"({literal(row.user_id)}, {literal(row.thread_id)}, '{row.deleted_through}')"
+    return f"({literal(row.user_id)}, {literal(row.thread_id)}, '{row.purged_through}')"
 
 
 def _archived(server: ClickHouse, threads: list[Row[Any]]) -> set[str]:

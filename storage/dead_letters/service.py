@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from sqlalchemy import Connection, Engine, Row, delete, func, select, update
 
-from models.tables import archive_boundary, dead_letters, messages, threads
+from models.tables import dead_letters, messages, threads
 from storage import postgres_writes as writes
 from storage.audit import AuditTrail
 from storage.dead_letters.copies import RefusedCopies
@@ -24,6 +24,7 @@ from storage.dead_letters.records import (
     repaired,
 )
 from storage.errors import NotFound, StillRefused, TierError
+from storage.hidden import archive_boundary
 from storage.partitions import Partitions
 from storage.pending_log import LogEntry
 from storage.persistence import Batch
@@ -268,7 +269,7 @@ def _known_version(connection: Connection, kind: str, address: Address) -> tuple
         messages.c.id == address.message_id, messages.c.user_id == address.user_id
     )
     known = connection.execute(query).scalar_one_or_none()
-    boundary = connection.execute(select(archive_boundary.c.below)).scalar_one()
+    boundary = archive_boundary(connection)
     return known, known is not None or (address.message_id or "") < boundary
 
 

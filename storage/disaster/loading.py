@@ -28,8 +28,8 @@ WITH stored AS (
         deleted_at = excluded.deleted_at, content_hash = excluded.content_hash,
         persisted_at = excluded.persisted_at
     WHERE messages.version < excluded.version AND messages.user_id = excluded.user_id
-    RETURNING id, user_id, thread_id, created_at
-), opened AS (
+    RETURNING id, user_id, thread_id, created_at, deleted_at
+){erased_again}, opened AS (
     INSERT INTO threads (user_id, id, created_at, updated_at, version)
     SELECT user_id, thread_id, min(created_at), min(created_at), 1
     FROM stored GROUP BY user_id, thread_id ORDER BY user_id, thread_id
@@ -42,6 +42,13 @@ _NOT_ERASED = """
 WHERE NOT EXISTS (SELECT FROM user_erasures e
                   WHERE e.user_id = r.user_id AND r.id <= e.erased_through)
 """
+# What went with its thread is to leave once more, as far as no hold is on it.
+_ERASED_AGAIN = """, erased_again AS (
+    UPDATE threads t SET erased_through = NULL, purged_through = NULL FROM stored s
+    WHERE t.user_id = s.user_id AND t.id = s.thread_id
+      AND s.id <= t.deleted_through AND s.deleted_at IS NULL
+      AND (t.erased_through IS NOT NULL OR t.purged_through IS NOT NULL)
+)"""
 _QUEUED = ", queued AS (INSERT INTO clickhouse_outbox (message_id) SELECT id FROM stored)"
 _NOTE = text("UPDATE recovery_runs SET progress = CAST(:progress AS json) WHERE id = :run")
 _NOTED = text("SELECT progress::text FROM recovery_runs WHERE id = :run")
@@ -66,12 +73,14 @@ class Progress(msgspec.Struct):
 def load(connection: Connection, rows: str, *, ship: bool = False) -> int:
     """Writes rows (a JSON array, metadata as text) where they are newer; gives how many were.
 
-    Nothing of users who were erased is taken in. What ClickHouse does not have yet is to be
-    shipped there. The caller sees to the counters.
+    Nothing of users who were erased is taken in, and of deleted threads only to be erased. What
+    ClickHouse does not have yet is to be shipped there. The caller sees to the counters.
     """
     erasures = connection.execute(_HAS_ERASURES).scalar_one()
     statement = _LOAD.format(
-        not_erased=_NOT_ERASED if erasures else "", queued=_QUEUED if ship else ""
+        not_erased=_NOT_ERASED if erasures else "",
+        erased_again=_ERASED_AGAIN if erasures else "",
+        queued=_QUEUED if ship else "",
     )
     return int(connection.execute(text(statement), {"rows": rows}).scalar_one())
 

@@ -22,6 +22,7 @@ from storage.audit import SYSTEM, AuditTrail
 from storage.clickhouse_driver import ClickHouse
 from storage.errors import TierError
 from storage.failover.direct_postgres import VERSION_STEP
+from storage.hidden import archive_boundary
 from storage.partitions import Partitions
 from storage.postgres_driver import message_of, translated
 from storage.tombstones import tombstone_of
@@ -44,7 +45,6 @@ FROM retention_policies p WHERE p.keep_days IS NOT NULL ORDER BY p.user_id, p.th
 """
 )
 _KNOWN = text("SELECT id::text FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))")
-_BOUNDARY = text("SELECT below::text FROM archive_boundary")
 
 
 class RetentionRun(NamedTuple):
@@ -165,7 +165,7 @@ class RetentionService:
     def _archived(self, scope: _Scope) -> Iterator[list[Message]]:
         """Due messages that ClickHouse alone has."""
         with translated(), self._engine.begin() as connection:
-            boundary: str = connection.execute(_BOUNDARY).scalar_one()
+            boundary = archive_boundary(connection)
         below = min(scope.cutoff, boundary)
         if below == ids.LOWEST:
             return

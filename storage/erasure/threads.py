@@ -1,4 +1,5 @@
-"""Takes the content of deleted threads out of PostgreSQL, ClickHouse and Redis.
+"""Takes the content of deleted threads out of PostgreSQL, ClickHouse and Redis, and what PostgreSQL
+refused of what is deleted.
 
 Each message at or below a thread's watermark becomes a tombstone: the row holds nothing of what
 was written, goes to ClickHouse as a newer version by way of the outbox, and its hot copy goes.
@@ -6,15 +7,19 @@ was written, goes to ClickHouse as a newer version by way of the outbox, and its
 
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection, Engine, Row, select, text, update
 
 from models import ids
 from models.ids import Clock
 from models.message import Message
 from models.tables import messages, threads
+from storage.erasure.letters import drop_deleted
 from storage.postgres_driver import message_of, translated
 from storage.redis_repair import RedisRepair
 from storage.tombstones import bury
+
+log = structlog.get_logger(__name__)
 
 BATCH_MESSAGES = 500
 
@@ -45,7 +50,14 @@ class ErasureService:
         """Erases every thread that is due; gives how many messages became tombstones."""
         with translated(), self._engine.begin() as connection:
             due = connection.execute(_DUE).all()
-        return sum(self._erase(thread) for thread in due)
+        erased = sum(self._erase(thread) for thread in due)
+        with translated(), self._engine.begin() as connection:
+            dropped = drop_deleted(connection)
+            # First Redis: with the letter would go what names the copy.
+            self._redis.forget(dropped.hidden)
+        if dropped.letters:
+            log.warning("dead_letters_dropped", letters=dropped.letters)
+        return erased
 
     def _erase(self, thread: Row[Any]) -> int:
         erased = 0

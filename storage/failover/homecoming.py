@@ -157,11 +157,16 @@ class HomecomingService:
             self._refuse(connection, writes[0], error)
 
     def _take_in(self, connection: Connection, writes: Sequence[_Write]) -> None:
-        postgres_writes.upsert_messages(connection, [write.record for write in writes])
-        postgres_writes.queue_backfill(connection, [codec.decode(write.record) for write in writes])
+        done = postgres_writes.take_in(connection, [write.record for write in writes])
+        taken = [write for write in writes if write.id not in done.hidden]
+        if len(taken) < len(writes):
+            # ClickHouse has what was not taken in, and may have been purged before.
+            left = {(one.user_id, one.thread_id) for one in writes if one.id in done.hidden}
+            postgres_writes.purge_again(connection, left)
+        postgres_writes.queue_backfill(connection, [codec.decode(write.record) for write in taken])
         made = [
             (Key(write.user_id, write.thread_id, write.key), write.id)
-            for write in writes
+            for write in taken
             if write.key
         ]
         lost = idempotency_keys.record(connection, made, self._idempotency_seconds)

@@ -18,9 +18,11 @@ import structlog
 from sqlalchemy import Engine, text
 
 from models import codec, ids
+from storage import hidden
 from storage.disaster.runs import is_unfinished
 from storage.errors import TierError, TierUnavailable
 from storage.postgres_driver import translated
+from storage.redis_driver import RedisDoor
 from storage.redis_tier import RedisTier
 
 log = structlog.get_logger(__name__)
@@ -34,9 +36,6 @@ PAUSE_SECONDS = 1.0
 
 _VERSIONS = text(
     "SELECT id::text AS id, version FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))"
-)
-_ERASED = text(
-    "SELECT user_id, erased_through::text AS through FROM user_erasures WHERE user_id = ANY(:users)"
 )
 _KEEP = text(
     """
@@ -52,20 +51,22 @@ class _Noted(NamedTuple):
     id: str
     version: int
     user_id: str
+    thread_id: str
 
 
 class LostAndFound:
     """The last acknowledgements of this process. Safe for threads."""
 
-    def __init__(self, redis: RedisTier, engine: Engine) -> None:
+    def __init__(self, door: RedisDoor, redis: RedisTier, engine: Engine) -> None:
+        self._door = door
         self._redis = redis
         self._engine = engine
         self._acknowledged: deque[_Noted] = deque(maxlen=KEPT)
         self._searching = threading.Lock()
 
-    def note(self, user_id: str, message_id: str, version: int) -> None:
-        """Remembers that Redis took a version of a user's message."""
-        self._acknowledged.append(_Noted(message_id, version, user_id))
+    def note(self, user_id: str, thread_id: str, message_id: str, version: int) -> None:
+        """Remembers that Redis took a version of a message in a user's thread."""
+        self._acknowledged.append(_Noted(message_id, version, user_id, thread_id))
 
     def search_later(self) -> None:
         """Has a thread look for everything remembered, once Redis and PostgreSQL answer."""
@@ -104,16 +105,18 @@ class LostAndFound:
                 raise TierUnavailable("postgresql", "it is being made anew", passing=True)
             rows = connection.execute(_VERSIONS, {"ids": [one.id for one in left]})
             committed = {row.id: int(row.version) for row in rows}
-            users = list({one.user_id for one in left})
-            erased = {
-                row.user_id: row.through for row in connection.execute(_ERASED, {"users": users})
-            }
+            marks = hidden.known(
+                connection,
+                self._door,
+                self._redis.slots,
+                {(one.user_id, one.thread_id) for one in left},
+            )
         return [
             one
             for one in left
             if committed.get(one.id, 0) < one.version
-            # What went with its user was not lost.
-            and one.id > erased.get(one.user_id, "")
+            # What went with its thread or its user was not lost.
+            and not marks[one.user_id, one.thread_id].hide(one.id)
         ]
 
     def _hot(self, message_ids: Iterable[str]) -> dict[str, int]:

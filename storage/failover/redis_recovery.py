@@ -18,7 +18,7 @@ from models import codec, ids
 from models.message import Message
 from models.state import StateName
 from models.tables import messages
-from storage import idempotency_keys
+from storage import hidden, idempotency_keys
 from storage import redis_keys as keys
 from storage.errors import TierRejected, TierUnavailable
 from storage.events.event import news_of
@@ -200,7 +200,7 @@ class RedisRecoveryService:
             named = [row.message_id for row in rows if row.message_id is not None]
             # First the indexes: from then on nobody takes a page that was read before for whole.
             self._repair.distrust(sorted(threads))
-            found = _messages(connection, named)
+            found = self._shown(connection, named)
             notes = Counter(named)
             self._repair.refresh(found, {one.id: news_of(one, notes[one.id]) for one in found})
             made = idempotency_keys.of_messages(connection, found, self._idempotency_seconds)
@@ -209,6 +209,14 @@ class RedisRecoveryService:
                 self._refresh_thread(user_id, thread_id)
         log.info("redis_backfilled", notes=told, threads=len(threads), states=told - len(rows))
         return told
+
+    def _shown(self, connection: Connection, message_ids: Sequence[str]) -> list[Message]:
+        """Messages as PostgreSQL has them, without those that are hidden: nobody is told of them,
+        and the copy that Redis may have goes with their erasure."""
+        found = _messages(connection, message_ids)
+        threads = {hidden.thread_of(one) for one in found}
+        marks = hidden.known(connection, self._door, self._redis.slots, threads)
+        return [one for one in found if not marks[hidden.thread_of(one)].hide(one.id)]
 
     def warm(self, user_id: str | None = None, thread_id: str | None = None) -> Iterator[int]:
         """Warms the newest page of threads from PostgreSQL; yields for each thread how many

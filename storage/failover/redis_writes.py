@@ -71,7 +71,7 @@ class RedisWrites:
         for append, answer in zip(appends, answers, strict=True):
             if isinstance(answer, Stored):
                 for message_id in answer.ids:
-                    self._lost_and_found.note(append.user_id, message_id, 1)
+                    self._lost_and_found.note(append.user_id, append.thread_id, message_id, 1)
         return answers
 
     def revise(self, current: Message, revised: Message) -> bool:
@@ -89,7 +89,9 @@ class RedisWrites:
                 rests_on=current.version,
                 tombstone=revised.deleted_at is not None,
             )
-            self._lost_and_found.note(revised.user_id, revised.id, revised.version)
+            self._lost_and_found.note(
+                revised.user_id, revised.thread_id, revised.id, revised.version
+            )
             return wake
         except VersionConflict as conflict:
             if codec.decode(conflict.current).version < current.version:

@@ -29,7 +29,7 @@ class FailoverServices(Tiers):
 
     @cached_property
     def lost_and_found(self) -> LostAndFound:
-        return LostAndFound(self.redis, self.request_engine)
+        return LostAndFound(self.redis_door, self.redis, self.request_engine)
 
     @cached_property
     def told_keys(self) -> ToldKeys:

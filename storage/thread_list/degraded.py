@@ -32,8 +32,8 @@ def last_known(
 
 
 def _shown(merged: Merged, before: Entry | None) -> Entry:
-    preview = merged.hot_preview
-    if preview is None and before is not None and not merged.hot.has_index:
+    preview, mark = merged.hot_preview, merged.entry.deleted_through or ""
+    if preview is None and before is not None and not merged.hot.is_there(mark):
         preview = before.summary.last_message_preview
     return merged.shown(count=merged.counted(None), preview=preview)
 

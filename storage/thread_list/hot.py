@@ -7,6 +7,7 @@ from models import codec, ids
 from models.message import Message, Thread
 from storage import redis_keys as keys
 from storage.errors import TierError
+from storage.hidden import is_there
 from storage.redis_driver import RedisDoor, Script
 from storage.redis_tier import DISTRUST_MARK, RedisTier
 
@@ -30,10 +31,11 @@ class HotThread(NamedTuple):
     listed: int
     uncommitted: int
 
-    @property
-    def has_index(self) -> bool:
-        """Whether Redis says that the thread is there. An index outlives its last message."""
-        return self.newest_id is not None or self.is_whole
+    def is_there(self, deleted_through: str) -> bool:
+        """Whether Redis says that the thread is there, if it is deleted up to an id."""
+        through = max(deleted_through, self.watermark or "")
+        floor = self.floor if self.is_whole else None
+        return is_there(through, newest=self.newest_id, floor=floor)
 
     @property
     def is_whole(self) -> bool:
@@ -43,8 +45,9 @@ class HotThread(NamedTuple):
     @property
     def opened_us(self) -> int | None:
         """When its first message known here was made, microseconds since 1970."""
-        if self.floor is not None and ids.is_id(self.floor):
-            return ids.time_us_of(self.floor)
+        begins = self.floor or ""
+        if ids.is_id(begins) and begins > max(self.watermark or "", ids.LOWEST):
+            return ids.time_us_of(begins)
         return ids.time_us_of(self.newest_id) if self.newest_id else None
 
 

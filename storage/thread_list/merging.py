@@ -60,7 +60,8 @@ def merge(
     versions = [one for one in (hot.thread, row.thread if row else None) if one]
     newest = max(versions, key=lambda one: (one.version, one.deleted_at is None), default=None)
     is_live = newest is not None and newest.deleted_at is None
-    if not is_live and not hot.has_index:
+    marks = [one.deleted_through or "" for one in versions]
+    if not is_live and not hot.is_there(max(marks, default="")):
         return None
     if row is not None and (hot.watermark or "") > (row.thread.deleted_through or ""):
         # What it counted is gone with a deletion that it has not heard of.

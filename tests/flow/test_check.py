@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from storage import postgres_writes
 from storage.consistency.report import Scope
 from storage.posts import Draft
 from storage.services import Services
@@ -113,6 +114,26 @@ def test_the_command_says_what_differs_and_by_its_status_whether_it_still_does(
     assert json.loads(shown)["repaired"] == 1
     status, shown = threadkeep(tmp_path, stack.env, "check", "--user", user)
     assert (status, "data consistency 100.0 %" in shown) == (0, True)
+
+
+def test_what_was_deleted_before_a_worker_came_to_it_is_no_difference_and_stays_gone(
+    stack: Launched, api: Api, services: Services, user: str, tmp_path: Path
+) -> None:
+    wait_until(api, "archived", [api.send("t", "first")])
+    with services.job_engine.connect() as other:
+        # No worker gets to the slot between the two calls.
+        postgres_writes.lock(other, services.redis.slot_of_thread(user, "t"))
+        made = api.send("t", "secret")
+        assert api.delete("/api/threads/t").status_code == 204
+        receipt = api.receipt(made["id"])
+        assert (receipt["state"], receipt["tiers"]["redis"]["pending"]) == ("deleted", True)
+        other.rollback()
+    eventually(lambda: problem(api.get(f"/api/messages/{made['id']}/receipt"), 404, "not_found"))
+    for arguments in (("check",), ("check", "--repair")):
+        status, shown = threadkeep(tmp_path, stack.env, *arguments, "--user", user)
+        assert (status, "data consistency 100.0 %" in shown) == (0, True), shown
+        for path in ("/api/threads/t", "/api/threads/t/messages", f"/api/messages/{made['id']}"):
+            problem(api.get(path), 404, "not_found")
 
 
 def test_a_check_beside_writers_names_nothing(services: Services, user: str) -> None:

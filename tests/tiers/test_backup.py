@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
-from models import codec
+from models import codec, ids
 from storage.backup.manifest import MESSAGES
 from storage.backup.signing import key_of
 from storage.backup.verifying import verify
@@ -17,6 +17,7 @@ from storage.errors import Refused
 from storage.services import Services
 from support import backups, disasters
 from support.disasters import carry_on, exported, live_a_little, post, rows, settle
+from support.everywhere import places
 from support.servers import servers
 from support.tiers import tiers
 
@@ -197,3 +198,36 @@ def test_what_was_damaged_before_is_kept_and_comes_back(store: Services, tmp_pat
     assert rows(store)["messages"] == before
     with pytest.raises(Refused, match="does not match its hash"):
         verify(folder, None, trust=True)
+
+
+@pytest.mark.parametrize("place", ["clickhouse: messages.content", "postgresql: messages"])
+def test_what_was_deleted_since_leaves_once_more(
+    store: Services, tmp_path: Path, place: str
+) -> None:
+    marker = f"deleted after the backup, restored to {place}"
+    name = post(store, "ann", "deleted", marker)[0]
+    carry_on(store)
+    is_archived = place.startswith("clickhouse")
+    with store.job_engine.begin() as connection:
+        below = ids.mint(ids.time_us_of(name) + 2_000, 0) if is_archived else ids.LOWEST
+        connection.execute(text("UPDATE archive_boundary SET below = :below"), {"below": below})
+        if is_archived:
+            connection.execute(text("DELETE FROM messages WHERE id < :below"), {"below": below})
+    store.backup.write(tmp_path / "backup", "an operator")
+    store.threads.delete("ann", "deleted")
+    carry_on(store)
+    store.physical_erasure.purge()
+    with store.job_engine.begin() as connection:
+        connection.execute(text("DELETE FROM messages WHERE id = :name"), {"name": name})
+    assert found_in(store, marker, place) == []
+    store.restore.restore(tmp_path / "backup", "an operator", merge=True)
+    assert found_in(store, marker, place) != []
+    page = store.retrieval.page("ann", "deleted", limit=9, cursor=None, order="asc")
+    assert page.messages == []
+    carry_on(store)
+    store.physical_erasure.purge()
+    assert found_in(store, marker, place) == []
+
+
+def found_in(store: Services, marker: str, place: str) -> list[str]:
+    return [found for found in places(store, marker) if found.startswith(place)]

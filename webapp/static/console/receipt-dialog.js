@@ -8,6 +8,9 @@ const MEANING = {
   acknowledged: "It is on disk, and on its way to the next tier.",
   persisted: "PostgreSQL has committed its newest version.",
   archived: "ClickHouse has its newest version.",
+  refused: "PostgreSQL would not take it; an operator is to decide.",
+  deleted: "It is shown to nobody, and a tier may still hold what was written.",
+  erased: "It was deleted, and no tier holds what was written.",
 };
 
 // Shows the receipt of a message; `fetched` gives it anew each time it is asked.

@@ -6,7 +6,14 @@ import { TIERS } from "./words.js";
 const NAMES = Object.keys(TIERS);
 const RANK = { acknowledged: 1, persisted: 2, archived: 3 };
 
-export const WORDS = { acknowledged: "Acknowledged", persisted: "Persisted", archived: "Archived" };
+export const WORDS = {
+  acknowledged: "Acknowledged",
+  persisted: "Persisted",
+  archived: "Archived",
+  refused: "Refused",
+  deleted: "Deleted",
+  erased: "Erased",
+};
 
 // How far a message is by the tier that acknowledged it.
 export const STATE_OF = { redis: "acknowledged", postgresql: "persisted", clickhouse: "archived" };
