@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from models.message import InvalidMessage
@@ -29,7 +29,6 @@ from webapp.auth import InvalidToken
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER_SECONDS = 1
-MAX_DISCARDED_BYTES = 32 * 1024 * 1024
 
 
 class Problem(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -141,28 +140,15 @@ def problem(
     return response
 
 
-def _discard_body() -> None:
-    """Reads what the client still sends, within reason: a client that is cut off while it sends
-    never sees why."""
-    left = MAX_DISCARDED_BYTES
-    while left > 0 and (chunk := request.environ["wsgi.input"].read(min(left, 65_536))):
-        left -= len(chunk)
-
-
 def register(app: Flask) -> None:
     """Has every exception answered, in one place."""
 
     @app.errorhandler(Exception)
     def fault(error: Exception) -> Response:
-        if isinstance(error, InvalidToken):
-            # A connection whose request was not read to its end is closed behind the answer, and
-            # the client's next request with it.
-            _discard_body()
         return problem(*fault_of(error, g.get("request_id", "")))
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(_: RequestEntityTooLarge) -> Response:
-        _discard_body()
         return problem(413, "body_too_large", "the body is larger than this call takes")
 
     @app.errorhandler(HTTPException)
