@@ -17,6 +17,7 @@ from embedded.leftovers import PidFile
 from embedded.lock import DataLock
 from embedded.ports import PortBook
 from embedded.process import Spec
+from embedded.pulse import Pulses
 from embedded.server import Server
 from embedded.supervisor import Supervisor
 
@@ -25,6 +26,7 @@ PROGRAMS_STOP_SECONDS = 4.0
 SERVERS_STOP_SECONDS = 3.0
 POLL_SECONDS = 0.05
 PID_FILE = "pids.json"
+NONE: Mapping[str, str] = {}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -40,11 +42,8 @@ class Stack:
     ) -> None:
         """Touch nothing yet.
 
-        Args:
-            data: The folder of all data, logs and records; created on entry.
-            on_event: Called with one readable line for each start, death and restart.
-            max_memory: The limit of the data Valkey, in its notation.
-            debug: Allow Valkey's DEBUG command, for tests that freeze it.
+        `data` is the folder of all data and logs, made on entry. `on_event` is told of each start
+        and death in a line. `max_memory` and `debug` are the data Valkey's: DEBUG is for tests.
         """
         self._data = data.absolute()
         self._run_folder = self._data / "run"
@@ -55,6 +54,7 @@ class Stack:
         self._pid_file = PidFile(self._run_folder / PID_FILE, str(self._data))
         self._supervisor = Supervisor(self._data / "logs", self._pid_file, str(self._data))
         self._supervisor.on_event = self._tell
+        self._pulses = Pulses(self._supervisor.pids)
         self._started: dict[str, Server] = {}
         self._unready: set[str] = set()
         self._pipe: tuple[int, ...] = ()
@@ -108,8 +108,13 @@ class Stack:
             self._wait_until_ready(servers)
         return {server.variable: server.url for server in servers}
 
-    def start_programs(self, programs: Mapping[str, str], env: Mapping[str, str]) -> None:
+    def start_programs(
+        self, programs: Mapping[str, str], env: Mapping[str, str], health: Mapping[str, str] = NONE
+    ) -> None:
         """Start command lines by name through the shell, each with exactly `env`.
+
+        `health` has addresses, by name, that answer as long as their program does; one that does
+        not is killed, and started anew like any that died.
 
         Raises:
             StackError: A name is taken.
@@ -121,6 +126,9 @@ class Stack:
                 command = ("/bin/sh", "-c", f"exec {line}")
                 self._supervisor.start(Spec(name=name, command=command, env=dict(env)))
                 self._raise_if_stop_wanted()
+            self._pulses.begin(
+                {name: (health or {})[name] for name in {*(health or {})} & {*programs}}
+            )
 
     def run(self, until: threading.Event | None = None) -> None:
         """Supervise until SIGINT, SIGTERM, SIGHUP or `until`, restarting whatever dies."""
@@ -131,6 +139,7 @@ class Stack:
 
     def poll(self) -> list[str]:
         """Do one round of `run` and return the names that were restarted in it."""
+        self._supervisor.end_silent(self._pulses.silent())
         restarted = self._supervisor.poll()
         self._unready.update(self._started.keys() & set(restarted))
         # One that lost its data is set up once more as it first answers.
@@ -145,6 +154,7 @@ class Stack:
 
     def stop(self) -> None:
         """Stop the programs, then the servers, in seven seconds and a little at most."""
+        self._pulses.end()
         kept = {*self._started, guardian.NAME}
         programs = [name for name in self._supervisor.names() if name not in kept]
         self._supervisor.stop(programs, PROGRAMS_STOP_SECONDS)

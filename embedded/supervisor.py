@@ -56,10 +56,10 @@ class Supervisor:
         return self._logs / f"{name}.log"
 
     def pids(self) -> dict[str, int]:
-        """Return name -> pid of every program that runs at this moment."""
+        """Return name -> pid of every program that runs at this moment. Any thread may ask."""
         return {
             name: slot.child.pid
-            for name, slot in self._slots.items()
+            for name, slot in list(self._slots.items())
             if slot.due_at is None and slot.child.status() is None
         }
 
@@ -87,6 +87,14 @@ class Supervisor:
             if slot.due_at is not None and now >= slot.due_at and self._revive(name, slot):
                 restarted.append(name)
         return restarted
+
+    def end_silent(self, names: Iterable[str]) -> None:
+        """Kill programs that do not answer; the next `poll` sees to them like to any that died."""
+        for name in names:
+            child = self._slots[name].child
+            if child.status() is None:
+                self.on_event(f"{name} does not answer and is killed")
+                child.kill_rest()
 
     def stop(self, names: Iterable[str], seconds: float) -> None:
         """Ask programs to end, kill after `seconds` what has not, and forget them."""

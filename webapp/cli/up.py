@@ -104,7 +104,7 @@ def up(
         _mind_a_loss(services, is_ours=is_ours)
         schema.migrate(services.job_engine, services.job_clickhouse, weeks)
         _judge(services)
-        stack.start_programs(programs, env)
+        stack.start_programs(programs, env, _health(env))
         files = [path for path in (folder / "run" / "env", env_file) if path is not None]
         ready = threading.Thread(
             target=_announce, args=(stack, services, env, files, started), daemon=True
@@ -259,6 +259,15 @@ def _announce(
     click.echo(f"  Flower  {env['FLOWER_URL']}    {env['FLOWER_BASIC_AUTH']}")
     click.echo(f"  Token   {sample}  (user {SAMPLE_USER}, one day)\n")
     sys.stdout.flush()
+
+
+def _health(env: Mapping[str, str]) -> dict[str, str]:
+    """Where programs are asked, while they run, whether they still answer at all."""
+    return {
+        "web": f"{env['API_URL']}/healthz",
+        REALTIME: f"http://{env['HOST']}:{env.get('REALTIME_PORT')}/healthz",
+        "flower": f"{env['FLOWER_URL']}/",
+    }
 
 
 def _answers(env: Mapping[str, str], names: Container[str]) -> bool:

@@ -16,14 +16,13 @@ LARGEST_TOGETHER = 64 * 1024 * 1024
 
 def most_bytes(app: Flask, request: Request) -> int:
     """How large the body of a request may be; 0 where it is refused whatever it brings."""
-    scope, _, headers = request
-    scheme, _, token = headers.get("authorization", "").partition(" ")
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         return 0
     web = of(app)
     try:
         web.tokens.verify(token.strip())
-        endpoint, _ = app.url_map.bind("").match(scope.path, scope.method)
+        endpoint, _ = app.url_map.bind("").match(request.scope.path, request.scope.method)
     except (InvalidToken, HTTPException):
         return 0
     if endpoint == BATCH:

@@ -59,7 +59,7 @@ class Arrival:
         self._host.under_way.add(self)
         if self._wanted is not None and self._wanted > SMALL_BYTES:
             self._judge()
-        self._request.proto.__aiter__()
+        self._request.begin_body()
         self._read_on()
 
     def late(self) -> bytes | Missing | None:
@@ -116,8 +116,12 @@ class Arrival:
 
     def _read_on(self) -> None:
         # One future holds this arrival, and it must not hold that for longer than it waits.
-        self._coming = coming = self._request.proto.__anext__()  # type: ignore[attr-defined]
+        self._coming = coming = self._request.next_part()
         coming.add_done_callback(self._come)
+        if self not in self._host.under_way:
+            # Ended meanwhile, by a thread that did not see what is waited for here.
+            self._coming = None
+            coming.cancel()
 
     def _come(self, done: Any) -> None:
         self._coming = None
@@ -162,12 +166,12 @@ class Arrival:
             self.end(b"".join(self._parts) if is_read else Missing(*UNREAD))
         elif self.claim():
             self.leave()
-            self._request.proto.response_empty(400, [CLOSE])
+            self._request.respond(400, [CLOSE], b"")
 
     def _has_ended(self) -> bool:
         """Whether the stream came to its end in order, by what it says when it is asked again."""
         try:
-            self._request.proto.__anext__()  # type: ignore[attr-defined]
+            self._request.next_part()
         except StopAsyncIteration:
             return True
         return False

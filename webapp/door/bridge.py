@@ -3,7 +3,7 @@
 import io
 import sys
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import structlog
 from granian._granian import RSGIHeaders, RSGIHTTPProtocol
@@ -34,15 +34,36 @@ class Application(Protocol):
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]: ...
 
 
-class Request(NamedTuple):
+class Request:
     """A request as the HTTP server gives it.
 
-    The headers are kept beside their scope, which copies all of them at each look.
+    A connection whose body was not read to its end goes when the last hold on its protocol does,
+    which is here, and is let go of with the answer: an error that the application made of the
+    request may hold the frames of the call for long.
     """
 
-    scope: Scope
-    proto: RSGIHTTPProtocol
-    headers: RSGIHeaders
+    def __init__(self, scope: Scope, proto: RSGIHTTPProtocol) -> None:
+        self.scope = scope
+        # The scope copies all of them at each look.
+        self.headers: RSGIHeaders = scope.headers
+        self._proto: RSGIHTTPProtocol | None = proto
+
+    def begin_body(self) -> None:
+        """Begins to read the body; once, before the first `next_part`."""
+        if self._proto is not None:
+            self._proto.__aiter__()
+
+    def next_part(self) -> Any:
+        """A future of the next bytes: none at the end, or where the client is gone. Asked once more
+        it tells which: `StopAsyncIteration` is the end."""
+        proto: Any = self._proto
+        return proto.__anext__()
+
+    def respond(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+        """Answers, the first time."""
+        proto, self._proto = self._proto, None
+        if proto is not None:
+            proto.response_bytes(status, headers, content)
 
 
 class Missing(io.RawIOBase):
@@ -98,15 +119,15 @@ def answer(app: Application, request: Request, body: bytes | Missing) -> None:
             if close is not None:
                 close()
         headers = [*start.headers, CLOSE] if is_missing else start.headers
-        request.proto.response_bytes(start.status, headers, content)
+        request.respond(start.status, headers, content)
     # Whatever it is, somebody waits for an answer, and the thread for its next request.
     except BaseException as error:
         log.error("unexpected", exc_info=error)
-        request.proto.response_empty(500, [CLOSE])
+        request.respond(500, [CLOSE], b"")
 
 
 def _environ(request: Request, stream: io.RawIOBase | io.BytesIO) -> dict[str, Any]:
-    scope, _, headers = request
+    scope, headers = request.scope, request.headers
     host, _, port = scope.server.rpartition(":")
     environ = _SAME_FOR_ALL | {
         "REQUEST_METHOD": scope.method,

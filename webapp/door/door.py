@@ -51,12 +51,13 @@ class Door:
 
     def __call__(self, watcher: Watcher) -> None:
         """Sees to a request. Never raises: the server would not say so to anybody."""
-        request = Request(watcher.scope, watcher.proto, watcher.scope.headers)
+        request = Request(watcher.scope, watcher.proto)
+        del watcher
         try:
             self._see_to(request)
         except Exception as error:
             log.error("unexpected", exc_info=error)
-            request.proto.response_empty(500, [CLOSE])
+            request.respond(500, [CLOSE], b"")
 
     @property
     def now(self) -> float:
@@ -90,9 +91,9 @@ class Door:
     def _say_how_it_is(self, request: Request) -> None:
         """Says that the process answers, for whom no turn is left, unless no turn ever ends."""
         if self._line.is_stuck:
-            request.proto.response_bytes(503, [JSON], b'{"status":"stuck"}')
+            request.respond(503, [JSON], b'{"status":"stuck"}')
         else:
-            request.proto.response_bytes(200, [JSON], b'{"status":"ok"}')
+            request.respond(200, [JSON], b'{"status":"ok"}')
 
     def _look(self) -> None:
         for arrival in list(self.under_way):
