@@ -4,6 +4,7 @@ import http.client
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from urllib.parse import urlsplit
 
 from embedded import procfs
@@ -79,8 +80,11 @@ class Pulses:
     def begin(self, urls: Mapping[str, str]) -> None:
         """Ask programs, by name, from now on."""
         for name, url in urls.items():
-            self._pulses[name] = pulse = Pulse(url, lambda name=name: self._pids().get(name))
+            self._pulses[name] = pulse = Pulse(url, partial(self._pid_of, name))
             pulse.begin()
+
+    def _pid_of(self, name: str) -> int | None:
+        return self._pids().get(name)
 
     def silent(self) -> list[str]:
         """Return the names of those that do not answer."""

@@ -29,6 +29,7 @@ from webapp.auth import InvalidToken
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER_SECONDS = 1
+PROBLEM = "application/problem+json"
 
 
 class Problem(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -132,12 +133,17 @@ def problem(
         length=length,
     )
     encoded = msgspec.json.encode(body)
-    response = Response(encoded, status=status, mimetype="application/problem+json")
+    response = Response(encoded, status=status, mimetype=PROBLEM)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="threadkeep"'
     return response
+
+
+def code_of(status: int) -> str:
+    """The stable name of an error that HTTP has a name for."""
+    return HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
 
 
 def register(app: Flask) -> None:
@@ -154,8 +160,7 @@ def register(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:
         status = error.code or 500
-        code = HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
-        answer = problem(status, code, error.description or HTTPStatus(status).phrase)
+        answer = problem(status, code_of(status), error.description or HTTPStatus(status).phrase)
         for name, value in error.get_headers():
             if name.lower() not in {"content-type", "content-length"}:
                 answer.headers[name] = value

@@ -42,8 +42,12 @@ class Request:
     request may hold the frames of the call for long.
     """
 
-    def __init__(self, scope: Scope, proto: RSGIHTTPProtocol) -> None:
+    def __init__(self, scope: Scope, proto: RSGIHTTPProtocol, served: set[str]) -> None:
+        """`served` holds the client's address until the answer."""
         self.scope = scope
+        self.client = scope.client
+        self._served = served
+        served.add(self.client)
         # The scope copies all of them at each look.
         self.headers: RSGIHeaders = scope.headers
         self._proto: RSGIHTTPProtocol | None = proto
@@ -63,6 +67,7 @@ class Request:
         """Answers, the first time."""
         proto, self._proto = self._proto, None
         if proto is not None:
+            self._served.discard(self.client)
             proto.response_bytes(status, headers, content)
 
 
@@ -136,7 +141,7 @@ def _environ(request: Request, stream: io.RawIOBase | io.BytesIO) -> dict[str, A
         "SERVER_NAME": host.strip("[]"),
         "SERVER_PORT": port,
         "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
-        "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"),
+        "REMOTE_ADDR": request.client.rpartition(":")[0].strip("[]"),
         "wsgi.url_scheme": scope.scheme,
         "wsgi.input": stream,
     }

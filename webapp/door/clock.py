@@ -4,6 +4,10 @@ import threading
 import time
 from collections.abc import Callable
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 TICK_SECONDS = 0.1
 LONGEST_TICK_SECONDS = 0.3
 
@@ -28,4 +32,8 @@ class Clock:
             after = time.monotonic()
             self.now += min(after - before, LONGEST_TICK_SECONDS)
             before = after
-            self._look()
+            try:
+                self._look()
+            # Without its clock a process would keep whoever is slow.
+            except Exception as error:
+                log.error("unexpected", exc_info=error)

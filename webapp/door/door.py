@@ -17,10 +17,12 @@ from webapp.door.arrival import Arrival
 from webapp.door.bridge import CLOSE, Missing, Request, answer
 from webapp.door.clock import Clock
 from webapp.door.line import Line
+from webapp.door.visitors import Visitors
 
 log = structlog.get_logger(__name__)
 
 LATE_THREADS = 4
+VISITORS_TICKS = 10
 HEALTH = "/healthz"
 JSON = ("Content-Type", "application/json")
 
@@ -35,9 +37,11 @@ class Watcher(Protocol):
 class Door:
     """Gathers bodies without a thread for each, and has whole requests answered in their turn."""
 
-    def __init__(self, app: Flask, turns: int) -> None:
+    def __init__(self, app: Flask, turns: int, visitors: Visitors) -> None:
         """`turns` is how many requests may be answered at once."""
         self._app = app
+        self._visitors = visitors
+        self._looks = 0
         self._line = Line(turns)
         self._clock = Clock(self._look)
         # Those that are late are refused without a tier being asked. The clock has no time for it.
@@ -51,7 +55,7 @@ class Door:
 
     def __call__(self, watcher: Watcher) -> None:
         """Sees to a request. Never raises: the server would not say so to anybody."""
-        request = Request(watcher.scope, watcher.proto)
+        request = Request(watcher.scope, watcher.proto, self._visitors.served)
         del watcher
         try:
             self._see_to(request)
@@ -96,6 +100,9 @@ class Door:
             request.respond(200, [JSON], b'{"status":"ok"}')
 
     def _look(self) -> None:
+        self._looks += 1
+        if self._looks % VISITORS_TICKS == 0:
+            self._visitors.dismiss()
         for arrival in list(self.under_way):
             body = arrival.late()
             if body is not None and arrival.claim():

@@ -7,6 +7,7 @@ for event loops (RSGI) is used without one: whoever hears that something has com
 
 import argparse
 import threading
+from functools import partial
 from typing import Any
 
 from flask import Flask
@@ -19,14 +20,15 @@ from granian.log import LogLevels
 from granian.server.mp import WorkerProcess
 
 from webapp.door.door import Direct, Door
+from webapp.door.visitors import Visitors
 from webapp.file_limit import raise_file_limit
 
 CONNECTIONS = 4096
 """In each process, as far as it may open files: silent ones must not take the places of others."""
 FILES_BESIDE = 512
-SILENT_MILLISECONDS = 6_500
-"""Until the headers of a request are there, from its connection on or from the answer before it. A
-client that asks every five seconds keeps its connection."""
+SILENT_MILLISECONDS = 30_000
+"""Until the headers of a request are there, from its connection on or from the answer before it.
+`webapp.door.visitors` takes less where less will do."""
 DOOR_THREADS = 4
 """More than there are turns, so that somebody is always there to see who comes."""
 KILL_SECONDS = 6
@@ -66,12 +68,14 @@ def serve(
     ssl: tuple[Any, ...],
     scope_options: dict[str, Any],
     metrics: Any,
+    *,
+    port: int,
 ) -> None:
     """What one process does once its application is there."""
     ended = threading.Event()
     told_to_stop = set_sync_signals()  # type: ignore[no-untyped-call]
     told_to_stop.add_cb(ended.set)
-    door, direct = Door(app, turns), Direct()
+    door, direct = Door(app, turns, Visitors(port, connections)), Direct()
     worker = _Worker(
         worker_id,
         sock,
@@ -114,7 +118,7 @@ def main() -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=KILL_SECONDS,
         log_level=LogLevels.warning,
-    ).serve(spawn_target=serve)
+    ).serve(spawn_target=partial(serve, port=options.port))
 
 
 def _options() -> argparse.Namespace:
