@@ -7,7 +7,7 @@ from pathlib import Path
 
 from embedded.errors import StackError
 from embedded.leftovers import STACK_VARIABLE, PidFile
-from embedded.process import Child, Spec, prepare_log
+from embedded.process import Child, Spec, turn_over
 
 FIRST_BACKOFF_SECONDS = 0.2
 LONGEST_BACKOFF_SECONDS = 5.0
@@ -43,7 +43,7 @@ class Supervisor:
         """
         if spec.name in self._slots:
             raise StackError(f"there are two programs named {spec.name}")
-        prepare_log(self.log_of(spec.name))
+        turn_over(self.log_of(spec.name))
         try:
             child = self._spawn(spec)
         except OSError as error:
@@ -78,10 +78,14 @@ class Supervisor:
         return child.status()
 
     def poll(self) -> list[str]:
-        """Notice what died, restart what is due, and return the names that were restarted."""
+        """Notice what died, restart what is due, and return the names that were restarted.
+
+        Logs that have grown are turned over.
+        """
         now = time.monotonic()
         restarted = []
         for name, slot in self._slots.items():
+            turn_over(self.log_of(name))
             if slot.due_at is None and slot.child.status() is not None:
                 self._bury(name, slot, now)
             if slot.due_at is not None and now >= slot.due_at and self._revive(name, slot):

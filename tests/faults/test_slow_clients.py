@@ -7,22 +7,14 @@ import pytest
 
 from selftest.stack import Testbed
 from support.clients import token_of
-from support.slow_clients import (
-    LARGE,
-    PREFACE,
-    SlowClients,
-    chunked,
-    get,
-    held,
-    post,
-)
+from support.slow_clients import LARGE, PREFACE, SlowClients, chunked, get, held, post
 from support.sockets import listening
 from support.trial import Trial
 from support.users import fresh_user
 from support.waiting import eventually
 
 Loaded = Callable[..., AbstractContextManager[Trial]]
-SLOW = 150
+SLOW = 100
 """Of each kind; together some times as many as the threads that answer requests."""
 SILENT = 1_200
 GONE_SECONDS = 60
@@ -32,7 +24,7 @@ GONE_SECONDS = 60
 def test_f48_slow_silent_and_vanishing_clients(bed: Testbed, load: Loaded) -> None:
     url, token = bed.env["API_URL"], token_of(bed, fresh_user())
     before = held(url)
-    with load() as trial, ExitStack() as stack:
+    with load(writers=6, readers=2) as trial, ExitStack() as stack:
 
         def come(count: int, says: bytes, drip: bytes = b"") -> SlowClients:
             return stack.enter_context(SlowClients(url, count, says, drip))
@@ -70,7 +62,7 @@ def test_f48_slow_clients_of_the_sockets(bed: Testbed, load: Loaded) -> None:
     url, user = bed.env["WS_URL"], fresh_user()
     token = token_of(bed, user)
     before = held(url)
-    with listening(url, token) as well, load() as trial, ExitStack() as stack:
+    with listening(url, token) as well, load(writers=6, readers=2) as trial, ExitStack() as stack:
         for says in (get("/api/events", None, LARGE), b"", b"GET /api/events HTTP/1.1\r\n"):
             clients = stack.enter_context(SlowClients(url, 1_100, says, b" " if says else b""))
             with listening(url, token) as another:

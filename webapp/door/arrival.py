@@ -20,6 +20,7 @@ WHOLE_SECONDS = 10.0
 
 TOO_SLOW = (408, "request_timeout", "the body did not come in time")
 NO_ROOM = (503, "server_busy", "too many large bodies are on their way; please try again")
+TOO_LARGE = (413, "body_too_large", "the body is larger than this call takes")
 UNREAD = (400, "body_unread", "the body was not read")
 
 
@@ -67,10 +68,9 @@ class Arrival:
         age = self._host.now - self._began
         if self._allowed is None and age >= REFUSED_SECONDS:
             self._judge()
-        if self._allowed == 0:
-            return Missing(*UNREAD) if age >= REFUSED_SECONDS else None
         if self._is_unwanted:
-            return Missing(*UNREAD) if age >= UNWANTED_SECONDS else None
+            most = UNWANTED_SECONDS if self._allowed else REFUSED_SECONDS
+            return self._unread() if age >= most else None
         least = LEAST_BYTES_PER_SECOND * int(max(0, age - GRACE_SECONDS))
         is_late = age >= WHOLE_SECONDS or self._size < least
         return Missing(*TOO_SLOW) if is_late else None
@@ -109,7 +109,14 @@ class Arrival:
     @property
     def _is_unwanted(self) -> bool:
         """Whether it is refused, or is or will be more than its sender may send."""
-        return self._allowed is not None and max(self._size, self._wanted or 0) > self._allowed
+        if self._allowed is None:
+            return False
+        return not self._allowed or max(self._size, self._wanted or 0) > self._allowed
+
+    def _unread(self) -> Missing:
+        """In the place of what is unwanted. The application refuses it before it reads it, but for
+        chunks, which nobody knows the size of."""
+        return Missing(*(TOO_LARGE if self._allowed else UNREAD))
 
     def _judge(self) -> None:
         self._allowed = self._host.most_bytes(self._request)
@@ -147,7 +154,7 @@ class Arrival:
             self._parts.clear()
             most = UNWANTED_BYTES if self._allowed else SMALL_BYTES
             if self._is_whole or self._size >= most:
-                self.end(Missing(*UNREAD))
+                self.end(self._unread())
                 return False
             return True
         self._parts.append(part)
@@ -163,7 +170,7 @@ class Arrival:
         """Nothing more comes: a body in chunks is whole then, or its sender is gone."""
         if self._wanted is None and self._has_ended():
             is_read = not self._is_unwanted
-            self.end(b"".join(self._parts) if is_read else Missing(*UNREAD))
+            self.end(b"".join(self._parts) if is_read else self._unread())
         elif self.claim():
             self.leave()
             self._request.respond(400, [CLOSE], b"")
