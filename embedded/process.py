@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from embedded import procfs
 
 PR_SET_PDEATHSIG = 1
 LOG_LIMIT_BYTES = 5_000_000
+COPIED_BYTES = 1 << 20
 
 
 def _nobody_else() -> list[int]:
@@ -89,10 +91,23 @@ class Child:
         self.status()
 
 
-def prepare_log(log: Path) -> None:
-    """Keep one older log once the current one has grown beyond `LOG_LIMIT_BYTES`."""
-    if log.exists() and log.stat().st_size > LOG_LIMIT_BYTES:
-        log.replace(log.with_suffix(".log.1"))
+def turn_over(log: Path) -> None:
+    """Move a log that has grown beyond `LOG_LIMIT_BYTES` to one older log, as far as it is kept.
+
+    A program holds its log open and appends to it: so the log is copied and emptied in place. What
+    is written in the instant between the last look and the emptying is lost.
+    """
+    with suppress(OSError):
+        size = log.stat().st_size
+        if size <= LOG_LIMIT_BYTES:
+            return
+        older = log.with_suffix(".log.1")
+        with log.open("r+b", buffering=0) as source, older.open("wb", buffering=0) as target:
+            # A program that says a lot at once leaves more than that, of which the end is kept.
+            source.seek(max(0, size - 2 * LOG_LIMIT_BYTES))
+            while part := source.read(COPIED_BYTES):
+                target.write(part)
+            source.truncate(0)
 
 
 @cache

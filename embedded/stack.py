@@ -18,6 +18,7 @@ from embedded.lock import DataLock
 from embedded.ports import PortBook
 from embedded.privileges import CALLER, RunAs
 from embedded.process import Spec
+from embedded.pulse import Pulses
 from embedded.server import Server
 from embedded.supervisor import Supervisor
 
@@ -26,6 +27,7 @@ PROGRAMS_STOP_SECONDS = 4.0
 SERVERS_STOP_SECONDS = 3.0
 POLL_SECONDS = 0.05
 PID_FILE = "pids.json"
+NONE: Mapping[str, str] = {}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -41,11 +43,8 @@ class Stack:
     ) -> None:
         """Touch nothing yet.
 
-        Args:
-            data: The folder of all data, logs and records; created on entry.
-            on_event: Called with one readable line for each start, death and restart.
-            max_memory: The limit of the data Valkey, in its notation.
-            debug: Allow Valkey's DEBUG command, for tests that freeze it.
+        `data` is the folder of all data and logs, made on entry. `on_event` is told of each start
+        and death in a line. `max_memory` and `debug` are the data Valkey's: DEBUG is for tests.
         """
         self._data = data.absolute()
         self._run_folder = self._data / "run"
@@ -56,6 +55,7 @@ class Stack:
         self._pid_file = PidFile(self._run_folder / PID_FILE, str(self._data))
         self._supervisor = Supervisor(self._data / "logs", self._pid_file, str(self._data))
         self._supervisor.on_event = self._tell
+        self._pulses = Pulses(self._supervisor.pids)
         self._started: dict[str, Server] = {}
         self._unready: set[str] = set()
         self._pipe: tuple[int, ...] = ()
@@ -110,9 +110,16 @@ class Stack:
         return {server.variable: server.url for server in servers}
 
     def start_programs(
-        self, programs: Mapping[str, str], env: Mapping[str, str], run_as: RunAs = CALLER
+        self,
+        programs: Mapping[str, str],
+        env: Mapping[str, str],
+        run_as: RunAs = CALLER,
+        health: Mapping[str, str] = NONE,
     ) -> None:
         """Start command lines by name through the shell, each with exactly `env`.
+
+        `health` has addresses, by name, that answer as long as their program does; one that does
+        not is killed, and started anew like any that died.
 
         Raises:
             StackError: A name is taken.
@@ -124,6 +131,7 @@ class Stack:
                 command = run_as.wrap(("/bin/sh", "-c", f"exec {line}"), signal.SIGKILL)
                 self._supervisor.start(Spec(name=name, command=command, env=dict(env)))
                 self._raise_if_stop_wanted()
+            self._pulses.begin({name: url for name, url in health.items() if name in programs})
 
     def run(self, until: threading.Event | None = None) -> None:
         """Supervise until SIGINT, SIGTERM, SIGHUP or `until`, restarting whatever dies."""
@@ -134,6 +142,7 @@ class Stack:
 
     def poll(self) -> list[str]:
         """Do one round of `run` and return the names that were restarted in it."""
+        self._supervisor.end_silent(self._pulses.silent())
         restarted = self._supervisor.poll()
         self._unready.update(self._started.keys() & set(restarted))
         # One that lost its data is set up once more as it first answers.
@@ -148,6 +157,7 @@ class Stack:
 
     def stop(self) -> None:
         """Stop the programs, then the servers, in seven seconds and a little at most."""
+        self._pulses.end()
         kept = {*self._started, guardian.NAME}
         programs = [name for name in self._supervisor.names() if name not in kept]
         self._supervisor.stop(programs, PROGRAMS_STOP_SECONDS)

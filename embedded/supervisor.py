@@ -7,7 +7,7 @@ from pathlib import Path
 
 from embedded.errors import StackError
 from embedded.leftovers import STACK_VARIABLE, PidFile
-from embedded.process import Child, Spec, prepare_log
+from embedded.process import Child, Spec, turn_over
 
 FIRST_BACKOFF_SECONDS = 0.2
 LONGEST_BACKOFF_SECONDS = 5.0
@@ -43,7 +43,7 @@ class Supervisor:
         """
         if spec.name in self._slots:
             raise StackError(f"there are two programs named {spec.name}")
-        prepare_log(self.log_of(spec.name))
+        turn_over(self.log_of(spec.name))
         try:
             child = self._spawn(spec)
         except OSError as error:
@@ -56,10 +56,10 @@ class Supervisor:
         return self._logs / f"{name}.log"
 
     def pids(self) -> dict[str, int]:
-        """Return name -> pid of every program that runs at this moment."""
+        """Return name -> pid of every program that runs at this moment. Any thread may ask."""
         return {
             name: slot.child.pid
-            for name, slot in self._slots.items()
+            for name, slot in list(self._slots.items())
             if slot.due_at is None and slot.child.status() is None
         }
 
@@ -78,15 +78,27 @@ class Supervisor:
         return child.status()
 
     def poll(self) -> list[str]:
-        """Notice what died, restart what is due, and return the names that were restarted."""
+        """Notice what died, restart what is due, and return the names that were restarted.
+
+        Logs that have grown are turned over.
+        """
         now = time.monotonic()
         restarted = []
         for name, slot in self._slots.items():
+            turn_over(self.log_of(name))
             if slot.due_at is None and slot.child.status() is not None:
                 self._bury(name, slot, now)
             if slot.due_at is not None and now >= slot.due_at and self._revive(name, slot):
                 restarted.append(name)
         return restarted
+
+    def end_silent(self, names: Iterable[str]) -> None:
+        """Kill programs that do not answer; the next `poll` sees to them like to any that died."""
+        for name in names:
+            child = self._slots[name].child
+            if child.status() is None:
+                self.on_event(f"{name} does not answer and is killed")
+                child.kill_rest()
 
     def stop(self, names: Iterable[str], seconds: float) -> None:
         """Ask programs to end, kill after `seconds` what has not, and forget them."""

@@ -33,7 +33,7 @@ from webapp.auth import InvalidToken
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER_SECONDS = 1
-MAX_DISCARDED_BYTES = 32 * 1024 * 1024
+PROBLEM = "application/problem+json"
 
 
 class Problem(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -165,7 +165,7 @@ def problem(
         length=length,
     )
     encoded = msgspec.json.encode(body)
-    response = Response(encoded, status=status, mimetype="application/problem+json")
+    response = Response(encoded, status=status, mimetype=PROBLEM)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if status == HTTPStatus.UNAUTHORIZED:
@@ -173,12 +173,9 @@ def problem(
     return response
 
 
-def _discard_body() -> None:
-    """Reads what the client still sends, within reason: a client that is cut off while it sends
-    never sees why."""
-    left = MAX_DISCARDED_BYTES
-    while left > 0 and (chunk := request.environ["wsgi.input"].read(min(left, 65_536))):
-        left -= len(chunk)
+def code_of(status: int) -> str:
+    """The stable name of an error that HTTP has a name for."""
+    return HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
 
 
 def _no_such_path() -> str:
@@ -195,10 +192,6 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def fault(error: Exception) -> Response:
-        if isinstance(error, InvalidToken):
-            # A connection whose request was not read to its end is closed behind the answer, and
-            # the client's next request with it.
-            _discard_body()
         answer = problem(*fault_of(error, g.get("request_id", "")))
         if isinstance(error, UnsupportedCoding):
             # By this a client knows what to send instead (RFC 9110, section 12.5.3).
@@ -207,15 +200,13 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(_: RequestEntityTooLarge) -> Response:
-        _discard_body()
         return problem(413, "body_too_large", "the body is larger than this call takes")
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:
         status = error.code or 500
-        code = HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
         detail = _no_such_path() if isinstance(error, NotFoundPath) else error.description
-        answer = problem(status, code, detail or HTTPStatus(status).phrase)
+        answer = problem(status, code_of(status), detail or HTTPStatus(status).phrase)
         for name, value in error.get_headers():
             if name.lower() not in {"content-type", "content-length"}:
                 answer.headers[name] = value

@@ -1,4 +1,4 @@
-"""What the HTTP server calls: `granian --interface wsgi --factory webapp.wsgi:application`."""
+"""What the HTTP server calls, in each of its processes: `application()`."""
 
 import fcntl
 import os

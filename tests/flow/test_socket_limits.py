@@ -5,10 +5,11 @@ import select
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from support.api import Api, ok, problem
 from support.processes import Launched
@@ -173,3 +174,20 @@ def test_who_is_here_at_the_end_is_told_to_come_back(
     shown = api.page("t", limit=100)["messages"]
     assert {one["id"] for one in shown} == {frame["message_id"] for frame in confirmed}
     assert len(shown) == 20
+
+
+def test_who_brings_no_token_has_a_tenth_of_the_places(
+    stack: Launched, tmp_path: Path, user_token: str
+) -> None:
+    env = stack.env | {"THREADKEEP_SOCKETS": "20"}
+    with program("realtime", env, tmp_path) as running, ExitStack() as sockets:
+        anyone = Api(running.url, None)
+        eventually(lambda: _is_ready(anyone, running), 30)
+        url = f"{running.url.replace('http', 'ws', 1)}/api/ws"
+        for _ in range(2):
+            sockets.enter_context(opened(url))
+        with pytest.raises(InvalidStatus) as refused:
+            sockets.enter_context(opened(url))
+        assert refused.value.response.status_code == 503
+        with opened(url, user_token) as known:
+            known.hear("authenticated")

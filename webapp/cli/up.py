@@ -109,7 +109,7 @@ def up(
         _mind_a_loss(services, is_ours=is_ours)
         schema.migrate(services.job_engine, services.job_clickhouse, weeks)
         _judge(services)
-        stack.start_programs(programs, env, run_as)
+        stack.start_programs(programs, env, run_as, _health(env))
         files = [path for path in (folder / "run" / "env", env_file) if path is not None]
         ready = threading.Thread(
             target=_announce, args=(stack, services, env, files, started), daemon=True
@@ -283,6 +283,15 @@ def _keys(services: Services, env: Mapping[str, str], folder: Path) -> list[str]
         f"Flower  {env['FLOWER_URL']}    {env['FLOWER_BASIC_AUTH']}",
         f"Token   {sample}  (user {SAMPLE_USER}, one day)",
     ]
+
+
+def _health(env: Mapping[str, str]) -> dict[str, str]:
+    """Where programs are asked, while they run, whether they still answer at all."""
+    return {
+        "web": f"{env['API_URL']}/healthz",
+        REALTIME: f"http://{env['HOST']}:{env.get('REALTIME_PORT')}/healthz",
+        "flower": f"{env['FLOWER_URL']}/",
+    }
 
 
 def _answers(env: Mapping[str, str], names: Container[str]) -> bool:

@@ -10,6 +10,8 @@ from settings import Settings
 from storage.metrics.instruments import Instruments
 
 LOOK_SECONDS = 1.0
+STRANGERS_SHARE = 10
+"""Of the places one in so many is for those of whom nobody knows yet who they are."""
 
 
 class Guest(Protocol):
@@ -30,6 +32,7 @@ class Guests:
         self._most = settings.sockets
         self._most_of_one = settings.sockets_per_user
         self._guests: set[Guest] = set()
+        self._strangers: set[Guest] = set()
         self._users: Counter[str] = Counter()
         self._is_closing = False
 
@@ -43,16 +46,28 @@ class Guests:
         """Whether nobody else can come in."""
         return self._is_closing or len(self._guests) >= self._most
 
-    def enter(self, guest: Guest) -> None:
-        """Looks after a guest from now on."""
+    @property
+    def has_room_for_strangers(self) -> bool:
+        """Whether one can come in who has yet to say who it is."""
+        return len(self._strangers) < max(1, self._most // STRANGERS_SHARE)
+
+    def enter(self, guest: Guest, *, is_stranger: bool = False) -> None:
+        """Looks after a guest from now on; after a stranger until `greet` or `leave`."""
         self._guests.add(guest)
+        if is_stranger:
+            self._strangers.add(guest)
         self._count()
         if self._is_closing:
             guest.dismiss()
 
+    def greet(self, guest: Guest) -> None:
+        """A stranger has said who it is."""
+        self._strangers.discard(guest)
+
     def leave(self, guest: Guest) -> None:
         """Forgets a guest."""
         self._guests.discard(guest)
+        self._strangers.discard(guest)
         self._count()
 
     def seat(self, user_id: str) -> bool:

@@ -36,6 +36,8 @@ def socket() -> Response:
     _check_room(process)
     handshake, asked = _handshake()
     token, subprotocol = _token(asked.subprotocols)
+    if token is None and not process.guests.has_room_for_strangers:
+        raise BadRequest(503, "too_many_sockets", "too many come without a token at the moment")
     answer = handshake.send(AcceptConnection(subprotocol=subprotocol))
     request_id = g.request_id
 

@@ -55,7 +55,7 @@ class Session:
 
     def run(self, token: str | None) -> None:
         """Serves the client to its end. Without a token its first frame must bring one."""
-        self._process.guests.enter(self)
+        self._process.guests.enter(self, is_stranger=True)
         try:
             if token is not None:
                 self._guarded(None, lambda: self._authenticate(token, None))
@@ -159,6 +159,7 @@ class Session:
         if not self._process.guests.seat(user_id):
             self._socket.close(TRY_LATER, "this user has too many sockets open")
             return
+        self._process.guests.greet(self)
         self._user_id = user_id
         self._until = LAST_SECOND
         socket = self._socket

@@ -1,0 +1,166 @@
+"""From a request of the HTTP server to a call of the WSGI application, and back."""
+
+import io
+import sys
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import structlog
+from granian._granian import RSGIHeaders, RSGIHTTPProtocol
+from granian.rsgi import Scope
+
+from webapp.errors import BadRequest
+
+log = structlog.get_logger(__name__)
+
+CLOSE = ("Connection", "close")
+
+_SAME_FOR_ALL: dict[str, Any] = {
+    "SCRIPT_NAME": "",
+    "SERVER_SOFTWARE": "Granian",
+    "wsgi.errors": sys.stderr,
+    # A body that is sent in chunks ends where this stream does.
+    "wsgi.input_terminated": True,
+    "wsgi.multiprocess": True,
+    "wsgi.multithread": True,
+    "wsgi.run_once": False,
+    "wsgi.version": (1, 0),
+}
+
+
+class Application(Protocol):
+    """A WSGI application."""
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]: ...
+
+
+class Request:
+    """A request as the HTTP server gives it.
+
+    A connection whose body was not read to its end goes when the last hold on its protocol does,
+    which is here, and is let go of with the answer: an error that the application made of the
+    request may hold the frames of the call for long.
+    """
+
+    def __init__(self, scope: Scope, proto: RSGIHTTPProtocol, served: set[str]) -> None:
+        """`served` holds the client's address until the answer."""
+        self.scope = scope
+        self.client = scope.client
+        self._served = served
+        served.add(self.client)
+        # The scope copies all of them at each look.
+        self.headers: RSGIHeaders = scope.headers
+        self._proto: RSGIHTTPProtocol | None = proto
+
+    def begin_body(self) -> None:
+        """Begins to read the body; once, before the first `next_part`."""
+        if self._proto is not None:
+            self._proto.__aiter__()
+
+    def next_part(self) -> Any:
+        """A future of the next bytes: none at the end, or where the client is gone. Asked once more
+        it tells which: `StopAsyncIteration` is the end."""
+        proto: Any = self._proto
+        return proto.__anext__()
+
+    def respond(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+        """Answers, the first time."""
+        proto, self._proto = self._proto, None
+        if proto is not None:
+            self._served.discard(self.client)
+            proto.response_bytes(status, headers, content)
+
+
+class Missing(io.RawIOBase):
+    """In the place of a body that did not come: whoever reads it is told why."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        self._reason = (status, code, detail)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        # One that is kept would keep the call's frames, and with them the connection.
+        raise BadRequest(*self._reason)
+
+
+class _Keys(dict[str, str]):
+    """The names of headers as WSGI has them, each made once, as far as they are not too many."""
+
+    _MOST = 200
+
+    def __missing__(self, name: str) -> str:
+        key = f"HTTP_{name.replace('-', '_').upper()}"
+        if len(self) < self._MOST:
+            self[name] = key
+        return key
+
+
+_KEYS = _Keys({"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"})
+
+
+class _Start:
+    """The status and the headers of an answer."""
+
+    status = 500
+    headers: list[tuple[str, str]]
+
+    def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
+        self.status, self.headers = int(status[:3]), headers
+
+
+def answer(app: Application, request: Request, body: bytes | Missing) -> None:
+    """Has the application answer. A connection whose request was not read to its end ends too."""
+    is_missing = isinstance(body, Missing)
+    try:
+        start = _Start()
+        stream = body if isinstance(body, Missing) else io.BytesIO(body)
+        made = app(_environ(request, stream), start)
+        try:
+            content = b"".join(made)
+        finally:
+            close = getattr(made, "close", None)
+            if close is not None:
+                close()
+        headers = [*start.headers, CLOSE] if is_missing else start.headers
+        request.respond(start.status, headers, content)
+    # Whatever it is, somebody waits for an answer, and the thread for its next request.
+    except BaseException as error:
+        log.error("unexpected", exc_info=error)
+        request.respond(500, [CLOSE], b"")
+
+
+def _environ(request: Request, stream: io.RawIOBase | io.BytesIO) -> dict[str, Any]:
+    scope, headers = request.scope, request.headers
+    host, _, port = scope.server.rpartition(":")
+    environ = _SAME_FOR_ALL | {
+        "REQUEST_METHOD": scope.method,
+        "PATH_INFO": _as_wsgi(scope.path),
+        "QUERY_STRING": _as_wsgi(scope.query_string),
+        "SERVER_NAME": host.strip("[]"),
+        "SERVER_PORT": port,
+        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
+        "REMOTE_ADDR": request.client.rpartition(":")[0].strip("[]"),
+        "wsgi.url_scheme": scope.scheme,
+        "wsgi.input": stream,
+    }
+    before = len(environ)
+    for name, value in headers.items():
+        key = _KEYS[name]
+        if key in environ:
+            environ[key] += ("; " if name == "cookie" else ",") + value
+        else:
+            environ[key] = value
+    if len(environ) - before < len(headers.keys()):
+        # A value that is not ASCII is left out by the server. Its header is there all the same.
+        for name in headers.keys():  # noqa: SIM118 — it is no dictionary.
+            environ.setdefault(_KEYS[name], "")
+    if "HTTP_HOST" not in environ:
+        environ["HTTP_HOST"] = scope.authority or ""
+    return environ
+
+
+def _as_wsgi(text: str) -> str:
+    """Text as WSGI has it: a character for each byte."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("latin-1")
