@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import structlog
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, current_app, g, has_request_context, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.exceptions import NotFound as NotFoundPath
 
@@ -89,7 +89,8 @@ def _unavailable(error: TierUnavailable) -> Fault:
 
 def _is_conditional() -> bool:
     """Whether the request has a condition, beside what its body may say."""
-    return not request.environ.keys().isdisjoint({"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"})
+    conditions = {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"}
+    return has_request_context() and not request.environ.keys().isdisjoint(conditions)
 
 
 _FAULTS: dict[type[Exception], Callable[[Any], Fault]] = {
