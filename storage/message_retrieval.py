@@ -94,7 +94,7 @@ class UnifiedMessageRetrievalService:
                 break
         if newest is not None:
             message = newest.message
-            if not standing.redis_whole and message.id <= self.watermark(
+            if not standing.redis_whole and message.id <= self._watermark(
                 user_id, message.thread_id
             ):
                 raise NotFound
@@ -103,6 +103,16 @@ class UnifiedMessageRetrievalService:
             # Not finding it where some tier is silent does not mean that it does not exist.
             raise NoTierAvailable(down)
         raise NotFound
+
+    def is_gone(self, user_id: str, thread_id: str, message_id: str) -> bool:
+        """Whether a message went with its thread or its user, as far as the tiers know that
+        answer."""
+        with suppress(TierUnavailable):
+            if message_id <= (self._redis.thread(user_id, thread_id)[1] or ids.LOWEST):
+                return True
+        with suppress(TierUnavailable):
+            return message_id <= (self._postgres.watermark(user_id, thread_id) or ids.LOWEST)
+        return False
 
     def page(
         self, user_id: str, thread_id: str, *, limit: int, cursor: str | None, order: str
@@ -158,10 +168,10 @@ class UnifiedMessageRetrievalService:
         found = self._clickhouse.message(user_id, message_id)
         if found is None:
             return None
-        watermark = self.watermark(user_id, found[0].thread_id)
+        watermark = self._watermark(user_id, found[0].thread_id)
         return None if message_id <= watermark else found[0]
 
-    def watermark(self, user_id: str, thread_id: str) -> str:
+    def _watermark(self, user_id: str, thread_id: str) -> str:
         """The highest id that went with its thread, as far as the tiers that answer know."""
         marks = [ids.LOWEST]
         with suppress(TierUnavailable):
