@@ -32,11 +32,12 @@ test-tiers:
 test-flow:
 	@$(BIN)/python -m pytest tests/flow
 test-alone:
-	@$(BIN)/python -m pytest tests/selftest tests/faults tests/browser
+	@$(BIN)/python -m pytest tests/selftest tests/faults tests/model tests/browser
 
 .PHONY: faults
 faults: setup ## Break everything, row by row, and see that nothing acknowledged is lost
-	@$(BIN)/python -m pytest tests/faults -m "extensive or not extensive" -v
+	@$(BIN)/python -m pytest tests/faults tests/model \
+		-m "extensive or not extensive" -v
 
 .PHONY: browser
 browser: setup chromium ## Only the tests in a real browser: console and sockets

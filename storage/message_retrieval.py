@@ -114,6 +114,12 @@ class UnifiedMessageRetrievalService:
             raise NoTierAvailable(down)
         raise NotFound
 
+    def is_gone(self, user_id: str, thread_id: str, message_id: str) -> bool:
+        """Whether a message went with its thread or its user, as far as the tiers know that
+        answer."""
+        asked = (self._hot_watermark, self._postgres.watermark)
+        return message_id <= _highest(user_id, thread_id, asked)
+
     def page(
         self, user_id: str, thread_id: str, *, limit: int, cursor: str | None, order: str
     ) -> Page:
@@ -180,10 +186,6 @@ class UnifiedMessageRetrievalService:
             return None
         watermark = _highest(user_id, found[0].thread_id, [self._postgres.watermark])
         return None if message_id <= watermark else found[0]
-
-    def watermark(self, user_id: str, thread_id: str) -> str:
-        """The highest id that is hidden in a thread, as far as the tiers that answer know."""
-        return _highest(user_id, thread_id, [self._hot_watermark, self._postgres.watermark])
 
     def _hot_watermark(self, user_id: str, thread_id: str) -> str | None:
         return self._redis.thread(user_id, thread_id)[1]

@@ -31,7 +31,7 @@ def made_before(
     except NotFound:
         return None
     except TierUnavailable:
-        if made <= retrieval.watermark(asked.user_id, asked.thread_id):
+        if retrieval.is_gone(asked.user_id, asked.thread_id, made):
             return None
         # Only the tier that acknowledged it has it, and that one is out. A repeat says what
         # the first request said, so with the first one's id and time it is that message.

@@ -171,7 +171,11 @@ class Acts:
         self.post(person, {"key": None, **given})
         self.delete_thread(person, given)
         if given["again"]:
-            self.post(person, {"key": None, **given, "label": f"{given['label']}again"})
+            again = {
+                name: given[name].replace(given["label"], f"{given['label']}again", 1)
+                for name in ("label", "content")
+            }
+            self.post(person, {"key": None, **given, **again})
 
     def burst(self, person: Person, given: dict[str, Any]) -> None:
         """Several clients post to one thread at one moment."""

@@ -106,8 +106,10 @@ class Play:
         self.settle(ends_streams=True)
         for person in self.people:
             self.jobs.export(person)
-        dead = [said.content.split(" ")[0] for one in self.people for said in one.dead]
-        self.stores.hold_nothing_of(*[word for word in dead if word][-3:])
+        live = {said.content for one in self.people for _, said in one.live()}
+        dead = [said.content for one in self.people for said in one.dead]
+        words = [text.split(" ")[0] for text in dead if text and text not in live]
+        self.stores.hold_nothing_of(*words[-3:])
         self.jobs.check()
 
     def _calm_down(self) -> None:

@@ -14,13 +14,11 @@ from support.everywhere import places
 from support.waiting import eventually
 
 QUIET_SECONDS = 90
-_WAITING = "SELECT (SELECT count(*) FROM clickhouse_outbox) + (SELECT count(*) FROM redis_backfill)"
-_COPIES = "SELECT count(*) FROM row_copies_outbox"
-_ROWS = text(
-    "SELECT id::text, version, content_hash FROM messages WHERE user_id = :user"
-    " AND deleted_at IS NULL AND id >= (SELECT below FROM archive_boundary)"
+_WAITING = text(
+    "SELECT (SELECT count(*) FROM clickhouse_outbox) AS outbox,"
+    " (SELECT count(*) FROM redis_backfill) AS backfill"
 )
-_ALL_ROWS = text(
+_ROWS = text(
     "SELECT id::text, version, content_hash FROM messages"
     " WHERE user_id = :user AND deleted_at IS NULL"
 )
@@ -46,9 +44,11 @@ class Stores:
         own.row_copies.ship()
         own.audit.ship()
         with own.job_engine.connect() as connection:
-            waiting = int(connection.execute(text(_WAITING)).scalar_one())
-        logged = sum(own.pending_log.backlog())
-        return not waiting and not logged and not homecoming.waiting(own.job_clickhouse)
+            waiting = dict(connection.execute(_WAITING).one()._mapping)
+        waiting["logged"] = sum(own.pending_log.backlog())
+        waiting["to bring home"] = homecoming.waiting(own.job_clickhouse)
+        same("what waits", waiting, dict.fromkeys(waiting, 0))
+        return True
 
     def hold(self, person: Person) -> None:
         """Exactly what is live is live in each of them, and nothing that is not."""
@@ -71,7 +71,7 @@ class Stores:
         with self._services.job_engine.connect() as connection:
             boundary = text("SELECT below::text FROM archive_boundary")
             below = str(connection.execute(boundary).scalar_one())
-            rows = [tuple(row) for row in connection.execute(_ALL_ROWS, {"user": person.name})]
+            rows = [tuple(row) for row in connection.execute(_ROWS, {"user": person.name})]
         return below, rows
 
     def _archived(self, person: Person) -> list[Any]:
