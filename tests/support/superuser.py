@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+from psycopg2.extensions import connection
 from sqlalchemy.engine import make_url
 
 from embedded import procfs
@@ -14,6 +15,12 @@ from selftest.stack import Testbed
 from support.waiting import eventually
 
 SUPERUSER = "postgres"
+
+
+class _Patient(connection):
+    """One that waits for the making of a database, as long as that takes on a busy machine."""
+
+    deadline_seconds = 60.0
 
 
 @contextmanager
@@ -37,6 +44,7 @@ def superuser(url: str, database: str = SUPERUSER) -> Iterator[Any]:
             user=SUPERUSER,
             password=(run / "postgres-superuser-password").read_text(),
             dbname=database,
+            connection_factory=_Patient,
         )
     finally:
         os.close(folder)
