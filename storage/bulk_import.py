@@ -15,9 +15,8 @@ from sqlalchemy import Connection, Engine, select
 from models import codec
 from models.message import Message
 from models.tables import messages
-from storage.archive.known import ArchivedVersions
+from storage.archive.known import ArchivedVersions, boundary
 from storage.errors import TierRejected, TierUnavailable
-from storage.hidden import archive_boundary
 from storage.importers.source import Refusal
 from storage.partitions import Partitions
 from storage.postgres_driver import translated
@@ -128,7 +127,7 @@ class BulkImporter:
 
     def _write(self, batch: _Batch) -> Imported:
         with translated(), self._engine.connect() as connection:
-            below = archive_boundary(connection)
+            below = boundary(connection)
         known = self._archived.known(batch.messages, below)
         new = [
             (message, record)
@@ -138,7 +137,7 @@ class BulkImporter:
         with translated(), self._engine.begin() as connection:
             written = upsert_messages(connection, [record for _, record in new])
             # From the first row on nothing is archived until the end of this transaction.
-            if archive_boundary(connection) != below:
+            if boundary(connection) != below:
                 raise TierUnavailable("postgresql", "archiving went on meanwhile", passing=True)
             if written == len(new):
                 return Imported(len(batch.records), written, len(known))

@@ -6,10 +6,19 @@ thread, and where it has been deleted since, it would come back.
 
 from collections.abc import Sequence
 
+from sqlalchemy import Connection, text
+
 from models.message import Message
 from storage.breakers import Breaker
 from storage.clickhouse_driver import ClickHouse
 from storage.fingerprints import MOST_NAMED, clickhouse_rows_of
+
+_BOUNDARY = text("SELECT below::text FROM archive_boundary")
+
+
+def boundary(connection: Connection) -> str:
+    """The id below which messages may be in ClickHouse alone."""
+    return str(connection.execute(_BOUNDARY).scalar_one())
 
 
 class ArchivedVersions:
