@@ -52,8 +52,8 @@ class Receipt(msgspec.Struct, kw_only=True, frozen=True):
     `state` names the farthest tier that has its newest version: `acknowledged`, `persisted` or
     `archived`. `refused`: PostgreSQL would not take that version, and an operator is to decide.
     `deleted`: by itself, with its thread or with its user; nobody is shown it any more, and a tier
-    may still hold what was written. `erased`: deleted, and none does. `is_streaming`: chunks may
-    still come, and what came of its text is in Redis alone.
+    may still hold what was written. `erased`: deleted, and none does; of both `deleted` is true.
+    `is_streaming`: chunks may still come, and what came of its text is in Redis alone.
     """
 
     id: str
@@ -61,6 +61,7 @@ class Receipt(msgspec.Struct, kw_only=True, frozen=True):
     version: int
     content_hash: str
     state: State
+    deleted: bool
     tiers: dict[str, TierReceipt]
     is_streaming: bool | msgspec.UnsetType = msgspec.UNSET
 
@@ -117,17 +118,19 @@ class ReceiptService:
         if tiers["redis"].present:
             pending = self._is_for_ever(message_id) and not is_refused
             tiers["redis"] = msgspec.structs.replace(tiers["redis"], pending=pending)
-        if not marks.show(newest):
+        is_deleted = not marks.show(newest)
+        if is_deleted:
             state = _state_of_deleted(found, aside, is_known=not down)
         else:
             state = _state(newest, found, is_refused=is_refused)
-        is_open = marks.show(newest) and state_of(newest.metadata) == "open"
+        is_open = not is_deleted and state_of(newest.metadata) == "open"
         return Receipt(
             id=newest.id,
             thread_id=newest.thread_id,
             version=newest.version,
             content_hash=newest.content_hash,
             state=state,
+            deleted=is_deleted,
             tiers=tiers,
             is_streaming=is_open or msgspec.UNSET,
         )

@@ -128,7 +128,10 @@ class DirectPostgres:
         """Commits a version of a thread's own data. Raises `VersionConflict` likewise."""
         with self._breaker.guard():
             self._detour.enter()
+            shard = ids.shard_of(thread.user_id, thread.id)
             with translated(), self._engine.begin() as connection:
+                # A drain that had not heard of a deletion would open the thread anew.
+                postgres_writes.lock_in_order(connection, [shard % self._slots])
                 if not postgres_writes.upsert_thread(connection, thread):
                     raise VersionConflict(b"")
                 postgres_writes.queue_thread_backfill(connection, thread)
