@@ -147,18 +147,18 @@ class BulkImporter:
         )
 
     def _write(self, batch: Sequence[Kept]) -> tuple[_Given, Imported]:
+        places = spans(batch)
         with translated(), self._engine.connect() as connection:
             below = archive_boundary(connection)
-            wanted = of_known_threads(connection, spans(batch))
-        archived = self._archived.within(wanted, below)
+            old = of_known_threads(connection, {one for one in places if one.low < below})
+        archived = self._archived.within(old)
         own = [item for item in batch if isinstance(item, Message)]
         known = self._archived.known(own, below) | {one.id for one in archived}
         with translated(), self._engine.begin() as connection:
-            places = spans(batch)
             if places:
                 # Two imports of the same messages at the same moment must not both find nothing.
                 lock_imports(connection)
-                wanted = of_known_threads(connection, places)
+            wanted = of_known_threads(connection, places)
             held = [*archived, *ids_within(connection, wanted)]
             given = _settle(batch, held, known)
             # Before the messages, which would open them as threads that nobody named.

@@ -40,9 +40,9 @@ class ArchivedVersions:
             known |= {name for name, mark in rows.items() if mark.version >= versions[name]}
         return known
 
-    def within(self, spans: Iterable[Span], below: str) -> list[Held]:
-        """What there is within spans of ids, of those below a boundary. Raises `TierError`."""
-        places = (_condition(one) for one in sorted(spans) if one.low < below)
+    def within(self, spans: Iterable[Span]) -> list[Held]:
+        """What there is within spans of ids. Raises `TierError`."""
+        places = (_condition(one) for one in sorted(spans))
         found = []
         for condition in _joined(places):
             query = (
