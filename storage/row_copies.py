@@ -14,11 +14,14 @@ from sqlalchemy import Connection, Engine, text
 from storage.breakers import Breaker
 from storage.clickhouse_driver import EVERY_ROW, ClickHouse, literal
 from storage.clickhouse_driver import translated as clickhouse_translated
-from storage.errors import TierRejected
+from storage.errors import TierRejected, TierUnavailable
 from storage.faultpoints import faultpoint
 from storage.postgres_driver import translated
 
 BATCH_ROWS = 2_000
+LEAST_ROWS = 8
+"""After what took too long fewer go at once: the state of a run may be a thousand times a thread's
+row."""
 
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:ship-row-copies'))")
 _TAKE = text(
@@ -108,18 +111,28 @@ class RowCopies:
         self._server = server
         self._breaker = breaker
         self._shipped_through = 0
+        self._batch = BATCH_ROWS
 
     def ship(self) -> int:
         """Carries what is new to ClickHouse; gives how many rows. Raises `TierError`.
 
         A crash between the insert and the commit repeats it, which ClickHouse drops.
         """
+        try:
+            return self._ship()
+        except TierUnavailable as error:
+            if error.tried:
+                self._batch = max(LEAST_ROWS, self._batch // 2)
+            raise
+
+    def _ship(self) -> int:
         shipped = 0
         while True:
+            batch = self._batch
             with translated(), self._engine.begin() as connection:
                 if not connection.execute(_TRY_LOCK).scalar_one():
                     return shipped
-                row = connection.execute(_TAKE, {"batch": BATCH_ROWS}).one()
+                row = connection.execute(_TAKE, {"batch": batch}).one()
                 if row.taken:
                     with self._breaker.guard(is_bulk=True):
                         if row.lowest <= self._shipped_through or not self._shipped_through:
@@ -129,8 +142,9 @@ class RowCopies:
                     faultpoint("copies.after_insert")
             shipped += int(row.taken)
             self._shipped_through = row.highest or self._shipped_through
-            if row.taken < BATCH_ROWS:
+            if row.taken < batch:
                 return shipped
+            self._batch = min(BATCH_ROWS, batch * 2)
 
     def ship_these(self, sequences: Sequence[int]) -> None:
         """Carries rows that were queued under these numbers to ClickHouse, unless they are there.

@@ -86,7 +86,8 @@ class DirectClickHouse:
             self._detour.enter()
         # Only now: others may have told keys meanwhile.
         made = self._keys.made(wanted_of(appends))
-        with self._breaker.guard():
+        size = sum(append.size for append in appends)
+        with budget.moving(size), self._breaker.guard(is_bulk=size > budget.LARGE_BYTES):
             plan = Plan(appends, Known({}, made))
             keys = {message_id: key.key for key, message_id in plan.keys.items()}
             self._insert(

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, text
 
 from models import codec, ids
 from models.message import Message, Thread
-from storage import idempotency_keys, postgres_writes
+from storage import budget, idempotency_keys, postgres_writes
 from storage.appends import Append, Behind, NewMessage, Stored
 from storage.breakers import Breaker
 from storage.connections import hurried
@@ -102,7 +102,8 @@ class DirectPostgres:
 
     def append(self, appends: Sequence[Append]) -> list[Stored | Behind | TierError]:
         """Commits new messages, each append's all or none; a refused one answers for itself."""
-        with self._breaker.guard():
+        size = sum(append.size for append in appends)
+        with self._breaker.guard(is_bulk=size > budget.LARGE_BYTES):
             self._detour.enter()
             self._partitions.ensure_for(one.id for append in appends for one in append.messages)
             try:
