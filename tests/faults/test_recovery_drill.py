@@ -34,6 +34,7 @@ from support.recovery_drills import (
     quiet,
     remembered,
 )
+from support.waiting import eventually
 
 _UNERASED = "SELECT count(*) FROM threads WHERE erased_through IS DISTINCT FROM deleted_through"
 TARGET_SECONDS = 300
