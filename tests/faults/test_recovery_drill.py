@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -19,19 +20,23 @@ from msgspec import Raw
 
 from models.message import Message
 from models.state import StateName
+from storage.errors import TierUnavailable
 from storage.importers import chitchat
 from storage.services import Services
 from support.api import ok
 from support.erasing import erase
 from support.old_messages import struck_at
 from support.recovery_drills import (
+    QUIET_SECONDS,
     RecoveryDrill,
     assert_same,
     import_all,
     quiet,
     remembered,
 )
+from support.waiting import eventually
 
+_UNERASED = "SELECT count(*) FROM threads WHERE erased_through IS DISTINCT FROM deleted_through"
 TARGET_SECONDS = 300
 """Of the contract, for a quarter of a million messages."""
 HALF = "3000d"
@@ -149,10 +154,18 @@ def _live(services: Services, messages: list[Message]) -> History:
     services.retention_policies.set(user, thread, legal_hold=True, by="an admin")
     services.retention_policies.set(others[-2][0], None, keep_days=36_500, by="an admin")
     erase(services, erased)
-    services.erasure.erase_deleted_threads()
+    eventually(lambda: _is_erased(services), QUIET_SECONDS)
     away = {one.id for one in buried}
     dead = [one for one in messages if (one.user_id, one.thread_id) in gone] + buried
     return History([one for one in live if one.id not in away], dead, erased)
+
+
+def _is_erased(services: Services) -> bool:
+    """Whether deleted threads are gone from PostgreSQL, which workers see to at the same time."""
+    with suppress(TierUnavailable):
+        services.erasure.erase_deleted_threads()
+    with services.job_engine.connect() as connection:
+        return not connection.exec_driver_sql(_UNERASED).scalar_one()
 
 
 def _change_some(services: Services, history: History) -> None:
