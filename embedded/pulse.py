@@ -13,7 +13,8 @@ ROUND_SECONDS = 10.0
 ASKS = 8
 """In a round, each on a connection of its own: one of a program's several processes answers each,
 and the one that hangs must be met."""
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 10.0
+"""Far more than an answer takes on a machine that is only busy."""
 MISSES = 3
 START_SECONDS = 120.0
 """So long a program may take until it first answers. From then on it is held to it."""
