@@ -5,6 +5,7 @@ from typing import Any
 
 from requests import RequestException, Response
 
+from model.talk import body_of, key_of, must, said_of, shown
 from model.world import Differs, Person, Said, same, without_mark
 from models.streams import STREAM_MARK
 from support.api import Api
@@ -48,7 +49,7 @@ class Acts:
     def post(self, person: Person, given: dict[str, Any]) -> None:
         thread, key = given["thread"], given["key"]
         if key is None and self.is_shaken:
-            key = f"key {given['label']}"
+            key = key_of("key", given)
         before = person.keys.get((thread, key)) if key else None
         headers = {"Idempotency-Key": key} if key else {}
         path = f"/api/threads/{thread}/messages"
@@ -72,7 +73,7 @@ class Acts:
     def batch(self, person: Person, given: dict[str, Any]) -> None:
         key = given["key"]
         if key is None and self.is_shaken:
-            key = f"batch {given['items'][0]['label']}"
+            key = key_of("batch", given["items"][0])
         headers = {"Idempotency-Key": key} if key else {}
         items = [{"thread_id": one["thread"], **body_of(one)} for one in given["items"]]
         results = []
@@ -172,7 +173,9 @@ class Acts:
         self.delete_thread(person, given)
         if given["again"]:
             again = {
-                name: given[name].replace(given["label"], f"{given['label']}again", 1)
+                name: given[name].replace(
+                    given["label"], given["label"].replace("word", "again"), 1
+                )
                 for name in ("label", "content")
             }
             self.post(person, {"key": None, **given, **again})
@@ -194,8 +197,7 @@ class Acts:
         before = person.topics.get(thread)
         with ThreadPoolExecutor(len(items) + 1) as pool:
             posts = [
-                pool.submit(self._posted, person, thread, one, f"race {one['label']}")
-                for one in items
+                pool.submit(self._posted, person, thread, one, key_of("race", one)) for one in items
             ]
             reply, _ = pool.submit(self.ask, person, "DELETE", f"/api/threads/{thread}").result()
             made = [one.result() for one in posts]
@@ -222,7 +224,7 @@ class Acts:
 
     def open_stream(self, person: Person, given: dict[str, Any]) -> None:
         path = f"/api/threads/{given['thread']}/messages:stream"
-        headers = {"Idempotency-Key": f"stream {given['label']}"}
+        headers = {"Idempotency-Key": key_of("stream", given)}
         answer = self.ok(person, "POST", path, 201, json=body_of(given), headers=headers)
         same("a stream's text", answer["content"], given["content"])
         said = said_of(given)
@@ -301,24 +303,3 @@ class Acts:
         person.topic(thread).messages.append(said)
         if key is not None:
             person.keys[thread, key] = said
-
-
-def said_of(given: dict[str, Any]) -> Said:
-    return Said(given["label"], given["role"], given["content"], given["metadata"])
-
-
-def body_of(given: dict[str, Any]) -> dict[str, Any]:
-    return {"message": given["content"], "role": given["role"], "metadata": given["metadata"]}
-
-
-def shown(reply: Response) -> dict[str, Any]:
-    said = Said("", "", "", {})
-    said.take(reply.json())
-    return said.record or {}
-
-
-def must(reply: Response, status: int) -> None:
-    if reply.status_code != status:
-        request = reply.request
-        text = f"{request.method} {request.path_url}: {reply.status_code}, not {status}"
-        raise Differs(f"{text}\n  {reply.text[:500]}")

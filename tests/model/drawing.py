@@ -72,7 +72,7 @@ class Drawing:
         if kind < 0.5:
             return {"thread": thread, "key": None, **new}
         if kind < 0.7 or not known:
-            return {"thread": thread, "key": f"key {new['label']}", **new}
+            return {"thread": thread, "key": f"key {self._number}", **new}
         key = self.random.choice(known)
         before = person.keys[thread, key]
         if self.random.random() < 0.6:
@@ -84,7 +84,7 @@ class Drawing:
             {"thread": self._thread(), **self._new(person)}
             for _ in range(self.random.randrange(1, 6))
         ]
-        key = f"batch {items[0]['label']}" if self.random.random() < 0.5 else None
+        key = f"batch {self._number}" if self.random.random() < 0.5 else None
         return {"items": items, "key": key, "again": key is not None and self.random.random() < 0.6}
 
     def _live(self, person: Person, *, is_open: bool = False) -> str | None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from model.acts import Acts, must
+from model.acts import Acts
+from model.talk import must
 from model.world import Differs, Line, Person, Said, same
 from storage import redis_keys as keys
 from storage.services import Services

@@ -4,7 +4,8 @@ import random
 from datetime import UTC, datetime
 from typing import Any
 
-from model.acts import Acts, must
+from model.acts import Acts
+from model.talk import must
 from model.world import SHOWN, Differs, Person, Said, Topic, same
 from models.streams import STREAM_MARK
 from support.api import Api, ok
