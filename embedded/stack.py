@@ -4,14 +4,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Self
+from types import TracebackType
+from typing import Self
 
 from embedded import accounts, clickhouse, guardian, postgres, valkey
-from embedded.errors import StackError, StackInterrupted
+from embedded.errors import StackError
 from embedded.files import kept_secret, tail
 from embedded.leftovers import PidFile
 from embedded.lock import DataLock
@@ -20,6 +20,7 @@ from embedded.privileges import CALLER, RunAs
 from embedded.process import Spec
 from embedded.pulse import Pulses
 from embedded.server import Server
+from embedded.signals import StopSignals
 from embedded.supervisor import Supervisor
 
 START_TIMEOUT_SECONDS = 60.0
@@ -28,7 +29,6 @@ SERVERS_STOP_SECONDS = 3.0
 POLL_SECONDS = 0.05
 PID_FILE = "pids.json"
 NONE: Mapping[str, str] = {}
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stack:
@@ -59,9 +59,7 @@ class Stack:
         self._started: dict[str, Server] = {}
         self._unready: set[str] = set()
         self._pipe: tuple[int, ...] = ()
-        self._handlers: dict[signal.Signals, Any] = {}
-        self._stop_wanted = False
-        self._looks_at_stop_wanted = False
+        self._signals = StopSignals()
 
     def __enter__(self) -> Self:
         """Take the data folder and end what a killed supervisor left on it.
@@ -74,9 +72,9 @@ class Stack:
         for folder in (self._data, self._run_folder, self._data / "logs"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock.acquire()
-        self._catch_signals()
+        self._signals.catch()
         try:
-            with self._looking_at_stop_wanted():
+            with self._signals.looked_at():
                 if names := self._pid_file.end_leftovers():
                     self._tell(f"ended what an earlier stack left running: {', '.join(names)}")
                 self._guard()
@@ -104,7 +102,7 @@ class Stack:
             StackError: A server did not become ready; the message ends with its log.
             StackInterrupted: A signal asked to stop meanwhile.
         """
-        with self._looking_at_stop_wanted():
+        with self._signals.looked_at():
             servers = self._begin_servers(_wanted(environ))
             self._wait_until_ready(servers)
         return {server.variable: server.url for server in servers}
@@ -125,18 +123,18 @@ class Stack:
             StackError: A name is taken.
             StackInterrupted: A signal asked to stop meanwhile.
         """
-        with self._looking_at_stop_wanted():
+        with self._signals.looked_at():
             for name, line in programs.items():
                 # Without exec the shell would be the leader, and would keep the stop signal.
                 command = run_as.wrap(("/bin/sh", "-c", f"exec {line}"), signal.SIGKILL)
                 self._supervisor.start(Spec(name=name, command=command, env=dict(env)))
-                self._raise_if_stop_wanted()
+                self._signals.raise_if_stopped()
             self._pulses.begin({name: url for name, url in health.items() if name in programs})
 
     def run(self, until: threading.Event | None = None) -> None:
         """Supervise until SIGINT, SIGTERM, SIGHUP or `until`, restarting whatever dies."""
-        self._looks_at_stop_wanted = True
-        while not self._stop_wanted and not (until and until.is_set()):
+        self._signals.are_looked_at = True
+        while not self._signals.stop_wanted and not (until and until.is_set()):
             self.poll()
             time.sleep(POLL_SECONDS)
 
@@ -172,7 +170,7 @@ class Stack:
         self._supervisor.start(spec)
 
     def _leave(self) -> None:
-        self._looks_at_stop_wanted = True
+        self._signals.are_looked_at = True
         try:
             self.stop()
             self._supervisor.stop([guardian.NAME], SERVERS_STOP_SECONDS)
@@ -183,9 +181,7 @@ class Stack:
                 os.close(descriptor)
             self._pipe = ()
             self._lock.release()
-            for number, handler in self._handlers.items():
-                signal.signal(number, handler)
-            self._handlers = {}
+            self._signals.restore()
 
     def _begin_servers(self, wanted: set[str]) -> list[Server]:
         """Start every wanted server without waiting for any but the creation of a cluster."""
@@ -228,14 +224,14 @@ class Stack:
     def _begin(self, server: Server) -> Server:
         self._started[server.spec.name] = server
         self._supervisor.start(server.spec)
-        self._raise_if_stop_wanted()
+        self._signals.raise_if_stopped()
         return server
 
     def _complete(self, spec: Spec) -> None:
         """Run a program to its end."""
         self._supervisor.start(spec)
         while not self._supervisor.has_ended(spec.name):
-            self._raise_if_stop_wanted()
+            self._signals.raise_if_stopped()
             time.sleep(POLL_SECONDS)
         status = self._supervisor.forget(spec.name)
         if status != 0:
@@ -247,7 +243,7 @@ class Stack:
         while waiting:
             for server in list(waiting):
                 name = server.spec.name
-                self._raise_if_stop_wanted()
+                self._signals.raise_if_stopped()
                 if server.is_ready():
                     waiting.remove(server)
                     self._tell(f"{name} is ready")
@@ -265,37 +261,6 @@ class Stack:
         # A terminal that went away is no reason to stop half-way through stopping.
         with suppress(OSError):
             self._on_event(line)
-
-    def _catch_signals(self) -> None:
-        for number in SIGNALS:
-            before = signal.getsignal(number)
-            # What nohup was asked for stays in force.
-            if number is not signal.SIGHUP or before is not signal.SIG_IGN:
-                self._handlers[number] = signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Note the wish to stop, and end at once whatever the caller does between our calls."""
-        self._stop_wanted = True
-        if not self._looks_at_stop_wanted:
-            raise StackInterrupted(signal.Signals(number).name)
-
-    @contextmanager
-    def _looking_at_stop_wanted(self) -> Iterator[None]:
-        """While inside, a signal only notes the wish to stop, which the code inside looks at.
-
-        An exception out of the blue could strike between the start of a process and its record.
-        """
-        self._looks_at_stop_wanted = True
-        try:
-            self._raise_if_stop_wanted()
-            yield
-            self._raise_if_stop_wanted()
-        finally:
-            self._looks_at_stop_wanted = False
-
-    def _raise_if_stop_wanted(self) -> None:
-        if self._stop_wanted:
-            raise StackInterrupted("stopped during start-up")
 
 
 def _wanted(environ: Mapping[str, str]) -> set[str]:

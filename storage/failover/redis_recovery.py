@@ -213,7 +213,8 @@ class RedisRecoveryService:
     def _shown(self, connection: Connection, message_ids: Sequence[str]) -> list[Message]:
         """Messages as PostgreSQL has them, without those that are hidden: nobody is told of them,
         and the copy that Redis may have goes with their erasure."""
-        found = _messages(connection, message_ids)
+        query: Any = select(messages).where(messages.c.id.in_(message_ids))
+        found = [message_of(row) for row in connection.execute(query)]
         threads = {hidden.thread_of(one) for one in found}
         marks = hidden.known(connection, self._door, self._redis.slots, threads)
         return [one for one in found if not marks[hidden.thread_of(one)].hide(one.id)]
@@ -296,8 +297,3 @@ class RedisRecoveryService:
             log.warning("redis_restarted", keeps_data=True)
         else:
             log.error("redis_came_back_empty")
-
-
-def _messages(connection: Connection, message_ids: Sequence[str]) -> list[Message]:
-    query: Any = select(messages).where(messages.c.id.in_(message_ids))
-    return [message_of(row) for row in connection.execute(query)]

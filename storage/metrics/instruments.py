@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 
 from models.message import FailoverReason, Source, Tier
 from storage.errors import TierError, TierUnavailable
+from storage.metrics.bounds import BATCH_BOUNDS, BOUNDS, JOB_BOUNDS, REQUEST_BOUNDS
 from storage.metrics.totals import Totals, cumulative, total
 
 Kind = Literal["post", "edit", "delete", "thread", "state"]
@@ -21,15 +22,6 @@ Code = Literal["storage_unavailable", "storage_error"]
 """Why it was not: no tier answered, or the one that did refused it."""
 Outcome = Literal["done", "postponed", "failed"]
 """How a job or a task ended; postponed where a tier that it needs did not answer."""
-
-BOUNDS = (
-    *(0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03),
-    *(0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5),
-)
-"""Seconds, closest where acknowledgements are."""
-REQUEST_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
-JOB_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
-BATCH_BOUNDS = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
 
 TIERS: tuple[Tier, ...] = get_args(Tier)
 _KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -8,17 +8,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
-import requests
 from honcho.environ import parse_procfile
 
 import settings
 from embedded import accounts
-from embedded.env_file import write_env_file
 from embedded.files import kept_secret
 from embedded.ports import free_port, is_free
 from embedded.privileges import RunAs
@@ -27,29 +25,13 @@ from storage import schema
 from storage.doctor import safety
 from storage.errors import Refused
 from storage.services import Services
-from tasks.celery_app import app as celery
-from webapp.auth import Tokens
+from webapp.cli.ready import REALTIME, announce, health, say
 from webapp.cli.schema import LOST
 
 PROCFILE = Path(settings.__file__).with_name("Procfile")
-REALTIME = "realtime"
 FIGURES = settings.VARIABLES["metrics_folder"]
 LOOPBACK = ("127.0.0.1", "localhost")
 CODE = ("webapp", "tasks", "celery", "granian", "gunicorn")
-SAMPLE_USER = "alice"
-READY_SECONDS = 60.0
-READY_POLL_SECONDS = 0.1
-WRITTEN = (
-    "REDIS_URL",
-    "CELERY_BROKER_URL",
-    "DATABASE_URL",
-    "CLICKHOUSE_URL",
-    "API_URL",
-    "WS_URL",
-    "FLOWER_URL",
-    "FLOWER_BASIC_AUTH",
-    "THREADKEEP_JWT_SECRET",
-)
 
 
 @click.command()
@@ -94,10 +76,10 @@ def up(
     started = time.monotonic()
     programs = _programs(without)
     settings.check_names(os.environ)
-    with _folder(data, ephemeral) as folder, Stack(folder, on_event=_say) as stack:
+    with _folder(data, ephemeral) as folder, Stack(folder, on_event=say) as stack:
         is_ours = not os.environ.get("DATABASE_URL")
         env = dict(os.environ) | stack.start_servers(os.environ)
-        run_as = accounts.for_programs(folder.absolute(), CODE, _say)
+        run_as = accounts.for_programs(folder.absolute(), CODE, say)
         env |= _addresses(env, folder, host, port, flower_port)
         env |= _own_files(env, folder.absolute() / "programs", run_as)
         if REALTIME in programs:
@@ -109,10 +91,10 @@ def up(
         _mind_a_loss(services, is_ours=is_ours)
         schema.migrate(services.job_engine, services.job_clickhouse, weeks)
         _judge(services)
-        stack.start_programs(programs, env, run_as, _health(env))
+        stack.start_programs(programs, env, run_as, health(env))
         files = [path for path in (folder / "run" / "env", env_file) if path is not None]
         ready = threading.Thread(
-            target=_announce, args=(stack, services, env, files, started), daemon=True
+            target=announce, args=(stack, services, env, files, started), daemon=True
         )
         ready.start()
         try:
@@ -120,7 +102,7 @@ def up(
         finally:
             for file in files:
                 file.unlink(missing_ok=True)
-            _say("stopping")
+            say("stopping")
 
 
 def _mind_a_loss(services: Services, *, is_ours: bool) -> None:
@@ -131,7 +113,7 @@ def _mind_a_loss(services: Services, *, is_ours: bool) -> None:
     if not is_ours:
         raise Refused(LOST)
     services.disaster_recovery.open()
-    _say("PostgreSQL lost its data: it is made anew from ClickHouse")
+    say("PostgreSQL lost its data: it is made anew from ClickHouse")
 
 
 def _judge(services: Services) -> None:
@@ -140,7 +122,7 @@ def _judge(services: Services) -> None:
     if verdict.refusals:
         raise Refused(verdict.reason)
     for finding in verdict.weaker:
-        _say(f"weaker: {finding.promise}: no longer promised; {finding.line}")
+        say(f"weaker: {finding.promise}: no longer promised; {finding.line}")
 
 
 @contextmanager
@@ -240,79 +222,3 @@ def _port(host: str, port: int, taken: set[int] | None = None) -> int:
                 f"port {port} on {host} cannot be used ({error.strerror}); choose another"
             ) from None
     return port
-
-
-def _announce(
-    stack: Stack, services: Services, env: Mapping[str, str], files: list[Path], started: float
-) -> None:
-    """Waits until everything answers, then says where it is."""
-    deadline = time.monotonic() + READY_SECONDS
-    names = stack.pids()
-    while not _answers(env, names):
-        if time.monotonic() > deadline:
-            _say("not everything answers yet; see the logs folder")
-            return
-        time.sleep(READY_POLL_SECONDS)
-    values = {name: env.get(name, "") for name in WRITTEN}
-    values["THREADKEEP_PIDS"] = ",".join(f"{name}:{pid}" for name, pid in stack.pids().items())
-    for file in files:
-        write_env_file(file, values)
-    _say(f"ready after {time.monotonic() - started:.1f} s")
-    click.echo(f"\n  Console {env['API_URL']}/    {env['API_URL']}/operations")
-    click.echo(f"  API     {env['API_URL']}    {env['API_URL']}/docs")
-    if REALTIME in stack.pids():
-        click.echo(f"  Sockets {env['WS_URL']}")
-    for line in _keys(services, env, files[0].parent):
-        click.echo(f"  {line}")
-    click.echo()
-    sys.stdout.flush()
-
-
-def _keys(services: Services, env: Mapping[str, str], folder: Path) -> list[str]:
-    """What lets one in, for whoever sits before a terminal; a file that output goes to is read by
-    others, so there it is only said where to get it."""
-    if not sys.stdout.isatty():
-        kept = folder / "flower_basic_auth"
-        place = kept if kept.exists() else "FLOWER_BASIC_AUTH"
-        return [
-            f"Flower  {env['FLOWER_URL']}    user and password: {place}",
-            f"Token   threadkeep token {SAMPLE_USER}",
-        ]
-    sample = Tokens(services.settings).issue(SAMPLE_USER, is_admin=False, ttl_seconds=86_400)
-    return [
-        f"Flower  {env['FLOWER_URL']}    {env['FLOWER_BASIC_AUTH']}",
-        f"Token   {sample}  (user {SAMPLE_USER}, one day)",
-    ]
-
-
-def _health(env: Mapping[str, str]) -> dict[str, str]:
-    """Where programs are asked, while they run, whether they still answer at all."""
-    return {
-        "web": f"{env['API_URL']}/healthz",
-        REALTIME: f"http://{env['HOST']}:{env.get('REALTIME_PORT')}/healthz",
-        "flower": f"{env['FLOWER_URL']}/",
-    }
-
-
-def _answers(env: Mapping[str, str], names: Container[str]) -> bool:
-    """Whether each program of these names that can be asked does what it is there for."""
-    asked = {
-        "web": f"{env['API_URL']}/readyz",
-        REALTIME: f"http://{env['HOST']}:{env.get('REALTIME_PORT')}/readyz",
-        "flower": f"{env['FLOWER_URL']}/",
-    }
-    session = requests.Session()
-    session.trust_env = False
-    try:
-        found = {
-            name: session.get(asked[name], timeout=2).status_code for name in asked if name in names
-        }
-    except requests.RequestException:
-        return False
-    well = all(status == 200 or (name, status) == ("flower", 401) for name, status in found.items())
-    return well and ("worker" not in names or bool(celery.control.ping(timeout=0.5)))
-
-
-def _say(line: str) -> None:
-    click.echo(f"threadkeep: {line}")
-    sys.stdout.flush()

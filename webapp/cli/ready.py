@@ -1,0 +1,108 @@
+"""What `threadkeep up` says once everything answers, and to whom."""
+
+import sys
+import time
+from collections.abc import Container, Mapping
+from pathlib import Path
+
+import click
+import requests
+
+from embedded.env_file import write_env_file
+from embedded.stack import Stack
+from storage.services import Services
+from tasks.celery_app import app as celery
+from webapp.auth import Tokens
+
+REALTIME = "realtime"
+SAMPLE_USER = "alice"
+READY_SECONDS = 60.0
+READY_POLL_SECONDS = 0.1
+WRITTEN = (
+    "REDIS_URL",
+    "CELERY_BROKER_URL",
+    "DATABASE_URL",
+    "CLICKHOUSE_URL",
+    "API_URL",
+    "WS_URL",
+    "FLOWER_URL",
+    "FLOWER_BASIC_AUTH",
+    "THREADKEEP_JWT_SECRET",
+)
+
+
+def announce(
+    stack: Stack, services: Services, env: Mapping[str, str], files: list[Path], started: float
+) -> None:
+    """Waits until everything answers, then says where it is."""
+    deadline = time.monotonic() + READY_SECONDS
+    names = stack.pids()
+    while not _answers(env, names):
+        if time.monotonic() > deadline:
+            say("not everything answers yet; see the logs folder")
+            return
+        time.sleep(READY_POLL_SECONDS)
+    values = {name: env.get(name, "") for name in WRITTEN}
+    values["THREADKEEP_PIDS"] = ",".join(f"{name}:{pid}" for name, pid in stack.pids().items())
+    for file in files:
+        write_env_file(file, values)
+    say(f"ready after {time.monotonic() - started:.1f} s")
+    click.echo(f"\n  Console {env['API_URL']}/    {env['API_URL']}/operations")
+    click.echo(f"  API     {env['API_URL']}    {env['API_URL']}/docs")
+    if REALTIME in stack.pids():
+        click.echo(f"  Sockets {env['WS_URL']}")
+    for line in _keys(services, env, files[0].parent):
+        click.echo(f"  {line}")
+    click.echo()
+    sys.stdout.flush()
+
+
+def _keys(services: Services, env: Mapping[str, str], folder: Path) -> list[str]:
+    """What lets one in, for whoever sits before a terminal; a file that output goes to is read by
+    others, so there it is only said where to get it."""
+    if not sys.stdout.isatty():
+        kept = folder / "flower_basic_auth"
+        place = kept if kept.exists() else "FLOWER_BASIC_AUTH"
+        return [
+            f"Flower  {env['FLOWER_URL']}    user and password: {place}",
+            f"Token   threadkeep token {SAMPLE_USER}",
+        ]
+    sample = Tokens(services.settings).issue(SAMPLE_USER, is_admin=False, ttl_seconds=86_400)
+    return [
+        f"Flower  {env['FLOWER_URL']}    {env['FLOWER_BASIC_AUTH']}",
+        f"Token   {sample}  (user {SAMPLE_USER}, one day)",
+    ]
+
+
+def health(env: Mapping[str, str]) -> dict[str, str]:
+    """Where programs are asked, while they run, whether they still answer at all."""
+    return {
+        "web": f"{env['API_URL']}/healthz",
+        REALTIME: f"http://{env['HOST']}:{env.get('REALTIME_PORT')}/healthz",
+        "flower": f"{env['FLOWER_URL']}/",
+    }
+
+
+def _answers(env: Mapping[str, str], names: Container[str]) -> bool:
+    """Whether each program of these names that can be asked does what it is there for."""
+    asked = {
+        "web": f"{env['API_URL']}/readyz",
+        REALTIME: f"http://{env['HOST']}:{env.get('REALTIME_PORT')}/readyz",
+        "flower": f"{env['FLOWER_URL']}/",
+    }
+    session = requests.Session()
+    session.trust_env = False
+    try:
+        found = {
+            name: session.get(asked[name], timeout=2).status_code for name in asked if name in names
+        }
+    except requests.RequestException:
+        return False
+    well = all(status == 200 or (name, status) == ("flower", 401) for name, status in found.items())
+    return well and ("worker" not in names or bool(celery.control.ping(timeout=0.5)))
+
+
+def say(line: str) -> None:
+    """Prints a line of the command's own at once."""
+    click.echo(f"threadkeep: {line}")
+    sys.stdout.flush()
