@@ -11,7 +11,8 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 import settings
-from storage.metrics.instruments import BOUNDS, Instruments
+from storage.metrics.bounds import BOUNDS
+from storage.metrics.instruments import Instruments
 from storage.metrics.processes import instruments_of, registry_of
 from support.environment import COMPLETE
 
