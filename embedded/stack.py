@@ -195,9 +195,8 @@ class Stack:
             servers.append(self._begin(clickhouse.server(self._data / name, port, password, own)))
         if (name := valkey.DATA_NAME) in wanted:
             port, password = ports.port_for(name), self._password_of(name)
-            server = valkey.data_server(
-                self._data / name, port, password, self._max_memory, self._debug, run_as
-            )
+            limits = (self._max_memory, self._debug)
+            server = valkey.data_server(self._data / name, port, password, *limits, run_as)
             servers.append(self._begin(server))
         if (name := valkey.BROKER_NAME) in wanted:
             port, password = ports.port_for(name), self._password_of(name)
@@ -208,7 +207,6 @@ class Stack:
         return servers
 
     def _password_of(self, name: str) -> str:
-        """Return a server's password, which stays the same as long as the data does."""
         return kept_secret(self._run_folder / f"{name}-password")
 
     def _begin_postgres(self, port: int, run_as: RunAs) -> Server:

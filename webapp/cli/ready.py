@@ -47,13 +47,13 @@ def announce(
     for file in files:
         write_env_file(file, values)
     say(f"ready after {time.monotonic() - started:.1f} s")
-    click.echo(f"\n  Console {env['API_URL']}/    {env['API_URL']}/operations")
-    click.echo(f"  API     {env['API_URL']}    {env['API_URL']}/docs")
-    if REALTIME in stack.pids():
-        click.echo(f"  Sockets {env['WS_URL']}")
-    for line in _keys(services, env, files[0].parent):
-        click.echo(f"  {line}")
-    click.echo()
+    lines = [
+        f"Console {env['API_URL']}/    {env['API_URL']}/operations",
+        f"API     {env['API_URL']}    {env['API_URL']}/docs",
+        *([f"Sockets {env['WS_URL']}"] if REALTIME in stack.pids() else []),
+        *_keys(services, env, files[0].parent),
+    ]
+    click.echo("\n" + "".join(f"  {line}\n" for line in lines))
     sys.stdout.flush()
 
 
