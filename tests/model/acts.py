@@ -35,8 +35,7 @@ class Acts:
                 if not self.is_shaken:
                     raise
                 return []
-            is_out = reply.status_code == OUT and self.is_shaken
-            return [] if is_out else [reply]
+            return [] if reply.status_code == OUT and self.is_shaken else [reply]
 
         (reply,) = eventually(answer, AGAIN_SECONDS)
         return reply, len(tries) > 1
@@ -194,20 +193,20 @@ class Acts:
     def race(self, person: Person, given: dict[str, Any]) -> None:
         """Likewise, while somebody deletes the thread: what is there then must stay."""
         thread, items = given["thread"], given["items"]
-        before = person.topics.get(thread)
+        before, path = person.topics.get(thread), f"/api/threads/{thread}/messages"
+        keyed = [(one, {"Idempotency-Key": key_of("race", one)}) for one in items]
         with ThreadPoolExecutor(len(items) + 1) as pool:
             posts = [
-                pool.submit(self._posted, person, thread, one, key_of("race", one)) for one in items
+                pool.submit(self.ok, person, "POST", path, json=body_of(one), headers=headers)
+                for one, headers in keyed
             ]
             reply, _ = pool.submit(self.ask, person, "DELETE", f"/api/threads/{thread}").result()
             made = [one.result() for one in posts]
         answers = (204,) if before and not self.is_shaken else (204, 404)
         if reply.status_code not in answers:
             raise Differs(f"a deletion was answered {reply.status_code}")
-        if reply.status_code == 204 and before is not None:
-            person.drop(thread)
         if reply.status_code == 204:
-            person.gone.add(thread)
+            person.drop(thread)
         for given_one, answer in sorted(zip(items, made, strict=True), key=lambda p: p[1]["id"]):
             reply, _ = self.ask(person, "GET", f"/api/messages/{answer['id']}")
             said = said_of(given_one)
@@ -217,10 +216,6 @@ class Acts:
             else:
                 must(reply, 404)
                 person.bury(said)
-
-    def _posted(self, person: Person, thread: str, given: dict[str, Any], key: str) -> Any:
-        path, headers = f"/api/threads/{thread}/messages", {"Idempotency-Key": key}
-        return self.ok(person, "POST", path, json=body_of(given), headers=headers)
 
     def open_stream(self, person: Person, given: dict[str, Any]) -> None:
         path = f"/api/threads/{given['thread']}/messages:stream"

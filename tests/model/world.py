@@ -108,7 +108,7 @@ class Person:
 
     def drop(self, thread: str) -> None:
         """The thread goes with all that is in it."""
-        for said in self.topics.pop(thread).live():
+        for said in self.topics.pop(thread, Topic()).live():
             self.bury(said)
         self.gone.add(thread)
 
