@@ -7,6 +7,7 @@ import pytest
 
 from embedded.stack import Stack
 from support.embedded_stack import ClickHouse
+from support.processes import Launched, launched
 
 
 @pytest.fixture(scope="module")
@@ -31,3 +32,10 @@ def clickhouse(urls: dict[str, str]) -> Iterator[ClickHouse]:
             " SETTINGS non_replicated_deduplication_window = 100, fsync_after_insert = 1"
         )
         yield server
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+    """A whole stack with its programs: nobody stops or changes any part of it."""
+    with launched(tmp_path_factory.mktemp("doors")) as stack:
+        yield stack

