@@ -94,7 +94,7 @@ def test_a_body_of_what_is_refused_is_not_waited_for(stack: Launched, line: str)
 def test_headers_come_through_as_they_are(stack: Launched, user_token: str) -> None:
     parts = urlsplit(stack.url)
     link = HTTPConnection(parts.hostname or "", parts.port, timeout=30)
-    link.putrequest("GET", "/api/threads?limit=1&q=%C3%A9")
+    link.putrequest("GET", "/api/search?limit=1&q=%C3%A9")
     link.putheader("Authorization", f"Bearer {user_token}")
     link.putheader("X-Request-ID", "of-my-own")
     link.putheader("Accept", "text/html")

@@ -175,9 +175,11 @@ def test_a_repeated_key_gives_the_first_message(open_socket: Opener) -> None:
     sender = open_socket()
     first = sender.send("t", "hello", idempotency_key="k")
     sender.hear("message_persisted")
-    again = sender.send("t", "other", idempotency_key="k")
+    again = sender.send("t", "hello", idempotency_key="k")
     assert again["message_id"] == first["message_id"]
     assert again["repeated"] is True
+    sender.say("send_message", thread_id="t", message="other", idempotency_key="k")
+    assert sender.hear("error")["code"] == "idempotency_key_reused"
     assert sender.is_silent()
 
 

@@ -17,10 +17,11 @@ from support.waiting import eventually
 
 
 def wait_until(api: Api, state: str, made: Iterable[Mapping[str, Any]]) -> None:
-    """Waits until messages are as far as `persisted` or `archived`, and evictable."""
-    wanted = {"persisted", "archived"} if state == "persisted" else {state}
+    """Waits until the newest versions of messages, tombstones too, are as far as `persisted` or
+    `archived`, and evictable."""
+    tiers = ("postgresql", "clickhouse") if state == "persisted" else ("clickhouse",)
     for one in made:
-        eventually(lambda name=one["id"]: _is_there(api.receipt(name), wanted))
+        eventually(lambda name=one["id"]: _is_there(api.receipt(name), tiers))
 
 
 def from_redis(api: Api, thread_id: str = "t", **query: Any) -> dict[str, Any]:
@@ -34,8 +35,13 @@ def from_redis(api: Api, thread_id: str = "t", **query: Any) -> dict[str, Any]:
     return eventually(found)
 
 
-def _is_there(receipt: dict[str, Any], wanted: set[str]) -> bool:
-    return receipt["state"] in wanted and not receipt["tiers"]["redis"].get("pending")
+def _is_there(receipt: dict[str, Any], tiers: Iterable[str]) -> bool:
+    has_newest = any(
+        copy["version"] == receipt["version"]
+        for tier in tiers
+        for copy in receipt["tiers"][tier].get("copies", ())
+    )
+    return has_newest and not receipt["tiers"]["redis"].get("pending")
 
 
 def evict(services: Services, made: Iterable[Mapping[str, Any]], *, index: bool = True) -> None:
