@@ -162,10 +162,11 @@ def is_there(through: str, *, newest: str | None, floor: str | None) -> bool:
     """Whether an index in Redis says that its thread is there, given its newest message and the
     floor from which on it is complete, None where it is complete nowhere.
 
-    An index outlives its last message; of what came after a deletion it says something only if it
-    was begun after that.
+    An index outlives its last message. Where something was deleted it says so only if it was begun
+    after that: one that is complete from the lowest id on may be as old as the thread.
     """
-    return max(newest or "", floor or "") > max(through, ids.LOWEST)
+    begun = max(newest or "", floor or "")
+    return bool(begun) and (through <= ids.LOWEST or begun > through)
 
 
 def thread_of(message: Message) -> Thread:
