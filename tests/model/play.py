@@ -98,8 +98,12 @@ class Play:
             self.looks.everything(person)
             if not any(said.is_open for _, said in person.live()):
                 self.looks.quiet(person)
-                self.stores.hold(person)
             self.stores.check(person)
+        # What of a deleted thread is in ClickHouse alone leaves it with the next maintenance.
+        self.stores.purge()
+        for person in self.people:
+            if not any(said.is_open for _, said in person.live()):
+                self.stores.hold(person)
 
     def end(self) -> None:
         """The last look, also at what is to be nowhere."""

@@ -104,9 +104,13 @@ class Stores:
             lines = [str(one) for one in report.differences]
             raise Differs(f"a check of {person.name} finds\n  " + "\n  ".join(lines))
 
+    def purge(self) -> None:
+        """What the nightly maintenance does with what was deleted."""
+        self._services.physical_erasure.purge()
+
     def hold_nothing_of(self, *texts: str) -> None:
         """Once it is purged, what was deleted is nowhere."""
-        self._services.physical_erasure.purge()
+        self.purge()
         same("places of what was deleted", places(self._services, *texts), set())
 
 
