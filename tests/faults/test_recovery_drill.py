@@ -22,6 +22,7 @@ from models.message import Message
 from models.state import StateName
 from storage.errors import TierUnavailable
 from storage.importers import chitchat
+from storage.importers.settling import Settlement
 from storage.services import Services
 from support.api import ok
 from support.erasing import erase
@@ -119,7 +120,8 @@ def _made(folder: Path, conversations: int | None) -> tuple[Path, History]:
 def _history(count: int | None) -> list[Message]:
     read = chitchat.read(files("chitchat_dataset").joinpath("dataset.json").read_bytes())
     chosen = dict(islice(read.items(), count))
-    return [one for one in chitchat.source(chosen).items if isinstance(one, Message)]
+    settled = map(Settlement([]).settle, chitchat.source(chosen).items)
+    return [one for one in settled if isinstance(one, Message)]
 
 
 def _live(services: Services, messages: list[Message]) -> History:
