@@ -179,6 +179,10 @@ def check_idempotency_key(key: str) -> None:
             "idempotency_key_invalid",
             f"an Idempotency-Key has 1 to {MAX_IDEMPOTENCY_KEY_BYTES} bytes",
         )
+    if any(letter < " " for letter in key):
+        raise InvalidMessage(
+            "idempotency_key_invalid", "an Idempotency-Key has no control characters"
+        )
 
 
 def check_title(title: str | None) -> None:

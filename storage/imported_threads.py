@@ -6,6 +6,7 @@ from sqlalchemy import Connection, text
 
 from models import codec
 from models.message import Thread
+from storage.failover.direct_postgres import VERSION_STEP
 from storage.postgres_tier import thread_of
 
 _GIVEN = """
@@ -29,7 +30,7 @@ ORDER BY user_id, id
 ON CONFLICT (user_id, id) DO UPDATE SET
     title = excluded.title, metadata = excluded.metadata, updated_at = excluded.updated_at,
     created_at = least(threads.created_at, excluded.created_at),
-    version = greatest(excluded.version, threads.version + 1),
+    version = greatest(excluded.version, threads.version + {VERSION_STEP}),
     is_pinned = excluded.is_pinned, is_archived = excluded.is_archived
 WHERE threads.deleted_at IS NULL AND (
     excluded.version > threads.version

@@ -229,7 +229,8 @@ class UnifiedMessageStorageService:
                 post.answers[one.at] = error
             else:
                 if before is None:
-                    post.waiting.append(one._replace(instead_of=made))
+                    # Above it: of two messages of one key the later stays.
+                    post.mint_above(made, [one._replace(instead_of=made)])
                 else:
                     post.answers[one.at] = self._again(before.message, before.tier, slot)
 

@@ -59,8 +59,8 @@ class Post(Generic[Answer]):
             first = end
 
     def mint_above(self, newest: str, waited: Sequence[Waiting]) -> None:
-        """Has these wait again, for ids above the newest that the thread has."""
-        self._newest_us = ids.time_us_of(newest)
+        """Has these wait again, for ids above this one of the thread."""
+        self._newest_us = max(self._newest_us, ids.time_us_of(newest))
         self.waiting += waited
 
     def _sealed(self, user_id: str, shard: int, time_us: int, draft: Draft) -> Message:

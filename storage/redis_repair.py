@@ -43,6 +43,7 @@ class RedisRepair:
         self._distrust = Script(door, "distrust")
         self._refresh = Script(door, "refresh", tells=True)
         self._drop = Script(door, "drop")
+        self._teach_key = Script(door, "teach_key")
         self._refresh_thread = Script(door, "refresh_thread", tells=True)
 
     def distrust(self, threads: Iterable[tuple[str, str]]) -> None:
@@ -111,15 +112,18 @@ class RedisRepair:
         return names, arguments
 
     def teach_keys(self, made: Mapping[Key, str], seconds: int) -> None:
-        """Has Redis answer Idempotency-Keys as PostgreSQL does."""
+        """Has Redis know Idempotency-Keys that PostgreSQL knows, but for those with which it has
+        made later messages."""
         given = iter(made.items())
         while batch := list(islice(given, KEYS_AT_ONCE)):
-            with self._door.passed() as client:
-                pipeline = client.pipeline(transaction=False)
-                for key, message_id in batch:
-                    slot = self._redis.slot_of_thread(key.user_id, key.thread_id)
-                    pipeline.set(keys.idempotency(slot, *key), message_id, ex=seconds)
-                pipeline.execute()
+            calls: list[tuple[list[str], list[Any]]] = [
+                ([self._name_of(key)], [message_id, seconds]) for key, message_id in batch
+            ]
+            _raise_first(self._teach_key.many(calls))
+
+    def _name_of(self, key: Key) -> str:
+        slot = self._redis.slot_of_thread(key.user_id, key.thread_id)
+        return keys.idempotency(slot, *key)
 
     def drop_committed(self, names: Sequence[str]) -> None:
         """Drops those of these keys that may be evicted: what they hold is in PostgreSQL."""

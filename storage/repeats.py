@@ -6,6 +6,7 @@ import msgspec
 
 from models import codec, ids
 from models.message import Message, Tier
+from storage import budget
 from storage.errors import KeyReused, NotFound, TierUnavailable
 from storage.message_retrieval import UnifiedMessageRetrievalService
 
@@ -31,6 +32,9 @@ def made_before(
     except NotFound:
         return None
     except TierUnavailable:
+        if budget.is_spent():
+            # Nobody is out; there was only no time left to ask.
+            raise
         if retrieval.is_gone(asked.user_id, asked.thread_id, made):
             return None
         # Only the tier that acknowledged it has it, and that one is out. A repeat says what

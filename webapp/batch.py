@@ -68,7 +68,7 @@ def post_batch() -> Response:
 
 
 def _key_of(key: str | None, position: int) -> str | None:
-    """What the key of a batch is to one of its items: no header can hold a line's end."""
+    """What the key of a batch is to one of its items: nobody can give one with a line's end."""
     return None if key is None else f"{key}\n{position}"
 
 

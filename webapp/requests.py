@@ -71,6 +71,8 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
         g.started = time.perf_counter()
         if not (request.endpoint or "").startswith(UNHURRIED):
             budget.begin()
+        else:
+            budget.end()
         given = request.headers.get("X-Request-ID", "")
         g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         if request.endpoint is not None and request.endpoint not in public:

@@ -21,9 +21,11 @@ from storage.failover.redis_writes import RedisWrites
 from storage.failover.rests import Answer, Ask
 from storage.failover.shared_keys import SharedKeys
 from storage.metrics.instruments import Instruments, Kind, code_of
+from storage.redis_driver import MOST_BYTES
 
 PART_BYTES: dict[Tier, int] = {
-    "redis": 512 * 1024,
+    # One round trip: a part of a part must not be there alone.
+    "redis": MOST_BYTES,
     # Which indexes words, about a microsecond a byte where they are long.
     "postgresql": 512 * 1024,
     # Which wants few inserts.
@@ -136,8 +138,12 @@ class MessageFailoverService:
             left = [at for at in range(len(appends)) if at not in taken]
             must_stay = any(failure.is_ambiguous for failure in failures)
             for part, size in bites(left, [sizes[at] for at in left], PART_BYTES[tier]):
+                before = taken.get(part[0] - 1)
+                if appends[part[0]].follows and before is None:
+                    # What it follows is not there, and must not come after it.
+                    break
                 asked = [appends[at]._replace(must_stay=must_stay) for at in part]
-                answers = self._ask(tier, asked, size, taken.get(part[0] - 1))
+                answers = self._ask(tier, asked, size, before)
                 for at, answer in zip(part, answers, strict=True):
                     if not isinstance(answer, TierError):
                         taken[at] = Taken(tier, answer)
@@ -157,7 +163,9 @@ class MessageFailoverService:
     ) -> Sequence[Answer]:
         """A tier's answers to one part, given what came of the one before it."""
         if appends[0].follows and before is not None and isinstance(before.answer, Behind):
-            return [before.answer] * len(appends)
+            # Only the first can be a thread's next part: a call takes as much as a part has.
+            rest = appends[1:]
+            return [before.answer, *(self._ask(tier, rest, size, None) if rest else ())]
         try:
             if tier == "clickhouse":
                 # Before requests are combined: those without a key wait for nobody.

@@ -22,8 +22,9 @@ from storage.importers.source import (
     time_us_from,
 )
 
-MAX_BYTES = 256 * 1024 * 1024
-"""A dataset is read as a whole, and takes some ten times its size of memory."""
+MAX_BYTES = 64 * 1024 * 1024
+"""A dataset is read as a whole, and takes some ten times its size of memory, or thirty times where
+it is made for that."""
 
 Conversations = Mapping[str, Any]
 
@@ -36,6 +37,8 @@ def read(data: bytes) -> Conversations:
         # The standard library's reader lets lone surrogates through, so that one such message
         # is refused by itself and not with the whole file.
         conversations = json.loads(data)
+    except MemoryError:
+        raise UnreadableSource("it takes more memory than there is, read as a whole") from None
     except RecursionError:
         raise UnreadableSource("its JSON is nested too deeply") from None
     except UnicodeDecodeError:

@@ -1,15 +1,20 @@
 """A key whose message is gone is free again: the repeat makes a message, once, in every tier."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 
-from storage.errors import KeyReused
+from models.ids import Clock
+from storage import budget
+from storage.errors import KeyReused, TierUnavailable
 from storage.persistence import Drained
 from storage.posts import Draft
+from storage.repeats import made_before
 from storage.services import Services
-from support.outages import listed, post, rows, without
+from support.outages import listed, post, process, rows, without
 
 pytestmark = pytest.mark.usefixtures("brought_home")
 
@@ -162,3 +167,41 @@ def test_another_message_under_the_key_is_refused(
         with pytest.raises(KeyReused):
             own.messages.post(user, "t", draft)
     assert listed(own, user) == ["a"]
+
+
+def test_what_a_freed_key_makes_by_a_clock_that_is_behind_stays(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    first = post(alone, user, "a", "k")
+    drain()
+    alone.messages.delete(user, first.message.id, if_version=None)
+    drain()
+    own = process(alone)
+    own.clock = Clock(lambda: time.time_ns() - 500_000_000)
+    second = post(own, user, "b", "k")
+    assert second.message.id > first.message.id
+    drain()
+    alone.redis_recovery.tend()
+    assert listed(alone, user) == ["b"]
+
+
+def test_redis_is_not_taught_what_a_key_made_that_has_made_more_since(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    first = post(alone, user, "a", "k")
+    drain()
+    without(alone, "redis").messages.delete(user, first.message.id, if_version=None)
+    second = post(alone, user, "b", "k")
+    alone.redis_recovery.tend()
+    alone.redis_recovery._teach_newest_keys()
+    third = post(alone, user, "b", "k")
+    assert (third.message.id, third.repeated) == (second.message.id, True)
+    assert listed(alone, user) == ["b"]
+
+
+def test_who_has_no_time_left_is_not_told_what_somebody_else_made(
+    alone: Services, user: str
+) -> None:
+    made = post(alone, user, "a", "k").message
+    with budget.within(0.01), pytest.raises(TierUnavailable):
+        made_before(alone.retrieval, msgspec.structs.replace(made, content="b"), made.id)

@@ -1,6 +1,5 @@
 """`threadkeep archive`: moves old messages out of PostgreSQL, to ClickHouse alone."""
 
-import getpass
 import sys
 from typing import Any
 
@@ -13,6 +12,7 @@ from storage.archive.catalogue import Partition
 from storage.archive.run import Archived, Wish
 from storage.archive.tiering import DAY_SECONDS, rules_of
 from storage.services import Services
+from webapp.cli.operator import operator
 
 UNITS = {"d": DAY_SECONDS, "h": 3600.0, "m": 60.0, "s": 1.0}
 
@@ -61,7 +61,7 @@ def archive(older_than: float | None, grace: float | None, dry_run: bool) -> Non
         _say_due(services.archive.due(rules))
         return
     grace_seconds = own.archive_grace_seconds if grace is None else grace
-    wish = Wish(rules, grace_seconds, f"cli:{getpass.getuser()}")
+    wish = Wish(rules, grace_seconds, operator())
     done = Archived()
     with _progress() as bar:
         task = bar.add_task("archiving", total=None)

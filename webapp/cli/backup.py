@@ -11,9 +11,9 @@ from storage.backup.signing import key_of
 from storage.backup.verifying import verify as verify_all
 from storage.doctor import safety
 from storage.services import Services
+from webapp.cli.operator import operator
 from webapp.cli.progress import stage_bar
 
-OPERATOR = "operator"
 SNAPSHOT_SECONDS = 600.0
 """The longest that PostgreSQL may take to sort everything."""
 
@@ -42,7 +42,7 @@ def backup(folder: Path, verify: bool, trust: bool) -> None:
         _only_verify(folder, trust)
         return
     with stage_bar() as tell:
-        made = _patient_services().backup.write(folder, OPERATOR, tell)
+        made = _patient_services().backup.write(folder, operator(), tell)
     _say("written", made)
     if made.damaged:
         raise click.ClickException(
@@ -68,7 +68,7 @@ def restore(folder: Path, verify: bool, merge: bool, trust: bool) -> None:
     services = _patient_services()
     safety.check(services.settings)
     with stage_bar() as tell:
-        found = services.restore.restore(folder, OPERATOR, merge=merge, trust=trust, tell=tell)
+        found = services.restore.restore(folder, operator(), merge=merge, trust=trust, tell=tell)
     _say_unsigned(found, "its audit trail was left out")
     _say("restored", found.manifest)
 

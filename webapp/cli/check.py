@@ -1,6 +1,5 @@
 """`threadkeep check`: do the tiers agree?"""
 
-import getpass
 import sys
 
 import click
@@ -13,6 +12,7 @@ from models.message import InvalidMessage, check_thread_id, check_user_id
 from storage.consistency.report import ConsistencyReport, Difference, Scope
 from storage.consistency.reports import CheckRunning
 from storage.services import Services
+from webapp.cli.operator import operator
 
 SHOWN_DIFFERENCES = 20
 
@@ -37,7 +37,7 @@ def check(repair: bool, user: str | None, thread: str | None, as_json: bool) -> 
     checker = Services(settings.load()).consistency_checker
     scope = Scope(user_id=user, thread_id=thread)
     try:
-        report = checker.check(scope, actor=f"cli:{getpass.getuser()}", repair=repair)
+        report = checker.check(scope, actor=operator(), repair=repair)
     except CheckRunning as error:
         raise click.ClickException(str(error)) from None
     if as_json:

@@ -65,7 +65,7 @@ def _keys(services: Services, env: Mapping[str, str], folder: Path) -> list[str]
         place = kept if kept.exists() else "FLOWER_BASIC_AUTH"
         return [
             f"Flower  {env['FLOWER_URL']}    user and password: {place}",
-            f"Token   threadkeep token {SAMPLE_USER}",
+            f"Token   threadkeep --env-file {folder / 'env'} token {SAMPLE_USER}",
         ]
     sample = Tokens(services.settings).issue(SAMPLE_USER, is_admin=False, ttl_seconds=86_400)
     return [

@@ -6,9 +6,8 @@ import settings
 from storage.disaster.recovery import AlreadyRecovering
 from storage.disaster.runs import DEFAULT_TARGET_SECONDS, Run, Source
 from storage.services import Services
+from webapp.cli.operator import operator
 from webapp.cli.progress import stage_bar
-
-OPERATOR = "operator"
 
 
 @click.command()
@@ -35,7 +34,7 @@ def recover(source: Source, target_rto_seconds: float) -> None:
     """
     service = Services(settings.load()).disaster_recovery
     try:
-        run = service.request(source, OPERATOR, target_rto_seconds)
+        run = service.request(source, operator(), target_rto_seconds)
     except AlreadyRecovering:
         latest = service.latest()
         if latest is None or latest.source != source:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from webapp.door.admission import Room
+from webapp.door.admission import Allowed, Room
 from webapp.door.bridge import CLOSE, Missing, Request
 
 SMALL_BYTES = 64 * 1024
@@ -34,8 +34,8 @@ class Host(Protocol):
     def now(self) -> float:
         """Seconds, of a process that runs."""
 
-    def most_bytes(self, request: Request) -> int:
-        """How large the body of a request may be; 0 where it is refused."""
+    def allowed(self, request: Request) -> Allowed:
+        """What a request may bring."""
 
     def answer(self, request: Request, body: bytes | Missing, after: Callable[[], None]) -> None:
         """Has a request answered in this thread or a later one, and calls `after` then."""
@@ -52,7 +52,8 @@ class Arrival:
         self._parts: list[bytes] = []
         self._size = 0
         self._allowed: int | None = None
-        self._taken = 0
+        self._user_id = ""
+        self._has_room_for = SMALL_BYTES
         self._coming: Any = None
 
     def begin(self) -> None:
@@ -97,10 +98,8 @@ class Arrival:
         return self._request
 
     def leave(self) -> None:
-        """Gives back what it took."""
-        taken, self._taken = self._taken, 0
-        if taken:
-            self._host.room.give(taken)
+        """Gives back the room that it took."""
+        self._host.room.leave(self)
 
     @property
     def _is_whole(self) -> bool:
@@ -119,7 +118,7 @@ class Arrival:
         return Missing(*(TOO_LARGE if self._allowed else UNREAD))
 
     def _judge(self) -> None:
-        self._allowed = self._host.most_bytes(self._request)
+        self._user_id, self._allowed = self._host.allowed(self._request)
 
     def _read_on(self) -> None:
         # One future holds this arrival, and it must not hold that for longer than it waits.
@@ -158,12 +157,16 @@ class Arrival:
                 return False
             return True
         self._parts.append(part)
-        more = self._size - max(SMALL_BYTES, self._taken)
+        more = self._size - self._has_room_for
         if more > 0:
-            if not self._host.room.take(more):
+            if not self._host.room.take(self, self._user_id, more):
                 self.end(Missing(*NO_ROOM))
                 return False
-            self._taken += more
+            self._has_room_for += more
+            if self not in self._host.under_way:
+                # Ended meanwhile by the clock, which gave back what there was by then.
+                self.leave()
+                return False
         return True
 
     def _finish(self) -> None:

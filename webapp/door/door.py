@@ -12,7 +12,7 @@ from granian._granian import RSGIHTTPProtocol
 from granian.rsgi import Scope
 
 from webapp.context import of
-from webapp.door.admission import LARGEST_TOGETHER, Room, most_bytes
+from webapp.door.admission import LARGEST_TOGETHER, SHARES, Allowed, Room, allowed
 from webapp.door.arrival import Arrival
 from webapp.door.bridge import CLOSE, Missing, Request, answer
 from webapp.door.clock import Clock
@@ -46,7 +46,9 @@ class Door:
         self._clock = Clock(self._look)
         # Those that are late are refused without a tier being asked. The clock has no time for it.
         self._late = ThreadPoolExecutor(LATE_THREADS, "door-late")
-        self.room = Room(max(LARGEST_TOGETHER, of(app).settings.batch_body_bytes))
+        one = of(app).settings.batch_body_bytes
+        most = max(LARGEST_TOGETHER, one)
+        self.room = Room(most, max(most // SHARES, one))
         self.under_way: set[Arrival] = set()
 
     def begin(self) -> None:
@@ -68,9 +70,9 @@ class Door:
         """Seconds, of a process that runs."""
         return self._clock.now
 
-    def most_bytes(self, request: Request) -> int:
-        """How large the body of a request may be; 0 where it is refused."""
-        return most_bytes(self._app, request)
+    def allowed(self, request: Request) -> Allowed:
+        """What a request may bring."""
+        return allowed(self._app, request)
 
     def answer(self, request: Request, body: bytes | Missing, after: Callable[[], None]) -> None:
         """Has a request answered in this thread or a later one, and calls `after` then."""
