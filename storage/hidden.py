@@ -94,8 +94,8 @@ def archive_boundary(connection: Connection) -> str:
 
 
 def committed(connection: Connection, threads: Iterable[Thread]) -> dict[Thread, Marks]:
-    """What PostgreSQL knows of threads."""
-    ordered = sorted(set(threads))
+    """What PostgreSQL knows of threads. Of names that it cannot hold it knows nothing."""
+    ordered = sorted(one for one in set(threads) if "\0" not in "".join(one))
     found: dict[Thread, Marks] = {}
     for at in range(0, len(ordered), THREADS_AT_ONCE):
         named = [

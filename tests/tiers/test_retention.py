@@ -212,9 +212,12 @@ def test_what_is_deleted_under_a_hold_is_hidden_and_kept_until_the_hold_is_lifte
     alone.replication.ship_all()
     alone.redis_repair.forget([one.id, edited.id, in_one_batch.id])
     assert listed(alone, user) == [edited.id]
-    held = text("SELECT id::text, version, content FROM held_versions ORDER BY id, version")
+    held = text(
+        "SELECT id::text, version, content FROM held_versions WHERE user_id = :user"
+        " ORDER BY id, version"
+    )
     with alone.job_engine.connect() as connection:
-        found = [tuple(row) for row in connection.execute(held)]
+        found = [tuple(row) for row in connection.execute(held, {"user": user})]
     assert found == [
         (one.id, 1, marker_of(user)),
         (edited.id, 1, marker_of(user)),

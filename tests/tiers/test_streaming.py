@@ -178,7 +178,7 @@ def test_an_open_message_is_not_edited(alone: Services, user: str) -> None:
 
 def test_a_repeated_opening_goes_on_where_the_text_is(alone: Services, user: str) -> None:
     def open_again() -> tuple[str, str, int]:
-        made = alone.streaming.open(user, "t", Draft("assistant", "", {}, "key"))
+        made = alone.streaming.open(user, "t", Draft("assistant", "", {"model": "m"}, "key"))
         return made.acknowledgement.message.id, made.state, made.length
 
     message = opened(alone, user, key="key")
