@@ -83,7 +83,6 @@ WRONG_REPAIRS: dict[str, Callable[[Message], bytes]] = {
     "another thread": lambda one: _with(one, thread_id="another"),
     "another version": lambda one: _with(one, version=2),
     "no version at all": lambda one: _with(one, version=0),
-    "no content": lambda one: _with(one, content="", metadata={}),
     "U+0000 still": lambda one: _with(one, content="a\0b"),
     "too much content": lambda one: _with(one, content="x" * 65_537),
     "an unknown role": lambda one: _with(one, role="king"),
