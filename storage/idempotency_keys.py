@@ -1,6 +1,7 @@
 """The Idempotency-Keys as PostgreSQL knows them: Redis may lose or evict its own.
 
-At the door the first message of a key stays: a later post is answered with it. Where two messages
+At the door the first message of a key stays, as long as it is not deleted: a later post is answered
+with it. Where two messages
 of one key met all the same, because each was taken while the place that knew of the other was out
 of reach, the later one stays (its caller was the last to be answered) and the earlier is buried.
 """
@@ -78,7 +79,7 @@ ORDER BY user_id, thread_id, key
 ON CONFLICT DO NOTHING
 """
 )
-# What the key stands for instead is put in its place in the same transaction.
+# Whoever frees keys puts what they stand for now in their place, in the same transaction.
 _FREE = text(
     """
 DELETE FROM idempotency_keys known

@@ -98,11 +98,11 @@ class UnifiedMessageStorageService:
     def post_batch(
         self, user_id: str, groups: Sequence[tuple[str, Sequence[Draft]]]
     ) -> list[list[_Answer]]:
-        """Acknowledges new messages of several threads, each thread's in order, all or none of
-        those whose key stands for nothing else.
+        """Acknowledges new messages of several threads, each thread's in order, but for those whose
+        key stands for another message. Between those of a thread others may write where they are
+        large; one whose key was free again comes after the others.
 
-        Raises `TierUnavailable`, as `post` does: then each of them may or may not exist. Those of a
-        thread go in several parts where they are large, between which others may write.
+        Raises `TierUnavailable`, as `post` does: then each of them may or may not exist.
         """
         posts: list[_Post] = [Post(thread_id, drafts) for thread_id, drafts in groups]
         for _ in range(CONFLICT_ATTEMPTS):

@@ -11,15 +11,15 @@ from typing import NamedTuple
 from sqlalchemy import text
 
 from models import ids
-from storage.clickhouse_driver import literal
+from storage.clickhouse_driver import LIST_BYTES, literal
 from storage.pending_log import PendingLog
 from storage.postgres_tier import PostgresTier
 from storage.search.unpersisted import UnpersistedWrites
 
 MOST_MARKS = 1_000
 """Deleted threads that one query leaves out; a daily run takes them out of ClickHouse for good."""
-MOST_CHARACTERS = 200_000
-"""Of what a query says of them: ClickHouse reads no query of over 256 KiB."""
+MOST_CHARACTERS = LIST_BYTES
+"""Of what a query says of them."""
 
 _THREADS = text(
     """

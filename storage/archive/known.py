@@ -4,20 +4,17 @@ A message that is archived has no row in PostgreSQL. Written there again it woul
 thread, and where it has been deleted since, it would come back.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from models import ids
 from models.message import Message
 from storage.breakers import Breaker
-from storage.clickhouse_driver import ClickHouse, literal
+from storage.clickhouse_driver import ClickHouse, batches, literal
 from storage.clickhouse_rows import LATEST_US
 from storage.fingerprints import MOST_NAMED, clickhouse_rows_of
 from storage.importers.settling import Held, Span
-
-QUERY_CHARACTERS = 128 * 1024
-"""Of the 256 KiB that a query's text may have."""
 
 _held = msgspec.json.Decoder(Held)
 
@@ -42,12 +39,12 @@ class ArchivedVersions:
 
     def within(self, spans: Iterable[Span]) -> list[Held]:
         """What there is within spans of ids. Raises `TierError`."""
-        places = (_condition(one) for one in sorted(spans))
+        places = map(_condition, sorted(spans))
         found = []
-        for condition in _joined(places):
+        for some in batches(places, lambda condition: f"{condition} OR "):
             query = (
                 "SELECT DISTINCT user_id, thread_id, toString(id) AS id FROM messages"  # noqa: S608
-                f" WHERE {condition}"
+                f" WHERE {' OR '.join(some)}"
             )
             with self._breaker.guard(is_bulk=True):
                 lines = self._server.lines(query)
@@ -63,16 +60,3 @@ def _condition(span: Span) -> str:
         f" AND created_at >= fromUnixTimestamp64Micro(toInt64({low}), 'UTC')"
         f" AND created_at <= fromUnixTimestamp64Micro(toInt64({high}), 'UTC'))"
     )
-
-
-def _joined(conditions: Iterable[str]) -> Iterator[str]:
-    """Conditions of which any may hold, as few as fit each query."""
-    joined, size = [], 0
-    for one in conditions:
-        joined.append(one)
-        size += len(one)
-        if size > QUERY_CHARACTERS:
-            yield " OR ".join(joined)
-            joined, size = [], 0
-    if joined:
-        yield " OR ".join(joined)

@@ -7,11 +7,11 @@ from models import ids
 from storage.archive import catalogue
 from storage.archive.exclusive import is_at_work
 from storage.archive.tiering import Rules, tier_old_messages
+from storage.hidden import archive_boundary
 from storage.postgres_driver import translated
 
 _GONE = ("detached", "dropped")
 
-_BELOW = text("SELECT below::text FROM archive_boundary")
 _UNITS = text(
     """
 SELECT state, count(*) AS partitions, coalesce(sum(rows), 0)::bigint AS messages,
@@ -66,7 +66,7 @@ class ArchiveProgress(msgspec.Struct, kw_only=True, frozen=True):
 def archive_progress(engine: Engine, rules: Rules) -> ArchiveProgress:
     """The archive as PostgreSQL tells of it. Raises `TierUnavailable`."""
     with translated(), engine.connect() as connection:
-        below: str = connection.execute(_BELOW).scalar_one()
+        below = archive_boundary(connection)
         units = {
             row.state: Units(partitions=row.partitions, messages=row.messages, bytes=row.bytes)
             for row in connection.execute(_UNITS)

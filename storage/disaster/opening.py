@@ -22,6 +22,7 @@ from storage.disaster.clickhouse_source import ClickHouseSource, json_array
 from storage.disaster.runs import CLICKHOUSE
 from storage.errors import Refused, TierError
 from storage.failover.detour import note_clickhouse
+from storage.hidden import archive_boundary
 from storage.installation import FOREIGN, identity
 from storage.postgres_driver import translated
 from storage.redis_driver import translated as redis_translated
@@ -30,7 +31,6 @@ _BEGUN = text(
     "SELECT id::text AS id, boundary::text AS boundary FROM recovery_runs"
     " WHERE finished_at IS NULL OR id = :id"
 )
-_BOUNDARY = text("SELECT below::text FROM archive_boundary")
 _RAISE_BOUNDARY = text("UPDATE archive_boundary SET below = :highest")
 _BEGIN = text(
     """
@@ -163,7 +163,7 @@ class Opening:
 
 def _boundary(connection: Connection, copies: Mapping[str, Sequence[str]]) -> str:
     saved = [str(_decoded(row)["below"]) for row in copies.get("archive_boundary", [])]
-    here: str = connection.execute(_BOUNDARY).scalar_one()
+    here = archive_boundary(connection)
     return max([here, *saved])
 
 

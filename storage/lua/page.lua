@@ -3,8 +3,8 @@
 -- KEYS  1 the thread's index   2 its watermark   3 the user's erasure
 -- ARGV  1 lowest and 2 highest lexical bound   3 'asc' or 'desc'   4 count   5 prefix of
 --       message keys   6 bytes of records, after which it stops
--- Gives {floor or '', watermark or '', ids, records; '' where a record has left Redis, 1 where it
--- stopped before all that was asked for}.
+-- Gives {floor or '', watermark or '', ids, records, stopped}: a record is '' where it has left Redis;
+-- stopped is 1 where there is more of what was asked for.
 local first = redis.call('ZRANGE', KEYS[1], 0, 0)[1]
 local floor = first and string.sub(first, 1, 1) == '!' and string.sub(first, 2) or ''
 local ids
