@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, select, text
 from models import codec, ids
 from models.message import Message
 from models.tables import messages
-from storage import postgres_writes
+from storage import hidden, postgres_writes
 from storage.clickhouse_driver import ClickHouse
 from storage.consistency import counters
 from storage.consistency.copies import Copies
@@ -91,6 +91,13 @@ class PostgresRepair:
             self._lock(connection, [ids.shard_in(name) for name in truths])
             unchanged = self._unchanged(connection, seen)
             right = [truth for name, truth in truths.items() if name in unchanged]
+            # What was deleted since it was judged, or erased by now, does not come back.
+            marks = hidden.committed(connection, map(hidden.thread_of, right))
+            right = [
+                one
+                for one in right
+                if one.deleted_at is not None or marks[hidden.thread_of(one)].show(one)
+            ]
             if right:
                 records = {"records": codec.json_array(map(codec.encode, right))}
                 connection.execute(_PUT, records)
