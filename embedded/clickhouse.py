@@ -14,7 +14,7 @@ NAME = "clickhouse"
 DATABASE = "threadkeep"
 USER = "default"
 KEY_VARIABLE = "EMBEDDED_CLICKHOUSE_KEY"
-PING_TIMEOUT_SECONDS = 1.0
+ANSWER_SECONDS = 1.0
 _CODE_ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -61,14 +61,15 @@ def server(folder: Path, port: int, password: str, run_as: RunAs) -> Server:
         ),
         variable="CLICKHOUSE_URL",
         url=f"clickhouse+http://{USER}:{password}@{HOST}:{port}/{DATABASE}",
-        is_ready=lambda: _answers(port),
+        is_ready=lambda: _answers(port, password),
     )
 
 
-def _answers(port: int) -> bool:
-    link = http.client.HTTPConnection(HOST, port, timeout=PING_TIMEOUT_SECONDS)
+def _answers(port: int, password: str) -> bool:
+    """Tell whether it runs statements, not only whether it is there."""
+    link = http.client.HTTPConnection(HOST, port, timeout=ANSWER_SECONDS)
     try:
-        link.request("GET", "/ping")
+        link.request("POST", "/", b"SELECT 1", {"X-ClickHouse-Key": password})
         return link.getresponse().status == http.HTTPStatus.OK
     except (OSError, http.client.HTTPException):
         return False

@@ -4,11 +4,15 @@ import base64
 import binascii
 import hmac
 import re
+import socket
+import threading
+import time
+from contextlib import suppress
 from email.message import Message
 from http import HTTPStatus
 
 from embedded.clickhouse import USER
-from embedded.clickhouse_request import BadRequest
+from embedded.clickhouse_request import BadRequest, parts_of
 
 AUTHENTICATION_FAILED = 516
 ACCESS_DENIED = 497
@@ -17,10 +21,54 @@ ACCESS_DENIED = 497
 _HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.IGNORECASE)
 
 
-def refuse_foreign_names(headers: Message) -> None:
+MOST_STRANGERS = 256
+SECONDS_OF_A_STRANGER = 5.0
+
+
+class Strangers:
+    """The connections that have not shown the password yet. Each has a few seconds for it.
+
+    Whoever knows it shows it at once: so of too many, the one that was silent longest makes room.
+    """
+
+    def __init__(self) -> None:
+        self._since: dict[socket.socket, float] = {}
+        self._lock = threading.Lock()
+
+    def add(self, link: socket.socket) -> None:
+        """Take a new connection."""
+        with self._lock:
+            if len(self._since) >= MOST_STRANGERS:
+                self._end_first()
+            self._since[link] = time.monotonic()
+
+    def remove(self, link: socket.socket) -> None:
+        """Leave a connection alone: it has shown the password, or is about to be closed."""
+        with self._lock:
+            self._since.pop(link, None)
+
+    def end_overdue(self) -> None:
+        """End the connections whose time is over."""
+        overdue = time.monotonic() - SECONDS_OF_A_STRANGER
+        with self._lock:
+            while self._since and next(iter(self._since.values())) < overdue:
+                self._end_first()
+
+    def _end_first(self) -> None:
+        link = next(iter(self._since))
+        del self._since[link]
+        # Its thread, which waits for bytes, gets an end and closes it.
+        with suppress(OSError):
+            link.shutdown(socket.SHUT_RDWR)
+
+
+def refuse_foreign_names(headers: Message, target: str) -> None:
     """Refuse requests under another name, and those of web pages. Raises `BadRequest`."""
     hosts = headers.get_all("Host", [])
-    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0].strip()):
+    if not target.startswith("/"):
+        # A whole address has a name of its own, which counts more than that of the header.
+        hosts = [*hosts, parts_of(target).netloc]
+    if not hosts or not all(_HOST.fullmatch(host.strip()) for host in hosts):
         raise _denied("this server does not answer under that name")
     if "Origin" in headers or "Sec-Fetch-Site" in headers:
         raise _denied("this server does not answer web pages")

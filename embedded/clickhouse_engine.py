@@ -111,18 +111,19 @@ class Engine:
 
     def _allowed(self, statement: Statement) -> Insert | None:
         """Return the parts of an INSERT with data, None for another statement that may run."""
-        for name in statement.settings:
-            clickhouse_rules.check_setting(name)
         insert = split_insert(statement.text)
         if insert is None:
             text = _whole(statement)
             self._rules.check(text, read_only=statement.read_only)
             refuse_several(text)
-            return None
-        self._rules.check(insert.head + b" " + insert.settings, read_only=statement.read_only)
-        if insert.format.lower() == b"values":
-            for piece in (insert.data, statement.data):
-                self._rules.check_values(piece)
+        else:
+            head = insert.head + b" " + insert.settings
+            self._rules.check(head, read_only=statement.read_only, has_data=True)
+            if insert.format.lower() == b"values":
+                # Both together are the rows: a name may begin in one and end in the other.
+                self._rules.check_values(insert.data + statement.data)
+        for name in statement.settings:
+            clickhouse_rules.check_setting(name)
         return insert
 
     def _shut_files_out(self) -> None:

@@ -1,11 +1,14 @@
 """ClickHouse's HTTP interface over the engine: keep-alive, chunked bodies, ClickHouse's errors."""
 
 import json
+import socket
 import uuid
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
+from typing import Any
 
-from embedded.clickhouse_access import refuse_foreign_names, refuse_strangers
+from embedded.clickhouse_access import Strangers, refuse_foreign_names, refuse_strangers
 from embedded.clickhouse_engine import Answer, ClickHouseError, Engine
 from embedded.clickhouse_request import (
     MAX_BODY_BYTES,
@@ -43,16 +46,36 @@ _CONTENT_TYPES = {
 }
 
 
-class Server(ThreadingHTTPServer):
-    """A thread for each connection; how many statements run at once is the engine's matter."""
+class Server(ThreadingTCPServer):
+    """A thread for each connection; how many statements run at once is the engine's matter.
 
+    It is none of `http.server`, which asks for this machine's name and loads code to do that,
+    where this process may have given up its right to read any.
+    """
+
+    allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], engine: Engine, password: str) -> None:
         self.engine = engine
         self.password = password
+        self.strangers = Strangers()
         super().__init__(address, Handler)
+
+    def verify_request(self, request: Any, client_address: object) -> bool:
+        """Take every connection, as one of a stranger."""
+        self.strangers.add(request)
+        return True
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection."""
+        self.strangers.remove(request)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """End connections of strangers in time; this is called twice a second."""
+        self.strangers.end_overdue()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing of a client that went away; errors of statements are answered to it."""
@@ -62,6 +85,7 @@ class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     server: Server
+    connection: socket.socket
     protocol_version = "HTTP/1.1"
     timeout = IDLE_SECONDS
     disable_nagle_algorithm = True
@@ -119,10 +143,11 @@ class Handler(BaseHTTPRequestHandler):
             BadRequest: It does not answer them; what they send yet is not waited for.
         """
         try:
-            refuse_foreign_names(self.headers)
+            refuse_foreign_names(self.headers, self.path)
             if self.command in {"GET", "HEAD"} and self.path.partition("?")[0] == "/ping":
                 return True
             refuse_strangers(self.headers, self.server.password)
+            self.server.strangers.remove(self.connection)
             if self.command not in METHODS:
                 message = f"the method {self.command} is not supported"
                 raise BadRequest(HTTPStatus.NOT_IMPLEMENTED, message, NOT_IMPLEMENTED)

