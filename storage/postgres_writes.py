@@ -120,8 +120,11 @@ SELECT (SELECT count(*) FROM stored) AS written,
 """  # noqa: S608
 )
 
+_ABOVE = """FROM messages m WHERE m.user_id = excluded.user_id AND m.thread_id = excluded.id
+        AND m.id > greatest(threads.deleted_through, excluded.deleted_through)"""
+# Messages that were written beside Redis may be here before the deletion that they came after.
 _UPSERT_THREAD = text(
-    """
+    f"""
 WITH erased AS (
     SELECT e.user_id FROM user_erasures e JOIN json_to_record(CAST(:record AS json)) AS r (
         user_id text, created_at timestamptz) USING (user_id)
@@ -144,13 +147,18 @@ ON CONFLICT (user_id, id) DO UPDATE SET
     created_at = CASE WHEN threads.deleted_at IS NULL
                       THEN least(threads.created_at, excluded.created_at)
                       ELSE excluded.created_at END,
-    version = excluded.version, deleted_at = excluded.deleted_at,
+    version = excluded.version,
+    deleted_at = CASE WHEN excluded.deleted_at IS NOT NULL
+                           AND NOT EXISTS (SELECT {_ABOVE} AND m.deleted_at IS NULL)
+                      THEN excluded.deleted_at END,
     is_pinned = excluded.is_pinned, is_archived = excluded.is_archived,
     deleted_through = greatest(threads.deleted_through, excluded.deleted_through),
-    message_count = CASE WHEN excluded.deleted_at IS NULL THEN threads.message_count ELSE 0 END,
-    last_message_at = CASE WHEN excluded.deleted_at IS NULL THEN threads.last_message_at END
+    message_count = CASE WHEN excluded.deleted_at IS NULL THEN threads.message_count
+                         ELSE (SELECT count(*) {_ABOVE} AND m.deleted_at IS NULL) END,
+    last_message_at = CASE WHEN excluded.deleted_at IS NULL THEN threads.last_message_at
+                           ELSE (SELECT max(m.created_at) {_ABOVE}) END
 WHERE threads.version < excluded.version
-"""
+"""  # noqa: S608
 )
 
 _PURGE_AGAIN = text(

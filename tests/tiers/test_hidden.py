@@ -181,3 +181,31 @@ def test_a_thread_that_was_opened_anew_shows_only_what_came_after(
     assert alone.threads.get(user, "t") == after
     page = alone.retrieval.page(user, "t", limit=9, cursor=None, order="desc")
     assert page.messages == [new]
+
+
+def test_what_was_written_beside_redis_after_a_deletion_is_counted_when_that_lands(
+    alone: Services, user: str, check: Callable[..., ConsistencyReport]
+) -> None:
+    post(alone, user, "first")
+    alone.carry()
+    alone.threads.delete(user, "t")
+    beside = [post(without(alone, "redis"), user, text).message.id for text in ("second", "third")]
+    end_detours(alone)
+    alone.carry()
+    thread = alone.threads.get(user, "t")
+    assert thread.message_count == 2
+    page = alone.retrieval.page(user, "t", limit=9, cursor=None, order="asc")
+    assert [one.id for one in page.messages] == beside
+    assert check().differences == []
+
+
+def test_a_thread_whose_only_message_was_deleted_is_there_before_anybody_has_persisted_it(
+    alone: Services, user: str
+) -> None:
+    made = post(alone, user, "first").message
+    alone.messages.delete(user, made.id, if_version=None)
+    for _ in range(2):
+        # Who reads its page makes the index complete from the lowest id on.
+        page = alone.retrieval.page(user, "t", limit=9, cursor=None, order="asc")
+        assert page.messages == []
+        assert alone.threads.get(user, "t").message_count == 0
