@@ -211,6 +211,7 @@ class MaintenanceServices(FailoverServices):
         return PhysicalErasure(
             self.job_engine,
             self.job_clickhouse,
+            self.redis_repair,
             self.audit,
             self.row_copies,
             self.expectations,

@@ -115,9 +115,11 @@ def _hidden(copies: Copies, held: dict[Tier, Copy], truth: Message, marks: Marks
     """The verdict on what went with its thread: until that is carried out in a tier it may be
     there, and need not."""
     is_buried, is_purged = truth.id <= marks.buried, truth.id <= marks.purged
+    is_archived_alone = "postgresql" not in held and "clickhouse" in held
     done: dict[Tier, bool] = {
         "postgresql": is_buried,
-        "redis": is_buried,
+        # Who erases what PostgreSQL lacks goes by what ClickHouse has.
+        "redis": is_purged if is_archived_alone else is_buried,
         # A tombstone comes by way of PostgreSQL, and what has none waits for the purge.
         "clickhouse": is_buried if truth.deleted_at else is_purged,
     }

@@ -18,6 +18,7 @@ from storage.erasure import holds
 from storage.erasure.holds import Holds
 from storage.erasure.mutations import ask, mutate
 from storage.postgres_driver import translated
+from storage.redis_repair import RedisRepair
 from storage.row_copies import RowCopies
 
 log = structlog.get_logger(__name__)
@@ -73,12 +74,14 @@ class PhysicalErasure:
         self,
         engine: Engine,
         server: ClickHouse,
+        redis: RedisRepair,
         audit: AuditTrail,
         copies: RowCopies,
         expectations: Expectations,
     ) -> None:
         self._engine = engine
         self._server = server
+        self._redis = redis
         self._audit = audit
         self._copies = copies
         self._expectations = expectations
@@ -125,10 +128,23 @@ class PhysicalErasure:
         count = f"SELECT count() FROM messages WHERE {condition} {EVERY_ROW}"  # noqa: S608
         purged = int(ask(self._server, count)[0][0])
         if purged:
+            # The rows are all that names their hot copies.
+            self._forget(condition)
             self._expectations.lower(condition)
             mutate(self._server, "messages", f"DELETE WHERE {condition}")
         self._finish(due)
         return purged
+
+    def _forget(self, condition: str) -> None:
+        """Drops the hot copies of rows that are to go."""
+        name = ""
+        while rows := ask(
+            self._server,
+            f"SELECT DISTINCT toString(id) AS name FROM messages WHERE {condition}"  # noqa: S608
+            f" AND name > '{name}' ORDER BY name LIMIT {ROWS_AT_ONCE} {EVERY_ROW}",
+        ):
+            self._redis.forget([row[0] for row in rows])
+            name = rows[-1][0]
 
     def _finish(self, due: Sequence[Row[Any]]) -> None:
         with translated(), self._engine.begin() as connection:
