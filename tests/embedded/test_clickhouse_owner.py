@@ -3,9 +3,12 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import clickhouse_connect
 import pytest
@@ -17,6 +20,7 @@ from clickhouse_sqlalchemy.exceptions import DatabaseException
 from embedded.stack import Stack
 from support.embedded_stack import (
     AWKWARD,
+    ROOT,
     ClickHouse,
     answers,
     wait_for,
@@ -215,3 +219,22 @@ def test_killed_under_load_it_loses_no_acknowledged_insert(
     stored = [int(line) for line in clickhouse.ask("SELECT id FROM notes").split()]
     assert set(acknowledged) <= set(stored)
     assert len(stored) == len(set(stored))
+
+
+# With its rights a process may give up those to read its own code.
+BINDING = """
+import sys
+from pathlib import Path
+from embedded import clickhouse_request, clickhouse_server
+clickhouse_request.load_decoders()
+loaded = set(sys.modules)
+engine = clickhouse_server.Engine(Path(sys.argv[1]))
+clickhouse_server.Server(("127.0.0.1", 0), engine, "password").server_close()
+engine.close()
+print(*set(sys.modules) - loaded)
+"""
+
+
+def test_to_open_a_port_it_loads_no_more_code(tmp_path: Path) -> None:
+    command = (sys.executable, "-c", BINDING, str(tmp_path / "data"))
+    assert subprocess.check_output(command, cwd=ROOT, text=True) == "\n"
