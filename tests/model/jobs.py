@@ -79,10 +79,12 @@ class Jobs:
         """All that is live, each as it was acknowledged."""
         exported = map(json.loads, self.run("export", "--user", person.name).splitlines())
         lines = [one for one in exported if "content" in one]
-        found = {one["content"]: one for one in lines}
+        found = {one["id"]: one for one in lines}
         same("lines exported", len(lines), len(found))
+        # What was imported is known by its text until it is seen.
+        names = {one["content"]: one["id"] for one in lines}
         for said in (said for _, said in person.live() if not said.is_open):
-            one = found.pop(said.content, None)
+            one = found.pop(said.id or names.get(said.content, ""), None)
             if one is None:
                 raise Differs(f"{said.label} is not exported")
             if said.record is not None:
