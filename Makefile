@@ -20,14 +20,17 @@ demo: setup ## Carry 258,145 real messages through all tiers and compare every b
 .PHONY: test
 test: setup lint chromium ## Run every check: style, types, structure, tests on real servers
 	@status=0; \
-		$(MAKE) --no-print-directory --jobs 2 --keep-going test-tiers test-flow || status=1; \
+		$(MAKE) --no-print-directory --jobs 3 --keep-going test-units test-tiers test-flow || status=1; \
 		$(MAKE) --no-print-directory test-alone || status=1; exit $$status
 
-# Most tests wait more than they compute, so two halves run side by side; one says everything at
-# its end. What breaks servers and minds the clock has the machine to itself.
-.PHONY: test-tiers test-flow test-alone
+# Most tests wait more than they compute, so three parts run side by side; two say everything at
+# their ends. What breaks servers and minds the clock has the machine to itself.
+.PHONY: test-units test-tiers test-flow test-alone
+test-units:
+	@said=$$($(BIN)/python -m pytest tests/unit tests/embedded 2>&1); \
+		status=$$?; printf '%s\n' "$$said"; exit $$status
 test-tiers:
-	@said=$$($(BIN)/python -m pytest tests/unit tests/embedded tests/tiers 2>&1); \
+	@said=$$($(BIN)/python -m pytest tests/tiers 2>&1); \
 		status=$$?; printf '%s\n' "$$said"; exit $$status
 test-flow:
 	@$(BIN)/python -m pytest tests/flow

@@ -94,9 +94,9 @@ def archive_boundary(connection: Connection) -> str:
 
 
 def committed(connection: Connection, threads: Iterable[Thread]) -> dict[Thread, Marks]:
-    """What PostgreSQL knows of threads. Of names that it cannot hold it knows nothing."""
-    ordered = sorted(one for one in set(threads) if "\0" not in "".join(one))
-    found: dict[Thread, Marks] = {}
+    """What PostgreSQL knows of threads; of names that it cannot hold, nothing."""
+    found: dict[Thread, Marks] = dict.fromkeys(threads, NOTHING)
+    ordered = sorted(one for one in found if "\0" not in "".join(one))
     for at in range(0, len(ordered), THREADS_AT_ONCE):
         named = [
             {"user_id": user_id, "thread_id": thread_id}

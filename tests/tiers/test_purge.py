@@ -99,6 +99,8 @@ def test_what_is_on_hold_is_not_purged(
 ) -> None:
     (one,) = persisted(alone, drain, user, 1)
     alone.retention_policies.set(user, "t", legal_hold=True, by="an admin")
+    # What other tests left would wait for merges.
+    alone.physical_erasure.purge()
     with unmerged(alone):
         write(revised(one, deleted=True))
         alone.replication.ship_all()
