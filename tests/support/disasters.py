@@ -76,7 +76,7 @@ def settle(services: Services) -> None:
 
 
 def carry_on(services: Services) -> None:
-    """What workers would do, until there is nothing left to do; they wait for a tier that is slow."""
+    """What workers do, who wait for a tier that is slow, until there is nothing left to do."""
     settle(services)
     services.persistence.drain_all(range(services.settings.shards))
     services.erasure.erase_deleted_threads()
