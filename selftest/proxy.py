@@ -16,6 +16,7 @@ from selftest.proxied import Connection, Faults
 
 T = TypeVar("T")
 
+ACCEPT_SECONDS = 0.01
 SWITCH_SECONDS = 5.0
 BACKLOG = 512
 REBIND_ATTEMPTS = 50
@@ -196,6 +197,8 @@ class FaultProxy:
 
     async def _shut(self) -> None:
         await self._stop_listening()
+        # Whoever was accepted just now gets a transport, without which nothing closes it.
+        await asyncio.sleep(ACCEPT_SECONDS)
         self._cut()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
