@@ -39,7 +39,6 @@ _QUEUE_AUDIT = text(
     "INSERT INTO audit_outbox (audit_id) SELECT id FROM audit_trail ON CONFLICT DO NOTHING"
 )
 _HAS_ERASURES = text("SELECT to_regclass('user_erasures') IS NOT NULL")
-_ERASURES = text("SELECT user_id, erased_through::text AS erased_through FROM user_erasures")
 _RAISE_BOUNDARY = text(
     "UPDATE archive_boundary SET below = greatest(below, CAST(:boundary AS uuid))"
 )
@@ -167,7 +166,7 @@ def _erased(connection: Connection) -> dict[str, str]:
     """Of users who were erased, the id at and below which nothing of them is taken in."""
     if not connection.execute(_HAS_ERASURES).scalar_one():
         return {}
-    return {row.user_id: row.erased_through for row in connection.execute(_ERASURES)}
+    return hidden.erasures(connection)
 
 
 def _kept(name: str, rows: Iterable[bytes], erased: dict[str, str]) -> Iterator[str]:
