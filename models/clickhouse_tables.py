@@ -44,4 +44,5 @@ told_keys = Table(
     Column("idempotency_key", types.String),
     Column("id", types.UUID, primary_key=True),
     Column("told_at", types.DateTime("UTC")),
+    Column("content_hash", types.String),
 )

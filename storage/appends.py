@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class NewMessage(NamedTuple):
-    """A sealed message on its way in: its id, its record, and its Idempotency-Key if any.
+    """A sealed message on its way in: its id, its record, its Idempotency-Key if any, and its hash.
 
     What the key made up to `instead_of` is gone, and does not count any more.
     """
@@ -14,6 +14,7 @@ class NewMessage(NamedTuple):
     record: bytes
     idempotency_key: str | None
     instead_of: str = ""
+    content_hash: str = ""
 
 
 class Append(NamedTuple):

@@ -10,12 +10,12 @@ half-open meanwhile, so that no request ever pays for the question whether a tie
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
+from typing import Literal
 
 import msgspec
 import structlog
-from pybreaker import STATE_CLOSED, CircuitBreaker
 
 from storage import budget
 from storage.errors import TierError, TierUnavailable
@@ -26,17 +26,42 @@ log = structlog.get_logger(__name__)
 PROBE_SECONDS = 0.2
 """Between two probes of a tier that is out."""
 
+State = Literal["closed", "open", "half-open"]
+
 SLOW_CALLS = 3
 """So many slow calls in a row have a tier probed."""
 
 
 class BreakerState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`state` is `closed`, `open` or `half-open`; the reason is why it opened last."""
+    """The reason is why it opened last."""
 
-    state: str
+    state: State
     opened: int = 0
     open_seconds: float | None = None
     reason: str | None = None
+
+
+class _Guard:
+    """One call on its way through a breaker."""
+
+    __slots__ = ("_breaker", "_is_bulk", "_started")
+
+    def __init__(self, breaker: "Breaker", is_bulk: bool) -> None:
+        self._breaker = breaker
+        self._is_bulk = is_bulk
+
+    def __enter__(self) -> None:
+        self._breaker.check()
+        self._started = time.perf_counter()
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
+        if error is None:
+            seconds = time.perf_counter() - self._started
+            self._breaker.succeeded(seconds, is_bulk=self._is_bulk)
+        elif isinstance(error, TierUnavailable):
+            self._breaker.failed(error, is_bulk=self._is_bulk)
 
 
 class Breaker:
@@ -49,8 +74,7 @@ class Breaker:
         self.tier = tier
         self._probe = probe
         self._slow_seconds = slow_seconds
-        # The library keeps the state; its own `call` would let one caller in at a time.
-        self._circuit = CircuitBreaker(name=tier)
+        self._state: State = "closed"
         self._lock = threading.Lock()
         self._slow_in_a_row = 0
         self.latencies = Latencies()
@@ -64,32 +88,28 @@ class Breaker:
     @property
     def is_closed(self) -> bool:
         """Whether calls pass."""
-        return bool(self._circuit.current_state == STATE_CLOSED)
+        return self._state == "closed"
 
     def was_open_within(self, seconds: float) -> bool:
         """Whether it is open, or was until so long ago."""
         return not self.is_closed or time.monotonic() - self._closed_at < seconds
 
-    @contextmanager
-    def guard(self, *, is_bulk: bool = False) -> Iterator[None]:
-        """Lets one call pass and watches it; bulk may take its time.
+    def guard(self, *, is_bulk: bool = False) -> "_Guard":
+        """Lets the call of one block pass and watches it; bulk may take its time.
 
-        Raises `TierUnavailable` at once while open, and where the caller has no time left.
+        The block raises `TierUnavailable` at once while open, and where the caller has no time
+        left.
         """
-        if not self.is_closed:
+        return _Guard(self, is_bulk)
+
+    def check(self) -> None:
+        """Raises `TierUnavailable` while open, and where the caller has no time left."""
+        if self._state != "closed":
             raise TierUnavailable(self.tier, self._reason, tried=False)
         budget.check(self.tier)
-        started = time.perf_counter()
-        try:
-            yield
-        except TierUnavailable as error:
-            if error.tier == self.tier and not error.passing:
-                if error.late and (is_bulk or budget.is_spent()):
-                    self._suspect(error.reason)
-                else:
-                    self.open(error.reason)
-            raise
-        seconds = time.perf_counter() - started
+
+    def succeeded(self, seconds: float, *, is_bulk: bool) -> None:
+        """Notes how long a call took."""
         if not is_bulk:
             self.latencies.note(seconds)
         if is_bulk or seconds <= self._slow_seconds:
@@ -97,12 +117,21 @@ class Breaker:
         else:
             self._note_slow()
 
+    def failed(self, error: TierUnavailable, *, is_bulk: bool) -> None:
+        """Notes that a call found a tier out."""
+        if error.tier != self.tier or error.passing:
+            return
+        if error.late and (is_bulk or budget.is_spent()):
+            self._suspect(error.reason)
+        else:
+            self.open(error.reason)
+
     def open(self, reason: str) -> None:
         """Opens the breaker, and has it probed until the tier is well again."""
         with self._lock:
             if not self.is_closed:
                 return
-            self._circuit.open()
+            self._state = "open"
             self._reason = reason
             self._opened += 1
             self.opened_at = time.monotonic()
@@ -114,11 +143,9 @@ class Breaker:
     def state(self) -> BreakerState:
         """What it is, and why."""
         if self.is_closed:
-            return BreakerState(
-                state=STATE_CLOSED, opened=self._opened, reason=self._reason or None
-            )
+            return BreakerState(state="closed", opened=self._opened, reason=self._reason or None)
         return BreakerState(
-            state=self._circuit.current_state,
+            state=self._state,
             opened=self._opened,
             open_seconds=round(time.monotonic() - self.opened_at, 3),
             reason=self._reason,
@@ -152,15 +179,15 @@ class Breaker:
         self._tell(self.on_opened)
         while True:
             time.sleep(PROBE_SECONDS)
-            self._circuit.half_open()
+            self._state = "half-open"
             trouble = self._trouble()
             if trouble is None:
                 break
             self._reason = trouble
-            self._circuit.open()
+            self._state = "open"
         seconds = time.monotonic() - self.opened_at
         self._closed_at = time.monotonic()
-        self._circuit.close()
+        self._state = "closed"
         log.info("breaker_closed", tier=self.tier, open_seconds=round(seconds, 3))
         self._tell(self.on_closed)
 

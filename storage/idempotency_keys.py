@@ -26,6 +26,15 @@ class Key(NamedTuple):
     key: str
 
 
+class Made(NamedTuple):
+    """The message that a key made, its hash where that is known, and the id up to which what the
+    key made before is gone."""
+
+    message_id: str
+    content_hash: str
+    instead_of: str
+
+
 _FIND = text(
     """
 SELECT user_id, thread_id, key, known.message_id::text AS message_id
@@ -71,13 +80,17 @@ RETURNING user_id, thread_id, key, message_id::text AS message_id
 )
 _TELL = text(
     """
-INSERT INTO idempotency_keys (user_id, thread_id, key, message_id)
-SELECT user_id, thread_id, key, message_id
+INSERT INTO idempotency_keys (user_id, thread_id, key, message_id, content_hash)
+SELECT user_id, thread_id, key, message_id, content_hash
 FROM json_to_recordset(CAST(:given AS json)) AS r (
-    user_id text, thread_id text, key text, message_id uuid)
+    user_id text, thread_id text, key text, message_id uuid, content_hash text)
 ORDER BY user_id, thread_id, key
 ON CONFLICT DO NOTHING
 """
+)
+_HASH = text(
+    "SELECT content_hash FROM idempotency_keys"
+    " WHERE user_id = :user_id AND thread_id = :thread_id AND key = :key AND message_id = :made"
 )
 # Whoever frees keys puts what they stand for now in their place, in the same transaction.
 _FREE = text(
@@ -129,9 +142,16 @@ def free(connection: Connection, gone: Mapping[Key, str]) -> None:
         connection.execute(_FREE, {"given": _given(gone)})
 
 
-def tell(connection: Connection, made: Mapping[Key, str]) -> None:
+def tell(connection: Connection, made: Mapping[Key, Made]) -> None:
     """Notes keys of acknowledged messages where there is none yet, as cheaply as that goes."""
-    connection.execute(_TELL, {"given": _given(made)})
+    rows = ({**key._asdict(), **one._asdict()} for key, one in made.items())
+    connection.execute(_TELL, {"given": _json(rows)})
+
+
+def hash_of(connection: Connection, key: Key, message_id: str) -> str:
+    """The hash of the message that a key made, empty where that was not told."""
+    found = connection.execute(_HASH, {**key._asdict(), "made": message_id})
+    return str(found.scalar_one_or_none() or "")
 
 
 def record(connection: Connection, made: Sequence[tuple[Key, str]], seconds: int) -> list[Message]:

@@ -7,6 +7,7 @@ it on to PostgreSQL is for others; the answer says whether this caller is to wak
 
 from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -26,6 +27,7 @@ from storage.errors import (
 )
 from storage.failover.chain import PART_BYTES, Degraded, MessageFailoverService
 from storage.faultpoints import faultpoint
+from storage.idempotency_keys import Key
 from storage.message_retrieval import Retrieved, UnifiedMessageRetrievalService
 from storage.metrics.instruments import Kind
 from storage.posts import Draft, Part, Post
@@ -224,7 +226,9 @@ class UnifiedMessageStorageService:
                 post.answers[one.at] = done
                 continue
             try:
-                before = made_before(self._retrieval, message, made)
+                key = Key(append.user_id, append.thread_id, new.idempotency_key or "")
+                hash_of = partial(self._failover.keys.hash_of, key)
+                before = made_before(self._retrieval, message, made, hash_of)
             except KeyReused as error:
                 post.answers[one.at] = error
             else:

@@ -48,7 +48,13 @@ class Post(Generic[Answer]):
             for at, one in enumerate(waited)
         ]
         new = [
-            NewMessage(message.id, codec.encode(message), one.draft.idempotency_key, one.instead_of)
+            NewMessage(
+                message.id,
+                codec.encode(message),
+                one.draft.idempotency_key,
+                one.instead_of,
+                message.content_hash,
+            )
             for message, one in zip(messages, waited, strict=True)
         ]
         first = 0

@@ -2,10 +2,10 @@
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from redis import Redis
 from redis.exceptions import NoScriptError, RedisError
@@ -22,6 +22,8 @@ _NOT_AN_OUTAGE: frozenset[Kind] = frozenset({"full", "not_allowed"})
 
 MOST_BYTES = 512 * 1024
 """Of one round trip of many calls: Redis does nothing else meanwhile, nor while it syncs them."""
+
+Answer = TypeVar("Answer")
 
 Call = tuple[list[str], list[Any]]
 """The names and the arguments of one call of a script."""
@@ -97,23 +99,29 @@ class RedisDoor:
         with self.breaker.guard(), translated():
             yield self.client
 
-    @contextmanager
-    def running(self, script: str, size: int = 0) -> Iterator[Redis]:
-        """Likewise for one round trip of a script, which is told of where it was slow.
+    def run(self, script: str, size: int, work: Callable[[Redis], Answer]) -> Answer:
+        """Likewise what a script gives in one round trip, which is told of where it was slow.
 
         One that sends many bytes has as much longer for it.
         """
-        is_large = size > budget.LARGE_BYTES
-        granted = budget.moving(size) if is_large else nullcontext()
-        with granted, self.breaker.guard(is_bulk=is_large), translated():
-            started, failed = time.perf_counter(), True
-            try:
-                yield self.client
-                failed = False
-            finally:
-                if self._slow is not None:
-                    seconds = time.perf_counter() - started
-                    self._slow.note("redis", f"script {script}", seconds, failed=failed)
+        if size <= budget.LARGE_BYTES:
+            with self.breaker.guard():
+                return self._timed(script, work)
+        with budget.moving(size), self.breaker.guard(is_bulk=True):
+            return self._timed(script, work)
+
+    def _timed(self, script: str, work: Callable[[Redis], Answer]) -> Answer:
+        started, failed = time.perf_counter(), True
+        try:
+            answer = work(self.client)
+            failed = False
+        except RedisError as error:
+            raise as_tier_error(error) from error
+        finally:
+            if self._slow is not None:
+                seconds = time.perf_counter() - started
+                self._slow.note("redis", f"script {script}", seconds, failed=failed)
+        return answer
 
 
 class Script:
@@ -137,12 +145,15 @@ class Script:
             if isinstance(answer, TierError):
                 raise answer
             return answer
-        with self._door.running(self._name, _size(arguments)) as client:
+
+        def work(client: Redis) -> Any:
             try:
                 return self._evaluate(client, names, arguments)
             except NoScriptError:
                 client.script_load(self._source)
                 return self._evaluate(client, names, arguments)
+
+        return self._door.run(self._name, _size(arguments), work)
 
     def many(self, calls: Sequence[Call]) -> list[Any]:
         """Many calls, one round trip or as many as they are large, each atomic for itself.
@@ -158,7 +169,7 @@ class Script:
         ]
 
     def _round_trip(self, calls: Sequence[Call], size: int) -> list[Any]:
-        with self._door.running(self._name, size) as client:
+        def work(client: Redis) -> list[Any]:
             answers = self._pipelined(client, calls)
             missing = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
             if missing:
@@ -167,6 +178,8 @@ class Script:
                 for at, answer in zip(missing, again, strict=True):
                     answers[at] = answer
             return [_told_apart(answer) for answer in answers]
+
+        return self._door.run(self._name, size, work)
 
     def _pipelined(self, client: Redis, calls: Sequence[Call]) -> list[Any]:
         pipeline = client.pipeline(transaction=False)

@@ -5,17 +5,19 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Request, Response, g, request
+from flask.globals import app_ctx, request_ctx
 
 from models import ids
 from storage import budget
+from storage.metrics.instruments import Instruments
 from webapp.auth import InvalidToken
-from webapp.context import web
+from webapp.context import of
 from webapp.errors import BadRequest, UnsupportedCoding
 
 log = structlog.get_logger(__name__)
@@ -59,35 +61,38 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
     """Gives every request an id and a caller, and every answer its headers."""
 
-    @app.url_value_preprocessor
-    def canonical(_: str | None, values: dict[str, Any] | None) -> None:
-        # Some write a UUID in capitals (RFC 9562, section 4).
-        for name in UUIDS:
-            if values and name in values:
-                values[name] = values[name].lower()
+    own = of(app)
 
     @app.before_request
     def begin() -> None:
-        g.started = time.perf_counter()
-        if not (request.endpoint or "").startswith(UNHURRIED):
-            budget.begin()
-        else:
+        # Each look through one of Flask's proxies costs five calls, and this is done every time.
+        now, about = request_ctx.request, app_ctx.g
+        about.started = time.perf_counter()
+        endpoint = now.endpoint
+        if endpoint is not None and endpoint.startswith(UNHURRIED):
             budget.end()
-        given = request.headers.get("X-Request-ID", "")
-        g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        if request.endpoint is not None and request.endpoint not in public:
-            g.caller = web().tokens.verify(bearer())
+        else:
+            budget.begin()
+        given = now.environ.get("HTTP_X_REQUEST_ID", "")
+        about.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        if endpoint is not None and endpoint not in public:
+            about.caller = own.tokens.verify(_bearer(now.environ))
+        for name in UUIDS:
+            # Some write a UUID in capitals (RFC 9562, section 4).
+            if now.view_args and name in now.view_args:
+                now.view_args[name] = now.view_args[name].lower()
 
     @app.after_request
     def end(response: Response) -> Response:
         # What is still to be streamed takes its time.
         budget.end()
-        _measure(response)
+        now, about = request_ctx.request, app_ctx.g
+        _measure(own.services.instruments, now, time.perf_counter() - about.started, response)
         headers = response.headers
-        headers["X-Request-ID"] = g.get("request_id", "")
-        headers["X-Content-Type-Options"] = "nosniff"
+        headers.add("X-Request-ID", about.request_id)
+        headers.add("X-Content-Type-Options", "nosniff")
         if "Cache-Control" not in headers:
-            headers["Cache-Control"] = "no-store"
+            headers.add("Cache-Control", "no-store")
         return response
 
 
@@ -98,21 +103,25 @@ def measured(app: Flask) -> Iterator[tuple[str, str]]:
             yield rule.rule, method
 
 
-def _measure(response: Response) -> None:
+def _measure(instruments: Instruments, now: Request, seconds: float, response: Response) -> None:
     """What is no route of ours is one for all: anybody can ask for any path with any method."""
-    rule = request.url_rule
-    route = rule.rule if rule is not None and request.method in METHODS else NOWHERE
-    method = request.method if route != NOWHERE else ""
-    seconds = time.perf_counter() - g.started
+    rule, method = now.url_rule, now.method
+    route = rule.rule if rule is not None and method in METHODS else NOWHERE
     if seconds > SLOW_SECONDS:
         took_ms = round(seconds * 1000, 1)
         log.warning("slow_request", status=response.status_code, took_ms=took_ms)
-    web().services.instruments.requested(route, method, response.status_code, seconds)
+    named = method if route != NOWHERE else ""
+    instruments.requested(route, named, response.status_code, seconds)
 
 
 def bearer() -> str:
     """The token that the request brings. Raises `InvalidToken`."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return _bearer(request.environ)
+
+
+def _bearer(environ: Mapping[str, Any]) -> str:
+    given: str = environ.get("HTTP_AUTHORIZATION", "")
+    scheme, _, token = given.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise InvalidToken("the header Authorization: Bearer <token> is missing")
     return token.strip()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from flask import Flask, request
+from flask.globals import request_ctx
 
 from webapp.errors import BadRequest
 from webapp.operation import KEY, Operation
@@ -65,7 +66,7 @@ def register(app: Flask, operations: Iterable[Operation]) -> None:
     @app.before_request
     def look() -> None:
         # Costs a look-up for each header; nothing else where there is none, and no query.
-        environ = request.environ
+        environ = request_ctx.request.environ
         if environ.get("QUERY_STRING"):
             _check(environ, heeded)
             return

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, union_all
 from models.clickhouse_tables import direct_writes, told_keys
 from storage.breakers import Breaker
 from storage.clickhouse_driver import LIST_BYTES, ClickHouse, batches, translated
-from storage.idempotency_keys import Key
+from storage.idempotency_keys import Key, Made
 
 BATCH = 5_000
 """Keys in one insert: less than a megabyte, and few parts for ClickHouse to merge."""
@@ -64,7 +64,20 @@ class ClickHouseKeys:
                 made[key] = min(found, made.get(key, found))
         return made
 
-    def tell(self, made: Mapping[Key, str]) -> None:
+    def hash_of(self, key: Key, message_id: str) -> str:
+        """The hash of the message that a key made, empty where it was not told."""
+        told = told_keys.c
+        query = select(told.content_hash).where(
+            told.user_id == key.user_id,
+            told.idempotency_key == key.key,
+            told.thread_id == key.thread_id,
+            told.id == message_id,
+        )
+        with self._breaker.guard(), translated(), self._server.engine.connect() as connection:
+            found = connection.execute(query).scalars().all()
+        return max(found, default="")
+
+    def tell(self, made: Mapping[Key, Made]) -> None:
         """Notes keys of acknowledged messages, in the order given."""
         rows = _rows(made)
         while batch := b"\n".join(islice(rows, BATCH)):
@@ -72,13 +85,14 @@ class ClickHouseKeys:
                 self._server.insert("told_keys", batch)
 
 
-def _rows(made: Mapping[Key, str]) -> Iterator[bytes]:
-    for key, message_id in made.items():
+def _rows(made: Mapping[Key, Made]) -> Iterator[bytes]:
+    for key, one in made.items():
         yield msgspec.json.encode(
             {
                 "user_id": key.user_id,
                 "thread_id": key.thread_id,
                 "idempotency_key": key.key,
-                "id": message_id,
+                "id": one.message_id,
+                "content_hash": one.content_hash,
             }
         )

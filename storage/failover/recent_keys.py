@@ -11,23 +11,16 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from storage.appends import Append, Stored
+from storage.appends import Append, NewMessage, Stored
 from storage.failover.direct_postgres import keyed
 from storage.failover.rests import Answer
-from storage.idempotency_keys import Key
+from storage.idempotency_keys import Key, Made
 
 MOST_KEYS = 20_000
 """More than are acknowledged between two drains; a few megabytes."""
 
 KEPT_SECONDS = 120.0
 """Longer than a client that waits for an answer is patient, and repeats after it."""
-
-
-class Made(NamedTuple):
-    """What a key made, and the id up to which what it made before is gone."""
-
-    message_id: str
-    instead_of: str
 
 
 class _Note(NamedTuple):
@@ -51,20 +44,24 @@ class RecentKeys:
         """Whether a client may still repeat one of them."""
         return time.monotonic() - self._noted_at < KEPT_SECONDS
 
-    def note(self, appends: Sequence[Append], answers: Sequence[Answer]) -> dict[Key, str]:
+    def note(self, appends: Sequence[Append], answers: Sequence[Answer]) -> dict[Key, Made]:
         """Remembers what these appends have made; gives it."""
         found: dict[Key, Made] = {}
         for append, answer in zip(appends, answers, strict=True):
             if isinstance(answer, Stored):
                 pairs = zip(append.messages, answer.ids, strict=True)
                 made = {one.id: first for one, first in pairs}
-                found.update(
-                    (key, Made(made[one.id], one.instead_of)) for key, one in keyed(append)
-                )
+                found.update((key, _made(one, made[one.id])) for key, one in keyed(append))
         if found:
             with self._lock:
                 self._note(found)
-        return {key: one.message_id for key, one in found.items()}
+        return found
+
+    def hash_of(self, key: Key, message_id: str) -> str:
+        """The hash of the message that a key made, empty where this process does not know it."""
+        with self._lock:
+            note = self._made.get(key)
+        return note.made.content_hash if note and note.made.message_id == message_id else ""
 
     def known(self, wanted: Mapping[Key, str]) -> dict[Key, str]:
         """What these keys made, as far as it is remembered, each above the id that it comes with,
@@ -105,3 +102,8 @@ class RecentKeys:
             self._made.move_to_end(key)
         while len(self._made) > MOST_KEYS:
             self._made.popitem(last=False)
+
+
+def _made(one: NewMessage, first: str) -> Made:
+    """What a key made, given the message that it came with now and the id that it stands for."""
+    return Made(first, one.content_hash if first == one.id else "", one.instead_of)

@@ -26,6 +26,7 @@ from storage.failover.probes import Breakers
 from storage.failover.recent_keys import KEPT_SECONDS, RecentKeys
 from storage.failover.redis_watch import RedisWatch
 from storage.failover.rests import Answer, Ask, ask_the_rest
+from storage.idempotency_keys import Key
 from storage.metrics.instruments import Instruments
 from storage.postgres_driver import translated
 
@@ -61,15 +62,26 @@ class ToldKeys:
             with translated(), self._engine.begin() as connection:
                 gone = {key: one.instead_of for key, one in batch.items() if one.instead_of}
                 idempotency_keys.free(connection, gone)
-                made = {key: one.message_id for key, one in batch.items()}
-                idempotency_keys.tell(connection, made)
+                idempotency_keys.tell(connection, batch)
         self._told_postgres = max(number, self._told_postgres)
 
     def tell_clickhouse(self) -> None:
         """Tells ClickHouse all that somebody may still repeat. Raises `TierError`."""
         made, number = self.recent.after(self._told_clickhouse, KEPT_SECONDS)
-        self._clickhouse.tell({key: one.message_id for key, one in made.items()})
+        self._clickhouse.tell(made)
         self._told_clickhouse = max(number, self._told_clickhouse)
+
+    def hash_of(self, key: Key, message_id: str) -> str:
+        """The hash of the message that a key made, as far as anybody who answers was told; else
+        empty."""
+        found = self.recent.hash_of(key, message_id)
+        with suppress(TierError):
+            if not found:
+                with translated(), self._engine.connect() as connection:
+                    found = idempotency_keys.hash_of(connection, key, message_id)
+        with suppress(TierError):
+            found = found or self._clickhouse.hash_of(key, message_id)
+        return found
 
     def _tell_quietly(self) -> None:
         with suppress(TierError):
@@ -90,6 +102,7 @@ class SharedKeys:
     ) -> None:
         """`watch_client` is for looking at Redis when no request does."""
         self._recent = told.recent
+        self.hash_of = told.hash_of
         self._clickhouse = clickhouse
         self._lease = lease
         self._faster = (breakers.redis, breakers.postgresql)

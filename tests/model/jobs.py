@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from redis.exceptions import RedisError
 
 from model.acts import Acts
 from model.talk import must
@@ -122,8 +123,15 @@ class Jobs:
         self.wait_until_well()
 
     def wait_until_well(self) -> None:
-        """Until every process believes Redis and PostgreSQL again."""
+        """Until Redis answers, and every process believes it and PostgreSQL again."""
+        eventually(self._answers, BACK_SECONDS)
         eventually(self._is_well, BACK_SECONDS)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self._services.redis_client.ping())
+        except RedisError:
+            return False
 
     def _is_well(self) -> bool:
         # Several, for each process has looked for itself.

@@ -17,6 +17,9 @@ from support.api import Api
 from support.processes import Launched
 
 PEOPLE = 2
+KNOWN_TO_REDIS_ALONE = frozenset({"create_thread", "change_thread", "delete_thread"})
+"""They go by whether there is such a thread. Until that is carried on only Redis knows, and while
+it is out they are answered by what PostgreSQL knows."""
 LOOKS_AFTER = 0.3
 """How often what an operation touched is read at once."""
 
@@ -57,6 +60,7 @@ class Play:
 
     def repeat(self, ops: list[Op]) -> None:
         """Plays these operations, as far as there is what they are about."""
+        self.jobs.wait_until_well()
         for op in ops:
             self.do(op)
         self.end()
@@ -70,6 +74,8 @@ class Play:
             self.settle(ends_streams=True)
             self.jobs.lose(self.people)
             return
+        if self.acts.is_shaken and op.name in KNOWN_TO_REDIS_ALONE:
+            self.jobs.wait_until_well()
         if op.name in {"check", "archive", "recover_cache", "backfill", "repair", "export"}:
             self._calm_down()
         if hasattr(self.acts, op.name):

@@ -204,4 +204,5 @@ def test_who_has_no_time_left_is_not_told_what_somebody_else_made(
 ) -> None:
     made = post(alone, user, "a", "k").message
     with budget.within(0.01), pytest.raises(TierUnavailable):
-        made_before(alone.retrieval, msgspec.structs.replace(made, content="b"), made.id)
+        asked = msgspec.structs.replace(made, content="b")
+        made_before(alone.retrieval, asked, made.id, lambda _: made.content_hash)

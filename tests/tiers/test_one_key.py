@@ -14,6 +14,7 @@ from sqlalchemy import Connection, event, text
 from embedded.ports import HOST
 from selftest.proxy import FaultProxy
 from storage import idempotency_keys
+from storage.errors import KeyReused, TierUnavailable
 from storage.failover.lease import Standing
 from storage.persistence import Drained
 from storage.services import Services
@@ -134,6 +135,8 @@ def test_a_key_that_only_redis_knew_is_told_as_soon_as_redis_is_out(
     again = post(other, user, "a", "k")
     # Nobody else has it yet, and what is said of it is true to the byte.
     assert (again.message, again.repeated) == (done.message, True)
+    with pytest.raises(KeyReused):
+        post(other, user, "b", "k")
     drain()
     assert [row[0] for row in rows(alone, user)] == [done.message.id]
 
@@ -170,8 +173,40 @@ def test_a_key_that_only_redis_knew_is_told_to_clickhouse_when_both_are_out(
     eventually(lambda: watches(first))
     # Nobody asks the first process for anything from here on.
     getattr(network.redis, fault)()
-    again = post(behind(network, alone, "database"), user, "a", "k")
+    other = behind(network, alone, "database")
+    again = post(other, user, "a", "k")
     assert (again.message, again.repeated) == (done.message, True)
+    with pytest.raises(KeyReused):
+        post(other, user, "b", "k")
+
+
+def test_whoever_acknowledged_a_message_knows_its_text_while_it_is_out_of_reach(
+    alone: Services, user: str, network: Network
+) -> None:
+    own = behind(network, alone, "clickhouse")
+    done = post(own, user, "a", "k")
+    network.redis.refuse()
+    with pytest.raises(KeyReused):
+        post(own, user, "b", "k")
+    again = post(own, user, "a", "k")
+    assert (again.message, again.repeated) == (done.message, True)
+
+
+def test_nothing_is_said_of_a_text_that_nobody_within_reach_knows(
+    alone: Services, user: str
+) -> None:
+    post(alone, user, "a", "k")
+    key, made = (
+        idempotency_keys.Key(user, "t", "k"),
+        alone.retrieval.page(user, "t", limit=1, cursor=None, order="asc").messages[0],
+    )
+    # As a process of an older version tells it.
+    with alone.job_engine.begin() as connection:
+        idempotency_keys.tell(connection, {key: idempotency_keys.Made(made.id, "", "")})
+    other = without(alone, "redis")
+    for text_of_it in ("a", "b"):
+        with pytest.raises(TierUnavailable):
+            post(other, user, text_of_it, "k")
 
 
 def test_a_key_that_postgresql_took_beside_redis_is_told_to_clickhouse(
