@@ -126,7 +126,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=64, help="requests answered at once")
+    parser.add_argument("--threads", type=int, default=32, help="requests answered at once")
     return parser.parse_args()
 
 
