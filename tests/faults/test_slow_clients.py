@@ -14,7 +14,7 @@ from support.users import fresh_user
 from support.waiting import eventually
 
 Loaded = Callable[..., AbstractContextManager[Trial]]
-SLOW = 100
+SLOW = 300
 """Of each kind; together some times as many as the threads that answer requests."""
 SILENT = 1_200
 GONE_SECONDS = 60
