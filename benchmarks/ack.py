@@ -29,8 +29,8 @@ from benchmarks import load
 from benchmarks.peers import one_task, tuned_task
 from benchmarks.stack import ephemeral_stack
 from embedded.ports import free_port
-from storage.services import Services
-from webapp.auth import Tokens
+from webapp.http.auth import Tokens
+from wiring.process import Services
 
 BODY = b'{"message":"' + b"x" * 300 + b'"}'
 THREADS_PER_CLIENT = 4

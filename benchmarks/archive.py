@@ -22,16 +22,16 @@ from rich.table import Table
 from sqlalchemy import text
 
 import settings
-from benchmarks.carrying import import_rest
+from benchmarks.demo.carrying import import_rest
 from benchmarks.stack import ephemeral_stack
+from jobs.archive.run import Archived, Wish
+from jobs.archive.tiering import rules_of
+from jobs.transfer.export import Exporter
+from jobs.transfer.formats import chitchat
 from models import codec
-from selftest.launching import StackFailed
-from storage.archive.run import Archived, Wish
-from storage.archive.tiering import rules_of
-from storage.export import Exporter
-from storage.importers import chitchat
-from storage.services import Services
-from webapp.auth import Tokens
+from selftest.bed.launching import StackFailed
+from webapp.http.auth import Tokens
+from wiring.process import Services
 
 THREADS = 200
 SNAPSHOT_SECONDS = 300.0

@@ -24,8 +24,8 @@ from rich.table import Table
 import settings
 from benchmarks.sockets import costs, trouble
 from benchmarks.sockets.fleet import Fleet, Outcome
-from selftest.launching import Launched, StackFailed, clean_environment, launch_up
-from webapp.auth import Tokens
+from selftest.bed.launching import Launched, StackFailed, clean_environment, launch_up
+from webapp.http.auth import Tokens
 
 USERS, SOCKETS_EACH = 100, 5
 PARTS = ("idle", "load", "company", "cuts", "kills")

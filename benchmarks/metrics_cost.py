@@ -22,9 +22,9 @@ from benchmarks import load
 from benchmarks.ack import GRANIAN, Design, Measured, measure, process, wait_until
 from benchmarks.sockets import costs
 from benchmarks.stack import ephemeral_stack
-from embedded import procfs
 from embedded.ports import free_port
-from webapp.auth import Tokens
+from embedded.supervision import procfs
+from webapp.http.auth import Tokens
 
 GOAL = 0.03
 WARM_SECONDS = 1.0

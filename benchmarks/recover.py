@@ -27,16 +27,16 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 import settings
-from benchmarks.carrying import import_rest
+from benchmarks.demo.carrying import import_rest
 from benchmarks.stack import ephemeral_stack
-from embedded import procfs
+from embedded.supervision import procfs
+from jobs.transfer.export import Exporter
+from jobs.transfer.formats import chitchat
 from models import codec
-from selftest.launching import StackFailed
+from selftest.bed.launching import StackFailed
 from storage.errors import TierError
-from storage.export import Exporter
-from storage.importers import chitchat
-from storage.services import Services
-from webapp.auth import Tokens
+from webapp.http.auth import Tokens
+from wiring.process import Services
 
 TARGET_SECONDS = 60.0
 SNAPSHOT_SECONDS = 300.0

@@ -21,8 +21,8 @@ from rich.table import Table
 import settings
 from benchmarks import load
 from benchmarks.stack import ephemeral_stack
-from selftest.launching import StackFailed
-from webapp.auth import Tokens
+from selftest.bed.launching import StackFailed
+from webapp.http.auth import Tokens
 
 WRITERS = 50
 READERS = 2

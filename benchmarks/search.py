@@ -21,17 +21,17 @@ from rich.table import Table
 
 import settings
 from benchmarks.stack import ephemeral_stack
+from jobs.archive.run import Wish
+from jobs.archive.tiering import rules_of
+from jobs.transfer.bulk_import import BulkImporter
+from jobs.transfer.formats import chitchat
+from jobs.transfer.formats.settling import Settlement
 from models import codec, ids
 from models.message import Message
 from models.search import parse
-from selftest.launching import StackFailed
-from storage.archive.run import Wish
-from storage.archive.tiering import rules_of
-from storage.bulk_import import BulkImporter
-from storage.importers import chitchat
-from storage.importers.settling import Settlement
-from storage.services import Services
-from webapp.auth import Tokens
+from selftest.bed.launching import StackFailed
+from webapp.http.auth import Tokens
+from wiring.process import Services
 
 ARCHIVED, RECENT, OTHER = "reads-the-archive", "reads-the-recent", "somebody-else"
 RECENT_MESSAGES = 50_000

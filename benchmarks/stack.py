@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from selftest.launching import clean_environment, launch_up
+from selftest.bed.launching import clean_environment, launch_up
 
 KEPT_VARIABLES = ("WEB_WORKERS", "WEB_THREADS", "WORKER_THREADS")
 """Nothing else: addresses of the caller's own servers must not lead a benchmark to real data."""

@@ -17,15 +17,15 @@ from rich.table import Table
 
 import settings
 from benchmarks.stack import ephemeral_stack
+from jobs.archive.run import Wish
+from jobs.archive.tiering import rules_of
+from jobs.transfer.bulk_import import BulkImporter
 from models import codec, ids
 from models.message import Message
-from selftest.launching import StackFailed
-from storage import redis_keys as keys
-from storage.archive.run import Wish
-from storage.archive.tiering import rules_of
-from storage.bulk_import import BulkImporter
-from storage.services import Services
-from webapp.auth import Tokens
+from selftest.bed.launching import StackFailed
+from storage.redis import keys
+from webapp.http.auth import Tokens
+from wiring.process import Services
 
 THREADS = {"threads-1000": 1_000, "threads-10000": 10_000}
 MESSAGES = 5

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from embedded.errors import StackError
-from embedded.process import Spec
+from embedded.supervision.process import Spec
 
 HERE = "/proc/self/cwd"
 """A server's name for its own folder, in which it is started. So it needs no right to search the

@@ -10,18 +10,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from embedded import accounts, clickhouse, guardian, postgres, valkey
+from embedded import valkey
+from embedded.clickhouse import server as clickhouse
 from embedded.errors import StackError
 from embedded.files import kept_secret, tail
-from embedded.leftovers import PidFile
-from embedded.lock import DataLock
 from embedded.ports import PortBook
-from embedded.privileges import CALLER, RunAs
-from embedded.process import Spec
-from embedded.pulse import Pulses
+from embedded.postgres import server as postgres
 from embedded.server import Server
-from embedded.signals import StopSignals
-from embedded.supervisor import Supervisor
+from embedded.supervision import accounts, guardian
+from embedded.supervision.leftovers import PidFile
+from embedded.supervision.lock import DataLock
+from embedded.supervision.privileges import CALLER, RunAs
+from embedded.supervision.process import Spec
+from embedded.supervision.pulse import Pulses
+from embedded.supervision.signals import StopSignals
+from embedded.supervision.supervisor import Supervisor
 
 START_TIMEOUT_SECONDS = 60.0
 PROGRAMS_STOP_SECONDS = 4.0

@@ -13,9 +13,9 @@ from redis.retry import Retry
 from embedded.errors import StackError
 from embedded.files import write_atomically
 from embedded.ports import HOST
-from embedded.privileges import CALLER, RunAs
-from embedded.process import Spec
 from embedded.server import HERE, Server, environment, package_folder
+from embedded.supervision.privileges import CALLER, RunAs
+from embedded.supervision.process import Spec
 
 DATA_NAME = "redis-data"
 BROKER_NAME = "redis-broker"

@@ -5,7 +5,7 @@
     12 bits  shard: a stable hash of (user, thread)
      2 bits  variant, 10
     10 bits  microseconds within the millisecond
-    52 bits  random; of imported messages, see `storage.importers.settling`
+    52 bits  random; of imported messages, see `jobs.transfer.formats.settling`
 
 Within a thread the shard never changes, so ids there sort by their time to the microsecond, and an
 id alone tells its time, its Redis slot and its PostgreSQL partition. Ids are kept as canonical

@@ -5,8 +5,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from selftest.load.samples import Figures
 from selftest.run import Result, by_invariant
-from selftest.samples import Figures
 
 SHOWN_VIOLATIONS = 10
 TIERS = ("redis", "postgresql", "clickhouse")

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import msgspec
 
-from selftest.account import Account
-from selftest.checker import check
-from selftest.disturbance import Step, sequence
-from selftest.episodes import Episode, Episodes
-from selftest.evidence import gather
-from selftest.findings import Findings, Invariant, Violation
-from selftest.ledger import Ledger
-from selftest.quiescence import DEADLINE_SECONDS, wait_until_quiet
-from selftest.readers import Reader
-from selftest.samples import Figures, Sample, during, figures, judge_times, times_not_judged
-from selftest.stack import Testbed, TokenIssuer, testbed
-from selftest.traffic import Load, Traffic, running
-from selftest.writers import Writer
+from selftest.bed.stack import Testbed, TokenIssuer, testbed
+from selftest.faults.disturbance import Step, sequence
+from selftest.faults.episodes import Episode, Episodes
+from selftest.load.readers import Reader
+from selftest.load.samples import Figures, Sample, during, figures, judge_times, times_not_judged
+from selftest.load.traffic import Load, Traffic, running
+from selftest.load.writers import Writer
+from selftest.record.account import Account
+from selftest.record.findings import Findings, Invariant, Violation
+from selftest.record.ledger import Ledger
+from selftest.verdict.checker import check
+from selftest.verdict.evidence import gather
+from selftest.verdict.quiescence import DEADLINE_SECONDS, wait_until_quiet
 from storage.errors import TierError
 
 LEDGER_FILE = "ledger.jsonl"

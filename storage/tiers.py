@@ -7,23 +7,24 @@ from sqlalchemy import Engine
 
 from models.ids import Clock
 from settings import Settings
-from storage import connections, faultpoints
-from storage.clickhouse_driver import ClickHouse
-from storage.clickhouse_tier import ClickHouseTier
-from storage.events.streams import EventStreams
-from storage.failover.probes import Breakers
-from storage.metrics.instruments import TIERS, Instruments
-from storage.metrics.processes import instruments_of
-from storage.notices import Notices
-from storage.pending_log import PendingLog
-from storage.performance.slow_queries import SlowQueries
-from storage.postgres_tier import PostgresTier
-from storage.redis_driver import RedisDoor
-from storage.redis_repair import RedisRepair
-from storage.redis_tier import RedisTier
-from storage.state.in_redis import StateCacheManager
-from storage.streaming.open_streams import OpenStreams
-from storage.tracing.tracing import Tracing, tracing_of
+from storage.availability.notices import Notices
+from storage.availability.probes import Breakers
+from storage.clickhouse.driver import ClickHouse
+from storage.clickhouse.reads import ClickHouseTier
+from storage.postgres import engines
+from storage.postgres.reads import PostgresTier
+from storage.redis.chunks import OpenStreams
+from storage.redis.driver import RedisDoor
+from storage.redis.event_streams import EventStreams
+from storage.redis.messages import RedisTier
+from storage.redis.pending_log import PendingLog
+from storage.redis.repair import RedisRepair
+from storage.redis.states import StateCacheManager
+from storage.resilience import faultpoints
+from storage.telemetry.instruments import TIERS, Instruments
+from storage.telemetry.processes import instruments_of
+from storage.telemetry.slow_queries import SlowQueries
+from storage.telemetry.tracing import Tracing, tracing_of
 
 
 class Tiers:
@@ -55,23 +56,23 @@ class Tiers:
 
     @cached_property
     def redis_client(self) -> Redis:
-        return connections.redis_client(self.settings)
+        return engines.redis_client(self.settings)
 
     @cached_property
     def request_engine(self) -> Engine:
-        return self._watched(connections.request_engine(self.settings))
+        return self._watched(engines.request_engine(self.settings))
 
     @cached_property
     def job_engine(self) -> Engine:
-        return self._watched(connections.job_engine(self.settings))
+        return self._watched(engines.job_engine(self.settings))
 
     @cached_property
     def quick_engine(self) -> Engine:
-        return self._watched(connections.quick_engine(self.settings))
+        return self._watched(engines.quick_engine(self.settings))
 
     @cached_property
     def watch_engine(self) -> Engine:
-        return connections.watch_engine(self.settings)
+        return engines.watch_engine(self.settings)
 
     @cached_property
     def job_clickhouse(self) -> ClickHouse:
@@ -92,7 +93,7 @@ class Tiers:
         return RedisDoor(
             self.redis_client,
             self.breakers.redis,
-            connections.replicas(self.settings),
+            engines.replicas(self.settings),
             self.slow_queries,
         )
 
@@ -158,8 +159,8 @@ class Tiers:
         server = ClickHouse(
             settings.clickhouse_url, settings.clickhouse_write_timeout_seconds, heeds_drills=False
         )
-        client = connections.small_client(settings, heeds_drills=False)
-        return Notices(client, connections.notice_engine(settings), server)
+        client = engines.small_client(settings, heeds_drills=False)
+        return Notices(client, engines.notice_engine(settings), server)
 
     def clickhouse_within(self, seconds: float) -> ClickHouse:
         """The server with one deadline for every answer."""

@@ -3,9 +3,9 @@
 import structlog
 from celery import shared_task
 
-from storage.archive.run import Archived, Wish
-from storage.archive.tiering import rules_of
-from storage.audit import SYSTEM
+from jobs.archive.run import Archived, Wish
+from jobs.archive.tiering import rules_of
+from jobs.audit import SYSTEM
 from storage.errors import Refused
 from tasks.base import services
 

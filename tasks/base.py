@@ -10,7 +10,7 @@ from celery import Task
 
 import settings
 from storage.errors import TierUnavailable
-from storage.services import Services
+from wiring.process import Services
 
 log = structlog.get_logger(__name__)
 

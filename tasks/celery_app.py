@@ -17,12 +17,12 @@ from kombu import Exchange, Queue
 
 import settings
 from beat_schedule import SCHEDULE
-from storage import faultpoints
+from storage.resilience import faultpoints
 from tasks import queues
 from tasks.base import JobTask
-from tasks.guard import Guard, judged
 from tasks.logs import configure
-from tasks.look import Look
+from tasks.poller import Look
+from tasks.startup_check import Guard, judged
 
 
 def configuration() -> dict[str, Any]:
@@ -97,7 +97,7 @@ app = Celery(
     "threadkeep",
     task_cls=JobTask,
     include=[
-        "tasks.alerts",
+        "tasks.monitor",
         "tasks.archive",
         "tasks.consistency",
         "tasks.disaster",

@@ -4,9 +4,9 @@ import structlog
 from celery import shared_task
 from kombu.exceptions import KombuError, OperationalError
 
-from storage.audit import SYSTEM
-from storage.consistency.report import EVERYTHING
-from storage.consistency.reports import START_SECONDS, CheckRunning
+from jobs.audit import SYSTEM
+from jobs.consistency.report import EVERYTHING
+from jobs.consistency.reports import START_SECONDS, CheckRunning
 from storage.errors import TierUnavailable
 from tasks.base import services
 from tasks.celery_app import app

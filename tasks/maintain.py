@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 
 from celery import shared_task
 
-from storage import idempotency_keys
-from storage.doctor.examine import examine
-from storage.partitions import Partitions
-from storage.state.in_postgres import forget_expired
+from jobs.monitor.doctor import examine
+from storage.postgres import idempotency
+from storage.postgres.partitions import Partitions
+from storage.states.postgres import forget_expired
 from tasks.base import services
 
 
@@ -22,7 +22,7 @@ def make_partitions() -> list[str]:
 def forget_idempotency_keys() -> int:
     """Drops keys that are older than they are remembered; gives how many."""
     own = services()
-    return idempotency_keys.forget(own.job_engine, own.settings.idempotency_seconds)
+    return idempotency.forget(own.job_engine, own.settings.idempotency_seconds)
 
 
 @shared_task(name="maintain.forget_expired_states")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import structlog
 
-from storage.metrics.instruments import Instruments
+from storage.telemetry.instruments import Instruments
 from tasks.base import REQUEST_IDS, TRACEPARENTS
 from tasks.celery_app import app
 

@@ -10,12 +10,12 @@ import pytest
 
 import settings as configuration
 from settings import Settings
-from storage.services import Services
 from support.api import Api
 from support.processes import PATIENT, Launched, launched
 from support.tiers import tiers
 from support.users import fresh_user
-from webapp.auth import Tokens
+from webapp.http.auth import Tokens
+from wiring.process import Services
 
 TOKEN_SECONDS = 3600
 

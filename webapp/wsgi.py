@@ -12,8 +12,8 @@ from typing import NoReturn
 
 from flask import Flask
 
-from webapp import create_app
-from webapp.starting import started
+from webapp.app import create_app
+from webapp.startup import started
 
 WAIT_SECONDS = 7.0
 """Longer than a process takes to end, to start and to end again."""

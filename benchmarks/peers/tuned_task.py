@@ -18,8 +18,8 @@ from sqlalchemy import Engine, text
 
 import settings
 from models.message import check_content
-from storage import connections
-from webapp.auth import Tokens
+from storage.postgres import engines
+from webapp.http.auth import Tokens
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS tuned_task_messages (
@@ -49,12 +49,12 @@ class Body(msgspec.Struct):
 
 @cache
 def _engine() -> Engine:
-    return connections.request_engine(settings.load())
+    return engines.request_engine(settings.load())
 
 
 @cache
 def _redis() -> Redis:
-    return connections.redis_client(settings.load())
+    return engines.redis_client(settings.load())
 
 
 @celery.task(name="tuned_task.insert_message")

@@ -3,8 +3,8 @@
 import os
 from collections.abc import Sequence
 
-from embedded.procfs import PROC
-from selftest.launching import Launched
+from embedded.supervision.procfs import PROC
+from selftest.bed.launching import Launched
 
 PROGRAMS = ("realtime", "web", "worker", "redis-data", "postgres", "clickhouse")
 _TICKS = os.sysconf("SC_CLK_TCK")

@@ -12,7 +12,7 @@ from benchmarks.sockets.client import RETRY_SECONDS, SocketClient
 from benchmarks.sockets.history import Finding, Written, faults_of
 from benchmarks.sockets.http import Http
 from benchmarks.sockets.ledger import Ledger
-from webapp.auth import Tokens
+from webapp.http.auth import Tokens
 
 THREAD = "live"
 SETTLE_SECONDS = 30.0

@@ -16,8 +16,8 @@ import msgspec
 import settings
 from benchmarks.sockets.bad_clients import Given
 from benchmarks.sockets.fleet import THREAD, Fleet, Outcome
-from selftest.launching import Launched
-from webapp.auth import Tokens
+from selftest.bed.launching import Launched
+from webapp.http.auth import Tokens
 
 STEADY_SECONDS = 3.0
 TOKEN_SECONDS = 3_600

@@ -1,4 +1,4 @@
-"""How alembic reaches PostgreSQL: over the connection that `storage.schema` hands it."""
+"""How alembic reaches PostgreSQL: over the connection that `storage.postgres.schema` hands it."""
 
 from alembic import context
 

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from storage import redis_keys as keys
 from storage.errors import TierError
-from storage.redis_driver import RedisDoor
+from storage.redis import keys
+from storage.redis.driver import RedisDoor
 
 KEPT_SECONDS = 600
 MOST_KEPT = 100

@@ -11,10 +11,10 @@ from typing import NamedTuple
 from sqlalchemy import text
 
 from models import ids
-from storage.clickhouse_driver import LIST_BYTES, literal
-from storage.pending_log import PendingLog
-from storage.postgres_tier import PostgresTier
-from storage.search.unpersisted import UnpersistedWrites
+from storage.clickhouse.driver import LIST_BYTES, literal
+from storage.postgres.reads import PostgresTier
+from storage.redis.pending_log import PendingLog
+from storage.redis.unpersisted import UnpersistedWrites
 
 MOST_MARKS = 1_000
 """Deleted threads that one query leaves out; a daily run takes them out of ClickHouse for good."""

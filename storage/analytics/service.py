@@ -15,6 +15,7 @@ from sqlalchemy import text
 from models.message import Caveat, Tier
 from storage.analytics.buckets import Window
 from storage.analytics.cache import FiguresCache
+from storage.analytics.clickhouse import ArchiveFigures
 from storage.analytics.figures import (
     Counted,
     EveryonesFigures,
@@ -25,11 +26,10 @@ from storage.analytics.figures import (
     TierSize,
 )
 from storage.analytics.hidden import Hidden, Mark, as_of
-from storage.analytics.in_clickhouse import ArchiveFigures
 from storage.errors import TierError, TierUnavailable
-from storage.message_retrieval import warning_of
-from storage.postgres_tier import PostgresTier
-from storage.redis_driver import RedisDoor
+from storage.messages.retrieval_service import warning_of
+from storage.postgres.reads import PostgresTier
+from storage.redis.driver import RedisDoor
 
 Answer = TypeVar("Answer", Summary, Series)
 

@@ -12,14 +12,14 @@ from collections.abc import Iterable
 
 from models import ids
 from models.message import Caveat, Message, Source, Tier
+from storage.availability.lease import Lease, Standing
 from storage.errors import NoTierAvailable, TierUnavailable
-from storage.failover.lease import Lease, Standing
-from storage.message_retrieval import warning_of
-from storage.metrics.instruments import Instruments
-from storage.search.in_clickhouse import MOST_SECONDS, SearchArchive
-from storage.search.in_postgres import SearchRows
-from storage.search.unpersisted import Unpersisted, UnpersistedWrites
-from storage.search.wanted import Found, Hit, Span, Wanted
+from storage.messages.retrieval_service import warning_of
+from storage.redis.unpersisted import Unpersisted, UnpersistedWrites
+from storage.search.clickhouse import MOST_SECONDS, SearchArchive
+from storage.search.postgres import SearchRows
+from storage.search.query import Found, Hit, Span, Wanted
+from storage.telemetry.instruments import Instruments
 
 LOOK_SECONDS = 1.0
 """After this a page is given as short as it is, with a cursor to go on from."""

@@ -16,7 +16,7 @@ from support.api import Api, ok
 from support.console import WAIT_MS, Console, tab
 from support.processes import PATIENT, Launched, launched
 from support.users import fresh_user
-from webapp.auth import Tokens
+from webapp.http.auth import Tokens
 
 TOKEN_SECONDS = 3600
 QUIET = (

@@ -5,9 +5,9 @@ import signal
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from storage.archive.run import Wish
-from storage.archive.tiering import DAY_SECONDS, Rules
-from storage.bulk_import import BulkImporter
+from jobs.archive.run import Wish
+from jobs.archive.tiering import DAY_SECONDS, Rules
+from jobs.transfer.bulk_import import BulkImporter
 from support.api import Api, ok
 from support.console import WAIT_MS, Console, tab
 from support.processes import Launched

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Route, expect
 
-from embedded import procfs
+from embedded.supervision import procfs
 from support.api import Api, ok
 from support.console import WAIT_MS, Console, tab
 from support.processes import Launched

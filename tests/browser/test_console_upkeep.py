@@ -5,11 +5,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from storage.archive.exclusive import only_archiver
-from storage.archive.run import Wish
-from storage.archive.tiering import DAY_SECONDS, Rules
-from storage.bulk_import import BulkImporter
-from storage.services import Services
+from jobs.archive.fence import only_archiver
+from jobs.archive.run import Wish
+from jobs.archive.tiering import DAY_SECONDS, Rules
+from jobs.transfer.bulk_import import BulkImporter
 from support.api import Api, ok
 from support.console import WAIT_MS, Console
 from support.processes import Launched
@@ -17,6 +16,7 @@ from support.refusing import refusing
 from support.samples import message
 from support.tiers import tiers
 from support.waiting import eventually
+from wiring.process import Services
 
 pytestmark = pytest.mark.browser
 

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from support.console import Console
-from webapp.operation import GROUPS
+from webapp.http.operation import GROUPS
 
 pytestmark = pytest.mark.browser
 

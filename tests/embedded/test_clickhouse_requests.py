@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 import requests
 
-from embedded.clickhouse_access import MOST_STRANGERS
+from embedded.clickhouse.access import MOST_STRANGERS
 from support.embedded_stack import ClickHouse
 from support.strangers import said_by
 

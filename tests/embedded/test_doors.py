@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 from sqlalchemy.engine import make_url
 
-from embedded import procfs
+from embedded.supervision import procfs
 from support.processes import Launched
 from support.strangers import as_stranger, command_lines, listening, request, said_by
 

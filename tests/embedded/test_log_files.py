@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from embedded import process
 from embedded.stack import Stack
+from embedded.supervision import process
 from support.embedded_stack import NAMED, wait_for
 
 LINES = 10_000

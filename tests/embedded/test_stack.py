@@ -11,9 +11,9 @@ import psycopg2
 import pytest
 import redis
 
-from embedded import procfs
 from embedded.errors import AlreadyRunning, StackError
 from embedded.stack import Stack
+from embedded.supervision import procfs
 from support.embedded_stack import (
     BUSY_BACKENDS,
     MINUTES_OF_COUNTING,

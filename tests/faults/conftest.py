@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from selftest.stack import Testbed, testbed
-from selftest.traffic import Load
+from selftest.bed.stack import Testbed, testbed
+from selftest.load.traffic import Load
 from settings import Settings
 from support.trial import Trial, trial
-from webapp.auth import Tokens
+from webapp.http.auth import Tokens
 
 TOKEN_SECONDS = 3600
 

@@ -10,7 +10,7 @@ from support.api import Api, ok
 from support.processes import Launched, launched
 from support.users import fresh_user
 from support.waiting import eventually
-from webapp.auth import Tokens
+from webapp.http.auth import Tokens
 
 PROMISE_SECONDS = 15
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from models import codec, ids
-from selftest.stack import Testbed
+from selftest.bed.stack import Testbed
 from support.archives import lose_from_clickhouse
 from support.old_messages import OldMessages, archive, archiving, struck_at
 from support.trial import Trial

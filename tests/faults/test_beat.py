@@ -12,8 +12,8 @@ from celery import Celery
 from redis import Redis
 from sqlalchemy import text
 
-from selftest.stack import Testbed
-from storage import partitions
+from selftest.bed.stack import Testbed
+from storage.postgres import partitions
 from support.pending import age_seconds
 from support.programs import program
 from support.trial import Trial

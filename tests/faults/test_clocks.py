@@ -7,9 +7,9 @@ import jwt
 import libfaketime
 import pytest
 
-from selftest import stack
-from selftest.stack import Testbed
-from selftest.traffic import Load
+from selftest.bed import stack
+from selftest.bed.stack import Testbed
+from selftest.load.traffic import Load
 from settings import Settings
 from support.trial import trial
 

@@ -9,12 +9,12 @@ import psycopg2
 import pytest
 from sqlalchemy.engine import make_url
 
-from selftest.stack import Testbed
-from selftest.traffic import Load
+from selftest.bed.stack import Testbed
+from selftest.load.traffic import Load
 from support.api import Api, ok
 from support.trial import trial
 from support.waiting import eventually
-from webapp.auth import Tokens
+from webapp.http.auth import Tokens
 
 pytestmark = pytest.mark.extensive
 

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from selftest.client import Client
-from selftest.stack import Testbed
+from selftest.bed.stack import Testbed
+from selftest.record.client import Client
 from support.waiting import eventually
 
 RATE = 32 * 1024 * 1024

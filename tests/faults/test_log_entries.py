@@ -8,8 +8,8 @@ import msgspec
 
 from models import codec
 from models.message import Message
-from selftest.stack import Testbed
-from storage.pending_log import LogEntry
+from selftest.bed.stack import Testbed
+from storage.redis.pending_log import LogEntry
 from support.api import ok
 from support.clients import api_of
 from support.pending import committed, entries, put

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from selftest.disturbance import cut_off
-from selftest.proxy import FaultProxy
-from selftest.stack import Testbed
-from selftest.traffic import Load
+from selftest.bed.proxy import FaultProxy
+from selftest.bed.stack import Testbed
+from selftest.faults.disturbance import cut_off
+from selftest.load.traffic import Load
 from support.api import ok
 from support.clients import api_of
 from support.pending import Row, age_seconds, entries, rewritten, unsettled

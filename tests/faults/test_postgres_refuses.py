@@ -14,10 +14,10 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from models import codec, ids
-from selftest.disturbance import Disturbance, End
-from selftest.stack import Testbed
-from storage import partitions, postgres_writes
-from storage.connections import APPLICATION_NAME
+from selftest.bed.stack import Testbed
+from selftest.faults.disturbance import Disturbance, End
+from storage.postgres import partitions, writes
+from storage.postgres.engines import APPLICATION_NAME
 from support.clients import api_of
 from support.pending import committed, entries
 from support.quickness import stays_quick
@@ -201,7 +201,7 @@ def cross(bed: Testbed) -> None:
             drawn.shuffle(made)
             try:
                 with bed.services.job_engine.begin() as connection:
-                    postgres_writes.upsert_messages(connection, made)
+                    writes.upsert_messages(connection, made)
             except Exception as error:
                 errors.append(error)
 

@@ -18,12 +18,11 @@ from typing import NamedTuple
 import pytest
 from msgspec import Raw
 
+from jobs.transfer.formats import chitchat
+from jobs.transfer.formats.settling import Settlement
 from models.message import Message
 from models.state import StateName
 from storage.errors import TierUnavailable
-from storage.importers import chitchat
-from storage.importers.settling import Settlement
-from storage.services import Services
 from support.api import ok
 from support.erasing import erase
 from support.old_messages import struck_at
@@ -36,6 +35,7 @@ from support.recovery_drills import (
     remembered,
 )
 from support.waiting import eventually
+from wiring.process import Services
 
 _UNERASED = "SELECT count(*) FROM threads WHERE erased_through IS DISTINCT FROM deleted_through"
 TARGET_SECONDS = 300

@@ -14,10 +14,10 @@ import msgspec
 import pytest
 from sqlalchemy.engine import make_url
 
-from selftest.client import Client
-from selftest.proxy import FaultProxy
-from selftest.stack import Testbed
-from selftest.traffic import Load
+from selftest.bed.proxy import FaultProxy
+from selftest.bed.stack import Testbed
+from selftest.load.traffic import Load
+from selftest.record.client import Client
 from support.disk import (
     AOF_FOLDER,
     REDIS,

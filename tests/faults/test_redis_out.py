@@ -12,11 +12,11 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from selftest.client import Client
-from selftest.disturbance import Disturbance, End, cut_off
-from selftest.proxy import FaultProxy
-from selftest.samples import figures
-from selftest.stack import Testbed
+from selftest.bed.proxy import FaultProxy
+from selftest.bed.stack import Testbed
+from selftest.faults.disturbance import Disturbance, End, cut_off
+from selftest.load.samples import figures
+from selftest.record.client import Client
 from support.quickness import timely
 from support.trial import Trial
 from support.waiting import eventually

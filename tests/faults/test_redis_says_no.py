@@ -15,12 +15,12 @@ from redis import Redis
 from redis.exceptions import BusyLoadingError, OutOfMemoryError, RedisError
 
 from models import codec
-from selftest.disturbance import Disturbance, End
-from selftest.samples import figures
-from selftest.stack import Testbed
-from storage import redis_keys as keys
-from storage.failover.probes import PROBE_KEY
-from storage.failover.room import LOOK_SECONDS
+from selftest.bed.stack import Testbed
+from selftest.faults.disturbance import Disturbance, End
+from selftest.load.samples import figures
+from storage.availability.probes import PROBE_KEY
+from storage.redis import keys
+from storage.redis.log_quota import LOOK_SECONDS
 from support.disk import REDIS, newest_log_file, powered_off
 from support.trial import Trial
 from support.waiting import eventually

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, ExitStack
 
 import pytest
 
-from selftest.stack import Testbed
+from selftest.bed.stack import Testbed
 from support.clients import token_of
 from support.slow_clients import LARGE, PREFACE, SlowClients, chunked, get, held, post
 from support.sockets import listening

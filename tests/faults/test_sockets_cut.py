@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from selftest.stack import REALTIME, Testbed
+from selftest.bed.stack import REALTIME, Testbed
 from support.api import Api
 from support.clients import token_of
 from support.sockets import Socket, listening, opened

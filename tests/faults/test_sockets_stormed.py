@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from selftest.proxy import FaultProxy
-from selftest.stack import Testbed
+from selftest.bed.proxy import FaultProxy
+from selftest.bed.stack import Testbed
 from support.clients import api_of, token_of
 from support.sockets import lazily, listening, opened
 from support.trial import Trial

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from models.streams import STREAM_MARK
-from selftest.client import Answer, Client
-from selftest.disturbance import kind
-from selftest.stack import Testbed
-from storage import redis_keys as keys
+from selftest.bed.stack import Testbed
+from selftest.faults.disturbance import kind
+from selftest.record.client import Answer, Client
+from storage.redis import keys
 from support.api import ok
 from support.clients import api_of
 from support.users import fresh_user

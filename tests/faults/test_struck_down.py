@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from selftest.stack import Testbed
-from selftest.traffic import Load
-from storage import redis_keys as keys
+from selftest.bed.stack import Testbed
+from selftest.load.traffic import Load
+from storage.redis import keys
 from support.api import Api, ok
 from support.clients import api_of
 from support.pending import age_seconds, entries, rewritten, unsettled
@@ -99,7 +99,7 @@ def test_f06_the_worker_dies_before_it_hears_that_the_log_forgot(
     struck: Testbed, load: Loaded
 ) -> None:
     """One script forgets the entries and lets their copies go, so nothing is left of either."""
-    source = files("storage").joinpath("lua/settle.lua").read_bytes()
+    source = files("storage").joinpath("redis/lua/settle.lua").read_bytes()
     settles = hashlib.sha1(source, usedforsecurity=False).hexdigest().encode()
     proxy = struck.proxies["redis-data"]
     with load() as running:

@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager, ExitStack
 
 import pytest
 
-from selftest.stack import Testbed
-from storage.failover import homecoming
+from jobs.recover import direct_writes
+from selftest.bed.stack import Testbed
 from support.trial import Trial
 
 Loaded = Callable[..., AbstractContextManager[Trial]]
@@ -19,9 +19,9 @@ def test_f36_redis_and_postgresql_are_out(bed: Testbed, load: Loaded) -> None:
             trial.calm(2.5)
             began = trial.fault_began
             trial.wait_for_tier("clickhouse", 20, since=began)
-            assert homecoming.waiting(bed.services.job_clickhouse) > 0
+            assert direct_writes.waiting(bed.services.job_clickhouse) > 0
         trial.calm(2)
-    assert homecoming.waiting(bed.services.job_clickhouse) == 0
+    assert direct_writes.waiting(bed.services.job_clickhouse) == 0
 
 
 @pytest.mark.extensive

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from selftest.disturbance import Disturbance, End
-from selftest.stack import Testbed
+from selftest.bed.stack import Testbed
+from selftest.faults.disturbance import Disturbance, End
 from support.pending import age_seconds
 from support.strikes import wait_until_whole
 from support.trial import Trial

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from selftest.stack import Testbed
+from selftest.bed.stack import Testbed
 from support.api import ok
 from support.clients import api_of
 from support.pending import entries

@@ -5,9 +5,9 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from selftest.launching import StackFailed
-from selftest.stack import Testbed
-from storage import redis_keys as keys
+from selftest.bed.launching import StackFailed
+from selftest.bed.stack import Testbed
+from storage.redis import keys
 from support.trial import Trial
 from support.waiting import eventually
 

@@ -6,12 +6,12 @@ import pytest
 from celery import Celery
 from sqlalchemy import text
 
+from jobs.transfer.export import Exporter
 from models import ids
-from storage.export import Exporter
-from storage.services import Services
 from support.drilled import WEBHOOK_SECRET, Drilled
 from support.processes import PATIENT, Launched, launched
 from support.receiver import receiving
+from wiring.process import Services
 
 YEAR_2019 = ids.mint(1_546_300_800_000_000, 0, 0)
 

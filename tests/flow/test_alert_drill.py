@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from storage.performance.pace import NOW_WINDOWS
-from storage.performance.windows import WINDOW_SECONDS
+from jobs.monitor.alerts.baseline import NOW_WINDOWS
+from jobs.monitor.windows import WINDOW_SECONDS
 from support.api import Api, ok, problem
 from support.drilled import Drilled
 from support.waiting import eventually

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from settings import Settings
-from storage.services import Services
 from support.api import Api, ok, problem
 from support.moving import archived, wait_until
 from support.waiting import eventually
+from wiring.process import Services
 
 SUMMARY = "/api/analytics/summary"
 SERIES = "/api/analytics/series"

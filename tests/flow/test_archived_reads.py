@@ -12,20 +12,20 @@ import pytest
 from celery import Celery
 from sqlalchemy import text
 
+from jobs.archive.fence import only_archiver
+from jobs.archive.run import Wish
+from jobs.archive.tiering import DAY_SECONDS, Rules
+from jobs.transfer.bulk_import import BulkImporter
 from models import ids
 from models.message import Message
-from storage.archive.exclusive import only_archiver
-from storage.archive.run import Wish
-from storage.archive.tiering import DAY_SECONDS, Rules
-from storage.bulk_import import BulkImporter
 from storage.errors import Refused
-from storage.services import Services
 from support.api import Api, ok, problem
 from support.commands import threadkeep
 from support.moving import evict
 from support.processes import Launched
 from support.samples import message
 from support.waiting import eventually
+from wiring.process import Services
 
 FIRST_US = 32_000_000_000_000
 """In January 1971."""

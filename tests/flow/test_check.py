@@ -7,15 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from storage import postgres_writes
-from storage.consistency.report import Scope
-from storage.posts import Draft
-from storage.services import Services
+from jobs.consistency.report import Scope
+from storage.messages.posts import Draft
+from storage.postgres import writes
 from support import commands, damage
 from support.api import Api, ok, problem
 from support.moving import wait_until
 from support.processes import Launched
 from support.waiting import eventually
+from wiring.process import Services
 
 
 def finished(api: Api, report_id: int) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def test_what_was_deleted_before_a_worker_came_to_it_is_no_difference_and_stays_
     wait_until(api, "archived", [api.send("t", "first")])
     with services.job_engine.connect() as other:
         # No worker gets to the slot between the two calls.
-        postgres_writes.lock(other, services.redis.slot_of_thread(user, "t"))
+        writes.lock(other, services.redis.slot_of_thread(user, "t"))
         made = api.send("t", "secret")
         assert api.delete("/api/threads/t").status_code == 204
         receipt = api.receipt(made["id"])

@@ -11,13 +11,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from jobs.transfer.bulk_import import BulkImporter
+from jobs.transfer.formats import chitchat, thread_lines
 from models import codec
-from storage.bulk_import import BulkImporter
-from storage.importers import chitchat, thread_lines
-from storage.services import Services
 from support.commands import threadkeep
 from support.processes import Launched
 from support.samples import AWKWARD_TEXTS, message
+from wiring.process import Services
 
 
 def test_an_export_is_the_same_bytes_every_time_and_comes_back_whole(

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from models import codec
-from storage import redis_keys as keys
-from storage.archived_rows import Selection, archived_messages
-from storage.services import Services
+from storage.clickhouse.pages import Selection, archived_messages
+from storage.redis import keys
 from support import commands
 from support.api import Api, ok, problem
 from support.moving import wait_until
@@ -18,6 +17,7 @@ from support.processes import Launched
 from support.refusing import refusing
 from support.samples import message
 from support.waiting import eventually
+from wiring.process import Services
 
 LETTERS = "/api/admin/dead-letters"
 NOBODYS = f"{LETTERS}/999999999999"

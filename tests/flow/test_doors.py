@@ -8,8 +8,8 @@ from flask import Flask
 
 from settings import Settings
 from support.api import Api, ok, problem
-from webapp import create_app
-from webapp.requests import PUBLIC
+from webapp.app import create_app
+from webapp.http.requests import PUBLIC
 
 PUBLIC_PATHS = {
     *("/healthz", "/readyz", "/openapi.json", "/docs", "/docs/assets/swagger-ui.css"),

@@ -9,13 +9,13 @@ from urllib.parse import quote
 import pytest
 from celery import Celery
 
-from storage.services import Services
 from support import commands
 from support.api import Api, ok, problem
 from support.everywhere import places
 from support.moving import wait_until
 from support.processes import Launched
 from support.waiting import eventually
+from wiring.process import Services
 
 RETENTION = "/api/admin/retention"
 AUDIT = "/api/admin/audit"

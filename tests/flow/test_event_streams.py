@@ -12,7 +12,7 @@ from support.api import Api, ok, problem
 from support.processes import Launched
 from support.sockets import streamed
 from support.users import fresh_user
-from webapp.auth import Tokens
+from webapp.http.auth import Tokens
 
 Events = Iterator[dict[str, str]]
 

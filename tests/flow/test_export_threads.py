@@ -7,16 +7,16 @@ from typing import Any
 import msgspec
 from sqlalchemy import text
 
+from jobs.transfer.export import Exporter
+from jobs.transfer.formats import thread_lines
 from models.message import Message, Thread
-from storage.archived_rows import Selection
-from storage.export import Exporter
-from storage.importers import thread_lines
-from storage.services import Services
+from storage.clickhouse.pages import Selection
 from support.api import Api, ok
 from support.commands import threadkeep
 from support.importing import run_import
 from support.processes import Launched
 from support.samples import message
+from wiring.process import Services
 
 
 def exported(stack: Launched, folder: Path, *options: str) -> list[dict[str, Any]]:

@@ -4,12 +4,12 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
+from jobs.transfer.export import Exporter
 from models import codec, ids
-from storage.archived_rows import Selection, archived_messages
-from storage.export import Exporter
-from storage.services import Services
+from storage.clickhouse.pages import Selection, archived_messages
 from support.importing import counts, lines, run_import
 from support.waiting import eventually
+from wiring.process import Services
 
 NOON = "2020-01-02T12:00:00Z"
 

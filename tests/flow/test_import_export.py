@@ -9,21 +9,21 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
+from jobs.transfer.bulk_import import BulkImporter
+from jobs.transfer.export import Exporter, position
+from jobs.transfer.formats import chitchat
+from jobs.transfer.formats.settling import Settlement
+from jobs.transfer.formats.source import Minted
 from models import codec, ids
 from models.message import Message
-from storage.archived_rows import Selection, archived_messages
-from storage.bulk_import import BulkImporter
+from storage.clickhouse.pages import Selection, archived_messages
 from storage.errors import TierUnavailable
-from storage.export import Exporter, position
-from storage.importers import chitchat
-from storage.importers.settling import Settlement
-from storage.importers.source import Minted
-from storage.services import Services
 from support.api import Api, ok
 from support.importing import counts, run_import
 from support.moving import from_redis
 from support.samples import message, revised
 from support.waiting import eventually
+from wiring.process import Services
 
 CONVERSATIONS = 300
 

@@ -18,8 +18,8 @@ from support.moving import wait_until
 from support.processes import Launched
 from support.users import fresh_user
 from support.waiting import eventually
-from webapp import create_app
-from webapp.requests import PUBLIC
+from webapp.app import create_app
+from webapp.http.requests import PUBLIC
 
 SECRET = "what nobody else may read"
 THREAD = "theirs"

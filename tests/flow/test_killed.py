@@ -20,13 +20,13 @@ from sqlalchemy import select
 
 import settings as configuration
 from models.tables import messages
-from storage.services import Services
 from support.api import Api, ok
 from support.processes import PATIENT, Launched, is_alive, launched
 from support.tiers import tiers
 from support.users import fresh_user
 from support.waiting import eventually
-from webapp.auth import Tokens
+from webapp.http.auth import Tokens
+from wiring.process import Services
 
 LAND_SECONDS = 30
 STANDS_SECONDS = 3

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from storage.services import Services
 from support.api import Api, ok
 from support.moving import archived, evict, from_redis, wait_until
+from wiring.process import Services
 
 ORDERS = ["asc", "desc"]
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 import pytest
 
 from models import ids
-from storage.services import Services
 from support.api import Api, ok, problem
 from support.moving import evict, wait_until
 from support.samples import AWKWARD_TEXTS
 from support.waiting import eventually
+from wiring.process import Services
 
 ACKNOWLEDGED = {
     "tier_used": "redis",

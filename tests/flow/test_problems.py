@@ -10,8 +10,8 @@ import pytest
 
 from models import ids
 from support.api import Api, ok, problem
-from webapp.openapi import OPERATIONS
-from webapp.operation import KEY, Operation
+from webapp.http.operation import KEY, Operation
+from webapp.openapi.document import OPERATIONS
 
 MESSAGES = "/api/threads/t/messages"
 FAR_AHEAD = ids.mint(ids.MAX_MICROSECONDS, 0)

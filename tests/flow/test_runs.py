@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from storage.services import Services
 from support.api import Api, ok, problem
 from support.states import archived, kept, run
 from support.waiting import eventually
+from wiring.process import Services
 
 PATH = "/api/runs/r/state"
 HISTORY = "/api/runs/r/checkpoints"

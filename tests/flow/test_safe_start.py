@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 
 import settings
 from embedded.ports import free_port
-from storage import schema
+from storage.postgres import schema
 from support.api import Api, ok, problem
 from support.commands import threadkeep
 from support.databases import empty_database
@@ -25,7 +25,7 @@ from support.servers import servers
 from support.tiers import tiers
 from support.users import fresh_user
 from support.waiting import eventually
-from webapp.auth import Tokens
+from webapp.http.auth import Tokens
 
 ANSWER_SECONDS = 30
 SAMPLE_SECRET = "changeme-changeme-changeme-changeme"

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from storage.services import Services
 from support.api import Api, ok, problem
 from support.moving import archived, wait_until
 from support.waiting import eventually
+from wiring.process import Services
 
 
 def find(api: Api, query: str, **fields: Any) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from storage.services import Services
 from support.api import Api, ok, problem
 from support.states import committed, session
 from support.waiting import eventually
+from wiring.process import Services
 
 PATH = "/api/session"
 

@@ -18,7 +18,7 @@ from support.api import Api, ok, problem
 from support.processes import Launched
 from support.sockets import listening, opened
 from support.users import fresh_user
-from webapp.auth import Tokens
+from webapp.http.auth import Tokens
 
 OTHER_SECRET = "another secret of thirty-two bytes"
 

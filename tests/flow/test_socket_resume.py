@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from storage import redis_keys as keys
-from storage.services import Services
+from storage.redis import keys
 from support.api import Api
 from support.processes import Launched
 from support.sockets import Socket, listening, opened
+from wiring.process import Services
 
 MISSED = 120
 

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from models.streams import STREAM_MARK
-from storage import redis_keys as keys
-from storage.services import Services
+from storage.redis import keys
 from support.api import Api, ok, problem
 from support.moving import wait_until
 from support.waiting import eventually
+from wiring.process import Services
 
 
 def opened(api: Api, **body: Any) -> dict[str, Any]:

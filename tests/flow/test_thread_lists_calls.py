@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from storage.services import Services
 from support.api import Api, ok, problem
 from support.moving import wait_until
 from support.waiting import eventually
+from wiring.process import Services
 
 
 def test_a_message_is_listed_the_moment_it_was_acknowledged(api: Api) -> None:

@@ -11,10 +11,10 @@ from sqlalchemy import select
 from models import ids
 from models.message import ThreadSummary
 from models.tables import messages, threads
-from storage.services import Services
 from support.api import Api, ok, problem
 from support.moving import wait_until
 from support.waiting import eventually
+from wiring.process import Services
 
 
 def listed(api: Api, **query: Any) -> list[str]:

@@ -11,13 +11,13 @@ from redis.exceptions import RedisError
 from model.acts import Acts
 from model.talk import must
 from model.world import Differs, Line, Person, Said, same
-from storage import redis_keys as keys
-from storage.services import Services
+from storage.redis import keys
 from support.api import Api
 from support.commands import threadkeep
 from support.disasters import lose_postgresql, lose_redis
 from support.processes import Launched
 from support.waiting import eventually
+from wiring.process import Services
 
 BACK_SECONDS = 90
 

@@ -12,9 +12,9 @@ from model.jobs import Jobs
 from model.looks import Looks
 from model.stores import Stores
 from model.world import Person
-from storage.services import Services
 from support.api import Api
 from support.processes import Launched
+from wiring.process import Services
 
 PEOPLE = 2
 KNOWN_TO_REDIS_ALONE = frozenset({"create_thread", "change_thread", "delete_thread"})

@@ -4,14 +4,14 @@ from typing import Any
 
 from sqlalchemy import text
 
+from jobs.consistency.report import Scope
+from jobs.recover import direct_writes
 from model.world import Differs, Person, same
 from models import codec
-from storage import redis_keys as keys
-from storage.consistency.report import Scope
-from storage.failover import homecoming
-from storage.services import Services
+from storage.redis import keys
 from support.everywhere import places
 from support.waiting import eventually
+from wiring.process import Services
 
 QUIET_SECONDS = 90
 _WAITING = text(
@@ -46,7 +46,7 @@ class Stores:
         with own.job_engine.connect() as connection:
             waiting = dict(connection.execute(_WAITING).one()._mapping)
         waiting["logged"] = sum(own.pending_log.backlog())
-        waiting["to bring home"] = homecoming.waiting(own.job_clickhouse)
+        waiting["to bring home"] = direct_writes.waiting(own.job_clickhouse)
         same("what waits", waiting, dict.fromkeys(waiting, 0))
         return True
 

@@ -13,10 +13,10 @@ import settings as configuration
 from model.drawing import Op
 from model.play import Play
 from model.shrinking import smallest
-from storage.services import Services
 from support.processes import PATIENT, Launched, launched
 from support.tiers import tiers
-from webapp.auth import Tokens
+from webapp.http.auth import Tokens
+from wiring.process import Services
 
 SEEDS = (1, 2, 3)
 SECONDS = 20.0

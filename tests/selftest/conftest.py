@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from selftest.stack import Testbed, testbed
+from selftest.bed.stack import Testbed, testbed
 from settings import Settings
-from webapp.auth import Tokens
+from webapp.http.auth import Tokens
 
 TOKEN_SECONDS = 3600
 

@@ -5,10 +5,10 @@ import pytest
 
 from models import codec
 from models.message import Message
-from selftest.account import Account
-from selftest.checker import check
-from selftest.evidence import Evidence
-from selftest.findings import Invariant
+from selftest.record.account import Account
+from selftest.record.findings import Invariant
+from selftest.verdict.checker import check
+from selftest.verdict.evidence import Evidence
 from support import ledgers
 from support.ledgers import THREAD, USER, answered, asked, message, message_id
 

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from selftest.client import Client
+from selftest.record.client import Client
 from support.waiting import eventually
 
 
@@ -51,7 +51,7 @@ def test_a_connection_that_was_idle_for_long_is_made_anew(
     client = Client(f"http://127.0.0.1:{server.server_port}", "token")
     assert client.call("GET", "/").status == 200
     eventually(lambda: server.closed == 1)
-    monkeypatch.setattr("selftest.client.IDLE_SECONDS", 0.1)
+    monkeypatch.setattr("selftest.record.client.IDLE_SECONDS", 0.1)
     answer = client.call("GET", "/")
     assert (answer.outcome, answer.status) == ("answered", 200)
     assert answer.connected == answer.began

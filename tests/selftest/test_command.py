@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from selftest.launching import clean_environment
+from selftest.bed.launching import clean_environment
 from selftest.run import Result
 from support.embedded_stack import running_in
 from support.waiting import eventually

@@ -8,17 +8,17 @@ import pytest
 from sqlalchemy import delete
 
 from models import ids, tables
-from selftest.account import History
-from selftest.checker import check
-from selftest.evidence import gather
-from selftest.findings import Findings, Invariant
-from selftest.ledger import Answered, Asked
-from selftest.quiescence import wait_until_quiet
-from selftest.readers import Reader
+from selftest.bed.stack import Testbed
+from selftest.load.readers import Reader
+from selftest.load.traffic import Load, Traffic
+from selftest.record.account import History
+from selftest.record.findings import Findings, Invariant
+from selftest.record.ledger import Answered, Asked
 from selftest.run import under_load
-from selftest.stack import Testbed
-from selftest.traffic import Load, Traffic
-from storage import redis_keys as keys
+from selftest.verdict.checker import check
+from selftest.verdict.evidence import gather
+from selftest.verdict.quiescence import wait_until_quiet
+from storage.redis import keys
 from support.waiting import eventually
 
 OTHER_PATH = "/api/threads/other/messages"

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from selftest.account import Account, hash_of
-from selftest.launching import clean_environment
-from selftest.ledger import Ledger, read
+from selftest.bed.launching import clean_environment
+from selftest.record.account import Account, hash_of
+from selftest.record.ledger import Ledger, read
 from support.ledgers import answered, asked, entries, message_id
 from support.waiting import eventually
 

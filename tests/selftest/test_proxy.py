@@ -14,7 +14,7 @@ from redis.retry import Retry
 from sqlalchemy.engine import make_url
 
 from embedded.ports import HOST
-from selftest.proxy import FaultProxy
+from selftest.bed.proxy import FaultProxy
 from support.own_valkey import own_valkey
 from support.waiting import eventually
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from selftest.client import Client
-from selftest.disturbance import kind
-from selftest.episodes import Episodes
+from selftest.bed.stack import SERVERS, Testbed
+from selftest.faults.disturbance import kind
+from selftest.faults.episodes import Episodes
+from selftest.load.traffic import Load
+from selftest.record.client import Client
 from selftest.run import conclude, under_load
-from selftest.stack import SERVERS, Testbed
-from selftest.traffic import Load
 from support.users import fresh_user
 from support.waiting import eventually
 

@@ -9,12 +9,12 @@ import time
 import msgspec
 import pytest
 
-from selftest.client import Outcome
-from selftest.disturbance import KINDS, kind, sequence
-from selftest.episodes import Episode
-from selftest.findings import Invariant, Violation
-from selftest.samples import Sample, during, figures, judge_times, times_not_judged
-from selftest.stalls import STALL_SECONDS, Stalls
+from selftest.faults.disturbance import KINDS, kind, sequence
+from selftest.faults.episodes import Episode
+from selftest.load.samples import Sample, during, figures, judge_times, times_not_judged
+from selftest.record.client import Outcome
+from selftest.record.findings import Invariant, Violation
+from selftest.record.stalls import STALL_SECONDS, Stalls
 
 Span = tuple[float, float]
 WATCHER = """

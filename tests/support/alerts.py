@@ -3,10 +3,10 @@
 import time
 from typing import ClassVar
 
-from storage.performance.book import AlertBook
-from storage.performance.standing import Alert, Standing
-from storage.performance.windows import window_of
-from storage.services import Services
+from jobs.monitor.alerts.state import Alert, Standing
+from jobs.monitor.alerts.store import AlertBook
+from jobs.monitor.windows import window_of
+from wiring.process import Services
 
 
 class Judged:

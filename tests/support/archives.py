@@ -6,16 +6,16 @@ from typing import Any
 import msgspec
 from sqlalchemy import text
 
+from jobs.archive.run import Archived, Wish
+from jobs.archive.tiering import DAY_SECONDS, Rules
+from jobs.transfer.export import Exporter
 from models import codec, ids
 from models.message import Message
-from storage import postgres_writes
-from storage.archive.run import Archived, Wish
-from storage.archive.tiering import DAY_SECONDS, Rules
-from storage.export import Exporter
-from storage.partitions import Partitions
-from storage.services import Services
+from storage.postgres import writes
+from storage.postgres.partitions import Partitions
 from support.patience import wait_for_locks
 from support.samples import message
+from wiring.process import Services
 
 MONDAY_US = 1_577_664_000_000_000
 """2019-12-30, a Monday."""
@@ -54,7 +54,7 @@ def write(services: Services, versions: Iterable[Message], *, ship: bool = True)
     batch = list(versions)
     Partitions(services.job_engine).ensure_for(one.id for one in batch)
     with services.job_engine.begin() as connection:
-        postgres_writes.upsert_messages(connection, [codec.encode(one) for one in batch])
+        writes.upsert_messages(connection, [codec.encode(one) for one in batch])
     if ship:
         services.replication.ship_all()
 

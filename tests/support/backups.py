@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
+from jobs.transfer.backup.manifest import FORMAT, MESSAGES, NAME, Manifest, Part, file_of
+from jobs.transfer.backup.signing import NAME as SIGNATURE
+from jobs.transfer.backup.signing import signature
 from models import ids
-from storage.backup.manifest import FORMAT, MESSAGES, NAME, Manifest, Part, file_of
-from storage.backup.signing import NAME as SIGNATURE
-from storage.backup.signing import signature
 
 
 def write(folder: Path, tables: dict[str, Sequence[bytes]], key: bytes | None = None) -> None:

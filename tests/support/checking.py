@@ -5,12 +5,12 @@ from contextlib import contextmanager
 
 from sqlalchemy import text
 
+from jobs.consistency.report import ConsistencyReport
 from models import ids
 from models.message import Message
-from storage.consistency.report import ConsistencyReport
-from storage.services import Services
 from support import damage
 from support.samples import message
+from wiring.process import Services
 
 
 def named(found: ConsistencyReport) -> set[tuple[str, str, str]]:

@@ -1,9 +1,9 @@
 """Clients of a stack that is being broken."""
 
-from selftest.stack import Testbed
+from selftest.bed.stack import Testbed
 from support.api import Api
 from support.users import fresh_user
-from webapp.auth import Tokens
+from webapp.http.auth import Tokens
 
 TOKEN_SECONDS = 3600
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
 
-from selftest.launching import clean_environment
+from selftest.bed.launching import clean_environment
 from webapp.cli import main
 
 SECONDS = 90

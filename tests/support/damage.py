@@ -6,12 +6,12 @@ from typing import Any
 from sqlalchemy import text
 
 from models import codec
+from models.appends import Stored
 from models.message import Message
-from storage import redis_keys as keys
-from storage.appends import Stored
-from storage.clickhouse_driver import translated
-from storage.services import Services
+from storage.clickhouse.driver import translated
+from storage.redis import keys
 from support.samples import append_of
+from wiring.process import Services
 
 
 def place(services: Services, *batch: Message) -> None:

@@ -6,14 +6,14 @@ from typing import Any
 from msgspec import UNSET, Raw
 from sqlalchemy import Row, text
 
+from jobs.transfer.export import Exporter
 from models import codec
 from models.state import StateName
-from storage import schema
-from storage.export import Exporter
-from storage.posts import Draft
-from storage.services import Services
+from storage.messages.posts import Draft
+from storage.postgres import schema
 from support.patience import wait_for_locks
 from support.waiting import eventually
+from wiring.process import Services
 
 _ROWS = {
     "messages": (

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from embedded import procfs
+from embedded.supervision import procfs
 from models import codec, tables
-from selftest.stack import Testbed
-from storage import redis_keys as keys
-from storage.services import Services
+from selftest.bed.stack import Testbed
+from storage.redis import keys
 from support.own_valkey import own_valkey
 from support.waiting import eventually
+from wiring.process import Services
 
 REDIS = "redis-data"
 AOF_FOLDER = "appendonlydir"

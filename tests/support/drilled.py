@@ -9,7 +9,7 @@ from support.processes import Launched
 from support.receiver import Receiver
 from support.users import fresh_user
 from support.waiting import eventually
-from webapp.auth import Tokens
+from webapp.http.auth import Tokens
 
 SIMULATE = "/api/admin/simulate-disaster"
 WEBHOOK_SECRET = "what only the two of them know, in a test"

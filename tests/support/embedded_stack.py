@@ -12,7 +12,7 @@ import psycopg2
 import redis
 import requests
 
-from embedded import procfs
+from embedded.supervision import procfs
 from support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
+from jobs.erase.receipt import UserErasure
+from jobs.persist.drain import Drained
 from models.message import Message
-from storage.erasure.receipt import UserErasure
-from storage.persistence import Drained
-from storage.services import Services
 from support.samples import append_of, message
 from support.waiting import eventually
+from wiring.process import Services
 
 
 def marker_of(user: str) -> str:

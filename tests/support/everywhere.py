@@ -5,7 +5,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from storage.services import Services
+from wiring.process import Services
 
 _TEXT_COLUMNS = """
 SELECT c.relname, quote_ident(a.attname) FROM pg_class c

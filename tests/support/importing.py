@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from storage.bulk_import import BulkImporter, Imported
-from storage.importers import jsonl
-from storage.importers.source import Kept, Minted
-from storage.services import Services
+from jobs.transfer.bulk_import import BulkImporter, Imported
+from jobs.transfer.formats import jsonl
+from jobs.transfer.formats.source import Kept, Minted
+from wiring.process import Services
 
 
 def lines(user: str, *rows: dict[str, object]) -> list[Minted]:

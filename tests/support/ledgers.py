@@ -2,10 +2,10 @@
 
 from models import codec, ids
 from models.message import Message
-from selftest.account import Account, hash_of
-from selftest.evidence import Evidence
-from selftest.ledger import Answered, Asked, Entry, Verb
-from storage.redis_tier import HotPage
+from selftest.record.account import Account, hash_of
+from selftest.record.ledger import Answered, Asked, Entry, Verb
+from selftest.verdict.evidence import Evidence
+from storage.redis.messages import HotPage
 
 USER, THREAD = "alice", "inbox"
 TIME_US = 1_795_230_000_000_000

@@ -6,14 +6,14 @@ from typing import Any
 
 from sqlalchemy import func, select
 
+from jobs.persist.dead_letters import DeadLetter, DeadLetterService
+from jobs.persist.drain import Drained
 from models.message import Message
 from models.tables import clickhouse_outbox, messages, threads
-from storage import redis_keys as keys
-from storage.dead_letters.service import DeadLetter, DeadLetterService
-from storage.persistence import Drained
-from storage.services import Services
+from storage.redis import keys
 from support.refusing import refusing
 from support.samples import append_of, message
+from wiring.process import Services
 
 BAD = "what PostgreSQL will not take"
 NOT_BAD = f"NOT starts_with(content, '{BAD}')"

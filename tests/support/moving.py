@@ -8,12 +8,12 @@ from sqlalchemy import delete, select, text, update
 
 from models import ids
 from models.tables import archive_boundary, messages
-from storage import redis_keys as keys
-from storage.postgres_writes import SLOT_LOCKS as SLOT_LOCK
-from storage.services import Services
+from storage.postgres.writes import SLOT_LOCKS as SLOT_LOCK
+from storage.redis import keys
 from support.api import Api
 from support.patience import wait_for_locks
 from support.waiting import eventually
+from wiring.process import Services
 
 
 def wait_until(api: Api, state: str, made: Iterable[Mapping[str, Any]]) -> None:

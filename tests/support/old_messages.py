@@ -11,13 +11,13 @@ from typing import Any
 
 from sqlalchemy import text
 
+from jobs.transfer.bulk_import import BulkImporter
+from jobs.transfer.export import Exporter
 from models import codec
 from models.message import Message
-from selftest.launching import clean_environment
-from selftest.stack import Testbed
-from storage.archived_rows import Selection
-from storage.bulk_import import BulkImporter
-from storage.export import Exporter
+from selftest.bed.launching import clean_environment
+from selftest.bed.stack import Testbed
+from storage.clickhouse.pages import Selection
 from support.api import Api, ok
 from support.archives import old
 from support.clients import api_of

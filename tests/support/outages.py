@@ -7,8 +7,8 @@ import msgspec
 from sqlalchemy import text
 
 from models.message import Message
-from storage.posts import Draft
-from storage.services import Services
+from storage.messages.posts import Draft
+from wiring.process import Services
 
 _RUNNING: list[Services] = []
 NOWHERE = {

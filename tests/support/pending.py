@@ -9,10 +9,10 @@ from sqlalchemy import select
 
 from models import codec
 from models.tables import messages
-from storage import redis_keys as keys
 from storage.errors import TierUnavailable
-from storage.pending_log import LogEntry
-from storage.services import Services
+from storage.redis import keys
+from storage.redis.pending_log import LogEntry
+from wiring.process import Services
 
 MANY = 1_000_000
 

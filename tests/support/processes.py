@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from embedded import guardian, procfs
-from selftest.launching import Launched, StackFailed, clean_environment, launch_up
+from embedded.supervision import guardian, procfs
+from selftest.bed.launching import Launched, StackFailed, clean_environment, launch_up
 from support.waiting import eventually
 
 __all__ = ["PATIENT", "STOP_SECONDS", "Launched", "clean_environment", "is_alive", "launched"]

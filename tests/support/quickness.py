@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from selftest.samples import Sample
+from selftest.load.samples import Sample
 from support.trial import Trial
 
 QUICK_MS = 100.0

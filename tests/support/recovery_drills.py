@@ -16,18 +16,18 @@ from typing import Any, NamedTuple
 from sqlalchemy import text
 
 import settings as configuration
-from embedded import procfs
+from embedded.supervision import procfs
+from jobs.transfer.bulk_import import BulkImporter
+from jobs.transfer.export import Exporter
 from models import codec
 from models.message import Message
-from selftest.launching import Launched, clean_environment, launch_up
-from storage.bulk_import import BulkImporter
-from storage.export import Exporter
-from storage.services import Services
+from selftest.bed.launching import Launched, clean_environment, launch_up
 from support.api import Api
 from support.processes import PATIENT, SHIPS_SOON
 from support.tiers import tiers
 from support.waiting import eventually
-from webapp.auth import Tokens
+from webapp.http.auth import Tokens
+from wiring.process import Services
 
 SCRIPT = Path(sys.executable).with_name("threadkeep")
 LOST = ("redis-data", "redis-broker", "postgres")

@@ -4,8 +4,8 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from storage.services import Services
 from support.patience import wait_for_locks
+from wiring.process import Services
 
 
 @contextmanager

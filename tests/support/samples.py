@@ -5,8 +5,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from models import codec, ids
+from models.appends import Append, NewMessage
 from models.message import Message
-from storage.appends import Append, NewMessage
 
 CLOCK = ids.Clock()
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from models.message import Message
 from models.search import parse
-from storage.search.wanted import Found, Wanted
-from storage.services import Services
+from storage.search.query import Found, Wanted
 from support.moving import archived
 from support.samples import CLOCK, message
+from wiring.process import Services
 
 
 def find(own: Services, user: str, query: str, *, limit: int = 100, **fields: Any) -> list[str]:

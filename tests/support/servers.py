@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from selftest.launching import clean_environment, launch_servers
+from selftest.bed.launching import clean_environment, launch_servers
 from support.environment import COMPLETE
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from webapp.file_limit import raise_file_limit
+from webapp.http.file_limit import raise_file_limit
 
 DRIP_SECONDS = 1.0
 LARGE = 33_000_000

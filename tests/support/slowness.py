@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 from sqlalchemy import text
 
-from storage.services import Services
 from support.patience import wait_for_locks
+from wiring.process import Services
 
 
 @contextmanager

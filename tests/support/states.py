@@ -7,10 +7,10 @@ from sqlalchemy import text
 
 from models.ids import Clock
 from models.state import StateName
-from storage.services import Services
-from storage.state.service import Lifetimes, StateAnswer, StateService
+from storage.states.service import Lifetimes, StateAnswer, StateService
 from support.outages import end_detours
 from support.waiting import eventually
+from wiring.process import Services
 
 
 def is_whole(own: Services) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from embedded import procfs
+from embedded.supervision import procfs
 
 STRANGER = 65_533
 """A user number that nothing here runs as."""

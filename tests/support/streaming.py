@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from models.message import Message
-from storage import redis_keys as keys
 from storage.errors import StreamRefused
-from storage.posts import Draft
-from storage.services import Services
+from storage.messages.posts import Draft
+from storage.redis import keys
+from wiring.process import Services
 
 LONG_AGO = 1.0
 """When a stream was last written, in milliseconds since 1970."""

@@ -7,8 +7,8 @@ the start, all files are there, and taking one away has the next pass of its poi
 import time
 from pathlib import Path
 
-from selftest.disturbance import Disturbance, End
-from selftest.stack import RECOVERY_SECONDS, NotRecovered, Testbed
+from selftest.bed.stack import RECOVERY_SECONDS, NotRecovered, Testbed
+from selftest.faults.disturbance import Disturbance, End
 from support.waiting import eventually
 
 POINTS = {

@@ -10,8 +10,8 @@ import psycopg2
 from psycopg2.extensions import connection
 from sqlalchemy.engine import make_url
 
-from embedded import procfs
-from selftest.stack import Testbed
+from embedded.supervision import procfs
+from selftest.bed.stack import Testbed
 from support.waiting import eventually
 
 SUPERUSER = "postgres"

@@ -5,13 +5,13 @@ from typing import Any
 
 import msgspec
 
+from jobs.persist.drain import Drained
 from models.message import ThreadSummary
-from storage.persistence import Drained
-from storage.posts import Draft
-from storage.services import Services
-from storage.thread_list.page import FIRST_PAGE, ThreadList
+from storage.messages.posts import Draft
+from storage.threads.page import FIRST_PAGE, ThreadList
 from support.outages import end_detours
 from support.waiting import eventually
+from wiring.process import Services
 
 Drain = Callable[[], Drained]
 

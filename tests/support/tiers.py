@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import settings
-from storage.services import Services
+from wiring.process import Services
 
 
 @contextmanager

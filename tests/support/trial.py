@@ -7,13 +7,13 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from selftest.disturbance import Disturbance, kind
-from selftest.episodes import Episodes
-from selftest.findings import Invariant, Violation
+from selftest.bed.stack import Testbed
+from selftest.faults.disturbance import Disturbance, kind
+from selftest.faults.episodes import Episodes
+from selftest.load.samples import Figures, Sample, figures
+from selftest.load.traffic import Load, Traffic
+from selftest.record.findings import Invariant, Violation
 from selftest.run import conclude, under_load
-from selftest.samples import Figures, Sample, figures
-from selftest.stack import Testbed
-from selftest.traffic import Load, Traffic
 from support.waiting import eventually
 
 _BELIEVED = text(
@@ -49,7 +49,7 @@ class Trial:
 
     @contextmanager
     def broken(self, disturbance: Disturbance | str) -> Iterator[None]:
-        """Holds a disturbance on while the block runs; by name, see `selftest.disturbance`."""
+        """Holds a disturbance on while the block runs; by name, see `disturbance`."""
         chosen = kind(disturbance) if isinstance(disturbance, str) else disturbance
         self.fault_began = time.monotonic()
         with self.episodes.during(chosen):

@@ -2,10 +2,10 @@
 
 from bisect import bisect_left
 
-from storage.breakers import BreakerState
-from storage.performance.counts import BOUNDS_SECONDS, Counts
-from storage.performance.look import Look, TierLook
-from storage.progress import Progress
+from jobs.monitor.snapshot import Look, TierLook
+from storage.availability.progress import Progress
+from storage.resilience.breaker import BreakerState
+from storage.telemetry.counts import BOUNDS_SECONDS, Counts
 
 NOW = 1_000_000.0
 """The beginning of a window."""

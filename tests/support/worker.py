@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import text
 
-from selftest.stack import Testbed
+from selftest.bed.stack import Testbed
 from support.waiting import eventually
 
 _HELD_UP = text(

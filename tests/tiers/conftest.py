@@ -10,23 +10,23 @@ from contextlib import ExitStack
 import pytest
 from sqlalchemy import delete, text
 
+from jobs.consistency.report import ConsistencyReport, Scope
+from jobs.persist.dead_letters import DeadLetterService
+from jobs.persist.drain import Drained
+from jobs.recover import direct_writes
 from models import codec
 from models.message import Message, Thread
 from models.tables import dead_letters
-from storage import postgres_writes, schema
-from storage.clickhouse_tier import ClickHouseTier
-from storage.consistency.report import ConsistencyReport, Scope
-from storage.dead_letters.service import DeadLetterService
-from storage.failover import homecoming
-from storage.persistence import Drained
-from storage.postgres_tier import PostgresTier
-from storage.redis_tier import RedisTier
-from storage.services import Services
+from storage.clickhouse.reads import ClickHouseTier
+from storage.postgres import schema, writes
+from storage.postgres.reads import PostgresTier
+from storage.redis.messages import RedisTier
 from support.archives import fresh
 from support.disasters import settle
 from support.outages import end_all, end_detours
 from support.servers import servers
 from support.tiers import tiers
+from wiring.process import Services
 
 PATIENT = {
     "THREADKEEP_REDIS_TIMEOUT_SECONDS": "5",
@@ -40,7 +40,7 @@ PATIENT = {
 @pytest.fixture(autouse=True)
 def nobody_hurries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Likewise what PostgreSQL is asked beside a write to Redis."""
-    monkeypatch.setattr("storage.failover.direct_postgres.HURRY_SECONDS", 5.0)
+    monkeypatch.setattr("storage.messages.postgres_writes.HURRY_SECONDS", 5.0)
 
 
 @pytest.fixture(scope="package")
@@ -56,7 +56,7 @@ def alone(lone_services: Services) -> Services:
     """The same, with Redis empty, and adopted as a worker would; nothing waits in ClickHouse."""
     settle(lone_services)
     lone_services.redis_client.flushall()
-    if homecoming.waiting(lone_services.job_clickhouse):
+    if direct_writes.waiting(lone_services.job_clickhouse):
         lone_services.homecoming.bring_home()
         end_detours(lone_services)
     lone_services.redis_recovery.adopt()
@@ -75,7 +75,7 @@ def brought_home(alone: Services) -> Iterator[None]:
 @pytest.fixture
 def steady_lease(alone: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """For tests in which nobody writes beside Redis: no busy machine has the lease lapse."""
-    monkeypatch.setattr("storage.failover.lease.LEASE_SECONDS", 5.0)
+    monkeypatch.setattr("storage.availability.lease.LEASE_SECONDS", 5.0)
     yield
     alone.lease._until = 0.0
 
@@ -115,7 +115,7 @@ def write(alone: Services) -> Callable[..., int]:
     def upsert(*versions: Message) -> int:
         with alone.job_engine.begin() as connection:
             records = [codec.encode(version) for version in versions]
-            return postgres_writes.upsert_messages(connection, records)
+            return writes.upsert_messages(connection, records)
 
     return upsert
 
@@ -126,7 +126,7 @@ def write_thread(alone: Services) -> Callable[[Thread], None]:
 
     def upsert(thread: Thread) -> None:
         with alone.job_engine.begin() as connection:
-            postgres_writes.upsert_thread(connection, thread)
+            writes.upsert_thread(connection, thread)
 
     return upsert
 

@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import text
 
 from storage.errors import NotFound, TierError
-from storage.services import Services
 from support.alerts import Judged
 from support.outages import post, process, without
 from support.waiting import eventually
+from wiring.process import Services
 
 
 @pytest.fixture

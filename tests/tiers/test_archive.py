@@ -4,16 +4,15 @@ from datetime import UTC, datetime
 
 import pytest
 
+from jobs.archive.run import Archived
+from jobs.archive.tiering import DAY_SECONDS
+from jobs.transfer.bulk_import import BulkImporter
 from models import codec, ids
 from models.message import Message
-from storage import postgres_writes
-from storage.archive.run import Archived
-from storage.archive.tiering import DAY_SECONDS
-from storage.bulk_import import BulkImporter
 from storage.errors import NotFound
-from storage.message_retrieval import Page
-from storage.partitions import bound
-from storage.services import Services
+from storage.messages.retrieval_service import Page
+from storage.postgres import writes
+from storage.postgres.partitions import bound
 from support.archives import (
     PARTITION,
     RULES,
@@ -29,6 +28,7 @@ from support.archives import (
     write,
 )
 from support.samples import AWKWARD_TEXTS, message, revised
+from wiring.process import Services
 
 SECOND_MONDAY = bound(datetime(2020, 1, 6, tzinfo=UTC))
 
@@ -215,5 +215,5 @@ def test_old_rows_of_the_default_partition_go_one_by_one(store: Services, user: 
 def write_to_default(store: Services, made: list[Message]) -> None:
     """Where no partition is made for them first."""
     with store.job_engine.begin() as connection:
-        postgres_writes.upsert_messages(connection, [codec.encode(one) for one in made])
+        writes.upsert_messages(connection, [codec.encode(one) for one in made])
     store.replication.ship_all()

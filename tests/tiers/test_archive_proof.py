@@ -6,13 +6,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from jobs.archive import proof, row_proof
+from jobs.monitor import doctor
+from jobs.monitor.health import persistence_health
 from models import codec
 from models.message import Message
-from storage import postgres_writes
-from storage.archive import mending, proof
-from storage.doctor import examine as doctor
-from storage.health import persistence_health
-from storage.services import Services
+from storage.postgres import writes
 from support.archives import (
     PARTITION,
     archive,
@@ -28,6 +27,7 @@ from support.archives import (
     write,
 )
 from support.samples import revised
+from wiring.process import Services
 
 
 def changed(one: Message, **fields: Any) -> Message:
@@ -187,7 +187,7 @@ def write_beside_partitions(store: Services, versions: list[Message]) -> None:
     """As the persist job does that remembers the partition."""
 
     with store.job_engine.begin() as connection:
-        postgres_writes.upsert_messages(connection, [codec.encode(one) for one in versions])
+        writes.upsert_messages(connection, [codec.encode(one) for one in versions])
     store.replication.ship_all()
 
 
@@ -225,7 +225,7 @@ def test_a_partition_may_be_proven_in_pieces_and_in_company(
     before = exported(store)
     monkeypatch.setattr(proof, "QUERY_BYTES", 20_000)
     monkeypatch.setattr(proof, "MENDED_ROWS", 10)
-    monkeypatch.setattr(mending, "MOST_NAMED", 7)
+    monkeypatch.setattr(row_proof, "MOST_NAMED", 7)
     lose_from_clickhouse(store, *week[::2])
     done = archive(store)
     assert done.stopped == 0

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Engine, event
 
+from jobs.archive import detachment
+from jobs.transfer.export import Exporter
 from models import codec, ids
 from models.message import Message
-from storage.archive import detachment
-from storage.export import Exporter
-from storage.services import Services
 from support.archives import archive, exported, old, write
+from wiring.process import Services
 
 
 @pytest.fixture

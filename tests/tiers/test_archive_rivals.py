@@ -9,13 +9,12 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import event, text
 
+from jobs.archive import default_partition, detachment, fence, run
+from jobs.archive.fence import only_archiver
 from models import codec, ids
 from models.message import Message
-from storage import postgres_writes
-from storage.archive import detachment, exclusive, leftovers, run
-from storage.archive.exclusive import only_archiver
 from storage.errors import Refused, TierUnavailable
-from storage.services import Services
+from storage.postgres import writes
 from support.archives import (
     PARTITION,
     archive,
@@ -31,6 +30,7 @@ from support.archives import (
 )
 from support.patience import wait_for_locks
 from support.samples import message, revised
+from wiring.process import Services
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def edit(store: Services, *versions: Message) -> None:
     """As the persist job does; ClickHouse does not have it yet."""
     with store.job_engine.begin() as connection:
         records = [codec.encode(one) for one in versions]
-        assert postgres_writes.upsert_messages(connection, records) == len(versions)
+        assert writes.upsert_messages(connection, records) == len(versions)
 
 
 def test_what_is_edited_between_proof_and_detachment_stays_and_wins(
@@ -224,7 +224,7 @@ def test_a_leftover_that_is_edited_meanwhile_stays(
             edit(store, revised(week[2], version=3))
 
     with monkeypatch.context() as patch:
-        patch.setattr(leftovers, "faultpoint", passed)
+        patch.setattr(default_partition, "faultpoint", passed)
         assert archive(store).leftovers == 1
     assert in_postgres(store) == 1
     shown = {one.id: one for one in map(codec.decode, exported(store))}
@@ -239,7 +239,7 @@ def test_a_machine_whose_clock_is_wrong_archives_nothing(
         def now(cls, tz: object = None) -> "Ahead":
             return cls.fromtimestamp(datetime.now(UTC).timestamp() + 3600, UTC)
 
-    monkeypatch.setattr(exclusive, "datetime", Ahead)
+    monkeypatch.setattr(fence, "datetime", Ahead)
     with pytest.raises(Refused, match="clock is -3600 s from this machine's"):
         archive(store)
     assert in_postgres(store) == len(week)

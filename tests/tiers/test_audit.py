@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from storage.services import Services
+from wiring.process import Services
 
 
 def test_an_entry_comes_back_as_it_was_and_newest_first(alone: Services, user: str) -> None:

@@ -9,17 +9,17 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
+from jobs.transfer.backup.manifest import MESSAGES
+from jobs.transfer.backup.signing import key_of
+from jobs.transfer.backup.verify import verify
 from models import codec, ids
-from storage.backup.manifest import MESSAGES
-from storage.backup.signing import key_of
-from storage.backup.verifying import verify
 from storage.errors import Refused
-from storage.services import Services
 from support import backups, disasters
 from support.disasters import carry_on, exported, live_a_little, post, rows, settle
 from support.everywhere import places
 from support.servers import servers
 from support.tiers import tiers
+from wiring.process import Services
 
 
 @pytest.fixture(scope="module")

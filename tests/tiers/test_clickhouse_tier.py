@@ -9,10 +9,10 @@ import pytest
 
 from models import codec, ids
 from models.message import Message
-from storage.clickhouse_tier import ClickHouseTier
+from storage.clickhouse.reads import ClickHouseTier
 from storage.errors import TierRejected, TierUnavailable
-from storage.services import Services
 from support.samples import AWKWARD_TEXTS, message, revised
+from wiring.process import Services
 
 
 def insert(alone: Services, *versions: Message, token: str | None = None) -> None:

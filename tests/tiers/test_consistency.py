@@ -6,13 +6,13 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
+from jobs.consistency.report import ConsistencyReport, Difference, Scope
 from models import codec
 from models.message import Message
-from storage.consistency.report import ConsistencyReport, Difference, Scope
-from storage.services import Services
 from support import damage
 from support.samples import message, revised
 from support.users import fresh_user
+from wiring.process import Services
 
 
 def spoiled(one: Message, **fields: object) -> Message:

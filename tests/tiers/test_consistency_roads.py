@@ -5,15 +5,15 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
+from jobs.consistency.judge import confirmation
+from jobs.consistency.report import EVERYTHING, ConsistencyReport, Difference, Scope
+from jobs.consistency.reports import CheckRunning
 from models import codec
-from storage import redis_keys as keys
-from storage.consistency import second_look
-from storage.consistency.report import EVERYTHING, ConsistencyReport, Difference, Scope
-from storage.consistency.reports import CheckRunning
-from storage.services import Services
+from storage.redis import keys
 from support import damage
 from support.checking import named, three
 from support.samples import append_of, message, revised
+from wiring.process import Services
 
 
 @pytest.mark.usefixtures("leaving_nothing")
@@ -40,7 +40,7 @@ def test_what_waits_in_the_outbox_is_no_difference(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     one = three(alone, user)[0]
-    monkeypatch.setattr(second_look, "SETTLE_SECONDS", 0.5)
+    monkeypatch.setattr(confirmation, "SETTLE_SECONDS", 0.5)
     with alone.job_engine.connect() as other:
         # Another process ships, and takes its time.
         other.execute(text("SELECT pg_advisory_xact_lock(hashtext('threadkeep:ship'))"))

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from sqlalchemy import text
 
+from jobs.consistency.compare import hashes, rows
+from jobs.consistency.report import ConsistencyReport
 from models import codec, ids
 from models.message import Thread
-from storage import redis_keys as keys
-from storage.consistency import rows, self_check
-from storage.consistency.report import ConsistencyReport
-from storage.fingerprints import WEEK_MS, Cut, clickhouse_slices
-from storage.services import Services
+from storage.clickhouse.fingerprints import WEEK_MS, Cut, clickhouse_slices
+from storage.redis import keys
 from support import damage
 from support.checking import above, boundary, named, three
 from support.samples import METADATA, TEXTS, message, revised
+from wiring.process import Services
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_clickhouse_knows_by_itself_what_is_sound(
     damage.put_into_clickhouse(alone, sound, wrong)
     checker = alone.consistency_checker
     cut = Cut(user_id=user)
-    found = self_check.unsound(alone.job_clickhouse, cut, checker._validator)
+    found = hashes.unsound(alone.job_clickhouse, cut, checker._validator)
     assert wrong.id in found
     assert sound.id not in found
 
@@ -190,4 +190,4 @@ def test_plain_rows_are_judged_inside_clickhouse(alone: Services, user: str) -> 
         message(user, content="plain"),
     ]
     damage.put_into_clickhouse(alone, *batch, revised(batch[1], deleted=True))
-    assert self_check.mismatched(alone.job_clickhouse, Cut(user_id=user)) == []
+    assert hashes.mismatched(alone.job_clickhouse, Cut(user_id=user)) == []

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
+from jobs.persist.drain import Drained
 from storage.errors import NoTierAvailable
-from storage.metrics.totals import Totals
-from storage.persistence import Drained
-from storage.posts import Draft
-from storage.services import Services
+from storage.messages.posts import Draft
+from storage.telemetry.totals import Totals
 from support.outages import without
 from support.waiting import eventually
+from wiring.process import Services
 
 
 @pytest.fixture

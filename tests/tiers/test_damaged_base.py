@@ -7,9 +7,9 @@ import pytest
 from models import codec, ids
 from models.message import Message, Tier
 from storage.errors import Damaged, NotFound
-from storage.services import Services
 from support import damage
 from support.samples import message
+from wiring.process import Services
 
 SPOILS: dict[Tier, Callable[[Services, Message], None]] = {
     "redis": lambda alone, one: damage.put_into_redis(alone, one),

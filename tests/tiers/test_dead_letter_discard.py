@@ -6,13 +6,12 @@ from contextlib import ExitStack
 import msgspec
 import pytest
 
+from jobs.persist.dead_letters import DeadLetterService
+from jobs.persist.drain import Drained
 from models import codec
 from models.message import Message
-from storage import redis_keys as keys
-from storage.dead_letters.service import DeadLetterService
 from storage.errors import NotFound, TierUnavailable
-from storage.persistence import Drained
-from storage.services import Services
+from storage.redis import keys
 from support.letters import (
     listed,
     only,
@@ -22,6 +21,7 @@ from support.letters import (
 from support.moving import archived
 from support.refusing import refusing
 from support.samples import append_of, message, revised
+from wiring.process import Services
 
 
 def test_a_discarded_message_is_nowhere(

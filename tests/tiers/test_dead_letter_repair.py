@@ -7,13 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from jobs.persist.dead_letters import DeadLetterService
+from jobs.persist.drain import Drained
 from models import codec, ids
 from models.message import InvalidMessage, Message
-from storage import redis_keys as keys
-from storage.dead_letters.service import DeadLetterService
 from storage.errors import StillRefused
-from storage.persistence import Drained
-from storage.services import Services
+from storage.redis import keys
 from support.letters import (
     inject,
     only,
@@ -21,6 +20,7 @@ from support.letters import (
     row_of,
 )
 from support.samples import append_of, message
+from wiring.process import Services
 
 
 @pytest.mark.parametrize("given", ["text", "other white space and hash"])

@@ -7,13 +7,12 @@ from contextlib import ExitStack
 import msgspec
 import pytest
 
+from jobs.persist.dead_letters import DeadLetterService
+from jobs.persist.drain import Drained
 from models import codec, ids
-from storage import postgres_writes
-from storage import redis_keys as keys
-from storage.dead_letters.service import DeadLetterService
 from storage.errors import NotFound, StillRefused, TierUnavailable
-from storage.persistence import Drained
-from storage.services import Services
+from storage.postgres import writes
+from storage.redis import keys
 from support.letters import (
     BAD,
     counted,
@@ -26,6 +25,7 @@ from support.letters import (
 from support.refusing import refusing
 from support.samples import message, revised
 from support.waiting import eventually
+from wiring.process import Services
 
 
 def test_a_replayed_message_is_evictable_and_only_then(
@@ -182,7 +182,7 @@ def test_a_replay_waits_for_the_drain_of_its_slot(
     number = only(service).id
     with ThreadPoolExecutor(1) as pool:
         with alone.job_engine.begin() as connection:
-            postgres_writes.try_lock(connection, [alone.redis.slot_of_message(one.id)])
+            writes.try_lock(connection, [alone.redis.slot_of_message(one.id)])
             replay = pool.submit(service.replay, number, by="somebody")
             eventually(lambda: waiting_for_a_slot(alone))
             assert row_of(alone, one) is None

@@ -7,11 +7,10 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from jobs.persist.dead_letters import DeadLetterService
+from jobs.persist.drain import Drained
 from models import codec
-from storage.dead_letters.service import DeadLetterService
 from storage.errors import NotFound, StillRefused
-from storage.persistence import Drained
-from storage.services import Services
 from support.letters import (
     BAD,
     NOT_BAD,
@@ -25,6 +24,7 @@ from support.letters import (
 )
 from support.refusing import refusing
 from support.samples import append_of, message
+from wiring.process import Services
 
 
 def test_one_of_five_hundred_is_a_letter_and_the_others_are_committed(

@@ -7,11 +7,10 @@ import msgspec
 import pytest
 from sqlalchemy import Row, text
 
-from storage import faultpoints
-from storage.disaster.recovery import AlreadyRecovering
-from storage.disaster.runs import Run
+from jobs.recover.disaster import AlreadyRecovering
+from jobs.recover.runs import Run
 from storage.errors import TierUnavailable
-from storage.services import Services
+from storage.resilience import faultpoints
 from support import disasters
 from support.archives import PARTITION, archive, old, unit, write
 from support.disasters import carry_on, exported, live_a_little, post, rows, settle
@@ -19,6 +18,7 @@ from support.erasing import erase
 from support.servers import servers
 from support.tiers import tiers
 from support.users import fresh_user
+from wiring.process import Services
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
+from jobs.persist.drain import Drained
 from models import codec
-from storage.failover.direct_clickhouse import DirectWrite
-from storage.persistence import Drained
-from storage.services import Services
+from storage.messages.clickhouse_writes import DirectWrite
 from support.outages import page, post, rows
 from support.samples import append_of, message
+from wiring.process import Services
 
 pytestmark = pytest.mark.usefixtures("brought_home")
 

@@ -7,18 +7,18 @@ import msgspec
 import pytest
 from sqlalchemy import Connection, delete, func, select, text
 
+from jobs.persist.drain import BackgroundPersistenceService, Drained
 from models import codec
 from models.message import Message
 from models.tables import clickhouse_outbox, messages
-from storage import postgres_writes
 from storage.errors import TierUnavailable
-from storage.pending_log import Committed, PendingLog
-from storage.persistence import BackgroundPersistenceService, Drained
-from storage.posts import Draft
-from storage.services import Services
+from storage.messages.posts import Draft
+from storage.postgres import writes
+from storage.redis.pending_log import Committed, PendingLog
 from support.pending import drained
 from support.samples import append_of, message, revised
 from support.waiting import eventually
+from wiring.process import Services
 
 
 class Crash(BaseException):
@@ -183,7 +183,7 @@ def test_a_slot_that_another_worker_drains_is_left_to_it(
     one = message(user)
     alone.redis.append([append_of(one)], 60)
     slot = alone.redis.slot_of_thread(user, "t")
-    lock = f"SELECT pg_advisory_xact_lock({postgres_writes.SLOT_LOCKS}, {slot})"
+    lock = f"SELECT pg_advisory_xact_lock({writes.SLOT_LOCKS}, {slot})"
     with held(alone, lock):
         assert drain() == Drained()
         assert rows(alone, user) == {}

@@ -9,17 +9,16 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
+from jobs.erase.clickhouse import ClickHouseRemains
+from jobs.persist.dead_letters import DeadLetterService
+from jobs.persist.drain import Drained
 from models import codec
 from models.message import Message
-from storage import postgres_writes
-from storage import redis_keys as keys
-from storage.dead_letters.service import DeadLetterService
-from storage.erasure.in_clickhouse import ClickHouseRemains
 from storage.errors import NotFound, TierError, TierUnavailable
-from storage.failover.direct_clickhouse import DirectWrite
-from storage.persistence import Drained
-from storage.posts import Draft
-from storage.services import Services
+from storage.messages.clickhouse_writes import DirectWrite
+from storage.messages.posts import Draft
+from storage.postgres import writes
+from storage.redis import keys
 from support.erasing import copied_tables, erase, finish, marker_of, persisted
 from support.everywhere import append_only_files, places
 from support.letters import listed
@@ -28,6 +27,7 @@ from support.outages import process
 from support.refusing import refusing
 from support.samples import append_of, message
 from support.waiting import eventually
+from wiring.process import Services
 
 DETACHED = "messages_2020_01_06"
 
@@ -88,7 +88,7 @@ def scatter(
     one = found["direct"][0]
     alone.failover._clickhouse._insert([DirectWrite(one, codec.encode(one), marker_of(user))])
     with alone.job_engine.begin() as connection:
-        postgres_writes.queue_backfill(connection, found["committed"])
+        writes.queue_backfill(connection, found["committed"])
     found["pending"] = made(2)
     alone.redis.append([append_of(*found["pending"])], 60)
     return found

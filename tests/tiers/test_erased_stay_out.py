@@ -6,21 +6,21 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from jobs.persist.dead_letters import DeadLetterService
+from jobs.persist.drain import Drained
+from jobs.transfer.bulk_import import BulkImporter
 from models import codec, ids
-from storage import idempotency_keys, postgres_writes
-from storage import redis_keys as keys
-from storage.bulk_import import BulkImporter
-from storage.dead_letters.service import DeadLetterService
 from storage.errors import NotFound
-from storage.failover.direct_clickhouse import DirectWrite
-from storage.idempotency_keys import Key
-from storage.persistence import Drained
-from storage.posts import Draft
-from storage.services import Services
+from storage.messages.clickhouse_writes import DirectWrite
+from storage.messages.posts import Draft
+from storage.postgres import idempotency, writes
+from storage.postgres.idempotency import Key
+from storage.redis import keys
 from support.erasing import erase, finish, marker_of, persisted
 from support.everywhere import in_postgres, places
 from support.samples import append_of, message, revised
 from support.waiting import eventually
+from wiring.process import Services
 
 
 def test_an_entry_that_a_drain_meets_later_is_not_taken_in(
@@ -59,7 +59,7 @@ def test_a_transaction_that_began_before_is_waited_for(
     late = message(user, "late", content=marker_of(user))
     marked, connection = threading.Event(), alone.request_engine.connect()
     transaction = connection.begin()
-    postgres_writes.upsert_messages(connection, [codec.encode(late)])
+    writes.upsert_messages(connection, [codec.encode(late)])
     alone.user_erasure.request(user, by="an admin")
     worker = threading.Thread(
         target=lambda: (alone.user_erasure.carry_on(user), marked.set()), daemon=True
@@ -123,7 +123,7 @@ def test_a_dead_letter_that_is_replayed_later_is_not_taken_in(
     with alone.job_engine.begin() as connection:
         slot = alone.redis.slot_of_thread(user, "t")
         record = codec.encode(one)
-        postgres_writes.add_dead_letter(connection, slot, "1-1", "message", record, "a test")
+        writes.add_dead_letter(connection, slot, "1-1", "message", record, "a test")
     (number,) = service.numbers()
     assert not service.replay(number, by="somebody").written
     assert finish(alone, user).state == "done"
@@ -177,4 +177,4 @@ def test_a_key_that_was_used_before_makes_a_new_message(alone: Services, user: s
     assert not second.repeated
     assert second.message.id > first.id
     with alone.job_engine.begin() as connection:
-        assert idempotency_keys.find(connection, [Key(user, "t", "a key")], 60) == {}
+        assert idempotency.find(connection, [Key(user, "t", "a key")], 60) == {}

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import msgspec
 
+from jobs.persist.drain import Drained
 from models import codec
+from models.events import Event
 from models.message import Thread
-from storage import redis_keys as keys
-from storage.events.event import Event
-from storage.persistence import Drained
-from storage.services import Services
+from storage.redis import keys
 from support.outages import post, without
 from support.samples import append_of, message, revised
+from wiring.process import Services
 
 
 def listen(alone: Services, user: str) -> str:

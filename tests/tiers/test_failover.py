@@ -6,18 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import event
 
+from jobs.persist.drain import Drained
+from jobs.recover import direct_writes
 from models import codec
-from storage import postgres_writes
-from storage import redis_keys as keys
-from storage.appends import Append, NewMessage, Stored
+from models.appends import Append, NewMessage, Stored
 from storage.errors import NotFound, NoTierAvailable
-from storage.failover import homecoming
-from storage.message_storage import Acknowledgement
-from storage.persistence import Drained
-from storage.services import Services
+from storage.messages.storage_service import Acknowledgement
+from storage.postgres import writes
+from storage.redis import keys
 from support.outages import end_detours, listed, post, rows, without
 from support.samples import append_of, message
 from support.waiting import eventually
+from wiring.process import Services
 
 
 def test_without_redis_postgresql_takes_it(alone: Services, user: str) -> None:
@@ -39,7 +39,7 @@ def test_without_redis_and_postgresql_clickhouse_takes_it(alone: Services, user:
     # Read your writes: nobody calls a page whole while something waits in ClickHouse.
     assert listed(without(alone), user) == ["hello"]
     assert alone.homecoming.bring_home() == 1
-    assert homecoming.waiting(alone.job_clickhouse) == 0
+    assert direct_writes.waiting(alone.job_clickhouse) == 0
     assert rows(alone, user) == [(done.message.id, 1, "hello")]
     assert post(alone, user, key="k").message.id == done.message.id
 
@@ -72,7 +72,7 @@ def test_a_postgresql_that_only_keeps_one_process_waiting_takes_it_all_the_same(
     )
     with ThreadPoolExecutor(1) as client, alone.job_engine.begin() as holder:
         for slot in range(alone.settings.shards):
-            postgres_writes.lock(holder, slot)
+            writes.lock(holder, slot)
         # The second, longer try finds them free.
         event.listen(own.request_engine, "checkout", lambda *_: holder.rollback())
         assert client.submit(post, own, user, "kept waiting").result().tier_used == "postgresql"
@@ -102,7 +102,7 @@ def test_homecoming_repeated_changes_nothing(
         patched.setattr(type(alone.homecoming), "_strike_out", _dies)
         with pytest.raises(Crash):
             alone.homecoming.bring_home()
-    assert homecoming.waiting(alone.job_clickhouse) == 1
+    assert direct_writes.waiting(alone.job_clickhouse) == 1
     assert alone.homecoming.bring_home() == 1
     assert rows(alone, user) == [(done.message.id, 1, "hello")]
 

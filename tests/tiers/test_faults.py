@@ -6,12 +6,12 @@ import msgspec
 import pytest
 from sqlalchemy import func, select
 
+from jobs.persist.drain import Drained
 from models.tables import clickhouse_outbox, messages
-from storage import faultpoints
 from storage.errors import TierUnavailable
-from storage.persistence import Drained
-from storage.services import Services
+from storage.resilience import faultpoints
 from support.samples import append_of, message
+from wiring.process import Services
 
 
 @pytest.fixture

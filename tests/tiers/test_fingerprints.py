@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from models import ids
 from models.message import Message
-from storage.fingerprints import (
+from storage.clickhouse.fingerprints import (
     Cut,
     RowMark,
     Slice,
@@ -20,8 +20,8 @@ from storage.fingerprints import (
     postgres_slices,
     week_of,
 )
-from storage.services import Services
 from support.samples import METADATA, TEXTS, message, revised
+from wiring.process import Services
 
 HOUR_MS = 3_600_000
 

@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 import pytest
 
+from jobs.persist.drain import Drained
 from models.ids import Clock
-from storage import budget
 from storage.errors import KeyReused, TierUnavailable
-from storage.persistence import Drained
-from storage.posts import Draft
-from storage.repeats import made_before
-from storage.services import Services
+from storage.messages.posts import Draft
+from storage.messages.repeats import made_before
+from storage.resilience import budget
 from support.outages import listed, post, process, rows, without
+from wiring.process import Services
 
 pytestmark = pytest.mark.usefixtures("brought_home")
 

@@ -8,18 +8,18 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import text
 
+from jobs.monitor.alerts.rules import CONSISTENCY_PERCENT
+from jobs.monitor.exposition import exposition
+from jobs.monitor.figures import FiguresWatch, figures
 from models.search import parse
 from storage.analytics.cache import MOST_KEPT, FiguresCache
 from storage.analytics.figures import Counted
 from storage.analytics.hidden import MOST_MARKS, Mark
-from storage.metrics.figures import FiguresWatch, figures
-from storage.metrics.gauges import exposition
-from storage.performance.rules import CONSISTENCY_PERCENT
-from storage.search.wanted import Wanted
-from storage.services import Services
+from storage.search.query import Wanted
 from support.alerts import Judged
 from support.figures import Scraped, parsed
 from support.outages import post, process, without
+from wiring.process import Services
 
 HIGHEST = "ffffffff-ffff-7fff-bfff-ffffffffffff"
 

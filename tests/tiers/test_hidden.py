@@ -8,18 +8,18 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
+from jobs.consistency.report import ConsistencyReport
+from jobs.persist.drain import Drained
 from models.message import Message
-from storage import postgres_writes
-from storage.consistency.report import ConsistencyReport
 from storage.errors import NotFound
-from storage.persistence import Drained
-from storage.services import Services
+from storage.postgres import writes
 from support import damage
 from support.checking import named
 from support.erasing import marker_of
 from support.everywhere import places
 from support.outages import end_detours, post, without
 from support.samples import message
+from wiring.process import Services
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a_watermark_that_redis_alone_knows_hides(
     assert {(lost.id, "missing_in_postgresql", "")} <= named(check())
     with alone.job_engine.connect() as other:
         # Another worker has all slots, and takes its time.
-        postgres_writes.lock_in_order(other, range(alone.settings.shards))
+        writes.lock_in_order(other, range(alone.settings.shards))
         alone.threads.delete(user, "t")
         assert check(repair=True).differences == []
         assert alone.postgres.watermark(user, "t") is None

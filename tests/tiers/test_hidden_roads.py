@@ -6,18 +6,17 @@ from contextlib import ExitStack
 
 import pytest
 
+from jobs.consistency.report import ConsistencyReport
+from jobs.persist.dead_letters import DeadLetterService
+from jobs.persist.drain import Drained
+from jobs.transfer.export import Exporter
 from models import codec, ids
 from models.message import Message
-from storage import idempotency_keys
-from storage import redis_keys as keys
-from storage.archived_rows import Selection
-from storage.consistency.report import ConsistencyReport
-from storage.dead_letters.service import DeadLetterService
-from storage.export import Exporter
-from storage.failover.direct_clickhouse import DirectWrite
-from storage.idempotency_keys import Key
-from storage.persistence import Drained
-from storage.services import Services
+from storage.clickhouse.pages import Selection
+from storage.messages.clickhouse_writes import DirectWrite
+from storage.postgres import idempotency
+from storage.postgres.idempotency import Key
+from storage.redis import keys
 from support import damage
 from support.erasing import finish, marker_of
 from support.everywhere import in_redis, places
@@ -25,6 +24,7 @@ from support.letters import only, refused_message
 from support.outages import post
 from support.samples import append_of, message, revised
 from support.streaming import append, opened
+from wiring.process import Services
 
 Check = Callable[..., ConsistencyReport]
 Drain = Callable[[], Drained]
@@ -136,7 +136,7 @@ def test_a_message_with_a_key_leaves_the_key_free(alone: Services, user: str, dr
     alone.threads.delete(user, "t")
     drain()
     with alone.job_engine.connect() as connection:
-        assert idempotency_keys.find(connection, [Key(user, "t", "k")], 60) == {}
+        assert idempotency.find(connection, [Key(user, "t", "k")], 60) == {}
 
 
 def test_a_message_under_a_legal_hold_is_kept_for_it(

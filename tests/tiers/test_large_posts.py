@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
+from jobs.persist.drain import Drained
+from jobs.recover import direct_writes
 from models import ids
-from storage.appends import Append
+from models.appends import Append
 from storage.errors import TierUnavailable
-from storage.failover import homecoming
-from storage.failover.chain import PART_BYTES
-from storage.persistence import Drained
-from storage.posts import Draft
-from storage.services import Services
+from storage.messages.failover_service import PART_BYTES
+from storage.messages.posts import Draft
 from support.outages import listed, page, post, process, rows, without
 from support.slowness import each_takes
+from wiring.process import Services
 
 PART = 4_000
 LONG = "long " * 200
@@ -112,7 +112,7 @@ def test_what_redis_did_not_take_any_more_is_taken_below_and_a_repeat_gives_the_
 def test_a_repeat_sends_nothing_large_that_redis_has(
     alone: Services, user: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.budget.LARGE_BYTES", 1_000)
+    monkeypatch.setattr("storage.resilience.budget.LARGE_BYTES", 1_000)
     own = without(alone)
     (done,) = own.messages.post_batch(user, [("t", drafts(10, keyed=True))])
     counts = asked(own, monkeypatch, lambda _: None)
@@ -139,7 +139,7 @@ def test_what_is_too_much_for_postgresql_comes_home_in_smaller_bites(
     count = 40
     given = [Draft("user", f"{number:02} {'x' * 13_000}", {}) for number in range(count)]
     own.messages.post_batch(user, [("t", given)])
-    assert homecoming.waiting(alone.job_clickhouse) == count
+    assert direct_writes.waiting(alone.job_clickhouse) == count
     home = process(alone, database_timeout_seconds=1.0)
     with each_takes(alone, "messages", "INSERT", 0.04):
         with pytest.raises(TierUnavailable):
@@ -157,7 +157,7 @@ def test_what_is_too_much_for_postgresql_comes_home_in_smaller_bites(
 def test_a_large_page_is_warmed_in_parts(
     alone: Services, user: str, drain: Callable[[], Drained], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.redis_tier.MOST_BYTES", PART)
+    monkeypatch.setattr("storage.redis.messages.MOST_BYTES", PART)
     alone.messages.post_batch(user, [("t", drafts(10))])
     drain()
     alone.redis_client.flushall()
@@ -171,8 +171,8 @@ def test_a_large_page_is_warmed_in_parts(
 def test_a_large_page_is_read_in_parts(
     alone: Services, user: str, monkeypatch: pytest.MonkeyPatch, order: str
 ) -> None:
-    monkeypatch.setattr("storage.redis_tier.PAGE_BYTES", PART)
-    monkeypatch.setattr("storage.redis_tier.NAMES_AT_ONCE", 3)
+    monkeypatch.setattr("storage.redis.messages.PAGE_BYTES", PART)
+    monkeypatch.setattr("storage.redis.messages.NAMES_AT_ONCE", 3)
     alone.messages.post_batch(user, [("t", drafts(10))])
     whole = alone.redis.page(user, "t", ids.LOWEST, ids.HIGHEST, order, 20)
     shown = [name for name, _ in whole.records]

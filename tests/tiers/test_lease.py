@@ -9,17 +9,17 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
+from jobs.persist.drain import Drained
 from models import ids
-from storage import postgres_writes
-from storage import redis_keys as keys
-from storage.failover.detour import beside_redis
-from storage.failover.lease import Lease, Standing
-from storage.persistence import Drained
-from storage.posts import Draft
-from storage.services import Services
+from storage.availability.bypass import beside_redis
+from storage.availability.lease import Lease, Standing
+from storage.messages.posts import Draft
+from storage.postgres import writes
+from storage.redis import keys
 from support.outages import believe_keys, end_detours
 from support.samples import append_of, message
 from support.waiting import eventually
+from wiring.process import Services
 
 WHOLE = Standing(redis_whole=True, keys_whole=True, postgres_whole=True)
 NOT_REDIS = Standing(postgres_whole=True)
@@ -52,7 +52,7 @@ def test_what_redis_was_not_told_yet_ends_it(
     alone: Services, user: str, fresh: Callable[[], Standing]
 ) -> None:
     with alone.job_engine.begin() as connection:
-        postgres_writes.queue_backfill(connection, [message(user)])
+        writes.queue_backfill(connection, [message(user)])
     assert fresh() == NOT_REDIS
     assert alone.redis_recovery.tend() == 1
     assert fresh() == WHOLE
@@ -206,7 +206,7 @@ def test_the_first_write_beside_redis_waits_for_every_lease(
 def test_a_reader_asks_again_only_while_somebody_reads(
     alone: Services, fresh: Callable[[], Standing], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.failover.lease.IDLE_SECONDS", 0.2)
+    monkeypatch.setattr("storage.availability.lease.IDLE_SECONDS", 0.2)
     lease = Services(alone.settings).lease
     assert told(lease) == WHOLE
     assert lease._thread is not None

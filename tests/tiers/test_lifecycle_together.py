@@ -6,18 +6,18 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import text
 
+from jobs.consistency.report import ConsistencyReport
+from jobs.consistency.reports import CheckRunning
+from jobs.persist.drain import Drained
 from models import ids
 from models.message import Thread
-from storage.consistency.report import ConsistencyReport
-from storage.consistency.reports import CheckRunning
 from storage.errors import Refused
-from storage.persistence import Drained
-from storage.services import Services
 from support import damage
 from support.archives import PARTITION, archive, execute, lose_from_clickhouse, old, unit, write
 from support.erasing import erase, finish, marker_of, persisted
 from support.everywhere import in_clickhouse, places
 from support.users import fresh_user
+from wiring.process import Services
 
 
 def kinds(report: ConsistencyReport) -> dict[str, int]:

@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from selftest.proxy import FaultProxy
-from storage import budget
+from jobs.persist.drain import Drained
+from selftest.bed.proxy import FaultProxy
 from storage.errors import NoTierAvailable, TierUnavailable
-from storage.persistence import Drained
-from storage.postgres_driver import translated
-from storage.services import Services
+from storage.postgres.driver import translated
+from storage.resilience import budget
 from support.outages import post, process
+from wiring.process import Services
 
 OWN_SECONDS = 60.0
 """The deadline of each call by itself."""
@@ -84,7 +84,7 @@ def test_postgresql_is_not_waited_for_longer(network: Network) -> None:
 
 
 def test_nor_is_a_connection_to_it(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.connections.POOL_SECONDS", OWN_SECONDS)
+    monkeypatch.setattr("storage.postgres.engines.POOL_SECONDS", OWN_SECONDS)
     own = network.own
     with own.request_engine.connect() as connection:
         connection.execute(text("SELECT 1"))

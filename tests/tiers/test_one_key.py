@@ -12,15 +12,15 @@ import pytest
 from sqlalchemy import Connection, event, text
 
 from embedded.ports import HOST
-from selftest.proxy import FaultProxy
-from storage import idempotency_keys
+from jobs.persist.drain import Drained
+from selftest.bed.proxy import FaultProxy
+from storage.availability.lease import Standing
 from storage.errors import KeyReused, TierUnavailable
-from storage.failover.lease import Standing
-from storage.persistence import Drained
-from storage.services import Services
+from storage.postgres import idempotency
 from support.outages import believe_keys, post, process, rows, without
 from support.patience import wait_for_locks
 from support.waiting import eventually
+from wiring.process import Services
 
 pytestmark = pytest.mark.usefixtures("brought_home")
 
@@ -92,8 +92,8 @@ def test_postgresql_is_waited_for_where_redis_is_known_to_lack_keys(
     alone: Services, user: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hurry_seconds = 0.05
-    monkeypatch.setattr("storage.failover.direct_postgres.HURRY_SECONDS", hurry_seconds)
-    monkeypatch.setattr("storage.failover.lease.LEASE_SECONDS", 10)
+    monkeypatch.setattr("storage.messages.postgres_writes.HURRY_SECONDS", hurry_seconds)
+    monkeypatch.setattr("storage.availability.lease.LEASE_SECONDS", 10)
     own = process(alone)
     event.listen(own.quick_engine, "begin", wait_for_locks)
     first = post(without(alone, "redis"), user, "a", "k")
@@ -142,9 +142,9 @@ def test_a_key_that_only_redis_knew_is_told_as_soon_as_redis_is_out(
 
 
 def _knows(alone: Services, user: str) -> bool:
-    key = idempotency_keys.Key(user, "t", "k")
+    key = idempotency.Key(user, "t", "k")
     with alone.job_engine.connect() as connection:
-        return bool(idempotency_keys.find(connection, [key], 60))
+        return bool(idempotency.find(connection, [key], 60))
 
 
 def finds_all_well(own: Services, user: str) -> None:
@@ -166,7 +166,7 @@ def test_a_key_that_only_redis_knew_is_told_to_clickhouse_when_both_are_out(
 ) -> None:
     # However late a busy machine lets the first process do so.
     for wait_seconds in ("OTHERS_SECONDS", "POSTGRES_KEYS_SECONDS"):
-        monkeypatch.setattr(f"storage.failover.direct_clickhouse.{wait_seconds}", 3.0)
+        monkeypatch.setattr(f"storage.messages.clickhouse_writes.{wait_seconds}", 3.0)
     first = behind(network, alone, "database")
     done = post(first, user, "a", "k")
     assert done.tier_used == "redis"
@@ -197,12 +197,12 @@ def test_nothing_is_said_of_a_text_that_nobody_within_reach_knows(
 ) -> None:
     post(alone, user, "a", "k")
     key, made = (
-        idempotency_keys.Key(user, "t", "k"),
+        idempotency.Key(user, "t", "k"),
         alone.retrieval.page(user, "t", limit=1, cursor=None, order="asc").messages[0],
     )
     # As a process of an older version tells it.
     with alone.job_engine.begin() as connection:
-        idempotency_keys.tell(connection, {key: idempotency_keys.Made(made.id, "", "")})
+        idempotency.tell(connection, {key: idempotency.Made(made.id, "", "")})
     other = without(alone, "redis")
     for text_of_it in ("a", "b"):
         with pytest.raises(TierUnavailable):

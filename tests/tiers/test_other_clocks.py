@@ -9,12 +9,12 @@ import libfaketime
 import msgspec
 import pytest
 
-from storage import redis_keys as keys
-from storage import stats
-from storage.doctor.redis_checks import check_redis
-from storage.notices import Notices
-from storage.services import Services
+from jobs.monitor import stats
+from storage.availability.checks.redis import check_redis
+from storage.availability.notices import Notices
+from storage.redis import keys
 from support.own_valkey import OwnValkey, own_valkey
+from wiring.process import Services
 
 LIBRARY = Path(libfaketime.__file__).parent / "vendor/libfaketime/src/libfaketime.so.1"
 WAITING_SECONDS = 100
@@ -79,7 +79,7 @@ def test_a_notice_is_newer_than_what_was_read(
 
     name, now_ns = f"notice-{time.time_ns()}", time.time_ns()
     with monkeypatch.context() as patched:
-        patched.setattr("storage.notices.time.time_ns", lambda: now_ns + 3600 * 10**9)
+        patched.setattr("storage.availability.notices.time.time_ns", lambda: now_ns + 3600 * 10**9)
         notices().write(name, "asked")
     worker = notices()
     assert worker.read(name) == msgspec.Raw(b'"asked"')

@@ -4,10 +4,10 @@ from functools import partial
 from threading import Event, current_thread
 from typing import get_args
 
-from storage.metrics.instruments import Thread
-from storage.services import Services
+from storage.telemetry.instruments import Thread
 from support.outages import post, process
 from support.waiting import eventually
+from wiring.process import Services
 
 COUNTER = "threadkeep_rounds_failed_total"
 ROUNDS = 2

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from jobs.persist.drain import Drained
 from models import codec, ids
 from models.message import Message
 from storage.errors import TierUnavailable
-from storage.partitions import WEEK, Partitions, bound, monday_of, name
-from storage.persistence import Drained
-from storage.postgres_writes import upsert_messages
-from storage.services import Services
+from storage.postgres.partitions import WEEK, Partitions, bound, monday_of, name
+from storage.postgres.writes import upsert_messages
 from support.samples import append_of, message
+from wiring.process import Services
 
 # Seconds since 1970: the first Monday of all ids.
 FIRST_MONDAY = 4 * 86_400

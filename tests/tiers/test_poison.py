@@ -7,13 +7,13 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
+from jobs.persist.drain import Drained
 from models import codec, ids
 from models.message import Message
 from models.tables import dead_letters, messages
-from storage import redis_keys as keys
-from storage.persistence import Drained
-from storage.services import Services
+from storage.redis import keys
 from support.samples import append_of, message
+from wiring.process import Services
 
 NEVER_SHARD = 1
 

@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import text
 
 from storage.errors import TierRejected
-from storage.postgres_driver import translated
-from storage.services import Services
+from storage.postgres.driver import translated
+from wiring.process import Services
 
 SECRET = "what somebody wrote"
 _KINDS = ("timestamptz", "uuid", "integer", "jsonb", "boolean", "interval")

@@ -14,10 +14,10 @@ from sqlalchemy import func, select
 from models import codec
 from models.message import Message, Thread
 from models.tables import clickhouse_outbox, messages, threads
-from storage import postgres_writes
-from storage.services import Services
-from storage.thread_list.page import FIRST_PAGE
+from storage.postgres import writes
+from storage.threads.page import FIRST_PAGE
 from support.samples import message, revised
+from wiring.process import Services
 
 ORDERS = st.permutations([0, 1, 2, 3])
 CUTS = st.sets(st.integers(1, 3))
@@ -26,7 +26,7 @@ CUTS = st.sets(st.integers(1, 3))
 def upsert(services: Services, *versions: Message) -> int:
     with services.job_engine.begin() as connection:
         records = [codec.encode(version) for version in versions]
-        return postgres_writes.upsert_messages(connection, records)
+        return writes.upsert_messages(connection, records)
 
 
 def stored(services: Services, one: Message) -> Message:
@@ -127,7 +127,7 @@ def test_a_repeated_batch_changes_nothing(lone_services: Services, user: str) ->
 def test_rows_and_outbox_are_one_transaction(lone_services: Services, user: str) -> None:
     first = message(user)
     with lone_services.job_engine.connect() as connection:
-        postgres_writes.upsert_messages(connection, [codec.encode(first)])
+        writes.upsert_messages(connection, [codec.encode(first)])
         assert queued(lone_services, first) == 0
         connection.rollback()
     assert lone_services.postgres.message(user, first.id) is None

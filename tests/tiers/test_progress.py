@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from storage import postgres_writes
-from storage import redis_keys as keys
-from storage.persistence import BackgroundPersistenceService
-from storage.progress import Progress
-from storage.services import Services
+from jobs.persist.drain import BackgroundPersistenceService
+from storage.availability.progress import Progress
+from storage.postgres import writes
+from storage.redis import keys
 from support.outages import NOWHERE, post, process
 from support.waiting import eventually
+from wiring.process import Services
 
 SOON = 2.0
 """Seconds without progress."""
@@ -20,8 +20,8 @@ SOON = 2.0
 @pytest.fixture
 def judge(alone: Services, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Progress]:
     """Judges as another process, for which some settings may be different."""
-    monkeypatch.setattr("storage.progress.JUDGED_SECONDS", 0)
-    monkeypatch.setattr("storage.pending_log.MARK_SECONDS", 0)
+    monkeypatch.setattr("storage.availability.progress.JUDGED_SECONDS", 0)
+    monkeypatch.setattr("storage.redis.pending_log.MARK_SECONDS", 0)
     known: dict[str, Services] = {}
 
     def as_another(**changes: Any) -> Progress:
@@ -71,7 +71,7 @@ def test_an_entry_that_stays_is_none_though_workers_look(
     drains = worker(alone)
     with alone.job_engine.begin() as rival:
         slots = range(alone.settings.shards)
-        assert postgres_writes.try_lock(rival, slots) == list(slots)
+        assert writes.try_lock(rival, slots) == list(slots)
 
         def stands_still() -> bool:
             drains.drain_backlog()

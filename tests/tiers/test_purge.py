@@ -5,17 +5,17 @@ from contextlib import ExitStack, contextmanager
 
 import msgspec
 
+from jobs.consistency.report import ConsistencyReport
+from jobs.erase.purge import Purged
+from jobs.persist.drain import Drained
 from models.message import Message
-from storage.consistency.report import ConsistencyReport
-from storage.erasure.physical import Purged
-from storage.persistence import Drained
-from storage.services import Services
 from support import damage
 from support.erasing import marker_of, persisted
 from support.everywhere import in_clickhouse, places
 from support.letters import listed
 from support.moving import archived
 from support.samples import append_of, message, revised
+from wiring.process import Services
 
 
 @contextmanager

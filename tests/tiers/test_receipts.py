@@ -5,18 +5,18 @@ from contextlib import ExitStack
 
 import pytest
 
+from jobs.persist.dead_letters import DeadLetterService
+from jobs.persist.drain import Drained
 from models import codec
-from storage.dead_letters.service import DeadLetterService
 from storage.errors import NotFound
-from storage.failover.direct_clickhouse import DirectWrite
-from storage.persistence import Drained
-from storage.receipts import Receipt
-from storage.services import Services
+from storage.messages.clickhouse_writes import DirectWrite
+from storage.messages.receipts import Receipt
 from support.erasing import erase
 from support.letters import only, refused_message
 from support.outages import post, without
 from support.samples import append_of, message
 from support.streaming import append, finish, opened
+from wiring.process import Services
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import pytest
 from redis import Redis
 
+from jobs.persist.drain import Drained
 from models import ids
-from storage import redis_keys as keys
-from storage.appends import Append, Behind, NewMessage, Stored
+from models.appends import Append, Behind, NewMessage, Stored
 from storage.errors import TierRejected
-from storage.persistence import Drained
-from storage.redis_tier import RedisTier
+from storage.redis import keys
+from storage.redis.messages import RedisTier
 from support.samples import append_of, message
 
 KEEP_SECONDS = 60

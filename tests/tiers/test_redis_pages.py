@@ -2,12 +2,12 @@
 
 from models import codec, ids
 from models.message import Message
-from storage import redis_keys as keys
-from storage.redis_durability import durability_of
-from storage.redis_repair import DISTRUST_SECONDS
-from storage.redis_tier import HotPage, RedisTier
-from storage.services import Services
+from storage.redis import keys
+from storage.redis.messages import HotPage, RedisTier
+from storage.redis.repair import DISTRUST_SECONDS
+from storage.redis.server import durability_of
 from support.samples import append_of, message, revised
+from wiring.process import Services
 
 
 def page(tier: RedisTier, user: str, order: str = "asc", count: int = 100) -> HotPage:

@@ -6,14 +6,14 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
+from jobs.persist.drain import Drained
 from models import codec, ids
 from storage.errors import TierUnavailable
-from storage.failover.room import RedisRoom
-from storage.persistence import Drained
-from storage.posts import Draft
-from storage.services import Services
+from storage.messages.posts import Draft
+from storage.redis.log_quota import RedisRoom
 from support.samples import append_of, message, revised
 from support.waiting import eventually
+from wiring.process import Services
 
 
 def whole(alone: Services, user: str) -> bool:

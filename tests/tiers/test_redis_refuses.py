@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from storage.redis_refusals import Refusal, refusal_of
+from storage.redis.refusals import Refusal, refusal_of
 from support.own_valkey import OwnValkey, own_valkey
 from support.waiting import eventually
 

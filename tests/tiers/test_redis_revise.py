@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
+from jobs.persist.drain import Drained
 from models import codec, ids
 from models.message import Message, Thread
-from storage import redis_keys as keys
 from storage.errors import TierRejected, VersionConflict
-from storage.persistence import Drained
-from storage.redis_tier import RedisTier
+from storage.redis import keys
+from storage.redis.messages import RedisTier
 from support.samples import append_of, message, revised
 
 

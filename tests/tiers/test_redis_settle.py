@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 
+from jobs.persist.drain import Drained
 from models import codec, ids
 from models.message import Message
-from storage import redis_keys as keys
-from storage.pending_log import Committed, PendingLog
-from storage.persistence import Drained
-from storage.redis_tier import RedisTier
-from storage.services import Services
+from storage.redis import keys
+from storage.redis.messages import RedisTier
+from storage.redis.pending_log import Committed, PendingLog
 from support.samples import append_of, message, revised
+from wiring.process import Services
 
 
 def committed(log: PendingLog, tier: RedisTier, *versions: Message) -> Committed:

@@ -8,10 +8,10 @@ import pytest
 
 from embedded.ports import free_port
 from models import codec
-from storage.posts import Draft
-from storage.services import Services
+from storage.messages.posts import Draft
 from support.own_valkey import OwnValkey, own_valkey
 from support.waiting import eventually
+from wiring.process import Services
 
 
 @pytest.fixture

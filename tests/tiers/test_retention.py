@@ -8,23 +8,23 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
+from jobs.audit import SYSTEM
+from jobs.erase.retention import RetentionRun
+from jobs.monitor.health import persistence_health
+from jobs.persist.drain import Drained
 from models import ids
 from models.message import Message
-from storage.audit import SYSTEM
-from storage.doctor.finding import Finding
-from storage.doctor.postgres_checks import check_postgres
-from storage.erasure import last_run
-from storage.erasure.expiry import RetentionRun
+from storage.availability.checks.finding import Finding
+from storage.availability.checks.postgres import check_postgres
 from storage.errors import ErasureUnderWay, NotFound, OnHold
-from storage.health import persistence_health
-from storage.persistence import Drained
-from storage.services import Services
+from storage.postgres import retention_status
 from support.erasing import erase, marker_of, persisted
 from support.everywhere import places
 from support.letters import listed
 from support.moving import archived
 from support.outages import process
 from support.samples import message, revised
+from wiring.process import Services
 
 DAY = timedelta(days=1)
 
@@ -152,7 +152,7 @@ def test_the_doctor_and_health_know_when_it_last_ran(
     alone.retention.apply()
     later = datetime.now(UTC) + timedelta(hours=37)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(last_run, "OVERDUE", datetime.now(UTC) - later)
+        patch.setattr(retention_status, "OVERDUE", datetime.now(UTC) - later)
         assert [one.ok for one in findings()] == [False]
 
 

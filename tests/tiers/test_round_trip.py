@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from models import codec
 from models.message import Message
-from storage.archived_rows import Selection, archived_messages
-from storage.services import Services
+from storage.clickhouse.pages import Selection, archived_messages
 from support.samples import AWKWARD_TEXTS, METADATA, TEXTS
 from support.users import fresh_user
-from webapp import create_app
-from webapp.auth import Tokens
+from webapp.app import create_app
+from webapp.http.auth import Tokens
+from wiring.process import Services
 
 BATCHES = st.lists(st.tuples(TEXTS, METADATA), min_size=1, max_size=12)
 

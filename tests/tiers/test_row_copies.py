@@ -7,12 +7,13 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
+from jobs.persist.drain import Drained
+from jobs.replicate import row_outbox
 from models.message import Thread
-from storage import faultpoints, row_copies
 from storage.errors import TierRejected, TierUnavailable
-from storage.persistence import Drained
-from storage.services import Services
+from storage.resilience import faultpoints
 from support.samples import append_of, message
+from wiring.process import Services
 
 MOMENT = "2026-01-02T03:04:05.000006Z"
 
@@ -21,7 +22,7 @@ def copies(alone: Services, table: str, owner: str) -> list[dict[str, Any]]:
     """What ClickHouse has of a user's rows."""
     alone.row_copies.ship()
     found = [
-        msgspec.json.decode(row) for row in row_copies.newest(alone.job_clickhouse).get(table, [])
+        msgspec.json.decode(row) for row in row_outbox.newest(alone.job_clickhouse).get(table, [])
     ]
     return [row for row in found if row.get("user_id") == owner]
 
@@ -118,7 +119,7 @@ def test_a_postgresql_that_counts_from_one_again_is_not_believed(
 ) -> None:
     write_thread(thread(user, 1, "one"))
     alone.row_copies.ship()
-    highest = row_copies.highest(alone.job_clickhouse)
+    highest = row_outbox.highest(alone.job_clickhouse)
     sequence = "row_copies_outbox_sequence_seq"
     with alone.job_engine.begin() as connection:
         connection.exec_driver_sql(f"ALTER SEQUENCE {sequence} RESTART")
@@ -128,16 +129,16 @@ def test_a_postgresql_that_counts_from_one_again_is_not_believed(
         with pytest.raises(TierRejected, match="threadkeep recover"):
             service.ship()
     with alone.job_engine.begin() as connection:
-        row_copies.continue_numbers(connection, alone.job_clickhouse)
+        row_outbox.continue_numbers(connection, alone.job_clickhouse)
         connection.exec_driver_sql("DELETE FROM row_copies_outbox")
     write_thread(thread(user, 3, "three"))
     assert [one["title"] for one in copies(alone, "threads", user)] == ["three"]
-    assert row_copies.highest(alone.job_clickhouse) > highest
+    assert row_outbox.highest(alone.job_clickhouse) > highest
 
 
 def test_every_table_that_must_outlive_postgresql_is_copied(alone: Services) -> None:
     with alone.job_engine.connect() as connection:
-        found = set(row_copies.copied_tables(connection))
+        found = set(row_outbox.copied_tables(connection))
     assert {
         "threads",
         "redis_state",

@@ -8,11 +8,11 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
 from models.message import Message
-from storage.postgres_tier import PostgresTier
-from storage.services import Services
-from storage.thread_list.page import FIRST_PAGE
-from storage.thread_list.rows import ThreadRows
+from storage.postgres.reads import PostgresTier
+from storage.threads.page import FIRST_PAGE
+from storage.threads.rows import ThreadRows
 from support.samples import message
+from wiring.process import Services
 
 AS_WEB = text("SET LOCAL ROLE threadkeep_web")
 AS_USER = text("SELECT set_config('app.user_id', :user_id, true)")

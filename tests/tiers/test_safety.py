@@ -10,13 +10,13 @@ import pytest
 from sqlalchemy import text
 
 from embedded.ports import free_port
-from storage import redis_keys as keys
-from storage import schema
-from storage.doctor import safety
+from storage.availability.checks import safety
 from storage.errors import Refused, TierRejected
-from storage.services import Services
+from storage.postgres import schema
+from storage.redis import keys
 from support.databases import empty_database
 from support.own_valkey import own_valkey
+from wiring.process import Services
 
 NOWHERE = {
     "redis_url": "redis://127.0.0.1:1/0",

@@ -5,8 +5,8 @@ import threading
 from sqlalchemy import text
 
 from models import clickhouse_tables, tables
-from storage import schema
-from storage.services import Services
+from storage.postgres import schema
+from wiring.process import Services
 
 
 def test_migrating_again_does_nothing(alone: Services) -> None:

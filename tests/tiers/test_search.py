@@ -8,17 +8,17 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
+from jobs.persist.drain import Drained
 from models import codec
 from models.message import Message
 from models.search import parse
-from storage import schema
-from storage.persistence import Drained
-from storage.posts import Draft
-from storage.search.wanted import Wanted
-from storage.services import Services
+from storage.messages.posts import Draft
+from storage.postgres import schema
+from storage.search.query import Wanted
 from support.erasing import erase
 from support.samples import AWKWARD_TEXTS, append_of, message
 from support.searching import expected, find, found, moved, spaced
+from wiring.process import Services
 
 TEXTS = (
     *AWKWARD_TEXTS,

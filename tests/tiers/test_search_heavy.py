@@ -5,16 +5,16 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
+from jobs.persist.drain import Drained
 from models.search import parse
-from storage.persistence import Drained
-from storage.search.wanted import Wanted
-from storage.services import Services
+from storage.search.query import Wanted
 from support.outages import process
 from support.pending import drained
 from support.samples import append_of, message
 from support.searching import find, moved
 from support.slowness import each_takes
 from support.waiting import eventually
+from wiring.process import Services
 
 MARKS = "a" + "\u0301\u0316" * 15_900
 """Each two in the wrong order."""
@@ -85,8 +85,8 @@ def test_long_entries_of_the_log_count_for_several(
     """Else one who writes the largest there are would have a search hold all of them."""
     made = [message(user, "t", "needle " * words) for _ in range(6)]
     alone.redis.append([append_of(*made)], 60)
-    monkeypatch.setattr("storage.search.unpersisted.MOST_ENTRIES", 20)
-    monkeypatch.setattr("storage.search.unpersisted.PAGE_ENTRIES", 2)
+    monkeypatch.setattr("storage.redis.unpersisted.MOST_ENTRIES", 20)
+    monkeypatch.setattr("storage.redis.unpersisted.PAGE_ENTRIES", 2)
     page = alone.search.search(user, Wanted(parse("needle")), limit=10, cursor=None)
     assert page.warning == (None if is_whole else "incomplete_unpersisted_messages")
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from storage.persistence import Drained
-from storage.posts import Draft
-from storage.services import Services
+from jobs.persist.drain import Drained
+from storage.messages.posts import Draft
 from support.disasters import carry_on
 from support.outages import without
 from support.samples import append_of, message
 from support.searching import find, found, moved, spaced
+from wiring.process import Services
 
 
 def test_without_postgresql_the_others_answer_with_a_warning(

@@ -15,8 +15,8 @@ from sqlalchemy import text
 
 from models.search import InvalidQuery, fold, parse
 from models.search_terms import terms_of
-from storage.services import Services
 from support.samples import AWKWARD_TEXTS, TEXTS
+from wiring.process import Services
 
 Index = Callable[[Sequence[str]], list[set[str]]]
 

@@ -11,13 +11,13 @@ from sqlalchemy.exc import OperationalError
 
 from models import codec
 from settings import Settings
-from storage import connections, postgres_writes, schema
-from storage.breakers import Breaker
-from storage.partitions import Partitions
-from storage.postgres_tier import PostgresTier
-from storage.services import Services
+from storage.postgres import engines, schema, writes
+from storage.postgres.partitions import Partitions
+from storage.postgres.reads import PostgresTier
+from storage.resilience.breaker import Breaker
 from support.databases import empty_database
 from support.samples import AWKWARD_TEXTS, message
+from wiring.process import Services
 
 ENVIRONMENT = {
     "PGTZ": "America/New_York",
@@ -44,11 +44,11 @@ OF_THE_DATABASE = {
     "client_encoding": "LATIN1",
 }
 ENGINES: tuple[Callable[[Settings], Engine], ...] = (
-    connections.request_engine,
-    connections.quick_engine,
-    connections.watch_engine,
-    connections.notice_engine,
-    connections.job_engine,
+    engines.request_engine,
+    engines.quick_engine,
+    engines.watch_engine,
+    engines.notice_engine,
+    engines.job_engine,
 )
 
 
@@ -67,9 +67,9 @@ def hostile(alone: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
 @pytest.mark.parametrize("make", ENGINES)
 def test_every_session_is_as_we_say(hostile: Settings, make: Callable[[Settings], Engine]) -> None:
     engine = make(hostile)
-    wanted = connections.RELIED_ON | {
+    wanted = engines.RELIED_ON | {
         "client_encoding": "UTF8",
-        "application_name": connections.APPLICATION_NAME,
+        "application_name": engines.APPLICATION_NAME,
     }
     for _ in range(2):
         with engine.connect() as connection:
@@ -80,12 +80,12 @@ def test_every_session_is_as_we_say(hostile: Settings, make: Callable[[Settings]
 
 
 def test_a_message_is_read_as_it_was_written(hostile: Settings, user: str) -> None:
-    engine = connections.job_engine(hostile)
+    engine = engines.job_engine(hostile)
     schema.migrate_postgres(engine)
     written = [message(user, content=one, metadata={"n": 0.1}) for one in AWKWARD_TEXTS]
     Partitions(engine).ensure_for(one.id for one in written)
     with engine.begin() as connection:
-        postgres_writes.upsert_messages(connection, [codec.encode(one) for one in written])
+        writes.upsert_messages(connection, [codec.encode(one) for one in written])
     tier = PostgresTier(engine, Breaker("postgresql", lambda: None, 5.0))
     for one in written:
         found = tier.message(user, one.id)
@@ -98,8 +98,8 @@ def test_a_message_is_read_as_it_was_written(hostile: Settings, user: str) -> No
 def test_a_session_that_would_not_be_so_is_not_used(
     alone: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(connections.RELIED_ON, "timezone", "Etc/UTC")
-    engine = connections.job_engine(alone.settings)
+    monkeypatch.setitem(engines.RELIED_ON, "timezone", "Etc/UTC")
+    engine = engines.job_engine(alone.settings)
     with pytest.raises(OperationalError, match="would not take its settings") as caught:
         engine.connect()
     assert isinstance(caught.value.orig, psycopg2.OperationalError)

@@ -7,15 +7,15 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
+from jobs.replicate.message_outbox import Shipped
 from models import codec, ids
 from models.message import Message
 from storage.errors import TierUnavailable
-from storage.replication import Shipped
-from storage.services import Services
 from support.outages import process
 from support.samples import message, revised
 from support.slowness import each_takes
 from support.waiting import eventually
+from wiring.process import Services
 
 
 def archived(alone: Services, user: str) -> list[Message]:

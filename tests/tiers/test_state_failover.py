@@ -9,17 +9,17 @@ from itertools import pairwise
 import msgspec
 import pytest
 
+from jobs.persist.drain import Drained
 from models import codec
 from storage.errors import NotFound, NoTierAvailable, TierError
-from storage.persistence import Drained
-from storage.services import Services
-from storage.state import writes
-from storage.state.service import StaleVersion
+from storage.postgres import states
+from storage.states.service import StaleVersion
 from support.erasing import erase
 from support.everywhere import places
 from support.outages import without
 from support.refusing import refusing
 from support.states import at, committed, is_whole, kept, load, raw, run, save, session
+from wiring.process import Services
 
 
 @pytest.fixture(autouse=True)
@@ -206,7 +206,7 @@ def test_who_comes_back_keeps_what_is_new(
     assert done.state == "done"
     # What comes late from before stays out.
     with alone.job_engine.begin() as connection:
-        assert not writes.upsert(connection, [codec.encode(logged)])
+        assert not states.upsert(connection, [codec.encode(logged)])
     for process in (alone, without(alone, "redis"), without(alone, "redis", "database")):
         assert load(process, session(user)) == {"new": 1}
         assert load(process, run(user)) == {"new": 1}

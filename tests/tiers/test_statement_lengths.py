@@ -11,6 +11,17 @@ from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from sqlalchemy import text
 
+from jobs.archive.row_proof import Mender
+from jobs.consistency.compare import thread_figures, watermarks
+from jobs.consistency.judge.copies import Copies, archived_rows
+from jobs.consistency.judge.verdict import Verdict
+from jobs.consistency.repair.clickhouse import ClickHouseRepair
+from jobs.consistency.report import Scope
+from jobs.erase import purge
+from jobs.erase.holds import Holds
+from jobs.recover import direct_writes
+from jobs.recover.clickhouse_source import ClickHouseSource, Position
+from jobs.replicate import held_versions
 from models import ids
 from models.message import (
     MAX_IDEMPOTENCY_KEY_BYTES,
@@ -19,24 +30,10 @@ from models.message import (
     check_idempotency_key,
     check_user_id,
 )
+from storage.analytics.clickhouse import ArchiveFigures
 from storage.analytics.figures import Counted
 from storage.analytics.hidden import MOST_MARKS, Mark
-from storage.analytics.in_clickhouse import ArchiveFigures
-from storage.archive.mending import Mender
-from storage.clickhouse_session import MOST_BYTES
-from storage.clickhouse_tier import ClickHouseTier
-from storage.consistency import counters, watermarks
-from storage.consistency.copies import Copies, archived_rows
-from storage.consistency.repair_clickhouse import ClickHouseRepair
-from storage.consistency.report import Scope
-from storage.consistency.verdict import Verdict
-from storage.disaster.clickhouse_source import ClickHouseSource, Position
-from storage.erasure import held_versions, physical
-from storage.erasure.holds import Holds
-from storage.errors import TierRejected
-from storage.failover import homecoming
-from storage.failover.clickhouse_keys import ClickHouseKeys
-from storage.fingerprints import (
+from storage.clickhouse.fingerprints import (
     MAX_SHARES,
     MOST_NAMED,
     Cut,
@@ -44,11 +41,15 @@ from storage.fingerprints import (
     clickhouse_rows,
     clickhouse_rows_of,
 )
-from storage.idempotency_keys import Key
-from storage.search.in_clickhouse import SearchArchive
-from storage.services import Services
+from storage.clickhouse.idempotency import ClickHouseKeys
+from storage.clickhouse.reads import ClickHouseTier
+from storage.clickhouse.session import MOST_BYTES
+from storage.errors import TierRejected
+from storage.postgres.idempotency import Key
+from storage.search.clickhouse import SearchArchive
 from support.archives import put_in_clickhouse
 from support.samples import message, revised
+from wiring.process import Services
 
 MOST_LINE = 2_000
 """Of a request line: less than any proxy takes."""
@@ -177,7 +178,7 @@ def test_checks_of_threads(alone: Services, sent: Sent) -> None:
     named = [{"user_id": user, "thread_id": thread} for user, thread in THREADS]
     values = {"boundary": BOUNDARY, "threads": msgspec.json.encode(named).decode()}
     with alone.job_engine.connect() as connection:
-        found = counters._archived_alone(connection, alone.job_clickhouse, THREADS, values)
+        found = thread_figures._archived_alone(connection, alone.job_clickhouse, THREADS, values)
     assert found == {}
     assert sent.fit(2)
 
@@ -243,14 +244,15 @@ def test_what_is_on_hold_is_no_part_of_a_statement(alone: Services, sent: Sent) 
 def test_erasure(alone: Services, sent: Sent) -> None:
     due: list[Any] = [
         SimpleNamespace(user_id=user, id=thread, deleted_through=NAMES[0])
-        for user, thread in THREADS[: physical.THREADS_AT_ONCE]
+        for user, thread in THREADS[: purge.THREADS_AT_ONCE]
     ]
-    condition = f"is_deleted = 0 AND ({' OR '.join(map(physical._of_thread, due))})"
+    condition = f"is_deleted = 0 AND ({' OR '.join(map(purge._of_thread, due))})"
     alone.physical_erasure._expectations.lower(condition)
     with alone.job_engine.connect() as connection:
         held_versions.keep_archived(connection, alone.job_clickhouse, NAMES + NAMES)
     writes = [
-        homecoming._Write(NAMES[0], 2**64 - 1, "", "", "", b"") for _ in range(homecoming.BATCH)
+        direct_writes._Write(NAMES[0], 2**64 - 1, "", "", "", b"")
+        for _ in range(direct_writes.BATCH)
     ]
     alone.homecoming._strike_out(writes)
     assert sent.fit(4)

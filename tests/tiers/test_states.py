@@ -7,16 +7,16 @@ from typing import Any
 import msgspec
 import pytest
 
+from jobs.persist.drain import Drained
 from models.message import InvalidMessage
 from models.state import MAX_STATE_BYTES
-from storage import redis_keys as keys
 from storage.errors import NotFound
-from storage.persistence import Drained
-from storage.services import Services
-from storage.state.in_postgres import forget_expired
-from storage.state.service import StaleVersion
+from storage.redis import keys
+from storage.states.postgres import forget_expired
+from storage.states.service import StaleVersion
 from support.outages import without
 from support.states import archived, at, committed, is_whole, kept, load, raw, run, save, session
+from wiring.process import Services
 
 
 @pytest.fixture(autouse=True)

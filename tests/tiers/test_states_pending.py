@@ -7,17 +7,17 @@ from typing import Any
 import msgspec
 import pytest
 
+from jobs.persist.dead_letters import DeadLetterService
+from jobs.persist.drain import Drained
 from models.message import InvalidMessage
-from storage import redis_keys as keys
-from storage.dead_letters.service import DeadLetterService
 from storage.errors import NotFound, NoTierAvailable
-from storage.persistence import Drained
-from storage.services import Services
+from storage.redis import keys
 from support.outages import without
 from support.pending import entries, put
 from support.refusing import refusing
 from support.states import committed, is_whole, kept, load, run, save, session
 from support.waiting import eventually
+from wiring.process import Services
 
 
 @pytest.fixture(autouse=True)

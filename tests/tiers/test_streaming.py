@@ -5,15 +5,14 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from jobs.consistency.report import ConsistencyReport
+from jobs.persist.drain import Drained
 from models import codec
+from models.events import Event
 from models.message import MAX_CONTENT_BYTES, InvalidMessage
 from models.streams import STREAM_MARK
-from storage.consistency.report import ConsistencyReport
 from storage.errors import NotFound
-from storage.events.event import Event
-from storage.persistence import Drained
-from storage.posts import Draft
-from storage.services import Services
+from storage.messages.posts import Draft
 from support.outages import listed
 from support.samples import AWKWARD_TEXTS
 from support.streaming import (
@@ -26,6 +25,7 @@ from support.streaming import (
     stream_keys,
     text_so_far,
 )
+from wiring.process import Services
 
 
 def test_what_is_streamed_becomes_one_version(

@@ -9,13 +9,12 @@ from contextlib import suppress
 import msgspec
 import pytest
 
+from jobs.persist.drain import Drained
 from models import codec
 from models.message import Message
 from models.streams import STREAM_MARK
-from storage import redis_keys as keys
 from storage.errors import NotFound, StreamRefused, TierUnavailable
-from storage.persistence import Drained
-from storage.services import Services
+from storage.redis import keys
 from support.erasing import erase
 from support.outages import without
 from support.streaming import (
@@ -31,6 +30,7 @@ from support.streaming import (
     text_so_far,
 )
 from support.waiting import eventually
+from wiring.process import Services
 
 
 def test_a_deleted_message_takes_its_stream_along(alone: Services, user: str) -> None:

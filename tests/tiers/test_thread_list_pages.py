@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from storage import redis_keys as keys
-from storage.services import Services
-from storage.thread_list.page import FIRST_PAGE
+from storage.redis import keys
+from storage.threads.page import FIRST_PAGE
 from support.erasing import erase
 from support.everywhere import in_redis
 from support.thread_lists import Drain, begin_whole, figures, one, page, post
+from wiring.process import Services
 
 pytestmark = pytest.mark.usefixtures("steady_lease")
 

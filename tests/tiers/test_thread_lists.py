@@ -8,11 +8,11 @@ import pytest
 
 from models import ids
 from storage.errors import NotFound
-from storage.services import Services
 from support.moving import archived
 from support.outages import without
 from support.thread_lists import Drain, begin_whole, figures, mark, one, page, post
 from support.waiting import eventually
+from wiring.process import Services
 
 
 @pytest.fixture(autouse=True)

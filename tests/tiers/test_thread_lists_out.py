@@ -2,12 +2,12 @@
 
 import pytest
 
-from storage import redis_keys as keys
 from storage.errors import NoTierAvailable
-from storage.services import Services
+from storage.redis import keys
 from support.outages import end_detours, without
 from support.thread_lists import Drain, begin_whole, figures, page, post
 from support.waiting import eventually
+from wiring.process import Services
 
 
 @pytest.fixture(autouse=True)

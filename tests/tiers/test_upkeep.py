@@ -6,16 +6,16 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
+from jobs.monitor.upkeep import Lifetimes
+from jobs.persist.drain import Drained
 from models import codec
-from storage import redis_keys as keys
-from storage.doctor.clickhouse_checks import check_clickhouse
-from storage.doctor.finding import found
-from storage.doctor.redis_checks import check_redis
-from storage.doctor.upkeep import Lifetimes
-from storage.persistence import Drained
-from storage.posts import Draft
-from storage.services import Services
+from storage.availability.checks.clickhouse import check_clickhouse
+from storage.availability.checks.finding import found
+from storage.availability.checks.redis import check_redis
+from storage.messages.posts import Draft
+from storage.redis import keys
 from support.samples import append_of, message, revised
+from wiring.process import Services
 
 
 def test_a_committed_copy_without_a_lifetime_gets_one(
@@ -83,5 +83,5 @@ def test_many_parts_are_a_finding(alone: Services, monkeypatch: pytest.MonkeyPat
         return found.ok
 
     assert parts()
-    monkeypatch.setattr("storage.doctor.clickhouse_checks.MOST_PARTS", 0)
+    monkeypatch.setattr("storage.availability.checks.clickhouse.MOST_PARTS", 0)
     assert not parts()

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from storage import redis_keys as keys
-from storage.performance import webhook
-from storage.performance.webhook import WebhookSink
-from storage.services import Services
+from jobs.monitor.alerts import webhook
+from jobs.monitor.alerts.webhook import WebhookSink
+from storage.redis import keys
 from support.alerts import Judged
 from support.outages import process, without
 from support.receiver import Receiver, receiving
+from wiring.process import Services
 
 SECRET = "what only the two of them know, in a test"
 

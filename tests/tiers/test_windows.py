@@ -4,16 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from storage.performance.counts import Counts
-from storage.performance.windows import (
-    KEPT_SECONDS,
-    LATE_WINDOWS,
-    SHOWN_WINDOWS,
-    Windows,
-    window_of,
-)
-from storage.services import Services
+from jobs.monitor.windows import KEPT_SECONDS, LATE_WINDOWS, SHOWN_WINDOWS, Windows, window_of
+from storage.telemetry.counts import Counts
 from support.own_valkey import own_valkey
+from wiring.process import Services
 
 NOW = 1_000_000.0
 
@@ -40,7 +34,7 @@ def test_what_is_added_late_is_seen(alone: Services, monkeypatch: pytest.MonkeyP
     late.add(NOW, {"writes": 1})
     assert reader.recent(NOW + 100)[window_of(NOW)] == {"writes": 1}
     late.add(NOW, {"writes": 4})
-    monkeypatch.setattr("storage.performance.windows.REREAD_SECONDS", 0.0)
+    monkeypatch.setattr("jobs.monitor.windows.REREAD_SECONDS", 0.0)
     assert reader.recent(NOW + 100)[window_of(NOW)] == {"writes": 5}
 
 

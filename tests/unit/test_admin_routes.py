@@ -9,8 +9,8 @@ from flask.testing import FlaskClient
 
 import settings
 from support.environment import COMPLETE
-from webapp import create_app
-from webapp.auth import Tokens
+from webapp.app import create_app
+from webapp.http.auth import Tokens
 
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
 OWN = settings.load(COMPLETE)

@@ -14,7 +14,7 @@ import settings
 from settings import Settings
 from support.environment import COMPLETE
 from support.waiting import eventually
-from webapp.auth import Caller, InvalidToken, Tokens
+from webapp.http.auth import Caller, InvalidToken, Tokens
 
 CONFIGURED = settings.load(COMPLETE)
 SECRET = CONFIGURED.jwt_secret

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs.transfer.backup.manifest import MESSAGES, NAME
+from jobs.transfer.backup.signing import NAME as SIGNATURE
+from jobs.transfer.backup.signing import key_of
+from jobs.transfer.backup.verify import verify
 from models import codec
-from storage.backup.manifest import MESSAGES, NAME
-from storage.backup.signing import NAME as SIGNATURE
-from storage.backup.signing import key_of
-from storage.backup.verifying import verify
 from storage.errors import Refused
 from support import backups
 from support.samples import message

@@ -9,8 +9,8 @@ from werkzeug.test import TestResponse
 
 import settings
 from support.environment import COMPLETE
-from webapp import create_app
-from webapp.auth import Tokens
+from webapp.app import create_app
+from webapp.http.auth import Tokens
 
 OWN = settings.load(COMPLETE)
 PATH = "/api/threads/t/messages"

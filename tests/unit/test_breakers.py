@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from storage import budget
-from storage.breakers import SLOW_CALLS, Breaker
 from storage.errors import TierRejected, TierUnavailable
+from storage.resilience import budget
+from storage.resilience.breaker import SLOW_CALLS, Breaker
 from support.waiting import eventually
 
 SLOW_SECONDS = 0.2

@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from storage import budget
+from storage.availability.bypass import Detour
 from storage.errors import TierUnavailable
-from storage.failover.detour import Detour
+from storage.resilience import budget
 
 
 def test_a_wait_is_the_shorter_of_its_own_and_what_is_left() -> None:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 
-from storage.clickhouse_driver import ClickHouse
+from storage.clickhouse.driver import ClickHouse
 from storage.errors import TierError, TierRejected, TierUnavailable
 
 PAGE = b"<!DOCTYPE HTML>\n<html><title>502 Bad Gateway</title></html>"

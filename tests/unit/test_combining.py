@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from storage import budget
-from storage.combining import LEADING_SECONDS, Combiner
 from storage.errors import TierUnavailable
+from storage.messages.combiner import LEADING_SECONDS, Combiner
+from storage.resilience import budget
 from support.waiting import eventually
 
 SMALL = 1_000

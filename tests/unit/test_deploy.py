@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import settings
-from storage.metrics.gauges import GAUGES
-from storage.metrics.instruments import Instruments
-from storage.performance.rules import CONSISTENCY_PERCENT
+from jobs.monitor.alerts.rules import CONSISTENCY_PERCENT
+from jobs.monitor.exposition import GAUGES
+from storage.telemetry.instruments import Instruments
 
 DEPLOY = Path(settings.__file__).with_name("deploy")
 DASHBOARD = DEPLOY / "grafana" / "threadkeep.json"

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.comparison import Tally, compare
+from benchmarks.demo.comparison import Tally, compare
+from jobs.transfer.export import Watermark, live, newest, position
 from models.message import Message
-from storage.export import Watermark, live, newest, position
 from support.samples import message, revised
 
 

@@ -12,13 +12,13 @@ import pytest
 
 import settings
 from settings import Settings, SettingsError
-from storage import faultpoints
 from storage.errors import TierUnavailable
-from storage.faultpoints import faultpoint, passes
-from storage.services import Services
+from storage.resilience import faultpoints
+from storage.resilience.faultpoints import faultpoint, passes
 from support.environment import COMPLETE
 from support.processes import clean_environment
 from tasks import celery_app
+from wiring.process import Services
 
 ROOT = Path(settings.__file__).parent
 POINT = "drain.after_commit"

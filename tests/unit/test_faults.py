@@ -3,7 +3,7 @@
 import pytest
 
 from storage.errors import Contended, NoTierAvailable, TierError, TierUnavailable
-from webapp.errors import fault_of
+from webapp.http.errors import fault_of
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from jobs.transfer.formats import chitchat
+from jobs.transfer.formats.settling import Settlement
+from jobs.transfer.formats.source import Item, Refusal, UnreadableSource, time_us_from
 from models import codec
-from storage.importers import chitchat
-from storage.importers.settling import Settlement
-from storage.importers.source import Item, Refusal, UnreadableSource, time_us_from
 
 NOW_US = time_us_from("2026-01-01T00:00:00Z")
 

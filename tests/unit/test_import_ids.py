@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from jobs.transfer.formats import chitchat, jsonl
+from jobs.transfer.formats.settling import PLACES, TAIL_BITS, Held, Settlement, spans
+from jobs.transfer.formats.source import Item, Minted, Refusal, time_us_from
 from models import codec, ids
 from models.message import Message
-from storage.importers import chitchat, jsonl
-from storage.importers.settling import PLACES, TAIL_BITS, Held, Settlement, spans
-from storage.importers.source import Item, Minted, Refusal, time_us_from
 
 NOW_US = time_us_from("2026-01-01T00:00:00Z")
 EVERY = 20

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from storage.importers.opening import CHITCHAT, HEAD_BYTES, JSON_LINES, Opened
-from storage.importers.source import UnreadableSource
+from jobs.transfer.formats.opening import CHITCHAT, HEAD_BYTES, JSON_LINES, Opened
+from jobs.transfer.formats.source import UnreadableSource
 
 LINE = b'{"thread_id":"t","user_id":"u","content":"hello","created_at":"2020-01-01T00:00:00Z"}\n'
 TURN = {"text": "mapping", "timestamp": "2020-01-01T00:00:00Z", "sender": "ann"}

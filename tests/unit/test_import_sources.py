@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.transfer.formats import jsonl, thread_lines
+from jobs.transfer.formats.settling import Settlement
+from jobs.transfer.formats.source import Item, Refusal, time_us_from
 from models import codec, ids
 from models.message import InvalidMessage, Message, Thread
-from storage.importers import jsonl, thread_lines
-from storage.importers.settling import Settlement
-from storage.importers.source import Item, Refusal, time_us_from
 from support.samples import METADATA, TEXTS, message, revised
 
 NOW_US = time_us_from("2026-01-01T00:00:00Z")

@@ -11,9 +11,9 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 import settings
-from storage.metrics.bounds import BOUNDS
-from storage.metrics.instruments import Instruments
-from storage.metrics.processes import instruments_of, registry_of
+from storage.telemetry.bounds import BOUNDS
+from storage.telemetry.instruments import Instruments
+from storage.telemetry.processes import instruments_of, registry_of
 from support.environment import COMPLETE
 
 PROCESS = """

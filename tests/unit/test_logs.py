@@ -9,12 +9,12 @@ import structlog
 from flask import g
 
 import settings
-from storage.postgres_driver import headline
+from storage.postgres.driver import headline
 from support.environment import COMPLETE
 from tasks.logs import configure
-from webapp import create_app
-from webapp.auth import Caller
-from webapp.log_lines import about_request
+from webapp.app import create_app
+from webapp.http.auth import Caller
+from webapp.http.log_lines import about_request
 
 CONTENT = "what somebody wrote in confidence"
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.message import Message, Tier
-from storage.merging import Part, merge
+from storage.messages.merging import Part, merge
 from support.samples import message, revised
 
 TIERS: tuple[Tier, ...] = ("redis", "postgresql", "clickhouse")

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 import settings
 from support.environment import COMPLETE
 from support.figures import parsed
-from webapp import create_app
+from webapp.app import create_app
 
 
 def client(**variables: str) -> FlaskClient:

@@ -9,8 +9,9 @@ from flask import Flask
 
 import settings
 from support.environment import COMPLETE
-from webapp import create_app, openapi
-from webapp.requests import PUBLIC
+from webapp.app import create_app
+from webapp.http.requests import PUBLIC
+from webapp.openapi import document as openapi
 
 # The description and the pages do not describe themselves, and Prometheus needs no description.
 UNDESCRIBED = {"docs.openapi_json", "docs.page", "docs.asset", "metrics.metrics"} | {

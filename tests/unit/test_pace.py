@@ -2,8 +2,8 @@
 
 import pytest
 
-from storage.performance.counts import Counts, Latencies, total
-from storage.performance.pace import pace
+from jobs.monitor.alerts.baseline import pace
+from storage.telemetry.counts import Counts, Latencies, total
 from support.windows import NOW, window, windows
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from storage.thread_list.page import PREVIEW_CHARACTERS, PREVIEW_READ, preview_of
+from storage.threads.page import PREVIEW_CHARACTERS, PREVIEW_READ, preview_of
 
 FILLER = "x" * (PREVIEW_CHARACTERS - 2)
 

@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 import settings
 from models import ids
 from support.environment import COMPLETE
-from webapp import create_app
-from webapp.auth import Tokens
+from webapp.app import create_app
+from webapp.http.auth import Tokens
 
 OWN = settings.load(COMPLETE)
 TOKEN = Tokens(OWN).issue("somebody", is_admin=True, ttl_seconds=600)

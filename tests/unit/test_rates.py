@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 from prometheus_client import generate_latest
 
-from storage.metrics.instruments import Instruments
-from storage.metrics.rates import Scrape, quantile, rates
+from storage.telemetry.instruments import Instruments
+from storage.telemetry.rates import Scrape, quantile, rates
 
 
 def scrape(own: Instruments, at: float) -> Scrape:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from storage.doctor import redis_checks
-from storage.doctor.finding import Finding
-from storage.doctor.redis_facts import RedisFacts
+from storage.availability.checks import redis
+from storage.availability.checks.finding import Finding
+from storage.availability.checks.redis_facts import RedisFacts
 
 SAFE = RedisFacts(
     info={"redis_version": "7.2.4", "role": "master", "used_memory": 1},
@@ -21,7 +21,7 @@ SAFE = RedisFacts(
 
 
 def problems(facts: RedisFacts) -> list[Finding]:
-    findings = [finding for check in redis_checks.CHECKS for finding in check(facts)]
+    findings = [finding for check in redis.CHECKS for finding in check(facts)]
     return [finding for finding in findings if not finding.ok]
 
 

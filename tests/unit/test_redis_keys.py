@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models import ids
-from storage import redis_keys as keys
+from storage.redis import keys
 
 NAMES = st.text(st.sampled_from("ab:{}%*! \u00e93A"), min_size=1, max_size=6)
 SLOTS = st.integers(0, 4095)

@@ -5,7 +5,7 @@ from redis import exceptions
 from redis._parsers.base import BaseParser
 from redis.exceptions import RedisError
 
-from storage.redis_refusals import refusal_of
+from storage.redis.refusals import refusal_of
 
 REPLIES = [
     ("OOM command not allowed when used memory > 'maxmemory'.", "full", "writes", True),

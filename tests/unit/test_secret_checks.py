@@ -4,7 +4,7 @@ import secrets
 
 import pytest
 
-from storage.doctor.secret_checks import fault_of
+from storage.availability.checks.secrets import fault_of
 from support.environment import COMPLETE
 
 SAMPLES = [

@@ -7,9 +7,9 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import TextMessage
 
 from models import codec, ids
+from models.events import Event
 from models.message import Message
-from storage.events.event import Event
-from webapp.errors import BadRequest
+from webapp.http.errors import BadRequest
 from webapp.realtime.frames import Frame, frame, of_event
 from webapp.realtime.places import NOWHERE, place_in, position
 from webapp.realtime.protocol import Ping, SendMessage, Subscribe, reference_in, understood

@@ -3,13 +3,9 @@
 import msgspec
 import pytest
 
-from models.message import Tier
-from settings import Settings, load
-from storage.performance.counts import Counts
-from storage.performance.look import Look
-from storage.performance.pace import Pace
-from storage.performance.rules import PRIORITIES, Finding, Judgement, judge
-from storage.performance.standing import (
+from jobs.monitor.alerts.baseline import Pace
+from jobs.monitor.alerts.rules import PRIORITIES, Finding, Judgement, judge
+from jobs.monitor.alerts.state import (
     KEPT_RECORDS,
     Change,
     Standing,
@@ -17,7 +13,11 @@ from storage.performance.standing import (
     degraded_spans,
     without_records,
 )
-from storage.progress import Progress
+from jobs.monitor.snapshot import Look
+from models.message import Tier
+from settings import Settings, load
+from storage.availability.progress import Progress
+from storage.telemetry.counts import Counts
 from support.environment import COMPLETE
 from support.windows import NOW, look, window, without
 

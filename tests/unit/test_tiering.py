@@ -3,17 +3,17 @@
 import click
 import pytest
 
-from models.message import Tier
-from storage.archive.catalogue import Partition
-from storage.archive.tiering import (
+from jobs.archive.catalogue import Partition
+from jobs.archive.tiering import (
     DAY_SECONDS,
     Rules,
     keeping_tier,
     select_storage_tier,
     tier_old_messages,
 )
-from storage.partitions import id_at
-from webapp.cli.archive import Span
+from models.message import Tier
+from storage.postgres.partitions import id_at
+from webapp.cli.jobs.archive import Span
 
 RULES = Rules(hot_seconds=DAY_SECONDS, archive_after_seconds=30 * DAY_SECONDS)
 NOW_MS = 1_800_000_000_000

@@ -13,10 +13,10 @@ from opentelemetry.trace import SpanContext
 
 import settings
 from settings import Settings
-from storage.performance.slow_queries import SlowQueries
-from storage.tracing import exporting
-from storage.tracing.exporting import Exporter
-from storage.tracing.tracing import Tracing, tracing_of
+from storage.telemetry import exporter as exporting
+from storage.telemetry.exporter import Exporter
+from storage.telemetry.slow_queries import SlowQueries
+from storage.telemetry.tracing import Tracing, tracing_of
 from support.environment import COMPLETE
 from support.processes import clean_environment
 from support.programs import program, run
@@ -26,7 +26,7 @@ import sys
 import settings, tasks.celery_app, webapp
 webapp.create_app(settings.load({environment!r}))
 # The client of Redis looks by itself whether other parts of OpenTelemetry are there.
-ours = ("opentelemetry.exporter", "opentelemetry.sdk.trace", "storage.tracing.otel")
+ours = ("opentelemetry.exporter", "opentelemetry.sdk.trace", "storage.telemetry.opentelemetry")
 # Threads of its own may still load something.
 print([name for name in list(sys.modules) if name.startswith(ours)])
 """

@@ -13,9 +13,10 @@ from flask.testing import FlaskClient
 
 import settings
 from support.environment import COMPLETE
-from webapp import create_app, openapi
-from webapp.auth import Tokens
-from webapp.unsupported import CONDITIONS, UNDESCRIBED
+from webapp.app import create_app
+from webapp.http.auth import Tokens
+from webapp.openapi import document
+from webapp.openapi.unsupported import CONDITIONS, UNDESCRIBED
 
 OWN = settings.load(COMPLETE | {"THREADKEEP_METRICS_OPEN": "1", "WS_URL": "ws://ws.example/api/ws"})
 APP = create_app(OWN)
@@ -43,7 +44,7 @@ class Call(NamedTuple):
 
 
 def calls(app: Flask) -> Iterator[Call]:
-    named = {one.name: one for one in openapi.OPERATIONS}
+    named = {one.name: one for one in document.OPERATIONS}
     for rule in app.url_map.iter_rules():
         path = re.sub(r"<(?:\w+:)?(\w+)>", lambda name: FILLED.get(name[1], "1"), rule.rule)
         for method in sorted((rule.methods or set()) & METHODS):
@@ -150,7 +151,7 @@ def test_everything_for_browsers_says_what_it_may_do(client: FlaskClient, path: 
 
 def test_the_description_is_made_once(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     first = client.get("/openapi.json").data
-    monkeypatch.setattr(openapi, "OPERATIONS", ())
+    monkeypatch.setattr(document, "OPERATIONS", ())
     assert client.get("/openapi.json").data == first
 
 
@@ -163,7 +164,7 @@ def test_a_date_is_not_looked_at_where_an_etag_is(
 
 
 def test_the_description_names_every_condition_and_what_it_leads_to() -> None:
-    for path in openapi.document()["paths"].values():
+    for path in document.document()["paths"].values():
         for method, operation in path.items():
             assert {"400", "422"} <= set(operation["responses"])
             named = {one["name"] for one in operation["parameters"] if one["in"] == "header"}

@@ -15,22 +15,22 @@ from embedded.errors import StackError
 from models.message import InvalidMessage
 from storage.errors import Refused, TierError
 from tasks.logs import configure
-from webapp.cli.alerts import alerts
-from webapp.cli.archive import archive
-from webapp.cli.audit import audit
-from webapp.cli.backfill import backfill
-from webapp.cli.backup import backup, restore
-from webapp.cli.check import check
-from webapp.cli.dead_letters import dead_letters
-from webapp.cli.erase_user import erase_user
-from webapp.cli.exporting import export_history
-from webapp.cli.importing import import_history
-from webapp.cli.inspect import doctor
-from webapp.cli.recover import recover
-from webapp.cli.retention import retention
-from webapp.cli.schema import migrate
+from webapp.cli.data.backfill import backfill
+from webapp.cli.data.backup import backup, restore
+from webapp.cli.data.exporting import export_history
+from webapp.cli.data.importing import import_history
+from webapp.cli.inspect.doctor import doctor
+from webapp.cli.inspect.stats import stats
+from webapp.cli.jobs.alerts import alerts
+from webapp.cli.jobs.archive import archive
+from webapp.cli.jobs.audit import audit
+from webapp.cli.jobs.check import check
+from webapp.cli.jobs.dead_letters import dead_letters
+from webapp.cli.jobs.erase_user import erase_user
+from webapp.cli.jobs.recover import recover
+from webapp.cli.jobs.retention import retention
+from webapp.cli.migrate import migrate
 from webapp.cli.selftest import selftest
-from webapp.cli.stats import stats
 from webapp.cli.token import token
 from webapp.cli.up import up
 

@@ -10,9 +10,9 @@ import requests
 
 from embedded.env_file import write_env_file
 from embedded.stack import Stack
-from storage.services import Services
 from tasks.celery_app import app as celery
-from webapp.auth import Tokens
+from webapp.http.auth import Tokens
+from wiring.process import Services
 
 REALTIME = "realtime"
 SAMPLE_USER = "alice"

@@ -13,12 +13,12 @@ import click
 import msgspec
 from rich.console import Console
 
-from selftest.launching import StackFailed
+from selftest.bed.launching import StackFailed
+from selftest.load.traffic import Load
 from selftest.report import show
 from selftest.run import run
-from selftest.traffic import Load
 from settings import Settings
-from webapp.auth import Tokens
+from webapp.http.auth import Tokens
 
 SEEDS = 1_000_000
 WIDTH = 110

@@ -3,7 +3,7 @@
 import click
 
 import settings
-from webapp.auth import LATEST, Tokens
+from webapp.http.auth import LATEST, Tokens
 
 DAY_SECONDS = 86_400
 

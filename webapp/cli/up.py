@@ -16,17 +16,17 @@ import click
 from honcho.environ import parse_procfile
 
 import settings
-from embedded import accounts
 from embedded.files import kept_secret
 from embedded.ports import free_port, is_free
-from embedded.privileges import RunAs
 from embedded.stack import Stack
-from storage import schema
-from storage.doctor import safety
+from embedded.supervision import accounts
+from embedded.supervision.privileges import RunAs
+from storage.availability.checks import safety
 from storage.errors import Refused
-from storage.services import Services
+from storage.postgres import schema
+from webapp.cli.migrate import LOST
 from webapp.cli.ready import REALTIME, announce, health, say
-from webapp.cli.schema import LOST
+from wiring.process import Services
 
 PROCFILE = Path(settings.__file__).with_name("Procfile")
 FIGURES = settings.VARIABLES["metrics_folder"]

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from flask import Flask
 from werkzeug.exceptions import HTTPException
 
-from webapp.auth import InvalidToken
-from webapp.context import of
 from webapp.door.bridge import Request
+from webapp.http.auth import InvalidToken
+from webapp.http.context import of
 
 BATCH = "batch.post_batch"
 LARGEST_TOGETHER = 64 * 1024 * 1024

@@ -9,7 +9,7 @@ import structlog
 from granian._granian import RSGIHeaders, RSGIHTTPProtocol
 from granian.rsgi import Scope
 
-from webapp.errors import BadRequest
+from webapp.http.errors import BadRequest
 
 log = structlog.get_logger(__name__)
 

@@ -11,13 +11,13 @@ from flask import Flask
 from granian._granian import RSGIHTTPProtocol
 from granian.rsgi import Scope
 
-from webapp.context import of
 from webapp.door.admission import LARGEST_TOGETHER, SHARES, Allowed, Room, allowed
 from webapp.door.arrival import Arrival
 from webapp.door.bridge import CLOSE, Missing, Request, answer
 from webapp.door.clock import Clock
 from webapp.door.line import Line
 from webapp.door.visitors import Visitors
+from webapp.http.context import of
 
 log = structlog.get_logger(__name__)
 

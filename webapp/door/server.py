@@ -21,7 +21,7 @@ from granian.server.mp import WorkerProcess
 
 from webapp.door.door import Direct, Door
 from webapp.door.visitors import Visitors
-from webapp.file_limit import raise_file_limit
+from webapp.http.file_limit import raise_file_limit
 
 CONNECTIONS = 4096
 """In each process, as far as it may open files: silent ones must not take the places of others."""

@@ -7,11 +7,12 @@ import msgspec
 from flask import Flask
 
 from settings import Settings
-from storage.doctor.safety_watch import Watch
-from webapp import create_app, health, metrics
-from webapp.context import of
+from storage.availability.checks.safety_watch import Watch
+from webapp.api import health, metrics
+from webapp.app import create_app
+from webapp.http.context import of
+from webapp.http.requests import PUBLIC
 from webapp.realtime import process, routes
-from webapp.requests import PUBLIC
 
 SLOW_SECONDS = 1.0
 """An answer that took longer is slow here. Greenlets wait for their turn within what they measure,

@@ -7,7 +7,7 @@ from typing import Protocol
 import gevent
 
 from settings import Settings
-from storage.metrics.instruments import Instruments
+from storage.telemetry.instruments import Instruments
 
 LOOK_SECONDS = 1.0
 STRANGERS_SHARE = 10

@@ -12,10 +12,10 @@ from itertools import count
 import gevent
 import structlog
 
+from models.events import Event
 from storage.errors import TierError
-from storage.events.event import Event
-from storage.events.streams import EVENTS_AT_ONCE, EventStreams
-from storage.message_storage import Acknowledgement
+from storage.messages.storage_service import Acknowledgement
+from storage.redis.event_streams import EVENTS_AT_ONCE, EventStreams
 from webapp.realtime.frames import beside, of_event
 from webapp.realtime.listener import Channel, Listener
 from webapp.realtime.places import NOWHERE

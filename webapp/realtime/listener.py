@@ -13,9 +13,9 @@ from typing import Any
 import gevent
 from gevent.lock import BoundedSemaphore
 
+from models.events import Event
 from storage.errors import TierError
-from storage.events.event import Event
-from storage.events.streams import EventStreams
+from storage.redis.event_streams import EventStreams
 from webapp.realtime.frames import Frame, frame, of_event
 from webapp.realtime.outbox import Outbox
 from webapp.realtime.places import NOWHERE, position

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from flask import request
 
 from settings import Settings
-from webapp.errors import BadRequest
+from webapp.http.errors import BadRequest
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 

@@ -5,7 +5,7 @@ from typing import NamedTuple, cast
 from flask import Flask, current_app
 from gevent.lock import BoundedSemaphore
 
-from webapp.context import Web
+from webapp.http.context import Web
 from webapp.realtime.guests import Guests
 from webapp.realtime.hub import Hub
 

@@ -5,9 +5,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from webapp.errors import BadRequest
-from webapp.requests import decode
-from webapp.schemas import ContentOrNone, Metadata, Request, RoleField
+from webapp.http.errors import BadRequest
+from webapp.http.requests import decode
+from webapp.http.schemas import ContentOrNone, Metadata, Request, RoleField
 
 MOST_THREADS = 1_000
 

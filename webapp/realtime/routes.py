@@ -9,8 +9,9 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
 from models.message import check_thread_id
-from webapp.context import caller
-from webapp.errors import BadRequest
+from webapp.http.context import caller
+from webapp.http.errors import BadRequest
+from webapp.http.requests import bearer
 from webapp.realtime.connection import WebSocket
 from webapp.realtime.origins import check_origin
 from webapp.realtime.process import Realtime, realtime
@@ -18,7 +19,6 @@ from webapp.realtime.protocol import MOST_THREADS
 from webapp.realtime.session import Session
 from webapp.realtime.sse import EventStream
 from webapp.realtime.takeover import Takeover
-from webapp.requests import bearer
 
 SUBPROTOCOL = "bearer"
 PUBLIC = frozenset({"realtime.socket", "realtime.preflight"})

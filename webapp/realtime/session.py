@@ -8,11 +8,12 @@ import msgspec
 
 from models import ids
 from models.message import check_thread_id
-from storage import budget
-from storage.message_storage import Acknowledgement
-from webapp.auth import InvalidToken
-from webapp.drafts import checked_draft
-from webapp.errors import RETRY_AFTER_SECONDS, BadRequest, fault_of
+from storage.messages.storage_service import Acknowledgement
+from storage.resilience import budget
+from webapp.http.auth import InvalidToken
+from webapp.http.drafts import checked_draft
+from webapp.http.errors import RETRY_AFTER_SECONDS, BadRequest, fault_of
+from webapp.http.schemas import AcknowledgementFields
 from webapp.realtime.connection import WebSocket
 from webapp.realtime.frames import frame
 from webapp.realtime.listener import Listener
@@ -26,7 +27,6 @@ from webapp.realtime.protocol import (
     reference_in,
     understood,
 )
-from webapp.schemas import AcknowledgementFields
 
 AUTHENTICATE_SECONDS = 5.0
 GO_ON_SECONDS = 0.25

@@ -9,7 +9,7 @@ import gevent
 import msgspec
 from gunicorn.workers.ggevent import GeventWorker
 
-from webapp.errors import PROBLEM, Problem, code_of
+from webapp.http.errors import PROBLEM, Problem, code_of
 from webapp.realtime import process
 
 DISMISS_SECONDS = 1.5

@@ -8,7 +8,7 @@ from flask import Flask
 from gunicorn.arbiter import Arbiter
 
 from webapp.realtime import create_realtime_app
-from webapp.starting import started
+from webapp.startup import started
 
 
 def application() -> Flask:

@@ -1,0 +1,1 @@
+"""Posts live, imports the ChitChat dataset and shows where everything is."""

@@ -1,0 +1,1 @@
+"""ClickHouse without a server of its own: chDB behind the HTTP interface."""

@@ -1,0 +1,230 @@
+"""What no statement may do: reach files, the network or programs, whoever sends it.
+
+chDB is made for one user at a command line, who may read every file of the account: it has no
+rights to take away. So statements are looked at, token by token, before it sees them. What it may
+do is listed, what reaches out of the data folder is not on the list, and what cannot be read with
+certainty is refused.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from embedded.clickhouse.sql import SqlRefused, tokens
+
+ACCESS_DENIED = 497
+READONLY = 164
+SYNTAX_ERROR = 62
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Of all table functions, those that make rows or read this server's own tables. One that takes a
+# text for rows, their structure or a statement is none of them: such a text is SQL of its own.
+_ALLOWED_TABLE_FUNCTIONS = _names(
+    "GENERATE_SERIES GENERATESERIES MERGE NUMBERS NUMBERS_MT PRIMES VIEW ZEROS ZEROS_MT"
+)
+# Functions are named without a call too, as arguments of others.
+_REACHING_FUNCTIONS = _names(
+    "FILE CATBOOSTEVALUATE DISK HASCOLUMNINTABLE REVERSEDNSQUERY STRUCTURETOCAPNPROTOSCHEMA"
+    " STRUCTURETOPROTOBUFSCHEMA"
+)
+_ALLOWED_ENGINES = _names(
+    "AGGREGATINGMERGETREE COALESCINGMERGETREE COLLAPSINGMERGETREE LOG MEMORY MERGETREE NULL"
+    " REPLACINGMERGETREE STRIPELOG SUMMINGMERGETREE TINYLOG VERSIONEDCOLLAPSINGMERGETREE"
+)
+# Words that lead to a file, to a second statement, or to a name that comes with the address.
+_REFUSED_AFTER = {
+    "OUTFILE": _names("INTO"),
+    "INFILE": _names("FROM"),
+    "WITH": _names("PARALLEL"),
+    "IDENTIFIER": _names(":"),
+}
+# A setting may name a file, hold SQL of its own, or have the statement read as another language.
+# So these are all that there are: what the store, its libraries and its tables need.
+_ALLOWED_SETTINGS = _names(
+    """
+    apply_deleted_mask async_insert cancel_http_readonly_queries_on_client_close
+    cast_string_to_dynamic_use_inference
+    date_time_input_format date_time_output_format distributed_ddl_task_timeout
+    do_not_merge_across_partitions_select_final final http_headers_progress_interval_ms
+    input_format_json_read_objects_as_strings input_format_skip_unknown_fields
+    insert_deduplication_token max_block_size max_execution_time max_memory_usage max_query_size
+    max_threads mutations_sync output_format_json_escape_forward_slashes
+    send_progress_in_http_headers short_circuit_function_evaluation use_skip_indexes_if_final
+    use_skip_indexes_if_final_exact_mode
+    cleanup_delay_period cleanup_delay_period_random_add fsync_after_insert fsync_part_directory
+    max_cleanup_delay_period min_compressed_bytes_to_fsync_after_merge
+    min_rows_to_fsync_after_merge non_replicated_deduplication_window old_parts_lifetime
+    """
+)
+
+_READING = _names("SELECT WITH SHOW DESCRIBE DESC EXISTS EXPLAIN CHECK")
+_WRITING = _names("INSERT CREATE ALTER DROP TRUNCATE RENAME EXCHANGE OPTIMIZE DELETE UPDATE SYSTEM")
+_OBJECTS = _names("TABLE VIEW")
+_REMOVING = _names("DROP TRUNCATE RENAME EXCHANGE")
+_OWN_DATABASES = _names("DEFAULT SYSTEM INFORMATION_SCHEMA")
+_BEFORE_OBJECTS = _names("OR REPLACE TEMPORARY MATERIALIZED")
+_BEFORE_NAMES = _names("IF NOT EXISTS")
+_SYSTEM = (["STOP", "MERGES"], ["START", "MERGES"])
+# Outside quotes nothing but these is part of SQL as this server reads it: no quote without an
+# end, no space of another alphabet that ClickHouse would pass over and this would not.
+_PLAIN_MARK = re.compile(rb"[-+*/%<>=!|&^~?:;.,()\[\]{}@]")
+
+
+Tokens = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules of one server, which knows its own functions."""
+
+    refused_calls: frozenset[str]
+    refused_names: frozenset[str]
+
+    def check(self, text: bytes, *, read_only: bool = False, has_data: bool = False) -> None:
+        """Refuse a statement that may not run, or an INSERT up to its data. Raises `SqlRefused`."""
+        found = list(_read(text))
+        if has_data and ("mark", ";") in found:
+            raise SqlRefused(SYNTAX_ERROR, "Syntax error: data after the end of a statement")
+        words = [name for kind, name in found if kind == "word"]
+        _check_kind(words, read_only)
+        _check_objects(words[0], found)
+        self._check_names(found)
+        _check_settings(found)
+        if words[0] == "CREATE":
+            _check_engines(found)
+
+    def check_values(self, data: bytes) -> None:
+        """Refuse rows of the format `Values`, which are expressions. Raises `SqlRefused`."""
+        self._check_names(list(_read(data)))
+
+    def _check_names(self, found: Tokens) -> None:
+        following = [name for _, name in found[1:]] + [""]
+        before = ""
+        for (kind, name), after in zip(found, following, strict=False):
+            if kind in {"word", "name"}:
+                if name in self.refused_names or before in _REFUSED_AFTER.get(name, ()):
+                    raise _denied(name)
+                if after == "(" and name in self.refused_calls:
+                    raise _denied(name)
+            before = name
+
+
+def rules(table_functions: Iterable[str], functions: Iterable[str]) -> Rules:
+    """Make the rules for a server that has these functions, in whatever case."""
+    refused = {name.upper() for name in table_functions} - _ALLOWED_TABLE_FUNCTIONS
+    # What asks a language model sends text away.
+    asking = {name.upper() for name in functions if name.upper().startswith("AI")}
+    return Rules(frozenset(refused), _REACHING_FUNCTIONS | asking)
+
+
+def check_setting(name: str) -> None:
+    """Refuse a setting that is not on the list. Raises `SqlRefused`."""
+    if name.lower() not in _ALLOWED_SETTINGS:
+        raise _denied(f"the setting {name}")
+
+
+def _check_kind(words: list[str], read_only: bool) -> None:
+    first = words[0] if words else ""
+    if first not in _READING | _WRITING:
+        raise SqlRefused(SYNTAX_ERROR, "Syntax error, or no statement that this server runs")
+    if read_only and (first in _WRITING or "INSERT" in words):
+        raise SqlRefused(READONLY, "Only POST may write")
+    if first == "SYSTEM" and words[1:3] not in _SYSTEM:
+        raise _denied(first)
+
+
+def _check_objects(first: str, found: Tokens) -> None:
+    """Refuse to make what is no table, and to change what is this server's own."""
+    if first not in _WRITING - {"INSERT", "SYSTEM"}:
+        return
+    names = [name for _, name in found if name not in _BEFORE_OBJECTS]
+    names = names[names.index(first) :]
+    if names[1:2] == ["DATABASE"]:
+        _check_database(first, [name for name in names[2:] if name not in _BEFORE_NAMES])
+    elif first in {"CREATE", "DROP", "ALTER"} and not _OBJECTS.intersection(names[1:2]):
+        raise _denied(" ".join(names[:2]))
+    if first in _REMOVING and any(pair == ("SYSTEM", ".") for pair in pairwise(names)):
+        raise _denied(f"{first} of the system's tables")
+
+
+def _check_database(first: str, names: list[str]) -> None:
+    """Let an ordinary database be made and dropped; an engine would be one more word."""
+    rest = names[:-1] if names[-1:] == [";"] else names
+    if first not in {"CREATE", "DROP"} or len(rest) != 1 or rest[0] in _OWN_DATABASES:
+        raise _denied(f"{first} DATABASE {' '.join(names)}")
+
+
+def _check_settings(found: Tokens) -> None:
+    """Refuse a clause of settings that has others than those on the list."""
+    names = [name for _, name in found]
+    for at, (kind, name) in enumerate(found):
+        # After a dot it is the name of a table or a column, unless a number ends with that dot.
+        is_member = at > 1 and names[at - 1] == "." and not names[at - 2][:1].isdigit()
+        is_clause = name == "SETTINGS" or (name == "SETTING" and names[at - 1] == "MODIFY")
+        if kind == "word" and is_clause and not is_member:
+            _check_pairs(found[at + 1 :])
+
+
+def _check_pairs(found: Tokens) -> None:
+    """Check `name = value, ...` at the beginning; a value is one number, word or text."""
+    rest = iter(found)
+    nothing = ("", "")
+    end = ","
+    while end == ",":
+        (_, name), (_, equals), (kind, _) = (next(rest, nothing) for _ in range(3))
+        check_setting(name)
+        after, end = next(rest, nothing)
+        # What goes on in another way could be a value that this server reads as shorter.
+        if equals != "=" or kind == "mark" or not (after in {"", "word"} or end in ",);"):
+            raise SqlRefused(SYNTAX_ERROR, f"Syntax error: the setting {name} has no plain value")
+
+
+def _check_engines(found: Tokens) -> None:
+    """Refuse an engine of tables that is not on the list, with or without its `=`."""
+    depth = 0
+    names = [name for _, name in found]
+    for at, (kind, name) in enumerate(found):
+        if kind == "mark":
+            depth += (name in "([{") - (name in ")]}")
+        elif (kind, name, depth) == ("word", "ENGINE", 0):
+            chosen = next((after for after in names[at + 1 :] if after != "="), "")
+            if chosen not in _ALLOWED_ENGINES:
+                raise _denied(f"ENGINE {chosen}")
+
+
+def _denied(what: str) -> SqlRefused:
+    return SqlRefused(ACCESS_DENIED, f"Not enough privileges: this server does not allow {what}")
+
+
+def _read(text: bytes) -> Iterator[tuple[str, str]]:
+    """Yield the tokens as kind and plain text: words in upper case, quoted names without quotes.
+
+    Raises:
+        SqlRefused: There is one that this server does not read as ClickHouse may.
+    """
+    for kind, start, end in tokens(text):
+        token = text[start:end]
+        if kind == "comment":
+            raise SqlRefused(SYNTAX_ERROR, "Syntax error: a comment within a statement")
+        if kind == "word":
+            yield kind, token.decode().upper()
+        elif kind == "mark":
+            if not _PLAIN_MARK.fullmatch(token):
+                raise SqlRefused(SYNTAX_ERROR, f"Syntax error: unexpected {token!r}")
+            yield kind, token.decode()
+        elif token[:1] == b"'":
+            yield "text", "''"
+        else:
+            yield "name", _unquoted(token)
+
+
+def _unquoted(token: bytes) -> str:
+    """Return a quoted identifier as it is meant; one with escapes is nobody's."""
+    if b"\\" in token:
+        raise SqlRefused(SYNTAX_ERROR, "Syntax error: a name with a backslash")
+    return token[1:-1].decode(errors="replace").upper()

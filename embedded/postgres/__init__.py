@@ -1,0 +1,1 @@
+"""PostgreSQL from a wheel, with roles that may do no more than they need."""

@@ -1,0 +1,1 @@
+"""How the servers and programs of a stack are started, watched and ended."""

@@ -1,0 +1,3 @@
+"""What happens behind the answer: persisting, replicating, archiving, erasing, checking, repairing.
+
+Knows no Celery."""

@@ -1,0 +1,99 @@
+"""The one moment of an archive that others could feel: a partition leaves `messages`.
+
+Nobody waits for it as long as they would have to wait before they give up: it gives up first, and
+tries again after a pause. Within it nothing waits for another server.
+"""
+
+import time
+from collections.abc import Callable
+
+import structlog
+from sqlalchemy import Connection, Engine, text
+
+from jobs.archive import units
+from jobs.archive.fence import Fence
+from jobs.archive.units import Unit
+from jobs.audit import AuditTrail
+from storage.errors import TierUnavailable
+from storage.postgres.driver import translated
+from storage.resilience.faultpoints import faultpoint
+
+log = structlog.get_logger(__name__)
+
+ATTEMPTS = 10
+FIRST_PAUSE_SECONDS = 0.1
+"""Doubled after each attempt up to two seconds: about ten seconds in all."""
+MOST_UNSHIPPED = 5_000
+
+# Behind a waiting lock everybody waits, so waiting and holding together stay below half a second.
+# An archiver that is frozen in the middle loses its transaction.
+_BRIEFLY = text(
+    "SELECT set_config('lock_timeout', '200ms', true),"
+    " set_config('statement_timeout', '250ms', true),"
+    " set_config('idle_in_transaction_session_timeout', '250ms', true)"
+)
+_BRIEFLY_AS_A_WHOLE = text(
+    "SELECT set_config('transaction_timeout', '450ms', true)"
+    " WHERE current_setting('server_version_num')::int >= 170000"
+)
+_LOCK = text("LOCK TABLE ONLY messages IN ACCESS EXCLUSIVE MODE")
+# Every change of a row stands in the outbox until ClickHouse has it, and whoever ships holds a
+# lock on `messages` until then. So under our lock the rows that may have changed since the proof,
+# and that ClickHouse may not have as they are now, are those in the outbox.
+_UNSHIPPED = text(
+    "SELECT count(*) FROM clickhouse_outbox WHERE message_id >= :low AND message_id < :high"
+)
+_KEEP = """
+INSERT INTO messages SELECT * FROM {table} WHERE id IN (
+    SELECT message_id FROM clickhouse_outbox WHERE message_id >= :low AND message_id < :high)
+"""
+
+
+class Detachment:
+    """Detaches proven partitions, each in one transaction."""
+
+    def __init__(
+        self, engine: Engine, audit: AuditTrail, pause: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._engine = engine
+        self._audit = audit
+        self._pause = pause
+
+    def detach(self, fence: Fence, unit: Unit, actor: str) -> bool:
+        """Detaches it; False where others are too busy with it now, and nothing is changed.
+
+        Rows that changed since the proof and are not in ClickHouse yet stay in `messages`.
+        Raises `TierError`, and `Refused` for an archiver that has lost its right.
+        """
+        pause_seconds = FIRST_PAUSE_SECONDS
+        for _ in range(ATTEMPTS):
+            try:
+                with translated(), self._engine.begin() as connection:
+                    self._detach(connection, fence, unit, actor)
+            except TierUnavailable as error:
+                if not error.passing:
+                    raise
+                log.info("archive_waits", partition=unit.name, reason=error.reason)
+                self._pause(pause_seconds)
+                pause_seconds = min(2.0, 2 * pause_seconds)
+            else:
+                faultpoint("archive.after_detach")
+                return True
+        return False
+
+    def _detach(self, connection: Connection, fence: Fence, unit: Unit, actor: str) -> None:
+        connection.execute(_BRIEFLY)
+        connection.execute(_BRIEFLY_AS_A_WHOLE)
+        connection.execute(_LOCK)
+        bounds = {"low": unit.low, "high": unit.high}
+        unshipped = connection.execute(_UNSHIPPED, bounds).scalar_one()
+        if unshipped > MOST_UNSHIPPED:
+            reason = f"{unshipped} changes of {unit.name} are not in ClickHouse yet"
+            raise TierUnavailable("postgresql", reason, passing=True)
+        connection.execute(text(f"ALTER TABLE messages DETACH PARTITION {unit.name}"))
+        units.detach(connection, fence, unit)
+        if unshipped:
+            connection.execute(text(_KEEP.format(table=unit.name)), bounds)
+        counts = {"messages": unit.rows or 0, "kept": unshipped}
+        self._audit.record(connection, actor, "archive.detach", f"partition:{unit.name}", counts)
+        faultpoint("archive.before_detach_commit")

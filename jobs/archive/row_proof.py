@@ -1,0 +1,193 @@
+"""Rows of PostgreSQL against ClickHouse, one by one; what ClickHouse lacks is shipped again.
+
+Where checksums of slices differ, their rows are looked at. ClickHouse may have more, which is no
+concern of who leaves PostgreSQL, and it may have newer versions, which win where their copies are
+whole. Shipped are rows of which PostgreSQL has the newer version, or the same one intact.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Engine, select, text
+
+from jobs.replicate.message_outbox import ROW_AS_JSON
+from models import codec
+from models.clickhouse_tables import messages
+from models.message import Message
+from storage.availability.hidden import HIDDEN
+from storage.clickhouse.driver import ClickHouse
+from storage.clickhouse.driver import translated as clickhouse_translated
+from storage.clickhouse.fingerprints import (
+    MOST_NAMED,
+    RowMark,
+    clickhouse_rows_of,
+    named,
+    postgres_rows_of,
+)
+from storage.clickhouse.rows import COLUMNS, message_of
+from storage.errors import TierRejected
+from storage.postgres.driver import message_of as message_of_postgres
+from storage.postgres.driver import translated
+from storage.resilience.breaker import Breaker
+from storage.resilience.faultpoints import faultpoint
+
+ROUNDS = 3
+"""A row that changes while it is looked at is looked at again, so often."""
+
+
+class Settled(NamedTuple):
+    """What became of some rows: the version of each that ClickHouse is proven to have, how many
+    were shipped again, of how many it has a newer version, and why the rest cannot be proven."""
+
+    versions: dict[str, int]
+    reshipped: int = 0
+    newer: int = 0
+    trouble: str | None = None
+
+
+class _Sorted(NamedTuple):
+    lacking: list[str]
+    doubtful: list[str]
+    newer: list[str]
+
+
+class Mender:
+    """Proves rows, and ships again what it takes."""
+
+    def __init__(self, engine: Engine, server: ClickHouse, breaker: Breaker) -> None:
+        self._engine = engine
+        self._server = server
+        self._breaker = breaker
+
+    def settle(self, table: str, message_ids: Sequence[str], attempt: int) -> Settled:
+        """Proves these rows of a table, as they are now. Raises `TierError`."""
+        total = Settled({})
+        for start in range(0, len(message_ids), MOST_NAMED):
+            step = self._settle(table, message_ids[start : start + MOST_NAMED], attempt)
+            total = Settled(
+                total.versions | step.versions,
+                total.reshipped + step.reshipped,
+                total.newer + step.newer,
+                total.trouble or step.trouble,
+            )
+        return total
+
+    def _settle(self, table: str, batch: Sequence[str], attempt: int) -> Settled:
+        reshipped = 0
+        for number in range(ROUNDS + 1):
+            with translated(), self._engine.connect() as connection:
+                ours = postgres_rows_of(connection, table, batch)
+            with self._breaker.guard(is_bulk=True):
+                theirs = clickhouse_rows_of(self._server, list(ours))
+            found = _sort(ours, theirs)
+            damage = self._damage(table, found)
+            lacking = [*found.lacking, *(name for name in found.doubtful if name not in damage)]
+            lacking = self._without_deleted(table, lacking)
+            if not lacking or number == ROUNDS:
+                break
+            reshipped += self._ship(table, lacking, f"archive:{attempt}:{number}")
+        unproven = damage.keys() | set(lacking)
+        return Settled(
+            {name: mark.version for name, mark in ours.items() if name not in unproven},
+            reshipped,
+            sum(name not in unproven for name in found.newer),
+            _words(damage, lacking),
+        )
+
+    def _without_deleted(self, table: str, message_ids: list[str]) -> list[str]:
+        """What went with its thread or its user is not brought back to where it may be erased."""
+        if not message_ids:
+            return []
+        query = text(
+            f"SELECT m.id::text FROM {table} m"  # noqa: S608
+            " LEFT JOIN threads t ON t.user_id = m.user_id AND t.id = m.thread_id"
+            " LEFT JOIN user_erasures e ON e.user_id = m.user_id"
+            f" WHERE m.id = ANY(CAST(:ids AS uuid[])) AND {HIDDEN}"
+        )
+        with translated(), self._engine.connect() as connection:
+            gone = set(connection.execute(query, {"ids": message_ids}).scalars())
+        return [name for name in message_ids if name not in gone]
+
+    def _damage(self, table: str, found: _Sorted) -> dict[str, str]:
+        """The rows that can be neither believed nor shipped, and whose copy is to blame."""
+        damage = {}
+        if found.newer:
+            with self._breaker.guard(is_bulk=True):
+                whole = {one.id for one in self._archived(found.newer) if codec.is_intact(one)}
+            damage = {name: "ClickHouse's newer" for name in found.newer if name not in whole}
+        if found.doubtful:
+            kept = self._kept(table, found.doubtful)
+            damage |= {one.id: "PostgreSQL's" for one in kept if not codec.is_intact(one)}
+        return damage
+
+    def _archived(self, message_ids: Sequence[str]) -> Iterator[Message]:
+        query = (
+            select(*COLUMNS)
+            .where(text(named(message_ids)))
+            .order_by(messages.c.version.desc(), messages.c.archived_at.desc())
+            .suffix_with("LIMIT 1 BY id")
+        )
+        with clickhouse_translated(), self._server.engine.connect() as connection:
+            rows = connection.execute(query).all()
+        for row in rows:
+            try:
+                yield message_of(row)
+            except TierRejected:
+                # No message at all, so none that is whole.
+                continue
+
+    def _kept(self, table: str, message_ids: Sequence[str]) -> list[Message]:
+        query = text(
+            "SELECT id::text AS id, user_id, thread_id, role, content, metadata, created_at,"  # noqa: S608
+            " updated_at, version, deleted_at, content_hash"
+            f" FROM {table} WHERE id = ANY(CAST(:ids AS uuid[]))"
+        )
+        with translated(), self._engine.connect() as connection:
+            rows = connection.execute(query, {"ids": list(message_ids)}).all()
+        return [message_of_postgres(row) for row in rows]
+
+    def _ship(self, table: str, message_ids: Sequence[str], token: str) -> int:
+        """Sends rows as they are now; gives how many. No transaction is open meanwhile."""
+        query = text(
+            "SELECT count(*) AS rows, string_agg(line, E'\\n') AS lines FROM ("  # noqa: S608
+            f"SELECT {ROW_AS_JSON} AS line FROM {table} m"
+            " WHERE m.id = ANY(CAST(:ids AS uuid[])) ORDER BY m.id) AS rendered"
+        )
+        with translated(), self._engine.connect() as connection:
+            row = connection.execute(query, {"ids": list(message_ids)}).one()
+        if row.rows:
+            lines = row.lines.encode()
+            # ClickHouse forgets none of its tokens when it loses rows: the same rows sent under
+            # the token of their first shipment would be dropped in silence.
+            token = f"{token}:{hashlib.sha256(lines).hexdigest()}"
+            with self._breaker.guard(is_bulk=True):
+                self._server.insert("messages", lines, token)
+            faultpoint("archive.after_reship")
+        return int(row.rows)
+
+
+def _words(damage: Mapping[str, str], lacking: Sequence[str]) -> str | None:
+    reasons = [
+        f"{count} messages differ between the tiers, and {whose} copy does not match its own hash"
+        for whose, count in Counter(damage.values()).items()
+    ]
+    if lacking:
+        reasons.append(
+            f"ClickHouse lacks {len(lacking)} messages after being sent them {ROUNDS} times"
+        )
+    return "; ".join(reasons) or None
+
+
+def _sort(ours: Mapping[str, RowMark], theirs: Mapping[str, RowMark]) -> _Sorted:
+    sorted_ = _Sorted([], [], [])
+    for name, mark in ours.items():
+        other = theirs.get(name)
+        if other is None or other.version < mark.version:
+            sorted_.lacking.append(name)
+        elif other.version > mark.version:
+            sorted_.newer.append(name)
+        elif other != mark:
+            sorted_.doubtful.append(name)
+    return sorted_

@@ -1,0 +1,159 @@
+"""The audit trail: who did what, when, to whom and to how many. Never what was written.
+
+An entry stands in the transaction of what it tells of, so neither is there without the other.
+PostgreSQL refuses to change or remove one, and workers carry each to ClickHouse as well.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Engine, text
+
+from models import ids
+from models.ids import Clock
+from storage.clickhouse.driver import ClickHouse
+from storage.postgres.driver import rfc3339, translated
+from storage.resilience.breaker import Breaker
+
+SYSTEM = "system"
+"""The actor of what happens by the clock."""
+
+BATCH_ENTRIES = 1_000
+
+_RECORD = text(
+    """
+WITH entry AS (
+    INSERT INTO audit_trail (id, at, actor, action, subject, counts, details)
+    VALUES (:id, :at, :actor, :action, :subject, :counts, :details) RETURNING id
+)
+INSERT INTO audit_outbox (audit_id) SELECT id FROM entry
+"""
+)
+_ENTRIES = text(
+    """
+SELECT id::text AS id, at, actor, action, subject, counts, details FROM audit_trail
+WHERE (CAST(:since AS timestamptz) IS NULL OR at >= :since)
+  AND (CAST(:actor AS text) IS NULL OR actor = :actor)
+  AND (CAST(:action AS text) IS NULL OR action = :action)
+  AND (CAST(:cursor AS uuid) IS NULL OR id < :cursor)
+ORDER BY audit_trail.id DESC LIMIT :limit
+"""
+)
+_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:ship-audit'))")
+_TAKE = text(
+    """
+WITH taken AS (
+    DELETE FROM audit_outbox WHERE audit_id IN (
+        SELECT audit_id FROM audit_outbox ORDER BY audit_id LIMIT :batch)
+    RETURNING audit_id
+)
+SELECT count(*) AS taken, string_agg(json_build_object(
+    'id', id, 'at', at, 'actor', actor, 'action', action, 'subject', subject,
+    'counts', counts::text, 'details', details::text)::text, E'\\n' ORDER BY id) AS lines
+FROM audit_trail WHERE id IN (SELECT audit_id FROM taken)
+"""
+)
+
+
+class AuditEntry(msgspec.Struct, kw_only=True, frozen=True):
+    """One act. `action` is `<noun>.<verb>`, as `archive.partition`; `subject` names what it was
+    done to, as `user:ann`; `counts` say how many of what."""
+
+    id: str
+    at: str
+    actor: str
+    action: str
+    subject: str
+    counts: dict[str, int] = {}
+    details: dict[str, Any] = {}
+
+
+class AuditTrail:
+    """Entries are added and read, and nothing else."""
+
+    def __init__(
+        self, engine: Engine, server: ClickHouse, clickhouse_breaker: Breaker, clock: Clock
+    ) -> None:
+        self._engine = engine
+        self._server = server
+        self._breaker = clickhouse_breaker
+        self._clock = clock
+
+    def record(
+        self,
+        connection: Connection,
+        actor: str,
+        action: str,
+        subject: str,
+        counts: Mapping[str, int] | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> AuditEntry:
+        """Adds an entry in the caller's transaction."""
+        now_us = self._clock.now_us()
+        entry = AuditEntry(
+            id=ids.mint(now_us, 0),
+            at=ids.timestamp(now_us),
+            actor=actor,
+            action=action,
+            subject=subject,
+            counts=dict(counts or {}),
+            details=dict(details or {}),
+        )
+        values = msgspec.structs.asdict(entry)
+        for name in ("counts", "details"):
+            values[name] = msgspec.json.encode(values[name]).decode()
+        connection.execute(_RECORD, values)
+        return entry
+
+    def note(
+        self,
+        actor: str,
+        action: str,
+        subject: str,
+        counts: Mapping[str, int] | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> AuditEntry:
+        """Adds an entry by itself, for what PostgreSQL had no part in. Raises `TierUnavailable`."""
+        with translated(), self._engine.begin() as connection:
+            return self.record(connection, actor, action, subject, counts, details)
+
+    def entries(
+        self,
+        *,
+        since: str | None = None,
+        actor: str | None = None,
+        action: str | None = None,
+        cursor: str | None = None,
+        limit: int,
+    ) -> list[AuditEntry]:
+        """Entries, newest first, with ids below the cursor. `since` is RFC 3339."""
+        values = {
+            "since": since,
+            "actor": actor,
+            "action": action,
+            "cursor": cursor,
+            "limit": limit,
+        }
+        with translated(), self._engine.connect() as connection:
+            rows = connection.execute(_ENTRIES, values).all()
+        return [AuditEntry(**row._asdict() | {"at": rfc3339(row.at)}) for row in rows]
+
+    def ship(self) -> int:
+        """Carries what is new to ClickHouse; gives how many. Raises `TierError`.
+
+        A crash between the insert and the commit repeats it, which ClickHouse drops.
+        """
+        shipped = 0
+        while True:
+            with translated(), self._engine.begin() as connection:
+                if not connection.execute(_TRY_LOCK).scalar_one():
+                    return shipped
+                row = connection.execute(_TAKE, {"batch": BATCH_ENTRIES}).one()
+                if row.lines:
+                    lines = row.lines.encode()
+                    with self._breaker.guard(is_bulk=True):
+                        self._server.insert("audit_trail", lines)
+            shipped += int(row.taken)
+            if row.taken < BATCH_ENTRIES:
+                return shipped

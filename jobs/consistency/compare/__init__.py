@@ -1,0 +1,1 @@
+"""The copies of the tiers, held against each other."""

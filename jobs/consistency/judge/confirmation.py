@@ -1,0 +1,97 @@
+"""Looks at suspects until each is cleared or proven: what is on its way is no difference.
+
+A message is named only when two looks in a row, with the roads carried in between, find the same
+copies, and neither finds it on a road.
+"""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+
+from jobs.consistency.judge.copies import Copies, archived_rows, committed_rows, hot_records
+from jobs.consistency.judge.in_flight import Flights, flights
+from jobs.consistency.judge.integrity import DataIntegrityValidator
+from jobs.consistency.judge.verdict import Judge, Verdict
+from models.records import address_of
+from storage.availability import hidden
+from storage.availability.hidden import Thread
+from storage.postgres.driver import translated
+from storage.tiers import Tiers
+
+BATCH = 1_000
+POLL_SECONDS = 0.05
+SETTLE_SECONDS = 15.0
+"""What is not still by then is being written; the next check sees it again."""
+
+
+class SecondLook:
+    """Judges suspects over all three tiers. `carry` empties the roads as the workers do."""
+
+    def __init__(
+        self, tiers: Tiers, carry: Callable[[], None], validator: DataIntegrityValidator
+    ) -> None:
+        self._tiers = tiers
+        self._carry = carry
+        self._validator = validator
+
+    def prove(self, suspects: Collection[str]) -> list[Verdict]:
+        """The verdicts on those suspects with which something is wrong. Raises `TierError`."""
+        ordered = sorted(suspects)
+        proven: list[Verdict] = []
+        for at in range(0, len(ordered), BATCH):
+            proven += self._prove(ordered[at : at + BATCH])
+        return proven
+
+    def judge(self, names: Sequence[str]) -> tuple[list[Verdict], Flights]:
+        """The verdicts on some messages as they are now, and which of them are on their way."""
+        tiers = self._tiers
+        with translated(), tiers.job_engine.connect() as connection:
+            committed = committed_rows(connection, names)
+            archived = archived_rows(tiers.job_clickhouse, names)
+            hot = hot_records(tiers.redis_door, tiers.redis, names)
+            copies = [
+                Copies(name, hot.get(name), committed.get(name), tuple(archived.get(name, ())))
+                for name in names
+            ]
+            threads = {one.id: _threads(one) for one in copies}
+            marks = hidden.known(
+                connection, tiers.redis_door, tiers.redis.slots, set().union(*threads.values())
+            )
+            judge = Judge(self._validator, hidden.archive_boundary(connection))
+            # Last, so that what moved while the copies were read is still seen on its way or as
+            # a change at the next look.
+            moving = flights(connection, tiers.job_clickhouse, tiers.pending_log, names)
+        verdicts = []
+        for one in copies:
+            own = {thread: marks[thread] for thread in threads[one.id]}
+            known = one._replace(marks=own)
+            verdicts.append(judge.judge(known, is_refused=one.id in moving.refused))
+        return verdicts, moving
+
+    def _prove(self, names: Sequence[str]) -> list[Verdict]:
+        proven: list[Verdict] = []
+        before: dict[str, Verdict] = {}
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while names:
+            verdicts, moving = self.judge(names)
+            still = [v for v in verdicts if v.wrong and v.id not in moving.moving]
+            proven += [v for v in still if before.get(v.id) == v]
+            before = {v.id: v for v in still}
+            done = {v.id for v in proven} | {v.id for v in verdicts if not v.wrong}
+            names = [name for name in names if name not in done]
+            if time.monotonic() > deadline:
+                break
+            if names:
+                self._carry()
+                time.sleep(POLL_SECONDS)
+        return proven
+
+
+def _threads(copies: Copies) -> set[Thread]:
+    """Whose message it is, as any copy says."""
+    threads = {(row.user_id, row.thread_id) for row in copies.archived}
+    if copies.committed is not None:
+        threads.add(hidden.thread_of(copies.committed))
+    if copies.hot is not None:
+        address = address_of("message", copies.hot.record)
+        threads.add((address.user_id or "", address.thread_id or ""))
+    return threads

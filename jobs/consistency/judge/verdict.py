@@ -1,0 +1,153 @@
+"""Which copy of a message is right, and what is wrong with the others. Pure, no I/O.
+
+A copy that matches its own hash and whose id is its thread's is sound. Of the sound copies a
+tombstone is right, since a deletion is final, else the highest version; of one version in several
+tiers PostgreSQL's, since all versions go through it. What no tier has sound stays as it is. What is
+hidden with its thread or its user is missed nowhere, and wrong only where it should have left.
+"""
+
+from typing import NamedTuple
+
+from jobs.consistency.judge.copies import Copies
+from jobs.consistency.judge.integrity import Copy, DataIntegrityValidator
+from jobs.consistency.report import Kind
+from models.message import Message, Tier
+from storage.availability.hidden import Marks, thread_of
+
+
+class Verdict(NamedTuple):
+    """What is right, if anything is, and what is wrong where.
+
+    `must_be_buried`: it went with its thread and no tier has a tombstone of it. `is_erased`: it
+    went with its user, and is to be erased again. `is_hidden`: by one or the other.
+    """
+
+    copies: Copies
+    truth: Message | None
+    wrong: dict[Tier, Kind]
+    must_be_buried: bool = False
+    is_erased: bool = False
+    is_hidden: bool = False
+
+    @property
+    def id(self) -> str:
+        """The message's id."""
+        return self.copies.id
+
+    @property
+    def owner(self) -> tuple[str, str] | None:
+        """User and thread, as the right copy has them, or else any."""
+        known = [self.truth, self.copies.committed, *(row.message for row in self.copies.archived)]
+        return next((thread_of(one) for one in known if one is not None), None)
+
+
+class Judge:
+    """Compares copies. `boundary` is the id below which ClickHouse may be alone."""
+
+    def __init__(self, validator: DataIntegrityValidator, boundary: str) -> None:
+        self._validator = validator
+        self._boundary = boundary
+
+    def judge(self, copies: Copies, *, is_refused: bool = False) -> Verdict:
+        """The verdict on one message. What PostgreSQL has refused stays in Redis as it is."""
+        erasures = [mark for mark in copies.marks.values() if copies.id <= mark.erased]
+        if erasures:
+            return self._erased(copies, all(mark.is_erased for mark in erasures))
+        held = self._held(copies)
+        if is_refused:
+            held.pop("redis", None)
+        sound = [copy.message for copy in held.values() if copy.message and not copy.flaw]
+        sound += self._older_versions(copies)
+        truth = _right_one(sound)
+        if truth is None:
+            wrong: dict[Tier, Kind] = {tier: copy.flaw for tier, copy in held.items() if copy.flaw}
+            return Verdict(copies, None, wrong)
+        if copies.hidden(truth):
+            return _hidden(copies, held, truth, copies.marks[thread_of(truth)])
+        wrong = {}
+        for tier in _expected_in(copies, held, self._boundary):
+            kind = _wrong(held.get(tier), truth)
+            if kind is not None:
+                wrong[tier] = kind
+        if not wrong and copies.hot and not is_refused and not copies.hot.has_ttl:
+            wrong["redis"] = "never_evicted"
+        return Verdict(copies, truth, wrong)
+
+    def _erased(self, copies: Copies, is_done: bool) -> Verdict:
+        """The verdict on what went with its user: nothing of it is to be anywhere.
+
+        An erasure that is not done yet takes it out by itself.
+        """
+        wrong: dict[Tier, Kind] = dict.fromkeys(self._held(copies), "resurrected")
+        wrong = wrong if is_done else {}
+        return Verdict(copies, None, wrong, is_erased=True, is_hidden=True)
+
+    def _held(self, copies: Copies) -> dict[Tier, Copy]:
+        """The copy of each tier that has one, PostgreSQL's first."""
+        held: dict[Tier, Copy] = {}
+        if copies.committed is not None:
+            held["postgresql"] = self._validator.copy(copies.committed)
+        if copies.archived:
+            newest = copies.archived[0]
+            held["clickhouse"] = (
+                self._validator.copy(newest.message)
+                if newest.message
+                else Copy(newest.version, None, "damaged")
+            )
+        if copies.hot is not None:
+            held["redis"] = self._validator.record(copies.hot.record, copies.id)
+        return held
+
+    def _older_versions(self, copies: Copies) -> list[Message]:
+        """What ClickHouse still has beneath the row that counts there."""
+        rows = [row.message for row in copies.archived[1:] if row.message]
+        return [message for message in rows if self._validator.flaw_of(message) is None]
+
+
+def _right_one(sound: list[Message]) -> Message | None:
+    # The first of equals wins, and the tiers come in order.
+    return max(
+        sound, key=lambda message: (message.deleted_at is not None, message.version), default=None
+    )
+
+
+def _hidden(copies: Copies, held: dict[Tier, Copy], truth: Message, marks: Marks) -> Verdict:
+    """The verdict on what went with its thread: until that is carried out in a tier it may be
+    there, and need not."""
+    is_buried, is_purged = truth.id <= marks.buried, truth.id <= marks.purged
+    is_archived_alone = "postgresql" not in held and "clickhouse" in held
+    done: dict[Tier, bool] = {
+        "postgresql": is_buried,
+        # Who erases what PostgreSQL lacks goes by what ClickHouse has.
+        "redis": is_purged if is_archived_alone else is_buried,
+        # A tombstone comes by way of PostgreSQL, and what has none waits for the purge.
+        "clickhouse": is_buried if truth.deleted_at else is_purged,
+    }
+    wrong: dict[Tier, Kind] = {}
+    for tier, copy in held.items():
+        kind = _wrong(copy, truth, is_to_be_gone=True) if done[tier] else copy.flaw
+        if kind is not None:
+            wrong[tier] = kind
+    must_be_buried = truth.deleted_at is None and any(done[tier] for tier in wrong)
+    return Verdict(copies, truth, wrong, must_be_buried, is_hidden=True)
+
+
+def _expected_in(copies: Copies, held: dict[Tier, Copy], boundary: str) -> list[Tier]:
+    tiers: list[Tier] = ["clickhouse"]
+    if "postgresql" in held or copies.id >= boundary:
+        tiers.insert(0, "postgresql")
+    if "redis" in held:
+        tiers.append("redis")
+    return tiers
+
+
+def _wrong(copy: Copy | None, truth: Message, *, is_to_be_gone: bool = False) -> Kind | None:
+    if copy is None:
+        return "missing"
+    if copy.flaw is not None:
+        return copy.flaw
+    if copy.is_live and (is_to_be_gone or truth.deleted_at is not None):
+        return "resurrected"
+    if copy.version != truth.version:
+        return "older"
+    return None if copy.message == truth else "different"

@@ -1,0 +1,1 @@
+"""The copies that are wrong, made right."""

@@ -1,0 +1,156 @@
+"""Reports as PostgreSQL keeps them, and the lock that lets one check run at a time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, Engine, Row, text
+
+from jobs.consistency.report import KEPT_DIFFERENCES, ConsistencyReport, Scope
+from jobs.recover.runs import is_unfinished
+from storage.errors import NotFound
+from storage.postgres.driver import rfc3339, translated
+
+KEPT_REPORTS = 200
+
+START_SECONDS = 300
+"""A check that nobody has begun by then is not begun any more."""
+
+_LOCK = "hashtext('threadkeep:consistency')"
+_TRY_LOCK = text(f"SELECT pg_try_advisory_lock({_LOCK})")
+_UNLOCK = text(f"SELECT pg_advisory_unlock({_LOCK})")
+_IS_FREE = text(f"SELECT pg_try_advisory_xact_lock({_LOCK})")
+_OPEN = text(
+    "INSERT INTO consistency_reports (actor, scope, repair) VALUES (:actor, :scope, :repair)"
+    " RETURNING *"
+)
+_CLOSE = text(
+    """
+UPDATE consistency_reports SET state = :state, finished_at = clock_timestamp(), score = :score,
+       report = :report
+WHERE id = :id RETURNING finished_at
+"""
+)
+_ABANDONED = text(
+    """
+UPDATE consistency_reports SET state = 'failed', finished_at = clock_timestamp()
+WHERE state = 'running' AND started_at < clock_timestamp() - make_interval(secs => :seconds)
+"""
+)
+_FORGET = text(
+    "DELETE FROM consistency_reports WHERE id <= (SELECT max(id) FROM consistency_reports) - :kept"
+)
+_ONE = text("SELECT * FROM consistency_reports WHERE id = :id")
+_NEWEST = text("SELECT * FROM consistency_reports ORDER BY id DESC LIMIT 1")
+_SCORE = text(
+    """
+SELECT score, extract(epoch FROM clock_timestamp() - finished_at) AS age
+FROM consistency_reports WHERE state = 'done' AND scope::text = '{}' ORDER BY id DESC LIMIT 1
+"""
+)
+
+
+class CheckRunning(Exception):
+    """Another check is at work; one runs at a time."""
+
+    def __init__(self, reason: str = "another check is running") -> None:
+        super().__init__(reason)
+
+
+class LastScore(NamedTuple):
+    """The score of the last check of everything, and how many seconds ago it ended."""
+
+    score: float
+    age_seconds: float
+
+
+class ConsistencyReports:
+    """The verbs of reports. Errors leave as `TierUnavailable` and `TierRejected`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def open(self, scope: Scope, actor: str, *, repair: bool) -> ConsistencyReport:
+        """A report of a check that is to run. Raises `CheckRunning` while one does."""
+        named = {name: value for name, value in msgspec.structs.asdict(scope).items() if value}
+        values = {"actor": actor, "scope": msgspec.json.encode(named).decode(), "repair": repair}
+        with translated(), self._engine.begin() as connection:
+            if not connection.execute(_IS_FREE).scalar_one():
+                raise CheckRunning
+            if is_unfinished(connection):
+                raise CheckRunning("a recovery is under way, which compares the tiers itself")
+            # Nobody holds the lock, so whoever ran these is gone.
+            connection.execute(_ABANDONED, {"seconds": START_SECONDS})
+            connection.execute(_FORGET, {"kept": KEPT_REPORTS})
+            return _report_of(connection.execute(_OPEN, values).one())
+
+    def close(self, connection: Connection, report: ConsistencyReport) -> ConsistencyReport:
+        """Keeps what was found, in the caller's transaction; gives it with its end."""
+        kept = msgspec.structs.replace(report, differences=report.differences[:KEPT_DIFFERENCES])
+        values = {
+            "id": report.id,
+            "state": report.state,
+            "score": report.data_consistency_score,
+            "report": msgspec.json.encode(kept).decode(),
+        }
+        ended: datetime = connection.execute(_CLOSE, values).scalar_one()
+        return msgspec.structs.replace(report, finished_at=rfc3339(ended))
+
+    def fail(self, report: ConsistencyReport, reason: str) -> None:
+        """Keeps why a check came to no end."""
+        failed = msgspec.structs.replace(report, state="failed", reason=reason)
+        with translated(), self._engine.begin() as connection:
+            self.close(connection, failed)
+
+    def get(self, report_id: int) -> ConsistencyReport:
+        """One report. Raises `NotFound`."""
+        with translated(), self._engine.connect() as connection:
+            row = connection.execute(_ONE, {"id": report_id}).one_or_none()
+        if row is None:
+            raise NotFound
+        return _report_of(row)
+
+    def last(self) -> ConsistencyReport:
+        """The report of the check that was started last. Raises `NotFound`."""
+        with translated(), self._engine.connect() as connection:
+            row = connection.execute(_NEWEST).one_or_none()
+        if row is None:
+            raise NotFound
+        return _report_of(row)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Lets nobody else check meanwhile. Raises `CheckRunning` where somebody does.
+
+        The lock is the connection's, which holds no transaction open; it ends with either.
+        """
+        with translated(), self._engine.connect() as plain:
+            connection = plain.execution_options(isolation_level="AUTOCOMMIT")
+            if not connection.execute(_TRY_LOCK).scalar_one():
+                raise CheckRunning
+            try:
+                yield
+            finally:
+                connection.execute(_UNLOCK)
+
+
+def last_score(connection: Connection) -> LastScore | None:
+    """How well the tiers agreed when all of them were last compared."""
+    row = connection.execute(_SCORE).one_or_none()
+    return None if row is None else LastScore(float(row.score), float(row.age))
+
+
+def _report_of(row: Row[Any]) -> ConsistencyReport:
+    if row.report is not None:
+        kept = msgspec.convert(row.report, ConsistencyReport)
+        return msgspec.structs.replace(kept, finished_at=rfc3339(row.finished_at))
+    return ConsistencyReport(
+        id=row.id,
+        state=row.state,
+        actor=row.actor,
+        scope=msgspec.convert(row.scope, Scope),
+        repair=row.repair,
+        started_at=rfc3339(row.started_at),
+    )

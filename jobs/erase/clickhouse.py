@@ -1,0 +1,105 @@
+"""A user's part of ClickHouse: every table that names a user, found in the catalogue.
+
+Rows go by mutations, which write the parts anew: a lightweight delete would only hide them. The
+parts from before lie beside for a few minutes, where no query sees them.
+"""
+
+from typing import NamedTuple
+
+import msgspec
+
+from jobs.archive.expected_counts import Expectations
+from jobs.erase.receipt import UserErasure
+from jobs.erase.target import Target
+from jobs.replicate.row_outbox import RowCopies
+from storage.clickhouse.driver import EVERY_ROW, ClickHouse, literal
+from storage.clickhouse.mutations import ask, mutate
+
+_TABLES = """
+SELECT table, anyIf(name, type = 'UUID' AND name IN ('id', 'message_id')) AS key
+FROM system.columns
+WHERE database = currentDatabase() AND table IN (
+    SELECT name FROM system.tables
+    WHERE database = currentDatabase() AND endsWith(engine, 'MergeTree'))
+GROUP BY table HAVING countIf(name = 'user_id') > 0 AND table <> 'user_erasures'
+ORDER BY table
+"""
+_OLD_PARTS = """
+SELECT count() FROM system.parts
+WHERE database = currentDatabase() AND NOT active AND table IN ('messages', 'direct_writes')
+"""
+
+
+class _Table(NamedTuple):
+    name: str
+    key: str
+
+    def condition(self, target: Target) -> str:
+        whose = f"user_id = {literal(target.user_id)}"
+        # Text compares as PostgreSQL compares ids; a UUID does not here.
+        return f"{whose} AND toString({self.key}) <= '{target.through}'" if self.key else whose
+
+
+class ClickHouseRemains:
+    """Looks for, and takes out, what ClickHouse has of a user. Errors leave as `TierError`."""
+
+    def __init__(self, server: ClickHouse, copies: RowCopies, expectations: Expectations) -> None:
+        self._server = server
+        self._copies = copies
+        self._expectations = expectations
+
+    def note(self, erasure: UserErasure, erased_at: str) -> None:
+        """Keeps the erasure here too, so that it outlives PostgreSQL."""
+        row = msgspec.json.encode(
+            {
+                "user_id": erasure.user_id,
+                "erased_through": erasure.erased_through,
+                "erased_at": erased_at,
+                "requested_by": erasure.requested_by,
+                "requested_at": erasure.requested_at,
+                "receipt": msgspec.json.encode(erasure).decode(),
+            }
+        )
+        self._server.insert("user_erasures", row)
+
+    def clear(self, target: Target) -> dict[str, int]:
+        """Takes out every row, whatever version it is of; gives counts by table.
+
+        Raises `TierUnavailable`, passing, while a mutation of before is still at work.
+        """
+        counts = {}
+        for table in self._tables():
+            counts[table.name] = self._count(table, target)
+            if counts[table.name]:
+                self._delete(table, target)
+        counts["row_copies"] = self._copies.of_user(target.user_id, target.moment)
+        # Also where nothing names the user: dead letters do not.
+        self._copies.ship()
+        if counts["row_copies"] or self._copies.has_old():
+            self._copies.compact()
+        return counts
+
+    def look(self, target: Target) -> dict[str, int]:
+        """Counts by table what is there, hidden rows included."""
+        found = {table.name: self._count(table, target) for table in self._tables()}
+        return found | {"row_copies": self._copies.of_user(target.user_id, target.moment)}
+
+    def old_parts(self) -> int:
+        """How many parts lie beside that a mutation or a merge has replaced."""
+        return int(ask(self._server, _OLD_PARTS)[0][0])
+
+    def _delete(self, table: _Table, target: Target) -> None:
+        condition = table.condition(target)
+        if table.name == "messages":
+            self._expectations.lower(condition)
+        mutate(self._server, table.name, f"DELETE WHERE {condition}")
+        if self._count(table, target):
+            # What a lightweight delete had hidden, a mutation passes over.
+            mutate(self._server, table.name, "APPLY DELETED MASK")
+
+    def _tables(self) -> list[_Table]:
+        return [_Table(*row) for row in ask(self._server, _TABLES)]
+
+    def _count(self, table: _Table, target: Target) -> int:
+        query = f"SELECT count() FROM {table.name} WHERE {table.condition(target)} {EVERY_ROW}"  # noqa: S608
+        return int(ask(self._server, query)[0][0])

@@ -1,0 +1,119 @@
+"""The erasures of users as PostgreSQL keeps them: who, by whom, up to where, and how far it is."""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Engine, Row, text
+
+from jobs.erase.receipt import UserErasure
+from jobs.erase.target import Target
+from storage.postgres.driver import translated
+
+CLAIM_SECONDS = 90
+"""Longer than any one step takes; whoever works on an erasure renews its claim after each."""
+
+LOOK_AGAIN_SECONDS = 60
+LOOK_FOR_SECONDS = 900
+"""Longer than any write that was under way may take to land; each look waits twice as long."""
+
+_LOAD = text("SELECT receipt, finished_at FROM user_erasures WHERE user_id = :user_id")
+_MARK = text(
+    """
+INSERT INTO user_erasures (user_id, erased_through, erased_at, requested_by, requested_at, receipt)
+VALUES (:user_id, :through, :moment, :by, :at, :receipt)
+ON CONFLICT (user_id) DO UPDATE SET
+    erased_through = excluded.erased_through, erased_at = excluded.erased_at,
+    requested_by = excluded.requested_by, requested_at = excluded.requested_at,
+    receipt = excluded.receipt, finished_at = NULL, looked_at = NULL, claimed_until = '-infinity'
+"""
+)
+_CLAIM = text(
+    """
+UPDATE user_erasures SET claimed_until = clock_timestamp() + make_interval(secs => :seconds)
+WHERE user_id = :user_id AND claimed_until < clock_timestamp() RETURNING receipt, finished_at
+"""
+)
+_SAVE = text(
+    """
+UPDATE user_erasures SET receipt = :receipt, finished_at = CAST(:finished_at AS timestamptz),
+    looked_at = CASE WHEN :release THEN clock_timestamp() ELSE looked_at END,
+    claimed_until = CASE WHEN :release THEN '-infinity'
+                         ELSE clock_timestamp() + make_interval(secs => :seconds) END
+WHERE user_id = :user_id AND erased_through = :through
+"""
+)
+# Those that are to be finished, and those of late: what was under way then may have landed since.
+_DUE = text(
+    """
+SELECT user_id FROM user_erasures WHERE claimed_until < clock_timestamp() AND (
+    finished_at IS NULL
+    OR (looked_at < finished_at + make_interval(secs => :for_seconds)
+        OR json_array_length(receipt -> 'to_vacuum') > 0)
+       AND looked_at + greatest(make_interval(secs => :again), looked_at - finished_at)
+           < clock_timestamp())
+ORDER BY looked_at NULLS FIRST, user_id LIMIT 100
+"""
+)
+
+
+class ErasureLedger:
+    """The table of erasures over one engine. Raises `TierUnavailable`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def load(self, user_id: str) -> UserErasure | None:
+        """The newest receipt of a user."""
+        with translated(), self._engine.begin() as connection:
+            row = connection.execute(_LOAD, {"user_id": user_id}).one_or_none()
+        return None if row is None else _receipt(row)
+
+    def mark(self, connection: Connection, erasure: UserErasure, target: Target) -> None:
+        """Begins an erasure, in the caller's transaction."""
+        values = {
+            "user_id": target.user_id,
+            "through": target.through,
+            "moment": target.moment,
+            "by": erasure.requested_by,
+            "at": erasure.requested_at,
+            "receipt": msgspec.json.encode(erasure).decode(),
+        }
+        connection.execute(_MARK, values)
+
+    def claim(self, user_id: str) -> UserErasure | None:
+        """The receipt, to be worked on by this caller alone; None while somebody else does."""
+        values = {"user_id": user_id, "seconds": CLAIM_SECONDS}
+        with translated(), self._engine.begin() as connection:
+            row = connection.execute(_CLAIM, values).one_or_none()
+        return None if row is None else _receipt(row)
+
+    def save(self, erasure: UserErasure, *, release: bool = False) -> None:
+        """Keeps a receipt, and the claim, or gives it up."""
+        with translated(), self._engine.begin() as connection:
+            self.save_in(connection, erasure, release=release)
+
+    def save_in(self, connection: Connection, erasure: UserErasure, *, release: bool) -> None:
+        """Likewise in the caller's transaction."""
+        values = {
+            "user_id": erasure.user_id,
+            "through": erasure.erased_through,
+            "receipt": msgspec.json.encode(erasure).decode(),
+            "finished_at": erasure.finished_at,
+            "release": release,
+            "seconds": CLAIM_SECONDS,
+        }
+        connection.execute(_SAVE, values)
+
+    def due(self) -> list[str]:
+        """Whose erasure somebody should work on."""
+        values = {"again": LOOK_AGAIN_SECONDS, "for_seconds": LOOK_FOR_SECONDS}
+        with translated(), self._engine.begin() as connection:
+            return list(connection.execute(_DUE, values).scalars())
+
+
+def _receipt(row: Row[Any]) -> UserErasure:
+    receipt = msgspec.convert(row.receipt, type=UserErasure)
+    if row.finished_at is None and receipt.state == "done":
+        # Something of the user has come since, and was refused: it is looked for again.
+        return msgspec.structs.replace(receipt, state="pending")
+    return receipt

@@ -1,0 +1,161 @@
+"""How long messages are kept, and what is on hold: per user, and per thread of a user."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from sqlalchemy import Connection, Engine, Row, text
+
+from jobs.audit import AuditTrail
+from storage.errors import ErasureUnderWay, NotFound
+from storage.postgres.driver import rfc3339, translated
+
+_UNDER_WAY = text(
+    "SELECT count(*) FROM user_erasures WHERE user_id = :user_id AND finished_at IS NULL"
+)
+_COLUMNS = "user_id, thread_id, keep_days, legal_hold, set_by, set_at"
+_ONE = text(
+    f"SELECT {_COLUMNS} FROM retention_policies"  # noqa: S608
+    " WHERE user_id = :user_id AND thread_id = :thread_id"
+)
+_LIST = text(
+    f"SELECT {_COLUMNS} FROM retention_policies"  # noqa: S608
+    " WHERE (user_id, thread_id) > (:after_user, :after_thread)"
+    " ORDER BY user_id, thread_id LIMIT :limit"
+)
+_SET = text(
+    f"""
+INSERT INTO retention_policies (user_id, thread_id, keep_days, legal_hold, set_by)
+VALUES (:user_id, :thread_id, :keep_days, :legal_hold, :by)
+ON CONFLICT (user_id, thread_id) DO UPDATE SET keep_days = excluded.keep_days,
+    legal_hold = excluded.legal_hold, set_by = excluded.set_by, set_at = clock_timestamp()
+RETURNING {_COLUMNS}
+"""  # noqa: S608
+)
+_LOCK = text("LOCK TABLE retention_policies IN SHARE ROW EXCLUSIVE MODE")
+_CLEAR = text("DELETE FROM retention_policies WHERE user_id = :user_id AND thread_id = :thread_id")
+# What no hold is on any more was edited or deleted by somebody who meant it.
+_RELEASE = text(
+    """
+DELETE FROM held_versions v WHERE v.user_id = :user_id AND NOT EXISTS (
+    SELECT FROM retention_policies p WHERE p.legal_hold
+        AND p.user_id = v.user_id AND p.thread_id IN ('', v.thread_id))
+"""
+)
+
+
+class RetentionPolicy(msgspec.Struct, kw_only=True, frozen=True):
+    """What holds for a user, or for one thread of theirs, which comes before what holds for the
+    user. `keep_days` is the age at which messages go, null for never. A `legal_hold` beats
+    everything: nothing under it is erased."""
+
+    user_id: str
+    thread_id: str | None
+    keep_days: int | None
+    legal_hold: bool
+    set_by: str
+    set_at: str
+
+
+class RetentionPolicies:
+    """The policies over one engine. Each verb raises `TierUnavailable`."""
+
+    def __init__(self, engine: Engine, audit: AuditTrail) -> None:
+        self._engine = engine
+        self._audit = audit
+
+    def set(
+        self,
+        user_id: str,
+        thread_id: str | None,
+        *,
+        keep_days: int | UnsetType | None = UNSET,
+        legal_hold: bool | UnsetType = UNSET,
+        by: str,
+    ) -> RetentionPolicy | None:
+        """Sets what is given and leaves the rest; gives the policy, None where nothing is left.
+
+        Raises `ErasureUnderWay` for a hold on a user who is being erased.
+        """
+        with translated(), self._engine.begin() as connection:
+            connection.execute(_LOCK)
+            before = _one(connection, user_id, thread_id)
+            days = before.keep_days if before and isinstance(keep_days, UnsetType) else keep_days
+            hold = before.legal_hold if before and isinstance(legal_hold, UnsetType) else legal_hold
+            values = {
+                "user_id": user_id,
+                "thread_id": thread_id or "",
+                "keep_days": None if isinstance(days, UnsetType) else days,
+                "legal_hold": False if isinstance(hold, UnsetType) else hold,
+                "by": by,
+            }
+            if values["legal_hold"]:
+                _refuse_under_way(connection, user_id)
+            if values["keep_days"] is None and not values["legal_hold"]:
+                self._clear(connection, before, by)
+                return None
+            policy = _policy(connection.execute(_SET, values).one())
+            released = connection.execute(_RELEASE, values).rowcount
+            counts = {"released_versions": released}
+            details = {"keep_days": policy.keep_days, "legal_hold": policy.legal_hold}
+            self._audit.record(connection, by, "retention.set", _subject(policy), counts, details)
+        return policy
+
+    def clear(self, user_id: str, thread_id: str | None, *, by: str) -> RetentionPolicy:
+        """Takes a policy away, a hold included; gives what it was. Raises `NotFound`."""
+        with translated(), self._engine.begin() as connection:
+            connection.execute(_LOCK)
+            before = _one(connection, user_id, thread_id)
+            if before is None:
+                raise NotFound
+            self._clear(connection, before, by)
+        return before
+
+    def list(
+        self, *, limit: int, cursor: tuple[str, str] | None
+    ) -> tuple[Sequence[RetentionPolicy], tuple[str, str] | None]:
+        """At most `limit` policies after the cursor, by user and thread, and the next cursor."""
+        after_user, after_thread = cursor or ("", "")
+        values = {"after_user": after_user, "after_thread": after_thread, "limit": limit + 1}
+        with translated(), self._engine.begin() as connection:
+            found = [_policy(row) for row in connection.execute(_LIST, values)]
+        shown = found[:limit]
+        last = (shown[-1].user_id, shown[-1].thread_id or "") if len(found) > limit else None
+        return shown, last
+
+    def _clear(self, connection: Connection, before: RetentionPolicy | None, by: str) -> None:
+        if before is None:
+            return
+        values = {"user_id": before.user_id, "thread_id": before.thread_id or ""}
+        connection.execute(_CLEAR, values)
+        counts = {"released_versions": connection.execute(_RELEASE, values).rowcount}
+        details = {"keep_days": before.keep_days, "legal_hold": before.legal_hold}
+        self._audit.record(connection, by, "retention.cleared", _subject(before), counts, details)
+
+
+def _refuse_under_way(connection: Connection, user_id: str) -> None:
+    if connection.execute(_UNDER_WAY, {"user_id": user_id}).scalar_one():
+        raise ErasureUnderWay
+
+
+def _one(connection: Connection, user_id: str, thread_id: str | None) -> RetentionPolicy | None:
+    values = {"user_id": user_id, "thread_id": thread_id or ""}
+    row = connection.execute(_ONE, values).one_or_none()
+    return None if row is None else _policy(row)
+
+
+def _policy(row: Row[Any]) -> RetentionPolicy:
+    return RetentionPolicy(
+        user_id=row.user_id,
+        thread_id=row.thread_id or None,
+        keep_days=row.keep_days,
+        legal_hold=row.legal_hold,
+        set_by=row.set_by,
+        set_at=rfc3339(row.set_at),
+    )
+
+
+def _subject(policy: RetentionPolicy) -> str:
+    thread = f" thread:{policy.thread_id}" if policy.thread_id else ""
+    return f"user:{policy.user_id}{thread}"

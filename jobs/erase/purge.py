@@ -1,0 +1,160 @@
+"""What was deleted leaves ClickHouse physically: a tombstone hides its message, and no more.
+
+Superseded versions of messages whose newest version is a tombstone go, and what lies of deleted
+threads in ClickHouse alone, where no tombstone comes. Each by mutations of bounded size, which
+write the parts anew. What is on hold stays.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import structlog
+from sqlalchemy import Engine, Row, text
+
+from jobs.archive.expected_counts import Expectations
+from jobs.audit import SYSTEM, AuditTrail
+from jobs.erase import holds
+from jobs.erase.holds import Holds
+from jobs.replicate.row_outbox import RowCopies
+from storage.clickhouse.driver import EVERY_ROW, ClickHouse, literal
+from storage.clickhouse.mutations import ask, mutate
+from storage.postgres.driver import translated
+from storage.redis.repair import RedisRepair
+
+log = structlog.get_logger(__name__)
+
+ROWS_AT_ONCE = 2_000
+"""Named in one mutation, which stays well below the size of a query."""
+
+MUTATIONS = 20
+"""Of one run; what is more is left to the next."""
+
+THREADS_AT_ONCE = 200
+
+_SUPERSEDED = """
+SELECT toString(m.id) AS name, m.version, m.user_id, m.thread_id FROM messages m INNER JOIN (
+    SELECT id, max(version) AS newest FROM messages
+    WHERE id IN (SELECT id FROM messages WHERE is_deleted = 1)
+    GROUP BY id HAVING argMax(is_deleted, version) = 1) t ON m.id = t.id
+WHERE m.version < t.newest AND (name, m.version) > ('{name}', {version})
+ORDER BY name, m.version LIMIT {limit}
+"""
+_MASKED = (
+    "SELECT count() FROM system.parts WHERE active AND has_lightweight_delete"
+    " AND database = currentDatabase() AND table = 'messages'"
+)
+_THREADS = text(
+    """
+SELECT user_id, id, deleted_through::text AS deleted_through FROM threads t
+WHERE deleted_through IS NOT NULL AND purged_through IS DISTINCT FROM deleted_through
+  AND erased_through = deleted_through
+  AND NOT EXISTS (SELECT FROM retention_policies p WHERE p.legal_hold
+                  AND p.user_id = t.user_id AND p.thread_id IN ('', t.id))
+LIMIT :batch
+"""
+)
+_PURGED = text(
+    "UPDATE threads SET purged_through = :through"
+    " WHERE user_id = :user_id AND id = :id AND deleted_through = :through"
+)
+
+
+class Purged(NamedTuple):
+    """Counts of rows that left ClickHouse: versions of deleted messages, and messages of deleted
+    threads."""
+
+    versions: int = 0
+    of_threads: int = 0
+
+
+class PhysicalErasure:
+    """Purges ClickHouse. Safe to repeat; stops at any point without harm."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        server: ClickHouse,
+        redis: RedisRepair,
+        audit: AuditTrail,
+        copies: RowCopies,
+        expectations: Expectations,
+    ) -> None:
+        self._engine = engine
+        self._server = server
+        self._redis = redis
+        self._audit = audit
+        self._copies = copies
+        self._expectations = expectations
+
+    def purge(self) -> Purged:
+        """One run. Raises `TierError`, with what was not purged left to the next."""
+        with translated(), self._engine.begin() as connection:
+            standing = holds.standing(connection)
+        if int(ask(self._server, _MASKED)[0][0]):
+            # Mutations pass over what a lightweight delete has hidden.
+            mutate(self._server, "messages", "APPLY DELETED MASK")
+        purged = Purged(self._purge_versions(standing), self._purge_threads())
+        self._copies.ship()
+        if self._copies.has_old():
+            self._copies.compact()
+        if any(purged):
+            self._audit.note(SYSTEM, "messages.purged", "clickhouse", purged._asdict())
+            log.info("purged", **purged._asdict())
+        return purged
+
+    def _purge_versions(self, standing: Holds) -> int:
+        purged = mutations = version = 0
+        name = ""
+        while mutations < MUTATIONS:
+            query = _SUPERSEDED.format(name=name, version=version, limit=ROWS_AT_ONCE)
+            rows = ask(self._server, f"{query} {EVERY_ROW}")
+            if not rows:
+                break
+            name, version = rows[-1][0], int(rows[-1][1])
+            # Holds may be too many to be named in a statement.
+            free = [row for row in rows if not standing.cover(row[2], row[3])]
+            if free:
+                named = ", ".join(f"('{row[0]}', {row[1]})" for row in free)
+                mutate(self._server, "messages", f"DELETE WHERE (id, version) IN ({named})")
+                purged, mutations = purged + len(free), mutations + 1
+        return purged
+
+    def _purge_threads(self) -> int:
+        with translated(), self._engine.begin() as connection:
+            due = connection.execute(_THREADS, {"batch": THREADS_AT_ONCE}).all()
+        if not due:
+            return 0
+        condition = f"is_deleted = 0 AND ({' OR '.join(map(_of_thread, due))})"
+        count = f"SELECT count() FROM messages WHERE {condition} {EVERY_ROW}"  # noqa: S608
+        purged = int(ask(self._server, count)[0][0])
+        if purged:
+            # The rows are all that names their hot copies.
+            self._forget(condition)
+            self._expectations.lower(condition)
+            mutate(self._server, "messages", f"DELETE WHERE {condition}")
+        self._finish(due)
+        return purged
+
+    def _forget(self, condition: str) -> None:
+        """Drops the hot copies of rows that are to go."""
+        name = ""
+        while rows := ask(
+            self._server,
+            f"SELECT DISTINCT toString(id) AS name FROM messages WHERE {condition}"  # noqa: S608
+            f" AND name > '{name}' ORDER BY name LIMIT {ROWS_AT_ONCE} {EVERY_ROW}",
+        ):
+            self._redis.forget([row[0] for row in rows])
+            name = rows[-1][0]
+
+    def _finish(self, due: Sequence[Row[Any]]) -> None:
+        with translated(), self._engine.begin() as connection:
+            for row in due:
+                values = {"user_id": row.user_id, "id": row.id, "through": row.deleted_through}
+                connection.execute(_PURGED, values)
+
+
+def _of_thread(row: Row[Any]) -> str:
+    return (
+        f"user_id = {literal(row.user_id)} AND thread_id = {literal(row.id)}"
+        f" AND toString(id) <= '{row.deleted_through}'"
+    )

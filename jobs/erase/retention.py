@@ -1,0 +1,203 @@
+"""Applies retention policies: messages that have had their time become tombstones.
+
+They go as if their user had deleted them: counted down in their threads, told to Redis, shipped to
+ClickHouse, and purged there. What lies in ClickHouse alone is read from there. Each run counts what
+is due before and after, and says so in the audit trail also where that is nothing.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import structlog
+from sqlalchemy import Connection, Engine, Select, func, select, text
+
+from jobs.audit import SYSTEM, AuditTrail
+from models import codec, ids
+from models.ids import Clock
+from models.message import Message
+from models.tables import messages
+from storage.availability.hidden import archive_boundary
+from storage.clickhouse.driver import ClickHouse
+from storage.clickhouse.pages import Selection, archived_messages
+from storage.errors import TierError
+from storage.messages.postgres_writes import VERSION_STEP
+from storage.postgres import writes
+from storage.postgres.driver import message_of, translated
+from storage.postgres.partitions import Partitions
+from storage.postgres.tombstones import tombstone_of
+
+log = structlog.get_logger(__name__)
+
+BATCH_MESSAGES = 500
+DAY_US = 86_400_000_000
+APPLIED = "retention.applied"
+
+# A thread's own policy or hold comes before its user's.
+_SCOPES = text(
+    """
+SELECT p.user_id, p.thread_id, p.keep_days,
+       EXISTS (SELECT FROM retention_policies h WHERE h.legal_hold AND h.user_id = p.user_id
+               AND h.thread_id IN ('', p.thread_id)) AS on_hold,
+       ARRAY(SELECT o.thread_id FROM retention_policies o WHERE o.user_id = p.user_id
+             AND o.thread_id <> '' AND p.thread_id = '') AS without
+FROM retention_policies p WHERE p.keep_days IS NOT NULL ORDER BY p.user_id, p.thread_id
+"""
+)
+_KNOWN = text("SELECT id::text FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))")
+
+
+class RetentionRun(NamedTuple):
+    """Counts of one run: policies, those that a hold suspends, messages due, erased, and still
+    due at its end. `incomplete` says what kept it from looking everywhere."""
+
+    policies: int = 0
+    on_hold: int = 0
+    due: int = 0
+    erased: int = 0
+    left: int = 0
+    incomplete: str = ""
+
+
+class _Scope(NamedTuple):
+    user_id: str
+    thread_id: str
+    without: list[str]
+    cutoff: str
+
+
+class RetentionService:
+    """Applies every policy. Safe to repeat, and to run twice at once."""
+
+    def __init__(
+        self, engine: Engine, server: ClickHouse, audit: AuditTrail, clock: Clock, slots: int
+    ) -> None:
+        self._engine = engine
+        self._server = server
+        self._audit = audit
+        self._clock = clock
+        self._slots = slots
+        self._partitions = Partitions(engine)
+
+    def apply(self, *, by: str = SYSTEM) -> RetentionRun:
+        """One run over all policies. Raises `TierUnavailable` without PostgreSQL."""
+        scopes, on_hold = self._scopes()
+        due = erased = left = 0
+        incomplete = ""
+        for scope in scopes:
+            try:
+                due += self._count(scope)
+                erased += self._erase(scope)
+                left += self._count(scope)
+            except TierError as error:
+                incomplete = str(error)
+        run = RetentionRun(len(scopes) + on_hold, on_hold, due, erased, left, incomplete)
+        if run.policies:
+            self._say(run, by)
+        return run
+
+    def _say(self, run: RetentionRun, by: str) -> None:
+        counts = {name: count for name, count in run._asdict().items() if isinstance(count, int)}
+        details = {"incomplete": run.incomplete} if run.incomplete else {}
+        self._audit.note(by, APPLIED, "retention", counts, details)
+        report = log.error if run.left or run.incomplete else log.info
+        report("retention_applied", **run._asdict())
+
+    def _scopes(self) -> tuple[list[_Scope], int]:
+        with translated(), self._engine.begin() as connection:
+            rows = connection.execute(_SCOPES).all()
+        now_us = self._clock.now_us()
+        scopes = [
+            _Scope(
+                row.user_id,
+                row.thread_id,
+                list(row.without),
+                ids.lowest(ids.timestamp(max(0, now_us - row.keep_days * DAY_US))),
+            )
+            for row in rows
+            if not row.on_hold
+        ]
+        return scopes, len(rows) - len(scopes)
+
+    def _count(self, scope: _Scope) -> int:
+        with translated(), self._engine.begin() as connection:
+            query = _due(scope, select(func.count()).select_from(messages))
+            committed = int(connection.execute(query).scalar_one())
+        return committed + sum(len(batch) for batch in self._archived(scope))
+
+    def _erase(self, scope: _Scope) -> int:
+        erased, after = 0, ids.LOWEST
+        while True:
+            with translated(), self._engine.begin() as connection:
+                query = _due(scope, select(messages)).where(messages.c.id > after)
+                rows = connection.execute(query.order_by(messages.c.id).limit(BATCH_MESSAGES))
+                batch = [message_of(row) for row in rows]
+            if not batch:
+                break
+            erased += self._bury(batch, _as_committed)
+            after = batch[-1].id
+        for batch in self._archived(scope):
+            self._partitions.ensure_for(one.id for one in batch)
+            erased += self._bury(batch, lambda _, given: given)
+        return erased
+
+    def _bury(
+        self,
+        batch: Sequence[Message],
+        newest: Callable[[Connection, Sequence[Message]], Sequence[Message]],
+    ) -> int:
+        moment = ids.timestamp(self._clock.now_us())
+        with translated(), self._engine.begin() as connection:
+            # Whoever writes one of them at the same moment counts it as well.
+            for slot in sorted({ids.shard_in(one.id) % self._slots for one in batch}):
+                writes.lock(connection, slot)
+            # Room for the versions that Redis may hold and nobody has seen.
+            buried = [
+                tombstone_of(one, one.version + VERSION_STEP, moment)
+                for one in newest(connection, batch)
+            ]
+            written = writes.upsert_messages(connection, [codec.encode(one) for one in buried])
+            writes.queue_backfill(connection, buried)
+        return written
+
+    def _archived(self, scope: _Scope) -> Iterator[list[Message]]:
+        """Due messages that ClickHouse alone has."""
+        with translated(), self._engine.begin() as connection:
+            boundary = archive_boundary(connection)
+        below = min(scope.cutoff, boundary)
+        if below == ids.LOWEST:
+            return
+        selection = Selection(scope.user_id, scope.thread_id or None)
+        found = (
+            one
+            for one in archived_messages(self._server, selection, below)
+            if one.id < below and one.thread_id not in scope.without
+        )
+        while batch := list(islice(found, BATCH_MESSAGES)):
+            with translated(), self._engine.begin() as connection:
+                # Of those ClickHouse is yet to hear.
+                known = set(
+                    connection.execute(_KNOWN, {"ids": [one.id for one in batch]}).scalars()
+                )
+            if alone := [one for one in batch if one.id not in known]:
+                yield alone
+
+
+def _due(scope: _Scope, query: Select[Any]) -> Select[Any]:
+    """What is due of the messages that PostgreSQL has."""
+    conditions = [
+        messages.c.user_id == scope.user_id,
+        messages.c.id < scope.cutoff,
+        messages.c.deleted_at.is_(None),
+        messages.c.thread_id.not_in(scope.without),
+    ]
+    if scope.thread_id:
+        conditions.append(messages.c.thread_id == scope.thread_id)
+    return query.where(*conditions)
+
+
+def _as_committed(connection: Connection, batch: Sequence[Message]) -> list[Message]:
+    """Those that are live still, as they are now."""
+    named = messages.c.id.in_([one.id for one in batch])
+    rows = connection.execute(select(messages).where(named, messages.c.deleted_at.is_(None)))
+    return [message_of(row) for row in rows]

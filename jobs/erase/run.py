@@ -1,0 +1,205 @@
+"""One go at the erasure of a user: tier by tier, until a look through all of them finds nothing."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+import structlog
+from sqlalchemy import Connection, Engine
+
+from jobs.audit import AuditTrail
+from jobs.erase.clickhouse import ClickHouseRemains
+from jobs.erase.compaction import Tidying
+from jobs.erase.ledger import ErasureLedger
+from jobs.erase.postgres import PostgresRemains
+from jobs.erase.receipt import UserErasure
+from jobs.erase.redis import RedisRemains
+from jobs.erase.target import Target
+from models import ids
+from models.ids import Clock
+from models.message import Tier
+from storage.errors import TierError, TierUnavailable
+from storage.postgres.driver import translated
+from storage.postgres.locks import wait_for_writers
+
+log = structlog.get_logger(__name__)
+
+ROUNDS = 5
+"""Each takes out what came while the one before looked; writers are shut out, so two do."""
+
+PAUSE_SECONDS = 0.2
+"""After a lock that somebody else held a little too long."""
+
+WRITERS_SECONDS = 15.0
+
+
+Tell = Callable[[UserErasure], None]
+
+
+class Means(NamedTuple):
+    """What an erasure is done with."""
+
+    engine: Engine
+    redis: RedisRemains
+    postgres: PostgresRemains
+    clickhouse: ClickHouseRemains
+    ledger: ErasureLedger
+    tidying: Tidying
+    audit: AuditTrail
+    clock: Clock
+
+
+class Run:
+    """One go, by whoever holds the claim."""
+
+    def __init__(self, own: Means, erasure: UserErasure, tell: Tell) -> None:
+        self._own = own
+        self._tell = tell
+        self._erasure = erasure
+        self._target = Target(erasure.user_id, erasure.erased_through)
+        self._started = time.monotonic()
+        self._seconds_before = erasure.seconds
+        self._is_passing = True
+
+    def run(self) -> UserErasure:
+        """The receipt at its end."""
+        try:
+            return self._run()
+        except Exception:
+            # Whoever comes next need not wait until the claim has run out.
+            with suppress(TierError):
+                self._own.ledger.save(self._erasure, release=True)
+            raise
+
+    def _run(self) -> UserErasure:
+        was_done = self._erasure.state == "done"
+        self._change(waits_for={})
+        is_clean = was_done and self._is_clean()
+        for _ in range(ROUNDS):
+            if is_clean or self._is_stopped():
+                break
+            self._clear()
+            is_clean = self._is_clean()
+        if is_clean:
+            erasure = self._own.tidying.tidied(self._erasure)
+            self._change(files=erasure.files, to_vacuum=erasure.to_vacuum)
+        self._end(is_clean, was_done)
+        return self._erasure
+
+    def _is_stopped(self) -> bool:
+        """Whether a tier is out; one that is only busy is asked again."""
+        if self._erasure.waits_for and self._is_passing:
+            time.sleep(PAUSE_SECONDS)
+            self._change(waits_for={})
+        self._is_passing = True
+        return bool(self._erasure.waits_for)
+
+    def _clear(self) -> None:
+        own, target = self._own, self._target
+        self._step("redis", self._clear_redis)
+        # A drain that had read such an entry before may still write it, and be refused.
+        self._step("postgresql", self._wait)
+        self._step("postgresql", self._clear_postgres)
+        # Likewise a shipment that had taken a row before.
+        self._step("postgresql", self._wait)
+        self._step("clickhouse", self._clear_clickhouse)
+        # And once more, for what was told to it meanwhile.
+        self._step("redis", lambda: self._count("redis", own.redis.clear(target)))
+
+    def _clear_redis(self) -> None:
+        redis = self._own.redis
+        redis.shut_out(self._target, self._own.clock.now_us())
+        self._count("redis", redis.forget_log(self._target))
+        self._count("redis", redis.clear(self._target))
+
+    def _wait(self) -> None:
+        wait_for_writers(self._own.engine, WRITERS_SECONDS)
+
+    def _clear_postgres(self) -> None:
+        counts, touched = self._own.postgres.clear(self._target)
+        self._count("postgresql", counts)
+        self._change(to_vacuum=sorted({*self._erasure.to_vacuum, *touched}))
+
+    def _clear_clickhouse(self) -> None:
+        self._own.clickhouse.note(self._erasure, self._target.moment)
+        self._count("clickhouse", self._own.clickhouse.clear(self._target))
+
+    def _is_clean(self) -> bool:
+        """Whether a look through every tier finds nothing."""
+        own = self._own
+        looks: dict[Tier, Callable[[Target], dict[str, int]]] = {
+            "redis": own.redis.look,
+            "postgresql": own.postgres.look,
+            "clickhouse": own.clickhouse.look,
+        }
+        found: list[int] = []
+        for tier, look in looks.items():
+            self._step(tier, partial(_add_up, found, look, self._target))
+        return not self._erasure.waits_for and not any(found)
+
+    def _step(self, tier: Tier, work: Callable[[], None]) -> None:
+        """One tier that is in the way does not keep the others from being cleared."""
+        if tier in self._erasure.waits_for:
+            return
+        try:
+            work()
+        except TierError as error:
+            if error.tier == "postgresql" and tier != "postgresql":
+                raise
+            self._is_passing &= isinstance(error, TierUnavailable) and error.passing
+            self._change(waits_for={**self._erasure.waits_for, tier: error.reason})
+        self._own.ledger.save(self._erasure)
+        self._tell(self._erasure)
+
+    def _count(self, tier: Tier, counts: dict[str, int]) -> None:
+        self._erasure = self._erasure.with_removed(tier, counts)
+        self._change()
+
+    def _change(self, **values: object) -> None:
+        seconds = round(self._seconds_before + time.monotonic() - self._started, 3)
+        self._erasure = msgspec.structs.replace(self._erasure, seconds=seconds, **values)
+
+    def _end(self, is_clean: bool, was_done: bool) -> None:
+        own = self._own
+        if not is_clean:
+            if not self._erasure.waits_for:
+                log.error("user_erasure_unfinished", rounds=ROUNDS)
+            self._change(state="pending", finished_at=None)
+            own.ledger.save(self._erasure, release=True)
+            return
+        finished_at = self._erasure.finished_at or ids.timestamp(own.clock.now_us())
+        self._change(state="done", finished_at=finished_at)
+        with translated(), own.engine.begin() as connection:
+            own.ledger.save_in(connection, self._erasure, release=True)
+            if not was_done:
+                self._record(connection)
+        if not was_done:
+            self._tell_clickhouse()
+            log.warning("user_erased", removed=self._erasure.removed)
+
+    def _record(self, connection: Connection) -> None:
+        erasure = self._erasure
+        counts = {
+            f"{tier}.{kind}": count
+            for tier, kinds in erasure.removed.items()
+            for kind, count in kinds.items()
+        }
+        details = {"erased_through": erasure.erased_through, "seconds": erasure.seconds}
+        subject = f"user:{erasure.user_id}"
+        self._own.audit.record(
+            connection, erasure.requested_by, "user.erased", subject, counts, details
+        )
+
+    def _tell_clickhouse(self) -> None:
+        try:
+            self._own.clickhouse.note(self._erasure, self._target.moment)
+        except TierError as error:
+            # It has the mark already; the receipt is in PostgreSQL.
+            log.warning("receipt_not_noted", tier=error.tier, reason=error.reason)
+
+
+def _add_up(found: list[int], look: Callable[[Target], dict[str, int]], target: Target) -> None:
+    found.extend(look(target).values())

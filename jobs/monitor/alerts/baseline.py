@@ -1,0 +1,70 @@
+"""How fast acknowledgements are now, and how fast they were when all was well."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from jobs.monitor.windows import SHOWN_WINDOWS, WINDOW_SECONDS, window_of
+from storage.telemetry.counts import Counts, total
+
+NOW_WINDOWS = 3
+"""Six seconds: short enough that figures are those of now, long enough for an average."""
+ENOUGH_NOW = 10
+ENOUGH_LAST = 5
+ENOUGH_BEFORE = 30
+"""Fewer acknowledgements say nothing."""
+
+Span = tuple[float, float]
+"""From when until when, in seconds since 1970."""
+
+
+class Pace(NamedTuple):
+    """What was counted in the last windows that are over, and how many milliseconds an
+    acknowledgement took before; None where too few were made to tell."""
+
+    now: Counts
+    baseline_ms: float | None
+    last: Counts = Counts()
+    """The newest of these windows, which tells first that all is well again."""
+
+    @property
+    def current_ms(self) -> float | None:
+        """How many milliseconds an acknowledgement takes now."""
+        return self.now.average_ms() if self.now.answers >= ENOUGH_NOW else None
+
+    @property
+    def least_ms(self) -> float | None:
+        """Likewise; where the newest window was faster, what that says."""
+        if self.current_ms is None or self.last.answers < ENOUGH_LAST:
+            return self.current_ms
+        return min(self.current_ms, self.last.average_ms() or 0.0)
+
+
+def pace(windows: Mapping[int, Counts], now: float, degraded: Iterable[Span]) -> Pace:
+    """The pace at a moment. What lies within a span that was degraded is no measure of before."""
+    newest = window_of(now) - 1
+    latest = range(newest - NOW_WINDOWS + 1, newest + 1)
+    earlier = range(latest[0] - SHOWN_WINDOWS, latest[0])
+    spans = list(degraded)
+    before = [windows[at] for at in earlier if at in windows and not _is_within(at, spans)]
+    now_counts = total(windows[at] for at in latest if at in windows)
+    return Pace(now_counts, _median_ms(before), windows.get(newest, Counts()))
+
+
+def _is_within(window: int, spans: list[Span]) -> bool:
+    begins = window * WINDOW_SECONDS
+    return any(begins + WINDOW_SECONDS > since and begins < until for since, until in spans)
+
+
+def _median_ms(windows: list[Counts]) -> float | None:
+    """The median of averages, each weighing as many acknowledgements as it is of: a moment's
+    trouble that nobody was told of does not count for more than it is."""
+    known = sorted((one.average_ms() or 0.0, one.answers) for one in windows)
+    answers = sum(count for _, count in known)
+    if answers < ENOUGH_BEFORE:
+        return None
+    passed = 0
+    for average, count in known:
+        passed += count
+        if passed * 2 >= answers:
+            return average
+    return None

@@ -1,0 +1,162 @@
+"""What stands at a moment: which alerts are active, which are suspected, and what is to be kept.
+
+Pure: an evaluation makes the next standing out of the one before it, whoever made that.
+"""
+
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import msgspec
+
+from jobs.monitor.alerts.baseline import NOW_WINDOWS, Span
+from jobs.monitor.alerts.rules import AT_ONCE, SURE_AFTER, WELL_AFTER, Finding, Judgement
+from jobs.monitor.windows import SHOWN_WINDOWS, WINDOW_SECONDS, window_of
+
+DEGRADATION = "performance_degradation"
+KEPT_RECORDS = 200
+"""So many raised and ended alerts wait for PostgreSQL at most; the oldest go first."""
+_IDS = uuid.UUID("6e0a7a5e-2f5c-4f0e-9a53-3d3f4d0a7c11")
+
+
+class Alert(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """An alert; times are RFC 3339. `until` is when it ended, if it has."""
+
+    id: str
+    type: str
+    subject: str
+    priority: str
+    since: str
+    detail: str
+    figures: dict[str, float | str]
+    until: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What it is about, whichever instance it is."""
+        return f"{self.type}:{self.subject}" if self.subject else self.type
+
+
+class Streak(msgspec.Struct, frozen=True, array_like=True):
+    """How many evaluations in a row found something wrong, or found it well again."""
+
+    bad: int = 0
+    good: int = 0
+    since: float = 0.0
+
+
+class Standing(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """`window` is the one that was judged last. `degraded` are the spans in which
+    acknowledgements were slow, and `baseline_ms` what they took before, while they may be.
+    `records` are what PostgreSQL was not told of yet, by id."""
+
+    window: int = 0
+    active: dict[str, Alert] = {}
+    streaks: dict[str, Streak] = {}
+    degraded: list[Span] = []
+    baseline_ms: float | None = None
+    records: dict[str, Alert] = {}
+
+
+class Change(NamedTuple):
+    """The next standing, and what it raised and ended."""
+
+    standing: Standing
+    raised: list[Alert]
+    ended: list[Alert]
+
+    @property
+    def is_new(self) -> bool:
+        """Whether anybody must hear of it."""
+        return bool(self.raised or self.ended)
+
+
+def advance(before: Standing, window: int, now: float, judgement: Judgement) -> Change:
+    """The standing after one more evaluation, at a moment in seconds since 1970."""
+    found = {finding.key: finding for finding in judgement.findings}
+    active, streaks = dict(before.active), dict(before.streaks)
+    raised, ended = [], []
+    for key in {**found, **active, **streaks}:
+        finding = found.get(key)
+        if finding is None and key.split(":")[0] in judgement.unknown:
+            continue
+        streak = streaks[key] = _after(streaks.get(key, Streak()), finding is not None, now)
+        if finding is not None and (key in active or streak.bad >= _sure_after(finding.type)):
+            alert = _alert(finding, active.get(key), window, now)
+            raised += [alert] if key not in active else []
+            active[key] = alert
+        elif finding is None and (key not in active or streak.good >= WELL_AFTER):
+            streaks.pop(key)
+            if key in active:
+                ended.append(msgspec.structs.replace(active.pop(key), until=_rfc3339(now)))
+    standing = Standing(
+        window=window,
+        active=active,
+        streaks=streaks,
+        degraded=_spans(before.degraded, streaks.get(DEGRADATION), now),
+        baseline_ms=_baseline(before, found.get(DEGRADATION)) if DEGRADATION in streaks else None,
+        records=_records(before.records, raised, ended),
+    )
+    return Change(standing, raised, ended)
+
+
+def degraded_spans(standing: Standing, now: float) -> list[Span]:
+    """When acknowledgements were slow, the present included where they may be again."""
+    return _spans(standing.degraded, standing.streaks.get(DEGRADATION), now)
+
+
+def without_records(standing: Standing, written: Mapping[str, Alert]) -> Standing:
+    """The same once PostgreSQL has these."""
+    left = {name: one for name, one in standing.records.items() if written.get(name) != one}
+    return msgspec.structs.replace(standing, records=left)
+
+
+def _after(streak: Streak, is_bad: bool, now: float) -> Streak:
+    if not is_bad:
+        return Streak(0, streak.good + 1, streak.since)
+    return Streak(streak.bad + 1, 0, streak.since or now)
+
+
+def _sure_after(kind: str) -> int:
+    return 1 if kind in AT_ONCE else SURE_AFTER.get(kind, 2)
+
+
+def _alert(finding: Finding, before: Alert | None, window: int, now: float) -> Alert:
+    return Alert(
+        # Two processes that cannot reach each other raise the same alert under one id.
+        id=before.id if before else str(uuid.uuid5(_IDS, f"{finding.key}:{window}")),
+        type=finding.type,
+        subject=finding.subject,
+        priority=finding.priority,
+        since=before.since if before else _rfc3339(now),
+        detail=finding.detail,
+        figures=dict(finding.figures),
+    )
+
+
+def _baseline(before: Standing, finding: Finding | None) -> float | None:
+    """What was found at first: later it might be taken from what is slow already."""
+    if before.baseline_ms is not None or finding is None:
+        return before.baseline_ms
+    return float(finding.figures["baseline_avg_ms"])
+
+
+def _spans(spans: list[Span], streak: Streak | None, now: float) -> list[Span]:
+    """The spans that may still matter, with the one that goes on lengthened to now."""
+    oldest = now - (SHOWN_WINDOWS + 2 * NOW_WINDOWS) * WINDOW_SECONDS
+    kept = [span for span in spans if span[1] > oldest]
+    if streak is None:
+        return kept
+    # What was found slow may have been so in any of the windows looked at.
+    since = float((window_of(streak.since) - NOW_WINDOWS) * WINDOW_SECONDS)
+    return [span for span in kept if span[0] < since] + [(since, now)]
+
+
+def _records(known: dict[str, Alert], raised: list[Alert], ended: list[Alert]) -> dict[str, Alert]:
+    records = {**known, **{alert.id: alert for alert in (*raised, *ended)}}
+    return dict(list(records.items())[-KEPT_RECORDS:])
+
+
+def _rfc3339(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

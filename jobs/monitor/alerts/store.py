@@ -1,0 +1,124 @@
+"""Where the standing is kept, and what admins said to it: notices, known whichever tier is out.
+
+What stands is written by who evaluates, what admins say by who serves them: two notices, so that
+neither overwrites the other. A tier whose breaker is open is not asked.
+"""
+
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import msgspec
+
+from jobs.monitor.alerts.state import Alert, Standing
+from jobs.monitor.windows import window_of
+from models.message import Tier
+from storage.availability.notices import TIERS, Notices
+from storage.availability.probes import Breakers
+from storage.errors import TierError
+
+STANDING = "alerts"
+MARKS = "alert-marks"
+FRESH_WINDOWS = 3
+"""A standing that is older was left behind: others may have judged elsewhere since."""
+AHEAD_WINDOWS = 15
+"""Clocks of two machines are closer together than that."""
+KEPT_MARKS = 200
+
+T = TypeVar("T")
+
+
+class Acknowledged(msgspec.Struct, frozen=True, kw_only=True):
+    """Who has seen an alert, and when, RFC 3339."""
+
+    by: str
+    at: str
+
+
+class Deed(msgspec.Struct, frozen=True, kw_only=True):
+    """Something an admin did that the audit trail was not told of yet."""
+
+    actor: str
+    action: str
+    alert_id: str
+    details: dict[str, Any]
+
+
+class Marks(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What admins said: who acknowledged, by alert, and until when which kind of alert is to be
+    silent, in seconds since 1970."""
+
+    acknowledged: dict[str, Acknowledged] = {}
+    silenced_until: dict[str, float] = {}
+    untold: list[Deed] = []
+
+    def is_silent(self, alert: Alert, now: float) -> bool:
+        """Whether nobody is to be told of this alert at the moment."""
+        return self.silenced_until.get(alert.key, 0.0) > now
+
+
+class AlertBook:
+    """One process's way to both notices."""
+
+    def __init__(self, notices: Notices, breakers: Breakers) -> None:
+        self._notices = notices
+        self._breakers = breakers
+        self._known = Standing()
+
+    def read(self, now: float) -> Standing:
+        """The newest standing that any tier or this process knows, at a moment."""
+        for tier in self._open_tiers():
+            found = self._read(STANDING, Standing, (tier,)) or Standing()
+            if _as_of(found, now) >= _as_of(self._known, now):
+                self._known = found
+            if _as_of(self._known, now) >= window_of(now) - FRESH_WINDOWS:
+                break
+        return self._known
+
+    def keep(self, standing: Standing, *, everywhere: bool) -> None:
+        """Keeps a standing in the first tier that takes it, or in all that do, and here.
+
+        ClickHouse likes few inserts, so it is told only what is to be known everywhere.
+        """
+        self._known = standing
+        tiers = self._open_tiers()
+        if not everywhere:
+            tiers = tuple(tier for tier in tiers if tier != "clickhouse")
+        # Where no tier takes it this process knows it, and tells the next one that answers.
+        with suppress(TierError):
+            self._notices.write(STANDING, standing, tiers=tiers, only_one=not everywhere)
+
+    def marks(self) -> Marks:
+        """What admins said, as the first two tiers that answer know it."""
+        return self._read(MARKS, Marks, self._open_tiers()[:2]) or Marks()
+
+    def mark(self, marks: Marks) -> None:
+        """Keeps what admins said, wherever it can be kept. Raises `NoTierAvailable`."""
+        kept = msgspec.structs.replace(
+            marks,
+            acknowledged=_newest(marks.acknowledged),
+            silenced_until=_newest(marks.silenced_until),
+            untold=marks.untold[-KEPT_MARKS:],
+        )
+        self._notices.write(MARKS, kept, tiers=self._open_tiers())
+
+    def _read(self, name: str, shape: type[T], tiers: tuple[Tier, ...]) -> T | None:
+        try:
+            found = self._notices.read(name, tiers=tiers)
+            return None if found is None else msgspec.json.decode(found, type=shape)
+        except (TierError, msgspec.MsgspecError):
+            # One that another version wrote differently is as good as none.
+            return None
+
+    def _open_tiers(self) -> tuple[Tier, ...]:
+        found = tuple(tier for tier in TIERS if self._breakers.of(tier).is_closed)
+        # With every breaker open asking costs as much as not knowing.
+        return found or TIERS
+
+
+def _as_of(standing: Standing, now: float) -> int:
+    """The window it is of. One from the future, by a clock that was wrong, is of none."""
+    return standing.window if standing.window <= window_of(now) + AHEAD_WINDOWS else -1
+
+
+def _newest(marks: dict[str, T]) -> dict[str, T]:
+    return dict(list(marks.items())[-KEPT_MARKS:])

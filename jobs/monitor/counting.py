@@ -1,0 +1,50 @@
+"""Takes what this process counted to the windows, every two seconds, in a thread of its own."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from jobs.monitor.windows import WINDOW_SECONDS, Windows
+from storage.telemetry.counts import Counts
+from storage.telemetry.instruments import Instruments
+
+log = structlog.get_logger(__name__)
+
+
+class Counting:
+    """`totals` are this process's own numbers since it began, by the names of `Counts`."""
+
+    def __init__(
+        self,
+        totals: Callable[[], Mapping[str, float]],
+        windows: Windows,
+        instruments: Instruments,
+    ) -> None:
+        self._instruments = instruments
+        self._totals = totals
+        self._windows = windows
+        self._before: Counts | None = None
+
+    def begin(self) -> None:
+        """Counts from now on. Once a process, after any fork."""
+        self._before = Counts(self._totals())
+        threading.Thread(target=self._run, name="counting", daemon=True).start()
+
+    def count(self, now: float) -> None:
+        """Adds what was counted since the last time to the window that has just ended."""
+        totals = Counts(self._totals())
+        grown, self._before = totals.since(self._before or {}), totals
+        self._windows.add(now - WINDOW_SECONDS / 2, grown)
+
+    def _run(self) -> None:
+        while True:
+            # At the end of each window by the clock, so that windows of all processes agree.
+            time.sleep(WINDOW_SECONDS - time.time() % WINDOW_SECONDS)
+            try:
+                self.count(time.time())
+            except Exception as error:
+                # A thread that died would be a process that seems idle.
+                self._instruments.round_failed("counting")
+                log.warning("not_counted", error=type(error).__name__)

@@ -1,0 +1,20 @@
+"""Checks every server, setting and clock, and says what to do about what it finds."""
+
+from storage.availability.checks.clickhouse import check_clickhouse
+from storage.availability.checks.finding import Finding
+from storage.availability.checks.postgres import check_postgres
+from storage.availability.checks.redis import check_broker, check_redis
+from storage.availability.checks.secrets import judge_settings
+from wiring.process import Services
+
+
+def examine(services: Services) -> list[Finding]:
+    """One finding for each check, tier by tier. A tier that is down is a finding, no error."""
+    settings = services.settings
+    return [
+        *judge_settings(settings),
+        *check_redis(services.redis_client, services.pending_log),
+        *check_broker(settings),
+        *check_postgres(services.job_engine, settings.partition_weeks_ahead),
+        *check_clickhouse(services.job_clickhouse),
+    ]

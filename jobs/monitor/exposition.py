@@ -1,0 +1,104 @@
+"""The figures of this moment as gauges, and everything that a scrape is answered."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from jobs.monitor.alerts.rules import PRIORITIES
+from jobs.monitor.figures import Figures, FiguresWatch
+from storage.telemetry.instruments import Instruments
+from storage.telemetry.processes import registry_of
+
+
+class Gauge(NamedTuple):
+    """A gauge: what it says, and its labels, if it has any."""
+
+    meaning: str
+    labels: tuple[str, ...] = ()
+
+
+GAUGES = {
+    "tier_up": Gauge("Whether a tier answers", ("tier",)),
+    "tier_latency_seconds": Gauge("How long a tier takes to answer at all", ("tier",)),
+    "queue_entries": Gauge("What waits to be carried on", ("queue",)),
+    "queue_oldest_seconds": Gauge("For how long the oldest of it has", ("queue",)),
+    "alerts_active": Gauge("Alerts that stand", ("type", "priority")),
+    "progress": Gauge("Whether the log moves on"),
+    "look_age_seconds": Gauge("How long ago a worker looked at the log"),
+    "redis_memory_bytes": Gauge("Memory that Redis uses"),
+    "redis_memory_limit_bytes": Gauge("Memory that Redis may use, 0 for all there is"),
+    "dead_letters": Gauge("Writes that PostgreSQL refused and nobody has seen to"),
+    "dead_letters_oldest_seconds": Gauge("For how long the oldest of them has waited"),
+    "acknowledged_lost": Gauge("Messages that a Redis which lost its disk took along"),
+    "checks_running": Gauge("Checks of the tiers at work"),
+    "data_consistency_score": Gauge(
+        "How much of what was last compared agreed, in per cent, at best 100"
+    ),
+    "data_consistency_age_seconds": Gauge("How long ago that was"),
+}
+"""By their names behind `threadkeep_`."""
+
+_Values = dict[tuple[str, ...], float | int | None]
+
+
+class Gauges(Collector):
+    """The figures as Prometheus collects them; what is not known is absent."""
+
+    def __init__(self, watch: FiguresWatch) -> None:
+        self._watch = watch
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: to be registered must not mean to look at the tiers."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        values = _values(self._watch.look())
+        for name, gauge in GAUGES.items():
+            known = {labels: one for labels, one in values[name].items() if one is not None}
+            if known:
+                yield _family(f"threadkeep_{name}", gauge, known)
+
+
+def exposition(own: Instruments, folder: str, watch: FiguresWatch) -> bytes:
+    """Everything there is to know, in Prometheus's text format."""
+    moment = CollectorRegistry()
+    moment.register(Gauges(watch))
+    return generate_latest(registry_of(own, folder)) + generate_latest(moment)
+
+
+def _family(name: str, gauge: Gauge, values: dict[tuple[str, ...], float | int]) -> Metric:
+    family = GaugeMetricFamily(name, gauge.meaning, labels=gauge.labels)
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family
+
+
+def _values(figures: Figures) -> dict[str, _Values]:
+    """By gauge and labels. Alerts of which none stands are 0, so that one shows as a rise."""
+    letters = figures.dead_letters
+    return {
+        "tier_up": {(tier,): int(one.is_up) for tier, one in figures.tiers.items()},
+        "tier_latency_seconds": {(tier,): one.seconds for tier, one in figures.tiers.items()},
+        "queue_entries": {(name,): one.entries for name, one in figures.queues.items()},
+        "queue_oldest_seconds": {
+            (name,): one.oldest_seconds for name, one in figures.queues.items()
+        },
+        "alerts_active": {
+            (kind, priority): figures.alerts.get(kind, {}).get(priority, 0)
+            for kind, priorities in PRIORITIES.items()
+            for priority in priorities
+        },
+        "progress": {(): int(figures.progress.is_ok)},
+        "look_age_seconds": {(): figures.look_seconds},
+        "redis_memory_bytes": {(): figures.redis_memory_bytes},
+        "redis_memory_limit_bytes": {(): figures.redis_memory_limit_bytes},
+        "dead_letters": {(): letters.entries if letters else None},
+        "dead_letters_oldest_seconds": {(): letters.oldest_seconds if letters else None},
+        "acknowledged_lost": {(): figures.acknowledged_lost},
+        "checks_running": {(): figures.checks_running},
+        "data_consistency_score": {(): figures.data_consistency_score},
+        "data_consistency_age_seconds": {(): figures.data_consistency_age_seconds},
+    }

@@ -1,0 +1,71 @@
+"""How the storage performs, as figures: each tier's calls, slow statements and rates."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from jobs.monitor.windows import WINDOW_SECONDS, window_of
+from storage.telemetry.counts import TIERS, Counts, total
+
+LAST_WINDOWS = 30
+"""A minute."""
+
+
+class TierPerformance(msgspec.Struct, kw_only=True, frozen=True):
+    """Calls on behalf of requests and looks; bulk is left out. Latencies are null of none."""
+
+    calls: int
+    avg_ms: float | None
+    p95_ms: float | None
+    slow_queries: int
+
+
+class StoragePerformance(msgspec.Struct, kw_only=True, frozen=True):
+    """The last minute of all processes together; rates are per second."""
+
+    seconds: int
+    tiers: dict[str, TierPerformance]
+    acknowledged_per_second: float
+    refused_per_second: float
+    failed_over_per_second: float
+    persisted_per_second: float
+    replicated_per_second: float
+    avg_ms: float | None
+    p95_ms: float | None
+
+
+def storage_performance(windows: Mapping[int, Counts], now: float) -> StoragePerformance:
+    """The figures of the windows that are over."""
+    newest = window_of(now)
+    last = total(windows[at] for at in range(newest - LAST_WINDOWS, newest) if at in windows)
+    seconds = LAST_WINDOWS * WINDOW_SECONDS
+    rates = {
+        f"{name}_per_second": round(count / seconds, 3)
+        for name, count in (
+            ("acknowledged", last.acknowledged),
+            ("refused", last["refused"]),
+            ("failed_over", last["failed_over"]),
+            ("persisted", last["persisted"]),
+            ("replicated", last["replicated"]),
+        )
+    }
+    return StoragePerformance(
+        seconds=seconds,
+        tiers={tier: _of_tier(last, tier) for tier in TIERS},
+        avg_ms=_rounded(last.average_ms()),
+        p95_ms=_rounded(last.quantile_ms(0.95)),
+        **rates,
+    )
+
+
+def _of_tier(last: Counts, tier: str) -> TierPerformance:
+    return TierPerformance(
+        calls=int(last[f"{tier}:calls"]),
+        avg_ms=_rounded(last.average_ms(tier)),
+        p95_ms=_rounded(last.quantile_ms(0.95, tier)),
+        slow_queries=int(last[f"{tier}:slow"]),
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

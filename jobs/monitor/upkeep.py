@@ -1,0 +1,112 @@
+"""What is looked after by the clock: whether anything needs a person, and copies in Redis that
+would stay for ever.
+
+A copy gets its lifetime when its row is committed. Should that have been lost, by a crash between
+the two or by a hand in the store, Redis could never evict it, and would fill with what it need not
+keep.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import structlog
+from sqlalchemy import Engine, select
+
+from models import ids
+from models.tables import messages
+from storage.availability.checks.finding import Finding
+from storage.postgres.driver import translated
+from storage.redis import keys
+from storage.redis.driver import RedisDoor
+from storage.redis.pending_log import Committed, PendingLog
+
+log = structlog.get_logger(__name__)
+
+SCAN_KEYS = 1_000
+
+
+class Lifetimes(NamedTuple):
+    """Counts of message copies in Redis: looked at, without a lifetime, and given one now."""
+
+    copies: int = 0
+    for_ever: int = 0
+    mended: int = 0
+
+
+class UpkeepService:
+    """Safe to run anywhere, also twice at once."""
+
+    def __init__(self, door: RedisDoor, pending_log: PendingLog, engine: Engine) -> None:
+        self._door = door
+        self._log = pending_log
+        self._engine = engine
+        self._known: dict[tuple[str, str], Finding] = {}
+
+    def report(self, findings: Sequence[Finding]) -> list[Finding]:
+        """Logs what has come to need a person since the last report, and what no longer does;
+        gives what needs one now."""
+        problems = {(one.tier, one.check): one for one in findings if not one.ok}
+        for place, problem in problems.items():
+            if place not in self._known:
+                log.warning("needs_attention", **_facts(problem), advice=problem.advice)
+        for place, problem in self._known.items():
+            if place not in problems:
+                log.info("well_again", **_facts(problem))
+        self._known = problems
+        return list(problems.values())
+
+    def mend_lifetimes(self) -> Lifetimes:
+        """Gives a lifetime to every copy without one whose row is committed.
+
+        A version that is still pending keeps none. Raises `TierUnavailable`.
+        """
+        total = Lifetimes()
+        for slot in range(self._log.slots):
+            for names in self._batches(slot):
+                step = self._mend(slot, names)
+                total = Lifetimes(*(sum(pair) for pair in zip(total, step, strict=True)))
+        if total.mended:
+            log.warning("lifetimes_mended", copies=total.mended)
+        return total
+
+    def _batches(self, slot: int) -> Iterator[list[str]]:
+        cursor = 0
+        pattern = keys.message_prefix(slot) + "*"
+        while True:
+            with self._door.passed() as client:
+                answer: Any = client.scan(cursor, match=pattern, count=SCAN_KEYS)
+            cursor, found = answer
+            if found:
+                yield [name.decode() for name in found]
+            if cursor == 0:
+                return
+
+    def _mend(self, slot: int, names: list[str]) -> Lifetimes:
+        for_ever = self._without_lifetime(names)
+        by_id = {name.removeprefix(keys.message_prefix(slot)): name for name in for_ever}
+        query = select(
+            messages.c.id, messages.c.user_id, messages.c.thread_id, messages.c.version
+        ).where(messages.c.id.in_([one for one in by_id if ids.is_id(one)]))
+        with translated(), self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        if not rows:
+            return Lifetimes(len(names), len(for_ever))
+        # The script that follows a commit looks at versions itself, so a write that comes
+        # meanwhile is safe from it.
+        versions = {by_id[row.id]: row.version for row in rows}
+        indexes = sorted({keys.index(slot, row.user_id, row.thread_id) for row in rows})
+        self._log.settle([Committed(slot, [], versions, indexes, {})])
+        still = self._without_lifetime(list(versions))
+        return Lifetimes(len(names), len(for_ever), len(versions) - len(still))
+
+    def _without_lifetime(self, names: list[str]) -> list[str]:
+        with self._door.passed() as client:
+            pipeline = client.pipeline(transaction=False)
+            for name in names:
+                pipeline.ttl(name)
+            answers = pipeline.execute()
+        return [name for name, seconds in zip(names, answers, strict=True) if seconds == -1]
+
+
+def _facts(problem: Finding) -> dict[str, str]:
+    return {"tier": problem.tier, "check": problem.check, "found": problem.found}

@@ -1,0 +1,136 @@
+"""The last twenty minutes in windows of two seconds, of all processes together.
+
+Windows are in Redis, where each process adds what it counted itself. What Redis cannot be told a
+process keeps and adds afterwards; until then it goes by what it knows itself. Figures are allowed
+to be a little wrong: an addition whose answer was lost may count twice.
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from redis import Redis
+
+from storage.errors import TierError
+from storage.redis import keys
+from storage.redis.driver import translated
+from storage.telemetry.counts import TIERS, Counts
+
+WINDOW_SECONDS = 2
+KEPT_SECONDS = 1_200
+SHOWN_WINDOWS = 300
+"""Ten minutes: what a baseline is taken from, and what the road shows."""
+UNSETTLED_WINDOWS = 5
+"""The newest are still added to, so they are read each time."""
+LATE_WINDOWS = 3
+"""So much later at most Redis is told of calls to the tiers, where nothing else happened: who is
+asked for nothing looks after them all the same, and each time to write that down is a fsync."""
+REREAD_SECONDS = 30.0
+"""Who could not reach Redis adds to older ones too: after so long all are read again."""
+TURN_MILLISECONDS = 10_000
+
+
+def window_of(moment: float) -> int:
+    """The number of the window that a moment, in seconds since 1970, lies in."""
+    return int(moment // WINDOW_SECONDS)
+
+
+class Windows:
+    """One process's way to all of them. `client` is a connection of its own."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._own: dict[int, Counts] = {}
+        self._untold: dict[int, Counts] = {}
+        self._read: dict[int, Counts] = {}
+        self._read_all_at = float("-inf")
+
+    def add(self, moment: float, counts: Mapping[str, float]) -> None:
+        """Adds what this process counted around a moment. Redis is told at once, or later."""
+        window = window_of(moment)
+        with self._lock:
+            if counts:
+                for kept in (self._own, self._untold):
+                    kept[window] = kept.get(window, Counts()) + counts
+            for kept in (self._own, self._untold):
+                _forget_before(kept, window - SHOWN_WINDOWS)
+            if not _is_worth_telling(self._untold, window):
+                return
+            untold, self._untold = self._untold, {}
+        try:
+            self._tell(untold)
+        except TierError:
+            with self._lock:
+                for window, counts in untold.items():
+                    self._untold[window] = self._untold.get(window, Counts()) + counts
+
+    def take_turn(self, window: int) -> bool:
+        """Whether this process is the first that asks for this window's turn.
+
+        Raises `TierError`: then there is nobody to decide it.
+        """
+        with translated():
+            key = keys.performance_turn(window)
+            return bool(self._client.set(key, 1, nx=True, px=TURN_MILLISECONDS))
+
+    def recent(self, now: float) -> dict[int, Counts]:
+        """By number, those of the last ten minutes that hold anything; the last is not over yet.
+
+        Without Redis they are what this process read before, and what it counted itself.
+        """
+        newest = window_of(now)
+        wanted = range(newest - SHOWN_WINDOWS, newest + 1)
+        with self._lock:
+            try:
+                self._refresh(wanted)
+            except TierError:
+                known = {**self._own, **{at: self._read[at] for at in self._read if self._read[at]}}
+                for at, counts in self._untold.items():
+                    known[at] = self._read.get(at, Counts()) + counts
+            else:
+                known = self._read
+            return {at: known[at] for at in wanted if known.get(at)}
+
+    def _refresh(self, wanted: range) -> None:
+        is_due = time.monotonic() - self._read_all_at > REREAD_SECONDS
+        unsettled = wanted[-UNSETTLED_WINDOWS]
+        missing = [at for at in wanted if is_due or at >= unsettled or at not in self._read]
+        with translated():
+            pipeline = self._client.pipeline(transaction=False)
+            for at in missing:
+                pipeline.hgetall(keys.performance(at))
+            answers: list[Any] = pipeline.execute()
+        for at, fields in zip(missing, answers, strict=True):
+            numbers = {name.decode(): float(value) for name, value in fields.items()}
+            self._read[at] = Counts(numbers)
+        if is_due:
+            self._read_all_at = time.monotonic()
+        _forget_before(self._read, wanted[0])
+
+    def _tell(self, untold: Mapping[int, Counts]) -> None:
+        if not untold:
+            return
+        with translated():
+            pipeline = self._client.pipeline(transaction=True)
+            for window, counts in untold.items():
+                name = keys.performance(window)
+                for field, value in counts.items():
+                    if field.endswith("seconds"):
+                        pipeline.hincrbyfloat(name, field, round(value, 6))
+                    else:
+                        pipeline.hincrby(name, field, int(value))
+                pipeline.expire(name, KEPT_SECONDS)
+            pipeline.execute()
+
+
+def _is_worth_telling(untold: Mapping[int, Counts], window: int) -> bool:
+    is_late = any(at <= window - LATE_WINDOWS for at in untold)
+    names = (name for counts in untold.values() for name in counts)
+    return is_late or any(name.partition(":")[0] not in TIERS for name in names)
+
+
+def _forget_before(kept: dict[int, Counts], oldest: int) -> None:
+    for at in [at for at in kept if at < oldest]:
+        del kept[at]

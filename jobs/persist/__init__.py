@@ -1,0 +1,1 @@
+"""The pending log to PostgreSQL, and what PostgreSQL refused."""

@@ -1,0 +1,294 @@
+"""Dead letters: what PostgreSQL refused, and what an operator decides about it.
+
+A letter is the one durable home of a write that was acknowledged, beside its copy in Redis. So it
+goes only in the transaction that commits the write, or because somebody says that it may be lost.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import structlog
+from sqlalchemy import Connection, Engine, Row, delete, func, select, update
+
+from jobs.audit import AuditTrail
+from jobs.persist.dead_letter_copies import RefusedCopies
+from jobs.persist.drain import Batch
+from models.records import HEAD_BYTES, Address, address_of, deleted_through, repaired
+from models.tables import dead_letters, messages, threads
+from storage.availability.hidden import archive_boundary
+from storage.errors import NotFound, StillRefused, TierError
+from storage.postgres import writes
+from storage.postgres.driver import headline, rfc3339, translated
+from storage.postgres.partitions import Partitions
+from storage.postgres.states import known_version
+from storage.redis.pending_log import LogEntry
+
+log = structlog.get_logger(__name__)
+
+_SHOWN = (
+    *(column for column in dead_letters.c if column.name != "record"),
+    func.octet_length(dead_letters.c.record).label("size_bytes"),
+)
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A refused log entry, without what was written.
+
+    `slot` and `entry_id` say where in the log it stood; `message_id`, `user_id` and `thread_id`
+    are null where the record no longer tells. `reason` is PostgreSQL's, without the row's values.
+    """
+
+    id: int
+    kind: str
+    slot: int
+    entry_id: str
+    message_id: str | None
+    user_id: str | None
+    thread_id: str | None
+    reason: str
+    attempts: int
+    refused_at: str
+    attempted_at: str | None
+    size_bytes: int
+
+
+class DeadLetterRecord(DeadLetter, frozen=True, kw_only=True):
+    """A refused log entry with its record, as text or, where it is none, as base64 (the other is
+    null), and the whole reason. Both may hold what somebody wrote."""
+
+    record: str | None
+    record_base64: bytes | None
+    whole_reason: str
+
+
+class Replayed(msgspec.Struct, frozen=True, kw_only=True):
+    """A letter that is no more. `written` is false for a message of which PostgreSQL already had
+    this version or a newer one, or whose thread was deleted since. `evictable` is false where Redis
+    failed after the commit, so that the hot copy stays without a TTL."""
+
+    id: int
+    message_id: str | None
+    written: bool
+    evictable: bool
+
+
+class Discarded(msgspec.Struct, frozen=True, kw_only=True):
+    """A letter that is no more; `removed_from_redis` says whether its version was there."""
+
+    id: int
+    message_id: str | None
+    removed_from_redis: bool
+
+
+class DeadLetterService:
+    """The verbs of operators. Each raises `NotFound` for a letter that is not there (any more),
+    and `TierUnavailable` with nothing changed."""
+
+    def __init__(self, engine: Engine, copies: RefusedCopies, audit: AuditTrail) -> None:
+        self._engine = engine
+        self._copies = copies
+        self._audit = audit
+        self._partitions = Partitions(engine)
+
+    def get(self, letter_id: int) -> DeadLetterRecord:
+        """One letter, whole."""
+        query = select(*_SHOWN, dead_letters.c.record).where(dead_letters.c.id == letter_id)
+        with translated(), self._engine.begin() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise NotFound
+        record = bytes(row.record)
+        text = _as_text(record)
+        return DeadLetterRecord(
+            **_facts(row, record),
+            record=text,
+            record_base64=record if text is None else None,
+            whole_reason=row.reason,
+        )
+
+    def replay(self, letter_id: int, *, by: str, record: bytes | None = None) -> Replayed:
+        """Tries to write it again, or a repaired record in its place; gone if that succeeds.
+
+        Raises `StillRefused` where PostgreSQL refuses again: the letter stays, with the new reason.
+        Raises `InvalidMessage` for a record that cannot take its place.
+        """
+        # What is committed and cannot be made evictable would stay in Redis for good.
+        self._copies.ping()
+        with translated(), self._engine.begin() as connection:
+            letter = _locked(connection, letter_id)
+            refused = bytes(letter.record)
+            tried = refused if record is None else repaired(letter.kind, refused, record)
+            batch = Batch(connection, self._partitions)
+            batch.write([LogEntry(letter.shard, letter.entry_id, letter.kind, tried)])
+            address = address_of(letter.kind, tried)
+            reason = _why_not(connection, batch, address)
+            if reason is None:
+                connection.execute(delete(dead_letters).where(dead_letters.c.id == letter_id))
+            else:
+                attempts = _note(connection, letter_id, reason)
+            details = {
+                "kind": letter.kind,
+                "message_id": address.message_id,
+                "repaired": record is not None,
+            }
+            verb = "replayed" if reason is None else "refused"
+            self._record(connection, by, verb, letter_id, details)
+        facts = {"letter": letter_id, "message_id": address.message_id, "by": by}
+        if reason is not None:
+            again = StillRefused(headline(reason), attempts)
+            log.error("dead_letter_refused", **facts, reason=again.reason, attempts=attempts)
+            raise again
+        evictable = self._settle(letter, address, batch, tried if record is not None else None)
+        written = batch.written > 0 or letter.kind == "thread"
+        log.info("dead_letter_replayed", **facts, repaired=record is not None, written=written)
+        return Replayed(
+            id=letter_id, message_id=address.message_id, written=written, evictable=evictable
+        )
+
+    def discard(self, letter_id: int, *, by: str) -> Discarded:
+        """Gives a refused write up, in Redis too, so that nothing shows what nobody keeps."""
+        with translated(), self._engine.begin() as connection:
+            letter = _locked(connection, letter_id)
+            address = address_of(letter.kind, bytes(letter.record))
+            # Redis comes first: should the commit fail, the letter still has all there was.
+            gone = self._withdraw(connection, letter, address)
+            connection.execute(delete(dead_letters).where(dead_letters.c.id == letter_id))
+            details = {"kind": letter.kind, "message_id": address.message_id, "removed": gone}
+            self._record(connection, by, "discarded", letter_id, details)
+        facts = {"letter": letter_id, "message_id": address.message_id, "by": by}
+        log.warning("dead_letter_discarded", **facts, removed_from_redis=gone)
+        return Discarded(id=letter_id, message_id=address.message_id, removed_from_redis=gone)
+
+    def numbers(self) -> Sequence[int]:
+        """The ids of all letters, oldest first."""
+        with translated(), self._engine.begin() as connection:
+            query = select(dead_letters.c.id).order_by(dead_letters.c.id)
+            return connection.execute(query).scalars().all()
+
+    def list(self, *, limit: int, cursor: int | None) -> tuple[Sequence[DeadLetter], int | None]:
+        """At most `limit` letters below the id `cursor`, newest first, and the next cursor."""
+        head = func.substring(dead_letters.c.record, 1, HEAD_BYTES).label("head")
+        query = select(*_SHOWN, head).order_by(dead_letters.c.id.desc()).limit(limit + 1)
+        if cursor is not None:
+            query = query.where(dead_letters.c.id < cursor)
+        with translated(), self._engine.begin() as connection:
+            rows = connection.execute(query).all()
+        shown = [DeadLetter(**_facts(row, bytes(row.head))) for row in rows[:limit]]
+        return shown, shown[-1].id if len(rows) > limit else None
+
+    def _record(
+        self, connection: Connection, by: str, verb: str, letter_id: int, details: dict[str, Any]
+    ) -> None:
+        subject = f"dead_letter:{letter_id}"
+        self._audit.record(connection, by, f"dead_letter.{verb}", subject, details=details)
+
+    def _settle(
+        self, letter: Row[Any], address: Address, batch: Batch, repair: bytes | None
+    ) -> bool:
+        """After the commit. What is committed stays so, whatever becomes of Redis's copy."""
+        try:
+            if repair is not None:
+                self._copies.amend(letter.shard, letter.kind, address, repair)
+            committed = batch.committed(letter.shard, [])
+            self._copies.settle(letter.shard, letter.kind, address, committed)
+        except TierError as error:
+            log.warning("copy_not_settled", letter=letter.id, tier=error.tier, reason=error.reason)
+            return False
+        return True
+
+    def _withdraw(self, connection: Connection, letter: Row[Any], address: Address) -> bool:
+        if address.version is None or not address.is_whole(letter.kind):
+            return False
+        known, older_below = _known_version(connection, letter.kind, address)
+        if known is not None and known >= address.version:
+            return False
+        watermark = deleted_through(bytes(letter.record)) if letter.kind == "thread" else ""
+        return self._copies.withdraw(
+            letter.shard, letter.kind, address, watermark, older_below=older_below
+        )
+
+
+def _locked(connection: Connection, letter_id: int) -> Row[Any]:
+    """The letter, with its slot to ourselves: nobody drains it, nobody else decides on it."""
+    found = select(dead_letters).where(dead_letters.c.id == letter_id)
+    letter = connection.execute(found).one_or_none()
+    if letter is None:
+        raise NotFound
+    writes.lock(connection, letter.shard)
+    # Whoever held the lock may have decided on it.
+    letter = connection.execute(found.with_for_update()).one_or_none()
+    if letter is None:
+        raise NotFound
+    return letter
+
+
+def _why_not(connection: Connection, batch: Batch, address: Address) -> str | None:
+    """Why PostgreSQL does not have the write now; None where it does."""
+    if batch.refused:
+        return batch.refused[0].reason
+    if batch.written or address.message_id is None:
+        return None
+    owner = select(messages.c.user_id).where(messages.c.id == address.message_id)
+    found = connection.execute(owner).scalar_one_or_none()
+    return None if found in {None, address.user_id} else "its id is another user's message"
+
+
+def _note(connection: Connection, letter_id: int, reason: str) -> int:
+    refused = (
+        update(dead_letters)
+        .where(dead_letters.c.id == letter_id)
+        .values(
+            reason=reason,
+            attempts=dead_letters.c.attempts + 1,
+            attempted_at=func.clock_timestamp(),
+        )
+        .returning(dead_letters.c.attempts)
+    )
+    return int(connection.execute(refused).scalar_one())
+
+
+def _known_version(connection: Connection, kind: str, address: Address) -> tuple[int | None, bool]:
+    """The version that PostgreSQL has, if any, and whether it or the archive may have an older."""
+    if kind == "thread":
+        query = select(threads.c.version).where(
+            threads.c.user_id == address.user_id, threads.c.id == address.thread_id
+        )
+        # Messages may be below whatever the thread itself is.
+        return connection.execute(query).scalar_one_or_none(), True
+    if kind == "state":
+        return known_version(connection, address.user_id or "", address.thread_id or ""), True
+    query = select(messages.c.version).where(
+        messages.c.id == address.message_id, messages.c.user_id == address.user_id
+    )
+    known = connection.execute(query).scalar_one_or_none()
+    boundary = archive_boundary(connection)
+    return known, known is not None or (address.message_id or "") < boundary
+
+
+def _facts(row: Row[Any], record: bytes) -> dict[str, Any]:
+    """What a letter says without its record; `record` may be its beginning alone."""
+    address = address_of(row.kind, record)
+    attempted_at: datetime | None = row.attempted_at
+    return {
+        "id": row.id,
+        "kind": row.kind,
+        "slot": row.shard,
+        "entry_id": row.entry_id,
+        "message_id": address.message_id,
+        "user_id": address.user_id,
+        "thread_id": address.thread_id,
+        "reason": headline(row.reason),
+        "attempts": row.attempts,
+        "refused_at": rfc3339(row.refused_at),
+        "attempted_at": rfc3339(attempted_at) if attempted_at else None,
+        "size_bytes": row.size_bytes,
+    }
+
+
+def _as_text(record: bytes) -> str | None:
+    try:
+        return record.decode()
+    except UnicodeDecodeError:
+        return None

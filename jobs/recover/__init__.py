@@ -1,0 +1,1 @@
+"""A tier is brought up to date, or built again, from another."""

@@ -1,0 +1,224 @@
+"""What ClickHouse knows of everything, read in pages that are each one bounded answer.
+
+Rows are JSON lines from one database to the other: nothing is parsed on the way but the end of a
+page, which is where the next one begins.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from models import ids
+from storage.clickhouse.driver import LIST_BYTES, ClickHouse, batches, literal
+from storage.clickhouse.rows import LATEST_US
+
+PAGE_ROWS = 10_000
+_COLUMNS = (
+    "id, user_id, thread_id, role, content, metadata, created_at, updated_at, version,"
+    " deleted_at, content_hash"
+)
+
+
+# Tombstones, which the first part does not see, were messages once.
+_THREADS = """
+SELECT user_id, thread_id, sum(live) AS messages, min(since) AS first, max(until) AS last FROM (
+    SELECT user_id, thread_id, count() AS live, min(created_at) AS since,
+           max(created_at) AS until
+    FROM messages FINAL {where} GROUP BY user_id, thread_id
+    UNION ALL
+    SELECT user_id, thread_id, 0, min(created_at), max(created_at)
+    FROM messages {where} GROUP BY user_id, thread_id
+) GROUP BY user_id, thread_id ORDER BY user_id, thread_id
+"""
+
+
+class Position(msgspec.Struct, frozen=True):
+    """How far a month was read: the last row's place in ClickHouse's order."""
+
+    user_id: str
+    thread_id: str
+    created_at: str
+    id: str
+
+
+class Page(NamedTuple):
+    """Rows as JSON lines, how many, and where the last of them stands."""
+
+    lines: bytes
+    rows: int
+    end: Position | None
+
+
+Thread = tuple[str, str]
+"""A user and the id of a thread."""
+
+
+class ArchivedCount(NamedTuple):
+    """How many live messages of a thread there are, and when the last was made, live or not."""
+
+    messages: int
+    last: str
+
+
+class MessageState(NamedTuple):
+    """The newest version of a message, without what was written."""
+
+    id: str
+    thread: Thread
+    created_at: str
+    version: int
+    is_live: bool
+
+
+class ClickHouseSource:
+    """Reads what there is, newest versions, tombstones included. Errors leave as `TierError`."""
+
+    def __init__(self, server: ClickHouse, page_rows: int = PAGE_ROWS) -> None:
+        self._server = server
+        self._page_rows = page_rows
+
+    def months(self, boundary: str) -> dict[int, int]:
+        """The months (as 202611) that hold messages with ids from a boundary on, newest first,
+        with how many rows, older versions included."""
+        query = (
+            f"SELECT toYYYYMM(created_at) AS month, count() AS count FROM messages"  # noqa: S608
+            f" WHERE {_not_before(boundary)} GROUP BY month ORDER BY month DESC"
+        )
+        return {int(row["month"]): int(row["count"]) for row in self._rows(query)}
+
+    def weeks(self, boundary: str) -> list[str]:
+        """The Mondays (as 2026-11-16) of the weeks that hold messages from a boundary on."""
+        query = (
+            "SELECT DISTINCT toString(toStartOfWeek(created_at, 1)) AS monday FROM messages"  # noqa: S608
+            f" WHERE {_not_before(boundary)} ORDER BY monday"
+        )
+        return [str(row["monday"]) for row in self._rows(query)]
+
+    def page(self, month: int, boundary: str, after: Position | None) -> Page:
+        """The next rows of a month."""
+        beyond = f"AND (user_id, thread_id, created_at, id) > {_place(after)}" if after else ""
+        return self._page(
+            f"SELECT {_COLUMNS} FROM messages"  # noqa: S608
+            f" WHERE toYYYYMM(created_at) = {month} AND {_not_before(boundary)} {beyond}"
+            " ORDER BY user_id, thread_id, created_at, id, version DESC, archived_at DESC"
+            f" LIMIT 1 BY id LIMIT {self._page_rows}"
+        )
+
+    def named(self, names: list[str]) -> Page:
+        """These messages."""
+        wanted = ", ".join(map(_quoted, names))
+        return self._page(
+            f"SELECT {_COLUMNS} FROM messages WHERE id IN ({wanted})"  # noqa: S608
+            " ORDER BY id, version DESC, archived_at DESC LIMIT 1 BY id"
+        )
+
+    def threads(self) -> bytes:
+        """For each thread, as JSON lines, how many live messages it has and when the first and
+        the last were made."""
+        return self._server.lines(_THREADS.format(where=""))
+
+    def counts(self, marks: Mapping[Thread, str | None], below: str) -> dict[Thread, ArchivedCount]:
+        """The same of these threads and of messages below a boundary and above the threads' own
+        watermarks."""
+        plain = [thread for thread, mark in marks.items() if mark is None]
+        found: dict[Thread, ArchivedCount] = {}
+        # A query names them twice.
+        for some in batches(plain, _named, LIST_BYTES // 2):
+            found |= self._counts(some, f"NOT ({_not_before(below)})")
+        for thread, mark in marks.items():
+            if mark is not None and mark < below:
+                found |= self._counts([thread], f"NOT ({_not_before(below)}) AND {_after(mark)}")
+        return found
+
+    def _counts(self, threads: Iterable[Thread], condition: str) -> dict[Thread, ArchivedCount]:
+        where = f"WHERE (user_id, thread_id) IN ({', '.join(map(_named, threads))}) AND {condition}"
+        return {
+            (str(row["user_id"]), str(row["thread_id"])): ArchivedCount(
+                int(row["messages"]), str(row["last"])
+            )
+            for row in self._rows(_THREADS.format(where=where))
+        }
+
+    def states(self, names: Sequence[str]) -> list[MessageState]:
+        """The newest versions of these messages, as far as there are any."""
+        return [state for some in batches(names, _quoted) for state in self._states(some)]
+
+    def _states(self, names: Sequence[str]) -> list[MessageState]:
+        wanted = ", ".join(map(_quoted, names))
+        query = (
+            "SELECT id, user_id, thread_id, created_at, version, is_deleted FROM messages"  # noqa: S608
+            f" WHERE id IN ({wanted}) ORDER BY id, version DESC LIMIT 1 BY id"
+        )
+        return [
+            MessageState(
+                str(row["id"]),
+                (str(row["user_id"]), str(row["thread_id"])),
+                str(row["created_at"]),
+                int(row["version"]),
+                not int(row["is_deleted"]),
+            )
+            for row in self._rows(query)
+        ]
+
+    def audit(self, after: tuple[str, str] | None) -> bytes:
+        """The next entries of the audit trail, as JSON lines."""
+        beyond = (
+            f"WHERE (at, id) > (toDateTime64('{after[0]}', 6, 'UTC'), toUUID('{after[1]}'))"
+            if after
+            else ""
+        )
+        return self._server.lines(
+            f"SELECT id, at, actor, action, subject, counts, details FROM audit_trail {beyond}"  # noqa: S608
+            f" ORDER BY at, id LIMIT 1 BY id LIMIT {self._page_rows}"
+        )
+
+    def _page(self, query: str) -> Page:
+        lines = self._server.lines(query).rstrip(b"\n")
+        if not lines:
+            return Page(b"", 0, None)
+        last = lines[lines.rfind(b"\n") + 1 :]
+        # Text holds no line feed of its own: JSON escapes it.
+        return Page(lines, lines.count(b"\n") + 1, msgspec.json.decode(last, type=Position))
+
+    def _rows(self, query: str) -> list[dict[str, str | int]]:
+        lines = self._server.lines(query).splitlines()
+        return [msgspec.json.decode(line, type=dict[str, str | int]) for line in lines]
+
+
+def json_array(lines: bytes) -> str:
+    """JSON lines as one array."""
+    return f"[{lines.strip().replace(chr(10).encode(), b',').decode()}]"
+
+
+def _not_before(boundary: str) -> str:
+    if boundary == ids.LOWEST:
+        return "true"
+    # A boundary is the first moment of a week, where the order of ids is the order of times.
+    moment_us = min(ids.time_us_of(boundary), LATEST_US)
+    return f"created_at >= fromUnixTimestamp64Micro(toInt64({moment_us}), 'UTC')"
+
+
+def _after(message_id: str) -> str:
+    """Two ids of one thread and one microsecond differ only where ClickHouse compares first."""
+    moment_us = min(ids.time_us_of(message_id), LATEST_US)
+    return (
+        f"(created_at, id) > (fromUnixTimestamp64Micro(toInt64({moment_us}), 'UTC'),"
+        f" toUUID('{message_id}'))"
+    )
+
+
+def _named(thread: Thread) -> str:
+    user, name = thread
+    return f"({literal(user)}, {literal(name)})"
+
+
+def _quoted(message_id: str) -> str:
+    return f"'{message_id}'"
+
+
+def _place(position: Position) -> str:
+    return (
+        f"({literal(position.user_id)}, {literal(position.thread_id)},"
+        f" toDateTime64('{position.created_at}', 6, 'UTC'), toUUID('{position.id}'))"
+    )

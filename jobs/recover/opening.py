@@ -1,0 +1,172 @@
+"""The first step of rebuilding PostgreSQL: one transaction that makes it answer rightly at once.
+
+With the schema come all small tables, the threads with their watermarks and counts, and the mark
+by which Redis is known. The archive boundary is raised above everything meanwhile: readers then
+look into ClickHouse too for whatever was not carried back yet. So no reader ever meets a
+PostgreSQL that has forgotten something, and writers may go on from this commit on.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+from redis import Redis
+from sqlalchemy import Connection, Engine, text
+
+from jobs.audit import AuditTrail
+from jobs.recover.clickhouse_source import ClickHouseSource, json_array
+from jobs.recover.runs import CLICKHOUSE
+from jobs.replicate import row_outbox
+from models import ids
+from storage.availability.bypass import note_clickhouse
+from storage.availability.checks.installation import FOREIGN, identity
+from storage.availability.hidden import archive_boundary
+from storage.clickhouse.driver import ClickHouse
+from storage.errors import Refused, TierError
+from storage.postgres import partitions, restore, schema, writes
+from storage.postgres.driver import translated
+from storage.redis.driver import translated as redis_translated
+
+_BEGUN = text(
+    "SELECT id::text AS id, boundary::text AS boundary FROM recovery_runs"
+    " WHERE finished_at IS NULL OR id = :id"
+)
+_RAISE_BOUNDARY = text("UPDATE archive_boundary SET below = :highest")
+_BEGIN = text(
+    """
+INSERT INTO recovery_runs (id, source, actor, target_rto_seconds, boundary)
+VALUES (:id, :source, :actor, :target, :boundary)
+"""
+)
+_STATE = text("SELECT installation::text AS installation, run_id FROM redis_state")
+_KEEP_INSTALLATION = text("UPDATE redis_state SET installation = :installation, run_id = ''")
+_COPY_INSTALLATION = text("SELECT queue_row_copies('redis_state')")
+_THREADS_OF_MESSAGES = text(
+    """
+INSERT INTO threads (user_id, id, created_at, updated_at, version, last_message_at, message_count)
+SELECT user_id, thread_id, first, first, 1, last, messages
+FROM json_to_recordset(CAST(:rows AS json)) AS r (
+    user_id text, thread_id text, messages bigint, first timestamptz, last timestamptz)
+ON CONFLICT (user_id, id) DO UPDATE SET
+    message_count = CASE WHEN threads.deleted_at IS NULL THEN excluded.message_count ELSE 0 END,
+    last_message_at = CASE WHEN threads.deleted_at IS NULL
+        THEN greatest(threads.last_message_at, excluded.last_message_at) END
+"""
+)
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """What the first step did: which run it is, the archive boundary that comes back at its end,
+    and how many rows were restored of which table."""
+
+    run_id: str
+    boundary: str
+    restored: dict[str, int]
+
+
+class Opening:
+    """Makes or finds what a recovery rests on. Safe to repeat."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        server: ClickHouse,
+        client: Redis,
+        audit: AuditTrail,
+        slots: int,
+        weeks_ahead: int,
+    ) -> None:
+        self._engine = engine
+        self._audit = audit
+        self._server = server
+        self._client = client
+        self._slots = slots
+        self._weeks_ahead = weeks_ahead
+
+    def open(self, run_id: str, actor: str, target_rto_seconds: float | None) -> Opened:
+        """Begins a run, or goes on with the one that was not finished. Raises `TierError`, and
+        `Refused` for a Redis of another installation."""
+        schema.migrate_clickhouse(self._server)
+        # Asked first: no transaction of PostgreSQL stays open for as long as ClickHouse takes.
+        copies = row_outbox.newest(self._server)
+        source = ClickHouseSource(self._server)
+        threads = source.threads().splitlines()
+        mondays = [
+            datetime.fromisoformat(day).replace(tzinfo=UTC) for day in source.weeks(ids.LOWEST)
+        ]
+        mark = self._mark()
+        with translated(), self._engine.begin() as connection:
+            is_new = schema.upgrade_postgres(connection).is_new
+            row_outbox.continue_numbers(connection, self._server)
+            restore.begin(connection)
+            begun = connection.execute(_BEGUN, {"id": run_id}).one_or_none()
+            if begun is not None:
+                return Opened(begun.id, begun.boundary, {})
+            self._keep_installation(connection, copies, mark, is_new)
+            connection.execute(_COPY_INSTALLATION)
+            boundary = _boundary(connection, copies)
+            restored = restore.restore_tables(connection, copies, replace=is_new)
+            restored["threads"] = restore.restore_threads(connection, copies.get("threads", []))
+            if is_new:
+                self._count(connection, threads)
+            self._make_partitions(connection, boundary, mondays)
+            connection.execute(_RAISE_BOUNDARY, {"highest": ids.HIGHEST})
+            # Whoever saw nothing of the loss asks ClickHouse, too, what it took meanwhile.
+            note_clickhouse(connection)
+            values = {"id": run_id, "source": CLICKHOUSE, "actor": actor}
+            connection.execute(
+                _BEGIN, {**values, "target": target_rto_seconds, "boundary": boundary}
+            )
+            subject = f"run:{run_id}"
+            self._audit.record(connection, actor, "recovery.begun", subject, restored)
+        return Opened(run_id, boundary, restored)
+
+    def _mark(self) -> str:
+        """The mark in Redis; empty where there is none, or nobody to say so."""
+        try:
+            with redis_translated():
+                return identity(self._client).installation
+        except TierError:
+            return ""
+
+    def _keep_installation(
+        self, connection: Connection, copies: Mapping[str, Sequence[str]], mark: str, is_new: bool
+    ) -> None:
+        """PostgreSQL and Redis stay one installation: the one that was, or the one that began
+        meanwhile where Redis is of that already."""
+        state = connection.execute(_STATE).one()
+        saved = [_decoded(row)["installation"] for row in copies.get("redis_state", [])]
+        if mark and mark not in {state.installation, *saved}:
+            raise Refused(f"redis: {FOREIGN}")
+        was_never_adopted = is_new or not state.run_id
+        kept = mark or (saved[0] if saved and was_never_adopted else state.installation)
+        if kept != state.installation:
+            connection.execute(_KEEP_INSTALLATION, {"installation": kept})
+
+    def _count(self, connection: Connection, threads: Sequence[bytes]) -> None:
+        """Gives threads the counts that ClickHouse knows, and makes those of which nobody kept a
+        copy. What is added from now on, drains add."""
+        writes.lock_in_order(connection, range(self._slots))
+        for start in range(0, len(threads), restore.BATCH_ROWS):
+            batch = threads[start : start + restore.BATCH_ROWS]
+            connection.execute(_THREADS_OF_MESSAGES, {"rows": json_array(b"\n".join(batch))})
+
+    def _make_partitions(
+        self, connection: Connection, boundary: str, mondays: Sequence[datetime]
+    ) -> None:
+        this_week = partitions.monday_of(datetime.now(UTC))
+        ahead = [this_week + partitions.WEEK * week for week in range(self._weeks_ahead + 1)]
+        for monday in sorted({*mondays, *ahead}):
+            if partitions.bound(monday) >= boundary:
+                partitions.make(connection, monday)
+
+
+def _boundary(connection: Connection, copies: Mapping[str, Sequence[str]]) -> str:
+    saved = [str(_decoded(row)["below"]) for row in copies.get("archive_boundary", [])]
+    here = archive_boundary(connection)
+    return max([here, *saved])
+
+
+def _decoded(row: str) -> dict[str, str]:
+    decoded: dict[str, str] = msgspec.json.decode(row)
+    return decoded

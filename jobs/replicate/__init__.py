@@ -1,0 +1,1 @@
+"""PostgreSQL to ClickHouse, by way of the outbox."""

@@ -1,0 +1,251 @@
+"""PostgreSQL's small tables as copies in ClickHouse, so that they outlive PostgreSQL.
+
+Triggers queue each row that changes, in the transaction that changed it, and workers carry the
+queue on as they do messages. A copy counts by its sequence, so that must go on rising when
+PostgreSQL was lost: where it does not, nothing is shipped before a recovery has seen to it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, Engine, text
+
+from storage.clickhouse.driver import EVERY_ROW, ClickHouse, literal
+from storage.clickhouse.driver import translated as clickhouse_translated
+from storage.errors import TierRejected, TierUnavailable
+from storage.postgres.driver import translated
+from storage.resilience.breaker import Breaker
+from storage.resilience.faultpoints import faultpoint
+
+BATCH_ROWS = 2_000
+LEAST_ROWS = 8
+"""After what took too long fewer go at once: the state of a run may be a thousand times a thread's
+row."""
+
+_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:ship-row-copies'))")
+_TAKE = text(
+    """
+WITH taken AS (
+    DELETE FROM row_copies_outbox WHERE sequence IN (
+        SELECT sequence FROM row_copies_outbox ORDER BY sequence LIMIT :batch)
+    RETURNING *
+)
+SELECT count(*) AS taken, min(sequence) AS lowest, max(sequence) AS highest,
+       string_agg(json_build_object('table_name', table_name, 'key', key,
+           'row', coalesce(row::text, ''), 'sequence', sequence,
+           'is_deleted', (row IS NULL)::int)::text, E'\\n' ORDER BY sequence) AS lines
+FROM taken
+"""
+)
+_TAKE_THESE = text(
+    _TAKE.text.replace(
+        "SELECT sequence FROM row_copies_outbox ORDER BY sequence LIMIT :batch",
+        "SELECT unnest(CAST(:sequences AS bigint[]))",
+    )
+)
+_LAST_NUMBER = text("SELECT last_value FROM row_copies_outbox_sequence_seq")
+_CONTINUE = text(
+    "SELECT setval('row_copies_outbox_sequence_seq', greatest(last_value, :highest))"
+    " FROM row_copies_outbox_sequence_seq"
+)
+_COPIED = text(
+    "SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = 'copy_rows' ORDER BY 1"
+)
+_QUEUE_ALL = text("SELECT queue_row_copies(:name)")
+
+
+_OF_USER = (
+    """
+SELECT count() FROM row_copies
+WHERE NOT is_deleted AND table_name <> 'user_erasures'
+  AND multiIf(table_name = 'state_records', JSONExtractString(key, 2),
+              table_name = 'checkpoints', JSONExtractString(key, 1),
+              JSONExtractString(row, 'user_id')) = {user}
+  AND NOT (table_name IN ('state_records', 'checkpoints') AND
+           parseDateTime64BestEffortOrZero(
+               extract(row, '"(?:updated_at|created_at)":"([^"]*)"'), 6, 'UTC')
+           > parseDateTime64BestEffort('{moment}', 6, 'UTC'))
+  AND NOT (table_name = 'threads' AND
+           parseDateTime64BestEffortOrZero(JSONExtractString(row, 'created_at'), 6, 'UTC')
+           > parseDateTime64BestEffort('{moment}', 6, 'UTC'))
+"""
+    + EVERY_ROW
+)
+_OF_USER_WAITING = text(
+    """
+SELECT count(*) FROM row_copies_outbox
+WHERE row ->> 'user_id' = :user_id AND table_name <> 'user_erasures'
+  AND NOT (table_name IN ('state_records', 'checkpoints')
+           AND CAST(coalesce(row ->> 'updated_at', row ->> 'created_at') AS timestamptz)
+               > CAST(:moment AS timestamptz))
+  AND NOT (table_name = 'threads'
+           AND CAST(row ->> 'created_at' AS timestamptz) > CAST(:moment AS timestamptz))
+"""
+)
+_HAS_OLD = (
+    """
+SELECT count() > uniqExact(table_name, key) OR countIf(is_deleted = 1) > 0 FROM row_copies
+"""
+    + EVERY_ROW
+)
+# One that is gone needs no note that it is gone, once there is nothing of it to hide.
+_DROP_DELETED = (
+    "ALTER TABLE row_copies DELETE WHERE is_deleted = 1 AND (table_name, key) NOT IN"
+    " (SELECT table_name, key FROM row_copies WHERE is_deleted = 0) SETTINGS mutations_sync = 2"
+)
+
+
+class RowCopy(NamedTuple):
+    """A row as JSON, and the table it is of."""
+
+    table: str
+    row: str
+
+
+class RowCopies:
+    """Ships what the triggers have queued. Safe to run anywhere; one runs at a time."""
+
+    def __init__(self, engine: Engine, server: ClickHouse, breaker: Breaker) -> None:
+        self._engine = engine
+        self._server = server
+        self._breaker = breaker
+        self._shipped_through = 0
+        self._batch = BATCH_ROWS
+
+    def ship(self) -> int:
+        """Carries what is new to ClickHouse; gives how many rows. Raises `TierError`.
+
+        A crash between the insert and the commit repeats it, which ClickHouse drops.
+        """
+        try:
+            return self._ship()
+        except TierUnavailable as error:
+            if error.tried:
+                self._batch = max(LEAST_ROWS, self._batch // 2)
+            raise
+
+    def _ship(self) -> int:
+        shipped = 0
+        while True:
+            batch = self._batch
+            with translated(), self._engine.begin() as connection:
+                if not connection.execute(_TRY_LOCK).scalar_one():
+                    return shipped
+                row = connection.execute(_TAKE, {"batch": batch}).one()
+                if row.taken:
+                    with self._breaker.guard(is_bulk=True):
+                        if row.lowest <= self._shipped_through or not self._shipped_through:
+                            self._refuse_to_fall_behind(connection)
+                        lines = row.lines.encode()
+                        self._server.insert("row_copies", lines)
+                    faultpoint("copies.after_insert")
+            shipped += int(row.taken)
+            self._shipped_through = row.highest or self._shipped_through
+            if row.taken < batch:
+                return shipped
+            self._batch = min(BATCH_ROWS, batch * 2)
+
+    def ship_these(self, sequences: Sequence[int]) -> None:
+        """Carries rows that were queued under these numbers to ClickHouse, unless they are there.
+
+        Waits for whoever is shipping them. Raises `TierError`.
+        """
+        with translated(), self._engine.begin() as connection:
+            row = connection.execute(_TAKE_THESE, {"sequences": list(sequences)}).one()
+            if row.taken:
+                with self._breaker.guard():
+                    self._refuse_to_fall_behind(connection)
+                    self._server.insert("row_copies", row.lines.encode())
+
+    def of_user(self, user_id: str, moment: str) -> int:
+        """How many copies there are, or wait to be, of a user's rows from before a moment.
+
+        Old ones are included. The user's erasure itself is kept, and a thread that is newer than
+        the moment is not counted. Raises `TierError`.
+        """
+        with translated(), self._engine.connect() as own:
+            waiting = own.execute(_OF_USER_WAITING, {"user_id": user_id, "moment": moment})
+            queued = int(waiting.scalar_one())
+        query = _OF_USER.format(user=literal(user_id), moment=moment)
+        with clickhouse_translated(), self._server.engine.connect() as connection:
+            return queued + int(connection.exec_driver_sql(query).scalar_one())
+
+    def has_old(self) -> bool:
+        """Whether there are copies that do not count any more. Raises `TierError`."""
+        with clickhouse_translated(), self._server.engine.connect() as connection:
+            return bool(connection.exec_driver_sql(_HAS_OLD).scalar_one())
+
+    def compact(self) -> None:
+        """Takes old copies out of ClickHouse for good, after what is queued was shipped.
+
+        Raises `TierError`.
+        """
+        self.ship()
+        with clickhouse_translated(), self._server.engine.begin() as connection:
+            connection.exec_driver_sql("OPTIMIZE TABLE row_copies FINAL")
+            connection.exec_driver_sql(_DROP_DELETED)
+
+    def _refuse_to_fall_behind(self, connection: Connection) -> None:
+        """A PostgreSQL that was made anew counts from one, and its rows would never be believed."""
+        if int(connection.execute(_LAST_NUMBER).scalar_one()) < highest(self._server):
+            raise TierRejected(
+                "clickhouse",
+                "it has copies of a PostgreSQL that was lost: run"
+                " `threadkeep recover --from clickhouse`",
+            )
+
+
+def copied_tables(connection: Connection) -> list[str]:
+    """The tables whose rows are copied."""
+    return list(connection.execute(_COPIED).scalars())
+
+
+def queue_all(connection: Connection) -> int:
+    """Queues every row of every table that is copied; gives how many."""
+    return sum(
+        int(connection.execute(_QUEUE_ALL, {"name": name}).scalar_one())
+        for name in copied_tables(connection)
+    )
+
+
+def continue_numbers(connection: Connection, server: ClickHouse) -> None:
+    """Has PostgreSQL's numbers go on above those that ClickHouse knows."""
+    if found := highest(server):
+        connection.execute(_CONTINUE, {"highest": found})
+
+
+def highest(server: ClickHouse) -> int:
+    """The highest sequence in ClickHouse, 0 if there is none. Raises `TierError`."""
+    with clickhouse_translated(), server.engine.connect() as connection:
+        return int(connection.exec_driver_sql("SELECT max(sequence) FROM row_copies").scalar_one())
+
+
+def are_there(server: ClickHouse) -> bool:
+    """Whether ClickHouse holds any. Raises `TierError`."""
+    with clickhouse_translated(), server.engine.connect() as connection:
+        if not connection.exec_driver_sql("EXISTS TABLE row_copies").scalar_one():
+            return False
+        found = connection.exec_driver_sql("SELECT count() FROM row_copies").scalar_one()
+    return bool(int(found))
+
+
+def newest(server: ClickHouse) -> dict[str, list[str]]:
+    """The newest copies of every table's rows that are not deleted, as JSON. Raises `TierError`.
+
+    They are few enough to be held at once, as PostgreSQL's small tables are.
+    """
+    lines = server.lines(
+        "SELECT table_name, row FROM row_copies FINAL WHERE is_deleted = 0"
+        " ORDER BY table_name, sequence"
+    )
+    found: dict[str, list[str]] = {}
+    for line in lines.splitlines():
+        copy = msgspec.json.decode(line, type=_Line)
+        found.setdefault(copy.table_name, []).append(copy.row)
+    return found
+
+
+class _Line(msgspec.Struct):
+    table_name: str
+    row: str

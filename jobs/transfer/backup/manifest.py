@@ -1,0 +1,108 @@
+"""What a backup says of itself: which files there are, with how many rows and which checksums.
+
+It is believed once its signature is right, and its files once they are what it says; until then a
+backup may be anything that somebody put there.
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from jobs.transfer.backup import signing
+from jobs.transfer.backup.read import read_small
+from storage.errors import Refused
+
+NAME = "manifest.json"
+MESSAGES = "messages"
+AUDIT = "audit_trail"
+FORMAT = 1
+_BOUND = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_TABLE = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of JSON lines: its name, how many, and the SHA-256 of its bytes as they lie there.
+
+    `unpacked` are its bytes as lines, which backups of before do not say; `damaged` its messages
+    that did not match their own hash when it was made.
+    """
+
+    file: str
+    rows: int
+    bytes: int
+    sha256: str
+    unpacked: int | None = None
+    damaged: int = 0
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """A backup. `boundary` is the archive's; `parts` are by table, the messages of all tiers
+    among them."""
+
+    format: int
+    made_at: str
+    installation: str
+    boundary: str
+    parts: dict[str, Part]
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many rows of each table there are."""
+        return {name: part.rows for name, part in self.parts.items()}
+
+    @property
+    def damaged(self) -> int:
+        """How many messages did not match their own hash when it was made."""
+        return sum(part.damaged for part in self.parts.values())
+
+
+class Found(NamedTuple):
+    """A backup's manifest, and whether this installation has signed it."""
+
+    manifest: Manifest
+    is_signed: bool
+
+
+def file_of(table: str) -> str:
+    """The name of a table's file."""
+    return f"{table}.jsonl.gz"
+
+
+def read(folder: Path, key: bytes | None) -> Found:
+    """The manifest of a backup, and whether the key has signed it; nobody has without a key.
+
+    Raises `Refused` where there is none that this code knows.
+    """
+    try:
+        data = read_small(folder / NAME)
+        found = msgspec.json.decode(data, type=Manifest)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused(f"{folder} is not a backup: {error}") from error
+    if found.format != FORMAT:
+        raise Refused(f"{folder} is a backup of format {found.format}, this code reads {FORMAT}")
+    _check(folder, found)
+    return Found(found, key is not None and _is_signed(folder, key, data))
+
+
+def _is_signed(folder: Path, key: bytes, data: bytes) -> bool:
+    try:
+        found = read_small(folder / signing.NAME)
+    except OSError:
+        return False
+    return signing.is_signed(key, data, found.decode(errors="replace").strip())
+
+
+def _check(folder: Path, found: Manifest) -> None:
+    """Refuses names that are not those that a backup gives its files, and numbers that are none."""
+    for table, part in found.parts.items():
+        if _TABLE.fullmatch(table) is None or part.file != file_of(table):
+            raise Refused(f"{folder} is not a backup: it names a file {part.file!a}")
+        if min(part.rows, part.bytes, part.unpacked or 0, part.damaged) < 0:
+            raise Refused(f"{folder} is not a backup: {part.file} has less than nothing")
+    if MESSAGES not in found.parts:
+        raise Refused(f"{folder} is not a backup: it has no messages")
+    # A bound between ids, and so mostly none itself.
+    if _BOUND.fullmatch(found.boundary) is None:
+        raise Refused(f"{folder} is not a backup: its archive boundary is no id")

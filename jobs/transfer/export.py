@@ -1,0 +1,210 @@
+"""All threads and messages of all tiers as one stream: what an import needs to have them again.
+
+First the log is drained, so that PostgreSQL holds all that was acknowledged before the export
+began. Then PostgreSQL's rows, as one snapshot, are merged with what lies in ClickHouse below the
+archive boundary. Memory stays the same however many there are, but for the names of users who were
+erased.
+"""
+
+import heapq
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Engine, text
+
+from jobs.persist.drain import BackgroundPersistenceService
+from models import ids
+from models.message import Message, Thread
+from storage.availability import hidden
+from storage.availability.hidden import Marks
+from storage.clickhouse.driver import ClickHouse
+from storage.clickhouse.pages import Selection, archived_messages
+from storage.errors import TierUnavailable
+from storage.postgres.driver import message_of, translated
+from storage.postgres.reads import thread_of
+from storage.redis.pending_log import PendingLog
+
+FETCH_ROWS = 5_000
+DRAIN_SECONDS = 60.0
+DRAIN_PAUSE_SECONDS = 0.05
+
+# A held cursor is a copy that the server keeps for this connection: after the commit it holds no
+# lock and no snapshot, so that a slow reader stops neither new partitions nor VACUUM.
+# Tombstones are part of it, because ClickHouse may not know of the newest ones yet.
+DECLARE_MESSAGES = """
+DECLARE exported_messages NO SCROLL CURSOR WITH HOLD FOR
+SELECT id::text AS id, user_id, thread_id, role, content, metadata, created_at, updated_at, version,
+       deleted_at, content_hash
+FROM messages
+WHERE (CAST(:user_id AS text) IS NULL OR user_id = :user_id)
+  AND (CAST(:thread_id AS text) IS NULL OR thread_id = :thread_id)
+ORDER BY user_id COLLATE "C", thread_id COLLATE "C", messages.id
+"""
+_DECLARE_WATERMARKS = """
+DECLARE exported_watermarks NO SCROLL CURSOR WITH HOLD FOR
+SELECT user_id, id AS thread_id, deleted_through::text AS deleted_through
+FROM threads
+WHERE deleted_through IS NOT NULL
+  AND (CAST(:user_id AS text) IS NULL OR user_id = :user_id)
+  AND (CAST(:thread_id AS text) IS NULL OR id = :thread_id)
+ORDER BY user_id COLLATE "C", id COLLATE "C"
+"""
+_DECLARE_THREADS = """
+DECLARE exported_threads NO SCROLL CURSOR WITH HOLD FOR
+SELECT t.user_id, t.id, t.title, t.metadata, t.created_at, t.updated_at, t.version, t.deleted_at,
+       NULL AS deleted_through, t.is_pinned, t.is_archived, t.last_message_at, t.message_count
+FROM threads t LEFT JOIN user_erasures e ON e.user_id = t.user_id
+WHERE t.deleted_at IS NULL AND (e.erased_at IS NULL OR t.created_at > e.erased_at)
+  AND (CAST(:user_id AS text) IS NULL OR t.user_id = :user_id)
+  AND (CAST(:thread_id AS text) IS NULL OR t.id = :thread_id)
+ORDER BY t.user_id COLLATE "C", t.id COLLATE "C"
+"""
+# Before the snapshot: a partition that is archived after it would be in neither part.
+_LOCK = text("LOCK TABLE ONLY messages IN ACCESS SHARE MODE")
+_ISOLATION = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+
+class Watermark(NamedTuple):
+    """The id at and below which a thread, of a user, was deleted."""
+
+    thread: tuple[str, str]
+    deleted_through: str
+
+
+class _Taken(NamedTuple):
+    """What was so as of the snapshot: the archive boundary, and of users who were erased the id
+    at and below which nothing of theirs is shown."""
+
+    boundary: str
+    erased: dict[str, str]
+
+
+class Exporter:
+    """Reads everything, in order. Several may run at once, beside live traffic."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        clickhouse: ClickHouse,
+        log: PendingLog,
+        persistence: BackgroundPersistenceService,
+        fetch_rows: int = FETCH_ROWS,
+    ) -> None:
+        self._engine = engine
+        self._clickhouse = clickhouse
+        self._log = log
+        self._persistence = persistence
+        self._fetch_rows = fetch_rows
+
+    def everything(
+        self,
+        selection: Selection = Selection(),  # noqa: B008 - it is immutable.
+    ) -> Generator[Thread | Message, None, None]:
+        """Live threads, each before its live messages in their newest versions; by user, thread and
+        id, each compared by its bytes.
+
+        Raises `TierUnavailable` when a tier that may hold some of them does not answer, also
+        midway: what was given until then is right, but not all.
+        """
+        self.drain()
+        with translated(), self._engine.connect() as connection:
+            try:
+                yield from self._read(connection, selection)
+            finally:
+                # Held cursors live as long as their connection, which must not go back to the
+                # pool with them, however the reading ended.
+                connection.invalidate()
+
+    def messages(self, selection: Selection = Selection()) -> Iterator[Message]:  # noqa: B008
+        """The messages alone, likewise."""
+        everything = self.everything(selection)
+        try:
+            yield from (one for one in everything if isinstance(one, Message))
+        finally:
+            everything.close()
+
+    def _read(self, connection: Connection, selection: Selection) -> Iterator[Thread | Message]:
+        taken = _declare(connection, selection)
+        watermarks = (
+            Watermark((row.user_id, row.thread_id), row.deleted_through)
+            for row in self._fetch(connection, "exported_watermarks")
+        )
+        threads = (thread_of(row).thread for row in self._fetch(connection, "exported_threads"))
+        committed = (message_of(row) for row in self._fetch(connection, "exported_messages"))
+        parts: list[Iterator[Message]] = [committed]
+        if taken.boundary != ids.LOWEST:
+            parts.append(archived_messages(self._clickhouse, selection, below=taken.boundary))
+        messages = live(newest(*parts), watermarks, taken.erased)
+        return heapq.merge(threads, messages, key=position)
+
+    def drain(self, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Waits until all that is acknowledged by now is in PostgreSQL, and helps with it."""
+        started_us = self._log.now_us()
+        deadline = time.monotonic() + DRAIN_SECONDS
+        slots = range(self._log.slots)
+        while True:
+            self._persistence.drain_all(slots)
+            # A worker may hold some slots; it is as good as this process at emptying them.
+            oldest_us = self._log.oldest_pending_us()
+            if oldest_us is None or oldest_us > started_us:
+                return
+            if time.monotonic() > deadline:
+                raise TierUnavailable("postgresql", "the pending log does not get empty")
+            sleep(DRAIN_PAUSE_SECONDS)
+
+    def _fetch(self, connection: Connection, cursor: str) -> Iterator[Any]:
+        while True:
+            rows = connection.exec_driver_sql(f"FETCH {self._fetch_rows} FROM {cursor}").all()
+            # No transaction stays open while the reader takes its time.
+            connection.commit()
+            yield from rows
+            if len(rows) < self._fetch_rows:
+                return
+
+
+def newest(*parts: Iterator[Message]) -> Iterator[Message]:
+    """Streams in one order as one, with the highest version of each message."""
+    for _, versions in groupby(heapq.merge(*parts, key=position), key=position):
+        yield max(versions, key=lambda message: message.version)
+
+
+def live(
+    stream: Iterator[Message], watermarks: Iterator[Watermark], erased: Mapping[str, str]
+) -> Iterator[Message]:
+    """The stream without tombstones and without what went with its thread or its user.
+
+    Messages and watermarks come in the same order, so that one watermark at a time is at hand.
+    """
+    mark = next(watermarks, None)
+    for message in stream:
+        thread = message.user_id, message.thread_id
+        while mark is not None and mark.thread < thread:
+            mark = next(watermarks, None)
+        of_thread = (
+            mark.deleted_through if mark is not None and mark.thread == thread else ids.LOWEST
+        )
+        marks = Marks(of_thread, erased.get(message.user_id, ids.LOWEST))
+        if marks.show(message):
+            yield message
+
+
+def position(record: Thread | Message) -> tuple[str, str, str]:
+    """Where something stands in an export. Code points and UTF-8 bytes sort alike."""
+    if isinstance(record, Thread):
+        return record.user_id, record.id, ""
+    return record.user_id, record.thread_id, record.id
+
+
+def _declare(connection: Connection, selection: Selection) -> _Taken:
+    """Takes the snapshot."""
+    connection.execute(_ISOLATION)
+    connection.execute(_LOCK)
+    values = selection._asdict()
+    boundary = hidden.archive_boundary(connection)
+    erased = hidden.erasures(connection)
+    for statement in (_DECLARE_WATERMARKS, _DECLARE_THREADS, DECLARE_MESSAGES):
+        connection.execute(text(statement), values)
+    connection.commit()
+    return _Taken(boundary, erased)

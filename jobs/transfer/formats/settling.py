@@ -1,0 +1,120 @@
+"""Gives imported messages their ids: those that they have already, or new ones in their order.
+
+An id says of an imported message its thread, its time, its place among those of the same time, and
+what its source knows it by. All but the place come from the message alone. The place keeps the
+source's order where its times do not tell it, and is only looked at to sort: a message that is
+there already is known by the rest.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from jobs.transfer.formats.source import PLACE_BITS, Item, Kept, Minted, Refusal
+from models import codec, ids
+from models.message import Message, Thread
+
+TAIL_BITS = ids.RANDOM_BITS - PLACE_BITS
+PLACES = 1 << PLACE_BITS
+_TAIL = (1 << TAIL_BITS) - 1
+
+
+class Held(msgspec.Struct, frozen=True):
+    """The id of a message that some tier has, and the thread that it is in."""
+
+    user_id: str
+    thread_id: str
+    id: str
+
+
+class _Moment:
+    """What a thread has of one microsecond: ids by their tails, and the last place taken."""
+
+    def __init__(self) -> None:
+        self.ids: dict[int, str] = {}
+        self.last = -1
+
+    def add(self, message_id: str) -> None:
+        bits = ids.free_bits_of(message_id)
+        self.ids[bits & _TAIL] = message_id
+        self.last = max(self.last, bits >> TAIL_BITS)
+
+
+class Settlement:
+    """Ids for the messages of one batch, beside what is there."""
+
+    def __init__(self, held: Iterable[Held]) -> None:
+        self._moments: dict[tuple[str, str, int], _Moment] = {}
+        self._earlier: dict[tuple[str, str, int], str] = {}
+        for one in held:
+            self._take_note(one.user_id, one.thread_id, one.id)
+
+    def settle(self, item: Item) -> Message | Thread | Refusal:
+        """The sealed message; what came sealed or is none stays as it is."""
+        if isinstance(item, Thread | Refusal):
+            return item
+        if isinstance(item, Message):
+            self._take_note(item.user_id, item.thread_id, item.id)
+            return item
+        message = item.message
+        bits = ids.free_bits_of(item.earlier_id)
+        known = self._earlier.get((message.user_id, message.thread_id, bits))
+        name = known or self._place(message)
+        if name is None:
+            reason = f"its thread has {PLACES:,} messages of the same time before it"
+            return Refusal(item.where, reason)
+        moment = ids.timestamp(ids.time_us_of(name)) if known else message.created_at
+        return codec.seal(
+            msgspec.structs.replace(message, id=name, created_at=moment, updated_at=moment)
+        )
+
+    def _place(self, message: Message) -> str | None:
+        """The id under which it is there, or one after all of its moment; None where there is no
+        place left."""
+        time_us = ids.time_us_of(message.id)
+        moment = self._moment(message.user_id, message.thread_id, time_us)
+        tail = ids.free_bits_of(message.id) & _TAIL
+        known = moment.ids.get(tail)
+        if known is not None:
+            return known
+        if moment.last + 1 >= PLACES:
+            return None
+        bits = moment.last + 1 << TAIL_BITS | tail
+        name = ids.mint(time_us, ids.shard_in(message.id), bits)
+        moment.add(name)
+        return name
+
+    def _take_note(self, user_id: str, thread_id: str, name: str) -> None:
+        self._moment(user_id, thread_id, ids.time_us_of(name)).add(name)
+        self._earlier[user_id, thread_id, ids.free_bits_of(name)] = name
+
+    def _moment(self, user_id: str, thread_id: str, time_us: int) -> _Moment:
+        return self._moments.setdefault((user_id, thread_id, time_us), _Moment())
+
+
+class Span(NamedTuple):
+    """Ids of a thread, from one to another, among which a message may be already."""
+
+    user_id: str
+    thread_id: str
+    low: str
+    high: str
+
+
+def spans(items: Sequence[Kept]) -> set[Span]:
+    """Where to look for messages that came without an id of this store's.
+
+    To the end of the millisecond: there, messages of one second were once put behind each other.
+    """
+    found = set()
+    for item in items:
+        if isinstance(item, Minted):
+            user_id, thread_id = item.message.user_id, item.message.thread_id
+            time_us, shard = ids.time_us_of(item.message.id), ids.shard_in(item.message.id)
+            last_us = time_us // 1000 * 1000 + 999
+            high = ids.mint(last_us, shard, (1 << ids.RANDOM_BITS) - 1)
+            found.add(Span(user_id, thread_id, ids.mint(time_us, shard, 0), high))
+            if item.earlier_id > high:
+                found.add(Span(user_id, thread_id, item.earlier_id, item.earlier_id))
+    return found

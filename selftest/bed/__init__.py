@@ -1,0 +1,1 @@
+"""The stack that is broken, and the network before it."""

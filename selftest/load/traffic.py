@@ -1,0 +1,116 @@
+"""What writers and readers share: their parameters, when to stop, and where they note things."""
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from selftest.load.samples import Sample
+from selftest.record.account import Account
+from selftest.record.client import Client
+from selftest.record.findings import Findings
+from selftest.record.ledger import Entry, Ledger
+from selftest.record.stalls import Stalls
+
+ClientMaker = Callable[[str], Client]
+"""Makes a connection for a user."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """How much is done at once. Writers share `users` evenly, and each user's `threads`.
+
+    Shares are of operations. `pause_seconds` is the longest pause between two operations of one
+    writer or reader; how long each is, is drawn.
+    """
+
+    writers: int = 32
+    readers: int = 4
+    users: int = 8
+    threads: int = 2
+    edit_share: float = 0.15
+    delete_share: float = 0.05
+    repeat_share: float = 0.03
+    content_characters: int = 400
+    pause_seconds: float = 0.2
+    retry_seconds: float = 0.1
+
+
+@dataclass
+class Traffic:
+    """One run's shared state. `samples` are all answers, to judge how long each took, and
+    `stalls` when that was no fault of who answered."""
+
+    ledger: Ledger
+    account: Account
+    findings: Findings
+    connect: ClientMaker
+    name: str = "run"
+    stopping: threading.Event = field(default_factory=threading.Event)
+    samples: list[Sample] = field(default_factory=list)
+    stalls: Stalls = field(default_factory=Stalls)
+    operations: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def user(self, number: int) -> str:
+        """The id of a user by number."""
+        return f"{self.name}-user-{number}"
+
+    def note(self, entry: Entry) -> None:
+        """Put an entry on disk and into the account.
+
+        An answer counts from the moment at which the account has it, which is after the client
+        got it: a reader that begins later must find it.
+        """
+        with self.stalls.brief():
+            self.ledger.append(entry)
+        self.account.note(entry)
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not beyond the end of the run."""
+        self.stopping.wait(seconds)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is over."""
+        return self.stopping.is_set()
+
+
+@contextmanager
+def running(traffic: Traffic, jobs: Sequence[Callable[[], None]]) -> Iterator[None]:
+    """Run jobs that end when the run is over, each in a thread; the end of the block ends it.
+
+    An error in one of them ends the run, and is raised here.
+    """
+    errors: list[BaseException] = []
+
+    def guarded(job: Callable[[], None]) -> None:
+        try:
+            job()
+        except BaseException as error:
+            errors.append(error)
+            traffic.stopping.set()
+
+    everybody = [*jobs, lambda: traffic.stalls.watch(traffic.stopping)]
+    threads = [threading.Thread(target=guarded, args=(job,), daemon=True) for job in everybody]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        traffic.stopping.set()
+        for thread in threads:
+            thread.join()
+    if errors:
+        raise errors[0]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, poll_seconds: float = 0.05) -> bool:
+    """Poll a condition and tell whether it came true within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(poll_seconds)
+    return True

@@ -1,0 +1,1 @@
+"""What they were told, and what was found out."""

@@ -1,0 +1,115 @@
+"""The client's ledger: every request before it is sent and every answer after it came, on disk.
+
+It is all that a client knows, so it is what the store is held against. A writer that is killed
+leaves at most a torn last line.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import msgspec
+
+from selftest.record.client import Outcome
+
+Verb = Literal["create", "edit", "delete"]
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True, tag="asked"):
+    """A request that is about to be sent.
+
+    `op` counts operations over all writers; the attempts of one share it. `content_hash` is that
+    of the content alone, see `hash_of`. An edit or a delete names the message it is about and
+    the version that it rests on.
+    """
+
+    op: int
+    attempt: int
+    writer: int
+    verb: Verb
+    user_id: str
+    thread_id: str
+    key: str
+    content_hash: str = ""
+    message_id: str = ""
+    based_on: int = 0
+
+
+class Answered(msgspec.Struct, frozen=True, kw_only=True, tag="answered"):
+    """What became of an attempt; `status` is 0 where no answer came.
+
+    `id`, `version`, `tier_used` and `durability` are those of a 200.
+    """
+
+    op: int
+    attempt: int
+    outcome: Outcome
+    status: int
+    latency_ms: float
+    id: str = ""
+    version: int = 0
+    tier_used: str = ""
+    durability: str = ""
+
+
+Entry = Asked | Answered
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Entry).decode
+
+
+class Ledger:
+    """The file being written. Safe for threads; a context manager that closes it."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file for appending; what it holds already stays."""
+        self._file = path.open("ab", buffering=0)
+        self._write_lock = threading.Lock()
+        self._sync_lock = threading.Lock()
+        self._written = 0
+        self._synced = 0
+
+    def append(self, entry: Entry) -> None:
+        """Add an entry and return once it is on disk; writers that wait share an fsync."""
+        with self._write_lock:
+            self._file.write(_encode(entry) + b"\n")
+            self._written += 1
+            own = self._written
+        with self._sync_lock:
+            if self._synced < own:
+                covered = self._written
+                os.fsync(self._file.fileno())
+                self._synced = covered
+
+    def close(self) -> None:
+        """Close the file; an entry that comes later raises `ValueError`."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        """Do nothing more."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+
+def read(path: Path) -> Iterator[Entry]:
+    """Yield the entries of a ledger in order; a last line that was torn is left out.
+
+    Raises:
+        msgspec.MsgspecError: A line other than the last is no entry.
+    """
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            yield _decode(line)

@@ -1,0 +1,1 @@
+"""Whether the store kept its word."""

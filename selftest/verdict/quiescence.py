@@ -1,0 +1,75 @@
+"""Waiting until all that was acknowledged has been carried on, or the time for that is over."""
+
+import time
+from collections.abc import Set
+
+from redis import RedisError
+from sqlalchemy import select, table
+
+from jobs.recover import direct_writes
+from models import tables
+from models.clickhouse_tables import messages as archive
+from selftest.record.account import Account
+from selftest.verdict.evidence import count
+from storage.clickhouse.driver import translated as clickhouse_translated
+from storage.errors import TierError
+from storage.postgres.driver import translated as postgres_translated
+from wiring.process import Services
+
+DEADLINE_SECONDS = 60.0
+POLL_SECONDS = 0.25
+_BACKFILL = table("redis_backfill")
+
+
+def wait_until_quiet(
+    services: Services,
+    account: Account,
+    seconds: float = DEADLINE_SECONDS,
+    lost: Set[str] = frozenset(),
+) -> str:
+    """Wait until nothing waits anywhere to be carried on, and PostgreSQL and ClickHouse have each
+    acknowledged message, those left out that a disk took with it.
+
+    Returns an empty text once it is so, and after `seconds` what is still in the way.
+    """
+    wanted = {history.id for history in account.histories() if history.must_be_seen} - lost
+    users = sorted({user_id for user_id, _ in account.threads()})
+    deadline = time.monotonic() + seconds
+    while True:
+        in_the_way = _in_the_way(services, wanted, users)
+        if not in_the_way or time.monotonic() > deadline:
+            return in_the_way
+        time.sleep(POLL_SECONDS)
+
+
+def _in_the_way(services: Services, wanted: set[str], users: list[str]) -> str:
+    try:
+        # In the order in which it is carried, so that nothing is overtaken.
+        waiting = {
+            "in ClickHouse to be brought home": direct_writes.waiting(services.job_clickhouse),
+            "in the log": sum(services.pending_log.backlog()),
+            "in the outbox": count(services.job_engine, tables.clickhouse_outbox),
+            "to be told to Redis": count(services.job_engine, _BACKFILL),
+        }
+        if any(waiting.values()):
+            found = [f"{number} {where}" for where, number in waiting.items() if number]
+            return f"entries wait: {', '.join(found)}"
+        uncommitted = len(wanted - _committed_ids(services, users))
+        unarchived = len(wanted - _archived_ids(services, users))
+    except (TierError, RedisError) as error:
+        return f"a tier does not answer: {error}"
+    if uncommitted or unarchived:
+        return f"{uncommitted} messages are not in PostgreSQL, {unarchived} not in ClickHouse"
+    return ""
+
+
+def _committed_ids(services: Services, users: list[str]) -> set[str]:
+    query = select(tables.messages.c.id).where(tables.messages.c.user_id.in_(users))
+    with postgres_translated(), services.job_engine.connect() as connection:
+        return set(connection.execute(query).scalars())
+
+
+def _archived_ids(services: Services, users: list[str]) -> set[str]:
+    query = select(archive.c.id).where(archive.c.user_id.in_(users))
+    with clickhouse_translated(), services.job_clickhouse.engine.connect() as connection:
+        return {str(name) for name in connection.execute(query).scalars()}

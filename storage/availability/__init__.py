@@ -1,0 +1,1 @@
+"""May a tier be believed? Probes, leases, notices, drills and safety checks."""

@@ -1,0 +1,134 @@
+"""Says that this process writes beside a faster tier, before it does.
+
+The first write beside it waits until no process can hold a lease from before. The ones after it
+do not wait: the row that says so is kept fresh as long as they come. Writes beside Redis are said
+in PostgreSQL, writes beside both in ClickHouse.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+
+import msgspec
+import structlog
+from sqlalchemy import Connection, Engine, text
+
+from storage.availability.lease import LEASE_SECONDS
+from storage.clickhouse.driver import ClickHouse
+from storage.errors import TierUnavailable
+from storage.postgres.driver import translated
+from storage.postgres.retry import patiently
+from storage.resilience import budget
+
+log = structlog.get_logger(__name__)
+
+ROW_SECONDS = 5
+"""How long the row lasts by the clock of the server that has it."""
+
+BELIEVED_SECONDS = 3.5
+"""How long this process relies on it: less, because two clocks never run quite alike."""
+
+FRESH_SECONDS = 1.5
+
+_HOLD = text(
+    """
+WITH swept AS (
+    DELETE FROM redis_detours
+    WHERE until < clock_timestamp() - interval '1 minute' AND holder <> :holder)
+INSERT INTO redis_detours (holder, until)
+VALUES (:holder, clock_timestamp() + make_interval(secs => :seconds))
+ON CONFLICT (holder) DO UPDATE SET until = excluded.until
+"""
+)
+_SAY_CLICKHOUSE = text(
+    "INSERT INTO redis_detours (holder, until, in_clickhouse)"
+    " VALUES (gen_random_uuid(), 'infinity', true)"
+)
+
+
+class Detour:
+    """This process's row among those who write beside a tier.
+
+    `hold` writes or renews the row of a holder for `ROW_SECONDS`, and raises `TierUnavailable`.
+    """
+
+    def __init__(self, beside: str, tier: str, hold: Callable[[str], None]) -> None:
+        """`tier` is where the row stands."""
+        self._beside = beside
+        self._tier = tier
+        self._hold = hold
+        self._holder = str(uuid.uuid4())
+        self._lock = threading.Lock()
+        self._held_at = float("-inf")
+        self._failed_at = float("-inf")
+        self._reason = ""
+
+    def forget(self) -> None:
+        """Has the next write wait again: the tier was back meanwhile, and leases were given."""
+        self._held_at = float("-inf")
+
+    def enter(self) -> None:
+        """Returns when a write beside the tier may be acknowledged. Raises `TierUnavailable`."""
+        came = time.monotonic()
+        if came - self._held_at < FRESH_SECONDS:
+            return
+        with budget.taking(self._lock, self._tier):
+            now = time.monotonic()
+            if now - self._held_at < FRESH_SECONDS:
+                return
+            if self._failed_at > came:
+                # Each who waited would find out in turn, and the last of them much too late.
+                raise TierUnavailable(self._tier, self._reason, tried=False)
+            self._say()
+            if now - self._held_at > BELIEVED_SECONDS:
+                log.warning(f"writing_beside_{self._beside}")
+                budget.sleep(self._tier, LEASE_SECONDS)
+            self._held_at = now
+
+    def _say(self) -> None:
+        try:
+            self._hold(self._holder)
+        except TierUnavailable as error:
+            if not (error.passing or budget.is_spent()):
+                self._failed_at, self._reason = time.monotonic(), error.reason
+            raise
+
+
+def beside_redis(quick: Engine, patient: Engine) -> Detour:
+    """The detour of writes to PostgreSQL, said there quickly or, if that is slow, patiently."""
+
+    def hold(holder: str) -> None:
+        patiently(quick, patient, lambda engine: _hold(engine, holder))
+
+    return Detour("redis", "postgresql", hold)
+
+
+def _hold(engine: Engine, holder: str) -> None:
+    with translated(), engine.begin() as connection:
+        connection.execute(_HOLD, {"holder": holder, "seconds": ROW_SECONDS})
+
+
+def beside_postgresql(server: ClickHouse) -> Detour:
+    """The detour of writes to ClickHouse."""
+
+    def hold(holder: str) -> None:
+        row = msgspec.json.encode({"holder": holder, "seconds": ROW_SECONDS})
+        # Each row counts, although it says the same as the one before.
+        server.insert("direct_writers", row, str(uuid.uuid4()))
+
+    return Detour("postgresql", "clickhouse", hold)
+
+
+def say_clickhouse(engine: Engine) -> None:
+    """Says that ClickHouse holds what PostgreSQL lacks, until it was brought home.
+
+    Raises `TierUnavailable`.
+    """
+    with translated(), engine.begin() as connection:
+        note_clickhouse(connection)
+
+
+def note_clickhouse(connection: Connection) -> None:
+    """Likewise in the caller's transaction."""
+    connection.execute(_SAY_CLICKHOUSE)

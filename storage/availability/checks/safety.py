@@ -1,0 +1,133 @@
+"""Safe settings or no promise: may a process run with what it was given, and what then holds?
+
+A tier that does not answer is no reason to refuse: the others take over, and it is judged when it
+answers again.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+import structlog
+from redis import Redis
+
+from settings import Settings
+from storage.availability.checks import redis
+from storage.availability.checks.clickhouse import CLICKHOUSE, judge_clickhouse
+from storage.availability.checks.finding import Finding
+from storage.availability.checks.installation import judge_installation
+from storage.availability.checks.postgres import POSTGRES, judge_postgres
+from storage.availability.checks.redis import REDIS
+from storage.availability.checks.secrets import SETTINGS, judge_settings
+from storage.clickhouse.driver import ClickHouse
+from storage.errors import Refused
+from wiring.process import Services
+
+log = structlog.get_logger(__name__)
+
+TIERS = (REDIS, POSTGRES, CLICKHOUSE)
+CLICKHOUSE_SECONDS = 2.0
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """Every finding of one look, tier by tier."""
+
+    findings: list[Finding]
+
+    @property
+    def refusals(self) -> list[Finding]:
+        """Why no process may run with this."""
+        return [finding for finding in self.findings if finding.severity == "refuse"]
+
+    @property
+    def weaker(self) -> list[Finding]:
+        """Which promises do not hold, and why."""
+        return [finding for finding in self.findings if finding.severity == "weaker"]
+
+    @property
+    def silent(self) -> list[Finding]:
+        """Which tiers could not be judged."""
+        return [finding for finding in self.findings if finding.severity == "down"]
+
+    @property
+    def reason(self) -> str:
+        """Everything that refuses, in one line; empty where nothing does."""
+        return "; ".join(finding.line for finding in self.refusals)
+
+
+def judge(services: Services) -> Verdict:
+    """Looks at the settings and at all tiers at once.
+
+    Takes tens of milliseconds where all answer, and two seconds and a little where one does not.
+    Raises nothing for a tier that is down.
+    """
+    return judge_tiers(services, (SETTINGS, *TIERS))
+
+
+def judge_tiers(services: Services, tiers: Sequence[str]) -> Verdict:
+    """The same for some of them, in this order."""
+    looks = {
+        SETTINGS: lambda: judge_settings(services.settings),
+        REDIS: lambda: [
+            *redis.judge_redis(services.redis_client),
+            *judge_installation(services.redis_client, services.request_engine),
+        ],
+        POSTGRES: lambda: judge_postgres(services.request_engine),
+        CLICKHOUSE: lambda: _judge_clickhouse(services.settings),
+    }
+    with ThreadPoolExecutor(len(looks), thread_name_prefix="judge") as pool:
+        findings = list(pool.map(lambda tier: looks[tier](), tiers))
+    return Verdict([finding for look in findings for finding in look])
+
+
+def judge_redis(client: Redis) -> str:
+    """Why messages may not be given to this Redis; empty where they may, or where it is silent.
+
+    One round trip, for whoever finds that Redis answers again. Raises nothing of the driver's.
+    """
+    return Verdict(redis.judge_redis(client)).reason
+
+
+def look(settings: Settings, tiers: Sequence[str] = (SETTINGS, *TIERS)) -> Verdict:
+    """Judges over connections of its own, which are given back: for a process that may yet fork."""
+    services = Services(settings)
+    try:
+        return judge_tiers(services, tiers)
+    finally:
+        services.give_back()
+
+
+def check(settings: Settings) -> Verdict:
+    """What a process does before anything else.
+
+    Raises `Refused` with one line that names what is wrong and what to do.
+    """
+    verdict = look(settings)
+    if verdict.refusals:
+        raise Refused(verdict.reason)
+    return verdict
+
+
+def report(verdict: Verdict) -> None:
+    """One warning for each promise that does not hold, and for each tier that was not judged."""
+    for finding in verdict.weaker:
+        log.warning(
+            "weaker_promise",
+            tier=finding.tier,
+            check=finding.check,
+            found=finding.found,
+            promise=finding.promise,
+            advice=finding.advice,
+        )
+    for finding in verdict.silent:
+        log.warning("not_judged", tier=finding.tier, reason=finding.found, advice=finding.advice)
+
+
+def _judge_clickhouse(settings: Settings) -> list[Finding]:
+    """Not under ClickHouse's own deadline: a process that starts must not wait that long."""
+    seconds = min(CLICKHOUSE_SECONDS, settings.clickhouse_timeout_seconds)
+    server = ClickHouse(settings.clickhouse_url, seconds)
+    try:
+        return judge_clickhouse(server)
+    finally:
+        server.engine.dispose()

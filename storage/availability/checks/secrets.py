@@ -1,0 +1,81 @@
+"""Whether a secret is one: what stands in an example is known to everybody."""
+
+import re
+from itertools import pairwise
+
+from settings import MINIMUM_SECRET_BYTES, Settings
+from storage.availability.checks.finding import Finding, found
+
+SETTINGS = "settings"
+LEAST_VARIETY = MINIMUM_SECRET_BYTES // 4
+"""So many different characters at least; 32 random hexadecimal digits have more but once in ten
+million times."""
+
+LEAST_LEAPS = MINIMUM_SECRET_BYTES // 4
+"""So many neighbours at least that are no step along the alphabet or the digits."""
+
+_SAMPLE_BEGINNINGS = (
+    "secret",
+    "mysecret",
+    "thesecret",
+    "supersecret",
+    "topsecret",
+    "jwtsecret",
+    "yoursecret",
+    "your256bitsecret",
+    "astringsecretatleast256bitslong",
+    "threadkeepsecret",
+    "threadkeepjwtsecret",
+    "password",
+    "default",
+    "example",
+    "sample",
+    "placeholder",
+    "insecure",
+    "djangoinsecure",
+    "development",
+    "devsecret",
+    "devkey",
+    "testsecret",
+    "replaceme",
+    "replacewith",
+)
+_SAMPLE_PARTS = ("changeme", "changethis", "pleasechange", "notsecret", "donotuse", "yourown")
+"""Words of examples, letters and digits only, in lower case."""
+
+
+def judge_settings(settings: Settings) -> list[Finding]:
+    """What the environment says, as far as it can be judged without a server."""
+    fault = fault_of(settings.jwt_secret)
+    advice = (
+        f"give THREADKEEP_JWT_SECRET {MINIMUM_SECRET_BYTES} random bytes or more, as"
+        " `openssl rand -base64 48` makes them: who guesses it is any user"
+    )
+    value = fault or f"{len(settings.jwt_secret.encode())} bytes"
+    return [found(SETTINGS, "secret", not fault, value, advice, "refuse")]
+
+
+def fault_of(secret: str) -> str:
+    """What is wrong with a secret, in words without it; empty where nothing is."""
+    plain = re.sub(r"[^a-z0-9]", "", secret.casefold())
+    if len(secret.encode()) < MINIMUM_SECRET_BYTES:
+        return f"only {len(secret.encode())} bytes"
+    if plain.startswith(_SAMPLE_BEGINNINGS) or any(part in plain for part in _SAMPLE_PARTS):
+        return "a sample value, or made from one"
+    if len(set(secret)) < LEAST_VARIETY:
+        return f"only {len(set(secret))} different characters"
+    if _repeats(secret):
+        return "one piece over and over"
+    if sum(_is_leap(*pair) for pair in pairwise(secret)) < LEAST_LEAPS:
+        return "a row of neighbouring characters"
+    return ""
+
+
+def _repeats(text: str) -> bool:
+    """Whether a text is a piece of at most half its length, repeated, the last one cut or not."""
+    longest = len(text) // 2
+    return any(text[size:] == text[:-size] for size in range(1, longest + 1))
+
+
+def _is_leap(one: str, other: str) -> bool:
+    return abs(ord(other) - ord(one)) > 1

@@ -1,0 +1,174 @@
+"""What is hidden, and what may be in ClickHouse alone: the one question of whoever reads, compares,
+mends or brings something back.
+
+A message is hidden by its own tombstone, by the watermark of its thread or by the erasure of its
+user, from the moment in which that was acknowledged. Redis may know of a watermark before
+PostgreSQL does, and each may have forgotten what the other knows, so the higher one counts. How far
+a deletion was carried out is another matter: only what is still there after that is wrong.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, text
+
+from models import ids
+from models.message import Message
+from storage.redis import keys
+from storage.redis.driver import RedisDoor
+
+Thread = tuple[str, str]
+"""A user's id, and the id of one of their threads."""
+
+THREADS_AT_ONCE = 500
+
+HIDDEN = "(m.id <= greatest(t.deleted_through, e.erased_through)) IS TRUE"
+"""Of a row `m`, given its thread `t` and the erasure `e` of its user, each if there is any: whether
+it is hidden by one of them. For statements that cannot hand their rows out first."""
+
+_BOUNDARY = text("SELECT below::text FROM archive_boundary")
+_MARKS = text(
+    """
+SELECT r.user_id, r.thread_id, t.deleted_through::text AS deleted,
+       t.erased_through::text AS buried, t.purged_through::text AS purged,
+       e.erased_through::text AS erased, e.finished_at IS NOT NULL AS is_done
+FROM json_to_recordset(CAST(:threads AS json)) AS r (user_id text, thread_id text)
+LEFT JOIN threads t ON t.user_id = r.user_id AND t.id = r.thread_id
+LEFT JOIN user_erasures e ON e.user_id = r.user_id
+"""
+)
+
+
+_ERASURES = text("SELECT user_id, erased_through::text AS through FROM user_erasures")
+
+
+class Marks(NamedTuple):
+    """What hides messages of one thread: the ids at and below which they went with it (`deleted`)
+    or with their user (`erased`), and how far that was carried out.
+
+    `buried` is the id up to which PostgreSQL and Redis have nothing left of what was deleted,
+    `purged` the same of ClickHouse; `is_erased` says it of all that went with the user.
+    """
+
+    deleted: str = ids.LOWEST
+    erased: str = ids.LOWEST
+    buried: str = ids.LOWEST
+    purged: str = ids.LOWEST
+    is_erased: bool = False
+
+    @property
+    def through(self) -> str:
+        """The id at and below which nothing of the thread is shown."""
+        return max(self.deleted, self.erased)
+
+    def hide(self, message_id: str) -> bool:
+        """Whether a message is hidden, whatever it says of itself."""
+        return message_id <= self.through
+
+    def show(self, message: Message) -> bool:
+        """Whether somebody who asks for a message is to get it."""
+        return message.deleted_at is None and not self.hide(message.id)
+
+    def and_those(self, other: "Marks") -> "Marks":
+        """The higher of both, as of what two tiers know."""
+        return Marks(
+            max(self.deleted, other.deleted),
+            max(self.erased, other.erased),
+            max(self.buried, other.buried),
+            max(self.purged, other.purged),
+            self.is_erased or other.is_erased,
+        )
+
+
+NOTHING = Marks()
+"""The marks of a thread that nobody deleted."""
+
+
+def archive_boundary(connection: Connection) -> str:
+    """The id below which messages may be in ClickHouse alone.
+
+    To be asked after rows were looked for: it moves before they leave PostgreSQL.
+    """
+    return str(connection.execute(_BOUNDARY).scalar_one())
+
+
+def committed(connection: Connection, threads: Iterable[Thread]) -> dict[Thread, Marks]:
+    """What PostgreSQL knows of threads; of names that it cannot hold, nothing."""
+    found: dict[Thread, Marks] = dict.fromkeys(threads, NOTHING)
+    ordered = sorted(one for one in found if "\0" not in "".join(one))
+    for at in range(0, len(ordered), THREADS_AT_ONCE):
+        named = [
+            {"user_id": user_id, "thread_id": thread_id}
+            for user_id, thread_id in ordered[at : at + THREADS_AT_ONCE]
+        ]
+        rows = connection.execute(_MARKS, {"threads": msgspec.json.encode(named).decode()})
+        for row in rows:
+            found[row.user_id, row.thread_id] = Marks(
+                row.deleted or ids.LOWEST,
+                row.erased or ids.LOWEST,
+                row.buried or ids.LOWEST,
+                row.purged or ids.LOWEST,
+                bool(row.is_done),
+            )
+    return found
+
+
+def erasures(connection: Connection) -> dict[str, str]:
+    """The users who are to be nowhere, each with the id at and below which."""
+    return {row.user_id: row.through for row in connection.execute(_ERASURES)}
+
+
+def hot(door: RedisDoor, slots: int, threads: Iterable[Thread]) -> dict[Thread, Marks]:
+    """What Redis knows of threads. Raises `TierError`."""
+    ordered = sorted(set(threads))
+    found: dict[Thread, Marks] = {}
+    for at in range(0, len(ordered), THREADS_AT_ONCE):
+        batch = ordered[at : at + THREADS_AT_ONCE]
+        with door.passed() as client:
+            pipeline: Any = client.pipeline(transaction=False)
+            for user_id, thread_id in batch:
+                slot = ids.shard_of(user_id, thread_id) % slots
+                pipeline.mget(keys.hiding(slot, user_id, thread_id))
+            answers = pipeline.execute()
+        for thread, (deleted, erased) in zip(batch, answers, strict=True):
+            found[thread] = Marks(_mark(deleted), _mark(erased))
+    return found
+
+
+def _mark(found: bytes | None) -> str:
+    return found.decode() if found else ids.LOWEST
+
+
+def known(
+    connection: Connection, door: RedisDoor, slots: int, threads: Collection[Thread]
+) -> dict[Thread, Marks]:
+    """What either tier knows of threads. Raises `TierError`."""
+    # Redis first: what it forgets after this it has told PostgreSQL before.
+    in_redis = hot(door, slots, threads)
+    return either(in_redis, committed(connection, threads))
+
+
+def either(*tiers: Mapping[Thread, Marks]) -> dict[Thread, Marks]:
+    """The marks of threads, of which each tier may know some and another others."""
+    found: dict[Thread, Marks] = {}
+    for marks in tiers:
+        for thread, mark in marks.items():
+            found[thread] = found.get(thread, NOTHING).and_those(mark)
+    return found
+
+
+def is_there(through: str, *, newest: str | None, floor: str | None) -> bool:
+    """Whether an index in Redis says that its thread is there, given its newest message and the
+    floor from which on it is complete, None where it is complete nowhere.
+
+    An index outlives its last message. Where something was deleted it says so only if it was begun
+    after that: one that is complete from the lowest id on may be as old as the thread.
+    """
+    begun = max(newest or "", floor or "")
+    return bool(begun) and (through <= ids.LOWEST or begun > through)
+
+
+def thread_of(message: Message) -> Thread:
+    """The thread of a message."""
+    return message.user_id, message.thread_id

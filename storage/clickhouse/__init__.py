@@ -1,0 +1,1 @@
+"""ClickHouse: driver, reads, pages, fingerprints, mutations, keys."""

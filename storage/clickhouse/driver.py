@@ -1,0 +1,244 @@
+"""How the ClickHouse tier reaches its server, and the driver's errors as the tier's.
+
+Tables and queries go through clickhouse-sqlalchemy, over HTTP or the native protocol. Rows do
+not: its HTTP dialect cuts microseconds and builds SQL in Python. They travel as the body of
+`INSERT … FORMAT JSONEachRow`, where times keep their six digits and text needs no escaping; over
+the native protocol, which has no body, inside ClickHouse's own `format` function.
+
+Whoever names many things in one statement does so in `batches`.
+"""
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import requests
+from clickhouse_sqlalchemy.exceptions import DatabaseException
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from storage.clickhouse.session import SETTINGS, ClickHouseSession, check_length
+from storage.errors import TierRejected, TierUnavailable
+from storage.resilience import simulated_outage
+from storage.telemetry.slow_queries import SlowQueries
+
+_CODE = re.compile(r"Code: \d+")
+_NAME = re.compile(r"\(([A-Z][A-Z0-9_]{3,})\)")
+"""ClickHouse's name of an error, which it says at its end."""
+
+Item = TypeVar("Item")
+
+LIST_BYTES = 160 * 1024
+"""Of the names in one statement; what is around them has the rest of what may be sent."""
+
+EVERY_ROW = "SETTINGS final = 0, apply_deleted_mask = 0"
+"""Ends a query that is to see what is there, superseded and hidden rows included."""
+
+# An INSERT over the native protocol, which says itself how long it is.
+_ROWS_FOLLOW = "INSERT INTO "
+
+# Codes of ClickHouse that asking again may mend: too many parts or queries, memory, time,
+# network, a keeper or a table that is read-only for now.
+_TRANSIENT_CODES = ("159.", "160.", "202.", "209.", "210.", "241.", "242.", "252.", "999.")
+# A table or a database that is not there: a server that lost all it had gets them back.
+_LOST_CODES = ("60.", "81.")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns the driver's errors into the tier's."""
+    try:
+        yield
+    except requests.RequestException as error:
+        late = isinstance(error, requests.Timeout)
+        raise TierUnavailable("clickhouse", type(error).__name__, late=late) from error
+    except DatabaseException as error:
+        raise _refusal(str(error)) from error
+    except DBAPIError as error:
+        raise TierUnavailable("clickhouse", str(error.orig).split("\n", 1)[0]) from error
+    except SQLAlchemyError as error:
+        # Its text may be the statement, and what of it could not be sent.
+        raise TierRejected("clickhouse", type(error).__name__) from error
+    except (EOFError, OSError) as error:
+        raise TierUnavailable("clickhouse", f"{type(error).__name__}: {error}") from error
+
+
+class ClickHouse:
+    """One server and database, with one deadline for every answer."""
+
+    def __init__(
+        self,
+        url: str,
+        timeout_seconds: float,
+        *,
+        heeds_drills: bool = True,
+        slow: SlowQueries | None = None,
+    ) -> None:
+        self._slow = slow
+        self._url = make_url(url)
+        self._timeout_seconds = timeout_seconds
+        self._native = "native" in self._url.drivername
+        self._heeds_drills = heeds_drills
+        self.engine = self._make_engine()
+        self._session = ClickHouseSession()
+
+    def insert(self, table: str, rows: bytes, token: str | None = None) -> None:
+        """Inserts newline-separated JSON rows; the same token twice counts once.
+
+        Without one it is the hash of the rows, so that the same rows twice do.
+
+        Raises `TierUnavailable` (may have happened) or `TierRejected`.
+        """
+        settings = {
+            "insert_deduplication_token": token or hashlib.sha256(rows).hexdigest(),
+            "async_insert": "0",
+            "date_time_input_format": "best_effort",
+            "input_format_json_read_objects_as_strings": "1",
+            "input_format_skip_unknown_fields": "0",
+        }
+        if self._native:
+            self._insert_native(table, rows, settings)
+        else:
+            statement = f"INSERT INTO {table} FORMAT JSONEachRow"
+            self._send(statement, {"query": statement, **settings}, rows)
+
+    def post(self, statement: str, settings: Mapping[str, str] | None = None) -> str:
+        """One HTTP request; gives the answer's text. Only for `clickhouse+http`."""
+        return self._send(statement, settings or {}, statement.encode()).decode()
+
+    def _send(self, statement: str, params: Mapping[str, str], body: bytes) -> bytes:
+        if self._heeds_drills:
+            simulated_outage.check("clickhouse")
+            simulated_outage.wait("clickhouse")
+        started, failed = time.perf_counter(), True
+        try:
+            response = self._post(params, body)
+            failed = response.status_code != 200
+        finally:
+            if self._slow is not None:
+                seconds = time.perf_counter() - started
+                self._slow.note("clickhouse", statement, seconds, failed=failed)
+        if failed:
+            raise _refusal(response.content.decode(errors="replace"))
+        return response.content
+
+    def _post(self, params: Mapping[str, str], body: bytes) -> requests.Response:
+        with translated():
+            return self._session.post(
+                f"{self._scheme()}://{self._url.host}:{self._url.port or 8123}/",
+                params={"database": self._database(), **SETTINGS, **params},
+                data=body,
+                auth=self._credentials(),
+                timeout=self._timeout_seconds,
+            )
+
+    def lines(self, query: str) -> bytes:
+        """The rows of a query as JSON, one a line, times with their six digits.
+
+        Text is as it is stored, which the driver's own reading does not promise. Raises
+        `TierError`.
+        """
+        if not self._native:
+            statement = f"{query} FORMAT JSONEachRow"
+            return self._send(statement, {}, statement.encode())
+        # Rows come as one text: a column of it would be taken apart and put together again.
+        rows = f"SELECT arrayStringConcat(groupArray(formatRow('JSONEachRow', *))) FROM ({query})"  # noqa: S608
+        with translated(), self.engine.connect() as connection:
+            return str(connection.exec_driver_sql(rows).scalar_one()).encode()
+
+    def _insert_native(self, table: str, rows: bytes, settings: Mapping[str, str]) -> None:
+        escaped = rows.decode().replace("\\", "\\\\").replace("'", "\\'")
+        pairs = ", ".join(f"{name} = '{value}'" for name, value in settings.items())
+        statement = (
+            f"INSERT INTO {table} SELECT * FROM format(JSONEachRow, '{escaped}')"  # noqa: S608
+            f" SETTINGS {pairs}, max_query_size = {len(escaped) + 65536}"
+        )
+        with translated(), self.engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+
+    def _make_engine(self) -> Engine:
+        engine = self._native_engine() if self._native else self._http_engine()
+        if self._heeds_drills:
+            event.listen(engine, "checkout", lambda *_: simulated_outage.check("clickhouse"))
+            event.listen(
+                engine, "before_cursor_execute", lambda *_: simulated_outage.wait("clickhouse")
+            )
+        if self._slow is not None:
+            self._slow.watch(engine, "clickhouse")
+        return engine
+
+    def _http_engine(self) -> Engine:
+        user, password = self._credentials()
+        own = self._url.set(username=user, password=password)
+        return create_engine(
+            own.update_query_dict({"timeout": str(self._timeout_seconds)}),
+            connect_args={"http_session": ClickHouseSession, "ch_settings": SETTINGS},
+        )
+
+    def _native_engine(self) -> Engine:
+        own = {"connect_timeout": "1", "send_receive_timeout": str(self._timeout_seconds)}
+        engine = create_engine(self._url.update_query_dict(own | SETTINGS))
+        event.listen(engine, "before_cursor_execute", _check_native)
+        return engine
+
+    def _credentials(self) -> tuple[str, str]:
+        return self._url.username or "default", self._url.password or ""
+
+    def _scheme(self) -> str:
+        return str(self._url.query.get("protocol", "http"))
+
+    def _database(self) -> str:
+        return self._url.database or "default"
+
+    def ping(self) -> None:
+        """Raises `TierUnavailable` if ClickHouse does not answer."""
+        with translated(), self.engine.connect() as connection:
+            connection.execute(text("SELECT 1")).scalar_one()
+
+
+def batches(
+    items: Iterable[Item], text_of: Callable[[Item], str], room: int = LIST_BYTES
+) -> Iterator[list[Item]]:
+    """Some things in turn, as many at once as their texts fit into one statement."""
+    batch: list[Item] = []
+    left = room
+    for item in items:
+        size = len(text_of(item).encode()) + len(", ")
+        if batch and size > left:
+            yield batch
+            batch, left = [], room
+        batch.append(item)
+        left -= size
+    if batch:
+        yield batch
+
+
+def literal(value: str) -> str:
+    """Any text inside a statement: no quote, backslash or percent sign is in anybody's way."""
+    return f"unhex('{value.encode().hex()}')"
+
+
+def _check_native(*told: Any) -> None:
+    """The text of a statement is all that the native protocol has, rows included."""
+    statement, parameters = told[2], told[3]
+    if not statement.startswith(_ROWS_FOLLOW):
+        check_length(f"{statement}{parameters or ''}")
+
+
+def _refusal(answer: str) -> TierRejected | TierUnavailable:
+    line = answer.strip().split("\n", 1)[0]
+    code = line.partition("Code: ")[2]
+    if code.startswith((*_TRANSIENT_CODES, *_LOST_CODES)):
+        return TierUnavailable("clickhouse", line[:500], passing=True)
+    return TierRejected("clickhouse", _code_and_name(answer))
+
+
+def _code_and_name(answer: str) -> str:
+    """What may be said of a refusal: its words quote the row that was sent, or the statement."""
+    code, name = _CODE.search(answer), _NAME.findall(answer)
+    told = [code[0] if code else "", name[-1] if name else ""]
+    return " ".join(filter(None, told)) or "it refused, and gave no code"

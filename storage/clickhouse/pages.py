@@ -1,0 +1,77 @@
+"""All of ClickHouse's messages in order, a page at a time: the archive's half of an export.
+
+Pages go by key, so that each is one bounded answer, and none holds anything open in between.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, func, select, tuple_
+
+from models import ids
+from models.clickhouse_tables import messages
+from models.message import Message
+from storage.clickhouse.driver import ClickHouse, translated
+from storage.clickhouse.rows import COLUMNS, NEWEST, message_of, moment_of
+
+PAGE_MESSAGES = 10_000
+
+
+class Selection(NamedTuple):
+    """Which messages: of one user, of one thread's name, of both, or all."""
+
+    user_id: str | None = None
+    thread_id: str | None = None
+
+
+def archived_messages(
+    server: ClickHouse,
+    selection: Selection,
+    below: str = ids.HIGHEST,
+    page_messages: int = PAGE_MESSAGES,
+    *,
+    tombstones: bool = False,
+) -> Iterator[Message]:
+    """Messages with ids below a boundary, newest versions, by user, thread and id.
+
+    Tombstones are left out unless asked for.
+
+    A few at the boundary itself may be given too: ClickHouse compares times, not ids.
+    """
+    conditions: list[ColumnElement[bool]] = []
+    if selection.user_id is not None:
+        conditions.append(messages.c.user_id == selection.user_id)
+    if selection.thread_id is not None:
+        conditions.append(messages.c.thread_id == selection.thread_id)
+    if below != ids.HIGHEST:
+        conditions.append(messages.c.created_at <= moment_of(below))
+    key = (messages.c.user_id, messages.c.thread_id, messages.c.created_at, messages.c.id)
+    query = select(*COLUMNS)
+    if tombstones:
+        # SQLAlchemy has no word for the first limit, which must come before its own.
+        newest = f"LIMIT 1 BY id LIMIT {page_messages:d}"
+        query = query.order_by(*key, messages.c.version.desc()).suffix_with(newest)
+    else:
+        query = query.order_by(*key).limit(page_messages).suffix_with(NEWEST)
+    last: Message | None = None
+    while True:
+        page = query.where(*conditions, *_after(last, key))
+        with translated(), server.engine.connect() as connection:
+            rows = connection.execute(page).all()
+        for row in rows:
+            last = message_of(row)
+            yield last
+        if len(rows) < page_messages:
+            return
+
+
+def _after(last: Message | None, key: tuple[Any, ...]) -> list[ColumnElement[bool]]:
+    if last is None:
+        return []
+    position: tuple[Any, ...] = (
+        last.user_id,
+        last.thread_id,
+        moment_of(last.id),
+        func.toUUID(last.id),
+    )
+    return [tuple_(*key) > tuple_(*position)]

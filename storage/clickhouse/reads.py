@@ -1,0 +1,146 @@
+"""ClickHouse: every message for good, and the only place of those that are archived.
+
+Queries name the user first, which is also how the table is ordered. Within a thread the order by
+time and id is the order by id: two ids of one microsecond differ only in their second half, by
+which ClickHouse compares a UUID first. Ids of different threads are never compared there.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, and_, func, not_, or_, select, tuple_
+
+from models import ids
+from models.clickhouse_tables import messages
+from models.message import Message
+from storage.clickhouse.driver import ClickHouse, batches, translated
+from storage.clickhouse.rows import COLUMNS, NEWEST, message_of, moment_of, rfc3339
+from storage.resilience.breaker import Breaker
+
+
+class ClickHouseTier:
+    """The read verbs of the ClickHouse tier."""
+
+    def __init__(self, server: ClickHouse, breaker: Breaker) -> None:
+        self._server = server
+        self._breaker = breaker
+
+    def message(self, user_id: str, message_id: str) -> tuple[Message, str] | None:
+        """The newest version of a message, tombstones included, with the time it arrived."""
+        found = self.versions(user_id, message_id)
+        return found[0] if found else None
+
+    def versions(self, user_id: str, message_id: str) -> list[tuple[Message, str]]:
+        """Every version of a message that is still kept, newest first, with arrival times."""
+        query = (
+            select(*COLUMNS)
+            .where(
+                messages.c.user_id == user_id,
+                # The time makes it one partition and a few granules.
+                messages.c.created_at == moment_of(message_id),
+                messages.c.id == func.toUUID(message_id),
+            )
+            .order_by(messages.c.version.desc(), messages.c.archived_at.desc())
+        )
+        with self._connected() as connection:
+            rows = connection.execute(query).all()
+        return [(message_of(row), rfc3339(row.archived_at)) for row in rows]
+
+    def page(
+        self,
+        user_id: str,
+        thread_id: str,
+        low: str,
+        high: str,
+        order: str,
+        count: int,
+        *,
+        tombstones: bool = False,
+    ) -> list[Message]:
+        """Messages of a thread with `low` < id < `high`, at most `count` from that end.
+
+        Tombstones are left out unless asked for: PostgreSQL has every one that came by way of it.
+        """
+        position = tuple_(messages.c.created_at, messages.c.id)
+        conditions = [messages.c.user_id == user_id, messages.c.thread_id == thread_id]
+        if low != ids.LOWEST:
+            conditions.append(position > tuple_(moment_of(low), func.toUUID(low)))
+        if high != ids.HIGHEST:
+            conditions.append(position < tuple_(moment_of(high), func.toUUID(high)))
+        sort = (
+            (messages.c.created_at, messages.c.id)
+            if order == "asc"
+            else (messages.c.created_at.desc(), messages.c.id.desc())
+        )
+        query = select(*COLUMNS).where(*conditions)
+        if tombstones:
+            # SQLAlchemy has no word for the first limit, which must come before its own.
+            newest = f"LIMIT 1 BY id LIMIT {count:d}"
+            query = query.order_by(*sort, messages.c.version.desc()).suffix_with(newest)
+        else:
+            query = query.order_by(*sort).limit(count).suffix_with(NEWEST)
+        with self._connected() as connection:
+            rows = connection.execute(query).all()
+        return [message_of(row) for row in rows]
+
+    def newest(
+        self, user_id: str, marks: Mapping[str, str], below: str, characters: int
+    ) -> dict[str, tuple[str, str]]:
+        """The newest live message of threads, below an id and above a mark of each: its id, and
+        so many characters of its content. Threads without one are left out."""
+        found: dict[str, tuple[str, str]] = {}
+        for some in batches(marks, _room_of):
+            found |= self._newest(user_id, {name: marks[name] for name in some}, below, characters)
+        return found
+
+    def _newest(
+        self, user_id: str, marks: Mapping[str, str], below: str, characters: int
+    ) -> dict[str, tuple[str, str]]:
+        position = tuple_(messages.c.created_at, messages.c.id)
+        gone = [
+            and_(
+                messages.c.thread_id == name,
+                position <= tuple_(moment_of(mark), func.toUUID(mark)),
+            )
+            for name, mark in marks.items()
+            if mark != ids.LOWEST
+        ]
+        query = (
+            select(
+                messages.c.thread_id,
+                func.toString(messages.c.id).label("name"),
+                func.substringUTF8(messages.c.content, 1, characters).label("beginning"),
+            )
+            .where(
+                messages.c.user_id == user_id,
+                messages.c.thread_id.in_(list(marks)),
+                messages.c.created_at <= moment_of(below),
+                *([not_(or_(*gone))] if gone else []),
+            )
+            .order_by(messages.c.thread_id, messages.c.created_at.desc(), messages.c.id.desc())
+            .suffix_with(f"LIMIT 1 BY thread_id {NEWEST}")
+        )
+        with self._connected() as connection:
+            rows = connection.execute(query).all()
+        return {row.thread_id: (row.name, row.beginning) for row in rows if row.name < below}
+
+    def count(self) -> int:
+        """How many live messages there are."""
+        query = select(func.count()).select_from(messages).suffix_with(NEWEST)
+        with self._connected() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def ping(self) -> None:
+        """Raises `TierUnavailable` if ClickHouse does not answer."""
+        with self._breaker.guard():
+            self._server.ping()
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        with self._breaker.guard(), translated(), self._server.engine.connect() as connection:
+            yield connection
+
+
+def _room_of(thread_id: str) -> str:
+    """Named twice, and once with a place in it."""
+    return 2 * thread_id + 200 * " "

@@ -1,1 +1,0 @@
-"""What PostgreSQL refused, and what becomes of it."""

@@ -1,1 +1,0 @@
-"""A tier that was lost is made again from the others, and drills in which tiers seem lost."""

@@ -1,1 +1,0 @@
-"""What those who listen to a user are told."""

@@ -1,0 +1,1 @@
+"""Post, edit, delete, read and stream messages, over whichever tier answers."""

@@ -1,0 +1,241 @@
+"""The chain a write goes down: Redis, else PostgreSQL, else ClickHouse, else nobody.
+
+A write whose answer was lost goes on with the same id, so wherever it was taken it is one message.
+Requests that come at the same moment share one call to a tier. What is large goes in parts, each of
+which a tier can take well within its deadline.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+from models.appends import Append, Behind, Stored
+from models.message import Caveat, FailoverReason, Message, Thread, Tier
+from storage.availability.probes import Breakers
+from storage.errors import NoTierAvailable, TierError, TierRejected, TierUnavailable
+from storage.messages.append_plan import Answer, Ask
+from storage.messages.clickhouse_writes import DirectClickHouse, version_after
+from storage.messages.combiner import Combiner
+from storage.messages.idempotency import SharedKeys
+from storage.messages.postgres_writes import VERSION_STEP, DirectPostgres
+from storage.messages.redis_writes import RedisWrites
+from storage.redis.driver import MOST_BYTES
+from storage.resilience.bites import bites
+from storage.telemetry.instruments import Instruments, Kind, code_of
+
+PART_BYTES: dict[Tier, int] = {
+    # One round trip: a part of a part must not be there alone.
+    "redis": MOST_BYTES,
+    # Which indexes words, about a microsecond a byte where they are long.
+    "postgresql": 512 * 1024,
+    # Which wants few inserts.
+    "clickhouse": 4 * 1024 * 1024,
+}
+"""What one call to a tier brings it at most, unless one message is larger."""
+
+
+class Taken(NamedTuple):
+    """Who took new messages, and the answer."""
+
+    tier: Tier
+    answer: Stored | Behind
+
+
+class Revised(NamedTuple):
+    """Who took a version of a message, which it is, and whether to wake a worker."""
+
+    tier: Tier
+    message: Message
+    wake: bool
+
+
+class ThreadPut(NamedTuple):
+    """Likewise of a thread's own data."""
+
+    tier: Tier
+    thread: Thread
+    wake: bool
+
+
+Done = TypeVar("Done", Revised, ThreadPut)
+
+
+class Degraded(NamedTuple):
+    """What a caller is told when not all is well; nothing when it is."""
+
+    failover_reason: FailoverReason | None = None
+    warning: Caveat | None = None
+
+
+_DEGRADED: dict[Tier, Degraded] = {
+    "redis": Degraded(),
+    "postgresql": Degraded("redis_unavailable", "degraded_performance_redis_unavailable"),
+    "clickhouse": Degraded(
+        "redis_and_postgresql_unavailable", "degraded_mode_redis_and_postgresql_unavailable"
+    ),
+}
+_POSTGRESQL_OUT = Degraded(None, "degraded_mode_postgresql_unavailable")
+
+
+class MessageFailoverService:
+    """The write verbs over whichever tier can take them."""
+
+    def __init__(
+        self,
+        redis: RedisWrites,
+        postgres: DirectPostgres,
+        clickhouse: DirectClickHouse,
+        keys: SharedKeys,
+        breakers: Breakers,
+        instruments: Instruments,
+    ) -> None:
+        self._instruments = instruments
+        self.keys = keys
+        self._redis = redis
+        self._postgres = postgres
+        self._clickhouse = clickhouse
+        self._postgres_breaker = breakers.postgresql
+        tiers: dict[Tier, Ask] = {
+            "redis": keys.asking(breakers.redis, redis.append),
+            "postgresql": keys.recalling(keys.asking(breakers.postgresql, postgres.append)),
+            "clickhouse": keys.recalling(clickhouse.append),
+        }
+        self._appends = {
+            tier: Combiner(tier, keys.remembering(tier, append), PART_BYTES[tier])
+            for tier, append in tiers.items()
+        }
+
+    def append(self, appends: Sequence[Append]) -> list[Taken]:
+        """Acknowledges new messages, each append's all or none.
+
+        Raises `NoTierAvailable` where no tier takes one of them, and `TierRejected` where
+        PostgreSQL refuses one as it is: what others of the same call wrote stays, and a retry
+        finds it. A Redis that refuses, say because somebody else wrote under a key of ours, is
+        passed over.
+        """
+        started = time.perf_counter()
+        try:
+            taken = self._append(appends)
+        except TierError as error:
+            self._instruments.refused("post", code_of(error))
+            raise
+        seconds = time.perf_counter() - started
+        for tier in {tier for tier, _ in taken}:
+            messages = sum(
+                len(append.messages)
+                for append, (taker, answer) in zip(appends, taken, strict=True)
+                if taker == tier and isinstance(answer, Stored)
+            )
+            if messages:
+                self._instruments.acknowledged(tier, "post", seconds, messages)
+        return taken
+
+    def _append(self, appends: Sequence[Append]) -> list[Taken]:
+        taken: dict[int, Taken] = {}
+        failures: list[TierError] = []
+        sizes = [append.size for append in appends]
+        for tier in self._appends:
+            left = [at for at in range(len(appends)) if at not in taken]
+            must_stay = any(failure.is_ambiguous for failure in failures)
+            for part, size in bites(left, [sizes[at] for at in left], PART_BYTES[tier]):
+                before = taken.get(part[0] - 1)
+                if appends[part[0]].follows and before is None:
+                    # What it follows is not there, and must not come after it.
+                    break
+                asked = [appends[at]._replace(must_stay=must_stay) for at in part]
+                answers = self._ask(tier, asked, size, before)
+                for at, answer in zip(part, answers, strict=True):
+                    if not isinstance(answer, TierError):
+                        taken[at] = Taken(tier, answer)
+                    elif isinstance(answer, TierUnavailable) or tier == "redis":
+                        failures.append(answer)
+                    else:
+                        raise answer
+                if isinstance(answers[0], TierUnavailable):
+                    # The rest would only be late there, too.
+                    break
+            if len(taken) == len(appends):
+                return [taken[at] for at in range(len(appends))]
+        raise NoTierAvailable(failures)
+
+    def _ask(
+        self, tier: Tier, appends: Sequence[Append], size: int, before: Taken | None
+    ) -> Sequence[Answer]:
+        """A tier's answers to one part, given what came of the one before it."""
+        if appends[0].follows and before is not None and isinstance(before.answer, Behind):
+            # Only the first can be a thread's next part: a call takes as much as a part has.
+            rest = appends[1:]
+            return [before.answer, *(self._ask(tier, rest, size, None) if rest else ())]
+        try:
+            if tier == "clickhouse":
+                # Before requests are combined: those without a key wait for nobody.
+                self._clickhouse.await_others(appends)
+            return self._appends[tier].ask(appends, size)
+        except TierError as error:
+            return [error] * len(appends)
+
+    def revise(
+        self, current: Message, make: Callable[[int], Message], kind: Kind = "edit"
+    ) -> Revised:
+        """Acknowledges the version that `make` gives for a number, resting on the current one.
+
+        Raises `VersionConflict` where that is no longer the newest, and `NoTierAvailable`.
+        """
+
+        def in_redis() -> Revised:
+            message = make(current.version + 1)
+            return Revised("redis", message, self._redis.revise(current, message))
+
+        def in_postgres() -> Revised:
+            message = make(current.version + VERSION_STEP)
+            self._postgres.revise(message)
+            return Revised("postgresql", message, False)
+
+        def in_clickhouse() -> Revised:
+            message = make(version_after(current.version))
+            self._clickhouse.revise(message)
+            return Revised("clickhouse", message, False)
+
+        return self._first(kind, in_redis, in_postgres, in_clickhouse)
+
+    def put_thread(self, current: Thread | None, make: Callable[[int], Thread]) -> ThreadPut:
+        """Acknowledges a version of a thread's own data, resting on the current one if any.
+
+        Raises as `revise` does. ClickHouse has no threads, so it takes none.
+        """
+        version = current.version if current else 0
+
+        def in_redis() -> ThreadPut:
+            thread = make(version + 1)
+            return ThreadPut("redis", thread, self._redis.put_thread(current, thread))
+
+        def in_postgres() -> ThreadPut:
+            thread = make(version + VERSION_STEP)
+            self._postgres.put_thread(thread)
+            return ThreadPut("postgresql", thread, False)
+
+        return self._first("thread", in_redis, in_postgres)
+
+    def degraded(self, tier: Tier) -> Degraded:
+        """What the caller of a write that this tier took is told."""
+        if tier == "redis" and not self._postgres_breaker.is_closed:
+            return _POSTGRESQL_OUT
+        return _DEGRADED[tier]
+
+    def _first(self, kind: Kind, *attempts: Callable[[], Done]) -> Done:
+        """What the first attempt gives that meets a living tier."""
+        started = time.perf_counter()
+        failures: list[TierError] = []
+        for attempt in attempts:
+            try:
+                done = attempt()
+            except TierError as error:
+                if isinstance(error, TierRejected) and error.tier != "redis":
+                    self._instruments.refused(kind, code_of(error))
+                    raise
+                failures.append(error)
+            else:
+                self._instruments.acknowledged(done.tier, kind, time.perf_counter() - started)
+                return done
+        self._instruments.refused(kind, "storage_unavailable")
+        raise NoTierAvailable(failures)

@@ -1,0 +1,171 @@
+"""One Idempotency-Key, one message, whichever process and whichever tier is asked.
+
+Each process remembers the keys it acknowledged. It tells PostgreSQL as soon as it sees Redis out,
+or sees that somebody is about to write beside Redis (see `detour`), and ClickHouse for as long as
+Redis is out: either may be the one that is asked next. Who writes there first waits until all have.
+Once both were out, ClickHouse is asked until PostgreSQL holds everything again.
+"""
+
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import islice
+
+from redis import Redis
+from sqlalchemy import Engine
+
+from models.appends import Append
+from models.message import Tier
+from storage.availability.lease import Lease
+from storage.availability.probes import Breakers
+from storage.availability.redis_watch import RedisWatch
+from storage.clickhouse.idempotency import ClickHouseKeys
+from storage.errors import TierError
+from storage.messages.append_plan import Answer, Ask, ask_the_rest
+from storage.messages.postgres_writes import Known, wanted_of
+from storage.messages.recent_keys import KEPT_SECONDS, RecentKeys
+from storage.postgres import idempotency
+from storage.postgres.driver import translated
+from storage.postgres.idempotency import Key
+from storage.resilience.breaker import Breaker
+from storage.telemetry.instruments import Instruments
+
+UNDRAINED_SECONDS = 30.0
+"""What is older is in PostgreSQL, or a worker is not at work, which has other alarms."""
+
+BATCH = 200
+"""Few, so that the latest, of which nobody else knows, are there as soon as can be."""
+
+SETTLING_SECONDS = 2.0
+"""Longer than a tier that is back is still taken for out by some process."""
+
+
+class ToldKeys:
+    """Tells the tiers below what this process remembers, each key once. Safe for threads."""
+
+    def __init__(self, recent: RecentKeys, engine: Engine, clickhouse: ClickHouseKeys) -> None:
+        self.recent = recent
+        self._engine = engine
+        self._clickhouse = clickhouse
+        self._told_postgres = 0
+        self._told_clickhouse = 0
+
+    def tell_postgres_soon(self) -> None:
+        """Does so in a thread, which fails silently: there will be another chance."""
+        threading.Thread(target=self._tell_quietly, name="tell-keys", daemon=True).start()
+
+    def tell_postgres(self) -> None:
+        """Tells PostgreSQL what a drain may not have brought it. Raises `TierUnavailable`."""
+        found, number = self.recent.after(self._told_postgres, UNDRAINED_SECONDS)
+        latest_first = iter(found.items())
+        while batch := dict(islice(latest_first, BATCH)):
+            with translated(), self._engine.begin() as connection:
+                gone = {key: one.instead_of for key, one in batch.items() if one.instead_of}
+                idempotency.free(connection, gone)
+                idempotency.tell(connection, batch)
+        self._told_postgres = max(number, self._told_postgres)
+
+    def tell_clickhouse(self) -> None:
+        """Tells ClickHouse all that somebody may still repeat. Raises `TierError`."""
+        made, number = self.recent.after(self._told_clickhouse, KEPT_SECONDS)
+        self._clickhouse.tell(made)
+        self._told_clickhouse = max(number, self._told_clickhouse)
+
+    def hash_of(self, key: Key, message_id: str) -> str:
+        """The hash of the message that a key made, as far as anybody who answers was told; else
+        empty."""
+        found = self.recent.hash_of(key, message_id)
+        with suppress(TierError):
+            if not found:
+                with translated(), self._engine.connect() as connection:
+                    found = idempotency.hash_of(connection, key, message_id)
+        with suppress(TierError):
+            found = found or self._clickhouse.hash_of(key, message_id)
+        return found
+
+    def _tell_quietly(self) -> None:
+        with suppress(TierError):
+            self.tell_postgres()
+
+
+class SharedKeys:
+    """What is done about keys around a tier's own way to take new messages."""
+
+    def __init__(
+        self,
+        told: ToldKeys,
+        clickhouse: ClickHouseKeys,
+        lease: Lease,
+        breakers: Breakers,
+        watch_client: Redis,
+        instruments: Instruments,
+    ) -> None:
+        """`watch_client` is for looking at Redis when no request does."""
+        self._recent = told.recent
+        self.hash_of = told.hash_of
+        self._clickhouse = clickhouse
+        self._lease = lease
+        self._faster = (breakers.redis, breakers.postgresql)
+        self.watch = RedisWatch(
+            watch_client,
+            breakers.redis,
+            instruments,
+            is_wanted=lambda: told.recent.is_any,
+            while_out=told.tell_clickhouse,
+        )
+
+    def remembering(self, tier: Tier, ask: Ask) -> Ask:
+        """A tier's way, with what it took remembered before it is acknowledged.
+
+        While a process may still find both of the faster tiers out, one of which is back for this
+        one, it is also told to ClickHouse before: there that process would look.
+        """
+
+        def append(appends: Sequence[Append]) -> list[Answer]:
+            answers = list(ask(appends))
+            made = self._recent.note(appends, answers)
+            if made:
+                self.watch.begin()
+                if tier != "clickhouse" and self._are_settling():
+                    with suppress(TierError):
+                        self._clickhouse.tell(made)
+            return answers
+
+        return append
+
+    def recalling(self, ask: Ask) -> Ask:
+        """A tier's way, asked only for what this process has not acknowledged before."""
+
+        def append(appends: Sequence[Append]) -> list[Answer]:
+            made = self._recent.known(wanted_of(appends))
+            return ask_the_rest(appends, Known({}, made), ask)
+
+        return append
+
+    def asking(self, breaker: Breaker, ask: Ask) -> Ask:
+        """The way of Redis or PostgreSQL, asked only for what ClickHouse did not take meanwhile."""
+
+        def append(appends: Sequence[Append]) -> list[Answer]:
+            wanted = wanted_of(appends)
+            if not wanted or not breaker.is_closed or not self._may_clickhouse_know_more():
+                return list(ask(appends))
+            made = self._recent.known(wanted)
+            # Where it does not answer either, a double that comes of it is buried in the end.
+            with suppress(TierError):
+                made |= self._clickhouse.made(
+                    {key: gone for key, gone in wanted.items() if key not in made}
+                )
+            return ask_the_rest(appends, Known({}, made), ask)
+
+        return append
+
+    def _may_clickhouse_know_more(self) -> bool:
+        """Whether keys may be known there and nowhere else that answers."""
+        standing = self._lease.standing(wait=False)
+        if standing.is_known:
+            return not standing.postgres_whole
+        # PostgreSQL does not answer. Nobody wrote to ClickHouse if Redis was well all the time.
+        return self.watch.well_since > self._lease.whole_at
+
+    def _are_settling(self) -> bool:
+        return all(breaker.was_open_within(SETTLING_SECONDS) for breaker in self._faster)

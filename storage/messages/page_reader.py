@@ -1,0 +1,181 @@
+"""Reads one range of a thread over the tiers, from the top down, no further than needed."""
+
+from typing import NamedTuple
+
+from models import codec, ids
+from storage.availability.lease import Standing
+from storage.clickhouse.reads import ClickHouseTier
+from storage.errors import NoTierAvailable, TierUnavailable
+from storage.messages.merging import Part, merge
+from storage.postgres.reads import PostgresTier
+from storage.redis.messages import HotPage, RedisTier
+
+
+class Range(NamedTuple):
+    """Part of a thread: `low` < id < `high`, at most so many messages from the end that `order`
+    begins with."""
+
+    user_id: str
+    thread_id: str
+    low: str
+    high: str
+    order: str
+    at_most: int
+
+    def beyond(self, position: str) -> "Range":
+        """The rest of the range after a position."""
+        if self.order == "asc":
+            return self._replace(low=max(self.low, position))
+        return self._replace(high=min(self.high, position))
+
+    def above(self, watermark: str | None) -> "Range":
+        """The part of the range that a deletion has left."""
+        return self._replace(low=max(self.low, watermark or self.low))
+
+
+class RangeReader:
+    """One range asked of the tiers, from the top down, no further than needed."""
+
+    def __init__(
+        self,
+        redis: RedisTier,
+        postgres: PostgresTier,
+        clickhouse: ClickHouseTier,
+        wanted: Range,
+        down: dict[str, TierUnavailable],
+        standing: Standing,
+    ) -> None:
+        self._redis = redis
+        self._postgres = postgres
+        self._clickhouse = clickhouse
+        self._wanted = wanted
+        self._down = down
+        self._standing = standing
+
+    def run(self) -> Part:
+        """The merged part of the range that is known for certain."""
+        hot = self._ask_redis()
+        is_whole = self._standing.redis_whole and hot is not None
+        if hot is not None and is_whole and _is_complete(hot, self._wanted):
+            return merge([_hot_part(hot, self._wanted)], self._wanted.order)
+        below = self._ask_postgres_and_clickhouse()
+        # Only now: PostgreSQL may know of a deletion that Redis has not heard of.
+        parts = [_hot_part(hot, self._wanted)] if hot is not None else []
+        merged = merge(parts + below, self._wanted.order)
+        if hot is None:
+            return merged
+        merged = self._with_newer_hot_copies(merged)
+        self._ensure_recent_in_redis(hot, merged, below)
+        return merged
+
+    def _ask_redis(self) -> HotPage | None:
+        if "redis" in self._down:
+            return None
+        try:
+            hot = self._redis.page(*self._wanted)
+        except TierUnavailable as error:
+            self._down["redis"] = error
+            return None
+        self._wanted = self._wanted.above(hot.watermark)
+        return hot
+
+    def _ask_postgres_and_clickhouse(self) -> list[Part]:
+        wanted = self._wanted
+        boundary = ids.HIGHEST
+        parts = []
+        if "postgresql" not in self._down:
+            try:
+                page = self._postgres.page(*wanted)
+            except TierUnavailable as error:
+                self._down["postgresql"] = error
+            else:
+                wanted = self._wanted = wanted.above(page.watermark)
+                if self._standing.postgres_whole:
+                    boundary = page.boundary
+                parts.append(Part.of("postgresql", page.messages, wanted.at_most))
+        horizon = parts[0].horizon if parts else None
+        if _needs_archive(wanted, boundary, horizon):
+            high = min(wanted.high, boundary)
+            try:
+                # What was deleted there while nobody else could take it is known nowhere else.
+                found = self._clickhouse.page(
+                    *wanted._replace(high=high), tombstones=not self._standing.postgres_whole
+                )
+            except TierUnavailable as error:
+                self._down["clickhouse"] = error
+                if not parts and "redis" in self._down:
+                    raise NoTierAvailable(list(self._down.values())) from error
+            else:
+                parts.append(Part.of("clickhouse", found, wanted.at_most))
+        return parts
+
+    def _with_newer_hot_copies(self, part: Part) -> Part:
+        """An edit or a delete that is still pending is known to Redis alone."""
+        slot = self._redis.slot_of_thread(self._wanted.user_id, self._wanted.thread_id)
+        try:
+            records = self._redis.messages(slot, [message.id for message in part.messages])
+        except TierUnavailable as error:
+            self._down["redis"] = error
+            return part
+        newest = [
+            max(message, codec.decode(record), key=lambda version: version.version)
+            if record
+            else message
+            for message, record in zip(part.messages, records, strict=True)
+        ]
+        return part._replace(messages=newest)
+
+    def _ensure_recent_in_redis(self, hot: HotPage, merged: Part, below: list[Part]) -> None:
+        """Only a page that adjoins the hot one, read from the newest down, extends it."""
+        wanted = self._wanted
+        has_floor = hot.floor is not None and not hot.is_distrusted
+        adjoins = wanted.high > (hot.floor or "") if has_floor else wanted.high == ids.HIGHEST
+        if wanted.order == "asc" or not adjoins or self._down:
+            return
+        from_below = {message.id for part in below for message in part.messages}
+        records = [
+            (message.id, codec.encode(message))
+            for message in merged.messages
+            if message.id in from_below and message.deleted_at is None
+        ]
+        if not has_floor and not records:
+            # An index says that its thread exists; none is made for one that may not.
+            return
+        try:
+            self._redis.warm(
+                wanted.user_id,
+                wanted.thread_id,
+                records,
+                seen_floor=hot.floor,
+                floor=merged.horizon or ids.LOWEST,
+            )
+        except TierUnavailable as error:
+            self._down["redis"] = error
+
+
+def _is_complete(hot: HotPage, wanted: Range) -> bool:
+    """Whether Redis alone knows this range: nothing in it lies below the floor or has left."""
+    if hot.floor is None or any(record is None for _, record in hot.records):
+        return False
+    if wanted.order == "asc":
+        return wanted.low >= hot.floor
+    if len(hot.records) == wanted.at_most:
+        return hot.records[-1][0] >= hot.floor
+    return wanted.low >= hot.floor
+
+
+def _hot_part(hot: HotPage, wanted: Range) -> Part:
+    found = [
+        codec.decode(record)
+        for message_id, record in hot.records
+        if record is not None and wanted.low < message_id < wanted.high
+    ]
+    full = len(hot.records) == wanted.at_most
+    return Part(found, {"redis"} if found else set(), hot.records[-1][0] if full else None)
+
+
+def _needs_archive(wanted: Range, boundary: str, horizon: str | None) -> bool:
+    if wanted.low >= boundary:
+        return False
+    # Newest first, a full page above the boundary leaves nothing to look for below it.
+    return wanted.order == "asc" or horizon is None or horizon < boundary

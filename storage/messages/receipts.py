@@ -1,0 +1,211 @@
+"""Says where a message is: per tier present or not, which version, with which hash, since when."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+from sqlalchemy import text
+
+from models import codec, ids
+from models.message import Message
+from models.streams import state_of
+from storage.availability import hidden
+from storage.availability.hidden import Marks
+from storage.clickhouse.reads import ClickHouseTier
+from storage.errors import NotFound, TierUnavailable
+from storage.postgres.dead_letters import refused
+from storage.postgres.reads import PostgresTier
+from storage.redis.driver import RedisDoor
+from storage.redis.messages import RedisTier
+
+State = Literal["acknowledged", "persisted", "archived", "refused", "deleted", "erased"]
+_Found = Mapping[str, Sequence[tuple[Message, str]]]
+
+_IS_HELD = text("SELECT EXISTS (SELECT FROM held_versions WHERE id = :id)")
+
+
+class Copy(msgspec.Struct, kw_only=True, frozen=True):
+    """One version in one tier. `intact` says whether it matches its own hash; `deleted` that it is
+    a tombstone, which holds nothing of what was written."""
+
+    version: int
+    content_hash: str
+    intact: bool
+    deleted: bool
+    since: str
+
+
+class TierReceipt(msgspec.Struct, kw_only=True, frozen=True):
+    """What one tier holds of a message; `present` is None where the tier did not answer.
+
+    `pending` is said of Redis alone: the version is in the log, and no other tier was given it yet.
+    """
+
+    present: bool | None
+    copies: list[Copy] = []
+    pending: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class Receipt(msgspec.Struct, kw_only=True, frozen=True):
+    """Where a message is, as far as the tiers know that answer.
+
+    `state` names the farthest tier that has its newest version: `acknowledged`, `persisted` or
+    `archived`. `refused`: PostgreSQL would not take that version, and an operator is to decide.
+    `deleted`: by itself, with its thread or with its user; nobody is shown it any more, and a tier
+    may still hold what was written. `erased`: deleted, and none does; of both `deleted` is true.
+    `is_streaming`: chunks may still come, and what came of its text is in Redis alone.
+    """
+
+    id: str
+    thread_id: str
+    version: int
+    content_hash: str
+    state: State
+    deleted: bool
+    tiers: dict[str, TierReceipt]
+    is_streaming: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Aside(NamedTuple):
+    """What PostgreSQL knows of a message beside its row: the highest version that it refused, and
+    whether a version is kept for a legal hold."""
+
+    refused: int
+    is_held: bool
+
+
+class ReceiptService:
+    """Looks into every tier."""
+
+    def __init__(
+        self,
+        door: RedisDoor,
+        redis: RedisTier,
+        postgres: PostgresTier,
+        clickhouse: ClickHouseTier,
+    ) -> None:
+        self._door = door
+        self._redis = redis
+        self._postgres = postgres
+        self._clickhouse = clickhouse
+
+    def receipt(self, user_id: str, message_id: str) -> Receipt:
+        """The receipt of a message, deleted ones included.
+
+        Raises `NotFound`, and `TierUnavailable` if no tier that answers has it but some are down.
+        """
+        if not ids.is_id(message_id):
+            raise NotFound
+        found: dict[str, list[tuple[Message, str]]] = {}
+        down: list[TierUnavailable] = []
+        looks: dict[str, Callable[[str, str], list[tuple[Message, str]]]] = {
+            "redis": self._hot,
+            "postgresql": self._committed,
+            "clickhouse": self._clickhouse.versions,
+        }
+        for tier, look in looks.items():
+            try:
+                found[tier] = look(user_id, message_id)
+            except TierUnavailable as error:
+                down.append(error)
+        copies = [message for tier in found.values() for message, _ in tier]
+        if not copies:
+            raise down[0] if down else NotFound
+        newest = max(copies, key=lambda message: message.version)
+        marks, aside = self._known(newest, down)
+        tiers = {tier: _tier_receipt(found.get(tier)) for tier in looks}
+        is_refused = aside is not None and aside.refused >= newest.version
+        if tiers["redis"].present:
+            pending = self._is_for_ever(message_id) and not is_refused
+            tiers["redis"] = msgspec.structs.replace(tiers["redis"], pending=pending)
+        is_deleted = not marks.show(newest)
+        if is_deleted:
+            state = _state_of_deleted(found, aside, is_known=not down)
+        else:
+            state = _state(newest, found, is_refused=is_refused)
+        is_open = not is_deleted and state_of(newest.metadata) == "open"
+        return Receipt(
+            id=newest.id,
+            thread_id=newest.thread_id,
+            version=newest.version,
+            content_hash=newest.content_hash,
+            state=state,
+            deleted=is_deleted,
+            tiers=tiers,
+            is_streaming=is_open or msgspec.UNSET,
+        )
+
+    def _hot(self, user_id: str, message_id: str) -> list[tuple[Message, str]]:
+        record = self._redis.message(message_id)
+        message = codec.decode(record) if record else None
+        if message is None or message.user_id != user_id:
+            return []
+        return [(message, message.updated_at)]
+
+    def _committed(self, user_id: str, message_id: str) -> list[tuple[Message, str]]:
+        found = self._postgres.row(user_id, message_id)
+        return [found] if found else []
+
+    def _known(self, message: Message, down: list[TierUnavailable]) -> tuple[Marks, _Aside | None]:
+        """What hides a message, and what PostgreSQL keeps aside of it, None where it is silent."""
+        thread = hidden.thread_of(message)
+        known: list[Mapping[hidden.Thread, Marks]] = []
+        aside = None
+        try:
+            known.append(hidden.hot(self._door, self._redis.slots, [thread]))
+        except TierUnavailable as error:
+            down.append(error)
+        try:
+            with self._postgres.as_owner() as connection:
+                known.append(hidden.committed(connection, [thread]))
+                letters = [one for one in refused(connection) if one.message_id == message.id]
+                is_held = connection.execute(_IS_HELD, {"id": message.id}).scalar_one()
+                highest = max((one.version or 0 for one in letters), default=0)
+                aside = _Aside(highest, bool(is_held))
+        except TierUnavailable as error:
+            down.append(error)
+        return hidden.either(*known).get(thread, hidden.NOTHING), aside
+
+    def _is_for_ever(self, message_id: str) -> bool:
+        """Whether the hot copy may not be evicted; what does not answer any more is not believed to
+        have been carried on."""
+        try:
+            return not self._redis.is_evictable(message_id)
+        except TierUnavailable:
+            return True
+
+
+def _tier_receipt(copies: Sequence[tuple[Message, str]] | None) -> TierReceipt:
+    if copies is None:
+        return TierReceipt(present=None)
+    return TierReceipt(
+        present=bool(copies),
+        copies=[
+            Copy(
+                version=message.version,
+                content_hash=message.content_hash,
+                intact=codec.is_intact(message),
+                deleted=message.deleted_at is not None,
+                since=since,
+            )
+            for message, since in copies
+        ],
+    )
+
+
+def _state_of_deleted(found: _Found, aside: _Aside | None, *, is_known: bool) -> State:
+    """Whether anything is left of a message that nobody is shown any more."""
+    is_left = any(one.deleted_at is None for tier in found.values() for one, _ in tier)
+    is_kept = aside is None or aside.is_held or aside.refused > 0
+    return "erased" if is_known and not is_left and not is_kept else "deleted"
+
+
+def _state(newest: Message, found: _Found, *, is_refused: bool) -> State:
+    def has(tier: str) -> bool:
+        return any(message.version == newest.version for message, _ in found.get(tier, []))
+
+    if has("clickhouse"):
+        return "archived"
+    if has("postgresql"):
+        return "persisted"
+    return "refused" if is_refused else "acknowledged"

@@ -1,0 +1,142 @@
+"""Writes to Redis, with what must be known besides while Redis may not be believed alone.
+
+After an outage Redis lacks what was written beside it, and a Redis that came back empty lacks its
+Idempotency-Keys. Until it has been told, PostgreSQL is asked too, if it answers.
+"""
+
+from collections.abc import Sequence
+
+from models import codec
+from models.appends import Append, Behind, Stored
+from models.message import Message, Thread
+from storage.availability.lease import Lease
+from storage.availability.loss_audit import LostAndFound
+from storage.errors import TierError, TierUnavailable, VersionConflict
+from storage.messages.append_plan import ask_the_rest
+from storage.messages.postgres_writes import DirectPostgres, Known, keyed, wanted_of
+from storage.redis.log_quota import RedisRoom
+from storage.redis.messages import RedisTier
+from storage.redis.repair import RedisRepair
+from storage.resilience import budget
+
+
+class RedisWrites:
+    """The write verbs of Redis for the chain."""
+
+    def __init__(
+        self,
+        redis: RedisTier,
+        repair: RedisRepair,
+        postgres: DirectPostgres,
+        lease: Lease,
+        room: RedisRoom,
+        lost_and_found: LostAndFound,
+        idempotency_seconds: int,
+    ) -> None:
+        self._redis = redis
+        self._repair = repair
+        self._postgres = postgres
+        self._lease = lease
+        self._room = room
+        self._lost_and_found = lost_and_found
+        self._idempotency_seconds = idempotency_seconds
+
+    def append(self, appends: Sequence[Append]) -> Sequence[Stored | Behind | TierError]:
+        """Acknowledges new messages, each append's all or none.
+
+        A Redis that is only full still says what its keys have made.
+        """
+        try:
+            self._room.check()
+        except TierUnavailable as full:
+            return self._repeats(appends, full)
+        known = self._with_what_redis_has(appends, self._known(appends))
+        if known is None:
+            return self._append(appends)
+        return ask_the_rest(appends, known, self._append)
+
+    def _with_what_redis_has(self, appends: Sequence[Append], known: Known | None) -> Known | None:
+        """What is known, and what Redis has of something large: whoever repeats it need not send
+        that once more, and so gets through at last where there was no time for all of it."""
+        if sum(append.size for append in appends) <= budget.LARGE_BYTES:
+            return known
+        wanted = [key for append in appends for key, _ in keyed(append)]
+        if not wanted:
+            return known
+        known = known or Known({}, {})
+        return known._replace(made=self._redis.made(wanted) | known.made)
+
+    def _append(self, appends: Sequence[Append]) -> Sequence[Stored | Behind | TierError]:
+        answers = self._redis.append(appends, self._idempotency_seconds)
+        for append, answer in zip(appends, answers, strict=True):
+            if isinstance(answer, Stored):
+                for message_id in answer.ids:
+                    self._lost_and_found.note(append.user_id, append.thread_id, message_id, 1)
+        return answers
+
+    def revise(self, current: Message, revised: Message) -> bool:
+        """Acknowledges the next version of a message; gives whether to wake a worker.
+
+        Raises `VersionConflict`, after a copy that was older than the current version was renewed.
+        """
+        self._room.check()
+        try:
+            wake = self._redis.revise(
+                current.user_id,
+                current.thread_id,
+                current.id,
+                codec.encode(revised),
+                rests_on=current.version,
+                tombstone=revised.deleted_at is not None,
+            )
+            self._lost_and_found.note(
+                revised.user_id, revised.thread_id, revised.id, revised.version
+            )
+            return wake
+        except VersionConflict as conflict:
+            if codec.decode(conflict.current).version < current.version:
+                self._repair.refresh([current])
+            raise
+
+    def put_thread(self, current: Thread | None, thread: Thread) -> bool:
+        """Acknowledges a version of a thread's own data; gives whether to wake a worker.
+
+        Raises `VersionConflict` likewise.
+        """
+        self._room.check()
+        is_deletion = thread.deleted_at is not None
+        try:
+            return self._redis.put_thread(
+                thread.user_id,
+                thread.id,
+                codec.encode(thread),
+                rests_on=current.version if current else 0,
+                created_at=thread.created_at,
+                deleted_through=(thread.deleted_through or "") if is_deletion else "",
+            )
+        except VersionConflict as conflict:
+            hot = codec.decode_thread(conflict.current) if conflict.current else None
+            if hot is not None and current is not None and hot.version < current.version:
+                self._repair.refresh_thread(current)
+            raise
+
+    def _known(self, appends: Sequence[Append]) -> Known | None:
+        """What PostgreSQL knows, where that matters and it answers."""
+        standing = self._lease.standing(wait=False)
+        if standing.redis_whole and standing.keys_whole:
+            return None
+        if not any(map(keyed, appends)):
+            # Only the order of ids depends on it; what PostgreSQL said last is the best guess.
+            last = standing if standing.is_known else self._lease.last_known()
+            if last.redis_whole or not last.is_known:
+                return None
+        # Whoever has no lease is not waited for by those who write beside Redis, even where it was
+        # only too slow to renew it. So it asks before it believes Redis about a key.
+        return self._postgres.known(appends, hurries=not standing.is_known)
+
+    def _repeats(
+        self, appends: Sequence[Append], full: TierUnavailable
+    ) -> Sequence[Stored | Behind | TierError]:
+        """The answers to what was posted before; `full` for all else."""
+        made = self._redis.made(list(wanted_of(appends)))
+        return ask_the_rest(appends, Known({}, made), lambda rest: [full] * len(rest))

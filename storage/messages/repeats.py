@@ -1,0 +1,66 @@
+"""What a post is answered with whose Idempotency-Key has made a message before."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from models import codec, ids
+from models.message import Message, Tier
+from storage.errors import KeyReused, NotFound, TierUnavailable
+from storage.messages.retrieval_service import UnifiedMessageRetrievalService
+from storage.resilience import budget
+
+
+class Before(NamedTuple):
+    """The message that the key stands for, and the tier that has it."""
+
+    message: Message
+    tier: Tier
+
+
+def made_before(
+    retrieval: UnifiedMessageRetrievalService,
+    asked: Message,
+    made: str,
+    hash_of: Callable[[str], str],
+) -> Before | None:
+    """The message with the id `made`, for one who asks for the same again; None where it is gone,
+    by itself or with its thread: then the key is free. `hash_of` gives the hash of its first
+    version, as far as that is known.
+
+    Raises `KeyReused` where something else was asked for, as far as that can still be told: what
+    was edited since no longer shows what it was. Raises `TierUnavailable` where nobody who answers
+    has the message or its hash.
+    """
+    try:
+        found, tier, *_ = retrieval.find(asked.user_id, made)
+    except NotFound:
+        return None
+    except TierUnavailable:
+        if budget.is_spent():
+            # Nobody is out; there was only no time left to ask.
+            raise
+        if retrieval.is_gone(asked.user_id, asked.thread_id, made):
+            return None
+        known = hash_of(made)
+        if not known:
+            raise
+        # Only the tier that acknowledged it has it, and that one is out. A repeat says what
+        # the first request said, so with the first one's id and time it is that message.
+        moment = ids.timestamp(ids.time_us_of(made))
+        first = codec.seal(
+            msgspec.structs.replace(asked, id=made, created_at=moment, updated_at=moment)
+        )
+        if first.content_hash != known:
+            raise KeyReused from None
+        return Before(first, "redis")
+    if found.deleted_at is not None:
+        return None
+    if found.version == 1 and _says(found) != _says(asked):
+        raise KeyReused
+    return Before(found, tier)
+
+
+def _says(message: Message) -> tuple[str, str, str]:
+    return message.role, message.content, codec.canonical_metadata(message.metadata)

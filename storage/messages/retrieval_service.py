@@ -1,0 +1,217 @@
+"""Reads messages: one message from any tier, a thread as one list over all three.
+
+Redis answers alone where it is complete. Else each tier gives its part of the range and the
+parts are merged by id: the highest version of an id wins, tombstones hide. A tier that does not
+answer is left out and named in `warning`; the answer is then never called complete.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+import structlog
+
+from models import codec, ids
+from models.message import Caveat, Message, Source, Tier
+from storage.availability.lease import Lease
+from storage.clickhouse.reads import ClickHouseTier
+from storage.errors import NotFound, NoTierAvailable, TierRejected, TierUnavailable
+from storage.messages.page_reader import Range, RangeReader
+from storage.postgres.reads import PostgresTier
+from storage.redis.messages import RedisTier
+from storage.telemetry.instruments import Instruments
+
+log = structlog.get_logger(__name__)
+
+_Look = Callable[[str, str], Message | None]
+_Mark = Callable[[str, str], str | None]
+
+
+class Retrieved(NamedTuple):
+    """A message, the tier it came from, a warning if a tier did not answer, and whether it matches
+    its own hash."""
+
+    message: Message
+    source: Tier
+    warning: Caveat | None
+    is_intact: bool = True
+
+
+class Page(NamedTuple):
+    """Part of a thread. `next_cursor` is None at its end; `source` is a tier or `mixed`."""
+
+    messages: list[Message]
+    next_cursor: str | None
+    source: Source
+    warning: Caveat | None
+
+
+class UnifiedMessageRetrievalService:
+    """The read verbs over all tiers."""
+
+    def __init__(
+        self,
+        redis: RedisTier,
+        postgres: PostgresTier,
+        clickhouse: ClickHouseTier,
+        lease: Lease,
+        instruments: Instruments,
+    ) -> None:
+        self._instruments = instruments
+        self._redis = redis
+        self._postgres = postgres
+        self._clickhouse = clickhouse
+        self._lease = lease
+
+    def get(self, user_id: str, message_id: str) -> Retrieved:
+        """The newest version of a message.
+
+        Raises `NotFound`, also for someone else's and for a deleted one, and `TierUnavailable`
+        where the only tiers that could know do not answer.
+        """
+        started = time.perf_counter()
+        found = self.find(user_id, message_id)
+        self._instruments.read(found.source, time.perf_counter() - started)
+        if found.message.deleted_at is not None:
+            raise NotFound
+        return found
+
+    def find(self, user_id: str, message_id: str) -> Retrieved:
+        """As `get`, but gives tombstones too."""
+        if not ids.is_id(message_id):
+            raise NotFound
+        standing = self._lease.standing()
+        looks: tuple[tuple[Tier, _Look, bool], ...] = (
+            ("redis", self._hot, standing.redis_whole),
+            ("postgresql", self._committed, standing.postgres_whole),
+            ("clickhouse", self._archived, True),
+        )
+        newest: Retrieved | None = None
+        down: list[TierUnavailable] = []
+        for source, look, is_whole in looks:
+            try:
+                message = look(user_id, message_id)
+            except TierUnavailable as error:
+                down.append(error)
+                continue
+            if message is not None:
+                newest = self._better(newest, Retrieved(message, source, None))
+            # Of one that is damaged another tier may have a sound copy.
+            if newest is not None and newest.is_intact and is_whole:
+                break
+        if newest is not None:
+            # Redis knows of a deletion before PostgreSQL does, and is not asked by who finds the
+            # message below it; where Redis may not be believed, nor is its silence.
+            unasked = [] if newest.source == "redis" else [self._hot_watermark]
+            unasked += [] if standing.redis_whole else [self._postgres.watermark]
+            message = newest.message
+            if message.id <= _highest(user_id, message.thread_id, unasked):
+                raise NotFound
+            return newest._replace(warning=warning_of({error.tier for error in down}))
+        if down:
+            # Not finding it where some tier is silent does not mean that it does not exist.
+            raise NoTierAvailable(down)
+        raise NotFound
+
+    def is_gone(self, user_id: str, thread_id: str, message_id: str) -> bool:
+        """Whether a message went with its thread or its user, as far as the tiers know that
+        answer."""
+        asked = (self._hot_watermark, self._postgres.watermark)
+        return message_id <= _highest(user_id, thread_id, asked)
+
+    def page(
+        self, user_id: str, thread_id: str, *, limit: int, cursor: str | None, order: str
+    ) -> Page:
+        """Up to `limit` live messages of a thread, newest first unless `order` is `asc`.
+
+        An unknown thread is an empty page. Raises `TierUnavailable` only when no tier answers.
+        """
+        started = time.perf_counter()
+        low, high = (cursor or ids.LOWEST, ids.HIGHEST)
+        if order != "asc":
+            low, high = (ids.LOWEST, cursor or ids.HIGHEST)
+        rest = Range(user_id, thread_id, low, high, order, limit + 1)
+        live: list[Message] = []
+        sources: set[Tier] = set()
+        down: dict[str, TierUnavailable] = {}
+        ended = False
+        standing = self._lease.standing()
+        while len(live) <= limit and not ended:
+            tiers = self._redis, self._postgres, self._clickhouse
+            step = RangeReader(*tiers, rest, down, standing)
+            merged = step.run()
+            live += [message for message in merged.messages if message.deleted_at is None]
+            sources |= merged.sources
+            ended = merged.horizon is None
+            if merged.horizon is not None:
+                following = rest.beyond(merged.horizon)
+                if following == rest:
+                    raise TierRejected("clickhouse", "a page of a thread made no progress")
+                rest = following
+        shown, source = live[:limit], _source(sources)
+        self._instruments.read(source, time.perf_counter() - started)
+        following_cursor = shown[-1].id if len(live) > limit else None
+        return Page(shown, following_cursor, source, warning_of(set(down)))
+
+    def _better(self, known: Retrieved | None, found: Retrieved) -> Retrieved:
+        """The newer one; of two copies of a version the one that is sound."""
+        if not codec.is_intact(found.message):
+            self._instruments.damaged(found.source)
+            log.error("damaged_copy", tier=found.source, message_id=found.message.id)
+            found = found._replace(is_intact=False)
+        if known is None:
+            return found
+        order = (known.message.version, known.is_intact)
+        return found if order < (found.message.version, found.is_intact) else known
+
+    def _hot(self, user_id: str, message_id: str) -> Message | None:
+        record = self._redis.message(message_id)
+        if record is None:
+            return None
+        message = codec.decode(record)
+        if message.user_id != user_id:
+            raise NotFound
+        if message_id <= (self._hot_watermark(user_id, message.thread_id) or ids.LOWEST):
+            raise NotFound
+        return message
+
+    def _committed(self, user_id: str, message_id: str) -> Message | None:
+        found = self._postgres.message(user_id, message_id)
+        return found[0] if found else None
+
+    def _archived(self, user_id: str, message_id: str) -> Message | None:
+        found = self._clickhouse.message(user_id, message_id)
+        if found is None:
+            return None
+        watermark = _highest(user_id, found[0].thread_id, [self._postgres.watermark])
+        return None if message_id <= watermark else found[0]
+
+    def _hot_watermark(self, user_id: str, thread_id: str) -> str | None:
+        return self._redis.thread(user_id, thread_id)[1]
+
+
+def _highest(user_id: str, thread_id: str, asked: Sequence[_Mark]) -> str:
+    """The highest id that is hidden in a thread, as far as those know who are asked and answer."""
+    marks = [ids.LOWEST]
+    for mark in asked:
+        with suppress(TierUnavailable):
+            marks.append(mark(user_id, thread_id) or ids.LOWEST)
+    return max(marks)
+
+
+def _source(sources: set[Tier]) -> Source:
+    if len(sources) > 1:
+        return "mixed"
+    return next(iter(sources), "redis")
+
+
+def warning_of(down: set[str]) -> Caveat | None:
+    """What a caller is told of the tiers that did not answer."""
+    if {"redis", "postgresql"} <= down:
+        return "degraded_mode_redis_and_postgresql_unavailable"
+    if "redis" in down:
+        return "degraded_performance_redis_unavailable"
+    if "postgresql" in down:
+        return "degraded_mode_postgresql_unavailable"
+    return "incomplete_clickhouse_unavailable" if down else None

@@ -1,0 +1,265 @@
+"""Takes messages in: mints, seals and acknowledges new ones, edits and deletes.
+
+An acknowledgement means that the message is on Redis's disk, in the log and in the thread's
+index, by one script that does all or nothing; or, where Redis is out, on another tier's. Carrying
+it on to PostgreSQL is for others; the answer says whether this caller is to wake them.
+"""
+
+from collections.abc import Callable, Container, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple
+
+import msgspec
+
+from models import codec, ids
+from models.appends import Behind, Stored
+from models.ids import Clock
+from models.message import Durability, Message, Tier, check_content
+from models.streams import state_of
+from storage.errors import (
+    Contended,
+    Damaged,
+    KeyReused,
+    StreamRefused,
+    TierError,
+    VersionConflict,
+)
+from storage.messages.failover_service import PART_BYTES, Degraded, MessageFailoverService
+from storage.messages.posts import Draft, Part, Post
+from storage.messages.repeats import made_before
+from storage.messages.retrieval_service import Retrieved, UnifiedMessageRetrievalService
+from storage.postgres.idempotency import Key
+from storage.redis.chunks import OpenStreams
+from storage.resilience.faultpoints import faultpoint
+from storage.telemetry.instruments import Kind
+
+_DURABILITY: dict[Tier, Durability] = {"postgresql": "committed", "clickhouse": "archived"}
+
+CONFLICT_ATTEMPTS = 100
+"""At each attempt of everyone at least one succeeds, so this many writers all get through."""
+
+
+class Acknowledgement(NamedTuple):
+    """What a caller may be told. `record` is the message as it is stored; `wake_slot` is the slot
+    whose worker this caller is to wake; `repeated` says that an earlier request with the same key
+    made the message; `degraded` is what is not as it should be."""
+
+    message: Message
+    record: bytes
+    tier_used: Tier
+    durability: Durability
+    wake_slot: int | None
+    repeated: bool
+    degraded: Degraded
+
+
+_Answer = Acknowledgement | KeyReused
+_Post = Post[_Answer]
+
+
+class PreconditionFailed(Exception):
+    """The caller's version is not the current one."""
+
+    def __init__(self, current_version: int) -> None:
+        super().__init__(f"the current version is {current_version}")
+        self.current_version = current_version
+
+
+class UnifiedMessageStorageService:
+    """The write verbs of messages."""
+
+    def __init__(
+        self,
+        failover: MessageFailoverService,
+        retrieval: UnifiedMessageRetrievalService,
+        streams: OpenStreams,
+        *,
+        clock: Clock,
+        slots: int,
+        redis_durability: Callable[[], Durability],
+    ) -> None:
+        self._failover = failover
+        self._retrieval = retrieval
+        self._streams = streams
+        self._clock = clock
+        self._slots = slots
+        self._redis_durability = redis_durability
+
+    def post(self, user_id: str, thread_id: str, draft: Draft) -> Acknowledgement:
+        """Acknowledges one new message.
+
+        Raises `KeyReused`, and `TierUnavailable`: then it may or may not exist, and a retry with
+        the same Idempotency-Key gives the same message.
+        """
+        ((answer,),) = self.post_batch(user_id, [(thread_id, [draft])])
+        if isinstance(answer, KeyReused):
+            raise answer
+        return answer
+
+    def post_batch(
+        self, user_id: str, groups: Sequence[tuple[str, Sequence[Draft]]]
+    ) -> list[list[_Answer]]:
+        """Acknowledges new messages of several threads, each thread's in order, but for those whose
+        key stands for another message. Between those of a thread others may write where they are
+        large; one whose key was free again comes after the others.
+
+        Raises `TierUnavailable`, as `post` does: then each of them may or may not exist.
+        """
+        posts: list[_Post] = [Post(thread_id, drafts) for thread_id, drafts in groups]
+        for _ in range(CONFLICT_ATTEMPTS):
+            parts = [
+                part
+                for post in posts
+                for part in post.parts(user_id, self._clock, PART_BYTES["redis"])
+            ]
+            if not parts:
+                return [[post.answers[at] for at in sorted(post.answers)] for post in posts]
+            faultpoint("api.before_write")
+            taken = self._failover.append([part.append for part in parts])
+            faultpoint("api.after_write")
+            for part, (tier, answer) in zip(parts, taken, strict=True):
+                if isinstance(answer, Behind):
+                    part.post.mint_above(answer.newest, part.waited)
+                else:
+                    self._take(part, tier, answer)
+        raise Contended("redis", "too many writers in one thread")
+
+    def edit(
+        self,
+        user_id: str,
+        message_id: str,
+        *,
+        content: str | None,
+        metadata: dict[str, Any] | None,
+        if_version: Container[int] | None,
+    ) -> Acknowledgement:
+        """Acknowledges a new version; `if_version` must hold the current one where it is given.
+
+        Raises `InvalidMessage` for a text that is empty where there is no metadata, `NotFound`,
+        `PreconditionFailed`, `StreamRefused`, `Damaged` and `TierUnavailable`.
+        """
+
+        def revise(current: Message) -> Message:
+            if state_of(current.metadata) == "open":
+                detail = "this message is being streamed: finish it, or delete it"
+                raise StreamRefused("message_streaming", detail)
+            text = current.content if content is None else content
+            known = current.metadata if metadata is None else metadata
+            check_content(text, known)
+            return msgspec.structs.replace(current, content=text, metadata=known)
+
+        return self._revise(user_id, message_id, revise, if_version, tombstone=False)
+
+    def delete(
+        self, user_id: str, message_id: str, *, if_version: Container[int] | None
+    ) -> Acknowledgement:
+        """Acknowledges a tombstone, which holds nothing of what was written.
+
+        Raises `NotFound`, `PreconditionFailed` and `TierUnavailable`.
+        """
+
+        def bury(current: Message) -> Message:
+            return msgspec.structs.replace(current, content="", metadata={})
+
+        return self._revise(user_id, message_id, bury, if_version, tombstone=True)
+
+    def finish(
+        self, user_id: str, message_id: str, final: Callable[[Message], Message]
+    ) -> Acknowledgement:
+        """Acknowledges the version that `final` makes of the current one; raises what it raises,
+        `NotFound` and `TierUnavailable`."""
+        return self._revise(user_id, message_id, final, None, tombstone=False)
+
+    def known(self, user_id: str, message_id: str) -> Acknowledgement:
+        """The acknowledgement, once more, of the version that there is. Raises as `edit` does."""
+        message, tier, *_ = self._retrieval.get(user_id, message_id)
+        return self._again(message, tier, None)
+
+    def _revise(
+        self,
+        user_id: str,
+        message_id: str,
+        change: Callable[[Message], Message],
+        if_version: Container[int] | None,
+        *,
+        tombstone: bool,
+    ) -> Acknowledgement:
+        for _ in range(CONFLICT_ATTEMPTS):
+            current = _base(self._retrieval.get(user_id, message_id), tombstone=tombstone)
+            if if_version is not None and current.version not in if_version:
+                raise PreconditionFailed(current.version)
+            moment = ids.timestamp(self._clock.now_us())
+
+            def make(version: int, current: Message = current, moment: str = moment) -> Message:
+                return codec.seal(
+                    msgspec.structs.replace(
+                        change(current),
+                        version=version,
+                        updated_at=moment,
+                        deleted_at=moment if tombstone else None,
+                    )
+                )
+
+            try:
+                kind: Kind = "delete" if tombstone else "edit"
+                tier, revised, wake = self._failover.revise(current, make, kind)
+            except VersionConflict:
+                continue
+            if state_of(current.metadata) == "open":
+                # A worker forgets it later, should this not come to pass.
+                with suppress(TierError):
+                    self._streams.drop(message_id)
+            slot = self._slot_of(message_id) if wake else None
+            return self._acknowledgement(tier, revised, codec.encode(revised), slot)
+        raise Contended("redis", "too many writers of one message")
+
+    def _take(self, part: Part[_Answer], tier: Tier, stored: Stored) -> None:
+        """Notes the answers; where what a key made is gone its draft goes on waiting."""
+        post, append, waited, messages = part
+        slot = self._slot_of(messages[0].id) if stored.wake else None
+        for one, message, new, made in zip(
+            waited, messages, append.messages, stored.ids, strict=True
+        ):
+            if made == message.id:
+                done = self._acknowledgement(tier, message, new.record, slot)
+                post.answers[one.at] = done
+                continue
+            try:
+                key = Key(append.user_id, append.thread_id, new.idempotency_key or "")
+                hash_of = partial(self._failover.keys.hash_of, key)
+                before = made_before(self._retrieval, message, made, hash_of)
+            except KeyReused as error:
+                post.answers[one.at] = error
+            else:
+                if before is None:
+                    # Above it: of two messages of one key the later stays.
+                    post.mint_above(made, [one._replace(instead_of=made)])
+                else:
+                    post.answers[one.at] = self._again(before.message, before.tier, slot)
+
+    def _acknowledgement(
+        self, tier: Tier, message: Message, record: bytes, slot: int | None
+    ) -> Acknowledgement:
+        durability = _DURABILITY.get(tier) or self._redis_durability()
+        degraded = self._failover.degraded(tier)
+        return Acknowledgement(message, record, tier, durability, slot, False, degraded)
+
+    def _again(self, message: Message, tier: Tier, slot: int | None) -> Acknowledgement:
+        done = self._acknowledgement(tier, message, codec.encode(message), slot)
+        return done._replace(repeated=True)
+
+    def _slot_of(self, message_id: str) -> int:
+        return ids.shard_in(message_id) % self._slots
+
+
+def _base(found: Retrieved, *, tombstone: bool) -> Message:
+    """What a new version rests on. Raises `Damaged` where its text or its time may not be what was
+    written, unless nothing of that is kept: whoever deletes a damaged message gets rid of it."""
+    if found.is_intact:
+        return found.message
+    message = found.message
+    is_at_home = ids.shard_in(message.id) == ids.shard_of(message.user_id, message.thread_id)
+    if not tombstone or not is_at_home:
+        raise Damaged(message.id)
+    return msgspec.structs.replace(message, created_at=ids.timestamp(ids.time_us_of(message.id)))

@@ -1,0 +1,1 @@
+"""PostgreSQL: engines, driver, reads, writes, partitions, locks, keys."""

@@ -1,0 +1,252 @@
+"""Connections to the three tiers: made on first use, kept per process, bounded in time.
+
+Every wait has a deadline of our own, which is never later than that of the request it is part of.
+PostgreSQL's and the kernel's do not notice a server that is frozen: a psycopg2 wait callback does,
+and leaves the connection closed, so the pool drops it.
+"""
+
+import select
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import psycopg2
+import psycopg2.extensions
+from redis import ConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, text
+
+from settings import Settings
+from storage.postgres.driver import OutOfTime
+from storage.redis.driver import Replicas
+from storage.resilience import budget, simulated_outage
+
+APPLICATION_NAME = "threadkeep"
+
+SMALL_CONNECTIONS = 8
+
+POOL_SECONDS = 0.5
+"""Waiting for a connection of the pool: where all of them wait for a frozen server, so would
+whoever waits for one of them, and then for the server once more."""
+
+RELIED_ON = {
+    "timezone": "UTC",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+    "default_transaction_isolation": "read committed",
+}
+"""What every statement of ours takes for granted of its session. A connection asks for it, which
+comes before what a role or a database has; but libpq's own variables, as PGTZ, come before that, so
+it is set once more when the connection is there."""
+
+_ESCAPED_SPACE = r"\ "
+_RELY = (
+    f"SELECT {', '.join(f'set_config({name!r}, {RELIED_ON[name]!r}, false)' for name in RELIED_ON)}"
+)
+
+_HURRY = text("SELECT set_config('statement_timeout', :deadline, true)")
+
+
+class _RedisPool(ConnectionPool):
+    """Gives each connection the deadline of the call that takes it; none while a drill has Redis be
+    silent, and late where slow."""
+
+    def get_connection(self, *arguments: Any, **options: Any) -> Any:
+        if simulated_outage.is_silent("redis"):
+            raise RedisConnectionError(simulated_outage.REASON)
+        simulated_outage.wait("redis")
+        connection: Any = super().get_connection(*arguments, **options)
+        seconds = budget.bounded(self.connection_kwargs["socket_timeout"])
+        if seconds != connection.socket_timeout:
+            connection.socket_timeout = seconds
+            # What it has open already takes it over by this.
+            connection.update_current_socket_timeout(-1)
+        return connection
+
+
+class _PostgresPool(QueuePool):
+    """Has nobody wait longer for a connection than there is time."""
+
+    @property
+    def _timeout(self) -> float:
+        return budget.bounded(self._longest)
+
+    @_timeout.setter
+    def _timeout(self, seconds: float) -> None:
+        self._longest = seconds
+
+
+def redis_client(settings: Settings, *, heeds_drills: bool = True) -> Redis:
+    """A client of the data Redis that never repeats a write by itself.
+
+    redis-py retries ten times unless told otherwise, and a write whose answer was lost would be
+    applied again each time.
+    """
+    pool = (_RedisPool if heeds_drills else ConnectionPool).from_url(
+        settings.redis_url,
+        socket_timeout=settings.redis_timeout_seconds,
+        socket_connect_timeout=settings.redis_timeout_seconds,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=settings.redis_connections,
+        protocol=2,
+    )
+    client: Redis = Redis.from_pool(pool)
+    return client
+
+
+def replicas(settings: Settings) -> Replicas:
+    """What a write waits for beside Redis's own disk, well within its deadline."""
+    return Replicas(settings.redis_replicas, int(settings.redis_timeout_seconds * 300))
+
+
+def probe_client(settings: Settings, *, heeds_drills: bool = True) -> Redis:
+    """A connection of its own to ask the data Redis whether it is well."""
+    own = msgspec.structs.replace(settings, redis_connections=1)
+    return redis_client(own, heeds_drills=heeds_drills)
+
+
+def small_client(settings: Settings, *, heeds_drills: bool = True) -> Redis:
+    """A few connections for what threads of a process's own do, and no request waits for."""
+    own = msgspec.structs.replace(settings, redis_connections=SMALL_CONNECTIONS)
+    return redis_client(own, heeds_drills=heeds_drills)
+
+
+def request_engine(settings: Settings) -> Engine:
+    """PostgreSQL on behalf of requests: short deadlines."""
+    return _engine(settings, settings.database_timeout_seconds)
+
+
+def quick_engine(settings: Settings) -> Engine:
+    """PostgreSQL for what must not keep anybody waiting, as writes beside Redis."""
+    return _engine(settings, settings.database_quick_seconds)
+
+
+def watch_engine(settings: Settings) -> Engine:
+    """PostgreSQL for probes and the lease, which a crowd of requests must not keep waiting."""
+    own = msgspec.structs.replace(settings, database_connections=2)
+    return _engine(own, settings.database_quick_seconds)
+
+
+def notice_engine(settings: Settings) -> Engine:
+    """PostgreSQL for notices, which are known also in a drill: quick, and few connections."""
+    own = msgspec.structs.replace(settings, database_connections=2)
+    return _engine(own, settings.database_quick_seconds, heeds_drills=False)
+
+
+def job_engine(settings: Settings) -> Engine:
+    """PostgreSQL on behalf of background jobs: longer deadlines."""
+    return _engine(settings, settings.database_job_timeout_seconds, pings_first=True)
+
+
+def _engine(
+    settings: Settings,
+    deadline_seconds: float,
+    *,
+    pings_first: bool = False,
+    heeds_drills: bool = True,
+) -> Engine:
+    psycopg2.extensions.set_wait_callback(_wait)
+    statement_ms = int(deadline_seconds * 1000)
+    options = (
+        f"-c statement_timeout={statement_ms} -c lock_timeout={min(500, statement_ms)}"
+        " -c idle_in_transaction_session_timeout=10000"
+    )
+    for name, value in RELIED_ON.items():
+        options += f" -c {name}={value.replace(' ', _ESCAPED_SPACE)}"
+    engine = create_engine(
+        settings.database_url,
+        poolclass=_PostgresPool,
+        pool_size=settings.database_connections,
+        max_overflow=0,
+        pool_timeout=POOL_SECONDS,
+        # A frozen server would be waited for twice, in the ping and in the connection after it.
+        # Without one, a restarted server costs one call, and all old connections go with it.
+        pool_pre_ping=pings_first,
+        pool_use_lifo=True,
+        pool_recycle=600,
+        # An error's text must not carry what somebody wrote.
+        hide_parameters=True,
+        json_deserializer=msgspec.json.decode,
+        json_serializer=_json_text,
+        connect_args={
+            "application_name": APPLICATION_NAME,
+            "connect_timeout": 2,
+            "keepalives_idle": 1,
+            "keepalives_interval": 1,
+            "keepalives_count": 2,
+            "tcp_user_timeout": 2000,
+            # Of PGOPTIONS and PGCLIENTENCODING nothing is left, of PGTZ and the like see below.
+            "options": options,
+            "client_encoding": "utf8",
+            # The server's own deadline comes first, so that it can say what it was about.
+            "connection_factory": _connection_class(deadline_seconds * 1.25),
+        },
+    )
+    event.listen(engine, "connect", _rely)
+    if heeds_drills:
+        event.listen(engine, "checkout", lambda *_: simulated_outage.check("postgresql"))
+        event.listen(
+            engine, "before_cursor_execute", lambda *_: simulated_outage.wait("postgresql")
+        )
+    return engine
+
+
+@contextmanager
+def hurried(connection: Connection, seconds: float) -> Iterator[None]:
+    """Gives each statement of the caller's transaction so long; a server that does not even end
+    what takes longer is waited for twice that."""
+    own: Any = connection.connection.driver_connection
+    before, own.deadline_seconds = own.deadline_seconds, 2 * seconds
+    try:
+        connection.execute(_HURRY, {"deadline": f"{seconds * 1000:.0f}ms"})
+        yield
+    finally:
+        own.deadline_seconds = before
+
+
+def _rely(link: Any, _record: Any) -> None:
+    """One round trip. Raises `OperationalError` where the session is not as it must be."""
+    before, link.autocommit = link.autocommit, True
+    try:
+        with link.cursor() as cursor:
+            cursor.execute(_RELY)
+            found = dict(zip(RELIED_ON, cursor.fetchone(), strict=True))
+    finally:
+        link.autocommit = before
+    if found != RELIED_ON:
+        raise psycopg2.OperationalError(f"a session would not take its settings: {found}")
+
+
+def _json_text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+class _Connection(psycopg2.extensions.connection):
+    deadline_seconds = 2.5
+
+
+def _connection_class(deadline_seconds: float) -> type[_Connection]:
+    return type("Connection", (_Connection,), {"deadline_seconds": deadline_seconds})
+
+
+def _wait(connection: Any) -> None:
+    """Waits for PostgreSQL as psycopg2 asks, but never past the connection's deadline."""
+    deadline = time.monotonic() + budget.bounded(getattr(connection, "deadline_seconds", 2.5))
+    poller = select.poll()
+    while True:
+        state = connection.poll()
+        if state == psycopg2.extensions.POLL_OK:
+            return
+        wanted = select.POLLIN if state == psycopg2.extensions.POLL_READ else select.POLLOUT
+        poller.register(connection.fileno(), wanted)
+        remaining_ms = (deadline - time.monotonic()) * 1000
+        if remaining_ms <= 0 or not poller.poll(remaining_ms):
+            raise OutOfTime("the server did not answer before the deadline")
+        poller.unregister(connection.fileno())

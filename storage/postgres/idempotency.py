@@ -1,0 +1,209 @@
+"""The Idempotency-Keys as PostgreSQL knows them: Redis may lose or evict its own.
+
+At the door the first message of a key stays, as long as it is not deleted: a later post is answered
+with it. Where two messages
+of one key met all the same, because each was taken while the place that knew of the other was out
+of reach, the later one stays (its caller was the last to be answered) and the earlier is buried.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, Engine, Row, and_, func, select, text
+
+from models import ids
+from models.message import Message
+from models.tables import messages, threads
+from storage.postgres.driver import message_of, translated
+
+
+class Key(NamedTuple):
+    """One key of one user in one thread."""
+
+    user_id: str
+    thread_id: str
+    key: str
+
+
+class Made(NamedTuple):
+    """The message that a key made, its hash where that is known, and the id up to which what the
+    key made before is gone."""
+
+    message_id: str
+    content_hash: str
+    instead_of: str
+
+
+_FIND = text(
+    """
+SELECT user_id, thread_id, key, known.message_id::text AS message_id
+FROM idempotency_keys known
+JOIN json_to_recordset(CAST(:given AS json)) AS r (user_id text, thread_id text, key text)
+    USING (user_id, thread_id, key)
+WHERE known.made_at >= clock_timestamp() - make_interval(secs => :seconds)
+"""
+)
+_OF_MESSAGES = text(
+    """
+SELECT known.user_id, known.thread_id, known.key, known.message_id::text AS message_id
+FROM json_to_recordset(CAST(:given AS json)) AS r (user_id text, thread_id text, message_id uuid)
+JOIN idempotency_keys known USING (user_id, thread_id, message_id)
+WHERE known.made_at >= clock_timestamp() - make_interval(secs => :seconds)
+"""
+)
+_NEWEST = text(
+    """
+SELECT user_id, thread_id, key, message_id::text AS message_id FROM idempotency_keys
+WHERE made_at >= (SELECT max(made_at) FROM idempotency_keys) - make_interval(secs => :seconds)
+"""
+)
+_CLAIM = text(
+    """
+INSERT INTO idempotency_keys AS known (user_id, thread_id, key, message_id)
+SELECT user_id, thread_id, key, message_id
+FROM json_to_recordset(CAST(:given AS json)) AS r (
+    user_id text, thread_id text, key text, message_id uuid)
+ORDER BY user_id, thread_id, key
+ON CONFLICT (user_id, thread_id, key) DO UPDATE SET
+    message_id = CASE
+        WHEN known.made_at < clock_timestamp() - make_interval(secs => :seconds)
+            THEN excluded.message_id
+        WHEN :later_wins THEN greatest(known.message_id, excluded.message_id)
+        ELSE known.message_id END,
+    made_at = CASE
+        WHEN known.made_at < clock_timestamp() - make_interval(secs => :seconds)
+            OR (:later_wins AND known.message_id < excluded.message_id)
+            THEN excluded.made_at ELSE known.made_at END
+RETURNING user_id, thread_id, key, message_id::text AS message_id
+"""
+)
+_TELL = text(
+    """
+INSERT INTO idempotency_keys (user_id, thread_id, key, message_id, content_hash)
+SELECT user_id, thread_id, key, message_id, content_hash
+FROM json_to_recordset(CAST(:given AS json)) AS r (
+    user_id text, thread_id text, key text, message_id uuid, content_hash text)
+ORDER BY user_id, thread_id, key
+ON CONFLICT DO NOTHING
+"""
+)
+_HASH = text(
+    "SELECT content_hash FROM idempotency_keys"
+    " WHERE user_id = :user_id AND thread_id = :thread_id AND key = :key AND message_id = :made"
+)
+# Whoever frees keys puts what they stand for now in their place, in the same transaction.
+_FREE = text(
+    """
+DELETE FROM idempotency_keys known
+USING json_to_recordset(CAST(:given AS json)) AS r (
+    user_id text, thread_id text, key text, message_id uuid)
+WHERE (known.user_id, known.thread_id, known.key) = (r.user_id, r.thread_id, r.key)
+  AND known.message_id <= r.message_id
+"""
+)
+_FORGET = text(
+    "DELETE FROM idempotency_keys"
+    " WHERE made_at < clock_timestamp() - make_interval(secs => :seconds)"
+)
+
+
+def find(connection: Connection, wanted: Iterable[Key], seconds: int) -> dict[Key, str]:
+    """The messages that these keys made within the last `seconds`."""
+    wanted = list(wanted)
+    if not wanted:
+        return {}
+    values = {"given": _json(key._asdict() for key in wanted), "seconds": seconds}
+    return _by_key(connection.execute(_FIND, values).all())
+
+
+def of_messages(connection: Connection, made: Iterable[Message], seconds: int) -> dict[Key, str]:
+    """The keys that made these messages within the last `seconds`."""
+    given = (
+        {"user_id": one.user_id, "thread_id": one.thread_id, "message_id": one.id} for one in made
+    )
+    values = {"given": _json(given), "seconds": seconds}
+    return _by_key(connection.execute(_OF_MESSAGES, values).all())
+
+
+def newest(connection: Connection, seconds: int) -> dict[Key, str]:
+    """The keys of the last `seconds` before the newest was made."""
+    return _by_key(connection.execute(_NEWEST, {"seconds": seconds}).all())
+
+
+def claim(connection: Connection, made: Mapping[Key, str], seconds: int) -> dict[Key, str]:
+    """Takes keys for new messages; gives for each the message it stands for, the first one's."""
+    return _put(connection, made, seconds, later_wins=False)
+
+
+def free(connection: Connection, gone: Mapping[Key, str]) -> None:
+    """Lets go of keys that stand for a message at or below this id, which is gone."""
+    if gone:
+        connection.execute(_FREE, {"given": _given(gone)})
+
+
+def tell(connection: Connection, made: Mapping[Key, Made]) -> None:
+    """Notes keys of acknowledged messages where there is none yet, as cheaply as that goes."""
+    rows = ({**key._asdict(), **one._asdict()} for key, one in made.items())
+    connection.execute(_TELL, {"given": _json(rows)})
+
+
+def hash_of(connection: Connection, key: Key, message_id: str) -> str:
+    """The hash of the message that a key made, empty where that was not told."""
+    found = connection.execute(_HASH, {**key._asdict(), "made": message_id})
+    return str(found.scalar_one_or_none() or "")
+
+
+def record(connection: Connection, made: Sequence[tuple[Key, str]], seconds: int) -> list[Message]:
+    """Notes the keys of acknowledged messages; gives the live ones that lose theirs to a later."""
+    latest: dict[Key, str] = {}
+    for key, message_id in made:
+        latest[key] = max(message_id, latest.get(key, ""))
+    before = find(connection, latest, seconds)
+    stays = _put(connection, latest, seconds, later_wins=True)
+    met = {*made, *before.items()}
+    lost = {message_id: key for key, message_id in met if stays[key] != message_id}
+    if not lost:
+        return []
+    query = (
+        select(messages)
+        .outerjoin(
+            threads,
+            and_(threads.c.user_id == messages.c.user_id, threads.c.id == messages.c.thread_id),
+        )
+        .where(
+            messages.c.id.in_(lost),
+            messages.c.deleted_at.is_(None),
+            # What its thread took along is for whoever erases it, or keeps it under a hold.
+            messages.c.id > func.coalesce(threads.c.deleted_through, ids.LOWEST),
+        )
+    )
+    found = [message_of(row) for row in connection.execute(query)]
+    return [one for one in found if lost[one.id].user_id == one.user_id]
+
+
+def forget(engine: Engine, seconds: int) -> int:
+    """Drops keys older than `seconds`; gives how many. Raises `TierUnavailable`."""
+    with translated(), engine.begin() as connection:
+        return int(connection.execute(_FORGET, {"seconds": seconds}).rowcount)
+
+
+def _put(
+    connection: Connection, made: Mapping[Key, str], seconds: int, *, later_wins: bool
+) -> dict[Key, str]:
+    if not made:
+        return {}
+    values = {"given": _given(made), "seconds": seconds, "later_wins": later_wins}
+    return _by_key(connection.execute(_CLAIM, values).all())
+
+
+def _given(made: Mapping[Key, str]) -> str:
+    return _json({**key._asdict(), "message_id": name} for key, name in made.items())
+
+
+def _json(rows: Iterable[dict[str, str]]) -> str:
+    return msgspec.json.encode(list(rows)).decode()
+
+
+def _by_key(rows: Sequence[Row[tuple[str, str, str, str]]]) -> dict[Key, str]:
+    return {Key(row.user_id, row.thread_id, row.key): row.message_id for row in rows}

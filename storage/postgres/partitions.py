@@ -1,0 +1,96 @@
+"""The weekly partitions of `messages`, by id: a week's bounds are ids of its first moments."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from models import ids
+from storage.postgres.driver import translated, wait_for
+
+WEEK = timedelta(days=7)
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtext('threadkeep:partitions'))")
+_EXISTS = text("SELECT to_regclass(:name) IS NOT NULL")
+_CHECK_VIOLATION = "23514"
+
+
+def monday_of(moment: datetime) -> datetime:
+    """The Monday, 00:00 UTC, of the week of an aware moment."""
+    day = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return day - timedelta(days=day.weekday())
+
+
+def bound(monday: datetime) -> str:
+    """The lowest uuid whose time is at or after a moment; ids know none before 1970."""
+    return id_at(max(0, ids.time_us(monday)) // 1000)
+
+
+def id_at(moment_ms: int) -> str:
+    """The lowest uuid of a millisecond since 1970."""
+    return f"{ids.mint(moment_ms * 1000, 0, 0)[:13]}-0000-0000-000000000000"
+
+
+def name(monday: datetime) -> str:
+    """The partition's table."""
+    return f"messages_{monday:%Y_%m_%d}"
+
+
+class Partitions:
+    """Makes partitions, ahead and on demand; remembers per process which exist."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._known: set[datetime] = set()
+
+    def ensure_for(self, message_ids: Iterable[str]) -> None:
+        """Makes the partitions that these ids need. Raises `TierUnavailable`."""
+        # An id that claims to come from far ahead goes to the default partition.
+        latest = datetime.now(UTC) + WEEK * 52
+        times = {ids.time_us_of(message_id) // 1_000_000 for message_id in message_ids}
+        mondays = {
+            monday_of(datetime.fromtimestamp(seconds, UTC))
+            for seconds in times
+            if seconds < latest.timestamp()
+        }
+        for monday in sorted(mondays - self._known):
+            self._ensure(monday)
+
+    def ensure_ahead(self, now: datetime, weeks: int) -> list[str]:
+        """Makes this week's partition and the next ones; gives the names that are new."""
+        mondays = [monday_of(now) + WEEK * ahead for ahead in range(weeks + 1)]
+        return [name(monday) for monday in mondays if self._ensure(monday)]
+
+    def _ensure(self, monday: datetime) -> bool:
+        with translated(), self._engine.begin() as connection:
+            made = make(connection, monday)
+        self._known.add(monday)
+        return made
+
+
+def make(connection: Connection, monday: datetime) -> bool:
+    """Makes a week's partition in the caller's transaction; gives whether there was none."""
+    wait_for(connection, _LOCK)
+    if connection.execute(_EXISTS, {"name": name(monday)}).scalar_one():
+        return False
+    return _attach(connection, monday)
+
+
+def _attach(connection: Connection, monday: datetime) -> bool:
+    # Making the table first and attaching it then does not lock readers and writers out of
+    # the other partitions, as CREATE TABLE … PARTITION OF would.
+    table = name(monday)
+    attach = (
+        f"ALTER TABLE messages ATTACH PARTITION {table}"
+        f" FOR VALUES FROM ('{bound(monday)}') TO ('{bound(monday + WEEK)}')"
+    )
+    try:
+        with connection.begin_nested():
+            connection.execute(text(f"CREATE TABLE {table} (LIKE messages INCLUDING ALL)"))
+            connection.execute(text(attach))
+    except DBAPIError as error:
+        # The default partition already holds rows of this week; there they stay.
+        if getattr(error.orig, "pgcode", None) != _CHECK_VIOLATION:
+            raise
+        return False
+    return True

@@ -1,0 +1,203 @@
+"""PostgreSQL: every message that is not archived, read on behalf of one user.
+
+Reads run as the role `threadkeep_web` with `app.user_id` set, so that row-level security stands
+behind each query's own `user_id`. Errors leave as `TierUnavailable` or `TierRejected`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    ScalarSelect,
+    Select,
+    Uuid,
+    and_,
+    func,
+    or_,
+    select,
+    text,
+)
+
+from models import ids
+from models.message import Message, Thread, ThreadSummary
+from models.tables import archive_boundary, messages, threads, user_erasures
+from storage.postgres.driver import message_of, rfc3339, translated
+from storage.resilience.breaker import Breaker
+
+_AS_USER = text(
+    "SELECT set_config('role', 'threadkeep_web', true), set_config('app.user_id', :user_id, true)"
+)
+
+
+class PostgresPage(NamedTuple):
+    """Messages of a thread in order, tombstones included, with what the reader must know beside
+    them: the archive boundary and the thread's watermark if any."""
+
+    messages: list[Message]
+    boundary: str
+    watermark: str | None
+
+
+class ThreadRow(NamedTuple):
+    """A thread as PostgreSQL knows it: its own data, and what its messages say of it."""
+
+    thread: Thread
+    last_message_at: str | None
+    message_count: int
+
+    def summary(self, preview: str | None = None) -> ThreadSummary:
+        """As callers see it, with how its newest message begins."""
+        return ThreadSummary(
+            id=self.thread.id,
+            user_id=self.thread.user_id,
+            title=self.thread.title,
+            metadata=self.thread.metadata,
+            created_at=self.thread.created_at,
+            last_message_at=self.last_message_at,
+            message_count=self.message_count,
+            last_message_preview=preview,
+            is_pinned=self.thread.is_pinned,
+            is_archived=self.thread.is_archived,
+        )
+
+
+class PostgresTier:
+    """The read verbs of the PostgreSQL tier over one engine."""
+
+    def __init__(self, engine: Engine, breaker: Breaker) -> None:
+        self._engine = engine
+        self._breaker = breaker
+
+    def message(self, user_id: str, message_id: str) -> tuple[Message, str] | None:
+        """A message, tombstones included, with the time it was committed.
+
+        None also for a message that went with its thread or its user.
+        """
+        thread = and_(threads.c.user_id == messages.c.user_id, threads.c.id == messages.c.thread_id)
+        query = (
+            _row(user_id, message_id)
+            .outerjoin(threads, thread)
+            .where(
+                or_(
+                    threads.c.deleted_through.is_(None),
+                    messages.c.id > threads.c.deleted_through,
+                ),
+                messages.c.id > func.coalesce(_erased_through(user_id), ids.LOWEST),
+            )
+        )
+        return self._message(user_id, query)
+
+    def row(self, user_id: str, message_id: str) -> tuple[Message, str] | None:
+        """Likewise, but also one that is hidden, for as long as it is there."""
+        return self._message(user_id, _row(user_id, message_id))
+
+    def _message(self, user_id: str, query: Select[Any]) -> tuple[Message, str] | None:
+        with self.as_user(user_id) as connection:
+            row = connection.execute(query).one_or_none()
+        return (message_of(row), rfc3339(row.persisted_at)) if row else None
+
+    def page(
+        self, user_id: str, thread_id: str, low: str, high: str, order: str, count: int
+    ) -> PostgresPage:
+        """Messages of a thread with `low` < id < `high`, at most `count` from that end."""
+        watermark = _watermark(user_id, thread_id).label("watermark")
+        with self.as_user(user_id) as connection:
+            deleted_through = connection.execute(select(watermark)).scalar_one()
+            query = (
+                select(messages)
+                .where(
+                    messages.c.user_id == user_id,
+                    messages.c.thread_id == thread_id,
+                    messages.c.id > max(low, deleted_through or low),
+                    messages.c.id < high,
+                )
+                .order_by(messages.c.id if order == "asc" else messages.c.id.desc())
+                .limit(count)
+            )
+            rows = connection.execute(query).all()
+            # Only now: what is archived after this was among the rows, and what was archived
+            # before them lies below the boundary.
+            boundary = connection.execute(select(archive_boundary.c.below)).scalar_one()
+        return PostgresPage([message_of(row) for row in rows], boundary, deleted_through)
+
+    def watermark(self, user_id: str, thread_id: str) -> str | None:
+        """The id at and below which all of a thread is gone: with it, or with its user."""
+        with self.as_user(user_id) as connection:
+            return connection.execute(select(_watermark(user_id, thread_id))).scalar_one()
+
+    def thread(self, user_id: str, thread_id: str) -> ThreadRow | None:
+        """A thread, deleted ones included."""
+        query = select(threads).where(threads.c.user_id == user_id, threads.c.id == thread_id)
+        with self.as_user(user_id) as connection:
+            row = connection.execute(query).one_or_none()
+        return thread_of(row) if row else None
+
+    def version_of(self, user_id: str, message_id: str) -> int | None:
+        """The committed version of a message."""
+        query = select(messages.c.version).where(
+            messages.c.id == message_id, messages.c.user_id == user_id
+        )
+        with self.as_user(user_id) as connection:
+            return connection.execute(query).scalar_one_or_none()
+
+    def ping(self) -> None:
+        """Raises `TierUnavailable` if PostgreSQL does not answer."""
+        with self._breaker.guard(), translated(), self._engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    @contextmanager
+    def as_user(self, user_id: str, *, is_bulk: bool = False) -> Iterator[Connection]:
+        """A transaction that sees one user's rows alone; bulk may take its time. Errors leave as
+        the tier's."""
+        guard = self._breaker.guard(is_bulk=is_bulk)
+        with guard, translated(), self._engine.begin() as connection:
+            connection.execute(_AS_USER, {"user_id": user_id})
+            yield connection
+
+    @contextmanager
+    def as_owner(self) -> Iterator[Connection]:
+        """A transaction that sees everybody's, for jobs that are about everybody."""
+        with self._breaker.guard(), translated(), self._engine.begin() as connection:
+            yield connection
+
+
+def _row(user_id: str, message_id: str) -> Select[Any]:
+    return select(messages).where(messages.c.id == message_id, messages.c.user_id == user_id)
+
+
+def _erased_through(user_id: str) -> ScalarSelect[str]:
+    erasure = select(user_erasures.c.erased_through).where(user_erasures.c.user_id == user_id)
+    return erasure.scalar_subquery()
+
+
+def _watermark(user_id: str, thread_id: str) -> ColumnElement[str | None]:
+    deletion = (
+        select(threads.c.deleted_through)
+        .where(threads.c.user_id == user_id, threads.c.id == thread_id)
+        .scalar_subquery()
+    )
+    return func.greatest(deletion, _erased_through(user_id), type_=Uuid(as_uuid=False))
+
+
+def thread_of(row: Row[Any]) -> ThreadRow:
+    """A thread from a row that holds the columns of `threads`."""
+    thread = Thread(
+        version=row.version,
+        id=row.id,
+        user_id=row.user_id,
+        title=row.title,
+        metadata=row.metadata,
+        created_at=rfc3339(row.created_at),
+        updated_at=rfc3339(row.updated_at),
+        deleted_at=rfc3339(row.deleted_at) if row.deleted_at else None,
+        deleted_through=row.deleted_through,
+        is_pinned=row.is_pinned,
+        is_archived=row.is_archived,
+    )
+    last = rfc3339(row.last_message_at) if row.last_message_at else None
+    return ThreadRow(thread, last, row.message_count)

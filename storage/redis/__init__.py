@@ -1,0 +1,1 @@
+"""Redis: client, keys, scripts, messages, states, the pending log, events."""

@@ -1,0 +1,144 @@
+"""What Redis has of messages whose text comes in chunks: one string each, and who is idle.
+
+A stream is a line that says whose it is, and the text behind it. The line is the beginning of the
+message's record, so that a user's streams are found as their messages are. Its last letter is the
+state: `o` open, `l` made anew after the chunks were lost, and a capital where nothing may be added.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from models.message import MAX_CONTENT_BYTES, Message
+from storage.redis import keys
+from storage.redis.driver import RedisDoor, Script
+from storage.redis.messages import RedisTier
+
+IDLE_AT_ONCE = 100
+
+
+class _Head(msgspec.Struct, frozen=True, kw_only=True):
+    version: int
+    id: str
+    thread_id: str
+    user_id: str
+    watermark: str
+    state: str
+
+
+class Streamed(NamedTuple):
+    """The text of a message so far, and whose it is. `is_whole` is False where chunks that were
+    acknowledged may be missing, because Redis lost them."""
+
+    user_id: str
+    text: str
+    is_whole: bool
+
+
+class Appended(NamedTuple):
+    """What became of a chunk: `length` counts the bytes of UTF-8 that there are.
+
+    `look` asks the caller to look in the tiers what the message is.
+    """
+
+    outcome: Literal["appended", "mismatch", "long", "closed", "look"]
+    length: int = 0
+    version: int = 0
+
+
+class OpenStreams:
+    """The verbs over one door. Errors leave as `TierUnavailable` and `TierRejected`."""
+
+    def __init__(self, door: RedisDoor, redis: RedisTier, *, events_kept: int) -> None:
+        self._door = door
+        self._redis = redis
+        self._events_kept = events_kept
+        self._open = Script(door, "open_stream", acknowledges=True)
+        self._append = Script(door, "append_chunk", acknowledges=True, tells=True)
+        self._close = Script(door, "close_stream", acknowledges=True)
+
+    def open(self, message: Message, *, anew: bool = False) -> int:
+        """Begins the stream of an open message with what it was stored with, unless there is one;
+        gives how many bytes there are. `anew` says that chunks may have been lost."""
+        slot = self._redis.slot_of_message(message.id)
+        head = _Head(
+            version=message.version,
+            id=message.id,
+            thread_id=message.thread_id,
+            user_id=message.user_id,
+            watermark=keys.watermark(slot, message.user_id, message.thread_id),
+            state="l" if anew else "o",
+        )
+        line = msgspec.json.encode(head) + b"\n"
+        return int(self._open(self._names(message.id), [line, message.content, message.id]))
+
+    def append(
+        self, user_id: str, message_id: str, text: str, offset: int | None, *, is_open: bool
+    ) -> Appended:
+        """Appends a chunk. `is_open` says that the tiers below have been looked at."""
+        slot = self._redis.slot_of_message(message_id)
+        names = [
+            *self._names(message_id),
+            keys.message(slot, message_id),
+            keys.erased(slot, user_id),
+            keys.events(user_id),
+        ]
+        arguments = [
+            user_id,
+            message_id,
+            text,
+            "" if offset is None else offset,
+            MAX_CONTENT_BYTES,
+            self._events_kept,
+            "1" if is_open else "0",
+        ]
+        outcome, *figures = self._append(names, arguments)
+        return Appended(outcome.decode(), *figures)
+
+    def close(self, message_id: str, idle_seconds: float | None = None) -> Streamed | None:
+        """Lets nothing more come, and gives what there is; None where there is no stream.
+
+        With `idle_seconds` only where no chunk came for so long; None otherwise.
+        """
+        idle = "" if idle_seconds is None else int(idle_seconds * 1000)
+        return _streamed(self._close(self._names(message_id), [message_id, idle]))
+
+    def texts(self, message_ids: Sequence[str]) -> list[Streamed | None]:
+        """What there is of each, in one round trip; None where there is no stream."""
+        with self._door.passed() as client:
+            pipeline = client.pipeline(transaction=False)
+            for message_id in message_ids:
+                pipeline.get(self._names(message_id)[0])
+            return [_streamed(found) for found in pipeline.execute()]
+
+    def drop(self, message_id: str) -> None:
+        """Forgets a stream whose text is kept as a version, or not at all any more."""
+        stream, streams = self._names(message_id)
+        with self._door.passed() as client:
+            pipeline = client.pipeline()
+            pipeline.unlink(stream)
+            pipeline.zrem(streams, message_id)
+            pipeline.execute()
+
+    def idle(self, seconds: float) -> list[str]:
+        """Messages to which no chunk came for so long, some of them."""
+        with self._door.passed() as client:
+            now: Any = client.time()
+            until = now[0] * 1000 + now[1] // 1000 - int(seconds * 1000)
+            pipeline = client.pipeline(transaction=False)
+            for slot in range(self._redis.slots):
+                pipeline.zrangebyscore(keys.streams(slot), "-inf", until, 0, IDLE_AT_ONCE)
+            return [name.decode() for found in pipeline.execute() for name in found]
+
+    def _names(self, message_id: str) -> list[str]:
+        slot = self._redis.slot_of_message(message_id)
+        return [keys.stream(slot, message_id), keys.streams(slot)]
+
+
+def _streamed(stored: bytes | None) -> Streamed | None:
+    if not stored:
+        return None
+    line, _, text = stored.partition(b"\n")
+    head = msgspec.json.decode(line, type=_Head)
+    return Streamed(head.user_id, text.decode(), head.state.lower() == "o")

@@ -1,0 +1,213 @@
+"""How the Redis tier and the pending log reach their server: errors, the breaker, the scripts."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any, NamedTuple, TypeVar
+
+from redis import Redis
+from redis.exceptions import NoScriptError, RedisError
+
+from storage.errors import TierError, TierRejected, TierUnavailable
+from storage.redis.refusals import Kind, refusal_of
+from storage.resilience import budget
+from storage.resilience.bites import bites
+from storage.resilience.breaker import Breaker
+from storage.telemetry.slow_queries import SlowQueries
+
+_NOT_AN_OUTAGE: frozenset[Kind] = frozenset({"full", "not_allowed"})
+"""Writes are refused, and everything else goes on."""
+
+MOST_BYTES = 512 * 1024
+"""Of one round trip of many calls: Redis does nothing else meanwhile, nor while it syncs them."""
+
+Answer = TypeVar("Answer")
+
+Call = tuple[list[str], list[Any]]
+"""The names and the arguments of one call of a script."""
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns the driver's errors into the tier's."""
+    try:
+        yield
+    except RedisError as error:
+        raise as_tier_error(error) from error
+
+
+def as_tier_error(error: RedisError) -> TierError:
+    """The tier's word for a driver's error."""
+    refusal = refusal_of(error)
+    if not refusal.passes:
+        return TierRejected("redis", refusal.reason)
+    passing = refusal.out == "call" or refusal.kind in _NOT_AN_OUTAGE
+    late = refusal.kind == "too_slow"
+    return TierUnavailable("redis", refusal.reason, passing=passing, late=late)
+
+
+class Replicas(NamedTuple):
+    """How many replicas must have a write on their disks, and how long that may take."""
+
+    wanted: int
+    milliseconds: int
+
+    def ask(self, pipeline: Any) -> None:
+        """Asks at the end of a pipeline whether its writes are there, and on Redis's own disk.
+
+        A replica tells what it has synced when it is asked, and asked at once it has not synced
+        yet; it would be asked again a second later. Waiting for its memory first takes about 5 ms
+        for both.
+        """
+        pipeline.execute_command("WAIT", self.wanted, self.milliseconds)
+        pipeline.execute_command("WAITAOF", 1, self.wanted, self.milliseconds)
+
+    def take(self, answers: list[Any]) -> None:
+        """Takes the answers to that off the end of a pipeline's.
+
+        Raises `TierError` where the writes are not there. They themselves have happened.
+        """
+        answer, _ = answers.pop(), answers.pop()
+        if isinstance(answer, RedisError):
+            raise as_tier_error(answer)
+        own, others = answer
+        if own < 1 or others < self.wanted:
+            reason = f"{others} of {self.wanted} replicas had it on disk in time"
+            raise TierUnavailable("redis", reason)
+
+
+class RedisDoor:
+    """The one way to a Redis: its client, the breaker before it, and the replicas behind it."""
+
+    def __init__(
+        self,
+        client: Redis,
+        breaker: Breaker,
+        replicas: Replicas,
+        slow: SlowQueries | None = None,
+    ) -> None:
+        self.client = client
+        self.breaker = breaker
+        self.replicas = replicas
+        self._slow = slow
+
+    @contextmanager
+    def passed(self) -> Iterator[Redis]:
+        """The client, for one or a few calls. Raises `TierUnavailable` or `TierRejected`."""
+        with self.breaker.guard(), translated():
+            yield self.client
+
+    def run(self, script: str, size: int, work: Callable[[Redis], Answer]) -> Answer:
+        """Likewise what a script gives in one round trip, which is told of where it was slow.
+
+        One that sends many bytes has as much longer for it.
+        """
+        if size <= budget.LARGE_BYTES:
+            with self.breaker.guard():
+                return self._timed(script, work)
+        with budget.moving(size), self.breaker.guard(is_bulk=True):
+            return self._timed(script, work)
+
+    def _timed(self, script: str, work: Callable[[Redis], Answer]) -> Answer:
+        started, failed = time.perf_counter(), True
+        try:
+            answer = work(self.client)
+            failed = False
+        except RedisError as error:
+            raise as_tier_error(error) from error
+        finally:
+            if self._slow is not None:
+                seconds = time.perf_counter() - started
+                self._slow.note("redis", f"script {script}", seconds, failed=failed)
+        return answer
+
+
+class Script:
+    """A script of `storage/lua`, loaded where Redis does not have it yet or any more."""
+
+    def __init__(
+        self, door: RedisDoor, name: str, *, acknowledges: bool = False, tells: bool = False
+    ) -> None:
+        """One that `acknowledges` is not done before the replicas asked for have it. One that
+        `tells` has the functions of `tell.lua` before it."""
+        self._door = door
+        self._name = name
+        self._replicas = door.replicas if acknowledges else Replicas(0, 0)
+        self._source = "".join(map(_source, ("tell", name) if tells else (name,)))
+        self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(self, names: list[str], arguments: list[Any]) -> Any:
+        """One call, one round trip."""
+        if self._replicas.wanted:
+            (answer,) = self.many([(names, arguments)])
+            if isinstance(answer, TierError):
+                raise answer
+            return answer
+
+        def work(client: Redis) -> Any:
+            try:
+                return self._evaluate(client, names, arguments)
+            except NoScriptError:
+                client.script_load(self._source)
+                return self._evaluate(client, names, arguments)
+
+        return self._door.run(self._name, _size(arguments), work)
+
+    def many(self, calls: Sequence[Call]) -> list[Any]:
+        """Many calls, one round trip or as many as they are large, each atomic for itself.
+
+        Gives an answer for each call; a call that Redis refused gives its `TierError`. Raises
+        where one of them found Redis itself out.
+        """
+        sizes = [_size(arguments) for _, arguments in calls]
+        return [
+            answer
+            for part, size in bites(calls, sizes, MOST_BYTES)
+            for answer in self._round_trip(part, size)
+        ]
+
+    def _round_trip(self, calls: Sequence[Call], size: int) -> list[Any]:
+        def work(client: Redis) -> list[Any]:
+            answers = self._pipelined(client, calls)
+            missing = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+            if missing:
+                client.script_load(self._source)
+                again = self._pipelined(client, [calls[at] for at in missing])
+                for at, answer in zip(missing, again, strict=True):
+                    answers[at] = answer
+            return [_told_apart(answer) for answer in answers]
+
+        return self._door.run(self._name, size, work)
+
+    def _pipelined(self, client: Redis, calls: Sequence[Call]) -> list[Any]:
+        pipeline = client.pipeline(transaction=False)
+        for names, arguments in calls:
+            self._evaluate(pipeline, names, arguments)
+        if self._replicas.wanted:
+            self._replicas.ask(pipeline)
+        answers = list(pipeline.execute(raise_on_error=False))
+        if self._replicas.wanted:
+            self._replicas.take(answers)
+        return answers
+
+    def _evaluate(self, client: Any, names: list[str], arguments: list[Any]) -> Any:
+        return client.execute_command("EVALSHA", self._sha, len(names), *names, *arguments)
+
+
+def _size(arguments: list[Any]) -> int:
+    return sum(len(one) for one in arguments if type(one) is bytes)
+
+
+def _source(name: str) -> str:
+    return files("storage").joinpath(f"redis/lua/{name}.lua").read_text(encoding="utf-8")
+
+
+def _told_apart(answer: Any) -> Any:
+    if not isinstance(answer, RedisError):
+        return answer
+    error = as_tier_error(answer)
+    if isinstance(error, TierUnavailable) and not error.passing:
+        raise error
+    return error

@@ -1,0 +1,112 @@
+"""The streams of events, one for each user to whom somebody listens, or did a while ago.
+
+The scripts that write append to them in the same step, and where nobody listens there is no
+stream to append to. A place in a stream is the id of an entry that is still in it: from there on
+nothing is missing. Where that entry is gone, so may be others, and whoever asks is told that.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from models.events import Event, event_of
+from storage.errors import TierError
+from storage.redis import keys
+from storage.redis.doorbell import Doorbell
+from storage.redis.driver import RedisDoor, Script
+
+USERS_AT_ONCE = 200
+EVENTS_AT_ONCE = 500
+
+
+class EventStreams:
+    """The verbs of those who listen. Errors leave as `TierUnavailable` and `TierRejected`."""
+
+    def __init__(self, door: RedisDoor, *, seconds: int) -> None:
+        """A stream stays for so long after it was last opened or kept."""
+        self._door = door
+        self._seconds = seconds
+        self._open = Script(door, "open_events")
+
+    def open(self, user_ids: Sequence[str]) -> dict[str, str]:
+        """Sees to it that users have a stream; gives the place of the newest entry of each."""
+        calls: list[tuple[list[str], list[Any]]] = [
+            ([keys.events(user_id)], [self._seconds]) for user_id in user_ids
+        ]
+        answers = self._open.many(calls) if calls else []
+        for answer in answers:
+            if isinstance(answer, TierError):
+                raise answer
+        return {user_id: answer.decode() for user_id, answer in zip(user_ids, answers, strict=True)}
+
+    def keep(self, places: Mapping[str, str]) -> set[str]:
+        """Has streams stay; gives the users whose place is no longer in theirs."""
+        gone = set()
+        for batch in _batches(places):
+            with self._door.passed() as client:
+                pipeline = client.pipeline(transaction=False)
+                for user_id in batch:
+                    pipeline.expire(keys.events(user_id), self._seconds)
+                    pipeline.xrange(keys.events(user_id), places[user_id], places[user_id])
+                answers = pipeline.execute()
+            found = dict(zip(batch, answers[1::2], strict=True))
+            gone |= {user_id for user_id, entries in found.items() if not entries}
+        return gone
+
+    def after(self, user_id: str, place: str, count: int) -> list[Event] | None:
+        """The next events behind a place, at most `count`; None where the place is gone."""
+        name = keys.events(user_id)
+        with self._door.passed() as client:
+            pipeline = client.pipeline()
+            pipeline.xrange(name, place, place)
+            pipeline.xrange(name, f"({place}", count=count)
+            here, entries = pipeline.execute()
+        return _events(user_id, entries) if here else None
+
+    def news(self, places: Mapping[str, str]) -> dict[str, list[Event] | None]:
+        """What came behind the places, for the users who have any, without waiting for more.
+
+        At most so many of each user that asking again is worth while. None where the stream was
+        opened anew behind the place, so that the place is gone.
+        """
+        news: dict[str, list[Event] | None] = {}
+        for batch in _batches(places):
+            names = {keys.events(user_id): user_id for user_id in batch}
+            wanted: dict[Any, Any] = {name: places[user] for name, user in names.items()}
+            with self._door.passed() as client:
+                answer: Any = client.xread(wanted, count=EVENTS_AT_ONCE)
+            for name, entries in _streams(answer):
+                user_id = names[name.decode()]
+                news[user_id] = None if _is_new(entries) else _events(user_id, entries)
+        return news
+
+    def doorbell(self) -> Doorbell:
+        """Says which users have news."""
+        return Doorbell(self._door)
+
+
+def is_place(text: str) -> bool:
+    """Whether this could be a place in a stream."""
+    milliseconds, dash, sequence = text.partition("-")
+    return bool(dash) and all(
+        part.isascii() and part.isdigit() and len(part) <= 19 for part in (milliseconds, sequence)
+    )
+
+
+def _events(user_id: str, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[Event]:
+    found = (event_of(user_id, place, fields) for place, fields in entries)
+    return [event for event in found if event is not None]
+
+
+def _is_new(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> bool:
+    """Whether these begin with the mark of `open_events`, which nothing ever comes before."""
+    return bool(entries) and entries[0][1].get(b"type") == b"opened"
+
+
+def _streams(answer: Any) -> list[tuple[bytes, Any]]:
+    """An answer of XREAD, which is a mapping in one protocol and a list in the other."""
+    return list(answer.items()) if isinstance(answer, dict) else list(answer or ())
+
+
+def _batches(users: Collection[str]) -> list[list[str]]:
+    named = list(users)
+    return [named[at : at + USERS_AT_ONCE] for at in range(0, len(named), USERS_AT_ONCE)]

@@ -1,0 +1,76 @@
+"""Keeps the log from filling Redis: writes go to PostgreSQL before there is no room for them.
+
+Only what is persisted may be evicted, so a log that nobody drains grows until Redis refuses every
+write, the broker's and the drain's own among them. A Redis that was told meanwhile to evict
+anything is taken for one that is out.
+"""
+
+import threading
+import time
+from typing import Any
+
+import structlog
+
+from storage.errors import TierError, TierUnavailable
+from storage.redis import keys
+from storage.redis.driver import RedisDoor
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 1.0
+UNSAFE_POLICIES = "allkeys-"
+COPIES = 2
+"""What is pending stands in the log and under its own key."""
+
+
+class RedisRoom:
+    """What share of Redis's memory the log and what it speaks of take up."""
+
+    def __init__(self, door: RedisDoor, *, slots: int, log_share: float) -> None:
+        self._door = door
+        self._slots = slots
+        self._log_share = log_share
+        self._looking = threading.Lock()
+        self._looked_at = float("-inf")
+        self._is_full = False
+
+    def check(self) -> None:
+        """Raises `TierUnavailable` where the log takes more than its share."""
+        if time.monotonic() - self._looked_at > LOOK_SECONDS:
+            self._look()
+        if self._is_full:
+            reason = f"its log takes over {self._log_share:.0%} of its memory"
+            raise TierUnavailable("redis", reason, passing=True, tried=False)
+
+    def share(self) -> float:
+        """The share at this moment; 0 where Redis has no limit. Raises `TierError`."""
+        return self._measured()[1]
+
+    def _measured(self) -> tuple[dict[str, Any], float]:
+        with self._door.passed() as client:
+            pipeline: Any = client.pipeline(transaction=False)
+            pipeline.info("memory")
+            for slot in range(self._slots):
+                pipeline.memory_usage(keys.pending(slot))
+            memory, *sizes = pipeline.execute()
+        limit = int(memory.get("maxmemory", 0))
+        return memory, COPIES * sum(size or 0 for size in sizes) / limit if limit else 0.0
+
+    def _look(self) -> None:
+        if not self._looking.acquire(blocking=False):
+            return
+        try:
+            memory, share = self._measured()
+            policy = str(memory.get("maxmemory_policy", ""))
+            if policy.startswith(UNSAFE_POLICIES):
+                self._door.breaker.open(f"{policy} may evict what is nowhere else yet")
+            is_full = share > self._log_share
+            if is_full != self._is_full:
+                log.warning("redis_log_full" if is_full else "redis_log_has_room")
+            self._is_full = is_full
+        except TierError:
+            # The write that follows finds out for itself.
+            pass
+        finally:
+            self._looked_at = time.monotonic()
+            self._looking.release()

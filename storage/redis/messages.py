@@ -1,0 +1,297 @@
+"""Redis: the first copy of every message, its write-ahead log, and the hot page of a thread.
+
+Each verb is one round trip. Every error of the driver leaves as `TierUnavailable` or
+`TierRejected`; after `TierUnavailable` a write may or may not have happened, and repeating it
+with the same id is safe.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from models import ids
+from models.appends import Append, Behind, Stored
+from storage.errors import NotFound, TierError, VersionConflict
+from storage.postgres.idempotency import Key
+from storage.redis import keys
+from storage.redis.driver import MOST_BYTES, RedisDoor, Script
+from storage.resilience.bites import bites
+
+DRAIN_FLAG_MILLISECONDS = 2_000
+"""A wake-up that got lost is repeated after this, by the next write."""
+
+PAGE_BYTES = 2 * 1024 * 1024
+"""Of records in one answer, for which everybody else waits."""
+
+NAMES_AT_ONCE = 100
+"""Likewise records whose sizes nobody knows: those of a hundred messages are 8 MB at most."""
+
+DISTRUST_MARK = "~"
+"""Begins a floor above every id. What follows differs each time, so that a page which was read
+before can be told from one that was read after."""
+
+
+class HotPage(NamedTuple):
+    """Part of a thread's index. `floor` and `watermark` are None where Redis has none; a record
+    that has left Redis is None."""
+
+    floor: str | None
+    watermark: str | None
+    records: list[tuple[str, bytes | None]]
+
+    @property
+    def is_distrusted(self) -> bool:
+        """Whether the index is complete nowhere, because messages came in beside it."""
+        return self.floor is not None and self.floor.startswith(DISTRUST_MARK)
+
+
+class RedisTier:
+    """The verbs of the Redis tier over one door."""
+
+    def __init__(self, door: RedisDoor, *, slots: int, hot_seconds: int, events_kept: int) -> None:
+        self._door = door
+        self.client = door.client
+        self.slots = slots
+        self._hot_seconds = hot_seconds
+        self._events_kept = events_kept
+        self._append = Script(door, "append", acknowledges=True, tells=True)
+        self._revise = Script(door, "revise", acknowledges=True, tells=True)
+        self._put_thread = Script(door, "put_thread", acknowledges=True, tells=True)
+        self._page = Script(door, "page")
+        self._warm = Script(door, "warm")
+
+    def slot_of_thread(self, user_id: str, thread_id: str) -> int:
+        """The slot where a thread lives."""
+        return ids.shard_of(user_id, thread_id) % self.slots
+
+    def slot_of_message(self, message_id: str) -> int:
+        """The slot where a message lives, from its id alone."""
+        return ids.shard_in(message_id) % self.slots
+
+    def append(
+        self, appends: Sequence[Append], idempotency_seconds: int
+    ) -> list[Stored | Behind | TierError]:
+        """Acknowledges new messages, in one round trip, each thread's all or none.
+
+        What Redis refused for one thread stands in its place; the others are not touched by it.
+        """
+        calls = [self._append_call(append, idempotency_seconds) for append in appends]
+        answers = [self._append(*calls[0])] if len(calls) == 1 else self._append.many(calls)
+        return [_stored(answer) for answer in answers]
+
+    def _append_call(self, append: Append, idempotency_seconds: int) -> tuple[list[str], list[Any]]:
+        user_id, thread_id, messages = append[:3]
+        slot = self.slot_of_thread(user_id, thread_id)
+        names = [
+            keys.index(slot, user_id, thread_id),
+            keys.pending(slot),
+            keys.drain(slot),
+            *keys.hiding(slot, user_id, thread_id),
+            *keys.of_listeners(user_id),
+            *(keys.message(slot, message.id) for message in messages),
+        ]
+        arguments: list[Any] = [
+            len(messages),
+            idempotency_seconds,
+            DRAIN_FLAG_MILLISECONDS,
+            self._events_kept,
+            user_id,
+            thread_id,
+        ]
+        for message in messages:
+            position = 0
+            if message.idempotency_key is not None:
+                names.append(keys.idempotency(slot, user_id, thread_id, message.idempotency_key))
+                position = len(names)
+            key = message.idempotency_key or ""
+            arguments += (message.id, message.record, position, key, message.instead_of)
+        return names, arguments
+
+    def revise(
+        self,
+        user_id: str,
+        thread_id: str,
+        message_id: str,
+        record: bytes,
+        *,
+        rests_on: int,
+        tombstone: bool,
+    ) -> bool:
+        """Acknowledges the next version of a message; gives whether to wake a worker.
+
+        Raises `VersionConflict` with the hot record where that is another version, and `NotFound`
+        where its user was erased.
+        """
+        slot = self.slot_of_message(message_id)
+        answer = self._revise(
+            [
+                keys.message(slot, message_id),
+                keys.index(slot, user_id, thread_id),
+                keys.pending(slot),
+                keys.drain(slot),
+                keys.erased(slot, user_id),
+                *keys.of_listeners(user_id),
+            ],
+            [
+                message_id,
+                record,
+                rests_on,
+                "1" if tombstone else "0",
+                DRAIN_FLAG_MILLISECONDS,
+                self._events_kept,
+                user_id,
+                thread_id,
+            ],
+        )
+        return self._woken(answer)
+
+    def put_thread(
+        self,
+        user_id: str,
+        thread_id: str,
+        record: bytes,
+        *,
+        rests_on: int,
+        created_at: str,
+        deleted_through: str = "",
+    ) -> bool:
+        """Acknowledges a version of a thread's own data; gives whether to wake a worker.
+
+        Raises `VersionConflict` with the hot record, or with nothing where only messages exist, and
+        `NotFound` where its user was erased after its creation.
+        """
+        slot = self.slot_of_thread(user_id, thread_id)
+        answer = self._put_thread(
+            [
+                keys.thread(slot, user_id, thread_id),
+                keys.index(slot, user_id, thread_id),
+                keys.pending(slot),
+                keys.drain(slot),
+                *keys.hiding(slot, user_id, thread_id),
+                *keys.of_listeners(user_id),
+            ],
+            [
+                record,
+                rests_on,
+                deleted_through,
+                DRAIN_FLAG_MILLISECONDS,
+                ids.lowest(created_at),
+                self._events_kept,
+                user_id,
+                thread_id,
+            ],
+        )
+        return self._woken(answer)
+
+    def message(self, message_id: str) -> bytes | None:
+        """The hot record of a message."""
+        with self._door.passed() as client:
+            value: Any = client.get(keys.message(self.slot_of_message(message_id), message_id))
+        return value if value is None else bytes(value)
+
+    def is_evictable(self, message_id: str) -> bool:
+        """Whether the hot copy is persisted, and so has a TTL."""
+        with self._door.passed() as client:
+            left: Any = client.ttl(keys.message(self.slot_of_message(message_id), message_id))
+        return int(left) != -1
+
+    def messages(self, slot: int, message_ids: Sequence[str]) -> list[bytes | None]:
+        """The hot records of messages of one slot, None where there is none."""
+        found: list[bytes | None] = []
+        for first in range(0, len(message_ids), NAMES_AT_ONCE):
+            names = message_ids[first : first + NAMES_AT_ONCE]
+            with self._door.passed() as client:
+                records: Any = client.mget([keys.message(slot, name) for name in names])
+            found += records
+        return found
+
+    def made(self, given: Sequence[Key]) -> dict[Key, str]:
+        """The messages that Idempotency-Keys have made."""
+        if not given:
+            return {}
+        with self._door.passed() as client:
+            pipeline = client.pipeline(transaction=False)
+            for key in given:
+                slot = self.slot_of_thread(key.user_id, key.thread_id)
+                pipeline.get(keys.idempotency(slot, *key))
+            found = pipeline.execute()
+        return {key: made.decode() for key, made in zip(given, found, strict=True) if made}
+
+    def thread(self, user_id: str, thread_id: str) -> tuple[bytes | None, str | None]:
+        """The hot record of a thread and its watermark, or its user's where that is higher."""
+        slot = self.slot_of_thread(user_id, thread_id)
+        wanted = (keys.thread(slot, user_id, thread_id), *keys.hiding(slot, user_id, thread_id))
+        with self._door.passed() as client:
+            found: Any = client.mget(wanted)
+        return found[0], max((mark.decode() for mark in found[1:] if mark), default=None)
+
+    def page(
+        self, user_id: str, thread_id: str, low: str, high: str, order: str, count: int
+    ) -> HotPage:
+        """Records of a thread with `low` < id < `high`, at most `count` from that end."""
+        slot = self.slot_of_thread(user_id, thread_id)
+        looked_at = [keys.index(slot, user_id, thread_id), *keys.hiding(slot, user_id, thread_id)]
+        floors: list[bytes] = []
+        marks: list[bytes] = []
+        records: list[tuple[str, bytes | None]] = []
+        is_cut = 1
+        while is_cut:
+            bounds = [f"({low}", f"({high}", order, count - len(records)]
+            floor, mark, names, found, is_cut = self._page(
+                looked_at, [*bounds, keys.message_prefix(slot), PAGE_BYTES]
+            )
+            floors.append(floor)
+            marks.append(mark)
+            records += [
+                (name.decode(), record or None) for name, record in zip(names, found, strict=True)
+            ]
+            if is_cut:
+                low, high = (records[-1][0], high) if order == "asc" else (low, records[-1][0])
+        # Between two looks the index may have come to be complete in less, or in nothing.
+        floor = max(floors) if all(floors) else b""
+        return HotPage(floor.decode() or None, max(marks).decode() or None, records)
+
+    def warm(
+        self,
+        user_id: str,
+        thread_id: str,
+        records: Sequence[tuple[str, bytes]],
+        *,
+        seen_floor: str | None,
+        floor: str,
+    ) -> bool:
+        """Takes persisted messages, newest first, into the hot page, unless its floor moved since
+        it was read; gives whether all of them were."""
+        slot = self.slot_of_thread(user_id, thread_id)
+        parts = [part for part, _ in bites(records, [len(one[1]) for one in records], MOST_BYTES)]
+        for at, part in enumerate(parts or [records]):
+            names = [keys.index(slot, user_id, thread_id), *keys.hiding(slot, user_id, thread_id)]
+            down_to = part[-1][0] if at + 1 < len(parts) else floor
+            arguments: list[Any] = [seen_floor or "", down_to, self._hot_seconds]
+            for message_id, record in part:
+                names.append(keys.message(slot, message_id))
+                arguments += (message_id, record)
+            if not self._warm(names, arguments):
+                return False
+            seen_floor = down_to
+        return True
+
+    def ping(self) -> None:
+        """Raises `TierUnavailable` if Redis does not answer."""
+        with self._door.passed() as client:
+            client.ping()
+
+    @staticmethod
+    def _woken(answer: Any) -> bool:
+        if answer[0] == b"conflict":
+            raise VersionConflict(bytes(answer[1]))
+        if answer[0] == b"erased":
+            raise NotFound
+        return bool(answer[1])
+
+
+def _stored(answer: Any) -> Stored | Behind | TierError:
+    if isinstance(answer, TierError):
+        return answer
+    if answer[0] == b"behind":
+        return Behind(answer[1].decode())
+    return Stored([made.decode() for made in answer[2:]], answer[1] == 1)

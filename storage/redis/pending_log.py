@@ -1,0 +1,279 @@
+"""The pending log: every acknowledged write, whole, until its row is in PostgreSQL.
+
+A stream for each slot, read from its start and deleted only after the commit. There is no
+consumer group: an entry is in the log or it is in PostgreSQL, and a worker that dies between
+reading and committing has changed nothing. PostgreSQL's lock keeps two workers off one slot.
+"""
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import msgspec
+
+from storage.errors import TierError
+from storage.redis import keys
+from storage.redis.driver import RedisDoor, Script
+from storage.redis.state_lifetimes import Lifetime, seconds_to_stay
+from storage.resilience.bites import Bite
+
+MOST_BYTES = 512 * 1024
+"""Of one batch. The words of messages are indexed within its transaction: about a microsecond a
+byte, where they are long."""
+
+
+class LogEntry(NamedTuple):
+    """One entry of a pending stream; `kind` is `message`, `thread` or `state`, and `key` the
+    Idempotency-Key that made the message, if any."""
+
+    slot: int
+    entry_id: str
+    kind: str
+    record: bytes
+    key: str | None = None
+
+
+class Settled(NamedTuple):
+    """An entry that the log is to forget, and the version of a message that it committed; without
+    one `message_id` is empty."""
+
+    entry_id: str
+    thread_id: str
+    message_id: str = ""
+    version: int = 0
+
+
+class Dropped(NamedTuple):
+    """A message that was not taken in because it is hidden, and the index that may list it."""
+
+    message_id: str
+    listed_in: str
+
+
+class Committed(NamedTuple):
+    """What one drained batch of a slot wrote, by key: records with their versions, indexes of
+    the threads touched, watermarks with their ids, and states with their lifetimes. `settled` are
+    the entries by user, `entry_ids` those that are nobody's; `dropped` are messages of which
+    nothing is to stay in Redis."""
+
+    slot: int
+    entry_ids: Sequence[str]
+    versions: Mapping[str, int]
+    indexes: Sequence[str]
+    watermarks: Mapping[str, str]
+    settled: Mapping[str, Sequence[Settled]] = MappingProxyType({})
+    states: Mapping[str, Lifetime] = MappingProxyType({})
+    dropped: Sequence[Dropped] = ()
+
+
+class Standing(NamedTuple):
+    """How the log stands, in seconds by Redis's clock: how long ago a worker looked at it, None
+    if none ever did, how old the oldest entry is, and which that is, None if there is none."""
+
+    looked_seconds: float | None
+    oldest_seconds: float
+    oldest: tuple[int, bytes] | None
+
+    @property
+    def waiting_seconds(self) -> float | None:
+        """How old the oldest entry is, None where there is none."""
+        return None if self.oldest is None else self.oldest_seconds
+
+
+MARK_SECONDS = 2.0
+"""So often at most a worker says that it looked."""
+
+
+class PendingLog:
+    """The verbs of the log over one door."""
+
+    def __init__(
+        self, door: RedisDoor, *, slots: int, hot_seconds: int, hot_page: int, events_kept: int
+    ) -> None:
+        self._door = door
+        self.slots = slots
+        self._hot_seconds = hot_seconds
+        self._hot_page = hot_page
+        self._events_kept = events_kept
+        self._marked_at = float("-inf")
+        self._bite = Bite(MOST_BYTES)
+        self._entry_bytes = 0
+        self._settle = Script(door, "settle", tells=True)
+        self._settle_state = Script(door, "settle_state")
+
+    def read(self, slots: Sequence[int], count: int) -> list[LogEntry]:
+        """The oldest entries of pending streams, up to about `count` in all, oldest first each.
+
+        Fewer where they are large, so that a batch takes no longer than PostgreSQL allows; which
+        slots are left out then is left to chance.
+        """
+        if self._entry_bytes:
+            # As large as they were of late: Redis is not to give, each time, what is left out then.
+            count = min(count, self._bite.bytes // self._entry_bytes + 1)
+        share = max(1, count // len(slots))
+        slots = random.sample(slots, len(slots))
+        with self._door.passed() as client:
+            pipeline = client.pipeline(transaction=False)
+            for slot in slots:
+                pipeline.xrange(keys.pending(slot), count=share)
+            answers: Any = pipeline.execute()
+        found = [
+            _entry(slot, entry_id, fields)
+            for slot, entries in zip(slots, answers, strict=True)
+            for entry_id, fields in entries
+        ]
+        sizes = [len(entry.record) for entry in found]
+        self._entry_bytes = sum(sizes) // len(sizes) if sizes else 0
+        return list(self._bite.of(found, sizes))
+
+    def take_less(self) -> None:
+        """Has batches be half as large as they were."""
+        self._bite.take_less()
+
+    def take_more(self) -> None:
+        """Has them be larger again."""
+        self._bite.take_more()
+
+    def page(self, slot: int, after: str, count: int) -> list[LogEntry]:
+        """Up to `count` entries of a slot from `-`, its start, or after `(` and an entry id."""
+        with self._door.passed() as client:
+            entries: Any = client.xrange(keys.pending(slot), min=after, count=count)
+        return [_entry(slot, entry_id, fields) for entry_id, fields in entries]
+
+    def settle(self, batches: Sequence[Committed]) -> int:
+        """Forgets committed entries, tells those who listen, and starts TTLs; gives how many
+        entries are still pending.
+
+        Raises the first refusal, if any, after the other slots were settled.
+        """
+        # First what the log still has: a crash between the two repeats the batch.
+        states: list[tuple[list[str], list[Any]]] = [
+            ([key], [state.version, seconds_to_stay(state.expires_at, self._hot_seconds)])
+            for committed in batches
+            for key, state in committed.states.items()
+        ]
+        settled = self._settle_state.many(states) if states else []
+        answers = self._settle.many([self._settle_call(committed) for committed in batches])
+        for answer in (*settled, *answers):
+            if isinstance(answer, TierError):
+                raise answer
+        return sum(answers)
+
+    def _settle_call(self, committed: Committed) -> tuple[list[str], list[Any]]:
+        names = [
+            keys.pending(committed.slot),
+            *committed.versions,
+            *committed.indexes,
+            *committed.watermarks,
+        ]
+        for user_id in committed.settled:
+            names += keys.of_listeners(user_id)
+        for one in committed.dropped:
+            of_message = (keys.message, keys.stream)
+            names += (make(committed.slot, one.message_id) for make in of_message)
+            names.append(one.listed_in)
+        arguments = [
+            self._hot_seconds,
+            self._hot_page,
+            keys.message_prefix(committed.slot),
+            len(committed.versions),
+            len(committed.indexes),
+            len(committed.watermarks),
+            len(committed.settled),
+            self._events_kept,
+            len(committed.dropped),
+            *committed.versions.values(),
+            *committed.watermarks.values(),
+            *(one.message_id for one in committed.dropped),
+        ]
+        for user_id, entries in committed.settled.items():
+            arguments += (user_id, len(entries))
+            for settled in entries:
+                arguments += settled
+        arguments += committed.entry_ids
+        return names, arguments
+
+    def lower_flags(self, slots: Sequence[int]) -> None:
+        """Lets the next write to these slots wake a worker again."""
+        with self._door.passed() as client:
+            client.delete(*(keys.drain(slot) for slot in slots))
+
+    def backlog(self) -> list[int]:
+        """How many entries each slot's log holds."""
+        with self._door.passed() as client:
+            pipeline = client.pipeline(transaction=False)
+            for slot in range(self.slots):
+                pipeline.xlen(keys.pending(slot))
+            answers: Any = pipeline.execute()
+        return [int(length) for length in answers]
+
+    def mark(self) -> None:
+        """Says that somebody looked at the log, or moved it on, if that was not said lately.
+
+        Never raises: what was done is done without it.
+        """
+        if time.monotonic() - self._marked_at < MARK_SECONDS:
+            return
+        with suppress(TierError):
+            now_us = self.now_us()
+            with self._door.passed() as client:
+                client.set(keys.LOOKED, now_us)
+            self._marked_at = time.monotonic()
+
+    def standing(self) -> Standing:
+        """How the log stands at this moment."""
+        with self._door.passed() as client:
+            pipeline = client.pipeline(transaction=False)
+            pipeline.time()
+            pipeline.get(keys.LOOKED)
+            for slot in range(self.slots):
+                pipeline.xrange(keys.pending(slot), count=1)
+            (seconds, microseconds), looked, *heads = pipeline.execute()
+        now = seconds + microseconds / 1e6
+        firsts = [(head[0][0], slot) for slot, head in enumerate(heads) if head]
+        oldest = min(firsts, key=lambda first: _milliseconds(first[0]), default=None)
+        age = 0.0 if oldest is None else max(0.0, now - _milliseconds(oldest[0]) / 1000)
+        return Standing(
+            None if looked is None else max(0.0, now - int(looked) / 1e6),
+            age,
+            None if oldest is None else (oldest[1], oldest[0]),
+        )
+
+    def now_us(self) -> int:
+        """The time by the clock that stamps the entries, which only it can be compared with."""
+        with self._door.passed() as client:
+            seconds, microseconds = client.time()
+        return int(seconds) * 1_000_000 + int(microseconds)
+
+    def oldest_pending_us(self) -> int | None:
+        """When the oldest entry of any log was written, microseconds since 1970."""
+        with self._door.passed() as client:
+            pipeline = client.pipeline(transaction=False)
+            for slot in range(self.slots):
+                pipeline.xrange(keys.pending(slot), count=1)
+            answers: Any = pipeline.execute()
+        times = [_milliseconds(answer[0][0]) * 1000 for answer in answers if answer]
+        return min(times, default=None)
+
+
+def _milliseconds(entry_id: bytes) -> int:
+    """When an entry was written, since 1970."""
+    return int(entry_id.split(b"-")[0])
+
+
+def _entry(slot: int, entry_id: bytes, fields: dict[bytes, bytes]) -> LogEntry:
+    # An entry has one field, its kind, and a message may have its key. Anything else is kept whole
+    # for the dead letters.
+    name = entry_id.decode()
+    if len(fields) == 1:
+        ((kind, record),) = fields.items()
+        # PostgreSQL keeps no U+0000, not even in the name of what it refuses.
+        named = kind.decode(errors="replace").replace("\0", "\ufffd")
+        return LogEntry(slot, name, named, record)
+    if fields.keys() == {b"message", b"key"}:
+        return LogEntry(slot, name, "message", fields[b"message"], fields[b"key"].decode())
+    whole = {field.decode("latin-1"): value.decode("latin-1") for field, value in fields.items()}
+    return LogEntry(slot, name, "unknown", msgspec.json.encode(whole))

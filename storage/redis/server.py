@@ -1,0 +1,33 @@
+"""What an acknowledgement from the Redis at hand means."""
+
+from typing import Any
+
+from models.message import Durability
+from storage.errors import TierRejected
+from storage.redis.driver import RedisDoor
+
+_FSYNCED = {
+    "appendonly": "yes",
+    "appendfsync": "always",
+    "no-appendfsync-on-rewrite": "no",
+}
+
+
+def durability_of(door: RedisDoor) -> Durability:
+    """`fsynced` where every answer follows an fsync, `memory` where that cannot be told.
+
+    Raises `TierUnavailable`.
+    """
+    try:
+        with door.passed() as client:
+            found: Any = client.config_get(*_FSYNCED)
+    except TierRejected:
+        return "memory"
+    return "fsynced" if _text(found) == _FSYNCED else "memory"
+
+
+def _text(found: dict[Any, Any]) -> dict[str, str]:
+    def text(value: Any) -> str:
+        return value.decode() if isinstance(value, bytes) else str(value)
+
+    return {text(name): text(value) for name, value in found.items()}

@@ -1,0 +1,152 @@
+"""States in Redis: the first copy of every version, before the log is carried on.
+
+As with messages, an answer means that the version is in the log and on disk. A copy has no lifetime
+until its row is committed, so that nothing can evict the only one there is.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from models import codec, ids
+from models.state import StateName, StateRecord
+from storage.errors import TierError, TierUnavailable, VersionConflict
+from storage.redis import keys
+from storage.redis.driver import RedisDoor, Script
+from storage.redis.messages import DRAIN_FLAG_MILLISECONDS
+from storage.redis.state_lifetimes import seconds_to_stay
+
+
+class ErasedSince(Exception):
+    """Nothing was written: the state's user was erased up to a moment that is not over."""
+
+    def __init__(self, through_us: int) -> None:
+        super().__init__("the user was erased up to a later moment")
+        self.through_us = through_us
+
+
+class RedisMemory(NamedTuple):
+    """Bytes in use and allowed (0 for no limit), and the share of reads that found their key;
+    None before the first."""
+
+    used_bytes: int
+    limit_bytes: int
+    evicted_keys: int
+    hit_ratio: float | None
+
+
+class StateCacheManager:
+    """The verbs of states in Redis over one door."""
+
+    def __init__(self, door: RedisDoor, *, slots: int, hot_seconds: int) -> None:
+        self._door = door
+        self._slots = slots
+        self._hot_seconds = hot_seconds
+        self._put = Script(door, "put_state", acknowledges=True)
+        self._cache = Script(door, "cache_state")
+
+    def slot_of(self, whose: StateName) -> int:
+        """The slot where a state lives."""
+        return ids.shard_of(whose.user_id, whose.name) % self._slots
+
+    def save_primary_state(self, record: StateRecord, *, rests_on: int) -> bool:
+        """Acknowledges a version, fsynced; gives whether to wake a worker.
+
+        Raises `VersionConflict` with the hot record where that is another version than the one it
+        rests on, `ErasedSince`, and `TierError`.
+        """
+        slot = self.slot_of(record.whose)
+        answer = self._put(
+            [
+                self._key(record.whose),
+                keys.pending(slot),
+                keys.drain(slot),
+                keys.erased(slot, record.user_id),
+            ],
+            [
+                codec.encode(record),
+                rests_on,
+                DRAIN_FLAG_MILLISECONDS,
+                ids.lowest(record.updated_at),
+            ],
+        )
+        if answer[0] == b"conflict":
+            raise VersionConflict(codec.encode(_seen(answer[1], answer[2])))
+        if answer[0] == b"behind":
+            raise ErasedSince(ids.time_us_of(answer[1].decode()))
+        return bool(answer[1])
+
+    def load_primary_state(self, whose: StateName) -> StateRecord | None:
+        """The hot version, a tombstone included; one whose user was erased since is one too."""
+        with self._door.passed() as client:
+            found: Any = client.mget(
+                [self._key(whose), keys.erased(self.slot_of(whose), whose.user_id)]
+            )
+        return None if found[0] is None else _seen(found[0], found[1])
+
+    def cache_state_in_redis(self, record: StateRecord, ttl_seconds: int | None = None) -> bool:
+        """Takes a committed version where Redis has none or an older one; gives whether it did.
+
+        It stays for as long as it is valid, unless another time is given.
+        """
+        return self.cache_states_in_redis([record], ttl_seconds) > 0
+
+    def cache_states_in_redis(
+        self, records: Sequence[StateRecord], ttl_seconds: int | None = None
+    ) -> int:
+        """Likewise of many, in one round trip; gives how many were taken."""
+        calls: list[tuple[list[str], list[Any]]] = []
+        for record in records:
+            slot = self.slot_of(record.whose)
+            seconds = ttl_seconds or seconds_to_stay(record.expires_at, self._hot_seconds)
+            calls.append(
+                (
+                    [self._key(record.whose), keys.erased(slot, record.user_id)],
+                    [
+                        codec.encode(record),
+                        record.version,
+                        seconds,
+                        ids.lowest(record.updated_at),
+                    ],
+                )
+            )
+        return sum(_answered(self._cache.many(calls))) if calls else 0
+
+    def get_redis_memory_stats(self) -> RedisMemory:
+        """What Redis has in memory, and how often reads find it."""
+        with self._door.passed() as client:
+            pipeline: Any = client.pipeline(transaction=False)
+            pipeline.info("memory")
+            pipeline.info("stats")
+            memory, stats = pipeline.execute()
+        hits, misses = int(stats["keyspace_hits"]), int(stats["keyspace_misses"])
+        return RedisMemory(
+            used_bytes=int(memory["used_memory"]),
+            limit_bytes=int(memory.get("maxmemory", 0)),
+            evicted_keys=int(stats["evicted_keys"]),
+            hit_ratio=round(hits / (hits + misses), 4) if hits + misses else None,
+        )
+
+    def validate_connection(self) -> bool:
+        """Whether Redis answers this process."""
+        try:
+            with self._door.passed() as client:
+                return bool(client.ping())
+        except TierUnavailable:
+            return False
+
+    def _key(self, whose: StateName) -> str:
+        return keys.state(self.slot_of(whose), whose.user_id, whose.name)
+
+
+def _seen(hot: bytes, mark: bytes | None) -> StateRecord:
+    """A hot record as it is to be seen, given its user's erasure."""
+    record = codec.decode_state(hot)
+    erased = mark.decode() if mark else ids.LOWEST
+    return record.buried() if erased >= ids.lowest(record.updated_at) else record
+
+
+def _answered(answers: Sequence[Any]) -> list[int]:
+    for answer in answers:
+        if isinstance(answer, TierError):
+            raise answer
+    return [int(answer) for answer in answers]

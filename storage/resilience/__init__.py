@@ -1,0 +1,1 @@
+"""Deadlines, breakers, retries, and faults that are injected."""

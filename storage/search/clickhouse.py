@@ -1,0 +1,159 @@
+"""What ClickHouse finds: by its text index, the newest version of each, newest first.
+
+Months are not merged with each other: all versions of a message are in one.
+"""
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Select, select, text
+
+from models import ids
+from models.clickhouse_tables import messages
+from models.message import Message
+from models.search_terms import Terms
+from storage.clickhouse.driver import ClickHouse, literal, translated
+from storage.clickhouse.fingerprints import MOST_NAMED, named
+from storage.clickhouse.rows import COLUMNS, LATEST_US, message_of
+from storage.resilience.breaker import Breaker
+from storage.search.query import Span, Wanted
+
+MOST_SECONDS = 1.5
+"""One query; after that ClickHouse itself gives it up, which is no outage."""
+
+MONTHS_SECONDS = 60.0
+"""How long the sizes of months are believed: they say how far to look at once, and no more."""
+
+_LIMITED = f"SETTINGS max_execution_time = {MOST_SECONDS}"
+# A version that the index finds counts only if it is the newest: exactly that is asked for.
+_NEWEST = (
+    f"{_LIMITED}, final = 1, do_not_merge_across_partitions_select_final = 1,"
+    " use_skip_indexes_if_final = 1, use_skip_indexes_if_final_exact_mode = 1"
+)
+_MONTHS = (
+    "SELECT toUInt32(partition) AS month, sum(rows) AS size FROM system.parts WHERE active"
+    " AND database = currentDatabase() AND table = 'messages' GROUP BY month ORDER BY month DESC"
+)
+
+
+class Archived(NamedTuple):
+    """Newest versions of messages that may match, newest first, and the id below which there may
+    be more, None if there are not."""
+
+    messages: list[Message]
+    horizon: str | None
+
+
+class SearchArchive:
+    """The read verbs of search in ClickHouse. Errors leave as the tier's."""
+
+    def __init__(self, server: ClickHouse, breaker: Breaker) -> None:
+        self._server = server
+        self._breaker = breaker
+        self._lock = threading.Lock()
+        self._months: list[tuple[int, int]] = []
+        self._months_until = 0.0
+
+    def floor(self, high: str, rows: int) -> str:
+        """The id down to which to look from another so that it is about so many rows; the lowest
+        of all where there are not as many."""
+        left = rows
+        for month, count in self._sizes():
+            first = _first_id(month)
+            if first < high:
+                left -= count
+                if left <= 0:
+                    return first
+        return ids.LOWEST
+
+    def candidates(self, user_id: str, wanted: Wanted, span: Span) -> Archived:
+        """The newest messages of a span that have the words, without tombstones."""
+        conditions = [*_range(span), *_words(wanted.terms)]
+        if wanted.thread_id is not None:
+            conditions.append(f"thread_id = {literal(wanted.thread_id)}")
+        if wanted.role is not None:
+            conditions.append(f"role = {literal(wanted.role)}")
+        query = (
+            select(*COLUMNS)
+            .where(messages.c.user_id == user_id, *map(text, conditions))
+            .order_by(text("toString(messages.id) DESC"))
+            .limit(span.at_most)
+            .suffix_with(_NEWEST)
+        )
+        found = self._messages(query)
+        return Archived(found, found[-1].id if len(found) >= span.at_most else None)
+
+    def known(self, user_id: str, message_ids: Sequence[str]) -> list[Message]:
+        """The newest versions of messages that others found, tombstones included."""
+        return [
+            message
+            for at in range(0, len(message_ids), MOST_NAMED)
+            for message in self._newest(user_id, named(message_ids[at : at + MOST_NAMED]))
+        ]
+
+    def _newest(self, user_id: str, condition: str) -> list[Message]:
+        query = (
+            select(*COLUMNS)
+            .where(messages.c.user_id == user_id, text(condition))
+            .order_by(messages.c.version.desc(), messages.c.archived_at.desc())
+            .suffix_with(f"LIMIT 1 BY id {_LIMITED}")
+        )
+        return self._messages(query)
+
+    def _messages(self, query: Select[Any]) -> list[Message]:
+        guard = self._breaker.guard(is_bulk=True)
+        with guard, translated(), self._server.engine.connect() as connection:
+            return list(map(message_of, connection.execute(query)))
+
+    def _sizes(self) -> list[tuple[int, int]]:
+        """How many rows the months have (as 202611), newest first."""
+        with self._lock:
+            if time.monotonic() >= self._months_until:
+                guard = self._breaker.guard()
+                with guard, translated(), self._server.engine.connect() as connection:
+                    rows = connection.exec_driver_sql(_MONTHS).all()
+                self._months = [(int(row.month), int(row.size)) for row in rows]
+                self._months_until = time.monotonic() + MONTHS_SECONDS
+            return self._months
+
+
+def _first_id(month: int) -> str:
+    """The lowest id of a month."""
+    return ids.lowest(f"{month // 100:04d}-{month % 100:02d}-01T00:00:00.000000Z")
+
+
+def _range(span: Span) -> list[str]:
+    """Times to find the months and granules by, and ids for what times do not tell."""
+    conditions = []
+    if span.low != ids.LOWEST:
+        conditions += [
+            f"messages.created_at >= {_millisecond(span.low)}",
+            f"toString(messages.id) > '{span.low}'",
+        ]
+    if span.high != ids.HIGHEST:
+        following = f"{_millisecond(span.high)} + INTERVAL 1 MILLISECOND"
+        conditions += [
+            f"messages.created_at < {following}",
+            f"toString(messages.id) < '{span.high}'",
+        ]
+    return conditions
+
+
+def _millisecond(message_id: str) -> str:
+    moment_ms = min(ids.time_us_of(message_id), LATEST_US - 1_000) // 1_000
+    return f"fromUnixTimestamp64Milli(toInt64({moment_ms}), 'UTC')"
+
+
+def _words(terms: Terms) -> list[str]:
+    conditions = []
+    if terms.whole:
+        named = ", ".join(f"'{term}'" for term in terms.whole)
+        conditions.append(f"hasAllTokens(words, [{named}])")
+    for term in terms.beginnings:
+        conditions.append(f"arrayExists(word -> startsWith(word, '{term}'), words)")
+    for pattern in terms.patterns:
+        fits = f"match(lower(content), '{pattern}')"
+        conditions.append(f"(length(content) <> lengthUTF8(content) OR {fits})")
+    return conditions

@@ -1,1 +1,0 @@
-"""States of sessions and of agent runs: versions, tiers, checkpoints."""

@@ -1,0 +1,1 @@
+"""The states of sessions and runs, over whichever tier answers."""

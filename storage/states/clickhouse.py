@@ -1,0 +1,109 @@
+"""States in ClickHouse: the copies of PostgreSQL's rows, read while nobody else has them."""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from jobs.replicate.row_outbox import RowCopies
+from models.state import Checkpoint, Level, StateName, StateRecord, WholeCheckpoint
+from storage.clickhouse.driver import ClickHouse, literal
+from storage.postgres.driver import rfc3339
+from storage.resilience.breaker import Breaker
+
+_STATE = """
+SELECT row FROM row_copies FINAL
+WHERE table_name = 'state_records' AND key = {key} AND is_deleted = 0
+"""
+_ERASED = "SELECT toString(max(erased_at)) AS row FROM user_erasures WHERE user_id = {user}"
+_CHECKPOINTS = """
+SELECT row FROM row_copies FINAL
+WHERE table_name = 'checkpoints' AND startsWith(key, {prefix}) AND is_deleted = 0
+  AND JSONExtractUInt(key, 3) > {after} AND JSONExtractUInt(key, 3) < {before}
+ORDER BY JSONExtractUInt(key, 3) DESC LIMIT {count}
+"""
+
+
+class _Line(msgspec.Struct):
+    row: str
+
+
+class _CheckpointRow(msgspec.Struct):
+    version: int
+    level: Level
+    created_at: datetime
+    state: msgspec.Raw
+
+
+class StateCopies:
+    """The verbs of states in ClickHouse. Errors leave as `TierUnavailable`, `TierRejected`."""
+
+    def __init__(self, server: ClickHouse, breaker: Breaker, copies: RowCopies) -> None:
+        self._server = server
+        self._breaker = breaker
+        self._copies = copies
+
+    def ship(self, numbers: list[int]) -> None:
+        """Returns when these queued copies are in ClickHouse."""
+        self._copies.ship_these(numbers)
+
+    def load(self, whose: StateName) -> StateRecord | None:
+        """The copied version, a tombstone included; one whose user was erased is one too."""
+        found = self._rows(_STATE.format(key=literal(_key(*whose))))
+        if not found:
+            return None
+        fields = msgspec.json.decode(found[0], type=dict[str, msgspec.Raw])
+        for name in ("updated_at", "expires_at", "deleted_at"):
+            fields[name] = msgspec.Raw(msgspec.json.encode(_moment(fields[name])))
+        record = msgspec.json.decode(msgspec.json.encode(fields), type=StateRecord)
+        (erased_at,) = self._rows(_ERASED.format(user=literal(whose.user_id)))
+        moment = datetime.fromisoformat(erased_at).replace(tzinfo=UTC)
+        return record.buried() if record.updated_at <= rfc3339(moment) else record
+
+    def checkpoints(
+        self, whose: StateName, *, after: int, before: int, count: int
+    ) -> list[Checkpoint]:
+        """Checkpoints of a run with `after` < version < `before`, newest first."""
+        return [
+            Checkpoint(
+                version=row.version,
+                checkpoint=row.level,
+                created_at=rfc3339(row.created_at),
+                size_bytes=len(bytes(row.state)),
+            )
+            for row in self._history(whose, after, before, count)
+        ]
+
+    def checkpoint(self, whose: StateName, version: int) -> WholeCheckpoint | None:
+        """One of them, whole."""
+        for row in self._history(whose, version - 1, version + 1, 1):
+            return WholeCheckpoint(
+                version=row.version,
+                checkpoint=row.level,
+                created_at=rfc3339(row.created_at),
+                state=row.state,
+            )
+        return None
+
+    def _history(
+        self, whose: StateName, after: int, before: int, count: int
+    ) -> list[_CheckpointRow]:
+        prefix = _key(whose.user_id, whose.name).removesuffix("]") + ", "
+        query = _CHECKPOINTS.format(
+            prefix=literal(prefix), after=int(after), before=int(before), count=int(count)
+        )
+        return [msgspec.json.decode(row, type=_CheckpointRow) for row in self._rows(query)]
+
+    def _rows(self, query: str) -> list[str]:
+        with self._breaker.guard():
+            lines = self._server.lines(query)
+        return [msgspec.json.decode(line, type=_Line).row for line in lines.splitlines()]
+
+
+def _key(*values: str) -> str:
+    """The key of a copy, as PostgreSQL writes it."""
+    return f"[{', '.join(msgspec.json.encode(value).decode() for value in values)}]"
+
+
+def _moment(value: msgspec.Raw) -> str | None:
+    given = msgspec.json.decode(bytes(value), type=datetime | None)
+    return rfc3339(given.astimezone(UTC)) if given else None

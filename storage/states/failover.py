@@ -1,0 +1,275 @@
+"""The tiers of a state, fastest first: who knows the newest version, and who takes the next.
+
+Redis is believed alone only under the lease that says that nobody writes beside it; else PostgreSQL
+is asked too, and the higher version counts. While neither Redis has a state nor PostgreSQL answers,
+the copy in ClickHouse is read, which may be a second or two behind.
+"""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from models import codec
+from models.message import Caveat, FailoverReason, Tier
+from models.state import Checkpoint, StateName, StateRecord, WholeCheckpoint
+from storage.availability.lease import Lease
+from storage.errors import (
+    NoTierAvailable,
+    TierError,
+    TierRejected,
+    TierUnavailable,
+    VersionConflict,
+)
+from storage.messages.postgres_writes import VERSION_STEP
+from storage.redis.log_quota import RedisRoom
+from storage.redis.states import StateCacheManager
+from storage.resilience.breaker import Breaker
+from storage.states.clickhouse import StateCopies
+from storage.states.postgres import StateRows
+from storage.telemetry.instruments import Instruments, code_of
+
+Make = Callable[[int], StateRecord]
+POSTGRESQL_OUT: Caveat = "degraded_mode_postgresql_unavailable"
+REDIS_OUT: Caveat = "degraded_performance_redis_unavailable"
+BOTH_OUT: Caveat = "degraded_mode_redis_and_postgresql_unavailable"
+
+
+class Found(NamedTuple):
+    """The newest version that is known, a tombstone or an expired one included.
+
+    `is_certain`: no tier that is out can have a newer one.
+    """
+
+    whose: StateName
+    record: StateRecord | None
+    source: Tier
+    is_certain: bool
+    warning: Caveat | None
+
+    @property
+    def version(self) -> int:
+        """0 for none."""
+        return self.record.version if self.record else 0
+
+
+class Saved(NamedTuple):
+    """A version, the tier that took it first, and what follows from that: the slot whose worker is
+    to be woken, or, once it `is_committed`, the numbers of its copies on their way to
+    ClickHouse."""
+
+    record: StateRecord
+    tier: Tier
+    wake_slot: int | None
+    numbers: list[int]
+    warning: Caveat | None
+    failover_reason: FailoverReason | None
+    is_committed: bool = False
+
+
+class Overtaken(VersionConflict):
+    """A newer version is in PostgreSQL, and whether it rests on this one cannot be told."""
+
+
+class StateChain:
+    """The verbs of states over whichever tier can serve them."""
+
+    def __init__(
+        self,
+        cache: StateCacheManager,
+        rows: StateRows,
+        copies: StateCopies,
+        lease: Lease,
+        room: RedisRoom,
+        postgres_breaker: Breaker,
+        instruments: Instruments,
+    ) -> None:
+        self._instruments = instruments
+        self._cache = cache
+        self._rows = rows
+        self._copies = copies
+        self._lease = lease
+        self._room = room
+        self._postgres_breaker = postgres_breaker
+
+    def find(
+        self, whose: StateName, *, must_be_known: bool = True, for_writing: bool = False
+    ) -> Found:
+        """The newest version. Raises `NoTierAvailable` where nobody can tell whether there is one;
+        whoever writes over it anyway is told that none is known instead.
+
+        Whoever writes, and cannot reach Redis, looks only when nobody is answered from Redis alone
+        any more: else a version that another process took meanwhile would be written over unseen.
+        """
+        standing = self._lease.standing()
+        failures: list[TierError] = []
+        hot = None
+        try:
+            hot = self._cache.load_primary_state(whose)
+            if hot is not None and standing.redis_whole:
+                return Found(whose, hot, "redis", True, self._caveat())
+        except TierError as error:
+            failures.append(error)
+        try:
+            if failures and for_writing:
+                self._rows.enter()
+            return self._committed(whose, hot, is_redis_out=bool(failures))
+        except TierError as error:
+            failures.append(error)
+        if hot is not None:
+            is_certain = self._lease.last_known().redis_whole
+            return Found(whose, hot, "redis", is_certain, POSTGRESQL_OUT)
+        return self._copied(whose, failures, must_be_known)
+
+    def again(
+        self, found: Found, conflict: VersionConflict, *, must_be_known: bool = True
+    ) -> Found:
+        """The newest version after a conflict, which told it where Redis is believed alone."""
+        if conflict.current and found.source == "redis" and self._lease.standing().redis_whole:
+            hot = codec.decode_state(conflict.current)
+            return found._replace(record=hot, is_certain=True, warning=self._caveat())
+        return self.find(found.whose, must_be_known=must_be_known, for_writing=True)
+
+    def save(self, found: Found, make: Make) -> Saved:
+        """Acknowledges the version that `make` gives for a number, resting on what was found.
+
+        Raises `VersionConflict`, `Overtaken`, `ErasedSince` and `NoTierAvailable`.
+        """
+        started = time.perf_counter()
+        try:
+            saved = self._save(found, make)
+        except TierError as error:
+            self._instruments.refused("state", code_of(error))
+            raise
+        self._instruments.acknowledged(saved.tier, "state", time.perf_counter() - started)
+        return saved
+
+    def _save(self, found: Found, make: Make) -> Saved:
+        try:
+            self._room.check()
+            record = make(found.version + 1 if found.is_certain else _blind(found))
+            return self._save_in_redis(found, record)
+        except TierError as error:
+            if error.tier != "redis":
+                # A PostgreSQL that is busy is no reason to write beside Redis: as long as anybody
+                # does, everybody's writes need PostgreSQL.
+                raise NoTierAvailable([error]) from error
+            failure = error
+        try:
+            record = make(found.version + VERSION_STEP)
+            numbers = self._rows.commit_beside(record, found.version)
+        except TierRejected:
+            raise
+        except TierError as error:
+            raise NoTierAvailable([failure, error]) from error
+        return Saved(record, "postgresql", None, numbers, REDIS_OUT, "redis_unavailable", True)
+
+    def commit(self, record: StateRecord) -> list[int]:
+        """Has PostgreSQL take what Redis has; gives the numbers of its copies."""
+        return self._rows.commit(record)[1]
+
+    def archive(self, numbers: list[int]) -> None:
+        """Has ClickHouse take these copies."""
+        self._copies.ship(numbers)
+
+    def checkpoints(
+        self, whose: StateName, *, after: int, before: int, count: int
+    ) -> list[Checkpoint]:
+        """Checkpoints of a run, from PostgreSQL or else from ClickHouse. Raises `TierError`."""
+        try:
+            return self._rows.checkpoints(whose, after=after, before=before, count=count)
+        except TierError as error:
+            try:
+                return self._copies.checkpoints(whose, after=after, before=before, count=count)
+            except TierError as second:
+                raise NoTierAvailable([error, second]) from second
+
+    def checkpoint(self, whose: StateName, version: int) -> WholeCheckpoint | None:
+        """One of them, likewise."""
+        try:
+            return self._rows.checkpoint(whose, version)
+        except TierError as error:
+            try:
+                return self._copies.checkpoint(whose, version)
+            except TierError as second:
+                raise NoTierAvailable([error, second]) from second
+
+    def _committed(self, whose: StateName, hot: StateRecord | None, *, is_redis_out: bool) -> Found:
+        row = self._rows.load(whose)
+        if hot is not None and (row is None or hot.version >= row.version):
+            return Found(whose, hot, "redis", True, None)
+        if row is not None and not is_redis_out:
+            self._warm(row)
+        return Found(whose, row, "postgresql", True, REDIS_OUT if is_redis_out else None)
+
+    def _copied(self, whose: StateName, failures: list[TierError], must_be_known: bool) -> Found:
+        is_redis_out = len(failures) > 1
+        try:
+            copy = self._copies.load(whose)
+        except TierError as error:
+            copy = None
+            failures.append(error)
+        if copy is None and (is_redis_out or must_be_known):
+            # What the tiers that answer do not know may still exist.
+            raise NoTierAvailable(failures)
+        return Found(whose, copy, "clickhouse", False, BOTH_OUT if is_redis_out else POSTGRESQL_OUT)
+
+    def _save_in_redis(self, found: Found, record: StateRecord) -> Saved:
+        """While others may write beside Redis, PostgreSQL decides between them and Redis; while it
+        is out nobody does."""
+        if self._lease.standing().redis_whole:
+            saved = self._put(found, record)
+            return saved if self._lease.standing().redis_whole else self._confirmed(saved)
+        try:
+            saved, numbers = self._rows.commit_with(
+                record, found.version, lambda: self._put(found, record)
+            )
+        except TierUnavailable as error:
+            if error.passing and self._lease.standing().redis_whole:
+                # It had to wait for a crowd, and by now it need not ask PostgreSQL.
+                return self._save_in_redis(found, record)
+            if error.tier != "postgresql" or error.tried:
+                raise
+            return self._put(found, record)
+        return saved._replace(numbers=numbers, is_committed=True)
+
+    def _put(self, found: Found, record: StateRecord) -> Saved:
+        try:
+            wake = self._cache.save_primary_state(record, rests_on=found.version)
+        except VersionConflict as conflict:
+            hot = codec.decode_state(conflict.current)
+            if found.record is not None and hot.version < found.version:
+                # It was written beside Redis, which was not told yet.
+                self._cache.cache_state_in_redis(found.record)
+            raise
+        slot = self._cache.slot_of(record.whose) if wake else None
+        return Saved(record, "redis", slot, [], self._caveat(), None)
+
+    def _confirmed(self, saved: Saved) -> Saved:
+        """What Redis took just when somebody began to write beside it.
+
+        Raises `Overtaken` where that one may have been first.
+        """
+        try:
+            version, numbers = self._rows.commit(saved.record)
+        except TierUnavailable as error:
+            if error.tried:
+                raise
+            return saved
+        if version > saved.record.version:
+            raise Overtaken(b"")
+        return saved._replace(numbers=numbers, is_committed=True)
+
+    def _warm(self, row: StateRecord) -> None:
+        try:
+            self._cache.cache_state_in_redis(row)
+        except TierError:
+            # The next reader tries again.
+            return
+
+    def _caveat(self) -> Caveat | None:
+        return None if self._postgres_breaker.is_closed else POSTGRESQL_OUT
+
+
+def _blind(found: Found) -> int:
+    """A version above any that was counted, for a write that cannot know the newest."""
+    return max(found.version + 1, time.time_ns() // 1_000_000)

@@ -1,0 +1,273 @@
+"""States of sessions and runs: written, read, merged, deleted, and put back from a checkpoint.
+
+A write rests on the newest version that the tiers know and compares it in the tier that takes it,
+so of two who write at once one has to look again. It goes down the tiers as messages do: Redis,
+else PostgreSQL.
+"""
+
+from collections.abc import Callable, Container
+
+import msgspec
+
+from models import ids
+from models.ids import Clock
+from models.message import Caveat, Durability, FailoverReason, Tier
+from models.state import (
+    EMPTY,
+    Checkpoint,
+    Level,
+    StateName,
+    StateRecord,
+    WholeCheckpoint,
+    check_size,
+    merged,
+)
+from storage.errors import Contended, NotFound, TierError, TierUnavailable, VersionConflict
+from storage.messages.storage_service import CONFLICT_ATTEMPTS
+from storage.redis.states import ErasedSince
+from storage.states.failover import Overtaken, Saved, StateChain
+
+MAX_VERSION = 2**63 - 1
+
+
+class StaleVersion(Exception):
+    """The caller's version is not the current one; 0 stands for none."""
+
+    def __init__(self, current_version: int) -> None:
+        super().__init__(
+            f"the current version is {current_version}" if current_version else "there is no state"
+        )
+        self.current_version = current_version
+
+
+class Lifetimes(msgspec.Struct, frozen=True):
+    """How long a state is valid after each write, in seconds, where the caller does not say."""
+
+    session: int
+    run: int
+
+
+class StateAnswer(msgspec.Struct, frozen=True):
+    """A version as acknowledged: which tiers have it, what that means, and what is not as it should
+    be. `wake_slot` is the slot whose worker the caller is to wake."""
+
+    record: StateRecord
+    tier_used: Tier
+    tiers: list[Tier]
+    durability: Durability
+    wake_slot: int | None
+    warning: Caveat | None
+    failover_reason: FailoverReason | None
+
+
+class StateRead(msgspec.Struct, frozen=True):
+    """A version, the tier it came from, and a warning if a tier did not answer."""
+
+    record: StateRecord
+    source: Tier
+    warning: Caveat | None
+
+
+class StateService:
+    """The verbs of states. Each raises `TierUnavailable` where no tier can do it."""
+
+    def __init__(
+        self,
+        chain: StateChain,
+        clock: Clock,
+        lifetimes: Lifetimes,
+        *,
+        checkpoint_every: int,
+        redis_durability: Callable[[], Durability],
+    ) -> None:
+        self._chain = chain
+        self._clock = clock
+        self._lifetimes = lifetimes
+        self._checkpoint_every = checkpoint_every
+        self._redis_durability = redis_durability
+
+    def get(self, whose: StateName) -> StateRead:
+        """The newest version. Raises `NotFound` for none, a deleted and an expired one."""
+        found = self._chain.find(whose)
+        record = found.record
+        if record is None or not record.is_live(self._now()):
+            raise NotFound
+        return StateRead(record, found.source, found.warning)
+
+    def put(
+        self,
+        whose: StateName,
+        state: msgspec.Raw,
+        *,
+        rests_on: Container[int] | None = None,
+        ttl_seconds: int | msgspec.UnsetType | None = msgspec.UNSET,
+        level: Level = "auto",
+    ) -> StateAnswer:
+        """Acknowledges a state as the next version.
+
+        Raises `StaleVersion` where the current version, 0 for none, is not in `rests_on`. Without
+        it the last writer wins.
+        """
+        replaces = rests_on is None
+        return self._write(whose, lambda _: state, rests_on, ttl_seconds, level, replaces=replaces)
+
+    def patch(
+        self,
+        whose: StateName,
+        patch: msgspec.Raw,
+        *,
+        rests_on: Container[int] | None = None,
+        ttl_seconds: int | msgspec.UnsetType | None = msgspec.UNSET,
+    ) -> StateAnswer:
+        """Acknowledges the current state with a merge patch applied; none is as an empty one.
+
+        Raises `StaleVersion`, and `InvalidMessage` where the result is too large.
+        """
+
+        def change(current: StateRecord | None) -> msgspec.Raw:
+            state = merged(current.state if current else EMPTY, patch)
+            check_size(state)
+            return state
+
+        return self._write(whose, change, rests_on, ttl_seconds, "auto")
+
+    def delete(self, whose: StateName, *, rests_on: Container[int] | None = None) -> StateAnswer:
+        """Acknowledges a tombstone; checkpoints go with it. Raises `NotFound`, `StaleVersion`."""
+
+        def gone(current: StateRecord | None) -> None:
+            if current is None:
+                raise NotFound
+
+        return self._write(whose, gone, rests_on, None, "auto")
+
+    def checkpoints(
+        self, whose: StateName, *, limit: int, before: int | None
+    ) -> tuple[list[Checkpoint], int | None]:
+        """Checkpoints of a run, newest first, below a version, and the next cursor.
+
+        Raises `NotFound` for a run without a state.
+        """
+        after = self.get(whose).record.cleared_through
+        top = MAX_VERSION if before is None else before
+        found = self._chain.checkpoints(whose, after=after, before=top, count=limit + 1)
+        shown = found[:limit]
+        return shown, shown[-1].version if len(found) > limit else None
+
+    def checkpoint(self, whose: StateName, version: int) -> WholeCheckpoint:
+        """One of them, whole. Raises `NotFound`."""
+        after = self.get(whose).record.cleared_through
+        found = self._chain.checkpoint(whose, version) if version > after else None
+        if found is None:
+            raise NotFound
+        return found
+
+    def restore(self, whose: StateName, version: int) -> StateAnswer:
+        """Acknowledges a checkpoint's state as the newest version. Raises `NotFound`."""
+        return self.put(whose, self.checkpoint(whose, version).state)
+
+    def _write(
+        self,
+        whose: StateName,
+        change: Callable[[StateRecord | None], msgspec.Raw | None],
+        rests_on: Container[int] | None,
+        ttl_seconds: int | msgspec.UnsetType | None,
+        level: Level,
+        *,
+        replaces: bool = False,
+    ) -> StateAnswer:
+        """`replaces`: what is written does not depend on what was there."""
+        not_before_us = 0
+        found = self._chain.find(whose, must_be_known=not replaces, for_writing=True)
+        for _ in range(CONFLICT_ATTEMPTS):
+            now_us = max(self._clock.now_us(), not_before_us)
+            current = found.record
+            live = current if current and current.is_live(ids.timestamp(now_us)) else None
+            version = live.version if live else 0
+            if rests_on is not None and version not in rests_on:
+                raise StaleVersion(version)
+            make = self._maker(whose, current, live, change(live), now_us, ttl_seconds, level)
+            try:
+                return self._answer(self._chain.save(found, make), level)
+            except VersionConflict as conflict:
+                if isinstance(conflict, Overtaken) and rests_on is not None:
+                    reason = "somebody wrote beside it at the same moment"
+                    raise TierUnavailable("redis", reason, passing=True) from conflict
+                found = self._chain.again(found, conflict, must_be_known=not replaces)
+            except ErasedSince as error:
+                # What is written now is new, whatever the clock of the eraser says.
+                not_before_us = (error.through_us // 1000 + 1) * 1000
+        raise Contended("redis", "too many writers of one state")
+
+    def _maker(
+        self,
+        whose: StateName,
+        current: StateRecord | None,
+        live: StateRecord | None,
+        state: msgspec.Raw | None,
+        now_us: int,
+        ttl_seconds: int | msgspec.UnsetType | None,
+        level: Level,
+    ) -> Callable[[int], StateRecord]:
+        """What makes the record of a version; a tombstone without a state."""
+        moment = ids.timestamp(now_us)
+        # What was before a deletion, or before it expired, was another life.
+        cleared = live.cleared_through if live else current.version if current else 0
+
+        def make(version: int) -> StateRecord:
+            is_kept = level != "auto" or version % self._checkpoint_every == 0
+            return StateRecord(
+                version=version,
+                updated_at=moment,
+                kind=whose.kind,
+                user_id=whose.user_id,
+                name=whose.name,
+                expires_at=None if state is None else self._expiry(whose, now_us, ttl_seconds),
+                deleted_at=moment if state is None else None,
+                checkpoint=level,
+                is_checkpoint=is_kept and whose.kind == "run" and state is not None,
+                cleared_through=version if state is None else cleared,
+                state=EMPTY if state is None else state,
+            )
+
+        return make
+
+    def _expiry(
+        self, whose: StateName, now_us: int, ttl_seconds: int | msgspec.UnsetType | None
+    ) -> str | None:
+        if ttl_seconds is None:
+            return None
+        default: int = getattr(self._lifetimes, whose.kind)
+        seconds = default if isinstance(ttl_seconds, msgspec.UnsetType) else ttl_seconds
+        return ids.timestamp(now_us + seconds * 1_000_000)
+
+    def _answer(self, saved: Saved, level: Level) -> StateAnswer:
+        """Carries the version on to the tiers that its level asks for, as far as they answer."""
+        tiers, warning, numbers = [saved.tier], saved.warning, saved.numbers
+        if saved.is_committed and saved.tier == "redis":
+            tiers.append("postgresql")
+        try:
+            if level != "auto" and not saved.is_committed:
+                numbers = self._chain.commit(saved.record)
+                tiers.append("postgresql")
+        except TierError:
+            # The log has it, and carries it on when PostgreSQL is back.
+            warning = "degraded_mode_postgresql_unavailable"
+        try:
+            if level == "full" and tiers[-1] == "postgresql":
+                self._chain.archive(numbers)
+                tiers.append("clickhouse")
+        except TierError:
+            warning = warning or "degraded_mode_clickhouse_unavailable"
+        meaning: dict[Tier, Durability] = {"postgresql": "committed", "clickhouse": "archived"}
+        return StateAnswer(
+            record=saved.record,
+            tier_used=saved.tier,
+            tiers=tiers,
+            durability=meaning.get(tiers[-1]) or self._redis_durability(),
+            wake_slot=saved.wake_slot,
+            warning=warning,
+            failover_reason=saved.failover_reason,
+        )
+
+    def _now(self) -> str:
+        return ids.timestamp(self._clock.now_us())

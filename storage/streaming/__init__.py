@@ -1,1 +1,0 @@
-"""Messages whose text comes in chunks."""

@@ -1,0 +1,87 @@
+"""The instruments of several processes as one: each writes into a folder that they share.
+
+What a process counted stays when it is gone. What it measured of the moment, such as how many
+sockets it holds, goes with it: a lock that it holds as long as it lives says whether it does, for
+the number of a process is given away again.
+"""
+
+import fcntl
+import os
+import re
+import threading
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from settings import Settings
+from storage.telemetry.instruments import Instruments
+
+_MOMENTARY = re.compile(r"gauge_live[a-z]+_([0-9]+)\.db")
+
+_making = threading.Lock()
+_shared: dict[int, Instruments] = {}
+_alive: dict[int, int] = {}
+"""By process, the descriptor that it holds to its end."""
+
+
+def instruments_of(settings: Settings) -> Instruments:
+    """The instruments of this process; where it shares a folder, there are one process's only."""
+    if not (settings.metrics and settings.metrics_folder):
+        return Instruments(is_on=settings.metrics)
+    pid = os.getpid()
+    with _making:
+        if pid not in _shared:
+            folder = Path(settings.metrics_folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            # Before the first value is written, or somebody would take this process for dead.
+            _alive[pid] = _hold(folder, pid)
+            _shared[pid] = Instruments()
+        return _shared[pid]
+
+
+def registry_of(own: Instruments, folder: str) -> CollectorRegistry:
+    """What is to be shown: what all processes of the folder have written, or this one alone."""
+    if not folder:
+        return own.registry
+    _forget_the_dead(Path(folder))
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+    return registry
+
+
+def _hold(folder: Path, pid: int) -> int:
+    mark = os.open(_mark(folder, pid), os.O_CREAT | os.O_RDWR, 0o644)
+    fcntl.flock(mark, fcntl.LOCK_EX)
+    # Somebody who is gone may have had the same number.
+    _forget(folder, pid)
+    return mark
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Takes away what processes that are gone measured of the moment."""
+    found = (_MOMENTARY.fullmatch(path.name) for path in folder.iterdir())
+    for pid in {int(match[1]) for match in found if match}:
+        if not _is_alive(folder, pid):
+            _forget(folder, pid)
+
+
+def _forget(folder: Path, pid: int) -> None:
+    for path in folder.glob(f"gauge_live*_{pid}.db"):
+        # Somebody else may just have done it.
+        path.unlink(missing_ok=True)
+
+
+def _is_alive(folder: Path, pid: int) -> bool:
+    try:
+        with _mark(folder, pid).open(encoding="ascii") as mark:
+            fcntl.flock(mark, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _mark(folder: Path, pid: int) -> Path:
+    return folder / f"alive_{pid}"

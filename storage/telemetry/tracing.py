@@ -1,0 +1,47 @@
+"""What can be told of requests, tasks and statements. Told to this one, it leads to nothing."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar, cast
+
+from settings import Settings
+
+Found = TypeVar("Found")
+
+_NOTHING = nullcontext()
+
+
+class Tracing:
+    """The traces of one process, of which there are none."""
+
+    is_on = False
+
+    def begin(self, name: str, traceparent: str) -> None:
+        """A request begins in this thread, asked by whoever holds that span, if anybody does."""
+
+    def end(self, facts: Mapping[str, str | int], *, failed: bool) -> None:
+        """It is answered."""
+
+    def work(self, name: str, sent_for: Sequence[str] = ()) -> AbstractContextManager[None]:
+        """The block is traced, as a part of the first trace that it is done for; it names the
+        others."""
+        return _NOTHING
+
+    def look(self, name: str, look: Callable[[], Found]) -> Found:
+        """What a look at what waits gives. It is traced if that says that something was done."""
+        return look()
+
+    def statement(self, tier: str, statement: str, seconds: float, *, failed: bool) -> None:
+        """A tier answered a moment ago, in this thread."""
+
+    def traceparent(self) -> str:
+        """Names what is traced here to others, as W3C Trace Context does; empty for nothing."""
+        return ""
+
+
+def tracing_of(settings: Settings) -> Tracing:
+    """The traces of this process. The packages they need are loaded only where they are wanted."""
+    if not settings.otel_endpoint:
+        return Tracing()
+    return cast(Tracing, importlib.import_module("storage.telemetry.opentelemetry").make(settings))

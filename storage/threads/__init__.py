@@ -1,0 +1,1 @@
+"""A user's threads: the list, its cached pages, and what is not committed yet."""

@@ -1,0 +1,106 @@
+"""What Redis has of threads whose writes are not committed yet."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from models import codec, ids
+from models.message import Message, Thread
+from storage.availability.hidden import is_there
+from storage.errors import TierError
+from storage.redis import keys
+from storage.redis.driver import RedisDoor, Script
+from storage.redis.messages import DISTRUST_MARK, RedisTier
+
+THREADS_AT_ONCE = 200
+
+
+class HotThread(NamedTuple):
+    """A thread in Redis: its own data, and what its index says.
+
+    The index lists `listed` live messages from `base` on, where it is complete, and `uncommitted`
+    above the newest that PostgreSQL knew. `message` is the newest one that is not deleted; its
+    record may have left Redis.
+    """
+
+    thread: Thread | None
+    floor: str | None
+    watermark: str | None
+    newest_id: str | None
+    message: Message | None
+    base: str
+    listed: int
+    uncommitted: int
+
+    def is_there(self, deleted_through: str) -> bool:
+        """Whether Redis says that the thread is there, if it is deleted up to an id."""
+        through = max(deleted_through, self.watermark or "")
+        floor = self.floor if self.is_whole else None
+        return is_there(through, newest=self.newest_id, floor=floor)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the index is complete from its base on."""
+        return self.floor is not None and not self.floor.startswith(DISTRUST_MARK)
+
+    @property
+    def opened_us(self) -> int | None:
+        """When its first message known here was made, microseconds since 1970."""
+        begins = self.floor or ""
+        if ids.is_id(begins) and begins > max(self.watermark or "", ids.LOWEST):
+            return ids.time_us_of(begins)
+        return ids.time_us_of(self.newest_id) if self.newest_id else None
+
+
+class HotThreads:
+    """Looks at threads in Redis, many in one round trip."""
+
+    def __init__(self, door: RedisDoor, redis: RedisTier) -> None:
+        self._redis = redis
+        self._look = Script(door, "look_thread")
+
+    def look(
+        self, user_id: str, committed: Mapping[str, str | None], boundary: str
+    ) -> dict[str, HotThread]:
+        """What Redis has of a user's threads, each given with the time of the newest message that
+        PostgreSQL knows. Raises `TierError`."""
+        named = list(committed.items())
+        found: dict[str, HotThread] = {}
+        for at in range(0, len(named), THREADS_AT_ONCE):
+            batch = named[at : at + THREADS_AT_ONCE]
+            answers = self._look.many(
+                [self._call(user_id, name, last, boundary) for name, last in batch]
+            )
+            for (name, _), answer in zip(batch, answers, strict=True):
+                if isinstance(answer, TierError):
+                    raise answer
+                found[name] = _hot_thread(answer)
+        return found
+
+    def _call(
+        self, user_id: str, thread_id: str, last_message_at: str | None, boundary: str
+    ) -> tuple[list[str], list[Any]]:
+        slot = self._redis.slot_of_thread(user_id, thread_id)
+        names = [
+            keys.index(slot, user_id, thread_id),
+            keys.thread(slot, user_id, thread_id),
+            keys.watermark(slot, user_id, thread_id),
+            keys.erased(slot, user_id),
+        ]
+        since = ids.LOWEST
+        if last_message_at is not None:
+            since = ids.highest_of(last_message_at, ids.shard_of(user_id, thread_id))
+        return names, [keys.message_prefix(slot), boundary, since]
+
+
+def _hot_thread(answer: Any) -> HotThread:
+    floor, watermark, record, newest_id, message, base, listed, uncommitted = answer
+    return HotThread(
+        codec.decode_thread(record) if record else None,
+        floor.decode() or None,
+        watermark.decode() or None,
+        newest_id.decode() or None,
+        codec.decode(message) if message else None,
+        base.decode(),
+        int(listed),
+        int(uncommitted),
+    )

@@ -1,0 +1,201 @@
+"""What PostgreSQL knows of a user's threads: pages of them, some by name, and how they begin."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, and_, func, or_, select, text
+
+from models import ids
+from models.tables import archive_boundary, threads
+from storage.postgres.reads import PostgresTier, ThreadRow, thread_of
+from storage.threads.page import PREVIEW_READ, Entry, ThreadQuery
+
+RECENT_THREADS = 5_000
+
+# In the order of code points, as entries are compared here, whatever the database's own is.
+_name = threads.c.id.collate("C")
+_activity = func.coalesce(threads.c.last_message_at, threads.c.created_at)
+
+# One statement, so that no commit comes between the count and what it leaves out.
+_BELOW = text(
+    """
+SELECT r.name, t.message_count - (
+    SELECT count(*) FROM messages m
+    WHERE m.user_id = :user_id AND m.thread_id = r.name AND m.id >= r.base
+      AND m.deleted_at IS NULL AND (t.deleted_through IS NULL OR m.id > t.deleted_through)
+) AS below
+FROM json_to_recordset(CAST(:rows AS json)) AS r (name text, base uuid)
+JOIN threads t ON t.user_id = :user_id AND t.id = r.name
+"""
+)
+
+# The newest message is mostly not deleted, and its time says in which partition it is. Only else
+# are all of them asked.
+_NEWEST = text(
+    """
+WITH erased AS (
+    SELECT coalesce((SELECT erased_through FROM user_erasures WHERE user_id = :user_id),
+                    CAST(:lowest AS uuid)) AS through
+), last AS (
+    SELECT r.name, greatest(r.mark, erased.through) AS mark, n.id, n.content
+    FROM json_to_recordset(CAST(:rows AS json)) AS r (name text, mark uuid, low uuid, high uuid)
+    CROSS JOIN erased LEFT JOIN LATERAL (
+        SELECT m.id, left(m.content, :characters) AS content FROM messages m
+        WHERE m.user_id = :user_id AND m.thread_id = r.name AND m.id BETWEEN r.low AND r.high
+          AND m.deleted_at IS NULL AND m.id > greatest(r.mark, erased.through)
+        ORDER BY m.id DESC LIMIT 1) n ON true
+)
+SELECT name, id::text, content, mark::text, true AS is_last FROM last WHERE id IS NOT NULL
+UNION ALL
+SELECT name, n.id::text, n.content, mark::text, false FROM last LEFT JOIN LATERAL (
+    SELECT m.id, left(m.content, :characters) AS content FROM messages m
+    WHERE m.user_id = :user_id AND m.thread_id = last.name
+      AND m.deleted_at IS NULL AND m.id > last.mark
+    ORDER BY m.id DESC LIMIT 1) n ON true
+WHERE last.id IS NULL
+"""
+)
+_SAME = text(
+    """
+SELECT id::text, left(content, :characters) AS content, deleted_at IS NOT NULL AS is_deleted
+FROM messages WHERE user_id = :user_id AND id = ANY(CAST(:ids AS uuid[]))
+"""
+)
+_RECENT = text(
+    """
+SELECT user_id FROM (
+    SELECT user_id, last_message_at FROM threads
+    WHERE last_message_at > now() - make_interval(secs => :seconds)
+    ORDER BY last_message_at DESC LIMIT :threads) AS latest
+GROUP BY user_id ORDER BY max(last_message_at) DESC LIMIT :users
+"""
+)
+
+
+class Committed(NamedTuple):
+    """The rows of a page, without those that were to be left out; those by name; and the id below
+    which messages may be in ClickHouse alone."""
+
+    page: list[ThreadRow]
+    named: dict[str, ThreadRow]
+    boundary: str
+
+
+class Newest(NamedTuple):
+    """How the newest message begins that PostgreSQL has of a thread and that is not deleted. With
+    `is_last` there is none newer anywhere; `mark` is the id up to which the thread was deleted."""
+
+    id: str | None
+    content: str | None
+    mark: str
+    is_last: bool
+
+
+class ThreadRows:
+    """The read verbs of threads in PostgreSQL. Errors leave as `TierUnavailable` and
+    `TierRejected`."""
+
+    def __init__(self, postgres: PostgresTier) -> None:
+        self._postgres = postgres
+
+    def page(self, user_id: str, query: ThreadQuery, without: Sequence[str]) -> Committed:
+        """One thread more than a page has, most recently active first, without some, and these."""
+        conditions = [threads.c.user_id == user_id, threads.c.deleted_at.is_(None)]
+        if without:
+            conditions.append(threads.c.id != func.all(list(without)))
+        if query.is_archived is not None:
+            conditions.append(threads.c.is_archived == query.is_archived)
+        if query.is_pinned is not None:
+            conditions.append(threads.c.is_pinned == query.is_pinned)
+        if query.cursor is not None:
+            activity, name = query.cursor
+            conditions.append(or_(_activity < activity, and_(_activity == activity, _name < name)))
+        page = (
+            select(threads)
+            .where(*conditions)
+            .order_by(_activity.desc(), _name.desc())
+            .limit(query.limit + 1)
+        )
+        with self._postgres.as_user(user_id) as connection:
+            rows = [thread_of(row) for row in connection.execute(page)]
+            return Committed(rows, _named(connection, user_id, without), _boundary(connection))
+
+    def named(self, user_id: str, names: Sequence[str]) -> Committed:
+        """Only threads by name, deleted ones included."""
+        with self._postgres.as_user(user_id) as connection:
+            return Committed([], _named(connection, user_id, names), _boundary(connection))
+
+    def below(self, user_id: str, bases: Mapping[str, str]) -> dict[str, int]:
+        """How many live messages threads have below an id of each."""
+        if not bases:
+            return {}
+        rows = [{"name": name, "base": base} for name, base in bases.items()]
+        values = {"user_id": user_id, "rows": _json(rows)}
+        with self._postgres.as_user(user_id) as connection:
+            found = connection.execute(_BELOW, values).all()
+        return {row.name: row.below for row in found}
+
+    def newest(self, user_id: str, rows: Iterable[ThreadRow]) -> dict[str, Newest]:
+        """How the newest message of each thread begins. Threads that never had one are left out."""
+        asked = [_newest_wanted(row) for row in rows if row.last_message_at is not None]
+        if not asked:
+            return {}
+        values = {
+            "user_id": user_id,
+            "rows": _json(asked),
+            "characters": PREVIEW_READ,
+            "lowest": ids.LOWEST,
+        }
+        with self._postgres.as_user(user_id) as connection:
+            found = connection.execute(_NEWEST, values).all()
+        return {row.name: Newest(row.id, row.content, row.mark, row.is_last) for row in found}
+
+    def copies(self, user_id: str, message_ids: Sequence[str]) -> dict[str, str | None]:
+        """How those of some messages begin that PostgreSQL has too, None for deleted ones."""
+        values = {"user_id": user_id, "ids": list(message_ids), "characters": PREVIEW_READ}
+        with self._postgres.as_user(user_id) as connection:
+            found = connection.execute(_SAME, values).all()
+        return {row.id: None if row.is_deleted else row.content for row in found}
+
+    def active(self, seconds: int, most: int) -> list[str]:
+        """The users who wrote lately, the latest first, among the threads written last."""
+        values = {"seconds": seconds, "threads": RECENT_THREADS, "users": most}
+        with self._postgres.as_owner() as connection:
+            return list(connection.execute(_RECENT, values).scalars())
+
+
+def entry_of(row: ThreadRow, preview: str | None) -> Entry:
+    """A committed thread as an entry of a list."""
+    activity = row.last_message_at or row.thread.created_at
+    thread = row.thread
+    return Entry(activity, thread.version, thread.deleted_through, row.summary(preview))
+
+
+def _named(connection: Connection, user_id: str, names: Sequence[str]) -> dict[str, ThreadRow]:
+    if not names:
+        return {}
+    query = select(threads).where(
+        threads.c.user_id == user_id, threads.c.id == func.any(list(names))
+    )
+    return {row.id: thread_of(row) for row in connection.execute(query)}
+
+
+def _boundary(connection: Connection) -> str:
+    # After the rows: what they say was archived lies below it then.
+    found: str = connection.execute(select(archive_boundary.c.below)).scalar_one()
+    return found
+
+
+def _newest_wanted(row: ThreadRow) -> dict[str, Any]:
+    low = ids.lowest(row.last_message_at or row.thread.created_at)
+    return {
+        "name": row.thread.id,
+        "mark": row.thread.deleted_through or ids.LOWEST,
+        "low": low,
+        "high": ids.highest(ids.time_us_of(low)),
+    }
+
+
+def _json(rows: list[dict[str, Any]]) -> str:
+    return msgspec.json.encode(rows).decode()

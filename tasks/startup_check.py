@@ -1,0 +1,55 @@
+"""What a worker and beat do before anything else: they look whether they may run."""
+
+import sys
+from typing import Any
+
+from celery import bootsteps
+from celery.worker import state
+
+import settings
+from storage.availability.checks import safety
+from storage.availability.checks.safety import Verdict
+from storage.availability.checks.safety_watch import Watch
+from storage.errors import Refused
+
+
+class Guard(bootsteps.StartStopStep):
+    """Refuses before any other step of the worker starts, and ends the worker where a tier that
+    was silent then turns out to be unsafe."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._watch: Watch | None = None
+
+    def create(self, parent: Any) -> None:
+        """Comes while the worker is put together. Ends it with one line and status 1."""
+        self._watch = Watch(settings.load(), judged())
+
+    def start(self, parent: Any) -> None:
+        # Behind the pool, whose processes must not be forked beside a thread.
+        if self._watch is not None:
+            self._watch.begin(_end_worker)
+
+    def stop(self, parent: Any) -> None:
+        if self._watch is not None:
+            self._watch.end()
+
+    terminate = stop
+
+
+def judged(**_: Any) -> Verdict:
+    """What was found. Ends the process with one line and status 1 where that refuses."""
+    try:
+        verdict = safety.check(settings.load())
+    except Refused as error:
+        sys.exit(f"threadkeep: refused: {error}")
+    safety.report(verdict)
+    return verdict
+
+
+def _end_worker(reason: str) -> None:
+    """Celery's own loop looks at this and stops in order, with this status."""
+    sys.stderr.write(f"threadkeep: refused: {reason}\n")
+    state.should_stop = 1  # type: ignore[assignment]  # The stubs know its first value only.

@@ -1,0 +1,69 @@
+"""The routes of alerts: what stands, what stood, and what admins say to it."""
+
+from typing import Annotated
+
+import msgspec
+from flask import Blueprint, Response
+from msgspec import UNSET, Meta, UnsetType
+
+from jobs.monitor.alerts.views import active_alert, past_alert
+from webapp.http.context import caller, web
+from webapp.http.requests import answer, body_as, query_flag
+from webapp.http.schemas import Request
+
+blueprint = Blueprint("alerts", __name__, url_prefix="/performance-alerts")
+
+MAX_SILENCE_SECONDS = 30 * 86_400
+
+
+class SilenceAlert(Request, kw_only=True, frozen=True):
+    """For how long nobody is to be told of alerts of this kind; 0 ends that."""
+
+    seconds: Annotated[float, Meta(ge=0, le=MAX_SILENCE_SECONDS)]
+
+
+class PerformanceAlert(msgspec.Struct, kw_only=True, frozen=True):
+    """An alert. Beside these fields it has the figures of its type, as `performance_degradation`
+    has `baseline_avg_ms`, `current_avg_ms` and `degradation_percent`."""
+
+    id: str
+    type: str
+    priority: Annotated[str, Meta(description="`P0` is graver than `P1`.")]
+    since: str
+    detail: str
+    until: str | UnsetType = UNSET
+    acknowledged_by: str | UnsetType = UNSET
+    acknowledged_at: str | UnsetType = UNSET
+    silenced_until: str | UnsetType = UNSET
+
+
+class PerformanceAlerts(msgspec.Struct, kw_only=True, frozen=True):
+    """What stands, the gravest first; with `history=true` also what was raised before."""
+
+    active_alerts: list[PerformanceAlert]
+    history: list[PerformanceAlert] | UnsetType = UNSET
+
+
+@blueprint.get("")
+def list_alerts() -> Response:
+    """What stands; told whichever tier is out. The history is PostgreSQL's."""
+    monitor = web().services.performance.monitor
+    body = {"active_alerts": [active_alert(one) for one in monitor.active()]}
+    if query_flag("history"):
+        body["history"] = [past_alert(one) for one in monitor.history()]
+    return answer(body)
+
+
+@blueprint.post("/<alert_id>/acknowledge")
+def acknowledge_alert(alert_id: str) -> Response:
+    """Notes who has seen it; whoever was first stays."""
+    monitor = web().services.performance.monitor
+    return answer(active_alert(monitor.acknowledge(alert_id, caller().user_id)))
+
+
+@blueprint.post("/<alert_id>/silence")
+def silence_alert(alert_id: str) -> Response:
+    """Has nobody told of its kind for a while; it stays listed."""
+    body = body_as(SilenceAlert)
+    monitor = web().services.performance.monitor
+    return answer(active_alert(monitor.silence(alert_id, body.seconds, caller().user_id)))

@@ -1,0 +1,40 @@
+"""The routes of checks: one is started, and what the last one found."""
+
+from flask import Blueprint, Response
+
+from jobs.consistency.report import EVERYTHING
+from models.message import check_thread_id, check_user_id
+from storage.errors import TierError
+from tasks import consistency
+from webapp.http.context import caller, web
+from webapp.http.requests import answer, optional_body_as
+from webapp.http.schemas import CheckConsistency, CheckStarted
+
+blueprint = Blueprint("consistency", __name__)
+
+
+@blueprint.post("/check-consistency")
+def check_consistency() -> Response:
+    """Has a worker check the tiers, and mend them if asked to; 409 while another check runs."""
+    body = optional_body_as(CheckConsistency)
+    scope = body.scope or EVERYTHING
+    if scope.user_id is not None:
+        check_user_id(scope.user_id)
+    if scope.thread_id is not None:
+        check_thread_id(scope.thread_id)
+    reports = web().services.consistency_checker.reports
+    report = reports.open(scope, caller().user_id, repair=body.repair)
+    try:
+        consistency.start(report.id)
+    except TierError as error:
+        reports.fail(report, str(error))
+        raise
+    started = answer(CheckStarted(report_id=report.id, state=report.state))
+    started.status_code = 202
+    return started
+
+
+@blueprint.get("/consistency")
+def last_consistency_report() -> Response:
+    """What the check that was started last has found, or that it still runs."""
+    return answer(web().services.consistency_checker.reports.last())

@@ -1,0 +1,61 @@
+"""The routes of dead letters: what PostgreSQL refused, and what an admin decides about it."""
+
+import re
+
+import msgspec
+from flask import Blueprint, Response, request
+
+from storage.errors import NotFound
+from webapp.http.context import caller, web
+from webapp.http.requests import answer, optional_body_as, query_limit, wrong_cursor
+from webapp.http.schemas import DeadLetterPage, ReplayDeadLetter
+
+blueprint = Blueprint("dead_letters", __name__, url_prefix="/dead-letters")
+
+# As many digits as PostgreSQL's bigint takes, whatever they are.
+_NUMBER = re.compile("[0-9]{1,18}")
+
+
+@blueprint.get("")
+def list_dead_letters() -> Response:
+    """What was refused, newest first, without what was written."""
+    cursor = request.args.get("cursor") or None
+    if cursor is not None and _NUMBER.fullmatch(cursor) is None:
+        raise wrong_cursor()
+    shown, following = web().services.dead_letters.list(
+        limit=query_limit(), cursor=int(cursor) if cursor else None
+    )
+    next_cursor = None if following is None else str(following)
+    return answer(DeadLetterPage(dead_letters=shown, next_cursor=next_cursor))
+
+
+@blueprint.get("/<letter_id>")
+def get_dead_letter(letter_id: str) -> Response:
+    """One refused write, whole."""
+    return answer(web().services.dead_letters.get(_number(letter_id)))
+
+
+@blueprint.post("/<letter_id>/replay")
+def replay_dead_letter(letter_id: str) -> Response:
+    """Tries it again; 409 where it is refused again."""
+    body = optional_body_as(ReplayDeadLetter)
+    record = None if isinstance(body.record, msgspec.UnsetType) else _bytes(body.record)
+    service = web().services.dead_letters
+    return answer(service.replay(_number(letter_id), by=caller().user_id, record=record))
+
+
+@blueprint.delete("/<letter_id>")
+def discard_dead_letter(letter_id: str) -> Response:
+    """Gives it up."""
+    service = web().services.dead_letters
+    return answer(service.discard(_number(letter_id), by=caller().user_id))
+
+
+def _number(letter_id: str) -> int:
+    if _NUMBER.fullmatch(letter_id) is None:
+        raise NotFound
+    return int(letter_id)
+
+
+def _bytes(record: str | dict[str, object]) -> bytes:
+    return record.encode() if isinstance(record, str) else msgspec.json.encode(record)

@@ -1,0 +1,136 @@
+"""The routes of disasters: recovering from one, and drills of some."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from flask import Blueprint, Response
+from msgspec import Meta
+
+from jobs.recover.disaster import AlreadyRecovering
+from jobs.recover.runs import DEFAULT_TARGET_SECONDS, Source
+from storage.availability.drills import MAX_INTENSITY, MAX_SECONDS, SCENARIOS
+from webapp.http.context import caller, web
+from webapp.http.errors import BadRequest
+from webapp.http.requests import answer, body_as, optional_body_as
+
+blueprint = Blueprint("disaster", __name__)
+
+
+class InitiateDisasterRecovery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`recovery_tier` is the tier that everything is taken from."""
+
+    recovery_tier: Source = "clickhouse"
+    target_rto_seconds: Annotated[float, Meta(gt=0, le=86_400)] = DEFAULT_TARGET_SECONDS
+
+
+class RecoveryInitiated(msgspec.Struct, kw_only=True, frozen=True):
+    """What was asked for; `GET /api/admin/disaster-recovery-status` says how it goes."""
+
+    id: str
+    recovery_tier: Source
+    target_rto_seconds: float
+    state: str
+
+
+class SimulateDisaster(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`none` ends the drill that is on."""
+
+    scenario: Literal[
+        "none",
+        "redis_unavailable",
+        "postgresql_unavailable",
+        "clickhouse_unavailable",
+        "redis_and_postgresql_unavailable",
+        "all_unavailable",
+    ]
+    duration_seconds: Annotated[float, Meta(gt=0, le=MAX_SECONDS)] = 30.0
+
+
+class SimulateDegradation(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`none` ends the drill that is on. At intensity 1 each call to the tier waits 25 ms first."""
+
+    scenario: Literal["none", "redis_slow", "postgresql_slow", "clickhouse_slow"]
+    intensity: Annotated[float, Meta(gt=0, le=MAX_INTENSITY)] = 1.0
+    duration_seconds: Annotated[float, Meta(gt=0, le=MAX_SECONDS)] = 60.0
+
+
+class DegradationBegun(msgspec.Struct, kw_only=True, frozen=True):
+    """Which tiers are slow in every process, by how many milliseconds a call, and for how long."""
+
+    id: str
+    scenario: str
+    delays_ms: dict[str, float]
+    duration_seconds: float
+
+
+class DrillBegun(msgspec.Struct, kw_only=True, frozen=True):
+    """Which tiers every process takes for silent, and for how long."""
+
+    id: str
+    scenario: str
+    tiers: list[str]
+    duration_seconds: float
+
+
+@blueprint.post("/initiate-disaster-recovery")
+def initiate_disaster_recovery() -> Response:
+    """Asks for a recovery; 409 while one is under way."""
+    body = optional_body_as(InitiateDisasterRecovery)
+    service = web().services.disaster_recovery
+    try:
+        run = service.request(body.recovery_tier, caller().user_id, body.target_rto_seconds)
+    except AlreadyRecovering as error:
+        raise BadRequest(409, "recovery_under_way", str(error)) from None
+    web().wakeups.send("disaster.recover")
+    asked = RecoveryInitiated(
+        id=run.id,
+        recovery_tier=run.source,
+        target_rto_seconds=run.target_rto_seconds,
+        state=run.state,
+    )
+    return answer(asked, 202)
+
+
+@blueprint.get("/disaster-recovery-status")
+def disaster_recovery_status() -> Response:
+    """How the latest recovery stands; answered while the tiers are being made anew."""
+    return answer(web().services.disaster_recovery.status())
+
+
+def _only_where_drills_are_allowed() -> None:
+    if not web().settings.drills:
+        raise BadRequest(404, "not_found", "drills are not allowed here (THREADKEEP_DRILLS)")
+
+
+@blueprint.post("/simulate-disaster")
+def simulate_disaster() -> Response:
+    """Has every process take tiers for silent. 404 unless drills are allowed."""
+    _only_where_drills_are_allowed()
+    body = body_as(SimulateDisaster)
+    begun = web().services.drills.begin(body.scenario, body.duration_seconds, caller().user_id)
+    return answer(
+        DrillBegun(
+            id=begun.id,
+            scenario=begun.scenario,
+            tiers=sorted(SCENARIOS[begun.scenario]),
+            duration_seconds=begun.duration_seconds,
+        )
+    )
+
+
+@blueprint.post("/simulate-performance-degradation")
+def simulate_degradation() -> Response:
+    """Has every process wait before each call to a tier. 404 unless drills are allowed."""
+    _only_where_drills_are_allowed()
+    body = body_as(SimulateDegradation)
+    begun = web().services.drills.begin(
+        body.scenario, body.duration_seconds, caller().user_id, body.intensity
+    )
+    return answer(
+        DegradationBegun(
+            id=begun.id,
+            scenario=begun.scenario,
+            delays_ms={tier: round(seconds * 1000, 3) for tier, seconds in begun.delays.items()},
+            duration_seconds=begun.duration_seconds,
+        )
+    )

@@ -1,0 +1,38 @@
+"""The route that brings Redis back: what it missed, and what it no longer has."""
+
+from flask import Blueprint, Response
+
+from models.message import check_thread_id, check_user_id
+from webapp.http.context import caller, web
+from webapp.http.requests import answer, optional_body_as
+from webapp.http.schemas import RecoveredRedisCache, RecoverRedisCache
+
+blueprint = Blueprint("recovery", __name__)
+
+
+@blueprint.post("/recover-redis-cache")
+def recover_redis_cache() -> Response:
+    """Tells Redis what was written beside it, and warms the pages that it lacks."""
+    body = optional_body_as(RecoverRedisCache)
+    if body.thread_id is not None:
+        check_thread_id(body.thread_id)
+    if body.user_id is not None:
+        check_user_id(body.user_id)
+    recovery = web().services.redis_recovery
+    told = recovery.tend()
+    if body.backfill_missing:
+        told += sum(recovery.warm(body.user_id, body.thread_id))
+    web().services.audit.note(
+        caller().user_id,
+        "redis.recovered",
+        _subject(body),
+        {"messages": told},
+        {"backfill_missing": body.backfill_missing},
+    )
+    return answer(RecoveredRedisCache(backfilled_messages=told, recovery_success=True))
+
+
+def _subject(body: RecoverRedisCache) -> str:
+    user = f"user:{body.user_id}" if body.user_id is not None else ""
+    thread = f"thread:{body.thread_id}" if body.thread_id is not None else ""
+    return f"{user} {thread}".strip() or "everyone"

@@ -1,0 +1,20 @@
+"""The routes of figures: the road of a message as it is now, and how each tier performs."""
+
+from flask import Blueprint, Response
+
+from webapp.http.context import web
+from webapp.http.requests import answer
+
+blueprint = Blueprint("road", __name__)
+
+
+@blueprint.get("/road")
+def get_road() -> Response:
+    """Tiers, the arrows between them and the last ten minutes; told whichever tier is out."""
+    return answer(web().services.performance.road())
+
+
+@blueprint.get("/storage-performance")
+def get_storage_performance() -> Response:
+    """Each tier's latencies, slow statements and rates of the last minute."""
+    return answer(web().services.performance.get_storage_performance_metrics())

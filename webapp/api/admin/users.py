@@ -1,0 +1,80 @@
+"""The route that erases a user."""
+
+import threading
+
+import structlog
+from flask import Blueprint, Response, request
+
+from jobs.erase.receipt import UserErasure
+from jobs.erase.users import UserErasureService
+from models.message import check_user_id
+from storage.errors import TierError, TierUnavailable
+from webapp.http.context import caller, web
+from webapp.http.requests import answer, latency_ms
+
+log = structlog.get_logger(__name__)
+
+blueprint = Blueprint("users", __name__, url_prefix="/users")
+
+ANSWER_SECONDS = 3.5
+"""An erasure that takes longer goes on behind the answer."""
+
+
+@blueprint.delete("/<path:user_id>")
+def erase_user(user_id: str) -> Response:
+    """Erases a user: 200 with the receipt once it is done, 202 with the receipt so far before.
+
+    Repeating it gives the newest receipt, and erases what came since.
+    """
+    return _erase(user_id)
+
+
+@blueprint.delete("")
+def erase_user_of_any_name() -> Response:
+    """The same for whom a path cannot name, as `..` or what begins with a slash."""
+    return _erase(request.args.get("user_id", ""))
+
+
+def _erase(user_id: str) -> Response:
+    check_user_id(user_id)
+    work = _Erasing(web().services.user_erasure, user_id, caller().user_id)
+    work.start()
+    work.join(max(0.0, ANSWER_SECONDS - latency_ms() / 1000))
+    found = work.found()
+    return answer(found, 200 if found.state == "done" else 202)
+
+
+class _Erasing(threading.Thread):
+    """Goes on for as long as it takes, whoever waits for it; a worker takes over where it ends."""
+
+    def __init__(self, service: UserErasureService, user_id: str, by: str) -> None:
+        super().__init__(name="erase-user", daemon=True)
+        self._service = service
+        self._user_id = user_id
+        self._by = by
+        self._newest: UserErasure | None = None
+        self._error: Exception | None = None
+
+    def found(self) -> UserErasure:
+        """The newest receipt. Raises what kept the erasure from being begun."""
+        if self._newest is not None:
+            return self._newest
+        raise self._error or TierUnavailable("postgresql", "it did not answer in time")
+
+    def run(self) -> None:
+        try:
+            self._newest = self._service.request(self._user_id, by=self._by)
+            if self._newest.state == "pending":
+                done = self._service.carry_on(self._user_id, self._tell)
+                self._newest = done or self._service.receipt(self._user_id)
+        except TierError as error:
+            log.warning("user_erasure_waits", tier=error.tier, reason=error.reason)
+            self._error = error
+        except Exception as error:
+            # What was not begun is said to the caller.
+            if self._newest is not None:
+                log.exception("user_erasure_failed")
+            self._error = error
+
+    def _tell(self, receipt: UserErasure) -> None:
+        self._newest = receipt

@@ -1,0 +1,73 @@
+"""The routes of figures."""
+
+from flask import Blueprint, Response, request
+
+from models import ids
+from models.message import check_role
+from storage.analytics.buckets import MOST_BUCKETS, TooManyBuckets, Window
+from storage.analytics.figures import BUCKETS, METRICS, Counted, Series, Summary
+from webapp.http.context import caller, web
+from webapp.http.errors import BadRequest
+from webapp.http.operation import Operation
+from webapp.http.requests import answer, query_time
+
+blueprint = Blueprint("analytics", __name__, url_prefix="/api/analytics")
+
+ANALYTICS_OPERATIONS = (
+    Operation(
+        "get", "/api/analytics/summary", "summary", "Figures of your messages, and for admins all",
+        {200: Summary}, query=("since", "until"), errors=(422,),
+    ),
+    Operation(
+        "get", "/api/analytics/series", "series", "One figure over time",
+        {200: Series}, query=("metric", "bucket", "since", "until", "role", "scope"),
+        errors=(403, 422),
+    ),
+)  # fmt: skip
+
+
+@blueprint.get("/summary")
+def summary() -> Response:
+    """The caller's figures; an admin's with everyone's beside them."""
+    since, until = _range()
+    own = caller()
+    service = web().services.analytics
+    found = service.summary(own.user_id, since=since, until=until, with_everyone=own.is_admin)
+    return answer(found)
+
+
+@blueprint.get("/series")
+def series() -> Response:
+    """One figure bucket by bucket, of the caller, or of everyone for an admin."""
+    metric = _one_of("metric", METRICS, "messages")
+    bucket = _one_of("bucket", BUCKETS, "day")
+    scope = _one_of("scope", ("own", "everyone"), "own")
+    role = request.args.get("role") or None
+    if role is not None:
+        check_role(role)
+    if scope == "everyone" and not caller().is_admin:
+        raise BadRequest(403, "forbidden", "everyone's figures are for admins")
+    since, until = _range()
+    now = ids.timestamp(web().services.clock.now_us())
+    try:
+        window = Window.of(bucket, since, until, now)
+    except TooManyBuckets:
+        detail = f"that is more than {MOST_BUCKETS} buckets; take wider ones, or a shorter time"
+        raise BadRequest(422, "too_many_buckets", detail) from None
+    user_id = caller().user_id
+    counted = Counted(None if scope == "everyone" else user_id, role=role)
+    return answer(web().services.analytics.series(user_id, counted, metric, window))
+
+
+def _range() -> tuple[str | None, str | None]:
+    since, until = query_time("since"), query_time("until")
+    if since is not None and until is not None and since >= until:
+        raise BadRequest(422, "invalid_until", "until must be later than since")
+    return since, until
+
+
+def _one_of(name: str, allowed: tuple[str, ...], default: str) -> str:
+    given = request.args.get(name) or default
+    if given not in allowed:
+        raise BadRequest(422, f"invalid_{name}", f"{name} must be one of {', '.join(allowed)}")
+    return given

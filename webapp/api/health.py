@@ -1,0 +1,81 @@
+"""The routes that say how things are."""
+
+from importlib.metadata import version
+
+import msgspec
+from flask import Blueprint, Response, request
+
+from jobs.monitor.health import persistence_health
+from storage.availability.checks.safety import judge_redis
+from storage.availability.progress import ProgressWatch
+from storage.errors import TierError
+from webapp.api.events import events_url
+from webapp.http.context import web
+from webapp.http.errors import BadRequest, problem
+from webapp.http.requests import answer
+from webapp.http.schemas import Liveness, ServiceInfo
+
+blueprint = Blueprint("health", __name__)
+
+
+@blueprint.get("/healthz")
+def healthz() -> Response:
+    """The process answers."""
+    return answer(Liveness(status="ok"))
+
+
+@blueprint.get("/readyz")
+def readyz() -> Response:
+    """The process can acknowledge messages, and what it was given is safe to do so.
+
+    A log that stands still is named, and no reason to take away who still acknowledges; a worker's
+    own probe asks with `program=worker`, and is refused.
+    """
+    services = web().services
+    program = request.args.get("program")
+    if program not in {None, "worker"}:
+        raise BadRequest(422, "invalid_program", "program must be worker, or be left out")
+    if program == "worker":
+        progress = services.progress.judge()
+        if not progress.is_ok:
+            return problem(503, "no_progress", progress.detail)
+        return answer(Liveness(status="ready"))
+    refusal = web().watch.reason or (
+        judge_redis(services.redis_client) if services.breakers.redis.is_closed else ""
+    )
+    if refusal:
+        return problem(503, "unsafe_settings", refusal)
+    failures = []
+    for tier in (services.redis, services.postgres, services.clickhouse):
+        try:
+            tier.ping()
+        except TierError as error:
+            failures.append(error.tier)
+        else:
+            return answer(Liveness(status="ready", problems=_problems(services.progress)))
+    return problem(503, "storage_unavailable", f"{' and '.join(failures)} do not answer")
+
+
+def _problems(watch: ProgressWatch) -> list[str] | msgspec.UnsetType:
+    progress = watch.judge()
+    return msgspec.UNSET if progress.is_ok else [f"no_progress: {progress.detail}"]
+
+
+@blueprint.get("/health/persistence")
+def persistence() -> Response:
+    """Each tier's state and lag, and what an acknowledgement means at the moment."""
+    return answer(persistence_health(web().services))
+
+
+@blueprint.get("/api")
+def info() -> Response:
+    """Where things are."""
+    ws_url = web().settings.ws_url
+    return answer(
+        ServiceInfo(
+            version=version("threadkeep"),
+            ws_url=ws_url,
+            events_url=events_url(ws_url),
+            docs_url="/docs",
+        )
+    )

@@ -1,0 +1,194 @@
+"""The routes of messages."""
+
+import time
+from collections.abc import Sequence
+from typing import cast
+
+import msgspec
+from flask import Blueprint, Response, request
+
+from models import codec, ids
+from models.message import Message, check_content, check_metadata, check_thread_id
+from models.streams import state_of
+from storage.errors import TierUnavailable
+from storage.messages.storage_service import Acknowledgement
+from storage.messages.streaming_service import Shown
+from storage.resilience import budget
+from webapp.http.conditions import etag, if_match, unless_known
+from webapp.http.context import Web, caller, web
+from webapp.http.drafts import checked_draft
+from webapp.http.errors import BadRequest
+from webapp.http.requests import (
+    answer,
+    answer_record,
+    body_as,
+    latency_ms,
+    query_limit,
+    query_message_cursor,
+    query_order,
+)
+from webapp.http.schemas import (
+    AcknowledgementFields,
+    ListedMessage,
+    MessagePage,
+    PatchMessage,
+    PostMessage,
+    ReadFields,
+    StreamStands,
+)
+
+blueprint = Blueprint("messages", __name__, url_prefix="/api")
+
+COMMIT_LOOK_SECONDS = 0.01
+
+
+@blueprint.post("/threads/<thread_id>/messages")
+def post_message(thread_id: str) -> Response:
+    """The main job: acknowledges a message from Redis's disk."""
+    body = body_as(PostMessage)
+    key = request.environ.get("HTTP_IDEMPOTENCY_KEY")
+    draft = checked_draft(thread_id, body.role, body.message, body.metadata, key)
+    process = web()
+    acknowledgement = process.services.messages.post(caller().user_id, thread_id, draft)
+    return acknowledged(process, acknowledgement, wait=body.durability == "committed")
+
+
+@blueprint.get("/threads/<thread_id>/messages")
+def list_messages(thread_id: str) -> Response:
+    """Part of a thread, over all tiers."""
+    check_thread_id(thread_id)
+    services = web().services
+    user_id = caller().user_id
+    cursor = query_message_cursor(ids.shard_of(user_id, thread_id))
+    limit, order = query_limit(), query_order()
+    page = services.retrieval.page(user_id, thread_id, limit=limit, cursor=cursor, order=order)
+    if not page.messages and cursor is None:
+        # An empty thread is an empty list; one that does not exist is not found.
+        services.threads.get(user_id, thread_id)
+    return answer(
+        MessagePage(
+            messages=_listed(page.messages),
+            next_cursor=page.next_cursor,
+            retrieval_source=page.source,
+            latency_ms=latency_ms(),
+            warning=page.warning or msgspec.UNSET,
+        )
+    )
+
+
+@blueprint.get("/messages/<message_id>")
+def get_message(message_id: str) -> Response:
+    """One message from the fastest tier that has it."""
+    services = web().services
+    found = services.retrieval.get(caller().user_id, message_id)
+    (shown,) = services.streaming.shown([found.message])
+    source = ReadFields(
+        retrieval_source=found.source,
+        latency_ms=latency_ms(),
+        warning=found.warning or msgspec.UNSET,
+        stream=_stands(shown),
+    )
+    record = codec.encode(shown.message)
+    if not isinstance(source.stream, msgspec.UnsetType):
+        # Its text grows under one version, which is no name of what is answered then.
+        return answer_record(record, source, {})
+    return unless_known(answer_record(record, source, etag(shown.message.version)))
+
+
+@blueprint.get("/messages/<message_id>/receipt")
+def get_receipt(message_id: str) -> Response:
+    """Where a message is."""
+    return answer(web().services.receipts.receipt(caller().user_id, message_id))
+
+
+@blueprint.patch("/messages/<message_id>")
+def edit_message(message_id: str) -> Response:
+    """A new version."""
+    body = body_as(PatchMessage)
+    content = None if isinstance(body.message, msgspec.UnsetType) else body.message or ""
+    metadata = None if isinstance(body.metadata, msgspec.UnsetType) else body.metadata
+    if content is None and metadata is None:
+        raise BadRequest(422, "nothing_to_change", "give message, metadata, or both")
+    if content:
+        check_content(content)
+    if metadata is not None:
+        check_metadata(metadata)
+    process = web()
+    acknowledgement = process.services.messages.edit(
+        caller().user_id, message_id, content=content, metadata=metadata, if_version=if_match()
+    )
+    return acknowledged(process, acknowledgement)
+
+
+@blueprint.delete("/messages/<message_id>")
+def delete_message(message_id: str) -> Response:
+    """A tombstone: gone from reads at once."""
+    process = web()
+    acknowledgement = process.services.messages.delete(
+        caller().user_id, message_id, if_version=if_match()
+    )
+    return acknowledged(process, acknowledgement)
+
+
+def acknowledged(
+    process: Web,
+    done: Acknowledgement,
+    *,
+    wait: bool = False,
+    status: int = 200,
+    stream: StreamStands | msgspec.UnsetType = msgspec.UNSET,
+) -> Response:
+    """The answer to a write that was acknowledged; a worker is told of it."""
+    process.wake(done.wake_slot)
+    took_ms = latency_ms()
+    process.services.performance.answered.note(took_ms / 1000)
+    committed = wait and done.tier_used == "redis" and _wait_for_commit(process, done)
+    durability = "committed" if committed else done.durability
+    meaning = AcknowledgementFields(
+        tier_used=done.tier_used,
+        durability=durability,
+        background_persistence=durability != "committed",
+        latency_ms=latency_ms() if wait else took_ms,
+        failover_reason=done.degraded.failover_reason or msgspec.UNSET,
+        warning=done.degraded.warning or msgspec.UNSET,
+        stream=stream,
+    )
+    headers = etag(done.message.version)
+    if done.repeated:
+        headers["Idempotency-Replayed"] = "true"
+    return answer_record(done.record, meaning, headers, status)
+
+
+def _listed(found: Sequence[Message]) -> Sequence[ListedMessage]:
+    """The messages of a page; only those that are streaming are more than they are stored as."""
+    if all(state_of(one.metadata) != "open" for one in found):
+        return cast(Sequence[ListedMessage], found)
+    shown = web().services.streaming.shown(found)
+    return [
+        ListedMessage(**msgspec.structs.asdict(one.message), stream=_stands(one)) for one in shown
+    ]
+
+
+def _stands(shown: Shown) -> StreamStands | msgspec.UnsetType:
+    if state_of(shown.message.metadata) != "open":
+        return msgspec.UNSET
+    length = None if shown.text is None else len(shown.text.encode())
+    return StreamStands(state="open", length=length, text=shown.text)
+
+
+def _wait_for_commit(process: Web, done: Acknowledgement) -> bool:
+    """Whether PostgreSQL had the version before the wait was over."""
+    seconds = process.settings.commit_wait_seconds - latency_ms() / 1000
+    deadline = time.monotonic() + seconds
+    # The caller asked to be kept waiting, and is not for longer than that in all.
+    budget.begin(seconds)
+    process.wake(process.services.redis.slot_of_message(done.message.id))
+    while time.monotonic() < deadline:
+        try:
+            version = process.services.postgres.version_of(done.message.user_id, done.message.id)
+        except TierUnavailable:
+            return False
+        if version is not None and version >= done.message.version:
+            return True
+        time.sleep(COMMIT_LOOK_SECONDS)
+    return False

@@ -1,0 +1,36 @@
+"""The route that Prometheus asks."""
+
+import secrets
+
+from flask import Blueprint, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from jobs.monitor.exposition import exposition
+from webapp.http.context import web
+from webapp.http.errors import BadRequest
+from webapp.http.requests import bearer
+
+blueprint = Blueprint("metrics", __name__)
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """What the processes of this machine counted, and how the tiers stand."""
+    _let_in()
+    process = web()
+    folder = process.settings.metrics_folder if process.settings.metrics else ""
+    text = exposition(process.services.instruments, folder, process.figures)
+    return Response(text, content_type=CONTENT_TYPE_LATEST)
+
+
+def _let_in() -> None:
+    """Refuses whoever may not see it. Raises `InvalidToken` and `BadRequest`."""
+    settings = web().settings
+    if settings.metrics_open:
+        return
+    token = bearer()
+    own = settings.metrics_token
+    if own and secrets.compare_digest(token.encode(), own.encode()):
+        return
+    if not web().tokens.verify(token).is_admin:
+        raise BadRequest(403, "forbidden", "this call is for admins")

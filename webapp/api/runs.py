@@ -1,0 +1,106 @@
+"""The routes of agents' runs: their state, and its checkpoints."""
+
+import re
+
+from flask import Blueprint, Response, request
+
+from models.state import StateName, check_new_run_id, check_run_id
+from storage.errors import NotFound
+from storage.states.service import MAX_VERSION, StateAnswer
+from webapp.api.states import (
+    CheckpointPage,
+    PutRunState,
+    RunState,
+    SavedRunState,
+    given_state,
+    read_fields,
+    saved_fields,
+)
+from webapp.http.conditions import answer_tagged, etag, rests_on, unless_known
+from webapp.http.context import caller, web
+from webapp.http.requests import answer, body_as, query_limit, wrong_cursor
+
+blueprint = Blueprint("runs", __name__, url_prefix="/api/runs")
+
+_VERSION = re.compile("[0-9]{1,19}")
+
+
+@blueprint.get("/<run_id>/state")
+def get_run_state(run_id: str) -> Response:
+    """The newest state, 404 for none."""
+    read = web().services.states.get(_whose(run_id))
+    state = RunState(run_id=run_id, **read_fields(read))
+    return unless_known(answer(state, headers=etag(read.record.version)))
+
+
+@blueprint.put("/<run_id>/state")
+def put_run_state(run_id: str) -> Response:
+    """The next version, 409 where the one it rests on is not the newest."""
+    whose = _whose(run_id)
+    check_new_run_id(run_id)
+    body = body_as(PutRunState)
+    saved = web().services.states.put(
+        whose,
+        given_state(body.state),
+        rests_on=rests_on(body.version),
+        ttl_seconds=body.ttl_seconds,
+        level=body.checkpoint,
+    )
+    return _saved(saved)
+
+
+@blueprint.delete("/<run_id>/state")
+def delete_run_state(run_id: str) -> Response:
+    """Gone from reads at once, and its checkpoints with it."""
+    saved = web().services.states.delete(_whose(run_id), rests_on=rests_on(None))
+    web().wake(saved.wake_slot)
+    return Response(status=204)
+
+
+@blueprint.get("/<run_id>/checkpoints")
+def list_checkpoints(run_id: str) -> Response:
+    """Checkpoints, newest first."""
+    cursor = request.args.get("cursor") or None
+    before = None if cursor is None else _version(cursor)
+    if cursor is not None and before is None:
+        raise wrong_cursor()
+    found, following = web().services.states.checkpoints(
+        _whose(run_id), limit=query_limit(), before=before
+    )
+    next_cursor = None if following is None else str(following)
+    return answer(CheckpointPage(checkpoints=found, next_cursor=next_cursor))
+
+
+@blueprint.get("/<run_id>/checkpoints/<version>")
+def get_checkpoint(run_id: str, version: str) -> Response:
+    """One of them, whole."""
+    return answer_tagged(web().services.states.checkpoint(_whose(run_id), _known(version)))
+
+
+@blueprint.post("/<run_id>/checkpoints/<version>/restore")
+def restore_checkpoint(run_id: str, version: str) -> Response:
+    """The state of a checkpoint as the newest version."""
+    return _saved(web().services.states.restore(_whose(run_id), _known(version)))
+
+
+def _whose(run_id: str) -> StateName:
+    check_run_id(run_id)
+    return StateName("run", caller().user_id, run_id)
+
+
+def _known(version: str) -> int:
+    number = _version(version)
+    if number is None:
+        raise NotFound
+    return number
+
+
+def _version(text: str) -> int | None:
+    number = int(text) if _VERSION.fullmatch(text) else MAX_VERSION + 1
+    return number if number <= MAX_VERSION else None
+
+
+def _saved(saved: StateAnswer) -> Response:
+    record = saved.record
+    state = SavedRunState(run_id=record.name, checkpoint=record.checkpoint, **saved_fields(saved))
+    return answer(state, headers=etag(record.version))

@@ -1,0 +1,70 @@
+"""The routes of the caller's session."""
+
+from flask import Blueprint, Response
+
+from models.state import StateName
+from storage.states.service import StateAnswer
+from webapp.api.states import (
+    PatchSession,
+    PutSession,
+    SavedSession,
+    Session,
+    given_state,
+    read_fields,
+    saved_fields,
+)
+from webapp.http.conditions import etag, rests_on, unless_known
+from webapp.http.context import caller, web
+from webapp.http.requests import answer, body_as
+
+blueprint = Blueprint("session", __name__, url_prefix="/api")
+
+
+@blueprint.get("/session")
+def get_session() -> Response:
+    """The caller's session, 404 for none."""
+    read = web().services.states.get(_whose())
+    found = answer(Session(**read_fields(read)), headers=etag(read.record.version))
+    return unless_known(found)
+
+
+@blueprint.put("/session")
+def put_session() -> Response:
+    """The whole state anew."""
+    body = body_as(PutSession)
+    saved = web().services.states.put(
+        _whose(),
+        given_state(body.state),
+        rests_on=rests_on(body.version),
+        ttl_seconds=body.ttl_seconds,
+    )
+    return _saved(saved)
+
+
+@blueprint.patch("/session")
+def patch_session() -> Response:
+    """What changes; patches at the same moment lose nothing of each other."""
+    body = body_as(PatchSession)
+    saved = web().services.states.patch(
+        _whose(),
+        given_state(body.state),
+        rests_on=rests_on(body.version),
+        ttl_seconds=body.ttl_seconds,
+    )
+    return _saved(saved)
+
+
+@blueprint.delete("/session")
+def delete_session() -> Response:
+    """Gone from reads at once."""
+    saved = web().services.states.delete(_whose(), rests_on=rests_on(None))
+    web().wake(saved.wake_slot)
+    return Response(status=204)
+
+
+def _whose() -> StateName:
+    return StateName("session", caller().user_id, "")
+
+
+def _saved(saved: StateAnswer) -> Response:
+    return answer(SavedSession(**saved_fields(saved)), headers=etag(saved.record.version))

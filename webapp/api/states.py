@@ -1,0 +1,143 @@
+"""The shapes of sessions and runs, and what both kinds of routes do with them."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, UnsetType
+
+from models.message import Caveat, Durability, FailoverReason, Tier
+from models.state import MAX_TTL_SECONDS, Checkpoint, Level, check_state, compact
+from storage.states.service import StateAnswer, StateRead
+from webapp.http.context import web
+from webapp.http.requests import decode, latency_ms
+from webapp.http.schemas import Request
+
+State = Annotated[
+    Raw,
+    Meta(
+        description="A JSON object, at most 256 KiB and 32 levels deep, kept value for value.",
+        extra_json_schema={"type": "object"},
+    ),
+]
+Version = Annotated[
+    int | None, Meta(description="The version that this rests on; 0 where there is to be none.")
+]
+Seconds = Annotated[
+    int,
+    Meta(ge=1, le=MAX_TTL_SECONDS, description="How long it is valid; null for ever."),
+]
+
+
+class PutSession(Request, kw_only=True, frozen=True):
+    """A session's whole state."""
+
+    state: State
+    version: Version = None
+    ttl_seconds: Seconds | UnsetType | None = UNSET
+
+
+class PatchSession(Request, kw_only=True, frozen=True):
+    """What changes in a session's state, as a merge patch: null takes a field away."""
+
+    state: State
+    version: Version = None
+    ttl_seconds: Seconds | UnsetType | None = UNSET
+
+
+class PutRunState(Request, kw_only=True, frozen=True):
+    """A run's whole state, and which tiers are to have it before the answer: `auto` Redis,
+    `critical` PostgreSQL too, `full` all three."""
+
+    state: State
+    version: Version = None
+    ttl_seconds: Seconds | UnsetType | None = UNSET
+    checkpoint: Level = "auto"
+
+
+class Session(msgspec.Struct, kw_only=True, frozen=True):
+    """A session's state, and where it was found."""
+
+    state: State
+    version: int
+    updated_at: str
+    expires_at: str | None
+    retrieval_source: Tier
+    latency_ms: float
+    warning: Caveat | UnsetType = UNSET
+
+
+class RunState(Session, kw_only=True, frozen=True):
+    """A run's state, and where it was found."""
+
+    run_id: str
+
+
+class SavedSession(msgspec.Struct, kw_only=True, frozen=True):
+    """A session's state as acknowledged: who took it, which tiers have it, and what the strongest
+    of them promises. `background_persistence`: workers still carry it on."""
+
+    state: State
+    version: int
+    updated_at: str
+    expires_at: str | None
+    tier_used: Tier
+    tiers: list[Tier]
+    durability: Durability
+    background_persistence: bool
+    latency_ms: float
+    failover_reason: FailoverReason | UnsetType = UNSET
+    warning: Caveat | UnsetType = UNSET
+
+
+class SavedRunState(SavedSession, kw_only=True, frozen=True):
+    """A run's state as acknowledged."""
+
+    run_id: str
+    checkpoint: Level
+
+
+class CheckpointPage(msgspec.Struct, kw_only=True, frozen=True):
+    """Checkpoints, newest first; `next_cursor` is null at the end."""
+
+    checkpoints: list[Checkpoint]
+    next_cursor: str | None
+
+
+def given_state(given: Raw) -> Raw:
+    """A state, or a patch of one, as it is kept. Raises `BadRequest`, `InvalidMessage`."""
+    text = bytes(given)
+    fields = decode(text, dict[str, Any])
+    kept = compact(text)
+    check_state(fields, kept)
+    return kept
+
+
+def read_fields(read: StateRead) -> dict[str, Any]:
+    """What an answer to a read says of a state."""
+    return {
+        "state": read.record.state,
+        "version": read.record.version,
+        "updated_at": read.record.updated_at,
+        "expires_at": read.record.expires_at,
+        "retrieval_source": read.source,
+        "latency_ms": latency_ms(),
+        "warning": read.warning or UNSET,
+    }
+
+
+def saved_fields(saved: StateAnswer) -> dict[str, Any]:
+    """What an acknowledgement says of a state; sees to it that a worker comes."""
+    web().wake(saved.wake_slot)
+    return {
+        "state": saved.record.state,
+        "version": saved.record.version,
+        "updated_at": saved.record.updated_at,
+        "expires_at": saved.record.expires_at,
+        "tier_used": saved.tier_used,
+        "tiers": saved.tiers,
+        "durability": saved.durability,
+        "background_persistence": "clickhouse" not in saved.tiers,
+        "latency_ms": latency_ms(),
+        "failover_reason": saved.failover_reason or UNSET,
+        "warning": saved.warning or UNSET,
+    }

@@ -1,0 +1,65 @@
+"""The routes of messages whose text comes in chunks: open, append, finish."""
+
+import msgspec
+from flask import Blueprint, Response, request
+
+from models.message import (
+    check_content,
+    check_idempotency_key,
+    check_metadata,
+    check_new_thread_id,
+)
+from storage.messages.posts import Draft
+from webapp.api.messages import acknowledged
+from webapp.http.context import caller, web
+from webapp.http.requests import answer, body_as, optional_body_as
+from webapp.http.schemas import AppendChunk, ChunkAppended, FinishStream, OpenStream, StreamStands
+
+blueprint = Blueprint("streaming", __name__, url_prefix="/api")
+
+
+@blueprint.post("/threads/<thread_id>/messages:stream")
+def open_stream(thread_id: str) -> Response:
+    """A message like any other, marked as open."""
+    body = optional_body_as(OpenStream)
+    key = request.headers.get("Idempotency-Key")
+    check_new_thread_id(thread_id)
+    text = body.message or ""
+    _check_content_if_any(text)
+    check_metadata(body.metadata)
+    if key is not None:
+        check_idempotency_key(key)
+    process = web()
+    draft = Draft(body.role, text, body.metadata, key)
+    opened = process.services.streaming.open(caller().user_id, thread_id, draft)
+    stream = StreamStands(state=opened.state, length=opened.length)
+    return acknowledged(process, opened.acknowledgement, status=201, stream=stream)
+
+
+@blueprint.post("/messages/<message_id>/chunks")
+def append_chunk(message_id: str) -> Response:
+    """The next part of the text, on disk before the answer."""
+    body = body_as(AppendChunk)
+    check_content(body.text, name="text")
+    service = web().services.streaming
+    done = service.append(caller().user_id, message_id, body.text, body.offset)
+    return answer(ChunkAppended(message_id=message_id, length=done.length, version=done.version))
+
+
+@blueprint.post("/messages/<message_id>/finish")
+def finish_stream(message_id: str) -> Response:
+    """The final version; the text is what was streamed, or what is given."""
+    body = optional_body_as(FinishStream)
+    content = None if isinstance(body.message, msgspec.UnsetType) else body.message
+    metadata = None if isinstance(body.metadata, msgspec.UnsetType) else body.metadata
+    _check_content_if_any(content)
+    check_metadata(metadata or {})
+    process = web()
+    done = process.services.streaming.finish(caller().user_id, message_id, content, metadata)
+    return acknowledged(process, done)
+
+
+def _check_content_if_any(content: str | None) -> None:
+    """Here alone a text may be empty: there is none yet, or an agent had nothing to say."""
+    if content:
+        check_content(content)

@@ -1,0 +1,1 @@
+"""Commands that bring history in and out."""

@@ -1,0 +1,39 @@
+"""`threadkeep backfill`: brings the hot pages of Redis back from PostgreSQL."""
+
+import click
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+import settings
+from models.message import check_thread_id, check_user_id
+from webapp.cli.operator import operator
+from wiring.process import Services
+
+
+@click.command()
+@click.option("--user", help="Only this user's threads.")
+@click.option("--thread", help="Only threads of this id.")
+def backfill(user: str | None, thread: str | None) -> None:
+    """Tell Redis what it missed, and warm the pages that it lacks, from PostgreSQL.
+
+    Nothing depends on it: a page that Redis does not have is read from below. It makes the next
+    reads fast, after an outage or a loss of Redis.
+    """
+    if user is not None:
+        check_user_id(user)
+    if thread is not None:
+        check_thread_id(thread)
+    services = Services(settings.load())
+    recovery = services.redis_recovery
+    told = recovery.tend()
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("warming")
+        threads = 0
+        for messages in recovery.warm(user, thread):
+            threads, told = threads + 1, told + messages
+            progress.update(task, description=f"{threads:,} threads, {told:,} messages")
+    named = (("user", user), ("thread", thread))
+    subject = " ".join(f"{kind}:{name}" for kind, name in named if name is not None)
+    services.audit.note(operator(), "redis.recovered", subject or "everyone", {"messages": told})
+    click.echo(f"{told:,} messages told to Redis, {threads:,} threads looked at")

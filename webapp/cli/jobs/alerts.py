@@ -1,0 +1,98 @@
+"""`threadkeep alerts`: what is not as it should be, and what is said to it."""
+
+import sys
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import settings
+from jobs.monitor.alerts.monitor import PerformanceMonitor
+from jobs.monitor.alerts.views import ActiveAlert, active_alert, past_alert
+from storage.errors import NotFound
+from webapp.cli.jobs.archive import Span
+from webapp.cli.operator import operator
+from wiring.process import Services
+
+_ALERT = click.argument("alert_id", metavar="ID")
+
+
+@click.group()
+def alerts() -> None:
+    """What is not as it should be: look at it, say that you have seen it, or silence it."""
+
+
+@alerts.command("list")
+@click.option("--history", is_flag=True, help="Also those of before.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def list_alerts(history: bool, as_json: bool) -> None:
+    """List the alerts that stand. Exit status 1 if there is any."""
+    monitor = _monitor()
+    found = monitor.active()
+    if as_json:
+        shown = [active_alert(one) for one in found]
+        past = [past_alert(one) for one in monitor.history()] if history else []
+        click.echo(msgspec.json.encode({"active_alerts": shown, "history": past}))
+    else:
+        for one in found:
+            click.echo(_line(one))
+        if not found:
+            click.echo("nothing is wrong")
+        if history:
+            Console(highlight=False).print(_table(monitor))
+    if found:
+        sys.exit(1)
+
+
+@alerts.command("acknowledge")
+@_ALERT
+def acknowledge_alert(alert_id: str) -> None:
+    """Say that you have seen an alert that stands."""
+    try:
+        seen = _monitor().acknowledge(alert_id, operator()).acknowledged
+    except NotFound:
+        raise _unknown(alert_id) from None
+    click.echo(f"acknowledged by {seen.by if seen else operator()}")
+
+
+@alerts.command("silence")
+@_ALERT
+@click.option("--for", "seconds", type=Span(), required=True, help="How long, such as 2h.")
+def silence_alert(alert_id: str, seconds: float) -> None:
+    """Have nobody told of alerts of this kind for a while; they stay listed."""
+    try:
+        silenced = _monitor().silence(alert_id, seconds, operator())
+    except NotFound:
+        raise _unknown(alert_id) from None
+    click.echo(f"silent until {silenced.silenced_until or 'now'}")
+
+
+def _monitor() -> PerformanceMonitor:
+    return Services(settings.load()).performance.monitor
+
+
+def _line(one: ActiveAlert) -> str:
+    alert = one.alert
+    seen = f", seen by {one.acknowledged.by}" if one.acknowledged else ""
+    silent = f", silent until {one.silenced_until}" if one.silenced_until else ""
+    return (
+        f"{alert.priority} {alert.type}  {alert.detail}  ({alert.id}, {alert.since}{seen}{silent})"
+    )
+
+
+def _table(monitor: PerformanceMonitor) -> Table:
+    table = Table(title="Alerts of before")
+    for heading in ("type", "since", "until", "seen by", "detail"):
+        table.add_column(heading, overflow="fold")
+    for one in monitor.history():
+        seen = one.acknowledged.by if one.acknowledged else ""
+        alert = one.alert
+        cells = (alert.type, alert.since, alert.until or "", seen, alert.detail)
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _unknown(alert_id: str) -> click.ClickException:
+    return click.ClickException(f"no alert {alert_id} stands")

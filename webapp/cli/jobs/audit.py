@@ -1,0 +1,59 @@
+"""`threadkeep audit`: who did what."""
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import settings
+from jobs.audit import AuditEntry
+from models import ids
+from wiring.process import Services
+
+
+@click.command()
+@click.option("--since", metavar="RFC3339", help="Only what happened since.")
+@click.option("--actor", help="Only what this admin did; `system` is the clock.")
+@click.option("--action", help="Only this, as `user.erased`.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def audit(
+    since: str | None, actor: str | None, action: str | None, limit: int, as_json: bool
+) -> None:
+    """List the audit trail, newest first."""
+    entries = Services(settings.load()).audit.entries(
+        since=_checked(since), actor=actor, action=action, limit=limit
+    )
+    if as_json:
+        click.echo(msgspec.json.encode(entries))
+    elif entries:
+        Console(highlight=False).print(_table(entries))
+    else:
+        click.echo("there is no such entry")
+
+
+def _checked(since: str | None) -> str | None:
+    try:
+        return None if since is None else ids.in_utc(since)
+    except ValueError:
+        raise click.UsageError("--since: a time as in RFC 3339, with its zone") from None
+
+
+def _table(entries: list[AuditEntry]) -> Table:
+    table = Table(title="Audit trail")
+    for heading in ("at", "actor", "action", "subject", "counts", "details"):
+        table.add_column(heading, overflow="fold")
+    for entry in entries:
+        counts = ", ".join(f"{name} {count}" for name, count in entry.counts.items())
+        details = msgspec.json.encode(entry.details).decode() if entry.details else ""
+        cells = (entry.at, entry.actor, entry.action, entry.subject, counts, details)
+        table.add_row(*(Text(_plain(cell)) for cell in cells))
+    return table
+
+
+def _plain(text: str) -> str:
+    """The text without anything that a terminal would obey."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )

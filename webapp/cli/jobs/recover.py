@@ -1,0 +1,59 @@
+"""`threadkeep recover`: makes a tier that was lost again from another."""
+
+import click
+
+import settings
+from jobs.recover.disaster import AlreadyRecovering
+from jobs.recover.runs import DEFAULT_TARGET_SECONDS, Run, Source
+from webapp.cli.operator import operator
+from webapp.cli.progress import stage_bar
+from wiring.process import Services
+
+
+@click.command()
+@click.option(
+    "--from",
+    "source",
+    type=click.Choice(["clickhouse", "postgresql"]),
+    required=True,
+    help="The tier that everything is taken from.",
+)
+@click.option(
+    "--target-rto",
+    "target_rto_seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=DEFAULT_TARGET_SECONDS,
+    show_default=True,
+    help="Within how many seconds it should be done; only reported.",
+)
+def recover(source: Source, target_rto_seconds: float) -> None:
+    """Make PostgreSQL and Redis again from ClickHouse, or ClickHouse and Redis from PostgreSQL.
+
+    Start the lost server empty first. Everything may go on meanwhile. A recovery that was stopped
+    is gone on with, by a worker or by this command.
+    """
+    service = Services(settings.load()).disaster_recovery
+    try:
+        run = service.request(source, operator(), target_rto_seconds)
+    except AlreadyRecovering:
+        latest = service.latest()
+        if latest is None or latest.source != source:
+            raise click.ClickException("a recovery from another tier is under way") from None
+        run = latest
+        click.echo(f"going on with the recovery {run.id}", err=True)
+    with stage_bar() as tell:
+        done = service.carry_out(run, tell) or service.wait(run, tell)
+    _say(done)
+
+
+def _say(run: Run) -> None:
+    if run.state != "complete":
+        raise click.ClickException(f"the recovery failed: {run.error}")
+    for name, count in sorted(run.counts.items()):
+        if count:
+            click.echo(f"{name.replace('_', ' ')}: {count:,}")
+    word = "within" if run.elapsed_seconds <= run.target_rto_seconds else "BEYOND"
+    click.echo(
+        f"recovered in {run.elapsed_seconds:.1f} s,"
+        f" {word} the target of {run.target_rto_seconds:g} s"
+    )

@@ -1,0 +1,27 @@
+"""`threadkeep migrate`."""
+
+import click
+
+import settings
+from storage.errors import Refused
+from storage.postgres import schema
+from wiring.process import Services
+
+LOST = (
+    "postgresql is empty, and clickhouse holds what it had: run"
+    " `threadkeep recover --from clickhouse`"
+)
+
+
+@click.command()
+def migrate() -> None:
+    """Bring PostgreSQL and ClickHouse to today's schema."""
+    services = Services(settings.load())
+    if services.disaster_recovery.is_lost():
+        raise Refused(LOST)
+    weeks = services.settings.partition_weeks_ahead
+    steps = schema.migrate(services.job_engine, services.job_clickhouse, weeks)
+    for step in steps:
+        click.echo(f"applied {step}")
+    if not steps:
+        click.echo("nothing to do")

@@ -1,0 +1,1 @@
+"""The two pages in the browser, and their scripts."""

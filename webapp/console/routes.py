@@ -1,0 +1,104 @@
+"""The console: its two pages and their files, and what they ask first.
+
+Files are public, data asks for the token as everywhere. The pages may run only scripts of this
+server, talk only to it and to its socket, and turn no text into markup.
+"""
+
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+from flask import Blueprint, Response, send_from_directory
+
+from webapp.http.context import caller, web
+from webapp.http.pages import YEAR_SECONDS, guarded, tagged
+from webapp.http.requests import answer
+
+blueprint = Blueprint("console", __name__)
+
+BUILD_DIGITS = 16
+_FILES = Path(__file__).parent / "static"
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
+    " connect-src 'self'{socket}; base-uri 'none'; form-action 'none'; frame-ancestors 'none';"
+    " require-trusted-types-for 'script'; trusted-types 'none'"
+)
+
+
+class ConsoleFacts(msgspec.Struct, kw_only=True, frozen=True):
+    """Who is calling, and where things are. `flower_url` and `drills`, whether tiers may be made to
+    seem out, are said to admins alone."""
+
+    version: str
+    user_id: str
+    is_admin: bool
+    ws_url: str
+    docs_url: str
+    flower_url: str | msgspec.UnsetType = msgspec.UNSET
+    drills: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+@blueprint.get("/")
+def chat() -> Response:
+    """The page of threads and messages."""
+    return _page("index.html")
+
+
+@blueprint.get("/operations")
+def operations() -> Response:
+    """The page of admins."""
+    return _page("operations.html")
+
+
+@blueprint.get("/console/<name>")
+@blueprint.get("/console/<build>/<name>")
+def asset(name: str, build: str = "") -> Response:
+    """A file of the pages. Under the name of this build it stays as it is for good; a page of
+    another build, as there is for a moment in a deployment, is given it to ask again."""
+    seconds = YEAR_SECONDS if build == _build() else 0
+    return guarded(send_from_directory(_FILES, name, max_age=seconds), _policy(), seconds)
+
+
+@blueprint.get("/api/console")
+def console_facts() -> Response:
+    """What the console asks first."""
+    settings, who = web().settings, caller()
+    return answer(
+        ConsoleFacts(
+            version=version("threadkeep"),
+            user_id=who.user_id,
+            is_admin=who.is_admin,
+            ws_url=settings.ws_url,
+            docs_url="/docs",
+            flower_url=settings.flower_url if who.is_admin else msgspec.UNSET,
+            drills=settings.drills if who.is_admin else msgspec.UNSET,
+        )
+    )
+
+
+def _page(name: str) -> Response:
+    """A page that browsers keep, and ask each time whether it is still the same. Its files are
+    named with their build, so that nobody asks for them twice."""
+    text = (_FILES / name).read_text().replace('"/console/', f'"/console/{_build()}/')
+    return guarded(tagged(Response(text, mimetype="text/html")), _policy())
+
+
+@cache
+def _build() -> str:
+    """What all files are like together."""
+    files = sorted(_FILES.iterdir())
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:BUILD_DIGITS]
+
+
+def _policy() -> str:
+    """What a page may do."""
+    return _POLICY.format(socket=_socket_source(web().settings.ws_url))
+
+
+def _socket_source(ws_url: str) -> str:
+    """The socket's origin as the policy names it, empty where there is none."""
+    parts = urlsplit(ws_url)
+    return f" {parts.scheme}://{parts.netloc}" if parts.scheme and parts.netloc else ""

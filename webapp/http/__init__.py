@@ -1,0 +1,1 @@
+"""What every route needs: the token, the request, the answer, the error."""

@@ -1,0 +1,89 @@
+"""Conditional requests (RFC 9110, section 13): what a caller knows of a thing, and what follows.
+
+The ETag of what has a version is that version. Elsewhere it is a hash of the whole answer.
+"""
+
+from collections.abc import Container, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+from flask import Response, request
+from werkzeug.datastructures import ETags
+
+from webapp.http.errors import BadRequest
+
+NONE = frozenset({0})
+"""The versions of what is not there."""
+_DIGEST_BYTES = 12
+
+
+class _Named:
+    """The versions that a list of ETags names; `*` names any that there is."""
+
+    def __init__(self, tags: ETags) -> None:
+        self._tags = tags
+
+    def __contains__(self, version: object) -> bool:
+        return version != 0 and self._tags.contains(str(version))
+
+
+def if_match() -> Container[int] | None:
+    """The versions that `If-Match` allows, None without it. Raises `BadRequest`.
+
+    It compares strongly: a weak ETag is never that of the version which a write is to replace.
+    """
+    if "HTTP_IF_MATCH" not in request.environ:
+        return None
+    tags = request.if_match
+    if not tags.star_tag and not tags.as_set():
+        detail = 'a weak ETag (W/…) never satisfies If-Match; give the version, as If-Match: "1"'
+        raise BadRequest(412, "version_conflict", detail)
+    return _Named(tags)
+
+
+def rests_on(version: int | None) -> Container[int] | None:
+    """The versions that a write may rest on, by its body and by its conditions, None for any.
+
+    Raises `BadRequest`.
+    """
+    allowed: list[Container[int]] = [] if version is None else [frozenset({version})]
+    if "HTTP_IF_NONE_MATCH" in request.environ:
+        if not request.if_none_match.star_tag:
+            detail = "a write heeds If-None-Match: *, for what is not there yet, and no ETags"
+            raise BadRequest(400, "condition_unsupported", detail)
+        allowed.append(NONE)
+    by_header = if_match()
+    if by_header is not None:
+        allowed.append(by_header)
+    return _All(allowed) if allowed else None
+
+
+class _All:
+    """The versions that all of these have."""
+
+    def __init__(self, sets: Sequence[Container[int]]) -> None:
+        self._sets = sets
+
+    def __contains__(self, version: object) -> bool:
+        return all(version in one for one in self._sets)
+
+
+def etag(version: int) -> dict[str, str]:
+    """The headers that name a version."""
+    return {"ETag": f'"{version}"'}
+
+
+def unless_known(response: Response) -> Response:
+    """The answer to a read, 304 where the caller has what its ETag names."""
+    if "HTTP_IF_NONE_MATCH" in request.environ:
+        response.make_conditional(request)
+    return response
+
+
+def answer_tagged(body: Any) -> Response:
+    """A JSON answer with a hash of it as its ETag, or 304: for what is always said alike."""
+    encoded = msgspec.json.encode(body)
+    digest = blake2b(encoded, digest_size=_DIGEST_BYTES).hexdigest()
+    headers = {"ETag": f'"{digest}"'}
+    return unless_known(Response(encoded, headers=headers, mimetype="application/json"))

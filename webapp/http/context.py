@@ -1,0 +1,56 @@
+"""What a request finds at hand: the process's services, and who is calling."""
+
+from typing import NamedTuple, cast
+
+from flask import Flask, current_app, g
+
+from jobs.monitor.figures import FiguresWatch
+from settings import Settings
+from storage.availability.checks.safety_watch import Watch
+from tasks.wakeup import WakeUps
+from webapp.http.auth import Caller, Tokens
+from webapp.http.log_lines import request_id
+from wiring.process import Services
+
+_EXTENSION = "threadkeep"
+
+
+class Web(NamedTuple):
+    """One web process's own things."""
+
+    settings: Settings
+    services: Services
+    tokens: Tokens
+    wakeups: WakeUps
+    watch: Watch
+    figures: FiguresWatch
+
+    def wake(self, slot: int | None, asked_by: str = "") -> None:
+        """Sees to it that a worker comes, if a write said so.
+
+        Whoever is no request any more says by which id it began.
+        """
+        if slot is not None:
+            tracing = self.services.tracing
+            traceparent = tracing.traceparent() if tracing.is_on else ""
+            self.wakeups.request(slot, asked_by or request_id(), traceparent)
+
+
+def install(app: Flask, web: Web) -> None:
+    """Puts the process's things where requests find them."""
+    app.extensions[_EXTENSION] = web
+
+
+def of(app: Flask) -> Web:
+    """The things of an application."""
+    return cast(Web, app.extensions[_EXTENSION])
+
+
+def web() -> Web:
+    """The process's things, inside a request."""
+    return of(current_app)
+
+
+def caller() -> Caller:
+    """Who is calling, in a route that is not public."""
+    return cast(Caller, g.caller)

@@ -1,0 +1,269 @@
+"""What happens around every request: an id, who is calling, and the body as a typed value."""
+
+import codecs
+import json
+import re
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+from flask import Flask, Request, Response, g, request
+from flask.globals import app_ctx, request_ctx
+
+from models import ids
+from storage.resilience import budget
+from storage.telemetry.instruments import Instruments
+from webapp.http.auth import InvalidToken
+from webapp.http.context import of
+from webapp.http.errors import BadRequest, UnsupportedCoding
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+PUBLIC = frozenset(
+    {
+        "health.healthz",
+        "health.readyz",
+        # It looks at the token itself, which may be one of its own.
+        "metrics.metrics",
+        "docs.openapi_json",
+        "docs.page",
+        "docs.asset",
+        "console.chat",
+        "console.operations",
+        "console.asset",
+    }
+)
+"""The only endpoints of the API that answer without a token."""
+
+UNHURRIED = "admin."
+"""Endpoints that may take longer than a request: an operator waits for what is about everybody."""
+
+SLOW_SECONDS = 1.0
+"""A request that took longer is named in the log."""
+UUIDS = ("message_id", "alert_id")
+"""The parts of paths that are UUIDs, whose letters are the same in either case."""
+METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+NOWHERE = "none"
+MAX_PAGE = 1000
+DEFAULT_PAGE = 50
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+"""How gzip and zstd begin."""
+_MARKED = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_NUMBER = re.compile("[0-9]{1,9}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
+    """Gives every request an id and a caller, and every answer its headers."""
+
+    own = of(app)
+
+    @app.before_request
+    def begin() -> None:
+        # Each look through one of Flask's proxies costs five calls, and this is done every time.
+        now, about = request_ctx.request, app_ctx.g
+        about.started = time.perf_counter()
+        endpoint = now.endpoint
+        if endpoint is not None and endpoint.startswith(UNHURRIED):
+            budget.end()
+        else:
+            budget.begin()
+        given = now.environ.get("HTTP_X_REQUEST_ID", "")
+        about.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        if endpoint is not None and endpoint not in public:
+            about.caller = own.tokens.verify(_bearer(now.environ))
+        for name in UUIDS:
+            # Some write a UUID in capitals (RFC 9562, section 4).
+            if now.view_args and name in now.view_args:
+                now.view_args[name] = now.view_args[name].lower()
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        # What is still to be streamed takes its time.
+        budget.end()
+        now, about = request_ctx.request, app_ctx.g
+        _measure(own.services.instruments, now, time.perf_counter() - about.started, response)
+        headers = response.headers
+        headers.add("X-Request-ID", about.request_id)
+        headers.add("X-Content-Type-Options", "nosniff")
+        if "Cache-Control" not in headers:
+            headers.add("Cache-Control", "no-store")
+        return response
+
+
+def measured(app: Flask) -> Iterator[tuple[str, str]]:
+    """The route and method of every request that there is a place for."""
+    for rule in app.url_map.iter_rules():
+        for method in (rule.methods or set()) & METHODS:
+            yield rule.rule, method
+
+
+def _measure(instruments: Instruments, now: Request, seconds: float, response: Response) -> None:
+    """What is no route of ours is one for all: anybody can ask for any path with any method."""
+    rule, method = now.url_rule, now.method
+    route = rule.rule if rule is not None and method in METHODS else NOWHERE
+    if seconds > SLOW_SECONDS:
+        took_ms = round(seconds * 1000, 1)
+        log.warning("slow_request", status=response.status_code, took_ms=took_ms)
+    named = method if route != NOWHERE else ""
+    instruments.requested(route, named, response.status_code, seconds)
+
+
+def bearer() -> str:
+    """The token that the request brings. Raises `InvalidToken`."""
+    return _bearer(request.environ)
+
+
+def _bearer(environ: Mapping[str, Any]) -> str:
+    given: str = environ.get("HTTP_AUTHORIZATION", "")
+    scheme, _, token = given.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise InvalidToken("the header Authorization: Bearer <token> is missing")
+    return token.strip()
+
+
+def latency_ms() -> float:
+    """Milliseconds since this request began."""
+    elapsed: float = time.perf_counter() - g.started
+    return round(elapsed * 1000, 3)
+
+
+def body_as(shape: type[T]) -> T:
+    """The body as a typed value. Raises `BadRequest`."""
+    return decode(_body(), shape)
+
+
+def optional_body_as(shape: type[T]) -> T:
+    """The body as a typed value, that of an empty object where there is none. Raises
+    `BadRequest`."""
+    return decode(_body() or b"{}", shape)
+
+
+def _body() -> bytes:
+    coding = request.environ.get("HTTP_CONTENT_ENCODING", "identity")
+    if coding.lower() not in {"", "identity"}:
+        detail = f"a body with Content-Encoding {coding[:64]!r} is not taken; send it as it is"
+        raise UnsupportedCoding(detail)
+    return request.get_data(cache=False)
+
+
+def decode(data: bytes, shape: type[T]) -> T:
+    """JSON as a typed value. Raises `BadRequest` that says where it is wrong."""
+    try:
+        return msgspec.json.decode(data, type=shape)
+    except msgspec.ValidationError as error:
+        raise BadRequest(422, "invalid_body", str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if _is_json(data):
+            # What only a laxer parser takes: lone surrogates, and numbers that are not finite.
+            detail = "the body holds a lone surrogate or a number that is not finite"
+            raise BadRequest(422, "text_unkeepable", detail) from None
+        raise BadRequest(400, "malformed_json", _why_no_json(data, str(error))) from None
+    except RecursionError:
+        raise BadRequest(422, "invalid_body", "the body is nested too deeply") from None
+
+
+def _is_json(data: bytes) -> bool:
+    """Whether it is for a laxer parser that takes text as it comes, which it is asked for as
+    UTF-8: the parser itself would guess at other encodings."""
+    try:
+        json.loads(data.decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _why_no_json(data: bytes, found: str) -> str:
+    if not data:
+        return "the body is empty, where JSON was expected"
+    if data.startswith(_COMPRESSED):
+        return "the body is compressed, and no Content-Encoding says so; send JSON as it is"
+    if data.startswith(_MARKED):
+        return "the body begins with a byte order mark; JSON is sent as UTF-8 without one"
+    if b"\0" in data[:4]:
+        return "the body is not UTF-8, which JSON is sent in (RFC 8259, section 8.1)"
+    return f"the body is not JSON: {found}"
+
+
+def query_limit() -> int:
+    """The `limit` of a list, 1 to 1000. Raises `BadRequest`."""
+    given = request.args.get("limit", str(DEFAULT_PAGE))
+    if _NUMBER.fullmatch(given) is None or not 1 <= int(given) <= MAX_PAGE:
+        raise BadRequest(422, "invalid_limit", f"limit must be a number from 1 to {MAX_PAGE}")
+    return int(given)
+
+
+def query_order() -> str:
+    """The `order` of a list, `asc` or `desc`. Raises `BadRequest`."""
+    order = request.args.get("order", "desc")
+    if order not in {"asc", "desc"}:
+        raise BadRequest(422, "invalid_order", "order must be asc or desc")
+    return order
+
+
+def query_flag(name: str) -> bool | None:
+    """A filter of a list, `true` or `false`, None if it is not given. Raises `BadRequest`."""
+    given = request.args.get(name)
+    if given not in {None, "true", "false"}:
+        raise BadRequest(422, f"invalid_{name}", f"{name} must be true or false")
+    return None if given is None else given == "true"
+
+
+def query_time(name: str) -> str | None:
+    """A time of a query as RFC 3339 in UTC with six digits, None if it is not given. Raises
+    `BadRequest`."""
+    given = request.args.get(name)
+    if given is None:
+        return None
+    try:
+        # A plus that nobody escaped arrives as a space.
+        return ids.in_utc(given.replace(" ", "+"))
+    except ValueError:
+        detail = f"{name} must be a time as in RFC 3339, with its zone"
+        raise BadRequest(422, f"invalid_{name}", detail) from None
+
+
+def query_id_cursor() -> str | None:
+    """The `cursor` of a list that goes by ids. Raises `BadRequest`."""
+    cursor = request.args.get("cursor", "").lower() or None
+    if cursor is not None and not ids.is_id(cursor):
+        raise wrong_cursor()
+    return cursor
+
+
+def wrong_cursor() -> BadRequest:
+    """What is said of a cursor that this list never gave."""
+    return BadRequest(422, "invalid_cursor", "cursor must be a next_cursor of this list")
+
+
+def query_message_cursor(shard: int) -> str | None:
+    """The `cursor` of a list of a thread's messages. Raises `BadRequest`.
+
+    A cursor of another thread is refused: only within a shard is the order of ids that of time.
+    """
+    cursor = query_id_cursor()
+    if cursor is not None and ids.shard_in(cursor) != shard:
+        raise wrong_cursor()
+    return cursor
+
+
+def answer_record(
+    record: bytes, fields: msgspec.Struct, headers: dict[str, str], status: int = 200
+) -> Response:
+    """A message as it is stored, and what this call says of it, as one JSON object.
+
+    The record is JSON already: encoding a message twice is what a hot route can do without.
+    """
+    body = record[:-1] + b"," + msgspec.json.encode(fields)[1:]
+    return Response(body, status=status, headers=headers, mimetype="application/json")
+
+
+def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON answer."""
+    encoded = msgspec.json.encode(body)
+    return Response(encoded, status=status, headers=headers, mimetype="application/json")

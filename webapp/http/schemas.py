@@ -1,0 +1,283 @@
+"""The shapes of requests and answers; the OpenAPI page is made from these."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from jobs.consistency.report import Scope
+from jobs.persist.dead_letters import DeadLetter
+from models.message import (
+    Caveat,
+    Durability,
+    FailoverReason,
+    Message,
+    Role,
+    Source,
+    ThreadSummary,
+    Tier,
+)
+from models.streams import StreamState
+
+Metadata = Annotated[
+    dict[str, Any], Meta(description="A JSON object, at most 16 KiB and 16 levels deep.")
+]
+Content = Annotated[str, Meta(description="1 byte to 64 KiB of UTF-8, kept byte for byte.")]
+ContentOrNone = Annotated[
+    str | None,
+    Meta(
+        description="1 byte to 64 KiB of UTF-8, kept byte for byte; empty or null only where"
+        " metadata says what the message is."
+    ),
+]
+RoleField = Annotated[Role, Meta(description="Who speaks.")]
+
+
+def _message_with(name: str, fields: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """The shape of a message and the fields that an answer adds to it."""
+    added = [
+        (field.name, field.type, field.default) if not field.required else (field.name, field.type)
+        for field in msgspec.structs.fields(fields)
+    ]
+    shape = msgspec.defstruct(name, added, bases=(Message,), kw_only=True, frozen=True)
+    shape.__doc__ = f"A message. {fields.__doc__}"
+    return shape
+
+
+class Request(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A field that is not known is refused: a misspelt one must not get lost in silence."""
+
+
+class PostMessage(Request, kw_only=True, frozen=True):
+    """A new message."""
+
+    message: ContentOrNone
+    role: RoleField = "user"
+    metadata: Metadata = {}
+    durability: Literal["fsynced", "committed"] = "fsynced"
+
+
+class PatchMessage(Request, kw_only=True, frozen=True):
+    """A new version of a message; what is left out stays."""
+
+    message: ContentOrNone | UnsetType = UNSET
+    metadata: Metadata | UnsetType = UNSET
+
+
+class BatchItem(Request, kw_only=True, frozen=True):
+    """One message of a batch."""
+
+    thread_id: str
+    message: ContentOrNone
+    role: RoleField = "user"
+    metadata: Metadata = {}
+    idempotency_key: str | None = None
+
+
+class PostBatch(Request, kw_only=True, frozen=True):
+    """Up to 1000 messages. Items are read one by one, so a bad one refuses only itself."""
+
+    messages: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=1000)]
+
+
+class PostThread(Request, kw_only=True, frozen=True):
+    """A new thread; without an id the server mints one."""
+
+    id: str | None = None
+    title: str | None = None
+    metadata: Metadata = {}
+
+
+class PatchThread(Request, kw_only=True, frozen=True):
+    """What is to change of a thread; what is left out stays."""
+
+    title: str | UnsetType | None = UNSET
+    metadata: Metadata | UnsetType = UNSET
+    is_pinned: bool | UnsetType = UNSET
+    is_archived: bool | UnsetType = UNSET
+
+
+class OpenStream(Request, kw_only=True, frozen=True):
+    """A message whose text comes in chunks; `message` is what there is of it already."""
+
+    message: Content | None = ""
+    role: RoleField = "assistant"
+    metadata: Metadata = {}
+
+
+class AppendChunk(Request, kw_only=True, frozen=True):
+    """The next part of a message's text, whole characters of it. With `offset`, where it begins in
+    bytes of UTF-8, it may be repeated: what is there already is not appended again."""
+
+    text: Content
+    offset: Annotated[int, Meta(ge=0)] | None = None
+
+
+class FinishStream(Request, kw_only=True, frozen=True):
+    """Ends a streaming message. With `message` that is its text, whatever was streamed; `metadata`
+    takes the place of what it was opened with."""
+
+    message: Content | UnsetType = UNSET
+    metadata: Metadata | UnsetType = UNSET
+
+
+class ChunkAppended(msgspec.Struct, kw_only=True, frozen=True):
+    """The chunk is on disk; `length` is what the text has with it, in bytes of UTF-8."""
+
+    message_id: str
+    length: int
+    version: int
+
+
+class StreamStands(msgspec.Struct, kw_only=True, frozen=True):
+    """How a message stands whose text comes in chunks: `length` of the text so far in bytes of
+    UTF-8, and in reads the `text`. Both are null where Redis, which has them, does not answer."""
+
+    state: StreamState
+    length: int | None
+    text: str | UnsetType | None = UNSET
+
+
+class AcknowledgementFields(msgspec.Struct, kw_only=True, frozen=True):
+    """What an acknowledgement means.
+
+    `durability`: `fsynced` on Redis's disk, `committed` in PostgreSQL, `archived` in ClickHouse,
+    or `memory` where the Redis at hand cannot promise a disk. `background_persistence`: a task
+    still carries it on.
+    """
+
+    tier_used: Tier
+    durability: Durability
+    background_persistence: bool
+    latency_ms: float
+    failover_reason: FailoverReason | UnsetType = UNSET
+    warning: Caveat | UnsetType = UNSET
+    stream: StreamStands | UnsetType = UNSET
+
+
+class ReadFields(msgspec.Struct, kw_only=True, frozen=True):
+    """Where a message was found, and the text so far of one that is streaming: the message itself
+    is shown as it is stored, which its hash is of."""
+
+    retrieval_source: Tier
+    latency_ms: float
+    warning: Caveat | UnsetType = UNSET
+    stream: StreamStands | UnsetType = UNSET
+
+
+AcknowledgedMessage = _message_with("AcknowledgedMessage", AcknowledgementFields)
+ReadMessage = _message_with("ReadMessage", ReadFields)
+
+
+class ListedMessage(Message, kw_only=True, frozen=True):
+    """A message, and the text so far of one that is streaming."""
+
+    stream: StreamStands | UnsetType = UNSET
+
+
+class MessagePage(msgspec.Struct, kw_only=True, frozen=True):
+    """Part of a thread; `next_cursor` is null at its end."""
+
+    messages: Sequence[ListedMessage]
+    next_cursor: str | None
+    retrieval_source: Source
+    latency_ms: float
+    warning: Caveat | UnsetType = UNSET
+
+
+class BatchResult(msgspec.Struct, kw_only=True, frozen=True):
+    """What became of one item: 200 with the message, or a status, code and detail."""
+
+    status: int
+    message: Message | UnsetType = UNSET
+    repeated: bool | UnsetType = UNSET
+    code: str | UnsetType = UNSET
+    detail: str | UnsetType = UNSET
+
+
+class BatchAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """One acknowledgement for all that was accepted; results in the order of the items.
+
+    Where some items went to another tier than others, it names the farthest.
+    """
+
+    results: list[BatchResult]
+    accepted: int
+    refused: int
+    tier_used: Tier
+    durability: Durability
+    background_persistence: bool
+    latency_ms: float
+    failover_reason: FailoverReason | UnsetType = UNSET
+    warning: Caveat | UnsetType = UNSET
+
+
+class ThreadPage(msgspec.Struct, kw_only=True, frozen=True):
+    """The caller's threads, most recently active first."""
+
+    threads: list[ThreadSummary]
+    next_cursor: str | None
+    retrieval_source: Source
+    latency_ms: float
+    warning: Caveat | UnsetType = UNSET
+
+
+class DeadLetterPage(msgspec.Struct, kw_only=True, frozen=True):
+    """What PostgreSQL refused, newest first; `next_cursor` is null at the end."""
+
+    dead_letters: Sequence[DeadLetter]
+    next_cursor: str | None
+
+
+class ReplayDeadLetter(Request, kw_only=True, frozen=True):
+    """Without a record the letter's own is tried again. A repaired one, as JSON text or as an
+    object, must be the same version of the same message; its hash is made anew."""
+
+    record: str | dict[str, Any] | UnsetType = UNSET
+
+
+class RecoverRedisCache(Request, kw_only=True, frozen=True):
+    """Whose threads to warm, all if nothing is named. Without `backfill_missing` Redis is only
+    told what was written beside it."""
+
+    thread_id: str | None = None
+    user_id: str | None = None
+    backfill_missing: bool = True
+
+
+class RecoveredRedisCache(msgspec.Struct, kw_only=True, frozen=True):
+    """How many messages Redis was told."""
+
+    backfilled_messages: int
+    recovery_success: bool
+
+
+class CheckConsistency(Request, kw_only=True, frozen=True):
+    """What to check, everything if nothing is named, and whether to mend what differs."""
+
+    scope: Scope | None = None
+    repair: bool = False
+
+
+class CheckStarted(msgspec.Struct, kw_only=True, frozen=True):
+    """A worker has been told; the report has this id when it is there."""
+
+    report_id: int
+    state: str
+
+
+class ServiceInfo(msgspec.Struct, kw_only=True, frozen=True):
+    """Where things are."""
+
+    version: str
+    ws_url: str
+    events_url: str
+    docs_url: str
+
+
+class Liveness(msgspec.Struct, kw_only=True, frozen=True):
+    """The process answers. `problems` are those that do not keep it from acknowledging."""
+
+    status: str
+    problems: list[str] | msgspec.UnsetType = msgspec.UNSET

@@ -1,0 +1,33 @@
+"""A trace for every request, where traces are wanted: named by its route, never by its path."""
+
+from flask import Flask, Response, g, request
+
+from storage.telemetry.tracing import Tracing
+from webapp.http.requests import METHODS, NOWHERE
+
+
+def register(app: Flask, tracing: Tracing) -> None:
+    """Has each request traced from before anything else until its answer begins."""
+
+    @app.before_request
+    def begin() -> None:
+        tracing.begin(" ".join(_name()), request.headers.get("traceparent", ""))
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        method, route = _name()
+        facts = {
+            "http.request.method": method,
+            "http.route": route,
+            "http.response.status_code": response.status_code,
+            "threadkeep.request_id": g.get("request_id", ""),
+        }
+        tracing.end(facts, failed=response.status_code >= 500)
+        return response
+
+
+def _name() -> tuple[str, str]:
+    """What is no route of ours is one for all: anybody can ask for any path with any method."""
+    rule = request.url_rule
+    method = request.method if request.method in METHODS else "_OTHER"
+    return method, rule.rule if rule is not None else NOWHERE

@@ -1,0 +1,122 @@
+"""Nothing that a request asks for is passed over: conditions, query parameters and a key that its
+route does not look at are refused, as unknown fields of a body are.
+
+What a route looks at stands in its `Operation`, which the description is made from too.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from flask import Flask, request
+from flask.globals import request_ctx
+
+from webapp.http.errors import BadRequest
+from webapp.http.operation import KEY, Operation
+
+CONDITIONS = {
+    "HTTP_IF_MATCH": "If-Match",
+    "HTTP_IF_NONE_MATCH": "If-None-Match",
+    "HTTP_IF_MODIFIED_SINCE": "If-Modified-Since",
+    "HTTP_IF_UNMODIFIED_SINCE": "If-Unmodified-Since",
+    "HTTP_IF_RANGE": "If-Range",
+}
+"""As they stand in the environment of a request, and as clients write them."""
+
+_LOOKED_FOR = (*CONDITIONS, "HTTP_IDEMPOTENCY_KEY")
+
+_OUTRANKED = {
+    "If-Modified-Since": "If-None-Match",
+    "If-Unmodified-Since": "If-Match",
+}
+"""Conditions that must not be looked at beside another (RFC 9110, sections 13.1.3 and 13.1.4)."""
+
+_MAY_BE_EMPTY = frozenset({"cursor", "q"})
+"""An empty cursor asks for the first page; an empty search is told so by the search."""
+
+
+class Heeded(NamedTuple):
+    """What a route looks at. `query` is None where any parameter may be given."""
+
+    conditions: tuple[str, ...] = ()
+    query: tuple[str, ...] | None = ()
+    repeated: tuple[str, ...] = ()
+    refuses_key: bool = False
+
+
+_PAGE = Heeded(("If-None-Match",), None)
+_FILE = Heeded(("If-None-Match", "If-Modified-Since", "If-Range"), None)
+UNDESCRIBED = {
+    "console.chat": _PAGE,
+    "console.operations": _PAGE,
+    "docs.page": _PAGE,
+    "docs.openapi_json": _PAGE,
+    "console.asset": _FILE,
+    "docs.asset": _FILE,
+    "metrics.metrics": Heeded(),
+}
+"""Pages and files, whose addresses carry what only caches look at, and what else stands in no
+description."""
+
+
+def register(app: Flask, operations: Iterable[Operation]) -> None:
+    """Has every request looked at before its route is. For an application with all its routes."""
+    named = {one.name: one for one in operations}
+    heeded = {endpoint: _heeded(endpoint, named) for endpoint in app.view_functions}
+
+    @app.before_request
+    def look() -> None:
+        # Costs a look-up for each header; nothing else where there is none, and no query.
+        environ = request_ctx.request.environ
+        if environ.get("QUERY_STRING"):
+            _check(environ, heeded)
+            return
+        for key in _LOOKED_FOR:
+            if key in environ:
+                _check(environ, heeded)
+                return
+
+
+def _heeded(endpoint: str, named: dict[str, Operation]) -> Heeded:
+    """What no description knows heeds nothing."""
+    operation = named.get(endpoint.rpartition(".")[2])
+    if endpoint in UNDESCRIBED or operation is None:
+        return UNDESCRIBED.get(endpoint, Heeded())
+    return Heeded(operation.headers, operation.query, operation.repeated, operation.refuses_key)
+
+
+def _check(environ: Mapping[str, Any], doors: Mapping[str, Heeded]) -> None:
+    """Raises `BadRequest` for what the route of this request would pass over."""
+    # A preflight asks for another request, which is looked at itself.
+    if request.endpoint is None or request.method == "OPTIONS":
+        return
+    heeded = doors[request.endpoint]
+    if heeded.query is not None:
+        _check_query(heeded.query, heeded.repeated)
+    if heeded.refuses_key and "HTTP_IDEMPOTENCY_KEY" in environ:
+        raise BadRequest(400, "idempotency_key_unsupported", f"this call takes no {KEY}")
+    given = {name: environ[key] for key, name in CONDITIONS.items() if key in environ}
+    for name, value in given.items():
+        if name not in heeded.conditions:
+            if _OUTRANKED.get(name) in given.keys() & heeded.conditions:
+                continue
+            raise _refusal(name, heeded.conditions)
+        if not value.strip():
+            raise BadRequest(400, "condition_unsupported", f"{name} is empty")
+
+
+def _check_query(known: tuple[str, ...], repeated: tuple[str, ...]) -> None:
+    for name, values in request.args.lists():
+        if name not in known:
+            these = f"it knows {', '.join(known)}" if known else "it knows none"
+            detail = f"this call knows no query parameter {name[:64]!r}; {these}"
+            raise BadRequest(422, "unknown_parameter", detail)
+        if len(values) > 1 and name not in repeated:
+            raise BadRequest(422, f"invalid_{name}", f"{name} is given {len(values)} times")
+        if "" in values and name not in _MAY_BE_EMPTY:
+            raise BadRequest(422, f"invalid_{name}", f"{name} is empty; leave it out")
+
+
+def _refusal(name: str, heeded: tuple[str, ...]) -> BadRequest:
+    known = [one for one in CONDITIONS.values() if one in heeded]
+    these = f"only {' and '.join(known)}" if known else "no condition"
+    return BadRequest(400, "condition_unsupported", f"this call does not heed {name}: {these}")

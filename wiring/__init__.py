@@ -1,0 +1,1 @@
+"""One process put together: its connections, tiers, services and jobs."""

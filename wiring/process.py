@@ -1,0 +1,147 @@
+"""Puts the services of one process together over its tiers, on first use."""
+
+import time
+from contextlib import suppress
+from functools import cached_property
+
+import structlog
+
+from models.message import Durability, Tier
+from settings import Settings
+from storage.analytics.cache import FiguresCache
+from storage.analytics.clickhouse import ArchiveFigures
+from storage.analytics.hidden import Hidden
+from storage.analytics.service import AnalyticsService
+from storage.availability.drills import DrillService
+from storage.errors import TierUnavailable
+from storage.messages.receipts import ReceiptService
+from storage.messages.storage_service import UnifiedMessageStorageService
+from storage.messages.streaming_service import StreamingService
+from storage.redis.server import durability_of
+from storage.redis.unpersisted import UnpersistedWrites
+from storage.search.clickhouse import SearchArchive
+from storage.search.postgres import SearchRows
+from storage.search.service import SearchService
+from storage.states.service import Lifetimes, StateService
+from storage.threads.page_cache import ThreadPages
+from storage.threads.previews import Previews
+from storage.threads.redis_view import HotThreads
+from storage.threads.rows import ThreadRows
+from storage.threads.service import ThreadService
+from storage.threads.thread_cache_manager import ThreadCacheManager
+from wiring.monitoring import PerformanceServices
+
+log = structlog.get_logger(__name__)
+
+DURABILITY_RECHECK_SECONDS = 30.0
+
+
+class Services(PerformanceServices):
+    """One process's way to everything below. Nothing connects before it is asked for.
+
+    Made after a fork, never before: connections do not survive one. Raises `SettingsError` for
+    fault points that the settings misspell.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._durability: tuple[Durability, float] = ("memory", 0.0)
+
+    @cached_property
+    def messages(self) -> UnifiedMessageStorageService:
+        return UnifiedMessageStorageService(
+            self.failover,
+            self.retrieval,
+            self.open_streams,
+            clock=self.clock,
+            slots=self.settings.shards,
+            redis_durability=self.redis_durability,
+        )
+
+    @cached_property
+    def streaming(self) -> StreamingService:
+        idle = self.settings.stream_idle_seconds
+        return StreamingService(
+            self.messages, self.retrieval, self.open_streams, self.redis_room, idle_seconds=idle
+        )
+
+    @cached_property
+    def threads(self) -> ThreadService:
+        return ThreadService(
+            self.redis, self.postgres, self.failover, self.thread_cache_manager, self.clock
+        )
+
+    @cached_property
+    def thread_cache_manager(self) -> ThreadCacheManager:
+        rows = ThreadRows(self.postgres)
+        return ThreadCacheManager(
+            ThreadPages(self.redis_door),
+            HotThreads(self.redis_door, self.redis),
+            rows,
+            Previews(rows, self.clickhouse, self.retrieval),
+            self.lease,
+        )
+
+    @cached_property
+    def unpersisted_writes(self) -> UnpersistedWrites:
+        return UnpersistedWrites(self.redis_door, self.redis)
+
+    @cached_property
+    def search(self) -> SearchService:
+        server = self.clickhouse_within(self.settings.clickhouse_timeout_seconds)
+        return SearchService(
+            self.unpersisted_writes,
+            SearchRows(self.postgres),
+            SearchArchive(server, self.breakers.clickhouse),
+            self.lease,
+            self.instruments,
+        )
+
+    @cached_property
+    def analytics(self) -> AnalyticsService:
+        settings = self.settings
+        server = self.clickhouse_within(settings.clickhouse_timeout_seconds)
+        prices: dict[Tier, float] = {
+            "redis": settings.redis_price,
+            "postgresql": settings.postgresql_price,
+            "clickhouse": settings.clickhouse_price,
+        }
+        return AnalyticsService(
+            ArchiveFigures(server, self.breakers.clickhouse),
+            Hidden(self.postgres, self.unpersisted_writes, self.pending_log),
+            FiguresCache(self.redis_door, settings.analytics_cache_seconds),
+            self.postgres,
+            self.redis_door,
+            prices,
+        )
+
+    @cached_property
+    def states(self) -> StateService:
+        settings = self.settings
+        return StateService(
+            self.state_chain,
+            self.clock,
+            Lifetimes(settings.session_seconds, settings.run_state_seconds),
+            checkpoint_every=settings.checkpoint_every,
+            redis_durability=self.redis_durability,
+        )
+
+    @cached_property
+    def drills(self) -> DrillService:
+        return DrillService(self.settings, self.notices, self.clock)
+
+    @cached_property
+    def receipts(self) -> ReceiptService:
+        return ReceiptService(self.redis_door, self.redis, self.postgres, self.clickhouse)
+
+    def redis_durability(self) -> Durability:
+        """What an acknowledgement from Redis means, looked up again now and then."""
+        level, until = self._durability
+        if time.monotonic() >= until:
+            with suppress(TierUnavailable):
+                level = durability_of(self.redis_door)
+            if level != self._durability[0] or not until:
+                report = log.info if level == "fsynced" else log.warning
+                report("redis_durability", level=level)
+            self._durability = (level, time.monotonic() + DURABILITY_RECHECK_SECONDS)
+        return level
