@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 
 class NewMessage(NamedTuple):
     """A sealed message on its way in: its id, its record, its Idempotency-Key if any, and its hash.
@@ -47,3 +49,37 @@ class Stored(NamedTuple):
 
     ids: list[str]
     wake: bool
+
+
+class Key(NamedTuple):
+    """One key of one user in one thread."""
+
+    user_id: str
+    thread_id: str
+    key: str
+
+
+class Made(NamedTuple):
+    """The message that a key made, its hash where that is known, and the id up to which what the
+    key made before is gone."""
+
+    message_id: str
+    content_hash: str
+    instead_of: str
+
+
+class Held(msgspec.Struct, frozen=True):
+    """The id of a message that some tier has, and the thread that it is in."""
+
+    user_id: str
+    thread_id: str
+    id: str
+
+
+class Span(NamedTuple):
+    """Ids of a thread, from one to another, among which a message may be already."""
+
+    user_id: str
+    thread_id: str
+    low: str
+    high: str

@@ -1,6 +1,8 @@
 """The tiers of one process: its connections, breakers and what speaks to them, on first use."""
 
+import importlib
 from functools import cached_property, partial
+from typing import cast
 
 from redis import Redis
 from sqlalchemy import Engine
@@ -13,6 +15,7 @@ from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.reads import ClickHouseTier
 from storage.postgres import engines
 from storage.postgres.reads import PostgresTier
+from storage.redis import client as redis_connections
 from storage.redis.chunks import OpenStreams
 from storage.redis.driver import RedisDoor
 from storage.redis.event_streams import EventStreams
@@ -24,7 +27,7 @@ from storage.resilience import faultpoints
 from storage.telemetry.instruments import TIERS, Instruments
 from storage.telemetry.processes import instruments_of
 from storage.telemetry.slow_queries import SlowQueries
-from storage.telemetry.tracing import Tracing, tracing_of
+from storage.telemetry.tracing import Tracing
 
 
 class Tiers:
@@ -56,7 +59,7 @@ class Tiers:
 
     @cached_property
     def redis_client(self) -> Redis:
-        return engines.redis_client(self.settings)
+        return redis_connections.redis_client(self.settings)
 
     @cached_property
     def request_engine(self) -> Engine:
@@ -93,7 +96,7 @@ class Tiers:
         return RedisDoor(
             self.redis_client,
             self.breakers.redis,
-            engines.replicas(self.settings),
+            redis_connections.replicas(self.settings),
             self.slow_queries,
         )
 
@@ -159,7 +162,7 @@ class Tiers:
         server = ClickHouse(
             settings.clickhouse_url, settings.clickhouse_write_timeout_seconds, heeds_drills=False
         )
-        client = engines.small_client(settings, heeds_drills=False)
+        client = redis_connections.small_client(settings, heeds_drills=False)
         return Notices(client, engines.notice_engine(settings), server)
 
     def clickhouse_within(self, seconds: float) -> ClickHouse:
@@ -179,3 +182,10 @@ class Tiers:
     def _watched(self, engine: Engine) -> Engine:
         self.slow_queries.watch(engine, "postgresql")
         return engine
+
+
+def tracing_of(settings: Settings) -> Tracing:
+    """The traces of this process. The packages they need are loaded only where they are wanted."""
+    if not settings.otel_endpoint:
+        return Tracing()
+    return cast(Tracing, importlib.import_module("storage.telemetry.opentelemetry").make(settings))

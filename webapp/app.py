@@ -98,7 +98,8 @@ def create_app(
     services = Services(settings)
     wakeups = WakeUps(services.instruments)
     tokens, judged = Tokens(settings), watch or Watch(settings)
-    own = Web(settings, services, tokens, wakeups, judged, FiguresWatch(services))
+    figures = FiguresWatch(services, services.progress, services.performance.monitor.standing)
+    own = Web(settings, services, tokens, wakeups, judged, figures)
     install(app, own)
     errors.register(app)
     if services.tracing.is_on:

@@ -16,7 +16,7 @@ from storage.messages.postgres_writes import DirectPostgres
 from storage.messages.recent_keys import RecentKeys
 from storage.messages.redis_writes import RedisWrites
 from storage.messages.retrieval_service import UnifiedMessageRetrievalService
-from storage.postgres import engines
+from storage.redis import client
 from storage.redis.log_quota import RedisRoom
 from storage.states.clickhouse import StateCopies
 from storage.states.failover import StateChain
@@ -83,7 +83,7 @@ class FailoverServices(Tiers):
         return StateChain(
             self.state_cache,
             rows,
-            StateCopies(server, breakers.clickhouse, copies),
+            StateCopies(server, breakers.clickhouse, copies.ship_these),
             self.lease,
             self.redis_room,
             breakers.postgresql,
@@ -109,7 +109,7 @@ class FailoverServices(Tiers):
             slots=settings.shards,
             idempotency_seconds=keys_seconds,
         )
-        watch_client = engines.probe_client(settings)
+        watch_client = client.probe_client(settings)
         server = self.clickhouse_within(settings.clickhouse_write_timeout_seconds)
         clickhouse = DirectClickHouse(
             server,

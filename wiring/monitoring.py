@@ -13,7 +13,7 @@ from jobs.monitor.service import PerformanceService
 from jobs.monitor.snapshot import Looker
 from jobs.monitor.windows import Windows
 from storage.availability.progress import ProgressWatch
-from storage.postgres import engines
+from storage.redis import client
 from storage.telemetry.counts import Latencies
 from wiring.jobs import MaintenanceServices
 
@@ -30,7 +30,7 @@ class PerformanceServices(MaintenanceServices):
     def performance(self) -> PerformanceService:
         settings, breakers = self.settings, self.breakers
         # Connections of their own, for which no request waits.
-        windows = Windows(engines.small_client(settings))
+        windows = Windows(client.small_client(settings))
         server = self.clickhouse_within(settings.clickhouse_timeout_seconds)
         looker = Looker(
             self.redis_door,
@@ -51,7 +51,7 @@ class PerformanceServices(MaintenanceServices):
             WebhookSink(
                 settings.alert_webhook_url,
                 settings.alert_webhook_secret,
-                engines.small_client(settings),
+                client.small_client(settings),
                 self.instruments,
             ),
             self.clock,

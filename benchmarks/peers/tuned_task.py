@@ -19,6 +19,7 @@ from sqlalchemy import Engine, text
 import settings
 from models.message import check_content
 from storage.postgres import engines
+from storage.redis import client
 from webapp.http.auth import Tokens
 
 TABLE = """
@@ -54,7 +55,7 @@ def _engine() -> Engine:
 
 @cache
 def _redis() -> Redis:
-    return engines.redis_client(settings.load())
+    return client.redis_client(settings.load())
 
 
 @celery.task(name="tuned_task.insert_message")

@@ -11,10 +11,10 @@ from jobs.archive.fence import only_archiver
 from jobs.archive.run import Archived, Run, Tools, Wish
 from jobs.archive.tiering import Rules, tier_old_messages
 from jobs.audit import AuditTrail
-from jobs.recover.runs import is_unfinished
 from jobs.replicate.message_outbox import ReplicationService
 from storage.clickhouse.driver import ClickHouse
 from storage.errors import Refused
+from storage.postgres.backlog import is_unfinished
 from storage.postgres.driver import translated
 from storage.resilience.breaker import Breaker
 from storage.telemetry.instruments import Instruments

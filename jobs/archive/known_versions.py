@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from jobs.transfer.formats.settling import Held, Span
 from models import ids
+from models.appends import Held, Span
 from models.message import Message
 from storage.clickhouse.driver import ClickHouse, batches, literal
 from storage.clickhouse.fingerprints import MOST_NAMED, clickhouse_rows_of

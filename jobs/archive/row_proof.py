@@ -16,7 +16,6 @@ from jobs.replicate.message_outbox import ROW_AS_JSON
 from models import codec
 from models.clickhouse_tables import messages
 from models.message import Message
-from storage.availability.hidden import HIDDEN
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.driver import translated as clickhouse_translated
 from storage.clickhouse.fingerprints import (
@@ -30,6 +29,7 @@ from storage.clickhouse.rows import COLUMNS, message_of
 from storage.errors import TierRejected
 from storage.postgres.driver import message_of as message_of_postgres
 from storage.postgres.driver import translated
+from storage.postgres.tombstones import HIDDEN
 from storage.resilience.breaker import Breaker
 from storage.resilience.faultpoints import faultpoint
 

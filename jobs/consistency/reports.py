@@ -9,8 +9,8 @@ import msgspec
 from sqlalchemy import Connection, Engine, Row, text
 
 from jobs.consistency.report import KEPT_DIFFERENCES, ConsistencyReport, Scope
-from jobs.recover.runs import is_unfinished
 from storage.errors import NotFound
+from storage.postgres.backlog import is_unfinished
 from storage.postgres.driver import rfc3339, translated
 
 KEPT_REPORTS = 200

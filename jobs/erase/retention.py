@@ -17,11 +17,11 @@ from models import codec, ids
 from models.ids import Clock
 from models.message import Message
 from models.tables import messages
+from models.versions import VERSION_STEP
 from storage.availability.hidden import archive_boundary
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.pages import Selection, archived_messages
 from storage.errors import TierError
-from storage.messages.postgres_writes import VERSION_STEP
 from storage.postgres import writes
 from storage.postgres.driver import message_of, translated
 from storage.postgres.partitions import Partitions

@@ -5,16 +5,16 @@ from storage.availability.checks.finding import Finding
 from storage.availability.checks.postgres import check_postgres
 from storage.availability.checks.redis import check_broker, check_redis
 from storage.availability.checks.secrets import judge_settings
-from wiring.process import Services
+from storage.tiers import Tiers
 
 
-def examine(services: Services) -> list[Finding]:
+def examine(tiers: Tiers) -> list[Finding]:
     """One finding for each check, tier by tier. A tier that is down is a finding, no error."""
-    settings = services.settings
+    settings = tiers.settings
     return [
         *judge_settings(settings),
-        *check_redis(services.redis_client, services.pending_log),
+        *check_redis(tiers.redis_client, tiers.pending_log),
         *check_broker(settings),
-        *check_postgres(services.job_engine, settings.partition_weeks_ahead),
-        *check_clickhouse(services.job_clickhouse),
+        *check_postgres(tiers.job_engine, settings.partition_weeks_ahead),
+        *check_clickhouse(tiers.job_clickhouse),
     ]

@@ -14,14 +14,14 @@ import msgspec
 
 from jobs.consistency import reports
 from jobs.monitor.alerts.state import Alert
-from jobs.recover import direct_writes
 from models.message import Tier
-from storage.availability.progress import Progress
+from storage.availability.progress import Progress, ProgressWatch
+from storage.clickhouse import direct_writes
 from storage.errors import TierError
 from storage.postgres.backlog import outstanding
 from storage.postgres.driver import translated
 from storage.redis.driver import translated as redis_translated
-from wiring.process import Services
+from storage.tiers import Tiers
 
 HELD_SECONDS = 2.0
 """So long a look holds, however many scrape."""
@@ -68,8 +68,13 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class FiguresWatch:
     """The figures, asked for anew when they are older than `HELD_SECONDS`."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(
+        self, own: Tiers, progress: ProgressWatch, standing: Callable[[], Iterable[Alert]]
+    ) -> None:
+        """`standing` gives the alerts that stand."""
+        self._tiers = own
+        self._progress = progress
+        self._standing = standing
         self._lock = threading.Lock()
         self._held: Figures | None = None
         self._until = float("-inf")
@@ -78,23 +83,23 @@ class FiguresWatch:
         """The figures of now, or of a moment ago. Never raises."""
         with self._lock:
             if self._held is None or time.monotonic() >= self._until:
-                self._held = figures(self._services)
+                self._held = figures(self._tiers, self._progress, self._standing)
                 self._until = time.monotonic() + HELD_SECONDS
             return self._held
 
 
-def figures(services: Services) -> Figures:
+def figures(own: Tiers, watch: ProgressWatch, standing: Callable[[], Iterable[Alert]]) -> Figures:
     """Looks at every tier."""
     found: dict[str, Any] = {"queues": {}}
-    looks: dict[Tier, tuple[Callable[[], None], Callable[[Services], dict[str, Any]]]] = {
-        "redis": (services.redis.ping, _redis),
-        "postgresql": (services.postgres.ping, _postgres),
-        "clickhouse": (services.clickhouse.ping, _clickhouse),
+    looks: dict[Tier, tuple[Callable[[], None], Callable[[Tiers], dict[str, Any]]]] = {
+        "redis": (own.redis.ping, _redis),
+        "postgresql": (own.postgres.ping, _postgres),
+        "clickhouse": (own.clickhouse.ping, _clickhouse),
     }
     tiers: dict[Tier, TierFigures] = {}
     for tier, (ping, ask) in looks.items():
         started = time.perf_counter()
-        breaker = services.breakers.of(tier)
+        breaker = own.breakers.of(tier)
         try:
             ping()
         except TierError as error:
@@ -103,7 +108,7 @@ def figures(services: Services) -> Figures:
         seconds = time.perf_counter() - started
         reason = None
         try:
-            facts = ask(services)
+            facts = ask(own)
         except TierError as error:
             # It answers; only this it does not tell now.
             facts, reason = {}, error.reason
@@ -111,9 +116,9 @@ def figures(services: Services) -> Figures:
         found |= facts
         tiers[tier] = TierFigures(True, breaker.state().state, seconds, reason)
     return Figures(
-        progress=services.progress.judge(),
+        progress=watch.judge(),
         tiers=tiers,
-        alerts=_alerts(services.performance.monitor.standing()),
+        alerts=_alerts(standing()),
         **found,
     )
 
@@ -126,11 +131,11 @@ def _alerts(standing: Iterable[Alert]) -> dict[str, dict[str, int]]:
     return found
 
 
-def _redis(services: Services) -> dict[str, Any]:
-    standing = services.pending_log.standing()
+def _redis(own: Tiers) -> dict[str, Any]:
+    standing = own.pending_log.standing()
     with redis_translated():
-        memory: Any = services.redis_client.info("memory")
-    waiting = Queue(sum(services.pending_log.backlog()), standing.oldest_seconds)
+        memory: Any = own.redis_client.info("memory")
+    waiting = Queue(sum(own.pending_log.backlog()), standing.oldest_seconds)
     return {
         "queues": {"pending_log": waiting},
         "look_seconds": standing.looked_seconds,
@@ -139,8 +144,8 @@ def _redis(services: Services) -> dict[str, Any]:
     }
 
 
-def _postgres(services: Services) -> dict[str, Any]:
-    with translated(), services.request_engine.connect() as connection:
+def _postgres(own: Tiers) -> dict[str, Any]:
+    with translated(), own.request_engine.connect() as connection:
         found = outstanding(connection)
         last = reports.last_score(connection)
     return {
@@ -156,6 +161,6 @@ def _postgres(services: Services) -> dict[str, Any]:
     }
 
 
-def _clickhouse(services: Services) -> dict[str, Any]:
-    server = services.clickhouse_within(services.settings.clickhouse_timeout_seconds)
+def _clickhouse(own: Tiers) -> dict[str, Any]:
+    server = own.clickhouse_within(own.settings.clickhouse_timeout_seconds)
     return {"queues": {"direct_writes": Queue(direct_writes.waiting(server))}}

@@ -8,16 +8,16 @@ import msgspec
 from sqlalchemy import text
 
 from jobs.consistency import reports
-from jobs.recover import direct_writes
 from storage.availability.checks.finding import Finding
 from storage.availability.checks.safety import judge
-from storage.availability.progress import Progress
+from storage.availability.progress import Progress, ProgressWatch
+from storage.clickhouse import direct_writes
 from storage.errors import TierError
 from storage.postgres.driver import translated
 from storage.postgres.retention_status import RetentionState, last_run
 from storage.redis.server import durability_of
 from storage.resilience.breaker import Breaker, BreakerState
-from wiring.process import Services
+from storage.tiers import Tiers
 
 _OUTBOX = text(
     "SELECT count(*), extract(epoch FROM clock_timestamp() - min(queued_at)) FROM clickhouse_outbox"
@@ -76,27 +76,23 @@ class PersistenceHealth(msgspec.Struct, kw_only=True, frozen=True):
     weaker: list[Finding] = []
 
 
-def persistence_health(services: Services) -> PersistenceHealth:
+def persistence_health(own: Tiers, watch: ProgressWatch) -> PersistenceHealth:
     """Looks at every tier; what does not answer is named with its reason.
 
     `waiting` of Redis is what is not yet in PostgreSQL, of PostgreSQL what is not yet in
     ClickHouse.
     """
-    breakers = services.breakers
+    breakers = own.breakers
     tiers = {
-        "redis": _look(breakers.redis, services.redis.ping, lambda: _redis(services)),
-        "postgresql": _look(
-            breakers.postgresql, services.postgres.ping, lambda: _postgres(services)
-        ),
-        "clickhouse": _look(
-            breakers.clickhouse, services.clickhouse.ping, lambda: _clickhouse(services)
-        ),
+        "redis": _look(breakers.redis, own.redis.ping, lambda: _redis(own)),
+        "postgresql": _look(breakers.postgresql, own.postgres.ping, lambda: _postgres(own)),
+        "clickhouse": _look(breakers.clickhouse, own.clickhouse.ping, lambda: _clickhouse(own)),
     }
-    verdict = judge(services)
+    verdict = judge(own)
     durable = tiers["redis"].durability == "fsynced" and not verdict.refusals + verdict.weaker
-    progress = services.progress.judge()
+    progress = watch.judge()
     healthy = durable and progress.is_ok and all(tier.available for tier in tiers.values())
-    last = _last_score(services) if tiers["postgresql"].available else None
+    last = _last_score(own) if tiers["postgresql"].available else None
     return PersistenceHealth(
         status="ok" if healthy else "degraded",
         tiers=tiers,
@@ -121,17 +117,17 @@ def _look(
     return TierState(available=True, breaker=breaker.state(), latency_ms=latency_ms, **found)
 
 
-def _redis(services: Services) -> dict[str, Any]:
-    standing = services.pending_log.standing()
+def _redis(own: Tiers) -> dict[str, Any]:
+    standing = own.pending_log.standing()
     return {
-        "durability": durability_of(services.redis_door),
-        "waiting": sum(services.pending_log.backlog()),
+        "durability": durability_of(own.redis_door),
+        "waiting": sum(own.pending_log.backlog()),
         "oldest_waiting_seconds": _seconds(standing.waiting_seconds),
     }
 
 
-def _postgres(services: Services) -> dict[str, Any]:
-    with translated(), services.request_engine.connect() as connection:
+def _postgres(own: Tiers) -> dict[str, Any]:
+    with translated(), own.request_engine.connect() as connection:
         waiting, age = connection.execute(_OUTBOX).one()
         letters, letter_age = connection.execute(_DEAD_LETTERS).one()
         redis_lacks = connection.execute(_BACKFILL).scalar_one()
@@ -153,16 +149,16 @@ def _postgres(services: Services) -> dict[str, Any]:
     }
 
 
-def _clickhouse(services: Services) -> dict[str, Any]:
+def _clickhouse(own: Tiers) -> dict[str, Any]:
     return {
         "durability": "archived",
-        "to_bring_home": direct_writes.waiting(services.job_clickhouse),
+        "to_bring_home": direct_writes.waiting(own.job_clickhouse),
     }
 
 
-def _last_score(services: Services) -> reports.LastScore | None:
+def _last_score(own: Tiers) -> reports.LastScore | None:
     try:
-        with translated(), services.request_engine.connect() as connection:
+        with translated(), own.request_engine.connect() as connection:
             return reports.last_score(connection)
     except TierError:
         return None

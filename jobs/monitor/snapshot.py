@@ -9,9 +9,9 @@ import msgspec
 from sqlalchemy import Engine, text
 
 from jobs.consistency import reports
-from jobs.recover import direct_writes
 from storage.availability.probes import Breakers
 from storage.availability.progress import Progress, ProgressWatch
+from storage.clickhouse import direct_writes
 from storage.clickhouse.driver import ClickHouse
 from storage.errors import TierError
 from storage.postgres.backlog import outstanding

@@ -10,7 +10,7 @@ from storage.clickhouse.driver import translated as clickhouse_translated
 from storage.errors import TierError
 from storage.postgres.driver import translated as postgres_translated
 from storage.redis.driver import translated as redis_translated
-from wiring.process import Services
+from storage.tiers import Tiers
 
 SCAN_KEYS = 1_000
 """Keys that one look at Redis passes over: about a millisecond in which it does nothing else."""
@@ -76,13 +76,13 @@ class Stats(msgspec.Struct, frozen=True):
     down: dict[str, str]
 
 
-def gather(services: Services) -> Stats:
+def gather(tiers: Tiers) -> Stats:
     """Asks every tier. Raises nothing for a tier that is down."""
     down: dict[str, str] = {}
     return Stats(
-        redis=_asked(lambda: _redis(services), down),
-        postgresql=_asked(lambda: _postgres(services), down),
-        clickhouse=_asked(lambda: _clickhouse(services), down),
+        redis=_asked(lambda: _redis(tiers), down),
+        postgresql=_asked(lambda: _postgres(tiers), down),
+        clickhouse=_asked(lambda: _clickhouse(tiers), down),
         down=down,
     )
 
@@ -95,10 +95,10 @@ def _asked(ask: Callable[[], Any], down: dict[str, str]) -> Any:
         return None
 
 
-def _redis(services: Services) -> RedisFigures:
-    client = services.redis_client
+def _redis(tiers: Tiers) -> RedisFigures:
+    client = tiers.redis_client
     # By Redis's own clock, which stamps the entries.
-    age = services.pending_log.standing().oldest_seconds
+    age = tiers.pending_log.standing().oldest_seconds
     with redis_translated():
         info: Any = client.info()
         keys = client.scan_iter(match="message:active:*", count=SCAN_KEYS)
@@ -106,7 +106,7 @@ def _redis(services: Services) -> RedisFigures:
         hot = sum(1 for _ in keys)
     return RedisFigures(
         messages=hot,
-        pending=sum(services.pending_log.backlog()),
+        pending=sum(tiers.pending_log.backlog()),
         oldest_pending_seconds=round(age, 3),
         memory_bytes=int(info["used_memory"]),
         memory_limit_bytes=int(info.get("maxmemory", 0)),
@@ -114,14 +114,14 @@ def _redis(services: Services) -> RedisFigures:
     )
 
 
-def _postgres(services: Services) -> PostgresFigures:
-    with postgres_translated(), services.job_engine.connect() as connection:
+def _postgres(tiers: Tiers) -> PostgresFigures:
+    with postgres_translated(), tiers.job_engine.connect() as connection:
         row = connection.execute(_POSTGRES).one()
     return PostgresFigures(**row._mapping)
 
 
-def _clickhouse(services: Services) -> ClickHouseFigures:
-    with clickhouse_translated(), services.job_clickhouse.engine.connect() as connection:
+def _clickhouse(tiers: Tiers) -> ClickHouseFigures:
+    with clickhouse_translated(), tiers.job_clickhouse.engine.connect() as connection:
         count = connection.exec_driver_sql(_CLICKHOUSE_ROWS).scalar_one()
         row = connection.exec_driver_sql(_CLICKHOUSE_PARTS).one()
     return ClickHouseFigures(

@@ -18,13 +18,13 @@ from jobs.persist.outcome import Item, Outcome
 from jobs.persist.refusal import Refusal
 from jobs.persist.state_batch import StateBatch
 from models import codec, ids
+from models.appends import Key
 from models.ids import Clock
 from models.message import Thread
 from models.tables import messages
 from storage.errors import TierError, TierUnavailable
 from storage.postgres import idempotency, writes
 from storage.postgres.driver import is_transient, message_of, translated
-from storage.postgres.idempotency import Key
 from storage.postgres.partitions import Partitions
 from storage.postgres.tombstones import bury_doubles
 from storage.redis.pending_log import Committed, LogEntry, PendingLog

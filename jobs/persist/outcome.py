@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from jobs.persist.refusal import Refusal
+from models.appends import Key
 from models.message import Message, Thread
 from models.records import address_of
-from storage.postgres.idempotency import Key
 from storage.redis import keys
 from storage.redis.pending_log import Committed, Dropped, LogEntry, Settled
 from storage.redis.state_lifetimes import Lifetime

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import structlog
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.exc import DBAPIError
 
 from models import codec, ids
+from models.appends import Key
 from models.clickhouse_tables import direct_writes
 from models.ids import Clock
 from storage.clickhouse.driver import ClickHouse
@@ -21,7 +22,6 @@ from storage.errors import TierUnavailable
 from storage.postgres import idempotency
 from storage.postgres import writes as postgres_writes
 from storage.postgres.driver import is_transient, translated
-from storage.postgres.idempotency import Key
 from storage.postgres.partitions import Partitions
 from storage.postgres.tombstones import bury_doubles
 from storage.resilience.bites import Bite
@@ -39,10 +39,6 @@ _SAID = text(
 )
 _NOTHING_WAITS = text("DELETE FROM redis_detours WHERE in_clickhouse AND said_at < :began")
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:homecoming'))")
-_BESIDE = """
-SELECT (SELECT count() FROM direct_writes) > 0 OR (
-    SELECT count() FROM direct_writers WHERE said_at > now64(3) - toIntervalSecond(seconds)) > 0
-"""
 
 
 class _Write(NamedTuple):
@@ -191,16 +187,3 @@ class HomecomingService:
         )
         with clickhouse_translated(), self._server.engine.begin() as connection:
             connection.exec_driver_sql(statement)
-
-
-def is_written_beside(server: ClickHouse) -> bool:
-    """Whether ClickHouse has, or is being given, what PostgreSQL lacks. Raises `TierError`."""
-    with clickhouse_translated(), server.engine.connect() as connection:
-        return bool(connection.exec_driver_sql(_BESIDE).scalar_one())
-
-
-def waiting(server: ClickHouse) -> int:
-    """How many direct writes are not home yet. Raises `TierError`."""
-    query = select(func.count()).select_from(direct_writes)
-    with clickhouse_translated(), server.engine.connect() as connection:
-        return int(connection.execute(query).scalar_one())

@@ -14,8 +14,8 @@ from jobs.recover.from_clickhouse import Tell
 from jobs.recover.runs import Run
 from jobs.replicate import row_outbox
 from models import ids
+from storage.clickhouse import schema
 from storage.clickhouse.driver import ClickHouse
-from storage.postgres import schema
 from storage.postgres.driver import translated
 from storage.resilience.retries import patiently
 

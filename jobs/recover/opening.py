@@ -21,6 +21,7 @@ from models import ids
 from storage.availability.bypass import note_clickhouse
 from storage.availability.checks.installation import FOREIGN, identity
 from storage.availability.hidden import archive_boundary
+from storage.clickhouse import schema as clickhouse_schema
 from storage.clickhouse.driver import ClickHouse
 from storage.errors import Refused, TierError
 from storage.postgres import partitions, restore, schema, writes
@@ -86,7 +87,7 @@ class Opening:
     def open(self, run_id: str, actor: str, target_rto_seconds: float | None) -> Opened:
         """Begins a run, or goes on with the one that was not finished. Raises `TierError`, and
         `Refused` for a Redis of another installation."""
-        schema.migrate_clickhouse(self._server)
+        clickhouse_schema.migrate_clickhouse(self._server)
         # Asked first: no transaction of PostgreSQL stays open for as long as ClickHouse takes.
         copies = row_outbox.newest(self._server)
         source = ClickHouseSource(self._server)

@@ -4,7 +4,6 @@ import time
 from typing import Literal
 
 import msgspec
-from sqlalchemy import Connection, text
 
 CLICKHOUSE: Literal["clickhouse"] = "clickhouse"
 POSTGRESQL: Literal["postgresql"] = "postgresql"
@@ -14,7 +13,6 @@ Source = Literal["clickhouse", "postgresql"]
 NOTICE = "disaster-recovery"
 DEFAULT_TARGET_SECONDS = 300.0
 
-_IS_UNFINISHED = text("SELECT EXISTS (SELECT FROM recovery_runs WHERE finished_at IS NULL)")
 
 State = Literal["requested", "running", "complete", "failed"]
 
@@ -102,8 +100,3 @@ def status_of(run: Run | None) -> RecoveryStatus:
         counts=run.counts,
         error=run.error,
     )
-
-
-def is_unfinished(connection: Connection) -> bool:
-    """Whether PostgreSQL is being made anew, or was left halfway."""
-    return bool(connection.execute(_IS_UNFINISHED).scalar_one())

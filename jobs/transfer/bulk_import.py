@@ -14,11 +14,12 @@ import structlog
 from sqlalchemy import Connection, Engine, Row, select
 
 from jobs.archive.known_versions import ArchivedVersions
-from jobs.transfer.formats.settling import Held, Settlement, spans
+from jobs.transfer.formats.settling import Settlement, spans
 from jobs.transfer.formats.source import Kept, Minted, Refusal
 from jobs.transfer.imported_ids import ids_within, lock_imports, of_known_threads
 from jobs.transfer.imported_threads import as_they_are, write_threads
 from models import codec
+from models.appends import Held
 from models.message import Message, Thread
 from models.tables import messages
 from storage.availability.hidden import archive_boundary

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, text
 
-from jobs.transfer.formats.settling import Held, Span
+from models.appends import Held, Span
 
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtext('threadkeep:import'))")
 _KNOWN_THREADS = text(

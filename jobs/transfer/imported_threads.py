@@ -6,7 +6,7 @@ from sqlalchemy import Connection, text
 
 from models import codec
 from models.message import Thread
-from storage.messages.postgres_writes import VERSION_STEP
+from models.versions import VERSION_STEP
 from storage.postgres.reads import thread_of
 
 _GIVEN = """

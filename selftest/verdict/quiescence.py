@@ -6,11 +6,11 @@ from collections.abc import Set
 from redis import RedisError
 from sqlalchemy import select, table
 
-from jobs.recover import direct_writes
 from models import tables
 from models.clickhouse_tables import messages as archive
 from selftest.record.account import Account
 from selftest.verdict.evidence import count
+from storage.clickhouse import direct_writes
 from storage.clickhouse.driver import translated as clickhouse_translated
 from storage.errors import TierError
 from storage.postgres.driver import translated as postgres_translated

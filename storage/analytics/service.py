@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from sqlalchemy import text
 
+from models.caveats import warning_of
 from models.message import Caveat, Tier
 from storage.analytics.buckets import Window
 from storage.analytics.cache import FiguresCache
@@ -27,7 +28,6 @@ from storage.analytics.figures import (
 )
 from storage.analytics.hidden import Hidden, Mark, as_of
 from storage.errors import TierError, TierUnavailable
-from storage.messages.retrieval_service import warning_of
 from storage.postgres.reads import PostgresTier
 from storage.redis.driver import RedisDoor
 

@@ -23,9 +23,6 @@ Thread = tuple[str, str]
 
 THREADS_AT_ONCE = 500
 
-HIDDEN = "(m.id <= greatest(t.deleted_through, e.erased_through)) IS TRUE"
-"""Of a row `m`, given its thread `t` and the erasure `e` of its user, each if there is any: whether
-it is hidden by one of them. For statements that cannot hand their rows out first."""
 
 _BOUNDARY = text("SELECT below::text FROM archive_boundary")
 _MARKS = text(

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import structlog
 from sqlalchemy import Engine, text
 
-from jobs.recover import direct_writes
 from storage.availability.checks.installation import FOREIGN, RedisIdentity, identity
+from storage.clickhouse import direct_writes
 from storage.clickhouse.driver import ClickHouse
 from storage.errors import TierError
 from storage.postgres.driver import translated

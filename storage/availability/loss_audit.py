@@ -17,10 +17,10 @@ import msgspec
 import structlog
 from sqlalchemy import Engine, text
 
-from jobs.recover.runs import is_unfinished
 from models import codec, ids
 from storage.availability import hidden
 from storage.errors import TierError, TierUnavailable
+from storage.postgres.backlog import is_unfinished
 from storage.postgres.driver import translated
 from storage.redis.driver import RedisDoor
 from storage.redis.messages import RedisTier

@@ -9,8 +9,8 @@ from storage.availability.checks.installation import judge_installation
 from storage.availability.checks.redis import judge_redis
 from storage.clickhouse.driver import ClickHouse
 from storage.errors import TierUnavailable
-from storage.postgres import engines
 from storage.postgres.driver import translated as postgres_translated
+from storage.redis import client
 from storage.redis.driver import Replicas
 from storage.redis.driver import translated as redis_translated
 from storage.resilience.breaker import Breaker
@@ -28,8 +28,8 @@ class Breakers:
     """A breaker for each tier. A probe takes its own connection and passes no breaker."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
-        replicas = engines.replicas(settings)
-        self._client = engines.probe_client(settings)
+        replicas = client.replicas(settings)
+        self._client = client.probe_client(settings)
         self._engine = engine
         self._server = ClickHouse(
             settings.clickhouse_url, settings.clickhouse_write_timeout_seconds

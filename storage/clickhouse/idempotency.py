@@ -9,9 +9,9 @@ from itertools import islice
 import msgspec
 from sqlalchemy import func, select, union_all
 
+from models.appends import Key, Made
 from models.clickhouse_tables import direct_writes, told_keys
 from storage.clickhouse.driver import LIST_BYTES, ClickHouse, batches, translated
-from storage.postgres.idempotency import Key, Made
 from storage.resilience.breaker import Breaker
 
 BATCH = 5_000

@@ -10,14 +10,16 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from models.appends import Append, Behind, Stored
-from models.message import Caveat, FailoverReason, Message, Thread, Tier
+from models.caveats import _DEGRADED, _POSTGRESQL_OUT, Degraded
+from models.message import Message, Thread, Tier
+from models.versions import VERSION_STEP
 from storage.availability.probes import Breakers
 from storage.errors import NoTierAvailable, TierError, TierRejected, TierUnavailable
 from storage.messages.append_plan import Answer, Ask
 from storage.messages.clickhouse_writes import DirectClickHouse, version_after
 from storage.messages.combiner import Combiner
 from storage.messages.idempotency import SharedKeys
-from storage.messages.postgres_writes import VERSION_STEP, DirectPostgres
+from storage.messages.postgres_writes import DirectPostgres
 from storage.messages.redis_writes import RedisWrites
 from storage.redis.driver import MOST_BYTES
 from storage.resilience.bites import bites
@@ -58,23 +60,6 @@ class ThreadPut(NamedTuple):
 
 
 Done = TypeVar("Done", Revised, ThreadPut)
-
-
-class Degraded(NamedTuple):
-    """What a caller is told when not all is well; nothing when it is."""
-
-    failover_reason: FailoverReason | None = None
-    warning: Caveat | None = None
-
-
-_DEGRADED: dict[Tier, Degraded] = {
-    "redis": Degraded(),
-    "postgresql": Degraded("redis_unavailable", "degraded_performance_redis_unavailable"),
-    "clickhouse": Degraded(
-        "redis_and_postgresql_unavailable", "degraded_mode_redis_and_postgresql_unavailable"
-    ),
-}
-_POSTGRESQL_OUT = Degraded(None, "degraded_mode_postgresql_unavailable")
 
 
 class MessageFailoverService:

@@ -14,7 +14,7 @@ from itertools import islice
 from redis import Redis
 from sqlalchemy import Engine
 
-from models.appends import Append
+from models.appends import Append, Key
 from models.message import Tier
 from storage.availability.lease import Lease
 from storage.availability.probes import Breakers
@@ -26,7 +26,6 @@ from storage.messages.postgres_writes import Known, wanted_of
 from storage.messages.recent_keys import KEPT_SECONDS, RecentKeys
 from storage.postgres import idempotency
 from storage.postgres.driver import translated
-from storage.postgres.idempotency import Key
 from storage.resilience.breaker import Breaker
 from storage.telemetry.instruments import Instruments
 

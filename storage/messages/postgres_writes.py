@@ -13,21 +13,17 @@ import msgspec
 from sqlalchemy import Connection, Engine, text
 
 from models import codec, ids
-from models.appends import Append, Behind, NewMessage, Stored
+from models.appends import Append, Behind, Key, NewMessage, Stored
 from models.message import Message, Thread
 from storage.availability.bypass import Detour
 from storage.errors import TierError, TierRejected, TierUnavailable, VersionConflict
 from storage.postgres import idempotency, writes
 from storage.postgres.driver import translated
 from storage.postgres.engines import hurried
-from storage.postgres.idempotency import Key
 from storage.postgres.partitions import Partitions
 from storage.postgres.retry import patiently
 from storage.resilience import budget
 from storage.resilience.breaker import Breaker
-
-VERSION_STEP = 1_000
-"""A version written beside Redis leaves room for those that Redis may hold and nobody has seen."""
 
 HURRY_SECONDS = 0.15
 PAUSE_SECONDS = 5.0

@@ -11,10 +11,9 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from models.appends import Append, NewMessage, Stored
+from models.appends import Append, Key, Made, NewMessage, Stored
 from storage.messages.append_plan import Answer
 from storage.messages.postgres_writes import keyed
-from storage.postgres.idempotency import Key, Made
 
 MOST_KEYS = 20_000
 """More than are acknowledged between two drains; a few megabytes."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import structlog
 
 from models import codec, ids
+from models.caveats import warning_of
 from models.message import Caveat, Message, Source, Tier
 from storage.availability.lease import Lease
 from storage.clickhouse.reads import ClickHouseTier
@@ -204,14 +205,3 @@ def _source(sources: set[Tier]) -> Source:
     if len(sources) > 1:
         return "mixed"
     return next(iter(sources), "redis")
-
-
-def warning_of(down: set[str]) -> Caveat | None:
-    """What a caller is told of the tiers that did not answer."""
-    if {"redis", "postgresql"} <= down:
-        return "degraded_mode_redis_and_postgresql_unavailable"
-    if "redis" in down:
-        return "degraded_performance_redis_unavailable"
-    if "postgresql" in down:
-        return "degraded_mode_postgresql_unavailable"
-    return "incomplete_clickhouse_unavailable" if down else None

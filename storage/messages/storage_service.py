@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from models import codec, ids
-from models.appends import Behind, Stored
+from models.appends import Behind, Key, Stored
+from models.caveats import Degraded
 from models.ids import Clock
 from models.message import Durability, Message, Tier, check_content
 from models.streams import state_of
+from models.versions import CONFLICT_ATTEMPTS
 from storage.errors import (
     Contended,
     Damaged,
@@ -25,19 +27,15 @@ from storage.errors import (
     TierError,
     VersionConflict,
 )
-from storage.messages.failover_service import PART_BYTES, Degraded, MessageFailoverService
+from storage.messages.failover_service import PART_BYTES, MessageFailoverService
 from storage.messages.posts import Draft, Part, Post
 from storage.messages.repeats import made_before
 from storage.messages.retrieval_service import Retrieved, UnifiedMessageRetrievalService
-from storage.postgres.idempotency import Key
 from storage.redis.chunks import OpenStreams
 from storage.resilience.faultpoints import faultpoint
 from storage.telemetry.instruments import Kind
 
 _DURABILITY: dict[Tier, Durability] = {"postgresql": "committed", "clickhouse": "archived"}
-
-CONFLICT_ATTEMPTS = 100
-"""At each attempt of everyone at least one succeeds, so this many writers all get through."""
 
 
 class Acknowledgement(NamedTuple):

@@ -47,3 +47,11 @@ def outstanding(connection: Connection) -> Outstanding:
     ages = ("outbox_seconds", "dead_letters_seconds")
     known = {name: max(0.0, float(row[name])) for name in ages if row[name] is not None}
     return Outstanding(**{**row, **known})
+
+
+_IS_UNFINISHED = text("SELECT EXISTS (SELECT FROM recovery_runs WHERE finished_at IS NULL)")
+
+
+def is_unfinished(connection: Connection) -> bool:
+    """Whether PostgreSQL is being made anew, or was left halfway."""
+    return bool(connection.execute(_IS_UNFINISHED).scalar_one())

@@ -7,33 +7,15 @@ of reach, the later one stays (its caller was the last to be answered) and the e
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, Engine, Row, and_, func, select, text
 
 from models import ids
+from models.appends import Key, Made
 from models.message import Message
 from models.tables import messages, threads
 from storage.postgres.driver import message_of, translated
-
-
-class Key(NamedTuple):
-    """One key of one user in one thread."""
-
-    user_id: str
-    thread_id: str
-    key: str
-
-
-class Made(NamedTuple):
-    """The message that a key made, its hash where that is known, and the id up to which what the
-    key made before is gone."""
-
-    message_id: str
-    content_hash: str
-    instead_of: str
-
 
 _FIND = text(
     """

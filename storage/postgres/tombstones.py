@@ -70,3 +70,8 @@ def _bury(connection: Connection, message: Message, moment: str, step: int) -> b
     done = connection.execute(_TOMBSTONE, values).rowcount > 0
     connection.execute(_QUEUE, {"id": message.id})
     return done
+
+
+HIDDEN = "(m.id <= greatest(t.deleted_through, e.erased_through)) IS TRUE"
+"""Of a row `m`, given its thread `t` and the erasure `e` of its user, each if there is any: whether
+it is hidden by one of them. For statements that cannot hand their rows out first."""

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from models import codec
 from models.message import Message, Thread
-from storage.availability.hidden import HIDDEN
+from storage.postgres.tombstones import HIDDEN
 
 SLOT_LOCKS = 0x7468
 """The first half of every advisory lock of a slot; the slot is the second."""

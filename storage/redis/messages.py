@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from models import ids
-from models.appends import Append, Behind, Stored
+from models.appends import Append, Behind, Key, Stored
 from storage.errors import NotFound, TierError, VersionConflict
-from storage.postgres.idempotency import Key
 from storage.redis import keys
 from storage.redis.driver import MOST_BYTES, RedisDoor, Script
 from storage.resilience.bites import bites

@@ -7,10 +7,10 @@ from types import MappingProxyType
 from typing import Any
 
 from models import codec
+from models.appends import Key
 from models.events import EventType
 from models.message import Message, Thread
 from storage.errors import TierError
-from storage.postgres.idempotency import Key
 from storage.redis import keys
 from storage.redis.driver import RedisDoor, Script
 from storage.redis.messages import DISTRUST_MARK, RedisTier

@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterable
 
 from models import ids
+from models.caveats import warning_of
 from models.message import Caveat, Message, Source, Tier
 from storage.availability.lease import Lease, Standing
 from storage.errors import NoTierAvailable, TierUnavailable
-from storage.messages.retrieval_service import warning_of
 from storage.redis.unpersisted import Unpersisted, UnpersistedWrites
 from storage.search.clickhouse import MOST_SECONDS, SearchArchive
 from storage.search.postgres import SearchRows

@@ -1,10 +1,10 @@
 """States in ClickHouse: the copies of PostgreSQL's rows, read while nobody else has them."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
 
-from jobs.replicate.row_outbox import RowCopies
 from models.state import Checkpoint, Level, StateName, StateRecord, WholeCheckpoint
 from storage.clickhouse.driver import ClickHouse, literal
 from storage.postgres.driver import rfc3339
@@ -37,14 +37,17 @@ class _CheckpointRow(msgspec.Struct):
 class StateCopies:
     """The verbs of states in ClickHouse. Errors leave as `TierUnavailable`, `TierRejected`."""
 
-    def __init__(self, server: ClickHouse, breaker: Breaker, copies: RowCopies) -> None:
+    def __init__(
+        self, server: ClickHouse, breaker: Breaker, ship: Callable[[list[int]], object]
+    ) -> None:
+        """`ship` returns when queued copies with these numbers are in ClickHouse."""
         self._server = server
         self._breaker = breaker
-        self._copies = copies
+        self._ship = ship
 
     def ship(self, numbers: list[int]) -> None:
         """Returns when these queued copies are in ClickHouse."""
-        self._copies.ship_these(numbers)
+        self._ship(numbers)
 
     def load(self, whose: StateName) -> StateRecord | None:
         """The copied version, a tombstone included; one whose user was erased is one too."""

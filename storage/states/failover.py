@@ -12,6 +12,7 @@ from typing import NamedTuple
 from models import codec
 from models.message import Caveat, FailoverReason, Tier
 from models.state import Checkpoint, StateName, StateRecord, WholeCheckpoint
+from models.versions import VERSION_STEP
 from storage.availability.lease import Lease
 from storage.errors import (
     NoTierAvailable,
@@ -20,7 +21,6 @@ from storage.errors import (
     TierUnavailable,
     VersionConflict,
 )
-from storage.messages.postgres_writes import VERSION_STEP
 from storage.redis.log_quota import RedisRoom
 from storage.redis.states import StateCacheManager
 from storage.resilience.breaker import Breaker

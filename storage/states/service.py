@@ -22,8 +22,8 @@ from models.state import (
     check_size,
     merged,
 )
+from models.versions import CONFLICT_ATTEMPTS
 from storage.errors import Contended, NotFound, TierError, TierUnavailable, VersionConflict
-from storage.messages.storage_service import CONFLICT_ATTEMPTS
 from storage.redis.states import ErasedSince
 from storage.states.failover import Overtaken, Saved, StateChain
 

@@ -1,11 +1,8 @@
 """What can be told of requests, tasks and statements. Told to this one, it leads to nothing."""
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar, cast
-
-from settings import Settings
+from typing import TypeVar
 
 Found = TypeVar("Found")
 
@@ -38,10 +35,3 @@ class Tracing:
     def traceparent(self) -> str:
         """Names what is traced here to others, as W3C Trace Context does; empty for nothing."""
         return ""
-
-
-def tracing_of(settings: Settings) -> Tracing:
-    """The traces of this process. The packages they need are loaded only where they are wanted."""
-    if not settings.otel_endpoint:
-        return Tracing()
-    return cast(Tracing, importlib.import_module("storage.telemetry.opentelemetry").make(settings))

@@ -14,6 +14,7 @@ import msgspec
 from models import codec, ids
 from models.ids import Clock
 from models.message import Thread, ThreadSummary
+from models.versions import CONFLICT_ATTEMPTS
 from storage.availability.hidden import is_there
 from storage.errors import (
     AlreadyExists,
@@ -24,7 +25,6 @@ from storage.errors import (
     VersionConflict,
 )
 from storage.messages.failover_service import MessageFailoverService
-from storage.messages.storage_service import CONFLICT_ATTEMPTS
 from storage.postgres.reads import PostgresTier, ThreadRow
 from storage.redis.messages import HotPage, RedisTier
 from storage.threads.thread_cache_manager import ThreadCacheManager

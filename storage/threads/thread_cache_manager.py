@@ -12,10 +12,10 @@ from typing import NamedTuple
 import structlog
 
 from models import ids
+from models.caveats import warning_of
 from models.message import Caveat, Source, ThreadSummary
 from storage.availability.lease import Lease, Standing
 from storage.errors import NotFound, NoTierAvailable, TierError, TierUnavailable
-from storage.messages.retrieval_service import warning_of
 from storage.threads.degraded import last_known
 from storage.threads.merging import Merged, merge
 from storage.threads.page import FIRST_PAGE, Entry, Position, ThreadList, ThreadQuery, cut

@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager, ExitStack
 
 import pytest
 
-from jobs.recover import direct_writes
 from selftest.bed.stack import Testbed
+from storage.clickhouse import direct_writes
 from support.trial import Trial
 
 Loaded = Callable[..., AbstractContextManager[Trial]]

@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 
 import settings
 from embedded.ports import free_port
+from jobs.migrate import migrate_all
 from storage.postgres import schema
 from support.api import Api, ok, problem
 from support.commands import threadkeep
@@ -36,7 +37,7 @@ PROGRAMS = ("web", "worker", "beat")
 def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Servers of this module alone, migrated; each test puts back what it set."""
     with servers(tmp_path_factory.mktemp("servers") / "data") as env, tiers(env) as own:
-        schema.migrate(own.job_engine, own.job_clickhouse, 1)
+        migrate_all(own.job_engine, own.job_clickhouse, 1)
         yield env | PATIENT
 
 

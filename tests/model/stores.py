@@ -5,9 +5,9 @@ from typing import Any
 from sqlalchemy import text
 
 from jobs.consistency.report import Scope
-from jobs.recover import direct_writes
 from model.world import Differs, Person, same
 from models import codec
+from storage.clickhouse import direct_writes
 from storage.redis import keys
 from support.everywhere import places
 from support.waiting import eventually

@@ -6,11 +6,11 @@ from typing import Any
 from msgspec import UNSET, Raw
 from sqlalchemy import Row, text
 
+from jobs.migrate import migrate_all
 from jobs.transfer.export import Exporter
 from models import codec
 from models.state import StateName
 from storage.messages.posts import Draft
-from storage.postgres import schema
 from support.patience import wait_for_locks
 from support.waiting import eventually
 from wiring.process import Services
@@ -63,7 +63,7 @@ def lose_everything(services: Services) -> None:
 def begin_anew(services: Services) -> None:
     """The same servers as if they had never been used."""
     lose_everything(services)
-    schema.migrate(services.job_engine, services.job_clickhouse, 1)
+    migrate_all(services.job_engine, services.job_clickhouse, 1)
     settle(services)
     services.redis_recovery.adopt()
 

@@ -11,14 +11,15 @@ import pytest
 from sqlalchemy import delete, text
 
 from jobs.consistency.report import ConsistencyReport, Scope
+from jobs.migrate import migrate_all
 from jobs.persist.dead_letters import DeadLetterService
 from jobs.persist.drain import Drained
-from jobs.recover import direct_writes
 from models import codec
 from models.message import Message, Thread
 from models.tables import dead_letters
+from storage.clickhouse import direct_writes
 from storage.clickhouse.reads import ClickHouseTier
-from storage.postgres import schema, writes
+from storage.postgres import writes
 from storage.postgres.reads import PostgresTier
 from storage.redis.messages import RedisTier
 from support.archives import fresh
@@ -47,7 +48,7 @@ def nobody_hurries(monkeypatch: pytest.MonkeyPatch) -> None:
 def lone_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """The tiers of servers that nobody else writes to."""
     with servers(tmp_path_factory.mktemp("servers") / "data") as env, tiers(env | PATIENT) as alone:
-        schema.migrate(alone.job_engine, alone.job_clickhouse, 1)
+        migrate_all(alone.job_engine, alone.job_clickhouse, 1)
         yield alone
 
 
@@ -150,7 +151,7 @@ def bad() -> Iterator[ExitStack]:
 def archive_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """Servers whose old messages are all the test's own, for an archiver takes all of them."""
     with servers(tmp_path_factory.mktemp("archive") / "data") as env, tiers(env | PATIENT) as found:
-        schema.migrate(found.job_engine, found.job_clickhouse, 1)
+        migrate_all(found.job_engine, found.job_clickhouse, 1)
         yield found
 
 

@@ -121,7 +121,7 @@ def stays(store: Services, week: list[Message], reason: str) -> None:
     assert (line["log_level"], line["partition"]) == ("error", PARTITION)
     (entry,) = store.audit.entries(action="archive.stop", limit=1)
     assert entry.subject == f"partition:{PARTITION}"
-    assert persistence_health(store).tiers["postgresql"].archive_stopped == 1
+    assert persistence_health(store, store.progress).tiers["postgresql"].archive_stopped == 1
     (finding,) = (one for one in doctor.examine(store) if one.check == "archive")
     assert not finding.ok
     assert reason in finding.found

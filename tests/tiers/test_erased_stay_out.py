@@ -10,11 +10,11 @@ from jobs.persist.dead_letters import DeadLetterService
 from jobs.persist.drain import Drained
 from jobs.transfer.bulk_import import BulkImporter
 from models import codec, ids
+from models.appends import Key
 from storage.errors import NotFound
 from storage.messages.clickhouse_writes import DirectWrite
 from storage.messages.posts import Draft
 from storage.postgres import idempotency, writes
-from storage.postgres.idempotency import Key
 from storage.redis import keys
 from support.erasing import erase, finish, marker_of, persisted
 from support.everywhere import in_postgres, places

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import event
 
 from jobs.persist.drain import Drained
-from jobs.recover import direct_writes
 from models import codec
 from models.appends import Append, NewMessage, Stored
+from storage.clickhouse import direct_writes
 from storage.errors import NotFound, NoTierAvailable
 from storage.messages.storage_service import Acknowledgement
 from storage.postgres import writes

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from jobs.monitor.alerts.rules import CONSISTENCY_PERCENT
 from jobs.monitor.exposition import exposition
-from jobs.monitor.figures import FiguresWatch, figures
+from jobs.monitor.figures import Figures, FiguresWatch, figures
 from models.search import parse
 from storage.analytics.cache import MOST_KEPT, FiguresCache
 from storage.analytics.figures import Counted
@@ -26,7 +26,13 @@ HIGHEST = "ffffffff-ffff-7fff-bfff-ffffffffffff"
 
 def shown(own: Services) -> Scraped:
     """What Prometheus is told of the moment."""
-    return parsed(exposition(own.instruments, "", FiguresWatch(own)).decode())
+    watch = FiguresWatch(own, own.progress, own.performance.monitor.standing)
+    return parsed(exposition(own.instruments, "", watch).decode())
+
+
+def looked(own: Services) -> Figures:
+    """What is found at a look."""
+    return figures(own, own.progress, own.performance.monitor.standing)
 
 
 @contextmanager
@@ -54,10 +60,10 @@ def test_the_score_is_in_per_cent_as_rules_take_it(alone: Services) -> None:
 
 def test_a_tier_that_is_too_busy_for_a_figure_is_not_out(alone: Services) -> None:
     with locked(alone, "dead_letters"):
-        found = figures(alone)
+        found = looked(alone)
     assert found.tiers["postgresql"].is_up
     assert found.dead_letters is None
-    assert figures(alone).dead_letters is not None
+    assert looked(alone).dead_letters is not None
 
 
 def test_an_alert_is_not_over_because_a_tier_was_too_busy_to_tell(alone: Services) -> None:

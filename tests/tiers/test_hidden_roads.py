@@ -11,11 +11,11 @@ from jobs.persist.dead_letters import DeadLetterService
 from jobs.persist.drain import Drained
 from jobs.transfer.export import Exporter
 from models import codec, ids
+from models.appends import Key
 from models.message import Message
 from storage.clickhouse.pages import Selection
 from storage.messages.clickhouse_writes import DirectWrite
 from storage.postgres import idempotency
-from storage.postgres.idempotency import Key
 from storage.redis import keys
 from support import damage
 from support.erasing import finish, marker_of

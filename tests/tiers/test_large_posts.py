@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from jobs.persist.drain import Drained
-from jobs.recover import direct_writes
 from models import ids
 from models.appends import Append
+from storage.clickhouse import direct_writes
 from storage.errors import TierUnavailable
 from storage.messages.failover_service import PART_BYTES
 from storage.messages.posts import Draft

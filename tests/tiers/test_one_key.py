@@ -13,6 +13,7 @@ from sqlalchemy import Connection, event, text
 
 from embedded.ports import HOST
 from jobs.persist.drain import Drained
+from models import appends
 from selftest.bed.proxy import FaultProxy
 from storage.availability.lease import Standing
 from storage.errors import KeyReused, TierUnavailable
@@ -142,7 +143,7 @@ def test_a_key_that_only_redis_knew_is_told_as_soon_as_redis_is_out(
 
 
 def _knows(alone: Services, user: str) -> bool:
-    key = idempotency.Key(user, "t", "k")
+    key = appends.Key(user, "t", "k")
     with alone.job_engine.connect() as connection:
         return bool(idempotency.find(connection, [key], 60))
 
@@ -197,12 +198,12 @@ def test_nothing_is_said_of_a_text_that_nobody_within_reach_knows(
 ) -> None:
     post(alone, user, "a", "k")
     key, made = (
-        idempotency.Key(user, "t", "k"),
+        appends.Key(user, "t", "k"),
         alone.retrieval.page(user, "t", limit=1, cursor=None, order="asc").messages[0],
     )
     # As a process of an older version tells it.
     with alone.job_engine.begin() as connection:
-        idempotency.tell(connection, {key: idempotency.Made(made.id, "", "")})
+        idempotency.tell(connection, {key: appends.Made(made.id, "", "")})
     other = without(alone, "redis")
     for text_of_it in ("a", "b"):
         with pytest.raises(TierUnavailable):

@@ -10,7 +10,9 @@ import pytest
 from sqlalchemy import text
 
 from embedded.ports import free_port
+from jobs.migrate import migrate_all
 from storage.availability.checks import safety
+from storage.clickhouse import schema as clickhouse_schema
 from storage.errors import Refused, TierRejected
 from storage.postgres import schema
 from storage.redis import keys
@@ -147,7 +149,7 @@ def test_an_empty_schema_refuses_until_it_is_migrated(alone: Services) -> None:
     ):
         assert refusals(own) == [("postgresql", "schema")]
         assert "run `threadkeep migrate`" in safety.judge(own).reason
-        schema.migrate(own.job_engine, own.job_clickhouse, 1)
+        migrate_all(own.job_engine, own.job_clickhouse, 1)
         assert refusals(own) == []
 
 
@@ -158,7 +160,7 @@ def test_an_empty_clickhouse_refuses_until_it_is_migrated(alone: Services) -> No
         with given(alone, clickhouse_url=url) as own:
             assert refusals(own) == [("clickhouse", "schema")]
             assert "run `threadkeep migrate`" in safety.judge(own).reason
-            schema.migrate(own.job_engine, own.job_clickhouse, 1)
+            migrate_all(own.job_engine, own.job_clickhouse, 1)
             assert refusals(own) == []
     finally:
         alone.job_clickhouse.post("DROP DATABASE empty")
@@ -186,7 +188,7 @@ def test_a_newer_clickhouse_refuses_and_is_not_migrated(alone: Services) -> None
         (refusal,) = safety.judge(alone).refusals
         assert "9999_later" in refusal.found
         with pytest.raises(Refused, match="9999_later"):
-            schema.migrate_clickhouse(server)
+            clickhouse_schema.migrate_clickhouse(server)
     finally:
         server.post("ALTER TABLE schema_migrations DELETE WHERE name = '9999_later'")
     assert refusals(alone) == []

@@ -4,16 +4,16 @@ import threading
 
 from sqlalchemy import text
 
+from jobs.migrate import migrate_all, pending_steps
 from models import clickhouse_tables, tables
-from storage.postgres import schema
 from wiring.process import Services
 
 
 def test_migrating_again_does_nothing(alone: Services) -> None:
     weeks = alone.settings.partition_weeks_ahead
-    schema.migrate(alone.job_engine, alone.job_clickhouse, weeks)
-    assert schema.migrate(alone.job_engine, alone.job_clickhouse, weeks) == []
-    assert schema.pending_steps(alone.job_engine, alone.job_clickhouse) == []
+    migrate_all(alone.job_engine, alone.job_clickhouse, weeks)
+    assert migrate_all(alone.job_engine, alone.job_clickhouse, weeks) == []
+    assert pending_steps(alone.job_engine, alone.job_clickhouse) == []
 
 
 def test_the_tables_are_those_that_queries_name(alone: Services) -> None:
@@ -50,7 +50,7 @@ def test_two_may_migrate_at_once(alone: Services) -> None:
     def migrate() -> None:
         own = Services(alone.settings)
         try:
-            schema.migrate(own.job_engine, own.job_clickhouse, 30)
+            migrate_all(own.job_engine, own.job_clickhouse, 30)
         except BaseException as error:
             problems.append(error)
         finally:

@@ -12,8 +12,8 @@ from jobs.persist.drain import Drained
 from models import codec
 from models.message import Message
 from models.search import parse
+from storage.clickhouse import schema
 from storage.messages.posts import Draft
-from storage.postgres import schema
 from storage.search.query import Wanted
 from support.erasing import erase
 from support.samples import AWKWARD_TEXTS, append_of, message

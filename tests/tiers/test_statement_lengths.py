@@ -23,6 +23,7 @@ from jobs.recover import direct_writes
 from jobs.recover.clickhouse_source import ClickHouseSource, Position
 from jobs.replicate import held_versions
 from models import ids
+from models.appends import Key
 from models.message import (
     MAX_IDEMPOTENCY_KEY_BYTES,
     MAX_USER_ID_BYTES,
@@ -45,7 +46,6 @@ from storage.clickhouse.idempotency import ClickHouseKeys
 from storage.clickhouse.reads import ClickHouseTier
 from storage.clickhouse.session import MOST_BYTES
 from storage.errors import TierRejected
-from storage.postgres.idempotency import Key
 from storage.search.clickhouse import SearchArchive
 from support.archives import put_in_clickhouse
 from support.samples import message, revised

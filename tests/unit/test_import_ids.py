@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from jobs.transfer.formats import chitchat, jsonl
-from jobs.transfer.formats.settling import PLACES, TAIL_BITS, Held, Settlement, spans
+from jobs.transfer.formats.settling import PLACES, TAIL_BITS, Settlement, spans
 from jobs.transfer.formats.source import Item, Minted, Refusal, time_us_from
 from models import codec, ids
+from models.appends import Held
 from models.message import Message
 
 NOW_US = time_us_from("2026-01-01T00:00:00Z")

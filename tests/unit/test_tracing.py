@@ -16,7 +16,8 @@ from settings import Settings
 from storage.telemetry import exporter as exporting
 from storage.telemetry.exporter import Exporter
 from storage.telemetry.slow_queries import SlowQueries
-from storage.telemetry.tracing import Tracing, tracing_of
+from storage.telemetry.tracing import Tracing
+from storage.tiers import tracing_of
 from support.environment import COMPLETE
 from support.processes import clean_environment
 from support.programs import program, run

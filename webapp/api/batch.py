@@ -6,9 +6,9 @@ from typing import NamedTuple, get_args
 import msgspec
 from flask import Blueprint, Response, request
 
+from models.caveats import Degraded
 from models.message import InvalidMessage, Tier, check_idempotency_key
 from storage.errors import KeyReused
-from storage.messages.failover_service import Degraded
 from storage.messages.posts import Draft
 from storage.messages.storage_service import Acknowledgement
 from webapp.http.context import caller, web

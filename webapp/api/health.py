@@ -64,7 +64,8 @@ def _problems(watch: ProgressWatch) -> list[str] | msgspec.UnsetType:
 @blueprint.get("/health/persistence")
 def persistence() -> Response:
     """Each tier's state and lag, and what an acknowledgement means at the moment."""
-    return answer(persistence_health(web().services))
+    services = web().services
+    return answer(persistence_health(services, services.progress))
 
 
 @blueprint.get("/api")

@@ -3,8 +3,8 @@
 import click
 
 import settings
+from jobs.migrate import migrate_all
 from storage.errors import Refused
-from storage.postgres import schema
 from wiring.process import Services
 
 LOST = (
@@ -20,7 +20,7 @@ def migrate() -> None:
     if services.disaster_recovery.is_lost():
         raise Refused(LOST)
     weeks = services.settings.partition_weeks_ahead
-    steps = schema.migrate(services.job_engine, services.job_clickhouse, weeks)
+    steps = migrate_all(services.job_engine, services.job_clickhouse, weeks)
     for step in steps:
         click.echo(f"applied {step}")
     if not steps:

@@ -21,9 +21,9 @@ from embedded.ports import free_port, is_free
 from embedded.stack import Stack
 from embedded.supervision import accounts
 from embedded.supervision.privileges import RunAs
+from jobs.migrate import migrate_all
 from storage.availability.checks import safety
 from storage.errors import Refused
-from storage.postgres import schema
 from webapp.cli.migrate import LOST
 from webapp.cli.ready import REALTIME, announce, health, say
 from wiring.process import Services
@@ -89,7 +89,7 @@ def up(
         services = Services(settings.load())
         weeks = services.settings.partition_weeks_ahead
         _mind_a_loss(services, is_ours=is_ours)
-        schema.migrate(services.job_engine, services.job_clickhouse, weeks)
+        migrate_all(services.job_engine, services.job_clickhouse, weeks)
         _judge(services)
         stack.start_programs(programs, env, run_as, health(env))
         files = [path for path in (folder / "run" / "env", env_file) if path is not None]

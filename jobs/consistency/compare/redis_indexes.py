@@ -19,8 +19,8 @@ from jobs.consistency.judge.in_flight import flights
 from jobs.consistency.report import Difference, Kind, Scope
 from models import ids
 from storage.availability import hidden
-from storage.availability.hidden import HIDDEN
 from storage.postgres.driver import translated
+from storage.postgres.tombstones import HIDDEN
 from storage.redis import keys
 from storage.redis.messages import DISTRUST_MARK
 from storage.tiers import Tiers

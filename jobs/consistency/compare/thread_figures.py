@@ -14,9 +14,10 @@ from sqlalchemy import Connection, Row, text
 
 from jobs.consistency.report import Scope
 from models import ids
-from storage.availability.hidden import HIDDEN, Thread, archive_boundary
+from storage.availability.hidden import Thread, archive_boundary
 from storage.clickhouse.driver import ClickHouse, batches, literal, translated
 from storage.clickhouse.fingerprints import Cut, clickhouse_where
+from storage.postgres.tombstones import HIDDEN
 
 BUCKETS = 256
 BATCH_THREADS = 500

@@ -13,6 +13,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, text
 
 from jobs.audit import AuditTrail
+from jobs.migrate import migrate_all
 from jobs.recover.loading import load
 from jobs.recover.redis import RedisRecoveryService
 from jobs.recover.thread_counts import ThreadCounter
@@ -25,7 +26,7 @@ from storage.availability import hidden
 from storage.clickhouse.driver import ClickHouse
 from storage.errors import Refused
 from storage.postgres import restore as restoring
-from storage.postgres import schema, writes
+from storage.postgres import writes
 from storage.postgres.driver import translated
 from storage.postgres.partitions import Partitions
 from storage.resilience.retries import patiently
@@ -92,7 +93,7 @@ class RestoreService:
         tell("verifying", 0, 0)
         verified = verify(folder, self._key, trust=trust)
         found = verified.manifest
-        schema.migrate(self._engine, self._server, self._weeks_ahead)
+        migrate_all(self._engine, self._server, self._weeks_ahead)
         is_empty = self._is_empty()
         if not (is_empty or merge):
             raise Refused("there are messages or threads already: --merge restores it beside them")

@@ -7,25 +7,17 @@ there already is known by the rest.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import msgspec
 
 from jobs.transfer.formats.source import PLACE_BITS, Item, Kept, Minted, Refusal
 from models import codec, ids
+from models.appends import Held, Span
 from models.message import Message, Thread
 
 TAIL_BITS = ids.RANDOM_BITS - PLACE_BITS
 PLACES = 1 << PLACE_BITS
 _TAIL = (1 << TAIL_BITS) - 1
-
-
-class Held(msgspec.Struct, frozen=True):
-    """The id of a message that some tier has, and the thread that it is in."""
-
-    user_id: str
-    thread_id: str
-    id: str
 
 
 class _Moment:
@@ -91,15 +83,6 @@ class Settlement:
 
     def _moment(self, user_id: str, thread_id: str, time_us: int) -> _Moment:
         return self._moments.setdefault((user_id, thread_id, time_us), _Moment())
-
-
-class Span(NamedTuple):
-    """Ids of a thread, from one to another, among which a message may be already."""
-
-    user_id: str
-    thread_id: str
-    low: str
-    high: str
 
 
 def spans(items: Sequence[Kept]) -> set[Span]:

@@ -14,8 +14,8 @@ from storage.availability.checks.finding import (
     guarded,
     version_tuple,
 )
+from storage.clickhouse import schema
 from storage.clickhouse.driver import ClickHouse, translated
-from storage.postgres import schema
 
 CLICKHOUSE = "clickhouse"
 OLDEST_VERSION = (26, 2)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine, text
 
+from storage import schema_version
 from storage.availability.checks.finding import (
     COMMITTED,
     Finding,
@@ -140,7 +141,9 @@ def _partitions(connection: Connection, weeks_ahead: int) -> Finding:
         table for table in wanted if not connection.execute(_EXISTS, {"name": table}).scalar_one()
     ]
     value = f"missing: {', '.join(missing)}" if missing else f"{weeks_ahead} weeks ahead"
-    advice = f"{schema.MIGRATE}, and see that beat and a worker run: they make these each hour"
+    advice = (
+        f"{schema_version.MIGRATE}, and see that beat and a worker run: they make these each hour"
+    )
     return found(POSTGRES, "partitions", not missing, value, advice)
 
 

@@ -18,7 +18,7 @@ from storage.availability.checks.finding import (
     version_tuple,
 )
 from storage.availability.checks.redis_facts import RedisFacts
-from storage.postgres import engines
+from storage.redis import client
 from storage.redis.pending_log import PendingLog
 
 REDIS = "redis"
@@ -56,7 +56,7 @@ def check_broker(settings: Settings) -> list[Finding]:
         return [Finding(BROKER, "reachable", True, "the data Redis is the broker too")]
     # Its own connections, under the same deadlines.
     own = msgspec.structs.replace(settings, redis_url=settings.broker_url)
-    broker = engines.redis_client(own)
+    broker = client.redis_client(own)
     try:
         return guarded(BROKER, "reachable", lambda: _broker(broker), advice)
     finally:

@@ -6,10 +6,12 @@ answers again.
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Protocol
 
 import msgspec
 import structlog
 from redis import Redis
+from sqlalchemy import Engine
 
 from settings import Settings
 from storage.availability.checks import redis
@@ -21,7 +23,8 @@ from storage.availability.checks.redis import REDIS
 from storage.availability.checks.secrets import SETTINGS, judge_settings
 from storage.clickhouse.driver import ClickHouse
 from storage.errors import Refused
-from wiring.process import Services
+from storage.postgres.engines import request_engine
+from storage.redis.client import redis_client
 
 log = structlog.get_logger(__name__)
 
@@ -55,25 +58,44 @@ class Verdict(msgspec.Struct, frozen=True):
         return "; ".join(finding.line for finding in self.refusals)
 
 
-def judge(services: Services) -> Verdict:
+class Reached(Protocol):
+    """The settings of a process, and its ways to the tiers that are judged over its connections."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def redis_client(self) -> Redis: ...
+
+    @property
+    def request_engine(self) -> Engine: ...
+
+
+class _Own(NamedTuple):
+    settings: Settings
+    redis_client: Redis
+    request_engine: Engine
+
+
+def judge(own: Reached) -> Verdict:
     """Looks at the settings and at all tiers at once.
 
     Takes tens of milliseconds where all answer, and two seconds and a little where one does not.
     Raises nothing for a tier that is down.
     """
-    return judge_tiers(services, (SETTINGS, *TIERS))
+    return judge_tiers(own, (SETTINGS, *TIERS))
 
 
-def judge_tiers(services: Services, tiers: Sequence[str]) -> Verdict:
+def judge_tiers(own: Reached, tiers: Sequence[str]) -> Verdict:
     """The same for some of them, in this order."""
     looks = {
-        SETTINGS: lambda: judge_settings(services.settings),
+        SETTINGS: lambda: judge_settings(own.settings),
         REDIS: lambda: [
-            *redis.judge_redis(services.redis_client),
-            *judge_installation(services.redis_client, services.request_engine),
+            *redis.judge_redis(own.redis_client),
+            *judge_installation(own.redis_client, own.request_engine),
         ],
-        POSTGRES: lambda: judge_postgres(services.request_engine),
-        CLICKHOUSE: lambda: _judge_clickhouse(services.settings),
+        POSTGRES: lambda: judge_postgres(own.request_engine),
+        CLICKHOUSE: lambda: _judge_clickhouse(own.settings),
     }
     with ThreadPoolExecutor(len(looks), thread_name_prefix="judge") as pool:
         findings = list(pool.map(lambda tier: looks[tier](), tiers))
@@ -90,11 +112,12 @@ def judge_redis(client: Redis) -> str:
 
 def look(settings: Settings, tiers: Sequence[str] = (SETTINGS, *TIERS)) -> Verdict:
     """Judges over connections of its own, which are given back: for a process that may yet fork."""
-    services = Services(settings)
+    own = _Own(settings, redis_client(settings), request_engine(settings))
     try:
-        return judge_tiers(services, tiers)
+        return judge_tiers(own, tiers)
     finally:
-        services.give_back()
+        own.redis_client.close()
+        own.request_engine.dispose()
 
 
 def check(settings: Settings) -> Verdict:

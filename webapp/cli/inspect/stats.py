@@ -89,12 +89,13 @@ def _watch(moments: Iterator[Moment], *, as_json: bool) -> None:
 
 def _moments(services: Services, every: float) -> Iterator[Moment]:
     """How things stand, each time with the rates since the time before."""
+    standing = services.performance.monitor.standing
     before = _scrape(services)
     while True:
         time.sleep(every)
         after = _scrape(services)
         known = rates(before, after) if before and after else None
-        yield Moment(figures(services), known)
+        yield Moment(figures(services, services.progress, standing), known)
         before = after
 
 
