@@ -97,7 +97,7 @@ app = Celery(
     "threadkeep",
     task_cls=JobTask,
     include=[
-        "tasks.monitor",
+        "tasks.alerts",
         "tasks.archive",
         "tasks.consistency",
         "tasks.disaster",

@@ -125,7 +125,7 @@ class RedisDoor:
 
 
 class Script:
-    """A script of `storage/lua`, loaded where Redis does not have it yet or any more."""
+    """A script of `storage/redis/lua`, loaded where Redis does not have it yet or any more."""
 
     def __init__(
         self, door: RedisDoor, name: str, *, acknowledges: bool = False, tells: bool = False

@@ -225,11 +225,11 @@ def test_killed_under_load_it_loses_no_acknowledged_insert(
 BINDING = """
 import sys
 from pathlib import Path
-from embedded import clickhouse_request, clickhouse_server
-clickhouse_request.load_decoders()
+from embedded.clickhouse import owner, request
+request.load_decoders()
 loaded = set(sys.modules)
-engine = clickhouse_server.Engine(Path(sys.argv[1]))
-clickhouse_server.Server(("127.0.0.1", 0), engine, "password").server_close()
+engine = owner.Engine(Path(sys.argv[1]))
+owner.Server(("127.0.0.1", 0), engine, "password").server_close()
 engine.close()
 print(*set(sys.modules) - loaded)
 """

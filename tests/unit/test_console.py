@@ -13,7 +13,7 @@ from webapp.app import create_app
 from webapp.console import routes
 from webapp.http.auth import Tokens
 
-FILES = Path(routes.__file__).parent / "static" / "console"
+FILES = Path(routes.__file__).parent / "static"
 PLACES = {"WS_URL": "wss://chat.example:8443/api/ws", "FLOWER_URL": "http://flower.example"}
 MARKUP = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\b")
 IMPORTED = re.compile(r'from "\./([\w-]+\.js)"')

@@ -25,8 +25,8 @@ POINT = "drain.after_commit"
 
 PASSING = """
 import settings
-from storage.faultpoints import faultpoint
-from storage.services import Services
+from storage.resilience.faultpoints import faultpoint
+from wiring.process import Services
 from tasks.logs import configure
 
 configure()

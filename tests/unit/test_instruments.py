@@ -19,7 +19,7 @@ from support.environment import COMPLETE
 PROCESS = """
 import sys
 import settings
-from storage.metrics.processes import instruments_of
+from storage.telemetry.processes import instruments_of
 own = instruments_of(settings.load())
 own.acknowledged("redis", "post", 0.002, messages=3)
 own.breaker("redis", is_open=True)

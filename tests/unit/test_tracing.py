@@ -24,8 +24,8 @@ from support.programs import program, run
 
 LOADED = """
 import sys
-import settings, tasks.celery_app, webapp
-webapp.create_app(settings.load({environment!r}))
+import settings, tasks.celery_app, webapp.app
+webapp.app.create_app(settings.load({environment!r}))
 # The client of Redis looks by itself whether other parts of OpenTelemetry are there.
 ours = ("opentelemetry.exporter", "opentelemetry.sdk.trace", "storage.telemetry.opentelemetry")
 # Threads of its own may still load something.
