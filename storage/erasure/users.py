@@ -53,6 +53,7 @@ class UserErasureService:
         self._clickhouse = clickhouse
         self._audit = audit
         self._clock = clock
+        self._looks = (postgres.look, redis.look, clickhouse.look)
         self._ledger = ErasureLedger(engine)
         tidying = Tidying(redis, postgres, clickhouse)
         self._means = Means(
@@ -62,15 +63,13 @@ class UserErasureService:
     def request(self, user_id: str, *, by: str) -> UserErasure:
         """Marks a user as erased up to now; `carry_on` does the rest.
 
-        Where that is under way, or was done and nothing of theirs has come since, gives that
+        Where that was done or is under way, and nothing of theirs has come since, gives that
         receipt. Raises `OnHold` under a legal hold, and `TierUnavailable` with nothing done.
         """
         before = self._ledger.load(user_id)
-        if before is not None and before.state == "pending":
-            return before
         now_us = self._clock.now_us()
         target = Target(user_id, ids.highest(max(now_us, self._newest_us(user_id))))
-        if before is not None and not self._has_come_back(target):
+        if before is not None and not self._has_come_since(before, target):
             return before
         erasure = UserErasure(
             user_id=user_id,
@@ -123,10 +122,20 @@ class UserErasureService:
             logged = ids.LOWEST
         return max(ids.time_us(newest) if newest else 0, ids.time_us_of(logged))
 
-    def _has_come_back(self, target: Target) -> bool:
-        looks = (self._postgres.look, self._redis.look, self._clickhouse.look)
-        try:
-            return any(any(look(target).values()) for look in looks)
-        except TierError:
-            # Nobody can tell, and to look for nothing does no harm.
-            return True
+    def _has_come_since(self, before: UserErasure, target: Target) -> bool:
+        """Whether an erasure up to now finds what the one before does not see to."""
+        if before.state == "done":
+            try:
+                return any(any(look(target).values()) for look in self._looks)
+            except TierError:
+                # Nobody can tell, and to look for nothing does no harm.
+                return True
+        # Under way, or open again for something that came late: what is older is still there.
+        covered = Target(target.user_id, before.erased_through)
+        for look in self._looks:
+            # What comes while a tier is out goes to another.
+            with suppress(TierError):
+                known = look(covered)
+                if any(count > known.get(kind, 0) for kind, count in look(target).items()):
+                    return True
+        return False
