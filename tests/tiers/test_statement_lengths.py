@@ -44,7 +44,7 @@ from storage.fingerprints import (
     clickhouse_rows,
     clickhouse_rows_of,
 )
-from storage.idempotency_keys import Key
+from storage.idempotency_keys import Key, Made
 from storage.search.in_clickhouse import SearchArchive
 from storage.services import Services
 from support.archives import put_in_clickhouse
@@ -146,8 +146,9 @@ def test_keys(alone: Services, sent: Sent) -> None:
         Key(user, thread, f"{name}{number:08d}") for number, (user, thread) in enumerate(THREADS)
     ]
     check_idempotency_key(wanted[0].key)
-    keys.tell({wanted[7]: NAMES[7], wanted[-1]: NAMES[8]})
-    assert keys.made(dict.fromkeys(wanted, "")) == {wanted[7]: NAMES[7], wanted[-1]: NAMES[8]}
+    made = {wanted[7]: NAMES[7], wanted[-1]: NAMES[8]}
+    keys.tell({key: Made(name, "", "") for key, name in made.items()})
+    assert keys.made(dict.fromkeys(wanted, "")) == made
     assert sent.fit(4)
 
 
