@@ -49,7 +49,7 @@ class Design(NamedTuple):
     landed: Callable[[], int] | None
 
 
-class Measured(NamedTuple):
+class AckRun(NamedTuple):
     """One run: acknowledged and landed a second, and latencies in milliseconds."""
 
     acknowledged: float
@@ -72,7 +72,7 @@ def main() -> None:
         os.environ.update(env)
         services = Services(settings.load())
         designs = _designs(cleanup, services, env)
-        results: dict[tuple[str, int], list[Measured]] = {}
+        results: dict[tuple[str, int], list[AckRun]] = {}
         for _ in range(options.rounds):
             for clients, design in itertools.product(counts, designs):
                 run = measure(design, clients, options.seconds, Tokens(services.settings))
@@ -80,7 +80,7 @@ def main() -> None:
         _print(results, counts, designs)
 
 
-def measure(design: Design, clients: int, seconds: float, tokens: Tokens) -> Measured:
+def measure(design: Design, clients: int, seconds: float, tokens: Tokens) -> AckRun:
     """One run of one design."""
     before = design.landed() if design.landed else 0
     mark = time.time_ns()
@@ -97,7 +97,7 @@ def measure(design: Design, clients: int, seconds: float, tokens: Tokens) -> Mea
     if design.landed:
         wait_until(lambda: design.landed is None or design.landed() - before >= good)
     landed_after = time.monotonic()
-    return Measured(
+    return AckRun(
         acknowledged=sample.per_second,
         landed=good / (landed_after - started) if design.landed else 0.0,
         lag_seconds=landed_after - ended,
@@ -179,7 +179,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def _print(
-    results: dict[tuple[str, int], list[Measured]], counts: list[int], designs: list[Design]
+    results: dict[tuple[str, int], list[AckRun]], counts: list[int], designs: list[Design]
 ) -> None:
     table = Table(title="Acknowledgements, 300-byte messages, median of rounds")
     for heading in (
@@ -208,8 +208,8 @@ def _print(
     Console().print("ratio: threadkeep's figure divided by the row's")
 
 
-def _median(runs: list[Measured]) -> Measured:
-    return Measured(*(median(figures) for figures in zip(*runs, strict=True)))
+def _median(runs: list[AckRun]) -> AckRun:
+    return AckRun(*(median(figures) for figures in zip(*runs, strict=True)))
 
 
 def _options() -> argparse.Namespace:

@@ -24,9 +24,9 @@ from sqlalchemy import text
 import settings
 from benchmarks.demo.carrying import import_rest
 from benchmarks.stack import ephemeral_stack
-from jobs.archive.run import Archived, Wish
+from jobs.archive.run import ArchiveCounts, ArchiveRequest
 from jobs.archive.tiering import rules_of
-from jobs.transfer.export import Exporter
+from jobs.transfer.export import MessageExporter
 from jobs.transfer.formats import chitchat
 from models import codec
 from selftest.bed.launching import StackFailed
@@ -120,15 +120,15 @@ def main() -> int:
     return 0 if is_same and done.stopped == 0 else 1
 
 
-def _archive(services: Services) -> tuple[Archived, float]:
-    wish = Wish(rules_of(services.settings), 0, "benchmark")
+def _archive(services: Services) -> tuple[ArchiveCounts, float]:
+    wish = ArchiveRequest(rules_of(services.settings), 0, "benchmark")
     started = time.perf_counter()
     *_, done = services.archive.archive_partitions(wish)
     return done, time.perf_counter() - started
 
 
 def _export(services: Services, file: Path) -> Exported:
-    exporter = Exporter(
+    exporter = MessageExporter(
         services.job_engine, services.job_clickhouse, services.pending_log, services.persistence
     )
     started, count, digest = time.perf_counter(), 0, hashlib.sha256()

@@ -23,7 +23,7 @@ from rich.table import Table
 
 import settings
 from benchmarks.sockets import costs, trouble
-from benchmarks.sockets.fleet import Fleet, Outcome
+from benchmarks.sockets.fleet import Fleet, FleetOutcome
 from selftest.bed.launching import Launched, StackFailed, clean_environment, launch_up
 from webapp.http.auth import Tokens
 
@@ -38,7 +38,7 @@ KILLED = ("realtime", "redis-data", "web", "worker")
 SHOWN_FINDINGS = 5
 
 
-class Run:
+class LiveRun:
     """One run over all its parts, and what is printed of it."""
 
     def __init__(self, stack: Launched, options: argparse.Namespace) -> None:
@@ -125,7 +125,7 @@ class Run:
             self._say_outcome(f"kill -9 of {name}", killed.outcome)
             self._say("nobody was told anything for", f"{killed.silent_seconds:.2f} s")
 
-    def _say_outcome(self, part: str, outcome: Outcome) -> None:
+    def _say_outcome(self, part: str, outcome: FleetOutcome) -> None:
         by_fault = Counter(one.fault for one in outcome.findings)
         self.faults += outcome.findings != [] or outcome.unanswered
         self._say(
@@ -157,7 +157,7 @@ def main() -> int:
             tempfile.TemporaryDirectory(prefix="threadkeep-benchmark-") as name,
             launch_up(Path(name), clean_environment()) as stack,
         ):
-            run = Run(stack, options)
+            run = LiveRun(stack, options)
             asyncio.run(run.go(options.parts.split(",")))
     except StackFailed as error:
         Console(stderr=True).print(str(error), markup=False)

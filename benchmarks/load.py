@@ -17,7 +17,7 @@ _HEADER_END = b"\r\n\r\n"
 _LENGTH = b"content-length:"
 
 
-class Sample(NamedTuple):
+class LoadSample(NamedTuple):
     """What one run saw: latencies in seconds, and how many answers were not 200."""
 
     latencies: list[float]
@@ -40,7 +40,7 @@ class Sample(NamedTuple):
         return sum(self.latencies) / len(self.latencies) * 1000
 
 
-class Client:
+class LoadClient:
     """One connection; `body` is that of the last whole answer."""
 
     def __init__(self, address: tuple[str, int], requests: Iterator[bytes]) -> None:
@@ -77,11 +77,11 @@ def _content_length(head: bytes) -> int:
 
 def run(
     url: str, clients: int, seconds: float, requests: Callable[[int], Iterator[bytes]]
-) -> Sample:
+) -> LoadSample:
     """Runs `clients` at once for `seconds`; `requests(i)` gives client i's requests for ever."""
     parts = urlsplit(url)
     address = (parts.hostname or "127.0.0.1", parts.port or 80)
-    everyone = [Client(address, requests(number)) for number in range(clients)]
+    everyone = [LoadClient(address, requests(number)) for number in range(clients)]
     latencies: list[float] = []
     errors = 0
     # A collection in the generator would be counted as everybody's latency.
@@ -110,7 +110,7 @@ def run(
     gc.enable()
     for client in everyone:
         client.socket.close()
-    return Sample(latencies, errors, elapsed)
+    return LoadSample(latencies, errors, elapsed)
 
 
 def post(url: str, path: str, token: str, body: bytes) -> bytes:

@@ -19,7 +19,7 @@ from rich.table import Table
 
 import settings
 from benchmarks import load
-from benchmarks.ack import GRANIAN, Design, Measured, measure, process, wait_until
+from benchmarks.ack import GRANIAN, AckRun, Design, measure, process, wait_until
 from benchmarks.sockets import costs
 from benchmarks.stack import ephemeral_stack
 from embedded.ports import free_port
@@ -30,7 +30,7 @@ GOAL = 0.03
 WARM_SECONDS = 1.0
 
 
-class Server(NamedTuple):
+class WebServer(NamedTuple):
     """A web server, and the session of its processes."""
 
     design: Design
@@ -41,7 +41,7 @@ class Round(NamedTuple):
     """What one server did in one round, and the microseconds of processor for each
     acknowledgement."""
 
-    measured: Measured
+    measured: AckRun
     processor_us: float
 
 
@@ -68,16 +68,16 @@ def main() -> None:
             _print(clients, runs)
 
 
-def _web(cleanup: ExitStack, name: str, **variables: str) -> Server:
+def _web(cleanup: ExitStack, name: str, **variables: str) -> WebServer:
     port = free_port()
     line = GRANIAN.format(port=port, target="webapp.wsgi:application")
     session = cleanup.enter_context(process(line, **variables))
     url = f"http://127.0.0.1:{port}"
     wait_until(lambda: load.listens(url))
-    return Server(Design(name, url, None), session)
+    return WebServer(Design(name, url, None), session)
 
 
-def _round(server: Server, clients: int, seconds: float, tokens: Tokens) -> Round:
+def _round(server: WebServer, clients: int, seconds: float, tokens: Tokens) -> Round:
     pids = procfs.session_members(server.session)
     before = costs.seconds_of(pids)
     measured = measure(server.design, clients, seconds, tokens)
@@ -92,7 +92,7 @@ def _print(clients: int, runs: dict[str, list[Round]]) -> None:
         table.add_column(heading, justify="right")
     for name, rounds in runs.items():
         figures = [median(values) for values in zip(*(one.measured for one in rounds), strict=True)]
-        run = Measured(*figures)
+        run = AckRun(*figures)
         latencies = (f"{one:.2f}" for one in (run.mean, run.p50, run.p95, run.p99))
         spent = f"{median(one.processor_us for one in rounds):.0f}"
         table.add_row(name, f"{run.acknowledged:,.0f}", *latencies, f"{run.errors:.0f}", spent)

@@ -30,7 +30,7 @@ import settings
 from benchmarks.demo.carrying import import_rest
 from benchmarks.stack import ephemeral_stack
 from embedded.supervision import procfs
-from jobs.transfer.export import Exporter
+from jobs.transfer.export import MessageExporter
 from jobs.transfer.formats import chitchat
 from models import codec
 from selftest.bed.launching import StackFailed
@@ -57,7 +57,7 @@ class State(NamedTuple):
     threads: list[tuple[Any, ...]]
 
 
-class Figures(NamedTuple):
+class RecoveryTimes(NamedTuple):
     """Seconds: until the empty servers answered, of the recovery itself, and from the loss until
     all was back; and the status that told so."""
 
@@ -98,7 +98,7 @@ def _services(env: Mapping[str, str]) -> Services:
     return Services(msgspec.structs.replace(own, database_job_timeout_seconds=SNAPSHOT_SECONDS))
 
 
-def _disaster(services: Services, env: Mapping[str, str]) -> Figures:
+def _disaster(services: Services, env: Mapping[str, str]) -> RecoveryTimes:
     admin = _Admin(env["API_URL"], Tokens(services.settings))
     started = time.monotonic()
     _lose(env, "postgres", "cluster")
@@ -111,7 +111,7 @@ def _disaster(services: Services, env: Mapping[str, str]) -> Figures:
     )
     status = _until(lambda: _finished(admin, asked["id"]))
     whole = time.monotonic() - started
-    return Figures(servers, status["elapsed_seconds"], whole, status)
+    return RecoveryTimes(servers, status["elapsed_seconds"], whole, status)
 
 
 def _lose(env: Mapping[str, str], name: str, part: str) -> None:
@@ -158,7 +158,7 @@ def _queued(services: Services) -> int:
 
 
 def _state(services: Services) -> State:
-    exporter = Exporter(
+    exporter = MessageExporter(
         services.job_engine, services.job_clickhouse, services.pending_log, services.persistence
     )
     digest, count = hashlib.sha256(), 0
@@ -221,7 +221,7 @@ def _until(condition: Callable[[], Any]) -> Any:
     raise StackFailed("it did not come back in time")
 
 
-def _table(before: State, after: State, figures: Figures, sources: dict[str, int]) -> Table:
+def _table(before: State, after: State, figures: RecoveryTimes, sources: dict[str, int]) -> Table:
     table = Table(title="Redis and PostgreSQL lost, and made again from ClickHouse")
     for heading in ("", "before", "after"):
         table.add_column(heading, justify="right" if heading else "left")

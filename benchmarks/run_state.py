@@ -33,7 +33,7 @@ READ_SECONDS = 0.005
 FILLING = "x" * 1_000
 
 
-class Answer(NamedTuple):
+class CallResult(NamedTuple):
     """What a call took, in seconds, and what came of it."""
 
     seconds: float
@@ -41,7 +41,7 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class Saved(msgspec.Struct):
+class SavedState(msgspec.Struct):
     """What an acknowledgement says, as far as it is looked at."""
 
     version: int
@@ -53,9 +53,11 @@ class Actor:
 
     def __init__(self, url: str, pause_seconds: float, call: bytes = b"") -> None:
         parts = urlsplit(url)
-        self.client = load.Client((parts.hostname or "127.0.0.1", parts.port or 80), self._calls())
+        self.client = load.LoadClient(
+            (parts.hostname or "127.0.0.1", parts.port or 80), self._calls()
+        )
         self.pause_seconds = pause_seconds
-        self.answers: list[Answer] = []
+        self.answers: list[CallResult] = []
         self._call = call
 
     def _calls(self) -> Iterator[bytes]:
@@ -67,7 +69,7 @@ class Actor:
         return self.pause_seconds
 
 
-class Writer(Actor):
+class StateWriter(Actor):
     """Reads and saves the next version; after a conflict at once again, else after a pause."""
 
     def __init__(self, url: str, path: str, token: str, number: int, pause_seconds: float) -> None:
@@ -116,7 +118,7 @@ def main() -> int:
 
 def _contend(url: str, token: str, seconds: float, pause: float, table: Table) -> bool:
     path = f"/api/runs/bench-{pause}/state"
-    writers = [Writer(url, path, token, number, pause) for number in range(WRITERS)]
+    writers = [StateWriter(url, path, token, number, pause) for number in range(WRITERS)]
     get = load.call("GET", url, path, token)
     readers = [Actor(url, READ_SECONDS, get) for _ in range(READERS)]
     run([*writers, *readers], seconds)
@@ -128,14 +130,14 @@ def _contend(url: str, token: str, seconds: float, pause: float, table: Table) -
     table.add_row("  conflicts", f"{conflicts:,}", f"{conflicts / seconds:,.0f}")
     reads = [one for reader in readers for one in reader.answers if one.status == b"200"]
     _row(table, "  reads beside", reads, seconds)
-    saved = [msgspec.json.decode(one.body, type=Saved) for one in puts]
-    final = msgspec.json.decode(_once(url, get).body, type=Saved)
+    saved = [msgspec.json.decode(one.body, type=SavedState) for one in puts]
+    final = msgspec.json.decode(_once(url, get).body, type=SavedState)
     overwritten = _overwritten(sorted(saved, key=lambda one: one.version), final)
     table.add_row("  overwritten unseen", f"{overwritten:,}")
     return overwritten == 0
 
 
-def _overwritten(saved: Sequence[Saved], final: Saved) -> int:
+def _overwritten(saved: Sequence[SavedState], final: SavedState) -> int:
     """How many acknowledged versions another took the place of without having seen them.
 
     Each rests on the one before it, or on a later one whose answer did not come through.
@@ -189,20 +191,22 @@ def run(actors: Sequence[Actor], seconds: float) -> None:
                     continue
                 now = time.perf_counter()
                 waiting -= 1
-                actor.answers.append(Answer(now - actor.client.sent_at, status, actor.client.body))
+                actor.answers.append(
+                    CallResult(now - actor.client.sent_at, status, actor.client.body)
+                )
                 heapq.heappush(due, (now + actor.pause(), key.data))
     for actor in actors:
         actor.client.socket.close()
 
 
-def _once(url: str, call: bytes) -> Answer:
+def _once(url: str, call: bytes) -> CallResult:
     actor = Actor(url, 1.0, call)
     run([actor], 0.5)
     return actor.answers[0]
 
 
-def _row(table: Table, name: str, answers: list[Answer], seconds: float) -> None:
-    sample = load.Sample([answer.seconds for answer in answers], 0, seconds)
+def _row(table: Table, name: str, answers: list[CallResult], seconds: float) -> None:
+    sample = load.LoadSample([answer.seconds for answer in answers], 0, seconds)
     shares = (f"{sample.percentile(share):.1f} ms" for share in (0.5, 0.95, 0.99))
     table.add_row(name, f"{len(answers):,}", f"{sample.per_second:,.0f}", *shares)
 

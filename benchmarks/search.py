@@ -21,7 +21,7 @@ from rich.table import Table
 
 import settings
 from benchmarks.stack import ephemeral_stack
-from jobs.archive.run import Wish
+from jobs.archive.run import ArchiveRequest
 from jobs.archive.tiering import rules_of
 from jobs.transfer.bulk_import import BulkImporter
 from jobs.transfer.formats import chitchat
@@ -51,7 +51,7 @@ TIMEOUT_SECONDS = 30
 FAR_AHEAD = "2200-01-01T00:00:00.{:06}Z"
 
 
-class Asked(NamedTuple):
+class SearchTimings(NamedTuple):
     """Milliseconds of each call, and what was wrong with the answers."""
 
     times: list[float]
@@ -123,7 +123,7 @@ def _prepare(services: Services, old: Sequence[Message], recent: Sequence[Messag
         services.replication.ship_all()
 
     load(old)
-    wish = Wish(rules_of(services.settings), 0, "benchmark")
+    wish = ArchiveRequest(rules_of(services.settings), 0, "benchmark")
     *_, done = services.archive.archive_partitions(wish)
     if done.messages != len(old):
         raise StackFailed(f"{done.messages:,} of {len(old):,} messages were archived")
@@ -145,7 +145,7 @@ def _ask_all(
     user_id: str,
     made: Sequence[Message],
     kind: str,
-) -> Asked:
+) -> SearchTimings:
     session = _session(services, user_id)
     address = f"{env['API_URL']}/api/search"
     times: list[float] = []
@@ -159,7 +159,7 @@ def _ask_all(
             # A page that ran out of time is short, and goes on.
             is_whole = page["next_cursor"] is None or len(names) == LIMIT
             different += names != truth[: LIMIT if is_whole else len(names)]
-    return Asked(times, foreign, different)
+    return SearchTimings(times, foreign, different)
 
 
 def _truth(made: Sequence[Message], query: str) -> list[str]:
@@ -177,7 +177,7 @@ def _truth(made: Sequence[Message], query: str) -> list[str]:
     )
 
 
-def _second_pages(env: Mapping[str, str], services: Services) -> Asked:
+def _second_pages(env: Mapping[str, str], services: Services) -> SearchTimings:
     """The pages that follow, of words that are common."""
     session = _session(services, ARCHIVED)
     address = f"{env['API_URL']}/api/search"
@@ -190,10 +190,10 @@ def _second_pages(env: Mapping[str, str], services: Services) -> Asked:
             page = _timed(session, address, asked, times)
             different += page["messages"][0]["id"] >= cursor
             cursor = page["next_cursor"]
-    return Asked(times, 0, different)
+    return SearchTimings(times, 0, different)
 
 
-def _figures(env: Mapping[str, str], services: Services, path: str) -> Asked:
+def _figures(env: Mapping[str, str], services: Services, path: str) -> SearchTimings:
     """Another range each time, so that it is counted anew."""
     session = _session(services, ARCHIVED)
     session.headers["Authorization"] = "Bearer " + Tokens(services.settings).issue(
@@ -205,7 +205,7 @@ def _figures(env: Mapping[str, str], services: Services, path: str) -> Asked:
         since = f"2018-{1 + number % 3:02}-{1 + number // 3:02}T00:00:00Z"
         until = "2019-01-01T00:00:00Z" if "?" in path else FAR_AHEAD.format(number)
         _timed(session, address, {"since": since, "until": until}, times)
-    return Asked(times)
+    return SearchTimings(times)
 
 
 def _timed(
@@ -221,7 +221,7 @@ def _timed(
     return found
 
 
-def _table(rows: Mapping[tuple[str, str], Asked]) -> Table:
+def _table(rows: Mapping[tuple[str, str], SearchTimings]) -> Table:
     table = Table(title="Search and figures over HTTP, ms")
     for name in ("", "messages", "p50", "p95", "max", "foreign hits", "different pages"):
         table.add_column(name, justify="left" if not name else "right")

@@ -17,7 +17,7 @@ from rich.table import Table
 
 import settings
 from benchmarks.stack import ephemeral_stack
-from jobs.archive.run import Wish
+from jobs.archive.run import ArchiveRequest
 from jobs.archive.tiering import rules_of
 from jobs.transfer.bulk_import import BulkImporter
 from models import codec, ids
@@ -38,7 +38,7 @@ TIMEOUT_SECONDS = 10
 LOOK_SECONDS = 0.02
 
 
-class Measured(NamedTuple):
+class ListTimings(NamedTuple):
     """Milliseconds of each call: cold, warm, right after a write, and the write itself."""
 
     cold: list[float]
@@ -63,7 +63,7 @@ def main() -> int:
                 )
             services.replication.ship_all()
             say("archiving")
-            wish = Wish(rules_of(services.settings), 0, "benchmark")
+            wish = ArchiveRequest(rules_of(services.settings), 0, "benchmark")
             *_, archived = services.archive.archive_partitions(wish)
             say(f"{archived.messages:,} messages archived")
             say("reading")
@@ -111,7 +111,7 @@ def _messages(user_id: str, threads: int) -> Iterator[Message]:
 
 def _measure(
     env: Mapping[str, str], services: Services, user_id: str, limit: int, kind: str
-) -> Measured:
+) -> ListTimings:
     token = Tokens(services.settings).issue(user_id, is_admin=False, ttl_seconds=3_600)
     session = requests.Session()
     session.trust_env = False
@@ -120,7 +120,7 @@ def _measure(
     query: dict[str, Any] = {"limit": limit}
     if kind == "archived":
         query["cursor"] = _cursor_before_archived(session, address)
-    found = Measured([], [], [], [])
+    found = ListTimings([], [], [], [])
     for number in range(ROUNDS if limit <= 50 else ROUNDS // 4):
         services.redis_client.unlink(keys.thread_pages(user_id))
         cold = _timed(session, address, query, found.cold)

@@ -38,7 +38,7 @@ class Append(NamedTuple):
         return sum(len(one.record) for one in self.messages)
 
 
-class Behind(NamedTuple):
+class IdTooOld(NamedTuple):
     """Nothing was written: the thread already has an id at or above the lowest of these."""
 
     newest: str
@@ -76,7 +76,7 @@ class Held(msgspec.Struct, frozen=True):
     id: str
 
 
-class Span(NamedTuple):
+class IdRange(NamedTuple):
     """Ids of a thread, from one to another, among which a message may be already."""
 
     user_id: str

@@ -5,15 +5,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from selftest.load.samples import Figures
-from selftest.run import Result, by_invariant
+from selftest.load.samples import WriteCounts
+from selftest.run import SelftestResult, by_invariant
 
 SHOWN_VIOLATIONS = 10
 TIERS = ("redis", "postgresql", "clickhouse")
 _NUMBERS = ("Redis", "PostgreSQL", "ClickHouse", "503", "silent", "max ms")
 
 
-def show(result: Result, console: Console) -> None:
+def show(result: SelftestResult, console: Console) -> None:
     """Print what was done, what came of it, and each invariant: held or the violations."""
     console.print(_disturbances(result))
     console.print(
@@ -36,7 +36,7 @@ def show(result: Result, console: Console) -> None:
             console.print(f"        and {len(violations) - SHOWN_VIOLATIONS:,} more")
 
 
-def _disturbances(result: Result) -> Table:
+def _disturbances(result: SelftestResult) -> Table:
     table = Table(
         title="Writes meanwhile: acknowledged by tier, refused with 503, without an answer",
         box=SIMPLE_HEAD,
@@ -52,7 +52,7 @@ def _disturbances(result: Result) -> Table:
     return table
 
 
-def _row(figures: Figures) -> list[str]:
+def _row(figures: WriteCounts) -> list[str]:
     acknowledged = [f"{figures.acknowledged.get(tier, 0):,}" for tier in TIERS]
     rest = [f"{figures.unavailable:,}", f"{figures.unanswered:,}", f"{figures.slowest_ms:,.0f}"]
     return acknowledged + rest

@@ -13,12 +13,19 @@ from selftest.bed.stack import Testbed, TokenIssuer, testbed
 from selftest.faults.disturbance import Step, sequence
 from selftest.faults.episodes import Episode, Episodes
 from selftest.load.readers import Reader
-from selftest.load.samples import Figures, Sample, during, figures, judge_times, times_not_judged
+from selftest.load.samples import (
+    RequestSample,
+    WriteCounts,
+    during,
+    figures,
+    judge_times,
+    times_not_judged,
+)
 from selftest.load.traffic import Load, Traffic, running
-from selftest.load.writers import Writer
+from selftest.load.writers import LoadWriter
 from selftest.record.account import Account
 from selftest.record.findings import Findings, Invariant, Violation
-from selftest.record.ledger import Ledger
+from selftest.record.ledger import RequestLedger
 from selftest.verdict.checker import check
 from selftest.verdict.evidence import gather
 from selftest.verdict.quiescence import DEADLINE_SECONDS, wait_until_quiet
@@ -35,10 +42,10 @@ class Disturbed(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     times: int
     seconds: float
-    meanwhile: Figures
+    meanwhile: WriteCounts
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class RunVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is wrong, what the machine was too slow to judge, and how long it took until
     all was carried on, in seconds."""
 
@@ -47,7 +54,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     quiet_seconds: float
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class SelftestResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a run found. It `held` where there is no violation and nothing that was `not_judged`.
 
     `quiet_seconds` is how long it took after the last disturbance until all was carried on.
@@ -61,7 +68,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged: int
     edited_or_deleted: int
     quiet_seconds: float
-    totals: Figures
+    totals: WriteCounts
     disturbed: list[Disturbed]
     violations: list[Violation]
     not_judged: list[Violation]
@@ -74,9 +81,9 @@ def under_load(bed: Testbed, folder: Path, load: Load, seed: int) -> Iterator[Tr
     At the end of the block everyone has had their last answer.
     """
     name = f"selftest-{secrets.token_hex(4)}"
-    with Ledger(folder / f"{name}-{LEDGER_FILE}") as ledger:
+    with RequestLedger(folder / f"{name}-{LEDGER_FILE}") as ledger:
         traffic = Traffic(ledger, Account(), Findings(), bed.client, name)
-        writers = [Writer(traffic, load, number, seed) for number in range(load.writers)]
+        writers = [LoadWriter(traffic, load, number, seed) for number in range(load.writers)]
         readers = [Reader(traffic, load, number, seed) for number in range(load.readers)]
         with running(traffic, [*(w.run for w in writers), *(r.run for r in readers)]):
             yield traffic
@@ -88,7 +95,7 @@ def conclude(
     episodes: list[Episode],
     seconds: float = DEADLINE_SECONDS,
     lost: Set[str] = frozenset(),
-) -> Verdict:
+) -> RunVerdict:
     """Wait until all is carried on, `seconds` at most, look everywhere, and judge.
 
     Nobody may write any more, and every disturbance must have ended. What is `lost` on purpose is
@@ -114,7 +121,7 @@ def conclude(
     else:
         found += check(evidence)
     not_judged = times_not_judged(traffic.samples, episodes, traffic.stalls)
-    return Verdict(violations=found, not_judged=not_judged, quiet_seconds=quiet_seconds)
+    return RunVerdict(violations=found, not_judged=not_judged, quiet_seconds=quiet_seconds)
 
 
 def run(
@@ -124,7 +131,7 @@ def run(
     load: Load,
     folder: Path,
     say: Callable[[str], object] = lambda line: None,
-) -> Result:
+) -> SelftestResult:
     """Run on a stack of its own in `folder`, which must exist and stays.
 
     Raises:
@@ -161,10 +168,10 @@ def _result(
     seconds: float,
     traffic: Traffic,
     episodes: Episodes,
-    verdict: Verdict,
-) -> Result:
+    verdict: RunVerdict,
+) -> SelftestResult:
     histories = traffic.account.histories()
-    return Result(
+    return SelftestResult(
         seed=seed,
         seconds=round(seconds, 1),
         held=not verdict.violations and not verdict.not_judged,
@@ -179,7 +186,7 @@ def _result(
     )
 
 
-def _disturbed(samples: list[Sample], episodes: list[Episode]) -> list[Disturbed]:
+def _disturbed(samples: list[RequestSample], episodes: list[Episode]) -> list[Disturbed]:
     by_name: dict[str, list[Episode]] = {}
     for episode in episodes:
         by_name.setdefault(episode.name, []).append(episode)

@@ -10,7 +10,7 @@ MIGRATE = "run `threadkeep migrate`"
 NEWER = "a newer version of Threadkeep was here: run that one, or restore what was before it"
 
 
-class Standing(NamedTuple):
+class SchemaVersion(NamedTuple):
     """How a database's schema stands to this code: steps not taken, steps it does not know."""
 
     missing: list[str]
@@ -36,6 +36,6 @@ class Standing(NamedTuple):
         return NEWER if self.unknown else MIGRATE
 
 
-def _refuse_newer(tier: str, standing: Standing) -> None:
+def _refuse_newer(tier: str, standing: SchemaVersion) -> None:
     if standing.unknown:
         raise Refused(f"{tier}: schema: {standing.found} - {standing.advice}")

@@ -17,7 +17,7 @@ from storage.postgres import engines
 from storage.postgres.reads import PostgresTier
 from storage.redis import client as redis_connections
 from storage.redis.chunks import OpenStreams
-from storage.redis.driver import RedisDoor
+from storage.redis.driver import RedisGateway
 from storage.redis.event_streams import EventStreams
 from storage.redis.messages import RedisTier
 from storage.redis.pending_log import PendingLog
@@ -38,7 +38,7 @@ class Tiers:
     """
 
     def __init__(self, settings: Settings) -> None:
-        faultpoints.arm(settings)
+        faultpoints.enable(settings)
         self.settings = settings
 
     @cached_property
@@ -92,8 +92,8 @@ class Tiers:
         return breakers
 
     @cached_property
-    def redis_door(self) -> RedisDoor:
-        return RedisDoor(
+    def redis_door(self) -> RedisGateway:
+        return RedisGateway(
             self.redis_client,
             self.breakers.redis,
             redis_connections.replicas(self.settings),

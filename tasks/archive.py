@@ -3,7 +3,7 @@
 import structlog
 from celery import shared_task
 
-from jobs.archive.run import Archived, Wish
+from jobs.archive.run import ArchiveCounts, ArchiveRequest
 from jobs.archive.tiering import rules_of
 from jobs.audit import SYSTEM
 from storage.errors import Refused
@@ -17,10 +17,10 @@ def archive_partition() -> dict[str, int]:
     """Archives what has grown old, and goes on with what an earlier run left; gives counts."""
     own = services()
     settings = own.settings
-    wish = Wish(
+    wish = ArchiveRequest(
         rules_of(settings), settings.archive_grace_seconds, SYSTEM, settings.archive_most_share
     )
-    done = Archived()
+    done = ArchiveCounts()
     try:
         for step in own.archive.archive_partitions(wish):
             done = step

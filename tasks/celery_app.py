@@ -21,7 +21,7 @@ from storage.resilience import faultpoints
 from tasks import queues
 from tasks.base import JobTask
 from tasks.logs import configure
-from tasks.poller import Look
+from tasks.poller import Poller
 from tasks.startup_check import Guard, judged
 
 
@@ -29,7 +29,7 @@ def configuration() -> dict[str, Any]:
     """Celery's settings; read when the application is first used, not when it is imported."""
     own = settings.load()
     # Found wrong by the thread that looks at the log, they would leave a worker that does nothing.
-    faultpoints.strikes(own)
+    faultpoints.injections(own)
     return {
         "broker_url": own.broker_url,
         "broker_connection_retry_on_startup": True,
@@ -111,7 +111,7 @@ app = Celery(
     set_as_current=True,
 )
 app.config_from_object(Configuration())
-app.steps["worker"].update({Guard, Look})
+app.steps["worker"].update({Guard, Poller})
 signals.beat_init.connect(judged, weak=False)
 
 

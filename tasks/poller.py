@@ -22,7 +22,7 @@ from wiring.process import Services
 log = structlog.get_logger(__name__)
 
 
-class Look(bootsteps.StartStopStep):
+class Poller(bootsteps.StartStopStep):
     """Starts and stops the threads with the worker."""
 
     requires = ("celery.worker.components:Pool",)
@@ -54,7 +54,7 @@ class Look(bootsteps.StartStopStep):
     terminate = stop
 
 
-class Job:
+class PollingJob:
     """Something to look for again and again; logs when it is held up, and when it goes on."""
 
     def __init__(
@@ -95,7 +95,7 @@ class Job:
             self._held_up_by = ""
 
 
-class Tending:
+class RedisReconciler:
     """Redis is told what it missed; after that no list of threads in it holds any more, so those
     of active users are read anew, by a job of its own: telling must not wait for that."""
 
@@ -116,9 +116,9 @@ class Tending:
             self._own.thread_cache_manager.warm_active()
 
 
-def jobs(own: Services) -> list[Job]:
+def jobs(own: Services) -> list[PollingJob]:
     """What a worker looks for by itself."""
-    settings, tending = own.settings, Tending(own)
+    settings, tending = own.settings, RedisReconciler(own)
     looks: list[tuple[str, float, Callable[[], object]]] = [
         ("persist", settings.drain_look_seconds, own.persistence.drain_backlog),
         ("replicate", settings.ship_look_seconds, own.replication.ship_all),
@@ -132,6 +132,6 @@ def jobs(own: Services) -> list[Job]:
     ]
     own.instruments.expect_looks(name for name, _, _ in looks)
     return [
-        Job(name, seconds, partial(own.tracing.look, name, look), own.instruments)
+        PollingJob(name, seconds, partial(own.tracing.look, name, look), own.instruments)
         for name, seconds, look in looks
     ]

@@ -8,7 +8,7 @@ from celery.worker import state
 
 import settings
 from storage.availability.checks import safety
-from storage.availability.checks.safety import Verdict
+from storage.availability.checks.safety import SafetyVerdict
 from storage.availability.checks.safety_watch import Watch
 from storage.errors import Refused
 
@@ -39,7 +39,7 @@ class Guard(bootsteps.StartStopStep):
     terminate = stop
 
 
-def judged(**_: Any) -> Verdict:
+def judged(**_: Any) -> SafetyVerdict:
     """What was found. Ends the process with one line and status 1 where that refuses."""
     try:
         verdict = safety.check(settings.load())

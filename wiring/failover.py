@@ -2,22 +2,27 @@
 
 from functools import cached_property, partial
 
-from jobs.recover.direct_writes import HomecomingService
+from jobs.recover.direct_writes import HandoffService
 from jobs.recover.redis import RedisRecoveryService
 from jobs.replicate.row_outbox import RowCopies
-from storage.availability.bypass import Detour, beside_postgresql, beside_redis, say_clickhouse
+from storage.availability.bypass import (
+    BypassRegistration,
+    beside_postgresql,
+    beside_redis,
+    say_clickhouse,
+)
 from storage.availability.lease import Lease
-from storage.availability.loss_audit import LostAndFound
+from storage.availability.loss_audit import LossAudit
 from storage.clickhouse.idempotency import ClickHouseKeys
 from storage.messages.clickhouse_writes import DirectClickHouse
 from storage.messages.failover_service import MessageFailoverService
-from storage.messages.idempotency import SharedKeys, ToldKeys
+from storage.messages.idempotency import IdempotencyGuard, KeyPublisher
 from storage.messages.postgres_writes import DirectPostgres
 from storage.messages.recent_keys import RecentKeys
 from storage.messages.redis_writes import RedisWrites
 from storage.messages.retrieval_service import UnifiedMessageRetrievalService
 from storage.redis import client
-from storage.redis.log_quota import RedisRoom
+from storage.redis.log_quota import LogQuota
 from storage.states.clickhouse import StateCopies
 from storage.states.failover import StateChain
 from storage.states.postgres import StateRows
@@ -28,13 +33,13 @@ class FailoverServices(Tiers):
     """The chain of a write, the lease of a reader, and the way back after an outage."""
 
     @cached_property
-    def lost_and_found(self) -> LostAndFound:
-        return LostAndFound(self.redis_door, self.redis, self.request_engine)
+    def lost_and_found(self) -> LossAudit:
+        return LossAudit(self.redis_door, self.redis, self.request_engine)
 
     @cached_property
-    def told_keys(self) -> ToldKeys:
+    def told_keys(self) -> KeyPublisher:
         recent = RecentKeys(self.settings.idempotency_seconds)
-        return ToldKeys(recent, self.quick_engine, self.clickhouse_keys)
+        return KeyPublisher(recent, self.quick_engine, self.clickhouse_keys)
 
     @cached_property
     def clickhouse_keys(self) -> ClickHouseKeys:
@@ -58,15 +63,15 @@ class FailoverServices(Tiers):
         )
 
     @cached_property
-    def detour(self) -> Detour:
+    def detour(self) -> BypassRegistration:
         detour = beside_redis(self.quick_engine, self.request_engine)
         self.breakers.redis.on_closed.append(detour.forget)
         return detour
 
     @cached_property
-    def redis_room(self) -> RedisRoom:
+    def redis_room(self) -> LogQuota:
         settings = self.settings
-        return RedisRoom(self.redis_door, slots=settings.shards, log_share=settings.redis_log_share)
+        return LogQuota(self.redis_door, slots=settings.shards, log_share=settings.redis_log_share)
 
     @cached_property
     def state_chain(self) -> StateChain:
@@ -121,7 +126,7 @@ class FailoverServices(Tiers):
             postgres_breaker=breakers.postgresql,
         )
         breakers.postgresql.on_closed.append(clickhouse.say_so)
-        keys = SharedKeys(
+        keys = IdempotencyGuard(
             self.told_keys,
             self.clickhouse_keys,
             self.lease,
@@ -161,8 +166,8 @@ class FailoverServices(Tiers):
         )
 
     @cached_property
-    def homecoming(self) -> HomecomingService:
-        return HomecomingService(
+    def homecoming(self) -> HandoffService:
+        return HandoffService(
             self.request_engine,
             self.clickhouse_within(self.settings.ship_timeout_seconds),
             self.breakers.clickhouse,

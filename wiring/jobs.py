@@ -7,11 +7,11 @@ from jobs.archive.expected_counts import Expectations
 from jobs.archive.known_versions import ArchivedVersions
 from jobs.audit import AuditTrail
 from jobs.consistency.checker import ThreeTierConsistencyChecker
-from jobs.erase.clickhouse import ClickHouseRemains
+from jobs.erase.clickhouse import ClickHouseEraser
 from jobs.erase.policies import RetentionPolicies
-from jobs.erase.postgres import PostgresRemains
+from jobs.erase.postgres import PostgresEraser
 from jobs.erase.purge import PhysicalErasure
-from jobs.erase.redis import RedisRemains
+from jobs.erase.redis import RedisEraser
 from jobs.erase.retention import RetentionService
 from jobs.erase.threads import ErasureService
 from jobs.erase.users import UserErasureService
@@ -22,7 +22,7 @@ from jobs.persist.drain import BackgroundPersistenceService
 from jobs.recover.disaster import DisasterRecoveryService
 from jobs.recover.from_clickhouse import FromClickHouse
 from jobs.recover.from_postgres import FromPostgreSQL
-from jobs.recover.opening import Opening
+from jobs.recover.opening import Bootstrap
 from jobs.recover.redis_copies import HotCopies
 from jobs.recover.runs import CLICKHOUSE, POSTGRESQL
 from jobs.replicate.message_outbox import ReplicationService
@@ -30,7 +30,7 @@ from jobs.replicate.row_outbox import RowCopies
 from jobs.transfer.backup.restore import RestoreService
 from jobs.transfer.backup.signing import key_of
 from jobs.transfer.backup.write import BackupService
-from jobs.transfer.export import Exporter
+from jobs.transfer.export import MessageExporter
 from wiring.failover import FailoverServices
 
 
@@ -94,7 +94,7 @@ class MaintenanceServices(FailoverServices):
     def disaster_recovery(self) -> DisasterRecoveryService:
         settings, engine = self.settings, self.job_engine
         slots = settings.shards
-        opening = Opening(
+        opening = Bootstrap(
             engine,
             self.job_clickhouse,
             self.redis_client,
@@ -123,7 +123,7 @@ class MaintenanceServices(FailoverServices):
 
     @cached_property
     def backup(self) -> BackupService:
-        exporter = Exporter(
+        exporter = MessageExporter(
             self.job_engine, self.job_clickhouse, self.pending_log, self.persistence
         )
 
@@ -189,9 +189,9 @@ class MaintenanceServices(FailoverServices):
         settings = self.settings
         return UserErasureService(
             self.job_engine,
-            RedisRemains(self.redis_door, self.pending_log, settings.hot_seconds),
-            PostgresRemains(self.job_engine, settings.shards),
-            ClickHouseRemains(self.job_clickhouse, self.row_copies, self.expectations),
+            RedisEraser(self.redis_door, self.pending_log, settings.hot_seconds),
+            PostgresEraser(self.job_engine, settings.shards),
+            ClickHouseEraser(self.job_clickhouse, self.row_copies, self.expectations),
             self.audit,
             self.clock,
         )

@@ -5,12 +5,12 @@ from functools import cached_property
 from jobs.audit import AuditTrail
 from jobs.monitor.alerts.history import AlertHistory
 from jobs.monitor.alerts.monitor import PerformanceMonitor
-from jobs.monitor.alerts.store import AlertBook
+from jobs.monitor.alerts.store import AlertStore
 from jobs.monitor.alerts.webhook import WebhookSink
 from jobs.monitor.counting import Counting
 from jobs.monitor.own_totals import own_totals
 from jobs.monitor.service import PerformanceService
-from jobs.monitor.snapshot import Looker
+from jobs.monitor.snapshot import Snapshotter
 from jobs.monitor.windows import Windows
 from storage.availability.progress import ProgressWatch
 from storage.redis import client
@@ -32,7 +32,7 @@ class PerformanceServices(MaintenanceServices):
         # Connections of their own, for which no request waits.
         windows = Windows(client.small_client(settings))
         server = self.clickhouse_within(settings.clickhouse_timeout_seconds)
-        looker = Looker(
+        looker = Snapshotter(
             self.redis_door,
             self.pending_log,
             self.request_engine,
@@ -40,7 +40,7 @@ class PerformanceServices(MaintenanceServices):
             breakers,
             self.progress,
         )
-        book = AlertBook(self.notices, breakers)
+        book = AlertStore(self.notices, breakers)
         monitor = PerformanceMonitor(
             settings,
             windows,

@@ -22,7 +22,7 @@ from storage.redis.unpersisted import UnpersistedWrites
 from storage.search.clickhouse import SearchArchive
 from storage.search.postgres import SearchRows
 from storage.search.service import SearchService
-from storage.states.service import Lifetimes, StateService
+from storage.states.service import StateLifetimes, StateService
 from storage.threads.page_cache import ThreadPages
 from storage.threads.previews import Previews
 from storage.threads.redis_view import HotThreads
@@ -121,7 +121,7 @@ class Services(PerformanceServices):
         return StateService(
             self.state_chain,
             self.clock,
-            Lifetimes(settings.session_seconds, settings.run_state_seconds),
+            StateLifetimes(settings.session_seconds, settings.run_state_seconds),
             checkpoint_every=settings.checkpoint_every,
             redis_durability=self.redis_durability,
         )

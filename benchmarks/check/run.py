@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 import settings
 from benchmarks.check.counting import counted
-from benchmarks.check.spoiling import WAYS, History, bury, drawn, edit, heat, shares
+from benchmarks.check.spoiling import WAYS, MessageVersions, bury, drawn, edit, heat, shares
 from benchmarks.demo.carrying import import_rest
 from benchmarks.stack import ephemeral_stack
 from jobs.consistency.report import ConsistencyReport
@@ -39,7 +39,7 @@ SELECT sum(octet_length(content)), sum(octet_length(content) + octet_length(meta
 FROM messages"""
 
 
-class Result(NamedTuple):
+class CheckResult(NamedTuple):
     """All figures: clean checks, their bytes, and the three checks around the damage."""
 
     clean: list[ConsistencyReport]
@@ -79,7 +79,7 @@ def main() -> int:
     return 0 if result.is_right else 1
 
 
-def _measure(services: Services, own: Settings) -> Result:
+def _measure(services: Services, own: Settings) -> CheckResult:
     clean = [_check(services) for _ in range(ROUNDS)]
     with services.job_engine.connect() as connection:
         content_bytes, row_bytes = connection.execute(text(_BYTES)).one()
@@ -92,7 +92,7 @@ def _measure(services: Services, own: Settings) -> Result:
     named, mended, again = _check(services), _check(services, repair=True), _check(services)
     spoilt = {one.newest.id for batch in histories for one in batch}
     is_as_before = _state(services) == before
-    return Result(
+    return CheckResult(
         clean, answered, int(content_bytes), int(row_bytes), named, mended, again, spoilt,
         is_as_before,
     )  # fmt: skip
@@ -115,10 +115,10 @@ def _answered(own: Settings) -> dict[str, int]:
         return {tier: relay.answered_bytes for tier, relay in relays.items()}
 
 
-def _prepare(services: Services) -> list[list[History]]:
+def _prepare(services: Services) -> list[list[MessageVersions]]:
     """Messages for each way to spoil them, edited, deleted and hot where it takes that."""
     rest = drawn(services, SPOILT, SEED)
-    prepared: list[list[History]] = []
+    prepared: list[list[MessageVersions]] = []
     for way, count in zip(WAYS, shares(SPOILT), strict=True):
         batch, rest = rest[:count], rest[count:]
         if way.of == "edited":
@@ -126,7 +126,7 @@ def _prepare(services: Services) -> list[list[History]]:
         elif way.of == "deleted":
             histories = bury(services, batch)
         else:
-            histories = [History(one, one) for one in batch]
+            histories = [MessageVersions(one, one) for one in batch]
         prepared.append(histories)
     services.carry()
     for way, histories in zip(WAYS, prepared, strict=True):
@@ -144,7 +144,7 @@ def _state(services: Services) -> Sequence[object]:
     return threads, ours, clickhouse_slices(services.job_clickhouse, Cut())
 
 
-def _table(result: Result) -> Table:
+def _table(result: CheckResult) -> Table:
     table = Table(title="Checking 258,145 messages")
     table.add_column("")
     table.add_column("", justify="right")

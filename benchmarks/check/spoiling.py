@@ -29,17 +29,17 @@ UPDATE messages m SET content = r.content, metadata = r.metadata, updated_at = r
 _IDS = " WHERE id = ANY(CAST(:ids AS uuid[]))"
 
 
-class History(NamedTuple):
+class MessageVersions(NamedTuple):
     """A message's first version, and the one that counts."""
 
     first: Message
     newest: Message
 
 
-Spoil = Callable[[Services, Sequence[History]], None]
+Spoil = Callable[[Services, Sequence[MessageVersions]], None]
 
 
-class Way(NamedTuple):
+class SpoilingWay(NamedTuple):
     """A way to spoil, and of which messages it can be done: of all, edited or deleted ones."""
 
     name: str
@@ -47,17 +47,17 @@ class Way(NamedTuple):
     spoil: Spoil
 
 
-def edit(services: Services, messages: Sequence[Message]) -> list[History]:
+def edit(services: Services, messages: Sequence[Message]) -> list[MessageVersions]:
     """Acknowledges a second version of each, as its user would."""
     return [_revise(services, one, content=f"{one.content} (edited)") for one in messages]
 
 
-def bury(services: Services, messages: Sequence[Message]) -> list[History]:
+def bury(services: Services, messages: Sequence[Message]) -> list[MessageVersions]:
     """Acknowledges a tombstone of each, as its user would."""
     return [_revise(services, one, content="", metadata={}, deletes=True) for one in messages]
 
 
-def heat(services: Services, histories: Sequence[History]) -> None:
+def heat(services: Services, histories: Sequence[MessageVersions]) -> None:
     """Has Redis hold the newest page of their threads, as if each had just been read."""
     for thread in {(one.newest.user_id, one.newest.thread_id) for one in histories}:
         sum(services.redis_recovery.warm(*thread))
@@ -65,7 +65,7 @@ def heat(services: Services, histories: Sequence[History]) -> None:
 
 def _revise(
     services: Services, one: Message, *, deletes: bool = False, **fields: object
-) -> History:
+) -> MessageVersions:
     def make(version: int) -> Message:
         moment = ids.timestamp(services.clock.now_us())
         gone = moment if deletes else None
@@ -76,27 +76,27 @@ def _revise(
         )
 
     _, newest, _ = services.failover.revise(one, make)
-    return History(one, newest)
+    return MessageVersions(one, newest)
 
 
-def _postgres_delete(services: Services, batch: Sequence[History]) -> None:
+def _postgres_delete(services: Services, batch: Sequence[MessageVersions]) -> None:
     with services.job_engine.begin() as connection:
         connection.execute(text("DELETE FROM messages" + _IDS), {"ids": _ids(batch)})
 
 
-def _postgres_flip(services: Services, batch: Sequence[History]) -> None:
+def _postgres_flip(services: Services, batch: Sequence[MessageVersions]) -> None:
     flip = "UPDATE messages SET content = overlay(content PLACING '#' FROM 1)"
     with services.job_engine.begin() as connection:
         connection.execute(text(flip + _IDS), {"ids": _ids(batch)})
 
 
-def _postgres_first(services: Services, batch: Sequence[History]) -> None:
+def _postgres_first(services: Services, batch: Sequence[MessageVersions]) -> None:
     records = codec.json_array(codec.encode(one.first) for one in batch)
     with services.job_engine.begin() as connection:
         connection.execute(_PUT_BACK, {"records": records})
 
 
-def _clickhouse(services: Services, change: str, batch: Sequence[History]) -> None:
+def _clickhouse(services: Services, change: str, batch: Sequence[MessageVersions]) -> None:
     for at in range(0, len(batch), BATCH):
         named = ", ".join(f"'{name}'" for name in _ids(batch[at : at + BATCH]))
         statement = (
@@ -106,15 +106,15 @@ def _clickhouse(services: Services, change: str, batch: Sequence[History]) -> No
             connection.exec_driver_sql(statement)
 
 
-def _clickhouse_delete(services: Services, batch: Sequence[History]) -> None:
+def _clickhouse_delete(services: Services, batch: Sequence[MessageVersions]) -> None:
     _clickhouse(services, "DELETE", batch)
 
 
-def _clickhouse_flip(services: Services, batch: Sequence[History]) -> None:
+def _clickhouse_flip(services: Services, batch: Sequence[MessageVersions]) -> None:
     _clickhouse(services, "UPDATE content = concat('#', substring(content, 2))", batch)
 
 
-def _clickhouse_first(services: Services, batch: Sequence[History]) -> None:
+def _clickhouse_first(services: Services, batch: Sequence[MessageVersions]) -> None:
     _clickhouse_delete(services, batch)
     lines = b"\n".join(codec.encode(one.first) for one in batch)
     services.job_clickhouse.insert("messages", lines, secrets.token_hex(16))
@@ -126,18 +126,18 @@ def _redis_set(services: Services, batch: Sequence[Message]) -> None:
         services.redis_client.set(name, codec.encode(one), ex=3600)
 
 
-def _redis_first(services: Services, batch: Sequence[History]) -> None:
+def _redis_first(services: Services, batch: Sequence[MessageVersions]) -> None:
     _redis_set(services, [one.first for one in batch])
 
 
-def _redis_flip(services: Services, batch: Sequence[History]) -> None:
+def _redis_flip(services: Services, batch: Sequence[MessageVersions]) -> None:
     _redis_set(
         services,
         [msgspec.structs.replace(one.newest, content=f"#{one.newest.content}") for one in batch],
     )
 
 
-def _redis_unlist(services: Services, batch: Sequence[History]) -> None:
+def _redis_unlist(services: Services, batch: Sequence[MessageVersions]) -> None:
     for one in batch:
         slot = services.redis.slot_of_message(one.newest.id)
         index = keys.index(slot, one.newest.user_id, one.newest.thread_id)
@@ -146,18 +146,18 @@ def _redis_unlist(services: Services, batch: Sequence[History]) -> None:
 
 
 WAYS = (
-    Way("PostgreSQL: deleted", "any", _postgres_delete),
-    Way("PostgreSQL: another text", "any", _postgres_flip),
-    Way("PostgreSQL: an older version", "edited", _postgres_first),
-    Way("PostgreSQL: a tombstone is live again", "deleted", _postgres_first),
-    Way("ClickHouse: deleted", "any", _clickhouse_delete),
-    Way("ClickHouse: another text", "any", _clickhouse_flip),
-    Way("ClickHouse: an older version", "edited", _clickhouse_first),
-    Way("ClickHouse: a tombstone is live again", "deleted", _clickhouse_first),
-    Way("Redis: deleted, in the index too", "hot", _redis_unlist),
-    Way("Redis: another text", "hot", _redis_flip),
-    Way("Redis: an older version", "edited", _redis_first),
-    Way("Redis: a tombstone is live again", "deleted", _redis_first),
+    SpoilingWay("PostgreSQL: deleted", "any", _postgres_delete),
+    SpoilingWay("PostgreSQL: another text", "any", _postgres_flip),
+    SpoilingWay("PostgreSQL: an older version", "edited", _postgres_first),
+    SpoilingWay("PostgreSQL: a tombstone is live again", "deleted", _postgres_first),
+    SpoilingWay("ClickHouse: deleted", "any", _clickhouse_delete),
+    SpoilingWay("ClickHouse: another text", "any", _clickhouse_flip),
+    SpoilingWay("ClickHouse: an older version", "edited", _clickhouse_first),
+    SpoilingWay("ClickHouse: a tombstone is live again", "deleted", _clickhouse_first),
+    SpoilingWay("Redis: deleted, in the index too", "hot", _redis_unlist),
+    SpoilingWay("Redis: another text", "hot", _redis_flip),
+    SpoilingWay("Redis: an older version", "edited", _redis_first),
+    SpoilingWay("Redis: a tombstone is live again", "deleted", _redis_first),
 )
 
 
@@ -177,5 +177,5 @@ def drawn(services: Services, count: int, seed: int) -> list[Message]:
     return [found[name] for name in chosen]
 
 
-def _ids(batch: Sequence[History]) -> list[str]:
+def _ids(batch: Sequence[MessageVersions]) -> list[str]:
     return [one.newest.id for one in batch]

@@ -26,7 +26,7 @@ class Landed(NamedTuple):
     lag_seconds: float | None
 
 
-class Part(NamedTuple):
+class CarriedPart(NamedTuple):
     """What was done with one part of the conversations, and how it landed."""
 
     conversations: int
@@ -36,7 +36,9 @@ class Part(NamedTuple):
     clickhouse: Landed
 
 
-def post_live(services: Services, clients: Clients, live: Mapping[str, Any]) -> tuple[Posted, Part]:
+def post_live(
+    services: Services, clients: Clients, live: Mapping[str, Any]
+) -> tuple[Posted, CarriedPart]:
     """Posts conversations over HTTP, and waits until they are in both tiers below."""
     said = [_said(name, conversation) for name, conversation in live.items()]
     started = time.monotonic()
@@ -44,10 +46,10 @@ def post_live(services: Services, clients: Clients, live: Mapping[str, Any]) -> 
         posted = clients.post(said, on_message=lambda: bar.advance(bar.task_ids[0]))
     count = len(posted.latencies_ms)
     landed = _wait(services, 0, count, started, posted.ended)
-    return posted, Part(len(live), count, posted.ended - started, *landed)
+    return posted, CarriedPart(len(live), count, posted.ended - started, *landed)
 
 
-def import_rest(services: Services, rest: Mapping[str, Any], before: int) -> Part:
+def import_rest(services: Services, rest: Mapping[str, Any], before: int) -> CarriedPart:
     """Imports conversations at their original times, and waits until they are in ClickHouse.
 
     `before` is how many messages the store holds already.
@@ -64,7 +66,7 @@ def import_rest(services: Services, rest: Mapping[str, Any], before: int) -> Par
     ended = time.monotonic()
     refusals.show()
     landed = _wait(services, before, written, started, ended)
-    return Part(len(rest), written, ended - started, *landed)
+    return CarriedPart(len(rest), written, ended - started, *landed)
 
 
 def _said(name: str, conversation: Any) -> list[Said]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.demo.comparison import Tally, compare_all
 from benchmarks.demo.live_clients import Clients, Thread
-from jobs.transfer.export import Exporter
+from jobs.transfer.export import MessageExporter
 from models.message import Message
 from storage.clickhouse.pages import Selection, archived_messages
 from webapp.cli.progress import progress_bar
@@ -46,7 +46,7 @@ def _compare_exported(
     services: Services, given: Mapping[Thread, list[str]], live: set[str]
 ) -> tuple[Tally, Tally]:
     """The export against the source, and ClickHouse's copy against the export, in one pass."""
-    exporter = Exporter(
+    exporter = MessageExporter(
         services.job_engine, services.job_clickhouse, services.pending_log, services.persistence
     )
     archive = archived_messages(services.job_clickhouse, Selection())

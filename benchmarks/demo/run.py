@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 import settings
-from benchmarks.demo.carrying import Landed, Part, import_rest, post_live
+from benchmarks.demo.carrying import CarriedPart, Landed, import_rest, post_live
 from benchmarks.demo.live_clients import Clients, Posted
 from benchmarks.demo.reading_back import ReadBack, read_back
 from benchmarks.stack import ephemeral_stack
@@ -70,7 +70,7 @@ def _is_postable(conversation: Any) -> bool:
     return all(one["text"] for turn in conversation["messages"] for one in turn)
 
 
-def _table(posted: Posted, live: Part, rest: Part, result: ReadBack) -> Table:
+def _table(posted: Posted, live: CarriedPart, rest: CarriedPart, result: ReadBack) -> Table:
     table = Table(title="ChitChat through Redis, PostgreSQL and ClickHouse, and back")
     table.add_column("")
     for heading in ("posted live", "imported", "all"):

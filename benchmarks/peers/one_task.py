@@ -34,7 +34,7 @@ class Base(DeclarativeBase):
     """The peer's tables."""
 
 
-class Message(Base):
+class PostedMessage(Base):
     """One message."""
 
     __tablename__ = "one_task_messages"
@@ -55,7 +55,7 @@ def _engine() -> Engine:
 def insert_message(message: dict[str, Any]) -> None:
     """Inserts one row."""
     with Session(_engine()) as session:
-        session.add(Message(**{**message, "id": uuid.UUID(message["id"])}))
+        session.add(PostedMessage(**{**message, "id": uuid.UUID(message["id"])}))
         session.commit()
 
 

@@ -14,9 +14,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
-from benchmarks.sockets.frames import Frame, decoded, encoded
+from benchmarks.sockets.frames import ClientFrame, decoded, encoded
 from benchmarks.sockets.history import Told
-from benchmarks.sockets.ledger import Ledger
+from benchmarks.sockets.ledger import SocketLedger
 
 RETRY_SECONDS = 0.5
 OPEN_SECONDS = 20.0
@@ -28,7 +28,7 @@ class SocketClient:
     """A client of a user, known by its number. Times are of the monotonic clock."""
 
     def __init__(
-        self, number: int, user_id: str, token: str, address: str, ledger: Ledger, read: Read
+        self, number: int, user_id: str, token: str, address: str, ledger: SocketLedger, read: Read
     ) -> None:
         """`read` gives the ids of all of the user's messages, over HTTP. Raises `OSError`."""
         self.number = number
@@ -114,7 +114,7 @@ class SocketClient:
         async for text in socket:
             self._take(decoded(text), time.perf_counter())
 
-    def _take(self, frame: Frame, at: float) -> None:
+    def _take(self, frame: ClientFrame, at: float) -> None:
         if frame.event_id:
             self._last_event_id = frame.event_id
             kind = "message_repeated" if frame.repeated else frame.type

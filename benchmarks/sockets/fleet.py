@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from benchmarks.sockets.client import RETRY_SECONDS, SocketClient
-from benchmarks.sockets.history import Finding, Written, faults_of
+from benchmarks.sockets.history import Anomaly, SentMessage, faults_of
 from benchmarks.sockets.http import Http
-from benchmarks.sockets.ledger import Ledger
+from benchmarks.sockets.ledger import SocketLedger
 from webapp.http.auth import Tokens
 
 THREAD = "live"
@@ -21,7 +21,7 @@ TEXT = "x" * 300
 TOKEN_SECONDS = 7_200
 
 
-class Outcome(NamedTuple):
+class FleetOutcome(NamedTuple):
     """What a part of the run came to. `events` are frames that tell of a message, at clients."""
 
     written: int
@@ -30,7 +30,7 @@ class Outcome(NamedTuple):
     events: int
     resets: int
     opened: int
-    findings: list[Finding]
+    findings: list[Anomaly]
     refused: Counter[str]
 
 
@@ -40,7 +40,7 @@ class Fleet:
     def __init__(
         self, env: Mapping[str, str], tokens: Tokens, users: int, sockets_each: int, name: str
     ) -> None:
-        self.ledger = Ledger()
+        self.ledger = SocketLedger()
         self.http = Http(env["API_URL"])
         self._tokens = {
             user: tokens.issue(user, is_admin=False, ttl_seconds=TOKEN_SECONDS)
@@ -92,7 +92,7 @@ class Fleet:
         while self._posting:
             await asyncio.gather(*self._posting)
 
-    async def settle(self) -> Outcome:
+    async def settle(self) -> FleetOutcome:
         """Waits until everybody was told everything, or too long; says what it came to."""
         deadline = time.perf_counter() + SETTLE_SECONDS
         while True:
@@ -164,9 +164,9 @@ class Fleet:
             self.ledger.again += 1
             await asyncio.sleep(random.uniform(0, RETRY_SECONDS))
 
-    def _outcome(self) -> Outcome:
+    def _outcome(self) -> FleetOutcome:
         ledger = self.ledger
-        own: dict[str, list[Written]] = {user_id: [] for user_id in self.users}
+        own: dict[str, list[SentMessage]] = {user_id: [] for user_id in self.users}
         for one in ledger.written.values():
             own[one.user_id].append(one)
         findings = [
@@ -176,7 +176,7 @@ class Fleet:
                 client.number, client.user_id, client.history, own[client.user_id], ledger.written
             )
         ]
-        return Outcome(
+        return FleetOutcome(
             len(ledger.written),
             len(ledger.waiting),
             ledger.again,

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 
-class Frame(msgspec.Struct):
+class ClientFrame(msgspec.Struct):
     """What a client looks at of any frame; the rest is not even decoded."""
 
     type: str
@@ -18,10 +18,10 @@ class Frame(msgspec.Struct):
     repeated: bool = False
 
 
-_decoder = msgspec.json.Decoder(Frame)
+_decoder = msgspec.json.Decoder(ClientFrame)
 
 
-def decoded(text: bytes | str) -> Frame:
+def decoded(text: bytes | str) -> ClientFrame:
     """A frame. Raises `msgspec.DecodeError` for what is none."""
     return _decoder.decode(text)
 

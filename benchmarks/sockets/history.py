@@ -32,7 +32,7 @@ class Told(NamedTuple):
     at: float
 
 
-class Written(NamedTuple):
+class SentMessage(NamedTuple):
     """One acknowledged message: who sent it, by which client's socket or none if over HTTP, and
     when it was sent and acknowledged by the monotonic clock."""
 
@@ -43,7 +43,7 @@ class Written(NamedTuple):
     acknowledged_at: float
 
 
-class Finding(NamedTuple):
+class Anomaly(NamedTuple):
     """One thing that is not as it should be."""
 
     fault: str
@@ -55,20 +55,20 @@ def faults_of(
     client: int,
     user_id: str,
     told: Sequence[Told],
-    own: Iterable[Written],
-    written: Mapping[str, Written],
-) -> list[Finding]:
+    own: Iterable[SentMessage],
+    written: Mapping[str, SentMessage],
+) -> list[Anomaly]:
     """What is wrong with one client's history: `missed`, `doubled`, `disordered`, `foreign`.
 
     `own` is what its user wrote, `written` what everybody wrote, by message id.
     """
     wrong = [*_foreign(user_id, told, written), *_doubled(told), *_disordered(told)]
     wrong += [*_late_confirmed(told), *_missed(client, told, own)]
-    return [Finding(fault, client, what) for fault, what in wrong]
+    return [Anomaly(fault, client, what) for fault, what in wrong]
 
 
 def _foreign(
-    user_id: str, told: Sequence[Told], written: Mapping[str, Written]
+    user_id: str, told: Sequence[Told], written: Mapping[str, SentMessage]
 ) -> Iterable[tuple[str, str]]:
     for one in told:
         author = written.get(one.message_id)
@@ -144,7 +144,9 @@ def _late_confirmed(told: Sequence[Told]) -> Iterable[tuple[str, str]]:
                 yield "doubled", f"message_received of {one.message_id}, which was confirmed"
 
 
-def _missed(client: int, told: Sequence[Told], own: Iterable[Written]) -> Iterable[tuple[str, str]]:
+def _missed(
+    client: int, told: Sequence[Told], own: Iterable[SentMessage]
+) -> Iterable[tuple[str, str]]:
     read = {one.message_id for one in told if one.type == "read"}
     known = {(one.type, one.message_id) for one in told}
     for one in own:

@@ -12,7 +12,7 @@ _HEADER_END = b"\r\n\r\n"
 _LENGTH = b"content-length:"
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     """Status and body of an answer, and after how many seconds it was there."""
 
     status: int
@@ -42,7 +42,7 @@ class Http:
 
     async def post(
         self, token: str, thread_id: str, body: bytes, key: str
-    ) -> tuple[Answer, str | None]:
+    ) -> tuple[HttpAnswer, str | None]:
         """Posts a message; gives its id too, if it was acknowledged. Raises `OSError`."""
         answer = await self._call(
             f"POST /api/threads/{thread_id}/messages HTTP/1.1\r\nHost: {self._host}\r\n"
@@ -79,7 +79,7 @@ class Http:
             writer.close()
         self._free.clear()
 
-    async def _call(self, request: bytes) -> Answer:
+    async def _call(self, request: bytes) -> HttpAnswer:
         started = time.perf_counter()
         stream = self._free.pop() if self._free else None
         if stream is None:
@@ -96,7 +96,7 @@ class Http:
             writer.close()
             raise
         self._free.append(stream)
-        return Answer(int(head[9:12]), body, time.perf_counter() - started)
+        return HttpAnswer(int(head[9:12]), body, time.perf_counter() - started)
 
 
 def _content_length(head: bytes) -> int:

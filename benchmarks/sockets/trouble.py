@@ -15,7 +15,7 @@ import msgspec
 
 import settings
 from benchmarks.sockets.bad_clients import Given
-from benchmarks.sockets.fleet import THREAD, Fleet, Outcome
+from benchmarks.sockets.fleet import THREAD, Fleet, FleetOutcome
 from selftest.bed.launching import Launched
 from webapp.http.auth import Tokens
 
@@ -30,7 +30,7 @@ class Killed(NamedTuple):
 
     name: str
     silent_seconds: float
-    outcome: Outcome
+    outcome: FleetOutcome
 
 
 async def cut_at_random(fleet: Fleet, per_second: float) -> None:
@@ -41,7 +41,7 @@ async def cut_at_random(fleet: Fleet, per_second: float) -> None:
         await asyncio.sleep(random.expovariate(per_second))
 
 
-async def under_cuts(fleet: Fleet, per_second: float, cuts: float, seconds: float) -> Outcome:
+async def under_cuts(fleet: Fleet, per_second: float, cuts: float, seconds: float) -> FleetOutcome:
     """Writes so long while sockets are cut; gives what everybody was told in the end."""
     await fleet.begin_anew()
     cutting = asyncio.create_task(cut_at_random(fleet, cuts))

@@ -11,7 +11,7 @@ from contextlib import suppress
 from email.message import Message
 from http import HTTPStatus
 
-from embedded.clickhouse.request import BadRequest, parts_of
+from embedded.clickhouse.request import UnservedStatement, parts_of
 from embedded.clickhouse.server import USER
 
 AUTHENTICATION_FAILED = 516
@@ -63,7 +63,7 @@ class Strangers:
 
 
 def refuse_foreign_names(headers: Message, target: str) -> None:
-    """Refuse requests under another name, and those of web pages. Raises `BadRequest`."""
+    """Refuse requests under another name, and those of web pages. Raises `UnservedStatement`."""
     hosts = headers.get_all("Host", [])
     if not target.startswith("/"):
         # A whole address has a name of its own, which counts more than that of the header.
@@ -75,12 +75,12 @@ def refuse_foreign_names(headers: Message, target: str) -> None:
 
 
 def refuse_strangers(headers: Message, password: str) -> None:
-    """Refuse requests without the password. Raises `BadRequest`."""
+    """Refuse requests without the password. Raises `UnservedStatement`."""
     user, given = _credentials(headers)
     is_known = hmac.compare_digest(user.encode(), USER.encode())
     if not hmac.compare_digest(given.encode(), password.encode()) or not is_known:
         message = "Authentication failed: password is incorrect, or there is no user with such name"
-        raise BadRequest(HTTPStatus.FORBIDDEN, message, AUTHENTICATION_FAILED)
+        raise UnservedStatement(HTTPStatus.FORBIDDEN, message, AUTHENTICATION_FAILED)
 
 
 def _credentials(headers: Message) -> tuple[str, str]:
@@ -97,5 +97,5 @@ def _credentials(headers: Message) -> tuple[str, str]:
     return user or USER, given
 
 
-def _denied(message: str) -> BadRequest:
-    return BadRequest(HTTPStatus.FORBIDDEN, message, ACCESS_DENIED)
+def _denied(message: str) -> UnservedStatement:
+    return UnservedStatement(HTTPStatus.FORBIDDEN, message, ACCESS_DENIED)

@@ -48,7 +48,7 @@ class Statement:
 
 
 @dataclass(frozen=True)
-class Answer:
+class StatementResult:
     """What a statement gave: `body` in `format`, and how much was read and written."""
 
     body: bytes
@@ -88,7 +88,7 @@ class Engine:
         self.version = self.run(Statement(b"SELECT version()")).body.decode().strip()
         self.timezone = self.run(Statement(b"SELECT timezone()")).body.decode().strip()
 
-    def run(self, statement: Statement) -> Answer:
+    def run(self, statement: Statement) -> StatementResult:
         """Run a statement in a session of its own, so that no setting outlives its request.
 
         Raises:
@@ -155,7 +155,7 @@ def _whole(statement: Statement) -> bytes:
     return statement.text + (b"\n" + statement.data if statement.data else b"")
 
 
-def _run(link: _Link, statement: Statement, insert: Insert | None) -> Answer:
+def _run(link: _Link, statement: Statement, insert: Insert | None) -> StatementResult:
     if insert is None:
         return _execute(link, _whole(statement), statement.format, statement.params)
     # An anonymous file: nothing touches the disk, and nothing stays behind after a crash.
@@ -177,13 +177,13 @@ def _execute(
     text: bytes,
     output: str = "TabSeparated",
     params: Mapping[str, str] | None = None,
-) -> Answer:
+) -> StatementResult:
     try:
         result = link.query(text, output, params=dict(params or {}))
     except RuntimeError as error:
         raise _translated(error) from error
     found = _FORMAT_AT_END.search(text)
-    return Answer(
+    return StatementResult(
         body=result.bytes() or b"",
         format=found.group(1).decode() if found else output,
         read_rows=result.storage_rows_read(),

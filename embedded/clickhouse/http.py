@@ -9,8 +9,13 @@ from socketserver import ThreadingTCPServer
 from typing import Any
 
 from embedded.clickhouse.access import Strangers, refuse_foreign_names, refuse_strangers
-from embedded.clickhouse.engine import Answer, ClickHouseError, Engine
-from embedded.clickhouse.request import MAX_BODY_BYTES, NOT_IMPLEMENTED, BadRequest, read_statement
+from embedded.clickhouse.engine import ClickHouseError, Engine, StatementResult
+from embedded.clickhouse.request import (
+    MAX_BODY_BYTES,
+    NOT_IMPLEMENTED,
+    UnservedStatement,
+    read_statement,
+)
 
 IDLE_SECONDS = 300
 MAX_REQUEST_LINE_BYTES = 1024 * 1024
@@ -41,7 +46,7 @@ _CONTENT_TYPES = {
 }
 
 
-class Server(ThreadingTCPServer):
+class HttpServer(ThreadingTCPServer):
     """A thread for each connection; how many statements run at once is the engine's matter.
 
     It is none of `http.server`, which asks for this machine's name and loads code to do that,
@@ -79,7 +84,7 @@ class Server(ThreadingTCPServer):
 class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
-    server: Server
+    server: HttpServer
     connection: socket.socket
     protocol_version = "HTTP/1.1"
     timeout = IDLE_SECONDS
@@ -109,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
         """Answer what is no request in ClickHouse's form too, and close the connection."""
         self.close_connection = True
         status = HTTPStatus(code)
-        self._refuse(BadRequest(status, message or status.phrase), str(uuid.uuid4()))
+        self._refuse(UnservedStatement(status, message or status.phrase), str(uuid.uuid4()))
 
     def log_message(self, format: str, *args: object) -> None:
         """Log nothing: statements contain messages, and errors quote the rows they fail on."""
@@ -124,7 +129,7 @@ class Handler(BaseHTTPRequestHandler):
             encoding = self.headers.get("Content-Encoding", "")
             statement = read_statement(self.command, self.path, encoding, body)
             answer = self.server.engine.run(statement)
-        except BadRequest as error:
+        except UnservedStatement as error:
             self._refuse(error, query_id)
         except ClickHouseError as error:
             self._send_error(error, query_id)
@@ -145,8 +150,8 @@ class Handler(BaseHTTPRequestHandler):
             self.server.strangers.remove(self.connection)
             if self.command not in METHODS:
                 message = f"the method {self.command} is not supported"
-                raise BadRequest(HTTPStatus.NOT_IMPLEMENTED, message, NOT_IMPLEMENTED)
-        except BadRequest:
+                raise UnservedStatement(HTTPStatus.NOT_IMPLEMENTED, message, NOT_IMPLEMENTED)
+        except UnservedStatement:
             self.close_connection = True
             raise
         return False
@@ -163,11 +168,11 @@ class Handler(BaseHTTPRequestHandler):
                 return self._read_chunks()
             length = int(self.headers.get("Content-Length", 0))
             return self._read_exactly(self._checked_length(length))
-        except (ValueError, BadRequest) as error:
+        except (ValueError, UnservedStatement) as error:
             self.close_connection = True
-            if isinstance(error, BadRequest):
+            if isinstance(error, UnservedStatement):
                 raise
-            raise BadRequest(HTTPStatus.BAD_REQUEST, "the length is not a number") from error
+            raise UnservedStatement(HTTPStatus.BAD_REQUEST, "the length is not a number") from error
 
     def _read_chunks(self) -> bytes:
         chunks: list[bytes] = []
@@ -182,16 +187,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def _checked_length(self, length: int) -> int:
         if not 0 <= length <= MAX_BODY_BYTES:
-            raise BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large")
+            raise UnservedStatement(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large")
         return length
 
     def _read_exactly(self, size: int) -> bytes:
         data = self.rfile.read(size) if size else b""
         if len(data) != size:
-            raise BadRequest(HTTPStatus.BAD_REQUEST, "the body was cut off")
+            raise UnservedStatement(HTTPStatus.BAD_REQUEST, "the body was cut off")
         return data
 
-    def _headers_of(self, answer: Answer, query_id: str) -> dict[str, str]:
+    def _headers_of(self, answer: StatementResult, query_id: str) -> dict[str, str]:
         summary = {
             "read_rows": str(answer.read_rows),
             "read_bytes": str(answer.read_bytes),
@@ -206,7 +211,7 @@ class Handler(BaseHTTPRequestHandler):
             "X-ClickHouse-Summary": json.dumps(summary, separators=(",", ":")),
         }
 
-    def _refuse(self, error: BadRequest, query_id: str) -> None:
+    def _refuse(self, error: UnservedStatement, query_id: str) -> None:
         text = f"Code: {error.code}. DB::Exception: {error}."
         self._send_error(ClickHouseError(error.code, text), query_id, error.status)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from embedded.clickhouse import request
 from embedded.clickhouse.engine import ClickHouseError, Engine, Statement
-from embedded.clickhouse.http import Server
+from embedded.clickhouse.http import HttpServer
 from embedded.clickhouse.server import KEY_VARIABLE
 from embedded.supervision import privileges
 
@@ -36,7 +36,7 @@ def main() -> None:
         if options.database:
             name = options.database.replace("`", "")
             engine.run(Statement(f"CREATE DATABASE IF NOT EXISTS `{name}`".encode()))
-        server = Server((options.host, options.port), engine, password)
+        server = HttpServer((options.host, options.port), engine, password)
     except (ClickHouseError, OSError) as error:
         sys.exit(f"ClickHouse does not start: {error}")
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -49,7 +49,7 @@ NOT_IMPLEMENTED = 48
 POCO_EXCEPTION = 1000
 
 
-class BadRequest(Exception):
+class UnservedStatement(Exception):
     """A request this server cannot serve, with the HTTP status and ClickHouse's code for it."""
 
     def __init__(self, status: HTTPStatus, message: str, code: int = POCO_EXCEPTION) -> None:
@@ -84,7 +84,7 @@ def read_statement(method: str, target: str, encoding: str, body: bytes) -> Stat
     if not text.strip():
         text, body = body, b""
     if not text.strip():
-        raise BadRequest(HTTPStatus.BAD_REQUEST, "Empty query", SYNTAX_ERROR)
+        raise UnservedStatement(HTTPStatus.BAD_REQUEST, "Empty query", SYNTAX_ERROR)
     return Statement(
         text=text,
         data=body,
@@ -97,11 +97,11 @@ def read_statement(method: str, target: str, encoding: str, body: bytes) -> Stat
 
 
 def parts_of(target: str) -> SplitResult:
-    """Return the parts of a request's target. Raises `BadRequest`."""
+    """Return the parts of a request's target. Raises `UnservedStatement`."""
     try:
         return urlsplit(target)
     except ValueError as error:
-        raise BadRequest(HTTPStatus.BAD_REQUEST, "the address is none") from error
+        raise UnservedStatement(HTTPStatus.BAD_REQUEST, "the address is none") from error
 
 
 def _settings(fields: Mapping[str, str]) -> dict[str, str]:
@@ -124,7 +124,7 @@ def _refuse_native_compression(fields: Mapping[str, str]) -> None:
     for name in ("compress", "decompress"):
         if fields.get(name, "0") not in {"0", ""}:
             message = f"{name}=1 is not supported here"
-            raise BadRequest(HTTPStatus.NOT_IMPLEMENTED, message, NOT_IMPLEMENTED)
+            raise UnservedStatement(HTTPStatus.NOT_IMPLEMENTED, message, NOT_IMPLEMENTED)
 
 
 def _decoded(body: bytes, encoding: str) -> bytes:
@@ -143,6 +143,6 @@ def _decoded(body: bytes, encoding: str) -> bytes:
         pass
     except Exception as error:
         message = f"the body is not valid {encoding}"
-        raise BadRequest(HTTPStatus.BAD_REQUEST, message) from error
+        raise UnservedStatement(HTTPStatus.BAD_REQUEST, message) from error
     message = f"Content-Encoding {encoding} is not supported here"
-    raise BadRequest(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message, NOT_IMPLEMENTED)
+    raise UnservedStatement(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message, NOT_IMPLEMENTED)

@@ -79,7 +79,7 @@ Tokens = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Rules:
+class StatementRules:
     """The rules of one server, which knows its own functions."""
 
     refused_calls: frozenset[str]
@@ -114,12 +114,12 @@ class Rules:
             before = name
 
 
-def rules(table_functions: Iterable[str], functions: Iterable[str]) -> Rules:
+def rules(table_functions: Iterable[str], functions: Iterable[str]) -> StatementRules:
     """Make the rules for a server that has these functions, in whatever case."""
     refused = {name.upper() for name in table_functions} - _ALLOWED_TABLE_FUNCTIONS
     # What asks a language model sends text away.
     asking = {name.upper() for name in functions if name.upper().startswith("AI")}
-    return Rules(frozenset(refused), _REACHING_FUNCTIONS | asking)
+    return StatementRules(frozenset(refused), _REACHING_FUNCTIONS | asking)
 
 
 def check_setting(name: str) -> None:

@@ -72,7 +72,7 @@ class PidFile:
         procfs.kill_and_wait(left)
         return names
 
-    def _marked(self) -> list[procfs.Entry]:
+    def _marked(self) -> list[procfs.ProcessEntry]:
         """Return the processes that carry the mark of this stack, which every child inherits."""
         return [
             found

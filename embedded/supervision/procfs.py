@@ -12,7 +12,7 @@ POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
-class Entry:
+class ProcessEntry:
     """One process. `started` counts clock ticks since boot: with the pid it names it for good."""
 
     pid: int
@@ -26,7 +26,7 @@ class Entry:
         return self.state not in "ZX"
 
 
-def entry(pid: int) -> Entry | None:
+def entry(pid: int) -> ProcessEntry | None:
     """Return what runs under `pid` now, or None."""
     try:
         text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
@@ -34,10 +34,10 @@ def entry(pid: int) -> Entry | None:
         return None
     # The command name stands in parentheses and may contain both spaces and parentheses.
     fields = text[text.rindex(")") + 2 :].split()
-    return Entry(pid=pid, state=fields[0], session=int(fields[3]), started=int(fields[19]))
+    return ProcessEntry(pid=pid, state=fields[0], session=int(fields[3]), started=int(fields[19]))
 
 
-def entries() -> Iterator[Entry]:
+def entries() -> Iterator[ProcessEntry]:
     """Yield every process that can be seen, without the zombies."""
     for name in os.listdir(PROC):
         found = entry(int(name)) if name.isdigit() else None
@@ -75,7 +75,7 @@ def has_variable(pid: int, name: str, value: str) -> bool:
 
 
 def boot_id() -> str:
-    """Return what changes with every boot, and with it the meaning of `Entry.started`."""
+    """Return what changes with every boot, and with it the meaning of `ProcessEntry.started`."""
     try:
         return (PROC / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:

@@ -8,8 +8,8 @@ from sqlalchemy import Engine
 from jobs.archive import catalogue
 from jobs.archive.catalogue import Partition
 from jobs.archive.fence import only_archiver
-from jobs.archive.run import Archived, Run, Tools, Wish
-from jobs.archive.tiering import Rules, tier_old_messages
+from jobs.archive.run import ArchiveContext, ArchiveCounts, ArchiveRequest, ArchiveRun
+from jobs.archive.tiering import TieringRules, tier_old_messages
 from jobs.audit import AuditTrail
 from jobs.replicate.message_outbox import ReplicationService
 from storage.clickhouse.driver import ClickHouse
@@ -37,16 +37,16 @@ class ArchiveService:
         self._instruments = instruments
         self._engine = engine
         self._replication = replication
-        self._tools = Tools.over(engine, server, breaker, audit)
+        self._tools = ArchiveContext.over(engine, server, breaker, audit)
 
-    def due(self, rules: Rules) -> list[Partition]:
+    def due(self, rules: TieringRules) -> list[Partition]:
         """The partitions that a run would take up now, oldest first, counted. Changes nothing."""
         with translated(), self._engine.connect() as connection:
             there = catalogue.look(connection)
             now_ms = catalogue.now_ms(connection)
             return catalogue.counted(connection, tier_old_messages(there.weekly, now_ms, rules))
 
-    def archive_partitions(self, wish: Wish) -> Iterator[Archived]:
+    def archive_partitions(self, wish: ArchiveRequest) -> Iterator[ArchiveCounts]:
         """Archives what is due and goes on with what is under way; gives the counts so far.
 
         Raises `Refused` where another archiver is at work or a clock is wrong, and `TierError`;
@@ -54,7 +54,7 @@ class ArchiveService:
         """
         with only_archiver(self._engine) as fence:
             self._refuse_beside_recovery()
-            run = Run(self._tools, fence, wish)
+            run = ArchiveRun(self._tools, fence, wish)
             run.plan()
             # What waits in the outbox would differ.
             self._replication.ship_all()

@@ -11,8 +11,8 @@ from sqlalchemy import Engine, text
 
 from jobs.archive import units
 from jobs.archive.catalogue import DEFAULT
-from jobs.archive.fence import Fence
-from jobs.archive.row_proof import Mender, Settled
+from jobs.archive.fence import FencingToken
+from jobs.archive.row_proof import RowProof, RowProver
 from jobs.archive.units import Unit
 from storage.clickhouse.fingerprints import MOST_NAMED
 from storage.postgres.driver import translated
@@ -32,11 +32,11 @@ _DELETE = text(
 class Leftovers:
     """Archives rows of the default partition, a batch at a time."""
 
-    def __init__(self, engine: Engine, mender: Mender) -> None:
+    def __init__(self, engine: Engine, mender: RowProver) -> None:
         self._engine = engine
         self._mender = mender
 
-    def archive(self, fence: Fence, unit: Unit) -> Iterator[tuple[int, Settled]]:
+    def archive(self, fence: FencingToken, unit: Unit) -> Iterator[tuple[int, RowProof]]:
         """Moves what is below the unit's end; gives for each batch how many rows left PostgreSQL
         and how they were settled. A batch with trouble stays, and the next ones go on."""
         after = unit.low
@@ -52,7 +52,7 @@ class Leftovers:
             yield self._delete(fence, unit, settled), settled
             faultpoint("archive.after_drop")
 
-    def _delete(self, fence: Fence, unit: Unit, settled: Settled) -> int:
+    def _delete(self, fence: FencingToken, unit: Unit, settled: RowProof) -> int:
         if not settled.versions:
             return 0
         proven = [{"id": name, "version": version} for name, version in settled.versions.items()]

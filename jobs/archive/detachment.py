@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Connection, Engine, text
 
 from jobs.archive import units
-from jobs.archive.fence import Fence
+from jobs.archive.fence import FencingToken
 from jobs.archive.units import Unit
 from jobs.audit import AuditTrail
 from storage.errors import TierUnavailable
@@ -59,7 +59,7 @@ class Detachment:
         self._audit = audit
         self._pause = pause
 
-    def detach(self, fence: Fence, unit: Unit, actor: str) -> bool:
+    def detach(self, fence: FencingToken, unit: Unit, actor: str) -> bool:
         """Detaches it; False where others are too busy with it now, and nothing is changed.
 
         Rows that changed since the proof and are not in ClickHouse yet stay in `messages`.
@@ -81,7 +81,7 @@ class Detachment:
                 return True
         return False
 
-    def _detach(self, connection: Connection, fence: Fence, unit: Unit, actor: str) -> None:
+    def _detach(self, connection: Connection, fence: FencingToken, unit: Unit, actor: str) -> None:
         connection.execute(_BRIEFLY)
         connection.execute(_BRIEFLY_AS_A_WHOLE)
         connection.execute(_LOCK)

@@ -32,7 +32,7 @@ _HOLDS = text("SELECT attempt FROM archive_fence WHERE attempt = :attempt FOR SH
 _NOW = text("SELECT clock_timestamp()")
 
 
-class Fence:
+class FencingToken:
     """One archiver's right to change anything."""
 
     def __init__(self, connection: Connection, attempt: int) -> None:
@@ -51,7 +51,7 @@ class Fence:
 
 
 @contextmanager
-def only_archiver(engine: Engine) -> Iterator[Fence]:
+def only_archiver(engine: Engine) -> Iterator[FencingToken]:
     """The block runs as the only archiver.
 
     Raises `Refused` where another one is at work, and where this machine's clock and PostgreSQL's
@@ -66,7 +66,7 @@ def only_archiver(engine: Engine) -> Iterator[Fence]:
                 raise Refused("another archiver is at work")
             _check_clock(connection)
             attempt = connection.execute(_NEXT).scalar_one()
-        yield Fence(connection, attempt)
+        yield FencingToken(connection, attempt)
     finally:
         # The lock goes with its connection, which must not go back to the pool with it.
         with suppress(SQLAlchemyError):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from models import ids
-from models.appends import Held, Span
+from models.appends import Held, IdRange
 from models.message import Message
 from storage.clickhouse.driver import ClickHouse, batches, literal
 from storage.clickhouse.fingerprints import MOST_NAMED, clickhouse_rows_of
@@ -37,7 +37,7 @@ class ArchivedVersions:
             known |= {name for name, mark in rows.items() if mark.version >= versions[name]}
         return known
 
-    def within(self, spans: Iterable[Span]) -> list[Held]:
+    def within(self, spans: Iterable[IdRange]) -> list[Held]:
         """What there is within spans of ids. Raises `TierError`."""
         places = map(_condition, sorted(spans))
         found = []
@@ -52,7 +52,7 @@ class ArchivedVersions:
         return found
 
 
-def _condition(span: Span) -> str:
+def _condition(span: IdRange) -> str:
     """All ids of a span have a time of its microseconds and its thread's shard."""
     low, high = (min(ids.time_us_of(name), LATEST_US) for name in (span.low, span.high))
     return (

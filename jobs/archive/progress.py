@@ -5,7 +5,7 @@ from sqlalchemy import Connection, Engine, text
 
 from jobs.archive import catalogue
 from jobs.archive.fence import is_at_work
-from jobs.archive.tiering import Rules, tier_old_messages
+from jobs.archive.tiering import TieringRules, tier_old_messages
 from models import ids
 from storage.availability.hidden import archive_boundary
 from storage.postgres.driver import translated
@@ -63,7 +63,7 @@ class ArchiveProgress(msgspec.Struct, kw_only=True, frozen=True):
     stopped: list[StoppedUnit]
 
 
-def archive_progress(engine: Engine, rules: Rules) -> ArchiveProgress:
+def archive_progress(engine: Engine, rules: TieringRules) -> ArchiveProgress:
     """The archive as PostgreSQL tells of it. Raises `TierUnavailable`."""
     with translated(), engine.connect() as connection:
         below = archive_boundary(connection)
@@ -85,7 +85,7 @@ def archive_progress(engine: Engine, rules: Rules) -> ArchiveProgress:
         )
 
 
-def _remaining(connection: Connection, units: dict[str, Units], rules: Rules) -> Remaining:
+def _remaining(connection: Connection, units: dict[str, Units], rules: TieringRules) -> Remaining:
     """What a run has taken up and not moved yet, and what the next one will take up."""
     waiting = [unit for state, unit in units.items() if state not in _GONE]
     taken_up = set(connection.execute(_OPEN_NAMES).scalars())

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sqlalchemy import Engine
 
 from jobs.archive.manifest import ProvenSlice
-from jobs.archive.row_proof import Mender
+from jobs.archive.row_proof import RowProver
 from jobs.archive.units import Unit
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.fingerprints import (
@@ -57,7 +57,7 @@ class Prover:
     """Proves units, as partitions or detached. Holds nothing open while it waits."""
 
     def __init__(
-        self, engine: Engine, server: ClickHouse, breaker: Breaker, mender: Mender
+        self, engine: Engine, server: ClickHouse, breaker: Breaker, mender: RowProver
     ) -> None:
         self._engine = engine
         self._server = server

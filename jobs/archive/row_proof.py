@@ -37,7 +37,7 @@ ROUNDS = 3
 """A row that changes while it is looked at is looked at again, so often."""
 
 
-class Settled(NamedTuple):
+class RowProof(NamedTuple):
     """What became of some rows: the version of each that ClickHouse is proven to have, how many
     were shipped again, of how many it has a newer version, and why the rest cannot be proven."""
 
@@ -53,7 +53,7 @@ class _Sorted(NamedTuple):
     newer: list[str]
 
 
-class Mender:
+class RowProver:
     """Proves rows, and ships again what it takes."""
 
     def __init__(self, engine: Engine, server: ClickHouse, breaker: Breaker) -> None:
@@ -61,12 +61,12 @@ class Mender:
         self._server = server
         self._breaker = breaker
 
-    def settle(self, table: str, message_ids: Sequence[str], attempt: int) -> Settled:
+    def settle(self, table: str, message_ids: Sequence[str], attempt: int) -> RowProof:
         """Proves these rows of a table, as they are now. Raises `TierError`."""
-        total = Settled({})
+        total = RowProof({})
         for start in range(0, len(message_ids), MOST_NAMED):
             step = self._settle(table, message_ids[start : start + MOST_NAMED], attempt)
-            total = Settled(
+            total = RowProof(
                 total.versions | step.versions,
                 total.reshipped + step.reshipped,
                 total.newer + step.newer,
@@ -74,7 +74,7 @@ class Mender:
             )
         return total
 
-    def _settle(self, table: str, batch: Sequence[str], attempt: int) -> Settled:
+    def _settle(self, table: str, batch: Sequence[str], attempt: int) -> RowProof:
         reshipped = 0
         for number in range(ROUNDS + 1):
             with translated(), self._engine.connect() as connection:
@@ -89,7 +89,7 @@ class Mender:
                 break
             reshipped += self._ship(table, lacking, f"archive:{attempt}:{number}")
         unproven = damage.keys() | set(lacking)
-        return Settled(
+        return RowProof(
             {name: mark.version for name, mark in ours.items() if name not in unproven},
             reshipped,
             sum(name not in unproven for name in found.newer),

@@ -14,10 +14,10 @@ from jobs.archive import catalogue, manifest, units
 from jobs.archive.catalogue import DEFAULT, Partition
 from jobs.archive.default_partition import Leftovers
 from jobs.archive.detachment import Detachment
-from jobs.archive.fence import Fence
+from jobs.archive.fence import FencingToken
 from jobs.archive.proof import Proof, Prover, together
-from jobs.archive.row_proof import Mender
-from jobs.archive.tiering import Rules, tier_old_messages
+from jobs.archive.row_proof import RowProver
+from jobs.archive.tiering import TieringRules, tier_old_messages
 from jobs.archive.units import Unit
 from jobs.audit import AuditTrail
 from storage.availability.hidden import archive_boundary
@@ -34,7 +34,7 @@ FEW_BYTES = 64 * 1024 * 1024
 """So much may always go, whatever share of all it is."""
 
 
-class Wish(NamedTuple):
+class ArchiveRequest(NamedTuple):
     """What is to be archived: partitions whose messages are all as old as the rules say, dropped
     when they have been detached for `grace_seconds`; on behalf of `actor`.
 
@@ -42,13 +42,13 @@ class Wish(NamedTuple):
     grown old since yesterday, but a clock can have jumped.
     """
 
-    rules: Rules
+    rules: TieringRules
     grace_seconds: float
     actor: str
     most_share: float = 1.0
 
 
-class Archived(NamedTuple):
+class ArchiveCounts(NamedTuple):
     """Counts of a run so far. `partitions` are those at hand; `messages` are no longer read from
     PostgreSQL, `leftovers` of them left it one by one. `waiting` partitions were too busy, `held`
     are in their grace."""
@@ -65,7 +65,7 @@ class Archived(NamedTuple):
     stopped: int = 0
 
 
-class Tools(NamedTuple):
+class ArchiveContext(NamedTuple):
     """What a run works with."""
 
     engine: Engine
@@ -77,7 +77,7 @@ class Tools(NamedTuple):
     @classmethod
     def over(cls, engine: Engine, server: ClickHouse, breaker: Breaker, audit: AuditTrail) -> Self:
         """The tools over one PostgreSQL and one ClickHouse."""
-        mender = Mender(engine, server, breaker)
+        mender = RowProver(engine, server, breaker)
         return cls(
             engine,
             audit,
@@ -87,15 +87,15 @@ class Tools(NamedTuple):
         )
 
 
-class Run:
+class ArchiveRun:
     """The steps, in their order. Each gives way after every unit; `done` counts."""
 
-    def __init__(self, tools: Tools, fence: Fence, wish: Wish) -> None:
+    def __init__(self, tools: ArchiveContext, fence: FencingToken, wish: ArchiveRequest) -> None:
         self._tools = tools
         self._engine = tools.engine
         self._fence = fence
         self._wish = wish
-        self.done = Archived()
+        self.done = ArchiveCounts()
 
     def plan(self) -> None:
         """Makes units of what is due. Raises `Refused` where that is too much to be true."""

@@ -14,19 +14,19 @@ from settings import Settings
 DAY_SECONDS = 86_400.0
 
 
-class Rules(NamedTuple):
+class TieringRules(NamedTuple):
     """Ages at which a message moves, in seconds."""
 
     hot_seconds: float
     archive_after_seconds: float
 
 
-def rules_of(settings: Settings) -> Rules:
+def rules_of(settings: Settings) -> TieringRules:
     """The rules of an installation."""
-    return Rules(settings.hot_seconds, settings.archive_after_days * DAY_SECONDS)
+    return TieringRules(settings.hot_seconds, settings.archive_after_days * DAY_SECONDS)
 
 
-def keeping_tier(age_seconds: float, rules: Rules) -> Tier:
+def keeping_tier(age_seconds: float, rules: TieringRules) -> Tier:
     """The tier that keeps a message of this age: PostgreSQL, and from some age on ClickHouse.
 
     A message from the future, by a clock that was wrong, is young.
@@ -36,7 +36,7 @@ def keeping_tier(age_seconds: float, rules: Rules) -> Tier:
 
 def select_storage_tier(
     age_seconds: float,
-    rules: Rules,
+    rules: TieringRules,
     *,
     thread_idle_seconds: float | None = None,
     unread_seconds: float | None = None,
@@ -53,7 +53,7 @@ def select_storage_tier(
 
 
 def tier_old_messages(
-    partitions: Iterable[Partition], now_ms: int, rules: Rules
+    partitions: Iterable[Partition], now_ms: int, rules: TieringRules
 ) -> list[Partition]:
     """The partitions that are to leave PostgreSQL: their youngest message belongs to ClickHouse.
 

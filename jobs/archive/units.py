@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection, Row, TextClause, text
 
 from jobs.archive.catalogue import Partition, milliseconds
-from jobs.archive.fence import Fence
+from jobs.archive.fence import FencingToken
 from storage.errors import Refused
 
 State = Literal["planned", "proven", "detached", "dropped", "stopped"]
@@ -92,7 +92,9 @@ class Unit(NamedTuple):
         return milliseconds(self.high)
 
 
-def plan(connection: Connection, fence: Fence, partitions: Iterable[Partition], actor: str) -> None:
+def plan(
+    connection: Connection, fence: FencingToken, partitions: Iterable[Partition], actor: str
+) -> None:
     """Makes a unit of each partition that is none yet."""
     units = [{"name": one.name, "low": one.low, "high": one.high} for one in partitions]
     fence.check(connection)
@@ -107,7 +109,13 @@ def open_units(connection: Connection) -> list[Unit]:
 
 
 def prove(
-    connection: Connection, fence: Fence, unit: Unit, *, rows: int, reshipped: int, newer: int
+    connection: Connection,
+    fence: FencingToken,
+    unit: Unit,
+    *,
+    rows: int,
+    reshipped: int,
+    newer: int,
 ) -> Unit:
     """ClickHouse has all of it; gives the unit as it is then.
 
@@ -118,18 +126,18 @@ def prove(
     return unit._replace(state="detached" if unit.is_detached else "proven", rows=rows)
 
 
-def detach(connection: Connection, fence: Fence, unit: Unit) -> None:
+def detach(connection: Connection, fence: FencingToken, unit: Unit) -> None:
     """Its table is no partition any more, and reads below its end ask ClickHouse."""
     raise_boundary(connection, unit.high)
     _move(connection, fence, unit, _DETACHED, {})
 
 
-def drop(connection: Connection, fence: Fence, unit: Unit, rows: int) -> None:
+def drop(connection: Connection, fence: FencingToken, unit: Unit, rows: int) -> None:
     """Its rows are gone from PostgreSQL."""
     _move(connection, fence, unit, _DROPPED, {"rows": rows, "before": unit.state})
 
 
-def stop(connection: Connection, fence: Fence, unit: Unit, reason: str) -> None:
+def stop(connection: Connection, fence: FencingToken, unit: Unit, reason: str) -> None:
     """It is kept as it is until it can be proven."""
     _move(connection, fence, unit, _STOPPED, {"reason": reason})
 
@@ -140,7 +148,11 @@ def raise_boundary(connection: Connection, high: str) -> None:
 
 
 def _move(
-    connection: Connection, fence: Fence, unit: Unit, step: TextClause, values: dict[str, Any]
+    connection: Connection,
+    fence: FencingToken,
+    unit: Unit,
+    step: TextClause,
+    values: dict[str, Any],
 ) -> None:
     fence.check(connection)
     known = {"id": unit.id, "attempt": fence.attempt}

@@ -22,9 +22,9 @@ from jobs.consistency.compare.redis_indexes import IndexComparison
 from jobs.consistency.compare.rows import RowComparison, lost_slices
 from jobs.consistency.compare.threads import ThreadCheck
 from jobs.consistency.differences import differences_of, lost
-from jobs.consistency.judge.confirmation import SecondLook
+from jobs.consistency.judge.confirmation import Confirmation
 from jobs.consistency.judge.integrity import DataIntegrityValidator
-from jobs.consistency.judge.verdict import Verdict
+from jobs.consistency.judge.verdict import CopyVerdict
 from jobs.consistency.repair.service import Repair
 from jobs.consistency.report import (
     EVERYTHING,
@@ -57,7 +57,7 @@ class _Found(NamedTuple):
 
     compared: dict[Pair, int]
     seconds: dict[Pair, float]
-    verdicts: list[Verdict]
+    verdicts: list[CopyVerdict]
     others: list[Difference]
     boundary: str
 
@@ -79,7 +79,7 @@ class ThreeTierConsistencyChecker:
         self._carry = carry
         self._audit = audit
         self._validator = validator
-        self._look = SecondLook(tiers, carry, validator)
+        self._look = Confirmation(tiers, carry, validator)
         self._rows = RowComparison(tiers.job_engine, tiers.job_clickhouse)
         self._hot = HotComparison(tiers.redis_door, tiers.redis, tiers.job_engine, validator)
         self._indexes = IndexComparison(tiers, carry)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from jobs.consistency.compare.rows import LostSlice
-from jobs.consistency.judge.verdict import Verdict
+from jobs.consistency.judge.verdict import CopyVerdict
 from jobs.consistency.report import Difference, Pair
 from models.message import Tier
 from storage.clickhouse.fingerprints import week_begins
@@ -23,7 +23,7 @@ def lost(slices: Iterable[LostSlice]) -> list[Difference]:
     ]
 
 
-def differences_of(verdicts: Iterable[Verdict]) -> list[Difference]:
+def differences_of(verdicts: Iterable[CopyVerdict]) -> list[Difference]:
     """The verdicts as findings; what no tier has right is said at once to be past mending."""
     found = []
     for verdict in verdicts:
@@ -48,7 +48,7 @@ def _pair_of(tier: Tier) -> Pair:
     return "redis-postgresql" if tier == "redis" else "postgresql-clickhouse"
 
 
-def _versions(verdict: Verdict) -> str:
+def _versions(verdict: CopyVerdict) -> str:
     """Which version each tier has, and which is right; never what is in them."""
     copies = verdict.copies
     right = "none" if verdict.truth is None else str(verdict.truth.version)

@@ -40,7 +40,7 @@ class _Table(NamedTuple):
         return f"{whose} AND toString({self.key}) <= '{target.through}'" if self.key else whose
 
 
-class ClickHouseRemains:
+class ClickHouseEraser:
     """Looks for, and takes out, what ClickHouse has of a user. Errors leave as `TierError`."""
 
     def __init__(self, server: ClickHouse, copies: RowCopies, expectations: Expectations) -> None:

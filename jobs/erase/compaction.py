@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from jobs.erase.clickhouse import ClickHouseRemains
-from jobs.erase.postgres import PostgresRemains
+from jobs.erase.clickhouse import ClickHouseEraser
+from jobs.erase.postgres import PostgresEraser
 from jobs.erase.receipt import UserErasure
-from jobs.erase.redis import REWRITING, RedisRemains
+from jobs.erase.redis import REWRITING, RedisEraser
 from models.message import Tier
 from storage.errors import TierError
 
@@ -20,7 +20,7 @@ class Tidying:
     """Has files given up or written anew."""
 
     def __init__(
-        self, redis: RedisRemains, postgres: PostgresRemains, clickhouse: ClickHouseRemains
+        self, redis: RedisEraser, postgres: PostgresEraser, clickhouse: ClickHouseEraser
     ) -> None:
         self._redis = redis
         self._postgres = postgres

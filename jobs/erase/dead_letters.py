@@ -28,14 +28,14 @@ _DROP = text(
 )
 
 
-class Dropped(NamedTuple):
+class DroppedLetters(NamedTuple):
     """How many letters went, and the hidden messages of which Redis has had the last copy."""
 
     letters: int
     hidden: list[str]
 
 
-def drop_deleted(connection: Connection) -> Dropped:
+def drop_deleted(connection: Connection) -> DroppedLetters:
     """Drops letters whose messages or threads are deleted, in the caller's transaction.
 
     What is on hold stays, and so does one on which somebody is deciding at this moment.
@@ -43,7 +43,7 @@ def drop_deleted(connection: Connection) -> Dropped:
     standing = holds.standing(connection)
     found = [one for one in letters(connection) if _is_known(one, standing)]
     if not found:
-        return Dropped(0, [])
+        return DroppedLetters(0, [])
     marks = hidden.committed(connection, {_thread(one) for one in found})
     buried = _tombstones(connection, found)
     ended = _ended(connection, found)
@@ -58,7 +58,7 @@ def drop_deleted(connection: Connection) -> Dropped:
         elif name in buried:
             gone[one.id] = ""
     dropped = connection.execute(_DROP, {"ids": list(gone)}).scalars().all()
-    return Dropped(len(dropped), [gone[number] for number in dropped if gone[number]])
+    return DroppedLetters(len(dropped), [gone[number] for number in dropped if gone[number]])
 
 
 def _is_known(letter: Letter, standing: holds.Holds) -> bool:

@@ -104,7 +104,7 @@ class _Table(NamedTuple):
         return f"user_id = :user_id AND {self.key} <= :through"
 
 
-class PostgresRemains:
+class PostgresEraser:
     """Looks for, and takes out, what PostgreSQL has of a user. Errors leave as `TierError`."""
 
     def __init__(self, engine: Engine, slots: int) -> None:

@@ -15,7 +15,7 @@ from models import ids
 from models.records import address_of, created_at
 from storage.errors import TierError
 from storage.redis import keys
-from storage.redis.driver import RedisDoor, Script
+from storage.redis.driver import RedisGateway, Script
 from storage.redis.pending_log import LogEntry, PendingLog
 
 SCAN_KEYS = 1_000
@@ -28,10 +28,10 @@ COPIES_AT_ONCE = 200
 LOG_ENTRIES = 500
 
 
-class RedisRemains:
+class RedisEraser:
     """Looks for, and takes out, what Redis has of a user. Errors leave as `TierError`."""
 
-    def __init__(self, door: RedisDoor, log: PendingLog, hot_seconds: int) -> None:
+    def __init__(self, door: RedisGateway, log: PendingLog, hot_seconds: int) -> None:
         self._door = door
         self._log = log
         self._seconds = max(hot_seconds, SHUT_OUT_SECONDS)

@@ -11,12 +11,12 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from jobs.audit import AuditTrail
-from jobs.erase.clickhouse import ClickHouseRemains
+from jobs.erase.clickhouse import ClickHouseEraser
 from jobs.erase.compaction import Tidying
 from jobs.erase.ledger import ErasureLedger
-from jobs.erase.postgres import PostgresRemains
+from jobs.erase.postgres import PostgresEraser
 from jobs.erase.receipt import UserErasure
-from jobs.erase.redis import RedisRemains
+from jobs.erase.redis import RedisEraser
 from jobs.erase.target import Target
 from models import ids
 from models.ids import Clock
@@ -36,26 +36,26 @@ PAUSE_SECONDS = 0.2
 WRITERS_SECONDS = 15.0
 
 
-Tell = Callable[[UserErasure], None]
+OnProgress = Callable[[UserErasure], None]
 
 
-class Means(NamedTuple):
+class ErasureContext(NamedTuple):
     """What an erasure is done with."""
 
     engine: Engine
-    redis: RedisRemains
-    postgres: PostgresRemains
-    clickhouse: ClickHouseRemains
+    redis: RedisEraser
+    postgres: PostgresEraser
+    clickhouse: ClickHouseEraser
     ledger: ErasureLedger
     tidying: Tidying
     audit: AuditTrail
     clock: Clock
 
 
-class Run:
+class ErasureRun:
     """One go, by whoever holds the claim."""
 
-    def __init__(self, own: Means, erasure: UserErasure, tell: Tell) -> None:
+    def __init__(self, own: ErasureContext, erasure: UserErasure, tell: OnProgress) -> None:
         self._own = own
         self._tell = tell
         self._erasure = erasure

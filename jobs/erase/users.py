@@ -13,13 +13,13 @@ from sqlalchemy import Engine, text
 
 from jobs.audit import AuditTrail
 from jobs.erase import holds
-from jobs.erase.clickhouse import ClickHouseRemains
+from jobs.erase.clickhouse import ClickHouseEraser
 from jobs.erase.compaction import Tidying
 from jobs.erase.ledger import ErasureLedger
-from jobs.erase.postgres import PostgresRemains
+from jobs.erase.postgres import PostgresEraser
 from jobs.erase.receipt import UserErasure
-from jobs.erase.redis import RedisRemains
-from jobs.erase.run import Means, Run, Tell
+from jobs.erase.redis import RedisEraser
+from jobs.erase.run import ErasureContext, ErasureRun, OnProgress
 from jobs.erase.target import Target
 from models import ids
 from models.ids import Clock
@@ -41,9 +41,9 @@ class UserErasureService:
     def __init__(
         self,
         engine: Engine,
-        redis: RedisRemains,
-        postgres: PostgresRemains,
-        clickhouse: ClickHouseRemains,
+        redis: RedisEraser,
+        postgres: PostgresEraser,
+        clickhouse: ClickHouseEraser,
         audit: AuditTrail,
         clock: Clock,
     ) -> None:
@@ -53,24 +53,23 @@ class UserErasureService:
         self._clickhouse = clickhouse
         self._audit = audit
         self._clock = clock
+        self._looks = (postgres.look, redis.look, clickhouse.look)
         self._ledger = ErasureLedger(engine)
         tidying = Tidying(redis, postgres, clickhouse)
-        self._means = Means(
+        self._means = ErasureContext(
             engine, redis, postgres, clickhouse, self._ledger, tidying, audit, clock
         )
 
     def request(self, user_id: str, *, by: str) -> UserErasure:
         """Marks a user as erased up to now; `carry_on` does the rest.
 
-        Where that is under way, or was done and nothing of theirs has come since, gives that
+        Where that was done or is under way, and nothing of theirs has come since, gives that
         receipt. Raises `OnHold` under a legal hold, and `TierUnavailable` with nothing done.
         """
         before = self._ledger.load(user_id)
-        if before is not None and before.state == "pending":
-            return before
         now_us = self._clock.now_us()
         target = Target(user_id, ids.highest(max(now_us, self._newest_us(user_id))))
-        if before is not None and not self._has_come_back(target):
+        if before is not None and not self._has_come_since(before, target):
             return before
         erasure = UserErasure(
             user_id=user_id,
@@ -97,14 +96,14 @@ class UserErasureService:
             raise NotFound
         return found
 
-    def carry_on(self, user_id: str, tell: Tell = lambda _: None) -> UserErasure | None:
+    def carry_on(self, user_id: str, tell: OnProgress = lambda _: None) -> UserErasure | None:
         """Takes out what is there, as far as the tiers answer; gives the receipt.
 
         Tells the receipt so far after each step. None while somebody else is at it. Raises
         `TierUnavailable` without PostgreSQL.
         """
         erasure = self._ledger.claim(user_id)
-        return None if erasure is None else Run(self._means, erasure, tell).run()
+        return None if erasure is None else ErasureRun(self._means, erasure, tell).run()
 
     def finish_due(self) -> int:
         """Carries on whatever is not at its end, and looks again at what was; gives how many."""
@@ -123,10 +122,20 @@ class UserErasureService:
             logged = ids.LOWEST
         return max(ids.time_us(newest) if newest else 0, ids.time_us_of(logged))
 
-    def _has_come_back(self, target: Target) -> bool:
-        looks = (self._postgres.look, self._redis.look, self._clickhouse.look)
-        try:
-            return any(any(look(target).values()) for look in looks)
-        except TierError:
-            # Nobody can tell, and to look for nothing does no harm.
-            return True
+    def _has_come_since(self, before: UserErasure, target: Target) -> bool:
+        """Whether an erasure up to now finds what the one before does not see to."""
+        if before.state == "done":
+            try:
+                return any(any(look(target).values()) for look in self._looks)
+            except TierError:
+                # Nobody can tell, and to look for nothing does no harm.
+                return True
+        # Under way, or open again for something that came late: what is older is still there.
+        covered = Target(target.user_id, before.erased_through)
+        for look in self._looks:
+            # What comes while a tier is out goes to another.
+            with suppress(TierError):
+                known = look(covered)
+                if any(count > known.get(kind, 0) for kind, count in look(target).items()):
+                    return True
+        return False

@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from jobs.monitor.alerts.rules import PRIORITIES
-from jobs.monitor.figures import Figures, FiguresWatch
+from jobs.monitor.figures import FiguresWatch, StoreFigures
 from storage.telemetry.instruments import Instruments
 from storage.telemetry.processes import registry_of
 
@@ -76,7 +76,7 @@ def _family(name: str, gauge: Gauge, values: dict[tuple[str, ...], float | int])
     return family
 
 
-def _values(figures: Figures) -> dict[str, _Values]:
+def _values(figures: StoreFigures) -> dict[str, _Values]:
     """By gauge and labels. Alerts of which none stands are 0, so that one shows as a rise."""
     letters = figures.dead_letters
     return {

@@ -43,7 +43,7 @@ class Queue(msgspec.Struct, frozen=True, omit_defaults=True):
     oldest_seconds: float | None = None
 
 
-class Figures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class StoreFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What could be asked. Whatever only a tier knows that is out is missing.
 
     `queues` are the `pending_log` of what is not in PostgreSQL yet, the `outbox` of what is not in
@@ -76,10 +76,10 @@ class FiguresWatch:
         self._progress = progress
         self._standing = standing
         self._lock = threading.Lock()
-        self._held: Figures | None = None
+        self._held: StoreFigures | None = None
         self._until = float("-inf")
 
-    def look(self) -> Figures:
+    def look(self) -> StoreFigures:
         """The figures of now, or of a moment ago. Never raises."""
         with self._lock:
             if self._held is None or time.monotonic() >= self._until:
@@ -88,7 +88,9 @@ class FiguresWatch:
             return self._held
 
 
-def figures(own: Tiers, watch: ProgressWatch, standing: Callable[[], Iterable[Alert]]) -> Figures:
+def figures(
+    own: Tiers, watch: ProgressWatch, standing: Callable[[], Iterable[Alert]]
+) -> StoreFigures:
     """Looks at every tier."""
     found: dict[str, Any] = {"queues": {}}
     looks: dict[Tier, tuple[Callable[[], None], Callable[[Tiers], dict[str, Any]]]] = {
@@ -115,7 +117,7 @@ def figures(own: Tiers, watch: ProgressWatch, standing: Callable[[], Iterable[Al
         found["queues"] |= facts.pop("queues", {})
         found |= facts
         tiers[tier] = TierFigures(True, breaker.state().state, seconds, reason)
-    return Figures(
+    return StoreFigures(
         progress=watch.judge(),
         tiers=tiers,
         alerts=_alerts(standing()),
@@ -163,4 +165,4 @@ def _postgres(own: Tiers) -> dict[str, Any]:
 
 def _clickhouse(own: Tiers) -> dict[str, Any]:
     server = own.clickhouse_within(own.settings.clickhouse_timeout_seconds)
-    return {"queues": {"direct_writes": Queue(direct_writes.waiting(server))}}
+    return {"queues": {"direct_writes": Queue(direct_writes.count_direct_writes(server))}}

@@ -152,7 +152,7 @@ def _postgres(own: Tiers) -> dict[str, Any]:
 def _clickhouse(own: Tiers) -> dict[str, Any]:
     return {
         "durability": "archived",
-        "to_bring_home": direct_writes.waiting(own.job_clickhouse),
+        "to_bring_home": direct_writes.count_direct_writes(own.job_clickhouse),
     }
 
 

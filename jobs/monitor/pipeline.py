@@ -5,8 +5,8 @@ from typing import Literal
 
 import msgspec
 
-from jobs.monitor.alerts.state import DEGRADATION, Standing
-from jobs.monitor.snapshot import Look, TierLook
+from jobs.monitor.alerts.state import DEGRADATION, AlertState
+from jobs.monitor.snapshot import Snapshot, TierStatus
 from jobs.monitor.windows import SHOWN_WINDOWS, WINDOW_SECONDS, window_of
 from storage.availability.progress import Progress
 from storage.telemetry.counts import TIERS, Counts, total
@@ -29,7 +29,7 @@ class RoadTier(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     memory_limit_bytes: int | None = None
 
 
-class Arrow(msgspec.Struct, kw_only=True, frozen=True):
+class Stage(msgspec.Struct, kw_only=True, frozen=True):
     """A way from one place to another: how much goes along it, and how much waits to. `p50_ms` and
     `p95_ms` are there where the latency of each is known."""
 
@@ -56,21 +56,23 @@ class RoadSeries(msgspec.Struct, kw_only=True, frozen=True):
     p95_ms: list[float | None]
 
 
-class Road(msgspec.Struct, kw_only=True, frozen=True):
+class PipelineStatus(msgspec.Struct, kw_only=True, frozen=True):
     """All of it. `status` is `ok` where every tier answers and nothing is slow or stopped; `at` is
     seconds since 1970."""
 
     at: float
     status: Literal["ok", "degraded"]
     tiers: dict[str, RoadTier]
-    arrows: list[Arrow]
+    arrows: list[Stage]
     series: RoadSeries
     data_consistency_score: float | None
     dead_letters: int | None
     progress: Progress
 
 
-def road(windows: Mapping[int, Counts], look: Look, standing: Standing, now: float) -> Road:
+def road(
+    windows: Mapping[int, Counts], look: Snapshot, standing: AlertState, now: float
+) -> PipelineStatus:
     """The road at a moment."""
     arrows = _arrows(_last_point(windows, now), look, standing)
     is_well = (
@@ -78,7 +80,7 @@ def road(windows: Mapping[int, Counts], look: Look, standing: Standing, now: flo
         and all(arrow.state == "ok" for arrow in arrows)
         and look.progress.is_ok
     )
-    return Road(
+    return PipelineStatus(
         at=now,
         status="ok" if is_well else "degraded",
         tiers={tier: _tier(tier, look) for tier in TIERS},
@@ -95,8 +97,8 @@ def _last_point(windows: Mapping[int, Counts], now: float) -> Counts:
     return total(windows[at] for at in range(newest - POINT_WINDOWS, newest) if at in windows)
 
 
-def _tier(name: str, look: Look) -> RoadTier:
-    seen: TierLook = look.tiers[name]
+def _tier(name: str, look: Snapshot) -> RoadTier:
+    seen: TierStatus = look.tiers[name]
     is_redis = name == "redis"
     return RoadTier(
         available=seen.available,
@@ -107,7 +109,7 @@ def _tier(name: str, look: Look) -> RoadTier:
     )
 
 
-def _arrows(last: Counts, look: Look, standing: Standing) -> list[Arrow]:
+def _arrows(last: Counts, look: Snapshot, standing: AlertState) -> list[Stage]:
     up = {name: tier.available for name, tier in look.tiers.items()}
     is_slow = bool(standing.active.keys() & {DEGRADATION, "latency_p95"})
 
@@ -119,7 +121,7 @@ def _arrows(last: Counts, look: Look, standing: Standing) -> list[Arrow]:
     log_age, outbox_age = look.oldest_pending_seconds, look.oldest_outbox_seconds
     persist = state(("redis", "postgresql"), log_age)
     return [
-        Arrow(
+        Stage(
             name="acknowledge",
             start="client",
             to="redis",
@@ -130,7 +132,7 @@ def _arrows(last: Counts, look: Look, standing: Standing) -> list[Arrow]:
             p50_ms=_rounded(last.quantile_ms(0.5)),
             p95_ms=_rounded(last.quantile_ms(0.95)),
         ),
-        Arrow(
+        Stage(
             name="persist",
             start="redis",
             to="postgresql",
@@ -139,7 +141,7 @@ def _arrows(last: Counts, look: Look, standing: Standing) -> list[Arrow]:
             oldest_waiting_seconds=_rounded(log_age),
             state=persist if look.progress.is_ok else "stopped",
         ),
-        Arrow(
+        Stage(
             name="replicate",
             start="postgresql",
             to="clickhouse",
@@ -148,7 +150,7 @@ def _arrows(last: Counts, look: Look, standing: Standing) -> list[Arrow]:
             oldest_waiting_seconds=_rounded(outbox_age),
             state=state(("postgresql", "clickhouse"), outbox_age),
         ),
-        Arrow(
+        Stage(
             name="archive",
             start="postgresql",
             to="clickhouse",
@@ -162,9 +164,9 @@ def _arrows(last: Counts, look: Look, standing: Standing) -> list[Arrow]:
     ]
 
 
-def _detour(tier: str, last: Counts, waiting: int | None, state: State) -> Arrow:
+def _detour(tier: str, last: Counts, waiting: int | None, state: State) -> Stage:
     """What is written beside Redis; `waiting` is what Redis, or PostgreSQL, was not told yet."""
-    return Arrow(
+    return Stage(
         name=f"detour_{tier}",
         start="client",
         to=tier,

@@ -3,10 +3,10 @@
 import time
 
 from jobs.monitor.alerts.monitor import PerformanceMonitor
-from jobs.monitor.alerts.store import AlertBook
+from jobs.monitor.alerts.store import AlertStore
 from jobs.monitor.counting import Counting
-from jobs.monitor.pipeline import Road, road
-from jobs.monitor.snapshot import Looker
+from jobs.monitor.pipeline import PipelineStatus, road
+from jobs.monitor.snapshot import Snapshotter
 from jobs.monitor.tier_performance import StoragePerformance, storage_performance
 from jobs.monitor.windows import Windows
 from storage.telemetry.counts import Latencies
@@ -20,8 +20,8 @@ class PerformanceService:
         answered: Latencies,
         counting: Counting,
         windows: Windows,
-        looker: Looker,
-        book: AlertBook,
+        looker: Snapshotter,
+        book: AlertStore,
         monitor: PerformanceMonitor,
     ) -> None:
         self.answered = answered
@@ -38,7 +38,7 @@ class PerformanceService:
         if judges:
             self.monitor.begin()
 
-    def road(self) -> Road:
+    def road(self) -> PipelineStatus:
         """The road of a message as it is now; told whichever tier is out."""
         look = self._looker.look(is_thorough=True)
         now = time.time()

@@ -16,13 +16,13 @@ from storage.clickhouse.driver import ClickHouse
 from storage.errors import TierError
 from storage.postgres.backlog import outstanding
 from storage.postgres.driver import translated
-from storage.redis.driver import RedisDoor
+from storage.redis.driver import RedisGateway
 from storage.redis.pending_log import PendingLog
 from storage.resilience.breaker import Breaker, BreakerState
 from storage.telemetry.counts import TIERS
 
 
-class TierLook(msgspec.Struct, kw_only=True, frozen=True):
+class TierStatus(msgspec.Struct, kw_only=True, frozen=True):
     """One tier as this process sees it."""
 
     available: bool
@@ -31,11 +31,11 @@ class TierLook(msgspec.Struct, kw_only=True, frozen=True):
     reason: str | None = None
 
 
-class Look(msgspec.Struct, kw_only=True, frozen=True):
+class Snapshot(msgspec.Struct, kw_only=True, frozen=True):
     """What was seen; None of what no tier could tell. `at` is seconds since 1970."""
 
     at: float
-    tiers: dict[str, TierLook]
+    tiers: dict[str, TierStatus]
     progress: Progress
     pending: int | None = None
     oldest_pending_seconds: float | None = None
@@ -50,12 +50,12 @@ class Look(msgspec.Struct, kw_only=True, frozen=True):
     to_bring_home: int | None = None
 
 
-class Looker:
+class Snapshotter:
     """One process's way of looking. Passes the breakers: a tier that is out costs nothing."""
 
     def __init__(
         self,
-        door: RedisDoor,
+        door: RedisGateway,
         log: PendingLog,
         engine: Engine,
         server: ClickHouse,
@@ -73,7 +73,7 @@ class Looker:
         """Has this process see how the log stands: whether that moves only several looks tell."""
         self._progress.judge()
 
-    def look(self, *, is_thorough: bool = False) -> Look:
+    def look(self, *, is_thorough: bool = False) -> Snapshot:
         """Looks at all of them. Raises nothing for a tier that is out.
 
         How fast each answers, and what waits in ClickHouse to be brought home, takes a question
@@ -90,7 +90,7 @@ class Looker:
             found = list(pool.map(lambda ask: _seen(*ask), asks))
         tiers = {tier: seen for tier, (seen, _) in zip(TIERS, found, strict=True)}
         facts = {name: value for _, told in found for name, value in told.items()}
-        return Look(at=time.time(), tiers=tiers, progress=progress.result(), **facts)
+        return Snapshot(at=time.time(), tiers=tiers, progress=progress.result(), **facts)
 
     def _ping_redis(self) -> None:
         with self._door.passed() as client:
@@ -127,7 +127,7 @@ class Looker:
 
     def _clickhouse(self) -> dict[str, Any]:
         with self._breakers.clickhouse.guard():
-            return {"to_bring_home": direct_writes.waiting(self._server)}
+            return {"to_bring_home": direct_writes.count_direct_writes(self._server)}
 
 
 def _nothing() -> dict[str, Any]:
@@ -136,7 +136,7 @@ def _nothing() -> dict[str, Any]:
 
 def _seen(
     breaker: Breaker, ping: Callable[[], None] | None, facts: Callable[[], dict[str, Any]]
-) -> tuple[TierLook, dict[str, Any]]:
+) -> tuple[TierStatus, dict[str, Any]]:
     latency_ms = None
     try:
         if ping is not None:
@@ -148,6 +148,6 @@ def _seen(
     except TierError as error:
         if breaker.is_closed and not error.is_ambiguous:
             # It turned this one question away, and answers others.
-            return TierLook(available=True, breaker=breaker.state(), reason=error.reason), {}
-        return TierLook(available=False, breaker=breaker.state(), reason=error.reason), {}
-    return TierLook(available=True, breaker=breaker.state(), latency_ms=latency_ms), told
+            return TierStatus(available=True, breaker=breaker.state(), reason=error.reason), {}
+        return TierStatus(available=False, breaker=breaker.state(), reason=error.reason), {}
+    return TierStatus(available=True, breaker=breaker.state(), latency_ms=latency_ms), told

@@ -17,15 +17,15 @@ from models.tables import messages
 from storage.availability.checks.finding import Finding
 from storage.postgres.driver import translated
 from storage.redis import keys
-from storage.redis.driver import RedisDoor
-from storage.redis.pending_log import Committed, PendingLog
+from storage.redis.driver import RedisGateway
+from storage.redis.pending_log import CommittedBatch, PendingLog
 
 log = structlog.get_logger(__name__)
 
 SCAN_KEYS = 1_000
 
 
-class Lifetimes(NamedTuple):
+class CopyLifetimes(NamedTuple):
     """Counts of message copies in Redis: looked at, without a lifetime, and given one now."""
 
     copies: int = 0
@@ -36,7 +36,7 @@ class Lifetimes(NamedTuple):
 class UpkeepService:
     """Safe to run anywhere, also twice at once."""
 
-    def __init__(self, door: RedisDoor, pending_log: PendingLog, engine: Engine) -> None:
+    def __init__(self, door: RedisGateway, pending_log: PendingLog, engine: Engine) -> None:
         self._door = door
         self._log = pending_log
         self._engine = engine
@@ -55,16 +55,16 @@ class UpkeepService:
         self._known = problems
         return list(problems.values())
 
-    def mend_lifetimes(self) -> Lifetimes:
+    def mend_lifetimes(self) -> CopyLifetimes:
         """Gives a lifetime to every copy without one whose row is committed.
 
         A version that is still pending keeps none. Raises `TierUnavailable`.
         """
-        total = Lifetimes()
+        total = CopyLifetimes()
         for slot in range(self._log.slots):
             for names in self._batches(slot):
                 step = self._mend(slot, names)
-                total = Lifetimes(*(sum(pair) for pair in zip(total, step, strict=True)))
+                total = CopyLifetimes(*(sum(pair) for pair in zip(total, step, strict=True)))
         if total.mended:
             log.warning("lifetimes_mended", copies=total.mended)
         return total
@@ -81,7 +81,7 @@ class UpkeepService:
             if cursor == 0:
                 return
 
-    def _mend(self, slot: int, names: list[str]) -> Lifetimes:
+    def _mend(self, slot: int, names: list[str]) -> CopyLifetimes:
         for_ever = self._without_lifetime(names)
         by_id = {name.removeprefix(keys.message_prefix(slot)): name for name in for_ever}
         query = select(
@@ -90,14 +90,14 @@ class UpkeepService:
         with translated(), self._engine.connect() as connection:
             rows = connection.execute(query).all()
         if not rows:
-            return Lifetimes(len(names), len(for_ever))
+            return CopyLifetimes(len(names), len(for_ever))
         # The script that follows a commit looks at versions itself, so a write that comes
         # meanwhile is safe from it.
         versions = {by_id[row.id]: row.version for row in rows}
         indexes = sorted({keys.index(slot, row.user_id, row.thread_id) for row in rows})
-        self._log.settle([Committed(slot, [], versions, indexes, {})])
+        self._log.settle([CommittedBatch(slot, [], versions, indexes, {})])
         still = self._without_lifetime(list(versions))
-        return Lifetimes(len(names), len(for_ever), len(versions) - len(still))
+        return CopyLifetimes(len(names), len(for_ever), len(versions) - len(still))
 
     def _without_lifetime(self, names: list[str]) -> list[str]:
         with self._door.passed() as client:

@@ -5,9 +5,9 @@ The copy of what was refused has no TTL: it was acknowledged, and nobody else ke
 
 from models.records import Address
 from storage.redis import keys
-from storage.redis.driver import RedisDoor, Script
+from storage.redis.driver import RedisGateway, Script
 from storage.redis.messages import RedisTier
-from storage.redis.pending_log import Committed, PendingLog
+from storage.redis.pending_log import CommittedBatch, PendingLog
 from storage.redis.repair import RedisRepair, distrust_floor
 
 
@@ -16,7 +16,7 @@ class RefusedCopies:
 
     def __init__(
         self,
-        door: RedisDoor,
+        door: RedisGateway,
         redis: RedisTier,
         repair: RedisRepair,
         log: PendingLog,
@@ -35,7 +35,7 @@ class RefusedCopies:
         """Raises `TierUnavailable` if Redis does not answer."""
         self._redis.ping()
 
-    def settle(self, slot: int, kind: str, address: Address, committed: Committed) -> None:
+    def settle(self, slot: int, kind: str, address: Address, committed: CommittedBatch) -> None:
         """Makes the copy of a version that is committed now evictable."""
         self._log.settle([committed])
         if kind == "message" and not self._is_listed(slot, address):
@@ -66,7 +66,7 @@ class RefusedCopies:
         floor = distrust_floor() if older_below else ""
         gone = self._withdraw(names, [address.version, address.message_id or "", watermark, floor])
         # The index may have waited for this copy alone before it could expire.
-        self._log.settle([Committed(slot, [], {}, [index], {})])
+        self._log.settle([CommittedBatch(slot, [], {}, [index], {})])
         return bool(gone)
 
     def _is_listed(self, slot: int, address: Address) -> bool:

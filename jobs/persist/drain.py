@@ -14,8 +14,8 @@ import structlog
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DBAPIError
 
-from jobs.persist.outcome import Item, Outcome
-from jobs.persist.refusal import Refusal
+from jobs.persist.outcome import DrainOutcome, Item
+from jobs.persist.refusal import RefusedEntry
 from jobs.persist.state_batch import StateBatch
 from models import codec, ids
 from models.appends import Key
@@ -27,7 +27,7 @@ from storage.postgres import idempotency, writes
 from storage.postgres.driver import is_transient, message_of, translated
 from storage.postgres.partitions import Partitions
 from storage.postgres.tombstones import bury_doubles
-from storage.redis.pending_log import Committed, LogEntry, PendingLog
+from storage.redis.pending_log import CommittedBatch, LogEntry, PendingLog
 from storage.resilience.breaker import Breaker
 from storage.resilience.faultpoints import faultpoint
 from storage.telemetry.instruments import Instruments
@@ -156,12 +156,12 @@ class Batch:
         self._connection = connection
         self._partitions = partitions
         self._messages: list[Item] = []
-        self._outcome = Outcome()
+        self._outcome = DrainOutcome()
         self._states = StateBatch(connection, self._refuse)
         self.written = 0
 
     @property
-    def refused(self) -> list[Refusal]:
+    def refused(self) -> list[RefusedEntry]:
         """The entries that PostgreSQL will not take."""
         return self._outcome.refused
 
@@ -178,7 +178,7 @@ class Batch:
         """The Idempotency-Keys of what was stored, with the messages they made."""
         return self._outcome.keys()
 
-    def committed(self, slot: int, entry_ids: list[str]) -> Committed:
+    def committed(self, slot: int, entry_ids: list[str]) -> CommittedBatch:
         """What the log is to settle of one slot."""
         return self._outcome.committed(slot, entry_ids, self._states.lifetimes(slot))
 
@@ -249,4 +249,4 @@ class Batch:
         writes.add_dead_letter(
             self._connection, entry.slot, entry.entry_id, entry.kind, entry.record, reason
         )
-        self._outcome.refused.append(Refusal(entry, reason))
+        self._outcome.refused.append(RefusedEntry(entry, reason))

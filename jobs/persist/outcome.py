@@ -9,12 +9,12 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from jobs.persist.refusal import Refusal
+from jobs.persist.refusal import RefusedEntry
 from models.appends import Key
 from models.message import Message, Thread
 from models.records import address_of
 from storage.redis import keys
-from storage.redis.pending_log import Committed, Dropped, LogEntry, Settled
+from storage.redis.pending_log import CommittedBatch, HiddenEntry, LogEntry, SettledEntry
 from storage.redis.state_lifetimes import Lifetime
 
 
@@ -25,7 +25,7 @@ class Item(NamedTuple):
     message: Message
 
 
-class Outcome:
+class DrainOutcome:
     """The entries of one transaction by what became of them: `stored` (as new or older), `hidden`
     messages, `threads` and `refused`."""
 
@@ -33,7 +33,7 @@ class Outcome:
         self.stored: list[Item] = []
         self.hidden: list[Item] = []
         self.threads: list[tuple[LogEntry, Thread]] = []
-        self.refused: list[Refusal] = []
+        self.refused: list[RefusedEntry] = []
 
     def take(self, items: Sequence[Item], hidden: Collection[str]) -> None:
         """Notes messages that PostgreSQL has taken, or left out because they are hidden."""
@@ -50,7 +50,7 @@ class Outcome:
 
     def committed(
         self, slot: int, entry_ids: Sequence[str], states: Mapping[str, Lifetime]
-    ) -> Committed:
+    ) -> CommittedBatch:
         """What the log is to settle of one slot."""
         versions: dict[str, int] = {}
         watermarks: dict[str, str] = {}
@@ -70,7 +70,7 @@ class Outcome:
         left = [name for name in entry_ids if name not in known]
         indexes = sorted({_index(slot, one) for one in self._messages(slot)})
         dropped = {one.message.id: one.message for one in self.hidden if one.entry.slot == slot}
-        return Committed(
+        return CommittedBatch(
             slot,
             left,
             versions,
@@ -78,31 +78,31 @@ class Outcome:
             watermarks,
             settled,
             states,
-            [Dropped(name, _index(slot, message)) for name, message in dropped.items()],
+            [HiddenEntry(name, _index(slot, message)) for name, message in dropped.items()],
         )
 
     def _messages(self, slot: int) -> Iterator[Message]:
         return (one.message for one in (*self.stored, *self.hidden) if one.entry.slot == slot)
 
-    def _settled(self, slot: int) -> dict[str, list[Settled]]:
+    def _settled(self, slot: int) -> dict[str, list[SettledEntry]]:
         """The slot's entries by user, as far as they say whose they are."""
-        settled: dict[str, list[Settled]] = defaultdict(list)
+        settled: dict[str, list[SettledEntry]] = defaultdict(list)
         for entry, message in self.stored:
             if entry.slot == slot:
-                done = Settled(entry.entry_id, message.thread_id, message.id, message.version)
+                done = SettledEntry(entry.entry_id, message.thread_id, message.id, message.version)
                 settled[message.user_id].append(done)
         for entry, message in self.hidden:
             if entry.slot == slot:
-                settled[message.user_id].append(Settled(entry.entry_id, message.thread_id))
+                settled[message.user_id].append(SettledEntry(entry.entry_id, message.thread_id))
         for entry, thread in self.threads:
             if entry.slot == slot:
-                settled[thread.user_id].append(Settled(entry.entry_id, thread.id))
+                settled[thread.user_id].append(SettledEntry(entry.entry_id, thread.id))
         for entry, _ in self.refused:
             address = address_of(entry.kind, entry.record)
             if entry.kind == "state" or entry.slot != slot:
                 continue
             if address.user_id and address.thread_id:
-                settled[address.user_id].append(Settled(entry.entry_id, address.thread_id))
+                settled[address.user_id].append(SettledEntry(entry.entry_id, address.thread_id))
         return settled
 
 

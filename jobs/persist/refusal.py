@@ -7,7 +7,7 @@ from storage.postgres.driver import headline
 from storage.redis.pending_log import LogEntry
 
 
-class Refusal(NamedTuple):
+class RefusedEntry(NamedTuple):
     """An entry that PostgreSQL will not take, and its whole reason."""
 
     entry: LogEntry

@@ -42,7 +42,7 @@ class Position(msgspec.Struct, frozen=True):
     id: str
 
 
-class Page(NamedTuple):
+class RowPage(NamedTuple):
     """Rows as JSON lines, how many, and where the last of them stands."""
 
     lines: bytes
@@ -95,7 +95,7 @@ class ClickHouseSource:
         )
         return [str(row["monday"]) for row in self._rows(query)]
 
-    def page(self, month: int, boundary: str, after: Position | None) -> Page:
+    def page(self, month: int, boundary: str, after: Position | None) -> RowPage:
         """The next rows of a month."""
         beyond = f"AND (user_id, thread_id, created_at, id) > {_place(after)}" if after else ""
         return self._page(
@@ -105,7 +105,7 @@ class ClickHouseSource:
             f" LIMIT 1 BY id LIMIT {self._page_rows}"
         )
 
-    def named(self, names: list[str]) -> Page:
+    def named(self, names: list[str]) -> RowPage:
         """These messages."""
         wanted = ", ".join(map(_quoted, names))
         return self._page(
@@ -173,13 +173,13 @@ class ClickHouseSource:
             f" ORDER BY at, id LIMIT 1 BY id LIMIT {self._page_rows}"
         )
 
-    def _page(self, query: str) -> Page:
+    def _page(self, query: str) -> RowPage:
         lines = self._server.lines(query).rstrip(b"\n")
         if not lines:
-            return Page(b"", 0, None)
+            return RowPage(b"", 0, None)
         last = lines[lines.rfind(b"\n") + 1 :]
         # Text holds no line feed of its own: JSON escapes it.
-        return Page(lines, lines.count(b"\n") + 1, msgspec.json.decode(last, type=Position))
+        return RowPage(lines, lines.count(b"\n") + 1, msgspec.json.decode(last, type=Position))
 
     def _rows(self, query: str) -> list[dict[str, str | int]]:
         lines = self._server.lines(query).splitlines()

@@ -50,7 +50,7 @@ class _Write(NamedTuple):
     record: bytes
 
 
-class HomecomingService:
+class HandoffService:
     """Empties the list of direct writes. Safe to run anywhere; one runs at a time."""
 
     def __init__(

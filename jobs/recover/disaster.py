@@ -16,14 +16,14 @@ from sqlalchemy import Engine, text
 
 from jobs.audit import SYSTEM, AuditTrail
 from jobs.recover.from_clickhouse import Tell
-from jobs.recover.opening import Opening
+from jobs.recover.opening import Bootstrap
 from jobs.recover.redis import RedisRecoveryService
 from jobs.recover.runs import (
     CLICKHOUSE,
     DEFAULT_TARGET_SECONDS,
     NOTICE,
+    RecoveryRun,
     RecoveryStatus,
-    Run,
     Source,
     status_of,
 )
@@ -35,7 +35,7 @@ from storage.clickhouse.driver import ClickHouse
 from storage.errors import NoTierAvailable, Refused, TierError, TierRejected
 from storage.postgres import schema
 from storage.postgres.driver import translated
-from storage.resilience.retries import patiently
+from storage.resilience.retries import retry_until_available
 
 log = structlog.get_logger(__name__)
 
@@ -52,10 +52,10 @@ class AlreadyRecovering(Exception):
     """A recovery is asked for or runs already."""
 
 
-class Way(Protocol):
+class RecoveryPath(Protocol):
     """From one tier to the others."""
 
-    def run(self, run: Run, tell: Tell) -> dict[str, int]:
+    def run(self, run: RecoveryRun, tell: Tell) -> dict[str, int]:
         """Does all of it; gives counts."""
 
 
@@ -67,8 +67,8 @@ class DisasterRecoveryService:
         notices: Notices,
         engine: Engine,
         server: ClickHouse,
-        opening: Opening,
-        ways: dict[Source, Way],
+        opening: Bootstrap,
+        ways: dict[Source, RecoveryPath],
         redis: RedisRecoveryService,
         audit: AuditTrail,
         clock: Clock,
@@ -84,13 +84,13 @@ class DisasterRecoveryService:
 
     def request(
         self, source: Source, actor: str, target_rto_seconds: float = DEFAULT_TARGET_SECONDS
-    ) -> Run:
+    ) -> RecoveryRun:
         """Asks for a recovery, which a worker carries out. Raises `AlreadyRecovering` where one
         is under way, and `NoTierAvailable`."""
         latest = self.latest()
         if latest is not None and not latest.is_over:
             raise AlreadyRecovering(f"{latest.id} is {latest.state}")
-        run = Run(
+        run = RecoveryRun(
             id=ids.mint(self._clock.now_us(), 0),
             source=source,
             actor=actor,
@@ -116,16 +116,16 @@ class DisasterRecoveryService:
         run = latest if latest is not None and is_begun else self.request(CLICKHOUSE, SYSTEM)
         self._opening.open(run.id, run.actor, run.target_rto_seconds)
 
-    def latest(self) -> Run | None:
+    def latest(self) -> RecoveryRun | None:
         """The recovery that was asked for last. Raises `NoTierAvailable`."""
         found = self._notices.read(NOTICE)
-        return msgspec.json.decode(found, type=Run) if found is not None else None
+        return msgspec.json.decode(found, type=RecoveryRun) if found is not None else None
 
     def status(self) -> RecoveryStatus:
         """How it stands. Raises `NoTierAvailable`."""
         return status_of(self.latest())
 
-    def go_on(self) -> Run | None:
+    def go_on(self) -> RecoveryRun | None:
         """Carries out what was asked for and nobody carries out; gives it when it is over.
 
         Raises `TierError` where a tier that it needs does not answer: it is tried again.
@@ -136,14 +136,14 @@ class DisasterRecoveryService:
             return None
         return self.carry_out(run) if run is not None and not run.is_over else None
 
-    def carry_out(self, run: Run, tell: Tell = lambda *_: None) -> Run | None:
+    def carry_out(self, run: RecoveryRun, tell: Tell = lambda *_: None) -> RecoveryRun | None:
         """Carries a recovery out; None where another process does. Raises `TierError`."""
         with self._alone() as is_alone:
             if not is_alone:
                 return None
             return self._carry_out(_Teller(self._notices, run, tell))
 
-    def wait(self, run: Run, tell: Tell) -> Run:
+    def wait(self, run: RecoveryRun, tell: Tell) -> RecoveryRun:
         """Waits for the process that carries a recovery out, and goes on with it should that one
         die; gives it when it is over. Raises `TierError`."""
         while True:
@@ -157,13 +157,13 @@ class DisasterRecoveryService:
             if done := self.carry_out(latest, tell):
                 return done
 
-    def _carry_out(self, teller: "_Teller") -> Run:
+    def _carry_out(self, teller: "_Teller") -> RecoveryRun:
         run = teller.run
         log.warning("recovery_begins", source=run.source, id=run.id)
         try:
             counts = self._ways[run.source].run(run, teller)
             counts["warmed"] = self._warm(teller)
-            patiently(self._note, run, counts)
+            retry_until_available(self._note, run, counts)
         except (Refused, TierRejected) as error:
             return teller.end("failed", run.counts, str(error))
         except TierError as error:
@@ -176,7 +176,7 @@ class DisasterRecoveryService:
         tell("redis", 0, 0)
         try:
             # A breaker may still hold for lost what has just been made again.
-            patiently(self._redis.tend)
+            retry_until_available(self._redis.tend)
             warmed = 0
             for number, messages in enumerate(self._redis.warm_latest(WARM_THREADS), 1):
                 warmed += messages
@@ -187,7 +187,7 @@ class DisasterRecoveryService:
             log.warning("redis_not_warmed", tier=error.tier, reason=error.reason)
             return 0
 
-    def _note(self, run: Run, counts: dict[str, int]) -> None:
+    def _note(self, run: RecoveryRun, counts: dict[str, int]) -> None:
         details = {
             "source": run.source,
             "target_rto_seconds": run.target_rto_seconds,
@@ -214,7 +214,7 @@ class DisasterRecoveryService:
 class _Teller:
     """Keeps the notice of a run up to date, not more often than anybody looks."""
 
-    def __init__(self, notices: Notices, run: Run, also: Tell) -> None:
+    def __init__(self, notices: Notices, run: RecoveryRun, also: Tell) -> None:
         self._notices = notices
         self._also = also
         self._told_at = 0.0
@@ -239,7 +239,7 @@ class _Teller:
         self.run = msgspec.structs.replace(self.run, error=error)
         self._write()
 
-    def end(self, state: str, counts: dict[str, int], error: str | None = None) -> Run:
+    def end(self, state: str, counts: dict[str, int], error: str | None = None) -> RecoveryRun:
         now = time.time()
         self.run = msgspec.convert(
             msgspec.structs.asdict(self.run)
@@ -250,7 +250,7 @@ class _Teller:
                 "finished_at": now,
                 "told_at": now,
             },
-            type=Run,
+            type=RecoveryRun,
         )
         self._write()
         report = log.warning if state == "complete" else log.error

@@ -11,13 +11,13 @@ from sqlalchemy import Engine, text
 
 from jobs.audit import AuditTrail
 from jobs.recover.from_clickhouse import Tell
-from jobs.recover.runs import Run
+from jobs.recover.runs import RecoveryRun
 from jobs.replicate import row_outbox
 from models import ids
 from storage.clickhouse import schema
 from storage.clickhouse.driver import ClickHouse
 from storage.postgres.driver import translated
-from storage.resilience.retries import patiently
+from storage.resilience.retries import retry_until_available
 
 BATCH_MESSAGES = 20_000
 MOST_WAITING = 100_000
@@ -54,19 +54,19 @@ class FromPostgreSQL:
         self._audit = audit
         self._ships = ships
 
-    def run(self, run: Run, tell: Tell) -> dict[str, int]:
+    def run(self, run: RecoveryRun, tell: Tell) -> dict[str, int]:
         """Does all of it; gives counts of what was queued. Raises `TierError`."""
         tell("opening", 0, 0)
-        patiently(schema.migrate_clickhouse, self._server)
-        patiently(self._audit.note, run.actor, "recovery.begun", f"run:{run.id}")
-        counts = patiently(self._queue_small)
+        retry_until_available(schema.migrate_clickhouse, self._server)
+        retry_until_available(self._audit.note, run.actor, "recovery.begun", f"run:{run.id}")
+        counts = retry_until_available(self._queue_small)
         counts["messages"] = self._queue_messages(tell)
         for ship in self._ships:
-            patiently(ship)
+            retry_until_available(ship)
         tell("shipping", 0, 0)
         # Another process may be shipping; it is as good as this one.
-        while patiently(self._waiting):
-            patiently(self._ships[0])
+        while retry_until_available(self._waiting):
+            retry_until_available(self._ships[0])
             time.sleep(PAUSE_SECONDS)
         return counts
 
@@ -81,14 +81,14 @@ class FromPostgreSQL:
             total = int(connection.execute(_TOTAL).scalar_one())
         after, done = ids.LOWEST, 0
         while True:
-            last, queued = patiently(self._queue, after)
+            last, queued = retry_until_available(self._queue, after)
             done += queued
             if last is None:
                 return done
             after = last
             tell("messages", done, max(done, total))
-            patiently(self._ships[0])
-            while patiently(self._waiting) > MOST_WAITING:
+            retry_until_available(self._ships[0])
+            while retry_until_available(self._waiting) > MOST_WAITING:
                 time.sleep(PAUSE_SECONDS)
 
     def _queue(self, after: str) -> tuple[str | None, int]:

@@ -54,7 +54,7 @@ _NOTE = text("UPDATE recovery_runs SET progress = CAST(:progress AS json) WHERE 
 _NOTED = text("SELECT progress::text FROM recovery_runs WHERE id = :run")
 
 
-class Progress(msgspec.Struct):
+class LoadProgress(msgspec.Struct):
     """How far a run is: months that are done with their rows, and the place in the one that is
     not."""
 
@@ -85,14 +85,14 @@ def load(connection: Connection, rows: str, *, ship: bool = False) -> int:
     return int(connection.execute(text(statement), {"rows": rows}).scalar_one())
 
 
-def noted(engine: Engine, run: str) -> Progress:
+def noted(engine: Engine, run: str) -> LoadProgress:
     """How far a run was."""
     with translated(), engine.connect() as connection:
         found: Any = connection.execute(_NOTED, {"run": run}).scalar_one()
-    return msgspec.json.decode(found, type=Progress, strict=False)
+    return msgspec.json.decode(found, type=LoadProgress, strict=False)
 
 
-def note(connection: Connection, run: str, progress: Progress) -> None:
+def note(connection: Connection, run: str, progress: LoadProgress) -> None:
     """Notes how far a run is, in the transaction that got it there."""
     values = {"run": run, "progress": msgspec.json.encode(progress).decode()}
     connection.execute(_NOTE, values)

@@ -56,7 +56,7 @@ ON CONFLICT (user_id, id) DO UPDATE SET
 )
 
 
-class Opened(msgspec.Struct, frozen=True):
+class Bootstrapped(msgspec.Struct, frozen=True):
     """What the first step did: which run it is, the archive boundary that comes back at its end,
     and how many rows were restored of which table."""
 
@@ -65,7 +65,7 @@ class Opened(msgspec.Struct, frozen=True):
     restored: dict[str, int]
 
 
-class Opening:
+class Bootstrap:
     """Makes or finds what a recovery rests on. Safe to repeat."""
 
     def __init__(
@@ -84,7 +84,7 @@ class Opening:
         self._slots = slots
         self._weeks_ahead = weeks_ahead
 
-    def open(self, run_id: str, actor: str, target_rto_seconds: float | None) -> Opened:
+    def open(self, run_id: str, actor: str, target_rto_seconds: float | None) -> Bootstrapped:
         """Begins a run, or goes on with the one that was not finished. Raises `TierError`, and
         `Refused` for a Redis of another installation."""
         clickhouse_schema.migrate_clickhouse(self._server)
@@ -102,7 +102,7 @@ class Opening:
             restore.begin(connection)
             begun = connection.execute(_BEGUN, {"id": run_id}).one_or_none()
             if begun is not None:
-                return Opened(begun.id, begun.boundary, {})
+                return Bootstrapped(begun.id, begun.boundary, {})
             self._keep_installation(connection, copies, mark, is_new)
             connection.execute(_COPY_INSTALLATION)
             boundary = _boundary(connection, copies)
@@ -120,7 +120,7 @@ class Opening:
             )
             subject = f"run:{run_id}"
             self._audit.record(connection, actor, "recovery.begun", subject, restored)
-        return Opened(run_id, boundary, restored)
+        return Bootstrapped(run_id, boundary, restored)
 
     def _mark(self) -> str:
         """The mark in Redis; empty where there is none, or nobody to say so."""

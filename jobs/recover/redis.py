@@ -27,7 +27,7 @@ from storage.postgres import states as state_writes
 from storage.postgres.driver import message_of, translated
 from storage.postgres.reads import PostgresTier
 from storage.redis import keys
-from storage.redis.driver import RedisDoor
+from storage.redis.driver import RedisGateway
 from storage.redis.messages import RedisTier
 from storage.redis.repair import RedisRepair
 from storage.redis.states import StateCacheManager
@@ -97,7 +97,7 @@ class RedisRecoveryService:
     def __init__(
         self,
         engine: Engine,
-        door: RedisDoor,
+        door: RedisGateway,
         redis: RedisTier,
         repair: RedisRepair,
         postgres: PostgresTier,

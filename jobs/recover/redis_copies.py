@@ -16,7 +16,7 @@ from storage.postgres import writes
 from storage.postgres.driver import translated
 from storage.postgres.partitions import Partitions
 from storage.redis import keys
-from storage.redis.driver import RedisDoor
+from storage.redis.driver import RedisGateway
 
 BATCH = 1_000
 
@@ -24,7 +24,7 @@ BATCH = 1_000
 class HotCopies:
     """Reads every message, thread and state of Redis. Safe to repeat; newer versions win."""
 
-    def __init__(self, engine: Engine, door: RedisDoor, slots: int) -> None:
+    def __init__(self, engine: Engine, door: RedisGateway, slots: int) -> None:
         self._engine = engine
         self._door = door
         self._slots = slots

@@ -17,7 +17,7 @@ DEFAULT_TARGET_SECONDS = 300.0
 State = Literal["requested", "running", "complete", "failed"]
 
 
-class Run(msgspec.Struct, kw_only=True, frozen=True):
+class RecoveryRun(msgspec.Struct, kw_only=True, frozen=True):
     """One recovery. Times are seconds since 1970; `done` and `total` count what the stage is
     about. `is_overdue` is never true of a run without a target."""
 
@@ -78,7 +78,7 @@ class RecoveryStatus(msgspec.Struct, kw_only=True, frozen=True):
     error: str | None = None
 
 
-def status_of(run: Run | None) -> RecoveryStatus:
+def status_of(run: RecoveryRun | None) -> RecoveryStatus:
     """What a caller is told of the latest recovery, if there was any."""
     if run is None:
         return RecoveryStatus(recovery_complete=False, state="none")

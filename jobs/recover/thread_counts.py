@@ -16,7 +16,7 @@ from models import ids
 from storage.clickhouse.driver import ClickHouse
 from storage.postgres import writes
 from storage.postgres.driver import translated
-from storage.resilience.retries import patiently
+from storage.resilience.retries import retry_until_available
 
 BATCH_THREADS = 500
 
@@ -84,10 +84,10 @@ class ThreadCounter:
         """
         after = ("", "")
         while True:
-            threads = patiently(self._next, after)
+            threads = retry_until_available(self._next, after)
             if not threads:
                 return
-            patiently(self._count, threads, boundary)
+            retry_until_available(self._count, threads, boundary)
             yield len(threads)
             after = (threads[-1].user_id, threads[-1].id)
 

@@ -13,7 +13,7 @@ from storage.clickhouse import fingerprints
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.fingerprints import Cut, SliceKey
 from storage.postgres.driver import translated
-from storage.resilience.retries import patiently
+from storage.resilience.retries import retry_until_available
 
 SHARES = 16
 BATCH = 500
@@ -30,7 +30,7 @@ class Verifier:
     def run(self, months: list[int], boundary: str) -> Iterator[tuple[int, int]]:
         """Yields for each month how many rows were compared, and how many PostgreSQL lacked."""
         for month in months:
-            yield patiently(self._month, month, boundary)
+            yield retry_until_available(self._month, month, boundary)
 
     def _month(self, month: int, boundary: str) -> tuple[int, int]:
         cut = _cut(month, boundary)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, Row, select
 
 from jobs.archive.known_versions import ArchivedVersions
 from jobs.transfer.formats.settling import Settlement, spans
-from jobs.transfer.formats.source import Kept, Minted, Refusal
+from jobs.transfer.formats.source import Kept, Minted, RefusedLine
 from jobs.transfer.imported_ids import ids_within, lock_imports, of_known_threads
 from jobs.transfer.imported_threads import as_they_are, write_threads
 from models import codec
@@ -49,7 +49,7 @@ class Imported(NamedTuple):
     written: int = 0
     unchanged: int = 0
     deleted: int = 0
-    refusals: tuple[Refusal, ...] = ()
+    refusals: tuple[RefusedLine, ...] = ()
     threads_read: int = 0
     threads: int = 0
 
@@ -62,7 +62,7 @@ class _Given(NamedTuple):
     messages: list[Message]
     wheres: list[str]
     archived: set[str]
-    refusals: tuple[Refusal, ...]
+    refusals: tuple[RefusedLine, ...]
 
 
 class BulkImporter:
@@ -122,7 +122,7 @@ class BulkImporter:
             given, done = self._patiently(lambda: self._write(batch))
         except TierRejected as error:
             if len(batch) == 1:
-                refusal = Refusal(_where(batch[0]), error.reason)
+                refusal = RefusedLine(_where(batch[0]), error.reason)
                 return Imported(read=1, refusals=(refusal,))
             return self._import_halves(batch)
         # Also after a batch that changed nothing: the run before this one may have stopped
@@ -205,7 +205,7 @@ def _settle(batch: Sequence[Kept], held: Iterable[Held], archived: set[str]) -> 
     refusals = []
     for item in batch:
         settled = settlement.settle(item)
-        if isinstance(settled, Refusal):
+        if isinstance(settled, RefusedLine):
             refusals.append(settled)
         elif isinstance(settled, Thread):
             given.threads.append(settled)
@@ -247,7 +247,7 @@ def _account(connection: Connection, given: _Given, written: int) -> Imported:
         for one, where in new:
             reason = _difference(one, there.get(one.id))
             if reason is not None:
-                refusals.append(Refusal(where, reason))
+                refusals.append(RefusedLine(where, reason))
     read = len(given.messages) + len(given.refusals)
     unchanged = read - written - deleted - len(refusals)
     return Imported(read, written, unchanged, deleted, tuple(refusals))

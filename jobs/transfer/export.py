@@ -18,7 +18,7 @@ from jobs.persist.drain import BackgroundPersistenceService
 from models import ids
 from models.message import Message, Thread
 from storage.availability import hidden
-from storage.availability.hidden import Marks
+from storage.availability.hidden import Watermarks
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.pages import Selection, archived_messages
 from storage.errors import TierUnavailable
@@ -81,7 +81,7 @@ class _Taken(NamedTuple):
     erased: dict[str, str]
 
 
-class Exporter:
+class MessageExporter:
     """Reads everything, in order. Several may run at once, beside live traffic."""
 
     def __init__(
@@ -185,7 +185,7 @@ def live(
         of_thread = (
             mark.deleted_through if mark is not None and mark.thread == thread else ids.LOWEST
         )
-        marks = Marks(of_thread, erased.get(message.user_id, ids.LOWEST))
+        marks = Watermarks(of_thread, erased.get(message.user_id, ids.LOWEST))
         if marks.show(message):
             yield message
 

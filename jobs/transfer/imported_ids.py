@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, text
 
-from models.appends import Held, Span
+from models.appends import Held, IdRange
 
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtext('threadkeep:import'))")
 _KNOWN_THREADS = text(
@@ -35,7 +35,7 @@ def lock_imports(connection: Connection) -> None:
     connection.execute(_LOCK)
 
 
-def of_known_threads(connection: Connection, spans: set[Span]) -> list[Span]:
+def of_known_threads(connection: Connection, spans: set[IdRange]) -> list[IdRange]:
     """The spans of threads that exist; in others there is nothing to be found."""
     if not spans:
         return []
@@ -46,7 +46,7 @@ def of_known_threads(connection: Connection, spans: set[Span]) -> list[Span]:
     return [one for one in spans if (one.user_id, one.thread_id) in known]
 
 
-def ids_within(connection: Connection, spans: Iterable[Span]) -> list[Held]:
+def ids_within(connection: Connection, spans: Iterable[IdRange]) -> list[Held]:
     """The messages of these spans."""
     rows = [one._asdict() for one in spans]
     if not rows:

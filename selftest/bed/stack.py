@@ -18,7 +18,7 @@ import settings as configuration
 from embedded.supervision import procfs
 from selftest.bed.launching import Launched, clean_environment, launch_servers, launch_up
 from selftest.bed.proxy import FaultProxy
-from selftest.record.client import Client
+from selftest.record.client import RecordingClient
 from settings import Settings
 from storage.errors import TierError
 from wiring.process import Services
@@ -74,9 +74,9 @@ class Testbed:
         """Where the API is."""
         return self.env["API_URL"]
 
-    def client(self, user_id: str) -> Client:
+    def client(self, user_id: str) -> RecordingClient:
         """Return a connection to the API of its own for one user."""
-        return Client(self.url, self._issue(self.settings, user_id))
+        return RecordingClient(self.url, self._issue(self.settings, user_id))
 
     def pids(self) -> dict[str, int]:
         """Return name -> pid of the leader of every server and program that runs now."""
@@ -170,7 +170,7 @@ class Testbed:
                 _ping(self.direct_env[SERVERS[name]])
             elif name in ("web", REALTIME):
                 address = self.url if name == "web" else self.env["WS_URL"].replace("ws", "http", 1)
-                with closing(Client(address, "")) as client:
+                with closing(RecordingClient(address, "")) as client:
                     return client.call("GET", "/healthz").status == 200
         except (TierError, OSError):
             return False

@@ -24,7 +24,7 @@ SHARE_OF_ASCENDING = 0.2
 Snapshot = dict[str, tuple[int, bool, bool]]
 
 
-class Page(msgspec.Struct):
+class ReadPage(msgspec.Struct):
     """What a reader reads of a list."""
 
     messages: list[Message]
@@ -33,7 +33,7 @@ class Page(msgspec.Struct):
     warning: str = ""
 
 
-class Found(msgspec.Struct):
+class ReadMessage(msgspec.Struct):
     """What a reader reads of one message."""
 
     id: str
@@ -60,7 +60,7 @@ class View(NamedTuple):
         order = f"&order={self.order}"
         return f"/api/threads/{self.thread_id}/messages?limit={self.limit}{order}{cursor}"
 
-    def covers(self, page: Page, message_id: str) -> bool:
+    def covers(self, page: ReadPage, message_id: str) -> bool:
         """Tell whether a page would show an id, if there is such a message."""
         if page.next_cursor is not None and not page.messages:
             return False
@@ -70,8 +70,8 @@ class View(NamedTuple):
         return last <= message_id < (self.cursor or ids.HIGHEST)
 
 
-_pages = msgspec.json.Decoder(Page)
-_founds = msgspec.json.Decoder(Found)
+_pages = msgspec.json.Decoder(ReadPage)
+_founds = msgspec.json.Decoder(ReadMessage)
 
 
 class Reader:
@@ -161,7 +161,7 @@ class Reader:
         self._traffic.samples.append(sample_of(answer, "read"))
         return answer
 
-    def _judge_page(self, view: View, before: Snapshot, page: Page) -> None:
+    def _judge_page(self, view: View, before: Snapshot, page: ReadPage) -> None:
         shown = {message.id: message for message in page.messages}
         evidence = {
             "user": view.user_id,

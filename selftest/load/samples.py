@@ -17,7 +17,7 @@ WEB = "web"
 WEB_FROZEN = "web frozen"
 
 
-class Sample(msgspec.Struct, frozen=True, kw_only=True):
+class RequestSample(msgspec.Struct, frozen=True, kw_only=True):
     """One request without its contents. Times as in `selftest.record.client.Answer`."""
 
     verb: Literal["create", "edit", "delete", "read"]
@@ -29,7 +29,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     ended: float
 
 
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
+class WriteCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Counts of writes: acknowledged by tier, refused with a 503, without an answer.
 
     `reads` counts reads that gave what was asked for; the times are of all requests.
@@ -43,9 +43,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     p99_ms: float
 
 
-def sample_of(answer: Answer, verb: Literal["create", "edit", "delete", "read"]) -> Sample:
+def sample_of(answer: Answer, verb: Literal["create", "edit", "delete", "read"]) -> RequestSample:
     """Return an answer's times; who reads the body adds the tier of an acknowledgement."""
-    return Sample(
+    return RequestSample(
         verb=verb,
         outcome=answer.outcome,
         status=answer.status,
@@ -56,12 +56,12 @@ def sample_of(answer: Answer, verb: Literal["create", "edit", "delete", "read"])
     )
 
 
-def figures(samples: Iterable[Sample]) -> Figures:
+def figures(samples: Iterable[RequestSample]) -> WriteCounts:
     """Count samples."""
     found = list(samples)
     writes = [each for each in found if each.verb != "read"]
     took = sorted((each.ended - each.began) * 1000 for each in found)
-    return Figures(
+    return WriteCounts(
         acknowledged=dict(Counter(each.tier_used for each in writes if each.status == OK)),
         unavailable=sum(each.status == UNAVAILABLE for each in writes),
         unanswered=sum(each.outcome != "answered" for each in writes),
@@ -71,13 +71,13 @@ def figures(samples: Iterable[Sample]) -> Figures:
     )
 
 
-def during(samples: Sequence[Sample], began: float, ended: float) -> list[Sample]:
+def during(samples: Sequence[RequestSample], began: float, ended: float) -> list[RequestSample]:
     """Return the samples that overlap a time."""
     return [each for each in samples if each.began <= ended and each.ended >= began]
 
 
 def judge_times(
-    samples: Sequence[Sample], episodes: Sequence[Episode], stalls: Stalls
+    samples: Sequence[RequestSample], episodes: Sequence[Episode], stalls: Stalls
 ) -> list[Violation]:
     """Return every request that had no answer, or a late one, unless the machine made it late.
 
@@ -85,10 +85,10 @@ def judge_times(
     violation, and neither is a connection that was made before it was killed and proves dead.
     """
 
-    def is_late(sample: Sample) -> bool:
+    def is_late(sample: RequestSample) -> bool:
         return _is_late(sample) and not _is_by_machine(sample, stalls)
 
-    wrong: list[tuple[str, Callable[[Sample], bool]]] = [
+    wrong: list[tuple[str, Callable[[RequestSample], bool]]] = [
         ("a request was answered after more than 5 s", is_late),
         ("a request had no answer though nobody touched the web process", _is_lost),
     ]
@@ -101,7 +101,7 @@ def judge_times(
 
 
 def times_not_judged(
-    samples: Sequence[Sample], episodes: Sequence[Episode], stalls: Stalls
+    samples: Sequence[RequestSample], episodes: Sequence[Episode], stalls: Stalls
 ) -> list[Violation]:
     """Return every late answer of which cannot be told whether it would have come in time on a
     machine that had not kept everybody waiting meanwhile."""
@@ -117,20 +117,20 @@ def times_not_judged(
     ]
 
 
-def _is_late(sample: Sample) -> bool:
+def _is_late(sample: RequestSample) -> bool:
     return sample.outcome == "answered" and sample.ended - sample.began > LONGEST_ANSWER_SECONDS
 
 
-def _is_by_machine(sample: Sample, stalls: Stalls) -> bool:
+def _is_by_machine(sample: RequestSample, stalls: Stalls) -> bool:
     lost = stalls.slow_seconds_within(sample.began, sample.ended)
     return sample.ended - sample.began - lost <= LONGEST_ANSWER_SECONDS
 
 
-def _is_lost(sample: Sample) -> bool:
+def _is_lost(sample: RequestSample) -> bool:
     return sample.outcome != "answered"
 
 
-def _is_excused(sample: Sample, episodes: Sequence[Episode]) -> bool:
+def _is_excused(sample: RequestSample, episodes: Sequence[Episode]) -> bool:
     for each in episodes:
         since = sample.began
         if sample.outcome == "cut" and each.name != WEB_FROZEN:
@@ -140,7 +140,9 @@ def _is_excused(sample: Sample, episodes: Sequence[Episode]) -> bool:
     return False
 
 
-def _violation(what: str, sample: Sample, episodes: Sequence[Episode], **more: float) -> Violation:
+def _violation(
+    what: str, sample: RequestSample, episodes: Sequence[Episode], **more: float
+) -> Violation:
     evidence = {
         "verb": sample.verb,
         "outcome": sample.outcome,
@@ -151,7 +153,7 @@ def _violation(what: str, sample: Sample, episodes: Sequence[Episode], **more: f
     return Violation(invariant=Invariant.IN_TIME, what=what, evidence=evidence | more)
 
 
-def _meanwhile(sample: Sample, episodes: Sequence[Episode]) -> list[str]:
+def _meanwhile(sample: RequestSample, episodes: Sequence[Episode]) -> list[str]:
     return [
         f"{each.name} ({sample.began - each.began:+.1f} s after its begin)"
         for each in episodes

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from selftest.load.samples import Sample
+from selftest.load.samples import RequestSample
 from selftest.record.account import Account
-from selftest.record.client import Client
+from selftest.record.client import RecordingClient
 from selftest.record.findings import Findings
-from selftest.record.ledger import Entry, Ledger
+from selftest.record.ledger import Entry, RequestLedger
 from selftest.record.stalls import Stalls
 
-ClientMaker = Callable[[str], Client]
+ClientMaker = Callable[[str], RecordingClient]
 """Makes a connection for a user."""
 
 
@@ -43,13 +43,13 @@ class Traffic:
     """One run's shared state. `samples` are all answers, to judge how long each took, and
     `stalls` when that was no fault of who answered."""
 
-    ledger: Ledger
+    ledger: RequestLedger
     account: Account
     findings: Findings
     connect: ClientMaker
     name: str = "run"
     stopping: threading.Event = field(default_factory=threading.Event)
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[RequestSample] = field(default_factory=list)
     stalls: Stalls = field(default_factory=Stalls)
     operations: "itertools.count[int]" = field(default_factory=itertools.count)
 

@@ -15,7 +15,7 @@ from selftest.load.traffic import Load, Traffic
 from selftest.record.account import OK, hash_of
 from selftest.record.client import Answer
 from selftest.record.findings import Invariant
-from selftest.record.ledger import Answered, Asked, Verb
+from selftest.record.ledger import Answered, AttemptedRequest, Verb
 
 KEPT_MESSAGES = 50
 """How many of its latest messages a writer still edits and deletes."""
@@ -23,7 +23,7 @@ KEPT_MESSAGES = 50
 _LETTERS = string.ascii_letters + "äöüßéñ漢字😀 \n"
 
 
-class Acknowledged(msgspec.Struct):
+class AcknowledgedBody(msgspec.Struct):
     """What a writer reads of a 200."""
 
     id: str
@@ -33,10 +33,10 @@ class Acknowledged(msgspec.Struct):
     durability: Durability
 
 
-_decoder = msgspec.json.Decoder(Acknowledged)
+_decoder = msgspec.json.Decoder(AcknowledgedBody)
 
 
-class Writer:
+class LoadWriter:
     """One client, with messages in threads of one user."""
 
     def __init__(self, traffic: Traffic, load: Load, number: int, seed: int) -> None:
@@ -77,7 +77,7 @@ class Writer:
         attempt = 0
         wanted = 1 + (self._random.random() < self._load.repeat_share)
         while wanted and not self._traffic.ended:
-            asked = Asked(
+            asked = AttemptedRequest(
                 op=op,
                 attempt=attempt,
                 writer=self._number,
@@ -101,7 +101,7 @@ class Writer:
         history = self._traffic.account.history(key)
         op = next(self._traffic.operations)
         content = self._content(op) if verb == "edit" else ""
-        asked = Asked(
+        asked = AttemptedRequest(
             op=op,
             attempt=0,
             writer=self._number,
@@ -119,7 +119,12 @@ class Writer:
         self._ask(asked, method, f"/api/messages/{history.id}", body, {})
 
     def _ask(
-        self, asked: Asked, method: str, path: str, body: bytes | None, headers: dict[str, str]
+        self,
+        asked: AttemptedRequest,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: dict[str, str],
     ) -> bool:
         """Make one attempt, with an entry before and one after it; gives whether it was a 200."""
         traffic = self._traffic
@@ -139,7 +144,9 @@ class Writer:
         traffic.samples.append(msgspec.structs.replace(sample, tier_used=answered.tier_used))
         return answer.status == OK
 
-    def _acknowledged(self, asked: Asked, answered: Answered, answer: Answer) -> Answered:
+    def _acknowledged(
+        self, asked: AttemptedRequest, answered: Answered, answer: Answer
+    ) -> Answered:
         found = _decoder.decode(answer.body)
         if hash_of(found.content) != asked.content_hash:
             self._traffic.findings.add(

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from selftest.record.ledger import Answered, Asked, Entry
+from selftest.record.ledger import Answered, AttemptedRequest, Entry
 
 OK = 200
 NOT_FOUND = 404
@@ -22,7 +22,7 @@ def hash_of(content: str) -> str:
 
 
 @dataclass
-class History:
+class MessageHistory:
     """One created message and all that was done to it.
 
     `ids` are those its creation was acknowledged with, which should be one. `version` is the
@@ -61,10 +61,10 @@ class History:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class WrongAnswer:
     """An answer that no client should have got: neither 200 nor 503, nor a 404 that is due."""
 
-    asked: Asked
+    asked: AttemptedRequest
     answered: Answered
 
 
@@ -73,10 +73,10 @@ class Account:
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self._lock = threading.Lock()
-        self._by_key: dict[str, History] = {}
-        self._by_thread: dict[tuple[str, str], list[History]] = {}
-        self._open: dict[tuple[int, int], tuple[Asked, bool]] = {}
-        self.refusals: list[Refusal] = []
+        self._by_key: dict[str, MessageHistory] = {}
+        self._by_thread: dict[tuple[str, str], list[MessageHistory]] = {}
+        self._open: dict[tuple[int, int], tuple[AttemptedRequest, bool]] = {}
+        self.refusals: list[WrongAnswer] = []
         self.answers: list[Answered] = []
         for entry in entries:
             self.note(entry)
@@ -84,23 +84,23 @@ class Account:
     def note(self, entry: Entry) -> None:
         """Take an entry in, in the order of the ledger."""
         with self._lock:
-            if isinstance(entry, Asked):
+            if isinstance(entry, AttemptedRequest):
                 self._ask(entry)
             else:
                 self.answers.append(entry)
                 self._answer(*self._open.pop((entry.op, entry.attempt)), entry)
 
-    def histories(self) -> list[History]:
+    def histories(self) -> list[MessageHistory]:
         """Return every message that was ever asked for, in the order of asking."""
         with self._lock:
             return list(self._by_key.values())
 
-    def history(self, key: str) -> History:
+    def history(self, key: str) -> MessageHistory:
         """Return one message's history. Raises `KeyError` for a key nobody used."""
         with self._lock:
             return self._by_key[key]
 
-    def of_thread(self, user_id: str, thread_id: str) -> list[History]:
+    def of_thread(self, user_id: str, thread_id: str) -> list[MessageHistory]:
         """Return the messages of one thread, in the order of asking."""
         with self._lock:
             return list(self._by_thread.get((user_id, thread_id), ()))
@@ -124,7 +124,7 @@ class Account:
                 if history.ids
             }
 
-    def _ask(self, asked: Asked) -> None:
+    def _ask(self, asked: AttemptedRequest) -> None:
         history = self._by_key.get(asked.key) or self._create(asked)
         self._open[asked.op, asked.attempt] = (asked, history.delete_asked)
         if asked.verb == "edit":
@@ -132,8 +132,8 @@ class Account:
         elif asked.verb == "delete":
             history.delete_asked = True
 
-    def _create(self, asked: Asked) -> History:
-        history = History(
+    def _create(self, asked: AttemptedRequest) -> MessageHistory:
+        history = MessageHistory(
             key=asked.key,
             op=asked.op,
             writer=asked.writer,
@@ -145,16 +145,18 @@ class Account:
         self._by_thread.setdefault((asked.user_id, asked.thread_id), []).append(history)
         return history
 
-    def _answer(self, asked: Asked, delete_was_asked: bool, answered: Answered) -> None:
+    def _answer(self, asked: AttemptedRequest, delete_was_asked: bool, answered: Answered) -> None:
         if answered.status == OK:
             self._acknowledge(self._by_key[asked.key], asked, answered)
         elif answered.status == NOT_FOUND and delete_was_asked:
             # A delete that had no answer has happened after all.
             pass
         elif answered.outcome == "answered" and answered.status != UNAVAILABLE:
-            self.refusals.append(Refusal(asked, answered))
+            self.refusals.append(WrongAnswer(asked, answered))
 
-    def _acknowledge(self, history: History, asked: Asked, answered: Answered) -> None:
+    def _acknowledge(
+        self, history: MessageHistory, asked: AttemptedRequest, answered: Answered
+    ) -> None:
         if asked.verb == "delete":
             history.deleted = True
         elif asked.verb == "edit":

@@ -41,7 +41,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.decode(self.body)
 
 
-class Client:
+class RecordingClient:
     """One keep-alive connection of one user; for one thread at a time."""
 
     def __init__(self, url: str, token: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:

@@ -18,7 +18,7 @@ from selftest.record.client import Outcome
 Verb = Literal["create", "edit", "delete"]
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True, tag="asked"):
+class AttemptedRequest(msgspec.Struct, frozen=True, kw_only=True, tag="asked"):
     """A request that is about to be sent.
 
     `op` counts operations over all writers; the attempts of one share it. `content_hash` is that
@@ -55,13 +55,13 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True, tag="answered"):
     durability: str = ""
 
 
-Entry = Asked | Answered
+Entry = AttemptedRequest | Answered
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Entry).decode
 
 
-class Ledger:
+class RequestLedger:
     """The file being written. Safe for threads; a context manager that closes it."""
 
     def __init__(self, path: Path) -> None:

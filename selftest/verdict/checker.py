@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from models import codec
 from models.message import Message
-from selftest.record.account import History, hash_of
+from selftest.record.account import MessageHistory, hash_of
 from selftest.record.findings import Invariant, Violation
 from selftest.verdict.evidence import Evidence, ThreadName
 from storage.redis.messages import HotPage
@@ -275,7 +275,7 @@ def _at(invariant: Invariant, what: str, message_id: str) -> Violation:
     return Violation(invariant=invariant, what=what, evidence={"id": message_id})
 
 
-def _of(invariant: Invariant, what: str, history: History, **more: object) -> Violation:
+def _of(invariant: Invariant, what: str, history: MessageHistory, **more: object) -> Violation:
     facts = {
         "id": history.id,
         "key": history.key,

@@ -11,9 +11,9 @@ from sqlalchemy import Engine, func, select
 from models import codec, ids, tables
 from models.clickhouse_tables import messages as archive
 from models.message import Message
-from selftest.load.readers import Page
-from selftest.record.account import OK, Account, History
-from selftest.record.client import Client
+from selftest.load.readers import ReadPage
+from selftest.record.account import OK, Account, MessageHistory
+from selftest.record.client import RecordingClient
 from storage.clickhouse.driver import translated as clickhouse_translated
 from storage.clickhouse.rows import COLUMNS, NEWEST, message_of
 from storage.postgres.driver import message_of as committed_message_of
@@ -59,7 +59,9 @@ class Evidence:
     unanswered: list[str] = field(default_factory=list)
 
 
-def gather(services: Services, account: Account, connect: Callable[[str], Client]) -> Evidence:
+def gather(
+    services: Services, account: Account, connect: Callable[[str], RecordingClient]
+) -> Evidence:
     """Look everywhere. Nothing may be written meanwhile.
 
     Raises:
@@ -134,7 +136,7 @@ def _keep(evidence: Evidence, name: str, record: bytes) -> None:
         evidence.corrupt.append(name)
 
 
-def _ask_api(evidence: Evidence, user_id: str, connect: Callable[[str], Client]) -> None:
+def _ask_api(evidence: Evidence, user_id: str, connect: Callable[[str], RecordingClient]) -> None:
     client = connect(user_id)
     try:
         for name in evidence.account.threads():
@@ -154,7 +156,7 @@ def _ask_api(evidence: Evidence, user_id: str, connect: Callable[[str], Client])
         client.close()
 
 
-def _walk(evidence: Evidence, client: Client, thread_id: str) -> list[Message]:
+def _walk(evidence: Evidence, client: RecordingClient, thread_id: str) -> list[Message]:
     """The whole thread, page by page, newest first."""
     found: list[Message] = []
     cursor = ""
@@ -165,12 +167,12 @@ def _walk(evidence: Evidence, client: Client, thread_id: str) -> list[Message]:
             if answer.status != 404:
                 evidence.unanswered.append(f"{path}: {answer.outcome} {answer.status}")
             return found
-        page = msgspec.json.decode(answer.body, type=Page)
+        page = msgspec.json.decode(answer.body, type=ReadPage)
         found += page.messages
         if page.next_cursor is None or cursor == f"&cursor={page.next_cursor}":
             return found
         cursor = f"&cursor={page.next_cursor}"
 
 
-def _acknowledged(account: Account, user_id: str) -> list[History]:
+def _acknowledged(account: Account, user_id: str) -> list[MessageHistory]:
     return [each for each in account.histories() if each.ids and each.user_id == user_id]

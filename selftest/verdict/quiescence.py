@@ -46,7 +46,9 @@ def _in_the_way(services: Services, wanted: set[str], users: list[str]) -> str:
     try:
         # In the order in which it is carried, so that nothing is overtaken.
         waiting = {
-            "in ClickHouse to be brought home": direct_writes.waiting(services.job_clickhouse),
+            "in ClickHouse to be brought home": direct_writes.count_direct_writes(
+                services.job_clickhouse
+            ),
             "in the log": sum(services.pending_log.backlog()),
             "in the outbox": count(services.job_engine, tables.clickhouse_outbox),
             "to be told to Redis": count(services.job_engine, _BACKFILL),

@@ -7,7 +7,7 @@ import msgspec
 
 from storage.errors import TierError
 from storage.redis import keys
-from storage.redis.driver import RedisDoor
+from storage.redis.driver import RedisGateway
 
 KEPT_SECONDS = 600
 MOST_KEPT = 100
@@ -30,7 +30,7 @@ class _Stored(msgspec.Struct):
 class FiguresCache:
     """A hash for each user. A Redis that does not answer has nothing."""
 
-    def __init__(self, door: RedisDoor, seconds: float) -> None:
+    def __init__(self, door: RedisGateway, seconds: float) -> None:
         self._door = door
         self._seconds = seconds
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from models.message import ROLES
-from storage.analytics.figures import Counted, Figures
+from storage.analytics.figures import Counted, MessageFigures
 from storage.analytics.hidden import Mark, shown
 from storage.clickhouse.driver import ClickHouse, literal, translated
 from storage.clickhouse.rows import rfc3339
@@ -53,13 +53,13 @@ class ArchiveFigures:
         self._server = server
         self._breaker = breaker
 
-    def figures(self, counted: Counted, hidden: Sequence[Mark]) -> tuple[Figures, int]:
+    def figures(self, counted: Counted, hidden: Sequence[Mark]) -> tuple[MessageFigures, int]:
         """All figures at once, and of how many users."""
         query = f"SELECT {_FIGURES}, {_ROLES} FROM messages {_where(counted, hidden)} {_NEWEST}"  # noqa: S608
         (row,) = self._rows(query)
         by_role = {role: int(row[f"role_{role}"]) for role in ROLES}
         count = int(row["messages"])
-        figures = Figures(
+        figures = MessageFigures(
             messages=count,
             threads=int(row["threads"]),
             by_role={role: number for role, number in by_role.items() if number},

@@ -14,7 +14,7 @@ METRICS: tuple[str, ...] = get_args(Metric)
 BUCKETS: tuple[str, ...] = get_args(Bucket)
 
 
-class Figures(msgspec.Struct, kw_only=True, frozen=True):
+class MessageFigures(msgspec.Struct, kw_only=True, frozen=True):
     """Messages that are not deleted, counted once each. Bytes are those of their text in UTF-8."""
 
     messages: int
@@ -36,14 +36,14 @@ class TierSize(msgspec.Struct, kw_only=True, frozen=True):
     compression: float | UnsetType = UNSET
 
 
-class EveryonesFigures(Figures, kw_only=True, frozen=True):
+class EveryonesFigures(MessageFigures, kw_only=True, frozen=True):
     """The figures of all users, and what the tiers hold; one that does not answer is left out."""
 
     active_users: int
     tiers: dict[Tier, TierSize]
 
 
-class Summary(Figures, kw_only=True, frozen=True):
+class Summary(MessageFigures, kw_only=True, frozen=True):
     """A user's figures, for an admin everyone's too. What was written up to `as_of` is counted,
     what came later perhaps not yet."""
 

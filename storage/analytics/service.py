@@ -20,7 +20,7 @@ from storage.analytics.clickhouse import ArchiveFigures
 from storage.analytics.figures import (
     Counted,
     EveryonesFigures,
-    Figures,
+    MessageFigures,
     Point,
     Series,
     Summary,
@@ -29,7 +29,7 @@ from storage.analytics.figures import (
 from storage.analytics.hidden import Hidden, Mark, as_of
 from storage.errors import TierError, TierUnavailable
 from storage.postgres.reads import PostgresTier
-from storage.redis.driver import RedisDoor
+from storage.redis.driver import RedisGateway
 
 Answer = TypeVar("Answer", Summary, Series)
 
@@ -46,7 +46,7 @@ class AnalyticsService:
         hidden: Hidden,
         cache: FiguresCache,
         postgres: PostgresTier,
-        redis: RedisDoor,
+        redis: RedisGateway,
         prices: Mapping[Tier, float],
     ) -> None:
         self._archive = archive
@@ -140,7 +140,7 @@ class AnalyticsService:
     def _everyone(self, counted: Counted) -> EveryonesFigures:
         _, marks, _ = self._standing(counted)
         figures, users = self._archive.figures(counted, marks)
-        fields = {name: getattr(figures, name) for name in Figures.__struct_fields__}
+        fields = {name: getattr(figures, name) for name in MessageFigures.__struct_fields__}
         return EveryonesFigures(**fields, active_users=users, tiers=self._tiers())
 
     def _tiers(self) -> dict[Tier, TierSize]:

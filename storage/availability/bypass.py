@@ -18,7 +18,7 @@ from storage.availability.lease import LEASE_SECONDS
 from storage.clickhouse.driver import ClickHouse
 from storage.errors import TierUnavailable
 from storage.postgres.driver import translated
-from storage.postgres.retry import patiently
+from storage.postgres.retry import retry_with_longer_deadline
 from storage.resilience import budget
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,7 @@ _SAY_CLICKHOUSE = text(
 )
 
 
-class Detour:
+class BypassRegistration:
     """This process's row among those who write beside a tier.
 
     `hold` writes or renews the row of a holder for `ROW_SECONDS`, and raises `TierUnavailable`.
@@ -95,13 +95,13 @@ class Detour:
             raise
 
 
-def beside_redis(quick: Engine, patient: Engine) -> Detour:
-    """The detour of writes to PostgreSQL, said there quickly or, if that is slow, patiently."""
+def beside_redis(quick: Engine, patient: Engine) -> BypassRegistration:
+    """For writes to PostgreSQL, registered there with a short deadline and then with a longer one."""
 
     def hold(holder: str) -> None:
-        patiently(quick, patient, lambda engine: _hold(engine, holder))
+        retry_with_longer_deadline(quick, patient, lambda engine: _hold(engine, holder))
 
-    return Detour("redis", "postgresql", hold)
+    return BypassRegistration("redis", "postgresql", hold)
 
 
 def _hold(engine: Engine, holder: str) -> None:
@@ -109,7 +109,7 @@ def _hold(engine: Engine, holder: str) -> None:
         connection.execute(_HOLD, {"holder": holder, "seconds": ROW_SECONDS})
 
 
-def beside_postgresql(server: ClickHouse) -> Detour:
+def beside_postgresql(server: ClickHouse) -> BypassRegistration:
     """The detour of writes to ClickHouse."""
 
     def hold(holder: str) -> None:
@@ -117,7 +117,7 @@ def beside_postgresql(server: ClickHouse) -> Detour:
         # Each row counts, although it says the same as the one before.
         server.insert("direct_writers", row, str(uuid.uuid4()))
 
-    return Detour("postgresql", "clickhouse", hold)
+    return BypassRegistration("postgresql", "clickhouse", hold)
 
 
 def say_clickhouse(engine: Engine) -> None:

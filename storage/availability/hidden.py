@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from models import ids
 from models.message import Message
 from storage.redis import keys
-from storage.redis.driver import RedisDoor
+from storage.redis.driver import RedisGateway
 
 Thread = tuple[str, str]
 """A user's id, and the id of one of their threads."""
@@ -40,7 +40,7 @@ LEFT JOIN user_erasures e ON e.user_id = r.user_id
 _ERASURES = text("SELECT user_id, erased_through::text AS through FROM user_erasures")
 
 
-class Marks(NamedTuple):
+class Watermarks(NamedTuple):
     """What hides messages of one thread: the ids at and below which they went with it (`deleted`)
     or with their user (`erased`), and how far that was carried out.
 
@@ -67,9 +67,9 @@ class Marks(NamedTuple):
         """Whether somebody who asks for a message is to get it."""
         return message.deleted_at is None and not self.hide(message.id)
 
-    def and_those(self, other: "Marks") -> "Marks":
+    def and_those(self, other: "Watermarks") -> "Watermarks":
         """The higher of both, as of what two tiers know."""
-        return Marks(
+        return Watermarks(
             max(self.deleted, other.deleted),
             max(self.erased, other.erased),
             max(self.buried, other.buried),
@@ -78,7 +78,7 @@ class Marks(NamedTuple):
         )
 
 
-NOTHING = Marks()
+NOTHING = Watermarks()
 """The marks of a thread that nobody deleted."""
 
 
@@ -90,9 +90,9 @@ def archive_boundary(connection: Connection) -> str:
     return str(connection.execute(_BOUNDARY).scalar_one())
 
 
-def committed(connection: Connection, threads: Iterable[Thread]) -> dict[Thread, Marks]:
+def committed(connection: Connection, threads: Iterable[Thread]) -> dict[Thread, Watermarks]:
     """What PostgreSQL knows of threads; of names that it cannot hold, nothing."""
-    found: dict[Thread, Marks] = dict.fromkeys(threads, NOTHING)
+    found: dict[Thread, Watermarks] = dict.fromkeys(threads, NOTHING)
     ordered = sorted(one for one in found if "\0" not in "".join(one))
     for at in range(0, len(ordered), THREADS_AT_ONCE):
         named = [
@@ -101,7 +101,7 @@ def committed(connection: Connection, threads: Iterable[Thread]) -> dict[Thread,
         ]
         rows = connection.execute(_MARKS, {"threads": msgspec.json.encode(named).decode()})
         for row in rows:
-            found[row.user_id, row.thread_id] = Marks(
+            found[row.user_id, row.thread_id] = Watermarks(
                 row.deleted or ids.LOWEST,
                 row.erased or ids.LOWEST,
                 row.buried or ids.LOWEST,
@@ -116,10 +116,10 @@ def erasures(connection: Connection) -> dict[str, str]:
     return {row.user_id: row.through for row in connection.execute(_ERASURES)}
 
 
-def hot(door: RedisDoor, slots: int, threads: Iterable[Thread]) -> dict[Thread, Marks]:
+def hot(door: RedisGateway, slots: int, threads: Iterable[Thread]) -> dict[Thread, Watermarks]:
     """What Redis knows of threads. Raises `TierError`."""
     ordered = sorted(set(threads))
-    found: dict[Thread, Marks] = {}
+    found: dict[Thread, Watermarks] = {}
     for at in range(0, len(ordered), THREADS_AT_ONCE):
         batch = ordered[at : at + THREADS_AT_ONCE]
         with door.passed() as client:
@@ -129,7 +129,7 @@ def hot(door: RedisDoor, slots: int, threads: Iterable[Thread]) -> dict[Thread, 
                 pipeline.mget(keys.hiding(slot, user_id, thread_id))
             answers = pipeline.execute()
         for thread, (deleted, erased) in zip(batch, answers, strict=True):
-            found[thread] = Marks(_mark(deleted), _mark(erased))
+            found[thread] = Watermarks(_mark(deleted), _mark(erased))
     return found
 
 
@@ -138,17 +138,17 @@ def _mark(found: bytes | None) -> str:
 
 
 def known(
-    connection: Connection, door: RedisDoor, slots: int, threads: Collection[Thread]
-) -> dict[Thread, Marks]:
+    connection: Connection, door: RedisGateway, slots: int, threads: Collection[Thread]
+) -> dict[Thread, Watermarks]:
     """What either tier knows of threads. Raises `TierError`."""
     # Redis first: what it forgets after this it has told PostgreSQL before.
     in_redis = hot(door, slots, threads)
     return either(in_redis, committed(connection, threads))
 
 
-def either(*tiers: Mapping[Thread, Marks]) -> dict[Thread, Marks]:
+def either(*tiers: Mapping[Thread, Watermarks]) -> dict[Thread, Watermarks]:
     """The marks of threads, of which each tier may know some and another others."""
-    found: dict[Thread, Marks] = {}
+    found: dict[Thread, Watermarks] = {}
     for marks in tiers:
         for thread, mark in marks.items():
             found[thread] = found.get(thread, NOTHING).and_those(mark)

@@ -23,7 +23,7 @@ from storage.clickhouse import direct_writes
 from storage.clickhouse.driver import ClickHouse
 from storage.errors import TierError
 from storage.postgres.driver import translated
-from storage.redis.driver import RedisDoor
+from storage.redis.driver import RedisGateway
 from storage.resilience import budget
 from storage.resilience.breaker import Breaker
 from storage.telemetry.instruments import Instruments
@@ -54,7 +54,7 @@ FROM redis_state
 )
 
 
-class Standing(NamedTuple):
+class Completeness(NamedTuple):
     """What may be believed: Redis about the messages above a floor, Redis about
     Idempotency-Keys, and PostgreSQL about everything that is not archived. Without `is_known`
     nobody could be asked."""
@@ -65,7 +65,7 @@ class Standing(NamedTuple):
     is_known: bool = True
 
 
-UNKNOWN = Standing(is_known=False)
+UNKNOWN = Completeness(is_known=False)
 
 
 class Lease:
@@ -76,7 +76,7 @@ class Lease:
 
     def __init__(
         self,
-        redis: RedisDoor,
+        redis: RedisGateway,
         engine: Engine,
         postgres_breaker: Breaker,
         server: ClickHouse,
@@ -108,7 +108,7 @@ class Lease:
         self._run_id = ""
         self._trouble_at = float("-inf")
 
-    def standing(self, *, wait: bool = True) -> Standing:
+    def standing(self, *, wait: bool = True) -> Completeness:
         """What may be believed at this moment.
 
         The first to ask after a pause asks PostgreSQL itself, unless it is not to wait.
@@ -122,7 +122,7 @@ class Lease:
             now = time.monotonic()
         return self._standing if now < self._until else UNKNOWN
 
-    def last_known(self) -> Standing:
+    def last_known(self) -> Completeness:
         """What was to be believed when PostgreSQL was last asked; nothing if it never was."""
         return self._standing
 
@@ -160,7 +160,7 @@ class Lease:
         finally:
             self._renewing.release()
 
-    def _look(self) -> Standing:
+    def _look(self) -> Completeness:
         with self._postgres_breaker.guard(), translated(), self._engine.connect() as connection:
             row = connection.execute(_STANDING).one()
         if row.detours and not self._saw_detours:
@@ -176,9 +176,9 @@ class Lease:
             self._trouble_at = time.monotonic()
         postgres_whole = self._nobody_writes_beside_it()
         if found is None or row.backfill or row.detours or not postgres_whole:
-            return Standing(postgres_whole=postgres_whole)
+            return Completeness(postgres_whole=postgres_whole)
         known = (row.run_id, row.installation) == (found.run_id, found.installation)
-        return Standing(known, known and row.keys and not found.has_evicted, True)
+        return Completeness(known, known and row.keys and not found.has_evicted, True)
 
     def _identity(self) -> RedisIdentity | None:
         """Which Redis answers, if one does; another than before was out meanwhile."""
@@ -201,7 +201,7 @@ class Lease:
             return True
         try:
             with self._clickhouse_breaker.guard():
-                if direct_writes.is_written_beside(self._server):
+                if direct_writes.has_direct_writers(self._server):
                     return False
         except TierError:
             return False

@@ -22,7 +22,7 @@ from storage.availability import hidden
 from storage.errors import TierError, TierUnavailable
 from storage.postgres.backlog import is_unfinished
 from storage.postgres.driver import translated
-from storage.redis.driver import RedisDoor
+from storage.redis.driver import RedisGateway
 from storage.redis.messages import RedisTier
 
 log = structlog.get_logger(__name__)
@@ -54,10 +54,10 @@ class _Noted(NamedTuple):
     thread_id: str
 
 
-class LostAndFound:
+class LossAudit:
     """The last acknowledgements of this process. Safe for threads."""
 
-    def __init__(self, door: RedisDoor, redis: RedisTier, engine: Engine) -> None:
+    def __init__(self, door: RedisGateway, redis: RedisTier, engine: Engine) -> None:
         self._door = door
         self._redis = redis
         self._engine = engine

@@ -25,7 +25,7 @@ OUT_SECONDS = 0.3
 """Likewise while Redis is out. Each of them may be an insert, of which ClickHouse likes few."""
 
 
-class RedisWatch:
+class RedisHeartbeat:
     """A thread that lives while it is wanted.
 
     `well_since` is the moment of the monotonic clock from which on no look found Redis out:

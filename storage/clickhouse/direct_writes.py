@@ -12,13 +12,13 @@ SELECT (SELECT count() FROM direct_writes) > 0 OR (
 """
 
 
-def is_written_beside(server: ClickHouse) -> bool:
+def has_direct_writers(server: ClickHouse) -> bool:
     """Whether ClickHouse has, or is being given, what PostgreSQL lacks. Raises `TierError`."""
     with clickhouse_translated(), server.engine.connect() as connection:
         return bool(connection.exec_driver_sql(_BESIDE).scalar_one())
 
 
-def waiting(server: ClickHouse) -> int:
+def count_direct_writes(server: ClickHouse) -> int:
     """How many direct writes are not home yet. Raises `TierError`."""
     query = select(func.count()).select_from(direct_writes)
     with clickhouse_translated(), server.engine.connect() as connection:

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.driver import translated as clickhouse_translated
-from storage.schema_version import Standing, _refuse_newer
+from storage.schema_version import SchemaVersion, _refuse_newer
 
 _CLICKHOUSE_LOG = (
     "CREATE TABLE IF NOT EXISTS schema_migrations (name String, applied_at DateTime DEFAULT now())"
@@ -39,7 +39,7 @@ def clickhouse_steps() -> list[str]:
     )
 
 
-def clickhouse_standing(connection: Connection) -> Standing:
+def clickhouse_standing(connection: Connection) -> SchemaVersion:
     """Where ClickHouse stands. Two round trips."""
     exists = connection.exec_driver_sql("EXISTS TABLE schema_migrations").scalar_one()
     taken: set[str] = set()
@@ -47,4 +47,4 @@ def clickhouse_standing(connection: Connection) -> Standing:
         rows = connection.exec_driver_sql("SELECT name FROM schema_migrations").all()
         taken = {row[0] for row in rows}
     ours = clickhouse_steps()
-    return Standing([step for step in ours if step not in taken], sorted(taken - set(ours)))
+    return SchemaVersion([step for step in ours if step not in taken], sorted(taken - set(ours)))

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Sequence
 
-from models.appends import Append, Behind, Stored
+from models.appends import Append, IdTooOld, Stored
 from storage.errors import TierError
-from storage.messages.postgres_writes import Known, keyed
+from storage.messages.postgres_writes import AcknowledgedBefore, keyed
 
-Answer = Stored | Behind | TierError
+Answer = Stored | IdTooOld | TierError
 Ask = Callable[[Sequence[Append]], Sequence[Answer]]
 
 
-def ask_the_rest(appends: Sequence[Append], known: Known, ask: Ask) -> list[Answer]:
+def ask_remaining(appends: Sequence[Append], known: AcknowledgedBefore, ask: Ask) -> list[Answer]:
     """Gives an answer for each append, after asking for what is not known of it, if anything."""
-    rests = [_Rest(append, known) for append in appends]
+    rests = [_Remainder(append, known) for append in appends]
     open_rests = [rest for rest in rests if rest.answer is None]
     if open_rests:
         answers = ask([rest.append for rest in open_rests])
@@ -21,10 +21,10 @@ def ask_the_rest(appends: Sequence[Append], known: Known, ask: Ask) -> list[Answ
     return [rest.answer for rest in rests if rest.answer is not None]
 
 
-class _Rest:
+class _Remainder:
     """What is left of an append once it was looked up; `answer` if nothing is."""
 
-    def __init__(self, append: Append, known: Known) -> None:
+    def __init__(self, append: Append, known: AcknowledgedBefore) -> None:
         self._whole = append
         self._instead = {
             one.id: before
@@ -38,7 +38,7 @@ class _Rest:
         if not fresh:
             self.answer = self.whole(Stored([], False))
         elif newest is not None and fresh[0].id <= newest and not append.must_stay:
-            self.answer = Behind(newest)
+            self.answer = IdTooOld(newest)
 
     def whole(self, answer: Answer) -> Answer:
         """The answer to the rest as the answer to all."""

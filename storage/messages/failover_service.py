@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
-from models.appends import Append, Behind, Stored
+from models.appends import Append, IdTooOld, Stored
 from models.caveats import _DEGRADED, _POSTGRESQL_OUT, Degraded
 from models.message import Message, Thread, Tier
 from models.versions import VERSION_STEP
@@ -18,7 +18,7 @@ from storage.errors import NoTierAvailable, TierError, TierRejected, TierUnavail
 from storage.messages.append_plan import Answer, Ask
 from storage.messages.clickhouse_writes import DirectClickHouse, version_after
 from storage.messages.combiner import Combiner
-from storage.messages.idempotency import SharedKeys
+from storage.messages.idempotency import IdempotencyGuard
 from storage.messages.postgres_writes import DirectPostgres
 from storage.messages.redis_writes import RedisWrites
 from storage.redis.driver import MOST_BYTES
@@ -40,7 +40,7 @@ class Taken(NamedTuple):
     """Who took new messages, and the answer."""
 
     tier: Tier
-    answer: Stored | Behind
+    answer: Stored | IdTooOld
 
 
 class Revised(NamedTuple):
@@ -70,7 +70,7 @@ class MessageFailoverService:
         redis: RedisWrites,
         postgres: DirectPostgres,
         clickhouse: DirectClickHouse,
-        keys: SharedKeys,
+        keys: IdempotencyGuard,
         breakers: Breakers,
         instruments: Instruments,
     ) -> None:
@@ -147,7 +147,7 @@ class MessageFailoverService:
         self, tier: Tier, appends: Sequence[Append], size: int, before: Taken | None
     ) -> Sequence[Answer]:
         """A tier's answers to one part, given what came of the one before it."""
-        if appends[0].follows and before is not None and isinstance(before.answer, Behind):
+        if appends[0].follows and before is not None and isinstance(before.answer, IdTooOld):
             # Only the first can be a thread's next part: a call takes as much as a part has.
             rest = appends[1:]
             return [before.answer, *(self._ask(tier, rest, size, None) if rest else ())]

@@ -18,11 +18,11 @@ from models.appends import Append, Key
 from models.message import Tier
 from storage.availability.lease import Lease
 from storage.availability.probes import Breakers
-from storage.availability.redis_watch import RedisWatch
+from storage.availability.redis_watch import RedisHeartbeat
 from storage.clickhouse.idempotency import ClickHouseKeys
 from storage.errors import TierError
-from storage.messages.append_plan import Answer, Ask, ask_the_rest
-from storage.messages.postgres_writes import Known, wanted_of
+from storage.messages.append_plan import Answer, Ask, ask_remaining
+from storage.messages.postgres_writes import AcknowledgedBefore, wanted_of
 from storage.messages.recent_keys import KEPT_SECONDS, RecentKeys
 from storage.postgres import idempotency
 from storage.postgres.driver import translated
@@ -39,7 +39,7 @@ SETTLING_SECONDS = 2.0
 """Longer than a tier that is back is still taken for out by some process."""
 
 
-class ToldKeys:
+class KeyPublisher:
     """Tells the tiers below what this process remembers, each key once. Safe for threads."""
 
     def __init__(self, recent: RecentKeys, engine: Engine, clickhouse: ClickHouseKeys) -> None:
@@ -87,12 +87,12 @@ class ToldKeys:
             self.tell_postgres()
 
 
-class SharedKeys:
+class IdempotencyGuard:
     """What is done about keys around a tier's own way to take new messages."""
 
     def __init__(
         self,
-        told: ToldKeys,
+        told: KeyPublisher,
         clickhouse: ClickHouseKeys,
         lease: Lease,
         breakers: Breakers,
@@ -105,7 +105,7 @@ class SharedKeys:
         self._clickhouse = clickhouse
         self._lease = lease
         self._faster = (breakers.redis, breakers.postgresql)
-        self.watch = RedisWatch(
+        self.watch = RedisHeartbeat(
             watch_client,
             breakers.redis,
             instruments,
@@ -137,7 +137,7 @@ class SharedKeys:
 
         def append(appends: Sequence[Append]) -> list[Answer]:
             made = self._recent.known(wanted_of(appends))
-            return ask_the_rest(appends, Known({}, made), ask)
+            return ask_remaining(appends, AcknowledgedBefore({}, made), ask)
 
         return append
 
@@ -154,7 +154,7 @@ class SharedKeys:
                 made |= self._clickhouse.made(
                     {key: gone for key, gone in wanted.items() if key not in made}
                 )
-            return ask_the_rest(appends, Known({}, made), ask)
+            return ask_remaining(appends, AcknowledgedBefore({}, made), ask)
 
         return append
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from models.message import Message, Tier
 
 
-class Part(NamedTuple):
+class TierPart(NamedTuple):
     """Messages of a range in order, tombstones included.
 
     `horizon` is the id up to which the part is known to be whole; None means to the range's end.
@@ -17,13 +17,13 @@ class Part(NamedTuple):
     horizon: str | None
 
     @classmethod
-    def of(cls, source: Tier, messages: list[Message], count: int) -> "Part":
+    def of(cls, source: Tier, messages: list[Message], count: int) -> "TierPart":
         """What a tier gave when asked for `count`: fewer means that there are no more."""
         full = len(messages) >= count
         return cls(messages, {source} if messages else set(), messages[-1].id if full else None)
 
 
-def merge(parts: Sequence[Part], order: str) -> Part:
+def merge(parts: Sequence[TierPart], order: str) -> TierPart:
     """One list with the highest version of each id, no further than every part is whole.
 
     Parts come fastest tier first; one that adds nothing newer is not a source. What a part holds
@@ -44,7 +44,7 @@ def merge(parts: Sequence[Part], order: str) -> Part:
                 newest[message.id] = message
                 sources |= part.sources
     ordered = [newest[name] for name in sorted(newest, reverse=order != "asc")]
-    return Part(ordered, sources, horizon)
+    return TierPart(ordered, sources, horizon)
 
 
 def _is_past(message_id: str, horizon: str, order: str) -> bool:

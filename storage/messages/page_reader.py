@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 from models import codec, ids
-from storage.availability.lease import Standing
+from storage.availability.lease import Completeness
 from storage.clickhouse.reads import ClickHouseTier
 from storage.errors import NoTierAvailable, TierUnavailable
-from storage.messages.merging import Part, merge
+from storage.messages.merging import TierPart, merge
 from storage.postgres.reads import PostgresTier
 from storage.redis.messages import HotPage, RedisTier
 
@@ -43,7 +43,7 @@ class RangeReader:
         clickhouse: ClickHouseTier,
         wanted: Range,
         down: dict[str, TierUnavailable],
-        standing: Standing,
+        standing: Completeness,
     ) -> None:
         self._redis = redis
         self._postgres = postgres
@@ -52,7 +52,7 @@ class RangeReader:
         self._down = down
         self._standing = standing
 
-    def run(self) -> Part:
+    def run(self) -> TierPart:
         """The merged part of the range that is known for certain."""
         hot = self._ask_redis()
         is_whole = self._standing.redis_whole and hot is not None
@@ -79,7 +79,7 @@ class RangeReader:
         self._wanted = self._wanted.above(hot.watermark)
         return hot
 
-    def _ask_postgres_and_clickhouse(self) -> list[Part]:
+    def _ask_postgres_and_clickhouse(self) -> list[TierPart]:
         wanted = self._wanted
         boundary = ids.HIGHEST
         parts = []
@@ -92,7 +92,7 @@ class RangeReader:
                 wanted = self._wanted = wanted.above(page.watermark)
                 if self._standing.postgres_whole:
                     boundary = page.boundary
-                parts.append(Part.of("postgresql", page.messages, wanted.at_most))
+                parts.append(TierPart.of("postgresql", page.messages, wanted.at_most))
         horizon = parts[0].horizon if parts else None
         if _needs_archive(wanted, boundary, horizon):
             high = min(wanted.high, boundary)
@@ -106,10 +106,10 @@ class RangeReader:
                 if not parts and "redis" in self._down:
                     raise NoTierAvailable(list(self._down.values())) from error
             else:
-                parts.append(Part.of("clickhouse", found, wanted.at_most))
+                parts.append(TierPart.of("clickhouse", found, wanted.at_most))
         return parts
 
-    def _with_newer_hot_copies(self, part: Part) -> Part:
+    def _with_newer_hot_copies(self, part: TierPart) -> TierPart:
         """An edit or a delete that is still pending is known to Redis alone."""
         slot = self._redis.slot_of_thread(self._wanted.user_id, self._wanted.thread_id)
         try:
@@ -125,7 +125,9 @@ class RangeReader:
         ]
         return part._replace(messages=newest)
 
-    def _ensure_recent_in_redis(self, hot: HotPage, merged: Part, below: list[Part]) -> None:
+    def _ensure_recent_in_redis(
+        self, hot: HotPage, merged: TierPart, below: list[TierPart]
+    ) -> None:
         """Only a page that adjoins the hot one, read from the newest down, extends it."""
         wanted = self._wanted
         has_floor = hot.floor is not None and not hot.is_distrusted
@@ -164,14 +166,14 @@ def _is_complete(hot: HotPage, wanted: Range) -> bool:
     return wanted.low >= hot.floor
 
 
-def _hot_part(hot: HotPage, wanted: Range) -> Part:
+def _hot_part(hot: HotPage, wanted: Range) -> TierPart:
     found = [
         codec.decode(record)
         for message_id, record in hot.records
         if record is not None and wanted.low < message_id < wanted.high
     ]
     full = len(hot.records) == wanted.at_most
-    return Part(found, {"redis"} if found else set(), hot.records[-1][0] if full else None)
+    return TierPart(found, {"redis"} if found else set(), hot.records[-1][0] if full else None)
 
 
 def _needs_archive(wanted: Range, boundary: str, horizon: str | None) -> bool:

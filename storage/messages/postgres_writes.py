@@ -13,15 +13,15 @@ import msgspec
 from sqlalchemy import Connection, Engine, text
 
 from models import codec, ids
-from models.appends import Append, Behind, Key, NewMessage, Stored
+from models.appends import Append, IdTooOld, Key, NewMessage, Stored
 from models.message import Message, Thread
-from storage.availability.bypass import Detour
+from storage.availability.bypass import BypassRegistration
 from storage.errors import TierError, TierRejected, TierUnavailable, VersionConflict
 from storage.postgres import idempotency, writes
 from storage.postgres.driver import translated
 from storage.postgres.engines import hurried
 from storage.postgres.partitions import Partitions
-from storage.postgres.retry import patiently
+from storage.postgres.retry import retry_with_longer_deadline
 from storage.resilience import budget
 from storage.resilience.breaker import Breaker
 
@@ -39,7 +39,7 @@ LEFT JOIN user_erasures e ON e.user_id = r.user_id
 )
 
 
-class Known(NamedTuple):
+class AcknowledgedBefore(NamedTuple):
     """What PostgreSQL knows that a new message must respect: the newest id of each thread, and
     the messages that Idempotency-Keys have made."""
 
@@ -60,7 +60,7 @@ class DirectPostgres:
         engine: Engine,
         patient_engine: Engine,
         breaker: Breaker,
-        detour: Detour,
+        detour: BypassRegistration,
         *,
         slots: int,
         idempotency_seconds: int,
@@ -74,7 +74,7 @@ class DirectPostgres:
         self._slots = slots
         self._not_asked_before = 0.0
 
-    def known(self, appends: Sequence[Append], *, hurries: bool) -> Known | None:
+    def known(self, appends: Sequence[Append], *, hurries: bool) -> AcknowledgedBefore | None:
         """What these appends must respect; None where PostgreSQL does not say so in time.
 
         It is asked beside a write to Redis. Who `hurries`, because PostgreSQL has not answered of
@@ -97,7 +97,7 @@ class DirectPostgres:
             self._not_asked_before = time.monotonic() + PAUSE_SECONDS
             return None
 
-    def append(self, appends: Sequence[Append]) -> list[Stored | Behind | TierError]:
+    def append(self, appends: Sequence[Append]) -> list[Stored | IdTooOld | TierError]:
         """Commits new messages, each append's all or none; a refused one answers for itself."""
         size = sum(append.size for append in appends)
         with self._breaker.guard(is_bulk=size > budget.LARGE_BYTES):
@@ -134,24 +134,24 @@ class DirectPostgres:
                     raise VersionConflict(b"")
                 writes.queue_thread_backfill(connection, thread)
 
-    def _alone(self, append: Append) -> list[Stored | Behind | TierError]:
+    def _alone(self, append: Append) -> list[Stored | IdTooOld | TierError]:
         try:
             return self._append([append])
         except TierRejected as error:
             return [error]
 
-    def _append_patiently(self, appends: Sequence[Append]) -> list[Stored | Behind | TierError]:
-        def act(engine: Engine) -> list[Stored | Behind | TierError]:
+    def _append_patiently(self, appends: Sequence[Append]) -> list[Stored | IdTooOld | TierError]:
+        def act(engine: Engine) -> list[Stored | IdTooOld | TierError]:
             if engine is self._engine:
                 return self._append(appends)
             again = [append._replace(must_stay=True) for append in appends]
             return self._append(again, engine)
 
-        return patiently(self._engine, self._patient_engine, act)
+        return retry_with_longer_deadline(self._engine, self._patient_engine, act)
 
     def _append(
         self, appends: Sequence[Append], engine: Engine | None = None
-    ) -> list[Stored | Behind | TierError]:
+    ) -> list[Stored | IdTooOld | TierError]:
         with translated(), (engine or self._engine).begin() as connection:
             self._lock(connection, (one.id for append in appends for one in append.messages))
             known = self._known(connection, appends)
@@ -170,13 +170,15 @@ class DirectPostgres:
         slots = {ids.shard_in(message_id) % self._slots for message_id in message_ids}
         writes.lock_in_order(connection, slots)
 
-    def _known(self, connection: Connection, appends: Sequence[Append]) -> Known:
+    def _known(self, connection: Connection, appends: Sequence[Append]) -> AcknowledgedBefore:
         threads = {(append.user_id, append.thread_id) for append in appends}
         named = [{"user_id": user, "thread_id": thread} for user, thread in threads]
         rows = connection.execute(_NEWEST, {"threads": msgspec.json.encode(named).decode()}).all()
         newest = {(row.user_id, row.thread_id): row.newest for row in rows if row.newest}
         wanted = wanted_of(appends)
-        return Known(newest, idempotency.find(connection, wanted, self._idempotency_seconds))
+        return AcknowledgedBefore(
+            newest, idempotency.find(connection, wanted, self._idempotency_seconds)
+        )
 
 
 def keyed(append: Append) -> list[tuple[Key, NewMessage]]:
@@ -204,7 +206,7 @@ class Plan:
     that stood for something which is gone, with its id.
     """
 
-    def __init__(self, appends: Sequence[Append], known: Known) -> None:
+    def __init__(self, appends: Sequence[Append], known: AcknowledgedBefore) -> None:
         self._appends = appends
         self._behind: dict[int, str] = {}
         self._instead: dict[str, str] = {}
@@ -215,7 +217,7 @@ class Plan:
         for at, append in enumerate(appends):
             self._take(at, append, known)
 
-    def _take(self, at: int, append: Append, known: Known) -> None:
+    def _take(self, at: int, append: Append, known: AcknowledgedBefore) -> None:
         keys = {one.id: key for key, one in keyed(append)}
         newest = known.newest.get((append.user_id, append.thread_id))
         own: dict[Key, str] = {}
@@ -244,10 +246,10 @@ class Plan:
                 self._instead[mine] = theirs
                 del self.fresh[mine]
 
-    def answers(self) -> list[Stored | Behind | TierError]:
+    def answers(self) -> list[Stored | IdTooOld | TierError]:
         """An answer for each append, in order."""
         return [
-            Behind(self._behind[at])
+            IdTooOld(self._behind[at])
             if at in self._behind
             else Stored([self._instead.get(one.id, one.id) for one in append.messages], False)
             for at, append in enumerate(self._appends)

@@ -39,7 +39,7 @@ class Post(Generic[Answer]):
         self._thread_id = thread_id
         self._newest_us = 0
 
-    def parts(self, user_id: str, clock: Clock, most_bytes: int) -> Iterator["Part[Answer]"]:
+    def parts(self, user_id: str, clock: Clock, most_bytes: int) -> Iterator["PostPart[Answer]"]:
         """What waits, minted above the newest that the thread has, in order; it waits no more."""
         waited, self.waiting = self.waiting, []
         shard = ids.shard_of(user_id, self._thread_id)
@@ -61,7 +61,7 @@ class Post(Generic[Answer]):
         for piece, _ in bites(new, [len(one.record) for one in new], most_bytes):
             end = first + len(piece)
             append = Append(user_id, self._thread_id, piece, follows=first > 0)
-            yield Part(self, append, waited[first:end], messages[first:end])
+            yield PostPart(self, append, waited[first:end], messages[first:end])
             first = end
 
     def mint_above(self, newest: str, waited: Sequence[Waiting]) -> None:
@@ -86,7 +86,7 @@ class Post(Generic[Answer]):
         )
 
 
-class Part(NamedTuple, Generic[Answer]):
+class PostPart(NamedTuple, Generic[Answer]):
     """So much of a thread's new messages as a tier takes at once."""
 
     post: Post[Answer]

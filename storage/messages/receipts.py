@@ -10,12 +10,12 @@ from models import codec, ids
 from models.message import Message
 from models.streams import state_of
 from storage.availability import hidden
-from storage.availability.hidden import Marks
+from storage.availability.hidden import Watermarks
 from storage.clickhouse.reads import ClickHouseTier
 from storage.errors import NotFound, TierUnavailable
 from storage.postgres.dead_letters import refused
 from storage.postgres.reads import PostgresTier
-from storage.redis.driver import RedisDoor
+from storage.redis.driver import RedisGateway
 from storage.redis.messages import RedisTier
 
 State = Literal["acknowledged", "persisted", "archived", "refused", "deleted", "erased"]
@@ -24,7 +24,7 @@ _Found = Mapping[str, Sequence[tuple[Message, str]]]
 _IS_HELD = text("SELECT EXISTS (SELECT FROM held_versions WHERE id = :id)")
 
 
-class Copy(msgspec.Struct, kw_only=True, frozen=True):
+class ReceiptCopy(msgspec.Struct, kw_only=True, frozen=True):
     """One version in one tier. `intact` says whether it matches its own hash; `deleted` that it is
     a tombstone, which holds nothing of what was written."""
 
@@ -42,7 +42,7 @@ class TierReceipt(msgspec.Struct, kw_only=True, frozen=True):
     """
 
     present: bool | None
-    copies: list[Copy] = []
+    copies: list[ReceiptCopy] = []
     pending: bool | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -79,7 +79,7 @@ class ReceiptService:
 
     def __init__(
         self,
-        door: RedisDoor,
+        door: RedisGateway,
         redis: RedisTier,
         postgres: PostgresTier,
         clickhouse: ClickHouseTier,
@@ -146,10 +146,12 @@ class ReceiptService:
         found = self._postgres.row(user_id, message_id)
         return [found] if found else []
 
-    def _known(self, message: Message, down: list[TierUnavailable]) -> tuple[Marks, _Aside | None]:
+    def _known(
+        self, message: Message, down: list[TierUnavailable]
+    ) -> tuple[Watermarks, _Aside | None]:
         """What hides a message, and what PostgreSQL keeps aside of it, None where it is silent."""
         thread = hidden.thread_of(message)
-        known: list[Mapping[hidden.Thread, Marks]] = []
+        known: list[Mapping[hidden.Thread, Watermarks]] = []
         aside = None
         try:
             known.append(hidden.hot(self._door, self._redis.slots, [thread]))
@@ -181,7 +183,7 @@ def _tier_receipt(copies: Sequence[tuple[Message, str]] | None) -> TierReceipt:
     return TierReceipt(
         present=bool(copies),
         copies=[
-            Copy(
+            ReceiptCopy(
                 version=message.version,
                 content_hash=message.content_hash,
                 intact=codec.is_intact(message),

@@ -7,14 +7,14 @@ Idempotency-Keys. Until it has been told, PostgreSQL is asked too, if it answers
 from collections.abc import Sequence
 
 from models import codec
-from models.appends import Append, Behind, Stored
+from models.appends import Append, IdTooOld, Stored
 from models.message import Message, Thread
 from storage.availability.lease import Lease
-from storage.availability.loss_audit import LostAndFound
+from storage.availability.loss_audit import LossAudit
 from storage.errors import TierError, TierUnavailable, VersionConflict
-from storage.messages.append_plan import ask_the_rest
-from storage.messages.postgres_writes import DirectPostgres, Known, keyed, wanted_of
-from storage.redis.log_quota import RedisRoom
+from storage.messages.append_plan import ask_remaining
+from storage.messages.postgres_writes import AcknowledgedBefore, DirectPostgres, keyed, wanted_of
+from storage.redis.log_quota import LogQuota
 from storage.redis.messages import RedisTier
 from storage.redis.repair import RedisRepair
 from storage.resilience import budget
@@ -29,8 +29,8 @@ class RedisWrites:
         repair: RedisRepair,
         postgres: DirectPostgres,
         lease: Lease,
-        room: RedisRoom,
-        lost_and_found: LostAndFound,
+        room: LogQuota,
+        lost_and_found: LossAudit,
         idempotency_seconds: int,
     ) -> None:
         self._redis = redis
@@ -41,7 +41,7 @@ class RedisWrites:
         self._lost_and_found = lost_and_found
         self._idempotency_seconds = idempotency_seconds
 
-    def append(self, appends: Sequence[Append]) -> Sequence[Stored | Behind | TierError]:
+    def append(self, appends: Sequence[Append]) -> Sequence[Stored | IdTooOld | TierError]:
         """Acknowledges new messages, each append's all or none.
 
         A Redis that is only full still says what its keys have made.
@@ -53,9 +53,11 @@ class RedisWrites:
         known = self._with_what_redis_has(appends, self._known(appends))
         if known is None:
             return self._append(appends)
-        return ask_the_rest(appends, known, self._append)
+        return ask_remaining(appends, known, self._append)
 
-    def _with_what_redis_has(self, appends: Sequence[Append], known: Known | None) -> Known | None:
+    def _with_what_redis_has(
+        self, appends: Sequence[Append], known: AcknowledgedBefore | None
+    ) -> AcknowledgedBefore | None:
         """What is known, and what Redis has of something large: whoever repeats it need not send
         that once more, and so gets through at last where there was no time for all of it."""
         if sum(append.size for append in appends) <= budget.LARGE_BYTES:
@@ -63,10 +65,10 @@ class RedisWrites:
         wanted = [key for append in appends for key, _ in keyed(append)]
         if not wanted:
             return known
-        known = known or Known({}, {})
+        known = known or AcknowledgedBefore({}, {})
         return known._replace(made=self._redis.made(wanted) | known.made)
 
-    def _append(self, appends: Sequence[Append]) -> Sequence[Stored | Behind | TierError]:
+    def _append(self, appends: Sequence[Append]) -> Sequence[Stored | IdTooOld | TierError]:
         answers = self._redis.append(appends, self._idempotency_seconds)
         for append, answer in zip(appends, answers, strict=True):
             if isinstance(answer, Stored):
@@ -120,7 +122,7 @@ class RedisWrites:
                 self._repair.refresh_thread(current)
             raise
 
-    def _known(self, appends: Sequence[Append]) -> Known | None:
+    def _known(self, appends: Sequence[Append]) -> AcknowledgedBefore | None:
         """What PostgreSQL knows, where that matters and it answers."""
         standing = self._lease.standing(wait=False)
         if standing.redis_whole and standing.keys_whole:
@@ -136,7 +138,7 @@ class RedisWrites:
 
     def _repeats(
         self, appends: Sequence[Append], full: TierUnavailable
-    ) -> Sequence[Stored | Behind | TierError]:
+    ) -> Sequence[Stored | IdTooOld | TierError]:
         """The answers to what was posted before; `full` for all else."""
         made = self._redis.made(list(wanted_of(appends)))
-        return ask_the_rest(appends, Known({}, made), lambda rest: [full] * len(rest))
+        return ask_remaining(appends, AcknowledgedBefore({}, made), lambda rest: [full] * len(rest))

@@ -39,7 +39,7 @@ class Retrieved(NamedTuple):
     is_intact: bool = True
 
 
-class Page(NamedTuple):
+class MessageSlice(NamedTuple):
     """Part of a thread. `next_cursor` is None at its end; `source` is a tier or `mixed`."""
 
     messages: list[Message]
@@ -123,7 +123,7 @@ class UnifiedMessageRetrievalService:
 
     def page(
         self, user_id: str, thread_id: str, *, limit: int, cursor: str | None, order: str
-    ) -> Page:
+    ) -> MessageSlice:
         """Up to `limit` live messages of a thread, newest first unless `order` is `asc`.
 
         An unknown thread is an empty page. Raises `TierUnavailable` only when no tier answers.
@@ -153,7 +153,7 @@ class UnifiedMessageRetrievalService:
         shown, source = live[:limit], _source(sources)
         self._instruments.read(source, time.perf_counter() - started)
         following_cursor = shown[-1].id if len(live) > limit else None
-        return Page(shown, following_cursor, source, warning_of(set(down)))
+        return MessageSlice(shown, following_cursor, source, warning_of(set(down)))
 
     def _better(self, known: Retrieved | None, found: Retrieved) -> Retrieved:
         """The newer one; of two copies of a version the one that is sound."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from models import codec, ids
-from models.appends import Behind, Key, Stored
+from models.appends import IdTooOld, Key, Stored
 from models.caveats import Degraded
 from models.ids import Clock
 from models.message import Durability, Message, Tier, check_content
@@ -28,7 +28,7 @@ from storage.errors import (
     VersionConflict,
 )
 from storage.messages.failover_service import PART_BYTES, MessageFailoverService
-from storage.messages.posts import Draft, Part, Post
+from storage.messages.posts import Draft, Post, PostPart
 from storage.messages.repeats import made_before
 from storage.messages.retrieval_service import Retrieved, UnifiedMessageRetrievalService
 from storage.redis.chunks import OpenStreams
@@ -117,7 +117,7 @@ class UnifiedMessageStorageService:
             taken = self._failover.append([part.append for part in parts])
             faultpoint("api.after_write")
             for part, (tier, answer) in zip(parts, taken, strict=True):
-                if isinstance(answer, Behind):
+                if isinstance(answer, IdTooOld):
                     part.post.mint_above(answer.newest, part.waited)
                 else:
                     self._take(part, tier, answer)
@@ -212,7 +212,7 @@ class UnifiedMessageStorageService:
             return self._acknowledgement(tier, revised, codec.encode(revised), slot)
         raise Contended("redis", "too many writers of one message")
 
-    def _take(self, part: Part[_Answer], tier: Tier, stored: Stored) -> None:
+    def _take(self, part: PostPart[_Answer], tier: Tier, stored: Stored) -> None:
         """Notes the answers; where what a key made is gone its draft goes on waiting."""
         post, append, waited, messages = part
         slot = self._slot_of(messages[0].id) if stored.wake else None

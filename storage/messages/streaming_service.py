@@ -20,14 +20,14 @@ from storage.messages.posts import Draft
 from storage.messages.retrieval_service import UnifiedMessageRetrievalService
 from storage.messages.storage_service import Acknowledgement, UnifiedMessageStorageService
 from storage.redis.chunks import Appended, OpenStreams, Streamed
-from storage.redis.log_quota import RedisRoom
+from storage.redis.log_quota import LogQuota
 
 log = structlog.get_logger(__name__)
 
 GIVE_IT_WHOLE = "what was streamed is not in Redis any more; finish with the whole text as message"
 
 
-class Opened(NamedTuple):
+class OpenedStream(NamedTuple):
     """The acknowledged message, the state of its text, and how many bytes of it there are."""
 
     acknowledgement: Acknowledgement
@@ -60,7 +60,7 @@ class StreamingService:
         messages: UnifiedMessageStorageService,
         retrieval: UnifiedMessageRetrievalService,
         streams: OpenStreams,
-        room: RedisRoom,
+        room: LogQuota,
         *,
         idle_seconds: float,
     ) -> None:
@@ -70,7 +70,7 @@ class StreamingService:
         self._room = room
         self._idle_seconds = idle_seconds
 
-    def open(self, user_id: str, thread_id: str, draft: Draft) -> Opened:
+    def open(self, user_id: str, thread_id: str, draft: Draft) -> OpenedStream:
         """Acknowledges a message whose text is to come, and begins its stream.
 
         Raises `TierUnavailable` as every post does. Where only Redis is out, the first chunk
@@ -82,7 +82,7 @@ class StreamingService:
         if state_of(message.metadata) == "open":
             with suppress(TierError):
                 length = self._streams.open(message)
-        return Opened(done, state_of(message.metadata), length)
+        return OpenedStream(done, state_of(message.metadata), length)
 
     def append(self, user_id: str, message_id: str, text: str, offset: int | None) -> Appended:
         """Appends a chunk; gives the length, in bytes of UTF-8, that the text has now.

@@ -14,7 +14,9 @@ from storage.postgres.driver import translated
 Done = TypeVar("Done")
 
 
-def patiently(quick: Engine, patient: Engine, act: Callable[[Engine], Done]) -> Done:
+def retry_with_longer_deadline(
+    quick: Engine, patient: Engine, act: Callable[[Engine], Done]
+) -> Done:
     """What is done with the quick deadlines, or, where the server itself ended that and answers
     others, with longer ones. Raises what the last try raises.
 

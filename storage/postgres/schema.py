@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
 from storage.postgres.driver import translated, wait_for
-from storage.schema_version import Standing, _refuse_newer
+from storage.schema_version import SchemaVersion, _refuse_newer
 
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtext('threadkeep:migrate'))")
 _NO_DEADLINE = text("SELECT set_config('statement_timeout', '0', true)")
@@ -26,7 +26,7 @@ def migrate_postgres(engine: Engine) -> list[str]:
         return [f"postgresql {step}" for step in upgrade_postgres(connection).missing]
 
 
-def upgrade_postgres(connection: Connection) -> Standing:
+def upgrade_postgres(connection: Connection) -> SchemaVersion:
     """Likewise in the caller's transaction; gives where PostgreSQL stood before."""
     config = _alembic()
     wait_for(connection, _LOCK)
@@ -50,17 +50,17 @@ def _unhurried(connection: Connection) -> Iterator[None]:
         del driver.deadline_seconds
 
 
-def postgres_standing(connection: Connection) -> Standing:
+def postgres_standing(connection: Connection) -> SchemaVersion:
     """Where PostgreSQL stands. One round trip or two."""
     # From the newest back, as far as what is there.
     steps = list(ScriptDirectory.from_config(_alembic()).walk_revisions())
     newest_first = [step.revision for step in steps]
     current = MigrationContext.configure(connection).get_current_revision()
     if current is None:
-        return Standing(newest_first[::-1], [], True)
+        return SchemaVersion(newest_first[::-1], [], True)
     if current not in newest_first:
-        return Standing([], [current])
-    return Standing(newest_first[: newest_first.index(current)][::-1], [])
+        return SchemaVersion([], [current])
+    return SchemaVersion(newest_first[: newest_first.index(current)][::-1], [])
 
 
 def _alembic() -> Config:

@@ -208,7 +208,7 @@ def try_lock(connection: Connection, slots: Sequence[int]) -> list[int]:
     return list(connection.execute(_TRY_LOCK, wanted).scalars())
 
 
-class Written(NamedTuple):
+class UpsertResult(NamedTuple):
     """How many versions were newer, and the ids of messages that are hidden and so are not taken
     in."""
 
@@ -216,11 +216,11 @@ class Written(NamedTuple):
     hidden: frozenset[str]
 
 
-def take_in(connection: Connection, records: Sequence[bytes]) -> Written:
+def take_in(connection: Connection, records: Sequence[bytes]) -> UpsertResult:
     """Writes versions where they are newer and not hidden, with threads and outbox."""
     batch = {"records": codec.json_array(records)}
     row = connection.execute(_UPSERT_MESSAGES, batch).one()
-    return Written(int(row.written), frozenset(row.hidden or ()))
+    return UpsertResult(int(row.written), frozenset(row.hidden or ()))
 
 
 def upsert_messages(connection: Connection, records: Sequence[bytes]) -> int:

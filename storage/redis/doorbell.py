@@ -8,17 +8,17 @@ from typing import Self
 
 from redis.client import PubSub
 
-from storage.redis.driver import RedisDoor, translated
+from storage.redis.driver import RedisGateway, translated
 
 CHANNEL = "threadkeep:events"
 MOST_RINGS = 1_000
 """Rings that one wait takes in at most, so that whoever waits gets to its work."""
 
 
-class Doorbell:
+class Notifications:
     """A connection of its own that hears the bell; a context manager."""
 
-    def __init__(self, door: RedisDoor) -> None:
+    def __init__(self, door: RedisGateway) -> None:
         self._door = door
         self._rings: PubSub | None = None
 

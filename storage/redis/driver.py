@@ -78,7 +78,7 @@ class Replicas(NamedTuple):
             raise TierUnavailable("redis", reason)
 
 
-class RedisDoor:
+class RedisGateway:
     """The one way to a Redis: its client, the breaker before it, and the replicas behind it."""
 
     def __init__(
@@ -128,7 +128,7 @@ class Script:
     """A script of `storage/redis/lua`, loaded where Redis does not have it yet or any more."""
 
     def __init__(
-        self, door: RedisDoor, name: str, *, acknowledges: bool = False, tells: bool = False
+        self, door: RedisGateway, name: str, *, acknowledges: bool = False, tells: bool = False
     ) -> None:
         """One that `acknowledges` is not done before the replicas asked for have it. One that
         `tells` has the functions of `tell.lua` before it."""

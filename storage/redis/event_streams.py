@@ -11,8 +11,8 @@ from typing import Any
 from models.events import Event, event_of
 from storage.errors import TierError
 from storage.redis import keys
-from storage.redis.doorbell import Doorbell
-from storage.redis.driver import RedisDoor, Script
+from storage.redis.doorbell import Notifications
+from storage.redis.driver import RedisGateway, Script
 
 USERS_AT_ONCE = 200
 EVENTS_AT_ONCE = 500
@@ -21,7 +21,7 @@ EVENTS_AT_ONCE = 500
 class EventStreams:
     """The verbs of those who listen. Errors leave as `TierUnavailable` and `TierRejected`."""
 
-    def __init__(self, door: RedisDoor, *, seconds: int) -> None:
+    def __init__(self, door: RedisGateway, *, seconds: int) -> None:
         """A stream stays for so long after it was last opened or kept."""
         self._door = door
         self._seconds = seconds
@@ -79,9 +79,9 @@ class EventStreams:
                 news[user_id] = None if _is_new(entries) else _events(user_id, entries)
         return news
 
-    def doorbell(self) -> Doorbell:
+    def doorbell(self) -> Notifications:
         """Says which users have news."""
-        return Doorbell(self._door)
+        return Notifications(self._door)
 
 
 def is_place(text: str) -> bool:

@@ -13,7 +13,7 @@ import structlog
 
 from storage.errors import TierError, TierUnavailable
 from storage.redis import keys
-from storage.redis.driver import RedisDoor
+from storage.redis.driver import RedisGateway
 
 log = structlog.get_logger(__name__)
 
@@ -23,10 +23,10 @@ COPIES = 2
 """What is pending stands in the log and under its own key."""
 
 
-class RedisRoom:
+class LogQuota:
     """What share of Redis's memory the log and what it speaks of take up."""
 
-    def __init__(self, door: RedisDoor, *, slots: int, log_share: float) -> None:
+    def __init__(self, door: RedisGateway, *, slots: int, log_share: float) -> None:
         self._door = door
         self._slots = slots
         self._log_share = log_share

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from models import ids
-from models.appends import Append, Behind, Key, Stored
+from models.appends import Append, IdTooOld, Key, Stored
 from storage.errors import NotFound, TierError, VersionConflict
 from storage.redis import keys
-from storage.redis.driver import MOST_BYTES, RedisDoor, Script
+from storage.redis.driver import MOST_BYTES, RedisGateway, Script
 from storage.resilience.bites import bites
 
 DRAIN_FLAG_MILLISECONDS = 2_000
@@ -46,7 +46,9 @@ class HotPage(NamedTuple):
 class RedisTier:
     """The verbs of the Redis tier over one door."""
 
-    def __init__(self, door: RedisDoor, *, slots: int, hot_seconds: int, events_kept: int) -> None:
+    def __init__(
+        self, door: RedisGateway, *, slots: int, hot_seconds: int, events_kept: int
+    ) -> None:
         self._door = door
         self.client = door.client
         self.slots = slots
@@ -68,7 +70,7 @@ class RedisTier:
 
     def append(
         self, appends: Sequence[Append], idempotency_seconds: int
-    ) -> list[Stored | Behind | TierError]:
+    ) -> list[Stored | IdTooOld | TierError]:
         """Acknowledges new messages, in one round trip, each thread's all or none.
 
         What Redis refused for one thread stands in its place; the others are not touched by it.
@@ -288,9 +290,9 @@ class RedisTier:
         return bool(answer[1])
 
 
-def _stored(answer: Any) -> Stored | Behind | TierError:
+def _stored(answer: Any) -> Stored | IdTooOld | TierError:
     if isinstance(answer, TierError):
         return answer
     if answer[0] == b"behind":
-        return Behind(answer[1].decode())
+        return IdTooOld(answer[1].decode())
     return Stored([made.decode() for made in answer[2:]], answer[1] == 1)

@@ -16,7 +16,7 @@ import msgspec
 
 from storage.errors import TierError
 from storage.redis import keys
-from storage.redis.driver import RedisDoor, Script
+from storage.redis.driver import RedisGateway, Script
 from storage.redis.state_lifetimes import Lifetime, seconds_to_stay
 from storage.resilience.bites import Bite
 
@@ -36,7 +36,7 @@ class LogEntry(NamedTuple):
     key: str | None = None
 
 
-class Settled(NamedTuple):
+class SettledEntry(NamedTuple):
     """An entry that the log is to forget, and the version of a message that it committed; without
     one `message_id` is empty."""
 
@@ -46,14 +46,14 @@ class Settled(NamedTuple):
     version: int = 0
 
 
-class Dropped(NamedTuple):
+class HiddenEntry(NamedTuple):
     """A message that was not taken in because it is hidden, and the index that may list it."""
 
     message_id: str
     listed_in: str
 
 
-class Committed(NamedTuple):
+class CommittedBatch(NamedTuple):
     """What one drained batch of a slot wrote, by key: records with their versions, indexes of
     the threads touched, watermarks with their ids, and states with their lifetimes. `settled` are
     the entries by user, `entry_ids` those that are nobody's; `dropped` are messages of which
@@ -64,12 +64,12 @@ class Committed(NamedTuple):
     versions: Mapping[str, int]
     indexes: Sequence[str]
     watermarks: Mapping[str, str]
-    settled: Mapping[str, Sequence[Settled]] = MappingProxyType({})
+    settled: Mapping[str, Sequence[SettledEntry]] = MappingProxyType({})
     states: Mapping[str, Lifetime] = MappingProxyType({})
-    dropped: Sequence[Dropped] = ()
+    dropped: Sequence[HiddenEntry] = ()
 
 
-class Standing(NamedTuple):
+class LogStatus(NamedTuple):
     """How the log stands, in seconds by Redis's clock: how long ago a worker looked at it, None
     if none ever did, how old the oldest entry is, and which that is, None if there is none."""
 
@@ -91,7 +91,7 @@ class PendingLog:
     """The verbs of the log over one door."""
 
     def __init__(
-        self, door: RedisDoor, *, slots: int, hot_seconds: int, hot_page: int, events_kept: int
+        self, door: RedisGateway, *, slots: int, hot_seconds: int, hot_page: int, events_kept: int
     ) -> None:
         self._door = door
         self.slots = slots
@@ -143,7 +143,7 @@ class PendingLog:
             entries: Any = client.xrange(keys.pending(slot), min=after, count=count)
         return [_entry(slot, entry_id, fields) for entry_id, fields in entries]
 
-    def settle(self, batches: Sequence[Committed]) -> int:
+    def settle(self, batches: Sequence[CommittedBatch]) -> int:
         """Forgets committed entries, tells those who listen, and starts TTLs; gives how many
         entries are still pending.
 
@@ -162,7 +162,7 @@ class PendingLog:
                 raise answer
         return sum(answers)
 
-    def _settle_call(self, committed: Committed) -> tuple[list[str], list[Any]]:
+    def _settle_call(self, committed: CommittedBatch) -> tuple[list[str], list[Any]]:
         names = [
             keys.pending(committed.slot),
             *committed.versions,
@@ -223,7 +223,7 @@ class PendingLog:
                 client.set(keys.LOOKED, now_us)
             self._marked_at = time.monotonic()
 
-    def standing(self) -> Standing:
+    def standing(self) -> LogStatus:
         """How the log stands at this moment."""
         with self._door.passed() as client:
             pipeline = client.pipeline(transaction=False)
@@ -236,7 +236,7 @@ class PendingLog:
         firsts = [(head[0][0], slot) for slot, head in enumerate(heads) if head]
         oldest = min(firsts, key=lambda first: _milliseconds(first[0]), default=None)
         age = 0.0 if oldest is None else max(0.0, now - _milliseconds(oldest[0]) / 1000)
-        return Standing(
+        return LogStatus(
             None if looked is None else max(0.0, now - int(looked) / 1e6),
             age,
             None if oldest is None else (oldest[1], oldest[0]),

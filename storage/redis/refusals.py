@@ -45,7 +45,7 @@ Kind = Literal[
 Reach = Literal["everything", "writes", "call"]
 
 
-class Refusal(NamedTuple):
+class RedisRefusal(NamedTuple):
     """What a refusal means.
 
     `out` is what cannot be had from Redis: `everything`, `writes` (reads are answered), or this
@@ -60,35 +60,43 @@ class Refusal(NamedTuple):
     reason: str
 
 
-_TABLE: dict[str, Refusal] = {
-    "LOADING": Refusal("loading", "everything", True, "it is reading its data from disk"),
-    "BUSY": Refusal("busy", "everything", True, "a script keeps it busy; SCRIPT KILL ends it"),
-    "NOAUTH": Refusal("credentials", "everything", True, "it wants a password; see REDIS_URL"),
-    "WRONGPASS": Refusal(
+_TABLE: dict[str, RedisRefusal] = {
+    "LOADING": RedisRefusal("loading", "everything", True, "it is reading its data from disk"),
+    "BUSY": RedisRefusal("busy", "everything", True, "a script keeps it busy; SCRIPT KILL ends it"),
+    "NOAUTH": RedisRefusal("credentials", "everything", True, "it wants a password; see REDIS_URL"),
+    "WRONGPASS": RedisRefusal(
         "credentials", "everything", True, "it does not know this user or password; see REDIS_URL"
     ),
-    "DENIED": Refusal(
+    "DENIED": RedisRefusal(
         "credentials", "everything", True, "protected mode: it takes no calls from other machines"
     ),
-    "CLUSTERDOWN": Refusal("cluster_down", "everything", True, "its cluster is down"),
-    "MASTERDOWN": Refusal(
+    "CLUSTERDOWN": RedisRefusal("cluster_down", "everything", True, "its cluster is down"),
+    "MASTERDOWN": RedisRefusal(
         "primary_down", "everything", True, "it is a replica that lost its primary"
     ),
-    "OOM": Refusal("full", "writes", True, "its memory is full of what may not be evicted"),
-    "READONLY": Refusal("read_only", "writes", True, "it is a replica that takes no writes"),
-    "MISCONF": Refusal("disk", "writes", True, "it cannot write to its disk"),
-    "NOREPLICAS": Refusal(
+    "OOM": RedisRefusal("full", "writes", True, "its memory is full of what may not be evicted"),
+    "READONLY": RedisRefusal("read_only", "writes", True, "it is a replica that takes no writes"),
+    "MISCONF": RedisRefusal("disk", "writes", True, "it cannot write to its disk"),
+    "NOREPLICAS": RedisRefusal(
         "too_few_replicas", "writes", True, "fewer replicas follow it than it wants for a write"
     ),
-    "NOPERM": Refusal("not_allowed", "writes", True, "its rules let this user not do that"),
-    "NOSCRIPT": Refusal("script_missing", "call", True, "it forgot a script, to be loaded again"),
-    "NOGROUP": Refusal("group_missing", "call", True, "it has no such group, to be made again"),
-    "TRYAGAIN": Refusal("elsewhere", "call", True, "its cluster is moving these keys"),
-    "ASK": Refusal("elsewhere", "call", True, "its cluster is moving these keys"),
-    "MOVED": Refusal("elsewhere", "call", True, "another node of its cluster has these keys"),
-    "EXECABORT": Refusal("aborted", "call", True, "it refused a part of a transaction"),
-    "CROSSSLOT": Refusal("wrong_value", "call", False, "keys of one call are on several nodes"),
-    "WRONGTYPE": Refusal("wrong_type", "call", False, "something else is stored under that key"),
+    "NOPERM": RedisRefusal("not_allowed", "writes", True, "its rules let this user not do that"),
+    "NOSCRIPT": RedisRefusal(
+        "script_missing", "call", True, "it forgot a script, to be loaded again"
+    ),
+    "NOGROUP": RedisRefusal(
+        "group_missing", "call", True, "it has no such group, to be made again"
+    ),
+    "TRYAGAIN": RedisRefusal("elsewhere", "call", True, "its cluster is moving these keys"),
+    "ASK": RedisRefusal("elsewhere", "call", True, "its cluster is moving these keys"),
+    "MOVED": RedisRefusal("elsewhere", "call", True, "another node of its cluster has these keys"),
+    "EXECABORT": RedisRefusal("aborted", "call", True, "it refused a part of a transaction"),
+    "CROSSSLOT": RedisRefusal(
+        "wrong_value", "call", False, "keys of one call are on several nodes"
+    ),
+    "WRONGTYPE": RedisRefusal(
+        "wrong_type", "call", False, "something else is stored under that key"
+    ),
 }
 """Redis's word to its meaning; `refusal_of` puts the word before the reason."""
 
@@ -106,7 +114,7 @@ _QUOTE = re.compile(r"""['"`(]""")
 _LONGEST_REASON = 120
 
 
-def refusal_of(error: RedisError) -> Refusal:
+def refusal_of(error: RedisError) -> RedisRefusal:
     """What an error of the driver means. Pure; any `RedisError` is given a meaning."""
     word, text = _parts(error)
     if word == "NOPERM" or "ACL failure in script" in text:
@@ -130,46 +138,50 @@ def _parts(error: RedisError) -> tuple[str, str]:
     return word, text
 
 
-def _named(word: str, refusal: Refusal) -> Refusal:
+def _named(word: str, refusal: RedisRefusal) -> RedisRefusal:
     return refusal._replace(reason=f"{word}: {refusal.reason}")
 
 
-def _not_allowed(text: str) -> Refusal:
+def _not_allowed(text: str) -> RedisRefusal:
     """Denied a question about the server: that one call. Denied anything else: the write."""
     denied = _ADMINISTRATION.search(text)
     if denied is None:
         return _named("NOPERM", _TABLE["NOPERM"])
     reason = f"NOPERM: its rules do not let this user run {denied.group(1).replace('|', ' ')}"
-    return Refusal("not_allowed", "call", False, reason)
+    return RedisRefusal("not_allowed", "call", False, reason)
 
 
-def _of_the_connection(error: RedisError) -> Refusal | None:
+def _of_the_connection(error: RedisError) -> RedisRefusal | None:
     """What the driver says of itself when no reply came, or none that it understood."""
     name = type(error).__name__
     if isinstance(error, TimeoutError):
-        return Refusal("too_slow", "everything", True, f"{name}: it did not answer in time")
+        return RedisRefusal("too_slow", "everything", True, f"{name}: it did not answer in time")
     if isinstance(error, MaxConnectionsError):
-        return Refusal("crowded", "call", True, f"{name}: every connection allowed is in use")
+        return RedisRefusal("crowded", "call", True, f"{name}: every connection allowed is in use")
     if isinstance(error, (AuthenticationError, AuthorizationError)):
         reason = f"{name}: it does not take the user or password of REDIS_URL"
-        return Refusal("credentials", "everything", True, reason)
+        return RedisRefusal("credentials", "everything", True, reason)
     if isinstance(error, ConnectionError) and "number of clients" in str(error):
-        return Refusal("crowded", "everything", True, "it has as many clients as it allows")
+        return RedisRefusal("crowded", "everything", True, "it has as many clients as it allows")
     if isinstance(error, ConnectionError):
         # No reply was read, so that this text is the driver's and the kernel's own.
-        return Refusal("unreachable", "everything", True, _first_line(f"{name}: {error}"))
+        return RedisRefusal("unreachable", "everything", True, _first_line(f"{name}: {error}"))
     if isinstance(error, InvalidResponse):
-        return Refusal("not_redis", "everything", True, f"{name}: this is not how Redis answers")
+        return RedisRefusal(
+            "not_redis", "everything", True, f"{name}: this is not how Redis answers"
+        )
     if isinstance(error, DataError):
-        return Refusal("wrong_value", "call", False, f"{name}: the driver cannot send this value")
+        return RedisRefusal(
+            "wrong_value", "call", False, f"{name}: the driver cannot send this value"
+        )
     return None
 
 
-def _unknown(error: RedisError, word: str, text: str) -> Refusal:
+def _unknown(error: RedisError, word: str, text: str) -> RedisRefusal:
     """Redis's words up to where it begins to quote ours."""
     own = _QUOTE.split(text, maxsplit=1)[0]
     said = f"{word} {own}" if word.isupper() else type(error).__name__
-    return Refusal("unknown", "call", False, _first_line(said))
+    return RedisRefusal("unknown", "call", False, _first_line(said))
 
 
 def _first_line(text: str) -> str:

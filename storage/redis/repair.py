@@ -12,7 +12,7 @@ from models.events import EventType
 from models.message import Message, Thread
 from storage.errors import TierError
 from storage.redis import keys
-from storage.redis.driver import RedisDoor, Script
+from storage.redis.driver import RedisGateway, Script
 from storage.redis.messages import DISTRUST_MARK, RedisTier
 
 DISTRUST_SECONDS = 60
@@ -28,7 +28,7 @@ class RedisRepair:
 
     def __init__(
         self,
-        door: RedisDoor,
+        door: RedisGateway,
         redis: RedisTier,
         *,
         hot_seconds: int,

@@ -4,7 +4,7 @@ from typing import Any
 
 from models.message import Durability
 from storage.errors import TierRejected
-from storage.redis.driver import RedisDoor
+from storage.redis.driver import RedisGateway
 
 _FSYNCED = {
     "appendonly": "yes",
@@ -13,7 +13,7 @@ _FSYNCED = {
 }
 
 
-def durability_of(door: RedisDoor) -> Durability:
+def durability_of(door: RedisGateway) -> Durability:
     """`fsynced` where every answer follows an fsync, `memory` where that cannot be told.
 
     Raises `TierUnavailable`.

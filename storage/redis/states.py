@@ -11,7 +11,7 @@ from models import codec, ids
 from models.state import StateName, StateRecord
 from storage.errors import TierError, TierUnavailable, VersionConflict
 from storage.redis import keys
-from storage.redis.driver import RedisDoor, Script
+from storage.redis.driver import RedisGateway, Script
 from storage.redis.messages import DRAIN_FLAG_MILLISECONDS
 from storage.redis.state_lifetimes import seconds_to_stay
 
@@ -37,7 +37,7 @@ class RedisMemory(NamedTuple):
 class StateCacheManager:
     """The verbs of states in Redis over one door."""
 
-    def __init__(self, door: RedisDoor, *, slots: int, hot_seconds: int) -> None:
+    def __init__(self, door: RedisGateway, *, slots: int, hot_seconds: int) -> None:
         self._door = door
         self._slots = slots
         self._hot_seconds = hot_seconds

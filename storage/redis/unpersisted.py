@@ -11,7 +11,7 @@ import msgspec
 from models import codec, ids
 from models.message import Message, Thread
 from storage.redis import keys
-from storage.redis.driver import RedisDoor
+from storage.redis.driver import RedisGateway
 from storage.redis.messages import RedisTier
 
 PAGE_ENTRIES = 250
@@ -33,7 +33,7 @@ class Unpersisted(NamedTuple):
 class UnpersistedWrites:
     """Reads the log for one user. Errors leave as `TierUnavailable` and `TierRejected`."""
 
-    def __init__(self, door: RedisDoor, redis: RedisTier) -> None:
+    def __init__(self, door: RedisGateway, redis: RedisTier) -> None:
         self._door = door
         self._redis = redis
 

@@ -49,7 +49,7 @@ _ACTIONS = ("kill", "stop", "raise", "sleep")
 _FORM = "strikes are name:n:kill, :stop, :raise or :sleep=SECONDS, and @FILE behind for once only"
 
 
-class Strike(NamedTuple):
+class Injection(NamedTuple):
     """What happens at which pass; `seconds` are those of `sleep`."""
 
     name: str
@@ -62,7 +62,7 @@ class Strike(NamedTuple):
 class _Armed:
     """The strikes of this process, and how often each point was passed."""
 
-    def __init__(self, strikes: list[Strike]) -> None:
+    def __init__(self, strikes: list[Injection]) -> None:
         self._strikes = strikes
         self._lock = threading.Lock()
         self.passes: Counter[str] = Counter()
@@ -90,26 +90,26 @@ def passes(name: str) -> int:
     return 0 if _armed is None else _armed.passes[name]
 
 
-def arm(settings: Settings) -> None:
+def enable(settings: Settings) -> None:
     """Arms what the settings say, and disarms whatever was armed before.
 
     Raises `SettingsError` for a strike that is misspelt, and where drills are not allowed: a fault
     test whose faults never come would prove nothing.
     """
     global _armed
-    wanted = strikes(settings)
+    wanted = injections(settings)
     _armed = _Armed(wanted) if wanted else None
 
 
-def strikes(settings: Settings) -> list[Strike]:
-    """What the settings say. Raises `SettingsError` as `arm` does."""
+def injections(settings: Settings) -> list[Injection]:
+    """What the settings say. Raises `SettingsError` as `enable` does."""
     found = [_strike(part) for part in settings.faultpoints.split(",") if part.strip()]
     if found and not settings.drills:
         raise SettingsError("THREADKEEP_FAULTPOINTS is set, which needs THREADKEEP_DRILLS=1")
     return found
 
 
-def _strike(text: str) -> Strike:
+def _strike(text: str) -> Injection:
     name, _, rest = text.strip().partition(":")
     number, _, what = rest.partition(":")
     if name not in _TIER_OF:
@@ -123,7 +123,7 @@ def _strike(text: str) -> Strike:
     once = Path(file) if file else None
     if once is not None and not once.parent.is_dir():
         raise _wrong(text, "the folder of its file does not exist")
-    return Strike(name, int(number), action, _seconds(text, seconds) if equals else 0.0, once)
+    return Injection(name, int(number), action, _seconds(text, seconds) if equals else 0.0, once)
 
 
 def _seconds(text: str, given: str) -> float:
@@ -151,7 +151,7 @@ def _is_first(once: Path | None) -> bool:
     return True
 
 
-def _carry_out(strike: Strike) -> None:
+def _carry_out(strike: Injection) -> None:
     log.warning("fault_struck", point=strike.name, at_pass=strike.at_pass, action=strike.action)
     if strike.action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)

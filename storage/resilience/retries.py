@@ -16,7 +16,7 @@ PAUSE_SECONDS = 0.25
 LONGEST_PAUSE_SECONDS = 2.0
 
 
-def patiently(work: Callable[..., Result], *arguments: object) -> Result:
+def retry_until_available(work: Callable[..., Result], *arguments: object) -> Result:
     """Does it again after a pause, as long as the tier may come back: some 70 seconds."""
     pause_seconds = PAUSE_SECONDS
     for _ in range(ATTEMPTS - 1):

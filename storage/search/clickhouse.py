@@ -18,7 +18,7 @@ from storage.clickhouse.driver import ClickHouse, literal, translated
 from storage.clickhouse.fingerprints import MOST_NAMED, named
 from storage.clickhouse.rows import COLUMNS, LATEST_US, message_of
 from storage.resilience.breaker import Breaker
-from storage.search.query import Span, Wanted
+from storage.search.query import SearchSpan, Wanted
 
 MOST_SECONDS = 1.5
 """One query; after that ClickHouse itself gives it up, which is no outage."""
@@ -38,7 +38,7 @@ _MONTHS = (
 )
 
 
-class Archived(NamedTuple):
+class ArchivedMatches(NamedTuple):
     """Newest versions of messages that may match, newest first, and the id below which there may
     be more, None if there are not."""
 
@@ -68,7 +68,7 @@ class SearchArchive:
                     return first
         return ids.LOWEST
 
-    def candidates(self, user_id: str, wanted: Wanted, span: Span) -> Archived:
+    def candidates(self, user_id: str, wanted: Wanted, span: SearchSpan) -> ArchivedMatches:
         """The newest messages of a span that have the words, without tombstones."""
         conditions = [*_range(span), *_words(wanted.terms)]
         if wanted.thread_id is not None:
@@ -83,7 +83,7 @@ class SearchArchive:
             .suffix_with(_NEWEST)
         )
         found = self._messages(query)
-        return Archived(found, found[-1].id if len(found) >= span.at_most else None)
+        return ArchivedMatches(found, found[-1].id if len(found) >= span.at_most else None)
 
     def known(self, user_id: str, message_ids: Sequence[str]) -> list[Message]:
         """The newest versions of messages that others found, tombstones included."""
@@ -124,7 +124,7 @@ def _first_id(month: int) -> str:
     return ids.lowest(f"{month // 100:04d}-{month % 100:02d}-01T00:00:00.000000Z")
 
 
-def _range(span: Span) -> list[str]:
+def _range(span: SearchSpan) -> list[str]:
     """Times to find the months and granules by, and ids for what times do not tell."""
     conditions = []
     if span.low != ids.LOWEST:

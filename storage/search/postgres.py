@@ -17,7 +17,7 @@ from models.search_terms import Terms
 from models.tables import archive_boundary, messages, threads, user_erasures
 from storage.postgres.driver import message_of
 from storage.postgres.reads import PostgresTier
-from storage.search.query import Span, Wanted
+from storage.search.query import SearchSpan, Wanted
 
 _UUID = Uuid(as_uuid=False)
 _UUIDS: ARRAY[str] = ARRAY(_UUID)
@@ -32,7 +32,7 @@ class Candidates(NamedTuple):
     boundary: str
 
 
-class Known(NamedTuple):
+class KnownVersions(NamedTuple):
     """Versions of messages, and up to which id their threads are deleted, or all of the user's."""
 
     messages: dict[str, Message]
@@ -46,7 +46,7 @@ class SearchRows:
     def __init__(self, postgres: PostgresTier) -> None:
         self._postgres = postgres
 
-    def candidates(self, user_id: str, wanted: Wanted, span: Span) -> Candidates:
+    def candidates(self, user_id: str, wanted: Wanted, span: SearchSpan) -> Candidates:
         """The newest messages of a span that have the words."""
         given = func.search_candidates(
             cast(_tsquery(user_id, wanted.terms), TSQUERY),
@@ -69,7 +69,9 @@ class SearchRows:
         horizon = rows[-1].candidate if len(rows) >= span.at_most else None
         return Candidates([message_of(row) for row in rows if row.id], horizon, boundary)
 
-    def known(self, user_id: str, message_ids: Iterable[str], thread_ids: Iterable[str]) -> Known:
+    def known(
+        self, user_id: str, message_ids: Iterable[str], thread_ids: Iterable[str]
+    ) -> KnownVersions:
         """What there is of messages that others found, tombstones included, and of threads."""
         versions = select(messages).where(
             messages.c.user_id == user_id,
@@ -87,7 +89,7 @@ class SearchRows:
             found = {row.id: message_of(row) for row in connection.execute(versions)}
             deleted = {row.id: row.deleted_through for row in connection.execute(marks)}
             erased_through = connection.execute(erasure).scalar_one_or_none()
-        return Known(found, deleted, erased_through or ids.LOWEST)
+        return KnownVersions(found, deleted, erased_through or ids.LOWEST)
 
 
 def _tsquery(user_id: str, terms: Terms) -> str:

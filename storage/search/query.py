@@ -53,7 +53,7 @@ class Wanted(NamedTuple):
         )
 
 
-class Span(NamedTuple):
+class SearchSpan(NamedTuple):
     """Part of all there is: `low` < id < `high`, so many from its newest end."""
 
     low: str
@@ -68,7 +68,7 @@ class Hit(NamedTuple):
     highlights: list[tuple[int, int]]
 
 
-class Found(NamedTuple):
+class SearchPage(NamedTuple):
     """Hits, newest first. `next_cursor` is None at the end; before it a page may be short."""
 
     hits: list[Hit]

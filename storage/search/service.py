@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from models import ids
 from models.caveats import warning_of
 from models.message import Caveat, Message, Source, Tier
-from storage.availability.lease import Lease, Standing
+from storage.availability.lease import Completeness, Lease
 from storage.errors import NoTierAvailable, TierUnavailable
 from storage.redis.unpersisted import Unpersisted, UnpersistedWrites
 from storage.search.clickhouse import MOST_SECONDS, SearchArchive
 from storage.search.postgres import SearchRows
-from storage.search.query import Found, Hit, Span, Wanted
+from storage.search.query import Hit, SearchPage, SearchSpan, Wanted
 from storage.telemetry.instruments import Instruments
 
 LOOK_SECONDS = 1.0
@@ -54,7 +54,7 @@ class SearchService:
         self._archive = archive
         self._lease = lease
 
-    def search(self, user_id: str, wanted: Wanted, *, limit: int, cursor: str | None) -> Found:
+    def search(self, user_id: str, wanted: Wanted, *, limit: int, cursor: str | None) -> SearchPage:
         """Up to `limit` of a user's messages that match, newest first, below a cursor.
 
         Raises `TierUnavailable` only when no tier answers.
@@ -78,7 +78,7 @@ class _Look:
         unpersisted: UnpersistedWrites,
         rows: SearchRows,
         archive: SearchArchive,
-        standing: Standing,
+        standing: Completeness,
     ) -> None:
         self._user_id = user_id
         self._wanted = wanted
@@ -92,15 +92,15 @@ class _Look:
         self._log = Unpersisted({}, {})
         self._rows_at_once = FIRST_ROWS
 
-    def run(self, limit: int, high: str) -> Found:
-        """Span by span, until there are enough, or no more, or the time is over."""
+    def run(self, limit: int, high: str) -> SearchPage:
+        """SearchSpan by span, until there are enough, or no more, or the time is over."""
         deadline = time.monotonic() + LOOK_SECONDS
         self._log = self._read_log()
         hits: list[Hit] = []
         count = max(FIRST_CANDIDATES, limit + 1)
         following: str | None = high
         while following is not None and len(hits) <= limit:
-            span = Span(self._wanted.low, following, count)
+            span = SearchSpan(self._wanted.low, following, count)
             found, horizon = self._step(span)
             matching, following = self._matching(found, horizon, limit + 1 - len(hits), deadline)
             hits += matching
@@ -112,7 +112,7 @@ class _Look:
         if len(hits) > limit:
             following = hits[limit - 1].message.id
         shown = hits[:limit]
-        return Found(shown, following, self._source(shown), self._warning())
+        return SearchPage(shown, following, self._source(shown), self._warning())
 
     def _read_log(self) -> Unpersisted:
         try:
@@ -123,7 +123,7 @@ class _Look:
         self._asked.add("redis")
         return found
 
-    def _step(self, span: Span) -> tuple[dict[str, tuple[Message, Tier]], str | None]:
+    def _step(self, span: SearchSpan) -> tuple[dict[str, tuple[Message, Tier]], str | None]:
         """The newest known versions of candidates by id, without those that went with their
         threads, and down to which id there are no others."""
         found: dict[str, tuple[Message, Tier]] = {}
@@ -138,7 +138,7 @@ class _Look:
         return found, horizon
 
     def _ask_postgres(
-        self, span: Span, found: dict[str, tuple[Message, Tier]], horizons: list[str]
+        self, span: SearchSpan, found: dict[str, tuple[Message, Tier]], horizons: list[str]
     ) -> str:
         """Gives the id below which ClickHouse is to be asked too."""
         if "postgresql" in self._down:
@@ -156,7 +156,7 @@ class _Look:
         return candidates.boundary if self._standing.postgres_whole else ids.HIGHEST
 
     def _ask_clickhouse(
-        self, span: Span, found: dict[str, tuple[Message, Tier]], horizons: list[str]
+        self, span: SearchSpan, found: dict[str, tuple[Message, Tier]], horizons: list[str]
     ) -> None:
         if "clickhouse" in self._down:
             return

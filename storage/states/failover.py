@@ -21,7 +21,7 @@ from storage.errors import (
     TierUnavailable,
     VersionConflict,
 )
-from storage.redis.log_quota import RedisRoom
+from storage.redis.log_quota import LogQuota
 from storage.redis.states import StateCacheManager
 from storage.resilience.breaker import Breaker
 from storage.states.clickhouse import StateCopies
@@ -34,7 +34,7 @@ REDIS_OUT: Caveat = "degraded_performance_redis_unavailable"
 BOTH_OUT: Caveat = "degraded_mode_redis_and_postgresql_unavailable"
 
 
-class Found(NamedTuple):
+class FoundState(NamedTuple):
     """The newest version that is known, a tombstone or an expired one included.
 
     `is_certain`: no tier that is out can have a newer one.
@@ -52,7 +52,7 @@ class Found(NamedTuple):
         return self.record.version if self.record else 0
 
 
-class Saved(NamedTuple):
+class SavedVersion(NamedTuple):
     """A version, the tier that took it first, and what follows from that: the slot whose worker is
     to be woken, or, once it `is_committed`, the numbers of its copies on their way to
     ClickHouse."""
@@ -79,7 +79,7 @@ class StateChain:
         rows: StateRows,
         copies: StateCopies,
         lease: Lease,
-        room: RedisRoom,
+        room: LogQuota,
         postgres_breaker: Breaker,
         instruments: Instruments,
     ) -> None:
@@ -93,7 +93,7 @@ class StateChain:
 
     def find(
         self, whose: StateName, *, must_be_known: bool = True, for_writing: bool = False
-    ) -> Found:
+    ) -> FoundState:
         """The newest version. Raises `NoTierAvailable` where nobody can tell whether there is one;
         whoever writes over it anyway is told that none is known instead.
 
@@ -106,7 +106,7 @@ class StateChain:
         try:
             hot = self._cache.load_primary_state(whose)
             if hot is not None and standing.redis_whole:
-                return Found(whose, hot, "redis", True, self._caveat())
+                return FoundState(whose, hot, "redis", True, self._caveat())
         except TierError as error:
             failures.append(error)
         try:
@@ -117,19 +117,19 @@ class StateChain:
             failures.append(error)
         if hot is not None:
             is_certain = self._lease.last_known().redis_whole
-            return Found(whose, hot, "redis", is_certain, POSTGRESQL_OUT)
+            return FoundState(whose, hot, "redis", is_certain, POSTGRESQL_OUT)
         return self._copied(whose, failures, must_be_known)
 
     def again(
-        self, found: Found, conflict: VersionConflict, *, must_be_known: bool = True
-    ) -> Found:
+        self, found: FoundState, conflict: VersionConflict, *, must_be_known: bool = True
+    ) -> FoundState:
         """The newest version after a conflict, which told it where Redis is believed alone."""
         if conflict.current and found.source == "redis" and self._lease.standing().redis_whole:
             hot = codec.decode_state(conflict.current)
             return found._replace(record=hot, is_certain=True, warning=self._caveat())
         return self.find(found.whose, must_be_known=must_be_known, for_writing=True)
 
-    def save(self, found: Found, make: Make) -> Saved:
+    def save(self, found: FoundState, make: Make) -> SavedVersion:
         """Acknowledges the version that `make` gives for a number, resting on what was found.
 
         Raises `VersionConflict`, `Overtaken`, `ErasedSince` and `NoTierAvailable`.
@@ -143,7 +143,7 @@ class StateChain:
         self._instruments.acknowledged(saved.tier, "state", time.perf_counter() - started)
         return saved
 
-    def _save(self, found: Found, make: Make) -> Saved:
+    def _save(self, found: FoundState, make: Make) -> SavedVersion:
         try:
             self._room.check()
             record = make(found.version + 1 if found.is_certain else _blind(found))
@@ -161,7 +161,9 @@ class StateChain:
             raise
         except TierError as error:
             raise NoTierAvailable([failure, error]) from error
-        return Saved(record, "postgresql", None, numbers, REDIS_OUT, "redis_unavailable", True)
+        return SavedVersion(
+            record, "postgresql", None, numbers, REDIS_OUT, "redis_unavailable", True
+        )
 
     def commit(self, record: StateRecord) -> list[int]:
         """Has PostgreSQL take what Redis has; gives the numbers of its copies."""
@@ -193,15 +195,19 @@ class StateChain:
             except TierError as second:
                 raise NoTierAvailable([error, second]) from second
 
-    def _committed(self, whose: StateName, hot: StateRecord | None, *, is_redis_out: bool) -> Found:
+    def _committed(
+        self, whose: StateName, hot: StateRecord | None, *, is_redis_out: bool
+    ) -> FoundState:
         row = self._rows.load(whose)
         if hot is not None and (row is None or hot.version >= row.version):
-            return Found(whose, hot, "redis", True, None)
+            return FoundState(whose, hot, "redis", True, None)
         if row is not None and not is_redis_out:
             self._warm(row)
-        return Found(whose, row, "postgresql", True, REDIS_OUT if is_redis_out else None)
+        return FoundState(whose, row, "postgresql", True, REDIS_OUT if is_redis_out else None)
 
-    def _copied(self, whose: StateName, failures: list[TierError], must_be_known: bool) -> Found:
+    def _copied(
+        self, whose: StateName, failures: list[TierError], must_be_known: bool
+    ) -> FoundState:
         is_redis_out = len(failures) > 1
         try:
             copy = self._copies.load(whose)
@@ -211,9 +217,11 @@ class StateChain:
         if copy is None and (is_redis_out or must_be_known):
             # What the tiers that answer do not know may still exist.
             raise NoTierAvailable(failures)
-        return Found(whose, copy, "clickhouse", False, BOTH_OUT if is_redis_out else POSTGRESQL_OUT)
+        return FoundState(
+            whose, copy, "clickhouse", False, BOTH_OUT if is_redis_out else POSTGRESQL_OUT
+        )
 
-    def _save_in_redis(self, found: Found, record: StateRecord) -> Saved:
+    def _save_in_redis(self, found: FoundState, record: StateRecord) -> SavedVersion:
         """While others may write beside Redis, PostgreSQL decides between them and Redis; while it
         is out nobody does."""
         if self._lease.standing().redis_whole:
@@ -232,7 +240,7 @@ class StateChain:
             return self._put(found, record)
         return saved._replace(numbers=numbers, is_committed=True)
 
-    def _put(self, found: Found, record: StateRecord) -> Saved:
+    def _put(self, found: FoundState, record: StateRecord) -> SavedVersion:
         try:
             wake = self._cache.save_primary_state(record, rests_on=found.version)
         except VersionConflict as conflict:
@@ -242,9 +250,9 @@ class StateChain:
                 self._cache.cache_state_in_redis(found.record)
             raise
         slot = self._cache.slot_of(record.whose) if wake else None
-        return Saved(record, "redis", slot, [], self._caveat(), None)
+        return SavedVersion(record, "redis", slot, [], self._caveat(), None)
 
-    def _confirmed(self, saved: Saved) -> Saved:
+    def _confirmed(self, saved: SavedVersion) -> SavedVersion:
         """What Redis took just when somebody began to write beside it.
 
         Raises `Overtaken` where that one may have been first.
@@ -270,6 +278,6 @@ class StateChain:
         return None if self._postgres_breaker.is_closed else POSTGRESQL_OUT
 
 
-def _blind(found: Found) -> int:
+def _blind(found: FoundState) -> int:
     """A version above any that was counted, for a write that cannot know the newest."""
     return max(found.version + 1, time.time_ns() // 1_000_000)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, text
 
 from models import codec, ids
 from models.state import Checkpoint, StateName, StateRecord, WholeCheckpoint
-from storage.availability.bypass import Detour
+from storage.availability.bypass import BypassRegistration
 from storage.errors import VersionConflict
 from storage.postgres import states
 from storage.postgres import writes as postgres_writes
@@ -67,7 +67,13 @@ class StateRows:
     """The verbs of states in PostgreSQL. Errors leave as `TierUnavailable`, `TierRejected`."""
 
     def __init__(
-        self, tier: PostgresTier, engine: Engine, breaker: Breaker, detour: Detour, *, slots: int
+        self,
+        tier: PostgresTier,
+        engine: Engine,
+        breaker: Breaker,
+        detour: BypassRegistration,
+        *,
+        slots: int,
     ) -> None:
         self._tier = tier
         self._engine = engine

@@ -25,7 +25,7 @@ from models.state import (
 from models.versions import CONFLICT_ATTEMPTS
 from storage.errors import Contended, NotFound, TierError, TierUnavailable, VersionConflict
 from storage.redis.states import ErasedSince
-from storage.states.failover import Overtaken, Saved, StateChain
+from storage.states.failover import Overtaken, SavedVersion, StateChain
 
 MAX_VERSION = 2**63 - 1
 
@@ -40,7 +40,7 @@ class StaleVersion(Exception):
         self.current_version = current_version
 
 
-class Lifetimes(msgspec.Struct, frozen=True):
+class StateLifetimes(msgspec.Struct, frozen=True):
     """How long a state is valid after each write, in seconds, where the caller does not say."""
 
     session: int
@@ -75,7 +75,7 @@ class StateService:
         self,
         chain: StateChain,
         clock: Clock,
-        lifetimes: Lifetimes,
+        lifetimes: StateLifetimes,
         *,
         checkpoint_every: int,
         redis_durability: Callable[[], Durability],
@@ -240,7 +240,7 @@ class StateService:
         seconds = default if isinstance(ttl_seconds, msgspec.UnsetType) else ttl_seconds
         return ids.timestamp(now_us + seconds * 1_000_000)
 
-    def _answer(self, saved: Saved, level: Level) -> StateAnswer:
+    def _answer(self, saved: SavedVersion, level: Level) -> StateAnswer:
         """Carries the version on to the tiers that its level asks for, as far as they answer."""
         tiers, warning, numbers = [saved.tier], saved.warning, saved.numbers
         if saved.is_committed and saved.tier == "redis":

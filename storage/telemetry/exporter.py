@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from typing import cast
 
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -16,7 +15,7 @@ LAST_SECONDS = 0.5
 """How long a process that ends goes on sending: too short for a second attempt."""
 
 
-class Exporter:
+class CollectorExporter:
     """Sends batches of spans to a collector, until a process that ends has waited long enough."""
 
     def __init__(self, endpoint: str) -> None:
@@ -49,7 +48,7 @@ def provider_to(endpoint: str) -> TracerProvider:
     # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say counts more.
     named = Resource.create({"service.name": "threadkeep"})
     provider = TracerProvider(resource=named.merge(OTELResourceDetector().detect()))
-    exporter = Exporter(endpoint)
+    exporter = CollectorExporter(endpoint)
     provider.add_span_processor(BatchSpanProcessor(cast(SpanExporter, exporter)))
     # Runs before the provider's own end, which was registered before it.
     atexit.register(exporter.end_soon)

@@ -4,14 +4,14 @@ from models import ids
 from models.message import Thread
 from storage.postgres.reads import ThreadRow
 from storage.threads.merging import Merged, merge
-from storage.threads.page import Entry, Position, ThreadQuery, cut
-from storage.threads.page_cache import Opened
+from storage.threads.page import Position, ThreadEntry, ThreadQuery, cut
+from storage.threads.page_cache import CachedPages
 from storage.threads.redis_view import HotThreads
 
 
 def last_known(
-    user_id: str, query: ThreadQuery, opened: Opened, hot: HotThreads
-) -> tuple[list[Entry], Position | None] | None:
+    user_id: str, query: ThreadQuery, opened: CachedPages, hot: HotThreads
+) -> tuple[list[ThreadEntry], Position | None] | None:
     """The entries that Redis knows of, and the cursor of the next part; None if it knows nothing.
 
     Counts leave out what was deleted since, beside whole threads. Raises `TierError`.
@@ -31,14 +31,14 @@ def last_known(
     return shown, following or (stored.following if stored else None)
 
 
-def _shown(merged: Merged, before: Entry | None) -> Entry:
+def _shown(merged: Merged, before: ThreadEntry | None) -> ThreadEntry:
     preview, mark = merged.hot_preview, merged.entry.deleted_through or ""
     if preview is None and before is not None and not merged.hot.is_there(mark):
         preview = before.summary.last_message_preview
     return merged.shown(count=merged.counted(None), preview=preview)
 
 
-def _row(entry: Entry) -> ThreadRow:
+def _row(entry: ThreadEntry) -> ThreadRow:
     """What PostgreSQL knew when the page was read."""
     summary = entry.summary
     thread = Thread(

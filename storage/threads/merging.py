@@ -10,7 +10,7 @@ import msgspec
 from models import ids
 from models.message import Thread, ThreadSummary
 from storage.postgres.reads import ThreadRow
-from storage.threads.page import Entry, preview_of
+from storage.threads.page import ThreadEntry, preview_of
 from storage.threads.redis_view import HotThread
 
 
@@ -18,7 +18,7 @@ class Merged(NamedTuple):
     """A thread, with what each side knows of it. `row` is None where PostgreSQL lacks it, or has
     only what was deleted since."""
 
-    entry: Entry
+    entry: ThreadEntry
     row: ThreadRow | None
     hot: HotThread
 
@@ -42,7 +42,7 @@ class Merged(NamedTuple):
             return below + self.hot.listed
         return (self.row.message_count if self.row else 0) + self.hot.uncommitted
 
-    def shown(self, *, count: int, preview: str | None) -> Entry:
+    def shown(self, *, count: int, preview: str | None) -> ThreadEntry:
         """The entry with its figures."""
         summary = msgspec.structs.replace(
             self.entry.summary,
@@ -72,7 +72,7 @@ def merge(
         moments.append(ids.timestamp(ids.time_us_of(hot.newest_id)))
     last = max(moments, default=None)
     mark = max(filter(None, (hot.watermark, own.deleted_through)), default=None)
-    entry = Entry(last or own.created_at, own.version, mark, _summary(own, last))
+    entry = ThreadEntry(last or own.created_at, own.version, mark, _summary(own, last))
     return Merged(entry, row, hot)
 
 

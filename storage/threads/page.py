@@ -28,7 +28,7 @@ class ThreadQuery(NamedTuple):
     is_archived: bool | None = None
     is_pinned: bool | None = None
 
-    def takes(self, entry: "Entry") -> bool:
+    def takes(self, entry: "ThreadEntry") -> bool:
         """Whether an entry is of what is asked for, wherever the page may end."""
         thread = entry.summary
         return (
@@ -47,7 +47,7 @@ FIRST_PAGE = ThreadQuery(50)
 """What most ask for, and what others fall back to."""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class ThreadEntry(msgspec.Struct, frozen=True):
     """One thread of a list, with the time it is ordered by, and the version and the watermark of
     its own data."""
 
@@ -66,7 +66,7 @@ class StoredPage(msgspec.Struct, frozen=True):
     """A page as Redis keeps it. The generation comes first, so that a script can tell it."""
 
     generation: str
-    entries: list[Entry]
+    entries: list[ThreadEntry]
     following: Position | None
 
 
@@ -80,7 +80,7 @@ class ThreadList(NamedTuple):
     warning: Caveat | None
 
 
-def cut(entries: Iterable[Entry], limit: int) -> tuple[list[Entry], Position | None]:
+def cut(entries: Iterable[ThreadEntry], limit: int) -> tuple[list[ThreadEntry], Position | None]:
     """The first entries in their order, and the position of the last if there are more."""
     ordered = sorted(entries, key=lambda entry: entry.position, reverse=True)
     shown = ordered[:limit]

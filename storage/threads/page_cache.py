@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from storage.redis import keys
-from storage.redis.driver import RedisDoor, Script
-from storage.threads.page import FIRST_PAGE, Entry, Position, StoredPage, ThreadQuery
+from storage.redis.driver import RedisGateway, Script
+from storage.threads.page import FIRST_PAGE, Position, StoredPage, ThreadEntry, ThreadQuery
 
 PAGE_SECONDS = 600
 ACTIVE_SECONDS = 3_600
@@ -25,7 +25,7 @@ USERS_AT_ONCE = 200
 _page = msgspec.json.Decoder(StoredPage)
 
 
-class Opened(NamedTuple):
+class CachedPages(NamedTuple):
     """What there is for a query: the generation to read under, empty where none can be begun; the
     page, perhaps of an earlier one; the page to fall back to; the threads with writes that are not
     committed yet, unless the page holds."""
@@ -45,12 +45,12 @@ class Opened(NamedTuple):
 class ThreadPages:
     """The verbs of the cache. Errors leave as `TierUnavailable` and `TierRejected`."""
 
-    def __init__(self, door: RedisDoor) -> None:
+    def __init__(self, door: RedisGateway) -> None:
         self._door = door
         self._open = Script(door, "open_threads")
         self._store = Script(door, "store_threads")
 
-    def open(self, user_id: str, query: ThreadQuery, *, is_asked: bool = True) -> Opened:
+    def open(self, user_id: str, query: ThreadQuery, *, is_asked: bool = True) -> CachedPages:
         """Looks for the page of a query; if a user asks, that is remembered for a while."""
         generation, page, first_page, waiting = self._open(
             [keys.thread_pages(user_id), keys.waiting_threads(user_id), keys.ACTIVE_LISTS],
@@ -64,14 +64,14 @@ class ThreadPages:
             ],
         )
         names = [name.decode() for name in waiting]
-        return Opened(generation.decode(), _page_of(page), _page_of(first_page), names)
+        return CachedPages(generation.decode(), _page_of(page), _page_of(first_page), names)
 
     def store(
         self,
         user_id: str,
         query: ThreadQuery,
         generation: str,
-        entries: list[Entry],
+        entries: list[ThreadEntry],
         following: Position | None,
     ) -> bool:
         """Keeps a page that was read under a generation; gives whether that still held."""

@@ -8,7 +8,7 @@ from models.message import Message, Thread
 from storage.availability.hidden import is_there
 from storage.errors import TierError
 from storage.redis import keys
-from storage.redis.driver import RedisDoor, Script
+from storage.redis.driver import RedisGateway, Script
 from storage.redis.messages import DISTRUST_MARK, RedisTier
 
 THREADS_AT_ONCE = 200
@@ -54,7 +54,7 @@ class HotThread(NamedTuple):
 class HotThreads:
     """Looks at threads in Redis, many in one round trip."""
 
-    def __init__(self, door: RedisDoor, redis: RedisTier) -> None:
+    def __init__(self, door: RedisGateway, redis: RedisTier) -> None:
         self._redis = redis
         self._look = Script(door, "look_thread")
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, func, or_, select, text
 from models import ids
 from models.tables import archive_boundary, threads
 from storage.postgres.reads import PostgresTier, ThreadRow, thread_of
-from storage.threads.page import PREVIEW_READ, Entry, ThreadQuery
+from storage.threads.page import PREVIEW_READ, ThreadEntry, ThreadQuery
 
 RECENT_THREADS = 5_000
 
@@ -73,7 +73,7 @@ GROUP BY user_id ORDER BY max(last_message_at) DESC LIMIT :users
 )
 
 
-class Committed(NamedTuple):
+class CommittedThreads(NamedTuple):
     """The rows of a page, without those that were to be left out; those by name; and the id below
     which messages may be in ClickHouse alone."""
 
@@ -99,7 +99,7 @@ class ThreadRows:
     def __init__(self, postgres: PostgresTier) -> None:
         self._postgres = postgres
 
-    def page(self, user_id: str, query: ThreadQuery, without: Sequence[str]) -> Committed:
+    def page(self, user_id: str, query: ThreadQuery, without: Sequence[str]) -> CommittedThreads:
         """One thread more than a page has, most recently active first, without some, and these."""
         conditions = [threads.c.user_id == user_id, threads.c.deleted_at.is_(None)]
         if without:
@@ -119,12 +119,14 @@ class ThreadRows:
         )
         with self._postgres.as_user(user_id) as connection:
             rows = [thread_of(row) for row in connection.execute(page)]
-            return Committed(rows, _named(connection, user_id, without), _boundary(connection))
+            return CommittedThreads(
+                rows, _named(connection, user_id, without), _boundary(connection)
+            )
 
-    def named(self, user_id: str, names: Sequence[str]) -> Committed:
+    def named(self, user_id: str, names: Sequence[str]) -> CommittedThreads:
         """Only threads by name, deleted ones included."""
         with self._postgres.as_user(user_id) as connection:
-            return Committed([], _named(connection, user_id, names), _boundary(connection))
+            return CommittedThreads([], _named(connection, user_id, names), _boundary(connection))
 
     def below(self, user_id: str, bases: Mapping[str, str]) -> dict[str, int]:
         """How many live messages threads have below an id of each."""
@@ -165,11 +167,11 @@ class ThreadRows:
             return list(connection.execute(_RECENT, values).scalars())
 
 
-def entry_of(row: ThreadRow, preview: str | None) -> Entry:
+def entry_of(row: ThreadRow, preview: str | None) -> ThreadEntry:
     """A committed thread as an entry of a list."""
     activity = row.last_message_at or row.thread.created_at
     thread = row.thread
-    return Entry(activity, thread.version, thread.deleted_through, row.summary(preview))
+    return ThreadEntry(activity, thread.version, thread.deleted_through, row.summary(preview))
 
 
 def _named(connection: Connection, user_id: str, names: Sequence[str]) -> dict[str, ThreadRow]:

@@ -14,15 +14,15 @@ import structlog
 from models import ids
 from models.caveats import warning_of
 from models.message import Caveat, Source, ThreadSummary
-from storage.availability.lease import Lease, Standing
+from storage.availability.lease import Completeness, Lease
 from storage.errors import NotFound, NoTierAvailable, TierError, TierUnavailable
 from storage.threads.degraded import last_known
 from storage.threads.merging import Merged, merge
-from storage.threads.page import FIRST_PAGE, Entry, Position, ThreadList, ThreadQuery, cut
-from storage.threads.page_cache import ACTIVE_SECONDS, Opened, ThreadPages
+from storage.threads.page import FIRST_PAGE, Position, ThreadEntry, ThreadList, ThreadQuery, cut
+from storage.threads.page_cache import ACTIVE_SECONDS, CachedPages, ThreadPages
 from storage.threads.previews import Previews, Reading
 from storage.threads.redis_view import HotThread, HotThreads
-from storage.threads.rows import Committed, ThreadRows, entry_of
+from storage.threads.rows import CommittedThreads, ThreadRows, entry_of
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ MOST_WARMED = 500
 
 
 class _Part(NamedTuple):
-    entries: list[Entry]
+    entries: list[ThreadEntry]
     following: Position | None
 
 
@@ -83,7 +83,7 @@ class ThreadCacheManager:
             found = self._rows.named(user_id, [thread_id])
         except TierUnavailable as error:
             reading.down["postgresql"] = error
-            found = Committed([], {}, ids.LOWEST)
+            found = CommittedThreads([], {}, ids.LOWEST)
         merged = self._merged(user_id, [thread_id], found, reading)
         if not merged:
             if reading.down:
@@ -121,7 +121,7 @@ class ThreadCacheManager:
                 self._pages.keep(listed)
             raise
 
-    def _open(self, user_id: str, query: ThreadQuery, reading: Reading) -> Opened | None:
+    def _open(self, user_id: str, query: ThreadQuery, reading: Reading) -> CachedPages | None:
         try:
             return self._pages.open(user_id, query)
         except TierUnavailable as error:
@@ -132,7 +132,7 @@ class ThreadCacheManager:
             reading.down["redis"] = TierUnavailable("redis", error.reason, passing=True)
         return None
 
-    def _store(self, user_id: str, query: ThreadQuery, opened: Opened, part: _Part) -> None:
+    def _store(self, user_id: str, query: ThreadQuery, opened: CachedPages, part: _Part) -> None:
         try:
             self._pages.store(user_id, query, opened.generation, *part)
         except TierError as error:
@@ -146,8 +146,8 @@ class ThreadCacheManager:
         self,
         user_id: str,
         query: ThreadQuery,
-        opened: Opened | None,
-        standing: Standing,
+        opened: CachedPages | None,
+        standing: Completeness,
         reading: Reading,
     ) -> _Part:
         """The truth. Raises `TierUnavailable` without PostgreSQL."""
@@ -175,7 +175,7 @@ class ThreadCacheManager:
         return _Part([filled[name] for name in names], following)
 
     def _merged(
-        self, user_id: str, names: Sequence[str], found: Committed, reading: Reading
+        self, user_id: str, names: Sequence[str], found: CommittedThreads, reading: Reading
     ) -> list[Merged]:
         """Threads by name as PostgreSQL and Redis know them, without those that are gone."""
         if not names:
@@ -195,9 +195,9 @@ class ThreadCacheManager:
         self,
         user_id: str,
         merged: Sequence[Merged],
-        standing: Standing,
+        standing: Completeness,
         reading: Reading,
-    ) -> list[Entry]:
+    ) -> list[ThreadEntry]:
         """Threads with their figures and previews, from whoever can tell."""
         bases = {
             one.entry.summary.id: one.countable_from
@@ -221,7 +221,7 @@ class ThreadCacheManager:
 
 
 def _answer(
-    entries: Sequence[Entry],
+    entries: Sequence[ThreadEntry],
     following: Position | None,
     source: Source,
     warning: Caveat | None,

@@ -5,8 +5,8 @@ import signal
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from jobs.archive.run import Wish
-from jobs.archive.tiering import DAY_SECONDS, Rules
+from jobs.archive.run import ArchiveRequest
+from jobs.archive.tiering import DAY_SECONDS, TieringRules
 from jobs.transfer.bulk_import import BulkImporter
 from support.api import Api, ok
 from support.console import WAIT_MS, Console, tab
@@ -69,8 +69,8 @@ def test_an_archived_message_says_that_clickhouse_alone_keeps_it(
         one = message(user, "old", "from long ago", time_us=OLD_US)
         importer = BulkImporter(services.job_engine, services.redis_repair, services.archived)
         list(importer.run([one]))
-        rules = Rules(DAY_SECONDS, OLD_DAYS * DAY_SECONDS)
-        *_, done = services.archive.archive_partitions(Wish(rules, 0, "tester"))
+        rules = TieringRules(DAY_SECONDS, OLD_DAYS * DAY_SECONDS)
+        *_, done = services.archive.archive_partitions(ArchiveRequest(rules, 0, "tester"))
         assert done.stopped + done.waiting == 0
     console.sign_in(browser_token)
     console.open_thread("old")

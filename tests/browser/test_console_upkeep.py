@@ -6,8 +6,8 @@ import pytest
 from playwright.sync_api import expect
 
 from jobs.archive.fence import only_archiver
-from jobs.archive.run import Wish
-from jobs.archive.tiering import DAY_SECONDS, Rules
+from jobs.archive.run import ArchiveRequest
+from jobs.archive.tiering import DAY_SECONDS, TieringRules
 from jobs.transfer.bulk_import import BulkImporter
 from support.api import Api, ok
 from support.console import WAIT_MS, Console
@@ -69,8 +69,8 @@ def test_the_archive_says_how_much_remains_and_when_nothing_does(
     with only_archiver(services.job_engine):
         operations.look()
         expect(card).to_contain_text("An archiver is at work.")
-    rules = Rules(DAY_SECONDS, OLD_DAYS * DAY_SECONDS)
-    list(services.archive.archive_partitions(Wish(rules, 0, "tester")))
+    rules = TieringRules(DAY_SECONDS, OLD_DAYS * DAY_SECONDS)
+    list(services.archive.archive_partitions(ArchiveRequest(rules, 0, "tester")))
     operations.look()
     expect(card).to_contain_text("nothing remains")
     expect(progress).to_have_js_property("value", 100)

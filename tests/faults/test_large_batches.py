@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from selftest.bed.stack import Testbed
-from selftest.record.client import Client
+from selftest.record.client import RecordingClient
 from support.waiting import eventually
 
 RATE = 32 * 1024 * 1024
@@ -26,7 +26,7 @@ def text(number: int) -> str:
     return f"{number:03} ".ljust(CHARACTERS, "x")
 
 
-def batch(client: Client, thread: str) -> Any:
+def batch(client: RecordingClient, thread: str) -> Any:
     """The answer to the batch; one that finds the machine too busy is asked again, as a client
     would."""
     items = [
@@ -43,7 +43,7 @@ def batch(client: Client, thread: str) -> Any:
 
 
 @contextmanager
-def posting(client: Client) -> Iterator[list[str]]:
+def posting(client: RecordingClient) -> Iterator[list[str]]:
     """Another user who posts meanwhile; the tiers that took it."""
     taken: list[str] = []
     over = threading.Event()
@@ -90,7 +90,7 @@ def test_f19_a_batch_of_15_mb_keeps_nobody_from_a_redis_that_is_busy(bed: Testbe
     other.close()
 
 
-def listed(client: Client, thread: str) -> list[str]:
+def listed(client: RecordingClient, thread: str) -> list[str]:
     shown: list[str] = []
     cursor = ""
     while True:

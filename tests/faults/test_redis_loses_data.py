@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from selftest.bed.proxy import FaultProxy
 from selftest.bed.stack import Testbed
 from selftest.load.traffic import Load
-from selftest.record.client import Client
+from selftest.record.client import RecordingClient
 from support.disk import (
     AOF_FOLDER,
     REDIS,
@@ -55,7 +55,7 @@ def committed_posts(bed: Testbed, user: str) -> dict[str, str]:
     return promised
 
 
-def post(client: Client, key: str, **fields: str) -> dict[str, str]:
+def post(client: RecordingClient, key: str, **fields: str) -> dict[str, str]:
     body = msgspec.json.encode({"message": key, **fields})
     headers = {"Idempotency-Key": key}
     answer = client.call("POST", "/api/threads/committed/messages", body, headers)
@@ -164,7 +164,7 @@ def has_all(replica: OwnValkey, bed: Testbed) -> bool:
     return bool(replica.client().info("replication")["slave_repl_offset"] >= primary - 10_000)
 
 
-def edit(client: Client, message_id: str) -> None:
+def edit(client: RecordingClient, message_id: str) -> None:
     body = msgspec.json.encode({"message": "edited"})
     assert client.call("PATCH", f"/api/messages/{message_id}", body).status == 200
 

@@ -16,7 +16,7 @@ from selftest.bed.proxy import FaultProxy
 from selftest.bed.stack import Testbed
 from selftest.faults.disturbance import Disturbance, End, cut_off
 from selftest.load.samples import figures
-from selftest.record.client import Client
+from selftest.record.client import RecordingClient
 from support.quickness import timely
 from support.trial import Trial
 from support.waiting import eventually
@@ -55,7 +55,7 @@ def both_blackholed() -> Disturbance:
     return Disturbance("both blackholed", "redis-data", "bytes vanish", (1, 8), begin)
 
 
-def post(client: Client, key: str) -> dict[str, str]:
+def post(client: RecordingClient, key: str) -> dict[str, str]:
     body = msgspec.json.encode({"message": key})
     path = "/api/threads/by-key/messages"
     answer = client.call("POST", path, body, {"Idempotency-Key": key})

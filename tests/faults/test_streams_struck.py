@@ -12,7 +12,7 @@ import pytest
 from models.streams import STREAM_MARK
 from selftest.bed.stack import Testbed
 from selftest.faults.disturbance import kind
-from selftest.record.client import Answer, Client
+from selftest.record.client import Answer, RecordingClient
 from storage.redis import keys
 from support.api import ok
 from support.clients import api_of
@@ -40,7 +40,7 @@ class Agent(threading.Thread):
     """Says numbered words until told that it is enough, each chunk repeated where it begins until
     it is acknowledged. Half of them leave without a last word."""
 
-    def __init__(self, client: Client, number: int, enough: threading.Event) -> None:
+    def __init__(self, client: RecordingClient, number: int, enough: threading.Event) -> None:
         super().__init__(name=f"agent-{number}", daemon=True)
         self.number = number
         self.is_left = number % 2 == 1

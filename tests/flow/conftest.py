@@ -6,7 +6,7 @@ import pytest
 from celery import Celery
 from sqlalchemy import text
 
-from jobs.transfer.export import Exporter
+from jobs.transfer.export import MessageExporter
 from models import ids
 from support.drilled import WEBHOOK_SECRET, Drilled
 from support.processes import PATIENT, Launched, launched
@@ -59,8 +59,8 @@ def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
 
 
 @pytest.fixture
-def exporter(services: Services) -> Exporter:
-    return Exporter(
+def exporter(services: Services) -> MessageExporter:
+    return MessageExporter(
         services.job_engine,
         services.job_clickhouse,
         services.pending_log,

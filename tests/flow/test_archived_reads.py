@@ -13,8 +13,8 @@ from celery import Celery
 from sqlalchemy import text
 
 from jobs.archive.fence import only_archiver
-from jobs.archive.run import Wish
-from jobs.archive.tiering import DAY_SECONDS, Rules
+from jobs.archive.run import ArchiveRequest
+from jobs.archive.tiering import DAY_SECONDS, TieringRules
 from jobs.transfer.bulk_import import BulkImporter
 from models import ids
 from models.message import Message
@@ -39,8 +39,8 @@ def archive(services: Services) -> Iterator[Callable[[], None]]:
     """Archives what is old; afterwards nothing counts as archived any more."""
 
     def run() -> None:
-        rules = Rules(DAY_SECONDS, OLD_DAYS * DAY_SECONDS)
-        *_, done = services.archive.archive_partitions(Wish(rules, 0, "tester"))
+        rules = TieringRules(DAY_SECONDS, OLD_DAYS * DAY_SECONDS)
+        *_, done = services.archive.archive_partitions(ArchiveRequest(rules, 0, "tester"))
         assert done.stopped + done.waiting == 0
 
     yield run

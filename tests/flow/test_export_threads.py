@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import text
 
-from jobs.transfer.export import Exporter
+from jobs.transfer.export import MessageExporter
 from jobs.transfer.formats import thread_lines
 from models.message import Message, Thread
 from storage.clickhouse.pages import Selection
@@ -96,7 +96,7 @@ def test_a_name_comes_to_a_thread_that_only_messages_opened(
 
 
 def test_nothing_of_who_was_erased_goes_out_or_comes_in(
-    services: Services, exporter: Exporter, user: str
+    services: Services, exporter: MessageExporter, user: str
 ) -> None:
     made = message(user, "t")
     run_import(services, [made])

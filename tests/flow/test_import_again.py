@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
-from jobs.transfer.export import Exporter
+from jobs.transfer.export import MessageExporter
 from models import codec, ids
 from storage.clickhouse.pages import Selection, archived_messages
 from support.importing import counts, lines, run_import
@@ -16,7 +16,7 @@ NOON = "2020-01-02T12:00:00Z"
 
 @pytest.mark.parametrize("batch", [1, 2, 100])
 def test_files_that_overlap_are_written_once(
-    services: Services, exporter: Exporter, user: str, batch: int
+    services: Services, exporter: MessageExporter, user: str, batch: int
 ) -> None:
     rows = [{"id": f"src-{n}", "content": f"m{n}", "created_at": NOON} for n in range(6)]
     assert counts(run_import(services, lines(user, *rows[:4]), batch)) == (4, 0, 0)
@@ -27,7 +27,7 @@ def test_files_that_overlap_are_written_once(
 
 
 def test_a_file_that_begins_with_the_newest_keeps_every_time(
-    services: Services, exporter: Exporter, user: str
+    services: Services, exporter: MessageExporter, user: str
 ) -> None:
     moments = [f"2020-01-0{day}T12:00:00.000000Z" for day in (5, 4, 3)]
     rows = [{"content": moment, "created_at": moment} for moment in moments]
@@ -37,7 +37,7 @@ def test_a_file_that_begins_with_the_newest_keeps_every_time(
 
 
 def test_another_text_under_an_id_of_the_source_is_refused_where_it_stands(
-    services: Services, exporter: Exporter, user: str
+    services: Services, exporter: MessageExporter, user: str
 ) -> None:
     one, another = ({"id": "1", "content": text, "created_at": NOON} for text in ("one", "another"))
     done = run_import(services, lines(user, one, another, one))
@@ -48,7 +48,7 @@ def test_another_text_under_an_id_of_the_source_is_refused_where_it_stands(
 
 
 def test_what_was_imported_before_ids_were_their_own_is_known(
-    services: Services, exporter: Exporter, user: str
+    services: Services, exporter: MessageExporter, user: str
 ) -> None:
     given = lines(user, *({"content": text, "created_at": NOON} for text in "abc"))
     before = []
@@ -67,7 +67,7 @@ def test_what_was_imported_before_ids_were_their_own_is_known(
 
 
 def test_files_that_overlap_with_what_is_archived_are_written_once(
-    services: Services, exporter: Exporter, boundary: str, user: str
+    services: Services, exporter: MessageExporter, boundary: str, user: str
 ) -> None:
     rows = [
         {"id": f"src-{n}", "content": f"m{n}", "created_at": "2018-01-02T12:00:00Z"}

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from jobs.transfer.bulk_import import BulkImporter
-from jobs.transfer.export import Exporter, position
+from jobs.transfer.export import MessageExporter, position
 from jobs.transfer.formats import chitchat
 from jobs.transfer.formats.settling import Settlement
 from jobs.transfer.formats.source import Minted
@@ -36,7 +36,7 @@ def conversations() -> dict[str, Any]:
 
 
 def test_history_is_imported_once_however_often(
-    services: Services, exporter: Exporter, conversations: dict[str, Any], user: str
+    services: Services, exporter: MessageExporter, conversations: dict[str, Any], user: str
 ) -> None:
     def given() -> list[Minted]:
         items = chitchat.source(conversations, user).items
@@ -99,7 +99,7 @@ def test_a_newer_version_is_not_hidden_by_a_hot_copy(
 
 
 def test_an_older_version_changes_nothing(
-    services: Services, exporter: Exporter, user: str
+    services: Services, exporter: MessageExporter, user: str
 ) -> None:
     first = message(user)
     run_import(services, [revised(first)])
@@ -108,7 +108,7 @@ def test_an_older_version_changes_nothing(
 
 
 def test_another_content_under_a_known_version_is_refused(
-    services: Services, exporter: Exporter, user: str
+    services: Services, exporter: MessageExporter, user: str
 ) -> None:
     stored = message(user)
     forged = codec.seal(msgspec.structs.replace(stored, content="something else"))
@@ -120,7 +120,7 @@ def test_another_content_under_a_known_version_is_refused(
 
 
 def test_the_id_of_someone_elses_message_is_refused(
-    services: Services, exporter: Exporter, user: str
+    services: Services, exporter: MessageExporter, user: str
 ) -> None:
     mine = message(user)
     run_import(services, [mine])
@@ -136,7 +136,7 @@ def test_the_id_of_someone_elses_message_is_refused(
 
 
 def test_what_was_deleted_does_not_come_back(
-    services: Services, exporter: Exporter, api: Api, user: str
+    services: Services, exporter: MessageExporter, api: Api, user: str
 ) -> None:
     api.send("chat", "live")
     old = [message(user, "chat", time_us=10**15 + number) for number in range(3)]
@@ -149,7 +149,7 @@ def test_what_was_deleted_does_not_come_back(
 
 
 def test_a_message_that_postgresql_refuses_costs_only_itself(
-    services: Services, exporter: Exporter, user: str
+    services: Services, exporter: MessageExporter, user: str
 ) -> None:
     good = [message(user) for _ in range(9)]
     bad = message(user, content="nul \0")
@@ -185,7 +185,7 @@ def test_a_lock_is_waited_for(services: Services, held_thread: Any, user: str) -
 
 
 def test_a_lock_that_stays_ends_the_import_with_nothing_half_done(
-    services: Services, exporter: Exporter, held_thread: Any, user: str
+    services: Services, exporter: MessageExporter, held_thread: Any, user: str
 ) -> None:
     importer = BulkImporter(
         services.job_engine, services.redis_repair, services.archived, pause=lambda seconds: None
@@ -197,7 +197,7 @@ def test_a_lock_that_stays_ends_the_import_with_nothing_half_done(
 
 
 def test_an_export_holds_what_was_acknowledged_a_moment_ago(
-    exporter: Exporter, api: Api, user: str
+    exporter: MessageExporter, api: Api, user: str
 ) -> None:
     sent = api.send_many("chat", 300)
     edited = ok(api.patch(f"/api/messages/{sent[0]['id']}", json={"message": "edited"}))
@@ -207,7 +207,7 @@ def test_an_export_holds_what_was_acknowledged_a_moment_ago(
 
 
 def test_an_export_that_is_left_midway_leaves_nothing_behind(
-    services: Services, exporter: Exporter, user: str
+    services: Services, exporter: MessageExporter, user: str
 ) -> None:
     messages = [message(user) for _ in range(250)]
     run_import(services, messages)
@@ -219,7 +219,7 @@ def test_an_export_that_is_left_midway_leaves_nothing_behind(
 
 
 def test_an_export_finds_what_only_the_archive_has(
-    services: Services, exporter: Exporter, boundary: str, user: str
+    services: Services, exporter: MessageExporter, boundary: str, user: str
 ) -> None:
     old = [message(user, "t", str(number), time_us=10**15 + number) for number in range(30)]
     new = [message(user, "t", str(number)) for number in range(3)]

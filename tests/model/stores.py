@@ -46,7 +46,7 @@ class Stores:
         with own.job_engine.connect() as connection:
             waiting = dict(connection.execute(_WAITING).one()._mapping)
         waiting["logged"] = sum(own.pending_log.backlog())
-        waiting["to bring home"] = direct_writes.waiting(own.job_clickhouse)
+        waiting["to bring home"] = direct_writes.count_direct_writes(own.job_clickhouse)
         same("what waits", waiting, dict.fromkeys(waiting, 0))
         return True
 

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from selftest.record.client import Client
+from selftest.record.client import RecordingClient
 from support.waiting import eventually
 
 
@@ -48,7 +48,7 @@ def server() -> Iterator[Server]:
 def test_a_connection_that_was_idle_for_long_is_made_anew(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = Client(f"http://127.0.0.1:{server.server_port}", "token")
+    client = RecordingClient(f"http://127.0.0.1:{server.server_port}", "token")
     assert client.call("GET", "/").status == 200
     eventually(lambda: server.closed == 1)
     monkeypatch.setattr("selftest.record.client.IDLE_SECONDS", 0.1)
@@ -59,7 +59,7 @@ def test_a_connection_that_was_idle_for_long_is_made_anew(
 
 
 def test_one_that_was_used_of_late_is_used_again_and_its_end_is_told(server: Server) -> None:
-    client = Client(f"http://127.0.0.1:{server.server_port}", "token")
+    client = RecordingClient(f"http://127.0.0.1:{server.server_port}", "token")
     assert client.call("GET", "/").status == 200
     eventually(lambda: server.closed == 1)
     assert client.call("GET", "/").outcome == "cut"

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from selftest.bed.launching import clean_environment
-from selftest.run import Result
+from selftest.run import SelftestResult
 from support.embedded_stack import running_in
 from support.waiting import eventually
 
@@ -41,7 +41,7 @@ def test_a_short_run_keeps_its_word_and_touches_no_server_of_its_environment(
         check=False,
     )
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
-    result = msgspec.json.decode(done.stdout, type=Result)
+    result = msgspec.json.decode(done.stdout, type=SelftestResult)
     assert result.held
     assert result.seed == 1
     assert result.acknowledged > 100

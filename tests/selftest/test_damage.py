@@ -11,9 +11,9 @@ from models import ids, tables
 from selftest.bed.stack import Testbed
 from selftest.load.readers import Reader
 from selftest.load.traffic import Load, Traffic
-from selftest.record.account import History
+from selftest.record.account import MessageHistory
 from selftest.record.findings import Findings, Invariant
-from selftest.record.ledger import Answered, Asked
+from selftest.record.ledger import Answered, AttemptedRequest
 from selftest.run import under_load
 from selftest.verdict.checker import check
 from selftest.verdict.evidence import gather
@@ -36,7 +36,7 @@ def traffic(bed: Testbed, tmp_path: Path) -> Iterator[Traffic]:
     yield made
 
 
-def living(traffic: Traffic) -> list[History]:
+def living(traffic: Traffic) -> list[MessageHistory]:
     return [each for each in traffic.account.histories() if each.must_be_seen]
 
 
@@ -94,7 +94,7 @@ def test_a_tombstone_gone_from_every_tier_is_a_resurrection(bed: Testbed, traffi
     history = living(traffic)[0]
     op = next(traffic.operations)
     # The ledger says that the message was deleted; the stores never heard of it.
-    asked = Asked(
+    asked = AttemptedRequest(
         writer=0,
         verb="delete",
         user_id=history.user_id,
@@ -123,7 +123,7 @@ def test_a_message_that_never_was_is_missed(bed: Testbed, traffic: Traffic) -> N
     history = living(traffic)[0]
     op = next(traffic.operations)
     never = ids.mint(ids.time_us_of(history.id) + 1, ids.shard_in(history.id))
-    asked = Asked(
+    asked = AttemptedRequest(
         writer=0,
         verb="create",
         user_id=history.user_id,

@@ -10,7 +10,7 @@ import pytest
 
 from selftest.bed.launching import clean_environment
 from selftest.record.account import Account, hash_of
-from selftest.record.ledger import Ledger, read
+from selftest.record.ledger import RequestLedger, read
 from support.ledgers import answered, asked, entries, message_id
 from support.waiting import eventually
 
@@ -28,7 +28,7 @@ with Ledger(Path(sys.argv[1])) as ledger:
 
 
 def test_it_reads_back_what_was_written(tmp_path: Path) -> None:
-    with Ledger(tmp_path / "ledger") as ledger:
+    with RequestLedger(tmp_path / "ledger") as ledger:
         for entry in entries():
             ledger.append(entry)
     assert list(read(tmp_path / "ledger")) == entries()
@@ -36,7 +36,7 @@ def test_it_reads_back_what_was_written(tmp_path: Path) -> None:
 
 def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "ledger"
-    with Ledger(path) as ledger:
+    with RequestLedger(path) as ledger:
         for entry in entries():
             ledger.append(entry)
     path.write_bytes(path.read_bytes()[:-10])
@@ -71,7 +71,7 @@ def test_a_killed_writer_leaves_every_line_it_had_noted(tmp_path: Path) -> None:
 
 def test_an_account_is_the_same_live_and_read_back(tmp_path: Path) -> None:
     live = Account()
-    with Ledger(tmp_path / "ledger") as ledger:
+    with RequestLedger(tmp_path / "ledger") as ledger:
         for entry in entries():
             ledger.append(entry)
             live.note(entry)

@@ -10,7 +10,7 @@ from selftest.bed.stack import SERVERS, Testbed
 from selftest.faults.disturbance import kind
 from selftest.faults.episodes import Episodes
 from selftest.load.traffic import Load
-from selftest.record.client import Client
+from selftest.record.client import RecordingClient
 from selftest.run import conclude, under_load
 from support.users import fresh_user
 from support.waiting import eventually
@@ -21,12 +21,12 @@ PATH = "/api/threads/inbox/messages"
 
 
 @pytest.fixture
-def client(bed: Testbed) -> Iterator[Client]:
+def client(bed: Testbed) -> Iterator[RecordingClient]:
     with closing(bed.client(fresh_user())) as one:
         yield one
 
 
-def post(client: Client) -> int:
+def post(client: RecordingClient) -> int:
     return client.call("POST", PATH, MESSAGE).status
 
 
@@ -49,7 +49,9 @@ def test_what_is_killed_is_back_when_the_disturbance_has_ended(bed: Testbed, tar
     assert bed.answers(target)
 
 
-def test_no_write_is_acknowledged_by_a_redis_that_is_cut_off(bed: Testbed, client: Client) -> None:
+def test_no_write_is_acknowledged_by_a_redis_that_is_cut_off(
+    bed: Testbed, client: RecordingClient
+) -> None:
     assert post(client) == 200
     with Episodes(bed).during(kind("redis-data refused")):
         # The server itself is there: the programs reach it through the proxy only.
@@ -59,7 +61,7 @@ def test_no_write_is_acknowledged_by_a_redis_that_is_cut_off(bed: Testbed, clien
     eventually(lambda: post(client) == 200)
 
 
-def test_a_lost_reply_is_counted(bed: Testbed, client: Client) -> None:
+def test_a_lost_reply_is_counted(bed: Testbed, client: RecordingClient) -> None:
     dropped = bed.proxies["redis-data"].dropped
     bed.proxies["redis-data"].drop_reply_matching(b"EVALSHA")
     post(client)

@@ -11,7 +11,7 @@ import pytest
 
 from selftest.faults.disturbance import KINDS, kind, sequence
 from selftest.faults.episodes import Episode
-from selftest.load.samples import Sample, during, figures, judge_times, times_not_judged
+from selftest.load.samples import RequestSample, during, figures, judge_times, times_not_judged
 from selftest.record.client import Outcome
 from selftest.record.findings import Invariant, Violation
 from selftest.record.stalls import STALL_SECONDS, Stalls
@@ -33,8 +33,8 @@ print(stalls.seconds_within(0, float("inf")))
 
 def sample(
     seconds: float = 0.01, outcome: Outcome = "answered", status: int = 200, began: float = 100.0
-) -> Sample:
-    return Sample(
+) -> RequestSample:
+    return RequestSample(
         verb="create",
         outcome=outcome,
         status=status if outcome == "answered" else 0,
@@ -45,7 +45,7 @@ def sample(
     )
 
 
-def judged(samples: list[Sample], episodes: list[Episode], *stalls: Span) -> list[Violation]:
+def judged(samples: list[RequestSample], episodes: list[Episode], *stalls: Span) -> list[Violation]:
     stalled = Stalls()
     for began, ended in stalls:
         stalled.note(began, ended)
@@ -68,7 +68,9 @@ def episode(
         sample(outcome="refused"),
     ],
 )
-def test_a_late_or_lost_answer_is_named_unless_the_web_process_was_gone(wrong: Sample) -> None:
+def test_a_late_or_lost_answer_is_named_unless_the_web_process_was_gone(
+    wrong: RequestSample,
+) -> None:
     for episodes in ([], [episode("postgres")], [episode("web", 50.0, 60.0)]):
         (violation,) = judged([sample(), wrong], episodes)
         assert violation.invariant == Invariant.IN_TIME
@@ -129,7 +131,7 @@ def test_a_process_that_was_stopped_saw_that_its_thread_woke_late() -> None:
     assert float(said) >= STALL_SECONDS * 4
 
 
-def later(outcome: Outcome, seconds: float) -> Sample:
+def later(outcome: Outcome, seconds: float) -> RequestSample:
     """A request at 110 s on a connection that was made at 90 s."""
     made = sample(seconds, outcome, began=110.0)
     return msgspec.structs.replace(made, connected=90.0)

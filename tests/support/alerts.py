@@ -3,8 +3,8 @@
 import time
 from typing import ClassVar
 
-from jobs.monitor.alerts.state import Alert, Standing
-from jobs.monitor.alerts.store import AlertBook
+from jobs.monitor.alerts.state import Alert, AlertState
+from jobs.monitor.alerts.store import AlertStore
 from jobs.monitor.windows import window_of
 from wiring.process import Services
 
@@ -19,8 +19,8 @@ class Judged:
         # Behind the windows of the test before, which some processes remember.
         self.now = Judged._latest + 2
         # What other tests raised is over.
-        nothing = Standing(window=window_of(self.now) - 1)
-        AlertBook(alone.notices, alone.breakers).keep(nothing, everywhere=True)
+        nothing = AlertState(window=window_of(self.now) - 1)
+        AlertStore(alone.notices, alone.breakers).keep(nothing, everywhere=True)
         alone.notices.write("alert-marks", {})
 
     def by(self, own: Services, windows: int = 1) -> dict[str, Alert]:

@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import text
 
-from jobs.archive.run import Archived, Wish
-from jobs.archive.tiering import DAY_SECONDS, Rules
-from jobs.transfer.export import Exporter
+from jobs.archive.run import ArchiveCounts, ArchiveRequest
+from jobs.archive.tiering import DAY_SECONDS, TieringRules
+from jobs.transfer.export import MessageExporter
 from models import codec, ids
 from models.message import Message
 from storage.postgres import writes
@@ -21,7 +21,7 @@ MONDAY_US = 1_577_664_000_000_000
 """2019-12-30, a Monday."""
 DAY_US = 86_400_000_000
 PARTITION = "messages_2019_12_30"
-RULES = Rules(hot_seconds=DAY_SECONDS, archive_after_seconds=30 * DAY_SECONDS)
+RULES = TieringRules(hot_seconds=DAY_SECONDS, archive_after_seconds=30 * DAY_SECONDS)
 
 _RESET = (
     "TRUNCATE messages, clickhouse_outbox, archive_units, archive_slices, threads, redis_backfill",
@@ -59,12 +59,12 @@ def write(services: Services, versions: Iterable[Message], *, ship: bool = True)
         services.replication.ship_all()
 
 
-def wish(grace: float = 0, rules: Rules = RULES, **fields: Any) -> Wish:
+def wish(grace: float = 0, rules: TieringRules = RULES, **fields: Any) -> ArchiveRequest:
     """Everything older than thirty days, dropped at once."""
-    return Wish(rules, grace, "tester", **fields)
+    return ArchiveRequest(rules, grace, "tester", **fields)
 
 
-def archive(services: Services, **fields: Any) -> Archived:
+def archive(services: Services, **fields: Any) -> ArchiveCounts:
     """One run; gives its counts."""
     *_, last = services.archive.archive_partitions(wish(**fields))
     return last
@@ -72,7 +72,7 @@ def archive(services: Services, **fields: Any) -> Archived:
 
 def exported(services: Services) -> list[bytes]:
     """Everything that there is, as an export gives it."""
-    exporter = Exporter(
+    exporter = MessageExporter(
         services.job_engine, services.job_clickhouse, services.pending_log, services.persistence
     )
     return [codec.encode(one) for one in exporter.messages()]

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from jobs.transfer.backup.manifest import FORMAT, MESSAGES, NAME, Manifest, Part, file_of
+from jobs.transfer.backup.manifest import FORMAT, MESSAGES, NAME, BackupFile, Manifest, file_of
 from jobs.transfer.backup.signing import NAME as SIGNATURE
 from jobs.transfer.backup.signing import signature
 from models import ids
@@ -43,11 +43,11 @@ def change(folder: Path, table: str, key: bytes | None = None, **fields: Any) ->
     _finish(folder, msgspec.structs.replace(manifest, parts=parts), key)
 
 
-def _part(folder: Path, name: str, rows: Sequence[bytes]) -> Part:
+def _part(folder: Path, name: str, rows: Sequence[bytes]) -> BackupFile:
     lines = b"".join(row + b"\n" for row in rows)
     data = gzip.compress(lines)
     (folder / file_of(name)).write_bytes(data)
-    return Part(
+    return BackupFile(
         file=file_of(name),
         rows=len(rows),
         bytes=len(data),

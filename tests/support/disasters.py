@@ -7,7 +7,7 @@ from msgspec import UNSET, Raw
 from sqlalchemy import Row, text
 
 from jobs.migrate import migrate_all
-from jobs.transfer.export import Exporter
+from jobs.transfer.export import MessageExporter
 from models import codec
 from models.state import StateName
 from storage.messages.posts import Draft
@@ -87,7 +87,7 @@ def carry_on(services: Services) -> None:
 
 def exported(services: Services) -> bytes:
     """What `threadkeep export` writes."""
-    exporter = Exporter(
+    exporter = MessageExporter(
         services.job_engine, services.job_clickhouse, services.pending_log, services.persistence
     )
     return b"\n".join(codec.encode(message) for message in exporter.messages())

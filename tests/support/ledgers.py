@@ -3,7 +3,7 @@
 from models import codec, ids
 from models.message import Message
 from selftest.record.account import Account, hash_of
-from selftest.record.ledger import Answered, Asked, Entry, Verb
+from selftest.record.ledger import Answered, AttemptedRequest, Entry, Verb
 from selftest.verdict.evidence import Evidence
 from storage.redis.messages import HotPage
 
@@ -36,9 +36,11 @@ def message(number: int, content: str, version: int = 1, *, deleted: bool = Fals
     )
 
 
-def asked(number: int, verb: Verb = "create", content: str = "", *, op: int | None = None) -> Asked:
+def asked(
+    number: int, verb: Verb = "create", content: str = "", *, op: int | None = None
+) -> AttemptedRequest:
     """A request about the message that operation `number` made."""
-    return Asked(
+    return AttemptedRequest(
         op=number if op is None else op,
         attempt=0,
         writer=0,

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import text
 
 from jobs.transfer.bulk_import import BulkImporter
-from jobs.transfer.export import Exporter
+from jobs.transfer.export import MessageExporter
 from models import codec
 from models.message import Message
 from selftest.bed.launching import clean_environment
@@ -61,7 +61,9 @@ class OldMessages:
     def exported(self) -> list[bytes]:
         """All that the tiers have of the user."""
         own = self._bed.services
-        exporter = Exporter(own.job_engine, own.job_clickhouse, own.pending_log, own.persistence)
+        exporter = MessageExporter(
+            own.job_engine, own.job_clickhouse, own.pending_log, own.persistence
+        )
         return [codec.encode(one) for one in exporter.messages(Selection(self.user))]
 
     def in_postgres(self) -> int:

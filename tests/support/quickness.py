@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from selftest.load.samples import Sample
+from selftest.load.samples import RequestSample
 from support.trial import Trial
 
 QUICK_MS = 100.0
@@ -10,13 +10,13 @@ NOISE = 3
 """By so much may a busy machine alone make one part of a trial slower than another."""
 
 
-def timely(trial: Trial, samples: Iterable[Sample]) -> list[Sample]:
+def timely(trial: Trial, samples: Iterable[RequestSample]) -> list[RequestSample]:
     """Those that fell into no moment in which the machine itself stalled."""
     stalls = trial.traffic.stalls
     return [each for each in samples if not stalls.seconds_within(each.began, each.ended)]
 
 
-def p95_ms(trial: Trial, samples: Iterable[Sample], *verbs: str) -> float:
+def p95_ms(trial: Trial, samples: Iterable[RequestSample], *verbs: str) -> float:
     """What 95 of 100 answers to these verbs stay below, in milliseconds, while the machine is
     well."""
     asked = [each for each in samples if each.verb in verbs]

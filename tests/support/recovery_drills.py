@@ -18,7 +18,7 @@ from sqlalchemy import text
 import settings as configuration
 from embedded.supervision import procfs
 from jobs.transfer.bulk_import import BulkImporter
-from jobs.transfer.export import Exporter
+from jobs.transfer.export import MessageExporter
 from models import codec
 from models.message import Message
 from selftest.bed.launching import Launched, clean_environment, launch_up
@@ -175,7 +175,7 @@ def remembered(services: Services) -> Remembered:
             name: [tuple(row) for row in connection.execute(text(query))]
             for name, query in (_SAME | {"messages": _IN_POSTGRES}).items()
         }
-    exporter = Exporter(
+    exporter = MessageExporter(
         services.job_engine, services.job_clickhouse, services.pending_log, services.persistence
     )
     digest, count = hashlib.sha256(), 0

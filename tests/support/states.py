@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from models.ids import Clock
 from models.state import StateName
-from storage.states.service import Lifetimes, StateAnswer, StateService
+from storage.states.service import StateAnswer, StateLifetimes, StateService
 from support.outages import end_detours
 from support.waiting import eventually
 from wiring.process import Services
@@ -48,7 +48,7 @@ def load(own: Services, whose: StateName) -> Any:
 def at(own: Services, seconds: float) -> StateService:
     """The same process with a clock that is ahead."""
     clock = Clock(lambda: own.clock.now_us() * 1000 + int(seconds * 1e9))
-    lifetimes = Lifetimes(own.settings.session_seconds, own.settings.run_state_seconds)
+    lifetimes = StateLifetimes(own.settings.session_seconds, own.settings.run_state_seconds)
     return StateService(
         own.state_chain,
         clock,

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from selftest.bed.stack import Testbed
 from selftest.faults.disturbance import Disturbance, kind
 from selftest.faults.episodes import Episodes
-from selftest.load.samples import Figures, Sample, figures
+from selftest.load.samples import RequestSample, WriteCounts, figures
 from selftest.load.traffic import Load, Traffic
 from selftest.record.findings import Invariant, Violation
 from selftest.run import conclude, under_load
@@ -55,13 +55,13 @@ class Trial:
         with self.episodes.during(chosen):
             yield
 
-    def breaks(self, disturbance: Disturbance | str, seconds: float = 0.0) -> Figures:
+    def breaks(self, disturbance: Disturbance | str, seconds: float = 0.0) -> WriteCounts:
         """Does it for so long; gives what became of the requests meanwhile."""
         with self.broken(disturbance):
             self.traffic.pause(seconds)
         return self.since(self.fault_began)
 
-    def since(self, began: float) -> Figures:
+    def since(self, began: float) -> WriteCounts:
         """What became of the requests that began after a moment of the monotonic clock."""
         return figures(each for each in self.samples if each.began >= began)
 
@@ -69,7 +69,7 @@ class Trial:
         """The moment, by the clock of samples."""
         return time.monotonic()
 
-    def posts_since(self, began: float) -> Figures:
+    def posts_since(self, began: float) -> WriteCounts:
         """Likewise of new messages alone.
 
         An edit rests on a version that only the broken tier may have: a 503 is right for it.
@@ -90,7 +90,7 @@ class Trial:
         eventually(lambda: self.since(since).acknowledged.get(tier, 0) >= writes, RECOVERY_SECONDS)
 
     @property
-    def samples(self) -> list[Sample]:
+    def samples(self) -> list[RequestSample]:
         """Every answer so far."""
         return list(self.traffic.samples)
 

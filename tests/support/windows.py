@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 
-from jobs.monitor.snapshot import Look, TierLook
+from jobs.monitor.snapshot import Snapshot, TierStatus
 from storage.availability.progress import Progress
 from storage.resilience.breaker import BreakerState
 from storage.telemetry.counts import BOUNDS_SECONDS, Counts
@@ -24,18 +24,18 @@ def windows(*taken_ms: float, until: float = NOW) -> dict[int, Counts]:
     return {last - ago: window(ms) for ago, ms in enumerate(reversed(taken_ms))}
 
 
-def look(**facts: object) -> Look:
+def look(**facts: object) -> Snapshot:
     """A look that finds all well, but for what is given."""
-    well = TierLook(available=True, breaker=BreakerState(state="closed"), latency_ms=1.0)
+    well = TierStatus(available=True, breaker=BreakerState(state="closed"), latency_ms=1.0)
     tiers = {"redis": well, "postgresql": well, "clickhouse": well}
     empty = Progress(True, "the log is empty")
     given = {"at": NOW, "tiers": tiers, "progress": empty, "pending": 0, "outbox": 0, **facts}
-    return Look(**given)  # type: ignore[arg-type]
+    return Snapshot(**given)  # type: ignore[arg-type]
 
 
-def without(*tiers: str) -> Look:
+def without(*tiers: str) -> Snapshot:
     """A look that finds these tiers out."""
-    out = TierLook(available=False, breaker=BreakerState(state="open"), reason="gone")
+    out = TierStatus(available=False, breaker=BreakerState(state="open"), reason="gone")
     untold = {"redis": "pending", "postgresql": "outbox"}
     nothing = {untold[tier]: None for tier in tiers if tier in untold}
     return look(tiers={**look().tiers, **dict.fromkeys(tiers, out)}, **nothing)

@@ -57,7 +57,7 @@ def alone(lone_services: Services) -> Services:
     """The same, with Redis empty, and adopted as a worker would; nothing waits in ClickHouse."""
     settle(lone_services)
     lone_services.redis_client.flushall()
-    if direct_writes.waiting(lone_services.job_clickhouse):
+    if direct_writes.count_direct_writes(lone_services.job_clickhouse):
         lone_services.homecoming.bring_home()
         end_detours(lone_services)
     lone_services.redis_recovery.adopt()

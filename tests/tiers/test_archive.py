@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from jobs.archive.run import Archived
+from jobs.archive.run import ArchiveCounts
 from jobs.archive.tiering import DAY_SECONDS
 from jobs.transfer.bulk_import import BulkImporter
 from models import codec, ids
 from models.message import Message
 from storage.errors import NotFound
-from storage.messages.retrieval_service import Page
+from storage.messages.retrieval_service import MessageSlice
 from storage.postgres import writes
 from storage.postgres.partitions import bound
 from support.archives import (
@@ -33,7 +33,7 @@ from wiring.process import Services
 SECOND_MONDAY = bound(datetime(2020, 1, 6, tzinfo=UTC))
 
 
-def page_of(store: Services, user: str, limit: int = 50, **query: str | None) -> Page:
+def page_of(store: Services, user: str, limit: int = 50, **query: str | None) -> MessageSlice:
     given = {"cursor": None, "order": "desc"} | query
     return store.retrieval.page(user, "t", limit=limit, **given)  # type: ignore[arg-type]
 
@@ -92,7 +92,7 @@ def test_units_slices_and_audit_say_what_was_done(
     of_week = [one for one in told if one.subject == f"partition:{PARTITION}"][:2]
     assert [one.action for one in of_week] == ["archive.drop", "archive.detach"]
     assert [one.counts["messages"] for one in of_week] == [in_week, in_week]
-    assert archive(store) == Archived()
+    assert archive(store) == ArchiveCounts()
 
 
 def test_what_is_young_stays(store: Services, user: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from jobs.archive import detachment
-from jobs.transfer.export import Exporter
+from jobs.transfer.export import MessageExporter
 from models import codec, ids
 from models.message import Message
 from support.archives import archive, exported, old, write
@@ -61,7 +61,7 @@ def test_an_export_that_begins_while_its_partition_goes_is_whole(
     own = Services(store.settings)
     monkeypatch.setattr(detachment, "ATTEMPTS", 1)
     monkeypatch.setattr(store.archive._tools.detachment, "_pause", lambda seconds: None)
-    exporter = Exporter(own.job_engine, reading, own.pending_log, own.persistence)
+    exporter = MessageExporter(own.job_engine, reading, own.pending_log, own.persistence)
     with archived_before(store, own.job_engine, nth):
         assert [codec.encode(one) for one in exporter.messages()] == before
     own.job_engine.dispose()

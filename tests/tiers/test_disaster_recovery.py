@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Row, text
 
 from jobs.recover.disaster import AlreadyRecovering
-from jobs.recover.runs import Run
+from jobs.recover.runs import RecoveryRun
 from storage.errors import TierUnavailable
 from storage.resilience import faultpoints
 from support import disasters
@@ -34,13 +34,13 @@ def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 @pytest.fixture
 def world(doomed: Services) -> Services:
     """The same, as the test before left it: whole, and everything carried on."""
-    faultpoints.arm(doomed.settings)
+    faultpoints.enable(doomed.settings)
     settle(doomed)
     carry_on(doomed)
     return doomed
 
 
-def recovered(own: Services, source: str = "clickhouse") -> Run:
+def recovered(own: Services, source: str = "clickhouse") -> RecoveryRun:
     run = own.disaster_recovery.request(source, "an operator")  # type: ignore[arg-type]
     done = own.disaster_recovery.go_on()
     settle(own)
@@ -75,7 +75,7 @@ def test_killed_at_any_step_it_goes_on(world: Services) -> None:
         # Whoever reads meanwhile misses nothing.
         assert exported(world) == export
         assert not world.disaster_recovery.status().recovery_complete
-    faultpoints.arm(world.settings)
+    faultpoints.enable(world.settings)
     done = world.disaster_recovery.go_on()
     assert done is not None
     assert (done.id, done.state) == (run.id, "complete")
@@ -92,7 +92,7 @@ def test_what_is_written_meanwhile_stays(world: Services) -> None:
     struck = _striking(world, "recovery.opened:1:raise")
     with pytest.raises(TierUnavailable):
         struck.disaster_recovery.go_on()
-    faultpoints.arm(world.settings)
+    faultpoints.enable(world.settings)
     settle(world)
     # Nothing is loaded yet, and everything can be read, changed and posted to.
     page = world.retrieval.page("ann", "edited", limit=9, cursor=None, order="asc")

@@ -14,7 +14,7 @@ from models.tables import clickhouse_outbox, messages
 from storage.errors import TierUnavailable
 from storage.messages.posts import Draft
 from storage.postgres import writes
-from storage.redis.pending_log import Committed, PendingLog
+from storage.redis.pending_log import CommittedBatch, PendingLog
 from support.pending import drained
 from support.samples import append_of, message, revised
 from support.waiting import eventually
@@ -28,7 +28,7 @@ class Crash(BaseException):
 class DiesBeforeSettling(PendingLog):
     """A log whose worker dies right after its commit."""
 
-    def settle(self, committed: Committed) -> int:
+    def settle(self, committed: CommittedBatch) -> int:
         raise Crash
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
-from jobs.erase.clickhouse import ClickHouseRemains
+from jobs.erase.clickhouse import ClickHouseEraser
 from jobs.persist.dead_letters import DeadLetterService
 from jobs.persist.drain import Drained
 from models import codec
@@ -273,7 +273,7 @@ def test_whoever_dies_midway_is_carried_on_for(
         raise RuntimeError("as a process that is killed here")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ClickHouseRemains, "clear", die)
+        patch.setattr(ClickHouseEraser, "clear", die)
         with pytest.raises(RuntimeError):
             alone.user_erasure.carry_on(user)
     assert alone.user_erasure.receipt(user).state == "pending"

@@ -51,6 +51,21 @@ def test_an_entry_that_a_drain_meets_later_is_not_taken_in(
     assert places(alone, marker_of(user)) == set()
 
 
+def test_who_is_erased_again_while_the_first_erasure_is_open_is_gone_with_all_that_came_since(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    (one,) = persisted(alone, drain, user, 1)
+    first = erase(alone, user)
+    persisted(alone, drain, user, 2)
+    slot = alone.redis.slot_of_thread(user, "t")
+    alone.redis_client.xadd(keys.pending(slot), {"message": codec.encode(one)})
+    drain()
+    assert alone.user_erasure.receipt(user).state == "pending"
+    second = erase(alone, user)
+    assert second.erased_through > first.erased_through
+    assert places(alone, marker_of(user)) == set()
+
+
 def test_a_transaction_that_began_before_is_waited_for(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:

@@ -39,7 +39,7 @@ def test_without_redis_and_postgresql_clickhouse_takes_it(alone: Services, user:
     # Read your writes: nobody calls a page whole while something waits in ClickHouse.
     assert listed(without(alone), user) == ["hello"]
     assert alone.homecoming.bring_home() == 1
-    assert direct_writes.waiting(alone.job_clickhouse) == 0
+    assert direct_writes.count_direct_writes(alone.job_clickhouse) == 0
     assert rows(alone, user) == [(done.message.id, 1, "hello")]
     assert post(alone, user, key="k").message.id == done.message.id
 
@@ -102,7 +102,7 @@ def test_homecoming_repeated_changes_nothing(
         patched.setattr(type(alone.homecoming), "_strike_out", _dies)
         with pytest.raises(Crash):
             alone.homecoming.bring_home()
-    assert direct_writes.waiting(alone.job_clickhouse) == 1
+    assert direct_writes.count_direct_writes(alone.job_clickhouse) == 1
     assert alone.homecoming.bring_home() == 1
     assert rows(alone, user) == [(done.message.id, 1, "hello")]
 

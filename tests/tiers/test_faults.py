@@ -20,10 +20,12 @@ def armed(alone: Services) -> Iterator[Callable[[str], None]]:
 
     def arm(name: str) -> None:
         strikes = f"{name}:1:raise"
-        faultpoints.arm(msgspec.structs.replace(alone.settings, faultpoints=strikes, drills=True))
+        faultpoints.enable(
+            msgspec.structs.replace(alone.settings, faultpoints=strikes, drills=True)
+        )
 
     yield arm
-    faultpoints.arm(alone.settings)
+    faultpoints.enable(alone.settings)
 
 
 def committed(alone: Services, user: str) -> list[str]:

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from jobs.monitor.alerts.rules import CONSISTENCY_PERCENT
 from jobs.monitor.exposition import exposition
-from jobs.monitor.figures import Figures, FiguresWatch, figures
+from jobs.monitor.figures import FiguresWatch, StoreFigures, figures
 from models.search import parse
 from storage.analytics.cache import MOST_KEPT, FiguresCache
 from storage.analytics.figures import Counted
@@ -30,7 +30,7 @@ def shown(own: Services) -> Scraped:
     return parsed(exposition(own.instruments, "", watch).decode())
 
 
-def looked(own: Services) -> Figures:
+def looked(own: Services) -> StoreFigures:
     """What is found at a look."""
     return figures(own, own.progress, own.performance.monitor.standing)
 

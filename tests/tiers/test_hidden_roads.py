@@ -9,7 +9,7 @@ import pytest
 from jobs.consistency.report import ConsistencyReport
 from jobs.persist.dead_letters import DeadLetterService
 from jobs.persist.drain import Drained
-from jobs.transfer.export import Exporter
+from jobs.transfer.export import MessageExporter
 from models import codec, ids
 from models.appends import Key
 from models.message import Message
@@ -186,7 +186,7 @@ def test_nobody_is_told_late_of_what_was_deleted(alone: Services, user: str) -> 
 def test_an_export_has_nothing_of_a_user_who_is_being_erased(alone: Services, user: str) -> None:
     post(alone, user)
     alone.carry()
-    exporter = Exporter(
+    exporter = MessageExporter(
         alone.job_engine, alone.job_clickhouse, alone.pending_log, alone.persistence
     )
     assert len(list(exporter.messages(Selection(user)))) == 1

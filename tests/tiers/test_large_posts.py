@@ -139,7 +139,7 @@ def test_what_is_too_much_for_postgresql_comes_home_in_smaller_bites(
     count = 40
     given = [Draft("user", f"{number:02} {'x' * 13_000}", {}) for number in range(count)]
     own.messages.post_batch(user, [("t", given)])
-    assert direct_writes.waiting(alone.job_clickhouse) == count
+    assert direct_writes.count_direct_writes(alone.job_clickhouse) == count
     home = process(alone, database_timeout_seconds=1.0)
     with each_takes(alone, "messages", "INSERT", 0.04):
         with pytest.raises(TierUnavailable):

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from jobs.persist.drain import Drained
 from models import ids
 from storage.availability.bypass import beside_redis
-from storage.availability.lease import Lease, Standing
+from storage.availability.lease import Completeness, Lease
 from storage.messages.posts import Draft
 from storage.postgres import writes
 from storage.redis import keys
@@ -21,12 +21,12 @@ from support.samples import append_of, message
 from support.waiting import eventually
 from wiring.process import Services
 
-WHOLE = Standing(redis_whole=True, keys_whole=True, postgres_whole=True)
-NOT_REDIS = Standing(postgres_whole=True)
+WHOLE = Completeness(redis_whole=True, keys_whole=True, postgres_whole=True)
+NOT_REDIS = Completeness(postgres_whole=True)
 
 
 @pytest.fixture
-def fresh(alone: Services) -> Iterator[Callable[[], Standing]]:
+def fresh(alone: Services) -> Iterator[Callable[[], Completeness]]:
     """What a process that has only just started would be told."""
     end_detours(alone)
     believe_keys(alone)
@@ -34,7 +34,7 @@ def fresh(alone: Services) -> Iterator[Callable[[], Standing]]:
     yield lambda: told(Services(alone.settings).lease)
 
 
-def told(lease: Lease) -> Standing:
+def told(lease: Lease) -> Completeness:
     """What a process is told as soon as it was told anything."""
     return eventually(lambda: found if (found := lease.standing()).is_known else None)
 
@@ -44,12 +44,12 @@ def sql(alone: Services, statement: str) -> None:
         connection.execute(text(statement))
 
 
-def test_all_is_whole_when_nobody_was_out(fresh: Callable[[], Standing]) -> None:
+def test_all_is_whole_when_nobody_was_out(fresh: Callable[[], Completeness]) -> None:
     assert fresh() == WHOLE
 
 
 def test_what_redis_was_not_told_yet_ends_it(
-    alone: Services, user: str, fresh: Callable[[], Standing]
+    alone: Services, user: str, fresh: Callable[[], Completeness]
 ) -> None:
     with alone.job_engine.begin() as connection:
         writes.queue_backfill(connection, [message(user)])
@@ -59,7 +59,7 @@ def test_what_redis_was_not_told_yet_ends_it(
 
 
 def test_somebody_on_a_detour_ends_it_until_the_row_is_old(
-    alone: Services, fresh: Callable[[], Standing]
+    alone: Services, fresh: Callable[[], Completeness]
 ) -> None:
     beside_redis(alone.quick_engine, alone.request_engine).enter()
     assert fresh() == NOT_REDIS
@@ -68,7 +68,7 @@ def test_somebody_on_a_detour_ends_it_until_the_row_is_old(
 
 
 def test_who_was_on_a_detour_long_ago_may_be_again(
-    alone: Services, fresh: Callable[[], Standing]
+    alone: Services, fresh: Callable[[], Completeness]
 ) -> None:
     detour = beside_redis(alone.quick_engine, alone.request_engine)
     detour.enter()
@@ -79,7 +79,7 @@ def test_who_was_on_a_detour_long_ago_may_be_again(
 
 
 def test_a_redis_that_was_restarted_is_not_believed_before_it_is_adopted(
-    alone: Services, user: str, fresh: Callable[[], Standing]
+    alone: Services, user: str, fresh: Callable[[], Completeness]
 ) -> None:
     alone.redis.append([append_of(message(user))], 60)
     sql(alone, "UPDATE redis_state SET run_id = 'the one before'")
@@ -92,7 +92,7 @@ def test_a_redis_that_was_restarted_is_not_believed_before_it_is_adopted(
 
 
 def test_an_empty_redis_is_believed_about_messages_but_not_about_keys(
-    alone: Services, user: str, fresh: Callable[[], Standing], drain: Callable[[], Drained]
+    alone: Services, user: str, fresh: Callable[[], Completeness], drain: Callable[[], Drained]
 ) -> None:
     alone.messages.post(user, "t", Draft("user", "hello", {}, "k"))
     drain()
@@ -102,7 +102,7 @@ def test_an_empty_redis_is_believed_about_messages_but_not_about_keys(
 
 
 def test_a_redis_that_evicts_is_not_believed_about_keys(
-    alone: Services, fresh: Callable[[], Standing]
+    alone: Services, fresh: Callable[[], Completeness]
 ) -> None:
     client = alone.redis_client
     before = client.config_get("maxmemory")["maxmemory"]
@@ -119,10 +119,10 @@ def test_a_redis_that_evicts_is_not_believed_about_keys(
 
 
 def test_what_waits_in_clickhouse_ends_all_belief(
-    alone: Services, user: str, fresh: Callable[[], Standing]
+    alone: Services, user: str, fresh: Callable[[], Completeness]
 ) -> None:
     alone.failover._clickhouse.append([append_of(message(user))])
-    assert fresh() == Standing()
+    assert fresh() == Completeness()
     alone.homecoming.bring_home()
     end_detours(alone)
     alone.redis_recovery.tend()
@@ -130,14 +130,14 @@ def test_what_waits_in_clickhouse_ends_all_belief(
 
 
 def test_a_process_that_never_saw_an_outage_is_told_of_what_waits_in_clickhouse(
-    alone: Services, user: str, fresh: Callable[[], Standing]
+    alone: Services, user: str, fresh: Callable[[], Completeness]
 ) -> None:
     other = Services(alone.settings).lease
     assert told(other) == WHOLE
     direct = alone.failover._clickhouse
     direct.append([append_of(message(user))])
     direct.say_so()
-    eventually(lambda: other.standing() == Standing())
+    eventually(lambda: other.standing() == Completeness())
     alone.homecoming.bring_home()
     end_detours(alone)
     alone.redis_recovery.tend()
@@ -151,7 +151,7 @@ def test_without_postgresql_nothing_is_known(alone: Services) -> None:
     assert not Services(nowhere).lease.standing().is_known
 
 
-def test_a_foreign_redis_is_shut_out(alone: Services, fresh: Callable[[], Standing]) -> None:
+def test_a_foreign_redis_is_shut_out(alone: Services, fresh: Callable[[], Completeness]) -> None:
     own = Services(alone.settings)
     assert told(own.lease) == WHOLE
     alone.redis_client.set(keys.INSTALLATION, "somebody else's")
@@ -171,7 +171,7 @@ def _shut_out(own: Services) -> bool:
 
 
 def test_the_first_write_beside_redis_waits_for_every_lease(
-    alone: Services, fresh: Callable[[], Standing]
+    alone: Services, fresh: Callable[[], Completeness]
 ) -> None:
     others = [Services(alone.settings).lease for _ in range(3)]
     assert all(told(lease) == WHOLE for lease in others)
@@ -204,7 +204,7 @@ def test_the_first_write_beside_redis_waits_for_every_lease(
 
 
 def test_a_reader_asks_again_only_while_somebody_reads(
-    alone: Services, fresh: Callable[[], Standing], monkeypatch: pytest.MonkeyPatch
+    alone: Services, fresh: Callable[[], Completeness], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("storage.availability.lease.IDLE_SECONDS", 0.2)
     lease = Services(alone.settings).lease

@@ -15,7 +15,7 @@ from embedded.ports import HOST
 from jobs.persist.drain import Drained
 from models import appends
 from selftest.bed.proxy import FaultProxy
-from storage.availability.lease import Standing
+from storage.availability.lease import Completeness
 from storage.errors import KeyReused, TierUnavailable
 from storage.postgres import idempotency
 from support.outages import believe_keys, post, process, rows, without
@@ -98,7 +98,7 @@ def test_postgresql_is_waited_for_where_redis_is_known_to_lack_keys(
     own = process(alone)
     event.listen(own.quick_engine, "begin", wait_for_locks)
     first = post(without(alone, "redis"), user, "a", "k")
-    eventually(lambda: own.lease.standing() == Standing(postgres_whole=True))
+    eventually(lambda: own.lease.standing() == Completeness(postgres_whole=True))
     with ThreadPoolExecutor() as pool:
         with alone.job_engine.begin() as connection:
             connection.execute(text("LOCK TABLE idempotency_keys"))
@@ -267,7 +267,7 @@ def test_a_key_that_clickhouse_took_is_honoured_by_all_before_it_is_home(
     done = post(without(alone, "redis", "database"), user, "a", "k")
     own = without(alone, *out)
     # PostgreSQL answers, and is known to lack something.
-    assert own.lease.standing() == Standing()
+    assert own.lease.standing() == Completeness()
     again = post(own, user, "a", "k")
     assert (again.message, again.repeated) == (done.message, True)
 

@@ -7,7 +7,7 @@ from redis import Redis
 
 from jobs.persist.drain import Drained
 from models import ids
-from models.appends import Append, Behind, NewMessage, Stored
+from models.appends import Append, IdTooOld, NewMessage, Stored
 from storage.errors import TierRejected
 from storage.redis import keys
 from storage.redis.messages import RedisTier
@@ -16,7 +16,7 @@ from support.samples import append_of, message
 KEEP_SECONDS = 60
 
 
-def append(tier: RedisTier, one: Append) -> Stored | Behind:
+def append(tier: RedisTier, one: Append) -> Stored | IdTooOld:
     return tier.append([one], KEEP_SECONDS)[0]
 
 
@@ -87,8 +87,8 @@ def test_an_id_that_is_not_the_newest_is_sent_back(redis_tier: RedisTier, user: 
     append(redis_tier, append_of(newer))
     before = everything(redis_tier.client)
     # One that is behind takes those of its batch that are not with it.
-    assert append(redis_tier, append_of(older, newest)) == Behind(newer.id)
-    assert append(redis_tier, append_of(newer)) == Behind(newer.id)
+    assert append(redis_tier, append_of(older, newest)) == IdTooOld(newer.id)
+    assert append(redis_tier, append_of(newer)) == IdTooOld(newer.id)
     assert everything(redis_tier.client) == before
 
 
@@ -96,7 +96,7 @@ def test_an_id_under_the_watermark_is_sent_back(redis_tier: RedisTier, user: str
     one, mark = message(user), message(user)
     slot = redis_tier.slot_of_thread(user, "t")
     redis_tier.client.set(keys.watermark(slot, user, "t"), mark.id)
-    assert append(redis_tier, append_of(one)) == Behind(mark.id)
+    assert append(redis_tier, append_of(one)) == IdTooOld(mark.id)
     assert redis_tier.message(one.id) is None
 
 
@@ -156,7 +156,7 @@ def test_several_threads_answer_for_themselves(redis_tier: RedisTier, user: str)
     append(redis_tier, append_of(newer))
     late, fine = message(user, "a", time_us=ids.time_us_of(newer.id) - 1), message(user, "b")
     answers = redis_tier.append([append_of(late), append_of(fine)], KEEP_SECONDS)
-    assert answers == [Behind(newer.id), Stored([fine.id], wake=answers[1].wake)]
+    assert answers == [IdTooOld(newer.id), Stored([fine.id], wake=answers[1].wake)]
     assert redis_tier.message(fine.id) is not None
     assert redis_tier.message(late.id) is None
 

@@ -10,7 +10,7 @@ from jobs.persist.drain import Drained
 from models import codec, ids
 from storage.errors import TierUnavailable
 from storage.messages.posts import Draft
-from storage.redis.log_quota import RedisRoom
+from storage.redis.log_quota import LogQuota
 from support.samples import append_of, message, revised
 from support.waiting import eventually
 from wiring.process import Services
@@ -78,7 +78,7 @@ def test_a_log_that_fills_redis_sends_writes_on(alone: Services, user: str) -> N
     own = Services(alone.settings)
     client = alone.redis_client
     before = client.config_get("maxmemory")["maxmemory"]
-    room = RedisRoom(own.redis_door, slots=own.settings.shards, log_share=0.2)
+    room = LogQuota(own.redis_door, slots=own.settings.shards, log_share=0.2)
     room.check()
     content = "x" * 60_000
     for _ in range(60):
@@ -86,7 +86,7 @@ def test_a_log_that_fills_redis_sends_writes_on(alone: Services, user: str) -> N
     client.config_set("maxmemory", int(client.info("memory")["used_memory"]) * 2)
     try:
         assert room.share() > 0.2
-        tight = RedisRoom(own.redis_door, slots=own.settings.shards, log_share=0.2)
+        tight = LogQuota(own.redis_door, slots=own.settings.shards, log_share=0.2)
         with pytest.raises(TierUnavailable, match="its log takes over 20%") as error:
             tight.check()
         assert error.value.passing

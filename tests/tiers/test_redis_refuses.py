@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from storage.redis.refusals import Refusal, refusal_of
+from storage.redis.refusals import RedisRefusal, refusal_of
 from support.own_valkey import OwnValkey, own_valkey
 from support.waiting import eventually
 
@@ -21,7 +21,7 @@ SET = "return redis.call('set', KEYS[1], 'v')"
 FAILED_SAVES = "rdb_last_bgsave_status"
 
 
-def refused(call: Callable[[], Any]) -> Refusal:
+def refused(call: Callable[[], Any]) -> RedisRefusal:
     with pytest.raises(RedisError) as caught:
         call()
     refusal = refusal_of(caught.value)
@@ -140,7 +140,7 @@ def test_a_wrong_type_and_a_wrong_value_are_one_calls_affair(tmp_path: Path) -> 
 def test_a_script_without_end_puts_it_out(tmp_path: Path) -> None:
     with own_valkey(tmp_path, busy_reply_threshold="20") as valkey:
         client, looping = valkey.client(), valkey.client(socket_timeout=60)
-        ended: list[Refusal] = []
+        ended: list[RedisRefusal] = []
 
         def loop() -> None:
             ended.append(refused(lambda: looping.eval("while true do end", 0)))

@@ -7,16 +7,16 @@ from models import codec, ids
 from models.message import Message
 from storage.redis import keys
 from storage.redis.messages import RedisTier
-from storage.redis.pending_log import Committed, PendingLog
+from storage.redis.pending_log import CommittedBatch, PendingLog
 from support.samples import append_of, message, revised
 from wiring.process import Services
 
 
-def committed(log: PendingLog, tier: RedisTier, *versions: Message) -> Committed:
+def committed(log: PendingLog, tier: RedisTier, *versions: Message) -> CommittedBatch:
     """What a drain hands over that committed these versions and has read the whole log."""
     slot = tier.slot_of_message(versions[0].id)
     first = versions[0]
-    return Committed(
+    return CommittedBatch(
         slot,
         [entry.entry_id for entry in log.read([slot], 100)],
         {keys.message(slot, one.id): one.version for one in versions},
@@ -122,9 +122,9 @@ def test_the_watermark_of_a_later_deletion_keeps_no_ttl(alone: Services, user: s
     name = keys.watermark(slot, user, "t")
     older, newer = message(user).id, message(user).id
     alone.redis_client.set(name, newer)
-    alone.pending_log.settle([Committed(slot, [], {}, [], {name: older})])
+    alone.pending_log.settle([CommittedBatch(slot, [], {}, [], {name: older})])
     assert alone.redis_client.ttl(name) == -1
-    alone.pending_log.settle([Committed(slot, [], {}, [], {name: newer})])
+    alone.pending_log.settle([CommittedBatch(slot, [], {}, [], {name: newer})])
     assert int(alone.redis_client.ttl(name)) > 0
 
 

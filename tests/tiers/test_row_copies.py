@@ -105,10 +105,10 @@ def test_a_crash_between_insert_and_commit_changes_nothing(
     drill = msgspec.structs.replace(
         alone.settings, drills=True, faultpoints="copies.after_insert:1:raise"
     )
-    faultpoints.arm(drill)
+    faultpoints.enable(drill)
     with pytest.raises(TierUnavailable):
         alone.row_copies.ship()
-    faultpoints.arm(alone.settings)
+    faultpoints.enable(alone.settings)
     assert waiting(alone) == 1
     assert len(copies(alone, "threads", user)) == 1
     assert waiting(alone) == 0

@@ -23,7 +23,7 @@ from jobs.recover import direct_writes
 from jobs.recover.clickhouse_source import ClickHouseSource, Position
 from jobs.replicate import held_versions
 from models import ids
-from models.appends import Key
+from models.appends import Key, Made
 from models.message import (
     MAX_IDEMPOTENCY_KEY_BYTES,
     MAX_USER_ID_BYTES,
@@ -147,8 +147,9 @@ def test_keys(alone: Services, sent: Sent) -> None:
         Key(user, thread, f"{name}{number:08d}") for number, (user, thread) in enumerate(THREADS)
     ]
     check_idempotency_key(wanted[0].key)
-    keys.tell({wanted[7]: NAMES[7], wanted[-1]: NAMES[8]})
-    assert keys.made(dict.fromkeys(wanted, "")) == {wanted[7]: NAMES[7], wanted[-1]: NAMES[8]}
+    made = {wanted[7]: NAMES[7], wanted[-1]: NAMES[8]}
+    keys.tell({key: Made(name, "", "") for key, name in made.items()})
+    assert keys.made(dict.fromkeys(wanted, "")) == made
     assert sent.fit(4)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
-from jobs.monitor.upkeep import Lifetimes
+from jobs.monitor.upkeep import CopyLifetimes
 from jobs.persist.drain import Drained
 from models import codec
 from storage.availability.checks.clickhouse import check_clickhouse
@@ -27,10 +27,10 @@ def test_a_committed_copy_without_a_lifetime_gets_one(
     for name in (keys.message(slot, posted.id), keys.index(slot, user, "t")):
         alone.redis_client.persist(name)
     assert not alone.redis.is_evictable(posted.id)
-    assert alone.upkeep.mend_lifetimes() == Lifetimes(copies=1, for_ever=1, mended=1)
+    assert alone.upkeep.mend_lifetimes() == CopyLifetimes(copies=1, for_ever=1, mended=1)
     assert alone.redis.is_evictable(posted.id)
     assert alone.redis_client.ttl(keys.index(slot, user, "t")) > 0
-    assert alone.upkeep.mend_lifetimes() == Lifetimes(copies=1)
+    assert alone.upkeep.mend_lifetimes() == CopyLifetimes(copies=1)
 
 
 def test_what_is_pending_keeps_none(
@@ -43,7 +43,7 @@ def test_what_is_pending_keeps_none(
     alone.redis.revise(user, "t", first.id, second, rests_on=1, tombstone=False)
     new = message(user)
     alone.redis.append([append_of(new)], 60)
-    assert alone.upkeep.mend_lifetimes() == Lifetimes(copies=2, for_ever=2, mended=0)
+    assert alone.upkeep.mend_lifetimes() == CopyLifetimes(copies=2, for_ever=2, mended=0)
     assert not alone.redis.is_evictable(first.id)
     assert not alone.redis.is_evictable(new.id)
 

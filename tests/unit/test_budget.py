@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from storage.availability.bypass import Detour
+from storage.availability.bypass import BypassRegistration
 from storage.errors import TierUnavailable
 from storage.resilience import budget
 
@@ -65,7 +65,7 @@ def test_who_waited_while_another_found_a_tier_gone_does_not_ask_it_once_more() 
         waits.wait(10)
         raise TierUnavailable("postgresql", "the server did not answer before the deadline")
 
-    detour = Detour("redis", "postgresql", hold)
+    detour = BypassRegistration("redis", "postgresql", hold)
     failed: list[TierUnavailable] = []
 
     def enter() -> None:

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from webapp.door.admission import Allowed, Room
 from webapp.door.arrival import SMALL_BYTES, Arrival
-from webapp.door.bridge import Request
+from webapp.door.bridge import DoorRequest
 
 MOST = 1024 * 1024
 
@@ -36,7 +36,7 @@ class _Host:
         self.under_way: set[Arrival] = set()
         self.room = _ClockedRoom(self)
 
-    def allowed(self, request: Request) -> Allowed:
+    def allowed(self, request: DoorRequest) -> Allowed:
         return Allowed("ann", MOST)
 
 

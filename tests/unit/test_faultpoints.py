@@ -46,7 +46,7 @@ def armed(strikes: str, drills: str = "1") -> Settings:
 @pytest.fixture(autouse=True)
 def _disarmed() -> Iterator[None]:
     yield
-    faultpoints.arm(settings.load(COMPLETE))
+    faultpoints.enable(settings.load(COMPLETE))
 
 
 def passing(strikes: str) -> subprocess.Popen[str]:
@@ -64,7 +64,7 @@ def passing(strikes: str) -> subprocess.Popen[str]:
 
 def struck(strikes: str) -> list[int]:
     """At which of ten passes a point raises."""
-    faultpoints.arm(armed(strikes))
+    faultpoints.enable(armed(strikes))
     found = []
     for number in range(1, 11):
         try:
@@ -104,7 +104,7 @@ def test_another_point_is_not_struck() -> None:
     ],
 )
 def test_a_point_that_raises_names_the_tier_at_hand(name: str, tier: str) -> None:
-    faultpoints.arm(armed(f"{name}:1:raise"))
+    faultpoints.enable(armed(f"{name}:1:raise"))
     with pytest.raises(TierUnavailable) as caught:
         faultpoint(name)
     assert caught.value.tier == tier
@@ -151,7 +151,7 @@ def test_a_stopped_process_stands_until_it_is_told_to_go_on() -> None:
 
 
 def test_a_sleeping_point_goes_on_afterwards() -> None:
-    faultpoints.arm(armed(f"{POINT}:1:sleep=0.05"))
+    faultpoints.enable(armed(f"{POINT}:1:sleep=0.05"))
     started = time.monotonic()
     faultpoint(POINT)
     assert time.monotonic() - started >= 0.05

@@ -8,7 +8,7 @@ import pytest
 
 from jobs.transfer.formats import chitchat
 from jobs.transfer.formats.settling import Settlement
-from jobs.transfer.formats.source import Item, Refusal, UnreadableSource, time_us_from
+from jobs.transfer.formats.source import Item, RefusedLine, UnreadableSource, time_us_from
 from models import codec
 
 NOW_US = time_us_from("2026-01-01T00:00:00Z")
@@ -82,12 +82,15 @@ def test_a_conversation_has_the_same_ids_every_time_and_others_for_each_owner() 
 def test_a_bad_message_costs_a_conversation_only_itself(bad: object) -> None:
     before, refusal, after = chat([said(""), bad], [said("b")])
     assert (before.content, after.content) == ("", "b")
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, RefusedLine)
     assert refusal.where == "message 2 of 'c'"
 
 
 def test_a_conversation_whose_name_is_no_thread_id_is_refused() -> None:
-    assert [type(one) for one in chat([said("a"), said("b")], name="a b")] == [Refusal, Refusal]
+    assert [type(one) for one in chat([said("a"), said("b")], name="a b")] == [
+        RefusedLine,
+        RefusedLine,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from jobs.transfer.formats import chitchat, jsonl
 from jobs.transfer.formats.settling import PLACES, TAIL_BITS, Settlement, spans
-from jobs.transfer.formats.source import Item, Minted, Refusal, time_us_from
+from jobs.transfer.formats.source import Item, Minted, RefusedLine, time_us_from
 from models import codec, ids
 from models.appends import Held
 from models.message import Message
@@ -123,7 +123,7 @@ def test_a_moment_that_is_full_is_said_to_be() -> None:
         time_us_from(MOMENT), ids.shard_of("u", "t"), (PLACES - 1 << TAIL_BITS) | 12_345
     )
     refusal = Settlement([Held("u", "t", last)]).settle(item)
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, RefusedLine)
     assert refusal.where == "line 1"
     assert "262,144 messages of the same time" in refusal.reason
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from jobs.transfer.formats.opening import CHITCHAT, HEAD_BYTES, JSON_LINES, Opened
+from jobs.transfer.formats.opening import CHITCHAT, HEAD_BYTES, JSON_LINES, OpenSource
 from jobs.transfer.formats.source import UnreadableSource
 
 LINE = b'{"thread_id":"t","user_id":"u","content":"hello","created_at":"2020-01-01T00:00:00Z"}\n'
@@ -40,7 +40,7 @@ def piped(data: bytes) -> Iterator[io.BufferedReader]:
 
 
 def opened(data: bytes, expected: str | None = None) -> tuple[str, bytes]:
-    source = Opened(io.BytesIO(data))
+    source = OpenSource(io.BytesIO(data))
     return source.format(expected), source.stream.read()
 
 
@@ -48,7 +48,7 @@ def opened(data: bytes, expected: str | None = None) -> tuple[str, bytes]:
 @pytest.mark.parametrize("data", [LINE, LINE * 10_000, b""], ids=["one", "many", "none"])
 def test_a_pipe_gives_every_byte(data: bytes, packed: bool) -> None:
     with piped(gzip.compress(data) if packed else data) as stream:
-        source = Opened(stream)
+        source = OpenSource(stream)
         assert source.format() == JSON_LINES
         assert source.stream.read() == data
         assert source.is_packed == packed
@@ -116,7 +116,7 @@ def test_lines_that_begin_badly_can_be_read_all_the_same() -> None:
 
 def test_gzip_that_is_cut_short_gives_what_stands_before() -> None:
     data = b"".join(LINE.replace(b"hello", str(number).encode()) for number in range(50_000))
-    source = Opened(io.BytesIO(gzip.compress(data)[:-200]))
+    source = OpenSource(io.BytesIO(gzip.compress(data)[:-200]))
     lines = []
     with pytest.raises(UnreadableSource, match="cut short"):
         while line := source.stream.readline():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jobs.transfer.formats import jsonl, thread_lines
 from jobs.transfer.formats.settling import Settlement
-from jobs.transfer.formats.source import Item, Refusal, time_us_from
+from jobs.transfer.formats.source import Item, RefusedLine, time_us_from
 from models import codec, ids
 from models.message import InvalidMessage, Message, Thread
 from support.samples import METADATA, TEXTS, message, revised
@@ -81,7 +81,7 @@ def test_an_exported_tombstone_comes_back_exactly() -> None:
 def test_a_line_that_was_tampered_with_is_refused(change: dict[str, Any], reason: str) -> None:
     fields = msgspec.to_builtins(past()) | change
     (refusal,) = read(lines(fields))
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, RefusedLine)
     assert reason in refusal.reason
 
 
@@ -208,7 +208,7 @@ def test_a_line_without_a_time_has_that_of_the_one_before() -> None:
 )
 def test_what_cannot_be_kept_is_refused_and_the_import_goes_on(line: object, reason: str) -> None:
     refusal, after = read(lines(line, row()))
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, RefusedLine)
     assert refusal.where == "line 1"
     assert reason in refusal.reason
     assert isinstance(after, Message)
@@ -263,5 +263,5 @@ def test_a_line_can_be_a_thread() -> None:
 def test_a_thread_that_cannot_be_kept_is_refused(change: dict[str, Any], reason: str) -> None:
     own = {"id": "t", "user_id": "u", "created_at": "2020-01-01T00:00:00Z"} | change
     (refusal,) = read(lines({"thread": own}))
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, RefusedLine)
     assert reason in refusal.reason

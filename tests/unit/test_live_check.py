@@ -2,17 +2,17 @@
 
 import pytest
 
-from benchmarks.sockets.history import Told, Written, faults_of
+from benchmarks.sockets.history import SentMessage, Told, faults_of
 
 OWN, OTHER = "ann", "bob"
 CLIENT = 7
 WRITTEN = {
     one.message_id: one
     for one in (
-        Written("m1", OWN, None, 0.0, 0.1),
-        Written("m2", OWN, CLIENT, 1.0, 1.1),
-        Written("m3", OWN, CLIENT + 1, 2.0, 2.1),
-        Written("x1", OTHER, None, 0.5, 0.6),
+        SentMessage("m1", OWN, None, 0.0, 0.1),
+        SentMessage("m2", OWN, CLIENT, 1.0, 1.1),
+        SentMessage("m3", OWN, CLIENT + 1, 2.0, 2.1),
+        SentMessage("x1", OTHER, None, 0.5, 0.6),
     )
 }
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.message import Message, Tier
-from storage.messages.merging import Part, merge
+from storage.messages.merging import TierPart, merge
 from support.samples import message, revised
 
 TIERS: tuple[Tier, ...] = ("redis", "postgresql", "clickhouse")
@@ -28,10 +28,10 @@ def newest(messages: list[Message], order: str) -> list[Message]:
     return in_order(best, order)
 
 
-def tier_part(source: Tier, picks: list[tuple[int, int]], order: str) -> Part:
+def tier_part(source: Tier, picks: list[tuple[int, int]], order: str) -> TierPart:
     """What a tier gives: one version of each id it has."""
     held = {at: VERSIONS[at][version] for at, version in picks}
-    return Part(in_order(list(held.values()), order), {source} if held else set(), None)
+    return TierPart(in_order(list(held.values()), order), {source} if held else set(), None)
 
 
 @given(SPLITS, ORDERS)
@@ -51,7 +51,7 @@ def test_nothing_is_given_beyond_what_every_tier_knows(
 ) -> None:
     whole = [tier_part(tier, picks, order) for tier, picks in zip(TIERS, splits, strict=False)]
     cut = [
-        Part.of(tier, part.messages[:count], count)
+        TierPart.of(tier, part.messages[:count], count)
         for tier, part, count in zip(TIERS, whole, counts, strict=False)
     ]
     merged = merge(cut, order)
@@ -68,7 +68,7 @@ def test_the_order_of_tiers_changes_no_message(
     splits: list[list[tuple[int, int]]], counts: list[int], order: str
 ) -> None:
     cut = [
-        Part.of(tier, tier_part(tier, picks, order).messages[:count], count)
+        TierPart.of(tier, tier_part(tier, picks, order).messages[:count], count)
         for tier, picks, count in zip(TIERS, splits, counts, strict=False)
     ]
     forwards, backwards = merge(cut, order), merge(cut[::-1], order)
@@ -78,18 +78,22 @@ def test_the_order_of_tiers_changes_no_message(
 
 def test_a_tier_that_adds_nothing_is_no_source() -> None:
     first, second = VERSIONS[0][:2]
-    same = merge([Part([first], {"redis"}, None), Part([first], {"postgresql"}, None)], "asc")
+    same = merge(
+        [TierPart([first], {"redis"}, None), TierPart([first], {"postgresql"}, None)], "asc"
+    )
     assert same.sources == {"redis"}
-    newer = merge([Part([first], {"redis"}, None), Part([second], {"postgresql"}, None)], "asc")
+    newer = merge(
+        [TierPart([first], {"redis"}, None), TierPart([second], {"postgresql"}, None)], "asc"
+    )
     assert newer.messages == [second]
     assert "postgresql" in newer.sources
 
 
 def test_a_full_answer_may_not_be_the_whole_range() -> None:
-    assert Part.of("redis", MESSAGES[:3], 3).horizon == MESSAGES[2].id
-    assert Part.of("redis", MESSAGES[:3], 4).horizon is None
-    assert Part.of("redis", [], 4).sources == set()
+    assert TierPart.of("redis", MESSAGES[:3], 3).horizon == MESSAGES[2].id
+    assert TierPart.of("redis", MESSAGES[:3], 4).horizon is None
+    assert TierPart.of("redis", [], 4).sources == set()
 
 
 def test_no_tier_at_all_is_an_empty_range() -> None:
-    assert merge([], "asc") == Part([], set(), None)
+    assert merge([], "asc") == TierPart([], set(), None)

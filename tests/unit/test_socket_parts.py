@@ -10,7 +10,7 @@ from models import codec, ids
 from models.events import Event
 from models.message import Message
 from webapp.http.errors import BadRequest
-from webapp.realtime.frames import Frame, frame, of_event
+from webapp.realtime.frames import EventFrame, frame, of_event
 from webapp.realtime.places import NOWHERE, place_in, position
 from webapp.realtime.protocol import Ping, SendMessage, Subscribe, reference_in, understood
 
@@ -47,7 +47,7 @@ def event(kind: str, **changes: object) -> Event:
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, 500_000])
 def test_a_text_frame_is_what_any_client_reads(size: int) -> None:
     client = Connection(ConnectionType.CLIENT)
-    client.receive_data(Frame("x", "", b"a" * size).text)
+    client.receive_data(EventFrame("x", "", b"a" * size).text)
     parts = list(client.events())
     assert all(isinstance(part, TextMessage) for part in parts)
     assert "".join(part.data for part in parts) == "a" * size

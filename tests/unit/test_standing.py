@@ -3,17 +3,17 @@
 import msgspec
 import pytest
 
-from jobs.monitor.alerts.baseline import Pace
-from jobs.monitor.alerts.rules import PRIORITIES, Finding, Judgement, judge
+from jobs.monitor.alerts.baseline import LatencyComparison
+from jobs.monitor.alerts.rules import PRIORITIES, Condition, Judgement, judge
 from jobs.monitor.alerts.state import (
     KEPT_RECORDS,
+    AlertState,
     Change,
-    Standing,
-    advance,
     degraded_spans,
+    next_state,
     without_records,
 )
-from jobs.monitor.snapshot import Look
+from jobs.monitor.snapshot import Snapshot
 from models.message import Tier
 from settings import Settings, load
 from storage.availability.progress import Progress
@@ -22,19 +22,19 @@ from support.environment import COMPLETE
 from support.windows import NOW, look, window, without
 
 OWN: Settings = load(COMPLETE)
-MEMORY = Finding("redis_memory", "P1", "much", {"used_percent": 90.0})
-GONE = Finding("tier_unavailable", "P0", "gone", {"tier": "redis"}, "redis")
-SLOW = Finding("performance_degradation", "P1", "slow", {"baseline_avg_ms": 2.0})
+MEMORY = Condition("redis_memory", "P1", "much", {"used_percent": 90.0})
+GONE = Condition("tier_unavailable", "P0", "gone", {"tier": "redis"}, "redis")
+SLOW = Condition("performance_degradation", "P1", "slow", {"baseline_avg_ms": 2.0})
 
 
-def after(before: Standing, step: int, *findings: Finding, unknown: str = "") -> Change:
+def after(before: AlertState, step: int, *findings: Condition, unknown: str = "") -> Change:
     judgement = Judgement(list(findings), frozenset({unknown}))
-    return advance(before, int(NOW // 2) + step, NOW + 2 * step, judgement)
+    return next_state(before, int(NOW // 2) + step, NOW + 2 * step, judgement)
 
 
-def run(*rounds: list[Finding]) -> list[Change]:
+def run(*rounds: list[Condition]) -> list[Change]:
     """Rounds of evaluations one after the other, from nothing."""
-    changes, standing = [], Standing()
+    changes, standing = [], AlertState()
     for step, findings in enumerate(rounds):
         changes.append(after(standing, step, *findings))
         standing = changes[-1].standing
@@ -99,7 +99,7 @@ def test_two_that_judge_the_same_window_come_to_the_same() -> None:
 
 
 def test_records_wait_for_postgresql_up_to_a_bound() -> None:
-    standing = Standing()
+    standing = AlertState()
     for step in range(KEPT_RECORDS + 20):
         many = [GONE._replace(subject=str(step))] if step % 3 == 0 else []
         standing = after(standing, step, *many).standing
@@ -113,16 +113,16 @@ def test_records_wait_for_postgresql_up_to_a_bound() -> None:
 
 def test_a_standing_is_read_as_it_was_written() -> None:
     standing = run([SLOW], [SLOW, GONE], [SLOW], [SLOW])[-1].standing
-    assert msgspec.json.decode(msgspec.json.encode(standing), type=Standing) == standing
+    assert msgspec.json.decode(msgspec.json.encode(standing), type=AlertState) == standing
 
 
 def test_a_figure_that_goes_up_and_down_at_its_bound_is_told_once() -> None:
     """What stands is over when it is clearly below."""
-    standing, raised, ended = Standing(), 0, 0
+    standing, raised, ended = AlertState(), 0, 0
     for step, used in enumerate([81, 81, 79, 79, 79, 81, 81, 79, 79, 73, 73, 71, 71]):
         seen = look(memory_bytes=used, memory_limit_bytes=100)
-        judgement = judge(OWN, Pace(window(2), 2.0), seen, standing.active)
-        change = advance(standing, int(NOW // 2) + step, NOW + 2 * step, judgement)
+        judgement = judge(OWN, LatencyComparison(window(2), 2.0), seen, standing.active)
+        change = next_state(standing, int(NOW // 2) + step, NOW + 2 * step, judgement)
         standing = change.standing
         raised, ended = raised + len(change.raised), ended + len(change.ended)
         assert ("redis_memory" in standing.active) == (1 <= step < 12)
@@ -132,26 +132,29 @@ def test_a_figure_that_goes_up_and_down_at_its_bound_is_told_once() -> None:
 def test_lateness_and_slowness_are_eased_where_they_stand() -> None:
     # A window's quantile is as near as its bounds tell.
     own = msgspec.structs.replace(OWN, alert_p95_ms=window(90).quantile_ms(0.95) or 0.0)
-    pace = Pace(window(90), None)
+    pace = LatencyComparison(window(90), None)
     assert judge(own, pace, look(), ()).findings == []
     assert [one.type for one in judge(own, pace, look(), {"latency_p95"}).findings] == [
         "latency_p95"
     ]
-    slow = Pace(window(6.5), 2.0)
+    slow = LatencyComparison(window(6.5), 2.0)
     assert judge(OWN, slow, look()).findings == []
     assert judge(OWN, slow, look(), {"performance_degradation"}).findings != []
-    assert judge(OWN, Pace(window(5), 2.0), look(), {"performance_degradation"}).findings == []
+    assert (
+        judge(OWN, LatencyComparison(window(5), 2.0), look(), {"performance_degradation"}).findings
+        == []
+    )
 
 
-def types(pace: Pace | None = None, seen: Look | None = None) -> dict[str, str]:
-    found = judge(OWN, pace or Pace(Counts(), None), seen or look()).findings
+def types(pace: LatencyComparison | None = None, seen: Snapshot | None = None) -> dict[str, str]:
+    found = judge(OWN, pace or LatencyComparison(Counts(), None), seen or look()).findings
     assert all(one.priority in PRIORITIES[one.type] for one in found)
     return {one.key: one.priority for one in found}
 
 
 def test_nothing_is_wrong_where_all_is_well() -> None:
     assert types() == {}
-    assert types(Pace(window(2), 2.0)) == {}
+    assert types(LatencyComparison(window(2), 2.0)) == {}
 
 
 @pytest.mark.parametrize(
@@ -161,17 +164,21 @@ def test_nothing_is_wrong_where_all_is_well() -> None:
 def test_slowness_is_a_share_and_a_step(
     baseline_ms: float, current_ms: float, is_alert: bool
 ) -> None:
-    found = types(Pace(window(current_ms), baseline_ms))
+    found = types(LatencyComparison(window(current_ms), baseline_ms))
     assert found == ({"performance_degradation": "P1"} if is_alert else {})
 
 
 def test_each_figure_beyond_its_bound_is_named() -> None:
-    assert types(Pace(window(200), None)) == {"latency_p95": "P1"}
-    assert types(Pace(window(2, 2000, refused=3), None)) == {"persistence_success_rate": "P0"}
-    assert types(Pace(window(2, 2000, refused=1), None)) == {}
-    assert types(Pace(window(2, 2000, failed_over=3), None)) == {"failover_frequency": "P1"}
-    assert types(Pace(window(2, 2000, failed_over=2), None)) == {}
-    assert types(Pace(Counts(refused=1), None)) == {"persistence_success_rate": "P0"}
+    assert types(LatencyComparison(window(200), None)) == {"latency_p95": "P1"}
+    assert types(LatencyComparison(window(2, 2000, refused=3), None)) == {
+        "persistence_success_rate": "P0"
+    }
+    assert types(LatencyComparison(window(2, 2000, refused=1), None)) == {}
+    assert types(LatencyComparison(window(2, 2000, failed_over=3), None)) == {
+        "failover_frequency": "P1"
+    }
+    assert types(LatencyComparison(window(2, 2000, failed_over=2), None)) == {}
+    assert types(LatencyComparison(Counts(refused=1), None)) == {"persistence_success_rate": "P0"}
     assert types(seen=look(data_consistency_score=99.99)) == {"data_consistency_score": "P0"}
     assert types(seen=look(memory_bytes=81, memory_limit_bytes=100)) == {"redis_memory": "P1"}
     assert types(seen=look(memory_bytes=81, memory_limit_bytes=0)) == {}
@@ -189,5 +196,5 @@ def test_a_tier_that_is_out_is_named(tier: Tier, priority: str) -> None:
 
 
 def test_what_a_tier_that_is_out_would_say_is_not_known() -> None:
-    found = judge(OWN, Pace(Counts(), None), without("postgresql"))
+    found = judge(OWN, LatencyComparison(Counts(), None), without("postgresql"))
     assert found.unknown == {"data_consistency_score", "dead_letters", "backlog_age"}

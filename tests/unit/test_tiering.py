@@ -6,16 +6,16 @@ import pytest
 from jobs.archive.catalogue import Partition
 from jobs.archive.tiering import (
     DAY_SECONDS,
-    Rules,
+    TieringRules,
     keeping_tier,
     select_storage_tier,
     tier_old_messages,
 )
 from models.message import Tier
 from storage.postgres.partitions import id_at
-from webapp.cli.jobs.archive import Span
+from webapp.cli.jobs.archive import DurationType
 
-RULES = Rules(hot_seconds=DAY_SECONDS, archive_after_seconds=30 * DAY_SECONDS)
+RULES = TieringRules(hot_seconds=DAY_SECONDS, archive_after_seconds=30 * DAY_SECONDS)
 NOW_MS = 1_800_000_000_000
 DAY_MS = int(DAY_SECONDS * 1000)
 
@@ -76,10 +76,10 @@ def test_a_partition_goes_when_its_youngest_message_is_old_enough() -> None:
     [("30d", 30 * 86_400), ("12h", 43_200), ("15m", 900), ("60s", 60), ("0", 0), ("0d", 0)],
 )
 def test_a_span_of_the_command_line(given: str, seconds: float) -> None:
-    assert Span().convert(given, None, None) == seconds
+    assert DurationType().convert(given, None, None) == seconds
 
 
 @pytest.mark.parametrize("given", ["", "d", "-1d", "1.5d", "month", "1w", "\N{SUPERSCRIPT TWO}d"])
 def test_what_is_no_span(given: str) -> None:
     with pytest.raises(click.BadParameter):
-        Span().convert(given, None, None)
+        DurationType().convert(given, None, None)

@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanContext
 import settings
 from settings import Settings
 from storage.telemetry import exporter as exporting
-from storage.telemetry.exporter import Exporter
+from storage.telemetry.exporter import CollectorExporter
 from storage.telemetry.slow_queries import SlowQueries
 from storage.telemetry.tracing import Tracing
 from storage.tiers import tracing_of
@@ -110,7 +110,7 @@ def test_every_program_says_in_one_line_what_traces_need(
 def test_a_silent_collector_keeps_no_process_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "LAST_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        exporter = Exporter(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        exporter = CollectorExporter(f"http://127.0.0.1:{silent.getsockname()[1]}")
         span = ReadableSpan("one", SpanContext(1, 1, is_remote=False))
         exporter.end_soon()
         for _ in range(4):

@@ -8,7 +8,7 @@ from webapp.api.states import (
     PatchSession,
     PutSession,
     SavedSession,
-    Session,
+    SessionState,
     given_state,
     read_fields,
     saved_fields,
@@ -24,7 +24,7 @@ blueprint = Blueprint("session", __name__, url_prefix="/api")
 def get_session() -> Response:
     """The caller's session, 404 for none."""
     read = web().services.states.get(_whose())
-    found = answer(Session(**read_fields(read)), headers=etag(read.record.version))
+    found = answer(SessionState(**read_fields(read)), headers=etag(read.record.version))
     return unless_known(found)
 
 

@@ -10,7 +10,7 @@ from models.state import MAX_TTL_SECONDS, Checkpoint, Level, check_state, compac
 from storage.states.service import StateAnswer, StateRead
 from webapp.http.context import web
 from webapp.http.requests import decode, latency_ms
-from webapp.http.schemas import Request
+from webapp.http.schemas import RequestBody
 
 State = Annotated[
     Raw,
@@ -28,7 +28,7 @@ Seconds = Annotated[
 ]
 
 
-class PutSession(Request, kw_only=True, frozen=True):
+class PutSession(RequestBody, kw_only=True, frozen=True):
     """A session's whole state."""
 
     state: State
@@ -36,7 +36,7 @@ class PutSession(Request, kw_only=True, frozen=True):
     ttl_seconds: Seconds | UnsetType | None = UNSET
 
 
-class PatchSession(Request, kw_only=True, frozen=True):
+class PatchSession(RequestBody, kw_only=True, frozen=True):
     """What changes in a session's state, as a merge patch: null takes a field away."""
 
     state: State
@@ -44,7 +44,7 @@ class PatchSession(Request, kw_only=True, frozen=True):
     ttl_seconds: Seconds | UnsetType | None = UNSET
 
 
-class PutRunState(Request, kw_only=True, frozen=True):
+class PutRunState(RequestBody, kw_only=True, frozen=True):
     """A run's whole state, and which tiers are to have it before the answer: `auto` Redis,
     `critical` PostgreSQL too, `full` all three."""
 
@@ -54,7 +54,7 @@ class PutRunState(Request, kw_only=True, frozen=True):
     checkpoint: Level = "auto"
 
 
-class Session(msgspec.Struct, kw_only=True, frozen=True):
+class SessionState(msgspec.Struct, kw_only=True, frozen=True):
     """A session's state, and where it was found."""
 
     state: State
@@ -66,7 +66,7 @@ class Session(msgspec.Struct, kw_only=True, frozen=True):
     warning: Caveat | UnsetType = UNSET
 
 
-class RunState(Session, kw_only=True, frozen=True):
+class RunState(SessionState, kw_only=True, frozen=True):
     """A run's state, and where it was found."""
 
     run_id: str

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from flask import Flask
 from werkzeug.exceptions import HTTPException
 
-from webapp.door.bridge import Request
+from webapp.door.bridge import DoorRequest
 from webapp.http.auth import InvalidToken
 from webapp.http.context import of
 
@@ -29,7 +29,7 @@ class Allowed(NamedTuple):
 REFUSED = Allowed("", 0)
 
 
-def allowed(app: Flask, request: Request) -> Allowed:
+def allowed(app: Flask, request: DoorRequest) -> Allowed:
     """What a request may bring."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":

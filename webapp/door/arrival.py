@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from webapp.door.admission import Allowed, Room
-from webapp.door.bridge import CLOSE, Missing, Request
+from webapp.door.bridge import CLOSE, DoorRequest, Missing
 
 SMALL_BYTES = 64 * 1024
 """What is larger, or not there at once, is gathered for those alone who may send it."""
@@ -34,17 +34,19 @@ class Host(Protocol):
     def now(self) -> float:
         """Seconds, of a process that runs."""
 
-    def allowed(self, request: Request) -> Allowed:
+    def allowed(self, request: DoorRequest) -> Allowed:
         """What a request may bring."""
 
-    def answer(self, request: Request, body: bytes | Missing, after: Callable[[], None]) -> None:
+    def answer(
+        self, request: DoorRequest, body: bytes | Missing, after: Callable[[], None]
+    ) -> None:
         """Has a request answered in this thread or a later one, and calls `after` then."""
 
 
 class Arrival:
     """One request from its headers to the last byte of its body."""
 
-    def __init__(self, host: Host, request: Request) -> None:
+    def __init__(self, host: Host, request: DoorRequest) -> None:
         self._host, self._request = host, request
         length = request.headers.get("content-length")
         self._wanted: int | None = int(length) if length else None
@@ -93,7 +95,7 @@ class Arrival:
             self._host.answer(self._request, body, self.leave)
 
     @property
-    def request(self) -> Request:
+    def request(self) -> DoorRequest:
         """The request itself."""
         return self._request
 

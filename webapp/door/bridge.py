@@ -28,13 +28,13 @@ _SAME_FOR_ALL: dict[str, Any] = {
 }
 
 
-class Application(Protocol):
+class WsgiApplication(Protocol):
     """A WSGI application."""
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]: ...
 
 
-class Request:
+class DoorRequest:
     """A request as the HTTP server gives it.
 
     A connection whose body was not read to its end goes when the last hold on its protocol does,
@@ -110,7 +110,7 @@ class _Start:
         self.status, self.headers = int(status[:3]), headers
 
 
-def answer(app: Application, request: Request, body: bytes | Missing) -> None:
+def answer(app: WsgiApplication, request: DoorRequest, body: bytes | Missing) -> None:
     """Has the application answer. A connection whose request was not read to its end ends too."""
     is_missing = isinstance(body, Missing)
     try:
@@ -131,7 +131,7 @@ def answer(app: Application, request: Request, body: bytes | Missing) -> None:
         request.respond(500, [CLOSE], b"")
 
 
-def _environ(request: Request, stream: io.RawIOBase | io.BytesIO) -> dict[str, Any]:
+def _environ(request: DoorRequest, stream: io.RawIOBase | io.BytesIO) -> dict[str, Any]:
     scope, headers = request.scope, request.headers
     host, _, port = scope.server.rpartition(":")
     environ = _SAME_FOR_ALL | {

@@ -12,7 +12,7 @@ TICK_SECONDS = 0.1
 LONGEST_TICK_SECONDS = 0.3
 
 
-class Clock:
+class RunningClock:
     """Seconds of a process that runs: of one that was stopped, what came meanwhile waits unread,
     and its sender is not late."""
 

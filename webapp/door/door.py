@@ -13,9 +13,9 @@ from granian.rsgi import Scope
 
 from webapp.door.admission import LARGEST_TOGETHER, SHARES, Allowed, Room, allowed
 from webapp.door.arrival import Arrival
-from webapp.door.bridge import CLOSE, Missing, Request, answer
-from webapp.door.clock import Clock
-from webapp.door.line import Line
+from webapp.door.bridge import CLOSE, DoorRequest, Missing, answer
+from webapp.door.clock import RunningClock
+from webapp.door.line import TurnQueue
 from webapp.door.visitors import Visitors
 from webapp.http.context import of
 
@@ -42,8 +42,8 @@ class Door:
         self._app = app
         self._visitors = visitors
         self._looks = 0
-        self._line = Line(turns)
-        self._clock = Clock(self._look)
+        self._line = TurnQueue(turns)
+        self._clock = RunningClock(self._look)
         # Those that are late are refused without a tier being asked. The clock has no time for it.
         self._late = ThreadPoolExecutor(LATE_THREADS, "door-late")
         one = of(app).settings.batch_body_bytes
@@ -57,7 +57,7 @@ class Door:
 
     def __call__(self, watcher: Watcher) -> None:
         """Sees to a request. Never raises: the server would not say so to anybody."""
-        request = Request(watcher.scope, watcher.proto, self._visitors.served)
+        request = DoorRequest(watcher.scope, watcher.proto, self._visitors.served)
         del watcher
         try:
             self._see_to(request)
@@ -70,21 +70,25 @@ class Door:
         """Seconds, of a process that runs."""
         return self._clock.now
 
-    def allowed(self, request: Request) -> Allowed:
+    def allowed(self, request: DoorRequest) -> Allowed:
         """What a request may bring."""
         return allowed(self._app, request)
 
-    def answer(self, request: Request, body: bytes | Missing, after: Callable[[], None]) -> None:
+    def answer(
+        self, request: DoorRequest, body: bytes | Missing, after: Callable[[], None]
+    ) -> None:
         """Has a request answered in this thread or a later one, and calls `after` then."""
         self._line.run(partial(self._answer, request, body, after))
 
-    def _answer(self, request: Request, body: bytes | Missing, after: Callable[[], None]) -> None:
+    def _answer(
+        self, request: DoorRequest, body: bytes | Missing, after: Callable[[], None]
+    ) -> None:
         try:
             answer(self._app, request, body)
         finally:
             after()
 
-    def _see_to(self, request: Request) -> None:
+    def _see_to(self, request: DoorRequest) -> None:
         headers = request.headers
         length = headers.get("content-length")
         if length not in {None, "0"} or "transfer-encoding" in headers:
@@ -94,7 +98,7 @@ class Door:
         else:
             self._line.run(partial(answer, self._app, request, b""))
 
-    def _say_how_it_is(self, request: Request) -> None:
+    def _say_how_it_is(self, request: DoorRequest) -> None:
         """Says that the process answers, for whom no turn is left, unless no turn ever ends."""
         if self._line.is_stuck:
             request.respond(503, [JSON], b'{"status":"stuck"}')

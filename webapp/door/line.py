@@ -8,7 +8,7 @@ from collections.abc import Callable
 STUCK_SECONDS = 20.0
 
 
-class Line:
+class TurnQueue:
     """Where all turns are taken, a call waits without a thread until one of them ends."""
 
     def __init__(self, turns: int) -> None:

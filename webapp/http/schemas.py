@@ -45,11 +45,11 @@ def _message_with(name: str, fields: type[msgspec.Struct]) -> type[msgspec.Struc
     return shape
 
 
-class Request(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class RequestBody(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """A field that is not known is refused: a misspelt one must not get lost in silence."""
 
 
-class PostMessage(Request, kw_only=True, frozen=True):
+class PostMessage(RequestBody, kw_only=True, frozen=True):
     """A new message."""
 
     message: ContentOrNone
@@ -58,14 +58,14 @@ class PostMessage(Request, kw_only=True, frozen=True):
     durability: Literal["fsynced", "committed"] = "fsynced"
 
 
-class PatchMessage(Request, kw_only=True, frozen=True):
+class PatchMessage(RequestBody, kw_only=True, frozen=True):
     """A new version of a message; what is left out stays."""
 
     message: ContentOrNone | UnsetType = UNSET
     metadata: Metadata | UnsetType = UNSET
 
 
-class BatchItem(Request, kw_only=True, frozen=True):
+class BatchItem(RequestBody, kw_only=True, frozen=True):
     """One message of a batch."""
 
     thread_id: str
@@ -75,13 +75,13 @@ class BatchItem(Request, kw_only=True, frozen=True):
     idempotency_key: str | None = None
 
 
-class PostBatch(Request, kw_only=True, frozen=True):
+class PostBatch(RequestBody, kw_only=True, frozen=True):
     """Up to 1000 messages. Items are read one by one, so a bad one refuses only itself."""
 
     messages: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=1000)]
 
 
-class PostThread(Request, kw_only=True, frozen=True):
+class PostThread(RequestBody, kw_only=True, frozen=True):
     """A new thread; without an id the server mints one."""
 
     id: str | None = None
@@ -89,7 +89,7 @@ class PostThread(Request, kw_only=True, frozen=True):
     metadata: Metadata = {}
 
 
-class PatchThread(Request, kw_only=True, frozen=True):
+class PatchThread(RequestBody, kw_only=True, frozen=True):
     """What is to change of a thread; what is left out stays."""
 
     title: str | UnsetType | None = UNSET
@@ -98,7 +98,7 @@ class PatchThread(Request, kw_only=True, frozen=True):
     is_archived: bool | UnsetType = UNSET
 
 
-class OpenStream(Request, kw_only=True, frozen=True):
+class OpenStream(RequestBody, kw_only=True, frozen=True):
     """A message whose text comes in chunks; `message` is what there is of it already."""
 
     message: Content | None = ""
@@ -106,7 +106,7 @@ class OpenStream(Request, kw_only=True, frozen=True):
     metadata: Metadata = {}
 
 
-class AppendChunk(Request, kw_only=True, frozen=True):
+class AppendChunk(RequestBody, kw_only=True, frozen=True):
     """The next part of a message's text, whole characters of it. With `offset`, where it begins in
     bytes of UTF-8, it may be repeated: what is there already is not appended again."""
 
@@ -114,7 +114,7 @@ class AppendChunk(Request, kw_only=True, frozen=True):
     offset: Annotated[int, Meta(ge=0)] | None = None
 
 
-class FinishStream(Request, kw_only=True, frozen=True):
+class FinishStream(RequestBody, kw_only=True, frozen=True):
     """Ends a streaming message. With `message` that is its text, whatever was streamed; `metadata`
     takes the place of what it was opened with."""
 
@@ -230,14 +230,14 @@ class DeadLetterPage(msgspec.Struct, kw_only=True, frozen=True):
     next_cursor: str | None
 
 
-class ReplayDeadLetter(Request, kw_only=True, frozen=True):
+class ReplayDeadLetter(RequestBody, kw_only=True, frozen=True):
     """Without a record the letter's own is tried again. A repaired one, as JSON text or as an
     object, must be the same version of the same message; its hash is made anew."""
 
     record: str | dict[str, Any] | UnsetType = UNSET
 
 
-class RecoverRedisCache(Request, kw_only=True, frozen=True):
+class RecoverRedisCache(RequestBody, kw_only=True, frozen=True):
     """Whose threads to warm, all if nothing is named. Without `backfill_missing` Redis is only
     told what was written beside it."""
 
@@ -253,7 +253,7 @@ class RecoveredRedisCache(msgspec.Struct, kw_only=True, frozen=True):
     recovery_success: bool
 
 
-class CheckConsistency(Request, kw_only=True, frozen=True):
+class CheckConsistency(RequestBody, kw_only=True, frozen=True):
     """What to check, everything if nothing is named, and whether to mend what differs."""
 
     scope: Scope | None = None

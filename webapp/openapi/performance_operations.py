@@ -1,6 +1,6 @@
 """The calls of alerts, of figures and of drills that make tiers slow, for the API's description."""
 
-from jobs.monitor.pipeline import Road
+from jobs.monitor.pipeline import PipelineStatus
 from jobs.monitor.tier_performance import StoragePerformance
 from webapp.api.admin.alerts import PerformanceAlert, PerformanceAlerts, SilenceAlert
 from webapp.api.admin.disaster import DegradationBegun, SimulateDegradation
@@ -25,7 +25,7 @@ PERFORMANCE_OPERATIONS = (
     ),
     Operation(
         "get", "/api/admin/road", "get_road", "The road of a message: tiers, arrows, ten minutes",
-        {200: Road}, errors=(403,),
+        {200: PipelineStatus}, errors=(403,),
     ),
     Operation(
         "get", "/api/admin/storage-performance", "get_storage_performance",

@@ -9,7 +9,7 @@ from webapp.api.states import (
     RunState,
     SavedRunState,
     SavedSession,
-    Session,
+    SessionState,
 )
 from webapp.http.operation import Operation
 
@@ -23,7 +23,7 @@ _BOTH = ("If-Match", "If-None-Match")
 
 STATE_OPERATIONS = (
     Operation(
-        "get", _SESSION, "get_session", "Your session's state", {200: Session},
+        "get", _SESSION, "get_session", "Your session's state", {200: SessionState},
         headers=_IF_NONE_MATCH, errors=(404,),
     ),
     Operation(

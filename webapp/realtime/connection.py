@@ -13,7 +13,7 @@ from wsproto.frame_protocol import CloseReason
 
 from settings import Settings
 from webapp.realtime.bucket import WRONG_COSTS, Bucket
-from webapp.realtime.frames import Frame
+from webapp.realtime.frames import EventFrame
 from webapp.realtime.outbox import Outbox
 
 READ_BYTES = 64 * 1024
@@ -44,7 +44,7 @@ class WebSocket:
         self._pinged_at = 0.0
         self.heard_at = time.monotonic()
 
-    def put(self, frame: Frame) -> None:
+    def put(self, frame: EventFrame) -> None:
         """Has a frame written; a client that does not read is cut off where it may go on from."""
         if not self.outbox.put(frame.text, frame.event_id):
             self._cut_off()

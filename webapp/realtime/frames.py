@@ -21,7 +21,7 @@ _SHORT, _TWO_BYTES = 125, 0xFFFF
 _IN_TWO, _IN_EIGHT = 126, 127
 
 
-class Frame:
+class EventFrame:
     """One frame. `event_id` is what a client gives back to go on from here, empty where there is
     nothing to go on from; `event` is what it tells of, if it is an event."""
 
@@ -57,14 +57,14 @@ class Frame:
         return head + self.payload + b"\n\n"
 
 
-def frame(kind: str, event_id: str = "", /, **fields: Any) -> Frame:
+def frame(kind: str, event_id: str = "", /, **fields: Any) -> EventFrame:
     """A frame with these fields; what is None is left out."""
     named = {"type": kind, "event_id": event_id or None} | fields
     shown = {name: value for name, value in named.items() if value not in (None, msgspec.UNSET)}
-    return Frame(kind, event_id, msgspec.json.encode(shown))
+    return EventFrame(kind, event_id, msgspec.json.encode(shown))
 
 
-def of_event(event: Event, time_us: int | None = None) -> Frame:
+def of_event(event: Event, time_us: int | None = None) -> EventFrame:
     """The frame that tells of an event; when it was is in its id, unless it is given."""
     if time_us is None:
         time_us = position(event.id)[0] * 1000
@@ -75,10 +75,10 @@ def of_event(event: Event, time_us: int | None = None) -> Frame:
     else:
         fields = _fields(event) | {"timestamp": ids.timestamp(time_us)}
         payload = frame(event.type, event.id, **fields).payload
-    return Frame(event.type, event.id, payload, event)
+    return EventFrame(event.type, event.id, payload, event)
 
 
-def beside(new_id: Callable[[], str], done: Acknowledgement) -> list[Frame]:
+def beside(new_id: Callable[[], str], done: Acknowledgement) -> list[EventFrame]:
     """What there is to tell of a message that was written beside the stream, each by its own id."""
     message = done.message
     received = Event(

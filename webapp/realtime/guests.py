@@ -24,7 +24,7 @@ class Guest(Protocol):
         """Ends it in order, for this process ends."""
 
 
-class Guests:
+class ConnectionLimiter:
     """Who is here. Places are taken by guests, and by users once they are known."""
 
     def __init__(self, settings: Settings, instruments: Instruments) -> None:

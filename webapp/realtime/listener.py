@@ -16,7 +16,7 @@ from gevent.lock import BoundedSemaphore
 from models.events import Event
 from storage.errors import TierError
 from storage.redis.event_streams import EventStreams
-from webapp.realtime.frames import Frame, frame, of_event
+from webapp.realtime.frames import EventFrame, frame, of_event
 from webapp.realtime.outbox import Outbox
 from webapp.realtime.places import NOWHERE, position
 
@@ -44,7 +44,9 @@ class Channel:
 class Listener:
     """See above. `threads` narrows what is told, None to nothing."""
 
-    def __init__(self, outbox: Outbox, put: Callable[[Frame], None], streams: EventStreams) -> None:
+    def __init__(
+        self, outbox: Outbox, put: Callable[[EventFrame], None], streams: EventStreams
+    ) -> None:
         """`put` has a frame written, in the form of this client's wire."""
         self.threads: frozenset[str] | None = None
         self.is_over = False
@@ -54,7 +56,7 @@ class Listener:
         self._turn = BoundedSemaphore(1)
         self._is_live = False
         self._is_checked = True
-        self._held: list[Frame] | None = None
+        self._held: list[EventFrame] | None = None
         self._own: dict[Any, None] = {}
         self._told: dict[Any, None] = {}
         self._catching: Any = None
@@ -107,7 +109,7 @@ class Listener:
         if not is_waiting:
             self.go_on()
 
-    def hear(self, event: Frame) -> None:
+    def hear(self, event: EventFrame) -> None:
         """An event that has come. Whoever is behind will fetch it."""
         if not self._is_live or event.position <= self._position:
             return
@@ -120,7 +122,7 @@ class Listener:
         else:
             self._pass(event)
 
-    def hear_beside(self, told: Frame) -> None:
+    def hear_beside(self, told: EventFrame) -> None:
         """An event that the stream does not have, and may have late."""
         if told.event is not None and self._wants(told.event):
             _remember(self._told, (told.event.type, told.event.message_id))
@@ -144,7 +146,7 @@ class Listener:
         """The client knows of this message, for it wrote it here."""
         _remember(self._own, message_id)
 
-    def _hold(self, held: list[Frame], event: Frame) -> None:
+    def _hold(self, held: list[EventFrame], event: EventFrame) -> None:
         if len(held) < MOST_HELD:
             held.append(event)
         else:
@@ -184,7 +186,7 @@ class Listener:
     def _has_caught_up(self) -> bool:
         return self._is_checked and self._channel.position <= self._position
 
-    def _pass(self, told: Frame) -> None:
+    def _pass(self, told: EventFrame) -> None:
         if told.event is None or told.position <= self._position:
             return
         self._stand(told.event.id)

@@ -6,7 +6,7 @@ from flask import Flask, current_app
 from gevent.lock import BoundedSemaphore
 
 from webapp.http.context import Web
-from webapp.realtime.guests import Guests
+from webapp.realtime.guests import ConnectionLimiter
 from webapp.realtime.hub import Hub
 
 SENDS_AT_ONCE = 48
@@ -20,7 +20,7 @@ class Realtime(NamedTuple):
 
     web: Web
     hub: Hub
-    guests: Guests
+    guests: ConnectionLimiter
     sends: BoundedSemaphore
 
 
@@ -29,7 +29,7 @@ def install(app: Flask, web: Web) -> Realtime:
     own = Realtime(
         web,
         Hub(web.services.events),
-        Guests(web.settings, web.services.instruments),
+        ConnectionLimiter(web.settings, web.services.instruments),
         BoundedSemaphore(SENDS_AT_ONCE),
     )
     app.extensions[_EXTENSION] = own

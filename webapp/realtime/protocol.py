@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from webapp.http.errors import BadRequest
 from webapp.http.requests import decode
-from webapp.http.schemas import ContentOrNone, Metadata, Request, RoleField
+from webapp.http.schemas import ContentOrNone, Metadata, RequestBody, RoleField
 
 MOST_THREADS = 1_000
 
@@ -15,14 +15,14 @@ ClientRef = Annotated[str, Meta(max_length=256)] | int | None
 """Chosen by the client, and given back with the answer."""
 
 
-class Authenticate(Request, tag="authenticate", kw_only=True, frozen=True):
+class Authenticate(RequestBody, tag="authenticate", kw_only=True, frozen=True):
     """Who is calling; also to stay beyond the end of the first token."""
 
     token: str
     client_ref: ClientRef = None
 
 
-class SendMessage(Request, tag="send_message", kw_only=True, frozen=True):
+class SendMessage(RequestBody, tag="send_message", kw_only=True, frozen=True):
     """A new message."""
 
     thread_id: str
@@ -33,7 +33,7 @@ class SendMessage(Request, tag="send_message", kw_only=True, frozen=True):
     client_ref: ClientRef = None
 
 
-class Subscribe(Request, tag="subscribe", kw_only=True, frozen=True):
+class Subscribe(RequestBody, tag="subscribe", kw_only=True, frozen=True):
     """Which threads to hear of, all if none are named, and from where on."""
 
     thread_ids: Annotated[list[str], Meta(max_length=MOST_THREADS)] | None = None
@@ -41,7 +41,7 @@ class Subscribe(Request, tag="subscribe", kw_only=True, frozen=True):
     client_ref: ClientRef = None
 
 
-class Ping(Request, tag="ping", kw_only=True, frozen=True):
+class Ping(RequestBody, tag="ping", kw_only=True, frozen=True):
     """Is anybody there."""
 
     client_ref: ClientRef = None

@@ -16,7 +16,7 @@ from webapp.realtime.connection import WebSocket
 from webapp.realtime.origins import check_origin
 from webapp.realtime.process import Realtime, realtime
 from webapp.realtime.protocol import MOST_THREADS
-from webapp.realtime.session import Session
+from webapp.realtime.session import ClientSession
 from webapp.realtime.sse import EventStream
 from webapp.realtime.takeover import Takeover
 
@@ -44,7 +44,7 @@ def socket() -> Response:
     def serve(sock: Any, _: Any) -> None:
         web_socket = WebSocket(sock, Connection(ConnectionType.SERVER), process.web.settings)
         web_socket.outbox.put(answer)
-        Session(process, web_socket, request_id).run(token)
+        ClientSession(process, web_socket, request_id).run(token)
 
     return Takeover(serve)
 

@@ -39,7 +39,7 @@ TRY_LATER = 1013
 RESTART = 1012
 
 
-class Session:
+class ClientSession:
     """One client, from its handshake to its end."""
 
     def __init__(self, process: Realtime, socket: WebSocket, request_id: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import gevent
 
 from settings import Settings
-from webapp.realtime.frames import Frame
+from webapp.realtime.frames import EventFrame
 from webapp.realtime.listener import Listener
 from webapp.realtime.outbox import Outbox
 from webapp.realtime.places import place_in
@@ -87,7 +87,7 @@ class EventStream:
             self._listener.rewind(place)
         self._listener.go_on()
 
-    def _put(self, frame: Frame) -> None:
+    def _put(self, frame: EventFrame) -> None:
         self._wrote_at = time.monotonic()
         if not self._outbox.put(frame.lines, frame.event_id):
             # It comes back with the last event that it got.

@@ -9,7 +9,7 @@ from jobs.consistency.report import Difference
 from models import codec
 from models.message import Message
 from storage.redis import keys
-from storage.redis.driver import RedisDoor
+from storage.redis.driver import RedisGateway
 from storage.redis.pending_log import LogEntry, PendingLog
 
 EVERY_STREAM = "pending:{*}"
@@ -17,7 +17,7 @@ STREAMS_AT_ONCE = 500
 ENTRIES_AT_ONCE = 200
 
 
-def evictable(door: RedisDoor, log: PendingLog) -> list[Difference]:
+def evictable(door: RedisGateway, log: PendingLog) -> list[Difference]:
     """Hot copies that may be evicted although the log still has their version.
 
     To be asked before the log is drained, which mends it. Raises `TierError`.
@@ -33,7 +33,7 @@ def evictable(door: RedisDoor, log: PendingLog) -> list[Difference]:
     return found
 
 
-def protect(door: RedisDoor, log: PendingLog, differences: list[Difference]) -> None:
+def protect(door: RedisGateway, log: PendingLog, differences: list[Difference]) -> None:
     """Takes the time to live from such copies. One drained meanwhile is named at the next check."""
     with door.passed() as client:
         pipeline: Any = client.pipeline(transaction=False)
@@ -53,7 +53,7 @@ def waiting(log: PendingLog) -> list[Difference]:
     return [Difference(pair="queues", tier="redis", kind="waiting", id="pending", found=found)]
 
 
-def orphans(door: RedisDoor, log: PendingLog) -> list[Difference]:
+def orphans(door: RedisGateway, log: PendingLog) -> list[Difference]:
     """Streams of slots that nobody drains, as after THREADKEEP_SHARDS was made smaller."""
     found = []
     for batch in scan(door, EVERY_STREAM, STREAMS_AT_ONCE):
@@ -84,7 +84,7 @@ def _message_of(entry: LogEntry) -> Message | None:
         return None
 
 
-def _evictable(door: RedisDoor, batch: Sequence[tuple[LogEntry, Message]]) -> list[Difference]:
+def _evictable(door: RedisGateway, batch: Sequence[tuple[LogEntry, Message]]) -> list[Difference]:
     with door.passed() as client:
         pipeline: Any = client.pipeline(transaction=False)
         for entry, message in batch:

@@ -19,7 +19,7 @@ from models.message import Message
 from models.records import address_of
 from storage.postgres.driver import translated
 from storage.redis import keys
-from storage.redis.driver import RedisDoor
+from storage.redis.driver import RedisGateway
 from storage.redis.messages import RedisTier
 
 SCAN_KEYS = 1_000
@@ -57,7 +57,7 @@ class HotComparison:
 
     def __init__(
         self,
-        door: RedisDoor,
+        door: RedisGateway,
         redis: RedisTier,
         engine: Engine,
         validator: DataIntegrityValidator,
@@ -132,7 +132,7 @@ class HotComparison:
         return scope.holds(address.user_id or "", address.thread_id or "")
 
 
-def scan(door: RedisDoor, pattern: str, count: int) -> Iterator[list[str]]:
+def scan(door: RedisGateway, pattern: str, count: int) -> Iterator[list[str]]:
     """The keys of Redis that match, in batches; each once, however often SCAN gives it."""
     seen: set[str] = set()
     with door.passed() as client:

@@ -86,7 +86,7 @@ FROM messages WHERE (user_id, thread_id) IN ({threads})
 GROUP BY user_id, thread_id, id"""
 
 
-class Figures(NamedTuple):
+class ThreadFigures(NamedTuple):
     """What a thread's row states, and what there is: live messages and the newest one's time, in
     microseconds since 1970. `has_row` is False where PostgreSQL lacks the thread itself;
     `is_in_erasure` says that it is about to lose it with its user."""
@@ -147,9 +147,9 @@ def suspicious(connection: Connection, server: ClickHouse, scope: Scope) -> set[
 
 def figures(
     connection: Connection, server: ClickHouse, threads: Collection[Thread]
-) -> dict[Thread, Figures]:
+) -> dict[Thread, ThreadFigures]:
     """The figures of these threads, counted one by one. Raises `TierError`."""
-    found: dict[Thread, Figures] = {}
+    found: dict[Thread, ThreadFigures] = {}
     ordered = sorted(threads)
     for at in range(0, len(ordered), BATCH_THREADS):
         batch = ordered[at : at + BATCH_THREADS]
@@ -189,12 +189,12 @@ def _named(thread: Thread) -> str:
     return f"({literal(user)}, {literal(name)})"
 
 
-def _figures(row: Row[Any], archived: Mapping[str, bool]) -> Figures:
+def _figures(row: Row[Any], archived: Mapping[str, bool]) -> ThreadFigures:
     counted = {name: live for name, live in archived.items() if name > (row.hidden_through or "")}
     times = [ids.time_us_of(name) for name in counted]
     times += [ids.time_us(moment) for moment in (row.newest, row.oldest) if moment]
     stated = row.last_message_at
-    return Figures(
+    return ThreadFigures(
         stated_count=int(row.message_count),
         stated_newest_us=ids.time_us(stated) if stated else None,
         live=int(row.live) + sum(counted.values()),

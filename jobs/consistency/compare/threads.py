@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from jobs.consistency.compare import thread_figures
-from jobs.consistency.compare.thread_figures import Figures
-from jobs.consistency.judge.verdict import Verdict
+from jobs.consistency.compare.thread_figures import ThreadFigures
+from jobs.consistency.judge.verdict import CopyVerdict
 from jobs.consistency.report import Difference, Scope
 from models import ids
 from models.message import Message
@@ -36,7 +36,7 @@ class ThreadCheck:
         self._tiers = tiers
         self._carry = carry
 
-    def check(self, scope: Scope, verdicts: Iterable[Verdict], boundary: str) -> ThreadsChecked:
+    def check(self, scope: Scope, verdicts: Iterable[CopyVerdict], boundary: str) -> ThreadsChecked:
         """All threads of a scope. Raises `TierError`."""
         shift = _Shift(verdicts, boundary)
         server = self._tiers.job_clickhouse
@@ -57,7 +57,7 @@ class ThreadCheck:
         ]
         return ThreadsChecked(compared, wrong)
 
-    def _wrong(self, threads: Iterable[Thread], shift: "_Shift") -> dict[Thread, Figures]:
+    def _wrong(self, threads: Iterable[Thread], shift: "_Shift") -> dict[Thread, ThreadFigures]:
         server = self._tiers.job_clickhouse
         with translated(), self._tiers.job_engine.connect() as connection:
             found = thread_figures.figures(connection, server, set(threads))
@@ -68,7 +68,7 @@ class ThreadCheck:
 class _Shift:
     """What mending the rows will change in the figures of their threads."""
 
-    def __init__(self, verdicts: Iterable[Verdict], boundary: str) -> None:
+    def __init__(self, verdicts: Iterable[CopyVerdict], boundary: str) -> None:
         self._live: Counter[Thread] = Counter()
         self._times: dict[Thread, list[int]] = {}
         self._unsure: set[Thread] = set()
@@ -77,7 +77,7 @@ class _Shift:
             if verdict.truth is not None and set(verdict.wrong) - {"redis"}:
                 self._add(verdict, verdict.truth, boundary)
 
-    def of(self, thread: Thread, found: Figures) -> Figures:
+    def of(self, thread: Thread, found: ThreadFigures) -> ThreadFigures:
         """The figures with the rows as they should be."""
         times = [*self._times.get(thread, ()), found.newest_us]
         newest = max((time_us for time_us in times if time_us is not None), default=None)
@@ -85,7 +85,7 @@ class _Shift:
             newest = found.stated_newest_us
         return found._replace(live=found.live + self._live[thread], newest_us=newest)
 
-    def _add(self, verdict: Verdict, truth: Message, boundary: str) -> None:
+    def _add(self, verdict: CopyVerdict, truth: Message, boundary: str) -> None:
         now = _counted(verdict, boundary)
         if now is not None:
             thread = (now.user_id, now.thread_id)
@@ -100,7 +100,7 @@ class _Shift:
             self._times.setdefault(thread, []).append(ids.time_us_of(truth.id))
 
 
-def _counted(verdict: Verdict, boundary: str) -> Message | None:
+def _counted(verdict: CopyVerdict, boundary: str) -> Message | None:
     """The copy that counts at present, if any."""
     copies = verdict.copies
     found = copies.committed
@@ -109,7 +109,7 @@ def _counted(verdict: Verdict, boundary: str) -> Message | None:
     return None if found is None or copies.hidden(found) else found
 
 
-def _difference(thread: Thread, found: Figures) -> Difference:
+def _difference(thread: Thread, found: ThreadFigures) -> Difference:
     what = f"states {found.stated_count} messages, has {found.live}"
     if found.stated_count == found.live:
         what = "states another time of its newest message"

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from jobs.consistency.judge.copies import Copies, archived_rows, committed_rows, hot_records
-from jobs.consistency.judge.in_flight import Flights, flights
+from jobs.consistency.judge.in_flight import InFlight, flights
 from jobs.consistency.judge.integrity import DataIntegrityValidator
-from jobs.consistency.judge.verdict import Judge, Verdict
+from jobs.consistency.judge.verdict import CopyVerdict, Judge
 from models.records import address_of
 from storage.availability import hidden
 from storage.availability.hidden import Thread
@@ -23,7 +23,7 @@ SETTLE_SECONDS = 15.0
 """What is not still by then is being written; the next check sees it again."""
 
 
-class SecondLook:
+class Confirmation:
     """Judges suspects over all three tiers. `carry` empties the roads as the workers do."""
 
     def __init__(
@@ -33,15 +33,15 @@ class SecondLook:
         self._carry = carry
         self._validator = validator
 
-    def prove(self, suspects: Collection[str]) -> list[Verdict]:
+    def prove(self, suspects: Collection[str]) -> list[CopyVerdict]:
         """The verdicts on those suspects with which something is wrong. Raises `TierError`."""
         ordered = sorted(suspects)
-        proven: list[Verdict] = []
+        proven: list[CopyVerdict] = []
         for at in range(0, len(ordered), BATCH):
             proven += self._prove(ordered[at : at + BATCH])
         return proven
 
-    def judge(self, names: Sequence[str]) -> tuple[list[Verdict], Flights]:
+    def judge(self, names: Sequence[str]) -> tuple[list[CopyVerdict], InFlight]:
         """The verdicts on some messages as they are now, and which of them are on their way."""
         tiers = self._tiers
         with translated(), tiers.job_engine.connect() as connection:
@@ -67,9 +67,9 @@ class SecondLook:
             verdicts.append(judge.judge(known, is_refused=one.id in moving.refused))
         return verdicts, moving
 
-    def _prove(self, names: Sequence[str]) -> list[Verdict]:
-        proven: list[Verdict] = []
-        before: dict[str, Verdict] = {}
+    def _prove(self, names: Sequence[str]) -> list[CopyVerdict]:
+        proven: list[CopyVerdict] = []
+        before: dict[str, CopyVerdict] = {}
         deadline = time.monotonic() + SETTLE_SECONDS
         while names:
             verdicts, moving = self.judge(names)

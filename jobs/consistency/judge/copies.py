@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select, text
 from models.clickhouse_tables import messages as archive
 from models.message import Message
 from models.tables import messages
-from storage.availability.hidden import NOTHING, Marks, Thread, thread_of
+from storage.availability.hidden import NOTHING, Thread, Watermarks, thread_of
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.driver import translated as clickhouse_translated
 from storage.clickhouse.rows import message_of as archived_message_of
@@ -17,7 +17,7 @@ from storage.clickhouse.rows import rfc3339
 from storage.errors import TierRejected
 from storage.postgres.driver import message_of
 from storage.redis import keys
-from storage.redis.driver import RedisDoor
+from storage.redis.driver import RedisGateway
 from storage.redis.messages import RedisTier
 
 KEYS_AT_ONCE = 200
@@ -64,14 +64,14 @@ class Copies(NamedTuple):
     hot: HotRecord | None = None
     committed: Message | None = None
     archived: tuple[ArchivedRow, ...] = ()
-    marks: Mapping[Thread, Marks] = MappingProxyType({})
+    marks: Mapping[Thread, Watermarks] = MappingProxyType({})
 
     def hidden(self, message: Message) -> bool:
         """Whether a message is hidden, if it is of the thread that this copy of it says."""
         return self.marks.get(thread_of(message), NOTHING).hide(message.id)
 
 
-def hot_records(door: RedisDoor, redis: RedisTier, names: Sequence[str]) -> dict[str, HotRecord]:
+def hot_records(door: RedisGateway, redis: RedisTier, names: Sequence[str]) -> dict[str, HotRecord]:
     """The records that Redis has of these messages. Raises `TierError`."""
     found: dict[str, HotRecord] = {}
     for at in range(0, len(names), KEYS_AT_ONCE):

@@ -24,7 +24,7 @@ UNION SELECT message_id::text FROM redis_backfill WHERE message_id = ANY(CAST(:i
 )
 
 
-class Flights(NamedTuple):
+class InFlight(NamedTuple):
     """Of some messages those on their way, and all that PostgreSQL has refused."""
 
     moving: set[str]
@@ -33,12 +33,12 @@ class Flights(NamedTuple):
 
 def flights(
     connection: Connection, server: ClickHouse, log: PendingLog, names: Collection[str]
-) -> Flights:
+) -> InFlight:
     """Looks at every list of what is to be carried. Raises `TierError`."""
     wanted = set(names)
     moving = set(connection.execute(_QUEUED, {"ids": list(wanted)}).scalars())
     moving |= wanted & (pending(log) | _direct(server, wanted))
-    return Flights(
+    return InFlight(
         moving, {name for address in refused(connection) if (name := address.message_id)}
     )
 

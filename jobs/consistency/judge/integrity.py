@@ -9,7 +9,7 @@ Flaw = Literal["damaged", "foreign"]
 """`damaged`: not what was sealed. `foreign`: sealed, but its id belongs to another thread."""
 
 
-class Copy(NamedTuple):
+class TierCopy(NamedTuple):
     """One copy of a message in one tier; without a message where its bytes are none."""
 
     version: int
@@ -46,18 +46,18 @@ class DataIntegrityValidator:
             return "damaged"
         return None if self._isolation.is_at_home(message) else "foreign"
 
-    def copy(self, message: Message) -> Copy:
+    def copy(self, message: Message) -> TierCopy:
         """A copy with its judgement."""
-        return Copy(message.version, message, self.flaw_of(message))
+        return TierCopy(message.version, message, self.flaw_of(message))
 
-    def record(self, record: bytes, message_id: str) -> Copy:
+    def record(self, record: bytes, message_id: str) -> TierCopy:
         """A record of Redis, found under the key of an id, with its judgement."""
         try:
             message = codec.decode(record)
         except codec.Corrupt:
-            return Copy(0, None, "damaged")
+            return TierCopy(0, None, "damaged")
         if message.id != message_id:
-            return Copy(message.version, message, "damaged")
+            return TierCopy(message.version, message, "damaged")
         return self.copy(message)
 
 

@@ -9,13 +9,13 @@ hidden with its thread or its user is missed nowhere, and wrong only where it sh
 from typing import NamedTuple
 
 from jobs.consistency.judge.copies import Copies
-from jobs.consistency.judge.integrity import Copy, DataIntegrityValidator
+from jobs.consistency.judge.integrity import DataIntegrityValidator, TierCopy
 from jobs.consistency.report import Kind
 from models.message import Message, Tier
-from storage.availability.hidden import Marks, thread_of
+from storage.availability.hidden import Watermarks, thread_of
 
 
-class Verdict(NamedTuple):
+class CopyVerdict(NamedTuple):
     """What is right, if anything is, and what is wrong where.
 
     `must_be_buried`: it went with its thread and no tier has a tombstone of it. `is_erased`: it
@@ -48,7 +48,7 @@ class Judge:
         self._validator = validator
         self._boundary = boundary
 
-    def judge(self, copies: Copies, *, is_refused: bool = False) -> Verdict:
+    def judge(self, copies: Copies, *, is_refused: bool = False) -> CopyVerdict:
         """The verdict on one message. What PostgreSQL has refused stays in Redis as it is."""
         erasures = [mark for mark in copies.marks.values() if copies.id <= mark.erased]
         if erasures:
@@ -61,7 +61,7 @@ class Judge:
         truth = _right_one(sound)
         if truth is None:
             wrong: dict[Tier, Kind] = {tier: copy.flaw for tier, copy in held.items() if copy.flaw}
-            return Verdict(copies, None, wrong)
+            return CopyVerdict(copies, None, wrong)
         if copies.hidden(truth):
             return _hidden(copies, held, truth, copies.marks[thread_of(truth)])
         wrong = {}
@@ -71,20 +71,20 @@ class Judge:
                 wrong[tier] = kind
         if not wrong and copies.hot and not is_refused and not copies.hot.has_ttl:
             wrong["redis"] = "never_evicted"
-        return Verdict(copies, truth, wrong)
+        return CopyVerdict(copies, truth, wrong)
 
-    def _erased(self, copies: Copies, is_done: bool) -> Verdict:
+    def _erased(self, copies: Copies, is_done: bool) -> CopyVerdict:
         """The verdict on what went with its user: nothing of it is to be anywhere.
 
         An erasure that is not done yet takes it out by itself.
         """
         wrong: dict[Tier, Kind] = dict.fromkeys(self._held(copies), "resurrected")
         wrong = wrong if is_done else {}
-        return Verdict(copies, None, wrong, is_erased=True, is_hidden=True)
+        return CopyVerdict(copies, None, wrong, is_erased=True, is_hidden=True)
 
-    def _held(self, copies: Copies) -> dict[Tier, Copy]:
+    def _held(self, copies: Copies) -> dict[Tier, TierCopy]:
         """The copy of each tier that has one, PostgreSQL's first."""
-        held: dict[Tier, Copy] = {}
+        held: dict[Tier, TierCopy] = {}
         if copies.committed is not None:
             held["postgresql"] = self._validator.copy(copies.committed)
         if copies.archived:
@@ -92,7 +92,7 @@ class Judge:
             held["clickhouse"] = (
                 self._validator.copy(newest.message)
                 if newest.message
-                else Copy(newest.version, None, "damaged")
+                else TierCopy(newest.version, None, "damaged")
             )
         if copies.hot is not None:
             held["redis"] = self._validator.record(copies.hot.record, copies.id)
@@ -111,7 +111,9 @@ def _right_one(sound: list[Message]) -> Message | None:
     )
 
 
-def _hidden(copies: Copies, held: dict[Tier, Copy], truth: Message, marks: Marks) -> Verdict:
+def _hidden(
+    copies: Copies, held: dict[Tier, TierCopy], truth: Message, marks: Watermarks
+) -> CopyVerdict:
     """The verdict on what went with its thread: until that is carried out in a tier it may be
     there, and need not."""
     is_buried, is_purged = truth.id <= marks.buried, truth.id <= marks.purged
@@ -129,10 +131,10 @@ def _hidden(copies: Copies, held: dict[Tier, Copy], truth: Message, marks: Marks
         if kind is not None:
             wrong[tier] = kind
     must_be_buried = truth.deleted_at is None and any(done[tier] for tier in wrong)
-    return Verdict(copies, truth, wrong, must_be_buried, is_hidden=True)
+    return CopyVerdict(copies, truth, wrong, must_be_buried, is_hidden=True)
 
 
-def _expected_in(copies: Copies, held: dict[Tier, Copy], boundary: str) -> list[Tier]:
+def _expected_in(copies: Copies, held: dict[Tier, TierCopy], boundary: str) -> list[Tier]:
     tiers: list[Tier] = ["clickhouse"]
     if "postgresql" in held or copies.id >= boundary:
         tiers.insert(0, "postgresql")
@@ -141,7 +143,7 @@ def _expected_in(copies: Copies, held: dict[Tier, Copy], boundary: str) -> list[
     return tiers
 
 
-def _wrong(copy: Copy | None, truth: Message, *, is_to_be_gone: bool = False) -> Kind | None:
+def _wrong(copy: TierCopy | None, truth: Message, *, is_to_be_gone: bool = False) -> Kind | None:
     if copy is None:
         return "missing"
     if copy.flaw is not None:

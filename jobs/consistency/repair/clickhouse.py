@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Sequence
 
 from jobs.consistency.judge.copies import ArchivedRow, archived_rows
-from jobs.consistency.judge.verdict import Verdict
+from jobs.consistency.judge.verdict import CopyVerdict
 from models import codec
 from models.message import Message
 from storage.clickhouse.driver import ClickHouse, batches, literal, translated
@@ -23,7 +23,7 @@ class ClickHouseRepair:
     def __init__(self, server: ClickHouse) -> None:
         self._server = server
 
-    def put(self, verdicts: Sequence[Verdict]) -> None:
+    def put(self, verdicts: Sequence[CopyVerdict]) -> None:
         """Has ClickHouse show what is right. Raises `TierError`."""
         for at in range(0, len(verdicts), BATCH):
             truths = {one.id: one.truth for one in verdicts[at : at + BATCH] if one.truth}

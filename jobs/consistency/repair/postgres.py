@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection, Engine, select, text
 
 from jobs.consistency.compare import thread_figures
-from jobs.consistency.compare.thread_figures import Figures
+from jobs.consistency.compare.thread_figures import ThreadFigures
 from jobs.consistency.judge.copies import Copies
-from jobs.consistency.judge.verdict import Verdict
+from jobs.consistency.judge.verdict import CopyVerdict
 from models import codec, ids
 from models.message import Message
 from models.tables import messages
@@ -65,7 +65,7 @@ class PostgresRepair:
         self._slots = slots
         self._partitions = Partitions(engine)
 
-    def put(self, verdicts: Sequence[Verdict]) -> None:
+    def put(self, verdicts: Sequence[CopyVerdict]) -> None:
         """Puts what is right in the place of what is not, where that is still there.
 
         Raises `TierUnavailable` with what was done until then committed.
@@ -84,7 +84,7 @@ class PostgresRepair:
                     if not figures.is_right:
                         _count(connection, thread, figures)
 
-    def _put(self, verdicts: Sequence[Verdict]) -> None:
+    def _put(self, verdicts: Sequence[CopyVerdict]) -> None:
         truths = {one.id: one.truth for one in verdicts if one.truth is not None}
         seen = {one.id: one.copies for one in verdicts}
         self._partitions.ensure_for(truths)
@@ -120,7 +120,7 @@ class PostgresRepair:
             writes.lock(connection, slot)
 
 
-def _count(connection: Connection, thread: Thread, figures: Figures) -> None:
+def _count(connection: Connection, thread: Thread, figures: ThreadFigures) -> None:
     newest, oldest = figures.newest_us, figures.oldest_us
     values = {
         "user_id": thread[0],

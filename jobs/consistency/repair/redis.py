@@ -4,11 +4,11 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from jobs.consistency.judge.verdict import Verdict
+from jobs.consistency.judge.verdict import CopyVerdict
 from jobs.consistency.report import Difference
 from models import codec
 from storage.redis import keys
-from storage.redis.driver import RedisDoor, Script
+from storage.redis.driver import RedisGateway, Script
 from storage.redis.messages import RedisTier
 from storage.redis.repair import RedisRepair
 
@@ -19,7 +19,7 @@ class HotRepair:
     """Corrects copies that are still what was looked at; whatever was written since stays."""
 
     def __init__(
-        self, door: RedisDoor, redis: RedisTier, repair: RedisRepair, *, hot_seconds: int
+        self, door: RedisGateway, redis: RedisTier, repair: RedisRepair, *, hot_seconds: int
     ) -> None:
         self._door = door
         self._redis = redis
@@ -27,7 +27,7 @@ class HotRepair:
         self._hot_seconds = hot_seconds
         self._correct = Script(door, "correct")
 
-    def put(self, verdicts: Sequence[Verdict]) -> None:
+    def put(self, verdicts: Sequence[CopyVerdict]) -> None:
         """Puts what is right in the place of what is not. Raises `TierError`."""
         calls = [call for call in map(self._call, verdicts) if call is not None]
         for at in range(0, len(calls), BATCH):
@@ -51,7 +51,7 @@ class HotRepair:
         """Drops copies under keys that nobody reads, where they may be evicted."""
         self._repair.drop_committed([one.id for one in differences])
 
-    def _call(self, verdict: Verdict) -> tuple[list[str], list[Any]] | None:
+    def _call(self, verdict: CopyVerdict) -> tuple[list[str], list[Any]] | None:
         truth, hot = verdict.truth, verdict.copies.hot
         if truth is None or hot is None:
             return None

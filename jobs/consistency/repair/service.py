@@ -8,8 +8,8 @@ believed but looked at again.
 from collections.abc import Sequence
 
 from jobs.consistency.compare import backlogs
-from jobs.consistency.judge.confirmation import BATCH, SecondLook
-from jobs.consistency.judge.verdict import Verdict
+from jobs.consistency.judge.confirmation import BATCH, Confirmation
+from jobs.consistency.judge.verdict import CopyVerdict
 from jobs.consistency.repair.clickhouse import ClickHouseRepair
 from jobs.consistency.repair.postgres import PostgresRepair
 from jobs.consistency.repair.redis import HotRepair
@@ -27,7 +27,7 @@ class Repair:
     """The verbs that mend. Raise `TierError` with what was done until then done."""
 
     def __init__(
-        self, tiers: Tiers, look: SecondLook, persistence: BackgroundPersistenceService
+        self, tiers: Tiers, look: Confirmation, persistence: BackgroundPersistenceService
     ) -> None:
         settings = tiers.settings
         self._tiers = tiers
@@ -39,7 +39,7 @@ class Repair:
             tiers.redis_door, tiers.redis, tiers.redis_repair, hot_seconds=settings.hot_seconds
         )
 
-    def messages(self, verdicts: Sequence[Verdict]) -> set[str]:
+    def messages(self, verdicts: Sequence[CopyVerdict]) -> set[str]:
         """Mends copies of messages; gives the ids with which nothing is wrong any more."""
         mendable = [self._buried(one) for one in verdicts if one.truth is not None]
         for at in range(0, len(mendable), BATCH):
@@ -75,7 +75,7 @@ class Repair:
             if slot is not None:
                 self._persistence.drain_all([slot])
 
-    def _as_hidden_as_before(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
+    def _as_hidden_as_before(self, verdicts: Sequence[CopyVerdict]) -> list[CopyVerdict]:
         """Those whose thread or user was not deleted since: what was is missing no more."""
         tiers = self._tiers
         threads = {thread for one in verdicts if (thread := one.owner)}
@@ -87,7 +87,7 @@ class Repair:
             if one.is_hidden or ((owner := one.owner) and not marks[owner].hide(one.id))
         ]
 
-    def _buried(self, verdict: Verdict) -> Verdict:
+    def _buried(self, verdict: CopyVerdict) -> CopyVerdict:
         """What went with its thread gets the tombstone that it lacks."""
         if not verdict.must_be_buried or verdict.truth is None:
             return verdict

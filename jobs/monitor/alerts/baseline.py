@@ -17,7 +17,7 @@ Span = tuple[float, float]
 """From when until when, in seconds since 1970."""
 
 
-class Pace(NamedTuple):
+class LatencyComparison(NamedTuple):
     """What was counted in the last windows that are over, and how many milliseconds an
     acknowledgement took before; None where too few were made to tell."""
 
@@ -39,7 +39,9 @@ class Pace(NamedTuple):
         return min(self.current_ms, self.last.average_ms() or 0.0)
 
 
-def pace(windows: Mapping[int, Counts], now: float, degraded: Iterable[Span]) -> Pace:
+def compare_to_baseline(
+    windows: Mapping[int, Counts], now: float, degraded: Iterable[Span]
+) -> LatencyComparison:
     """The pace at a moment. What lies within a span that was degraded is no measure of before."""
     newest = window_of(now) - 1
     latest = range(newest - NOW_WINDOWS + 1, newest + 1)
@@ -47,7 +49,7 @@ def pace(windows: Mapping[int, Counts], now: float, degraded: Iterable[Span]) ->
     spans = list(degraded)
     before = [windows[at] for at in earlier if at in windows and not _is_within(at, spans)]
     now_counts = total(windows[at] for at in latest if at in windows)
-    return Pace(now_counts, _median_ms(before), windows.get(newest, Counts()))
+    return LatencyComparison(now_counts, _median_ms(before), windows.get(newest, Counts()))
 
 
 def _is_within(window: int, spans: list[Span]) -> bool:

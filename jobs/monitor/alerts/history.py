@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Engine, text
 
 from jobs.monitor.alerts.state import Alert
-from jobs.monitor.alerts.store import Acknowledged
+from jobs.monitor.alerts.store import Acknowledgment
 from storage.postgres.driver import rfc3339, translated
 from storage.resilience.breaker import Breaker
 
@@ -44,7 +44,7 @@ class PastAlert(msgspec.Struct, kw_only=True, frozen=True):
     """An alert of now or before, with who acknowledged it."""
 
     alert: Alert
-    acknowledged: Acknowledged | None
+    acknowledged: Acknowledgment | None
 
 
 class AlertHistory:
@@ -54,14 +54,14 @@ class AlertHistory:
         self._engine = engine
         self._breaker = breaker
 
-    def write(self, alerts: Iterable[Alert], acknowledged: Mapping[str, Acknowledged]) -> None:
+    def write(self, alerts: Iterable[Alert], acknowledged: Mapping[str, Acknowledgment]) -> None:
         """Keeps alerts as they are now; the same one twice is one."""
         rows = [_row(alert, acknowledged.get(alert.id)) for alert in alerts]
         with self._breaker.guard(), translated(), self._engine.begin() as connection:
             connection.execute(_WRITE, rows)
             connection.execute(_FORGET, {"d": KEPT_DAYS})
 
-    def acknowledge(self, alert_id: str, acknowledged: Acknowledged) -> None:
+    def acknowledge(self, alert_id: str, acknowledged: Acknowledgment) -> None:
         """Notes who has seen an alert, if it stands here."""
         values = {"id": alert_id, **msgspec.structs.asdict(acknowledged)}
         with self._breaker.guard(), translated(), self._engine.begin() as connection:
@@ -73,7 +73,7 @@ class AlertHistory:
             return [_past(row) for row in connection.execute(_NEWEST, {"limit": limit})]
 
 
-def _row(alert: Alert, acknowledged: Acknowledged | None) -> dict[str, Any]:
+def _row(alert: Alert, acknowledged: Acknowledgment | None) -> dict[str, Any]:
     return {
         "id": alert.id,
         "type": alert.type,
@@ -91,7 +91,7 @@ def _row(alert: Alert, acknowledged: Acknowledged | None) -> dict[str, Any]:
 def _past(row: Any) -> PastAlert:
     seen = None
     if row.acknowledged_by is not None:
-        seen = Acknowledged(by=row.acknowledged_by, at=rfc3339(row.acknowledged_at))
+        seen = Acknowledgment(by=row.acknowledged_by, at=rfc3339(row.acknowledged_at))
     alert = Alert(
         id=row.id,
         type=row.type,

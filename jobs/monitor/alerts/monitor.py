@@ -15,21 +15,27 @@ import msgspec
 import structlog
 
 from jobs.audit import AuditTrail
-from jobs.monitor.alerts.baseline import Pace, pace
+from jobs.monitor.alerts.baseline import LatencyComparison, compare_to_baseline
 from jobs.monitor.alerts.history import AlertHistory, PastAlert
 from jobs.monitor.alerts.rules import judge
 from jobs.monitor.alerts.state import (
     Alert,
+    AlertState,
     Change,
-    Standing,
-    advance,
     degraded_spans,
+    next_state,
     without_records,
 )
-from jobs.monitor.alerts.store import AHEAD_WINDOWS, Acknowledged, AlertBook, Deed, Marks
-from jobs.monitor.alerts.views import ActiveAlert, flat
+from jobs.monitor.alerts.store import (
+    AHEAD_WINDOWS,
+    Acknowledgment,
+    AlertStore,
+    Annotations,
+    PendingAuditEntry,
+)
+from jobs.monitor.alerts.views import ActiveAlert, alert_fields
 from jobs.monitor.alerts.webhook import WebhookSink
-from jobs.monitor.snapshot import Look, Looker
+from jobs.monitor.snapshot import Snapshot, Snapshotter
 from jobs.monitor.windows import WINDOW_SECONDS, Windows, window_of
 from models import ids
 from models.ids import Clock
@@ -56,8 +62,8 @@ class PerformanceMonitor:
         self,
         settings: Settings,
         windows: Windows,
-        looker: Looker,
-        book: AlertBook,
+        looker: Snapshotter,
+        book: AlertStore,
         history: AlertHistory,
         audit: AuditTrail,
         sink: WebhookSink,
@@ -92,7 +98,7 @@ class PerformanceMonitor:
         look = self._looker.look()
         found = self._pace(before, now)
         judgement = judge(self._settings, found, look, before.active)
-        change = advance(before, window, now, judgement)
+        change = next_state(before, window, now, judgement)
         standing = change.standing
         if change.is_new or standing.records or window % MARKS_WINDOWS == 0:
             marks = self._book.marks()
@@ -118,10 +124,12 @@ class PerformanceMonitor:
     def acknowledge(self, alert_id: str, by: str) -> ActiveAlert:
         """Notes that somebody has seen an alert that stands. Raises `NotFound`."""
         alert, marks = self._found(alert_id), self._book.marks()
-        seen = Acknowledged(by=by, at=ids.timestamp(self._clock.now_us()))
+        seen = Acknowledgment(by=by, at=ids.timestamp(self._clock.now_us()))
         known = {**marks.acknowledged, alert_id: marks.acknowledged.get(alert_id, seen)}
         marks = msgspec.structs.replace(marks, acknowledged=known)
-        deed = Deed(actor=by, action="alert.acknowledged", alert_id=alert_id, details={})
+        deed = PendingAuditEntry(
+            actor=by, action="alert.acknowledged", alert_id=alert_id, details={}
+        )
         marks = self._marked(marks, deed, alert)
         # Without PostgreSQL it is written with the alert's end.
         with suppress(TierError):
@@ -138,7 +146,9 @@ class PerformanceMonitor:
         silenced = {**marks.silenced_until, alert.key: until}
         marks = msgspec.structs.replace(marks, silenced_until=silenced)
         details = {"seconds": seconds}
-        deed = Deed(actor=by, action="alert.silenced", alert_id=alert_id, details=details)
+        deed = PendingAuditEntry(
+            actor=by, action="alert.silenced", alert_id=alert_id, details=details
+        )
         return _as_active(alert, self._marked(marks, deed, alert), time.time())
 
     def _has_turn(self, window: int) -> bool:
@@ -147,21 +157,21 @@ class PerformanceMonitor:
         except TierError:
             return True
 
-    def _pace(self, standing: Standing, now: float) -> Pace:
-        found = pace(self._windows.recent(now), now, degraded_spans(standing, now))
+    def _pace(self, standing: AlertState, now: float) -> LatencyComparison:
+        found = compare_to_baseline(self._windows.recent(now), now, degraded_spans(standing, now))
         if standing.baseline_ms is not None:
             return found._replace(baseline_ms=standing.baseline_ms)
         return found
 
-    def _tell(self, change: Change, marks: Marks, now: float) -> None:
+    def _tell(self, change: Change, marks: Annotations, now: float) -> None:
         for event, alerts in (("raised", change.raised), ("cleared", change.ended)):
             for alert in alerts:
                 log.warning(f"alert_{event}", type=alert.type, id=alert.id, detail=alert.detail)
                 if not marks.is_silent(alert, now):
-                    body = {"event": event, "alert": flat(alert)}
+                    body = {"event": event, "alert": alert_fields(alert)}
                     self._sink.offer(f"{alert.id}:{event}", msgspec.json.encode(body))
 
-    def _recorded(self, standing: Standing, marks: Marks, look: Look) -> Standing:
+    def _recorded(self, standing: AlertState, marks: Annotations, look: Snapshot) -> AlertState:
         """The standing, without what PostgreSQL has been told now."""
         if not look.tiers["postgresql"].available:
             return standing
@@ -179,7 +189,7 @@ class PerformanceMonitor:
             log.info("alerts_not_written", tier=error.tier, reason=error.reason)
         return standing
 
-    def _marked(self, marks: Marks, deed: Deed, alert: Alert) -> Marks:
+    def _marked(self, marks: Annotations, deed: PendingAuditEntry, alert: Alert) -> Annotations:
         """Keeps the marks, and notes the deed in the audit trail, now or when that can be."""
         deed = msgspec.structs.replace(deed, details={**deed.details, "type": alert.type})
         try:
@@ -189,7 +199,7 @@ class PerformanceMonitor:
         self._book.mark(marks)
         return marks
 
-    def _note(self, deeds: Iterable[Deed]) -> None:
+    def _note(self, deeds: Iterable[PendingAuditEntry]) -> None:
         for deed in deeds:
             self._audit.note(deed.actor, deed.action, f"alert:{deed.alert_id}", None, deed.details)
 
@@ -211,7 +221,7 @@ class PerformanceMonitor:
                 log.exception("not_judged")
 
 
-def _as_active(alert: Alert, marks: Marks, now: float) -> ActiveAlert:
+def _as_active(alert: Alert, marks: Annotations, now: float) -> ActiveAlert:
     until = marks.silenced_until.get(alert.key, 0.0)
     return ActiveAlert(
         alert=alert,

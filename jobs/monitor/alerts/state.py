@@ -11,7 +11,13 @@ from typing import NamedTuple
 import msgspec
 
 from jobs.monitor.alerts.baseline import NOW_WINDOWS, Span
-from jobs.monitor.alerts.rules import AT_ONCE, SURE_AFTER, WELL_AFTER, Finding, Judgement
+from jobs.monitor.alerts.rules import (
+    CLEAR_AFTER,
+    RAISE_AFTER,
+    RAISE_IMMEDIATELY,
+    Condition,
+    Judgement,
+)
 from jobs.monitor.windows import SHOWN_WINDOWS, WINDOW_SECONDS, window_of
 
 DEGRADATION = "performance_degradation"
@@ -46,7 +52,7 @@ class Streak(msgspec.Struct, frozen=True, array_like=True):
     since: float = 0.0
 
 
-class Standing(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+class AlertState(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """`window` is the one that was judged last. `degraded` are the spans in which
     acknowledgements were slow, and `baseline_ms` what they took before, while they may be.
     `records` are what PostgreSQL was not told of yet, by id."""
@@ -62,7 +68,7 @@ class Standing(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 class Change(NamedTuple):
     """The next standing, and what it raised and ended."""
 
-    standing: Standing
+    standing: AlertState
     raised: list[Alert]
     ended: list[Alert]
 
@@ -72,7 +78,7 @@ class Change(NamedTuple):
         return bool(self.raised or self.ended)
 
 
-def advance(before: Standing, window: int, now: float, judgement: Judgement) -> Change:
+def next_state(before: AlertState, window: int, now: float, judgement: Judgement) -> Change:
     """The standing after one more evaluation, at a moment in seconds since 1970."""
     found = {finding.key: finding for finding in judgement.findings}
     active, streaks = dict(before.active), dict(before.streaks)
@@ -86,11 +92,11 @@ def advance(before: Standing, window: int, now: float, judgement: Judgement) -> 
             alert = _alert(finding, active.get(key), window, now)
             raised += [alert] if key not in active else []
             active[key] = alert
-        elif finding is None and (key not in active or streak.good >= WELL_AFTER):
+        elif finding is None and (key not in active or streak.good >= CLEAR_AFTER):
             streaks.pop(key)
             if key in active:
                 ended.append(msgspec.structs.replace(active.pop(key), until=_rfc3339(now)))
-    standing = Standing(
+    standing = AlertState(
         window=window,
         active=active,
         streaks=streaks,
@@ -101,12 +107,12 @@ def advance(before: Standing, window: int, now: float, judgement: Judgement) -> 
     return Change(standing, raised, ended)
 
 
-def degraded_spans(standing: Standing, now: float) -> list[Span]:
+def degraded_spans(standing: AlertState, now: float) -> list[Span]:
     """When acknowledgements were slow, the present included where they may be again."""
     return _spans(standing.degraded, standing.streaks.get(DEGRADATION), now)
 
 
-def without_records(standing: Standing, written: Mapping[str, Alert]) -> Standing:
+def without_records(standing: AlertState, written: Mapping[str, Alert]) -> AlertState:
     """The same once PostgreSQL has these."""
     left = {name: one for name, one in standing.records.items() if written.get(name) != one}
     return msgspec.structs.replace(standing, records=left)
@@ -119,10 +125,10 @@ def _after(streak: Streak, is_bad: bool, now: float) -> Streak:
 
 
 def _sure_after(kind: str) -> int:
-    return 1 if kind in AT_ONCE else SURE_AFTER.get(kind, 2)
+    return 1 if kind in RAISE_IMMEDIATELY else RAISE_AFTER.get(kind, 2)
 
 
-def _alert(finding: Finding, before: Alert | None, window: int, now: float) -> Alert:
+def _alert(finding: Condition, before: Alert | None, window: int, now: float) -> Alert:
     return Alert(
         # Two processes that cannot reach each other raise the same alert under one id.
         id=before.id if before else str(uuid.uuid5(_IDS, f"{finding.key}:{window}")),
@@ -135,7 +141,7 @@ def _alert(finding: Finding, before: Alert | None, window: int, now: float) -> A
     )
 
 
-def _baseline(before: Standing, finding: Finding | None) -> float | None:
+def _baseline(before: AlertState, finding: Condition | None) -> float | None:
     """What was found at first: later it might be taken from what is slow already."""
     if before.baseline_ms is not None or finding is None:
         return before.baseline_ms

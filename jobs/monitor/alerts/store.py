@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from jobs.monitor.alerts.state import Alert, Standing
+from jobs.monitor.alerts.state import Alert, AlertState
 from jobs.monitor.windows import window_of
 from models.message import Tier
 from storage.availability.notices import TIERS, Notices
@@ -27,14 +27,14 @@ KEPT_MARKS = 200
 T = TypeVar("T")
 
 
-class Acknowledged(msgspec.Struct, frozen=True, kw_only=True):
+class Acknowledgment(msgspec.Struct, frozen=True, kw_only=True):
     """Who has seen an alert, and when, RFC 3339."""
 
     by: str
     at: str
 
 
-class Deed(msgspec.Struct, frozen=True, kw_only=True):
+class PendingAuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Something an admin did that the audit trail was not told of yet."""
 
     actor: str
@@ -43,38 +43,38 @@ class Deed(msgspec.Struct, frozen=True, kw_only=True):
     details: dict[str, Any]
 
 
-class Marks(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Annotations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What admins said: who acknowledged, by alert, and until when which kind of alert is to be
     silent, in seconds since 1970."""
 
-    acknowledged: dict[str, Acknowledged] = {}
+    acknowledged: dict[str, Acknowledgment] = {}
     silenced_until: dict[str, float] = {}
-    untold: list[Deed] = []
+    untold: list[PendingAuditEntry] = []
 
     def is_silent(self, alert: Alert, now: float) -> bool:
         """Whether nobody is to be told of this alert at the moment."""
         return self.silenced_until.get(alert.key, 0.0) > now
 
 
-class AlertBook:
+class AlertStore:
     """One process's way to both notices."""
 
     def __init__(self, notices: Notices, breakers: Breakers) -> None:
         self._notices = notices
         self._breakers = breakers
-        self._known = Standing()
+        self._known = AlertState()
 
-    def read(self, now: float) -> Standing:
+    def read(self, now: float) -> AlertState:
         """The newest standing that any tier or this process knows, at a moment."""
         for tier in self._open_tiers():
-            found = self._read(STANDING, Standing, (tier,)) or Standing()
+            found = self._read(STANDING, AlertState, (tier,)) or AlertState()
             if _as_of(found, now) >= _as_of(self._known, now):
                 self._known = found
             if _as_of(self._known, now) >= window_of(now) - FRESH_WINDOWS:
                 break
         return self._known
 
-    def keep(self, standing: Standing, *, everywhere: bool) -> None:
+    def keep(self, standing: AlertState, *, everywhere: bool) -> None:
         """Keeps a standing in the first tier that takes it, or in all that do, and here.
 
         ClickHouse likes few inserts, so it is told only what is to be known everywhere.
@@ -87,11 +87,11 @@ class AlertBook:
         with suppress(TierError):
             self._notices.write(STANDING, standing, tiers=tiers, only_one=not everywhere)
 
-    def marks(self) -> Marks:
+    def marks(self) -> Annotations:
         """What admins said, as the first two tiers that answer know it."""
-        return self._read(MARKS, Marks, self._open_tiers()[:2]) or Marks()
+        return self._read(MARKS, Annotations, self._open_tiers()[:2]) or Annotations()
 
-    def mark(self, marks: Marks) -> None:
+    def mark(self, marks: Annotations) -> None:
         """Keeps what admins said, wherever it can be kept. Raises `NoTierAvailable`."""
         kept = msgspec.structs.replace(
             marks,
@@ -115,7 +115,7 @@ class AlertBook:
         return found or TIERS
 
 
-def _as_of(standing: Standing, now: float) -> int:
+def _as_of(standing: AlertState, now: float) -> int:
     """The window it is of. One from the future, by a clock that was wrong, is of none."""
     return standing.window if standing.window <= window_of(now) + AHEAD_WINDOWS else -1
 

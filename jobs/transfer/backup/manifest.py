@@ -22,7 +22,7 @@ _BOUND = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TABLE = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+class BackupFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file of JSON lines: its name, how many, and the SHA-256 of its bytes as they lie there.
 
     `unpacked` are its bytes as lines, which backups of before do not say; `damaged` its messages
@@ -45,7 +45,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     made_at: str
     installation: str
     boundary: str
-    parts: dict[str, Part]
+    parts: dict[str, BackupFile]
 
     @property
     def rows(self) -> dict[str, int]:
@@ -58,7 +58,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return sum(part.damaged for part in self.parts.values())
 
 
-class Found(NamedTuple):
+class SignedManifest(NamedTuple):
     """A backup's manifest, and whether this installation has signed it."""
 
     manifest: Manifest
@@ -70,7 +70,7 @@ def file_of(table: str) -> str:
     return f"{table}.jsonl.gz"
 
 
-def read(folder: Path, key: bytes | None) -> Found:
+def read(folder: Path, key: bytes | None) -> SignedManifest:
     """The manifest of a backup, and whether the key has signed it; nobody has without a key.
 
     Raises `Refused` where there is none that this code knows.
@@ -83,7 +83,7 @@ def read(folder: Path, key: bytes | None) -> Found:
     if found.format != FORMAT:
         raise Refused(f"{folder} is a backup of format {found.format}, this code reads {FORMAT}")
     _check(folder, found)
-    return Found(found, key is not None and _is_signed(folder, key, data))
+    return SignedManifest(found, key is not None and _is_signed(folder, key, data))
 
 
 def _is_signed(folder: Path, key: bytes, data: bytes) -> bool:

@@ -17,7 +17,7 @@ from jobs.migrate import migrate_all
 from jobs.recover.loading import load
 from jobs.recover.redis import RedisRecoveryService
 from jobs.recover.thread_counts import ThreadCounter
-from jobs.transfer.backup.manifest import AUDIT, MESSAGES, Found, Manifest
+from jobs.transfer.backup.manifest import AUDIT, MESSAGES, Manifest, SignedManifest
 from jobs.transfer.backup.snapshot import small_tables
 from jobs.transfer.backup.verify import lines, verify
 from jobs.transfer.backup.write import Tell
@@ -29,7 +29,7 @@ from storage.postgres import restore as restoring
 from storage.postgres import writes
 from storage.postgres.driver import translated
 from storage.postgres.partitions import Partitions
-from storage.resilience.retries import patiently
+from storage.resilience.retries import retry_until_available
 
 BATCH_MESSAGES = 5_000
 
@@ -82,7 +82,7 @@ class RestoreService:
         merge: bool = False,
         trust: bool = False,
         tell: Tell = lambda *_: None,
-    ) -> Found:
+    ) -> SignedManifest:
         """Restores a backup after every byte and every message of it was verified; gives its
         manifest, and whether it was signed.
 
@@ -97,7 +97,7 @@ class RestoreService:
         is_empty = self._is_empty()
         if not (is_empty or merge):
             raise Refused("there are messages or threads already: --merge restores it beside them")
-        patiently(self._restore_tables, folder, verified, is_empty)
+        retry_until_available(self._restore_tables, folder, verified, is_empty)
         self._restore_messages(folder, found, tell)
         with translated(), self._engine.begin() as connection:
             connection.execute(_RAISE_BOUNDARY, {"boundary": found.boundary})
@@ -108,7 +108,7 @@ class RestoreService:
         tell("redis and clickhouse", 0, 0)
         self._redis.doubt()
         for ship in self._ships:
-            patiently(ship)
+            retry_until_available(ship)
         details = {"is_signed": verified.is_signed}
         self._audit.note(actor, "backup.restored", f"backup:{found.made_at}", found.rows, details)
         return verified
@@ -119,7 +119,7 @@ class RestoreService:
                 return False
         return not int(self._server.lines(f"{_IN_CLICKHOUSE} AS n").split(b":")[1].strip(b'"}\n '))
 
-    def _restore_tables(self, folder: Path, found: Found, is_empty: bool) -> None:
+    def _restore_tables(self, folder: Path, found: SignedManifest, is_empty: bool) -> None:
         with translated(), self._engine.begin() as connection:
             erased = _erased(connection)
             # Only those that a backup may have, whatever its manifest names.
@@ -140,7 +140,7 @@ class RestoreService:
         done = 0
         rows = lines(folder, part)
         while batch := list(islice(rows, BATCH_MESSAGES)):
-            patiently(self._restore_batch, batch, found.boundary, erased)
+            retry_until_available(self._restore_batch, batch, found.boundary, erased)
             done += len(batch)
             tell("messages", done, part.rows)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from jobs.transfer.backup.manifest import MESSAGES, Found, Manifest, Part, read
+from jobs.transfer.backup.manifest import MESSAGES, BackupFile, Manifest, SignedManifest, read
 from jobs.transfer.backup.read import opened, unpacked
 from models import codec
 from storage.errors import Refused
@@ -19,7 +19,7 @@ MAX_ROW_BYTES = 64 * 1024 * 1024
 """Far more than any row has: a state is the largest, of 256 KiB."""
 
 
-def verify(folder: Path, key: bytes | None, *, trust: bool = False) -> Found:
+def verify(folder: Path, key: bytes | None, *, trust: bool = False) -> SignedManifest:
     """A backup of which every byte and every message was checked.
 
     Raises `Refused` for what differs, and unless it is trusted for one that the key has not signed.
@@ -47,7 +47,7 @@ def verify_files(folder: Path, manifest: Manifest) -> None:
             raise Refused(f"{part.file} is damaged: its checksum is not that of the manifest")
 
 
-def verify_rows(folder: Path, found: Found) -> None:
+def verify_rows(folder: Path, found: SignedManifest) -> None:
     """Reads every row, and every message against its own hash.
 
     Messages that were damaged already when the backup was made stay as they were, if it is signed.
@@ -63,7 +63,7 @@ def verify_rows(folder: Path, found: Found) -> None:
                 raise Refused(f"{where}: the row is none, or does not match its hash")
 
 
-def lines(folder: Path, part: Part) -> Iterator[bytes]:
+def lines(folder: Path, part: BackupFile) -> Iterator[bytes]:
     """The rows of a file, as many as the manifest says. Raises `Refused` where there are others."""
     most = part.rows * MAX_ROW_BYTES if part.unpacked is None else part.unpacked
     count = size = 0

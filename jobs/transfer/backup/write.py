@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from jobs.audit import AuditTrail
 from jobs.transfer.backup import signing
-from jobs.transfer.backup.manifest import FORMAT, MESSAGES, NAME, Manifest, Part, file_of
+from jobs.transfer.backup.manifest import FORMAT, MESSAGES, NAME, BackupFile, Manifest, file_of
 from jobs.transfer.backup.snapshot import Snapshot, snapshot
 from jobs.transfer.backup.verify import MAX_ROW_BYTES
 from models import codec, ids
@@ -74,7 +74,7 @@ class BackupService:
         return manifest
 
 
-def _parts(draft: Path, taken: Snapshot, tell: Tell) -> Iterator[tuple[str, Part]]:
+def _parts(draft: Path, taken: Snapshot, tell: Tell) -> Iterator[tuple[str, BackupFile]]:
     for table in taken.tables:
         yield table, _pack(draft, table, taken.rows(table), tell)
     damage = _Damage()
@@ -94,7 +94,7 @@ class _Damage:
             yield codec.encode(message)
 
 
-def _pack(draft: Path, name: str, rows: Iterable[bytes], tell: Tell) -> Part:
+def _pack(draft: Path, name: str, rows: Iterable[bytes], tell: Tell) -> BackupFile:
     path = draft / file_of(name)
     count = size = 0
     with _opened(path) as raw:
@@ -111,7 +111,7 @@ def _pack(draft: Path, name: str, rows: Iterable[bytes], tell: Tell) -> Part:
                 if count % STEP == 0:
                     tell(name, count, 0)
     tell(name, count, count)
-    return Part(
+    return BackupFile(
         file=path.name,
         rows=count,
         bytes=sink.written,

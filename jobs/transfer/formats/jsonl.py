@@ -24,7 +24,7 @@ from jobs.transfer.formats.source import (
     Minted,
     Minter,
     Origin,
-    Refusal,
+    RefusedLine,
     Source,
     attempt,
     check_origin,
@@ -39,7 +39,7 @@ MAX_LINE_BYTES = 1024 * 1024
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-class Line(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class JsonLine(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The fields of a line. One that is not known is refused: nothing is dropped in silence."""
 
     thread_id: str
@@ -65,7 +65,7 @@ class Defaults(NamedTuple):
 
 
 Decoded = TypeVar("Decoded")
-_line = msgspec.json.Decoder(Line)
+_line = msgspec.json.Decoder(JsonLine)
 
 
 def source(
@@ -84,7 +84,7 @@ def _items(stream: BinaryIO, defaults: Defaults, minter: Minter) -> Iterator[Ite
         for number, line in _lines(stream):
             where = f"line {number}"
             if line is None:
-                yield Refusal(where, f"it has more than {MAX_LINE_BYTES} bytes")
+                yield RefusedLine(where, f"it has more than {MAX_LINE_BYTES} bytes")
             elif line.strip():
                 yield attempt(where, reader.item, line, where)
 
@@ -149,7 +149,7 @@ class _Reader:
             raise InvalidMessage("tombstone", "it is deleted, and not as its owner exported it")
         return self._foreign(line, owner, where)
 
-    def _foreign(self, line: Line, owner: str, where: str) -> Minted:
+    def _foreign(self, line: JsonLine, owner: str, where: str) -> Minted:
         """A message of someone else's making, under an id that its source's identity makes."""
         text = _text(line)
         time_us = self._time_of(line, owner)
@@ -167,7 +167,7 @@ class _Reader:
             _origin(line, owner, time_us, ("jsonl", *identity), ("jsonl", *earlier)), where
         )
 
-    def _time_of(self, line: Line, owner: str) -> int | None:
+    def _time_of(self, line: JsonLine, owner: str) -> int | None:
         """The time of a line; None for that of the line before it."""
         if line.created_at is not None:
             return time_us_from(line.created_at)
@@ -184,7 +184,7 @@ class _Reader:
         return self._defaults.time_us
 
 
-def _exported(line: Line, owner: str, minter: Minter) -> Message:
+def _exported(line: JsonLine, owner: str, minter: Minter) -> Message:
     """A version as it was exported, once it is proven to be that."""
     if None in (line.id, line.content, line.metadata, line.created_at, line.updated_at):
         raise InvalidMessage("incomplete", "it has a content_hash but not every field hashed")
@@ -230,14 +230,14 @@ def _check_own_id(message: Message) -> None:
         raise InvalidMessage("id_invalid", "its id is of another thread")
 
 
-def _text(line: Line) -> str:
+def _text(line: JsonLine) -> str:
     if (line.content is None) == (line.message is None):
         raise InvalidMessage("content", "it must have content or message, and not both")
     return line.content if line.content is not None else line.message or ""
 
 
 def _origin(
-    line: Line,
+    line: JsonLine,
     owner: str,
     time_us: int | None = None,
     identity: tuple[str, ...] = (),

@@ -54,7 +54,7 @@ class _Prepended(io.RawIOBase):
             raise UnreadableSource("its gzip is damaged or cut short") from None
 
 
-class Opened:
+class OpenSource:
     """A source whose head is known; `stream` has all of it, unpacked."""
 
     def __init__(self, raw: io.BufferedIOBase) -> None:

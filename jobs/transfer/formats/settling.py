@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from jobs.transfer.formats.source import PLACE_BITS, Item, Kept, Minted, Refusal
+from jobs.transfer.formats.source import PLACE_BITS, Item, Kept, Minted, RefusedLine
 from models import codec, ids
-from models.appends import Held, Span
+from models.appends import Held, IdRange
 from models.message import Message, Thread
 
 TAIL_BITS = ids.RANDOM_BITS - PLACE_BITS
@@ -42,9 +42,9 @@ class Settlement:
         for one in held:
             self._take_note(one.user_id, one.thread_id, one.id)
 
-    def settle(self, item: Item) -> Message | Thread | Refusal:
+    def settle(self, item: Item) -> Message | Thread | RefusedLine:
         """The sealed message; what came sealed or is none stays as it is."""
-        if isinstance(item, Thread | Refusal):
+        if isinstance(item, Thread | RefusedLine):
             return item
         if isinstance(item, Message):
             self._take_note(item.user_id, item.thread_id, item.id)
@@ -55,7 +55,7 @@ class Settlement:
         name = known or self._place(message)
         if name is None:
             reason = f"its thread has {PLACES:,} messages of the same time before it"
-            return Refusal(item.where, reason)
+            return RefusedLine(item.where, reason)
         moment = ids.timestamp(ids.time_us_of(name)) if known else message.created_at
         return codec.seal(
             msgspec.structs.replace(message, id=name, created_at=moment, updated_at=moment)
@@ -85,7 +85,7 @@ class Settlement:
         return self._moments.setdefault((user_id, thread_id, time_us), _Moment())
 
 
-def spans(items: Sequence[Kept]) -> set[Span]:
+def spans(items: Sequence[Kept]) -> set[IdRange]:
     """Where to look for messages that came without an id of this store's.
 
     To the end of the millisecond: there, messages of one second were once put behind each other.
@@ -97,7 +97,7 @@ def spans(items: Sequence[Kept]) -> set[Span]:
             time_us, shard = ids.time_us_of(item.message.id), ids.shard_in(item.message.id)
             last_us = time_us // 1000 * 1000 + 999
             high = ids.mint(last_us, shard, (1 << ids.RANDOM_BITS) - 1)
-            found.add(Span(user_id, thread_id, ids.mint(time_us, shard, 0), high))
+            found.add(IdRange(user_id, thread_id, ids.mint(time_us, shard, 0), high))
             if item.earlier_id > high:
-                found.add(Span(user_id, thread_id, item.earlier_id, item.earlier_id))
+                found.add(IdRange(user_id, thread_id, item.earlier_id, item.earlier_id))
     return found

@@ -40,7 +40,7 @@ _RFC3339 = re.compile(
 )
 
 
-class Refusal(NamedTuple):
+class RefusedLine(NamedTuple):
     """A message that is not imported: where it stands in its source, and why."""
 
     where: str
@@ -64,7 +64,7 @@ class Minted(NamedTuple):
 Kept = Message | Minted | Thread
 """What is imported: an exported version, which comes back exactly, a message of someone else's
 making, or a thread's own data."""
-Item = Kept | Refusal
+Item = Kept | RefusedLine
 
 
 class Source(NamedTuple):
@@ -203,11 +203,11 @@ def attempt(where: str, make: Callable[..., Item], *arguments: Any) -> Item:
     try:
         return make(*arguments)
     except InvalidMessage as error:
-        return Refusal(where, str(error))
+        return RefusedLine(where, str(error))
     except msgspec.ValidationError as error:
-        return Refusal(where, f"it has not the shape of a message: {error}")
+        return RefusedLine(where, f"it has not the shape of a message: {error}")
     except RecursionError:
-        return Refusal(where, "it is nested too deeply")
+        return RefusedLine(where, "it is nested too deeply")
     except msgspec.DecodeError as error:
         # Without the place, so that lines with the same fault are one kind of refusal.
-        return Refusal(where, f"it is not JSON: {_AT_BYTE.sub('', str(error))}")
+        return RefusedLine(where, f"it is not JSON: {_AT_BYTE.sub('', str(error))}")

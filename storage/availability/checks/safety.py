@@ -32,7 +32,7 @@ TIERS = (REDIS, POSTGRES, CLICKHOUSE)
 CLICKHOUSE_SECONDS = 2.0
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class SafetyVerdict(msgspec.Struct, frozen=True):
     """Every finding of one look, tier by tier."""
 
     findings: list[Finding]
@@ -77,7 +77,7 @@ class _Own(NamedTuple):
     request_engine: Engine
 
 
-def judge(own: Reached) -> Verdict:
+def judge(own: Reached) -> SafetyVerdict:
     """Looks at the settings and at all tiers at once.
 
     Takes tens of milliseconds where all answer, and two seconds and a little where one does not.
@@ -86,7 +86,7 @@ def judge(own: Reached) -> Verdict:
     return judge_tiers(own, (SETTINGS, *TIERS))
 
 
-def judge_tiers(own: Reached, tiers: Sequence[str]) -> Verdict:
+def judge_tiers(own: Reached, tiers: Sequence[str]) -> SafetyVerdict:
     """The same for some of them, in this order."""
     looks = {
         SETTINGS: lambda: judge_settings(own.settings),
@@ -99,7 +99,7 @@ def judge_tiers(own: Reached, tiers: Sequence[str]) -> Verdict:
     }
     with ThreadPoolExecutor(len(looks), thread_name_prefix="judge") as pool:
         findings = list(pool.map(lambda tier: looks[tier](), tiers))
-    return Verdict([finding for look in findings for finding in look])
+    return SafetyVerdict([finding for look in findings for finding in look])
 
 
 def judge_redis(client: Redis) -> str:
@@ -107,10 +107,10 @@ def judge_redis(client: Redis) -> str:
 
     One round trip, for whoever finds that Redis answers again. Raises nothing of the driver's.
     """
-    return Verdict(redis.judge_redis(client)).reason
+    return SafetyVerdict(redis.judge_redis(client)).reason
 
 
-def look(settings: Settings, tiers: Sequence[str] = (SETTINGS, *TIERS)) -> Verdict:
+def look(settings: Settings, tiers: Sequence[str] = (SETTINGS, *TIERS)) -> SafetyVerdict:
     """Judges over connections of its own, which are given back: for a process that may yet fork."""
     own = _Own(settings, redis_client(settings), request_engine(settings))
     try:
@@ -120,7 +120,7 @@ def look(settings: Settings, tiers: Sequence[str] = (SETTINGS, *TIERS)) -> Verdi
         own.request_engine.dispose()
 
 
-def check(settings: Settings) -> Verdict:
+def check(settings: Settings) -> SafetyVerdict:
     """What a process does before anything else.
 
     Raises `Refused` with one line that names what is wrong and what to do.
@@ -131,7 +131,7 @@ def check(settings: Settings) -> Verdict:
     return verdict
 
 
-def report(verdict: Verdict) -> None:
+def report(verdict: SafetyVerdict) -> None:
     """One warning for each promise that does not hold, and for each tier that was not judged."""
     for finding in verdict.weaker:
         log.warning(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from settings import Settings
 from storage.availability.checks import safety
-from storage.availability.checks.safety import Verdict
+from storage.availability.checks.safety import SafetyVerdict
 
 LOOK_SECONDS = 1.0
 
@@ -14,10 +14,10 @@ class Watch:
     """What a process knows of what it was given, and its thread that looks on where that is not
     yet all, or where something refuses, until it does no more."""
 
-    def __init__(self, settings: Settings, start: Verdict | None = None) -> None:
+    def __init__(self, settings: Settings, start: SafetyVerdict | None = None) -> None:
         """Looks at nothing yet. `start` is what was found at start."""
         self._settings = settings
-        self._verdict = start or Verdict([])
+        self._verdict = start or SafetyVerdict([])
         self._stop = threading.Event()
 
     @property
@@ -47,11 +47,11 @@ class Watch:
             before = self._verdict
             found = safety.look(self._settings, tiers)
             rest = [finding for finding in before.findings if finding.tier not in tiers]
-            self._verdict = Verdict([*rest, *found.findings])
+            self._verdict = SafetyVerdict([*rest, *found.findings])
             answered = {finding.tier for finding in before.silent}
             answered -= {finding.tier for finding in found.silent}
             safety.report(
-                Verdict([finding for finding in found.findings if finding.tier in answered])
+                SafetyVerdict([finding for finding in found.findings if finding.tier in answered])
             )
             if self.reason and self.reason != before.reason:
                 on_refusal(self.reason)

@@ -9,14 +9,14 @@ from msgspec import UNSET, Meta, UnsetType
 from jobs.monitor.alerts.views import active_alert, past_alert
 from webapp.http.context import caller, web
 from webapp.http.requests import answer, body_as, query_flag
-from webapp.http.schemas import Request
+from webapp.http.schemas import RequestBody
 
 blueprint = Blueprint("alerts", __name__, url_prefix="/performance-alerts")
 
 MAX_SILENCE_SECONDS = 30 * 86_400
 
 
-class SilenceAlert(Request, kw_only=True, frozen=True):
+class SilenceAlert(RequestBody, kw_only=True, frozen=True):
     """For how long nobody is to be told of alerts of this kind; 0 ends that."""
 
     seconds: Annotated[float, Meta(ge=0, le=MAX_SILENCE_SECONDS)]

@@ -12,14 +12,14 @@ from models.message import check_text, check_thread_id, check_user_id
 from webapp.http.context import caller, web
 from webapp.http.errors import BadRequest
 from webapp.http.requests import answer, body_as, query_limit, wrong_cursor
-from webapp.http.schemas import Request
+from webapp.http.schemas import RequestBody
 
 blueprint = Blueprint("retention", __name__, url_prefix="/retention")
 
 MAX_KEEP_DAYS = 36_500
 
 
-class SetRetention(Request, kw_only=True, frozen=True):
+class SetRetention(RequestBody, kw_only=True, frozen=True):
     """What is to hold for a user, or for one thread of theirs; what is left out stays as it is.
     `keep_days` null keeps for ever; a policy that says nothing any more goes."""
 

@@ -6,7 +6,7 @@ import click
 import msgspec
 
 import settings
-from jobs.transfer.backup.manifest import MESSAGES, Found, Manifest
+from jobs.transfer.backup.manifest import MESSAGES, Manifest, SignedManifest
 from jobs.transfer.backup.signing import key_of
 from jobs.transfer.backup.verify import verify as verify_all
 from storage.availability.checks import safety
@@ -86,7 +86,7 @@ def _only_verify(folder: Path, trust: bool) -> None:
     _say("intact", found.manifest)
 
 
-def _say_unsigned(found: Found, consequence: str) -> None:
+def _say_unsigned(found: SignedManifest, consequence: str) -> None:
     if not found.is_signed:
         click.echo(
             f"threadkeep: WARNING: this backup is taken on trust, without a signature of this"

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 import settings
-from jobs.transfer.export import Exporter
+from jobs.transfer.export import MessageExporter
 from jobs.transfer.formats import thread_lines
 from models import codec
 from models.message import Message, Thread, check_thread_id, check_user_id
@@ -46,7 +46,7 @@ def export_history(
     selection = Selection(checked(check_user_id, user), checked(check_thread_id, thread))
     own = msgspec.structs.replace(settings.load(), database_job_timeout_seconds=SNAPSHOT_SECONDS)
     services = Services(own)
-    exporter = Exporter(
+    exporter = MessageExporter(
         services.job_engine, services.job_clickhouse, services.pending_log, services.persistence
     )
     started = time.monotonic()

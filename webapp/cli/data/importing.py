@@ -17,11 +17,11 @@ import msgspec
 import settings
 from jobs.transfer.bulk_import import BulkImporter, Imported
 from jobs.transfer.formats import chitchat, jsonl
-from jobs.transfer.formats.opening import CHITCHAT, JSON_LINES, Opened
+from jobs.transfer.formats.opening import CHITCHAT, JSON_LINES, OpenSource
 from jobs.transfer.formats.source import (
     Item,
     Kept,
-    Refusal,
+    RefusedLine,
     Source,
     UnreadableSource,
     time_us_from,
@@ -55,7 +55,7 @@ class Refusals:
         """How many there were."""
         return self.counts.total()
 
-    def add(self, refusal: Refusal) -> None:
+    def add(self, refusal: RefusedLine) -> None:
         """Takes note of one."""
         is_known = refusal.reason in self.counts or len(self.counts) < KINDS
         reason = refusal.reason if is_known else "other reasons"
@@ -68,7 +68,7 @@ class Refusals:
         """What is to be imported of the items, as far as the source can be read."""
         try:
             for item in items:
-                if isinstance(item, Refusal):
+                if isinstance(item, RefusedLine):
                     self.add(item)
                 else:
                     yield item
@@ -158,7 +158,7 @@ def _expected(file: Path) -> str | None:
 def _source(stream: io.BufferedIOBase, kind: str | None, defaults: jsonl.Defaults) -> Source:
     """What is to be imported. Raises `UnreadableSource`."""
     total = _line_count(stream)
-    opened = Opened(stream)
+    opened = OpenSource(stream)
     if opened.format(kind) == CHITCHAT:
         data = opened.stream.read(chitchat.MAX_BYTES + 1)
         return chitchat.source(chitchat.read(data), defaults.user_id)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 
 import settings
-from jobs.monitor.figures import Figures, figures
+from jobs.monitor.figures import StoreFigures, figures
 from jobs.monitor.stats import Stats, gather
 from storage.telemetry.rates import Rates, Scrape, rates
 from webapp.cli.inspect.stats_tables import moment, stored
@@ -26,7 +26,7 @@ TOKEN_SECONDS = 60
 class Moment(msgspec.Struct, frozen=True):
     """How things stand, and what happens a second; None where the API does not tell."""
 
-    now: Figures
+    now: StoreFigures
     rates: Rates | None
 
 
@@ -37,7 +37,7 @@ class Everything(msgspec.Struct, frozen=True):
     postgresql: object
     clickhouse: object
     down: dict[str, str]
-    now: Figures
+    now: StoreFigures
     rates: Rates | None
 
 

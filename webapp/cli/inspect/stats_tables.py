@@ -4,14 +4,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jobs.monitor.figures import Figures, Queue
+from jobs.monitor.figures import Queue, StoreFigures
 from jobs.monitor.stats import ClickHouseFigures, PostgresFigures, RedisFigures, Stats
 from storage.telemetry.rates import Rates
 
 _NAMES = {"redis": "Redis", "postgresql": "PostgreSQL", "clickhouse": "ClickHouse"}
 
 
-def moment(figures: Figures, rates: Rates | None) -> Group:
+def moment(figures: StoreFigures, rates: Rates | None) -> Group:
     """How things stand, and what happens a second where the API can be asked."""
     progress = figures.progress
     style = "" if progress.is_ok else "bold red"
@@ -20,7 +20,7 @@ def moment(figures: Figures, rates: Rates | None) -> Group:
     return Group(*parts, *([_rates(rates)] if rates else []))
 
 
-def _tiers(figures: Figures) -> Table:
+def _tiers(figures: StoreFigures) -> Table:
     table = _headed("", "answers", "breaker", "latency", "waiting to go on", "oldest")
     waiting = {"redis": "pending_log", "postgresql": "outbox"}
     for tier, one in figures.tiers.items():
@@ -36,7 +36,7 @@ def _tiers(figures: Figures) -> Table:
     return table
 
 
-def _others(figures: Figures) -> Table:
+def _others(figures: StoreFigures) -> Table:
     table = _headed("", "")
     queues, letters = figures.queues, figures.dead_letters
     memory, limit = figures.redis_memory_bytes, figures.redis_memory_limit_bytes

@@ -12,7 +12,7 @@ import settings
 from jobs.monitor.alerts.monitor import PerformanceMonitor
 from jobs.monitor.alerts.views import ActiveAlert, active_alert, past_alert
 from storage.errors import NotFound
-from webapp.cli.jobs.archive import Span
+from webapp.cli.jobs.archive import DurationType
 from webapp.cli.operator import operator
 from wiring.process import Services
 
@@ -59,7 +59,7 @@ def acknowledge_alert(alert_id: str) -> None:
 
 @alerts.command("silence")
 @_ALERT
-@click.option("--for", "seconds", type=Span(), required=True, help="How long, such as 2h.")
+@click.option("--for", "seconds", type=DurationType(), required=True, help="How long, such as 2h.")
 def silence_alert(alert_id: str, seconds: float) -> None:
     """Have nobody told of alerts of this kind for a while; they stay listed."""
     try:

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import settings
 from jobs.archive.catalogue import Partition
-from jobs.archive.run import Archived, Wish
+from jobs.archive.run import ArchiveCounts, ArchiveRequest
 from jobs.archive.tiering import DAY_SECONDS, rules_of
 from webapp.cli.operator import operator
 from wiring.process import Services
@@ -17,7 +17,7 @@ from wiring.process import Services
 UNITS = {"d": DAY_SECONDS, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 
-class Span(click.ParamType[float]):
+class DurationType(click.ParamType[float]):
     """A span of time such as `30d`, `12h`, `15m` or `0`, as seconds."""
 
     name = "span"
@@ -35,13 +35,13 @@ class Span(click.ParamType[float]):
 @click.command()
 @click.option(
     "--older-than",
-    type=Span(),
+    type=DurationType(),
     help="Only partitions whose messages are all older, such as 30d"
     " [default: THREADKEEP_ARCHIVE_AFTER_DAYS].",
 )
 @click.option(
     "--grace",
-    type=Span(),
+    type=DurationType(),
     help="How long PostgreSQL keeps what was archived; 0 drops it at once, proven once more"
     " [default: THREADKEEP_ARCHIVE_GRACE_SECONDS].",
 )
@@ -61,8 +61,8 @@ def archive(older_than: float | None, grace: float | None, dry_run: bool) -> Non
         _say_due(services.archive.due(rules))
         return
     grace_seconds = own.archive_grace_seconds if grace is None else grace
-    wish = Wish(rules, grace_seconds, operator())
-    done = Archived()
+    wish = ArchiveRequest(rules, grace_seconds, operator())
+    done = ArchiveCounts()
     with _progress() as bar:
         task = bar.add_task("archiving", total=None)
         for done in services.archive.archive_partitions(wish):
@@ -91,7 +91,7 @@ def _say_due(due: list[Partition]) -> None:
     click.echo(f"{len(due):,} partitions with {rows:,} messages, {size / 1e6:,.1f} MB, would go")
 
 
-def _say_done(done: Archived) -> None:
+def _say_done(done: ArchiveCounts) -> None:
     click.echo(
         f"{done.messages:,} messages left PostgreSQL, {done.leftovers:,} of them one by one;"
         f" {done.detached:,} partitions detached, {done.dropped:,} dropped"

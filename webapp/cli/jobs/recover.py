@@ -4,7 +4,7 @@ import click
 
 import settings
 from jobs.recover.disaster import AlreadyRecovering
-from jobs.recover.runs import DEFAULT_TARGET_SECONDS, Run, Source
+from jobs.recover.runs import DEFAULT_TARGET_SECONDS, RecoveryRun, Source
 from webapp.cli.operator import operator
 from webapp.cli.progress import stage_bar
 from wiring.process import Services
@@ -46,7 +46,7 @@ def recover(source: Source, target_rto_seconds: float) -> None:
     _say(done)
 
 
-def _say(run: Run) -> None:
+def _say(run: RecoveryRun) -> None:
     if run.state != "complete":
         raise click.ClickException(f"the recovery failed: {run.error}")
     for name, count in sorted(run.counts.items()):
