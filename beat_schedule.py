@@ -28,7 +28,7 @@ SCHEDULE = {
         "options": {"expires": 14, "queue": "replicate"},
     },
     "bring-home-from-clickhouse": {
-        "task": "recover.bring_home",
+        "task": "recover.replay",
         "schedule": 15.0,
         "options": {"expires": 14, "queue": "replicate"},
     },

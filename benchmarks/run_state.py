@@ -85,7 +85,7 @@ class StateWriter(Actor):
             read = self.answers[-1]
             version = msgspec.json.decode(read.body)["version"] if read.status == b"200" else 0
             mark = f"{self._number}-{count}"
-            state = {"by": mark, "rests_on": version, "filling": FILLING}
+            state = {"by": mark, "expected_version": version, "filling": FILLING}
             self._saves = True
             body = msgspec.json.encode({"state": state, "version": version})
             yield load.call("PUT", *self._where, body)
@@ -143,7 +143,9 @@ def _overwritten(saved: Sequence[SavedState], final: SavedState) -> int:
     Each rests on the one before it, or on a later one whose answer did not come through.
     """
     pairs = itertools.pairwise(saved)
-    wrong = sum(not one.version <= two.state["rests_on"] < two.version for one, two in pairs)
+    wrong = sum(
+        not one.version <= two.state["expected_version"] < two.version for one, two in pairs
+    )
     return wrong + (final.version < saved[-1].version)
 
 

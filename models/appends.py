@@ -22,14 +22,14 @@ class NewMessage(NamedTuple):
 class Append(NamedTuple):
     """New messages of one thread, in order: acknowledged all or none.
 
-    With `must_stay` their ids stand: a tier whose answer was lost may have them already. One that
-    `follows` is the next part of what the one before it began: where that is behind, it is too.
+    With `ids_are_final` their ids stay: a tier whose answer was lost may have them already. One
+    that `follows` is the next part of the append before it: where that is behind, it is too.
     """
 
     user_id: str
     thread_id: str
     messages: Sequence[NewMessage]
-    must_stay: bool = False
+    ids_are_final: bool = False
     follows: bool = False
 
     @property

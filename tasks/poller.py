@@ -106,7 +106,7 @@ class RedisReconciler:
     def tend(self) -> None:
         """Adopts a Redis that was restarted, and tells it what it lacks."""
         is_new = self._own.redis_recovery.adopt()
-        if self._own.redis_recovery.tell_all() or is_new:
+        if self._own.redis_recovery.backfill_all() or is_new:
             self._is_cold.set()
 
     def warm(self) -> None:
@@ -126,7 +126,7 @@ def jobs(own: Services) -> list[PollingJob]:
         ("ship-row-copies", settings.ship_look_seconds, own.row_copies.ship),
         ("tend-redis", settings.recovery_look_seconds, tending.tend),
         ("warm-lists", settings.recovery_look_seconds, tending.warm),
-        ("bring-home", settings.recovery_look_seconds, own.homecoming.bring_home),
+        ("bring-home", settings.recovery_look_seconds, own.homecoming.replay),
         ("interrupt-streams", settings.stream_look_seconds, own.streaming.interrupt_idle),
         ("recover", settings.disaster_look_seconds, own.disaster_recovery.go_on),
     ]

@@ -8,10 +8,10 @@ from tasks.base import services
 @shared_task(name="recover.backfill_redis")
 def backfill_redis() -> dict[str, int]:
     """Tells Redis what PostgreSQL took in its place, and adopts one that was restarted."""
-    return {"told": services().redis_recovery.tend()}
+    return {"told": services().redis_recovery.reconcile()}
 
 
-@shared_task(name="recover.bring_home")
-def bring_home() -> dict[str, int]:
+@shared_task(name="recover.replay")
+def replay() -> dict[str, int]:
     """Brings to PostgreSQL what ClickHouse took in its place."""
-    return {"brought": services().homecoming.bring_home()}
+    return {"brought": services().homecoming.replay()}

@@ -56,7 +56,7 @@ def begin_performance(app: Flask, *, judges: bool) -> None:
 
 def believe_redis(app: Flask) -> None:
     """Has this process know what it may believe Redis before the first request asks."""
-    of(app).services.lease.standing()
+    of(app).services.lease.current()
 
 
 ROOMS = tuple(

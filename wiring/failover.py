@@ -58,14 +58,14 @@ class FailoverServices(Tiers):
             server,
             breakers.clickhouse,
             self.instruments,
-            on_restart=self.lost_and_found.search_later,
-            on_detour=self.told_keys.tell_postgres_soon,
+            on_restart=self.lost_and_found.schedule,
+            on_detour=self.told_keys.publish_async,
         )
 
     @cached_property
     def detour(self) -> BypassRegistration:
         detour = beside_redis(self.quick_engine, self.request_engine)
-        self.breakers.redis.on_closed.append(detour.forget)
+        self.breakers.redis.on_closed.append(detour.expire)
         return detour
 
     @cached_property
@@ -105,7 +105,7 @@ class FailoverServices(Tiers):
     def failover(self) -> MessageFailoverService:
         settings, breakers = self.settings, self.breakers
         keys_seconds = settings.idempotency_seconds
-        breakers.redis.on_opened.append(self.told_keys.tell_postgres_soon)
+        breakers.redis.on_opened.append(self.told_keys.publish_async)
         postgres = DirectPostgres(
             self.quick_engine,
             self.request_engine,

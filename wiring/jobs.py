@@ -103,7 +103,7 @@ class MaintenanceServices(FailoverServices):
             settings.partition_weeks_ahead,
         )
         hot_copies = HotCopies(engine, self.redis_door, slots)
-        bring_home = self.homecoming.bring_home
+        replay = self.homecoming.replay
         ships = (self.replication.ship_all, self.row_copies.ship, self.audit.ship)
         return DisasterRecoveryService(
             self.notices,
@@ -112,7 +112,7 @@ class MaintenanceServices(FailoverServices):
             opening,
             {
                 CLICKHOUSE: FromClickHouse(
-                    engine, self.job_clickhouse, opening, hot_copies, bring_home, slots
+                    engine, self.job_clickhouse, opening, hot_copies, replay, slots
                 ),
                 POSTGRESQL: FromPostgreSQL(engine, self.job_clickhouse, self.audit, ships),
             },
@@ -128,7 +128,7 @@ class MaintenanceServices(FailoverServices):
         )
 
         def gather() -> None:
-            self.homecoming.bring_home()
+            self.homecoming.replay()
             exporter.drain()
 
         return BackupService(
@@ -180,8 +180,8 @@ class MaintenanceServices(FailoverServices):
     def carry(self) -> None:
         """Empties every road between the tiers, as workers do all the time. Raises `TierError`."""
         self.persistence.drain_backlog()
-        self.redis_recovery.tend()
-        self.homecoming.bring_home()
+        self.redis_recovery.reconcile()
+        self.homecoming.replay()
         self.replication.ship_all()
 
     @cached_property

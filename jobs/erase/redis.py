@@ -45,10 +45,10 @@ class RedisEraser:
         found = (address_of(entry.kind, entry.record).message_id for entry in entries)
         return max((name for name in found if name), default=ids.LOWEST)
 
-    def shut_out(self, target: Target, now_us: int) -> None:
+    def block_writes(self, target: Target, now_us: int) -> None:
         """From now on no script takes in what is at or below the watermark."""
         ahead = max(0, ids.time_us_of(target.through) - now_us) // 1_000_000
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             pipeline = client.pipeline(transaction=False)
             for slot in range(self._log.slots):
                 name = keys.erased(slot, target.user_id)
@@ -56,11 +56,11 @@ class RedisEraser:
             pipeline.unlink(keys.thread_pages(target.user_id), keys.analytics(target.user_id))
             pipeline.execute()
 
-    def forget_log(self, target: Target) -> dict[str, int]:
+    def purge_log(self, target: Target) -> dict[str, int]:
         """Takes the user's entries out of the log."""
         gone = 0
         for entry in self._entries(lambda entry: _is_due(entry, target)):
-            with self._door.passed() as client:
+            with self._door.guarded() as client:
                 gone += int(client.xdel(keys.pending(entry.slot), entry.entry_id))
         return {"log_entries": gone}
 
@@ -75,7 +75,7 @@ class RedisEraser:
 
     def rewrite_file(self) -> str:
         """Has the append-only file written anew, or sees how far that is; gives its state."""
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             info: Any = client.info("persistence")
             if not info.get("aof_enabled"):
                 return "no append-only file"
@@ -86,7 +86,7 @@ class RedisEraser:
 
     def is_rewriting(self) -> bool:
         """Whether the append-only file is being written anew, or did not get to its end."""
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             info: Any = client.info("persistence")
         unfinished = info["aof_rewrite_in_progress"] or info.get("aof_rewrite_scheduled")
         return bool(unfinished) or info.get("aof_last_bgrewrite_status") != "ok"
@@ -130,7 +130,7 @@ class RedisEraser:
         """What those who listen were told lately. If any of it goes, all does, with the list of
         threads: whoever listens is told to read anew."""
         names = keys.of_listeners(target.user_id)
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             entries: Any = client.xrange(names[0])
             if remove:
                 client.unlink(*names, keys.analytics(target.user_id))
@@ -141,7 +141,7 @@ class RedisEraser:
         """Every key, page by page. A key that is there throughout is given at least once."""
         cursor: Any = 0
         while True:
-            with self._door.passed() as client:
+            with self._door.guarded() as client:
                 answer: Any = client.scan(cursor, count=SCAN_KEYS)
             cursor, found = answer
             yield [name.decode(errors="replace") for name in found]
@@ -173,7 +173,7 @@ class RedisEraser:
     def _take_keys(self, names: Sequence[str], target: Target, remove: bool) -> int:
         if not names:
             return 0
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             pipeline = client.pipeline(transaction=False)
             for name in names:
                 pipeline.get(name)

@@ -111,8 +111,8 @@ class ErasureRun:
 
     def _clear_redis(self) -> None:
         redis = self._own.redis
-        redis.shut_out(self._target, self._own.clock.now_us())
-        self._count("redis", redis.forget_log(self._target))
+        redis.block_writes(self._target, self._own.clock.now_us())
+        self._count("redis", redis.purge_log(self._target))
         self._count("redis", redis.clear(self._target))
 
     def _wait(self) -> None:

@@ -85,7 +85,7 @@ class UserErasureService:
             self._audit.record(connection, by, "user.erase", f"user:{user_id}", details=details)
         with suppress(TierError):
             # What Redis still has is shown to nobody from here on.
-            self._redis.shut_out(target, now_us)
+            self._redis.block_writes(target, now_us)
         log.warning("user_erasure_requested", by=by)
         return erasure
 

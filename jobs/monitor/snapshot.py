@@ -93,13 +93,13 @@ class Snapshotter:
         return Snapshot(at=time.time(), tiers=tiers, progress=progress.result(), **facts)
 
     def _ping_redis(self) -> None:
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             client.ping()
 
     def _redis(self) -> dict[str, Any]:
         # By Redis's own clock, which stamps the entries.
         standing = self._log.standing()
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             memory: Any = client.info("memory")
         return {
             "pending": sum(self._log.backlog()),

@@ -73,7 +73,7 @@ class UpkeepService:
         cursor = 0
         pattern = keys.message_prefix(slot) + "*"
         while True:
-            with self._door.passed() as client:
+            with self._door.guarded() as client:
                 answer: Any = client.scan(cursor, match=pattern, count=SCAN_KEYS)
             cursor, found = answer
             if found:
@@ -100,7 +100,7 @@ class UpkeepService:
         return CopyLifetimes(len(names), len(for_ever), len(versions) - len(still))
 
     def _without_lifetime(self, names: list[str]) -> list[str]:
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             pipeline = client.pipeline(transaction=False)
             for name in names:
                 pipeline.ttl(name)

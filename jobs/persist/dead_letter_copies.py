@@ -40,7 +40,7 @@ class RefusedCopies:
         self._log.settle([committed])
         if kind == "message" and not self._is_listed(slot, address):
             # It came into PostgreSQL beside Redis, whose index never had it or has lost it.
-            self._repair.distrust([_thread(address)])
+            self._repair.invalidate_indexes([_thread(address)])
 
     def amend(self, slot: int, kind: str, address: Address, record: bytes) -> None:
         """Puts a repaired record that is committed in the place of the refused copy."""
@@ -70,7 +70,7 @@ class RefusedCopies:
         return bool(gone)
 
     def _is_listed(self, slot: int, address: Address) -> bool:
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             found = client.zscore(keys.index(slot, *_thread(address)), address.message_id or "")
         return found is not None
 

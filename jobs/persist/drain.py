@@ -81,10 +81,10 @@ class BackgroundPersistenceService:
             drained = self._drain(slots)
         except TierUnavailable as error:
             if error.tried:
-                self.log.take_less()
+                self.log.shrink_batch()
             raise
         if drained.entries:
-            self.log.take_more()
+            self.log.grow_batch()
         return drained
 
     def _drain(self, slots: Sequence[int]) -> Drained:
@@ -93,7 +93,7 @@ class BackgroundPersistenceService:
             locked = writes.try_lock(connection, slots)
             entries = self.log.read(locked, self._batch) if locked else []
             if not entries:
-                self.log.lower_flags(slots)
+                self.log.clear_wakeups(slots)
                 return Drained()
             faultpoint("drain.after_read")
             batch = Batch(connection, self._partitions)

@@ -71,20 +71,20 @@ class HandoffService:
         self._slots = slots
         self._bite = Bite(MOST_BYTES)
 
-    def bring_home(self) -> int:
+    def replay(self) -> int:
         """Brings everything home; gives how many writes.
 
         Raises `TierUnavailable`: the next takes less at once, for it may have been too much.
         """
         try:
-            home = self._bring_home()
+            home = self._replay()
         except TierUnavailable as error:
             if error.tried:
-                self._bite.take_less()
+                self._bite.shrink_batch()
             raise
         return home
 
-    def _bring_home(self) -> int:
+    def _replay(self) -> int:
         home = 0
         with translated(), self._engine.begin() as connection:
             before = connection.execute(_SAID).one()
@@ -99,7 +99,7 @@ class HandoffService:
                 self._write(connection, writes)
             self._strike_out(writes)
             home += len(writes)
-            self._bite.take_more()
+            self._bite.grow_batch()
             log.warning("brought_home", writes=len(writes))
         if before.said:
             with translated(), self._engine.begin() as connection:

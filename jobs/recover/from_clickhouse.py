@@ -45,14 +45,14 @@ class FromClickHouse:
         server: ClickHouse,
         opening: Bootstrap,
         hot_copies: HotCopies,
-        bring_home: Callable[[], int],
+        replay: Callable[[], int],
         slots: int,
     ) -> None:
         self._engine = engine
         self._source = ClickHouseSource(server)
         self._opening = opening
         self._hot_copies = hot_copies
-        self._bring_home = bring_home
+        self._replay = replay
         self._counter = ThreadCounter(engine, server, slots)
         self._verifier = Verifier(engine, server)
 
@@ -68,7 +68,7 @@ class FromClickHouse:
         counts["audit_trail"] = self._audit(opened.run_id, tell)
         counts["messages"] = self._messages(opened, tell)
         counts |= self._verify(opened, tell)
-        counts["brought_home"] = retry_until_available(self._bring_home)
+        counts["brought_home"] = retry_until_available(self._replay)
         counts["hot_copies"] = self._carry_hot_copies_home(tell)
         counts["threads"] = self._count_threads(opened, tell)
         retry_until_available(self._finish, opened)
@@ -144,7 +144,7 @@ class FromClickHouse:
     def _carry_hot_copies_home(self, tell: Tell) -> int:
         tell("hot copies", 0, 0)
         try:
-            return sum(self._hot_copies.carry_home())
+            return sum(self._hot_copies.restore_from_redis())
         except TierError as error:
             if error.tier != "redis":
                 raise

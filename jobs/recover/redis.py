@@ -116,15 +116,15 @@ class RedisRecoveryService:
         self._hot_page = hot_page
         self._batch = BATCH
 
-    def tend(self) -> int:
+    def reconcile(self) -> int:
         """Adopts a Redis that was restarted and tells it what it lacks; gives how much that was.
 
         Raises `TierUnavailable` with the list as it was.
         """
         self.adopt()
-        return self.tell_all()
+        return self.backfill_all()
 
-    def tell_all(self) -> int:
+    def backfill_all(self) -> int:
         """Tells Redis all that was written beside it; gives how much that was.
 
         Raises `TierUnavailable`: the next takes less at once, for it may have been too much.
@@ -146,7 +146,7 @@ class RedisRecoveryService:
         Not before PostgreSQL is whole. Raises `TierRejected` for one that belongs to another
         installation.
         """
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             found = identity(client)
         with translated(), self._engine.begin() as connection:
             known = connection.execute(_STATE).one()
@@ -160,7 +160,7 @@ class RedisRecoveryService:
             raise TierRejected("redis", FOREIGN)
         with translated(), self._engine.begin() as connection:
             has_no_keys_yet = bool(connection.execute(_NO_KEYS_YET).scalar_one())
-        self.doubt()
+        self.invalidate_all()
         self._teach_newest_keys()
         self._mark(known.installation)
         values = {
@@ -173,7 +173,7 @@ class RedisRecoveryService:
         self._log_adoption(known.run_id, found)
         return True
 
-    def doubt(self) -> None:
+    def invalidate_all(self) -> None:
         """Has Redis call no page complete, of messages or of threads, and drops every copy of what
         PostgreSQL has."""
         self._each(keys.EVERY_INDEX, self._repair.distrust_indexes)
@@ -200,12 +200,12 @@ class RedisRecoveryService:
             changed = {(row.user_id, row.thread_id) for row in rows if row.message_id is None}
             named = [row.message_id for row in rows if row.message_id is not None]
             # First the indexes: from then on nobody takes a page that was read before for whole.
-            self._repair.distrust(sorted(threads))
+            self._repair.invalidate_indexes(sorted(threads))
             found = self._shown(connection, named)
             notes = Counter(named)
             self._repair.refresh(found, {one.id: news_of(one, notes[one.id]) for one in found})
             made = idempotency.of_messages(connection, found, self._idempotency_seconds)
-            self._repair.teach_keys(made, self._idempotency_seconds)
+            self._repair.store_keys(made, self._idempotency_seconds)
             for user_id, thread_id in sorted(changed):
                 self._refresh_thread(user_id, thread_id)
         log.info("redis_backfilled", notes=told, threads=len(threads), states=told - len(rows))
@@ -277,7 +277,7 @@ class RedisRecoveryService:
             self._states.cache_states_in_redis(state_writes.find(connection, names))
 
     def _each(self, pattern: str, act: Callable[[list[str]], None]) -> None:
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             found = client.scan_iter(match=pattern, count=SCAN_KEYS)
             while names := [name.decode() for name in islice(found, SCAN_KEYS)]:
                 act(names)
@@ -285,10 +285,10 @@ class RedisRecoveryService:
     def _teach_newest_keys(self) -> None:
         with translated(), self._engine.begin() as connection:
             made = idempotency.newest(connection, LOST_SECONDS)
-        self._repair.teach_keys(made, self._idempotency_seconds)
+        self._repair.store_keys(made, self._idempotency_seconds)
 
     def _mark(self, installation: str) -> None:
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             client.set(keys.INSTALLATION, installation)
 
     def _log_adoption(self, before: str, found: RedisIdentity) -> None:

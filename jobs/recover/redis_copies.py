@@ -30,7 +30,7 @@ class HotCopies:
         self._slots = slots
         self._partitions = Partitions(engine)
 
-    def carry_home(self) -> Iterator[int]:
+    def restore_from_redis(self) -> Iterator[int]:
         """Yields for each batch how many versions PostgreSQL did not have. Raises `TierError`."""
         messages, threads = keys.EVERY_RECORD
         for records in self._records(threads):
@@ -42,7 +42,7 @@ class HotCopies:
                 yield self._put_states(records)
 
     def _records(self, pattern: str) -> Iterator[list[bytes]]:
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             found = client.scan_iter(match=pattern, count=BATCH)
             while names := list(islice(found, BATCH)):
                 yield [record for record in _values(client, names) if record]

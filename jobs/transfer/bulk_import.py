@@ -178,7 +178,9 @@ class BulkImporter:
 
     def _tell_redis(self, given: _Given) -> None:
         """No hot page may call itself complete, no hot copy may hide a newer version."""
-        self._redis.distrust(sorted({(one.user_id, one.thread_id) for one in given.messages}))
+        self._redis.invalidate_indexes(
+            sorted({(one.user_id, one.thread_id) for one in given.messages})
+        )
         # A first version cannot be newer than a hot copy.
         self._redis.refresh([one for one in given.messages if one.version > 1])
         with translated(), self._engine.connect() as connection:

@@ -42,7 +42,7 @@ class FiguresCache:
     def kept(self, user_id: str, name: str) -> Kept | None:
         """The last answer, of whatever age."""
         try:
-            with self._door.passed() as client:
+            with self._door.guarded() as client:
                 found: Any = client.hget(keys.analytics(user_id), name)
         except TierError:
             return None
@@ -59,7 +59,7 @@ class FiguresCache:
         """Keeps an answer."""
         stored = msgspec.json.encode(_Stored(time.time(), msgspec.Raw(body)))
         try:
-            with self._door.passed() as client:
+            with self._door.guarded() as client:
                 pipeline = client.pipeline(transaction=False)
                 if client.hlen(keys.analytics(user_id)) >= MOST_KEPT:
                     pipeline.unlink(keys.analytics(user_id))

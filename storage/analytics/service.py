@@ -160,7 +160,7 @@ class AnalyticsService:
         return found
 
     def _redis_size(self) -> tuple[int, UnsetType]:
-        with self._redis.passed() as client:
+        with self._redis.guarded() as client:
             info: Any = client.info("memory")
         return int(info["used_memory"]), UNSET
 

@@ -64,11 +64,11 @@ class BypassRegistration:
         self._failed_at = float("-inf")
         self._reason = ""
 
-    def forget(self) -> None:
+    def expire(self) -> None:
         """Has the next write wait again: the tier was back meanwhile, and leases were given."""
         self._held_at = float("-inf")
 
-    def enter(self) -> None:
+    def acquire(self) -> None:
         """Returns when a write beside the tier may be acknowledged. Raises `TierUnavailable`."""
         came = time.monotonic()
         if came - self._held_at < FRESH_SECONDS:
@@ -96,7 +96,7 @@ class BypassRegistration:
 
 
 def beside_redis(quick: Engine, patient: Engine) -> BypassRegistration:
-    """For writes to PostgreSQL, registered there with a short deadline and then with a longer one."""
+    """For writes to PostgreSQL: registered with a short deadline, then with a longer one."""
 
     def hold(holder: str) -> None:
         retry_with_longer_deadline(quick, patient, lambda engine: _hold(engine, holder))

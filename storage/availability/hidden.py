@@ -122,7 +122,7 @@ def hot(door: RedisGateway, slots: int, threads: Iterable[Thread]) -> dict[Threa
     found: dict[Thread, Watermarks] = {}
     for at in range(0, len(ordered), THREADS_AT_ONCE):
         batch = ordered[at : at + THREADS_AT_ONCE]
-        with door.passed() as client:
+        with door.guarded() as client:
             pipeline: Any = client.pipeline(transaction=False)
             for user_id, thread_id in batch:
                 slot = ids.shard_of(user_id, thread_id) % slots

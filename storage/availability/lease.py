@@ -59,9 +59,9 @@ class Completeness(NamedTuple):
     Idempotency-Keys, and PostgreSQL about everything that is not archived. Without `is_known`
     nobody could be asked."""
 
-    redis_whole: bool = False
-    keys_whole: bool = False
-    postgres_whole: bool = False
+    redis_complete: bool = False
+    keys_complete: bool = False
+    postgres_complete: bool = False
     is_known: bool = True
 
 
@@ -108,7 +108,7 @@ class Lease:
         self._run_id = ""
         self._trouble_at = float("-inf")
 
-    def standing(self, *, wait: bool = True) -> Completeness:
+    def current(self, *, wait: bool = True) -> Completeness:
         """What may be believed at this moment.
 
         The first to ask after a pause asks PostgreSQL itself, unless it is not to wait.
@@ -148,7 +148,7 @@ class Lease:
             started = time.monotonic()
             self._standing = self._look()
             self._until = started + LEASE_SECONDS
-            if self._standing.postgres_whole:
+            if self._standing.postgres_complete:
                 self.whole_at = started
         except TierError:
             # Without an answer there is no lease; the breaker says why.
@@ -174,16 +174,16 @@ class Lease:
             self._redis.breaker.open(FOREIGN)
         if found is None or row.detours:
             self._trouble_at = time.monotonic()
-        postgres_whole = self._nobody_writes_beside_it()
-        if found is None or row.backfill or row.detours or not postgres_whole:
-            return Completeness(postgres_whole=postgres_whole)
+        postgres_complete = self._nobody_writes_beside_it()
+        if found is None or row.backfill or row.detours or not postgres_complete:
+            return Completeness(postgres_complete=postgres_complete)
         known = (row.run_id, row.installation) == (found.run_id, found.installation)
         return Completeness(known, known and row.keys and not found.has_evicted, True)
 
     def _identity(self) -> RedisIdentity | None:
         """Which Redis answers, if one does; another than before was out meanwhile."""
         try:
-            with self._redis.passed() as client:
+            with self._redis.guarded() as client:
                 found = identity(client)
         except TierError:
             return None

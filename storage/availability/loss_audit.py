@@ -68,7 +68,7 @@ class LossAudit:
         """Remembers that Redis took a version of a message in a user's thread."""
         self._acknowledged.append(_Noted(message_id, version, user_id, thread_id))
 
-    def search_later(self) -> None:
+    def schedule(self) -> None:
         """Has a thread look for everything remembered, once Redis and PostgreSQL answer."""
         threading.Thread(target=self._search, name="lost-and-found", daemon=True).start()
 

@@ -37,7 +37,7 @@ class _Remainder:
         newest = known.newest.get((append.user_id, append.thread_id))
         if not fresh:
             self.answer = self.whole(Stored([], False))
-        elif newest is not None and fresh[0].id <= newest and not append.must_stay:
+        elif newest is not None and fresh[0].id <= newest and not append.ids_are_final:
             self.answer = IdTooOld(newest)
 
     def whole(self, answer: Answer) -> Answer:

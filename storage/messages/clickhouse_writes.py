@@ -83,7 +83,7 @@ class DirectClickHouse:
     def append(self, appends: Sequence[Append]) -> list[Stored | IdTooOld | TierError]:
         """Inserts new messages. A key that ClickHouse knows gives the message it made."""
         with self._breaker.guard():
-            self._detour.enter()
+            self._detour.acquire()
         # Only now: others may have told keys meanwhile.
         made = self._keys.made(wanted_of(appends))
         size = sum(append.size for append in appends)
@@ -101,7 +101,7 @@ class DirectClickHouse:
     def revise(self, message: Message) -> None:
         """Inserts a version of a message."""
         with self._breaker.guard():
-            self._detour.enter()
+            self._detour.acquire()
             self._insert([DirectWrite(message, codec.encode(message), None)])
 
     def say_so(self) -> None:

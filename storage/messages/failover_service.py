@@ -81,12 +81,12 @@ class MessageFailoverService:
         self._clickhouse = clickhouse
         self._postgres_breaker = breakers.postgresql
         tiers: dict[Tier, Ask] = {
-            "redis": keys.asking(breakers.redis, redis.append),
-            "postgresql": keys.recalling(keys.asking(breakers.postgresql, postgres.append)),
-            "clickhouse": keys.recalling(clickhouse.append),
+            "redis": keys.checking(breakers.redis, redis.append),
+            "postgresql": keys.replaying(keys.checking(breakers.postgresql, postgres.append)),
+            "clickhouse": keys.replaying(clickhouse.append),
         }
         self._appends = {
-            tier: Combiner(tier, keys.remembering(tier, append), PART_BYTES[tier])
+            tier: Combiner(tier, keys.recording(tier, append), PART_BYTES[tier])
             for tier, append in tiers.items()
         }
 
@@ -121,13 +121,13 @@ class MessageFailoverService:
         sizes = [append.size for append in appends]
         for tier in self._appends:
             left = [at for at in range(len(appends)) if at not in taken]
-            must_stay = any(failure.is_ambiguous for failure in failures)
+            ids_are_final = any(failure.is_ambiguous for failure in failures)
             for part, size in bites(left, [sizes[at] for at in left], PART_BYTES[tier]):
                 before = taken.get(part[0] - 1)
                 if appends[part[0]].follows and before is None:
                     # What it follows is not there, and must not come after it.
                     break
-                asked = [appends[at]._replace(must_stay=must_stay) for at in part]
+                asked = [appends[at]._replace(ids_are_final=ids_are_final) for at in part]
                 answers = self._ask(tier, asked, size, before)
                 for at, answer in zip(part, answers, strict=True):
                     if not isinstance(answer, TierError):

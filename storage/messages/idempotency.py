@@ -49,7 +49,7 @@ class KeyPublisher:
         self._told_postgres = 0
         self._told_clickhouse = 0
 
-    def tell_postgres_soon(self) -> None:
+    def publish_async(self) -> None:
         """Does so in a thread, which fails silently: there will be another chance."""
         threading.Thread(target=self._tell_quietly, name="tell-keys", daemon=True).start()
 
@@ -113,7 +113,7 @@ class IdempotencyGuard:
             while_out=told.tell_clickhouse,
         )
 
-    def remembering(self, tier: Tier, ask: Ask) -> Ask:
+    def recording(self, tier: Tier, ask: Ask) -> Ask:
         """A tier's way, with what it took remembered before it is acknowledged.
 
         While a process may still find both of the faster tiers out, one of which is back for this
@@ -132,7 +132,7 @@ class IdempotencyGuard:
 
         return append
 
-    def recalling(self, ask: Ask) -> Ask:
+    def replaying(self, ask: Ask) -> Ask:
         """A tier's way, asked only for what this process has not acknowledged before."""
 
         def append(appends: Sequence[Append]) -> list[Answer]:
@@ -141,7 +141,7 @@ class IdempotencyGuard:
 
         return append
 
-    def asking(self, breaker: Breaker, ask: Ask) -> Ask:
+    def checking(self, breaker: Breaker, ask: Ask) -> Ask:
         """The way of Redis or PostgreSQL, asked only for what ClickHouse did not take meanwhile."""
 
         def append(appends: Sequence[Append]) -> list[Answer]:
@@ -160,9 +160,9 @@ class IdempotencyGuard:
 
     def _may_clickhouse_know_more(self) -> bool:
         """Whether keys may be known there and nowhere else that answers."""
-        standing = self._lease.standing(wait=False)
+        standing = self._lease.current(wait=False)
         if standing.is_known:
-            return not standing.postgres_whole
+            return not standing.postgres_complete
         # PostgreSQL does not answer. Nobody wrote to ClickHouse if Redis was well all the time.
         return self.watch.well_since > self._lease.whole_at
 

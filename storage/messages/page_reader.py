@@ -55,7 +55,7 @@ class RangeReader:
     def run(self) -> TierPart:
         """The merged part of the range that is known for certain."""
         hot = self._ask_redis()
-        is_whole = self._standing.redis_whole and hot is not None
+        is_whole = self._standing.redis_complete and hot is not None
         if hot is not None and is_whole and _is_complete(hot, self._wanted):
             return merge([_hot_part(hot, self._wanted)], self._wanted.order)
         below = self._ask_postgres_and_clickhouse()
@@ -90,7 +90,7 @@ class RangeReader:
                 self._down["postgresql"] = error
             else:
                 wanted = self._wanted = wanted.above(page.watermark)
-                if self._standing.postgres_whole:
+                if self._standing.postgres_complete:
                     boundary = page.boundary
                 parts.append(TierPart.of("postgresql", page.messages, wanted.at_most))
         horizon = parts[0].horizon if parts else None
@@ -99,7 +99,7 @@ class RangeReader:
             try:
                 # What was deleted there while nobody else could take it is known nowhere else.
                 found = self._clickhouse.page(
-                    *wanted._replace(high=high), tombstones=not self._standing.postgres_whole
+                    *wanted._replace(high=high), tombstones=not self._standing.postgres_complete
                 )
             except TierUnavailable as error:
                 self._down["clickhouse"] = error

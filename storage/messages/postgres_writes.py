@@ -101,7 +101,7 @@ class DirectPostgres:
         """Commits new messages, each append's all or none; a refused one answers for itself."""
         size = sum(append.size for append in appends)
         with self._breaker.guard(is_bulk=size > budget.LARGE_BYTES):
-            self._detour.enter()
+            self._detour.acquire()
             self._partitions.ensure_for(one.id for append in appends for one in append.messages)
             try:
                 return self._append_patiently(appends)
@@ -113,7 +113,7 @@ class DirectPostgres:
     def revise(self, message: Message) -> None:
         """Commits a version of a message. Raises `VersionConflict` where it is not the newest."""
         with self._breaker.guard():
-            self._detour.enter()
+            self._detour.acquire()
             self._partitions.ensure_for([message.id])
             record = codec.encode(message)
             with translated(), self._engine.begin() as connection:
@@ -125,7 +125,7 @@ class DirectPostgres:
     def put_thread(self, thread: Thread) -> None:
         """Commits a version of a thread's own data. Raises `VersionConflict` likewise."""
         with self._breaker.guard():
-            self._detour.enter()
+            self._detour.acquire()
             shard = ids.shard_of(thread.user_id, thread.id)
             with translated(), self._engine.begin() as connection:
                 # A drain that had not heard of a deletion would open the thread anew.
@@ -144,7 +144,7 @@ class DirectPostgres:
         def act(engine: Engine) -> list[Stored | IdTooOld | TierError]:
             if engine is self._engine:
                 return self._append(appends)
-            again = [append._replace(must_stay=True) for append in appends]
+            again = [append._replace(ids_are_final=True) for append in appends]
             return self._append(again, engine)
 
         return retry_with_longer_deadline(self._engine, self._patient_engine, act)
@@ -231,7 +231,7 @@ class Plan:
             fresh.append(one)
             if key is not None:
                 own[key] = one.id
-        if fresh and not append.must_stay and newest is not None and fresh[0].id <= newest:
+        if fresh and not append.ids_are_final and newest is not None and fresh[0].id <= newest:
             self._behind[at] = newest
             return
         known.made.update(own)

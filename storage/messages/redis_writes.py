@@ -47,7 +47,7 @@ class RedisWrites:
         A Redis that is only full still says what its keys have made.
         """
         try:
-            self._room.check()
+            self._room.admit()
         except TierUnavailable as full:
             return self._repeats(appends, full)
         known = self._with_what_redis_has(appends, self._known(appends))
@@ -81,14 +81,14 @@ class RedisWrites:
 
         Raises `VersionConflict`, after a copy that was older than the current version was renewed.
         """
-        self._room.check()
+        self._room.admit()
         try:
             wake = self._redis.revise(
                 current.user_id,
                 current.thread_id,
                 current.id,
                 codec.encode(revised),
-                rests_on=current.version,
+                expected_version=current.version,
                 tombstone=revised.deleted_at is not None,
             )
             self._lost_and_found.note(
@@ -105,14 +105,14 @@ class RedisWrites:
 
         Raises `VersionConflict` likewise.
         """
-        self._room.check()
+        self._room.admit()
         is_deletion = thread.deleted_at is not None
         try:
             return self._redis.put_thread(
                 thread.user_id,
                 thread.id,
                 codec.encode(thread),
-                rests_on=current.version if current else 0,
+                expected_version=current.version if current else 0,
                 created_at=thread.created_at,
                 deleted_through=(thread.deleted_through or "") if is_deletion else "",
             )
@@ -124,13 +124,13 @@ class RedisWrites:
 
     def _known(self, appends: Sequence[Append]) -> AcknowledgedBefore | None:
         """What PostgreSQL knows, where that matters and it answers."""
-        standing = self._lease.standing(wait=False)
-        if standing.redis_whole and standing.keys_whole:
+        standing = self._lease.current(wait=False)
+        if standing.redis_complete and standing.keys_complete:
             return None
         if not any(map(keyed, appends)):
             # Only the order of ids depends on it; what PostgreSQL said last is the best guess.
             last = standing if standing.is_known else self._lease.last_known()
-            if last.redis_whole or not last.is_known:
+            if last.redis_complete or not last.is_known:
                 return None
         # Whoever has no lease is not waited for by those who write beside Redis, even where it was
         # only too slow to renew it. So it asks before it believes Redis about a key.

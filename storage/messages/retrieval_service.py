@@ -82,10 +82,10 @@ class UnifiedMessageRetrievalService:
         """As `get`, but gives tombstones too."""
         if not ids.is_id(message_id):
             raise NotFound
-        standing = self._lease.standing()
+        standing = self._lease.current()
         looks: tuple[tuple[Tier, _Look, bool], ...] = (
-            ("redis", self._hot, standing.redis_whole),
-            ("postgresql", self._committed, standing.postgres_whole),
+            ("redis", self._hot, standing.redis_complete),
+            ("postgresql", self._committed, standing.postgres_complete),
             ("clickhouse", self._archived, True),
         )
         newest: Retrieved | None = None
@@ -105,7 +105,7 @@ class UnifiedMessageRetrievalService:
             # Redis knows of a deletion before PostgreSQL does, and is not asked by who finds the
             # message below it; where Redis may not be believed, nor is its silence.
             unasked = [] if newest.source == "redis" else [self._hot_watermark]
-            unasked += [] if standing.redis_whole else [self._postgres.watermark]
+            unasked += [] if standing.redis_complete else [self._postgres.watermark]
             message = newest.message
             if message.id <= _highest(user_id, message.thread_id, unasked):
                 raise NotFound
@@ -137,7 +137,7 @@ class UnifiedMessageRetrievalService:
         sources: set[Tier] = set()
         down: dict[str, TierUnavailable] = {}
         ended = False
-        standing = self._lease.standing()
+        standing = self._lease.current()
         while len(live) <= limit and not ended:
             tiers = self._redis, self._postgres, self._clickhouse
             step = RangeReader(*tiers, rest, down, standing)

@@ -92,7 +92,7 @@ class StreamingService:
         """
         if not ids.is_id(message_id):
             raise NotFound
-        self._room.check()
+        self._room.admit()
         done = self._streams.append(user_id, message_id, text, offset, is_open=False)
         if done.outcome == "look":
             message = self._open_message(user_id, message_id)

@@ -81,7 +81,7 @@ _REPLACE = text(
     _STATEMENT.format(
         given=_GIVEN,
         insert=_INSERT,
-        condition="state_records.version = :rests_on",
+        condition="state_records.version = :expected_version",
         checkpoints=_CHECKPOINTS.format(condition="AND EXISTS (SELECT FROM stored)"),
     )
 )
@@ -114,9 +114,12 @@ def upsert(connection: Connection, records: Sequence[bytes]) -> int:
     return int(connection.execute(_UPSERT, {"records": codec.json_array(records)}).scalar_one())
 
 
-def replace(connection: Connection, record: StateRecord, rests_on: int) -> bool:
+def replace(connection: Connection, record: StateRecord, expected_version: int) -> bool:
     """Writes a version in the place of the one it rests on, or of none; gives whether it did."""
-    values = {"records": codec.json_array([codec.encode(record)]), "rests_on": rests_on}
+    values = {
+        "records": codec.json_array([codec.encode(record)]),
+        "expected_version": expected_version,
+    }
     return bool(connection.execute(_REPLACE, values).scalar_one())
 
 

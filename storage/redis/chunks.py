@@ -106,7 +106,7 @@ class OpenStreams:
 
     def texts(self, message_ids: Sequence[str]) -> list[Streamed | None]:
         """What there is of each, in one round trip; None where there is no stream."""
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             pipeline = client.pipeline(transaction=False)
             for message_id in message_ids:
                 pipeline.get(self._names(message_id)[0])
@@ -115,7 +115,7 @@ class OpenStreams:
     def drop(self, message_id: str) -> None:
         """Forgets a stream whose text is kept as a version, or not at all any more."""
         stream, streams = self._names(message_id)
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             pipeline = client.pipeline()
             pipeline.unlink(stream)
             pipeline.zrem(streams, message_id)
@@ -123,7 +123,7 @@ class OpenStreams:
 
     def idle(self, seconds: float) -> list[str]:
         """Messages to which no chunk came for so long, some of them."""
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             now: Any = client.time()
             until = now[0] * 1000 + now[1] // 1000 - int(seconds * 1000)
             pipeline = client.pipeline(transaction=False)

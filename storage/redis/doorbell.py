@@ -24,7 +24,7 @@ class Notifications:
 
     def __enter__(self) -> Self:
         """Begins to listen: what rings from now on is heard. Raises `TierUnavailable`."""
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             rings = PubSub(client.connection_pool, ignore_subscribe_messages=True)
             rings.subscribe(CHANNEL)
             # The answer says that the server has it.

@@ -94,7 +94,7 @@ class RedisGateway:
         self._slow = slow
 
     @contextmanager
-    def passed(self) -> Iterator[Redis]:
+    def guarded(self) -> Iterator[Redis]:
         """The client, for one or a few calls. Raises `TierUnavailable` or `TierRejected`."""
         with self.breaker.guard(), translated():
             yield self.client

@@ -42,7 +42,7 @@ class EventStreams:
         """Has streams stay; gives the users whose place is no longer in theirs."""
         gone = set()
         for batch in _batches(places):
-            with self._door.passed() as client:
+            with self._door.guarded() as client:
                 pipeline = client.pipeline(transaction=False)
                 for user_id in batch:
                     pipeline.expire(keys.events(user_id), self._seconds)
@@ -55,7 +55,7 @@ class EventStreams:
     def after(self, user_id: str, place: str, count: int) -> list[Event] | None:
         """The next events behind a place, at most `count`; None where the place is gone."""
         name = keys.events(user_id)
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             pipeline = client.pipeline()
             pipeline.xrange(name, place, place)
             pipeline.xrange(name, f"({place}", count=count)
@@ -72,7 +72,7 @@ class EventStreams:
         for batch in _batches(places):
             names = {keys.events(user_id): user_id for user_id in batch}
             wanted: dict[Any, Any] = {name: places[user] for name, user in names.items()}
-            with self._door.passed() as client:
+            with self._door.guarded() as client:
                 answer: Any = client.xread(wanted, count=EVENTS_AT_ONCE)
             for name, entries in _streams(answer):
                 user_id = names[name.decode()]

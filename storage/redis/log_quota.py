@@ -34,7 +34,7 @@ class LogQuota:
         self._looked_at = float("-inf")
         self._is_full = False
 
-    def check(self) -> None:
+    def admit(self) -> None:
         """Raises `TierUnavailable` where the log takes more than its share."""
         if time.monotonic() - self._looked_at > LOOK_SECONDS:
             self._look()
@@ -47,7 +47,7 @@ class LogQuota:
         return self._measured()[1]
 
     def _measured(self) -> tuple[dict[str, Any], float]:
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             pipeline: Any = client.pipeline(transaction=False)
             pipeline.info("memory")
             for slot in range(self._slots):

@@ -114,7 +114,7 @@ class RedisTier:
         message_id: str,
         record: bytes,
         *,
-        rests_on: int,
+        expected_version: int,
         tombstone: bool,
     ) -> bool:
         """Acknowledges the next version of a message; gives whether to wake a worker.
@@ -135,7 +135,7 @@ class RedisTier:
             [
                 message_id,
                 record,
-                rests_on,
+                expected_version,
                 "1" if tombstone else "0",
                 DRAIN_FLAG_MILLISECONDS,
                 self._events_kept,
@@ -151,7 +151,7 @@ class RedisTier:
         thread_id: str,
         record: bytes,
         *,
-        rests_on: int,
+        expected_version: int,
         created_at: str,
         deleted_through: str = "",
     ) -> bool:
@@ -172,7 +172,7 @@ class RedisTier:
             ],
             [
                 record,
-                rests_on,
+                expected_version,
                 deleted_through,
                 DRAIN_FLAG_MILLISECONDS,
                 ids.lowest(created_at),
@@ -185,13 +185,13 @@ class RedisTier:
 
     def message(self, message_id: str) -> bytes | None:
         """The hot record of a message."""
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             value: Any = client.get(keys.message(self.slot_of_message(message_id), message_id))
         return value if value is None else bytes(value)
 
     def is_evictable(self, message_id: str) -> bool:
         """Whether the hot copy is persisted, and so has a TTL."""
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             left: Any = client.ttl(keys.message(self.slot_of_message(message_id), message_id))
         return int(left) != -1
 
@@ -200,7 +200,7 @@ class RedisTier:
         found: list[bytes | None] = []
         for first in range(0, len(message_ids), NAMES_AT_ONCE):
             names = message_ids[first : first + NAMES_AT_ONCE]
-            with self._door.passed() as client:
+            with self._door.guarded() as client:
                 records: Any = client.mget([keys.message(slot, name) for name in names])
             found += records
         return found
@@ -209,7 +209,7 @@ class RedisTier:
         """The messages that Idempotency-Keys have made."""
         if not given:
             return {}
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             pipeline = client.pipeline(transaction=False)
             for key in given:
                 slot = self.slot_of_thread(key.user_id, key.thread_id)
@@ -221,7 +221,7 @@ class RedisTier:
         """The hot record of a thread and its watermark, or its user's where that is higher."""
         slot = self.slot_of_thread(user_id, thread_id)
         wanted = (keys.thread(slot, user_id, thread_id), *keys.hiding(slot, user_id, thread_id))
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             found: Any = client.mget(wanted)
         return found[0], max((mark.decode() for mark in found[1:] if mark), default=None)
 
@@ -278,7 +278,7 @@ class RedisTier:
 
     def ping(self) -> None:
         """Raises `TierUnavailable` if Redis does not answer."""
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             client.ping()
 
     @staticmethod

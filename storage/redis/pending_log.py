@@ -115,7 +115,7 @@ class PendingLog:
             count = min(count, self._bite.bytes // self._entry_bytes + 1)
         share = max(1, count // len(slots))
         slots = random.sample(slots, len(slots))
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             pipeline = client.pipeline(transaction=False)
             for slot in slots:
                 pipeline.xrange(keys.pending(slot), count=share)
@@ -129,17 +129,17 @@ class PendingLog:
         self._entry_bytes = sum(sizes) // len(sizes) if sizes else 0
         return list(self._bite.of(found, sizes))
 
-    def take_less(self) -> None:
+    def shrink_batch(self) -> None:
         """Has batches be half as large as they were."""
-        self._bite.take_less()
+        self._bite.shrink_batch()
 
-    def take_more(self) -> None:
+    def grow_batch(self) -> None:
         """Has them be larger again."""
-        self._bite.take_more()
+        self._bite.grow_batch()
 
     def page(self, slot: int, after: str, count: int) -> list[LogEntry]:
         """Up to `count` entries of a slot from `-`, its start, or after `(` and an entry id."""
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             entries: Any = client.xrange(keys.pending(slot), min=after, count=count)
         return [_entry(slot, entry_id, fields) for entry_id, fields in entries]
 
@@ -196,14 +196,14 @@ class PendingLog:
         arguments += committed.entry_ids
         return names, arguments
 
-    def lower_flags(self, slots: Sequence[int]) -> None:
+    def clear_wakeups(self, slots: Sequence[int]) -> None:
         """Lets the next write to these slots wake a worker again."""
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             client.delete(*(keys.drain(slot) for slot in slots))
 
     def backlog(self) -> list[int]:
         """How many entries each slot's log holds."""
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             pipeline = client.pipeline(transaction=False)
             for slot in range(self.slots):
                 pipeline.xlen(keys.pending(slot))
@@ -219,13 +219,13 @@ class PendingLog:
             return
         with suppress(TierError):
             now_us = self.now_us()
-            with self._door.passed() as client:
+            with self._door.guarded() as client:
                 client.set(keys.LOOKED, now_us)
             self._marked_at = time.monotonic()
 
     def standing(self) -> LogStatus:
         """How the log stands at this moment."""
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             pipeline = client.pipeline(transaction=False)
             pipeline.time()
             pipeline.get(keys.LOOKED)
@@ -244,13 +244,13 @@ class PendingLog:
 
     def now_us(self) -> int:
         """The time by the clock that stamps the entries, which only it can be compared with."""
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             seconds, microseconds = client.time()
         return int(seconds) * 1_000_000 + int(microseconds)
 
     def oldest_pending_us(self) -> int | None:
         """When the oldest entry of any log was written, microseconds since 1970."""
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             pipeline = client.pipeline(transaction=False)
             for slot in range(self.slots):
                 pipeline.xrange(keys.pending(slot), count=1)

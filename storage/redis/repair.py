@@ -46,22 +46,22 @@ class RedisRepair:
         self._teach_key = Script(door, "teach_key")
         self._refresh_thread = Script(door, "refresh_thread", tells=True)
 
-    def distrust(self, threads: Iterable[tuple[str, str]]) -> None:
+    def invalidate_indexes(self, threads: Iterable[tuple[str, str]]) -> None:
         """Says of threads' indexes, and of lists of threads, that messages came in beside Redis."""
         named = list(threads)
         self.distrust_indexes(
             keys.index(self._redis.slot_of_thread(*thread), *thread) for thread in named
         )
-        self.outdate({user_id for user_id, _ in named})
+        self.invalidate_thread_lists({user_id for user_id, _ in named})
 
-    def outdate(self, users: Collection[str]) -> None:
+    def invalidate_thread_lists(self, users: Collection[str]) -> None:
         """Says of users' lists of threads that they no longer hold."""
         if users:
             self.outdate_lists(keys.thread_pages(user_id) for user_id in users)
 
     def outdate_lists(self, names: Iterable[str]) -> None:
         """Likewise, by the keys of the lists."""
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             pipeline = client.pipeline(transaction=False)
             for name in names:
                 pipeline.hdel(name, "generation")
@@ -111,7 +111,7 @@ class RedisRepair:
         ]
         return names, arguments
 
-    def teach_keys(self, made: Mapping[Key, str], seconds: int) -> None:
+    def store_keys(self, made: Mapping[Key, str], seconds: int) -> None:
         """Has Redis know Idempotency-Keys that PostgreSQL knows, but for those with which it has
         made later messages."""
         given = iter(made.items())
@@ -160,7 +160,7 @@ class RedisRepair:
             return
         slots = [(self._redis.slot_of_message(name), name) for name in message_ids]
         names = [make(*one) for one in slots for make in (keys.message, keys.stream)]
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             pipeline = client.pipeline(transaction=False)
             for name in names:
                 pipeline.delete(name)

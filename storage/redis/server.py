@@ -19,7 +19,7 @@ def durability_of(door: RedisGateway) -> Durability:
     Raises `TierUnavailable`.
     """
     try:
-        with door.passed() as client:
+        with door.guarded() as client:
             found: Any = client.config_get(*_FSYNCED)
     except TierRejected:
         return "memory"

@@ -48,7 +48,7 @@ class StateCacheManager:
         """The slot where a state lives."""
         return ids.shard_of(whose.user_id, whose.name) % self._slots
 
-    def save_primary_state(self, record: StateRecord, *, rests_on: int) -> bool:
+    def save_primary_state(self, record: StateRecord, *, expected_version: int) -> bool:
         """Acknowledges a version, fsynced; gives whether to wake a worker.
 
         Raises `VersionConflict` with the hot record where that is another version than the one it
@@ -64,7 +64,7 @@ class StateCacheManager:
             ],
             [
                 codec.encode(record),
-                rests_on,
+                expected_version,
                 DRAIN_FLAG_MILLISECONDS,
                 ids.lowest(record.updated_at),
             ],
@@ -77,7 +77,7 @@ class StateCacheManager:
 
     def load_primary_state(self, whose: StateName) -> StateRecord | None:
         """The hot version, a tombstone included; one whose user was erased since is one too."""
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             found: Any = client.mget(
                 [self._key(whose), keys.erased(self.slot_of(whose), whose.user_id)]
             )
@@ -113,7 +113,7 @@ class StateCacheManager:
 
     def get_redis_memory_stats(self) -> RedisMemory:
         """What Redis has in memory, and how often reads find it."""
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             pipeline: Any = client.pipeline(transaction=False)
             pipeline.info("memory")
             pipeline.info("stats")
@@ -129,7 +129,7 @@ class StateCacheManager:
     def validate_connection(self) -> bool:
         """Whether Redis answers this process."""
         try:
-            with self._door.passed() as client:
+            with self._door.guarded() as client:
                 return bool(client.ping())
         except TierUnavailable:
             return False

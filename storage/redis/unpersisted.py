@@ -39,7 +39,7 @@ class UnpersistedWrites:
 
     def of(self, user_id: str) -> Unpersisted:
         """All that the log has of a user."""
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             waiting: Any = client.hkeys(keys.waiting_threads(user_id))
         threads = [name.decode() for name in waiting]
         slots = sorted({self._redis.slot_of_thread(user_id, name) for name in threads})
@@ -52,7 +52,7 @@ class UnpersistedWrites:
     def marks(self, user_id: str, threads: Iterable[str]) -> dict[str, str]:
         """Up to which id threads are deleted, or all of the user's, as far as Redis knows."""
         named = [(name, self._redis.slot_of_thread(user_id, name)) for name in threads]
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             pipeline = client.pipeline(transaction=False)
             for name, slot in named:
                 pipeline.get(keys.watermark(slot, user_id, name))
@@ -81,7 +81,7 @@ class UnpersistedWrites:
         owner = b'"user_id":' + msgspec.json.encode(user_id)
         before = "+"
         while left > 0:
-            with self._door.passed() as client:
+            with self._door.guarded() as client:
                 entries: Any = client.xrevrange(keys.pending(slot), max=before, count=PAGE_ENTRIES)
             for _, fields in entries:
                 _take(fields, owner, user_id, found)

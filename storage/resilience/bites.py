@@ -15,11 +15,11 @@ class Bite:
     def __init__(self, most: int) -> None:
         self._most = self.bytes = most
 
-    def take_less(self) -> None:
+    def shrink_batch(self) -> None:
         """Has bites be half as large as they were."""
         self.bytes = max(LEAST_BYTES, self.bytes // 2)
 
-    def take_more(self) -> None:
+    def grow_batch(self) -> None:
         """Has them be larger again."""
         self.bytes = min(self._most, self.bytes * 2)
 

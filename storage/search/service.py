@@ -61,7 +61,7 @@ class SearchService:
         """
         started = time.perf_counter()
         look = _Look(
-            user_id, wanted, self._unpersisted, self._rows, self._archive, self._lease.standing()
+            user_id, wanted, self._unpersisted, self._rows, self._archive, self._lease.current()
         )
         found = look.run(limit, min(cursor or ids.HIGHEST, wanted.high))
         self._instruments.read(found.source, time.perf_counter() - started)
@@ -153,7 +153,7 @@ class _Look:
             _take(found, message, "postgresql")
         if candidates.horizon is not None:
             horizons.append(candidates.horizon)
-        return candidates.boundary if self._standing.postgres_whole else ids.HIGHEST
+        return candidates.boundary if self._standing.postgres_complete else ids.HIGHEST
 
     def _ask_clickhouse(
         self, span: SearchSpan, found: dict[str, tuple[Message, Tier]], horizons: list[str]
@@ -212,7 +212,7 @@ class _Look:
 
         Gives up to which id each thread is deleted.
         """
-        if not self._standing.postgres_whole:
+        if not self._standing.postgres_complete:
             self._put_in_of_clickhouse(found)
         threads = {message.thread_id for message, _ in found.values()}
         marks = {name: self._log.marks.get(name, ids.LOWEST) for name in threads}

@@ -100,12 +100,12 @@ class StateChain:
         Whoever writes, and cannot reach Redis, looks only when nobody is answered from Redis alone
         any more: else a version that another process took meanwhile would be written over unseen.
         """
-        standing = self._lease.standing()
+        standing = self._lease.current()
         failures: list[TierError] = []
         hot = None
         try:
             hot = self._cache.load_primary_state(whose)
-            if hot is not None and standing.redis_whole:
+            if hot is not None and standing.redis_complete:
                 return FoundState(whose, hot, "redis", True, self._caveat())
         except TierError as error:
             failures.append(error)
@@ -116,7 +116,7 @@ class StateChain:
         except TierError as error:
             failures.append(error)
         if hot is not None:
-            is_certain = self._lease.last_known().redis_whole
+            is_certain = self._lease.last_known().redis_complete
             return FoundState(whose, hot, "redis", is_certain, POSTGRESQL_OUT)
         return self._copied(whose, failures, must_be_known)
 
@@ -124,7 +124,7 @@ class StateChain:
         self, found: FoundState, conflict: VersionConflict, *, must_be_known: bool = True
     ) -> FoundState:
         """The newest version after a conflict, which told it where Redis is believed alone."""
-        if conflict.current and found.source == "redis" and self._lease.standing().redis_whole:
+        if conflict.current and found.source == "redis" and self._lease.current().redis_complete:
             hot = codec.decode_state(conflict.current)
             return found._replace(record=hot, is_certain=True, warning=self._caveat())
         return self.find(found.whose, must_be_known=must_be_known, for_writing=True)
@@ -145,7 +145,7 @@ class StateChain:
 
     def _save(self, found: FoundState, make: Make) -> SavedVersion:
         try:
-            self._room.check()
+            self._room.admit()
             record = make(found.version + 1 if found.is_certain else _blind(found))
             return self._save_in_redis(found, record)
         except TierError as error:
@@ -224,15 +224,15 @@ class StateChain:
     def _save_in_redis(self, found: FoundState, record: StateRecord) -> SavedVersion:
         """While others may write beside Redis, PostgreSQL decides between them and Redis; while it
         is out nobody does."""
-        if self._lease.standing().redis_whole:
+        if self._lease.current().redis_complete:
             saved = self._put(found, record)
-            return saved if self._lease.standing().redis_whole else self._confirmed(saved)
+            return saved if self._lease.current().redis_complete else self._confirmed(saved)
         try:
             saved, numbers = self._rows.commit_with(
                 record, found.version, lambda: self._put(found, record)
             )
         except TierUnavailable as error:
-            if error.passing and self._lease.standing().redis_whole:
+            if error.passing and self._lease.current().redis_complete:
                 # It had to wait for a crowd, and by now it need not ask PostgreSQL.
                 return self._save_in_redis(found, record)
             if error.tier != "postgresql" or error.tried:
@@ -242,7 +242,7 @@ class StateChain:
 
     def _put(self, found: FoundState, record: StateRecord) -> SavedVersion:
         try:
-            wake = self._cache.save_primary_state(record, rests_on=found.version)
+            wake = self._cache.save_primary_state(record, expected_version=found.version)
         except VersionConflict as conflict:
             hot = codec.decode_state(conflict.current)
             if found.record is not None and hot.version < found.version:

@@ -90,7 +90,7 @@ class StateRows:
         """Returns when a write beside Redis may be acknowledged, and so when nothing more is
         acknowledged from Redis alone. Raises `TierUnavailable`."""
         with self._breaker.guard():
-            self._detour.enter()
+            self._detour.acquire()
 
     def commit(self, record: StateRecord) -> tuple[int, list[int]]:
         """Commits a version that Redis has taken, unless a newer one is there; gives the version
@@ -121,16 +121,16 @@ class StateRows:
             states.upsert(connection, [codec.encode(record)])
             return done, _queued(connection, before)
 
-    def commit_beside(self, record: StateRecord, rests_on: int) -> list[int]:
+    def commit_beside(self, record: StateRecord, expected_version: int) -> list[int]:
         """Commits a version that Redis cannot take; gives the same.
 
         Raises `VersionConflict` where it does not rest on the newest.
         """
         with self._breaker.guard():
-            self._detour.enter()
+            self._detour.acquire()
             with translated(), self._engine.begin() as connection:
                 before = self._begin(connection, record.whose)
-                if not states.replace(connection, record, rests_on):
+                if not states.replace(connection, record, expected_version):
                     raise VersionConflict(b"")
                 states.queue_backfill(connection, [record.whose])
                 return _queued(connection, before)

@@ -99,24 +99,26 @@ class StateService:
         whose: StateName,
         state: msgspec.Raw,
         *,
-        rests_on: Container[int] | None = None,
+        expected_version: Container[int] | None = None,
         ttl_seconds: int | msgspec.UnsetType | None = msgspec.UNSET,
         level: Level = "auto",
     ) -> StateAnswer:
         """Acknowledges a state as the next version.
 
-        Raises `StaleVersion` where the current version, 0 for none, is not in `rests_on`. Without
-        it the last writer wins.
+        Raises `StaleVersion` where the current version, 0 for none, is not in `expected_version`.
+        Without it the last writer wins.
         """
-        replaces = rests_on is None
-        return self._write(whose, lambda _: state, rests_on, ttl_seconds, level, replaces=replaces)
+        replaces = expected_version is None
+        return self._write(
+            whose, lambda _: state, expected_version, ttl_seconds, level, replaces=replaces
+        )
 
     def patch(
         self,
         whose: StateName,
         patch: msgspec.Raw,
         *,
-        rests_on: Container[int] | None = None,
+        expected_version: Container[int] | None = None,
         ttl_seconds: int | msgspec.UnsetType | None = msgspec.UNSET,
     ) -> StateAnswer:
         """Acknowledges the current state with a merge patch applied; none is as an empty one.
@@ -129,16 +131,18 @@ class StateService:
             check_size(state)
             return state
 
-        return self._write(whose, change, rests_on, ttl_seconds, "auto")
+        return self._write(whose, change, expected_version, ttl_seconds, "auto")
 
-    def delete(self, whose: StateName, *, rests_on: Container[int] | None = None) -> StateAnswer:
+    def delete(
+        self, whose: StateName, *, expected_version: Container[int] | None = None
+    ) -> StateAnswer:
         """Acknowledges a tombstone; checkpoints go with it. Raises `NotFound`, `StaleVersion`."""
 
         def gone(current: StateRecord | None) -> None:
             if current is None:
                 raise NotFound
 
-        return self._write(whose, gone, rests_on, None, "auto")
+        return self._write(whose, gone, expected_version, None, "auto")
 
     def checkpoints(
         self, whose: StateName, *, limit: int, before: int | None
@@ -169,7 +173,7 @@ class StateService:
         self,
         whose: StateName,
         change: Callable[[StateRecord | None], msgspec.Raw | None],
-        rests_on: Container[int] | None,
+        expected_version: Container[int] | None,
         ttl_seconds: int | msgspec.UnsetType | None,
         level: Level,
         *,
@@ -183,13 +187,13 @@ class StateService:
             current = found.record
             live = current if current and current.is_live(ids.timestamp(now_us)) else None
             version = live.version if live else 0
-            if rests_on is not None and version not in rests_on:
+            if expected_version is not None and version not in expected_version:
                 raise StaleVersion(version)
             make = self._maker(whose, current, live, change(live), now_us, ttl_seconds, level)
             try:
                 return self._answer(self._chain.save(found, make), level)
             except VersionConflict as conflict:
-                if isinstance(conflict, Overtaken) and rests_on is not None:
+                if isinstance(conflict, Overtaken) and expected_version is not None:
                     reason = "somebody wrote beside it at the same moment"
                     raise TierUnavailable("redis", reason, passing=True) from conflict
                 found = self._chain.again(found, conflict, must_be_known=not replaces)

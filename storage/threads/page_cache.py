@@ -89,7 +89,7 @@ class ThreadPages:
         """Has pages stay while PostgreSQL is out. None of them holds afterwards: how long one may
         hold is bounded by how long it stays."""
         for batch in _batches(user_ids):
-            with self._door.passed() as client:
+            with self._door.guarded() as client:
                 pipeline = client.pipeline(transaction=False)
                 for user_id in batch:
                     pipeline.hdel(keys.thread_pages(user_id), "generation")
@@ -100,7 +100,7 @@ class ThreadPages:
         """Those of the users whose first page does not hold, or is not there."""
         found = []
         for batch in _batches(user_ids):
-            with self._door.passed() as client:
+            with self._door.guarded() as client:
                 pipeline = client.pipeline(transaction=False)
                 for user_id in batch:
                     wanted = ["generation", FIRST_PAGE.name]
@@ -114,7 +114,7 @@ class ThreadPages:
 
     def active(self, most: int) -> list[str]:
         """The users who listed their threads lately, the latest first."""
-        with self._door.passed() as client:
+        with self._door.guarded() as client:
             seconds: Any = client.time()
             since = int(seconds[0]) - ACTIVE_SECONDS
             client.zremrangebyscore(keys.ACTIVE_LISTS, "-inf", since)

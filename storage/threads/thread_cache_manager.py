@@ -55,10 +55,10 @@ class ThreadCacheManager:
     def page(self, user_id: str, query: ThreadQuery) -> ThreadList:
         """Part of a user's threads, most recently active first. Raises `TierUnavailable` where
         nobody knows any."""
-        standing = self._lease.standing()
+        standing = self._lease.current()
         reading = Reading()
         opened = self._open(user_id, query, reading)
-        if opened is not None and (fresh := opened.fresh) is not None and standing.redis_whole:
+        if opened is not None and (fresh := opened.fresh) is not None and standing.redis_complete:
             return _answer(fresh.entries, fresh.following, "redis", None)
         try:
             part = self._read(user_id, query, opened, standing, reading)
@@ -77,7 +77,7 @@ class ThreadCacheManager:
     def one(self, user_id: str, thread_id: str) -> ThreadSummary:
         """One thread as the list shows it. Raises `NotFound`, and `TierUnavailable` where a tier
         that could know it does not answer."""
-        standing = self._lease.standing()
+        standing = self._lease.current()
         reading = Reading()
         try:
             found = self._rows.named(user_id, [thread_id])
@@ -100,7 +100,7 @@ class ThreadCacheManager:
         """
         cold = self._pages.cold(user_ids)
         for user_id in cold:
-            standing, reading = self._lease.standing(), Reading()
+            standing, reading = self._lease.current(), Reading()
             opened = self._pages.open(user_id, FIRST_PAGE, is_asked=False)
             part = self._read(user_id, FIRST_PAGE, opened, standing, reading)
             if not reading.down:
@@ -202,7 +202,7 @@ class ThreadCacheManager:
         bases = {
             one.entry.summary.id: one.countable_from
             for one in merged
-            if one.countable_from is not None and standing.redis_whole
+            if one.countable_from is not None and standing.redis_complete
         }
         known = {one.entry.summary.id for one in merged if one.row is not None}
         below = dict.fromkeys(bases, 0)

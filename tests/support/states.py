@@ -16,9 +16,9 @@ from wiring.process import Services
 def is_whole(own: Services) -> None:
     """Tells Redis what it missed, lets those who wrote beside it be over, and waits until it is
     believed alone."""
-    own.redis_recovery.tend()
+    own.redis_recovery.reconcile()
     end_detours(own)
-    eventually(lambda: own.lease.standing().redis_whole)
+    eventually(lambda: own.lease.current().redis_complete)
 
 
 def run(user: str, name: str = "r") -> StateName:
@@ -34,9 +34,9 @@ def raw(state: Any) -> msgspec.Raw:
 
 
 def save(own: Services, whose: StateName, state: Any, **options: Any) -> StateAnswer:
-    """Saves a state by a process of these services; `rests_on` is one version."""
-    if "rests_on" in options:
-        options["rests_on"] = {options["rests_on"]}
+    """Saves a state by a process of these services; `expected_version` is one version."""
+    if "expected_version" in options:
+        options["expected_version"] = {options["expected_version"]}
     return own.states.put(whose, raw(state), **options)
 
 

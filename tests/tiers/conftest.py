@@ -58,7 +58,7 @@ def alone(lone_services: Services) -> Services:
     settle(lone_services)
     lone_services.redis_client.flushall()
     if direct_writes.count_direct_writes(lone_services.job_clickhouse):
-        lone_services.homecoming.bring_home()
+        lone_services.homecoming.replay()
         end_detours(lone_services)
     lone_services.redis_recovery.adopt()
     return lone_services
@@ -68,9 +68,9 @@ def alone(lone_services: Services) -> Services:
 def brought_home(alone: Services) -> Iterator[None]:
     """What a test leaves in ClickHouse is no matter of the next one."""
     yield
-    alone.homecoming.bring_home()
+    alone.homecoming.replay()
     end_detours(alone)
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def test_a_newer_version_wins_over_a_replayed_one(
 ) -> None:
     one = refused_message(alone, user, drain, bad)
     newer = revised(one)
-    alone.redis.revise(user, "t", one.id, codec.encode(newer), rests_on=1, tombstone=False)
+    alone.redis.revise(user, "t", one.id, codec.encode(newer), expected_version=1, tombstone=False)
     assert drain().written == 1
     bad.close()
     assert not service.replay(only(service).id, by="somebody").written
@@ -102,7 +102,7 @@ def test_a_newer_version_that_is_pending_stays_without_a_ttl(
 ) -> None:
     one = refused_message(alone, user, drain, bad)
     newer = revised(one)
-    alone.redis.revise(user, "t", one.id, codec.encode(newer), rests_on=1, tombstone=False)
+    alone.redis.revise(user, "t", one.id, codec.encode(newer), expected_version=1, tombstone=False)
     bad.close()
     letter = only(service)
     assert service.replay(letter.id, by="somebody", record=codec.encode(one)).written

@@ -142,7 +142,7 @@ def test_redis_is_believed_and_warm_afterwards(world: Services) -> None:
     disasters.lose_redis(world)
     recovered(world)
     own = Services(world.settings)
-    assert own.lease.standing().redis_whole
+    assert own.lease.current().redis_complete
     page = own.retrieval.page("ann", "titled", limit=40, cursor=None, order="desc")
     assert (len(page.messages), page.source) == (40, "redis")
 

@@ -22,7 +22,7 @@ def test_two_messages_of_one_key_become_the_later(
     alone.failover._postgres.append([append_of(later, key="k")])
     alone.redis.append([append_of(earlier, key="k")], 60)
     drain()
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     assert [row[0] for row in rows(alone, user)] == [later.id]
     assert [one.id for one in page(alone, user)] == [later.id]
 
@@ -36,7 +36,7 @@ def test_a_message_that_is_buried_as_a_double_does_not_count(
     drain()
     assert alone.threads.get(user, "t").message_count == 1
     alone.failover._clickhouse._insert([DirectWrite(latest, codec.encode(latest), "k")])
-    alone.homecoming.bring_home()
+    alone.homecoming.replay()
     assert alone.threads.get(user, "t").message_count == 1
     assert [row[0] for row in rows(alone, user)] == [latest.id]
 
@@ -49,7 +49,7 @@ def test_a_double_that_went_with_its_thread_is_not_taken_off_the_count_of_the_ne
     alone.persistence.drain_backlog()
     later = message(user)
     alone.failover._clickhouse._insert([DirectWrite(later, codec.encode(later), "k")])
-    alone.homecoming.bring_home()
+    alone.homecoming.replay()
     assert alone.threads.get(user, "t").message_count == 1
 
 
@@ -61,9 +61,9 @@ def test_an_edit_of_a_double_that_nobody_saw_does_not_dig_it_up(
     alone.messages.edit(user, done.message.id, content="unseen", metadata=None, if_version=None)
     later = message(user)
     alone.failover._clickhouse._insert([DirectWrite(later, codec.encode(later), "k")])
-    alone.homecoming.bring_home()
+    alone.homecoming.replay()
     drain()
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     hot = alone.redis.message(done.message.id)
     assert hot is None or codec.decode(hot).deleted_at is not None
     assert [row[0] for row in rows(alone, user)] == [later.id]

@@ -170,7 +170,9 @@ def test_versions_of_one_message_are_drained_together(
     alone.redis.append([append_of(first)], 60)
     for before in (first, revised(first)):
         after = codec.encode(revised(before))
-        alone.redis.revise(user, "t", first.id, after, rests_on=before.version, tombstone=False)
+        alone.redis.revise(
+            user, "t", first.id, after, expected_version=before.version, tombstone=False
+        )
     done = drain()
     assert (done.entries, done.written) == (3, 1)
     assert rows(alone, user) == {first.id: 3}

@@ -124,7 +124,7 @@ def test_a_write_that_comes_home_later_is_not_taken_in(
     one = persisted(alone, drain, user, 1)[0]
     erase(alone, user)
     alone.failover._clickhouse._insert([DirectWrite(one, codec.encode(one), None)])
-    assert alone.homecoming.bring_home() == 1
+    assert alone.homecoming.replay() == 1
     assert finish(alone, user).removed["clickhouse"]["messages"] == 2
     assert alone.user_erasure.receipt(user).state == "done"
     assert places(alone, marker_of(user)) == set()
@@ -168,10 +168,10 @@ def test_redis_takes_nothing_in_that_was_read_before(
     assert not redis.warm(user, "t", records, seen_floor=None, floor=ids.LOWEST)
     with pytest.raises(NotFound):
         edit = codec.encode(revised(one))
-        redis.revise(user, "t", one.id, edit, rests_on=1, tombstone=False)
+        redis.revise(user, "t", one.id, edit, expected_version=1, tombstone=False)
     with pytest.raises(NotFound):
         record = msgspec.json.encode(created)
-        redis.put_thread(user, "other", record, rests_on=1, created_at=created.created_at)
+        redis.put_thread(user, "other", record, expected_version=1, created_at=created.created_at)
     through = alone.user_erasure.receipt(user).erased_through
     (answer,) = redis.append([append_of(one)], 60)
     assert answer == (through,), "an id at or below the watermark was acknowledged"

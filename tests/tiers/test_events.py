@@ -165,7 +165,7 @@ def test_what_was_written_beside_redis_is_told_late_and_once(
     made = post(own, user)
     own.messages.edit(user, known.message.id, content="other", metadata=None, if_version=None)
     assert told(alone, user, place) == []
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     late = [one for one in told(alone, user, place) if one.is_late]
     assert sorted(kinds(late)) == sorted(
         [
@@ -181,7 +181,7 @@ def test_what_was_written_beside_redis_is_told_late_and_once(
             "INSERT INTO redis_backfill (user_id, thread_id, message_id) VALUES (%s, 't', %s)",
             (user, made.message.id),
         )
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     assert len([one for one in told(alone, user, place) if one.is_late]) == 4
 
 
@@ -197,7 +197,7 @@ def test_what_redis_took_before_its_answer_was_lost_is_not_told_twice(
             "INSERT INTO redis_backfill (user_id, thread_id, message_id) VALUES (%s, 't', %s)",
             (user, made.id),
         )
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     drain()
     assert kinds(told(alone, user, place)) == [
         ("message_received", made.id, 1),
@@ -215,7 +215,7 @@ def test_threads_that_wait_are_those_with_writes_in_the_log(
     assert set(alone.redis_client.hkeys(waiting)) == {b"one", b"two", b"three"}
     alone.redis_client.hset(keys.thread_pages(user), "generation", "g")
     second = codec.encode(revised(first))
-    alone.redis.revise(user, "one", first.id, second, rests_on=1, tombstone=False)
+    alone.redis.revise(user, "one", first.id, second, expected_version=1, tombstone=False)
     assert not alone.redis_client.exists(keys.thread_pages(user))
     drain()
     assert not alone.redis_client.exists(waiting)

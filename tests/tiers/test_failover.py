@@ -38,7 +38,7 @@ def test_without_redis_and_postgresql_clickhouse_takes_it(alone: Services, user:
     assert rows(alone, user) == []
     # Read your writes: nobody calls a page whole while something waits in ClickHouse.
     assert listed(without(alone), user) == ["hello"]
-    assert alone.homecoming.bring_home() == 1
+    assert alone.homecoming.replay() == 1
     assert direct_writes.count_direct_writes(alone.job_clickhouse) == 0
     assert rows(alone, user) == [(done.message.id, 1, "hello")]
     assert post(alone, user, key="k").message.id == done.message.id
@@ -48,16 +48,16 @@ def test_what_one_process_alone_gave_to_clickhouse_is_listed_by_all(
     alone: Services, user: str
 ) -> None:
     end_detours(alone)
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     other = without(alone)
     post(other, user, "before")
-    eventually(lambda: other.lease.standing().redis_whole)
+    eventually(lambda: other.lease.current().redis_complete)
     other.breakers.redis.open("it is restarted")
     eventually(lambda: other.breakers.redis.is_closed)
     assert post(without(alone, "redis", "database"), user, "beside").tier_used == "clickhouse"
     # PostgreSQL was never out for the other, and nobody could tell it there.
     assert listed(other, user) == ["before", "beside"]
-    alone.homecoming.bring_home()
+    alone.homecoming.replay()
 
 
 def test_a_postgresql_that_only_keeps_one_process_waiting_takes_it_all_the_same(
@@ -101,9 +101,9 @@ def test_homecoming_repeated_changes_nothing(
         # Dies between PostgreSQL's commit and the list.
         patched.setattr(type(alone.homecoming), "_strike_out", _dies)
         with pytest.raises(Crash):
-            alone.homecoming.bring_home()
+            alone.homecoming.replay()
     assert direct_writes.count_direct_writes(alone.job_clickhouse) == 1
-    assert alone.homecoming.bring_home() == 1
+    assert alone.homecoming.replay() == 1
     assert rows(alone, user) == [(done.message.id, 1, "hello")]
 
 
@@ -116,7 +116,7 @@ def test_a_write_that_redis_took_without_an_answer_is_one_message(
     newer = message(user)
     alone.redis.append([append_of(newer)], 60)
     drain()
-    again = Append(user, "t", [NewMessage(one.id, codec.encode(one), None)], must_stay=True)
+    again = Append(user, "t", [NewMessage(one.id, codec.encode(one), None)], ids_are_final=True)
     assert alone.failover._postgres.append([again]) == [Stored([one.id], False)]
     assert [row[0] for row in rows(alone, user)] == [one.id, newer.id]
 
@@ -131,7 +131,7 @@ def test_an_edit_beside_redis_wins_and_is_seen_at_once(alone: Services, user: st
     assert edited.message.version > 1
     assert listed(alone, user) == ["new"]
     assert alone.retrieval.get(user, done.message.id).message == edited.message
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     assert alone.redis.message(done.message.id) == codec.encode(edited.message)
 
 
@@ -159,7 +159,7 @@ def test_a_version_nobody_saw_loses_to_one_beside_redis(
         user, done.message.id, content="beside", metadata=None, if_version=None
     )
     drain()
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     assert rows(alone, user) == [(done.message.id, beside.message.version, "beside")]
     assert alone.redis.message(done.message.id) == codec.encode(beside.message)
 
@@ -172,7 +172,7 @@ def test_a_delete_beside_redis_hides_at_once(alone: Services, user: str) -> None
         assert listed(alone, user) == []
         with pytest.raises(NotFound):
             alone.retrieval.get(user, done.message.id)
-        alone.redis_recovery.tend()
+        alone.redis_recovery.reconcile()
 
 
 def test_a_delete_that_only_clickhouse_took_hides_at_once(
@@ -186,7 +186,7 @@ def test_a_delete_that_only_clickhouse_took_hides_at_once(
     assert listed(without(alone), user) == []
     with pytest.raises(NotFound):
         without(alone).retrieval.get(user, done.message.id)
-    assert alone.homecoming.bring_home() == 1
+    assert alone.homecoming.replay() == 1
     assert listed(without(alone), user) == []
 
 
@@ -199,7 +199,7 @@ def test_a_thread_deleted_beside_redis_is_gone_at_once(alone: Services, user: st
         for look in (alone.threads.get, alone.retrieval.get):
             with pytest.raises(NotFound):
                 look(user, "t" if look is alone.threads.get else done.message.id)
-        alone.redis_recovery.tend()
+        alone.redis_recovery.reconcile()
     post(alone, user, "anew")
     assert listed(alone, user) == ["anew"]
 
@@ -207,7 +207,7 @@ def test_a_thread_deleted_beside_redis_is_gone_at_once(alone: Services, user: st
 def test_a_thread_is_made_beside_redis(alone: Services, user: str) -> None:
     without(alone, "redis").threads.create(user, "t", "title", {})
     assert alone.threads.get(user, "t").title == "title"
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     assert alone.threads.get(user, "t").title == "title"
 
 

@@ -78,9 +78,9 @@ def test_it_does_so_while_tiers_are_out(
     second, third = post(own, user, "b", "k"), post(own, user, "b", "k")
     assert (second.message.content, second.repeated) == ("b", False)
     assert (third.message.id, third.repeated) == (second.message.id, True)
-    alone.homecoming.bring_home()
+    alone.homecoming.replay()
     drain()
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     again = post(alone, user, "b", "k")
     assert (again.message.id, again.repeated) == (second.message.id, True)
     assert [row[0] for row in rows(alone, user)] == [second.message.id]
@@ -95,7 +95,7 @@ def test_a_key_that_redis_has_forgotten_is_freed_in_postgresql(
     delete: Callable[[Services, str, str], None],
 ) -> None:
     first = post(without(alone, "redis"), user, "a", "k")
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     delete(alone, user, first.message.id)
     drain()
     alone.redis_client.flushall()
@@ -181,7 +181,7 @@ def test_what_a_freed_key_makes_by_a_clock_that_is_behind_stays(
     second = post(own, user, "b", "k")
     assert second.message.id > first.message.id
     drain()
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     assert listed(alone, user) == ["b"]
 
 
@@ -192,7 +192,7 @@ def test_redis_is_not_taught_what_a_key_made_that_has_made_more_since(
     drain()
     without(alone, "redis").messages.delete(user, first.message.id, if_version=None)
     second = post(alone, user, "b", "k")
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     alone.redis_recovery._teach_newest_keys()
     third = post(alone, user, "b", "k")
     assert (third.message.id, third.repeated) == (second.message.id, True)

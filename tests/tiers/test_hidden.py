@@ -146,7 +146,7 @@ def test_asking_for_the_messages_of_a_deleted_thread_does_not_bring_it_back(
     without(alone, "redis").threads.delete(user, "t")
     end_detours(alone)
     # Redis is told, and has an index that is complete nowhere.
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     for _ in range(2):
         is_gone(alone, user, made)
 

@@ -46,7 +46,7 @@ def test_a_message_of_an_erased_user(
     post(alone, user, marker_of(user))
     # Whoever erases has not come to Redis yet.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alone.user_erasure._redis, "shut_out", lambda *_: None)
+        patch.setattr(alone.user_erasure._redis, "block_writes", lambda *_: None)
         alone.user_erasure.request(user, by="an admin")
     assert drain().written == 0
     assert places(alone, marker_of(user)) == set()
@@ -158,7 +158,7 @@ def test_what_clickhouse_took_is_purged_once_more(
 ) -> None:
     late = message(user, content=marker_of(user), time_us=ids.time_us_of(deleted.id) - 5)
     alone.failover._clickhouse._insert([DirectWrite(late, codec.encode(late), "k")])
-    alone.homecoming.bring_home()
+    alone.homecoming.replay()
     assert check(repair=True).differences == []
     erase_what_was_deleted(alone)
     assert places(alone, marker_of(user)) == set()
@@ -179,7 +179,7 @@ def test_nobody_is_told_late_of_what_was_deleted(alone: Services, user: str) -> 
     one = message(user, content=marker_of(user))
     alone.failover._postgres.append([append_of(one)])
     alone.threads.delete(user, "t")
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     assert [key for key in in_redis(alone, marker_of(user)) if "events" in key] == []
 
 

@@ -143,11 +143,11 @@ def test_what_is_too_much_for_postgresql_comes_home_in_smaller_bites(
     home = process(alone, database_timeout_seconds=1.0)
     with each_takes(alone, "messages", "INSERT", 0.04):
         with pytest.raises(TierUnavailable):
-            home.homecoming.bring_home()
+            home.homecoming.replay()
         # Of itself it would be as much again, and too much again.
         for _ in range(3):
             try:
-                home.homecoming.bring_home()
+                home.homecoming.replay()
             except TierUnavailable:
                 continue
             break

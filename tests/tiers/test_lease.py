@@ -21,8 +21,8 @@ from support.samples import append_of, message
 from support.waiting import eventually
 from wiring.process import Services
 
-WHOLE = Completeness(redis_whole=True, keys_whole=True, postgres_whole=True)
-NOT_REDIS = Completeness(postgres_whole=True)
+WHOLE = Completeness(redis_complete=True, keys_complete=True, postgres_complete=True)
+NOT_REDIS = Completeness(postgres_complete=True)
 
 
 @pytest.fixture
@@ -30,13 +30,13 @@ def fresh(alone: Services) -> Iterator[Callable[[], Completeness]]:
     """What a process that has only just started would be told."""
     end_detours(alone)
     believe_keys(alone)
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     yield lambda: told(Services(alone.settings).lease)
 
 
 def told(lease: Lease) -> Completeness:
     """What a process is told as soon as it was told anything."""
-    return eventually(lambda: found if (found := lease.standing()).is_known else None)
+    return eventually(lambda: found if (found := lease.current()).is_known else None)
 
 
 def sql(alone: Services, statement: str) -> None:
@@ -54,7 +54,7 @@ def test_what_redis_was_not_told_yet_ends_it(
     with alone.job_engine.begin() as connection:
         writes.queue_backfill(connection, [message(user)])
     assert fresh() == NOT_REDIS
-    assert alone.redis_recovery.tend() == 1
+    assert alone.redis_recovery.reconcile() == 1
     assert fresh() == WHOLE
 
 
@@ -73,7 +73,7 @@ def test_who_was_on_a_detour_long_ago_may_be_again(
     detour = beside_redis(alone.quick_engine, alone.request_engine)
     detour.enter()
     sql(alone, "UPDATE redis_detours SET until = clock_timestamp() - interval '1 hour'")
-    detour.forget()
+    detour.expire()
     detour.enter()
     assert fresh() == NOT_REDIS
 
@@ -98,7 +98,7 @@ def test_an_empty_redis_is_believed_about_messages_but_not_about_keys(
     drain()
     alone.redis_client.flushall()
     alone.redis_recovery.adopt()
-    assert fresh() == WHOLE._replace(keys_whole=False)
+    assert fresh() == WHOLE._replace(keys_complete=False)
 
 
 def test_a_redis_that_evicts_is_not_believed_about_keys(
@@ -111,7 +111,7 @@ def test_a_redis_that_evicts_is_not_believed_about_keys(
     try:
         # Room for this is made by evicting the filler, the only key that may be.
         client.set("another", b"y")
-        assert fresh() == WHOLE._replace(keys_whole=False)
+        assert fresh() == WHOLE._replace(keys_complete=False)
     finally:
         client.config_set("maxmemory", before)
         client.config_resetstat()
@@ -123,9 +123,9 @@ def test_what_waits_in_clickhouse_ends_all_belief(
 ) -> None:
     alone.failover._clickhouse.append([append_of(message(user))])
     assert fresh() == Completeness()
-    alone.homecoming.bring_home()
+    alone.homecoming.replay()
     end_detours(alone)
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     assert fresh() == WHOLE
 
 
@@ -138,9 +138,9 @@ def test_a_process_that_never_saw_an_outage_is_told_of_what_waits_in_clickhouse(
     direct.append([append_of(message(user))])
     direct.say_so()
     eventually(lambda: other.standing() == Completeness())
-    alone.homecoming.bring_home()
+    alone.homecoming.replay()
     end_detours(alone)
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     eventually(lambda: other.standing() == WHOLE)
 
 
@@ -148,7 +148,7 @@ def test_without_postgresql_nothing_is_known(alone: Services) -> None:
     nowhere = msgspec.structs.replace(
         alone.settings, database_url="postgresql+psycopg2://u@127.0.0.1:1/d"
     )
-    assert not Services(nowhere).lease.standing().is_known
+    assert not Services(nowhere).lease.current().is_known
 
 
 def test_a_foreign_redis_is_shut_out(alone: Services, fresh: Callable[[], Completeness]) -> None:
@@ -166,7 +166,7 @@ def test_a_foreign_redis_is_shut_out(alone: Services, fresh: Callable[[], Comple
 
 
 def _shut_out(own: Services) -> bool:
-    own.lease.standing()
+    own.lease.current()
     return "another installation" in (own.breakers.redis.state().reason or "")
 
 
@@ -181,7 +181,7 @@ def test_the_first_write_beside_redis_waits_for_every_lease(
     def ask(lease: Lease) -> None:
         while not stop.is_set():
             asked = time.monotonic()
-            if lease.standing().redis_whole:
+            if lease.current().redis_complete:
                 believed.append(asked)
 
     threads = [threading.Thread(target=ask, args=(lease,)) for lease in others]

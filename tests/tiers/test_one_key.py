@@ -65,7 +65,7 @@ def test_the_same_key_makes_one_message(alone: Services, user: str, out: tuple[s
     first, second = post(own, user, "a", "k"), post(own, user, "a", "k")
     assert second.message.id == first.message.id
     assert second.repeated
-    alone.homecoming.bring_home()
+    alone.homecoming.replay()
     assert [row[2] for row in rows(alone, user)] == ["a"]
 
 
@@ -83,7 +83,7 @@ def test_a_key_is_honoured_by_a_process_that_was_kept_from_its_lease(
     own = process(alone)
     finds_all_well(own, user)
     monkeypatch.setattr(own.lease, "_renew", lambda: None)
-    eventually(lambda: not own.lease.standing(wait=False).is_known)
+    eventually(lambda: not own.lease.current(wait=False).is_known)
     first = post(without(alone, "redis"), user, "a", "k")
     again = post(own, user, "a", "k")
     assert (again.message, again.repeated) == (first.message, True)
@@ -98,7 +98,7 @@ def test_postgresql_is_waited_for_where_redis_is_known_to_lack_keys(
     own = process(alone)
     event.listen(own.quick_engine, "begin", wait_for_locks)
     first = post(without(alone, "redis"), user, "a", "k")
-    eventually(lambda: own.lease.standing() == Completeness(postgres_whole=True))
+    eventually(lambda: own.lease.current() == Completeness(postgres_complete=True))
     with ThreadPoolExecutor() as pool:
         with alone.job_engine.begin() as connection:
             connection.execute(text("LOCK TABLE idempotency_keys"))
@@ -153,7 +153,7 @@ def finds_all_well(own: Services, user: str) -> None:
     post(own, user, "before", "its own")
     eventually(lambda: watches(own))
     watched = time.monotonic()
-    eventually(lambda: own.lease.standing().postgres_whole and own.lease.whole_at > watched)
+    eventually(lambda: own.lease.current().postgres_complete and own.lease.whole_at > watched)
 
 
 def watches(own: Services) -> bool:
@@ -231,12 +231,12 @@ def test_a_key_that_clickhouse_took_is_honoured_by_redis_before_postgresql_is_ba
 def test_a_process_that_saw_redis_out_asks_clickhouse_although_it_held_a_lease(
     alone: Services, user: str, network: Network
 ) -> None:
-    alone.homecoming.bring_home()
+    alone.homecoming.replay()
     other = behind(network, alone)
-    eventually(lambda: other.lease.standing().postgres_whole)
+    eventually(lambda: other.lease.current().postgres_complete)
     post(other, user, "before", "its own")
     network.postgres.refuse()
-    eventually(lambda: not other.lease.standing().is_known)
+    eventually(lambda: not other.lease.current().is_known)
     network.redis.refuse()
     eventually(lambda: not other.breakers.redis.is_closed)
     done = post(without(alone, "redis", "database"), user, "a", "k")
@@ -250,11 +250,11 @@ def test_a_process_that_saw_redis_out_asks_clickhouse_although_it_held_a_lease(
 def test_while_postgresql_alone_is_out_redis_does_not_depend_on_clickhouse(
     alone: Services, user: str, network: Network
 ) -> None:
-    alone.homecoming.bring_home()
+    alone.homecoming.replay()
     own = behind(network, alone)
     finds_all_well(own, user)
     network.postgres.refuse()
-    eventually(lambda: not own.lease.standing().is_known)
+    eventually(lambda: not own.lease.current().is_known)
     network.clickhouse.refuse()
     assert post(own, user, "a", "k").tier_used == "redis"
     assert own.breakers.clickhouse.is_closed
@@ -267,7 +267,7 @@ def test_a_key_that_clickhouse_took_is_honoured_by_all_before_it_is_home(
     done = post(without(alone, "redis", "database"), user, "a", "k")
     own = without(alone, *out)
     # PostgreSQL answers, and is known to lack something.
-    assert own.lease.standing() == Completeness()
+    assert own.lease.current() == Completeness()
     again = post(own, user, "a", "k")
     assert (again.message, again.repeated) == (done.message, True)
 

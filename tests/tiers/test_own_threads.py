@@ -25,7 +25,7 @@ def test_a_round_that_fails_is_counted_and_the_next_one_comes(alone: Services, u
     )
 
     def failed(thread: str) -> float:
-        own.lease.standing()
+        own.lease.current()
         labels = {"thread": thread}
         return own.instruments.registry.get_sample_value(COUNTER, labels) or 0
 
@@ -41,7 +41,7 @@ def test_a_round_that_fails_is_counted_and_the_next_one_comes(alone: Services, u
         for owner, name in rounds:
             # Which ends it, as far as anybody can tell.
             setattr(owner, name, partial(_wait, ended))
-        eventually(lambda: own.lease.standing() and len(ended) == len(rounds))
+        eventually(lambda: own.lease.current() and len(ended) == len(rounds))
 
 
 def fails(*_: object) -> None:

@@ -171,7 +171,7 @@ def test_a_message_above_the_watermark_opens_the_thread_anew(
     write_thread(thread(user, 1, deleted_through=mark.id, deleted_at=mark.created_at))
     assert lone_services.thread_cache_manager.page(user, FIRST_PAGE).threads == []
     upsert(lone_services, later)
-    lone_services.redis_repair.outdate([user])
+    lone_services.redis_repair.invalidate_thread_lists([user])
     (summary,) = lone_services.thread_cache_manager.page(user, FIRST_PAGE).threads
     assert (summary.title, summary.message_count) == (None, 1)
 

@@ -130,7 +130,7 @@ def test_a_double_that_lost_its_key(
     alone.failover._postgres.append([append_of(later, key="k")])
     alone.redis.append([append_of(earlier, key="k")], 60)
     drain()
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     assert (state(earlier.id), state(later.id)) == ("erased", "persisted")
 
 

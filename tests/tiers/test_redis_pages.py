@@ -66,7 +66,7 @@ def test_warming_does_nothing_once_the_floor_has_moved(redis_tier: RedisTier, us
 def test_warming_never_replaces_a_copy(redis_tier: RedisTier, user: str) -> None:
     first = message(user)
     second = codec.encode(revised(first))
-    redis_tier.revise(user, "t", first.id, second, rests_on=1, tombstone=False)
+    redis_tier.revise(user, "t", first.id, second, expected_version=1, tombstone=False)
     assert warm(redis_tier, None, ids.LOWEST, first)
     assert redis_tier.message(first.id) == second
     assert not redis_tier.is_evictable(first.id)
@@ -78,7 +78,7 @@ def test_warming_brings_back_nothing_that_was_deleted_meanwhile(
     one = message(user, metadata={"deleted_at": None})
     redis_tier.append([append_of(one)], 60)
     gone = codec.encode(revised(one, deleted=True))
-    redis_tier.revise(user, "t", one.id, gone, rests_on=1, tombstone=True)
+    redis_tier.revise(user, "t", one.id, gone, expected_version=1, tombstone=True)
     assert warm(redis_tier, page(redis_tier, user).floor, ids.LOWEST, one)
     assert names(redis_tier, user) == []
 
@@ -105,7 +105,7 @@ def test_a_distrusted_list_is_complete_nowhere(
 ) -> None:
     one = message(user)
     redis_tier.append([append_of(one)], 60)
-    alone.redis_repair.distrust([(user, "t")])
+    alone.redis_repair.invalidate_indexes([(user, "t")])
     assert page(redis_tier, user).is_distrusted
     assert names(redis_tier, user) == [one.id]
     assert page(redis_tier, user).records[0][1] is not None
@@ -115,7 +115,7 @@ def test_a_list_that_is_missing_is_distrusted_for_a_while(
     alone: Services, redis_tier: RedisTier, user: str
 ) -> None:
     older = message(user)
-    alone.redis_repair.distrust([(user, "t")])
+    alone.redis_repair.invalidate_indexes([(user, "t")])
     # The reader saw no list, and read its page before the messages came in beside Redis.
     assert not warm(redis_tier, None, ids.LOWEST, older)
     assert page(redis_tier, user).is_distrusted
@@ -129,7 +129,7 @@ def test_a_distrusted_list_takes_messages_all_the_same(
 ) -> None:
     first, second = message(user), message(user)
     redis_tier.append([append_of(first)], 60)
-    alone.redis_repair.distrust([(user, "t")])
+    alone.redis_repair.invalidate_indexes([(user, "t")])
     redis_tier.append([append_of(second)], 60)
     assert names(redis_tier, user) == [first.id, second.id]
     assert page(redis_tier, user).is_distrusted
@@ -139,9 +139,9 @@ def test_a_page_read_before_a_second_distrust_warms_nothing(
     alone: Services, redis_tier: RedisTier, user: str
 ) -> None:
     older = message(user)
-    alone.redis_repair.distrust([(user, "t")])
+    alone.redis_repair.invalidate_indexes([(user, "t")])
     seen = page(redis_tier, user).floor
-    alone.redis_repair.distrust([(user, "t")])
+    alone.redis_repair.invalidate_indexes([(user, "t")])
     assert not warm(redis_tier, seen, ids.LOWEST, older)
     assert warm(redis_tier, page(redis_tier, user).floor, ids.LOWEST, older)
     assert page(redis_tier, user).floor == ids.LOWEST
@@ -176,7 +176,7 @@ def test_an_index_that_is_distrusted_again_still_goes_soon(alone: Services, user
     slot = alone.redis.slot_of_thread(user, "t")
     name = keys.index(slot, user, "t")
     for _ in range(2):
-        alone.redis_repair.distrust([(user, "t")])
+        alone.redis_repair.invalidate_indexes([(user, "t")])
         assert 0 < alone.redis_client.ttl(name) <= DISTRUST_SECONDS
     one = message(user)
     hot = alone.redis.page(user, "t", ids.LOWEST, ids.HIGHEST, "desc", 1)

@@ -68,7 +68,9 @@ def test_a_pending_newer_version_is_not_replaced(alone: Services, user: str) -> 
     first = message(user)
     second = revised(first)
     alone.redis.append([append_of(first)], 60)
-    alone.redis.revise(user, "t", first.id, codec.encode(second), rests_on=1, tombstone=False)
+    alone.redis.revise(
+        user, "t", first.id, codec.encode(second), expected_version=1, tombstone=False
+    )
     alone.redis_repair.refresh([first])
     assert alone.redis.message(first.id) == codec.encode(second)
     assert not alone.redis.is_evictable(first.id)
@@ -121,7 +123,7 @@ def test_what_went_with_a_lost_redis_is_named(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     own = Services(alone.settings)
-    own.lease.standing()
+    own.lease.current()
     kept = own.messages.post(user, "t", Draft("user", "kept", {}, None)).message
     drain()
     lost = own.messages.post(user, "t", Draft("user", "lost", {}, None)).message
@@ -130,7 +132,7 @@ def test_what_went_with_a_lost_redis_is_named(
     alone.redis_client.flushall()
     assert own.lost_and_found.lost() == [(lost.id, 1), (edit.id, 2)]
     alone.redis_recovery.adopt()
-    own.lost_and_found.search_later()
+    own.lost_and_found.schedule()
     eventually(lambda: _lost_ids(alone) >= {lost.id, edit.id})
 
 

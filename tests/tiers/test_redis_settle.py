@@ -51,7 +51,7 @@ def test_a_later_version_that_is_pending_keeps_no_ttl(alone: Services, user: str
     done = committed(alone.pending_log, alone.redis, first)
     # The edit comes between the commit of the first version and its settling.
     second = codec.encode(revised(first))
-    alone.redis.revise(user, "t", first.id, second, rests_on=1, tombstone=False)
+    alone.redis.revise(user, "t", first.id, second, expected_version=1, tombstone=False)
     assert alone.pending_log.settle([done]) == 1
     assert not alone.redis.is_evictable(first.id)
     assert index_ttl(alone.redis, user) == -1

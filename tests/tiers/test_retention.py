@@ -84,7 +84,7 @@ def test_what_is_kept(
     run = alone.retention.apply()
     gone = len(history) - len(kept)
     assert (run.due, run.erased, run.left) == (gone, gone, 0)
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     assert listed(alone, user) == [history[at].id for at in kept]
     assert count_of(alone, user) == len(kept)
     assert alone.retention.apply().due == 0
@@ -100,7 +100,7 @@ def test_what_is_archived_goes_too(
     run = alone.retention.apply()
     assert (run.due, run.erased, run.left) == (2, 2, 0)
     assert alone.retention.apply().due == 0
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     alone.replication.ship_all()
     assert listed(alone, user) == [history[2].id]
     assert count_of(alone, user) == 1

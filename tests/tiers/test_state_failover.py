@@ -34,18 +34,18 @@ def test_without_redis_postgresql_takes_it_and_it_wins_when_redis_is_back(
     save(alone, run(user), {"by": "redis"})
     drain()
     own = without(alone, "redis")
-    done = save(own, run(user), {"by": "postgresql"}, rests_on=1, level="critical")
+    done = save(own, run(user), {"by": "postgresql"}, expected_version=1, level="critical")
     assert (done.record.version, done.tier_used, done.tiers) == (1001, "postgresql", ["postgresql"])
     assert (done.durability, done.failover_reason) == ("committed", "redis_unavailable")
     assert done.warning == "degraded_performance_redis_unavailable"
     with pytest.raises(StaleVersion):
-        save(own, run(user), {}, rests_on=1)
+        save(own, run(user), {}, expected_version=1)
     # Redis has an older copy, and is not believed before it was told.
     assert load(alone, run(user)) == {"by": "postgresql"}
     is_whole(alone)
     found = alone.states.get(run(user))
     assert (found.source, found.record.version) == ("redis", 1001)
-    assert save(alone, run(user), {"by": "redis"}, rests_on=1001).record.version == 1002
+    assert save(alone, run(user), {"by": "redis"}, expected_version=1001).record.version == 1002
 
 
 def test_a_version_nobody_saw_loses_to_one_beside_redis(
@@ -56,7 +56,7 @@ def test_a_version_nobody_saw_loses_to_one_beside_redis(
     save(alone, session(user), {"n": 2})
     save(without(alone, "redis"), session(user), {"n": "beside"})
     assert drain().written == 0
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     assert committed(alone, session(user)) == (1001, {"n": "beside"})
     record = alone.state_cache.load_primary_state(session(user))
     assert record is not None
@@ -115,10 +115,10 @@ def test_a_promoted_replica_that_lacks_the_end_is_told(
     alone.redis_client.flushall()
     alone.redis_recovery.adopt()
     alone.state_cache.save_primary_state(
-        msgspec.structs.replace(newest, version=1, state=raw({"n": 1})), rests_on=0
+        msgspec.structs.replace(newest, version=1, state=raw({"n": 1})), expected_version=0
     )
     assert drain().written == 0
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     assert alone.state_cache.load_primary_state(run(user)) == newest
 
 
@@ -129,7 +129,7 @@ def test_a_restarted_redis_drops_what_may_be_stale(
     save(alone, run(user), {"n": 1})
     drain()
     save(alone, run(user, "pending"), {"n": 1})
-    alone.redis_recovery.doubt()
+    alone.redis_recovery.invalidate_all()
     assert alone.state_cache.load_primary_state(session(user)) is None
     assert alone.state_cache.load_primary_state(run(user)) is None
     assert alone.state_cache.load_primary_state(run(user, "pending")) is not None
@@ -145,7 +145,7 @@ def test_without_postgresql_redis_goes_on_and_nothing_is_lost(
     alone.redis_client.delete(*alone.redis_client.keys("state:primary:*cold"))
     own = without(alone, "database")
     own.breakers.postgresql.open("gone")
-    done = save(own, run(user), {"n": 2}, rests_on=1)
+    done = save(own, run(user), {"n": 2}, expected_version=1)
     assert (done.tier_used, done.warning) == ("redis", "degraded_mode_postgresql_unavailable")
     assert own.states.get(run(user)).warning == "degraded_mode_postgresql_unavailable"
     # Nobody can tell what the version was, so the new one is above any that was counted.
@@ -198,7 +198,7 @@ def test_who_comes_back_keeps_what_is_new(
     with pytest.raises(NotFound):
         alone.states.get(session(user))
     alone.states.patch(session(user), raw({"new": 1}))
-    save(alone, run(user), {"new": 1}, level="full", rests_on=0)
+    save(alone, run(user), {"new": 1}, level="full", expected_version=0)
     drain()
     alone.row_copies.ship()
     done = alone.user_erasure.carry_on(user)
@@ -229,7 +229,7 @@ def test_a_late_clock_of_an_eraser_keeps_nobody_from_writing(alone: Services, us
 def test_writers_beside_redis_and_in_it_overwrite_nothing_unseen(
     alone: Services, user: str
 ) -> None:
-    save(alone, run(user), {"rests_on": 0})
+    save(alone, run(user), {"expected_version": 0})
     alone.persistence.drain_backlog()
     stop, saved = threading.Event(), []
 
@@ -238,13 +238,13 @@ def test_writers_beside_redis_and_in_it_overwrite_nothing_unseen(
             # What one round cannot do another will.
             with suppress(TierError):
                 alone.persistence.drain_backlog()
-                alone.redis_recovery.tend()
+                alone.redis_recovery.reconcile()
 
     def write(own: Services) -> None:
         for _ in range(15):
             seen = own.states.get(run(user)).record.version
             try:
-                done = save(own, run(user), {"rests_on": seen}, rests_on=seen)
+                done = save(own, run(user), {"expected_version": seen}, expected_version=seen)
                 saved.append((done.record.version, seen))
             except (StaleVersion, NoTierAvailable):
                 continue

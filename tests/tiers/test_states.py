@@ -65,13 +65,13 @@ def test_a_state_comes_back_as_it_was_written(
 
 def test_a_stale_version_is_refused_and_says_which_is_current(alone: Services, user: str) -> None:
     with pytest.raises(StaleVersion) as none:
-        save(alone, run(user), {}, rests_on=1)
+        save(alone, run(user), {}, expected_version=1)
     assert none.value.current_version == 0
-    save(alone, run(user), {"by": "a"}, rests_on=0)
-    save(alone, run(user), {"by": "b"}, rests_on=1)
+    save(alone, run(user), {"by": "a"}, expected_version=0)
+    save(alone, run(user), {"by": "b"}, expected_version=1)
     for stale in (0, 1, 3):
         with pytest.raises(StaleVersion) as error:
-            save(alone, run(user), {"by": "late"}, rests_on=stale)
+            save(alone, run(user), {"by": "late"}, expected_version=stale)
         assert error.value.current_version == 2
     assert load(alone, run(user)) == {"by": "b"}
 
@@ -81,7 +81,7 @@ def test_of_many_writers_at_once_one_wins_each_version(
 ) -> None:
     def write(number: int) -> int | None:
         try:
-            return save(alone, run(user), {"by": number}, rests_on=0).record.version
+            return save(alone, run(user), {"by": number}, expected_version=0).record.version
         except StaleVersion:
             return None
 
@@ -137,7 +137,7 @@ def test_what_expired_is_seen_in_no_tier_and_is_gone_later(
     assert at(alone, 10 * 365 * 86_400).get(session(user)).record.expires_at is None
     assert load(alone, run(user)) == {"step": 1}
     # A later life begins above the version before it, and without its checkpoints.
-    again = later.put(run(user), raw({"step": 0}), rests_on={0}, level="critical")
+    again = later.put(run(user), raw({"step": 0}), expected_version={0}, level="critical")
     assert again.record.version == 2
     assert [one.version for one in later.checkpoints(run(user), limit=9, before=None)[0]] == [2]
     old = run(user, "old")
@@ -155,7 +155,7 @@ def test_a_deleted_state_is_gone_and_a_later_one_goes_on_above_it(
 ) -> None:
     save(alone, run(user), {"secret": 1}, level="full")
     assert kept(alone, run(user)) == [1]
-    alone.states.delete(run(user), rests_on={1})
+    alone.states.delete(run(user), expected_version={1})
     for _ in range(2):
         with pytest.raises(NotFound):
             alone.states.get(run(user))
@@ -165,7 +165,7 @@ def test_a_deleted_state_is_gone_and_a_later_one_goes_on_above_it(
     assert committed(alone, run(user)) == (2, {})
     assert kept(alone, run(user)) == []
     alone.redis_client.flushall()
-    assert save(alone, run(user), {}, rests_on=0).record.version == 3
+    assert save(alone, run(user), {}, expected_version=0).record.version == 3
 
 
 def test_checkpoints_every_tenth_version_and_when_asked_for(

@@ -198,7 +198,7 @@ def test_while_redis_is_out_the_agent_finishes_with_the_whole_text(
     done = own.streaming.finish(user, message.id, "whole text", None)
     assert (done.tier_used, done.message.version) == ("postgresql", 1_001)
     assert finish(own, user, message, "whole text") == done.message
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     assert stored(alone, user, message) == done.message
     refused("not_streaming", lambda: append(alone, user, message, "x"))
     leave(alone, message)
@@ -210,7 +210,7 @@ def test_a_message_opened_while_redis_is_out_is_streamed_when_it_is_back(
     alone: Services, user: str
 ) -> None:
     message = opened(without(alone, "redis"), user, "é")
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     # Nobody but the agent knows that nothing came before.
     assert refused("offset_mismatch", lambda: append(alone, user, message, "x")).length == 2
     assert append(alone, user, message, "x", 2) == 3

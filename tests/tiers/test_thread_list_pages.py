@@ -27,7 +27,7 @@ def test_lists_of_active_users_are_warmed(alone: Services, user: str, drain: Dra
     assert manager.warm_active() >= 1
     assert page(alone, user).source == "redis"
     page(alone, user + "-other")
-    alone.redis_repair.outdate([user + "-other"])
+    alone.redis_repair.invalidate_thread_lists([user + "-other"])
     assert manager.warm_active() >= 1
     assert page(alone, user + "-other").source == "redis"
     assert manager.warm([user, user + "-other"]) == 0

@@ -210,7 +210,7 @@ def test_archived_messages_are_previewed_and_counted(
         alone.messages.edit(user, old[1].id, content="edited", metadata=None, if_version=None)
         drain()
         assert figures(page(alone, user))[1] == ("old", 2, "edited")
-        alone.redis_repair.outdate([user])
+        alone.redis_repair.invalidate_thread_lists([user])
         lost = page(without(alone, "clickhouse"), user)
         assert lost.warning == "incomplete_clickhouse_unavailable"
         assert figures(lost)[0] == ("new", 1, new.content)

@@ -74,7 +74,7 @@ def test_right_after_an_outage_of_redis_no_page_hides_what_was_written_beside_it
     post(alone, user, "t", "after")
     assert figures(page(Services(alone.settings), user)) == [("t", 3, "after"), ("u", 1, "new")]
     drain()
-    alone.redis_recovery.tend()
+    alone.redis_recovery.reconcile()
     end_detours(alone)
     fresh = Services(alone.settings)
     for _ in range(2):

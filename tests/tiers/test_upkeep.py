@@ -40,7 +40,7 @@ def test_what_is_pending_keeps_none(
     alone.redis.append([append_of(first)], 60)
     drain()
     second = codec.encode(revised(first))
-    alone.redis.revise(user, "t", first.id, second, rests_on=1, tombstone=False)
+    alone.redis.revise(user, "t", first.id, second, expected_version=1, tombstone=False)
     new = message(user)
     alone.redis.append([append_of(new)], 60)
     assert alone.upkeep.mend_lifetimes() == CopyLifetimes(copies=2, for_ever=2, mended=0)

@@ -16,7 +16,7 @@ from webapp.api.states import (
     read_fields,
     saved_fields,
 )
-from webapp.http.conditions import answer_tagged, etag, rests_on, unless_known
+from webapp.http.conditions import answer_tagged, etag, expected_version, unless_known
 from webapp.http.context import caller, web
 from webapp.http.requests import answer, body_as, query_limit, wrong_cursor
 
@@ -42,7 +42,7 @@ def put_run_state(run_id: str) -> Response:
     saved = web().services.states.put(
         whose,
         given_state(body.state),
-        rests_on=rests_on(body.version),
+        expected_version=expected_version(body.version),
         ttl_seconds=body.ttl_seconds,
         level=body.checkpoint,
     )
@@ -52,7 +52,7 @@ def put_run_state(run_id: str) -> Response:
 @blueprint.delete("/<run_id>/state")
 def delete_run_state(run_id: str) -> Response:
     """Gone from reads at once, and its checkpoints with it."""
-    saved = web().services.states.delete(_whose(run_id), rests_on=rests_on(None))
+    saved = web().services.states.delete(_whose(run_id), expected_version=expected_version(None))
     web().wake(saved.wake_slot)
     return Response(status=204)
 

@@ -13,7 +13,7 @@ from webapp.api.states import (
     read_fields,
     saved_fields,
 )
-from webapp.http.conditions import etag, rests_on, unless_known
+from webapp.http.conditions import etag, expected_version, unless_known
 from webapp.http.context import caller, web
 from webapp.http.requests import answer, body_as
 
@@ -35,7 +35,7 @@ def put_session() -> Response:
     saved = web().services.states.put(
         _whose(),
         given_state(body.state),
-        rests_on=rests_on(body.version),
+        expected_version=expected_version(body.version),
         ttl_seconds=body.ttl_seconds,
     )
     return _saved(saved)
@@ -48,7 +48,7 @@ def patch_session() -> Response:
     saved = web().services.states.patch(
         _whose(),
         given_state(body.state),
-        rests_on=rests_on(body.version),
+        expected_version=expected_version(body.version),
         ttl_seconds=body.ttl_seconds,
     )
     return _saved(saved)
@@ -57,7 +57,7 @@ def patch_session() -> Response:
 @blueprint.delete("/session")
 def delete_session() -> Response:
     """Gone from reads at once."""
-    saved = web().services.states.delete(_whose(), rests_on=rests_on(None))
+    saved = web().services.states.delete(_whose(), expected_version=expected_version(None))
     web().wake(saved.wake_slot)
     return Response(status=204)
 

@@ -42,7 +42,7 @@ def if_match() -> Container[int] | None:
     return _Named(tags)
 
 
-def rests_on(version: int | None) -> Container[int] | None:
+def expected_version(version: int | None) -> Container[int] | None:
     """The versions that a write may rest on, by its body and by its conditions, None for any.
 
     Raises `BadRequest`.

@@ -161,4 +161,4 @@ class Hub:
             if channel.place == places[user_id]:
                 channel.move(place)
                 for listener in list(channel.listeners):
-                    listener.doubt()
+                    listener.require_reset()

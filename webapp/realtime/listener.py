@@ -99,7 +99,7 @@ class Listener:
             self._held.clear()
         self._put(frame("reset", self.next_id(), detail=LOST))
 
-    def doubt(self) -> None:
+    def require_reset(self) -> None:
         """The channel starts over: whoever stands at a place looks whether that is still there.
 
         It may well be: the channel may only have been opened while the stream could not be asked.

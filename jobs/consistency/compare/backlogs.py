@@ -35,7 +35,7 @@ def evictable(door: RedisGateway, log: PendingLog) -> list[Difference]:
 
 def protect(door: RedisGateway, log: PendingLog, differences: list[Difference]) -> None:
     """Takes the time to live from such copies. One drained meanwhile is named at the next check."""
-    with door.passed() as client:
+    with door.guarded() as client:
         pipeline: Any = client.pipeline(transaction=False)
         for one in differences:
             slot = int(one.id[15:18], 16) % log.slots
@@ -61,7 +61,7 @@ def orphans(door: RedisGateway, log: PendingLog) -> list[Difference]:
             slot = slot_of(name)
             if slot is None or slot < log.slots:
                 continue
-            with door.passed() as client:
+            with door.guarded() as client:
                 length = int(client.xlen(name))
             if length:
                 text = f"{length} entries in a slot beyond {log.slots}"
@@ -85,7 +85,7 @@ def _message_of(entry: LogEntry) -> Message | None:
 
 
 def _evictable(door: RedisGateway, batch: Sequence[tuple[LogEntry, Message]]) -> list[Difference]:
-    with door.passed() as client:
+    with door.guarded() as client:
         pipeline: Any = client.pipeline(transaction=False)
         for entry, message in batch:
             name = keys.message(entry.slot, message.id)

@@ -101,7 +101,7 @@ class HotComparison:
     def _records(self, names: Sequence[str]) -> Iterator[_Hot]:
         for at in range(0, len(names), KEYS_AT_ONCE):
             batch = names[at : at + KEYS_AT_ONCE]
-            with self._door.passed() as client:
+            with self._door.guarded() as client:
                 pipeline: Any = client.pipeline(transaction=False)
                 for name in batch:
                     pipeline.get(name)
@@ -135,7 +135,7 @@ class HotComparison:
 def scan(door: RedisGateway, pattern: str, count: int) -> Iterator[list[str]]:
     """The keys of Redis that match, in batches; each once, however often SCAN gives it."""
     seen: set[str] = set()
-    with door.passed() as client:
+    with door.guarded() as client:
         found = client.scan_iter(match=pattern, count=SCAN_KEYS)
         while names := [name.decode() for name in islice(found, count)]:
             fresh = [name for name in dict.fromkeys(names) if name not in seen]

@@ -84,7 +84,7 @@ class IndexComparison:
 
     def _read(self, names: Sequence[str]) -> Iterator[Index]:
         """The indexes that claim something, of these keys."""
-        with self._tiers.redis_door.passed() as client:
+        with self._tiers.redis_door.guarded() as client:
             pipeline: Any = client.pipeline(transaction=False)
             for name in names:
                 pipeline.zrange(name, 0, -1)

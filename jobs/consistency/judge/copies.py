@@ -76,7 +76,7 @@ def hot_records(door: RedisGateway, redis: RedisTier, names: Sequence[str]) -> d
     found: dict[str, HotRecord] = {}
     for at in range(0, len(names), KEYS_AT_ONCE):
         batch = names[at : at + KEYS_AT_ONCE]
-        with door.passed() as client:
+        with door.guarded() as client:
             pipeline: Any = client.pipeline(transaction=False)
             for name in batch:
                 key = keys.message(redis.slot_of_message(name), name)

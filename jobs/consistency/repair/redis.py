@@ -37,8 +37,8 @@ class HotRepair:
         """Has indexes claim nothing, so that they are read anew from below; entries of what is
         nowhere leave them. Raises `TierError`."""
         threads = {(one.user_id or "", one.thread_id or "") for one in differences}
-        self._repair.distrust(sorted(threads))
-        with self._door.passed() as client:
+        self._repair.invalidate_indexes(sorted(threads))
+        with self._door.guarded() as client:
             pipeline: Any = client.pipeline(transaction=False)
             for one in differences:
                 if one.kind == "phantom":

@@ -57,7 +57,7 @@ class Repair:
     def threads(self, threads: Sequence[Thread]) -> None:
         """Has threads state what there is."""
         self._postgres.count(threads)
-        self._tiers.redis_repair.outdate({user_id for user_id, _ in threads})
+        self._tiers.redis_repair.invalidate_thread_lists({user_id for user_id, _ in threads})
 
     def hot(self, differences: Sequence[Difference]) -> None:
         """Mends what is wrong with Redis beside its copies."""

@@ -106,7 +106,7 @@ class RestoreService:
             done += step
             tell("threads", done, found.rows.get("threads", 0))
         tell("redis and clickhouse", 0, 0)
-        self._redis.doubt()
+        self._redis.invalidate_all()
         for ship in self._ships:
             retry_until_available(ship)
         details = {"is_signed": verified.is_signed}

@@ -19,7 +19,7 @@ def recover_redis_cache() -> Response:
     if body.user_id is not None:
         check_user_id(body.user_id)
     recovery = web().services.redis_recovery
-    told = recovery.tend()
+    told = recovery.reconcile()
     if body.backfill_missing:
         told += sum(recovery.warm(body.user_id, body.thread_id))
     web().services.audit.note(

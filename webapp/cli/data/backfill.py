@@ -25,7 +25,7 @@ def backfill(user: str | None, thread: str | None) -> None:
         check_thread_id(thread)
     services = Services(settings.load())
     recovery = services.redis_recovery
-    told = recovery.tend()
+    told = recovery.reconcile()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("warming")
