@@ -7,8 +7,7 @@ from jobs.monitor.alerts.history import AlertHistory
 from jobs.monitor.alerts.monitor import PerformanceMonitor
 from jobs.monitor.alerts.store import AlertStore
 from jobs.monitor.alerts.webhook import WebhookSink
-from jobs.monitor.counting import Counting
-from jobs.monitor.own_totals import own_totals
+from jobs.monitor.counting import Counting, own_totals
 from jobs.monitor.service import PerformanceService
 from jobs.monitor.snapshot import Snapshotter
 from jobs.monitor.windows import Windows

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 
 from jobs.archive.expected_counts import CUT, expected
 from jobs.audit import AuditTrail
-from jobs.consistency.compare import backlogs, hashes, queues, watermarks
+from jobs.consistency.compare import backlogs, hashes, watermarks
 from jobs.consistency.compare.redis_copies import HotComparison
 from jobs.consistency.compare.redis_indexes import IndexComparison
 from jobs.consistency.compare.rows import RowComparison, lost_slices
@@ -115,7 +115,7 @@ class ThreeTierConsistencyChecker:
             differences = self._mend(found, opened.scope)
         report = self._report(opened, found, differences, time.monotonic() - started)
         with translated(), self._tiers.job_engine.begin() as connection:
-            report = msgspec.structs.replace(report, dead_letters=queues.dead_letters(connection))
+            report = msgspec.structs.replace(report, dead_letters=backlogs.dead_letters(connection))
             report = self.reports.close(connection, report)
             if opened.repair:
                 self._note(connection, report, differences)
@@ -171,7 +171,7 @@ class ThreeTierConsistencyChecker:
     def _queues(self) -> list[Difference]:
         tiers = self._tiers
         with translated(), tiers.job_engine.connect() as connection:
-            found = queues.waiting(connection)
+            found = backlogs.waiting_in_postgres(connection)
         log_of_redis = tiers.pending_log
         return (
             found

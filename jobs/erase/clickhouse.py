@@ -9,8 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from jobs.archive.expected_counts import Expectations
-from jobs.erase.receipt import UserErasure
-from jobs.erase.target import Target
+from jobs.erase.receipt import Target, UserErasure
 from jobs.replicate.row_outbox import RowCopies
 from storage.clickhouse.driver import EVERY_ROW, ClickHouse, literal
 from storage.clickhouse.mutations import ask, mutate

@@ -5,8 +5,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Engine, Row, text
 
-from jobs.erase.receipt import UserErasure
-from jobs.erase.target import Target
+from jobs.erase.receipt import Target, UserErasure
 from storage.postgres.driver import translated
 
 CLAIM_SECONDS = 90

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, text
 
-from jobs.erase.target import Target
+from jobs.erase.receipt import Target
 from models.records import address_of, created_at
 from storage.errors import TierError
 from storage.postgres import writes

@@ -1,9 +1,10 @@
 """What the erasure of a user has removed, where, and what is left of it in files."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
+from models import ids
 from models.message import Tier
 
 EraseState = Literal["pending", "done"]
@@ -36,3 +37,15 @@ class UserErasure(msgspec.Struct, kw_only=True, frozen=True):
         before = self.removed.get(tier, {})
         added = {kind: before.get(kind, 0) + count for kind, count in counts.items()}
         return msgspec.structs.replace(self, removed={**self.removed, tier: {**before, **added}})
+
+
+class Target(NamedTuple):
+    """Everything of a user with an id at or below a watermark, which ends a millisecond."""
+
+    user_id: str
+    through: str
+
+    @property
+    def moment(self) -> str:
+        """The watermark's time, RFC 3339: threads that were created by then are to go."""
+        return ids.timestamp(ids.time_us_of(self.through))

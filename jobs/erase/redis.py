@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from jobs.erase.target import Target
+from jobs.erase.receipt import Target
 from models import ids
 from models.records import address_of, created_at
 from storage.errors import TierError

@@ -15,9 +15,8 @@ from jobs.erase.clickhouse import ClickHouseEraser
 from jobs.erase.compaction import Tidying
 from jobs.erase.ledger import ErasureLedger
 from jobs.erase.postgres import PostgresEraser
-from jobs.erase.receipt import UserErasure
+from jobs.erase.receipt import Target, UserErasure
 from jobs.erase.redis import RedisEraser
-from jobs.erase.target import Target
 from models import ids
 from models.ids import Clock
 from models.message import Tier

@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from jobs.monitor.windows import WINDOW_SECONDS, Windows
-from storage.telemetry.counts import Counts
+from storage.availability.probes import Breakers
+from storage.telemetry.counts import ANSWERS, Counts, Latencies
 from storage.telemetry.instruments import Instruments
+from storage.telemetry.slow_queries import SlowQueries
+from storage.telemetry.totals import Totals
 
 log = structlog.get_logger(__name__)
 
@@ -48,3 +51,24 @@ class Counting:
                 # A thread that died would be a process that seems idle.
                 self._instruments.round_failed("counting")
                 log.warning("not_counted", error=type(error).__name__)
+
+
+def own_totals(
+    counted: Callable[[], Totals], answered: Latencies, breakers: Breakers, slow: SlowQueries
+) -> dict[str, float]:
+    """What the instruments, the routes, the breakers and the watch for slow statements counted."""
+    totals = counted()
+    numbers: dict[str, float] = {
+        **{f"acknowledged:{tier}": count for tier, count in totals.acknowledged.items()},
+        "writes": totals.writes,
+        "refused": totals.refused,
+        "failed_over": totals.failed_over,
+        "persisted": totals.persisted,
+        "replicated": totals.replicated,
+        "archived": totals.archived,
+        **answered.totals(ANSWERS),
+    }
+    for breaker in (breakers.redis, breakers.postgresql, breakers.clickhouse):
+        numbers |= breaker.latencies.totals(breaker.tier)
+        numbers[f"{breaker.tier}:slow"] = slow.counts[breaker.tier]
+    return numbers

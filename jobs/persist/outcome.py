@@ -15,7 +15,7 @@ from models.message import Message, Thread
 from models.records import address_of
 from storage.redis import keys
 from storage.redis.pending_log import CommittedBatch, HiddenEntry, LogEntry, SettledEntry
-from storage.redis.state_lifetimes import Lifetime
+from storage.redis.states import Lifetime
 
 
 class Item(NamedTuple):

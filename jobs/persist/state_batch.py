@@ -12,7 +12,7 @@ from storage.postgres import states
 from storage.postgres.driver import is_transient
 from storage.redis import keys
 from storage.redis.pending_log import LogEntry
-from storage.redis.state_lifetimes import Lifetime
+from storage.redis.states import Lifetime
 
 
 class _Item(NamedTuple):

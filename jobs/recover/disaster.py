@@ -176,7 +176,7 @@ class DisasterRecoveryService:
         tell("redis", 0, 0)
         try:
             # A breaker may still hold for lost what has just been made again.
-            retry_until_available(self._redis.tend)
+            retry_until_available(self._redis.reconcile)
             warmed = 0
             for number, messages in enumerate(self._redis.warm_latest(WARM_THREADS), 1):
                 warmed += messages

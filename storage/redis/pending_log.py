@@ -17,7 +17,7 @@ import msgspec
 from storage.errors import TierError
 from storage.redis import keys
 from storage.redis.driver import RedisGateway, Script
-from storage.redis.state_lifetimes import Lifetime, seconds_to_stay
+from storage.redis.states import Lifetime, seconds_to_stay
 from storage.resilience.bites import Bite
 
 MOST_BYTES = 512 * 1024

@@ -4,7 +4,9 @@ As with messages, an answer means that the version is in the log and on disk. A 
 until its row is committed, so that nothing can evict the only one there is.
 """
 
+import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from models import codec, ids
@@ -13,7 +15,6 @@ from storage.errors import TierError, TierUnavailable, VersionConflict
 from storage.redis import keys
 from storage.redis.driver import RedisGateway, Script
 from storage.redis.messages import DRAIN_FLAG_MILLISECONDS
-from storage.redis.state_lifetimes import seconds_to_stay
 
 
 class ErasedSince(Exception):
@@ -150,3 +151,23 @@ def _answered(answers: Sequence[Any]) -> list[int]:
         if isinstance(answer, TierError):
             raise answer
     return [int(answer) for answer in answers]
+
+
+GRACE_SECONDS = 60
+"""A state that has expired stays for so long, unseen: whoever rests on the version before it still
+finds that there is a newer one."""
+
+
+class Lifetime(NamedTuple):
+    """A committed version, and when it expires, if ever."""
+
+    version: int
+    expires_at: str | None
+
+
+def seconds_to_stay(expires_at: str | None, hot_seconds: int) -> int:
+    """For as long as it is valid; what never expires stays as long as messages do."""
+    if expires_at is None:
+        return hot_seconds
+    left = datetime.fromisoformat(expires_at).timestamp() - time.time()
+    return max(0, int(left)) + GRACE_SECONDS

@@ -68,7 +68,7 @@ class Hit(NamedTuple):
     highlights: list[tuple[int, int]]
 
 
-class SearchPage(NamedTuple):
+class SearchHits(NamedTuple):
     """Hits, newest first. `next_cursor` is None at the end; before it a page may be short."""
 
     hits: list[Hit]

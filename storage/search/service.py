@@ -18,7 +18,7 @@ from storage.errors import NoTierAvailable, TierUnavailable
 from storage.redis.unpersisted import Unpersisted, UnpersistedWrites
 from storage.search.clickhouse import MOST_SECONDS, SearchArchive
 from storage.search.postgres import SearchRows
-from storage.search.query import Hit, SearchPage, SearchSpan, Wanted
+from storage.search.query import Hit, SearchHits, SearchSpan, Wanted
 from storage.telemetry.instruments import Instruments
 
 LOOK_SECONDS = 1.0
@@ -54,7 +54,7 @@ class SearchService:
         self._archive = archive
         self._lease = lease
 
-    def search(self, user_id: str, wanted: Wanted, *, limit: int, cursor: str | None) -> SearchPage:
+    def search(self, user_id: str, wanted: Wanted, *, limit: int, cursor: str | None) -> SearchHits:
         """Up to `limit` of a user's messages that match, newest first, below a cursor.
 
         Raises `TierUnavailable` only when no tier answers.
@@ -92,7 +92,7 @@ class _Look:
         self._log = Unpersisted({}, {})
         self._rows_at_once = FIRST_ROWS
 
-    def run(self, limit: int, high: str) -> SearchPage:
+    def run(self, limit: int, high: str) -> SearchHits:
         """SearchSpan by span, until there are enough, or no more, or the time is over."""
         deadline = time.monotonic() + LOOK_SECONDS
         self._log = self._read_log()
@@ -112,7 +112,7 @@ class _Look:
         if len(hits) > limit:
             following = hits[limit - 1].message.id
         shown = hits[:limit]
-        return SearchPage(shown, following, self._source(shown), self._warning())
+        return SearchHits(shown, following, self._source(shown), self._warning())
 
     def _read_log(self) -> Unpersisted:
         try:

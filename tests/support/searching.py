@@ -5,7 +5,7 @@ from typing import Any
 
 from models.message import Message
 from models.search import parse
-from storage.search.query import SearchPage, Wanted
+from storage.search.query import SearchHits, Wanted
 from support.moving import archived
 from support.samples import CLOCK, message
 from wiring.process import Services
@@ -34,7 +34,7 @@ def found(
     limit: int = 100,
     cursor: str | None = None,
     **fields: Any,
-) -> SearchPage:
+) -> SearchHits:
     """A page of what is found, after a check of what comes with it."""
     page = own.search.search(user, Wanted(parse(query), **fields), limit=limit, cursor=cursor)
     for hit in page.hits:

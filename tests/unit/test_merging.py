@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.message import Message, Tier
-from storage.messages.merging import TierPart, merge
+from storage.messages.page_reader import TierPart, merge
 from support.samples import message, revised
 
 TIERS: tuple[Tier, ...] = ("redis", "postgresql", "clickhouse")

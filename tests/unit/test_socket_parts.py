@@ -11,8 +11,16 @@ from models.events import Event
 from models.message import Message
 from webapp.http.errors import BadRequest
 from webapp.realtime.frames import EventFrame, frame, of_event
-from webapp.realtime.places import NOWHERE, place_in, position
-from webapp.realtime.protocol import Ping, SendMessage, Subscribe, reference_in, understood
+from webapp.realtime.protocol import (
+    NOWHERE,
+    Ping,
+    SendMessage,
+    Subscribe,
+    place_in,
+    position,
+    reference_in,
+    understood,
+)
 
 MOMENT = "2026-11-21T12:00:00.000000Z"
 MESSAGE = codec.seal(

@@ -14,7 +14,7 @@ import msgspec
 from models import ids
 from models.events import Event
 from storage.messages.storage_service import Acknowledgement
-from webapp.realtime.places import Position, position
+from webapp.realtime.protocol import Position, position
 
 _TEXT_AND_FINAL = 0x81
 _SHORT, _TWO_BYTES = 125, 0xFFFF

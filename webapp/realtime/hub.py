@@ -18,7 +18,7 @@ from storage.messages.storage_service import Acknowledgement
 from storage.redis.event_streams import EVENTS_AT_ONCE, EventStreams
 from webapp.realtime.frames import beside, of_event
 from webapp.realtime.listener import Channel, Listener
-from webapp.realtime.places import NOWHERE
+from webapp.realtime.protocol import NOWHERE
 
 log = structlog.get_logger(__name__)
 

@@ -18,7 +18,7 @@ from storage.errors import TierError
 from storage.redis.event_streams import EventStreams
 from webapp.realtime.frames import EventFrame, frame, of_event
 from webapp.realtime.outbox import Outbox
-from webapp.realtime.places import NOWHERE, position
+from webapp.realtime.protocol import NOWHERE, position
 
 PAGE_EVENTS = 50
 RETRY_SECONDS = 0.5

@@ -1,5 +1,6 @@
 """What clients say on a WebSocket: one shape for each type of frame."""
 
+import re
 from typing import Annotated
 
 import msgspec
@@ -66,3 +67,27 @@ def reference_in(text: bytes) -> str | int | None:
         return decode(text, _Referring).client_ref
     except BadRequest:
         return None
+
+
+_OWN = re.compile(r"([0-9]{1,19}-[0-9]{1,19})(?:\.[0-9]{1,19})?")
+
+
+NOWHERE = ""
+"""The place of those who came while the stream could not be asked."""
+
+
+Position = tuple[int, int]
+
+
+def place_in(event_id: str) -> str:
+    """The place to go on from, `NOWHERE` where there is none."""
+    found = _OWN.fullmatch(event_id)
+    return found.group(1) if found else NOWHERE
+
+
+def position(place: str) -> Position:
+    """A place as something to compare; `NOWHERE` comes before all others."""
+    if not place:
+        return (0, 0)
+    milliseconds, _, sequence = place.partition("-")
+    return int(milliseconds), int(sequence)

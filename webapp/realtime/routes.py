@@ -1,6 +1,7 @@
 """The routes of the realtime process: the WebSocket, and its twin that only talks."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, g, request
 from wsproto.connection import Connection, ConnectionType
@@ -9,11 +10,11 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
 from models.message import check_thread_id
+from settings import Settings
 from webapp.http.context import caller
 from webapp.http.errors import BadRequest
 from webapp.http.requests import bearer
 from webapp.realtime.connection import WebSocket
-from webapp.realtime.origins import check_origin
 from webapp.realtime.process import Realtime, realtime
 from webapp.realtime.protocol import MOST_THREADS
 from webapp.realtime.session import ClientSession
@@ -127,3 +128,27 @@ def _head(headers: list[tuple[str, str]]) -> bytes:
 def _allow(answer: Response, origin: str) -> None:
     answer.headers["Access-Control-Allow-Origin"] = origin
     answer.headers["Vary"] = "Origin"
+
+
+_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+def check_origin(settings: Settings) -> str | None:
+    """The origin of the page that asks, if it is one. Raises `BadRequest` for a foreign one."""
+    given = request.headers.get("Origin")
+    if given is None:
+        return None
+    known = [f"{request.scheme}://{request.host}", settings.api_url, *settings.origins.split(",")]
+    if _origin(given) not in {_origin(one) for one in known} - {None}:
+        raise BadRequest(403, "foreign_origin", "pages of this origin may not open sockets here")
+    return given
+
+
+def _origin(address: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port of an address, None where it has none."""
+    try:
+        parts = urlsplit(address.strip())
+        port = parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    return (parts.scheme, parts.hostname, port) if parts.hostname and port else None

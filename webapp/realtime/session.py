@@ -17,13 +17,13 @@ from webapp.http.schemas import AcknowledgementFields
 from webapp.realtime.connection import WebSocket
 from webapp.realtime.frames import frame
 from webapp.realtime.listener import Listener
-from webapp.realtime.places import place_in
 from webapp.realtime.process import Realtime
 from webapp.realtime.protocol import (
     Authenticate,
     Ping,
     SendMessage,
     Subscribe,
+    place_in,
     reference_in,
     understood,
 )

@@ -11,8 +11,8 @@ from settings import Settings
 from webapp.realtime.frames import EventFrame
 from webapp.realtime.listener import Listener
 from webapp.realtime.outbox import Outbox
-from webapp.realtime.places import place_in
 from webapp.realtime.process import Realtime
+from webapp.realtime.protocol import place_in
 
 COMMENT_SECONDS = 15.0
 CLOSE_SECONDS = 2.0

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy import Connection, text
+
 from jobs.consistency.compare.redis_copies import scan
 from jobs.consistency.judge.in_flight import MOST_ENTRIES, PATIENCE_SECONDS
 from jobs.consistency.report import Difference
@@ -108,3 +110,33 @@ def _evictable(door: RedisGateway, batch: Sequence[tuple[LogEntry, Message]]) ->
         )
         if still and ttl >= 0 and head.startswith(b'{"version":%d,' % message.version)
     ]
+
+
+QUEUES = ("clickhouse_outbox", "redis_backfill")
+
+
+_OLD = """
+SELECT count(*) AS rows, extract(epoch FROM clock_timestamp() - min(queued_at)) AS age
+FROM {queue} WHERE queued_at < clock_timestamp() - make_interval(secs => :seconds)"""
+
+
+_DEAD_LETTERS = text("SELECT count(*) FROM dead_letters")
+
+
+def waiting_in_postgres(connection: Connection) -> list[Difference]:
+    """The lists of PostgreSQL that hold something old, although they were just emptied."""
+    found = []
+    for queue in QUEUES:
+        query = text(_OLD.format(queue=queue))
+        row = connection.execute(query, {"seconds": PATIENCE_SECONDS}).one()
+        if row.rows:
+            what = f"{row.rows} rows, the oldest {float(row.age):.0f} s old"
+            found.append(
+                Difference(pair="queues", tier="postgresql", kind="waiting", id=queue, found=what)
+            )
+    return found
+
+
+def dead_letters(connection: Connection) -> int:
+    """How many writes PostgreSQL has refused and nobody has decided on."""
+    return int(connection.execute(_DEAD_LETTERS).scalar_one())

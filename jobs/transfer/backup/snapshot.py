@@ -46,7 +46,7 @@ _FACTS = text(
 )
 
 
-class Snapshot:
+class BackupSnapshot:
     """What was there at one moment; each part is read once."""
 
     def __init__(self, connection: Connection, server: ClickHouse) -> None:
@@ -94,11 +94,11 @@ def small_tables(connection: Connection) -> list[str]:
 
 
 @contextmanager
-def snapshot(engine: Engine, server: ClickHouse) -> Iterator[Snapshot]:
+def snapshot(engine: Engine, server: ClickHouse) -> Iterator[BackupSnapshot]:
     """Takes a snapshot, which lasts as long as the block. Raises `TierError`."""
     with translated(), engine.connect() as connection:
         try:
-            yield Snapshot(connection, server)
+            yield BackupSnapshot(connection, server)
         finally:
             # Held cursors live as long as their connection.
             connection.invalidate()

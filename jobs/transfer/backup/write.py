@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from jobs.audit import AuditTrail
 from jobs.transfer.backup import signing
 from jobs.transfer.backup.manifest import FORMAT, MESSAGES, NAME, BackupFile, Manifest, file_of
-from jobs.transfer.backup.snapshot import Snapshot, snapshot
+from jobs.transfer.backup.snapshot import BackupSnapshot, snapshot
 from jobs.transfer.backup.verify import MAX_ROW_BYTES
 from models import codec, ids
 from models.ids import Clock
@@ -74,7 +74,7 @@ class BackupService:
         return manifest
 
 
-def _parts(draft: Path, taken: Snapshot, tell: Tell) -> Iterator[tuple[str, BackupFile]]:
+def _parts(draft: Path, taken: BackupSnapshot, tell: Tell) -> Iterator[tuple[str, BackupFile]]:
     for table in taken.tables:
         yield table, _pack(draft, table, taken.rows(table), tell)
     damage = _Damage()
