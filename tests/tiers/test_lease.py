@@ -61,7 +61,7 @@ def test_what_redis_was_not_told_yet_ends_it(
 def test_somebody_on_a_detour_ends_it_until_the_row_is_old(
     alone: Services, fresh: Callable[[], Completeness]
 ) -> None:
-    beside_redis(alone.quick_engine, alone.request_engine).enter()
+    beside_redis(alone.quick_engine, alone.request_engine).acquire()
     assert fresh() == NOT_REDIS
     sql(alone, "UPDATE redis_detours SET until = clock_timestamp()")
     assert fresh() == WHOLE
@@ -71,10 +71,10 @@ def test_who_was_on_a_detour_long_ago_may_be_again(
     alone: Services, fresh: Callable[[], Completeness]
 ) -> None:
     detour = beside_redis(alone.quick_engine, alone.request_engine)
-    detour.enter()
+    detour.acquire()
     sql(alone, "UPDATE redis_detours SET until = clock_timestamp() - interval '1 hour'")
     detour.expire()
-    detour.enter()
+    detour.acquire()
     assert fresh() == NOT_REDIS
 
 
@@ -137,11 +137,11 @@ def test_a_process_that_never_saw_an_outage_is_told_of_what_waits_in_clickhouse(
     direct = alone.failover._clickhouse
     direct.append([append_of(message(user))])
     direct.say_so()
-    eventually(lambda: other.standing() == Completeness())
+    eventually(lambda: other.current() == Completeness())
     alone.homecoming.replay()
     end_detours(alone)
     alone.redis_recovery.reconcile()
-    eventually(lambda: other.standing() == WHOLE)
+    eventually(lambda: other.current() == WHOLE)
 
 
 def test_without_postgresql_nothing_is_known(alone: Services) -> None:
@@ -191,9 +191,9 @@ def test_the_first_write_beside_redis_waits_for_every_lease(
         eventually(lambda: believed)
         detour = beside_redis(alone.quick_engine, alone.request_engine)
         with capture_logs() as logs:
-            detour.enter()
+            detour.acquire()
             entered = time.monotonic()
-            detour.enter()
+            detour.acquire()
     finally:
         stop.set()
         for thread in threads:

@@ -70,7 +70,7 @@ def test_who_waited_while_another_found_a_tier_gone_does_not_ask_it_once_more() 
 
     def enter() -> None:
         try:
-            detour.enter()
+            detour.acquire()
         except TierUnavailable as error:
             failed.append(error)
 
