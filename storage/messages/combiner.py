@@ -38,6 +38,16 @@ class _Ticket(Generic[Asked, Given]):
         self.turn.acquire()
 
 
+class _Lane(Generic[Asked, Given]):
+    """One way, on which one call is under way at a time."""
+
+    def __init__(self, leading_seconds: float) -> None:
+        self.leading_seconds = leading_seconds
+        self.lock = threading.Lock()
+        self.waiting: list[_Ticket[Asked, Given]] = []
+        self.is_led = False
+
+
 class Combiner(Generic[Asked, Given]):
     """Turns calls of many threads into few. `carry_out` gives one answer for each thing asked."""
 
@@ -45,110 +55,85 @@ class Combiner(Generic[Asked, Given]):
         self, tier: str, carry_out: Callable[[Sequence[Asked]], Sequence[Given]], most_bytes: int
     ) -> None:
         """`most_bytes` are carried out at once, or what one thread asks for."""
-        self._small = _Queue(tier, carry_out, most_bytes, LEADING_SECONDS)
-        self._large = _Queue(tier, carry_out, most_bytes, budget.LEAST_SECONDS)
+        self._tier = tier
+        self._carry_out = carry_out
+        self._most_bytes = most_bytes
+        self._small: _Lane[Asked, Given] = _Lane(LEADING_SECONDS)
+        self._large: _Lane[Asked, Given] = _Lane(budget.LEAST_SECONDS)
 
     def ask(self, asked: Sequence[Asked], size: int) -> Sequence[Given]:
         """The answers to what is asked, in order, which are so many bytes.
 
-        Raises what `carry_out` raises, for all alike, and `TierUnavailable` where its turn does
-        not come in time.
+        Blocks while another call is under way. Raises what `carry_out` raises, for all alike, and
+        `TierUnavailable` where its turn does not come in time.
         """
-        queue = self._large if size > budget.LARGE_BYTES else self._small
-        return queue.ask(asked, size)
-
-
-class _Queue(Generic[Asked, Given]):
-    """One way, on which one call is under way at a time."""
-
-    def __init__(
-        self,
-        tier: str,
-        carry_out: Callable[[Sequence[Asked]], Sequence[Given]],
-        most_bytes: int,
-        leading_seconds: float,
-    ) -> None:
-        self._tier = tier
-        self._carry_out = carry_out
-        self._most_bytes = most_bytes
-        self._leading_seconds = leading_seconds
-        self._lock = threading.Lock()
-        self._waiting: list[_Ticket[Asked, Given]] = []
-        self._led = False
-
-    def ask(self, asked: Sequence[Asked], size: int) -> Sequence[Given]:
+        lane = self._large if size > budget.LARGE_BYTES else self._small
         ticket: _Ticket[Asked, Given] = _Ticket(asked, size)
-        with self._lock:
-            self._waiting.append(ticket)
-            ticket.leads = not self._led
-            self._led = True
+        with lane.lock:
+            lane.waiting.append(ticket)
+            ticket.leads = not lane.is_led
+            lane.is_led = True
         if not ticket.leads:
-            self._await_turn(ticket)
+            self._await_turn(lane, ticket)
         if ticket.leads:
-            if budget.left() < self._leading_seconds:
-                self._withdraw(ticket)
-            self._lead()
+            if budget.left() < lane.leading_seconds:
+                self._withdraw(lane, ticket)
+            self._lead(lane)
         if ticket.error is not None:
             raise ticket.error
         if ticket.answers is None:
             raise RuntimeError("a combined call left a caller without an answer")
         return ticket.answers
 
-    def _await_turn(self, ticket: _Ticket[Asked, Given]) -> None:
+    def _await_turn(self, lane: _Lane[Asked, Given], ticket: _Ticket[Asked, Given]) -> None:
         seconds = budget.left()
         if not ticket.turn.acquire(timeout=-1 if seconds == math.inf else max(0.0, seconds)):
-            self._withdraw(ticket)
+            self._withdraw(lane, ticket)
 
-    def _withdraw(self, ticket: _Ticket[Asked, Given]) -> NoReturn:
+    def _withdraw(self, lane: _Lane[Asked, Given], ticket: _Ticket[Asked, Given]) -> NoReturn:
         """Gives up what is asked; raises `TierUnavailable`, which says whether it was begun."""
-        with self._lock:
-            if ticket not in self._waiting:
+        with lane.lock:
+            if ticket not in lane.waiting:
                 raise TierUnavailable(self._tier, "it did not answer in time", late=True)
-            self._waiting.remove(ticket)
+            lane.waiting.remove(ticket)
             if ticket.leads:
-                self._hand_on()
+                self._hand_on(lane)
         raise TierUnavailable(self._tier, budget.NO_TIME, passing=True, tried=False)
 
-    def _lead(self) -> None:
+    def _lead(self, lane: _Lane[Asked, Given]) -> None:
         """Carries out what has gathered, then hands the lead to the first who waits."""
-        with self._lock:
-            batch = self._take()
+        with lane.lock:
+            batch = self._take(lane)
         try:
-            self._serve(batch)
-        finally:
-            with self._lock:
-                self._hand_on()
+            answers = self._carry_out([asked for ticket in batch for asked in ticket.asked])
+            at = 0
+            for ticket in batch:
+                ticket.answers = answers[at : at + len(ticket.asked)]
+                at += len(ticket.asked)
+        except BaseException as error:
+            for ticket in batch:
+                ticket.error = error
+        # The first is the one who carries this out.
+        for ticket in batch[1:]:
+            ticket.turn.release()
+        with lane.lock:
+            self._hand_on(lane)
 
-    def _hand_on(self) -> None:
-        if self._waiting:
-            following = self._waiting[0]
+    def _hand_on(self, lane: _Lane[Asked, Given]) -> None:
+        if lane.waiting:
+            following = lane.waiting[0]
             following.leads = True
             following.turn.release()
         else:
-            self._led = False
+            lane.is_led = False
 
-    def _take(self) -> list[_Ticket[Asked, Given]]:
+    def _take(self, lane: _Lane[Asked, Given]) -> list[_Ticket[Asked, Given]]:
         count = size = taken = 0
-        for ticket in self._waiting:
+        for ticket in lane.waiting:
             count += len(ticket.asked)
             size += ticket.size
             if taken and (count > MOST_PER_CALL or size > self._most_bytes):
                 break
             taken += 1
-        batch, self._waiting = self._waiting[:taken], self._waiting[taken:]
+        batch, lane.waiting = lane.waiting[:taken], lane.waiting[taken:]
         return batch
-
-    def _serve(self, batch: list[_Ticket[Asked, Given]]) -> None:
-        try:
-            answers = self._carry_out([asked for ticket in batch for asked in ticket.asked])
-        except BaseException as error:
-            for ticket in batch:
-                ticket.error = error
-        else:
-            at = 0
-            for ticket in batch:
-                ticket.answers = answers[at : at + len(ticket.asked)]
-                at += len(ticket.asked)
-        # The first is the one who carries this out.
-        for ticket in batch[1:]:
-            ticket.turn.release()

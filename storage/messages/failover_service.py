@@ -81,12 +81,12 @@ class MessageFailoverService:
         self._clickhouse = clickhouse
         self._postgres_breaker = breakers.postgresql
         tiers: dict[Tier, Ask] = {
-            "redis": keys.checking(breakers.redis, redis.append),
-            "postgresql": keys.replaying(keys.checking(breakers.postgresql, postgres.append)),
-            "clickhouse": keys.replaying(clickhouse.append),
+            "redis": redis.append,
+            "postgresql": postgres.append,
+            "clickhouse": clickhouse.append,
         }
         self._appends = {
-            tier: Combiner(tier, keys.recording(tier, append), PART_BYTES[tier])
+            tier: Combiner(tier, keys.guarding(tier, append), PART_BYTES[tier])
             for tier, append in tiers.items()
         }
 

@@ -7,7 +7,7 @@ Once both were out, ClickHouse is asked until PostgreSQL holds everything again.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 
@@ -104,7 +104,10 @@ class IdempotencyGuard:
         self.hash_of = told.hash_of
         self._clickhouse = clickhouse
         self._lease = lease
-        self._faster = (breakers.redis, breakers.postgresql)
+        self._faster: dict[Tier, Breaker] = {
+            "redis": breakers.redis,
+            "postgresql": breakers.postgresql,
+        }
         self.watch = RedisHeartbeat(
             watch_client,
             breakers.redis,
@@ -113,15 +116,24 @@ class IdempotencyGuard:
             while_out=told.tell_clickhouse,
         )
 
-    def recording(self, tier: Tier, ask: Ask) -> Ask:
-        """A tier's way, with what it took remembered before it is acknowledged.
+    def guarding(self, tier: Tier, ask: Ask) -> Ask:
+        """A tier's way to take new messages, asked only for what is not acknowledged already.
 
-        While a process may still find both of the faster tiers out, one of which is back for this
-        one, it is also told to ClickHouse before: there that process would look.
+        What it took is noted before it is acknowledged. While a process may still find both of the
+        faster tiers down, one of which is back for this one, ClickHouse is told of it before: there
+        that process would look.
         """
 
-        def append(appends: Sequence[Append]) -> list[Answer]:
-            answers = list(ask(appends))
+        def append(appends: Sequence[Append]) -> Sequence[Answer]:
+            wanted = wanted_of(appends)
+            if not wanted:
+                return ask(appends)
+            known = self._acknowledged_elsewhere(tier, wanted)
+            answers = (
+                ask_remaining(appends, AcknowledgedBefore({}, known), ask)
+                if known
+                else ask(appends)
+            )
             made = self._recent.note(appends, answers)
             if made:
                 self.watch.begin()
@@ -132,31 +144,19 @@ class IdempotencyGuard:
 
         return append
 
-    def replaying(self, ask: Ask) -> Ask:
-        """A tier's way, asked only for what this process has not acknowledged before."""
-
-        def append(appends: Sequence[Append]) -> list[Answer]:
-            made = self._recent.known(wanted_of(appends))
-            return ask_remaining(appends, AcknowledgedBefore({}, made), ask)
-
-        return append
-
-    def checking(self, breaker: Breaker, ask: Ask) -> Ask:
-        """The way of Redis or PostgreSQL, asked only for what ClickHouse did not take meanwhile."""
-
-        def append(appends: Sequence[Append]) -> list[Answer]:
-            wanted = wanted_of(appends)
-            if not wanted or not breaker.is_closed or not self._may_clickhouse_know_more():
-                return list(ask(appends))
-            made = self._recent.known(wanted)
+    def _acknowledged_elsewhere(self, tier: Tier, wanted: Mapping[Key, str]) -> dict[Key, str]:
+        """What keys have made, as far as the tier itself may not know: by this process, and by
+        ClickHouse while the faster tiers were down."""
+        breaker = self._faster.get(tier)
+        asks = breaker is not None and breaker.is_closed and self._may_clickhouse_know_more()
+        known = self._recent.known(wanted) if asks or tier != "redis" else {}
+        if asks:
             # Where it does not answer either, a double that comes of it is buried in the end.
             with suppress(TierError):
-                made |= self._clickhouse.made(
-                    {key: gone for key, gone in wanted.items() if key not in made}
+                known |= self._clickhouse.made(
+                    {key: gone for key, gone in wanted.items() if key not in known}
                 )
-            return ask_remaining(appends, AcknowledgedBefore({}, made), ask)
-
-        return append
+        return known
 
     def _may_clickhouse_know_more(self) -> bool:
         """Whether keys may be known there and nowhere else that answers."""
@@ -167,4 +167,4 @@ class IdempotencyGuard:
         return self.watch.well_since > self._lease.whole_at
 
     def _are_settling(self) -> bool:
-        return all(breaker.was_open_within(SETTLING_SECONDS) for breaker in self._faster)
+        return all(breaker.was_open_within(SETTLING_SECONDS) for breaker in self._faster.values())

@@ -12,7 +12,7 @@ from models.message import Message, Thread
 from storage.availability.lease import Lease
 from storage.availability.loss_audit import LossAudit
 from storage.errors import TierError, TierUnavailable, VersionConflict
-from storage.messages.append_plan import ask_remaining
+from storage.messages.append_plan import Answer, ask_remaining
 from storage.messages.postgres_writes import AcknowledgedBefore, DirectPostgres, keyed, wanted_of
 from storage.redis.log_quota import LogQuota
 from storage.redis.messages import RedisTier
@@ -51,9 +51,11 @@ class RedisWrites:
         except TierUnavailable as full:
             return self._repeats(appends, full)
         known = self._with_what_redis_has(appends, self._known(appends))
-        if known is None:
-            return self._append(appends)
-        return ask_remaining(appends, known, self._append)
+        if known is not None:
+            return ask_remaining(appends, known, self._append)
+        answers = self._redis.append(appends, self._idempotency_seconds)
+        self._note(appends, answers)
+        return answers
 
     def _with_what_redis_has(
         self, appends: Sequence[Append], known: AcknowledgedBefore | None
@@ -70,11 +72,14 @@ class RedisWrites:
 
     def _append(self, appends: Sequence[Append]) -> Sequence[Stored | IdTooOld | TierError]:
         answers = self._redis.append(appends, self._idempotency_seconds)
+        self._note(appends, answers)
+        return answers
+
+    def _note(self, appends: Sequence[Append], answers: Sequence[Answer]) -> None:
         for append, answer in zip(appends, answers, strict=True):
             if isinstance(answer, Stored):
                 for message_id in answer.ids:
                     self._lost_and_found.note(append.user_id, append.thread_id, message_id, 1)
-        return answers
 
     def revise(self, current: Message, revised: Message) -> bool:
         """Acknowledges the next version of a message; gives whether to wake a worker.

@@ -2,10 +2,11 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
-from typing import Any, NamedTuple, TypeVar
+from types import TracebackType
+from typing import Any, NamedTuple
 
 from redis import Redis
 from redis.exceptions import NoScriptError, RedisError
@@ -22,8 +23,6 @@ _NOT_AN_OUTAGE: frozenset[Kind] = frozenset({"full", "not_allowed"})
 
 MOST_BYTES = 512 * 1024
 """Of one round trip of many calls: Redis does nothing else meanwhile, nor while it syncs them."""
-
-Answer = TypeVar("Answer")
 
 Call = tuple[list[str], list[Any]]
 """The names and the arguments of one call of a script."""
@@ -99,29 +98,60 @@ class RedisGateway:
         with self.breaker.guard(), translated():
             yield self.client
 
-    def run(self, script: str, size: int, work: Callable[[Redis], Answer]) -> Answer:
-        """Likewise what a script gives in one round trip, which is told of where it was slow.
+    def note(self, script: str, seconds: float, *, failed: bool) -> None:
+        """Notes how long a round trip took."""
+        if self._slow is not None:
+            self._slow.note("redis", f"script {script}", seconds, failed=failed)
+
+    def timed(self, script: str, size: int) -> "_RoundTrip":
+        """Likewise for one round trip of a script, which is noted where it was slow.
 
         One that sends many bytes has as much longer for it.
         """
-        if size <= budget.LARGE_BYTES:
-            with self.breaker.guard():
-                return self._timed(script, work)
-        with budget.moving(size), self.breaker.guard(is_bulk=True):
-            return self._timed(script, work)
+        return _RoundTrip(self, script, size)
 
-    def _timed(self, script: str, work: Callable[[Redis], Answer]) -> Answer:
-        started, failed = time.perf_counter(), True
-        try:
-            answer = work(self.client)
-            failed = False
-        except RedisError as error:
-            raise as_tier_error(error) from error
-        finally:
-            if self._slow is not None:
-                seconds = time.perf_counter() - started
-                self._slow.note("redis", f"script {script}", seconds, failed=failed)
-        return answer
+
+class _RoundTrip:
+    """The block that makes one round trip: watched by the breaker, timed, its errors translated.
+
+    No generator, for every message comes through here.
+    """
+
+    __slots__ = ("_gateway", "_granted", "_is_large", "_script", "_size", "_started")
+
+    def __init__(self, gateway: RedisGateway, script: str, size: int) -> None:
+        self._gateway = gateway
+        self._script = script
+        self._size = size
+        self._is_large = size > budget.LARGE_BYTES
+
+    def __enter__(self) -> Any:
+        self._gateway.breaker.check()
+        if self._is_large:
+            self._granted = budget.moving(self._size)
+            self._granted.__enter__()
+        self._started = time.perf_counter()
+        return self._gateway.client
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        seconds = time.perf_counter() - self._started
+        if self._is_large:
+            self._granted.__exit__(kind, error, trace)
+        breaker = self._gateway.breaker
+        self._gateway.note(self._script, seconds, failed=error is not None)
+        if error is None:
+            breaker.succeeded(seconds, is_bulk=self._is_large)
+            return
+        met = as_tier_error(error) if isinstance(error, RedisError) else error
+        if isinstance(met, TierUnavailable):
+            breaker.failed(met, is_bulk=self._is_large)
+        if met is not error:
+            raise met from error
 
 
 class Script:
@@ -145,15 +175,13 @@ class Script:
             if isinstance(answer, TierError):
                 raise answer
             return answer
-
-        def work(client: Redis) -> Any:
+        command = ("EVALSHA", self._sha, len(names), *names, *arguments)
+        with self._door.timed(self._name, _size(arguments)) as client:
             try:
-                return self._evaluate(client, names, arguments)
+                return client.execute_command(*command)
             except NoScriptError:
                 client.script_load(self._source)
-                return self._evaluate(client, names, arguments)
-
-        return self._door.run(self._name, _size(arguments), work)
+                return client.execute_command(*command)
 
     def many(self, calls: Sequence[Call]) -> list[Any]:
         """Many calls, one round trip or as many as they are large, each atomic for itself.
@@ -169,7 +197,7 @@ class Script:
         ]
 
     def _round_trip(self, calls: Sequence[Call], size: int) -> list[Any]:
-        def work(client: Redis) -> list[Any]:
+        with self._door.timed(self._name, size) as client:
             answers = self._pipelined(client, calls)
             missing = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
             if missing:
@@ -179,21 +207,16 @@ class Script:
                     answers[at] = answer
             return [_told_apart(answer) for answer in answers]
 
-        return self._door.run(self._name, size, work)
-
     def _pipelined(self, client: Redis, calls: Sequence[Call]) -> list[Any]:
-        pipeline = client.pipeline(transaction=False)
+        pipeline: Any = client.pipeline(transaction=False)
         for names, arguments in calls:
-            self._evaluate(pipeline, names, arguments)
+            pipeline.execute_command("EVALSHA", self._sha, len(names), *names, *arguments)
         if self._replicas.wanted:
             self._replicas.ask(pipeline)
         answers = list(pipeline.execute(raise_on_error=False))
         if self._replicas.wanted:
             self._replicas.take(answers)
         return answers
-
-    def _evaluate(self, client: Any, names: list[str], arguments: list[Any]) -> Any:
-        return client.execute_command("EVALSHA", self._sha, len(names), *names, *arguments)
 
 
 def _size(arguments: list[Any]) -> int:

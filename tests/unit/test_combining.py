@@ -53,7 +53,7 @@ def stuck(combiner: Combiner[str, str], server: Server, size: int = SMALL) -> th
 
 
 def waiting(combiner: Combiner[str, str], count: int) -> None:
-    eventually(lambda: len(combiner._small._waiting) == count)
+    eventually(lambda: len(combiner._small.waiting) == count)
 
 
 def test_what_comes_meanwhile_is_one_call(combiner: Combiner[str, str], server: Server) -> None:
