@@ -10,10 +10,10 @@ import pytest
 
 import settings as configuration
 from settings import Settings
-from support.api import Api
-from support.processes import PATIENT, Launched, launched
-from support.tiers import tiers
-from support.users import fresh_user
+from support.calls.api import Api
+from support.data.users import fresh_user
+from support.stack.processes import PATIENT, Launched, launched
+from support.stack.tiers import tiers
 from webapp.http.auth import Tokens
 from wiring.process import Services
 

@@ -12,10 +12,10 @@ import pytest
 from playwright.sync_api import BrowserContext, expect, sync_playwright
 
 import settings as configuration
-from support.api import Api, ok
-from support.console import WAIT_MS, Console, tab
-from support.processes import PATIENT, Launched, launched
-from support.users import fresh_user
+from support.calls.api import Api, ok
+from support.calls.console import WAIT_MS, Console, tab
+from support.data.users import fresh_user
+from support.stack.processes import PATIENT, Launched, launched
 from webapp.http.auth import Tokens
 
 TOKEN_SECONDS = 3600

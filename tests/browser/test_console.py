@@ -8,11 +8,11 @@ from playwright.sync_api import BrowserContext, expect
 from jobs.archive.run import ArchiveRequest
 from jobs.archive.tiering import DAY_SECONDS, TieringRules
 from jobs.transfer.bulk_import import BulkImporter
-from support.api import Api, ok
-from support.console import WAIT_MS, Console, tab
-from support.processes import Launched
-from support.samples import message
-from support.tiers import tiers
+from support.calls.api import Api, ok
+from support.calls.console import WAIT_MS, Console, tab
+from support.data.samples import message
+from support.stack.processes import Launched
+from support.stack.tiers import tiers
 from support.waiting import eventually
 
 pytestmark = pytest.mark.browser

@@ -3,8 +3,8 @@
 import pytest
 from playwright.sync_api import Request, expect
 
-from support.api import Api, ok
-from support.console import Console
+from support.calls.api import Api, ok
+from support.calls.console import Console
 from support.waiting import eventually
 
 pytestmark = pytest.mark.browser

@@ -9,9 +9,9 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Route, expect
 
 from embedded.supervision import procfs
-from support.api import Api, ok
-from support.console import WAIT_MS, Console, tab
-from support.processes import Launched
+from support.calls.api import Api, ok
+from support.calls.console import WAIT_MS, Console, tab
+from support.stack.processes import Launched
 from support.waiting import eventually
 
 pytestmark = pytest.mark.browser

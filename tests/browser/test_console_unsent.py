@@ -3,8 +3,8 @@
 import pytest
 from playwright.sync_api import Route, expect
 
-from support.api import Api, ok
-from support.console import WAIT_MS, Console
+from support.calls.api import Api, ok
+from support.calls.console import WAIT_MS, Console
 from support.waiting import eventually
 
 pytestmark = pytest.mark.browser

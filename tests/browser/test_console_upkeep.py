@@ -9,12 +9,12 @@ from jobs.archive.fence import only_archiver
 from jobs.archive.run import ArchiveRequest
 from jobs.archive.tiering import DAY_SECONDS, TieringRules
 from jobs.transfer.bulk_import import BulkImporter
-from support.api import Api, ok
-from support.console import WAIT_MS, Console
-from support.processes import Launched
-from support.refusing import refusing
-from support.samples import message
-from support.tiers import tiers
+from support.calls.api import Api, ok
+from support.calls.console import WAIT_MS, Console
+from support.data.samples import message
+from support.faults.refusing import refusing
+from support.stack.processes import Launched
+from support.stack.tiers import tiers
 from support.waiting import eventually
 from wiring.process import Services
 

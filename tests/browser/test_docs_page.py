@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 from playwright.sync_api import expect
 
-from support.console import Console
+from support.calls.console import Console
 from webapp.http.operation import GROUPS
 
 pytestmark = pytest.mark.browser

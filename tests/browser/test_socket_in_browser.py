@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from support.processes import Launched
+from support.stack.processes import Launched
 
 pytestmark = pytest.mark.browser
 

@@ -6,8 +6,8 @@ from contextlib import closing
 import pytest
 
 from embedded.stack import Stack
-from support.embedded_stack import ClickHouse
-from support.processes import Launched, launched
+from support.stack.embedded_stack import ClickHouse
+from support.stack.processes import Launched, launched
 
 
 @pytest.fixture(scope="module")

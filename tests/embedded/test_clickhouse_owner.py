@@ -18,7 +18,7 @@ from clickhouse_sqlalchemy import engines, types
 from clickhouse_sqlalchemy.exceptions import DatabaseException
 
 from embedded.stack import Stack
-from support.embedded_stack import (
+from support.stack.embedded_stack import (
     AWKWARD,
     ROOT,
     ClickHouse,

@@ -9,8 +9,8 @@ import pytest
 import requests
 
 from embedded.clickhouse.access import MOST_STRANGERS
-from support.embedded_stack import ClickHouse
-from support.strangers import said_by
+from support.calls.strangers import said_by
+from support.stack.embedded_stack import ClickHouse
 
 # Python 3.12 and later warn of any fork beside other threads; here only the tests have threads.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")

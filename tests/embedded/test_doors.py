@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from embedded.supervision import procfs
-from support.processes import Launched
-from support.strangers import as_stranger, command_lines, listening, request, said_by
+from support.calls.strangers import as_stranger, command_lines, listening, request, said_by
+from support.stack.processes import Launched
 
 # Python 3.12 and later warn of any fork beside other threads; here only the tests have threads.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")

@@ -9,7 +9,7 @@ import pytest
 
 from embedded.stack import Stack
 from embedded.supervision import process
-from support.embedded_stack import NAMED, wait_for
+from support.stack.embedded_stack import NAMED, wait_for
 
 LINES = 10_000
 TALKS = f"""

@@ -14,7 +14,7 @@ import pytest
 from embedded.ports import free_port
 from embedded.stack import Stack
 from embedded.supervision import pulse
-from support.embedded_stack import NAMED, wait_for
+from support.stack.embedded_stack import NAMED, wait_for
 
 # Python 3.12 and later warn of any fork beside other threads; here threads ask the programs.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")

@@ -16,10 +16,10 @@ from embedded.env_file import read_env_file, write_env_file
 from embedded.postgres import programs
 from embedded.stack import Stack
 from embedded.supervision.privileges import account
-from support.embedded_stack import ClickHouse, ask_postgres
-from support.processes import Launched
-from support.strangers import as_stranger
-from support.superuser import superuser
+from support.calls.strangers import as_stranger
+from support.stack.embedded_stack import ClickHouse, ask_postgres
+from support.stack.processes import Launched
+from support.stack.superuser import superuser
 
 # Python 3.12 and later warn of any fork beside other threads; here only the tests have threads.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")

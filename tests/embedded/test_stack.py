@@ -14,7 +14,7 @@ import redis
 from embedded.errors import AlreadyRunning, StackError
 from embedded.stack import Stack
 from embedded.supervision import procfs
-from support.embedded_stack import (
+from support.stack.embedded_stack import (
     BUSY_BACKENDS,
     MINUTES_OF_COUNTING,
     NAMED,

@@ -13,7 +13,7 @@ import pytest
 from selftest.bed.stack import Testbed, testbed
 from selftest.load.traffic import Load
 from settings import Settings
-from support.trial import Trial, trial
+from support.faults.trial import Trial, trial
 from webapp.http.auth import Tokens
 
 TOKEN_SECONDS = 3600

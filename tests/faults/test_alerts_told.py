@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 import settings as configuration
-from support.api import Api, ok
-from support.processes import Launched, launched
-from support.users import fresh_user
+from support.calls.api import Api, ok
+from support.data.users import fresh_user
+from support.stack.processes import Launched, launched
 from support.waiting import eventually
 from webapp.http.auth import Tokens
 

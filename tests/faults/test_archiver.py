@@ -13,9 +13,9 @@ from sqlalchemy import text
 
 from models import codec, ids
 from selftest.bed.stack import Testbed
-from support.archives import lose_from_clickhouse
-from support.old_messages import OldMessages, archive, archiving, struck_at
-from support.trial import Trial
+from support.data.archives import lose_from_clickhouse
+from support.data.old_messages import OldMessages, archive, archiving, struck_at
+from support.faults.trial import Trial
 from support.waiting import eventually
 
 Loaded = Callable[..., AbstractContextManager[Trial]]

@@ -14,9 +14,9 @@ from sqlalchemy import text
 
 from selftest.bed.stack import Testbed
 from storage.postgres import partitions
-from support.pending import age_seconds
-from support.programs import program
-from support.trial import Trial
+from support.data.pending import age_seconds
+from support.faults.trial import Trial
+from support.stack.programs import program
 from support.waiting import eventually
 from tasks import queues
 

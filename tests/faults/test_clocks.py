@@ -11,7 +11,7 @@ from selftest.bed import stack
 from selftest.bed.stack import Testbed
 from selftest.load.traffic import Load
 from settings import Settings
-from support.trial import trial
+from support.faults.trial import trial
 
 pytestmark = pytest.mark.extensive
 

@@ -11,8 +11,8 @@ from sqlalchemy.engine import make_url
 
 from selftest.bed.stack import Testbed
 from selftest.load.traffic import Load
-from support.api import Api, ok
-from support.trial import trial
+from support.calls.api import Api, ok
+from support.faults.trial import trial
 from support.waiting import eventually
 from webapp.http.auth import Tokens
 

@@ -10,12 +10,12 @@ from models import codec
 from models.message import Message
 from selftest.bed.stack import Testbed
 from storage.redis.pending_log import LogEntry
-from support.api import ok
-from support.clients import api_of
-from support.pending import committed, entries, put
-from support.samples import message, revised
-from support.trial import RECOVERY_SECONDS, Trial
-from support.users import fresh_user
+from support.calls.api import ok
+from support.calls.clients import api_of
+from support.data.pending import committed, entries, put
+from support.data.samples import message, revised
+from support.data.users import fresh_user
+from support.faults.trial import RECOVERY_SECONDS, Trial
 from support.waiting import eventually
 
 Loaded = Callable[..., AbstractContextManager[Trial]]

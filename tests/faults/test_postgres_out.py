@@ -13,12 +13,12 @@ from selftest.bed.proxy import FaultProxy
 from selftest.bed.stack import Testbed
 from selftest.faults.disturbance import cut_off
 from selftest.load.traffic import Load
-from support.api import ok
-from support.clients import api_of
-from support.pending import Row, age_seconds, entries, rewritten, unsettled
-from support.quickness import p95_ms, stays_quick
-from support.trial import RECOVERY_SECONDS, Trial
-from support.trial import trial as trial_on
+from support.calls.api import ok
+from support.calls.clients import api_of
+from support.data.pending import Row, age_seconds, entries, rewritten, unsettled
+from support.data.quickness import p95_ms, stays_quick
+from support.faults.trial import RECOVERY_SECONDS, Trial
+from support.faults.trial import trial as trial_on
 from support.waiting import eventually
 
 Beds = Callable[..., AbstractContextManager[Testbed]]

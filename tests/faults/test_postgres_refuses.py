@@ -18,13 +18,13 @@ from selftest.bed.stack import Testbed
 from selftest.faults.disturbance import Disturbance, End
 from storage.postgres import partitions, writes
 from storage.postgres.engines import APPLICATION_NAME
-from support.clients import api_of
-from support.pending import committed, entries
-from support.quickness import stays_quick
-from support.samples import append_of, message, revised
-from support.superuser import administrator, command
-from support.trial import Trial
-from support.users import fresh_user
+from support.calls.clients import api_of
+from support.data.pending import committed, entries
+from support.data.quickness import stays_quick
+from support.data.samples import append_of, message, revised
+from support.data.users import fresh_user
+from support.faults.trial import Trial
+from support.stack.superuser import administrator, command
 from support.waiting import eventually
 
 Loaded = Callable[..., AbstractContextManager[Trial]]

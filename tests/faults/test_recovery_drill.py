@@ -23,10 +23,10 @@ from jobs.transfer.formats.settling import Settlement
 from models.message import Message
 from models.state import StateName
 from storage.errors import TierUnavailable
-from support.api import ok
-from support.erasing import erase
-from support.old_messages import struck_at
-from support.recovery_drills import (
+from support.calls.api import ok
+from support.calls.erasing import erase
+from support.data.old_messages import struck_at
+from support.faults.recovery_drills import (
     QUIET_SECONDS,
     RecoveryDrill,
     assert_same,

@@ -18,7 +18,7 @@ from selftest.bed.proxy import FaultProxy
 from selftest.bed.stack import Testbed
 from selftest.load.traffic import Load
 from selftest.record.client import RecordingClient
-from support.disk import (
+from support.faults.disk import (
     AOF_FOLDER,
     REDIS,
     cut,
@@ -29,11 +29,11 @@ from support.disk import (
     uncommitted,
     unsynced_bytes,
 )
-from support.own_valkey import OwnValkey, own_valkey
-from support.trial import Trial
-from support.trial import trial as trial_on
+from support.faults.trial import Trial
+from support.faults.trial import trial as trial_on
+from support.stack.own_valkey import OwnValkey, own_valkey
+from support.stack.worker import frozen_worker
 from support.waiting import eventually
-from support.worker import frozen_worker
 
 pytestmark = pytest.mark.extensive
 

@@ -17,8 +17,8 @@ from selftest.bed.stack import Testbed
 from selftest.faults.disturbance import Disturbance, End, cut_off
 from selftest.load.samples import figures
 from selftest.record.client import RecordingClient
-from support.quickness import timely
-from support.trial import Trial
+from support.data.quickness import timely
+from support.faults.trial import Trial
 from support.waiting import eventually
 from tasks import queues
 

@@ -21,10 +21,10 @@ from selftest.load.samples import figures
 from storage.availability.probes import PROBE_KEY
 from storage.redis import keys
 from storage.redis.log_quota import LOOK_SECONDS
-from support.disk import REDIS, newest_log_file, powered_off
-from support.trial import Trial
+from support.faults.disk import REDIS, newest_log_file, powered_off
+from support.faults.trial import Trial
+from support.stack.worker import frozen_worker
 from support.waiting import eventually
-from support.worker import frozen_worker
 
 pytestmark = pytest.mark.extensive
 

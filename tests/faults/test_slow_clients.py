@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager, ExitStack
 import pytest
 
 from selftest.bed.stack import Testbed
-from support.clients import token_of
-from support.slow_clients import LARGE, PREFACE, SlowClients, chunked, get, held, post
-from support.sockets import listening
-from support.trial import Trial
-from support.users import fresh_user
+from support.calls.clients import token_of
+from support.calls.slow_clients import LARGE, PREFACE, SlowClients, chunked, get, held, post
+from support.calls.sockets import listening
+from support.data.users import fresh_user
+from support.faults.trial import Trial
 from support.waiting import eventually
 
 Loaded = Callable[..., AbstractContextManager[Trial]]

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from selftest.bed.stack import REALTIME, Testbed
-from support.api import Api
-from support.clients import token_of
-from support.sockets import Socket, listening, opened
-from support.users import fresh_user
+from support.calls.api import Api
+from support.calls.clients import token_of
+from support.calls.sockets import Socket, listening, opened
+from support.data.users import fresh_user
 from support.waiting import eventually
 
 MESSAGES = 40

@@ -10,10 +10,10 @@ import pytest
 
 from selftest.bed.proxy import FaultProxy
 from selftest.bed.stack import Testbed
-from support.clients import api_of, token_of
-from support.sockets import lazily, listening, opened
-from support.trial import Trial
-from support.users import fresh_user
+from support.calls.clients import api_of, token_of
+from support.calls.sockets import lazily, listening, opened
+from support.data.users import fresh_user
+from support.faults.trial import Trial
 from support.waiting import eventually
 
 Loaded = Callable[..., AbstractContextManager[Trial]]

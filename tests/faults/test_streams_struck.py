@@ -14,9 +14,9 @@ from selftest.bed.stack import Testbed
 from selftest.faults.disturbance import kind
 from selftest.record.client import Answer, RecordingClient
 from storage.redis import keys
-from support.api import ok
-from support.clients import api_of
-from support.users import fresh_user
+from support.calls.api import ok
+from support.calls.clients import api_of
+from support.data.users import fresh_user
 from support.waiting import eventually
 
 pytestmark = pytest.mark.extensive

@@ -13,11 +13,11 @@ import requests
 from selftest.bed.stack import Testbed
 from selftest.load.traffic import Load
 from storage.redis import keys
-from support.api import Api, ok
-from support.clients import api_of
-from support.pending import age_seconds, entries, rewritten, unsettled
-from support.strikes import Strikes
-from support.trial import Trial, trial
+from support.calls.api import Api, ok
+from support.calls.clients import api_of
+from support.data.pending import age_seconds, entries, rewritten, unsettled
+from support.faults.strikes import Strikes
+from support.faults.trial import Trial, trial
 from support.waiting import eventually
 
 Beds = Callable[..., AbstractContextManager[Testbed]]

@@ -7,7 +7,7 @@ import pytest
 
 from selftest.bed.stack import Testbed
 from storage.clickhouse import direct_writes
-from support.trial import Trial
+from support.faults.trial import Trial
 
 Loaded = Callable[..., AbstractContextManager[Trial]]
 

@@ -11,9 +11,9 @@ import pytest
 
 from selftest.bed.stack import Testbed
 from selftest.faults.disturbance import Disturbance, End
-from support.pending import age_seconds
-from support.strikes import wait_until_whole
-from support.trial import Trial
+from support.data.pending import age_seconds
+from support.faults.strikes import wait_until_whole
+from support.faults.trial import Trial
 from support.waiting import eventually
 
 Loaded = Callable[..., AbstractContextManager[Trial]]

@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager
 import pytest
 
 from selftest.bed.stack import Testbed
-from support.api import ok
-from support.clients import api_of
-from support.pending import entries
-from support.quickness import stays_quick
-from support.trial import Trial
+from support.calls.api import ok
+from support.calls.clients import api_of
+from support.data.pending import entries
+from support.data.quickness import stays_quick
+from support.faults.trial import Trial
 from support.waiting import eventually
 
 Loaded = Callable[..., AbstractContextManager[Trial]]

@@ -8,7 +8,7 @@ import pytest
 from selftest.bed.launching import StackFailed
 from selftest.bed.stack import Testbed
 from storage.redis import keys
-from support.trial import Trial
+from support.faults.trial import Trial
 from support.waiting import eventually
 
 pytestmark = pytest.mark.extensive

@@ -8,9 +8,9 @@ from sqlalchemy import text
 
 from jobs.transfer.export import MessageExporter
 from models import ids
-from support.drilled import WEBHOOK_SECRET, Drilled
-from support.processes import PATIENT, Launched, launched
-from support.receiver import receiving
+from support.faults.drilled import WEBHOOK_SECRET, Drilled
+from support.stack.processes import PATIENT, Launched, launched
+from support.stack.receiver import receiving
 from wiring.process import Services
 
 YEAR_2019 = ids.mint(1_546_300_800_000_000, 0, 0)

@@ -13,8 +13,8 @@ import pytest
 
 from jobs.monitor.alerts.baseline import NOW_WINDOWS
 from jobs.monitor.windows import WINDOW_SECONDS
-from support.api import Api, ok, problem
-from support.drilled import Drilled
+from support.calls.api import Api, ok, problem
+from support.faults.drilled import Drilled
 from support.waiting import eventually
 
 SLOW = "/api/admin/simulate-performance-degradation"

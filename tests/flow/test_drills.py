@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from support.api import Api, ok, problem
-from support.drilled import SIMULATE, Drilled
+from support.calls.api import Api, ok, problem
+from support.faults.drilled import SIMULATE, Drilled
 from support.waiting import eventually
 
 

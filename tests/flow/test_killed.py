@@ -20,10 +20,10 @@ from sqlalchemy import select
 
 import settings as configuration
 from models.tables import messages
-from support.api import Api, ok
-from support.processes import PATIENT, Launched, is_alive, launched
-from support.tiers import tiers
-from support.users import fresh_user
+from support.calls.api import Api, ok
+from support.data.users import fresh_user
+from support.stack.processes import PATIENT, Launched, is_alive, launched
+from support.stack.tiers import tiers
 from support.waiting import eventually
 from webapp.http.auth import Tokens
 from wiring.process import Services

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from support.api import Api, ok, problem
-from support.commands import threadkeep
-from support.drilled import Drilled
+from support.calls.api import Api, ok, problem
+from support.calls.commands import threadkeep
+from support.faults.drilled import Drilled
 from support.waiting import eventually
 
 ROAD = "/api/admin/road"

@@ -16,15 +16,15 @@ import settings
 from embedded.ports import free_port
 from jobs.migrate import migrate_all
 from storage.postgres import schema
-from support.api import Api, ok, problem
-from support.commands import threadkeep
-from support.databases import empty_database
-from support.own_valkey import own_valkey
-from support.processes import PATIENT
-from support.programs import Program, program, run
-from support.servers import servers
-from support.tiers import tiers
-from support.users import fresh_user
+from support.calls.api import Api, ok, problem
+from support.calls.commands import threadkeep
+from support.data.users import fresh_user
+from support.stack.databases import empty_database
+from support.stack.own_valkey import own_valkey
+from support.stack.processes import PATIENT
+from support.stack.programs import Program, program, run
+from support.stack.servers import servers
+from support.stack.tiers import tiers
 from support.waiting import eventually
 from webapp.http.auth import Tokens
 

@@ -6,10 +6,10 @@ import pytest
 from celery import Celery
 
 from models import ids
-from support.api import Api, ok
-from support.drilled import Drilled
-from support.sockets import opened
-from support.spans import Spans, facts
+from support.calls.api import Api, ok
+from support.calls.sockets import opened
+from support.data.spans import Spans, facts
+from support.faults.drilled import Drilled
 from support.waiting import eventually
 
 ROUTE = "/api/threads/<thread_id>/messages"

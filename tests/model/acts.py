@@ -8,7 +8,7 @@ from requests import RequestException, Response
 from model.streaming import StreamActs
 from model.talk import body_of, key_of, must, said_of, shown
 from model.world import Differs, Person, Said, same
-from support.api import Api
+from support.calls.api import Api
 from support.waiting import eventually
 
 OUT = 503

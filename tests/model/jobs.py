@@ -12,10 +12,10 @@ from model.acts import Acts
 from model.talk import must
 from model.world import Differs, Line, Person, Said, same
 from storage.redis import keys
-from support.api import Api
-from support.commands import threadkeep
-from support.disasters import lose_postgresql, lose_redis
-from support.processes import Launched
+from support.calls.api import Api
+from support.calls.commands import threadkeep
+from support.calls.disasters import lose_postgresql, lose_redis
+from support.stack.processes import Launched
 from support.waiting import eventually
 from wiring.process import Services
 

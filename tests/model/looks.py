@@ -8,7 +8,7 @@ from model.acts import Acts
 from model.talk import must
 from model.world import SHOWN, Differs, Person, Said, Topic, same
 from models.streams import STREAM_MARK
-from support.api import Api, ok
+from support.calls.api import Api, ok
 from support.waiting import eventually
 
 SEARCHED = 3

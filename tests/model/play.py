@@ -12,8 +12,8 @@ from model.jobs import Jobs
 from model.looks import Looks
 from model.stores import Stores
 from model.world import Person
-from support.api import Api
-from support.processes import Launched
+from support.calls.api import Api
+from support.stack.processes import Launched
 from wiring.process import Services
 
 PEOPLE = 2

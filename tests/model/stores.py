@@ -9,7 +9,7 @@ from model.world import Differs, Person, same
 from models import codec
 from storage.clickhouse import direct_writes
 from storage.redis import keys
-from support.everywhere import places
+from support.data.everywhere import places
 from support.waiting import eventually
 from wiring.process import Services
 

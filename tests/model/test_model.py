@@ -13,8 +13,8 @@ import settings as configuration
 from model.drawing import Op
 from model.play import Play
 from model.shrinking import smallest
-from support.processes import PATIENT, Launched, launched
-from support.tiers import tiers
+from support.stack.processes import PATIENT, Launched, launched
+from support.stack.tiers import tiers
 from webapp.http.auth import Tokens
 from wiring.process import Services
 

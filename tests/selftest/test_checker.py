@@ -9,8 +9,8 @@ from selftest.record.account import Account
 from selftest.record.findings import Invariant
 from selftest.verdict.checker import check
 from selftest.verdict.evidence import Evidence
-from support import ledgers
-from support.ledgers import THREAD, USER, answered, asked, message, message_id
+from support.data import ledgers
+from support.data.ledgers import THREAD, USER, answered, asked, message, message_id
 
 NAME = (USER, THREAD)
 

@@ -10,7 +10,7 @@ import msgspec
 
 from selftest.bed.launching import clean_environment
 from selftest.run import SelftestResult
-from support.embedded_stack import running_in
+from support.stack.embedded_stack import running_in
 from support.waiting import eventually
 
 SCRIPT = str(Path(sys.executable).with_name("threadkeep"))

@@ -11,7 +11,7 @@ import pytest
 from selftest.bed.launching import clean_environment
 from selftest.record.account import Account, hash_of
 from selftest.record.ledger import RequestLedger, read
-from support.ledgers import answered, asked, entries, message_id
+from support.data.ledgers import answered, asked, entries, message_id
 from support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 
 from embedded.ports import HOST
 from selftest.bed.proxy import FaultProxy
-from support.own_valkey import own_valkey
+from support.stack.own_valkey import own_valkey
 from support.waiting import eventually
 
 SHORT_SECONDS = 0.3

@@ -12,7 +12,7 @@ from selftest.faults.episodes import Episodes
 from selftest.load.traffic import Load
 from selftest.record.client import RecordingClient
 from selftest.run import conclude, under_load
-from support.users import fresh_user
+from support.data.users import fresh_user
 from support.waiting import eventually
 
 LIGHT = Load(writers=4, readers=2, users=2, threads=1, pause_seconds=0.02)

@@ -8,8 +8,8 @@ from sqlalchemy import text
 from jobs.consistency.report import ConsistencyReport
 from models import ids
 from models.message import Message
-from support import damage
-from support.samples import message
+from support.data.samples import message
+from support.faults import damage
 from wiring.process import Services
 
 

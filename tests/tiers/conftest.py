@@ -22,11 +22,11 @@ from storage.clickhouse.reads import ClickHouseTier
 from storage.postgres import writes
 from storage.postgres.reads import PostgresTier
 from storage.redis.messages import RedisTier
-from support.archives import fresh
-from support.disasters import settle
-from support.outages import end_all, end_detours
-from support.servers import servers
-from support.tiers import tiers
+from support.calls.disasters import settle
+from support.data.archives import fresh
+from support.faults.outages import end_all, end_detours
+from support.stack.servers import servers
+from support.stack.tiers import tiers
 from wiring.process import Services
 
 PATIENT = {

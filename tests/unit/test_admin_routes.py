@@ -8,7 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 import settings
-from support.environment import COMPLETE
+from support.stack.environment import COMPLETE
 from webapp.app import create_app
 from webapp.http.auth import Tokens
 

@@ -12,7 +12,7 @@ import pytest
 
 import settings
 from settings import Settings
-from support.environment import COMPLETE
+from support.stack.environment import COMPLETE
 from support.waiting import eventually
 from webapp.http.auth import Caller, InvalidToken, Tokens
 

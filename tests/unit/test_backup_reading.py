@@ -14,8 +14,8 @@ from jobs.transfer.backup.signing import key_of
 from jobs.transfer.backup.verify import verify
 from models import codec
 from storage.errors import Refused
-from support import backups
-from support.samples import message
+from support.data import backups
+from support.data.samples import message
 
 KEY = key_of("a secret of this installation")
 ROW = codec.encode(message("ann"))

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 import settings
-from support.environment import COMPLETE
+from support.stack.environment import COMPLETE
 from webapp.app import create_app
 from webapp.http.auth import Tokens
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from models import codec
 from models.message import Message, Thread
-from support.samples import METADATA, TEXTS, message, revised
+from support.data.samples import METADATA, TEXTS, message, revised
 
 CHANGES = {
     "version": 2,

@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 import settings
-from support.environment import COMPLETE
+from support.stack.environment import COMPLETE
 from webapp.app import create_app
 from webapp.console import routes
 from webapp.http.auth import Tokens

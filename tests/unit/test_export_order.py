@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from benchmarks.demo.comparison import Tally, compare
 from jobs.transfer.export import Watermark, live, newest, position
 from models.message import Message
-from support.samples import message, revised
+from support.data.samples import message, revised
 
 
 def test_of_two_tiers_the_newer_version_is_given_once() -> None:

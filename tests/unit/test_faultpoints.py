@@ -15,8 +15,8 @@ from settings import Settings, SettingsError
 from storage.errors import TierUnavailable
 from storage.resilience import faultpoints
 from storage.resilience.faultpoints import faultpoint, passes
-from support.environment import COMPLETE
-from support.processes import clean_environment
+from support.stack.environment import COMPLETE
+from support.stack.processes import clean_environment
 from tasks import celery_app
 from wiring.process import Services
 

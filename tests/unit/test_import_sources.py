@@ -14,7 +14,7 @@ from jobs.transfer.formats.settling import Settlement
 from jobs.transfer.formats.source import Item, RefusedLine, time_us_from
 from models import codec, ids
 from models.message import InvalidMessage, Message, Thread
-from support.samples import METADATA, TEXTS, message, revised
+from support.data.samples import METADATA, TEXTS, message, revised
 
 NOW_US = time_us_from("2026-01-01T00:00:00Z")
 LATER = "2020-01-01T00:00:01Z"

@@ -14,7 +14,7 @@ import settings
 from storage.telemetry.bounds import BOUNDS
 from storage.telemetry.instruments import Instruments
 from storage.telemetry.processes import instruments_of, registry_of
-from support.environment import COMPLETE
+from support.stack.environment import COMPLETE
 
 PROCESS = """
 import sys

@@ -10,7 +10,7 @@ from flask import g
 
 import settings
 from storage.postgres.driver import headline
-from support.environment import COMPLETE
+from support.stack.environment import COMPLETE
 from tasks.logs import configure
 from webapp.app import create_app
 from webapp.http.auth import Caller

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from models.message import Message, Tier
 from storage.messages.page_reader import TierPart, merge
-from support.samples import message, revised
+from support.data.samples import message, revised
 
 TIERS: tuple[Tier, ...] = ("redis", "postgresql", "clickhouse")
 MESSAGES = [message("u") for _ in range(8)]

@@ -7,8 +7,8 @@ import pytest
 from flask.testing import FlaskClient
 
 import settings
-from support.environment import COMPLETE
-from support.figures import parsed
+from support.data.figures import parsed
+from support.stack.environment import COMPLETE
 from webapp.app import create_app
 
 

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 import settings
-from support.environment import COMPLETE
+from support.stack.environment import COMPLETE
 from webapp.app import create_app
 from webapp.http.requests import PUBLIC
 from webapp.openapi import document as openapi

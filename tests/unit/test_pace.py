@@ -4,7 +4,7 @@ import pytest
 
 from jobs.monitor.alerts.baseline import compare_to_baseline
 from storage.telemetry.counts import Counts, Latencies, total
-from support.windows import NOW, window, windows
+from support.data.windows import NOW, window, windows
 
 
 def test_now_is_the_last_three_windows_and_before_is_the_median_of_the_rest() -> None:

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 import settings
 from models import ids
-from support.environment import COMPLETE
+from support.stack.environment import COMPLETE
 from webapp.app import create_app
 from webapp.http.auth import Tokens
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models import search
 from models.search import MOST_MARKS, InvalidQuery, fold, parse, words_of
-from support.samples import TEXTS
+from support.data.samples import TEXTS
 
 SPACELESS = st.text(
     st.sampled_from(

@@ -5,7 +5,7 @@ import secrets
 import pytest
 
 from storage.availability.checks.secrets import fault_of
-from support.environment import COMPLETE
+from support.stack.environment import COMPLETE
 
 SAMPLES = [
     "changeme-changeme-changeme-changeme",

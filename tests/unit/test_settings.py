@@ -6,7 +6,7 @@ import pytest
 
 import settings
 from settings import SettingsError
-from support.environment import COMPLETE
+from support.stack.environment import COMPLETE
 
 DOCUMENT = Path(settings.__file__).parent / "docs" / "configuration.md"
 

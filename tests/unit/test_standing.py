@@ -18,8 +18,8 @@ from models.message import Tier
 from settings import Settings, load
 from storage.availability.progress import Progress
 from storage.telemetry.counts import Counts
-from support.environment import COMPLETE
-from support.windows import NOW, look, window, without
+from support.data.windows import NOW, look, window, without
+from support.stack.environment import COMPLETE
 
 OWN: Settings = load(COMPLETE)
 MEMORY = Condition("redis_memory", "P1", "much", {"used_percent": 90.0})

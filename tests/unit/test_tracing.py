@@ -18,9 +18,9 @@ from storage.telemetry.exporter import CollectorExporter
 from storage.telemetry.slow_queries import SlowQueries
 from storage.telemetry.tracing import Tracing
 from storage.tiers import tracing_of
-from support.environment import COMPLETE
-from support.processes import clean_environment
-from support.programs import program, run
+from support.stack.environment import COMPLETE
+from support.stack.processes import clean_environment
+from support.stack.programs import program, run
 
 LOADED = """
 import sys

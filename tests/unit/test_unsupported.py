@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 import settings
-from support.environment import COMPLETE
+from support.stack.environment import COMPLETE
 from webapp.app import create_app
 from webapp.http.auth import Tokens
 from webapp.openapi import document

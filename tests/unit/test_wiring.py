@@ -17,7 +17,7 @@ from honcho.environ import parse_procfile
 
 import settings
 from beat_schedule import SCHEDULE
-from support.environment import COMPLETE
+from support.stack.environment import COMPLETE
 from tasks import celery_app, queues
 from tasks.base import JobTask
 

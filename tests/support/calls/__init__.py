@@ -1,0 +1,1 @@
+"""Clients of the API, the sockets, the command line and the console."""

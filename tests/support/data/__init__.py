@@ -1,0 +1,1 @@
+"""Messages, users and figures, made and compared."""

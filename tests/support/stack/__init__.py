@@ -1,0 +1,1 @@
+"""Servers, programs and stacks for tests."""

@@ -1,0 +1,53 @@
+"""The threads that a process keeps for itself: none may die of what nobody foresaw."""
+
+from functools import partial
+from threading import Event, current_thread
+from typing import get_args
+
+from storage.telemetry.instruments import Thread
+from support.faults.outages import post, process
+from support.waiting import eventually
+from wiring.process import Services
+
+COUNTER = "threadkeep_rounds_failed_total"
+ROUNDS = 2
+
+
+def test_a_round_that_fails_is_counted_and_the_next_one_comes(alone: Services, user: str) -> None:
+    own = process(alone, alert_webhook_url="http://127.0.0.1:1/", alert_webhook_secret="s" * 32)
+    performance, failover = own.performance, own.failover
+    rounds = (
+        (own.lease, "_look"),
+        (failover.keys.watch, "_look"),
+        (performance._counting, "count"),
+        (performance.monitor, "evaluate"),
+        (performance.monitor._sink, "deliver_due"),
+    )
+
+    def failed(thread: str) -> float:
+        own.lease.current()
+        labels = {"thread": thread}
+        return own.instruments.registry.get_sample_value(COUNTER, labels) or 0
+
+    for owner, name in rounds:
+        setattr(owner, name, fails)
+    post(own, user, key="k")
+    performance.begin(judges=True)
+    try:
+        for thread in get_args(Thread):
+            eventually(lambda thread=thread: failed(thread) >= ROUNDS)  # type: ignore[misc]
+    finally:
+        ended: list[str] = []
+        for owner, name in rounds:
+            # Which ends it, as far as anybody can tell.
+            setattr(owner, name, partial(_wait, ended))
+        eventually(lambda: own.lease.current() and len(ended) == len(rounds))
+
+
+def fails(*_: object) -> None:
+    raise RuntimeError("as nobody foresaw")
+
+
+def _wait(ended: list[str], *_: object) -> None:
+    ended.append(current_thread().name)
+    Event().wait()

@@ -1,0 +1,98 @@
+"""Slow statements of every tier are counted and logged, by their shape alone."""
+
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from sqlalchemy import text
+from structlog.testing import capture_logs
+
+from storage.errors import TierError
+from storage.postgres.driver import translated
+from storage.resilience import simulated_outage
+from storage.telemetry.slow_queries import shape_of
+from support.faults.outages import post, process
+from wiring.process import Services
+
+SECRET = "somebody wrote this"
+
+
+@pytest.fixture
+def own(alone: Services) -> Services:
+    return process(alone, slow_query_seconds=0.04)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_slow_afterwards() -> Iterator[None]:
+    yield
+    simulated_outage.slow_down({}, 0)
+
+
+def sleeps(own: Services) -> list[str]:
+    """What was told as slow, but for what a busy machine made so."""
+    return [one.shape for one in own.slow_queries.latest if "sleep" in one.shape]
+
+
+def test_postgresql(own: Services) -> None:
+    slow = text("SELECT pg_sleep(0.05), CAST(:content AS text), 'written'")
+    with capture_logs() as logs, own.request_engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+        connection.execute(slow, {"content": SECRET})
+    slept = [one for one in logs if one["event"] == "slow_query" and "sleep" in one["shape"]]
+    (told,) = slept
+    assert told["tier"] == "postgresql"
+    assert told["shape"] == "SELECT pg_sleep(?), CAST(%(content)s AS text), ?"
+    assert told["ms"] >= 50
+    assert own.slow_queries.counts["postgresql"] >= 1
+
+
+def test_one_that_failed_counts_too(own: Services) -> None:
+    with pytest.raises(TierError), translated(), own.request_engine.connect() as connection:
+        connection.execute(text("SET LOCAL statement_timeout = 60"))
+        connection.execute(text("SELECT pg_sleep(5)"))
+    assert sleeps(own) == ["SELECT pg_sleep(?)"]
+
+
+def test_clickhouse(own: Services) -> None:
+    server = own.clickhouse_within(2.0)
+    with server.engine.connect() as connection:
+        connection.execute(text("SELECT sleep(0.05), 'written'"))
+    server.lines("SELECT sleep(0.05) AS slept")
+    first, second = sleeps(own)
+    assert first.startswith("SELECT sleep(?), ?")
+    assert second.startswith("SELECT sleep(?)")
+    assert own.slow_queries.counts["clickhouse"] >= 2
+
+
+def test_a_script_of_redis(own: Services, user: str) -> None:
+    simulated_outage.slow_down({"redis": 0.05}, 30)
+    with capture_logs() as logs, structlog.contextvars.bound_contextvars(request_id="r1"):
+        post(own, user, SECRET)
+    told = [one for one in logs if one["event"] == "slow_query"]
+    assert ("redis", "script append") in {(one["tier"], one["shape"]) for one in told}
+    assert SECRET not in str(logs)
+
+
+def test_figures_of_each_tier_are_those_of_its_calls(own: Services, user: str) -> None:
+    post(own, user)
+    simulated_outage.slow_down({"redis": 0.05}, 30)
+    own.redis.ping()
+    simulated_outage.slow_down({}, 0)
+    told = own.breakers.redis.latencies.totals("redis")
+    assert told["redis:calls"] >= 2
+    assert told["redis:seconds"] >= 0.05
+
+
+@pytest.mark.parametrize(
+    ("statement", "shape"),
+    [
+        (
+            "SELECT *\n  FROM t WHERE id = 'a''b' AND n = 12.5",
+            "SELECT * FROM t WHERE id = ? AND n = ?",
+        ),
+        ("SELECT unhex('6869') FROM t1", "SELECT unhex(?) FROM t1"),
+        ("SELECT 'it\\'s' AS x", "SELECT ? AS x"),
+    ],
+)
+def test_a_shape_has_no_value(statement: str, shape: str) -> None:
+    assert shape_of(statement) == shape

@@ -1,0 +1,137 @@
+"""The databases fold at least as much as the search does: no index gives too little.
+
+Character by character, over all of Unicode that folding changes, and text by text.
+"""
+
+import sys
+import unicodedata
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from sqlalchemy import text
+
+from models.search import InvalidQuery, fold, parse
+from models.search_terms import terms_of
+from support.data.samples import AWKWARD_TEXTS, TEXTS
+from wiring.process import Services
+
+Index = Callable[[Sequence[str]], list[set[str]]]
+
+LONG = "word " * 500 + "x" * 3_000 + " \N{LATIN SMALL LETTER E WITH ACUTE}nd " + "\u5317" * 900
+ENTRIES = (*AWKWARD_TEXTS, LONG, "a" * 60000, "café_résumé-1e5 007 3.14 x@y.org")
+
+
+def in_postgres(alone: Services, contents: Sequence[str]) -> list[set[str]]:
+    query = text(
+        "SELECT tsvector_to_array(search_terms('u', content))"
+        " FROM unnest(CAST(:contents AS text[])) WITH ORDINALITY AS of (content, place)"
+        " ORDER BY place"
+    )
+    with alone.job_engine.connect() as connection:
+        found = connection.execute(query, {"contents": list(contents)}).scalars()
+        # Behind the mark of the user whose terms they are.
+        return [{term[8:] for term in terms} for terms in found]
+
+
+def in_clickhouse(alone: Services, contents: Sequence[str]) -> list[set[str]]:
+    """By the very expression that the column is made with."""
+    query = (
+        "SELECT default_expression FROM system.columns"
+        " WHERE table = 'messages' AND database = currentDatabase() AND name = 'words'"
+        " FORMAT TabSeparatedRaw"
+    )
+    expression = alone.job_clickhouse.post(query).strip()
+    server = alone.job_clickhouse
+    server.post("CREATE TABLE IF NOT EXISTS looked_at (n UInt64, content String) ENGINE = Memory")
+    server.post("TRUNCATE TABLE looked_at")
+    numbered = b"".join(
+        msgspec.json.encode({"n": number, "content": one}) + b"\n"
+        for number, one in enumerate(contents)
+    )
+    server.insert("looked_at", numbered)
+    lines = server.lines(f"SELECT {expression} AS terms FROM looked_at ORDER BY n")
+    server.post("DROP TABLE looked_at")
+    return [set(msgspec.json.decode(line)["terms"]) for line in lines.splitlines()]
+
+
+@pytest.fixture(params=[in_postgres, in_clickhouse], ids=["postgresql", "clickhouse"])
+def index(alone: Services, request: pytest.FixtureRequest) -> Index:
+    return partial(request.param, alone)
+
+
+def changed_characters() -> list[str]:
+    """What folding changes, and what has another case; of Hangul, which is made by rule, a few."""
+    return [
+        one
+        for one in map(chr, range(0x80, sys.maxunicode + 1))
+        if unicodedata.category(one) not in {"Cs", "Cn", "Co"}
+        and (fold(one).text != one or one.casefold() != one or one.lower() != one)
+        and not ("\uac20" <= one <= "\ud790")
+    ]
+
+
+def lacking(index: Index, contents: Sequence[str], queries: Sequence[str]) -> list[str]:
+    """The queries whose terms the index of their text has not all of."""
+    lost = []
+    for query, terms in zip(queries, index(contents), strict=True):
+        try:
+            wanted = terms_of(parse(query))
+        except InvalidQuery:
+            continue
+        begun = all(any(one.startswith(part) for one in terms) for part in wanted.beginnings)
+        if not begun or not set(wanted.whole) <= terms:
+            lost.append(query)
+    return lost
+
+
+def test_every_character_that_folds_is_found_as_itself_and_as_what_it_folds_to(
+    index: Index,
+) -> None:
+    characters = changed_characters()
+    assert len(characters) > 5_000
+    for form in (str, lambda one: fold(one).text):
+        queries = [f"x{form(one)}y" for one in characters]
+        same = [one for one in queries if '"' not in one and "*" not in one]
+        contents = [
+            f"x{one}y" for one, query in zip(characters, queries, strict=True) if query in same
+        ]
+        matching = [
+            (content, query)
+            for content, query in zip(contents, same, strict=True)
+            if _matches(query, content)
+        ]
+        assert len(matching) > 0.9 * len(same)
+        assert lacking(index, *map(list, zip(*matching, strict=True))) == []
+
+
+def test_texts_are_found_by_their_own_words(index: Index) -> None:
+    queries = [one.replace('"', " ").replace("*", " ")[:150] + "*" for one in ENTRIES]
+    assert sum(map(_matches, queries, ENTRIES)) > 15
+    assert lacking(index, ENTRIES, queries) == []
+
+
+def test_any_text_is_found_by_any_word_of_it(index: Index) -> None:
+    texts: list[str] = []
+
+    @settings(max_examples=150, database=None, suppress_health_check=list(HealthCheck))
+    @given(TEXTS)
+    def gather(drawn: str) -> None:
+        texts.append(drawn)
+
+    gather()
+    queries = [one.replace('"', " ").replace("*", " ")[:80] for one in texts]
+    pairs = [
+        (one, query) for one, query in zip(texts, queries, strict=True) if _matches(query, one)
+    ]
+    assert len(pairs) > 20
+    assert lacking(index, *map(list, zip(*pairs, strict=True))) == []
+
+
+def _matches(query: str, content: str) -> bool:
+    try:
+        return parse(query).matches(content)
+    except InvalidQuery:
+        return False
