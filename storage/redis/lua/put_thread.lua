@@ -8,14 +8,15 @@
 --       6 events to keep   7 user   8 thread
 -- Gives {'conflict', the hot record or ''} or {'erased'} with nothing written, or {'stored', wake}.
 local hot = redis.call('GET', KEYS[1])
-local messages = redis.call('ZCARD', KEYS[2])
+local newest = redis.call('ZRANGE', KEYS[2], -1, -1)[1] or ''
 redis.call('XLEN', KEYS[3])
 redis.call('GET', KEYS[4])
-redis.call('GET', KEYS[5])
-local erased = redis.call('GET', KEYS[6])
+local gone, erased = redis.call('GET', KEYS[5]) or '', redis.call('GET', KEYS[6])
+if erased and erased > gone then gone = erased end
 if erased and erased >= ARGV[5] then return {'erased'} end
 if hot and string.match(hot, '^{"version":(%d+)') ~= ARGV[2] then return {'conflict', hot} end
-if ARGV[2] == '0' and messages > 0 then return {'conflict', hot or ''} end
+-- An index outlives its messages, and may be nothing but a floor, which begins with a mark.
+if ARGV[2] == '0' and newest > gone and string.sub(newest, 1, 1) ~= '!' then return {'conflict', hot or ''} end
 
 local entry = redis.call('XADD', KEYS[3], '*', 'thread', ARGV[1])
 redis.call('SET', KEYS[1], ARGV[1])

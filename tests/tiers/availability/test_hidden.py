@@ -10,8 +10,9 @@ from sqlalchemy import text
 
 from jobs.consistency.report import ConsistencyReport
 from jobs.persist.drain import Drained
+from models import ids
 from models.message import Message
-from storage.errors import NotFound
+from storage.errors import AlreadyExists, NotFound, VersionConflict
 from storage.postgres import writes
 from support.calls.erasing import marker_of
 from support.checking import named
@@ -209,3 +210,21 @@ def test_a_thread_whose_only_message_was_deleted_is_there_before_anybody_has_per
         page = alone.retrieval.page(user, "t", limit=9, cursor=None, order="asc")
         assert page.messages == []
         assert alone.threads.get(user, "t").message_count == 0
+
+
+def test_a_thread_is_made_although_its_index_is_nothing_but_a_floor(
+    alone: Services, user: str
+) -> None:
+    # As an import leaves it that brought only what is hidden.
+    alone.redis_repair.invalidate_indexes([(user, "t")])
+    alone.threads.create(user, "t", "a title", {})
+    assert alone.threads.get(user, "t").title == "a title"
+    with pytest.raises(AlreadyExists):
+        alone.threads.create(user, "t", None, {})
+
+
+def test_a_thread_is_not_made_where_a_message_came_first(alone: Services, user: str) -> None:
+    post(alone, user, "a", "k")
+    moment = ids.timestamp(alone.clock.now_us())
+    with pytest.raises(VersionConflict):
+        alone.redis.put_thread(user, "t", b'{"version":1}', expected_version=0, created_at=moment)
