@@ -26,7 +26,7 @@ from storage.availability.hidden import archive_boundary
 from storage.errors import TierRejected, TierUnavailable
 from storage.postgres.driver import translated
 from storage.postgres.partitions import Partitions
-from storage.postgres.writes import upsert_messages
+from storage.postgres.writes import take_in
 from storage.redis.repair import RedisRepair
 
 Result = TypeVar("Result")
@@ -56,13 +56,14 @@ class Imported(NamedTuple):
 
 class _Given(NamedTuple):
     """What a batch became: its threads, its messages, where each of these stands in its source,
-    what is archived of them, and what cannot be kept."""
+    what is archived of them, what cannot be kept, and the ids of what is hidden."""
 
     threads: list[Thread]
     messages: list[Message]
     wheres: list[str]
     archived: set[str]
     refusals: tuple[RefusedLine, ...]
+    hidden: frozenset[str] = frozenset()
 
 
 class BulkImporter:
@@ -165,12 +166,12 @@ class BulkImporter:
             # Before the messages, which would open them as threads that nobody named.
             threads = write_threads(connection, given.threads)
             new = [one for one in given.messages if one.id not in given.archived]
-            written = upsert_messages(connection, [codec.encode(one) for one in new])
+            written, hidden = take_in(connection, [codec.encode(one) for one in new])
             # From the first row on nothing is archived until the end of this transaction.
             if archive_boundary(connection) != below:
                 raise TierUnavailable("postgresql", "archiving went on meanwhile", passing=True)
             done = _account(connection, given, written)
-            return given, done._replace(
+            return given._replace(hidden=hidden), done._replace(
                 read=done.read + len(given.threads),
                 threads_read=len(given.threads),
                 threads=threads,
@@ -178,9 +179,10 @@ class BulkImporter:
 
     def _tell_redis(self, given: _Given) -> None:
         """No hot page may call itself complete, no hot copy may hide a newer version."""
-        self._redis.invalidate_indexes(
-            sorted({(one.user_id, one.thread_id) for one in given.messages})
-        )
+        shown = {
+            (one.user_id, one.thread_id) for one in given.messages if one.id not in given.hidden
+        }
+        self._redis.invalidate_indexes(sorted(shown))
         # A first version cannot be newer than a hot copy.
         self._redis.refresh([one for one in given.messages if one.version > 1])
         with translated(), self._engine.connect() as connection:
