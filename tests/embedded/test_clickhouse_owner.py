@@ -229,7 +229,7 @@ from embedded.clickhouse import owner, request
 request.load_decoders()
 loaded = set(sys.modules)
 engine = owner.Engine(Path(sys.argv[1]))
-owner.Server(("127.0.0.1", 0), engine, "password").server_close()
+owner.HttpServer(("127.0.0.1", 0), engine, "password").server_close()
 engine.close()
 print(*set(sys.modules) - loaded)
 """
