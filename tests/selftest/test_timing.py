@@ -19,7 +19,7 @@ from selftest.record.stalls import STALL_SECONDS, Stalls
 Span = tuple[float, float]
 WATCHER = """
 import threading
-from selftest.stalls import Stalls
+from selftest.record.stalls import Stalls
 stalls, over = Stalls(), threading.Event()
 watcher = threading.Thread(target=stalls.watch, args=(over,))
 watcher.start()
