@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DRIVER = """
 import itertools, sys
 from pathlib import Path
-from selftest.ledger import Answered, Ledger
-with Ledger(Path(sys.argv[1])) as ledger:
+from selftest.record.ledger import Answered, RequestLedger
+with RequestLedger(Path(sys.argv[1])) as ledger:
     for op in itertools.count():
         ledger.append(Answered(op=op, attempt=0, outcome="answered", status=200, latency_ms=1.0))
         print(op, flush=True)
