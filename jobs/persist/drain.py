@@ -1,4 +1,5 @@
-"""Carries the pending log to PostgreSQL: the one writer of committed messages.
+"""Carries the pending log to PostgreSQL: the normal writer of committed messages. Beside it write
+the failover of a post, the hand-off from ClickHouse, imports and recoveries.
 
 A drain takes entries of one or more slots and writes them in one transaction. The log forgets
 them after the commit: a crash between the two repeats the batch, which changes nothing, because
