@@ -122,6 +122,7 @@ class Engine:
             if insert.format.lower() == b"values":
                 # Both together are the rows: a name may begin in one and end in the other.
                 self._rules.check_values(insert.data + statement.data)
+        rules.check_database(statement.database)
         for name in statement.settings:
             rules.check_setting(name)
         return insert

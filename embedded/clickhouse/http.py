@@ -1,6 +1,7 @@
 """ClickHouse's HTTP interface over the engine: keep-alive, chunked bodies, ClickHouse's errors."""
 
 import json
+import re
 import socket
 import uuid
 from http import HTTPStatus
@@ -20,6 +21,7 @@ from embedded.clickhouse.request import (
 IDLE_SECONDS = 300
 MAX_REQUEST_LINE_BYTES = 1024 * 1024
 METHODS = ("GET", "HEAD", "POST")
+_HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
 SERVER_NAME = "threadkeep-embedded"
 
 # The errors of ClickHouse that are not the server's fault; any other is status 500.
@@ -177,7 +179,7 @@ class Handler(BaseHTTPRequestHandler):
     def _read_chunks(self) -> bytes:
         chunks: list[bytes] = []
         total = 0
-        while size := int(self.rfile.readline(1024).split(b";")[0], 16):
+        while size := _chunk_size(self.rfile.readline(1024)):
             total = self._checked_length(total + size)
             chunks.append(self._read_exactly(size))
             self.rfile.readline(3)
@@ -238,3 +240,11 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+
+def _chunk_size(line: bytes) -> int:
+    """The size of a chunk (RFC 9112, section 7.1). Raises `ValueError`."""
+    digits = line.split(b";")[0].strip()
+    if not _HEX.fullmatch(digits):
+        raise ValueError("the size of a chunk is not a number")
+    return int(digits, 16)

@@ -9,7 +9,6 @@ certainty is refused.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 from embedded.clickhouse.sql import SqlRefused, tokens
 
@@ -65,10 +64,15 @@ _ALLOWED_SETTINGS = _names(
 _READING = _names("SELECT WITH SHOW DESCRIBE DESC EXISTS EXPLAIN CHECK")
 _WRITING = _names("INSERT CREATE ALTER DROP TRUNCATE RENAME EXCHANGE OPTIMIZE DELETE UPDATE SYSTEM")
 _OBJECTS = _names("TABLE VIEW")
-_REMOVING = _names("DROP TRUNCATE RENAME EXCHANGE")
 _OWN_DATABASES = _names("DEFAULT SYSTEM INFORMATION_SCHEMA")
+_SERVERS_OWN = _names("SYSTEM INFORMATION_SCHEMA")
+_REST_OF_INSERT = _names("SELECT WITH")
+_SUBQUERIES = ([("word", "SELECT")], [("word", "WITH")], [("mark", "(")])
+_OF_ROWS = _names("FORMAT VALUES INFILE")
 _BEFORE_OBJECTS = _names("OR REPLACE TEMPORARY MATERIALIZED")
 _BEFORE_NAMES = _names("IF NOT EXISTS")
+# What a name in quotes may be: none is a mark or another part of a statement.
+_QUOTED_NAME = re.compile(r"[^\W\d][\w .:/%()*,+-]*")
 _SYSTEM = (["STOP", "MERGES"], ["START", "MERGES"])
 # Outside quotes nothing but these is part of SQL as this server reads it: no quote without an
 # end, no space of another alphabet that ClickHouse would pass over and this would not.
@@ -93,6 +97,8 @@ class StatementRules:
         words = [name for kind, name in found if kind == "word"]
         _check_kind(words, read_only)
         _check_objects(words[0], found)
+        if "INSERT" in words:
+            _check_insert(found[found.index(("word", "INSERT")) + 1 :], has_data=has_data)
         self._check_names(found)
         _check_settings(found)
         if words[0] == "CREATE":
@@ -100,7 +106,11 @@ class StatementRules:
 
     def check_values(self, data: bytes) -> None:
         """Refuse rows of the format `Values`, which are expressions. Raises `SqlRefused`."""
-        self._check_names(list(_read(data)))
+        found = list(_read(data))
+        # Within brackets ClickHouse guesses at types, and reads no double quote as a quote.
+        if any(kind == "name" for kind, _ in found):
+            raise SqlRefused(SYNTAX_ERROR, "Syntax error: a name in quotes among rows")
+        self._check_names(found)
 
     def _check_names(self, found: Tokens) -> None:
         following = [name for _, name in found[1:]] + [""]
@@ -120,6 +130,12 @@ def rules(table_functions: Iterable[str], functions: Iterable[str]) -> Statement
     # What asks a language model sends text away.
     asking = {name.upper() for name in functions if name.upper().startswith("AI")}
     return StatementRules(frozenset(refused), _REACHING_FUNCTIONS | asking)
+
+
+def check_database(name: str) -> None:
+    """Refuse to have statements be about the server's own tables. Raises `SqlRefused`."""
+    if name.upper() in _SERVERS_OWN:
+        raise _denied(f"the database {name}")
 
 
 def check_setting(name: str) -> None:
@@ -148,8 +164,46 @@ def _check_objects(first: str, found: Tokens) -> None:
         _check_database(first, [name for name in names[2:] if name not in _BEFORE_NAMES])
     elif first in {"CREATE", "DROP", "ALTER"} and not _OBJECTS.intersection(names[1:2]):
         raise _denied(" ".join(names[:2]))
-    if first in _REMOVING and any(pair == ("SYSTEM", ".") for pair in pairwise(names)):
+    if any(kind in {"word", "name"} and name in _SERVERS_OWN for kind, name in found):
         raise _denied(f"{first} of the system's tables")
+
+
+def _check_insert(rest: Tokens, *, has_data: bool) -> None:
+    """Refuse an INSERT of which it is not certain where its rows come from: after an empty line in
+    rows that it finds itself chDB would run what follows as a statement."""
+    end = ("", "")
+    at = 1 if rest[:1] == [("word", "INTO")] else 0
+    if rest[at : at + 1] == [("word", "TABLE")] and rest[at + 1 : at + 2] != [("mark", ".")]:
+        at += 1
+    table = [*rest[at : at + 3], end, end, end]
+    if table[1] == ("mark", "."):
+        if table[0][1] in _SERVERS_OWN:
+            raise _denied("INSERT into the system's tables")
+        at += 2
+    at += 1
+    kind, name = ([*rest, end] if at > len(rest) else [*rest[at:], end])[0]
+    if (kind, name) == ("mark", "(") and rest[at + 1 : at + 2] not in _SUBQUERIES:
+        at = _after_brackets(rest, at)
+        kind, name = [*rest[at:], end][0]
+    if (kind, name) == ("word", "SETTINGS"):
+        if has_data:
+            return
+        following = [one for one in rest[at:] if one[1] in _REST_OF_INSERT or one[1] == "("]
+        kind, name = [*following, end][0]
+    is_sure = (kind, name) in {end, ("mark", ";")} if has_data else name in {*_REST_OF_INSERT, "("}
+    if not is_sure or (not has_data and any(("word", one) in rest for one in _OF_ROWS)):
+        raise SqlRefused(
+            SYNTAX_ERROR, "Syntax error: where the rows of this INSERT begin is unclear"
+        )
+
+
+def _after_brackets(found: Tokens, at: int) -> int:
+    depth = 0
+    for place in range(at, len(found)):
+        depth += (found[place] == ("mark", "(")) - (found[place] == ("mark", ")"))
+        if not depth:
+            return place + 1
+    return len(found)
 
 
 def _check_database(first: str, names: list[str]) -> None:
@@ -164,7 +218,7 @@ def _check_settings(found: Tokens) -> None:
     names = [name for _, name in found]
     for at, (kind, name) in enumerate(found):
         # After a dot it is the name of a table or a column, unless a number ends with that dot.
-        is_member = at > 1 and names[at - 1] == "." and not names[at - 2][:1].isdigit()
+        is_member = at > 1 and found[at - 1] == ("mark", ".") and not names[at - 2][:1].isdigit()
         is_clause = name == "SETTINGS" or (name == "SETTING" and names[at - 1] == "MODIFY")
         if kind == "word" and is_clause and not is_member:
             _check_pairs(found[at + 1 :])
@@ -227,4 +281,7 @@ def _unquoted(token: bytes) -> str:
     """Return a quoted identifier as it is meant; one with escapes is nobody's."""
     if b"\\" in token:
         raise SqlRefused(SYNTAX_ERROR, "Syntax error: a name with a backslash")
-    return token[1:-1].decode(errors="replace").upper()
+    name = token[1:-1].decode(errors="replace").upper()
+    if not _QUOTED_NAME.fullmatch(name):
+        raise SqlRefused(SYNTAX_ERROR, f"Syntax error: {name!r} is no name that this server takes")
+    return name

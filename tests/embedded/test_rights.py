@@ -99,6 +99,32 @@ REFUSED = {
     "another name of a database": "RENAME DATABASE default TO other",
     "a database away": "DETACH DATABASE threadkeep",
     "a table of the system": "DROP TABLE system.one",
+    "a table of the schema": "DROP TABLE information_schema.columns",
+    "all tables of the system": "TRUNCATE ALL TABLES FROM system",
+    "a table in the system": "CREATE TABLE `system`.doors (n UInt8) ENGINE = Memory",
+    "a file in a setting behind a dot in quotes": (
+        "SELECT 1 AS `.` SETTINGS format_template_row = '/etc/passwd' FORMAT Template"
+    ),
+    "a file in a filter behind a dot in quotes": (
+        'SELECT 1 AS x, 2 AS "." SETTINGS'
+        " additional_result_filter = 'throwIf(1, file(''/etc/passwd''))'"
+    ),
+    "a mark as a name": "SELECT 1 AS `;`",
+    "a second statement behind a quoted format": (
+        "INSERT INTO doors FORMAT `TSV`\nselect\n\nCREATE DATABASE reaching"
+    ),
+    "a second statement behind a table called table": (
+        "INSERT INTO threadkeep.table FORMAT TSV\nselect\n\nCREATE DATABASE reaching"
+    ),
+    "a second statement behind rows of a query": (
+        "INSERT INTO doors SELECT s FROM threadkeep.table FORMAT TSV\na\n\nCREATE DATABASE reaching"
+    ),
+    "a second statement behind a name before": (
+        "WITH a AS (SELECT 1) INSERT INTO threadkeep.table FORMAT TSV\na\n\nDROP TABLE doors"
+    ),
+    "a file behind a quote that is none": (
+        "INSERT INTO doors VALUES ([\"', '], file('/etc/passwd')),([\"', '], 'x')"
+    ),
 }
 
 
@@ -127,6 +153,23 @@ def test_a_name_in_two_pieces_is_read_as_one(clickhouse_of: ClickHouse) -> None:
     reply = clickhouse_of.send("INSERT INTO doors VALUES (fi", b"le('/etc/passwd'))")
     assert reply.headers["X-ClickHouse-Exception-Code"] == "497"
     assert clickhouse_of.ask("SELECT count() FROM doors") == "0\n"
+
+
+@pytest.mark.parametrize("database", ["system", "INFORMATION_SCHEMA"])
+def test_nothing_is_done_to_the_servers_own_tables_by_a_short_name(
+    clickhouse_of: ClickHouse, database: str
+) -> None:
+    reply = clickhouse_of.send("DROP TABLE tables", database=database)
+    assert reply.headers["X-ClickHouse-Exception-Code"] == "497"
+
+
+def test_rows_may_say_anything(clickhouse_of: ClickHouse) -> None:
+    try:
+        clickhouse_of.ask("INSERT INTO doors (s) FORMAT TSV\nselect\n\nDROP TABLE doors\n")
+        clickhouse_of.ask("INSERT INTO doors SELECT s FROM doors")
+        assert clickhouse_of.ask("SELECT count() FROM doors WHERE s = 'DROP TABLE doors'") == "2\n"
+    finally:
+        clickhouse_of.ask("TRUNCATE TABLE doors")
 
 
 def test_no_parameter_is_a_name(clickhouse_of: ClickHouse) -> None:
