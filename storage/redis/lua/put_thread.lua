@@ -22,7 +22,10 @@ local entry = redis.call('XADD', KEYS[3], '*', 'thread', ARGV[1])
 redis.call('SET', KEYS[1], ARGV[1])
 if ARGV[3] ~= '' then
   redis.call('SET', KEYS[5], ARGV[3])
-  redis.call('DEL', KEYS[2])
+  -- A message above the watermark was posted after it was made, and before this: it stays.
+  redis.call('ZREMRANGEBYLEX', KEYS[2], '[0', '[' .. ARGV[3])
+  local left = redis.call('ZRANGE', KEYS[2], -1, -1)[1]
+  if left and string.sub(left, 1, 1) == '!' then redis.call('DEL', KEYS[2]) end
 end
 
 touch(KEYS[8], KEYS[9], ARGV[8], entry)

@@ -156,6 +156,16 @@ def test_a_change_that_rests_on_another_version_is_refused(
     assert codec.decode_thread(caught.value.current).version == 2
 
 
+def test_a_message_above_the_watermark_of_a_deletion_stays_listed(
+    redis_tier: RedisTier, user: str
+) -> None:
+    # Posted after the watermark was made, and before the deletion came.
+    below, above = message(user), message(user)
+    redis_tier.append([append_of(below, above)], 60)
+    put_thread(redis_tier, thread(user, 2), expected_version=1, mark=below.id)
+    assert listed(redis_tier, user) == [above.id]
+
+
 def test_a_deletion_empties_the_list_and_leaves_a_watermark(
     redis_tier: RedisTier, user: str, drain: Callable[[], Drained]
 ) -> None:
