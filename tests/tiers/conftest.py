@@ -186,3 +186,11 @@ def leaving_nothing(alone: Services, user: str) -> Iterator[None]:
         connection.exec_driver_sql(
             f"ALTER TABLE messages DELETE WHERE user_id = '{user}' SETTINGS mutations_sync = 2"
         )
+
+
+@pytest.fixture
+def no_merges(alone: Services) -> Iterator[None]:
+    """Keeps ClickHouse from taking doubles away before a test has counted them."""
+    alone.job_clickhouse.post("SYSTEM STOP MERGES messages")
+    yield
+    alone.job_clickhouse.post("SYSTEM START MERGES messages")

@@ -81,7 +81,7 @@ def test_a_log_that_fills_redis_sends_writes_on(alone: Services, user: str) -> N
     client = alone.redis_client
     before = client.config_get("maxmemory")["maxmemory"]
     room = LogQuota(own.redis_door, slots=own.settings.shards, log_share=0.2)
-    room.check()
+    room.admit()
     content = "x" * 60_000
     for _ in range(60):
         alone.redis.append([append_of(message(user, content=content))], 60)

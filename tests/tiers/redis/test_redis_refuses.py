@@ -12,6 +12,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
+from embedded.ports import free_port
 from storage.redis.refusals import RedisRefusal, refusal_of
 from support.stack.own_valkey import OwnValkey, own_valkey
 from support.waiting import eventually
@@ -174,7 +175,8 @@ def test_reading_its_data_puts_it_out(tmp_path: Path) -> None:
 
 
 def test_a_cluster_that_does_not_cover_its_slots_is_out(tmp_path: Path) -> None:
-    with own_valkey(tmp_path, cluster_enabled="yes") as valkey:
+    bus = str(free_port())
+    with own_valkey(tmp_path, cluster_enabled="yes", cluster_port=bus) as valkey:
         client = valkey.client()
         assert meaning(lambda: client.set(NAME, "v")) == ("cluster_down", "everything")
         assert meaning(lambda: client.get(NAME)) == ("cluster_down", "everything")

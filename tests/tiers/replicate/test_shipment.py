@@ -1,6 +1,6 @@
 """PostgreSQL to ClickHouse: by way of the outbox, early, and once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
@@ -109,14 +109,6 @@ def test_while_clickhouse_is_away_the_outbox_waits(
     assert waiting(alone) == 3
     alone.replication.ship_all()
     assert archived(alone, user) == made
-
-
-@pytest.fixture
-def no_merges(alone: Services) -> Iterator[None]:
-    """Keeps ClickHouse from taking doubles away before a test has counted them."""
-    alone.job_clickhouse.post("SYSTEM STOP MERGES messages")
-    yield
-    alone.job_clickhouse.post("SYSTEM START MERGES messages")
 
 
 @pytest.mark.usefixtures("no_merges")
