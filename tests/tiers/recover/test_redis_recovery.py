@@ -90,7 +90,7 @@ def test_a_log_that_fills_redis_sends_writes_on(alone: Services, user: str) -> N
         assert room.share() > 0.2
         tight = LogQuota(own.redis_door, slots=own.settings.shards, log_share=0.2)
         with pytest.raises(TierUnavailable, match="its log takes over 20%") as error:
-            tight.check()
+            tight.admit()
         assert error.value.passing
         assert not error.value.is_ambiguous
         limited = Services(msgspec.structs.replace(alone.settings, redis_log_share=0.2))
