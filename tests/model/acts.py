@@ -106,9 +106,13 @@ class Acts(StreamActs):
             return
         if is_repeat and reply.status_code == 412:
             reply, _ = self.ask(person, "GET", path)
-        must(reply, 200)
         wanted = {"content": given.get("content", said.content)}
         wanted["metadata"] = given.get("metadata", said.metadata)
+        if not wanted["content"] and not wanted["metadata"]:
+            # Of a stream without a word nothing would be left.
+            must(reply, 422)
+            return
+        must(reply, 200)
         answer = reply.json()
         same("an edit", {name: answer[name] for name in wanted}, wanted)
         if answer["version"] <= record["version"]:
