@@ -6,6 +6,7 @@ for event loops (RSGI) is used without one: whoever hears that something has com
 """
 
 import argparse
+import gc
 import threading
 from functools import partial
 from typing import Any
@@ -93,6 +94,8 @@ def serve(
         *ssl,
         metrics,
     )
+    # Nor does one look at what lives as long as the process.
+    gc.freeze()
     door.begin()
     worker.serve_mtr(_Scheduler(direct, door, None, None, None), direct, told_to_stop)
     ended.wait()
@@ -102,6 +105,9 @@ def main() -> None:
     """Serves until told to stop."""
     options = _options()
     files = raise_file_limit()
+    # What is loaded here the processes share, as long as no collection touches it.
+    gc.collect()
+    gc.freeze()
     Granian(
         "webapp.wsgi:application",
         factory=True,
