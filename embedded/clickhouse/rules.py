@@ -181,7 +181,7 @@ def _check_insert(rest: Tokens, *, has_data: bool) -> None:
             raise _denied("INSERT into the system's tables")
         at += 2
     at += 1
-    kind, name = ([*rest, end] if at > len(rest) else [*rest[at:], end])[0]
+    kind, name = [*rest[at:], end][0]
     if (kind, name) == ("mark", "(") and rest[at + 1 : at + 2] not in _SUBQUERIES:
         at = _after_brackets(rest, at)
         kind, name = [*rest[at:], end][0]
