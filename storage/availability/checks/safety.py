@@ -25,6 +25,7 @@ from storage.clickhouse.driver import ClickHouse
 from storage.errors import Refused
 from storage.postgres.engines import request_engine
 from storage.redis.client import redis_client
+from storage.resilience import faultpoints
 
 log = structlog.get_logger(__name__)
 
@@ -111,7 +112,11 @@ def judge_redis(client: Redis) -> str:
 
 
 def look(settings: Settings, tiers: Sequence[str] = (SETTINGS, *TIERS)) -> SafetyVerdict:
-    """Judges over connections of its own, which are given back: for a process that may yet fork."""
+    """Judges over connections of its own, which are given back: for a process that may yet fork.
+
+    Raises `SettingsError` for fault points that the settings misspell.
+    """
+    faultpoints.enable(settings)
     own = _Own(settings, redis_client(settings), request_engine(settings))
     try:
         return judge_tiers(own, tiers)

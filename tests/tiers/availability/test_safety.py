@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from embedded.ports import free_port
 from jobs.migrate import migrate_all
+from settings import SettingsError
 from storage.availability.checks import safety
 from storage.clickhouse import schema as clickhouse_schema
 from storage.errors import Refused, TierRejected
@@ -255,3 +256,9 @@ def _app_user(client: Any, url: str, denied: str) -> str:
     rights = ["reset", "on", ">word", "~*", "&*", "+@all", denied]
     client.execute_command("ACL", "SETUSER", "app", *rights)
     return url.replace("redis://", "redis://app:word@")
+
+
+def test_a_misspelt_fault_point_is_found_before_anything_is_asked(alone: Services) -> None:
+    wrong = msgspec.structs.replace(alone.settings, faultpoints="no such point", drills=True)
+    with pytest.raises(SettingsError):
+        safety.check(wrong)
