@@ -117,18 +117,18 @@ class _RoundTrip:
     No generator, for every message comes through here.
     """
 
-    __slots__ = ("_gateway", "_granted", "_is_large", "_script", "_size", "_started")
+    __slots__ = ("_gateway", "_granted", "_guard", "_script", "_started")
 
     def __init__(self, gateway: RedisGateway, script: str, size: int) -> None:
+        is_large = size > budget.LARGE_BYTES
         self._gateway = gateway
         self._script = script
-        self._size = size
-        self._is_large = size > budget.LARGE_BYTES
+        self._guard = gateway.breaker.guard(is_bulk=is_large)
+        self._granted = budget.moving(size) if is_large else None
 
     def __enter__(self) -> Any:
-        self._gateway.breaker.check()
-        if self._is_large:
-            self._granted = budget.moving(self._size)
+        self._guard.__enter__()
+        if self._granted is not None:
             self._granted.__enter__()
         self._started = time.perf_counter()
         return self._gateway.client
@@ -140,17 +140,12 @@ class _RoundTrip:
         trace: TracebackType | None,
     ) -> None:
         seconds = time.perf_counter() - self._started
-        if self._is_large:
+        if self._granted is not None:
             self._granted.__exit__(kind, error, trace)
-        breaker = self._gateway.breaker
         self._gateway.note(self._script, seconds, failed=error is not None)
-        if error is None:
-            breaker.succeeded(seconds, is_bulk=self._is_large)
-            return
         met = as_tier_error(error) if isinstance(error, RedisError) else error
-        if isinstance(met, TierUnavailable):
-            breaker.failed(met, is_bulk=self._is_large)
-        if met is not error:
+        self._guard.__exit__(kind, met, trace)
+        if met is not None and met is not error:
             raise met from error
 
 

@@ -51,7 +51,7 @@ class _Guard:
         self._is_bulk = is_bulk
 
     def __enter__(self) -> None:
-        self._breaker.check()
+        self._breaker._check()
         self._started = time.perf_counter()
 
     def __exit__(
@@ -59,9 +59,9 @@ class _Guard:
     ) -> None:
         if error is None:
             seconds = time.perf_counter() - self._started
-            self._breaker.succeeded(seconds, is_bulk=self._is_bulk)
+            self._breaker._succeeded(seconds, is_bulk=self._is_bulk)
         elif isinstance(error, TierUnavailable):
-            self._breaker.failed(error, is_bulk=self._is_bulk)
+            self._breaker._failed(error, is_bulk=self._is_bulk)
 
 
 class Breaker:
@@ -102,13 +102,13 @@ class Breaker:
         """
         return _Guard(self, is_bulk)
 
-    def check(self) -> None:
+    def _check(self) -> None:
         """Raises `TierUnavailable` while open, and where the caller has no time left."""
         if self._state != "closed":
             raise TierUnavailable(self.tier, self._reason, tried=False)
         budget.check(self.tier)
 
-    def succeeded(self, seconds: float, *, is_bulk: bool) -> None:
+    def _succeeded(self, seconds: float, *, is_bulk: bool) -> None:
         """Notes how long a call took."""
         if not is_bulk:
             self.latencies.note(seconds)
@@ -117,7 +117,7 @@ class Breaker:
         else:
             self._note_slow()
 
-    def failed(self, error: TierUnavailable, *, is_bulk: bool) -> None:
+    def _failed(self, error: TierUnavailable, *, is_bulk: bool) -> None:
         """Notes that a call found a tier out."""
         if error.tier != self.tier or error.passing:
             return
