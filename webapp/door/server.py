@@ -94,8 +94,6 @@ def serve(
         *ssl,
         metrics,
     )
-    # Nor does one look at what lives as long as the process.
-    gc.freeze()
     door.begin()
     worker.serve_mtr(_Scheduler(direct, door, None, None, None), direct, told_to_stop)
     ended.wait()
