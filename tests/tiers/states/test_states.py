@@ -10,6 +10,7 @@ import pytest
 from jobs.persist.drain import Drained
 from models.message import InvalidMessage
 from models.state import MAX_STATE_BYTES
+from models.versions import VERSION_STEP
 from storage.errors import NotFound
 from storage.redis import keys
 from storage.states.postgres import forget_expired
@@ -34,6 +35,15 @@ from wiring.process import Services
 def whole(alone: Services) -> None:
     """Nobody writes beside Redis any more, so that it is believed alone."""
     is_whole(alone)
+
+
+def unanswered(alone: Services) -> range:
+    """How many versions more there may be than anybody was told of.
+
+    What a busy Redis takes too late counts, and is written once more as the next version; where
+    Redis takes nothing, a version is written beside it, which leaves room.
+    """
+    return range(alone.slow_queries.counts["redis"] + 1)
 
 
 def key_of(alone: Services, whose: Any) -> str:
@@ -102,8 +112,7 @@ def test_of_many_writers_at_once_one_wins_each_version(
     assert len({one.record.version for one in saved} - {first}) == 60
     drain()
     last = max((one.record for one in saved), key=lambda record: record.version)
-    # What a busy Redis did not take in time was written beside it, which leaves room.
-    assert last.version == 61 or any(one.tier_used != "redis" for one in saved)
+    assert last.version - 61 in unanswered(alone) or any(one.tier_used != "redis" for one in saved)
     assert committed(alone, run(user)) == (last.version, msgspec.json.decode(bytes(last.state)))
 
 
@@ -117,7 +126,7 @@ def test_fifty_patches_at_once_lose_nothing_of_each_other(alone: Services, user:
     with ThreadPoolExecutor(25) as pool:
         list(pool.map(patch, range(50)))
     found = alone.states.get(session(user)).record
-    assert found.version == 52
+    assert found.version - 52 in unanswered(alone) or found.version > VERSION_STEP
     wanted = {"kept": {"a": 1}, "threads": {str(n): n for n in range(50)}}
     assert msgspec.json.decode(bytes(found.state)) == wanted
 
