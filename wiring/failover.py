@@ -142,6 +142,7 @@ class FailoverServices(Tiers):
                 self.lease,
                 self.redis_room,
                 self.lost_and_found,
+                keys,
                 keys_seconds,
             ),
             postgres,

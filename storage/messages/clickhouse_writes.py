@@ -12,13 +12,13 @@ from typing import NamedTuple
 import msgspec
 
 from models import codec
-from models.appends import Append, IdTooOld, Stored
+from models.appends import Append
 from models.message import Message
 from storage.availability.bypass import BypassRegistration
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.idempotency import ClickHouseKeys
 from storage.errors import TierError
-from storage.messages.postgres_writes import AcknowledgedBefore, Plan, keyed, wanted_of
+from storage.messages.append_plan import AcknowledgedBefore, Answer, AppendPlan, keyed, wanted_of
 from storage.resilience import budget
 from storage.resilience.breaker import Breaker
 
@@ -80,7 +80,7 @@ class DirectClickHouse:
         )
         budget.sleep("clickhouse", max(0.0, until - time.monotonic()))
 
-    def append(self, appends: Sequence[Append]) -> list[Stored | IdTooOld | TierError]:
+    def append(self, appends: Sequence[Append]) -> list[Answer]:
         """Inserts new messages. A key that ClickHouse knows gives the message it made."""
         with self._breaker.guard():
             self._detour.acquire()
@@ -88,7 +88,7 @@ class DirectClickHouse:
         made = self._keys.made(wanted_of(appends))
         size = sum(append.size for append in appends)
         with budget.moving(size), self._breaker.guard(is_bulk=size > budget.LARGE_BYTES):
-            plan = Plan(appends, AcknowledgedBefore({}, made))
+            plan = AppendPlan(appends, AcknowledgedBefore({}, made))
             keys = {message_id: key.key for key, message_id in plan.keys.items()}
             self._insert(
                 [

@@ -9,6 +9,7 @@ that what is small does not wait behind it.
 import math
 import threading
 from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import Generic, NoReturn, TypeVar
 
 from storage.errors import TierUnavailable
@@ -31,7 +32,7 @@ class _Ticket(Generic[Asked, Given]):
     def __init__(self, asked: Sequence[Asked], size: int) -> None:
         self.asked = asked
         self.size = size
-        self.answers: Sequence[Given] | None = None
+        self.answers: Sequence[Given] = ()
         self.error: BaseException | None = None
         self.leads = False
         self.turn = threading.Lock()
@@ -46,6 +47,57 @@ class _Lane(Generic[Asked, Given]):
         self.lock = threading.Lock()
         self.waiting: list[_Ticket[Asked, Given]] = []
         self.is_led = False
+
+    def hand_on(self) -> None:
+        """Gives the lead to the first who waits; the caller holds the lock."""
+        if self.waiting:
+            following = self.waiting[0]
+            following.leads = True
+            following.turn.release()
+        else:
+            self.is_led = False
+
+    def take(self, most_bytes: int) -> list[_Ticket[Asked, Given]]:
+        """Those whose turn it is, the first whatever its size."""
+        with self.lock:
+            count = size = taken = 0
+            for ticket in self.waiting:
+                count += len(ticket.asked)
+                size += ticket.size
+                if taken and (count > MOST_PER_CALL or size > most_bytes):
+                    break
+                taken += 1
+            batch, self.waiting = self.waiting[:taken], self.waiting[taken:]
+            return batch
+
+
+class _Round(Generic[Asked, Given]):
+    """One call for what has gathered on a lane. The block sets `answers`, or raises what is raised
+    for each of those who asked; then the lead goes to the first who waits."""
+
+    def __init__(self, lane: _Lane[Asked, Given], most_bytes: int) -> None:
+        self._lane = lane
+        self._tickets = lane.take(most_bytes)
+        self.asked = [asked for ticket in self._tickets for asked in ticket.asked]
+        self.answers: Sequence[Given] = ()
+
+    def __enter__(self) -> "_Round[Asked, Given]":
+        return self
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> bool:
+        at = 0
+        for ticket in self._tickets:
+            ticket.error = error
+            ticket.answers = self.answers[at : at + len(ticket.asked)]
+            at += len(ticket.asked)
+        # The first is the one who carries this out.
+        for ticket in self._tickets[1:]:
+            ticket.turn.release()
+        with self._lane.lock:
+            self._lane.hand_on()
+        return True
 
 
 class Combiner(Generic[Asked, Given]):
@@ -78,11 +130,10 @@ class Combiner(Generic[Asked, Given]):
         if ticket.leads:
             if budget.left() < lane.leading_seconds:
                 self._withdraw(lane, ticket)
-            self._lead(lane)
+            with _Round(lane, self._most_bytes) as gathered:
+                gathered.answers = self._carry_out(gathered.asked)
         if ticket.error is not None:
             raise ticket.error
-        if ticket.answers is None:
-            raise RuntimeError("a combined call left a caller without an answer")
         return ticket.answers
 
     def _await_turn(self, lane: _Lane[Asked, Given], ticket: _Ticket[Asked, Given]) -> None:
@@ -97,43 +148,5 @@ class Combiner(Generic[Asked, Given]):
                 raise TierUnavailable(self._tier, "it did not answer in time", late=True)
             lane.waiting.remove(ticket)
             if ticket.leads:
-                self._hand_on(lane)
+                lane.hand_on()
         raise TierUnavailable(self._tier, budget.NO_TIME, passing=True, tried=False)
-
-    def _lead(self, lane: _Lane[Asked, Given]) -> None:
-        """Carries out what has gathered, then hands the lead to the first who waits."""
-        with lane.lock:
-            batch = self._take(lane)
-        try:
-            answers = self._carry_out([asked for ticket in batch for asked in ticket.asked])
-            at = 0
-            for ticket in batch:
-                ticket.answers = answers[at : at + len(ticket.asked)]
-                at += len(ticket.asked)
-        except BaseException as error:
-            for ticket in batch:
-                ticket.error = error
-        # The first is the one who carries this out.
-        for ticket in batch[1:]:
-            ticket.turn.release()
-        with lane.lock:
-            self._hand_on(lane)
-
-    def _hand_on(self, lane: _Lane[Asked, Given]) -> None:
-        if lane.waiting:
-            following = lane.waiting[0]
-            following.leads = True
-            following.turn.release()
-        else:
-            lane.is_led = False
-
-    def _take(self, lane: _Lane[Asked, Given]) -> list[_Ticket[Asked, Given]]:
-        count = size = taken = 0
-        for ticket in lane.waiting:
-            count += len(ticket.asked)
-            size += ticket.size
-            if taken and (count > MOST_PER_CALL or size > self._most_bytes):
-                break
-            taken += 1
-        batch, lane.waiting = lane.waiting[:taken], lane.waiting[taken:]
-        return batch

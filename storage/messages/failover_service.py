@@ -6,7 +6,8 @@ which a tier can take well within its deadline.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from models.appends import Append, IdTooOld, Stored
@@ -82,12 +83,11 @@ class MessageFailoverService:
         self._postgres_breaker = breakers.postgresql
         tiers: dict[Tier, Ask] = {
             "redis": redis.append,
-            "postgresql": postgres.append,
-            "clickhouse": clickhouse.append,
+            "postgresql": keys.checking("postgresql", postgres.append),
+            "clickhouse": keys.checking("clickhouse", clickhouse.append),
         }
-        self._appends = {
-            tier: Combiner(tier, keys.guarding(tier, append), PART_BYTES[tier])
-            for tier, append in tiers.items()
+        self._combiners = {
+            tier: Combiner(tier, append, PART_BYTES[tier]) for tier, append in tiers.items()
         }
 
     def append(self, appends: Sequence[Append]) -> list[Taken]:
@@ -99,65 +99,27 @@ class MessageFailoverService:
         passed over.
         """
         started = time.perf_counter()
-        try:
-            taken = self._append(appends)
-        except TierError as error:
-            self._instruments.refused("post", code_of(error))
-            raise
-        seconds = time.perf_counter() - started
-        for tier in {tier for tier, _ in taken}:
-            messages = sum(
-                len(append.messages)
-                for append, (taker, answer) in zip(appends, taken, strict=True)
-                if taker == tier and isinstance(answer, Stored)
-            )
-            if messages:
-                self._instruments.acknowledged(tier, "post", seconds, messages)
-        return taken
-
-    def _append(self, appends: Sequence[Append]) -> list[Taken]:
         taken: dict[int, Taken] = {}
         failures: list[TierError] = []
-        sizes = [append.size for append in appends]
-        for tier in self._appends:
-            left = [at for at in range(len(appends)) if at not in taken]
+        for tier, combiner in self._combiners.items():
             ids_are_final = any(failure.is_ambiguous for failure in failures)
-            for part, size in bites(left, [sizes[at] for at in left], PART_BYTES[tier]):
-                before = taken.get(part[0] - 1)
-                if appends[part[0]].follows and before is None:
-                    # What it follows is not there, and must not come after it.
-                    break
-                asked = [appends[at]._replace(ids_are_final=ids_are_final) for at in part]
-                answers = self._ask(tier, asked, size, before)
-                for at, answer in zip(part, answers, strict=True):
-                    if not isinstance(answer, TierError):
-                        taken[at] = Taken(tier, answer)
-                    elif isinstance(answer, TierUnavailable) or tier == "redis":
-                        failures.append(answer)
-                    else:
-                        raise answer
+            for places, size in _parts(tier, appends, taken):
+                asked = [appends[at]._replace(ids_are_final=ids_are_final) for at in places]
+                try:
+                    if tier == "clickhouse":
+                        # Before requests are combined: those without a key wait for nobody.
+                        self._clickhouse.await_others(asked)
+                    answers = combiner.ask(asked, size)
+                except TierError as error:
+                    answers = [error] * len(asked)
+                self._sort(tier, places, answers, taken, failures)
                 if isinstance(answers[0], TierUnavailable):
                     # The rest would only be late there, too.
                     break
             if len(taken) == len(appends):
+                self._count(appends, taken, time.perf_counter() - started)
                 return [taken[at] for at in range(len(appends))]
-        raise NoTierAvailable(failures)
-
-    def _ask(
-        self, tier: Tier, appends: Sequence[Append], size: int, before: Taken | None
-    ) -> Sequence[Answer]:
-        """A tier's answers to one part, given what came of the one before it."""
-        if appends[0].follows and before is not None and isinstance(before.answer, IdTooOld):
-            # Only the first can be a thread's next part: a call takes as much as a part has.
-            rest = appends[1:]
-            return [before.answer, *(self._ask(tier, rest, size, None) if rest else ())]
-        try:
-            if tier == "clickhouse":
-                # Before requests are combined: those without a key wait for nobody.
-                self._clickhouse.await_others(appends)
-            return self._appends[tier].ask(appends, size)
-        except TierError as error:
-            return [error] * len(appends)
+        raise self._refused("post", NoTierAvailable(failures))
 
     def revise(
         self, current: Message, make: Callable[[int], Message], kind: Kind = "edit"
@@ -207,6 +169,37 @@ class MessageFailoverService:
             return _POSTGRESQL_OUT
         return _DEGRADED[tier]
 
+    def _sort(
+        self,
+        tier: Tier,
+        places: Sequence[int],
+        answers: Sequence[Answer],
+        taken: dict[int, Taken],
+        failures: list[TierError],
+    ) -> None:
+        """Puts what a tier took in its places, and what it could not take among the failures."""
+        for at, answer in zip(places, answers, strict=True):
+            if not isinstance(answer, TierError):
+                taken[at] = Taken(tier, answer)
+            elif isinstance(answer, TierUnavailable) or tier == "redis":
+                failures.append(answer)
+            else:
+                raise self._refused("post", answer)
+
+    def _count(self, appends: Sequence[Append], taken: dict[int, Taken], seconds: float) -> None:
+        """Counts the messages that each tier acknowledged."""
+        counts: Counter[Tier] = Counter()
+        for at, append in enumerate(appends):
+            if isinstance(taken[at].answer, Stored):
+                counts[taken[at].tier] += len(append.messages)
+        for tier, messages in counts.items():
+            self._instruments.acknowledged(tier, "post", seconds, messages)
+
+    def _refused(self, kind: Kind, error: TierError) -> TierError:
+        """The error, counted as the answer to a write."""
+        self._instruments.refused(kind, code_of(error))
+        return error
+
     def _first(self, kind: Kind, *attempts: Callable[[], Done]) -> Done:
         """What the first attempt gives that meets a living tier."""
         started = time.perf_counter()
@@ -222,5 +215,25 @@ class MessageFailoverService:
             else:
                 self._instruments.acknowledged(done.tier, kind, time.perf_counter() - started)
                 return done
-        self._instruments.refused(kind, "storage_unavailable")
-        raise NoTierAvailable(failures)
+        raise self._refused(kind, NoTierAvailable(failures))
+
+
+def _parts(
+    tier: Tier, appends: Sequence[Append], taken: dict[int, Taken]
+) -> Iterator[tuple[Sequence[int], int]]:
+    """The places of what a tier is asked for in one call each, and its bytes.
+
+    A part may follow the one before it, whose answer stands in `taken` by then: where that was
+    behind the first of the part is too, for only that one can be of the same thread.
+    """
+    left = [at for at in range(len(appends)) if at not in taken]
+    for part, size in bites(left, [appends[at].size for at in left], PART_BYTES[tier]):
+        places, before = part, taken.get(part[0] - 1)
+        if appends[part[0]].follows:
+            if before is None:
+                # What it follows is not there, and it must not come before that.
+                return
+            if isinstance(before.answer, IdTooOld):
+                taken[part[0]], places = before, part[1:]
+        if places:
+            yield places, size

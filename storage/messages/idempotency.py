@@ -7,7 +7,7 @@ Once both were out, ClickHouse is asked until PostgreSQL holds everything again.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 
@@ -21,8 +21,7 @@ from storage.availability.probes import Breakers
 from storage.availability.redis_watch import RedisHeartbeat
 from storage.clickhouse.idempotency import ClickHouseKeys
 from storage.errors import TierError
-from storage.messages.append_plan import Answer, Ask, ask_remaining
-from storage.messages.postgres_writes import AcknowledgedBefore, wanted_of
+from storage.messages.append_plan import AcknowledgedBefore, Answer, Ask, ask_remaining, wanted_of
 from storage.messages.recent_keys import KEPT_SECONDS, RecentKeys
 from storage.postgres import idempotency
 from storage.postgres.driver import translated
@@ -116,37 +115,23 @@ class IdempotencyGuard:
             while_out=told.tell_clickhouse,
         )
 
-    def guarding(self, tier: Tier, ask: Ask) -> Ask:
-        """A tier's way to take new messages, asked only for what is not acknowledged already.
-
-        What it took is noted before it is acknowledged. While a process may still find both of the
-        faster tiers down, one of which is back for this one, ClickHouse is told of it before: there
-        that process would look.
-        """
+    def checking(self, tier: Tier, ask: Ask) -> Ask:
+        """A tier's way to take new messages, asked only for what is not acknowledged already."""
 
         def append(appends: Sequence[Append]) -> Sequence[Answer]:
-            wanted = wanted_of(appends)
-            if not wanted:
-                return ask(appends)
-            known = self._acknowledged_elsewhere(tier, wanted)
-            answers = (
-                ask_remaining(appends, AcknowledgedBefore({}, known), ask)
-                if known
-                else ask(appends)
-            )
-            made = self._recent.note(appends, answers)
-            if made:
-                self.watch.begin()
-                if tier != "clickhouse" and self._are_settling():
-                    with suppress(TierError):
-                        self._clickhouse.tell(made)
+            known = AcknowledgedBefore({}, self.replaying(tier, appends))
+            answers = ask_remaining(appends, known, ask) if known.made else ask(appends)
+            self.recording(tier, appends, answers)
             return answers
 
         return append
 
-    def _acknowledged_elsewhere(self, tier: Tier, wanted: Mapping[Key, str]) -> dict[Key, str]:
+    def replaying(self, tier: Tier, appends: Sequence[Append]) -> dict[Key, str]:
         """What keys have made, as far as the tier itself may not know: by this process, and by
         ClickHouse while the faster tiers were down."""
+        wanted = wanted_of(appends)
+        if not wanted:
+            return {}
         breaker = self._faster.get(tier)
         asks = breaker is not None and breaker.is_closed and self._may_clickhouse_know_more()
         known = self._recent.known(wanted) if asks or tier != "redis" else {}
@@ -157,6 +142,20 @@ class IdempotencyGuard:
                     {key: gone for key, gone in wanted.items() if key not in known}
                 )
         return known
+
+    def recording(self, tier: Tier, appends: Sequence[Append], answers: Sequence[Answer]) -> None:
+        """Notes what a tier took, before it is acknowledged.
+
+        While a process may still find both of the faster tiers down, one of which is back for this
+        one, ClickHouse is told of it too: there that process would look.
+        """
+        made = self._recent.note(appends, answers)
+        if not made:
+            return
+        self.watch.begin()
+        if tier != "clickhouse" and self._are_settling():
+            with suppress(TierError):
+                self._clickhouse.tell(made)
 
     def _may_clickhouse_know_more(self) -> bool:
         """Whether keys may be known there and nowhere else that answers."""

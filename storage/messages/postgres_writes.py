@@ -7,16 +7,16 @@ answer was lost, meets itself here by its id.
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, Engine, text
 
 from models import codec, ids
-from models.appends import Append, IdTooOld, Key, NewMessage, Stored
+from models.appends import Append
 from models.message import Message, Thread
 from storage.availability.bypass import BypassRegistration
-from storage.errors import TierError, TierRejected, TierUnavailable, VersionConflict
+from storage.errors import TierRejected, TierUnavailable, VersionConflict
+from storage.messages.append_plan import AcknowledgedBefore, Answer, AppendPlan, wanted_of
 from storage.postgres import idempotency, writes
 from storage.postgres.driver import translated
 from storage.postgres.engines import hurried
@@ -37,19 +37,6 @@ LEFT JOIN threads t ON t.user_id = r.user_id AND t.id = r.thread_id
 LEFT JOIN user_erasures e ON e.user_id = r.user_id
 """
 )
-
-
-class AcknowledgedBefore(NamedTuple):
-    """What PostgreSQL knows that a new message must respect: the newest id of each thread, and
-    the messages that Idempotency-Keys have made."""
-
-    newest: dict[tuple[str, str], str]
-    made: dict[Key, str]
-
-    def before(self, key: Key, one: NewMessage) -> str | None:
-        """What the key of a new message has made, unless that is gone."""
-        made = self.made.get(key)
-        return made if made is not None and made > one.instead_of else None
 
 
 class DirectPostgres:
@@ -97,7 +84,7 @@ class DirectPostgres:
             self._not_asked_before = time.monotonic() + PAUSE_SECONDS
             return None
 
-    def append(self, appends: Sequence[Append]) -> list[Stored | IdTooOld | TierError]:
+    def append(self, appends: Sequence[Append]) -> list[Answer]:
         """Commits new messages, each append's all or none; a refused one answers for itself."""
         size = sum(append.size for append in appends)
         with self._breaker.guard(is_bulk=size > budget.LARGE_BYTES):
@@ -134,14 +121,14 @@ class DirectPostgres:
                     raise VersionConflict(b"")
                 writes.queue_thread_backfill(connection, thread)
 
-    def _alone(self, append: Append) -> list[Stored | IdTooOld | TierError]:
+    def _alone(self, append: Append) -> list[Answer]:
         try:
             return self._append([append])
         except TierRejected as error:
             return [error]
 
-    def _append_patiently(self, appends: Sequence[Append]) -> list[Stored | IdTooOld | TierError]:
-        def act(engine: Engine) -> list[Stored | IdTooOld | TierError]:
+    def _append_patiently(self, appends: Sequence[Append]) -> list[Answer]:
+        def act(engine: Engine) -> list[Answer]:
             if engine is self._engine:
                 return self._append(appends)
             again = [append._replace(ids_are_final=True) for append in appends]
@@ -149,13 +136,11 @@ class DirectPostgres:
 
         return retry_with_longer_deadline(self._engine, self._patient_engine, act)
 
-    def _append(
-        self, appends: Sequence[Append], engine: Engine | None = None
-    ) -> list[Stored | IdTooOld | TierError]:
+    def _append(self, appends: Sequence[Append], engine: Engine | None = None) -> list[Answer]:
         with translated(), (engine or self._engine).begin() as connection:
             self._lock(connection, (one.id for append in appends for one in append.messages))
             known = self._known(connection, appends)
-            plan = Plan(appends, known)
+            plan = AppendPlan(appends, known)
             idempotency.free(connection, plan.gone)
             claimed = idempotency.claim(connection, plan.keys, self._idempotency_seconds)
             plan.yield_to(claimed)
@@ -179,78 +164,3 @@ class DirectPostgres:
         return AcknowledgedBefore(
             newest, idempotency.find(connection, wanted, self._idempotency_seconds)
         )
-
-
-def keyed(append: Append) -> list[tuple[Key, NewMessage]]:
-    """The messages of an append that have an Idempotency-Key, with it."""
-    return [
-        (Key(append.user_id, append.thread_id, one.idempotency_key), one)
-        for one in append.messages
-        if one.idempotency_key is not None
-    ]
-
-
-def wanted_of(appends: Iterable[Append]) -> dict[Key, str]:
-    """The keys of new messages, each with the id up to which what it made is gone."""
-    wanted: dict[Key, str] = {}
-    for append in appends:
-        for key, one in keyed(append):
-            wanted[key] = max(one.instead_of, wanted.get(key, ""))
-    return wanted
-
-
-class Plan:
-    """What becomes of each message of some appends, given what is known already.
-
-    `fresh` are the messages to be written, by id; `keys` what they claim; `gone` are those keys
-    that stood for something which is gone, with its id.
-    """
-
-    def __init__(self, appends: Sequence[Append], known: AcknowledgedBefore) -> None:
-        self._appends = appends
-        self._behind: dict[int, str] = {}
-        self._instead: dict[str, str] = {}
-        self.fresh: dict[str, NewMessage] = {}
-        self.keys: dict[Key, str] = {}
-        self.gone = {key: gone for key, gone in wanted_of(appends).items() if gone}
-        known = known._replace(made=dict(known.made))
-        for at, append in enumerate(appends):
-            self._take(at, append, known)
-
-    def _take(self, at: int, append: Append, known: AcknowledgedBefore) -> None:
-        keys = {one.id: key for key, one in keyed(append)}
-        newest = known.newest.get((append.user_id, append.thread_id))
-        own: dict[Key, str] = {}
-        fresh = []
-        for one in append.messages:
-            key = keys.get(one.id)
-            first = known.before(key, one) or own.get(key) if key else None
-            if first is not None:
-                self._instead[one.id] = first
-                continue
-            fresh.append(one)
-            if key is not None:
-                own[key] = one.id
-        if fresh and not append.ids_are_final and newest is not None and fresh[0].id <= newest:
-            self._behind[at] = newest
-            return
-        known.made.update(own)
-        self.keys.update(own)
-        self.fresh.update({one.id: one for one in fresh})
-
-    def yield_to(self, claimed: dict[Key, str]) -> None:
-        """Lets go of messages whose key somebody else took at the same moment."""
-        for key, mine in self.keys.items():
-            theirs = claimed[key]
-            if theirs != mine:
-                self._instead[mine] = theirs
-                del self.fresh[mine]
-
-    def answers(self) -> list[Stored | IdTooOld | TierError]:
-        """An answer for each append, in order."""
-        return [
-            IdTooOld(self._behind[at])
-            if at in self._behind
-            else Stored([self._instead.get(one.id, one.id) for one in append.messages], False)
-            for at, append in enumerate(self._appends)
-        ]

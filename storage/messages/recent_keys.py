@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from models.appends import Append, Key, Made, NewMessage, Stored
-from storage.messages.append_plan import Answer
-from storage.messages.postgres_writes import keyed
+from storage.messages.append_plan import Answer, keyed
 
 MOST_KEYS = 20_000
 """More than are acknowledged between two drains; a few megabytes."""

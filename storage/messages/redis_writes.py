@@ -7,13 +7,20 @@ Idempotency-Keys. Until it has been told, PostgreSQL is asked too, if it answers
 from collections.abc import Sequence
 
 from models import codec
-from models.appends import Append, IdTooOld, Stored
+from models.appends import Append, Stored
 from models.message import Message, Thread
 from storage.availability.lease import Lease
 from storage.availability.loss_audit import LossAudit
-from storage.errors import TierError, TierUnavailable, VersionConflict
-from storage.messages.append_plan import Answer, ask_remaining
-from storage.messages.postgres_writes import AcknowledgedBefore, DirectPostgres, keyed, wanted_of
+from storage.errors import TierUnavailable, VersionConflict
+from storage.messages.append_plan import (
+    AcknowledgedBefore,
+    Answer,
+    ask_remaining,
+    keyed,
+    wanted_of,
+)
+from storage.messages.idempotency import IdempotencyGuard
+from storage.messages.postgres_writes import DirectPostgres
 from storage.redis.log_quota import LogQuota
 from storage.redis.messages import RedisTier
 from storage.redis.repair import RedisRepair
@@ -29,48 +36,40 @@ class RedisWrites:
         repair: RedisRepair,
         postgres: DirectPostgres,
         lease: Lease,
-        room: LogQuota,
-        lost_and_found: LossAudit,
+        quota: LogQuota,
+        loss_audit: LossAudit,
+        keys: IdempotencyGuard,
         idempotency_seconds: int,
     ) -> None:
         self._redis = redis
         self._repair = repair
         self._postgres = postgres
         self._lease = lease
-        self._room = room
-        self._lost_and_found = lost_and_found
+        self._quota = quota
+        self._loss_audit = loss_audit
+        self._keys = keys
         self._idempotency_seconds = idempotency_seconds
 
-    def append(self, appends: Sequence[Append]) -> Sequence[Stored | IdTooOld | TierError]:
+    def append(self, appends: Sequence[Append]) -> Sequence[Answer]:
         """Acknowledges new messages, each append's all or none.
 
         A Redis that is only full still says what its keys have made.
         """
         try:
-            self._room.admit()
+            self._quota.admit()
         except TierUnavailable as full:
-            return self._repeats(appends, full)
-        known = self._with_what_redis_has(appends, self._known(appends))
-        if known is not None:
-            return ask_remaining(appends, known, self._append)
-        answers = self._redis.append(appends, self._idempotency_seconds)
-        self._note(appends, answers)
+            answers = self._repeats(appends, full)
+        else:
+            known = self._known(appends)
+            if known is None:
+                answers = self._redis.append(appends, self._idempotency_seconds)
+                self._note(appends, answers)
+            else:
+                answers = ask_remaining(appends, known, self._append)
+        self._keys.recording("redis", appends, answers)
         return answers
 
-    def _with_what_redis_has(
-        self, appends: Sequence[Append], known: AcknowledgedBefore | None
-    ) -> AcknowledgedBefore | None:
-        """What is known, and what Redis has of something large: whoever repeats it need not send
-        that once more, and so gets through at last where there was no time for all of it."""
-        if sum(append.size for append in appends) <= budget.LARGE_BYTES:
-            return known
-        wanted = [key for append in appends for key, _ in keyed(append)]
-        if not wanted:
-            return known
-        known = known or AcknowledgedBefore({}, {})
-        return known._replace(made=self._redis.made(wanted) | known.made)
-
-    def _append(self, appends: Sequence[Append]) -> Sequence[Stored | IdTooOld | TierError]:
+    def _append(self, appends: Sequence[Append]) -> Sequence[Answer]:
         answers = self._redis.append(appends, self._idempotency_seconds)
         self._note(appends, answers)
         return answers
@@ -79,14 +78,14 @@ class RedisWrites:
         for append, answer in zip(appends, answers, strict=True):
             if isinstance(answer, Stored):
                 for message_id in answer.ids:
-                    self._lost_and_found.note(append.user_id, append.thread_id, message_id, 1)
+                    self._loss_audit.note(append.user_id, append.thread_id, message_id, 1)
 
     def revise(self, current: Message, revised: Message) -> bool:
         """Acknowledges the next version of a message; gives whether to wake a worker.
 
         Raises `VersionConflict`, after a copy that was older than the current version was renewed.
         """
-        self._room.admit()
+        self._quota.admit()
         try:
             wake = self._redis.revise(
                 current.user_id,
@@ -96,9 +95,7 @@ class RedisWrites:
                 expected_version=current.version,
                 tombstone=revised.deleted_at is not None,
             )
-            self._lost_and_found.note(
-                revised.user_id, revised.thread_id, revised.id, revised.version
-            )
+            self._loss_audit.note(revised.user_id, revised.thread_id, revised.id, revised.version)
             return wake
         except VersionConflict as conflict:
             if codec.decode(conflict.current).version < current.version:
@@ -110,7 +107,7 @@ class RedisWrites:
 
         Raises `VersionConflict` likewise.
         """
-        self._room.admit()
+        self._quota.admit()
         is_deletion = thread.deleted_at is not None
         try:
             return self._redis.put_thread(
@@ -128,22 +125,35 @@ class RedisWrites:
             raise
 
     def _known(self, appends: Sequence[Append]) -> AcknowledgedBefore | None:
+        """What these appends must respect and Redis may not know; None where there is nothing.
+
+        Redis itself is asked what it has of something large: whoever repeats that need not send it
+        once more, and so gets through at last where there was no time for all of it.
+        """
+        known = self._known_to_postgres(appends)
+        made = self._keys.replaying("redis", appends)
+        if sum(append.size for append in appends) > budget.LARGE_BYTES:
+            made = self._redis.made(list(wanted_of(appends))) | made
+        if not made:
+            return known
+        newest, committed = known or AcknowledgedBefore({}, {})
+        return AcknowledgedBefore(newest, {**committed, **made})
+
+    def _known_to_postgres(self, appends: Sequence[Append]) -> AcknowledgedBefore | None:
         """What PostgreSQL knows, where that matters and it answers."""
-        standing = self._lease.current(wait=False)
-        if standing.redis_complete and standing.keys_complete:
+        trusted = self._lease.current(wait=False)
+        if trusted.redis_complete and trusted.keys_complete:
             return None
         if not any(map(keyed, appends)):
             # Only the order of ids depends on it; what PostgreSQL said last is the best guess.
-            last = standing if standing.is_known else self._lease.last_known()
+            last = trusted if trusted.is_known else self._lease.last_known()
             if last.redis_complete or not last.is_known:
                 return None
         # Whoever has no lease is not waited for by those who write beside Redis, even where it was
         # only too slow to renew it. So it asks before it believes Redis about a key.
-        return self._postgres.known(appends, hurries=not standing.is_known)
+        return self._postgres.known(appends, hurries=not trusted.is_known)
 
-    def _repeats(
-        self, appends: Sequence[Append], full: TierUnavailable
-    ) -> Sequence[Stored | IdTooOld | TierError]:
+    def _repeats(self, appends: Sequence[Append], full: TierUnavailable) -> Sequence[Answer]:
         """The answers to what was posted before; `full` for all else."""
-        made = self._redis.made(list(wanted_of(appends)))
+        made = self._redis.made(list(wanted_of(appends))) | self._keys.replaying("redis", appends)
         return ask_remaining(appends, AcknowledgedBefore({}, made), lambda rest: [full] * len(rest))
