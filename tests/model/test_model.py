@@ -30,10 +30,15 @@ OPTIONS = {
 
 
 @pytest.fixture(scope="module")
-def model_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the stack is launched, and keeps its logs while it runs."""
+    return tmp_path_factory.mktemp("model")
+
+
+@pytest.fixture(scope="module")
+def model_stack(folder: Path) -> Iterator[Launched]:
     """A stack of its own: some operations are about all that there is."""
-    options = PATIENT | OPTIONS
-    with launched(tmp_path_factory.mktemp("model"), "flower", "realtime", **options) as running:
+    with launched(folder, "flower", "realtime", **PATIENT, **OPTIONS) as running:
         yield running
 
 
@@ -53,13 +58,19 @@ def begin(model_stack: Launched, model_services: Services, tmp_path: Path) -> Ca
     return lambda seed: Play(model_stack, model_services, tmp_path, token, seed)
 
 
-def played(begin: Callable[[int], Play], seed: int, seconds: float) -> None:
+def last_words(folder: Path) -> str:
+    """The ends of the logs of a stack that was launched in a folder."""
+    logs = sorted(folder.glob("threadkeep-*/logs/*.log"))
+    return "\n".join("\n".join([path.name, *path.read_text().splitlines()[-30:]]) for path in logs)
+
+
+def played(begin: Callable[[int], Play], seed: int, seconds: float, folder: Path) -> None:
     done: list[Op] = []
     try:
         begin(seed).draw(seconds, done)
     except AssertionError as error:
         # At once, for the search for less of it takes its time.
-        print(f"seed {seed}: {error}", *done, sep="\n", flush=True)
+        print(f"seed {seed}: {error}", *done, last_words(folder), sep="\n", flush=True)
         left, failed_again = smallest(done, lambda ops: _fails(begin(seed), ops), SHRINK_SECONDS)
         part = "the part that matters" if failed_again else "all of it; it did not fail again"
         said = "\n".join(map(str, left))
@@ -80,12 +91,14 @@ def _fails(play: Play, ops: list[Op]) -> bool:
 @pytest.mark.parametrize(
     "seed", [int(s) for s in os.environ.get("MODEL_SEED", "").split()] or SEEDS
 )
-def test_anything_in_any_order(begin: Callable[[int], Play], seed: int) -> None:
-    played(begin, seed, float(os.environ.get("MODEL_SECONDS", SECONDS)))
+def test_anything_in_any_order(begin: Callable[[int], Play], seed: int, folder: Path) -> None:
+    played(begin, seed, float(os.environ.get("MODEL_SECONDS", SECONDS)), folder)
 
 
 @pytest.mark.extensive
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", LONG_SEEDS)
-def test_anything_in_any_order_for_long(begin: Callable[[int], Play], seed: int) -> None:
-    played(begin, seed, LONG_SECONDS)
+def test_anything_in_any_order_for_long(
+    begin: Callable[[int], Play], seed: int, folder: Path
+) -> None:
+    played(begin, seed, LONG_SECONDS, folder)
