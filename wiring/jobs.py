@@ -29,7 +29,6 @@ from jobs.replicate.audit_outbox import AuditOutbox
 from jobs.replicate.message_outbox import ReplicationService
 from jobs.replicate.row_outbox import RowCopies
 from jobs.transfer.backup.restore import RestoreService
-from jobs.transfer.backup.signing import key_of
 from jobs.transfer.backup.write import BackupService
 from jobs.transfer.export import MessageExporter
 from wiring.failover import FailoverServices
@@ -106,37 +105,20 @@ class MaintenanceServices(FailoverServices):
         return self.replication.ship_all, self.row_copies.ship, self.audit_outbox.ship_all
 
     @cached_property
-    def backup(self) -> BackupService:
-        exporter = MessageExporter(
-            self.job_engine, self.job_clickhouse, self.pending_log, self.persistence
-        )
+    def exporter(self) -> MessageExporter:
+        return MessageExporter(self, self.persistence)
 
+    @cached_property
+    def backup(self) -> BackupService:
         def gather() -> None:
             self.homecoming.replay()
-            exporter.drain()
+            self.exporter.drain()
 
-        return BackupService(
-            self.job_engine,
-            self.job_clickhouse,
-            gather,
-            self.audit,
-            self.clock,
-            key_of(self.settings.jwt_secret),
-        )
+        return BackupService(self, self.audit, gather)
 
     @cached_property
     def restore(self) -> RestoreService:
-        settings = self.settings
-        return RestoreService(
-            self.job_engine,
-            self.job_clickhouse,
-            self.redis_recovery,
-            self.audit,
-            self.ships,
-            settings.shards,
-            settings.partition_weeks_ahead,
-            key_of(settings.jwt_secret),
-        )
+        return RestoreService(self, self.redis_recovery, self.audit, self.ships)
 
     @cached_property
     def dead_letters(self) -> DeadLetterService:

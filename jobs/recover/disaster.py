@@ -14,13 +14,13 @@ import structlog
 from sqlalchemy import text
 
 from jobs.audit import SYSTEM, AuditTrail
-from jobs.recover.from_clickhouse import OnProgress
 from jobs.recover.opening import Bootstrap
 from jobs.recover.redis import RedisRecoveryService
 from jobs.recover.runs import (
     CLICKHOUSE,
     DEFAULT_TARGET_SECONDS,
     NOTICE,
+    OnProgress,
     RecoveryRun,
     RecoveryStatus,
     Source,

@@ -14,7 +14,7 @@ from jobs.recover.clickhouse_source import ClickHouseSource, Position, RowPage
 from jobs.recover.loading import LoadProgress, load, note, noted
 from jobs.recover.opening import Bootstrap, Bootstrapped
 from jobs.recover.redis_copies import HotCopies
-from jobs.recover.runs import RecoveryRun
+from jobs.recover.runs import OnProgress, RecoveryRun
 from jobs.recover.thread_counts import ThreadCounter
 from jobs.recover.verifying import verify_month
 from storage.errors import TierError
@@ -23,9 +23,6 @@ from storage.postgres.driver import translated
 from storage.resilience.faultpoints import faultpoint
 from storage.resilience.retries import retry_until_available
 from storage.tiers import Tiers
-
-OnProgress = Callable[[str, int, int], None]
-"""Is given a stage, how much of it is done, and how much there is."""
 
 log = structlog.get_logger(__name__)
 

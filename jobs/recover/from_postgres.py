@@ -11,8 +11,7 @@ from typing import Any
 from sqlalchemy import Row, TextClause, text
 
 from jobs.audit import AuditTrail
-from jobs.recover.from_clickhouse import OnProgress
-from jobs.recover.runs import RecoveryRun
+from jobs.recover.runs import OnProgress, RecoveryRun
 from jobs.replicate import audit_outbox, row_outbox
 from models import ids
 from storage.clickhouse import schema

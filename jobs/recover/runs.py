@@ -1,6 +1,7 @@
 """A recovery: what was asked for, how far it is, and whether it is in time."""
 
 import time
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -12,6 +13,9 @@ Source = Literal["clickhouse", "postgresql"]
 
 NOTICE = "disaster-recovery"
 DEFAULT_TARGET_SECONDS = 300.0
+
+OnProgress = Callable[[str, int, int], None]
+"""Is given a stage, how much of it is done, and how much there is."""
 
 State = Literal["requested", "running", "complete", "failed"]
 

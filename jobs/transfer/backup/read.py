@@ -1,6 +1,5 @@
 """Reads a backup's files within bounds: plain files only, and no more of each than it may have."""
 
-import gzip
 import os
 import stat
 from pathlib import Path
@@ -26,8 +25,3 @@ def read_small(path: Path) -> bytes:
     if len(data) > MANIFEST_BYTES:
         raise OSError(f"{path} has more than {MANIFEST_BYTES:,} bytes")
     return data
-
-
-def unpacked(stream: BinaryIO) -> gzip.GzipFile:
-    """What a packed file has in it."""
-    return gzip.GzipFile(fileobj=stream, mode="rb")

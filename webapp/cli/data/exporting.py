@@ -12,7 +12,6 @@ import click
 import msgspec
 
 import settings
-from jobs.transfer.export import MessageExporter
 from jobs.transfer.formats import thread_lines
 from models import codec
 from models.message import Message, Thread, check_thread_id, check_user_id
@@ -46,12 +45,9 @@ def export_history(
     selection = Selection(checked(check_user_id, user), checked(check_thread_id, thread))
     own = msgspec.structs.replace(settings.load(), database_job_timeout_seconds=SNAPSHOT_SECONDS)
     services = Services(own)
-    exporter = MessageExporter(
-        services.job_engine, services.job_clickhouse, services.pending_log, services.persistence
-    )
     started = time.monotonic()
     with _written(output) as stream:
-        threads, count, damaged = _write(exporter.everything(selection), stream)
+        threads, count, damaged = _write(services.exporter.everything(selection), stream)
     seconds = round(time.monotonic() - started, 3)
     summary = {
         "format": kind,
