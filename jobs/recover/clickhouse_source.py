@@ -1,7 +1,7 @@
-"""Everything in ClickHouse, read in pages that are each one bounded answer.
+"""What ClickHouse knows of everything, read in pages that are each one bounded answer.
 
-Rows go as JSON lines from one database to the other: of a page only its end is parsed, which is
-where the next one begins.
+Rows are JSON lines from one database to the other: nothing is parsed on the way but the end of a
+page, which is where the next one begins.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,6 +47,11 @@ class RowPage(NamedTuple):
 
     lines: list[bytes]
     end: Position | None
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self.lines)
 
 
 Thread = tuple[str, str]
@@ -111,10 +116,10 @@ class ClickHouseSource:
             " ORDER BY id, version DESC, archived_at DESC LIMIT 1 BY id"
         )
 
-    def threads(self) -> list[bytes]:
-        """For each thread, as JSON, how many live messages it has and when the first and the last
-        were made."""
-        return self._server.lines(_THREADS.format(where="")).splitlines()
+    def threads(self) -> bytes:
+        """For each thread, as JSON lines, how many live messages it has and when the first and
+        the last were made."""
+        return self._server.lines(_THREADS.format(where=""))
 
     def counts(self, marks: Mapping[Thread, str | None], below: str) -> dict[Thread, ArchivedCount]:
         """The same of these threads and of messages below a boundary and above the threads' own

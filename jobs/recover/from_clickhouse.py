@@ -107,10 +107,10 @@ class FromClickHouse:
             return retry_until_available(self._source.page, progress.month, opened.boundary, after)
 
         page = read(progress.after)
-        while page.lines:
+        while page.rows:
             following = ahead.submit(read, page.end)
             progress.after = page.end
-            progress.rows += len(page.lines)
+            progress.rows += page.rows
             retry_until_available(self._store, opened.run_id, progress, page.lines)
             yield
             faultpoint("recovery.after_page")

@@ -83,7 +83,7 @@ class Bootstrap:
         # Asked first: no transaction of PostgreSQL stays open for as long as ClickHouse takes.
         copies = row_outbox.newest(self._server)
         source = ClickHouseSource(self._server)
-        threads = source.threads()
+        threads = source.threads().splitlines()
         mondays = [
             datetime.fromisoformat(day).replace(tzinfo=UTC) for day in source.weeks(ids.LOWEST)
         ]
