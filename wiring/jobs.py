@@ -92,8 +92,8 @@ class MaintenanceServices(FailoverServices):
             self,
             bootstrap,
             {
-                CLICKHOUSE: FromClickHouse(self, bootstrap, self.homecoming.replay),
-                POSTGRESQL: FromPostgreSQL(self, self.audit, self.ships),
+                CLICKHOUSE: FromClickHouse(self, bootstrap, self.homecoming.replay).run,
+                POSTGRESQL: FromPostgreSQL(self, self.audit, self.ships).run,
             },
             self.redis_recovery,
             self.audit,

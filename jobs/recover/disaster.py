@@ -5,9 +5,9 @@ what a process that died has left; so nothing depends on the queue, which may be
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import structlog
@@ -47,15 +47,12 @@ _TRY_LOCK = text(
 )
 
 
+RecoveryPath = Callable[[RecoveryRun, OnProgress], dict[str, int]]
+"""Rebuilds tiers from another; gives counts. Raises `TierError`."""
+
+
 class AlreadyRecovering(Exception):
     """A recovery is asked for or runs already."""
-
-
-class RecoveryPath(Protocol):
-    """From one tier to the others."""
-
-    def run(self, run: RecoveryRun, on_progress: OnProgress) -> dict[str, int]:
-        """Does all of it; gives counts."""
 
 
 class DisasterRecoveryService:
@@ -159,7 +156,7 @@ class DisasterRecoveryService:
         run = notice.run
         log.warning("recovery_begins", source=run.source, id=run.id)
         try:
-            counts = self._paths[run.source].run(run, notice)
+            counts = self._paths[run.source](run, notice)
             counts["warmed"] = self._warm(notice)
             retry_until_available(self._note, run, counts)
         except (Refused, TierRejected) as error:

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from jobs.recover.clickhouse_source import ClickHouseSource, Position, RowPage
 from jobs.recover.loading import LoadProgress, load, note, noted
 from jobs.recover.opening import Bootstrap, Bootstrapped
-from jobs.recover.redis_copies import HotCopies
+from jobs.recover.redis_copies import restore_from_redis
 from jobs.recover.runs import OnProgress, RecoveryRun
 from jobs.recover.thread_counts import ThreadCounter
 from jobs.recover.verifying import verify_month
@@ -38,11 +38,11 @@ class FromClickHouse:
 
     def __init__(self, tiers: Tiers, bootstrap: Bootstrap, replay: Callable[[], int]) -> None:
         """`replay` hands direct writes over to PostgreSQL."""
+        self._tiers = tiers
         self._engine = tiers.job_engine
         self._server = tiers.job_clickhouse
         self._source = ClickHouseSource(self._server)
         self._bootstrap = bootstrap
-        self._hot_copies = HotCopies(tiers)
         self._replay = replay
         self._counter = ThreadCounter(self._engine, self._server, tiers.settings.shards)
 
@@ -136,7 +136,7 @@ class FromClickHouse:
     def _restore_hot_copies(self, on_progress: OnProgress) -> int:
         on_progress("hot copies", 0, 0)
         try:
-            return sum(self._hot_copies.restore_from_redis())
+            return sum(restore_from_redis(self._tiers))
         except TierError as error:
             if error.tier != "redis":
                 raise
