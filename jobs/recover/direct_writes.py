@@ -68,10 +68,8 @@ class HandoffService:
         self._bite = Bite(MOST_BYTES)
 
     def replay(self) -> int:
-        """Hands everything over to PostgreSQL; gives how many writes.
-
-        Raises `TierUnavailable`: the next batch is smaller then, for it may have been too much.
-        """
+        """Hands everything over to PostgreSQL; gives how many writes. Raises `TierUnavailable`:
+        the next batch is smaller then, for it may have been too much."""
         try:
             return self._replay()
         except TierUnavailable as error:

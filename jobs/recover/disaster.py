@@ -46,13 +46,12 @@ _TRY_LOCK = text(
     " AND pg_try_advisory_lock(hashtext('threadkeep:archive'))"
 )
 
-
 RecoveryPath = Callable[[RecoveryRun, OnProgress], dict[str, int]]
 """Rebuilds tiers from another; gives counts. Raises `TierError`."""
 
 
 class AlreadyRecovering(Exception):
-    """A recovery is asked for or runs already."""
+    """A recovery is requested or runs already."""
 
 
 class DisasterRecoveryService:
@@ -78,8 +77,7 @@ class DisasterRecoveryService:
     def request(
         self, source: Source, actor: str, target_rto_seconds: float = DEFAULT_TARGET_SECONDS
     ) -> RecoveryRun:
-        """Asks for a recovery, which a worker carries out. Raises `AlreadyRecovering` where one
-        is under way, and `NoTierAvailable`."""
+        """Requests a recovery of a worker. Raises `AlreadyRecovering`, and `NoTierAvailable`."""
         latest = self.latest()
         if latest is not None and not latest.is_over:
             raise AlreadyRecovering(f"{latest.id} is {latest.state}")
@@ -94,23 +92,22 @@ class DisasterRecoveryService:
         return run
 
     def is_lost(self) -> bool:
-        """Whether PostgreSQL is a new one and ClickHouse holds rows of another. Raises
-        `TierError`."""
+        """Whether PostgreSQL is new and ClickHouse has rows of another. Raises `TierError`."""
         with translated(), self._engine.connect() as connection:
             if not schema.postgres_standing(connection).is_new:
                 return False
         return row_outbox.are_there(self._server)
 
     def open(self) -> None:
-        """Begins to rebuild such a PostgreSQL, so that it answers correctly from now on; workers
-        do the rest. Raises `TierError`, `Refused`."""
+        """Makes a lost PostgreSQL answer correctly; workers rebuild the rest. Raises `TierError`,
+        `Refused`."""
         run = self.latest()
         if run is None or run.is_over:
             run = self.request(CLICKHOUSE, SYSTEM)
         self._bootstrap.open(run.id, run.actor, run.target_rto_seconds)
 
     def latest(self) -> RecoveryRun | None:
-        """The recovery that was asked for last. Raises `NoTierAvailable`."""
+        """The latest recovery. Raises `NoTierAvailable`."""
         found = self._notices.read(NOTICE)
         return msgspec.json.decode(found, type=RecoveryRun) if found is not None else None
 
@@ -119,10 +116,8 @@ class DisasterRecoveryService:
         return status_of(self.latest())
 
     def go_on(self) -> RecoveryRun | None:
-        """Carries out the requested recovery that nobody carries out; gives it when it is over.
-
-        Raises `TierError` where a tier that it needs does not answer: the next call tries again.
-        """
+        """Carries out the recovery that was requested, if any, unless another process does; gives
+        it when it is over. Raises `TierError`; the next call tries again."""
         try:
             run = self.latest()
         except NoTierAvailable:
@@ -139,8 +134,8 @@ class DisasterRecoveryService:
             return self._carry_out(_RunNotice(self._notices, run, on_progress))
 
     def wait(self, run: RecoveryRun, on_progress: OnProgress) -> RecoveryRun:
-        """Waits for the process that carries a recovery out, and goes on with it should that one
-        die; gives it when it is over. Raises `TierError`."""
+        """Waits until a recovery is over and gives it; takes it over from a process that died.
+        Raises `TierError`."""
         while True:
             time.sleep(NOTICE_SECONDS)
             latest = self.latest()
@@ -194,8 +189,7 @@ class DisasterRecoveryService:
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
-        """Whether this process has the lock; it ends with the connection, so also if this process
-        dies."""
+        """Whether this process has the lock, which ends with its connection."""
         with translated():
             connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         try:

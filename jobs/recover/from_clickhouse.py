@@ -47,8 +47,7 @@ class FromClickHouse:
         self._counter = ThreadCounter(self._engine, self._server, tiers.settings.shards)
 
     def run(self, run: RecoveryRun, on_progress: OnProgress) -> dict[str, int]:
-        """Does all of it; gives counts of what was restored. Raises `TierError` with everything
-        that was done noted."""
+        """Does all of it; gives counts of what was restored. Raises `TierError`."""
         on_progress("opening", 0, 0)
         opened = retry_until_available(
             self._bootstrap.open, run.id, run.actor, run.target_rto_seconds

@@ -1,7 +1,7 @@
 """ClickHouse rebuilt from PostgreSQL: everything is queued and shipped once more.
 
-ClickHouse keeps each version once, so this may be repeated, and run beside live traffic. Archived
-messages, which were in ClickHouse alone, come from a backup only.
+ClickHouse keeps each version once, so this may be repeated, and run beside live traffic. Messages
+that were archived come from a backup only.
 """
 
 import time

@@ -85,5 +85,4 @@ def noted(engine: Engine, run: str) -> LoadProgress:
 
 def note(connection: Connection, run: str, progress: LoadProgress) -> None:
     """Notes how far a run is, in the transaction that got it there."""
-    values = {"run": run, "progress": msgspec.json.encode(progress).decode()}
-    connection.execute(_NOTE, values)
+    connection.execute(_NOTE, {"run": run, "progress": codec.text(progress)})

@@ -26,6 +26,7 @@ from storage.errors import Refused, TierError
 from storage.postgres import partitions, restore, schema, writes
 from storage.postgres.driver import translated
 from storage.redis.driver import translated as redis_translated
+from storage.resilience.bites import batches
 from storage.tiers import Tiers
 
 _BEGUN = text(
@@ -57,8 +58,8 @@ ON CONFLICT (user_id, id) DO UPDATE SET
 
 
 class Bootstrapped(msgspec.Struct, frozen=True):
-    """What the first step did: which run it is, the archive boundary that comes back at its end,
-    and how many rows were restored of which table."""
+    """What the first step did: the id of the run, the archive boundary that is restored at its
+    end, and how many rows were restored of each table."""
 
     run_id: str
     boundary: str
@@ -84,9 +85,7 @@ class Bootstrap:
         copies = row_outbox.newest(self._server)
         source = ClickHouseSource(self._server)
         threads = source.threads().splitlines()
-        mondays = [
-            datetime.fromisoformat(day).replace(tzinfo=UTC) for day in source.weeks(ids.LOWEST)
-        ]
+        mondays = [datetime.fromisoformat(day).replace(tzinfo=UTC) for day in source.weeks()]
         mark = self._mark()
         with translated(), self._engine.begin() as connection:
             is_new = schema.upgrade_postgres(connection).is_new
@@ -119,7 +118,7 @@ class Bootstrap:
         return Bootstrapped(run_id, boundary, restored)
 
     def _mark(self) -> str:
-        """The mark in Redis; empty where there is none, or nobody to say so."""
+        """The installation that Redis belongs to; empty where there is none or no answer."""
         try:
             with redis_translated():
                 return identity(self._client).installation
@@ -127,11 +126,10 @@ class Bootstrap:
             return ""
 
     def _count(self, connection: Connection, threads: Sequence[bytes]) -> None:
-        """Gives threads the counts that ClickHouse knows, and makes those of which nobody kept a
-        copy. What is added from now on, drains add."""
+        """Gives threads the counts that ClickHouse knows, and makes those of which there is no
+        copy. Drains count what is added from now on."""
         writes.lock_in_order(connection, range(self._slots))
-        for start in range(0, len(threads), restore.BATCH_ROWS):
-            batch = threads[start : start + restore.BATCH_ROWS]
+        for batch in batches(threads, restore.BATCH_ROWS):
             connection.execute(_THREADS_OF_MESSAGES, {"rows": codec.json_array(batch)})
 
     def _make_partitions(
@@ -147,8 +145,8 @@ class Bootstrap:
 def _keep_installation(
     connection: Connection, copies: Mapping[str, Sequence[str]], mark: str, is_new: bool
 ) -> None:
-    """PostgreSQL and Redis stay one installation: the one that was, or the one that began
-    meanwhile where Redis is of that already."""
+    """PostgreSQL and Redis stay one installation: the lost one, or the new one where Redis has
+    adopted that already."""
     state = connection.execute(_STATE).one()
     saved = [_decoded(row)["installation"] for row in copies.get("redis_state", [])]
     if mark and mark not in {state.installation, *saved}:

@@ -103,17 +103,13 @@ class RedisRecoveryService:
 
     def reconcile(self) -> int:
         """Adopts a Redis that was restarted and backfills it; gives how many notes were taken.
-
-        Raises `TierUnavailable` with the list as it was.
-        """
+        Raises `TierError` with the list as it was."""
         self.adopt()
         return self.backfill_all()
 
     def backfill_all(self) -> int:
-        """Brings all writes that bypassed Redis to it; gives how many notes were taken.
-
-        Raises `TierUnavailable`: the next batch is smaller then, for it may have been too much.
-        """
+        """Brings all writes that bypassed Redis to it; gives how many notes were taken. Raises
+        `TierUnavailable`: the next batch is smaller then, for it may have been too much."""
         taken = 0
         try:
             while step := self._backfill(self._batch):
@@ -126,11 +122,8 @@ class RedisRecoveryService:
         return taken
 
     def adopt(self) -> bool:
-        """Makes the Redis at hand the one that may be believed; gives whether it was not yet.
-
-        Not before PostgreSQL is complete. Raises `TierRejected` for a Redis that belongs to another
-        installation.
-        """
+        """Makes this Redis the one that may be believed, once PostgreSQL is complete; gives whether
+        it was not yet. Raises `TierRejected` for a Redis of another installation."""
         with self._door.guarded() as client:
             found = identity(client)
         known = self._asked(_STATE)
@@ -204,11 +197,8 @@ class RedisRecoveryService:
         return [one for one in found if not marks[hidden.thread_of(one)].hide(one.id)]
 
     def warm(self, user_id: str | None = None, thread_id: str | None = None) -> Iterator[int]:
-        """Warms the newest page of threads from PostgreSQL; yields for each thread how many
-        messages Redis took.
-
-        Of one thread id, of all threads of a user, of both, or of everyone. What Redis has stays.
-        """
+        """Warms the newest page of each selected thread from PostgreSQL, all without a selection;
+        yields how many messages Redis took. What Redis has stays."""
         for thread in self._threads(user_id, thread_id):
             yield self._warm(*thread)
 

@@ -2,7 +2,6 @@
 what it lacks."""
 
 from datetime import UTC, datetime
-from itertools import islice
 
 from sqlalchemy import Engine
 
@@ -13,6 +12,7 @@ from storage.clickhouse import fingerprints
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.fingerprints import Cut
 from storage.postgres.driver import translated
+from storage.resilience.bites import batches
 
 SHARES = 16
 BATCH = 500
@@ -36,8 +36,7 @@ def verify_month(engine: Engine, server: ClickHouse, month: int, boundary: str) 
         for name, mark in archived.items()
         if name not in committed or committed[name].version < mark.version
     ]
-    names = iter(lacking)
-    while batch := list(islice(names, BATCH)):
+    for batch in batches(lacking, BATCH):
         page = ClickHouseSource(server).named(batch)
         with translated(), engine.begin() as connection:
             load(connection, page.lines)

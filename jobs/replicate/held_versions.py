@@ -1,6 +1,6 @@
-"""Versions that a legal hold keeps: those that ClickHouse would give up for a newer one.
+"""Versions of archived messages that a legal hold keeps, before ClickHouse gets a newer one.
 
-What PostgreSQL overwrites it keeps in the same statement. An archived message has no row there.
+Versions that PostgreSQL has are kept by the statement that overwrites them.
 """
 
 from collections.abc import Sequence
@@ -28,10 +28,8 @@ ON CONFLICT DO NOTHING
 
 
 def keep_archived(connection: Connection, server: ClickHouse, message_ids: Sequence[str]) -> None:
-    """Keeps what ClickHouse has of messages that are about to get a newer version there.
-
-    In the caller's transaction. Raises `TierError`.
-    """
+    """Keeps, in the caller's transaction, what ClickHouse has of messages that are about to get a
+    newer version there. Raises `TierError`."""
     for some in batches(message_ids, "toUUID('{}')".format):
         named = messages.c.id.in_([func.toUUID(name) for name in some])
         query = select(*COLUMNS).where(named, messages.c.is_deleted == 0)

@@ -1,9 +1,8 @@
-"""A queue of PostgreSQL that is carried to a table of ClickHouse: early, in order, once.
+"""Carries a queue of PostgreSQL to a table of ClickHouse: early, in order, once.
 
 A row is queued in the transaction that wrote it, and leaves the queue in one that commits after
-ClickHouse has answered. A crash between the two repeats the insert: the token, a hash of the rows,
-makes ClickHouse drop it, and were it to arrive all the same, the tables keep one row of each
-version.
+ClickHouse has answered. A crash between the two repeats the insert; ClickHouse drops it by its
+token, a hash of the rows, and its tables keep one row of each version in any case.
 """
 
 import time

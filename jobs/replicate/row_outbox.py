@@ -1,8 +1,8 @@
-"""PostgreSQL's small tables as copies in ClickHouse, so that they outlive PostgreSQL.
+"""Copies PostgreSQL's small tables to ClickHouse, so that they outlive PostgreSQL.
 
-Triggers queue each row that changes, in the transaction that changed it, and workers carry the
-queue on as they do messages. A copy counts by its sequence, so that must go on rising when
-PostgreSQL was lost: where it does not, nothing is shipped before a recovery has seen to it.
+Triggers queue each row that changes, in the transaction that changed it. Of several copies the one
+with the highest sequence counts; so where a rebuilt PostgreSQL counts from one, nothing is shipped
+before a recovery.
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,7 @@ from storage.tiers import Tiers
 
 BATCH_ROWS = 2_000
 LEAST_ROWS = 8
-"""After what took too long fewer go at once: the state of a run may be a thousand times a thread's
-row."""
+"""Of a batch, when larger ones were too much: a state may be a thousand times a thread's row."""
 
 _TAKE = text(
     """
@@ -119,11 +118,8 @@ class RowCopies:
         return self._outbox.ship_all().shipped
 
     def of_user(self, user_id: str, moment: str) -> int:
-        """How many copies there are, or wait to be, of a user's rows from before a moment.
-
-        Old ones are included. The user's erasure itself is kept, and a thread that is newer than
-        the moment is not counted. Raises `TierError`.
-        """
+        """How many copies there are, or are queued, of a user's rows from before a moment: old
+        copies too, but not the user's erasure itself. Raises `TierError`."""
         with translated(), self._engine.connect() as own:
             waiting = own.execute(_OF_USER_WAITING, {"user_id": user_id, "moment": moment})
             queued = int(waiting.scalar_one())
@@ -137,10 +133,7 @@ class RowCopies:
             return bool(connection.exec_driver_sql(_HAS_OLD).scalar_one())
 
     def compact(self) -> None:
-        """Takes old copies out of ClickHouse for good, after what is queued was shipped.
-
-        Raises `TierError`.
-        """
+        """Ships what is queued, then takes old copies out of ClickHouse. Raises `TierError`."""
         self.ship()
         with clickhouse_translated(), self._server.engine.begin() as connection:
             connection.exec_driver_sql("OPTIMIZE TABLE row_copies FINAL")
@@ -155,10 +148,8 @@ class RowCopies:
 def ship_these(
     engine: Engine, server: ClickHouse, breaker: Breaker, sequences: Sequence[int]
 ) -> None:
-    """Carries rows that were queued under these numbers to ClickHouse, unless they are there.
-
-    Waits for whoever is shipping them. Raises `TierError`.
-    """
+    """Carries rows that were queued under these numbers to ClickHouse, or waits for the process
+    that does. Raises `TierError`."""
     with translated(), engine.begin() as connection:
         row = connection.execute(_TAKE_THESE, {"sequences": list(sequences)}).one()
         if row.taken:
@@ -212,10 +203,8 @@ def are_there(server: ClickHouse) -> bool:
 
 
 def newest(server: ClickHouse) -> dict[str, list[str]]:
-    """The newest copies of every table's rows that are not deleted, as JSON. Raises `TierError`.
-
-    They are few enough to be held at once, as PostgreSQL's small tables are.
-    """
+    """The newest copies of each table's rows that are not deleted, as JSON, all in memory: the
+    tables are small. Raises `TierError`."""
     lines = server.lines(
         "SELECT table_name, row FROM row_copies FINAL WHERE is_deleted = 0"
         " ORDER BY table_name, sequence"

@@ -58,8 +58,7 @@ class Imported(NamedTuple):
 
 
 class _Settled(NamedTuple):
-    """What a batch became: its threads, its messages with their places in the source, and what
-    cannot be kept."""
+    """What a batch became: threads, messages with their places in the source, and refusals."""
 
     threads: list[Thread]
     messages: list[tuple[Message, str]]
@@ -85,11 +84,8 @@ class BulkImporter:
         self._pause = pause
 
     def run(self, source: Iterable[Kept]) -> Iterator[Imported]:
-        """Imports all, batch by batch, giving the counts so far after each commit.
-
-        Raises `TierUnavailable` when PostgreSQL or Redis stays away; what was counted is
-        committed, and repeating the import does the rest.
-        """
+        """Imports all, batch by batch, giving the counts so far after each commit. Raises
+        `TierUnavailable`; what was counted is committed, and repeating the import does the rest."""
         total = Imported()
         for batch in self._batches(source):
             step = self._import(batch)
@@ -212,8 +208,8 @@ def _where(item: Kept) -> str:
 def _left_out(
     connection: Connection, new: Sequence[tuple[Message, str]]
 ) -> tuple[int, list[RefusedLine]]:
-    """Of messages that were not all written, how many are deleted, and which are refused and why:
-    nothing is left out in silence."""
+    """How many of the messages are deleted, and which are refused and why: nothing is left out in
+    silence."""
     columns = messages.c
     query = select(
         columns.id, columns.user_id, columns.thread_id, columns.version, columns.content_hash

@@ -7,7 +7,7 @@ boundary. Memory does not grow with them, only with the number of erased users.
 
 import heapq
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -126,7 +126,7 @@ class MessageExporter:
         messages = live(newest(*parts), marks, erased)
         return heapq.merge((thread_of(row).thread for row in threads), messages, key=position)
 
-    def drain(self, sleep: Callable[[float], None] = time.sleep) -> None:
+    def drain(self) -> None:
         """Waits until all that is acknowledged by now is in PostgreSQL, and helps with it."""
         started_us = self._log.now_us()
         deadline = time.monotonic() + DRAIN_SECONDS
@@ -139,15 +139,13 @@ class MessageExporter:
                 return
             if time.monotonic() > deadline:
                 raise TierUnavailable("postgresql", "the pending log does not get empty")
-            sleep(DRAIN_PAUSE_SECONDS)
+            time.sleep(DRAIN_PAUSE_SECONDS)
 
 
 @contextmanager
 def snapshot_connection(engine: Engine) -> Iterator[Connection]:
-    """A connection in a transaction that sees one moment. Errors leave as `TierError`.
-
-    Cursors that it holds live as long as it does, so it never goes back to the pool.
-    """
+    """A connection in a transaction that sees one moment. It never goes back to the pool, since
+    held cursors live as long as it does. Errors leave as `TierError`."""
     with translated(), engine.connect() as connection:
         try:
             connection.execute(_ISOLATION)
@@ -175,10 +173,7 @@ def newest(*parts: Iterator[Message]) -> Iterator[Message]:
 def live(
     stream: Iterator[Message], watermarks: Iterator[Watermark], erased: Mapping[str, str]
 ) -> Iterator[Message]:
-    """The stream without tombstones and without what went with its thread or its user.
-
-    Messages and watermarks come in the same order, so that one watermark at a time is at hand.
-    """
+    """The stream without what is hidden. Messages and watermarks come in the same order."""
     mark = next(watermarks, None)
     for message in stream:
         thread = message.user_id, message.thread_id

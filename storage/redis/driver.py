@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
-from itertools import islice
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from redis.exceptions import NoScriptError, RedisError
 from storage.errors import TierError, TierRejected, TierUnavailable
 from storage.redis.refusals import Kind, refusal_of
 from storage.resilience import budget
-from storage.resilience.bites import bites
+from storage.resilience.bites import batches, bites
 from storage.resilience.breaker import Breaker
 from storage.telemetry.slow_queries import SlowQueries
 
@@ -105,9 +104,7 @@ class RedisGateway:
         Redis passes over `count` keys at once. Raises `TierError`.
         """
         with self.guarded() as client:
-            found = client.scan_iter(match=pattern, count=count)
-            while names := list(islice(found, count)):
-                yield names
+            yield from batches(client.scan_iter(match=pattern, count=count), count)
 
     def note(self, script: str, seconds: float, *, failed: bool) -> None:
         """Notes how long a round trip took."""

@@ -85,10 +85,8 @@ def signature(key: bytes, manifest: bytes) -> str:
 
 
 def read(folder: Path, key: bytes | None) -> SignedManifest:
-    """The manifest of a backup, and whether the key has signed it; nobody has without a key.
-
-    Raises `Refused` where there is none that this code knows.
-    """
+    """The manifest of a backup, and whether the key, if any, has signed it. Raises `Refused` where
+    there is none that this code knows."""
     try:
         data = read_small(folder / NAME)
         found = msgspec.json.decode(data, type=Manifest)

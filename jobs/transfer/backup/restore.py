@@ -6,7 +6,6 @@ has not signed is restored only if it is trusted, and what it says of who did wh
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -29,6 +28,7 @@ from storage.postgres import restore as restoring
 from storage.postgres import writes
 from storage.postgres.driver import translated
 from storage.postgres.partitions import Partitions
+from storage.resilience.bites import batches
 from storage.resilience.retries import retry_until_available
 from storage.tiers import Tiers
 
@@ -76,12 +76,12 @@ class RestoreService:
         trust: bool = False,
         on_progress: OnProgress = lambda *_: None,
     ) -> SignedManifest:
-        """Restores a backup after every byte and every message of it was verified; gives its
-        manifest, and whether it was signed.
+        """Restores a backup once all of it is verified; gives its manifest, and whether it was
+        signed.
 
-        Raises `Refused` for a damaged one, for one that this installation has not signed unless it
-        is to be trusted, and for a target that is not empty unless the two are to be merged; and
-        `TierError`, after which it may be repeated with `merge`.
+        Raises `Refused` for a damaged one, for one that is not signed unless `trust`, and for a
+        target that is not empty unless `merge`; and `TierError`, after which it may be repeated
+        with `merge`.
         """
         on_progress("verifying", 0, 0)
         verified = verify(folder, self._key, trust=trust)
@@ -131,8 +131,7 @@ class RestoreService:
         with translated(), self._engine.connect() as connection:
             erased = hidden.erasures(connection)
         done = 0
-        rows = lines(folder, part)
-        while batch := list(islice(rows, BATCH_MESSAGES)):
+        for batch in batches(lines(folder, part), BATCH_MESSAGES):
             retry_until_available(self._restore_batch, batch, found.boundary, erased)
             done += len(batch)
             on_progress("messages", done, part.rows)

@@ -2,7 +2,7 @@
 
 `{conversation: {"messages": [[{"text", "timestamp", "sender"}, …], …], …}}`, a list for each turn.
 A message belongs to its sender, so each sender has a thread of that conversation's name; given one
-user, all of it is theirs, and the roles tell who speaks.
+user, all of it is theirs, and the roles show who speaks.
 """
 
 import json
@@ -22,8 +22,7 @@ from jobs.transfer.formats.source import (
 from models.message import InvalidMessage
 
 MAX_BYTES = 64 * 1024 * 1024
-"""A dataset is read as a whole, and takes some ten times its size of memory, or thirty times where
-it is made for that."""
+"""A dataset is read as a whole, and takes ten to thirty times its size of memory."""
 
 Conversations = Mapping[str, Any]
 
@@ -62,11 +61,8 @@ def source(
     user_id: str | None = None,
     clock_ns: Callable[[], int] = time.time_ns,
 ) -> Iterator[Item]:
-    """Messages and refusals, conversation by conversation, in order.
-
-    Without `user_id` the owner of a message is its sender. With it all belong to that user, and
-    `metadata` names the sender.
-    """
+    """Messages and refusals, in order. All belong to the user, and `metadata` names the sender;
+    without a user the owner of a message is its sender."""
     reader = _Reader(user_id, Minter(clock_ns() // 1000))
     for name, conversation in conversations.items():
         said = _said(conversation)

@@ -1,9 +1,8 @@
 """Gives imported messages their ids: those that they have already, or new ones in their order.
 
-An id says of an imported message its thread, its time, its place among those of the same time, and
-what its source knows it by. All but the place come from the message alone. The place keeps the
-source's order where its times do not tell it, and is only looked at to sort: a message that is
-there already is known by the rest.
+An id holds an imported message's thread, its time, its place among those of the same time, and a
+hash of what its source knows it by. All but the place come from the message alone, so a message
+that is there already is found by them; the place keeps the source's order.
 """
 
 from collections.abc import Iterable, Sequence
@@ -86,10 +85,8 @@ class Settlement:
 
 
 def spans(items: Sequence[Kept]) -> set[IdRange]:
-    """Where to look for messages that came without an id of this store's.
-
-    To the end of the millisecond: there, messages of one second were once put behind each other.
-    """
+    """Where foreign messages may be already: up to the end of the millisecond, over which messages
+    of one second were once spread."""
     found = set()
     for item in items:
         if isinstance(item, Minted):

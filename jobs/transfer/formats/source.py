@@ -105,12 +105,11 @@ class Minter:
         identity: tuple[str, ...],
         earlier_identity: tuple[str, ...],
     ) -> Minted:
-        """The message of a draft that has no id and no times yet. Raises `InvalidMessage` for what
-        cannot be kept.
+        """The message of a draft. Raises `InvalidMessage` for what cannot be kept.
 
-        `identity` is what its source knows it by, and `earlier_identity` what it was known by when
-        ids depended on the messages before. Without a time it has that of the message before it
-        in its thread, and must not be the first.
+        `identity` is what its source knows it by, `earlier_identity` what it was known by when ids
+        depended on the messages before. Without a time it has that of the message before it in its
+        thread, and must not be the first.
         """
         check_keepable(draft)
         check_new_thread_id(draft.thread_id)
@@ -182,10 +181,8 @@ def owner_of(named: str | None, own: str | None) -> str:
 
 
 def time_us_from(text: str) -> int:
-    """Microseconds since 1970 of an RFC 3339 time; finer digits are cut off.
-
-    Raises `InvalidMessage` for anything else, a time without a zone included.
-    """
+    """Microseconds since 1970 of an RFC 3339 time with a zone; finer digits are cut off. Raises
+    `InvalidMessage`."""
     found = _RFC3339.fullmatch(text)
     if found is None:
         raise InvalidMessage("time_invalid", "its time is not RFC 3339 with a zone")

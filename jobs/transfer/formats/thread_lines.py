@@ -53,10 +53,7 @@ def encode(thread: Thread) -> bytes:
 
 
 def decode(line: bytes, user_id: str | None) -> Thread:
-    """The thread of a line, of `user_id` if that is given.
-
-    Raises `InvalidMessage`, or msgspec's errors.
-    """
+    """The thread of a line, of `user_id` if given. Raises `InvalidMessage`, or msgspec's errors."""
     own = _line.decode(line).thread
     owned = msgspec.structs.replace(
         own,
