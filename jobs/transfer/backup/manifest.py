@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from jobs.transfer.backup.read import read_small
+from jobs.transfer.files import read_small
 from storage.errors import Refused
 
 NAME = "manifest.json"

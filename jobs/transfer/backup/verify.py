@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from jobs.transfer.backup.manifest import MESSAGES, BackupFile, SignedManifest, read
-from jobs.transfer.backup.read import opened
+from jobs.transfer.files import opened
 from models import codec
 from storage.errors import Refused
 

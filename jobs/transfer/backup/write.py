@@ -27,6 +27,7 @@ from jobs.transfer.backup.manifest import (
 from jobs.transfer.backup.snapshot import BackupSnapshot
 from jobs.transfer.backup.verify import MAX_ROW_BYTES
 from jobs.transfer.export import snapshot_connection
+from jobs.transfer.files import created
 from models import codec, ids
 from storage.errors import Refused
 from storage.tiers import Tiers
@@ -93,7 +94,7 @@ def _parts(draft: Path, taken: BackupSnapshot, on_progress: OnProgress) -> dict[
 def _pack(draft: Path, name: str, rows: Iterable[bytes], on_progress: OnProgress) -> BackupFile:
     path = draft / file_of(name)
     count = size = 0
-    with _opened(path) as raw:
+    with created(path) as raw:
         sink = _Digest(raw)
         # No name and no time inside: the same rows are the same bytes.
         with gzip.GzipFile("", "wb", COMPRESSION, cast(IO[bytes], sink), 0) as packed:
@@ -148,16 +149,8 @@ def _drafted(folder: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-        yield stream
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
 def _write(path: Path, data: bytes) -> None:
-    with _opened(path) as stream:
+    with created(path) as stream:
         stream.write(data)
 
 

@@ -12,6 +12,7 @@ import click
 import msgspec
 
 import settings
+from jobs.transfer.files import created
 from jobs.transfer.formats import thread_lines
 from models import codec
 from models.message import Message, Thread, check_thread_id, check_user_id
@@ -75,11 +76,8 @@ def _written(output: Path | None) -> Iterator[IO[bytes]]:
         return
     draft = output.with_name(f"{output.name}.{os.getpid()}.part")
     try:
-        # Conversations are nobody else's business.
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        with created(draft) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
         draft.replace(output)
     finally:
         draft.unlink(missing_ok=True)
