@@ -68,10 +68,11 @@ Item = Kept | RefusedLine
 
 
 class _Passed(NamedTuple):
-    """The time of a thread's last message, and the one it would have been moved to earlier."""
+    """The time of a thread's last message, and the one to which it was moved when ids rose with
+    their lines."""
 
-    time_us: int
-    earlier_us: int
+    time_us: int = 0
+    earlier_us: int = -1
 
 
 class Minter:
@@ -94,8 +95,8 @@ class Minter:
         """Takes note of a message that came with an id of its own."""
         thread = message.user_id, message.thread_id
         time_us = ids.time_us_of(message.id)
-        last = self._last.get(thread)
-        self._last[thread] = _Passed(time_us, max(time_us, last.earlier_us if last else 0))
+        last = self._last.get(thread, _Passed())
+        self._last[thread] = _Passed(time_us, max(time_us, last.earlier_us))
 
     def mint(
         self,
@@ -114,7 +115,9 @@ class Minter:
         check_keepable(draft)
         check_new_thread_id(draft.thread_id)
         thread = draft.user_id, draft.thread_id
-        time_us, earlier_us = _times(time_us, self._last.get(thread))
+        last = self._last.get(thread, _Passed())
+        earlier_us = min(max(last.earlier_us + 1, time_us or 0), ids.MAX_MICROSECONDS)
+        time_us = last.time_us if time_us is None else time_us
         self.check_time(time_us)
         self._last[thread] = _Passed(time_us, earlier_us)
         shard = self._shard_of(*thread)
@@ -133,16 +136,6 @@ class Minter:
             raise InvalidMessage("time_before_1970", "its time is before 1970")
         if time_us > self._latest_us:
             raise InvalidMessage("time_ahead", "its time is more than a day ahead")
-
-
-def _times(given_us: int | None, last: _Passed | None) -> tuple[int, int]:
-    """The time of a message, and the one to which it was moved when ids rose with their lines."""
-    if last is None:
-        time_us = 0 if given_us is None else given_us
-        return time_us, max(time_us, 0)
-    time_us = last.time_us if given_us is None else given_us
-    earlier_us = max(last.earlier_us + 1, time_us if given_us is not None else 0)
-    return time_us, min(earlier_us, ids.MAX_MICROSECONDS)
 
 
 def check_keepable(message: Message) -> None:
