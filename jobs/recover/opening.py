@@ -106,14 +106,10 @@ class Bootstrap:
             connection.execute(_RAISE_BOUNDARY, {"highest": ids.HIGHEST})
             # Whoever saw nothing of the loss asks ClickHouse, too, what it took meanwhile.
             note_clickhouse(connection)
-            values = {
-                "id": run_id,
-                "source": CLICKHOUSE,
-                "actor": actor,
-                "target": target_rto_seconds,
-                "boundary": boundary,
-            }
-            connection.execute(_BEGIN, values)
+            values = {"id": run_id, "source": CLICKHOUSE, "actor": actor}
+            connection.execute(
+                _BEGIN, {**values, "target": target_rto_seconds, "boundary": boundary}
+            )
             self._audit.record(connection, actor, "recovery.begun", f"run:{run_id}", restored)
         return Bootstrapped(run_id, boundary, restored)
 

@@ -6,6 +6,7 @@ traffic. A foreign message is there already if its thread has, at its time, one 
 knows by the same.
 """
 
+import operator
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
@@ -170,15 +171,8 @@ class BulkImporter:
 
 
 def _sum(one: Imported, other: Imported) -> Imported:
-    return Imported(
-        one.read + other.read,
-        one.written + other.written,
-        one.unchanged + other.unchanged,
-        one.deleted + other.deleted,
-        one.refusals + other.refusals,
-        one.threads_read + other.threads_read,
-        one.threads + other.threads,
-    )
+    """Both together: their counts, and their refusals in turn."""
+    return Imported(*map(operator.add, one, other))
 
 
 def _settle(batch: Sequence[Kept], held: Iterable[Held]) -> _Settled:
