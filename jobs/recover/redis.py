@@ -32,9 +32,6 @@ log = structlog.get_logger(__name__)
 BATCH = 500
 LEAST = 8
 """Notes in one transaction; few after what took too long, for what they name may be large."""
-SCAN_KEYS = 1_000
-"""Keys that one look at Redis passes over: about a millisecond in which it does nothing else."""
-
 LOST_SECONDS = 60
 """A promoted replica may lack so much of its primary's end: far more than one lags that is well."""
 
@@ -160,8 +157,8 @@ class RedisRecoveryService:
             *((names, self._repair.drop_committed) for names in keys.EVERY_STATE),
         ]
         for pattern, invalidate in steps:
-            for names in self._door.scan(pattern, SCAN_KEYS):
-                invalidate([name.decode() for name in names])
+            for names in filter(None, self._door.scan(pattern)):
+                invalidate(names)
 
     def _backfill(self, batch: int) -> int:
         with translated(), self._engine.begin() as connection:

@@ -17,8 +17,6 @@ from storage.redis import keys
 from storage.redis.driver import RedisGateway
 from storage.tiers import Tiers
 
-BATCH = 1_000
-
 
 def restore_from_redis(tiers: Tiers) -> Iterator[int]:
     """Writes every message, thread and state of Redis to PostgreSQL where newer; yields for each
@@ -46,7 +44,7 @@ def restore_from_redis(tiers: Tiers) -> Iterator[int]:
 
 
 def _records(door: RedisGateway, pattern: str) -> Iterator[list[bytes]]:
-    for names in door.scan(pattern, BATCH):
+    for names in door.scan(pattern):
         pipeline = door.client.pipeline(transaction=False)
         for name in names:
             pipeline.get(name)
