@@ -45,10 +45,12 @@ def restore_from_redis(tiers: Tiers) -> Iterator[int]:
 
 def _records(door: RedisGateway, pattern: str) -> Iterator[list[bytes]]:
     for names in door.scan(pattern):
-        pipeline = door.client.pipeline(transaction=False)
-        for name in names:
-            pipeline.get(name)
-        if records := [record for record in pipeline.execute() if record]:
+        with door.guarded() as client:
+            pipeline = client.pipeline(transaction=False)
+            for name in names:
+                pipeline.get(name)
+            records = [record for record in pipeline.execute() if record]
+        if records:
             yield records
 
 
