@@ -16,7 +16,7 @@ from jobs.transfer.formats.source import (
     Minter,
     UnreadableSource,
     attempt,
-    draft,
+    new_draft,
     time_us_from,
 )
 from models.message import InvalidMessage
@@ -89,10 +89,10 @@ class _Reader:
             raise InvalidMessage("shape", "it has no text, timestamp and sender")
         identity = ("chitchat", str(number))
         if self._user_id is None:
-            made = draft(sender, name, "user", text, {})
+            made = new_draft(sender, name, "user", text, {})
         else:
             role = "user" if sender == first else "assistant"
-            made = draft(self._user_id, name, role, text, {"sender": sender})
+            made = new_draft(self._user_id, name, role, text, {"sender": sender})
         return self._minter.mint(where, made, time_us_from(moment), identity, identity)
 
 

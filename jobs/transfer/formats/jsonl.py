@@ -26,7 +26,7 @@ from jobs.transfer.formats.source import (
     RefusedLine,
     attempt,
     check_keepable,
-    draft,
+    new_draft,
     owner_of,
     time_us_from,
 )
@@ -156,7 +156,7 @@ class _Reader:
             moment = "" if line.created_at is None else str(time_us)
             times = self._occurrences.count(owner, line.thread_id, moment, *said)
             identity = (*said, "at" if moment else "after", str(times))
-        made = draft(owner, line.thread_id, line.role, text, line.metadata or {})
+        made = new_draft(owner, line.thread_id, line.role, text, line.metadata or {})
         return self._minter.mint(where, made, time_us, ("jsonl", *identity), ("jsonl", *earlier))
 
     def _time_of(self, line: JsonLine, owner: str) -> int | None:

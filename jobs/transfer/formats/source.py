@@ -148,7 +148,7 @@ def check_keepable(message: Message) -> None:
     check_metadata(message.metadata, may_be_marked=True)
 
 
-def draft(
+def new_draft(
     user_id: str, thread_id: str, role: str, content: str, metadata: dict[str, Any]
 ) -> Message:
     """A message as its source has it, without an id and times."""
