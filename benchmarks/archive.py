@@ -26,9 +26,9 @@ from benchmarks.demo.carrying import import_rest
 from benchmarks.stack import ephemeral_stack
 from jobs.archive.run import ArchiveCounts, ArchiveRequest
 from jobs.archive.tiering import rules_of
-from jobs.transfer.export import MessageExporter
 from jobs.transfer.formats import chitchat
 from models import codec
+from models.message import Message
 from selftest.bed.launching import StackFailed
 from webapp.http.auth import Tokens
 from wiring.process import Services
@@ -128,12 +128,11 @@ def _archive(services: Services) -> tuple[ArchiveCounts, float]:
 
 
 def _export(services: Services, file: Path) -> Exported:
-    exporter = MessageExporter(
-        services.job_engine, services.job_clickhouse, services.pending_log, services.persistence
-    )
     started, count, digest = time.perf_counter(), 0, hashlib.sha256()
     with file.open("wb") as stream:
-        for message in exporter.messages():
+        for message in services.exporter.everything():
+            if not isinstance(message, Message):
+                continue
             line = codec.encode(message) + b"\n"
             stream.write(line)
             digest.update(line)

@@ -30,9 +30,9 @@ import settings
 from benchmarks.demo.carrying import import_rest
 from benchmarks.stack import ephemeral_stack
 from embedded.supervision import procfs
-from jobs.transfer.export import MessageExporter
 from jobs.transfer.formats import chitchat
 from models import codec
+from models.message import Message
 from selftest.bed.launching import StackFailed
 from storage.errors import TierError
 from webapp.http.auth import Tokens
@@ -158,11 +158,10 @@ def _queued(services: Services) -> int:
 
 
 def _state(services: Services) -> State:
-    exporter = MessageExporter(
-        services.job_engine, services.job_clickhouse, services.pending_log, services.persistence
-    )
     digest, count = hashlib.sha256(), 0
-    for message in exporter.messages():
+    for message in services.exporter.everything():
+        if not isinstance(message, Message):
+            continue
         digest.update(codec.encode(message) + b"\n")
         count += 1
     with services.job_engine.connect() as connection:

@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
 def _old() -> list[Message]:
     conversations = chitchat.read(files("chitchat_dataset").joinpath("dataset.json").read_bytes())
     settlement = Settlement([])
-    settled = map(settlement.settle, chitchat.source(conversations, ARCHIVED).items)
+    settled = map(settlement.settle, chitchat.source(conversations, ARCHIVED))
     return [one for one in settled if isinstance(one, Message)]
 
 

@@ -98,3 +98,8 @@ def is_intact(message: Message) -> bool:
 def json_array(records: Iterable[bytes]) -> str:
     """Many records as one JSON array. Raises `UnicodeDecodeError` for a record that is no text."""
     return b"".join((b"[", b",".join(records), b"]")).decode()
+
+
+def text(value: Any) -> str:
+    """Any value as JSON text, as a statement takes it."""
+    return _record.encode(value).decode()

@@ -1,5 +1,6 @@
 """Puts together what carries messages on, proves them and lets them go, on first use."""
 
+from collections.abc import Callable
 from functools import cached_property
 
 from jobs.archive.archiver import ArchiveService
@@ -23,12 +24,11 @@ from jobs.recover.disaster import DisasterRecoveryService
 from jobs.recover.from_clickhouse import FromClickHouse
 from jobs.recover.from_postgres import FromPostgreSQL
 from jobs.recover.opening import Bootstrap
-from jobs.recover.redis_copies import HotCopies
 from jobs.recover.runs import CLICKHOUSE, POSTGRESQL
+from jobs.replicate.audit_outbox import AuditOutbox
 from jobs.replicate.message_outbox import ReplicationService
 from jobs.replicate.row_outbox import RowCopies
 from jobs.transfer.backup.restore import RestoreService
-from jobs.transfer.backup.signing import key_of
 from jobs.transfer.backup.write import BackupService
 from jobs.transfer.export import MessageExporter
 from wiring.failover import FailoverServices
@@ -52,19 +52,15 @@ class MaintenanceServices(FailoverServices):
 
     @cached_property
     def replication(self) -> ReplicationService:
-        server = self.clickhouse_within(self.settings.ship_timeout_seconds)
-        return ReplicationService(
-            self.job_engine,
-            server,
-            self.breakers.clickhouse,
-            self.instruments,
-            self.settings.ship_batch_messages,
-        )
+        return ReplicationService(self)
 
     @cached_property
     def audit(self) -> AuditTrail:
-        server = self.clickhouse_within(self.settings.ship_timeout_seconds)
-        return AuditTrail(self.job_engine, server, self.breakers.clickhouse, self.clock)
+        return AuditTrail(self.job_engine, self.clock)
+
+    @cached_property
+    def audit_outbox(self) -> AuditOutbox:
+        return AuditOutbox(self)
 
     @cached_property
     def archive(self) -> ArchiveService:
@@ -87,72 +83,42 @@ class MaintenanceServices(FailoverServices):
 
     @cached_property
     def row_copies(self) -> RowCopies:
-        server = self.clickhouse_within(self.settings.ship_timeout_seconds)
-        return RowCopies(self.job_engine, server, self.breakers.clickhouse)
+        return RowCopies(self)
 
     @cached_property
     def disaster_recovery(self) -> DisasterRecoveryService:
-        settings, engine = self.settings, self.job_engine
-        slots = settings.shards
-        opening = Bootstrap(
-            engine,
-            self.job_clickhouse,
-            self.redis_client,
-            self.audit,
-            slots,
-            settings.partition_weeks_ahead,
-        )
-        hot_copies = HotCopies(engine, self.redis_door, slots)
-        replay = self.homecoming.replay
-        ships = (self.replication.ship_all, self.row_copies.ship, self.audit.ship)
+        bootstrap = Bootstrap(self, self.audit)
         return DisasterRecoveryService(
-            self.notices,
-            engine,
-            self.job_clickhouse,
-            opening,
+            self,
+            bootstrap,
             {
-                CLICKHOUSE: FromClickHouse(
-                    engine, self.job_clickhouse, opening, hot_copies, replay, slots
-                ),
-                POSTGRESQL: FromPostgreSQL(engine, self.job_clickhouse, self.audit, ships),
+                CLICKHOUSE: FromClickHouse(self, bootstrap, self.homecoming.replay).run,
+                POSTGRESQL: FromPostgreSQL(self, self.audit, self.ships).run,
             },
             self.redis_recovery,
             self.audit,
-            self.clock,
         )
+
+    @property
+    def ships(self) -> tuple[Callable[[], object], ...]:
+        """What carries the queues of PostgreSQL to ClickHouse, messages first."""
+        return self.replication.ship_all, self.row_copies.ship, self.audit_outbox.ship_all
+
+    @cached_property
+    def exporter(self) -> MessageExporter:
+        return MessageExporter(self, self.persistence)
 
     @cached_property
     def backup(self) -> BackupService:
-        exporter = MessageExporter(
-            self.job_engine, self.job_clickhouse, self.pending_log, self.persistence
-        )
-
         def gather() -> None:
             self.homecoming.replay()
-            exporter.drain()
+            self.exporter.drain()
 
-        return BackupService(
-            self.job_engine,
-            self.job_clickhouse,
-            gather,
-            self.audit,
-            self.clock,
-            key_of(self.settings.jwt_secret),
-        )
+        return BackupService(self, self.audit, gather)
 
     @cached_property
     def restore(self) -> RestoreService:
-        settings = self.settings
-        return RestoreService(
-            self.job_engine,
-            self.job_clickhouse,
-            self.redis_recovery,
-            self.audit,
-            (self.replication.ship_all, self.row_copies.ship, self.audit.ship),
-            settings.shards,
-            settings.partition_weeks_ahead,
-            key_of(settings.jwt_secret),
-        )
+        return RestoreService(self, self.redis_recovery, self.audit, self.ships)
 
     @cached_property
     def dead_letters(self) -> DeadLetterService:

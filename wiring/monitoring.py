@@ -46,7 +46,7 @@ class PerformanceServices(MaintenanceServices):
             looker,
             book,
             AlertHistory(self.quick_engine, breakers.postgresql),
-            AuditTrail(self.quick_engine, server, breakers.clickhouse, self.clock),
+            AuditTrail(self.quick_engine, self.clock),
             WebhookSink(
                 settings.alert_webhook_url,
                 settings.alert_webhook_secret,

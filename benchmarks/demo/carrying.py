@@ -55,12 +55,11 @@ def import_rest(services: Services, rest: Mapping[str, Any], before: int) -> Car
     `before` is how many messages the store holds already.
     """
     refusals = Refusals()
-    source = chitchat.source(rest)
     written = 0
     started = time.monotonic()
-    with progress_bar("importing", source.total) as bar:
+    with progress_bar("importing", chitchat.count(rest)) as bar:
         importer = BulkImporter(services.job_engine, services.redis_repair, services.archived)
-        for step in importer.run(refusals.sieve(source.items)):
+        for step in importer.run(refusals.sieve(chitchat.source(rest))):
             written = step.written
             bar.update(bar.task_ids[0], completed=step.read)
     ended = time.monotonic()

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from benchmarks.demo.comparison import Tally, compare_all
 from benchmarks.demo.live_clients import Clients, Thread
-from jobs.transfer.export import MessageExporter
 from models.message import Message
 from storage.clickhouse.pages import Selection, archived_messages
 from webapp.cli.progress import progress_bar
@@ -46,14 +45,12 @@ def _compare_exported(
     services: Services, given: Mapping[Thread, list[str]], live: set[str]
 ) -> tuple[Tally, Tally]:
     """The export against the source, and ClickHouse's copy against the export, in one pass."""
-    exporter = MessageExporter(
-        services.job_engine, services.job_clickhouse, services.pending_log, services.persistence
-    )
+    exported = (one for one in services.exporter.everything() if isinstance(one, Message))
     archive = archived_messages(services.job_clickhouse, Selection())
     found: dict[Thread, list[str]] = defaultdict(list)
     same = different = 0
     with progress_bar("comparing", sum(map(len, given.values()))) as bar:
-        for number, (message, copy) in enumerate(zip_longest(exporter.messages(), archive)):
+        for number, (message, copy) in enumerate(zip_longest(exported, archive)):
             same += message == copy
             different += message != copy
             if message is not None:

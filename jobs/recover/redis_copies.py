@@ -1,14 +1,12 @@
-"""What a Redis that survived still has goes back to PostgreSQL before Redis drops it.
+"""Copies in a Redis that survived go back to PostgreSQL before Redis drops them.
 
-ClickHouse lags a second or two behind PostgreSQL. What was committed in that second is still hot:
-the last copies there are, of which Redis itself believes that PostgreSQL has them.
+ClickHouse lags a second or two behind PostgreSQL. For what was committed in that time these are the
+last copies, and Redis itself takes them for committed.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 
-from redis import Redis
-from sqlalchemy import Engine
+from sqlalchemy import Connection
 
 from models import codec, ids
 from storage.postgres import states as state_writes
@@ -17,58 +15,45 @@ from storage.postgres.driver import translated
 from storage.postgres.partitions import Partitions
 from storage.redis import keys
 from storage.redis.driver import RedisGateway
+from storage.tiers import Tiers
 
-BATCH = 1_000
 
+def restore_from_redis(tiers: Tiers) -> Iterator[int]:
+    """Writes every message, thread and state of Redis to PostgreSQL where newer; yields for each
+    batch how many versions were. Raises `TierError`."""
+    partitions = Partitions(tiers.job_engine)
 
-class HotCopies:
-    """Reads every message, thread and state of Redis. Safe to repeat; newer versions win."""
-
-    def __init__(self, engine: Engine, door: RedisGateway, slots: int) -> None:
-        self._engine = engine
-        self._door = door
-        self._slots = slots
-        self._partitions = Partitions(engine)
-
-    def restore_from_redis(self) -> Iterator[int]:
-        """Yields for each batch how many versions PostgreSQL did not have. Raises `TierError`."""
-        messages, threads = keys.EVERY_RECORD
-        for records in self._records(threads):
-            yield self._put_threads(records)
-        for records in self._records(messages):
-            yield self._put_messages(records)
-        for pattern in keys.EVERY_STATE:
-            for records in self._records(pattern):
-                yield self._put_states(records)
-
-    def _records(self, pattern: str) -> Iterator[list[bytes]]:
-        with self._door.guarded() as client:
-            found = client.scan_iter(match=pattern, count=BATCH)
-            while names := list(islice(found, BATCH)):
-                yield [record for record in _values(client, names) if record]
-
-    def _put_threads(self, records: Sequence[bytes]) -> int:
-        threads = [codec.decode_thread(record) for record in records]
-        with translated(), self._engine.begin() as connection:
-            return sum(writes.upsert_thread(connection, thread) for thread in threads)
-
-    def _put_states(self, records: Sequence[bytes]) -> int:
-        with translated(), self._engine.begin() as connection:
-            return state_writes.upsert(connection, records)
-
-    def _put_messages(self, records: Sequence[bytes]) -> int:
+    def put_messages(connection: Connection, records: Sequence[bytes]) -> int:
         names = [codec.decode(record).id for record in records]
-        if not names:
-            return 0
-        self._partitions.ensure_for(names)
-        with translated(), self._engine.begin() as connection:
-            slots = {ids.shard_in(name) % self._slots for name in names}
-            writes.lock_in_order(connection, slots)
-            return writes.upsert_messages(connection, records)
+        partitions.ensure_for(names)
+        slots = {ids.shard_in(name) % tiers.settings.shards for name in names}
+        writes.lock_in_order(connection, slots)
+        return writes.upsert_messages(connection, records)
+
+    messages, threads = keys.EVERY_RECORD
+    kinds = [
+        (threads, _put_threads),
+        (messages, put_messages),
+        *((pattern, state_writes.upsert) for pattern in keys.EVERY_STATE),
+    ]
+    for pattern, put in kinds:
+        for records in _records(tiers.redis_door, pattern):
+            with translated(), tiers.job_engine.begin() as connection:
+                newer = put(connection, records)
+            yield newer
 
 
-def _values(client: Redis, names: Sequence[bytes]) -> list[bytes | None]:
-    pipeline = client.pipeline(transaction=False)
-    for name in names:
-        pipeline.get(name)
-    return list(pipeline.execute())
+def _records(door: RedisGateway, pattern: str) -> Iterator[list[bytes]]:
+    for names in door.scan(pattern):
+        with door.guarded() as client:
+            pipeline = client.pipeline(transaction=False)
+            for name in names:
+                pipeline.get(name)
+            records = [record for record in pipeline.execute() if record]
+        if records:
+            yield records
+
+
+def _put_threads(connection: Connection, records: Sequence[bytes]) -> int:
+    threads = map(codec.decode_thread, records)
+    return sum(writes.upsert_thread(connection, thread) for thread in threads)

@@ -1,23 +1,28 @@
-"""Writes history to PostgreSQL in batches, beside Redis and its log.
+"""Imports history into PostgreSQL in batches, beside Redis and its log.
 
 The statement is the persist job's: newer versions win, threads and the outbox are written in the
 same transaction. So an import may be repeated, stopped and started again, and run beside live
-traffic; what is there already stays as it is. A message of someone else's making is there if its
-thread has, at its time, one that its source knows by the same.
+traffic. A foreign message is there already if its thread has, at its time, one that its source
+knows by the same.
 """
 
+import operator
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
-import structlog
-from sqlalchemy import Connection, Engine, Row, select
+from sqlalchemy import Connection, Engine, select
 
 from jobs.archive.known_versions import ArchivedVersions
 from jobs.transfer.formats.settling import Settlement, spans
 from jobs.transfer.formats.source import Kept, Minted, RefusedLine
-from jobs.transfer.imported_ids import ids_within, lock_imports, of_known_threads
-from jobs.transfer.imported_threads import as_they_are, write_threads
+from jobs.transfer.imported_rows import (
+    as_they_are,
+    ids_within,
+    lock_imports,
+    of_known_threads,
+    write_threads,
+)
 from models import codec
 from models.appends import Held
 from models.message import Message, Thread
@@ -28,16 +33,15 @@ from storage.postgres.driver import translated
 from storage.postgres.partitions import Partitions
 from storage.postgres.writes import take_in
 from storage.redis.repair import RedisRepair
+from storage.resilience.retries import retry_until_available
 
 Result = TypeVar("Result")
-log = structlog.get_logger(__name__)
 
 BATCH_MESSAGES = 5_000
 BATCH_BYTES = 16 * 1024 * 1024
 """Records that one statement takes at most, however few they are."""
-ATTEMPTS = 6
-FIRST_PAUSE_SECONDS = 0.25
-"""Doubled after each attempt: about eight seconds in all for a lock or a restart to pass."""
+ATTEMPTS = 7
+"""About eight seconds in all for a lock or a restart to pass."""
 
 
 class Imported(NamedTuple):
@@ -54,16 +58,12 @@ class Imported(NamedTuple):
     threads: int = 0
 
 
-class _Given(NamedTuple):
-    """What a batch became: its threads, its messages, where each of these stands in its source,
-    what is archived of them, what cannot be kept, and the ids of what is hidden."""
+class _Settled(NamedTuple):
+    """What a batch became: threads, messages with their places in the source, and refusals."""
 
     threads: list[Thread]
-    messages: list[Message]
-    wheres: list[str]
-    archived: set[str]
-    refusals: tuple[RefusedLine, ...]
-    hidden: frozenset[str] = frozenset()
+    messages: list[tuple[Message, str]]
+    refusals: list[RefusedLine]
 
 
 class BulkImporter:
@@ -85,23 +85,12 @@ class BulkImporter:
         self._pause = pause
 
     def run(self, source: Iterable[Kept]) -> Iterator[Imported]:
-        """Imports all, batch by batch, giving the counts so far after each commit.
-
-        Raises `TierUnavailable` when PostgreSQL or Redis stays away; what was counted is
-        committed, and repeating the import does the rest.
-        """
+        """Imports all, batch by batch, giving the counts so far after each commit. Raises
+        `TierUnavailable`; what was counted is committed, and repeating the import does the rest."""
         total = Imported()
         for batch in self._batches(source):
             step = self._import(batch)
-            total = Imported(
-                total.read + step.read,
-                total.written + step.written,
-                total.unchanged + step.unchanged,
-                total.deleted + step.deleted,
-                step.refusals,
-                total.threads_read + step.threads_read,
-                total.threads + step.threads,
-            )
+            total = _sum(total, step)._replace(refusals=step.refusals)
             yield total
 
     def _batches(self, source: Iterable[Kept]) -> Iterator[list[Kept]]:
@@ -118,37 +107,22 @@ class BulkImporter:
 
     def _import(self, batch: Sequence[Kept]) -> Imported:
         names = [_record_of(item).id for item in batch if not isinstance(item, Thread)]
-        self._patiently(lambda: self._partitions.ensure_for(names))
+        self._retried(self._partitions.ensure_for, names)
         try:
-            given, done = self._patiently(lambda: self._write(batch))
+            settled, hidden, done = self._retried(self._write, batch)
         except TierRejected as error:
+            # The message that PostgreSQL refuses is found by halves; the others are imported.
             if len(batch) == 1:
-                refusal = RefusedLine(_where(batch[0]), error.reason)
-                return Imported(read=1, refusals=(refusal,))
-            return self._import_halves(batch)
+                return Imported(read=1, refusals=(RefusedLine(_where(batch[0]), error.reason),))
+            middle = len(batch) // 2
+            return _sum(self._import(batch[:middle]), self._import(batch[middle:]))
         # Also after a batch that changed nothing: the run before this one may have stopped
         # between its commit and here.
-        self._patiently(lambda: self._tell_redis(given))
+        self._retried(self._refresh_redis, settled, hidden)
         return done
 
-    def _import_halves(self, batch: Sequence[Kept]) -> Imported:
-        """Finds the message that PostgreSQL refuses; the others are imported."""
-        middle = len(batch) // 2
-        halves = [self._import(batch[part]) for part in (slice(middle), slice(middle, None))]
-        read, written, unchanged, deleted, refusals, threads_read, threads = zip(
-            *halves, strict=True
-        )
-        return Imported(
-            sum(read),
-            sum(written),
-            sum(unchanged),
-            sum(deleted),
-            refusals[0] + refusals[1],
-            sum(threads_read),
-            sum(threads),
-        )
-
-    def _write(self, batch: Sequence[Kept]) -> tuple[_Given, Imported]:
+    def _write(self, batch: Sequence[Kept]) -> tuple[_Settled, frozenset[str], Imported]:
+        """Gives what the batch became, the ids of what is hidden, and the counts."""
         places = spans(batch)
         with translated(), self._engine.connect() as connection:
             below = archive_boundary(connection)
@@ -160,63 +134,59 @@ class BulkImporter:
             if places:
                 # Two imports of the same messages at the same moment must not both find nothing.
                 lock_imports(connection)
-            wanted = of_known_threads(connection, places)
-            held = [*archived, *ids_within(connection, wanted)]
-            given = _settle(batch, held, known)
+            here = ids_within(connection, of_known_threads(connection, places))
+            settled = _settle(batch, [*archived, *here])
             # Before the messages, which would open them as threads that nobody named.
-            threads = write_threads(connection, given.threads)
-            new = [one for one in given.messages if one.id not in given.archived]
-            written, hidden = take_in(connection, [codec.encode(one) for one in new])
+            threads = write_threads(connection, settled.threads)
+            new = [(one, where) for one, where in settled.messages if one.id not in known]
+            written, hidden = take_in(connection, [codec.encode(one) for one, _ in new])
             # From the first row on nothing is archived until the end of this transaction.
             if archive_boundary(connection) != below:
                 raise TierUnavailable("postgresql", "archiving went on meanwhile", passing=True)
-            done = _account(connection, given, written)
-            return given._replace(hidden=hidden), done._replace(
-                read=done.read + len(given.threads),
-                threads_read=len(given.threads),
-                threads=threads,
-            )
+            deleted, refused = _left_out(connection, new) if written < len(new) else (0, [])
+        refusals = (*settled.refusals, *refused)
+        count = len(batch) - len(settled.threads)
+        unchanged = count - written - deleted - len(refusals)
+        done = Imported(
+            len(batch), written, unchanged, deleted, refusals, len(settled.threads), threads
+        )
+        return settled, hidden, done
 
-    def _tell_redis(self, given: _Given) -> None:
+    def _refresh_redis(self, settled: _Settled, hidden: frozenset[str]) -> None:
         """No hot page may call itself complete, no hot copy may hide a newer version."""
-        shown = {
-            (one.user_id, one.thread_id) for one in given.messages if one.id not in given.hidden
-        }
+        messages = [one for one, _ in settled.messages]
+        shown = {(one.user_id, one.thread_id) for one in messages if one.id not in hidden}
         self._redis.invalidate_indexes(sorted(shown))
         # A first version cannot be newer than a hot copy.
-        self._redis.refresh([one for one in given.messages if one.version > 1])
+        self._redis.refresh([one for one in messages if one.version > 1])
         with translated(), self._engine.connect() as connection:
-            threads = as_they_are(connection, given.threads)
+            threads = as_they_are(connection, settled.threads)
         for thread in threads:
             self._redis.refresh_thread(thread)
 
-    def _patiently(self, work: Callable[[], Result]) -> Result:
-        """Does it again after a pause, as long as the tier may come back."""
-        pause_seconds = FIRST_PAUSE_SECONDS
-        for _ in range(ATTEMPTS - 1):
-            try:
-                return work()
-            except TierUnavailable as error:
-                log.info("import_waits", tier=error.tier, reason=error.reason)
-                self._pause(pause_seconds)
-                pause_seconds *= 2
-        return work()
+    def _retried(self, work: Callable[..., Result], *arguments: object) -> Result:
+        return retry_until_available(
+            work, *arguments, attempts=ATTEMPTS, event="import_waits", pause=self._pause
+        )
 
 
-def _settle(batch: Sequence[Kept], held: Iterable[Held], archived: set[str]) -> _Given:
+def _sum(one: Imported, other: Imported) -> Imported:
+    """Both together: their counts, and their refusals in turn."""
+    return Imported(*map(operator.add, one, other))
+
+
+def _settle(batch: Sequence[Kept], held: Iterable[Held]) -> _Settled:
     settlement = Settlement(held)
-    given = _Given([], [], [], archived, ())
-    refusals = []
+    found = _Settled([], [], [])
     for item in batch:
         settled = settlement.settle(item)
         if isinstance(settled, RefusedLine):
-            refusals.append(settled)
+            found.refusals.append(settled)
         elif isinstance(settled, Thread):
-            given.threads.append(settled)
+            found.threads.append(settled)
         else:
-            given.messages.append(settled)
-            given.wheres.append(_where(item))
-    return given._replace(refusals=tuple(refusals))
+            found.messages.append((settled, _where(item)))
+    return found
 
 
 def _record_of(item: Kept) -> Message | Thread:
@@ -229,40 +199,24 @@ def _where(item: Kept) -> str:
     return f"{'message' if isinstance(item, Message) else 'thread'} {item.id}"
 
 
-def _account(connection: Connection, given: _Given, written: int) -> Imported:
-    """Says of every message that was not written why: nothing is left out in silence."""
-    new = [
-        (one, where)
-        for one, where in zip(given.messages, given.wheres, strict=True)
-        if one.id not in given.archived
-    ]
-    deleted = 0
-    refusals = list(given.refusals)
-    if written < len(new):
-        query = select(
-            messages.c.id,
-            messages.c.user_id,
-            messages.c.thread_id,
-            messages.c.version,
-            messages.c.content_hash,
-        ).where(messages.c.id.in_([one.id for one, _ in new]))
-        there = {row.id: row for row in connection.execute(query)}
-        deleted = sum(one.id not in there for one, _ in new)
-        for one, where in new:
-            reason = _difference(one, there.get(one.id))
-            if reason is not None:
-                refusals.append(RefusedLine(where, reason))
-    read = len(given.messages) + len(given.refusals)
-    unchanged = read - written - deleted - len(refusals)
-    return Imported(read, written, unchanged, deleted, tuple(refusals))
-
-
-def _difference(one: Message, row: Row[Any] | None) -> str | None:
-    """Why a message is neither written nor there already; None if it is either, or was deleted."""
-    if row is None:
-        return None
-    if (row.user_id, row.thread_id) != (one.user_id, one.thread_id):
-        return "its id belongs to another message"
-    if row.version == one.version and row.content_hash != one.content_hash:
-        return "it differs from what is stored of it in the same version"
-    return None
+def _left_out(
+    connection: Connection, new: Sequence[tuple[Message, str]]
+) -> tuple[int, list[RefusedLine]]:
+    """How many of the messages are deleted, and which are refused and why: nothing is left out in
+    silence."""
+    columns = messages.c
+    query = select(
+        columns.id, columns.user_id, columns.thread_id, columns.version, columns.content_hash
+    ).where(columns.id.in_([one.id for one, _ in new]))
+    there = {row.id: row for row in connection.execute(query)}
+    refusals = []
+    for one, where in new:
+        row = there.get(one.id)
+        if row is None:
+            continue
+        if (row.user_id, row.thread_id) != (one.user_id, one.thread_id):
+            refusals.append(RefusedLine(where, "its id belongs to another message"))
+        elif row.version == one.version and row.content_hash != one.content_hash:
+            reason = "it differs from what is stored of it in the same version"
+            refusals.append(RefusedLine(where, reason))
+    return sum(one.id not in there for one, _ in new), refusals

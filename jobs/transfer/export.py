@@ -1,14 +1,14 @@
-"""All threads and messages of all tiers as one stream: what an import needs to have them again.
+"""All threads and messages of all tiers as one stream, which an import reads back.
 
 First the log is drained, so that PostgreSQL holds all that was acknowledged before the export
-began. Then PostgreSQL's rows, as one snapshot, are merged with what lies in ClickHouse below the
-archive boundary. Memory stays the same however many there are, but for the names of users who were
-erased.
+began. Then PostgreSQL's rows, as one snapshot, are merged with ClickHouse's below the archive
+boundary. Memory does not grow with them, only with the number of erased users.
 """
 
 import heapq
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -19,12 +19,11 @@ from models import ids
 from models.message import Message, Thread
 from storage.availability import hidden
 from storage.availability.hidden import Watermarks
-from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.pages import Selection, archived_messages
 from storage.errors import TierUnavailable
 from storage.postgres.driver import message_of, translated
 from storage.postgres.reads import thread_of
-from storage.redis.pending_log import PendingLog
+from storage.tiers import Tiers
 
 FETCH_ROWS = 5_000
 DRAIN_SECONDS = 60.0
@@ -33,7 +32,8 @@ DRAIN_PAUSE_SECONDS = 0.05
 # A held cursor is a copy that the server keeps for this connection: after the commit it holds no
 # lock and no snapshot, so that a slow reader stops neither new partitions nor VACUUM.
 # Tombstones are part of it, because ClickHouse may not know of the newest ones yet.
-DECLARE_MESSAGES = """
+DECLARE_MESSAGES = text(
+    """
 DECLARE exported_messages NO SCROLL CURSOR WITH HOLD FOR
 SELECT id::text AS id, user_id, thread_id, role, content, metadata, created_at, updated_at, version,
        deleted_at, content_hash
@@ -42,7 +42,9 @@ WHERE (CAST(:user_id AS text) IS NULL OR user_id = :user_id)
   AND (CAST(:thread_id AS text) IS NULL OR thread_id = :thread_id)
 ORDER BY user_id COLLATE "C", thread_id COLLATE "C", messages.id
 """
-_DECLARE_WATERMARKS = """
+)
+_DECLARE_WATERMARKS = text(
+    """
 DECLARE exported_watermarks NO SCROLL CURSOR WITH HOLD FOR
 SELECT user_id, id AS thread_id, deleted_through::text AS deleted_through
 FROM threads
@@ -51,7 +53,9 @@ WHERE deleted_through IS NOT NULL
   AND (CAST(:thread_id AS text) IS NULL OR id = :thread_id)
 ORDER BY user_id COLLATE "C", id COLLATE "C"
 """
-_DECLARE_THREADS = """
+)
+_DECLARE_THREADS = text(
+    """
 DECLARE exported_threads NO SCROLL CURSOR WITH HOLD FOR
 SELECT t.user_id, t.id, t.title, t.metadata, t.created_at, t.updated_at, t.version, t.deleted_at,
        NULL AS deleted_through, t.is_pinned, t.is_archived, t.last_message_at, t.message_count
@@ -61,6 +65,7 @@ WHERE t.deleted_at IS NULL AND (e.erased_at IS NULL OR t.created_at > e.erased_a
   AND (CAST(:thread_id AS text) IS NULL OR t.id = :thread_id)
 ORDER BY t.user_id COLLATE "C", t.id COLLATE "C"
 """
+)
 # Before the snapshot: a partition that is archived after it would be in neither part.
 _LOCK = text("LOCK TABLE ONLY messages IN ACCESS SHARE MODE")
 _ISOLATION = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -73,28 +78,18 @@ class Watermark(NamedTuple):
     deleted_through: str
 
 
-class _Taken(NamedTuple):
-    """What was so as of the snapshot: the archive boundary, and of users who were erased the id
-    at and below which nothing of theirs is shown."""
-
-    boundary: str
-    erased: dict[str, str]
-
-
 class MessageExporter:
     """Reads everything, in order. Several may run at once, beside live traffic."""
 
     def __init__(
         self,
-        engine: Engine,
-        clickhouse: ClickHouse,
-        log: PendingLog,
+        tiers: Tiers,
         persistence: BackgroundPersistenceService,
         fetch_rows: int = FETCH_ROWS,
     ) -> None:
-        self._engine = engine
-        self._clickhouse = clickhouse
-        self._log = log
+        self._engine = tiers.job_engine
+        self._clickhouse = tiers.job_clickhouse
+        self._log = tiers.pending_log
         self._persistence = persistence
         self._fetch_rows = fetch_rows
 
@@ -109,37 +104,29 @@ class MessageExporter:
         midway: what was given until then is right, but not all.
         """
         self.drain()
-        with translated(), self._engine.connect() as connection:
-            try:
-                yield from self._read(connection, selection)
-            finally:
-                # Held cursors live as long as their connection, which must not go back to the
-                # pool with them, however the reading ended.
-                connection.invalidate()
-
-    def messages(self, selection: Selection = Selection()) -> Iterator[Message]:  # noqa: B008
-        """The messages alone, likewise."""
-        everything = self.everything(selection)
-        try:
-            yield from (one for one in everything if isinstance(one, Message))
-        finally:
-            everything.close()
+        with snapshot_connection(self._engine) as connection:
+            yield from self._read(connection, selection)
 
     def _read(self, connection: Connection, selection: Selection) -> Iterator[Thread | Message]:
-        taken = _declare(connection, selection)
-        watermarks = (
-            Watermark((row.user_id, row.thread_id), row.deleted_through)
-            for row in self._fetch(connection, "exported_watermarks")
-        )
-        threads = (thread_of(row).thread for row in self._fetch(connection, "exported_threads"))
-        committed = (message_of(row) for row in self._fetch(connection, "exported_messages"))
-        parts: list[Iterator[Message]] = [committed]
-        if taken.boundary != ids.LOWEST:
-            parts.append(archived_messages(self._clickhouse, selection, below=taken.boundary))
-        messages = live(newest(*parts), watermarks, taken.erased)
-        return heapq.merge(threads, messages, key=position)
+        connection.execute(_LOCK)
+        boundary = hidden.archive_boundary(connection)
+        erased = hidden.erasures(connection)
+        for statement in (_DECLARE_WATERMARKS, _DECLARE_THREADS, DECLARE_MESSAGES):
+            connection.execute(statement, selection._asdict())
+        connection.commit()
 
-    def drain(self, sleep: Callable[[float], None] = time.sleep) -> None:
+        watermarks, threads, committed = (
+            fetch(connection, f"exported_{name}", self._fetch_rows)
+            for name in ("watermarks", "threads", "messages")
+        )
+        parts: list[Iterator[Message]] = [map(message_of, committed)]
+        if boundary != ids.LOWEST:
+            parts.append(archived_messages(self._clickhouse, selection, below=boundary))
+        marks = (Watermark((row.user_id, row.thread_id), row.deleted_through) for row in watermarks)
+        messages = live(newest(*parts), marks, erased)
+        return heapq.merge((thread_of(row).thread for row in threads), messages, key=position)
+
+    def drain(self) -> None:
         """Waits until all that is acknowledged by now is in PostgreSQL, and helps with it."""
         started_us = self._log.now_us()
         deadline = time.monotonic() + DRAIN_SECONDS
@@ -152,16 +139,29 @@ class MessageExporter:
                 return
             if time.monotonic() > deadline:
                 raise TierUnavailable("postgresql", "the pending log does not get empty")
-            sleep(DRAIN_PAUSE_SECONDS)
+            time.sleep(DRAIN_PAUSE_SECONDS)
 
-    def _fetch(self, connection: Connection, cursor: str) -> Iterator[Any]:
-        while True:
-            rows = connection.exec_driver_sql(f"FETCH {self._fetch_rows} FROM {cursor}").all()
-            # No transaction stays open while the reader takes its time.
-            connection.commit()
-            yield from rows
-            if len(rows) < self._fetch_rows:
-                return
+
+@contextmanager
+def snapshot_connection(engine: Engine) -> Iterator[Connection]:
+    """A connection in a transaction that sees one moment. It never goes back to the pool, since
+    held cursors live as long as it does. Errors leave as `TierError`."""
+    with translated(), engine.connect() as connection:
+        try:
+            connection.execute(_ISOLATION)
+            yield connection
+        finally:
+            connection.invalidate()
+
+
+def fetch(connection: Connection, cursor: str, count: int = FETCH_ROWS) -> Iterator[Any]:
+    """The rows of a held cursor; no transaction stays open while the reader takes its time."""
+    while True:
+        rows = connection.exec_driver_sql(f"FETCH {count} FROM {cursor}").all()
+        connection.commit()
+        yield from rows
+        if len(rows) < count:
+            return
 
 
 def newest(*parts: Iterator[Message]) -> Iterator[Message]:
@@ -173,20 +173,14 @@ def newest(*parts: Iterator[Message]) -> Iterator[Message]:
 def live(
     stream: Iterator[Message], watermarks: Iterator[Watermark], erased: Mapping[str, str]
 ) -> Iterator[Message]:
-    """The stream without tombstones and without what went with its thread or its user.
-
-    Messages and watermarks come in the same order, so that one watermark at a time is at hand.
-    """
+    """The stream without what is hidden. Messages and watermarks come in the same order."""
     mark = next(watermarks, None)
     for message in stream:
         thread = message.user_id, message.thread_id
         while mark is not None and mark.thread < thread:
             mark = next(watermarks, None)
-        of_thread = (
-            mark.deleted_through if mark is not None and mark.thread == thread else ids.LOWEST
-        )
-        marks = Watermarks(of_thread, erased.get(message.user_id, ids.LOWEST))
-        if marks.show(message):
+        deleted = mark.deleted_through if mark is not None and mark.thread == thread else ids.LOWEST
+        if Watermarks(deleted, erased.get(message.user_id, ids.LOWEST)).show(message):
             yield message
 
 
@@ -195,16 +189,3 @@ def position(record: Thread | Message) -> tuple[str, str, str]:
     if isinstance(record, Thread):
         return record.user_id, record.id, ""
     return record.user_id, record.thread_id, record.id
-
-
-def _declare(connection: Connection, selection: Selection) -> _Taken:
-    """Takes the snapshot."""
-    connection.execute(_ISOLATION)
-    connection.execute(_LOCK)
-    values = selection._asdict()
-    boundary = hidden.archive_boundary(connection)
-    erased = hidden.erasures(connection)
-    for statement in (_DECLARE_WATERMARKS, _DECLARE_THREADS, DECLARE_MESSAGES):
-        connection.execute(text(statement), values)
-    connection.commit()
-    return _Taken(boundary, erased)

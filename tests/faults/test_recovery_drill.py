@@ -120,7 +120,7 @@ def _made(folder: Path, conversations: int | None) -> tuple[Path, History]:
 def _history(count: int | None) -> list[Message]:
     read = chitchat.read(files("chitchat_dataset").joinpath("dataset.json").read_bytes())
     chosen = dict(islice(read.items(), count))
-    settled = map(Settlement([]).settle, chitchat.source(chosen).items)
+    settled = map(Settlement([]).settle, chitchat.source(chosen))
     return [one for one in settled if isinstance(one, Message)]
 
 

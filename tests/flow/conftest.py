@@ -60,13 +60,7 @@ def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
 
 @pytest.fixture
 def exporter(services: Services) -> MessageExporter:
-    return MessageExporter(
-        services.job_engine,
-        services.job_clickhouse,
-        services.pending_log,
-        services.persistence,
-        fetch_rows=100,
-    )
+    return MessageExporter(services, services.persistence, fetch_rows=100)
 
 
 @pytest.fixture

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.transfer.backup.manifest import MESSAGES, NAME
-from jobs.transfer.backup.signing import NAME as SIGNATURE
-from jobs.transfer.backup.signing import key_of
+from jobs.transfer.backup.manifest import MESSAGES, NAME, SIGNATURE, key_of
 from jobs.transfer.backup.verify import verify
 from models import codec
 from storage.errors import Refused

@@ -20,7 +20,7 @@ def said(text: object, moment: object = "2018-05-02T19:38:15Z", sender: object =
 
 def chat(*turns: list[Any], name: str = "c", user: str | None = None) -> list[Any]:
     conversations = chitchat.read(json.dumps({name: {"messages": turns}}).encode())
-    return settled(chitchat.source(conversations, user, clock_ns=lambda: NOW_US * 1000).items)
+    return settled(chitchat.source(conversations, user, clock_ns=lambda: NOW_US * 1000))
 
 
 def settled(items: Iterable[Item]) -> list[Any]:

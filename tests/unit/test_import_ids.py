@@ -28,7 +28,7 @@ def row(content: str, **fields: object) -> dict[str, object]:
 
 def items(*rows: dict[str, object]) -> list[Item]:
     stream = io.BytesIO(b"\n".join(map(msgspec.json.encode, rows)))
-    return list(jsonl.source(stream, clock_ns=lambda: NOW_US * 1000).items)
+    return list(jsonl.source(stream, clock_ns=lambda: NOW_US * 1000))
 
 
 def settled(some: Iterable[Item], there: Iterable[Message] = ()) -> list[Any]:
@@ -112,7 +112,7 @@ def test_a_conversation_imported_under_ids_of_before_is_known_by_them() -> None:
     source = chitchat.source({"c": {"messages": [said]}}, clock_ns=lambda: NOW_US * 1000)
     earlier = ["016f5e66-e800-7ba7-800d-21907d4a7985", "016f5e66-e800-7ba7-801b-36f3a6fbc916"]
     there = Settlement([Held("ann", "c", name) for name in earlier])
-    made = [there.settle(one) for one in source.items]
+    made = [there.settle(one) for one in source]
     assert [one.id for one in made if isinstance(one, Message)] == earlier
 
 
@@ -132,7 +132,7 @@ def test_real_conversations_keep_every_time_and_all_orders() -> None:
     data = files("chitchat_dataset").joinpath("dataset.json").read_bytes()
     conversations = dict(islice(chitchat.read(data).items(), 0, None, EVERY))
     settlement = Settlement([])
-    made = list(map(settlement.settle, chitchat.source(conversations).items))
+    made = list(map(settlement.settle, chitchat.source(conversations)))
     said = [
         (one["sender"], name, one["timestamp"].replace("Z", ".000000Z"), one["text"])
         for name, conversation in conversations.items()

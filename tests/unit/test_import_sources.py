@@ -29,7 +29,7 @@ def lines(*rows: object) -> io.BytesIO:
 
 def read(stream: io.BytesIO, user: str | None = None, time: str | None = None) -> list[Any]:
     defaults = jsonl.Defaults(user, time_us_from(time) if time else None)
-    return settled(jsonl.source(stream, defaults, clock_ns=lambda: NOW_US * 1000).items)
+    return settled(jsonl.source(stream, defaults, clock_ns=lambda: NOW_US * 1000))
 
 
 def row(**fields: object) -> dict[str, object]:

@@ -1,23 +1,27 @@
-"""What a backup says of itself: which files there are, with how many rows and which checksums.
+"""What a backup says of itself: its files with their rows and checksums, and who made it.
 
 It is believed once its signature is right, and its files once they are what it says; until then a
-backup may be anything that somebody put there.
+backup may be anything that somebody put there. The signature is an HMAC of the manifest. Its key
+comes from the secret that tokens are signed with, which only the installation has.
 """
 
+import hashlib
+import hmac
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from jobs.transfer.backup import signing
-from jobs.transfer.backup.read import read_small
+from jobs.transfer.files import read_small
 from storage.errors import Refused
 
 NAME = "manifest.json"
+SIGNATURE = "manifest.hmac"
 MESSAGES = "messages"
 AUDIT = "audit_trail"
 FORMAT = 1
+_PURPOSE = b"threadkeep backup manifest"
 _BOUND = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TABLE = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -25,8 +29,8 @@ _TABLE = re.compile(r"[a-z][a-z0-9_]{0,62}")
 class BackupFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file of JSON lines: its name, how many, and the SHA-256 of its bytes as they lie there.
 
-    `unpacked` are its bytes as lines, which backups of before do not say; `damaged` its messages
-    that did not match their own hash when it was made.
+    `unpacked` are its bytes as lines, which older backups do not say; `damaged` its messages that
+    did not match their own hash when it was made.
     """
 
     file: str
@@ -70,11 +74,19 @@ def file_of(table: str) -> str:
     return f"{table}.jsonl.gz"
 
 
-def read(folder: Path, key: bytes | None) -> SignedManifest:
-    """The manifest of a backup, and whether the key has signed it; nobody has without a key.
+def key_of(secret: str) -> bytes:
+    """The key for backups of an installation with this secret."""
+    return hmac.digest(secret.encode(), _PURPOSE, hashlib.sha256)
 
-    Raises `Refused` where there is none that this code knows.
-    """
+
+def signature(key: bytes, manifest: bytes) -> str:
+    """The signature of a manifest's bytes, in hex."""
+    return hmac.new(key, manifest, hashlib.sha256).hexdigest()
+
+
+def read(folder: Path, key: bytes | None) -> SignedManifest:
+    """The manifest of a backup, and whether the key, if any, has signed it. Raises `Refused` where
+    there is none that this code knows."""
     try:
         data = read_small(folder / NAME)
         found = msgspec.json.decode(data, type=Manifest)
@@ -82,27 +94,29 @@ def read(folder: Path, key: bytes | None) -> SignedManifest:
         raise Refused(f"{folder} is not a backup: {error}") from error
     if found.format != FORMAT:
         raise Refused(f"{folder} is a backup of format {found.format}, this code reads {FORMAT}")
-    _check(folder, found)
+    if reason := _why_not(found):
+        raise Refused(f"{folder} is not a backup: {reason}")
     return SignedManifest(found, key is not None and _is_signed(folder, key, data))
 
 
 def _is_signed(folder: Path, key: bytes, data: bytes) -> bool:
     try:
-        found = read_small(folder / signing.NAME)
+        found = read_small(folder / SIGNATURE).strip()
     except OSError:
         return False
-    return signing.is_signed(key, data, found.decode(errors="replace").strip())
+    return hmac.compare_digest(signature(key, data).encode(), found)
 
 
-def _check(folder: Path, found: Manifest) -> None:
-    """Refuses names that are not those that a backup gives its files, and numbers that are none."""
+def _why_not(found: Manifest) -> str | None:
+    """Why no backup has such names of files or such numbers; None where one may."""
     for table, part in found.parts.items():
         if _TABLE.fullmatch(table) is None or part.file != file_of(table):
-            raise Refused(f"{folder} is not a backup: it names a file {part.file!a}")
+            return f"it names a file {part.file!a}"
         if min(part.rows, part.bytes, part.unpacked or 0, part.damaged) < 0:
-            raise Refused(f"{folder} is not a backup: {part.file} has less than nothing")
+            return f"{part.file} has less than nothing"
     if MESSAGES not in found.parts:
-        raise Refused(f"{folder} is not a backup: it has no messages")
+        return "it has no messages"
     # A bound between ids, and so mostly none itself.
     if _BOUND.fullmatch(found.boundary) is None:
-        raise Refused(f"{folder} is not a backup: its archive boundary is no id")
+        return "its archive boundary is no id"
+    return None

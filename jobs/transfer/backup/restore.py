@@ -1,4 +1,4 @@
-"""Puts a backup back, beside whatever is there: newer versions stay, erased users stay out.
+"""Restores a backup beside whatever is there: newer versions stay, erased users stay out.
 
 Messages go to PostgreSQL and by its outbox to ClickHouse; those that were archived go to
 ClickHouse alone, as they lay there. Every step may be repeated. A backup that this installation
@@ -6,41 +6,37 @@ has not signed is restored only if it is trusted, and what it says of who did wh
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import text
 
 from jobs.audit import AuditTrail
 from jobs.migrate import migrate_all
 from jobs.recover.loading import load
 from jobs.recover.redis import RedisRecoveryService
+from jobs.recover.runs import OnProgress
 from jobs.recover.thread_counts import ThreadCounter
-from jobs.transfer.backup.manifest import AUDIT, MESSAGES, Manifest, SignedManifest
+from jobs.replicate import audit_outbox
+from jobs.transfer.backup.manifest import AUDIT, MESSAGES, Manifest, SignedManifest, key_of
 from jobs.transfer.backup.snapshot import small_tables
 from jobs.transfer.backup.verify import lines, verify
-from jobs.transfer.backup.write import Tell
 from models import codec, ids
 from storage.availability import hidden
-from storage.clickhouse.driver import ClickHouse
 from storage.errors import Refused
 from storage.postgres import restore as restoring
 from storage.postgres import writes
 from storage.postgres.driver import translated
 from storage.postgres.partitions import Partitions
+from storage.resilience.bites import batches
 from storage.resilience.retries import retry_until_available
+from storage.tiers import Tiers
 
 BATCH_MESSAGES = 5_000
 
 _IS_EMPTY = text(
     "SELECT NOT EXISTS (SELECT FROM messages) AND NOT EXISTS (SELECT FROM threads) AS is_empty"
 )
-_IN_CLICKHOUSE = "SELECT count() FROM messages"
-_QUEUE_AUDIT = text(
-    "INSERT INTO audit_outbox (audit_id) SELECT id FROM audit_trail ON CONFLICT DO NOTHING"
-)
-_HAS_ERASURES = text("SELECT to_regclass('user_erasures') IS NOT NULL")
 _RAISE_BOUNDARY = text(
     "UPDATE archive_boundary SET below = greatest(below, CAST(:boundary AS uuid))"
 )
@@ -54,25 +50,22 @@ class RestoreService:
 
     def __init__(
         self,
-        engine: Engine,
-        server: ClickHouse,
+        tiers: Tiers,
         redis: RedisRecoveryService,
         audit: AuditTrail,
-        ships: tuple[Callable[[], object], ...],
-        slots: int,
-        weeks_ahead: int,
-        key: bytes,
+        ships: Sequence[Callable[[], object]],
     ) -> None:
-        """The key is that with which this installation signs its backups."""
-        self._engine = engine
-        self._server = server
+        """`ships` carry what PostgreSQL has queued to ClickHouse."""
+        settings = tiers.settings
+        self._engine = tiers.job_engine
+        self._server = tiers.job_clickhouse
         self._redis = redis
         self._audit = audit
         self._ships = ships
-        self._counter = ThreadCounter(engine, server, slots)
-        self._partitions = Partitions(engine)
-        self._weeks_ahead = weeks_ahead
-        self._key = key
+        self._counter = ThreadCounter(self._engine, self._server, settings.shards)
+        self._partitions = Partitions(self._engine)
+        self._weeks_ahead = settings.partition_weeks_ahead
+        self._key = key_of(settings.jwt_secret)
 
     def restore(
         self,
@@ -81,16 +74,16 @@ class RestoreService:
         *,
         merge: bool = False,
         trust: bool = False,
-        tell: Tell = lambda *_: None,
+        on_progress: OnProgress = lambda *_: None,
     ) -> SignedManifest:
-        """Restores a backup after every byte and every message of it was verified; gives its
-        manifest, and whether it was signed.
+        """Restores a backup once all of it is verified; gives its manifest, and whether it was
+        signed.
 
-        Raises `Refused` for a damaged one, for one that this installation has not signed unless it
-        is to be trusted, and for a target that is not empty unless the two are to be merged; and
-        `TierError`, after which it may be repeated with `merge`.
+        Raises `Refused` for a damaged one, for one that is not signed unless `trust`, and for a
+        target that is not empty unless `merge`; and `TierError`, after which it may be repeated
+        with `merge`.
         """
-        tell("verifying", 0, 0)
+        on_progress("verifying", 0, 0)
         verified = verify(folder, self._key, trust=trust)
         found = verified.manifest
         migrate_all(self._engine, self._server, self._weeks_ahead)
@@ -98,14 +91,14 @@ class RestoreService:
         if not (is_empty or merge):
             raise Refused("there are messages or threads already: --merge restores it beside them")
         retry_until_available(self._restore_tables, folder, verified, is_empty)
-        self._restore_messages(folder, found, tell)
+        self._restore_messages(folder, found, on_progress)
         with translated(), self._engine.begin() as connection:
             connection.execute(_RAISE_BOUNDARY, {"boundary": found.boundary})
         done = 0
         for step in self._counter.run(found.boundary):
             done += step
-            tell("threads", done, found.rows.get("threads", 0))
-        tell("redis and clickhouse", 0, 0)
+            on_progress("threads", done, found.rows.get("threads", 0))
+        on_progress("redis and clickhouse", 0, 0)
         self._redis.invalidate_all()
         for ship in self._ships:
             retry_until_available(ship)
@@ -117,11 +110,11 @@ class RestoreService:
         with translated(), self._engine.connect() as connection:
             if not connection.execute(_IS_EMPTY).scalar_one():
                 return False
-        return not int(self._server.lines(f"{_IN_CLICKHOUSE} AS n").split(b":")[1].strip(b'"}\n '))
+        return not self._server.lines("SELECT 1 FROM messages LIMIT 1")
 
     def _restore_tables(self, folder: Path, found: SignedManifest, is_empty: bool) -> None:
         with translated(), self._engine.begin() as connection:
-            erased = _erased(connection)
+            erased = hidden.erasures(connection)
             # Only those that a backup may have, whatever its manifest names.
             wanted = set(small_tables(connection)) - (set() if found.is_signed else {AUDIT})
             tables = {
@@ -131,44 +124,40 @@ class RestoreService:
             }
             restoring.restore_tables(connection, tables, replace=is_empty)
             restoring.restore_threads(connection, tables.get("threads", []))
-            connection.execute(_QUEUE_AUDIT)
+            audit_outbox.queue_all(connection)
 
-    def _restore_messages(self, folder: Path, found: Manifest, tell: Tell) -> None:
+    def _restore_messages(self, folder: Path, found: Manifest, on_progress: OnProgress) -> None:
         part = found.parts[MESSAGES]
         with translated(), self._engine.connect() as connection:
-            erased = _erased(connection)
+            erased = hidden.erasures(connection)
         done = 0
-        rows = lines(folder, part)
-        while batch := list(islice(rows, BATCH_MESSAGES)):
+        for batch in batches(lines(folder, part), BATCH_MESSAGES):
             retry_until_available(self._restore_batch, batch, found.boundary, erased)
             done += len(batch)
-            tell("messages", done, part.rows)
+            on_progress("messages", done, part.rows)
 
     def _restore_batch(self, batch: Sequence[bytes], boundary: str, erased: dict[str, str]) -> None:
         here: list[tuple[str, bytes]] = []
-        archived: list[tuple[str, bytes]] = []
+        archived: list[bytes] = []
         threads: set[hidden.Thread] = set()
         for record in batch:
             message = codec.decode(record)
-            if message.id > erased.get(message.user_id, ""):
-                (here if message.id >= boundary else archived).append((message.id, record))
-                threads |= {hidden.thread_of(message)} if message.id < boundary else set()
+            if message.id <= erased.get(message.user_id, ""):
+                continue
+            if message.id >= boundary:
+                here.append((message.id, record))
+            else:
+                archived.append(record)
+                threads.add(hidden.thread_of(message))
         if archived:
-            self._server.insert("messages", b"\n".join(record for _, record in archived))
+            self._server.insert("messages", b"\n".join(archived))
             with translated(), self._engine.begin() as connection:
                 # What went with its thread is to leave once more.
                 writes.purge_again(connection, threads)
         if here:
             self._partitions.ensure_for(name for name, _ in here)
             with translated(), self._engine.begin() as connection:
-                load(connection, codec.json_array(record for _, record in here), ship=True)
-
-
-def _erased(connection: Connection) -> dict[str, str]:
-    """Of users who were erased, the id at and below which nothing of them is taken in."""
-    if not connection.execute(_HAS_ERASURES).scalar_one():
-        return {}
-    return hidden.erasures(connection)
+                load(connection, [record for _, record in here], ship=True)
 
 
 def _kept(name: str, rows: Iterable[bytes], erased: dict[str, str]) -> Iterator[str]:

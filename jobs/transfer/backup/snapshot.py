@@ -1,22 +1,15 @@
-"""One moment of all tiers: PostgreSQL as one snapshot, with what the archive alone has.
-
-The cursors are held: the server keeps what they saw, and nothing stays locked meanwhile.
-"""
+"""One moment of all tiers: PostgreSQL as one snapshot, with what the archive alone has."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 
-from jobs.transfer.export import DECLARE_MESSAGES, newest
+from jobs.transfer.export import DECLARE_MESSAGES, fetch, newest
 from models import ids
 from models.message import Message
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.pages import Selection, archived_messages
-from storage.postgres.driver import message_of, translated
-
-FETCH_ROWS = 5_000
+from storage.postgres.driver import message_of
 
 PASSING = (
     "alembic_version",
@@ -30,9 +23,8 @@ PASSING = (
     "redis_state",
     "row_copies_outbox",
 )
-"""Tables about the road between the tiers at this moment, of no use at another."""
+"""Tables about what is on its way between the tiers, of no use at another moment."""
 
-_ISOLATION = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 _TABLES = text(
     """
 SELECT relname FROM pg_class
@@ -47,17 +39,16 @@ _FACTS = text(
 
 
 class BackupSnapshot:
-    """What was there at one moment; each part is read once."""
+    """What there is at the moment of a snapshot's connection; each part is read once."""
 
     def __init__(self, connection: Connection, server: ClickHouse) -> None:
         self._connection = connection
         self._server = server
-        connection.execute(_ISOLATION)
         facts = connection.execute(_FACTS).one()
         self.boundary: str = facts.boundary
         self.installation: str = facts.installation
         self.tables = small_tables(connection)
-        connection.execute(text(DECLARE_MESSAGES), Selection()._asdict())
+        connection.execute(DECLARE_MESSAGES, Selection()._asdict())
         for table in self.tables:
             connection.exec_driver_sql(
                 f"DECLARE copied_{table} NO SCROLL CURSOR WITH HOLD FOR"  # noqa: S608
@@ -67,11 +58,11 @@ class BackupSnapshot:
 
     def rows(self, table: str) -> Iterator[bytes]:
         """A small table's rows as JSON."""
-        return (row.row.encode() for row in self._fetch(f"copied_{table}"))
+        return (row.row.encode() for row in fetch(self._connection, f"copied_{table}"))
 
     def messages(self) -> Iterator[Message]:
         """Every message, newest versions, tombstones included. Raises `TierError`."""
-        committed = (message_of(row) for row in self._fetch("exported_messages"))
+        committed = map(message_of, fetch(self._connection, "exported_messages"))
         if self.boundary == ids.LOWEST:
             return committed
         archived = archived_messages(
@@ -79,26 +70,7 @@ class BackupSnapshot:
         )
         return newest(committed, archived)
 
-    def _fetch(self, cursor: str) -> Iterator[Any]:
-        while True:
-            rows = self._connection.exec_driver_sql(f"FETCH {FETCH_ROWS} FROM {cursor}").all()
-            self._connection.commit()
-            yield from rows
-            if len(rows) < FETCH_ROWS:
-                return
-
 
 def small_tables(connection: Connection) -> list[str]:
     """The tables that a backup has beside the messages."""
     return list(connection.execute(_TABLES, {"passing": list(PASSING)}).scalars())
-
-
-@contextmanager
-def snapshot(engine: Engine, server: ClickHouse) -> Iterator[BackupSnapshot]:
-    """Takes a snapshot, which lasts as long as the block. Raises `TierError`."""
-    with translated(), engine.connect() as connection:
-        try:
-            yield BackupSnapshot(connection, server)
-        finally:
-            # Held cursors live as long as their connection.
-            connection.invalidate()

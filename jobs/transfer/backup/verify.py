@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from jobs.transfer.backup.manifest import MESSAGES, BackupFile, Manifest, SignedManifest, read
-from jobs.transfer.backup.read import opened, unpacked
+from jobs.transfer.backup.manifest import MESSAGES, BackupFile, SignedManifest, read
+from jobs.transfer.files import opened
 from models import codec
 from storage.errors import Refused
 
@@ -31,27 +31,30 @@ def verify(folder: Path, key: bytes | None, *, trust: bool = False) -> SignedMan
             " installation or an earlier version made it, or somebody changed it. If you know where"
             " it comes from, --trust takes it all the same, without its audit trail"
         )
-    verify_files(folder, found.manifest)
-    verify_rows(folder, found)
+    for part in found.manifest.parts.values():
+        _check_bytes(folder / part.file, part)
+    _check_rows(folder, found)
     return found
 
 
-def verify_files(folder: Path, manifest: Manifest) -> None:
-    """Compares every byte with the manifest. Raises `Refused` for what differs."""
-    for part in manifest.parts.values():
-        try:
-            size, digest = _digest(folder / part.file, part.bytes)
-        except OSError as error:
-            raise Refused(f"{part.file} cannot be read: {error}") from error
-        if size != part.bytes or digest != part.sha256:
-            raise Refused(f"{part.file} is damaged: its checksum is not that of the manifest")
+def _check_bytes(path: Path, part: BackupFile) -> None:
+    """Compares a file with the manifest: no more of it is read than it should have, and a block."""
+    size, digest = 0, hashlib.sha256()
+    try:
+        with opened(path) as stream:
+            while size <= part.bytes and (block := stream.read(BLOCK_BYTES)):
+                size += len(block)
+                digest.update(block)
+    except OSError as error:
+        raise Refused(f"{part.file} cannot be read: {error}") from error
+    if size != part.bytes or digest.hexdigest() != part.sha256:
+        raise Refused(f"{part.file} is damaged: its checksum is not that of the manifest")
 
 
-def verify_rows(folder: Path, found: SignedManifest) -> None:
-    """Reads every row, and every message against its own hash.
+def _check_rows(folder: Path, found: SignedManifest) -> None:
+    """Reads every row, and compares every message with its own hash.
 
     Messages that were damaged already when the backup was made stay as they were, if it is signed.
-    Raises `Refused` likewise.
     """
     for name, part in found.manifest.parts.items():
         allowed = part.damaged if found.is_signed else 0
@@ -68,7 +71,7 @@ def lines(folder: Path, part: BackupFile) -> Iterator[bytes]:
     most = part.rows * MAX_ROW_BYTES if part.unpacked is None else part.unpacked
     count = size = 0
     try:
-        with opened(folder / part.file) as packed, unpacked(packed) as stream:
+        with opened(folder / part.file) as packed, gzip.GzipFile(fileobj=packed) as stream:
             while line := stream.readline(min(MAX_ROW_BYTES, most - size) + 1):
                 count, size = count + 1, size + len(line)
                 if len(line) > MAX_ROW_BYTES or size > most or count > part.rows:
@@ -89,13 +92,3 @@ def _is_intact(table: str, line: bytes) -> bool:
     except (codec.Corrupt, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
     return True
-
-
-def _digest(path: Path, most: int) -> tuple[int, str]:
-    """The size and SHA-256 of a file, of which no more is read than it should have and a block."""
-    size, digest = 0, hashlib.sha256()
-    with opened(path) as stream:
-        while size <= most and (block := stream.read(BLOCK_BYTES)):
-            size += len(block)
-            digest.update(block)
-    return size, digest.hexdigest()

@@ -10,20 +10,28 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import msgspec
-from sqlalchemy import Engine
 
 from jobs.audit import AuditTrail
-from jobs.transfer.backup import signing
-from jobs.transfer.backup.manifest import FORMAT, MESSAGES, NAME, BackupFile, Manifest, file_of
-from jobs.transfer.backup.snapshot import BackupSnapshot, snapshot
+from jobs.recover.runs import OnProgress
+from jobs.transfer.backup.manifest import (
+    FORMAT,
+    MESSAGES,
+    NAME,
+    SIGNATURE,
+    BackupFile,
+    Manifest,
+    file_of,
+    key_of,
+    signature,
+)
+from jobs.transfer.backup.snapshot import BackupSnapshot
 from jobs.transfer.backup.verify import MAX_ROW_BYTES
+from jobs.transfer.export import snapshot_connection
+from jobs.transfer.files import created
 from models import codec, ids
-from models.ids import Clock
-from models.message import Message
-from storage.clickhouse.driver import ClickHouse
 from storage.errors import Refused
+from storage.tiers import Tiers
 
-Tell = Callable[[str, int, int], None]
 COMPRESSION = 6
 STEP = 2_000
 
@@ -31,25 +39,18 @@ STEP = 2_000
 class BackupService:
     """Makes backups, beside live traffic."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        server: ClickHouse,
-        gather: Callable[[], object],
-        audit: AuditTrail,
-        clock: Clock,
-        key: bytes,
-    ) -> None:
-        """`gather` brings to PostgreSQL what was acknowledged and is elsewhere by now; the key
-        signs."""
-        self._engine = engine
-        self._server = server
-        self._gather = gather
+    def __init__(self, tiers: Tiers, audit: AuditTrail, gather: Callable[[], object]) -> None:
+        """`gather` brings to PostgreSQL what was acknowledged and is elsewhere by now."""
+        self._engine = tiers.job_engine
+        self._server = tiers.job_clickhouse
+        self._clock = tiers.clock
+        self._key = key_of(tiers.settings.jwt_secret)
         self._audit = audit
-        self._clock = clock
-        self._key = key
+        self._gather = gather
 
-    def write(self, folder: Path, actor: str, tell: Tell = lambda *_: None) -> Manifest:
+    def write(
+        self, folder: Path, actor: str, on_progress: OnProgress = lambda *_: None
+    ) -> Manifest:
         """Writes all that is acknowledged by now into a new folder.
 
         Raises `Refused` where there is one already, and `TierError`; no folder is left then.
@@ -59,45 +60,41 @@ class BackupService:
         self._gather()
         with _drafted(folder) as draft:
             made_at = ids.timestamp(self._clock.now_us())
-            with snapshot(self._engine, self._server) as taken:
+            with snapshot_connection(self._engine) as connection:
+                taken = BackupSnapshot(connection, self._server)
                 manifest = Manifest(
                     format=FORMAT,
                     made_at=made_at,
                     installation=taken.installation,
                     boundary=taken.boundary,
-                    parts=dict(_parts(draft, taken, tell)),
+                    parts=_parts(draft, taken, on_progress),
                 )
             data = msgspec.json.format(msgspec.json.encode(manifest)) + b"\n"
             _write(draft / NAME, data)
-            _write(draft / signing.NAME, signing.signature(self._key, data).encode() + b"\n")
+            _write(draft / SIGNATURE, signature(self._key, data).encode() + b"\n")
         self._audit.note(actor, "backup.made", "all", manifest.rows)
         return manifest
 
 
-def _parts(draft: Path, taken: BackupSnapshot, tell: Tell) -> Iterator[tuple[str, BackupFile]]:
-    for table in taken.tables:
-        yield table, _pack(draft, table, taken.rows(table), tell)
-    damage = _Damage()
-    part = _pack(draft, MESSAGES, damage.records(taken.messages()), tell)
-    yield MESSAGES, msgspec.structs.replace(part, damaged=damage.found)
+def _parts(draft: Path, taken: BackupSnapshot, on_progress: OnProgress) -> dict[str, BackupFile]:
+    damaged = 0
 
-
-class _Damage:
-    """Counts messages that do not match their own hash: they are kept as they are, and said."""
-
-    def __init__(self) -> None:
-        self.found = 0
-
-    def records(self, messages: Iterable[Message]) -> Iterator[bytes]:
-        for message in messages:
-            self.found += not codec.is_intact(message)
+    def records() -> Iterator[bytes]:
+        """Messages that do not match their own hash are kept as they are, and counted."""
+        nonlocal damaged
+        for message in taken.messages():
+            damaged += not codec.is_intact(message)
             yield codec.encode(message)
 
+    parts = {table: _pack(draft, table, taken.rows(table), on_progress) for table in taken.tables}
+    part = _pack(draft, MESSAGES, records(), on_progress)
+    return parts | {MESSAGES: msgspec.structs.replace(part, damaged=damaged)}
 
-def _pack(draft: Path, name: str, rows: Iterable[bytes], tell: Tell) -> BackupFile:
+
+def _pack(draft: Path, name: str, rows: Iterable[bytes], on_progress: OnProgress) -> BackupFile:
     path = draft / file_of(name)
     count = size = 0
-    with _opened(path) as raw:
+    with created(path) as raw:
         sink = _Digest(raw)
         # No name and no time inside: the same rows are the same bytes.
         with gzip.GzipFile("", "wb", COMPRESSION, cast(IO[bytes], sink), 0) as packed:
@@ -109,8 +106,8 @@ def _pack(draft: Path, name: str, rows: Iterable[bytes], tell: Tell) -> BackupFi
                 packed.write(row + b"\n")
                 size += len(row) + 1
                 if count % STEP == 0:
-                    tell(name, count, 0)
-    tell(name, count, count)
+                    on_progress(name, count, 0)
+    on_progress(name, count, count)
     return BackupFile(
         file=path.name,
         rows=count,
@@ -152,16 +149,8 @@ def _drafted(folder: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-        yield stream
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
 def _write(path: Path, data: bytes) -> None:
-    with _opened(path) as stream:
+    with created(path) as stream:
         stream.write(data)
 
 

@@ -23,11 +23,11 @@ from jobs.transfer.formats.source import (
     Kept,
     Minted,
     Minter,
-    Origin,
     RefusedLine,
-    Source,
     attempt,
-    check_origin,
+    check_keepable,
+    new_draft,
+    owner_of,
     time_us_from,
 )
 from models import codec, ids
@@ -71,16 +71,11 @@ _line = msgspec.json.Decoder(JsonLine)
 def source(
     stream: BinaryIO,
     defaults: Defaults = Defaults(),  # noqa: B008 - it is immutable.
-    total: int | None = None,
     clock_ns: Callable[[], int] = time.time_ns,
-) -> Source:
-    """Messages and refusals, line by line; no more than a line is held at a time."""
-    return Source(total, _items(stream, defaults, Minter(clock_ns() // 1000)))
-
-
-def _items(stream: BinaryIO, defaults: Defaults, minter: Minter) -> Iterator[Item]:
+) -> Iterator[Item]:
+    """Messages, threads and refusals, line by line; no more than a line is held at a time."""
     with closing(Occurrences()) as occurrences:
-        reader = _Reader(defaults, minter, occurrences)
+        reader = _Reader(defaults, Minter(clock_ns() // 1000), occurrences)
         for number, line in _lines(stream):
             where = f"line {number}"
             if line is None:
@@ -140,17 +135,15 @@ class _Reader:
         if thread_lines.is_thread(text):
             return _decoded(text, lambda line: thread_lines.decode(line, self._defaults.user_id))
         line = _decoded(text, _line.decode)
-        owner = self._defaults.user_id or line.user_id
-        if owner is None:
-            raise InvalidMessage("no_owner", "it has no user_id; name one for all with --user")
+        owner = owner_of(self._defaults.user_id, line.user_id)
         if line.content_hash is not None and owner == line.user_id:
-            return _exported(line, owner, self._minter)
+            return _exported(line, self._minter)
         if line.deleted_at is not None:
             raise InvalidMessage("tombstone", "it is deleted, and not as its owner exported it")
         return self._foreign(line, owner, where)
 
     def _foreign(self, line: JsonLine, owner: str, where: str) -> Minted:
-        """A message of someone else's making, under an id that its source's identity makes."""
+        """A message that was not exported from here, under an id from what its source calls it."""
         text = _text(line)
         time_us = self._time_of(line, owner)
         earlier: tuple[str, ...] = (line.role, text, line.created_at or "")
@@ -163,9 +156,8 @@ class _Reader:
             moment = "" if line.created_at is None else str(time_us)
             times = self._occurrences.count(owner, line.thread_id, moment, *said)
             identity = (*said, "at" if moment else "after", str(times))
-        return self._minter.mint(
-            _origin(line, owner, time_us, ("jsonl", *identity), ("jsonl", *earlier)), where
-        )
+        made = new_draft(owner, line.thread_id, line.role, text, line.metadata or {})
+        return self._minter.mint(where, made, time_us, ("jsonl", *identity), ("jsonl", *earlier))
 
     def _time_of(self, line: JsonLine, owner: str) -> int | None:
         """The time of a line; None for that of the line before it."""
@@ -184,26 +176,15 @@ class _Reader:
         return self._defaults.time_us
 
 
-def _exported(line: JsonLine, owner: str, minter: Minter) -> Message:
+def _exported(line: JsonLine, minter: Minter) -> Message:
     """A version as it was exported, once it is proven to be that."""
     if None in (line.id, line.content, line.metadata, line.created_at, line.updated_at):
         raise InvalidMessage("incomplete", "it has a content_hash but not every field hashed")
-    message = Message(
-        version=line.version,
-        id=line.id or "",
-        thread_id=line.thread_id,
-        user_id=owner,
-        role=line.role,
-        content=line.content or "",
-        metadata=line.metadata or {},
-        created_at=line.created_at or "",
-        updated_at=line.updated_at or "",
-        deleted_at=line.deleted_at,
-        content_hash=line.content_hash or "",
-    )
+    message = msgspec.convert(line, Message, from_attributes=True)
     _check_own_id(message)
     times_us = [time_us_from(moment) for moment in _times(message)]
-    check_origin(_origin(line, owner))
+    _text(line)
+    check_keepable(message)
     minter.check_time(times_us[0])
     if message.deleted_at is not None and (message.content or message.metadata):
         raise InvalidMessage("tombstone", "it is deleted and yet has content or metadata")
@@ -211,7 +192,7 @@ def _exported(line: JsonLine, owner: str, minter: Minter) -> Message:
         raise InvalidMessage("hash", "its content_hash does not match it")
     if [ids.timestamp(time_us) for time_us in times_us] != _times(message):
         raise InvalidMessage("time_invalid", "a time is not as exported: UTC with six digits")
-    minter.passed(message)
+    minter.note(message)
     return message
 
 
@@ -231,25 +212,7 @@ def _check_own_id(message: Message) -> None:
 
 
 def _text(line: JsonLine) -> str:
+    """What was written; it must stand in one of two members."""
     if (line.content is None) == (line.message is None):
         raise InvalidMessage("content", "it must have content or message, and not both")
     return line.content if line.content is not None else line.message or ""
-
-
-def _origin(
-    line: JsonLine,
-    owner: str,
-    time_us: int | None = None,
-    identity: tuple[str, ...] = (),
-    earlier_identity: tuple[str, ...] = (),
-) -> Origin:
-    return Origin(
-        user_id=owner,
-        thread_id=line.thread_id,
-        role=line.role,
-        content=_text(line),
-        metadata=line.metadata or {},
-        time_us=time_us,
-        identity=identity,
-        earlier_identity=earlier_identity,
-    )

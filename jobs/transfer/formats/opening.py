@@ -1,7 +1,6 @@
-"""Opens a source once, whatever it is: nothing is rewound, so that a pipe is as good as a file.
+"""Opens a source, which may be a pipe or gzip: nothing is rewound.
 
-Its format is told from its head, which then is read like the rest. What is of another format is
-named, once, rather than refused line by line.
+Its format is told from its head. Another format is named once, rather than refused line by line.
 """
 
 import gzip

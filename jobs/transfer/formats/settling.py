@@ -1,9 +1,8 @@
 """Gives imported messages their ids: those that they have already, or new ones in their order.
 
-An id says of an imported message its thread, its time, its place among those of the same time, and
-what its source knows it by. All but the place come from the message alone. The place keeps the
-source's order where its times do not tell it, and is only looked at to sort: a message that is
-there already is known by the rest.
+An id holds an imported message's thread, its time, its place among those of the same time, and a
+hash of what its source knows it by. All but the place come from the message alone, so a message
+that is there already is found by them; the place keeps the source's order.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,34 +19,23 @@ PLACES = 1 << PLACE_BITS
 _TAIL = (1 << TAIL_BITS) - 1
 
 
-class _Moment:
-    """What a thread has of one microsecond: ids by their tails, and the last place taken."""
-
-    def __init__(self) -> None:
-        self.ids: dict[int, str] = {}
-        self.last = -1
-
-    def add(self, message_id: str) -> None:
-        bits = ids.free_bits_of(message_id)
-        self.ids[bits & _TAIL] = message_id
-        self.last = max(self.last, bits >> TAIL_BITS)
-
-
 class Settlement:
     """Ids for the messages of one batch, beside what is there."""
 
     def __init__(self, held: Iterable[Held]) -> None:
-        self._moments: dict[tuple[str, str, int], _Moment] = {}
+        # Of a user, a thread and a microsecond: the last place taken, and the ids by their tails.
+        self._places: dict[tuple[str, str, int], int] = {}
+        self._ids: dict[tuple[str, str, int, int], str] = {}
         self._earlier: dict[tuple[str, str, int], str] = {}
         for one in held:
-            self._take_note(one.user_id, one.thread_id, one.id)
+            self._note(one)
 
     def settle(self, item: Item) -> Message | Thread | RefusedLine:
         """The sealed message; what came sealed or is none stays as it is."""
         if isinstance(item, Thread | RefusedLine):
             return item
         if isinstance(item, Message):
-            self._take_note(item.user_id, item.thread_id, item.id)
+            self._note(item)
             return item
         message = item.message
         bits = ids.free_bits_of(item.earlier_id)
@@ -65,31 +53,28 @@ class Settlement:
         """The id under which it is there, or one after all of its moment; None where there is no
         place left."""
         time_us = ids.time_us_of(message.id)
-        moment = self._moment(message.user_id, message.thread_id, time_us)
+        moment = message.user_id, message.thread_id, time_us
         tail = ids.free_bits_of(message.id) & _TAIL
-        known = moment.ids.get(tail)
-        if known is not None:
+        if known := self._ids.get((*moment, tail)):
             return known
-        if moment.last + 1 >= PLACES:
+        place = self._places.get(moment, -1) + 1
+        if place >= PLACES:
             return None
-        bits = moment.last + 1 << TAIL_BITS | tail
-        name = ids.mint(time_us, ids.shard_in(message.id), bits)
-        moment.add(name)
+        name = ids.mint(time_us, ids.shard_in(message.id), place << TAIL_BITS | tail)
+        self._places[moment], self._ids[*moment, tail] = place, name
         return name
 
-    def _take_note(self, user_id: str, thread_id: str, name: str) -> None:
-        self._moment(user_id, thread_id, ids.time_us_of(name)).add(name)
-        self._earlier[user_id, thread_id, ids.free_bits_of(name)] = name
-
-    def _moment(self, user_id: str, thread_id: str, time_us: int) -> _Moment:
-        return self._moments.setdefault((user_id, thread_id, time_us), _Moment())
+    def _note(self, one: Held | Message) -> None:
+        bits = ids.free_bits_of(one.id)
+        moment = one.user_id, one.thread_id, ids.time_us_of(one.id)
+        self._places[moment] = max(self._places.get(moment, -1), bits >> TAIL_BITS)
+        self._ids[*moment, bits & _TAIL] = one.id
+        self._earlier[one.user_id, one.thread_id, bits] = one.id
 
 
 def spans(items: Sequence[Kept]) -> set[IdRange]:
-    """Where to look for messages that came without an id of this store's.
-
-    To the end of the millisecond: there, messages of one second were once put behind each other.
-    """
+    """Where foreign messages may be already: up to the end of the millisecond, over which messages
+    of one second were once spread."""
     found = set()
     for item in items:
         if isinstance(item, Minted):

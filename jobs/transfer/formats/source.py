@@ -1,11 +1,11 @@
-"""What every source of history shares: what is refused and why, and the ids of what is kept.
+"""What every format shares: what a source yields, what is refused and why, and ids.
 
-History is kept as it was: an empty text, which the door refuses, is no reason to lose a message.
+History is kept as it was: an empty text, which the API refuses, is no reason to lose a message.
 All else that no tier could keep is refused one message at a time, with its place and its reason.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -52,9 +52,9 @@ class UnreadableSource(ValueError):
 
 
 class Minted(NamedTuple):
-    """A message of someone else's making: what it is, not sealed, under the id that it has as the
-    first of its thread and moment; where it stands in its source; and the id that it would have
-    been given when ids still depended on the messages before."""
+    """A foreign message, not sealed, under the id that it has as the first of its thread and
+    moment; its place in the source; and the id that it would have been given when ids still
+    depended on the messages before."""
 
     message: Message
     where: str
@@ -62,44 +62,21 @@ class Minted(NamedTuple):
 
 
 Kept = Message | Minted | Thread
-"""What is imported: an exported version, which comes back exactly, a message of someone else's
-making, or a thread's own data."""
+"""What is imported: an exported version, which comes back exactly, a foreign message, or a thread's
+own data."""
 Item = Kept | RefusedLine
 
 
-class Source(NamedTuple):
-    """A source that is open: how many messages or lines it has, if that is known, and they."""
-
-    total: int | None
-    items: Iterator[Item]
-
-
-class Origin(NamedTuple):
-    """One message as its source has it; `identity` is what the source itself knows it by, and
-    `earlier_identity` what it was known by when ids depended on the messages before.
-
-    One without a time of its own has that of the message before it in its thread.
-    """
-
-    user_id: str
-    thread_id: str
-    role: str
-    content: str
-    metadata: dict[str, Any]
-    time_us: int | None
-    identity: tuple[str, ...]
-    earlier_identity: tuple[str, ...]
-
-
 class _Passed(NamedTuple):
-    """The time of a thread's last message, and the one it would have been moved to earlier."""
+    """The time of a thread's last message, and the one to which it was moved when ids rose with
+    their lines."""
 
-    time_us: int
-    earlier_us: int
+    time_us: int = 0
+    earlier_us: int = -1
 
 
 class Minter:
-    """Turns origins into messages whose time is their own and whose identity is their source's.
+    """Gives drafts ids from their own time and from what their source knows them by.
 
     What stands before a message decides neither, so that files that overlap agree on it.
     """
@@ -114,41 +91,43 @@ class Minter:
         """Whether there was a message of this thread."""
         return (user_id, thread_id) in self._last
 
-    def passed(self, message: Message) -> None:
+    def note(self, message: Message) -> None:
         """Takes note of a message that came with an id of its own."""
         thread = message.user_id, message.thread_id
         time_us = ids.time_us_of(message.id)
-        last = self._last.get(thread)
-        self._last[thread] = _Passed(time_us, max(time_us, last.earlier_us if last else 0))
+        last = self._last.get(thread, _Passed())
+        self._last[thread] = _Passed(time_us, max(time_us, last.earlier_us))
 
-    def mint(self, origin: Origin, where: str) -> Minted:
-        """The message, not sealed. Raises `InvalidMessage` for what cannot be kept.
+    def mint(
+        self,
+        where: str,
+        draft: Message,
+        time_us: int | None,
+        identity: tuple[str, ...],
+        earlier_identity: tuple[str, ...],
+    ) -> Minted:
+        """The message of a draft. Raises `InvalidMessage` for what cannot be kept.
 
-        One without a time must not be the first of its thread.
+        `identity` is what its source knows it by, `earlier_identity` what it was known by when ids
+        depended on the messages before. Without a time it has that of the message before it in its
+        thread, and must not be the first.
         """
-        check_origin(origin)
-        check_new_thread_id(origin.thread_id)
-        thread = origin.user_id, origin.thread_id
-        last = self._last.get(thread)
-        time_us, earlier_us = _times(origin.time_us, last)
+        check_keepable(draft)
+        check_new_thread_id(draft.thread_id)
+        thread = draft.user_id, draft.thread_id
+        last = self._last.get(thread, _Passed())
+        earlier_us = min(max(last.earlier_us + 1, time_us or 0), ids.MAX_MICROSECONDS)
+        time_us = last.time_us if time_us is None else time_us
         self.check_time(time_us)
         self._last[thread] = _Passed(time_us, earlier_us)
         shard = self._shard_of(*thread)
         moment = ids.timestamp(time_us)
         # The owner is part of the identity: one conversation may belong to several.
-        tail = ids.source_bits(*thread, *origin.identity) >> PLACE_BITS
-        message = Message(
-            version=1,
-            id=ids.mint(time_us, shard, tail),
-            thread_id=origin.thread_id,
-            user_id=origin.user_id,
-            role=origin.role,
-            content=origin.content,
-            metadata=origin.metadata,
-            created_at=moment,
-            updated_at=moment,
+        tail = ids.source_bits(*thread, *identity) >> PLACE_BITS
+        message = msgspec.structs.replace(
+            draft, id=ids.mint(time_us, shard, tail), created_at=moment, updated_at=moment
         )
-        bits = ids.source_bits(*thread, *origin.earlier_identity)
+        bits = ids.source_bits(*thread, *earlier_identity)
         return Minted(message, where, ids.mint(earlier_us, shard, bits))
 
     def check_time(self, time_us: int) -> None:
@@ -159,31 +138,44 @@ class Minter:
             raise InvalidMessage("time_ahead", "its time is more than a day ahead")
 
 
-def _times(given_us: int | None, last: _Passed | None) -> tuple[int, int]:
-    """The time of a message, and the one to which it was moved when ids rose with their lines."""
-    if last is None:
-        time_us = 0 if given_us is None else given_us
-        return time_us, max(time_us, 0)
-    time_us = last.time_us if given_us is None else given_us
-    earlier_us = max(last.earlier_us + 1, time_us if given_us is not None else 0)
-    return time_us, min(earlier_us, ids.MAX_MICROSECONDS)
+def check_keepable(message: Message) -> None:
+    """Refuses what a tier could not keep, as the API does, but for empty text."""
+    check_user_id(message.user_id)
+    check_thread_id(message.thread_id)
+    check_role(message.role)
+    if message.content:
+        check_content(message.content)
+    check_metadata(message.metadata, may_be_marked=True)
 
 
-def check_origin(origin: Origin) -> None:
-    """Refuses what a tier could not keep, as the door does, but for empty text."""
-    check_user_id(origin.user_id)
-    check_thread_id(origin.thread_id)
-    check_role(origin.role)
-    if origin.content:
-        check_content(origin.content)
-    check_metadata(origin.metadata, may_be_marked=True)
+def new_draft(
+    user_id: str, thread_id: str, role: str, content: str, metadata: dict[str, Any]
+) -> Message:
+    """A message as its source has it, without an id and times."""
+    return Message(
+        version=1,
+        id="",
+        thread_id=thread_id,
+        user_id=user_id,
+        role=role,
+        content=content,
+        metadata=metadata,
+        created_at="",
+        updated_at="",
+    )
+
+
+def owner_of(named: str | None, own: str | None) -> str:
+    """Whose a line is: of the user named for all, else of its own. Raises `InvalidMessage`."""
+    owner = named or own
+    if owner is None:
+        raise InvalidMessage("no_owner", "it has no user_id; name one for all with --user")
+    return owner
 
 
 def time_us_from(text: str) -> int:
-    """Microseconds since 1970 of an RFC 3339 time; finer digits are cut off.
-
-    Raises `InvalidMessage` for anything else, a time without a zone included.
-    """
+    """Microseconds since 1970 of an RFC 3339 time with a zone; finer digits are cut off. Raises
+    `InvalidMessage`."""
     found = _RFC3339.fullmatch(text)
     if found is None:
         raise InvalidMessage("time_invalid", "its time is not RFC 3339 with a zone")

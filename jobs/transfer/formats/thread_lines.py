@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from jobs.transfer.formats.source import time_us_from
+from jobs.transfer.formats.source import owner_of, time_us_from
 from models import ids
 from models.message import (
     InvalidMessage,
@@ -20,7 +20,7 @@ _BEGINS = re.compile(rb'\s*\{\s*"thread"\s*:')
 
 
 class OwnData(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A thread's own data. One that is not known is refused: nothing is dropped in silence."""
+    """A thread's own data. A member that is not known is refused: nothing is dropped silently."""
 
     id: str
     user_id: str | None = None
@@ -49,38 +49,28 @@ def is_thread(line: bytes) -> bool:
 
 def encode(thread: Thread) -> bytes:
     """The line of a thread."""
-    own = {name: getattr(thread, name) for name in OwnData.__struct_fields__}
-    return msgspec.json.encode(ThreadLine(OwnData(**own)))
+    return msgspec.json.encode(ThreadLine(msgspec.convert(thread, OwnData, from_attributes=True)))
 
 
 def decode(line: bytes, user_id: str | None) -> Thread:
-    """The thread of a line, of `user_id` if that is given.
-
-    Raises `InvalidMessage`, or msgspec's errors.
-    """
+    """The thread of a line, of `user_id` if given. Raises `InvalidMessage`, or msgspec's errors."""
     own = _line.decode(line).thread
-    owner = user_id or own.user_id
-    if owner is None:
-        raise InvalidMessage("no_owner", "it has no user_id; name one for all with --user")
-    check_user_id(owner)
-    check_thread_id(own.id)
-    check_title(own.title)
-    check_metadata(own.metadata)
-    return Thread(
-        version=own.version,
-        id=own.id,
-        user_id=owner,
-        title=own.title,
-        metadata=own.metadata,
-        created_at=ids.timestamp(_time_us(own.created_at)),
-        updated_at=ids.timestamp(_time_us(own.updated_at or own.created_at)),
-        is_pinned=own.is_pinned,
-        is_archived=own.is_archived,
+    owned = msgspec.structs.replace(
+        own,
+        user_id=owner_of(user_id, own.user_id),
+        created_at=_timestamp(own.created_at),
+        updated_at=_timestamp(own.updated_at or own.created_at),
     )
+    thread = msgspec.convert(owned, Thread, from_attributes=True)
+    check_user_id(thread.user_id)
+    check_thread_id(thread.id)
+    check_title(thread.title)
+    check_metadata(thread.metadata)
+    return thread
 
 
-def _time_us(moment: str) -> int:
+def _timestamp(moment: str) -> str:
     time_us = time_us_from(moment)
     if time_us < 0:
         raise InvalidMessage("time_before_1970", "its time is before 1970")
-    return time_us
+    return ids.timestamp(time_us)

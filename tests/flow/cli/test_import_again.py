@@ -7,6 +7,7 @@ from sqlalchemy import text
 from jobs.transfer.export import MessageExporter
 from models import codec, ids
 from storage.clickhouse.pages import Selection, archived_messages
+from support.data.exporting import messages_of
 from support.data.importing import counts, lines, run_import
 from support.waiting import eventually
 from wiring.process import Services
@@ -21,7 +22,7 @@ def test_files_that_overlap_are_written_once(
     rows = [{"id": f"src-{n}", "content": f"m{n}", "created_at": NOON} for n in range(6)]
     assert counts(run_import(services, lines(user, *rows[:4]), batch)) == (4, 0, 0)
     assert counts(run_import(services, lines(user, *rows[2:]), batch)) == (2, 2, 0)
-    found = list(exporter.messages(Selection(user)))
+    found = list(messages_of(exporter, Selection(user)))
     assert [one.content for one in found] == [f"m{n}" for n in range(6)]
     assert {one.created_at for one in found} == {"2020-01-02T12:00:00.000000Z"}
 
@@ -32,7 +33,7 @@ def test_a_file_that_begins_with_the_newest_keeps_every_time(
     moments = [f"2020-01-0{day}T12:00:00.000000Z" for day in (5, 4, 3)]
     rows = [{"content": moment, "created_at": moment} for moment in moments]
     assert counts(run_import(services, lines(user, *rows), 2)) == (3, 0, 0)
-    found = [(one.created_at, one.content) for one in exporter.messages(Selection(user))]
+    found = [(one.created_at, one.content) for one in messages_of(exporter, Selection(user))]
     assert found == [(moment, moment) for moment in sorted(moments)]
 
 
@@ -44,7 +45,7 @@ def test_another_text_under_an_id_of_the_source_is_refused_where_it_stands(
     assert counts(done) == (1, 1, 0)
     assert [refusal.where for refusal in done.refusals] == ["line 2"]
     assert "differs from what is stored" in done.refusals[0].reason
-    assert [one.content for one in exporter.messages(Selection(user))] == ["one"]
+    assert [one.content for one in messages_of(exporter, Selection(user))] == ["one"]
 
 
 def test_what_was_imported_before_ids_were_their_own_is_known(
@@ -63,7 +64,7 @@ def test_what_was_imported_before_ids_were_their_own_is_known(
     ]
     run_import(services, before)
     assert counts(run_import(services, given)) == (0, 3, 0)
-    assert list(exporter.messages(Selection(user))) == before
+    assert list(messages_of(exporter, Selection(user))) == before
 
 
 def test_files_that_overlap_with_what_is_archived_are_written_once(
@@ -80,5 +81,5 @@ def test_files_that_overlap_with_what_is_archived_are_written_once(
     with services.job_engine.begin() as connection:
         connection.execute(drop, {"user": user, "below": boundary})
     assert counts(run_import(services, lines(user, *rows[2:]))) == (2, 2, 0)
-    found = [one.content for one in exporter.messages(Selection(user))]
+    found = [one.content for one in messages_of(exporter, Selection(user))]
     assert found == [f"m{n}" for n in range(6)]

@@ -19,6 +19,7 @@ from models.message import Message
 from storage.clickhouse.pages import Selection, archived_messages
 from storage.errors import TierUnavailable
 from support.calls.api import Api, ok
+from support.data.exporting import messages_of
 from support.data.importing import counts, run_import
 from support.data.moving import from_redis
 from support.data.samples import message, revised
@@ -39,7 +40,7 @@ def test_history_is_imported_once_however_often(
     services: Services, exporter: MessageExporter, conversations: dict[str, Any], user: str
 ) -> None:
     def given() -> list[Minted]:
-        items = chitchat.source(conversations, user).items
+        items = chitchat.source(conversations, user)
         return [one for one in items if isinstance(one, Minted)]
 
     settled = map(Settlement([]).settle, given())
@@ -47,7 +48,7 @@ def test_history_is_imported_once_however_often(
     assert len(messages) > 5_000
     assert counts(run_import(services, given())) == (len(messages), 0, 0)
     assert counts(run_import(services, given())) == (0, len(messages), 0)
-    exported = list(exporter.messages(Selection(user)))
+    exported = list(messages_of(exporter, Selection(user)))
     assert exported == sorted(messages, key=position)
 
     def archived() -> list[Message]:
@@ -104,7 +105,7 @@ def test_an_older_version_changes_nothing(
     first = message(user)
     run_import(services, [revised(first)])
     assert counts(run_import(services, [first])) == (0, 1, 0)
-    assert list(exporter.messages(Selection(user))) == [revised(first)]
+    assert list(messages_of(exporter, Selection(user))) == [revised(first)]
 
 
 def test_another_content_under_a_known_version_is_refused(
@@ -116,7 +117,7 @@ def test_another_content_under_a_known_version_is_refused(
     done = run_import(services, [forged, message(user, "other")])
     assert counts(done) == (1, 0, 0)
     assert [refusal.where for refusal in done.refusals] == [f"message {stored.id}"]
-    assert list(exporter.messages(Selection(user, "t"))) == [stored]
+    assert list(messages_of(exporter, Selection(user, "t"))) == [stored]
 
 
 def test_the_id_of_someone_elses_message_is_refused(
@@ -132,7 +133,7 @@ def test_the_id_of_someone_elses_message_is_refused(
     done = run_import(services, [theirs])
     assert counts(done) == (0, 0, 0)
     assert "belongs to another" in done.refusals[0].reason
-    assert list(exporter.messages(Selection(user))) == [mine]
+    assert list(messages_of(exporter, Selection(user))) == [mine]
 
 
 def test_what_was_deleted_does_not_come_back(
@@ -145,7 +146,7 @@ def test_what_was_deleted_does_not_come_back(
     exporter.drain()
     done = run_import(services, old)
     assert (done.written, done.unchanged + done.deleted) == (0, 3)
-    assert list(exporter.messages(Selection(user))) == []
+    assert list(messages_of(exporter, Selection(user))) == []
 
 
 def test_a_message_that_postgresql_refuses_costs_only_itself(
@@ -156,7 +157,7 @@ def test_a_message_that_postgresql_refuses_costs_only_itself(
     done = run_import(services, [*good[:4], bad, *good[4:]])
     assert counts(done) == (9, 0, 0)
     assert [refusal.where for refusal in done.refusals] == [f"message {bad.id}"]
-    assert list(exporter.messages(Selection(user))) == good
+    assert list(messages_of(exporter, Selection(user))) == good
 
 
 @pytest.fixture
@@ -193,7 +194,7 @@ def test_a_lock_that_stays_ends_the_import_with_nothing_half_done(
     with pytest.raises(TierUnavailable):
         list(importer.run([message(user), message(user)]))
     held_thread.rollback()
-    assert len(list(exporter.messages(Selection(user)))) == 1
+    assert len(list(messages_of(exporter, Selection(user)))) == 1
 
 
 def test_an_export_holds_what_was_acknowledged_a_moment_ago(
@@ -202,7 +203,7 @@ def test_an_export_holds_what_was_acknowledged_a_moment_ago(
     sent = api.send_many("chat", 300)
     edited = ok(api.patch(f"/api/messages/{sent[0]['id']}", json={"message": "edited"}))
     assert api.delete(f"/api/messages/{sent[1]['id']}").status_code == 200
-    exported = [one.content for one in exporter.messages(Selection(user))]
+    exported = [one.content for one in messages_of(exporter, Selection(user))]
     assert exported == [edited["content"], *(one["content"] for one in sent[2:])]
 
 
@@ -212,10 +213,10 @@ def test_an_export_that_is_left_midway_leaves_nothing_behind(
     messages = [message(user) for _ in range(250)]
     run_import(services, messages)
     for _ in range(3):
-        reading = exporter.messages(Selection(user))
+        reading = messages_of(exporter, Selection(user))
         assert next(reading) == messages[0]
         reading.close()
-    assert list(exporter.messages(Selection(user))) == messages
+    assert list(messages_of(exporter, Selection(user))) == messages
 
 
 def test_an_export_finds_what_only_the_archive_has(
@@ -233,6 +234,6 @@ def test_an_export_finds_what_only_the_archive_has(
     # An edit and a deletion of archived messages, of which ClickHouse may not know yet.
     run_import(services, [revised(old[3]), revised(old[4], deleted=True)])
     kept = [*old[:3], revised(old[3]), old[5], *old[7:], *new]
-    assert list(exporter.messages(Selection(user))) == kept
-    assert list(exporter.messages(Selection(user, "t"))) == kept
-    assert list(exporter.messages(Selection(user, "other"))) == []
+    assert list(messages_of(exporter, Selection(user))) == kept
+    assert list(messages_of(exporter, Selection(user, "t"))) == kept
+    assert list(messages_of(exporter, Selection(user, "other"))) == []

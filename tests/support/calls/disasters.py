@@ -7,10 +7,10 @@ from msgspec import UNSET, Raw
 from sqlalchemy import Row, text
 
 from jobs.migrate import migrate_all
-from jobs.transfer.export import MessageExporter
 from models import codec
 from models.state import StateName
 from storage.messages.posts import Draft
+from support.data.exporting import messages_of
 from support.patience import wait_for_locks
 from support.waiting import eventually
 from wiring.process import Services
@@ -82,15 +82,13 @@ def carry_on(services: Services) -> None:
     services.erasure.erase_deleted_threads()
     services.replication.ship_all()
     services.row_copies.ship()
-    services.audit.ship()
+    services.audit_outbox.ship_all()
 
 
 def exported(services: Services) -> bytes:
     """What `threadkeep export` writes."""
-    exporter = MessageExporter(
-        services.job_engine, services.job_clickhouse, services.pending_log, services.persistence
-    )
-    return b"\n".join(codec.encode(message) for message in exporter.messages())
+    exporter = services.exporter
+    return b"\n".join(codec.encode(message) for message in messages_of(exporter))
 
 
 def rows(services: Services) -> dict[str, Sequence[Row[Any]]]:

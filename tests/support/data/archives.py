@@ -8,11 +8,11 @@ from sqlalchemy import text
 
 from jobs.archive.run import ArchiveCounts, ArchiveRequest
 from jobs.archive.tiering import DAY_SECONDS, TieringRules
-from jobs.transfer.export import MessageExporter
 from models import codec, ids
 from models.message import Message
 from storage.postgres import writes
 from storage.postgres.partitions import Partitions
+from support.data.exporting import messages_of
 from support.data.samples import message
 from support.patience import wait_for_locks
 from wiring.process import Services
@@ -72,10 +72,8 @@ def archive(services: Services, **fields: Any) -> ArchiveCounts:
 
 def exported(services: Services) -> list[bytes]:
     """Everything that there is, as an export gives it."""
-    exporter = MessageExporter(
-        services.job_engine, services.job_clickhouse, services.pending_log, services.persistence
-    )
-    return [codec.encode(one) for one in exporter.messages()]
+    exporter = services.exporter
+    return [codec.encode(one) for one in messages_of(exporter)]
 
 
 def scalar(services: Services, query: str, **values: Any) -> Any:

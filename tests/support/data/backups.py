@@ -8,9 +8,16 @@ from typing import Any
 
 import msgspec
 
-from jobs.transfer.backup.manifest import FORMAT, MESSAGES, NAME, BackupFile, Manifest, file_of
-from jobs.transfer.backup.signing import NAME as SIGNATURE
-from jobs.transfer.backup.signing import signature
+from jobs.transfer.backup.manifest import (
+    FORMAT,
+    MESSAGES,
+    NAME,
+    SIGNATURE,
+    BackupFile,
+    Manifest,
+    file_of,
+    signature,
+)
 from models import ids
 
 

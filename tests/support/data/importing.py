@@ -15,7 +15,7 @@ def lines(user: str, *rows: dict[str, object]) -> list[Minted]:
     """Messages of somebody else's making."""
     named = ({"thread_id": "t", "user_id": user} | one for one in rows)
     stream = io.BytesIO(b"\n".join(map(msgspec.json.encode, named)))
-    return [one for one in jsonl.source(stream).items if isinstance(one, Minted)]
+    return [one for one in jsonl.source(stream) if isinstance(one, Minted)]
 
 
 def run_import(services: Services, messages: Sequence[Kept], batch: int = 1_000) -> Imported:

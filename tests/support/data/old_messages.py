@@ -12,7 +12,6 @@ from typing import Any
 from sqlalchemy import text
 
 from jobs.transfer.bulk_import import BulkImporter
-from jobs.transfer.export import MessageExporter
 from models import codec
 from models.message import Message
 from selftest.bed.launching import clean_environment
@@ -21,6 +20,7 @@ from storage.clickhouse.pages import Selection
 from support.calls.api import Api, ok
 from support.calls.clients import api_of
 from support.data.archives import old
+from support.data.exporting import messages_of
 from support.data.pending import entries
 from support.data.users import fresh_user
 from support.waiting import eventually
@@ -61,10 +61,8 @@ class OldMessages:
     def exported(self) -> list[bytes]:
         """All that the tiers have of the user."""
         own = self._bed.services
-        exporter = MessageExporter(
-            own.job_engine, own.job_clickhouse, own.pending_log, own.persistence
-        )
-        return [codec.encode(one) for one in exporter.messages(Selection(self.user))]
+        exporter = own.exporter
+        return [codec.encode(one) for one in messages_of(exporter, Selection(self.user))]
 
     def in_postgres(self) -> int:
         """How many of them `messages` still has."""

@@ -18,11 +18,11 @@ from sqlalchemy import text
 import settings as configuration
 from embedded.supervision import procfs
 from jobs.transfer.bulk_import import BulkImporter
-from jobs.transfer.export import MessageExporter
 from models import codec
 from models.message import Message
 from selftest.bed.launching import Launched, clean_environment, launch_up
 from support.calls.api import Api
+from support.data.exporting import messages_of
 from support.stack.processes import PATIENT, SHIPS_SOON
 from support.stack.tiers import tiers
 from support.waiting import eventually
@@ -175,11 +175,9 @@ def remembered(services: Services) -> Remembered:
             name: [tuple(row) for row in connection.execute(text(query))]
             for name, query in (_SAME | {"messages": _IN_POSTGRES}).items()
         }
-    exporter = MessageExporter(
-        services.job_engine, services.job_clickhouse, services.pending_log, services.persistence
-    )
+    exporter = services.exporter
     digest, count = hashlib.sha256(), 0
-    for message in exporter.messages():
+    for message in messages_of(exporter):
         assert codec.is_intact(message)
         digest.update(codec.encode(message) + b"\n")
         count += 1

@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy import Engine, event
 
 from jobs.archive import detachment
-from jobs.transfer.export import MessageExporter
 from models import codec, ids
 from models.message import Message
 from support.data.archives import archive, exported, old, write
+from support.data.exporting import messages_of
 from wiring.process import Services
 
 
@@ -57,12 +57,11 @@ def test_an_export_that_begins_while_its_partition_goes_is_whole(
     store: Services, week: list[Message], monkeypatch: pytest.MonkeyPatch, nth: int
 ) -> None:
     before = exported(store)
-    reading = store.clickhouse_within(5)
     own = Services(store.settings)
     monkeypatch.setattr(detachment, "ATTEMPTS", 1)
     monkeypatch.setattr(store.archive._tools.detachment, "_pause", lambda seconds: None)
-    exporter = MessageExporter(own.job_engine, reading, own.pending_log, own.persistence)
+    exporter = own.exporter
     with archived_before(store, own.job_engine, nth):
-        assert [codec.encode(one) for one in exporter.messages()] == before
+        assert [codec.encode(one) for one in messages_of(exporter)] == before
     own.job_engine.dispose()
     own.redis_client.close()

@@ -9,7 +9,6 @@ import pytest
 from jobs.consistency.report import ConsistencyReport
 from jobs.persist.dead_letters import DeadLetterService
 from jobs.persist.drain import Drained
-from jobs.transfer.export import MessageExporter
 from models import codec, ids
 from models.appends import Key
 from models.message import Message
@@ -20,6 +19,7 @@ from storage.redis import keys
 from support.calls.erasing import finish, marker_of
 from support.calls.streaming import append, opened
 from support.data.everywhere import in_redis, places
+from support.data.exporting import messages_of
 from support.data.letters import only, refused_message
 from support.data.samples import append_of, message, revised
 from support.faults import damage
@@ -186,12 +186,10 @@ def test_nobody_is_told_late_of_what_was_deleted(alone: Services, user: str) -> 
 def test_an_export_has_nothing_of_a_user_who_is_being_erased(alone: Services, user: str) -> None:
     post(alone, user)
     alone.carry()
-    exporter = MessageExporter(
-        alone.job_engine, alone.job_clickhouse, alone.pending_log, alone.persistence
-    )
-    assert len(list(exporter.messages(Selection(user)))) == 1
+    exporter = alone.exporter
+    assert len(list(messages_of(exporter, Selection(user)))) == 1
     alone.user_erasure.request(user, by="an admin")
-    assert list(exporter.messages(Selection(user))) == []
+    assert list(messages_of(exporter, Selection(user))) == []
     assert finish(alone, user).state == "done"
 
 

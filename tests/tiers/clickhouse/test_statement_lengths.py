@@ -252,7 +252,7 @@ def test_erasure(alone: Services, sent: Sent) -> None:
     with alone.job_engine.connect() as connection:
         held_versions.keep_archived(connection, alone.job_clickhouse, NAMES + NAMES)
     writes = [
-        direct_writes._Write(NAMES[0], 2**64 - 1, "", "", "", b"")
+        direct_writes._Write(NAMES[0], 2**64 - 1, "", "", "", "")
         for _ in range(direct_writes.BATCH)
     ]
     alone.homecoming._strike_out(writes)

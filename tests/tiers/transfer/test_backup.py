@@ -9,8 +9,7 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
-from jobs.transfer.backup.manifest import MESSAGES
-from jobs.transfer.backup.signing import key_of
+from jobs.transfer.backup.manifest import MESSAGES, key_of
 from jobs.transfer.backup.verify import verify
 from models import codec, ids
 from storage.errors import Refused

@@ -6,8 +6,7 @@ import click
 import msgspec
 
 import settings
-from jobs.transfer.backup.manifest import MESSAGES, Manifest, SignedManifest
-from jobs.transfer.backup.signing import key_of
+from jobs.transfer.backup.manifest import MESSAGES, Manifest, SignedManifest, key_of
 from jobs.transfer.backup.verify import verify as verify_all
 from storage.availability.checks import safety
 from webapp.cli.operator import operator
@@ -68,7 +67,9 @@ def restore(folder: Path, verify: bool, merge: bool, trust: bool) -> None:
     services = _patient_services()
     safety.check(services.settings)
     with stage_bar() as tell:
-        found = services.restore.restore(folder, operator(), merge=merge, trust=trust, tell=tell)
+        found = services.restore.restore(
+            folder, operator(), merge=merge, trust=trust, on_progress=tell
+        )
     _say_unsigned(found, "its audit trail was left out")
     _say("restored", found.manifest)
 

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 import settings
-from jobs.transfer.export import MessageExporter
+from jobs.transfer.files import created
 from jobs.transfer.formats import thread_lines
 from models import codec
 from models.message import Message, Thread, check_thread_id, check_user_id
@@ -46,12 +46,9 @@ def export_history(
     selection = Selection(checked(check_user_id, user), checked(check_thread_id, thread))
     own = msgspec.structs.replace(settings.load(), database_job_timeout_seconds=SNAPSHOT_SECONDS)
     services = Services(own)
-    exporter = MessageExporter(
-        services.job_engine, services.job_clickhouse, services.pending_log, services.persistence
-    )
     started = time.monotonic()
     with _written(output) as stream:
-        threads, count, damaged = _write(exporter.everything(selection), stream)
+        threads, count, damaged = _write(services.exporter.everything(selection), stream)
     seconds = round(time.monotonic() - started, 3)
     summary = {
         "format": kind,
@@ -79,11 +76,8 @@ def _written(output: Path | None) -> Iterator[IO[bytes]]:
         return
     draft = output.with_name(f"{output.name}.{os.getpid()}.part")
     try:
-        # Conversations are nobody else's business.
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        with created(draft) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
         draft.replace(output)
     finally:
         draft.unlink(missing_ok=True)

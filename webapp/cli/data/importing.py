@@ -22,7 +22,6 @@ from jobs.transfer.formats.source import (
     Item,
     Kept,
     RefusedLine,
-    Source,
     UnreadableSource,
     time_us_from,
 )
@@ -114,10 +113,10 @@ def import_history(
     started = time.monotonic()
     with _opened(file) as stream:
         try:
-            source = _source(stream, kind or _expected(file), defaults)
+            total, items = _source(stream, kind or _expected(file), defaults)
         except UnreadableSource as error:
             raise click.ClickException(f"{file}: {error}") from None
-        done = _run(services, source, refusals)
+        done = _run(services, items, total, refusals)
     _say_imported(done, refusals, time.monotonic() - started, as_json)
     if refusals.ended_by is not None:
         raise click.ClickException(
@@ -129,11 +128,13 @@ def import_history(
         sys.exit(1)
 
 
-def _run(services: Services, source: Source, refusals: Refusals) -> Imported:
+def _run(
+    services: Services, items: Iterable[Item], total: int | None, refusals: Refusals
+) -> Imported:
     importer = BulkImporter(services.job_engine, services.redis_repair, services.archived)
     done = Imported()
-    with progress_bar("importing", source.total) as bar:
-        for done in importer.run(refusals.sieve(source.items)):
+    with progress_bar("importing", total) as bar:
+        for done in importer.run(refusals.sieve(items)):
             for refusal in done.refusals:
                 refusals.add(refusal)
             bar.update(bar.task_ids[0], completed=done.read + refusals.total)
@@ -155,14 +156,19 @@ def _expected(file: Path) -> str | None:
     return JSON_LINES if suffixes and suffixes[-1] in LINES_SUFFIXES else None
 
 
-def _source(stream: io.BufferedIOBase, kind: str | None, defaults: jsonl.Defaults) -> Source:
-    """What is to be imported. Raises `UnreadableSource`."""
+def _source(
+    stream: io.BufferedIOBase, kind: str | None, defaults: jsonl.Defaults
+) -> tuple[int | None, Iterable[Item]]:
+    """How many messages or lines there are, if that is known, and what is to be imported.
+
+    Raises `UnreadableSource`.
+    """
     total = _line_count(stream)
     opened = OpenSource(stream)
     if opened.format(kind) == CHITCHAT:
-        data = opened.stream.read(chitchat.MAX_BYTES + 1)
-        return chitchat.source(chitchat.read(data), defaults.user_id)
-    return jsonl.source(opened.stream, defaults, None if opened.is_packed else total)
+        conversations = chitchat.read(opened.stream.read(chitchat.MAX_BYTES + 1))
+        return chitchat.count(conversations), chitchat.source(conversations, defaults.user_id)
+    return None if opened.is_packed else total, jsonl.source(opened.stream, defaults)
 
 
 def _line_count(stream: io.BufferedIOBase) -> int | None:

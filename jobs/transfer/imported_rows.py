@@ -1,14 +1,36 @@
-"""Writes threads' own data of an import: newer versions win, and what was deleted stays deleted."""
+"""What an import asks of PostgreSQL and writes there beside messages: the rows that it may have
+brought before, and threads' own data."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, text
 
 from models import codec
+from models.appends import Held, IdRange
 from models.message import Thread
 from models.versions import VERSION_STEP
 from storage.postgres.reads import thread_of
 
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtext('threadkeep:import'))")
+_KNOWN_THREADS = text(
+    """
+SELECT t.user_id, t.id AS thread_id
+FROM json_to_recordset(CAST(:rows AS json)) AS r (user_id text, thread_id text)
+JOIN threads t ON t.user_id = r.user_id AND t.id = r.thread_id
+"""
+)
+# OFFSET 0 keeps the planner from reading all messages in order to join them: each span is a few
+# rows of one partition.
+_WITHIN = text(
+    """
+SELECT m.id::text AS id, m.user_id, m.thread_id
+FROM json_to_recordset(CAST(:rows AS json)) AS r (
+    user_id text, thread_id text, low uuid, high uuid)
+CROSS JOIN LATERAL (
+    SELECT id, user_id, thread_id FROM messages WHERE id BETWEEN r.low AND r.high OFFSET 0) AS m
+WHERE m.user_id = r.user_id AND m.thread_id = r.thread_id
+"""
+)
 _GIVEN = """
 SELECT DISTINCT ON (user_id, id) * FROM json_to_recordset(CAST(:records AS json)) AS r (
     user_id text, id text, title text, metadata json, created_at timestamptz,
@@ -50,6 +72,31 @@ SELECT t.user_id, t.id, t.title, t.metadata, t.created_at, t.updated_at, t.versi
 FROM given JOIN threads t USING (user_id, id)
 """  # noqa: S608
 )
+
+
+def lock_imports(connection: Connection) -> None:
+    """Keeps other imports from writing until this transaction ends."""
+    connection.execute(_LOCK)
+
+
+def of_known_threads(connection: Connection, spans: set[IdRange]) -> list[IdRange]:
+    """The spans of threads that exist; in others there is nothing to be found."""
+    if not spans:
+        return []
+    threads = {(one.user_id, one.thread_id) for one in spans}
+    rows = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in threads]
+    found = connection.execute(_KNOWN_THREADS, {"rows": codec.text(rows)})
+    known = {(row.user_id, row.thread_id) for row in found}
+    return [one for one in spans if (one.user_id, one.thread_id) in known]
+
+
+def ids_within(connection: Connection, spans: Iterable[IdRange]) -> list[Held]:
+    """The messages of these spans."""
+    rows = [one._asdict() for one in spans]
+    if not rows:
+        return []
+    found = connection.execute(_WITHIN, {"rows": codec.text(rows)})
+    return [Held(row.user_id, row.thread_id, row.id) for row in found]
 
 
 def write_threads(connection: Connection, threads: Sequence[Thread]) -> int:

@@ -1,10 +1,11 @@
-"""Reads a backup's files within bounds: plain files only, and no more of each than it may have."""
+"""Files that are read within bounds, and files that are on disk once they are written."""
 
-import gzip
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 MANIFEST_BYTES = 1 << 20
 
@@ -28,6 +29,10 @@ def read_small(path: Path) -> bytes:
     return data
 
 
-def unpacked(stream: BinaryIO) -> gzip.GzipFile:
-    """What a packed file has in it."""
-    return gzip.GzipFile(fileobj=stream, mode="rb")
+@contextmanager
+def created(path: Path) -> Iterator[IO[bytes]]:
+    """A new file, on disk after the block: conversations are nobody else's business."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
