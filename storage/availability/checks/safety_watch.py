@@ -1,4 +1,4 @@
-"""The second look: judges what was silent at start, as soon as it answers."""
+"""Judges what was silent at the start, as soon as it answers."""
 
 from collections.abc import Callable
 
@@ -7,22 +7,22 @@ from storage.availability.checks import safety
 from storage.availability.checks.safety import SafetyVerdict
 from storage.resilience.periodic import PeriodicThread
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 
 class Watch:
-    """What a process knows of what it was given, and its thread that looks on where that is not
-    yet all, or where something refuses, until it does no more."""
+    """What is known of a process's settings and servers. Its thread judges again while a tier is
+    silent, or something refuses."""
 
     def __init__(self, settings: Settings, start: SafetyVerdict | None = None) -> None:
-        """Looks at nothing yet. `start` is what was found at start."""
+        """`start` is what was found at the start."""
         self._settings = settings
         self._verdict = start or SafetyVerdict([])
         self._on_refusal: Callable[[str], None] = lambda line: None
         self._thread = PeriodicThread(
             "safety-watch",
-            self._look,
-            lambda: LOOK_SECONDS,
+            self._judge_again,
+            lambda: POLL_SECONDS,
             "safety_not_judged",
             is_wanted=lambda: bool(self._open_tiers()),
             waits_first=True,
@@ -34,24 +34,22 @@ class Watch:
         return self._verdict.reason
 
     def begin(self, on_refusal: Callable[[str], None] = lambda line: None) -> None:
-        """Starts the thread, where there is anything to wait for.
-
-        `on_refusal` is called in it with the reason, once for each reason.
-        """
+        """Starts the thread, where there is anything to wait for. It calls `on_refusal` once for
+        each reason to refuse."""
         self._on_refusal = on_refusal
         if self._open_tiers():
             self._thread.begin()
 
     def end(self) -> None:
-        """Lets the thread end after its present look."""
+        """Lets the thread end after its present round."""
         self._thread.end()
 
     def _open_tiers(self) -> list[str]:
         return sorted({finding.tier for finding in self._verdict.silent + self._verdict.refusals})
 
-    def _look(self) -> None:
+    def _judge_again(self) -> None:
         tiers, before = self._open_tiers(), self._verdict
-        found = safety.look(self._settings, tiers)
+        found = safety.judge_apart(self._settings, tiers)
         rest = [finding for finding in before.findings if finding.tier not in tiers]
         self._verdict = SafetyVerdict([*rest, *found.findings])
         answered = {finding.tier for finding in before.silent}
