@@ -1,8 +1,5 @@
-"""Looks at Redis while this process remembers keys, so that it sees Redis out without a request.
-
-Who writes to ClickHouse waits until all others have told it their keys. A process that nobody asks
-for anything in that second would not know that there is something to tell.
-"""
+"""Watches Redis while this process remembers keys: a process without a request in that second
+would not know that Redis is down, and that whoever writes to ClickHouse waits for its keys."""
 
 import time
 from collections.abc import Callable
@@ -17,18 +14,18 @@ from storage.resilience.breaker import Breaker
 from storage.resilience.periodic import PeriodicThread
 from storage.telemetry.instruments import Instruments
 
-LOOK_SECONDS = 0.1
-"""Between two looks: part of what `OTHERS_SECONDS` is made of."""
+POLL_SECONDS = 0.1
+"""Between two rounds: part of what `OTHERS_SECONDS` is made of."""
 
 OUT_SECONDS = 0.3
-"""Likewise while Redis is out. Each of them may be an insert, of which ClickHouse likes few."""
+"""Likewise while Redis is down. Each may be an insert, of which ClickHouse likes few."""
 
 
 class RedisHeartbeat:
     """A thread that lives while it is wanted.
 
-    `well_since` is the moment of the monotonic clock from which on no look found Redis out:
-    infinity where the last one did, or nobody looks.
+    `well_since` is when the rounds that found Redis well began, by the monotonic clock: infinity
+    where the last one found it down, or none came.
     """
 
     def __init__(
@@ -51,7 +48,7 @@ class RedisHeartbeat:
         self._thread = PeriodicThread(
             "watch-redis",
             self._beat,
-            lambda: LOOK_SECONDS if breaker.is_closed else OUT_SECONDS,
+            lambda: POLL_SECONDS if breaker.is_closed else OUT_SECONDS,
             "watch_failed",
             on_failure=partial(instruments.round_failed, "watch-redis"),
             is_wanted=self._goes_on,
@@ -69,9 +66,9 @@ class RedisHeartbeat:
     def _beat(self) -> None:
         # The tier that could not be told has a breaker of its own, which says why.
         with suppress(TierError):
-            self._look()
+            self._poll()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         if self._breaker.is_closed:
             self._ask()
         opened = self._breaker.state().opened

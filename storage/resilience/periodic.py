@@ -42,13 +42,13 @@ class PeriodicThread:
 
     @property
     def is_running(self) -> bool:
-        """Whether the thread lives, in this process."""
-        return self._thread is not None and self._thread.is_alive()
+        """Whether the thread was begun and has not ended."""
+        return self._thread is not None
 
     def begin(self) -> None:
         """Starts the thread unless it runs."""
         with self._lock:
-            if not self.is_running:
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
 
@@ -58,8 +58,8 @@ class PeriodicThread:
 
     def join(self, timeout_seconds: float) -> None:
         """Waits for the thread to end, at most so long."""
-        if self._thread is not None:
-            self._thread.join(timeout_seconds)
+        if (thread := self._thread) is not None:
+            thread.join(timeout_seconds)
 
     def round(self) -> None:
         """Does the work once, in the calling thread. Never raises."""
@@ -74,13 +74,14 @@ class PeriodicThread:
 
     def _run(self) -> None:
         is_over = self._waits_first and self._stop.wait(self._pause_seconds())
-        while not is_over and self._goes_on():
+        while self._goes_on(is_over):
             self.round()
             is_over = self._stop.wait(self._pause_seconds())
 
-    def _goes_on(self) -> bool:
+    def _goes_on(self, is_over: bool) -> bool:
         with self._lock:
             # Whoever begins it from here on finds no thread, and starts another.
-            if not self._is_wanted():
+            if is_over or not self._is_wanted():
                 self._thread = None
-            return self._thread is not None
+                return False
+            return True
