@@ -9,7 +9,7 @@ from storage.availability.bypass import (
     BypassRegistration,
     beside_postgresql,
     beside_redis,
-    note_direct_writes,
+    note_clickhouse_now,
 )
 from storage.availability.lease import Lease
 from storage.availability.loss_audit import LossAudit
@@ -118,7 +118,7 @@ class FailoverServices(Tiers):
             breakers.clickhouse,
             self.clickhouse_keys,
             beside_postgresql(server),
-            partial(note_direct_writes, self.quick_engine),
+            partial(note_clickhouse_now, self.quick_engine),
             redis_breaker=breakers.redis,
             postgres_breaker=breakers.postgresql,
         )

@@ -88,7 +88,7 @@ def persistence_health(own: Tiers, watch: ProgressWatch) -> PersistenceHealth:
         "postgresql": _look(breakers.postgresql, own.postgres.ping, lambda: _postgres(own)),
         "clickhouse": _look(breakers.clickhouse, own.clickhouse.ping, lambda: _clickhouse(own)),
     }
-    verdict = judge(own.settings, own.redis_client, own.request_engine)
+    verdict = judge(own)
     durable = tiers["redis"].durability == "fsynced" and not verdict.refusals + verdict.weaker
     progress = watch.judge()
     healthy = durable and progress.is_ok and all(tier.available for tier in tiers.values())

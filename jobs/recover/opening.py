@@ -18,7 +18,7 @@ from jobs.recover.clickhouse_source import ClickHouseSource, json_array
 from jobs.recover.runs import CLICKHOUSE
 from jobs.replicate import row_outbox
 from models import ids
-from storage.availability.bypass import note_direct_writes_in
+from storage.availability.bypass import note_clickhouse
 from storage.availability.checks.installation import FOREIGN, identity
 from storage.availability.hidden import archive_boundary
 from storage.clickhouse import schema as clickhouse_schema
@@ -113,7 +113,7 @@ class Bootstrap:
             self._make_partitions(connection, boundary, mondays)
             connection.execute(_RAISE_BOUNDARY, {"highest": ids.HIGHEST})
             # Whoever saw nothing of the loss asks ClickHouse, too, what it took meanwhile.
-            note_direct_writes_in(connection)
+            note_clickhouse(connection)
             values = {"id": run_id, "source": CLICKHOUSE, "actor": actor}
             connection.execute(
                 _BEGIN, {**values, "target": target_rto_seconds, "boundary": boundary}

@@ -117,15 +117,15 @@ def beside_postgresql(server: ClickHouse) -> BypassRegistration:
     return BypassRegistration("postgresql", "clickhouse", hold)
 
 
-def note_direct_writes(engine: Engine) -> None:
+def note_clickhouse_now(engine: Engine) -> None:
     """Notes in PostgreSQL that ClickHouse holds what PostgreSQL lacks, until that is replayed.
 
     Raises `TierUnavailable`.
     """
     with translated(), engine.begin() as connection:
-        note_direct_writes_in(connection)
+        note_clickhouse(connection)
 
 
-def note_direct_writes_in(connection: Connection) -> None:
+def note_clickhouse(connection: Connection) -> None:
     """Likewise in the caller's transaction."""
     connection.execute(_NOTE_CLICKHOUSE)

@@ -118,7 +118,7 @@ def _mind_a_loss(services: Services, *, is_ours: bool) -> None:
 
 def _judge(services: Services) -> None:
     """Refuses here, once, what each program would refuse at each of its restarts."""
-    verdict = safety.judge(services.settings, services.redis_client, services.request_engine)
+    verdict = safety.judge(services)
     if verdict.refusals:
         raise Refused(verdict.reason)
     for finding in verdict.weaker:

@@ -5,6 +5,7 @@ A tier that does not answer is no reason to refuse: it is judged when it answers
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Protocol
 
 import msgspec
 import structlog
@@ -57,19 +58,39 @@ class SafetyVerdict(msgspec.Struct, frozen=True):
         return "; ".join(finding.line for finding in self.refusals)
 
 
-def judge(
-    settings: Settings, client: Redis, engine: Engine, tiers: Sequence[str] = (SETTINGS, *TIERS)
-) -> SafetyVerdict:
+class Reached(Protocol):
+    """The settings of a process, and its connections to tiers that are judged over them."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def redis_client(self) -> Redis: ...
+
+    @property
+    def request_engine(self) -> Engine: ...
+
+
+class _Own(NamedTuple):
+    settings: Settings
+    redis_client: Redis
+    request_engine: Engine
+
+
+def judge(own: Reached, tiers: Sequence[str] = (SETTINGS, *TIERS)) -> SafetyVerdict:
     """Looks at the settings and at the tiers, all at once; gives the findings in this order.
 
     Takes tens of milliseconds where all answer, and two seconds and a little where one does not.
     Raises nothing for a tier that is down.
     """
     looks = {
-        SETTINGS: lambda: judge_settings(settings),
-        REDIS: lambda: [*redis.judge_redis(client), *judge_installation(client, engine)],
-        POSTGRES: lambda: judge_postgres(engine),
-        CLICKHOUSE: lambda: _judge_clickhouse(settings),
+        SETTINGS: lambda: judge_settings(own.settings),
+        REDIS: lambda: [
+            *redis.judge_redis(own.redis_client),
+            *judge_installation(own.redis_client, own.request_engine),
+        ],
+        POSTGRES: lambda: judge_postgres(own.request_engine),
+        CLICKHOUSE: lambda: _judge_clickhouse(own.settings),
     }
     with ThreadPoolExecutor(len(looks), thread_name_prefix="judge") as pool:
         findings = list(pool.map(lambda tier: looks[tier](), tiers))
@@ -90,12 +111,12 @@ def judge_apart(settings: Settings, tiers: Sequence[str] = (SETTINGS, *TIERS)) -
     Raises `SettingsError` for misspelt fault points.
     """
     faultpoints.enable(settings)
-    client, engine = redis_client(settings), request_engine(settings)
+    own = _Own(settings, redis_client(settings), request_engine(settings))
     try:
-        return judge(settings, client, engine, tiers)
+        return judge(own, tiers)
     finally:
-        client.close()
-        engine.dispose()
+        own.redis_client.close()
+        own.request_engine.dispose()
 
 
 def check(settings: Settings) -> SafetyVerdict:
