@@ -5,7 +5,7 @@ upserted. Deleting sets a watermark, which hides every message at or below it at
 posted later opens the thread again above it.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ import msgspec
 from models import ids
 from models.message import Thread, ThreadSummary
 from models.versions import CONFLICT_ATTEMPTS
+from storage.availability.reading import Reading
 from storage.errors import (
     AlreadyExists,
     Contended,
@@ -27,6 +28,9 @@ from storage.threads.merging import KnownThread
 from storage.threads.redis_view import NOTHING_HOT, HotThreads
 from storage.threads.thread_cache_manager import ThreadCacheManager
 from storage.tiers import Tiers
+
+_BLANK: dict[str, Any] = {"title": None, "metadata": {}, "is_pinned": False, "is_archived": False}
+"""A deleted thread's own data."""
 
 
 class ThreadChange(NamedTuple):
@@ -103,11 +107,7 @@ class ThreadService:
             "is_archived": is_archived,
         }
         given = {name: new for name, new in fields.items() if new is not msgspec.UNSET}
-
-        def change(thread: Thread) -> Thread:
-            return msgspec.structs.replace(thread, **given)
-
-        done = self._write(user_id, thread_id, change, delete=False)
+        done = self._write(user_id, thread_id, given, delete=False)
         return done._replace(thread=self._with_figures(done.thread))
 
     def delete(self, user_id: str, thread_id: str) -> ThreadChange:
@@ -115,16 +115,10 @@ class ThreadService:
 
         Raises `NotFound`, `TierUnavailable`.
         """
-
-        def bury(thread: Thread) -> Thread:
-            return msgspec.structs.replace(
-                thread, title=None, metadata={}, is_pinned=False, is_archived=False
-            )
-
-        return self._write(user_id, thread_id, bury, delete=True)
+        return self._write(user_id, thread_id, _BLANK, delete=True)
 
     def _write(
-        self, user_id: str, thread_id: str, change: Callable[[Thread], Thread], *, delete: bool
+        self, user_id: str, thread_id: str, fields: Mapping[str, Any], *, delete: bool
     ) -> ThreadChange:
         for _ in range(CONFLICT_ATTEMPTS):
             known = self._known(user_id, thread_id)
@@ -136,14 +130,16 @@ class ThreadService:
             if delete:
                 shard = ids.shard_of(user_id, thread_id)
                 mark = ids.mint(max(now_us, known.newest_us + 1), shard)
-            changed = msgspec.structs.replace(
-                change(current),
+            changed = partial(
+                _changed,
+                current,
+                **fields,
                 updated_at=moment,
                 deleted_at=moment if delete else None,
                 deleted_through=mark,
             )
             try:
-                _, thread, wake = self._failover.put_thread(current, partial(_numbered, changed))
+                _, thread, wake = self._failover.put_thread(current, changed)
             except VersionConflict:
                 continue
             row = known.row
@@ -166,25 +162,18 @@ class ThreadService:
 
     def _known(self, user_id: str, thread_id: str, *, is_new: bool = False) -> KnownThread:
         """What the tiers that answer know. For a new thread it is enough that one does."""
-        failures = []
-        hot, row = NOTHING_HOT, None
-        try:
-            hot = self._hot.read(user_id, {thread_id: None}, ids.LOWEST)[thread_id]
-        except TierUnavailable as error:
-            failures.append(error)
-        try:
-            row = self._postgres.thread(user_id, thread_id)
-        except TierUnavailable as error:
-            failures.append(error)
-        known = KnownThread(user_id, thread_id, row, hot)
-        if known.newest is None and not known.is_live and len(failures) > is_new:
+        reading = Reading()
+        hot = reading.ask("redis", lambda: self._hot.read(user_id, {thread_id: None}, ids.LOWEST))
+        row = reading.ask("postgresql", lambda: self._postgres.thread(user_id, thread_id))
+        known = KnownThread(user_id, thread_id, row, hot[thread_id] if hot else NOTHING_HOT)
+        if known.newest is None and not known.is_live and len(reading.down) > is_new:
             # What the tiers that answer do not know may still exist.
-            raise NoTierAvailable(failures)
+            raise NoTierAvailable(list(reading.down.values()))
         return known
 
     def _slot(self, user_id: str, thread_id: str, wake: bool) -> int | None:
         return self._redis.slot_of_thread(user_id, thread_id) if wake else None
 
 
-def _numbered(thread: Thread, version: int) -> Thread:
-    return msgspec.structs.replace(thread, version=version)
+def _changed(thread: Thread, version: int, **fields: Any) -> Thread:
+    return msgspec.structs.replace(thread, version=version, **fields)
