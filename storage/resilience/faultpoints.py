@@ -49,7 +49,7 @@ NAMES = tuple(_TIER_OF)
 _FORM = "strikes are name:n:kill, :stop, :raise or :sleep=SECONDS, and @FILE behind for once only"
 _INJECTION = re.compile(
     r"(?P<name>[^:]+):0*(?P<at_pass>[1-9][0-9]*):"
-    r"(?P<action>kill|stop|raise|sleep(?==))(=(?P<seconds>[^@]+))?(@(?P<once>.+))?"
+    r"(?P<action>kill|stop|raise|sleep=(?P<seconds>[0-9]*\.?[0-9]+))(@(?P<once>.+))?"
 )
 
 
@@ -97,8 +97,8 @@ def passes(name: str) -> int:
 def enable(settings: Settings) -> None:
     """Arms what the settings say, and disarms whatever was armed before.
 
-    Raises `SettingsError` for a strike that is misspelt, and where drills are not allowed: a fault
-    test whose faults never come would prove nothing.
+    Raises `SettingsError` for a misspelt injection, and where drills are not allowed: a fault test
+    whose faults never come would prove nothing.
     """
     global _armed
     wanted = injections(settings)
@@ -117,23 +117,15 @@ def _parsed(text: str) -> Injection:
     if text.partition(":")[0] not in _TIER_OF:
         raise _wrong(text, f"the points are {', '.join(NAMES)}")
     form = _INJECTION.fullmatch(text)
-    if form is None or (form["seconds"] and form["action"] != "sleep"):
+    if form is None:
         raise _wrong(text, _FORM)
     once = Path(form["once"]) if form["once"] else None
     if once is not None and not once.parent.is_dir():
         raise _wrong(text, "the folder of its file does not exist")
-    seconds = _seconds(text, form["seconds"]) if form["seconds"] else 0.0
-    return Injection(form["name"], int(form["at_pass"]), form["action"], seconds, once)
-
-
-def _seconds(text: str, given: str) -> float:
-    try:
-        seconds = float(given)
-    except ValueError:
-        raise _wrong(text, _FORM) from None
-    if not (math.isfinite(seconds) and seconds > 0):
+    action, seconds = form["action"].partition("=")[0], float(form["seconds"] or 0)
+    if form["seconds"] and not 0 < seconds < math.inf:
         raise _wrong(text, "sleep takes a number of seconds above 0")
-    return seconds
+    return Injection(form["name"], int(form["at_pass"]), action, seconds, once)
 
 
 def _wrong(text: str, why: str) -> SettingsError:
