@@ -56,11 +56,6 @@ class PeriodicThread:
         """Lets the thread end after its present round, for good."""
         self._stop.set()
 
-    def join(self, timeout_seconds: float) -> None:
-        """Waits for the thread to end, at most so long."""
-        if (thread := self._thread) is not None:
-            thread.join(timeout_seconds)
-
     def round(self) -> None:
         """Does the work once, in the calling thread. Never raises."""
         try:

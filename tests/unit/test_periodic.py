@@ -47,10 +47,9 @@ def test_a_round_that_fails_is_told_and_the_next_one_comes() -> None:
         thread.begin()
         eventually(lambda: work.rounds >= 3)
         thread.end()
-        thread.join(5)
+        eventually(lambda: not thread.is_running)
     assert work.failures == work.rounds
     assert {entry["event"] for entry in logs} == {"round_broke"}
-    assert not thread.is_running
 
 
 def test_it_is_one_thread_however_often_it_is_begun() -> None:
@@ -60,7 +59,7 @@ def test_it_is_one_thread_however_often_it_is_begun() -> None:
         thread.begin()
     assert named() == 1
     thread.end()
-    thread.join(5)
+    eventually(lambda: not thread.is_running)
 
 
 def test_it_ends_when_nobody_wants_it_and_begins_again() -> None:
@@ -74,7 +73,7 @@ def test_it_ends_when_nobody_wants_it_and_begins_again() -> None:
     thread.begin()
     eventually(lambda: work.rounds > before)
     thread.end()
-    thread.join(5)
+    eventually(lambda: not thread.is_running)
 
 
 def test_told_to_end_it_does_not_wait_for_its_pause() -> None:
@@ -83,8 +82,7 @@ def test_told_to_end_it_does_not_wait_for_its_pause() -> None:
     thread.begin()
     eventually(lambda: work.rounds == 1)
     thread.end()
-    thread.join(5)
-    assert not thread.is_running
+    eventually(lambda: not thread.is_running)
 
 
 def test_a_round_in_the_calling_thread_raises_nothing() -> None:
