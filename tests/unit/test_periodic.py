@@ -53,6 +53,7 @@ def test_a_round_that_fails_is_told_and_the_next_one_comes() -> None:
 
 
 def test_it_is_one_thread_however_often_it_is_begun() -> None:
+    eventually(lambda: named() == 0)
     work = Work()
     thread = work.thread()
     for _ in range(5):
