@@ -95,6 +95,26 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
     is_pinned: bool = False
     is_archived: bool = False
 
+    def summary(
+        self,
+        last_message_at: str | None = None,
+        message_count: int = 0,
+        last_message_preview: str | None = None,
+    ) -> "ThreadSummary":
+        """The thread as callers see it."""
+        return ThreadSummary(
+            id=self.id,
+            user_id=self.user_id,
+            title=self.title,
+            metadata=self.metadata,
+            created_at=self.created_at,
+            last_message_at=last_message_at,
+            message_count=message_count,
+            last_message_preview=last_message_preview,
+            is_pinned=self.is_pinned,
+            is_archived=self.is_archived,
+        )
+
 
 class ThreadSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A thread as callers see it: its own data and what its messages say of it.

@@ -9,7 +9,7 @@ from storage.availability.bypass import (
     BypassRegistration,
     beside_postgresql,
     beside_redis,
-    say_clickhouse,
+    note_clickhouse_now,
 )
 from storage.availability.lease import Lease
 from storage.availability.loss_audit import LossAudit
@@ -49,17 +49,14 @@ class FailoverServices(Tiers):
 
     @cached_property
     def lease(self) -> Lease:
-        breakers = self.breakers
-        server = self.clickhouse_within(self.settings.clickhouse_write_timeout_seconds)
         return Lease(
             self.redis_door,
             self.watch_engine,
-            breakers.postgresql,
-            server,
-            breakers.clickhouse,
+            self.clickhouse_within(self.settings.clickhouse_write_timeout_seconds),
+            self.breakers,
             self.instruments,
             on_restart=self.lost_and_found.schedule,
-            on_detour=self.told_keys.publish_async,
+            on_bypass=self.told_keys.publish_async,
         )
 
     @cached_property
@@ -121,7 +118,7 @@ class FailoverServices(Tiers):
             breakers.clickhouse,
             self.clickhouse_keys,
             beside_postgresql(server),
-            partial(say_clickhouse, self.quick_engine),
+            partial(note_clickhouse_now, self.quick_engine),
             redis_breaker=breakers.redis,
             postgres_breaker=breakers.postgresql,
         )

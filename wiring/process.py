@@ -23,10 +23,6 @@ from storage.search.clickhouse import SearchArchive
 from storage.search.postgres import SearchRows
 from storage.search.service import SearchService
 from storage.states.service import StateLifetimes, StateService
-from storage.threads.page_cache import ThreadPages
-from storage.threads.previews import Previews
-from storage.threads.redis_view import HotThreads
-from storage.threads.rows import ThreadRows
 from storage.threads.service import ThreadService
 from storage.threads.thread_cache_manager import ThreadCacheManager
 from wiring.monitoring import PerformanceServices
@@ -67,20 +63,11 @@ class Services(PerformanceServices):
 
     @cached_property
     def threads(self) -> ThreadService:
-        return ThreadService(
-            self.redis, self.postgres, self.failover, self.thread_cache_manager, self.clock
-        )
+        return ThreadService(self, self.failover, self.thread_cache_manager)
 
     @cached_property
     def thread_cache_manager(self) -> ThreadCacheManager:
-        rows = ThreadRows(self.postgres)
-        return ThreadCacheManager(
-            ThreadPages(self.redis_door),
-            HotThreads(self.redis_door, self.redis),
-            rows,
-            Previews(rows, self.clickhouse, self.retrieval),
-            self.lease,
-        )
+        return ThreadCacheManager(self, self.retrieval, self.lease)
 
     @cached_property
     def unpersisted_writes(self) -> UnpersistedWrites:

@@ -1,19 +1,16 @@
 """Takes what this process counted to the windows, every two seconds, in a thread of its own."""
 
-import threading
 import time
 from collections.abc import Callable, Mapping
-
-import structlog
+from functools import partial
 
 from jobs.monitor.windows import WINDOW_SECONDS, Windows
 from storage.availability.probes import Breakers
+from storage.resilience.periodic import PeriodicThread
 from storage.telemetry.counts import ANSWERS, Counts, Latencies
 from storage.telemetry.instruments import Instruments
 from storage.telemetry.slow_queries import SlowQueries
 from storage.telemetry.totals import Totals
-
-log = structlog.get_logger(__name__)
 
 
 class Counting:
@@ -25,32 +22,30 @@ class Counting:
         windows: Windows,
         instruments: Instruments,
     ) -> None:
-        self._instruments = instruments
         self._totals = totals
         self._windows = windows
         self._before: Counts | None = None
+        # At the end of each window by the clock, so that windows of all processes agree.
+        self._thread = PeriodicThread(
+            "counting",
+            lambda: self.count(time.time()),
+            lambda: WINDOW_SECONDS - time.time() % WINDOW_SECONDS,
+            "not_counted",
+            on_failure=partial(instruments.round_failed, "counting"),
+            waits_first=True,
+            shows_traceback=False,
+        )
 
     def begin(self) -> None:
         """Counts from now on. Once a process, after any fork."""
         self._before = Counts(self._totals())
-        threading.Thread(target=self._run, name="counting", daemon=True).start()
+        self._thread.begin()
 
     def count(self, now: float) -> None:
         """Adds what was counted since the last time to the window that has just ended."""
         totals = Counts(self._totals())
         grown, self._before = totals.since(self._before or {}), totals
         self._windows.add(now - WINDOW_SECONDS / 2, grown)
-
-    def _run(self) -> None:
-        while True:
-            # At the end of each window by the clock, so that windows of all processes agree.
-            time.sleep(WINDOW_SECONDS - time.time() % WINDOW_SECONDS)
-            try:
-                self.count(time.time())
-            except Exception as error:
-                # A thread that died would be a process that seems idle.
-                self._instruments.round_failed("counting")
-                log.warning("not_counted", error=type(error).__name__)
 
 
 def own_totals(

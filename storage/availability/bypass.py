@@ -1,8 +1,7 @@
-"""Says that this process writes beside a faster tier, before it does.
+"""Registers this process before its first write that bypasses Redis, or PostgreSQL too.
 
-The first write beside it waits until no process can hold a lease from before. The ones after it
-do not wait: the row that says so is kept fresh as long as they come. Writes beside Redis are said
-in PostgreSQL, writes beside both in ClickHouse.
+The first write waits until every lease granted earlier has expired. Later ones renew the row and do
+not wait. Writes beside Redis are registered in PostgreSQL, writes beside both in ClickHouse.
 """
 
 import threading
@@ -24,10 +23,10 @@ from storage.resilience import budget
 log = structlog.get_logger(__name__)
 
 ROW_SECONDS = 5
-"""How long the row lasts by the clock of the server that has it."""
+"""How long the row lasts, by the clock of the server that has it."""
 
 BELIEVED_SECONDS = 3.5
-"""How long this process relies on it: less, because two clocks never run quite alike."""
+"""How long this process relies on it: less, because no two clocks run alike."""
 
 FRESH_SECONDS = 1.5
 
@@ -41,20 +40,18 @@ VALUES (:holder, clock_timestamp() + make_interval(secs => :seconds))
 ON CONFLICT (holder) DO UPDATE SET until = excluded.until
 """
 )
-_SAY_CLICKHOUSE = text(
+_NOTE_CLICKHOUSE = text(
     "INSERT INTO redis_detours (holder, until, in_clickhouse)"
     " VALUES (gen_random_uuid(), 'infinity', true)"
 )
 
 
 class BypassRegistration:
-    """This process's row among those who write beside a tier.
-
-    `hold` writes or renews the row of a holder for `ROW_SECONDS`, and raises `TierUnavailable`.
-    """
+    """This process's row among those who write beside a tier. Safe for threads."""
 
     def __init__(self, beside: str, tier: str, hold: Callable[[str], None]) -> None:
-        """`tier` is where the row stands."""
+        """`hold` writes or renews the row of a holder in `tier` for `ROW_SECONDS`. It raises
+        `TierUnavailable`."""
         self._beside = beside
         self._tier = tier
         self._hold = hold
@@ -65,7 +62,7 @@ class BypassRegistration:
         self._reason = ""
 
     def expire(self) -> None:
-        """Has the next write wait again: the tier was back meanwhile, and leases were given."""
+        """Has the next write wait again: the tier was back, and leases were granted."""
         self._held_at = float("-inf")
 
     def acquire(self) -> None:
@@ -78,15 +75,15 @@ class BypassRegistration:
             if now - self._held_at < FRESH_SECONDS:
                 return
             if self._failed_at > came:
-                # Each who waited would find out in turn, and the last of them much too late.
+                # Else those who waited would find out one after the other, the last much too late.
                 raise TierUnavailable(self._tier, self._reason, tried=False)
-            self._say()
+            self._register()
             if now - self._held_at > BELIEVED_SECONDS:
                 log.warning(f"writing_beside_{self._beside}")
                 budget.sleep(self._tier, LEASE_SECONDS)
             self._held_at = now
 
-    def _say(self) -> None:
+    def _register(self) -> None:
         try:
             self._hold(self._holder)
         except TierUnavailable as error:
@@ -98,19 +95,19 @@ class BypassRegistration:
 def beside_redis(quick: Engine, patient: Engine) -> BypassRegistration:
     """For writes to PostgreSQL: registered with a short deadline, then with a longer one."""
 
-    def hold(holder: str) -> None:
-        retry_with_longer_deadline(quick, patient, lambda engine: _hold(engine, holder))
+    def hold(engine: Engine, holder: str) -> None:
+        with translated(), engine.begin() as connection:
+            connection.execute(_HOLD, {"holder": holder, "seconds": ROW_SECONDS})
 
-    return BypassRegistration("redis", "postgresql", hold)
-
-
-def _hold(engine: Engine, holder: str) -> None:
-    with translated(), engine.begin() as connection:
-        connection.execute(_HOLD, {"holder": holder, "seconds": ROW_SECONDS})
+    return BypassRegistration(
+        "redis",
+        "postgresql",
+        lambda holder: retry_with_longer_deadline(quick, patient, lambda on: hold(on, holder)),
+    )
 
 
 def beside_postgresql(server: ClickHouse) -> BypassRegistration:
-    """The detour of writes to ClickHouse."""
+    """For writes to ClickHouse."""
 
     def hold(holder: str) -> None:
         row = msgspec.json.encode({"holder": holder, "seconds": ROW_SECONDS})
@@ -120,8 +117,8 @@ def beside_postgresql(server: ClickHouse) -> BypassRegistration:
     return BypassRegistration("postgresql", "clickhouse", hold)
 
 
-def say_clickhouse(engine: Engine) -> None:
-    """Says that ClickHouse holds what PostgreSQL lacks, until it was brought home.
+def note_clickhouse_now(engine: Engine) -> None:
+    """Notes in PostgreSQL that ClickHouse holds what PostgreSQL lacks, until that is replayed.
 
     Raises `TierUnavailable`.
     """
@@ -131,4 +128,4 @@ def say_clickhouse(engine: Engine) -> None:
 
 def note_clickhouse(connection: Connection) -> None:
     """Likewise in the caller's transaction."""
-    connection.execute(_SAY_CLICKHOUSE)
+    connection.execute(_NOTE_CLICKHOUSE)

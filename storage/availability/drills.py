@@ -1,11 +1,11 @@
-"""Drills on the running system: every process takes some tiers for silent, for a while.
+"""Drills on the running system: every process takes some tiers for silent, or slow, for a while.
 
-A drill is a notice. Each process that serves looks for it, and measures what is left of it by its
-own clock, so that a drill ends whatever becomes of the tiers and of the notice.
+A drill is a notice. Each process polls for it and measures what is left of it by its own clock, so
+that a drill ends whatever becomes of the tiers and of the notice.
 """
 
-import threading
 import time
+from contextlib import suppress
 
 import msgspec
 import structlog
@@ -16,13 +16,14 @@ from settings import Settings
 from storage.availability.notices import Notices
 from storage.errors import TierError
 from storage.resilience import simulated_outage
+from storage.resilience.periodic import PeriodicThread
 
 log = structlog.get_logger(__name__)
 
 NOTICE = "drill"
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 SETTLED_SECONDS = 0.8
-"""After so long every process that is well has looked."""
+"""After this long every process that is well has seen a new drill."""
 MAX_SECONDS = 300.0
 
 SCENARIOS: dict[str, frozenset[str]] = {
@@ -50,7 +51,7 @@ MAX_INTENSITY = 10.0
 
 
 class Drill(msgspec.Struct, kw_only=True, frozen=True):
-    """A drill as every process knows it. Times are seconds since 1970."""
+    """A drill. `ends_at` is in seconds since 1970."""
 
     id: str
     scenario: str
@@ -72,13 +73,20 @@ class Drill(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class DrillService:
-    """Begins drills, and has this process take part in them."""
+    """Begins drills, and takes part in them."""
 
     def __init__(self, settings: Settings, notices: Notices, clock: Clock) -> None:
         self._settings = settings
         self._notices = notices
         self._clock = clock
         self._known = ""
+        self._thread = PeriodicThread(
+            "drills",
+            self._poll,
+            lambda: POLL_SECONDS,
+            "drill_not_read",
+            shows_traceback=False,
+        )
 
     def begin(
         self, scenario: str, duration_seconds: float, actor: str, intensity: float = 0.0
@@ -99,35 +107,24 @@ class DrillService:
         return begun
 
     def watch(self) -> None:
-        """Looks for drills from now on, in a thread, where they are allowed."""
+        """Polls for drills from now on, in a thread, where they are allowed."""
         if self._settings.drills:
-            threading.Thread(target=self._run, name="drills", daemon=True).start()
+            self._thread.begin()
 
-    def look(self) -> None:
-        """One look. Raises `NoTierAvailable`."""
-        found = self._notices.read(NOTICE, first_answer=True)
-        if found is not None:
-            self._take_part(msgspec.json.decode(found, type=Drill))
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self.look()
-            except TierError:
-                # Nobody can be asked, which is as good a drill as any.
-                pass
-            except Exception as error:
-                log.warning("drill_not_read", error=type(error).__name__)
-            time.sleep(LOOK_SECONDS)
+    def _poll(self) -> None:
+        # Where nobody can be asked, that is as good a drill as any.
+        with suppress(TierError):
+            found = self._notices.read(NOTICE, first_answer=True)
+            if found is not None:
+                self._take_part(msgspec.json.decode(found, type=Drill))
 
     def _take_part(self, found: Drill) -> None:
         if found.id == self._known:
             return
         self._known = found.id
         seconds = min(found.ends_at - time.time(), found.duration_seconds, MAX_SECONDS)
-        # Who learns late that a drill was ended ends it all the same.
+        # A process that learns late that a drill was ended ends it all the same.
         if seconds > 0 or found.scenario == "none":
-            simulated_outage.silence(found.tiers, seconds)
-            simulated_outage.slow_down(found.delays, seconds)
+            simulated_outage.begin(found.tiers, found.delays, seconds)
         if seconds > 0:
             log.warning("drill", scenario=found.scenario, seconds=round(seconds, 3))

@@ -1,10 +1,8 @@
-"""What is hidden, and what may be in ClickHouse alone: the one question of whoever reads, compares,
-mends or brings something back.
+"""Which messages are hidden, and which may be in ClickHouse alone.
 
 A message is hidden by its own tombstone, by the watermark of its thread or by the erasure of its
-user, from the moment in which that was acknowledged. Redis may know of a watermark before
-PostgreSQL does, and each may have forgotten what the other knows, so the higher one counts. How far
-a deletion was carried out is another matter: only what is still there after that is wrong.
+user, from when that was acknowledged. Redis may know of a watermark before PostgreSQL does, and
+either may have forgotten what the other knows, so the higher one counts.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -23,20 +21,16 @@ Thread = tuple[str, str]
 
 THREADS_AT_ONCE = 500
 
-
 _BOUNDARY = text("SELECT below::text FROM archive_boundary")
 _MARKS = text(
     """
-SELECT r.user_id, r.thread_id, t.deleted_through::text AS deleted,
-       t.erased_through::text AS buried, t.purged_through::text AS purged,
-       e.erased_through::text AS erased, e.finished_at IS NOT NULL AS is_done
+SELECT r.user_id, r.thread_id, t.deleted_through::text, e.erased_through::text,
+       t.erased_through::text, t.purged_through::text, e.finished_at IS NOT NULL
 FROM json_to_recordset(CAST(:threads AS json)) AS r (user_id text, thread_id text)
 LEFT JOIN threads t ON t.user_id = r.user_id AND t.id = r.thread_id
 LEFT JOIN user_erasures e ON e.user_id = r.user_id
 """
 )
-
-
 _ERASURES = text("SELECT user_id, erased_through::text AS through FROM user_erasures")
 
 
@@ -69,17 +63,12 @@ class Watermarks(NamedTuple):
 
     def and_those(self, other: "Watermarks") -> "Watermarks":
         """The higher of both, as of what two tiers know."""
-        return Watermarks(
-            max(self.deleted, other.deleted),
-            max(self.erased, other.erased),
-            max(self.buried, other.buried),
-            max(self.purged, other.purged),
-            self.is_erased or other.is_erased,
-        )
+        both: Any = zip(self, other, strict=True)
+        return Watermarks._make(map(max, both))
 
 
 NOTHING = Watermarks()
-"""The marks of a thread that nobody deleted."""
+"""The marks of a thread of which nothing was deleted."""
 
 
 def archive_boundary(connection: Connection) -> str:
@@ -100,14 +89,9 @@ def committed(connection: Connection, threads: Iterable[Thread]) -> dict[Thread,
             for user_id, thread_id in ordered[at : at + THREADS_AT_ONCE]
         ]
         rows = connection.execute(_MARKS, {"threads": msgspec.json.encode(named).decode()})
-        for row in rows:
-            found[row.user_id, row.thread_id] = Watermarks(
-                row.deleted or ids.LOWEST,
-                row.erased or ids.LOWEST,
-                row.buried or ids.LOWEST,
-                row.purged or ids.LOWEST,
-                bool(row.is_done),
-            )
+        for user_id, thread_id, *marks, is_erased in rows:
+            known = [mark or ids.LOWEST for mark in marks]
+            found[user_id, thread_id] = Watermarks._make([*known, is_erased])
     return found
 
 

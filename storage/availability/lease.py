@@ -1,49 +1,46 @@
-"""Whether the faster tiers may be believed to hold everything: a lease, never longer than that.
+"""A lease of 0.4 s, without which Redis does not answer alone: nobody writes beside it.
 
-Redis answers alone only while this process holds a lease that says nobody writes beside it. The
-lease comes from PostgreSQL, where everyone who writes beside Redis says so first and then waits
-until every lease given before has run out. So no clock is shared and nobody has to be told.
-
-Who writes beside both says so in ClickHouse, and waits as long. It may be one process alone that
-finds PostgreSQL out, or too slow, while Redis is; so ClickHouse is asked at each look from when
-Redis was seen out until some time after, and once after PostgreSQL was. Until that is answered
-PostgreSQL is not believed to hold everything either.
+The lease comes from PostgreSQL, where everyone who writes beside Redis registers first and then
+waits until every lease given before has run out. So no clock is shared and nobody has to be told.
+Who writes beside both registers in ClickHouse. One process alone may find PostgreSQL down while
+Redis is, so ClickHouse is asked at each renewal from when Redis was seen down until some time
+after, and once after PostgreSQL was: until then PostgreSQL may not hold everything either.
 """
 
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
-import structlog
 from sqlalchemy import Engine, text
 
 from storage.availability.checks.installation import FOREIGN, RedisIdentity, identity
+from storage.availability.probes import Breakers
 from storage.clickhouse import direct_writes
 from storage.clickhouse.driver import ClickHouse
 from storage.errors import TierError
 from storage.postgres.driver import translated
 from storage.redis.driver import RedisGateway
 from storage.resilience import budget
-from storage.resilience.breaker import Breaker
+from storage.resilience.periodic import PeriodicThread
 from storage.telemetry.instruments import Instruments
-
-log = structlog.get_logger(__name__)
 
 LEASE_SECONDS = 0.4
 """How long a lease holds; a first write beside Redis waits as long before it is acknowledged."""
 
 RENEW_SECONDS = 0.1
 ASKING_SECONDS = 1.0
-"""Whoever has to ask itself does without a lease after this long: there are others to ask yet."""
+"""A reader that has to renew by itself does without after this long: it has tiers to ask yet."""
 
 TROUBLE_SECONDS = 5.0
-"""After this long everybody who found Redis out as well has found it back."""
+"""After this long every process that found Redis down as well has found it back."""
 
 IDLE_SECONDS = 5.0
-"""After this long without a reader nobody renews."""
+"""Without a reader for this long the lease is not renewed."""
 
-_STANDING = text(
+_COMPLETENESS = text(
     """
 SELECT run_id, installation::text AS installation, keys_whole_from <= clock_timestamp() AS keys,
        EXISTS (SELECT FROM redis_backfill) AS backfill,
@@ -55,9 +52,8 @@ FROM redis_state
 
 
 class Completeness(NamedTuple):
-    """What may be believed: Redis about the messages above a floor, Redis about
-    Idempotency-Keys, and PostgreSQL about everything that is not archived. Without `is_known`
-    nobody could be asked."""
+    """Which tier holds everything: Redis all messages above a floor, Redis all Idempotency-Keys,
+    PostgreSQL all that is not archived. Without `is_known` nobody could be asked."""
 
     redis_complete: bool = False
     keys_complete: bool = False
@@ -69,7 +65,7 @@ UNKNOWN = Completeness(is_known=False)
 
 
 class Lease:
-    """This process's lease. Renewed in the background while somebody asks.
+    """This process's lease, renewed in the background while somebody reads.
 
     `whole_at` is when PostgreSQL was last known to hold everything, by the monotonic clock.
     """
@@ -78,30 +74,34 @@ class Lease:
         self,
         redis: RedisGateway,
         engine: Engine,
-        postgres_breaker: Breaker,
         server: ClickHouse,
-        clickhouse_breaker: Breaker,
+        breakers: Breakers,
         instruments: Instruments,
         *,
-        on_restart: Callable[[], None] = lambda: None,
-        on_detour: Callable[[], None] = lambda: None,
+        on_restart: Callable[[], None],
+        on_bypass: Callable[[], None],
     ) -> None:
-        """`on_restart` is called when another run of Redis answers than before, `on_detour` when
-        somebody has begun to write beside Redis. Both return at once."""
+        """`on_restart` is called when another run of Redis answers than before, `on_bypass` when
+        a process has begun to write beside Redis. Both return at once."""
         self._redis = redis
         self._engine = engine
-        self._postgres_breaker = postgres_breaker
         self._server = server
-        self._clickhouse_breaker = clickhouse_breaker
-        self._instruments = instruments
+        self._breakers = breakers
         self._on_restart = on_restart
-        self._on_detour = on_detour
-        self._saw_detours = False
+        self._on_bypass = on_bypass
+        self._saw_bypass = False
         self.whole_at = float("-inf")
         self._renewing = threading.Lock()
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._standing = UNKNOWN
+        self._thread = PeriodicThread(
+            "lease",
+            self._renew,
+            lambda: RENEW_SECONDS,
+            # Nor is there a lease after what nobody foresaw; readers ask every tier instead.
+            "lease_not_renewed",
+            on_failure=partial(instruments.round_failed, "lease"),
+            is_wanted=lambda: time.monotonic() - self._used_at < IDLE_SECONDS,
+        )
+        self._known = UNKNOWN
         self._until = 0.0
         self._used_at = 0.0
         self._postgres_outages = -1
@@ -109,69 +109,51 @@ class Lease:
         self._trouble_at = float("-inf")
 
     def current(self, *, wait: bool = True) -> Completeness:
-        """What may be believed at this moment.
+        """What is complete at this moment; `UNKNOWN` without a lease. Never raises.
 
-        The first to ask after a pause asks PostgreSQL itself, unless it is not to wait.
+        After a pause the first reader renews by itself, at most `ASKING_SECONDS`, if it may `wait`.
         """
         now = self._used_at = time.monotonic()
-        if now >= self._until and not self._is_renewing():
+        if now >= self._until and not self._thread.is_running:
             if wait:
                 with budget.within(ASKING_SECONDS):
-                    self._renew()
-            self._keep_renewing()
+                    self._thread.round()
+            self._thread.begin()
             now = time.monotonic()
-        return self._standing if now < self._until else UNKNOWN
+        return self._known if now < self._until else UNKNOWN
 
     def last_known(self) -> Completeness:
-        """What was to be believed when PostgreSQL was last asked; nothing if it never was."""
-        return self._standing
-
-    def _is_renewing(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
-
-    def _keep_renewing(self) -> None:
-        with self._starting:
-            if not self._is_renewing():
-                self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
-                self._thread.start()
-
-    def _run(self) -> None:
-        while time.monotonic() - self._used_at < IDLE_SECONDS:
-            self._renew()
-            time.sleep(RENEW_SECONDS)
+        """What was complete at the last renewal; `UNKNOWN` before the first."""
+        return self._known
 
     def _renew(self) -> None:
         # Whoever comes while another asks does without rather than wait.
         if not self._renewing.acquire(blocking=False):
             return
         try:
-            started = time.monotonic()
-            self._standing = self._look()
-            self._until = started + LEASE_SECONDS
-            if self._standing.postgres_complete:
-                self.whole_at = started
-        except TierError:
             # Without an answer there is no lease; the breaker says why.
-            pass
-        except Exception:
-            # Nor is there one after what nobody foresaw; whoever reads asks every tier instead.
-            self._instruments.round_failed("lease")
-            log.exception("lease_not_renewed")
+            with suppress(TierError):
+                started = time.monotonic()
+                self._known = self._ask_tiers()
+                self._until = started + LEASE_SECONDS
+                if self._known.postgres_complete:
+                    self.whole_at = started
         finally:
             self._renewing.release()
 
-    def _look(self) -> Completeness:
-        with self._postgres_breaker.guard(), translated(), self._engine.connect() as connection:
-            row = connection.execute(_STANDING).one()
-        if row.detours and not self._saw_detours:
-            self._on_detour()
-        self._saw_detours = row.detours
+    def _ask_tiers(self) -> Completeness:
+        guard = self._breakers.postgresql.guard()
+        with guard, translated(), self._engine.connect() as connection:
+            row = connection.execute(_COMPLETENESS).one()
+        if row.detours and not self._saw_bypass:
+            self._on_bypass()
+        self._saw_bypass = row.detours
         if row.clickhouse:
-            # Somebody else saw PostgreSQL out, and says so now.
+            # Another process saw PostgreSQL down, and says so now.
             self._postgres_outages = -1
         found = self._identity()
         if found is not None and found.installation not in {"", row.installation}:
-            self._redis.breaker.open(FOREIGN)
+            self._breakers.redis.open(FOREIGN)
         if found is None or row.detours:
             self._trouble_at = time.monotonic()
         postgres_complete = self._nobody_writes_beside_it()
@@ -181,7 +163,7 @@ class Lease:
         return Completeness(known, known and row.keys and not found.has_evicted, True)
 
     def _identity(self) -> RedisIdentity | None:
-        """Which Redis answers, if one does; another than before was out meanwhile."""
+        """Which Redis answers, if one does; another run than before was down meanwhile."""
         try:
             with self._redis.guarded() as client:
                 found = identity(client)
@@ -196,11 +178,11 @@ class Lease:
 
     def _nobody_writes_beside_it(self) -> bool:
         """Whether ClickHouse has nothing, and is given nothing, that PostgreSQL lacks."""
-        outages = self._postgres_breaker.state().opened
+        outages = self._breakers.postgresql.state().opened
         if self._postgres_outages == outages and not self._is_in_trouble():
             return True
         try:
-            with self._clickhouse_breaker.guard():
+            with self._breakers.clickhouse.guard():
                 if direct_writes.has_direct_writers(self._server):
                     return False
         except TierError:
@@ -210,6 +192,6 @@ class Lease:
 
     def _is_in_trouble(self) -> bool:
         return (
-            self._redis.breaker.was_open_within(TROUBLE_SECONDS)
+            self._breakers.redis.was_open_within(TROUBLE_SECONDS)
             or time.monotonic() - self._trouble_at < TROUBLE_SECONDS
         )

@@ -1,15 +1,14 @@
-"""What this process acknowledged from Redis lately, to name what a Redis that was lost took along.
+"""What this process acknowledged from Redis lately, to name what is lost with a Redis.
 
-A message that is younger than the next drain is on Redis's disk alone. Where that disk is lost, or
-a replica without the last moments takes over, nobody has it any more; but nobody may be left to
-believe that it is there. So whoever acknowledged it looks for it after each restart of Redis, and
-what is nowhere is logged, counted and kept by its id.
+A message that is not drained yet is on Redis's disk alone. Where that disk is lost, or a replica
+without the last moments takes over, nobody may be left to believe that the message is there: after
+each restart of Redis this process looks for it, and logs, counts and keeps the ids of what is gone.
 """
 
-import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
@@ -17,13 +16,14 @@ import msgspec
 import structlog
 from sqlalchemy import Engine, text
 
-from models import codec, ids
 from storage.availability import hidden
 from storage.errors import TierError, TierUnavailable
 from storage.postgres.backlog import is_unfinished
 from storage.postgres.driver import translated
 from storage.redis.driver import RedisGateway
 from storage.redis.messages import RedisTier
+from storage.redis.unpersisted import UnpersistedWrites
+from storage.resilience.periodic import PeriodicThread
 
 log = structlog.get_logger(__name__)
 
@@ -31,8 +31,9 @@ KEPT = 50_000
 """Acknowledgements that a process remembers: some ten seconds at its fastest, about 10 MB."""
 BATCH = 500
 SHOWN = 20
-ATTEMPTS = 3_600
 PAUSE_SECONDS = 1.0
+SEARCHED_SECONDS = 3_600.0
+"""After this long without an answer the search is given up."""
 
 _VERSIONS = text(
     "SELECT id::text AS id, version FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))"
@@ -59,10 +60,19 @@ class LossAudit:
 
     def __init__(self, door: RedisGateway, redis: RedisTier, engine: Engine) -> None:
         self._door = door
-        self._redis = redis
+        self._slots = redis.slots
+        self._unpersisted = UnpersistedWrites(door, redis)
         self._engine = engine
         self._acknowledged: deque[_Noted] = deque(maxlen=KEPT)
-        self._searching = threading.Lock()
+        self._search_until = float("-inf")
+        self._thread = PeriodicThread(
+            "lost-and-found",
+            self._search,
+            lambda: PAUSE_SECONDS,
+            "lost_not_searched",
+            on_failure=self._end_search,
+            is_wanted=lambda: time.monotonic() < self._search_until,
+        )
 
     def note(self, user_id: str, thread_id: str, message_id: str, version: int) -> None:
         """Remembers that Redis took a version of a message in a user's thread."""
@@ -70,7 +80,8 @@ class LossAudit:
 
     def schedule(self) -> None:
         """Has a thread look for everything remembered, once Redis and PostgreSQL answer."""
-        threading.Thread(target=self._search, name="lost-and-found", daemon=True).start()
+        self._search_until = time.monotonic() + SEARCHED_SECONDS
+        self._thread.begin()
 
     def lost(self) -> list[tuple[str, int]]:
         """What is remembered and in neither tier. Raises `TierError`."""
@@ -81,23 +92,17 @@ class LossAudit:
         return [(one.id, one.version) for one in missing]
 
     def _search(self) -> None:
-        if not self._searching.acquire(blocking=False):
-            return
-        try:
-            for _ in range(ATTEMPTS):
-                try:
-                    self._tell(self.lost())
-                except TierError:
-                    time.sleep(PAUSE_SECONDS)
-                else:
-                    return
-        finally:
-            self._searching.release()
+        with suppress(TierError):
+            self._report(self.lost())
+            self._end_search()
+
+    def _end_search(self) -> None:
+        self._search_until = float("-inf")
 
     def _missing(self, batch: Sequence[_Noted]) -> list[_Noted]:
         # Redis first: what a drain carries on meanwhile is in PostgreSQL by the time it is asked.
-        found = self._hot(one.id for one in batch)
-        left = [one for one in batch if found.get(one.id, 0) < one.version]
+        hot = self._unpersisted.copies(one.id for one in batch)
+        left = [one for one in batch if one.id not in hot or hot[one.id].version < one.version]
         if not left:
             return []
         with translated(), self._engine.connect() as connection:
@@ -105,12 +110,8 @@ class LossAudit:
                 raise TierUnavailable("postgresql", "it is being made anew", passing=True)
             rows = connection.execute(_VERSIONS, {"ids": [one.id for one in left]})
             committed = {row.id: int(row.version) for row in rows}
-            marks = hidden.known(
-                connection,
-                self._door,
-                self._redis.slots,
-                {(one.user_id, one.thread_id) for one in left},
-            )
+            threads = {(one.user_id, one.thread_id) for one in left}
+            marks = hidden.known(connection, self._door, self._slots, threads)
         return [
             one
             for one in left
@@ -119,19 +120,7 @@ class LossAudit:
             and not marks[one.user_id, one.thread_id].hide(one.id)
         ]
 
-    def _hot(self, message_ids: Iterable[str]) -> dict[str, int]:
-        by_slot: dict[int, list[str]] = {}
-        for name in message_ids:
-            by_slot.setdefault(ids.shard_in(name) % self._redis.slots, []).append(name)
-        records = [
-            record
-            for slot, names in by_slot.items()
-            for record in self._redis.messages(slot, names)
-            if record is not None
-        ]
-        return {one.id: one.version for one in map(codec.decode, records)}
-
-    def _tell(self, lost: Sequence[tuple[str, int]]) -> None:
+    def _report(self, lost: Sequence[tuple[str, int]]) -> None:
         if not lost:
             return
         log.error("acknowledged_lost", messages=len(lost), ids=[name for name, _ in lost[:SHOWN]])

@@ -1,16 +1,14 @@
-"""Short notices that every process must be able to read, whichever tier is out.
+"""Short notices that every process must be able to read, whichever tier is down.
 
-A notice is written to every tier that answers, and the newest one found counts. Each tier is asked
-over connections of their own that pass no breaker and heed no drill: a notice is what a drill is
-known by, and how a recovery is told while the tiers it mends are not there.
+A notice is written to every tier that answers, and the newest one found counts. The connections are
+its own; they pass no breaker and heed no drill, for drills are made known by notices.
 """
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
-import structlog
 from redis import Redis
 from sqlalchemy import Engine, text
 
@@ -20,7 +18,7 @@ from storage.errors import NoTierAvailable, TierError
 from storage.postgres.driver import translated
 from storage.redis.driver import translated as redis_translated
 
-log = structlog.get_logger(__name__)
+Answer = TypeVar("Answer")
 
 TIERS: tuple[Tier, ...] = ("redis", "postgresql", "clickhouse")
 
@@ -36,7 +34,7 @@ _READ = text("SELECT at_us, body::text AS body FROM notices WHERE name = :name")
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """A notice as it stands, and when it was written, in microseconds since 1970."""
+    """A notice, and when it was written, in microseconds since 1970."""
 
     at_us: int
     body: msgspec.Raw
@@ -54,10 +52,10 @@ class Notices:
     def write(
         self, name: str, body: Any, *, tiers: Sequence[str] = TIERS, only_one: bool = False
     ) -> None:
-        """Writes a notice wherever it can be written of these tiers, or to the first that takes it.
+        """Writes a notice to all of these tiers that answer, or `only_one`, the first.
 
-        It is newer than all that was read here, also where whoever wrote that has a clock that is
-        ahead. Raises `NoTierAvailable`.
+        It is newer than all that this process read, whatever the clocks of their writers say.
+        Raises `NoTierAvailable`.
         """
         self._known_us = max(time.time_ns() // 1000, self._known_us + 1)
         notice = Notice(self._known_us, msgspec.Raw(msgspec.json.encode(body)))
@@ -66,22 +64,12 @@ class Notices:
             "postgresql": self._write_postgres,
             "clickhouse": self._write_clickhouse,
         }
-        failures: list[TierError] = []
-        for tier in tiers:
-            try:
-                ways[tier](name, notice)
-            except TierError as error:
-                failures.append(error)
-            else:
-                if only_one:
-                    return
-        if len(failures) == len(tiers):
-            raise NoTierAvailable(failures)
+        _asked(tiers, lambda tier: ways[tier](name, notice), only_one=only_one)
 
     def read(
         self, name: str, *, first_answer: bool = False, tiers: Sequence[str] = TIERS
     ) -> msgspec.Raw | None:
-        """The newest of what those of the tiers that answer have, or what the first of them says.
+        """The newest notice of these tiers, or that of the first which answers; None for none.
 
         Raises `NoTierAvailable`.
         """
@@ -90,22 +78,10 @@ class Notices:
             "postgresql": self._read_postgres,
             "clickhouse": self._read_clickhouse,
         }
-        found: list[Notice] = []
-        failures: list[TierError] = []
-        for tier in tiers:
-            try:
-                notice = ways[tier](name)
-            except TierError as error:
-                failures.append(error)
-                continue
-            found += [notice] if notice else []
-            if first_answer:
-                break
-        if len(failures) == len(tiers):
-            raise NoTierAvailable(failures)
-        if not found:
+        found = _asked(tiers, lambda tier: ways[tier](name), only_one=first_answer)
+        newest = max(filter(None, found), key=lambda one: one.at_us, default=None)
+        if newest is None:
             return None
-        newest = max(found, key=lambda one: one.at_us)
         self._known_us = max(self._known_us, newest.at_us)
         return newest.body
 
@@ -146,3 +122,19 @@ class Notices:
 class _Row(msgspec.Struct):
     at_us: int
     body: str
+
+
+def _asked(tiers: Sequence[str], ask: Callable[[str], Answer], *, only_one: bool) -> list[Answer]:
+    """The answers of these tiers, or of the first that answers. Raises `NoTierAvailable`."""
+    answers: list[Answer] = []
+    failures: list[TierError] = []
+    for tier in tiers:
+        try:
+            answers.append(ask(tier))
+        except TierError as error:
+            failures.append(error)
+        if answers and only_one:
+            break
+    if not answers:
+        raise NoTierAvailable(failures)
+    return answers

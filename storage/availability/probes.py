@@ -1,5 +1,7 @@
 """The breakers of one process, and how each finds out whether its tier is well again."""
 
+from functools import partial
+
 from redis import Redis
 from sqlalchemy import Engine, text
 
@@ -28,21 +30,15 @@ class Breakers:
     """A breaker for each tier. A probe takes its own connection and passes no breaker."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
-        replicas = client.replicas(settings)
-        self._client = client.probe_client(settings)
-        self._engine = engine
-        self._server = ClickHouse(
-            settings.clickhouse_url, settings.clickhouse_write_timeout_seconds
-        )
+        redis, replicas = client.probe_client(settings), client.replicas(settings)
+        server = ClickHouse(settings.clickhouse_url, settings.clickhouse_write_timeout_seconds)
         self.redis = Breaker(
-            "redis",
-            lambda: _probe_redis(self._client, engine, replicas),
-            settings.redis_slow_seconds,
+            "redis", partial(_probe_redis, redis, engine, replicas), settings.redis_slow_seconds
         )
         self.postgresql = Breaker(
-            "postgresql", lambda: _probe_postgres(self._engine), settings.database_slow_seconds
+            "postgresql", partial(_probe_postgres, engine), settings.database_slow_seconds
         )
-        self.clickhouse = Breaker("clickhouse", self._server.ping, CLICKHOUSE_SLOW_SECONDS)
+        self.clickhouse = Breaker("clickhouse", server.ping, CLICKHOUSE_SLOW_SECONDS)
 
     def of(self, tier: Tier) -> Breaker:
         """The breaker of one tier."""

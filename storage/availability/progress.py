@@ -1,8 +1,6 @@
-"""Liveness is progress: is what was acknowledged carried on?
+"""Liveness is progress: did a worker poll the log lately, and does its oldest entry change?
 
-A process that is up and does nothing looks well from outside. So two things are asked of the log
-itself: did a worker look at it lately, and does its oldest entry change? A log that is long, and
-moves, is slow; one that is short, and does not, stands still.
+A log that is long and moves is slow; one that is short and does not is stalled.
 """
 
 import threading
@@ -16,18 +14,18 @@ from storage.postgres.reads import PostgresTier
 from storage.redis.pending_log import PendingLog
 
 JUDGED_SECONDS = 1.0
-"""For so long a judgement holds, so that everybody may ask as often as they like."""
+"""How long a judgement holds, so that everybody may ask as often as they like."""
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """Whether the log moves on, as far as that can be told, and how it stands in words."""
+    """Whether the log moves on, as far as that can be told, and its status in words."""
 
     is_ok: bool = msgspec.field(name="ok")
     detail: str
 
 
 class ProgressWatch:
-    """Judges the log. Times are Redis's, or this process's own, and never compared."""
+    """Judges the log. Redis's clock and this process's own are never compared."""
 
     def __init__(
         self, log: PendingLog, postgres: PostgresTier, breakers: Breakers, seconds: float
@@ -53,17 +51,17 @@ class ProgressWatch:
 
     def _judge(self) -> Progress:
         try:
-            standing = self._log.standing()
+            status = self._log.standing()
         except TierError as error:
-            self._forget()
+            self._reset()
             return Progress(True, f"not known while Redis is out: {error.reason}")
         if self._breakers.redis.was_open_within(self._seconds):
-            self._forget()
+            self._reset()
             return Progress(True, "Redis was out until a moment ago")
-        looked = self._looked_seconds(standing.looked_seconds)
+        looked = self._seconds_since_poll(status.looked_seconds)
         if looked > self._seconds:
             return Progress(False, f"no worker has looked at the log for {looked:.0f} s")
-        if standing.oldest is None:
+        if status.oldest is None:
             self._head = None
             return Progress(True, "the log is empty")
         try:
@@ -71,27 +69,27 @@ class ProgressWatch:
         except TierError as error:
             self._head = None
             return Progress(True, f"the log waits for PostgreSQL: {error.reason}")
-        still = self._still_seconds(standing.oldest)
-        if min(still, standing.oldest_seconds) > self._seconds:
-            age = standing.oldest_seconds
+        stalled = self._stalled_seconds(status.oldest)
+        if min(stalled, status.oldest_seconds) > self._seconds:
+            age = status.oldest_seconds
             return Progress(False, f"the oldest entry has been in the log for {age:.0f} s")
-        return Progress(True, f"the oldest entry is {standing.oldest_seconds:.1f} s old")
+        return Progress(True, f"the oldest entry is {status.oldest_seconds:.1f} s old")
 
-    def _looked_seconds(self, looked: float | None) -> float:
-        """A Redis that is new knows of no look: that counts from when it was first seen so."""
+    def _seconds_since_poll(self, told: float | None) -> float:
+        """A new Redis knows of no poll: that counts from when it was first seen so."""
         now = time.monotonic()
-        if looked is not None:
+        if told is not None:
             self._unmarked_since = float("inf")
-            return looked
+            return told
         self._unmarked_since = min(self._unmarked_since, now)
         return now - self._unmarked_since
 
-    def _still_seconds(self, head: tuple[int, bytes]) -> float:
+    def _stalled_seconds(self, head: tuple[int, bytes]) -> float:
         """For how long this process has seen the same entry as the oldest."""
         now = time.monotonic()
         if head != self._head:
             self._head, self._head_since = head, now
         return now - self._head_since
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._head, self._unmarked_since = None, float("inf")

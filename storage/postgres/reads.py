@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from models import ids
-from models.message import Message, Thread, ThreadSummary
+from models.message import Message, Thread
 from models.tables import archive_boundary, messages, threads, user_erasures
 from storage.postgres.driver import message_of, rfc3339, translated
 from storage.resilience.breaker import Breaker
@@ -49,21 +49,6 @@ class ThreadRow(NamedTuple):
     thread: Thread
     last_message_at: str | None
     message_count: int
-
-    def summary(self, preview: str | None = None) -> ThreadSummary:
-        """As callers see it, with how its newest message begins."""
-        return ThreadSummary(
-            id=self.thread.id,
-            user_id=self.thread.user_id,
-            title=self.thread.title,
-            metadata=self.thread.metadata,
-            created_at=self.thread.created_at,
-            last_message_at=self.last_message_at,
-            message_count=self.message_count,
-            last_message_preview=preview,
-            is_pinned=self.thread.is_pinned,
-            is_archived=self.thread.is_archived,
-        )
 
 
 class PostgresTier:

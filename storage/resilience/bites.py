@@ -1,4 +1,4 @@
-"""Work in bites: no more bytes at once than whoever gets them can take in the time there is."""
+"""Batches by bytes: no more at once than a tier can take in the time there is."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -7,7 +7,7 @@ from typing import TypeVar
 One = TypeVar("One")
 
 LEAST_BYTES = 4 * 1024
-"""Of a bite, when larger ones took too long; one thing goes whatever its size."""
+"""Of a batch, when larger ones took too long; a single thing goes whatever its size."""
 
 
 class Bite:
@@ -17,15 +17,15 @@ class Bite:
         self._most = self.bytes = most
 
     def shrink_batch(self) -> None:
-        """Has bites be half as large as they were."""
+        """Halves the bytes of later batches."""
         self.bytes = max(LEAST_BYTES, self.bytes // 2)
 
     def grow_batch(self) -> None:
-        """Has them be larger again."""
+        """Doubles the bytes of later batches, up to the most."""
         self.bytes = min(self._most, self.bytes * 2)
 
     def of(self, things: Sequence[One], sizes: Sequence[int]) -> Sequence[One]:
-        """The first bite of some things."""
+        """The first batch of some things."""
         return next((part for part, _ in bites(things, sizes, self.bytes)), things)
 
 

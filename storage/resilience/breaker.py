@@ -1,16 +1,14 @@
 """A breaker for each tier: after one failure nobody waits for a dead server again.
 
-Closed, calls pass and are watched. A call that finds the tier gone opens the breaker at once.
-Several slow ones in a row make it suspect, for a tier that answers late is no help to a caller with
-a deadline; but it may be this process that was slow, so a probe decides. So does one that had no
-answer in time because it moved much, or because its request had little time left.
-Open, calls fail without being tried. A thread of the breaker's own tries a probe again and again,
-half-open meanwhile, so that no request ever pays for the question whether a tier is back.
+A call that finds the tier gone opens the breaker at once. A few slow calls in a row, or one that
+was late because it moved much or had little time, have a probe decide: it may be this process that
+was slow. While open, a thread of the breaker's own probes, so that no request pays for that.
 """
 
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Literal
 
@@ -65,9 +63,10 @@ class _Guard:
 
 
 class Breaker:
-    """One tier's breaker in one process. `probe` raises while the tier is not well.
+    """One tier's breaker in one process; `probe` raises while the tier is not well.
 
-    `opened_at` is when it opened last, by the monotonic clock, `latencies` how long calls took.
+    `opened_at` is when it opened last, by the monotonic clock. `on_opened` and `on_closed` are
+    called in the thread that probes.
     """
 
     def __init__(self, tier: str, probe: Callable[[], None], slow_seconds: float) -> None:
@@ -95,21 +94,16 @@ class Breaker:
         return not self.is_closed or time.monotonic() - self._closed_at < seconds
 
     def guard(self, *, is_bulk: bool = False) -> "_Guard":
-        """Lets the call of one block pass and watches it; bulk may take its time.
-
-        The block raises `TierUnavailable` at once while open, and where the caller has no time
-        left.
-        """
+        """A block around one call. Raises `TierUnavailable` at once while the breaker is open, and
+        where the caller has no time left. A bulk call may take its time."""
         return _Guard(self, is_bulk)
 
     def _check(self) -> None:
-        """Raises `TierUnavailable` while open, and where the caller has no time left."""
         if self._state != "closed":
             raise TierUnavailable(self.tier, self._reason, tried=False)
         budget.check(self.tier)
 
     def _succeeded(self, seconds: float, *, is_bulk: bool) -> None:
-        """Notes how long a call took."""
         if not is_bulk:
             self.latencies.note(seconds)
         if is_bulk or seconds <= self._slow_seconds:
@@ -118,7 +112,6 @@ class Breaker:
             self._note_slow()
 
     def _failed(self, error: TierUnavailable, *, is_bulk: bool) -> None:
-        """Notes that a call found a tier out."""
         if error.tier != self.tier or error.passing:
             return
         if error.late and (is_bulk or budget.is_spent()):
@@ -136,19 +129,15 @@ class Breaker:
             self._opened += 1
             self.opened_at = time.monotonic()
         log.warning("breaker_opened", tier=self.tier, reason=reason)
-        threading.Thread(
-            target=self._probe_until_well, name=f"probe-{self.tier}", daemon=True
-        ).start()
+        self._start("probe", self._probe_until_well)
 
     def state(self) -> BreakerState:
         """What it is, and why."""
-        if self.is_closed:
-            return BreakerState(state="closed", opened=self._opened, reason=self._reason or None)
+        state, open_seconds = self._state, None
+        if state != "closed":
+            open_seconds = round(time.monotonic() - self.opened_at, 3)
         return BreakerState(
-            state=self._state,
-            opened=self._opened,
-            open_seconds=round(time.monotonic() - self.opened_at, 3),
-            reason=self._reason,
+            state=state, opened=self._opened, open_seconds=open_seconds, reason=self._reason or None
         )
 
     def _note_slow(self) -> None:
@@ -163,35 +152,34 @@ class Breaker:
             if self._is_suspect:
                 return
             self._is_suspect = True
-        threading.Thread(
-            target=self._judge, args=(reason,), name=f"judge-{self.tier}", daemon=True
-        ).start()
+        self._start("judge", partial(self._judge, reason))
+
+    def _start(self, name: str, work: Callable[[], None]) -> None:
+        threading.Thread(target=work, name=f"{name}-{self.tier}", daemon=True).start()
 
     def _judge(self, reason: str) -> None:
-        """Opens the breaker for that reason, if a probe is slow or fails too."""
-        if self._trouble() is not None:
+        if self._failure() is not None:
             self.open(reason)
         with self._lock:
             self._slow_in_a_row = 0
             self._is_suspect = False
 
     def _probe_until_well(self) -> None:
-        self._tell(self.on_opened)
+        self._notify(self.on_opened)
         while True:
             time.sleep(PROBE_SECONDS)
             self._state = "half-open"
-            trouble = self._trouble()
-            if trouble is None:
+            failure = self._failure()
+            if failure is None:
                 break
-            self._reason = trouble
-            self._state = "open"
-        seconds = time.monotonic() - self.opened_at
+            self._reason, self._state = failure, "open"
         self._closed_at = time.monotonic()
         self._state = "closed"
-        log.info("breaker_closed", tier=self.tier, open_seconds=round(seconds, 3))
-        self._tell(self.on_closed)
+        seconds = round(self._closed_at - self.opened_at, 3)
+        log.info("breaker_closed", tier=self.tier, open_seconds=seconds)
+        self._notify(self.on_closed)
 
-    def _tell(self, listeners: list[Callable[[], None]]) -> None:
+    def _notify(self, listeners: list[Callable[[], None]]) -> None:
         for listener in listeners:
             try:
                 listener()
@@ -199,7 +187,7 @@ class Breaker:
                 # A listener that fails must not keep the tier from being probed.
                 log.warning("listener_failed", tier=self.tier, error=str(error))
 
-    def _trouble(self) -> str | None:
+    def _failure(self) -> str | None:
         """What a probe finds wrong, if anything."""
         started = time.perf_counter()
         try:

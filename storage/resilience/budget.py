@@ -1,9 +1,5 @@
-"""How long whoever asks still waits: one deadline that everything a request does shares.
-
-Each tier has a deadline of its own for a call, and a request may need several of several tiers.
-Were each given its own whole time, an answer would come after the sum. So a request has a moment
-by which it is over, and every wait is the shorter of its own and what is left. Jobs have none.
-"""
+"""One deadline that everything a request does shares: every wait is the shorter of a call's own
+deadline and what is left of the request's. Jobs have none."""
 
 import math
 import threading
@@ -14,22 +10,22 @@ from contextlib import contextmanager
 from storage.errors import TierUnavailable
 
 REQUEST_SECONDS = 4.0
-"""An answer is promised within 5 s: the rest is for a machine that is busy, and for the network."""
+"""An answer is promised within 5 s: the rest is for a busy machine, and for the network."""
 
 LEAST_SECONDS = 0.05
-"""With less than this left nothing more is begun, for it would only be cut off."""
+"""With less than this left nothing more is begun: it would only be cut off."""
 
 LARGE_BYTES = 128 * 1024
-"""A call that moves more takes its time, and being late says little of its tier."""
+"""Of a call that moves more, being late says little of its tier."""
 
 SLOWEST_BYTES = 512 * 1024
-"""So many a second a tier takes at least that is well, of what is large."""
+"""A second: what a tier that is well takes at least of large calls."""
 
 NO_TIME = "no time was left to ask it"
 
 
 class _Mine(threading.local):
-    """This thread's. What it starts has none: that goes on when the request is over."""
+    """This thread's. The threads it starts have none: they outlive the request."""
 
     until = math.inf
     granted = 0.0
@@ -39,18 +35,18 @@ _mine = _Mine()
 
 
 def begin(seconds: float = REQUEST_SECONDS) -> None:
-    """Has what this thread does from now on be over in so long."""
+    """Gives what this thread does from now on so many seconds."""
     _mine.until = time.monotonic() + seconds
 
 
 def end() -> None:
-    """Has this thread take its time again."""
+    """Gives this thread as long as it takes again."""
     _mine.until = math.inf
 
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Has the block be over in so long, or sooner where it had less before."""
+    """Gives the block so many seconds, or fewer where fewer are left."""
     before = _mine.until
     _mine.until = min(before, time.monotonic() + seconds)
     try:
@@ -75,8 +71,8 @@ def left() -> float:
 
 
 def bounded(seconds: float) -> float:
-    """The shorter of a call's own deadline and what is left; never nothing, which drivers take for
-    no deadline."""
+    """The shorter of a call's own deadline and what is left; never 0, which drivers take for no
+    deadline."""
     seconds += _mine.granted
     if _mine.until == math.inf:
         return seconds
@@ -88,22 +84,22 @@ def is_spent() -> bool:
     return left() < LEAST_SECONDS
 
 
-def check(tier: str) -> None:
-    """Raises `TierUnavailable` where nothing more is begun: a matter of this call alone."""
-    if is_spent():
+def check(tier: str, seconds: float = 0.0) -> None:
+    """Raises `TierUnavailable` where no time is left after so many seconds: a matter of this call
+    alone."""
+    if left() < seconds + LEAST_SECONDS:
         raise TierUnavailable(tier, NO_TIME, passing=True, tried=False)
 
 
 def sleep(tier: str, seconds: float) -> None:
     """Waits that long. Raises `TierUnavailable` at once where less is left."""
-    if left() < seconds + LEAST_SECONDS:
-        raise TierUnavailable(tier, NO_TIME, passing=True, tried=False)
+    check(tier, seconds)
     time.sleep(max(0.0, seconds))
 
 
 @contextmanager
 def taking(lock: threading.Lock, tier: str) -> Iterator[None]:
-    """Holds a lock. Raises `TierUnavailable` where nobody gives it in time."""
+    """Holds a lock. Raises `TierUnavailable` where it is not free in time."""
     seconds = left()
     if not lock.acquire(timeout=-1 if seconds == math.inf else max(0.0, seconds)):
         raise TierUnavailable(tier, NO_TIME, passing=True, tried=False)

@@ -1,14 +1,15 @@
 """Named places in the code where a fault test may let the process die, stop, fail or wait.
 
 A point does nothing until `THREADKEEP_FAULTPOINTS` arms it and `THREADKEEP_DRILLS=1` allows that.
-The variable holds strikes, comma-separated, `name:n:action` each: at the n-th pass of the point in
-this process comes the action, `kill` (SIGKILL), `stop` (SIGSTOP), `raise` (`TierUnavailable`) or
-`sleep=SECONDS`. A supervisor starts a killed program anew, which would be struck at the same point
-for ever: `name:n:action@FILE` strikes only where FILE does not exist, and makes it first.
+The variable holds `name:n:action`, comma-separated: at the n-th pass of the point in this process
+comes the action, `kill` (SIGKILL), `stop` (SIGSTOP), `raise` (`TierUnavailable`) or
+`sleep=SECONDS`. With `@FILE` behind it comes only where FILE does not exist, which it makes first:
+a killed program that is started again is not killed for ever.
 """
 
 import math
 import os
+import re
 import signal
 import threading
 import time
@@ -45,8 +46,11 @@ _TIER_OF = {
 NAMES = tuple(_TIER_OF)
 """Every point there is. The tier of each is the one that `raise` says does not answer."""
 
-_ACTIONS = ("kill", "stop", "raise", "sleep")
 _FORM = "strikes are name:n:kill, :stop, :raise or :sleep=SECONDS, and @FILE behind for once only"
+_INJECTION = re.compile(
+    r"(?P<name>[^:]+):0*(?P<at_pass>[1-9][0-9]*):"
+    r"(?P<action>kill|stop|raise|sleep=(?P<seconds>[0-9]*\.?[0-9]+))(@(?P<once>.+))?"
+)
 
 
 class Injection(NamedTuple):
@@ -60,10 +64,10 @@ class Injection(NamedTuple):
 
 
 class _Armed:
-    """The strikes of this process, and how often each point was passed."""
+    """The injections of this process, and how often each point was passed."""
 
-    def __init__(self, strikes: list[Injection]) -> None:
-        self._strikes = strikes
+    def __init__(self, injections: list[Injection]) -> None:
+        self._injections = injections
         self._lock = threading.Lock()
         self.passes: Counter[str] = Counter()
 
@@ -71,16 +75,16 @@ class _Armed:
         with self._lock:
             self.passes[name] += 1
             number = self.passes[name]
-        for strike in self._strikes:
-            if strike.name == name and strike.at_pass == number and _is_first(strike.once):
-                _carry_out(strike)
+        for one in self._injections:
+            if one.name == name and one.at_pass == number and _is_first(one.once):
+                _inject(one)
 
 
 _armed: _Armed | None = None
 
 
 def faultpoint(name: str) -> None:
-    """Passes a point: a single look at a global where nothing is armed."""
+    """Passes a point: a single read of a global where nothing is armed."""
     if _armed is not None:
         _armed.passed(name)
 
@@ -93,8 +97,8 @@ def passes(name: str) -> int:
 def enable(settings: Settings) -> None:
     """Arms what the settings say, and disarms whatever was armed before.
 
-    Raises `SettingsError` for a strike that is misspelt, and where drills are not allowed: a fault
-    test whose faults never come would prove nothing.
+    Raises `SettingsError` for a misspelt injection, and where drills are not allowed: a fault test
+    whose faults never come would prove nothing.
     """
     global _armed
     wanted = injections(settings)
@@ -103,37 +107,25 @@ def enable(settings: Settings) -> None:
 
 def injections(settings: Settings) -> list[Injection]:
     """What the settings say. Raises `SettingsError` as `enable` does."""
-    found = [_strike(part) for part in settings.faultpoints.split(",") if part.strip()]
+    found = [_parsed(part.strip()) for part in settings.faultpoints.split(",") if part.strip()]
     if found and not settings.drills:
         raise SettingsError("THREADKEEP_FAULTPOINTS is set, which needs THREADKEEP_DRILLS=1")
     return found
 
 
-def _strike(text: str) -> Injection:
-    name, _, rest = text.strip().partition(":")
-    number, _, what = rest.partition(":")
-    if name not in _TIER_OF:
+def _parsed(text: str) -> Injection:
+    if text.partition(":")[0] not in _TIER_OF:
         raise _wrong(text, f"the points are {', '.join(NAMES)}")
-    if not (number.isascii() and number.isdigit() and int(number) >= 1):
+    form = _INJECTION.fullmatch(text)
+    if form is None:
         raise _wrong(text, _FORM)
-    what, at, file = what.partition("@")
-    action, equals, seconds = what.partition("=")
-    if action not in _ACTIONS or bool(equals) != (action == "sleep") or bool(at) != bool(file):
-        raise _wrong(text, _FORM)
-    once = Path(file) if file else None
+    once = Path(form["once"]) if form["once"] else None
     if once is not None and not once.parent.is_dir():
         raise _wrong(text, "the folder of its file does not exist")
-    return Injection(name, int(number), action, _seconds(text, seconds) if equals else 0.0, once)
-
-
-def _seconds(text: str, given: str) -> float:
-    try:
-        seconds = float(given)
-    except ValueError:
-        raise _wrong(text, _FORM) from None
-    if not (math.isfinite(seconds) and seconds > 0):
+    action, seconds = form["action"].partition("=")[0], float(form["seconds"] or 0)
+    if form["seconds"] and not 0 < seconds < math.inf:
         raise _wrong(text, "sleep takes a number of seconds above 0")
-    return seconds
+    return Injection(form["name"], int(form["at_pass"]), action, seconds, once)
 
 
 def _wrong(text: str, why: str) -> SettingsError:
@@ -141,25 +133,25 @@ def _wrong(text: str, why: str) -> SettingsError:
 
 
 def _is_first(once: Path | None) -> bool:
-    """Whether the strike is still to come. Of several processes one makes the file."""
+    """Whether it is still to come. Of several processes one makes the file."""
     if once is None:
         return True
     try:
-        os.close(os.open(once, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        once.touch(0o600, exist_ok=False)
     except FileExistsError:
         return False
     return True
 
 
-def _carry_out(strike: Injection) -> None:
-    log.warning("fault_struck", point=strike.name, at_pass=strike.at_pass, action=strike.action)
-    if strike.action == "kill":
+def _inject(one: Injection) -> None:
+    log.warning("fault_struck", point=one.name, at_pass=one.at_pass, action=one.action)
+    if one.action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-    elif strike.action == "stop":
+    elif one.action == "stop":
         # Sent to this very thread: sent to the process, another thread would take it, and this one
         # might get past the point before it stands.
         signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
-    elif strike.action == "sleep":
-        time.sleep(strike.seconds)
+    elif one.action == "sleep":
+        time.sleep(one.seconds)
     else:
-        raise TierUnavailable(_TIER_OF[strike.name], f"a drill at {strike.name}", passing=True)
+        raise TierUnavailable(_TIER_OF[one.name], f"a drill at {one.name}", passing=True)

@@ -1,4 +1,4 @@
-"""What ClickHouse finds: by its text index, the newest version of each, newest first.
+"""What ClickHouse finds by its text index: the newest version of each message, newest first.
 
 Months are not merged with each other: all versions of a message are in one.
 """
@@ -6,7 +6,7 @@ Months are not merged with each other: all versions of a message are in one.
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Select, select, text
 
@@ -18,13 +18,13 @@ from storage.clickhouse.driver import ClickHouse, literal, translated
 from storage.clickhouse.fingerprints import MOST_NAMED, named
 from storage.clickhouse.rows import COLUMNS, LATEST_US, message_of
 from storage.resilience.breaker import Breaker
-from storage.search.query import SearchSpan, Wanted
+from storage.search.query import Matches, SearchSpan, Wanted
 
 MOST_SECONDS = 1.5
-"""One query; after that ClickHouse itself gives it up, which is no outage."""
+"""Of one query; after that ClickHouse itself ends it, which is no outage."""
 
 MONTHS_SECONDS = 60.0
-"""How long the sizes of months are believed: they say how far to look at once, and no more."""
+"""How long the sizes of months are cached: they only say how far to search at once."""
 
 _LIMITED = f"SETTINGS max_execution_time = {MOST_SECONDS}"
 # A version that the index finds counts only if it is the newest: exactly that is asked for.
@@ -38,14 +38,6 @@ _MONTHS = (
 )
 
 
-class ArchivedMatches(NamedTuple):
-    """Newest versions of messages that may match, newest first, and the id below which there may
-    be more, None if there are not."""
-
-    messages: list[Message]
-    horizon: str | None
-
-
 class SearchArchive:
     """The read verbs of search in ClickHouse. Errors leave as the tier's."""
 
@@ -57,8 +49,8 @@ class SearchArchive:
         self._months_until = 0.0
 
     def floor(self, high: str, rows: int) -> str:
-        """The id down to which to look from another so that it is about so many rows; the lowest
-        of all where there are not as many."""
+        """The id that about so many rows lie above, and below `high`; the lowest id if there are
+        fewer."""
         left = rows
         for month, count in self._sizes():
             first = _first_id(month)
@@ -68,8 +60,8 @@ class SearchArchive:
                     return first
         return ids.LOWEST
 
-    def candidates(self, user_id: str, wanted: Wanted, span: SearchSpan) -> ArchivedMatches:
-        """The newest messages of a span that have the words, without tombstones."""
+    def candidates(self, user_id: str, wanted: Wanted, span: SearchSpan) -> Matches:
+        """The newest live messages of a span that have the words."""
         conditions = [*_range(span), *_words(wanted.terms)]
         if wanted.thread_id is not None:
             conditions.append(f"thread_id = {literal(wanted.thread_id)}")
@@ -83,24 +75,23 @@ class SearchArchive:
             .suffix_with(_NEWEST)
         )
         found = self._messages(query)
-        return ArchivedMatches(found, found[-1].id if len(found) >= span.at_most else None)
+        return Matches(found, found[-1].id if len(found) >= span.at_most else None)
 
     def known(self, user_id: str, message_ids: Sequence[str]) -> list[Message]:
-        """The newest versions of messages that others found, tombstones included."""
-        return [
-            message
-            for at in range(0, len(message_ids), MOST_NAMED)
-            for message in self._newest(user_id, named(message_ids[at : at + MOST_NAMED]))
-        ]
-
-    def _newest(self, user_id: str, condition: str) -> list[Message]:
-        query = (
+        """The newest versions of messages that other tiers found, tombstones included."""
+        newest = (
             select(*COLUMNS)
-            .where(messages.c.user_id == user_id, text(condition))
+            .where(messages.c.user_id == user_id)
             .order_by(messages.c.version.desc(), messages.c.archived_at.desc())
             .suffix_with(f"LIMIT 1 BY id {_LIMITED}")
         )
-        return self._messages(query)
+        return [
+            message
+            for at in range(0, len(message_ids), MOST_NAMED)
+            for message in self._messages(
+                newest.where(text(named(message_ids[at : at + MOST_NAMED])))
+            )
+        ]
 
     def _messages(self, query: Select[Any]) -> list[Message]:
         guard = self._breaker.guard(is_bulk=True)
@@ -125,19 +116,15 @@ def _first_id(month: int) -> str:
 
 
 def _range(span: SearchSpan) -> list[str]:
-    """Times to find the months and granules by, and ids for what times do not tell."""
+    """Times, which select months and granules, and ids, which are exact."""
     conditions = []
     if span.low != ids.LOWEST:
-        conditions += [
-            f"messages.created_at >= {_millisecond(span.low)}",
-            f"toString(messages.id) > '{span.low}'",
-        ]
+        conditions.append(f"messages.created_at >= {_millisecond(span.low)}")
+        conditions.append(f"toString(messages.id) > '{span.low}'")
     if span.high != ids.HIGHEST:
         following = f"{_millisecond(span.high)} + INTERVAL 1 MILLISECOND"
-        conditions += [
-            f"messages.created_at < {following}",
-            f"toString(messages.id) < '{span.high}'",
-        ]
+        conditions.append(f"messages.created_at < {following}")
+        conditions.append(f"toString(messages.id) < '{span.high}'")
     return conditions
 
 

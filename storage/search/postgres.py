@@ -1,39 +1,31 @@
 """What PostgreSQL finds, and what it knows of what others found.
 
-The index is behind a function that asks for the user of the transaction alone and gives ids; the
-rows are read under row-level security as all others are (migration 0011).
+The index is behind a function that searches for the transaction's user alone and returns ids; the
+rows are read under row-level security like all others (migration 0011).
 """
 
 import hashlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sqlalchemy import Text, Uuid, and_, cast, func, select
+from sqlalchemy import Text, Uuid, cast, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY
 
 from models import ids
 from models.message import Message
 from models.search_terms import Terms
-from models.tables import archive_boundary, messages, threads, user_erasures
+from models.tables import messages, threads, user_erasures
+from storage.availability.hidden import archive_boundary
 from storage.postgres.driver import message_of
 from storage.postgres.reads import PostgresTier
-from storage.search.query import SearchSpan, Wanted
+from storage.search.query import Matches, SearchSpan, Wanted
 
 _UUID = Uuid(as_uuid=False)
 _UUIDS: ARRAY[str] = ARRAY(_UUID)
 
 
-class Candidates(NamedTuple):
-    """Messages that may match, newest first; the id below which there may be more, None if there
-    are not; and the id below which messages may be in ClickHouse alone."""
-
-    messages: list[Message]
-    horizon: str | None
-    boundary: str
-
-
 class KnownVersions(NamedTuple):
-    """Versions of messages, and up to which id their threads are deleted, or all of the user's."""
+    """Versions by id, the id through which each thread is deleted, and that of all the user's."""
 
     messages: dict[str, Message]
     marks: dict[str, str]
@@ -46,7 +38,7 @@ class SearchRows:
     def __init__(self, postgres: PostgresTier) -> None:
         self._postgres = postgres
 
-    def candidates(self, user_id: str, wanted: Wanted, span: SearchSpan) -> Candidates:
+    def candidates(self, user_id: str, wanted: Wanted, span: SearchSpan) -> Matches:
         """The newest messages of a span that have the words."""
         given = func.search_candidates(
             cast(_tsquery(user_id, wanted.terms), TSQUERY),
@@ -65,9 +57,9 @@ class SearchRows:
         with self._postgres.as_user(user_id, is_bulk=True) as connection:
             rows = connection.execute(query).all()
             # Only now: what is archived after this was among the rows.
-            boundary = connection.execute(select(archive_boundary.c.below)).scalar_one()
+            boundary = archive_boundary(connection)
         horizon = rows[-1].candidate if len(rows) >= span.at_most else None
-        return Candidates([message_of(row) for row in rows if row.id], horizon, boundary)
+        return Matches([message_of(row) for row in rows if row.id], horizon, boundary)
 
     def known(
         self, user_id: str, message_ids: Iterable[str], thread_ids: Iterable[str]
@@ -78,11 +70,9 @@ class SearchRows:
             messages.c.id == func.any(cast(list(message_ids), _UUIDS)),
         )
         marks = select(threads.c.id, threads.c.deleted_through).where(
-            and_(
-                threads.c.user_id == user_id,
-                threads.c.id == func.any(list(thread_ids)),
-                threads.c.deleted_through.is_not(None),
-            )
+            threads.c.user_id == user_id,
+            threads.c.id == func.any(list(thread_ids)),
+            threads.c.deleted_through.is_not(None),
         )
         erasure = select(user_erasures.c.erased_through).where(user_erasures.c.user_id == user_id)
         with self._postgres.as_user(user_id, is_bulk=True) as connection:
@@ -93,8 +83,7 @@ class SearchRows:
 
 
 def _tsquery(user_id: str, terms: Terms) -> str:
-    """All of the terms, as the user's own. They hold neither quotes nor backslashes: those are no
-    words."""
+    """All of the terms, marked as the user's. Quotes and backslashes are no part of terms."""
     mark = hashlib.md5(user_id.encode(), usedforsecurity=False).hexdigest()[:8]
     whole = [f"'{mark}{term}'" for term in terms.whole]
     return " & ".join(whole + [f"'{mark}{term}':*" for term in terms.beginnings])

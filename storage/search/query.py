@@ -1,4 +1,4 @@
-"""What is looked for, and what is found."""
+"""A search: the query with its filters, a span of ids, and the results."""
 
 from typing import NamedTuple
 
@@ -9,8 +9,7 @@ from models.search_terms import Terms, terms_of
 
 
 class Wanted(NamedTuple):
-    """A query and its filters. `since` and `until` are RFC 3339 in UTC with six digits; a message
-    of the moment `since` is meant, one of the moment `until` is not."""
+    """A query and its filters: `since` <= time < `until`, in RFC 3339 UTC with six digits."""
 
     query: Query
     thread_id: str | None = None
@@ -20,12 +19,12 @@ class Wanted(NamedTuple):
 
     @property
     def terms(self) -> Terms:
-        """What indexes are asked for."""
+        """The terms that indexes are searched for."""
         return terms_of(self.query)
 
     @property
     def low(self) -> str:
-        """An id below every one that is meant."""
+        """An id below every message that can match."""
         if self.since is None:
             return ids.LOWEST
         before_us = ids.time_us_of(ids.lowest(self.since)) - 1_000
@@ -33,13 +32,13 @@ class Wanted(NamedTuple):
 
     @property
     def high(self) -> str:
-        """An id that no message has which is meant, nor has one above."""
+        """An id above every message that can match."""
         if self.until is None:
             return ids.HIGHEST
         return ids.highest(ids.time_us_of(ids.lowest(self.until)))
 
     def highlights(self, message: Message) -> list[tuple[int, int]] | None:
-        """Where a message has what is looked for; None for one that is not meant."""
+        """Where in a message the query matches, in characters; None if it does not match."""
         if message.deleted_at is not None or not self._takes(message):
             return None
         return self.query.highlights(message.content)
@@ -54,22 +53,31 @@ class Wanted(NamedTuple):
 
 
 class SearchSpan(NamedTuple):
-    """Part of all there is: `low` < id < `high`, so many from its newest end."""
+    """Messages with `low` < id < `high`, so many from the newest end."""
 
     low: str
     high: str
     at_most: int
 
 
+class Matches(NamedTuple):
+    """Messages that may match, newest first; the id below which there may be more, None if there
+    are not; and, of PostgreSQL, the id below which messages may be in ClickHouse alone."""
+
+    messages: list[Message]
+    horizon: str | None
+    boundary: str = ids.LOWEST
+
+
 class Hit(NamedTuple):
-    """A message that was found, and where in it, in characters of its content."""
+    """A message that matches, and where, in characters of its content."""
 
     message: Message
     highlights: list[tuple[int, int]]
 
 
 class SearchHits(NamedTuple):
-    """Hits, newest first. `next_cursor` is None at the end; before it a page may be short."""
+    """Hits, newest first. `next_cursor` is None at the end; a page before it may be short."""
 
     hits: list[Hit]
     next_cursor: str | None

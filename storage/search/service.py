@@ -2,39 +2,38 @@
 
 The log in Redis is read first, for what is acknowledged and not committed. Then PostgreSQL and,
 below the archive boundary, ClickHouse give candidates by their indexes, span by span from the
-newest down. Of every candidate the newest version that any tier knows is looked at, by the same
-rules whoever gave it: an index may give too much and never too little. A tier that does not answer
-is left out and named in `warning`.
+newest down. The newest version of each is matched by the same rules whoever gave it: an index may
+give too much, never too little. A tier that does not answer is left out and named in `warning`.
 """
 
 import time
 from collections.abc import Iterable
 
 from models import ids
-from models.caveats import warning_of
-from models.message import Caveat, Message, Source, Tier
-from storage.availability.lease import Completeness, Lease
-from storage.errors import NoTierAvailable, TierUnavailable
+from models.message import Caveat, Message, Tier
+from storage.availability.lease import Lease
+from storage.availability.reading import Reading, source_of
+from storage.errors import NoTierAvailable
 from storage.redis.unpersisted import Unpersisted, UnpersistedWrites
 from storage.search.clickhouse import MOST_SECONDS, SearchArchive
 from storage.search.postgres import SearchRows
-from storage.search.query import Hit, SearchHits, SearchSpan, Wanted
+from storage.search.query import Hit, Matches, SearchHits, SearchSpan, Wanted
 from storage.telemetry.instruments import Instruments
 
-LOOK_SECONDS = 1.0
-"""After this a page is given as short as it is, with a cursor to go on from."""
+SEARCH_SECONDS = 1.0
+"""After this a page is returned as short as it is, with a cursor."""
 
 FIRST_CANDIDATES = 64
 MOST_CANDIDATES = 2_000
-"""Of one tier at once: few at first, since mostly they do, then more and more."""
+"""Of one tier at once: few at first, since mostly they suffice, then more and more."""
 
 FIRST_ROWS = 1_000_000
-"""Of ClickHouse that are looked through at first."""
+"""Of ClickHouse that are searched at first."""
 
 GROWTH = 4
 
 QUICK_SECONDS = MOST_SECONDS / (2 * GROWTH)
-"""Only what was looked through as fast is followed by more: ClickHouse gives up what takes long."""
+"""Only a query as fast as this is followed by a larger one: ClickHouse gives up what takes long."""
 
 
 class SearchService:
@@ -48,11 +47,11 @@ class SearchService:
         lease: Lease,
         instruments: Instruments,
     ) -> None:
+        self.unpersisted = unpersisted
+        self.rows = rows
+        self.archive = archive
+        self.lease = lease
         self._instruments = instruments
-        self._unpersisted = unpersisted
-        self._rows = rows
-        self._archive = archive
-        self._lease = lease
 
     def search(self, user_id: str, wanted: Wanted, *, limit: int, cursor: str | None) -> SearchHits:
         """Up to `limit` of a user's messages that match, newest first, below a cursor.
@@ -60,144 +59,115 @@ class SearchService:
         Raises `TierUnavailable` only when no tier answers.
         """
         started = time.perf_counter()
-        look = _Look(
-            user_id, wanted, self._unpersisted, self._rows, self._archive, self._lease.current()
-        )
-        found = look.run(limit, min(cursor or ids.HIGHEST, wanted.high))
+        found = _Search(self, user_id, wanted).run(limit, min(cursor or ids.HIGHEST, wanted.high))
         self._instruments.read(found.source, time.perf_counter() - started)
         return found
 
 
-class _Look:
+class _Versions(dict[str, tuple[Message, Tier]]):
+    """The newest version of each message that any tier gave, by id, and which tier that was."""
+
+    def take(self, messages: Iterable[Message], tier: Tier) -> None:
+        for message in messages:
+            known = self.get(message.id)
+            if known is None or known[0].version < message.version:
+                self[message.id] = message, tier
+
+    def besides(self, tier: Tier) -> list[str]:
+        """The ids of those that another tier gave."""
+        return [name for name, (_, giver) in self.items() if giver != tier]
+
+
+class _Search:
     """One search."""
 
-    def __init__(
-        self,
-        user_id: str,
-        wanted: Wanted,
-        unpersisted: UnpersistedWrites,
-        rows: SearchRows,
-        archive: SearchArchive,
-        standing: Completeness,
-    ) -> None:
+    def __init__(self, service: SearchService, user_id: str, wanted: Wanted) -> None:
         self._user_id = user_id
         self._wanted = wanted
-        self._redis = unpersisted
-        self._rows = rows
-        self._archive = archive
-        self._standing = standing
-        self._down: dict[str, TierUnavailable] = {}
-        self._asked: set[Tier] = set()
+        self._redis = service.unpersisted
+        self._rows = service.rows
+        self._archive = service.archive
+        self._is_postgres_complete = service.lease.current().postgres_complete
+        self._reading = Reading()
         self._shown: set[Tier] = set()
         self._log = Unpersisted({}, {})
         self._rows_at_once = FIRST_ROWS
 
     def run(self, limit: int, high: str) -> SearchHits:
-        """SearchSpan by span, until there are enough, or no more, or the time is over."""
-        deadline = time.monotonic() + LOOK_SECONDS
-        self._log = self._read_log()
+        """Span by span, until there are enough, or no more, or the time is over."""
+        deadline = time.monotonic() + SEARCH_SECONDS
+        self._log = self._reading.ask("redis", lambda: self._redis.of(self._user_id)) or self._log
         hits: list[Hit] = []
         count = max(FIRST_CANDIDATES, limit + 1)
         following: str | None = high
         while following is not None and len(hits) <= limit:
-            span = SearchSpan(self._wanted.low, following, count)
-            found, horizon = self._step(span)
+            found, horizon = self._candidates(SearchSpan(self._wanted.low, following, count))
             matching, following = self._matching(found, horizon, limit + 1 - len(hits), deadline)
             hits += matching
             count = min(GROWTH * count, MOST_CANDIDATES)
             if time.monotonic() >= deadline:
                 break
-        if {"redis", "postgresql", "clickhouse"} <= set(self._down):
-            raise NoTierAvailable(list(self._down.values()))
+        down = self._reading.down
+        if {"redis", "postgresql", "clickhouse"} <= set(down):
+            raise NoTierAvailable(list(down.values()))
         if len(hits) > limit:
             following = hits[limit - 1].message.id
-        shown = hits[:limit]
-        return SearchHits(shown, following, self._source(shown), self._warning())
+        source = source_of(self._shown) if hits[:limit] else self._reading.source
+        return SearchHits(hits[:limit], following, source, self._warning())
 
-    def _read_log(self) -> Unpersisted:
-        try:
-            found = self._redis.of(self._user_id)
-        except TierUnavailable as error:
-            self._down["redis"] = error
-            return self._log
-        self._asked.add("redis")
-        return found
-
-    def _step(self, span: SearchSpan) -> tuple[dict[str, tuple[Message, Tier]], str | None]:
-        """The newest known versions of candidates by id, without those that went with their
-        threads, and down to which id there are no others."""
-        found: dict[str, tuple[Message, Tier]] = {}
+    def _candidates(self, span: SearchSpan) -> tuple[_Versions, str | None]:
+        """The newest known versions of candidates, without those that went with their threads, and
+        down to which id there are no others."""
+        found = _Versions()
         horizons: list[str] = []
-        boundary = self._ask_postgres(span, found, horizons)
+        # Below the boundary ClickHouse is asked too.
+        boundary = ids.HIGHEST
+        committed = self._reading.ask(
+            "postgresql", lambda: self._rows.candidates(self._user_id, self._wanted, span)
+        )
+        if committed is not None:
+            found.take(committed.messages, "postgresql")
+            horizons += filter(None, [committed.horizon])
+            boundary = committed.boundary if self._is_postgres_complete else boundary
         if span.low < boundary and (not horizons or horizons[0] < boundary):
-            self._ask_clickhouse(span._replace(high=min(span.high, boundary)), found, horizons)
-        horizon = max(horizons, default=None)
-        for message in self._log.messages.values():
-            if span.low < message.id < span.high:
-                _take(found, message, "redis")
-        return found, horizon
+            below = span._replace(high=min(span.high, boundary))
+            archived = self._reading.ask("clickhouse", lambda: self._archived(below))
+            if archived is not None:
+                found.take(archived.messages, "clickhouse")
+                horizons += filter(None, [archived.horizon])
+        hot = self._log.messages.values()
+        found.take((one for one in hot if span.low < one.id < span.high), "redis")
+        return found, max(horizons, default=None)
 
-    def _ask_postgres(
-        self, span: SearchSpan, found: dict[str, tuple[Message, Tier]], horizons: list[str]
-    ) -> str:
-        """Gives the id below which ClickHouse is to be asked too."""
-        if "postgresql" in self._down:
-            return ids.HIGHEST
-        try:
-            candidates = self._rows.candidates(self._user_id, self._wanted, span)
-        except TierUnavailable as error:
-            self._down["postgresql"] = error
-            return ids.HIGHEST
-        self._asked.add("postgresql")
-        for message in candidates.messages:
-            _take(found, message, "postgresql")
-        if candidates.horizon is not None:
-            horizons.append(candidates.horizon)
-        return candidates.boundary if self._standing.postgres_complete else ids.HIGHEST
-
-    def _ask_clickhouse(
-        self, span: SearchSpan, found: dict[str, tuple[Message, Tier]], horizons: list[str]
-    ) -> None:
-        if "clickhouse" in self._down:
-            return
+    def _archived(self, span: SearchSpan) -> Matches:
+        """What ClickHouse has of a span, or of as much of it as is searched at once."""
         started = time.monotonic()
-        try:
-            floor = max(span.low, self._archive.floor(span.high, self._rows_at_once))
-            below = span._replace(low=floor)
-            archived = self._archive.candidates(self._user_id, self._wanted, below)
-        except TierUnavailable as error:
-            self._down["clickhouse"] = error
-            return
-        self._asked.add("clickhouse")
-        for message in archived.messages:
-            _take(found, message, "clickhouse")
-        if archived.horizon is not None:
-            horizons.append(archived.horizon)
-            return
+        floor = max(span.low, self._archive.floor(span.high, self._rows_at_once))
+        below = span._replace(low=floor)
+        found = self._archive.candidates(self._user_id, self._wanted, below)
+        if found.horizon is not None:
+            return found
         if time.monotonic() - started < QUICK_SECONDS:
             self._rows_at_once *= GROWTH
-        if floor > span.low:
-            horizons.append(floor)
+        return found._replace(horizon=floor if floor > span.low else None)
 
     def _matching(
-        self,
-        found: dict[str, tuple[Message, Tier]],
-        horizon: str | None,
-        wanted: int,
-        deadline: float,
+        self, found: _Versions, horizon: str | None, wanted: int, deadline: float
     ) -> tuple[list[Hit], str | None]:
         """What of the candidates truly matches, newest first, and below which id to go on, which is
         the horizon unless there were enough or the time was over before: long texts take long."""
-        whole = {name: one for name, one in found.items() if horizon is None or name >= horizon}
+        whole = _Versions(
+            {name: one for name, one in found.items() if horizon is None or name >= horizon}
+        )
         if not whole:
             return [], horizon
         marks = self._newer_and_marks(whole)
         hits: list[Hit] = []
-        looked = ""
+        last = ""
         for name in sorted(whole, reverse=True):
-            if looked and (len(hits) >= wanted or time.monotonic() >= deadline):
-                return hits, looked
-            looked = name
+            if last and (len(hits) >= wanted or time.monotonic() >= deadline):
+                return hits, last
+            last = name
             message, tier = whole[name]
             if name <= marks.get(message.thread_id, ids.LOWEST):
                 continue
@@ -207,60 +177,33 @@ class _Look:
                 self._shown.add(tier)
         return hits, horizon
 
-    def _newer_and_marks(self, found: dict[str, tuple[Message, Tier]]) -> dict[str, str]:
+    def _newer_and_marks(self, found: _Versions) -> dict[str, str]:
         """Puts in newer versions that PostgreSQL has of what others found, or Redis without it.
 
         Gives up to which id each thread is deleted.
         """
-        if not self._standing.postgres_complete:
-            self._put_in_of_clickhouse(found)
+        ask, user_id = self._reading.ask, self._user_id
+        if not self._is_postgres_complete and (others := found.besides("clickhouse")):
+            # What was changed there while nobody else could take it is known nowhere else.
+            archived = ask("clickhouse", lambda: self._archive.known(user_id, others))
+            found.take(archived or (), "clickhouse")
         threads = {message.thread_id for message, _ in found.values()}
         marks = {name: self._log.marks.get(name, ids.LOWEST) for name in threads}
-        others = [name for name, (_, tier) in found.items() if tier != "postgresql"]
-        if "postgresql" not in self._down:
-            try:
-                known = self._rows.known(self._user_id, others, threads)
-            except TierUnavailable as error:
-                self._down["postgresql"] = error
-            else:
-                for message in known.messages.values():
-                    _take(found, message, "postgresql")
-                _raise_marks(marks, known.marks)
-                return {name: max(mark, known.erased_through) for name, mark in marks.items()}
-        if "redis" not in self._down:
-            try:
-                for message in self._redis.copies(found).values():
-                    _take(found, message, "redis")
-                _raise_marks(marks, self._redis.marks(self._user_id, threads))
-            except TierUnavailable as error:
-                self._down["redis"] = error
+        unsure = found.besides("postgresql")
+        known = ask("postgresql", lambda: self._rows.known(user_id, unsure, threads))
+        if known is not None:
+            found.take(known.messages.values(), "postgresql")
+            _raise_marks(marks, known.marks)
+            return {name: max(mark, known.erased_through) for name, mark in marks.items()}
+        copies = ask("redis", lambda: self._redis.copies(found)) or {}
+        found.take(copies.values(), "redis")
+        _raise_marks(marks, ask("redis", lambda: self._redis.marks(user_id, threads)) or {})
         return marks
 
-    def _put_in_of_clickhouse(self, found: dict[str, tuple[Message, Tier]]) -> None:
-        """What was changed there while nobody else could take it is known nowhere else."""
-        others = [name for name, (_, tier) in found.items() if tier != "clickhouse"]
-        if "clickhouse" in self._down or not others:
-            return
-        try:
-            for message in self._archive.known(self._user_id, others):
-                _take(found, message, "clickhouse")
-        except TierUnavailable as error:
-            self._down["clickhouse"] = error
-
-    def _source(self, shown: Iterable[Hit]) -> Source:
-        tiers = self._shown if shown else self._asked
-        return next(iter(tiers)) if len(tiers) == 1 else "mixed"
-
     def _warning(self) -> Caveat | None:
-        if not self._down and not self._log.is_whole:
+        if not self._reading.down and not self._log.is_whole:
             return "incomplete_unpersisted_messages"
-        return warning_of(set(self._down))
-
-
-def _take(found: dict[str, tuple[Message, Tier]], message: Message, tier: Tier) -> None:
-    known = found.get(message.id)
-    if known is None or known[0].version < message.version:
-        found[message.id] = message, tier
+        return self._reading.warning
 
 
 def _raise_marks(marks: dict[str, str], others: dict[str, str]) -> None:

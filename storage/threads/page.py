@@ -1,4 +1,4 @@
-"""A list of threads: what is asked for, one entry of it, and a page as it is kept."""
+"""A list of threads: the query, one entry, and a page as it is cached."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -6,22 +6,23 @@ from typing import NamedTuple
 
 import msgspec
 
-from models.message import Caveat, Source, ThreadSummary
+from models.message import Caveat, Source, Thread, ThreadSummary
+from storage.postgres.reads import ThreadRow
 
 PREVIEW_CHARACTERS = 200
 PREVIEW_READ = PREVIEW_CHARACTERS + 1
-"""One more says whether there is more, and what the cut would part."""
+"""One more says whether there is more, and what the cut would separate."""
 
 _LONGEST_SEQUENCE = 16
 _JOINER = "\N{ZERO WIDTH JOINER}"
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 
 Position = tuple[str, str]
-"""Where an entry stands: the time of its last activity, and its thread's id."""
+"""The sort key of an entry: the time of its last activity, and its thread's id."""
 
 
 class ThreadQuery(NamedTuple):
-    """Which part of a list: so many threads behind a position, and of which kind."""
+    """Part of a list: at most `limit` threads after a position, of one kind or of all."""
 
     limit: int
     cursor: Position | None = None
@@ -29,8 +30,8 @@ class ThreadQuery(NamedTuple):
     is_pinned: bool | None = None
 
     def takes(self, entry: "ThreadEntry") -> bool:
-        """Whether an entry is of what is asked for, wherever the page may end."""
-        thread = entry.summary
+        """Whether an entry matches, wherever the page ends."""
+        thread = entry.thread
         return (
             (self.cursor is None or entry.position < self.cursor)
             and self.is_archived in {None, thread.is_archived}
@@ -39,31 +40,47 @@ class ThreadQuery(NamedTuple):
 
     @property
     def name(self) -> str:
-        """A name for the page that answers it."""
+        """The field under which its page is cached."""
         return msgspec.json.encode(tuple(self)).decode()
 
 
 FIRST_PAGE = ThreadQuery(50)
-"""What most ask for, and what others fall back to."""
+"""What most callers ask for; the fallback while PostgreSQL is down."""
 
 
 class ThreadEntry(msgspec.Struct, frozen=True):
-    """One thread of a list, with the time it is ordered by, and the version and the watermark of
-    its own data."""
+    """One thread of a list: its own data, and what its messages say of it."""
 
-    activity: str
-    version: int
-    deleted_through: str | None
-    summary: ThreadSummary
+    thread: Thread
+    last_message_at: str | None
+    message_count: int
+    preview: str | None
 
     @property
     def position(self) -> Position:
-        """Where it stands."""
-        return self.activity, self.summary.id
+        """Its sort key."""
+        return self.last_message_at or self.thread.created_at, self.thread.id
+
+    @property
+    def row(self) -> ThreadRow:
+        """What PostgreSQL knew of it when it was read."""
+        return ThreadRow(self.thread, self.last_message_at, self.message_count)
+
+    @property
+    def summary(self) -> ThreadSummary:
+        """The thread as callers see it."""
+        return self.thread.summary(self.last_message_at, self.message_count, self.preview)
+
+
+class ThreadPart(NamedTuple):
+    """Part of a list, in order, and the position of its last entry if there are more."""
+
+    entries: list[ThreadEntry]
+    following: Position | None
 
 
 class StoredPage(msgspec.Struct, frozen=True):
-    """A page as Redis keeps it. The generation comes first, so that a script can tell it."""
+    """A page as Redis keeps it. The generation comes first, where a script reads it."""
 
     generation: str
     entries: list[ThreadEntry]
@@ -71,8 +88,8 @@ class StoredPage(msgspec.Struct, frozen=True):
 
 
 class ThreadList(NamedTuple):
-    """Part of a user's threads, the cursor of the next part, where they came from, and a warning
-    if a tier did not answer."""
+    """Part of a user's threads, the cursor of the next part, the tiers they came from, and a
+    warning if a tier did not answer."""
 
     threads: list[ThreadSummary]
     following: Position | None
@@ -80,16 +97,16 @@ class ThreadList(NamedTuple):
     warning: Caveat | None
 
 
-def cut(entries: Iterable[ThreadEntry], limit: int) -> tuple[list[ThreadEntry], Position | None]:
-    """The first entries in their order, and the position of the last if there are more."""
+def cut(entries: Iterable[ThreadEntry], limit: int) -> ThreadPart:
+    """The first of some entries, most recently active first."""
     ordered = sorted(entries, key=lambda entry: entry.position, reverse=True)
     shown = ordered[:limit]
-    return shown, shown[-1].position if len(ordered) > limit else None
+    return ThreadPart(shown, shown[-1].position if len(ordered) > limit else None)
 
 
 def preview_of(content: str) -> str:
-    """How a message begins. What is seen as one character is not parted where that can be helped:
-    an accent, an emoji of several."""
+    """How a message begins. What is seen as one character stays together where that is possible:
+    an accent, an emoji of several code points."""
     if len(content) <= PREVIEW_CHARACTERS:
         return content
     end = PREVIEW_CHARACTERS
@@ -101,7 +118,7 @@ def preview_of(content: str) -> str:
 
 
 def _goes_on(before: str, after: str) -> bool:
-    """Whether two code points are of what is seen as one character."""
+    """Whether two code points belong to one visible character."""
     return (
         unicodedata.category(after).startswith("M")
         or _JOINER in {before, after}

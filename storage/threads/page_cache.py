@@ -1,20 +1,19 @@
-"""Pages of lists of threads in Redis: a page holds as long as its generation does.
+"""Pages of lists of threads, cached in Redis under a generation id.
 
-Each write to a user takes the generation away, in the step that makes it. The first reader after
-that begins a new one, and a page is kept only if the generation that its reader began with is
-still there. So no write can come between reading and keeping. Pages of an earlier generation stay
-for when PostgreSQL is out.
+Every write deletes that id in its own script; the next reader makes a new one; a page is stored
+only if the id its reader started with is still there. Pages of an earlier generation stay for when
+PostgreSQL is down.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from storage.redis import keys
 from storage.redis.driver import RedisGateway, Script
-from storage.threads.page import FIRST_PAGE, Position, StoredPage, ThreadEntry, ThreadQuery
+from storage.threads.page import FIRST_PAGE, StoredPage, ThreadPart, ThreadQuery
 
 PAGE_SECONDS = 600
 ACTIVE_SECONDS = 3_600
@@ -27,8 +26,8 @@ _page = msgspec.json.Decoder(StoredPage)
 
 class CachedPages(NamedTuple):
     """What there is for a query: the generation to read under, empty where none can be begun; the
-    page, perhaps of an earlier one; the page to fall back to; the threads with writes that are not
-    committed yet, unless the page holds."""
+    page, perhaps of an earlier one; the page to fall back to; the threads with uncommitted writes,
+    unless the page holds."""
 
     generation: str
     page: StoredPage | None
@@ -66,16 +65,9 @@ class ThreadPages:
         names = [name.decode() for name in waiting]
         return CachedPages(generation.decode(), _page_of(page), _page_of(first_page), names)
 
-    def store(
-        self,
-        user_id: str,
-        query: ThreadQuery,
-        generation: str,
-        entries: list[ThreadEntry],
-        following: Position | None,
-    ) -> bool:
+    def store(self, user_id: str, query: ThreadQuery, generation: str, part: ThreadPart) -> bool:
         """Keeps a page that was read under a generation; gives whether that still held."""
-        page = msgspec.json.encode(StoredPage(generation, entries, following))
+        page = msgspec.json.encode(StoredPage(generation, *part))
         if not generation or len(page) > LARGEST_PAGE_BYTES:
             return False
         return bool(
@@ -86,30 +78,24 @@ class ThreadPages:
         )
 
     def keep(self, user_ids: Sequence[str]) -> None:
-        """Has pages stay while PostgreSQL is out. None of them holds afterwards: how long one may
-        hold is bounded by how long it stays."""
-        for batch in _batches(user_ids):
-            with self._door.guarded() as client:
-                pipeline = client.pipeline(transaction=False)
-                for user_id in batch:
-                    pipeline.hdel(keys.thread_pages(user_id), "generation")
-                    pipeline.expire(keys.thread_pages(user_id), PAGE_SECONDS)
-                pipeline.execute()
+        """Has pages stay while PostgreSQL is down. None of them is fresh afterwards: how long one
+        may be is bounded by how long it stays."""
+
+        def ask(pipeline: Any, pages: str) -> None:
+            pipeline.hdel(pages, "generation")
+            pipeline.expire(pages, PAGE_SECONDS)
+
+        self._piped(user_ids, ask)
 
     def cold(self, user_ids: Sequence[str]) -> list[str]:
-        """Those of the users whose first page does not hold, or is not there."""
+        """Those of the users whose first page is not fresh, or not there."""
+        wanted = ["generation", FIRST_PAGE.name]
+        answers = self._piped(user_ids, lambda pipeline, pages: pipeline.hmget(pages, wanted))
         found = []
-        for batch in _batches(user_ids):
-            with self._door.guarded() as client:
-                pipeline = client.pipeline(transaction=False)
-                for user_id in batch:
-                    wanted = ["generation", FIRST_PAGE.name]
-                    pipeline.hmget(keys.thread_pages(user_id), wanted)
-                answers = pipeline.execute()
-            for user_id, (generation, page) in zip(batch, answers, strict=True):
-                stored = _page_of(page or b"")
-                if not generation or stored is None or stored.generation != generation.decode():
-                    found.append(user_id)
+        for user_id, (generation, page) in zip(user_ids, answers, strict=True):
+            stored = _page_of(page or b"")
+            if not generation or stored is None or stored.generation != generation.decode():
+                found.append(user_id)
         return found
 
     def active(self, most: int) -> list[str]:
@@ -121,6 +107,17 @@ class ThreadPages:
             found: Any = client.zrevrange(keys.ACTIVE_LISTS, 0, most - 1)
         return [user_id.decode() for user_id in found]
 
+    def _piped(self, user_ids: Sequence[str], ask: Callable[[Any, str], object]) -> list[Any]:
+        """The answers to what is asked of each user's pages, many users in one round trip."""
+        answers: list[Any] = []
+        for at in range(0, len(user_ids), USERS_AT_ONCE):
+            with self._door.guarded() as client:
+                pipeline = client.pipeline(transaction=False)
+                for user_id in user_ids[at : at + USERS_AT_ONCE]:
+                    ask(pipeline, keys.thread_pages(user_id))
+                answers += pipeline.execute()
+        return answers
+
 
 def _page_of(found: bytes) -> StoredPage | None:
     if not found:
@@ -130,7 +127,3 @@ def _page_of(found: bytes) -> StoredPage | None:
     except msgspec.MsgspecError:
         # One of another version of this program.
         return None
-
-
-def _batches(user_ids: Sequence[str]) -> list[Sequence[str]]:
-    return [user_ids[at : at + USERS_AT_ONCE] for at in range(0, len(user_ids), USERS_AT_ONCE)]

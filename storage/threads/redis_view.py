@@ -15,25 +15,31 @@ THREADS_AT_ONCE = 200
 
 
 class HotThread(NamedTuple):
-    """A thread in Redis: its own data, and what its index says.
+    """A thread in Redis: its own data, what hides its messages, and what its index says.
 
     The index lists `listed` live messages from `base` on, where it is complete, and `uncommitted`
-    above the newest that PostgreSQL knew. `message` is the newest one that is not deleted; its
-    record may have left Redis.
+    above the newest that PostgreSQL knew. `record` is that of the newest message, if it is still in
+    Redis.
     """
 
     thread: Thread | None
     floor: str | None
     watermark: str | None
     newest_id: str | None
-    message: Message | None
+    record: bytes | None
     base: str
     listed: int
     uncommitted: int
+    erased: str | None
+
+    @property
+    def message(self) -> Message | None:
+        """The newest message that is not deleted, if its record is still in Redis."""
+        return codec.decode(self.record) if self.record else None
 
     def is_there(self, deleted_through: str) -> bool:
         """Whether Redis says that the thread is there, if it is deleted up to an id."""
-        through = max(deleted_through, self.watermark or "")
+        through = max(deleted_through, self.watermark or "", self.erased or "")
         floor = self.floor if self.is_whole else None
         return is_there(through, newest=self.newest_id, floor=floor)
 
@@ -44,30 +50,34 @@ class HotThread(NamedTuple):
 
     @property
     def opened_us(self) -> int | None:
-        """When its first message known here was made, microseconds since 1970."""
+        """When the first message known to Redis was made, in microseconds since 1970."""
         begins = self.floor or ""
-        if ids.is_id(begins) and begins > max(self.watermark or "", ids.LOWEST):
+        if ids.is_id(begins) and begins > max(self.watermark or "", self.erased or "", ids.LOWEST):
             return ids.time_us_of(begins)
         return ids.time_us_of(self.newest_id) if self.newest_id else None
 
 
+NOTHING_HOT = HotThread(None, None, None, None, None, ids.LOWEST, 0, 0, None)
+"""What is known where Redis was not asked."""
+
+
 class HotThreads:
-    """Looks at threads in Redis, many in one round trip."""
+    """Reads threads from Redis, many in one round trip."""
 
     def __init__(self, door: RedisGateway, redis: RedisTier) -> None:
         self._redis = redis
-        self._look = Script(door, "look_thread")
+        self._script = Script(door, "look_thread")
 
-    def look(
+    def read(
         self, user_id: str, committed: Mapping[str, str | None], boundary: str
     ) -> dict[str, HotThread]:
-        """What Redis has of a user's threads, each given with the time of the newest message that
-        PostgreSQL knows. Raises `TierError`."""
+        """What Redis has of a user's threads by id, each given with the time of the newest message
+        that PostgreSQL knows. Raises `TierError`."""
         named = list(committed.items())
         found: dict[str, HotThread] = {}
         for at in range(0, len(named), THREADS_AT_ONCE):
             batch = named[at : at + THREADS_AT_ONCE]
-            answers = self._look.many(
+            answers = self._script.many(
                 [self._call(user_id, name, last, boundary) for name, last in batch]
             )
             for (name, _), answer in zip(batch, answers, strict=True):
@@ -93,14 +103,15 @@ class HotThreads:
 
 
 def _hot_thread(answer: Any) -> HotThread:
-    floor, watermark, record, newest_id, message, base, listed, uncommitted = answer
+    floor, watermark, thread, newest_id, record, base, listed, uncommitted, erased = answer
     return HotThread(
-        codec.decode_thread(record) if record else None,
+        codec.decode_thread(thread) if thread else None,
         floor.decode() or None,
         watermark.decode() or None,
         newest_id.decode() or None,
-        codec.decode(message) if message else None,
+        record or None,
         base.decode(),
         int(listed),
         int(uncommitted),
+        erased.decode() or None,
     )

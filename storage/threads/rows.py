@@ -1,19 +1,20 @@
-"""What PostgreSQL knows of a user's threads: pages of them, some by name, and how they begin."""
+"""What PostgreSQL knows of a user's threads: pages of them, some by name, and their previews."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, and_, func, or_, select, text
+from sqlalchemy import Connection, Row, TextClause, and_, func, or_, select, text
 
 from models import ids
-from models.tables import archive_boundary, threads
+from models.tables import threads
+from storage.availability.hidden import archive_boundary
 from storage.postgres.reads import PostgresTier, ThreadRow, thread_of
 from storage.threads.page import PREVIEW_READ, ThreadEntry, ThreadQuery
 
 RECENT_THREADS = 5_000
 
-# In the order of code points, as entries are compared here, whatever the database's own is.
+# In the order of code points, as entries are compared in Python, whatever the database's own is.
 _name = threads.c.id.collate("C")
 _activity = func.coalesce(threads.c.last_message_at, threads.c.created_at)
 
@@ -30,8 +31,7 @@ JOIN threads t ON t.user_id = :user_id AND t.id = r.name
 """
 )
 
-# The newest message is mostly not deleted, and its time says in which partition it is. Only else
-# are all of them asked.
+# The newest message is mostly not deleted, and its time gives the partition. Else all are read.
 _NEWEST = text(
     """
 WITH erased AS (
@@ -74,8 +74,8 @@ GROUP BY user_id ORDER BY max(last_message_at) DESC LIMIT :users
 
 
 class CommittedThreads(NamedTuple):
-    """The rows of a page, without those that were to be left out; those by name; and the id below
-    which messages may be in ClickHouse alone."""
+    """The rows of a page, without those asked for by name; those; and the id below which messages
+    may be in ClickHouse alone."""
 
     page: list[ThreadRow]
     named: dict[str, ThreadRow]
@@ -83,8 +83,8 @@ class CommittedThreads(NamedTuple):
 
 
 class Newest(NamedTuple):
-    """How the newest message begins that PostgreSQL has of a thread and that is not deleted. With
-    `is_last` there is none newer anywhere; `mark` is the id up to which the thread was deleted."""
+    """The newest live message that PostgreSQL has of a thread, and how it begins. With `is_last`
+    there is none newer anywhere; `mark` is the id up to which the thread was deleted."""
 
     id: str | None
     content: str | None
@@ -100,7 +100,8 @@ class ThreadRows:
         self._postgres = postgres
 
     def page(self, user_id: str, query: ThreadQuery, without: Sequence[str]) -> CommittedThreads:
-        """One thread more than a page has, most recently active first, without some, and these."""
+        """One thread more than a page has, most recently active first. Those `without` which the
+        page is read are given by name, deleted ones included."""
         conditions = [threads.c.user_id == user_id, threads.c.deleted_at.is_(None)]
         if without:
             conditions.append(threads.c.id != func.all(list(without)))
@@ -119,45 +120,34 @@ class ThreadRows:
         )
         with self._postgres.as_user(user_id) as connection:
             rows = [thread_of(row) for row in connection.execute(page)]
-            return CommittedThreads(
-                rows, _named(connection, user_id, without), _boundary(connection)
-            )
+            named = _named(connection, user_id, without)
+            return CommittedThreads(rows, named, archive_boundary(connection))
 
     def named(self, user_id: str, names: Sequence[str]) -> CommittedThreads:
-        """Only threads by name, deleted ones included."""
+        """Threads by name, deleted ones included."""
         with self._postgres.as_user(user_id) as connection:
-            return CommittedThreads([], _named(connection, user_id, names), _boundary(connection))
+            named = _named(connection, user_id, names)
+            return CommittedThreads([], named, archive_boundary(connection))
 
     def below(self, user_id: str, bases: Mapping[str, str]) -> dict[str, int]:
-        """How many live messages threads have below an id of each."""
+        """How many live messages threads have below an id of each: `{thread_id: count}`."""
         if not bases:
             return {}
         rows = [{"name": name, "base": base} for name, base in bases.items()]
-        values = {"user_id": user_id, "rows": _json(rows)}
-        with self._postgres.as_user(user_id) as connection:
-            found = connection.execute(_BELOW, values).all()
-        return {row.name: row.below for row in found}
+        return {row.name: row.below for row in self._ask(user_id, _BELOW, rows=_json(rows))}
 
     def newest(self, user_id: str, rows: Iterable[ThreadRow]) -> dict[str, Newest]:
-        """How the newest message of each thread begins. Threads that never had one are left out."""
+        """The newest message of each thread. Threads that never had one are left out."""
         asked = [_newest_wanted(row) for row in rows if row.last_message_at is not None]
         if not asked:
             return {}
-        values = {
-            "user_id": user_id,
-            "rows": _json(asked),
-            "characters": PREVIEW_READ,
-            "lowest": ids.LOWEST,
-        }
-        with self._postgres.as_user(user_id) as connection:
-            found = connection.execute(_NEWEST, values).all()
+        values = {"rows": _json(asked), "lowest": ids.LOWEST, "characters": PREVIEW_READ}
+        found = self._ask(user_id, _NEWEST, **values)
         return {row.name: Newest(row.id, row.content, row.mark, row.is_last) for row in found}
 
     def copies(self, user_id: str, message_ids: Sequence[str]) -> dict[str, str | None]:
-        """How those of some messages begin that PostgreSQL has too, None for deleted ones."""
-        values = {"user_id": user_id, "ids": list(message_ids), "characters": PREVIEW_READ}
-        with self._postgres.as_user(user_id) as connection:
-            found = connection.execute(_SAME, values).all()
+        """How some messages begin, None for deleted ones; those it does not have are left out."""
+        found = self._ask(user_id, _SAME, ids=list(message_ids), characters=PREVIEW_READ)
         return {row.id: None if row.is_deleted else row.content for row in found}
 
     def active(self, seconds: int, most: int) -> list[str]:
@@ -166,12 +156,15 @@ class ThreadRows:
         with self._postgres.as_owner() as connection:
             return list(connection.execute(_RECENT, values).scalars())
 
+    def _ask(self, user_id: str, query: TextClause, **values: Any) -> Sequence[Row[Any]]:
+        values |= {"user_id": user_id}
+        with self._postgres.as_user(user_id) as connection:
+            return connection.execute(query, values).all()
+
 
 def entry_of(row: ThreadRow, preview: str | None) -> ThreadEntry:
     """A committed thread as an entry of a list."""
-    activity = row.last_message_at or row.thread.created_at
-    thread = row.thread
-    return ThreadEntry(activity, thread.version, thread.deleted_through, row.summary(preview))
+    return ThreadEntry(*row, preview)
 
 
 def _named(connection: Connection, user_id: str, names: Sequence[str]) -> dict[str, ThreadRow]:
@@ -181,12 +174,6 @@ def _named(connection: Connection, user_id: str, names: Sequence[str]) -> dict[s
         threads.c.user_id == user_id, threads.c.id == func.any(list(names))
     )
     return {row.id: thread_of(row) for row in connection.execute(query)}
-
-
-def _boundary(connection: Connection) -> str:
-    # After the rows: what they say was archived lies below it then.
-    found: str = connection.execute(select(archive_boundary.c.below)).scalar_one()
-    return found
 
 
 def _newest_wanted(row: ThreadRow) -> dict[str, Any]:

@@ -1,21 +1,20 @@
-"""Threads: created, changed, deleted and read; the same road as messages take.
+"""Threads: created, changed, deleted and read.
 
-A thread's own data is a versioned record in Redis, logged, drained and upserted. Deleting sets a
-watermark: every message at or below it is gone from reads at once, in every tier, and erased
-behind. A message posted later opens the thread anew above it.
+A thread's own data takes the way of messages: a versioned record in Redis, logged, drained and
+upserted. Deleting sets a watermark, which hides every message at or below it at once. A message
+posted later opens the thread again above it.
 """
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
 
-from models import codec, ids
-from models.ids import Clock
+from models import ids
 from models.message import Thread, ThreadSummary
 from models.versions import CONFLICT_ATTEMPTS
-from storage.availability.hidden import is_there
+from storage.availability.reading import Reading
 from storage.errors import (
     AlreadyExists,
     Contended,
@@ -25,57 +24,34 @@ from storage.errors import (
     VersionConflict,
 )
 from storage.messages.failover_service import MessageFailoverService
-from storage.postgres.reads import PostgresTier, ThreadRow
-from storage.redis.messages import HotPage, RedisTier
+from storage.threads.merging import KnownThread
+from storage.threads.redis_view import NOTHING_HOT, HotThreads
 from storage.threads.thread_cache_manager import ThreadCacheManager
+from storage.tiers import Tiers
+
+_BLANK: dict[str, Any] = {"title": None, "metadata": {}, "is_pinned": False, "is_archived": False}
+"""A deleted thread's own data."""
 
 
 class ThreadChange(NamedTuple):
-    """A change as acknowledged, and the slot whose worker this caller is to wake."""
+    """A change as acknowledged, and the slot whose worker the caller is to wake, if any."""
 
     thread: ThreadSummary
     wake_slot: int | None
-
-
-class _Known(NamedTuple):
-    """What is known of a thread: its newest own data, if any, and its live extent in Redis."""
-
-    thread: Thread | None
-    row: ThreadRow | None
-    watermark: str | None
-    newest_id: str | None
-    has_index: bool
-
-    @property
-    def newest_us(self) -> int:
-        """The time of the newest message that is known of, 0 if none is."""
-        hot_us = ids.time_us_of(self.newest_id) if self.newest_id else 0
-        last = self.row.last_message_at if self.row else None
-        return max(hot_us, ids.time_us(datetime.fromisoformat(last)) if last else 0)
-
-    @property
-    def is_live(self) -> bool:
-        # An index outlives its last message; only deleting the thread takes it away.
-        live = self.thread is not None and self.thread.deleted_at is None
-        return live or self.has_index
 
 
 class ThreadService:
     """The verbs of threads."""
 
     def __init__(
-        self,
-        redis: RedisTier,
-        postgres: PostgresTier,
-        failover: MessageFailoverService,
-        lists: ThreadCacheManager,
-        clock: Clock,
+        self, tiers: Tiers, failover: MessageFailoverService, lists: ThreadCacheManager
     ) -> None:
-        self._lists = lists
-        self._redis = redis
-        self._postgres = postgres
+        self._redis = tiers.redis
+        self._hot = HotThreads(tiers.redis_door, tiers.redis)
+        self._postgres = tiers.postgres
+        self._clock = tiers.clock
         self._failover = failover
-        self._clock = clock
+        self._lists = lists
 
     def create(
         self, user_id: str, thread_id: str | None, title: str | None, metadata: dict[str, Any]
@@ -97,14 +73,14 @@ class ThreadService:
                 metadata=metadata,
                 created_at=moment,
                 updated_at=moment,
-                deleted_through=known.watermark,
+                deleted_through=known.deleted_through,
             )
 
         try:
-            _, thread, wake = self._failover.put_thread(known.thread, make)
+            _, thread, wake = self._failover.put_thread(known.newest, make)
         except VersionConflict as error:
             raise AlreadyExists(name) from error
-        return ThreadChange(_summary(thread, None, None), self._slot(user_id, name, wake))
+        return ThreadChange(thread.summary(), self._slot(user_id, name, wake))
 
     def get(self, user_id: str, thread_id: str) -> ThreadSummary:
         """One thread. Raises `NotFound`, `TierUnavailable`."""
@@ -131,11 +107,7 @@ class ThreadService:
             "is_archived": is_archived,
         }
         given = {name: new for name, new in fields.items() if new is not msgspec.UNSET}
-
-        def change(thread: Thread) -> Thread:
-            return msgspec.structs.replace(thread, **given)
-
-        done = self._write(user_id, thread_id, change, delete=False)
+        done = self._write(user_id, thread_id, given, delete=False)
         return done._replace(thread=self._with_figures(done.thread))
 
     def delete(self, user_id: str, thread_id: str) -> ThreadChange:
@@ -143,47 +115,35 @@ class ThreadService:
 
         Raises `NotFound`, `TierUnavailable`.
         """
-
-        def bury(thread: Thread) -> Thread:
-            return msgspec.structs.replace(
-                thread, title=None, metadata={}, is_pinned=False, is_archived=False
-            )
-
-        return self._write(user_id, thread_id, bury, delete=True)
+        return self._write(user_id, thread_id, _BLANK, delete=True)
 
     def _write(
-        self, user_id: str, thread_id: str, change: Callable[[Thread], Thread], *, delete: bool
+        self, user_id: str, thread_id: str, fields: Mapping[str, Any], *, delete: bool
     ) -> ThreadChange:
         for _ in range(CONFLICT_ATTEMPTS):
             known = self._known(user_id, thread_id)
             if not known.is_live:
                 raise NotFound
-            current = self._own(user_id, thread_id, known)
             now_us = self._clock.now_us()
-            newest_us = known.newest_us
-            shard = ids.shard_of(user_id, thread_id)
-            mark = ids.mint(max(now_us, newest_us + 1), shard) if delete else known.watermark
-            moment = ids.timestamp(now_us)
-
-            def make(
-                version: int,
-                current: Thread = current,
-                mark: str | None = mark,
-                moment: str = moment,
-            ) -> Thread:
-                return msgspec.structs.replace(
-                    change(current),
-                    version=version,
-                    updated_at=moment,
-                    deleted_at=moment if delete else None,
-                    deleted_through=mark,
-                )
-
+            current, moment = known.own(now_us), ids.timestamp(now_us)
+            mark = known.deleted_through
+            if delete:
+                shard = ids.shard_of(user_id, thread_id)
+                mark = ids.mint(max(now_us, known.newest_us + 1), shard)
+            changed = partial(
+                _changed,
+                current,
+                **fields,
+                updated_at=moment,
+                deleted_at=moment if delete else None,
+                deleted_through=mark,
+            )
             try:
-                _, thread, wake = self._failover.put_thread(current, make)
+                _, thread, wake = self._failover.put_thread(current, changed)
             except VersionConflict:
                 continue
-            summary = _summary(thread, known.row, known.newest_id)
+            row = known.row
+            summary = thread.summary(known.last_message_at, row.message_count if row else 0)
             return ThreadChange(summary, self._slot(user_id, thread_id, wake))
         raise Contended("redis", "too many writers of one thread")
 
@@ -200,69 +160,20 @@ class ThreadService:
             last_message_preview=found.last_message_preview,
         )
 
-    def _known(self, user_id: str, thread_id: str, *, is_new: bool = False) -> _Known:
+    def _known(self, user_id: str, thread_id: str, *, is_new: bool = False) -> KnownThread:
         """What the tiers that answer know. For a new thread it is enough that one does."""
-        failures = []
-        hot, watermark, page = None, None, HotPage(None, None, [])
-        try:
-            record, watermark = self._redis.thread(user_id, thread_id)
-            hot = codec.decode_thread(record) if record else None
-            low = watermark or ids.LOWEST
-            page = self._redis.page(user_id, thread_id, low, ids.HIGHEST, "desc", 1)
-        except TierUnavailable as error:
-            failures.append(error)
-        row = None
-        try:
-            row = self._postgres.thread(user_id, thread_id)
-        except TierUnavailable as error:
-            failures.append(error)
-        mark = max(
-            filter(None, (watermark, row.thread.deleted_through if row else None)), default=None
-        )
-        newest_id = next((name for name, _ in page.records if name > (mark or "")), None)
-        floor = None if page.is_distrusted else page.floor
-        has_index = is_there(mark or "", newest=newest_id, floor=floor)
-        is_unknown = hot is None and row is None and not has_index
-        if is_unknown and len(failures) > is_new:
+        reading = Reading()
+        hot = reading.ask("redis", lambda: self._hot.read(user_id, {thread_id: None}, ids.LOWEST))
+        row = reading.ask("postgresql", lambda: self._postgres.thread(user_id, thread_id))
+        known = KnownThread(user_id, thread_id, row, hot[thread_id] if hot else NOTHING_HOT)
+        if known.newest is None and not known.is_live and len(reading.down) > is_new:
             # What the tiers that answer do not know may still exist.
-            raise NoTierAvailable(failures)
-        versions = [thread for thread in (hot, row.thread if row else None) if thread]
-        thread = max(versions, key=lambda one: (one.version, one.deleted_at is None), default=None)
-        return _Known(thread, row, mark, newest_id, has_index)
-
-    def _own(self, user_id: str, thread_id: str, known: _Known) -> Thread:
-        """The thread's own data; for one that only messages have made so far, what they say."""
-        if known.thread is not None and known.thread.deleted_at is None:
-            return known.thread
-        opened_us = ids.time_us_of(known.newest_id) if known.newest_id else self._clock.now_us()
-        moment = ids.timestamp(opened_us)
-        return Thread(
-            version=known.thread.version if known.thread else 1,
-            id=thread_id,
-            user_id=user_id,
-            title=None,
-            metadata={},
-            created_at=moment,
-            updated_at=moment,
-            deleted_through=known.watermark,
-        )
+            raise NoTierAvailable(list(reading.down.values()))
+        return known
 
     def _slot(self, user_id: str, thread_id: str, wake: bool) -> int | None:
         return self._redis.slot_of_thread(user_id, thread_id) if wake else None
 
 
-def _summary(thread: Thread, row: ThreadRow | None, newest_id: str | None) -> ThreadSummary:
-    newest = ids.timestamp(ids.time_us_of(newest_id)) if newest_id else None
-    last = max(filter(None, (newest, row.last_message_at if row else None)), default=None)
-    return ThreadSummary(
-        id=thread.id,
-        user_id=thread.user_id,
-        title=thread.title,
-        metadata=thread.metadata,
-        created_at=thread.created_at,
-        last_message_at=last,
-        message_count=row.message_count if row else 0,
-        last_message_preview=None,
-        is_pinned=thread.is_pinned,
-        is_archived=thread.is_archived,
-    )
+def _changed(thread: Thread, version: int, **fields: Any) -> Thread:
+    return msgspec.structs.replace(thread, version=version, **fields)

@@ -21,8 +21,7 @@ SAFE = RedisFacts(
 
 
 def problems(facts: RedisFacts) -> list[Finding]:
-    findings = [finding for check in redis.CHECKS for finding in check(facts)]
-    return [finding for finding in findings if not finding.ok]
+    return [finding for finding in redis.judge_facts(facts) if not finding.ok]
 
 
 def test_a_safe_one_is_found_safe() -> None:

@@ -6,10 +6,10 @@ judge the same window come to the same next one.
 """
 
 import random
-import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 import structlog
@@ -41,6 +41,7 @@ from models import ids
 from models.ids import Clock
 from settings import Settings
 from storage.errors import NotFound, TierError
+from storage.resilience.periodic import PeriodicThread
 from storage.telemetry.instruments import Instruments
 
 log = structlog.get_logger(__name__)
@@ -70,7 +71,6 @@ class PerformanceMonitor:
         clock: Clock,
         instruments: Instruments,
     ) -> None:
-        self._instruments = instruments
         self._settings = settings
         self._windows = windows
         self._looker = looker
@@ -79,10 +79,18 @@ class PerformanceMonitor:
         self._audit = audit
         self._sink = sink
         self._clock = clock
+        self._thread = PeriodicThread(
+            "alerts",
+            lambda: self.evaluate(time.time()),
+            _until_judged,
+            "not_judged",
+            on_failure=partial(instruments.round_failed, "alerts"),
+            waits_first=True,
+        )
 
     def begin(self) -> None:
         """Judges from now on, in a thread. Once a process, after any fork."""
-        threading.Thread(target=self._run, name="alerts", daemon=True).start()
+        self._thread.begin()
         self._sink.begin()
 
     def evaluate(self, now: float) -> bool:
@@ -209,16 +217,10 @@ class PerformanceMonitor:
                 return alert
         raise NotFound
 
-    def _run(self) -> None:
-        while True:
-            ends = WINDOW_SECONDS - time.time() % WINDOW_SECONDS
-            time.sleep(ends + SETTLING_SECONDS + random.random() * SPREAD_SECONDS)
-            try:
-                self.evaluate(time.time())
-            except Exception:
-                # A thread that died would be a process that never warns.
-                self._instruments.round_failed("alerts")
-                log.exception("not_judged")
+
+def _until_judged() -> float:
+    ends = WINDOW_SECONDS - time.time() % WINDOW_SECONDS
+    return ends + SETTLING_SECONDS + random.random() * SPREAD_SECONDS
 
 
 def _as_active(alert: Alert, marks: Annotations, now: float) -> ActiveAlert:

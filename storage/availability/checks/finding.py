@@ -1,27 +1,34 @@
 """What a check says: of a server, a setting or a clock."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Literal, TypeVar
+from itertools import takewhile
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from storage.errors import TierError
 
 CLOCK_TOLERANCE_SECONDS = 1.0
-Answer = TypeVar("Answer")
-
 
 Severity = Literal["refuse", "weaker", "down", "advice"]
 """`refuse`: no process runs with this. `weaker`: it runs, and `promise` does not hold. `down`: the
-tier gave no answer, so that the others take over. `advice`: something for a person to do.
-"""
+tier gave no answer, and the others take over. `advice`: something for a person to do."""
 
 ACKNOWLEDGED = "an acknowledged message survives a crash of Redis (durability: memory)"
 COMMITTED = "a committed message survives a crash of PostgreSQL"
 ARCHIVED = "an archived message survives a crash of ClickHouse"
 TIMES = "ids, times and lifetimes are true to a second"
 ROOM = "Redis keeps taking messages while PostgreSQL is away"
+
+
+class Rule(NamedTuple):
+    """What a person is to do where a check fails, how bad that is, and the promise that is weaker
+    then."""
+
+    advice: str
+    severity: Severity = "advice"
+    promise: str = ""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -60,6 +67,13 @@ def found(
     return Finding(tier, check, False, str(value), advice, severity, promise)
 
 
+def findings(
+    tier: str, rules: Mapping[str, Rule], judged: Mapping[str, tuple[bool, object]]
+) -> list[Finding]:
+    """The findings of several checks, each given as whether all is well, and what was found."""
+    return [found(tier, check, ok, value, *rules[check]) for check, (ok, value) in judged.items()]
+
+
 def clock(tier: str, ahead_seconds: float) -> Finding:
     """How far a server's clock is from this machine's."""
     return found(
@@ -78,19 +92,19 @@ def ahead_seconds(moment: datetime, before: datetime, after: datetime) -> float:
     return (moment - (before + (after - before) / 2)).total_seconds()
 
 
-def guarded(tier: str, check: str, look: Callable[[], list[Finding]], advice: str) -> list[Finding]:
-    """The findings of a look; a tier that does not answer, or not to this, is one of its own."""
+def guarded(tier: str, check: str, ask: Callable[[], list[Finding]], advice: str) -> list[Finding]:
+    """What is found in asking a tier. One that does not answer is a finding too."""
     try:
-        return look()
+        return ask()
     except TierError as error:
         return [Finding(tier, check, False, error.reason, advice, "down")]
 
 
-def version_tuple(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version."""
-    numbers = []
-    for part in version.split("."):
-        if not part.isdigit():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)
+def is_older(version: str, oldest: tuple[int, ...]) -> bool:
+    """Whether the leading numbers of a version are below those of the oldest that will do."""
+    return tuple(map(int, takewhile(str.isdigit, version.split(".")))) < oldest
+
+
+def waiting(count: int, oldest_seconds: float) -> str:
+    """How much waits, in words."""
+    return f"{count:,} waiting" + (f", the oldest for {oldest_seconds:.1f} s" if count else "")

@@ -40,21 +40,16 @@ def identity(client: Redis) -> RedisIdentity:
     return RedisIdentity(run_id, (mark or b"").decode(), bool(stats.get("evicted_keys", 0)))
 
 
-def is_foreign(client: Redis, engine: Engine) -> bool:
-    """Whether Redis belongs to somebody else. False where one of the two does not say."""
+def judge_installation(client: Redis, engine: Engine) -> list[Finding]:
+    """A finding that refuses where Redis belongs to somebody else. Nothing where it does not, or
+    where one of the two does not say."""
     try:
         with redis_translated():
             mark = identity(client).installation
         if not mark:
-            return False
+            return []
         with postgres_translated(), engine.connect() as connection:
-            return bool(connection.execute(_MARK).scalar_one() != mark)
+            is_ours = connection.execute(_MARK).scalar_one() == mark
     except TierError:
-        return False
-
-
-def judge_installation(client: Redis, engine: Engine) -> list[Finding]:
-    """A finding that refuses where Redis belongs to somebody else, else nothing."""
-    if not is_foreign(client, engine):
         return []
-    return [Finding("redis", "installation", False, FOREIGN, ADVICE, "refuse")]
+    return [] if is_ours else [Finding("redis", "installation", False, FOREIGN, ADVICE, "refuse")]

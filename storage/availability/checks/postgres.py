@@ -4,19 +4,22 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine, text
 
-from storage import schema_version
 from storage.availability.checks.finding import (
     COMMITTED,
     Finding,
+    Rule,
     ahead_seconds,
     clock,
+    findings,
     found,
     guarded,
+    waiting,
 )
 from storage.postgres import schema
 from storage.postgres.driver import translated
 from storage.postgres.partitions import WEEK, monday_of, name
 from storage.postgres.retention_status import last_run
+from storage.schema_version import MIGRATE, SchemaVersion
 
 POSTGRES = "postgresql"
 OLDEST_MAJOR = 15
@@ -24,8 +27,9 @@ OUTBOX_AGE_SECONDS = 60.0
 ERASURE_AGE_SECONDS = 3600.0
 _UNREACHABLE = "start it, or correct DATABASE_URL"
 
-_SETTINGS = text(
-    "SELECT current_setting('server_version') AS version,"
+_SERVER = text(
+    "SELECT clock_timestamp() AS moment,"
+    " current_setting('server_version') AS version,"
     " current_setting('server_version_num')::int AS number,"
     " current_setting('synchronous_commit') AS synchronous_commit,"
     " current_setting('fsync') AS fsync,"
@@ -35,164 +39,139 @@ _ROLE = text(
     "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'threadkeep_web'"
     " AND pg_has_role(current_user, oid, 'SET'))"
 )
-_NOW = text("SELECT clock_timestamp()")
-_EXISTS = text("SELECT to_regclass(:name) IS NOT NULL")
-_DEAD_LETTERS = text(
-    "SELECT count(*) AS letters,"
-    " coalesce(extract(epoch FROM clock_timestamp() - min(refused_at)), 0) AS age"
-    " FROM dead_letters"
+_EXISTING = text("SELECT name FROM unnest(:names) AS name WHERE to_regclass(name) IS NOT NULL")
+_TABLES = text(
+    """
+SELECT letters.*, outbox.*, erasures.*,
+       (SELECT count(*) FROM lost_acknowledgements) AS lost,
+       (SELECT string_agg(name || ': ' || reason, '; ' ORDER BY id)
+        FROM archive_units WHERE state = 'stopped') AS stopped
+FROM (SELECT count(*) AS letters,
+             coalesce(extract(epoch FROM clock_timestamp() - min(refused_at)), 0) AS letter_age
+      FROM dead_letters) letters,
+     (SELECT count(*) AS unshipped,
+             coalesce(extract(epoch FROM clock_timestamp() - min(queued_at)), 0) AS unshipped_age
+      FROM clickhouse_outbox) outbox,
+     (SELECT count(*) AS unerased,
+             coalesce(extract(epoch FROM clock_timestamp() - min(requested_at)), 0) AS unerased_age
+      FROM user_erasures WHERE finished_at IS NULL) erasures
+"""
 )
-_LOST = text("SELECT count(*) FROM lost_acknowledgements")
-_ARCHIVE_STOPPED = text(
-    "SELECT name || ': ' || reason FROM archive_units WHERE state = 'stopped' ORDER BY id"
+_DURABLE = Rule(
+    "set it back to on: as it is, a crash of the server may lose committed messages",
+    "weaker",
+    COMMITTED,
 )
-_UNFINISHED = text(
-    "SELECT count(*) AS waiting,"
-    " coalesce(extract(epoch FROM clock_timestamp() - min(requested_at)), 0) AS age"
-    " FROM user_erasures WHERE finished_at IS NULL"
-)
-_OUTBOX = text(
-    "SELECT count(*) AS waiting,"
-    " coalesce(extract(epoch FROM clock_timestamp() - min(queued_at)), 0) AS age"
-    " FROM clickhouse_outbox"
-)
+_RULES = {
+    "version": Rule(f"use PostgreSQL {OLDEST_MAJOR} or newer"),
+    **dict.fromkeys(("synchronous_commit", "fsync", "full_page_writes"), _DURABLE),
+    "role threadkeep_web": Rule(
+        "let an administrator run: CREATE ROLE threadkeep_web NOLOGIN;"
+        " GRANT threadkeep_web TO the user of DATABASE_URL"
+    ),
+    "partitions": Rule(f"{MIGRATE}, and see that beat and a worker run: they make these each hour"),
+    "dead letters": Rule(
+        "see `threadkeep dead-letters list`: mend the cause and replay each, or discard it"
+    ),
+    "outbox": Rule("see that a worker runs and reaches ClickHouse; its log says what it waits for"),
+    "acknowledged and lost with Redis": Rule(
+        "the table lost_acknowledgements has their ids: tell those who wrote them, then empty it;"
+        " a replica with WAITAOF, or durability: committed, keeps it from happening"
+    ),
+    "archive": Rule(
+        "nothing of it is dropped: mend what it names, and run `threadkeep archive` again"
+    ),
+    "retention": Rule("see that beat and a worker run; `threadkeep retention apply` does it now"),
+    "erasures of users": Rule(
+        "see which tier is in the way: DELETE /api/admin/users/… again gives the receipt"
+    ),
+}
 
 
 def judge_postgres(engine: Engine) -> list[Finding]:
     """What a process must know of PostgreSQL before it relies on it. Three round trips."""
 
-    def look() -> list[Finding]:
+    def ask() -> list[Finding]:
         with translated(), engine.connect() as connection:
-            return [*_server(connection), _clock(connection), _schema(connection)]
+            version = schema.postgres_standing(connection)
+            return [*_server(connection), _schema(version)]
 
-    return guarded(POSTGRES, "reachable", look, _UNREACHABLE)
+    return guarded(POSTGRES, "reachable", ask, _UNREACHABLE)
 
 
 def check_postgres(engine: Engine, weeks_ahead: int) -> list[Finding]:
-    """PostgreSQL: where an acknowledged message is committed. Tables only where there are any."""
+    """PostgreSQL: where acknowledged messages are committed. Its tables once all are there."""
 
-    def look() -> list[Finding]:
+    def ask() -> list[Finding]:
         with translated(), engine.connect() as connection:
-            findings = [*_server(connection), _role(connection), _clock(connection)]
-            findings.append(_schema(connection))
-            if connection.execute(_EXISTS, {"name": "dead_letters"}).scalar_one():
-                findings += [
-                    _partitions(connection, weeks_ahead),
-                    _dead_letters(connection),
-                    _outbox(connection),
-                    _lost(connection),
-                    _archive(connection),
-                ]
-                if connection.execute(_EXISTS, {"name": "retention_policies"}).scalar_one():
-                    findings += [_retention(connection), _erasures(connection)]
-            return findings
+            version = schema.postgres_standing(connection)
+            role = findings(POSTGRES, _RULES, {"role threadkeep_web": _role(connection)})
+            told = [*_server(connection), *role, _schema(version)]
+            return told if version.missing else told + _tables(connection, weeks_ahead)
 
-    return guarded(POSTGRES, "reachable", look, _UNREACHABLE)
+    return guarded(POSTGRES, "reachable", ask, _UNREACHABLE)
 
 
 def _server(connection: Connection) -> list[Finding]:
-    row = connection.execute(_SETTINGS).one()
-    version = found(
-        POSTGRES,
-        "version",
-        row.number >= OLDEST_MAJOR * 10_000,
-        f"PostgreSQL {row.version}",
-        f"use PostgreSQL {OLDEST_MAJOR} or newer",
-    )
-    return [
-        version,
-        _durable("synchronous_commit", row.synchronous_commit),
-        _durable("fsync", row.fsync),
-        _durable("full_page_writes", row.full_page_writes),
-    ]
-
-
-def _durable(setting: str, value: str) -> Finding:
-    advice = "set it back to on: as it is, a crash of the server may lose committed messages"
-    return found(POSTGRES, setting, value != "off", value, advice, "weaker", COMMITTED)
-
-
-def _role(connection: Connection) -> Finding:
-    exists = connection.execute(_ROLE).scalar_one()
-    value = "this user may act as it" if exists else "missing, or not granted to this user"
-    advice = (
-        "let an administrator run: CREATE ROLE threadkeep_web NOLOGIN;"
-        " GRANT threadkeep_web TO the user of DATABASE_URL"
-    )
-    return found(POSTGRES, "role threadkeep_web", exists, value, advice)
-
-
-def _clock(connection: Connection) -> Finding:
     before = datetime.now(UTC)
-    moment: datetime = connection.execute(_NOW).scalar_one()
-    return clock(POSTGRES, ahead_seconds(moment, before, datetime.now(UTC)))
+    server = connection.execute(_SERVER).one()
+    after = datetime.now(UTC)
+    judged = {
+        "version": (server.number >= OLDEST_MAJOR * 10_000, f"PostgreSQL {server.version}"),
+        "synchronous_commit": (server.synchronous_commit != "off", server.synchronous_commit),
+        "fsync": (server.fsync != "off", server.fsync),
+        "full_page_writes": (server.full_page_writes != "off", server.full_page_writes),
+    }
+    ahead = clock(POSTGRES, ahead_seconds(server.moment, before, after))
+    return [*findings(POSTGRES, _RULES, judged), ahead]
 
 
-def _schema(connection: Connection) -> Finding:
-    standing = schema.postgres_standing(connection)
-    value, advice = standing.found, standing.advice
-    return found(POSTGRES, "schema", standing.is_ours, value, advice, "refuse")
+def _schema(version: SchemaVersion) -> Finding:
+    return found(POSTGRES, "schema", version.is_ours, version.found, version.advice, "refuse")
 
 
-def _partitions(connection: Connection, weeks_ahead: int) -> Finding:
+def _role(connection: Connection) -> tuple[bool, str]:
+    exists = connection.execute(_ROLE).scalar_one()
+    return exists, "this user may act as it" if exists else "missing, or not granted to this user"
+
+
+def _partitions(connection: Connection, weeks_ahead: int) -> tuple[bool, str]:
     monday = monday_of(datetime.now(UTC))
     wanted = [name(monday + WEEK * ahead) for ahead in range(weeks_ahead + 1)]
-    missing = [
-        table for table in wanted if not connection.execute(_EXISTS, {"name": table}).scalar_one()
-    ]
-    value = f"missing: {', '.join(missing)}" if missing else f"{weeks_ahead} weeks ahead"
-    advice = (
-        f"{schema_version.MIGRATE}, and see that beat and a worker run: they make these each hour"
+    existing = set(connection.execute(_EXISTING, {"names": wanted}).scalars())
+    missing = [table for table in wanted if table not in existing]
+    return not missing, (
+        f"missing: {', '.join(missing)}" if missing else f"{weeks_ahead} weeks ahead"
     )
-    return found(POSTGRES, "partitions", not missing, value, advice)
 
 
-def _dead_letters(connection: Connection) -> Finding:
-    row = connection.execute(_DEAD_LETTERS).one()
-    value = f"{row.letters:,}" + (f", the oldest for {row.age / 3600:.1f} h" if row.letters else "")
-    advice = "see `threadkeep dead-letters list`: mend the cause and replay each, or discard it"
-    return found(POSTGRES, "dead letters", row.letters == 0, value, advice)
+def _tables(connection: Connection, weeks_ahead: int) -> list[Finding]:
+    row = connection.execute(_TABLES).one()
+    letters, erasures = f"{row.letters:,}", "done"
+    if row.letters:
+        letters += f", the oldest for {row.letter_age / 3600:.1f} h"
+    if row.unerased:
+        erasures = f"{row.unerased} unfinished, the oldest for {row.unerased_age:.0f} s"
+    outbox = waiting(row.unshipped, row.unshipped_age)
+    judged = {
+        "partitions": _partitions(connection, weeks_ahead),
+        "dead letters": (row.letters == 0, letters),
+        "outbox": (row.unshipped_age <= OUTBOX_AGE_SECONDS, outbox),
+        "acknowledged and lost with Redis": (row.lost == 0, row.lost),
+        "archive": (row.stopped is None, row.stopped or "nothing stopped"),
+        "retention": _retention(connection),
+        "erasures of users": (row.unerased_age <= ERASURE_AGE_SECONDS, erasures),
+    }
+    return findings(POSTGRES, _RULES, judged)
 
 
-def _lost(connection: Connection) -> Finding:
-    count = connection.execute(_LOST).scalar_one()
-    advice = (
-        "the table lost_acknowledgements has their ids: tell those who wrote them, then empty it;"
-        " a replica with WAITAOF, or durability: committed, keeps it from happening"
-    )
-    return found(POSTGRES, "acknowledged and lost with Redis", count == 0, count, advice)
-
-
-def _archive(connection: Connection) -> Finding:
-    stopped = list(connection.execute(_ARCHIVE_STOPPED).scalars())
-    advice = "nothing of it is dropped: mend what it names, and run `threadkeep archive` again"
-    return found(POSTGRES, "archive", not stopped, "; ".join(stopped) or "nothing stopped", advice)
-
-
-def _retention(connection: Connection) -> Finding:
+def _retention(connection: Connection) -> tuple[bool, str]:
     last = last_run(connection)
     if last is None:
-        return found(POSTGRES, "retention", True, "no message has an age at which it goes", "")
+        return True, "no message has an age at which it goes"
     value = f"{last.policies} policies, last applied {last.at or 'never'}"
     if last.left:
         value += f", {last.left:,} due messages left"
     if last.incomplete:
         value += f", incomplete: {last.incomplete}"
-    advice = "see that beat and a worker run; `threadkeep retention apply` does it now"
-    return found(POSTGRES, "retention", not last.is_overdue, value, advice)
-
-
-def _erasures(connection: Connection) -> Finding:
-    row = connection.execute(_UNFINISHED).one()
-    age = float(row.age)
-    value = f"{row.waiting} unfinished, the oldest for {age:.0f} s" if row.waiting else "done"
-    advice = "see which tier is in the way: DELETE /api/admin/users/… again gives the receipt"
-    return found(POSTGRES, "erasures of users", age <= ERASURE_AGE_SECONDS, value, advice)
-
-
-def _outbox(connection: Connection) -> Finding:
-    row = connection.execute(_OUTBOX).one()
-    age = float(row.age)
-    value = f"{row.waiting:,} waiting" + (f", the oldest for {age:.1f} s" if row.waiting else "")
-    advice = "see that a worker runs and reaches ClickHouse; its log says what it waits for"
-    return found(POSTGRES, "outbox", age <= OUTBOX_AGE_SECONDS, value, advice)
+    return not last.is_overdue, value

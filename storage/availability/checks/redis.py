@@ -1,8 +1,5 @@
 """The checks of the data Redis and of the broker."""
 
-from collections.abc import Callable
-from typing import Any
-
 import msgspec
 from redis import Redis
 
@@ -12,10 +9,13 @@ from storage.availability.checks.finding import (
     ACKNOWLEDGED,
     ROOM,
     Finding,
+    Rule,
     clock,
+    findings,
     found,
     guarded,
-    version_tuple,
+    is_older,
+    waiting,
 )
 from storage.availability.checks.redis_facts import RedisFacts
 from storage.redis import client
@@ -28,25 +28,57 @@ BACKLOG_AGE_SECONDS = 30.0
 MEMORY_SHARE = 0.8
 """Of Redis's memory; above it there is little left for an outage of PostgreSQL to fill."""
 _WANTED = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
+_ROLES = {"master": "primary", "slave": "replica"}
 _UNREACHABLE = "start it, or correct REDIS_URL"
+_OLDEST = ".".join(map(str, OLDEST_VERSION))
+_RULES = {
+    "version": Rule(f"use Redis {_OLDEST} or newer, or Valkey", "refuse"),
+    # A replica gives up what was written to it, if it takes a write at all.
+    "role": Rule("let REDIS_URL name the primary: this one follows another server", "refuse"),
+    # Without the settings nothing is promised; without the rest only less is known.
+    "settings": Rule(
+        "let this user run CONFIG GET: what cannot be seen is not promised", "weaker", ACKNOWLEDGED
+    ),
+    **{
+        name: Rule(
+            f"CONFIG SET {name} {value}, and keep it in the server's file; as it is, a crash may"
+            " lose acknowledged messages",
+            "weaker",
+            ACKNOWLEDGED,
+        )
+        for name, value in _WANTED.items()
+    },
+    "facts": Rule("let this user run INFO and TIME, so that this can be checked"),
+    "last write of the log": Rule(
+        "free the disk of Redis: it cannot write its log", "weaker", ACKNOWLEDGED
+    ),
+    "maxmemory": Rule("give Redis more memory, or lower THREADKEEP_HOT_SECONDS"),
+    "maxmemory-policy": Rule(
+        "CONFIG SET maxmemory-policy volatile-lru (or noeviction): this one may evict what is"
+        " nowhere else yet",
+        "refuse",
+    ),
+    "backlog": Rule(
+        "see that a worker runs and reaches PostgreSQL; its log says what it waits for"
+    ),
+}
+_BROKER_RULES = {
+    "reachable": Rule(""),
+    "maxmemory-policy": Rule("CONFIG SET maxmemory-policy noeviction: this one may evict wake-ups"),
+}
 
 
 def judge_redis(client: Redis) -> list[Finding]:
     """What a process must know of the data Redis before it relies on it. One round trip."""
-
-    def look() -> list[Finding]:
-        facts = redis_facts.ask(client)
-        return [finding for check in CHECKS for finding in check(facts)]
-
-    return guarded(REDIS, "reachable", look, _UNREACHABLE)
+    return guarded(REDIS, "reachable", lambda: judge_facts(redis_facts.ask(client)), _UNREACHABLE)
 
 
 def check_redis(client: Redis, log: PendingLog) -> list[Finding]:
     """The data Redis: it holds what nothing else has yet."""
-    findings = judge_redis(client)
-    if any(finding.severity == "down" for finding in findings):
-        return findings
-    return [*findings, *guarded(REDIS, "backlog", lambda: [_backlog(log)], _UNREACHABLE)]
+    judged = judge_redis(client)
+    if any(finding.severity == "down" for finding in judged):
+        return judged
+    return [*judged, *guarded(REDIS, "backlog", lambda: _backlog(log), _UNREACHABLE)]
 
 
 def check_broker(settings: Settings) -> list[Finding]:
@@ -58,97 +90,33 @@ def check_broker(settings: Settings) -> list[Finding]:
     own = msgspec.structs.replace(settings, redis_url=settings.broker_url)
     broker = client.redis_client(own)
     try:
-        return guarded(BROKER, "reachable", lambda: _broker(broker), advice)
+        return guarded(BROKER, "reachable", lambda: _broker(redis_facts.ask(broker)), advice)
     finally:
         broker.close()
 
 
-def _broker(broker: Redis) -> list[Finding]:
-    facts = redis_facts.ask(broker)
-    return [
-        found(BROKER, "reachable", True, _name(facts.info), ""),
-        found(
-            BROKER,
-            "maxmemory-policy",
-            not _evicts_anything(facts),
-            facts.policy or "unknown",
-            "CONFIG SET maxmemory-policy noeviction: this one may evict wake-ups",
-        ),
-    ]
-
-
-def _version(facts: RedisFacts) -> list[Finding]:
-    version = str(facts.info.get("redis_version", ""))
-    is_told_and_old = bool(version) and version_tuple(version) < OLDEST_VERSION
-    advice = f"use Redis {'.'.join(map(str, OLDEST_VERSION))} or newer, or Valkey"
-    return [found(REDIS, "version", not is_told_and_old, _name(facts.info), advice, "refuse")]
-
-
-def _name(info: dict[str, Any]) -> str:
-    if "valkey_version" in info:
-        return f"Valkey {info['valkey_version']}"
-    return f"Redis {info.get('redis_version', 'of no known version')}"
-
-
-def _role(facts: RedisFacts) -> list[Finding]:
-    """A replica gives up what was written to it, if it takes a write at all."""
-    role = str(facts.info.get("role", "unknown"))
-    advice = "let REDIS_URL name the primary: this one follows another server"
-    is_primary = role in {"master", "unknown"}
-    return [found(REDIS, "role", is_primary, _ROLES.get(role, role), advice, "refuse")]
-
-
-_ROLES = {"master": "primary", "slave": "replica"}
-
-
-def _policy(facts: RedisFacts) -> list[Finding]:
-    advice = (
-        "CONFIG SET maxmemory-policy volatile-lru (or noeviction): this one may evict what is"
-        " nowhere else yet"
-    )
-    is_safe = not _evicts_anything(facts)
-    value = facts.policy or "unknown"
-    return [found(REDIS, "maxmemory-policy", is_safe, value, advice, "refuse")]
-
-
-def _evicts_anything(facts: RedisFacts) -> bool:
-    return facts.policy.startswith("allkeys")
-
-
-def _durability(facts: RedisFacts) -> list[Finding]:
-    """Without the settings nothing is promised; without the rest only less is known."""
+def judge_facts(facts: RedisFacts) -> list[Finding]:
+    """Judges what a Redis said of itself."""
+    version, role = facts.said("redis_version"), facts.said("role", "unknown")
+    written = facts.said("aof_last_write_status", "ok")
+    judged: dict[str, tuple[bool, object]] = {
+        "version": (not (version and is_older(version, OLDEST_VERSION)), facts.name),
+        "role": (role in {"master", "unknown"}, _ROLES.get(role, role)),
+    }
     if not facts.config:
-        advice = "let this user run CONFIG GET: what cannot be seen is not promised"
-        value = facts.denied or "not shown"
-        return [found(REDIS, "settings", False, value, advice, "weaker", ACKNOWLEDGED)]
-    findings = [
-        found(
-            REDIS,
-            name,
-            facts.config.get(name) == value,
-            facts.config.get(name, "unknown"),
-            f"CONFIG SET {name} {value}, and keep it in the server's file; as it is, a crash"
-            " may lose acknowledged messages",
-            "weaker",
-            ACKNOWLEDGED,
-        )
-        for name, value in _WANTED.items()
-    ]
-    if facts.denied:
-        advice = "let this user run INFO and TIME, so that this can be checked"
-        findings.append(found(REDIS, "facts", False, facts.denied, advice))
-    return findings
-
-
-def _disk(facts: RedisFacts) -> list[Finding]:
-    written = str(facts.info.get("aof_last_write_status", "ok"))
-    advice = "free the disk of Redis: it cannot write its log"
-    value = "last write of the log"
-    return [found(REDIS, value, written == "ok", written, advice, "weaker", ACKNOWLEDGED)]
+        judged["settings"] = False, facts.denied or "not shown"
+    elif facts.denied:
+        judged["facts"] = False, facts.denied
+    for name, value in _WANTED.items() if facts.config else ():
+        judged[name] = facts.config.get(name) == value, facts.config.get(name, "unknown")
+    judged["last write of the log"] = written == "ok", written
+    judged["maxmemory-policy"] = _policy(facts)
+    ahead = [] if facts.ahead_seconds is None else [clock(REDIS, facts.ahead_seconds)]
+    return [*findings(REDIS, _RULES, judged), *_memory(facts), *ahead]
 
 
 def _memory(facts: RedisFacts) -> list[Finding]:
-    used, limit = int(facts.info.get("used_memory", 0)), facts.memory_limit_bytes
+    used, limit = int(facts.said("used_memory", "0")), facts.memory_limit_bytes
     if limit is None:
         return []
     if limit == 0:
@@ -156,32 +124,20 @@ def _memory(facts: RedisFacts) -> list[Finding]:
         advice = "CONFIG SET maxmemory to less than the machine has, so that it never swaps"
         return [found(REDIS, "maxmemory", False, value, advice, "weaker", ROOM)]
     value = f"{used / 2**20:,.0f} of {limit / 2**20:,.0f} MiB used"
-    advice = "give Redis more memory, or lower THREADKEEP_HOT_SECONDS"
-    return [found(REDIS, "maxmemory", used < MEMORY_SHARE * limit, value, advice)]
+    return findings(REDIS, _RULES, {"maxmemory": (used < MEMORY_SHARE * limit, value)})
 
 
-def _clock(facts: RedisFacts) -> list[Finding]:
-    return [] if facts.ahead_seconds is None else [clock(REDIS, facts.ahead_seconds)]
+def _broker(facts: RedisFacts) -> list[Finding]:
+    judged = {"reachable": (True, facts.name), "maxmemory-policy": _policy(facts)}
+    return findings(BROKER, _BROKER_RULES, judged)
 
 
-CHECKS: tuple[Callable[[RedisFacts], list[Finding]], ...] = (
-    _version,
-    _role,
-    _durability,
-    _disk,
-    _memory,
-    _policy,
-    _clock,
-)
-"""Each judges what Redis said of itself. A further one, such as whether this Redis belongs to
-another installation, is another function here, and what it asks another field of `RedisFacts`.
-"""
+def _policy(facts: RedisFacts) -> tuple[bool, str]:
+    return not facts.policy.startswith("allkeys"), facts.policy or "unknown"
 
 
-def _backlog(log: PendingLog) -> Finding:
-    waiting = sum(log.backlog())
+def _backlog(log: PendingLog) -> list[Finding]:
     # By Redis's own clock, which stamps the entries.
     age = log.standing().oldest_seconds
-    value = f"{waiting:,} waiting" + (f", the oldest for {age:.1f} s" if waiting else "")
-    advice = "see that a worker runs and reaches PostgreSQL; its log says what it waits for"
-    return found(REDIS, "backlog", age <= BACKLOG_AGE_SECONDS, value, advice)
+    judged = {"backlog": (age <= BACKLOG_AGE_SECONDS, waiting(sum(log.backlog()), age))}
+    return findings(REDIS, _RULES, judged)

@@ -31,10 +31,21 @@ class RedisFacts(NamedTuple):
     denied: str
     ahead_seconds: float | None
 
+    def said(self, name: str, otherwise: str = "") -> str:
+        """A field of `INFO`, or what is taken for it where Redis does not tell."""
+        return str(self.info.get(name, otherwise))
+
+    @property
+    def name(self) -> str:
+        """What it is, with its version."""
+        if "valkey_version" in self.info:
+            return f"Valkey {self.said('valkey_version')}"
+        return f"Redis {self.said('redis_version', 'of no known version')}"
+
     @property
     def policy(self) -> str:
         """The eviction policy; empty where Redis does not tell."""
-        return self.config.get("maxmemory-policy") or str(self.info.get("maxmemory_policy", ""))
+        return self.config.get("maxmemory-policy") or self.said("maxmemory_policy")
 
     @property
     def memory_limit_bytes(self) -> int | None:

@@ -1,7 +1,6 @@
-"""Safe settings or no promise: may a process run with what it was given, and what then holds?
+"""Whether a process may run with its settings and servers, and which promises then hold.
 
-A tier that does not answer is no reason to refuse: the others take over, and it is judged when it
-answers again.
+A tier that does not answer is no reason to refuse: it is judged when it answers again.
 """
 
 from collections.abc import Sequence
@@ -34,7 +33,7 @@ CLICKHOUSE_SECONDS = 2.0
 
 
 class SafetyVerdict(msgspec.Struct, frozen=True):
-    """Every finding of one look, tier by tier."""
+    """Every finding, tier by tier."""
 
     findings: list[Finding]
 
@@ -60,7 +59,7 @@ class SafetyVerdict(msgspec.Struct, frozen=True):
 
 
 class Reached(Protocol):
-    """The settings of a process, and its ways to the tiers that are judged over its connections."""
+    """The settings of a process, and its connections to tiers that are judged over them."""
 
     @property
     def settings(self) -> Settings: ...
@@ -78,17 +77,12 @@ class _Own(NamedTuple):
     request_engine: Engine
 
 
-def judge(own: Reached) -> SafetyVerdict:
-    """Looks at the settings and at all tiers at once.
+def judge(own: Reached, tiers: Sequence[str] = (SETTINGS, *TIERS)) -> SafetyVerdict:
+    """Looks at the settings and at the tiers, all at once; gives the findings in this order.
 
     Takes tens of milliseconds where all answer, and two seconds and a little where one does not.
     Raises nothing for a tier that is down.
     """
-    return judge_tiers(own, (SETTINGS, *TIERS))
-
-
-def judge_tiers(own: Reached, tiers: Sequence[str]) -> SafetyVerdict:
-    """The same for some of them, in this order."""
     looks = {
         SETTINGS: lambda: judge_settings(own.settings),
         REDIS: lambda: [
@@ -100,37 +94,34 @@ def judge_tiers(own: Reached, tiers: Sequence[str]) -> SafetyVerdict:
     }
     with ThreadPoolExecutor(len(looks), thread_name_prefix="judge") as pool:
         findings = list(pool.map(lambda tier: looks[tier](), tiers))
-    return SafetyVerdict([finding for look in findings for finding in look])
+    return SafetyVerdict([finding for found in findings for finding in found])
 
 
 def judge_redis(client: Redis) -> str:
     """Why messages may not be given to this Redis; empty where they may, or where it is silent.
 
-    One round trip, for whoever finds that Redis answers again. Raises nothing of the driver's.
+    One round trip. Never raises.
     """
     return SafetyVerdict(redis.judge_redis(client)).reason
 
 
-def look(settings: Settings, tiers: Sequence[str] = (SETTINGS, *TIERS)) -> SafetyVerdict:
-    """Judges over connections of its own, which are given back: for a process that may yet fork.
+def judge_apart(settings: Settings, tiers: Sequence[str] = (SETTINGS, *TIERS)) -> SafetyVerdict:
+    """Judges over connections of its own, which it closes: for a process that may yet fork.
 
-    Raises `SettingsError` for fault points that the settings misspell.
+    Raises `SettingsError` for misspelt fault points.
     """
     faultpoints.enable(settings)
     own = _Own(settings, redis_client(settings), request_engine(settings))
     try:
-        return judge_tiers(own, tiers)
+        return judge(own, tiers)
     finally:
         own.redis_client.close()
         own.request_engine.dispose()
 
 
 def check(settings: Settings) -> SafetyVerdict:
-    """What a process does before anything else.
-
-    Raises `Refused` with one line that names what is wrong and what to do.
-    """
-    verdict = look(settings)
+    """What a process does first. Raises `Refused` with one line: what is wrong, what to do."""
+    verdict = judge_apart(settings)
     if verdict.refusals:
         raise Refused(verdict.reason)
     return verdict

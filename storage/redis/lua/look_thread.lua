@@ -4,8 +4,8 @@
 -- ARGV  1 prefix of message keys   2 the archive boundary   3 an id that no committed message of
 --       the thread lies above
 -- Gives {floor, watermark, record, the newest message's id, its record; '' where there is none},
--- the id from which on the index was counted, how many it lists from there on, and how many above
--- the given id.
+-- the id from which on the index was counted, how many it lists from there on, how many above the
+-- given id, and the user's erasure.
 local first = redis.call('ZRANGE', KEYS[1], 0, 0)[1]
 local floor = first and string.sub(first, 1, 1) == '!' and string.sub(first, 2) or ''
 local watermark, erased = redis.call('GET', KEYS[3]) or '', redis.call('GET', KEYS[4]) or ''
@@ -23,4 +23,5 @@ return {
   floor, watermark, redis.call('GET', KEYS[2]) or '', newest, message, base,
   redis.call('ZLEXCOUNT', KEYS[1], '[' .. base, '+'),
   redis.call('ZLEXCOUNT', KEYS[1], '(' .. since, '+'),
+  erased,
 }

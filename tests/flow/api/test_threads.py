@@ -176,7 +176,7 @@ def test_a_deleted_thread_may_be_created_anew(api: Api, services: Services, user
 
     def committed() -> ThreadSummary | None:
         row = services.postgres.thread(user, "t")
-        return row.summary() if row else None
+        return row.thread.summary(*row[1:]) if row else None
 
     eventually(lambda: (found := committed()) is not None and found.title == "new")
     assert listed(api) == ["t"]

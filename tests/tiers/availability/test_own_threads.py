@@ -17,8 +17,8 @@ def test_a_round_that_fails_is_counted_and_the_next_one_comes(alone: Services, u
     own = process(alone, alert_webhook_url="http://127.0.0.1:1/", alert_webhook_secret="s" * 32)
     performance, failover = own.performance, own.failover
     rounds = (
-        (own.lease, "_look"),
-        (failover.keys.watch, "_look"),
+        (own.lease, "_ask_tiers"),
+        (failover.keys.watch, "_poll"),
         (performance._counting, "count"),
         (performance.monitor, "evaluate"),
         (performance.monitor._sink, "deliver_due"),

@@ -25,7 +25,7 @@ def own(alone: Services) -> Services:
 @pytest.fixture(autouse=True)
 def nothing_is_slow_afterwards() -> Iterator[None]:
     yield
-    simulated_outage.slow_down({}, 0)
+    simulated_outage.begin(frozenset(), {}, 0)
 
 
 def sleeps(own: Services) -> list[str]:
@@ -65,7 +65,7 @@ def test_clickhouse(own: Services) -> None:
 
 
 def test_a_script_of_redis(own: Services, user: str) -> None:
-    simulated_outage.slow_down({"redis": 0.05}, 30)
+    simulated_outage.begin(frozenset(), {"redis": 0.05}, 30)
     with capture_logs() as logs, structlog.contextvars.bound_contextvars(request_id="r1"):
         post(own, user, SECRET)
     told = [one for one in logs if one["event"] == "slow_query"]
@@ -75,9 +75,9 @@ def test_a_script_of_redis(own: Services, user: str) -> None:
 
 def test_figures_of_each_tier_are_those_of_its_calls(own: Services, user: str) -> None:
     post(own, user)
-    simulated_outage.slow_down({"redis": 0.05}, 30)
+    simulated_outage.begin(frozenset(), {"redis": 0.05}, 30)
     own.redis.ping()
-    simulated_outage.slow_down({}, 0)
+    simulated_outage.begin(frozenset(), {}, 0)
     told = own.breakers.redis.latencies.totals("redis")
     assert told["redis:calls"] >= 2
     assert told["redis:seconds"] >= 0.05

@@ -209,14 +209,14 @@ def test_common_words_do_not_read_everything(
     alone.redis.append([append_of(*made)], 60)
     drain()
     asked: list[int] = []
-    candidates = alone.search._rows.candidates
+    candidates = alone.search.rows.candidates
 
     def counted(*arguments: Any) -> Any:
         page = candidates(*arguments)
         asked.append(len(page.messages))
         return page
 
-    monkeypatch.setattr(alone.search._rows, "candidates", counted)
+    monkeypatch.setattr(alone.search.rows, "candidates", counted)
     assert find(alone, user, "the", limit=20) == [one.id for one in made[:-21:-1]]
     assert sum(asked) < 100
 

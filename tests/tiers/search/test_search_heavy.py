@@ -45,7 +45,7 @@ def test_what_takes_long_to_look_at_is_given_page_by_page(
 ) -> None:
     made = [message(user, "t", f"needle {number}") for number in range(5)]
     alone.redis.append([append_of(*made)], 60)
-    monkeypatch.setattr("storage.search.service.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("storage.search.service.SEARCH_SECONDS", 0.0)
     wanted = Wanted(parse("needle"))
     page = alone.search.search(user, wanted, limit=10, cursor=None)
     assert [hit.message.id for hit in page.hits] == [made[4].id]

@@ -1,0 +1,45 @@
+"""What was asked of the tiers for one answer: who gave some of it, and who did not answer."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from models.caveats import warning_of
+from models.message import Caveat, Source, Tier
+from storage.errors import TierUnavailable
+
+Answer = TypeVar("Answer")
+
+
+class Reading:
+    """A tier that did not answer once is not asked again for the same answer."""
+
+    def __init__(self) -> None:
+        self.sources: set[Tier] = set()
+        self.down: dict[str, TierUnavailable] = {}
+
+    def ask(self, tier: Tier, question: Callable[[], Answer]) -> Answer | None:
+        """What a tier says; None where it does not answer."""
+        if tier in self.down:
+            return None
+        try:
+            answer = question()
+        except TierUnavailable as error:
+            self.down[tier] = error
+            return None
+        self.sources.add(tier)
+        return answer
+
+    @property
+    def source(self) -> Source:
+        """Where it came from."""
+        return source_of(self.sources)
+
+    @property
+    def warning(self) -> Caveat | None:
+        """What the caller is told of those who did not answer."""
+        return warning_of(set(self.down))
+
+
+def source_of(tiers: set[Tier]) -> Source:
+    """What is said of an answer that came from these tiers."""
+    return next(iter(tiers)) if len(tiers) == 1 else "mixed"

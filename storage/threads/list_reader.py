@@ -1,0 +1,174 @@
+"""Reads a user's threads from PostgreSQL, merged with writes that are not committed yet, and with
+counts and previews; without PostgreSQL from Redis."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from models import ids
+from storage.availability.reading import Reading
+from storage.clickhouse.reads import ClickHouseTier
+from storage.errors import TierUnavailable
+from storage.messages.retrieval_service import UnifiedMessageRetrievalService
+from storage.postgres.reads import ThreadRow
+from storage.threads.merging import KnownThread
+from storage.threads.page import PREVIEW_READ, ThreadEntry, ThreadPart, ThreadQuery, cut, preview_of
+from storage.threads.page_cache import CachedPages
+from storage.threads.redis_view import NOTHING_HOT, HotThreads
+from storage.threads.rows import CommittedThreads, Newest, ThreadRows, entry_of
+
+MOST_SINGLE = 100
+"""Threads of a page whose previews are read one by one; the others show none."""
+
+
+class ListSources(NamedTuple):
+    """What lists of threads are read from."""
+
+    hot: HotThreads
+    rows: ThreadRows
+    clickhouse: ClickHouseTier
+    retrieval: UnifiedMessageRetrievalService
+
+
+class ListReader(Reading):
+    """One reading. Without `is_redis_complete` no index in Redis is counted."""
+
+    def __init__(self, sources: ListSources, user_id: str, *, is_redis_complete: bool) -> None:
+        super().__init__()
+        self._hot, self._rows, self._clickhouse, self._retrieval = sources
+        self._user_id = user_id
+        self.is_redis_complete = is_redis_complete
+        self._singles = 0
+
+    def part(self, query: ThreadQuery, waiting: Sequence[str]) -> ThreadPart:
+        """Part of the list, given the threads that have uncommitted writes.
+
+        Raises `TierUnavailable` without PostgreSQL.
+        """
+        found = self._rows.page(self._user_id, query, waiting)
+        self.sources.add("postgresql")
+        merged = {one.thread_id: one for one in self._merged(waiting, found)}
+        rows = {row.thread.id: row for row in found.page}
+        candidates = [entry_of(row, None) for row in rows.values()]
+        candidates += filter(query.takes, (one.entry() for one in merged.values()))
+        shown, following = cut(candidates, query.limit)
+        names = [entry.thread.id for entry in shown]
+        committed = [rows[name] for name in names if name in rows]
+        previews = self._previews(committed, found.boundary)
+        entries = self._filled([merged[name] for name in names if name in merged])
+        entries += [entry_of(row, previews.get(row.thread.id)) for row in committed]
+        return cut(entries, len(entries))._replace(following=following)
+
+    def one(self, thread_id: str) -> ThreadEntry | None:
+        """One thread by its name, as far as the tiers that answer know it.
+
+        Raises `TierUnavailable` where a tier that has to count does not answer.
+        """
+        found = self.ask("postgresql", lambda: self._rows.named(self._user_id, [thread_id]))
+        merged = self._merged([thread_id], found or CommittedThreads([], {}, ids.LOWEST))
+        return next(iter(self._filled(merged)), None)
+
+    def last_known(self, query: ThreadQuery, opened: CachedPages) -> ThreadPart | None:
+        """Without PostgreSQL: the last page in Redis, and what was written since; None where Redis
+        knows nothing. Counts leave out what was deleted since, except with whole threads.
+
+        Raises `TierError`.
+        """
+        stored = opened.page or opened.first_page
+        known = {entry.thread.id: entry for entry in stored.entries} if stored else {}
+        wanted = {
+            name: known[name].last_message_at if name in known else None for name in opened.waiting
+        }
+        for name, hot in self._hot.read(self._user_id, wanted, ids.LOWEST).items():
+            before = known.pop(name, None)
+            thread = KnownThread(self._user_id, name, before.row if before else None, hot)
+            if not thread.is_live:
+                continue
+            preview = thread.hot_preview
+            if preview is None and before and not hot.is_there(thread.deleted_through or ""):
+                preview = before.preview
+            known[name] = thread.entry(thread.message_count(None), preview)
+        if stored is None and not known:
+            return None
+        part = cut(filter(query.takes, known.values()), query.limit)
+        return part if part.following or not stored else part._replace(following=stored.following)
+
+    def _merged(self, names: Sequence[str], found: CommittedThreads) -> list[KnownThread]:
+        """Threads by name as PostgreSQL and Redis know them, without those that are gone."""
+        if not names:
+            return []
+        committed = {name: row.last_message_at for name, row in found.named.items()}
+        last = {name: committed.get(name) for name in names}
+        user_id = self._user_id
+        hot = self.ask("redis", lambda: self._hot.read(user_id, last, found.boundary)) or {}
+        merged = (
+            KnownThread(user_id, name, found.named.get(name), hot.get(name, NOTHING_HOT))
+            for name in names
+        )
+        return [one for one in merged if one.is_live]
+
+    def _filled(self, merged: Sequence[KnownThread]) -> list[ThreadEntry]:
+        """Threads with their figures and previews, from whoever can tell."""
+        bases = {
+            one.thread_id: one.countable_from
+            for one in merged
+            if one.countable_from is not None and self.is_redis_complete
+        }
+        known = {one.thread_id for one in merged if one.counted is not None}
+        wanted = {name: base for name, base in bases.items() if name in known}
+        below = dict.fromkeys(bases, 0) | self._rows.below(self._user_id, wanted)
+        entries = []
+        for one in merged:
+            count = one.message_count(below.get(one.thread_id))
+            preview = one.hot_preview if one.thread_id in bases else None
+            if preview is None and count > 0:
+                preview = self._single(one.thread_id)
+            entries.append(one.entry(count, preview))
+        return entries
+
+    def _previews(self, rows: Sequence[ThreadRow], boundary: str) -> dict[str, str]:
+        """The previews of threads without uncommitted writes: from PostgreSQL, and for threads
+        whose newest messages are archived from ClickHouse, if it answers."""
+        newest = self._rows.newest(self._user_id, [row for row in rows if row.message_count > 0])
+        found = {
+            name: preview_of(one.content) for name, one in newest.items() if one.content is not None
+        }
+        old = {
+            name: one
+            for name, one in newest.items()
+            if not one.is_last and (one.id or ids.LOWEST) < boundary
+        }
+        return found | self._archived(old, boundary) if old and boundary > ids.LOWEST else found
+
+    def _archived(self, old: Mapping[str, Newest], boundary: str) -> dict[str, str]:
+        try:
+            marks = {name: one.mark for name, one in old.items()}
+            archived = self._clickhouse.newest(self._user_id, marks, boundary, PREVIEW_READ)
+        except TierUnavailable as error:
+            self.down["clickhouse"] = error
+            return {}
+        newer = {name: one for name, one in archived.items() if one[0] > (old[name].id or "")}
+        if not newer:
+            return {}
+        self.sources.add("clickhouse")
+        # What was deleted there since is known to PostgreSQL first.
+        known = self._rows.copies(self._user_id, [message_id for message_id, _ in newer.values()])
+        found: dict[str, str | None] = {}
+        for name, (message_id, content) in newer.items():
+            current = known.get(message_id, content)
+            # Of one that was deleted a moment ago the next is to be found.
+            found[name] = self._single(name) if current is None else preview_of(current)
+        return {name: preview for name, preview in found.items() if preview is not None}
+
+    def _single(self, thread_id: str) -> str | None:
+        """The preview of a thread that is read over all tiers."""
+        self._singles += 1
+        if self._singles > MOST_SINGLE:
+            return None
+        newest = partial(self._retrieval.page, limit=1, cursor=None, order="desc")
+        try:
+            page = newest(self._user_id, thread_id)
+        except TierUnavailable as error:
+            self.down[error.tier] = error
+            return None
+        return preview_of(page.messages[0].content) if page.messages else None
