@@ -1,7 +1,7 @@
 """The audit trail: who did what, when, to whom and to how many. Never what was written.
 
-An entry stands in the transaction of what it tells of, so neither is there without the other.
-PostgreSQL refuses to change or remove one, and workers carry each to ClickHouse as well.
+An entry is written in the transaction of what it records, so neither exists without the other.
+PostgreSQL refuses to change or remove one, and workers copy each to ClickHouse.
 """
 
 from collections.abc import Mapping
@@ -70,7 +70,7 @@ class AuditEntry(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class AuditTrail:
-    """Entries are added and read, and nothing else."""
+    """Entries are added, read and copied, and nothing else."""
 
     def __init__(
         self, engine: Engine, server: ClickHouse, clickhouse_breaker: Breaker, clock: Clock
@@ -88,23 +88,19 @@ class AuditTrail:
         subject: str,
         counts: Mapping[str, int] | None = None,
         details: Mapping[str, Any] | None = None,
-    ) -> AuditEntry:
+    ) -> None:
         """Adds an entry in the caller's transaction."""
         now_us = self._clock.now_us()
-        entry = AuditEntry(
-            id=ids.mint(now_us, 0),
-            at=ids.timestamp(now_us),
-            actor=actor,
-            action=action,
-            subject=subject,
-            counts=dict(counts or {}),
-            details=dict(details or {}),
-        )
-        values = msgspec.structs.asdict(entry)
-        for name in ("counts", "details"):
-            values[name] = msgspec.json.encode(values[name]).decode()
-        connection.execute(_RECORD, values)
-        return entry
+        entry = {
+            "id": ids.mint(now_us, 0),
+            "at": ids.timestamp(now_us),
+            "actor": actor,
+            "action": action,
+            "subject": subject,
+            "counts": msgspec.json.encode(counts or {}).decode(),
+            "details": msgspec.json.encode(details or {}).decode(),
+        }
+        connection.execute(_RECORD, entry)
 
     def note(
         self,
@@ -113,10 +109,10 @@ class AuditTrail:
         subject: str,
         counts: Mapping[str, int] | None = None,
         details: Mapping[str, Any] | None = None,
-    ) -> AuditEntry:
+    ) -> None:
         """Adds an entry by itself, for what PostgreSQL had no part in. Raises `TierUnavailable`."""
         with translated(), self._engine.begin() as connection:
-            return self.record(connection, actor, action, subject, counts, details)
+            self.record(connection, actor, action, subject, counts, details)
 
     def entries(
         self,
@@ -128,19 +124,13 @@ class AuditTrail:
         limit: int,
     ) -> list[AuditEntry]:
         """Entries, newest first, with ids below the cursor. `since` is RFC 3339."""
-        values = {
-            "since": since,
-            "actor": actor,
-            "action": action,
-            "cursor": cursor,
-            "limit": limit,
-        }
+        wanted = {"since": since, "actor": actor, "action": action, "cursor": cursor}
         with translated(), self._engine.connect() as connection:
-            rows = connection.execute(_ENTRIES, values).all()
+            rows = connection.execute(_ENTRIES, wanted | {"limit": limit}).all()
         return [AuditEntry(**row._asdict() | {"at": rfc3339(row.at)}) for row in rows]
 
     def ship(self) -> int:
-        """Carries what is new to ClickHouse; gives how many. Raises `TierError`.
+        """Copies what is new to ClickHouse; gives how many entries. Raises `TierError`.
 
         A crash between the insert and the commit repeats it, which ClickHouse drops.
         """
@@ -151,9 +141,8 @@ class AuditTrail:
                     return shipped
                 row = connection.execute(_TAKE, {"batch": BATCH_ENTRIES}).one()
                 if row.lines:
-                    lines = row.lines.encode()
                     with self._breaker.guard(is_bulk=True):
-                        self._server.insert("audit_trail", lines)
+                        self._server.insert("audit_trail", row.lines.encode())
             shipped += int(row.taken)
             if row.taken < BATCH_ENTRIES:
                 return shipped

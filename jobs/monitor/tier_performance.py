@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from jobs.monitor.windows import WINDOW_SECONDS, window_of
-from storage.telemetry.counts import TIERS, Counts, total
+from storage.telemetry.counts import TIERS, Counts, rounded, total
 
 LAST_WINDOWS = 30
 """A minute."""
@@ -52,8 +52,8 @@ def storage_performance(windows: Mapping[int, Counts], now: float) -> StoragePer
     return StoragePerformance(
         seconds=seconds,
         tiers={tier: _of_tier(last, tier) for tier in TIERS},
-        avg_ms=_rounded(last.average_ms()),
-        p95_ms=_rounded(last.quantile_ms(0.95)),
+        avg_ms=rounded(last.average_ms()),
+        p95_ms=rounded(last.quantile_ms(0.95)),
         **rates,
     )
 
@@ -61,11 +61,7 @@ def storage_performance(windows: Mapping[int, Counts], now: float) -> StoragePer
 def _of_tier(last: Counts, tier: str) -> TierPerformance:
     return TierPerformance(
         calls=int(last[f"{tier}:calls"]),
-        avg_ms=_rounded(last.average_ms(tier)),
-        p95_ms=_rounded(last.quantile_ms(0.95, tier)),
+        avg_ms=rounded(last.average_ms(tier)),
+        p95_ms=rounded(last.quantile_ms(0.95, tier)),
         slow_queries=int(last[f"{tier}:slow"]),
     )
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)

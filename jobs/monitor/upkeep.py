@@ -1,9 +1,7 @@
-"""What is looked after by the clock: whether anything needs a person, and copies in Redis that
-would stay for ever.
+"""Scheduled upkeep: findings that need a person, and copies in Redis that could never be evicted.
 
-A copy gets its lifetime when its row is committed. Should that have been lost, by a crash between
-the two or by a hand in the store, Redis could never evict it, and would fill with what it need not
-keep.
+A copy gets its lifetime when its row is committed. A crash between the two loses that, and Redis
+would fill with what it need not keep.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,18 +1,18 @@
 """The instruments of several processes as one: each writes into a folder that they share.
 
-What a process counted stays when it is gone. What it measured of the moment, such as how many
-sockets it holds, goes with it: a lock that it holds as long as it lives says whether it does, for
-the number of a process is given away again.
+What a process counted stays when it is gone; what it measured of the moment, such as its open
+sockets, goes with it. A lock that it holds says whether it lives, for process ids are reused.
 """
 
 import fcntl
 import os
 import re
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from settings import Settings
 from storage.telemetry.instruments import Instruments
@@ -59,7 +59,7 @@ def _hold(folder: Path, pid: int) -> int:
 
 
 def _forget_the_dead(folder: Path) -> None:
-    """Takes away what processes that are gone measured of the moment."""
+    """Removes what processes that are gone measured of the moment."""
     found = (_MOMENTARY.fullmatch(path.name) for path in folder.iterdir())
     for pid in {int(match[1]) for match in found if match}:
         if not _is_alive(folder, pid):
@@ -67,9 +67,9 @@ def _forget_the_dead(folder: Path) -> None:
 
 
 def _forget(folder: Path, pid: int) -> None:
-    for path in folder.glob(f"gauge_live*_{pid}.db"):
-        # Somebody else may just have done it.
-        path.unlink(missing_ok=True)
+    # Somebody else may just have done it.
+    with suppress(FileNotFoundError):
+        mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
 
 
 def _is_alive(folder: Path, pid: int) -> bool:

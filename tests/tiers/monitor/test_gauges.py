@@ -10,9 +10,9 @@ from sqlalchemy import text
 
 from jobs.monitor.alerts.rules import CONSISTENCY_PERCENT
 from jobs.monitor.exposition import exposition
-from jobs.monitor.figures import FiguresWatch, StoreFigures, figures
+from jobs.monitor.figures import StoreFigures, figures
 from models.search import parse
-from storage.analytics.cache import MOST_KEPT, FiguresCache
+from storage.analytics.cache import MOST_KEPT, FiguresCache, Kept
 from storage.analytics.figures import Counted
 from storage.analytics.hidden import MOST_MARKS, Mark
 from storage.search.query import Wanted
@@ -26,13 +26,12 @@ HIGHEST = "ffffffff-ffff-7fff-bfff-ffffffffffff"
 
 def shown(own: Services) -> Scraped:
     """What Prometheus is told of the moment."""
-    watch = FiguresWatch(own, own.progress, own.performance.monitor.standing)
-    return parsed(exposition(own.instruments, "", watch).decode())
+    return parsed(exposition(own.instruments, "", looked(own)).decode())
 
 
 def looked(own: Services) -> StoreFigures:
     """What is found at a look."""
-    return figures(own, own.progress, own.performance.monitor.standing)
+    return figures(own.performance.snapshots.take(), own.performance.monitor.firing())
 
 
 @contextmanager
@@ -94,7 +93,7 @@ def test_ages_in_the_log_are_by_the_clock_that_stamps_it(
     post(alone, user)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 3_600)
-    assert 0 <= (alone.performance._looker.look().oldest_pending_seconds or 0) < 60
+    assert 0 <= (alone.performance.snapshots.take().oldest_pending_seconds or 0) < 60
 
 
 def test_searches_are_reads(alone: Services, user: str) -> None:
@@ -122,7 +121,7 @@ def test_answers_that_are_kept_are_bounded(alone: Services, user: str) -> None:
     cache = FiguresCache(alone.redis_door, 5.0)
     for number in range(2 * MOST_KEPT + 10):
         cache.keep(user, f"summary {number}", b"{}")
-    assert cache.fresh(user, f"summary {2 * MOST_KEPT + 9}") == b"{}"
+    assert cache.read(user, f"summary {2 * MOST_KEPT + 9}") == Kept(b"{}", is_fresh=True)
     (name,) = alone.redis_client.keys("analytics:*")
     assert alone.redis_client.hlen(name) <= MOST_KEPT
 
