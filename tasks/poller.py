@@ -15,6 +15,7 @@ import structlog
 from celery import bootsteps
 
 from storage.errors import TierError
+from storage.resilience.periodic import PeriodicThread
 from storage.telemetry.instruments import Instruments
 from tasks.base import services
 from wiring.process import Services
@@ -29,27 +30,23 @@ class Poller(bootsteps.StartStopStep):
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
-        self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._threads: list[PeriodicThread] = []
 
     def start(self, parent: Any) -> None:
-        self._stop.clear()
-        self._threads = [
-            threading.Thread(target=job.run, args=(self._stop,), name=job.name, daemon=True)
-            for job in jobs(services())
-        ]
+        self._threads = [job.thread for job in jobs(services())]
         services().instruments.expect_tasks(
             name for name in parent.app.tasks if not name.startswith("celery.")
         )
         for thread in self._threads:
-            thread.start()
+            thread.begin()
         services().drills.watch()
         services().performance.begin(judges=True)
 
     def stop(self, parent: Any) -> None:
-        self._stop.set()
         for thread in self._threads:
-            thread.join(timeout=5)
+            thread.end()
+        for thread in self._threads:
+            thread.join(5)
 
     terminate = stop
 
@@ -66,14 +63,11 @@ class PollingJob:
     ) -> None:
         self.name = name
         self._instruments = instruments
-        self._every_seconds = every_seconds
         self._look = look
         self._held_up_by = ""
-
-    def run(self, stop: threading.Event) -> None:
-        """Looks until told to stop; a tier that is out is tried again at the next look."""
-        while not stop.wait(self._every_seconds):
-            self.look()
+        self.thread = PeriodicThread(
+            name, self.look, lambda: every_seconds, "look_failed", waits_first=True
+        )
 
     def look(self) -> None:
         """One look. Whatever happens, the next must come: a thread that died would be a worker

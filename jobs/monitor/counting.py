@@ -1,15 +1,12 @@
 """Takes what this process counted to the windows, every two seconds, in a thread of its own."""
 
-import threading
 import time
-
-import structlog
+from functools import partial
 
 from jobs.monitor.windows import WINDOW_SECONDS, Windows
+from storage.resilience.periodic import PeriodicThread
 from storage.telemetry.counts import ANSWERS, TIERS, Counts, Latencies
 from storage.tiers import Tiers
-
-log = structlog.get_logger(__name__)
 
 
 class Counting:
@@ -20,11 +17,21 @@ class Counting:
         self._tiers = tiers
         self._windows = windows
         self._before: Counts | None = None
+        # At the end of each window by the clock, so that windows of all processes agree.
+        self._thread = PeriodicThread(
+            "counting",
+            lambda: self.count(time.time()),
+            lambda: WINDOW_SECONDS - time.time() % WINDOW_SECONDS,
+            "not_counted",
+            on_failure=partial(tiers.instruments.round_failed, "counting"),
+            waits_first=True,
+            shows_traceback=False,
+        )
 
     def begin(self) -> None:
         """Counts from now on. Once a process, after any fork."""
         self._before = self._totals()
-        threading.Thread(target=self._run, name="counting", daemon=True).start()
+        self._thread.begin()
 
     def count(self, now: float) -> None:
         """Adds what was counted since the last time to the window that has just ended."""
@@ -40,14 +47,3 @@ class Counting:
             numbers |= tiers.breakers.of(tier).latencies.totals(tier)
             numbers[f"{tier}:slow"] = tiers.slow_queries.counts[tier]
         return numbers
-
-    def _run(self) -> None:
-        while True:
-            # At the end of each window by the clock, so that windows of all processes agree.
-            time.sleep(WINDOW_SECONDS - time.time() % WINDOW_SECONDS)
-            try:
-                self.count(time.time())
-            except Exception as error:
-                # A thread that died would be a process that seems idle.
-                self._tiers.instruments.round_failed("counting")
-                log.warning("not_counted", error=type(error).__name__)

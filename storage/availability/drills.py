@@ -4,8 +4,8 @@ A drill is a notice. Each process that serves looks for it, and measures what is
 own clock, so that a drill ends whatever becomes of the tiers and of the notice.
 """
 
-import threading
 import time
+from contextlib import suppress
 
 import msgspec
 import structlog
@@ -16,6 +16,7 @@ from settings import Settings
 from storage.availability.notices import Notices
 from storage.errors import TierError
 from storage.resilience import simulated_outage
+from storage.resilience.periodic import PeriodicThread
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +80,13 @@ class DrillService:
         self._notices = notices
         self._clock = clock
         self._known = ""
+        self._thread = PeriodicThread(
+            "drills",
+            self._look,
+            lambda: LOOK_SECONDS,
+            "drill_not_read",
+            shows_traceback=False,
+        )
 
     def begin(
         self, scenario: str, duration_seconds: float, actor: str, intensity: float = 0.0
@@ -101,24 +109,14 @@ class DrillService:
     def watch(self) -> None:
         """Looks for drills from now on, in a thread, where they are allowed."""
         if self._settings.drills:
-            threading.Thread(target=self._run, name="drills", daemon=True).start()
+            self._thread.begin()
 
-    def look(self) -> None:
-        """One look. Raises `NoTierAvailable`."""
-        found = self._notices.read(NOTICE, first_answer=True)
-        if found is not None:
-            self._take_part(msgspec.json.decode(found, type=Drill))
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self.look()
-            except TierError:
-                # Nobody can be asked, which is as good a drill as any.
-                pass
-            except Exception as error:
-                log.warning("drill_not_read", error=type(error).__name__)
-            time.sleep(LOOK_SECONDS)
+    def _look(self) -> None:
+        # Where nobody can be asked, that is as good a drill as any.
+        with suppress(TierError):
+            found = self._notices.read(NOTICE, first_answer=True)
+            if found is not None:
+                self._take_part(msgspec.json.decode(found, type=Drill))
 
     def _take_part(self, found: Drill) -> None:
         if found.id == self._known:

@@ -13,9 +13,10 @@ PostgreSQL is not believed to hold everything either.
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
-import structlog
 from sqlalchemy import Engine, text
 
 from storage.availability.checks.installation import FOREIGN, RedisIdentity, identity
@@ -26,9 +27,8 @@ from storage.postgres.driver import translated
 from storage.redis.driver import RedisGateway
 from storage.resilience import budget
 from storage.resilience.breaker import Breaker
+from storage.resilience.periodic import PeriodicThread
 from storage.telemetry.instruments import Instruments
-
-log = structlog.get_logger(__name__)
 
 LEASE_SECONDS = 0.4
 """How long a lease holds; a first write beside Redis waits as long before it is acknowledged."""
@@ -93,14 +93,20 @@ class Lease:
         self._postgres_breaker = postgres_breaker
         self._server = server
         self._clickhouse_breaker = clickhouse_breaker
-        self._instruments = instruments
         self._on_restart = on_restart
         self._on_detour = on_detour
         self._saw_detours = False
         self.whole_at = float("-inf")
         self._renewing = threading.Lock()
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread = PeriodicThread(
+            "lease",
+            self._renew,
+            lambda: RENEW_SECONDS,
+            # Nor is there a lease after what nobody foresaw; readers ask every tier instead.
+            "lease_not_renewed",
+            on_failure=partial(instruments.round_failed, "lease"),
+            is_wanted=lambda: time.monotonic() - self._used_at < IDLE_SECONDS,
+        )
         self._standing = UNKNOWN
         self._until = 0.0
         self._used_at = 0.0
@@ -114,11 +120,11 @@ class Lease:
         The first to ask after a pause asks PostgreSQL itself, unless it is not to wait.
         """
         now = self._used_at = time.monotonic()
-        if now >= self._until and not self._is_renewing():
+        if now >= self._until and not self._thread.is_running:
             if wait:
                 with budget.within(ASKING_SECONDS):
-                    self._renew()
-            self._keep_renewing()
+                    self._thread.round()
+            self._thread.begin()
             now = time.monotonic()
         return self._standing if now < self._until else UNKNOWN
 
@@ -126,37 +132,18 @@ class Lease:
         """What was to be believed when PostgreSQL was last asked; nothing if it never was."""
         return self._standing
 
-    def _is_renewing(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
-
-    def _keep_renewing(self) -> None:
-        with self._starting:
-            if not self._is_renewing():
-                self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
-                self._thread.start()
-
-    def _run(self) -> None:
-        while time.monotonic() - self._used_at < IDLE_SECONDS:
-            self._renew()
-            time.sleep(RENEW_SECONDS)
-
     def _renew(self) -> None:
         # Whoever comes while another asks does without rather than wait.
         if not self._renewing.acquire(blocking=False):
             return
         try:
-            started = time.monotonic()
-            self._standing = self._look()
-            self._until = started + LEASE_SECONDS
-            if self._standing.postgres_complete:
-                self.whole_at = started
-        except TierError:
             # Without an answer there is no lease; the breaker says why.
-            pass
-        except Exception:
-            # Nor is there one after what nobody foresaw; whoever reads asks every tier instead.
-            self._instruments.round_failed("lease")
-            log.exception("lease_not_renewed")
+            with suppress(TierError):
+                started = time.monotonic()
+                self._standing = self._look()
+                self._until = started + LEASE_SECONDS
+                if self._standing.postgres_complete:
+                    self.whole_at = started
         finally:
             self._renewing.release()
 

@@ -4,19 +4,18 @@ Who writes to ClickHouse waits until all others have told it their keys. A proce
 for anything in that second would not know that there is something to tell.
 """
 
-import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
-import structlog
 from redis import Redis
 
 from storage.errors import TierError, TierUnavailable
 from storage.redis.driver import translated
 from storage.resilience.breaker import Breaker
+from storage.resilience.periodic import PeriodicThread
 from storage.telemetry.instruments import Instruments
-
-log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.1
 """Between two looks: part of what `OTHERS_SECONDS` is made of."""
@@ -39,45 +38,38 @@ class RedisHeartbeat:
         instruments: Instruments,
         *,
         is_wanted: Callable[[], bool],
-        while_out: Callable[[], None],
+        on_down: Callable[[], None],
     ) -> None:
-        """`client` has a connection of its own, for which no request waits. `while_out` is called
-        at each look that finds Redis out; its `TierError` is another look's matter."""
+        """`client` has a connection of its own, for which no request waits. `on_down` is called in
+        each round that finds Redis down; its `TierError` is another round's matter."""
         self._client = client
         self._breaker = breaker
-        self._instruments = instruments
         self._is_wanted = is_wanted
-        self._while_out = while_out
-        self._lock = threading.Lock()
-        self._is_on = False
+        self._on_down = on_down
         self._opened = -1
         self.well_since = float("inf")
+        self._thread = PeriodicThread(
+            "watch-redis",
+            self._beat,
+            lambda: LOOK_SECONDS if breaker.is_closed else OUT_SECONDS,
+            "watch_failed",
+            on_failure=partial(instruments.round_failed, "watch-redis"),
+            is_wanted=self._goes_on,
+        )
 
     def begin(self) -> None:
-        """Has it look, if it does not."""
-        with self._lock:
-            if not self._is_on:
-                self._is_on = True
-                threading.Thread(target=self._run, name="watch-redis", daemon=True).start()
+        """Starts the heartbeat unless it runs."""
+        self._thread.begin()
 
-    def _run(self) -> None:
-        while not self._is_over():
-            try:
-                self._look()
-            except TierError:
-                # The tier that could not be told has a breaker of its own, which says why.
-                pass
-            except Exception:
-                self._instruments.round_failed("watch-redis")
-                log.exception("watch_failed")
-            time.sleep(LOOK_SECONDS if self._breaker.is_closed else OUT_SECONDS)
+    def _goes_on(self) -> bool:
+        if not (is_wanted := self._is_wanted()):
+            self.well_since = float("inf")
+        return is_wanted
 
-    def _is_over(self) -> bool:
-        with self._lock:
-            self._is_on = self._is_wanted()
-            if not self._is_on:
-                self.well_since = float("inf")
-            return not self._is_on
+    def _beat(self) -> None:
+        # The tier that could not be told has a breaker of its own, which says why.
+        with suppress(TierError):
+            self._look()
 
     def _look(self) -> None:
         if self._breaker.is_closed:
@@ -87,7 +79,7 @@ class RedisHeartbeat:
             self._opened = opened
             self.well_since = float("inf")
         if not self._breaker.is_closed:
-            self._while_out()
+            self._on_down()
         elif self.well_since == float("inf"):
             self.well_since = time.monotonic()
 

@@ -113,7 +113,7 @@ class IdempotencyGuard:
             breakers.redis,
             instruments,
             is_wanted=lambda: told.recent.is_any,
-            while_out=told.tell_clickhouse,
+            on_down=told.tell_clickhouse,
         )
 
     def guarding(self, tier: Tier, ask: Ask) -> Ask:

@@ -1,12 +1,9 @@
 """A clock that does not count what the process slept through."""
 
-import threading
 import time
 from collections.abc import Callable
 
-import structlog
-
-log = structlog.get_logger(__name__)
+from storage.resilience.periodic import PeriodicThread
 
 TICK_SECONDS = 0.1
 LONGEST_TICK_SECONDS = 0.3
@@ -20,20 +17,18 @@ class RunningClock:
         """`look` is called at each tick."""
         self.now = 0.0
         self._look = look
+        self._ticked_at = 0.0
+        # Without its clock a process would keep whoever is slow.
+        self._thread = PeriodicThread(
+            "door-clock", self._tick, lambda: TICK_SECONDS, "unexpected", waits_first=True
+        )
 
     def begin(self) -> None:
         """Starts to tick."""
-        threading.Thread(target=self._tick, name="door-clock", daemon=True).start()
+        self._ticked_at = time.monotonic()
+        self._thread.begin()
 
     def _tick(self) -> None:
-        before = time.monotonic()
-        while True:
-            time.sleep(TICK_SECONDS)
-            after = time.monotonic()
-            self.now += min(after - before, LONGEST_TICK_SECONDS)
-            before = after
-            try:
-                self._look()
-            # Without its clock a process would keep whoever is slow.
-            except Exception as error:
-                log.error("unexpected", exc_info=error)
+        before, self._ticked_at = self._ticked_at, time.monotonic()
+        self.now += min(self._ticked_at - before, LONGEST_TICK_SECONDS)
+        self._look()

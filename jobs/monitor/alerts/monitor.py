@@ -6,10 +6,10 @@ judge the same window come to the same next one.
 """
 
 import random
-import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import structlog
@@ -36,6 +36,7 @@ from jobs.monitor.windows import WINDOW_SECONDS, Windows, window_of
 from models import ids
 from storage.errors import NotFound, TierError
 from storage.redis.client import small_client
+from storage.resilience.periodic import PeriodicThread
 from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
@@ -68,10 +69,18 @@ class PerformanceMonitor:
             small_client(settings),
             tiers.instruments,
         )
+        self._thread = PeriodicThread(
+            "alerts",
+            lambda: self.evaluate(time.time()),
+            _until_judged,
+            "not_judged",
+            on_failure=partial(tiers.instruments.round_failed, "alerts"),
+            waits_first=True,
+        )
 
     def begin(self) -> None:
         """Judges from now on, in a thread. Once a process, after any fork."""
-        threading.Thread(target=self._run, name="alerts", daemon=True).start()
+        self._thread.begin()
         self._sink.begin()
 
     def evaluate(self, now: float) -> bool:
@@ -196,13 +205,7 @@ class PerformanceMonitor:
                 return alert
         raise NotFound
 
-    def _run(self) -> None:
-        while True:
-            ends = WINDOW_SECONDS - time.time() % WINDOW_SECONDS
-            time.sleep(ends + SETTLING_SECONDS + random.random() * SPREAD_SECONDS)
-            try:
-                self.evaluate(time.time())
-            except Exception:
-                # A thread that died would be a process that never warns.
-                self._tiers.instruments.round_failed("alerts")
-                log.exception("not_judged")
+
+def _until_judged() -> float:
+    ends = WINDOW_SECONDS - time.time() % WINDOW_SECONDS
+    return ends + SETTLING_SECONDS + random.random() * SPREAD_SECONDS

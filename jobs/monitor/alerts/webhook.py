@@ -10,6 +10,7 @@ import hmac
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from redis import Redis
 from storage.errors import TierError
 from storage.redis import keys
 from storage.redis.driver import translated
+from storage.resilience.periodic import PeriodicThread
 from storage.telemetry.instruments import Instruments
 
 log = structlog.get_logger(__name__)
@@ -49,7 +51,6 @@ class WebhookSink:
     """Delivers to one address. Does nothing where there is none."""
 
     def __init__(self, url: str, secret: str, client: Redis, instruments: Instruments) -> None:
-        self._instruments = instruments
         self._url = url
         self._secret = secret.encode()
         self._client = client
@@ -58,6 +59,14 @@ class WebhookSink:
         self._session = requests.Session()
         # A proxy of the environment might be told what only that server is to know.
         self._session.trust_env = False
+        self._thread = PeriodicThread(
+            "webhook",
+            lambda: self.deliver_due(),
+            lambda: LOOK_SECONDS,
+            "webhook_stuck",
+            on_failure=partial(instruments.round_failed, "webhook"),
+            shows_traceback=False,
+        )
 
     @property
     def is_wanted(self) -> bool:
@@ -67,7 +76,7 @@ class WebhookSink:
     def begin(self) -> None:
         """Delivers from now on, in a thread. Once a process, after any fork."""
         if self.is_wanted:
-            threading.Thread(target=self._run, name="webhook", daemon=True).start()
+            self._thread.begin()
 
     def offer(self, delivery_id: str, body: bytes) -> None:
         """Has something delivered soon. Returns at once, raises nothing."""
@@ -174,15 +183,6 @@ class WebhookSink:
         except TierError:
             return None
         return delivery if delivery and delivery.due <= now else None
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self.deliver_due()
-            except Exception as error:
-                self._instruments.round_failed("webhook")
-                log.warning("webhook_stuck", error=type(error).__name__)
-            time.sleep(LOOK_SECONDS)
 
 
 def _delivery(found: Any) -> Delivery | None:

@@ -209,6 +209,6 @@ def test_a_reader_asks_again_only_while_somebody_reads(
     monkeypatch.setattr("storage.availability.lease.IDLE_SECONDS", 0.2)
     lease = Services(alone.settings).lease
     assert told(lease) == WHOLE
-    assert lease._thread is not None
-    eventually(lambda: not lease._is_renewing())
+    assert lease._thread.is_running
+    eventually(lambda: not lease._thread.is_running)
     assert told(lease) == WHOLE
