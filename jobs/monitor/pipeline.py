@@ -7,7 +7,7 @@ import msgspec
 
 from jobs.monitor.alerts.state import DEGRADATION, AlertState
 from jobs.monitor.snapshot import Snapshot
-from jobs.monitor.windows import SHOWN_WINDOWS, WINDOW_SECONDS, window_of
+from jobs.monitor.windows import SHOWN_WINDOWS, WINDOW_SECONDS, latest, window_of
 from models.message import Tier
 from storage.availability.progress import Progress
 from storage.telemetry.counts import TIERS, Counts, rounded, total
@@ -75,9 +75,7 @@ def road(
     windows: Mapping[int, Counts], seen: Snapshot, alerts: AlertState, now: float
 ) -> PipelineStatus:
     """The road at a moment."""
-    newest = window_of(now)
-    last = total(windows[at] for at in range(newest - POINT_WINDOWS, newest) if at in windows)
-    arrows = _arrows(last, seen, alerts)
+    arrows = _arrows(latest(windows, now, POINT_WINDOWS), seen, alerts)
     is_well = (
         all(tier.available for tier in seen.tiers.values())
         and all(arrow.state == "ok" for arrow in arrows)

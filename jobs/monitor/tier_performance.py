@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from jobs.monitor.windows import WINDOW_SECONDS, window_of
-from storage.telemetry.counts import TIERS, Counts, rounded, total
+from jobs.monitor.windows import WINDOW_SECONDS, latest
+from storage.telemetry.counts import TIERS, Counts, rounded
 
 LAST_WINDOWS = 30
 """A minute."""
@@ -36,25 +36,21 @@ class StoragePerformance(msgspec.Struct, kw_only=True, frozen=True):
 
 def storage_performance(windows: Mapping[int, Counts], now: float) -> StoragePerformance:
     """The figures of the windows that are over."""
-    newest = window_of(now)
-    last = total(windows[at] for at in range(newest - LAST_WINDOWS, newest) if at in windows)
-    seconds = LAST_WINDOWS * WINDOW_SECONDS
-    rates = {
-        f"{name}_per_second": round(count / seconds, 3)
-        for name, count in (
-            ("acknowledged", last.acknowledged),
-            ("refused", last["refused"]),
-            ("failed_over", last["failed_over"]),
-            ("persisted", last["persisted"]),
-            ("replicated", last["replicated"]),
-        )
-    }
+    last, seconds = latest(windows, now, LAST_WINDOWS), LAST_WINDOWS * WINDOW_SECONDS
+
+    def rate(count: float) -> float:
+        return round(count / seconds, 3)
+
     return StoragePerformance(
         seconds=seconds,
         tiers={tier: _of_tier(last, tier) for tier in TIERS},
+        acknowledged_per_second=rate(last.acknowledged),
+        refused_per_second=rate(last["refused"]),
+        failed_over_per_second=rate(last["failed_over"]),
+        persisted_per_second=rate(last["persisted"]),
+        replicated_per_second=rate(last["replicated"]),
         avg_ms=rounded(last.average_ms()),
         p95_ms=rounded(last.quantile_ms(0.95)),
-        **rates,
     )
 
 

@@ -1,8 +1,5 @@
-"""What was counted in a span of time, as numbers by name that can be added and subtracted.
-
-So that windows of all processes add up field by field in Redis, a latency is kept as a count for
-each of a few bounds, never as a list of measurements.
-"""
+"""Counts by name that can be added and subtracted, field by field also in Redis; latencies are kept
+as counts below bounds."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
@@ -105,10 +102,10 @@ def total(several: Iterable[Mapping[str, float]]) -> Counts:
 
 
 class Latencies:
-    """How long calls of one kind took, counted for good since the process began.
+    """How long calls of one kind took since the process began.
 
-    Two threads that count in the same instant may lose one of the two, which is cheaper than a
-    lock in every call.
+    Two threads that count in the same instant may lose one, which is cheaper than a lock in every
+    call.
     """
 
     def __init__(self) -> None:

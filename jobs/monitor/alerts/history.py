@@ -27,10 +27,6 @@ ON CONFLICT (id) DO UPDATE SET
 """
 )
 _FORGET = text("DELETE FROM alerts WHERE raised_at < clock_timestamp() - make_interval(days => :d)")
-_ACKNOWLEDGE = text(
-    "UPDATE alerts SET acknowledged_by = :by, acknowledged_at = :at"
-    " WHERE id = :id AND acknowledged_by IS NULL"
-)
 _NEWEST = text(
     """
 SELECT id::text AS id, type, subject, priority, raised_at AS since, ended_at AS until, detail,
@@ -48,17 +44,11 @@ class AlertHistory:
         self._breaker = breaker
 
     def write(self, alerts: Iterable[Alert], acknowledged: Mapping[str, Acknowledgment]) -> None:
-        """Records alerts as they are now; one that is recorded already is brought up to date."""
+        """Records alerts as they are now, and who saw them first."""
         rows = [_row(alert, acknowledged.get(alert.id)) for alert in alerts]
         with self._breaker.guard(), translated(), self._engine.begin() as connection:
             connection.execute(_WRITE, rows)
             connection.execute(_FORGET, {"d": KEPT_DAYS})
-
-    def acknowledge(self, alert_id: str, acknowledged: Acknowledgment) -> None:
-        """Records who has seen an alert, if it is recorded here."""
-        values = {"id": alert_id, **msgspec.structs.asdict(acknowledged)}
-        with self._breaker.guard(), translated(), self._engine.begin() as connection:
-            connection.execute(_ACKNOWLEDGE, values)
 
     def newest(self, limit: int) -> list[AnnotatedAlert]:
         """The alerts that were raised last, newest first."""

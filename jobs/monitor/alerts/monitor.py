@@ -132,7 +132,7 @@ class PerformanceMonitor:
         marks = self._marked(marks, alert, "alert.acknowledged", by, {})
         # Without PostgreSQL it is written with the alert's end.
         with suppress(TierError):
-            self._history.acknowledge(alert_id, seen)
+            self._history.write([alert], marks.acknowledged)
         return marks.of(alert, time.time())
 
     def silence(self, alert_id: str, seconds: float, by: str) -> AnnotatedAlert:

@@ -95,21 +95,23 @@ def _unknown(seen: Snapshot) -> Iterator[str]:
         yield from ("redis_memory", "backlog_age")
 
 
+def _wrong(
+    kind: str, detail: str, subject: str = "", priority: str = "", **figures: float | str
+) -> Condition:
+    return Condition(kind, priority or PRIORITIES[kind][0], detail, figures, subject)
+
+
 def _unavailable(seen: Snapshot) -> Iterator[Condition]:
     for tier, one in seen.tiers.items():
         if not one.available:
-            yield Condition(
-                "tier_unavailable",
-                "P1" if tier == "clickhouse" else "P0",
-                f"{tier} does not answer: {one.reason}",
-                {"tier": tier, "reason": one.reason or ""},
-                tier,
-            )
+            detail, reason = f"{tier} does not answer: {one.reason}", one.reason or ""
+            priority = "P1" if tier == "clickhouse" else "P0"
+            yield _wrong("tier_unavailable", detail, tier, priority, tier=tier, reason=reason)
 
 
 def _progress(seen: Snapshot) -> Iterator[Condition]:
     if not seen.progress.is_ok:
-        yield Condition("no_progress", "P0", seen.progress.detail, {})
+        yield _wrong("no_progress", seen.progress.detail)
 
 
 def _degraded(settings: Settings, latency: LatencyComparison, share: float) -> Iterator[Condition]:
@@ -118,15 +120,12 @@ def _degraded(settings: Settings, latency: LatencyComparison, share: float) -> I
         return
     bound = max(before + settings.alert_degradation_ms, before * settings.alert_degradation_ratio)
     if least >= max(bound * share, before):
-        yield Condition(
+        yield _wrong(
             "performance_degradation",
-            "P1",
             f"an acknowledgement takes {now:.1f} ms, and took {before:.1f} ms before",
-            {
-                "baseline_avg_ms": round(before, 3),
-                "current_avg_ms": round(now, 3),
-                "degradation_percent": round((now / before - 1) * 100 if before else 0.0, 1),
-            },
+            baseline_avg_ms=round(before, 3),
+            current_avg_ms=round(now, 3),
+            degradation_percent=round((now / before - 1) * 100 if before else 0.0, 1),
         )
 
 
@@ -134,22 +133,19 @@ def _late(settings: Settings, latency: LatencyComparison, share: float) -> Itera
     p95, limit = latency.now.quantile_ms(0.95), settings.alert_p95_ms
     if p95 is not None and latency.now.answers >= ENOUGH_NOW and p95 > limit * share:
         detail = f"one acknowledgement in twenty takes more than {p95:.0f} ms"
-        yield Condition("latency_p95", "P1", detail, {"p95_ms": round(p95, 1), "limit_ms": limit})
+        yield _wrong("latency_p95", detail, p95_ms=round(p95, 1), limit_ms=limit)
 
 
 def _refused(latency: LatencyComparison) -> Iterator[Condition]:
     refused, taken = int(latency.now["refused"]), latency.now.writes
     rate = 100 * taken / (taken + refused) if refused else 100.0
     if rate < SUCCESS_PERCENT:
-        yield Condition(
+        yield _wrong(
             "persistence_success_rate",
-            "P0",
             f"{refused} of {taken + refused} writes were not acknowledged",
-            {
-                "success_rate_percent": round(rate, 3),
-                "refused": refused,
-                "acknowledged": taken,
-            },
+            success_rate_percent=round(rate, 3),
+            refused=refused,
+            acknowledged=taken,
         )
 
 
@@ -158,15 +154,12 @@ def _failed_over(latency: LatencyComparison) -> Iterator[Condition]:
     writes = max(taken, moved)
     percent = 100 * moved / max(writes, 1)
     if percent > FAILOVER_PERCENT:
-        yield Condition(
+        yield _wrong(
             "failover_frequency",
-            "P1",
             f"{moved} of {writes} writes went to another tier than the first",
-            {
-                "failover_percent": round(percent, 3),
-                "failed_over": moved,
-                "acknowledged": taken,
-            },
+            failover_percent=round(percent, 3),
+            failed_over=moved,
+            acknowledged=taken,
         )
 
 
@@ -176,12 +169,13 @@ def _waiting(settings: Settings, seen: Snapshot) -> Iterator[Condition]:
         ("outbox", "ClickHouse", seen.outbox, seen.oldest_outbox_seconds),
     ):
         if age is not None and age > settings.alert_backlog_seconds:
-            yield Condition(
+            yield _wrong(
                 "backlog_age",
-                "P1",
                 f"the oldest of {count} entries of the {name} has waited {age:.0f} s for {where}",
-                {"backlog": name, "waiting": count or 0, "oldest_waiting_seconds": round(age, 1)},
                 name,
+                backlog=name,
+                waiting=count or 0,
+                oldest_waiting_seconds=round(age, 1),
             )
 
 
@@ -189,18 +183,23 @@ def _inconsistent(seen: Snapshot) -> Iterator[Condition]:
     score = seen.data_consistency_score
     if score is not None and score < CONSISTENCY_PERCENT:
         detail = f"the last check of everything found the tiers to differ: {score:g} %"
-        yield Condition("data_consistency_score", "P0", detail, {"data_consistency_score": score})
+        yield _wrong("data_consistency_score", detail, data_consistency_score=score)
 
 
 def _memory(seen: Snapshot, share: float) -> Iterator[Condition]:
     used, limit = seen.memory_bytes, seen.memory_limit_bytes
     if used and limit and 100 * used / limit > MEMORY_PERCENT * share:
         percent = round(100 * used / limit, 1)
-        figures = {"used_percent": percent, "memory_bytes": used, "memory_limit_bytes": limit}
-        yield Condition("redis_memory", "P1", f"Redis uses {percent} % of its memory", figures)
+        yield _wrong(
+            "redis_memory",
+            f"Redis uses {percent} % of its memory",
+            used_percent=percent,
+            memory_bytes=used,
+            memory_limit_bytes=limit,
+        )
 
 
 def _letters(seen: Snapshot) -> Iterator[Condition]:
     if count := seen.dead_letters:
         detail = f"PostgreSQL refused {count} writes, which wait for a decision"
-        yield Condition("dead_letters", "P1", detail, {"dead_letters": count})
+        yield _wrong("dead_letters", detail, dead_letters=count)
