@@ -1,4 +1,4 @@
-"""A snapshot as figures: what `threadkeep stats` and Prometheus are shown."""
+"""A snapshot as figures, for `threadkeep stats` and Prometheus."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -28,10 +28,10 @@ class Queue(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StoreFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is known at a moment; what only a tier could tell that is down is missing.
+    """The figures of a moment; those of a tier that is down are missing.
 
     `queues` are the `pending_log` of what is not in PostgreSQL yet, the `outbox` of what is not in
-    ClickHouse yet, and what was written beside a tier that was down: `redis_backfill` and
+    ClickHouse yet, and what was written while a tier was down: `redis_backfill` and
     `direct_writes`. `alerts` counts those that fire, by type and priority.
     """
 

@@ -18,7 +18,7 @@ class TierState(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """One tier: whether it answers, how fast, what it promises, and what waits behind it.
 
     `waiting` of Redis is what is not yet in PostgreSQL, of PostgreSQL what is not yet in
-    ClickHouse. `redis_lacks` counts what PostgreSQL took beside Redis and Redis was not told yet,
+    ClickHouse. `redis_lacks` counts what PostgreSQL took while Redis was down and Redis lacks,
     `to_bring_home` what ClickHouse took and PostgreSQL does not have yet. `acknowledged_lost`
     counts what a Redis whose disk was lost took along before it was persisted, `archive_stopped`
     the partitions that cannot be archived because the tiers differ. `retention` says when policies

@@ -119,7 +119,7 @@ def _arrows(last: Counts, seen: Snapshot, alerts: AlertState) -> list[Stage]:
     )
     replicated = state("postgresql", "clickhouse", slow=_is_slow(outbox_age))
     archived = state("postgresql", "clickhouse", stopped=bool(seen.archive_stopped))
-    beside: dict[Tier, int | None] = {
+    bypasses: dict[Tier, int | None] = {
         "postgresql": seen.redis_lacks,
         "clickhouse": seen.to_bring_home,
     }
@@ -142,12 +142,12 @@ def _arrows(last: Counts, seen: Snapshot, alerts: AlertState) -> list[Stage]:
             outbox_age,
         ),
         _arrow("archive", "postgresql", "clickhouse", last["archived"], archived),
-        # What is written beside Redis; what waits is what Redis, or PostgreSQL, lacks of it.
+        # Writes that bypass Redis; what waits is what Redis, or PostgreSQL, lacks of them.
         *(
             _arrow(
                 f"detour_{tier}", "client", tier, last[f"acknowledged:{tier}"], state(tier), lacks
             )
-            for tier, lacks in beside.items()
+            for tier, lacks in bypasses.items()
         ),
     ]
 
@@ -177,7 +177,7 @@ def _is_slow(age: float | None) -> bool:
 
 
 def _series(windows: Mapping[int, Counts], now: float) -> RoadSeries:
-    """Whole points only: one that is not over would look like a fall."""
+    """Whole points only: one that is not over would show as a fall."""
     newest = window_of(now) // POINT_WINDOWS
     starts = range(newest - SHOWN_WINDOWS // POINT_WINDOWS, newest)
     points = [

@@ -17,11 +17,11 @@ from storage.redis.client import small_client
 from storage.tiers import Tiers
 
 HELD_SECONDS = 2.0
-"""How long figures are shown again, however many scrape."""
+"""How long figures are given again, however many scrape."""
 
 
 class PerformanceService:
-    """The one thing that a process begins, and that routes and commands ask."""
+    """What a process begins, and what routes and commands ask."""
 
     def __init__(self, tiers: Tiers, progress: ProgressWatch) -> None:
         self._tiers = tiers
@@ -55,7 +55,7 @@ class PerformanceService:
             return self._held
 
     def road(self) -> PipelineStatus:
-        """The road of a message as it is now; told whichever tier is out."""
+        """The pipeline as it is now, whichever tier is down."""
         seen = self.snapshots.take()
         now = time.time()
         return road(self.windows.recent(now), seen, self.monitor.state(now), now)

@@ -13,7 +13,7 @@ from storage.redis.driver import translated as redis_translated
 from storage.tiers import Tiers
 
 SCAN_KEYS = 1_000
-"""Keys that one look at Redis passes over: about a millisecond in which it does nothing else."""
+"""Keys of one SCAN step: Redis does nothing else for about a millisecond."""
 
 _POSTGRES = text(
     """
@@ -75,8 +75,8 @@ class Stats(msgspec.Struct, frozen=True):
 
 
 def gather(tiers: Tiers, seen: Snapshot) -> Stats:
-    """Counts what each tier holds, beside what a snapshot knows of it. Raises nothing for a tier
-    that is down."""
+    """Counts what each tier holds, in addition to a snapshot. Raises nothing for a tier that is
+    down."""
     asks = {"redis": _redis, "postgresql": _postgres, "clickhouse": _clickhouse}
     down: dict[str, str] = {
         tier: one.reason for tier, one in seen.tiers.items() if one.reason is not None

@@ -12,7 +12,7 @@ LAST_WINDOWS = 30
 
 
 class TierPerformance(msgspec.Struct, kw_only=True, frozen=True):
-    """Calls on behalf of requests and looks; bulk is left out. Latencies are null of none."""
+    """Calls of requests and polls, without bulk. Latencies are null where there was no call."""
 
     calls: int
     avg_ms: float | None

@@ -49,7 +49,7 @@ class FiguresCache:
         return Kept(bytes(stored.body), is_fresh)
 
     def keep(self, user_id: str, name: str, body: bytes) -> None:
-        """Keeps an answer; without Redis it is counted anew next time."""
+        """Keeps an answer; without Redis it is counted again next time."""
         key = keys.analytics(user_id)
         stored = msgspec.json.encode(_Stored(time.time(), msgspec.Raw(body)))
         with suppress(TierError), self._door.guarded() as client:

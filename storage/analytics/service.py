@@ -1,8 +1,7 @@
-"""Figures of a user's messages, and for admins of everyone's.
+"""Figures of a user's messages, and for admins of everyone's, counted in ClickHouse.
 
-They come from ClickHouse, which every message reaches a second or two after its acknowledgement;
-`as_of` says how far it is. An answer is kept for some seconds. While ClickHouse is out the last
-answer is given again, with a warning; where there is none, `TierUnavailable` is raised.
+`as_of` says how far ClickHouse is. An answer is kept for some seconds; while ClickHouse is down the
+last one is given again, with a warning, and without one `TierUnavailable` is raised.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -74,13 +73,15 @@ class AnalyticsService:
     def series(self, user_id: str, counted: Counted, metric: str, window: Window) -> Series:
         """One figure bucket by bucket, asked for by a user, of theirs or of everyone. Raises
         `TierUnavailable`."""
-        whole = counted._replace(since=window.since, until=window.until)
+        wanted = counted._replace(since=window.since, until=window.until)
         of_all = counted.user_id is None
-        name = f"series {metric} {window.bucket} {whole.since} {whole.until} {whole.role} {of_all}"
+        name = (
+            f"series {metric} {window.bucket} {wanted.since} {wanted.until} {wanted.role} {of_all}"
+        )
 
         def count() -> Series:
-            moment, marks, warning = self._coverage(whole)
-            values = self._archive.series(metric, window.bucket, whole, marks)
+            moment, marks, warning = self._coverage(wanted)
+            values = self._archive.series(metric, window.bucket, wanted, marks)
             points = [
                 Point(at=at, value=values.get(seconds, 0.0)) for seconds, at in window.starts()
             ]
@@ -136,15 +137,15 @@ class AnalyticsService:
         return EveryonesFigures(**asdict(figures), active_users=users, tiers=self._tiers())
 
     def _tiers(self) -> dict[Tier, TierSize]:
-        looks: dict[Tier, Callable[[], tuple[int, float | UnsetType]]] = {
+        asks: dict[Tier, Callable[[], tuple[int, float | UnsetType]]] = {
             "redis": self._redis_size,
             "postgresql": self._postgres_size,
             "clickhouse": self._archive.size,
         }
         found: dict[Tier, TierSize] = {}
-        for tier, look in looks.items():
+        for tier, ask in asks.items():
             try:
-                size, compression = look()
+                size, compression = ask()
             except TierError:
                 continue
             cost = round(size / BYTES_OF_A_GB * self._prices[tier], 4)

@@ -62,7 +62,7 @@ class Counts(dict[str, float]):
         return self[f"{of}:seconds"] / count * 1000 if count else None
 
     def quantile_ms(self, share: float, of: str = ANSWERS) -> float | None:
-        """Milliseconds that this share of them stayed below, as near as the bounds tell."""
+        """Milliseconds that this share of them stayed below, as near as the bounds allow."""
         under = [self[f"{of}:under:{at}"] for at in range(len(BOUNDS_SECONDS) + 1)]
         return quantile_ms(under, share)
 
@@ -73,7 +73,7 @@ def quantile_ms(
     """Milliseconds that this share stayed below, evenly spread within a bucket; None of nothing.
 
     `under` counts what lies at or below each bound, in seconds, and above the one before it; the
-    last counts what lies above all of them, which is told as the last bound.
+    last counts what lies above all of them, and gives the last bound.
     """
     left = share * sum(under)
     if left <= 0:

@@ -209,7 +209,7 @@ class Instruments:
             self._counters["http_requests"].labels(route, method, status)
 
     def wake_up_lost(self) -> None:
-        """A task could not be sent. What it was to carry is found without it."""
+        """A task could not be sent; a poller finds its work without it."""
         self._counters["wake_ups_lost"].inc()
 
     def round_failed(self, thread: Thread) -> None:
@@ -222,7 +222,7 @@ class Instruments:
             self._counters["looks"].labels(job, outcome)
 
     def looked(self, job: str, outcome: Outcome, at: float) -> None:
-        """A worker's own look ended, at seconds since 1970."""
+        """A worker's poll ended, at seconds since 1970."""
         self._counters["looks"].labels(job, outcome).inc()
         if outcome == "done":
             self._gauges["last_look_timestamp_seconds"].labels(job).set(at)

@@ -1,4 +1,4 @@
-"""Traces as OpenTelemetry tells them.
+"""Traces, by OpenTelemetry.
 
 Names and figures only: a span says which route, task or script it was, and the shape of a statement
 with a question mark in the place of each value. Paths, ids, parameters and the texts of errors, in

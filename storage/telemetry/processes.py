@@ -22,7 +22,7 @@ _MOMENTARY = re.compile(r"gauge_live[a-z]+_([0-9]+)\.db")
 _making = threading.Lock()
 _shared: dict[int, Instruments] = {}
 _alive: dict[int, int] = {}
-"""By process, the descriptor that it holds to its end."""
+"""The locked descriptor of each process, held to its end."""
 
 
 def instruments_of(settings: Settings) -> Instruments:
@@ -41,7 +41,7 @@ def instruments_of(settings: Settings) -> Instruments:
 
 
 def registry_of(own: Instruments, folder: str) -> CollectorRegistry:
-    """What is to be shown: what all processes of the folder have written, or this one alone."""
+    """What all processes of the folder have written, or this one alone."""
     if not folder:
         return own.registry
     _forget_the_dead(Path(folder))
@@ -53,7 +53,7 @@ def registry_of(own: Instruments, folder: str) -> CollectorRegistry:
 def _hold(folder: Path, pid: int) -> int:
     mark = os.open(_mark(folder, pid), os.O_CREAT | os.O_RDWR, 0o644)
     fcntl.flock(mark, fcntl.LOCK_EX)
-    # Somebody who is gone may have had the same number.
+    # A process that is gone may have had the same id.
     _forget(folder, pid)
     return mark
 

@@ -69,7 +69,7 @@ class Scrape(NamedTuple):
 
 
 def rates(before: Scrape, after: Scrape) -> Rates:
-    """What happened between two scrapes. What began anew meanwhile counts as nothing."""
+    """What happened between two scrapes. A count that began again meanwhile counts as nothing."""
     seconds = max(1e-3, after.at - before.at)
 
     def rate(name: str, **labels: str) -> float:

@@ -48,7 +48,7 @@ class SlowQueries:
                 self.note(tier, statement, time.perf_counter() - started, failed=failed)
 
         event.listen(engine, "before_cursor_execute", begin)
-        event.listen(engine, "after_cursor_execute", lambda *told: end(told[2], told[4]))
+        event.listen(engine, "after_cursor_execute", lambda *given: end(given[2], given[4]))
         event.listen(
             engine,
             "handle_error",

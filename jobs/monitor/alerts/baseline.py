@@ -18,22 +18,22 @@ Span = tuple[float, float]
 
 
 class LatencyComparison(NamedTuple):
-    """What was counted in the last windows that are over, and how many milliseconds an
-    acknowledgement took before; None where too few were made to tell."""
+    """Counts of the last windows that are over, and the milliseconds of an acknowledgement before;
+    None where there were too few."""
 
     now: Counts
     baseline_ms: float | None
     last: Counts = Counts()
-    """The newest of these windows, which tells first that all is well again."""
+    """The newest of these windows, the first to show a recovery."""
 
     @property
     def current_ms(self) -> float | None:
-        """How many milliseconds an acknowledgement takes now."""
+        """Milliseconds of an acknowledgement now."""
         return self.now.average_ms() if self.now.answers >= ENOUGH_NOW else None
 
     @property
     def least_ms(self) -> float | None:
-        """Likewise; where the newest window was faster, what that says."""
+        """Likewise, or that of the newest window where it was faster."""
         if self.current_ms is None or self.last.answers < ENOUGH_LAST:
             return self.current_ms
         return min(self.current_ms, self.last.average_ms() or 0.0)

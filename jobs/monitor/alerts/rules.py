@@ -32,13 +32,13 @@ PRIORITIES = {
 
 RAISE_AFTER = {"tier_unavailable": 1, "no_progress": 1, "performance_degradation": 4}
 """How many evaluations in a row must agree before an alert is raised; 2 where nothing is said.
-What is averaged over some windows is looked at until none of them is from before."""
+An average over several windows is judged until none of them is from before."""
 CLEAR_AFTER = 2
 """How many must agree that it is over."""
 
 
 class Condition(NamedTuple):
-    """Something that is wrong. `subject` tells two of one type apart, as the tier does."""
+    """Something that is wrong. `subject` distinguishes two of one type, as a tier does."""
 
     type: str
     priority: str

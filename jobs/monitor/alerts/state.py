@@ -21,7 +21,7 @@ from models import ids
 
 DEGRADATION = "performance_degradation"
 KEPT_RECORDS = 200
-"""So many raised and ended alerts wait for PostgreSQL at most; the oldest go first."""
+"""Raised and ended alerts that wait for PostgreSQL at most; the oldest are dropped first."""
 _IDS = uuid.UUID("6e0a7a5e-2f5c-4f0e-9a53-3d3f4d0a7c11")
 
 
@@ -54,7 +54,7 @@ class Streak(msgspec.Struct, frozen=True, array_like=True):
 class AlertState(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """`window` is the one that was judged last. `degraded` are the spans in which
     acknowledgements were slow, and `baseline_ms` what they took before, while they may be.
-    `records` are what PostgreSQL was not told of yet, by id."""
+    `records` are those that PostgreSQL does not have yet, by id."""
 
     window: int = 0
     active: dict[str, Alert] = {}
@@ -146,7 +146,7 @@ def _spans(spans: list[Span], streak: Streak | None, now: float) -> list[Span]:
     kept = [span for span in spans if span[1] > oldest]
     if streak is None:
         return kept
-    # What was found slow may have been so in any of the windows looked at.
+    # It may have been slow in any of the windows that were averaged.
     since = float((window_of(streak.since) - NOW_WINDOWS) * WINDOW_SECONDS)
     return [span for span in kept if span[0] < since] + [(since, now)]
 

@@ -35,7 +35,7 @@ class Acknowledgment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PendingAuditEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """Something an admin did that the audit trail was not told of yet."""
+    """An action of an admin that the audit trail does not have yet."""
 
     actor: str
     action: str
@@ -44,8 +44,8 @@ class PendingAuditEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Annotations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What admins said: who acknowledged, by alert, and until when which kind of alert is to be
-    silent, in seconds since 1970."""
+    """What admins said: who acknowledged which alert, and until when which kind of alert is silent,
+    in seconds since 1970."""
 
     acknowledged: dict[str, Acknowledgment] = {}
     silenced_until: dict[str, float] = {}
@@ -91,15 +91,13 @@ class AlertStore:
         return self._known
 
     def keep(self, state: AlertState, *, everywhere: bool) -> None:
-        """Keeps a state in the first tier that takes it, or in all that do, and here.
-
-        ClickHouse likes few inserts, so it is told only what is to be known everywhere.
-        """
+        """Keeps a state here, and in the first tier that takes it or in all that do."""
         self._known = state
         tiers = self._open_tiers()
         if not everywhere:
+            # ClickHouse takes few inserts well.
             tiers = tuple(tier for tier in tiers if tier != "clickhouse")
-        # Where no tier takes it this process knows it, and tells the next one that answers.
+        # Where no tier takes it this process knows it, and writes it to the next that answers.
         with suppress(TierError):
             self._notices.write(STATE, state, tiers=tiers, only_one=not everywhere)
 

@@ -1,4 +1,4 @@
-"""Tells a server of alerts that are raised and cleared: signed, repeated, never waited for.
+"""Notifies a server of alerts that are raised and cleared: signed, repeated, never waited for.
 
 A delivery waits in Redis, where any process finds it, or in this process while Redis is down. It
 keeps its id however often it is tried, so that a receiver can tell a repetition.
@@ -38,7 +38,7 @@ MOST_WAITING = 500
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """Something to be told. Times are seconds since 1970."""
+    """A notification to deliver. Times are seconds since 1970."""
 
     id: str
     body: str
@@ -57,7 +57,7 @@ class WebhookSink:
         self._lock = threading.Lock()
         self._own: dict[str, Delivery] = {}
         self._session = requests.Session()
-        # A proxy of the environment might be told what only that server is to know.
+        # A proxy of the environment could read what is meant for that server alone.
         self._session.trust_env = False
         self._thread = PeriodicThread(
             "webhook",
@@ -115,9 +115,9 @@ class WebhookSink:
                 data=delivery.body.encode(),
                 headers=headers,
                 timeout=TIMEOUT_SECONDS,
-                # Whoever it points to was not named by the operator.
+                # The operator did not name the target of a redirect.
                 allow_redirects=False,
-                # The answer's body is nobody's concern, however long it is.
+                # The answer's body is not read, however long it is.
                 stream=True,
             ) as reply:
                 return None if 200 <= reply.status_code < 300 else f"status {reply.status_code}"
@@ -148,7 +148,7 @@ class WebhookSink:
             with translated():
                 self._client.hdel(keys.DELIVERIES, delivery.id)
         except TierError:
-            # It is told once more when Redis is back, under the same id.
+            # It is sent once more when Redis is back, under the same id.
             log.warning("webhook_may_repeat", delivery=delivery.id)
 
     def _waiting(self) -> Iterable[Delivery]:
