@@ -1,6 +1,8 @@
 """How fast acknowledgements are now, and how fast they were when all was well."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from typing import NamedTuple
 
 from jobs.monitor.windows import SHOWN_WINDOWS, WINDOW_SECONDS, latest, window_of
@@ -58,12 +60,7 @@ def _is_within(window: int, spans: list[Span]) -> bool:
 def _median_ms(windows: list[Counts]) -> float | None:
     """The median of the windows' averages, weighted by their acknowledgements."""
     known = sorted((one.average_ms() or 0.0, one.answers) for one in windows)
-    answers = sum(count for _, count in known)
-    if answers < ENOUGH_BEFORE:
+    counted = list(accumulate(count for _, count in known))
+    if not counted or counted[-1] < ENOUGH_BEFORE:
         return None
-    passed = 0
-    for average, count in known:
-        passed += count
-        if passed * 2 >= answers:
-            return average
-    return None
+    return known[bisect_left(counted, counted[-1] / 2)][0]
