@@ -12,14 +12,10 @@ from sqlalchemy import Connection, Engine, text
 
 from models import ids
 from models.ids import Clock
-from storage.clickhouse.driver import ClickHouse
 from storage.postgres.driver import rfc3339, translated
-from storage.resilience.breaker import Breaker
 
 SYSTEM = "system"
 """The actor of what happens by the clock."""
-
-BATCH_ENTRIES = 1_000
 
 _RECORD = text(
     """
@@ -40,20 +36,6 @@ WHERE (CAST(:since AS timestamptz) IS NULL OR at >= :since)
 ORDER BY audit_trail.id DESC LIMIT :limit
 """
 )
-_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:ship-audit'))")
-_TAKE = text(
-    """
-WITH taken AS (
-    DELETE FROM audit_outbox WHERE audit_id IN (
-        SELECT audit_id FROM audit_outbox ORDER BY audit_id LIMIT :batch)
-    RETURNING audit_id
-)
-SELECT count(*) AS taken, string_agg(json_build_object(
-    'id', id, 'at', at, 'actor', actor, 'action', action, 'subject', subject,
-    'counts', counts::text, 'details', details::text)::text, E'\\n' ORDER BY id) AS lines
-FROM audit_trail WHERE id IN (SELECT audit_id FROM taken)
-"""
-)
 
 
 class AuditEntry(msgspec.Struct, kw_only=True, frozen=True):
@@ -70,14 +52,10 @@ class AuditEntry(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class AuditTrail:
-    """Entries are added, read and copied, and nothing else."""
+    """Entries are added and read, and nothing else."""
 
-    def __init__(
-        self, engine: Engine, server: ClickHouse, clickhouse_breaker: Breaker, clock: Clock
-    ) -> None:
+    def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
-        self._server = server
-        self._breaker = clickhouse_breaker
         self._clock = clock
 
     def record(
@@ -128,21 +106,3 @@ class AuditTrail:
         with translated(), self._engine.connect() as connection:
             rows = connection.execute(_ENTRIES, wanted | {"limit": limit}).all()
         return [AuditEntry(**row._asdict() | {"at": rfc3339(row.at)}) for row in rows]
-
-    def ship(self) -> int:
-        """Copies what is new to ClickHouse; gives how many entries. Raises `TierError`.
-
-        A crash between the insert and the commit repeats it, which ClickHouse drops.
-        """
-        shipped = 0
-        while True:
-            with translated(), self._engine.begin() as connection:
-                if not connection.execute(_TRY_LOCK).scalar_one():
-                    return shipped
-                row = connection.execute(_TAKE, {"batch": BATCH_ENTRIES}).one()
-                if row.lines:
-                    with self._breaker.guard(is_bulk=True):
-                        self._server.insert("audit_trail", row.lines.encode())
-            shipped += int(row.taken)
-            if row.taken < BATCH_ENTRIES:
-                return shipped

@@ -116,7 +116,7 @@ def jobs(own: Services) -> list[PollingJob]:
     looks: list[tuple[str, float, Callable[[], object]]] = [
         ("persist", settings.drain_look_seconds, own.persistence.drain_backlog),
         ("replicate", settings.ship_look_seconds, own.replication.ship_all),
-        ("ship-audit", settings.ship_look_seconds, own.audit.ship),
+        ("ship-audit", settings.ship_look_seconds, own.audit_outbox.ship_all),
         ("ship-row-copies", settings.ship_look_seconds, own.row_copies.ship),
         ("tend-redis", settings.recovery_look_seconds, tending.tend),
         ("warm-lists", settings.recovery_look_seconds, tending.warm),

@@ -4,7 +4,7 @@ from functools import cached_property, partial
 
 from jobs.recover.direct_writes import HandoffService
 from jobs.recover.redis import RedisRecoveryService
-from jobs.replicate.row_outbox import RowCopies
+from jobs.replicate.row_outbox import ship_these
 from storage.availability.bypass import (
     BypassRegistration,
     beside_postgresql,
@@ -84,11 +84,11 @@ class FailoverServices(Tiers):
             slots=settings.shards,
         )
         server = self.clickhouse_within(settings.clickhouse_write_timeout_seconds)
-        copies = RowCopies(self.request_engine, server, breakers.clickhouse)
+        ship = partial(ship_these, self.request_engine, server, breakers.clickhouse)
         return StateChain(
             self.state_cache,
             rows,
-            StateCopies(server, breakers.clickhouse, copies.ship_these),
+            StateCopies(server, breakers.clickhouse, ship),
             self.lease,
             self.redis_room,
             breakers.postgresql,

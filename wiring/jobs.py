@@ -25,6 +25,7 @@ from jobs.recover.from_postgres import FromPostgreSQL
 from jobs.recover.opening import Bootstrap
 from jobs.recover.redis_copies import HotCopies
 from jobs.recover.runs import CLICKHOUSE, POSTGRESQL
+from jobs.replicate.audit_outbox import AuditOutbox
 from jobs.replicate.message_outbox import ReplicationService
 from jobs.replicate.row_outbox import RowCopies
 from jobs.transfer.backup.restore import RestoreService
@@ -52,19 +53,15 @@ class MaintenanceServices(FailoverServices):
 
     @cached_property
     def replication(self) -> ReplicationService:
-        server = self.clickhouse_within(self.settings.ship_timeout_seconds)
-        return ReplicationService(
-            self.job_engine,
-            server,
-            self.breakers.clickhouse,
-            self.instruments,
-            self.settings.ship_batch_messages,
-        )
+        return ReplicationService(self)
 
     @cached_property
     def audit(self) -> AuditTrail:
-        server = self.clickhouse_within(self.settings.ship_timeout_seconds)
-        return AuditTrail(self.job_engine, server, self.breakers.clickhouse, self.clock)
+        return AuditTrail(self.job_engine, self.clock)
+
+    @cached_property
+    def audit_outbox(self) -> AuditOutbox:
+        return AuditOutbox(self)
 
     @cached_property
     def archive(self) -> ArchiveService:
@@ -87,8 +84,7 @@ class MaintenanceServices(FailoverServices):
 
     @cached_property
     def row_copies(self) -> RowCopies:
-        server = self.clickhouse_within(self.settings.ship_timeout_seconds)
-        return RowCopies(self.job_engine, server, self.breakers.clickhouse)
+        return RowCopies(self)
 
     @cached_property
     def disaster_recovery(self) -> DisasterRecoveryService:
@@ -104,7 +100,7 @@ class MaintenanceServices(FailoverServices):
         )
         hot_copies = HotCopies(engine, self.redis_door, slots)
         replay = self.homecoming.replay
-        ships = (self.replication.ship_all, self.row_copies.ship, self.audit.ship)
+        ships = (self.replication.ship_all, self.row_copies.ship, self.audit_outbox.ship_all)
         return DisasterRecoveryService(
             self.notices,
             engine,
@@ -148,7 +144,7 @@ class MaintenanceServices(FailoverServices):
             self.job_clickhouse,
             self.redis_recovery,
             self.audit,
-            (self.replication.ship_all, self.row_copies.ship, self.audit.ship),
+            (self.replication.ship_all, self.row_copies.ship, self.audit_outbox.ship_all),
             settings.shards,
             settings.partition_weeks_ahead,
             key_of(settings.jwt_secret),

@@ -6,24 +6,24 @@ PostgreSQL was lost: where it does not, nothing is shipped before a recovery has
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, Row, text
 
+from jobs.replicate.outbox import Outbox
 from storage.clickhouse.driver import EVERY_ROW, ClickHouse, literal
 from storage.clickhouse.driver import translated as clickhouse_translated
-from storage.errors import TierRejected, TierUnavailable
+from storage.errors import TierRejected
 from storage.postgres.driver import translated
 from storage.resilience.breaker import Breaker
-from storage.resilience.faultpoints import faultpoint
+from storage.tiers import Tiers
 
 BATCH_ROWS = 2_000
 LEAST_ROWS = 8
 """After what took too long fewer go at once: the state of a run may be a thousand times a thread's
 row."""
 
-_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:ship-row-copies'))")
 _TAKE = text(
     """
 WITH taken AS (
@@ -31,8 +31,8 @@ WITH taken AS (
         SELECT sequence FROM row_copies_outbox ORDER BY sequence LIMIT :batch)
     RETURNING *
 )
-SELECT count(*) AS taken, min(sequence) AS lowest, max(sequence) AS highest,
-       string_agg(json_build_object('table_name', table_name, 'key', key,
+SELECT count(*) AS taken, count(*) AS shipped, min(sequence) AS lowest,
+       max(sequence) AS highest, string_agg(json_build_object('table_name', table_name, 'key', key,
            'row', coalesce(row::text, ''), 'sequence', sequence,
            'is_deleted', (row IS NULL)::int)::text, E'\\n' ORDER BY sequence) AS lines
 FROM taken
@@ -96,67 +96,27 @@ _DROP_DELETED = (
 )
 
 
-class RowCopy(NamedTuple):
-    """A row as JSON, and the table it is of."""
-
-    table: str
-    row: str
-
-
 class RowCopies:
-    """Ships what the triggers have queued. Safe to run anywhere; one runs at a time."""
+    """Carries the rows that the triggers have queued, and looks after their copies."""
 
-    def __init__(self, engine: Engine, server: ClickHouse, breaker: Breaker) -> None:
-        self._engine = engine
-        self._server = server
-        self._breaker = breaker
+    def __init__(self, tiers: Tiers) -> None:
+        self._engine = tiers.job_engine
+        self._server = tiers.clickhouse_within(tiers.settings.ship_timeout_seconds)
         self._shipped_through = 0
-        self._batch = BATCH_ROWS
+        self._outbox = Outbox(
+            tiers,
+            _TAKE,
+            "row_copies",
+            "threadkeep:ship-row-copies",
+            most=BATCH_ROWS,
+            least=LEAST_ROWS,
+            before_insert=self._check_numbers,
+            after_insert="copies.after_insert",
+        )
 
     def ship(self) -> int:
-        """Carries what is new to ClickHouse; gives how many rows. Raises `TierError`.
-
-        A crash between the insert and the commit repeats it, which ClickHouse drops.
-        """
-        try:
-            return self._ship()
-        except TierUnavailable as error:
-            if error.tried:
-                self._batch = max(LEAST_ROWS, self._batch // 2)
-            raise
-
-    def _ship(self) -> int:
-        shipped = 0
-        while True:
-            batch = self._batch
-            with translated(), self._engine.begin() as connection:
-                if not connection.execute(_TRY_LOCK).scalar_one():
-                    return shipped
-                row = connection.execute(_TAKE, {"batch": batch}).one()
-                if row.taken:
-                    with self._breaker.guard(is_bulk=True):
-                        if row.lowest <= self._shipped_through or not self._shipped_through:
-                            self._refuse_to_fall_behind(connection)
-                        lines = row.lines.encode()
-                        self._server.insert("row_copies", lines)
-                    faultpoint("copies.after_insert")
-            shipped += int(row.taken)
-            self._shipped_through = row.highest or self._shipped_through
-            if row.taken < batch:
-                return shipped
-            self._batch = min(BATCH_ROWS, batch * 2)
-
-    def ship_these(self, sequences: Sequence[int]) -> None:
-        """Carries rows that were queued under these numbers to ClickHouse, unless they are there.
-
-        Waits for whoever is shipping them. Raises `TierError`.
-        """
-        with translated(), self._engine.begin() as connection:
-            row = connection.execute(_TAKE_THESE, {"sequences": list(sequences)}).one()
-            if row.taken:
-                with self._breaker.guard():
-                    self._refuse_to_fall_behind(connection)
-                    self._server.insert("row_copies", row.lines.encode())
+        """Carries all that is queued to ClickHouse; gives how many rows. Raises `TierError`."""
+        return self._outbox.ship_all().shipped
 
     def of_user(self, user_id: str, moment: str) -> int:
         """How many copies there are, or wait to be, of a user's rows from before a moment.
@@ -186,14 +146,35 @@ class RowCopies:
             connection.exec_driver_sql("OPTIMIZE TABLE row_copies FINAL")
             connection.exec_driver_sql(_DROP_DELETED)
 
-    def _refuse_to_fall_behind(self, connection: Connection) -> None:
-        """A PostgreSQL that was made anew counts from one, and its rows would never be believed."""
-        if int(connection.execute(_LAST_NUMBER).scalar_one()) < highest(self._server):
-            raise TierRejected(
-                "clickhouse",
-                "it has copies of a PostgreSQL that was lost: run"
-                " `threadkeep recover --from clickhouse`",
-            )
+    def _check_numbers(self, connection: Connection, row: Row[Any]) -> None:
+        if row.lowest <= self._shipped_through or not self._shipped_through:
+            _refuse_to_fall_behind(connection, self._server)
+        self._shipped_through = row.highest
+
+
+def ship_these(
+    engine: Engine, server: ClickHouse, breaker: Breaker, sequences: Sequence[int]
+) -> None:
+    """Carries rows that were queued under these numbers to ClickHouse, unless they are there.
+
+    Waits for whoever is shipping them. Raises `TierError`.
+    """
+    with translated(), engine.begin() as connection:
+        row = connection.execute(_TAKE_THESE, {"sequences": list(sequences)}).one()
+        if row.taken:
+            with breaker.guard():
+                _refuse_to_fall_behind(connection, server)
+                server.insert("row_copies", row.lines.encode())
+
+
+def _refuse_to_fall_behind(connection: Connection, server: ClickHouse) -> None:
+    """A PostgreSQL that was rebuilt empty counts from one: its rows would never be believed."""
+    if int(connection.execute(_LAST_NUMBER).scalar_one()) < highest(server):
+        raise TierRejected(
+            "clickhouse",
+            "it has copies of a PostgreSQL that was lost: run"
+            " `threadkeep recover --from clickhouse`",
+        )
 
 
 def copied_tables(connection: Connection) -> list[str]:

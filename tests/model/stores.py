@@ -42,7 +42,7 @@ class Stores:
         own = self._services
         own.erasure.erase_deleted_threads()
         own.row_copies.ship()
-        own.audit.ship()
+        own.audit_outbox.ship_all()
         with own.job_engine.connect() as connection:
             waiting = dict(connection.execute(_WAITING).one()._mapping)
         waiting["logged"] = sum(own.pending_log.backlog())

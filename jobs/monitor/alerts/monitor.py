@@ -56,13 +56,12 @@ class PerformanceMonitor:
 
     def __init__(self, tiers: Tiers, windows: Windows, snapshots: Snapshotter) -> None:
         settings, engine, breakers = tiers.settings, tiers.quick_engine, tiers.breakers
-        server = tiers.clickhouse_within(settings.clickhouse_timeout_seconds)
         self._tiers = tiers
         self._windows = windows
         self._snapshots = snapshots
         self._store = AlertStore(tiers.notices, breakers)
         self._history = AlertHistory(engine, breakers.postgresql)
-        self._audit = AuditTrail(engine, server, breakers.clickhouse, tiers.clock)
+        self._audit = AuditTrail(engine, tiers.clock)
         self._sink = WebhookSink(
             settings.alert_webhook_url,
             settings.alert_webhook_secret,

@@ -82,7 +82,7 @@ def carry_on(services: Services) -> None:
     services.erasure.erase_deleted_threads()
     services.replication.ship_all()
     services.row_copies.ship()
-    services.audit.ship()
+    services.audit_outbox.ship_all()
 
 
 def exported(services: Services) -> bytes:

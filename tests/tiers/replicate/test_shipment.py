@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
-from jobs.replicate.message_outbox import Shipped
+from jobs.replicate.outbox import Shipped
 from models import codec, ids
 from models.message import Message
 from storage.errors import TierUnavailable

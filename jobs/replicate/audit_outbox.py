@@ -1,0 +1,45 @@
+"""Carries entries of the audit trail to ClickHouse."""
+
+from sqlalchemy import Connection, text
+
+from jobs.replicate.outbox import Outbox
+from storage.tiers import Tiers
+
+BATCH_ENTRIES = 1_000
+LEAST_ENTRIES = 8
+
+_TAKE = text(
+    """
+WITH taken AS (
+    DELETE FROM audit_outbox WHERE audit_id IN (
+        SELECT audit_id FROM audit_outbox ORDER BY audit_id LIMIT :batch)
+    RETURNING audit_id
+)
+SELECT count(*) AS taken, count(*) AS shipped, string_agg(json_build_object(
+    'id', id, 'at', at, 'actor', actor, 'action', action, 'subject', subject,
+    'counts', counts::text, 'details', details::text)::text, E'\\n' ORDER BY id) AS lines
+FROM audit_trail WHERE id IN (SELECT audit_id FROM taken)
+"""
+)
+_QUEUE_ALL = text(
+    "INSERT INTO audit_outbox (audit_id) SELECT id FROM audit_trail ON CONFLICT DO NOTHING"
+)
+
+
+class AuditOutbox(Outbox):
+    """The queue of entries that ClickHouse does not have yet."""
+
+    def __init__(self, tiers: Tiers) -> None:
+        super().__init__(
+            tiers,
+            _TAKE,
+            "audit_trail",
+            "threadkeep:ship-audit",
+            most=BATCH_ENTRIES,
+            least=LEAST_ENTRIES,
+        )
+
+
+def queue_all(connection: Connection) -> int:
+    """Queues every entry that is not queued yet; gives how many."""
+    return connection.execute(_QUEUE_ALL).rowcount
