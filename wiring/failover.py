@@ -153,25 +153,8 @@ class FailoverServices(Tiers):
 
     @cached_property
     def redis_recovery(self) -> RedisRecoveryService:
-        settings = self.settings
-        return RedisRecoveryService(
-            self.request_engine,
-            self.redis_door,
-            self.redis,
-            self.redis_repair,
-            self.postgres,
-            self.state_cache,
-            idempotency_seconds=settings.idempotency_seconds,
-            hot_page=settings.hot_page_messages,
-        )
+        return RedisRecoveryService(self)
 
     @cached_property
     def homecoming(self) -> HandoffService:
-        return HandoffService(
-            self.request_engine,
-            self.clickhouse_within(self.settings.ship_timeout_seconds),
-            self.breakers.clickhouse,
-            self.clock,
-            self.settings.idempotency_seconds,
-            self.settings.shards,
-        )
+        return HandoffService(self)

@@ -1,5 +1,6 @@
 """Puts together what carries messages on, proves them and lets them go, on first use."""
 
+from collections.abc import Callable
 from functools import cached_property
 
 from jobs.archive.archiver import ArchiveService
@@ -23,7 +24,6 @@ from jobs.recover.disaster import DisasterRecoveryService
 from jobs.recover.from_clickhouse import FromClickHouse
 from jobs.recover.from_postgres import FromPostgreSQL
 from jobs.recover.opening import Bootstrap
-from jobs.recover.redis_copies import HotCopies
 from jobs.recover.runs import CLICKHOUSE, POSTGRESQL
 from jobs.replicate.audit_outbox import AuditOutbox
 from jobs.replicate.message_outbox import ReplicationService
@@ -88,34 +88,22 @@ class MaintenanceServices(FailoverServices):
 
     @cached_property
     def disaster_recovery(self) -> DisasterRecoveryService:
-        settings, engine = self.settings, self.job_engine
-        slots = settings.shards
-        opening = Bootstrap(
-            engine,
-            self.job_clickhouse,
-            self.redis_client,
-            self.audit,
-            slots,
-            settings.partition_weeks_ahead,
-        )
-        hot_copies = HotCopies(engine, self.redis_door, slots)
-        replay = self.homecoming.replay
-        ships = (self.replication.ship_all, self.row_copies.ship, self.audit_outbox.ship_all)
+        bootstrap = Bootstrap(self, self.audit)
         return DisasterRecoveryService(
-            self.notices,
-            engine,
-            self.job_clickhouse,
-            opening,
+            self,
+            bootstrap,
             {
-                CLICKHOUSE: FromClickHouse(
-                    engine, self.job_clickhouse, opening, hot_copies, replay, slots
-                ),
-                POSTGRESQL: FromPostgreSQL(engine, self.job_clickhouse, self.audit, ships),
+                CLICKHOUSE: FromClickHouse(self, bootstrap, self.homecoming.replay),
+                POSTGRESQL: FromPostgreSQL(self, self.audit, self.ships),
             },
             self.redis_recovery,
             self.audit,
-            self.clock,
         )
+
+    @property
+    def ships(self) -> tuple[Callable[[], object], ...]:
+        """What carries the queues of PostgreSQL to ClickHouse, messages first."""
+        return self.replication.ship_all, self.row_copies.ship, self.audit_outbox.ship_all
 
     @cached_property
     def backup(self) -> BackupService:
@@ -144,7 +132,7 @@ class MaintenanceServices(FailoverServices):
             self.job_clickhouse,
             self.redis_recovery,
             self.audit,
-            (self.replication.ship_all, self.row_copies.ship, self.audit_outbox.ship_all),
+            self.ships,
             settings.shards,
             settings.partition_weeks_ahead,
             key_of(settings.jwt_secret),

@@ -1,7 +1,7 @@
-"""What ClickHouse knows of everything, read in pages that are each one bounded answer.
+"""Everything in ClickHouse, read in pages that are each one bounded answer.
 
-Rows are JSON lines from one database to the other: nothing is parsed on the way but the end of a
-page, which is where the next one begins.
+Rows go as JSON lines from one database to the other: of a page only its end is parsed, which is
+where the next one begins.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,10 +43,9 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class RowPage(NamedTuple):
-    """Rows as JSON lines, how many, and where the last of them stands."""
+    """Rows as JSON, and the place of the last of them."""
 
-    lines: bytes
-    rows: int
+    lines: list[bytes]
     end: Position | None
 
 
@@ -72,11 +71,10 @@ class MessageState(NamedTuple):
 
 
 class ClickHouseSource:
-    """Reads what there is, newest versions, tombstones included. Errors leave as `TierError`."""
+    """Reads newest versions, tombstones included. Errors leave as `TierError`."""
 
-    def __init__(self, server: ClickHouse, page_rows: int = PAGE_ROWS) -> None:
+    def __init__(self, server: ClickHouse) -> None:
         self._server = server
-        self._page_rows = page_rows
 
     def months(self, boundary: str) -> dict[int, int]:
         """The months (as 202611) that hold messages with ids from a boundary on, newest first,
@@ -102,7 +100,7 @@ class ClickHouseSource:
             f"SELECT {_COLUMNS} FROM messages"  # noqa: S608
             f" WHERE toYYYYMM(created_at) = {month} AND {_not_before(boundary)} {beyond}"
             " ORDER BY user_id, thread_id, created_at, id, version DESC, archived_at DESC"
-            f" LIMIT 1 BY id LIMIT {self._page_rows}"
+            f" LIMIT 1 BY id LIMIT {PAGE_ROWS}"
         )
 
     def named(self, names: list[str]) -> RowPage:
@@ -113,10 +111,10 @@ class ClickHouseSource:
             " ORDER BY id, version DESC, archived_at DESC LIMIT 1 BY id"
         )
 
-    def threads(self) -> bytes:
-        """For each thread, as JSON lines, how many live messages it has and when the first and
-        the last were made."""
-        return self._server.lines(_THREADS.format(where=""))
+    def threads(self) -> list[bytes]:
+        """For each thread, as JSON, how many live messages it has and when the first and the last
+        were made."""
+        return self._server.lines(_THREADS.format(where="")).splitlines()
 
     def counts(self, marks: Mapping[Thread, str | None], below: str) -> dict[Thread, ArchivedCount]:
         """The same of these threads and of messages below a boundary and above the threads' own
@@ -161,8 +159,8 @@ class ClickHouseSource:
             for row in self._rows(query)
         ]
 
-    def audit(self, after: tuple[str, str] | None) -> bytes:
-        """The next entries of the audit trail, as JSON lines."""
+    def audit(self, after: tuple[str, str] | None) -> list[bytes]:
+        """The next entries of the audit trail, as JSON."""
         beyond = (
             f"WHERE (at, id) > (toDateTime64('{after[0]}', 6, 'UTC'), toUUID('{after[1]}'))"
             if after
@@ -170,25 +168,17 @@ class ClickHouseSource:
         )
         return self._server.lines(
             f"SELECT id, at, actor, action, subject, counts, details FROM audit_trail {beyond}"  # noqa: S608
-            f" ORDER BY at, id LIMIT 1 BY id LIMIT {self._page_rows}"
-        )
+            f" ORDER BY at, id LIMIT 1 BY id LIMIT {PAGE_ROWS}"
+        ).splitlines()
 
     def _page(self, query: str) -> RowPage:
-        lines = self._server.lines(query).rstrip(b"\n")
-        if not lines:
-            return RowPage(b"", 0, None)
-        last = lines[lines.rfind(b"\n") + 1 :]
         # Text holds no line feed of its own: JSON escapes it.
-        return RowPage(lines, lines.count(b"\n") + 1, msgspec.json.decode(last, type=Position))
+        lines = self._server.lines(query).splitlines()
+        return RowPage(lines, msgspec.json.decode(lines[-1], type=Position) if lines else None)
 
     def _rows(self, query: str) -> list[dict[str, str | int]]:
         lines = self._server.lines(query).splitlines()
         return [msgspec.json.decode(line, type=dict[str, str | int]) for line in lines]
-
-
-def json_array(lines: bytes) -> str:
-    """JSON lines as one array."""
-    return f"[{lines.strip().replace(chr(10).encode(), b',').decode()}]"
 
 
 def _not_before(boundary: str) -> str:

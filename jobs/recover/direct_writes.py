@@ -1,22 +1,19 @@
-"""Brings home to PostgreSQL what ClickHouse took while nobody else could.
+"""Hands over to PostgreSQL what ClickHouse took while nobody else could.
 
 A write leaves the list only after PostgreSQL has committed it; a crash between the two repeats it,
-which changes nothing. From PostgreSQL it goes the usual ways: to Redis as something it lacks, and
-to ClickHouse as the row that is there already.
+which changes nothing. From PostgreSQL it goes on as usual: to Redis as something it lacks, and to
+ClickHouse as a row that is there already.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+import msgspec
 import structlog
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from models import codec, ids
 from models.appends import Key
-from models.clickhouse_tables import direct_writes
-from models.ids import Clock
-from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.driver import translated as clickhouse_translated
 from storage.errors import TierUnavailable
 from storage.postgres import idempotency
@@ -25,7 +22,7 @@ from storage.postgres.driver import is_transient, translated
 from storage.postgres.partitions import Partitions
 from storage.postgres.tombstones import bury_doubles
 from storage.resilience.bites import Bite
-from storage.resilience.breaker import Breaker
+from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
 
@@ -33,110 +30,81 @@ BATCH = 500
 MOST_BYTES = 512 * 1024
 """Of one transaction: PostgreSQL indexes words, about a microsecond a byte where they are long."""
 
-_SAID = text(
+_LISTED = (
+    "SELECT id, version, user_id, thread_id, idempotency_key, record FROM direct_writes"  # noqa: S608
+    f" ORDER BY user_id, thread_id, id, version LIMIT {BATCH}"
+)
+_NOTED = text(
     "SELECT clock_timestamp() AS began,"
-    " EXISTS (SELECT FROM redis_detours WHERE in_clickhouse) AS said"
+    " EXISTS (SELECT FROM redis_detours WHERE in_clickhouse) AS is_noted"
 )
 _NOTHING_WAITS = text("DELETE FROM redis_detours WHERE in_clickhouse AND said_at < :began")
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:homecoming'))")
 
 
-class _Write(NamedTuple):
+class _Write(msgspec.Struct):
+    """A version that ClickHouse took, with the Idempotency-Key that made it, if any."""
+
     id: str
     version: int
     user_id: str
     thread_id: str
-    key: str
-    record: bytes
+    idempotency_key: str
+    record: str
 
 
 class HandoffService:
     """Empties the list of direct writes. Safe to run anywhere; one runs at a time."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        server: ClickHouse,
-        breaker: Breaker,
-        clock: Clock,
-        idempotency_seconds: int,
-        slots: int,
-    ) -> None:
-        self._engine = engine
-        self._server = server
-        self._breaker = breaker
-        self._clock = clock
-        self._partitions = Partitions(engine)
-        self._idempotency_seconds = idempotency_seconds
-        self._slots = slots
+    def __init__(self, tiers: Tiers) -> None:
+        settings = tiers.settings
+        self._engine = tiers.request_engine
+        self._server = tiers.clickhouse_within(settings.ship_timeout_seconds)
+        self._breaker = tiers.breakers.clickhouse
+        self._clock = tiers.clock
+        self._partitions = Partitions(tiers.request_engine)
+        self._idempotency_seconds = settings.idempotency_seconds
+        self._slots = settings.shards
         self._bite = Bite(MOST_BYTES)
 
     def replay(self) -> int:
-        """Brings everything home; gives how many writes.
+        """Hands everything over to PostgreSQL; gives how many writes.
 
-        Raises `TierUnavailable`: the next takes less at once, for it may have been too much.
+        Raises `TierUnavailable`: the next batch is smaller then, for it may have been too much.
         """
         try:
-            home = self._replay()
+            return self._replay()
         except TierUnavailable as error:
             if error.tried:
                 self._bite.shrink_batch()
             raise
-        return home
 
     def _replay(self) -> int:
-        home = 0
+        written = 0
         with translated(), self._engine.begin() as connection:
-            before = connection.execute(_SAID).one()
+            before = connection.execute(_NOTED).one()
         while writes := self._listed():
             with translated(), self._engine.begin() as connection:
                 if not connection.execute(_TRY_LOCK).scalar_one():
-                    return home
+                    return written
                 self._partitions.ensure_for(write.id for write in writes)
                 # A drain of the same message at the same moment would count it once more.
                 for slot in sorted({ids.shard_in(write.id) % self._slots for write in writes}):
                     postgres_writes.lock(connection, slot)
                 self._write(connection, writes)
             self._strike_out(writes)
-            home += len(writes)
+            written += len(writes)
             self._bite.grow_batch()
             log.warning("brought_home", writes=len(writes))
-        if before.said:
+        if before.is_noted:
             with translated(), self._engine.begin() as connection:
                 connection.execute(_NOTHING_WAITS, {"began": before.began})
-        return home
+        return written
 
     def _listed(self) -> Sequence[_Write]:
-        listed = direct_writes.c
-        query = (
-            select(
-                listed.id,
-                listed.version,
-                listed.user_id,
-                listed.thread_id,
-                listed.idempotency_key,
-                listed.record,
-            )
-            .order_by(listed.user_id, listed.thread_id, listed.id, listed.version)
-            .limit(BATCH)
-        )
-        with (
-            self._breaker.guard(),
-            clickhouse_translated(),
-            self._server.engine.connect() as connection,
-        ):
-            rows = connection.execute(query).all()
-        found = [
-            _Write(
-                str(row.id),
-                int(row.version),
-                row.user_id,
-                row.thread_id,
-                row.idempotency_key,
-                row.record.encode(),
-            )
-            for row in rows
-        ]
+        with self._breaker.guard():
+            lines = self._server.lines(_LISTED).splitlines()
+        found = [msgspec.json.decode(line, type=_Write, strict=False) for line in lines]
         return self._bite.of(found, [len(write.record) for write in found])
 
     def _write(self, connection: Connection, writes: Sequence[_Write]) -> None:
@@ -154,7 +122,7 @@ class HandoffService:
             self._refuse(connection, writes[0], error)
 
     def _take_in(self, connection: Connection, writes: Sequence[_Write]) -> None:
-        done = postgres_writes.take_in(connection, [write.record for write in writes])
+        done = postgres_writes.take_in(connection, [write.record.encode() for write in writes])
         taken = [write for write in writes if write.id not in done.hidden]
         if len(taken) < len(writes):
             # ClickHouse has what was not taken in, and may have been purged before.
@@ -162,9 +130,9 @@ class HandoffService:
             postgres_writes.purge_again(connection, left)
         postgres_writes.queue_backfill(connection, [codec.decode(write.record) for write in taken])
         made = [
-            (Key(write.user_id, write.thread_id, write.key), write.id)
+            (Key(write.user_id, write.thread_id, write.idempotency_key), write.id)
             for write in taken
-            if write.key
+            if write.idempotency_key
         ]
         lost = idempotency.record(connection, made, self._idempotency_seconds)
         bury_doubles(connection, lost, ids.timestamp(self._clock.now_us()))
@@ -175,7 +143,7 @@ class HandoffService:
         entry_id = f"clickhouse:{write.id}:{write.version}"
         slot = ids.shard_in(write.id)
         postgres_writes.add_dead_letter(
-            connection, slot, entry_id, "message", write.record, reason.strip()
+            connection, slot, entry_id, "message", write.record.encode(), reason.strip()
         )
         log.error("dead_lettered", entries=1)
 

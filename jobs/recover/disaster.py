@@ -1,21 +1,20 @@
-"""Recovery from a disaster: asked for, carried out by one process at a time, told while it runs.
+"""Recovery from a disaster: requested, and carried out by one process at a time.
 
-Whoever asks leaves a notice in every tier that answers. Workers look for it, carry it out, and go
-on with what a process that died has left; so nothing depends on the queue, which may be what was
-lost.
+A request is a notice in every tier that answers. Workers poll for it, carry it out, and go on with
+what a process that died has left; so nothing depends on the queue, which may be what was lost.
 """
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import structlog
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 
 from jobs.audit import SYSTEM, AuditTrail
-from jobs.recover.from_clickhouse import Tell
+from jobs.recover.from_clickhouse import OnProgress
 from jobs.recover.opening import Bootstrap
 from jobs.recover.redis import RedisRecoveryService
 from jobs.recover.runs import (
@@ -25,21 +24,21 @@ from jobs.recover.runs import (
     RecoveryRun,
     RecoveryStatus,
     Source,
+    State,
     status_of,
 )
 from jobs.replicate import row_outbox
 from models import ids
-from models.ids import Clock
 from storage.availability.notices import Notices
-from storage.clickhouse.driver import ClickHouse
 from storage.errors import NoTierAvailable, Refused, TierError, TierRejected
 from storage.postgres import schema
 from storage.postgres.driver import translated
 from storage.resilience.retries import retry_until_available
+from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
 
-TELL_SECONDS = 0.5
+NOTICE_SECONDS = 0.5
 WARM_THREADS = 1_000
 # Nothing is archived meanwhile: the boundary, and what is on which side of it, is being restored.
 _TRY_LOCK = text(
@@ -55,7 +54,7 @@ class AlreadyRecovering(Exception):
 class RecoveryPath(Protocol):
     """From one tier to the others."""
 
-    def run(self, run: RecoveryRun, tell: Tell) -> dict[str, int]:
+    def run(self, run: RecoveryRun, on_progress: OnProgress) -> dict[str, int]:
         """Does all of it; gives counts."""
 
 
@@ -64,23 +63,20 @@ class DisasterRecoveryService:
 
     def __init__(
         self,
-        notices: Notices,
-        engine: Engine,
-        server: ClickHouse,
-        opening: Bootstrap,
-        ways: dict[Source, RecoveryPath],
+        tiers: Tiers,
+        bootstrap: Bootstrap,
+        paths: dict[Source, RecoveryPath],
         redis: RedisRecoveryService,
         audit: AuditTrail,
-        clock: Clock,
     ) -> None:
-        self._notices = notices
-        self._engine = engine
-        self._server = server
-        self._opening = opening
-        self._ways = ways
+        self._notices = tiers.notices
+        self._engine = tiers.job_engine
+        self._server = tiers.job_clickhouse
+        self._clock = tiers.clock
+        self._bootstrap = bootstrap
+        self._paths = paths
         self._redis = redis
         self._audit = audit
-        self._clock = clock
 
     def request(
         self, source: Source, actor: str, target_rto_seconds: float = DEFAULT_TARGET_SECONDS
@@ -101,7 +97,7 @@ class DisasterRecoveryService:
         return run
 
     def is_lost(self) -> bool:
-        """Whether PostgreSQL is a new one beside a ClickHouse that knows another. Raises
+        """Whether PostgreSQL is a new one and ClickHouse holds rows of another. Raises
         `TierError`."""
         with translated(), self._engine.connect() as connection:
             if not schema.postgres_standing(connection).is_new:
@@ -109,12 +105,12 @@ class DisasterRecoveryService:
         return row_outbox.are_there(self._server)
 
     def open(self) -> None:
-        """Begins to make such a PostgreSQL anew, so that it answers rightly from now on; workers
+        """Begins to rebuild such a PostgreSQL, so that it answers correctly from now on; workers
         do the rest. Raises `TierError`, `Refused`."""
-        latest = self.latest()
-        is_begun = latest is not None and not latest.is_over
-        run = latest if latest is not None and is_begun else self.request(CLICKHOUSE, SYSTEM)
-        self._opening.open(run.id, run.actor, run.target_rto_seconds)
+        run = self.latest()
+        if run is None or run.is_over:
+            run = self.request(CLICKHOUSE, SYSTEM)
+        self._bootstrap.open(run.id, run.actor, run.target_rto_seconds)
 
     def latest(self) -> RecoveryRun | None:
         """The recovery that was asked for last. Raises `NoTierAvailable`."""
@@ -126,9 +122,9 @@ class DisasterRecoveryService:
         return status_of(self.latest())
 
     def go_on(self) -> RecoveryRun | None:
-        """Carries out what was asked for and nobody carries out; gives it when it is over.
+        """Carries out the requested recovery that nobody carries out; gives it when it is over.
 
-        Raises `TierError` where a tier that it needs does not answer: it is tried again.
+        Raises `TierError` where a tier that it needs does not answer: the next call tries again.
         """
         try:
             run = self.latest()
@@ -136,51 +132,53 @@ class DisasterRecoveryService:
             return None
         return self.carry_out(run) if run is not None and not run.is_over else None
 
-    def carry_out(self, run: RecoveryRun, tell: Tell = lambda *_: None) -> RecoveryRun | None:
+    def carry_out(
+        self, run: RecoveryRun, on_progress: OnProgress = lambda *_: None
+    ) -> RecoveryRun | None:
         """Carries a recovery out; None where another process does. Raises `TierError`."""
         with self._alone() as is_alone:
             if not is_alone:
                 return None
-            return self._carry_out(_Teller(self._notices, run, tell))
+            return self._carry_out(_RunNotice(self._notices, run, on_progress))
 
-    def wait(self, run: RecoveryRun, tell: Tell) -> RecoveryRun:
+    def wait(self, run: RecoveryRun, on_progress: OnProgress) -> RecoveryRun:
         """Waits for the process that carries a recovery out, and goes on with it should that one
         die; gives it when it is over. Raises `TierError`."""
         while True:
-            time.sleep(TELL_SECONDS)
+            time.sleep(NOTICE_SECONDS)
             latest = self.latest()
             if latest is None or latest.id != run.id:
                 raise TierRejected("postgresql", "the notice of the recovery is gone")
-            tell(latest.stage, latest.done, latest.total)
+            on_progress(latest.stage, latest.done, latest.total)
             if latest.is_over:
                 return latest
-            if done := self.carry_out(latest, tell):
+            if done := self.carry_out(latest, on_progress):
                 return done
 
-    def _carry_out(self, teller: "_Teller") -> RecoveryRun:
-        run = teller.run
+    def _carry_out(self, notice: "_RunNotice") -> RecoveryRun:
+        run = notice.run
         log.warning("recovery_begins", source=run.source, id=run.id)
         try:
-            counts = self._ways[run.source].run(run, teller)
-            counts["warmed"] = self._warm(teller)
+            counts = self._paths[run.source].run(run, notice)
+            counts["warmed"] = self._warm(notice)
             retry_until_available(self._note, run, counts)
         except (Refused, TierRejected) as error:
-            return teller.end("failed", run.counts, str(error))
+            return notice.end("failed", run.counts, str(error))
         except TierError as error:
-            teller.held_up(str(error))
+            notice.write(error=str(error))
             raise
-        return teller.end("complete", counts)
+        return notice.end("complete", counts)
 
-    def _warm(self, tell: Tell) -> int:
-        """Redis is believed again, and has the threads that are likely to be read next."""
-        tell("redis", 0, 0)
+    def _warm(self, on_progress: OnProgress) -> int:
+        """Adopts Redis again, and warms the threads that are likely to be read next."""
+        on_progress("redis", 0, 0)
         try:
-            # A breaker may still hold for lost what has just been made again.
+            # A breaker may still be open for a server that was just rebuilt.
             retry_until_available(self._redis.reconcile)
             warmed = 0
             for number, messages in enumerate(self._redis.warm_latest(WARM_THREADS), 1):
                 warmed += messages
-                tell("redis", number, WARM_THREADS)
+                on_progress("redis", number, WARM_THREADS)
             return warmed
         except TierError as error:
             # Workers adopt it when they can, and it warms as it is read.
@@ -199,7 +197,8 @@ class DisasterRecoveryService:
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
-        """Whether this process may; the lock goes with its connection, so also if it dies."""
+        """Whether this process has the lock; it ends with the connection, so also if this process
+        dies."""
         with translated():
             connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         try:
@@ -211,62 +210,45 @@ class DisasterRecoveryService:
             connection.close()
 
 
-class _Teller:
+class _RunNotice:
     """Keeps the notice of a run up to date, not more often than anybody looks."""
 
-    def __init__(self, notices: Notices, run: RecoveryRun, also: Tell) -> None:
+    def __init__(self, notices: Notices, run: RecoveryRun, on_progress: OnProgress) -> None:
         self._notices = notices
-        self._also = also
-        self._told_at = 0.0
+        self._on_progress = on_progress
+        self._written_at = 0.0
         self.run = msgspec.structs.replace(run, state="running", error=None)
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         is_new = stage != self.run.stage
         now = time.time()
-        self.run = msgspec.structs.replace(
-            self.run,
-            stage=stage,
-            done=done,
-            total=total,
-            stage_at=now if is_new else self.run.stage_at,
-            told_at=now,
-        )
-        self._also(stage, done, total)
-        if is_new or time.monotonic() - self._told_at > TELL_SECONDS:
-            self._write()
+        changes = {"stage": stage, "done": done, "total": total, "told_at": now}
+        if is_new:
+            changes["stage_at"] = now
+        self._on_progress(stage, done, total)
+        if is_new or time.monotonic() - self._written_at > NOTICE_SECONDS:
+            self.write(**changes)
+        else:
+            self.run = msgspec.structs.replace(self.run, **changes)
 
-    def held_up(self, error: str) -> None:
-        self.run = msgspec.structs.replace(self.run, error=error)
-        self._write()
-
-    def end(self, state: str, counts: dict[str, int], error: str | None = None) -> RecoveryRun:
+    def end(self, state: State, counts: dict[str, int], error: str | None = None) -> RecoveryRun:
         now = time.time()
-        self.run = msgspec.convert(
-            msgspec.structs.asdict(self.run)
-            | {
-                "state": state,
-                "counts": counts,
-                "error": error,
-                "finished_at": now,
-                "told_at": now,
-            },
-            type=RecoveryRun,
-        )
-        self._write()
+        self.write(state=state, counts=counts, error=error, finished_at=now, told_at=now)
         report = log.warning if state == "complete" else log.error
         report(
             "recovery_over",
             state=state,
             elapsed_seconds=self.run.elapsed_seconds,
-            within_target=self.run.elapsed_seconds <= self.run.target_rto_seconds,
+            within_target=self.run.within_target,
             error=error,
         )
         return self.run
 
-    def _write(self) -> None:
-        self._told_at = time.monotonic()
+    def write(self, **changes: Any) -> None:
+        self.run = msgspec.structs.replace(self.run, **changes)
+        self._written_at = time.monotonic()
         try:
             self._notices.write(NOTICE, self.run)
         except NoTierAvailable as error:
-            # It is told when one of them answers again; the work does not depend on it.
+            # It is written when one of them answers again; the work does not depend on it.
             log.info("recovery_not_told", reason=error.reason)

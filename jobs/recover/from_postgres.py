@@ -1,23 +1,24 @@
-"""ClickHouse made again from PostgreSQL: everything is queued once more and shipped as ever.
+"""ClickHouse rebuilt from PostgreSQL: everything is queued and shipped once more.
 
-What ClickHouse has already it keeps once, so that this may be repeated, and beside live traffic.
-What was archived, and so was in ClickHouse alone, comes from a backup only.
+ClickHouse keeps each version once, so this may be repeated, and run beside live traffic. Archived
+messages, which were in ClickHouse alone, come from a backup only.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Row, TextClause, text
 
 from jobs.audit import AuditTrail
-from jobs.recover.from_clickhouse import Tell
+from jobs.recover.from_clickhouse import OnProgress
 from jobs.recover.runs import RecoveryRun
-from jobs.replicate import row_outbox
+from jobs.replicate import audit_outbox, row_outbox
 from models import ids
 from storage.clickhouse import schema
-from storage.clickhouse.driver import ClickHouse
 from storage.postgres.driver import translated
 from storage.resilience.retries import retry_until_available
+from storage.tiers import Tiers
 
 BATCH_MESSAGES = 20_000
 MOST_WAITING = 100_000
@@ -32,9 +33,6 @@ queued AS (INSERT INTO clickhouse_outbox (message_id) SELECT id FROM batch ORDER
 SELECT max(id::text) AS last, count(*) AS queued FROM batch
 """
 )
-_QUEUE_AUDIT = text(
-    "INSERT INTO audit_outbox (audit_id) SELECT id FROM audit_trail ON CONFLICT DO NOTHING"
-)
 _WAITING = text("SELECT count(*) FROM clickhouse_outbox")
 
 
@@ -42,60 +40,55 @@ class FromPostgreSQL:
     """The steps, in turn."""
 
     def __init__(
-        self,
-        engine: Engine,
-        server: ClickHouse,
-        audit: AuditTrail,
-        ships: tuple[Callable[[], object], ...],
+        self, tiers: Tiers, audit: AuditTrail, ships: Sequence[Callable[[], object]]
     ) -> None:
         """`ships` carry what is queued, messages first."""
-        self._engine = engine
-        self._server = server
+        self._engine = tiers.job_engine
+        self._server = tiers.job_clickhouse
         self._audit = audit
         self._ships = ships
 
-    def run(self, run: RecoveryRun, tell: Tell) -> dict[str, int]:
+    def run(self, run: RecoveryRun, on_progress: OnProgress) -> dict[str, int]:
         """Does all of it; gives counts of what was queued. Raises `TierError`."""
-        tell("opening", 0, 0)
+        on_progress("opening", 0, 0)
         retry_until_available(schema.migrate_clickhouse, self._server)
         retry_until_available(self._audit.note, run.actor, "recovery.begun", f"run:{run.id}")
         counts = retry_until_available(self._queue_small)
-        counts["messages"] = self._queue_messages(tell)
+        counts["messages"] = self._queue_messages(on_progress)
         for ship in self._ships:
             retry_until_available(ship)
-        tell("shipping", 0, 0)
+        on_progress("shipping", 0, 0)
         # Another process may be shipping; it is as good as this one.
-        while retry_until_available(self._waiting):
+        while retry_until_available(self._count, _WAITING):
             retry_until_available(self._ships[0])
             time.sleep(PAUSE_SECONDS)
         return counts
 
     def _queue_small(self) -> dict[str, int]:
         with translated(), self._engine.begin() as connection:
-            copies = row_outbox.queue_all(connection)
-            audit = connection.execute(_QUEUE_AUDIT).rowcount
-        return {"row_copies": copies, "audit_trail": int(audit)}
+            return {
+                "row_copies": row_outbox.queue_all(connection),
+                "audit_trail": audit_outbox.queue_all(connection),
+            }
 
-    def _queue_messages(self, tell: Tell) -> int:
-        with translated(), self._engine.begin() as connection:
-            total = int(connection.execute(_TOTAL).scalar_one())
+    def _queue_messages(self, on_progress: OnProgress) -> int:
+        total = self._count(_TOTAL)
         after, done = ids.LOWEST, 0
         while True:
-            last, queued = retry_until_available(self._queue, after)
-            done += queued
-            if last is None:
+            batch = retry_until_available(self._queue, after)
+            done += int(batch.queued)
+            if batch.last is None:
                 return done
-            after = last
-            tell("messages", done, max(done, total))
+            after = batch.last
+            on_progress("messages", done, max(done, total))
             retry_until_available(self._ships[0])
-            while retry_until_available(self._waiting) > MOST_WAITING:
+            while retry_until_available(self._count, _WAITING) > MOST_WAITING:
                 time.sleep(PAUSE_SECONDS)
 
-    def _queue(self, after: str) -> tuple[str | None, int]:
+    def _queue(self, after: str) -> Row[Any]:
         with translated(), self._engine.begin() as connection:
-            row = connection.execute(_QUEUE, {"after": after, "batch": BATCH_MESSAGES}).one()
-        return row.last, int(row.queued)
+            return connection.execute(_QUEUE, {"after": after, "batch": BATCH_MESSAGES}).one()
 
-    def _waiting(self) -> int:
+    def _count(self, query: TextClause) -> int:
         with translated(), self._engine.begin() as connection:
-            return int(connection.execute(_WAITING).scalar_one())
+            return int(connection.execute(query).scalar_one())

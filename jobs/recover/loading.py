@@ -1,15 +1,17 @@
-"""Messages of ClickHouse become rows of PostgreSQL again, beside everything that is written
-meanwhile: newer versions win, and counters are left alone until all is there."""
+"""Loads messages into PostgreSQL again, beside live traffic: newer versions win, and counters are
+left alone until everything is there."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Engine, text
 
 from jobs.recover.clickhouse_source import Position
+from models import codec
 from storage.postgres.driver import translated
 
-_HAS_ERASURES = text("SELECT to_regclass('user_erasures') IS NOT NULL")
+# What went with its thread is to leave once more, as far as no hold is on it.
 _LOAD = """
 WITH stored AS (
     INSERT INTO messages (id, user_id, thread_id, role, content, metadata, created_at, updated_at,
@@ -20,7 +22,8 @@ WITH stored AS (
         id uuid, user_id text, thread_id text, role text, content text, metadata text,
         created_at timestamptz, updated_at timestamptz, version bigint, deleted_at timestamptz,
         content_hash text)
-    {not_erased}
+    WHERE NOT EXISTS (SELECT FROM user_erasures e
+                      WHERE e.user_id = r.user_id AND r.id <= e.erased_through)
     ORDER BY id
     ON CONFLICT (id) DO UPDATE SET
         role = excluded.role, content = excluded.content, metadata = excluded.metadata,
@@ -29,7 +32,12 @@ WITH stored AS (
         persisted_at = excluded.persisted_at
     WHERE messages.version < excluded.version AND messages.user_id = excluded.user_id
     RETURNING id, user_id, thread_id, created_at, deleted_at
-){erased_again}, opened AS (
+), erased_again AS (
+    UPDATE threads t SET erased_through = NULL, purged_through = NULL FROM stored s
+    WHERE t.user_id = s.user_id AND t.id = s.thread_id
+      AND s.id <= t.deleted_through AND s.deleted_at IS NULL
+      AND (t.erased_through IS NOT NULL OR t.purged_through IS NOT NULL)
+), opened AS (
     INSERT INTO threads (user_id, id, created_at, updated_at, version)
     SELECT user_id, thread_id, min(created_at), min(created_at), 1
     FROM stored GROUP BY user_id, thread_id ORDER BY user_id, thread_id
@@ -38,25 +46,13 @@ WITH stored AS (
 {queued}
 SELECT count(*) FROM stored
 """
-_NOT_ERASED = """
-WHERE NOT EXISTS (SELECT FROM user_erasures e
-                  WHERE e.user_id = r.user_id AND r.id <= e.erased_through)
-"""
-# What went with its thread is to leave once more, as far as no hold is on it.
-_ERASED_AGAIN = """, erased_again AS (
-    UPDATE threads t SET erased_through = NULL, purged_through = NULL FROM stored s
-    WHERE t.user_id = s.user_id AND t.id = s.thread_id
-      AND s.id <= t.deleted_through AND s.deleted_at IS NULL
-      AND (t.erased_through IS NOT NULL OR t.purged_through IS NOT NULL)
-)"""
 _QUEUED = ", queued AS (INSERT INTO clickhouse_outbox (message_id) SELECT id FROM stored)"
 _NOTE = text("UPDATE recovery_runs SET progress = CAST(:progress AS json) WHERE id = :run")
 _NOTED = text("SELECT progress::text FROM recovery_runs WHERE id = :run")
 
 
 class LoadProgress(msgspec.Struct):
-    """How far a run is: months that are done with their rows, and the place in the one that is
-    not."""
+    """How far a run is: the rows of each finished month, and the place in the unfinished one."""
 
     months: dict[int, int] = {}
     month: int = 0
@@ -70,19 +66,14 @@ class LoadProgress(msgspec.Struct):
         return sum(self.months.values()) + self.rows
 
 
-def load(connection: Connection, rows: str, *, ship: bool = False) -> int:
-    """Writes rows (a JSON array, metadata as text) where they are newer; gives how many were.
+def load(connection: Connection, rows: Iterable[bytes], *, ship: bool = False) -> int:
+    """Writes rows (JSON objects, metadata as text) where they are newer; gives how many were.
 
-    Nothing of users who were erased is taken in, and of deleted threads only to be erased. What
-    ClickHouse does not have yet is to be shipped there. The caller sees to the counters.
+    Nothing of erased users is taken in, and of deleted threads only to be erased again. `ship`
+    queues for ClickHouse what was written. The caller sees to the counters.
     """
-    erasures = connection.execute(_HAS_ERASURES).scalar_one()
-    statement = _LOAD.format(
-        not_erased=_NOT_ERASED if erasures else "",
-        erased_again=_ERASED_AGAIN if erasures else "",
-        queued=_QUEUED if ship else "",
-    )
-    return int(connection.execute(text(statement), {"rows": rows}).scalar_one())
+    statement = text(_LOAD.format(queued=_QUEUED if ship else ""))
+    return int(connection.execute(statement, {"rows": codec.json_array(rows)}).scalar_one())
 
 
 def noted(engine: Engine, run: str) -> LoadProgress:

@@ -1,32 +1,32 @@
-"""The first step of rebuilding PostgreSQL: one transaction that makes it answer rightly at once.
+"""The first step of rebuilding PostgreSQL: one transaction after which it answers correctly.
 
 With the schema come all small tables, the threads with their watermarks and counts, and the mark
-by which Redis is known. The archive boundary is raised above everything meanwhile: readers then
-look into ClickHouse too for whatever was not carried back yet. So no reader ever meets a
-PostgreSQL that has forgotten something, and writers may go on from this commit on.
+by which Redis is known. The archive boundary is raised above everything meanwhile, so readers look
+into ClickHouse too for whatever was not loaded yet. No reader ever meets a PostgreSQL that has
+forgotten something, and writers may go on from this commit on.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
-from redis import Redis
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 
 from jobs.audit import AuditTrail
-from jobs.recover.clickhouse_source import ClickHouseSource, json_array
+from jobs.recover.clickhouse_source import ClickHouseSource
 from jobs.recover.runs import CLICKHOUSE
 from jobs.replicate import row_outbox
-from models import ids
+from models import codec, ids
 from storage.availability.bypass import note_clickhouse
 from storage.availability.checks.installation import FOREIGN, identity
 from storage.availability.hidden import archive_boundary
 from storage.clickhouse import schema as clickhouse_schema
-from storage.clickhouse.driver import ClickHouse
 from storage.errors import Refused, TierError
 from storage.postgres import partitions, restore, schema, writes
 from storage.postgres.driver import translated
 from storage.redis.driver import translated as redis_translated
+from storage.tiers import Tiers
 
 _BEGUN = text(
     "SELECT id::text AS id, boundary::text AS boundary FROM recovery_runs"
@@ -68,30 +68,22 @@ class Bootstrapped(msgspec.Struct, frozen=True):
 class Bootstrap:
     """Makes or finds what a recovery rests on. Safe to repeat."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        server: ClickHouse,
-        client: Redis,
-        audit: AuditTrail,
-        slots: int,
-        weeks_ahead: int,
-    ) -> None:
-        self._engine = engine
+    def __init__(self, tiers: Tiers, audit: AuditTrail) -> None:
+        self._engine = tiers.job_engine
+        self._server = tiers.job_clickhouse
+        self._client = tiers.redis_client
         self._audit = audit
-        self._server = server
-        self._client = client
-        self._slots = slots
-        self._weeks_ahead = weeks_ahead
+        self._slots = tiers.settings.shards
+        self._weeks_ahead = tiers.settings.partition_weeks_ahead
 
     def open(self, run_id: str, actor: str, target_rto_seconds: float | None) -> Bootstrapped:
-        """Begins a run, or goes on with the one that was not finished. Raises `TierError`, and
-        `Refused` for a Redis of another installation."""
+        """Begins a run, or goes on with the unfinished one. Raises `TierError`, and `Refused` for
+        a Redis of another installation."""
         clickhouse_schema.migrate_clickhouse(self._server)
         # Asked first: no transaction of PostgreSQL stays open for as long as ClickHouse takes.
         copies = row_outbox.newest(self._server)
         source = ClickHouseSource(self._server)
-        threads = source.threads().splitlines()
+        threads = source.threads()
         mondays = [
             datetime.fromisoformat(day).replace(tzinfo=UTC) for day in source.weeks(ids.LOWEST)
         ]
@@ -103,9 +95,10 @@ class Bootstrap:
             begun = connection.execute(_BEGUN, {"id": run_id}).one_or_none()
             if begun is not None:
                 return Bootstrapped(begun.id, begun.boundary, {})
-            self._keep_installation(connection, copies, mark, is_new)
+            _keep_installation(connection, copies, mark, is_new)
             connection.execute(_COPY_INSTALLATION)
-            boundary = _boundary(connection, copies)
+            saved = [str(_decoded(row)["below"]) for row in copies.get("archive_boundary", [])]
+            boundary = max([archive_boundary(connection), *saved])
             restored = restore.restore_tables(connection, copies, replace=is_new)
             restored["threads"] = restore.restore_threads(connection, copies.get("threads", []))
             if is_new:
@@ -114,12 +107,15 @@ class Bootstrap:
             connection.execute(_RAISE_BOUNDARY, {"highest": ids.HIGHEST})
             # Whoever saw nothing of the loss asks ClickHouse, too, what it took meanwhile.
             note_clickhouse(connection)
-            values = {"id": run_id, "source": CLICKHOUSE, "actor": actor}
-            connection.execute(
-                _BEGIN, {**values, "target": target_rto_seconds, "boundary": boundary}
-            )
-            subject = f"run:{run_id}"
-            self._audit.record(connection, actor, "recovery.begun", subject, restored)
+            values = {
+                "id": run_id,
+                "source": CLICKHOUSE,
+                "actor": actor,
+                "target": target_rto_seconds,
+                "boundary": boundary,
+            }
+            connection.execute(_BEGIN, values)
+            self._audit.record(connection, actor, "recovery.begun", f"run:{run_id}", restored)
         return Bootstrapped(run_id, boundary, restored)
 
     def _mark(self) -> str:
@@ -130,27 +126,13 @@ class Bootstrap:
         except TierError:
             return ""
 
-    def _keep_installation(
-        self, connection: Connection, copies: Mapping[str, Sequence[str]], mark: str, is_new: bool
-    ) -> None:
-        """PostgreSQL and Redis stay one installation: the one that was, or the one that began
-        meanwhile where Redis is of that already."""
-        state = connection.execute(_STATE).one()
-        saved = [_decoded(row)["installation"] for row in copies.get("redis_state", [])]
-        if mark and mark not in {state.installation, *saved}:
-            raise Refused(f"redis: {FOREIGN}")
-        was_never_adopted = is_new or not state.run_id
-        kept = mark or (saved[0] if saved and was_never_adopted else state.installation)
-        if kept != state.installation:
-            connection.execute(_KEEP_INSTALLATION, {"installation": kept})
-
     def _count(self, connection: Connection, threads: Sequence[bytes]) -> None:
         """Gives threads the counts that ClickHouse knows, and makes those of which nobody kept a
         copy. What is added from now on, drains add."""
         writes.lock_in_order(connection, range(self._slots))
         for start in range(0, len(threads), restore.BATCH_ROWS):
             batch = threads[start : start + restore.BATCH_ROWS]
-            connection.execute(_THREADS_OF_MESSAGES, {"rows": json_array(b"\n".join(batch))})
+            connection.execute(_THREADS_OF_MESSAGES, {"rows": codec.json_array(batch)})
 
     def _make_partitions(
         self, connection: Connection, boundary: str, mondays: Sequence[datetime]
@@ -162,12 +144,20 @@ class Bootstrap:
                 partitions.make(connection, monday)
 
 
-def _boundary(connection: Connection, copies: Mapping[str, Sequence[str]]) -> str:
-    saved = [str(_decoded(row)["below"]) for row in copies.get("archive_boundary", [])]
-    here = archive_boundary(connection)
-    return max([here, *saved])
+def _keep_installation(
+    connection: Connection, copies: Mapping[str, Sequence[str]], mark: str, is_new: bool
+) -> None:
+    """PostgreSQL and Redis stay one installation: the one that was, or the one that began
+    meanwhile where Redis is of that already."""
+    state = connection.execute(_STATE).one()
+    saved = [_decoded(row)["installation"] for row in copies.get("redis_state", [])]
+    if mark and mark not in {state.installation, *saved}:
+        raise Refused(f"redis: {FOREIGN}")
+    was_never_adopted = is_new or not state.run_id
+    kept = mark or (saved[0] if saved and was_never_adopted else state.installation)
+    if kept != state.installation:
+        connection.execute(_KEEP_INSTALLATION, {"installation": kept})
 
 
-def _decoded(row: str) -> dict[str, str]:
-    decoded: dict[str, str] = msgspec.json.decode(row)
-    return decoded
+def _decoded(row: str) -> dict[str, Any]:
+    return msgspec.json.decode(row, type=dict[str, Any])

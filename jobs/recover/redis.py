@@ -1,18 +1,17 @@
-"""Brings Redis back to where it may be believed, after an outage or a restart.
+"""Makes Redis reliable again after an outage or a restart.
 
-What was written beside it is told to it (`backfill`). A Redis that was restarted may have come
-back empty, or without its last moments: it is adopted only after every index in it was told that
-it is complete nowhere, what PostgreSQL has in a later version was dropped, and the latest keys were
-told to it. And a cache that was lost can be warmed from PostgreSQL (`warm`).
+Writes that bypassed it are backfilled. A Redis that was restarted may be empty, or lack its last
+moments: before it is adopted, every index in it is marked incomplete, copies of what PostgreSQL
+has are dropped, and the latest Idempotency-Keys are stored. A lost cache can be warmed from
+PostgreSQL.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Engine, Row, select, text
+from sqlalchemy import Connection, Row, TextClause, select, text
 
 from models import codec, ids
 from models.events import news_of
@@ -25,12 +24,8 @@ from storage.errors import TierRejected, TierUnavailable
 from storage.postgres import idempotency
 from storage.postgres import states as state_writes
 from storage.postgres.driver import message_of, translated
-from storage.postgres.reads import PostgresTier
 from storage.redis import keys
-from storage.redis.driver import RedisGateway
-from storage.redis.messages import RedisTier
-from storage.redis.repair import RedisRepair
-from storage.redis.states import StateCacheManager
+from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +70,7 @@ SELECT run_id, installation::text AS installation, EXISTS (
 FROM redis_state
 """
 )
-_NO_KEYS_YET = text("SELECT NOT EXISTS (SELECT FROM idempotency_keys)")
+_NO_KEYS_YET = text("SELECT NOT EXISTS (SELECT FROM idempotency_keys) AS has_none")
 _DOUBT_KEYS = text(
     "UPDATE redis_state SET keys_whole_from = clock_timestamp() + make_interval(secs => :seconds)"
     " WHERE keys_whole_from <= clock_timestamp()"
@@ -94,30 +89,20 @@ UPDATE redis_state SET run_id = :run_id, keys_whole_from = CASE
 class RedisRecoveryService:
     """Repairs Redis from PostgreSQL. Safe to run anywhere, any number of times at once."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        door: RedisGateway,
-        redis: RedisTier,
-        repair: RedisRepair,
-        postgres: PostgresTier,
-        states: StateCacheManager,
-        *,
-        idempotency_seconds: int,
-        hot_page: int,
-    ) -> None:
-        self._engine = engine
-        self._door = door
-        self._redis = redis
-        self._repair = repair
-        self._postgres = postgres
-        self._states = states
-        self._idempotency_seconds = idempotency_seconds
-        self._hot_page = hot_page
+    def __init__(self, tiers: Tiers) -> None:
+        settings = tiers.settings
+        self._engine = tiers.request_engine
+        self._door = tiers.redis_door
+        self._redis = tiers.redis
+        self._repair = tiers.redis_repair
+        self._postgres = tiers.postgres
+        self._states = tiers.state_cache
+        self._idempotency_seconds = settings.idempotency_seconds
+        self._hot_page = settings.hot_page_messages
         self._batch = BATCH
 
     def reconcile(self) -> int:
-        """Adopts a Redis that was restarted and tells it what it lacks; gives how much that was.
+        """Adopts a Redis that was restarted and backfills it; gives how many notes were taken.
 
         Raises `TierUnavailable` with the list as it was.
         """
@@ -125,95 +110,93 @@ class RedisRecoveryService:
         return self.backfill_all()
 
     def backfill_all(self) -> int:
-        """Tells Redis all that was written beside it; gives how much that was.
+        """Brings all writes that bypassed Redis to it; gives how many notes were taken.
 
-        Raises `TierUnavailable`: the next takes less at once, for it may have been too much.
+        Raises `TierUnavailable`: the next batch is smaller then, for it may have been too much.
         """
-        told = 0
+        taken = 0
         try:
-            while step := self.backfill(self._batch):
-                told += step
+            while step := self._backfill(self._batch):
+                taken += step
                 self._batch = min(BATCH, self._batch * 2)
         except TierUnavailable as error:
             if error.tried:
                 self._batch = max(LEAST, self._batch // 2)
             raise
-        return told
+        return taken
 
     def adopt(self) -> bool:
         """Makes the Redis at hand the one that may be believed; gives whether it was not yet.
 
-        Not before PostgreSQL is whole. Raises `TierRejected` for one that belongs to another
+        Not before PostgreSQL is complete. Raises `TierRejected` for a Redis that belongs to another
         installation.
         """
         with self._door.guarded() as client:
             found = identity(client)
-        with translated(), self._engine.begin() as connection:
-            known = connection.execute(_STATE).one()
+        known = self._asked(_STATE)
         if known.is_rebuilt:
             return False
         if (known.run_id, known.installation) == (found.run_id, found.installation):
             if found.has_evicted:
-                self._doubt_keys()
+                # It may have been a key, of which the next run would know nothing.
+                self._execute(_DOUBT_KEYS, seconds=self._idempotency_seconds)
             return False
         if found.installation not in {"", known.installation}:
             raise TierRejected("redis", FOREIGN)
-        with translated(), self._engine.begin() as connection:
-            has_no_keys_yet = bool(connection.execute(_NO_KEYS_YET).scalar_one())
+        has_all_keys = bool(found.installation) or self._asked(_NO_KEYS_YET).has_none
         self.invalidate_all()
-        self._teach_newest_keys()
-        self._mark(known.installation)
-        values = {
-            "run_id": found.run_id,
-            "has_all_keys": bool(found.installation) or has_no_keys_yet,
-            "seconds": self._idempotency_seconds,
-        }
-        with translated(), self._engine.begin() as connection:
-            connection.execute(_ADOPT, values)
-        self._log_adoption(known.run_id, found)
+        self._store_newest_keys()
+        with self._door.guarded() as client:
+            client.set(keys.INSTALLATION, known.installation)
+        self._execute(
+            _ADOPT,
+            run_id=found.run_id,
+            has_all_keys=has_all_keys,
+            seconds=self._idempotency_seconds,
+        )
+        _log_adoption(known.run_id, found)
         return True
 
     def invalidate_all(self) -> None:
-        """Has Redis call no page complete, of messages or of threads, and drops every copy of what
-        PostgreSQL has."""
-        self._each(keys.EVERY_INDEX, self._repair.distrust_indexes)
-        self._each(keys.EVERY_LIST, self._repair.outdate_lists)
-        for records in (*keys.EVERY_RECORD, *keys.EVERY_STATE):
-            self._each(records, self._repair.drop_committed)
+        """Marks every page in Redis incomplete, of messages and of threads, and drops every copy
+        of what PostgreSQL has."""
+        steps = [
+            (keys.EVERY_INDEX, self._repair.distrust_indexes),
+            (keys.EVERY_LIST, self._repair.outdate_lists),
+            *((names, self._repair.drop_committed) for names in keys.EVERY_RECORD),
+            *((names, self._repair.drop_committed) for names in keys.EVERY_STATE),
+        ]
+        for pattern, invalidate in steps:
+            for names in self._door.scan(pattern, SCAN_KEYS):
+                invalidate([name.decode() for name in names])
 
-    def _doubt_keys(self) -> None:
-        """What was evicted may have been a key; the next run would know nothing of it."""
-        with translated(), self._engine.begin() as connection:
-            connection.execute(_DOUBT_KEYS, {"seconds": self._idempotency_seconds})
-
-    def backfill(self, batch: int = BATCH) -> int:
-        """Tells Redis a batch of what was written beside it; gives how many notes were taken."""
+    def _backfill(self, batch: int) -> int:
         with translated(), self._engine.begin() as connection:
             if not connection.execute(_TRY_LOCK).scalar_one():
                 return 0
-            rows = connection.execute(_TAKE, {"batch": batch}).all()
-            if not rows:
+            notes = connection.execute(_TAKE, {"batch": batch}).all()
+            if not notes:
                 return 0
-            self._refresh_states(connection, [row for row in rows if row.state_kind])
-            told, rows = len(rows), [row for row in rows if not row.state_kind]
+            of_states = [note for note in notes if note.state_kind]
+            self._refresh_states(connection, of_states)
+            rows = [note for note in notes if not note.state_kind]
             threads = {(row.user_id, row.thread_id) for row in rows}
             changed = {(row.user_id, row.thread_id) for row in rows if row.message_id is None}
-            named = [row.message_id for row in rows if row.message_id is not None]
+            named = Counter(row.message_id for row in rows if row.message_id is not None)
             # First the indexes: from then on nobody takes a page that was read before for whole.
             self._repair.invalidate_indexes(sorted(threads))
-            found = self._shown(connection, named)
-            notes = Counter(named)
-            self._repair.refresh(found, {one.id: news_of(one, notes[one.id]) for one in found})
+            found = self._shown(connection, list(named))
+            self._repair.refresh(found, {one.id: news_of(one, named[one.id]) for one in found})
             made = idempotency.of_messages(connection, found, self._idempotency_seconds)
             self._repair.store_keys(made, self._idempotency_seconds)
             for user_id, thread_id in sorted(changed):
                 self._refresh_thread(user_id, thread_id)
-        log.info("redis_backfilled", notes=told, threads=len(threads), states=told - len(rows))
-        return told
+        log.info("redis_backfilled", notes=len(notes), threads=len(threads), states=len(of_states))
+        return len(notes)
 
     def _shown(self, connection: Connection, message_ids: Sequence[str]) -> list[Message]:
-        """Messages as PostgreSQL has them, without those that are hidden: nobody is told of them,
-        and the copy that Redis may have goes with their erasure."""
+        """Messages as PostgreSQL has them, without hidden ones: the copies of these that Redis may
+        have go with their erasure."""
         query: Any = select(messages).where(messages.c.id.in_(message_ids))
         found = [message_of(row) for row in connection.execute(query)]
         threads = {hidden.thread_of(one) for one in found}
@@ -230,7 +213,7 @@ class RedisRecoveryService:
             yield self._warm(*thread)
 
     def warm_latest(self, count: int) -> Iterator[int]:
-        """Likewise of the threads that were active last."""
+        """Warms the threads that were active last, in the same way."""
         with translated(), self._engine.begin() as connection:
             rows = connection.execute(_LATEST_THREADS, {"count": count}).all()
         for row in rows:
@@ -276,25 +259,24 @@ class RedisRecoveryService:
         if names:
             self._states.cache_states_in_redis(state_writes.find(connection, names))
 
-    def _each(self, pattern: str, act: Callable[[list[str]], None]) -> None:
-        with self._door.guarded() as client:
-            found = client.scan_iter(match=pattern, count=SCAN_KEYS)
-            while names := [name.decode() for name in islice(found, SCAN_KEYS)]:
-                act(names)
-
-    def _teach_newest_keys(self) -> None:
+    def _store_newest_keys(self) -> None:
         with translated(), self._engine.begin() as connection:
             made = idempotency.newest(connection, LOST_SECONDS)
         self._repair.store_keys(made, self._idempotency_seconds)
 
-    def _mark(self, installation: str) -> None:
-        with self._door.guarded() as client:
-            client.set(keys.INSTALLATION, installation)
+    def _asked(self, query: TextClause) -> Row[Any]:
+        with translated(), self._engine.begin() as connection:
+            return connection.execute(query).one()
 
-    def _log_adoption(self, before: str, found: RedisIdentity) -> None:
-        if not before:
-            log.info("redis_adopted")
-        elif found.installation:
-            log.warning("redis_restarted", keeps_data=True)
-        else:
-            log.error("redis_came_back_empty")
+    def _execute(self, statement: TextClause, **values: object) -> None:
+        with translated(), self._engine.begin() as connection:
+            connection.execute(statement, values)
+
+
+def _log_adoption(before: str, found: RedisIdentity) -> None:
+    if not before:
+        log.info("redis_adopted")
+    elif found.installation:
+        log.warning("redis_restarted", keeps_data=True)
+    else:
+        log.error("redis_came_back_empty")

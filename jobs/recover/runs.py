@@ -1,4 +1,4 @@
-"""Recoveries as they are told: what was asked for, how far it is, and whether in time."""
+"""A recovery: what was asked for, how far it is, and whether it is in time."""
 
 import time
 from typing import Literal
@@ -13,13 +13,12 @@ Source = Literal["clickhouse", "postgresql"]
 NOTICE = "disaster-recovery"
 DEFAULT_TARGET_SECONDS = 300.0
 
-
 State = Literal["requested", "running", "complete", "failed"]
 
 
 class RecoveryRun(msgspec.Struct, kw_only=True, frozen=True):
     """One recovery. Times are seconds since 1970; `done` and `total` count what the stage is
-    about. `is_overdue` is never true of a run without a target."""
+    about."""
 
     id: str
     source: Source
@@ -42,15 +41,37 @@ class RecoveryRun(msgspec.Struct, kw_only=True, frozen=True):
         return self.state in {"complete", "failed"}
 
     @property
+    def recovery_complete(self) -> bool:
+        """Whether everything is back."""
+        return self.state == "complete"
+
+    @property
+    def recovery_tier(self) -> Source:
+        """The tier that everything is taken from."""
+        return self.source
+
+    @property
+    def progress(self) -> float:
+        """The share of the stage that is done, 0 to 1."""
+        if self.recovery_complete:
+            return 1.0
+        return round(min(1.0, self.done / self.total), 4) if self.total else 0.0
+
+    @property
     def elapsed_seconds(self) -> float:
         """From the moment it was asked for until its end, or now."""
         end = self.finished_at if self.finished_at is not None else time.time()
         return max(0.0, round(end - self.asked_at, 3))
 
     @property
+    def within_target(self) -> bool:
+        """Whether it has taken no longer than it should."""
+        return self.elapsed_seconds <= self.target_rto_seconds
+
+    @property
     def eta_seconds(self) -> float | None:
-        """How long the stage will take yet; nothing where that cannot be told."""
-        if self.state == "complete":
+        """How long the stage will take yet; None where that cannot be told."""
+        if self.recovery_complete:
             return 0.0
         if self.state != "running" or not self.done or not self.total:
             return None
@@ -82,21 +103,4 @@ def status_of(run: RecoveryRun | None) -> RecoveryStatus:
     """What a caller is told of the latest recovery, if there was any."""
     if run is None:
         return RecoveryStatus(recovery_complete=False, state="none")
-    is_complete = run.state == "complete"
-    share = run.done / run.total if run.total else 0.0
-    return RecoveryStatus(
-        recovery_complete=is_complete,
-        state=run.state,
-        progress=1.0 if is_complete else round(min(1.0, share), 4),
-        elapsed_seconds=run.elapsed_seconds,
-        eta_seconds=run.eta_seconds,
-        target_rto_seconds=run.target_rto_seconds,
-        within_target=run.elapsed_seconds <= run.target_rto_seconds,
-        id=run.id,
-        recovery_tier=run.source,
-        stage=run.stage,
-        done=run.done,
-        total=run.total,
-        counts=run.counts,
-        error=run.error,
-    )
+    return msgspec.convert(run, RecoveryStatus, from_attributes=True)

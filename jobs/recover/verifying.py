@@ -1,59 +1,47 @@
-"""Looks whether PostgreSQL has every version that ClickHouse has, by checksums of slices, and
-loads once more what it lacks."""
+"""Proves by checksums of slices that PostgreSQL has every version that ClickHouse has, and loads
+what it lacks."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 
 from sqlalchemy import Engine
 
-from jobs.recover.clickhouse_source import ClickHouseSource, json_array
+from jobs.recover.clickhouse_source import ClickHouseSource
 from jobs.recover.loading import load
 from models import ids
 from storage.clickhouse import fingerprints
 from storage.clickhouse.driver import ClickHouse
-from storage.clickhouse.fingerprints import Cut, SliceKey
+from storage.clickhouse.fingerprints import Cut
 from storage.postgres.driver import translated
-from storage.resilience.retries import retry_until_available
 
 SHARES = 16
 BATCH = 500
 
 
-class Verifier:
-    """Compares month by month. Safe to repeat, and beside live traffic: newer is as good."""
+def verify_month(engine: Engine, server: ClickHouse, month: int, boundary: str) -> tuple[int, int]:
+    """How many rows of a month (as 202611) were compared, and how many PostgreSQL lacked.
 
-    def __init__(self, engine: Engine, server: ClickHouse) -> None:
-        self._engine = engine
-        self._server = server
-        self._source = ClickHouseSource(server)
-
-    def run(self, months: list[int], boundary: str) -> Iterator[tuple[int, int]]:
-        """Yields for each month how many rows were compared, and how many PostgreSQL lacked."""
-        for month in months:
-            yield retry_until_available(self._month, month, boundary)
-
-    def _month(self, month: int, boundary: str) -> tuple[int, int]:
-        cut = _cut(month, boundary)
-        theirs = fingerprints.clickhouse_slices(self._server, cut)
-        with translated(), self._engine.connect() as connection:
-            mine = fingerprints.postgres_slices(connection, cut)
-        differing = [key for key, found in theirs.items() if mine.get(key) != found]
-        lacking = self._lacking(cut, differing)
-        for start in range(0, len(lacking), BATCH):
-            page = self._source.named(lacking[start : start + BATCH])
-            with translated(), self._engine.begin() as connection:
-                load(connection, json_array(page.lines))
-        return sum(found.rows for found in theirs.values()), len(lacking)
-
-    def _lacking(self, cut: Cut, differing: list[SliceKey]) -> list[str]:
-        theirs = fingerprints.clickhouse_rows(self._server, cut, differing)
-        with translated(), self._engine.connect() as connection:
-            mine = fingerprints.postgres_rows(connection, cut, differing)
-        return [
-            name
-            for name, mark in theirs.items()
-            if name not in mine or mine[name].version < mark.version
-        ]
+    Safe to repeat, and beside live traffic: newer versions are as good. Raises `TierError`.
+    """
+    cut = _cut(month, boundary)
+    theirs = fingerprints.clickhouse_slices(server, cut)
+    with translated(), engine.connect() as connection:
+        mine = fingerprints.postgres_slices(connection, cut)
+    differing = [key for key, found in theirs.items() if mine.get(key) != found]
+    archived = fingerprints.clickhouse_rows(server, cut, differing)
+    with translated(), engine.connect() as connection:
+        committed = fingerprints.postgres_rows(connection, cut, differing)
+    lacking = [
+        name
+        for name, mark in archived.items()
+        if name not in committed or committed[name].version < mark.version
+    ]
+    names = iter(lacking)
+    while batch := list(islice(names, BATCH)):
+        page = ClickHouseSource(server).named(batch)
+        with translated(), engine.begin() as connection:
+            load(connection, page.lines)
+    return sum(found.rows for found in theirs.values()), len(lacking)
 
 
 def _cut(month: int, boundary: str) -> Cut:

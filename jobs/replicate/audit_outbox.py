@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, text
 
-from jobs.replicate.outbox import Outbox
+from jobs.replicate.outbox import ClickHouseOutbox
 from storage.tiers import Tiers
 
 BATCH_ENTRIES = 1_000
@@ -26,7 +26,7 @@ _QUEUE_ALL = text(
 )
 
 
-class AuditOutbox(Outbox):
+class AuditOutbox(ClickHouseOutbox):
     """The queue of entries that ClickHouse does not have yet."""
 
     def __init__(self, tiers: Tiers) -> None:

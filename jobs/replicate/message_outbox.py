@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from jobs.replicate.held_versions import keep_archived
-from jobs.replicate.outbox import Outbox
+from jobs.replicate.outbox import ClickHouseOutbox
 from storage.tiers import Tiers
 
 LEAST_MESSAGES = 10
@@ -42,7 +42,7 @@ SELECT (SELECT count(*) FROM taken) AS taken,
 )
 
 
-class ReplicationService(Outbox):
+class ReplicationService(ClickHouseOutbox):
     """The queue of messages that ClickHouse does not have in their newest version."""
 
     def __init__(self, tiers: Tiers) -> None:

@@ -28,7 +28,7 @@ class Shipped(NamedTuple):
     more: bool = False
 
 
-class Outbox:
+class ClickHouseOutbox:
     """Empties one queue. Safe to run anywhere; one process ships at a time."""
 
     def __init__(

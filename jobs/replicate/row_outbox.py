@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Engine, Row, text
 
-from jobs.replicate.outbox import Outbox
+from jobs.replicate.outbox import ClickHouseOutbox
 from storage.clickhouse.driver import EVERY_ROW, ClickHouse, literal
 from storage.clickhouse.driver import translated as clickhouse_translated
 from storage.errors import TierRejected
@@ -103,7 +103,7 @@ class RowCopies:
         self._engine = tiers.job_engine
         self._server = tiers.clickhouse_within(tiers.settings.ship_timeout_seconds)
         self._shipped_through = 0
-        self._outbox = Outbox(
+        self._outbox = ClickHouseOutbox(
             tiers,
             _TAKE,
             "row_copies",

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
+from itertools import islice
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -97,6 +98,16 @@ class RedisGateway:
         """The client, for one or a few calls. Raises `TierUnavailable` or `TierRejected`."""
         with self.breaker.guard(), translated():
             yield self.client
+
+    def scan(self, pattern: str, count: int) -> Iterator[list[bytes]]:
+        """The names of keys that match, in batches of at most `count`; one may come twice.
+
+        Redis passes over `count` keys at once. Raises `TierError`.
+        """
+        with self.guarded() as client:
+            found = client.scan_iter(match=pattern, count=count)
+            while names := list(islice(found, count)):
+                yield names
 
     def note(self, script: str, seconds: float, *, failed: bool) -> None:
         """Notes how long a round trip took."""

@@ -10,13 +10,14 @@ from itertools import islice
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 
 from jobs.audit import AuditTrail
 from jobs.migrate import migrate_all
 from jobs.recover.loading import load
 from jobs.recover.redis import RedisRecoveryService
 from jobs.recover.thread_counts import ThreadCounter
+from jobs.replicate import audit_outbox
 from jobs.transfer.backup.manifest import AUDIT, MESSAGES, Manifest, SignedManifest
 from jobs.transfer.backup.snapshot import small_tables
 from jobs.transfer.backup.verify import lines, verify
@@ -37,10 +38,6 @@ _IS_EMPTY = text(
     "SELECT NOT EXISTS (SELECT FROM messages) AND NOT EXISTS (SELECT FROM threads) AS is_empty"
 )
 _IN_CLICKHOUSE = "SELECT count() FROM messages"
-_QUEUE_AUDIT = text(
-    "INSERT INTO audit_outbox (audit_id) SELECT id FROM audit_trail ON CONFLICT DO NOTHING"
-)
-_HAS_ERASURES = text("SELECT to_regclass('user_erasures') IS NOT NULL")
 _RAISE_BOUNDARY = text(
     "UPDATE archive_boundary SET below = greatest(below, CAST(:boundary AS uuid))"
 )
@@ -121,7 +118,7 @@ class RestoreService:
 
     def _restore_tables(self, folder: Path, found: SignedManifest, is_empty: bool) -> None:
         with translated(), self._engine.begin() as connection:
-            erased = _erased(connection)
+            erased = hidden.erasures(connection)
             # Only those that a backup may have, whatever its manifest names.
             wanted = set(small_tables(connection)) - (set() if found.is_signed else {AUDIT})
             tables = {
@@ -131,12 +128,12 @@ class RestoreService:
             }
             restoring.restore_tables(connection, tables, replace=is_empty)
             restoring.restore_threads(connection, tables.get("threads", []))
-            connection.execute(_QUEUE_AUDIT)
+            audit_outbox.queue_all(connection)
 
     def _restore_messages(self, folder: Path, found: Manifest, tell: Tell) -> None:
         part = found.parts[MESSAGES]
         with translated(), self._engine.connect() as connection:
-            erased = _erased(connection)
+            erased = hidden.erasures(connection)
         done = 0
         rows = lines(folder, part)
         while batch := list(islice(rows, BATCH_MESSAGES)):
@@ -161,14 +158,7 @@ class RestoreService:
         if here:
             self._partitions.ensure_for(name for name, _ in here)
             with translated(), self._engine.begin() as connection:
-                load(connection, codec.json_array(record for _, record in here), ship=True)
-
-
-def _erased(connection: Connection) -> dict[str, str]:
-    """Of users who were erased, the id at and below which nothing of them is taken in."""
-    if not connection.execute(_HAS_ERASURES).scalar_one():
-        return {}
-    return hidden.erasures(connection)
+                load(connection, (record for _, record in here), ship=True)
 
 
 def _kept(name: str, rows: Iterable[bytes], erased: dict[str, str]) -> Iterator[str]:

@@ -125,9 +125,9 @@ def test_recovery(alone: Services, sent: Sent) -> None:
     marks = {thread: None if number % 100 else NAMES[0] for number, thread in enumerate(THREADS)}
     assert source.counts(marks, BOUNDARY) == {}
     assert source.states(NAMES + NAMES) == []
-    assert source.named(NAMES).rows == 0
+    assert source.named(NAMES).lines == []
     place = Position(long_user(1), long_thread(1), "2020-01-01 00:00:00.000000", NAMES[0])
-    assert source.page(202001, BOUNDARY, place).rows == 0
+    assert source.page(202001, BOUNDARY, place).lines == []
     assert sent.fit(12)
 
 
@@ -252,7 +252,7 @@ def test_erasure(alone: Services, sent: Sent) -> None:
     with alone.job_engine.connect() as connection:
         held_versions.keep_archived(connection, alone.job_clickhouse, NAMES + NAMES)
     writes = [
-        direct_writes._Write(NAMES[0], 2**64 - 1, "", "", "", b"")
+        direct_writes._Write(NAMES[0], 2**64 - 1, "", "", "", "")
         for _ in range(direct_writes.BATCH)
     ]
     alone.homecoming._strike_out(writes)

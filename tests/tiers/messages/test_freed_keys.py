@@ -193,7 +193,7 @@ def test_redis_is_not_taught_what_a_key_made_that_has_made_more_since(
     without(alone, "redis").messages.delete(user, first.message.id, if_version=None)
     second = post(alone, user, "b", "k")
     alone.redis_recovery.reconcile()
-    alone.redis_recovery._teach_newest_keys()
+    alone.redis_recovery._store_newest_keys()
     third = post(alone, user, "b", "k")
     assert (third.message.id, third.repeated) == (second.message.id, True)
     assert listed(alone, user) == ["b"]
