@@ -21,8 +21,6 @@ _MOMENTARY = re.compile(r"gauge_live[a-z]+_([0-9]+)\.db")
 
 _making = threading.Lock()
 _shared: dict[int, Instruments] = {}
-_alive: dict[int, int] = {}
-"""The locked descriptor of each process, held to its end."""
 
 
 def instruments_of(settings: Settings) -> Instruments:
@@ -35,7 +33,7 @@ def instruments_of(settings: Settings) -> Instruments:
             folder = Path(settings.metrics_folder)
             folder.mkdir(parents=True, exist_ok=True)
             # Before the first value is written, or somebody would take this process for dead.
-            _alive[pid] = _hold(folder, pid)
+            _hold(folder, pid)
             _shared[pid] = Instruments()
         return _shared[pid]
 
@@ -50,12 +48,12 @@ def registry_of(own: Instruments, folder: str) -> CollectorRegistry:
     return registry
 
 
-def _hold(folder: Path, pid: int) -> int:
+def _hold(folder: Path, pid: int) -> None:
+    """Locks this process's mark; nobody closes the descriptor before the process ends."""
     mark = os.open(_mark(folder, pid), os.O_CREAT | os.O_RDWR, 0o644)
     fcntl.flock(mark, fcntl.LOCK_EX)
     # A process that is gone may have had the same id.
     _forget(folder, pid)
-    return mark
 
 
 def _forget_the_dead(folder: Path) -> None:
