@@ -11,7 +11,7 @@ from jobs.consistency import reports
 from models.message import Durability, Tier
 from storage.availability.progress import Progress, ProgressWatch
 from storage.clickhouse import direct_writes
-from storage.errors import TierError
+from storage.errors import TierError, TierUnavailable
 from storage.postgres.backlog import outstanding
 from storage.postgres.driver import translated
 from storage.postgres.retention_status import RetentionState, last_run
@@ -99,7 +99,8 @@ class Snapshotter:
         ask: Callable[[], dict[str, Any]],
         seconds: float,
     ) -> tuple[TierStatus, dict[str, Any]]:
-        latency_ms, reason, facts = None, None, {}
+        latency_ms, reason, facts, is_up = None, None, {}, True
+        breaker = self._tiers.breakers.of(tier)
         started = time.perf_counter()
         with budget.within(seconds):
             try:
@@ -108,8 +109,11 @@ class Snapshotter:
                 facts = ask()
             except TierError as error:
                 reason = error.reason
-        breaker, is_up = self._tiers.breakers.of(tier).state(), latency_ms is not None
-        status = TierStatus(available=is_up, breaker=breaker, latency_ms=latency_ms, reason=reason)
+                # It may have turned this one question away, and answer others.
+                is_passing = isinstance(error, TierUnavailable) and not error.is_ambiguous
+                is_up = latency_ms is not None or (breaker.is_closed and is_passing)
+        state = breaker.state()
+        status = TierStatus(available=is_up, breaker=state, latency_ms=latency_ms, reason=reason)
         return status, facts
 
     def _redis(self) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from sqlalchemy import text
 from jobs.monitor.alerts.rules import CONSISTENCY_PERCENT
 from jobs.monitor.exposition import exposition
 from jobs.monitor.figures import StoreFigures, figures
+from jobs.monitor.health import persistence_health
 from models.search import parse
 from storage.analytics.cache import MOST_KEPT, FiguresCache, Kept
 from storage.analytics.figures import Counted
 from storage.analytics.hidden import MOST_MARKS, Mark
+from storage.availability.checks.safety import SafetyVerdict
 from storage.search.query import Wanted
 from support.calls.alerts import Judged
 from support.data.figures import Scraped, parsed
@@ -63,6 +65,22 @@ def test_a_tier_that_is_too_busy_for_a_figure_is_not_out(alone: Services) -> Non
     assert found.tiers["postgresql"].is_up
     assert found.dead_letters is None
     assert looked(alone).dead_letters is not None
+
+
+def test_a_tier_that_turns_one_question_away_is_not_out(alone: Services) -> None:
+    own = process(alone, redis_connections=1)
+    pool = own.redis_client.connection_pool
+    held = pool.get_connection()
+    try:
+        seen = own.performance.snapshots.take()
+    finally:
+        pool.release(held)
+    assert seen.tiers["redis"].available
+    assert seen.tiers["redis"].reason
+    assert seen.pending is None
+    health = persistence_health(seen, SafetyVerdict([]))
+    assert (health.status, health.tiers["redis"].available) == ("degraded", False)
+    assert own.performance.snapshots.take().pending is not None
 
 
 def test_an_alert_is_not_over_because_a_tier_was_too_busy_to_tell(alone: Services) -> None:
