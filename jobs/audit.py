@@ -1,7 +1,7 @@
 """The audit trail: who did what, when, to whom and to how many. Never what was written.
 
-An entry stands in the transaction of what it tells of, so neither is there without the other.
-PostgreSQL refuses to change or remove one, and workers carry each to ClickHouse as well.
+An entry is written in the transaction of what it records, so neither exists without the other.
+PostgreSQL refuses to change or remove one, and workers copy each to ClickHouse.
 """
 
 from collections.abc import Mapping
@@ -66,23 +66,19 @@ class AuditTrail:
         subject: str,
         counts: Mapping[str, int] | None = None,
         details: Mapping[str, Any] | None = None,
-    ) -> AuditEntry:
+    ) -> None:
         """Adds an entry in the caller's transaction."""
         now_us = self._clock.now_us()
-        entry = AuditEntry(
-            id=ids.mint(now_us, 0),
-            at=ids.timestamp(now_us),
-            actor=actor,
-            action=action,
-            subject=subject,
-            counts=dict(counts or {}),
-            details=dict(details or {}),
-        )
-        values = msgspec.structs.asdict(entry)
-        for name in ("counts", "details"):
-            values[name] = msgspec.json.encode(values[name]).decode()
-        connection.execute(_RECORD, values)
-        return entry
+        entry = {
+            "id": ids.mint(now_us, 0),
+            "at": ids.timestamp(now_us),
+            "actor": actor,
+            "action": action,
+            "subject": subject,
+            "counts": msgspec.json.encode(counts or {}).decode(),
+            "details": msgspec.json.encode(details or {}).decode(),
+        }
+        connection.execute(_RECORD, entry)
 
     def note(
         self,
@@ -91,10 +87,10 @@ class AuditTrail:
         subject: str,
         counts: Mapping[str, int] | None = None,
         details: Mapping[str, Any] | None = None,
-    ) -> AuditEntry:
+    ) -> None:
         """Adds an entry by itself, for what PostgreSQL had no part in. Raises `TierUnavailable`."""
         with translated(), self._engine.begin() as connection:
-            return self.record(connection, actor, action, subject, counts, details)
+            self.record(connection, actor, action, subject, counts, details)
 
     def entries(
         self,
@@ -106,13 +102,7 @@ class AuditTrail:
         limit: int,
     ) -> list[AuditEntry]:
         """Entries, newest first, with ids below the cursor. `since` is RFC 3339."""
-        values = {
-            "since": since,
-            "actor": actor,
-            "action": action,
-            "cursor": cursor,
-            "limit": limit,
-        }
+        wanted = {"since": since, "actor": actor, "action": action, "cursor": cursor}
         with translated(), self._engine.connect() as connection:
-            rows = connection.execute(_ENTRIES, values).all()
+            rows = connection.execute(_ENTRIES, wanted | {"limit": limit}).all()
         return [AuditEntry(**row._asdict() | {"at": rfc3339(row.at)}) for row in rows]

@@ -24,7 +24,8 @@ from storage.redis.pending_log import PendingLog
 from storage.redis.repair import RedisRepair
 from storage.redis.states import StateCacheManager
 from storage.resilience import faultpoints
-from storage.telemetry.instruments import TIERS, Instruments
+from storage.telemetry.counts import TIERS
+from storage.telemetry.instruments import Instruments
 from storage.telemetry.processes import instruments_of
 from storage.telemetry.slow_queries import SlowQueries
 from storage.telemetry.tracing import Tracing
@@ -188,4 +189,5 @@ def tracing_of(settings: Settings) -> Tracing:
     """The traces of this process. The packages they need are loaded only where they are wanted."""
     if not settings.otel_endpoint:
         return Tracing()
-    return cast(Tracing, importlib.import_module("storage.telemetry.opentelemetry").make(settings))
+    found = importlib.import_module("storage.telemetry.opentelemetry")
+    return cast(Tracing, found.OpenTelemetry(settings.otel_endpoint))

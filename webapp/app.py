@@ -5,7 +5,6 @@ from typing import Any
 
 from flask import Blueprint, Flask
 
-from jobs.monitor.figures import FiguresWatch
 from settings import Settings
 from storage.availability.checks.safety_watch import Watch
 from tasks.wakeup import WakeUps
@@ -98,8 +97,7 @@ def create_app(
     services = Services(settings)
     wakeups = WakeUps(services.instruments)
     tokens, judged = Tokens(settings), watch or Watch(settings)
-    figures = FiguresWatch(services, services.progress, services.performance.monitor.standing)
-    own = Web(settings, services, tokens, wakeups, judged, figures)
+    own = Web(settings, services, tokens, wakeups, judged)
     install(app, own)
     errors.register(app)
     if services.tracing.is_on:

@@ -1,1 +1,1 @@
-"""How fast and how well it works, told while it works: windows of what was counted, and alerts."""
+"""The state of the tiers and how fast they work: snapshots, windows of counts, and alerts."""

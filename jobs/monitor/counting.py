@@ -1,28 +1,20 @@
 """Takes what this process counted to the windows, every two seconds, in a thread of its own."""
 
 import time
-from collections.abc import Callable, Mapping
 from functools import partial
 
 from jobs.monitor.windows import WINDOW_SECONDS, Windows
-from storage.availability.probes import Breakers
 from storage.resilience.periodic import PeriodicThread
-from storage.telemetry.counts import ANSWERS, Counts, Latencies
-from storage.telemetry.instruments import Instruments
-from storage.telemetry.slow_queries import SlowQueries
-from storage.telemetry.totals import Totals
+from storage.telemetry.counts import ANSWERS, TIERS, Counts, Latencies
+from storage.tiers import Tiers
 
 
 class Counting:
-    """`totals` are this process's own numbers since it began, by the names of `Counts`."""
+    """One process's counts, on their way to the windows of all."""
 
-    def __init__(
-        self,
-        totals: Callable[[], Mapping[str, float]],
-        windows: Windows,
-        instruments: Instruments,
-    ) -> None:
-        self._totals = totals
+    def __init__(self, tiers: Tiers, windows: Windows) -> None:
+        self.answered = Latencies()
+        self._tiers = tiers
         self._windows = windows
         self._before: Counts | None = None
         # At the end of each window by the clock, so that windows of all processes agree.
@@ -31,39 +23,27 @@ class Counting:
             lambda: self.count(time.time()),
             lambda: WINDOW_SECONDS - time.time() % WINDOW_SECONDS,
             "not_counted",
-            on_failure=partial(instruments.round_failed, "counting"),
+            on_failure=partial(tiers.instruments.round_failed, "counting"),
             waits_first=True,
             shows_traceback=False,
         )
 
     def begin(self) -> None:
         """Counts from now on. Once a process, after any fork."""
-        self._before = Counts(self._totals())
+        self._before = self._totals()
         self._thread.begin()
 
     def count(self, now: float) -> None:
         """Adds what was counted since the last time to the window that has just ended."""
-        totals = Counts(self._totals())
+        totals = self._totals()
         grown, self._before = totals.since(self._before or {}), totals
         self._windows.add(now - WINDOW_SECONDS / 2, grown)
 
-
-def own_totals(
-    counted: Callable[[], Totals], answered: Latencies, breakers: Breakers, slow: SlowQueries
-) -> dict[str, float]:
-    """What the instruments, the routes, the breakers and the watch for slow statements counted."""
-    totals = counted()
-    numbers: dict[str, float] = {
-        **{f"acknowledged:{tier}": count for tier, count in totals.acknowledged.items()},
-        "writes": totals.writes,
-        "refused": totals.refused,
-        "failed_over": totals.failed_over,
-        "persisted": totals.persisted,
-        "replicated": totals.replicated,
-        "archived": totals.archived,
-        **answered.totals(ANSWERS),
-    }
-    for breaker in (breakers.redis, breakers.postgresql, breakers.clickhouse):
-        numbers |= breaker.latencies.totals(breaker.tier)
-        numbers[f"{breaker.tier}:slow"] = slow.counts[breaker.tier]
-    return numbers
+    def _totals(self) -> Counts:
+        """What this process counted since it began."""
+        tiers = self._tiers
+        numbers = Counts(tiers.instruments.counts() | self.answered.totals(ANSWERS))
+        for tier in TIERS:
+            numbers |= tiers.breakers.of(tier).latencies.totals(tier)
+            numbers[f"{tier}:slow"] = tiers.slow_queries.counts[tier]
+        return numbers

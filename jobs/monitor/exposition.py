@@ -1,14 +1,13 @@
-"""The figures of this moment as gauges, and everything that a scrape is answered."""
+"""What a scrape is answered: what was counted, and the figures of this moment as gauges."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client import Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
 from jobs.monitor.alerts.rules import PRIORITIES
-from jobs.monitor.figures import FiguresWatch, StoreFigures
+from jobs.monitor.figures import StoreFigures
 from storage.telemetry.instruments import Instruments
 from storage.telemetry.processes import registry_of
 
@@ -44,40 +43,29 @@ GAUGES = {
 _Values = dict[tuple[str, ...], float | int | None]
 
 
-class Gauges(Collector):
+class _Moment(NamedTuple):
     """The figures as Prometheus collects them; what is not known is absent."""
 
-    def __init__(self, watch: FiguresWatch) -> None:
-        self._watch = watch
-
-    def describe(self) -> Iterator[Metric]:
-        """Nothing: to be registered must not mean to look at the tiers."""
-        return iter(())
+    figures: StoreFigures
 
     def collect(self) -> Iterator[Metric]:
-        values = _values(self._watch.look())
+        values = _values(self.figures)
         for name, gauge in GAUGES.items():
-            known = {labels: one for labels, one in values[name].items() if one is not None}
-            if known:
-                yield _family(f"threadkeep_{name}", gauge, known)
+            family = GaugeMetricFamily(f"threadkeep_{name}", gauge.meaning, labels=gauge.labels)
+            for labels, value in values[name].items():
+                if value is not None:
+                    family.add_metric(labels, value)
+            if family.samples:
+                yield family
 
 
-def exposition(own: Instruments, folder: str, watch: FiguresWatch) -> bytes:
-    """Everything there is to know, in Prometheus's text format."""
-    moment = CollectorRegistry()
-    moment.register(Gauges(watch))
-    return generate_latest(registry_of(own, folder)) + generate_latest(moment)
-
-
-def _family(name: str, gauge: Gauge, values: dict[tuple[str, ...], float | int]) -> Metric:
-    family = GaugeMetricFamily(name, gauge.meaning, labels=gauge.labels)
-    for labels, value in values.items():
-        family.add_metric(labels, value)
-    return family
+def exposition(own: Instruments, folder: str, figures: StoreFigures) -> bytes:
+    """What was counted and the figures of this moment, in Prometheus's text format."""
+    return generate_latest(registry_of(own, folder)) + generate_latest(_Moment(figures))
 
 
 def _values(figures: StoreFigures) -> dict[str, _Values]:
-    """By gauge and labels. Alerts of which none stands are 0, so that one shows as a rise."""
+    """By gauge and labels. Alerts of which none fires are 0, so that one shows as a rise."""
     letters = figures.dead_letters
     return {
         "tier_up": {(tier,): int(one.is_up) for tier, one in figures.tiers.items()},

@@ -6,10 +6,11 @@ from typing import Literal
 import msgspec
 
 from jobs.monitor.alerts.state import DEGRADATION, AlertState
-from jobs.monitor.snapshot import Snapshot, TierStatus
-from jobs.monitor.windows import SHOWN_WINDOWS, WINDOW_SECONDS, window_of
+from jobs.monitor.snapshot import Snapshot
+from jobs.monitor.windows import SHOWN_WINDOWS, WINDOW_SECONDS, latest, window_of
+from models.message import Tier
 from storage.availability.progress import Progress
-from storage.telemetry.counts import TIERS, Counts, total
+from storage.telemetry.counts import TIERS, Counts, rounded, total
 
 POINT_WINDOWS = 5
 POINT_SECONDS = POINT_WINDOWS * WINDOW_SECONDS
@@ -71,114 +72,112 @@ class PipelineStatus(msgspec.Struct, kw_only=True, frozen=True):
 
 
 def road(
-    windows: Mapping[int, Counts], look: Snapshot, standing: AlertState, now: float
+    windows: Mapping[int, Counts], seen: Snapshot, alerts: AlertState, now: float
 ) -> PipelineStatus:
     """The road at a moment."""
-    arrows = _arrows(_last_point(windows, now), look, standing)
+    arrows = _arrows(latest(windows, now, POINT_WINDOWS), seen, alerts)
     is_well = (
-        all(tier.available for tier in look.tiers.values())
+        all(tier.available for tier in seen.tiers.values())
         and all(arrow.state == "ok" for arrow in arrows)
-        and look.progress.is_ok
+        and seen.progress.is_ok
     )
     return PipelineStatus(
         at=now,
         status="ok" if is_well else "degraded",
-        tiers={tier: _tier(tier, look) for tier in TIERS},
+        tiers={tier: _tier(tier, seen) for tier in TIERS},
         arrows=arrows,
         series=_series(windows, now),
-        data_consistency_score=look.data_consistency_score,
-        dead_letters=look.dead_letters,
-        progress=look.progress,
+        data_consistency_score=seen.data_consistency_score,
+        dead_letters=seen.dead_letters,
+        progress=seen.progress,
     )
 
 
-def _last_point(windows: Mapping[int, Counts], now: float) -> Counts:
-    newest = window_of(now)
-    return total(windows[at] for at in range(newest - POINT_WINDOWS, newest) if at in windows)
-
-
-def _tier(name: str, look: Snapshot) -> RoadTier:
-    seen: TierStatus = look.tiers[name]
-    is_redis = name == "redis"
+def _tier(name: Tier, seen: Snapshot) -> RoadTier:
+    one, is_redis = seen.tiers[name], name == "redis"
     return RoadTier(
-        available=seen.available,
-        breaker=seen.breaker.state,
-        latency_ms=seen.latency_ms,
-        memory_bytes=look.memory_bytes if is_redis else None,
-        memory_limit_bytes=look.memory_limit_bytes if is_redis else None,
+        available=one.available,
+        breaker=one.breaker.state,
+        latency_ms=one.latency_ms,
+        memory_bytes=seen.memory_bytes if is_redis else None,
+        memory_limit_bytes=seen.memory_limit_bytes if is_redis else None,
     )
 
 
-def _arrows(last: Counts, look: Snapshot, standing: AlertState) -> list[Stage]:
-    up = {name: tier.available for name, tier in look.tiers.items()}
-    is_slow = bool(standing.active.keys() & {DEGRADATION, "latency_p95"})
+def _arrows(last: Counts, seen: Snapshot, alerts: AlertState) -> list[Stage]:
+    log_age, outbox_age = seen.oldest_pending_seconds, seen.oldest_outbox_seconds
+    is_late = bool(alerts.active.keys() & {DEGRADATION, "latency_p95"})
 
-    def state(needs: tuple[str, ...], age: float | None = None, *, slow: bool = False) -> State:
-        if not all(up[tier] for tier in needs):
+    def state(*needs: Tier, slow: bool = False, stopped: bool = False) -> State:
+        if stopped or not all(seen.tiers[tier].available for tier in needs):
             return "stopped"
-        return "slow" if slow or (age or 0.0) > SLOW_SECONDS else "ok"
+        return "slow" if slow else "ok"
 
-    log_age, outbox_age = look.oldest_pending_seconds, look.oldest_outbox_seconds
-    persist = state(("redis", "postgresql"), log_age)
+    acknowledged = state("redis", slow=is_late)
+    persisted = state(
+        "redis", "postgresql", slow=_is_slow(log_age), stopped=not seen.progress.is_ok
+    )
+    replicated = state("postgresql", "clickhouse", slow=_is_slow(outbox_age))
+    archived = state("postgresql", "clickhouse", stopped=bool(seen.archive_stopped))
+    bypasses: dict[Tier, int | None] = {
+        "postgresql": seen.redis_lacks,
+        "clickhouse": seen.to_bring_home,
+    }
     return [
-        Stage(
-            name="acknowledge",
-            start="client",
-            to="redis",
-            per_second=_rate(last["acknowledged:redis"]),
-            waiting=None,
-            oldest_waiting_seconds=None,
-            state=state(("redis",), slow=is_slow),
-            p50_ms=_rounded(last.quantile_ms(0.5)),
-            p95_ms=_rounded(last.quantile_ms(0.95)),
+        msgspec.structs.replace(
+            _arrow("acknowledge", "client", "redis", last["acknowledged:redis"], acknowledged),
+            p50_ms=rounded(last.quantile_ms(0.5)),
+            p95_ms=rounded(last.quantile_ms(0.95)),
         ),
-        Stage(
-            name="persist",
-            start="redis",
-            to="postgresql",
-            per_second=_rate(last["persisted"]),
-            waiting=look.pending,
-            oldest_waiting_seconds=_rounded(log_age),
-            state=persist if look.progress.is_ok else "stopped",
+        _arrow(
+            "persist", "redis", "postgresql", last["persisted"], persisted, seen.pending, log_age
         ),
-        Stage(
-            name="replicate",
-            start="postgresql",
-            to="clickhouse",
-            per_second=_rate(last["replicated"]),
-            waiting=look.outbox,
-            oldest_waiting_seconds=_rounded(outbox_age),
-            state=state(("postgresql", "clickhouse"), outbox_age),
+        _arrow(
+            "replicate",
+            "postgresql",
+            "clickhouse",
+            last["replicated"],
+            replicated,
+            seen.outbox,
+            outbox_age,
         ),
-        Stage(
-            name="archive",
-            start="postgresql",
-            to="clickhouse",
-            per_second=_rate(last["archived"]),
-            waiting=None,
-            oldest_waiting_seconds=None,
-            state="stopped" if look.archive_stopped else state(("postgresql", "clickhouse")),
+        _arrow("archive", "postgresql", "clickhouse", last["archived"], archived),
+        # Writes that bypass Redis; what waits is what Redis, or PostgreSQL, lacks of them.
+        *(
+            _arrow(
+                f"detour_{tier}", "client", tier, last[f"acknowledged:{tier}"], state(tier), lacks
+            )
+            for tier, lacks in bypasses.items()
         ),
-        _detour("postgresql", last, look.redis_lacks, state(("postgresql",))),
-        _detour("clickhouse", last, look.to_bring_home, state(("clickhouse",))),
     ]
 
 
-def _detour(tier: str, last: Counts, waiting: int | None, state: State) -> Stage:
-    """What is written beside Redis; `waiting` is what Redis, or PostgreSQL, was not told yet."""
+def _arrow(
+    name: str,
+    start: str,
+    to: str,
+    count: float,
+    state: State,
+    waiting: int | None = None,
+    age: float | None = None,
+) -> Stage:
     return Stage(
-        name=f"detour_{tier}",
-        start="client",
-        to=tier,
-        per_second=_rate(last[f"acknowledged:{tier}"]),
+        name=name,
+        start=start,
+        to=to,
+        per_second=_rate(count),
         waiting=waiting,
-        oldest_waiting_seconds=None,
+        oldest_waiting_seconds=rounded(age),
         state=state,
     )
 
 
+def _is_slow(age: float | None) -> bool:
+    return age is not None and age > SLOW_SECONDS
+
+
 def _series(windows: Mapping[int, Counts], now: float) -> RoadSeries:
-    """Whole points only: one that is not over would look like a fall."""
+    """Whole points only: one that is not over would show as a fall."""
     newest = window_of(now) // POINT_WINDOWS
     starts = range(newest - SHOWN_WINDOWS // POINT_WINDOWS, newest)
     points = [
@@ -190,14 +189,10 @@ def _series(windows: Mapping[int, Counts], now: float) -> RoadSeries:
         acknowledged=[_rate(one.acknowledged) for one in points],
         refused=[_rate(one["refused"]) for one in points],
         failed_over=[_rate(one["failed_over"]) for one in points],
-        p50_ms=[_rounded(one.quantile_ms(0.5)) for one in points],
-        p95_ms=[_rounded(one.quantile_ms(0.95)) for one in points],
+        p50_ms=[rounded(one.quantile_ms(0.5)) for one in points],
+        p95_ms=[rounded(one.quantile_ms(0.95)) for one in points],
     )
 
 
 def _rate(count: float) -> float:
     return round(count / POINT_SECONDS, 2)
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)

@@ -1,4 +1,4 @@
-"""One look at the three tiers, each asked once and all at the same time."""
+"""One snapshot of the three tiers: what health, figures, alerts and the pipeline are made from."""
 
 import time
 from collections.abc import Callable
@@ -6,24 +6,25 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
-from sqlalchemy import Engine, text
 
 from jobs.consistency import reports
-from storage.availability.probes import Breakers
+from models.message import Durability, Tier
 from storage.availability.progress import Progress, ProgressWatch
 from storage.clickhouse import direct_writes
-from storage.clickhouse.driver import ClickHouse
-from storage.errors import TierError
+from storage.errors import TierError, TierUnavailable
 from storage.postgres.backlog import outstanding
 from storage.postgres.driver import translated
-from storage.redis.driver import RedisGateway
-from storage.redis.pending_log import PendingLog
-from storage.resilience.breaker import Breaker, BreakerState
-from storage.telemetry.counts import TIERS
+from storage.postgres.retention_status import RetentionState, last_run
+from storage.redis.driver import translated as redis_translated
+from storage.redis.server import durability_of
+from storage.resilience import budget
+from storage.resilience.breaker import BreakerState
+from storage.tiers import Tiers
 
 
 class TierStatus(msgspec.Struct, kw_only=True, frozen=True):
-    """One tier as this process sees it."""
+    """One tier as this process sees it. A tier that is available and has a reason answers, but did
+    not say what was asked of it."""
 
     available: bool
     breaker: BreakerState
@@ -32,122 +33,114 @@ class TierStatus(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Snapshot(msgspec.Struct, kw_only=True, frozen=True):
-    """What was seen; None of what no tier could tell. `at` is seconds since 1970."""
+    """The tiers at a moment, `at` in seconds since 1970. What its tier did not say is None.
+
+    `durability` is that of Redis, `pending` counts its log. PostgreSQL's counts are those of
+    `Outstanding`. `to_bring_home` counts what ClickHouse took in place of PostgreSQL.
+    """
 
     at: float
-    tiers: dict[str, TierStatus]
+    tiers: dict[Tier, TierStatus]
     progress: Progress
+    durability: Durability | None = None
     pending: int | None = None
     oldest_pending_seconds: float | None = None
+    looked_seconds: float | None = None
     memory_bytes: int | None = None
     memory_limit_bytes: int | None = None
     outbox: int | None = None
     oldest_outbox_seconds: float | None = None
-    dead_letters: int | None = None
     redis_lacks: int | None = None
+    dead_letters: int | None = None
+    oldest_dead_letter_seconds: float | None = None
+    acknowledged_lost: int | None = None
     archive_stopped: int | None = None
+    checks_running: int | None = None
+    erasures_unfinished: int | None = None
+    retention: RetentionState | None = None
     data_consistency_score: float | None = None
+    data_consistency_age_seconds: float | None = None
     to_bring_home: int | None = None
 
 
 class Snapshotter:
-    """One process's way of looking. Passes the breakers: a tier that is out costs nothing."""
+    """Takes snapshots for one process.
 
-    def __init__(
-        self,
-        door: RedisGateway,
-        log: PendingLog,
-        engine: Engine,
-        server: ClickHouse,
-        breakers: Breakers,
-        progress: ProgressWatch,
-    ) -> None:
-        self._door = door
-        self._log = log
-        self._engine = engine
-        self._server = server
-        self._breakers = breakers
-        self._progress = progress
+    Pings pass the breakers, so a tier that is down costs nothing. Facts of PostgreSQL and
+    ClickHouse pass none: a count that takes long is no reason to keep writers from a tier.
+    """
 
-    def watch(self) -> None:
-        """Has this process see how the log stands: whether that moves only several looks tell."""
-        self._progress.judge()
+    def __init__(self, tiers: Tiers, progress: ProgressWatch) -> None:
+        self._tiers = tiers
+        self._server = tiers.clickhouse_within(tiers.settings.clickhouse_timeout_seconds)
+        self.progress = progress
 
-    def look(self, *, is_thorough: bool = False) -> Snapshot:
-        """Looks at all of them. Raises nothing for a tier that is out.
-
-        How fast each answers, and what waits in ClickHouse to be brought home, takes a question
-        more to each, and is told where it is to be thorough.
-        """
-        own = self._breakers
-        asks = (
-            (own.redis, self._ping_redis if is_thorough else None, self._redis),
-            (own.postgresql, self._ping_postgres if is_thorough else None, self._postgres),
-            (own.clickhouse, self._server.ping, self._clickhouse if is_thorough else _nothing),
-        )
-        with ThreadPoolExecutor(len(asks), "look") as pool:
-            progress = pool.submit(self._progress.judge)
-            found = list(pool.map(lambda ask: _seen(*ask), asks))
-        tiers = {tier: seen for tier, (seen, _) in zip(TIERS, found, strict=True)}
-        facts = {name: value for _, told in found for name, value in told.items()}
+    def take(self) -> Snapshot:
+        """Asks all tiers at the same time. Raises nothing for a tier that is down."""
+        own = self._tiers
+        asks: dict[Tier, tuple[Callable[[], None], Callable[[], dict[str, Any]]]] = {
+            "redis": (own.redis.ping, self._redis),
+            "postgresql": (own.postgres.ping, self._postgres),
+            "clickhouse": (own.clickhouse.ping, self._clickhouse),
+        }
+        seconds = budget.left()
+        with ThreadPoolExecutor(len(asks) + 1, "snapshot") as pool:
+            progress = pool.submit(self.progress.judge)
+            asked = {tier: pool.submit(self._ask, tier, *asks[tier], seconds) for tier in asks}
+        found = {tier: future.result() for tier, future in asked.items()}
+        tiers = {tier: status for tier, (status, _) in found.items()}
+        facts = {name: value for _, known in found.values() for name, value in known.items()}
         return Snapshot(at=time.time(), tiers=tiers, progress=progress.result(), **facts)
 
-    def _ping_redis(self) -> None:
-        with self._door.guarded() as client:
-            client.ping()
+    def _ask(
+        self,
+        tier: Tier,
+        ping: Callable[[], None],
+        ask: Callable[[], dict[str, Any]],
+        seconds: float,
+    ) -> tuple[TierStatus, dict[str, Any]]:
+        latency_ms, reason, facts, is_up = None, None, {}, True
+        breaker = self._tiers.breakers.of(tier)
+        started = time.perf_counter()
+        with budget.within(seconds):
+            try:
+                ping()
+                latency_ms = round((time.perf_counter() - started) * 1000, 3)
+                facts = ask()
+            except TierError as error:
+                reason = error.reason
+                # It may have turned this one question away, and answer others.
+                is_passing = isinstance(error, TierUnavailable) and not error.is_ambiguous
+                is_up = latency_ms is not None or (breaker.is_closed and is_passing)
+        state = breaker.state()
+        status = TierStatus(available=is_up, breaker=state, latency_ms=latency_ms, reason=reason)
+        return status, facts
 
     def _redis(self) -> dict[str, Any]:
+        own = self._tiers
         # By Redis's own clock, which stamps the entries.
-        standing = self._log.standing()
-        with self._door.guarded() as client:
-            memory: Any = client.info("memory")
+        log = own.pending_log.standing()
+        with redis_translated():
+            memory: Any = own.redis_client.info("memory")
         return {
-            "pending": sum(self._log.backlog()),
-            "oldest_pending_seconds": standing.waiting_seconds,
+            "durability": durability_of(own.redis_door),
+            "pending": sum(own.pending_log.backlog()),
+            "oldest_pending_seconds": log.waiting_seconds,
+            "looked_seconds": log.looked_seconds,
             "memory_bytes": int(memory["used_memory"]),
             "memory_limit_bytes": int(memory.get("maxmemory", 0)),
         }
 
-    def _ping_postgres(self) -> None:
-        with translated(), self._engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
-
     def _postgres(self) -> dict[str, Any]:
-        with self._breakers.postgresql.guard(), translated(), self._engine.connect() as connection:
+        with translated(), self._tiers.request_engine.connect() as connection:
             found = outstanding(connection)
-            last = reports.last_score(connection)
+            retention, last = last_run(connection), reports.last_score(connection)
         return {
-            "outbox": found.outbox,
-            "oldest_outbox_seconds": found.outbox_seconds,
-            "dead_letters": found.dead_letters,
-            "redis_lacks": found.redis_lacks,
-            "archive_stopped": found.archive_stopped,
+            **found._asdict(),
+            "retention": retention,
             "data_consistency_score": last.score if last else None,
+            "data_consistency_age_seconds": last.age_seconds if last else None,
         }
 
     def _clickhouse(self) -> dict[str, Any]:
-        with self._breakers.clickhouse.guard():
-            return {"to_bring_home": direct_writes.count_direct_writes(self._server)}
-
-
-def _nothing() -> dict[str, Any]:
-    return {}
-
-
-def _seen(
-    breaker: Breaker, ping: Callable[[], None] | None, facts: Callable[[], dict[str, Any]]
-) -> tuple[TierStatus, dict[str, Any]]:
-    latency_ms = None
-    try:
-        if ping is not None:
-            started = time.perf_counter()
-            with breaker.guard():
-                ping()
-            latency_ms = round((time.perf_counter() - started) * 1000, 3)
-        told = facts()
-    except TierError as error:
-        if breaker.is_closed and not error.is_ambiguous:
-            # It turned this one question away, and answers others.
-            return TierStatus(available=True, breaker=breaker.state(), reason=error.reason), {}
-        return TierStatus(available=False, breaker=breaker.state(), reason=error.reason), {}
-    return TierStatus(available=True, breaker=breaker.state(), latency_ms=latency_ms), told
+        return {"to_bring_home": direct_writes.count_direct_writes(self._server)}

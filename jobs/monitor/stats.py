@@ -1,11 +1,11 @@
 """Figures of the whole store: how much is where, how much waits, how much room it takes."""
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from sqlalchemy import text
 
+from jobs.monitor.snapshot import Snapshot
 from storage.clickhouse.driver import translated as clickhouse_translated
 from storage.errors import TierError
 from storage.postgres.driver import translated as postgres_translated
@@ -13,15 +13,13 @@ from storage.redis.driver import translated as redis_translated
 from storage.tiers import Tiers
 
 SCAN_KEYS = 1_000
-"""Keys that one look at Redis passes over: about a millisecond in which it does nothing else."""
+"""Keys of one SCAN step: Redis does nothing else for about a millisecond."""
 
 _POSTGRES = text(
     """
 SELECT (SELECT count(*) FROM messages WHERE deleted_at IS NULL) AS messages,
        (SELECT count(*) FROM messages WHERE deleted_at IS NOT NULL) AS tombstones,
        (SELECT count(*) FROM threads WHERE deleted_at IS NULL) AS threads,
-       (SELECT count(*) FROM clickhouse_outbox) AS outbox,
-       (SELECT count(*) FROM dead_letters) AS dead_letters,
        (SELECT count(*) FROM pg_partition_tree('messages') WHERE isleaf) AS partitions,
        pg_database_size(current_database()) AS bytes_on_disk
 """
@@ -76,51 +74,48 @@ class Stats(msgspec.Struct, frozen=True):
     down: dict[str, str]
 
 
-def gather(tiers: Tiers) -> Stats:
-    """Asks every tier. Raises nothing for a tier that is down."""
-    down: dict[str, str] = {}
-    return Stats(
-        redis=_asked(lambda: _redis(tiers), down),
-        postgresql=_asked(lambda: _postgres(tiers), down),
-        clickhouse=_asked(lambda: _clickhouse(tiers), down),
-        down=down,
-    )
+def gather(tiers: Tiers, seen: Snapshot) -> Stats:
+    """Counts what each tier holds, in addition to a snapshot. Raises nothing for a tier that is
+    down."""
+    asks = {"redis": _redis, "postgresql": _postgres, "clickhouse": _clickhouse}
+    down: dict[str, str] = {
+        tier: one.reason for tier, one in seen.tiers.items() if one.reason is not None
+    }
+    found: dict[str, Any] = dict.fromkeys(asks)
+    for tier, ask in asks.items():
+        try:
+            found[tier] = None if tier in down else ask(tiers, seen)
+        except TierError as error:
+            down[error.tier] = error.reason
+    return Stats(**found, down=down)
 
 
-def _asked(ask: Callable[[], Any], down: dict[str, str]) -> Any:
-    try:
-        return ask()
-    except TierError as error:
-        down[error.tier] = error.reason
-        return None
-
-
-def _redis(tiers: Tiers) -> RedisFigures:
+def _redis(tiers: Tiers, seen: Snapshot) -> RedisFigures:
     client = tiers.redis_client
-    # By Redis's own clock, which stamps the entries.
-    age = tiers.pending_log.standing().oldest_seconds
     with redis_translated():
-        info: Any = client.info()
+        disk: Any = client.info("persistence")
         keys = client.scan_iter(match="message:active:*", count=SCAN_KEYS)
         # SCAN may give a key twice while the table of keys grows; a few do not matter here.
         hot = sum(1 for _ in keys)
     return RedisFigures(
         messages=hot,
-        pending=sum(tiers.pending_log.backlog()),
-        oldest_pending_seconds=round(age, 3),
-        memory_bytes=int(info["used_memory"]),
-        memory_limit_bytes=int(info.get("maxmemory", 0)),
-        bytes_on_disk=int(info.get("aof_current_size", 0)),
+        pending=seen.pending or 0,
+        oldest_pending_seconds=round(seen.oldest_pending_seconds or 0.0, 3),
+        memory_bytes=seen.memory_bytes or 0,
+        memory_limit_bytes=seen.memory_limit_bytes or 0,
+        bytes_on_disk=int(disk.get("aof_current_size", 0)),
     )
 
 
-def _postgres(tiers: Tiers) -> PostgresFigures:
+def _postgres(tiers: Tiers, seen: Snapshot) -> PostgresFigures:
     with postgres_translated(), tiers.job_engine.connect() as connection:
         row = connection.execute(_POSTGRES).one()
-    return PostgresFigures(**row._mapping)
+    return PostgresFigures(
+        **row._mapping, outbox=seen.outbox or 0, dead_letters=seen.dead_letters or 0
+    )
 
 
-def _clickhouse(tiers: Tiers) -> ClickHouseFigures:
+def _clickhouse(tiers: Tiers, _: Snapshot) -> ClickHouseFigures:
     with clickhouse_translated(), tiers.job_clickhouse.engine.connect() as connection:
         count = connection.exec_driver_sql(_CLICKHOUSE_ROWS).scalar_one()
         row = connection.exec_driver_sql(_CLICKHOUSE_PARTS).one()

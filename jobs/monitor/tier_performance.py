@@ -4,15 +4,15 @@ from collections.abc import Mapping
 
 import msgspec
 
-from jobs.monitor.windows import WINDOW_SECONDS, window_of
-from storage.telemetry.counts import TIERS, Counts, total
+from jobs.monitor.windows import WINDOW_SECONDS, latest
+from storage.telemetry.counts import TIERS, Counts, rounded
 
 LAST_WINDOWS = 30
 """A minute."""
 
 
 class TierPerformance(msgspec.Struct, kw_only=True, frozen=True):
-    """Calls on behalf of requests and looks; bulk is left out. Latencies are null of none."""
+    """Calls of requests and polls, without bulk. Latencies are null where there was no call."""
 
     calls: int
     avg_ms: float | None
@@ -36,36 +36,28 @@ class StoragePerformance(msgspec.Struct, kw_only=True, frozen=True):
 
 def storage_performance(windows: Mapping[int, Counts], now: float) -> StoragePerformance:
     """The figures of the windows that are over."""
-    newest = window_of(now)
-    last = total(windows[at] for at in range(newest - LAST_WINDOWS, newest) if at in windows)
-    seconds = LAST_WINDOWS * WINDOW_SECONDS
-    rates = {
-        f"{name}_per_second": round(count / seconds, 3)
-        for name, count in (
-            ("acknowledged", last.acknowledged),
-            ("refused", last["refused"]),
-            ("failed_over", last["failed_over"]),
-            ("persisted", last["persisted"]),
-            ("replicated", last["replicated"]),
-        )
-    }
+    last, seconds = latest(windows, now, LAST_WINDOWS), LAST_WINDOWS * WINDOW_SECONDS
+
+    def rate(count: float) -> float:
+        return round(count / seconds, 3)
+
     return StoragePerformance(
         seconds=seconds,
         tiers={tier: _of_tier(last, tier) for tier in TIERS},
-        avg_ms=_rounded(last.average_ms()),
-        p95_ms=_rounded(last.quantile_ms(0.95)),
-        **rates,
+        acknowledged_per_second=rate(last.acknowledged),
+        refused_per_second=rate(last["refused"]),
+        failed_over_per_second=rate(last["failed_over"]),
+        persisted_per_second=rate(last["persisted"]),
+        replicated_per_second=rate(last["replicated"]),
+        avg_ms=rounded(last.average_ms()),
+        p95_ms=rounded(last.quantile_ms(0.95)),
     )
 
 
 def _of_tier(last: Counts, tier: str) -> TierPerformance:
     return TierPerformance(
         calls=int(last[f"{tier}:calls"]),
-        avg_ms=_rounded(last.average_ms(tier)),
-        p95_ms=_rounded(last.quantile_ms(0.95, tier)),
+        avg_ms=rounded(last.average_ms(tier)),
+        p95_ms=rounded(last.quantile_ms(0.95, tier)),
         slow_queries=int(last[f"{tier}:slow"]),
     )
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)

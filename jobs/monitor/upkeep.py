@@ -1,9 +1,7 @@
-"""What is looked after by the clock: whether anything needs a person, and copies in Redis that
-would stay for ever.
+"""Scheduled upkeep: findings that need a person, and copies in Redis that could never be evicted.
 
-A copy gets its lifetime when its row is committed. Should that have been lost, by a crash between
-the two or by a hand in the store, Redis could never evict it, and would fill with what it need not
-keep.
+A copy gets its lifetime when its row is committed. A crash between the two loses that, and Redis
+would fill with what it need not keep.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +24,7 @@ SCAN_KEYS = 1_000
 
 
 class CopyLifetimes(NamedTuple):
-    """Counts of message copies in Redis: looked at, without a lifetime, and given one now."""
+    """Counts of message copies in Redis: all, those without a lifetime, and those given one now."""
 
     copies: int = 0
     for_ever: int = 0
@@ -43,8 +41,7 @@ class UpkeepService:
         self._known: dict[tuple[str, str], Finding] = {}
 
     def report(self, findings: Sequence[Finding]) -> list[Finding]:
-        """Logs what has come to need a person since the last report, and what no longer does;
-        gives what needs one now."""
+        """Logs which findings are new or resolved since the last report; gives those of now."""
         problems = {(one.tier, one.check): one for one in findings if not one.ok}
         for place, problem in problems.items():
             if place not in self._known:
@@ -56,10 +53,8 @@ class UpkeepService:
         return list(problems.values())
 
     def mend_lifetimes(self) -> CopyLifetimes:
-        """Gives a lifetime to every copy without one whose row is committed.
-
-        A version that is still pending keeps none. Raises `TierUnavailable`.
-        """
+        """Gives a lifetime to every copy without one, unless its version is still pending. Raises
+        `TierUnavailable`."""
         total = CopyLifetimes()
         for slot in range(self._log.slots):
             for names in self._batches(slot):
@@ -91,8 +86,7 @@ class UpkeepService:
             rows = connection.execute(query).all()
         if not rows:
             return CopyLifetimes(len(names), len(for_ever))
-        # The script that follows a commit looks at versions itself, so a write that comes
-        # meanwhile is safe from it.
+        # The script compares versions itself, so a write that comes meanwhile keeps its copy.
         versions = {by_id[row.id]: row.version for row in rows}
         indexes = sorted({keys.index(slot, row.user_id, row.thread_id) for row in rows})
         self._log.settle([CommittedBatch(slot, [], versions, indexes, {})])

@@ -1,8 +1,7 @@
 """The last twenty minutes in windows of two seconds, of all processes together.
 
-Windows are in Redis, where each process adds what it counted itself. What Redis cannot be told a
-process keeps and adds afterwards; until then it goes by what it knows itself. Figures are allowed
-to be a little wrong: an addition whose answer was lost may count twice.
+Windows are in Redis, where each process adds what it counted. While Redis is down a process goes by
+its own counts, and adds them afterwards. An addition whose answer was lost may count twice.
 """
 
 import threading
@@ -15,7 +14,7 @@ from redis import Redis
 from storage.errors import TierError
 from storage.redis import keys
 from storage.redis.driver import translated
-from storage.telemetry.counts import TIERS, Counts
+from storage.telemetry.counts import TIERS, Counts, total
 
 WINDOW_SECONDS = 2
 KEPT_SECONDS = 1_200
@@ -24,16 +23,22 @@ SHOWN_WINDOWS = 300
 UNSETTLED_WINDOWS = 5
 """The newest are still added to, so they are read each time."""
 LATE_WINDOWS = 3
-"""So much later at most Redis is told of calls to the tiers, where nothing else happened: who is
-asked for nothing looks after them all the same, and each time to write that down is a fsync."""
+"""An idle process writes its calls to the tiers at most every three windows: each write costs Redis
+an fsync."""
 REREAD_SECONDS = 30.0
-"""Who could not reach Redis adds to older ones too: after so long all are read again."""
+"""A process that could not reach Redis adds to older windows too: all are read again."""
 TURN_MILLISECONDS = 10_000
 
 
 def window_of(moment: float) -> int:
     """The number of the window that a moment, in seconds since 1970, lies in."""
     return int(moment // WINDOW_SECONDS)
+
+
+def latest(windows: Mapping[int, Counts], now: float, count: int) -> Counts:
+    """What was counted in the last so many windows that are over."""
+    newest = window_of(now)
+    return total(windows[at] for at in range(newest - count, newest) if at in windows)
 
 
 class Windows:
@@ -48,7 +53,7 @@ class Windows:
         self._read_all_at = float("-inf")
 
     def add(self, moment: float, counts: Mapping[str, float]) -> None:
-        """Adds what this process counted around a moment. Redis is told at once, or later."""
+        """Adds what this process counted around a moment, to Redis at once or later."""
         window = window_of(moment)
         with self._lock:
             if counts:

@@ -1,6 +1,7 @@
-"""Figures in Redis for some seconds, and longer for when ClickHouse is out."""
+"""Figures in Redis for some seconds, and longer for when ClickHouse is down."""
 
 import time
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,15 +12,14 @@ from storage.redis.driver import RedisGateway
 
 KEPT_SECONDS = 600
 MOST_KEPT = 100
-"""Answers of a user. Whoever asks for another range each second would have all of them kept, for
-as long as they go on."""
+"""Answers of a user: who asks for another range each second has no more of them kept."""
 
 
 class Kept(NamedTuple):
-    """An answer as JSON, and how old it is."""
+    """An answer as JSON, and whether it is new enough to be given again."""
 
     body: bytes
-    age_seconds: float
+    is_fresh: bool
 
 
 class _Stored(msgspec.Struct):
@@ -34,38 +34,28 @@ class FiguresCache:
         self._door = door
         self._seconds = seconds
 
-    def fresh(self, user_id: str, name: str) -> bytes | None:
-        """An answer that is not older than some seconds."""
-        kept = self.kept(user_id, name)
-        return kept.body if kept and 0 <= kept.age_seconds < self._seconds else None
-
-    def kept(self, user_id: str, name: str) -> Kept | None:
-        """The last answer, of whatever age."""
+    def read(self, user_id: str, name: str) -> Kept | None:
+        """The last answer, of whatever age up to `KEPT_SECONDS`."""
         try:
             with self._door.guarded() as client:
                 found: Any = client.hget(keys.analytics(user_id), name)
-        except TierError:
+            stored = msgspec.json.decode(found, type=_Stored) if found else None
+        except (TierError, msgspec.MsgspecError):
+            # One of another version of this program is as good as none.
             return None
-        if found is None:
+        if stored is None:
             return None
-        try:
-            stored = msgspec.json.decode(found, type=_Stored)
-        except msgspec.MsgspecError:
-            # One of another version of this program.
-            return None
-        return Kept(bytes(stored.body), time.time() - stored.at)
+        is_fresh = 0 <= time.time() - stored.at < self._seconds
+        return Kept(bytes(stored.body), is_fresh)
 
     def keep(self, user_id: str, name: str, body: bytes) -> None:
-        """Keeps an answer."""
+        """Keeps an answer; without Redis it is counted again next time."""
+        key = keys.analytics(user_id)
         stored = msgspec.json.encode(_Stored(time.time(), msgspec.Raw(body)))
-        try:
-            with self._door.guarded() as client:
-                pipeline = client.pipeline(transaction=False)
-                if client.hlen(keys.analytics(user_id)) >= MOST_KEPT:
-                    pipeline.unlink(keys.analytics(user_id))
-                pipeline.hset(keys.analytics(user_id), name, stored)
-                pipeline.expire(keys.analytics(user_id), KEPT_SECONDS)
-                pipeline.execute()
-        except TierError:
-            # It is counted anew next time.
-            return
+        with suppress(TierError), self._door.guarded() as client:
+            pipeline = client.pipeline(transaction=False)
+            if client.hlen(key) >= MOST_KEPT:
+                pipeline.unlink(key)
+            pipeline.hset(key, name, stored)
+            pipeline.expire(key, KEPT_SECONDS)
+            pipeline.execute()

@@ -6,6 +6,7 @@ none of it.
 
 import time
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import NamedTuple
 
 from sqlalchemy import text
@@ -70,6 +71,14 @@ def shown(marks: Iterable[Mark]) -> str:
     return f"NOT ({' OR '.join(of_users)})" if of_users else "true"
 
 
+class Unshipped(NamedTuple):
+    """What one tier knows that ClickHouse may not: since when, in microseconds since 1970, None
+    where nothing waits, and what is not to be seen any more."""
+
+    since_us: int | None
+    marks: list[Mark]
+
+
 class Hidden:
     """Asks PostgreSQL and Redis. Errors leave as `TierError`."""
 
@@ -80,35 +89,30 @@ class Hidden:
         self._unpersisted = unpersisted
         self._log = log
 
-    def unpersisted(self, user_id: str) -> list[Mark]:
-        """What was deleted a moment ago: Redis knows of it first."""
-        marks = self._unpersisted.of(user_id).marks
-        return [Mark(user_id, name, mark) for name, mark in marks.items() if mark > ids.LOWEST]
+    def unpersisted(self, user_id: str | None) -> Unshipped:
+        """Acknowledged writes that PostgreSQL may not have, and what a user deleted just now."""
+        since_us = _ago_us(self._log.standing().waiting_seconds)
+        deleted = self._unpersisted.of(user_id).marks if user_id is not None else {}
+        marks = [Mark(user_id or "", name, at) for name, at in deleted.items() if at > ids.LOWEST]
+        return Unshipped(since_us, marks)
 
-    def committed(self, user_id: str | None) -> list[Mark]:
-        """What PostgreSQL knows of a user, or of all."""
+    def committed(self, user_id: str | None) -> Unshipped:
+        """Committed writes that ClickHouse may not have, and what a user, or anybody, deleted."""
         values = {"user_id": user_id, "most": MOST_MARKS}
         with self._postgres.as_owner() as connection:
-            threads = connection.execute(_THREADS, values).all()
+            waiting = connection.execute(_OLDEST).scalar_one_or_none()
             erasures = connection.execute(_ERASURES, values).all()
+            threads = connection.execute(_THREADS, values).all()
         marks = [Mark(row.user_id, None, row.through) for row in erasures]
-        return marks + [Mark(row.user_id, row.id, row.through) for row in threads]
-
-    def unshipped_since_us(self) -> int | None:
-        """When the oldest write was committed that ClickHouse may not have."""
-        with self._postgres.as_owner() as connection:
-            found = connection.execute(_OLDEST).scalar_one_or_none()
-        return None if found is None else _ago_us(float(found))
-
-    def unpersisted_since_us(self) -> int | None:
-        """When the oldest write was acknowledged that PostgreSQL may not have."""
-        waiting = self._log.standing().waiting_seconds
-        return None if waiting is None else _ago_us(waiting)
+        marks += [Mark(row.user_id, row.id, row.through) for row in threads]
+        return Unshipped(_ago_us(waiting), marks)
 
 
-def _ago_us(seconds: float) -> int:
+def _ago_us(seconds: float | Decimal | None) -> int | None:
     """How long ago it was is known by the clock of whoever wrote it down; when, by ours."""
-    return time.time_ns() // 1_000 - int(max(0.0, seconds) * 1_000_000)
+    if seconds is None:
+        return None
+    return time.time_ns() // 1_000 - int(max(0.0, float(seconds)) * 1_000_000)
 
 
 def as_of(moments_us: Iterable[int | None]) -> str:

@@ -1,8 +1,7 @@
-"""Figures of a user's messages, and for admins of everyone's.
+"""Figures of a user's messages, and for admins of everyone's, counted in ClickHouse.
 
-They come from ClickHouse, which every message reaches a second or two after its acknowledgement;
-`as_of` says how far it is. An answer is kept for some seconds. While ClickHouse is out the last
-answer is given again, with a warning; where there is none, `TierUnavailable` is raised.
+`as_of` says how far ClickHouse is. An answer is kept for some seconds; while ClickHouse is down the
+last one is given again, with a warning, and without one `TierUnavailable` is raised.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import asdict
 from sqlalchemy import text
 
 from models.caveats import warning_of
@@ -20,7 +20,6 @@ from storage.analytics.clickhouse import ArchiveFigures
 from storage.analytics.figures import (
     Counted,
     EveryonesFigures,
-    MessageFigures,
     Point,
     Series,
     Summary,
@@ -64,27 +63,25 @@ class AnalyticsService:
 
         def count() -> Summary:
             own = Counted(user_id, since, until)
-            moment, marks, warning = self._standing(own)
+            moment, marks, warning = self._coverage(own)
             figures, _ = self._archive.figures(own, marks)
-            everyone: EveryonesFigures | UnsetType = UNSET
-            if with_everyone:
-                everyone = self._everyone(Counted(None, since, until))
-            return Summary(
-                **msgspec.structs.asdict(figures), as_of=moment, everyone=everyone, warning=warning
-            )
+            everyone = self._everyone(Counted(None, since, until)) if with_everyone else UNSET
+            return Summary(**asdict(figures), as_of=moment, everyone=everyone, warning=warning)
 
         return self._answer(user_id, name, Summary, count)
 
     def series(self, user_id: str, counted: Counted, metric: str, window: Window) -> Series:
         """One figure bucket by bucket, asked for by a user, of theirs or of everyone. Raises
         `TierUnavailable`."""
-        whole = counted._replace(since=window.since, until=window.until)
+        wanted = counted._replace(since=window.since, until=window.until)
         of_all = counted.user_id is None
-        name = f"series {metric} {window.bucket} {whole.since} {whole.until} {whole.role} {of_all}"
+        name = (
+            f"series {metric} {window.bucket} {wanted.since} {wanted.until} {wanted.role} {of_all}"
+        )
 
         def count() -> Series:
-            moment, marks, warning = self._standing(whole)
-            values = self._archive.series(metric, window.bucket, whole, marks)
+            moment, marks, warning = self._coverage(wanted)
+            values = self._archive.series(metric, window.bucket, wanted, marks)
             points = [
                 Point(at=at, value=values.get(seconds, 0.0)) for seconds, at in window.starts()
             ]
@@ -96,14 +93,13 @@ class AnalyticsService:
     def _answer(
         self, user_id: str, name: str, shape: type[Answer], count: Callable[[], Answer]
     ) -> Answer:
-        fresh = self._cache.fresh(user_id, name)
-        if fresh is not None:
-            return msgspec.json.decode(fresh, type=shape)
+        kept = self._cache.read(user_id, name)
+        if kept is not None and kept.is_fresh:
+            return msgspec.json.decode(kept.body, type=shape)
         try:
             counted = count()
         except TierUnavailable as error:
-            kept = self._cache.kept(user_id, name) if error.tier == "clickhouse" else None
-            if kept is None:
+            if kept is None or error.tier != "clickhouse":
                 raise
             last = msgspec.json.decode(kept.body, type=shape)
             warning: Caveat = "degraded_mode_clickhouse_unavailable"
@@ -111,7 +107,7 @@ class AnalyticsService:
         self._cache.keep(user_id, name, msgspec.json.encode(counted))
         return counted
 
-    def _standing(self, counted: Counted) -> tuple[str, Sequence[Mark], Caveat | UnsetType]:
+    def _coverage(self, counted: Counted) -> tuple[str, Sequence[Mark], Caveat | UnsetType]:
         """How far ClickHouse is, what it has that nobody is to see, and what could not be asked.
 
         Asked before it counts: what is written meanwhile may be counted, and need not.
@@ -119,40 +115,37 @@ class AnalyticsService:
         down: set[str] = set()
         moments: list[int | None] = []
         marks: list[Mark] = []
-        try:
-            moments.append(self._hidden.unpersisted_since_us())
-            if counted.user_id is not None:
-                marks += self._hidden.unpersisted(counted.user_id)
-        except TierError:
-            down.add("redis")
-        try:
-            moments.append(self._hidden.unshipped_since_us())
-            marks += self._hidden.committed(counted.user_id)
-        except TierError:
-            down.add("postgresql")
-        warning = warning_of(down) or UNSET
+        asks = {"redis": self._hidden.unpersisted, "postgresql": self._hidden.committed}
+        for tier, ask in asks.items():
+            try:
+                since_us, found = ask(counted.user_id)
+            except TierError:
+                down.add(tier)
+            else:
+                moments.append(since_us)
+                marks += found
         if "postgresql" in down:
             # Nobody else knows what waits on the way; so far it is for certain.
-            arrived = self._archive.arrived_at(counted)
-            return arrived or as_of([0]), marks, warning
-        return as_of(moments), marks, warning
+            moment = self._archive.arrived_at(counted) or as_of([0])
+        else:
+            moment = as_of(moments)
+        return moment, marks, warning_of(down) or UNSET
 
     def _everyone(self, counted: Counted) -> EveryonesFigures:
-        _, marks, _ = self._standing(counted)
+        _, marks, _ = self._coverage(counted)
         figures, users = self._archive.figures(counted, marks)
-        fields = {name: getattr(figures, name) for name in MessageFigures.__struct_fields__}
-        return EveryonesFigures(**fields, active_users=users, tiers=self._tiers())
+        return EveryonesFigures(**asdict(figures), active_users=users, tiers=self._tiers())
 
     def _tiers(self) -> dict[Tier, TierSize]:
-        looks: dict[Tier, Callable[[], tuple[int, float | UnsetType]]] = {
+        asks: dict[Tier, Callable[[], tuple[int, float | UnsetType]]] = {
             "redis": self._redis_size,
             "postgresql": self._postgres_size,
             "clickhouse": self._archive.size,
         }
         found: dict[Tier, TierSize] = {}
-        for tier, look in looks.items():
+        for tier, ask in asks.items():
             try:
-                size, compression = look()
+                size, compression = ask()
             except TierError:
                 continue
             cost = round(size / BYTES_OF_A_GB * self._prices[tier], 4)

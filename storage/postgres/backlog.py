@@ -12,17 +12,18 @@ _LOOK = text(
 SELECT (SELECT count(*) FROM (SELECT FROM clickhouse_outbox LIMIT {MOST_COUNTED}) AS counted)
            AS outbox,
        (SELECT extract(epoch FROM clock_timestamp() - queued_at) FROM clickhouse_outbox
-        ORDER BY sequence LIMIT 1) AS outbox_seconds,
+        ORDER BY sequence LIMIT 1) AS oldest_outbox_seconds,
        (SELECT count(*) FROM (SELECT FROM redis_backfill LIMIT {MOST_COUNTED}) AS counted)
            AS redis_lacks,
        (SELECT count(*) FROM (SELECT FROM dead_letters LIMIT {MOST_COUNTED}) AS counted)
            AS dead_letters,
        (SELECT extract(epoch FROM clock_timestamp() - min(refused_at)) FROM dead_letters)
-           AS dead_letters_seconds,
+           AS oldest_dead_letter_seconds,
        (SELECT count(*) FROM (SELECT FROM lost_acknowledgements LIMIT {MOST_COUNTED}) AS counted)
            AS acknowledged_lost,
        (SELECT count(*) FROM archive_units WHERE state = 'stopped') AS archive_stopped,
-       (SELECT count(*) FROM consistency_reports WHERE state = 'running') AS checks_running
+       (SELECT count(*) FROM consistency_reports WHERE state = 'running') AS checks_running,
+       (SELECT count(*) FROM user_erasures WHERE finished_at IS NULL) AS erasures_unfinished
 """  # noqa: S608 - a number of ours.
 )
 
@@ -32,19 +33,20 @@ class Outstanding(NamedTuple):
     there is none."""
 
     outbox: int
-    outbox_seconds: float | None
+    oldest_outbox_seconds: float | None
     redis_lacks: int
     dead_letters: int
-    dead_letters_seconds: float | None
+    oldest_dead_letter_seconds: float | None
     acknowledged_lost: int
     archive_stopped: int
     checks_running: int
+    erasures_unfinished: int
 
 
 def outstanding(connection: Connection) -> Outstanding:
-    """All of it, in one statement."""
+    """Counts all of it in one statement."""
     row = connection.execute(_LOOK).one()._asdict()
-    ages = ("outbox_seconds", "dead_letters_seconds")
+    ages = ("oldest_outbox_seconds", "oldest_dead_letter_seconds")
     known = {name: max(0.0, float(row[name])) for name in ages if row[name] is not None}
     return Outstanding(**{**row, **known})
 

@@ -1,13 +1,13 @@
-"""What was counted in a span of time, as numbers by name that can be added and subtracted.
-
-So that windows of all processes add up field by field in Redis, a latency is kept as a count for
-each of a few bounds, never as a list of measurements.
-"""
+"""Counts by name that can be added and subtracted, field by field also in Redis; latencies are kept
+as counts below bounds."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
 
-TIERS = ("redis", "postgresql", "clickhouse")
+from models.message import Tier
+
+TIERS: tuple[Tier, ...] = get_args(Tier)
 
 ANSWERS = "answers"
 
@@ -15,7 +15,8 @@ BOUNDS_SECONDS = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03,
     0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0,
 )  # fmt: skip
-"""Upper bounds of what is counted together; one more count takes what is above all of them."""
+"""Upper bounds of what is counted together, closest where acknowledgements are; one more count
+takes what is above all of them."""
 
 
 class Counts(dict[str, float]):
@@ -61,17 +62,34 @@ class Counts(dict[str, float]):
         return self[f"{of}:seconds"] / count * 1000 if count else None
 
     def quantile_ms(self, share: float, of: str = ANSWERS) -> float | None:
-        """Milliseconds that this share of them stayed below, as near as the bounds tell."""
-        buckets = [self[f"{of}:under:{at}"] for at in range(len(BOUNDS_SECONDS) + 1)]
-        left = share * sum(buckets)
-        if not left:
-            return None
-        for at, count in enumerate(buckets[:-1]):
-            if left <= count:
-                low = BOUNDS_SECONDS[at - 1] if at else 0.0
-                return (low + (BOUNDS_SECONDS[at] - low) * left / count) * 1000
-            left -= count
-        return BOUNDS_SECONDS[-1] * 1000
+        """Milliseconds that this share of them stayed below, as near as the bounds allow."""
+        under = [self[f"{of}:under:{at}"] for at in range(len(BOUNDS_SECONDS) + 1)]
+        return quantile_ms(under, share)
+
+
+def quantile_ms(
+    under: Sequence[float], share: float, bounds: Sequence[float] = BOUNDS_SECONDS
+) -> float | None:
+    """Milliseconds that this share stayed below, evenly spread within a bucket; None of nothing.
+
+    `under` counts what lies at or below each bound, in seconds, and above the one before it; the
+    last counts what lies above all of them, and gives the last bound.
+    """
+    left = share * sum(under)
+    if left <= 0:
+        return None
+    low = 0.0
+    for bound, count in zip(bounds, under, strict=False):
+        if left <= count:
+            return (low + (bound - low) * left / count) * 1000
+        left -= count
+        low = bound
+    return low * 1000
+
+
+def rounded(value: float | None) -> float | None:
+    """To a thousandth, where there is anything."""
+    return None if value is None else round(value, 3)
 
 
 def total(several: Iterable[Mapping[str, float]]) -> Counts:
@@ -84,10 +102,10 @@ def total(several: Iterable[Mapping[str, float]]) -> Counts:
 
 
 class Latencies:
-    """How long calls of one kind took, counted for good since the process began.
+    """How long calls of one kind took since the process began.
 
-    Two threads that count in the same instant may lose one of the two, which is cheaper than a
-    lock in every call.
+    Two threads that count in the same instant may lose one, which is cheaper than a lock in every
+    call.
     """
 
     def __init__(self) -> None:

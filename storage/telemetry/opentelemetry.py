@@ -1,4 +1,4 @@
-"""Traces as OpenTelemetry tells them.
+"""Traces, by OpenTelemetry.
 
 Names and figures only: a span says which route, task or script it was, and the shape of a statement
 with a question mark in the place of each value. Paths, ids, parameters and the texts of errors, in
@@ -27,7 +27,6 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from settings import Settings
 from storage.telemetry.exporter import provider_to
 from storage.telemetry.slow_queries import shape_of
 from storage.telemetry.tracing import Tracing
@@ -53,7 +52,7 @@ class _Statement(NamedTuple):
 
 
 class _Work(NamedTuple):
-    """What is traced in a thread; a look has no span before it has done something."""
+    """What is traced in a thread; a poll has no span before it has done something."""
 
     span: Span | None
     statements: list[_Statement]
@@ -137,7 +136,7 @@ class OpenTelemetry(Tracing):
     def _finish(self, span: Span, statements: Sequence[_Statement], *, failed: bool) -> None:
         within = set_span_in_context(span, Context())
         for one in statements if span.is_recording() else ():
-            name, facts = _told(one)
+            name, facts = _described(one)
             child = self._tracer.start_span(
                 name, within, SpanKind.CLIENT, facts, start_time=one.began_ns
             )
@@ -153,11 +152,6 @@ class OpenTelemetry(Tracing):
         return [self._drains.popleft() for _ in range(len(self._drains))]
 
 
-def make(settings: Settings) -> OpenTelemetry:
-    """The traces of a process that has somebody to send them to."""
-    return OpenTelemetry(settings.otel_endpoint)
-
-
 def _contexts(traceparents: Sequence[str]) -> list[SpanContext]:
     """The spans that are named, as far as they are names."""
     found = [_W3C.extract({"traceparent": one}, Context()) for one in traceparents]
@@ -165,7 +159,7 @@ def _contexts(traceparents: Sequence[str]) -> list[SpanContext]:
     return [one for one in named if one.is_valid]
 
 
-def _told(one: _Statement) -> tuple[str, dict[str, str]]:
+def _described(one: _Statement) -> tuple[str, dict[str, str]]:
     """A statement's name and facts: the words of OpenTelemetry's conventions for databases."""
     facts = {"db.system.name": one.tier}
     if one.tier == "redis":

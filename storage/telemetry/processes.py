@@ -1,18 +1,18 @@
 """The instruments of several processes as one: each writes into a folder that they share.
 
-What a process counted stays when it is gone. What it measured of the moment, such as how many
-sockets it holds, goes with it: a lock that it holds as long as it lives says whether it does, for
-the number of a process is given away again.
+What a process counted stays when it is gone; what it measured of the moment, such as its open
+sockets, goes with it. A lock that it holds says whether it lives, for process ids are reused.
 """
 
 import fcntl
 import os
 import re
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from settings import Settings
 from storage.telemetry.instruments import Instruments
@@ -21,8 +21,6 @@ _MOMENTARY = re.compile(r"gauge_live[a-z]+_([0-9]+)\.db")
 
 _making = threading.Lock()
 _shared: dict[int, Instruments] = {}
-_alive: dict[int, int] = {}
-"""By process, the descriptor that it holds to its end."""
 
 
 def instruments_of(settings: Settings) -> Instruments:
@@ -35,13 +33,13 @@ def instruments_of(settings: Settings) -> Instruments:
             folder = Path(settings.metrics_folder)
             folder.mkdir(parents=True, exist_ok=True)
             # Before the first value is written, or somebody would take this process for dead.
-            _alive[pid] = _hold(folder, pid)
+            _hold(folder, pid)
             _shared[pid] = Instruments()
         return _shared[pid]
 
 
 def registry_of(own: Instruments, folder: str) -> CollectorRegistry:
-    """What is to be shown: what all processes of the folder have written, or this one alone."""
+    """What all processes of the folder have written, or this one alone."""
     if not folder:
         return own.registry
     _forget_the_dead(Path(folder))
@@ -50,16 +48,16 @@ def registry_of(own: Instruments, folder: str) -> CollectorRegistry:
     return registry
 
 
-def _hold(folder: Path, pid: int) -> int:
+def _hold(folder: Path, pid: int) -> None:
+    """Locks this process's mark; nobody closes the descriptor before the process ends."""
     mark = os.open(_mark(folder, pid), os.O_CREAT | os.O_RDWR, 0o644)
     fcntl.flock(mark, fcntl.LOCK_EX)
-    # Somebody who is gone may have had the same number.
+    # A process that is gone may have had the same id.
     _forget(folder, pid)
-    return mark
 
 
 def _forget_the_dead(folder: Path) -> None:
-    """Takes away what processes that are gone measured of the moment."""
+    """Removes what processes that are gone measured of the moment."""
     found = (_MOMENTARY.fullmatch(path.name) for path in folder.iterdir())
     for pid in {int(match[1]) for match in found if match}:
         if not _is_alive(folder, pid):
@@ -67,9 +65,9 @@ def _forget_the_dead(folder: Path) -> None:
 
 
 def _forget(folder: Path, pid: int) -> None:
-    for path in folder.glob(f"gauge_live*_{pid}.db"):
-        # Somebody else may just have done it.
-        path.unlink(missing_ok=True)
+    # Somebody else may just have done it.
+    with suppress(FileNotFoundError):
+        mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
 
 
 def _is_alive(folder: Path, pid: int) -> bool:

@@ -1,12 +1,13 @@
 """What happened a second: two scrapes of one address, subtracted."""
 
 from collections import Counter
+from itertools import pairwise
 from typing import NamedTuple, Self
 
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from storage.telemetry.instruments import TIERS
+from storage.telemetry.counts import TIERS, quantile_ms, rounded
 
 Labels = frozenset[tuple[str, str]]
 
@@ -68,7 +69,7 @@ class Scrape(NamedTuple):
 
 
 def rates(before: Scrape, after: Scrape) -> Rates:
-    """What happened between two scrapes. What began anew meanwhile counts as nothing."""
+    """What happened between two scrapes. A count that began again meanwhile counts as nothing."""
     seconds = max(1e-3, after.at - before.at)
 
     def rate(name: str, **labels: str) -> float:
@@ -98,18 +99,7 @@ def rates(before: Scrape, after: Scrape) -> Rates:
 
 
 def quantile(buckets: Counter[float], share: float) -> float | None:
-    """Milliseconds that this share did not exceed, evenly spread within a bucket; None without
-    any. What lies above the last finite bound is told as that bound."""
+    """Milliseconds that this share did not exceed, of what Prometheus counts up to each bound."""
     bounds = sorted(buckets)
-    count = buckets[bounds[-1]] if bounds else 0
-    if count <= 0:
-        return None
-    wanted, lower, below = share * count, 0.0, 0
-    for bound in bounds:
-        if buckets[bound] >= wanted:
-            if bound == float("inf"):
-                return round(lower * 1000, 3)
-            part = (wanted - below) / max(1, buckets[bound] - below)
-            return round((lower + part * (bound - lower)) * 1000, 3)
-        lower, below = bound, buckets[bound]
-    return None
+    under = [buckets[at] - buckets[low] for low, at in pairwise([float("-inf"), *bounds])]
+    return rounded(quantile_ms(under, share, bounds[:-1]))

@@ -2,10 +2,9 @@
 
 import re
 import time
-from collections import Counter, deque
+from collections import Counter
 from typing import Any
 
-import msgspec
 import structlog
 from sqlalchemy import Engine, event
 
@@ -13,31 +12,17 @@ from storage.telemetry.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
-KEPT_STATEMENTS = 20
 SHAPE_CHARACTERS = 300
 _VALUE = re.compile(r"'(?:[^'\\]|''|\\.)*'|\b\d+(?:\.\d+)?\b")
 
 
-class SlowQuery(msgspec.Struct, kw_only=True, frozen=True):
-    """A statement that took long. `at` is seconds since 1970."""
-
-    tier: str
-    shape: str
-    ms: float
-    at: float
-
-
 class SlowQueries:
-    """Those of one process: how many of each tier, and the last few of them.
-
-    Where traces are wanted, every statement is told to them, slow or not.
-    """
+    """Those of one process, as counts by tier. Traces get every statement, slow or not."""
 
     def __init__(self, threshold_seconds: float, tracing: Tracing | None = None) -> None:
         self._tracing = tracing if tracing is not None and tracing.is_on else None
         self.threshold_seconds = threshold_seconds
         self.counts: Counter[str] = Counter()
-        self.latest: deque[SlowQuery] = deque(maxlen=KEPT_STATEMENTS)
 
     def note(self, tier: str, statement: str, seconds: float, *, failed: bool = False) -> None:
         """Logs a statement if it was slow. What it costs otherwise is two comparisons."""
@@ -47,14 +32,9 @@ class SlowQueries:
             self.log_slow_query(tier, statement, seconds)
 
     def log_slow_query(self, tier: str, statement: str, seconds: float) -> None:
-        """Counts and logs a slow statement. The id of the request, where there is one, comes from
-        what is bound to the log."""
-        slow = SlowQuery(
-            tier=tier, shape=shape_of(statement), ms=round(seconds * 1000, 1), at=time.time()
-        )
+        """Counts and logs a slow statement, with the id of the request that is bound to the log."""
         self.counts[tier] += 1
-        self.latest.append(slow)
-        log.warning("slow_query", tier=tier, shape=slow.shape, ms=slow.ms)
+        log.warning("slow_query", tier=tier, shape=shape_of(statement), ms=round(seconds * 1000, 1))
 
     def watch(self, engine: Engine, tier: str) -> None:
         """Has every statement of an engine timed, whichever way it ends."""
@@ -68,7 +48,7 @@ class SlowQueries:
                 self.note(tier, statement, time.perf_counter() - started, failed=failed)
 
         event.listen(engine, "before_cursor_execute", begin)
-        event.listen(engine, "after_cursor_execute", lambda *told: end(told[2], told[4]))
+        event.listen(engine, "after_cursor_execute", lambda *given: end(given[2], given[4]))
         event.listen(
             engine,
             "handle_error",

@@ -1,4 +1,4 @@
-"""What can be told of requests, tasks and statements. Told to this one, it leads to nothing."""
+"""The traces of requests, tasks and statements; these here record nothing."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -26,7 +26,7 @@ class Tracing:
         return _NOTHING
 
     def look(self, name: str, look: Callable[[], Found]) -> Found:
-        """What a look at what waits gives. It is traced if that says that something was done."""
+        """The result of a poll, which is traced if it says that something was done."""
         return look()
 
     def statement(self, tier: str, statement: str, seconds: float, *, failed: bool) -> None:

@@ -11,7 +11,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 import settings
-from storage.telemetry.bounds import BOUNDS
+from storage.telemetry.counts import Counts
 from storage.telemetry.instruments import Instruments
 from storage.telemetry.processes import instruments_of, registry_of
 from support.stack.environment import COMPLETE
@@ -59,24 +59,31 @@ def end(program: subprocess.Popen[str], *, how: str) -> None:
     program.communicate("")
 
 
-def test_totals_are_plain_numbers_that_grow() -> None:
+def test_counts_are_plain_numbers_that_grow() -> None:
     own = Instruments()
-    before = own.totals()
-    assert before.acknowledged == {"redis": 0, "postgresql": 0, "clickhouse": 0}
+    before = Counts(own.counts())
+    assert (before.acknowledged, before.writes) == (0, 0)
     own.acknowledged("redis", "post", 0.0021, messages=5)
     own.acknowledged("postgresql", "edit", 0.2)
     own.refused("post", "storage_unavailable")
     own.persisted(5, 0.1, refused=1)
     own.replicated(4, 0.1)
     own.archived(3)
-    after = own.totals()
-    assert after.acknowledged == {"redis": 5, "postgresql": 1, "clickhouse": 0}
-    assert (after.refused, after.failed_over, after.writes) == (1, 1, 2)
-    assert after.seconds == pytest.approx(0.2021)
-    assert after.bounds == [*BOUNDS, float("inf")]
-    assert dict(zip(after.bounds, after.buckets, strict=True))[0.003] == 1
-    assert after.buckets[-1] == 2
-    assert (after.persisted, after.replicated, after.archived) == (5, 4, 3)
+    assert Counts(own.counts()).since(before) == {
+        "acknowledged:redis": 5,
+        "acknowledged:postgresql": 1,
+        "refused": 1,
+        "failed_over": 1,
+        "writes": 2,
+        "persisted": 5,
+        "replicated": 4,
+        "archived": 3,
+    }
+    found, name = shown(own), "threadkeep_acknowledgement_seconds"
+    assert found[f"{name}_sum[('tier', 'redis')]"] == pytest.approx(0.0021)
+    assert found[f"{name}_bucket[('le', '0.002'), ('tier', 'redis')]"] == 0
+    assert found[f"{name}_bucket[('le', '0.003'), ('tier', 'redis')]"] == 1
+    assert found[f"{name}_bucket[('le', '+Inf'), ('tier', 'postgresql')]"] == 1
 
 
 def test_every_rate_begins_at_nought() -> None:
@@ -94,8 +101,8 @@ def test_every_rate_begins_at_nought() -> None:
 def test_two_in_one_process_do_not_meet() -> None:
     first, second = Instruments(), Instruments()
     first.acknowledged("redis", "post", 0.001)
-    assert first.totals().writes == 1
-    assert second.totals().writes == 0
+    assert first.counts()["writes"] == 1
+    assert second.counts()["writes"] == 0
 
 
 def test_nothing_is_counted_where_it_is_off() -> None:
@@ -104,7 +111,7 @@ def test_nothing_is_counted_where_it_is_off() -> None:
     own.requested("/api", "GET", 200, 0.1)
     own.looked("persist", "done", 1.0)
     own.task_ended("persist.sweep", "done", 1.0)
-    assert own.totals().writes == 0
+    assert own.counts()["writes"] == 0
     assert not [name for name, value in shown(own).items() if value]
 
 

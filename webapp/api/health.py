@@ -5,7 +5,6 @@ from importlib.metadata import version
 import msgspec
 from flask import Blueprint, Response, request
 
-from jobs.monitor.health import persistence_health
 from storage.availability.checks.safety import judge_redis
 from storage.availability.progress import ProgressWatch
 from storage.errors import TierError
@@ -64,8 +63,7 @@ def _problems(watch: ProgressWatch) -> list[str] | msgspec.UnsetType:
 @blueprint.get("/health/persistence")
 def persistence() -> Response:
     """Each tier's state and lag, and what an acknowledgement means at the moment."""
-    services = web().services
-    return answer(persistence_health(services, services.progress))
+    return answer(web().services.performance.health())
 
 
 @blueprint.get("/api")

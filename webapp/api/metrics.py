@@ -17,9 +17,9 @@ blueprint = Blueprint("metrics", __name__)
 def metrics() -> Response:
     """What the processes of this machine counted, and how the tiers stand."""
     _let_in()
-    process = web()
-    folder = process.settings.metrics_folder if process.settings.metrics else ""
-    text = exposition(process.services.instruments, folder, process.figures)
+    settings, services = web().settings, web().services
+    folder = settings.metrics_folder if settings.metrics else ""
+    text = exposition(services.instruments, folder, services.performance.figures())
     return Response(text, content_type=CONTENT_TYPE_LATEST)
 
 

@@ -4,7 +4,6 @@ from typing import NamedTuple, cast
 
 from flask import Flask, current_app, g
 
-from jobs.monitor.figures import FiguresWatch
 from settings import Settings
 from storage.availability.checks.safety_watch import Watch
 from tasks.wakeup import WakeUps
@@ -23,7 +22,6 @@ class Web(NamedTuple):
     tokens: Tokens
     wakeups: WakeUps
     watch: Watch
-    figures: FiguresWatch
 
     def wake(self, slot: int | None, asked_by: str = "") -> None:
         """Sees to it that a worker comes, if a write said so.

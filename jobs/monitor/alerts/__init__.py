@@ -1,1 +1,1 @@
-"""What is wrong, since when, and who was told."""
+"""What is wrong, since when, and who was notified."""

@@ -1,10 +1,12 @@
 """How fast acknowledgements are now, and how fast they were when all was well."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from typing import NamedTuple
 
-from jobs.monitor.windows import SHOWN_WINDOWS, WINDOW_SECONDS, window_of
-from storage.telemetry.counts import Counts, total
+from jobs.monitor.windows import SHOWN_WINDOWS, WINDOW_SECONDS, latest, window_of
+from storage.telemetry.counts import Counts
 
 NOW_WINDOWS = 3
 """Six seconds: short enough that figures are those of now, long enough for an average."""
@@ -18,22 +20,22 @@ Span = tuple[float, float]
 
 
 class LatencyComparison(NamedTuple):
-    """What was counted in the last windows that are over, and how many milliseconds an
-    acknowledgement took before; None where too few were made to tell."""
+    """Counts of the last windows that are over, and the milliseconds of an acknowledgement before;
+    None where there were too few."""
 
     now: Counts
     baseline_ms: float | None
     last: Counts = Counts()
-    """The newest of these windows, which tells first that all is well again."""
+    """The newest of these windows, the first to show a recovery."""
 
     @property
     def current_ms(self) -> float | None:
-        """How many milliseconds an acknowledgement takes now."""
+        """Milliseconds of an acknowledgement now."""
         return self.now.average_ms() if self.now.answers >= ENOUGH_NOW else None
 
     @property
     def least_ms(self) -> float | None:
-        """Likewise; where the newest window was faster, what that says."""
+        """Likewise, or that of the newest window where it was faster."""
         if self.current_ms is None or self.last.answers < ENOUGH_LAST:
             return self.current_ms
         return min(self.current_ms, self.last.average_ms() or 0.0)
@@ -42,14 +44,12 @@ class LatencyComparison(NamedTuple):
 def compare_to_baseline(
     windows: Mapping[int, Counts], now: float, degraded: Iterable[Span]
 ) -> LatencyComparison:
-    """The pace at a moment. What lies within a span that was degraded is no measure of before."""
-    newest = window_of(now) - 1
-    latest = range(newest - NOW_WINDOWS + 1, newest + 1)
-    earlier = range(latest[0] - SHOWN_WINDOWS, latest[0])
-    spans = list(degraded)
+    """Latency now and before. Windows within a degraded span are no measure of before."""
+    first, spans = window_of(now) - NOW_WINDOWS, list(degraded)
+    earlier = range(first - SHOWN_WINDOWS, first)
     before = [windows[at] for at in earlier if at in windows and not _is_within(at, spans)]
-    now_counts = total(windows[at] for at in latest if at in windows)
-    return LatencyComparison(now_counts, _median_ms(before), windows.get(newest, Counts()))
+    current, last = latest(windows, now, NOW_WINDOWS), latest(windows, now, 1)
+    return LatencyComparison(current, _median_ms(before), last)
 
 
 def _is_within(window: int, spans: list[Span]) -> bool:
@@ -58,15 +58,9 @@ def _is_within(window: int, spans: list[Span]) -> bool:
 
 
 def _median_ms(windows: list[Counts]) -> float | None:
-    """The median of averages, each weighing as many acknowledgements as it is of: a moment's
-    trouble that nobody was told of does not count for more than it is."""
+    """The median of the windows' averages, weighted by their acknowledgements."""
     known = sorted((one.average_ms() or 0.0, one.answers) for one in windows)
-    answers = sum(count for _, count in known)
-    if answers < ENOUGH_BEFORE:
+    counted = list(accumulate(count for _, count in known))
+    if not counted or counted[-1] < ENOUGH_BEFORE:
         return None
-    passed = 0
-    for average, count in known:
-        passed += count
-        if passed * 2 >= answers:
-            return average
-    return None
+    return known[bisect_left(counted, counted[-1] / 2)][0]

@@ -1,4 +1,4 @@
-"""Alerts as PostgreSQL keeps them, for as long as anybody is likely to ask."""
+"""The alerts of the last 90 days, in PostgreSQL."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Engine, text
 
 from jobs.monitor.alerts.state import Alert
-from jobs.monitor.alerts.store import Acknowledgment
+from jobs.monitor.alerts.store import Acknowledgment, AnnotatedAlert
 from storage.postgres.driver import rfc3339, translated
 from storage.resilience.breaker import Breaker
 
@@ -27,24 +27,13 @@ ON CONFLICT (id) DO UPDATE SET
 """
 )
 _FORGET = text("DELETE FROM alerts WHERE raised_at < clock_timestamp() - make_interval(days => :d)")
-_ACKNOWLEDGE = text(
-    "UPDATE alerts SET acknowledged_by = :by, acknowledged_at = :at"
-    " WHERE id = :id AND acknowledged_by IS NULL"
-)
 _NEWEST = text(
     """
-SELECT id::text AS id, type, subject, priority, raised_at, ended_at, detail, figures,
-       acknowledged_by, acknowledged_at
+SELECT id::text AS id, type, subject, priority, raised_at AS since, ended_at AS until, detail,
+       figures, acknowledged_by AS by, acknowledged_at AS at
 FROM alerts ORDER BY raised_at DESC, id LIMIT :limit
 """
 )
-
-
-class PastAlert(msgspec.Struct, kw_only=True, frozen=True):
-    """An alert of now or before, with who acknowledged it."""
-
-    alert: Alert
-    acknowledged: Acknowledgment | None
 
 
 class AlertHistory:
@@ -55,51 +44,28 @@ class AlertHistory:
         self._breaker = breaker
 
     def write(self, alerts: Iterable[Alert], acknowledged: Mapping[str, Acknowledgment]) -> None:
-        """Keeps alerts as they are now; the same one twice is one."""
+        """Records alerts as they are now, and who saw them first."""
         rows = [_row(alert, acknowledged.get(alert.id)) for alert in alerts]
         with self._breaker.guard(), translated(), self._engine.begin() as connection:
             connection.execute(_WRITE, rows)
             connection.execute(_FORGET, {"d": KEPT_DAYS})
 
-    def acknowledge(self, alert_id: str, acknowledged: Acknowledgment) -> None:
-        """Notes who has seen an alert, if it stands here."""
-        values = {"id": alert_id, **msgspec.structs.asdict(acknowledged)}
-        with self._breaker.guard(), translated(), self._engine.begin() as connection:
-            connection.execute(_ACKNOWLEDGE, values)
-
-    def newest(self, limit: int) -> list[PastAlert]:
+    def newest(self, limit: int) -> list[AnnotatedAlert]:
         """The alerts that were raised last, newest first."""
         with self._breaker.guard(), translated(), self._engine.connect() as connection:
-            return [_past(row) for row in connection.execute(_NEWEST, {"limit": limit})]
+            rows = connection.execute(_NEWEST, {"limit": limit}).all()
+        return [_annotated(row._asdict()) for row in rows]
 
 
-def _row(alert: Alert, acknowledged: Acknowledgment | None) -> dict[str, Any]:
-    return {
-        "id": alert.id,
-        "type": alert.type,
-        "subject": alert.subject,
-        "priority": alert.priority,
-        "since": alert.since,
-        "until": alert.until,
-        "detail": alert.detail,
-        "figures": msgspec.json.encode(alert.figures).decode(),
-        "by": acknowledged.by if acknowledged else None,
-        "at": acknowledged.at if acknowledged else None,
-    }
+def _row(alert: Alert, seen: Acknowledgment | None) -> dict[str, Any]:
+    figures = msgspec.json.encode(alert.figures).decode()
+    by, at = (seen.by, seen.at) if seen else (None, None)
+    return {**msgspec.structs.asdict(alert), "figures": figures, "by": by, "at": at}
 
 
-def _past(row: Any) -> PastAlert:
-    seen = None
-    if row.acknowledged_by is not None:
-        seen = Acknowledgment(by=row.acknowledged_by, at=rfc3339(row.acknowledged_at))
-    alert = Alert(
-        id=row.id,
-        type=row.type,
-        subject=row.subject,
-        priority=row.priority,
-        since=rfc3339(row.raised_at),
-        detail=row.detail,
-        figures=row.figures,
-        until=rfc3339(row.ended_at) if row.ended_at else None,
-    )
-    return PastAlert(alert=alert, acknowledged=seen)
+def _annotated(row: dict[str, Any]) -> AnnotatedAlert:
+    by, at, until = row.pop("by"), row.pop("at"), row.pop("until")
+    seen = None if by is None else Acknowledgment(by=by, at=rfc3339(at))
+    since = rfc3339(row.pop("since"))
+    alert = Alert(**row, since=since, until=rfc3339(until) if until else None)
+    return AnnotatedAlert(alert=alert, acknowledged=seen)

@@ -1,7 +1,7 @@
 """Judges every two seconds how well it works, raises alerts and clears them.
 
 Any process may judge: whoever comes first takes the turn of a window. Without Redis there are no
-turns; then each goes by what it counted itself, from the newest standing it can find, and two that
+turns; then each goes by what it counted itself, from the newest state it can find, and two that
 judge the same window come to the same next one.
 """
 
@@ -10,81 +10,70 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
-import msgspec
 import structlog
+from msgspec import json
+from msgspec.structs import replace
 
 from jobs.audit import AuditTrail
 from jobs.monitor.alerts.baseline import LatencyComparison, compare_to_baseline
-from jobs.monitor.alerts.history import AlertHistory, PastAlert
+from jobs.monitor.alerts.history import AlertHistory
 from jobs.monitor.alerts.rules import judge
-from jobs.monitor.alerts.state import (
-    Alert,
-    AlertState,
-    Change,
-    degraded_spans,
-    next_state,
-    without_records,
-)
+from jobs.monitor.alerts.state import Alert, AlertState, Change, degraded_spans, next_state
 from jobs.monitor.alerts.store import (
     AHEAD_WINDOWS,
     Acknowledgment,
     AlertStore,
+    AnnotatedAlert,
     Annotations,
     PendingAuditEntry,
 )
-from jobs.monitor.alerts.views import ActiveAlert, alert_fields
+from jobs.monitor.alerts.views import alert_fields
 from jobs.monitor.alerts.webhook import WebhookSink
-from jobs.monitor.snapshot import Snapshot, Snapshotter
+from jobs.monitor.snapshot import Snapshotter
 from jobs.monitor.windows import WINDOW_SECONDS, Windows, window_of
 from models import ids
-from models.ids import Clock
-from settings import Settings
 from storage.errors import NotFound, TierError
+from storage.redis.client import small_client
 from storage.resilience.periodic import PeriodicThread
-from storage.telemetry.instruments import Instruments
+from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
 
 SETTLING_SECONDS = 0.3
 """After a window's end, until every process has added what it counted."""
 SPREAD_SECONDS = 0.4
-"""Processes come one after the other, so that the first has said what stands."""
+"""Processes come one after the other, so that the first has written the state."""
 HISTORY_ALERTS = 200
 MARKS_WINDOWS = 15
-"""So often what admins said is looked at, where nothing has changed: the audit trail may not know
-all of it yet."""
+"""So often what admins said is read, where nothing has changed: the audit trail may not have all
+of it yet."""
 
 
 class PerformanceMonitor:
     """The verbs of alerts in one process."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        windows: Windows,
-        looker: Snapshotter,
-        book: AlertStore,
-        history: AlertHistory,
-        audit: AuditTrail,
-        sink: WebhookSink,
-        clock: Clock,
-        instruments: Instruments,
-    ) -> None:
-        self._settings = settings
+    def __init__(self, tiers: Tiers, windows: Windows, snapshots: Snapshotter) -> None:
+        settings, engine, breakers = tiers.settings, tiers.quick_engine, tiers.breakers
+        self._tiers = tiers
         self._windows = windows
-        self._looker = looker
-        self._book = book
-        self._history = history
-        self._audit = audit
-        self._sink = sink
-        self._clock = clock
+        self._snapshots = snapshots
+        self._store = AlertStore(tiers.notices, breakers)
+        self._history = AlertHistory(engine, breakers.postgresql)
+        self._audit = AuditTrail(engine, tiers.clock)
+        self._sink = WebhookSink(
+            settings.alert_webhook_url,
+            settings.alert_webhook_secret,
+            small_client(settings),
+            tiers.instruments,
+        )
         self._thread = PeriodicThread(
             "alerts",
             lambda: self.evaluate(time.time()),
             _until_judged,
             "not_judged",
-            on_failure=partial(instruments.round_failed, "alerts"),
+            on_failure=partial(tiers.instruments.round_failed, "alerts"),
             waits_first=True,
         )
 
@@ -97,67 +86,64 @@ class PerformanceMonitor:
         """Judges the window that ended before a moment, in seconds since 1970, unless somebody
         has; gives whether it did."""
         window = window_of(now)
-        self._looker.watch()
+        # Whether the log moves is known only to a process that sees it several times.
+        self._snapshots.progress.judge()
         if not self._has_turn(window):
             return False
-        before = self._book.read(now)
+        before = self.state(now)
         if window <= before.window <= window + AHEAD_WINDOWS:
             return False
-        look = self._looker.look()
-        found = self._pace(before, now)
-        judgement = judge(self._settings, found, look, before.active)
+        seen = self._snapshots.take()
+        judgement = judge(self._tiers.settings, self._latency(before, now), seen, before.active)
         change = next_state(before, window, now, judgement)
-        standing = change.standing
-        if change.is_new or standing.records or window % MARKS_WINDOWS == 0:
-            marks = self._book.marks()
-            self._tell(change, marks, now)
-            standing = self._recorded(standing, marks, look)
-        self._book.keep(standing, everywhere=change.is_new)
+        state = change.state
+        if change.is_new or state.records or window % MARKS_WINDOWS == 0:
+            marks = self._store.marks()
+            self._notify(change, marks, now)
+            if seen.tiers["postgresql"].available:
+                state = self._recorded(state, marks)
+        self._store.keep(state, everywhere=change.is_new)
         return True
 
-    def standing(self) -> Iterable[Alert]:
-        """The alerts that stand, in no order; told whichever tier is out."""
-        return self._book.read(time.time()).active.values()
+    def state(self, now: float) -> AlertState:
+        """The newest state that any tier or this process knows, whichever tier is down."""
+        return self._store.read(now)
 
-    def active(self) -> list[ActiveAlert]:
-        """The alerts that stand, the gravest first; told whichever tier is out."""
-        marks, now = self._book.marks(), time.time()
-        standing = sorted(self.standing(), key=lambda one: one.priority)
-        return [_as_active(alert, marks, now) for alert in standing]
+    def firing(self) -> Iterable[Alert]:
+        """The alerts that fire, in no order."""
+        return self.state(time.time()).active.values()
 
-    def history(self) -> list[PastAlert]:
+    def active(self) -> list[AnnotatedAlert]:
+        """The alerts that fire, the gravest first."""
+        marks, now = self._store.marks(), time.time()
+        return [marks.of(one, now) for one in sorted(self.firing(), key=lambda one: one.priority)]
+
+    def history(self) -> list[AnnotatedAlert]:
         """The alerts that were raised last, newest first. Raises `TierUnavailable`."""
         return self._history.newest(HISTORY_ALERTS)
 
-    def acknowledge(self, alert_id: str, by: str) -> ActiveAlert:
-        """Notes that somebody has seen an alert that stands. Raises `NotFound`."""
-        alert, marks = self._found(alert_id), self._book.marks()
-        seen = Acknowledgment(by=by, at=ids.timestamp(self._clock.now_us()))
-        known = {**marks.acknowledged, alert_id: marks.acknowledged.get(alert_id, seen)}
-        marks = msgspec.structs.replace(marks, acknowledged=known)
-        deed = PendingAuditEntry(
-            actor=by, action="alert.acknowledged", alert_id=alert_id, details={}
-        )
-        marks = self._marked(marks, deed, alert)
+    def acknowledge(self, alert_id: str, by: str) -> AnnotatedAlert:
+        """Records that somebody has seen an alert that fires. Raises `NotFound`."""
+        alert, marks = self._found(alert_id), self._store.marks()
+        first = Acknowledgment(by=by, at=ids.timestamp(self._tiers.clock.now_us()))
+        seen = marks.acknowledged.get(alert_id, first)
+        marks = replace(marks, acknowledged={**marks.acknowledged, alert_id: seen})
+        marks = self._marked(marks, alert, "alert.acknowledged", by, {})
         # Without PostgreSQL it is written with the alert's end.
         with suppress(TierError):
-            self._history.acknowledge(alert_id, known[alert_id])
-        return _as_active(alert, marks, time.time())
+            self._history.write([alert], marks.acknowledged)
+        return marks.of(alert, time.time())
 
-    def silence(self, alert_id: str, seconds: float, by: str) -> ActiveAlert:
-        """Has nobody told of alerts of this kind for so long; they stay listed.
+    def silence(self, alert_id: str, seconds: float, by: str) -> AnnotatedAlert:
+        """Mutes notifications of alerts of this kind for so long; they stay listed.
 
         Raises `NotFound`.
         """
-        alert, marks = self._found(alert_id), self._book.marks()
-        until = time.time() + seconds
-        silenced = {**marks.silenced_until, alert.key: until}
-        marks = msgspec.structs.replace(marks, silenced_until=silenced)
-        details = {"seconds": seconds}
-        deed = PendingAuditEntry(
-            actor=by, action="alert.silenced", alert_id=alert_id, details=details
-        )
-        return _as_active(alert, self._marked(marks, deed, alert), time.time())
+        alert, marks = self._found(alert_id), self._store.marks()
+        silenced = {**marks.silenced_until, alert.key: time.time() + seconds}
+        marks = replace(marks, silenced_until=silenced)
+        marks = self._marked(marks, alert, "alert.silenced", by, {"seconds": seconds})
+        return marks.of(alert, time.time())
 
     def _has_turn(self, window: int) -> bool:
         try:
@@ -165,54 +151,55 @@ class PerformanceMonitor:
         except TierError:
             return True
 
-    def _pace(self, standing: AlertState, now: float) -> LatencyComparison:
-        found = compare_to_baseline(self._windows.recent(now), now, degraded_spans(standing, now))
-        if standing.baseline_ms is not None:
-            return found._replace(baseline_ms=standing.baseline_ms)
+    def _latency(self, state: AlertState, now: float) -> LatencyComparison:
+        found = compare_to_baseline(self._windows.recent(now), now, degraded_spans(state, now))
+        if state.baseline_ms is not None:
+            return found._replace(baseline_ms=state.baseline_ms)
         return found
 
-    def _tell(self, change: Change, marks: Annotations, now: float) -> None:
+    def _notify(self, change: Change, marks: Annotations, now: float) -> None:
         for event, alerts in (("raised", change.raised), ("cleared", change.ended)):
             for alert in alerts:
                 log.warning(f"alert_{event}", type=alert.type, id=alert.id, detail=alert.detail)
                 if not marks.is_silent(alert, now):
                     body = {"event": event, "alert": alert_fields(alert)}
-                    self._sink.offer(f"{alert.id}:{event}", msgspec.json.encode(body))
+                    self._sink.offer(f"{alert.id}:{event}", json.encode(body))
 
-    def _recorded(self, standing: AlertState, marks: Annotations, look: Snapshot) -> AlertState:
-        """The standing, without what PostgreSQL has been told now."""
-        if not look.tiers["postgresql"].available:
-            return standing
+    def _recorded(self, state: AlertState, marks: Annotations) -> AlertState:
+        """The state without what PostgreSQL has recorded now."""
         try:
-            if standing.records:
-                self._history.write(standing.records.values(), marks.acknowledged)
-                standing = without_records(standing, standing.records)
+            if state.records:
+                self._history.write(state.records.values(), marks.acknowledged)
+                state = replace(state, records={})
             if marks.untold:
                 self._note(marks.untold)
                 # Somebody may have said something meanwhile.
-                now = self._book.marks()
-                untold = [deed for deed in now.untold if deed not in marks.untold]
-                self._book.mark(msgspec.structs.replace(now, untold=untold))
+                now = self._store.marks()
+                untold = [entry for entry in now.untold if entry not in marks.untold]
+                self._store.mark(replace(now, untold=untold))
         except TierError as error:
             log.info("alerts_not_written", tier=error.tier, reason=error.reason)
-        return standing
+        return state
 
-    def _marked(self, marks: Annotations, deed: PendingAuditEntry, alert: Alert) -> Annotations:
-        """Keeps the marks, and notes the deed in the audit trail, now or when that can be."""
-        deed = msgspec.structs.replace(deed, details={**deed.details, "type": alert.type})
+    def _marked(
+        self, marks: Annotations, alert: Alert, action: str, by: str, details: dict[str, Any]
+    ) -> Annotations:
+        """Keeps the marks, and records the action in the audit trail, now or when that can be."""
+        details = {**details, "type": alert.type}
+        entry = PendingAuditEntry(actor=by, action=action, alert_id=alert.id, details=details)
         try:
-            self._note([deed])
+            self._note([entry])
         except TierError:
-            marks = msgspec.structs.replace(marks, untold=[*marks.untold, deed])
-        self._book.mark(marks)
+            marks = replace(marks, untold=[*marks.untold, entry])
+        self._store.mark(marks)
         return marks
 
-    def _note(self, deeds: Iterable[PendingAuditEntry]) -> None:
-        for deed in deeds:
-            self._audit.note(deed.actor, deed.action, f"alert:{deed.alert_id}", None, deed.details)
+    def _note(self, entries: Iterable[PendingAuditEntry]) -> None:
+        for one in entries:
+            self._audit.note(one.actor, one.action, f"alert:{one.alert_id}", None, one.details)
 
     def _found(self, alert_id: str) -> Alert:
-        for alert in self.standing():
+        for alert in self.firing():
             if alert.id == alert_id:
                 return alert
         raise NotFound
@@ -221,12 +208,3 @@ class PerformanceMonitor:
 def _until_judged() -> float:
     ends = WINDOW_SECONDS - time.time() % WINDOW_SECONDS
     return ends + SETTLING_SECONDS + random.random() * SPREAD_SECONDS
-
-
-def _as_active(alert: Alert, marks: Annotations, now: float) -> ActiveAlert:
-    until = marks.silenced_until.get(alert.key, 0.0)
-    return ActiveAlert(
-        alert=alert,
-        acknowledged=marks.acknowledged.get(alert.id),
-        silenced_until=ids.timestamp(int(until * 1e6)) if until > now else None,
-    )

@@ -1,11 +1,9 @@
-"""What stands at a moment: which alerts are active, which are suspected, and what is to be kept.
+"""The state of the alerts: which are active, which are suspected, and what is to be recorded.
 
-Pure: an evaluation makes the next standing out of the one before it, whoever made that.
+Pure: an evaluation makes the next state out of the one before it, whichever process made that.
 """
 
 import uuid
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
@@ -14,15 +12,16 @@ from jobs.monitor.alerts.baseline import NOW_WINDOWS, Span
 from jobs.monitor.alerts.rules import (
     CLEAR_AFTER,
     RAISE_AFTER,
-    RAISE_IMMEDIATELY,
     Condition,
     Judgement,
+    key_of,
 )
 from jobs.monitor.windows import SHOWN_WINDOWS, WINDOW_SECONDS, window_of
+from models import ids
 
 DEGRADATION = "performance_degradation"
 KEPT_RECORDS = 200
-"""So many raised and ended alerts wait for PostgreSQL at most; the oldest go first."""
+"""Raised and ended alerts that wait for PostgreSQL at most; the oldest are dropped first."""
 _IDS = uuid.UUID("6e0a7a5e-2f5c-4f0e-9a53-3d3f4d0a7c11")
 
 
@@ -41,7 +40,7 @@ class Alert(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     @property
     def key(self) -> str:
         """What it is about, whichever instance it is."""
-        return f"{self.type}:{self.subject}" if self.subject else self.type
+        return key_of(self.type, self.subject)
 
 
 class Streak(msgspec.Struct, frozen=True, array_like=True):
@@ -55,7 +54,7 @@ class Streak(msgspec.Struct, frozen=True, array_like=True):
 class AlertState(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """`window` is the one that was judged last. `degraded` are the spans in which
     acknowledgements were slow, and `baseline_ms` what they took before, while they may be.
-    `records` are what PostgreSQL was not told of yet, by id."""
+    `records` are those that PostgreSQL does not have yet, by id."""
 
     window: int = 0
     active: dict[str, Alert] = {}
@@ -66,9 +65,9 @@ class AlertState(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 
 
 class Change(NamedTuple):
-    """The next standing, and what it raised and ended."""
+    """The next state, and what it raised and ended."""
 
-    standing: AlertState
+    state: AlertState
     raised: list[Alert]
     ended: list[Alert]
 
@@ -79,16 +78,17 @@ class Change(NamedTuple):
 
 
 def next_state(before: AlertState, window: int, now: float, judgement: Judgement) -> Change:
-    """The standing after one more evaluation, at a moment in seconds since 1970."""
+    """The state after one more evaluation, at a moment in seconds since 1970."""
     found = {finding.key: finding for finding in judgement.findings}
     active, streaks = dict(before.active), dict(before.streaks)
     raised, ended = [], []
     for key in {**found, **active, **streaks}:
-        finding = found.get(key)
-        if finding is None and key.split(":")[0] in judgement.unknown:
+        finding, kind = found.get(key), key.partition(":")[0]
+        if finding is None and kind in judgement.unknown:
             continue
         streak = streaks[key] = _after(streaks.get(key, Streak()), finding is not None, now)
-        if finding is not None and (key in active or streak.bad >= _sure_after(finding.type)):
+        is_sure = key in active or streak.bad >= RAISE_AFTER.get(kind, 2)
+        if finding is not None and is_sure:
             alert = _alert(finding, active.get(key), window, now)
             raised += [alert] if key not in active else []
             active[key] = alert
@@ -96,36 +96,28 @@ def next_state(before: AlertState, window: int, now: float, judgement: Judgement
             streaks.pop(key)
             if key in active:
                 ended.append(msgspec.structs.replace(active.pop(key), until=_rfc3339(now)))
-    standing = AlertState(
+    baseline = _baseline(before, found.get(DEGRADATION)) if DEGRADATION in streaks else None
+    records = {**before.records, **{alert.id: alert for alert in (*raised, *ended)}}
+    state = AlertState(
         window=window,
         active=active,
         streaks=streaks,
         degraded=_spans(before.degraded, streaks.get(DEGRADATION), now),
-        baseline_ms=_baseline(before, found.get(DEGRADATION)) if DEGRADATION in streaks else None,
-        records=_records(before.records, raised, ended),
+        baseline_ms=baseline,
+        records=dict(list(records.items())[-KEPT_RECORDS:]),
     )
-    return Change(standing, raised, ended)
+    return Change(state, raised, ended)
 
 
-def degraded_spans(standing: AlertState, now: float) -> list[Span]:
+def degraded_spans(state: AlertState, now: float) -> list[Span]:
     """When acknowledgements were slow, the present included where they may be again."""
-    return _spans(standing.degraded, standing.streaks.get(DEGRADATION), now)
-
-
-def without_records(standing: AlertState, written: Mapping[str, Alert]) -> AlertState:
-    """The same once PostgreSQL has these."""
-    left = {name: one for name, one in standing.records.items() if written.get(name) != one}
-    return msgspec.structs.replace(standing, records=left)
+    return _spans(state.degraded, state.streaks.get(DEGRADATION), now)
 
 
 def _after(streak: Streak, is_bad: bool, now: float) -> Streak:
     if not is_bad:
         return Streak(0, streak.good + 1, streak.since)
     return Streak(streak.bad + 1, 0, streak.since or now)
-
-
-def _sure_after(kind: str) -> int:
-    return 1 if kind in RAISE_IMMEDIATELY else RAISE_AFTER.get(kind, 2)
 
 
 def _alert(finding: Condition, before: Alert | None, window: int, now: float) -> Alert:
@@ -154,15 +146,10 @@ def _spans(spans: list[Span], streak: Streak | None, now: float) -> list[Span]:
     kept = [span for span in spans if span[1] > oldest]
     if streak is None:
         return kept
-    # What was found slow may have been so in any of the windows looked at.
+    # It may have been slow in any of the windows that were averaged.
     since = float((window_of(streak.since) - NOW_WINDOWS) * WINDOW_SECONDS)
     return [span for span in kept if span[0] < since] + [(since, now)]
 
 
-def _records(known: dict[str, Alert], raised: list[Alert], ended: list[Alert]) -> dict[str, Alert]:
-    records = {**known, **{alert.id: alert for alert in (*raised, *ended)}}
-    return dict(list(records.items())[-KEPT_RECORDS:])
-
-
 def _rfc3339(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return ids.timestamp(round(moment * 1e6))

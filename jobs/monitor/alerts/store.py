@@ -1,7 +1,6 @@
-"""Where the standing is kept, and what admins said to it: notices, known whichever tier is out.
+"""Where the state of the alerts and what admins said to them are kept, whichever tier is down.
 
-What stands is written by who evaluates, what admins say by who serves them: two notices, so that
-neither overwrites the other. A tier whose breaker is open is not asked.
+Two notices, as two kinds of processes write them: whoever evaluates, and whoever serves admins.
 """
 
 from contextlib import suppress
@@ -11,15 +10,16 @@ import msgspec
 
 from jobs.monitor.alerts.state import Alert, AlertState
 from jobs.monitor.windows import window_of
+from models import ids
 from models.message import Tier
 from storage.availability.notices import TIERS, Notices
 from storage.availability.probes import Breakers
 from storage.errors import TierError
 
-STANDING = "alerts"
+STATE = "alerts"
 MARKS = "alert-marks"
 FRESH_WINDOWS = 3
-"""A standing that is older was left behind: others may have judged elsewhere since."""
+"""A state that is older was left behind: others may have judged elsewhere since."""
 AHEAD_WINDOWS = 15
 """Clocks of two machines are closer together than that."""
 KEPT_MARKS = 200
@@ -35,7 +35,7 @@ class Acknowledgment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PendingAuditEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """Something an admin did that the audit trail was not told of yet."""
+    """An action of an admin that the audit trail does not have yet."""
 
     actor: str
     action: str
@@ -44,20 +44,36 @@ class PendingAuditEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Annotations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What admins said: who acknowledged, by alert, and until when which kind of alert is to be
-    silent, in seconds since 1970."""
+    """What admins said: who acknowledged which alert, and until when which kind of alert is silent,
+    in seconds since 1970."""
 
     acknowledged: dict[str, Acknowledgment] = {}
     silenced_until: dict[str, float] = {}
     untold: list[PendingAuditEntry] = []
 
     def is_silent(self, alert: Alert, now: float) -> bool:
-        """Whether nobody is to be told of this alert at the moment."""
+        """Whether nobody is to be notified of this alert at the moment."""
         return self.silenced_until.get(alert.key, 0.0) > now
+
+    def of(self, alert: Alert, now: float) -> "AnnotatedAlert":
+        """An alert with what admins said of it."""
+        until = None
+        if self.is_silent(alert, now):
+            until = ids.timestamp(int(self.silenced_until[alert.key] * 1e6))
+        seen = self.acknowledged.get(alert.id)
+        return AnnotatedAlert(alert=alert, acknowledged=seen, silenced_until=until)
+
+
+class AnnotatedAlert(msgspec.Struct, frozen=True, kw_only=True):
+    """An alert, who acknowledged it, and until when its kind is silent, RFC 3339."""
+
+    alert: Alert
+    acknowledged: Acknowledgment | None
+    silenced_until: str | None = None
 
 
 class AlertStore:
-    """One process's way to both notices."""
+    """One process's way to both notices. A tier whose breaker is open is not asked."""
 
     def __init__(self, notices: Notices, breakers: Breakers) -> None:
         self._notices = notices
@@ -65,27 +81,25 @@ class AlertStore:
         self._known = AlertState()
 
     def read(self, now: float) -> AlertState:
-        """The newest standing that any tier or this process knows, at a moment."""
+        """The newest state that any tier or this process knows, at a moment."""
         for tier in self._open_tiers():
-            found = self._read(STANDING, AlertState, (tier,)) or AlertState()
+            found = self._read(STATE, AlertState, (tier,)) or AlertState()
             if _as_of(found, now) >= _as_of(self._known, now):
                 self._known = found
             if _as_of(self._known, now) >= window_of(now) - FRESH_WINDOWS:
                 break
         return self._known
 
-    def keep(self, standing: AlertState, *, everywhere: bool) -> None:
-        """Keeps a standing in the first tier that takes it, or in all that do, and here.
-
-        ClickHouse likes few inserts, so it is told only what is to be known everywhere.
-        """
-        self._known = standing
+    def keep(self, state: AlertState, *, everywhere: bool) -> None:
+        """Keeps a state here, and in the first tier that takes it or in all that do."""
+        self._known = state
         tiers = self._open_tiers()
         if not everywhere:
+            # ClickHouse takes few inserts well.
             tiers = tuple(tier for tier in tiers if tier != "clickhouse")
-        # Where no tier takes it this process knows it, and tells the next one that answers.
+        # Where no tier takes it this process knows it, and writes it to the next that answers.
         with suppress(TierError):
-            self._notices.write(STANDING, standing, tiers=tiers, only_one=not everywhere)
+            self._notices.write(STATE, state, tiers=tiers, only_one=not everywhere)
 
     def marks(self) -> Annotations:
         """What admins said, as the first two tiers that answer know it."""
@@ -115,9 +129,9 @@ class AlertStore:
         return found or TIERS
 
 
-def _as_of(standing: AlertState, now: float) -> int:
+def _as_of(state: AlertState, now: float) -> int:
     """The window it is of. One from the future, by a clock that was wrong, is of none."""
-    return standing.window if standing.window <= window_of(now) + AHEAD_WINDOWS else -1
+    return state.window if state.window <= window_of(now) + AHEAD_WINDOWS else -1
 
 
 def _newest(marks: dict[str, T]) -> dict[str, T]:

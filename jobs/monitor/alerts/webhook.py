@@ -1,15 +1,15 @@
-"""Tells a server of alerts that are raised and cleared: signed, repeated, never waited for.
+"""Notifies a server of alerts that are raised and cleared: signed, repeated, never waited for.
 
-What is to be delivered waits in Redis, where any process finds it, or in this process where Redis
-cannot be told. A delivery keeps its id however often it is tried, so that whoever gets it twice
-can tell.
+A delivery waits in Redis, where any process finds it, or in this process while Redis is down. It
+keeps its id however often it is tried, so that a receiver can tell a repetition.
 """
 
 import hashlib
 import hmac
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -38,7 +38,7 @@ MOST_WAITING = 500
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """Something to be told. Times are seconds since 1970."""
+    """A notification to deliver. Times are seconds since 1970."""
 
     id: str
     body: str
@@ -57,7 +57,7 @@ class WebhookSink:
         self._lock = threading.Lock()
         self._own: dict[str, Delivery] = {}
         self._session = requests.Session()
-        # A proxy of the environment might be told what only that server is to know.
+        # A proxy of the environment could read what is meant for that server alone.
         self._session.trust_env = False
         self._thread = PeriodicThread(
             "webhook",
@@ -68,19 +68,14 @@ class WebhookSink:
             shows_traceback=False,
         )
 
-    @property
-    def is_wanted(self) -> bool:
-        """Whether there is anybody to tell."""
-        return bool(self._url)
-
     def begin(self) -> None:
         """Delivers from now on, in a thread. Once a process, after any fork."""
-        if self.is_wanted:
+        if self._url:
             self._thread.begin()
 
     def offer(self, delivery_id: str, body: bytes) -> None:
         """Has something delivered soon. Returns at once, raises nothing."""
-        if self.is_wanted:
+        if self._url:
             now = time.time()
             self._put(Delivery(id=delivery_id, body=body.decode(), since=now, due=now))
 
@@ -120,9 +115,9 @@ class WebhookSink:
                 data=delivery.body.encode(),
                 headers=headers,
                 timeout=TIMEOUT_SECONDS,
-                # Whoever it points to was not named by the operator.
+                # The operator did not name the target of a redirect.
                 allow_redirects=False,
-                # The answer's body is nobody's concern, however long it is.
+                # The answer's body is not read, however long it is.
                 stream=True,
             ) as reply:
                 return None if 200 <= reply.status_code < 300 else f"status {reply.status_code}"
@@ -130,21 +125,18 @@ class WebhookSink:
             return type(error).__name__
 
     def _put(self, delivery: Delivery) -> None:
-        """Where there is room in Redis, else here."""
-        is_kept = False
-        try:
-            with translated():
-                if self._client.hlen(keys.DELIVERIES) < MOST_WAITING:
-                    pipeline = self._client.pipeline(transaction=True)
-                    pipeline.hset(keys.DELIVERIES, delivery.id, msgspec.json.encode(delivery))
-                    pipeline.delete(keys.delivery_lease(delivery.id))
-                    pipeline.execute()
-                    is_kept = True
-        except TierError:
-            pass
+        """Keeps a delivery in Redis where there is room, else here."""
+        is_shared = False
+        with suppress(TierError), translated():
+            if self._client.hlen(keys.DELIVERIES) < MOST_WAITING:
+                pipeline = self._client.pipeline(transaction=True)
+                pipeline.hset(keys.DELIVERIES, delivery.id, msgspec.json.encode(delivery))
+                pipeline.delete(keys.delivery_lease(delivery.id))
+                pipeline.execute()
+                is_shared = True
         with self._lock:
             self._own.pop(delivery.id, None)
-            if not is_kept:
+            if not is_shared:
                 self._own[delivery.id] = delivery
             while len(self._own) > MOST_WAITING:
                 self._own.pop(next(iter(self._own)))
@@ -156,37 +148,32 @@ class WebhookSink:
             with translated():
                 self._client.hdel(keys.DELIVERIES, delivery.id)
         except TierError:
-            # It is told once more when Redis is back, under the same id.
+            # It is sent once more when Redis is back, under the same id.
             log.warning("webhook_may_repeat", delivery=delivery.id)
 
-    def _waiting(self) -> Sequence[Delivery]:
+    def _waiting(self) -> Iterable[Delivery]:
         with self._lock:
             own = dict(self._own)
-        try:
-            with translated():
-                found = self._client.hgetall(keys.DELIVERIES)
-        except TierError:
-            return list(own.values())
-        shared = filter(None, map(_delivery, found.values()))
-        return [*own.values(), *(one for one in shared if one.id not in own)]
+        found: dict[Any, Any] = {}
+        with suppress(TierError), translated():
+            found = self._client.hgetall(keys.DELIVERIES)
+        shared = {one.id: one for one in map(_delivery, found.values()) if one is not None}
+        return (shared | own).values()
 
     def _mine(self, waiting: Delivery, now: float) -> Delivery | None:
-        """A delivery as it is when nobody else can try it any more, if it is still due then."""
+        """A delivery as it is once no other process can try it, if it is still due then."""
         if waiting.id in self._own:
             return waiting
-        try:
-            with translated():
-                name = keys.delivery_lease(waiting.id)
-                if not self._client.set(name, 1, nx=True, px=LEASE_MILLISECONDS):
-                    return None
+        with suppress(TierError), translated():
+            name = keys.delivery_lease(waiting.id)
+            if self._client.set(name, 1, nx=True, px=LEASE_MILLISECONDS):
                 delivery = _delivery(self._client.hget(keys.DELIVERIES, waiting.id))
-        except TierError:
-            return None
-        return delivery if delivery and delivery.due <= now else None
+                return delivery if delivery and delivery.due <= now else None
+        return None
 
 
 def _delivery(found: Any) -> Delivery | None:
-    """What somebody put down; None for what another version did otherwise, or nobody did."""
+    """A delivery that Redis has; None where it has none, or one of another version."""
     try:
         return msgspec.json.decode(found, type=Delivery) if found else None
     except msgspec.MsgspecError:

@@ -8,7 +8,6 @@ from structlog.testing import capture_logs
 
 from jobs.archive import proof, row_proof
 from jobs.monitor import doctor
-from jobs.monitor.health import persistence_health
 from models import codec
 from models.message import Message
 from storage.postgres import writes
@@ -121,7 +120,7 @@ def stays(store: Services, week: list[Message], reason: str) -> None:
     assert (line["log_level"], line["partition"]) == ("error", PARTITION)
     (entry,) = store.audit.entries(action="archive.stop", limit=1)
     assert entry.subject == f"partition:{PARTITION}"
-    assert persistence_health(store, store.progress).tiers["postgresql"].archive_stopped == 1
+    assert store.performance.health().tiers["postgresql"].archive_stopped == 1
     (finding,) = (one for one in doctor.examine(store) if one.check == "archive")
     assert not finding.ok
     assert reason in finding.found

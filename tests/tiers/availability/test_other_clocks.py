@@ -41,9 +41,11 @@ def own(alone: Services, redis: OwnValkey) -> Iterator[Services]:
 
 def test_how_long_the_log_waits(own: Services, redis: OwnValkey) -> None:
     then_ms = own.pending_log.now_us() // 1000 - WAITING_SECONDS * 1000
-    assert (stats.gather(own).redis or pytest.fail()).oldest_pending_seconds == 0
+    assert (
+        stats.gather(own, own.performance.snapshots.take()).redis or pytest.fail()
+    ).oldest_pending_seconds == 0
     redis.client().xadd(keys.pending(0), {"message": b"{}"}, id=f"{then_ms}-0")
-    figures = stats.gather(own).redis
+    figures = stats.gather(own, own.performance.snapshots.take()).redis
     assert figures is not None
     waited = WAITING_SECONDS <= figures.oldest_pending_seconds < WAITING_SECONDS + BUSY_SECONDS
     assert waited, figures
@@ -52,7 +54,7 @@ def test_how_long_the_log_waits(own: Services, redis: OwnValkey) -> None:
     ]
     assert not finding.ok
     assert finding.found.startswith("1 waiting, the oldest for 1")
-    since_us = own.analytics._hidden.unpersisted_since_us()
+    since_us = own.analytics._hidden.unpersisted(None).since_us
     assert since_us is not None
     ago = time.time() - since_us / 1e6
     assert WAITING_SECONDS <= ago < WAITING_SECONDS + BUSY_SECONDS
@@ -60,7 +62,7 @@ def test_how_long_the_log_waits(own: Services, redis: OwnValkey) -> None:
 
 def test_what_has_just_come_waits_for_no_time(own: Services, redis: OwnValkey) -> None:
     redis.client().xadd(keys.pending(0), {"message": b"{}"})
-    figures = stats.gather(own).redis
+    figures = stats.gather(own, own.performance.snapshots.take()).redis
     assert figures is not None
     assert figures.oldest_pending_seconds < BUSY_SECONDS / 2
     (finding,) = [

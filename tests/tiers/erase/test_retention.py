@@ -10,7 +10,6 @@ from sqlalchemy import text
 
 from jobs.audit import SYSTEM
 from jobs.erase.retention import RetentionRun
-from jobs.monitor.health import persistence_health
 from jobs.persist.drain import Drained
 from models import ids
 from models.message import Message
@@ -142,7 +141,7 @@ def test_the_doctor_and_health_know_when_it_last_ran(
     alone.retention_policies.set(user, None, keep_days=10, by="an admin")
     alone.retention.apply()
     assert [one.ok for one in findings()] == [True]
-    state = persistence_health(alone, alone.progress).tiers["postgresql"].retention
+    state = alone.performance.health().tiers["postgresql"].retention
     assert state is not None
     assert (state.policies, state.due, state.erased, state.left) == (1, 2, 2, 0)
     # A run that left something, or that never came.

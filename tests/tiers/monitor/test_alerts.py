@@ -148,7 +148,7 @@ def test_what_was_raised_without_postgresql_is_in_the_history_afterwards(
     noted = alone.audit.entries(action="alert.acknowledged", limit=10)
     assert [one.actor for one in noted if one.subject == f"alert:{raised.id}"] == ["ann"]
     # What is written is not kept for PostgreSQL any longer.
-    assert alone.performance._book.read(judged.now).records == {}
+    assert alone.performance.monitor.state(judged.now).records == {}
 
 
 def test_whoever_acknowledges_first_stays(alone: Services, judged: Judged) -> None:

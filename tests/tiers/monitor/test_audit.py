@@ -4,13 +4,20 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from models import ids
 from wiring.process import Services
 
 
 def test_an_entry_comes_back_as_it_was_and_newest_first(alone: Services, user: str) -> None:
-    first = alone.audit.note(user, "thing.made", "thing:1", {"messages": 3}, {"why": "a test"})
-    second = alone.audit.note(user, "thing.lost", "thing:2")
-    assert alone.audit.entries(actor=user, limit=10) == [second, first]
+    before = ids.timestamp(alone.clock.now_us())
+    alone.audit.note(user, "thing.made", "thing:1", {"messages": 3}, {"why": "a test"})
+    alone.audit.note(user, "thing.lost", "thing:2")
+    second, first = alone.audit.entries(actor=user, limit=10)
+    assert (first.action, first.subject) == ("thing.made", "thing:1")
+    assert (first.counts, first.details) == ({"messages": 3}, {"why": "a test"})
+    assert (second.action, second.counts, second.details) == ("thing.lost", {}, {})
+    assert before <= first.at < second.at
+    assert first.id < second.id
     assert alone.audit.entries(actor=user, action="thing.made", limit=10) == [first]
     assert alone.audit.entries(actor=user, limit=1, cursor=second.id) == [first]
     assert alone.audit.entries(actor=user, since=second.at, limit=10) == [second]
@@ -38,7 +45,9 @@ def test_nobody_changes_it(alone: Services, user: str, change: str) -> None:
 
 
 def test_it_is_carried_to_clickhouse_once(alone: Services, user: str) -> None:
-    made = [alone.audit.note(user, "thing.made", f"thing:{n}", {"n": n}) for n in range(3)]
+    for n in range(3):
+        alone.audit.note(user, "thing.made", f"thing:{n}", {"n": n})
+    made = alone.audit.entries(actor=user, limit=3)[::-1]
     assert alone.audit_outbox.ship_all().shipped >= 3
     assert alone.audit_outbox.ship_all().shipped == 0
     with alone.job_clickhouse.engine.connect() as connection:

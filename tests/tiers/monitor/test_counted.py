@@ -7,30 +7,17 @@ import pytest
 from jobs.persist.drain import Drained
 from storage.errors import NoTierAvailable
 from storage.messages.posts import Draft
-from storage.telemetry.totals import Totals
+from storage.telemetry.counts import Counts
 from support.faults.outages import without
 from support.waiting import eventually
 from wiring.process import Services
 
 
 @pytest.fixture
-def since(alone: Services) -> Callable[[], dict[str, int]]:
+def since(alone: Services) -> Callable[[], Counts]:
     """What was counted since the test began."""
-    before = plain(alone.instruments.totals())
-    return lambda: {
-        name: value - before[name] for name, value in plain(alone.instruments.totals()).items()
-    }
-
-
-def plain(totals: Totals) -> dict[str, int]:
-    return {
-        **totals.acknowledged,
-        "refused": totals.refused,
-        "failed_over": totals.failed_over,
-        "writes": totals.writes,
-        "persisted": totals.persisted,
-        "replicated": totals.replicated,
-    }
+    before = alone.instruments.counts()
+    return lambda: Counts(alone.instruments.counts()).since(before)
 
 
 def drafts(count: int) -> list[Draft]:
@@ -44,7 +31,7 @@ def value(own: Services, name: str, **labels: str) -> float:
 def test_what_is_acknowledged_carried_and_shipped_is_counted(
     alone: Services,
     user: str,
-    since: Callable[[], dict[str, int]],
+    since: Callable[[], Counts],
     drain: Callable[[], Drained],
 ) -> None:
     posted = alone.messages.post_batch(user, [("one", drafts(3)), ("two", drafts(2))])
@@ -53,7 +40,7 @@ def test_what_is_acknowledged_carried_and_shipped_is_counted(
     )
     alone.messages.delete(user, posted[1][0].message.id, if_version=None)
     found = since()
-    assert (found["redis"], found["writes"], found["refused"]) == (7, 3, 0)
+    assert (found["acknowledged:redis"], found["writes"], found["refused"]) == (7, 3, 0)
     drain()
     assert since()["persisted"] == 7
     shipped = alone.replication.ship_all()
@@ -73,13 +60,14 @@ def test_reads_are_counted_by_where_they_came_from(alone: Services, user: str) -
 def test_a_write_beside_redis_and_one_that_nobody_takes(alone: Services, user: str) -> None:
     own = without(alone, "redis")
     own.messages.post(user, "one", drafts(1)[0])
-    found = plain(own.instruments.totals())
-    assert (found["postgresql"], found["failed_over"], found["redis"]) == (1, 1, 0)
+    found = Counts(own.instruments.counts())
+    assert (found["acknowledged:postgresql"], found["failed_over"]) == (1, 1)
+    assert found["acknowledged:redis"] == 0
     eventually(lambda: value(own, "breakers_open", tier="redis") == 1)
     assert value(own, "breaker_openings_total", tier="redis") == 1
     refused = without(alone, "redis", "database", "clickhouse")
     with pytest.raises(NoTierAvailable):
         refused.messages.post(user, "one", drafts(1)[0])
-    found = plain(refused.instruments.totals())
+    found = Counts(refused.instruments.counts())
     assert (found["refused"], found["writes"]) == (1, 0)
     assert value(refused, "refused_total", kind="post", code="storage_unavailable") == 1

@@ -10,11 +10,13 @@ from sqlalchemy import text
 
 from jobs.monitor.alerts.rules import CONSISTENCY_PERCENT
 from jobs.monitor.exposition import exposition
-from jobs.monitor.figures import FiguresWatch, StoreFigures, figures
+from jobs.monitor.figures import StoreFigures, figures
+from jobs.monitor.health import persistence_health
 from models.search import parse
-from storage.analytics.cache import MOST_KEPT, FiguresCache
+from storage.analytics.cache import MOST_KEPT, FiguresCache, Kept
 from storage.analytics.figures import Counted
 from storage.analytics.hidden import MOST_MARKS, Mark
+from storage.availability.checks.safety import SafetyVerdict
 from storage.search.query import Wanted
 from support.calls.alerts import Judged
 from support.data.figures import Scraped, parsed
@@ -26,13 +28,12 @@ HIGHEST = "ffffffff-ffff-7fff-bfff-ffffffffffff"
 
 def shown(own: Services) -> Scraped:
     """What Prometheus is told of the moment."""
-    watch = FiguresWatch(own, own.progress, own.performance.monitor.standing)
-    return parsed(exposition(own.instruments, "", watch).decode())
+    return parsed(exposition(own.instruments, "", looked(own)).decode())
 
 
 def looked(own: Services) -> StoreFigures:
     """What is found at a look."""
-    return figures(own, own.progress, own.performance.monitor.standing)
+    return figures(own.performance.snapshots.take(), own.performance.monitor.firing())
 
 
 @contextmanager
@@ -66,6 +67,22 @@ def test_a_tier_that_is_too_busy_for_a_figure_is_not_out(alone: Services) -> Non
     assert looked(alone).dead_letters is not None
 
 
+def test_a_tier_that_turns_one_question_away_is_not_out(alone: Services) -> None:
+    own = process(alone, redis_connections=1)
+    pool = own.redis_client.connection_pool
+    held = pool.get_connection()
+    try:
+        seen = own.performance.snapshots.take()
+    finally:
+        pool.release(held)
+    assert seen.tiers["redis"].available
+    assert seen.tiers["redis"].reason
+    assert seen.pending is None
+    health = persistence_health(seen, SafetyVerdict([]))
+    assert (health.status, health.tiers["redis"].available) == ("degraded", False)
+    assert own.performance.snapshots.take().pending is not None
+
+
 def test_an_alert_is_not_over_because_a_tier_was_too_busy_to_tell(alone: Services) -> None:
     judged = Judged(alone)
     with alone.job_engine.begin() as connection:
@@ -94,7 +111,7 @@ def test_ages_in_the_log_are_by_the_clock_that_stamps_it(
     post(alone, user)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 3_600)
-    assert 0 <= (alone.performance._looker.look().oldest_pending_seconds or 0) < 60
+    assert 0 <= (alone.performance.snapshots.take().oldest_pending_seconds or 0) < 60
 
 
 def test_searches_are_reads(alone: Services, user: str) -> None:
@@ -122,7 +139,7 @@ def test_answers_that_are_kept_are_bounded(alone: Services, user: str) -> None:
     cache = FiguresCache(alone.redis_door, 5.0)
     for number in range(2 * MOST_KEPT + 10):
         cache.keep(user, f"summary {number}", b"{}")
-    assert cache.fresh(user, f"summary {2 * MOST_KEPT + 9}") == b"{}"
+    assert cache.read(user, f"summary {2 * MOST_KEPT + 9}") == Kept(b"{}", is_fresh=True)
     (name,) = alone.redis_client.keys("analytics:*")
     assert alone.redis_client.hlen(name) <= MOST_KEPT
 

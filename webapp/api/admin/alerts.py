@@ -6,7 +6,7 @@ import msgspec
 from flask import Blueprint, Response
 from msgspec import UNSET, Meta, UnsetType
 
-from jobs.monitor.alerts.views import active_alert, past_alert
+from jobs.monitor.alerts.views import annotated_fields
 from webapp.http.context import caller, web
 from webapp.http.requests import answer, body_as, query_flag
 from webapp.http.schemas import RequestBody
@@ -48,9 +48,9 @@ class PerformanceAlerts(msgspec.Struct, kw_only=True, frozen=True):
 def list_alerts() -> Response:
     """What stands; told whichever tier is out. The history is PostgreSQL's."""
     monitor = web().services.performance.monitor
-    body = {"active_alerts": [active_alert(one) for one in monitor.active()]}
+    body = {"active_alerts": [annotated_fields(one) for one in monitor.active()]}
     if query_flag("history"):
-        body["history"] = [past_alert(one) for one in monitor.history()]
+        body["history"] = [annotated_fields(one) for one in monitor.history()]
     return answer(body)
 
 
@@ -58,7 +58,7 @@ def list_alerts() -> Response:
 def acknowledge_alert(alert_id: str) -> Response:
     """Notes who has seen it; whoever was first stays."""
     monitor = web().services.performance.monitor
-    return answer(active_alert(monitor.acknowledge(alert_id, caller().user_id)))
+    return answer(annotated_fields(monitor.acknowledge(alert_id, caller().user_id)))
 
 
 @blueprint.post("/<alert_id>/silence")
@@ -66,4 +66,4 @@ def silence_alert(alert_id: str) -> Response:
     """Has nobody told of its kind for a while; it stays listed."""
     body = body_as(SilenceAlert)
     monitor = web().services.performance.monitor
-    return answer(active_alert(monitor.silence(alert_id, body.seconds, caller().user_id)))
+    return answer(annotated_fields(monitor.silence(alert_id, body.seconds, caller().user_id)))

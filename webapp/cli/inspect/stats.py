@@ -55,7 +55,7 @@ def stats(as_json: bool, watch: bool, every: float) -> None:
         _watch(_moments(services, every), as_json=as_json)
         return
     now = next(_moments(services, every))
-    found = gather(services)
+    found = gather(services, services.performance.snapshots.take())
     if as_json:
         tiers = (found.redis, found.postgresql, found.clickhouse)
         click.echo(msgspec.json.encode(Everything(*tiers, found.down, now.now, now.rates)))
@@ -89,13 +89,14 @@ def _watch(moments: Iterator[Moment], *, as_json: bool) -> None:
 
 def _moments(services: Services, every: float) -> Iterator[Moment]:
     """How things stand, each time with the rates since the time before."""
-    standing = services.performance.monitor.standing
+    performance = services.performance
     before = _scrape(services)
     while True:
         time.sleep(every)
         after = _scrape(services)
         known = rates(before, after) if before and after else None
-        yield Moment(figures(services, services.progress, standing), known)
+        seen = performance.snapshots.take()
+        yield Moment(figures(seen, performance.monitor.firing()), known)
         before = after
 
 

@@ -10,7 +10,8 @@ from rich.text import Text
 
 import settings
 from jobs.monitor.alerts.monitor import PerformanceMonitor
-from jobs.monitor.alerts.views import ActiveAlert, active_alert, past_alert
+from jobs.monitor.alerts.store import AnnotatedAlert
+from jobs.monitor.alerts.views import annotated_fields
 from storage.errors import NotFound
 from webapp.cli.jobs.archive import DurationType
 from webapp.cli.operator import operator
@@ -32,8 +33,8 @@ def list_alerts(history: bool, as_json: bool) -> None:
     monitor = _monitor()
     found = monitor.active()
     if as_json:
-        shown = [active_alert(one) for one in found]
-        past = [past_alert(one) for one in monitor.history()] if history else []
+        shown = [annotated_fields(one) for one in found]
+        past = [annotated_fields(one) for one in monitor.history()] if history else []
         click.echo(msgspec.json.encode({"active_alerts": shown, "history": past}))
     else:
         for one in found:
@@ -73,7 +74,7 @@ def _monitor() -> PerformanceMonitor:
     return Services(settings.load()).performance.monitor
 
 
-def _line(one: ActiveAlert) -> str:
+def _line(one: AnnotatedAlert) -> str:
     alert = one.alert
     seen = f", seen by {one.acknowledged.by}" if one.acknowledged else ""
     silent = f", silent until {one.silenced_until}" if one.silenced_until else ""
