@@ -12,13 +12,13 @@ from redis import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from storage.errors import TierError, TierRejected, TierUnavailable
-from storage.redis.refusals import Kind, refusal_of
+from storage.redis.refusals import refusal_of
 from storage.resilience import budget
 from storage.resilience.bites import bites
 from storage.resilience.breaker import Breaker
 from storage.telemetry.slow_queries import SlowQueries
 
-_NOT_AN_OUTAGE: frozenset[Kind] = frozenset({"full", "not_allowed"})
+_NOT_AN_OUTAGE = {"full", "not_allowed"}
 """Writes are refused, and everything else goes on."""
 
 MOST_BYTES = 512 * 1024
@@ -190,6 +190,14 @@ class Script:
             for part, size in bites(calls, sizes, MOST_BYTES)
             for answer in self._round_trip(part, size)
         ]
+
+    def every(self, calls: Sequence[Call]) -> list[Any]:
+        """Likewise, but raises the first refusal, after all the other calls were made."""
+        answers = self.many(calls)
+        for answer in answers:
+            if isinstance(answer, TierError):
+                raise answer
+        return answers
 
     def _round_trip(self, calls: Sequence[Call], size: int) -> list[Any]:
         with self._door.timed(self._name, size) as client:

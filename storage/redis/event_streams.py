@@ -12,7 +12,6 @@ from typing import Any, Self
 from redis.client import PubSub
 
 from models.events import Event, event_of
-from storage.errors import TierError
 from storage.redis import keys
 from storage.redis.driver import RedisGateway, Script, translated
 
@@ -76,14 +75,8 @@ class EventStreams:
 
     def open(self, user_ids: Sequence[str]) -> dict[str, str]:
         """Sees to it that users have a stream; gives the place of the newest entry of each."""
-        calls: list[tuple[list[str], list[Any]]] = [
-            ([keys.events(user_id)], [self._seconds]) for user_id in user_ids
-        ]
-        answers = self._open.many(calls) if calls else []
-        for answer in answers:
-            if isinstance(answer, TierError):
-                raise answer
-        return {user_id: answer.decode() for user_id, answer in zip(user_ids, answers, strict=True)}
+        places = self._open.every([([keys.events(one)], [self._seconds]) for one in user_ids])
+        return {user_id: place.decode() for user_id, place in zip(user_ids, places, strict=True)}
 
     def keep(self, places: Mapping[str, str]) -> set[str]:
         """Has streams stay; gives the users whose place is no longer in theirs."""

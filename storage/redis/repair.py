@@ -10,9 +10,8 @@ from models import codec
 from models.appends import Key
 from models.events import EventType
 from models.message import Message, Thread
-from storage.errors import TierError
 from storage.redis import keys
-from storage.redis.driver import RedisGateway, Script
+from storage.redis.driver import Call, RedisGateway, Script
 from storage.redis.messages import DISTRUST_MARK, RedisTier
 
 DISTRUST_SECONDS = 60
@@ -69,11 +68,7 @@ class RedisRepair:
 
     def distrust_indexes(self, names: Iterable[str]) -> None:
         """Likewise, by the keys of the indexes."""
-        calls: list[tuple[list[str], list[Any]]] = [
-            ([name], [distrust_floor(), DISTRUST_SECONDS]) for name in names
-        ]
-        if calls:
-            _raise_first(self._distrust.many(calls))
+        self._distrust.every([([name], [distrust_floor(), DISTRUST_SECONDS]) for name in names])
 
     def refresh(
         self, messages: Sequence[Message], news: Mapping[str, Sequence[EventType]] = _NO_NEWS
@@ -82,13 +77,11 @@ class RedisRepair:
 
         `news` is what of a message those who listen to its user are to be told late, by its id.
         """
-        calls = [self._refresh_call(message, news.get(message.id, ())) for message in messages]
-        if calls:
-            _raise_first(self._refresh.many(calls))
+        self._refresh.every(
+            [self._refresh_call(message, news.get(message.id, ())) for message in messages]
+        )
 
-    def _refresh_call(
-        self, message: Message, news: Sequence[EventType]
-    ) -> tuple[list[str], list[Any]]:
+    def _refresh_call(self, message: Message, news: Sequence[EventType]) -> Call:
         slot = self._redis.slot_of_message(message.id)
         names = [
             keys.message(slot, message.id),
@@ -116,10 +109,9 @@ class RedisRepair:
         made later messages."""
         given = iter(made.items())
         while batch := list(islice(given, KEYS_AT_ONCE)):
-            calls: list[tuple[list[str], list[Any]]] = [
-                ([self._name_of(key)], [message_id, seconds]) for key, message_id in batch
-            ]
-            _raise_first(self._teach_key.many(calls))
+            self._teach_key.every(
+                [([self._name_of(key)], [message_id, seconds]) for key, message_id in batch]
+            )
 
     def _name_of(self, key: Key) -> str:
         slot = self._redis.slot_of_thread(key.user_id, key.thread_id)
@@ -127,9 +119,7 @@ class RedisRepair:
 
     def drop_committed(self, names: Sequence[str]) -> None:
         """Drops those of these keys that may be evicted: what they hold is in PostgreSQL."""
-        calls: list[tuple[list[str], list[Any]]] = [([name], []) for name in names]
-        if calls:
-            _raise_first(self._drop.many(calls))
+        self._drop.every([([name], []) for name in names])
 
     def refresh_thread(self, thread: Thread, *, is_news: bool = False) -> None:
         """Takes a thread's own data that was committed beside Redis, where newer; if it is news
@@ -170,9 +160,3 @@ class RedisRepair:
 def distrust_floor() -> str:
     """A floor above every id, never the same twice."""
     return DISTRUST_MARK + secrets.token_hex(8)
-
-
-def _raise_first(answers: Sequence[Any]) -> None:
-    for answer in answers:
-        if isinstance(answer, TierError):
-            raise answer

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from models import codec, ids
 from models.state import StateName, StateRecord
-from storage.errors import TierError, TierUnavailable, VersionConflict
+from storage.errors import TierUnavailable, VersionConflict
 from storage.redis import keys
-from storage.redis.driver import RedisGateway, Script
+from storage.redis.driver import Call, RedisGateway, Script
 from storage.redis.messages import DRAIN_FLAG_MILLISECONDS
 
 
@@ -95,22 +95,14 @@ class StateCacheManager:
         self, records: Sequence[StateRecord], ttl_seconds: int | None = None
     ) -> int:
         """Likewise of many, in one round trip; gives how many were taken."""
-        calls: list[tuple[list[str], list[Any]]] = []
-        for record in records:
-            slot = self.slot_of(record.whose)
-            seconds = ttl_seconds or seconds_to_stay(record.expires_at, self._hot_seconds)
-            calls.append(
-                (
-                    [self._key(record.whose), keys.erased(slot, record.user_id)],
-                    [
-                        codec.encode(record),
-                        record.version,
-                        seconds,
-                        ids.lowest(record.updated_at),
-                    ],
-                )
-            )
-        return sum(_answered(self._cache.many(calls))) if calls else 0
+        return sum(self._cache.every([self._cache_call(one, ttl_seconds) for one in records]))
+
+    def _cache_call(self, record: StateRecord, ttl_seconds: int | None) -> Call:
+        seconds = ttl_seconds or seconds_to_stay(record.expires_at, self._hot_seconds)
+        return (
+            [self._key(record.whose), keys.erased(self.slot_of(record.whose), record.user_id)],
+            [codec.encode(record), record.version, seconds, ids.lowest(record.updated_at)],
+        )
 
     def get_redis_memory_stats(self) -> RedisMemory:
         """What Redis has in memory, and how often reads find it."""
@@ -144,13 +136,6 @@ def _seen(hot: bytes, mark: bytes | None) -> StateRecord:
     record = codec.decode_state(hot)
     erased = mark.decode() if mark else ids.LOWEST
     return record.buried() if erased >= ids.lowest(record.updated_at) else record
-
-
-def _answered(answers: Sequence[Any]) -> list[int]:
-    for answer in answers:
-        if isinstance(answer, TierError):
-            raise answer
-    return [int(answer) for answer in answers]
 
 
 GRACE_SECONDS = 60
