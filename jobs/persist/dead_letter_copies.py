@@ -29,7 +29,6 @@ class RefusedCopies:
         self._door = door
         self._amend = Script(door, "amend")
         self._withdraw = Script(door, "withdraw")
-        self._withdraw_state = Script(door, "withdraw_state")
 
     def ping(self) -> None:
         """Raises `TierUnavailable` if Redis does not answer."""
@@ -56,7 +55,7 @@ class RefusedCopies:
         """
         user_id, thread_id = _thread(address)
         if kind == "state":
-            return bool(self._withdraw_state([_record_key(slot, kind, address)], [address.version]))
+            return bool(self._withdraw([_record_key(slot, kind, address)], [address.version]))
         index = keys.index(slot, user_id, thread_id)
         names = [
             _record_key(slot, kind, address),

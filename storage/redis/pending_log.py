@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ import msgspec
 
 from storage.errors import TierError
 from storage.redis import keys
-from storage.redis.driver import RedisGateway, Script
+from storage.redis.driver import Call, RedisGateway, Script
 from storage.redis.states import Lifetime, seconds_to_stay
 from storage.resilience.bites import Bite
 
@@ -102,7 +103,6 @@ class PendingLog:
         self._bite = Bite(MOST_BYTES)
         self._entry_bytes = 0
         self._settle = Script(door, "settle", tells=True)
-        self._settle_state = Script(door, "settle_state")
 
     def read(self, slots: Sequence[int], count: int) -> list[LogEntry]:
         """The oldest entries of pending streams, up to about `count` in all, oldest first each.
@@ -149,23 +149,15 @@ class PendingLog:
 
         Raises the first refusal, if any, after the other slots were settled.
         """
-        # First what the log still has: a crash between the two repeats the batch.
-        states: list[tuple[list[str], list[Any]]] = [
-            ([key], [state.version, seconds_to_stay(state.expires_at, self._hot_seconds)])
-            for committed in batches
-            for key, state in committed.states.items()
-        ]
-        settled = self._settle_state.many(states) if states else []
-        answers = self._settle.many([self._settle_call(committed) for committed in batches])
-        for answer in (*settled, *answers):
-            if isinstance(answer, TierError):
-                raise answer
-        return sum(answers)
+        return sum(self._settle.every([self._settle_call(committed) for committed in batches]))
 
-    def _settle_call(self, committed: CommittedBatch) -> tuple[list[str], list[Any]]:
+    def _settle_call(self, committed: CommittedBatch) -> Call:
+        records = {key: (version, self._hot_seconds) for key, version in committed.versions.items()}
+        for key, state in committed.states.items():
+            records[key] = state.version, seconds_to_stay(state.expires_at, self._hot_seconds)
         names = [
             keys.pending(committed.slot),
-            *committed.versions,
+            *records,
             *committed.indexes,
             *committed.watermarks,
         ]
@@ -179,13 +171,13 @@ class PendingLog:
             self._hot_seconds,
             self._hot_page,
             keys.message_prefix(committed.slot),
-            len(committed.versions),
+            len(records),
             len(committed.indexes),
             len(committed.watermarks),
             len(committed.settled),
             self._events_kept,
             len(committed.dropped),
-            *committed.versions.values(),
+            *chain.from_iterable(records.values()),
             *committed.watermarks.values(),
             *(one.message_id for one in committed.dropped),
         ]
