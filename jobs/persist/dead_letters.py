@@ -13,8 +13,8 @@ import structlog
 from sqlalchemy import Connection, Engine, Row, delete, func, select, update
 
 from jobs.audit import AuditTrail
+from jobs.persist.batch import Batch
 from jobs.persist.dead_letter_copies import RefusedCopies
-from jobs.persist.drain import Batch
 from models.records import HEAD_BYTES, Address, address_of, deleted_through, repaired
 from models.tables import dead_letters, messages, threads
 from storage.availability.hidden import archive_boundary
@@ -191,7 +191,7 @@ class DeadLetterService:
         try:
             if repair is not None:
                 self._copies.amend(letter.shard, letter.kind, address, repair)
-            committed = batch.committed(letter.shard, [])
+            committed = batch.outcome.committed(letter.shard, [])
             self._copies.settle(letter.shard, letter.kind, address, committed)
         except TierError as error:
             log.warning("copy_not_settled", letter=letter.id, tier=error.tier, reason=error.reason)
@@ -226,8 +226,8 @@ def _locked(connection: Connection, letter_id: int) -> Row[Any]:
 
 def _why_not(connection: Connection, batch: Batch, address: Address) -> str | None:
     """Why PostgreSQL does not have the write now; None where it does."""
-    if batch.refused:
-        return batch.refused[0].reason
+    if batch.outcome.refused:
+        return batch.outcome.refused[0].reason
     if batch.written or address.message_id is None:
         return None
     owner = select(messages.c.user_id).where(messages.c.id == address.message_id)

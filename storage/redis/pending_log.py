@@ -18,7 +18,7 @@ import msgspec
 from storage.errors import TierError
 from storage.redis import keys
 from storage.redis.driver import Call, RedisGateway, Script
-from storage.redis.states import Lifetime, seconds_to_stay
+from storage.redis.states import seconds_to_stay
 from storage.resilience.bites import Bite
 
 MOST_BYTES = 512 * 1024
@@ -56,7 +56,7 @@ class HiddenEntry(NamedTuple):
 
 class CommittedBatch(NamedTuple):
     """What one drained batch of a slot wrote, by key: records with their versions, indexes of
-    the threads touched, watermarks with their ids, and states with their lifetimes. `settled` are
+    the threads touched, watermarks with their ids, and when states expire, if ever. `settled` are
     the entries by user, `entry_ids` those that are nobody's; `dropped` are messages of which
     nothing is to stay in Redis."""
 
@@ -66,7 +66,7 @@ class CommittedBatch(NamedTuple):
     indexes: Sequence[str]
     watermarks: Mapping[str, str]
     settled: Mapping[str, Sequence[SettledEntry]] = MappingProxyType({})
-    states: Mapping[str, Lifetime] = MappingProxyType({})
+    expiries: Mapping[str, str | None] = MappingProxyType({})
     dropped: Sequence[HiddenEntry] = ()
 
 
@@ -152,9 +152,10 @@ class PendingLog:
         return sum(self._settle.every([self._settle_call(committed) for committed in batches]))
 
     def _settle_call(self, committed: CommittedBatch) -> Call:
-        records = {key: (version, self._hot_seconds) for key, version in committed.versions.items()}
-        for key, state in committed.states.items():
-            records[key] = state.version, seconds_to_stay(state.expires_at, self._hot_seconds)
+        records = {
+            key: (version, seconds_to_stay(committed.expiries.get(key), self._hot_seconds))
+            for key, version in committed.versions.items()
+        }
         names = [
             keys.pending(committed.slot),
             *records,

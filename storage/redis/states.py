@@ -143,13 +143,6 @@ GRACE_SECONDS = 60
 finds that there is a newer one."""
 
 
-class Lifetime(NamedTuple):
-    """A committed version, and when it expires, if ever."""
-
-    version: int
-    expires_at: str | None
-
-
 def seconds_to_stay(expires_at: str | None, hot_seconds: int) -> int:
     """For as long as it is valid; what never expires stays as long as messages do."""
     if expires_at is None:
