@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from models import codec
+from models.caveats import warning_of
 from models.message import Caveat, FailoverReason, Tier
-from models.state import Checkpoint, StateName, StateRecord, WholeCheckpoint
+from models.state import StateName, StateRecord, StoredCheckpoint
 from models.versions import VERSION_STEP
 from storage.availability.lease import Lease
 from storage.errors import (
@@ -29,9 +30,6 @@ from storage.states.postgres import StateRows
 from storage.telemetry.instruments import Instruments, code_of
 
 Make = Callable[[int], StateRecord]
-POSTGRESQL_OUT: Caveat = "degraded_mode_postgresql_unavailable"
-REDIS_OUT: Caveat = "degraded_performance_redis_unavailable"
-BOTH_OUT: Caveat = "degraded_mode_redis_and_postgresql_unavailable"
 
 
 class FoundState(NamedTuple):
@@ -53,17 +51,16 @@ class FoundState(NamedTuple):
 
 
 class SavedVersion(NamedTuple):
-    """A version, the tier that took it first, and what follows from that: the slot whose worker is
-    to be woken, or, once it `is_committed`, the numbers of its copies on their way to
-    ClickHouse."""
+    """A version, the tiers that have it, that which took it first, and what follows from that: the
+    slot whose worker is to be woken, or, once it is in PostgreSQL, the numbers of its copies on
+    their way to ClickHouse."""
 
     record: StateRecord
-    tier: Tier
+    tiers: list[Tier]
     wake_slot: int | None
     numbers: list[int]
     warning: Caveat | None
     failover_reason: FailoverReason | None
-    is_committed: bool = False
 
 
 class Overtaken(VersionConflict):
@@ -117,7 +114,7 @@ class StateChain:
             failures.append(error)
         if hot is not None:
             is_certain = self._lease.last_known().redis_complete
-            return FoundState(whose, hot, "redis", is_certain, POSTGRESQL_OUT)
+            return FoundState(whose, hot, "redis", is_certain, warning_of({"postgresql"}))
         return self._copied(whose, failures, must_be_known)
 
     def again(
@@ -140,7 +137,7 @@ class StateChain:
         except TierError as error:
             self._instruments.refused("state", code_of(error))
             raise
-        self._instruments.acknowledged(saved.tier, "state", time.perf_counter() - started)
+        self._instruments.acknowledged(saved.tiers[0], "state", time.perf_counter() - started)
         return saved
 
     def _save(self, found: FoundState, make: Make) -> SavedVersion:
@@ -161,37 +158,28 @@ class StateChain:
             raise
         except TierError as error:
             raise NoTierAvailable([failure, error]) from error
-        return SavedVersion(
-            record, "postgresql", None, numbers, REDIS_OUT, "redis_unavailable", True
-        )
+        warning = warning_of({"redis"})
+        return SavedVersion(record, ["postgresql"], None, numbers, warning, "redis_unavailable")
 
-    def commit(self, record: StateRecord) -> list[int]:
-        """Has PostgreSQL take what Redis has; gives the numbers of its copies."""
-        return self._rows.commit(record)[1]
+    def commit(self, saved: SavedVersion) -> SavedVersion:
+        """Has PostgreSQL take what Redis has."""
+        return _committed(saved, self._rows.commit(saved.record)[1])
 
-    def archive(self, numbers: list[int]) -> None:
-        """Has ClickHouse take these copies."""
-        self._copies.ship(numbers)
+    def archive(self, saved: SavedVersion) -> None:
+        """Has ClickHouse take the copies of what PostgreSQL has."""
+        self._copies.ship(saved.numbers)
 
     def checkpoints(
-        self, whose: StateName, *, after: int, before: int, count: int
-    ) -> list[Checkpoint]:
-        """Checkpoints of a run, from PostgreSQL or else from ClickHouse. Raises `TierError`."""
+        self, whose: StateName, *, after: int, before: int, count: int, whole: bool
+    ) -> list[StoredCheckpoint]:
+        """Checkpoints of a run with `after` < version < `before`, newest first, from PostgreSQL or
+        else from ClickHouse; without `whole` their states may be empty. Raises `TierError`."""
+        bounds = {"after": after, "before": before, "count": count}
         try:
-            return self._rows.checkpoints(whose, after=after, before=before, count=count)
+            return self._rows.checkpoints(whose, whole=whole, **bounds)
         except TierError as error:
             try:
-                return self._copies.checkpoints(whose, after=after, before=before, count=count)
-            except TierError as second:
-                raise NoTierAvailable([error, second]) from second
-
-    def checkpoint(self, whose: StateName, version: int) -> WholeCheckpoint | None:
-        """One of them, likewise."""
-        try:
-            return self._rows.checkpoint(whose, version)
-        except TierError as error:
-            try:
-                return self._copies.checkpoint(whose, version)
+                return self._copies.checkpoints(whose, **bounds)
             except TierError as second:
                 raise NoTierAvailable([error, second]) from second
 
@@ -203,12 +191,14 @@ class StateChain:
             return FoundState(whose, hot, "redis", True, None)
         if row is not None and not is_redis_out:
             self._warm(row)
-        return FoundState(whose, row, "postgresql", True, REDIS_OUT if is_redis_out else None)
+        warning = warning_of({"redis"}) if is_redis_out else None
+        return FoundState(whose, row, "postgresql", True, warning)
 
     def _copied(
         self, whose: StateName, failures: list[TierError], must_be_known: bool
     ) -> FoundState:
         is_redis_out = len(failures) > 1
+        warning = warning_of({failure.tier for failure in failures})
         try:
             copy = self._copies.load(whose)
         except TierError as error:
@@ -217,9 +207,7 @@ class StateChain:
         if copy is None and (is_redis_out or must_be_known):
             # What the tiers that answer do not know may still exist.
             raise NoTierAvailable(failures)
-        return FoundState(
-            whose, copy, "clickhouse", False, BOTH_OUT if is_redis_out else POSTGRESQL_OUT
-        )
+        return FoundState(whose, copy, "clickhouse", False, warning)
 
     def _save_in_redis(self, found: FoundState, record: StateRecord) -> SavedVersion:
         """While others may write beside Redis, PostgreSQL decides between them and Redis; while it
@@ -238,7 +226,7 @@ class StateChain:
             if error.tier != "postgresql" or error.tried:
                 raise
             return self._put(found, record)
-        return saved._replace(numbers=numbers, is_committed=True)
+        return _committed(saved, numbers)
 
     def _put(self, found: FoundState, record: StateRecord) -> SavedVersion:
         try:
@@ -250,7 +238,7 @@ class StateChain:
                 self._cache.cache_state_in_redis(found.record)
             raise
         slot = self._cache.slot_of(record.whose) if wake else None
-        return SavedVersion(record, "redis", slot, [], self._caveat(), None)
+        return SavedVersion(record, ["redis"], slot, [], self._caveat(), None)
 
     def _confirmed(self, saved: SavedVersion) -> SavedVersion:
         """What Redis took just when somebody began to write beside it.
@@ -265,7 +253,7 @@ class StateChain:
             return saved
         if version > saved.record.version:
             raise Overtaken(b"")
-        return saved._replace(numbers=numbers, is_committed=True)
+        return _committed(saved, numbers)
 
     def _warm(self, row: StateRecord) -> None:
         try:
@@ -275,7 +263,11 @@ class StateChain:
             return
 
     def _caveat(self) -> Caveat | None:
-        return None if self._postgres_breaker.is_closed else POSTGRESQL_OUT
+        return warning_of(set() if self._postgres_breaker.is_closed else {"postgresql"})
+
+
+def _committed(saved: SavedVersion, numbers: list[int]) -> SavedVersion:
+    return saved._replace(tiers=[*saved.tiers, "postgresql"], numbers=numbers)
 
 
 def _blind(found: FoundState) -> int:

@@ -1,13 +1,13 @@
 """States in PostgreSQL: read for one user, written before an answer or beside Redis."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from sqlalchemy import Connection, Engine, text
 
 from models import codec, ids
-from models.state import Checkpoint, StateName, StateRecord, WholeCheckpoint
+from models.state import EMPTY, Checkpoint, StateName, StateRecord, StoredCheckpoint
 from storage.availability.bypass import BypassRegistration
 from storage.errors import VersionConflict
 from storage.postgres import states
@@ -23,15 +23,11 @@ FORGET_SECONDS = 3_600
 
 _CHECKPOINTS = text(
     """
-SELECT version, level, created_at, octet_length(state::text) AS size_bytes FROM checkpoints
-WHERE user_id = :user_id AND run_id = :run_id AND version > :after AND version < :before
+SELECT version, level, created_at, octet_length(state::text) AS size_bytes,
+       CASE WHEN :whole THEN state::text END AS state
+FROM checkpoints
+WHERE user_id = :user_id AND run_id = :name AND version > :after AND version < :before
 ORDER BY version DESC LIMIT :count
-"""
-)
-_CHECKPOINT = text(
-    """
-SELECT version, level, created_at, state::text AS state FROM checkpoints
-WHERE user_id = :user_id AND run_id = :run_id AND version = :version
 """
 )
 _LAST_NUMBER = text("SELECT last_value FROM row_copies_outbox_sequence_seq")
@@ -136,35 +132,25 @@ class StateRows:
                 return _queued(connection, before)
 
     def checkpoints(
-        self, whose: StateName, *, after: int, before: int, count: int
-    ) -> list[Checkpoint]:
-        """Checkpoints of a run with `after` < version < `before`, newest first."""
-        values = {"after": after, "before": before, "count": count, **_run(whose)}
+        self, whose: StateName, *, after: int, before: int, count: int, whole: bool
+    ) -> list[StoredCheckpoint]:
+        """Checkpoints of a run with `after` < version < `before`, newest first; without `whole`
+        with empty states."""
+        values = {"after": after, "before": before, "count": count, "whole": whole}
         with self._tier.as_user(whose.user_id) as connection:
-            rows = connection.execute(_CHECKPOINTS, values).all()
+            rows = connection.execute(_CHECKPOINTS, whose._asdict() | values).all()
         return [
-            Checkpoint(
-                version=row.version,
-                checkpoint=row.level,
-                created_at=rfc3339(row.created_at),
-                size_bytes=row.size_bytes,
+            (
+                Checkpoint(
+                    version=row.version,
+                    checkpoint=row.level,
+                    created_at=rfc3339(row.created_at),
+                    size_bytes=row.size_bytes,
+                ),
+                msgspec.Raw(row.state.encode()) if whole else EMPTY,
             )
             for row in rows
         ]
-
-    def checkpoint(self, whose: StateName, version: int) -> WholeCheckpoint | None:
-        """One of them, whole."""
-        with self._tier.as_user(whose.user_id) as connection:
-            values = {"version": version, **_run(whose)}
-            row = connection.execute(_CHECKPOINT, values).one_or_none()
-        if row is None:
-            return None
-        return WholeCheckpoint(
-            version=row.version,
-            checkpoint=row.level,
-            created_at=rfc3339(row.created_at),
-            state=msgspec.Raw(row.state.encode()),
-        )
 
     def _begin(self, connection: Connection, whose: StateName) -> int:
         # A drain of the same slot writes the same rows, in an order of its own.
@@ -178,10 +164,6 @@ def forget_expired(engine: Engine) -> int:
     many states. Raises `TierError`."""
     with translated(), engine.begin() as connection:
         return int(connection.execute(_FORGET, {"seconds": FORGET_SECONDS}).scalar_one())
-
-
-def _run(whose: StateName) -> dict[str, Any]:
-    return {"user_id": whose.user_id, "run_id": whose.name}
 
 
 def _queued(connection: Connection, before: int) -> list[int]:

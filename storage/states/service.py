@@ -153,17 +153,26 @@ class StateService:
         """
         after = self.get(whose).record.cleared_through
         top = MAX_VERSION if before is None else before
-        found = self._chain.checkpoints(whose, after=after, before=top, count=limit + 1)
-        shown = found[:limit]
+        found = self._chain.checkpoints(
+            whose, after=after, before=top, count=limit + 1, whole=False
+        )
+        shown = [checkpoint for checkpoint, _ in found[:limit]]
         return shown, shown[-1].version if len(found) > limit else None
 
     def checkpoint(self, whose: StateName, version: int) -> WholeCheckpoint:
         """One of them, whole. Raises `NotFound`."""
-        after = self.get(whose).record.cleared_through
-        found = self._chain.checkpoint(whose, version) if version > after else None
-        if found is None:
+        if version <= self.get(whose).record.cleared_through:
             raise NotFound
-        return found
+        for one, state in self._chain.checkpoints(
+            whose, after=version - 1, before=version + 1, count=1, whole=True
+        ):
+            return WholeCheckpoint(
+                version=one.version,
+                checkpoint=one.checkpoint,
+                created_at=one.created_at,
+                state=state,
+            )
+        raise NotFound
 
     def restore(self, whose: StateName, version: int) -> StateAnswer:
         """Acknowledges a checkpoint's state as the newest version. Raises `NotFound`."""
@@ -246,26 +255,24 @@ class StateService:
 
     def _answer(self, saved: SavedVersion, level: Level) -> StateAnswer:
         """Carries the version on to the tiers that its level asks for, as far as they answer."""
-        tiers, warning, numbers = [saved.tier], saved.warning, saved.numbers
-        if saved.is_committed and saved.tier == "redis":
-            tiers.append("postgresql")
+        warning = saved.warning
         try:
-            if level != "auto" and not saved.is_committed:
-                numbers = self._chain.commit(saved.record)
-                tiers.append("postgresql")
+            if level != "auto" and "postgresql" not in saved.tiers:
+                saved = self._chain.commit(saved)
         except TierError:
             # The log has it, and carries it on when PostgreSQL is back.
             warning = "degraded_mode_postgresql_unavailable"
+        tiers = list(saved.tiers)
         try:
             if level == "full" and tiers[-1] == "postgresql":
-                self._chain.archive(numbers)
+                self._chain.archive(saved)
                 tiers.append("clickhouse")
         except TierError:
             warning = warning or "degraded_mode_clickhouse_unavailable"
         meaning: dict[Tier, Durability] = {"postgresql": "committed", "clickhouse": "archived"}
         return StateAnswer(
             record=saved.record,
-            tier_used=saved.tier,
+            tier_used=tiers[0],
             tiers=tiers,
             durability=meaning.get(tiers[-1]) or self._redis_durability(),
             wake_slot=saved.wake_slot,
