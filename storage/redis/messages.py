@@ -13,7 +13,7 @@ from models.appends import Append, IdTooOld, Key, Stored
 from storage.errors import NotFound, TierError, VersionConflict
 from storage.redis import keys
 from storage.redis.driver import MOST_BYTES, RedisGateway, Script
-from storage.resilience.bites import bites
+from storage.resilience.bites import batches, bites
 
 DRAIN_FLAG_MILLISECONDS = 2_000
 """A wake-up that got lost is repeated after this, by the next write."""
@@ -198,8 +198,7 @@ class RedisTier:
     def messages(self, slot: int, message_ids: Sequence[str]) -> list[bytes | None]:
         """The hot records of messages of one slot, None where there is none."""
         found: list[bytes | None] = []
-        for first in range(0, len(message_ids), NAMES_AT_ONCE):
-            names = message_ids[first : first + NAMES_AT_ONCE]
+        for names in batches(message_ids, NAMES_AT_ONCE):
             with self._door.guarded() as client:
                 records: Any = client.mget([keys.message(slot, name) for name in names])
             found += records

@@ -243,13 +243,8 @@ class PendingLog:
 
     def oldest_pending_us(self) -> int | None:
         """When the oldest entry of any log was written, microseconds since 1970."""
-        with self._door.guarded() as client:
-            pipeline = client.pipeline(transaction=False)
-            for slot in range(self.slots):
-                pipeline.xrange(keys.pending(slot), count=1)
-            answers: Any = pipeline.execute()
-        times = [_milliseconds(answer[0][0]) * 1000 for answer in answers if answer]
-        return min(times, default=None)
+        oldest = self.standing().oldest
+        return None if oldest is None else _milliseconds(oldest[1]) * 1000
 
 
 def _milliseconds(entry_id: bytes) -> int:

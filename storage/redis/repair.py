@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +12,7 @@ from models.message import Message, Thread
 from storage.redis import keys
 from storage.redis.driver import Call, RedisGateway, Script
 from storage.redis.messages import DISTRUST_MARK, RedisTier
+from storage.resilience.bites import batches
 
 DISTRUST_SECONDS = 60
 """Longer than any reader takes from looking into Redis to warming it."""
@@ -107,8 +107,7 @@ class RedisRepair:
     def store_keys(self, made: Mapping[Key, str], seconds: int) -> None:
         """Has Redis know Idempotency-Keys that PostgreSQL knows, but for those with which it has
         made later messages."""
-        given = iter(made.items())
-        while batch := list(islice(given, KEYS_AT_ONCE)):
+        for batch in batches(made.items(), KEYS_AT_ONCE):
             self._teach_key.every(
                 [([self._name_of(key)], [message_id, seconds]) for key, message_id in batch]
             )

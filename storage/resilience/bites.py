@@ -1,6 +1,7 @@
 """Work in bites: no more bytes at once than whoever gets them can take in the time there is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TypeVar
 
 One = TypeVar("One")
@@ -26,6 +27,13 @@ class Bite:
     def of(self, things: Sequence[One], sizes: Sequence[int]) -> Sequence[One]:
         """The first bite of some things."""
         return next((part for part, _ in bites(things, sizes, self.bytes)), things)
+
+
+def batches(things: Iterable[One], count: int) -> Iterator[list[One]]:
+    """Things in lists of at most so many, in order."""
+    left = iter(things)
+    while batch := list(islice(left, count)):
+        yield batch
 
 
 def bites(
