@@ -43,7 +43,6 @@ class RedisRepair:
         self._refresh = Script(door, "refresh", tells=True)
         self._drop = Script(door, "drop")
         self._teach_key = Script(door, "teach_key")
-        self._refresh_thread = Script(door, "refresh_thread", tells=True)
 
     def invalidate_indexes(self, threads: Iterable[tuple[str, str]]) -> None:
         """Says of threads' indexes, and of lists of threads, that messages came in beside Redis."""
@@ -81,24 +80,38 @@ class RedisRepair:
             [self._refresh_call(message, news.get(message.id, ())) for message in messages]
         )
 
-    def _refresh_call(self, message: Message, news: Sequence[EventType]) -> Call:
-        slot = self._redis.slot_of_message(message.id)
+    def refresh_thread(self, thread: Thread, *, is_news: bool = False) -> None:
+        """Likewise a thread's own data; if it is news those who listen to its user are told."""
+        self._refresh.every([self._refresh_call(thread, ("thread_updated",) if is_news else ())])
+
+    def _refresh_call(self, record: Message | Thread, news: Sequence[EventType]) -> Call:
+        user_id = record.user_id
+        if isinstance(record, Message):
+            slot = self._redis.slot_of_message(record.id)
+            key = keys.message(slot, record.id)
+            thread_id, message_id, watermark = record.thread_id, record.id, ""
+        else:
+            slot = self._redis.slot_of_thread(user_id, record.id)
+            key = keys.thread(slot, user_id, record.id)
+            thread_id, message_id, watermark = record.id, "", record.deleted_through or ""
         names = [
-            keys.message(slot, message.id),
-            keys.index(slot, message.user_id, message.thread_id),
-            keys.events(message.user_id),
-            keys.thread_pages(message.user_id),
-            keys.told(slot, message.id, message.version),
+            key,
+            keys.index(slot, user_id, thread_id),
+            keys.watermark(slot, user_id, thread_id),
+            keys.events(user_id),
+            keys.thread_pages(user_id),
+            keys.told(slot, record.id, record.version),
         ]
         arguments: list[Any] = [
-            message.id,
-            codec.encode(message),
-            message.version,
-            "1" if message.deleted_at else "0",
+            codec.encode(record),
+            record.version,
             self._hot_seconds,
+            message_id if record.deleted_at else "",
+            watermark,
             self._events_kept,
-            message.user_id,
-            message.thread_id,
+            user_id,
+            thread_id,
+            message_id,
             self._events_seconds,
             *news,
         ]
@@ -119,29 +132,6 @@ class RedisRepair:
     def drop_committed(self, names: Sequence[str]) -> None:
         """Drops those of these keys that may be evicted: what they hold is in PostgreSQL."""
         self._drop.every([([name], []) for name in names])
-
-    def refresh_thread(self, thread: Thread, *, is_news: bool = False) -> None:
-        """Takes a thread's own data that was committed beside Redis, where newer; if it is news
-        those who listen to its user are told."""
-        slot = self._redis.slot_of_thread(thread.user_id, thread.id)
-        names = [
-            keys.thread(slot, thread.user_id, thread.id),
-            keys.index(slot, thread.user_id, thread.id),
-            keys.watermark(slot, thread.user_id, thread.id),
-            keys.events(thread.user_id),
-            keys.thread_pages(thread.user_id),
-            keys.told(slot, thread.id, thread.version),
-        ]
-        arguments: list[Any] = [
-            codec.encode(thread),
-            thread.version,
-            thread.deleted_through or "",
-            self._hot_seconds,
-            self._events_kept,
-            thread.user_id,
-            self._events_seconds if is_news else 0,
-        ]
-        self._refresh_thread(names, arguments)
 
     def forget(self, message_ids: Sequence[str]) -> None:
         """Drops the hot copies of messages that were erased below."""
