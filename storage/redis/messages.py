@@ -10,13 +10,11 @@ from typing import Any, NamedTuple
 
 from models import ids
 from models.appends import Append, IdTooOld, Key, Stored
-from storage.errors import NotFound, TierError, VersionConflict
+from storage.errors import TierError
 from storage.redis import keys
 from storage.redis.driver import MOST_BYTES, RedisGateway, Script
+from storage.redis.records import DRAIN_FLAG_MILLISECONDS, InThread, RecordWriter
 from storage.resilience.bites import batches, bites
-
-DRAIN_FLAG_MILLISECONDS = 2_000
-"""A wake-up that got lost is repeated after this, by the next write."""
 
 PAGE_BYTES = 2 * 1024 * 1024
 """Of records in one answer, for which everybody else waits."""
@@ -55,8 +53,7 @@ class RedisTier:
         self._hot_seconds = hot_seconds
         self._events_kept = events_kept
         self._append = Script(door, "append", acknowledges=True, tells=True)
-        self._revise = Script(door, "revise", acknowledges=True, tells=True)
-        self._put_thread = Script(door, "put_thread", acknowledges=True, tells=True)
+        self._records = RecordWriter(door, events_kept=events_kept)
         self._page = Script(door, "page")
         self._warm = Script(door, "warm")
 
@@ -123,27 +120,21 @@ class RedisTier:
         where its user was erased.
         """
         slot = self.slot_of_message(message_id)
-        answer = self._revise(
-            [
-                keys.message(slot, message_id),
-                keys.index(slot, user_id, thread_id),
-                keys.pending(slot),
-                keys.drain(slot),
-                keys.erased(slot, user_id),
-                *keys.of_listeners(user_id),
-            ],
-            [
-                message_id,
-                record,
-                expected_version,
-                "1" if tombstone else "0",
-                DRAIN_FLAG_MILLISECONDS,
-                self._events_kept,
-                user_id,
-                thread_id,
-            ],
+        change = (
+            InThread(thread_id, "message_deleted", unlisted=message_id)
+            if tombstone
+            else InThread(thread_id, "message_updated")
         )
-        return self._woken(answer)
+        return self._records.put(
+            "message",
+            slot,
+            user_id,
+            keys.message(slot, message_id),
+            record,
+            expected_version=expected_version,
+            born=message_id,
+            thread=change,
+        )
 
     def put_thread(
         self,
@@ -161,27 +152,16 @@ class RedisTier:
         `NotFound` where its user was erased after its creation.
         """
         slot = self.slot_of_thread(user_id, thread_id)
-        answer = self._put_thread(
-            [
-                keys.thread(slot, user_id, thread_id),
-                keys.index(slot, user_id, thread_id),
-                keys.pending(slot),
-                keys.drain(slot),
-                *keys.hiding(slot, user_id, thread_id),
-                *keys.of_listeners(user_id),
-            ],
-            [
-                record,
-                expected_version,
-                deleted_through,
-                DRAIN_FLAG_MILLISECONDS,
-                ids.lowest(created_at),
-                self._events_kept,
-                user_id,
-                thread_id,
-            ],
+        return self._records.put(
+            "thread",
+            slot,
+            user_id,
+            keys.thread(slot, user_id, thread_id),
+            record,
+            expected_version=expected_version,
+            born=ids.lowest(created_at),
+            thread=InThread(thread_id, "thread_updated", watermark=deleted_through),
         )
-        return self._woken(answer)
 
     def message(self, message_id: str) -> bytes | None:
         """The hot record of a message."""
@@ -279,14 +259,6 @@ class RedisTier:
         """Raises `TierUnavailable` if Redis does not answer."""
         with self._door.guarded() as client:
             client.ping()
-
-    @staticmethod
-    def _woken(answer: Any) -> bool:
-        if answer[0] == b"conflict":
-            raise VersionConflict(bytes(answer[1]))
-        if answer[0] == b"erased":
-            raise NotFound
-        return bool(answer[1])
 
 
 def _stored(answer: Any) -> Stored | IdTooOld | TierError:

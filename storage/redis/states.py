@@ -14,15 +14,7 @@ from models.state import StateName, StateRecord
 from storage.errors import TierUnavailable, VersionConflict
 from storage.redis import keys
 from storage.redis.driver import Call, RedisGateway, Script
-from storage.redis.messages import DRAIN_FLAG_MILLISECONDS
-
-
-class ErasedSince(Exception):
-    """Nothing was written: the state's user was erased up to a moment that is not over."""
-
-    def __init__(self, through_us: int) -> None:
-        super().__init__("the user was erased up to a later moment")
-        self.through_us = through_us
+from storage.redis.records import HotConflict, RecordWriter
 
 
 class RedisMemory(NamedTuple):
@@ -42,7 +34,7 @@ class StateCacheManager:
         self._door = door
         self._slots = slots
         self._hot_seconds = hot_seconds
-        self._put = Script(door, "put_state", acknowledges=True)
+        self._records = RecordWriter(door)
         self._cache = Script(door, "cache_state")
 
     def slot_of(self, whose: StateName) -> int:
@@ -56,25 +48,19 @@ class StateCacheManager:
         rests on, `ErasedSince`, and `TierError`.
         """
         slot = self.slot_of(record.whose)
-        answer = self._put(
-            [
+        try:
+            return self._records.put(
+                "state",
+                slot,
+                record.user_id,
                 self._key(record.whose),
-                keys.pending(slot),
-                keys.drain(slot),
-                keys.erased(slot, record.user_id),
-            ],
-            [
                 codec.encode(record),
-                expected_version,
-                DRAIN_FLAG_MILLISECONDS,
-                ids.lowest(record.updated_at),
-            ],
-        )
-        if answer[0] == b"conflict":
-            raise VersionConflict(codec.encode(_seen(answer[1], answer[2])))
-        if answer[0] == b"behind":
-            raise ErasedSince(ids.time_us_of(answer[1].decode()))
-        return bool(answer[1])
+                expected_version=expected_version,
+                born=ids.lowest(record.updated_at),
+            )
+        except HotConflict as conflict:
+            seen = _seen(conflict.current, conflict.erased_through)
+            raise VersionConflict(codec.encode(seen)) from None
 
     def load_primary_state(self, whose: StateName) -> StateRecord | None:
         """The hot version, a tombstone included; one whose user was erased since is one too."""

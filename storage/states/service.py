@@ -24,7 +24,7 @@ from models.state import (
 )
 from models.versions import CONFLICT_ATTEMPTS
 from storage.errors import Contended, NotFound, TierError, TierUnavailable, VersionConflict
-from storage.redis.states import ErasedSince
+from storage.redis.records import ErasedSince
 from storage.states.failover import Overtaken, SavedVersion, StateChain
 
 MAX_VERSION = 2**63 - 1

@@ -10,7 +10,7 @@ from jobs.persist.drain import Drained
 from models import codec, ids
 from storage.errors import NotFound, TierRejected, VersionConflict
 from storage.redis import keys
-from storage.redis.states import ErasedSince
+from storage.redis.records import ErasedSince
 from support.data.pending import entries
 from support.data.pending import put as put_entries
 from support.data.records import KINDS, Subject
