@@ -5,46 +5,35 @@ The copy of what was refused has no TTL: it was acknowledged, and nobody else ke
 
 from models.records import Address
 from storage.redis import keys
-from storage.redis.driver import RedisGateway, Script
-from storage.redis.messages import RedisTier
-from storage.redis.pending_log import CommittedBatch, PendingLog
-from storage.redis.repair import RedisRepair, distrust_floor
+from storage.redis.driver import Script
+from storage.redis.pending_log import CommittedBatch
+from storage.redis.repair import distrust_floor
+from storage.tiers import Tiers
 
 
 class RefusedCopies:
     """The verbs of Redis that dead letters need. Errors leave as `TierError`."""
 
-    def __init__(
-        self,
-        door: RedisGateway,
-        redis: RedisTier,
-        repair: RedisRepair,
-        log: PendingLog,
-        hot_seconds: int,
-    ) -> None:
-        self._redis = redis
-        self._repair = repair
-        self._log = log
-        self._hot_seconds = hot_seconds
-        self._door = door
-        self._amend = Script(door, "amend")
-        self._withdraw = Script(door, "withdraw")
+    def __init__(self, tiers: Tiers) -> None:
+        self._tiers = tiers
+        self._amend = Script(tiers.redis_door, "amend")
+        self._withdraw = Script(tiers.redis_door, "withdraw")
 
     def ping(self) -> None:
         """Raises `TierUnavailable` if Redis does not answer."""
-        self._redis.ping()
+        self._tiers.redis.ping()
 
     def settle(self, slot: int, kind: str, address: Address, committed: CommittedBatch) -> None:
         """Makes the copy of a version that is committed now evictable."""
-        self._log.settle([committed])
+        self._tiers.pending_log.settle([committed])
         if kind == "message" and not self._is_listed(slot, address):
             # It came into PostgreSQL beside Redis, whose index never had it or has lost it.
-            self._repair.invalidate_indexes([_thread(address)])
+            self._tiers.redis_repair.invalidate_indexes([_thread(address)])
 
     def amend(self, slot: int, kind: str, address: Address, record: bytes) -> None:
         """Puts a repaired record that is committed in the place of the refused copy."""
         key = _record_key(slot, kind, address)
-        self._amend([key], [address.version, record, self._hot_seconds])
+        self._amend([key], [address.version, record, self._tiers.settings.hot_seconds])
 
     def withdraw(
         self, slot: int, kind: str, address: Address, watermark: str, *, older_below: bool
@@ -65,11 +54,11 @@ class RefusedCopies:
         floor = distrust_floor() if older_below else ""
         gone = self._withdraw(names, [address.version, address.message_id or "", watermark, floor])
         # The index may have waited for this copy alone before it could expire.
-        self._log.settle([CommittedBatch(slot, [], {}, [index], {})])
+        self._tiers.pending_log.settle([CommittedBatch(slot, [], {}, [index], {})])
         return bool(gone)
 
     def _is_listed(self, slot: int, address: Address) -> bool:
-        with self._door.guarded() as client:
+        with self._tiers.redis_door.guarded() as client:
             found = client.zscore(keys.index(slot, *_thread(address)), address.message_id or "")
         return found is not None
 

@@ -12,22 +12,20 @@ from time import perf_counter
 from typing import NamedTuple
 
 import structlog
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from jobs.persist.batch import Batch
 from jobs.persist.outcome import DrainOutcome
 from models import ids
 from models.appends import Key
-from models.ids import Clock
 from storage.errors import TierError, TierUnavailable
 from storage.postgres import idempotency, writes
 from storage.postgres.driver import translated
 from storage.postgres.partitions import Partitions
 from storage.postgres.tombstones import bury_doubles
 from storage.redis.pending_log import LogEntry, PendingLog
-from storage.resilience.breaker import Breaker
 from storage.resilience.faultpoints import faultpoint
-from storage.telemetry.instruments import Instruments
+from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
 
@@ -48,25 +46,15 @@ class Drained(NamedTuple):
 class BackgroundPersistenceService:
     """Drains the pending log. Safe to run anywhere, any number of times at once."""
 
-    def __init__(
-        self,
-        log: PendingLog,
-        engine: Engine,
-        breaker: Breaker,
-        clock: Clock,
-        instruments: Instruments,
-        *,
-        batch_messages: int,
-        idempotency_seconds: int,
-    ) -> None:
+    def __init__(self, tiers: Tiers, log: PendingLog) -> None:
         self.log = log
-        self._instruments = instruments
-        self._engine = engine
-        self._breaker = breaker
-        self._clock = clock
-        self._partitions = Partitions(engine)
-        self._batch = batch_messages
-        self._idempotency_seconds = idempotency_seconds
+        self._instruments = tiers.instruments
+        self._engine = tiers.request_engine
+        self._breaker = tiers.breakers.postgresql
+        self._clock = tiers.clock
+        self._partitions = Partitions(self._engine)
+        self._batch = tiers.settings.drain_batch_messages
+        self._idempotency_seconds = tiers.settings.idempotency_seconds
 
     def drain(self, slots: Sequence[int]) -> Drained:
         """Writes one batch of these slots; those that another worker drains are left to it.

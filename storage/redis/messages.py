@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from models import ids
 from models.appends import Append, IdTooOld, Key, Stored
+from settings import Settings
 from storage.errors import TierError
 from storage.redis import keys
 from storage.redis.driver import MOST_BYTES, RedisGateway, Script
@@ -44,16 +45,14 @@ class HotPage(NamedTuple):
 class RedisTier:
     """The verbs of the Redis tier over one door."""
 
-    def __init__(
-        self, door: RedisGateway, *, slots: int, hot_seconds: int, events_kept: int
-    ) -> None:
+    def __init__(self, door: RedisGateway, settings: Settings) -> None:
         self._door = door
         self.client = door.client
-        self.slots = slots
-        self._hot_seconds = hot_seconds
-        self._events_kept = events_kept
+        self.slots = settings.shards
+        self._hot_seconds = settings.hot_seconds
+        self._events_kept = settings.events_kept
         self._append = Script(door, "append", acknowledges=True, tells=True)
-        self._records = RecordWriter(door, events_kept=events_kept)
+        self._records = RecordWriter(door, settings)
         self._page = Script(door, "page")
         self._warm = Script(door, "warm")
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from settings import Settings
 from storage.errors import TierError
 from storage.redis import keys
 from storage.redis.driver import Call, RedisGateway, Script
@@ -91,14 +92,10 @@ MARK_SECONDS = 2.0
 class PendingLog:
     """The verbs of the log over one door."""
 
-    def __init__(
-        self, door: RedisGateway, *, slots: int, hot_seconds: int, hot_page: int, events_kept: int
-    ) -> None:
+    def __init__(self, door: RedisGateway, settings: Settings) -> None:
         self._door = door
-        self.slots = slots
-        self._hot_seconds = hot_seconds
-        self._hot_page = hot_page
-        self._events_kept = events_kept
+        self._settings = settings
+        self.slots = settings.shards
         self._marked_at = float("-inf")
         self._bite = Bite(MOST_BYTES)
         self._entry_bytes = 0
@@ -152,8 +149,9 @@ class PendingLog:
         return sum(self._settle.every([self._settle_call(committed) for committed in batches]))
 
     def _settle_call(self, committed: CommittedBatch) -> Call:
+        settings = self._settings
         records = {
-            key: (version, seconds_to_stay(committed.expiries.get(key), self._hot_seconds))
+            key: (version, seconds_to_stay(committed.expiries.get(key), settings.hot_seconds))
             for key, version in committed.versions.items()
         }
         names = [
@@ -169,14 +167,14 @@ class PendingLog:
             names += (make(committed.slot, one.message_id) for make in of_message)
             names.append(one.listed_in)
         arguments = [
-            self._hot_seconds,
-            self._hot_page,
+            settings.hot_seconds,
+            settings.hot_page_messages,
             keys.message_prefix(committed.slot),
             len(records),
             len(committed.indexes),
             len(committed.watermarks),
             len(committed.settled),
-            self._events_kept,
+            settings.events_kept,
             len(committed.dropped),
             *chain.from_iterable(records.values()),
             *committed.watermarks.values(),

@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 from models import ids
 from models.events import EventType
+from settings import Settings
 from storage.errors import NotFound, VersionConflict
 from storage.redis import keys
 from storage.redis.driver import RedisGateway, Script
@@ -43,8 +44,8 @@ class InThread(NamedTuple):
 class RecordWriter:
     """Writes versions of records over one door."""
 
-    def __init__(self, door: RedisGateway, *, events_kept: int = 0) -> None:
-        self._events_kept = events_kept
+    def __init__(self, door: RedisGateway, settings: Settings) -> None:
+        self._events_kept = settings.events_kept
         self._put = Script(door, "put", acknowledges=True, tells=True)
 
     def put(

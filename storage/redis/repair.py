@@ -9,6 +9,7 @@ from models import codec
 from models.appends import Key
 from models.events import EventType
 from models.message import Message, Thread
+from settings import Settings
 from storage.redis import keys
 from storage.redis.driver import Call, RedisGateway, Script
 from storage.redis.messages import DISTRUST_MARK, RedisTier
@@ -25,20 +26,10 @@ _NO_NEWS: Mapping[str, Sequence[EventType]] = MappingProxyType({})
 class RedisRepair:
     """The verbs that correct hot copies and indexes. Nothing here acknowledges anything."""
 
-    def __init__(
-        self,
-        door: RedisGateway,
-        redis: RedisTier,
-        *,
-        hot_seconds: int,
-        events_kept: int,
-        events_seconds: int,
-    ) -> None:
+    def __init__(self, door: RedisGateway, redis: RedisTier, settings: Settings) -> None:
         self._door = door
         self._redis = redis
-        self._hot_seconds = hot_seconds
-        self._events_kept = events_kept
-        self._events_seconds = events_seconds
+        self._settings = settings
         self._distrust = Script(door, "distrust")
         self._refresh = Script(door, "refresh", tells=True)
         self._drop = Script(door, "drop")
@@ -105,14 +96,14 @@ class RedisRepair:
         arguments: list[Any] = [
             codec.encode(record),
             record.version,
-            self._hot_seconds,
+            self._settings.hot_seconds,
             message_id if record.deleted_at else "",
             watermark,
-            self._events_kept,
+            self._settings.events_kept,
             user_id,
             thread_id,
             message_id,
-            self._events_seconds,
+            self._settings.events_seconds,
             *news,
         ]
         return names, arguments

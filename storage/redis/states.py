@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from models import codec, ids
 from models.state import StateName, StateRecord
+from settings import Settings
 from storage.errors import TierUnavailable, VersionConflict
 from storage.redis import keys
 from storage.redis.driver import Call, RedisGateway, Script
@@ -30,11 +31,11 @@ class RedisMemory(NamedTuple):
 class StateCacheManager:
     """The verbs of states in Redis over one door."""
 
-    def __init__(self, door: RedisGateway, *, slots: int, hot_seconds: int) -> None:
+    def __init__(self, door: RedisGateway, settings: Settings) -> None:
         self._door = door
-        self._slots = slots
-        self._hot_seconds = hot_seconds
-        self._records = RecordWriter(door)
+        self._slots = settings.shards
+        self._hot_seconds = settings.hot_seconds
+        self._records = RecordWriter(door, settings)
         self._cache = Script(door, "cache_state")
 
     def slot_of(self, whose: StateName) -> int:
