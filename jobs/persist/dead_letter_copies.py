@@ -16,7 +16,7 @@ class RefusedCopies:
 
     def __init__(self, tiers: Tiers) -> None:
         self._tiers = tiers
-        self._amend = Script(tiers.redis_door, "amend")
+        self._replace = Script(tiers.redis_door, "replace_version")
         self._withdraw = Script(tiers.redis_door, "withdraw")
 
     def ping(self) -> None:
@@ -30,10 +30,10 @@ class RefusedCopies:
             # It came into PostgreSQL beside Redis, whose index never had it or has lost it.
             self._tiers.redis_repair.invalidate_indexes([_thread(address)])
 
-    def amend(self, slot: int, kind: str, address: Address, record: bytes) -> None:
+    def replace(self, slot: int, kind: str, address: Address, record: bytes) -> None:
         """Puts a repaired record that is committed in the place of the refused copy."""
         key = _record_key(slot, kind, address)
-        self._amend([key], [address.version, record, self._tiers.settings.hot_seconds])
+        self._replace([key], [address.version, record, self._tiers.settings.hot_seconds])
 
     def withdraw(
         self, slot: int, kind: str, address: Address, watermark: str, *, older_below: bool

@@ -190,7 +190,7 @@ class DeadLetterService:
         """After the commit. What is committed stays so, whatever becomes of Redis's copy."""
         try:
             if repair is not None:
-                self._copies.amend(letter.shard, letter.kind, address, repair)
+                self._copies.replace(letter.shard, letter.kind, address, repair)
             committed = batch.outcome.committed(letter.shard, [])
             self._copies.settle(letter.shard, letter.kind, address, committed)
         except TierError as error:

@@ -66,10 +66,10 @@ class BackgroundPersistenceService:
             drained = self._drain(slots)
         except TierUnavailable as error:
             if error.tried:
-                self.log.shrink_batch()
+                self.log.bite.shrink_batch()
             raise
         if drained.entries:
-            self.log.grow_batch()
+            self.log.bite.grow_batch()
         return drained
 
     def _drain(self, slots: Sequence[int]) -> Drained:
@@ -88,7 +88,7 @@ class BackgroundPersistenceService:
             faultpoint("drain.before_commit")
         faultpoint("drain.after_commit")
         self._instruments.persisted(len(entries), perf_counter() - started, len(outcome.refused))
-        self.log.mark()
+        self.log.record_poll()
         more = self._settle(entries, outcome)
         if outcome.refused:
             shown = [refusal.facts() for refusal in outcome.refused[:SHOWN_REFUSALS]]
@@ -113,9 +113,9 @@ class BackgroundPersistenceService:
             drained = self.drain_all(slots) if slots else Drained()
         except TierError:
             # Whoever finds PostgreSQL out has looked all the same.
-            self.log.mark()
+            self.log.record_poll()
             raise
-        self.log.mark()
+        self.log.record_poll()
         return drained
 
     def _note_keys(self, connection: Connection, made: list[tuple[Key, str]]) -> None:

@@ -54,9 +54,9 @@ class OpenStreams:
         self._door = door
         self._redis = redis
         self._events_kept = events_kept
-        self._open = Script(door, "open_stream", acknowledges=True)
-        self._append = Script(door, "append_chunk", acknowledges=True, tells=True)
-        self._close = Script(door, "close_stream", acknowledges=True)
+        self._open = Script(door, "open_stream", waits_for_replicas=True)
+        self._append = Script(door, "append_chunk", waits_for_replicas=True, emits_events=True)
+        self._close = Script(door, "close_stream", waits_for_replicas=True)
 
     def open(self, message: Message, *, anew: bool = False) -> int:
         """Begins the stream of an open message with what it was stored with, unless there is one;

@@ -153,14 +153,18 @@ class Script:
     """A script of `storage/redis/lua`, loaded where Redis does not have it yet or any more."""
 
     def __init__(
-        self, door: RedisGateway, name: str, *, acknowledges: bool = False, tells: bool = False
+        self,
+        door: RedisGateway,
+        name: str,
+        *,
+        waits_for_replicas: bool = False,
+        emits_events: bool = False,
     ) -> None:
-        """One that `acknowledges` is not done before the replicas asked for have it. One that
-        `tells` has the functions of `tell.lua` before it."""
+        """One that `emits_events` has the functions of `events.lua` before it."""
         self._door = door
         self._name = name
-        self._replicas = door.replicas if acknowledges else Replicas(0, 0)
-        self._source = "".join(map(_source, ("tell", name) if tells else (name,)))
+        self._replicas = door.replicas if waits_for_replicas else Replicas(0, 0)
+        self._source = "".join(map(_source, ("events", name) if emits_events else (name,)))
         self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, names: list[str], arguments: list[Any]) -> Any:

@@ -51,7 +51,7 @@ class RedisTier:
         self.slots = settings.shards
         self._hot_seconds = settings.hot_seconds
         self._events_kept = settings.events_kept
-        self._append = Script(door, "append", acknowledges=True, tells=True)
+        self._append = Script(door, "append", waits_for_replicas=True, emits_events=True)
         self._records = RecordWriter(door, settings)
         self._page = Script(door, "page")
         self._warm = Script(door, "warm")

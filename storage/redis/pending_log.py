@@ -85,8 +85,8 @@ class LogStatus(NamedTuple):
         return None if self.oldest is None else self.oldest_seconds
 
 
-MARK_SECONDS = 2.0
-"""So often at most a worker says that it looked."""
+POLL_RECORD_SECONDS = 2.0
+"""A worker records at most one poll in so long."""
 
 
 class PendingLog:
@@ -96,10 +96,10 @@ class PendingLog:
         self._door = door
         self._settings = settings
         self.slots = settings.shards
-        self._marked_at = float("-inf")
-        self._bite = Bite(MOST_BYTES)
+        self._recorded_at = float("-inf")
+        self.bite = Bite(MOST_BYTES)
         self._entry_bytes = 0
-        self._settle = Script(door, "settle", tells=True)
+        self._settle = Script(door, "settle", emits_events=True)
 
     def read(self, slots: Sequence[int], count: int) -> list[LogEntry]:
         """The oldest entries of pending streams, up to about `count` in all, oldest first each.
@@ -109,7 +109,7 @@ class PendingLog:
         """
         if self._entry_bytes:
             # As large as they were of late: Redis is not to give, each time, what is left out then.
-            count = min(count, self._bite.bytes // self._entry_bytes + 1)
+            count = min(count, self.bite.bytes // self._entry_bytes + 1)
         share = max(1, count // len(slots))
         slots = random.sample(slots, len(slots))
         with self._door.guarded() as client:
@@ -124,15 +124,7 @@ class PendingLog:
         ]
         sizes = [len(entry.record) for entry in found]
         self._entry_bytes = sum(sizes) // len(sizes) if sizes else 0
-        return list(self._bite.of(found, sizes))
-
-    def shrink_batch(self) -> None:
-        """Has batches be half as large as they were."""
-        self._bite.shrink_batch()
-
-    def grow_batch(self) -> None:
-        """Has them be larger again."""
-        self._bite.grow_batch()
+        return list(self.bite.of(found, sizes))
 
     def page(self, slot: int, after: str, count: int) -> list[LogEntry]:
         """Up to `count` entries of a slot from `-`, its start, or after `(` and an entry id."""
@@ -201,25 +193,22 @@ class PendingLog:
             answers: Any = pipeline.execute()
         return [int(length) for length in answers]
 
-    def mark(self) -> None:
-        """Says that somebody looked at the log, or moved it on, if that was not said lately.
-
-        Never raises: what was done is done without it.
-        """
-        if time.monotonic() - self._marked_at < MARK_SECONDS:
+    def record_poll(self) -> None:
+        """Records that the log was polled just now, unless that was done lately. Never raises."""
+        if time.monotonic() - self._recorded_at < POLL_RECORD_SECONDS:
             return
         with suppress(TierError):
             now_us = self.now_us()
             with self._door.guarded() as client:
-                client.set(keys.LOOKED, now_us)
-            self._marked_at = time.monotonic()
+                client.set(keys.LAST_POLL, now_us)
+            self._recorded_at = time.monotonic()
 
     def standing(self) -> LogStatus:
         """How the log stands at this moment."""
         with self._door.guarded() as client:
             pipeline = client.pipeline(transaction=False)
             pipeline.time()
-            pipeline.get(keys.LOOKED)
+            pipeline.get(keys.LAST_POLL)
             for slot in range(self.slots):
                 pipeline.xrange(keys.pending(slot), count=1)
             (seconds, microseconds), looked, *heads = pipeline.execute()

@@ -46,7 +46,7 @@ class RecordWriter:
 
     def __init__(self, door: RedisGateway, settings: Settings) -> None:
         self._events_kept = settings.events_kept
-        self._put = Script(door, "put", acknowledges=True, tells=True)
+        self._put = Script(door, "put", waits_for_replicas=True, emits_events=True)
 
     def put(
         self,

@@ -30,9 +30,9 @@ class RedisRepair:
         self._door = door
         self._redis = redis
         self._settings = settings
-        self._distrust = Script(door, "distrust")
-        self._refresh = Script(door, "refresh", tells=True)
-        self._drop = Script(door, "drop")
+        self._invalidate = Script(door, "invalidate")
+        self._refresh = Script(door, "refresh", emits_events=True)
+        self._evict = Script(door, "evict")
         self._teach_key = Script(door, "teach_key")
 
     def invalidate_indexes(self, threads: Iterable[tuple[str, str]]) -> None:
@@ -58,7 +58,7 @@ class RedisRepair:
 
     def distrust_indexes(self, names: Iterable[str]) -> None:
         """Likewise, by the keys of the indexes."""
-        self._distrust.every([([name], [distrust_floor(), DISTRUST_SECONDS]) for name in names])
+        self._invalidate.every([([name], [distrust_floor(), DISTRUST_SECONDS]) for name in names])
 
     def refresh(
         self, messages: Sequence[Message], news: Mapping[str, Sequence[EventType]] = _NO_NEWS
@@ -122,7 +122,7 @@ class RedisRepair:
 
     def drop_committed(self, names: Sequence[str]) -> None:
         """Drops those of these keys that may be evicted: what they hold is in PostgreSQL."""
-        self._drop.every([([name], []) for name in names])
+        self._evict.every([([name], []) for name in names])
 
     def forget(self, message_ids: Sequence[str]) -> None:
         """Drops the hot copies of messages that were erased below."""
