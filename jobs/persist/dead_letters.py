@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, Row, delete, func, select, update
 
 from jobs.audit import AuditTrail
 from jobs.persist.batch import Batch
-from jobs.persist.dead_letter_copies import RefusedCopies
+from jobs.persist.dead_letter_copies import RefusedCopies, RefusedWrite
 from models.records import HEAD_BYTES, Address, address_of, deleted_through, repaired
 from models.tables import dead_letters, messages, threads
 from storage.availability.hidden import archive_boundary
@@ -140,7 +140,8 @@ class DeadLetterService:
             again = StillRefused(headline(reason), attempts)
             log.error("dead_letter_refused", **facts, reason=again.reason, attempts=attempts)
             raise again
-        evictable = self._settle(letter, address, batch, tried if record is not None else None)
+        write = RefusedWrite(letter.shard, letter.kind, address)
+        evictable = self._settle(letter_id, write, batch, tried if record is not None else None)
         written = batch.written > 0 or letter.kind == "thread"
         log.info("dead_letter_replayed", **facts, repaired=record is not None, written=written)
         return Replayed(
@@ -185,16 +186,15 @@ class DeadLetterService:
         self._audit.record(connection, by, f"dead_letter.{verb}", subject, details=details)
 
     def _settle(
-        self, letter: Row[Any], address: Address, batch: Batch, repair: bytes | None
+        self, letter_id: int, write: RefusedWrite, batch: Batch, repair: bytes | None
     ) -> bool:
         """After the commit. What is committed stays so, whatever becomes of Redis's copy."""
         try:
             if repair is not None:
-                self._copies.replace(letter.shard, letter.kind, address, repair)
-            committed = batch.outcome.committed(letter.shard, [])
-            self._copies.settle(letter.shard, letter.kind, address, committed)
+                self._copies.replace(write, repair)
+            self._copies.settle(write, batch.outcome.committed(write.slot, []))
         except TierError as error:
-            log.warning("copy_not_settled", letter=letter.id, tier=error.tier, reason=error.reason)
+            log.warning("copy_not_settled", letter=letter_id, tier=error.tier, reason=error.reason)
             return False
         return True
 
@@ -205,9 +205,8 @@ class DeadLetterService:
         if known is not None and known >= address.version:
             return False
         watermark = deleted_through(bytes(letter.record)) if letter.kind == "thread" else ""
-        return self._copies.withdraw(
-            letter.shard, letter.kind, address, watermark, older_below=older_below
-        )
+        write = RefusedWrite(letter.shard, letter.kind, address)
+        return self._copies.withdraw(write, watermark, older_below=older_below)
 
 
 def _locked(connection: Connection, letter_id: int) -> Row[Any]:

@@ -6,6 +6,7 @@ else PostgreSQL.
 """
 
 from collections.abc import Callable, Container
+from functools import partial
 
 import msgspec
 
@@ -198,7 +199,10 @@ class StateService:
             version = live.version if live else 0
             if expected_version is not None and version not in expected_version:
                 raise StaleVersion(version)
-            make = self._maker(whose, current, live, change(live), now_us, ttl_seconds, level)
+            # What was before a deletion, or before it expired, was another life.
+            cleared = live.cleared_through if live else found.version
+            state = change(live)
+            make = partial(self._record, whose, state, cleared, now_us, ttl_seconds, level)
             try:
                 return self._answer(self._chain.save(found, make), level)
             except VersionConflict as conflict:
@@ -211,38 +215,32 @@ class StateService:
                 not_before_us = (error.through_us // 1000 + 1) * 1000
         raise Contended("redis", "too many writers of one state")
 
-    def _maker(
+    def _record(
         self,
         whose: StateName,
-        current: StateRecord | None,
-        live: StateRecord | None,
         state: msgspec.Raw | None,
+        cleared_through: int,
         now_us: int,
         ttl_seconds: int | msgspec.UnsetType | None,
         level: Level,
-    ) -> Callable[[int], StateRecord]:
-        """What makes the record of a version; a tombstone without a state."""
+        version: int,
+    ) -> StateRecord:
+        """A version; a tombstone without a state."""
         moment = ids.timestamp(now_us)
-        # What was before a deletion, or before it expired, was another life.
-        cleared = live.cleared_through if live else current.version if current else 0
-
-        def make(version: int) -> StateRecord:
-            is_kept = level != "auto" or version % self._checkpoint_every == 0
-            return StateRecord(
-                version=version,
-                updated_at=moment,
-                kind=whose.kind,
-                user_id=whose.user_id,
-                name=whose.name,
-                expires_at=None if state is None else self._expiry(whose, now_us, ttl_seconds),
-                deleted_at=moment if state is None else None,
-                checkpoint=level,
-                is_checkpoint=is_kept and whose.kind == "run" and state is not None,
-                cleared_through=version if state is None else cleared,
-                state=EMPTY if state is None else state,
-            )
-
-        return make
+        is_kept = level != "auto" or version % self._checkpoint_every == 0
+        return StateRecord(
+            version=version,
+            updated_at=moment,
+            kind=whose.kind,
+            user_id=whose.user_id,
+            name=whose.name,
+            expires_at=None if state is None else self._expiry(whose, now_us, ttl_seconds),
+            deleted_at=moment if state is None else None,
+            checkpoint=level,
+            is_checkpoint=is_kept and whose.kind == "run" and state is not None,
+            cleared_through=version if state is None else cleared_through,
+            state=EMPTY if state is None else state,
+        )
 
     def _expiry(
         self, whose: StateName, now_us: int, ttl_seconds: int | msgspec.UnsetType | None
