@@ -1,8 +1,7 @@
-"""The streams of events, one for each user to whom somebody listens, or did a while ago.
+"""Streams of events, one for each user who has listeners, or had some a while ago.
 
-The scripts that write append to them in the same step, and where nobody listens there is no
-stream to append to. A place in a stream is the id of an entry that is still in it: from there on
-nothing is missing. Where that entry is gone, so may be others, and whoever asks is told that.
+The scripts that write append to a stream in the same step, if there is one. A place in it is the id
+of an entry: while that entry is there, no later one is missing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,21 +45,21 @@ class Notifications:
 
 
 class EventStreams:
-    """The verbs of those who listen. Errors leave as `TierUnavailable` and `TierRejected`."""
+    """Reads streams of events. Errors leave as `TierUnavailable` and `TierRejected`."""
 
     def __init__(self, door: RedisGateway, *, seconds: int) -> None:
-        """A stream stays for so long after it was last opened or kept."""
+        """A stream is kept for `seconds` after it was last opened or kept."""
         self._door = door
         self._seconds = seconds
         self._open = Script(door, "open_events")
 
     def open(self, user_ids: Sequence[str]) -> dict[str, str]:
-        """Sees to it that users have a stream; gives the place of the newest entry of each."""
+        """Makes the streams that users lack; gives the place of the newest entry of each."""
         places = self._open.every([([keys.events(one)], [self._seconds]) for one in user_ids])
         return {user_id: place.decode() for user_id, place in zip(user_ids, places, strict=True)}
 
     def keep(self, places: Mapping[str, str]) -> set[str]:
-        """Has streams stay; gives the users whose place is no longer in theirs."""
+        """Keeps streams from expiring; gives the users whose place is no longer in theirs."""
         gone = set()
         for batch in batches(places, USERS_AT_ONCE):
             with self._door.guarded() as client:
@@ -84,11 +83,8 @@ class EventStreams:
         return _events(user_id, entries) if here else None
 
     def news(self, places: Mapping[str, str]) -> dict[str, list[Event] | None]:
-        """What came behind the places, for the users who have any, without waiting for more.
-
-        At most so many of each user that asking again is worth while. None where the stream was
-        opened anew behind the place, so that the place is gone.
-        """
+        """The events behind the places, at most `EVENTS_AT_ONCE` for each user who has any; None
+        where the stream was made again since, so that the place is gone. Does not wait."""
         news: dict[str, list[Event] | None] = {}
         for batch in batches(places, USERS_AT_ONCE):
             names = {keys.events(user_id): user_id for user_id in batch}
@@ -119,7 +115,7 @@ def _events(user_id: str, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -
 
 
 def _is_new(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> bool:
-    """Whether these begin with the mark of `open_events`, which nothing ever comes before."""
+    """Whether these begin with the mark with which `open_events` begins a stream."""
     return bool(entries) and entries[0][1].get(b"type") == b"opened"
 
 

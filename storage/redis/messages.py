@@ -1,8 +1,7 @@
-"""Redis: the first copy of every message, its write-ahead log, and the hot page of a thread.
+"""Messages and threads in Redis: the first copy of each, and the hot page of a thread.
 
-Each verb is one round trip. Every error of the driver leaves as `TierUnavailable` or
-`TierRejected`; after `TierUnavailable` a write may or may not have happened, and repeating it
-with the same id is safe.
+Errors leave as `TierUnavailable` or `TierRejected`. After `TierUnavailable` a write may or may not
+have happened; repeating it with the same id is safe.
 """
 
 from collections.abc import Sequence
@@ -18,19 +17,19 @@ from storage.redis.records import DRAIN_FLAG_MILLISECONDS, InThread, RecordWrite
 from storage.resilience.bites import batches, bites
 
 PAGE_BYTES = 2 * 1024 * 1024
-"""Of records in one answer, for which everybody else waits."""
+"""Of records in one answer: every other client waits while Redis sends it."""
 
 NAMES_AT_ONCE = 100
-"""Likewise records whose sizes nobody knows: those of a hundred messages are 8 MB at most."""
+"""Records of unknown size in one answer: a hundred messages have 8 MB at most."""
 
 DISTRUST_MARK = "~"
-"""Begins a floor above every id. What follows differs each time, so that a page which was read
-before can be told from one that was read after."""
+"""Begins a floor above every id. What follows it is random, so a page that was read before an
+invalidation can be told from one that was read after it."""
 
 
 class HotPage(NamedTuple):
-    """Part of a thread's index. `floor` and `watermark` are None where Redis has none; a record
-    that has left Redis is None."""
+    """Part of a thread's index. `floor` and `watermark` are None where Redis has none; the record
+    of an evicted message is None."""
 
     floor: str | None
     watermark: str | None
@@ -38,12 +37,12 @@ class HotPage(NamedTuple):
 
     @property
     def is_distrusted(self) -> bool:
-        """Whether the index is complete nowhere, because messages came in beside it."""
+        """Whether the index was invalidated: then it is complete above no id."""
         return self.floor is not None and self.floor.startswith(DISTRUST_MARK)
 
 
 class RedisTier:
-    """The verbs of the Redis tier over one door."""
+    """Reads and writes of messages and threads over one gateway."""
 
     def __init__(self, door: RedisGateway, settings: Settings) -> None:
         self._door = door
@@ -61,7 +60,7 @@ class RedisTier:
         return ids.shard_of(user_id, thread_id) % self.slots
 
     def slot_of_message(self, message_id: str) -> int:
-        """The slot where a message lives, from its id alone."""
+        """The slot where a message lives, which its id tells."""
         return ids.shard_in(message_id) % self.slots
 
     def append(
@@ -169,7 +168,7 @@ class RedisTier:
         return value if value is None else bytes(value)
 
     def is_evictable(self, message_id: str) -> bool:
-        """Whether the hot copy is persisted, and so has a TTL."""
+        """Whether the hot copy has a TTL, because it is persisted."""
         with self._door.guarded() as client:
             left: Any = client.ttl(keys.message(self.slot_of_message(message_id), message_id))
         return int(left) != -1
@@ -184,7 +183,7 @@ class RedisTier:
         return found
 
     def made(self, given: Sequence[Key]) -> dict[Key, str]:
-        """The messages that Idempotency-Keys have made."""
+        """The ids of the messages that Idempotency-Keys have made, for keys that Redis knows."""
         if not given:
             return {}
         with self._door.guarded() as client:
@@ -225,7 +224,7 @@ class RedisTier:
             ]
             if is_cut:
                 low, high = (records[-1][0], high) if order == "asc" else (low, records[-1][0])
-        # Between two looks the index may have come to be complete in less, or in nothing.
+        # Between two round trips the index may have been cut or invalidated.
         floor = max(floors) if all(floors) else b""
         return HotPage(floor.decode() or None, max(marks).decode() or None, records)
 
@@ -238,8 +237,8 @@ class RedisTier:
         seen_floor: str | None,
         floor: str,
     ) -> bool:
-        """Takes persisted messages, newest first, into the hot page, unless its floor moved since
-        it was read; gives whether all of them were."""
+        """Adds persisted messages, newest first, to the hot page, unless its floor has moved since
+        it was read; gives whether all of them were added."""
         slot = self.slot_of_thread(user_id, thread_id)
         parts = [part for part, _ in bites(records, [len(one[1]) for one in records], MOST_BYTES)]
         for at, part in enumerate(parts or [records]):

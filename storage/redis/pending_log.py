@@ -1,8 +1,7 @@
 """The pending log: every acknowledged write, whole, until its row is in PostgreSQL.
 
-A stream for each slot, read from its start and deleted only after the commit. There is no
-consumer group: an entry is in the log or it is in PostgreSQL, and a worker that dies between
-reading and committing has changed nothing. PostgreSQL's lock keeps two workers off one slot.
+Each slot has one stream, read from its start; an entry is deleted only after the commit, so a
+worker that dies before has changed nothing. A lock in PostgreSQL keeps two workers off one slot.
 """
 
 import random
@@ -23,8 +22,7 @@ from storage.redis.states import seconds_to_stay
 from storage.resilience.bites import Bite
 
 MOST_BYTES = 512 * 1024
-"""Of one batch. The words of messages are indexed within its transaction: about a microsecond a
-byte, where they are long."""
+"""Of one batch: its transaction also indexes words, in about a microsecond a byte."""
 
 
 class LogEntry(NamedTuple):
@@ -39,8 +37,8 @@ class LogEntry(NamedTuple):
 
 
 class SettledEntry(NamedTuple):
-    """An entry that the log is to forget, and the version of a message that it committed; without
-    one `message_id` is empty."""
+    """An entry to delete from the log, and the version of a message that it committed; without one
+    `message_id` is empty."""
 
     entry_id: str
     thread_id: str
@@ -49,7 +47,7 @@ class SettledEntry(NamedTuple):
 
 
 class HiddenEntry(NamedTuple):
-    """A message that was not taken in because it is hidden, and the index that may list it."""
+    """A message that was not written because it is hidden, and the index that may list it."""
 
     message_id: str
     listed_in: str
@@ -72,8 +70,8 @@ class CommittedBatch(NamedTuple):
 
 
 class LogStatus(NamedTuple):
-    """How the log stands, in seconds by Redis's clock: how long ago a worker looked at it, None
-    if none ever did, how old the oldest entry is, and which that is, None if there is none."""
+    """By Redis's clock, in seconds: how long ago a worker polled the log, None for never, and the
+    age of the oldest entry; and the slot and id of that entry, None where there is none."""
 
     looked_seconds: float | None
     oldest_seconds: float
@@ -81,7 +79,7 @@ class LogStatus(NamedTuple):
 
     @property
     def waiting_seconds(self) -> float | None:
-        """How old the oldest entry is, None where there is none."""
+        """The age of the oldest entry, None where there is none."""
         return None if self.oldest is None else self.oldest_seconds
 
 
@@ -90,7 +88,7 @@ POLL_RECORD_SECONDS = 2.0
 
 
 class PendingLog:
-    """The verbs of the log over one door."""
+    """Reads and settles the log over one gateway."""
 
     def __init__(self, door: RedisGateway, settings: Settings) -> None:
         self._door = door
@@ -104,11 +102,11 @@ class PendingLog:
     def read(self, slots: Sequence[int], count: int) -> list[LogEntry]:
         """The oldest entries of pending streams, up to about `count` in all, oldest first each.
 
-        Fewer where they are large, so that a batch takes no longer than PostgreSQL allows; which
-        slots are left out then is left to chance.
+        Fewer where they are large, so that PostgreSQL can write the batch in time; chance decides
+        which slots are left out then.
         """
         if self._entry_bytes:
-            # As large as they were of late: Redis is not to give, each time, what is left out then.
+            # Entries of the last batch's size that would not fit need not be sent.
             count = min(count, self.bite.bytes // self._entry_bytes + 1)
         share = max(1, count // len(slots))
         slots = random.sample(slots, len(slots))
@@ -133,11 +131,8 @@ class PendingLog:
         return [_entry(slot, entry_id, fields) for entry_id, fields in entries]
 
     def settle(self, batches: Sequence[CommittedBatch]) -> int:
-        """Forgets committed entries, tells those who listen, and starts TTLs; gives how many
-        entries are still pending.
-
-        Raises the first refusal, if any, after the other slots were settled.
-        """
+        """Deletes committed entries, emits events, and starts TTLs; gives how many entries are
+        still pending. Raises the first refusal, if any, after the other slots were settled."""
         return sum(self._settle.every([self._settle_call(committed) for committed in batches]))
 
     def _settle_call(self, committed: CommittedBatch) -> Call:
@@ -180,7 +175,7 @@ class PendingLog:
         return names, arguments
 
     def clear_wakeups(self, slots: Sequence[int]) -> None:
-        """Lets the next write to these slots wake a worker again."""
+        """Has the next write to each of these slots wake a worker again."""
         with self._door.guarded() as client:
             client.delete(*(keys.drain(slot) for slot in slots))
 
@@ -204,7 +199,7 @@ class PendingLog:
             self._recorded_at = time.monotonic()
 
     def standing(self) -> LogStatus:
-        """How the log stands at this moment."""
+        """The status of the log at this moment."""
         with self._door.guarded() as client:
             pipeline = client.pipeline(transaction=False)
             pipeline.time()
@@ -223,7 +218,7 @@ class PendingLog:
         )
 
     def now_us(self) -> int:
-        """The time by the clock that stamps the entries, which only it can be compared with."""
+        """Microseconds since 1970 by Redis's clock, which also stamps the entries."""
         with self._door.guarded() as client:
             seconds, microseconds = client.time()
         return int(seconds) * 1_000_000 + int(microseconds)
@@ -240,12 +235,12 @@ def _milliseconds(entry_id: bytes) -> int:
 
 
 def _entry(slot: int, entry_id: bytes, fields: dict[bytes, bytes]) -> LogEntry:
-    # An entry has one field, its kind, and a message may have its key. Anything else is kept whole
-    # for the dead letters.
+    # An entry has one field, named for its kind; that of a message may have a key beside it.
+    # Anything else is kept whole for the dead letters.
     name = entry_id.decode()
     if len(fields) == 1:
         ((kind, record),) = fields.items()
-        # PostgreSQL keeps no U+0000, not even in the name of what it refuses.
+        # PostgreSQL keeps no U+0000, not even in a dead letter's kind.
         named = kind.decode(errors="replace").replace("\0", "\ufffd")
         return LogEntry(slot, name, named, record)
     if fields.keys() == {b"message", b"key"}:

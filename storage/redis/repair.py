@@ -1,4 +1,4 @@
-"""Keeps what Redis holds right when something was written beside it, or erased below it."""
+"""Corrects what Redis holds after writes that bypassed it, or erasures in the tiers below."""
 
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from storage.redis.messages import DISTRUST_MARK, RedisTier
 from storage.resilience.bites import batches
 
 DISTRUST_SECONDS = 60
-"""Longer than any reader takes from looking into Redis to warming it."""
+"""Longer than any reader takes from its read of an index to warming it."""
 
 KEYS_AT_ONCE = 500
 
@@ -24,7 +24,7 @@ _NO_NEWS: Mapping[str, Sequence[EventType]] = MappingProxyType({})
 
 
 class RedisRepair:
-    """The verbs that correct hot copies and indexes. Nothing here acknowledges anything."""
+    """Corrects hot copies, indexes and cached lists. Nothing here acknowledges a write."""
 
     def __init__(self, door: RedisGateway, redis: RedisTier, settings: Settings) -> None:
         self._door = door
@@ -36,7 +36,7 @@ class RedisRepair:
         self._teach_key = Script(door, "teach_key")
 
     def invalidate_indexes(self, threads: Iterable[tuple[str, str]]) -> None:
-        """Says of threads' indexes, and of lists of threads, that messages came in beside Redis."""
+        """Marks the indexes of threads as incomplete, and drops their users' cached lists."""
         named = list(threads)
         self.distrust_indexes(
             keys.index(self._redis.slot_of_thread(*thread), *thread) for thread in named
@@ -44,7 +44,7 @@ class RedisRepair:
         self.invalidate_thread_lists({user_id for user_id, _ in named})
 
     def invalidate_thread_lists(self, users: Collection[str]) -> None:
-        """Says of users' lists of threads that they no longer hold."""
+        """Drops users' cached lists of threads."""
         if users:
             self.outdate_lists(keys.thread_pages(user_id) for user_id in users)
 
@@ -63,16 +63,14 @@ class RedisRepair:
     def refresh(
         self, messages: Sequence[Message], news: Mapping[str, Sequence[EventType]] = _NO_NEWS
     ) -> None:
-        """Takes versions committed beside Redis into the copies that Redis has, where newer.
-
-        `news` is what of a message those who listen to its user are to be told late, by its id.
-        """
+        """Replaces the copies that Redis has where these committed versions are newer. `news` are
+        the late events of a message, by its id."""
         self._refresh.every(
             [self._refresh_call(message, news.get(message.id, ())) for message in messages]
         )
 
     def refresh_thread(self, thread: Thread, *, is_news: bool = False) -> None:
-        """Likewise a thread's own data; if it is news those who listen to its user are told."""
+        """Likewise a thread's own data, with a late event if it is news."""
         self._refresh.every([self._refresh_call(thread, ("thread_updated",) if is_news else ())])
 
     def _refresh_call(self, record: Message | Thread, news: Sequence[EventType]) -> Call:
@@ -109,8 +107,7 @@ class RedisRepair:
         return names, arguments
 
     def store_keys(self, made: Mapping[Key, str], seconds: int) -> None:
-        """Has Redis know Idempotency-Keys that PostgreSQL knows, but for those with which it has
-        made later messages."""
+        """Stores Idempotency-Keys that PostgreSQL knows, except where Redis has a later message."""
         for batch in batches(made.items(), KEYS_AT_ONCE):
             self._teach_key.every(
                 [([self._name_of(key)], [message_id, seconds]) for key, message_id in batch]
@@ -121,11 +118,11 @@ class RedisRepair:
         return keys.idempotency(slot, *key)
 
     def drop_committed(self, names: Sequence[str]) -> None:
-        """Drops those of these keys that may be evicted: what they hold is in PostgreSQL."""
+        """Deletes those of these keys that may be evicted: PostgreSQL has what they hold."""
         self._evict.every([([name], []) for name in names])
 
     def forget(self, message_ids: Sequence[str]) -> None:
-        """Drops the hot copies of messages that were erased below."""
+        """Deletes the hot copies and streams of messages that were erased below."""
         if not message_ids:
             return
         slots = [(self._redis.slot_of_message(name), name) for name in message_ids]

@@ -1,8 +1,4 @@
-"""States in Redis: the first copy of every version, before the log is carried on.
-
-As with messages, an answer means that the version is in the log and on disk. A copy has no lifetime
-until its row is committed, so that nothing can evict the only one there is.
-"""
+"""States in Redis: the first copy of every version. It has no TTL until its row is committed."""
 
 import time
 from collections.abc import Sequence
@@ -29,7 +25,7 @@ class RedisMemory(NamedTuple):
 
 
 class StateCacheManager:
-    """The verbs of states in Redis over one door."""
+    """Reads and writes of states over one gateway."""
 
     def __init__(self, door: RedisGateway, settings: Settings) -> None:
         self._door = door
@@ -64,7 +60,7 @@ class StateCacheManager:
             raise VersionConflict(codec.encode(seen)) from None
 
     def load_primary_state(self, whose: StateName) -> StateRecord | None:
-        """The hot version, a tombstone included; one whose user was erased since is one too."""
+        """The hot version, or a tombstone, also where its user was erased since; None for none."""
         with self._door.guarded() as client:
             found: Any = client.mget(
                 [self._key(whose), keys.erased(self.slot_of(whose), whose.user_id)]
@@ -72,16 +68,16 @@ class StateCacheManager:
         return None if found[0] is None else _seen(found[0], found[1])
 
     def cache_state_in_redis(self, record: StateRecord, ttl_seconds: int | None = None) -> bool:
-        """Takes a committed version where Redis has none or an older one; gives whether it did.
+        """Stores a committed version where Redis has none or an older one; gives whether it did.
 
-        It stays for as long as it is valid, unless another time is given.
+        It stays until it expires, unless another time is given.
         """
         return self.cache_states_in_redis([record], ttl_seconds) > 0
 
     def cache_states_in_redis(
         self, records: Sequence[StateRecord], ttl_seconds: int | None = None
     ) -> int:
-        """Likewise of many, in one round trip; gives how many were taken."""
+        """Likewise of many, in one round trip; gives how many were stored."""
         return sum(self._cache.every([self._cache_call(one, ttl_seconds) for one in records]))
 
     def _cache_call(self, record: StateRecord, ttl_seconds: int | None) -> Call:
@@ -92,7 +88,7 @@ class StateCacheManager:
         )
 
     def get_redis_memory_stats(self) -> RedisMemory:
-        """What Redis has in memory, and how often reads find it."""
+        """How much memory Redis uses, and how often reads find their key."""
         with self._door.guarded() as client:
             pipeline: Any = client.pipeline(transaction=False)
             pipeline.info("memory")
@@ -119,19 +115,19 @@ class StateCacheManager:
 
 
 def _seen(hot: bytes, mark: bytes | None) -> StateRecord:
-    """A hot record as it is to be seen, given its user's erasure."""
+    """A hot record, or its tombstone where its user was erased since."""
     record = codec.decode_state(hot)
     erased = mark.decode() if mark else ids.LOWEST
     return record.buried() if erased >= ids.lowest(record.updated_at) else record
 
 
 GRACE_SECONDS = 60
-"""A state that has expired stays for so long, unseen: whoever rests on the version before it still
-finds that there is a newer one."""
+"""An expired state stays hidden for so long, so that a write over the version before it still
+conflicts."""
 
 
 def seconds_to_stay(expires_at: str | None, hot_seconds: int) -> int:
-    """For as long as it is valid; what never expires stays as long as messages do."""
+    """The TTL of a copy: until it expires, else `hot_seconds`."""
     if expires_at is None:
         return hot_seconds
     left = datetime.fromisoformat(expires_at).timestamp() - time.time()
