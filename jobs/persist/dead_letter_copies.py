@@ -1,7 +1,5 @@
-"""What becomes of a refused write's copy in Redis, once somebody decided on the dead letter.
-
-The copy of what was refused has no TTL: it was acknowledged, and nobody else keeps it.
-"""
+"""The copy in Redis of a refused write, once an operator decided on the dead letter. Until then it
+has no TTL: no other tier has it."""
 
 from typing import NamedTuple
 
@@ -39,7 +37,7 @@ class RefusedWrite(NamedTuple):
 
 
 class RefusedCopies:
-    """The verbs of Redis that dead letters need. Errors leave as `TierError`."""
+    """Changes the copies of refused writes. Errors leave as `TierError`."""
 
     def __init__(self, tiers: Tiers) -> None:
         self._tiers = tiers
@@ -63,9 +61,9 @@ class RefusedCopies:
         self._replace([write.key], arguments)
 
     def withdraw(self, write: RefusedWrite, watermark: str, *, older_below: bool) -> bool:
-        """Takes the copy and its index entry out; gives whether that very version was there.
+        """Deletes the copy and its index entry, if it is that version; gives whether it was.
 
-        `older_below`: a lower tier may have an older version, which is to be read from there.
+        `older_below`: a lower tier may have an older version, to be read from there.
         """
         version, message_id = write.address.version, write.address.message_id or ""
         if write.kind == "state":

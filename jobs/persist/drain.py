@@ -1,10 +1,8 @@
-"""Carries the pending log to PostgreSQL: the normal writer of committed messages. Beside it write
-the failover of a post, the hand-off from ClickHouse, imports and recoveries.
+"""Drains the pending log to PostgreSQL, one batch of entries a transaction.
 
-A drain takes entries of one or more slots and writes them in one transaction. The log forgets
-them after the commit: a crash between the two repeats the batch, which changes nothing, because
-only newer versions are written. What PostgreSQL refuses is bisected out and kept as a dead
-letter; it never holds up its slot.
+Entries leave the log after the commit: a crash between the two repeats the batch, which changes
+nothing, because only newer versions are written. What PostgreSQL refuses becomes a dead letter, and
+never holds up its slot.
 """
 
 from collections.abc import Sequence
@@ -30,7 +28,7 @@ from storage.tiers import Tiers
 log = structlog.get_logger(__name__)
 
 SHOWN_REFUSALS = 20
-"""Of one drain, so many are named in the log line; the table has them all."""
+"""Named in one log line; the table has all of them."""
 
 
 class Drained(NamedTuple):
@@ -44,7 +42,7 @@ class Drained(NamedTuple):
 
 
 class BackgroundPersistenceService:
-    """Drains the pending log. Safe to run anywhere, any number of times at once."""
+    """Drains the pending log. Any number of them may run at once."""
 
     def __init__(self, tiers: Tiers, log: PendingLog) -> None:
         self.log = log
@@ -57,10 +55,10 @@ class BackgroundPersistenceService:
         self._idempotency_seconds = tiers.settings.idempotency_seconds
 
     def drain(self, slots: Sequence[int]) -> Drained:
-        """Writes one batch of these slots; those that another worker drains are left to it.
+        """Writes one batch of these slots, except those that another worker drains.
 
-        Raises `TierUnavailable` with nothing lost: the entries stay in the log. The next batch is
-        smaller then, for what is in this one may take longer than PostgreSQL has for it.
+        Raises `TierUnavailable`: the entries stay in the log, and the next batch is smaller, for
+        this one may have been too large.
         """
         try:
             drained = self._drain(slots)
@@ -96,7 +94,7 @@ class BackgroundPersistenceService:
         return Drained(len(entries), batch.written, len(outcome.refused), more)
 
     def drain_all(self, slots: Sequence[int]) -> Drained:
-        """Drains until these slots are empty, or another worker has them."""
+        """Drains these slots until they are empty, or another worker has them."""
         written = refused = entries = 0
         while True:
             step = self.drain(slots)
@@ -107,12 +105,12 @@ class BackgroundPersistenceService:
                 return Drained(entries, written, refused)
 
     def drain_backlog(self) -> Drained:
-        """Drains every slot that holds entries, whoever was to be woken for them."""
+        """Drains every slot that holds entries."""
         try:
             slots = [slot for slot, length in enumerate(self.log.backlog()) if length]
             drained = self.drain_all(slots) if slots else Drained()
         except TierError:
-            # Whoever finds PostgreSQL out has looked all the same.
+            # The log was polled even where PostgreSQL is down.
             self.log.record_poll()
             raise
         self.log.record_poll()

@@ -1,8 +1,7 @@
 """What became of the entries of a drain, and what the log is to settle of it after the commit.
 
-Everything that is dropped between the log and the table is named here, so that its copy in Redis is
-never left behind: an older version may be evicted like the one that won, what is hidden goes, and
-what was refused stays until somebody decides on its letter.
+No copy in Redis is left behind: an older version may be evicted like the one that won, a hidden one
+is deleted, and a refused one stays until an operator decides on its letter.
 """
 
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""States in ClickHouse: the copies of PostgreSQL's rows, read while nobody else has them."""
+"""States in ClickHouse: copies of PostgreSQL's rows, read while no other tier has them."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -35,18 +35,18 @@ class _CheckpointRow(msgspec.Struct):
 
 
 class StateCopies:
-    """The verbs of states in ClickHouse. Errors leave as `TierUnavailable`, `TierRejected`."""
+    """Reads of copied states. Errors leave as `TierUnavailable`, `TierRejected`."""
 
     def __init__(
         self, server: ClickHouse, breaker: Breaker, ship: Callable[[list[int]], object]
     ) -> None:
-        """`ship` returns when queued copies with these numbers are in ClickHouse."""
+        """`ship` returns once the queued copies with these numbers are in ClickHouse."""
         self._server = server
         self._breaker = breaker
         self.ship = ship
 
     def load(self, whose: StateName) -> StateRecord | None:
-        """The copied version, a tombstone included; one whose user was erased is one too."""
+        """The copied version, or a tombstone, also where its user was erased; None for none."""
         found = self._rows(_STATE.format(key=literal(_key(*whose))))
         if not found:
             return None

@@ -1,8 +1,7 @@
-"""The tiers of a state, fastest first: who knows the newest version, and who takes the next.
+"""The tiers of a state, fastest first: which has the newest version, and which takes the next.
 
-Redis is believed alone only under the lease that says that nobody writes beside it; else PostgreSQL
-is asked too, and the higher version counts. While neither Redis has a state nor PostgreSQL answers,
-the copy in ClickHouse is read, which may be a second or two behind.
+Under the lease Redis alone is asked; else PostgreSQL too, and the higher version counts. ClickHouse,
+which may be seconds behind, is read where Redis has no state and PostgreSQL is down.
 """
 
 import time
@@ -33,10 +32,8 @@ Make = Callable[[int], StateRecord]
 
 
 class FoundState(NamedTuple):
-    """The newest version that is known, a tombstone or an expired one included.
-
-    `is_certain`: no tier that is out can have a newer one.
-    """
+    """The newest known version, a tombstone or an expired one included. `is_certain`: no tier that
+    is down can have a newer one."""
 
     whose: StateName
     record: StateRecord | None
@@ -51,9 +48,9 @@ class FoundState(NamedTuple):
 
 
 class SavedVersion(NamedTuple):
-    """A version, the tiers that have it, that which took it first, and what follows from that: the
-    slot whose worker is to be woken, or, once it is in PostgreSQL, the numbers of its copies on
-    their way to ClickHouse."""
+    """A version and the tiers that have it, in the order in which they took it; the slot whose
+    worker is to be woken, or, once it is in PostgreSQL, the numbers of its queued copies for
+    ClickHouse."""
 
     record: StateRecord
     tiers: list[Tier]
@@ -64,11 +61,11 @@ class SavedVersion(NamedTuple):
 
 
 class Overtaken(VersionConflict):
-    """A newer version is in PostgreSQL, and whether it rests on this one cannot be told."""
+    """PostgreSQL has a newer version, which may or may not rest on this one."""
 
 
 class StateChain:
-    """The verbs of states over whichever tier can serve them."""
+    """Reads and writes of states over whichever tier can serve them."""
 
     def __init__(
         self,
@@ -91,18 +88,18 @@ class StateChain:
     def find(
         self, whose: StateName, *, must_be_known: bool = True, for_writing: bool = False
     ) -> FoundState:
-        """The newest version. Raises `NoTierAvailable` where nobody can tell whether there is one;
-        whoever writes over it anyway is told that none is known instead.
+        """The newest version. Raises `NoTierAvailable` where no tier can tell whether there is one;
+        unless it `must_be_known`, none is found then.
 
-        Whoever writes, and cannot reach Redis, looks only when nobody is answered from Redis alone
-        any more: else a version that another process took meanwhile would be written over unseen.
+        A writer that cannot reach Redis reads only once no other process is answered from Redis
+        alone: else it would overwrite a version that another process wrote meanwhile.
         """
-        standing = self._lease.current()
+        lease = self._lease.current()
         failures: list[TierError] = []
         hot = None
         try:
             hot = self._cache.load_primary_state(whose)
-            if hot is not None and standing.redis_complete:
+            if hot is not None and lease.redis_complete:
                 return FoundState(whose, hot, "redis", True, self._caveat())
         except TierError as error:
             failures.append(error)
@@ -120,14 +117,14 @@ class StateChain:
     def again(
         self, found: FoundState, conflict: VersionConflict, *, must_be_known: bool = True
     ) -> FoundState:
-        """The newest version after a conflict, which told it where Redis is believed alone."""
+        """The newest version after a conflict, which carries it where Redis is believed alone."""
         if conflict.current and found.source == "redis" and self._lease.current().redis_complete:
             hot = codec.decode_state(conflict.current)
             return found._replace(record=hot, is_certain=True, warning=self._caveat())
         return self.find(found.whose, must_be_known=must_be_known, for_writing=True)
 
     def save(self, found: FoundState, make: Make) -> SavedVersion:
-        """Acknowledges the version that `make` gives for a number, resting on what was found.
+        """Acknowledges the version that `make` gives for a number, over the version found.
 
         Raises `VersionConflict`, `Overtaken`, `ErasedSince` and `NoTierAvailable`.
         """
@@ -147,8 +144,8 @@ class StateChain:
             return self._save_in_redis(found, record)
         except TierError as error:
             if error.tier != "redis":
-                # A PostgreSQL that is busy is no reason to write beside Redis: as long as anybody
-                # does, everybody's writes need PostgreSQL.
+                # A busy PostgreSQL is no reason to bypass Redis: while any process does, every
+                # write needs PostgreSQL.
                 raise NoTierAvailable([error]) from error
             failure = error
         try:
@@ -205,13 +202,13 @@ class StateChain:
             copy = None
             failures.append(error)
         if copy is None and (is_redis_out or must_be_known):
-            # What the tiers that answer do not know may still exist.
+            # It may exist in a tier that does not answer.
             raise NoTierAvailable(failures)
         return FoundState(whose, copy, "clickhouse", False, warning)
 
     def _save_in_redis(self, found: FoundState, record: StateRecord) -> SavedVersion:
-        """While others may write beside Redis, PostgreSQL decides between them and Redis; while it
-        is out nobody does."""
+        """While others may bypass Redis, PostgreSQL decides between them and Redis; while it is
+        down nobody does."""
         if self._lease.current().redis_complete:
             saved = self._put(found, record)
             return saved if self._lease.current().redis_complete else self._confirmed(saved)
@@ -221,7 +218,7 @@ class StateChain:
             )
         except TierUnavailable as error:
             if error.passing and self._lease.current().redis_complete:
-                # It had to wait for a crowd, and by now it need not ask PostgreSQL.
+                # It waited for others, and PostgreSQL need not be asked any more.
                 return self._save_in_redis(found, record)
             if error.tier != "postgresql" or error.tried:
                 raise
@@ -234,17 +231,15 @@ class StateChain:
         except VersionConflict as conflict:
             hot = codec.decode_state(conflict.current)
             if found.record is not None and hot.version < found.version:
-                # It was written beside Redis, which was not told yet.
+                # The newer version bypassed Redis, which has not been told of it yet.
                 self._cache.cache_state_in_redis(found.record)
             raise
         slot = self._cache.slot_of(record.whose) if wake else None
         return SavedVersion(record, ["redis"], slot, [], self._caveat(), None)
 
     def _confirmed(self, saved: SavedVersion) -> SavedVersion:
-        """What Redis took just when somebody began to write beside it.
-
-        Raises `Overtaken` where that one may have been first.
-        """
+        """What Redis took just as another process began to bypass it. Raises `Overtaken` where that
+        one may have been first."""
         try:
             version, numbers = self._rows.commit(saved.record)
         except TierUnavailable as error:
@@ -271,5 +266,5 @@ def _committed(saved: SavedVersion, numbers: list[int]) -> SavedVersion:
 
 
 def _blind(found: FoundState) -> int:
-    """A version above any that was counted, for a write that cannot know the newest."""
+    """A version above all that were counted, for a write that cannot know the newest."""
     return max(found.version + 1, time.time_ns() // 1_000_000)

@@ -1,8 +1,6 @@
-"""States of sessions and runs: written, read, merged, deleted, and put back from a checkpoint.
+"""States of sessions and runs: written, read, merged, deleted, and restored from a checkpoint.
 
-A write rests on the newest version that the tiers know and compares it in the tier that takes it,
-so of two who write at once one has to look again. It goes down the tiers as messages do: Redis,
-else PostgreSQL.
+A write is conditional on the newest known version; of two at once, one has to read again.
 """
 
 from collections.abc import Callable, Container
@@ -49,8 +47,8 @@ class StateLifetimes(msgspec.Struct, frozen=True):
 
 
 class StateAnswer(msgspec.Struct, frozen=True):
-    """A version as acknowledged: which tiers have it, what that means, and what is not as it should
-    be. `wake_slot` is the slot whose worker the caller is to wake."""
+    """A version as acknowledged: which tiers have it, how durable that is, and a warning if a tier
+    did not take it. `wake_slot` is the slot whose worker the caller is to wake."""
 
     record: StateRecord
     tier_used: Tier
@@ -70,7 +68,7 @@ class StateRead(msgspec.Struct, frozen=True):
 
 
 class StateService:
-    """The verbs of states. Each raises `TierUnavailable` where no tier can do it."""
+    """Reads and writes of states. Each raises `TierUnavailable` where no tier can serve it."""
 
     def __init__(
         self,
@@ -211,7 +209,7 @@ class StateService:
                     raise TierUnavailable("redis", reason, passing=True) from conflict
                 found = self._chain.again(found, conflict, must_be_known=not replaces)
             except ErasedSince as error:
-                # What is written now is new, whatever the clock of the eraser says.
+                # This write comes after the erasure, whatever the eraser's clock says.
                 not_before_us = (error.through_us // 1000 + 1) * 1000
         raise Contended("redis", "too many writers of one state")
 
@@ -252,13 +250,13 @@ class StateService:
         return ids.timestamp(now_us + seconds * 1_000_000)
 
     def _answer(self, saved: SavedVersion, level: Level) -> StateAnswer:
-        """Carries the version on to the tiers that its level asks for, as far as they answer."""
+        """Writes the version to the tiers that its level asks for, as far as they answer."""
         warning = saved.warning
         try:
             if level != "auto" and "postgresql" not in saved.tiers:
                 saved = self._chain.commit(saved)
         except TierError:
-            # The log has it, and carries it on when PostgreSQL is back.
+            # A worker writes it from the log once PostgreSQL is back.
             warning = "degraded_mode_postgresql_unavailable"
         tiers = list(saved.tiers)
         try:
