@@ -1,7 +1,7 @@
 """The tiers of a state, fastest first: which has the newest version, and which takes the next.
 
-Under the lease Redis alone is asked; else PostgreSQL too, and the higher version counts. ClickHouse,
-which may be seconds behind, is read where Redis has no state and PostgreSQL is down.
+Under the lease Redis alone is asked; else PostgreSQL too, and the higher version counts. Where
+Redis has no state and PostgreSQL is down, ClickHouse is read, which may be seconds behind.
 """
 
 import time
@@ -195,7 +195,7 @@ class StateChain:
         self, whose: StateName, failures: list[TierError], must_be_known: bool
     ) -> FoundState:
         is_redis_out = len(failures) > 1
-        warning = warning_of({failure.tier for failure in failures})
+        warning = warning_of({"postgresql", "redis"} if is_redis_out else {"postgresql"})
         try:
             copy = self._copies.load(whose)
         except TierError as error:
