@@ -214,7 +214,7 @@ def _locked(connection: Connection, letter_id: int) -> Row[Any]:
     if letter is None:
         raise NotFound
     writes.lock(connection, letter.shard)
-    # The holder of the lock may have decided on it.
+    # Whoever held the lock may have decided on it.
     letter = connection.execute(found.with_for_update()).one_or_none()
     if letter is None:
         raise NotFound

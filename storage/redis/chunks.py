@@ -39,10 +39,10 @@ class Streamed(NamedTuple):
 class Appended(NamedTuple):
     """What became of a chunk: `length` counts the bytes of UTF-8 that there are.
 
-    `look` asks the caller to look in the tiers what the message is.
+    `unknown`: Redis cannot tell what the message is, and the caller is to ask the other tiers.
     """
 
-    outcome: Literal["appended", "mismatch", "long", "closed", "look"]
+    outcome: Literal["appended", "mismatch", "long", "closed", "unknown"]
     length: int = 0
     version: int = 0
 
