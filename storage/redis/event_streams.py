@@ -91,7 +91,7 @@ class EventStreams:
             wanted: dict[Any, Any] = {name: places[user] for name, user in names.items()}
             with self._door.guarded() as client:
                 answer: Any = client.xread(wanted, count=EVENTS_AT_ONCE)
-            for name, entries in _streams(answer):
+            for name, entries in answer or ():
                 user_id = names[name.decode()]
                 news[user_id] = None if _is_new(entries) else _events(user_id, entries)
         return news
@@ -117,8 +117,3 @@ def _events(user_id: str, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -
 def _is_new(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> bool:
     """Whether these begin with the mark with which `open_events` begins a stream."""
     return bool(entries) and entries[0][1].get(b"type") == b"opened"
-
-
-def _streams(answer: Any) -> list[tuple[bytes, Any]]:
-    """An answer of XREAD, which is a mapping in one protocol and a list in the other."""
-    return list(answer.items()) if isinstance(answer, dict) else list(answer or ())

@@ -73,7 +73,7 @@ class StateChain:
         rows: StateRows,
         copies: StateCopies,
         lease: Lease,
-        room: LogQuota,
+        quota: LogQuota,
         postgres_breaker: Breaker,
         instruments: Instruments,
     ) -> None:
@@ -82,7 +82,7 @@ class StateChain:
         self._rows = rows
         self._copies = copies
         self._lease = lease
-        self._room = room
+        self._quota = quota
         self._postgres_breaker = postgres_breaker
 
     def find(
@@ -139,7 +139,7 @@ class StateChain:
 
     def _save(self, found: FoundState, make: Make) -> SavedVersion:
         try:
-            self._room.admit()
+            self._quota.admit()
             record = make(found.version + 1 if found.is_certain else _blind(found))
             return self._save_in_redis(found, record)
         except TierError as error:

@@ -67,14 +67,14 @@ class StateRows:
         tier: PostgresTier,
         engine: Engine,
         breaker: Breaker,
-        detour: BypassRegistration,
+        bypass: BypassRegistration,
         *,
         slots: int,
     ) -> None:
         self._tier = tier
         self._engine = engine
         self._breaker = breaker
-        self._detour = detour
+        self._bypass = bypass
         self._slots = slots
 
     def load(self, whose: StateName) -> StateRecord | None:
@@ -86,7 +86,7 @@ class StateRows:
         """Returns once no process acknowledges a write from Redis alone, so that writes may bypass
         it. Raises `TierUnavailable`."""
         with self._breaker.guard():
-            self._detour.acquire()
+            self._bypass.acquire()
 
     def commit(self, record: StateRecord) -> tuple[int, list[int]]:
         """Commits a version that Redis has, unless a newer one is there; gives the version that is,
@@ -121,7 +121,7 @@ class StateRows:
         """Commits a version that Redis cannot take; gives the numbers of its queued copies. Raises
         `VersionConflict` where PostgreSQL has another version than the expected one."""
         with self._breaker.guard():
-            self._detour.acquire()
+            self._bypass.acquire()
             with translated(), self._engine.begin() as connection:
                 before = self._begin(connection, record.whose)
                 if not states.replace(connection, record, expected_version):
