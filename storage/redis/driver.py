@@ -2,11 +2,11 @@
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from redis import Redis
 from redis.exceptions import NoScriptError, RedisError
@@ -17,6 +17,8 @@ from storage.resilience import budget
 from storage.resilience.bites import bites
 from storage.resilience.breaker import Breaker
 from storage.telemetry.slow_queries import SlowQueries
+
+One = TypeVar("One")
 
 _NOT_AN_OUTAGE = {"full", "not_allowed"}
 """Writes are refused, and everything else goes on."""
@@ -109,6 +111,14 @@ class RedisGateway:
         One that sends many bytes has as much longer for it.
         """
         return _RoundTrip(self, script, size)
+
+    def each(self, ask: Callable[[Any, One], object], things: Iterable[One]) -> list[Any]:
+        """The answers to what `ask` has a pipeline do for each thing, in one round trip."""
+        with self.guarded() as client:
+            pipeline = client.pipeline(transaction=False)
+            for thing in things:
+                ask(pipeline, thing)
+            return list(pipeline.execute())
 
 
 class _RoundTrip:

@@ -186,12 +186,9 @@ class RedisTier:
         """The ids of the messages that Idempotency-Keys have made, for keys that Redis knows."""
         if not given:
             return {}
-        with self._door.guarded() as client:
-            pipeline = client.pipeline(transaction=False)
-            for key in given:
-                slot = self.slot_of_thread(key.user_id, key.thread_id)
-                pipeline.get(keys.idempotency(slot, *key))
-            found = pipeline.execute()
+        slots = [self.slot_of_thread(key.user_id, key.thread_id) for key in given]
+        names = [keys.idempotency(slot, *key) for slot, key in zip(slots, given, strict=True)]
+        found = self._door.each(lambda pipeline, name: pipeline.get(name), names)
         return {key: made.decode() for key, made in zip(given, found, strict=True) if made}
 
     def thread(self, user_id: str, thread_id: str) -> tuple[bytes | None, str | None]:

@@ -110,11 +110,9 @@ class PendingLog:
             count = min(count, self.bite.bytes // self._entry_bytes + 1)
         share = max(1, count // len(slots))
         slots = random.sample(slots, len(slots))
-        with self._door.guarded() as client:
-            pipeline = client.pipeline(transaction=False)
-            for slot in slots:
-                pipeline.xrange(keys.pending(slot), count=share)
-            answers: Any = pipeline.execute()
+        answers = self._door.each(
+            lambda pipeline, slot: pipeline.xrange(keys.pending(slot), count=share), slots
+        )
         found = [
             _entry(slot, entry_id, fields)
             for slot, entries in zip(slots, answers, strict=True)
@@ -181,12 +179,9 @@ class PendingLog:
 
     def backlog(self) -> list[int]:
         """How many entries each slot's log holds."""
-        with self._door.guarded() as client:
-            pipeline = client.pipeline(transaction=False)
-            for slot in range(self.slots):
-                pipeline.xlen(keys.pending(slot))
-            answers: Any = pipeline.execute()
-        return [int(length) for length in answers]
+        return self._door.each(
+            lambda pipeline, slot: pipeline.xlen(keys.pending(slot)), range(self.slots)
+        )
 
     def record_poll(self) -> None:
         """Records that the log was polled just now, unless that was done lately. Never raises."""

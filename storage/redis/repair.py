@@ -50,11 +50,7 @@ class RedisRepair:
 
     def outdate_lists(self, names: Iterable[str]) -> None:
         """Likewise, by the keys of the lists."""
-        with self._door.guarded() as client:
-            pipeline = client.pipeline(transaction=False)
-            for name in names:
-                pipeline.hdel(name, "generation")
-            pipeline.execute()
+        self._door.each(lambda pipeline, name: pipeline.hdel(name, "generation"), names)
 
     def distrust_indexes(self, names: Iterable[str]) -> None:
         """Likewise, by the keys of the indexes."""
@@ -127,11 +123,7 @@ class RedisRepair:
             return
         slots = [(self._redis.slot_of_message(name), name) for name in message_ids]
         names = [make(*one) for one in slots for make in (keys.message, keys.stream)]
-        with self._door.guarded() as client:
-            pipeline = client.pipeline(transaction=False)
-            for name in names:
-                pipeline.delete(name)
-            pipeline.execute()
+        self._door.each(lambda pipeline, name: pipeline.delete(name), names)
 
 
 def distrust_floor() -> str:
