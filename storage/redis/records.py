@@ -32,8 +32,8 @@ class HotConflict(VersionConflict):
 
 
 class InThread(NamedTuple):
-    """What a version changes beside its own copy: whom it is told as what, the id that is no longer
-    listed, and the watermark that it sets."""
+    """What a version changes beside its own copy, as `put.lua` takes it: its thread's event, the id
+    that is no longer listed, and the watermark that it sets."""
 
     thread_id: str
     event: EventType
