@@ -33,7 +33,7 @@ class RedisRepair:
         self._invalidate = Script(door, "invalidate")
         self._refresh = Script(door, "refresh", emits_events=True)
         self._evict = Script(door, "evict")
-        self._teach_key = Script(door, "teach_key")
+        self._store_key = Script(door, "store_key")
 
     def invalidate_indexes(self, threads: Iterable[tuple[str, str]]) -> None:
         """Marks the indexes of threads as incomplete, and drops their users' cached lists."""
@@ -105,7 +105,7 @@ class RedisRepair:
     def store_keys(self, made: Mapping[Key, str], seconds: int) -> None:
         """Stores Idempotency-Keys that PostgreSQL knows, except where Redis has a later message."""
         for batch in batches(made.items(), KEYS_AT_ONCE):
-            self._teach_key.every(
+            self._store_key.every(
                 [([self._name_of(key)], [message_id, seconds]) for key, message_id in batch]
             )
 
