@@ -6,12 +6,14 @@ batch of records to PostgreSQL as they are, without parsing one of them.
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from models.message import Message, Thread
 from models.state import StateRecord
+
+Record = TypeVar("Record", Message, Thread, StateRecord)
 
 _record = msgspec.json.Encoder()
 _canonical = msgspec.json.Encoder(order="deterministic")
@@ -31,26 +33,24 @@ def encode(record: Message | Thread | StateRecord) -> bytes:
 
 def decode(record: bytes | str) -> Message:
     """A message back from its record. Raises `Corrupt`."""
-    try:
-        return _message.decode(record)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Corrupt(f"not a message record: {error}") from error
+    return _decoded(_message, "message", record)
 
 
 def decode_thread(record: bytes | str) -> Thread:
     """A thread back from its record. Raises `Corrupt`."""
-    try:
-        return _thread.decode(record)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Corrupt(f"not a thread record: {error}") from error
+    return _decoded(_thread, "thread", record)
 
 
 def decode_state(record: bytes | str) -> StateRecord:
     """A state back from its record. Raises `Corrupt`."""
+    return _decoded(_state, "state", record)
+
+
+def _decoded(decoder: msgspec.json.Decoder[Record], kind: str, record: bytes | str) -> Record:
     try:
-        return _state.decode(record)
+        return decoder.decode(record)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Corrupt(f"not a state record: {error}") from error
+        raise Corrupt(f"not a {kind} record: {error}") from error
 
 
 def canonical_metadata(metadata: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,6 +19,8 @@ from models.message import (
     check_user_id,
 )
 from models.state import StateRecord, check_run_id, check_state
+
+Shape = TypeVar("Shape")
 
 MAX_VERSION = 2**63 - 1
 HEAD_BYTES = 4096
@@ -62,10 +64,7 @@ class _Fields(msgspec.Struct):
 
 def address_of(kind: str, record: bytes) -> Address:
     """What can be read of a record, or of its first `HEAD_BYTES`. Raises nothing."""
-    try:
-        fields = msgspec.json.decode(record, type=_Fields)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        fields = _fields_of_head(record)
+    fields = _read(record, _Fields) or _fields_of_head(record)
     version = fields.version
     if version is not None and not 1 <= version <= MAX_VERSION:
         version = None
@@ -199,11 +198,8 @@ class _Creation(msgspec.Struct):
 def created_at(record: bytes) -> str:
     """When a record says that what it holds was created, of a state when this version was; empty
     where it cannot be read."""
-    try:
-        found = msgspec.json.decode(record, type=_Creation)
-        return found.created_at or found.updated_at
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return ""
+    found = _read(record, _Creation)
+    return (found.created_at or found.updated_at) if found else ""
 
 
 class _Deletion(msgspec.Struct):
@@ -212,7 +208,13 @@ class _Deletion(msgspec.Struct):
 
 def deleted_through(record: bytes) -> str:
     """The watermark that a thread's record sets; empty for none, or where it cannot be read."""
+    found = _read(record, _Deletion)
+    return (found and found.deleted_through) or ""
+
+
+def _read(record: bytes, shape: type[Shape]) -> Shape | None:
+    """The fields of a record that a shape names; None where they cannot be read."""
     try:
-        return msgspec.json.decode(record, type=_Deletion).deleted_through or ""
+        return msgspec.json.decode(record, type=shape)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return ""
+        return None

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from models.search import DROPPED, Phrase, Query
+from models.search import Phrase, Query
 
 LONGEST_TERM = 500
 """Characters: what PostgreSQL indexes of longer runs, so they are asked for by how they begin."""
@@ -44,13 +44,6 @@ def terms_of(query: Query) -> Terms:
                     whole[word] = None
     patterns = [found for phrase in query.phrases if (found := _pattern(phrase))]
     return Terms(list(whole), list(beginnings), patterns)
-
-
-def dropped_class(escape: str) -> str:
-    """The dropped characters as a class of a regular expression; `escape` formats one of them, as
-    `\\\\x{{{:x}}}`."""
-    ranges = (f"{escape.format(first)}-{escape.format(last)}" for first, last in DROPPED)
-    return f"[{''.join(ranges)}]"
 
 
 def _pieces(phrase: Phrase) -> Iterator[str]:

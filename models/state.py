@@ -78,6 +78,10 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
 
 
+StoredCheckpoint = tuple[Checkpoint, msgspec.Raw]
+"""A checkpoint and its state."""
+
+
 class WholeCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
     """A version of a run's state that is kept."""
 

@@ -103,42 +103,19 @@ class Tiers:
 
     @cached_property
     def redis(self) -> RedisTier:
-        settings = self.settings
-        return RedisTier(
-            self.redis_door,
-            slots=settings.shards,
-            hot_seconds=settings.hot_seconds,
-            events_kept=settings.events_kept,
-        )
+        return RedisTier(self.redis_door, self.settings)
 
     @cached_property
     def state_cache(self) -> StateCacheManager:
-        settings = self.settings
-        return StateCacheManager(
-            self.redis_door, slots=settings.shards, hot_seconds=settings.hot_seconds
-        )
+        return StateCacheManager(self.redis_door, self.settings)
 
     @cached_property
     def redis_repair(self) -> RedisRepair:
-        settings = self.settings
-        return RedisRepair(
-            self.redis_door,
-            self.redis,
-            hot_seconds=settings.hot_seconds,
-            events_kept=settings.events_kept,
-            events_seconds=settings.events_seconds,
-        )
+        return RedisRepair(self.redis_door, self.redis, self.settings)
 
     @cached_property
     def pending_log(self) -> PendingLog:
-        settings = self.settings
-        return PendingLog(
-            self.redis_door,
-            slots=settings.shards,
-            hot_seconds=settings.hot_seconds,
-            hot_page=settings.hot_page_messages,
-            events_kept=settings.events_kept,
-        )
+        return PendingLog(self.redis_door, self.settings)
 
     @cached_property
     def events(self) -> EventStreams:

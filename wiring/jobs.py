@@ -39,16 +39,7 @@ class MaintenanceServices(FailoverServices):
 
     @cached_property
     def persistence(self) -> BackgroundPersistenceService:
-        settings = self.settings
-        return BackgroundPersistenceService(
-            self.pending_log,
-            self.request_engine,
-            self.breakers.postgresql,
-            self.clock,
-            self.instruments,
-            batch_messages=settings.drain_batch_messages,
-            idempotency_seconds=settings.idempotency_seconds,
-        )
+        return BackgroundPersistenceService(self, self.pending_log)
 
     @cached_property
     def replication(self) -> ReplicationService:
@@ -122,14 +113,7 @@ class MaintenanceServices(FailoverServices):
 
     @cached_property
     def dead_letters(self) -> DeadLetterService:
-        copies = RefusedCopies(
-            self.redis_door,
-            self.redis,
-            self.redis_repair,
-            self.pending_log,
-            self.settings.hot_seconds,
-        )
-        return DeadLetterService(self.job_engine, copies, self.audit)
+        return DeadLetterService(self.job_engine, RefusedCopies(self), self.audit)
 
     @cached_property
     def upkeep(self) -> UpkeepService:

@@ -1,87 +1,82 @@
-"""What becomes of a refused write's copy in Redis, once somebody decided on the dead letter.
+"""The copy in Redis of a refused write, once an operator decided on the dead letter. Until then it
+has no TTL: no other tier has it."""
 
-The copy of what was refused has no TTL: it was acknowledged, and nobody else keeps it.
-"""
+from typing import NamedTuple
 
 from models.records import Address
 from storage.redis import keys
-from storage.redis.driver import RedisGateway, Script
-from storage.redis.messages import RedisTier
-from storage.redis.pending_log import CommittedBatch, PendingLog
-from storage.redis.repair import RedisRepair, distrust_floor
+from storage.redis.driver import Script
+from storage.redis.pending_log import CommittedBatch
+from storage.redis.repair import distrust_floor
+from storage.tiers import Tiers
+
+
+class RefusedWrite(NamedTuple):
+    """Which write was refused, and so where its copy in Redis is."""
+
+    slot: int
+    kind: str
+    address: Address
+
+    @property
+    def thread(self) -> tuple[str, str]:
+        """The user, and the thread or run."""
+        return self.address.user_id or "", self.address.thread_id or ""
+
+    @property
+    def thread_index(self) -> str:
+        """The key of its thread's index."""
+        return keys.index(self.slot, *self.thread)
+
+    @property
+    def key(self) -> str:
+        """The key of its own copy."""
+        if self.kind == "message":
+            return keys.message(self.slot, self.address.message_id or "")
+        return (keys.state if self.kind == "state" else keys.thread)(self.slot, *self.thread)
 
 
 class RefusedCopies:
-    """The verbs of Redis that dead letters need. Errors leave as `TierError`."""
+    """Changes the copies of refused writes. Errors leave as `TierError`."""
 
-    def __init__(
-        self,
-        door: RedisGateway,
-        redis: RedisTier,
-        repair: RedisRepair,
-        log: PendingLog,
-        hot_seconds: int,
-    ) -> None:
-        self._redis = redis
-        self._repair = repair
-        self._log = log
-        self._hot_seconds = hot_seconds
-        self._door = door
-        self._amend = Script(door, "amend")
-        self._withdraw = Script(door, "withdraw")
-        self._withdraw_state = Script(door, "withdraw_state")
+    def __init__(self, tiers: Tiers) -> None:
+        self._tiers = tiers
+        self._replace = Script(tiers.redis_door, "replace_version")
+        self._withdraw = Script(tiers.redis_door, "withdraw")
 
     def ping(self) -> None:
         """Raises `TierUnavailable` if Redis does not answer."""
-        self._redis.ping()
+        self._tiers.redis.ping()
 
-    def settle(self, slot: int, kind: str, address: Address, committed: CommittedBatch) -> None:
+    def settle(self, write: RefusedWrite, committed: CommittedBatch) -> None:
         """Makes the copy of a version that is committed now evictable."""
-        self._log.settle([committed])
-        if kind == "message" and not self._is_listed(slot, address):
+        self._tiers.pending_log.settle([committed])
+        if write.kind == "message" and not self._is_listed(write):
             # It came into PostgreSQL beside Redis, whose index never had it or has lost it.
-            self._repair.invalidate_indexes([_thread(address)])
+            self._tiers.redis_repair.invalidate_indexes([write.thread])
 
-    def amend(self, slot: int, kind: str, address: Address, record: bytes) -> None:
+    def replace(self, write: RefusedWrite, record: bytes) -> None:
         """Puts a repaired record that is committed in the place of the refused copy."""
-        key = _record_key(slot, kind, address)
-        self._amend([key], [address.version, record, self._hot_seconds])
+        arguments = [write.address.version, record, self._tiers.settings.hot_seconds]
+        self._replace([write.key], arguments)
 
-    def withdraw(
-        self, slot: int, kind: str, address: Address, watermark: str, *, older_below: bool
-    ) -> bool:
-        """Takes the copy and its index entry out; gives whether that very version was there.
+    def withdraw(self, write: RefusedWrite, watermark: str, *, older_below: bool) -> bool:
+        """Deletes the copy and its index entry, if it is that version; gives whether it was.
 
-        `older_below`: a lower tier may have an older version, which is to be read from there.
+        `older_below`: a lower tier may have an older version, to be read from there.
         """
-        user_id, thread_id = _thread(address)
-        if kind == "state":
-            return bool(self._withdraw_state([_record_key(slot, kind, address)], [address.version]))
-        index = keys.index(slot, user_id, thread_id)
-        names = [
-            _record_key(slot, kind, address),
-            index,
-            keys.watermark(slot, user_id, thread_id),
-        ]
+        version, message_id = write.address.version, write.address.message_id or ""
+        if write.kind == "state":
+            return bool(self._withdraw([write.key], [version]))
+        names = [write.key, write.thread_index, keys.watermark(write.slot, *write.thread)]
         floor = distrust_floor() if older_below else ""
-        gone = self._withdraw(names, [address.version, address.message_id or "", watermark, floor])
+        gone = self._withdraw(names, [version, message_id, watermark, floor])
         # The index may have waited for this copy alone before it could expire.
-        self._log.settle([CommittedBatch(slot, [], {}, [index], {})])
+        self._tiers.pending_log.settle(
+            [CommittedBatch(write.slot, [], {}, [write.thread_index], {})]
+        )
         return bool(gone)
 
-    def _is_listed(self, slot: int, address: Address) -> bool:
-        with self._door.guarded() as client:
-            found = client.zscore(keys.index(slot, *_thread(address)), address.message_id or "")
-        return found is not None
-
-
-def _thread(address: Address) -> tuple[str, str]:
-    return address.user_id or "", address.thread_id or ""
-
-
-def _record_key(slot: int, kind: str, address: Address) -> str:
-    if kind == "message":
-        return keys.message(slot, address.message_id or "")
-    if kind == "state":
-        return keys.state(slot, *_thread(address))
-    return keys.thread(slot, *_thread(address))
+    def _is_listed(self, write: RefusedWrite) -> bool:
+        with self._tiers.redis_door.guarded() as client:
+            return client.zscore(write.thread_index, write.address.message_id or "") is not None

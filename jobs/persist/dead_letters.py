@@ -1,7 +1,7 @@
 """Dead letters: what PostgreSQL refused, and what an operator decides about it.
 
-A letter is the one durable home of a write that was acknowledged, beside its copy in Redis. So it
-goes only in the transaction that commits the write, or because somebody says that it may be lost.
+A letter is the one durable copy of an acknowledged write. It goes only in the transaction that
+commits the write, or because an operator discards it.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ import structlog
 from sqlalchemy import Connection, Engine, Row, delete, func, select, update
 
 from jobs.audit import AuditTrail
-from jobs.persist.dead_letter_copies import RefusedCopies
-from jobs.persist.drain import Batch
+from jobs.persist.batch import Batch
+from jobs.persist.dead_letter_copies import RefusedCopies, RefusedWrite
 from models.records import HEAD_BYTES, Address, address_of, deleted_through, repaired
 from models.tables import dead_letters, messages, threads
 from storage.availability.hidden import archive_boundary
@@ -34,11 +34,9 @@ _SHOWN = (
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A refused log entry, without what was written.
-
-    `slot` and `entry_id` say where in the log it stood; `message_id`, `user_id` and `thread_id`
-    are null where the record no longer tells. `reason` is PostgreSQL's, without the row's values.
-    """
+    """A refused log entry without its record. `slot` and `entry_id` say where in the log it was;
+    `message_id`, `user_id` and `thread_id` are null where the record does not tell. `reason` is
+    PostgreSQL's, without the row's values."""
 
     id: int
     kind: str
@@ -64,9 +62,9 @@ class DeadLetterRecord(DeadLetter, frozen=True, kw_only=True):
 
 
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):
-    """A letter that is no more. `written` is false for a message of which PostgreSQL already had
-    this version or a newer one, or whose thread was deleted since. `evictable` is false where Redis
-    failed after the commit, so that the hot copy stays without a TTL."""
+    """A letter that was written and is gone. `written` is false for a message of which PostgreSQL
+    had this version or a newer one, or whose thread was deleted since. `evictable` is false where
+    Redis failed after the commit, so that the hot copy stays without a TTL."""
 
     id: int
     message_id: str | None
@@ -75,7 +73,7 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Discarded(msgspec.Struct, frozen=True, kw_only=True):
-    """A letter that is no more; `removed_from_redis` says whether its version was there."""
+    """A letter that was given up; `removed_from_redis` says whether its version was there."""
 
     id: int
     message_id: str | None
@@ -83,8 +81,8 @@ class Discarded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadLetterService:
-    """The verbs of operators. Each raises `NotFound` for a letter that is not there (any more),
-    and `TierUnavailable` with nothing changed."""
+    """What operators do with letters. Each raises `NotFound` where there is no such letter (any
+    more), and `TierUnavailable` with nothing changed."""
 
     def __init__(self, engine: Engine, copies: RefusedCopies, audit: AuditTrail) -> None:
         self._engine = engine
@@ -109,12 +107,12 @@ class DeadLetterService:
         )
 
     def replay(self, letter_id: int, *, by: str, record: bytes | None = None) -> Replayed:
-        """Tries to write it again, or a repaired record in its place; gone if that succeeds.
+        """Writes the letter's record, or a repaired one in its place, and deletes the letter.
 
         Raises `StillRefused` where PostgreSQL refuses again: the letter stays, with the new reason.
         Raises `InvalidMessage` for a record that cannot take its place.
         """
-        # What is committed and cannot be made evictable would stay in Redis for good.
+        # Without Redis the copy of what is committed could not be made evictable.
         self._copies.ping()
         with translated(), self._engine.begin() as connection:
             letter = _locked(connection, letter_id)
@@ -140,7 +138,8 @@ class DeadLetterService:
             again = StillRefused(headline(reason), attempts)
             log.error("dead_letter_refused", **facts, reason=again.reason, attempts=attempts)
             raise again
-        evictable = self._settle(letter, address, batch, tried if record is not None else None)
+        write = RefusedWrite(letter.shard, letter.kind, address)
+        evictable = self._settle(letter_id, write, batch, tried if record is not None else None)
         written = batch.written > 0 or letter.kind == "thread"
         log.info("dead_letter_replayed", **facts, repaired=record is not None, written=written)
         return Replayed(
@@ -148,11 +147,11 @@ class DeadLetterService:
         )
 
     def discard(self, letter_id: int, *, by: str) -> Discarded:
-        """Gives a refused write up, in Redis too, so that nothing shows what nobody keeps."""
+        """Deletes a letter and its version in Redis, so that no tier shows what none keeps."""
         with translated(), self._engine.begin() as connection:
             letter = _locked(connection, letter_id)
             address = address_of(letter.kind, bytes(letter.record))
-            # Redis comes first: should the commit fail, the letter still has all there was.
+            # Redis comes first: should the commit fail, the letter still has the record.
             gone = self._withdraw(connection, letter, address)
             connection.execute(delete(dead_letters).where(dead_letters.c.id == letter_id))
             details = {"kind": letter.kind, "message_id": address.message_id, "removed": gone}
@@ -185,16 +184,15 @@ class DeadLetterService:
         self._audit.record(connection, by, f"dead_letter.{verb}", subject, details=details)
 
     def _settle(
-        self, letter: Row[Any], address: Address, batch: Batch, repair: bytes | None
+        self, letter_id: int, write: RefusedWrite, batch: Batch, repair: bytes | None
     ) -> bool:
-        """After the commit. What is committed stays so, whatever becomes of Redis's copy."""
+        """After the commit, which stands even where Redis fails; gives whether it did not."""
         try:
             if repair is not None:
-                self._copies.amend(letter.shard, letter.kind, address, repair)
-            committed = batch.committed(letter.shard, [])
-            self._copies.settle(letter.shard, letter.kind, address, committed)
+                self._copies.replace(write, repair)
+            self._copies.settle(write, batch.outcome.committed(write.slot, []))
         except TierError as error:
-            log.warning("copy_not_settled", letter=letter.id, tier=error.tier, reason=error.reason)
+            log.warning("copy_not_settled", letter=letter_id, tier=error.tier, reason=error.reason)
             return False
         return True
 
@@ -205,13 +203,12 @@ class DeadLetterService:
         if known is not None and known >= address.version:
             return False
         watermark = deleted_through(bytes(letter.record)) if letter.kind == "thread" else ""
-        return self._copies.withdraw(
-            letter.shard, letter.kind, address, watermark, older_below=older_below
-        )
+        write = RefusedWrite(letter.shard, letter.kind, address)
+        return self._copies.withdraw(write, watermark, older_below=older_below)
 
 
 def _locked(connection: Connection, letter_id: int) -> Row[Any]:
-    """The letter, with its slot to ourselves: nobody drains it, nobody else decides on it."""
+    """The letter, with its slot locked against drains and other decisions."""
     found = select(dead_letters).where(dead_letters.c.id == letter_id)
     letter = connection.execute(found).one_or_none()
     if letter is None:
@@ -225,9 +222,9 @@ def _locked(connection: Connection, letter_id: int) -> Row[Any]:
 
 
 def _why_not(connection: Connection, batch: Batch, address: Address) -> str | None:
-    """Why PostgreSQL does not have the write now; None where it does."""
-    if batch.refused:
-        return batch.refused[0].reason
+    """Why PostgreSQL does not have the write, None where it does."""
+    if batch.outcome.refused:
+        return batch.outcome.refused[0].reason
     if batch.written or address.message_id is None:
         return None
     owner = select(messages.c.user_id).where(messages.c.id == address.message_id)

@@ -94,7 +94,7 @@ class StreamingService:
             raise NotFound
         self._room.admit()
         done = self._streams.append(user_id, message_id, text, offset, is_open=False)
-        if done.outcome == "look":
+        if done.outcome == "unknown":
             message = self._open_message(user_id, message_id)
             self._streams.open(message, anew=True)
             done = self._streams.append(user_id, message_id, text, offset, is_open=True)

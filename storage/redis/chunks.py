@@ -39,10 +39,10 @@ class Streamed(NamedTuple):
 class Appended(NamedTuple):
     """What became of a chunk: `length` counts the bytes of UTF-8 that there are.
 
-    `look` asks the caller to look in the tiers what the message is.
+    `unknown`: Redis cannot tell what the message is, and the caller is to ask the other tiers.
     """
 
-    outcome: Literal["appended", "mismatch", "long", "closed", "look"]
+    outcome: Literal["appended", "mismatch", "long", "closed", "unknown"]
     length: int = 0
     version: int = 0
 
@@ -54,9 +54,9 @@ class OpenStreams:
         self._door = door
         self._redis = redis
         self._events_kept = events_kept
-        self._open = Script(door, "open_stream", acknowledges=True)
-        self._append = Script(door, "append_chunk", acknowledges=True, tells=True)
-        self._close = Script(door, "close_stream", acknowledges=True)
+        self._open = Script(door, "open_stream", waits_for_replicas=True)
+        self._append = Script(door, "append_chunk", waits_for_replicas=True, emits_events=True)
+        self._close = Script(door, "close_stream", waits_for_replicas=True)
 
     def open(self, message: Message, *, anew: bool = False) -> int:
         """Begins the stream of an open message with what it was stored with, unless there is one;
@@ -106,11 +106,8 @@ class OpenStreams:
 
     def texts(self, message_ids: Sequence[str]) -> list[Streamed | None]:
         """What there is of each, in one round trip; None where there is no stream."""
-        with self._door.guarded() as client:
-            pipeline = client.pipeline(transaction=False)
-            for message_id in message_ids:
-                pipeline.get(self._names(message_id)[0])
-            return [_streamed(found) for found in pipeline.execute()]
+        names = [self._names(message_id)[0] for message_id in message_ids]
+        return list(map(_streamed, self._door.each(lambda pipe, name: pipe.get(name), names)))
 
     def drop(self, message_id: str) -> None:
         """Forgets a stream whose text is kept as a version, or not at all any more."""
@@ -125,11 +122,14 @@ class OpenStreams:
         """Messages to which no chunk came for so long, some of them."""
         with self._door.guarded() as client:
             now: Any = client.time()
-            until = now[0] * 1000 + now[1] // 1000 - int(seconds * 1000)
-            pipeline = client.pipeline(transaction=False)
-            for slot in range(self._redis.slots):
-                pipeline.zrangebyscore(keys.streams(slot), "-inf", until, 0, IDLE_AT_ONCE)
-            return [name.decode() for found in pipeline.execute() for name in found]
+        until = now[0] * 1000 + now[1] // 1000 - int(seconds * 1000)
+        idle = self._door.each(
+            lambda pipeline, slot: pipeline.zrangebyscore(
+                keys.streams(slot), "-inf", until, 0, IDLE_AT_ONCE
+            ),
+            range(self._redis.slots),
+        )
+        return [name.decode() for found in idle for name in found]
 
     def _names(self, message_id: str) -> list[str]:
         slot = self._redis.slot_of_message(message_id)

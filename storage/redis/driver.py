@@ -2,23 +2,25 @@
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from redis import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from storage.errors import TierError, TierRejected, TierUnavailable
-from storage.redis.refusals import Kind, refusal_of
+from storage.redis.refusals import refusal_of
 from storage.resilience import budget
 from storage.resilience.bites import bites
 from storage.resilience.breaker import Breaker
 from storage.telemetry.slow_queries import SlowQueries
 
-_NOT_AN_OUTAGE: frozenset[Kind] = frozenset({"full", "not_allowed"})
+One = TypeVar("One")
+
+_NOT_AN_OUTAGE = {"full", "not_allowed"}
 """Writes are refused, and everything else goes on."""
 
 SCAN_KEYS = 1_000
@@ -124,6 +126,14 @@ class RedisGateway:
         """
         return _RoundTrip(self, script, size)
 
+    def each(self, ask: Callable[[Any, One], object], things: Iterable[One]) -> list[Any]:
+        """The answers to what `ask` has a pipeline do for each thing, in one round trip."""
+        with self.guarded() as client:
+            pipeline = client.pipeline(transaction=False)
+            for thing in things:
+                ask(pipeline, thing)
+            return list(pipeline.execute())
+
 
 class _RoundTrip:
     """The block that makes one round trip: watched by the breaker, timed, its errors translated.
@@ -167,14 +177,18 @@ class Script:
     """A script of `storage/redis/lua`, loaded where Redis does not have it yet or any more."""
 
     def __init__(
-        self, door: RedisGateway, name: str, *, acknowledges: bool = False, tells: bool = False
+        self,
+        door: RedisGateway,
+        name: str,
+        *,
+        waits_for_replicas: bool = False,
+        emits_events: bool = False,
     ) -> None:
-        """One that `acknowledges` is not done before the replicas asked for have it. One that
-        `tells` has the functions of `tell.lua` before it."""
+        """One that `emits_events` has the functions of `events.lua` before it."""
         self._door = door
         self._name = name
-        self._replicas = door.replicas if acknowledges else Replicas(0, 0)
-        self._source = "".join(map(_source, ("tell", name) if tells else (name,)))
+        self._replicas = door.replicas if waits_for_replicas else Replicas(0, 0)
+        self._source = "".join(map(_source, ("events", name) if emits_events else (name,)))
         self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, names: list[str], arguments: list[Any]) -> Any:
@@ -204,6 +218,14 @@ class Script:
             for part, size in bites(calls, sizes, MOST_BYTES)
             for answer in self._round_trip(part, size)
         ]
+
+    def every(self, calls: Sequence[Call]) -> list[Any]:
+        """Likewise, but raises the first refusal, after all the other calls were made."""
+        answers = self.many(calls)
+        for answer in answers:
+            if isinstance(answer, TierError):
+                raise answer
+        return answers
 
     def _round_trip(self, calls: Sequence[Call], size: int) -> list[Any]:
         with self._door.timed(self._name, size) as client:

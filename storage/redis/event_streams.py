@@ -1,94 +1,67 @@
-"""The streams of events, one for each user to whom somebody listens, or did a while ago.
+"""Streams of events, one for each user who has listeners, or had some a while ago.
 
-The scripts that write append to them in the same step, and where nobody listens there is no
-stream to append to. A place in a stream is the id of an entry that is still in it: from there on
-nothing is missing. Where that entry is gone, so may be others, and whoever asks is told that.
+The scripts that write append to a stream in the same step, if there is one. A place in it is the id
+of an entry: while that entry is there, no later one is missing.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
 
 from redis.client import PubSub
 
 from models.events import Event, event_of
-from storage.errors import TierError
 from storage.redis import keys
 from storage.redis.driver import RedisGateway, Script, translated
+from storage.resilience.bites import batches
 
 USERS_AT_ONCE = 200
 EVENTS_AT_ONCE = 500
+CHANNEL = "threadkeep:events"
+MOST_NOTIFICATIONS = 1_000
+"""That one wait takes in at most, so that whoever waits gets to its work."""
 
 
 class Notifications:
-    """A connection of its own that hears the bell; a context manager."""
+    """Hears which users have news."""
 
-    def __init__(self, door: RedisGateway) -> None:
-        self._door = door
-        self._rings: PubSub | None = None
-
-    def __enter__(self) -> Self:
-        """Begins to listen: what rings from now on is heard. Raises `TierUnavailable`."""
-        with self._door.guarded() as client:
-            rings = PubSub(client.connection_pool, ignore_subscribe_messages=True)
-            rings.subscribe(CHANNEL)
-            # The answer says that the server has it.
-            rings.get_message(timeout=1.0)
-            self._rings = rings
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._rings is not None:
-            self._rings.close()
-            self._rings = None
+    def __init__(self, channel: PubSub) -> None:
+        self._channel = channel
 
     def wait(self, seconds: float) -> set[str]:
         """The users who have news, as soon as there are any, or after so many seconds none.
 
-        Raises `TierUnavailable` where the connection was lost: then rings may have been missed.
+        Raises `TierUnavailable` where the connection was lost: then some may have been missed.
         """
-        if self._rings is None:
-            raise RuntimeError("nobody listens to the bell yet")
         users: set[str] = set()
         with translated():
-            message = self._rings.get_message(timeout=seconds)
-            for _ in range(MOST_RINGS):
+            message = self._channel.get_message(timeout=seconds)
+            for _ in range(MOST_NOTIFICATIONS):
                 if message is None:
                     break
                 users.add(message["data"].decode())
-                message = self._rings.get_message(timeout=0)
+                message = self._channel.get_message(timeout=0)
         return users
 
 
 class EventStreams:
-    """The verbs of those who listen. Errors leave as `TierUnavailable` and `TierRejected`."""
+    """Reads streams of events. Errors leave as `TierUnavailable` and `TierRejected`."""
 
     def __init__(self, door: RedisGateway, *, seconds: int) -> None:
-        """A stream stays for so long after it was last opened or kept."""
+        """A stream is kept for `seconds` after it was last opened or kept."""
         self._door = door
         self._seconds = seconds
         self._open = Script(door, "open_events")
 
     def open(self, user_ids: Sequence[str]) -> dict[str, str]:
-        """Sees to it that users have a stream; gives the place of the newest entry of each."""
-        calls: list[tuple[list[str], list[Any]]] = [
-            ([keys.events(user_id)], [self._seconds]) for user_id in user_ids
-        ]
-        answers = self._open.many(calls) if calls else []
-        for answer in answers:
-            if isinstance(answer, TierError):
-                raise answer
-        return {user_id: answer.decode() for user_id, answer in zip(user_ids, answers, strict=True)}
+        """Makes the streams that users lack; gives the place of the newest entry of each."""
+        places = self._open.every([([keys.events(one)], [self._seconds]) for one in user_ids])
+        return {user_id: place.decode() for user_id, place in zip(user_ids, places, strict=True)}
 
     def keep(self, places: Mapping[str, str]) -> set[str]:
-        """Has streams stay; gives the users whose place is no longer in theirs."""
+        """Keeps streams from expiring; gives the users whose place is no longer in theirs."""
         gone = set()
-        for batch in _batches(places):
+        for batch in batches(places, USERS_AT_ONCE):
             with self._door.guarded() as client:
                 pipeline = client.pipeline(transaction=False)
                 for user_id in batch:
@@ -110,33 +83,30 @@ class EventStreams:
         return _events(user_id, entries) if here else None
 
     def news(self, places: Mapping[str, str]) -> dict[str, list[Event] | None]:
-        """What came behind the places, for the users who have any, without waiting for more.
-
-        At most so many of each user that asking again is worth while. None where the stream was
-        opened anew behind the place, so that the place is gone.
-        """
+        """The events behind the places, at most `EVENTS_AT_ONCE` for each user who has any; None
+        where the stream was made again since, so that the place is gone. Does not wait."""
         news: dict[str, list[Event] | None] = {}
-        for batch in _batches(places):
+        for batch in batches(places, USERS_AT_ONCE):
             names = {keys.events(user_id): user_id for user_id in batch}
             wanted: dict[Any, Any] = {name: places[user] for name, user in names.items()}
             with self._door.guarded() as client:
                 answer: Any = client.xread(wanted, count=EVENTS_AT_ONCE)
-            for name, entries in _streams(answer):
+            for name, entries in answer or ():
                 user_id = names[name.decode()]
                 news[user_id] = None if _is_new(entries) else _events(user_id, entries)
         return news
 
-    def doorbell(self) -> Notifications:
-        """Says which users have news."""
-        return Notifications(self._door)
-
-
-def is_place(text: str) -> bool:
-    """Whether this could be a place in a stream."""
-    milliseconds, dash, sequence = text.partition("-")
-    return bool(dash) and all(
-        part.isascii() and part.isdigit() and len(part) <= 19 for part in (milliseconds, sequence)
-    )
+    @contextmanager
+    def doorbell(self) -> Iterator[Notifications]:
+        """Listens on a connection of its own: what is told from now on is heard. Raises
+        `TierUnavailable`."""
+        pool = self._door.client.connection_pool
+        with closing(PubSub(pool, ignore_subscribe_messages=True)) as channel:
+            with self._door.guarded():
+                channel.subscribe(CHANNEL)
+                # The answer says that the server has it.
+                channel.get_message(timeout=1.0)
+            yield Notifications(channel)
 
 
 def _events(user_id: str, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[Event]:
@@ -145,22 +115,5 @@ def _events(user_id: str, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -
 
 
 def _is_new(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> bool:
-    """Whether these begin with the mark of `open_events`, which nothing ever comes before."""
+    """Whether these begin with the mark with which `open_events` begins a stream."""
     return bool(entries) and entries[0][1].get(b"type") == b"opened"
-
-
-def _streams(answer: Any) -> list[tuple[bytes, Any]]:
-    """An answer of XREAD, which is a mapping in one protocol and a list in the other."""
-    return list(answer.items()) if isinstance(answer, dict) else list(answer or ())
-
-
-def _batches(users: Collection[str]) -> list[list[str]]:
-    named = list(users)
-    return [named[at : at + USERS_AT_ONCE] for at in range(0, len(named), USERS_AT_ONCE)]
-
-
-CHANNEL = "threadkeep:events"
-
-
-MOST_RINGS = 1_000
-"""Rings that one wait takes in at most, so that whoever waits gets to its work."""

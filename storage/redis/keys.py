@@ -18,7 +18,7 @@ def encode(name: str) -> str:
 INSTALLATION = "threadkeep:installation"
 """Which installation this Redis belongs to: the same mark as in PostgreSQL."""
 
-LOOKED = "threadkeep:looked"
+LAST_POLL = "threadkeep:looked"
 """When a worker last looked at the log, by Redis's clock."""
 
 EVERY_INDEX = "thread:*:ids"

@@ -1,8 +1,7 @@
-"""Redis: the first copy of every message, its write-ahead log, and the hot page of a thread.
+"""Messages and threads in Redis: the first copy of each, and the hot page of a thread.
 
-Each verb is one round trip. Every error of the driver leaves as `TierUnavailable` or
-`TierRejected`; after `TierUnavailable` a write may or may not have happened, and repeating it
-with the same id is safe.
+Errors leave as `TierUnavailable` or `TierRejected`. After `TierUnavailable` a write may or may not
+have happened; repeating it with the same id is safe.
 """
 
 from collections.abc import Sequence
@@ -10,28 +9,27 @@ from typing import Any, NamedTuple
 
 from models import ids
 from models.appends import Append, IdTooOld, Key, Stored
-from storage.errors import NotFound, TierError, VersionConflict
+from settings import Settings
+from storage.errors import TierError
 from storage.redis import keys
 from storage.redis.driver import MOST_BYTES, RedisGateway, Script
-from storage.resilience.bites import bites
-
-DRAIN_FLAG_MILLISECONDS = 2_000
-"""A wake-up that got lost is repeated after this, by the next write."""
+from storage.redis.records import DRAIN_FLAG_MILLISECONDS, InThread, RecordWriter
+from storage.resilience.bites import batches, bites
 
 PAGE_BYTES = 2 * 1024 * 1024
-"""Of records in one answer, for which everybody else waits."""
+"""Of records in one answer: every other client waits while Redis sends it."""
 
 NAMES_AT_ONCE = 100
-"""Likewise records whose sizes nobody knows: those of a hundred messages are 8 MB at most."""
+"""Records of unknown size in one answer: a hundred messages have 8 MB at most."""
 
 DISTRUST_MARK = "~"
-"""Begins a floor above every id. What follows differs each time, so that a page which was read
-before can be told from one that was read after."""
+"""Begins a floor above every id. What follows it is random, so a page that was read before an
+invalidation can be told from one that was read after it."""
 
 
 class HotPage(NamedTuple):
-    """Part of a thread's index. `floor` and `watermark` are None where Redis has none; a record
-    that has left Redis is None."""
+    """Part of a thread's index. `floor` and `watermark` are None where Redis has none; the record
+    of an evicted message is None."""
 
     floor: str | None
     watermark: str | None
@@ -39,24 +37,21 @@ class HotPage(NamedTuple):
 
     @property
     def is_distrusted(self) -> bool:
-        """Whether the index is complete nowhere, because messages came in beside it."""
+        """Whether the index was invalidated: then it is complete above no id."""
         return self.floor is not None and self.floor.startswith(DISTRUST_MARK)
 
 
 class RedisTier:
-    """The verbs of the Redis tier over one door."""
+    """Reads and writes of messages and threads over one gateway."""
 
-    def __init__(
-        self, door: RedisGateway, *, slots: int, hot_seconds: int, events_kept: int
-    ) -> None:
+    def __init__(self, door: RedisGateway, settings: Settings) -> None:
         self._door = door
         self.client = door.client
-        self.slots = slots
-        self._hot_seconds = hot_seconds
-        self._events_kept = events_kept
-        self._append = Script(door, "append", acknowledges=True, tells=True)
-        self._revise = Script(door, "revise", acknowledges=True, tells=True)
-        self._put_thread = Script(door, "put_thread", acknowledges=True, tells=True)
+        self.slots = settings.shards
+        self._hot_seconds = settings.hot_seconds
+        self._events_kept = settings.events_kept
+        self._append = Script(door, "append", waits_for_replicas=True, emits_events=True)
+        self._records = RecordWriter(door, settings)
         self._page = Script(door, "page")
         self._warm = Script(door, "warm")
 
@@ -65,7 +60,7 @@ class RedisTier:
         return ids.shard_of(user_id, thread_id) % self.slots
 
     def slot_of_message(self, message_id: str) -> int:
-        """The slot where a message lives, from its id alone."""
+        """The slot where a message lives, which its id tells."""
         return ids.shard_in(message_id) % self.slots
 
     def append(
@@ -123,27 +118,21 @@ class RedisTier:
         where its user was erased.
         """
         slot = self.slot_of_message(message_id)
-        answer = self._revise(
-            [
-                keys.message(slot, message_id),
-                keys.index(slot, user_id, thread_id),
-                keys.pending(slot),
-                keys.drain(slot),
-                keys.erased(slot, user_id),
-                *keys.of_listeners(user_id),
-            ],
-            [
-                message_id,
-                record,
-                expected_version,
-                "1" if tombstone else "0",
-                DRAIN_FLAG_MILLISECONDS,
-                self._events_kept,
-                user_id,
-                thread_id,
-            ],
+        change = (
+            InThread(thread_id, "message_deleted", unlisted=message_id)
+            if tombstone
+            else InThread(thread_id, "message_updated")
         )
-        return self._woken(answer)
+        return self._records.put(
+            "message",
+            slot,
+            user_id,
+            keys.message(slot, message_id),
+            record,
+            expected_version=expected_version,
+            born=message_id,
+            thread=change,
+        )
 
     def put_thread(
         self,
@@ -161,27 +150,16 @@ class RedisTier:
         `NotFound` where its user was erased after its creation.
         """
         slot = self.slot_of_thread(user_id, thread_id)
-        answer = self._put_thread(
-            [
-                keys.thread(slot, user_id, thread_id),
-                keys.index(slot, user_id, thread_id),
-                keys.pending(slot),
-                keys.drain(slot),
-                *keys.hiding(slot, user_id, thread_id),
-                *keys.of_listeners(user_id),
-            ],
-            [
-                record,
-                expected_version,
-                deleted_through,
-                DRAIN_FLAG_MILLISECONDS,
-                ids.lowest(created_at),
-                self._events_kept,
-                user_id,
-                thread_id,
-            ],
+        return self._records.put(
+            "thread",
+            slot,
+            user_id,
+            keys.thread(slot, user_id, thread_id),
+            record,
+            expected_version=expected_version,
+            born=ids.lowest(created_at),
+            thread=InThread(thread_id, "thread_updated", watermark=deleted_through),
         )
-        return self._woken(answer)
 
     def message(self, message_id: str) -> bytes | None:
         """The hot record of a message."""
@@ -190,7 +168,7 @@ class RedisTier:
         return value if value is None else bytes(value)
 
     def is_evictable(self, message_id: str) -> bool:
-        """Whether the hot copy is persisted, and so has a TTL."""
+        """Whether the hot copy has a TTL, because it is persisted."""
         with self._door.guarded() as client:
             left: Any = client.ttl(keys.message(self.slot_of_message(message_id), message_id))
         return int(left) != -1
@@ -198,23 +176,19 @@ class RedisTier:
     def messages(self, slot: int, message_ids: Sequence[str]) -> list[bytes | None]:
         """The hot records of messages of one slot, None where there is none."""
         found: list[bytes | None] = []
-        for first in range(0, len(message_ids), NAMES_AT_ONCE):
-            names = message_ids[first : first + NAMES_AT_ONCE]
+        for names in batches(message_ids, NAMES_AT_ONCE):
             with self._door.guarded() as client:
                 records: Any = client.mget([keys.message(slot, name) for name in names])
             found += records
         return found
 
     def made(self, given: Sequence[Key]) -> dict[Key, str]:
-        """The messages that Idempotency-Keys have made."""
+        """The ids of the messages that Idempotency-Keys have made, for keys that Redis knows."""
         if not given:
             return {}
-        with self._door.guarded() as client:
-            pipeline = client.pipeline(transaction=False)
-            for key in given:
-                slot = self.slot_of_thread(key.user_id, key.thread_id)
-                pipeline.get(keys.idempotency(slot, *key))
-            found = pipeline.execute()
+        slots = [self.slot_of_thread(key.user_id, key.thread_id) for key in given]
+        names = [keys.idempotency(slot, *key) for slot, key in zip(slots, given, strict=True)]
+        found = self._door.each(lambda pipeline, name: pipeline.get(name), names)
         return {key: made.decode() for key, made in zip(given, found, strict=True) if made}
 
     def thread(self, user_id: str, thread_id: str) -> tuple[bytes | None, str | None]:
@@ -247,7 +221,7 @@ class RedisTier:
             ]
             if is_cut:
                 low, high = (records[-1][0], high) if order == "asc" else (low, records[-1][0])
-        # Between two looks the index may have come to be complete in less, or in nothing.
+        # Between two round trips the index may have been cut or invalidated.
         floor = max(floors) if all(floors) else b""
         return HotPage(floor.decode() or None, max(marks).decode() or None, records)
 
@@ -260,8 +234,8 @@ class RedisTier:
         seen_floor: str | None,
         floor: str,
     ) -> bool:
-        """Takes persisted messages, newest first, into the hot page, unless its floor moved since
-        it was read; gives whether all of them were."""
+        """Adds persisted messages, newest first, to the hot page, unless its floor has moved since
+        it was read; gives whether all of them were added."""
         slot = self.slot_of_thread(user_id, thread_id)
         parts = [part for part, _ in bites(records, [len(one[1]) for one in records], MOST_BYTES)]
         for at, part in enumerate(parts or [records]):
@@ -280,14 +254,6 @@ class RedisTier:
         """Raises `TierUnavailable` if Redis does not answer."""
         with self._door.guarded() as client:
             client.ping()
-
-    @staticmethod
-    def _woken(answer: Any) -> bool:
-        if answer[0] == b"conflict":
-            raise VersionConflict(bytes(answer[1]))
-        if answer[0] == b"erased":
-            raise NotFound
-        return bool(answer[1])
 
 
 def _stored(answer: Any) -> Stored | IdTooOld | TierError:

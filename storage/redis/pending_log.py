@@ -1,28 +1,28 @@
 """The pending log: every acknowledged write, whole, until its row is in PostgreSQL.
 
-A stream for each slot, read from its start and deleted only after the commit. There is no
-consumer group: an entry is in the log or it is in PostgreSQL, and a worker that dies between
-reading and committing has changed nothing. PostgreSQL's lock keeps two workers off one slot.
+Each slot has one stream, read from its start; an entry is deleted only after the commit, so a
+worker that dies before has changed nothing. A lock in PostgreSQL keeps two workers off one slot.
 """
 
 import random
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
 
+from settings import Settings
 from storage.errors import TierError
 from storage.redis import keys
-from storage.redis.driver import RedisGateway, Script
-from storage.redis.states import Lifetime, seconds_to_stay
+from storage.redis.driver import Call, RedisGateway, Script
+from storage.redis.states import seconds_to_stay
 from storage.resilience.bites import Bite
 
 MOST_BYTES = 512 * 1024
-"""Of one batch. The words of messages are indexed within its transaction: about a microsecond a
-byte, where they are long."""
+"""Of one batch: its transaction also indexes words, in about a microsecond a byte."""
 
 
 class LogEntry(NamedTuple):
@@ -37,8 +37,8 @@ class LogEntry(NamedTuple):
 
 
 class SettledEntry(NamedTuple):
-    """An entry that the log is to forget, and the version of a message that it committed; without
-    one `message_id` is empty."""
+    """An entry to delete from the log, and the version of a message that it committed; without one
+    `message_id` is empty."""
 
     entry_id: str
     thread_id: str
@@ -47,7 +47,7 @@ class SettledEntry(NamedTuple):
 
 
 class HiddenEntry(NamedTuple):
-    """A message that was not taken in because it is hidden, and the index that may list it."""
+    """A message that was not written because it is hidden, and the index that may list it."""
 
     message_id: str
     listed_in: str
@@ -55,7 +55,7 @@ class HiddenEntry(NamedTuple):
 
 class CommittedBatch(NamedTuple):
     """What one drained batch of a slot wrote, by key: records with their versions, indexes of
-    the threads touched, watermarks with their ids, and states with their lifetimes. `settled` are
+    the threads touched, watermarks with their ids, and when states expire, if ever. `settled` are
     the entries by user, `entry_ids` those that are nobody's; `dropped` are messages of which
     nothing is to stay in Redis."""
 
@@ -65,13 +65,13 @@ class CommittedBatch(NamedTuple):
     indexes: Sequence[str]
     watermarks: Mapping[str, str]
     settled: Mapping[str, Sequence[SettledEntry]] = MappingProxyType({})
-    states: Mapping[str, Lifetime] = MappingProxyType({})
+    expiries: Mapping[str, str | None] = MappingProxyType({})
     dropped: Sequence[HiddenEntry] = ()
 
 
 class LogStatus(NamedTuple):
-    """How the log stands, in seconds by Redis's clock: how long ago a worker looked at it, None
-    if none ever did, how old the oldest entry is, and which that is, None if there is none."""
+    """By Redis's clock, in seconds: how long ago a worker polled the log, None for never, and the
+    age of the oldest entry; and the slot and id of that entry, None where there is none."""
 
     looked_seconds: float | None
     oldest_seconds: float
@@ -79,47 +79,40 @@ class LogStatus(NamedTuple):
 
     @property
     def waiting_seconds(self) -> float | None:
-        """How old the oldest entry is, None where there is none."""
+        """The age of the oldest entry, None where there is none."""
         return None if self.oldest is None else self.oldest_seconds
 
 
-MARK_SECONDS = 2.0
-"""So often at most a worker says that it looked."""
+POLL_RECORD_SECONDS = 2.0
+"""A worker records at most one poll in so long."""
 
 
 class PendingLog:
-    """The verbs of the log over one door."""
+    """Reads and settles the log over one gateway."""
 
-    def __init__(
-        self, door: RedisGateway, *, slots: int, hot_seconds: int, hot_page: int, events_kept: int
-    ) -> None:
+    def __init__(self, door: RedisGateway, settings: Settings) -> None:
         self._door = door
-        self.slots = slots
-        self._hot_seconds = hot_seconds
-        self._hot_page = hot_page
-        self._events_kept = events_kept
-        self._marked_at = float("-inf")
-        self._bite = Bite(MOST_BYTES)
+        self._settings = settings
+        self.slots = settings.shards
+        self._recorded_at = float("-inf")
+        self.bite = Bite(MOST_BYTES)
         self._entry_bytes = 0
-        self._settle = Script(door, "settle", tells=True)
-        self._settle_state = Script(door, "settle_state")
+        self._settle = Script(door, "settle", emits_events=True)
 
     def read(self, slots: Sequence[int], count: int) -> list[LogEntry]:
         """The oldest entries of pending streams, up to about `count` in all, oldest first each.
 
-        Fewer where they are large, so that a batch takes no longer than PostgreSQL allows; which
-        slots are left out then is left to chance.
+        Fewer where they are large, so that PostgreSQL can write the batch in time; chance decides
+        which slots are left out then.
         """
         if self._entry_bytes:
-            # As large as they were of late: Redis is not to give, each time, what is left out then.
-            count = min(count, self._bite.bytes // self._entry_bytes + 1)
+            # Entries of the last batch's size that would not fit need not be sent.
+            count = min(count, self.bite.bytes // self._entry_bytes + 1)
         share = max(1, count // len(slots))
         slots = random.sample(slots, len(slots))
-        with self._door.guarded() as client:
-            pipeline = client.pipeline(transaction=False)
-            for slot in slots:
-                pipeline.xrange(keys.pending(slot), count=share)
-            answers: Any = pipeline.execute()
+        answers = self._door.each(
+            lambda pipeline, slot: pipeline.xrange(keys.pending(slot), count=share), slots
+        )
         found = [
             _entry(slot, entry_id, fields)
             for slot, entries in zip(slots, answers, strict=True)
@@ -127,15 +120,7 @@ class PendingLog:
         ]
         sizes = [len(entry.record) for entry in found]
         self._entry_bytes = sum(sizes) // len(sizes) if sizes else 0
-        return list(self._bite.of(found, sizes))
-
-    def shrink_batch(self) -> None:
-        """Has batches be half as large as they were."""
-        self._bite.shrink_batch()
-
-    def grow_batch(self) -> None:
-        """Has them be larger again."""
-        self._bite.grow_batch()
+        return list(self.bite.of(found, sizes))
 
     def page(self, slot: int, after: str, count: int) -> list[LogEntry]:
         """Up to `count` entries of a slot from `-`, its start, or after `(` and an entry id."""
@@ -144,28 +129,19 @@ class PendingLog:
         return [_entry(slot, entry_id, fields) for entry_id, fields in entries]
 
     def settle(self, batches: Sequence[CommittedBatch]) -> int:
-        """Forgets committed entries, tells those who listen, and starts TTLs; gives how many
-        entries are still pending.
+        """Deletes committed entries, emits events, and starts TTLs; gives how many entries are
+        still pending. Raises the first refusal, if any, after the other slots were settled."""
+        return sum(self._settle.every([self._settle_call(committed) for committed in batches]))
 
-        Raises the first refusal, if any, after the other slots were settled.
-        """
-        # First what the log still has: a crash between the two repeats the batch.
-        states: list[tuple[list[str], list[Any]]] = [
-            ([key], [state.version, seconds_to_stay(state.expires_at, self._hot_seconds)])
-            for committed in batches
-            for key, state in committed.states.items()
-        ]
-        settled = self._settle_state.many(states) if states else []
-        answers = self._settle.many([self._settle_call(committed) for committed in batches])
-        for answer in (*settled, *answers):
-            if isinstance(answer, TierError):
-                raise answer
-        return sum(answers)
-
-    def _settle_call(self, committed: CommittedBatch) -> tuple[list[str], list[Any]]:
+    def _settle_call(self, committed: CommittedBatch) -> Call:
+        settings = self._settings
+        records = {
+            key: (version, seconds_to_stay(committed.expiries.get(key), settings.hot_seconds))
+            for key, version in committed.versions.items()
+        }
         names = [
             keys.pending(committed.slot),
-            *committed.versions,
+            *records,
             *committed.indexes,
             *committed.watermarks,
         ]
@@ -176,16 +152,16 @@ class PendingLog:
             names += (make(committed.slot, one.message_id) for make in of_message)
             names.append(one.listed_in)
         arguments = [
-            self._hot_seconds,
-            self._hot_page,
+            settings.hot_seconds,
+            settings.hot_page_messages,
             keys.message_prefix(committed.slot),
-            len(committed.versions),
+            len(records),
             len(committed.indexes),
             len(committed.watermarks),
             len(committed.settled),
-            self._events_kept,
+            settings.events_kept,
             len(committed.dropped),
-            *committed.versions.values(),
+            *chain.from_iterable(records.values()),
             *committed.watermarks.values(),
             *(one.message_id for one in committed.dropped),
         ]
@@ -197,38 +173,32 @@ class PendingLog:
         return names, arguments
 
     def clear_wakeups(self, slots: Sequence[int]) -> None:
-        """Lets the next write to these slots wake a worker again."""
+        """Has the next write to each of these slots wake a worker again."""
         with self._door.guarded() as client:
             client.delete(*(keys.drain(slot) for slot in slots))
 
     def backlog(self) -> list[int]:
         """How many entries each slot's log holds."""
-        with self._door.guarded() as client:
-            pipeline = client.pipeline(transaction=False)
-            for slot in range(self.slots):
-                pipeline.xlen(keys.pending(slot))
-            answers: Any = pipeline.execute()
-        return [int(length) for length in answers]
+        return self._door.each(
+            lambda pipeline, slot: pipeline.xlen(keys.pending(slot)), range(self.slots)
+        )
 
-    def mark(self) -> None:
-        """Says that somebody looked at the log, or moved it on, if that was not said lately.
-
-        Never raises: what was done is done without it.
-        """
-        if time.monotonic() - self._marked_at < MARK_SECONDS:
+    def record_poll(self) -> None:
+        """Records that the log was polled just now, unless that was done lately. Never raises."""
+        if time.monotonic() - self._recorded_at < POLL_RECORD_SECONDS:
             return
         with suppress(TierError):
             now_us = self.now_us()
             with self._door.guarded() as client:
-                client.set(keys.LOOKED, now_us)
-            self._marked_at = time.monotonic()
+                client.set(keys.LAST_POLL, now_us)
+            self._recorded_at = time.monotonic()
 
     def standing(self) -> LogStatus:
-        """How the log stands at this moment."""
+        """The status of the log at this moment."""
         with self._door.guarded() as client:
             pipeline = client.pipeline(transaction=False)
             pipeline.time()
-            pipeline.get(keys.LOOKED)
+            pipeline.get(keys.LAST_POLL)
             for slot in range(self.slots):
                 pipeline.xrange(keys.pending(slot), count=1)
             (seconds, microseconds), looked, *heads = pipeline.execute()
@@ -243,20 +213,15 @@ class PendingLog:
         )
 
     def now_us(self) -> int:
-        """The time by the clock that stamps the entries, which only it can be compared with."""
+        """Microseconds since 1970 by Redis's clock, which also stamps the entries."""
         with self._door.guarded() as client:
             seconds, microseconds = client.time()
         return int(seconds) * 1_000_000 + int(microseconds)
 
     def oldest_pending_us(self) -> int | None:
         """When the oldest entry of any log was written, microseconds since 1970."""
-        with self._door.guarded() as client:
-            pipeline = client.pipeline(transaction=False)
-            for slot in range(self.slots):
-                pipeline.xrange(keys.pending(slot), count=1)
-            answers: Any = pipeline.execute()
-        times = [_milliseconds(answer[0][0]) * 1000 for answer in answers if answer]
-        return min(times, default=None)
+        oldest = self.standing().oldest
+        return None if oldest is None else _milliseconds(oldest[1]) * 1000
 
 
 def _milliseconds(entry_id: bytes) -> int:
@@ -265,12 +230,12 @@ def _milliseconds(entry_id: bytes) -> int:
 
 
 def _entry(slot: int, entry_id: bytes, fields: dict[bytes, bytes]) -> LogEntry:
-    # An entry has one field, its kind, and a message may have its key. Anything else is kept whole
-    # for the dead letters.
+    # An entry has one field, named for its kind; that of a message may have a key beside it.
+    # Anything else is kept whole for the dead letters.
     name = entry_id.decode()
     if len(fields) == 1:
         ((kind, record),) = fields.items()
-        # PostgreSQL keeps no U+0000, not even in the name of what it refuses.
+        # PostgreSQL keeps no U+0000, not even in a dead letter's kind.
         named = kind.decode(errors="replace").replace("\0", "\ufffd")
         return LogEntry(slot, name, named, record)
     if fields.keys() == {b"message", b"key"}:

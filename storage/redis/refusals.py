@@ -1,8 +1,6 @@
 """What each refusal of Redis means, and how much of Redis it puts out of reach.
 
-Redis says no in one word at the beginning of its reply. One table tells what each word means to a
-caller: go to the next tier for everything, for writes only, or for this one call. A reason never
-repeats Redis's own text beyond what Redis itself wrote: an argument could be in it.
+A reason never repeats Redis's text beyond what Redis itself wrote: an argument could be in it.
 """
 
 import re
@@ -19,29 +17,6 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-Kind = Literal[
-    "unreachable",
-    "too_slow",
-    "loading",
-    "busy",
-    "credentials",
-    "crowded",
-    "cluster_down",
-    "primary_down",
-    "not_redis",
-    "full",
-    "read_only",
-    "disk",
-    "too_few_replicas",
-    "not_allowed",
-    "script_missing",
-    "group_missing",
-    "elsewhere",
-    "aborted",
-    "wrong_type",
-    "wrong_value",
-    "unknown",
-]
 Reach = Literal["everything", "writes", "call"]
 
 
@@ -54,51 +29,60 @@ class RedisRefusal(NamedTuple):
     again changes nothing. `reason` is one line with no key, value or password in it.
     """
 
-    kind: Kind
+    kind: str
     out: Reach
     passes: bool
     reason: str
 
 
-_TABLE: dict[str, RedisRefusal] = {
-    "LOADING": RedisRefusal("loading", "everything", True, "it is reading its data from disk"),
-    "BUSY": RedisRefusal("busy", "everything", True, "a script keeps it busy; SCRIPT KILL ends it"),
-    "NOAUTH": RedisRefusal("credentials", "everything", True, "it wants a password; see REDIS_URL"),
-    "WRONGPASS": RedisRefusal(
-        "credentials", "everything", True, "it does not know this user or password; see REDIS_URL"
-    ),
-    "DENIED": RedisRefusal(
-        "credentials", "everything", True, "protected mode: it takes no calls from other machines"
-    ),
-    "CLUSTERDOWN": RedisRefusal("cluster_down", "everything", True, "its cluster is down"),
-    "MASTERDOWN": RedisRefusal(
-        "primary_down", "everything", True, "it is a replica that lost its primary"
-    ),
-    "OOM": RedisRefusal("full", "writes", True, "its memory is full of what may not be evicted"),
-    "READONLY": RedisRefusal("read_only", "writes", True, "it is a replica that takes no writes"),
-    "MISCONF": RedisRefusal("disk", "writes", True, "it cannot write to its disk"),
-    "NOREPLICAS": RedisRefusal(
-        "too_few_replicas", "writes", True, "fewer replicas follow it than it wants for a write"
-    ),
-    "NOPERM": RedisRefusal("not_allowed", "writes", True, "its rules let this user not do that"),
-    "NOSCRIPT": RedisRefusal(
-        "script_missing", "call", True, "it forgot a script, to be loaded again"
-    ),
-    "NOGROUP": RedisRefusal(
-        "group_missing", "call", True, "it has no such group, to be made again"
-    ),
-    "TRYAGAIN": RedisRefusal("elsewhere", "call", True, "its cluster is moving these keys"),
-    "ASK": RedisRefusal("elsewhere", "call", True, "its cluster is moving these keys"),
-    "MOVED": RedisRefusal("elsewhere", "call", True, "another node of its cluster has these keys"),
-    "EXECABORT": RedisRefusal("aborted", "call", True, "it refused a part of a transaction"),
-    "CROSSSLOT": RedisRefusal(
-        "wrong_value", "call", False, "keys of one call are on several nodes"
-    ),
-    "WRONGTYPE": RedisRefusal(
-        "wrong_type", "call", False, "something else is stored under that key"
-    ),
+_MOVING = ("elsewhere", "its cluster is moving these keys")
+_REPLIES: dict[tuple[Reach, bool], dict[str, tuple[str, str]]] = {
+    ("everything", True): {
+        "LOADING": ("loading", "it is reading its data from disk"),
+        "BUSY": ("busy", "a script keeps it busy; SCRIPT KILL ends it"),
+        "NOAUTH": ("credentials", "it wants a password; see REDIS_URL"),
+        "WRONGPASS": ("credentials", "it does not know this user or password; see REDIS_URL"),
+        "DENIED": ("credentials", "protected mode: it takes no calls from other machines"),
+        "CLUSTERDOWN": ("cluster_down", "its cluster is down"),
+        "MASTERDOWN": ("primary_down", "it is a replica that lost its primary"),
+    },
+    ("writes", True): {
+        "OOM": ("full", "its memory is full of what may not be evicted"),
+        "READONLY": ("read_only", "it is a replica that takes no writes"),
+        "MISCONF": ("disk", "it cannot write to its disk"),
+        "NOREPLICAS": ("too_few_replicas", "fewer replicas follow it than it wants for a write"),
+        "NOPERM": ("not_allowed", "its rules let this user not do that"),
+    },
+    ("call", True): {
+        "NOSCRIPT": ("script_missing", "it forgot a script, to be loaded again"),
+        "NOGROUP": ("group_missing", "it has no such group, to be made again"),
+        "TRYAGAIN": _MOVING,
+        "ASK": _MOVING,
+        "MOVED": ("elsewhere", "another node of its cluster has these keys"),
+        "EXECABORT": ("aborted", "it refused a part of a transaction"),
+    },
+    ("call", False): {
+        "CROSSSLOT": ("wrong_value", "keys of one call are on several nodes"),
+        "WRONGTYPE": ("wrong_type", "something else is stored under that key"),
+    },
 }
-"""Redis's word to its meaning; `refusal_of` puts the word before the reason."""
+_BY_WORD = {
+    word: RedisRefusal(kind, out, passes, f"{word}: {reason}")
+    for (out, passes), replies in _REPLIES.items()
+    for word, (kind, reason) in replies.items()
+}
+"""What each word means that a reply may begin with."""
+
+_LOGIN = "it does not take the user or password of REDIS_URL"
+_BY_ERROR: dict[type[RedisError], tuple[str, Reach, bool, str]] = {
+    TimeoutError: ("too_slow", "everything", True, "it did not answer in time"),
+    MaxConnectionsError: ("crowded", "call", True, "every connection allowed is in use"),
+    AuthenticationError: ("credentials", "everything", True, _LOGIN),
+    AuthorizationError: ("credentials", "everything", True, _LOGIN),
+    InvalidResponse: ("not_redis", "everything", True, "this is not how Redis answers"),
+    DataError: ("wrong_value", "call", False, "the driver cannot send this value"),
+}
+"""Likewise of what the driver raises when no reply came, or none that it understood."""
 
 _ADMINISTRATION = re.compile(
     r"'((?:config|info|debug|acl|client|latency|memory)(?:\|[a-z-]+)?)' command"
@@ -106,7 +90,7 @@ _ADMINISTRATION = re.compile(
 """A command that no write needs: to be denied one of these leaves everything else as it is."""
 
 _READS_GO_ON = "only accepts read commands"
-_OF_A_SCRIPT = re.compile(rf"@user_script.*?:\s*-?({'|'.join(_TABLE)})\s")
+_OF_A_SCRIPT = re.compile(rf"@user_script.*?:\s*-?({'|'.join(_BY_WORD)})\s")
 """Redis before 7 hides the word of a call within a script behind where the script made it."""
 
 _OF_A_PIPELINE = " of pipeline caused error: "
@@ -119,10 +103,9 @@ def refusal_of(error: RedisError) -> RedisRefusal:
     word, text = _parts(error)
     if word == "NOPERM" or "ACL failure in script" in text:
         return _not_allowed(text)
-    if word == "CLUSTERDOWN" and _READS_GO_ON in text:
-        return _named(word, _TABLE[word]._replace(out="writes"))
-    if word in _TABLE:
-        return _named(word, _TABLE[word])
+    if word in _BY_WORD:
+        reads_go_on = word == "CLUSTERDOWN" and _READS_GO_ON in text
+        return _BY_WORD[word]._replace(out="writes") if reads_go_on else _BY_WORD[word]
     return _of_the_connection(error) or _unknown(error, word, text)
 
 
@@ -138,43 +121,26 @@ def _parts(error: RedisError) -> tuple[str, str]:
     return word, text
 
 
-def _named(word: str, refusal: RedisRefusal) -> RedisRefusal:
-    return refusal._replace(reason=f"{word}: {refusal.reason}")
-
-
 def _not_allowed(text: str) -> RedisRefusal:
     """Denied a question about the server: that one call. Denied anything else: the write."""
     denied = _ADMINISTRATION.search(text)
     if denied is None:
-        return _named("NOPERM", _TABLE["NOPERM"])
+        return _BY_WORD["NOPERM"]
     reason = f"NOPERM: its rules do not let this user run {denied.group(1).replace('|', ' ')}"
     return RedisRefusal("not_allowed", "call", False, reason)
 
 
 def _of_the_connection(error: RedisError) -> RedisRefusal | None:
-    """What the driver says of itself when no reply came, or none that it understood."""
     name = type(error).__name__
-    if isinstance(error, TimeoutError):
-        return RedisRefusal("too_slow", "everything", True, f"{name}: it did not answer in time")
-    if isinstance(error, MaxConnectionsError):
-        return RedisRefusal("crowded", "call", True, f"{name}: every connection allowed is in use")
-    if isinstance(error, (AuthenticationError, AuthorizationError)):
-        reason = f"{name}: it does not take the user or password of REDIS_URL"
-        return RedisRefusal("credentials", "everything", True, reason)
-    if isinstance(error, ConnectionError) and "number of clients" in str(error):
+    for raised, (kind, out, passes, reason) in _BY_ERROR.items():
+        if isinstance(error, raised):
+            return RedisRefusal(kind, out, passes, f"{name}: {reason}")
+    if not isinstance(error, ConnectionError):
+        return None
+    if "number of clients" in str(error):
         return RedisRefusal("crowded", "everything", True, "it has as many clients as it allows")
-    if isinstance(error, ConnectionError):
-        # No reply was read, so that this text is the driver's and the kernel's own.
-        return RedisRefusal("unreachable", "everything", True, _first_line(f"{name}: {error}"))
-    if isinstance(error, InvalidResponse):
-        return RedisRefusal(
-            "not_redis", "everything", True, f"{name}: this is not how Redis answers"
-        )
-    if isinstance(error, DataError):
-        return RedisRefusal(
-            "wrong_value", "call", False, f"{name}: the driver cannot send this value"
-        )
-    return None
+    # No reply was read, so that this text is the driver's and the kernel's own.
+    return RedisRefusal("unreachable", "everything", True, _first_line(f"{name}: {error}"))
 
 
 def _unknown(error: RedisError, word: str, text: str) -> RedisRefusal:

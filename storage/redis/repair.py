@@ -1,8 +1,7 @@
-"""Keeps what Redis holds right when something was written beside it, or erased below it."""
+"""Corrects what Redis holds after writes that bypassed it, or erasures in the tiers below."""
 
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
@@ -10,13 +9,14 @@ from models import codec
 from models.appends import Key
 from models.events import EventType
 from models.message import Message, Thread
-from storage.errors import TierError
+from settings import Settings
 from storage.redis import keys
-from storage.redis.driver import RedisGateway, Script
+from storage.redis.driver import Call, RedisGateway, Script
 from storage.redis.messages import DISTRUST_MARK, RedisTier
+from storage.resilience.bites import batches
 
 DISTRUST_SECONDS = 60
-"""Longer than any reader takes from looking into Redis to warming it."""
+"""Longer than any reader takes from its read of an index to warming it."""
 
 KEYS_AT_ONCE = 500
 
@@ -24,30 +24,19 @@ _NO_NEWS: Mapping[str, Sequence[EventType]] = MappingProxyType({})
 
 
 class RedisRepair:
-    """The verbs that correct hot copies and indexes. Nothing here acknowledges anything."""
+    """Corrects hot copies, indexes and cached lists. Nothing here acknowledges a write."""
 
-    def __init__(
-        self,
-        door: RedisGateway,
-        redis: RedisTier,
-        *,
-        hot_seconds: int,
-        events_kept: int,
-        events_seconds: int,
-    ) -> None:
+    def __init__(self, door: RedisGateway, redis: RedisTier, settings: Settings) -> None:
         self._door = door
         self._redis = redis
-        self._hot_seconds = hot_seconds
-        self._events_kept = events_kept
-        self._events_seconds = events_seconds
-        self._distrust = Script(door, "distrust")
-        self._refresh = Script(door, "refresh", tells=True)
-        self._drop = Script(door, "drop")
-        self._teach_key = Script(door, "teach_key")
-        self._refresh_thread = Script(door, "refresh_thread", tells=True)
+        self._settings = settings
+        self._invalidate = Script(door, "invalidate")
+        self._refresh = Script(door, "refresh", emits_events=True)
+        self._evict = Script(door, "evict")
+        self._store_key = Script(door, "store_key")
 
     def invalidate_indexes(self, threads: Iterable[tuple[str, str]]) -> None:
-        """Says of threads' indexes, and of lists of threads, that messages came in beside Redis."""
+        """Marks the indexes of threads as incomplete, and drops their users' cached lists."""
         named = list(threads)
         self.distrust_indexes(
             keys.index(self._redis.slot_of_thread(*thread), *thread) for thread in named
@@ -55,124 +44,88 @@ class RedisRepair:
         self.invalidate_thread_lists({user_id for user_id, _ in named})
 
     def invalidate_thread_lists(self, users: Collection[str]) -> None:
-        """Says of users' lists of threads that they no longer hold."""
+        """Drops users' cached lists of threads."""
         if users:
             self.outdate_lists(keys.thread_pages(user_id) for user_id in users)
 
     def outdate_lists(self, names: Iterable[str]) -> None:
         """Likewise, by the keys of the lists."""
-        with self._door.guarded() as client:
-            pipeline = client.pipeline(transaction=False)
-            for name in names:
-                pipeline.hdel(name, "generation")
-            pipeline.execute()
+        self._door.each(lambda pipeline, name: pipeline.hdel(name, "generation"), names)
 
     def distrust_indexes(self, names: Iterable[str]) -> None:
         """Likewise, by the keys of the indexes."""
-        calls: list[tuple[list[str], list[Any]]] = [
-            ([name], [distrust_floor(), DISTRUST_SECONDS]) for name in names
-        ]
-        if calls:
-            _raise_first(self._distrust.many(calls))
+        self._invalidate.every([([name], [distrust_floor(), DISTRUST_SECONDS]) for name in names])
 
     def refresh(
         self, messages: Sequence[Message], news: Mapping[str, Sequence[EventType]] = _NO_NEWS
     ) -> None:
-        """Takes versions committed beside Redis into the copies that Redis has, where newer.
+        """Replaces the copies that Redis has where these committed versions are newer. `news` are
+        the late events of a message, by its id."""
+        self._refresh.every(
+            [self._refresh_call(message, news.get(message.id, ())) for message in messages]
+        )
 
-        `news` is what of a message those who listen to its user are to be told late, by its id.
-        """
-        calls = [self._refresh_call(message, news.get(message.id, ())) for message in messages]
-        if calls:
-            _raise_first(self._refresh.many(calls))
+    def refresh_thread(self, thread: Thread, *, is_news: bool = False) -> None:
+        """Likewise a thread's own data, with a late event if it is news."""
+        self._refresh.every([self._refresh_call(thread, ("thread_updated",) if is_news else ())])
 
-    def _refresh_call(
-        self, message: Message, news: Sequence[EventType]
-    ) -> tuple[list[str], list[Any]]:
-        slot = self._redis.slot_of_message(message.id)
+    def _refresh_call(self, record: Message | Thread, news: Sequence[EventType]) -> Call:
+        user_id = record.user_id
+        if isinstance(record, Message):
+            slot = self._redis.slot_of_message(record.id)
+            key = keys.message(slot, record.id)
+            thread_id, message_id, watermark = record.thread_id, record.id, ""
+        else:
+            slot = self._redis.slot_of_thread(user_id, record.id)
+            key = keys.thread(slot, user_id, record.id)
+            thread_id, message_id, watermark = record.id, "", record.deleted_through or ""
         names = [
-            keys.message(slot, message.id),
-            keys.index(slot, message.user_id, message.thread_id),
-            keys.events(message.user_id),
-            keys.thread_pages(message.user_id),
-            keys.told(slot, message.id, message.version),
+            key,
+            keys.index(slot, user_id, thread_id),
+            keys.watermark(slot, user_id, thread_id),
+            keys.events(user_id),
+            keys.thread_pages(user_id),
+            keys.told(slot, record.id, record.version),
         ]
         arguments: list[Any] = [
-            message.id,
-            codec.encode(message),
-            message.version,
-            "1" if message.deleted_at else "0",
-            self._hot_seconds,
-            self._events_kept,
-            message.user_id,
-            message.thread_id,
-            self._events_seconds,
+            codec.encode(record),
+            record.version,
+            self._settings.hot_seconds,
+            message_id if record.deleted_at else "",
+            watermark,
+            self._settings.events_kept,
+            user_id,
+            thread_id,
+            message_id,
+            self._settings.events_seconds,
             *news,
         ]
         return names, arguments
 
     def store_keys(self, made: Mapping[Key, str], seconds: int) -> None:
-        """Has Redis know Idempotency-Keys that PostgreSQL knows, but for those with which it has
-        made later messages."""
-        given = iter(made.items())
-        while batch := list(islice(given, KEYS_AT_ONCE)):
-            calls: list[tuple[list[str], list[Any]]] = [
-                ([self._name_of(key)], [message_id, seconds]) for key, message_id in batch
-            ]
-            _raise_first(self._teach_key.many(calls))
+        """Stores Idempotency-Keys that PostgreSQL knows, except where Redis has a later message."""
+        for batch in batches(made.items(), KEYS_AT_ONCE):
+            self._store_key.every(
+                [([self._name_of(key)], [message_id, seconds]) for key, message_id in batch]
+            )
 
     def _name_of(self, key: Key) -> str:
         slot = self._redis.slot_of_thread(key.user_id, key.thread_id)
         return keys.idempotency(slot, *key)
 
     def drop_committed(self, names: Sequence[str]) -> None:
-        """Drops those of these keys that may be evicted: what they hold is in PostgreSQL."""
-        calls: list[tuple[list[str], list[Any]]] = [([name], []) for name in names]
-        if calls:
-            _raise_first(self._drop.many(calls))
-
-    def refresh_thread(self, thread: Thread, *, is_news: bool = False) -> None:
-        """Takes a thread's own data that was committed beside Redis, where newer; if it is news
-        those who listen to its user are told."""
-        slot = self._redis.slot_of_thread(thread.user_id, thread.id)
-        names = [
-            keys.thread(slot, thread.user_id, thread.id),
-            keys.index(slot, thread.user_id, thread.id),
-            keys.watermark(slot, thread.user_id, thread.id),
-            keys.events(thread.user_id),
-            keys.thread_pages(thread.user_id),
-            keys.told(slot, thread.id, thread.version),
-        ]
-        arguments: list[Any] = [
-            codec.encode(thread),
-            thread.version,
-            thread.deleted_through or "",
-            self._hot_seconds,
-            self._events_kept,
-            thread.user_id,
-            self._events_seconds if is_news else 0,
-        ]
-        self._refresh_thread(names, arguments)
+        """Deletes those of these keys that may be evicted: PostgreSQL has what they hold."""
+        self._evict.every([([name], []) for name in names])
 
     def forget(self, message_ids: Sequence[str]) -> None:
-        """Drops the hot copies of messages that were erased below."""
+        """Deletes the hot copies and streams of messages that were erased below."""
         if not message_ids:
             return
         slots = [(self._redis.slot_of_message(name), name) for name in message_ids]
         names = [make(*one) for one in slots for make in (keys.message, keys.stream)]
-        with self._door.guarded() as client:
-            pipeline = client.pipeline(transaction=False)
-            for name in names:
-                pipeline.delete(name)
-            pipeline.execute()
+        self._door.each(lambda pipeline, name: pipeline.delete(name), names)
 
 
 def distrust_floor() -> str:
     """A floor above every id, never the same twice."""
     return DISTRUST_MARK + secrets.token_hex(8)
-
-
-def _raise_first(answers: Sequence[Any]) -> None:
-    for answer in answers:
-        if isinstance(answer, TierError):
-            raise answer

@@ -23,11 +23,4 @@ def durability_of(door: RedisGateway) -> Durability:
             found: Any = client.config_get(*_FSYNCED)
     except TierRejected:
         return "memory"
-    return "fsynced" if _text(found) == _FSYNCED else "memory"
-
-
-def _text(found: dict[Any, Any]) -> dict[str, str]:
-    def text(value: Any) -> str:
-        return value.decode() if isinstance(value, bytes) else str(value)
-
-    return {text(name): text(value) for name, value in found.items()}
+    return "fsynced" if found == _FSYNCED else "memory"

@@ -1,8 +1,4 @@
-"""States in Redis: the first copy of every version, before the log is carried on.
-
-As with messages, an answer means that the version is in the log and on disk. A copy has no lifetime
-until its row is committed, so that nothing can evict the only one there is.
-"""
+"""States in Redis: the first copy of every version. It has no TTL until its row is committed."""
 
 import time
 from collections.abc import Sequence
@@ -11,18 +7,11 @@ from typing import Any, NamedTuple
 
 from models import codec, ids
 from models.state import StateName, StateRecord
-from storage.errors import TierError, TierUnavailable, VersionConflict
+from settings import Settings
+from storage.errors import TierUnavailable, VersionConflict
 from storage.redis import keys
-from storage.redis.driver import RedisGateway, Script
-from storage.redis.messages import DRAIN_FLAG_MILLISECONDS
-
-
-class ErasedSince(Exception):
-    """Nothing was written: the state's user was erased up to a moment that is not over."""
-
-    def __init__(self, through_us: int) -> None:
-        super().__init__("the user was erased up to a later moment")
-        self.through_us = through_us
+from storage.redis.driver import Call, RedisGateway, Script
+from storage.redis.records import HotConflict, RecordWriter
 
 
 class RedisMemory(NamedTuple):
@@ -36,13 +25,13 @@ class RedisMemory(NamedTuple):
 
 
 class StateCacheManager:
-    """The verbs of states in Redis over one door."""
+    """Reads and writes of states over one gateway."""
 
-    def __init__(self, door: RedisGateway, *, slots: int, hot_seconds: int) -> None:
+    def __init__(self, door: RedisGateway, settings: Settings) -> None:
         self._door = door
-        self._slots = slots
-        self._hot_seconds = hot_seconds
-        self._put = Script(door, "put_state", acknowledges=True)
+        self._slots = settings.shards
+        self._hot_seconds = settings.hot_seconds
+        self._records = RecordWriter(door, settings)
         self._cache = Script(door, "cache_state")
 
     def slot_of(self, whose: StateName) -> int:
@@ -56,28 +45,22 @@ class StateCacheManager:
         rests on, `ErasedSince`, and `TierError`.
         """
         slot = self.slot_of(record.whose)
-        answer = self._put(
-            [
+        try:
+            return self._records.put(
+                "state",
+                slot,
+                record.user_id,
                 self._key(record.whose),
-                keys.pending(slot),
-                keys.drain(slot),
-                keys.erased(slot, record.user_id),
-            ],
-            [
                 codec.encode(record),
-                expected_version,
-                DRAIN_FLAG_MILLISECONDS,
-                ids.lowest(record.updated_at),
-            ],
-        )
-        if answer[0] == b"conflict":
-            raise VersionConflict(codec.encode(_seen(answer[1], answer[2])))
-        if answer[0] == b"behind":
-            raise ErasedSince(ids.time_us_of(answer[1].decode()))
-        return bool(answer[1])
+                expected_version=expected_version,
+                born=ids.lowest(record.updated_at),
+            )
+        except HotConflict as conflict:
+            seen = _seen(conflict.current, conflict.erased_through)
+            raise VersionConflict(codec.encode(seen)) from None
 
     def load_primary_state(self, whose: StateName) -> StateRecord | None:
-        """The hot version, a tombstone included; one whose user was erased since is one too."""
+        """The hot version, or a tombstone, also where its user was erased since; None for none."""
         with self._door.guarded() as client:
             found: Any = client.mget(
                 [self._key(whose), keys.erased(self.slot_of(whose), whose.user_id)]
@@ -85,35 +68,27 @@ class StateCacheManager:
         return None if found[0] is None else _seen(found[0], found[1])
 
     def cache_state_in_redis(self, record: StateRecord, ttl_seconds: int | None = None) -> bool:
-        """Takes a committed version where Redis has none or an older one; gives whether it did.
+        """Stores a committed version where Redis has none or an older one; gives whether it did.
 
-        It stays for as long as it is valid, unless another time is given.
+        It stays until it expires, unless another time is given.
         """
         return self.cache_states_in_redis([record], ttl_seconds) > 0
 
     def cache_states_in_redis(
         self, records: Sequence[StateRecord], ttl_seconds: int | None = None
     ) -> int:
-        """Likewise of many, in one round trip; gives how many were taken."""
-        calls: list[tuple[list[str], list[Any]]] = []
-        for record in records:
-            slot = self.slot_of(record.whose)
-            seconds = ttl_seconds or seconds_to_stay(record.expires_at, self._hot_seconds)
-            calls.append(
-                (
-                    [self._key(record.whose), keys.erased(slot, record.user_id)],
-                    [
-                        codec.encode(record),
-                        record.version,
-                        seconds,
-                        ids.lowest(record.updated_at),
-                    ],
-                )
-            )
-        return sum(_answered(self._cache.many(calls))) if calls else 0
+        """Likewise of many, in one round trip; gives how many were stored."""
+        return sum(self._cache.every([self._cache_call(one, ttl_seconds) for one in records]))
+
+    def _cache_call(self, record: StateRecord, ttl_seconds: int | None) -> Call:
+        seconds = ttl_seconds or seconds_to_stay(record.expires_at, self._hot_seconds)
+        return (
+            [self._key(record.whose), keys.erased(self.slot_of(record.whose), record.user_id)],
+            [codec.encode(record), record.version, seconds, ids.lowest(record.updated_at)],
+        )
 
     def get_redis_memory_stats(self) -> RedisMemory:
-        """What Redis has in memory, and how often reads find it."""
+        """How much memory Redis uses, and how often reads find their key."""
         with self._door.guarded() as client:
             pipeline: Any = client.pipeline(transaction=False)
             pipeline.info("memory")
@@ -140,33 +115,19 @@ class StateCacheManager:
 
 
 def _seen(hot: bytes, mark: bytes | None) -> StateRecord:
-    """A hot record as it is to be seen, given its user's erasure."""
+    """A hot record, or its tombstone where its user was erased since."""
     record = codec.decode_state(hot)
     erased = mark.decode() if mark else ids.LOWEST
     return record.buried() if erased >= ids.lowest(record.updated_at) else record
 
 
-def _answered(answers: Sequence[Any]) -> list[int]:
-    for answer in answers:
-        if isinstance(answer, TierError):
-            raise answer
-    return [int(answer) for answer in answers]
-
-
 GRACE_SECONDS = 60
-"""A state that has expired stays for so long, unseen: whoever rests on the version before it still
-finds that there is a newer one."""
-
-
-class Lifetime(NamedTuple):
-    """A committed version, and when it expires, if ever."""
-
-    version: int
-    expires_at: str | None
+"""An expired state stays hidden for so long, so that a write over the version before it still
+conflicts."""
 
 
 def seconds_to_stay(expires_at: str | None, hot_seconds: int) -> int:
-    """For as long as it is valid; what never expires stays as long as messages do."""
+    """The TTL of a copy: until it expires, else `hot_seconds`."""
     if expires_at is None:
         return hot_seconds
     left = datetime.fromisoformat(expires_at).timestamp() - time.time()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from models import codec, ids
-from models.message import Message, Thread
+from models.message import Message
 from storage.redis import keys
 from storage.redis.driver import RedisGateway
 from storage.redis.messages import RedisTier
@@ -93,26 +93,17 @@ class UnpersistedWrites:
 
 
 def _take(fields: dict[bytes, bytes], owner: bytes, user_id: str, found: Unpersisted) -> None:
-    record = fields.get(b"message") or fields.get(b"thread")
-    if record is None or owner not in record:
-        return
     try:
-        if b"message" in fields:
-            _take_message(codec.decode(record), user_id, found)
-        else:
-            _take_thread(codec.decode_thread(record), user_id, found)
+        if owner in (record := fields.get(b"message", b"")):
+            message = codec.decode(record)
+            known = found.messages.get(message.id)
+            if message.user_id == user_id and (known is None or known.version < message.version):
+                found.messages[message.id] = message
+        elif owner in (record := fields.get(b"thread", b"")):
+            thread = codec.decode_thread(record)
+            if thread.user_id == user_id and thread.deleted_through:
+                mark = found.marks.get(thread.id, ids.LOWEST)
+                found.marks[thread.id] = max(mark, thread.deleted_through)
     except codec.Corrupt:
         # It will be a dead letter; nobody can read it.
         return
-
-
-def _take_message(message: Message, user_id: str, found: Unpersisted) -> None:
-    known = found.messages.get(message.id)
-    if message.user_id == user_id and (known is None or known.version < message.version):
-        found.messages[message.id] = message
-
-
-def _take_thread(thread: Thread, user_id: str, found: Unpersisted) -> None:
-    if thread.user_id == user_id and thread.deleted_through:
-        known = found.marks.get(thread.id, ids.LOWEST)
-        found.marks[thread.id] = max(known, thread.deleted_through)

@@ -1,11 +1,11 @@
-"""States in ClickHouse: the copies of PostgreSQL's rows, read while nobody else has them."""
+"""States in ClickHouse: copies of PostgreSQL's rows, read while no other tier has them."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
 
-from models.state import Checkpoint, Level, StateName, StateRecord, WholeCheckpoint
+from models.state import Checkpoint, Level, StateName, StateRecord, StoredCheckpoint
 from storage.clickhouse.driver import ClickHouse, literal
 from storage.postgres.driver import rfc3339
 from storage.resilience.breaker import Breaker
@@ -35,22 +35,18 @@ class _CheckpointRow(msgspec.Struct):
 
 
 class StateCopies:
-    """The verbs of states in ClickHouse. Errors leave as `TierUnavailable`, `TierRejected`."""
+    """Reads of copied states. Errors leave as `TierUnavailable`, `TierRejected`."""
 
     def __init__(
         self, server: ClickHouse, breaker: Breaker, ship: Callable[[list[int]], object]
     ) -> None:
-        """`ship` returns when queued copies with these numbers are in ClickHouse."""
+        """`ship` returns once the queued copies with these numbers are in ClickHouse."""
         self._server = server
         self._breaker = breaker
-        self._ship = ship
-
-    def ship(self, numbers: list[int]) -> None:
-        """Returns when these queued copies are in ClickHouse."""
-        self._ship(numbers)
+        self.ship = ship
 
     def load(self, whose: StateName) -> StateRecord | None:
-        """The copied version, a tombstone included; one whose user was erased is one too."""
+        """The copied version, or a tombstone, also where its user was erased; None for none."""
         found = self._rows(_STATE.format(key=literal(_key(*whose))))
         if not found:
             return None
@@ -64,37 +60,25 @@ class StateCopies:
 
     def checkpoints(
         self, whose: StateName, *, after: int, before: int, count: int
-    ) -> list[Checkpoint]:
+    ) -> list[StoredCheckpoint]:
         """Checkpoints of a run with `after` < version < `before`, newest first."""
-        return [
-            Checkpoint(
-                version=row.version,
-                checkpoint=row.level,
-                created_at=rfc3339(row.created_at),
-                size_bytes=len(bytes(row.state)),
-            )
-            for row in self._history(whose, after, before, count)
-        ]
-
-    def checkpoint(self, whose: StateName, version: int) -> WholeCheckpoint | None:
-        """One of them, whole."""
-        for row in self._history(whose, version - 1, version + 1, 1):
-            return WholeCheckpoint(
-                version=row.version,
-                checkpoint=row.level,
-                created_at=rfc3339(row.created_at),
-                state=row.state,
-            )
-        return None
-
-    def _history(
-        self, whose: StateName, after: int, before: int, count: int
-    ) -> list[_CheckpointRow]:
         prefix = _key(whose.user_id, whose.name).removesuffix("]") + ", "
         query = _CHECKPOINTS.format(
             prefix=literal(prefix), after=int(after), before=int(before), count=int(count)
         )
-        return [msgspec.json.decode(row, type=_CheckpointRow) for row in self._rows(query)]
+        rows = [msgspec.json.decode(row, type=_CheckpointRow) for row in self._rows(query)]
+        return [
+            (
+                Checkpoint(
+                    version=row.version,
+                    checkpoint=row.level,
+                    created_at=rfc3339(row.created_at),
+                    size_bytes=len(bytes(row.state)),
+                ),
+                row.state,
+            )
+            for row in rows
+        ]
 
     def _rows(self, query: str) -> list[str]:
         with self._breaker.guard():

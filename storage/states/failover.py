@@ -1,8 +1,7 @@
-"""The tiers of a state, fastest first: who knows the newest version, and who takes the next.
+"""The tiers of a state, fastest first: which has the newest version, and which takes the next.
 
-Redis is believed alone only under the lease that says that nobody writes beside it; else PostgreSQL
-is asked too, and the higher version counts. While neither Redis has a state nor PostgreSQL answers,
-the copy in ClickHouse is read, which may be a second or two behind.
+Under the lease Redis alone is asked; else PostgreSQL too, and the higher version counts. Where
+Redis has no state and PostgreSQL is down, ClickHouse is read, which may be seconds behind.
 """
 
 import time
@@ -10,8 +9,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from models import codec
+from models.caveats import warning_of
 from models.message import Caveat, FailoverReason, Tier
-from models.state import Checkpoint, StateName, StateRecord, WholeCheckpoint
+from models.state import StateName, StateRecord, StoredCheckpoint
 from models.versions import VERSION_STEP
 from storage.availability.lease import Lease
 from storage.errors import (
@@ -29,16 +29,11 @@ from storage.states.postgres import StateRows
 from storage.telemetry.instruments import Instruments, code_of
 
 Make = Callable[[int], StateRecord]
-POSTGRESQL_OUT: Caveat = "degraded_mode_postgresql_unavailable"
-REDIS_OUT: Caveat = "degraded_performance_redis_unavailable"
-BOTH_OUT: Caveat = "degraded_mode_redis_and_postgresql_unavailable"
 
 
 class FoundState(NamedTuple):
-    """The newest version that is known, a tombstone or an expired one included.
-
-    `is_certain`: no tier that is out can have a newer one.
-    """
+    """The newest known version, a tombstone or an expired one included. `is_certain`: no tier that
+    is down can have a newer one."""
 
     whose: StateName
     record: StateRecord | None
@@ -53,25 +48,24 @@ class FoundState(NamedTuple):
 
 
 class SavedVersion(NamedTuple):
-    """A version, the tier that took it first, and what follows from that: the slot whose worker is
-    to be woken, or, once it `is_committed`, the numbers of its copies on their way to
+    """A version and the tiers that have it, in the order in which they took it; the slot whose
+    worker is to be woken, or, once it is in PostgreSQL, the numbers of its queued copies for
     ClickHouse."""
 
     record: StateRecord
-    tier: Tier
+    tiers: list[Tier]
     wake_slot: int | None
     numbers: list[int]
     warning: Caveat | None
     failover_reason: FailoverReason | None
-    is_committed: bool = False
 
 
 class Overtaken(VersionConflict):
-    """A newer version is in PostgreSQL, and whether it rests on this one cannot be told."""
+    """PostgreSQL has a newer version, which may or may not rest on this one."""
 
 
 class StateChain:
-    """The verbs of states over whichever tier can serve them."""
+    """Reads and writes of states over whichever tier can serve them."""
 
     def __init__(
         self,
@@ -79,7 +73,7 @@ class StateChain:
         rows: StateRows,
         copies: StateCopies,
         lease: Lease,
-        room: LogQuota,
+        quota: LogQuota,
         postgres_breaker: Breaker,
         instruments: Instruments,
     ) -> None:
@@ -88,24 +82,24 @@ class StateChain:
         self._rows = rows
         self._copies = copies
         self._lease = lease
-        self._room = room
+        self._quota = quota
         self._postgres_breaker = postgres_breaker
 
     def find(
         self, whose: StateName, *, must_be_known: bool = True, for_writing: bool = False
     ) -> FoundState:
-        """The newest version. Raises `NoTierAvailable` where nobody can tell whether there is one;
-        whoever writes over it anyway is told that none is known instead.
+        """The newest version. Raises `NoTierAvailable` where no tier can tell whether there is one;
+        unless it `must_be_known`, none is found then.
 
-        Whoever writes, and cannot reach Redis, looks only when nobody is answered from Redis alone
-        any more: else a version that another process took meanwhile would be written over unseen.
+        A writer that cannot reach Redis reads only once no other process is answered from Redis
+        alone: else it would overwrite a version that another process wrote meanwhile.
         """
-        standing = self._lease.current()
+        lease = self._lease.current()
         failures: list[TierError] = []
         hot = None
         try:
             hot = self._cache.load_primary_state(whose)
-            if hot is not None and standing.redis_complete:
+            if hot is not None and lease.redis_complete:
                 return FoundState(whose, hot, "redis", True, self._caveat())
         except TierError as error:
             failures.append(error)
@@ -117,20 +111,20 @@ class StateChain:
             failures.append(error)
         if hot is not None:
             is_certain = self._lease.last_known().redis_complete
-            return FoundState(whose, hot, "redis", is_certain, POSTGRESQL_OUT)
+            return FoundState(whose, hot, "redis", is_certain, warning_of({"postgresql"}))
         return self._copied(whose, failures, must_be_known)
 
     def again(
         self, found: FoundState, conflict: VersionConflict, *, must_be_known: bool = True
     ) -> FoundState:
-        """The newest version after a conflict, which told it where Redis is believed alone."""
+        """The newest version after a conflict, which carries it where Redis is believed alone."""
         if conflict.current and found.source == "redis" and self._lease.current().redis_complete:
             hot = codec.decode_state(conflict.current)
             return found._replace(record=hot, is_certain=True, warning=self._caveat())
         return self.find(found.whose, must_be_known=must_be_known, for_writing=True)
 
     def save(self, found: FoundState, make: Make) -> SavedVersion:
-        """Acknowledges the version that `make` gives for a number, resting on what was found.
+        """Acknowledges the version that `make` gives for a number, over the version found.
 
         Raises `VersionConflict`, `Overtaken`, `ErasedSince` and `NoTierAvailable`.
         """
@@ -140,18 +134,18 @@ class StateChain:
         except TierError as error:
             self._instruments.refused("state", code_of(error))
             raise
-        self._instruments.acknowledged(saved.tier, "state", time.perf_counter() - started)
+        self._instruments.acknowledged(saved.tiers[0], "state", time.perf_counter() - started)
         return saved
 
     def _save(self, found: FoundState, make: Make) -> SavedVersion:
         try:
-            self._room.admit()
+            self._quota.admit()
             record = make(found.version + 1 if found.is_certain else _blind(found))
             return self._save_in_redis(found, record)
         except TierError as error:
             if error.tier != "redis":
-                # A PostgreSQL that is busy is no reason to write beside Redis: as long as anybody
-                # does, everybody's writes need PostgreSQL.
+                # A busy PostgreSQL is no reason to bypass Redis: while any process does, every
+                # write needs PostgreSQL.
                 raise NoTierAvailable([error]) from error
             failure = error
         try:
@@ -161,37 +155,28 @@ class StateChain:
             raise
         except TierError as error:
             raise NoTierAvailable([failure, error]) from error
-        return SavedVersion(
-            record, "postgresql", None, numbers, REDIS_OUT, "redis_unavailable", True
-        )
+        warning = warning_of({"redis"})
+        return SavedVersion(record, ["postgresql"], None, numbers, warning, "redis_unavailable")
 
-    def commit(self, record: StateRecord) -> list[int]:
-        """Has PostgreSQL take what Redis has; gives the numbers of its copies."""
-        return self._rows.commit(record)[1]
+    def commit(self, saved: SavedVersion) -> SavedVersion:
+        """Has PostgreSQL take what Redis has."""
+        return _committed(saved, self._rows.commit(saved.record)[1])
 
-    def archive(self, numbers: list[int]) -> None:
-        """Has ClickHouse take these copies."""
-        self._copies.ship(numbers)
+    def archive(self, saved: SavedVersion) -> None:
+        """Has ClickHouse take the copies of what PostgreSQL has."""
+        self._copies.ship(saved.numbers)
 
     def checkpoints(
-        self, whose: StateName, *, after: int, before: int, count: int
-    ) -> list[Checkpoint]:
-        """Checkpoints of a run, from PostgreSQL or else from ClickHouse. Raises `TierError`."""
+        self, whose: StateName, *, after: int, before: int, count: int, whole: bool
+    ) -> list[StoredCheckpoint]:
+        """Checkpoints of a run with `after` < version < `before`, newest first, from PostgreSQL or
+        else from ClickHouse; without `whole` their states may be empty. Raises `TierError`."""
+        bounds = {"after": after, "before": before, "count": count}
         try:
-            return self._rows.checkpoints(whose, after=after, before=before, count=count)
+            return self._rows.checkpoints(whose, whole=whole, **bounds)
         except TierError as error:
             try:
-                return self._copies.checkpoints(whose, after=after, before=before, count=count)
-            except TierError as second:
-                raise NoTierAvailable([error, second]) from second
-
-    def checkpoint(self, whose: StateName, version: int) -> WholeCheckpoint | None:
-        """One of them, likewise."""
-        try:
-            return self._rows.checkpoint(whose, version)
-        except TierError as error:
-            try:
-                return self._copies.checkpoint(whose, version)
+                return self._copies.checkpoints(whose, **bounds)
             except TierError as second:
                 raise NoTierAvailable([error, second]) from second
 
@@ -203,27 +188,27 @@ class StateChain:
             return FoundState(whose, hot, "redis", True, None)
         if row is not None and not is_redis_out:
             self._warm(row)
-        return FoundState(whose, row, "postgresql", True, REDIS_OUT if is_redis_out else None)
+        warning = warning_of({"redis"}) if is_redis_out else None
+        return FoundState(whose, row, "postgresql", True, warning)
 
     def _copied(
         self, whose: StateName, failures: list[TierError], must_be_known: bool
     ) -> FoundState:
         is_redis_out = len(failures) > 1
+        warning = warning_of({"postgresql", "redis"} if is_redis_out else {"postgresql"})
         try:
             copy = self._copies.load(whose)
         except TierError as error:
             copy = None
             failures.append(error)
         if copy is None and (is_redis_out or must_be_known):
-            # What the tiers that answer do not know may still exist.
+            # It may exist in a tier that does not answer.
             raise NoTierAvailable(failures)
-        return FoundState(
-            whose, copy, "clickhouse", False, BOTH_OUT if is_redis_out else POSTGRESQL_OUT
-        )
+        return FoundState(whose, copy, "clickhouse", False, warning)
 
     def _save_in_redis(self, found: FoundState, record: StateRecord) -> SavedVersion:
-        """While others may write beside Redis, PostgreSQL decides between them and Redis; while it
-        is out nobody does."""
+        """While others may bypass Redis, PostgreSQL decides between them and Redis; while it is
+        down nobody does."""
         if self._lease.current().redis_complete:
             saved = self._put(found, record)
             return saved if self._lease.current().redis_complete else self._confirmed(saved)
@@ -233,12 +218,12 @@ class StateChain:
             )
         except TierUnavailable as error:
             if error.passing and self._lease.current().redis_complete:
-                # It had to wait for a crowd, and by now it need not ask PostgreSQL.
+                # It waited for others, and PostgreSQL need not be asked any more.
                 return self._save_in_redis(found, record)
             if error.tier != "postgresql" or error.tried:
                 raise
             return self._put(found, record)
-        return saved._replace(numbers=numbers, is_committed=True)
+        return _committed(saved, numbers)
 
     def _put(self, found: FoundState, record: StateRecord) -> SavedVersion:
         try:
@@ -246,17 +231,15 @@ class StateChain:
         except VersionConflict as conflict:
             hot = codec.decode_state(conflict.current)
             if found.record is not None and hot.version < found.version:
-                # It was written beside Redis, which was not told yet.
+                # The newer version bypassed Redis, which has not been told of it yet.
                 self._cache.cache_state_in_redis(found.record)
             raise
         slot = self._cache.slot_of(record.whose) if wake else None
-        return SavedVersion(record, "redis", slot, [], self._caveat(), None)
+        return SavedVersion(record, ["redis"], slot, [], self._caveat(), None)
 
     def _confirmed(self, saved: SavedVersion) -> SavedVersion:
-        """What Redis took just when somebody began to write beside it.
-
-        Raises `Overtaken` where that one may have been first.
-        """
+        """What Redis took just as another process began to bypass it. Raises `Overtaken` where that
+        one may have been first."""
         try:
             version, numbers = self._rows.commit(saved.record)
         except TierUnavailable as error:
@@ -265,7 +248,7 @@ class StateChain:
             return saved
         if version > saved.record.version:
             raise Overtaken(b"")
-        return saved._replace(numbers=numbers, is_committed=True)
+        return _committed(saved, numbers)
 
     def _warm(self, row: StateRecord) -> None:
         try:
@@ -275,9 +258,13 @@ class StateChain:
             return
 
     def _caveat(self) -> Caveat | None:
-        return None if self._postgres_breaker.is_closed else POSTGRESQL_OUT
+        return warning_of(set() if self._postgres_breaker.is_closed else {"postgresql"})
+
+
+def _committed(saved: SavedVersion, numbers: list[int]) -> SavedVersion:
+    return saved._replace(tiers=[*saved.tiers, "postgresql"], numbers=numbers)
 
 
 def _blind(found: FoundState) -> int:
-    """A version above any that was counted, for a write that cannot know the newest."""
+    """A version above all that were counted, for a write that cannot know the newest."""
     return max(found.version + 1, time.time_ns() // 1_000_000)

@@ -1,13 +1,13 @@
-"""States in PostgreSQL: read for one user, written before an answer or beside Redis."""
+"""States in PostgreSQL: read for one user, written before an answer or while Redis is down."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from sqlalchemy import Connection, Engine, text
 
 from models import codec, ids
-from models.state import Checkpoint, StateName, StateRecord, WholeCheckpoint
+from models.state import EMPTY, Checkpoint, StateName, StateRecord, StoredCheckpoint
 from storage.availability.bypass import BypassRegistration
 from storage.errors import VersionConflict
 from storage.postgres import states
@@ -19,23 +19,19 @@ from storage.resilience.breaker import Breaker
 Done = TypeVar("Done")
 
 FORGET_SECONDS = 3_600
-"""What has expired or was deleted is hidden at once, and so long later gone."""
+"""Expired and deleted states are hidden at once, and removed so much later."""
 
 _CHECKPOINTS = text(
     """
-SELECT version, level, created_at, octet_length(state::text) AS size_bytes FROM checkpoints
-WHERE user_id = :user_id AND run_id = :run_id AND version > :after AND version < :before
+SELECT version, level, created_at, octet_length(state::text) AS size_bytes,
+       CASE WHEN :whole THEN state::text END AS state
+FROM checkpoints
+WHERE user_id = :user_id AND run_id = :name AND version > :after AND version < :before
 ORDER BY version DESC LIMIT :count
 """
 )
-_CHECKPOINT = text(
-    """
-SELECT version, level, created_at, state::text AS state FROM checkpoints
-WHERE user_id = :user_id AND run_id = :run_id AND version = :version
-"""
-)
 _LAST_NUMBER = text("SELECT last_value FROM row_copies_outbox_sequence_seq")
-# Of this transaction, between what others queue at the same time.
+# Only rows queued by this transaction: others may own numbers in between.
 _QUEUED = text(
     "SELECT sequence FROM row_copies_outbox"
     " WHERE sequence > :before AND xmin = pg_current_xact_id()::xid"
@@ -64,53 +60,53 @@ SELECT count(*) FROM gone
 
 
 class StateRows:
-    """The verbs of states in PostgreSQL. Errors leave as `TierUnavailable`, `TierRejected`."""
+    """Reads and writes of states. Errors leave as `TierUnavailable`, `TierRejected`."""
 
     def __init__(
         self,
         tier: PostgresTier,
         engine: Engine,
         breaker: Breaker,
-        detour: BypassRegistration,
+        bypass: BypassRegistration,
         *,
         slots: int,
     ) -> None:
         self._tier = tier
         self._engine = engine
         self._breaker = breaker
-        self._detour = detour
+        self._bypass = bypass
         self._slots = slots
 
     def load(self, whose: StateName) -> StateRecord | None:
-        """The committed version, a tombstone included; one whose user was erased is one too."""
+        """The committed version, or a tombstone, also where its user was erased; None for none."""
         with self._tier.as_user(whose.user_id) as connection:
             return next(iter(states.find(connection, [whose])), None)
 
     def enter(self) -> None:
-        """Returns when a write beside Redis may be acknowledged, and so when nothing more is
-        acknowledged from Redis alone. Raises `TierUnavailable`."""
+        """Returns once no process acknowledges a write from Redis alone, so that writes may bypass
+        it. Raises `TierUnavailable`."""
         with self._breaker.guard():
-            self._detour.acquire()
+            self._bypass.acquire()
 
     def commit(self, record: StateRecord) -> tuple[int, list[int]]:
-        """Commits a version that Redis has taken, unless a newer one is there; gives the version
-        that is, and the numbers of its copies on their way to ClickHouse."""
+        """Commits a version that Redis has, unless a newer one is there; gives the version that is,
+        and the numbers of its queued copies for ClickHouse."""
         with self._breaker.guard(), translated(), self._engine.begin() as connection:
             before = self._begin(connection, record.whose)
             if states.upsert(connection, [codec.encode(record)]):
                 return record.version, _queued(connection, before)
             found = states.find(connection, [record.whose])
-            # A drain was faster, and its copies may still wait.
+            # A drain was faster, and its copies may still be queued.
             waiting = connection.execute(_QUEUED_OF, record.whose._asdict()).scalars()
             return found[0].version if found else record.version, list(waiting)
 
     def commit_with(
         self, record: StateRecord, known: int, write: Callable[[], Done]
     ) -> tuple[Done, list[int]]:
-        """Commits a version that `write` puts into Redis meanwhile: nobody writes beside Redis
-        before both have it. Gives what `write` gives, and the numbers of its copies.
+        """Commits a version that `write` puts into Redis meanwhile, so that no write bypasses Redis
+        before both have it. Gives the result of `write`, and the numbers of its queued copies.
 
-        Raises `VersionConflict` where a version above the known one is there.
+        Raises `VersionConflict` where PostgreSQL has a version above the known one.
         """
         with self._breaker.guard(), translated(), self._engine.begin() as connection:
             before = self._begin(connection, record.whose)
@@ -122,12 +118,10 @@ class StateRows:
             return done, _queued(connection, before)
 
     def commit_beside(self, record: StateRecord, expected_version: int) -> list[int]:
-        """Commits a version that Redis cannot take; gives the same.
-
-        Raises `VersionConflict` where it does not rest on the newest.
-        """
+        """Commits a version that Redis cannot take; gives the numbers of its queued copies. Raises
+        `VersionConflict` where PostgreSQL has another version than the expected one."""
         with self._breaker.guard():
-            self._detour.acquire()
+            self._bypass.acquire()
             with translated(), self._engine.begin() as connection:
                 before = self._begin(connection, record.whose)
                 if not states.replace(connection, record, expected_version):
@@ -136,52 +130,38 @@ class StateRows:
                 return _queued(connection, before)
 
     def checkpoints(
-        self, whose: StateName, *, after: int, before: int, count: int
-    ) -> list[Checkpoint]:
-        """Checkpoints of a run with `after` < version < `before`, newest first."""
-        values = {"after": after, "before": before, "count": count, **_run(whose)}
+        self, whose: StateName, *, after: int, before: int, count: int, whole: bool
+    ) -> list[StoredCheckpoint]:
+        """Checkpoints of a run with `after` < version < `before`, newest first; without `whole`
+        with empty states."""
+        values = {"after": after, "before": before, "count": count, "whole": whole}
         with self._tier.as_user(whose.user_id) as connection:
-            rows = connection.execute(_CHECKPOINTS, values).all()
+            rows = connection.execute(_CHECKPOINTS, whose._asdict() | values).all()
         return [
-            Checkpoint(
-                version=row.version,
-                checkpoint=row.level,
-                created_at=rfc3339(row.created_at),
-                size_bytes=row.size_bytes,
+            (
+                Checkpoint(
+                    version=row.version,
+                    checkpoint=row.level,
+                    created_at=rfc3339(row.created_at),
+                    size_bytes=row.size_bytes,
+                ),
+                msgspec.Raw(row.state.encode()) if whole else EMPTY,
             )
             for row in rows
         ]
 
-    def checkpoint(self, whose: StateName, version: int) -> WholeCheckpoint | None:
-        """One of them, whole."""
-        with self._tier.as_user(whose.user_id) as connection:
-            values = {"version": version, **_run(whose)}
-            row = connection.execute(_CHECKPOINT, values).one_or_none()
-        if row is None:
-            return None
-        return WholeCheckpoint(
-            version=row.version,
-            checkpoint=row.level,
-            created_at=rfc3339(row.created_at),
-            state=msgspec.Raw(row.state.encode()),
-        )
-
     def _begin(self, connection: Connection, whose: StateName) -> int:
-        # A drain of the same slot writes the same rows, in an order of its own.
+        # A drain of the same slot writes the same rows in another order.
         slot = ids.shard_of(whose.user_id, whose.name) % self._slots
         postgres_writes.lock_in_order(connection, [slot])
         return int(connection.execute(_LAST_NUMBER).scalar_one())
 
 
 def forget_expired(engine: Engine) -> int:
-    """Takes out states that expired or were deleted a while ago, with their checkpoints; gives how
+    """Removes states that expired or were deleted a while ago, with their checkpoints; gives how
     many states. Raises `TierError`."""
     with translated(), engine.begin() as connection:
         return int(connection.execute(_FORGET, {"seconds": FORGET_SECONDS}).scalar_one())
-
-
-def _run(whose: StateName) -> dict[str, Any]:
-    return {"user_id": whose.user_id, "run_id": whose.name}
 
 
 def _queued(connection: Connection, before: int) -> list[int]:

@@ -1,11 +1,10 @@
-"""States of sessions and runs: written, read, merged, deleted, and put back from a checkpoint.
+"""States of sessions and runs: written, read, merged, deleted, and restored from a checkpoint.
 
-A write rests on the newest version that the tiers know and compares it in the tier that takes it,
-so of two who write at once one has to look again. It goes down the tiers as messages do: Redis,
-else PostgreSQL.
+A write is conditional on the newest known version; of two at once, one has to read again.
 """
 
 from collections.abc import Callable, Container
+from functools import partial
 
 import msgspec
 
@@ -24,7 +23,7 @@ from models.state import (
 )
 from models.versions import CONFLICT_ATTEMPTS
 from storage.errors import Contended, NotFound, TierError, TierUnavailable, VersionConflict
-from storage.redis.states import ErasedSince
+from storage.redis.records import ErasedSince
 from storage.states.failover import Overtaken, SavedVersion, StateChain
 
 MAX_VERSION = 2**63 - 1
@@ -48,8 +47,8 @@ class StateLifetimes(msgspec.Struct, frozen=True):
 
 
 class StateAnswer(msgspec.Struct, frozen=True):
-    """A version as acknowledged: which tiers have it, what that means, and what is not as it should
-    be. `wake_slot` is the slot whose worker the caller is to wake."""
+    """A version as acknowledged: which tiers have it, how durable that is, and a warning if a tier
+    did not take it. `wake_slot` is the slot whose worker the caller is to wake."""
 
     record: StateRecord
     tier_used: Tier
@@ -69,7 +68,7 @@ class StateRead(msgspec.Struct, frozen=True):
 
 
 class StateService:
-    """The verbs of states. Each raises `TierUnavailable` where no tier can do it."""
+    """Reads and writes of states. Each raises `TierUnavailable` where no tier can serve it."""
 
     def __init__(
         self,
@@ -153,17 +152,26 @@ class StateService:
         """
         after = self.get(whose).record.cleared_through
         top = MAX_VERSION if before is None else before
-        found = self._chain.checkpoints(whose, after=after, before=top, count=limit + 1)
-        shown = found[:limit]
+        found = self._chain.checkpoints(
+            whose, after=after, before=top, count=limit + 1, whole=False
+        )
+        shown = [checkpoint for checkpoint, _ in found[:limit]]
         return shown, shown[-1].version if len(found) > limit else None
 
     def checkpoint(self, whose: StateName, version: int) -> WholeCheckpoint:
         """One of them, whole. Raises `NotFound`."""
-        after = self.get(whose).record.cleared_through
-        found = self._chain.checkpoint(whose, version) if version > after else None
-        if found is None:
+        if version <= self.get(whose).record.cleared_through:
             raise NotFound
-        return found
+        for one, state in self._chain.checkpoints(
+            whose, after=version - 1, before=version + 1, count=1, whole=True
+        ):
+            return WholeCheckpoint(
+                version=one.version,
+                checkpoint=one.checkpoint,
+                created_at=one.created_at,
+                state=state,
+            )
+        raise NotFound
 
     def restore(self, whose: StateName, version: int) -> StateAnswer:
         """Acknowledges a checkpoint's state as the newest version. Raises `NotFound`."""
@@ -189,7 +197,10 @@ class StateService:
             version = live.version if live else 0
             if expected_version is not None and version not in expected_version:
                 raise StaleVersion(version)
-            make = self._maker(whose, current, live, change(live), now_us, ttl_seconds, level)
+            # What was before a deletion, or before it expired, was another life.
+            cleared = live.cleared_through if live else found.version
+            state = change(live)
+            make = partial(self._record, whose, state, cleared, now_us, ttl_seconds, level)
             try:
                 return self._answer(self._chain.save(found, make), level)
             except VersionConflict as conflict:
@@ -198,42 +209,36 @@ class StateService:
                     raise TierUnavailable("redis", reason, passing=True) from conflict
                 found = self._chain.again(found, conflict, must_be_known=not replaces)
             except ErasedSince as error:
-                # What is written now is new, whatever the clock of the eraser says.
+                # This write comes after the erasure, whatever the eraser's clock says.
                 not_before_us = (error.through_us // 1000 + 1) * 1000
         raise Contended("redis", "too many writers of one state")
 
-    def _maker(
+    def _record(
         self,
         whose: StateName,
-        current: StateRecord | None,
-        live: StateRecord | None,
         state: msgspec.Raw | None,
+        cleared_through: int,
         now_us: int,
         ttl_seconds: int | msgspec.UnsetType | None,
         level: Level,
-    ) -> Callable[[int], StateRecord]:
-        """What makes the record of a version; a tombstone without a state."""
+        version: int,
+    ) -> StateRecord:
+        """A version; a tombstone without a state."""
         moment = ids.timestamp(now_us)
-        # What was before a deletion, or before it expired, was another life.
-        cleared = live.cleared_through if live else current.version if current else 0
-
-        def make(version: int) -> StateRecord:
-            is_kept = level != "auto" or version % self._checkpoint_every == 0
-            return StateRecord(
-                version=version,
-                updated_at=moment,
-                kind=whose.kind,
-                user_id=whose.user_id,
-                name=whose.name,
-                expires_at=None if state is None else self._expiry(whose, now_us, ttl_seconds),
-                deleted_at=moment if state is None else None,
-                checkpoint=level,
-                is_checkpoint=is_kept and whose.kind == "run" and state is not None,
-                cleared_through=version if state is None else cleared,
-                state=EMPTY if state is None else state,
-            )
-
-        return make
+        is_kept = level != "auto" or version % self._checkpoint_every == 0
+        return StateRecord(
+            version=version,
+            updated_at=moment,
+            kind=whose.kind,
+            user_id=whose.user_id,
+            name=whose.name,
+            expires_at=None if state is None else self._expiry(whose, now_us, ttl_seconds),
+            deleted_at=moment if state is None else None,
+            checkpoint=level,
+            is_checkpoint=is_kept and whose.kind == "run" and state is not None,
+            cleared_through=version if state is None else cleared_through,
+            state=EMPTY if state is None else state,
+        )
 
     def _expiry(
         self, whose: StateName, now_us: int, ttl_seconds: int | msgspec.UnsetType | None
@@ -245,27 +250,25 @@ class StateService:
         return ids.timestamp(now_us + seconds * 1_000_000)
 
     def _answer(self, saved: SavedVersion, level: Level) -> StateAnswer:
-        """Carries the version on to the tiers that its level asks for, as far as they answer."""
-        tiers, warning, numbers = [saved.tier], saved.warning, saved.numbers
-        if saved.is_committed and saved.tier == "redis":
-            tiers.append("postgresql")
+        """Writes the version to the tiers that its level asks for, as far as they answer."""
+        warning = saved.warning
         try:
-            if level != "auto" and not saved.is_committed:
-                numbers = self._chain.commit(saved.record)
-                tiers.append("postgresql")
+            if level != "auto" and "postgresql" not in saved.tiers:
+                saved = self._chain.commit(saved)
         except TierError:
-            # The log has it, and carries it on when PostgreSQL is back.
+            # A worker writes it from the log once PostgreSQL is back.
             warning = "degraded_mode_postgresql_unavailable"
+        tiers = list(saved.tiers)
         try:
             if level == "full" and tiers[-1] == "postgresql":
-                self._chain.archive(numbers)
+                self._chain.archive(saved)
                 tiers.append("clickhouse")
         except TierError:
             warning = warning or "degraded_mode_clickhouse_unavailable"
         meaning: dict[Tier, Durability] = {"postgresql": "committed", "clickhouse": "archived"}
         return StateAnswer(
             record=saved.record,
-            tier_used=saved.tier,
+            tier_used=tiers[0],
             tiers=tiers,
             durability=meaning.get(tiers[-1]) or self._redis_durability(),
             wake_slot=saved.wake_slot,

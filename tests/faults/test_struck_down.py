@@ -99,7 +99,8 @@ def test_f06_the_worker_dies_before_it_hears_that_the_log_forgot(
     struck: Testbed, load: Loaded
 ) -> None:
     """One script forgets the entries and lets their copies go, so nothing is left of either."""
-    source = files("storage").joinpath("redis/lua/settle.lua").read_bytes()
+    lua = files("storage").joinpath("redis/lua")
+    source = b"".join(lua.joinpath(f"{name}.lua").read_bytes() for name in ("events", "settle"))
     settles = hashlib.sha1(source, usedforsecurity=False).hexdigest().encode()
     proxy = struck.proxies["redis-data"]
     with load() as running:

@@ -5,7 +5,7 @@
 -- ARGV  1 user   2 message   3 text   4 where it begins, in bytes, or '' for the end
 --       5 most bytes   6 events to keep   7 '1' where the tiers below say that it is open
 -- Gives {'appended', bytes there are, version}, or with nothing written {'mismatch', bytes there
--- are}, {'long'}, {'closed'}, or {'look'}: the caller is to look below what the message is.
+-- are}, {'long'}, {'closed'}, or {'unknown'}: the caller is to ask the tiers below what the message is.
 local function milliseconds()
   local now = redis.call('TIME')
   return now[1] * 1000 + math.floor(now[2] / 1000)
@@ -16,14 +16,14 @@ redis.call('ZCARD', KEYS[2])
 local hot = string.match(redis.call('GETRANGE', KEYS[3], 0, 40), '^{"version":(%d+)')
 local erased = redis.call('GET', KEYS[4])
 local stop = string.find(raw, '\n', 1, true)
-if not stop then return {'look'} end
+if not stop then return {'unknown'} end
 
 local head = cjson.decode(string.sub(raw, 1, stop))
 local deleted = redis.call('GET', head.watermark)
 local is_gone = (erased and erased >= ARGV[2]) or (deleted and deleted >= ARGV[2])
 -- A copy that has left Redis says nothing of a version that took its place.
 local is_known = hot and tonumber(hot) == head.version or not hot and ARGV[7] == '1'
-if head.user_id ~= ARGV[1] or is_gone or not is_known then return {'look'} end
+if head.user_id ~= ARGV[1] or is_gone or not is_known then return {'unknown'} end
 
 local text, length, offset = ARGV[3], redis.call('STRLEN', KEYS[1]) - stop, tonumber(ARGV[4])
 -- Where chunks were lost, only who says where they go on knows what is missing.

@@ -1,13 +1,13 @@
 -- After the commit: the log forgets the entries, and what they wrote becomes evictable.
 --
--- KEYS  1 the pending stream, then r records (messages, threads), t threads' indexes, w
---       watermarks, for each of u users: events, threads that wait, pages of threads, and for each
---       of d messages that are hidden and so were not taken in: its record, its stream, its index
+-- KEYS  1 the pending stream, then r records, t threads' indexes, w watermarks, for each of u
+--       users: events, threads that wait, pages of threads, and for each of d messages that are
+--       hidden and so were not taken in: its record, its stream, its index
 -- ARGV  1 seconds to stay hot   2 hot page size   3 prefix of message keys   4 r   5 t   6 w   7 u
---       8 events to keep   9 d, then the r committed versions, the w committed watermarks, the d
---       hidden messages, for each user the name and how many entries, each of which is: its id, its
---       thread, the message or '' where none was committed, the version; and then the ids of
---       entries that are nobody's
+--       8 events to keep   9 d, then for each record the committed version and how many seconds it
+--       stays, the w committed watermarks, the d hidden messages, for each user the name and how
+--       many entries, each of which is: its id, its thread, the message or '' where none was
+--       committed, the version; and then the ids of entries that are nobody's
 -- Only a copy that is not newer than the committed one gets a TTL: a later version is still
 -- pending, and what is not in PostgreSQL must never be evicted. What is hidden stays hidden in every
 -- version, so nobody keeps it.
@@ -17,16 +17,16 @@ local d = tonumber(ARGV[9])
 
 for i = 1, r do
   local version = string.match(redis.call('GETRANGE', KEYS[1 + i], 0, 40), '^{"version":(%d+)')
-  if version and tonumber(version) <= tonumber(ARGV[9 + i]) then
-    redis.call('EXPIRE', KEYS[1 + i], ttl)
+  if version and tonumber(version) <= tonumber(ARGV[8 + 2 * i]) then
+    redis.call('EXPIRE', KEYS[1 + i], ARGV[9 + 2 * i])
   end
 end
 for i = 1, w do
   local key = KEYS[1 + r + t + i]
-  if redis.call('GET', key) == ARGV[9 + r + i] then redis.call('EXPIRE', key, ttl) end
+  if redis.call('GET', key) == ARGV[9 + 2 * r + i] then redis.call('EXPIRE', key, ttl) end
 end
 for i = 1, d do
-  local first, id = 3 * (i - 1) + 2 + r + t + w + 3 * u, ARGV[9 + r + w + i]
+  local first, id = 3 * (i - 1) + 2 + r + t + w + 3 * u, ARGV[9 + 2 * r + w + i]
   local index = KEYS[first + 2]
   redis.call('UNLINK', KEYS[first], KEYS[first + 1])
   redis.call('ZREM', index, id)
@@ -39,7 +39,7 @@ end
 
 -- Whether this call, and no earlier one whose answer was lost, has the log forget an entry.
 local function forget(entry) return redis.call('XDEL', KEYS[1], entry) == 1 end
-local at = 10 + r + w + d
+local at = 10 + 2 * r + w + d
 for user = 1, u do
   local first = 3 * (user - 1) + 2 + r + t + w
   local events, waiting, pages = KEYS[first], KEYS[first + 1], KEYS[first + 2]

@@ -21,7 +21,7 @@ SOON = 2.0
 def judge(alone: Services, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Progress]:
     """Judges as another process, for which some settings may be different."""
     monkeypatch.setattr("storage.availability.progress.JUDGED_SECONDS", 0)
-    monkeypatch.setattr("storage.redis.pending_log.MARK_SECONDS", 0)
+    monkeypatch.setattr("storage.redis.pending_log.POLL_RECORD_SECONDS", 0)
     known: dict[str, Services] = {}
 
     def as_another(**changes: Any) -> Progress:
@@ -121,5 +121,5 @@ def test_a_log_that_waits_for_postgresql_is_no_fault_of_the_workers(
 def test_a_redis_that_is_new_is_given_time(alone: Services, judge: Callable[..., Progress]) -> None:
     worker(alone).drain_backlog()
     assert judge().is_ok
-    alone.redis_client.delete(keys.LOOKED)
+    alone.redis_client.delete(keys.LAST_POLL)
     assert judge().is_ok

@@ -49,18 +49,7 @@ def crash(alone: Services, kind: type[PendingLog]) -> None:
 def worker_of(alone: Services, kind: type[PendingLog]) -> BackgroundPersistenceService:
     """A worker with a log of its own kind, and with breakers of its own."""
     own = Services(alone.settings)
-    log = kind(
-        own.redis_door, slots=own.settings.shards, hot_seconds=60, hot_page=1000, events_kept=9
-    )
-    return BackgroundPersistenceService(
-        log,
-        own.request_engine,
-        own.breakers.postgresql,
-        own.clock,
-        own.instruments,
-        batch_messages=1000,
-        idempotency_seconds=60,
-    )
+    return BackgroundPersistenceService(own, kind(own.redis_door, own.settings))
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import msgspec
+
 from jobs.persist.drain import Drained
 from models import codec, ids
 from models.message import Message
@@ -26,10 +28,8 @@ def committed(log: PendingLog, tier: RedisTier, *versions: Message) -> Committed
 
 
 def small_log(alone: Services, page: int) -> PendingLog:
-    settings = alone.settings
-    return PendingLog(
-        alone.redis_door, slots=settings.shards, hot_seconds=60, hot_page=page, events_kept=9
-    )
+    settings = msgspec.structs.replace(alone.settings, hot_page_messages=page)
+    return PendingLog(alone.redis_door, settings)
 
 
 def floor_of(tier: RedisTier, user: str) -> str | None:

@@ -1,5 +1,5 @@
--- Tells which message an Idempotency-Key made. One that is known to have made a later one, since what
--- it made first is gone, stays.
+-- Stores which message an Idempotency-Key made, unless it is known to have made a later one, since
+-- what it made first is gone.
 --
 -- KEYS  1 the key
 -- ARGV  1 the message's id   2 seconds to keep it
