@@ -10,14 +10,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, text
 
 from jobs.replicate.message_outbox import ROW_AS_JSON
 from models import codec
-from models.clickhouse_tables import messages
 from models.message import Message
 from storage.clickhouse.driver import ClickHouse
-from storage.clickhouse.driver import translated as clickhouse_translated
 from storage.clickhouse.fingerprints import (
     MOST_NAMED,
     RowMark,
@@ -25,7 +23,7 @@ from storage.clickhouse.fingerprints import (
     named,
     postgres_rows_of,
 )
-from storage.clickhouse.rows import COLUMNS, message_of
+from storage.clickhouse.rows import message_of, newest
 from storage.errors import TierRejected
 from storage.postgres.driver import message_of as message_of_postgres
 from storage.postgres.driver import translated
@@ -123,15 +121,7 @@ class RowProver:
         return damage
 
     def _archived(self, message_ids: Sequence[str]) -> Iterator[Message]:
-        query = (
-            select(*COLUMNS)
-            .where(text(named(message_ids)))
-            .order_by(messages.c.version.desc(), messages.c.archived_at.desc())
-            .suffix_with("LIMIT 1 BY id")
-        )
-        with clickhouse_translated(), self._server.engine.connect() as connection:
-            rows = connection.execute(query).all()
-        for row in rows:
+        for row in self._server.rows(newest(text(named(message_ids)))):
             try:
                 yield message_of(row)
             except TierRejected:

@@ -1,1 +1,1 @@
-"""Do the tiers agree? What is compared, which copy is right, and how the others are mended."""
+"""Do the tiers agree? What is compared, which copy is right, and how the others are repaired."""

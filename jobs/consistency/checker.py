@@ -1,14 +1,13 @@
-"""Compares the three tiers, names every difference, and mends it where asked to.
+"""Compares the three tiers, names every difference, and repairs it where asked to.
 
-First the roads are carried, as the workers do all the time, so that what is on its way is no
+First the pipeline is drained, as the workers do all the time, so that what is on its way is no
 difference. Then each pair names suspects by figures computed inside the databases; only suspects
-are fetched, from all tiers, and judged (`verdict`) until two looks agree.
+are fetched, from all tiers, and judged until two readings agree.
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 import structlog
@@ -20,15 +19,14 @@ from jobs.consistency.compare import backlogs, hashes, watermarks
 from jobs.consistency.compare.redis_copies import HotComparison
 from jobs.consistency.compare.redis_indexes import IndexComparison
 from jobs.consistency.compare.rows import RowComparison, lost_slices
-from jobs.consistency.compare.threads import ThreadCheck
-from jobs.consistency.differences import differences_of, lost
+from jobs.consistency.compare.threads import ThreadComparison
 from jobs.consistency.judge.confirmation import Confirmation
-from jobs.consistency.judge.integrity import DataIntegrityValidator
 from jobs.consistency.judge.verdict import CopyVerdict
 from jobs.consistency.repair.service import Repair
 from jobs.consistency.report import (
     EVERYTHING,
     PAIRS,
+    Compared,
     ConsistencyReport,
     Difference,
     Outcome,
@@ -39,6 +37,7 @@ from jobs.consistency.report import (
 )
 from jobs.consistency.reports import ConsistencyReports
 from jobs.persist.drain import BackgroundPersistenceService
+from models import ids
 from storage.availability.hidden import archive_boundary
 from storage.postgres.driver import translated
 from storage.tiers import Tiers
@@ -52,39 +51,47 @@ AUDITED_IDS = 1_000
 _REOPEN = text("UPDATE user_erasures SET finished_at = NULL WHERE user_id = ANY(:users)")
 
 
-class _Found(NamedTuple):
-    """What one look at everything found."""
+class _Found:
+    """What one comparison of everything found."""
 
-    compared: dict[Pair, int]
-    seconds: dict[Pair, float]
-    verdicts: list[CopyVerdict]
-    others: list[Difference]
-    boundary: str
+    def __init__(self) -> None:
+        self.boundary = ids.LOWEST
+        self.verdicts: list[CopyVerdict] = []
+        self.others: list[Difference] = []
+        self.compared: Counter[Pair] = Counter()
+        self.seconds: dict[Pair, float] = dict.fromkeys(PAIRS, 0.0)
+        self._since = time.monotonic()
+
+    def add(self, pair: Pair, step: Compared) -> None:
+        """Adds what was compared since the last time."""
+        now = time.monotonic()
+        self.seconds[pair] += now - self._since
+        self._since = now
+        self.compared[pair] += step.number
+        self.others += step.differences
 
 
 class ThreeTierConsistencyChecker:
-    """Checks and mends. One at a time; safe beside live traffic and to be killed at any point."""
+    """Checks and repairs. One at a time; safe in live traffic and to be killed at any point."""
 
     def __init__(
         self,
         tiers: Tiers,
-        carry: Callable[[], None],
+        drain_pipeline: Callable[[], None],
         persistence: BackgroundPersistenceService,
         audit: AuditTrail,
     ) -> None:
-        """`carry` empties the roads between the tiers, as workers do."""
-        validator = DataIntegrityValidator()
+        """`drain_pipeline` carries on what waits between the tiers, as workers do."""
         self.reports = ConsistencyReports(tiers.job_engine)
         self._tiers = tiers
-        self._carry = carry
+        self._drain_pipeline = drain_pipeline
         self._audit = audit
-        self._validator = validator
-        self._look = Confirmation(tiers, carry, validator)
-        self._rows = RowComparison(tiers.job_engine, tiers.job_clickhouse)
-        self._hot = HotComparison(tiers.redis_door, tiers.redis, tiers.job_engine, validator)
-        self._indexes = IndexComparison(tiers, carry)
-        self._threads = ThreadCheck(tiers, carry)
-        self._repair = Repair(tiers, self._look, persistence)
+        self._confirmation = Confirmation(tiers, drain_pipeline)
+        self._rows = RowComparison(tiers)
+        self._hot = HotComparison(tiers)
+        self._indexes = IndexComparison(tiers, drain_pipeline)
+        self._threads = ThreadComparison(tiers, drain_pipeline)
+        self._repair = Repair(tiers, self._confirmation, persistence)
 
     def check(
         self,
@@ -93,7 +100,7 @@ class ThreeTierConsistencyChecker:
         actor: str,
         repair: bool = False,
     ) -> ConsistencyReport:
-        """Checks, and mends if asked to. Raises `CheckRunning` and `TierError`."""
+        """Checks, and repairs if asked to. Raises `CheckRunning` and `TierError`."""
         return self.run(self.reports.open(scope, actor, repair=repair))
 
     def run(self, opened: ConsistencyReport) -> ConsistencyReport:
@@ -110,9 +117,9 @@ class ThreeTierConsistencyChecker:
 
     def _run(self, opened: ConsistencyReport, started: float) -> ConsistencyReport:
         found = self._find(opened.scope)
-        differences = [*differences_of(found.verdicts), *found.others]
+        differences = [*_differences(found.verdicts), *found.others]
         if opened.repair and differences:
-            differences = self._mend(found, opened.scope)
+            differences = self._repair_all(found, opened.scope)
         report = self._report(opened, found, differences, time.monotonic() - started)
         with translated(), self._tiers.job_engine.begin() as connection:
             report = msgspec.structs.replace(report, dead_letters=backlogs.dead_letters(connection))
@@ -132,72 +139,60 @@ class ThreeTierConsistencyChecker:
         return report
 
     def _find(self, scope: Scope) -> _Found:
-        clock = _Stopwatch()
-        tiers = self._tiers
-        others = backlogs.evictable(tiers.redis_door, tiers.pending_log)
-        self._carry()
+        found, tiers = _Found(), self._tiers
+        evictable = backlogs.evictable(tiers)
+        self._drain_pipeline()
         with translated(), tiers.job_engine.connect() as connection:
-            boundary = archive_boundary(connection)
+            found.boundary = archive_boundary(connection)
             suspects = watermarks.resurrected(connection, tiers.job_clickhouse, scope)
             suspects |= watermarks.of_erased_users(connection, tiers.job_clickhouse, scope)
-        rows = self._rows.compare(scope, boundary)
-        tiers.instruments.compared(rows.rows)
-        for cut in self._rows.cuts(scope):
-            suspects |= hashes.unsound(tiers.job_clickhouse, cut, self._validator)
-        verdicts = self._look.prove(rows.suspects | suspects)
-        clock.lap("postgresql-clickhouse")
+        cuts = self._rows.cuts(scope)
+        rows = self._rows.compare(cuts, found.boundary)
+        tiers.instruments.compared(rows.number)
+        for cut in cuts:
+            suspects |= hashes.unsound(tiers.job_clickhouse, cut)
+        found.verdicts += self._confirmation.prove(rows.suspects | suspects)
+        found.add("postgresql-clickhouse", rows)
         hot = self._hot.compare(scope)
-        known = {one.id for one in verdicts}
-        verdicts += self._look.prove(hot.suspects - known)
-        known = {one.id for one in verdicts}
-        indexes, listed = self._indexes.compare(scope, boundary)
-        others += hot.misplaced + [one for one in listed if one.id not in known]
-        tiers.instruments.compared(hot.copies + indexes)
-        clock.lap("redis-postgresql")
-        threads = self._threads.check(scope, verdicts, boundary)
-        tiers.instruments.compared(threads.compared)
-        others += threads.wrong
-        clock.lap("threads")
-        if scope.is_whole:
-            others += self._queues() + self._lost()
-        clock.lap("queues")
-        compared: dict[Pair, int] = {
-            "postgresql-clickhouse": rows.rows,
-            "redis-postgresql": hot.copies + indexes,
-            "threads": threads.compared,
-        }
-        return _Found(compared, clock.laps, verdicts, others, boundary)
-
-    def _queues(self) -> list[Difference]:
-        tiers = self._tiers
-        with translated(), tiers.job_engine.connect() as connection:
-            found = backlogs.waiting_in_postgres(connection)
-        log_of_redis = tiers.pending_log
-        return (
-            found
-            + backlogs.waiting(log_of_redis)
-            + backlogs.orphans(tiers.redis_door, log_of_redis)
+        tiers.instruments.compared(hot.number)
+        found.verdicts += self._confirmation.prove(
+            hot.suspects - {one.id for one in found.verdicts}
         )
+        found.add("redis-postgresql", hot._replace(differences=(*evictable, *hot.differences)))
+        for pair, step in self._compare_others(scope, found.verdicts, found.boundary):
+            tiers.instruments.compared(step.number)
+            found.add(pair, step)
+        return found
 
-    def _lost(self) -> list[Difference]:
-        with translated(), self._tiers.job_engine.connect() as connection:
-            least = expected(connection)
-        return lost(lost_slices(self._tiers.job_clickhouse, CUT, least))
+    def _compare_others(
+        self, scope: Scope, verdicts: Sequence[CopyVerdict], boundary: str
+    ) -> Iterator[tuple[Pair, Compared]]:
+        """Compares everything but the copies of messages."""
+        known = {one.id for one in verdicts}
+        indexes = self._indexes.compare(scope, boundary)
+        listed = tuple(one for one in indexes.differences if one.id not in known)
+        yield "redis-postgresql", indexes._replace(differences=listed)
+        yield "threads", self._threads.compare(scope, verdicts, boundary)
+        if scope.is_whole:
+            with translated(), self._tiers.job_engine.connect() as connection:
+                least = expected(connection)
+            lost = lost_slices(self._tiers.job_clickhouse, CUT, least)
+            yield "queues", Compared(differences=(*backlogs.queues(self._tiers), *lost))
 
-    def _mend(self, found: _Found, scope: Scope) -> list[Difference]:
+    def _repair_all(self, found: _Found, scope: Scope) -> list[Difference]:
+        """Repairs what can be, and says of every difference what became of it."""
         again = {owner[0] for one in found.verdicts if one.is_erased and (owner := one.owner)}
         self._reopen(again)
-        mended = self._repair.messages([one for one in found.verdicts if not one.is_erased])
-        self._repair.hot(found.others)
-        self._carry()
-        wrong = {(one.user_id or "", one.thread_id or "") for one in _of(found.others, "threads")}
+        repaired = self._repair.messages([one for one in found.verdicts if not one.is_erased])
+        self._repair.others(found.others)
+        self._drain_pipeline()
+        wrong = {one.thread for one in found.others if one.pair == "threads"}
         owners = {owner for one in found.verdicts if (owner := one.owner)}
         self._repair.threads(sorted(wrong | owners))
         left = self._left(found, scope)
         differences = []
-        for one in differences_of(found.verdicts):
-            repaired = one.id in mended
-            outcome: Outcome = "repaired" if repaired else one.outcome or "changed"
+        for one in _differences(found.verdicts):
+            outcome: Outcome = "repaired" if one.id in repaired else one.outcome or "changed"
             differences.append(msgspec.structs.replace(one, outcome=outcome))
         for one in found.others:
             outcome = "unrepairable" if (one.pair, one.kind, one.id) in left else "repaired"
@@ -205,20 +200,19 @@ class ThreeTierConsistencyChecker:
         return differences
 
     def _reopen(self, users: set[str]) -> None:
-        """Has the erasure of these users look again, by whoever carries erasures out."""
+        """Has whoever carries erasures out erase these users once more."""
         with translated(), self._tiers.job_engine.begin() as connection:
             connection.execute(_REOPEN, {"users": list(users)})
 
     def _left(self, found: _Found, scope: Scope) -> set[tuple[str, str, str]]:
-        """What is still wrong beside the copies themselves."""
+        """What is still wrong, apart from copies of messages: pair, kind and id."""
         if not found.others:
             return set()
-        tiers = self._tiers
-        now = backlogs.evictable(tiers.redis_door, tiers.pending_log)
-        now += self._hot.compare(scope).misplaced if _of(found.others, "redis-postgresql") else []
-        now += self._indexes.compare(scope, found.boundary)[1]
-        now += self._threads.check(scope, (), found.boundary).wrong
-        now += self._queues() + self._lost()
+        now = backlogs.evictable(self._tiers)
+        if any(one.kind == "misplaced" for one in found.others):
+            now += self._hot.compare(scope).differences
+        for _, step in self._compare_others(scope, (), found.boundary):
+            now += step.differences
         return {(one.pair, one.kind, one.id) for one in now}
 
     def _report(
@@ -229,9 +223,7 @@ class ThreeTierConsistencyChecker:
         seconds: float,
     ) -> ConsistencyReport:
         pairs = {
-            pair: pair_report(
-                pair, found.compared.get(pair, 0), differences, found.seconds.get(pair, 0.0)
-            )
+            pair: pair_report(pair, found.compared[pair], differences, found.seconds[pair])
             for pair in PAIRS
         }
         compared = sum(one.compared for one in pairs.values())
@@ -266,15 +258,5 @@ class ThreeTierConsistencyChecker:
         self._audit.record(connection, report.actor, "consistency.repair", subject, counts, details)
 
 
-class _Stopwatch:
-    def __init__(self) -> None:
-        self._since = time.monotonic()
-        self.laps: dict[Pair, float] = {}
-
-    def lap(self, pair: Pair) -> None:
-        now = time.monotonic()
-        self.laps[pair], self._since = now - self._since, now
-
-
-def _of(differences: Iterable[Difference], pair: Pair) -> list[Difference]:
-    return [one for one in differences if one.pair == pair]
+def _differences(verdicts: Iterable[CopyVerdict]) -> list[Difference]:
+    return [difference for one in verdicts for difference in one.differences]

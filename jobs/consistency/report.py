@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -27,7 +27,7 @@ Kind = Literal[
 Outcome = Literal["", "repaired", "unrepairable", "changed"]
 """`changed`: somebody wrote it meanwhile; the next check says what became of it."""
 
-PAIRS: tuple[Pair, ...] = ("postgresql-clickhouse", "redis-postgresql", "threads", "queues")
+PAIRS: tuple[Pair, ...] = get_args(Pair)
 KEPT_DIFFERENCES = 5_000
 """So many are named in a kept report; the counts are of all."""
 
@@ -42,6 +42,11 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def is_whole(self) -> bool:
         """Whether that is everything."""
         return self.user_id is None and self.thread_id is None
+
+    @property
+    def values(self) -> dict[str, str | None]:
+        """The parameters of a statement about it."""
+        return msgspec.structs.asdict(self)
 
     def holds(self, user_id: str, thread_id: str) -> bool:
         """Whether a thread belongs to it."""
@@ -68,6 +73,28 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def name(self) -> str:
         """The kind with its place, as `older_in_clickhouse`."""
         return f"{self.kind}_in_{self.tier}"
+
+    @property
+    def thread(self) -> tuple[str, str]:
+        """The user and the thread that it is of."""
+        return self.user_id or "", self.thread_id or ""
+
+
+class Compared(NamedTuple):
+    """What one comparison found: how many things it compared, the ids of messages that may be
+    wrong, and differences of anything else."""
+
+    number: int = 0
+    suspects: frozenset[str] = frozenset()
+    differences: tuple[Difference, ...] = ()
+
+    def joined(self, other: "Compared") -> "Compared":
+        """This and another, as one."""
+        return Compared(
+            self.number + other.number,
+            self.suspects | other.suspects,
+            self.differences + other.differences,
+        )
 
 
 class PairReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import Connection, Engine, Row, TextClause, text
 
 from jobs.consistency.report import KEPT_DIFFERENCES, ConsistencyReport, Scope
 from storage.errors import NotFound
@@ -106,16 +106,15 @@ class ConsistencyReports:
 
     def get(self, report_id: int) -> ConsistencyReport:
         """One report. Raises `NotFound`."""
-        with translated(), self._engine.connect() as connection:
-            row = connection.execute(_ONE, {"id": report_id}).one_or_none()
-        if row is None:
-            raise NotFound
-        return _report_of(row)
+        return self._one(_ONE, {"id": report_id})
 
     def last(self) -> ConsistencyReport:
         """The report of the check that was started last. Raises `NotFound`."""
+        return self._one(_NEWEST, {})
+
+    def _one(self, query: TextClause, values: dict[str, int]) -> ConsistencyReport:
         with translated(), self._engine.connect() as connection:
-            row = connection.execute(_NEWEST).one_or_none()
+            row = connection.execute(query, values).one_or_none()
         if row is None:
             raise NotFound
         return _report_of(row)

@@ -35,7 +35,7 @@ _SUPERSEDED = """
 SELECT toString(m.id) AS name, m.version, m.user_id, m.thread_id FROM messages m INNER JOIN (
     SELECT id, max(version) AS newest FROM messages
     WHERE id IN (SELECT id FROM messages WHERE is_deleted = 1)
-    GROUP BY id HAVING argMax(is_deleted, version) = 1) t ON m.id = t.id
+    GROUP BY id HAVING argMax(is_deleted, (version, archived_at)) = 1) t ON m.id = t.id
 WHERE m.version < t.newest AND (name, m.version) > ('{name}', {version})
 ORDER BY name, m.version LIMIT {limit}
 """

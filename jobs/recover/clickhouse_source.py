@@ -4,13 +4,12 @@ Rows are JSON lines from one database to the other: nothing is parsed on the way
 page, which is where the next one begins.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from models import ids
-from storage.clickhouse.driver import LIST_BYTES, ClickHouse, batches, literal
+from storage.clickhouse.driver import ClickHouse, literal
 from storage.clickhouse.rows import LATEST_US
 
 PAGE_ROWS = 10_000
@@ -25,10 +24,10 @@ _THREADS = """
 SELECT user_id, thread_id, sum(live) AS messages, min(since) AS first, max(until) AS last FROM (
     SELECT user_id, thread_id, count() AS live, min(created_at) AS since,
            max(created_at) AS until
-    FROM messages FINAL {where} GROUP BY user_id, thread_id
+    FROM messages FINAL GROUP BY user_id, thread_id
     UNION ALL
     SELECT user_id, thread_id, 0, min(created_at), max(created_at)
-    FROM messages {where} GROUP BY user_id, thread_id
+    FROM messages GROUP BY user_id, thread_id
 ) GROUP BY user_id, thread_id ORDER BY user_id, thread_id
 """
 
@@ -52,27 +51,6 @@ class RowPage(NamedTuple):
     def rows(self) -> int:
         """How many rows there are."""
         return len(self.lines)
-
-
-Thread = tuple[str, str]
-"""A user and the id of a thread."""
-
-
-class ArchivedCount(NamedTuple):
-    """How many live messages of a thread there are, and when the last was made, live or not."""
-
-    messages: int
-    last: str
-
-
-class MessageState(NamedTuple):
-    """The newest version of a message, without what was written."""
-
-    id: str
-    thread: Thread
-    created_at: str
-    version: int
-    is_live: bool
 
 
 class ClickHouseSource:
@@ -116,50 +94,7 @@ class ClickHouseSource:
     def threads(self) -> bytes:
         """For each thread, as JSON lines, how many live messages it has and when the first and
         the last were made."""
-        return self._server.lines(_THREADS.format(where=""))
-
-    def counts(self, marks: Mapping[Thread, str | None], below: str) -> dict[Thread, ArchivedCount]:
-        """The same of these threads and of messages below a boundary and above the threads' own
-        watermarks."""
-        plain = [thread for thread, mark in marks.items() if mark is None]
-        found: dict[Thread, ArchivedCount] = {}
-        # A query names them twice.
-        for some in batches(plain, _named, LIST_BYTES // 2):
-            found |= self._counts(some, f"NOT ({_not_before(below)})")
-        for thread, mark in marks.items():
-            if mark is not None and mark < below:
-                found |= self._counts([thread], f"NOT ({_not_before(below)}) AND {_after(mark)}")
-        return found
-
-    def _counts(self, threads: Iterable[Thread], condition: str) -> dict[Thread, ArchivedCount]:
-        where = f"WHERE (user_id, thread_id) IN ({', '.join(map(_named, threads))}) AND {condition}"
-        return {
-            (str(row["user_id"]), str(row["thread_id"])): ArchivedCount(
-                int(row["messages"]), str(row["last"])
-            )
-            for row in self._rows(_THREADS.format(where=where))
-        }
-
-    def states(self, names: Sequence[str]) -> list[MessageState]:
-        """The newest versions of these messages, as far as there are any."""
-        return [state for some in batches(names, _quoted) for state in self._states(some)]
-
-    def _states(self, names: Sequence[str]) -> list[MessageState]:
-        wanted = ", ".join(map(_quoted, names))
-        query = (
-            "SELECT id, user_id, thread_id, created_at, version, is_deleted FROM messages"  # noqa: S608
-            f" WHERE id IN ({wanted}) ORDER BY id, version DESC LIMIT 1 BY id"
-        )
-        return [
-            MessageState(
-                str(row["id"]),
-                (str(row["user_id"]), str(row["thread_id"])),
-                str(row["created_at"]),
-                int(row["version"]),
-                not int(row["is_deleted"]),
-            )
-            for row in self._rows(query)
-        ]
+        return self._server.lines(_THREADS)
 
     def audit(self, after: tuple[str, str] | None) -> list[bytes]:
         """The next entries of the audit trail, as JSON."""
@@ -189,20 +124,6 @@ def _not_before(boundary: str) -> str:
     # A boundary is the first moment of a week, where the order of ids is the order of times.
     moment_us = min(ids.time_us_of(boundary), LATEST_US)
     return f"created_at >= fromUnixTimestamp64Micro(toInt64({moment_us}), 'UTC')"
-
-
-def _after(message_id: str) -> str:
-    """Two ids of one thread and one microsecond differ only where ClickHouse compares first."""
-    moment_us = min(ids.time_us_of(message_id), LATEST_US)
-    return (
-        f"(created_at, id) > (fromUnixTimestamp64Micro(toInt64({moment_us}), 'UTC'),"
-        f" toUUID('{message_id}'))"
-    )
-
-
-def _named(thread: Thread) -> str:
-    user, name = thread
-    return f"({literal(user)}, {literal(name)})"
 
 
 def _quoted(message_id: str) -> str:

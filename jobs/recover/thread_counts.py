@@ -1,75 +1,130 @@
-"""What messages say of threads, counted anew: how many there are, and when the last was made.
+"""What messages say of threads, counted anew: how many are live, when the first and the last were
+made.
 
-A batch of threads is counted while nobody drains or writes to its slots, so that the figure is of
-one moment and everything later adds to it. What the archive alone has is counted in ClickHouse,
-with nothing on its way there.
+A live message counts wherever it is; the newest message is the newest of all, tombstones included.
+What the archive alone has is counted in ClickHouse.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Engine, Row, text
+from sqlalchemy import Connection, Engine, Row, text
 
-from jobs.recover.clickhouse_source import ArchivedCount, ClickHouseSource, Thread
 from models import ids
-from storage.clickhouse.driver import ClickHouse
+from storage.availability.hidden import Thread, archive_boundary
+from storage.clickhouse.driver import LIST_BYTES, ClickHouse, batches, literals
+from storage.clickhouse.rows import LATEST_US, RANK
 from storage.postgres import writes
 from storage.postgres.driver import translated
+from storage.postgres.tombstones import HIDDEN
 from storage.resilience.retries import retry_until_available
 
 BATCH_THREADS = 500
 
 _NEXT = text(
     """
-SELECT user_id, id, deleted_through::text AS deleted_through FROM threads
+SELECT user_id, id FROM threads
 WHERE (user_id, id) > (:user, :thread) ORDER BY user_id, id LIMIT :batch
-"""
-)
-_COUNT = text(
-    """
-WITH counted AS (
-    SELECT m.user_id, m.thread_id, max(m.created_at) AS last,
-           count(*) FILTER (WHERE m.deleted_at IS NULL) AS messages
-    FROM messages m JOIN threads t ON t.user_id = m.user_id AND t.id = m.thread_id
-    WHERE (m.user_id, m.thread_id) BETWEEN (:user, :thread) AND (:last_user, :last_thread)
-      AND m.id >= :boundary AND (t.deleted_through IS NULL OR m.id > t.deleted_through)
-    GROUP BY m.user_id, m.thread_id
-), archived AS (
-    SELECT * FROM json_to_recordset(CAST(:archived AS json)) AS r (
-        user_id text, thread_id text, messages bigint, last timestamptz)
-), whole AS (
-    SELECT t.user_id, t.id, greatest(c.last, a.last) AS last,
-           coalesce(c.messages, 0) + coalesce(a.messages, 0) AS messages
-    FROM threads t
-    LEFT JOIN counted c ON c.user_id = t.user_id AND c.thread_id = t.id
-    LEFT JOIN archived a ON a.user_id = t.user_id AND a.thread_id = t.id
-    WHERE (t.user_id, t.id) BETWEEN (:user, :thread) AND (:last_user, :last_thread)
-      AND t.deleted_at IS NULL
-)
-UPDATE threads t SET message_count = w.messages, last_message_at = w.last
-FROM whole w
-WHERE t.user_id = w.user_id AND t.id = w.id
-  AND (t.message_count <> w.messages OR t.last_message_at IS DISTINCT FROM w.last)
 """
 )
 _TOTAL = text("SELECT count(*) FROM threads")
 _NOTHING_IS_SHIPPED = text("SELECT pg_advisory_xact_lock(hashtext('threadkeep:ship'))")
+_COMMITTED = text(
+    f"""
+SELECT r.user_id, r.thread_id, coalesce(t.message_count, 0) AS message_count, t.last_message_at,
+       greatest(t.deleted_through, e.erased_through)::text AS hidden_through,
+       e.user_id IS NOT NULL AND e.finished_at IS NULL AS is_in_erasure,
+       count(m.id) FILTER (WHERE m.deleted_at IS NULL) AS live, max(m.created_at) AS newest,
+       min(m.created_at) AS oldest
+FROM json_to_recordset(CAST(:threads AS json)) AS r (user_id text, thread_id text)
+LEFT JOIN threads t ON t.user_id = r.user_id AND t.id = r.thread_id
+LEFT JOIN user_erasures e ON e.user_id = r.user_id
+LEFT JOIN messages m ON m.user_id = r.user_id AND m.thread_id = r.thread_id AND NOT {HIDDEN}
+GROUP BY r.user_id, r.thread_id, t.user_id, t.id, e.user_id
+"""  # noqa: S608
+)
 _BELOW = text(
     """
-SELECT id::text AS id, version, deleted_at IS NULL AS is_live FROM messages
-WHERE (user_id, thread_id) BETWEEN (:user, :thread) AND (:last_user, :last_thread)
-  AND id < :boundary
+SELECT m.id::text FROM messages m
+JOIN json_to_recordset(CAST(:threads AS json)) AS r (user_id text, thread_id text)
+    ON m.user_id = r.user_id AND m.thread_id = r.thread_id
+WHERE m.id < :boundary
+"""
+)
+_ARCHIVED = f"""
+SELECT m.user_id AS user_id, m.thread_id AS thread_id, countIf(NOT gone) AS live,
+       min(name) AS oldest, max(name) AS newest
+FROM (
+    SELECT user_id, thread_id, toString(id) AS name, argMax(is_deleted, {RANK}) AS gone
+    FROM messages WHERE (user_id, thread_id) IN ({{threads}}) AND {{ids}}
+        AND created_at <= parseDateTime64BestEffort('{{moment}}', 6, 'UTC')
+    GROUP BY user_id, thread_id, id
+) AS m INNER JOIN (
+    SELECT arrayJoin([{{marks}}]) AS mark, mark.1 AS user_id, mark.2 AS thread_id, mark.3 AS through
+) AS w ON m.user_id = w.user_id AND m.thread_id = w.thread_id
+WHERE name > w.through AND name < '{{below}}' GROUP BY user_id, thread_id"""  # noqa: S608
+# What is live above a watermark has opened its thread anew.
+_STATE = text(
+    """
+INSERT INTO threads (user_id, id, created_at, updated_at, version, last_message_at, message_count)
+SELECT user_id, thread_id, coalesce(oldest, now()), coalesce(oldest, now()), 1, newest, live
+FROM json_to_recordset(CAST(:threads AS json)) AS r (
+    user_id text, thread_id text, live bigint, oldest timestamptz, newest timestamptz)
+ORDER BY user_id, thread_id
+ON CONFLICT (user_id, id) DO UPDATE SET
+    message_count = excluded.message_count, last_message_at = excluded.last_message_at,
+    created_at = CASE WHEN threads.deleted_at IS NOT NULL AND excluded.message_count > 0
+                      THEN excluded.created_at ELSE threads.created_at END,
+    deleted_at = CASE WHEN excluded.message_count > 0 THEN NULL ELSE threads.deleted_at END
 """
 )
 
 
+class ThreadFigures(NamedTuple):
+    """What a thread's row states, and what there is: live messages and the times of the newest and
+    the oldest message, in microseconds since 1970. `is_in_erasure` says that PostgreSQL is about
+    to lose the thread with its user."""
+
+    stated_count: int
+    stated_newest_us: int | None
+    live: int
+    newest_us: int | None
+    oldest_us: int | None
+    is_in_erasure: bool = False
+
+    @property
+    def is_stated(self) -> bool:
+        """Whether the row states what there is, or need not."""
+        stated = (self.stated_count, self.stated_newest_us) == (self.live, self.newest_us)
+        return stated or self.is_in_erasure
+
+    @property
+    def is_right(self) -> bool:
+        """The same, without the times of threads that have no live message: their watermark alone
+        says which of their tombstones count."""
+        return self.is_stated or (self.live == 0 and self.stated_count == 0)
+
+
+class _Archived(NamedTuple):
+    """Of a thread's messages in ClickHouse how many are live, and the lowest and highest id."""
+
+    live: int = 0
+    oldest: str | None = None
+    newest: str | None = None
+
+
 class ThreadCounter:
-    """Counts every thread's messages. Safe to repeat, and beside live traffic."""
+    """Has threads state what their messages say. Safe to repeat, and in live traffic.
+
+    A batch of threads is counted while nobody drains or writes to its slots, and nothing is
+    shipped: the figures are of one moment, and everything later adds to them.
+    """
 
     def __init__(self, engine: Engine, server: ClickHouse, slots: int) -> None:
         self._engine = engine
-        self._source = ClickHouseSource(server)
+        self._server = server
         self._slots = slots
 
     def total(self) -> int:
@@ -83,58 +138,114 @@ class ThreadCounter:
         `boundary` is the archive's: below it ClickHouse has messages that PostgreSQL lacks.
         """
         after = ("", "")
-        while True:
-            threads = retry_until_available(self._next, after)
-            if not threads:
-                return
+        while threads := retry_until_available(self._next, after):
             retry_until_available(self._count, threads, boundary)
             yield len(threads)
-            after = (threads[-1].user_id, threads[-1].id)
+            after = threads[-1]
 
-    def _next(self, after: Thread) -> Sequence[Row[Any]]:
+    def correct(self, threads: Sequence[Thread]) -> None:
+        """Counts those of some threads that state what is wrong. Raises `TierError`."""
+        for at in range(0, len(threads), BATCH_THREADS):
+            self._count(threads[at : at + BATCH_THREADS])
+
+    def _next(self, after: Thread) -> list[Thread]:
         values = {"user": after[0], "thread": after[1], "batch": BATCH_THREADS}
         with translated(), self._engine.begin() as connection:
-            return connection.execute(_NEXT, values).all()
+            return [(row.user_id, row.id) for row in connection.execute(_NEXT, values)]
 
-    def _count(self, threads: Sequence[Row[Any]], boundary: str) -> None:
-        values = {
-            "user": threads[0].user_id,
-            "thread": threads[0].id,
-            "last_user": threads[-1].user_id,
-            "last_thread": threads[-1].id,
-            "boundary": boundary,
-        }
-        slots = {ids.shard_of(row.user_id, row.id) % self._slots for row in threads}
+    def _count(self, threads: Sequence[Thread], boundary: str | None = None) -> None:
+        slots = {ids.shard_of(*thread) % self._slots for thread in threads}
         with translated(), self._engine.begin() as connection:
             writes.lock_in_order(connection, slots)
-            archived = "[]"
             if boundary != ids.LOWEST:
                 connection.execute(_NOTHING_IS_SHIPPED)
-                marks = {(row.user_id, row.id): row.deleted_through for row in threads}
-                below = connection.execute(_BELOW, values).all()
-                archived = _json(self._archived(marks, boundary, below))
-            connection.execute(_COUNT, values | {"archived": archived})
-
-    def _archived(
-        self, marks: Mapping[Thread, str | None], boundary: str, below: Sequence[Row[Any]]
-    ) -> dict[Thread, ArchivedCount]:
-        """What ClickHouse has of these threads below the boundary, with the versions that it does
-        not know yet, which `below` has, in place of its own."""
-        newer = {row.id: (int(row.version), bool(row.is_live)) for row in below}
-        counts = self._source.counts(marks, boundary)
-        for known in self._source.states(list(newer)):
-            mark = marks.get(known.thread)
-            version, is_live = newer[known.id]
-            if version > known.version and (mark is None or known.id > mark):
-                found = counts.get(known.thread, ArchivedCount(0, known.created_at))
-                change = int(is_live) - int(known.is_live)
-                counts[known.thread] = found._replace(messages=found.messages + change)
-        return counts
+            found = figures(connection, self._server, threads, boundary)
+            wrong = [
+                {
+                    "user_id": user_id,
+                    "thread_id": thread_id,
+                    "live": each.live,
+                    "oldest": _timestamp(each.oldest_us),
+                    "newest": _timestamp(each.newest_us),
+                }
+                for (user_id, thread_id), each in found.items()
+                if not (each.is_right if boundary is None else each.is_stated)
+            ]
+            if wrong:
+                connection.execute(_STATE, {"threads": msgspec.json.encode(wrong).decode()})
 
 
-def _json(counts: Mapping[Thread, ArchivedCount]) -> str:
-    rows = [
-        {"user_id": user_id, "thread_id": thread_id, "messages": one.messages, "last": one.last}
-        for (user_id, thread_id), one in counts.items()
-    ]
-    return msgspec.json.encode(rows).decode()
+def figures(
+    connection: Connection,
+    server: ClickHouse,
+    threads: Collection[Thread],
+    boundary: str | None = None,
+) -> dict[Thread, ThreadFigures]:
+    """The figures of these threads, counted one by one; below the archive's boundary, or another,
+    ClickHouse's messages count too. Raises `TierError`."""
+    found: dict[Thread, ThreadFigures] = {}
+    ordered = sorted(threads)
+    for at in range(0, len(ordered), BATCH_THREADS):
+        batch = ordered[at : at + BATCH_THREADS]
+        given = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in batch]
+        values = {"threads": msgspec.json.encode(given).decode()}
+        rows = connection.execute(_COMMITTED, values).all()
+        # Asked after the rows, as it moves before they leave PostgreSQL.
+        below = boundary or archive_boundary(connection)
+        marks = {(row.user_id, row.thread_id): row.hidden_through or ids.LOWEST for row in rows}
+        archived = {}
+        if below != ids.LOWEST:
+            here = connection.execute(_BELOW, values | {"boundary": below}).scalars().all()
+            archived = _archived(server, marks, below, here)
+        for row in rows:
+            thread = (row.user_id, row.thread_id)
+            found[thread] = _figures(row, archived.get(thread, _Archived()))
+    return found
+
+
+def _figures(row: Row[Any], archived: _Archived) -> ThreadFigures:
+    times = [ids.time_us_of(name) for name in (archived.oldest, archived.newest) if name]
+    times += [ids.time_us(moment) for moment in (row.oldest, row.newest) if moment]
+    stated = row.last_message_at
+    return ThreadFigures(
+        stated_count=int(row.message_count),
+        stated_newest_us=ids.time_us(stated) if stated else None,
+        live=int(row.live) + archived.live,
+        newest_us=max(times, default=None),
+        oldest_us=min(times, default=None),
+        is_in_erasure=bool(row.is_in_erasure),
+    )
+
+
+def _archived(
+    server: ClickHouse, marks: Mapping[Thread, str], below: str, here: Sequence[str]
+) -> dict[Thread, _Archived]:
+    """What ClickHouse has of threads, above a mark of each and below a boundary. Of messages that
+    are also in PostgreSQL, which `here` names, none is counted as live."""
+    found: dict[Thread, _Archived] = {}
+    # A query names threads twice, and ids beside them.
+    for some in batches(marks.items(), _mark, LIST_BYTES // 3):
+        query = partial(
+            _ARCHIVED.format,
+            threads=", ".join(literals(*thread) for thread, _ in some),
+            marks=", ".join(map(_mark, some)),
+            # A whole millisecond further, since ids of one compare by their shard first.
+            moment=ids.timestamp(min(ids.time_us_of(below) + 1_000, LATEST_US)),
+            below=below,
+        )
+        for row in server.rows(query(ids="true")):
+            found[row.user_id, row.thread_id] = _Archived(int(row.live), row.oldest, row.newest)
+        for names in batches(here, "'{}'".format, LIST_BYTES // 3):
+            for row in server.rows(query(ids=f"id IN ({', '.join(map(repr, names))})")):
+                alone = found[row.user_id, row.thread_id]
+                found[row.user_id, row.thread_id] = alone._replace(live=alone.live - int(row.live))
+    return found
+
+
+def _timestamp(time_us: int | None) -> str | None:
+    return None if time_us is None else ids.timestamp(time_us)
+
+
+def _mark(item: tuple[Thread, str]) -> str:
+    (user_id, thread_id), through = item
+    return literals(user_id, thread_id, through)

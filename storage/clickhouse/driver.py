@@ -1,9 +1,9 @@
 """How the ClickHouse tier reaches its server, and the driver's errors as the tier's.
 
-Tables and queries go through clickhouse-sqlalchemy, over HTTP or the native protocol. Rows do
+Queries go through clickhouse-sqlalchemy, over HTTP or the native protocol. Rows of an INSERT do
 not: its HTTP dialect cuts microseconds and builds SQL in Python. They travel as the body of
-`INSERT … FORMAT JSONEachRow`, where times keep their six digits and text needs no escaping; over
-the native protocol, which has no body, inside ClickHouse's own `format` function.
+`INSERT … FORMAT JSONEachRow`, or over the native protocol, which has no body, inside ClickHouse's
+own `format` function.
 
 Whoever names many things in one statement does so in `batches`.
 """
@@ -11,13 +11,13 @@ Whoever names many things in one statement does so in `batches`.
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import requests
 from clickhouse_sqlalchemy.exceptions import DatabaseException
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Engine, Executable, Row, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -41,7 +41,7 @@ EVERY_ROW = "SETTINGS final = 0, apply_deleted_mask = 0"
 # An INSERT over the native protocol, which says itself how long it is.
 _ROWS_FOLLOW = "INSERT INTO "
 
-# Codes of ClickHouse that asking again may mend: too many parts or queries, memory, time,
+# Codes of ClickHouse that are worth a retry: too many parts or queries, memory, time,
 # network, a keeper or a table that is read-only for now.
 _TRANSIENT_CODES = ("159.", "160.", "202.", "209.", "210.", "241.", "242.", "252.", "999.")
 # A table or a database that is not there: a server that lost all it had gets them back.
@@ -83,8 +83,34 @@ class ClickHouse:
         self._timeout_seconds = timeout_seconds
         self._native = "native" in self._url.drivername
         self._heeds_drills = heeds_drills
+        self._user = (self._url.username or "default", self._url.password or "")
         self.engine = self._make_engine()
         self._session = ClickHouseSession()
+
+    def rows(self, query: str | Executable) -> Sequence[Row[Any]]:
+        """All rows of a query. Raises `TierError`."""
+        with translated(), self.engine.connect() as connection:
+            if isinstance(query, str):
+                return connection.exec_driver_sql(query).all()
+            return connection.execute(query).all()
+
+    def execute(self, statement: str) -> None:
+        """Runs a statement that answers nothing. Raises `TierError`."""
+        with translated(), self.engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+
+    def lines(self, query: str) -> bytes:
+        """The rows of a query as JSON, one a line, times with their six digits.
+
+        Text is as it is stored, which the driver's own reading does not promise. Raises
+        `TierError`.
+        """
+        if not self._native:
+            statement = f"{query} FORMAT JSONEachRow"
+            return self._send(statement, {}, statement.encode())
+        # Rows come as one text: a column of it would be taken apart and put together again.
+        rows = f"SELECT arrayStringConcat(groupArray(formatRow('JSONEachRow', *))) FROM ({query})"  # noqa: S608
+        return str(self.rows(rows)[0][0]).encode()
 
     def insert(self, table: str, rows: bytes, token: str | None = None) -> None:
         """Inserts newline-separated JSON rows; the same token twice counts once.
@@ -110,13 +136,25 @@ class ClickHouse:
         """One HTTP request; gives the answer's text. Only for `clickhouse+http`."""
         return self._send(statement, settings or {}, statement.encode()).decode()
 
+    def ping(self) -> None:
+        """Raises `TierUnavailable` if ClickHouse does not answer."""
+        self.rows("SELECT 1")
+
     def _send(self, statement: str, params: Mapping[str, str], body: bytes) -> bytes:
         if self._heeds_drills:
             simulated_outage.check("clickhouse")
             simulated_outage.wait("clickhouse")
+        url = self._url
         started, failed = time.perf_counter(), True
         try:
-            response = self._post(params, body)
+            with translated():
+                response = self._session.post(
+                    f"{url.query.get('protocol', 'http')}://{url.host}:{url.port or 8123}/",
+                    params={"database": url.database or "default", **SETTINGS, **params},
+                    data=body,
+                    auth=self._user,
+                    timeout=self._timeout_seconds,
+                )
             failed = response.status_code != 200
         finally:
             if self._slow is not None:
@@ -126,42 +164,26 @@ class ClickHouse:
             raise _refusal(response.content.decode(errors="replace"))
         return response.content
 
-    def _post(self, params: Mapping[str, str], body: bytes) -> requests.Response:
-        with translated():
-            return self._session.post(
-                f"{self._scheme()}://{self._url.host}:{self._url.port or 8123}/",
-                params={"database": self._database(), **SETTINGS, **params},
-                data=body,
-                auth=self._credentials(),
-                timeout=self._timeout_seconds,
-            )
-
-    def lines(self, query: str) -> bytes:
-        """The rows of a query as JSON, one a line, times with their six digits.
-
-        Text is as it is stored, which the driver's own reading does not promise. Raises
-        `TierError`.
-        """
-        if not self._native:
-            statement = f"{query} FORMAT JSONEachRow"
-            return self._send(statement, {}, statement.encode())
-        # Rows come as one text: a column of it would be taken apart and put together again.
-        rows = f"SELECT arrayStringConcat(groupArray(formatRow('JSONEachRow', *))) FROM ({query})"  # noqa: S608
-        with translated(), self.engine.connect() as connection:
-            return str(connection.exec_driver_sql(rows).scalar_one()).encode()
-
     def _insert_native(self, table: str, rows: bytes, settings: Mapping[str, str]) -> None:
         escaped = rows.decode().replace("\\", "\\\\").replace("'", "\\'")
         pairs = ", ".join(f"{name} = '{value}'" for name, value in settings.items())
-        statement = (
+        self.execute(
             f"INSERT INTO {table} SELECT * FROM format(JSONEachRow, '{escaped}')"  # noqa: S608
             f" SETTINGS {pairs}, max_query_size = {len(escaped) + 65536}"
         )
-        with translated(), self.engine.begin() as connection:
-            connection.exec_driver_sql(statement)
 
     def _make_engine(self) -> Engine:
-        engine = self._native_engine() if self._native else self._http_engine()
+        if self._native:
+            own = {"connect_timeout": "1", "send_receive_timeout": str(self._timeout_seconds)}
+            engine = create_engine(self._url.update_query_dict(own | SETTINGS))
+            event.listen(engine, "before_cursor_execute", _check_native)
+        else:
+            user, password = self._user
+            url = self._url.set(username=user, password=password)
+            engine = create_engine(
+                url.update_query_dict({"timeout": str(self._timeout_seconds)}),
+                connect_args={"http_session": ClickHouseSession, "ch_settings": SETTINGS},
+            )
         if self._heeds_drills:
             event.listen(engine, "checkout", lambda *_: simulated_outage.check("clickhouse"))
             event.listen(
@@ -170,34 +192,6 @@ class ClickHouse:
         if self._slow is not None:
             self._slow.watch(engine, "clickhouse")
         return engine
-
-    def _http_engine(self) -> Engine:
-        user, password = self._credentials()
-        own = self._url.set(username=user, password=password)
-        return create_engine(
-            own.update_query_dict({"timeout": str(self._timeout_seconds)}),
-            connect_args={"http_session": ClickHouseSession, "ch_settings": SETTINGS},
-        )
-
-    def _native_engine(self) -> Engine:
-        own = {"connect_timeout": "1", "send_receive_timeout": str(self._timeout_seconds)}
-        engine = create_engine(self._url.update_query_dict(own | SETTINGS))
-        event.listen(engine, "before_cursor_execute", _check_native)
-        return engine
-
-    def _credentials(self) -> tuple[str, str]:
-        return self._url.username or "default", self._url.password or ""
-
-    def _scheme(self) -> str:
-        return str(self._url.query.get("protocol", "http"))
-
-    def _database(self) -> str:
-        return self._url.database or "default"
-
-    def ping(self) -> None:
-        """Raises `TierUnavailable` if ClickHouse does not answer."""
-        with translated(), self.engine.connect() as connection:
-            connection.execute(text("SELECT 1")).scalar_one()
 
 
 def batches(
@@ -222,9 +216,14 @@ def literal(value: str) -> str:
     return f"unhex('{value.encode().hex()}')"
 
 
-def _check_native(*told: Any) -> None:
+def literals(*values: str) -> str:
+    """A tuple of texts inside a statement."""
+    return f"({', '.join(map(literal, values))})"
+
+
+def _check_native(*event_arguments: Any) -> None:
     """The text of a statement is all that the native protocol has, rows included."""
-    statement, parameters = told[2], told[3]
+    statement, parameters = event_arguments[2:4]
     if not statement.startswith(_ROWS_FOLLOW):
         check_length(f"{statement}{parameters or ''}")
 
@@ -240,5 +239,5 @@ def _refusal(answer: str) -> TierRejected | TierUnavailable:
 def _code_and_name(answer: str) -> str:
     """What may be said of a refusal: its words quote the row that was sent, or the statement."""
     code, name = _CODE.search(answer), _NAME.findall(answer)
-    told = [code[0] if code else "", name[-1] if name else ""]
-    return " ".join(filter(None, told)) or "it refused, and gave no code"
+    found = [code[0] if code else "", name[-1] if name else ""]
+    return " ".join(filter(None, found)) or "it refused, and gave no code"

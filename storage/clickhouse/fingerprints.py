@@ -1,23 +1,22 @@
 """Counts and checksums of slices of messages, computed inside PostgreSQL and ClickHouse alike.
 
-A row's fingerprint is the first half of an MD5 over every column that both tiers keep, so it
-changes with any of them, whatever the stored hash says. A slice is a period of time and one of
-some equal shares of its ids; its checksum is the sum of its rows' fingerprints modulo 2^64. Two
-tiers that give the same count and checksum for a slice hold the same rows, and only those few
-numbers leave the databases. Where they differ, `postgres_rows` and `clickhouse_rows` name the rows
-of a slice by id, version and fingerprint, still without what was written.
+A row's fingerprint is the first half of an MD5 over every column that both tiers keep. A slice is
+a period of time and one of some equal shares of its ids; its checksum is the sum of its rows'
+fingerprints modulo 2^64. Two tiers that give the same count and checksum for a slice hold the same
+rows.
 
 Periods begin at whole milliseconds, where the order of ids and the order of times agree.
 """
 
 import uuid
-from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from models import ids
-from storage.clickhouse.driver import EVERY_ROW, ClickHouse, batches, literal, translated
+from storage.clickhouse.driver import EVERY_ROW, ClickHouse, batches, literal
+from storage.clickhouse.rows import RANK
 
 WEEK_MS = 7 * 24 * 3600 * 1000
 PHASE_MS = 3 * 24 * 3600 * 1000
@@ -50,6 +49,39 @@ _POSTGRES_PERIOD = (
 _CLICKHOUSE_PERIOD = "intDiv(toUnixTimestamp64Milli(created_at) + {phase}, {width})"
 _POSTGRES_SHARE = "('x' || right(id::text, 4))::bit(16)::int % {shares}"
 _CLICKHOUSE_SHARE = "modulo(reinterpretAsUInt16(reverse(unhex(right(toString(id), 4)))), {shares})"
+
+_POSTGRES_SLICES = f"""
+SELECT {_POSTGRES_PERIOD} AS period, {_POSTGRES_SHARE} AS share, count(*) AS rows,
+       (sum({_POSTGRES_ROW}) % 18446744073709551616 + 18446744073709551616)
+           % 18446744073709551616 AS checksum
+FROM {{table}} WHERE {_POSTGRES_WHERE} GROUP BY 1, 2"""  # noqa: S608
+_CLICKHOUSE_SLICES = f"""
+SELECT period, share, count() AS rows, sum(reinterpretAsUInt64(mark)) AS checksum
+FROM (
+    SELECT {_CLICKHOUSE_PERIOD} AS period, {_CLICKHOUSE_SHARE} AS share,
+           argMax({_CLICKHOUSE_ROW}, {RANK}) AS mark
+    FROM messages WHERE {{where}} GROUP BY id, period, share
+)
+GROUP BY period, share"""  # noqa: S608
+_CLICKHOUSE_COUNTS = f"""
+SELECT {_CLICKHOUSE_PERIOD} AS period, {_CLICKHOUSE_SHARE} AS share, uniqExact(id) AS rows
+FROM messages WHERE {{where}} GROUP BY period, share
+{EVERY_ROW}"""  # noqa: S608
+
+_POSTGRES_MARKS = f"""
+SELECT id::text AS name, version AS newest, deleted_at IS NOT NULL AS deleted,
+       {_POSTGRES_ROW} AS mark
+FROM {{table}} WHERE """  # noqa: S608
+_CLICKHOUSE_MARKS = f"""
+SELECT toString(id) AS name, max(version) AS newest, argMax(is_deleted, {RANK}) AS deleted,
+       argMax({_CLICKHOUSE_ROW}, {RANK}) AS mark
+FROM messages WHERE {{where}} GROUP BY id"""  # noqa: S608
+# One number for each slice, since PostgreSQL hashes only lists of single values.
+_POSTGRES_OF_SLICES = (
+    f"{_POSTGRES_MARKS} {_POSTGRES_WHERE}"
+    f" AND ({_POSTGRES_PERIOD}) * {MAX_SHARES} + {_POSTGRES_SHARE} = ANY(:slices)"
+)
+_CLICKHOUSE_OF_SLICES = f"({_CLICKHOUSE_PERIOD}, {_CLICKHOUSE_SHARE}) IN ({{slices}})"
 
 
 class Cut(NamedTuple):
@@ -100,16 +132,7 @@ def week_begins(period: int) -> str:
 
 def postgres_slices(connection: Connection, cut: Cut) -> dict[SliceKey, Slice]:
     """The slices of PostgreSQL that hold rows."""
-    query = f"""
-SELECT {_POSTGRES_PERIOD} AS period, {_POSTGRES_SHARE} AS share, count(*) AS rows,
-       (sum({_POSTGRES_ROW}) % 18446744073709551616 + 18446744073709551616)
-           % 18446744073709551616 AS checksum
-FROM {{table}} WHERE {{where}} GROUP BY 1, 2"""  # noqa: S608
-    rows = connection.execute(text(_filled(query, cut, _POSTGRES_WHERE)), _values(cut)).all()
-    return {
-        SliceKey(int(row.period), int(row.share)): Slice(int(row.rows), int(row.checksum))
-        for row in rows
-    }
+    return _slices(connection.execute(text(_filled(_POSTGRES_SLICES, cut)), _values(cut)))
 
 
 def clickhouse_slices(server: ClickHouse, cut: Cut) -> dict[SliceKey, Slice]:
@@ -117,20 +140,7 @@ def clickhouse_slices(server: ClickHouse, cut: Cut) -> dict[SliceKey, Slice]:
 
     Raises `TierError`.
     """
-    query = f"""
-SELECT period, share, count() AS rows, sum(reinterpretAsUInt64(mark)) AS checksum
-FROM (
-    SELECT {_CLICKHOUSE_PERIOD} AS period, {_CLICKHOUSE_SHARE} AS share,
-           argMax({_CLICKHOUSE_ROW}, (version, archived_at)) AS mark
-    FROM messages WHERE {{where}} GROUP BY id, period, share
-)
-GROUP BY period, share"""  # noqa: S608
-    with translated(), server.engine.connect() as connection:
-        rows = connection.exec_driver_sql(_filled(query, cut, clickhouse_where(cut))).all()
-    return {
-        SliceKey(int(row.period), int(row.share)): Slice(int(row.rows), int(row.checksum))
-        for row in rows
-    }
+    return _slices(server.rows(_filled(_CLICKHOUSE_SLICES, cut, where=clickhouse_where(cut))))
 
 
 def clickhouse_counts(server: ClickHouse, cut: Cut, condition: str) -> dict[SliceKey, int]:
@@ -138,12 +148,8 @@ def clickhouse_counts(server: ClickHouse, cut: Cut, condition: str) -> dict[Slic
 
     Raises `TierError`.
     """
-    query = f"""
-SELECT {_CLICKHOUSE_PERIOD} AS period, {_CLICKHOUSE_SHARE} AS share, uniqExact(id) AS rows
-FROM messages WHERE {{where}} AND ({condition}) GROUP BY period, share
-{EVERY_ROW}"""  # noqa: S608
-    with translated(), server.engine.connect() as connection:
-        rows = connection.exec_driver_sql(_filled(query, cut, clickhouse_where(cut))).all()
+    where = f"{clickhouse_where(cut)} AND ({condition})"
+    rows = server.rows(_filled(_CLICKHOUSE_COUNTS, cut, where=where))
     return {SliceKey(int(row.period), int(row.share)): int(row.rows) for row in rows}
 
 
@@ -151,35 +157,22 @@ def postgres_rows(
     connection: Connection, cut: Cut, slices: Collection[SliceKey]
 ) -> dict[str, RowMark]:
     """The rows of these slices of PostgreSQL, by id."""
-    query = f"""
-SELECT id::text AS id, version, deleted_at IS NOT NULL AS is_deleted, {_POSTGRES_ROW} AS mark
-FROM {{table}} WHERE {{where}}
-AND ({_POSTGRES_PERIOD}) * {MAX_SHARES} + {_POSTGRES_SHARE} = ANY(:slices)"""  # noqa: S608
     if not slices:
         return {}
-    # One number for each, since PostgreSQL looks only single values up by their hash.
     wanted = [period * MAX_SHARES + share for period, share in slices]
     values = _values(cut) | {"slices": wanted}
-    rows = connection.execute(text(_filled(query, cut, _POSTGRES_WHERE)), values).all()
-    return {row.id: RowMark(int(row.version), row.is_deleted, int(row.mark)) for row in rows}
+    return _marks(connection.execute(text(_filled(_POSTGRES_OF_SLICES, cut)), values))
 
 
 def clickhouse_rows(
     server: ClickHouse, cut: Cut, slices: Collection[SliceKey]
 ) -> dict[str, RowMark]:
     """The rows of these slices of ClickHouse, by id; the newest version of each."""
-    query = f"""
-SELECT toString(id) AS name, max(version) AS newest,
-       argMax(is_deleted, (version, archived_at)) AS deleted,
-       argMax({_CLICKHOUSE_ROW}, (version, archived_at)) AS mark
-FROM messages WHERE {{where}} AND ({_CLICKHOUSE_PERIOD}, {_CLICKHOUSE_SHARE}) IN ({{slices}})
-GROUP BY id"""  # noqa: S608
     found: dict[str, RowMark] = {}
     for some in batches(slices, _pair):
-        with translated(), server.engine.connect() as connection:
-            statement = _filled(query, cut, clickhouse_where(cut), some)
-            for row in connection.exec_driver_sql(statement):
-                found[row.name] = RowMark(int(row.newest), bool(row.deleted), int(row.mark))
+        of_slices = _filled(_CLICKHOUSE_OF_SLICES, cut, slices=", ".join(map(_pair, some)))
+        where = f"{clickhouse_where(cut)} AND {of_slices}"
+        found |= _marks(server.rows(_CLICKHOUSE_MARKS.format(where=where)))
     return found
 
 
@@ -187,11 +180,8 @@ def postgres_rows_of(
     connection: Connection, table: str, message_ids: Sequence[str]
 ) -> dict[str, RowMark]:
     """The rows of these ids in a table of PostgreSQL, by id."""
-    query = f"""
-SELECT id::text AS id, version, deleted_at IS NOT NULL AS is_deleted, {_POSTGRES_ROW} AS mark
-FROM {table} WHERE id = ANY(CAST(:ids AS uuid[]))"""  # noqa: S608
-    rows = connection.execute(text(query), {"ids": list(message_ids)}).all()
-    return {row.id: RowMark(int(row.version), row.is_deleted, int(row.mark)) for row in rows}
+    query = f"{_POSTGRES_MARKS} id = ANY(CAST(:ids AS uuid[]))".format(table=table)
+    return _marks(connection.execute(text(query), {"ids": list(message_ids)}))
 
 
 def clickhouse_rows_of(server: ClickHouse, message_ids: Sequence[str]) -> dict[str, RowMark]:
@@ -201,14 +191,7 @@ def clickhouse_rows_of(server: ClickHouse, message_ids: Sequence[str]) -> dict[s
     """
     if not message_ids:
         return {}
-    query = f"""
-SELECT toString(id) AS name, max(version) AS newest,
-       argMax(is_deleted, (version, archived_at)) AS deleted,
-       argMax({_CLICKHOUSE_ROW}, (version, archived_at)) AS mark
-FROM messages WHERE {named(message_ids)} GROUP BY id"""  # noqa: S608
-    with translated(), server.engine.connect() as connection:
-        rows = connection.exec_driver_sql(query).all()
-    return {row.name: RowMark(int(row.newest), bool(row.deleted), int(row.mark)) for row in rows}
+    return _marks(server.rows(_CLICKHOUSE_MARKS.format(where=named(message_ids))))
 
 
 def named(message_ids: Sequence[str]) -> str:
@@ -227,16 +210,22 @@ def clickhouse_where(cut: Cut) -> str:
     return " AND ".join(conditions)
 
 
-def _filled(query: str, cut: Cut, where: str, slices: Collection[SliceKey] = ()) -> str:
+def _slices(rows: Iterable[Row[Any]]) -> dict[SliceKey, Slice]:
+    return {
+        SliceKey(int(row.period), int(row.share)): Slice(int(row.rows), int(row.checksum))
+        for row in rows
+    }
+
+
+def _marks(rows: Iterable[Row[Any]]) -> dict[str, RowMark]:
+    return {row.name: RowMark(int(row.newest), bool(row.deleted), int(row.mark)) for row in rows}
+
+
+def _filled(query: str, cut: Cut, **own: str) -> str:
     if not 1 <= cut.shares <= MAX_SHARES:
         raise ValueError(f"a period has 1 to {MAX_SHARES} shares")
     return query.format(
-        table=cut.table,
-        width=cut.width_ms,
-        phase=PHASE_MS,
-        shares=cut.shares,
-        slices=", ".join(map(_pair, slices)),
-        where=where,
+        table=cut.table, width=cut.width_ms, phase=PHASE_MS, shares=cut.shares, **own
     )
 
 

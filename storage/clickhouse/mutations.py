@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from storage.clickhouse.driver import ClickHouse, translated
+from storage.clickhouse.driver import ClickHouse
 from storage.errors import TierUnavailable
 
 _AT_WORK = (
@@ -13,8 +13,7 @@ _AT_WORK = (
 
 def ask(server: ClickHouse, query: str) -> list[tuple[Any, ...]]:
     """The rows of a query. Raises `TierError`."""
-    with translated(), server.engine.connect() as connection:
-        return [tuple(row) for row in connection.exec_driver_sql(query).all()]
+    return [tuple(row) for row in server.rows(query)]
 
 
 def mutate(server: ClickHouse, table: str, command: str) -> None:
@@ -25,6 +24,4 @@ def mutate(server: ClickHouse, table: str, command: str) -> None:
     """
     if int(ask(server, _AT_WORK.format(table=table))[0][0]):
         raise TierUnavailable("clickhouse", f"a mutation of {table} is at work", passing=True)
-    statement = f"ALTER TABLE {table} {command} SETTINGS mutations_sync = 2"
-    with translated(), server.engine.begin() as connection:
-        connection.exec_driver_sql(statement)
+    server.execute(f"ALTER TABLE {table} {command} SETTINGS mutations_sync = 2")

@@ -6,13 +6,13 @@ Pages go by key, so that each is one bounded answer, and none holds anything ope
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy import ColumnElement, func, tuple_
 
 from models import ids
 from models.clickhouse_tables import messages
 from models.message import Message
-from storage.clickhouse.driver import ClickHouse, translated
-from storage.clickhouse.rows import COLUMNS, NEWEST, message_of, moment_of
+from storage.clickhouse.driver import ClickHouse
+from storage.clickhouse.rows import message_of, moment_of, page_of
 
 PAGE_MESSAGES = 10_000
 
@@ -46,18 +46,12 @@ def archived_messages(
     if below != ids.HIGHEST:
         conditions.append(messages.c.created_at <= moment_of(below))
     key = (messages.c.user_id, messages.c.thread_id, messages.c.created_at, messages.c.id)
-    query = select(*COLUMNS)
-    if tombstones:
-        # SQLAlchemy has no word for the first limit, which must come before its own.
-        newest = f"LIMIT 1 BY id LIMIT {page_messages:d}"
-        query = query.order_by(*key, messages.c.version.desc()).suffix_with(newest)
-    else:
-        query = query.order_by(*key).limit(page_messages).suffix_with(NEWEST)
     last: Message | None = None
     while True:
-        page = query.where(*conditions, *_after(last, key))
-        with translated(), server.engine.connect() as connection:
-            rows = connection.execute(page).all()
+        after = _after(last, key)
+        rows = server.rows(
+            page_of([*conditions, *after], key, page_messages, tombstones=tombstones)
+        )
         for row in rows:
             last = message_of(row)
             yield last
@@ -68,10 +62,5 @@ def archived_messages(
 def _after(last: Message | None, key: tuple[Any, ...]) -> list[ColumnElement[bool]]:
     if last is None:
         return []
-    position: tuple[Any, ...] = (
-        last.user_id,
-        last.thread_id,
-        moment_of(last.id),
-        func.toUUID(last.id),
-    )
-    return [tuple_(*key) > tuple_(*position)]
+    place: list[Any] = [last.user_id, last.thread_id, moment_of(last.id), func.toUUID(last.id)]
+    return [tuple_(*key) > tuple_(*place)]

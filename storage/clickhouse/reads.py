@@ -5,16 +5,24 @@ time and id is the order by id: two ids of one microsecond differ only in their 
 which ClickHouse compares a UUID first. Ids of different threads are never compared there.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, and_, func, not_, or_, select, tuple_
+from sqlalchemy import Row, Select, and_, func, not_, or_, select, tuple_
 
 from models import ids
 from models.clickhouse_tables import messages
 from models.message import Message
-from storage.clickhouse.driver import ClickHouse, batches, translated
-from storage.clickhouse.rows import COLUMNS, NEWEST, message_of, moment_of, rfc3339
+from storage.clickhouse.driver import ClickHouse, batches
+from storage.clickhouse.rows import (
+    COLUMNS,
+    NEWEST,
+    NEWEST_FIRST,
+    message_of,
+    moment_of,
+    page_of,
+    rfc3339,
+)
 from storage.resilience.breaker import Breaker
 
 
@@ -40,11 +48,9 @@ class ClickHouseTier:
                 messages.c.created_at == moment_of(message_id),
                 messages.c.id == func.toUUID(message_id),
             )
-            .order_by(messages.c.version.desc(), messages.c.archived_at.desc())
+            .order_by(*NEWEST_FIRST)
         )
-        with self._connected() as connection:
-            rows = connection.execute(query).all()
-        return [(message_of(row), rfc3339(row.archived_at)) for row in rows]
+        return [(message_of(row), rfc3339(row.archived_at)) for row in self._rows(query)]
 
     def page(
         self,
@@ -67,21 +73,11 @@ class ClickHouseTier:
             conditions.append(position > tuple_(moment_of(low), func.toUUID(low)))
         if high != ids.HIGHEST:
             conditions.append(position < tuple_(moment_of(high), func.toUUID(high)))
-        sort = (
-            (messages.c.created_at, messages.c.id)
-            if order == "asc"
-            else (messages.c.created_at.desc(), messages.c.id.desc())
-        )
-        query = select(*COLUMNS).where(*conditions)
-        if tombstones:
-            # SQLAlchemy has no word for the first limit, which must come before its own.
-            newest = f"LIMIT 1 BY id LIMIT {count:d}"
-            query = query.order_by(*sort, messages.c.version.desc()).suffix_with(newest)
-        else:
-            query = query.order_by(*sort).limit(count).suffix_with(NEWEST)
-        with self._connected() as connection:
-            rows = connection.execute(query).all()
-        return [message_of(row) for row in rows]
+        sort: list[Any] = [messages.c.created_at, messages.c.id]
+        if order == "desc":
+            sort = [column.desc() for column in sort]
+        query = page_of(conditions, sort, count, tombstones=tombstones)
+        return [message_of(row) for row in self._rows(query)]
 
     def newest(
         self, user_id: str, marks: Mapping[str, str], below: str, characters: int
@@ -120,25 +116,17 @@ class ClickHouseTier:
             .order_by(messages.c.thread_id, messages.c.created_at.desc(), messages.c.id.desc())
             .suffix_with(f"LIMIT 1 BY thread_id {NEWEST}")
         )
-        with self._connected() as connection:
-            rows = connection.execute(query).all()
+        rows = self._rows(query)
         return {row.thread_id: (row.name, row.beginning) for row in rows if row.name < below}
-
-    def count(self) -> int:
-        """How many live messages there are."""
-        query = select(func.count()).select_from(messages).suffix_with(NEWEST)
-        with self._connected() as connection:
-            return int(connection.execute(query).scalar_one())
 
     def ping(self) -> None:
         """Raises `TierUnavailable` if ClickHouse does not answer."""
         with self._breaker.guard():
             self._server.ping()
 
-    @contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        with self._breaker.guard(), translated(), self._server.engine.connect() as connection:
-            yield connection
+    def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        with self._breaker.guard():
+            return self._server.rows(query)
 
 
 def _room_of(thread_id: str) -> str:

@@ -1,33 +1,31 @@
 """Rows of ClickHouse's `messages`: what is asked for, and rows as messages."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, func
+from sqlalchemy import ColumnElement, Row, Select, TextClause, func, select
 
 from models import ids
 from models.clickhouse_tables import messages
 from models.message import Message
 from storage.errors import TierRejected
 
-COLUMNS = (
-    messages.c.id,
-    messages.c.user_id,
-    messages.c.thread_id,
-    messages.c.role,
-    messages.c.content,
-    messages.c.metadata,
-    # As text, because the driver's own times lose their zone.
-    func.toString(messages.c.created_at).label("created_at"),
-    func.toString(messages.c.updated_at).label("updated_at"),
-    messages.c.version,
-    func.toString(messages.c.deleted_at).label("deleted_at"),
-    messages.c.content_hash,
-    func.toString(messages.c.archived_at).label("archived_at"),
+COLUMNS = tuple(
+    # Times as text, because the driver's own lose their zone.
+    func.toString(column).label(column.name) if column.name.endswith("_at") else column
+    for column in messages.c
+    if column.name not in {"is_deleted", "words"}
 )
 
 NEWEST = "SETTINGS final = 1"
 """Of several versions of an id only the newest, and no tombstones."""
+
+RANK = "(version, archived_at)"
+"""By which the newest of several rows of an id is found: of one version the one that came last."""
+
+NEWEST_FIRST = (messages.c.version.desc(), messages.c.archived_at.desc())
+"""The order by `RANK`, from the newest."""
 
 LATEST_US = 10_413_791_999_999_999
 """The last microsecond of 2299, where DateTime64 ends; no message has an id beyond."""
@@ -37,6 +35,27 @@ def moment_of(message_id: str) -> Any:
     """The time of an id as ClickHouse compares it."""
     time = ids.timestamp(min(ids.time_us_of(message_id), LATEST_US))
     return func.toDateTime64(time.rstrip("Z").replace("T", " "), 6, "UTC")
+
+
+def newest(*conditions: ColumnElement[bool] | TextClause, settings: str = "") -> Select[Any]:
+    """The query for the newest row of each id that meets conditions, tombstones included."""
+    query = select(*COLUMNS).where(*conditions).order_by(*NEWEST_FIRST)
+    return query.suffix_with(f"LIMIT 1 BY id {settings}")
+
+
+def page_of(
+    conditions: Sequence[ColumnElement[bool]],
+    order: Sequence[Any],
+    count: int,
+    *,
+    tombstones: bool,
+) -> Select[Any]:
+    """The query for the first messages in an order, each in its newest version."""
+    query = select(*COLUMNS).where(*conditions).order_by(*order)
+    if not tombstones:
+        return query.limit(count).suffix_with(NEWEST)
+    # SQLAlchemy has no word for the first limit, which must come before its own.
+    return query.order_by(*NEWEST_FIRST).suffix_with(f"LIMIT 1 BY id LIMIT {count:d}")
 
 
 def message_of(row: Row[Any]) -> Message:

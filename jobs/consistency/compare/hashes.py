@@ -7,41 +7,44 @@ objects are not sorted. So a row that does not match is fetched and judged in Py
 is exact, and of what is sound next to nothing is fetched.
 """
 
-from jobs.consistency.judge.copies import ArchivedRow, archived_rows
+from jobs.consistency.judge.copies import archived_rows
 from jobs.consistency.judge.integrity import DataIntegrityValidator
-from storage.clickhouse.driver import ClickHouse, translated
+from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.fingerprints import Cut, clickhouse_where
+from storage.clickhouse.rows import RANK
 
 BATCH_ROWS = 1_000
 
 _MOMENT = "concat('\"', replaceOne(toString({0}), ' ', 'T'), 'Z\"')"
 _SORTED_METADATA = r"""
-concat('{{', arrayStringConcat(arrayMap(pair -> concat(toJSONString(pair.1), ':', pair.2),
-    arraySort(pair -> pair.1, JSONExtractKeysAndValuesRaw(metadata))), ','), '}}')"""
+concat('{', arrayStringConcat(arrayMap(pair -> concat(toJSONString(pair.1), ':', pair.2),
+    arraySort(pair -> pair.1, JSONExtractKeysAndValuesRaw(metadata))), ','), '}')"""
 _FORM = """
 concat('["', toString(id), '",', toJSONString(user_id), ',', toJSONString(thread_id), ',',
     toJSONString(toString(role)), ',', toJSONString(content), ',', {metadata}, ',',
     {created_at}, ',', {updated_at}, ',', toString(version), ',',
     if(deleted_at IS NULL, 'null', {deleted_at}), ']')"""
-_HASH = "lower(hex(SHA256({form})))"
 _MISMATCHED = """
 SELECT toString(id) AS name FROM (
     SELECT id, argMax(content_hash = {as_kept} OR content_hash = {as_sorted},
-                      (version, archived_at)) AS is_sound
+                      {rank}) AS is_sound
     FROM messages WHERE {where} GROUP BY id
 ) WHERE NOT is_sound ORDER BY id
 SETTINGS output_format_json_escape_forward_slashes = 0, short_circuit_function_evaluation = 'enable'
 """
 
 
-def unsound(server: ClickHouse, cut: Cut, validator: DataIntegrityValidator) -> set[str]:
+def unsound(server: ClickHouse, cut: Cut) -> set[str]:
     """The ids of a cut whose newest row in ClickHouse is damaged. Raises `TierError`."""
     names = mismatched(server, cut)
     found = set()
     for at in range(0, len(names), BATCH_ROWS):
         batch = names[at : at + BATCH_ROWS]
         rows = archived_rows(server, batch)
-        found |= {name for name in batch if not _is_sound(rows.get(name, []), validator)}
+        for name in batch:
+            newest = rows[name][0].message if name in rows else None
+            if newest is None or DataIntegrityValidator.flaw_of(newest) is not None:
+                found.add(name)
     return found
 
 
@@ -49,11 +52,11 @@ def mismatched(server: ClickHouse, cut: Cut) -> list[str]:
     """The ids whose newest row ClickHouse itself finds not to match, rightly or not."""
     query = _MISMATCHED.format(
         as_kept=_hash_with("metadata"),
-        as_sorted=_hash_with(_SORTED_METADATA.replace("{{", "{").replace("}}", "}")),
+        as_sorted=_hash_with(_SORTED_METADATA),
         where=clickhouse_where(cut),
+        rank=RANK,
     )
-    with translated(), server.engine.connect() as connection:
-        return [row.name for row in connection.exec_driver_sql(query)]
+    return [row.name for row in server.rows(query)]
 
 
 def _hash_with(metadata: str) -> str:
@@ -61,9 +64,4 @@ def _hash_with(metadata: str) -> str:
         name: _MOMENT.format(name if name != "deleted_at" else "assumeNotNull(deleted_at)")
         for name in ("created_at", "updated_at", "deleted_at")
     }
-    return _HASH.format(form=_FORM.format(metadata=metadata, **moments))
-
-
-def _is_sound(rows: list[ArchivedRow], validator: DataIntegrityValidator) -> bool:
-    newest = rows[0].message if rows else None
-    return newest is not None and validator.flaw_of(newest) is None
+    return f"lower(hex(SHA256({_FORM.format(metadata=metadata, **moments)})))"

@@ -1,12 +1,9 @@
-"""The indexes of threads in Redis: what they say is whole must be whole.
+"""The indexes of threads in Redis: what they claim to be complete must be complete.
 
 Above its floor an index claims to list every live message of its thread. PostgreSQL counts and
-sums what it has there; only the threads where that differs are fetched. Two more things are
-looked at in Redis itself: a copy above the floor that the index leaves out, and an entry that has
-no copy anywhere.
+sums what it has there; only the threads where that differs are fetched.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -15,8 +12,9 @@ import msgspec
 from sqlalchemy import text
 
 from jobs.consistency.compare.redis_copies import scan
-from jobs.consistency.judge.in_flight import flights
-from jobs.consistency.report import Difference, Kind, Scope
+from jobs.consistency.judge.confirmation import confirmed
+from jobs.consistency.judge.in_flight import in_flight
+from jobs.consistency.report import Compared, Difference, Kind, Scope
 from models import ids
 from storage.availability import hidden
 from storage.postgres.driver import translated
@@ -26,7 +24,6 @@ from storage.redis.messages import DISTRUST_MARK
 from storage.tiers import Tiers
 
 INDEXES_AT_ONCE = 100
-POLL_SECONDS = 0.05
 
 _SUMS = text(
     f"""
@@ -50,39 +47,36 @@ WHERE m.user_id = :user_id AND m.thread_id = :thread_id AND m.id >= :low
 
 
 class Index(NamedTuple):
-    """One index: whose it is, from which id on it is complete, and what it lists."""
+    """One index: whose it is, from which id on it must list what PostgreSQL has, and what it
+    lists from there on."""
 
     key: str
     user_id: str
     thread_id: str
-    floor: str
-    names: tuple[str, ...]
+    low: str
+    names: frozenset[str]
 
 
 class IndexComparison:
-    """Compares all indexes; something is named when two looks find it."""
+    """Compares all indexes; something is named when two readings find it."""
 
-    def __init__(self, tiers: Tiers, carry: Callable[[], None]) -> None:
+    def __init__(self, tiers: Tiers, drain_pipeline: Callable[[], None]) -> None:
         self._tiers = tiers
-        self._carry = carry
+        self._drain_pipeline = drain_pipeline
 
-    def compare(self, scope: Scope, boundary: str) -> tuple[int, list[Difference]]:
-        """How many indexes there are, and what is wrong with them. Raises `TierError`."""
+    def compare(self, scope: Scope, boundary: str) -> Compared:
+        """All indexes of a scope. Raises `TierError`."""
         compared = 0
         suspects: list[str] = []
         for names in scan(self._tiers.redis_door, keys.EVERY_INDEX, INDEXES_AT_ONCE):
-            indexes = [one for one in self._read(names) if scope.holds(one.user_id, one.thread_id)]
+            read = self._read(names, boundary)
+            indexes = [one for one in read if scope.holds(one.user_id, one.thread_id)]
             compared += len(indexes)
-            suspects += [one.key for one in self._unlike(indexes, boundary)]
-        first = self._differences(suspects, boundary)
-        if not first:
-            return compared, []
-        self._carry()
-        time.sleep(POLL_SECONDS)
-        again = set(self._differences(suspects, boundary))
-        return compared, [one for one in first if one in again]
+            suspects += self._unlike(indexes)
+        wrong = confirmed(lambda: self._differences(suspects, boundary), self._drain_pipeline)
+        return Compared(compared, differences=tuple(sorted(wrong, key=lambda one: one.id)))
 
-    def _read(self, names: Sequence[str]) -> Iterator[Index]:
+    def _read(self, names: Sequence[str], boundary: str) -> Iterator[Index]:
         """The indexes that claim something, of these keys."""
         with self._tiers.redis_door.guarded() as client:
             pipeline: Any = client.pipeline(transaction=False)
@@ -91,28 +85,20 @@ class IndexComparison:
             answers = pipeline.execute(raise_on_error=False)
         for name, members in zip(names, answers, strict=True):
             listed = [one.decode() for one in members] if isinstance(members, list) else []
-            if (
-                listed
-                and listed[0].startswith("!")
-                and not listed[0].startswith(f"!{DISTRUST_MARK}")
-            ):
-                _, _, user_id, thread_id, _ = name.split(":")
-                yield Index(
-                    name, unquote(user_id), unquote(thread_id), listed[0][1:], tuple(listed[1:])
-                )
+            floor = listed[0] if listed else ""
+            if floor.startswith("!") and not floor.startswith(f"!{DISTRUST_MARK}"):
+                user_id, thread_id = map(unquote, name.split(":")[2:4])
+                low = max(floor[1:], boundary, ids.LOWEST)
+                above = frozenset(one for one in listed[1:] if one >= low)
+                yield Index(name, user_id, thread_id, low, above)
 
-    def _unlike(self, indexes: Sequence[Index], boundary: str) -> list[Index]:
-        """Those that list something else than PostgreSQL has, or what Redis has no copy of."""
+    def _unlike(self, indexes: Sequence[Index]) -> list[str]:
+        """The keys of those that list something else than PostgreSQL has."""
         if not indexes:
             return []
         rows = [
-            {
-                "key": one.key,
-                "user_id": one.user_id,
-                "thread_id": one.thread_id,
-                "low": _low(one, boundary),
-            }
-            for one in indexes
+            {"key": key, "user_id": user_id, "thread_id": thread_id, "low": low}
+            for key, user_id, thread_id, low, _ in indexes
         ]
         values = {"rows": msgspec.json.encode(rows).decode()}
         with translated(), self._tiers.job_engine.connect() as connection:
@@ -120,57 +106,46 @@ class IndexComparison:
         unlike = []
         for one in indexes:
             sum_of = sums[one.key]
-            low, mark = _low(one, boundary), sum_of.hidden_through or ""
-            listed = [name for name in one.names if name >= low and name > mark]
+            listed = [name for name in one.names if name > (sum_of.hidden_through or "")]
             checksum = sum(int(name[-12:], 16) for name in listed)
             if (len(listed), checksum) != (sum_of.live, int(sum_of.checksum)):
-                unlike.append(one)
+                unlike.append(one.key)
         return unlike
 
-    def _differences(self, names: Sequence[str], boundary: str) -> list[Difference]:
-        found: list[Difference] = []
-        for at in range(0, len(names), INDEXES_AT_ONCE):
-            for index in self._read(names[at : at + INDEXES_AT_ONCE]):
-                found += self._of(index, boundary)
-        return found
+    def _differences(self, names: Sequence[str], boundary: str) -> set[Difference]:
+        return {
+            difference
+            for at in range(0, len(names), INDEXES_AT_ONCE)
+            for index in self._read(names[at : at + INDEXES_AT_ONCE], boundary)
+            for difference in self._of(index)
+        }
 
-    def _of(self, index: Index, boundary: str) -> list[Difference]:
-        low = _low(index, boundary)
-        tiers = self._tiers
-        values = {"user_id": index.user_id, "thread_id": index.thread_id, "low": low}
+    def _of(self, index: Index) -> Iterator[Difference]:
+        tiers, thread = self._tiers, (index.user_id, index.thread_id)
+        values = {"user_id": index.user_id, "thread_id": index.thread_id, "low": index.low}
         with translated(), tiers.job_engine.connect() as connection:
             rows = connection.execute(_IDS, values).all()
             there = {row.id for row in rows}
             live = {row.id for row in rows if not row.gone}
-            thread = (index.user_id, index.thread_id)
             marks = hidden.known(connection, tiers.redis_door, tiers.redis.slots, [thread])
-            listed = {name for name in index.names if name >= low}
-            unlisted = {name for name in live - listed if not marks[thread].hide(name)}
-            unknown = self._without_copy(index, sorted(listed - there))
-            moving = flights(
+            unlisted = {name for name in live - index.names if not marks[thread].hide(name)}
+            unknown = self._without_copy(index, sorted(index.names - there))
+            moving = in_flight(
                 connection, tiers.job_clickhouse, tiers.pending_log, unlisted | unknown
             ).moving
-        return [_difference("unlisted", index, name) for name in sorted(unlisted - moving)] + [
-            _difference("phantom", index, name) for name in sorted(unknown - moving)
-        ]
+        kinds: list[tuple[Kind, set[str]]] = [("unlisted", unlisted), ("phantom", unknown)]
+        for kind, names in kinds:
+            for name in names - moving:
+                yield Difference(
+                    pair="redis-postgresql",
+                    tier="redis",
+                    kind=kind,
+                    id=name,
+                    user_id=index.user_id,
+                    thread_id=index.thread_id,
+                )
 
     def _without_copy(self, index: Index, names: Sequence[str]) -> set[str]:
         slot = self._tiers.redis.slot_of_thread(index.user_id, index.thread_id)
         records = self._tiers.redis.messages(slot, names)
         return {name for name, record in zip(names, records, strict=True) if record is None}
-
-
-def _low(index: Index, boundary: str) -> str:
-    """From where on both must list the same."""
-    return max(index.floor, boundary, ids.LOWEST)
-
-
-def _difference(kind: Kind, index: Index, message_id: str) -> Difference:
-    return Difference(
-        pair="redis-postgresql",
-        tier="redis",
-        kind=kind,
-        id=message_id,
-        user_id=index.user_id,
-        thread_id=index.thread_id,
-    )

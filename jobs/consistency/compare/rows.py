@@ -2,21 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
-from sqlalchemy import Engine
-
-from jobs.consistency.report import Scope
+from jobs.consistency.report import Compared, Difference, Scope
 from models import ids
 from storage.clickhouse import fingerprints
 from storage.clickhouse.driver import ClickHouse
-from storage.clickhouse.driver import translated as clickhouse_translated
-from storage.clickhouse.fingerprints import WEEK_MS, Cut, Slice, SliceKey
+from storage.clickhouse.fingerprints import WEEK_MS, Cut, Slice, SliceKey, week_begins
 from storage.errors import TierUnavailable
 from storage.postgres.driver import translated
+from storage.tiers import Tiers
 
 SLICE_ROWS = 8_192
-"""Rows of a slice at the first look, about: a line for each is all that leaves the databases."""
+"""Rows of a slice at first, about: a line for each is all that leaves the databases."""
 
 FINER = 128
 """Into so many slices one is cut that differs: few enough rows each to fetch their marks."""
@@ -32,34 +29,18 @@ SELECT toInt64(intDiv(toUnixTimestamp64Milli(created_at) + {phase}, {width})) AS
 FROM messages WHERE {where} GROUP BY week ORDER BY week"""
 
 
-class Compared(NamedTuple):
-    """How many rows were compared, and the ids of those that are not the same in both."""
-
-    rows: int = 0
-    suspects: frozenset[str] = frozenset()
-
-
-class LostSlice(NamedTuple):
-    """A slice of the archive with fewer rows than were put into it."""
-
-    key: SliceKey
-    expected: int
-    found: int
-
-
 class RowComparison:
     """Compares all of a scope, a chunk of time after the other."""
 
-    def __init__(self, engine: Engine, server: ClickHouse) -> None:
-        self._engine = engine
-        self._server = server
+    def __init__(self, tiers: Tiers) -> None:
+        self._engine = tiers.job_engine
+        self._server = tiers.job_clickhouse
 
-    def compare(self, scope: Scope, boundary: str) -> Compared:
+    def compare(self, cuts: Sequence[Cut], boundary: str) -> Compared:
         """Everything. Rows below the boundary may be in ClickHouse alone. Raises `TierError`."""
         done = Compared()
-        for cut in self.cuts(scope):
-            step = self._compare(cut, boundary)
-            done = Compared(done.rows + step.rows, done.suspects | step.suspects)
+        for cut in cuts:
+            done = done.joined(self._compare(cut, boundary))
         return done
 
     def cuts(self, scope: Scope) -> list[Cut]:
@@ -70,9 +51,7 @@ class RowComparison:
             width=WEEK_MS,
             where=fingerprints.clickhouse_where(everything),
         )
-        with clickhouse_translated(), self._server.engine.connect() as connection:
-            weeks = [(int(w), int(n)) for w, n in connection.exec_driver_sql(query)]
-        return _chunks(everything, weeks)
+        return _chunks(everything, [(int(w), int(n)) for w, n in self._server.rows(query)])
 
     def _compare(self, cut: Cut, boundary: str) -> Compared:
         try:
@@ -82,9 +61,7 @@ class RowComparison:
             middle = (cut.low_ms + min(cut.high_ms, ids.MAX_MICROSECONDS // 1000)) // 2
             if not error.passing or middle - cut.low_ms < _SHORTEST_MS:
                 raise
-        halves = (cut._replace(high_ms=middle), cut._replace(low_ms=middle))
-        first, second = (self._compare(half, boundary) for half in halves)
-        return Compared(first.rows + second.rows, first.suspects | second.suspects)
+        return self.compare([cut._replace(high_ms=middle), cut._replace(low_ms=middle)], boundary)
 
     def _compare_at_once(self, cut: Cut, boundary: str) -> Compared:
         ours, theirs = self._slices(cut)
@@ -92,9 +69,8 @@ class RowComparison:
             max(ours.get(key, _NOTHING).rows, theirs.get(key, _NOTHING).rows)
             for key in ours.keys() | theirs.keys()
         )
-        if not any(_may_differ(key, ours, boundary) for key in _differing(ours, theirs)):
-            return Compared(rows)
-        return Compared(rows, frozenset(self._suspects(cut, boundary)))
+        differs = bool(_differing(ours, theirs, boundary))
+        return Compared(rows, self._suspects(cut, boundary) if differs else frozenset())
 
     def _slices(self, cut: Cut) -> tuple[dict[SliceKey, Slice], dict[SliceKey, Slice]]:
         """Both databases' slices, computed at the same time."""
@@ -104,26 +80,20 @@ class RowComparison:
                 ours = fingerprints.postgres_slices(connection, cut)
             return ours, pending.result()
 
-    def _suspects(self, cut: Cut, boundary: str) -> set[str]:
+    def _suspects(self, cut: Cut, boundary: str) -> frozenset[str]:
         finer = cut._replace(shares=min(fingerprints.MAX_SHARES, cut.shares * FINER))
-        here, there = self._slices(finer)
-        differing = [key for key in _differing(here, there) if _may_differ(key, here, boundary)]
+        differing = _differing(*self._slices(finer), boundary)
         with translated(), self._engine.connect() as connection:
             ours = fingerprints.postgres_rows(connection, finer, differing)
         theirs = fingerprints.clickhouse_rows(self._server, finer, differing)
-        return {
-            name
-            for name in ours.keys() | theirs.keys()
-            if ours.get(name) != theirs.get(name) and (name in ours or name >= boundary)
-        }
+        unlike = {name for name, _ in ours.items() ^ theirs.items()}
+        return frozenset(name for name in unlike if name in ours or name >= boundary)
 
 
 _NOTHING = Slice(0, 0)
 
 
-def lost_slices(
-    server: ClickHouse, cut: Cut, expected: Mapping[SliceKey, int]
-) -> Sequence[LostSlice]:
+def lost_slices(server: ClickHouse, cut: Cut, expected: Mapping[SliceKey, int]) -> list[Difference]:
     """The slices of a cut in which ClickHouse has fewer rows than were archived.
 
     A row once archived may get newer versions, a tombstone at last, but never fewer rows: so the
@@ -133,20 +103,26 @@ def lost_slices(
         return []
     found = fingerprints.clickhouse_slices(server, cut)
     return [
-        LostSlice(key, rows, found.get(key, _NOTHING).rows)
+        Difference(
+            pair="postgresql-clickhouse",
+            tier="clickhouse",
+            kind="lost",
+            id=f"week {week_begins(key.period)}, share {key.share}",
+            found=f"{found.get(key, _NOTHING).rows:,} of {rows:,} messages",
+        )
         for key, rows in sorted(expected.items())
         if found.get(key, _NOTHING).rows < rows
     ]
 
 
-def _differing(ours: Mapping[SliceKey, Slice], theirs: Mapping[SliceKey, Slice]) -> list[SliceKey]:
-    return sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
-
-
-def _may_differ(key: SliceKey, ours: Mapping[SliceKey, Slice], boundary: str) -> bool:
-    """Whether a slice that is in ClickHouse alone would be one too few in PostgreSQL."""
-    end_ms = (key.period + 1) * WEEK_MS - fingerprints.PHASE_MS
-    return key in ours or end_ms * 1000 > ids.time_us_of(boundary)
+def _differing(
+    ours: Mapping[SliceKey, Slice], theirs: Mapping[SliceKey, Slice], boundary: str
+) -> list[SliceKey]:
+    """The slices that are not the same, without those below the boundary that ClickHouse alone
+    has."""
+    first = fingerprints.week_of(ids.time_us_of(boundary) // 1000)
+    unlike = {key for key, _ in ours.items() ^ theirs.items()}
+    return sorted(key for key in unlike if key in ours or key.period >= first)
 
 
 def _chunks(everything: Cut, weeks: Sequence[tuple[int, int]]) -> list[Cut]:

@@ -1,42 +1,32 @@
-"""Names the threads whose figures are wrong, with what differs among their messages put aside.
+"""Names the threads whose figures are wrong.
 
-A row that is spoiled makes its thread's figures look wrong although they are right. So the figures
-are held against what there will be once every row is as it should be.
+A wrong row of a message makes its thread's figures seem wrong although they are right. So the
+figures are compared with what there will be once every row is repaired.
 """
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from jobs.consistency.compare import thread_figures
-from jobs.consistency.compare.thread_figures import ThreadFigures
+from jobs.consistency.judge.confirmation import confirmed
 from jobs.consistency.judge.verdict import CopyVerdict
-from jobs.consistency.report import Difference, Scope
+from jobs.consistency.report import Compared, Difference, Scope
+from jobs.recover.thread_counts import ThreadFigures, figures
 from models import ids
 from models.message import Message
-from storage.availability.hidden import Thread
+from storage.availability.hidden import Thread, thread_of
 from storage.postgres.driver import translated
 from storage.tiers import Tiers
 
-POLL_SECONDS = 0.05
 
+class ThreadComparison:
+    """Compares figures; a thread is named when two readings find the same."""
 
-class ThreadsChecked(NamedTuple):
-    """How many threads were compared, and which of them state wrong figures."""
-
-    compared: int
-    wrong: list[Difference]
-
-
-class ThreadCheck:
-    """Compares figures; a thread is named when two looks find the same."""
-
-    def __init__(self, tiers: Tiers, carry: Callable[[], None]) -> None:
+    def __init__(self, tiers: Tiers, drain_pipeline: Callable[[], None]) -> None:
         self._tiers = tiers
-        self._carry = carry
+        self._drain_pipeline = drain_pipeline
 
-    def check(self, scope: Scope, verdicts: Iterable[CopyVerdict], boundary: str) -> ThreadsChecked:
+    def compare(self, scope: Scope, verdicts: Iterable[CopyVerdict], boundary: str) -> Compared:
         """All threads of a scope. Raises `TierError`."""
         shift = _Shift(verdicts, boundary)
         server = self._tiers.job_clickhouse
@@ -44,29 +34,19 @@ class ThreadCheck:
             compared = thread_figures.thread_count(connection, scope)
             suspects = thread_figures.suspicious(connection, server, scope) | shift.threads
         suspects = {thread for thread in suspects if scope.holds(*thread)}
-        first = self._wrong(suspects, shift)
-        if not first:
-            return ThreadsChecked(compared, [])
-        self._carry()
-        time.sleep(POLL_SECONDS)
-        again = self._wrong(first.keys(), shift)
-        wrong = [
-            _difference(thread, found)
-            for thread, found in sorted(again.items())
-            if first[thread] == found
-        ]
-        return ThreadsChecked(compared, wrong)
+        wrong = confirmed(lambda: self._wrong(suspects, shift), self._drain_pipeline)
+        return Compared(compared, differences=tuple(_difference(*one) for one in sorted(wrong)))
 
-    def _wrong(self, threads: Iterable[Thread], shift: "_Shift") -> dict[Thread, ThreadFigures]:
+    def _wrong(self, threads: set[Thread], shift: "_Shift") -> set[tuple[Thread, ThreadFigures]]:
         server = self._tiers.job_clickhouse
         with translated(), self._tiers.job_engine.connect() as connection:
-            found = thread_figures.figures(connection, server, set(threads))
-        shifted = {thread: shift.of(thread, each) for thread, each in found.items()}
-        return {thread: each for thread, each in shifted.items() if not each.is_right}
+            found = figures(connection, server, threads)
+        shifted = [(thread, shift.of(thread, each)) for thread, each in found.items()]
+        return {(thread, each) for thread, each in shifted if not each.is_right}
 
 
 class _Shift:
-    """What mending the rows will change in the figures of their threads."""
+    """What repairing rows will change in the figures of their threads."""
 
     def __init__(self, verdicts: Iterable[CopyVerdict], boundary: str) -> None:
         self._live: Counter[Thread] = Counter()
@@ -88,12 +68,12 @@ class _Shift:
     def _add(self, verdict: CopyVerdict, truth: Message, boundary: str) -> None:
         now = _counted(verdict, boundary)
         if now is not None:
-            thread = (now.user_id, now.thread_id)
+            thread = thread_of(now)
             self.threads.add(thread)
             self._live[thread] -= now.deleted_at is None
-            if now.created_at != truth.created_at or thread != (truth.user_id, truth.thread_id):
+            if now.created_at != truth.created_at or thread != thread_of(truth):
                 self._unsure.add(thread)
-        thread = (truth.user_id, truth.thread_id)
+        thread = thread_of(truth)
         self.threads.add(thread)
         if not verdict.is_hidden:
             self._live[thread] += truth.deleted_at is None

@@ -1,21 +1,24 @@
-"""Looks at suspects until each is cleared or proven: what is on its way is no difference.
+"""Nothing is named a difference on one reading: what is on its way is none.
 
-A message is named only when two looks in a row, with the roads carried in between, find the same
-copies, and neither finds it on a road.
+A message is named only when two readings in a row, with the pipeline drained in between, find the
+same copies, and neither finds it on its way.
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence, Set
+from typing import TypeVar
 
 from jobs.consistency.judge.copies import Copies, archived_rows, committed_rows, hot_records
-from jobs.consistency.judge.in_flight import InFlight, flights
-from jobs.consistency.judge.integrity import DataIntegrityValidator
-from jobs.consistency.judge.verdict import CopyVerdict, Judge
+from jobs.consistency.judge.in_flight import InFlight, in_flight
+from jobs.consistency.judge.verdict import CopyVerdict, judge
 from models.records import address_of
 from storage.availability import hidden
 from storage.availability.hidden import Thread
 from storage.postgres.driver import translated
+from storage.redis import keys
 from storage.tiers import Tiers
+
+Found = TypeVar("Found")
 
 BATCH = 1_000
 POLL_SECONDS = 0.05
@@ -23,15 +26,22 @@ SETTLE_SECONDS = 15.0
 """What is not still by then is being written; the next check sees it again."""
 
 
-class Confirmation:
-    """Judges suspects over all three tiers. `carry` empties the roads as the workers do."""
+def confirmed(read: Callable[[], Set[Found]], drain_pipeline: Callable[[], None]) -> set[Found]:
+    """What two readings both find, with the pipeline drained in between."""
+    first = read()
+    if not first:
+        return set()
+    drain_pipeline()
+    time.sleep(POLL_SECONDS)
+    return set(first & read())
 
-    def __init__(
-        self, tiers: Tiers, carry: Callable[[], None], validator: DataIntegrityValidator
-    ) -> None:
+
+class Confirmation:
+    """Judges suspects over all three tiers."""
+
+    def __init__(self, tiers: Tiers, drain_pipeline: Callable[[], None]) -> None:
         self._tiers = tiers
-        self._carry = carry
-        self._validator = validator
+        self._drain_pipeline = drain_pipeline
 
     def prove(self, suspects: Collection[str]) -> list[CopyVerdict]:
         """The verdicts on those suspects with which something is wrong. Raises `TierError`."""
@@ -44,10 +54,12 @@ class Confirmation:
     def judge(self, names: Sequence[str]) -> tuple[list[CopyVerdict], InFlight]:
         """The verdicts on some messages as they are now, and which of them are on their way."""
         tiers = self._tiers
+        key_of = {keys.message(tiers.redis.slot_of_message(name), name): name for name in names}
         with translated(), tiers.job_engine.connect() as connection:
             committed = committed_rows(connection, names)
             archived = archived_rows(tiers.job_clickhouse, names)
-            hot = hot_records(tiers.redis_door, tiers.redis, names)
+            found = hot_records(tiers.redis_door, list(key_of))
+            hot = {key_of[key]: record for key, record in found.items()}
             copies = [
                 Copies(name, hot.get(name), committed.get(name), tuple(archived.get(name, ())))
                 for name in names
@@ -56,15 +68,14 @@ class Confirmation:
             marks = hidden.known(
                 connection, tiers.redis_door, tiers.redis.slots, set().union(*threads.values())
             )
-            judge = Judge(self._validator, hidden.archive_boundary(connection))
+            boundary = hidden.archive_boundary(connection)
             # Last, so that what moved while the copies were read is still seen on its way or as
-            # a change at the next look.
-            moving = flights(connection, tiers.job_clickhouse, tiers.pending_log, names)
+            # a change at the next reading.
+            moving = in_flight(connection, tiers.job_clickhouse, tiers.pending_log, names)
         verdicts = []
         for one in copies:
-            own = {thread: marks[thread] for thread in threads[one.id]}
-            known = one._replace(marks=own)
-            verdicts.append(judge.judge(known, is_refused=one.id in moving.refused))
+            known = one._replace(marks={thread: marks[thread] for thread in threads[one.id]})
+            verdicts.append(judge(known, boundary, is_refused=one.id in moving.refused))
         return verdicts, moving
 
     def _prove(self, names: Sequence[str]) -> list[CopyVerdict]:
@@ -81,7 +92,7 @@ class Confirmation:
             if time.monotonic() > deadline:
                 break
             if names:
-                self._carry()
+                self._drain_pipeline()
                 time.sleep(POLL_SECONDS)
         return proven
 

@@ -1,4 +1,4 @@
-"""Every copy of some messages, as the three tiers have them at one look."""
+"""Every copy of some messages, as the three tiers have them at one moment."""
 
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
@@ -11,17 +11,14 @@ from models.message import Message
 from models.tables import messages
 from storage.availability.hidden import NOTHING, Thread, Watermarks, thread_of
 from storage.clickhouse.driver import ClickHouse
-from storage.clickhouse.driver import translated as clickhouse_translated
+from storage.clickhouse.rows import NEWEST_FIRST, rfc3339
 from storage.clickhouse.rows import message_of as archived_message_of
-from storage.clickhouse.rows import rfc3339
 from storage.errors import TierRejected
 from storage.postgres.driver import message_of
-from storage.redis import keys
 from storage.redis.driver import RedisGateway
-from storage.redis.messages import RedisTier
 
 KEYS_AT_ONCE = 200
-"""Records that one look at Redis fetches: about a millisecond in which it does nothing else."""
+"""Records fetched from Redis at once: about a millisecond in which it does nothing else."""
 
 _COLUMNS = (
     archive.c.id,
@@ -71,17 +68,16 @@ class Copies(NamedTuple):
         return self.marks.get(thread_of(message), NOTHING).hide(message.id)
 
 
-def hot_records(door: RedisGateway, redis: RedisTier, names: Sequence[str]) -> dict[str, HotRecord]:
-    """The records that Redis has of these messages. Raises `TierError`."""
+def hot_records(door: RedisGateway, names: Sequence[str]) -> dict[str, HotRecord]:
+    """The records that Redis has under these keys, by key. Raises `TierError`."""
     found: dict[str, HotRecord] = {}
     for at in range(0, len(names), KEYS_AT_ONCE):
         batch = names[at : at + KEYS_AT_ONCE]
         with door.guarded() as client:
             pipeline: Any = client.pipeline(transaction=False)
             for name in batch:
-                key = keys.message(redis.slot_of_message(name), name)
-                pipeline.get(key)
-                pipeline.ttl(key)
+                pipeline.get(name)
+                pipeline.ttl(name)
             answers = pipeline.execute()
         for name, record, ttl in zip(batch, answers[::2], answers[1::2], strict=True):
             if record is not None:
@@ -103,15 +99,10 @@ def archived_rows(server: ClickHouse, names: Collection[str]) -> dict[str, list[
     if not names:
         return {}
     named = ", ".join(f"'{name}'" for name in names)
-    query = (
-        select(*_COLUMNS)
-        .where(text(f"id IN ({named})"))
-        .order_by(archive.c.version.desc(), archive.c.archived_at.desc())
-    )
+    query = select(*_COLUMNS).where(text(f"id IN ({named})")).order_by(*NEWEST_FIRST)
     found: dict[str, list[ArchivedRow]] = {}
-    with clickhouse_translated(), server.engine.connect() as connection:
-        for row in connection.execute(query):
-            found.setdefault(str(row.id), []).append(_archived(row))
+    for row in server.rows(query):
+        found.setdefault(str(row.id), []).append(_archived(row))
     return found
 
 

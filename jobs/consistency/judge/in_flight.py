@@ -1,14 +1,15 @@
 """What is on its way: a message that a worker is about to carry is no difference."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
 from models import codec
-from storage.clickhouse.driver import ClickHouse, translated
+from models.message import Message
+from storage.clickhouse.driver import ClickHouse
 from storage.postgres.dead_letters import refused
-from storage.redis.pending_log import PendingLog
+from storage.redis.pending_log import LogEntry, PendingLog
 
 PATIENCE_SECONDS = 60.0
 """Longer than any worker that is well takes for what waits; what waits longer is named."""
@@ -22,6 +23,7 @@ WHERE message_id = ANY(CAST(:ids AS uuid[]))
 UNION SELECT message_id::text FROM redis_backfill WHERE message_id = ANY(CAST(:ids AS uuid[]))
 """
 )
+_DIRECT = "SELECT DISTINCT toString(id) AS name FROM direct_writes"
 
 
 class InFlight(NamedTuple):
@@ -31,31 +33,24 @@ class InFlight(NamedTuple):
     refused: set[str]
 
 
-def flights(
+def in_flight(
     connection: Connection, server: ClickHouse, log: PendingLog, names: Collection[str]
 ) -> InFlight:
-    """Looks at every list of what is to be carried. Raises `TierError`."""
-    wanted = set(names)
-    moving = set(connection.execute(_QUEUED, {"ids": list(wanted)}).scalars())
-    moving |= wanted & (pending(log) | _direct(server, wanted))
+    """Searches every list of what is to be carried. Raises `TierError`."""
+    moving = set(connection.execute(_QUEUED, {"ids": list(names)}).scalars())
+    carried = {message.id for _, message in pending(log)}
+    carried |= {row.name for row in server.rows(_DIRECT)}
     return InFlight(
-        moving, {name for address in refused(connection) if (name := address.message_id)}
+        moving | (carried & set(names)),
+        {name for address in refused(connection) if (name := address.message_id)},
     )
 
 
-def pending(log: PendingLog) -> set[str]:
-    """The messages whose versions wait in the log."""
-    found = set()
+def pending(log: PendingLog) -> Iterator[tuple[LogEntry, Message]]:
+    """The versions of messages that wait in the log, with their entries. Raises `TierError`."""
     for entry in log.read(range(log.slots), MOST_ENTRIES):
         if entry.kind == "message":
             try:
-                found.add(codec.decode(entry.record).id)
+                yield entry, codec.decode(entry.record)
             except codec.Corrupt:
                 continue
-    return found
-
-
-def _direct(server: ClickHouse, names: Collection[str]) -> set[str]:
-    with translated(), server.engine.connect() as connection:
-        rows = connection.exec_driver_sql("SELECT DISTINCT toString(id) AS name FROM direct_writes")
-        return {row.name for row in rows} & set(names)

@@ -1,4 +1,4 @@
-"""What a single copy of a message says of itself: whether it is whole, and whose it is."""
+"""What a single copy of a message says of itself: whether it is intact, and whose it is."""
 
 from typing import Literal, NamedTuple
 
@@ -25,7 +25,8 @@ class TierCopy(NamedTuple):
 class IsolationVerifier:
     """Tells by the id alone whether a copy is in the hands of the thread that it was made for."""
 
-    def is_at_home(self, message: Message) -> bool:
+    @staticmethod
+    def is_at_home(message: Message) -> bool:
         """Whether the id carries the shard of the copy's own user and thread."""
         return ids.shard_in(message.id) == ids.shard_of(message.user_id, message.thread_id)
 
@@ -33,10 +34,8 @@ class IsolationVerifier:
 class DataIntegrityValidator:
     """Judges copies one by one, without comparing them."""
 
-    def __init__(self, isolation: IsolationVerifier | None = None) -> None:
-        self._isolation = isolation or IsolationVerifier()
-
-    def flaw_of(self, message: Message) -> Flaw | None:
+    @staticmethod
+    def flaw_of(message: Message) -> Flaw | None:
         """What is wrong with a copy; None for one that is as it was sealed."""
         if not ids.is_id(message.id) or not _is_intact(message):
             return "damaged"
@@ -44,13 +43,15 @@ class DataIntegrityValidator:
             return "damaged"
         if message.deleted_at is not None and (message.content or message.metadata):
             return "damaged"
-        return None if self._isolation.is_at_home(message) else "foreign"
+        return None if IsolationVerifier.is_at_home(message) else "foreign"
 
-    def copy(self, message: Message) -> TierCopy:
+    @classmethod
+    def copy(cls, message: Message) -> TierCopy:
         """A copy with its judgement."""
-        return TierCopy(message.version, message, self.flaw_of(message))
+        return TierCopy(message.version, message, cls.flaw_of(message))
 
-    def record(self, record: bytes, message_id: str) -> TierCopy:
+    @classmethod
+    def record(cls, record: bytes, message_id: str) -> TierCopy:
         """A record of Redis, found under the key of an id, with its judgement."""
         try:
             message = codec.decode(record)
@@ -58,7 +59,7 @@ class DataIntegrityValidator:
             return TierCopy(0, None, "damaged")
         if message.id != message_id:
             return TierCopy(message.version, message, "damaged")
-        return self.copy(message)
+        return cls.copy(message)
 
 
 def _is_intact(message: Message) -> bool:

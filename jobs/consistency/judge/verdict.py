@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from jobs.consistency.judge.copies import Copies
 from jobs.consistency.judge.integrity import DataIntegrityValidator, TierCopy
-from jobs.consistency.report import Kind
+from jobs.consistency.report import Difference, Kind
 from models.message import Message, Tier
 from storage.availability.hidden import Watermarks, thread_of
 
@@ -40,68 +40,84 @@ class CopyVerdict(NamedTuple):
         known = [self.truth, self.copies.committed, *(row.message for row in self.copies.archived)]
         return next((thread_of(one) for one in known if one is not None), None)
 
-
-class Judge:
-    """Compares copies. `boundary` is the id below which ClickHouse may be alone."""
-
-    def __init__(self, validator: DataIntegrityValidator, boundary: str) -> None:
-        self._validator = validator
-        self._boundary = boundary
-
-    def judge(self, copies: Copies, *, is_refused: bool = False) -> CopyVerdict:
-        """The verdict on one message. What PostgreSQL has refused stays in Redis as it is."""
-        erasures = [mark for mark in copies.marks.values() if copies.id <= mark.erased]
-        if erasures:
-            return self._erased(copies, all(mark.is_erased for mark in erasures))
-        held = self._held(copies)
-        if is_refused:
-            held.pop("redis", None)
-        sound = [copy.message for copy in held.values() if copy.message and not copy.flaw]
-        sound += self._older_versions(copies)
-        truth = _right_one(sound)
-        if truth is None:
-            wrong: dict[Tier, Kind] = {tier: copy.flaw for tier, copy in held.items() if copy.flaw}
-            return CopyVerdict(copies, None, wrong)
-        if copies.hidden(truth):
-            return _hidden(copies, held, truth, copies.marks[thread_of(truth)])
-        wrong = {}
-        for tier in _expected_in(copies, held, self._boundary):
-            kind = _wrong(held.get(tier), truth)
-            if kind is not None:
-                wrong[tier] = kind
-        if not wrong and copies.hot and not is_refused and not copies.hot.has_ttl:
-            wrong["redis"] = "never_evicted"
-        return CopyVerdict(copies, truth, wrong)
-
-    def _erased(self, copies: Copies, is_done: bool) -> CopyVerdict:
-        """The verdict on what went with its user: nothing of it is to be anywhere.
-
-        An erasure that is not done yet takes it out by itself.
-        """
-        wrong: dict[Tier, Kind] = dict.fromkeys(self._held(copies), "resurrected")
-        wrong = wrong if is_done else {}
-        return CopyVerdict(copies, None, wrong, is_erased=True, is_hidden=True)
-
-    def _held(self, copies: Copies) -> dict[Tier, TierCopy]:
-        """The copy of each tier that has one, PostgreSQL's first."""
-        held: dict[Tier, TierCopy] = {}
-        if copies.committed is not None:
-            held["postgresql"] = self._validator.copy(copies.committed)
-        if copies.archived:
-            newest = copies.archived[0]
-            held["clickhouse"] = (
-                self._validator.copy(newest.message)
-                if newest.message
-                else TierCopy(newest.version, None, "damaged")
+    @property
+    def differences(self) -> list[Difference]:
+        """What is wrong, a difference for each tier. What no tier has right is said at once to be
+        unrepairable. Never what the message says."""
+        user_id, thread_id = self.owner or (None, None)
+        here, there = self.copies.committed, self.copies.archived
+        found = (
+            f"version {here.version if here else 'none'} in postgresql,"
+            f" {there[0].version if there else 'none'} in clickhouse,"
+            f" right is {self.truth.version if self.truth else 'none'}"
+        )
+        return [
+            Difference(
+                pair="redis-postgresql" if tier == "redis" else "postgresql-clickhouse",
+                tier=tier,
+                kind=kind,
+                id=self.id,
+                user_id=user_id,
+                thread_id=thread_id,
+                found=found,
+                outcome="" if self.truth or self.is_erased else "unrepairable",
             )
-        if copies.hot is not None:
-            held["redis"] = self._validator.record(copies.hot.record, copies.id)
-        return held
+            for tier, kind in self.wrong.items()
+        ]
 
-    def _older_versions(self, copies: Copies) -> list[Message]:
-        """What ClickHouse still has beneath the row that counts there."""
-        rows = [row.message for row in copies.archived[1:] if row.message]
-        return [message for message in rows if self._validator.flaw_of(message) is None]
+
+def judge(copies: Copies, boundary: str, *, is_refused: bool = False) -> CopyVerdict:
+    """The verdict on one message; below the boundary ClickHouse may be alone.
+
+    What PostgreSQL has refused stays in Redis as it is.
+    """
+    held = _held(copies)
+    erasures = [mark for mark in copies.marks.values() if copies.id <= mark.erased]
+    if erasures:
+        # An erasure that is not done yet takes out by itself what is still there.
+        left = held if all(mark.is_erased for mark in erasures) else {}
+        wrong: dict[Tier, Kind] = dict.fromkeys(left, "resurrected")
+        return CopyVerdict(copies, None, wrong, is_erased=True, is_hidden=True)
+    if is_refused:
+        held.pop("redis", None)
+    sound = [copy.message for copy in held.values() if copy.message and not copy.flaw]
+    # What ClickHouse still has beneath the row that counts there is sound, too.
+    older = [row.message for row in copies.archived[1:] if row.message]
+    sound += [one for one in older if DataIntegrityValidator.flaw_of(one) is None]
+    truth = _right_one(sound)
+    if truth is None:
+        wrong = {tier: copy.flaw for tier, copy in held.items() if copy.flaw}
+        return CopyVerdict(copies, None, wrong)
+    if copies.hidden(truth):
+        return _hidden(copies, held, truth, copies.marks[thread_of(truth)])
+    wrong = {}
+    expected: list[Tier] = [*held, "clickhouse"]
+    if copies.id >= boundary:
+        expected.insert(0, "postgresql")
+    for tier in dict.fromkeys(expected):
+        kind = _wrong(held.get(tier), truth)
+        if kind is not None:
+            wrong[tier] = kind
+    if not wrong and copies.hot and not is_refused and not copies.hot.has_ttl:
+        wrong["redis"] = "never_evicted"
+    return CopyVerdict(copies, truth, wrong)
+
+
+def _held(copies: Copies) -> dict[Tier, TierCopy]:
+    """The copy of each tier that has one, PostgreSQL's first."""
+    held: dict[Tier, TierCopy] = {}
+    if copies.committed is not None:
+        held["postgresql"] = DataIntegrityValidator.copy(copies.committed)
+    if copies.archived:
+        newest = copies.archived[0]
+        held["clickhouse"] = (
+            DataIntegrityValidator.copy(newest.message)
+            if newest.message
+            else TierCopy(newest.version, None, "damaged")
+        )
+    if copies.hot is not None:
+        held["redis"] = DataIntegrityValidator.record(copies.hot.record, copies.id)
+    return held
 
 
 def _right_one(sound: list[Message]) -> Message | None:
@@ -132,15 +148,6 @@ def _hidden(
             wrong[tier] = kind
     must_be_buried = truth.deleted_at is None and any(done[tier] for tier in wrong)
     return CopyVerdict(copies, truth, wrong, must_be_buried, is_hidden=True)
-
-
-def _expected_in(copies: Copies, held: dict[Tier, TierCopy], boundary: str) -> list[Tier]:
-    tiers: list[Tier] = ["clickhouse"]
-    if "postgresql" in held or copies.id >= boundary:
-        tiers.insert(0, "postgresql")
-    if "redis" in held:
-        tiers.append("redis")
-    return tiers
 
 
 def _wrong(copy: TierCopy | None, truth: Message, *, is_to_be_gone: bool = False) -> Kind | None:

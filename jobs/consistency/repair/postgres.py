@@ -1,22 +1,18 @@
-"""The right rows into PostgreSQL, and the figures of threads as they should be."""
+"""The right rows into PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Connection, select, text
 
-from jobs.consistency.compare import thread_figures
-from jobs.consistency.compare.thread_figures import ThreadFigures
-from jobs.consistency.judge.copies import Copies
 from jobs.consistency.judge.verdict import CopyVerdict
-from models import codec, ids
+from models import codec
 from models.message import Message
 from models.tables import messages
 from storage.availability import hidden
-from storage.availability.hidden import Thread, archive_boundary
-from storage.clickhouse.driver import ClickHouse
 from storage.postgres import writes
 from storage.postgres.driver import message_of, translated
 from storage.postgres.partitions import Partitions
+from storage.tiers import Tiers
 
 BATCH = 200
 
@@ -37,96 +33,42 @@ ON CONFLICT (id) DO UPDATE SET
     content_hash = excluded.content_hash, persisted_at = excluded.persisted_at
 """
 )
-# What is live above a watermark has opened its thread anew.
-_COUNT = text(
+
+
+def put(tiers: Tiers, verdicts: Sequence[CopyVerdict]) -> None:
+    """Puts what is right in the place of what is not, where that is still there; under the locks
+    of the slots, so that no drain writes the same rows meanwhile.
+
+    Raises `TierUnavailable` with what was done until then committed.
     """
-UPDATE threads SET message_count = :message_count, last_message_at = :last_message_at,
-    created_at = CASE WHEN deleted_at IS NOT NULL AND :message_count > 0
-                      THEN CAST(:created_at AS timestamptz) ELSE created_at END,
-    deleted_at = CASE WHEN :message_count > 0 THEN NULL ELSE deleted_at END
-WHERE user_id = :user_id AND id = :thread_id
-"""
-)
-_OPEN = text(
-    """
-INSERT INTO threads (user_id, id, created_at, updated_at, version, last_message_at, message_count)
-VALUES (:user_id, :thread_id, :created_at, :created_at, 1, :last_message_at, :message_count)
-ON CONFLICT (user_id, id) DO NOTHING
-"""
-)
-
-
-class PostgresRepair:
-    """Writes under the locks of the slots, so that no drain writes the same rows meanwhile."""
-
-    def __init__(self, engine: Engine, server: ClickHouse, slots: int) -> None:
-        self._engine = engine
-        self._server = server
-        self._slots = slots
-        self._partitions = Partitions(engine)
-
-    def put(self, verdicts: Sequence[CopyVerdict]) -> None:
-        """Puts what is right in the place of what is not, where that is still there.
-
-        Raises `TierUnavailable` with what was done until then committed.
-        """
-        for at in range(0, len(verdicts), BATCH):
-            self._put(verdicts[at : at + BATCH])
-
-    def count(self, threads: Sequence[Thread]) -> None:
-        """Has threads state what there is. Raises `TierError`."""
-        for at in range(0, len(threads), BATCH):
-            batch = threads[at : at + BATCH]
-            with translated(), self._engine.begin() as connection:
-                self._lock(connection, [ids.shard_of(*thread) for thread in batch])
-                found = thread_figures.figures(connection, self._server, batch)
-                for thread, figures in found.items():
-                    if not figures.is_right:
-                        _count(connection, thread, figures)
-
-    def _put(self, verdicts: Sequence[CopyVerdict]) -> None:
-        truths = {one.id: one.truth for one in verdicts if one.truth is not None}
-        seen = {one.id: one.copies for one in verdicts}
-        self._partitions.ensure_for(truths)
-        with translated(), self._engine.begin() as connection:
-            self._lock(connection, [ids.shard_in(name) for name in truths])
-            unchanged = self._unchanged(connection, seen)
-            right = [truth for name, truth in truths.items() if name in unchanged]
-            # What was deleted since it was judged, or erased by now, does not come back.
-            marks = hidden.committed(connection, map(hidden.thread_of, right))
-            right = [
-                one
-                for one in right
-                if one.deleted_at is not None or marks[hidden.thread_of(one)].show(one)
-            ]
+    partitions = Partitions(tiers.job_engine)
+    for at in range(0, len(verdicts), BATCH):
+        batch = [one for one in verdicts[at : at + BATCH] if one.truth]
+        partitions.ensure_for(one.id for one in batch)
+        with translated(), tiers.job_engine.begin() as connection:
+            for slot in sorted({tiers.redis.slot_of_message(one.id) for one in batch}):
+                writes.lock(connection, slot)
+            right = _still_right(connection, batch)
             if right:
                 records = {"records": codec.json_array(map(codec.encode, right))}
                 connection.execute(_PUT, records)
                 writes.queue_backfill(connection, right)
 
-    def _unchanged(self, connection: Connection, seen: Mapping[str, Copies]) -> set[str]:
-        query = select(messages).where(messages.c.id.in_(list(seen))).with_for_update()
-        now: dict[str, Message] = {row.id: message_of(row) for row in connection.execute(query)}
-        # What was archived meanwhile is no longer missing here.
-        boundary = archive_boundary(connection)
-        return {
-            name
-            for name, copies in seen.items()
-            if now.get(name) == copies.committed and (name in now or name >= boundary)
-        }
 
-    def _lock(self, connection: Connection, shards: Sequence[int]) -> None:
-        for slot in sorted({shard % self._slots for shard in shards}):
-            writes.lock(connection, slot)
-
-
-def _count(connection: Connection, thread: Thread, figures: ThreadFigures) -> None:
-    newest, oldest = figures.newest_us, figures.oldest_us
-    values = {
-        "user_id": thread[0],
-        "thread_id": thread[1],
-        "created_at": None if oldest is None else ids.timestamp(oldest),
-        "last_message_at": None if newest is None else ids.timestamp(newest),
-        "message_count": figures.live,
-    }
-    connection.execute(_COUNT if figures.has_row else _OPEN, values)
+def _still_right(connection: Connection, verdicts: Sequence[CopyVerdict]) -> list[Message]:
+    """What is right in place of rows that have not changed since they were judged."""
+    names = [one.id for one in verdicts]
+    query = select(messages).where(messages.c.id.in_(names)).with_for_update()
+    now: dict[str, Message] = {row.id: message_of(row) for row in connection.execute(query)}
+    # What was archived meanwhile is no longer missing here.
+    boundary = hidden.archive_boundary(connection)
+    right = [
+        one.truth
+        for one in verdicts
+        if one.truth
+        and now.get(one.id) == one.copies.committed
+        and (one.id in now or one.id >= boundary)
+    ]
+    # What was deleted since it was judged, or erased by now, does not come back.
+    marks = hidden.committed(connection, map(hidden.thread_of, right))
+    return [one for one in right if one.deleted_at or marks[hidden.thread_of(one)].show(one)]

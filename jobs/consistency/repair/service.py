@@ -1,8 +1,7 @@
-"""Mends what a check found: what is right in some tier is put into the others.
+"""Repairs what a check found: what is right in some tier is put into the others.
 
-PostgreSQL first, since the other two are told by it; then ClickHouse, then Redis, then the figures
-of threads. What no tier has right stays as it is, named. Whether something is mended is not
-believed but looked at again.
+PostgreSQL first, since the other two follow it; then ClickHouse, then Redis, then the figures of
+threads. What no tier has right stays as it is, named. Whether something was repaired is read again.
 """
 
 from collections.abc import Sequence
@@ -10,11 +9,10 @@ from collections.abc import Sequence
 from jobs.consistency.compare import backlogs
 from jobs.consistency.judge.confirmation import BATCH, Confirmation
 from jobs.consistency.judge.verdict import CopyVerdict
-from jobs.consistency.repair.clickhouse import ClickHouseRepair
-from jobs.consistency.repair.postgres import PostgresRepair
-from jobs.consistency.repair.redis import HotRepair
+from jobs.consistency.repair import clickhouse, postgres, redis
 from jobs.consistency.report import Difference
 from jobs.persist.drain import BackgroundPersistenceService
+from jobs.recover.thread_counts import ThreadCounter
 from models import ids
 from storage.availability import hidden
 from storage.availability.hidden import Thread
@@ -24,52 +22,50 @@ from storage.tiers import Tiers
 
 
 class Repair:
-    """The verbs that mend. Raise `TierError` with what was done until then done."""
+    """The verbs that repair. Raise `TierError` with what was done until then done."""
 
     def __init__(
-        self, tiers: Tiers, look: Confirmation, persistence: BackgroundPersistenceService
+        self, tiers: Tiers, confirmation: Confirmation, persistence: BackgroundPersistenceService
     ) -> None:
-        settings = tiers.settings
         self._tiers = tiers
-        self._look = look
+        self._confirmation = confirmation
         self._persistence = persistence
-        self._postgres = PostgresRepair(tiers.job_engine, tiers.job_clickhouse, settings.shards)
-        self._clickhouse = ClickHouseRepair(tiers.job_clickhouse)
-        self._redis = HotRepair(
-            tiers.redis_door, tiers.redis, tiers.redis_repair, hot_seconds=settings.hot_seconds
-        )
+        self._counter = ThreadCounter(tiers.job_engine, tiers.job_clickhouse, tiers.settings.shards)
 
     def messages(self, verdicts: Sequence[CopyVerdict]) -> set[str]:
-        """Mends copies of messages; gives the ids with which nothing is wrong any more."""
-        mendable = [self._buried(one) for one in verdicts if one.truth is not None]
-        for at in range(0, len(mendable), BATCH):
-            batch = self._as_hidden_as_before(mendable[at : at + BATCH])
-            self._postgres.put([one for one in batch if "postgresql" in one.wrong])
-            self._clickhouse.put([one for one in batch if "clickhouse" in one.wrong])
-            self._redis.put([one for one in batch if one.copies.hot is not None])
-        mended: set[str] = set()
-        names = [one.id for one in mendable]
+        """Repairs copies of messages; gives the ids with which nothing is wrong any more."""
+        repairable = [self._buried(one) for one in verdicts if one.truth is not None]
+        for at in range(0, len(repairable), BATCH):
+            batch = self._as_hidden_as_before(repairable[at : at + BATCH])
+            postgres.put(self._tiers, [one for one in batch if "postgresql" in one.wrong])
+            clickhouse.put(
+                self._tiers.job_clickhouse, [one for one in batch if "clickhouse" in one.wrong]
+            )
+            redis.put(self._tiers, batch)
+        repaired: set[str] = set()
+        names = [one.id for one in repairable]
         for at in range(0, len(names), BATCH):
-            again, _ = self._look.judge(names[at : at + BATCH])
-            mended |= {one.id for one in again if not one.wrong}
-        return mended
+            again, _ = self._confirmation.judge(names[at : at + BATCH])
+            repaired |= {one.id for one in again if not one.wrong}
+        return repaired
 
     def threads(self, threads: Sequence[Thread]) -> None:
         """Has threads state what there is."""
-        self._postgres.count(threads)
+        self._counter.correct(threads)
         self._tiers.redis_repair.invalidate_thread_lists({user_id for user_id, _ in threads})
 
-    def hot(self, differences: Sequence[Difference]) -> None:
-        """Mends what is wrong with Redis beside its copies."""
+    def others(self, differences: Sequence[Difference]) -> None:
+        """Repairs what is wrong in Redis, apart from copies of messages."""
         listed = [one for one in differences if one.kind in {"unlisted", "phantom"}]
         if listed:
-            self._redis.relist(listed)
-        door, log = self._tiers.redis_door, self._tiers.pending_log
+            redis.relist(self._tiers, listed)
         # What was drained since is in PostgreSQL, and may be evicted.
-        evictable = backlogs.evictable(door, log)
+        evictable = backlogs.evictable(self._tiers)
         if evictable:
-            backlogs.protect(door, log, evictable)
-        self._redis.drop([one for one in differences if one.kind == "misplaced"])
+            backlogs.protect(self._tiers, evictable)
+        # Copies under keys that nobody reads go where they may be evicted.
+        misplaced = [one.id for one in differences if one.kind == "misplaced"]
+        self._tiers.redis_repair.drop_committed(misplaced)
         for one in differences:
             slot = backlogs.slot_of(one.id) if one.kind == "orphaned" else None
             if slot is not None:

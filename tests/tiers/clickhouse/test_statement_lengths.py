@@ -5,21 +5,20 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
-import msgspec
 import pytest
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from sqlalchemy import text
 
 from jobs.archive.row_proof import RowProver
-from jobs.consistency.compare import thread_figures, watermarks
+from jobs.consistency.compare import watermarks
 from jobs.consistency.judge.copies import Copies, archived_rows
 from jobs.consistency.judge.verdict import CopyVerdict
-from jobs.consistency.repair.clickhouse import ClickHouseRepair
+from jobs.consistency.repair import clickhouse as repair
 from jobs.consistency.report import Scope
 from jobs.erase import purge
 from jobs.erase.holds import Holds
-from jobs.recover import direct_writes
+from jobs.recover import direct_writes, thread_counts
 from jobs.recover.clickhouse_source import ClickHouseSource, Position
 from jobs.replicate import held_versions
 from models import ids
@@ -122,13 +121,10 @@ def test_a_statement_that_is_too_long_is_never_sent(alone: Services, sent: Sent)
 
 def test_recovery(alone: Services, sent: Sent) -> None:
     source = ClickHouseSource(alone.job_clickhouse)
-    marks = {thread: None if number % 100 else NAMES[0] for number, thread in enumerate(THREADS)}
-    assert source.counts(marks, BOUNDARY) == {}
-    assert source.states(NAMES + NAMES) == []
     assert source.named(NAMES).rows == 0
     place = Position(long_user(1), long_thread(1), "2020-01-01 00:00:00.000000", NAMES[0])
     assert source.page(202001, BOUNDARY, place).rows == 0
-    assert sent.fit(12)
+    assert sent.fit(2)
 
 
 def test_fingerprints(alone: Services, sent: Sent) -> None:
@@ -176,12 +172,10 @@ def test_analytics(alone: Services, sent: Sent) -> None:
 
 
 def test_checks_of_threads(alone: Services, sent: Sent) -> None:
-    named = [{"user_id": user, "thread_id": thread} for user, thread in THREADS]
-    values = {"boundary": BOUNDARY, "threads": msgspec.json.encode(named).decode()}
-    with alone.job_engine.connect() as connection:
-        found = thread_figures._archived_alone(connection, alone.job_clickhouse, THREADS, values)
+    marks = dict.fromkeys(THREADS, NAMES[0])
+    found = thread_counts._archived(alone.job_clickhouse, marks, BOUNDARY, NAMES + NAMES)
     assert found == {}
-    assert sent.fit(2)
+    assert sent.fit(6)
 
 
 def test_checks_of_what_is_erased(alone: Services, sent: Sent) -> None:
@@ -216,7 +210,7 @@ def test_repair(alone: Services, sent: Sent) -> None:
     truths = [message(user, thread) for user, thread in THREADS]
     put_in_clickhouse(alone, *truths, *(revised(one, version=3) for one in truths))
     verdicts = [CopyVerdict(Copies(one.id), one, {"clickhouse": "different"}) for one in truths]
-    ClickHouseRepair(alone.job_clickhouse).put(verdicts)
+    repair.put(alone.job_clickhouse, verdicts)
     rows = archived_rows(alone.job_clickhouse, [one.id for one in truths])
     assert [rows[one.id][0].message for one in truths] == truths
     assert sent.fit(5)
