@@ -1,8 +1,5 @@
-"""What ClickHouse alone may know already, for those who bring messages of the past.
-
-A message that is archived has no row in PostgreSQL. Written there again it would count twice in its
-thread, and where it has been deleted since, it would come back.
-"""
+"""What ClickHouse alone may know, for imports of the past: an archived message has no row in
+PostgreSQL, would count twice if written there again, and come back if it has been deleted."""
 
 from collections.abc import Iterable, Sequence
 

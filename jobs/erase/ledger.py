@@ -19,7 +19,7 @@ _LOAD = text("SELECT receipt, finished_at FROM user_erasures WHERE user_id = :us
 _MARK = text(
     """
 INSERT INTO user_erasures (user_id, erased_through, erased_at, requested_by, requested_at, receipt)
-VALUES (:user_id, :through, :moment, :by, :at, :receipt)
+VALUES (:user_id, :erased_through, :moment, :requested_by, :requested_at, :receipt)
 ON CONFLICT (user_id) DO UPDATE SET
     erased_through = excluded.erased_through, erased_at = excluded.erased_at,
     requested_by = excluded.requested_by, requested_at = excluded.requested_at,
@@ -38,7 +38,7 @@ UPDATE user_erasures SET receipt = :receipt, finished_at = CAST(:finished_at AS 
     looked_at = CASE WHEN :release THEN clock_timestamp() ELSE looked_at END,
     claimed_until = CASE WHEN :release THEN '-infinity'
                          ELSE clock_timestamp() + make_interval(secs => :seconds) END
-WHERE user_id = :user_id AND erased_through = :through
+WHERE user_id = :user_id AND erased_through = :erased_through
 """
 )
 # Those that are to be finished, and those of late: what was under way then may have landed since.
@@ -69,15 +69,7 @@ class ErasureLedger:
 
     def mark(self, connection: Connection, erasure: UserErasure, target: Target) -> None:
         """Begins an erasure, in the caller's transaction."""
-        values = {
-            "user_id": target.user_id,
-            "through": target.through,
-            "moment": target.moment,
-            "by": erasure.requested_by,
-            "at": erasure.requested_at,
-            "receipt": msgspec.json.encode(erasure).decode(),
-        }
-        connection.execute(_MARK, values)
+        connection.execute(_MARK, _values(erasure) | {"moment": target.moment})
 
     def claim(self, user_id: str) -> UserErasure | None:
         """The receipt, to be worked on by this caller alone; None while somebody else does."""
@@ -93,21 +85,18 @@ class ErasureLedger:
 
     def save_in(self, connection: Connection, erasure: UserErasure, *, release: bool) -> None:
         """Likewise in the caller's transaction."""
-        values = {
-            "user_id": erasure.user_id,
-            "through": erasure.erased_through,
-            "receipt": msgspec.json.encode(erasure).decode(),
-            "finished_at": erasure.finished_at,
-            "release": release,
-            "seconds": CLAIM_SECONDS,
-        }
-        connection.execute(_SAVE, values)
+        connection.execute(_SAVE, _values(erasure) | {"release": release, "seconds": CLAIM_SECONDS})
 
     def due(self) -> list[str]:
         """Whose erasure somebody should work on."""
         values = {"again": LOOK_AGAIN_SECONDS, "for_seconds": LOOK_FOR_SECONDS}
         with translated(), self._engine.begin() as connection:
             return list(connection.execute(_DUE, values).scalars())
+
+
+def _values(erasure: UserErasure) -> dict[str, Any]:
+    receipt = msgspec.json.encode(erasure).decode()
+    return msgspec.structs.asdict(erasure) | {"receipt": receipt}
 
 
 def _receipt(row: Row[Any]) -> UserErasure:

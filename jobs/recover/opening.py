@@ -24,7 +24,7 @@ from storage.availability.hidden import archive_boundary
 from storage.clickhouse import schema as clickhouse_schema
 from storage.clickhouse.driver import ClickHouse
 from storage.errors import Refused, TierError
-from storage.postgres import partitions, restore, schema, writes
+from storage.postgres import locks, partitions, restore, schema
 from storage.postgres.driver import translated
 from storage.redis.driver import translated as redis_translated
 
@@ -147,7 +147,7 @@ class Bootstrap:
     def _count(self, connection: Connection, threads: Sequence[bytes]) -> None:
         """Gives threads the counts that ClickHouse knows, and makes those of which nobody kept a
         copy. What is added from now on, drains add."""
-        writes.lock_in_order(connection, range(self._slots))
+        locks.lock_slots(connection, range(self._slots))
         for start in range(0, len(threads), restore.BATCH_ROWS):
             batch = threads[start : start + restore.BATCH_ROWS]
             connection.execute(_THREADS_OF_MESSAGES, {"rows": json_array(b"\n".join(batch))})

@@ -14,6 +14,7 @@ from models import codec, ids
 from storage.postgres import states as state_writes
 from storage.postgres import writes
 from storage.postgres.driver import translated
+from storage.postgres.locks import lock_slots
 from storage.postgres.partitions import Partitions
 from storage.redis import keys
 from storage.redis.driver import RedisGateway
@@ -63,7 +64,7 @@ class HotCopies:
         self._partitions.ensure_for(names)
         with translated(), self._engine.begin() as connection:
             slots = {ids.shard_in(name) % self._slots for name in names}
-            writes.lock_in_order(connection, slots)
+            lock_slots(connection, slots)
             return writes.upsert_messages(connection, records)
 
 

@@ -14,8 +14,8 @@ from sqlalchemy import Engine, Row, text
 from jobs.recover.clickhouse_source import ArchivedCount, ClickHouseSource, Thread
 from models import ids
 from storage.clickhouse.driver import ClickHouse
-from storage.postgres import writes
 from storage.postgres.driver import translated
+from storage.postgres.locks import lock_slots
 from storage.resilience.retries import retry_until_available
 
 BATCH_THREADS = 500
@@ -106,7 +106,7 @@ class ThreadCounter:
         }
         slots = {ids.shard_of(row.user_id, row.id) % self._slots for row in threads}
         with translated(), self._engine.begin() as connection:
-            writes.lock_in_order(connection, slots)
+            lock_slots(connection, slots)
             archived = "[]"
             if boundary != ids.LOWEST:
                 connection.execute(_NOTHING_IS_SHIPPED)

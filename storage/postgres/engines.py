@@ -1,9 +1,5 @@
-"""Connections to the three tiers: made on first use, kept per process, bounded in time.
-
-Every wait has a deadline of our own, which is never later than that of the request it is part of.
-PostgreSQL's and the kernel's do not notice a server that is frozen: a psycopg2 wait callback does,
-and leaves the connection closed, so the pool drops it.
-"""
+"""Pools of PostgreSQL whose every wait has a deadline, never later than the request's: a psycopg2
+wait callback notices a frozen server, as neither its own deadlines nor the kernel's do."""
 
 import select
 import time
@@ -22,7 +18,6 @@ from storage.resilience import budget, simulated_outage
 
 APPLICATION_NAME = "threadkeep"
 
-
 POOL_SECONDS = 0.5
 """Waiting for a connection of the pool: where all of them wait for a frozen server, so would
 whoever waits for one of them, and then for the server once more."""
@@ -36,9 +31,8 @@ RELIED_ON = {
     "standard_conforming_strings": "on",
     "default_transaction_isolation": "read committed",
 }
-"""What every statement of ours takes for granted of its session. A connection asks for it, which
-comes before what a role or a database has; but libpq's own variables, as PGTZ, come before that, so
-it is set once more when the connection is there."""
+"""What every statement of ours takes for granted of its session. Asked for by a connection it
+beats what a role or a database has, but not libpq's variables, as PGTZ: so it is set again then."""
 
 _ESCAPED_SPACE = r"\ "
 _RELY = (
@@ -72,14 +66,12 @@ def quick_engine(settings: Settings) -> Engine:
 
 def watch_engine(settings: Settings) -> Engine:
     """PostgreSQL for probes and the lease, which a crowd of requests must not keep waiting."""
-    own = msgspec.structs.replace(settings, database_connections=2)
-    return _engine(own, settings.database_quick_seconds)
+    return _engine(settings, settings.database_quick_seconds, connections=2)
 
 
 def notice_engine(settings: Settings) -> Engine:
     """PostgreSQL for notices, which are known also in a drill: quick, and few connections."""
-    own = msgspec.structs.replace(settings, database_connections=2)
-    return _engine(own, settings.database_quick_seconds, heeds_drills=False)
+    return _engine(settings, settings.database_quick_seconds, connections=2, heeds_drills=False)
 
 
 def job_engine(settings: Settings) -> Engine:
@@ -91,6 +83,7 @@ def _engine(
     settings: Settings,
     deadline_seconds: float,
     *,
+    connections: int | None = None,
     pings_first: bool = False,
     heeds_drills: bool = True,
 ) -> Engine:
@@ -105,7 +98,7 @@ def _engine(
     engine = create_engine(
         settings.database_url,
         poolclass=_PostgresPool,
-        pool_size=settings.database_connections,
+        pool_size=connections or settings.database_connections,
         max_overflow=0,
         pool_timeout=POOL_SECONDS,
         # A frozen server would be waited for twice, in the ping and in the connection after it.
@@ -116,7 +109,7 @@ def _engine(
         # An error's text must not carry what somebody wrote.
         hide_parameters=True,
         json_deserializer=msgspec.json.decode,
-        json_serializer=_json_text,
+        json_serializer=lambda value: msgspec.json.encode(value).decode(),
         connect_args={
             "application_name": APPLICATION_NAME,
             "connect_timeout": 2,
@@ -128,7 +121,11 @@ def _engine(
             "options": options,
             "client_encoding": "utf8",
             # The server's own deadline comes first, so that it can say what it was about.
-            "connection_factory": _connection_class(deadline_seconds * 1.25),
+            "connection_factory": type(
+                "Connection",
+                (psycopg2.extensions.connection,),
+                {"deadline_seconds": deadline_seconds * 1.25},
+            ),
         },
     )
     event.listen(engine, "connect", _rely)
@@ -164,18 +161,6 @@ def _rely(link: Any, _record: Any) -> None:
         link.autocommit = before
     if found != RELIED_ON:
         raise psycopg2.OperationalError(f"a session would not take its settings: {found}")
-
-
-def _json_text(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-class _Connection(psycopg2.extensions.connection):
-    deadline_seconds = 2.5
-
-
-def _connection_class(deadline_seconds: float) -> type[_Connection]:
-    return type("Connection", (_Connection,), {"deadline_seconds": deadline_seconds})
 
 
 def _wait(connection: Any) -> None:

@@ -1,7 +1,5 @@
-"""A second, longer try where PostgreSQL was only too slow.
-
-What goes to ClickHouse because one process was kept from its answer has everybody ask there.
-"""
+"""A second, longer try where PostgreSQL was only too slow: what goes to ClickHouse because one
+process was kept from its answer has everybody ask there."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -18,10 +16,7 @@ def retry_with_longer_deadline(
     quick: Engine, patient: Engine, act: Callable[[Engine], Done]
 ) -> Done:
     """What is done with the quick deadlines, or, where the server itself ended that and answers
-    others, with longer ones. Raises what the last try raises.
-
-    A server that said nothing at all is not asked again: its silence costs a second each time.
-    """
+    others, with longer ones; silence is not waited for twice. Raises what the last try raises."""
     try:
         return act(quick)
     except TierUnavailable as error:

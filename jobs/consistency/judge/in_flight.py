@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 
 from models import codec
 from storage.clickhouse.driver import ClickHouse, translated
-from storage.postgres.dead_letters import refused
+from storage.postgres.backlog import refused
 from storage.redis.pending_log import PendingLog
 
 PATIENCE_SECONDS = 60.0

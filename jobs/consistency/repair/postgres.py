@@ -14,7 +14,7 @@ from models.tables import messages
 from storage.availability import hidden
 from storage.availability.hidden import Thread, archive_boundary
 from storage.clickhouse.driver import ClickHouse
-from storage.postgres import writes
+from storage.postgres import locks, writes
 from storage.postgres.driver import message_of, translated
 from storage.postgres.partitions import Partitions
 
@@ -116,8 +116,8 @@ class PostgresRepair:
         }
 
     def _lock(self, connection: Connection, shards: Sequence[int]) -> None:
-        for slot in sorted({shard % self._slots for shard in shards}):
-            writes.lock(connection, slot)
+        slots = {shard % self._slots for shard in shards}
+        locks.lock_slots(connection, slots, locks.PATIENCE)
 
 
 def _count(connection: Connection, thread: Thread, figures: ThreadFigures) -> None:
