@@ -2,8 +2,8 @@
 
 from functools import cached_property
 
-from jobs.archive.archiver import ArchiveService
 from jobs.archive.known_versions import ArchivedVersions
+from jobs.archive.run import ArchiveService
 from jobs.audit import AuditTrail
 from jobs.consistency.checker import ThreeTierConsistencyChecker
 from jobs.erase.policies import RetentionPolicies

@@ -1,6 +1,7 @@
 """The weekly partitions of `messages` as PostgreSQL has them now."""
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -37,8 +38,11 @@ def due(connection: Connection, rules: TieringRules) -> DuePartitions:
     weekly = []
     for row in rows:
         bounds = _BOUNDS.fullmatch(row.bounds)
-        if bounds is not None and bounds.groups() == _week(row.name):
-            weekly.append(Partition(row.name, bounds[1], bounds[2], int(row.bytes)))
+        with suppress(ValueError):
+            monday = datetime.strptime(row.name, "messages_%Y_%m_%d").replace(tzinfo=UTC)
+            week = (bound(monday), bound(monday + WEEK))
+            if bounds and bounds.groups() == week and name(monday) == row.name:
+                weekly.append(Partition(row.name, *week, int(row.bytes)))
     old = tier_old_messages(weekly, now_ms(connection), rules)
     return DuePartitions(old, sum(int(row.bytes) for row in rows))
 
@@ -46,11 +50,3 @@ def due(connection: Connection, rules: TieringRules) -> DuePartitions:
 def now_ms(connection: Connection) -> int:
     """Milliseconds since 1970 by PostgreSQL's clock, which all ages are taken from."""
     return int(connection.execute(_NOW_MS).scalar_one())
-
-
-def _week(table: str) -> tuple[str, str] | None:
-    try:
-        monday = datetime.strptime(table, "messages_%Y_%m_%d").replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    return (bound(monday), bound(monday + WEEK)) if name(monday) == table else None

@@ -12,7 +12,7 @@ from jobs.archive.fence import FencingToken
 from jobs.archive.row_proof import RowProof, RowProver
 from jobs.archive.units import Unit
 from storage.clickhouse.fingerprints import MOST_NAMED
-from storage.postgres.driver import translated
+from storage.postgres.driver import rows_of, translated
 from storage.resilience.faultpoints import faultpoint
 
 _ARE_THERE = text(f"SELECT EXISTS (SELECT FROM {DEFAULT} WHERE id < :below)")  # noqa: S608
@@ -39,9 +39,8 @@ def archive_rows(
     their proof. A batch with trouble stays, and the next ones go on."""
     after = unit.low
     while True:
-        with translated(), engine.connect() as connection:
-            values = {"after": after, "below": unit.high, "most": MOST_NAMED}
-            names = list(connection.execute(_IDS, values).scalars())
+        values = {"after": after, "below": unit.high, "most": MOST_NAMED}
+        names = [row.id for row in rows_of(engine, _IDS, values)]
         if not names:
             return
         after = names[-1]

@@ -8,16 +8,8 @@ from typing import NamedTuple, TypeVar
 from jobs.archive.row_proof import RowProver
 from jobs.archive.tiering import milliseconds
 from jobs.archive.units import ProvenSlice, Unit
-from storage.clickhouse.fingerprints import (
-    WEEK_MS,
-    Cut,
-    Slice,
-    SliceKey,
-    clickhouse_slices,
-    postgres_rows,
-    postgres_slices,
-    week_of,
-)
+from storage.clickhouse import fingerprints
+from storage.clickhouse.fingerprints import WEEK_MS, Cut, Slice, SliceKey
 from storage.postgres.driver import translated
 from storage.tiers import Tiers
 
@@ -62,7 +54,7 @@ class Prover:
                 continue
             ours, theirs = self._slices(group)
             for unit in group:
-                week = week_of(milliseconds(unit.low))
+                week = fingerprints.week_of(milliseconds(unit.low))
                 mine = {key: one for key, one in ours.items() if key.period == week}
                 yield self._proof(unit, mine, theirs, attempt)
 
@@ -73,19 +65,22 @@ class Prover:
         theirs: _Slices = {}
         for cut in _pieces(whole, sum(unit.bytes or 0 for unit in group)):
             with translated(), self._tiers.job_engine.connect() as connection:
-                _add(ours, postgres_slices(connection, cut))
+                _add(ours, fingerprints.postgres_slices(connection, cut))
             with self._tiers.breakers.clickhouse.guard(is_bulk=True):
-                _add(theirs, clickhouse_slices(self._tiers.job_clickhouse, cut))
+                _add(theirs, fingerprints.clickhouse_slices(self._tiers.job_clickhouse, cut))
         return ours, theirs
 
     def _proof(self, unit: Unit, ours: _Slices, theirs: _Slices, attempt: int) -> Proof:
         differing = [key for key, one in ours.items() if theirs.get(key) != one]
+        cut = _cut(unit, unit, unit.name)
         reshipped = newer = 0
-        for keys in _grouped(
-            differing, lambda keys, key: sum(ours[one].rows for one in (*keys, key)) <= MENDED_ROWS
-        ):
+
+        def joins(keys: list[SliceKey], key: SliceKey) -> bool:
+            return sum(ours[one].rows for one in (*keys, key)) <= MENDED_ROWS
+
+        for keys in _grouped(differing, joins):
             with translated(), self._tiers.job_engine.connect() as connection:
-                names = sorted(postgres_rows(connection, _cut(unit, unit, unit.name), keys))
+                names = sorted(fingerprints.postgres_rows(connection, cut, keys))
             proof = self._rows.prove(unit.name, names, attempt)
             reshipped, newer = reshipped + proof.reshipped, newer + proof.newer
             if proof.trouble is not None:

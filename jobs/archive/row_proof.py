@@ -21,7 +21,7 @@ from storage.clickhouse.fingerprints import MOST_NAMED, clickhouse_rows_of, name
 from storage.clickhouse.rows import COLUMNS, message_of
 from storage.errors import TierRejected
 from storage.postgres.driver import message_of as message_of_postgres
-from storage.postgres.driver import translated
+from storage.postgres.driver import rows_of, translated
 from storage.postgres.tombstones import HIDDEN
 from storage.resilience.faultpoints import faultpoint
 from storage.tiers import Tiers
@@ -98,8 +98,7 @@ class RowProver:
             " LEFT JOIN user_erasures e ON e.user_id = m.user_id"
             f" WHERE m.id = ANY(CAST(:ids AS uuid[])) AND {HIDDEN}"
         )
-        with translated(), self._engine.connect() as connection:
-            gone = set(connection.execute(query, {"ids": message_ids}).scalars())
+        gone = {row.id for row in rows_of(self._engine, query, {"ids": message_ids})}
         return [name for name in message_ids if name not in gone]
 
     def _damage(self, table: str, newer: Sequence[str], doubtful: Sequence[str]) -> dict[str, str]:
@@ -111,8 +110,7 @@ class RowProver:
             damage = {name: "ClickHouse's newer" for name in newer if name not in whole}
         if doubtful:
             own = tables.messages.to_metadata(MetaData(), name=table)
-            with translated(), self._engine.connect() as connection:
-                rows = connection.execute(select(own).where(own.c.id.in_(doubtful))).all()
+            rows = rows_of(self._engine, select(own).where(own.c.id.in_(doubtful)))
             kept = map(message_of_postgres, rows)
             damage |= {one.id: "PostgreSQL's" for one in kept if not codec.is_intact(one)}
         return damage
@@ -140,8 +138,7 @@ class RowProver:
             f"SELECT {ROW_AS_JSON} AS line FROM {table} m"
             " WHERE m.id = ANY(CAST(:ids AS uuid[])) ORDER BY m.id) AS rendered"
         )
-        with translated(), self._engine.connect() as connection:
-            row = connection.execute(query, {"ids": list(message_ids)}).one()
+        (row,) = rows_of(self._engine, query, {"ids": list(message_ids)})
         if row.rows:
             lines = row.lines.encode()
             # ClickHouse forgets none of its tokens when it loses rows: the same rows sent under

@@ -1,5 +1,5 @@
-"""One run of the archiver: partitions are planned, proven, detached, proven again and dropped. Each
-step is committed before the next begins, so the next run continues one that was killed."""
+"""Archiving, one run at a time: partitions are planned, proven, detached, proven again and dropped,
+each step committed before the next begins, so that the next run continues one that was killed."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -11,14 +11,16 @@ from jobs.archive import catalogue, units
 from jobs.archive.catalogue import DEFAULT, DuePartitions
 from jobs.archive.default_partition import archive_rows, are_there
 from jobs.archive.detachment import detach
-from jobs.archive.fence import FencingToken
+from jobs.archive.fence import FencingToken, only_archiver
 from jobs.archive.proof import Proof, Prover, together
 from jobs.archive.row_proof import RowProver
 from jobs.archive.tiering import Partition, TieringRules
 from jobs.archive.units import Unit
 from jobs.audit import AuditTrail
+from jobs.replicate.message_outbox import ReplicationService
 from storage.availability.hidden import archive_boundary
 from storage.errors import Refused
+from storage.postgres.backlog import is_unfinished
 from storage.postgres.driver import translated
 from storage.postgres.partitions import id_at
 from storage.resilience.faultpoints import faultpoint
@@ -60,6 +62,47 @@ class ArchiveCounts(NamedTuple):
     waiting: int = 0
     held: int = 0
     stopped: int = 0
+
+
+class ArchiveService:
+    """Moves old partitions to ClickHouse alone."""
+
+    def __init__(self, tiers: Tiers, replication: ReplicationService, audit: AuditTrail) -> None:
+        self._tiers = tiers
+        self._replication = replication
+        self._audit = audit
+
+    def due(self, rules: TieringRules) -> list[Partition]:
+        """The partitions that a run would take up now, oldest first, counted. Changes nothing."""
+        with translated(), self._tiers.job_engine.connect() as connection:
+            return [
+                one._replace(rows=connection.scalar(text(f"SELECT count(*) FROM {one.name}")))  # noqa: S608
+                for one in catalogue.due(connection, rules).partitions
+            ]
+
+    def archive_partitions(self, request: ArchiveRequest) -> Iterator[ArchiveCounts]:
+        """Archives what is due and continues what is under way; gives the counts so far.
+        Raises `TierError`, and `Refused` beside another archiver or a recovery, or where a clock is
+        wrong; what was done until then stands, and the next run continues from there."""
+        tiers = self._tiers
+        with only_archiver(tiers.job_engine) as fence:
+            with translated(), tiers.job_engine.connect() as connection:
+                # Until one is over, the boundary says nothing of what is archived.
+                if is_unfinished(connection):
+                    raise Refused("a recovery is under way: nothing is archived before it is over")
+            run = ArchiveRun(tiers, self._audit, fence, request)
+            run.plan()
+            # What waits in the outbox would differ.
+            self._replication.ship_all()
+            counted = 0
+            for step in (run.detach_all, run.drop_all, run.archive_leftovers):
+                for _ in step():
+                    tiers.instruments.archived(run.done.messages - counted)
+                    counted = run.done.messages
+                    yield run.done
+            # Also where there was nothing to do.
+            yield run.done
+            log.info("archived", actor=request.actor, attempt=fence.attempt, **run.done._asdict())
 
 
 class ArchiveRun:

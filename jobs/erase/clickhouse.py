@@ -71,7 +71,7 @@ class ClickHouseEraser:
         return found | {"row_copies": self._copies.of_user(target.user_id, target.moment)}
 
     def old_parts(self) -> int:
-        """How many parts lie beside that a mutation or a merge has replaced."""
+        """How many parts that a mutation or a merge has replaced are still on disk."""
         return int(ask(self._server, _OLD_PARTS)[0][0])
 
     def _delete(self, table: _Table, target: Target) -> None:

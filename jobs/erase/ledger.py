@@ -6,14 +6,14 @@ import msgspec
 from sqlalchemy import Connection, Engine, Row, text
 
 from jobs.erase.receipt import Target, UserErasure
-from storage.postgres.driver import translated
+from storage.postgres.driver import rows_of, translated
 
 CLAIM_SECONDS = 90
 """Longer than any one step takes; whoever works on an erasure renews its claim after each."""
 
 LOOK_AGAIN_SECONDS = 60
 LOOK_FOR_SECONDS = 900
-"""Longer than any write that was under way may take to land; each look waits twice as long."""
+"""Longer than any write that was under way may take to land; each count waits twice as long."""
 
 _LOAD = text("SELECT receipt, finished_at FROM user_erasures WHERE user_id = :user_id")
 _MARK = text(
@@ -63,9 +63,8 @@ class ErasureLedger:
 
     def load(self, user_id: str) -> UserErasure | None:
         """The newest receipt of a user."""
-        with translated(), self._engine.begin() as connection:
-            row = connection.execute(_LOAD, {"user_id": user_id}).one_or_none()
-        return None if row is None else _receipt(row)
+        found = rows_of(self._engine, _LOAD, {"user_id": user_id})
+        return _receipt(found[0]) if found else None
 
     def mark(self, connection: Connection, erasure: UserErasure, target: Target) -> None:
         """Begins an erasure, in the caller's transaction."""
@@ -74,9 +73,8 @@ class ErasureLedger:
     def claim(self, user_id: str) -> UserErasure | None:
         """The receipt, to be worked on by this caller alone; None while somebody else does."""
         values = {"user_id": user_id, "seconds": CLAIM_SECONDS}
-        with translated(), self._engine.begin() as connection:
-            row = connection.execute(_CLAIM, values).one_or_none()
-        return None if row is None else _receipt(row)
+        found = rows_of(self._engine, _CLAIM, values)
+        return _receipt(found[0]) if found else None
 
     def save(self, erasure: UserErasure, *, release: bool = False) -> None:
         """Keeps a receipt, and the claim, or gives it up."""
@@ -90,8 +88,7 @@ class ErasureLedger:
     def due(self) -> list[str]:
         """Whose erasure somebody should work on."""
         values = {"again": LOOK_AGAIN_SECONDS, "for_seconds": LOOK_FOR_SECONDS}
-        with translated(), self._engine.begin() as connection:
-            return list(connection.execute(_DUE, values).scalars())
+        return [row.user_id for row in rows_of(self._engine, _DUE, values)]
 
 
 def _values(erasure: UserErasure) -> dict[str, Any]:
@@ -102,6 +99,6 @@ def _values(erasure: UserErasure) -> dict[str, Any]:
 def _receipt(row: Row[Any]) -> UserErasure:
     receipt = msgspec.convert(row.receipt, type=UserErasure)
     if row.finished_at is None and receipt.state == "done":
-        # Something of the user has come since, and was refused: it is looked for again.
+        # Something of the user has come since, and was refused: it is counted again.
         return msgspec.structs.replace(receipt, state="pending")
     return receipt

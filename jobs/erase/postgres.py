@@ -161,7 +161,7 @@ class PostgresEraser:
             f" RETURNING {f'{table.key}::text' if table.key else 'NULL'}"
         )
         if table.name == "redis_backfill":
-            # One that is being told to Redis is gone in a moment.
+            # One that is being carried to Redis is gone in a moment.
             statement = (
                 "DELETE FROM redis_backfill WHERE sequence IN (SELECT sequence FROM redis_backfill"  # noqa: S608
                 f" WHERE {table.condition} FOR UPDATE SKIP LOCKED) RETURNING NULL"

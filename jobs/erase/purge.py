@@ -13,7 +13,7 @@ from jobs.erase.policies import Holds, all_holds
 from jobs.replicate.row_outbox import RowCopies
 from storage.clickhouse.driver import EVERY_ROW, literal
 from storage.clickhouse.mutations import ask, mutate
-from storage.postgres.driver import translated
+from storage.postgres.driver import rows_of, translated
 from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
@@ -106,8 +106,7 @@ class PhysicalErasure:
         return purged
 
     def _purge_threads(self) -> int:
-        with translated(), self._engine.begin() as connection:
-            due = connection.execute(_THREADS, {"batch": THREADS_AT_ONCE}).all()
+        due = rows_of(self._engine, _THREADS, {"batch": THREADS_AT_ONCE})
         if not due:
             return 0
         condition = f"is_deleted = 0 AND ({' OR '.join(map(_of_thread, due))})"

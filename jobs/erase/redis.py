@@ -16,9 +16,6 @@ from storage.redis.driver import Call, Script
 from storage.redis.pending_log import LogEntry
 from storage.tiers import Tiers
 
-SCAN_KEYS = 1_000
-"""Keys that one look at Redis passes over: about a millisecond in which it does nothing else."""
-
 SHUT_OUT_SECONDS = 3_600
 """At least: far longer than anybody holds a page or a message in hand."""
 
@@ -73,30 +70,22 @@ class RedisEraser:
 
     def clear(self, target: Target, *, remove: bool = True) -> dict[str, int]:
         """Takes out everything but the log's entries, or only counts it."""
-        counts = Counter(
-            messages=0,
-            streams=0,
-            index_entries=0,
-            threads=0,
-            watermarks=0,
-            idempotency_keys=0,
-            states=0,
-        )
+        counts = Counter(messages=0, streams=0, index_entries=0, threads=0, watermarks=0)
         owner = f"}}:{keys.encode(target.user_id)}"
         threads: set[str] = set()
-        for names in self._names():
+        for names in self._door.scan():
             counts["messages"] += self._take_copies(names, "message:active:{", target, remove)
             # The head of a stream begins as the record of its message does.
             counts["streams"] += self._take_copies(names, "stream:{", target, remove)
             owned = [name for name in names if f"{owner}:" in name]
             # What all keys of a thread begin with.
             threads |= {one.rpartition(":")[0] for one in owned if one.startswith("thread:{")}
+            made = [name for name in owned if name.startswith("idempotency:{")]
+            counts["idempotency_keys"] += self._take_keys(made, target, remove)
             states = [name for name in owned if name.startswith("state:primary:{")]
             states += [one for one in names if one.startswith("session:{") and one.endswith(owner)]
             arguments = [target.moment, int(remove)]
             counts["states"] += _sum(self._states, [([name], arguments) for name in states])
-            made = [name for name in owned if name.startswith("idempotency:{")]
-            counts["idempotency_keys"] += self._take_keys(made, target, remove)
         for stem in sorted(threads):
             names = [f"{stem}:{part}" for part in ("ids", "record", "deleted-through")]
             listed, record, mark = self._thread(names, [target.through, target.moment, int(remove)])
@@ -130,8 +119,8 @@ class RedisEraser:
                 after = f"({page[-1].entry_id}"
 
     def _take_events(self, target: Target, remove: bool) -> int:
-        """What those who listen were told lately. If any of it goes, all does, with the list of
-        threads: whoever listens is told to read anew."""
+        """Counts the events that are to go; all of the user are removed, with the list of threads,
+        and listeners read again."""
         names = keys.of_listeners(target.user_id)
         with self._door.guarded() as client:
             entries: Any = client.xrange(names[0])
@@ -139,17 +128,6 @@ class RedisEraser:
                 client.unlink(*names, keys.analytics(target.user_id))
                 client.zrem(keys.ACTIVE_LISTS, target.user_id)
         return sum(1 for _, fields in entries if _is_told(fields, target))
-
-    def _names(self) -> Iterator[list[str]]:
-        """Every key, page by page. A key that is there throughout is given at least once."""
-        cursor: Any = 0
-        while True:
-            with self._door.guarded() as client:
-                answer: Any = client.scan(cursor, count=SCAN_KEYS)
-            cursor, found = answer
-            yield [name.decode(errors="replace") for name in found]
-            if int(cursor) == 0:
-                return
 
     def _take_copies(self, names: Sequence[str], prefix: str, target: Target, remove: bool) -> int:
         by_slot: dict[str, list[str]] = defaultdict(list)
@@ -199,7 +177,7 @@ def _sum(script: Script, calls: Sequence[Call]) -> int:
 
 
 def _is_told(fields: dict[bytes, bytes], target: Target) -> bool:
-    """Whether an event tells of what is to go."""
+    """Whether an event is about what is to go."""
     kind = "thread" if fields.get(b"type") == b"thread_updated" else "message"
     record = fields.get(b"record")
     if record is None or b"message" in fields:

@@ -18,7 +18,7 @@ from storage.availability.hidden import archive_boundary
 from storage.clickhouse.pages import Selection, archived_messages
 from storage.errors import TierError
 from storage.postgres import locks, writes
-from storage.postgres.driver import message_of, translated
+from storage.postgres.driver import message_of, rows_of, translated
 from storage.postgres.partitions import Partitions
 from storage.postgres.tombstones import tombstone_of
 from storage.tiers import Tiers
@@ -94,8 +94,7 @@ class RetentionService:
         return run
 
     def _scopes(self) -> tuple[list[_Scope], int]:
-        with translated(), self._engine.begin() as connection:
-            rows = connection.execute(_SCOPES).all()
+        rows = rows_of(self._engine, _SCOPES)
         now_us = self._clock.now_us()
         scopes = [
             _Scope(
@@ -110,18 +109,16 @@ class RetentionService:
         return scopes, len(rows) - len(scopes)
 
     def _count(self, scope: _Scope) -> int:
-        with translated(), self._engine.begin() as connection:
-            query = _due(scope, select(func.count()).select_from(messages))
-            committed = int(connection.execute(query).scalar_one())
+        query = _due(scope, select(func.count()).select_from(messages))
+        committed = int(rows_of(self._engine, query)[0][0])
         return committed + sum(len(batch) for batch in self._archived(scope))
 
     def _erase(self, scope: _Scope) -> int:
         erased, after = 0, ids.LOWEST
         while True:
-            with translated(), self._engine.begin() as connection:
-                query = _due(scope, select(messages)).where(messages.c.id > after)
-                rows = connection.execute(query.order_by(messages.c.id).limit(BATCH_MESSAGES))
-                batch = [message_of(row) for row in rows]
+            query = _due(scope, select(messages)).where(messages.c.id > after)
+            rows = rows_of(self._engine, query.order_by(messages.c.id).limit(BATCH_MESSAGES))
+            batch = [message_of(row) for row in rows]
             if not batch:
                 break
             erased += self._bury(batch, is_committed=True)
@@ -162,11 +159,9 @@ class RetentionService:
             if one.id < below and one.thread_id not in scope.without
         )
         while batch := list(islice(found, BATCH_MESSAGES)):
-            with translated(), self._engine.begin() as connection:
-                # Of those ClickHouse is yet to hear.
-                known = set(
-                    connection.execute(_KNOWN, {"ids": [one.id for one in batch]}).scalars()
-                )
+            # Of those ClickHouse is yet to hear.
+            rows = rows_of(self._engine, _KNOWN, {"ids": [one.id for one in batch]})
+            known = {row.id for row in rows}
             if alone := [one for one in batch if one.id not in known]:
                 yield alone
 

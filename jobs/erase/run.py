@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Protocol
 
 import msgspec
 import structlog
@@ -38,13 +37,7 @@ VACUUMED = "vacuumed; the write-ahead log and backups keep what they hold until 
 GONE = "the parts from before are gone"
 
 OnProgress = Callable[[UserErasure], None]
-
-
-class TierEraser(Protocol):
-    """One tier's part of an erasure."""
-
-    def count(self, target: Target) -> dict[str, int]:
-        """What is there, by kind. Raises `TierError`."""
+Count = Callable[[Target], dict[str, int]]
 
 
 class ErasureContext:
@@ -56,10 +49,10 @@ class ErasureContext:
         self.redis = RedisEraser(tiers)
         self.postgres = PostgresEraser(tiers)
         self.clickhouse = ClickHouseEraser(tiers, copies)
-        self.erasers: dict[Tier, TierEraser] = {
-            "redis": self.redis,
-            "postgresql": self.postgres,
-            "clickhouse": self.clickhouse,
+        self.counts: dict[Tier, Count] = {
+            "redis": self.redis.count,
+            "postgresql": self.postgres.count,
+            "clickhouse": self.clickhouse.count,
         }
         self.ledger = ErasureLedger(tiers.job_engine)
         self.audit = audit
@@ -68,9 +61,11 @@ class ErasureContext:
 class ErasureRun:
     """One go, by whoever holds the claim."""
 
-    def __init__(self, own: ErasureContext, erasure: UserErasure, tell: OnProgress) -> None:
-        self._own = own
-        self._tell = tell
+    def __init__(
+        self, context: ErasureContext, erasure: UserErasure, on_progress: OnProgress
+    ) -> None:
+        self._context = context
+        self._on_progress = on_progress
         self._erasure = erasure
         self._target = Target(erasure.user_id, erasure.erased_through)
         self._started = time.monotonic()
@@ -84,7 +79,7 @@ class ErasureRun:
         except Exception:
             # Whoever comes next need not wait until the claim has run out.
             with suppress(TierError):
-                self._own.ledger.save(self._erasure, release=True)
+                self._context.ledger.save(self._erasure, release=True)
             raise
 
     def _run(self) -> UserErasure:
@@ -110,7 +105,7 @@ class ErasureRun:
         return bool(self._erasure.waits_for)
 
     def _clear(self) -> None:
-        own, target = self._own, self._target
+        context, target = self._context, self._target
         self._step("redis", self._clear_redis)
         # A drain that had read such an entry before may still write it, and be refused.
         self._step("postgresql", self._wait)
@@ -118,32 +113,32 @@ class ErasureRun:
         # Likewise a shipment that had taken a row before.
         self._step("postgresql", self._wait)
         self._step("clickhouse", self._clear_clickhouse)
-        # And once more, for what was told to it meanwhile.
-        self._step("redis", lambda: self._add("redis", own.redis.clear(target)))
+        # And once more, for what was written to it meanwhile.
+        self._step("redis", lambda: self._add("redis", context.redis.clear(target)))
 
     def _clear_redis(self) -> None:
-        redis = self._own.redis
-        redis.block_writes(self._target, self._own.clock.now_us())
+        redis = self._context.redis
+        redis.block_writes(self._target, self._context.clock.now_us())
         self._add("redis", redis.purge_log(self._target))
         self._add("redis", redis.clear(self._target))
 
     def _wait(self) -> None:
-        wait_for_writers(self._own.engine, WRITERS_SECONDS)
+        wait_for_writers(self._context.engine, WRITERS_SECONDS)
 
     def _clear_postgres(self) -> None:
-        counts, touched = self._own.postgres.clear(self._target)
+        counts, touched = self._context.postgres.clear(self._target)
         self._add("postgresql", counts)
         self._change(to_vacuum=sorted({*self._erasure.to_vacuum, *touched}))
 
     def _clear_clickhouse(self) -> None:
-        self._own.clickhouse.note(self._erasure, self._target.moment)
-        self._add("clickhouse", self._own.clickhouse.clear(self._target))
+        self._context.clickhouse.note(self._erasure, self._target.moment)
+        self._add("clickhouse", self._context.clickhouse.clear(self._target))
 
     def _is_clean(self) -> bool:
         """Whether counting in every tier finds nothing."""
         found: list[int] = []
-        for tier, eraser in self._own.erasers.items():
-            self._step(tier, partial(_count, found, eraser, self._target))
+        for tier, count in self._context.counts.items():
+            self._step(tier, partial(_count, found, count, self._target))
         return not self._erasure.waits_for and not any(found)
 
     def _step(self, tier: Tier, work: Callable[[], None]) -> None:
@@ -157,23 +152,23 @@ class ErasureRun:
                 raise
             self._is_passing &= isinstance(error, TierUnavailable) and error.passing
             self._change(waits_for={**self._erasure.waits_for, tier: error.reason})
-        self._own.ledger.save(self._erasure)
-        self._tell(self._erasure)
+        self._context.ledger.save(self._erasure)
+        self._on_progress(self._erasure)
 
     def _compact(self) -> None:
         """Takes one more step to free the space in files of what no query finds any more."""
-        own, before = self._own, self._erasure.files.get("redis")
-        to_vacuum = own.postgres.vacuum(self._erasure.to_vacuum)
+        context, before = self._context, self._erasure.files.get("redis")
+        to_vacuum = context.postgres.vacuum(self._erasure.to_vacuum)
         waiting = f"VACUUM waits for {', '.join(to_vacuum)}"
         files: dict[Tier, str] = {
-            "redis": _said(lambda: own.redis.rewrite_file(before)),
+            "redis": _said(lambda: context.redis.rewrite_file(before)),
             "postgresql": waiting if to_vacuum else VACUUMED,
             "clickhouse": _said(self._old_parts),
         }
         self._change(files=files, to_vacuum=to_vacuum)
 
     def _old_parts(self) -> str:
-        old = self._own.clickhouse.old_parts()
+        old = self._context.clickhouse.old_parts()
         return f"{old} parts from before are about to go" if old else GONE
 
     def _add(self, tier: Tier, counts: dict[str, int]) -> None:
@@ -185,17 +180,17 @@ class ErasureRun:
         self._erasure = msgspec.structs.replace(self._erasure, seconds=seconds, **values)
 
     def _end(self, is_clean: bool, was_done: bool) -> None:
-        own = self._own
+        context = self._context
         if not is_clean:
             if not self._erasure.waits_for:
                 log.error("user_erasure_unfinished", rounds=ROUNDS)
             self._change(state="pending", finished_at=None)
-            own.ledger.save(self._erasure, release=True)
+            context.ledger.save(self._erasure, release=True)
             return
-        finished_at = self._erasure.finished_at or ids.timestamp(own.clock.now_us())
+        finished_at = self._erasure.finished_at or ids.timestamp(context.clock.now_us())
         self._change(state="done", finished_at=finished_at)
-        with translated(), own.engine.begin() as connection:
-            own.ledger.save_in(connection, self._erasure, release=True)
+        with translated(), context.engine.begin() as connection:
+            context.ledger.save_in(connection, self._erasure, release=True)
             if not was_done:
                 self._record(connection)
         if not was_done:
@@ -211,24 +206,24 @@ class ErasureRun:
         }
         details = {"erased_through": erasure.erased_through, "seconds": erasure.seconds}
         subject = f"user:{erasure.user_id}"
-        self._own.audit.record(
+        self._context.audit.record(
             connection, erasure.requested_by, "user.erased", subject, counts, details
         )
 
     def _note_receipt(self) -> None:
         try:
-            self._own.clickhouse.note(self._erasure, self._target.moment)
+            self._context.clickhouse.note(self._erasure, self._target.moment)
         except TierError as error:
             # It has the mark already; the receipt is in PostgreSQL.
             log.warning("receipt_not_noted", tier=error.tier, reason=error.reason)
 
 
-def _count(found: list[int], eraser: TierEraser, target: Target) -> None:
-    found.extend(eraser.count(target).values())
+def _count(found: list[int], count: Count, target: Target) -> None:
+    found.extend(count(target).values())
 
 
-def _said(look: Callable[[], str]) -> str:
+def _said(step: Callable[[], str]) -> str:
     try:
-        return look()
+        return step()
     except TierError as error:
         return f"not seen to: {error.reason}"

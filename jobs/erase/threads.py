@@ -15,7 +15,7 @@ from models.message import Message
 from models.tables import messages, threads
 from storage.availability import hidden
 from storage.postgres.backlog import Letter, letters
-from storage.postgres.driver import message_of, translated
+from storage.postgres.driver import message_of, rows_of, translated
 from storage.postgres.tombstones import bury
 from storage.tiers import Tiers
 
@@ -63,9 +63,7 @@ class ErasureService:
 
     def erase_deleted_threads(self) -> int:
         """Erases every thread that is due; gives how many messages became tombstones."""
-        with translated(), self._engine.begin() as connection:
-            due = connection.execute(_DUE).all()
-        erased = sum(self._erase(thread) for thread in due)
+        erased = sum(self._erase(thread) for thread in rows_of(self._engine, _DUE))
         with translated(), self._engine.begin() as connection:
             dropped, names = drop_letters(connection)
             # First Redis: with the letter would go what names the copy.

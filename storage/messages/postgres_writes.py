@@ -19,10 +19,9 @@ from storage.availability.bypass import BypassRegistration
 from storage.errors import TierError, TierRejected, TierUnavailable, VersionConflict
 from storage.postgres import idempotency, writes
 from storage.postgres.driver import translated
-from storage.postgres.engines import hurried
+from storage.postgres.engines import hurried, retry_with_longer_deadline
 from storage.postgres.locks import lock_slots
 from storage.postgres.partitions import Partitions
-from storage.postgres.retry import retry_with_longer_deadline
 from storage.resilience import budget
 from storage.resilience.breaker import Breaker
 

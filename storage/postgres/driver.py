@@ -1,13 +1,13 @@
 """What everything that speaks to PostgreSQL shares: the driver's errors, and rows as messages."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import psycopg2
-from sqlalchemy import Row
+from sqlalchemy import Engine, Executable, Row
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError
 
 from models.message import Message, Thread
@@ -68,6 +68,14 @@ def translated() -> Iterator[None]:
         # Its text may be the statement, and what of it could not be sent.
         cause = getattr(error, "orig", None) or error
         raise TierRejected("postgresql", type(cause).__name__) from error
+
+
+def rows_of(
+    engine: Engine, statement: Executable, values: Mapping[str, Any] | None = None
+) -> Sequence[Row[Any]]:
+    """The rows of one statement in a transaction of its own. Raises `TierError`."""
+    with translated(), engine.begin() as connection:
+        return connection.execute(statement, values).all()
 
 
 def headline(reason: str) -> str:

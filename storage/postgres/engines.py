@@ -3,9 +3,9 @@ wait callback notices a frozen server, as neither its own deadlines nor the kern
 
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import psycopg2
@@ -13,10 +13,13 @@ import psycopg2.extensions
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, text
 
 from settings import Settings
-from storage.postgres.driver import OutOfTime
+from storage.errors import TierUnavailable
+from storage.postgres.driver import OutOfTime, rows_of
 from storage.resilience import budget, simulated_outage
 
 APPLICATION_NAME = "threadkeep"
+
+Done = TypeVar("Done")
 
 POOL_SECONDS = 0.5
 """Waiting for a connection of the pool: where all of them wait for a frozen server, so would
@@ -60,7 +63,7 @@ def request_engine(settings: Settings) -> Engine:
 
 
 def quick_engine(settings: Settings) -> Engine:
-    """PostgreSQL for what must not keep anybody waiting, as writes beside Redis."""
+    """PostgreSQL for what must not keep anybody waiting, as writes that bypass Redis."""
     return _engine(settings, settings.database_quick_seconds)
 
 
@@ -148,6 +151,28 @@ def hurried(connection: Connection, seconds: float) -> Iterator[None]:
         yield
     finally:
         own.deadline_seconds = before
+
+
+def retry_with_longer_deadline(
+    quick: Engine, patient: Engine, act: Callable[[Engine], Done]
+) -> Done:
+    """What is done with the quick deadlines, or, where the server itself ended that and answers
+    others, with longer ones: what one process writes to ClickHouse instead, everybody must ask
+    for there. Silence is not waited for twice. Raises what the last try raises."""
+    try:
+        return act(quick)
+    except TierUnavailable as error:
+        if not (error.passing and _answers(quick)):
+            raise
+    return act(patient)
+
+
+def _answers(engine: Engine) -> bool:
+    try:
+        rows_of(engine, text("SELECT 1"))
+    except TierUnavailable:
+        return False
+    return True
 
 
 def _rely(link: Any, _record: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import Connection, Engine, text
 
 from storage.errors import TierUnavailable
-from storage.postgres.driver import translated
+from storage.postgres.driver import rows_of
 
 SLOT_LOCKS = 0x7468
 """The first half of every advisory lock of a slot; the slot is the second."""
@@ -99,5 +99,4 @@ def wait_for_writers(engine: Engine, seconds: float) -> None:
 
 
 def _writers(engine: Engine) -> set[str]:
-    with translated(), engine.connect() as connection:
-        return set(connection.execute(_WRITERS, {"slots": SLOT_LOCKS}).scalars())
+    return {row.virtualtransaction for row in rows_of(engine, _WRITERS, {"slots": SLOT_LOCKS})}

@@ -5,18 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Engine,
-    Row,
-    ScalarSelect,
-    Uuid,
-    and_,
-    func,
-    select,
-    text,
-)
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Uuid, and_, func, select, text
 
 from models import ids
 from models.message import Message, Thread, ThreadSummary
@@ -151,7 +140,7 @@ class PostgresTier:
             yield connection
 
 
-def _erased_through(user_id: str) -> ScalarSelect[str]:
+def _erased_through(user_id: str) -> ColumnElement[str]:
     erasure = select(user_erasures.c.erased_through).where(user_erasures.c.user_id == user_id)
     return erasure.scalar_subquery()
 

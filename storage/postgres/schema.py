@@ -28,8 +28,8 @@ def upgrade_postgres(connection: Connection) -> SchemaVersion:
     """Likewise in the caller's transaction; gives where PostgreSQL stood before."""
     config = _alembic()
     lock(connection, "migrate")
-    standing = postgres_standing(connection)
-    _refuse_newer("postgresql", standing)
+    before = postgres_standing(connection)
+    _refuse_newer("postgresql", before)
     config.attributes["connection"] = connection
     # Without the deadlines of jobs: an index over all that there is takes as long as it takes.
     driver: Any = connection.connection.dbapi_connection
@@ -39,7 +39,7 @@ def upgrade_postgres(connection: Connection) -> SchemaVersion:
         command.upgrade(config, "head")
     finally:
         del driver.deadline_seconds
-    return standing
+    return before
 
 
 def postgres_standing(connection: Connection) -> SchemaVersion:

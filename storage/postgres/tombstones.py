@@ -25,7 +25,7 @@ _DISCOUNT = text(
 )
 
 DOUBLE_STEP = 1_000
-"""A double is buried beside Redis, which may hold edits of it that nobody has seen."""
+"""Room for edits of a double that Redis may hold and nobody has seen."""
 
 HIDDEN = "(m.id <= greatest(t.deleted_through, e.erased_through)) IS TRUE"
 """Of a row `m`, given its thread `t` and the erasure `e` of its user, each if there is any: whether

@@ -21,6 +21,9 @@ from storage.telemetry.slow_queries import SlowQueries
 _NOT_AN_OUTAGE: frozenset[Kind] = frozenset({"full", "not_allowed"})
 """Writes are refused, and everything else goes on."""
 
+SCAN_KEYS = 1_000
+"""Keys that one SCAN passes over: about a millisecond in which Redis does nothing else."""
+
 MOST_BYTES = 512 * 1024
 """Of one round trip of many calls: Redis does nothing else meanwhile, nor while it syncs them."""
 
@@ -97,6 +100,17 @@ class RedisGateway:
         """The client, for one or a few calls. Raises `TierUnavailable` or `TierRejected`."""
         with self.breaker.guard(), translated():
             yield self.client
+
+    def scan(self, pattern: str | None = None) -> Iterator[list[str]]:
+        """Every key that matches, page by page; one that is there throughout at least once."""
+        cursor: Any = 0
+        while True:
+            with self.guarded() as client:
+                answer: Any = client.scan(cursor, match=pattern, count=SCAN_KEYS)
+            cursor, found = answer
+            yield [name.decode(errors="replace") for name in found]
+            if int(cursor) == 0:
+                return
 
     def note(self, script: str, seconds: float, *, failed: bool) -> None:
         """Notes how long a round trip took."""
