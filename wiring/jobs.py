@@ -68,7 +68,7 @@ class MaintenanceServices(FailoverServices):
 
     @cached_property
     def archived(self) -> ArchivedVersions:
-        return ArchivedVersions(self.job_clickhouse, self.breakers.clickhouse)
+        return ArchivedVersions(self)
 
     @cached_property
     def row_copies(self) -> RowCopies:

@@ -49,6 +49,12 @@ _KEEP_HOLDS = text("LOCK TABLE retention_policies IN SHARE MODE")
 _HOLDS_OF = text("SELECT count(*) FROM retention_policies WHERE user_id = :user_id AND legal_hold")
 _HOLDS = text("SELECT user_id, thread_id FROM retention_policies WHERE legal_hold")
 
+NOT_ON_HOLD = (
+    "NOT EXISTS (SELECT FROM retention_policies p WHERE p.legal_hold"
+    " AND p.user_id = t.user_id AND p.thread_id IN ('', t.id))"
+)
+"""Of a row `t` of `threads`, in SQL."""
+
 
 class Holds(NamedTuple):
     """Users, and threads of users, that are on hold."""

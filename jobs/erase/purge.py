@@ -9,7 +9,7 @@ from sqlalchemy import Row, text
 
 from jobs.archive.expected_counts import lower_expected
 from jobs.audit import SYSTEM, AuditTrail
-from jobs.erase.policies import Holds, all_holds
+from jobs.erase.policies import NOT_ON_HOLD, Holds, all_holds
 from jobs.replicate.row_outbox import RowCopies
 from storage.clickhouse.driver import EVERY_ROW, literal
 from storage.clickhouse.mutations import ask, mutate
@@ -39,14 +39,10 @@ _MASKED = (
     " AND database = currentDatabase() AND table = 'messages'"
 )
 _THREADS = text(
-    """
-SELECT user_id, id, deleted_through::text AS deleted_through FROM threads t
-WHERE deleted_through IS NOT NULL AND purged_through IS DISTINCT FROM deleted_through
-  AND erased_through = deleted_through
-  AND NOT EXISTS (SELECT FROM retention_policies p WHERE p.legal_hold
-                  AND p.user_id = t.user_id AND p.thread_id IN ('', t.id))
-LIMIT :batch
-"""
+    "SELECT user_id, id, deleted_through::text FROM threads t"  # noqa: S608
+    " WHERE deleted_through IS NOT NULL"
+    " AND purged_through IS DISTINCT FROM deleted_through AND erased_through = deleted_through"
+    f" AND {NOT_ON_HOLD} LIMIT :batch"
 )
 _PURGED = text(
     "UPDATE threads SET purged_through = :through"

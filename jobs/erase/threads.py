@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Row, select, text, update
+from sqlalchemy import Connection, Row, select, text
 
-from jobs.erase.policies import Holds, all_holds
+from jobs.erase.policies import NOT_ON_HOLD, Holds, all_holds
 from models import ids
 from models.message import Message
-from models.tables import messages, threads
+from models.tables import messages
 from storage.availability import hidden
 from storage.postgres.backlog import Letter, letters
 from storage.postgres.driver import message_of, rows_of, translated
@@ -23,19 +23,13 @@ log = structlog.get_logger(__name__)
 
 BATCH_MESSAGES = 500
 
-_DUE = (
-    select(threads.c.user_id, threads.c.id, threads.c.deleted_through, threads.c.erased_through)
-    .where(
-        threads.c.deleted_through.is_not(None),
-        threads.c.erased_through.is_distinct_from(threads.c.deleted_through),
-        # Under a legal hold a deleted thread is hidden, and no more than that.
-        text(
-            "NOT EXISTS (SELECT FROM retention_policies p WHERE p.legal_hold"
-            " AND p.user_id = threads.user_id AND p.thread_id IN ('', threads.id))"
-        ),
-    )
-    .limit(100)
+# Under a legal hold a deleted thread is hidden, and no more than that.
+_DUE = text(
+    "SELECT user_id, id, deleted_through::text FROM threads t"  # noqa: S608
+    " WHERE deleted_through IS NOT NULL"
+    f" AND erased_through IS DISTINCT FROM deleted_through AND {NOT_ON_HOLD} LIMIT 100"
 )
+_ERASED = text("UPDATE threads SET erased_through = :through WHERE user_id = :user_id AND id = :id")
 _TOMBSTONES = text(
     "SELECT id::text FROM messages WHERE id = ANY(CAST(:ids AS uuid[])) AND deleted_at IS NOT NULL"
 )
@@ -82,13 +76,9 @@ class ErasureService:
             erased += len(batch)
             if len(batch) < BATCH_MESSAGES:
                 break
-        done = (
-            update(threads)
-            .where(threads.c.user_id == thread.user_id, threads.c.id == thread.id)
-            .values(erased_through=thread.deleted_through)
-        )
+        done = {"user_id": thread.user_id, "id": thread.id, "through": thread.deleted_through}
         with translated(), self._engine.begin() as connection:
-            connection.execute(done)
+            connection.execute(_ERASED, done)
         return erased
 
 

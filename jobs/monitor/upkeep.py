@@ -6,8 +6,8 @@ the two or by a hand in the store, Redis could never evict it, and would fill wi
 keep.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import structlog
 from sqlalchemy import Engine, select
@@ -21,6 +21,8 @@ from storage.redis.driver import RedisGateway
 from storage.redis.pending_log import CommittedBatch, PendingLog
 
 log = structlog.get_logger(__name__)
+
+SCAN_KEYS = 1_000
 
 
 class CopyLifetimes(NamedTuple):
@@ -60,12 +62,24 @@ class UpkeepService:
         """
         total = CopyLifetimes()
         for slot in range(self._log.slots):
-            for names in self._door.scan(keys.message_prefix(slot) + "*"):
+            for names in self._batches(slot):
                 step = self._mend(slot, names)
                 total = CopyLifetimes(*(sum(pair) for pair in zip(total, step, strict=True)))
         if total.mended:
             log.warning("lifetimes_mended", copies=total.mended)
         return total
+
+    def _batches(self, slot: int) -> Iterator[list[str]]:
+        cursor = 0
+        pattern = keys.message_prefix(slot) + "*"
+        while True:
+            with self._door.guarded() as client:
+                answer: Any = client.scan(cursor, match=pattern, count=SCAN_KEYS)
+            cursor, found = answer
+            if found:
+                yield [name.decode() for name in found]
+            if cursor == 0:
+                return
 
     def _mend(self, slot: int, names: list[str]) -> CopyLifetimes:
         for_ever = self._without_lifetime(names)

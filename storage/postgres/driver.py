@@ -26,7 +26,6 @@ _OF_A_VALUE = "22"
 """The class of errors about a value: its form, its range, its encoding."""
 
 Record = TypeVar("Record", Message, Thread, StateRecord)
-_TIMES = frozenset({"created_at", "updated_at", "deleted_at", "expires_at"})
 
 MAX_HEADLINE_CHARACTERS = 300
 _QUOTED = re.compile(
@@ -105,10 +104,11 @@ def message_of(row: Row[Any]) -> Message:
 def record_of(kind: type[Record], row: Row[Any], **others: Any) -> Record:
     """A message, thread or state from a row with its fields as columns, times as RFC 3339; `others`
     are in place of what the row holds."""
-    values = {name: getattr(row, name) for name in kind.__struct_fields__} | others
-    for name in _TIMES.intersection(values):
-        values[name] = rfc3339(values[name]) if values[name] else None
-    return kind(**values)
+    values: dict[str, Any] = {}
+    for name in kind.__struct_fields__:
+        value = getattr(row, name)
+        values[name] = rfc3339(value) if type(value) is datetime else value
+    return kind(**values | others)
 
 
 def rfc3339(moment: datetime) -> str:

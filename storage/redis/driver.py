@@ -21,9 +21,6 @@ from storage.telemetry.slow_queries import SlowQueries
 _NOT_AN_OUTAGE: frozenset[Kind] = frozenset({"full", "not_allowed"})
 """Writes are refused, and everything else goes on."""
 
-SCAN_KEYS = 1_000
-"""Keys that one SCAN passes over: about a millisecond in which Redis does nothing else."""
-
 MOST_BYTES = 512 * 1024
 """Of one round trip of many calls: Redis does nothing else meanwhile, nor while it syncs them."""
 
@@ -101,14 +98,17 @@ class RedisGateway:
         with self.breaker.guard(), translated():
             yield self.client
 
-    def scan(self, pattern: str | None = None) -> Iterator[list[str]]:
-        """Every key that matches, page by page; one that is there throughout at least once."""
+    def scan(self, pattern: str, count: int) -> Iterator[list[bytes]]:
+        """The names of keys that match, in batches; one may come twice.
+
+        Redis passes over `count` keys at once. Raises `TierError`.
+        """
         cursor: Any = 0
         while True:
             with self.guarded() as client:
-                answer: Any = client.scan(cursor, match=pattern, count=SCAN_KEYS)
+                answer: Any = client.scan(cursor, match=pattern, count=count)
             cursor, found = answer
-            yield [name.decode(errors="replace") for name in found]
+            yield found
             if int(cursor) == 0:
                 return
 
