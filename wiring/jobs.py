@@ -3,16 +3,12 @@
 from collections.abc import Callable
 from functools import cached_property
 
-from jobs.archive.archiver import ArchiveService
-from jobs.archive.expected_counts import Expectations
 from jobs.archive.known_versions import ArchivedVersions
+from jobs.archive.run import ArchiveService
 from jobs.audit import AuditTrail
 from jobs.consistency.checker import ThreeTierConsistencyChecker
-from jobs.erase.clickhouse import ClickHouseEraser
 from jobs.erase.policies import RetentionPolicies
-from jobs.erase.postgres import PostgresEraser
 from jobs.erase.purge import PhysicalErasure
-from jobs.erase.redis import RedisEraser
 from jobs.erase.retention import RetentionService
 from jobs.erase.threads import ErasureService
 from jobs.erase.users import UserErasureService
@@ -55,22 +51,11 @@ class MaintenanceServices(FailoverServices):
 
     @cached_property
     def archive(self) -> ArchiveService:
-        return ArchiveService(
-            self.job_engine,
-            self.job_clickhouse,
-            self.breakers.clickhouse,
-            self.replication,
-            self.audit,
-            self.instruments,
-        )
-
-    @cached_property
-    def expectations(self) -> Expectations:
-        return Expectations(self.job_engine, self.job_clickhouse)
+        return ArchiveService(self, self.replication, self.audit)
 
     @cached_property
     def archived(self) -> ArchivedVersions:
-        return ArchivedVersions(self.job_clickhouse, self.breakers.clickhouse)
+        return ArchivedVersions(self)
 
     @cached_property
     def row_copies(self) -> RowCopies:
@@ -121,7 +106,7 @@ class MaintenanceServices(FailoverServices):
 
     @cached_property
     def erasure(self) -> ErasureService:
-        return ErasureService(self.job_engine, self.redis_repair, self.clock)
+        return ErasureService(self)
 
     @cached_property
     def consistency_checker(self) -> ThreeTierConsistencyChecker:
@@ -136,15 +121,7 @@ class MaintenanceServices(FailoverServices):
 
     @cached_property
     def user_erasure(self) -> UserErasureService:
-        settings = self.settings
-        return UserErasureService(
-            self.job_engine,
-            RedisEraser(self.redis_door, self.pending_log, settings.hot_seconds),
-            PostgresEraser(self.job_engine, settings.shards),
-            ClickHouseEraser(self.job_clickhouse, self.row_copies, self.expectations),
-            self.audit,
-            self.clock,
-        )
+        return UserErasureService(self, self.row_copies, self.audit)
 
     @cached_property
     def retention_policies(self) -> RetentionPolicies:
@@ -152,17 +129,8 @@ class MaintenanceServices(FailoverServices):
 
     @cached_property
     def retention(self) -> RetentionService:
-        return RetentionService(
-            self.job_engine, self.job_clickhouse, self.audit, self.clock, self.settings.shards
-        )
+        return RetentionService(self, self.audit)
 
     @cached_property
     def physical_erasure(self) -> PhysicalErasure:
-        return PhysicalErasure(
-            self.job_engine,
-            self.job_clickhouse,
-            self.redis_repair,
-            self.audit,
-            self.row_copies,
-            self.expectations,
-        )
+        return PhysicalErasure(self, self.row_copies, self.audit)

@@ -1,11 +1,7 @@
-"""The one moment of an archive that others could feel: a partition leaves `messages`.
+"""The one moment of an archive that others could feel: a partition leaves `messages`. It gives up
+before they would, and tries again after a pause; within it nothing waits for another server."""
 
-Nobody waits for it as long as they would have to wait before they give up: it gives up first, and
-tries again after a pause. Within it nothing waits for another server.
-"""
-
-import time
-from collections.abc import Callable
+from time import sleep
 
 import structlog
 from sqlalchemy import Connection, Engine, text
@@ -49,51 +45,44 @@ INSERT INTO messages SELECT * FROM {table} WHERE id IN (
 """
 
 
-class Detachment:
-    """Detaches proven partitions, each in one transaction."""
+def detach(engine: Engine, audit: AuditTrail, fence: FencingToken, unit: Unit, actor: str) -> bool:
+    """Detaches a proven partition in one transaction; False, with nothing changed, where others are
+    too busy with it. Rows that changed since the proof and are not in ClickHouse yet stay in
+    `messages`. Raises `TierError`, and `Refused` for an archiver that has lost its right."""
+    pause_seconds = FIRST_PAUSE_SECONDS
+    for _ in range(ATTEMPTS):
+        try:
+            with translated(), engine.begin() as connection:
+                _detach(connection, audit, fence, unit, actor)
+        except TierUnavailable as error:
+            if not error.passing:
+                raise
+            log.info("archive_waits", partition=unit.name, reason=error.reason)
+            sleep(pause_seconds)
+            pause_seconds = min(2.0, 2 * pause_seconds)
+        else:
+            faultpoint("archive.after_detach")
+            return True
+    return False
 
-    def __init__(
-        self, engine: Engine, audit: AuditTrail, pause: Callable[[float], None] = time.sleep
-    ) -> None:
-        self._engine = engine
-        self._audit = audit
-        self._pause = pause
 
-    def detach(self, fence: FencingToken, unit: Unit, actor: str) -> bool:
-        """Detaches it; False where others are too busy with it now, and nothing is changed.
-
-        Rows that changed since the proof and are not in ClickHouse yet stay in `messages`.
-        Raises `TierError`, and `Refused` for an archiver that has lost its right.
-        """
-        pause_seconds = FIRST_PAUSE_SECONDS
-        for _ in range(ATTEMPTS):
-            try:
-                with translated(), self._engine.begin() as connection:
-                    self._detach(connection, fence, unit, actor)
-            except TierUnavailable as error:
-                if not error.passing:
-                    raise
-                log.info("archive_waits", partition=unit.name, reason=error.reason)
-                self._pause(pause_seconds)
-                pause_seconds = min(2.0, 2 * pause_seconds)
-            else:
-                faultpoint("archive.after_detach")
-                return True
-        return False
-
-    def _detach(self, connection: Connection, fence: FencingToken, unit: Unit, actor: str) -> None:
-        connection.execute(_BRIEFLY)
-        connection.execute(_BRIEFLY_AS_A_WHOLE)
-        connection.execute(_LOCK)
-        bounds = {"low": unit.low, "high": unit.high}
-        unshipped = connection.execute(_UNSHIPPED, bounds).scalar_one()
-        if unshipped > MOST_UNSHIPPED:
-            reason = f"{unshipped} changes of {unit.name} are not in ClickHouse yet"
-            raise TierUnavailable("postgresql", reason, passing=True)
-        connection.execute(text(f"ALTER TABLE messages DETACH PARTITION {unit.name}"))
-        units.detach(connection, fence, unit)
-        if unshipped:
-            connection.execute(text(_KEEP.format(table=unit.name)), bounds)
-        counts = {"messages": unit.rows or 0, "kept": unshipped}
-        self._audit.record(connection, actor, "archive.detach", f"partition:{unit.name}", counts)
-        faultpoint("archive.before_detach_commit")
+def _detach(
+    connection: Connection, audit: AuditTrail, fence: FencingToken, unit: Unit, actor: str
+) -> None:
+    connection.execute(_BRIEFLY)
+    connection.execute(_BRIEFLY_AS_A_WHOLE)
+    connection.execute(_LOCK)
+    bounds = {"low": unit.low, "high": unit.high}
+    unshipped = connection.execute(_UNSHIPPED, bounds).scalar_one()
+    if unshipped > MOST_UNSHIPPED:
+        reason = f"{unshipped} changes of {unit.name} are not in ClickHouse yet"
+        raise TierUnavailable("postgresql", reason, passing=True)
+    connection.execute(text(f"ALTER TABLE messages DETACH PARTITION {unit.name}"))
+    # Whoever does not find its rows from here on asks ClickHouse.
+    units.raise_boundary(connection, unit.high)
+    units.move(connection, fence, unit, "detached")
+    if unshipped:
+        connection.execute(text(_KEEP.format(table=unit.name)), bounds)
+    counts = {"messages": unit.rows or 0, "kept": unshipped}
+    audit.record(connection, actor, "archive.detach", f"partition:{unit.name}", counts)
+    faultpoint("archive.before_detach_commit")

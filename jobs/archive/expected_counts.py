@@ -1,9 +1,8 @@
 """How many messages ClickHouse must have at least, of those that it alone has.
 
-A row once archived may get newer versions, a tombstone at last, but it stays a row: so what a proof
-counted holds for good, but for what is erased. Who erases says so first; a crash in between makes
-the figure too low, and a loss as small as that goes unnoticed, but nothing is called lost that is
-not.
+A row once archived may get newer versions, but stays a row: what a proof counted holds for good,
+but for what is erased. An erasure lowers the figure first: a crash in between leaves it too low,
+and a loss as small as that unnoticed, but nothing is called lost that is not.
 """
 
 import msgspec
@@ -39,20 +38,11 @@ def expected(connection: Connection) -> dict[SliceKey, int]:
     return {SliceKey(int(row.period), int(row.share)): int(row.rows) for row in rows}
 
 
-class Expectations:
-    """Lowers what is expected, for those who are about to erase."""
-
-    def __init__(self, engine: Engine, server: ClickHouse) -> None:
-        self._engine = engine
-        self._server = server
-
-    def lower(self, condition: str) -> None:
-        """Takes note that the rows of `messages` in ClickHouse that meet a condition will go.
-
-        Raises `TierError`.
-        """
-        found = clickhouse_counts(self._server, CUT, condition)
-        gone = [{**key._asdict(), "rows": rows} for key, rows in found.items()]
-        if gone:
-            with translated(), self._engine.begin() as connection:
-                connection.execute(_LOWER, {"gone": msgspec.json.encode(gone).decode()})
+def lower_expected(engine: Engine, server: ClickHouse, condition: str) -> None:
+    """Notes that the rows of ClickHouse's `messages` that meet a condition are about to be erased.
+    Raises `TierError`."""
+    found = clickhouse_counts(server, CUT, condition)
+    gone = [{**key._asdict(), "rows": rows} for key, rows in found.items()]
+    if gone:
+        with translated(), engine.begin() as connection:
+            connection.execute(_LOWER, {"gone": msgspec.json.encode(gone).decode()})

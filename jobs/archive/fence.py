@@ -14,18 +14,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from storage.availability.checks.finding import ahead_seconds
 from storage.errors import Refused
 from storage.postgres.driver import translated
+from storage.postgres.locks import try_lock
 
 CLOCK_TOLERANCE_SECONDS = 60.0
 
 # A frozen archiver keeps its connection, and with it the lock, as long as its machine lives.
 _PATIENCE = text("SELECT set_config('idle_session_timeout', '10min', false)")
-_TRY_LOCK = text("SELECT pg_try_advisory_lock(hashtext('threadkeep:archive'))")
-# A key of one number is kept in two halves; those of a hash differ in the lower one.
-_IS_LOCKED = text(
-    "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1"
-    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    " AND objid = (hashtext('threadkeep:archive')::bigint & 4294967295)::oid)"
-)
 _NEXT = text("UPDATE archive_fence SET attempt = attempt + 1 RETURNING attempt")
 # Shared, so that the next archiver's number waits for the end of this transaction.
 _HOLDS = text("SELECT attempt FROM archive_fence WHERE attempt = :attempt FOR SHARE")
@@ -44,7 +38,7 @@ class FencingToken:
         if connection.execute(_HOLDS, {"attempt": self.attempt}).first() is None:
             raise Refused("another archiver has taken over; this one changes nothing any more")
 
-    def keep(self) -> None:
+    def touch(self) -> None:
         """Keeps the lock awake. Raises `TierUnavailable` where it went with its connection."""
         with translated():
             self._connection.execute(_NOW)
@@ -52,17 +46,14 @@ class FencingToken:
 
 @contextmanager
 def only_archiver(engine: Engine) -> Iterator[FencingToken]:
-    """The block runs as the only archiver.
-
-    Raises `Refused` where another one is at work, and where this machine's clock and PostgreSQL's
-    do not agree: one of them is wrong, and ages are taken from it.
-    """
+    """The block runs as the only archiver. Raises `Refused` where another one is at work, and where
+    this machine's clock and PostgreSQL's, from which ages are taken, do not agree."""
     with translated():
         connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     try:
         with translated():
             connection.execute(_PATIENCE)
-            if not connection.execute(_TRY_LOCK).scalar_one():
+            if not try_lock(connection, "archive", of_session=True):
                 raise Refused("another archiver is at work")
             _check_clock(connection)
             attempt = connection.execute(_NEXT).scalar_one()
@@ -72,11 +63,6 @@ def only_archiver(engine: Engine) -> Iterator[FencingToken]:
         with suppress(SQLAlchemyError):
             connection.invalidate()
         connection.close()
-
-
-def is_at_work(connection: Connection) -> bool:
-    """Whether an archiver is at work at this moment, wherever it runs."""
-    return bool(connection.execute(_IS_LOCKED).scalar_one())
 
 
 def _check_clock(connection: Connection) -> None:

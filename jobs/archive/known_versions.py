@@ -1,8 +1,5 @@
-"""What ClickHouse alone may know already, for those who bring messages of the past.
-
-A message that is archived has no row in PostgreSQL. Written there again it would count twice in its
-thread, and where it has been deleted since, it would come back.
-"""
+"""What ClickHouse alone may know, for imports of the past: an archived message has no row in
+PostgreSQL, would count twice if written there again, and come back if it has been deleted."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,10 +8,10 @@ import msgspec
 from models import ids
 from models.appends import Held, IdRange
 from models.message import Message
-from storage.clickhouse.driver import ClickHouse, batches, literal
+from storage.clickhouse.driver import batches, literal
 from storage.clickhouse.fingerprints import MOST_NAMED, clickhouse_rows_of
 from storage.clickhouse.rows import LATEST_US
-from storage.resilience.breaker import Breaker
+from storage.tiers import Tiers
 
 _held = msgspec.json.Decoder(Held)
 
@@ -22,9 +19,9 @@ _held = msgspec.json.Decoder(Held)
 class ArchivedVersions:
     """Asks ClickHouse for the versions that it has."""
 
-    def __init__(self, server: ClickHouse, breaker: Breaker) -> None:
-        self._server = server
-        self._breaker = breaker
+    def __init__(self, tiers: Tiers) -> None:
+        self._server = tiers.job_clickhouse
+        self._breaker = tiers.breakers.clickhouse
 
     def known(self, batch: Sequence[Message], below: str) -> set[str]:
         """The ids below a boundary that are there as new or newer. Raises `TierError`."""

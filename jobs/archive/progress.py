@@ -4,11 +4,11 @@ import msgspec
 from sqlalchemy import Connection, Engine, text
 
 from jobs.archive import catalogue
-from jobs.archive.fence import is_at_work
-from jobs.archive.tiering import TieringRules, tier_old_messages
+from jobs.archive.tiering import TieringRules
 from models import ids
 from storage.availability.hidden import archive_boundary
 from storage.postgres.driver import translated
+from storage.postgres.locks import is_held
 
 _GONE = ("detached", "dropped")
 
@@ -72,16 +72,15 @@ def archive_progress(engine: Engine, rules: TieringRules) -> ArchiveProgress:
             for row in connection.execute(_UNITS)
         }
         remaining = _remaining(connection, units, rules)
+        gone = sum(units[state].partitions for state in _GONE if state in units)
+        ever = gone + remaining.partitions
         return ArchiveProgress(
             archived_before=None if below == ids.LOWEST else ids.timestamp(ids.time_us_of(below)),
-            running=is_at_work(connection),
-            percent=_percent(units, remaining),
+            running=is_held(connection, "archive"),
+            percent=round(100 * gone / ever, 1) if ever else None,
             remaining=remaining,
             units=units,
-            stopped=[
-                StoppedUnit(name=row.name, reason=row.reason)
-                for row in connection.execute(_STOPPED)
-            ],
+            stopped=[StoppedUnit(**row._asdict()) for row in connection.execute(_STOPPED)],
         )
 
 
@@ -89,16 +88,9 @@ def _remaining(connection: Connection, units: dict[str, Units], rules: TieringRu
     """What a run has taken up and not moved yet, and what the next one will take up."""
     waiting = [unit for state, unit in units.items() if state not in _GONE]
     taken_up = set(connection.execute(_OPEN_NAMES).scalars())
-    there = catalogue.look(connection).weekly
-    old = tier_old_messages(there, catalogue.now_ms(connection), rules)
+    old = catalogue.due(connection, rules).partitions
     due = [one for one in old if one.name not in taken_up]
     return Remaining(
         partitions=sum(unit.partitions for unit in waiting) + len(due),
         bytes=sum(unit.bytes or 0 for unit in waiting) + sum(one.bytes for one in due),
     )
-
-
-def _percent(units: dict[str, Units], remaining: Remaining) -> float | None:
-    gone = sum(units[state].partitions for state in _GONE if state in units)
-    there = gone + remaining.partitions
-    return round(100 * gone / there, 1) if there else None

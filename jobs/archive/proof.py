@@ -1,32 +1,17 @@
-"""Proves that ClickHouse has every message of some units, slice by slice and then row by row.
+"""Proves that ClickHouse has every message of some units: by checksums of slices, many partitions
+in one query of each database, and row by row where those differ."""
 
-Many partitions are one query in each database. Checksums settle nearly all; the rows of slices that
-differ are looked at one by one, and mended.
-"""
-
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from sqlalchemy import Engine
-
-from jobs.archive.manifest import ProvenSlice
 from jobs.archive.row_proof import RowProver
-from jobs.archive.units import Unit
-from storage.clickhouse.driver import ClickHouse
-from storage.clickhouse.fingerprints import (
-    WEEK_MS,
-    Cut,
-    Slice,
-    SliceKey,
-    clickhouse_slices,
-    postgres_rows,
-    postgres_slices,
-    week_of,
-)
+from jobs.archive.tiering import milliseconds
+from jobs.archive.units import ProvenSlice, Unit
+from storage.clickhouse import fingerprints
+from storage.clickhouse.fingerprints import WEEK_MS, Cut, Slice, SliceKey
 from storage.postgres.driver import translated
-from storage.resilience.breaker import Breaker
+from storage.tiers import Tiers
 
 SHARES = 16
 """Slices of a week."""
@@ -39,6 +24,7 @@ GAP_MS = 4 * WEEK_MS
 
 _NOTHING = Slice(0, 0)
 _Slices = dict[SliceKey, Slice]
+_Item = TypeVar("_Item")
 
 
 class Proof(NamedTuple):
@@ -47,7 +33,7 @@ class Proof(NamedTuple):
 
     unit: Unit
     rows: int = 0
-    slices: Mapping[SliceKey, ProvenSlice] = {}
+    slices: Sequence[ProvenSlice] = ()
     reshipped: int = 0
     newer: int = 0
     trouble: str | None = None
@@ -56,13 +42,9 @@ class Proof(NamedTuple):
 class Prover:
     """Proves units, as partitions or detached. Holds nothing open while it waits."""
 
-    def __init__(
-        self, engine: Engine, server: ClickHouse, breaker: Breaker, mender: RowProver
-    ) -> None:
-        self._engine = engine
-        self._server = server
-        self._breaker = breaker
-        self._mender = mender
+    def __init__(self, tiers: Tiers, rows: RowProver) -> None:
+        self._tiers = tiers
+        self._rows = rows
 
     def prove(self, units: Sequence[Unit], attempt: int) -> Iterator[Proof]:
         """One proof for each unit, in their order. Raises `TierError`."""
@@ -72,63 +54,75 @@ class Prover:
                 continue
             ours, theirs = self._slices(group)
             for unit in group:
-                week = week_of(unit.low_ms)
+                week = fingerprints.week_of(milliseconds(unit.low))
                 mine = {key: one for key, one in ours.items() if key.period == week}
                 yield self._proof(unit, mine, theirs, attempt)
 
     def _slices(self, group: Sequence[Unit]) -> tuple[_Slices, _Slices]:
         union = " UNION ALL ".join(f"SELECT * FROM {unit.name}" for unit in group)  # noqa: S608
-        whole = Cut(
-            group[0].low_ms, group[-1].high_ms, WEEK_MS, SHARES, table=f"({union}) AS units"
-        )
-        ours: _Slices = defaultdict(lambda: _NOTHING)
-        theirs: _Slices = defaultdict(lambda: _NOTHING)
+        whole = _cut(group[0], group[-1], f"({union}) AS units")
+        ours: _Slices = {}
+        theirs: _Slices = {}
         for cut in _pieces(whole, sum(unit.bytes or 0 for unit in group)):
-            with translated(), self._engine.connect() as connection:
-                _add(ours, postgres_slices(connection, cut))
-            with self._breaker.guard(is_bulk=True):
-                _add(theirs, clickhouse_slices(self._server, cut))
+            with translated(), self._tiers.job_engine.connect() as connection:
+                _add(ours, fingerprints.postgres_slices(connection, cut))
+            with self._tiers.breakers.clickhouse.guard(is_bulk=True):
+                _add(theirs, fingerprints.clickhouse_slices(self._tiers.job_clickhouse, cut))
         return ours, theirs
 
     def _proof(self, unit: Unit, ours: _Slices, theirs: _Slices, attempt: int) -> Proof:
         differing = [key for key, one in ours.items() if theirs.get(key) != one]
+        cut = _cut(unit, unit, unit.name)
         reshipped = newer = 0
-        for keys in _portions(ours, differing):
-            cut = Cut(unit.low_ms, unit.high_ms, WEEK_MS, SHARES, table=unit.name)
-            with translated(), self._engine.connect() as connection:
-                names = sorted(postgres_rows(connection, cut, keys))
-            settled = self._mender.settle(unit.name, names, attempt)
-            reshipped, newer = reshipped + settled.reshipped, newer + settled.newer
-            if settled.trouble is not None:
-                return Proof(unit, reshipped=reshipped, trouble=settled.trouble)
-        slices = {
-            key: ProvenSlice(
-                one, theirs.get(key, _NOTHING), "rows" if key in differing else "checksum"
-            )
-            for key, one in ours.items()
-        }
+
+        def joins(keys: list[SliceKey], key: SliceKey) -> bool:
+            return sum(ours[one].rows for one in (*keys, key)) <= MENDED_ROWS
+
+        for keys in _grouped(differing, joins):
+            with translated(), self._tiers.job_engine.connect() as connection:
+                names = sorted(fingerprints.postgres_rows(connection, cut, keys))
+            proof = self._rows.prove(unit.name, names, attempt)
+            reshipped, newer = reshipped + proof.reshipped, newer + proof.newer
+            if proof.trouble is not None:
+                return Proof(unit, reshipped=reshipped, trouble=proof.trouble)
+        slices = []
+        for key, one in ours.items():
+            other = theirs.get(key, _NOTHING)
+            sums = (one.rows, str(one.checksum), other.rows, str(other.checksum))
+            slices.append(ProvenSlice(*key, *sums, "rows" if key in differing else "checksum"))
         return Proof(unit, sum(one.rows for one in ours.values()), slices, reshipped, newer)
 
 
 def together(units: Sequence[Unit]) -> Iterator[list[Unit]]:
     """Units, in their order, in groups for one query each: neighbours, and not too much at once."""
-    group: list[Unit] = []
-    size = 0
-    for unit in units:
-        of_unit = unit.bytes or 0
-        is_apart = bool(group) and (
-            unit.bytes is None
-            or group[-1].bytes is None
-            or size + of_unit > QUERY_BYTES
-            or not 0 <= unit.low_ms - group[-1].high_ms <= GAP_MS
+
+    def joins(group: list[Unit], unit: Unit) -> bool:
+        sizes = [one.bytes for one in (*group, unit)]
+        gap_ms = milliseconds(unit.low) - milliseconds(group[-1].high)
+        are_there = None not in sizes
+        return (
+            are_there and sum(size or 0 for size in sizes) <= QUERY_BYTES and 0 <= gap_ms <= GAP_MS
         )
-        if is_apart:
+
+    return _grouped(units, joins)
+
+
+def _grouped(
+    items: Iterable[_Item], joins: Callable[[list[_Item], _Item], bool]
+) -> Iterator[list[_Item]]:
+    """Items, in their order, in groups: each begins with the first that does not join the last."""
+    group: list[_Item] = []
+    for item in items:
+        if group and not joins(group, item):
             yield group
-            group, size = [], 0
-        group.append(unit)
-        size += of_unit
+            group = []
+        group.append(item)
     if group:
         yield group
+
+
+def _cut(first: Unit, last: Unit, table: str) -> Cut:
+    return Cut(milliseconds(first.low), milliseconds(last.high), WEEK_MS, SHARES, table=table)
 
 
 def _pieces(cut: Cut, size_bytes: int) -> Iterator[Cut]:
@@ -141,18 +135,5 @@ def _pieces(cut: Cut, size_bytes: int) -> Iterator[Cut]:
 
 def _add(total: _Slices, part: _Slices) -> None:
     for key, one in part.items():
-        known = total[key]
+        known = total.get(key, _NOTHING)
         total[key] = Slice(known.rows + one.rows, (known.checksum + one.checksum) % 2**64)
-
-
-def _portions(ours: _Slices, keys: Sequence[SliceKey]) -> Iterator[list[SliceKey]]:
-    portion: list[SliceKey] = []
-    rows = 0
-    for key in keys:
-        if portion and rows + ours[key].rows > MENDED_ROWS:
-            yield portion
-            portion, rows = [], 0
-        portion.append(key)
-        rows += ours[key].rows
-    if portion:
-        yield portion

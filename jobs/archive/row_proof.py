@@ -1,8 +1,8 @@
 """Rows of PostgreSQL against ClickHouse, one by one; what ClickHouse lacks is shipped again.
 
-Where checksums of slices differ, their rows are looked at. ClickHouse may have more, which is no
-concern of who leaves PostgreSQL, and it may have newer versions, which win where their copies are
-whole. Shipped are rows of which PostgreSQL has the newer version, or the same one intact.
+ClickHouse may have more rows, which does not concern what leaves PostgreSQL, and newer versions,
+which win where they match their own hash. Shipped are rows of which PostgreSQL has the newer
+version, or the same one intact.
 """
 
 import hashlib
@@ -10,15 +10,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Engine, text
+from sqlalchemy import MetaData, select, text
 
 from jobs.replicate.message_outbox import ROW_AS_JSON
-from models import codec
+from models import codec, tables
 from models.message import Message
-from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.fingerprints import (
     MOST_NAMED,
-    RowMark,
     clickhouse_rows_of,
     named,
     postgres_rows_of,
@@ -26,18 +24,18 @@ from storage.clickhouse.fingerprints import (
 from storage.clickhouse.rows import message_of, newest
 from storage.errors import TierRejected
 from storage.postgres.driver import message_of as message_of_postgres
-from storage.postgres.driver import translated
+from storage.postgres.driver import rows_of, translated
 from storage.postgres.tombstones import HIDDEN
-from storage.resilience.breaker import Breaker
 from storage.resilience.faultpoints import faultpoint
+from storage.tiers import Tiers
 
 ROUNDS = 3
-"""A row that changes while it is looked at is looked at again, so often."""
+"""How often a row that changes while it is compared is compared again."""
 
 
 class RowProof(NamedTuple):
-    """What became of some rows: the version of each that ClickHouse is proven to have, how many
-    were shipped again, of how many it has a newer version, and why the rest cannot be proven."""
+    """The version of each row that ClickHouse is proven to have, how many rows were shipped again,
+    of how many it has a newer version, and why the rest cannot be proven."""
 
     versions: dict[str, int]
     reshipped: int = 0
@@ -45,25 +43,19 @@ class RowProof(NamedTuple):
     trouble: str | None = None
 
 
-class _Sorted(NamedTuple):
-    lacking: list[str]
-    doubtful: list[str]
-    newer: list[str]
-
-
 class RowProver:
     """Proves rows, and ships again what it takes."""
 
-    def __init__(self, engine: Engine, server: ClickHouse, breaker: Breaker) -> None:
-        self._engine = engine
-        self._server = server
-        self._breaker = breaker
+    def __init__(self, tiers: Tiers) -> None:
+        self._engine = tiers.job_engine
+        self._server = tiers.job_clickhouse
+        self._breaker = tiers.breakers.clickhouse
 
-    def settle(self, table: str, message_ids: Sequence[str], attempt: int) -> RowProof:
+    def prove(self, table: str, message_ids: Sequence[str], attempt: int) -> RowProof:
         """Proves these rows of a table, as they are now. Raises `TierError`."""
         total = RowProof({})
         for start in range(0, len(message_ids), MOST_NAMED):
-            step = self._settle(table, message_ids[start : start + MOST_NAMED], attempt)
+            step = self._prove(table, message_ids[start : start + MOST_NAMED], attempt)
             total = RowProof(
                 total.versions | step.versions,
                 total.reshipped + step.reshipped,
@@ -72,25 +64,30 @@ class RowProver:
             )
         return total
 
-    def _settle(self, table: str, batch: Sequence[str], attempt: int) -> RowProof:
+    def _prove(self, table: str, batch: Sequence[str], attempt: int) -> RowProof:
         reshipped = 0
         for number in range(ROUNDS + 1):
             with translated(), self._engine.connect() as connection:
                 ours = postgres_rows_of(connection, table, batch)
             with self._breaker.guard(is_bulk=True):
                 theirs = clickhouse_rows_of(self._server, list(ours))
-            found = _sort(ours, theirs)
-            damage = self._damage(table, found)
-            lacking = [*found.lacking, *(name for name in found.doubtful if name not in damage)]
+            versions = {name: mark.version for name, mark in ours.items()}
+            known = {name: mark.version for name, mark in theirs.items()}
+            older = [name for name, version in versions.items() if known.get(name, 0) < version]
+            newer = [name for name, version in versions.items() if known.get(name, 0) > version]
+            same = (name for name, version in versions.items() if known.get(name) == version)
+            doubtful = [name for name in same if ours[name] != theirs[name]]
+            damage = self._damage(table, newer, doubtful)
+            lacking = [*older, *(name for name in doubtful if name not in damage)]
             lacking = self._without_deleted(table, lacking)
             if not lacking or number == ROUNDS:
                 break
             reshipped += self._ship(table, lacking, f"archive:{attempt}:{number}")
         unproven = damage.keys() | set(lacking)
         return RowProof(
-            {name: mark.version for name, mark in ours.items() if name not in unproven},
+            {name: version for name, version in versions.items() if name not in unproven},
             reshipped,
-            sum(name not in unproven for name in found.newer),
+            sum(name not in unproven for name in newer),
             _words(damage, lacking),
         )
 
@@ -104,19 +101,20 @@ class RowProver:
             " LEFT JOIN user_erasures e ON e.user_id = m.user_id"
             f" WHERE m.id = ANY(CAST(:ids AS uuid[])) AND {HIDDEN}"
         )
-        with translated(), self._engine.connect() as connection:
-            gone = set(connection.execute(query, {"ids": message_ids}).scalars())
+        gone = {row.id for row in rows_of(self._engine, query, {"ids": message_ids})}
         return [name for name in message_ids if name not in gone]
 
-    def _damage(self, table: str, found: _Sorted) -> dict[str, str]:
+    def _damage(self, table: str, newer: Sequence[str], doubtful: Sequence[str]) -> dict[str, str]:
         """The rows that can be neither believed nor shipped, and whose copy is to blame."""
         damage = {}
-        if found.newer:
+        if newer:
             with self._breaker.guard(is_bulk=True):
-                whole = {one.id for one in self._archived(found.newer) if codec.is_intact(one)}
-            damage = {name: "ClickHouse's newer" for name in found.newer if name not in whole}
-        if found.doubtful:
-            kept = self._kept(table, found.doubtful)
+                whole = {one.id for one in self._archived(newer) if codec.is_intact(one)}
+            damage = {name: "ClickHouse's newer" for name in newer if name not in whole}
+        if doubtful:
+            own = tables.messages.to_metadata(MetaData(), name=table)
+            rows = rows_of(self._engine, select(own).where(own.c.id.in_(doubtful)))
+            kept = map(message_of_postgres, rows)
             damage |= {one.id: "PostgreSQL's" for one in kept if not codec.is_intact(one)}
         return damage
 
@@ -128,16 +126,6 @@ class RowProver:
                 # No message at all, so none that is whole.
                 continue
 
-    def _kept(self, table: str, message_ids: Sequence[str]) -> list[Message]:
-        query = text(
-            "SELECT id::text AS id, user_id, thread_id, role, content, metadata, created_at,"  # noqa: S608
-            " updated_at, version, deleted_at, content_hash"
-            f" FROM {table} WHERE id = ANY(CAST(:ids AS uuid[]))"
-        )
-        with translated(), self._engine.connect() as connection:
-            rows = connection.execute(query, {"ids": list(message_ids)}).all()
-        return [message_of_postgres(row) for row in rows]
-
     def _ship(self, table: str, message_ids: Sequence[str], token: str) -> int:
         """Sends rows as they are now; gives how many. No transaction is open meanwhile."""
         query = text(
@@ -145,8 +133,7 @@ class RowProver:
             f"SELECT {ROW_AS_JSON} AS line FROM {table} m"
             " WHERE m.id = ANY(CAST(:ids AS uuid[])) ORDER BY m.id) AS rendered"
         )
-        with translated(), self._engine.connect() as connection:
-            row = connection.execute(query, {"ids": list(message_ids)}).one()
+        (row,) = rows_of(self._engine, query, {"ids": list(message_ids)})
         if row.rows:
             lines = row.lines.encode()
             # ClickHouse forgets none of its tokens when it loses rows: the same rows sent under
@@ -168,16 +155,3 @@ def _words(damage: Mapping[str, str], lacking: Sequence[str]) -> str | None:
             f"ClickHouse lacks {len(lacking)} messages after being sent them {ROUNDS} times"
         )
     return "; ".join(reasons) or None
-
-
-def _sort(ours: Mapping[str, RowMark], theirs: Mapping[str, RowMark]) -> _Sorted:
-    sorted_ = _Sorted([], [], [])
-    for name, mark in ours.items():
-        other = theirs.get(name)
-        if other is None or other.version < mark.version:
-            sorted_.lacking.append(name)
-        elif other.version > mark.version:
-            sorted_.newer.append(name)
-        elif other != mark:
-            sorted_.doubtful.append(name)
-    return sorted_

@@ -1,46 +1,45 @@
-"""One run of the archiver, from the plan to the drop: proven, detached, proven again, dropped.
+"""Archiving, one run at a time: partitions are planned, proven, detached, proven again and dropped,
+each step committed before the next begins, so that the next run continues one that was killed."""
 
-Nothing leaves PostgreSQL but what ClickHouse was just proven to have. Each step is in PostgreSQL
-before the next begins, so a run that is killed is gone on from by the next one.
-"""
-
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Self
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import structlog
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 
-from jobs.archive import catalogue, manifest, units
-from jobs.archive.catalogue import DEFAULT, Partition
-from jobs.archive.default_partition import Leftovers
-from jobs.archive.detachment import Detachment
-from jobs.archive.fence import FencingToken
+from jobs.archive import catalogue, units
+from jobs.archive.catalogue import DEFAULT, DuePartitions
+from jobs.archive.default_partition import archive_rows, are_there
+from jobs.archive.detachment import detach
+from jobs.archive.fence import FencingToken, only_archiver
 from jobs.archive.proof import Proof, Prover, together
 from jobs.archive.row_proof import RowProver
-from jobs.archive.tiering import TieringRules, tier_old_messages
+from jobs.archive.tiering import Partition, TieringRules
 from jobs.archive.units import Unit
 from jobs.audit import AuditTrail
+from jobs.replicate.message_outbox import ReplicationService
 from storage.availability.hidden import archive_boundary
-from storage.clickhouse.driver import ClickHouse
 from storage.errors import Refused
+from storage.postgres.backlog import is_unfinished
 from storage.postgres.driver import translated
 from storage.postgres.partitions import id_at
-from storage.resilience.breaker import Breaker
 from storage.resilience.faultpoints import faultpoint
+from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
 
 FEW_BYTES = 64 * 1024 * 1024
 """So much may always go, whatever share of all it is."""
 
+_IS_PARTITION = text(
+    "SELECT coalesce((SELECT relispartition FROM pg_class WHERE oid = to_regclass(:name)), false)"
+)
+
 
 class ArchiveRequest(NamedTuple):
     """What is to be archived: partitions whose messages are all as old as the rules say, dropped
     when they have been detached for `grace_seconds`; on behalf of `actor`.
-
-    `most_share` is the share of all messages that may go at once: more of them can hardly have
-    grown old since yesterday, but a clock can have jumped.
-    """
+    `most_share` is the share of all messages that may go at once: more is a clock that jumped."""
 
     rules: TieringRules
     grace_seconds: float
@@ -65,60 +64,83 @@ class ArchiveCounts(NamedTuple):
     stopped: int = 0
 
 
-class ArchiveContext(NamedTuple):
-    """What a run works with."""
+class ArchiveService:
+    """Moves old partitions to ClickHouse alone."""
 
-    engine: Engine
-    audit: AuditTrail
-    prover: Prover
-    detachment: Detachment
-    leftovers: Leftovers
+    def __init__(self, tiers: Tiers, replication: ReplicationService, audit: AuditTrail) -> None:
+        self._tiers = tiers
+        self._replication = replication
+        self._audit = audit
 
-    @classmethod
-    def over(cls, engine: Engine, server: ClickHouse, breaker: Breaker, audit: AuditTrail) -> Self:
-        """The tools over one PostgreSQL and one ClickHouse."""
-        mender = RowProver(engine, server, breaker)
-        return cls(
-            engine,
-            audit,
-            Prover(engine, server, breaker, mender),
-            Detachment(engine, audit),
-            Leftovers(engine, mender),
-        )
+    def due(self, rules: TieringRules) -> list[Partition]:
+        """The partitions that a run would take up now, oldest first, counted. Changes nothing."""
+        with translated(), self._tiers.job_engine.connect() as connection:
+            return [
+                one._replace(rows=connection.scalar(text(f"SELECT count(*) FROM {one.name}")))  # noqa: S608
+                for one in catalogue.due(connection, rules).partitions
+            ]
+
+    def archive_partitions(self, request: ArchiveRequest) -> Iterator[ArchiveCounts]:
+        """Archives what is due and continues what is under way; gives the counts so far.
+        Raises `TierError`, and `Refused` beside another archiver or a recovery, or where a clock is
+        wrong; what was done until then stands, and the next run continues from there."""
+        tiers = self._tiers
+        with only_archiver(tiers.job_engine) as fence:
+            with translated(), tiers.job_engine.connect() as connection:
+                # Until one is over, the boundary says nothing of what is archived.
+                if is_unfinished(connection):
+                    raise Refused("a recovery is under way: nothing is archived before it is over")
+            run = ArchiveRun(tiers, self._audit, fence, request)
+            run.plan()
+            # What waits in the outbox would differ.
+            self._replication.ship_all()
+            counted = 0
+            for step in (run.detach_all, run.drop_all, run.archive_leftovers):
+                for _ in step():
+                    tiers.instruments.archived(run.done.messages - counted)
+                    counted = run.done.messages
+                    yield run.done
+            # Also where there was nothing to do.
+            yield run.done
+            log.info("archived", actor=request.actor, attempt=fence.attempt, **run.done._asdict())
 
 
 class ArchiveRun:
     """The steps, in their order. Each gives way after every unit; `done` counts."""
 
-    def __init__(self, tools: ArchiveContext, fence: FencingToken, wish: ArchiveRequest) -> None:
-        self._tools = tools
-        self._engine = tools.engine
+    def __init__(
+        self, tiers: Tiers, audit: AuditTrail, fence: FencingToken, request: ArchiveRequest
+    ) -> None:
+        self._engine = tiers.job_engine
+        self._audit = audit
         self._fence = fence
-        self._wish = wish
+        self._request = request
+        self._rows = RowProver(tiers)
+        self._prover = Prover(tiers, self._rows)
         self.done = ArchiveCounts()
 
     def plan(self) -> None:
         """Makes units of what is due. Raises `Refused` where that is too much to be true."""
-        for unit in self._open():
-            if self._is_gone(unit):
-                self._forget(unit)
         with translated(), self._engine.begin() as connection:
-            there = catalogue.look(connection)
-            now_ms = catalogue.now_ms(connection)
-            due = tier_old_messages(there.weekly, now_ms, self._wish.rules)
-            _check_share(due, there.bytes, self._wish.most_share)
-            units.plan(connection, self._fence, due, self._wish.actor)
+            for unit in self._open(connection):
+                if _is_gone(connection, unit):
+                    log.warning("archive_table_gone", partition=unit.name)
+                    self._leave(connection, unit, bytes=0)
+        with translated(), self._engine.begin() as connection:
+            due = catalogue.due(connection, self._request.rules)
+            _check_share(due, self._request.most_share)
+            units.plan(connection, self._fence, due.partitions, self._request.actor)
         faultpoint("archive.after_plan")
 
     def detach_all(self) -> Iterator[None]:
         """Proves and detaches what is still a partition."""
-        attached = [unit for unit in self._open() if not unit.is_detached]
+        attached = [unit for unit in self._all_open() if not unit.is_detached]
         self._count(partitions=len(attached))
         for group in together(attached):
             proven = self._prove(group)
             faultpoint("archive.after_proof")
             for unit in proven:
-                if self._tools.detachment.detach(self._fence, unit, self._wish.actor):
+                if detach(self._engine, self._audit, self._fence, unit, self._request.actor):
                     self._count(detached=1, messages=unit.rows or 0)
                 else:
                     self._count(waiting=1)
@@ -126,8 +148,9 @@ class ArchiveRun:
 
     def drop_all(self) -> Iterator[None]:
         """Proves what is detached once more, and drops what is past its grace."""
-        detached = [unit for unit in self._open() if unit.is_detached]
-        late = {unit.id for unit in detached if self._is_past_grace(unit)}
+        detached = [unit for unit in self._all_open() if unit.is_detached]
+        grace_seconds = self._request.grace_seconds
+        late = {unit.id for unit in detached if (unit.detached_seconds or 0) >= grace_seconds}
         self._count(held=len(detached) - len(late))
         for group in together([u for u in detached if u.id in late or not u.proven_since]):
             for unit in self._prove(group):
@@ -142,116 +165,115 @@ class ArchiveRun:
         if unit is None:
             return
         moved, reshipped, trouble = 0, 0, None
-        for rows, settled in self._tools.leftovers.archive(self._fence, unit):
-            moved, reshipped = moved + rows, reshipped + settled.reshipped
-            trouble = trouble or settled.trouble
-            counts = {"reshipped": settled.reshipped, "newer": settled.newer}
+        for rows, proof in archive_rows(self._engine, self._rows, self._fence, unit):
+            moved, reshipped = moved + rows, reshipped + proof.reshipped
+            trouble = trouble or proof.trouble
+            counts = {"reshipped": proof.reshipped, "newer": proof.newer}
             self._count(messages=rows, leftovers=rows, **counts)
             yield
         with translated(), self._engine.begin() as connection:
             if trouble is None:
-                units.drop(connection, self._fence, unit, moved)
+                units.move(connection, self._fence, unit, "dropped", rows=moved)
             else:
                 self._stop(connection, unit, trouble)
             if moved:
-                self._record(connection, "archive.leftovers", unit, moved, reshipped=reshipped)
+                counts = {"messages": moved, "reshipped": reshipped}
+                self._record(connection, "archive.leftovers", unit, counts)
 
-    def _open(self) -> list[Unit]:
+    def _all_open(self) -> list[Unit]:
         with translated(), self._engine.connect() as connection:
-            return [one for one in units.open_units(connection) if one.name != DEFAULT]
+            return self._open(connection)
 
-    def _is_past_grace(self, unit: Unit) -> bool:
-        return unit.is_detached and (unit.detached_seconds or 0) >= self._wish.grace_seconds
+    def _open(self, connection: Connection) -> list[Unit]:
+        return [one for one in units.open_units(connection) if one.name != DEFAULT]
 
     def _unit_of_leftovers(self) -> Unit | None:
         with translated(), self._engine.begin() as connection:
-            age_ms = int(self._wish.rules.archive_after_seconds * 1000)
+            age_ms = int(self._request.rules.archive_after_seconds * 1000)
             old = id_at(max(0, catalogue.now_ms(connection) - age_ms))
-            if catalogue.has_leftovers(connection, old):
+            if are_there(connection, old):
                 leftovers = Partition(DEFAULT, id_at(0), old, 0)
-                units.plan(connection, self._fence, [leftovers], self._wish.actor)
+                units.plan(connection, self._fence, [leftovers], self._request.actor)
             known = (one for one in units.open_units(connection) if one.name == DEFAULT)
             unit = next(known, None)
         return None if unit is None else unit._replace(high=old)
 
     def _prove(self, group: Sequence[Unit]) -> list[Unit]:
         """Proves some units; gives those that could be, as they are then."""
-        self._fence.keep()
-        proofs = list(self._tools.prover.prove(group, self._fence.attempt))
+        self._fence.touch()
+        proofs = list(self._prover.prove(group, self._fence.attempt))
         proven = []
         with translated(), self._engine.begin() as connection:
             for proof in proofs:
                 self._count(reshipped=proof.reshipped, newer=proof.newer)
                 if proof.trouble is None:
-                    proven.append(self._note(connection, proof))
+                    proven.append(self._keep(connection, proof))
                 else:
                     self._stop(connection, proof.unit, proof.trouble)
         return proven
 
-    def _note(self, connection: Connection, proof: Proof) -> Unit:
-        unit = units.prove(
-            connection,
-            self._fence,
-            proof.unit,
-            rows=proof.rows,
-            reshipped=proof.reshipped,
-            newer=proof.newer,
-        )
-        manifest.save(connection, unit, proof.slices)
-        return unit
+    def _keep(self, connection: Connection, proof: Proof) -> Unit:
+        counts = {"rows": proof.rows, "reshipped": proof.reshipped, "newer": proof.newer}
+        state = units.move(connection, self._fence, proof.unit, "proven", **counts)
+        units.save_slices(connection, proof.unit, proof.slices)
+        return proof.unit._replace(state=state, rows=proof.rows)
 
     def _stop(self, connection: Connection, unit: Unit, reason: str) -> None:
         self._count(stopped=1)
         log.error("archive_stopped", partition=unit.name, reason=reason)
         if (unit.state, unit.reason) != ("stopped", reason):
-            units.stop(connection, self._fence, unit, reason)
-            subject, details = f"partition:{unit.name}", {"reason": reason}
-            actor = self._wish.actor
-            self._tools.audit.record(connection, actor, "archive.stop", subject, details=details)
+            units.move(connection, self._fence, unit, "stopped", reason=reason)
+            self._record(connection, "archive.stop", unit, details={"reason": reason})
 
     def _drop(self, unit: Unit) -> None:
         faultpoint("archive.before_drop")
         with translated(), self._engine.begin() as connection:
-            if catalogue.is_partition(connection, unit.name):
+            if _is_partition(connection, unit):
                 raise Refused(f"{unit.name} was detached and is a partition again: it stays")
             connection.execute(text(f"DROP TABLE {unit.name}"))
-            units.drop(connection, self._fence, unit, unit.rows or 0)
-            rows, size = unit.rows or 0, unit.bytes or 0
-            self._record(connection, "archive.drop", unit, rows, bytes=size)
+            self._leave(connection, unit, bytes=unit.bytes or 0)
         faultpoint("archive.after_drop")
 
-    def _is_gone(self, unit: Unit) -> bool:
-        """Whether its table went with a PostgreSQL that was lost, or by somebody's hand. Where one
-        of its rows was changed since, there is a partition of its name again, as of any week."""
-        with translated(), self._engine.connect() as connection:
-            if unit.is_detached:
-                return unit.bytes is None or catalogue.is_partition(connection, unit.name)
-            # Others were too busy with it, and later ones left before it: a recovery leaves what
-            # is below the boundary to ClickHouse.
-            return unit.bytes is None and unit.high <= archive_boundary(connection)
-
-    def _forget(self, unit: Unit) -> None:
-        log.warning("archive_table_gone", partition=unit.name)
-        with translated(), self._engine.begin() as connection:
-            units.drop(connection, self._fence, unit, unit.rows or 0)
-            self._record(connection, "archive.drop", unit, unit.rows or 0, bytes=0)
+    def _leave(self, connection: Connection, unit: Unit, **counts: int) -> None:
+        """Its rows are gone from PostgreSQL."""
+        rows = unit.rows or 0
+        units.move(connection, self._fence, unit, "dropped", rows=rows)
+        self._record(connection, "archive.drop", unit, {"messages": rows, **counts})
 
     def _record(
-        self, connection: Connection, action: str, unit: Unit, messages: int, **counts: int
+        self,
+        connection: Connection,
+        action: str,
+        unit: Unit,
+        counts: dict[str, int] | None = None,
+        details: dict[str, str] | None = None,
     ) -> None:
-        counts = {"messages": messages, **counts}
         subject = f"partition:{unit.name}"
-        self._tools.audit.record(connection, self._wish.actor, action, subject, counts)
+        self._audit.record(connection, self._request.actor, action, subject, counts, details)
 
     def _count(self, **counts: int) -> None:
         more = {name: getattr(self.done, name) + by for name, by in counts.items()}
         self.done = self.done._replace(**more)
 
 
-def _check_share(due: Iterable[Partition], all_bytes: int, most_share: float) -> None:
-    due_bytes = sum(one.bytes for one in due)
-    if due_bytes > max(FEW_BYTES, most_share * all_bytes):
+def _is_partition(connection: Connection, unit: Unit) -> bool:
+    return bool(connection.execute(_IS_PARTITION, {"name": unit.name}).scalar_one())
+
+
+def _is_gone(connection: Connection, unit: Unit) -> bool:
+    """Whether its table went with a PostgreSQL that was lost, or by somebody's hand. Where one
+    of its rows was changed since, there is a partition of its name again, as of any week."""
+    if unit.is_detached:
+        return unit.bytes is None or _is_partition(connection, unit)
+    # Others were too busy with it, and later ones left before it: a recovery leaves what
+    # is below the boundary to ClickHouse.
+    return unit.bytes is None and unit.high <= archive_boundary(connection)
+
+
+def _check_share(due: DuePartitions, most_share: float) -> None:
+    due_bytes = sum(one.bytes for one in due.partitions)
+    if due_bytes > max(FEW_BYTES, most_share * due.all_bytes):
         raise Refused(
-            f"{due_bytes / all_bytes:.0%} of all messages would be archived at once, which looks"
-            " like a clock that jumped; if it is meant, run `threadkeep archive`"
+            f"{due_bytes / due.all_bytes:.0%} of all messages would be archived at once, which"
+            " looks like a clock that jumped; if it is meant, run `threadkeep archive`"
         )

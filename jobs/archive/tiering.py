@@ -1,13 +1,12 @@
 """Where a message belongs: the rules, in one place, without I/O.
 
-A message has one tier that keeps it, by its age alone, and may have a copy in Redis besides, for as
-long as somebody is likely to read it. Every one is in ClickHouse too, soon after it was written.
+One tier keeps a message, by its age alone; Redis may hold a copy besides for as long as somebody is
+likely to read it. ClickHouse has every message soon after it was written.
 """
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from jobs.archive.catalogue import Partition
 from models.message import Tier
 from settings import Settings
 
@@ -21,16 +20,29 @@ class TieringRules(NamedTuple):
     archive_after_seconds: float
 
 
+class Partition(NamedTuple):
+    """A week of messages: ids from `low` to below `high`, its size on disk in bytes, and its rows
+    where they were counted."""
+
+    name: str
+    low: str
+    high: str
+    bytes: int
+    rows: int = 0
+
+
+def milliseconds(bound_id: str) -> int:
+    """Milliseconds since 1970 of a partition's bound."""
+    return int(bound_id[:8] + bound_id[9:13], 16)
+
+
 def rules_of(settings: Settings) -> TieringRules:
     """The rules of an installation."""
     return TieringRules(settings.hot_seconds, settings.archive_after_days * DAY_SECONDS)
 
 
 def keeping_tier(age_seconds: float, rules: TieringRules) -> Tier:
-    """The tier that keeps a message of this age: PostgreSQL, and from some age on ClickHouse.
-
-    A message from the future, by a clock that was wrong, is young.
-    """
+    """The tier that keeps a message of this age; a negative age, from a wrong clock, is young."""
     return "clickhouse" if age_seconds >= rules.archive_after_seconds else "postgresql"
 
 
@@ -41,11 +53,8 @@ def select_storage_tier(
     thread_idle_seconds: float | None = None,
     unread_seconds: float | None = None,
 ) -> Tier:
-    """The tier that should answer for a message: Redis where it is likely to be read again.
-
-    That is one that was written, or read, or whose thread was written to, a short while ago; None
-    stands for never. What Redis answers for is kept by `keeping_tier` all the same.
-    """
+    """The tier that should answer for a message: Redis where it was written or read, or its thread
+    was written to, within `hot_seconds`; None stands for never. `keeping_tier` keeps it anyway."""
     signs = (age_seconds, thread_idle_seconds, unread_seconds)
     if any(seconds is not None and seconds < rules.hot_seconds for seconds in signs):
         return "redis"
@@ -55,13 +64,11 @@ def select_storage_tier(
 def tier_old_messages(
     partitions: Iterable[Partition], now_ms: int, rules: TieringRules
 ) -> list[Partition]:
-    """The partitions that are to leave PostgreSQL: their youngest message belongs to ClickHouse.
-
-    Oldest first. Activity and access keep copies in Redis, and no row in PostgreSQL.
-    """
+    """The partitions, oldest first, whose youngest message belongs to ClickHouse: reading and
+    writing nearby keeps copies in Redis, and no row in PostgreSQL."""
     due = (
         each
         for each in partitions
-        if keeping_tier((now_ms - each.high_ms) / 1000, rules) == "clickhouse"
+        if keeping_tier((now_ms - milliseconds(each.high)) / 1000, rules) == "clickhouse"
     )
-    return sorted(due, key=lambda each: each.low_ms)
+    return sorted(due, key=lambda each: each.low)

@@ -1,18 +1,18 @@
 """Units of the archive and their states: planned → proven → detached → dropped, or stopped.
 
 A unit is a partition on its way out, or what is old in the default partition. Each step is one
-transaction together with what it tells of, and under the fence; so whatever the state says is so,
-wherever an archiver was killed, and the next one goes on from there.
+transaction together with what it tells of, and under the fence: the state is true wherever an
+archiver was killed, and the next one continues from there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import Connection, text
 
-from jobs.archive.catalogue import Partition, milliseconds
 from jobs.archive.fence import FencingToken
+from jobs.archive.tiering import Partition
 from storage.errors import Refused
 
 State = Literal["planned", "proven", "detached", "dropped", "stopped"]
@@ -28,36 +28,38 @@ ON CONFLICT (name) WHERE state <> 'dropped' DO NOTHING
 )
 _OPEN = text(
     """
-SELECT id, name, low::text AS low, high::text AS high, state, reason, rows,
-       extract(epoch FROM clock_timestamp() - detached_at) AS detached_seconds,
+SELECT id, name, low::text, high::text, state, reason, rows,
+       extract(epoch FROM clock_timestamp() - detached_at)::float AS detached_seconds,
        coalesce(proven_at > detached_at, false) AS proven_since,
        pg_table_size(to_regclass(name)) AS bytes
 FROM archive_units WHERE state <> 'dropped' ORDER BY archive_units.low, id
 """
 )
-_PROVEN = text(
-    """
-UPDATE archive_units SET
-    state = CASE WHEN detached_at IS NULL THEN 'proven' ELSE 'detached' END, reason = NULL,
-    attempt = :attempt, rows = :rows, reshipped = reshipped + :reshipped, newer = :newer,
-    proven_at = clock_timestamp(), stopped_at = NULL
-WHERE id = :id AND state <> 'dropped'
-"""
-)
-_DETACHED = text(
-    "UPDATE archive_units SET state = 'detached', attempt = :attempt,"
-    " detached_at = clock_timestamp() WHERE id = :id AND state = 'proven'"
-)
-_DROPPED = text(
-    "UPDATE archive_units SET state = 'dropped', attempt = :attempt, rows = :rows,"
-    " dropped_at = clock_timestamp() WHERE id = :id AND state = :before"
-)
-_STOPPED = text(
-    "UPDATE archive_units SET state = 'stopped', attempt = :attempt, reason = :reason,"
-    " stopped_at = clock_timestamp() WHERE id = :id AND state <> 'dropped'"
-)
+_NOT_DROPPED = "state <> 'dropped'"
+_STEPS: dict[State, tuple[str, str]] = {
+    "proven": (
+        "reason = NULL, rows = :rows, reshipped = reshipped + :reshipped, newer = :newer,"
+        " proven_at = clock_timestamp(), stopped_at = NULL",
+        _NOT_DROPPED,
+    ),
+    "detached": ("detached_at = clock_timestamp()", "state = 'proven'"),
+    "dropped": ("rows = :rows, dropped_at = clock_timestamp()", "state = :before"),
+    "stopped": ("reason = :reason, stopped_at = clock_timestamp()", _NOT_DROPPED),
+}
+"""What changes with each step beside the state, and on which condition."""
 _RAISE_BOUNDARY = text(
     "UPDATE archive_boundary SET below = CAST(:high AS uuid) WHERE below < CAST(:high AS uuid)"
+)
+# Slices that an earlier proof had and this one has not are gone with their rows.
+_FORGET_SLICES = text("DELETE FROM archive_slices WHERE unit_id = :unit_id")
+_SAVE_SLICES = text(
+    """
+INSERT INTO archive_slices (unit_id, period, share, rows, checksum, clickhouse_rows,
+                            clickhouse_checksum, proven_by)
+SELECT :unit_id, r.* FROM json_to_recordset(CAST(:slices AS json)) AS r (
+    period bigint, share integer, rows bigint, checksum numeric(20), clickhouse_rows bigint,
+    clickhouse_checksum numeric(20), proven_by text)
+"""
 )
 
 
@@ -81,15 +83,18 @@ class Unit(NamedTuple):
         """Whether its table is no partition any more."""
         return self.detached_seconds is not None
 
-    @property
-    def low_ms(self) -> int:
-        """The first millisecond of its ids."""
-        return milliseconds(self.low)
 
-    @property
-    def high_ms(self) -> int:
-        """The first millisecond after its ids."""
-        return milliseconds(self.high)
+class ProvenSlice(NamedTuple):
+    """A slice as both tiers had it, and what proved it: its `checksum`, or its `rows` one by one,
+    which may be newer in ClickHouse, or more there. Checksums are decimal texts."""
+
+    period: int
+    share: int
+    rows: int
+    checksum: str
+    clickhouse_rows: int
+    clickhouse_checksum: str
+    proven_by: Literal["checksum", "rows"]
 
 
 def plan(
@@ -98,69 +103,40 @@ def plan(
     """Makes a unit of each partition that is none yet."""
     units = [{"name": one.name, "low": one.low, "high": one.high} for one in partitions]
     fence.check(connection)
-    text_of_units = msgspec.json.encode(units).decode()
-    values = {"attempt": fence.attempt, "actor": actor, "units": text_of_units}
-    connection.execute(_PLAN, values)
+    listed = msgspec.json.encode(units).decode()
+    connection.execute(_PLAN, {"attempt": fence.attempt, "actor": actor, "units": listed})
 
 
 def open_units(connection: Connection) -> list[Unit]:
     """All that are not done with, oldest messages first."""
-    return [_unit(row) for row in connection.execute(_OPEN)]
+    return [Unit(*row) for row in connection.execute(_OPEN)]
 
 
-def prove(
-    connection: Connection,
-    fence: FencingToken,
-    unit: Unit,
-    *,
-    rows: int,
-    reshipped: int,
-    newer: int,
-) -> Unit:
-    """ClickHouse has all of it; gives the unit as it is then.
-
-    One that had been stopped goes on from where it was.
-    """
-    counts = {"rows": rows, "reshipped": reshipped, "newer": newer}
-    _move(connection, fence, unit, _PROVEN, counts)
-    return unit._replace(state="detached" if unit.is_detached else "proven", rows=rows)
-
-
-def detach(connection: Connection, fence: FencingToken, unit: Unit) -> None:
-    """Its table is no partition any more, and reads below its end ask ClickHouse."""
-    raise_boundary(connection, unit.high)
-    _move(connection, fence, unit, _DETACHED, {})
+def move(
+    connection: Connection, fence: FencingToken, unit: Unit, step: State, **values: Any
+) -> State:
+    """Takes a unit to its next state in the caller's transaction, and gives that: a detached one
+    that is proven stays detached. Raises `Refused` where another archiver has changed it."""
+    fence.check(connection)
+    changes, condition = _STEPS[step]
+    state = "detached" if step == "proven" and unit.is_detached else step
+    values |= {"id": unit.id, "attempt": fence.attempt, "state": state, "before": unit.state}
+    statement = text(
+        f"UPDATE archive_units SET state = :state, attempt = :attempt, {changes}"  # noqa: S608
+        f" WHERE id = :id AND {condition}"
+    )
+    if connection.execute(statement, values).rowcount != 1:
+        raise Refused(f"{unit.name} is not as this archiver left it; nothing was changed")
+    return state
 
 
-def drop(connection: Connection, fence: FencingToken, unit: Unit, rows: int) -> None:
-    """Its rows are gone from PostgreSQL."""
-    _move(connection, fence, unit, _DROPPED, {"rows": rows, "before": unit.state})
-
-
-def stop(connection: Connection, fence: FencingToken, unit: Unit, reason: str) -> None:
-    """It is kept as it is until it can be proven."""
-    _move(connection, fence, unit, _STOPPED, {"reason": reason})
+def save_slices(connection: Connection, unit: Unit, slices: Sequence[ProvenSlice]) -> None:
+    """Writes what was proven of a unit, in place of an earlier proof."""
+    connection.execute(_FORGET_SLICES, {"unit_id": unit.id})
+    rows = msgspec.json.encode([one._asdict() for one in slices]).decode()
+    connection.execute(_SAVE_SLICES, {"unit_id": unit.id, "slices": rows})
 
 
 def raise_boundary(connection: Connection, high: str) -> None:
     """Messages with ids below may be in ClickHouse alone from now on. It never falls."""
     connection.execute(_RAISE_BOUNDARY, {"high": high})
-
-
-def _move(
-    connection: Connection,
-    fence: FencingToken,
-    unit: Unit,
-    step: TextClause,
-    values: dict[str, Any],
-) -> None:
-    fence.check(connection)
-    known = {"id": unit.id, "attempt": fence.attempt}
-    if connection.execute(step, known | values).rowcount != 1:
-        raise Refused(f"{unit.name} is not as this archiver left it; nothing was changed")
-
-
-def _unit(row: Row[Any]) -> Unit:
-    values = row._asdict()
-    age = values["detached_seconds"]
-    return Unit(**values | {"detached_seconds": None if age is None else float(age)})

@@ -1,18 +1,16 @@
-"""A user's part of ClickHouse: every table that names a user, found in the catalogue.
-
-Rows go by mutations, which write the parts anew: a lightweight delete would only hide them. The
-parts from before lie beside for a few minutes, where no query sees them.
-"""
+"""A user's part of ClickHouse: every table that names a user, found in the catalogue. Rows go by
+mutations, which rewrite the parts: the old ones stay a few minutes, where no query sees them."""
 
 from typing import NamedTuple
 
 import msgspec
 
-from jobs.archive.expected_counts import Expectations
+from jobs.archive.expected_counts import lower_expected
 from jobs.erase.receipt import Target, UserErasure
 from jobs.replicate.row_outbox import RowCopies
-from storage.clickhouse.driver import EVERY_ROW, ClickHouse, literal
+from storage.clickhouse.driver import EVERY_ROW, literal
 from storage.clickhouse.mutations import ask, mutate
+from storage.tiers import Tiers
 
 _TABLES = """
 SELECT table, anyIf(name, type = 'UUID' AND name IN ('id', 'message_id')) AS key
@@ -40,57 +38,46 @@ class _Table(NamedTuple):
 
 
 class ClickHouseEraser:
-    """Looks for, and takes out, what ClickHouse has of a user. Errors leave as `TierError`."""
+    """Counts and removes what ClickHouse has of a user. Errors leave as `TierError`."""
 
-    def __init__(self, server: ClickHouse, copies: RowCopies, expectations: Expectations) -> None:
-        self._server = server
+    def __init__(self, tiers: Tiers, copies: RowCopies) -> None:
+        self._engine = tiers.job_engine
+        self._server = tiers.job_clickhouse
         self._copies = copies
-        self._expectations = expectations
 
     def note(self, erasure: UserErasure, erased_at: str) -> None:
         """Keeps the erasure here too, so that it outlives PostgreSQL."""
-        row = msgspec.json.encode(
-            {
-                "user_id": erasure.user_id,
-                "erased_through": erasure.erased_through,
-                "erased_at": erased_at,
-                "requested_by": erasure.requested_by,
-                "requested_at": erasure.requested_at,
-                "receipt": msgspec.json.encode(erasure).decode(),
-            }
-        )
-        self._server.insert("user_erasures", row)
+        names = ("user_id", "erased_through", "requested_by", "requested_at")
+        row = {name: getattr(erasure, name) for name in names}
+        row |= {"erased_at": erased_at, "receipt": msgspec.json.encode(erasure).decode()}
+        self._server.insert("user_erasures", msgspec.json.encode(row))
 
     def clear(self, target: Target) -> dict[str, int]:
         """Takes out every row, whatever version it is of; gives counts by table.
-
-        Raises `TierUnavailable`, passing, while a mutation of before is still at work.
-        """
-        counts = {}
+        Raises `TierUnavailable`, passing, while an earlier mutation is still at work."""
+        counts = self.count(target)
         for table in self._tables():
-            counts[table.name] = self._count(table, target)
-            if counts[table.name]:
+            if counts.get(table.name):
                 self._delete(table, target)
-        counts["row_copies"] = self._copies.of_user(target.user_id, target.moment)
         # Also where nothing names the user: dead letters do not.
         self._copies.ship()
         if counts["row_copies"] or self._copies.has_old():
             self._copies.compact()
         return counts
 
-    def look(self, target: Target) -> dict[str, int]:
+    def count(self, target: Target) -> dict[str, int]:
         """Counts by table what is there, hidden rows included."""
         found = {table.name: self._count(table, target) for table in self._tables()}
         return found | {"row_copies": self._copies.of_user(target.user_id, target.moment)}
 
     def old_parts(self) -> int:
-        """How many parts lie beside that a mutation or a merge has replaced."""
+        """How many parts that a mutation or a merge has replaced are still on disk."""
         return int(ask(self._server, _OLD_PARTS)[0][0])
 
     def _delete(self, table: _Table, target: Target) -> None:
         condition = table.condition(target)
         if table.name == "messages":
-            self._expectations.lower(condition)
+            lower_expected(self._engine, self._server, condition)
         mutate(self._server, table.name, f"DELETE WHERE {condition}")
         if self._count(table, target):
             # What a lightweight delete had hidden, a mutation passes over.

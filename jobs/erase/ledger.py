@@ -6,20 +6,20 @@ import msgspec
 from sqlalchemy import Connection, Engine, Row, text
 
 from jobs.erase.receipt import Target, UserErasure
-from storage.postgres.driver import translated
+from storage.postgres.driver import rows_of, translated
 
 CLAIM_SECONDS = 90
 """Longer than any one step takes; whoever works on an erasure renews its claim after each."""
 
 LOOK_AGAIN_SECONDS = 60
 LOOK_FOR_SECONDS = 900
-"""Longer than any write that was under way may take to land; each look waits twice as long."""
+"""Longer than any write that was under way may take to land; each count waits twice as long."""
 
 _LOAD = text("SELECT receipt, finished_at FROM user_erasures WHERE user_id = :user_id")
 _MARK = text(
     """
 INSERT INTO user_erasures (user_id, erased_through, erased_at, requested_by, requested_at, receipt)
-VALUES (:user_id, :through, :moment, :by, :at, :receipt)
+VALUES (:user_id, :erased_through, :moment, :requested_by, :requested_at, :receipt)
 ON CONFLICT (user_id) DO UPDATE SET
     erased_through = excluded.erased_through, erased_at = excluded.erased_at,
     requested_by = excluded.requested_by, requested_at = excluded.requested_at,
@@ -38,7 +38,7 @@ UPDATE user_erasures SET receipt = :receipt, finished_at = CAST(:finished_at AS 
     looked_at = CASE WHEN :release THEN clock_timestamp() ELSE looked_at END,
     claimed_until = CASE WHEN :release THEN '-infinity'
                          ELSE clock_timestamp() + make_interval(secs => :seconds) END
-WHERE user_id = :user_id AND erased_through = :through
+WHERE user_id = :user_id AND erased_through = :erased_through
 """
 )
 # Those that are to be finished, and those of late: what was under way then may have landed since.
@@ -63,28 +63,18 @@ class ErasureLedger:
 
     def load(self, user_id: str) -> UserErasure | None:
         """The newest receipt of a user."""
-        with translated(), self._engine.begin() as connection:
-            row = connection.execute(_LOAD, {"user_id": user_id}).one_or_none()
-        return None if row is None else _receipt(row)
+        found = rows_of(self._engine, _LOAD, {"user_id": user_id})
+        return _receipt(found[0]) if found else None
 
     def mark(self, connection: Connection, erasure: UserErasure, target: Target) -> None:
         """Begins an erasure, in the caller's transaction."""
-        values = {
-            "user_id": target.user_id,
-            "through": target.through,
-            "moment": target.moment,
-            "by": erasure.requested_by,
-            "at": erasure.requested_at,
-            "receipt": msgspec.json.encode(erasure).decode(),
-        }
-        connection.execute(_MARK, values)
+        connection.execute(_MARK, _values(erasure) | {"moment": target.moment})
 
     def claim(self, user_id: str) -> UserErasure | None:
         """The receipt, to be worked on by this caller alone; None while somebody else does."""
         values = {"user_id": user_id, "seconds": CLAIM_SECONDS}
-        with translated(), self._engine.begin() as connection:
-            row = connection.execute(_CLAIM, values).one_or_none()
-        return None if row is None else _receipt(row)
+        found = rows_of(self._engine, _CLAIM, values)
+        return _receipt(found[0]) if found else None
 
     def save(self, erasure: UserErasure, *, release: bool = False) -> None:
         """Keeps a receipt, and the claim, or gives it up."""
@@ -93,26 +83,22 @@ class ErasureLedger:
 
     def save_in(self, connection: Connection, erasure: UserErasure, *, release: bool) -> None:
         """Likewise in the caller's transaction."""
-        values = {
-            "user_id": erasure.user_id,
-            "through": erasure.erased_through,
-            "receipt": msgspec.json.encode(erasure).decode(),
-            "finished_at": erasure.finished_at,
-            "release": release,
-            "seconds": CLAIM_SECONDS,
-        }
-        connection.execute(_SAVE, values)
+        connection.execute(_SAVE, _values(erasure) | {"release": release, "seconds": CLAIM_SECONDS})
 
     def due(self) -> list[str]:
         """Whose erasure somebody should work on."""
         values = {"again": LOOK_AGAIN_SECONDS, "for_seconds": LOOK_FOR_SECONDS}
-        with translated(), self._engine.begin() as connection:
-            return list(connection.execute(_DUE, values).scalars())
+        return [row.user_id for row in rows_of(self._engine, _DUE, values)]
+
+
+def _values(erasure: UserErasure) -> dict[str, Any]:
+    receipt = msgspec.json.encode(erasure).decode()
+    return msgspec.structs.asdict(erasure) | {"receipt": receipt}
 
 
 def _receipt(row: Row[Any]) -> UserErasure:
     receipt = msgspec.convert(row.receipt, type=UserErasure)
     if row.finished_at is None and receipt.state == "done":
-        # Something of the user has come since, and was refused: it is looked for again.
+        # Something of the user has come since, and was refused: it is counted again.
         return msgspec.structs.replace(receipt, state="pending")
     return receipt

@@ -1,14 +1,15 @@
-"""How long messages are kept, and what is on hold: per user, and per thread of a user."""
+"""How long messages are kept, and legal holds, per user and per thread of a user: what is on hold
+is not erased, whoever asks."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
 from sqlalchemy import Connection, Engine, Row, text
 
 from jobs.audit import AuditTrail
-from storage.errors import ErasureUnderWay, NotFound
+from storage.errors import ErasureUnderWay, NotFound, OnHold
 from storage.postgres.driver import rfc3339, translated
 
 _UNDER_WAY = text(
@@ -43,6 +44,43 @@ DELETE FROM held_versions v WHERE v.user_id = :user_id AND NOT EXISTS (
         AND p.user_id = v.user_id AND p.thread_id IN ('', v.thread_id))
 """
 )
+# Whoever sets a hold at this moment comes before or after, never in between.
+_KEEP_HOLDS = text("LOCK TABLE retention_policies IN SHARE MODE")
+_HOLDS_OF = text("SELECT count(*) FROM retention_policies WHERE user_id = :user_id AND legal_hold")
+_HOLDS = text("SELECT user_id, thread_id FROM retention_policies WHERE legal_hold")
+
+NOT_ON_HOLD = (
+    "NOT EXISTS (SELECT FROM retention_policies p WHERE p.legal_hold"
+    " AND p.user_id = t.user_id AND p.thread_id IN ('', t.id))"
+)
+"""Of a row `t` of `threads`, in SQL."""
+
+
+class Holds(NamedTuple):
+    """Users, and threads of users, that are on hold."""
+
+    users: frozenset[str]
+    threads: frozenset[tuple[str, str]]
+
+    def cover(self, user_id: str, thread_id: str) -> bool:
+        """Whether a thread is on hold, or its user."""
+        return user_id in self.users or (user_id, thread_id) in self.threads
+
+
+def refuse_held(connection: Connection, user_id: str) -> None:
+    """Raises `OnHold` where any hold is on the user or a thread of theirs; none is set before the
+    transaction ends."""
+    connection.execute(_KEEP_HOLDS)
+    if connection.execute(_HOLDS_OF, {"user_id": user_id}).scalar_one():
+        raise OnHold(user_id)
+
+
+def all_holds(connection: Connection) -> Holds:
+    """Every hold."""
+    rows = connection.execute(_HOLDS).all()
+    users = frozenset(row.user_id for row in rows if not row.thread_id)
+    threads = frozenset((row.user_id, row.thread_id) for row in rows if row.thread_id)
+    return Holds(users, threads)
 
 
 class RetentionPolicy(msgspec.Struct, kw_only=True, frozen=True):
@@ -75,31 +113,24 @@ class RetentionPolicies:
         by: str,
     ) -> RetentionPolicy | None:
         """Sets what is given and leaves the rest; gives the policy, None where nothing is left.
-
-        Raises `ErasureUnderWay` for a hold on a user who is being erased.
-        """
+        Raises `ErasureUnderWay` for a hold on a user who is being erased."""
         with translated(), self._engine.begin() as connection:
             connection.execute(_LOCK)
             before = _one(connection, user_id, thread_id)
-            days = before.keep_days if before and isinstance(keep_days, UnsetType) else keep_days
-            hold = before.legal_hold if before and isinstance(legal_hold, UnsetType) else legal_hold
-            values = {
-                "user_id": user_id,
-                "thread_id": thread_id or "",
-                "keep_days": None if isinstance(days, UnsetType) else days,
-                "legal_hold": False if isinstance(hold, UnsetType) else hold,
-                "by": by,
-            }
-            if values["legal_hold"]:
-                _refuse_under_way(connection, user_id)
-            if values["keep_days"] is None and not values["legal_hold"]:
-                self._clear(connection, before, by)
+            if isinstance(keep_days, UnsetType):
+                keep_days = before.keep_days if before else None
+            if isinstance(legal_hold, UnsetType):
+                legal_hold = before.legal_hold if before else False
+            names = {"user_id": user_id, "thread_id": thread_id or ""}
+            if legal_hold and connection.execute(_UNDER_WAY, names).scalar_one():
+                raise ErasureUnderWay
+            if keep_days is None and not legal_hold:
+                if before is not None:
+                    self._clear(connection, before, by)
                 return None
-            policy = _policy(connection.execute(_SET, values).one())
-            released = connection.execute(_RELEASE, values).rowcount
-            counts = {"released_versions": released}
-            details = {"keep_days": policy.keep_days, "legal_hold": policy.legal_hold}
-            self._audit.record(connection, by, "retention.set", _subject(policy), counts, details)
+            given = {"keep_days": keep_days, "legal_hold": legal_hold}
+            policy = _policy(connection.execute(_SET, {**names, **given, "by": by}).one())
+            self._record(connection, "retention.set", policy, by)
         return policy
 
     def clear(self, user_id: str, thread_id: str | None, *, by: str) -> RetentionPolicy:
@@ -124,19 +155,20 @@ class RetentionPolicies:
         last = (shown[-1].user_id, shown[-1].thread_id or "") if len(found) > limit else None
         return shown, last
 
-    def _clear(self, connection: Connection, before: RetentionPolicy | None, by: str) -> None:
-        if before is None:
-            return
+    def _clear(self, connection: Connection, before: RetentionPolicy, by: str) -> None:
         values = {"user_id": before.user_id, "thread_id": before.thread_id or ""}
         connection.execute(_CLEAR, values)
-        counts = {"released_versions": connection.execute(_RELEASE, values).rowcount}
-        details = {"keep_days": before.keep_days, "legal_hold": before.legal_hold}
-        self._audit.record(connection, by, "retention.cleared", _subject(before), counts, details)
+        self._record(connection, "retention.cleared", before, by)
 
-
-def _refuse_under_way(connection: Connection, user_id: str) -> None:
-    if connection.execute(_UNDER_WAY, {"user_id": user_id}).scalar_one():
-        raise ErasureUnderWay
+    def _record(
+        self, connection: Connection, action: str, policy: RetentionPolicy, by: str
+    ) -> None:
+        released = connection.execute(_RELEASE, {"user_id": policy.user_id}).rowcount
+        details = {"keep_days": policy.keep_days, "legal_hold": policy.legal_hold}
+        thread = f" thread:{policy.thread_id}" if policy.thread_id else ""
+        subject = f"user:{policy.user_id}{thread}"
+        counts = {"released_versions": released}
+        self._audit.record(connection, by, action, subject, counts, details)
 
 
 def _one(connection: Connection, user_id: str, thread_id: str | None) -> RetentionPolicy | None:
@@ -146,16 +178,5 @@ def _one(connection: Connection, user_id: str, thread_id: str | None) -> Retenti
 
 
 def _policy(row: Row[Any]) -> RetentionPolicy:
-    return RetentionPolicy(
-        user_id=row.user_id,
-        thread_id=row.thread_id or None,
-        keep_days=row.keep_days,
-        legal_hold=row.legal_hold,
-        set_by=row.set_by,
-        set_at=rfc3339(row.set_at),
-    )
-
-
-def _subject(policy: RetentionPolicy) -> str:
-    thread = f" thread:{policy.thread_id}" if policy.thread_id else ""
-    return f"user:{policy.user_id}{thread}"
+    values = {"thread_id": row.thread_id or None, "set_at": rfc3339(row.set_at)}
+    return RetentionPolicy(**row._asdict() | values)

@@ -1,21 +1,18 @@
-"""A user's part of PostgreSQL: every table that names a user, found by looking at the catalogue.
-
-So a table that is made later is covered, and so is a week that was detached from `messages`. What
-names a message alone (outbox, lost acknowledgements) goes with it. Dead letters name nobody; their
-records do.
-"""
+"""A user's part of PostgreSQL: every table that names a user, found in the catalogue, so that a
+later table and a detached week are covered. What names a message alone (outbox, lost
+acknowledgements) goes with it; of dead letters the records name a user."""
 
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 
 from jobs.erase.receipt import Target
-from models.records import address_of, created_at
 from storage.errors import TierError
-from storage.postgres import writes
+from storage.postgres import locks
 from storage.postgres.driver import translated
+from storage.tiers import Tiers
 
 BATCH_ROWS = 2_000
 LETTERS_AT_ONCE = 500
@@ -39,14 +36,16 @@ _LEAVES = text(
     "SELECT DISTINCT tableoid::regclass::text FROM messages"
     " WHERE user_id = :user_id AND id <= :through"
 )
-_WITH_THEM = (
+_WITH_THEM = {
     # One that is being shipped finds no message any more.
-    text(
+    "clickhouse_outbox": text(
         "DELETE FROM clickhouse_outbox WHERE sequence IN (SELECT sequence FROM clickhouse_outbox"
         " WHERE message_id = ANY(CAST(:ids AS uuid[])) FOR UPDATE SKIP LOCKED)"
     ),
-    text("DELETE FROM lost_acknowledgements WHERE message_id = ANY(CAST(:ids AS uuid[]))"),
-)
+    "lost_acknowledgements": text(
+        "DELETE FROM lost_acknowledgements WHERE message_id = ANY(CAST(:ids AS uuid[]))"
+    ),
+}
 _THREADS = text(
     "SELECT id FROM threads WHERE user_id = :user_id AND created_at <= :moment"
     " AND id > :after ORDER BY id LIMIT :batch"
@@ -105,11 +104,11 @@ class _Table(NamedTuple):
 
 
 class PostgresEraser:
-    """Looks for, and takes out, what PostgreSQL has of a user. Errors leave as `TierError`."""
+    """Counts and removes what PostgreSQL has of a user. Errors leave as `TierError`."""
 
-    def __init__(self, engine: Engine, slots: int) -> None:
-        self._engine = engine
-        self._slots = slots
+    def __init__(self, tiers: Tiers) -> None:
+        self._engine = tiers.job_engine
+        self._slots = tiers.settings.shards
 
     def clear(self, target: Target) -> tuple[dict[str, int], list[str]]:
         """Takes out everything; gives counts by table, and which tables VACUUM is to pass."""
@@ -118,7 +117,10 @@ class PostgresEraser:
             tables = _tables(connection)
             leaves = list(connection.execute(_LEAVES, _values(target)).scalars())
         counts["threads"] = self._clear_threads(target)
-        counts["dead_letters"] = self._clear_letters(target)
+        with translated(), self._engine.begin() as connection:
+            letters = list(_letters(connection, target))
+            connection.execute(_DROP_LETTERS, {"ids": letters})
+        counts["dead_letters"] = len(letters)
         for table in tables:
             counts[table.name] = 0
             while gone := self._clear_batch(table, target, counts):
@@ -126,7 +128,7 @@ class PostgresEraser:
         touched = [name for name, count in counts.items() if count and name != "messages"]
         return dict(counts), sorted({*leaves, *touched})
 
-    def look(self, target: Target) -> dict[str, int]:
+    def count(self, target: Target) -> dict[str, int]:
         """Counts by table what is there."""
         counts = {}
         with translated(), self._engine.begin() as connection:
@@ -159,7 +161,7 @@ class PostgresEraser:
             f" RETURNING {f'{table.key}::text' if table.key else 'NULL'}"
         )
         if table.name == "redis_backfill":
-            # One that is being told to Redis is gone in a moment.
+            # One that is being carried to Redis is gone in a moment.
             statement = (
                 "DELETE FROM redis_backfill WHERE sequence IN (SELECT sequence FROM redis_backfill"  # noqa: S608
                 f" WHERE {table.condition} FOR UPDATE SKIP LOCKED) RETURNING NULL"
@@ -168,10 +170,8 @@ class PostgresEraser:
             gone = connection.execute(text(statement), _values(target)).scalars().all()
             ids = [one for one in gone if one is not None]
             if ids:
-                for queue, name in zip(
-                    _WITH_THEM, ("clickhouse_outbox", "lost_acknowledgements"), strict=True
-                ):
-                    counts[name] += connection.execute(queue, {"ids": ids}).rowcount
+                for name, delete in _WITH_THEM.items():
+                    counts[name] += connection.execute(delete, {"ids": ids}).rowcount
         return len(gone)
 
     def _clear_threads(self, target: Target) -> int:
@@ -179,8 +179,7 @@ class PostgresEraser:
         while True:
             with translated(), self._engine.begin() as connection:
                 # Whoever adds a message to one of them counts it there.
-                for slot in range(self._slots):
-                    writes.lock(connection, slot)
+                locks.lock_slots(connection, range(self._slots), locks.PATIENCE)
                 values = {**_values(target), "after": after, "batch": BATCH_ROWS}
                 threads = list(connection.execute(_THREADS, values).scalars())
                 if not threads:
@@ -189,13 +188,6 @@ class PostgresEraser:
                 gone += connection.execute(_RENEW, named).rowcount
                 gone += connection.execute(_DROP, named).rowcount
             after = threads[-1]
-
-    def _clear_letters(self, target: Target) -> int:
-        with translated(), self._engine.begin() as connection:
-            due = list(_letters(connection, target))
-            if due:
-                connection.execute(_DROP_LETTERS, {"ids": due})
-        return len(due)
 
 
 def _tables(connection: Connection) -> list[_Table]:
@@ -216,15 +208,7 @@ def _letters(connection: Connection, target: Target) -> Iterator[int]:
     while True:
         values = {"after": after, "batch": LETTERS_AT_ONCE}
         rows = connection.execute(_LETTERS, values).all()
-        for row in rows:
-            address = address_of(row.kind, bytes(row.record))
-            if address.user_id != target.user_id:
-                continue
-            if address.message_id is not None:
-                if address.message_id <= target.through:
-                    yield row.id
-            elif created_at(bytes(row.record)) <= target.moment:
-                yield row.id
+        yield from (row.id for row in rows if target.covers(row.kind, bytes(row.record)))
         if len(rows) < LETTERS_AT_ONCE:
             return
         after = rows[-1].id

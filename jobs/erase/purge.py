@@ -1,25 +1,20 @@
-"""What was deleted leaves ClickHouse physically: a tombstone hides its message, and no more.
+"""What was deleted leaves ClickHouse physically, by mutations of bounded size: superseded versions
+of messages whose newest is a tombstone, and messages of deleted threads that ClickHouse alone has
+and no tombstone comes for. What is on hold stays."""
 
-Superseded versions of messages whose newest version is a tombstone go, and what lies of deleted
-threads in ClickHouse alone, where no tombstone comes. Each by mutations of bounded size, which
-write the parts anew. What is on hold stays.
-"""
-
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import structlog
-from sqlalchemy import Engine, Row, text
+from sqlalchemy import Row, text
 
-from jobs.archive.expected_counts import Expectations
+from jobs.archive.expected_counts import lower_expected
 from jobs.audit import SYSTEM, AuditTrail
-from jobs.erase import holds
-from jobs.erase.holds import Holds
+from jobs.erase.policies import NOT_ON_HOLD, Holds, all_holds
 from jobs.replicate.row_outbox import RowCopies
-from storage.clickhouse.driver import EVERY_ROW, ClickHouse, literal
+from storage.clickhouse.driver import EVERY_ROW, literal
 from storage.clickhouse.mutations import ask, mutate
-from storage.postgres.driver import translated
-from storage.redis.repair import RedisRepair
+from storage.postgres.driver import rows_of, translated
+from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
 
@@ -44,14 +39,10 @@ _MASKED = (
     " AND database = currentDatabase() AND table = 'messages'"
 )
 _THREADS = text(
-    """
-SELECT user_id, id, deleted_through::text AS deleted_through FROM threads t
-WHERE deleted_through IS NOT NULL AND purged_through IS DISTINCT FROM deleted_through
-  AND erased_through = deleted_through
-  AND NOT EXISTS (SELECT FROM retention_policies p WHERE p.legal_hold
-                  AND p.user_id = t.user_id AND p.thread_id IN ('', t.id))
-LIMIT :batch
-"""
+    "SELECT user_id, id, deleted_through::text FROM threads t"  # noqa: S608
+    " WHERE deleted_through IS NOT NULL"
+    " AND purged_through IS DISTINCT FROM deleted_through AND erased_through = deleted_through"
+    f" AND {NOT_ON_HOLD} LIMIT :batch"
 )
 _PURGED = text(
     "UPDATE threads SET purged_through = :through"
@@ -70,30 +61,21 @@ class Purged(NamedTuple):
 class PhysicalErasure:
     """Purges ClickHouse. Safe to repeat; stops at any point without harm."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        server: ClickHouse,
-        redis: RedisRepair,
-        audit: AuditTrail,
-        copies: RowCopies,
-        expectations: Expectations,
-    ) -> None:
-        self._engine = engine
-        self._server = server
-        self._redis = redis
-        self._audit = audit
+    def __init__(self, tiers: Tiers, copies: RowCopies, audit: AuditTrail) -> None:
+        self._engine = tiers.job_engine
+        self._server = tiers.job_clickhouse
+        self._redis = tiers.redis_repair
         self._copies = copies
-        self._expectations = expectations
+        self._audit = audit
 
     def purge(self) -> Purged:
         """One run. Raises `TierError`, with what was not purged left to the next."""
         with translated(), self._engine.begin() as connection:
-            standing = holds.standing(connection)
+            holds = all_holds(connection)
         if int(ask(self._server, _MASKED)[0][0]):
             # Mutations pass over what a lightweight delete has hidden.
             mutate(self._server, "messages", "APPLY DELETED MASK")
-        purged = Purged(self._purge_versions(standing), self._purge_threads())
+        purged = Purged(self._purge_versions(holds), self._purge_threads())
         self._copies.ship()
         if self._copies.has_old():
             self._copies.compact()
@@ -102,7 +84,7 @@ class PhysicalErasure:
             log.info("purged", **purged._asdict())
         return purged
 
-    def _purge_versions(self, standing: Holds) -> int:
+    def _purge_versions(self, holds: Holds) -> int:
         purged = mutations = version = 0
         name = ""
         while mutations < MUTATIONS:
@@ -112,7 +94,7 @@ class PhysicalErasure:
                 break
             name, version = rows[-1][0], int(rows[-1][1])
             # Holds may be too many to be named in a statement.
-            free = [row for row in rows if not standing.cover(row[2], row[3])]
+            free = [row for row in rows if not holds.cover(row[2], row[3])]
             if free:
                 named = ", ".join(f"('{row[0]}', {row[1]})" for row in free)
                 mutate(self._server, "messages", f"DELETE WHERE (id, version) IN ({named})")
@@ -120,8 +102,7 @@ class PhysicalErasure:
         return purged
 
     def _purge_threads(self) -> int:
-        with translated(), self._engine.begin() as connection:
-            due = connection.execute(_THREADS, {"batch": THREADS_AT_ONCE}).all()
+        due = rows_of(self._engine, _THREADS, {"batch": THREADS_AT_ONCE})
         if not due:
             return 0
         condition = f"is_deleted = 0 AND ({' OR '.join(map(_of_thread, due))})"
@@ -130,9 +111,12 @@ class PhysicalErasure:
         if purged:
             # The rows are all that names their hot copies.
             self._forget(condition)
-            self._expectations.lower(condition)
+            lower_expected(self._engine, self._server, condition)
             mutate(self._server, "messages", f"DELETE WHERE {condition}")
-        self._finish(due)
+        with translated(), self._engine.begin() as connection:
+            for row in due:
+                values = {"user_id": row.user_id, "id": row.id, "through": row.deleted_through}
+                connection.execute(_PURGED, values)
         return purged
 
     def _forget(self, condition: str) -> None:
@@ -145,12 +129,6 @@ class PhysicalErasure:
         ):
             self._redis.forget([row[0] for row in rows])
             name = rows[-1][0]
-
-    def _finish(self, due: Sequence[Row[Any]]) -> None:
-        with translated(), self._engine.begin() as connection:
-            for row in due:
-                values = {"user_id": row.user_id, "id": row.id, "through": row.deleted_through}
-                connection.execute(_PURGED, values)
 
 
 def _of_thread(row: Row[Any]) -> str:

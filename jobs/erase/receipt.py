@@ -6,19 +6,16 @@ import msgspec
 
 from models import ids
 from models.message import Tier
+from models.records import address_of, created_at
 
 EraseState = Literal["pending", "done"]
 
 
 class UserErasure(msgspec.Struct, kw_only=True, frozen=True):
-    """The receipt of an erasure.
-
-    Everything of the user with an id at or below `erased_through` is gone where `state` is `done`;
-    while it is `pending`, `waits_for` says of each tier that is in the way why. `removed` counts by
-    tier and kind what was taken out. `files` says of each tier what its files may still hold, in
-    space that no query reaches, and `to_vacuum` names the tables of PostgreSQL that wait for it.
-    `seconds` is the time of work, not of waiting.
-    """
+    """The receipt of an erasure. Where `state` is `done`, everything of the user with an id at or
+    below `erased_through` is gone; while `pending`, `waits_for` says why for each tier in the way.
+    `removed` counts by tier and kind, `files` says what a tier's files may still hold in space that
+    no query reaches, `to_vacuum` names tables of PostgreSQL. `seconds` is work, not waiting."""
 
     user_id: str
     state: EraseState
@@ -49,3 +46,12 @@ class Target(NamedTuple):
     def moment(self) -> str:
         """The watermark's time, RFC 3339: threads that were created by then are to go."""
         return ids.timestamp(ids.time_us_of(self.through))
+
+    def is_past(self, kind: str, record: bytes) -> bool:
+        """Whether a record of the user's is of a message, thread or state that is to go."""
+        name = address_of(kind, record).message_id
+        return name <= self.through if name else created_at(record) <= self.moment
+
+    def covers(self, kind: str, record: bytes) -> bool:
+        """Whether a record is the user's, and is to go."""
+        return address_of(kind, record).user_id == self.user_id and self.is_past(kind, record)

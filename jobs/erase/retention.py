@@ -1,37 +1,32 @@
-"""Applies retention policies: messages that have had their time become tombstones.
+"""Applies retention policies: messages that have had their time become tombstones, as if their user
+had deleted them, also where ClickHouse alone has them. Each run counts what is due before and
+after, and says so in the audit trail even where that is nothing."""
 
-They go as if their user had deleted them: counted down in their threads, told to Redis, shipped to
-ClickHouse, and purged there. What lies in ClickHouse alone is read from there. Each run counts what
-is due before and after, and says so in the audit trail also where that is nothing.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 import structlog
-from sqlalchemy import Connection, Engine, Select, func, select, text
+from sqlalchemy import Select, func, select, text
 
 from jobs.audit import SYSTEM, AuditTrail
 from models import codec, ids
-from models.ids import Clock
 from models.message import Message
 from models.tables import messages
 from models.versions import VERSION_STEP
 from storage.availability.hidden import archive_boundary
-from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.pages import Selection, archived_messages
 from storage.errors import TierError
-from storage.postgres import writes
-from storage.postgres.driver import message_of, translated
+from storage.postgres import locks, writes
+from storage.postgres.driver import message_of, rows_of, translated
 from storage.postgres.partitions import Partitions
 from storage.postgres.tombstones import tombstone_of
+from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
 
 BATCH_MESSAGES = 500
 DAY_US = 86_400_000_000
-APPLIED = "retention.applied"
 
 # A thread's own policy or hold comes before its user's.
 _SCOPES = text(
@@ -69,15 +64,13 @@ class _Scope(NamedTuple):
 class RetentionService:
     """Applies every policy. Safe to repeat, and to run twice at once."""
 
-    def __init__(
-        self, engine: Engine, server: ClickHouse, audit: AuditTrail, clock: Clock, slots: int
-    ) -> None:
-        self._engine = engine
-        self._server = server
+    def __init__(self, tiers: Tiers, audit: AuditTrail) -> None:
+        self._engine = tiers.job_engine
+        self._server = tiers.job_clickhouse
+        self._clock = tiers.clock
+        self._slots = tiers.settings.shards
+        self._partitions = Partitions(tiers.job_engine)
         self._audit = audit
-        self._clock = clock
-        self._slots = slots
-        self._partitions = Partitions(engine)
 
     def apply(self, *, by: str = SYSTEM) -> RetentionRun:
         """One run over all policies. Raises `TierUnavailable` without PostgreSQL."""
@@ -93,19 +86,15 @@ class RetentionService:
                 incomplete = str(error)
         run = RetentionRun(len(scopes) + on_hold, on_hold, due, erased, left, incomplete)
         if run.policies:
-            self._say(run, by)
+            counts = {name: count for name, count in run._asdict().items() if name != "incomplete"}
+            details = {"incomplete": incomplete} if incomplete else {}
+            self._audit.note(by, "retention.applied", "retention", counts, details)
+            report = log.error if left or incomplete else log.info
+            report("retention_applied", **run._asdict())
         return run
 
-    def _say(self, run: RetentionRun, by: str) -> None:
-        counts = {name: count for name, count in run._asdict().items() if isinstance(count, int)}
-        details = {"incomplete": run.incomplete} if run.incomplete else {}
-        self._audit.note(by, APPLIED, "retention", counts, details)
-        report = log.error if run.left or run.incomplete else log.info
-        report("retention_applied", **run._asdict())
-
     def _scopes(self) -> tuple[list[_Scope], int]:
-        with translated(), self._engine.begin() as connection:
-            rows = connection.execute(_SCOPES).all()
+        rows = rows_of(self._engine, _SCOPES)
         now_us = self._clock.now_us()
         scopes = [
             _Scope(
@@ -120,42 +109,38 @@ class RetentionService:
         return scopes, len(rows) - len(scopes)
 
     def _count(self, scope: _Scope) -> int:
-        with translated(), self._engine.begin() as connection:
-            query = _due(scope, select(func.count()).select_from(messages))
-            committed = int(connection.execute(query).scalar_one())
+        query = _due(scope, select(func.count()).select_from(messages))
+        committed = int(rows_of(self._engine, query)[0][0])
         return committed + sum(len(batch) for batch in self._archived(scope))
 
     def _erase(self, scope: _Scope) -> int:
         erased, after = 0, ids.LOWEST
         while True:
-            with translated(), self._engine.begin() as connection:
-                query = _due(scope, select(messages)).where(messages.c.id > after)
-                rows = connection.execute(query.order_by(messages.c.id).limit(BATCH_MESSAGES))
-                batch = [message_of(row) for row in rows]
+            query = _due(scope, select(messages)).where(messages.c.id > after)
+            rows = rows_of(self._engine, query.order_by(messages.c.id).limit(BATCH_MESSAGES))
+            batch = [message_of(row) for row in rows]
             if not batch:
                 break
-            erased += self._bury(batch, _as_committed)
+            erased += self._bury(batch, is_committed=True)
             after = batch[-1].id
         for batch in self._archived(scope):
             self._partitions.ensure_for(one.id for one in batch)
-            erased += self._bury(batch, lambda _, given: given)
+            erased += self._bury(batch, is_committed=False)
         return erased
 
-    def _bury(
-        self,
-        batch: Sequence[Message],
-        newest: Callable[[Connection, Sequence[Message]], Sequence[Message]],
-    ) -> int:
+    def _bury(self, batch: Sequence[Message], *, is_committed: bool) -> int:
         moment = ids.timestamp(self._clock.now_us())
         with translated(), self._engine.begin() as connection:
             # Whoever writes one of them at the same moment counts it as well.
-            for slot in sorted({ids.shard_in(one.id) % self._slots for one in batch}):
-                writes.lock(connection, slot)
+            slots = {ids.shard_in(one.id) % self._slots for one in batch}
+            locks.lock_slots(connection, slots, locks.PATIENCE)
+            if is_committed:
+                # Those that are live still, as they are now.
+                named = messages.c.id.in_([one.id for one in batch])
+                live = select(messages).where(named, messages.c.deleted_at.is_(None))
+                batch = [message_of(row) for row in connection.execute(live)]
             # Room for the versions that Redis may hold and nobody has seen.
-            buried = [
-                tombstone_of(one, one.version + VERSION_STEP, moment)
-                for one in newest(connection, batch)
-            ]
+            buried = [tombstone_of(one, one.version + VERSION_STEP, moment) for one in batch]
             written = writes.upsert_messages(connection, [codec.encode(one) for one in buried])
             writes.queue_backfill(connection, buried)
         return written
@@ -174,11 +159,9 @@ class RetentionService:
             if one.id < below and one.thread_id not in scope.without
         )
         while batch := list(islice(found, BATCH_MESSAGES)):
-            with translated(), self._engine.begin() as connection:
-                # Of those ClickHouse is yet to hear.
-                known = set(
-                    connection.execute(_KNOWN, {"ids": [one.id for one in batch]}).scalars()
-                )
+            # Of those ClickHouse is yet to hear.
+            rows = rows_of(self._engine, _KNOWN, {"ids": [one.id for one in batch]})
+            known = {row.id for row in rows}
             if alone := [one for one in batch if one.id not in known]:
                 yield alone
 
@@ -194,10 +177,3 @@ def _due(scope: _Scope, query: Select[Any]) -> Select[Any]:
     if scope.thread_id:
         conditions.append(messages.c.thread_id == scope.thread_id)
     return query.where(*conditions)
-
-
-def _as_committed(connection: Connection, batch: Sequence[Message]) -> list[Message]:
-    """Those that are live still, as they are now."""
-    named = messages.c.id.in_([one.id for one in batch])
-    rows = connection.execute(select(messages).where(named, messages.c.deleted_at.is_(None)))
-    return [message_of(row) for row in rows]

@@ -1,62 +1,71 @@
-"""One go at the erasure of a user: tier by tier, until a look through all of them finds nothing."""
+"""One go at the erasure of a user: tier by tier, until counting in all of them finds nothing."""
 
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from jobs.audit import AuditTrail
 from jobs.erase.clickhouse import ClickHouseEraser
-from jobs.erase.compaction import Tidying
 from jobs.erase.ledger import ErasureLedger
 from jobs.erase.postgres import PostgresEraser
 from jobs.erase.receipt import Target, UserErasure
 from jobs.erase.redis import RedisEraser
+from jobs.replicate.row_outbox import RowCopies
 from models import ids
-from models.ids import Clock
 from models.message import Tier
 from storage.errors import TierError, TierUnavailable
 from storage.postgres.driver import translated
 from storage.postgres.locks import wait_for_writers
+from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
 
 ROUNDS = 5
-"""Each takes out what came while the one before looked; writers are shut out, so two do."""
+"""Each takes out what came while the one before counted; writers are shut out, so two do."""
 
 PAUSE_SECONDS = 0.2
 """After a lock that somebody else held a little too long."""
 
 WRITERS_SECONDS = 15.0
 
+VACUUMED = "vacuumed; the write-ahead log and backups keep what they hold until they are recycled"
+GONE = "the parts from before are gone"
 
 OnProgress = Callable[[UserErasure], None]
+Count = Callable[[Target], dict[str, int]]
 
 
-class ErasureContext(NamedTuple):
+class ErasureContext:
     """What an erasure is done with."""
 
-    engine: Engine
-    redis: RedisEraser
-    postgres: PostgresEraser
-    clickhouse: ClickHouseEraser
-    ledger: ErasureLedger
-    tidying: Tidying
-    audit: AuditTrail
-    clock: Clock
+    def __init__(self, tiers: Tiers, copies: RowCopies, audit: AuditTrail) -> None:
+        self.engine = tiers.job_engine
+        self.clock = tiers.clock
+        self.redis = RedisEraser(tiers)
+        self.postgres = PostgresEraser(tiers)
+        self.clickhouse = ClickHouseEraser(tiers, copies)
+        self.counts: dict[Tier, Count] = {
+            "redis": self.redis.count,
+            "postgresql": self.postgres.count,
+            "clickhouse": self.clickhouse.count,
+        }
+        self.ledger = ErasureLedger(tiers.job_engine)
+        self.audit = audit
 
 
 class ErasureRun:
     """One go, by whoever holds the claim."""
 
-    def __init__(self, own: ErasureContext, erasure: UserErasure, tell: OnProgress) -> None:
-        self._own = own
-        self._tell = tell
+    def __init__(
+        self, context: ErasureContext, erasure: UserErasure, on_progress: OnProgress
+    ) -> None:
+        self._context = context
+        self._on_progress = on_progress
         self._erasure = erasure
         self._target = Target(erasure.user_id, erasure.erased_through)
         self._started = time.monotonic()
@@ -70,7 +79,7 @@ class ErasureRun:
         except Exception:
             # Whoever comes next need not wait until the claim has run out.
             with suppress(TierError):
-                self._own.ledger.save(self._erasure, release=True)
+                self._context.ledger.save(self._erasure, release=True)
             raise
 
     def _run(self) -> UserErasure:
@@ -83,13 +92,12 @@ class ErasureRun:
             self._clear()
             is_clean = self._is_clean()
         if is_clean:
-            erasure = self._own.tidying.tidied(self._erasure)
-            self._change(files=erasure.files, to_vacuum=erasure.to_vacuum)
+            self._compact()
         self._end(is_clean, was_done)
         return self._erasure
 
     def _is_stopped(self) -> bool:
-        """Whether a tier is out; one that is only busy is asked again."""
+        """Whether a tier is down; one that is only busy is asked again."""
         if self._erasure.waits_for and self._is_passing:
             time.sleep(PAUSE_SECONDS)
             self._change(waits_for={})
@@ -97,7 +105,7 @@ class ErasureRun:
         return bool(self._erasure.waits_for)
 
     def _clear(self) -> None:
-        own, target = self._own, self._target
+        context, target = self._context, self._target
         self._step("redis", self._clear_redis)
         # A drain that had read such an entry before may still write it, and be refused.
         self._step("postgresql", self._wait)
@@ -105,38 +113,32 @@ class ErasureRun:
         # Likewise a shipment that had taken a row before.
         self._step("postgresql", self._wait)
         self._step("clickhouse", self._clear_clickhouse)
-        # And once more, for what was told to it meanwhile.
-        self._step("redis", lambda: self._count("redis", own.redis.clear(target)))
+        # And once more, for what was written to it meanwhile.
+        self._step("redis", lambda: self._add("redis", context.redis.clear(target)))
 
     def _clear_redis(self) -> None:
-        redis = self._own.redis
-        redis.block_writes(self._target, self._own.clock.now_us())
-        self._count("redis", redis.purge_log(self._target))
-        self._count("redis", redis.clear(self._target))
+        redis = self._context.redis
+        redis.block_writes(self._target, self._context.clock.now_us())
+        self._add("redis", redis.purge_log(self._target))
+        self._add("redis", redis.clear(self._target))
 
     def _wait(self) -> None:
-        wait_for_writers(self._own.engine, WRITERS_SECONDS)
+        wait_for_writers(self._context.engine, WRITERS_SECONDS)
 
     def _clear_postgres(self) -> None:
-        counts, touched = self._own.postgres.clear(self._target)
-        self._count("postgresql", counts)
+        counts, touched = self._context.postgres.clear(self._target)
+        self._add("postgresql", counts)
         self._change(to_vacuum=sorted({*self._erasure.to_vacuum, *touched}))
 
     def _clear_clickhouse(self) -> None:
-        self._own.clickhouse.note(self._erasure, self._target.moment)
-        self._count("clickhouse", self._own.clickhouse.clear(self._target))
+        self._context.clickhouse.note(self._erasure, self._target.moment)
+        self._add("clickhouse", self._context.clickhouse.clear(self._target))
 
     def _is_clean(self) -> bool:
-        """Whether a look through every tier finds nothing."""
-        own = self._own
-        looks: dict[Tier, Callable[[Target], dict[str, int]]] = {
-            "redis": own.redis.look,
-            "postgresql": own.postgres.look,
-            "clickhouse": own.clickhouse.look,
-        }
+        """Whether counting in every tier finds nothing."""
         found: list[int] = []
-        for tier, look in looks.items():
-            self._step(tier, partial(_add_up, found, look, self._target))
+        for tier, count in self._context.counts.items():
+            self._step(tier, partial(_count, found, count, self._target))
         return not self._erasure.waits_for and not any(found)
 
     def _step(self, tier: Tier, work: Callable[[], None]) -> None:
@@ -150,10 +152,26 @@ class ErasureRun:
                 raise
             self._is_passing &= isinstance(error, TierUnavailable) and error.passing
             self._change(waits_for={**self._erasure.waits_for, tier: error.reason})
-        self._own.ledger.save(self._erasure)
-        self._tell(self._erasure)
+        self._context.ledger.save(self._erasure)
+        self._on_progress(self._erasure)
 
-    def _count(self, tier: Tier, counts: dict[str, int]) -> None:
+    def _compact(self) -> None:
+        """Takes one more step to free the space in files of what no query finds any more."""
+        context, before = self._context, self._erasure.files.get("redis")
+        to_vacuum = context.postgres.vacuum(self._erasure.to_vacuum)
+        waiting = f"VACUUM waits for {', '.join(to_vacuum)}"
+        files: dict[Tier, str] = {
+            "redis": _said(lambda: context.redis.rewrite_file(before)),
+            "postgresql": waiting if to_vacuum else VACUUMED,
+            "clickhouse": _said(self._old_parts),
+        }
+        self._change(files=files, to_vacuum=to_vacuum)
+
+    def _old_parts(self) -> str:
+        old = self._context.clickhouse.old_parts()
+        return f"{old} parts from before are about to go" if old else GONE
+
+    def _add(self, tier: Tier, counts: dict[str, int]) -> None:
         self._erasure = self._erasure.with_removed(tier, counts)
         self._change()
 
@@ -162,21 +180,21 @@ class ErasureRun:
         self._erasure = msgspec.structs.replace(self._erasure, seconds=seconds, **values)
 
     def _end(self, is_clean: bool, was_done: bool) -> None:
-        own = self._own
+        context = self._context
         if not is_clean:
             if not self._erasure.waits_for:
                 log.error("user_erasure_unfinished", rounds=ROUNDS)
             self._change(state="pending", finished_at=None)
-            own.ledger.save(self._erasure, release=True)
+            context.ledger.save(self._erasure, release=True)
             return
-        finished_at = self._erasure.finished_at or ids.timestamp(own.clock.now_us())
+        finished_at = self._erasure.finished_at or ids.timestamp(context.clock.now_us())
         self._change(state="done", finished_at=finished_at)
-        with translated(), own.engine.begin() as connection:
-            own.ledger.save_in(connection, self._erasure, release=True)
+        with translated(), context.engine.begin() as connection:
+            context.ledger.save_in(connection, self._erasure, release=True)
             if not was_done:
                 self._record(connection)
         if not was_done:
-            self._tell_clickhouse()
+            self._note_receipt()
             log.warning("user_erased", removed=self._erasure.removed)
 
     def _record(self, connection: Connection) -> None:
@@ -188,17 +206,24 @@ class ErasureRun:
         }
         details = {"erased_through": erasure.erased_through, "seconds": erasure.seconds}
         subject = f"user:{erasure.user_id}"
-        self._own.audit.record(
+        self._context.audit.record(
             connection, erasure.requested_by, "user.erased", subject, counts, details
         )
 
-    def _tell_clickhouse(self) -> None:
+    def _note_receipt(self) -> None:
         try:
-            self._own.clickhouse.note(self._erasure, self._target.moment)
+            self._context.clickhouse.note(self._erasure, self._target.moment)
         except TierError as error:
             # It has the mark already; the receipt is in PostgreSQL.
             log.warning("receipt_not_noted", tier=error.tier, reason=error.reason)
 
 
-def _add_up(found: list[int], look: Callable[[Target], dict[str, int]], target: Target) -> None:
-    found.extend(look(target).values())
+def _count(found: list[int], count: Count, target: Target) -> None:
+    found.extend(count(target).values())
+
+
+def _said(step: Callable[[], str]) -> str:
+    try:
+        return step()
+    except TierError as error:
+        return f"not seen to: {error.reason}"

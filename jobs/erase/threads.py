@@ -1,62 +1,69 @@
-"""Takes the content of deleted threads out of PostgreSQL, ClickHouse and Redis, and what PostgreSQL
-refused of what is deleted.
+"""Takes the content of deleted threads out of every tier, and what PostgreSQL refused of it: each
+message at or below a thread's watermark becomes a tombstone, which goes to ClickHouse by way of the
+outbox, and its hot copy goes."""
 
-Each message at or below a thread's watermark becomes a tombstone: the row holds nothing of what
-was written, goes to ClickHouse as a newer version by way of the outbox, and its hot copy goes.
-"""
-
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import structlog
-from sqlalchemy import Connection, Engine, Row, select, text, update
+from sqlalchemy import Connection, Row, select, text
 
-from jobs.erase.dead_letters import drop_deleted
+from jobs.erase.policies import NOT_ON_HOLD, Holds, all_holds
 from models import ids
-from models.ids import Clock
 from models.message import Message
-from models.tables import messages, threads
-from storage.postgres.driver import message_of, translated
+from models.tables import messages
+from storage.availability import hidden
+from storage.postgres.backlog import Letter, letters
+from storage.postgres.driver import message_of, rows_of, translated
 from storage.postgres.tombstones import bury
-from storage.redis.repair import RedisRepair
+from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
 
 BATCH_MESSAGES = 500
 
-_DUE = (
-    select(threads.c.user_id, threads.c.id, threads.c.deleted_through, threads.c.erased_through)
-    .where(
-        threads.c.deleted_through.is_not(None),
-        threads.c.erased_through.is_distinct_from(threads.c.deleted_through),
-        # Under a legal hold a deleted thread is hidden, and no more than that.
-        text(
-            "NOT EXISTS (SELECT FROM retention_policies p WHERE p.legal_hold"
-            " AND p.user_id = threads.user_id AND p.thread_id IN ('', threads.id))"
-        ),
-    )
-    .limit(100)
+# Under a legal hold a deleted thread is hidden, and no more than that.
+_DUE = text(
+    "SELECT user_id, id, deleted_through::text FROM threads t"  # noqa: S608
+    " WHERE deleted_through IS NOT NULL"
+    f" AND erased_through IS DISTINCT FROM deleted_through AND {NOT_ON_HOLD} LIMIT 100"
+)
+_ERASED = text("UPDATE threads SET erased_through = :through WHERE user_id = :user_id AND id = :id")
+_TOMBSTONES = text(
+    "SELECT id::text FROM messages WHERE id = ANY(CAST(:ids AS uuid[])) AND deleted_at IS NOT NULL"
+)
+_GONE_THREADS = text(
+    """
+SELECT t.user_id, t.id, t.version FROM threads t
+JOIN json_to_recordset(CAST(:threads AS json)) AS r (user_id text, thread_id text)
+    ON t.user_id = r.user_id AND t.id = r.thread_id
+WHERE t.deleted_at IS NOT NULL
+"""
+)
+_DROP = text(
+    "DELETE FROM dead_letters WHERE id IN ("
+    "SELECT id FROM dead_letters WHERE id = ANY(:ids) FOR UPDATE SKIP LOCKED) RETURNING id"
 )
 
 
 class ErasureService:
     """Erases what was deleted. Safe to repeat; stops at any point without harm."""
 
-    def __init__(self, engine: Engine, redis: RedisRepair, clock: Clock) -> None:
-        self._engine = engine
-        self._redis = redis
-        self._clock = clock
+    def __init__(self, tiers: Tiers) -> None:
+        self._engine = tiers.job_engine
+        self._redis = tiers.redis_repair
+        self._clock = tiers.clock
 
     def erase_deleted_threads(self) -> int:
         """Erases every thread that is due; gives how many messages became tombstones."""
+        erased = sum(self._erase(thread) for thread in rows_of(self._engine, _DUE))
         with translated(), self._engine.begin() as connection:
-            due = connection.execute(_DUE).all()
-        erased = sum(self._erase(thread) for thread in due)
-        with translated(), self._engine.begin() as connection:
-            dropped = drop_deleted(connection)
+            dropped, names = drop_letters(connection)
             # First Redis: with the letter would go what names the copy.
-            self._redis.forget(dropped.hidden)
-        if dropped.letters:
-            log.warning("dead_letters_dropped", letters=dropped.letters)
+            self._redis.forget(names)
+        if dropped:
+            log.warning("dead_letters_dropped", letters=dropped)
         return erased
 
     def _erase(self, thread: Row[Any]) -> int:
@@ -69,17 +76,10 @@ class ErasureService:
             erased += len(batch)
             if len(batch) < BATCH_MESSAGES:
                 break
-        self._finish(thread)
-        return erased
-
-    def _finish(self, thread: Row[Any]) -> None:
-        done = (
-            update(threads)
-            .where(threads.c.user_id == thread.user_id, threads.c.id == thread.id)
-            .values(erased_through=thread.deleted_through)
-        )
+        done = {"user_id": thread.user_id, "id": thread.id, "through": thread.deleted_through}
         with translated(), self._engine.begin() as connection:
-            connection.execute(done)
+            connection.execute(_ERASED, done)
+        return erased
 
 
 def _live(connection: Connection, thread: Row[Any]) -> list[Message]:
@@ -95,3 +95,46 @@ def _live(connection: Connection, thread: Row[Any]) -> list[Message]:
         .limit(BATCH_MESSAGES)
     )
     return [message_of(row) for row in connection.execute(query)]
+
+
+def drop_letters(connection: Connection) -> tuple[int, list[str]]:
+    """Drops dead letters whose messages or threads are deleted, in the caller's transaction, unless
+    they are on hold or somebody is deciding on one at this moment; gives how many, and the hidden
+    messages of which Redis has had the last copy."""
+    holds = all_holds(connection)
+    found = [one for one in letters(connection) if _is_known(one, holds)]
+    if not found:
+        return 0, []
+    marks = hidden.committed(connection, {_thread(one) for one in found})
+    names = [one.address.message_id for one in found if one.address.message_id]
+    buried = set(connection.execute(_TOMBSTONES, {"ids": names}).scalars())
+    ended = _ended(connection, found)
+    gone: dict[int, str] = {}
+    for one in found:
+        name = one.address.message_id or ""
+        if one.kind == "thread":
+            if (one.address.version or 0) < ended.get(_thread(one), 0):
+                gone[one.id] = ""
+        elif marks[_thread(one)].hide(name):
+            gone[one.id] = name
+        elif name in buried:
+            gone[one.id] = ""
+    dropped = connection.execute(_DROP, {"ids": list(gone)}).scalars().all()
+    return len(dropped), [gone[number] for number in dropped if gone[number]]
+
+
+def _is_known(letter: Letter, holds: Holds) -> bool:
+    """Whether it says what it is of, and no hold is on that."""
+    return letter.address.is_whole(letter.kind) and not holds.cover(*_thread(letter))
+
+
+def _thread(letter: Letter) -> hidden.Thread:
+    return letter.address.user_id or "", letter.address.thread_id or ""
+
+
+def _ended(connection: Connection, found: Sequence[Letter]) -> dict[hidden.Thread, int]:
+    """The threads that are deleted, with the version that says so."""
+    threads = {_thread(one) for one in found if one.kind == "thread"}
+    named = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in threads]
+    rows = connection.execute(_GONE_THREADS, {"threads": msgspec.json.encode(named).decode()})
+    return {(row.user_id, row.id): int(row.version) for row in rows}

@@ -4,8 +4,8 @@ A copy gets its lifetime when its row is committed. A crash between the two lose
 would fill with what it need not keep.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import structlog
 from sqlalchemy import Engine, select
@@ -19,8 +19,6 @@ from storage.redis.driver import RedisGateway
 from storage.redis.pending_log import CommittedBatch, PendingLog
 
 log = structlog.get_logger(__name__)
-
-SCAN_KEYS = 1_000
 
 
 class CopyLifetimes(NamedTuple):
@@ -57,24 +55,12 @@ class UpkeepService:
         `TierUnavailable`."""
         total = CopyLifetimes()
         for slot in range(self._log.slots):
-            for names in self._batches(slot):
+            for names in filter(None, self._door.scan(keys.message_prefix(slot) + "*")):
                 step = self._mend(slot, names)
                 total = CopyLifetimes(*(sum(pair) for pair in zip(total, step, strict=True)))
         if total.mended:
             log.warning("lifetimes_mended", copies=total.mended)
         return total
-
-    def _batches(self, slot: int) -> Iterator[list[str]]:
-        cursor = 0
-        pattern = keys.message_prefix(slot) + "*"
-        while True:
-            with self._door.guarded() as client:
-                answer: Any = client.scan(cursor, match=pattern, count=SCAN_KEYS)
-            cursor, found = answer
-            if found:
-                yield [name.decode() for name in found]
-            if cursor == 0:
-                return
 
     def _mend(self, slot: int, names: list[str]) -> CopyLifetimes:
         for_ever = self._without_lifetime(names)

@@ -19,7 +19,7 @@ from models.records import HEAD_BYTES, Address, address_of, deleted_through, rep
 from models.tables import dead_letters, messages, threads
 from storage.availability.hidden import archive_boundary
 from storage.errors import NotFound, StillRefused, TierError
-from storage.postgres import writes
+from storage.postgres import locks
 from storage.postgres.driver import headline, rfc3339, translated
 from storage.postgres.partitions import Partitions
 from storage.postgres.states import known_version
@@ -213,7 +213,7 @@ def _locked(connection: Connection, letter_id: int) -> Row[Any]:
     letter = connection.execute(found).one_or_none()
     if letter is None:
         raise NotFound
-    writes.lock(connection, letter.shard)
+    locks.lock_slots(connection, [letter.shard], locks.PATIENCE)
     # Whoever held the lock may have decided on it.
     letter = connection.execute(found.with_for_update()).one_or_none()
     if letter is None:

@@ -19,6 +19,7 @@ from models.appends import Key
 from storage.errors import TierError, TierUnavailable
 from storage.postgres import idempotency, writes
 from storage.postgres.driver import translated
+from storage.postgres.locks import try_lock_slots
 from storage.postgres.partitions import Partitions
 from storage.postgres.tombstones import bury_doubles
 from storage.redis.pending_log import LogEntry, PendingLog
@@ -73,7 +74,7 @@ class BackgroundPersistenceService:
     def _drain(self, slots: Sequence[int]) -> Drained:
         started = perf_counter()
         with self._breaker.guard(is_bulk=True), translated(), self._engine.begin() as connection:
-            locked = writes.try_lock(connection, slots)
+            locked = try_lock_slots(connection, slots)
             entries = self.log.read(locked, self._batch) if locked else []
             if not entries:
                 self.log.clear_wakeups(slots)

@@ -16,7 +16,7 @@ from models import codec, ids
 from models.appends import Key
 from storage.clickhouse.driver import translated as clickhouse_translated
 from storage.errors import TierUnavailable
-from storage.postgres import idempotency
+from storage.postgres import idempotency, locks
 from storage.postgres import writes as postgres_writes
 from storage.postgres.driver import is_transient, translated
 from storage.postgres.partitions import Partitions
@@ -87,8 +87,8 @@ class HandoffService:
                     return written
                 self._partitions.ensure_for(write.id for write in writes)
                 # A drain of the same message at the same moment would count it once more.
-                for slot in sorted({ids.shard_in(write.id) % self._slots for write in writes}):
-                    postgres_writes.lock(connection, slot)
+                slots = {ids.shard_in(write.id) % self._slots for write in writes}
+                locks.lock_slots(connection, slots, locks.PATIENCE)
                 self._write(connection, writes)
             self._strike_out(writes)
             written += len(writes)

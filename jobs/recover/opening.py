@@ -23,7 +23,7 @@ from storage.availability.checks.installation import FOREIGN, identity
 from storage.availability.hidden import archive_boundary
 from storage.clickhouse import schema as clickhouse_schema
 from storage.errors import Refused, TierError
-from storage.postgres import partitions, restore, schema, writes
+from storage.postgres import locks, partitions, restore, schema
 from storage.postgres.driver import translated
 from storage.redis.driver import translated as redis_translated
 from storage.resilience.bites import batches
@@ -124,7 +124,7 @@ class Bootstrap:
     def _count(self, connection: Connection, threads: Sequence[bytes]) -> None:
         """Gives threads the counts that ClickHouse knows, and makes those of which there is no
         copy. Drains count what is added from now on."""
-        writes.lock_in_order(connection, range(self._slots))
+        locks.lock_slots(connection, range(self._slots))
         for batch in batches(threads, restore.BATCH_ROWS):
             connection.execute(_THREADS_OF_MESSAGES, {"rows": codec.json_array(batch)})
 

@@ -12,6 +12,7 @@ from models import codec, ids
 from storage.postgres import states as state_writes
 from storage.postgres import writes
 from storage.postgres.driver import translated
+from storage.postgres.locks import lock_slots
 from storage.postgres.partitions import Partitions
 from storage.redis import keys
 from storage.redis.driver import RedisGateway
@@ -27,7 +28,7 @@ def restore_from_redis(tiers: Tiers) -> Iterator[int]:
         names = [codec.decode(record).id for record in records]
         partitions.ensure_for(names)
         slots = {ids.shard_in(name) % tiers.settings.shards for name in names}
-        writes.lock_in_order(connection, slots)
+        lock_slots(connection, slots)
         return writes.upsert_messages(connection, records)
 
     messages, threads = keys.EVERY_RECORD

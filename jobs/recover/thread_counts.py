@@ -16,8 +16,8 @@ from models import ids
 from storage.availability.hidden import Thread, archive_boundary
 from storage.clickhouse.driver import LIST_BYTES, ClickHouse, batches, literals
 from storage.clickhouse.rows import LATEST_US, RANK
-from storage.postgres import writes
 from storage.postgres.driver import translated
+from storage.postgres.locks import lock_slots
 from storage.postgres.tombstones import HIDDEN
 from storage.resilience.retries import retry_until_available
 
@@ -156,7 +156,7 @@ class ThreadCounter:
     def _count(self, threads: Sequence[Thread], boundary: str | None = None) -> None:
         slots = {ids.shard_of(*thread) % self._slots for thread in threads}
         with translated(), self._engine.begin() as connection:
-            writes.lock_in_order(connection, slots)
+            lock_slots(connection, slots)
             if boundary != ids.LOWEST:
                 connection.execute(_NOTHING_IS_SHIPPED)
             found = figures(connection, self._server, threads, boundary)

@@ -17,7 +17,7 @@ from storage.availability.lease import LEASE_SECONDS
 from storage.clickhouse.driver import ClickHouse
 from storage.errors import TierUnavailable
 from storage.postgres.driver import translated
-from storage.postgres.retry import retry_with_longer_deadline
+from storage.postgres.engines import retry_with_longer_deadline
 from storage.resilience import budget
 
 log = structlog.get_logger(__name__)

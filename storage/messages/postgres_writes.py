@@ -19,9 +19,9 @@ from storage.errors import TierRejected, TierUnavailable, VersionConflict
 from storage.messages.append_plan import AcknowledgedBefore, Answer, AppendPlan, wanted_of
 from storage.postgres import idempotency, writes
 from storage.postgres.driver import translated
-from storage.postgres.engines import hurried
+from storage.postgres.engines import hurried, retry_with_longer_deadline
+from storage.postgres.locks import lock_slots
 from storage.postgres.partitions import Partitions
-from storage.postgres.retry import retry_with_longer_deadline
 from storage.resilience import budget
 from storage.resilience.breaker import Breaker
 
@@ -116,10 +116,10 @@ class DirectPostgres:
             shard = ids.shard_of(thread.user_id, thread.id)
             with translated(), self._engine.begin() as connection:
                 # A drain that had not heard of a deletion would open the thread anew.
-                writes.lock_in_order(connection, [shard % self._slots])
+                lock_slots(connection, [shard % self._slots])
                 if not writes.upsert_thread(connection, thread):
                     raise VersionConflict(b"")
-                writes.queue_thread_backfill(connection, thread)
+                writes.queue_backfill(connection, [thread])
 
     def _alone(self, append: Append) -> list[Answer]:
         try:
@@ -153,7 +153,7 @@ class DirectPostgres:
     def _lock(self, connection: Connection, message_ids: Iterable[str]) -> None:
         """Keeps drains of the same slots away: two who write one message at once both count it."""
         slots = {ids.shard_in(message_id) % self._slots for message_id in message_ids}
-        writes.lock_in_order(connection, slots)
+        lock_slots(connection, slots)
 
     def _known(self, connection: Connection, appends: Sequence[Append]) -> AcknowledgedBefore:
         threads = {(append.user_id, append.thread_id) for append in appends}

@@ -13,7 +13,7 @@ from storage.availability import hidden
 from storage.availability.hidden import Watermarks
 from storage.clickhouse.reads import ClickHouseTier
 from storage.errors import NotFound, TierUnavailable
-from storage.postgres.dead_letters import refused
+from storage.postgres.backlog import refused
 from storage.postgres.reads import PostgresTier
 from storage.redis.driver import RedisGateway
 from storage.redis.messages import RedisTier
@@ -143,7 +143,7 @@ class ReceiptService:
         return [(message, message.updated_at)]
 
     def _committed(self, user_id: str, message_id: str) -> list[tuple[Message, str]]:
-        found = self._postgres.row(user_id, message_id)
+        found = self._postgres.message(user_id, message_id, also_hidden=True)
         return [found] if found else []
 
     def _known(

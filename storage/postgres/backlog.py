@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
+from models.records import HEAD_BYTES, Address, address_of
+
 MOST_COUNTED = 100_000
 """Counting on would take longer than anybody needs to see that there is much."""
 
@@ -26,6 +28,11 @@ SELECT (SELECT count(*) FROM (SELECT FROM clickhouse_outbox LIMIT {MOST_COUNTED}
        (SELECT count(*) FROM user_erasures WHERE finished_at IS NULL) AS erasures_unfinished
 """  # noqa: S608 - a number of ours.
 )
+_IS_UNFINISHED = text("SELECT EXISTS (SELECT FROM recovery_runs WHERE finished_at IS NULL)")
+_LETTERS = text(
+    "SELECT id, kind, substring(record FOR :head) AS head FROM dead_letters"
+    " WHERE kind IN ('message', 'thread') ORDER BY id"
+)
 
 
 class Outstanding(NamedTuple):
@@ -43,6 +50,14 @@ class Outstanding(NamedTuple):
     erasures_unfinished: int
 
 
+class Letter(NamedTuple):
+    """A refused write: its number, its kind, and whose it is."""
+
+    id: int
+    kind: str
+    address: Address
+
+
 def outstanding(connection: Connection) -> Outstanding:
     """Counts all of it in one statement."""
     row = connection.execute(_LOOK).one()._asdict()
@@ -51,9 +66,17 @@ def outstanding(connection: Connection) -> Outstanding:
     return Outstanding(**{**row, **known})
 
 
-_IS_UNFINISHED = text("SELECT EXISTS (SELECT FROM recovery_runs WHERE finished_at IS NULL)")
-
-
 def is_unfinished(connection: Connection) -> bool:
-    """Whether PostgreSQL is being made anew, or was left halfway."""
+    """Whether PostgreSQL is being rebuilt, or was left halfway."""
     return bool(connection.execute(_IS_UNFINISHED).scalar_one())
+
+
+def letters(connection: Connection) -> list[Letter]:
+    """All refused writes of messages and threads."""
+    rows = connection.execute(_LETTERS, {"head": HEAD_BYTES})
+    return [Letter(row.id, row.kind, address_of(row.kind, bytes(row.head))) for row in rows]
+
+
+def refused(connection: Connection) -> list[Address]:
+    """The addresses of all versions of messages that are dead letters."""
+    return [one.address for one in letters(connection) if one.kind == "message"]

@@ -1,16 +1,17 @@
 """What everything that speaks to PostgreSQL shares: the driver's errors, and rows as messages."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg2
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import Engine, Executable, Row
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError
 
-from models.message import Message
+from models.message import Message, Thread
+from models.state import StateRecord
 from storage.errors import TierError, TierRejected, TierUnavailable
 
 # Connection lost or refused, resources, operator intervention, lock or statement timeouts,
@@ -24,12 +25,12 @@ _PASSING_CODES = ("40", "55", "57014", "25P03", "25P04", "53100", "25006")
 _OF_A_VALUE = "22"
 """The class of errors about a value: its form, its range, its encoding."""
 
+Record = TypeVar("Record", Message, Thread, StateRecord)
+
 MAX_HEADLINE_CHARACTERS = 300
 _QUOTED = re.compile(
     r'((?:relation|constraint|column|type|encoding|table|index|partition|function) "[^"]*")|".*'
 )
-
-_LOCK_PATIENCE = text("SELECT set_config('lock_timeout', :patience, true)")
 
 
 class OutOfTime(psycopg2.OperationalError):
@@ -68,28 +69,20 @@ def translated() -> Iterator[None]:
         raise TierRejected("postgresql", type(cause).__name__) from error
 
 
-def wait_for(connection: Connection, lock: TextClause) -> None:
-    """Takes a lock of the transaction, for which others who do the same may be waited for: up to
-    twenty seconds, where other locks are waited for as briefly as ever."""
-    before = connection.execute(text("SELECT current_setting('lock_timeout')")).scalar_one()
-    connection.execute(_LOCK_PATIENCE, {"patience": "20s"})
-    connection.execute(lock)
-    connection.execute(_LOCK_PATIENCE, {"patience": before})
-
-
-def first_line(reason: str) -> str:
-    """What PostgreSQL says first; its details hold the values of the row."""
-    return reason.strip().split("\n", 1)[0]
+def rows_of(
+    engine: Engine, statement: Executable, values: Mapping[str, Any] | None = None
+) -> Sequence[Row[Any]]:
+    """The rows of one statement in a transaction of its own. Raises `TierError`."""
+    with translated(), engine.begin() as connection:
+        return connection.execute(statement, values).all()
 
 
 def headline(reason: str) -> str:
-    """The first line up to the first value that it quotes: never what was written. Names of tables,
-    columns and constraints are quoted too, and stay."""
-    return _QUOTED.sub(_name_only, first_line(reason)).rstrip(": ")[:MAX_HEADLINE_CHARACTERS]
-
-
-def _name_only(quoted: re.Match[str]) -> str:
-    return quoted[1] or ""
+    """The first line of what PostgreSQL says, up to the first value that it quotes: never what was
+    written. Names of tables, columns and constraints are quoted too, and stay."""
+    first = reason.strip().split("\n", 1)[0]
+    named = _QUOTED.sub(lambda quoted: quoted[1] or "", first)
+    return named.rstrip(": ")[:MAX_HEADLINE_CHARACTERS]
 
 
 def _told(error: DBAPIError) -> str:
@@ -105,19 +98,17 @@ def _told(error: DBAPIError) -> str:
 
 def message_of(row: Row[Any]) -> Message:
     """A message from a row that holds the columns of `messages`."""
-    return Message(
-        version=row.version,
-        id=row.id,
-        thread_id=row.thread_id,
-        user_id=row.user_id,
-        role=row.role,
-        content=row.content,
-        metadata=row.metadata,
-        created_at=rfc3339(row.created_at),
-        updated_at=rfc3339(row.updated_at),
-        deleted_at=rfc3339(row.deleted_at) if row.deleted_at else None,
-        content_hash=row.content_hash,
-    )
+    return record_of(Message, row)
+
+
+def record_of(kind: type[Record], row: Row[Any], **others: Any) -> Record:
+    """A message, thread or state from a row with its fields as columns, times as RFC 3339; `others`
+    are in place of what the row holds."""
+    values: dict[str, Any] = {}
+    for name in kind.__struct_fields__:
+        value = getattr(row, name)
+        values[name] = rfc3339(value) if type(value) is datetime else value
+    return kind(**values | others)
 
 
 def rfc3339(moment: datetime) -> str:

@@ -1,15 +1,11 @@
-"""Connections to the three tiers: made on first use, kept per process, bounded in time.
-
-Every wait has a deadline of our own, which is never later than that of the request it is part of.
-PostgreSQL's and the kernel's do not notice a server that is frozen: a psycopg2 wait callback does,
-and leaves the connection closed, so the pool drops it.
-"""
+"""Pools of PostgreSQL whose every wait has a deadline, never later than the request's: a psycopg2
+wait callback notices a frozen server, as neither its own deadlines nor the kernel's do."""
 
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import psycopg2
@@ -17,11 +13,13 @@ import psycopg2.extensions
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, text
 
 from settings import Settings
-from storage.postgres.driver import OutOfTime
+from storage.errors import TierUnavailable
+from storage.postgres.driver import OutOfTime, rows_of
 from storage.resilience import budget, simulated_outage
 
 APPLICATION_NAME = "threadkeep"
 
+Done = TypeVar("Done")
 
 POOL_SECONDS = 0.5
 """Waiting for a connection of the pool: where all of them wait for a frozen server, so would
@@ -36,9 +34,8 @@ RELIED_ON = {
     "standard_conforming_strings": "on",
     "default_transaction_isolation": "read committed",
 }
-"""What every statement of ours takes for granted of its session. A connection asks for it, which
-comes before what a role or a database has; but libpq's own variables, as PGTZ, come before that, so
-it is set once more when the connection is there."""
+"""What every statement of ours takes for granted of its session. Asked for by a connection it
+beats what a role or a database has, but not libpq's variables, as PGTZ: so it is set again then."""
 
 _ESCAPED_SPACE = r"\ "
 _RELY = (
@@ -66,20 +63,18 @@ def request_engine(settings: Settings) -> Engine:
 
 
 def quick_engine(settings: Settings) -> Engine:
-    """PostgreSQL for what must not keep anybody waiting, as writes beside Redis."""
+    """PostgreSQL for what must not keep anybody waiting, as writes that bypass Redis."""
     return _engine(settings, settings.database_quick_seconds)
 
 
 def watch_engine(settings: Settings) -> Engine:
     """PostgreSQL for probes and the lease, which a crowd of requests must not keep waiting."""
-    own = msgspec.structs.replace(settings, database_connections=2)
-    return _engine(own, settings.database_quick_seconds)
+    return _engine(settings, settings.database_quick_seconds, connections=2)
 
 
 def notice_engine(settings: Settings) -> Engine:
     """PostgreSQL for notices, which are known also in a drill: quick, and few connections."""
-    own = msgspec.structs.replace(settings, database_connections=2)
-    return _engine(own, settings.database_quick_seconds, heeds_drills=False)
+    return _engine(settings, settings.database_quick_seconds, connections=2, heeds_drills=False)
 
 
 def job_engine(settings: Settings) -> Engine:
@@ -91,6 +86,7 @@ def _engine(
     settings: Settings,
     deadline_seconds: float,
     *,
+    connections: int | None = None,
     pings_first: bool = False,
     heeds_drills: bool = True,
 ) -> Engine:
@@ -105,7 +101,7 @@ def _engine(
     engine = create_engine(
         settings.database_url,
         poolclass=_PostgresPool,
-        pool_size=settings.database_connections,
+        pool_size=connections or settings.database_connections,
         max_overflow=0,
         pool_timeout=POOL_SECONDS,
         # A frozen server would be waited for twice, in the ping and in the connection after it.
@@ -116,7 +112,7 @@ def _engine(
         # An error's text must not carry what somebody wrote.
         hide_parameters=True,
         json_deserializer=msgspec.json.decode,
-        json_serializer=_json_text,
+        json_serializer=lambda value: msgspec.json.encode(value).decode(),
         connect_args={
             "application_name": APPLICATION_NAME,
             "connect_timeout": 2,
@@ -128,7 +124,11 @@ def _engine(
             "options": options,
             "client_encoding": "utf8",
             # The server's own deadline comes first, so that it can say what it was about.
-            "connection_factory": _connection_class(deadline_seconds * 1.25),
+            "connection_factory": type(
+                "Connection",
+                (psycopg2.extensions.connection,),
+                {"deadline_seconds": deadline_seconds * 1.25},
+            ),
         },
     )
     event.listen(engine, "connect", _rely)
@@ -153,6 +153,28 @@ def hurried(connection: Connection, seconds: float) -> Iterator[None]:
         own.deadline_seconds = before
 
 
+def retry_with_longer_deadline(
+    quick: Engine, patient: Engine, act: Callable[[Engine], Done]
+) -> Done:
+    """What is done with the quick deadlines, or, where the server itself ended that and answers
+    others, with longer ones: what one process writes to ClickHouse instead, everybody must ask
+    for there. Silence is not waited for twice. Raises what the last try raises."""
+    try:
+        return act(quick)
+    except TierUnavailable as error:
+        if not (error.passing and _answers(quick)):
+            raise
+    return act(patient)
+
+
+def _answers(engine: Engine) -> bool:
+    try:
+        rows_of(engine, text("SELECT 1"))
+    except TierUnavailable:
+        return False
+    return True
+
+
 def _rely(link: Any, _record: Any) -> None:
     """One round trip. Raises `OperationalError` where the session is not as it must be."""
     before, link.autocommit = link.autocommit, True
@@ -164,18 +186,6 @@ def _rely(link: Any, _record: Any) -> None:
         link.autocommit = before
     if found != RELIED_ON:
         raise psycopg2.OperationalError(f"a session would not take its settings: {found}")
-
-
-def _json_text(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-class _Connection(psycopg2.extensions.connection):
-    deadline_seconds = 2.5
-
-
-def _connection_class(deadline_seconds: float) -> type[_Connection]:
-    return type("Connection", (_Connection,), {"deadline_seconds": deadline_seconds})
 
 
 def _wait(connection: Any) -> None:

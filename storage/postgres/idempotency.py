@@ -1,9 +1,8 @@
 """The Idempotency-Keys as PostgreSQL knows them: Redis may lose or evict its own.
 
-At the door the first message of a key stays, as long as it is not deleted: a later post is answered
-with it. Where two messages
-of one key met all the same, because each was taken while the place that knew of the other was out
-of reach, the later one stays (its caller was the last to be answered) and the earlier is buried.
+A later post with a key is answered with its first message, as long as that is not deleted. Where
+each of two messages was taken while the place that knew of the other was down, the later one stays
+(its caller was the last to be answered) and the earlier becomes a tombstone.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,23 +16,14 @@ from models.message import Message
 from models.tables import messages, threads
 from storage.postgres.driver import message_of, translated
 
-_FIND = text(
-    """
-SELECT user_id, thread_id, key, known.message_id::text AS message_id
-FROM idempotency_keys known
-JOIN json_to_recordset(CAST(:given AS json)) AS r (user_id text, thread_id text, key text)
-    USING (user_id, thread_id, key)
-WHERE known.made_at >= clock_timestamp() - make_interval(secs => :seconds)
-"""
-)
-_OF_MESSAGES = text(
-    """
+_KNOWN = """
 SELECT known.user_id, known.thread_id, known.key, known.message_id::text AS message_id
-FROM json_to_recordset(CAST(:given AS json)) AS r (user_id text, thread_id text, message_id uuid)
-JOIN idempotency_keys known USING (user_id, thread_id, message_id)
+FROM json_to_recordset(CAST(:given AS json)) AS r (user_id text, thread_id text, {name} {type})
+JOIN idempotency_keys known USING (user_id, thread_id, {name})
 WHERE known.made_at >= clock_timestamp() - make_interval(secs => :seconds)
 """
-)
+_FIND = text(_KNOWN.format(name="key", type="text"))
+_OF_MESSAGES = text(_KNOWN.format(name="message_id", type="uuid"))
 _NEWEST = text(
     """
 SELECT user_id, thread_id, key, message_id::text AS message_id FROM idempotency_keys
@@ -113,9 +103,15 @@ def newest(connection: Connection, seconds: int) -> dict[Key, str]:
     return _by_key(connection.execute(_NEWEST, {"seconds": seconds}).all())
 
 
-def claim(connection: Connection, made: Mapping[Key, str], seconds: int) -> dict[Key, str]:
-    """Takes keys for new messages; gives for each the message it stands for, the first one's."""
-    return _put(connection, made, seconds, later_wins=False)
+def claim(
+    connection: Connection, made: Mapping[Key, str], seconds: int, *, later_wins: bool = False
+) -> dict[Key, str]:
+    """Takes keys for new messages; gives for each the message that it stands for: the first one's,
+    unless the later wins."""
+    if not made:
+        return {}
+    values = {"given": _given(made), "seconds": seconds, "later_wins": later_wins}
+    return _by_key(connection.execute(_CLAIM, values).all())
 
 
 def free(connection: Connection, gone: Mapping[Key, str]) -> None:
@@ -142,7 +138,7 @@ def record(connection: Connection, made: Sequence[tuple[Key, str]], seconds: int
     for key, message_id in made:
         latest[key] = max(message_id, latest.get(key, ""))
     before = find(connection, latest, seconds)
-    stays = _put(connection, latest, seconds, later_wins=True)
+    stays = claim(connection, latest, seconds, later_wins=True)
     met = {*made, *before.items()}
     lost = {message_id: key for key, message_id in met if stays[key] != message_id}
     if not lost:
@@ -168,15 +164,6 @@ def forget(engine: Engine, seconds: int) -> int:
     """Drops keys older than `seconds`; gives how many. Raises `TierUnavailable`."""
     with translated(), engine.begin() as connection:
         return int(connection.execute(_FORGET, {"seconds": seconds}).rowcount)
-
-
-def _put(
-    connection: Connection, made: Mapping[Key, str], seconds: int, *, later_wins: bool
-) -> dict[Key, str]:
-    if not made:
-        return {}
-    values = {"given": _given(made), "seconds": seconds, "later_wins": later_wins}
-    return _by_key(connection.execute(_CLAIM, values).all())
 
 
 def _given(made: Mapping[Key, str]) -> str:

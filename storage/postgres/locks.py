@@ -1,20 +1,39 @@
-"""Waiting until nobody is at work any more who began before now.
-
-A write that began before a user was marked as erased does not see the mark, and may commit after
-everything was looked through. Whoever is writing holds locks that PostgreSQL shows: those who hold
-any now are waited for, and nobody is kept from anything.
-"""
+"""Advisory locks, by name or by the slot of a user's thread, and waiting for whoever writes."""
 
 import time
+from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from storage.errors import TierUnavailable
-from storage.postgres.driver import translated
-from storage.postgres.writes import SLOT_LOCKS
+from storage.postgres.driver import rows_of
+
+SLOT_LOCKS = 0x7468
+"""The first half of every advisory lock of a slot; the slot is the second."""
+
+PATIENCE = "5s"
+"""How long a lock of a slot is waited for: longer than a batch takes, and shorter than anybody
+waits for an answer."""
 
 POLL_SECONDS = 0.02
 
+_KEY = "hashtext('threadkeep:' || CAST(:name AS text))"
+_LOCK = text(f"SELECT pg_advisory_xact_lock({_KEY})")
+_TRY_LOCK = text(f"SELECT pg_try_advisory_xact_lock({_KEY})")
+_TRY_LOCK_SESSION = text(f"SELECT pg_try_advisory_lock({_KEY})")
+# A key of one number is kept in two halves; those of a hash differ in the lower one.
+_IS_HELD = text(
+    "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1"  # noqa: S608
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    f" AND objid = ({_KEY}::bigint & 4294967295)::oid)"
+)
+_LOCK_SLOT = text("SELECT pg_advisory_xact_lock(:lock_class, :slot)")
+_TRY_LOCK_SLOTS = text(
+    "SELECT slot FROM unnest(CAST(:slots AS integer[])) AS slot"
+    " WHERE pg_try_advisory_xact_lock(:lock_class, slot)"
+)
+_GET_PATIENCE = text("SELECT current_setting('lock_timeout')")
+_SET_PATIENCE = text("SELECT set_config('lock_timeout', :patience, true)")
 _WRITERS = text(
     """
 SELECT DISTINCT virtualtransaction FROM pg_locks
@@ -29,11 +48,46 @@ WHERE granted AND pid IS DISTINCT FROM pg_backend_pid()
 )
 
 
-def wait_for_writers(engine: Engine, seconds: float) -> None:
-    """Returns when every transaction that is writing now has ended.
+def lock(connection: Connection, name: str) -> None:
+    """Takes a named lock until the transaction ends, waiting up to twenty seconds for others who
+    have it; other locks are waited for as briefly as before."""
+    before = connection.execute(_GET_PATIENCE).scalar_one()
+    connection.execute(_SET_PATIENCE, {"patience": "20s"})
+    connection.execute(_LOCK, {"name": name})
+    connection.execute(_SET_PATIENCE, {"patience": before})
 
-    Raises `TierUnavailable`, passing, where one goes on for longer than that.
-    """
+
+def try_lock(connection: Connection, name: str, *, of_session: bool = False) -> bool:
+    """Takes a named lock until the transaction, or the session, ends; False where it is taken."""
+    statement = _TRY_LOCK_SESSION if of_session else _TRY_LOCK
+    return bool(connection.execute(statement, {"name": name}).scalar_one())
+
+
+def is_held(connection: Connection, name: str) -> bool:
+    """Whether somebody, this connection included, has a named lock."""
+    return bool(connection.execute(_IS_HELD, {"name": name}).scalar_one())
+
+
+def lock_slots(connection: Connection, slots: Iterable[int], patience: str | None = None) -> None:
+    """Locks slots until the transaction ends, which keeps drains and other writers away. Without
+    `patience` (`PATIENCE`) each is waited for as briefly as the connection waits for any lock.
+    Slots come before any other lock: two who wait for each other are one deadlock."""
+    if patience is not None:
+        connection.execute(_SET_PATIENCE, {"patience": patience})
+    for slot in sorted(slots):
+        connection.execute(_LOCK_SLOT, {"lock_class": SLOT_LOCKS, "slot": slot})
+
+
+def try_lock_slots(connection: Connection, slots: Sequence[int]) -> list[int]:
+    """Locks the slots that nobody else drains, until the transaction ends; gives those."""
+    wanted = {"lock_class": SLOT_LOCKS, "slots": list(slots)}
+    return list(connection.execute(_TRY_LOCK_SLOTS, wanted).scalars())
+
+
+def wait_for_writers(engine: Engine, seconds: float) -> None:
+    """Returns when every transaction that is writing now has ended: one that began before a user
+    was marked as erased does not see the mark. Raises `TierUnavailable`, passing, where one goes
+    on for longer than that."""
     deadline = time.monotonic() + seconds
     waited_for = _writers(engine)
     while waited_for:
@@ -45,5 +99,4 @@ def wait_for_writers(engine: Engine, seconds: float) -> None:
 
 
 def _writers(engine: Engine) -> set[str]:
-    with translated(), engine.connect() as connection:
-        return set(connection.execute(_WRITERS, {"slots": SLOT_LOCKS}).scalars())
+    return {row.virtualtransaction for row in rows_of(engine, _WRITERS, {"slots": SLOT_LOCKS})}

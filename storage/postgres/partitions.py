@@ -7,10 +7,10 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from models import ids
-from storage.postgres.driver import translated, wait_for
+from storage.postgres.driver import translated
+from storage.postgres.locks import lock
 
 WEEK = timedelta(days=7)
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtext('threadkeep:partitions'))")
 _EXISTS = text("SELECT to_regclass(:name) IS NOT NULL")
 _CHECK_VIOLATION = "23514"
 
@@ -70,16 +70,12 @@ class Partitions:
 
 def make(connection: Connection, monday: datetime) -> bool:
     """Makes a week's partition in the caller's transaction; gives whether there was none."""
-    wait_for(connection, _LOCK)
-    if connection.execute(_EXISTS, {"name": name(monday)}).scalar_one():
+    lock(connection, "partitions")
+    table = name(monday)
+    if connection.execute(_EXISTS, {"name": table}).scalar_one():
         return False
-    return _attach(connection, monday)
-
-
-def _attach(connection: Connection, monday: datetime) -> bool:
     # Making the table first and attaching it then does not lock readers and writers out of
     # the other partitions, as CREATE TABLE … PARTITION OF would.
-    table = name(monday)
     attach = (
         f"ALTER TABLE messages ATTACH PARTITION {table}"
         f" FOR VALUES FROM ('{bound(monday)}') TO ('{bound(monday + WEEK)}')"

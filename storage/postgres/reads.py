@@ -1,32 +1,16 @@
-"""PostgreSQL: every message that is not archived, read on behalf of one user.
-
-Reads run as the role `threadkeep_web` with `app.user_id` set, so that row-level security stands
-behind each query's own `user_id`. Errors leave as `TierUnavailable` or `TierRejected`.
-"""
+"""Every message that is not archived, read as the role `threadkeep_web` with `app.user_id` set, so
+that row-level security stands behind each query's own `user_id`. Errors leave as the tier's."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Engine,
-    Row,
-    ScalarSelect,
-    Select,
-    Uuid,
-    and_,
-    func,
-    or_,
-    select,
-    text,
-)
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Uuid, and_, func, select, text
 
 from models import ids
 from models.message import Message, Thread
 from models.tables import archive_boundary, messages, threads, user_erasures
-from storage.postgres.driver import message_of, rfc3339, translated
+from storage.postgres.driver import message_of, record_of, rfc3339, translated
 from storage.resilience.breaker import Breaker
 
 _AS_USER = text(
@@ -58,30 +42,20 @@ class PostgresTier:
         self._engine = engine
         self._breaker = breaker
 
-    def message(self, user_id: str, message_id: str) -> tuple[Message, str] | None:
-        """A message, tombstones included, with the time it was committed.
-
-        None also for a message that went with its thread or its user.
-        """
-        thread = and_(threads.c.user_id == messages.c.user_id, threads.c.id == messages.c.thread_id)
-        query = (
-            _row(user_id, message_id)
-            .outerjoin(threads, thread)
-            .where(
-                or_(
-                    threads.c.deleted_through.is_(None),
-                    messages.c.id > threads.c.deleted_through,
-                ),
-                messages.c.id > func.coalesce(_erased_through(user_id), ids.LOWEST),
+    def message(
+        self, user_id: str, message_id: str, *, also_hidden: bool = False
+    ) -> tuple[Message, str] | None:
+        """A message, tombstones included, with the time it was committed. One that went with its
+        thread or its user only with `also_hidden`, for as long as it is there."""
+        query = select(messages).where(messages.c.id == message_id, messages.c.user_id == user_id)
+        if not also_hidden:
+            thread = and_(
+                threads.c.user_id == messages.c.user_id, threads.c.id == messages.c.thread_id
             )
-        )
-        return self._message(user_id, query)
-
-    def row(self, user_id: str, message_id: str) -> tuple[Message, str] | None:
-        """Likewise, but also one that is hidden, for as long as it is there."""
-        return self._message(user_id, _row(user_id, message_id))
-
-    def _message(self, user_id: str, query: Select[Any]) -> tuple[Message, str] | None:
+            through = _highest(threads.c.deleted_through, _erased_through(user_id))
+            query = query.outerjoin(threads, thread).where(
+                messages.c.id > func.coalesce(through, ids.LOWEST)
+            )
         with self.as_user(user_id) as connection:
             row = connection.execute(query).one_or_none()
         return (message_of(row), rfc3339(row.persisted_at)) if row else None
@@ -151,11 +125,7 @@ class PostgresTier:
             yield connection
 
 
-def _row(user_id: str, message_id: str) -> Select[Any]:
-    return select(messages).where(messages.c.id == message_id, messages.c.user_id == user_id)
-
-
-def _erased_through(user_id: str) -> ScalarSelect[str]:
+def _erased_through(user_id: str) -> ColumnElement[str]:
     erasure = select(user_erasures.c.erased_through).where(user_erasures.c.user_id == user_id)
     return erasure.scalar_subquery()
 
@@ -166,23 +136,14 @@ def _watermark(user_id: str, thread_id: str) -> ColumnElement[str | None]:
         .where(threads.c.user_id == user_id, threads.c.id == thread_id)
         .scalar_subquery()
     )
-    return func.greatest(deletion, _erased_through(user_id), type_=Uuid(as_uuid=False))
+    return _highest(deletion, _erased_through(user_id))
+
+
+def _highest(*marks: ColumnElement[Any]) -> ColumnElement[str | None]:
+    return func.greatest(*marks, type_=Uuid(as_uuid=False))
 
 
 def thread_of(row: Row[Any]) -> ThreadRow:
     """A thread from a row that holds the columns of `threads`."""
-    thread = Thread(
-        version=row.version,
-        id=row.id,
-        user_id=row.user_id,
-        title=row.title,
-        metadata=row.metadata,
-        created_at=rfc3339(row.created_at),
-        updated_at=rfc3339(row.updated_at),
-        deleted_at=rfc3339(row.deleted_at) if row.deleted_at else None,
-        deleted_through=row.deleted_through,
-        is_pinned=row.is_pinned,
-        is_archived=row.is_archived,
-    )
     last = rfc3339(row.last_message_at) if row.last_message_at else None
-    return ThreadRow(thread, last, row.message_count)
+    return ThreadRow(record_of(Thread, row), last, row.message_count)

@@ -1,10 +1,7 @@
-"""Rows as JSON become rows of PostgreSQL again, whatever the table: those of a recovery, and those
-of a backup.
+"""Rows as JSON, of a recovery or a backup, become rows of PostgreSQL again. Columns are those that
+both know, so that rows of an older schema fit a newer one."""
 
-Columns are those that both know, so that rows of an older schema fit a newer one.
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -31,8 +28,6 @@ FROM pg_attribute
 WHERE attrelid = to_regclass(:name) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
 """
 )
-
-
 _AUDIT = text(
     """
 INSERT INTO audit_trail (id, at, actor, action, subject, counts, details)
@@ -44,9 +39,7 @@ ON CONFLICT DO NOTHING
 )
 
 
-class Column(NamedTuple):
-    """A column of a table: whether PostgreSQL numbers it, and whether it is of the primary key."""
-
+class _Column(NamedTuple):
     name: str
     is_numbered: bool
     is_key: bool
@@ -57,20 +50,11 @@ def begin(connection: Connection) -> None:
     connection.execute(_RESTORING)
 
 
-def columns(connection: Connection, table: str) -> list[Column]:
-    """The columns of a table; none where it does not exist."""
-    rows = connection.execute(_TABLE, {"name": table}).all()
-    return [Column(row.name, row.is_numbered, row.is_key) for row in rows]
-
-
 def restore_tables(
     connection: Connection, tables: Mapping[str, Sequence[str]], *, replace: bool
 ) -> dict[str, int]:
     """Restores rows of several tables, whichever refers to which; gives how many of each.
-
-    What is there already stays, unless it is to be replaced. Rows of a table that does not exist
-    any more are left out.
-    """
+    What is there stays, unless it is to be replaced. A table that does not exist is left out."""
     left = [name for name in tables if name not in APART]
     done: dict[str, int] = {}
     while left:
@@ -100,20 +84,12 @@ def restore_audit(connection: Connection, rows: Sequence[str]) -> tuple[str, str
 def restore_threads(connection: Connection, rows: Sequence[str]) -> int:
     """Restores threads' own data where newer, and their watermarks where higher; gives how many
     rows there were. What messages say of a thread is left to be counted."""
-    found = columns(connection, "threads")
-    for batch, names in _alike(rows, [column.name for column in found]):
-        listed = ", ".join(names)
-        newer = ", ".join(
-            f"{name} = {_THREAD_RULES.get(name, _NEWER.format(name))}" for name in names
-        )
-        connection.execute(
-            text(
-                f"INSERT INTO threads ({listed})"  # noqa: S608
-                f" SELECT {listed} FROM json_populate_recordset(NULL::threads,"
-                f" CAST(:rows AS json)) ON CONFLICT (user_id, id) DO UPDATE SET {newer}"
-            ),
-            {"rows": _array(batch)},
-        )
+
+    def newer(names: Sequence[str]) -> str:
+        rules = (f"{name} = {_THREAD_RULES.get(name, _NEWER.format(name))}" for name in names)
+        return f"(user_id, id) DO UPDATE SET {', '.join(rules)}"
+
+    _insert(connection, "threads", _columns(connection, "threads"), rows, newer)
     return len(rows)
 
 
@@ -131,24 +107,18 @@ _THREAD_RULES = {
 
 
 def _restore(connection: Connection, table: str, rows: Sequence[str], replace: bool) -> int:
-    found = columns(connection, table)
+    found = _columns(connection, table)
     if not found:
         return 0
     keys = ", ".join(column.name for column in found if column.is_key)
     # A number that PostgreSQL gave may be restored, but never changed.
     fixed = {column.name for column in found if column.is_key or column.is_numbered}
-    restored = 0
-    for batch, names in _alike(rows, [column.name for column in found]):
-        listed = ", ".join(names)
+
+    def replaced(names: Sequence[str]) -> str:
         updates = ", ".join(f"{name} = excluded.{name}" for name in names if name not in fixed)
-        replaces = replace and updates
-        conflict = f"({keys}) DO UPDATE SET {updates}" if replaces else "DO NOTHING"
-        statement = (
-            f"INSERT INTO {table} ({listed}) OVERRIDING SYSTEM VALUE"  # noqa: S608
-            f" SELECT {listed} FROM json_populate_recordset(NULL::{table}, CAST(:rows AS json))"
-            f" ON CONFLICT {conflict}"
-        )
-        restored += connection.execute(text(statement), {"rows": _array(batch)}).rowcount
+        return f"({keys}) DO UPDATE SET {updates}" if replace and updates else "DO NOTHING"
+
+    restored = _insert(connection, table, found, rows, replaced)
     for column in found:
         if column.is_numbered:
             connection.execute(
@@ -158,6 +128,30 @@ def _restore(connection: Connection, table: str, rows: Sequence[str], replace: b
                 )
             )
     return restored
+
+
+def _columns(connection: Connection, table: str) -> list[_Column]:
+    return [_Column(*row) for row in connection.execute(_TABLE, {"name": table})]
+
+
+def _insert(
+    connection: Connection,
+    table: str,
+    found: Sequence[_Column],
+    rows: Iterable[str],
+    on_conflict: Callable[[Sequence[str]], str],
+) -> int:
+    """Inserts rows, with what is to be done in a conflict for the columns that they name."""
+    done = 0
+    for batch, names in _alike(rows, [column.name for column in found]):
+        listed = ", ".join(names)
+        statement = (
+            f"INSERT INTO {table} ({listed}) OVERRIDING SYSTEM VALUE"  # noqa: S608
+            f" SELECT {listed} FROM json_populate_recordset(NULL::{table}, CAST(:rows AS json))"
+            f" ON CONFLICT {on_conflict(names)}"
+        )
+        done += connection.execute(text(statement), {"rows": _array(batch)}).rowcount
+    return done
 
 
 def _alike(rows: Iterable[str], known: Sequence[str]) -> Iterable[tuple[list[str], list[str]]]:

@@ -40,15 +40,12 @@ def last_run(connection: Connection) -> RetentionState | None:
     row = connection.execute(_LAST).one()
     if not row.policies:
         return None
-    counts, details = row.counts or {}, row.details or {}
-    left, incomplete = counts.get("left", 0), details.get("incomplete", "")
-    is_late = row.ago > OVERDUE
+    counts = {name: (row.counts or {}).get(name, 0) for name in ("due", "erased", "left")}
+    incomplete = (row.details or {}).get("incomplete", "")
     return RetentionState(
         policies=row.policies,
         at=rfc3339(row.at) if row.at else None,
-        due=counts.get("due", 0),
-        erased=counts.get("erased", 0),
-        left=left,
         incomplete=incomplete,
-        is_overdue=bool(is_late or left or incomplete),
+        is_overdue=bool(row.ago > OVERDUE or counts["left"] or incomplete),
+        **counts,
     )

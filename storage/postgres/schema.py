@@ -1,7 +1,5 @@
-"""Brings PostgreSQL and ClickHouse to today's schema. Idempotent, safe to run twice at once."""
+"""Brings PostgreSQL to this program's schema. Idempotent, safe to run twice at once."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
 
@@ -11,10 +9,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
-from storage.postgres.driver import translated, wait_for
+from storage.postgres.driver import translated
+from storage.postgres.locks import lock
 from storage.schema_version import SchemaVersion, _refuse_newer
 
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtext('threadkeep:migrate'))")
 _NO_DEADLINE = text("SELECT set_config('statement_timeout', '0', true)")
 MIGRATION_SECONDS = 86_400.0
 """One statement of a migration."""
@@ -29,25 +27,19 @@ def migrate_postgres(engine: Engine) -> list[str]:
 def upgrade_postgres(connection: Connection) -> SchemaVersion:
     """Likewise in the caller's transaction; gives where PostgreSQL stood before."""
     config = _alembic()
-    wait_for(connection, _LOCK)
-    standing = postgres_standing(connection)
-    _refuse_newer("postgresql", standing)
+    lock(connection, "migrate")
+    before = postgres_standing(connection)
+    _refuse_newer("postgresql", before)
     config.attributes["connection"] = connection
-    with _unhurried(connection):
-        command.upgrade(config, "head")
-    return standing
-
-
-@contextmanager
-def _unhurried(connection: Connection) -> Iterator[None]:
-    """Without the deadlines of jobs: an index over all that there is takes as long as it takes."""
+    # Without the deadlines of jobs: an index over all that there is takes as long as it takes.
     driver: Any = connection.connection.dbapi_connection
     connection.execute(_NO_DEADLINE)
     driver.deadline_seconds = MIGRATION_SECONDS
     try:
-        yield
+        command.upgrade(config, "head")
     finally:
         del driver.deadline_seconds
+    return before
 
 
 def postgres_standing(connection: Connection) -> SchemaVersion:

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, TextClause, text
 
 from models import codec
 from models.state import StateName, StateRecord
-from storage.postgres.driver import rfc3339
+from storage.postgres.driver import record_of
 
 _GIVEN = """
 given AS (
@@ -60,30 +60,23 @@ dropped AS (
     ORDER BY f.user_id, f.name, f.version
     ON CONFLICT DO NOTHING
 )"""
-_STATEMENT = (
-    "WITH {given}, stored AS ({insert} WHERE {condition} RETURNING 1), {checkpoints}"
-    " SELECT count(*) FROM stored"
-)
 _IS_NEWER = """
 state_records.version < excluded.version OR EXISTS (
     SELECT FROM erased e
     WHERE e.user_id = state_records.user_id AND state_records.updated_at <= e.erased_at)
 """
-_UPSERT = text(
-    _STATEMENT.format(
-        given=_GIVEN,
-        insert=_INSERT,
-        condition=_IS_NEWER,
-        checkpoints=_CHECKPOINTS.format(condition=""),
-    )
-)
-_REPLACE = text(
-    _STATEMENT.format(
-        given=_GIVEN,
-        insert=_INSERT,
-        condition="state_records.version = :expected_version",
-        checkpoints=_CHECKPOINTS.format(condition="AND EXISTS (SELECT FROM stored)"),
-    )
+
+
+def _written_where(condition: str, *, checkpoints: str) -> TextClause:
+    """Writes states where a condition is met, with the checkpoints that meet another."""
+    kept = _CHECKPOINTS.format(condition=checkpoints)
+    stored = f"stored AS ({_INSERT} WHERE {condition} RETURNING 1)"
+    return text(f"WITH {_GIVEN}, {stored}, {kept} SELECT count(*) FROM stored")  # noqa: S608
+
+
+_UPSERT = _written_where(_IS_NEWER, checkpoints="")
+_REPLACE = _written_where(
+    "state_records.version = :expected_version", checkpoints="AND EXISTS (SELECT FROM stored)"
 )
 _FIND = text(
     """
@@ -107,10 +100,7 @@ _VERSION = text(
 
 def upsert(connection: Connection, records: Sequence[bytes]) -> int:
     """Writes versions where they are newer, with their checkpoints; gives how many states were.
-
-    Of the same batch of one state only the newest counts. Nothing comes in of a user from before
-    their erasure.
-    """
+    Of one state only the newest counts. Nothing comes in of a user from before their erasure."""
     return int(connection.execute(_UPSERT, {"records": codec.json_array(records)}).scalar_one())
 
 
@@ -142,19 +132,7 @@ def known_version(connection: Connection, user_id: str, name: str) -> int | None
 
 
 def _state_of(row: Row[Any]) -> StateRecord:
-    return StateRecord(
-        version=row.version,
-        updated_at=rfc3339(row.updated_at),
-        kind=row.kind,
-        user_id=row.user_id,
-        name=row.name,
-        expires_at=rfc3339(row.expires_at) if row.expires_at else None,
-        deleted_at=rfc3339(row.deleted_at) if row.deleted_at else None,
-        checkpoint=row.checkpoint,
-        is_checkpoint=row.is_checkpoint,
-        cleared_through=row.cleared_through,
-        state=msgspec.Raw(row.state_text.encode()),
-    )
+    return record_of(StateRecord, row, state=msgspec.Raw(row.state_text.encode()))
 
 
 def _listed(names: Iterable[StateName]) -> str:

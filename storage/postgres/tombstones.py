@@ -11,14 +11,12 @@ from models.message import Message
 
 _TOMBSTONE = text(
     """
-UPDATE messages SET content = '', metadata = '{}', version = :version, updated_at = :moment,
-       deleted_at = :moment, content_hash = :content_hash, persisted_at = clock_timestamp()
+UPDATE messages SET content = '', metadata = '{}', version = :version, updated_at = :deleted_at,
+       deleted_at = :deleted_at, content_hash = :content_hash, persisted_at = clock_timestamp()
 WHERE id = :id AND version < :version
 """
 )
 _QUEUE = text("INSERT INTO clickhouse_outbox (message_id) VALUES (:id)")
-
-
 # Nothing counts what its thread took along.
 _DISCOUNT = text(
     "UPDATE threads SET message_count = message_count - 1"
@@ -27,7 +25,11 @@ _DISCOUNT = text(
 )
 
 DOUBLE_STEP = 1_000
-"""A double is buried beside Redis, which may hold edits of it that nobody has seen."""
+"""Room for edits of a double that Redis may hold and nobody has seen."""
+
+HIDDEN = "(m.id <= greatest(t.deleted_through, e.erased_through)) IS TRUE"
+"""Of a row `m`, given its thread `t` and the erasure `e` of its user, each if there is any: whether
+it is hidden by one of them. For statements that cannot hand their rows out first."""
 
 
 def tombstone_of(message: Message, version: int, moment: str) -> Message:
@@ -39,39 +41,21 @@ def tombstone_of(message: Message, version: int, moment: str) -> Message:
 
 
 def bury(connection: Connection, batch: Sequence[Message], moment: str) -> None:
-    """Makes tombstones of what a deleted thread took along, in the caller's transaction.
-
-    It counts no more since the thread was deleted. `moment` is RFC 3339.
-    """
+    """Makes tombstones, in the caller's transaction, of what a deleted thread took along, which no
+    longer counts. `moment` is RFC 3339."""
     for message in batch:
-        _bury(connection, message, moment, 1)
+        _bury(connection, tombstone_of(message, message.version + 1, moment))
 
 
 def bury_doubles(connection: Connection, batch: Sequence[Message], moment: str) -> None:
     """Likewise of live messages that lost their key to another, and of which each counts."""
     for message in batch:
-        if _bury(connection, message, moment, DOUBLE_STEP):
-            values = {
-                "user_id": message.user_id,
-                "thread_id": message.thread_id,
-                "id": message.id,
-            }
-            connection.execute(_DISCOUNT, values)
+        tombstone = tombstone_of(message, message.version + DOUBLE_STEP, moment)
+        if _bury(connection, tombstone):
+            connection.execute(_DISCOUNT, msgspec.structs.asdict(tombstone))
 
 
-def _bury(connection: Connection, message: Message, moment: str, step: int) -> bool:
-    tombstone = tombstone_of(message, message.version + step, moment)
-    values = {
-        "id": message.id,
-        "version": tombstone.version,
-        "moment": moment,
-        "content_hash": tombstone.content_hash,
-    }
-    done = connection.execute(_TOMBSTONE, values).rowcount > 0
-    connection.execute(_QUEUE, {"id": message.id})
-    return done
-
-
-HIDDEN = "(m.id <= greatest(t.deleted_through, e.erased_through)) IS TRUE"
-"""Of a row `m`, given its thread `t` and the erasure `e` of its user, each if there is any: whether
-it is hidden by one of them. For statements that cannot hand their rows out first."""
+def _bury(connection: Connection, tombstone: Message) -> bool:
+    values = msgspec.structs.asdict(tombstone)
+    connection.execute(_QUEUE, values)
+    return connection.execute(_TOMBSTONE, values).rowcount > 0

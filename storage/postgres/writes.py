@@ -1,8 +1,5 @@
-"""What the persist job writes, each verb inside the caller's transaction.
-
-Records go to PostgreSQL as the JSON they are: one statement takes a batch, keeps the newest
-version of each id, and leaves rows that are already as new alone.
-"""
+"""What the persist job writes, each verb inside the caller's transaction. Records go to PostgreSQL
+as the JSON they are; rows that are already as new are left alone."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -14,13 +11,7 @@ from models import codec
 from models.message import Message, Thread
 from storage.postgres.tombstones import HIDDEN
 
-SLOT_LOCKS = 0x7468
-"""The first half of every advisory lock of a slot; the slot is the second."""
-
-_TRY_LOCK = text(
-    "SELECT slot FROM unnest(CAST(:slots AS integer[])) AS slot"
-    " WHERE pg_try_advisory_xact_lock(:lock_class, slot)"
-)
+_COLUMNS = ", ".join(Message.__struct_fields__)
 
 # All parts of one statement see the state before it, so `before` is the row as it was.
 # A message counts once, whichever version of it arrives first; an edit or a tombstone of one that
@@ -63,21 +54,15 @@ WITH given AS (
                                created_at, updated_at, content_hash)
     SELECT v.id, v.version, v.user_id, v.thread_id, v.role, v.content, v.metadata,
            v.created_at, v.updated_at, v.content_hash
-    FROM (SELECT m.id, m.version, m.user_id, m.thread_id, m.role, m.content, m.metadata,
-                 m.created_at, m.updated_at, m.deleted_at, m.content_hash, false AS is_given
-          FROM messages m WHERE m.id IN (SELECT id FROM on_hold)
-          UNION ALL SELECT g.id, g.version, g.user_id, g.thread_id, g.role, g.content, g.metadata,
-                 g.created_at, g.updated_at, g.deleted_at, g.content_hash, true FROM given g
-         ) v JOIN on_hold h ON h.id = v.id
+    FROM (SELECT {_COLUMNS}, false AS is_given FROM messages
+          WHERE id IN (SELECT id FROM on_hold)
+          UNION ALL SELECT {_COLUMNS}, true FROM given) v
+    JOIN on_hold h ON h.id = v.id
              AND (v.version < h.version OR (h.is_hidden AND v.is_given))
     WHERE v.deleted_at IS NULL
     ON CONFLICT DO NOTHING
 ), stored AS (
-    INSERT INTO messages (id, user_id, thread_id, role, content, metadata, created_at,
-                          updated_at, version, deleted_at, content_hash)
-    SELECT id, user_id, thread_id, role, content, metadata, created_at,
-           updated_at, version, deleted_at, content_hash
-    FROM kept ORDER BY id
+    INSERT INTO messages ({_COLUMNS}) SELECT {_COLUMNS} FROM kept ORDER BY id
     ON CONFLICT (id) DO UPDATE SET
         role = excluded.role, content = excluded.content, metadata = excluded.metadata,
         updated_at = excluded.updated_at, version = excluded.version,
@@ -184,30 +169,6 @@ ON CONFLICT (shard, entry_id) DO NOTHING
 )
 
 
-# Longer than a batch takes, and shorter than anybody waits for an answer.
-_LOCK_PATIENCE = text("SELECT set_config('lock_timeout', '5s', true)")
-_LOCK = text("SELECT pg_advisory_xact_lock(:lock_class, :slot)")
-
-
-def lock(connection: Connection, slot: int) -> None:
-    """Waits until nobody drains the slot, and locks it until the transaction ends."""
-    connection.execute(_LOCK_PATIENCE)
-    connection.execute(_LOCK, {"lock_class": SLOT_LOCKS, "slot": slot})
-
-
-def lock_in_order(connection: Connection, slots: Iterable[int]) -> None:
-    """Locks several slots, within the connection's own patience; before anything else is locked,
-    or two who wait for each other would be one deadlock."""
-    for slot in sorted(slots):
-        connection.execute(_LOCK, {"lock_class": SLOT_LOCKS, "slot": slot})
-
-
-def try_lock(connection: Connection, slots: Sequence[int]) -> list[int]:
-    """Locks the slots that nobody else drains, until the transaction ends; gives those."""
-    wanted = {"lock_class": SLOT_LOCKS, "slots": list(slots)}
-    return list(connection.execute(_TRY_LOCK, wanted).scalars())
-
-
 class UpsertResult(NamedTuple):
     """How many versions were newer, and the ids of messages that are hidden and so are not taken
     in."""
@@ -240,19 +201,15 @@ def purge_again(connection: Connection, threads: Iterable[tuple[str, str]]) -> N
     connection.execute(_PURGE_AGAIN, {"threads": msgspec.json.encode(named).decode()})
 
 
-def queue_backfill(connection: Connection, messages: Iterable[Message]) -> None:
-    """Notes that Redis lacks these messages, or has them in an older version."""
+def queue_backfill(connection: Connection, written: Iterable[Message | Thread]) -> None:
+    """Notes that Redis lacks these messages, or threads' own data, or has older versions."""
     rows = [
-        {"user_id": one.user_id, "thread_id": one.thread_id, "message_id": one.id}
-        for one in messages
+        {"user_id": one.user_id, "thread_id": one.id}
+        if isinstance(one, Thread)
+        else {"user_id": one.user_id, "thread_id": one.thread_id, "message_id": one.id}
+        for one in written
     ]
     connection.execute(_BACKFILL, {"rows": msgspec.json.encode(rows).decode()})
-
-
-def queue_thread_backfill(connection: Connection, thread: Thread) -> None:
-    """Notes that Redis lacks this thread's own data, or has it in an older version."""
-    row = {"user_id": thread.user_id, "thread_id": thread.id, "message_id": None}
-    connection.execute(_BACKFILL, {"rows": msgspec.json.encode([row]).decode()})
 
 
 def add_dead_letter(

@@ -11,8 +11,8 @@ from models.state import EMPTY, Checkpoint, StateName, StateRecord, StoredCheckp
 from storage.availability.bypass import BypassRegistration
 from storage.errors import VersionConflict
 from storage.postgres import states
-from storage.postgres import writes as postgres_writes
 from storage.postgres.driver import rfc3339, translated
+from storage.postgres.locks import lock_slots
 from storage.postgres.reads import PostgresTier
 from storage.resilience.breaker import Breaker
 
@@ -153,7 +153,7 @@ class StateRows:
     def _begin(self, connection: Connection, whose: StateName) -> int:
         # A drain of the same slot writes the same rows in another order.
         slot = ids.shard_of(whose.user_id, whose.name) % self._slots
-        postgres_writes.lock_in_order(connection, [slot])
+        lock_slots(connection, [slot])
         return int(connection.execute(_LAST_NUMBER).scalar_one())
 
 

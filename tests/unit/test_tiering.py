@@ -3,9 +3,9 @@
 import click
 import pytest
 
-from jobs.archive.catalogue import Partition
 from jobs.archive.tiering import (
     DAY_SECONDS,
+    Partition,
     TieringRules,
     keeping_tier,
     select_storage_tier,

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 from models import codec
 from models.message import Message
 from storage.clickhouse.driver import ClickHouse
-from storage.postgres.dead_letters import refused
+from storage.postgres.backlog import refused
 from storage.redis.pending_log import LogEntry, PendingLog
 
 PATIENCE_SECONDS = 60.0

@@ -9,7 +9,7 @@ from models import codec
 from models.message import Message
 from models.tables import messages
 from storage.availability import hidden
-from storage.postgres import writes
+from storage.postgres import locks, writes
 from storage.postgres.driver import message_of, translated
 from storage.postgres.partitions import Partitions
 from storage.tiers import Tiers
@@ -46,8 +46,8 @@ def put(tiers: Tiers, verdicts: Sequence[CopyVerdict]) -> None:
         batch = [one for one in verdicts[at : at + BATCH] if one.truth]
         partitions.ensure_for(one.id for one in batch)
         with translated(), tiers.job_engine.begin() as connection:
-            for slot in sorted({tiers.redis.slot_of_message(one.id) for one in batch}):
-                writes.lock(connection, slot)
+            slots = {tiers.redis.slot_of_message(one.id) for one in batch}
+            locks.lock_slots(connection, slots, locks.PATIENCE)
             right = _still_right(connection, batch)
             if right:
                 records = {"records": codec.json_array(map(codec.encode, right))}

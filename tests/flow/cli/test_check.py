@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs.consistency.report import Scope
 from storage.messages.posts import Draft
-from storage.postgres import writes
+from storage.postgres import locks
 from support.calls import commands
 from support.calls.api import Api, ok, problem
 from support.data.moving import wait_until
@@ -125,7 +125,7 @@ def test_what_was_deleted_before_a_worker_came_to_it_is_no_difference_and_stays_
     wait_until(api, "archived", [api.send("t", "first")])
     with services.job_engine.connect() as other:
         # No worker gets to the slot between the two calls.
-        writes.lock(other, services.redis.slot_of_thread(user, "t"))
+        locks.lock_slots(other, [services.redis.slot_of_thread(user, "t")])
         made = api.send("t", "secret")
         assert api.delete("/api/threads/t").status_code == 204
         receipt = api.receipt(made["id"])

@@ -8,7 +8,7 @@ from sqlalchemy import delete, select, text, update
 
 from models import ids
 from models.tables import archive_boundary, messages
-from storage.postgres.writes import SLOT_LOCKS as SLOT_LOCK
+from storage.postgres.locks import SLOT_LOCKS as SLOT_LOCK
 from storage.redis import keys
 from support.calls.api import Api
 from support.patience import wait_for_locks

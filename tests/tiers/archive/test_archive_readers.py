@@ -45,7 +45,7 @@ def test_a_page_that_is_read_while_its_partition_goes_is_whole(
 ) -> None:
     """Role, watermark, rows, boundary: archived before any of these, the rows are found."""
     monkeypatch.setattr(detachment, "ATTEMPTS", 1)
-    monkeypatch.setattr(store.archive._tools.detachment, "_pause", lambda seconds: None)
+    monkeypatch.setattr(detachment, "sleep", lambda seconds: None)
     store.redis_client.flushall()
     with archived_before(store, store.request_engine, nth):
         page = store.postgres.page(user, "t", ids.LOWEST, ids.HIGHEST, "desc", 50)
@@ -59,7 +59,7 @@ def test_an_export_that_begins_while_its_partition_goes_is_whole(
     before = exported(store)
     own = Services(store.settings)
     monkeypatch.setattr(detachment, "ATTEMPTS", 1)
-    monkeypatch.setattr(store.archive._tools.detachment, "_pause", lambda seconds: None)
+    monkeypatch.setattr(detachment, "sleep", lambda seconds: None)
     exporter = own.exporter
     with archived_before(store, own.job_engine, nth):
         assert [codec.encode(one) for one in messages_of(exporter)] == before

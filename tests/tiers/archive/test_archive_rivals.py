@@ -110,7 +110,7 @@ def test_a_writer_who_holds_the_partition_only_delays_it(
 ) -> None:
     """While it cannot have its lock, others write as ever."""
     waited = threading.Event()
-    monkeypatch.setattr(store.archive._tools.detachment, "_pause", lambda seconds: waited.set())
+    monkeypatch.setattr(detachment, "sleep", lambda seconds: waited.set())
     monkeypatch.setattr(detachment, "ATTEMPTS", 4)
     with store.job_engine.connect() as writer:
         writer.execute(text(f"LOCK TABLE {PARTITION} IN ROW EXCLUSIVE MODE"))

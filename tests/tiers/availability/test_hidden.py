@@ -13,7 +13,7 @@ from jobs.persist.drain import Drained
 from models import ids
 from models.message import Message
 from storage.errors import AlreadyExists, NotFound, VersionConflict
-from storage.postgres import writes
+from storage.postgres import locks
 from support.calls.erasing import marker_of
 from support.checking import named
 from support.data.everywhere import places
@@ -89,7 +89,7 @@ def test_a_watermark_that_redis_alone_knows_hides(
     assert {(lost.id, "missing_in_postgresql", "")} <= named(check())
     with alone.job_engine.connect() as other:
         # Another worker has all slots, and takes its time.
-        writes.lock_in_order(other, range(alone.settings.shards))
+        locks.lock_slots(other, range(alone.settings.shards))
         alone.threads.delete(user, "t")
         assert check(repair=True).differences == []
         assert alone.postgres.watermark(user, "t") is None

@@ -46,7 +46,7 @@ def test_a_message_of_an_erased_user(
     post(alone, user, marker_of(user))
     # Whoever erases has not come to Redis yet.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alone.user_erasure._redis, "block_writes", lambda *_: None)
+        patch.setattr(alone.user_erasure._context.redis, "block_writes", lambda *_: None)
         alone.user_erasure.request(user, by="an admin")
     assert drain().written == 0
     assert places(alone, marker_of(user)) == set()

@@ -7,7 +7,7 @@ import pytest
 
 from jobs.persist.drain import BackgroundPersistenceService
 from storage.availability.progress import Progress
-from storage.postgres import writes
+from storage.postgres import locks
 from storage.redis import keys
 from support.faults.outages import NOWHERE, post, process
 from support.waiting import eventually
@@ -71,7 +71,7 @@ def test_an_entry_that_stays_is_none_though_workers_look(
     drains = worker(alone)
     with alone.job_engine.begin() as rival:
         slots = range(alone.settings.shards)
-        assert writes.try_lock(rival, slots) == list(slots)
+        assert locks.try_lock_slots(rival, slots) == list(slots)
 
         def stands_still() -> bool:
             drains.drain_backlog()

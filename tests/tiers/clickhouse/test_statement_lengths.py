@@ -10,6 +10,7 @@ from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from sqlalchemy import text
 
+from jobs.archive.expected_counts import lower_expected
 from jobs.archive.row_proof import RowProver
 from jobs.consistency.compare import watermarks
 from jobs.consistency.judge.copies import Copies, archived_rows
@@ -17,7 +18,7 @@ from jobs.consistency.judge.verdict import CopyVerdict
 from jobs.consistency.repair import clickhouse as repair
 from jobs.consistency.report import Scope
 from jobs.erase import purge
-from jobs.erase.holds import Holds
+from jobs.erase.policies import Holds
 from jobs.recover import direct_writes, thread_counts
 from jobs.recover.clickhouse_source import ClickHouseSource, Position
 from jobs.replicate import held_versions
@@ -131,7 +132,7 @@ def test_fingerprints(alone: Services, sent: Sent) -> None:
     slices = [SliceKey(3_000, share) for share in range(MAX_SHARES)]
     assert clickhouse_rows(alone.job_clickhouse, Cut(shares=MAX_SHARES), slices) is not None
     assert clickhouse_rows_of(alone.job_clickhouse, NAMES) == {}
-    mender = RowProver(alone.job_engine, alone.job_clickhouse, alone.breakers.clickhouse)
+    mender = RowProver(alone)
     assert list(mender._archived(NAMES)) == []
     assert sent.fit(8)
 
@@ -242,7 +243,7 @@ def test_erasure(alone: Services, sent: Sent) -> None:
         for user, thread in THREADS[: purge.THREADS_AT_ONCE]
     ]
     condition = f"is_deleted = 0 AND ({' OR '.join(map(purge._of_thread, due))})"
-    alone.physical_erasure._expectations.lower(condition)
+    lower_expected(alone.job_engine, alone.job_clickhouse, condition)
     with alone.job_engine.connect() as connection:
         held_versions.keep_archived(connection, alone.job_clickhouse, NAMES + NAMES)
     writes = [

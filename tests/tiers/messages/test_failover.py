@@ -12,7 +12,7 @@ from models.appends import Append, NewMessage, Stored
 from storage.clickhouse import direct_writes
 from storage.errors import NotFound, NoTierAvailable
 from storage.messages.storage_service import Acknowledgement
-from storage.postgres import writes
+from storage.postgres import locks
 from storage.redis import keys
 from support.data.samples import append_of, message
 from support.faults.outages import end_detours, listed, post, rows, without
@@ -72,7 +72,7 @@ def test_a_postgresql_that_only_keeps_one_process_waiting_takes_it_all_the_same(
     )
     with ThreadPoolExecutor(1) as client, alone.job_engine.begin() as holder:
         for slot in range(alone.settings.shards):
-            writes.lock(holder, slot)
+            locks.lock_slots(holder, [slot])
         # The second, longer try finds them free.
         event.listen(own.request_engine, "checkout", lambda *_: holder.rollback())
         assert client.submit(post, own, user, "kept waiting").result().tier_used == "postgresql"

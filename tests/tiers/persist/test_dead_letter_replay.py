@@ -11,7 +11,7 @@ from jobs.persist.dead_letters import DeadLetterService
 from jobs.persist.drain import Drained
 from models import codec, ids
 from storage.errors import NotFound, StillRefused, TierUnavailable
-from storage.postgres import writes
+from storage.postgres import locks
 from storage.redis import keys
 from support.data.letters import (
     BAD,
@@ -182,7 +182,7 @@ def test_a_replay_waits_for_the_drain_of_its_slot(
     number = only(service).id
     with ThreadPoolExecutor(1) as pool:
         with alone.job_engine.begin() as connection:
-            writes.try_lock(connection, [alone.redis.slot_of_message(one.id)])
+            locks.try_lock_slots(connection, [alone.redis.slot_of_message(one.id)])
             replay = pool.submit(service.replay, number, by="somebody")
             eventually(lambda: waiting_for_a_slot(alone))
             assert row_of(alone, one) is None

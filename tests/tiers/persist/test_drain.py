@@ -13,7 +13,7 @@ from models.message import Message
 from models.tables import clickhouse_outbox, messages
 from storage.errors import TierUnavailable
 from storage.messages.posts import Draft
-from storage.postgres import writes
+from storage.postgres import locks
 from storage.redis.pending_log import CommittedBatch, PendingLog
 from support.data.pending import drained
 from support.data.samples import append_of, message, revised
@@ -174,7 +174,7 @@ def test_a_slot_that_another_worker_drains_is_left_to_it(
     one = message(user)
     alone.redis.append([append_of(one)], 60)
     slot = alone.redis.slot_of_thread(user, "t")
-    lock = f"SELECT pg_advisory_xact_lock({writes.SLOT_LOCKS}, {slot})"
+    lock = f"SELECT pg_advisory_xact_lock({locks.SLOT_LOCKS}, {slot})"
     with held(alone, lock):
         assert drain() == Drained()
         assert rows(alone, user) == {}

@@ -8,9 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import settings
-from jobs.archive.catalogue import Partition
 from jobs.archive.run import ArchiveCounts, ArchiveRequest
-from jobs.archive.tiering import DAY_SECONDS, rules_of
+from jobs.archive.tiering import DAY_SECONDS, Partition, rules_of
 from webapp.cli.operator import operator
 from wiring.process import Services
 
