@@ -37,7 +37,6 @@ from jobs.consistency.report import (
 )
 from jobs.consistency.reports import ConsistencyReports
 from jobs.persist.drain import BackgroundPersistenceService
-from models import ids
 from storage.availability.hidden import archive_boundary
 from storage.postgres.driver import translated
 from storage.tiers import Tiers
@@ -54,8 +53,8 @@ _REOPEN = text("UPDATE user_erasures SET finished_at = NULL WHERE user_id = ANY(
 class _Found:
     """What one comparison of everything found."""
 
-    def __init__(self) -> None:
-        self.boundary = ids.LOWEST
+    def __init__(self, boundary: str) -> None:
+        self.boundary = boundary
         self.verdicts: list[CopyVerdict] = []
         self.others: list[Difference] = []
         self.compared: Counter[Pair] = Counter()
@@ -139,11 +138,11 @@ class ThreeTierConsistencyChecker:
         return report
 
     def _find(self, scope: Scope) -> _Found:
-        found, tiers = _Found(), self._tiers
+        tiers = self._tiers
         evictable = backlogs.evictable(tiers)
         self._drain_pipeline()
         with translated(), tiers.job_engine.connect() as connection:
-            found.boundary = archive_boundary(connection)
+            found = _Found(archive_boundary(connection))
             suspects = watermarks.resurrected(connection, tiers.job_clickhouse, scope)
             suspects |= watermarks.of_erased_users(connection, tiers.job_clickhouse, scope)
         cuts = self._rows.cuts(scope)
@@ -246,15 +245,15 @@ class ThreeTierConsistencyChecker:
     ) -> None:
         """What was done stands in the audit trail, in the transaction that keeps the report."""
         counts = Counter(f"{one.outcome or 'named'}:{one.name}" for one in differences)
-        ids: dict[str, list[str]] = {}
+        named: dict[str, list[str]] = {}
         for one in differences[:AUDITED_IDS]:
-            ids.setdefault(f"{one.outcome or 'named'}:{one.name}", []).append(one.id)
+            named.setdefault(f"{one.outcome or 'named'}:{one.name}", []).append(one.id)
         subject = "consistency:" + (
             "all"
             if report.scope.is_whole
             else f"{report.scope.user_id or '*'}/{report.scope.thread_id or '*'}"
         )
-        details = {"report": report.id, "ids": ids}
+        details = {"report": report.id, "ids": named}
         self._audit.record(connection, report.actor, "consistency.repair", subject, counts, details)
 
 

@@ -5,7 +5,7 @@ place of the table. It goes only after the right one was read back.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from jobs.consistency.judge.copies import ArchivedRow, archived_rows
 from jobs.consistency.judge.verdict import CopyVerdict
@@ -20,9 +20,7 @@ def put(server: ClickHouse, verdicts: Sequence[CopyVerdict]) -> None:
     """Has ClickHouse show what is right: inserts, reads back, deletes. Raises `TierError`."""
     for at in range(0, len(verdicts), BATCH):
         truths = {one.id: one.truth for one in verdicts[at : at + BATCH] if one.truth}
-        lines = b"\n".join(map(codec.encode, truths.values()))
-        # The same rows may have been inserted before, in the same batch; they are to count again.
-        server.insert("messages", lines, secrets.token_hex(32))
+        _insert(server, truths.values())
         rows = archived_rows(server, truths)
         hiding = [
             (name, row)
@@ -38,6 +36,15 @@ def put(server: ClickHouse, verdicts: Sequence[CopyVerdict]) -> None:
                 f" toString(archived_at)) IN ({', '.join(map(_place, some))})"
                 " SETTINGS mutations_sync = 2"
             )
+        # Until the others were deleted, a merge may have taken the right row for superseded.
+        names = {name for name, _ in hiding}
+        _insert(server, [truths[name] for name in names - archived_rows(server, names).keys()])
+
+
+def _insert(server: ClickHouse, truths: Collection[Message]) -> None:
+    if truths:
+        # The same rows may have been inserted before, in the same batch; they are to count again.
+        server.insert("messages", b"\n".join(map(codec.encode, truths)), secrets.token_hex(32))
 
 
 def _place(hiding: tuple[str, ArchivedRow]) -> str:
