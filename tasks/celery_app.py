@@ -100,13 +100,11 @@ app = Celery(
         "tasks.alerts",
         "tasks.archive",
         "tasks.consistency",
-        "tasks.disaster",
         "tasks.erase",
         "tasks.maintain",
         "tasks.persist",
         "tasks.recover",
         "tasks.replicate",
-        "tasks.threads",
     ],
     set_as_current=True,
 )

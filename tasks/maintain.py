@@ -1,4 +1,4 @@
-"""What is due by the clock."""
+"""Housekeeping by the clock."""
 
 from datetime import UTC, datetime
 
@@ -42,3 +42,9 @@ def look_after() -> list[str]:
 def mend_lifetimes() -> dict[str, int]:
     """Gives a lifetime to what would stay in Redis for ever."""
     return services().upkeep.mend_lifetimes()._asdict()
+
+
+@shared_task(name="threads.warm_lists")
+def warm_lists() -> dict[str, int]:
+    """Reads the first page of active users' threads where Redis has no valid copy of it."""
+    return {"warmed": services().thread_cache_manager.warm_active()}

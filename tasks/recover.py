@@ -1,4 +1,4 @@
-"""What was written beside a tier that was out is brought to it, as tasks."""
+"""A tier is brought up to date, or built again, from another: as tasks."""
 
 from celery import shared_task
 
@@ -7,7 +7,7 @@ from tasks.base import services
 
 @shared_task(name="recover.backfill_redis")
 def backfill_redis() -> dict[str, int]:
-    """Tells Redis what PostgreSQL took in its place, and adopts one that was restarted."""
+    """Brings Redis what PostgreSQL took in its place, and adopts one that was restarted."""
     return {"told": services().redis_recovery.reconcile()}
 
 
@@ -15,3 +15,11 @@ def backfill_redis() -> dict[str, int]:
 def replay() -> dict[str, int]:
     """Brings to PostgreSQL what ClickHouse took in its place."""
     return {"brought": services().homecoming.replay()}
+
+
+@shared_task(name="disaster.recover")
+def recover() -> str | None:
+    """Carries out a requested recovery that nobody is carrying out; gives the state it ended in,
+    None without one."""
+    run = services().disaster_recovery.go_on()
+    return None if run is None else run.state
