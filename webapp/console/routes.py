@@ -4,6 +4,7 @@ Files are public, data asks for the token as everywhere. The pages may run only 
 server, talk only to it and to its socket, and turn no text into markup.
 """
 
+import re
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
@@ -20,6 +21,7 @@ from webapp.http.requests import answer
 blueprint = Blueprint("console", __name__)
 
 BUILD_DIGITS = 16
+_BUILD = re.compile(rf"[0-9a-f]{{{BUILD_DIGITS}}}")
 _FILES = Path(__file__).parent / "static"
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
@@ -53,13 +55,18 @@ def operations() -> Response:
     return _page("operations.html")
 
 
-@blueprint.get("/console/<name>")
-@blueprint.get("/console/<build>/<name>")
-def asset(name: str, build: str = "") -> Response:
-    """A file of the pages. Under the name of this build it stays as it is for good; a page of
-    another build, as there is for a moment in a deployment, is given it to ask again."""
+@blueprint.get("/console/<path:name>")
+def asset(name: str) -> Response:
+    """A file of the pages, by its path below their folder, with or without a build before it.
+
+    With this build the answer is immutable for a year. With another, as pages have for a moment in
+    a deployment, or with none, browsers ask for it again each time.
+    """
+    build, _, path = name.partition("/")
+    if not _BUILD.fullmatch(build):
+        build, path = "", name
     seconds = YEAR_SECONDS if build == _build() else 0
-    return guarded(send_from_directory(_FILES, name, max_age=seconds), _policy(), seconds)
+    return guarded(send_from_directory(_FILES, path, max_age=seconds), _policy(), seconds)
 
 
 @blueprint.get("/api/console")
@@ -88,8 +95,8 @@ def _page(name: str) -> Response:
 
 @cache
 def _build() -> str:
-    """What all files are like together."""
-    files = sorted(_FILES.iterdir())
+    """A hash of all files together."""
+    files = sorted(file for file in _FILES.rglob("*") if file.is_file())
     return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:BUILD_DIGITS]
 
 

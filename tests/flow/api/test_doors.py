@@ -43,7 +43,7 @@ def test_only_what_the_contract_names_is_public(app: Flask) -> None:
     public_endpoints = PUBLIC - {"metrics.metrics"}
     public = {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint in public_endpoints}
     files = {"/docs/assets/swagger-ui.css", "/console/base.css"}
-    named = {"/docs/assets/<name>", "/console/<name>", "/console/<build>/<name>"}
+    named = {"/docs/assets/<name>", "/console/<path:name>"}
     assert public == (PUBLIC_PATHS - files) | named
 
 

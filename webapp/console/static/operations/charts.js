@@ -1,7 +1,7 @@
 // Lines over the last ten minutes. What they say is also in words beside them, and in a table.
 
-import { arrange, el, svg } from "./dom.js";
-import { clock, clockWithSeconds } from "./words.js";
+import { arrange, el, svg } from "../shared/dom.js";
+import { clock, clockWithSeconds } from "../shared/words.js";
 
 const HEIGHT = 190;
 const EDGE = { left: 44, right: 22, top: 12, bottom: 26 };

@@ -1,7 +1,7 @@
 // How far each message is: told by the socket, and asked for those that can be seen and are not as
 // far as they get. A few at a time, less and less often, and not at all while the server has no time.
 
-import { get, path } from "./api.js";
+import { get, path } from "../shared/api.js";
 import { rankOf } from "./stitches.js";
 
 const AT_ONCE = 3;

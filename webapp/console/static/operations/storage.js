@@ -1,9 +1,9 @@
 // What each tier keeps, and how much room it takes.
 
-import { get } from "./api.js";
-import { arrange, byId, el } from "./dom.js";
-import { poll, shown } from "./poll.js";
-import { TIERS, bytes, plural } from "./words.js";
+import { get } from "../shared/api.js";
+import { arrange, byId, el } from "../shared/dom.js";
+import { poll, shown } from "../shared/poll.js";
+import { TIERS, bytes, plural } from "../shared/words.js";
 
 const EVERY_MS = 30_000;
 

@@ -1,11 +1,11 @@
 // Dead letters: what PostgreSQL refused, and what is to become of it.
 
-import { call, get, path, query } from "./api.js";
-import { actionButton, arrange, byId, el } from "./dom.js";
-import { confirmed } from "./dialogs.js";
-import { poll, shown } from "./poll.js";
-import { attempted, toast } from "./toast.js";
-import { fullTime, plural } from "./words.js";
+import { call, get, path, query } from "../shared/api.js";
+import { actionButton, arrange, byId, el } from "../shared/dom.js";
+import { confirmed } from "../shared/dialogs.js";
+import { poll, shown } from "../shared/poll.js";
+import { attempted, toast } from "../shared/toast.js";
+import { fullTime, plural } from "../shared/words.js";
 
 const EVERY_MS = 10_000;
 const PAGE = 20;

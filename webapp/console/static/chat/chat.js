@@ -1,21 +1,21 @@
 // The chat page: its parts, put together, and the address that says what is open.
 
-import { addressed, hrefOf } from "./address.js";
-import { call, get, path } from "./api.js";
+import { addressed, hrefOf } from "../shared/address.js";
+import { call, get, path } from "../shared/api.js";
 import { Composer } from "./composer.js";
-import { showConnection } from "./connection.js";
+import { showConnection } from "../shared/connection.js";
 import { Conversation } from "./conversation.js";
-import { lineFor } from "./dialogs.js";
-import { byId } from "./dom.js";
+import { lineFor } from "../shared/dialogs.js";
+import { byId } from "../shared/dom.js";
 import { Drafts } from "./drafts.js";
 import { nameOf } from "./message-view.js";
 import { Outgoing } from "./outgoing.js";
 import { Search } from "./search.js";
-import { LiveSocket } from "./socket.js";
-import { start } from "./start.js";
+import { LiveSocket } from "../shared/socket.js";
+import { start } from "../shared/start.js";
 import { ThreadBar } from "./thread-bar.js";
 import { ThreadList, titleOf } from "./thread-list.js";
-import { attempted, toast } from "./toast.js";
+import { attempted, toast } from "../shared/toast.js";
 
 const SPOKEN_CHARACTERS = 200;
 const SETTLE_MS = 400;

@@ -1,7 +1,7 @@
 // Where a message is written: Enter sends, Shift and Enter breaks the line.
 
-import { byId } from "./dom.js";
-import { count } from "./words.js";
+import { byId } from "../shared/dom.js";
+import { count } from "../shared/words.js";
 
 const MOST_BYTES = 64 * 1024;
 const WARN_BYTES = 56 * 1024;

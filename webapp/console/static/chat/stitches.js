@@ -1,7 +1,7 @@
 // Where a message is, in the smallest picture: three stitches on a thread, one for each tier.
 
-import { svg } from "./dom.js";
-import { TIERS } from "./words.js";
+import { svg } from "../shared/dom.js";
+import { TIERS } from "../shared/words.js";
 
 const NAMES = Object.keys(TIERS);
 const RANK = { acknowledged: 1, persisted: 2, archived: 3 };

@@ -1,11 +1,11 @@
 // The bar over a conversation: its title, and what can be done with the thread.
 
-import { call, path } from "./api.js";
-import { arrange, byId, iconButton } from "./dom.js";
-import { confirmed, lineFor } from "./dialogs.js";
+import { call, path } from "../shared/api.js";
+import { arrange, byId, iconButton } from "../shared/dom.js";
+import { confirmed, lineFor } from "../shared/dialogs.js";
 import { titleOf } from "./thread-list.js";
-import { attempted } from "./toast.js";
-import { plural } from "./words.js";
+import { attempted } from "../shared/toast.js";
+import { plural } from "../shared/words.js";
 
 export class ThreadBar {
   #thread = null;

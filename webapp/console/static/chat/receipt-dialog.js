@@ -1,8 +1,8 @@
 // The receipt: where a message is, tier by tier, with version and hash.
 
-import { actionButton, arrange, el, iconButton } from "./dom.js";
+import { actionButton, arrange, el, iconButton } from "../shared/dom.js";
 import { WORDS, heldBy, stitches } from "./stitches.js";
-import { TIERS, fullTime } from "./words.js";
+import { TIERS, fullTime } from "../shared/words.js";
 
 const MEANING = {
   acknowledged: "It is on disk, and on its way to the next tier.",

@@ -1,18 +1,18 @@
 // The operations page: the road, and everything that an operator looks after.
 
-import { get } from "./api.js";
+import { get } from "../shared/api.js";
 import { Alerts } from "./alerts.js";
 import { Archive } from "./archive.js";
 import { Chart } from "./charts.js";
 import { Consistency } from "./consistency.js";
 import { DeadLetters } from "./dead-letters.js";
 import { offerDrills } from "./drills.js";
-import { byId } from "./dom.js";
-import { poll } from "./poll.js";
+import { byId } from "../shared/dom.js";
+import { poll } from "../shared/poll.js";
 import { Road } from "./road.js";
-import { start } from "./start.js";
+import { start } from "../shared/start.js";
 import { Storage } from "./storage.js";
-import { TIERS, clockWithSeconds, figure, milliseconds } from "./words.js";
+import { TIERS, clockWithSeconds, figure, milliseconds } from "../shared/words.js";
 
 const ROAD_EVERY_MS = 1_500;
 const WORDS = {

@@ -1,10 +1,10 @@
 // The list of threads: those that are pinned, then those that were active last.
 
-import { hrefOf } from "./address.js";
-import { get, query } from "./api.js";
-import { arrange, byId, el, icon, rove } from "./dom.js";
-import { attempted } from "./toast.js";
-import { brief, plural } from "./words.js";
+import { hrefOf } from "../shared/address.js";
+import { get, query } from "../shared/api.js";
+import { arrange, byId, el, icon, rove } from "../shared/dom.js";
+import { attempted } from "../shared/toast.js";
+import { brief, plural } from "../shared/words.js";
 
 const PAGE = 40;
 const SETTLE_MS = 600;

@@ -1,10 +1,10 @@
 // One message on the page: who, what, when, how far it is, and what can be done with it.
 
-import { actionButton, arrange, el, icon, iconButton } from "./dom.js";
+import { actionButton, arrange, el, icon, iconButton } from "../shared/dom.js";
 import { isInterrupted } from "./messages.js";
 import { STATE_OF, WORDS, heldBy, stitches } from "./stitches.js";
 import { written } from "./text.js";
-import { TIERS, clock, fullTime, plural, sentence } from "./words.js";
+import { TIERS, clock, fullTime, plural, sentence } from "../shared/words.js";
 
 const NAMES = { user: "You", assistant: "Assistant", agent: "Agent", tool: "Tool", system: "System" };
 

@@ -1,10 +1,10 @@
 // Alerts: what is wrong now, who has seen it, and what is over.
 
-import { call, get, path } from "./api.js";
-import { actionButton, arrange, byId, el } from "./dom.js";
-import { poll, shown } from "./poll.js";
-import { attempted } from "./toast.js";
-import { clock, fullTime, span } from "./words.js";
+import { call, get, path } from "../shared/api.js";
+import { actionButton, arrange, byId, el } from "../shared/dom.js";
+import { poll, shown } from "../shared/poll.js";
+import { attempted } from "../shared/toast.js";
+import { clock, fullTime, span } from "../shared/words.js";
 
 const EVERY_MS = 2_000;
 const HISTORY_EVERY_MS = 15_000;

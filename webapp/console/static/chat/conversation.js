@@ -1,16 +1,16 @@
 // A conversation: the messages of one thread, read in pages both ways, and kept up with what happens.
 
-import { call, get, path, query } from "./api.js";
-import { confirmed } from "./dialogs.js";
-import { actionButton, arrange, byId, el, rove } from "./dom.js";
+import { call, get, path, query } from "../shared/api.js";
+import { confirmed } from "../shared/dialogs.js";
+import { actionButton, arrange, byId, el, rove } from "../shared/dom.js";
 import { MessageView, nameOf, unsentView } from "./message-view.js";
 import { Messages } from "./messages.js";
 import { Receipts } from "./receipts.js";
 import { showReceipt } from "./receipt-dialog.js";
 import { STATE_OF } from "./stitches.js";
 import { ScrollKeeper } from "./scroll-keeper.js";
-import { attempted } from "./toast.js";
-import { dayName, dayOf } from "./words.js";
+import { attempted } from "../shared/toast.js";
+import { dayName, dayOf } from "../shared/words.js";
 
 const PAGE = 40;
 const EMPTY = "No messages yet. Write the first one.";

@@ -1,9 +1,9 @@
 // Drills: tiers that every process takes for silent, or finds slow, where that is allowed.
 
-import { call } from "./api.js";
-import { actionButton, byId, el } from "./dom.js";
-import { attempted } from "./toast.js";
-import { clockWithSeconds } from "./words.js";
+import { call } from "../shared/api.js";
+import { actionButton, byId, el } from "../shared/dom.js";
+import { attempted } from "../shared/toast.js";
+import { clockWithSeconds } from "../shared/words.js";
 
 const SILENT = {
   redis_unavailable: "Redis is out",

@@ -1,11 +1,11 @@
 // Do the tiers agree? What the last check found, and the next one.
 
-import { call, get } from "./api.js";
-import { actionButton, arrange, byId, el } from "./dom.js";
-import { confirmed } from "./dialogs.js";
-import { poll, shown } from "./poll.js";
-import { attempted } from "./toast.js";
-import { count, fullTime, plural, span } from "./words.js";
+import { call, get } from "../shared/api.js";
+import { actionButton, arrange, byId, el } from "../shared/dom.js";
+import { confirmed } from "../shared/dialogs.js";
+import { poll, shown } from "../shared/poll.js";
+import { attempted } from "../shared/toast.js";
+import { count, fullTime, plural, span } from "../shared/words.js";
 
 const EVERY_MS = 3_000;
 const PAIRS = {

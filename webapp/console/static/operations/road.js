@@ -1,9 +1,9 @@
 // The road of a message, drawn as it is now: places, and the arrows between them. What state an
 // arrow is in is said by its colour, by its line, by a sign on it and in words.
 
-import { arrange, el, svg } from "./dom.js";
+import { arrange, el, svg } from "../shared/dom.js";
 import { placesOf } from "./road-places.js";
-import { TIERS, bytes, figure, milliseconds, span } from "./words.js";
+import { TIERS, bytes, figure, milliseconds, span } from "../shared/words.js";
 
 const NAMES = {
   acknowledge: "acknowledge",

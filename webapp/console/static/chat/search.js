@@ -1,12 +1,12 @@
 // The search box: what was written anywhere, found while it is typed.
 
-import { hrefOf } from "./address.js";
-import { get, path, query } from "./api.js";
-import { arrange, byId, el, rove } from "./dom.js";
+import { hrefOf } from "../shared/address.js";
+import { get, path, query } from "../shared/api.js";
+import { arrange, byId, el, rove } from "../shared/dom.js";
 import { nameOf } from "./message-view.js";
 import { excerpt } from "./text.js";
 import { titleOf } from "./thread-list.js";
-import { brief, plural } from "./words.js";
+import { brief, plural } from "../shared/words.js";
 
 const SETTLE_MS = 250;
 const PAGE = 20;

@@ -1,9 +1,9 @@
 // The archive: how much of what is old has left PostgreSQL, and what is on its way out of it.
 
-import { get } from "./api.js";
-import { arrange, byId, el } from "./dom.js";
-import { poll, shown } from "./poll.js";
-import { bytes, dayOf, plural } from "./words.js";
+import { get } from "../shared/api.js";
+import { arrange, byId, el } from "../shared/dom.js";
+import { poll, shown } from "../shared/poll.js";
+import { bytes, dayOf, plural } from "../shared/words.js";
 
 const EVERY_MS = 5_000;
 const STATES = {

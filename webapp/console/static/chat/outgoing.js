@@ -2,10 +2,10 @@
 // by itself, with the same key, and what does not pass stays until its writer decides; over a reload
 // of the page, too.
 
-import { call, mayPass, path } from "./api.js";
-import { keep, kept } from "./kept.js";
-import { isOver } from "./session.js";
-import { toast } from "./toast.js";
+import { call, mayPass, path } from "../shared/api.js";
+import { keep, kept } from "../shared/kept.js";
+import { isOver } from "../shared/session.js";
+import { toast } from "../shared/toast.js";
 
 const TROUBLE = { isTrouble: true };
 const FIRST_WAIT_MS = 1_000;

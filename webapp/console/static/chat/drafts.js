@@ -1,6 +1,6 @@
 // Texts that were begun: of messages by their thread, of changes by their message.
 
-import { keep, kept } from "./kept.js";
+import { keep, kept } from "../shared/kept.js";
 
 const SETTLE_MS = 300;
 

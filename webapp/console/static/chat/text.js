@@ -1,6 +1,6 @@
 // What somebody wrote, as elements: fenced code is set apart, all else stays as it was written.
 
-import { el } from "./dom.js";
+import { el } from "../shared/dom.js";
 
 // A fence that is not closed reaches to the end, as while an answer is still being written.
 const FENCE = /^```[^\n`]*\n([\s\S]*?)(?:\n```[ \t]*$|(?![\s\S]))/gm;
