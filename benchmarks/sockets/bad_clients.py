@@ -57,7 +57,7 @@ async def forged(given: Given, seen: Seen) -> None:
 async def silent(given: Given, seen: Seen) -> None:
     """No token, and a first frame that brings none."""
     with await RawSocket.open(given.ws_url) as socket:
-        await socket.say(encoded("subscribe"))
+        await socket.send_frame(encoded("subscribe"))
         seen[f"closed {await socket.goodbye()}"] += 1
 
 
@@ -73,7 +73,7 @@ async def huge(given: Given, seen: Seen) -> None:
     with await RawSocket.open(given.ws_url, given.own) as socket:
         goodbye = asyncio.create_task(socket.goodbye())
         try:
-            await socket.say(b"x" * HUGE_BYTES)
+            await socket.send_frame(b"x" * HUGE_BYTES)
         except OSError:
             seen["cut off while it wrote"] += 1
         seen[f"closed {await goodbye}"] += 1
@@ -92,7 +92,7 @@ async def garbage(given: Given, seen: Seen) -> None:
         listening = asyncio.create_task(_count_answers(socket, seen))
         try:
             while not listening.done():
-                await socket.say(*random.choice(_GARBAGE))
+                await socket.send_frame(*random.choice(_GARBAGE))
                 seen["sent"] += 1
         finally:
             listening.cancel()
@@ -106,7 +106,7 @@ async def deaf(given: Given, seen: Seen) -> None:
     with socket, talker:
         try:
             while not _is_cut_off(socket):
-                await talker.say(encoded("send_message", thread_id="t", message=LONG_TEXT))
+                await talker.send_frame(encoded("send_message", thread_id="t", message=LONG_TEXT))
                 await asyncio.sleep(1 / LONG_PER_SECOND)
             seen["cut off"] += 1
         finally:
@@ -119,11 +119,11 @@ async def someone_else(given: Given, seen: Seen) -> None:
         listening = asyncio.create_task(_count_leaks(socket, given, seen))
         try:
             wish = {"thread_ids": [given.their_thread], "last_event_id": given.their_event_id}
-            await socket.say(encoded("subscribe", **wish))
+            await socket.send_frame(encoded("subscribe", **wish))
             while not listening.done():
-                await socket.say(encoded("authenticate", token=given.theirs))
+                await socket.send_frame(encoded("authenticate", token=given.theirs))
                 intrusion = {"thread_id": given.their_thread, "message": "intruder"}
-                await socket.say(encoded("send_message", **intrusion))
+                await socket.send_frame(encoded("send_message", **intrusion))
                 await asyncio.sleep(AGAIN_SECONDS)
         finally:
             listening.cancel()
@@ -161,7 +161,7 @@ async def _refused_with(given: Given, token: str, seen: Seen) -> None:
 
 
 async def _count_answers(socket: RawSocket, seen: Seen) -> None:
-    while (heard := await socket.hear()).opcode != CLOSE:
+    while (heard := await socket.receive()).opcode != CLOSE:
         if heard.opcode == TEXT:
             frame = decoded(heard.payload)
             seen[frame.code or frame.type] += 1
@@ -171,7 +171,7 @@ async def _count_answers(socket: RawSocket, seen: Seen) -> None:
 async def _count_leaks(socket: RawSocket, given: Given, seen: Seen) -> None:
     """Counts what it is told, and as `leaked` what is not its own."""
     own: set[str] = set()
-    while (heard := await socket.hear()).opcode != CLOSE:
+    while (heard := await socket.receive()).opcode != CLOSE:
         if heard.opcode != TEXT:
             continue
         frame = decoded(heard.payload)

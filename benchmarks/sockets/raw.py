@@ -63,7 +63,7 @@ class RawSocket:
         head = await reader.readuntil(_HEADER_END)
         return cls(stream, int(head[9:12]))
 
-    async def say(self, payload: bytes, opcode: int = TEXT) -> None:
+    async def send_frame(self, payload: bytes, opcode: int = TEXT) -> None:
         """Sends one frame, and waits while the server takes nothing. Raises `OSError`."""
         size = len(payload)
         if size < 126:
@@ -76,7 +76,7 @@ class RawSocket:
         self.writer.write(head + bytes(4) + payload)
         await self.writer.drain()
 
-    async def hear(self) -> Received:
+    async def receive(self) -> Received:
         """The next frame. Raises `EOFError` and `OSError` at the end."""
         first, second = await self.reader.readexactly(2)
         size = second & 0x7F
@@ -90,7 +90,7 @@ class RawSocket:
         """Hears everything up to the server's goodbye; gives its code, 0 where it had none."""
         try:
             while True:
-                heard = await self.hear()
+                heard = await self.receive()
                 if heard.opcode == CLOSE:
                     return heard.close_code
         except (EOFError, OSError):

@@ -121,7 +121,7 @@ def test_a_drain_names_every_request_that_it_was_sent_for(drilled: Drilled, span
 def test_a_message_of_a_socket_has_a_trace_of_its_own(drilled: Drilled, spans: Spans) -> None:
     name = "socket send_message"
     with opened(drilled.stack.env["WS_URL"], drilled.token) as socket:
-        socket.hear("authenticated")
+        socket.receive("authenticated")
 
         def sent() -> dict[str, Any]:
             """What follows from one of those that were sent. A slot that is to be drained anyway

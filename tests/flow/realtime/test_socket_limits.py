@@ -60,7 +60,7 @@ def post_large(api: Api, slow: Socket, taken: list[dict[str, Any]]) -> list[str]
         items = [{"thread_id": "t", "message": LARGE} for _ in range(AT_ONCE)]
         results = ok(api.post("/api/messages:batch", json={"messages": items}))["results"]
         made += [result["message"]["id"] for result in results]
-        taken.append(slow.hear())
+        taken.append(slow.receive())
     return made
 
 
@@ -75,12 +75,12 @@ def test_who_does_not_read_is_cut_off_and_may_go_on(url: str, user_token: str, a
         lazily(url, user_token) as lazy,
         lazily(url, user_token) as dead,
     ):
-        heard = beside.submit(neighbour.hear_all, 2 * MANY)
+        heard = beside.submit(neighbour.receive_all, 2 * MANY)
         frames: list[dict[str, Any]] = []
         made = post_large(api, lazy, frames)
         # Events wait in the stream for who does not read, but answers have nowhere to wait.
         for _ in range(100):
-            lazy.say("ping")
+            lazy.send_frame("ping")
         code, reason = read_to_the_end(lazy, frames)
         assert received(heard.result()) == made
         events = [frame for frame in frames if frame["type"] != "pong"]
@@ -89,10 +89,10 @@ def test_who_does_not_read_is_cut_off_and_may_go_on(url: str, user_token: str, a
         eventually(lambda: is_cut(dead))
         assert neighbour.is_silent()
     with opened(url, user_token) as back:
-        back.hear("authenticated")
-        back.say("subscribe", last_event_id=reason.removeprefix("resume from "))
-        back.hear("subscribed")
-        events += back.hear_all(2 * MANY - len(events))
+        back.receive("authenticated")
+        back.send_frame("subscribe", last_event_id=reason.removeprefix("resume from "))
+        back.receive("subscribed")
+        events += back.receive_all(2 * MANY - len(events))
         assert received(events) == made
         assert len({frame["event_id"] for frame in events}) == 2 * MANY
 
@@ -106,7 +106,7 @@ def is_cut(dead: Socket) -> bool:
 def read_to_the_end(lazy: Socket, frames: list[dict[str, Any]]) -> tuple[int, str]:
     while True:
         try:
-            frames.append(lazy.hear())
+            frames.append(lazy.receive())
         except ConnectionClosed:
             return lazy.closed_with()
 
@@ -115,7 +115,7 @@ def test_who_reads_slowly_misses_nothing(url: str, user_token: str, api: Api) ->
     with lazily(url, user_token) as slow:
         frames: list[dict[str, Any]] = []
         made = post_large(api, slow, frames)
-        assert received(frames + slow.hear_all(2 * MANY - len(frames))) == made
+        assert received(frames + slow.receive_all(2 * MANY - len(frames))) == made
         assert slow.is_silent()
 
 
@@ -138,7 +138,7 @@ def test_one_user_has_so_many_places(
 def _has_room(url: str, token: str) -> bool:
     with opened(url, token) as socket:
         try:
-            return bool(socket.hear()["type"] == "authenticated")
+            return bool(socket.receive()["type"] == "authenticated")
         except ConnectionClosed:
             return False
 
@@ -153,11 +153,11 @@ def test_who_is_here_at_the_end_is_told_to_come_back(
         streamed(f"{lone.url}/api/events", user_token) as events,
     ):
         for number in range(20):
-            busy.say(
+            busy.send_frame(
                 "send_message", thread_id="t", message=str(number), idempotency_key=str(number)
             )
         # It is in the middle of them.
-        busy.hear_of("message_confirmed", 1)
+        busy.receive_kind("message_confirmed", 1)
         lone.stop()
         assert idle.closed_with()[0] == 1012
         assert busy.closed_with()[0] == 1012
@@ -167,10 +167,10 @@ def test_who_is_here_at_the_end_is_told_to_come_back(
     # What it was told of or not, with its key each message is there once.
     with listening(stack.env["WS_URL"], user_token) as back:
         for number in range(20):
-            back.say(
+            back.send_frame(
                 "send_message", thread_id="t", message=str(number), idempotency_key=str(number)
             )
-        confirmed = back.hear_of("message_confirmed", 20)
+        confirmed = back.receive_kind("message_confirmed", 20)
     shown = api.page("t", limit=100)["messages"]
     assert {one["id"] for one in shown} == {frame["message_id"] for frame in confirmed}
     assert len(shown) == 20
@@ -190,4 +190,4 @@ def test_who_brings_no_token_has_a_tenth_of_the_places(
             sockets.enter_context(opened(url))
         assert refused.value.response.status_code == 503
         with opened(url, user_token) as known:
-            known.hear("authenticated")
+            known.receive("authenticated")
