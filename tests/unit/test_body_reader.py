@@ -1,25 +1,25 @@
-"""The room for large bodies: what is taken comes back, and nobody has more than a share."""
+"""The memory for large bodies: what is acquired is released, nobody has more than a share."""
 
 from typing import Any, cast
 
-from webapp.door.admission import Allowed, Room
-from webapp.door.arrival import SMALL_BYTES, Arrival
+from webapp.door.admission import Allowance, BodyBudget
+from webapp.door.body_reader import SMALL_BYTES, BodyReader
 from webapp.door.bridge import DoorRequest
 
 MOST = 1024 * 1024
 
 
 def test_nobody_has_more_than_a_share_and_what_is_taken_comes_back() -> None:
-    room = Room(100, 40)
-    assert room.take("a", "ann", 30)
-    assert not room.take("b", "ann", 20)
-    assert room.take("c", "bob", 40)
-    assert room.take("d", "eve", 30)
-    assert not room.take("e", "zoe", 1)
-    room.leave("a")
-    room.leave("a")
-    assert room.take("b", "ann", 30)
-    assert not room.take("e", "zoe", 1)
+    budget = BodyBudget(100, 40)
+    assert budget.acquire("a", "ann", 30)
+    assert not budget.acquire("b", "ann", 20)
+    assert budget.acquire("c", "bob", 40)
+    assert budget.acquire("d", "eve", 30)
+    assert not budget.acquire("e", "zoe", 1)
+    budget.release("a")
+    budget.release("a")
+    assert budget.acquire("b", "ann", 30)
+    assert not budget.acquire("e", "zoe", 1)
 
 
 class _Request:
@@ -28,36 +28,36 @@ class _Request:
 
 
 class _Host:
-    """A door at which the clock ends an arrival while it takes room."""
+    """A door at which the clock ends a reader while it acquires memory."""
 
     now = 0.0
 
     def __init__(self) -> None:
-        self.under_way: set[Arrival] = set()
-        self.room = _ClockedRoom(self)
+        self.reading: set[BodyReader] = set()
+        self.budget = _ClockedBudget(self)
 
-    def allowed(self, request: DoorRequest) -> Allowed:
-        return Allowed("ann", MOST)
+    def allowance(self, request: DoorRequest) -> Allowance:
+        return Allowance("ann", MOST)
 
 
-class _ClockedRoom(Room):
+class _ClockedBudget(BodyBudget):
     def __init__(self, host: _Host) -> None:
         super().__init__(MOST, MOST)
         self._host = host
 
-    def take(self, holder: object, user_id: str, size: int) -> bool:
-        for arrival in list(self._host.under_way):
-            assert arrival.claim()
-            arrival.leave()
-        return super().take(holder, user_id, size)
+    def acquire(self, holder: object, user_id: str, size: int) -> bool:
+        for reader in list(self._host.reading):
+            assert reader.claim()
+            reader.release()
+        return super().acquire(holder, user_id, size)
 
 
 def test_room_taken_while_the_clock_ends_it_comes_back() -> None:
     host = _Host()
-    arrival = Arrival(cast(Any, host), cast(Any, _Request()))
-    host.under_way.add(arrival)
-    arrival._judge()
-    arrival._size = 3 * SMALL_BYTES
-    assert not arrival._keep(b"x" * 3 * SMALL_BYTES)
-    host.under_way.clear()
-    assert host.room.take("another", "bob", MOST)
+    reader = BodyReader(cast(Any, host), cast(Any, _Request()))
+    host.reading.add(reader)
+    reader._check_allowance()
+    reader._size = 3 * SMALL_BYTES
+    assert not reader._store(b"x" * 3 * SMALL_BYTES)
+    host.reading.clear()
+    assert host.budget.acquire("another", "bob", MOST)

@@ -1,50 +1,50 @@
-"""A body on its way in: it has a deadline, a least rate and a most size."""
+"""Reads the body of one request, with a deadline, a least rate and a largest size."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from webapp.door.admission import Allowed, Room
+from webapp.door.admission import Allowance, BodyBudget
 from webapp.door.bridge import CLOSE, DoorRequest, Missing
 
 SMALL_BYTES = 64 * 1024
-"""What is larger, or not there at once, is gathered for those alone who may send it."""
+"""A larger body, or one that does not come at once, is read only for a valid token."""
 REFUSED_SECONDS = 0.25
-"""So long, and `SMALL_BYTES`, a body is read away whose request is refused."""
-UNWANTED_SECONDS = 2.0
-UNWANTED_BYTES = 32 * 1024 * 1024
-"""Likewise one that is larger than its sender may send: who is cut off while it sends never sees
-why."""
+"""The body of a refused request is discarded for so long, and up to `SMALL_BYTES`."""
+OVERSIZE_SECONDS = 2.0
+OVERSIZE_BYTES = 32 * 1024 * 1024
+"""Likewise a body that is too large: a client that is cut off while it sends sees no answer."""
 GRACE_SECONDS = 2
 LEAST_BYTES_PER_SECOND = 1024
-WHOLE_SECONDS = 10.0
+BODY_SECONDS = 10.0
 
 TOO_SLOW = (408, "request_timeout", "the body did not come in time")
-NO_ROOM = (503, "server_busy", "too many large bodies are on their way; please try again")
+NO_BUDGET = (503, "server_busy", "too many large bodies are on their way; please try again")
 TOO_LARGE = (413, "body_too_large", "the body is larger than this call takes")
 UNREAD = (400, "body_unread", "the body was not read")
 
 
 class Host(Protocol):
-    """What an arrival needs of the door."""
+    """What a reader needs of the door."""
 
-    room: Room
-    under_way: "set[Arrival]"
+    budget: BodyBudget
+    reading: "set[BodyReader]"
 
     @property
     def now(self) -> float:
-        """Seconds, of a process that runs."""
+        """Seconds for which this process has run; time when it was stopped is not counted."""
 
-    def allowed(self, request: DoorRequest) -> Allowed:
-        """What a request may bring."""
+    def allowance(self, request: DoorRequest) -> Allowance:
+        """How large a body the sender of a request may send."""
 
     def answer(
         self, request: DoorRequest, body: bytes | Missing, after: Callable[[], None]
     ) -> None:
-        """Has a request answered in this thread or a later one, and calls `after` then."""
+        """Has a request answered, in this thread or a later one, and calls `after` then."""
 
 
-class Arrival:
-    """One request from its headers to the last byte of its body."""
+class BodyReader:
+    """One request, from its headers to the last byte of its body. Safe for threads: `claim` decides
+    which of them ends it."""
 
     def __init__(self, host: Host, request: DoorRequest) -> None:
         self._host, self._request = host, request
@@ -53,35 +53,35 @@ class Arrival:
         self._began = host.now
         self._parts: list[bytes] = []
         self._size = 0
-        self._allowed: int | None = None
+        self._allowance: int | None = None
         self._user_id = ""
-        self._has_room_for = SMALL_BYTES
+        self._budgeted = SMALL_BYTES
         self._coming: Any = None
 
     def begin(self) -> None:
-        """Starts to read. Whoever takes it from those that are under way ends it."""
-        self._host.under_way.add(self)
+        """Starts to read."""
+        self._host.reading.add(self)
         if self._wanted is not None and self._wanted > SMALL_BYTES:
-            self._judge()
+            self._check_allowance()
         self._request.begin_body()
-        self._read_on()
+        self._read_next()
 
-    def late(self) -> bytes | Missing | None:
-        """What it ends with where it takes too long."""
+    def overdue(self) -> bytes | Missing | None:
+        """What to end it with if it takes too long, else None."""
         age = self._host.now - self._began
-        if self._allowed is None and age >= REFUSED_SECONDS:
-            self._judge()
-        if self._is_unwanted:
-            most = UNWANTED_SECONDS if self._allowed else REFUSED_SECONDS
+        if self._allowance is None and age >= REFUSED_SECONDS:
+            self._check_allowance()
+        if self._is_refused:
+            most = OVERSIZE_SECONDS if self._allowance else REFUSED_SECONDS
             return self._unread() if age >= most else None
         least = LEAST_BYTES_PER_SECOND * int(max(0, age - GRACE_SECONDS))
-        is_late = age >= WHOLE_SECONDS or self._size < least
+        is_late = age >= BODY_SECONDS or self._size < least
         return Missing(*TOO_SLOW) if is_late else None
 
     def claim(self) -> bool:
-        """Whether it is the caller's to end, and no other thread's."""
+        """Whether the caller is to end it; True for one caller only."""
         try:
-            self._host.under_way.remove(self)
+            self._host.reading.remove(self)
         except KeyError:
             return False
         coming, self._coming = self._coming, None
@@ -90,98 +90,98 @@ class Arrival:
         return True
 
     def end(self, body: bytes | Missing) -> None:
-        """Has it answered."""
+        """Has the request answered with this body."""
         if self.claim():
-            self._host.answer(self._request, body, self.leave)
+            self._host.answer(self._request, body, self.release)
 
     @property
     def request(self) -> DoorRequest:
         """The request itself."""
         return self._request
 
-    def leave(self) -> None:
-        """Gives back the room that it took."""
-        self._host.room.leave(self)
+    def release(self) -> None:
+        """Frees the memory that it reserved."""
+        self._host.budget.release(self)
 
     @property
-    def _is_whole(self) -> bool:
+    def _is_complete(self) -> bool:
         return self._wanted is not None and self._size >= self._wanted
 
     @property
-    def _is_unwanted(self) -> bool:
-        """Whether it is refused, or is or will be more than its sender may send."""
-        if self._allowed is None:
+    def _is_refused(self) -> bool:
+        """Whether the request is refused, or its body is or will be too large."""
+        if self._allowance is None:
             return False
-        return not self._allowed or max(self._size, self._wanted or 0) > self._allowed
+        return not self._allowance or max(self._size, self._wanted or 0) > self._allowance
 
     def _unread(self) -> Missing:
-        """In the place of what is unwanted. The application refuses it before it reads it, but for
-        chunks, which nobody knows the size of."""
-        return Missing(*(TOO_LARGE if self._allowed else UNREAD))
+        """Stands for a refused body. The application refuses the request before reading it, except
+        with chunks, whose size is not known in advance."""
+        return Missing(*(TOO_LARGE if self._allowance else UNREAD))
 
-    def _judge(self) -> None:
-        self._user_id, self._allowed = self._host.allowed(self._request)
+    def _check_allowance(self) -> None:
+        self._user_id, self._allowance = self._host.allowance(self._request)
 
-    def _read_on(self) -> None:
-        # One future holds this arrival, and it must not hold that for longer than it waits.
+    def _read_next(self) -> None:
+        # The future holds this reader; kept longer than it waits, each would keep the other alive.
         self._coming = coming = self._request.next_part()
-        coming.add_done_callback(self._come)
-        if self not in self._host.under_way:
-            # Ended meanwhile, by a thread that did not see what is waited for here.
+        coming.add_done_callback(self._on_part)
+        if self not in self._host.reading:
+            # Ended meanwhile by a thread that did not see this future.
             self._coming = None
             coming.cancel()
 
-    def _come(self, done: Any) -> None:
+    def _on_part(self, done: Any) -> None:
         self._coming = None
-        if self not in self._host.under_way:
+        if self not in self._host.reading:
             return
         part = done.result()
         if not part:
-            self._finish()
+            self._on_end()
             return
         self._size += len(part)
-        if self._allowed is None and not self._is_whole:
-            self._judge()
-        if not self._keep(part):
+        if self._allowance is None and not self._is_complete:
+            self._check_allowance()
+        if not self._store(part):
             return
-        if self._is_whole:
+        if self._is_complete:
             self.end(b"".join(self._parts))
         else:
-            self._read_on()
+            self._read_next()
 
-    def _keep(self, part: bytes) -> bool:
-        """Keeps what came, or reads it away; whether that was not its end."""
-        if self._is_unwanted:
+    def _store(self, part: bytes) -> bool:
+        """Keeps a part, or discards it; False if that ended the request."""
+        if self._is_refused:
             self._parts.clear()
-            most = UNWANTED_BYTES if self._allowed else SMALL_BYTES
-            if self._is_whole or self._size >= most:
+            most = OVERSIZE_BYTES if self._allowance else SMALL_BYTES
+            if self._is_complete or self._size >= most:
                 self.end(self._unread())
                 return False
             return True
         self._parts.append(part)
-        more = self._size - self._has_room_for
+        more = self._size - self._budgeted
         if more > 0:
-            if not self._host.room.take(self, self._user_id, more):
-                self.end(Missing(*NO_ROOM))
+            if not self._host.budget.acquire(self, self._user_id, more):
+                self.end(Missing(*NO_BUDGET))
                 return False
-            self._has_room_for += more
-            if self not in self._host.under_way:
-                # Ended meanwhile by the clock, which gave back what there was by then.
-                self.leave()
+            self._budgeted += more
+            if self not in self._host.reading:
+                # Ended meanwhile by the clock, which freed what was reserved by then.
+                self.release()
                 return False
         return True
 
-    def _finish(self) -> None:
-        """Nothing more comes: a body in chunks is whole then, or its sender is gone."""
+    def _on_end(self) -> None:
+        """No more bytes come: a body in chunks is complete, or its sender is gone."""
         if self._wanted is None and self._has_ended():
-            is_read = not self._is_unwanted
+            is_read = not self._is_refused
             self.end(b"".join(self._parts) if is_read else self._unread())
         elif self.claim():
-            self.leave()
+            self.release()
             self._request.respond(400, [CLOSE], b"")
 
     def _has_ended(self) -> bool:
-        """Whether the stream came to its end in order, by what it says when it is asked again."""
+        """Whether the stream ended in order: asked again, only then does it say so."""
         try:
             self._request.next_part()
         except StopAsyncIteration:

@@ -1,5 +1,5 @@
-"""Connections that say nothing. The HTTP server gives all of them the same time; those that have
-yet to be served for the first time need less of it than those that come back."""
+"""Closes silent connections. The HTTP server has one limit for all of them; those that have sent no
+request yet need less time than those that may come back."""
 
 import os
 import socket
@@ -10,9 +10,9 @@ from pathlib import Path
 
 FIRST_REQUEST_MILLISECONDS = 5_000
 IDLE_MILLISECONDS = 6_500
-"""For the others, where places are few. Who asks every five seconds keeps its connection."""
+"""For the others, while connections run short. A client that calls every five seconds stays."""
 FEW = 4
-"""Places are few where no more than one in so many is left."""
+"""Connections run short when no more than one in so many is left."""
 FILES = Path("/proc/self/fd")
 
 _NUMBER, _LONG = struct.Struct("I"), struct.Struct("Q")
@@ -22,39 +22,39 @@ _LAST_RECEIVED_AT, _ACKNOWLEDGED_AT = 52, 120
 _INFO_BYTES = _ACKNOWLEDGED_AT + _LONG.size
 
 
-class Visitors:
-    """Who is connected to the port of this process, as the system sees it."""
+class SilentConnections:
+    """The connections to the port of this process, as Linux reports them."""
 
-    def __init__(self, port: int, places: int) -> None:
+    def __init__(self, port: int, capacity: int) -> None:
         self._port = port
-        self._places = places
+        self._capacity = capacity
         self.served: set[str] = set()
-        """The addresses of those whose requests have yet to be answered."""
+        """The addresses (`host:port`) of clients whose requests have yet to be answered."""
         self._served_before: set[str] = set()
 
-    def dismiss(self) -> None:
-        """Ends the connections that say nothing. Called about once a second."""
+    def close_silent(self) -> None:
+        """Closes the silent ones. Called about once a second."""
         spared = self.served | self._served_before
-        # An answer that was given only now may not be on its way yet.
+        # An answer given only now may not have left yet.
         self._served_before = set(self.served)
         files = os.listdir(FILES)
-        are_few = len(files) > self._places - self._places // FEW
+        run_short = len(files) > self._capacity - self._capacity // FEW
         for name in files:
-            # What was closed meanwhile is passed over, and so is what is no connection.
+            # Files closed meanwhile, and those that are no connection, are passed over.
             with suppress(OSError):
-                self._dismiss_one(int(name), spared, are_few=are_few)
+                self._close_if_silent(int(name), spared, run_short=run_short)
 
-    def _dismiss_one(self, file: int, spared: set[str], *, are_few: bool) -> None:
+    def _close_if_silent(self, file: int, spared: set[str], *, run_short: bool) -> None:
         if not stat.S_ISSOCK(os.fstat(file).st_mode):
             return
-        # A number may be another's by now. What is held here stays what it is.
+        # A file number may be reused by now; this duplicate stays the same connection.
         with socket.fromfd(file, socket.AF_INET, socket.SOCK_STREAM) as link:
-            if self._is_silent(link, spared, are_few=are_few):
+            if self._is_silent(link, spared, run_short=run_short):
                 link.shutdown(socket.SHUT_RDWR)
 
-    def _is_silent(self, link: socket.socket, spared: set[str], *, are_few: bool) -> bool:
+    def _is_silent(self, link: socket.socket, spared: set[str], *, run_short: bool) -> bool:
         own = link.getsockname()
-        # That of a socket between processes is a text.
+        # The name of a socket between processes is a string.
         if not isinstance(own, tuple) or own[1] != self._port:
             return False
         info = link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
@@ -66,4 +66,4 @@ class Visitors:
         silent = _NUMBER.unpack_from(info, _LAST_RECEIVED_AT)[0]
         was_answered = _LONG.unpack_from(info, _ACKNOWLEDGED_AT)[0] > 1
         most = IDLE_MILLISECONDS if was_answered else FIRST_REQUEST_MILLISECONDS
-        return bool(silent > most and (are_few or not was_answered))
+        return bool(silent > most and (run_short or not was_answered))

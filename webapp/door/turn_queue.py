@@ -1,4 +1,4 @@
-"""Calls that take their turn: a bounded number at once, each in the thread that brings it."""
+"""Runs a bounded number of calls at once, each in the thread that brings it."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ STUCK_SECONDS = 20.0
 
 
 class TurnQueue:
-    """Where all turns are taken, a call waits without a thread until one of them ends."""
+    """While all turns are taken, a call waits without a thread until one ends."""
 
     def __init__(self, turns: int) -> None:
         self._turns = turns
@@ -29,7 +29,7 @@ class TurnQueue:
         return self.is_full and time.monotonic() - self._last_end > STUCK_SECONDS
 
     def run(self, call: Callable[[], None]) -> None:
-        """Makes the call, and those that wait after it; or leaves it to whoever ends next.
+        """Makes the call, and then those that wait; or queues it for the thread that ends next.
 
         A call must not raise.
         """

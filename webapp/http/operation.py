@@ -1,4 +1,4 @@
-"""A row of the API's description."""
+"""A call of the API, as its description has it."""
 
 import re
 from typing import Any, NamedTuple
@@ -12,8 +12,7 @@ GROUPS = {
     "Administration": r"/api/admin/",
     "The service": r"/",
 }
-"""Headings in their order, and how the paths under each begin."""
-
+"""The headings in order, and how the paths under each begin."""
 
 KEY = "Idempotency-Key"
 
@@ -28,21 +27,21 @@ class Operation(NamedTuple):
     answers: dict[int, Any]
     body: Any = None
     query: tuple[str, ...] = ()
-    """All there are; others are refused."""
+    """All query parameters; others are refused."""
     repeated: tuple[str, ...] = ()
     """Those of them that may be given more than once."""
     headers: tuple[str, ...] = ()
-    """Those that it heeds; a condition that is not among them is refused."""
+    """The headers that it heeds; any other condition is refused."""
     errors: tuple[int, ...] = ()
     public: bool = False
     optional_body: bool = False
 
     @property
     def refuses_key(self) -> bool:
-        """Whether it is a write to which `Idempotency-Key` means nothing."""
+        """Whether it is a write that does not support `Idempotency-Key`."""
         return self.method != "get" and KEY not in self.headers
 
     @property
     def group(self) -> str:
-        """The heading under which the description has it, one of `GROUPS`."""
+        """Its heading, one of `GROUPS`."""
         return next(group for group, paths in GROUPS.items() if re.match(paths, self.path))
