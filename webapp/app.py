@@ -27,7 +27,7 @@ from webapp.console import routes
 from webapp.http import errors, requests, tracing
 from webapp.http.auth import Tokens
 from webapp.http.context import Web, install, of, web
-from webapp.openapi import document, pages, unsupported
+from webapp.openapi import pages, unsupported
 from wiring.process import Services
 
 MAX_BODY_BYTES = 512 * 1024
@@ -107,6 +107,6 @@ def create_app(
     requests.register(app, public)
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
-    unsupported.register(app, document.OPERATIONS)
+    unsupported.register(app)
     services.instruments.expect_requests(requests.measured(app))
     return app

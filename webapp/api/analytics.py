@@ -13,19 +13,8 @@ from webapp.http.requests import answer, query_time
 
 blueprint = Blueprint("analytics", __name__, url_prefix="/api/analytics")
 
-ANALYTICS_OPERATIONS = (
-    Operation(
-        "get", "/api/analytics/summary", "summary", "Figures of your messages, and for admins all",
-        {200: Summary}, query=("since", "until"), errors=(422,),
-    ),
-    Operation(
-        "get", "/api/analytics/series", "series", "One figure over time",
-        {200: Series}, query=("metric", "bucket", "since", "until", "role", "scope"),
-        errors=(403, 422),
-    ),
-)  # fmt: skip
 
-
+@Operation("Figures of your messages, and for admins all", {200: Summary}, query=("since", "until"))
 @blueprint.get("/summary")
 def summary() -> Response:
     """The caller's figures; an admin's with everyone's beside them."""
@@ -36,6 +25,12 @@ def summary() -> Response:
     return answer(found)
 
 
+@Operation(
+    "One figure over time",
+    {200: Series},
+    query=("metric", "bucket", "since", "until", "role", "scope"),
+    errors=(403,),
+)
 @blueprint.get("/series")
 def series() -> Response:
     """One figure bucket by bucket, of the caller, or of everyone for an admin."""

@@ -15,6 +15,7 @@ from webapp.http.context import caller, web
 from webapp.http.drafts import checked_draft
 from webapp.http.errors import BadRequest, fault_of
 from webapp.http.log_lines import request_id
+from webapp.http.operation import KEY, Operation
 from webapp.http.requests import answer, body_as, decode, latency_ms
 from webapp.http.schemas import BatchAnswer, BatchItem, BatchResult, PostBatch
 
@@ -28,6 +29,7 @@ class _Group(NamedTuple):
     drafts: list[Draft]
 
 
+@Operation("Post up to 1000 messages", {200: BatchAnswer}, PostBatch, headers=(KEY,))
 @blueprint.post("/messages:batch")
 def post_batch() -> Response:
     """Acknowledges all valid items; each of the others says what is wrong with it."""

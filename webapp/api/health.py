@@ -5,25 +5,28 @@ from importlib.metadata import version
 import msgspec
 from flask import Blueprint, Response, request
 
-from jobs.monitor.health import persistence_health
+from jobs.monitor.health import PersistenceHealth, persistence_health
 from storage.availability.checks.safety import judge_redis
 from storage.availability.progress import ProgressWatch
 from storage.errors import TierError
 from webapp.api.events import events_url
 from webapp.http.context import web
 from webapp.http.errors import BadRequest, problem
+from webapp.http.operation import Operation
 from webapp.http.requests import answer
 from webapp.http.schemas import Liveness, ServiceInfo
 
 blueprint = Blueprint("health", __name__)
 
 
+@Operation("Liveness", {200: Liveness}, public=True)
 @blueprint.get("/healthz")
 def healthz() -> Response:
     """The process answers."""
     return answer(Liveness(status="ok"))
 
 
+@Operation("Readiness", {200: Liveness}, query=("program",), errors=(503,), public=True)
 @blueprint.get("/readyz")
 def readyz() -> Response:
     """The process can acknowledge messages, and what it was given is safe to do so.
@@ -61,6 +64,7 @@ def _problems(watch: ProgressWatch) -> list[str] | msgspec.UnsetType:
     return msgspec.UNSET if progress.is_ok else [f"no_progress: {progress.detail}"]
 
 
+@Operation("The state of each tier", {200: PersistenceHealth})
 @blueprint.get("/health/persistence")
 def persistence() -> Response:
     """Each tier's state and lag, and what an acknowledgement means at the moment."""
@@ -68,6 +72,7 @@ def persistence() -> Response:
     return answer(persistence_health(services, services.progress))
 
 
+@Operation("Where things are", {200: ServiceInfo})
 @blueprint.get("/api")
 def info() -> Response:
     """Where things are."""

@@ -11,6 +11,7 @@ from models import codec, ids
 from models.message import Message, check_content, check_metadata, check_thread_id
 from models.streams import state_of
 from storage.errors import TierUnavailable
+from storage.messages.receipts import Receipt
 from storage.messages.storage_service import Acknowledgement
 from storage.messages.streaming_service import Shown
 from storage.resilience import budget
@@ -18,6 +19,7 @@ from webapp.http.conditions import etag, if_match, unless_known
 from webapp.http.context import Web, caller, web
 from webapp.http.drafts import checked_draft
 from webapp.http.errors import BadRequest
+from webapp.http.operation import KEY, PAGE, Operation
 from webapp.http.requests import (
     answer,
     answer_record,
@@ -28,12 +30,14 @@ from webapp.http.requests import (
     query_order,
 )
 from webapp.http.schemas import (
+    AcknowledgedMessage,
     AcknowledgementFields,
     ListedMessage,
     MessagePage,
     PatchMessage,
     PostMessage,
     ReadFields,
+    ReadMessage,
     StreamStands,
 )
 
@@ -42,6 +46,7 @@ blueprint = Blueprint("messages", __name__, url_prefix="/api")
 COMMIT_LOOK_SECONDS = 0.01
 
 
+@Operation("Post a message", {200: AcknowledgedMessage}, PostMessage, headers=(KEY,))
 @blueprint.post("/threads/<thread_id>/messages")
 def post_message(thread_id: str) -> Response:
     """The main job: acknowledges a message from Redis's disk."""
@@ -53,6 +58,12 @@ def post_message(thread_id: str) -> Response:
     return acknowledged(process, acknowledgement, wait=body.durability == "committed")
 
 
+@Operation(
+    "List a thread's messages over all tiers",
+    {200: MessagePage},
+    query=(*PAGE, "order"),
+    errors=(404,),
+)
 @blueprint.get("/threads/<thread_id>/messages")
 def list_messages(thread_id: str) -> Response:
     """Part of a thread, over all tiers."""
@@ -76,6 +87,7 @@ def list_messages(thread_id: str) -> Response:
     )
 
 
+@Operation("One message", {200: ReadMessage}, headers=("If-None-Match",), errors=(404,))
 @blueprint.get("/messages/<message_id>")
 def get_message(message_id: str) -> Response:
     """One message from the fastest tier that has it."""
@@ -95,12 +107,20 @@ def get_message(message_id: str) -> Response:
     return unless_known(answer_record(record, source, etag(shown.message.version)))
 
 
+@Operation("Where a message is", {200: Receipt}, errors=(404,))
 @blueprint.get("/messages/<message_id>/receipt")
 def get_receipt(message_id: str) -> Response:
     """Where a message is."""
     return answer(web().services.receipts.receipt(caller().user_id, message_id))
 
 
+@Operation(
+    "Edit a message",
+    {200: AcknowledgedMessage},
+    PatchMessage,
+    headers=("If-Match",),
+    errors=(404, 409),
+)
 @blueprint.patch("/messages/<message_id>")
 def edit_message(message_id: str) -> Response:
     """A new version."""
@@ -120,6 +140,7 @@ def edit_message(message_id: str) -> Response:
     return acknowledged(process, acknowledgement)
 
 
+@Operation("Delete a message", {200: AcknowledgedMessage}, headers=("If-Match",), errors=(404,))
 @blueprint.delete("/messages/<message_id>")
 def delete_message(message_id: str) -> Response:
     """A tombstone: gone from reads at once."""

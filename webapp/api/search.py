@@ -35,15 +35,11 @@ class SearchPage(msgspec.Struct, kw_only=True, frozen=True):
     warning: Caveat | UnsetType = UNSET
 
 
-SEARCH_OPERATIONS = (
-    Operation(
-        "get", "/api/search", "search", "Find messages by their words, newest first",
-        {200: SearchPage}, query=("q", "thread_id", "role", "since", "until", "limit", "cursor"),
-        errors=(422,),
-    ),
-)  # fmt: skip
-
-
+@Operation(
+    "Find messages by their words, newest first",
+    {200: SearchPage},
+    query=("q", "thread_id", "role", "since", "until", "limit", "cursor"),
+)
 @blueprint.get("/search")
 def search() -> Response:
     """The caller's messages that match, over all tiers."""

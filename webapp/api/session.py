@@ -15,11 +15,13 @@ from webapp.api.states import (
 )
 from webapp.http.conditions import etag, expected_version, unless_known
 from webapp.http.context import caller, web
+from webapp.http.operation import Operation
 from webapp.http.requests import answer, body_as
 
 blueprint = Blueprint("session", __name__, url_prefix="/api")
 
 
+@Operation("Your session's state", {200: SessionState}, headers=("If-None-Match",), errors=(404,))
 @blueprint.get("/session")
 def get_session() -> Response:
     """The caller's session, 404 for none."""
@@ -28,6 +30,13 @@ def get_session() -> Response:
     return unless_known(found)
 
 
+@Operation(
+    "Replace your session's state",
+    {200: SavedSession},
+    PutSession,
+    headers=("If-Match", "If-None-Match"),
+    errors=(409,),
+)
 @blueprint.put("/session")
 def put_session() -> Response:
     """The whole state anew."""
@@ -41,6 +50,13 @@ def put_session() -> Response:
     return _saved(saved)
 
 
+@Operation(
+    "Merge into your session's state (RFC 7396)",
+    {200: SavedSession},
+    PatchSession,
+    headers=("If-Match",),
+    errors=(409,),
+)
 @blueprint.patch("/session")
 def patch_session() -> Response:
     """What changes; patches at the same moment lose nothing of each other."""
@@ -54,6 +70,7 @@ def patch_session() -> Response:
     return _saved(saved)
 
 
+@Operation("Delete your session's state", {204: None}, headers=("If-Match",), errors=(404, 409))
 @blueprint.delete("/session")
 def delete_session() -> Response:
     """Gone from reads at once."""

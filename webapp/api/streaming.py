@@ -12,12 +12,27 @@ from models.message import (
 from storage.messages.posts import Draft
 from webapp.api.messages import acknowledged
 from webapp.http.context import caller, web
+from webapp.http.operation import KEY, Operation
 from webapp.http.requests import answer, body_as, optional_body_as
-from webapp.http.schemas import AppendChunk, ChunkAppended, FinishStream, OpenStream, StreamStands
+from webapp.http.schemas import (
+    AcknowledgedMessage,
+    AppendChunk,
+    ChunkAppended,
+    FinishStream,
+    OpenStream,
+    StreamStands,
+)
 
 blueprint = Blueprint("streaming", __name__, url_prefix="/api")
 
 
+@Operation(
+    "Open a message whose text comes in chunks",
+    {201: AcknowledgedMessage},
+    OpenStream,
+    headers=(KEY,),
+    optional_body=True,
+)
 @blueprint.post("/threads/<thread_id>/messages:stream")
 def open_stream(thread_id: str) -> Response:
     """A message like any other, marked as open."""
@@ -36,6 +51,7 @@ def open_stream(thread_id: str) -> Response:
     return acknowledged(process, opened.acknowledgement, status=201, stream=stream)
 
 
+@Operation("Append to a streaming message", {200: ChunkAppended}, AppendChunk, errors=(404, 409))
 @blueprint.post("/messages/<message_id>/chunks")
 def append_chunk(message_id: str) -> Response:
     """The next part of the text, on disk before the answer."""
@@ -46,6 +62,13 @@ def append_chunk(message_id: str) -> Response:
     return answer(ChunkAppended(message_id=message_id, length=done.length, version=done.version))
 
 
+@Operation(
+    "Finish a streaming message",
+    {200: AcknowledgedMessage},
+    FinishStream,
+    errors=(404, 409),
+    optional_body=True,
+)
 @blueprint.post("/messages/<message_id>/finish")
 def finish_stream(message_id: str) -> Response:
     """The final version; the text is what was streamed, or what is given."""

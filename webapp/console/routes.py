@@ -15,6 +15,7 @@ import msgspec
 from flask import Blueprint, Response, send_from_directory
 
 from webapp.http.context import caller, web
+from webapp.http.operation import Operation
 from webapp.http.pages import YEAR_SECONDS, guarded, tagged
 from webapp.http.requests import answer
 
@@ -69,6 +70,7 @@ def asset(name: str) -> Response:
     return guarded(send_from_directory(_FILES, path, max_age=seconds), _policy(), seconds)
 
 
+@Operation("What the console asks first", {200: ConsoleFacts})
 @blueprint.get("/api/console")
 def console_facts() -> Response:
     """What the console asks first."""

@@ -11,6 +11,7 @@ from wsproto.utilities import RemoteProtocolError
 
 from models.message import check_thread_id
 from settings import Settings
+from webapp.api.events import EVENTS, SOCKET
 from webapp.http.context import caller
 from webapp.http.errors import BadRequest
 from webapp.http.requests import bearer
@@ -28,6 +29,7 @@ PUBLIC = frozenset({"realtime.socket", "realtime.preflight"})
 blueprint = Blueprint("realtime", __name__, url_prefix="/api")
 
 
+@SOCKET
 @blueprint.get("/ws")
 @blueprint.get("/ws", websocket=True)
 def socket() -> Response:
@@ -50,6 +52,7 @@ def socket() -> Response:
     return Takeover(serve)
 
 
+@EVENTS
 @blueprint.get("/events", provide_automatic_options=False)
 def events() -> Response:
     """The event stream."""

@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from jobs.monitor.alerts.views import active_alert, past_alert
 from webapp.http.context import caller, web
+from webapp.http.operation import Operation
 from webapp.http.requests import answer, body_as, query_flag
 from webapp.http.schemas import RequestBody
 
@@ -44,6 +45,9 @@ class PerformanceAlerts(msgspec.Struct, kw_only=True, frozen=True):
     history: list[PerformanceAlert] | UnsetType = UNSET
 
 
+@Operation(
+    "What is not as it should be, with figures", {200: PerformanceAlerts}, query=("history",)
+)
 @blueprint.get("")
 def list_alerts() -> Response:
     """What stands; told whichever tier is out. The history is PostgreSQL's."""
@@ -54,6 +58,7 @@ def list_alerts() -> Response:
     return answer(body)
 
 
+@Operation("Say that you have seen an alert", {200: PerformanceAlert}, errors=(404,))
 @blueprint.post("/<alert_id>/acknowledge")
 def acknowledge_alert(alert_id: str) -> Response:
     """Notes who has seen it; whoever was first stays."""
@@ -61,6 +66,12 @@ def acknowledge_alert(alert_id: str) -> Response:
     return answer(active_alert(monitor.acknowledge(alert_id, caller().user_id)))
 
 
+@Operation(
+    "Have nobody told of alerts of this kind for a while",
+    {200: PerformanceAlert},
+    SilenceAlert,
+    errors=(404,),
+)
 @blueprint.post("/<alert_id>/silence")
 def silence_alert(alert_id: str) -> Response:
     """Has nobody told of its kind for a while; it stays listed."""

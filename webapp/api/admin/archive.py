@@ -2,14 +2,16 @@
 
 from flask import Blueprint, Response
 
-from jobs.archive.progress import archive_progress
+from jobs.archive.progress import ArchiveProgress, archive_progress
 from jobs.archive.tiering import rules_of
 from webapp.http.context import web
+from webapp.http.operation import Operation
 from webapp.http.requests import answer
 
 blueprint = Blueprint("archive", __name__)
 
 
+@Operation("How far the archive is", {200: ArchiveProgress})
 @blueprint.get("/archive")
 def get_archive() -> Response:
     """What has left PostgreSQL, and what is on its way."""

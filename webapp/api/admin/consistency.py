@@ -2,17 +2,25 @@
 
 from flask import Blueprint, Response
 
-from jobs.consistency.report import EVERYTHING
+from jobs.consistency.report import EVERYTHING, ConsistencyReport
 from models.message import check_thread_id, check_user_id
 from storage.errors import TierError
 from tasks import consistency
 from webapp.http.context import caller, web
+from webapp.http.operation import Operation
 from webapp.http.requests import answer, optional_body_as
 from webapp.http.schemas import CheckConsistency, CheckStarted
 
 blueprint = Blueprint("consistency", __name__)
 
 
+@Operation(
+    "Have the tiers compared, and mended if asked to",
+    {202: CheckStarted},
+    CheckConsistency,
+    errors=(409,),
+    optional_body=True,
+)
 @blueprint.post("/check-consistency")
 def check_consistency() -> Response:
     """Has a worker check the tiers, and mend them if asked to; 409 while another check runs."""
@@ -34,6 +42,7 @@ def check_consistency() -> Response:
     return started
 
 
+@Operation("What the last check of the tiers found", {200: ConsistencyReport}, errors=(404,))
 @blueprint.get("/consistency")
 def last_consistency_report() -> Response:
     """What the check that was started last has found, or that it still runs."""

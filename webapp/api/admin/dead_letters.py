@@ -5,8 +5,10 @@ import re
 import msgspec
 from flask import Blueprint, Response, request
 
+from jobs.persist.dead_letters import DeadLetterRecord, Discarded, Replayed
 from storage.errors import NotFound
 from webapp.http.context import caller, web
+from webapp.http.operation import PAGE, Operation
 from webapp.http.requests import answer, optional_body_as, query_limit, wrong_cursor
 from webapp.http.schemas import DeadLetterPage, ReplayDeadLetter
 
@@ -16,6 +18,7 @@ blueprint = Blueprint("dead_letters", __name__, url_prefix="/dead-letters")
 _NUMBER = re.compile("[0-9]{1,18}")
 
 
+@Operation("What PostgreSQL refused, newest first", {200: DeadLetterPage}, query=PAGE)
 @blueprint.get("")
 def list_dead_letters() -> Response:
     """What was refused, newest first, without what was written."""
@@ -29,12 +32,20 @@ def list_dead_letters() -> Response:
     return answer(DeadLetterPage(dead_letters=shown, next_cursor=next_cursor))
 
 
+@Operation("One refused write, whole", {200: DeadLetterRecord}, errors=(404,))
 @blueprint.get("/<letter_id>")
 def get_dead_letter(letter_id: str) -> Response:
     """One refused write, whole."""
     return answer(web().services.dead_letters.get(_number(letter_id)))
 
 
+@Operation(
+    "Try a refused write again",
+    {200: Replayed},
+    ReplayDeadLetter,
+    errors=(404, 409),
+    optional_body=True,
+)
 @blueprint.post("/<letter_id>/replay")
 def replay_dead_letter(letter_id: str) -> Response:
     """Tries it again; 409 where it is refused again."""
@@ -44,6 +55,7 @@ def replay_dead_letter(letter_id: str) -> Response:
     return answer(service.replay(_number(letter_id), by=caller().user_id, record=record))
 
 
+@Operation("Give a refused write up", {200: Discarded}, errors=(404,))
 @blueprint.delete("/<letter_id>")
 def discard_dead_letter(letter_id: str) -> Response:
     """Gives it up."""

@@ -7,10 +7,11 @@ from flask import Blueprint, Response
 from msgspec import Meta
 
 from jobs.recover.disaster import AlreadyRecovering
-from jobs.recover.runs import DEFAULT_TARGET_SECONDS, Source
+from jobs.recover.runs import DEFAULT_TARGET_SECONDS, RecoveryStatus, Source
 from storage.availability.drills import MAX_INTENSITY, MAX_SECONDS, SCENARIOS
 from webapp.http.context import caller, web
 from webapp.http.errors import BadRequest
+from webapp.http.operation import Operation
 from webapp.http.requests import answer, body_as, optional_body_as
 
 blueprint = Blueprint("disaster", __name__)
@@ -72,6 +73,13 @@ class DrillBegun(msgspec.Struct, kw_only=True, frozen=True):
     duration_seconds: float
 
 
+@Operation(
+    "Make tiers that were lost again from another",
+    {202: RecoveryInitiated},
+    InitiateDisasterRecovery,
+    errors=(409,),
+    optional_body=True,
+)
 @blueprint.post("/initiate-disaster-recovery")
 def initiate_disaster_recovery() -> Response:
     """Asks for a recovery; 409 while one is under way."""
@@ -91,6 +99,7 @@ def initiate_disaster_recovery() -> Response:
     return answer(asked, 202)
 
 
+@Operation("How the latest recovery stands", {200: RecoveryStatus})
 @blueprint.get("/disaster-recovery-status")
 def disaster_recovery_status() -> Response:
     """How the latest recovery stands; answered while the tiers are being made anew."""
@@ -102,6 +111,12 @@ def _only_where_drills_are_allowed() -> None:
         raise BadRequest(404, "not_found", "drills are not allowed here (THREADKEEP_DRILLS)")
 
 
+@Operation(
+    "Have tiers seem silent for a while, where drills are allowed",
+    {200: DrillBegun},
+    SimulateDisaster,
+    errors=(404,),
+)
 @blueprint.post("/simulate-disaster")
 def simulate_disaster() -> Response:
     """Has every process take tiers for silent. 404 unless drills are allowed."""
@@ -118,6 +133,12 @@ def simulate_disaster() -> Response:
     )
 
 
+@Operation(
+    "Have a tier answer slowly for a while, where drills are allowed",
+    {200: DegradationBegun},
+    SimulateDegradation,
+    errors=(404,),
+)
 @blueprint.post("/simulate-performance-degradation")
 def simulate_degradation() -> Response:
     """Has every process wait before each call to a tier. 404 unless drills are allowed."""

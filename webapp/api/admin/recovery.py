@@ -4,12 +4,18 @@ from flask import Blueprint, Response
 
 from models.message import check_thread_id, check_user_id
 from webapp.http.context import caller, web
+from webapp.http.operation import Operation
 from webapp.http.requests import answer, optional_body_as
 from webapp.http.schemas import RecoveredRedisCache, RecoverRedisCache
 
 blueprint = Blueprint("recovery", __name__)
 
 
+@Operation(
+    "Tell Redis what it missed, and warm what it lacks",
+    {200: RecoveredRedisCache},
+    RecoverRedisCache,
+)
 @blueprint.post("/recover-redis-cache")
 def recover_redis_cache() -> Response:
     """Tells Redis what was written beside it, and warms the pages that it lacks."""

@@ -10,6 +10,7 @@ from jobs.erase.users import UserErasureService
 from models.message import check_user_id
 from storage.errors import TierError, TierUnavailable
 from webapp.http.context import caller, web
+from webapp.http.operation import Operation
 from webapp.http.requests import answer, latency_ms
 
 log = structlog.get_logger(__name__)
@@ -20,6 +21,11 @@ ANSWER_SECONDS = 3.5
 """An erasure that takes longer goes on behind the answer."""
 
 
+@Operation(
+    "Erase a user from every tier, or carry that on",
+    {200: UserErasure, 202: UserErasure},
+    errors=(409,),
+)
 @blueprint.delete("/<path:user_id>")
 def erase_user(user_id: str) -> Response:
     """Erases a user: 200 with the receipt once it is done, 202 with the receipt so far before.
@@ -29,6 +35,12 @@ def erase_user(user_id: str) -> Response:
     return _erase(user_id)
 
 
+@Operation(
+    "Erase a user whose name no path can hold, as `..`",
+    {200: UserErasure, 202: UserErasure},
+    query=("user_id",),
+    errors=(409,),
+)
 @blueprint.delete("")
 def erase_user_of_any_name() -> Response:
     """The same for whom a path cannot name, as `..` or what begins with a slash."""
