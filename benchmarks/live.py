@@ -2,9 +2,9 @@
 
 `python -m benchmarks.live [--seconds 60] [--parts idle,load,company,cuts,kills]` starts a stack of
 its own with one realtime process. 100 users have five sockets each, and 200 messages a second are
-written, half of them over HTTP. Every client keeps what it is told, and each part ends with all of
-it held against what was acknowledged. Exit status 1 if anything was missed, doubled, out of order
-or somebody else's.
+written, half of them over HTTP. Every client keeps what it receives, and each part ends with a
+comparison of that with the acknowledgements. Exit status 1 if anything was missed, doubled, out of
+order or another user's.
 """
 
 import argparse
@@ -39,7 +39,7 @@ SHOWN_FINDINGS = 5
 
 
 class LiveRun:
-    """One run over all its parts, and what is printed of it."""
+    """One run over all its parts, and its output."""
 
     def __init__(self, stack: Launched, options: argparse.Namespace) -> None:
         self._stack = stack
@@ -54,7 +54,7 @@ class LiveRun:
         self.faults = 0
 
     async def go(self, parts: Sequence[str]) -> None:
-        """Goes through the parts named."""
+        """Runs the named parts."""
         before = costs.resident_kib(self._stack, "realtime")
         await self._fleet.open()
         opened = costs.resident_kib(self._stack, "realtime") - before
