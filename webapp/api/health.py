@@ -1,4 +1,4 @@
-"""The routes that say how things are."""
+"""The routes of health, and the entry point of the API."""
 
 from importlib.metadata import version
 
@@ -29,10 +29,10 @@ def healthz() -> Response:
 @Operation("Readiness", {200: Liveness}, query=("program",), errors=(503,), public=True)
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """The process can acknowledge messages, and what it was given is safe to do so.
+    """200 while the process can acknowledge messages on servers that passed the safety checks.
 
-    A log that stands still is named, and no reason to take away who still acknowledges; a worker's
-    own probe asks with `program=worker`, and is refused.
+    A stalled pending log is named among the problems, but a process that still acknowledges stays
+    ready; for a worker's own probe (`program=worker`) it means 503.
     """
     services = web().services
     program = request.args.get("program")
@@ -67,7 +67,7 @@ def _problems(watch: ProgressWatch) -> list[str] | msgspec.UnsetType:
 @Operation("The state of each tier", {200: PersistenceHealth})
 @blueprint.get("/health/persistence")
 def persistence() -> Response:
-    """Each tier's state and lag, and what an acknowledgement means at the moment."""
+    """Each tier's state and lag, and what an acknowledgement means at present."""
     services = web().services
     return answer(persistence_health(services, services.progress))
 
@@ -75,7 +75,7 @@ def persistence() -> Response:
 @Operation("Where things are", {200: ServiceInfo})
 @blueprint.get("/api")
 def info() -> Response:
-    """Where things are."""
+    """The version, and the addresses of sockets, events and documentation."""
     ws_url = web().settings.ws_url
     return answer(
         ServiceInfo(

@@ -43,7 +43,7 @@ from webapp.http.schemas import (
 
 blueprint = Blueprint("messages", __name__, url_prefix="/api")
 
-COMMIT_LOOK_SECONDS = 0.01
+COMMIT_POLL_SECONDS = 0.01
 
 
 @Operation("Post a message", {200: AcknowledgedMessage}, PostMessage, headers=(KEY,))
@@ -59,14 +59,14 @@ def post_message(thread_id: str) -> Response:
 
 
 @Operation(
-    "List a thread's messages over all tiers",
+    "List a thread's messages from all tiers",
     {200: MessagePage},
     query=(*PAGE, "order"),
     errors=(404,),
 )
 @blueprint.get("/threads/<thread_id>/messages")
 def list_messages(thread_id: str) -> Response:
-    """Part of a thread, over all tiers."""
+    """A page of a thread, from all tiers."""
     check_thread_id(thread_id)
     services = web().services
     user_id = caller().user_id
@@ -90,7 +90,7 @@ def list_messages(thread_id: str) -> Response:
 @Operation("One message", {200: ReadMessage}, headers=("If-None-Match",), errors=(404,))
 @blueprint.get("/messages/<message_id>")
 def get_message(message_id: str) -> Response:
-    """One message from the fastest tier that has it."""
+    """One message, from the fastest tier that has it."""
     services = web().services
     found = services.retrieval.get(caller().user_id, message_id)
     (shown,) = services.streaming.shown([found.message])
@@ -102,7 +102,7 @@ def get_message(message_id: str) -> Response:
     )
     record = codec.encode(shown.message)
     if not isinstance(source.stream, msgspec.UnsetType):
-        # Its text grows under one version, which is no name of what is answered then.
+        # Its text grows under one version, so the version is no ETag of this answer.
         return answer_record(record, source, {})
     return unless_known(answer_record(record, source, etag(shown.message.version)))
 
@@ -110,7 +110,7 @@ def get_message(message_id: str) -> Response:
 @Operation("Where a message is", {200: Receipt}, errors=(404,))
 @blueprint.get("/messages/<message_id>/receipt")
 def get_receipt(message_id: str) -> Response:
-    """Where a message is."""
+    """Which tiers have the message."""
     return answer(web().services.receipts.receipt(caller().user_id, message_id))
 
 
@@ -123,7 +123,7 @@ def get_receipt(message_id: str) -> Response:
 )
 @blueprint.patch("/messages/<message_id>")
 def edit_message(message_id: str) -> Response:
-    """A new version."""
+    """Writes a new version."""
     body = body_as(PatchMessage)
     content = None if isinstance(body.message, msgspec.UnsetType) else body.message or ""
     metadata = None if isinstance(body.metadata, msgspec.UnsetType) else body.metadata
@@ -143,7 +143,7 @@ def edit_message(message_id: str) -> Response:
 @Operation("Delete a message", {200: AcknowledgedMessage}, headers=("If-Match",), errors=(404,))
 @blueprint.delete("/messages/<message_id>")
 def delete_message(message_id: str) -> Response:
-    """A tombstone: gone from reads at once."""
+    """Writes a tombstone: the message is gone from reads at once."""
     process = web()
     acknowledgement = process.services.messages.delete(
         caller().user_id, message_id, if_version=if_match()
@@ -159,7 +159,7 @@ def acknowledged(
     status: int = 200,
     stream: StreamStands | msgspec.UnsetType = msgspec.UNSET,
 ) -> Response:
-    """The answer to a write that was acknowledged; a worker is told of it."""
+    """The answer to an acknowledged write; wakes a worker for it."""
     process.wake(done.wake_slot)
     took_ms = latency_ms()
     process.services.performance.answered.note(took_ms / 1000)
@@ -181,7 +181,7 @@ def acknowledged(
 
 
 def _listed(found: Sequence[Message]) -> Sequence[ListedMessage]:
-    """The messages of a page; only those that are streaming are more than they are stored as."""
+    """The messages of a page, with the text so far of those that are streaming."""
     if all(state_of(one.metadata) != "open" for one in found):
         return cast(Sequence[ListedMessage], found)
     shown = web().services.streaming.shown(found)
@@ -198,10 +198,10 @@ def _stands(shown: Shown) -> StreamStands | msgspec.UnsetType:
 
 
 def _wait_for_commit(process: Web, done: Acknowledgement) -> bool:
-    """Whether PostgreSQL had the version before the wait was over."""
+    """Whether PostgreSQL has the version before `commit_wait_seconds` are over."""
     seconds = process.settings.commit_wait_seconds - latency_ms() / 1000
     deadline = time.monotonic() + seconds
-    # The caller asked to be kept waiting, and is not for longer than that in all.
+    # The caller asked to wait, at most so long in all.
     budget.begin(seconds)
     process.wake(process.services.redis.slot_of_message(done.message.id))
     while time.monotonic() < deadline:
@@ -211,5 +211,5 @@ def _wait_for_commit(process: Web, done: Acknowledgement) -> bool:
             return False
         if version is not None and version >= done.message.version:
             return True
-        time.sleep(COMMIT_LOOK_SECONDS)
+        time.sleep(COMMIT_POLL_SECONDS)
     return False

@@ -44,7 +44,7 @@ def get_run_state(run_id: str) -> Response:
 )
 @blueprint.put("/<run_id>/state")
 def put_run_state(run_id: str) -> Response:
-    """The next version, 409 where the one it rests on is not the newest."""
+    """Writes the next version, 409 if the one it replaces is not the newest."""
     whose = _whose(run_id)
     check_new_run_id(run_id)
     body = body_as(PutRunState)
@@ -66,7 +66,7 @@ def put_run_state(run_id: str) -> Response:
 )
 @blueprint.delete("/<run_id>/state")
 def delete_run_state(run_id: str) -> Response:
-    """Gone from reads at once, and its checkpoints with it."""
+    """Deletes the state and its checkpoints: gone from reads at once."""
     saved = web().services.states.delete(_whose(run_id), expected_version=expected_version(None))
     web().wake(saved.wake_slot)
     return Response(status=204)
@@ -88,18 +88,21 @@ def list_checkpoints(run_id: str) -> Response:
 
 
 @Operation(
-    "One checkpoint, whole", {200: WholeCheckpoint}, headers=("If-None-Match",), errors=(404,)
+    "One checkpoint with its state",
+    {200: WholeCheckpoint},
+    headers=("If-None-Match",),
+    errors=(404,),
 )
 @blueprint.get("/<run_id>/checkpoints/<version>")
 def get_checkpoint(run_id: str, version: str) -> Response:
-    """One of them, whole."""
+    """One checkpoint with its state."""
     return answer_tagged(web().services.states.checkpoint(_whose(run_id), _known(version)))
 
 
 @Operation("Save a checkpoint's state as the newest version", {200: SavedRunState}, errors=(404,))
 @blueprint.post("/<run_id>/checkpoints/<version>/restore")
 def restore_checkpoint(run_id: str, version: str) -> Response:
-    """The state of a checkpoint as the newest version."""
+    """Writes the state of a checkpoint as the newest version."""
     return _saved(web().services.states.restore(_whose(run_id), _known(version)))
 
 

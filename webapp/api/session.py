@@ -39,7 +39,7 @@ def get_session() -> Response:
 )
 @blueprint.put("/session")
 def put_session() -> Response:
-    """The whole state anew."""
+    """Replaces the whole state."""
     body = body_as(PutSession)
     saved = web().services.states.put(
         _whose(),
@@ -59,7 +59,7 @@ def put_session() -> Response:
 )
 @blueprint.patch("/session")
 def patch_session() -> Response:
-    """What changes; patches at the same moment lose nothing of each other."""
+    """Merges a patch; concurrent patches lose nothing of each other."""
     body = body_as(PatchSession)
     saved = web().services.states.patch(
         _whose(),
@@ -73,7 +73,7 @@ def patch_session() -> Response:
 @Operation("Delete your session's state", {204: None}, headers=("If-Match",), errors=(404, 409))
 @blueprint.delete("/session")
 def delete_session() -> Response:
-    """Gone from reads at once."""
+    """Deletes the state: gone from reads at once."""
     saved = web().services.states.delete(_whose(), expected_version=expected_version(None))
     web().wake(saved.wake_slot)
     return Response(status=204)

@@ -35,7 +35,7 @@ blueprint = Blueprint("streaming", __name__, url_prefix="/api")
 )
 @blueprint.post("/threads/<thread_id>/messages:stream")
 def open_stream(thread_id: str) -> Response:
-    """A message like any other, marked as open."""
+    """Writes a message like any other, marked as open."""
     body = optional_body_as(OpenStream)
     key = request.headers.get("Idempotency-Key")
     check_new_thread_id(thread_id)
@@ -54,7 +54,7 @@ def open_stream(thread_id: str) -> Response:
 @Operation("Append to a streaming message", {200: ChunkAppended}, AppendChunk, errors=(404, 409))
 @blueprint.post("/messages/<message_id>/chunks")
 def append_chunk(message_id: str) -> Response:
-    """The next part of the text, on disk before the answer."""
+    """Appends the next part of the text; it is on disk before the answer."""
     body = body_as(AppendChunk)
     check_content(body.text, name="text")
     service = web().services.streaming
@@ -71,7 +71,7 @@ def append_chunk(message_id: str) -> Response:
 )
 @blueprint.post("/messages/<message_id>/finish")
 def finish_stream(message_id: str) -> Response:
-    """The final version; the text is what was streamed, or what is given."""
+    """Writes the final version, with the streamed text or the one given."""
     body = optional_body_as(FinishStream)
     content = None if isinstance(body.message, msgspec.UnsetType) else body.message
     metadata = None if isinstance(body.metadata, msgspec.UnsetType) else body.metadata
@@ -83,6 +83,6 @@ def finish_stream(message_id: str) -> Response:
 
 
 def _check_content_if_any(content: str | None) -> None:
-    """Here alone a text may be empty: there is none yet, or an agent had nothing to say."""
+    """Checks a text. Only here it may be empty: there is none yet, or the agent said nothing."""
     if content:
         check_content(content)

@@ -32,7 +32,7 @@ blueprint = Blueprint("threads", __name__, url_prefix="/api")
 @Operation("Create a thread", {201: ThreadSummary}, PostThread, errors=(409,))
 @blueprint.post("/threads")
 def create_thread() -> Response:
-    """A new thread, 409 for an id the caller already has."""
+    """Creates a thread, 409 for an id that the caller already has."""
     body = body_as(PostThread)
     if body.id is not None:
         check_new_thread_id(body.id)
@@ -81,7 +81,7 @@ def get_thread(thread_id: str) -> Response:
 )
 @blueprint.patch("/threads/<thread_id>")
 def change_thread(thread_id: str) -> Response:
-    """A new title, metadata or mark."""
+    """Changes title, metadata or marks."""
     check_thread_id(thread_id)
     body = body_as(PatchThread)
     if body == PatchThread():
@@ -107,7 +107,7 @@ def change_thread(thread_id: str) -> Response:
 @Operation("Delete a thread and all its messages", {204: None}, errors=(404,))
 @blueprint.delete("/threads/<thread_id>")
 def delete_thread(thread_id: str) -> Response:
-    """Gone from reads at once, erased in every tier behind."""
+    """Deletes a thread: gone from reads at once, erased from every tier later."""
     check_thread_id(thread_id)
     change = web().services.threads.delete(caller().user_id, thread_id)
     web().wake(change.wake_slot)

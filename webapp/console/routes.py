@@ -1,7 +1,7 @@
-"""The console: its two pages and their files, and what they ask first.
+"""The console: its two pages, their files, and the call that they make first.
 
-Files are public, data asks for the token as everywhere. The pages may run only scripts of this
-server, talk only to it and to its socket, and turn no text into markup.
+Files are public; data needs a token as everywhere. The pages may run only scripts of this server,
+talk only to it and to its socket, and turn no text into markup.
 """
 
 import re
@@ -32,8 +32,8 @@ _POLICY = (
 
 
 class ConsoleFacts(msgspec.Struct, kw_only=True, frozen=True):
-    """Who is calling, and where things are. `flower_url` and `drills`, whether tiers may be made to
-    seem out, are said to admins alone."""
+    """Who is calling, and the addresses of the other pages. Only admins are given `flower_url` and
+    `drills`, whether outages may be simulated."""
 
     version: str
     user_id: str
@@ -70,10 +70,10 @@ def asset(name: str) -> Response:
     return guarded(send_from_directory(_FILES, path, max_age=seconds), _policy(), seconds)
 
 
-@Operation("What the console asks first", {200: ConsoleFacts})
+@Operation("The first call of the console", {200: ConsoleFacts})
 @blueprint.get("/api/console")
 def console_facts() -> Response:
-    """What the console asks first."""
+    """The first call of the console."""
     settings, who = web().settings, caller()
     return answer(
         ConsoleFacts(
@@ -89,8 +89,8 @@ def console_facts() -> Response:
 
 
 def _page(name: str) -> Response:
-    """A page that browsers keep, and ask each time whether it is still the same. Its files are
-    named with their build, so that nobody asks for them twice."""
+    """A page that browsers keep and revalidate each time. It names its files with their build, so
+    that browsers request each of them once."""
     text = (_FILES / name).read_text().replace('"/console/', f'"/console/{_build()}/')
     return guarded(tagged(Response(text, mimetype="text/html")), _policy())
 
@@ -103,11 +103,11 @@ def _build() -> str:
 
 
 def _policy() -> str:
-    """What a page may do."""
+    """The Content-Security-Policy of the pages and their files."""
     return _POLICY.format(socket=_socket_source(web().settings.ws_url))
 
 
 def _socket_source(ws_url: str) -> str:
-    """The socket's origin as the policy names it, empty where there is none."""
+    """The socket's origin as the policy names it, empty without one."""
     parts = urlsplit(ws_url)
     return f" {parts.scheme}://{parts.netloc}" if parts.scheme and parts.netloc else ""

@@ -42,7 +42,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "version": {"type": "integer", "minimum": 1},
     "letter_id": {"type": "integer", "minimum": 0},
     "alert_id": {"type": "string", "format": "uuid"},
-    "history": {"type": "boolean", "description": "Whether to tell of alerts of before too."},
+    "history": {"type": "boolean", "description": "Whether to list earlier alerts too."},
     "user_id": {"type": "string", "minLength": 1, "maxLength": 256},
     "is_archived": {"type": "boolean", "description": "Only threads with this mark, or without."},
     "is_pinned": {"type": "boolean", "description": "Only threads with this mark, or without."},
@@ -51,10 +51,14 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "metric": {"type": "string", "enum": list(METRICS), "default": "messages"},
     "bucket": {"type": "string", "enum": list(BUCKETS), "default": "day"},
     "scope": {"type": "string", "enum": ["own", "everyone"], "default": "own"},
-    "q": {"type": "string", "maxLength": 200, "description": "As docs/search.md says."},
+    "q": {"type": "string", "maxLength": 200, "description": "See docs/search.md."},
     "role": {"type": "string", "enum": list(ROLES)},
     "actor": {"type": "string", "minLength": 1},
-    "program": {"type": "string", "enum": ["worker"], "description": "Whose probe it is."},
+    "program": {
+        "type": "string",
+        "enum": ["worker"],
+        "description": "The program that probes itself.",
+    },
     "action": {"type": "string", "minLength": 1, "description": "What was done, as `user.erased`."},
     KEY: {
         "type": "string",
@@ -62,24 +66,24 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         " that was deleted; with another message it is refused (422, idempotency_key_reused). In a"
         " batch it is a key of its own to each item that has none, by its place.",
     },
-    "Last-Event-ID": {"type": "string", "description": "The event to go on behind."},
+    "Last-Event-ID": {"type": "string", "description": "The event to resume after."},
     "If-Match": {
         "type": "string",
-        "description": "ETags of the versions this may rest on, or * for any that there is.",
+        "description": "ETags of the versions that may be replaced, or * for any.",
     },
     "If-None-Match": {
         "type": "string",
-        "description": "For a read, ETags of what the caller has: 304 where nothing else is there."
-        " For a write, *: only where there is nothing yet.",
+        "description": "For a read, ETags of what the caller has: 304 if it is unchanged."
+        " For a write, *: only if nothing is there yet.",
     },
 }
 
 
 _ABOUT = """The open message store for chat and agent applications.
 
-Nothing that is asked for is passed over: a field or a query parameter that a call does not know is
-refused with 422, a condition (`If-Match`, `If-None-Match` and their like) that it does not name
-with 400, a body with a `Content-Encoding` with 415."""
+Nothing in a request is ignored: an unknown field or query parameter is refused with 422, a
+condition (`If-Match`, `If-None-Match` and the like) that the call does not support with 400, a body
+with a `Content-Encoding` with 415."""
 
 
 def document(app: Flask) -> dict[str, Any]:
@@ -91,7 +95,7 @@ def document(app: Flask) -> dict[str, Any]:
     _, components = msgspec.json.schema_components(
         dict.fromkeys(shapes), ref_template="#/components/schemas/{name}"
     )
-    # The route reads its items one by one; callers are told what an item is.
+    # The route reads its items one by one; the description shows their shape.
     components["PostBatch"]["properties"]["messages"]["items"] = _reference(schemas.BatchItem)
     paths: dict[str, dict[str, Any]] = {}
     for operation in described:
@@ -124,7 +128,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "responses": {str(status): _answer(shape) for status, shape in operation.answers.items()},
     }
     if operation.method == "get" and "If-None-Match" in operation.headers:
-        described["responses"]["304"] = {"description": "As the caller has it"}
+        described["responses"]["304"] = {"description": "Unchanged since the caller's copy"}
     problems = _problems(operation)
     if operation.refuses_key:
         described["description"] = f"Refuses {KEY} (400, idempotency_key_unsupported)."
@@ -146,7 +150,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 
 def _problems(operation: Operation) -> set[int]:
-    """Statuses of its own errors, and of those that every call of its kind may answer."""
+    """The statuses of its own errors, and those that every call of its kind may answer."""
     found = {400, 422, *operation.errors}
     if not operation.public:
         found |= {401, 503}

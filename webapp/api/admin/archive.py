@@ -1,4 +1,4 @@
-"""The route of the archive: how far it is."""
+"""The route of the archive's progress."""
 
 from flask import Blueprint, Response
 
@@ -11,9 +11,9 @@ from webapp.http.requests import answer
 blueprint = Blueprint("archive", __name__)
 
 
-@Operation("How far the archive is", {200: ArchiveProgress})
+@Operation("The progress of the archive", {200: ArchiveProgress})
 @blueprint.get("/archive")
 def get_archive() -> Response:
-    """What has left PostgreSQL, and what is on its way."""
+    """Which partitions have left PostgreSQL, and which are being archived."""
     services = web().services
     return answer(archive_progress(services.request_engine, rules_of(services.settings)))

@@ -1,4 +1,4 @@
-"""The routes of checks: one is started, and what the last one found."""
+"""The routes of consistency checks: starting one, and the last report."""
 
 from flask import Blueprint, Response
 
@@ -15,7 +15,7 @@ blueprint = Blueprint("consistency", __name__)
 
 
 @Operation(
-    "Have the tiers compared, and mended if asked to",
+    "Compare the tiers, and repair them on request",
     {202: CheckStarted},
     CheckConsistency,
     errors=(409,),
@@ -23,7 +23,7 @@ blueprint = Blueprint("consistency", __name__)
 )
 @blueprint.post("/check-consistency")
 def check_consistency() -> Response:
-    """Has a worker check the tiers, and mend them if asked to; 409 while another check runs."""
+    """Has a worker check the tiers, and repair them on request; 409 while another check runs."""
     body = optional_body_as(CheckConsistency)
     scope = body.scope or EVERYTHING
     if scope.user_id is not None:
@@ -42,8 +42,8 @@ def check_consistency() -> Response:
     return started
 
 
-@Operation("What the last check of the tiers found", {200: ConsistencyReport}, errors=(404,))
+@Operation("The report of the last check", {200: ConsistencyReport}, errors=(404,))
 @blueprint.get("/consistency")
 def last_consistency_report() -> Response:
-    """What the check that was started last has found, or that it still runs."""
+    """The report of the check that was started last, which may still run."""
     return answer(web().services.consistency_checker.reports.last())

@@ -1,4 +1,4 @@
-"""The route that brings Redis back: what it missed, and what it no longer has."""
+"""The route that backfills Redis: what it missed, and what it no longer has."""
 
 from flask import Blueprint, Response
 
@@ -12,13 +12,13 @@ blueprint = Blueprint("recovery", __name__)
 
 
 @Operation(
-    "Tell Redis what it missed, and warm what it lacks",
+    "Backfill what Redis missed, and warm what it lacks",
     {200: RecoveredRedisCache},
     RecoverRedisCache,
 )
 @blueprint.post("/recover-redis-cache")
 def recover_redis_cache() -> Response:
-    """Tells Redis what was written beside it, and warms the pages that it lacks."""
+    """Backfills what was written while Redis was down, and warms the pages that it lacks."""
     body = optional_body_as(RecoverRedisCache)
     if body.thread_id is not None:
         check_thread_id(body.thread_id)

@@ -21,8 +21,8 @@ MAX_KEEP_DAYS = 36_500
 
 
 class SetRetention(RequestBody, kw_only=True, frozen=True):
-    """What is to hold for a user, or for one thread of theirs; what is left out stays as it is.
-    `keep_days` null keeps for ever; a policy that says nothing any more goes."""
+    """A policy for a user, or for one thread of theirs; what is left out stays as it is.
+    `keep_days` null keeps for ever; a policy without any setting left is removed."""
 
     user_id: str
     thread_id: str | None = None
@@ -38,7 +38,7 @@ class RetentionPage(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class RetentionSet(msgspec.Struct, kw_only=True, frozen=True):
-    """The policy as it is now, null where nothing is left of it."""
+    """The policy as it is now, null if it was removed."""
 
     policy: RetentionPolicy | None
 
@@ -82,14 +82,14 @@ def set_policy() -> Response:
 
 
 @Operation(
-    "Take a policy away, a hold included",
+    "Remove a policy, including its hold",
     {200: RetentionPolicy},
     query=("user_id", "thread_id"),
     errors=(404,),
 )
 @blueprint.delete("")
 def clear_policy() -> Response:
-    """Takes a policy away, a hold included; gives what it was."""
+    """Removes a policy, including its hold; gives what it was."""
     user_id = request.args.get("user_id", "")
     thread_id = request.args.get("thread_id")
     _check(user_id, thread_id)

@@ -1,4 +1,4 @@
-"""The routes of figures: the road of a message as it is now, and how each tier performs."""
+"""The routes of performance: the pipeline as it is now, and each tier's latencies."""
 
 from flask import Blueprint, Response
 
@@ -11,10 +11,10 @@ from webapp.http.requests import answer
 blueprint = Blueprint("road", __name__)
 
 
-@Operation("The road of a message: tiers, arrows, ten minutes", {200: PipelineStatus})
+@Operation("The pipeline of a message: tiers, stages, ten minutes", {200: PipelineStatus})
 @blueprint.get("/road")
 def get_road() -> Response:
-    """Tiers, the arrows between them and the last ten minutes; told whichever tier is out."""
+    """Tiers, the stages between them and the last ten minutes, whichever tier is down."""
     return answer(web().services.performance.road())
 
 
