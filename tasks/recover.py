@@ -7,13 +7,13 @@ from tasks.base import services
 
 @shared_task(name="recover.backfill_redis")
 def backfill_redis() -> dict[str, int]:
-    """Brings Redis what PostgreSQL took in its place, and adopts one that was restarted."""
+    """Backfills Redis with what PostgreSQL took in its place, and adopts a restarted Redis."""
     return {"told": services().redis_recovery.reconcile()}
 
 
 @shared_task(name="recover.replay")
 def replay() -> dict[str, int]:
-    """Brings to PostgreSQL what ClickHouse took in its place."""
+    """Replays to PostgreSQL what ClickHouse took in its place."""
     return {"brought": services().homecoming.replay()}
 
 
