@@ -1,4 +1,4 @@
-"""Who enters the embedded PostgreSQL, and how: each role by a door and a password of its own."""
+"""Access to the embedded PostgreSQL: each role has its own way in and its own password."""
 
 import os
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ class Access:
             _create_database(link)
 
     def check(self) -> None:
-        """See that the programs can enter. Raises `psycopg2.OperationalError`."""
+        """Check that the programs can connect. Raises `psycopg2.OperationalError`."""
         _connect(HOST, self._port, ROLE, self._password, DATABASE).close()
 
     @contextmanager
