@@ -1,4 +1,4 @@
-// The chat page: its parts, put together, and the address that says what is open.
+// The chat page: connects its parts, and follows the address, which names the open thread.
 
 import { addressed, hrefOf } from "../shared/address.js";
 import { call, get, path } from "../shared/api.js";
@@ -69,7 +69,7 @@ class Chat {
       .on("thread_updated", ({ thread }) => this.#threadUpdated(thread))
       .on("reset", () => this.#readAnew())
       .on("state", (state) => state === "live" && this.#outgoing.nudge());
-    // What nobody tells is asked for.
+    // Without a socket the page polls.
     setInterval(() => document.hidden || socket.state === "live" || this.#readAnew(), UNTOLD_MS);
     showConnection(socket);
     socket.open();
@@ -80,7 +80,7 @@ class Chat {
     this.#conversation.refresh().catch(() => {});
   }
 
-  // A message whose acknowledgement is still on its way would be seen twice.
+  // A message whose acknowledgement is still on its way would appear twice.
   #received(message) {
     if (this.#outgoing.expects(message)) {
       this.#held.push(message);
@@ -95,7 +95,7 @@ class Chat {
     }
   }
 
-  // What is new in the open thread, for those who hear it; an answer when all of it is there.
+  // Announces new messages of the open thread to screen readers; a streamed answer when it is finished.
   #say({ role, content }) {
     if (content) byId("heard").textContent = `${nameOf(role)}: ${content.slice(0, SPOKEN_CHARACTERS)}`;
   }
@@ -121,7 +121,7 @@ class Chat {
     else if (!this.#bar.isDeleting(thread.id)) this.#gone(thread.id, "This thread was deleted.");
   }
 
-  // A thread is not there any more. Who has something for it that is not sent keeps that.
+  // A thread was deleted. Unsent messages for it are kept.
   #gone(threadId, why) {
     if (this.#drafts.of(threadId) || this.#outgoing.of(threadId).length) {
       this.#conversation.emptied(`${why} What you send begins it anew.`);
@@ -131,7 +131,7 @@ class Chat {
     location.hash = "";
   }
 
-  // Its owner has just deleted it, here.
+  // It was just deleted on this page.
   #leave(threadId) {
     this.#drafts.put(threadId, "");
     this.#outgoing.discardAll(threadId);
@@ -139,7 +139,7 @@ class Chat {
     this.#threads.load();
   }
 
-  // The open thread's own figures and marks, once what is happening to it has settled.
+  // Reads the open thread's figures and marks again, a moment after the last change.
   #recount() {
     this.#timer ??= setTimeout(async () => {
       this.#timer = null;
@@ -164,7 +164,7 @@ class Chat {
     byId("conversation").hidden = !isOpen;
     byId("nothing-open").hidden = isOpen;
     this.#threads.turnTo(threadId);
-    // Who was in what is hidden now goes on in what is shown.
+    // Moves the focus out of a part that is hidden now.
     if (hadFocus !== document.body && !hadFocus.checkVisibility()) {
       if (isOpen) byId("to-threads").focus();
       else this.#threads.focusCurrent();

@@ -1,11 +1,11 @@
-// Where a message is written: Enter sends, Shift and Enter breaks the line.
+// The input of a message: Enter sends, Shift+Enter breaks the line.
 
 import { byId } from "../shared/dom.js";
 import { count } from "../shared/words.js";
 
 const MOST_BYTES = 64 * 1024;
 const WARN_BYTES = 56 * 1024;
-// On a screen that is touched Enter breaks the line, as everywhere there.
+// On a touch screen Enter breaks the line, as usual there.
 const HAS_KEYS = matchMedia("(hover: hover)");
 
 export class Composer {
@@ -34,14 +34,14 @@ export class Composer {
       this.#fit();
     });
     this.#field.addEventListener("keydown", (event) => {
-      // The Enter that ends a composition of an input method is not meant for us.
+      // The Enter that ends a composition of an input method does not send.
       if (event.key !== "Enter" || event.shiftKey || event.isComposing || !HAS_KEYS.matches) return;
       event.preventDefault();
       submit();
     });
   }
 
-  // Goes to a thread; what was begun in the one before is there again on the way back.
+  // Switches to a thread; the draft of the one before is kept.
   turnTo(threadId) {
     this.#threadId = threadId;
     this.#field.value = this.#drafts.of(threadId);

@@ -1,4 +1,4 @@
-// A conversation: the messages of one thread, read in pages both ways, and kept up with what happens.
+// A conversation: the messages of one thread, read in pages both ways and kept up to date.
 
 import { call, get, path, query } from "../shared/api.js";
 import { confirmed } from "../shared/dialogs.js";
@@ -45,7 +45,7 @@ export class Conversation {
     return this.#threadId;
   }
 
-  // Goes to a thread, and there to a message, or to the end. Raises `Problem` with 404 for none.
+  // Opens a thread at a message, or at the end. Throws `Problem` with 404 for an unknown thread.
   async open(threadId, messageId = null) {
     this.#threadId = threadId;
     this.#turn += 1;
@@ -58,19 +58,19 @@ export class Conversation {
     else await this.#around(messageId);
   }
 
-  // Nothing is open.
+  // No thread is open.
   close() {
     this.#threadId = null;
     this.#turn += 1;
     this.#receipts.forget();
   }
 
-  // Says why the thread cannot be shown, and offers to read it again.
+  // Shows why the thread cannot be read, and offers to retry.
   cannotBeRead(why, again) {
     this.#note.replaceChildren(`It cannot be read: ${why} `, actionButton("Try again", again, { class: "inline" }));
   }
 
-  // Nothing is there any more, or not yet; what is not sent stays.
+  // Removes all messages, except unsent ones.
   emptied(why) {
     this.#turn += 1;
     this.#messages = new Messages();
@@ -81,13 +81,13 @@ export class Conversation {
     this.#isEmpty = true;
   }
 
-  // Reads the newest page, and starts over where it does not join what is known.
+  // Reads the newest page; starts over if it does not join the messages that are shown.
   async refresh() {
     if (this.#threadId === null || !this.#isAtEnd) return;
     await this.#newest({ keep: true });
   }
 
-  // Whoever writes sees what was written, wherever they were.
+  // A sender sees the new message, wherever the list was scrolled to.
   async toEnd() {
     if (!this.#isAtEnd) await this.#newest();
     this.#scroll.toEnd();
@@ -103,7 +103,7 @@ export class Conversation {
     else this.#update(message.id);
   }
 
-  // Takes a new version. Whether it is the end of one that was being written.
+  // Takes a new version. Returns whether it finishes a streaming message.
   updated(message) {
     const wasOpen = this.#messages.get(message.id)?.streamed !== undefined;
     if (this.#messages.get(message.id) && this.#messages.take(message)) {
@@ -121,7 +121,7 @@ export class Conversation {
     if (this.#messages.drop(id, version)) this.#render();
   }
 
-  // A part of an answer that is being written; where one is missing, all of it is read.
+  // Appends a chunk of a streaming message; if one is missing, reads the whole text.
   async chunk(frame) {
     if (frame.thread_id !== this.#threadId || !this.#messages.get(frame.message_id)) return;
     if (!this.#messages.append(frame)) {
@@ -135,7 +135,7 @@ export class Conversation {
     this.#render({ isNews: true });
   }
 
-  // A page of the thread, null where somebody went elsewhere meanwhile.
+  // A page of the thread, null if another one was opened meanwhile.
   async #page(values) {
     const turn = this.#turn;
     const page = await get(path`/api/threads/${this.#threadId}/messages` + query({ limit: PAGE, ...values }));
@@ -153,7 +153,7 @@ export class Conversation {
     this.#take(page, { toEnd: !keep });
   }
 
-  // What was deleted while nobody listened: it would be on the page, and is not.
+  // Removes messages deleted while the socket was down: they are missing from the page.
   #dropUnlisted({ messages, next_cursor: cursor }) {
     const listed = new Set(messages.map(({ id }) => id));
     const newest = messages[0]?.id ?? "";
@@ -183,7 +183,7 @@ export class Conversation {
   }
 
   async #nearEdge() {
-    // What is still being opened has no edges, and those of the thread before are not its own.
+    // A thread that is still being opened has no edges; those on the page are of the one before.
     if (this.#isReading || this.#threadId === null || !this.#messages.size) return;
     this.#isReading = true;
     try {

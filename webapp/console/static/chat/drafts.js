@@ -1,4 +1,4 @@
-// Texts that were begun: of messages by their thread, of changes by their message.
+// Drafts: of messages by their thread, of edits by their message.
 
 import { keep, kept } from "../shared/kept.js";
 
@@ -22,7 +22,7 @@ export class Drafts {
   put(name, text) {
     if (text) this.#texts.set(name, text);
     else this.#texts.delete(name);
-    // Not with each letter: it may be a long text.
+    // Not at each keystroke: the text may be long.
     this.#timer ??= setTimeout(() => this.#keep(), SETTLE_MS);
   }
 

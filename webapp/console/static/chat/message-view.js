@@ -1,4 +1,4 @@
-// One message on the page: who, what, when, how far it is, and what can be done with it.
+// One message on the page: sender, text, time, state and actions.
 
 import { actionButton, arrange, el, icon, iconButton } from "../shared/dom.js";
 import { isInterrupted } from "./messages.js";
@@ -8,7 +8,7 @@ import { TIERS, clock, fullTime, plural, sentence } from "../shared/words.js";
 
 const NAMES = { user: "You", assistant: "Assistant", agent: "Agent", tool: "Tool", system: "System" };
 
-// What is longer is folded: nobody wants to scroll past a hundred screens.
+// Longer messages are folded, so that nobody scrolls past a hundred screens.
 const LONG_CHARACTERS = 4_000;
 const LONG_LINES = 60;
 
@@ -24,8 +24,8 @@ export class MessageView {
   #drafts;
   #shown = null;
 
-  // `actions` holds `receipt`, `save` and `remove`, each called with the message; `drafts` keeps
-  // changes that were begun.
+  // `actions` has `receipt`, `save` and `remove`, each called with the message; `drafts` keeps
+  // unfinished edits.
   constructor(message, actions, drafts) {
     this.#actions = actions;
     this.#drafts = drafts;
@@ -70,8 +70,8 @@ export class MessageView {
     return this.#body.querySelector("textarea") !== null;
   }
 
-  // Opens the text to be changed; the version it rests on is the one that was shown. Where it was
-  // changed meanwhile, who saves once more knows of it.
+  // Opens the text for editing; saving expects the version that was shown. If it was changed
+  // meanwhile, saving again overwrites that knowingly.
   edit() {
     if (this.#message.streamed || this.isEdited) return;
     let basis = this.#message;
@@ -157,7 +157,7 @@ export class MessageView {
   }
 }
 
-// What is being sent, waits to be tried again, or could not be sent.
+// An unsent message: being sent, waiting for a retry, or failed.
 export function unsentView(entry, { retry, discard }) {
   const isFailed = entry.state === "failed";
   const why = sentence(entry.error);

@@ -1,4 +1,4 @@
-// The messages of one thread as this page knows them: by id, the newest version of each.
+// The messages of one thread on this page: by id, the newest version of each.
 
 const STREAM_MARK = "threadkeep.stream";
 
@@ -21,7 +21,7 @@ export class Messages {
     return this.#byId.get(id);
   }
 
-  // Takes a message, unless something newer is known of it. Whether it did.
+  // Takes a message unless a newer version is known. Returns whether it did.
   take(message) {
     const known = this.#byId.get(message.id);
     const gone = this.#gone.get(message.id) ?? 0;
@@ -44,7 +44,7 @@ export class Messages {
     this.#sorted = null;
   }
 
-  // Appends a chunk at its place, in bytes of UTF-8. False where something is missing before it.
+  // Appends a chunk at its offset, in bytes of UTF-8. False if text before it is missing.
   append({ message_id: id, offset, text }) {
     const message = this.#byId.get(id);
     if (!message?.streamed) return true;

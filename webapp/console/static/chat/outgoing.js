@@ -1,6 +1,5 @@
-// What was written and is not acknowledged yet. Nothing of it is lost: what may pass is tried again
-// by itself, with the same key, and what does not pass stays until its writer decides; over a reload
-// of the page, too.
+// Messages that are not acknowledged yet. None is lost, not even by a reload: temporary failures are
+// retried with the same key, and refused messages stay until their writer decides.
 
 import { call, mayPass, path } from "../shared/api.js";
 import { keep, kept } from "../shared/kept.js";
@@ -10,10 +9,10 @@ import { toast } from "../shared/toast.js";
 const TROUBLE = { isTrouble: true };
 const FIRST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 30_000;
-// The server knows a key for a day.
+// The server keeps a key for a day.
 const KNOWN_MS = 23 * 3_600_000;
 
-// An entry is `queued` behind others, `sending`, `waiting` until it is tried again, or `failed`.
+// An entry is `queued` behind others, `sending`, `waiting` for its retry, or `failed`.
 export class Outgoing {
   #entries;
   #place;
@@ -33,8 +32,8 @@ export class Outgoing {
     addEventListener("beforeunload", (event) => this.#entries.length && !isOver() && event.preventDefault());
   }
 
-  // Goes on with what another life of this page left. Whether it arrived is not known, and the key
-  // makes it safe as long as the server knows it.
+  // Resumes messages left before a reload. Whether they arrived is unknown; a retry is safe as long
+  // as the server keeps the key.
   resume() {
     for (const entry of this.#entries) {
       entry.state = "kept";
@@ -47,7 +46,7 @@ export class Outgoing {
     return this.#entries.filter((entry) => entry.threadId === threadId);
   }
 
-  // How many of a thread do not get on: those behind one that waits wait as well.
+  // How many of a thread are held up: those behind a waiting one wait as well.
   stuckIn(threadId) {
     const entries = this.of(threadId);
     return entries.some(({ state }) => state === "waiting" || state === "failed") ? entries.length : 0;
@@ -59,7 +58,7 @@ export class Outgoing {
     this.retry(entry);
   }
 
-  // Sends it, or sends it again; those of a thread in turn, so that they keep their order.
+  // Sends or retries it; those of a thread one after the other, so that they keep their order.
   retry(entry) {
     if (entry.state === "waiting") {
       this.#wakers.get(entry)?.();
@@ -74,7 +73,7 @@ export class Outgoing {
     );
   }
 
-  // Whatever waits is tried now: the network is back.
+  // Retries all waiting ones now: the network is back.
   nudge() {
     for (const wake of this.#wakers.values()) wake();
   }
@@ -89,14 +88,14 @@ export class Outgoing {
     for (const entry of this.of(threadId)) this.discard(entry);
   }
 
-  // Whether a message that was heard of is probably one whose answer is still under way.
+  // Whether a received message is probably one whose acknowledgement is still on its way.
   expects({ thread_id: threadId, role, content }) {
     return this.of(threadId).some(
       (entry) => entry.state !== "failed" && role === "user" && entry.text === content,
     );
   }
 
-  // Until it is acknowledged, given up by its writer, or refused for good.
+  // Until it is acknowledged, discarded by its writer, or refused for good.
   async #post(entry) {
     for (let wait = FIRST_WAIT_MS; this.#entries.includes(entry); wait = Math.min(LONGEST_WAIT_MS, 2 * wait)) {
       entry.state = "sending";
@@ -118,7 +117,7 @@ export class Outgoing {
     }
   }
 
-  // Ends earlier where somebody wakes it.
+  // Ends earlier if it is woken.
   async #pause(entry, milliseconds) {
     let timer = null;
     await new Promise((done) => {
@@ -137,7 +136,7 @@ export class Outgoing {
   }
 }
 
-// Browsers give UUIDs to safe origins alone; a key need only be hard to meet twice.
+// Browsers make UUIDs only in secure contexts; a key need only be unlikely to repeat.
 function fallbackKey() {
   return [...crypto.getRandomValues(new Uint32Array(4))].map((part) => part.toString(36)).join("-");
 }

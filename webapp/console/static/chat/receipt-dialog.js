@@ -1,4 +1,4 @@
-// The receipt: where a message is, tier by tier, with version and hash.
+// The receipt: which tiers have a message, with version and hash.
 
 import { actionButton, arrange, el, iconButton } from "../shared/dom.js";
 import { WORDS, heldBy, stitches } from "./stitches.js";
@@ -13,7 +13,7 @@ const MEANING = {
   erased: "It was deleted, and no tier holds what was written.",
 };
 
-// Shows the receipt of a message; `fetched` gives it anew each time it is asked.
+// Shows the receipt of a message; `fetched` reads it again at each call.
 export async function showReceipt(fetched) {
   const content = el("div", { class: "receipt-content", "aria-live": "polite" }, el("p", {}, "Asking every tier…"));
   const dialog = el("dialog", { class: "drawer", "aria-labelledby": "receipt-title" });
@@ -35,7 +35,7 @@ export async function showReceipt(fetched) {
     el("div", { class: "buttons" }, actionButton("Ask again", load)),
   );
   dialog.addEventListener("close", () => dialog.remove());
-  // A click beside the drawer is one on the dialog itself.
+  // A click outside the drawer is a click on the dialog itself.
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   document.body.append(dialog);
   dialog.showModal();

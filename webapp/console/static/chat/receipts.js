@@ -1,11 +1,11 @@
-// How far each message is: told by the socket, and asked for those that can be seen and are not as
-// far as they get. A few at a time, less and less often, and not at all while the server has no time.
+// The state of each message: reported by the socket, and polled for visible messages that have not
+// reached their last state. A few at a time, at growing intervals, and not while the server is busy.
 
 import { get, path } from "../shared/api.js";
 import { rankOf } from "./stitches.js";
 
 const AT_ONCE = 3;
-// Who scrolls past a message does not look at it.
+// Messages that are only scrolled past need no receipt.
 const SETTLE_MS = 200;
 const FIRST_LOOK_MS = 700;
 const LONGEST_MS = 60_000;
@@ -13,7 +13,7 @@ const LONGEST_MS = 60_000;
 export class Receipts {
   #known = new Map();
   #visible = new Set();
-  // When each is asked about next, and how long the wait after that is.
+  // When each is requested next, and the pause after that.
   #due = new Map();
   #asking = new Set();
   #told;
@@ -22,20 +22,20 @@ export class Receipts {
   #quietUntil = 0;
   #troubles = 0;
 
-  // `told` is called with the id of a message of which something new is known.
+  // `told` is called with the id of a message whose state is news.
   constructor(root, told) {
     this.#told = told;
     this.#observer = new IntersectionObserver((entries) => this.#look(entries), { root, rootMargin: "100px" });
     document.addEventListener("visibilitychange", () => this.#plan());
   }
 
-  // What is known of a version: `{version, state, tier, receipt}`, or undefined.
+  // The known state of a version: `{version, state, tier, receipt}`, or undefined.
   of(id, version) {
     const known = this.#known.get(id);
     return known && known.version >= version ? known : undefined;
   }
 
-  // Something was heard of a version. What is older, or not so far, changes nothing.
+  // Notes the state of a version. An older version, or an earlier state, changes nothing.
   note(id, version, state, facts = {}) {
     const known = this.#known.get(id);
     const isFarther = known?.version === version && rankOf(known.state) > rankOf(state);
@@ -57,7 +57,7 @@ export class Receipts {
     this.#due.clear();
   }
 
-  // The receipt as it is now. Raises what `get` raises.
+  // The current receipt. Throws what `get` throws.
   async fetch(id) {
     const receipt = await get(path`/api/messages/${id}/receipt`);
     this.note(id, receipt.version, receipt.state, { receipt });
@@ -99,7 +99,7 @@ export class Receipts {
     this.#plan();
   }
 
-  // One message is asked about; it is left alone when it is as far as it gets, else later again.
+  // Requests one receipt; again later, unless the message has reached its last state.
   async #turn(id, { wait }) {
     this.#asking.add(id);
     this.#due.set(id, { at: Date.now() + wait, wait: Math.min(LONGEST_MS, wait * 1.7) });
@@ -116,7 +116,7 @@ export class Receipts {
     }
   }
 
-  // Nobody is asked about anything for a while, longer each time.
+  // Pauses all requests for a while, longer each time.
   #pause({ retryAfterMs }) {
     const wait = Math.min(LONGEST_MS, 1_000 * 2 ** this.#troubles);
     this.#troubles += 1;

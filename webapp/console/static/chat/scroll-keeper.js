@@ -1,4 +1,4 @@
-// Where a list of messages is scrolled to, while it grows at both ends.
+// Keeps the scroll position of a list of messages that grows at both ends.
 
 const NEAR_PX = 400;
 const AT_END_PX = 60;
@@ -6,11 +6,11 @@ const AT_END_PX = 60;
 export class ScrollKeeper {
   #box;
   #button;
-  // Whoever is at the end stays there, whatever grows or shrinks, until they scroll away from it.
+  // A reader at the end stays there, whatever grows or shrinks, until they scroll away.
   #isHeld = true;
   #top = 0;
 
-  // `edge` is called when an end comes near, `newest` when somebody wants to go to the end.
+  // `edge` is called when an end comes near, `newest` when the reader wants to go to the end.
   constructor(box, list, button, { edge, newest }) {
     this.#box = box;
     this.#button = button;
@@ -40,8 +40,8 @@ export class ScrollKeeper {
     return this.#left < AT_END_PX;
   }
 
-  // Changes the list: whoever was at its end stays there, and for others nothing moves. `isBehind`
-  // says that the list goes on behind its end, so that its end is no place to stay at.
+  // Changes the list: a reader at its end stays there, and for others nothing moves. `isBehind`
+  // means that there are newer messages, so its end is not the end of the thread.
   keeping(change, { toEnd = false, isNews = false, isBehind = false } = {}) {
     if (isBehind) this.#isHeld = false;
     const { scrollHeight: height, scrollTop: top } = this.#box;
@@ -54,7 +54,7 @@ export class ScrollKeeper {
     if (isNews && !this.isAtEnd) this.#button.hidden = false;
   }
 
-  // Goes to one message, and stays with it.
+  // Scrolls to one message, and keeps it in view.
   show(element) {
     this.#isHeld = false;
     element.scrollIntoView({ block: "center" });

@@ -1,4 +1,4 @@
-// The search box: what was written anywhere, found while it is typed.
+// The search box: searches all threads while the query is typed.
 
 import { hrefOf } from "../shared/address.js";
 import { get, path, query } from "../shared/api.js";
@@ -42,7 +42,7 @@ export class Search {
     addEventListener("keydown", (event) => {
       if (!(event.ctrlKey || event.metaKey) || event.key !== "k") return;
       event.preventDefault();
-      // On a phone the field is where the threads are.
+      // On a phone the field is in the list of threads.
       if (!this.#field.checkVisibility()) location.hash = "";
       requestAnimationFrame(() => this.#field.select());
     });
@@ -86,7 +86,7 @@ export class Search {
     this.#nameThreads(page.messages);
   }
 
-  // Found messages may be of threads that are not listed: their titles are asked for, one by one.
+  // Hits may be in threads that are not listed: their titles are requested one by one.
   async #nameThreads(messages) {
     const turn = this.#asked;
     for (const id of new Set(messages.map(({ thread_id: of }) => of))) {
@@ -122,7 +122,7 @@ export class Search {
     );
   }
 
-  // The result whose message is open, as the list marks the thread.
+  // Marks the result whose message is open, as the list marks the thread.
   #markOpen() {
     for (const link of this.#results.querySelectorAll("a")) {
       if (link.hash === location.hash) link.setAttribute("aria-current", "true");

@@ -1,4 +1,4 @@
-// Where a message is, in the smallest picture: three stitches on a thread, one for each tier.
+// Which tiers have a message, as a small picture: three stitches on a thread, one for each tier.
 
 import { svg } from "../shared/dom.js";
 import { TIERS } from "../shared/words.js";
@@ -15,13 +15,13 @@ export const WORDS = {
   erased: "Erased",
 };
 
-// How far a message is by the tier that acknowledged it.
+// The state of a message by the tier that acknowledged it.
 export const STATE_OF = { redis: "acknowledged", postgresql: "persisted", clickhouse: "archived" };
 
 export const rankOf = (state) => RANK[state] ?? 0;
 
-// `holds` says of each tier true, false, or null where it does not answer. Without a receipt the
-// state says enough, unless another tier than the first took the message.
+// `holds` has true, false or null (no answer) for each tier. Without a receipt the state is enough,
+// unless another tier than the first took the message.
 export function stitches(state, holds = null, takenBy = null) {
   const isDetour = takenBy !== null && takenBy !== NAMES[0];
   const has = holds ?? NAMES.map((name, number) => (isDetour ? name === takenBy : number < rankOf(state)));
@@ -37,7 +37,7 @@ export function stitches(state, holds = null, takenBy = null) {
   );
 }
 
-// What a receipt says of each tier, for the picture above.
+// Each tier of a receipt, for the picture above.
 export function heldBy(receipt) {
   return NAMES.map((tier) => {
     const { present, copies } = receipt.tiers[tier];

@@ -1,8 +1,8 @@
-// What somebody wrote, as elements: fenced code is set apart, all else stays as it was written.
+// A message's text as elements: fenced code becomes a block, all else stays as it was written.
 
 import { el } from "../shared/dom.js";
 
-// A fence that is not closed reaches to the end, as while an answer is still being written.
+// A fence that is not closed reaches to the end, as while an answer is streaming.
 const FENCE = /^```[^\n`]*\n([\s\S]*?)(?:\n```[ \t]*$|(?![\s\S]))/gm;
 const INLINE = /`([^`\n]+)`/g;
 
@@ -12,7 +12,7 @@ export function written(text) {
   let from = 0;
   for (const found of text.matchAll(FENCE)) {
     parts.push(...prose(text.slice(from, found.index)));
-    // Whoever goes through the page by keys can scroll what is too wide.
+    // Makes wide blocks scrollable by keys.
     parts.push(el("pre", { tabindex: "0" }, el("code", {}, found[1])));
     from = found.index + found[0].length;
   }
@@ -21,7 +21,7 @@ export function written(text) {
 }
 
 function prose(given) {
-  // The breaks around what is set apart are seen as its distance.
+  // The line breaks around a block are shown as its margin.
   const text = given.replace(/^\n+|\n+$/g, "");
   if (!text) return [];
   const parts = [];
@@ -34,13 +34,13 @@ function prose(given) {
   return [el("p", { dir: "auto" }, ...parts)];
 }
 
-// The part of a text around its first highlight, with the highlights marked. Their places are in
-// characters, as a database counts them, not in the halves of characters that scripts count.
+// The part of a text around its first highlight, with the highlights marked. Their positions are
+// in code points, as a database counts them, not in UTF-16 units.
 export function excerpt(text, highlights, most = 160) {
   const characters = [...text];
   const first = highlights.length ? highlights[0][0] : 0;
   let from = Math.max(0, Math.min(first - 40, characters.length - most));
-  // It begins with a whole word, where one begins soon.
+  // It begins with a whole word, if one begins soon.
   const gap = from ? characters.slice(from, first).findIndex((one) => /\s/.test(one)) : -1;
   if (gap >= 0 && gap < 20) from += gap + 1;
   const until = Math.min(characters.length, from + most);

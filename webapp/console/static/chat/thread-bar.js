@@ -1,4 +1,4 @@
-// The bar over a conversation: its title, and what can be done with the thread.
+// The bar over a conversation: its title, and the actions on the thread.
 
 import { call, path } from "../shared/api.js";
 import { arrange, byId, iconButton } from "../shared/dom.js";
@@ -13,13 +13,13 @@ export class ThreadBar {
   #deleted;
   #deleting = null;
 
-  // `changed` is called with the thread as it is now, `deleted` when it is gone.
+  // `changed` is called with the changed thread, `deleted` when it is deleted.
   constructor({ changed, deleted }) {
     this.#changed = changed;
     this.#deleted = deleted;
   }
 
-  // Whether it is being deleted here, and not by somebody else.
+  // Whether it is being deleted on this page, not elsewhere.
   isDeleting(threadId) {
     return this.#deleting === threadId;
   }
@@ -32,7 +32,7 @@ export class ThreadBar {
       plural(thread.message_count, "message") + (thread.is_archived ? " · archived" : "");
     const sameMarks =
       before?.id === thread.id && before.is_pinned === thread.is_pinned && before.is_archived === thread.is_archived;
-    // Whoever has just pressed one of them keeps the focus.
+    // A button that was just pressed keeps the focus.
     if (!sameMarks) this.#showTools(thread);
   }
 

@@ -1,4 +1,4 @@
-// The list of threads: those that are pinned, then those that were active last.
+// The list of threads: pinned ones first, then the most recently active.
 
 import { hrefOf } from "../shared/address.js";
 import { get, query } from "../shared/api.js";
@@ -8,14 +8,14 @@ import { brief, plural } from "../shared/words.js";
 
 const PAGE = 40;
 const SETTLE_MS = 600;
-// While much happens the list is not read anew for each of it.
+// Many changes at once cause one reload of the list.
 const BUSY_MS = 2_000;
 
 export const titleOf = (thread) => thread.title || thread.id;
 
 const order = (thread) => `${thread.is_pinned ? 1 : 0}${thread.last_message_at ?? thread.created_at}`;
 
-// An answer that is being written has no text yet, and of an archived one it may not be at hand.
+// A streaming answer has no text yet, and that of an archived one may not be available.
 const previewOf = ({ last_message_preview: preview, message_count: count }) =>
   preview || (count ? "…" : "No messages yet");
 
@@ -34,7 +34,7 @@ export class ThreadList {
   #unsentIn;
   #settleFocus;
 
-  // `unsentIn` says how many messages of a thread are not sent.
+  // `unsentIn` gives the number of unsent messages of a thread.
   constructor(unsentIn) {
     this.#unsentIn = unsentIn;
     this.#settleFocus = rove(this.#list, "a");
@@ -45,8 +45,8 @@ export class ThreadList {
     }
   }
 
-  // Reads the newest threads anew. What is shown stays until the answer is there, and older ones
-  // that were read before stay.
+  // Reads the newest threads again. Shown threads stay until the answer is there, and older ones
+  // stay.
   async load() {
     clearTimeout(this.#timer);
     this.#timer = null;
@@ -75,7 +75,7 @@ export class ThreadList {
     this.#render();
   }
 
-  // Shows a thread's row anew: something of it waits to be sent, or no longer does.
+  // Redraws a thread's row: its number of unsent messages has changed.
   unsentChanged() {
     this.#render();
   }
@@ -85,7 +85,7 @@ export class ThreadList {
     (place ?? byId("new-thread")).focus();
   }
 
-  // A message came: its thread moves up at once, and the exact figures follow.
+  // A message came: its thread moves up at once, the exact figures follow.
   heard(message) {
     const thread = this.#threads.get(message.thread_id);
     if (thread && (thread.last_message_at ?? "") < message.created_at) {
@@ -100,7 +100,7 @@ export class ThreadList {
     this.refreshSoon();
   }
 
-  // A thread was changed: what is deleted, or now in the other list, leaves this one.
+  // A thread was changed: a deleted one, or one of the other list now, leaves this list.
   changed(thread) {
     if (thread.deleted_at || Boolean(thread.is_archived) !== this.#isArchived) this.#threads.delete(thread.id);
     this.#render();
@@ -116,7 +116,7 @@ export class ThreadList {
     return get(`/api/threads${query({ limit: PAGE, is_archived: this.#isArchived, ...values })}`);
   }
 
-  // Those known that come behind a page, which were read before.
+  // The known threads after a page, which were read before.
   #older({ threads, next_cursor: cursor }) {
     if (cursor === null) return [];
     const listed = new Set(threads.map(({ id }) => id));

@@ -1,4 +1,4 @@
-// Alerts: what is wrong now, who has seen it, and what is over.
+// Alerts: firing ones, who acknowledged them, and resolved ones.
 
 import { call, get, path } from "../shared/api.js";
 import { actionButton, arrange, byId, el } from "../shared/dom.js";
@@ -22,7 +22,7 @@ export class Alerts {
     this.#ask = poll(EVERY_MS, () =>
       shown(byId("alerts-note"), () => get(ALERTS), (found) => this.#show(found)),
     );
-    // The history is PostgreSQL's, and alerts are told without it.
+    // The history is read from PostgreSQL; firing alerts are shown without it.
     poll(HISTORY_EVERY_MS, async () => {
       const found = await get(`${ALERTS}?history=true`).catch(() => null);
       if (found) this.#showHistory(found.history);
@@ -36,7 +36,7 @@ export class Alerts {
     for (const id of this.#rows.keys()) if (!active.some((alert) => alert.id === id)) this.#rows.delete(id);
   }
 
-  // What is new or over is said once; the figures of an alert change all the time.
+  // New and resolved alerts are announced once; the figures of an alert change all the time.
   #say(active) {
     const fresh = active
       .filter(({ id }) => !this.#rows.has(id))
@@ -52,7 +52,7 @@ export class Alerts {
     arrange(this.#history, over.map(past));
   }
 
-  // The row of an alert stays as long as the alert does, and so do its buttons: only words change.
+  // The row of an alert and its buttons stay while it fires: only their text changes.
   #row(alert) {
     let row = this.#rows.get(alert.id);
     if (!row) {
@@ -106,7 +106,7 @@ function past(alert) {
     el("span", {}, `${named(alert.type)}, for ${span(seconds)}`));
 }
 
-// A type as people say it: `no_progress` is "No progress".
+// A type in words: `no_progress` is "No progress".
 function named(type) {
   const words = type.replaceAll("_", " ");
   return words[0].toUpperCase() + words.slice(1);

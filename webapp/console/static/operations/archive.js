@@ -1,4 +1,4 @@
-// The archive: how much of what is old has left PostgreSQL, and what is on its way out of it.
+// The archive: which old partitions have left PostgreSQL, and which are being archived.
 
 import { get } from "../shared/api.js";
 import { arrange, byId, el } from "../shared/dom.js";

@@ -1,4 +1,4 @@
-// Lines over the last ten minutes. What they say is also in words beside them, and in a table.
+// Lines over the last ten minutes. Their content is also in words beside them, and in a table.
 
 import { arrange, el, svg } from "../shared/dom.js";
 import { clock, clockWithSeconds } from "../shared/words.js";
@@ -7,8 +7,8 @@ const HEIGHT = 190;
 const EDGE = { left: 44, right: 22, top: 12, bottom: 26 };
 const LABEL_SECONDS = 120;
 
-// `lines` names the series of the road that are shown, each with a `key`, a `name` and a `mark`;
-// `format` makes a value into words.
+// `lines` names the shown series, each with a `key`, a `name` and a `mark`; `format` makes a value
+// into text.
 export class Chart {
   #root;
   #title;
@@ -68,7 +68,7 @@ export class Chart {
       ...at.map((moment, number) => ({ moment, number })).filter(({ moment }) => moment % LABEL_SECONDS === 0)
         .map(({ moment, number }) =>
           svg("text", { x: x(number), y: HEIGHT - 8, "text-anchor": "middle" }, clock(moment * 1000))),
-      // What has no value but nought is told by the legend; the first line is drawn over the others.
+      // A series of zeros is only in the legend; the first line is drawn over the others.
       ...this.#lines.toReversed().filter(({ key }) => this.#series[key].some(Boolean))
         .map(({ key, mark }) => svg("path", { class: `series ${mark}`, d: drawn(this.#series[key], x, y) })),
       this.#chosen === null ? svg("g") : this.#crosshair(x, y),
@@ -128,7 +128,7 @@ export class Chart {
 const lineKey = (mark) =>
   svg("svg", { class: `key ${mark}`, viewBox: "0 0 22 8", "aria-hidden": "true" }, svg("path", { d: "M1 4h20" }));
 
-// A line through the values; where there is none, a gap.
+// A line through the values, with gaps where there is none.
 function drawn(values, x, y) {
   let path = "";
   let isDown = false;

@@ -1,4 +1,4 @@
-// Do the tiers agree? What the last check found, and the next one.
+// The last consistency check, and a button for the next one.
 
 import { call, get } from "../shared/api.js";
 import { actionButton, arrange, byId, el } from "../shared/dom.js";
@@ -34,7 +34,7 @@ export class Consistency {
       throw error;
     });
     await shown(note, report, (found) => this.#show(found));
-    // No report is no fault: nobody has checked yet.
+    // No report is no error: nothing was checked yet.
     if (!isMissing) return;
     note.textContent = "No check has been made yet.";
     note.parentElement.classList.remove("stale");

@@ -1,4 +1,4 @@
-// Dead letters: what PostgreSQL refused, and what is to become of it.
+// Dead letters: writes that PostgreSQL refused, with replay and discard.
 
 import { call, get, path, query } from "../shared/api.js";
 import { actionButton, arrange, byId, el } from "../shared/dom.js";
@@ -28,7 +28,7 @@ export class DeadLetters {
     for (const id of this.#rows.keys()) if (!letters.some((letter) => letter.id === id)) this.#rows.delete(id);
   }
 
-  // The row of a letter stays as long as the letter does: only words change.
+  // The row of a letter stays while it is listed: only its text changes.
   #row(letter) {
     let row = this.#rows.get(letter.id);
     if (!row) {

@@ -1,4 +1,4 @@
-// Drills: tiers that every process takes for silent, or finds slow, where that is allowed.
+// Drills: simulated outages and slowness of tiers, where they are allowed.
 
 import { call } from "../shared/api.js";
 import { actionButton, byId, el } from "../shared/dom.js";
@@ -32,7 +32,7 @@ export function offerDrills() {
   byId("drills-box").hidden = false;
 }
 
-// One drill is on at a time, and `none` ends it whichever it is.
+// There is one drill at a time, and `none` ends any.
 async function begin(scenario, seconds) {
   const kind = scenario in SLOW ? "performance-degradation" : "disaster";
   const done = await attempted("No drill", () =>

@@ -1,4 +1,4 @@
-// The operations page: the road, and everything that an operator looks after.
+// The operations page: the pipeline, and everything else for operators.
 
 import { get } from "../shared/api.js";
 import { Alerts } from "./alerts.js";
@@ -50,7 +50,7 @@ class Operations {
     new Storage();
     new DeadLetters();
     if (facts.drills) offerDrills();
-    // Whatever else an environment holds is no address to send somebody to.
+    // Any other value of the environment is no address to link to.
     if (/^https?:\/\//.test(facts.flower_url ?? "")) {
       byId("flower").href = facts.flower_url;
       byId("flower").hidden = false;
@@ -72,7 +72,7 @@ class Operations {
     }
   }
 
-  // A server that draws no road still says how its tiers are.
+  // A server without pipeline figures still shows the state of its tiers.
   async #withoutRoad() {
     byId("road-note").textContent = "The road is not available on this server.";
     const health = await get("/health/persistence").catch(() => null);
@@ -82,7 +82,7 @@ class Operations {
   #headline(status, why, at = null) {
     const place = byId("headline");
     place.dataset.status = status;
-    // A status that stays is said once.
+    // An unchanged status is announced once.
     if (byId("status").textContent !== WORDS[status]) byId("status").textContent = WORDS[status];
     const detail = why.join(" ") || "Nothing is slow, nothing is stopped.";
     if (byId("status-detail").textContent !== detail) byId("status-detail").textContent = detail;
@@ -93,7 +93,7 @@ class Operations {
   }
 }
 
-// Slow is less than degraded, though the server calls both so.
+// Slow is less severe than degraded, though the server calls both degraded.
 function graded({ status, tiers, arrows, progress }) {
   const isOut = Object.values(tiers).some((tier) => !tier.available) || arrows.some(({ state }) => state === "stopped");
   return status === "degraded" && !isOut && progress.ok ? "slow" : status;
@@ -101,7 +101,7 @@ function graded({ status, tiers, arrows, progress }) {
 
 function reasons({ tiers, arrows, progress }) {
   const down = Object.keys(tiers).filter((name) => !tiers[name].available);
-  // What a tier that is out stops goes without saying.
+  // Stages stopped by a tier that is down are not named.
   const bad = arrows.filter(({ state }) => state === "slow" || (state === "stopped" && !down.length));
   return [
     ...down.map((name) => `${TIERS[name]} does not answer.`),

@@ -1,8 +1,8 @@
-// Where the parts of the road are drawn: side by side where there is room, else one under the other.
+// The positions of the pipeline's parts: side by side if there is room, else one below the other.
 
 const UPRIGHT_BELOW = 880;
 const NODE = { width: 164, height: 78 };
-// Half of the widest line, which would be cut off.
+// Half of the widest line, which would otherwise be cut off.
 const EDGE = 2;
 const ORDER = ["client", "redis", "postgresql", "clickhouse"];
 
@@ -72,7 +72,7 @@ function upright(width) {
     return {
       path: `M${x} ${start}V${end}`,
       head: headAt(x, end, "down"),
-      // Below the words of its neighbour, which may be long.
+      // Below the text of its neighbour, which may be long.
       sign: { x, y: start + 0.62 * (end - start) },
       label: { x: x + 16, y: start + 20, anchor: "start" },
     };
@@ -83,7 +83,7 @@ function upright(width) {
       path: `M${left - 4} ${start}H${lane + 12}q-12 0 -12 12V${end - 12}q0 12 12 12H${left - 5}`,
       head: headAt(left - 5, end, "right"),
       sign: { x: lane, y: (start + end) / 2 },
-      // Its words stand in the place that it leads to.
+      // Its text is in the box that it leads to.
       label: { x: -999, y: 0, anchor: "start" },
     };
   };

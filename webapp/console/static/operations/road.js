@@ -1,5 +1,5 @@
-// The road of a message, drawn as it is now: places, and the arrows between them. What state an
-// arrow is in is said by its colour, by its line, by a sign on it and in words.
+// The pipeline as it is now: tiers, and arrows for the stages between them. Colour, line, sign and
+// text show the state of an arrow.
 
 import { arrange, el, svg } from "../shared/dom.js";
 import { placesOf } from "./road-places.js";
@@ -30,7 +30,7 @@ export class Road {
     }).observe(root);
   }
 
-  // Shows a road; without one, what was shown is marked as old.
+  // Shows the pipeline; without one, the shown one is marked as old.
   show(road) {
     this.#road = road;
     const width = Math.floor(this.#picture.parentElement.clientWidth);
@@ -60,7 +60,7 @@ export class Road {
     if (!drawn) return;
     const isDetour = arrow.name.startsWith("detour");
     const isIdle = !arrow.per_second && !arrow.waiting;
-    // A detour that nobody takes is no trouble, whatever the tier at its end does.
+    // An unused failover path is no problem, whatever its tier does.
     const state = isDetour && isIdle && arrow.state !== "stopped" ? "idle" : arrow.state;
     const marks = ["arrow", state, isDetour ? "detour" : "", arrow.per_second ? "flows" : ""];
     drawn.element.setAttribute("class", marks.filter(Boolean).join(" "));
@@ -77,7 +77,7 @@ export class Road {
     drawn.element.setAttribute("class", `node ${state}`);
     drawn.element.dataset.state = state;
     drawn.lines[0].textContent = tier.available ? `answers in ${milliseconds(tier.latency_ms)}` : "does not answer";
-    // What a breaker that is closed says goes without saying.
+    // A closed breaker is not shown.
     const isOpen = tier.breaker !== "closed";
     drawn.lines[1].textContent = isOpen ? `breaker ${tier.breaker}` : tier.memory_bytes ? memory(tier) : "";
     if (!this.#drawn.plan.isUpright) return;
@@ -86,8 +86,8 @@ export class Road {
   }
 }
 
-// The words at an arrow: what it does, how much, what waits. Not more than three lines, and one for
-// a detour; narrow ones where the road goes downwards, as two arrows stand side by side there.
+// The text at an arrow: its job, rate and backlog. At most three lines, and one for failover; narrow
+// if the pipeline is vertical, as two arrows are side by side then.
 function linesOf(arrow, isQuiet, isUpright) {
   const { name, per_second: rate, waiting, oldest_waiting_seconds: age, state } = arrow;
   const isTold = isUpright && state !== "ok";
@@ -95,7 +95,7 @@ function linesOf(arrow, isQuiet, isUpright) {
   if (isQuiet) return [state === "ok" ? `${head}, not needed` : head];
   if (name.startsWith("detour")) return [`${head}, ${figure(rate)} /s, ${waits(waiting, age) || "nothing waits"}`];
   const speed = arrow.p95_ms ? `p95 ${milliseconds(arrow.p95_ms)}` : "";
-  // What a stopped one still has of a rate is of the seconds before.
+  // The rate of a stopped stage is left over from the seconds before.
   if (!isUpright && state === "stopped") return [head, waits(waiting, age)];
   const much = state === "stopped" ? state : `${isTold ? `${state}, ` : ""}${figure(rate)} /s`;
   return [head, much, [waits(waiting, age), speed].filter(Boolean).join(", ")];
@@ -126,7 +126,7 @@ function arrowAt({ path, head, sign, label }) {
     svg("path", { d: path, class: "line" }),
     flow,
     svg("path", { d: head, class: "head" }),
-    // A triangle says slow, a cross stopped.
+    // A triangle means slow, a cross stopped.
     svg("path", { d: `M${sign.x} ${sign.y - 9}l9 16h-18z`, class: "sign-slow" }),
     svg("path", { d: `M${sign.x - 6} ${sign.y - 6}l12 12m0 -12l-12 12`, class: "sign-stopped" }),
     ...lines,
@@ -162,7 +162,7 @@ function row(arrow) {
   return el("tr", {}, head, ...cells.map((cell) => el("td", {}, cell)));
 }
 
-// The picture in a sentence, for those who do not see it.
+// The picture as a sentence, for screen readers.
 function summary(road) {
   const down = Object.entries(road.tiers).filter(([, tier]) => !tier.available);
   const bad = road.arrows.filter((arrow) => arrow.state !== "ok");

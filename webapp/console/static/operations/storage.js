@@ -1,4 +1,4 @@
-// What each tier keeps, and how much room it takes.
+// Rows and size of each tier.
 
 import { get } from "../shared/api.js";
 import { arrange, byId, el } from "../shared/dom.js";
@@ -30,7 +30,7 @@ export class Storage {
   }
 }
 
-// A tier that did not say when it was asked.
+// A tier that did not answer.
 const unknown = (name) => el("li", {}, el("h3", {}, TIERS[name], el("span", { class: "soft" }, "not known now")));
 
 const cost = (amount) => (amount < 0.01 ? "less than 0.01" : amount.toFixed(2));

@@ -1,4 +1,4 @@
-// The address of what is open: `#/thread/message`. Anything may be typed there by hand.
+// The address of the open thread and message: `#/thread/message`. It may be typed by hand.
 
 const THREAD = /^[A-Za-z0-9._:-]{1,128}$/;
 const MESSAGE = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
@@ -6,7 +6,7 @@ const MESSAGE = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 export const hrefOf = (threadId, messageId) =>
   `#/${encodeURIComponent(threadId)}${messageId ? `/${messageId}` : ""}`;
 
-// What an address names: `{threadId, messageId}`, each null where it names none. Null for nonsense.
+// The parts of an address: `{threadId, messageId}`, null for missing ones; null for a wrong address.
 export function addressed(hash) {
   if (!hash.startsWith("#/") || hash === "#/") return { threadId: null, messageId: null };
   const [threadId, messageId = null, ...more] = hash.slice(2).split("/").map(decoded);

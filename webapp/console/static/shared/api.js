@@ -1,15 +1,15 @@
-// The HTTP API, as the user whose token there is.
+// The HTTP API, as the user of the token.
 
 import { end, token } from "./session.js";
 
 const TIMEOUT_MS = 20_000;
 const PASSING = new Set([429, 502, 503, 504]);
-// What stands before a server speaks no JSON.
+// A proxy in front of the server may not answer with JSON.
 const OF_STATUS = { 413: "it is too large", 429: "too much at once; it has to wait a little" };
 
-// What the server says is wrong (RFC 9457).
+// An error answer of the server (RFC 9457).
 export class Problem extends Error {
-  // `retryAfterMs` is when the server wants to be asked again, undefined where it does not say.
+  // `retryAfterMs` is `Retry-After` in milliseconds, undefined without one.
   constructor(status, body, retryAfterMs) {
     super(body.detail ?? OF_STATUS[status] ?? `the server answered ${status}`);
     this.status = status;
@@ -18,37 +18,37 @@ export class Problem extends Error {
   }
 }
 
-// Nobody answered: whether the call did anything is not known.
+// No answer came: whether the call had an effect is unknown.
 export class Unreachable extends Error {
   constructor() {
     super(navigator.onLine ? "The server does not answer." : "There is no network.");
   }
 }
 
-// Whether the same call may well succeed a little later.
+// Whether the same call may succeed a little later.
 export const mayPass = (error) => error instanceof Unreachable || PASSING.has(error.status);
 
-// Any call. Gives what the body says, null where there is none. Raises `Problem`, `Unreachable`.
+// Any call. Returns the decoded body, null without one. Throws `Problem` or `Unreachable`.
 export async function call(method, path, body, headers = {}) {
   const reply = await fetched(method, path, body, headers, token());
-  // Only a session that was good can end: a token that is being tried is the form's matter.
+  // Only a valid session can end: the form handles a token that is being tried.
   if (reply.status === 401) end("Your token is no longer good. Please sign in again.");
   return read(reply);
 }
 
 export const get = (path) => call("GET", path);
 
-// What the server says to whoever tries a token, without keeping it.
+// The facts for a token that is being tried, which is not kept.
 export async function tried(given) {
   return read(await fetched("GET", "/api/console", undefined, {}, given));
 }
 
-// A path with each name in its place made safe.
+// A path with each part escaped.
 export function path(parts, ...names) {
   return parts.reduce((made, part, number) => made + encodeURIComponent(names[number - 1]) + part);
 }
 
-// A query of those values that are given.
+// A query of the values that are set.
 export function query(values) {
   const given = Object.entries(values).filter(([, value]) => value !== null && value !== undefined);
   return given.length ? `?${new URLSearchParams(given)}` : "";

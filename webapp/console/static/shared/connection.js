@@ -1,10 +1,10 @@
-// Says how the connection is: in words, with a mark, in a banner when it is away for longer, and to
-// screen readers once for each change.
+// Shows the state of the connection: in words, with a mark, in a banner during a longer interruption,
+// and to screen readers once for each change.
 
 import { byId } from "./dom.js";
 
 const WORDS = { connecting: "Connecting", live: "Live", waiting: "Reconnecting", off: "Not live" };
-// What is back at once is not worth a banner.
+// A short interruption needs no banner.
 const PATIENCE_MS = 2_500;
 const CUT =
   "The connection is cut. What you write is kept and sent; what others write is shown when it is back.";
@@ -18,7 +18,7 @@ export function showConnection(socket) {
     place.hidden = false;
     place.dataset.state = socket.state;
     const seconds = Math.max(0, Math.ceil((socket.until - Date.now()) / 1000));
-    // Without a network nothing is counted down to.
+    // Without a network there is no countdown.
     const away = navigator.onLine ? `Reconnecting in ${seconds} s` : "Offline";
     words.textContent = socket.state === "waiting" ? away : WORDS[socket.state];
     cutAt = ["live", "off"].includes(socket.state) ? null : (cutAt ?? Date.now());
@@ -28,7 +28,7 @@ export function showConnection(socket) {
     if (banner.textContent !== text) banner.textContent = text;
     tell();
   };
-  // A first connection is no news, and what flickers is none either.
+  // The first connection is not announced, nor are short interruptions.
   const tell = () => {
     const settled = socket.state === "connecting" ? said : navigator.onLine ? WORDS[socket.state] : "Offline";
     if (settled === said) return;

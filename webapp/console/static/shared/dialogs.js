@@ -1,13 +1,13 @@
-// Questions in a dialog of the browser's own: it keeps the focus, and Escape closes it.
+// Questions in the browser's own dialog: it keeps the focus, and Escape closes it.
 
 import { el } from "./dom.js";
 
-// Whether somebody agrees. `action` is the word on the button.
+// Asks for confirmation. `action` is the text of the button.
 export function confirmed({ title, text, action }) {
   return asked(title, [el("p", {}, text)], action, { isDanger: true }).then((answer) => answer !== null);
 }
 
-// A line of text, null if somebody thought better of it.
+// Asks for a line of text; null if it is cancelled.
 export async function lineFor({ title, label, value = "", action, placeholder = "" }) {
   const field = el("input", { name: "line", id: "dialog-line", maxlength: 300, placeholder, autocomplete: "off" });
   field.value = value;

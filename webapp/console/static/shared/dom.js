@@ -1,4 +1,4 @@
-// Elements made by hand: text is only ever text, never markup.
+// Makes elements: text is always text, never markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -18,7 +18,7 @@ const ICONS = {
   retry: "M19 12a7 7 0 11-2-5M19 4v4h-4",
 };
 
-// An element. Properties that are false, null or undefined are left out; `on` holds listeners.
+// An element. Properties that are false, null or undefined are left out; `on` has listeners.
 export function el(name, properties = {}, ...children) {
   return furnished(document.createElement(name), properties, children);
 }
@@ -27,7 +27,7 @@ export function svg(name, properties = {}, ...children) {
   return furnished(document.createElementNS(SVG, name), properties, children);
 }
 
-// An icon that says nothing to a screen reader: its button has the words.
+// An icon hidden from screen readers: its button has the text.
 export function icon(name) {
   return svg(
     "svg",
@@ -41,12 +41,12 @@ export function iconButton(name, label, onClick, properties = {}) {
   return el("button", { ...named, on: { click: onClick }, ...properties }, icon(name));
 }
 
-// A button with words, which cannot be pressed again before it is done.
+// A button with text, which cannot be pressed again before its action is done.
 export function actionButton(label, act, properties = {}) {
   const button = el("button", { type: "button", ...properties }, label);
   button.addEventListener("click", async () => {
     if (button.ariaDisabled === "true") return;
-    // One that is disabled by name alone keeps the focus.
+    // With aria-disabled instead of disabled it keeps the focus.
     button.ariaDisabled = "true";
     try {
       await act();
@@ -59,8 +59,8 @@ export function actionButton(label, act, properties = {}) {
 
 export const byId = (id) => document.getElementById(id);
 
-// Puts exactly these children into a parent, and moves only what is not in its place: whoever has
-// the focus keeps it.
+// Gives a parent exactly these children, moving only those in a wrong position, so that the focus
+// is kept.
 export function arrange(parent, wanted) {
   const staying = new Set(wanted);
   const going = [...parent.childNodes].filter((child) => !staying.has(child));
@@ -77,11 +77,11 @@ export function arrange(parent, wanted) {
 
 const FOCUSABLE = "button:not(:disabled), a[href], [tabindex]";
 const focusable = (element) => (element?.matches(FOCUSABLE) ? element : element?.querySelector(FOCUSABLE));
-// What holds a list whose last item is gone: its heading, where that can have the focus.
+// Where the focus goes when the last item of a list is removed: its heading, if focusable.
 const enclosing = (parent) =>
   parent.closest("section")?.querySelector("h2[tabindex]") ?? parent.closest("[tabindex]") ?? byId("main");
 
-// Who has the focus after something that goes: what comes next, else what came before.
+// Which element gets the focus after a removed one: the next, else the previous.
 function heirOf(going, staying) {
   const beside = (way) => {
     let other = going[way];
@@ -91,8 +91,8 @@ function heirOf(going, staying) {
   return beside("nextSibling") ?? beside("previousSibling");
 }
 
-// Arrow keys, Home and End go through the items of a list; Tab leaves it. Who comes by Tab finds the
-// first, or the last.
+// Arrow keys, Home and End move through the items of a list; Tab leaves it. Tab enters it at the
+// first item, or the last.
 export function rove(list, selector, { fromEnd = false } = {}) {
   const items = () => [...list.querySelectorAll(selector)];
   const settle = (chosen) => {
@@ -111,7 +111,7 @@ export function rove(list, selector, { fromEnd = false } = {}) {
     event.preventDefault();
     all[there].focus();
   });
-  // After a change exactly one item can be reached with Tab.
+  // Keeps exactly one item reachable with Tab.
   return () => {
     const all = items();
     if (all.length && !all.some((item) => item.tabIndex === 0)) settle(all.at(fromEnd ? -1 : 0));

@@ -1,11 +1,11 @@
-// What somebody wrote and has not sent: kept as long as the tab, over a reload and a new sign-in too,
-// for the user who wrote it. Who signs out takes it along.
+// Unsent text of a user: kept as long as the tab, also over a reload and a new sign-in. Signing out
+// deletes it.
 
 const OWN = "threadkeep.";
 const WRITTEN = /^threadkeep\.(drafts|unsent)\.(.+)$/;
 let isForgotten = false;
 
-// Keeps a value. False where the browser has no room for it.
+// Stores a value. False if the browser has no space for it.
 export function keep(name, value) {
   if (isForgotten) return true;
   try {
@@ -16,7 +16,7 @@ export function keep(name, value) {
   }
 }
 
-// What was kept, else what is given.
+// The stored value, else the default.
 export function kept(name, otherwise) {
   try {
     return JSON.parse(sessionStorage.getItem(OWN + name)) ?? otherwise;
@@ -25,7 +25,7 @@ export function kept(name, otherwise) {
   }
 }
 
-// Whether a user has written anything that is not sent.
+// Whether a user has unsent text.
 export function hasUnsent(userId) {
   return Object.keys(sessionStorage).some((key) => {
     const [, , owner] = WRITTEN.exec(key) ?? [];

@@ -1,6 +1,6 @@
-// Asks again and again while the page can be seen, one question at a time.
+// Polls while the page is visible, one request at a time.
 
-// Calls `ask` now and then every `every` milliseconds. Gives a function that asks at once.
+// Calls `ask` now and then every `every` milliseconds. Returns a function that polls at once.
 export function poll(every, ask) {
   let timer = null;
   let asking = null;
@@ -19,16 +19,16 @@ export function poll(every, ask) {
 
 const lastShown = new WeakMap();
 
-// Reads something and shows it where it is new, or says honestly why it cannot be shown.
+// Reads data and shows it if it is new, or shows why it cannot be read.
 export async function shown(note, read, show) {
   try {
     const found = await read();
     const sign = JSON.stringify(found);
-    // What stays is left alone: it may be selected, or just be read aloud.
+    // Unchanged content is not redrawn: it may be selected, or being read aloud.
     if (lastShown.get(note) !== sign) show(found);
     lastShown.set(note, sign);
     note.textContent = "";
-    // What was shown before is marked as old while nothing newer can be read.
+    // Shown content is marked as old while nothing newer can be read.
     note.parentElement.classList.remove("stale");
   } catch (error) {
     note.parentElement.classList.add("stale");

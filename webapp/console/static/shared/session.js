@@ -12,8 +12,8 @@ export function begin(given) {
   sessionStorage.setItem(TOKEN, given);
 }
 
-// Forgets the token and starts the page anew: nothing of what it showed is left. What was written
-// and is not sent stays with the tab until its writer is back.
+// Forgets the token and reloads the page, so that nothing it showed is left. Unsent text stays in
+// the tab until its writer signs in again.
 export function end(notice) {
   if (isEnding) return;
   isEnding = true;
@@ -22,7 +22,7 @@ export function end(notice) {
   location.reload();
 }
 
-// The same, and nothing stays.
+// The same, and deletes unsent text too.
 export function signOut() {
   forgetAll();
   end("You are signed out.");
@@ -30,7 +30,7 @@ export function signOut() {
 
 export const isOver = () => isEnding;
 
-// Why the session before this one ended, once.
+// Why the last session ended; returned once.
 export function notice() {
   const text = sessionStorage.getItem(NOTICE) ?? "";
   sessionStorage.removeItem(NOTICE);

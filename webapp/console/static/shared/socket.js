@@ -1,4 +1,4 @@
-// The WebSocket: comes back by itself, and goes on where it was (docs/realtime.md).
+// The WebSocket: reconnects by itself and resumes (docs/realtime.md).
 
 import { end, token } from "./session.js";
 
@@ -53,7 +53,7 @@ export class LiveSocket {
       this.#attempts = 0;
       this.#become("live");
       this.#listen();
-      // What happened before anybody listened is not told.
+      // Events before the first listener are not delivered.
       if (!this.#goesOn) this.#tell("reset", frame);
     }
     this.#heard = Date.now();
@@ -63,7 +63,7 @@ export class LiveSocket {
   #heard = 0;
   #goesOn = false;
 
-  // A connection that died without a word is noticed by what does not come back.
+  // A dead connection is detected by a missing pong.
   #listen() {
     clearInterval(this.#heartbeat);
     this.#heartbeat = setInterval(() => this.#ping(SILENT_MS), PING_MS);
@@ -93,7 +93,7 @@ export class LiveSocket {
       return;
     }
     const most = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#attempts);
-    // Not all at once, when a server that has restarted is come back to.
+    // With a random delay, so that not all clients reconnect to a restarted server at once.
     const wait = code === TOO_MANY ? LONGEST_WAIT_MS : most * (0.5 + Math.random() / 2);
     this.#attempts += 1;
     this.until = Date.now() + wait;

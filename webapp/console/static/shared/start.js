@@ -1,4 +1,4 @@
-// How either page begins: with a token that is good, and who it belongs to.
+// The start of both pages: a valid token and its user.
 
 import { Problem, get, tried } from "./api.js";
 import { confirmed } from "./dialogs.js";
@@ -8,7 +8,7 @@ import { begin, notice, signOut, token } from "./session.js";
 
 const AGAIN_MS = 4_000;
 
-// Shows the form until somebody is signed in, then calls `open` with what the server says of them.
+// Shows the form until the user is signed in, then calls `open` with the facts of the server.
 export async function start(open) {
   skips();
   if (!token()) {
@@ -25,7 +25,7 @@ export async function start(open) {
   }
 }
 
-// The link over the page goes to its content; the address says what is open, and stays.
+// The skip link moves the focus to the content and leaves the address as it is.
 function skips() {
   document.querySelector(".skip").addEventListener("click", (event) => {
     event.preventDefault();
@@ -58,13 +58,13 @@ function showForm(text) {
   field.focus();
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    // What is copied from a terminal often has a break or the header's word with it.
+    // Text copied from a terminal often has a line break or the word Bearer in it.
     const given = field.value.replace(/\s+/g, " ").trim().replace(/^bearer /i, "").replaceAll(" ", "");
     if (!given) {
       tell("Paste a token first.", true);
       return;
     }
-    // A header takes nothing else, and a token has nothing else.
+    // A header allows no other characters, and a token has no others.
     if (/[^A-Za-z0-9._~+/=-]/.test(given)) {
       tell("This is not a token: it has characters that no token has.", true);
       return;
@@ -89,7 +89,7 @@ function refusal(error) {
     : "The server does not take this token. Is all of it here, and was it made for this server?";
 }
 
-// The token is kept: it may well be good when the server answers again, which is asked by itself.
+// The token is kept and tried again by itself: it may be valid when the server answers again.
 function showRetry(text) {
   showForm(`${text} Your token is kept, and tried again by itself.`);
   setInterval(async () => {

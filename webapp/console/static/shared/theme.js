@@ -1,4 +1,4 @@
-// Light or dark before anything is painted: the choice made here before, else the system's.
+// Sets light or dark before the first paint: the stored choice, else the system's.
 
 (() => {
   const KEY = "threadkeep.theme";

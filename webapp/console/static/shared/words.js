@@ -26,7 +26,7 @@ export function brief(moment, now = Date.now()) {
   return String(when.getFullYear());
 }
 
-// The day a moment is in, for people who read a conversation.
+// The day of a moment, as a heading of a conversation.
 export function dayOf(moment) {
   return FULL.format(new Date(moment));
 }
@@ -37,7 +37,7 @@ export function dayName(moment, now = Date.now()) {
   return day === dayOf(now - DAY_MS) ? "Yesterday" : day;
 }
 
-// How long, from seconds: "0.3 s", "42 s", "5 min", "3 h", "2 days". The unit stays on its line.
+// A duration in seconds as text: "0.3 s", "42 s", "5 min", "3 h", "2 days", without a line break.
 export function span(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   if (seconds < 10) return `${seconds.toFixed(1)}\u00a0s`;
@@ -76,5 +76,5 @@ export function plural(number, one, many = `${one}s`) {
   return `${count(number)} ${number === 1 ? one : many}`;
 }
 
-// What somebody else said, as a sentence inside another.
+// Foreign text as a sentence inside another.
 export const sentence = (words) => (/[.!?]$/.test(words) ? words : `${words}.`);
