@@ -59,7 +59,7 @@ class State(NamedTuple):
 
 class RecoveryTimes(NamedTuple):
     """Seconds: until the empty servers answered, of the recovery itself, and from the loss until
-    all was back; and the status that told so."""
+    everything was back; and the final status."""
 
     servers: float
     recovery: float

@@ -1,7 +1,7 @@
 """Fifty writers of one run's state, each replacing the version it saw, and concurrent readers.
 
 `python -m benchmarks.run_state [--seconds 5]` starts a stack of its own. Exit status 1 if a version
-that was acknowledged was overwritten by somebody who had not seen it.
+that was acknowledged was overwritten by a writer that had not seen it.
 """
 
 import argparse
@@ -129,7 +129,7 @@ def _contend(url: str, token: str, seconds: float, pause: float, table: Table) -
     _row(table, f"{name}: saved", puts, seconds)
     table.add_row("  conflicts", f"{conflicts:,}", f"{conflicts / seconds:,.0f}")
     reads = [one for reader in readers for one in reader.answers if one.status == b"200"]
-    _row(table, "  reads beside", reads, seconds)
+    _row(table, "  reads meanwhile", reads, seconds)
     saved = [msgspec.json.decode(one.body, type=SavedState) for one in puts]
     final = msgspec.json.decode(_once(url, get).body, type=SavedState)
     overwritten = _overwritten(sorted(saved, key=lambda one: one.version), final)

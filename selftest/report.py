@@ -19,7 +19,7 @@ def show(result: SelftestResult, console: Console) -> None:
     console.print(
         f"{result.operations:,} operations of writers in {result.seconds:g} s, "
         f"{result.acknowledged:,} messages acknowledged, {result.edited_or_deleted:,} of them "
-        f"edited or deleted; {result.totals.reads:,} reads; all carried on "
+        f"edited or deleted; {result.totals.reads:,} reads; backlog drained "
         f"{result.quiet_seconds:g} s after the end; seed {result.seed}"
     )
     not_judged = by_invariant(result.not_judged)

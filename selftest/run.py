@@ -96,7 +96,7 @@ def conclude(
     seconds: float = DEADLINE_SECONDS,
     lost: Set[str] = frozenset(),
 ) -> RunVerdict:
-    """Wait until all is carried on, `seconds` at most, read every tier, and judge.
+    """Wait until the backlog has drained, `seconds` at most, read every tier, and judge.
 
     Nobody may write any more, and every fault must have ended. Messages `lost` on purpose are
     reported like all others, but not waited for.
@@ -147,7 +147,7 @@ def run(
                 say(f"  {' and '.join(each.name for each, _ in step.parts)}")
                 episodes.perform(step, began + seconds, traffic.stopping)
         disturbed_until = time.monotonic()
-        say("waiting until all is carried on, then comparing")
+        say("waiting until the backlog has drained, then comparing")
         verdict = conclude(bed, traffic, episodes.past)
         # The programs' own logs go with their stack.
         (folder / "logs-at-the-end").write_text(bed.logs())

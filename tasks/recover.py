@@ -1,4 +1,4 @@
-"""A tier is brought up to date, or built again, from another: as tasks."""
+"""Bringing a tier up to date, or rebuilding it, from another, as tasks."""
 
 from celery import shared_task
 

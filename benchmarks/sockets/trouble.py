@@ -64,7 +64,7 @@ async def under_kill(
     ended = time.perf_counter()
     outcome = await fleet.settle()
     if stack.pids_now().get(name) == before:
-        raise RuntimeError(f"{name} was not started anew")
+        raise RuntimeError(f"{name} was not restarted")
     return Killed(name, fleet.longest_silence(started, ended), outcome)
 
 

@@ -15,8 +15,8 @@ SUPERUSER = "postgres"
 ROLE = "threadkeep"
 DATABASE = "threadkeep"
 CONNECT_TIMEOUT_SECONDS = 2
-# Who has the programs' password may not become the superuser, who reads files and runs programs:
-# that one enters by a socket in the folder of the cluster alone, which is closed to others.
+# The programs' password must not give access as superuser, who reads files and runs programs: the
+# superuser connects only by a socket in the folder of the cluster, which is closed to others.
 RULES = f"""\
 # Written anew at each start.
 local all {SUPERUSER} scram-sha-256

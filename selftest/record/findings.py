@@ -16,7 +16,7 @@ class Invariant(StrEnum):
     READ_YOUR_WRITES = "what was acknowledged is found from then on"
     ORDER = "one writer's messages are in the order of their acknowledgement"
     IN_TIME = "every request is answered within 5 s, and with what it may be answered"
-    RECOVERY = "all is carried on by itself after the last disturbance"
+    RECOVERY = "after the last fault the backlog drains by itself"
     AGREEMENT = "the tiers agree"
     INTACT = "every copy matches its own hash"
 

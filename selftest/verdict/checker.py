@@ -102,7 +102,7 @@ def order_is_kept(evidence: Evidence) -> list[Violation]:
         for message_id in shown:
             writer, op = op_of.get(message_id, (-1, 0))
             if writer >= 0 and op < latest.get(writer, -1):
-                what = f"a message of writer {writer} in {where} stands after a later one"
+                what = f"a message of writer {writer} in {where} comes after a later one"
                 evidence_of = {"id": message_id, "op": op, "later_op": latest[writer]}
                 found.append(Violation(invariant=Invariant.ORDER, what=what, evidence=evidence_of))
             latest[writer] = max(op, latest.get(writer, -1))

@@ -1,4 +1,4 @@
-"""Waiting until every acknowledged write has been carried on, or the time for that is over."""
+"""Waiting until the backlog has drained, or the time for that is over."""
 
 import time
 from collections.abc import Set

@@ -1,4 +1,4 @@
-"""What a message may be without a word, and what nothing may be called that is to be asked for."""
+"""Messages without text, and names that no thread or run may have."""
 
 from collections.abc import Callable
 from contextlib import closing

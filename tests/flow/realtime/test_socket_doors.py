@@ -1,5 +1,5 @@
-"""Who comes in, from where, and what a client may say: a bad frame never closes a socket, a bad
-token always does."""
+"""Which clients may connect, from which origins, and which frames they may send: a bad frame never
+closes a socket, a bad token always does."""
 
 import json
 import socket as sockets
@@ -29,7 +29,7 @@ def url(stack: Launched) -> str:
 
 
 def bearer(token: str) -> dict[str, Any]:
-    """As a browser brings a token: it can set no header, but name subprotocols."""
+    """A token as browsers send it: they cannot set headers, but subprotocols."""
     return {"subprotocols": [Subprotocol("bearer"), Subprotocol(token)]}
 
 
@@ -202,7 +202,7 @@ def test_an_error_names_the_frame_it_is_about(url: str, user_token: str) -> None
 
 def test_a_frame_beyond_the_limit_ends_the_socket_at_once(url: str, user_token: str) -> None:
     with listening(url, user_token) as socket:
-        # Text that is as long as may be, and escaped, still fits.
+        # The longest text, fully escaped, still fits.
         confirmed = socket.send("t", "\x01" * 65_536)
         assert confirmed["durability"] == "fsynced"
     for fragments in ("x" * 10_000_000, ["x" * 100_000] * 100):
@@ -210,7 +210,7 @@ def test_a_frame_beyond_the_limit_ends_the_socket_at_once(url: str, user_token: 
             try:
                 socket.link.send(fragments)
             except Exception as error:
-                # It may be told while it still sends.
+                # The answer may come while it still sends.
                 assert "1009" in str(error)
             assert socket.closed_with()[0] == 1009
 

@@ -1,5 +1,4 @@
-"""Going on after a cut: what was missed is told, in order and once, or it is said that it is not
-known any more."""
+"""Resuming after a disconnect: missed events come in order and once, or the client gets a reset."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +24,7 @@ def received(frames: list[dict[str, Any]]) -> list[str]:
 
 
 def resumed(socket: Socket, last_event_id: str, **fields: Any) -> dict[str, Any]:
-    """Asks to go on as the first thing that is said."""
+    """Sends `subscribe` with a cursor as the first frame."""
     socket.receive("authenticated")
     socket.send_frame("subscribe", last_event_id=last_event_id, **fields)
     return socket.receive("subscribed")
@@ -56,7 +55,7 @@ def test_any_frame_that_has_an_event_id_can_be_gone_on_from(
     for event_id in (at_first, confirmed["event_id"]):
         with opened(url, user_token) as socket:
             resumed(socket, event_id)
-            # Another socket than the one that sent it is told of it.
+            # Another socket than the sender's receives it.
             heard = socket.receive_all(4)
             assert received(heard) == [confirmed["message_id"], made["id"]]
             assert socket.is_silent()
@@ -121,7 +120,7 @@ def test_a_stream_that_is_lost_and_made_again_is_a_reset(
 ) -> None:
     with listening(url, user_token) as socket:
         services.redis_client.delete(keys.events(user))
-        # Somebody else opens it, before this process has looked.
+        # Another process opens it before this one has read.
         services.events.open([user])
         api.send("t", "after")
         assert socket.receive()["type"] == "reset"

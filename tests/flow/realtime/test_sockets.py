@@ -1,4 +1,4 @@
-"""What is said and heard on a WebSocket: the sender first, then everyone else of the user."""
+"""Frames on a WebSocket: the sender's first, then those of the user's other sockets."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ def url(stack: Launched) -> str:
 
 @pytest.fixture
 def open_socket(url: str, user_token: str) -> Iterator[Opener]:
-    """Opens a live socket of `user`, or of whoever's token is given."""
+    """Opens a live socket of `user`, or of the token's user."""
     with ExitStack() as cleanup:
         yield lambda token=user_token: cleanup.enter_context(listening(url, token))
 
@@ -58,7 +58,7 @@ def test_the_sender_is_confirmed_first_and_then_told_of_the_commit(
     assert confirmed["event_id"] != persisted["event_id"]
     found = ok(api.get(f"/api/messages/{message_id}"))
     assert (found["content"], found["role"], found["user_id"]) == ("hello", "agent", user)
-    # Its own message is not told to it a second time.
+    # The sender does not receive its own message again.
     assert sender.is_silent()
 
 
@@ -196,7 +196,7 @@ def test_nobody_hears_what_is_somebody_elses(
     received = own.receive("message_received")
     own.receive("message_persisted")
     assert stranger.is_silent()
-    # Not even who knows an event's id.
+    # Not even with the id of an event.
     stranger.send_frame("subscribe", last_event_id=received["event_id"])
     assert kinds(stranger.receive_all(2)) == ["subscribed", "reset"]
     assert stranger.is_silent()
