@@ -153,7 +153,7 @@ class Chat {
   async #turn() {
     const place = addressed(location.hash);
     if (place === null) {
-      toast("This address leads nowhere.", { isTrouble: true });
+      toast("There is nothing at this address.", { isTrouble: true });
       location.replace("#/");
       return;
     }
@@ -192,9 +192,9 @@ class Chat {
       if (threadId !== this.#conversation.threadId) return;
       const isNowhere = error.status === 404 || error.status === 422;
       if (isNowhere && messageId) {
-        toast("This message is not there.");
+        toast("This message does not exist.");
         location.replace(hrefOf(threadId));
-      } else if (isNowhere) this.#gone(threadId, "This thread is not there.");
+      } else if (isNowhere) this.#gone(threadId, "This thread does not exist.");
       else this.#conversation.cannotBeRead(error.message, () => this.#open(threadId, messageId));
     }
   }
@@ -203,7 +203,7 @@ class Chat {
     const ask = { title: "New thread", label: "Title", placeholder: "What is it about?", action: "Begin" };
     const title = await lineFor(ask);
     if (title === null) return;
-    await attempted("The thread was not begun", async () => {
+    await attempted("The thread was not created", async () => {
       const thread = await call("POST", "/api/threads", title ? { title } : {});
       location.hash = hrefOf(thread.id);
       this.#threads.load();

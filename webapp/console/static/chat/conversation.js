@@ -211,7 +211,7 @@ export class Conversation {
 
   #take(page, how = {}) {
     for (const message of page.messages) this.#messages.take(message);
-    this.#note.textContent = page.warning ? "A server is out: some messages may be missing here." : "";
+    this.#note.textContent = page.warning ? "A server is down: some messages may be missing here." : "";
     if (!this.#messages.size) this.#note.textContent = EMPTY;
     this.#isEmpty = !this.#messages.size;
     this.#render(how);

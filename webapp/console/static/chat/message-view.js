@@ -162,13 +162,13 @@ export function unsentView(entry, { retry, discard }) {
   const isFailed = entry.state === "failed";
   const why = sentence(entry.error);
   const begun = why.charAt(0).toUpperCase() + why.slice(1);
-  const words = isFailed ? `Not sent: ${why}` : `Not sent yet, and tried again by itself. ${begun}`;
+  const words = isFailed ? `Not sent: ${why}` : `Not sent yet, retrying. ${begun}`;
   const footer = !isFailed && entry.state !== "waiting"
     ? [el("span", {}, "Sending…")]
     : [
         el("span", { class: isFailed ? "trouble" : "pending" }, words),
         el("button", { type: "button", class: "inline", on: { click: () => retry(entry) } }, icon("retry"), "Try now"),
-        el("button", { type: "button", class: "inline", on: { click: () => discard(entry) } }, "Give it up"),
+        el("button", { type: "button", class: "inline", on: { click: () => discard(entry) } }, "Discard"),
       ];
   return el(
     "li",

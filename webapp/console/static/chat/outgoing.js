@@ -38,7 +38,7 @@ export class Outgoing {
     for (const entry of this.#entries) {
       entry.state = "kept";
       if (Date.now() - Date.parse(entry.at) < KNOWN_MS) this.retry(entry);
-      else Object.assign(entry, { state: "failed", error: "It is a day old; it may have been sent then." });
+      else Object.assign(entry, { state: "failed", error: "It is a day old; it may have been sent already." });
     }
   }
 
@@ -130,7 +130,7 @@ export class Outgoing {
 
   #tell(threadId) {
     const isKept = keep(this.#place, this.#entries);
-    if (!isKept && this.#isKept) toast("The browser has no room for what is not sent: leave this page open.", TROUBLE);
+    if (!isKept && this.#isKept) toast("The browser has no space for unsent messages: leave this page open.", TROUBLE);
     this.#isKept = isKept;
     this.#changed(threadId);
   }

@@ -8,9 +8,9 @@ const MEANING = {
   acknowledged: "It is on disk, and on its way to the next tier.",
   persisted: "PostgreSQL has committed its newest version.",
   archived: "ClickHouse has its newest version.",
-  refused: "PostgreSQL would not take it; an operator is to decide.",
-  deleted: "It is shown to nobody, and a tier may still hold what was written.",
-  erased: "It was deleted, and no tier holds what was written.",
+  refused: "PostgreSQL refused it; an operator must decide.",
+  deleted: "It is hidden, and a tier may still have its text.",
+  erased: "It was deleted, and no tier has its text.",
 };
 
 // Shows the receipt of a message; `fetched` reads it again at each call.
@@ -32,7 +32,7 @@ export async function showReceipt(fetched) {
       iconButton("close", "Close", () => dialog.close()),
     ),
     content,
-    el("div", { class: "buttons" }, actionButton("Ask again", load)),
+    el("div", { class: "buttons" }, actionButton("Try again", load)),
   );
   dialog.addEventListener("close", () => dialog.remove());
   // A click outside the drawer is a click on the dialog itself.

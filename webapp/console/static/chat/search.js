@@ -80,7 +80,7 @@ export class Search {
     arrange(this.#results, this.#rows);
     this.#markOpen();
     const found = plural(this.#rows.length, "message");
-    const tail = page.warning ? " A server is out: there may be more." : "";
+    const tail = page.warning ? " A server is down: there may be more." : "";
     this.#say(`${this.#rows.length ? found : "Nothing"}${page.next_cursor ? ", and more" : ""} found.${tail}`);
     this.#settleFocus();
     this.#nameThreads(page.messages);

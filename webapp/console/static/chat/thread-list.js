@@ -58,8 +58,8 @@ export class ThreadList {
       const older = this.#older(page);
       this.#threads = new Map([...pinned.threads, ...page.threads, ...older].map((one) => [one.id, one]));
       if (!older.length) this.#cursor = page.next_cursor;
-      const none = isArchived ? "No archived threads." : "No threads yet: begin one with New.";
-      this.#say(page.warning ? "A server is out: this list may be behind." : this.#threads.size ? "" : none, page.warning);
+      const none = isArchived ? "No archived threads." : "No threads yet: start one with New.";
+      this.#say(page.warning ? "A server is down: this list may be incomplete." : this.#threads.size ? "" : none, page.warning);
       this.#render();
     } catch (error) {
       this.#say(`The list cannot be read: ${error.message}`, true);

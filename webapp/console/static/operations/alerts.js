@@ -43,7 +43,7 @@ export class Alerts {
       .map(({ type, detail }) => `${named(type)}: ${detail}.`);
     const isLess = this.#rows.size > active.length;
     if (fresh.length) byId("alerts-said").textContent = `New alert. ${fresh.join(" ")}`;
-    else if (isLess) byId("alerts-said").textContent = active.length ? "An alert is over." : "No alert any more.";
+    else if (isLess) byId("alerts-said").textContent = active.length ? "An alert is resolved." : "All alerts are resolved.";
   }
 
   #showHistory(history) {
@@ -68,8 +68,8 @@ export class Alerts {
     const tell = (what, body) => () => this.#tell(id, what, body);
     const button = (label, act) => actionButton(label, act, { "aria-label": `${label}: ${named(type)}` });
     const acknowledge = button("Acknowledge", tell("acknowledge"));
-    const silence = button("Silence for an hour", tell("silence", { seconds: SILENT_SECONDS }));
-    const speak = button("End the silence", tell("silence", { seconds: 0 }));
+    const silence = button("Mute for an hour", tell("silence", { seconds: SILENT_SECONDS }));
+    const speak = button("Unmute", tell("silence", { seconds: 0 }));
     const element = el(
       "li",
       { class: "alert", "data-type": type, "data-priority": priority },
@@ -88,7 +88,7 @@ export class Alerts {
   }
 
   async #tell(id, what, body) {
-    await attempted("The alert is as it was", () => call("POST", ALERTS + path`/${id}/${what}`, body));
+    await attempted("The alert was not changed", () => call("POST", ALERTS + path`/${id}/${what}`, body));
     await this.#ask();
   }
 }

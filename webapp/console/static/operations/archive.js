@@ -22,9 +22,9 @@ export class Archive {
   #show({ archived_before: before, running, percent, remaining, units, stopped }) {
     const known = Object.keys(STATES).filter((state) => units[state]);
     arrange(byId("archive"), [
-      ...(percent === null ? [el("p", {}, "Nothing is old enough to be archived yet.")] : progress(percent, remaining)),
-      running ? el("p", { class: "at-work" }, "An archiver is at work.") : null,
-      before ? el("p", { class: "soft" }, `What is older than ${dayOf(before)} may be in ClickHouse alone.`) : null,
+      ...(percent === null ? [el("p", {}, "No partition is old enough to be archived yet.")] : progress(percent, remaining)),
+      running ? el("p", { class: "at-work" }, "An archiver is running.") : null,
+      before ? el("p", { class: "soft" }, `Messages before ${dayOf(before)} may be in ClickHouse alone.`) : null,
       known.length ? el("dl", { class: "facts" }, ...known.flatMap((state) => fact(state, units[state]))) : null,
       ...stopped.map(({ name, reason }) => el("p", { class: "trouble" }, `${name} is stopped: ${reason}`)),
     ].filter(Boolean));
@@ -32,12 +32,14 @@ export class Archive {
 }
 
 function progress(percent, { partitions, bytes: size }) {
-  const rest = partitions ? `${plural(partitions, "partition")} remain${partitions === 1 ? "s" : ""}, ${bytes(size)}` : "nothing remains";
-  const words = `${percent} % of what is old enough has left PostgreSQL; ${rest}.`;
+  const rest = partitions
+    ? `${plural(partitions, "eligible partition")} (${bytes(size)}) ${partitions === 1 ? "is" : "are"} not archived yet.`
+    : "All eligible partitions are archived.";
+  const words = `${percent} % has left PostgreSQL. ${rest}`;
   return [
     el("p", { class: "big" }, `${percent} %`, el("span", { class: "soft" }, " has left PostgreSQL")),
     el("progress", { max: 100, value: percent, "aria-label": words }),
-    el("p", {}, `Of what is old enough ${rest}.`),
+    el("p", {}, rest),
   ];
 }
 

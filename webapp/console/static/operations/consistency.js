@@ -12,7 +12,7 @@ const PAIRS = {
   "postgresql-clickhouse": "PostgreSQL, ClickHouse",
   "redis-postgresql": "Redis, PostgreSQL",
   threads: "Figures of threads",
-  queues: "Lists that wait",
+  queues: "Queues",
 };
 
 export class Consistency {
@@ -56,18 +56,18 @@ export class Consistency {
   }
 
   async #repair() {
-    const text = "What differs is made anew from the tier that is right. The report says what was mended.";
+    const text = "Differences are repaired from the tier with the right copy. The report lists the repairs.";
     if (await confirmed({ title: "Check all tiers, and repair?", text, action: "Check and repair" })) await this.#start(true);
   }
 
   async #start(repair) {
-    await attempted("No check was begun", () => call("POST", "/api/admin/check-consistency", { repair }));
+    await attempted("No check was started", () => call("POST", "/api/admin/check-consistency", { repair }));
     await this.#ask();
   }
 }
 
 function verdict({ compared, differing, repaired }) {
-  if (!differing) return `All of ${plural(compared, "thing")} compared agree.`;
+  if (!differing) return `${plural(compared, "item")} compared, no difference.`;
   return `${count(differing)} of ${count(compared)} differ${repaired ? `, ${count(repaired)} of them were mended` : ""}.`;
 }
 

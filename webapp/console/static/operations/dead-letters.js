@@ -63,8 +63,8 @@ export class DeadLetters {
   }
 
   async #discard({ id }) {
-    const text = "It was acknowledged, and nobody else has it. Whoever wrote it will not find it again.";
-    if (!(await confirmed({ title: "Give this write up?", text, action: "Discard it" }))) return;
+    const text = "It was acknowledged, and no other copy exists. Its writer will not find it again.";
+    if (!(await confirmed({ title: "Discard this write?", text, action: "Discard it" }))) return;
     await attempted("It was not discarded", () => call("DELETE", LETTERS + path`/${id}`));
     await this.#ask();
   }

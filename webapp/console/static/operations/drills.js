@@ -6,11 +6,11 @@ import { attempted } from "../shared/toast.js";
 import { clockWithSeconds } from "../shared/words.js";
 
 const SILENT = {
-  redis_unavailable: "Redis is out",
-  postgresql_unavailable: "PostgreSQL is out",
-  clickhouse_unavailable: "ClickHouse is out",
-  redis_and_postgresql_unavailable: "Redis and PostgreSQL are out",
-  all_unavailable: "Everything is out",
+  redis_unavailable: "Redis is down",
+  postgresql_unavailable: "PostgreSQL is down",
+  clickhouse_unavailable: "ClickHouse is down",
+  redis_and_postgresql_unavailable: "Redis and PostgreSQL are down",
+  all_unavailable: "Everything is down",
 };
 const SLOW = {
   redis_slow: "Redis is slow",
@@ -26,7 +26,7 @@ export function offerDrills() {
     el("div", {}, el("label", { for: "drill-scenario" }, "What happens"), scenario),
     el("div", {}, el("label", { for: "drill-seconds" }, "For how long"), seconds),
     el("div", { class: "buttons" },
-      actionButton("Begin the drill", () => begin(scenario.value, Number(seconds.value))),
+      actionButton("Start the drill", () => begin(scenario.value, Number(seconds.value))),
       actionButton("End it", () => begin("none", 1))),
   );
   byId("drills-box").hidden = false;

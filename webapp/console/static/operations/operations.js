@@ -17,7 +17,7 @@ import { TIERS, clockWithSeconds, figure, milliseconds } from "../shared/words.j
 const ROAD_EVERY_MS = 1_500;
 const WORDS = {
   ok: "Every message is on its way",
-  slow: "Slower than it should be",
+  slow: "Slow",
   degraded: "Degraded",
   unknown: "The server does not answer",
 };
@@ -74,7 +74,7 @@ class Operations {
 
   // A server without pipeline figures still shows the state of its tiers.
   async #withoutRoad() {
-    byId("road-note").textContent = "The road is not available on this server.";
+    byId("road-note").textContent = "The pipeline is not available on this server.";
     const health = await get("/health/persistence").catch(() => null);
     if (health) this.#headline(health.status, reasons({ ...health, arrows: [] }));
   }
@@ -84,7 +84,7 @@ class Operations {
     place.dataset.status = status;
     // An unchanged status is announced once.
     if (byId("status").textContent !== WORDS[status]) byId("status").textContent = WORDS[status];
-    const detail = why.join(" ") || "Nothing is slow, nothing is stopped.";
+    const detail = why.join(" ") || "Nothing is slow or stopped.";
     if (byId("status-detail").textContent !== detail) byId("status-detail").textContent = detail;
     if (at !== null) {
       byId("as-of").textContent = `as of ${clockWithSeconds(at * 1000)}`;

@@ -169,5 +169,5 @@ function summary(road) {
   const tiers = down.length ? `${down.map(([name]) => TIERS[name]).join(" and ")} does not answer.` : "Every tier answers.";
   const arrows = bad.map((arrow) => `${NAMES[arrow.name]} is ${arrow.state}`).join(", ") || "every arrow is ok";
   const first = road.arrows.find((arrow) => arrow.name === "acknowledge");
-  return `The road of a message. ${tiers} ${figure(first?.per_second ?? 0)} acknowledged per second; ${arrows}.`;
+  return `The pipeline. ${tiers} ${figure(first?.per_second ?? 0)} acknowledged per second; ${arrows}.`;
 }

@@ -32,7 +32,7 @@ export const mayPass = (error) => error instanceof Unreachable || PASSING.has(er
 export async function call(method, path, body, headers = {}) {
   const reply = await fetched(method, path, body, headers, token());
   // Only a valid session can end: the form handles a token that is being tried.
-  if (reply.status === 401) end("Your token is no longer good. Please sign in again.");
+  if (reply.status === 401) end("Your token is not valid any more. Please sign in again.");
   return read(reply);
 }
 

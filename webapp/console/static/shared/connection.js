@@ -7,8 +7,8 @@ const WORDS = { connecting: "Connecting", live: "Live", waiting: "Reconnecting",
 // A short interruption needs no banner.
 const PATIENCE_MS = 2_500;
 const CUT =
-  "The connection is cut. What you write is kept and sent; what others write is shown when it is back.";
-const OFFLINE = "You are offline. What you write is kept, and sent when you are back.";
+  "The connection is lost. Your messages are kept and sent; those of others appear when it is back.";
+const OFFLINE = "You are offline. Your messages are kept, and sent when you are back.";
 
 export function showConnection(socket) {
   const [place, words, banner] = [byId("connection"), byId("connection-words"), byId("banner")];

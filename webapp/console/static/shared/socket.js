@@ -88,7 +88,7 @@ export class LiveSocket {
     clearInterval(this.#heartbeat);
     this.#socket = null;
     if (code === BAD_TOKEN) {
-      const has = reason.includes("expired") ? "has expired" : "is no longer good";
+      const has = reason.includes("expired") ? "has expired" : "is not valid any more";
       end(`Your token ${has}. Please sign in again.`);
       return;
     }

@@ -36,7 +36,7 @@ function skips() {
 async function leave(userId) {
   const question = {
     title: "Sign out?",
-    text: "What you wrote and did not send is forgotten, too.",
+    text: "Unsent messages and drafts are deleted, too.",
     action: "Sign out",
   };
   if (!hasUnsent(userId) || (await confirmed(question))) signOut();
@@ -66,7 +66,7 @@ function showForm(text) {
     }
     // A header allows no other characters, and a token has no others.
     if (/[^A-Za-z0-9._~+/=-]/.test(given)) {
-      tell("This is not a token: it has characters that no token has.", true);
+      tell("This is not a token: it has characters that are not allowed in one.", true);
       return;
     }
     tell("Asking the server…");
@@ -85,8 +85,8 @@ function showForm(text) {
 
 function refusal(error) {
   return error.message.includes("expired")
-    ? "This token has expired. Ask for a new one."
-    : "The server does not take this token. Is all of it here, and was it made for this server?";
+    ? "This token has expired. Get a new one."
+    : "The server does not accept this token. Is it complete, and was it made for this server?";
 }
 
 // The token is kept and tried again by itself: it may be valid when the server answers again.
