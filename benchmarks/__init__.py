@@ -1,1 +1,1 @@
-"""What is measured, a file a figure; each starts servers of its own and leaves nothing behind."""
+"""The benchmarks, a file a figure; each starts servers of its own and leaves nothing behind."""

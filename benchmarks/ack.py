@@ -1,11 +1,11 @@
 """Acknowledgements: Threadkeep, one Celery task per message, and an empty route, alternated.
 
-The peer comes twice: as the manuals write it, and tuned with all that Threadkeep has but its
-design.
+The peer is measured twice: as the manuals write it, and tuned with everything that Threadkeep has
+except its design.
 
 `python -m benchmarks.ack [--seconds 5] [--rounds 3] [--clients 1,10,64]` starts a stack of its
 own and prints one table. Each figure is the median of its rounds; every design is measured in
-every round, so that a machine whose speed drifts treats all alike.
+every round, so that a machine whose speed drifts affects all alike.
 """
 
 import argparse
@@ -42,7 +42,8 @@ GRANIAN = (
 
 
 class Design(NamedTuple):
-    """Something that takes messages: where, and how to count what has landed, if anything."""
+    """A design under test: its address, and how to count the messages that were committed, if it
+    commits any."""
 
     name: str
     url: str
@@ -144,8 +145,8 @@ def _granian(cleanup: ExitStack, module: str) -> str:
 
 @contextmanager
 def process(line: str, **variables: str) -> Iterator[int]:
-    """A program of this environment's scripts while the block runs, with these variables too; gives
-    the session that it leads."""
+    """Runs a script of this environment during the block, with these variables; gives the session
+    that it leads."""
     scripts = Path(sys.executable).parent
     with subprocess.Popen(
         [str(scripts / word) if at == 0 else word for at, word in enumerate(line.split())],
@@ -170,7 +171,7 @@ def _count(engine: Engine, table: str) -> int:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Waits, and ends the program with a line where it comes to nothing."""
+    """Waits for a condition; ends the program with a line if it does not come true."""
     deadline = time.monotonic() + LANDED_DEADLINE_SECONDS
     while not condition():
         if time.monotonic() > deadline:

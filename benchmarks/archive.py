@@ -1,4 +1,4 @@
-"""All of history out of PostgreSQL: how fast, how much smaller, and whether anybody can tell.
+"""Archiving all history: how fast, how much smaller, and whether readers see a difference.
 
 `python -m benchmarks.archive` starts a stack of its own, imports 258,145 real messages, exports
 them, archives all at once, exports them again, and reads threads over the API, first from
@@ -57,7 +57,7 @@ class Sizes(NamedTuple):
 
 
 class Exported(NamedTuple):
-    """A file of everything: its hash, how many messages, how long it took."""
+    """An export of everything: its hash, the number of messages, and the seconds it took."""
 
     sha256: str
     messages: int
@@ -121,9 +121,9 @@ def main() -> int:
 
 
 def _archive(services: Services) -> tuple[ArchiveCounts, float]:
-    wish = ArchiveRequest(rules_of(services.settings), 0, "benchmark")
+    request = ArchiveRequest(rules_of(services.settings), 0, "benchmark")
     started = time.perf_counter()
-    *_, done = services.archive.archive_partitions(wish)
+    *_, done = services.archive.archive_partitions(request)
     return done, time.perf_counter() - started
 
 
@@ -151,7 +151,7 @@ def _clickhouse_bytes(services: Services) -> int:
 
 
 def _read(env: Mapping[str, str], services: Services) -> tuple[Reads, Reads]:
-    """The first pages of the largest threads, twice: what Redis does not have, it has then."""
+    """Reads the first pages of the largest threads twice: the first read warms Redis."""
     with services.job_engine.connect() as connection:
         threads = connection.execute(_LARGEST, {"count": THREADS}).all()
     tokens = Tokens(services.settings)

@@ -2,9 +2,9 @@
 
 `python -m benchmarks.live [--seconds 60] [--parts idle,load,company,cuts,kills]` starts a stack of
 its own with one realtime process. 100 users have five sockets each, and 200 messages a second are
-written, half of them over HTTP. Every client keeps what it is told, and each part ends with all of
-it held against what was acknowledged. Exit status 1 if anything was missed, doubled, out of order
-or somebody else's.
+written, half of them over HTTP. Every client keeps what it receives, and each part ends with a
+comparison of that with the acknowledgements. Exit status 1 if anything was missed, doubled, out of
+order or another user's.
 """
 
 import argparse
@@ -39,7 +39,7 @@ SHOWN_FINDINGS = 5
 
 
 class LiveRun:
-    """One run over all its parts, and what is printed of it."""
+    """One run over all its parts, and its output."""
 
     def __init__(self, stack: Launched, options: argparse.Namespace) -> None:
         self._stack = stack
@@ -54,7 +54,7 @@ class LiveRun:
         self.faults = 0
 
     async def go(self, parts: Sequence[str]) -> None:
-        """Goes through the parts named."""
+        """Runs the named parts."""
         before = costs.resident_kib(self._stack, "realtime")
         await self._fleet.open()
         opened = costs.resident_kib(self._stack, "realtime") - before
@@ -88,16 +88,16 @@ class LiveRun:
             self._say(f"processor: {name}", f"{spent:.1f} s of {ended - started:.0f}")
 
     async def _company(self) -> None:
-        """The same load with and without bad clients beside it, in turns."""
+        """The same load with and without bad clients, alternated."""
         seen: dict[str, Counter[str]] = {}
         alone: list[float] = []
-        beside: list[float] = []
+        with_bad_clients: list[float] = []
         for _ in range(COMPANY_ROUNDS):
             alone += await self._one_round()
             async with trouble.bad_company(self._stack.env, self._fleet, self._kinds, seen):
-                beside += await self._one_round()
+                with_bad_clients += await self._one_round()
         self._say("event after its sending, alone", _milliseconds(alone))
-        self._say("beside bad clients", _milliseconds(beside))
+        self._say("with bad clients", _milliseconds(with_bad_clients))
         for kind, counts in seen.items():
             self._say(
                 f"came of: {kind}", ", ".join(f"{n:,} × {what}" for what, n in counts.items())
@@ -123,7 +123,7 @@ class LiveRun:
                 self._fleet, self._stack, name, self._rate, KILL_SECONDS
             )
             self._say_outcome(f"kill -9 of {name}", killed.outcome)
-            self._say("nobody was told anything for", f"{killed.silent_seconds:.2f} s")
+            self._say("no client received an event for", f"{killed.silent_seconds:.2f} s")
 
     def _say_outcome(self, part: str, outcome: FleetOutcome) -> None:
         by_fault = Counter(one.fault for one in outcome.findings)
@@ -133,7 +133,7 @@ class LiveRun:
             f"{outcome.written:,} · {outcome.unanswered:,} · {outcome.sent_again:,}",
         )
         self._say(
-            "events · opened anew · resets",
+            "events · reconnects · resets",
             f"{outcome.events:,} · {outcome.opened:,} · {outcome.resets:,}",
         )
         names = ("missed", "doubled", "disordered", "foreign")

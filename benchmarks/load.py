@@ -1,8 +1,8 @@
 """A load generator: closed-loop HTTP clients over plain sockets in one thread.
 
 Each client sends its next request when it has the answer to the last. Requests are rendered
-before the clock starts, so that the generator costs the servers as little of the machine as can
-be: about 40 µs a request, the same for everything measured.
+before the clock starts, so that the generator takes as little processor time from the servers as
+possible: about 40 µs a request, the same for everything measured.
 """
 
 import gc
@@ -18,7 +18,7 @@ _LENGTH = b"content-length:"
 
 
 class LoadSample(NamedTuple):
-    """What one run saw: latencies in seconds, and how many answers were not 200."""
+    """The result of one run: latencies in seconds, and how many answers were not 200."""
 
     latencies: list[float]
     errors: int
@@ -84,7 +84,7 @@ def run(
     everyone = [LoadClient(address, requests(number)) for number in range(clients)]
     latencies: list[float] = []
     errors = 0
-    # A collection in the generator would be counted as everybody's latency.
+    # A garbage collection in the generator would count as latency of all clients.
     gc.collect()
     gc.disable()
     with selectors.DefaultSelector() as selector:

@@ -1,4 +1,4 @@
-"""What counting costs: acknowledgements of two web servers alike but for `THREADKEEP_METRICS`.
+"""The cost of metrics: acknowledgements of two web servers that differ in `THREADKEEP_METRICS`.
 
 `python -m benchmarks.metrics_cost [--seconds 1] [--rounds 40] [--clients 1,64]` starts a stack of
 its own and two more web servers over it, and loads them by turns. Who begins changes from round to
@@ -38,7 +38,7 @@ class WebServer(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What one server did in one round, and the microseconds of processor for each
+    """One server in one round: its rate, and the microseconds of processor time for each
     acknowledgement."""
 
     measured: AckRun

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.recover` starts a stack of its own, imports 258,145 real messages, waits
 until ClickHouse has them, kills Redis and PostgreSQL and deletes their data. The supervisor starts
-both anew and empty; an admin asks for the recovery over HTTP. Afterwards the export must be the
+both again, empty; an admin requests the recovery over HTTP. Afterwards the export must be the
 same bytes as before, every thread the same row, and the API must read from each tier. Exit status
 1 if anything differs.
 """
@@ -50,7 +50,7 @@ _SOME = text(
 
 
 class State(NamedTuple):
-    """All that must be the same afterwards: how many messages, their bytes, and the threads."""
+    """What must be the same afterwards: the number of messages, their bytes, and the threads."""
 
     messages: int
     export: str
@@ -59,7 +59,7 @@ class State(NamedTuple):
 
 class RecoveryTimes(NamedTuple):
     """Seconds: until the empty servers answered, of the recovery itself, and from the loss until
-    all was back; and the status that told so."""
+    everything was back; and the final status."""
 
     servers: float
     recovery: float
@@ -81,7 +81,7 @@ def main() -> int:
             before = _state(services)
             say("killing Redis and PostgreSQL and deleting their data")
             figures = _disaster(services, env)
-            # Connections of before are to servers that are gone.
+            # The old connections lead to servers that are gone.
             services = _services(env)
             after = _state(services)
             sources = _sample(services, env)
@@ -140,7 +140,7 @@ def _finished(admin: "_Admin", run: str) -> dict[str, Any]:
 
 
 def _name_some(services: Services, env: Mapping[str, str]) -> None:
-    """Titles are in PostgreSQL's own tables only, so there must be some to lose."""
+    """Sets titles, which only PostgreSQL's own tables have, so that there are some to lose."""
     with services.job_engine.connect() as connection:
         rows = connection.execute(_THREADS).all()
     for row in rows[:: max(1, len(rows) // TITLED)]:
@@ -170,7 +170,7 @@ def _state(services: Services) -> State:
 
 
 def _sample(services: Services, env: Mapping[str, str]) -> dict[str, int]:
-    """Reads messages over the API twice: from below, and then from where the first left them."""
+    """Reads messages over the API twice: from a slower tier, and then from Redis."""
     tokens = Tokens(services.settings)
     with services.job_engine.connect() as connection:
         rows = connection.execute(_SOME, {"n": SAMPLES}).all()

@@ -1,7 +1,7 @@
-"""Fifty writers of one run's state, each resting on the version it saw, and readers beside them.
+"""Fifty writers of one run's state, each replacing the version it saw, and concurrent readers.
 
 `python -m benchmarks.run_state [--seconds 5]` starts a stack of its own. Exit status 1 if a version
-that was acknowledged was overwritten by somebody who had not seen it.
+that was acknowledged was overwritten by a writer that had not seen it.
 """
 
 import argparse
@@ -27,14 +27,14 @@ from webapp.http.auth import Tokens
 WRITERS = 50
 READERS = 2
 PAUSES_SECONDS = (0.0, 0.5, 2.0)
-"""How long a writer thinks between two versions."""
+"""The pause of a writer between two versions."""
 READ_SECONDS = 0.005
-"""How long a reader waits between two reads."""
+"""The pause of a reader between two reads."""
 FILLING = "x" * 1_000
 
 
 class CallResult(NamedTuple):
-    """What a call took, in seconds, and what came of it."""
+    """The seconds that a call took, and its status."""
 
     seconds: float
     status: bytes
@@ -42,14 +42,14 @@ class CallResult(NamedTuple):
 
 
 class SavedState(msgspec.Struct):
-    """What an acknowledgement says, as far as it is looked at."""
+    """The members of an acknowledgement that are needed."""
 
     version: int
     state: dict[str, Any]
 
 
 class Actor:
-    """Somebody who sends the next call when the last is answered, and a pause is over."""
+    """A client that sends its next call after the last answer and a pause."""
 
     def __init__(self, url: str, pause_seconds: float, call: bytes = b"") -> None:
         parts = urlsplit(url)
@@ -65,12 +65,12 @@ class Actor:
             yield self._call
 
     def pause(self) -> float:
-        """For how many seconds this one does nothing now."""
+        """The seconds of the next pause."""
         return self.pause_seconds
 
 
 class StateWriter(Actor):
-    """Reads and saves the next version; after a conflict at once again, else after a pause."""
+    """Reads and saves the next version; retries at once after a conflict, else pauses."""
 
     def __init__(self, url: str, path: str, token: str, number: int, pause_seconds: float) -> None:
         super().__init__(url, pause_seconds)
@@ -129,7 +129,7 @@ def _contend(url: str, token: str, seconds: float, pause: float, table: Table) -
     _row(table, f"{name}: saved", puts, seconds)
     table.add_row("  conflicts", f"{conflicts:,}", f"{conflicts / seconds:,.0f}")
     reads = [one for reader in readers for one in reader.answers if one.status == b"200"]
-    _row(table, "  reads beside", reads, seconds)
+    _row(table, "  reads meanwhile", reads, seconds)
     saved = [msgspec.json.decode(one.body, type=SavedState) for one in puts]
     final = msgspec.json.decode(_once(url, get).body, type=SavedState)
     overwritten = _overwritten(sorted(saved, key=lambda one: one.version), final)
@@ -138,9 +138,9 @@ def _contend(url: str, token: str, seconds: float, pause: float, table: Table) -
 
 
 def _overwritten(saved: Sequence[SavedState], final: SavedState) -> int:
-    """How many acknowledged versions another took the place of without having seen them.
+    """How many acknowledged versions another writer replaced without having seen them.
 
-    Each rests on the one before it, or on a later one whose answer did not come through.
+    Each must replace the one before it, or a later one whose answer was lost.
     """
     pairs = itertools.pairwise(saved)
     wrong = sum(
@@ -169,9 +169,9 @@ def _sessions(url: str, token: str, seconds: float, table: Table) -> None:
 
 
 def run(actors: Sequence[Actor], seconds: float) -> None:
-    """Has all of them act for so long; their answers are with them."""
+    """Runs all clients for so many seconds; each keeps its answers."""
     started = time.perf_counter()
-    # Not all at one moment, or they would stay in step.
+    # Started at different moments, as they would stay in step otherwise.
     due = [(started + at * one.pause_seconds / len(actors), at) for at, one in enumerate(actors)]
     heapq.heapify(due)
     waiting = 0

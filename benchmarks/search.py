@@ -52,7 +52,7 @@ FAR_AHEAD = "2200-01-01T00:00:00.{:06}Z"
 
 
 class SearchTimings(NamedTuple):
-    """Milliseconds of each call, and what was wrong with the answers."""
+    """Milliseconds of each call, and the wrong answers."""
 
     times: list[float]
     foreign: int = 0
@@ -123,8 +123,8 @@ def _prepare(services: Services, old: Sequence[Message], recent: Sequence[Messag
         services.replication.ship_all()
 
     load(old)
-    wish = ArchiveRequest(rules_of(services.settings), 0, "benchmark")
-    *_, done = services.archive.archive_partitions(wish)
+    request = ArchiveRequest(rules_of(services.settings), 0, "benchmark")
+    *_, done = services.archive.archive_partitions(request)
     if done.messages != len(old):
         raise StackFailed(f"{done.messages:,} of {len(old):,} messages were archived")
     load(recent)
@@ -156,14 +156,14 @@ def _ask_all(
             page = _timed(session, address, {"q": query, "limit": LIMIT}, times)
             names = [one["id"] for one in page["messages"]]
             foreign += sum(one["user_id"] != user_id for one in page["messages"])
-            # A page that ran out of time is short, and goes on.
+            # A page that ran out of time is short, and has a next one.
             is_whole = page["next_cursor"] is None or len(names) == LIMIT
             different += names != truth[: LIMIT if is_whole else len(names)]
     return SearchTimings(times, foreign, different)
 
 
 def _truth(made: Sequence[Message], query: str) -> list[str]:
-    """The first page as the texts themselves say. Looking at all of them is left to few."""
+    """The expected first page, from the texts themselves. Slow, so only for few queries."""
     wanted = parse(query)
     words = [word.text for phrase in wanted.phrases for word in phrase.words]
     return sorted(
@@ -178,7 +178,7 @@ def _truth(made: Sequence[Message], query: str) -> list[str]:
 
 
 def _second_pages(env: Mapping[str, str], services: Services) -> SearchTimings:
-    """The pages that follow, of words that are common."""
+    """The later pages of queries for common words."""
     session = _session(services, ARCHIVED)
     address = f"{env['API_URL']}/api/search"
     times: list[float] = []
@@ -194,7 +194,7 @@ def _second_pages(env: Mapping[str, str], services: Services) -> SearchTimings:
 
 
 def _figures(env: Mapping[str, str], services: Services, path: str) -> SearchTimings:
-    """Another range each time, so that it is counted anew."""
+    """A different range each time, so that nothing is cached."""
     session = _session(services, ARCHIVED)
     session.headers["Authorization"] = "Bearer " + Tokens(services.settings).issue(
         ARCHIVED, is_admin=False, ttl_seconds=3_600

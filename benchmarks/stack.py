@@ -9,7 +9,7 @@ from pathlib import Path
 from selftest.bed.launching import clean_environment, launch_up
 
 KEPT_VARIABLES = ("WEB_WORKERS", "WEB_THREADS", "WORKER_THREADS")
-"""Nothing else: addresses of the caller's own servers must not lead a benchmark to real data."""
+"""Only these: addresses of the caller's own servers must not lead a benchmark to real data."""
 
 
 @contextmanager

@@ -63,8 +63,8 @@ def main() -> int:
                 )
             services.replication.ship_all()
             say("archiving")
-            wish = ArchiveRequest(rules_of(services.settings), 0, "benchmark")
-            *_, archived = services.archive.archive_partitions(wish)
+            request = ArchiveRequest(rules_of(services.settings), 0, "benchmark")
+            *_, archived = services.archive.archive_partitions(request)
             say(f"{archived.messages:,} messages archived")
             say("reading")
             measured = {
@@ -86,7 +86,7 @@ def main() -> int:
 
 
 def _messages(user_id: str, threads: int) -> Iterator[Message]:
-    """Archived threads end far in the past, the others now; each has so many messages."""
+    """Threads with so many messages each: archived ones end in the past, the others now."""
     now_us = time.time_ns() // 1_000
     for number in range(threads):
         name = f"thread-{number:05}"
@@ -133,14 +133,14 @@ def _measure(
         session.post(path, json=body, timeout=TIMEOUT_SECONDS).raise_for_status()
         found.posts.append((time.perf_counter() - started) * 1_000)
         _timed(session, address, query, found.written)
-        # The commit is a write too: nothing that was read before it holds.
+        # The commit is a write too: it invalidates what was read before it.
         while services.redis_client.exists(keys.waiting_threads(user_id)):
             time.sleep(LOOK_SECONDS)
     return found
 
 
 def _cursor_before_archived(session: requests.Session, address: str) -> str:
-    """The cursor behind which all threads are archived."""
+    """The cursor after which all threads are archived."""
     cursor = None
     while True:
         query: dict[str, Any] = {"limit": 50, "cursor": cursor}

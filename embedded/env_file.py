@@ -1,4 +1,4 @@
-"""Files of `KEY=value` lines, by which a running stack tells others where it is."""
+"""Files of `KEY=value` lines with which a running stack publishes its addresses."""
 
 from collections.abc import Mapping
 from pathlib import Path

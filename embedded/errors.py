@@ -13,5 +13,5 @@ class StackInterrupted(KeyboardInterrupt):
     """SIGINT or SIGTERM arrived during start-up.
 
     It is no `Exception`, so that an `except Exception` in code run during start-up (a migration,
-    for one) cannot swallow the wish to stop.
+    for one) cannot swallow the request to stop.
     """

@@ -8,8 +8,8 @@ from pathlib import Path
 def write_atomically(path: Path, text: str, mode: int = 0o600, uid: int = -1) -> None:
     """Replace `path` by a file that holds `text`; a crash leaves the old file or the new one.
 
-    The draft has a name that nobody can foresee and is certainly a new file of our own: in a
-    folder where others may write, one of theirs or a link would take what is written here.
+    The draft is a new file of ours with an unpredictable name: in a folder where others may write,
+    a file or link of theirs would otherwise receive the text.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -29,7 +29,7 @@ def write_atomically(path: Path, text: str, mode: int = 0o600, uid: int = -1) ->
 
 
 def kept_secret(path: Path, fresh: str = "") -> str:
-    """Return the secret that a file keeps, or one made now: `fresh`, or random."""
+    """Return the secret in a file; make a missing file, with `fresh` or a random secret."""
     if not path.exists():
         write_atomically(path, fresh or secrets.token_urlsafe(24))
     return path.read_text(encoding="utf-8").strip()

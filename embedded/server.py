@@ -1,4 +1,4 @@
-"""What the stack needs to know of a server, and where the wheels keep their programs."""
+"""What the stack needs to know of a server, and where the wheels are."""
 
 import importlib.util
 import os
@@ -13,8 +13,8 @@ HERE = "/proc/self/cwd"
 """A server's name for its own folder, in which it is started. So it needs no right to search the
 folders above, and the path is never too long."""
 
-# What a program needs to be found, to start and to speak. Secrets of other programs, which the
-# caller may have in its environment, are no server's matter.
+# What a program needs to start. A server must not get the secrets of other programs that may be in
+# the caller's environment.
 _KEPT = ("PATH", "HOME", "LANG", "TZ", "TMPDIR")
 _KEPT_PREFIXES = ("LC_", "LD_", "PYTHON")
 
@@ -53,7 +53,7 @@ def package_folder(package: str) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Return what a server gets of this process's environment."""
+    """Return the part of this process's environment that a server gets."""
     return {
         name: value
         for name, value in os.environ.items()

@@ -46,8 +46,9 @@ class Stack:
     ) -> None:
         """Touch nothing yet.
 
-        `data` is the folder of all data and logs, made on entry. `on_event` is told of each start
-        and death in a line. `max_memory` and `debug` are the data Valkey's: DEBUG is for tests.
+        `data` is the folder of all data and logs, made on entry. `on_event` is called with a line
+        for each start and death. `max_memory` and `debug` are the data Valkey's: DEBUG is for
+        tests.
         """
         self._data = data.absolute()
         self._run_folder = self._data / "run"
@@ -77,7 +78,7 @@ class Stack:
         self._lock.acquire()
         self._signals.catch()
         try:
-            with self._signals.looked_at():
+            with self._signals.deferred():
                 if names := self._pid_file.end_leftovers():
                     self._tell(f"ended what an earlier stack left running: {', '.join(names)}")
                 self._guard()
@@ -105,7 +106,7 @@ class Stack:
             StackError: A server did not become ready; the message ends with its log.
             StackInterrupted: A signal asked to stop meanwhile.
         """
-        with self._signals.looked_at():
+        with self._signals.deferred():
             servers = self._begin_servers(_wanted(environ))
             self._wait_until_ready(servers)
         return {server.variable: server.url for server in servers}
@@ -120,13 +121,13 @@ class Stack:
         """Start command lines by name through the shell, each with exactly `env`.
 
         `health` has addresses, by name, that answer as long as their program does; one that does
-        not is killed, and started anew like any that died.
+        not is killed, and restarted like any that died.
 
         Raises:
             StackError: A name is taken.
             StackInterrupted: A signal asked to stop meanwhile.
         """
-        with self._signals.looked_at():
+        with self._signals.deferred():
             for name, line in programs.items():
                 # Without exec the shell would be the leader, and would keep the stop signal.
                 command = run_as.wrap(("/bin/sh", "-c", f"exec {line}"), signal.SIGKILL)
@@ -136,7 +137,7 @@ class Stack:
 
     def run(self, until: threading.Event | None = None) -> None:
         """Supervise until SIGINT, SIGTERM, SIGHUP or `until`, restarting whatever dies."""
-        self._signals.are_looked_at = True
+        self._signals.are_checked = True
         while not self._signals.stop_wanted and not (until and until.is_set()):
             self.poll()
             time.sleep(POLL_SECONDS)
@@ -146,7 +147,7 @@ class Stack:
         self._supervisor.end_silent(self._pulses.silent())
         restarted = self._supervisor.poll()
         self._unready.update(self._started.keys() & set(restarted))
-        # One that lost its data is set up once more as it first answers.
+        # A server that lost its data is set up again at its first answer.
         for name in list(self._unready):
             if self._started[name].is_ready():
                 self._unready.discard(name)
@@ -157,7 +158,7 @@ class Stack:
         return self._supervisor.pids()
 
     def stop(self) -> None:
-        """Stop the programs, then the servers, in seven seconds and a little at most."""
+        """Stop the programs, then the servers, in little more than seven seconds."""
         self._pulses.end()
         kept = {*self._started, guardian.NAME}
         programs = [name for name in self._supervisor.names() if name not in kept]
@@ -173,11 +174,11 @@ class Stack:
         self._supervisor.start(spec)
 
     def _leave(self) -> None:
-        self._signals.are_looked_at = True
+        self._signals.are_checked = True
         try:
             self.stop()
             self._supervisor.stop([guardian.NAME], SERVERS_STOP_SECONDS)
-            # A worker that opened a session of its own is known by the mark only.
+            # A worker that opened a session of its own is recognised only by the mark.
             self._pid_file.end_leftovers()
         finally:
             for descriptor in self._pipe:
@@ -265,7 +266,7 @@ class Stack:
 
 
 def _wanted(environ: Mapping[str, str]) -> set[str]:
-    """Return the names of the servers that the environment leaves to us."""
+    """Return the names of the servers that the environment does not name."""
     wanted = set()
     if not environ.get("REDIS_URL"):
         wanted.add(valkey.DATA_NAME)

@@ -30,7 +30,7 @@ _SETTINGS = {
     "daemonize": "no",
     "save": '""',
     "appendonly": "yes",
-    # A write torn by a crash was never acknowledged; refusing to start over it helps nobody.
+    # A write torn by a crash was never acknowledged, so it is no reason to refuse to start.
     "aof-load-truncated": "yes",
 }
 # A message is acknowledged once this server has it on disk, hence a sync per group of writes
@@ -49,9 +49,9 @@ _BROKER_SETTINGS = {
 }
 
 
-# What the store and its tasks never ask for: to stop the server, write files elsewhere, follow
-# another server, load code, or see what others ask. They look at settings and figures, and have
-# the log rewritten once something is erased.
+# Commands that the store and its tasks never use: stopping the server, writing files elsewhere,
+# replication, loading code, monitoring. They read settings and figures, and have the log rewritten
+# after an erasure.
 _RIGHTS = ("~*", "&*", "+@all", "-@dangerous", "-function", "+info", "+config|get", "+bgrewriteaof")
 
 
@@ -65,8 +65,8 @@ def data_server(
 ) -> Server:
     """Describe the data Valkey. `max_memory` is in Valkey's notation, such as "512mb".
 
-    `debug` allows whoever has the password everything, as DEBUG, with which a test can freeze
-    the server.
+    `debug` allows every command to whoever has the password, such as DEBUG, with which a test can
+    freeze the server.
     """
     settings = {**_DATA_SETTINGS, "maxmemory": max_memory}
     named = (DATA_NAME, "REDIS_URL")
@@ -96,7 +96,7 @@ def _server(
     is_reached = run_as.reaches(binary)
 
     def prepare() -> None:
-        # A folder that was lost with all it held is as good as that of a new server.
+        # A folder that was lost is like that of a new server.
         folder.mkdir(mode=0o700, exist_ok=True)
         run_as.own(folder)
         write_atomically(folder / CONFIGURATION, text, uid=run_as.uid)

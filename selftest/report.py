@@ -1,4 +1,4 @@
-"""A result as tables for a person."""
+"""Prints a result as tables."""
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -14,12 +14,12 @@ _NUMBERS = ("Redis", "PostgreSQL", "ClickHouse", "503", "silent", "max ms")
 
 
 def show(result: SelftestResult, console: Console) -> None:
-    """Print what was done, what came of it, and each invariant: held or the violations."""
+    """Print the load, its answers, and each invariant: held, or its violations."""
     console.print(_disturbances(result))
     console.print(
         f"{result.operations:,} operations of writers in {result.seconds:g} s, "
         f"{result.acknowledged:,} messages acknowledged, {result.edited_or_deleted:,} of them "
-        f"edited or deleted; {result.totals.reads:,} reads; all carried on "
+        f"edited or deleted; {result.totals.reads:,} reads; backlog drained "
         f"{result.quiet_seconds:g} s after the end; seed {result.seed}"
     )
     not_judged = by_invariant(result.not_judged)

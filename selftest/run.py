@@ -1,4 +1,4 @@
-"""A whole run: load, disturbances, the end of them, and the verdict."""
+"""A whole run: load, faults, quiescence and the verdict."""
 
 import itertools
 import secrets
@@ -33,11 +33,11 @@ from storage.errors import TierError
 
 LEDGER_FILE = "ledger.jsonl"
 HOT_PAGE_MESSAGES = 50
-"""Small enough that threads outgrow it, so that lists are put together from several tiers."""
+"""Small enough that threads outgrow it, so that lists are merged from several tiers."""
 
 
 class Disturbed(msgspec.Struct, frozen=True, kw_only=True):
-    """What was seen of one kind of disturbance: how often, for how long in all, and meanwhile."""
+    """One kind of fault in a run: how often, how many seconds in all, and the writes meanwhile."""
 
     name: str
     times: int
@@ -46,8 +46,8 @@ class Disturbed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is wrong, what the machine was too slow to judge, and how long it took until
-    all was carried on, in seconds."""
+    """All violations, what the machine was too slow to judge, and the seconds until nothing waited
+    to be carried to a slower tier."""
 
     violations: list[Violation]
     not_judged: list[Violation]
@@ -55,10 +55,10 @@ class RunVerdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SelftestResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run found. It `held` where there is no violation and nothing that was `not_judged`.
+    """The result of a run. It `held` if there is no violation and nothing was `not_judged`.
 
-    `quiet_seconds` is how long it took after the last disturbance until all was carried on.
-    `operations` counts writes asked for, `acknowledged` messages with an acknowledged creation.
+    `quiet_seconds` is the time from the last fault until nothing waited to be carried on.
+    `operations` counts requested writes, `acknowledged` messages with an acknowledged creation.
     """
 
     seed: int
@@ -76,9 +76,9 @@ class SelftestResult(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextmanager
 def under_load(bed: Testbed, folder: Path, load: Load, seed: int) -> Iterator[Traffic]:
-    """Write and read meanwhile; the ledger is a new file in `folder`.
+    """Write and read during the block; the ledger is a new file in `folder`.
 
-    At the end of the block everyone has had their last answer.
+    At the end of the block every client has had its last answer.
     """
     name = f"selftest-{secrets.token_hex(4)}"
     with RequestLedger(folder / f"{name}-{LEDGER_FILE}") as ledger:
@@ -96,10 +96,10 @@ def conclude(
     seconds: float = DEADLINE_SECONDS,
     lost: Set[str] = frozenset(),
 ) -> RunVerdict:
-    """Wait until all is carried on, `seconds` at most, look everywhere, and judge.
+    """Wait until the backlog has drained, `seconds` at most, read every tier, and judge.
 
-    Nobody may write any more, and every disturbance must have ended. What is `lost` on purpose is
-    named like everything else, but not waited for.
+    Nobody may write any more, and every fault must have ended. Messages `lost` on purpose are
+    reported like all others, but not waited for.
     """
     began = time.monotonic()
     left = wait_until_quiet(bed.services, traffic.account, seconds, lost)
@@ -139,7 +139,7 @@ def run(
     """
     variables = {"THREADKEEP_HOT_PAGE_MESSAGES": str(HOT_PAGE_MESSAGES)}
     with testbed(folder, issue, has_sockets=False, **variables) as bed:
-        say(f"the stack is up; disturbing it for {seconds:g} s, seed {seed}")
+        say(f"the stack is up; injecting faults for {seconds:g} s, seed {seed}")
         episodes = Episodes(bed)
         began = time.monotonic()
         with under_load(bed, folder, load, seed) as traffic:
@@ -147,7 +147,7 @@ def run(
                 say(f"  {' and '.join(each.name for each, _ in step.parts)}")
                 episodes.perform(step, began + seconds, traffic.stopping)
         disturbed_until = time.monotonic()
-        say("waiting until all is carried on, then comparing")
+        say("waiting until the backlog has drained, then comparing")
         verdict = conclude(bed, traffic, episodes.past)
         # The programs' own logs go with their stack.
         (folder / "logs-at-the-end").write_text(bed.logs())
@@ -155,7 +155,7 @@ def run(
 
 
 def _steps(seed: int, until: float, traffic: Traffic) -> Iterator[Step]:
-    """The disturbances until the time is over; it begins with a moment of calm."""
+    """Injects faults until the time is over, after a moment of calm."""
     traffic.pause(1.0)
     for step in sequence(seed):
         if time.monotonic() >= until or traffic.ended:
@@ -206,5 +206,5 @@ def _disturbed(samples: list[RequestSample], episodes: list[Episode]) -> list[Di
 
 
 def by_invariant(violations: list[Violation]) -> Mapping[Invariant, list[Violation]]:
-    """Sort violations; every invariant is there, most with none."""
+    """Violations by invariant; every invariant is there, most with none."""
     return {each: [one for one in violations if one.invariant == each] for each in Invariant}

@@ -1,4 +1,4 @@
-"""Is it well? As a task, for a worker whose own look stands still."""
+"""The evaluation of alerts, as a task for when the processes' own threads are stuck."""
 
 import time
 
@@ -9,5 +9,5 @@ from tasks.base import services
 
 @shared_task(name="alerts.evaluate")
 def evaluate() -> bool:
-    """Judges the last window, unless somebody has; gives whether it did."""
+    """Evaluates the last window, unless another process has; gives whether it did."""
     return services().performance.monitor.evaluate(time.time())

@@ -1,4 +1,4 @@
-"""Old partitions to ClickHouse alone, as a task."""
+"""Moves old partitions out of PostgreSQL, as a task."""
 
 import structlog
 from celery import shared_task
@@ -14,15 +14,15 @@ log = structlog.get_logger(__name__)
 
 @shared_task(name="archive.archive_partition")
 def archive_partition() -> dict[str, int]:
-    """Archives what has grown old, and goes on with what an earlier run left; gives counts."""
+    """Archives old partitions, and continues an interrupted run; gives counts."""
     own = services()
     settings = own.settings
-    wish = ArchiveRequest(
+    request = ArchiveRequest(
         rules_of(settings), settings.archive_grace_seconds, SYSTEM, settings.archive_most_share
     )
     done = ArchiveCounts()
     try:
-        for step in own.archive.archive_partitions(wish):
+        for step in own.archive.archive_partitions(request):
             done = step
     except Refused as error:
         log.error("archive_refused", reason=str(error))

@@ -1,4 +1,4 @@
-"""What every task has: the process's services, and one log line for each way it can end."""
+"""What every task uses: the process's services, and a log line for each way to end."""
 
 import os
 import threading
@@ -15,10 +15,10 @@ from wiring.process import Services
 log = structlog.get_logger(__name__)
 
 REQUEST_IDS = "request_ids"
-"""The header by which a task names requests that it was sent for, and the field of log lines."""
+"""The header with the ids of the requests that a task was sent for, and the field of log lines."""
 
 TRACEPARENTS = "traceparents"
-"""The header with the spans of those requests, where they are traced."""
+"""The header with the spans of those requests, if they are traced."""
 
 _services: dict[int, Services] = {}
 _making = threading.Lock()
@@ -37,16 +37,16 @@ def services() -> Services:
 class JobTask(Task):  # type: ignore[type-arg]  # Celery's class takes none at run time.
     """Logs done, postponed and failed with the time taken.
 
-    A tier that does not answer postpones a job: what it was to carry stays in its log, and the
-    next wake-up, sweep or look of a worker carries it.
+    A tier that does not answer postpones a job: its work stays in the log, and the next wake-up,
+    sweep or poll does it.
     """
 
     abstract = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What it was sent for is in each log line that comes of it."""
-        known = {"task": self.name, REQUEST_IDS: self.request.get(REQUEST_IDS)}
-        named = {name: value for name, value in known.items() if value}
+        """Runs it, with its name and the ids of its requests in each log line."""
+        given = {"task": self.name, REQUEST_IDS: self.request.get(REQUEST_IDS)}
+        named = {name: value for name, value in given.items() if value}
         traced = services().tracing.work(self.name, self.request.get(TRACEPARENTS) or ())
         with structlog.contextvars.bound_contextvars(**named), traced:
             return self._run(*args, **kwargs)
@@ -58,13 +58,13 @@ class JobTask(Task):  # type: ignore[type-arg]  # Celery's class takes none at r
             result = super().__call__(*args, **kwargs)
         except TierUnavailable as error:
             record(self.name, "postponed", time.monotonic() - started)
-            # The breaker has said already what nobody tries any more.
+            # The breaker has logged already that the tier is not tried any more.
             report = log.warning if error.tried else log.debug
             report("postponed", tier=error.tier, reason=error.reason)
             return None
         except Exception as error:
             record(self.name, "failed", time.monotonic() - started)
-            # Celery shows the whole of it, and not what it was sent for.
+            # Celery logs the traceback, but not the requests that it was sent for.
             log.error("failed", error=type(error).__name__)
             raise
         seconds = time.monotonic() - started

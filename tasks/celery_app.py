@@ -1,9 +1,9 @@
 """The Celery application: `celery -A tasks.celery_app …`.
 
-A task is a wake-up, never the record: Celery on Redis can lose one however it is set, and a lost
-one costs a second. So tasks carry no content, keep no results, and may run twice at any moment.
-Celery's time limits do not reach tasks in threads; each statement that a task makes has a deadline
-of its own instead.
+A task is a wake-up, never the record: Celery on Redis may lose one in any configuration, which
+costs a second. So tasks carry no content, keep no results, and may run twice at any moment.
+Celery's time limits do not reach tasks in threads; each statement of a task has a deadline of its
+own instead.
 """
 
 import logging
@@ -28,14 +28,14 @@ from tasks.startup_check import Guard, judged
 def configuration() -> dict[str, Any]:
     """Celery's settings; read when the application is first used, not when it is imported."""
     own = settings.load()
-    # Found wrong by the thread that looks at the log, they would leave a worker that does nothing.
+    # Checked here: a polling thread that failed on them would leave a worker that does nothing.
     faultpoints.injections(own)
     return {
         "broker_url": own.broker_url,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        # Whoever holds a connection may want one more for what it sends: with fewer of them than
-        # threads, Flower's would wait for each other for ever. They are opened as they are needed.
+        # A thread that holds one connection may need another to send: with fewer connections than
+        # threads, Flower would deadlock. They are opened on demand.
         "broker_pool_limit": 64,
         "broker_transport_options": {
             "visibility_timeout": 120,
@@ -54,7 +54,7 @@ def configuration() -> dict[str, Any]:
         "task_acks_late": True,
         "task_default_queue": queues.MAINTENANCE,
         "task_routes": queues.ROUTES,
-        # As Celery would make them; named here, Flower knows them all and how long they are.
+        # As Celery would make them; named here, so that Flower shows all of them and their lengths.
         "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in queues.ALL],
         "worker_prefetch_multiplier": 1,
         "worker_cancel_long_running_tasks_on_connection_loss": True,
@@ -68,12 +68,12 @@ def configuration() -> dict[str, Any]:
 
 
 class Configuration(Mapping[str, Any]):
-    """`configuration()` when it is first looked into, and again if that failed.
+    """`configuration()`, called on first access, and again if that failed.
 
-    Celery calls a function given to it only once, and goes on without what it should have said.
+    Celery calls a function given to it only once, and continues without its result if it fails.
 
-    The programs of Celery look here before anything else. What is wrong ends them with one line and
-    status 1; the others have read their settings before.
+    Celery's programs read this before anything else. A wrong setting ends them with one line and
+    status 1; the other programs have read their settings before.
     """
 
     @cached_property
@@ -100,13 +100,11 @@ app = Celery(
         "tasks.alerts",
         "tasks.archive",
         "tasks.consistency",
-        "tasks.disaster",
         "tasks.erase",
         "tasks.maintain",
         "tasks.persist",
         "tasks.recover",
         "tasks.replicate",
-        "tasks.threads",
     ],
     set_as_current=True,
 )

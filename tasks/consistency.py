@@ -1,4 +1,4 @@
-"""Do the tiers agree? As a task."""
+"""Comparing the tiers, as a task."""
 
 import structlog
 from celery import shared_task
@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 @shared_task(name="consistency.check")
 def check(report_id: int = 0) -> dict[str, float | int | None]:
-    """Does the check that a report was opened for; with 0, checks everything."""
+    """Runs the check of an opened report; with 0, checks everything."""
     checker = services().consistency_checker
     try:
         if not report_id:
@@ -38,7 +38,7 @@ def check(report_id: int = 0) -> dict[str, float | int | None]:
 
 
 def start(report_id: int) -> None:
-    """Has a worker do the check of a report. Raises `TierUnavailable` without a broker."""
+    """Has a worker run the check of a report. Raises `TierUnavailable` without a broker."""
     try:
         app.send_task("consistency.check", (report_id,), expires=START_SECONDS, retry=False)
     except (KombuError, OperationalError, OSError) as error:

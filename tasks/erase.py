@@ -1,4 +1,4 @@
-"""What was deleted leaves the tiers, as a task."""
+"""Erasing deleted and expired content from the tiers, as tasks."""
 
 from celery import shared_task
 
@@ -13,17 +13,17 @@ def erase_deleted_threads() -> dict[str, int]:
 
 @shared_task(name="erase.finish_user_erasures")
 def finish_user_erasures() -> dict[str, int]:
-    """Carries on the erasures of users that are not at their end, and looks again at late ones."""
+    """Continues unfinished erasures of users, and checks again for messages that arrive late."""
     return {"looked_at": services().user_erasure.finish_due()}
 
 
 @shared_task(name="erase.purge_deleted")
 def purge_deleted() -> dict[str, int]:
-    """Has ClickHouse give up what tombstones and deleted threads hide."""
+    """Has ClickHouse delete what tombstones and deleted threads hide."""
     return services().physical_erasure.purge()._asdict()
 
 
 @shared_task(name="erase.apply_retention")
 def apply_retention() -> dict[str, object]:
-    """Turns messages that have had their time into tombstones."""
+    """Turns messages beyond their retention into tombstones."""
     return services().retention.apply()._asdict()

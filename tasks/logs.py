@@ -10,24 +10,24 @@ from storage.postgres.driver import headline
 
 
 def _without_values(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
-    """Cuts what exceptions say before the first value that they quote; details are lines below."""
-    told = line.get("exception")
-    for one in told if isinstance(told, list) else ():
+    """Cuts the texts of exceptions before the first value that they quote."""
+    given = line.get("exception")
+    for one in given if isinstance(given, list) else ():
         # ClickHouse quotes with apostrophes.
         one["exc_value"] = headline(one["exc_value"].split(": '", 1)[0])
     return line
 
 
 def configure(level: int = logging.INFO, also: structlog.types.Processor | None = None) -> None:
-    """Makes this process log that way. Control characters leave escaped, as JSON does.
+    """Has this process log JSON lines on stderr; JSON escapes control characters.
 
-    `also` adds to each line of our own what only the layer above knows.
+    `also` is a processor that adds fields known only to the layer above.
     """
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        # Without the values of local variables, which may be what somebody wrote.
+        # Without local variables, which may hold users' content.
         structlog.processors.ExceptionRenderer(
             structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         ),

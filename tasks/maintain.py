@@ -1,4 +1,4 @@
-"""What is due by the clock."""
+"""Housekeeping by the clock."""
 
 from datetime import UTC, datetime
 
@@ -13,32 +13,38 @@ from tasks.base import services
 
 @shared_task(name="maintain.make_partitions")
 def make_partitions() -> list[str]:
-    """Makes the weekly partitions of the next weeks; gives the names that are new."""
+    """Makes the weekly partitions of the next weeks; gives the new names."""
     weeks = services().settings.partition_weeks_ahead
     return Partitions(services().job_engine).ensure_ahead(datetime.now(UTC), weeks)
 
 
 @shared_task(name="maintain.forget_idempotency_keys")
 def forget_idempotency_keys() -> int:
-    """Drops keys that are older than they are remembered; gives how many."""
+    """Drops expired idempotency keys; gives how many."""
     own = services()
     return idempotency.forget(own.job_engine, own.settings.idempotency_seconds)
 
 
 @shared_task(name="maintain.forget_expired_states")
 def forget_expired_states() -> int:
-    """Drops states that expired or were deleted, with their checkpoints; gives how many."""
+    """Drops expired and deleted states with their checkpoints; gives how many."""
     return forget_expired(services().job_engine)
 
 
 @shared_task(name="maintain.look_after")
 def look_after() -> list[str]:
-    """Does what the doctor does, and logs what is new; gives what needs a person."""
+    """Runs the doctor's checks, and logs new problems; gives those that need a person."""
     own = services()
     return [problem.line for problem in own.upkeep.report(examine(own))]
 
 
 @shared_task(name="maintain.mend_lifetimes")
 def mend_lifetimes() -> dict[str, int]:
-    """Gives a lifetime to what would stay in Redis for ever."""
+    """Sets lifetimes on copies that would otherwise stay in Redis for ever."""
     return services().upkeep.mend_lifetimes()._asdict()
+
+
+@shared_task(name="threads.warm_lists")
+def warm_lists() -> dict[str, int]:
+    """Reads the first page of active users' threads where Redis has no valid copy of it."""
+    return {"warmed": services().thread_cache_manager.warm_active()}

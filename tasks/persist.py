@@ -1,4 +1,4 @@
-"""The pending log to PostgreSQL, as tasks."""
+"""Draining the pending log to PostgreSQL, as tasks."""
 
 from celery import shared_task
 
@@ -14,6 +14,6 @@ def drain_shard(slot: int) -> dict[str, int]:
 
 @shared_task(name="persist.sweep")
 def sweep() -> dict[str, int]:
-    """Drains every slot that holds entries, whoever was to be woken for them."""
+    """Drains every slot that has entries."""
     drained = services().persistence.drain_backlog()
     return {"written": drained.written, "refused": drained.refused}

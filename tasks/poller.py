@@ -1,8 +1,8 @@
-"""A worker's own look at what there is to carry, with no help from beat or the queue.
+"""The worker's polling threads: each does one job on a fixed interval, without beat and broker.
 
-Each job has a thread of the worker's main process, from before the first connection to the broker
-until the worker stops: one that waits for a frozen server holds up no other. So messages land with
-beat dead, with the broker gone, and with every Celery message lost.
+They run in the worker's main process from before the first connection to the broker until the
+worker stops, and one that waits for a frozen server holds up no other. So messages reach PostgreSQL
+with beat dead, the broker gone, and every Celery message lost.
 """
 
 import threading
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 class Poller(bootsteps.StartStopStep):
-    """Starts and stops the threads with the worker."""
+    """Starts and stops the polling threads with the worker."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -55,31 +55,30 @@ class Poller(bootsteps.StartStopStep):
 
 
 class PollingJob:
-    """Something to look for again and again; logs when it is held up, and when it goes on."""
+    """A job that is polled for; logs when a tier holds it up, and when it continues."""
 
     def __init__(
         self,
         name: str,
         every_seconds: float,
-        look: Callable[[], object],
+        poll: Callable[[], object],
         instruments: Instruments,
     ) -> None:
         self.name = name
         self._instruments = instruments
         self._every_seconds = every_seconds
-        self._look = look
+        self._poll = poll
         self._held_up_by = ""
 
     def run(self, stop: threading.Event) -> None:
-        """Looks until told to stop; a tier that is out is tried again at the next look."""
+        """Polls until `stop` is set; a tier that is down is tried again at the next poll."""
         while not stop.wait(self._every_seconds):
-            self.look()
+            self.poll()
 
-    def look(self) -> None:
-        """One look. Whatever happens, the next must come: a thread that died would be a worker
-        that is up and does nothing."""
+    def poll(self) -> None:
+        """Polls once. Never raises: a worker whose thread had died would be up and do nothing."""
         try:
-            self._look()
+            self._poll()
         except TierError as error:
             if self._held_up_by != error.tier:
                 log.warning("held_up", job=self.name, tier=error.tier, reason=error.reason)
@@ -96,42 +95,42 @@ class PollingJob:
 
 
 class RedisReconciler:
-    """Redis is told what it missed; after that no list of threads in it holds any more, so those
-    of active users are read anew, by a job of its own: telling must not wait for that."""
+    """Backfills Redis. That makes its lists of threads stale, so those of active users are warmed
+    afterwards, by a job of its own: the backfill must not wait for it."""
 
     def __init__(self, own: Services) -> None:
         self._own = own
         self._is_cold = threading.Event()
 
-    def tend(self) -> None:
-        """Adopts a Redis that was restarted, and tells it what it lacks."""
+    def reconcile(self) -> None:
+        """Adopts a restarted Redis, and backfills what it lacks."""
         is_new = self._own.redis_recovery.adopt()
         if self._own.redis_recovery.backfill_all() or is_new:
             self._is_cold.set()
 
     def warm(self) -> None:
-        """Warms lists of threads, if Redis was told something."""
+        """Warms lists of threads, if anything was backfilled."""
         if self._is_cold.is_set():
             self._is_cold.clear()
             self._own.thread_cache_manager.warm_active()
 
 
 def jobs(own: Services) -> list[PollingJob]:
-    """What a worker looks for by itself."""
-    settings, tending = own.settings, RedisReconciler(own)
-    looks: list[tuple[str, float, Callable[[], object]]] = [
+    """The polling jobs of a worker."""
+    settings, reconciler = own.settings, RedisReconciler(own)
+    polls: list[tuple[str, float, Callable[[], object]]] = [
         ("persist", settings.drain_look_seconds, own.persistence.drain_backlog),
         ("replicate", settings.ship_look_seconds, own.replication.ship_all),
         ("ship-audit", settings.ship_look_seconds, own.audit_outbox.ship_all),
         ("ship-row-copies", settings.ship_look_seconds, own.row_copies.ship),
-        ("tend-redis", settings.recovery_look_seconds, tending.tend),
-        ("warm-lists", settings.recovery_look_seconds, tending.warm),
+        ("tend-redis", settings.recovery_look_seconds, reconciler.reconcile),
+        ("warm-lists", settings.recovery_look_seconds, reconciler.warm),
         ("bring-home", settings.recovery_look_seconds, own.homecoming.replay),
         ("interrupt-streams", settings.stream_look_seconds, own.streaming.interrupt_idle),
         ("recover", settings.disaster_look_seconds, own.disaster_recovery.go_on),
     ]
-    own.instruments.expect_looks(name for name, _, _ in looks)
+    own.instruments.expect_looks(name for name, _, _ in polls)
     return [
-        PollingJob(name, seconds, partial(own.tracing.look, name, look), own.instruments)
-        for name, seconds, look in looks
+        PollingJob(name, seconds, partial(own.tracing.look, name, poll), own.instruments)
+        for name, seconds, poll in polls
     ]

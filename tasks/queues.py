@@ -1,4 +1,4 @@
-"""The queues, each with a job of its own, so that a slow one never holds up the others."""
+"""The queues of the tasks; a slow one does not hold up the others."""
 
 PERSIST = "persist"
 REPLICATE = "replicate"

@@ -1,4 +1,4 @@
-"""PostgreSQL's outbox to ClickHouse, as a task."""
+"""Shipping PostgreSQL's outbox to ClickHouse, as a task."""
 
 from celery import shared_task
 
@@ -7,6 +7,6 @@ from tasks.base import services
 
 @shared_task(name="replicate.ship_outbox")
 def ship_outbox() -> dict[str, int]:
-    """Ships what the outbox holds."""
+    """Ships the rows of the outbox; gives counts."""
     shipped = services().replication.ship_all()
     return {"taken": shipped.taken, "shipped": shipped.shipped}

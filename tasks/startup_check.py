@@ -1,4 +1,4 @@
-"""What a worker and beat do before anything else: they look whether they may run."""
+"""The safety checks that a worker and beat make before anything else."""
 
 import sys
 from typing import Any
@@ -14,8 +14,8 @@ from storage.errors import Refused
 
 
 class Guard(bootsteps.StartStopStep):
-    """Refuses before any other step of the worker starts, and ends the worker where a tier that
-    was silent then turns out to be unsafe."""
+    """Refuses before any other step of the worker starts, and ends the worker if a tier that was
+    silent at the start turns out to be unsafe."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -24,11 +24,11 @@ class Guard(bootsteps.StartStopStep):
         self._watch: Watch | None = None
 
     def create(self, parent: Any) -> None:
-        """Comes while the worker is put together. Ends it with one line and status 1."""
+        """Runs while the worker is built. A refusal ends it with one line and status 1."""
         self._watch = Watch(settings.load(), judged())
 
     def start(self, parent: Any) -> None:
-        # Behind the pool, whose processes must not be forked beside a thread.
+        # After the pool, whose processes must not be forked beside a thread.
         if self._watch is not None:
             self._watch.begin(_end_worker)
 
@@ -40,7 +40,7 @@ class Guard(bootsteps.StartStopStep):
 
 
 def judged(**_: Any) -> SafetyVerdict:
-    """What was found. Ends the process with one line and status 1 where that refuses."""
+    """The verdict of the checks. A refusal ends the process with one line and status 1."""
     try:
         verdict = safety.check(settings.load())
     except Refused as error:
@@ -50,6 +50,6 @@ def judged(**_: Any) -> SafetyVerdict:
 
 
 def _end_worker(reason: str) -> None:
-    """Celery's own loop looks at this and stops in order, with this status."""
+    """Ends the worker in order: Celery's loop reads the flag and stops with this status."""
     sys.stderr.write(f"threadkeep: refused: {reason}\n")
     state.should_stop = 1  # type: ignore[assignment]  # The stubs know its first value only.

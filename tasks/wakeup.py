@@ -1,9 +1,8 @@
-"""Wakes the workers, never in the request.
+"""Wakes the workers, outside the request.
 
-A request only names a slot; one thread per process sends the tasks. What cannot be sent is
-counted and dropped: the worker's own look finds the log without it. A task that is sent names some
-of the requests that it was sent for, so that their ids are found in the worker's log too, and their
-traces go on in the worker.
+A request only names a slot; one thread per process sends the tasks. A task that cannot be sent is
+counted and dropped: the workers poll the log anyway. A task carries the ids of some of the requests
+that it was sent for, so that the worker's log has them too, and their traces continue there.
 """
 
 import threading
@@ -21,17 +20,17 @@ log = structlog.get_logger(__name__)
 NAMED_REQUESTS = 5
 
 
-class _Asker(NamedTuple):
+class _Origin(NamedTuple):
     request_id: str
     traceparent: str
 
 
 class WakeUps:
-    """The one sender of a process. Starts its thread at the first request, after any fork."""
+    """The sender of a process. Starts its thread at the first request, after any fork."""
 
     def __init__(self, instruments: Instruments) -> None:
         self._instruments = instruments
-        self._slots: dict[int, list[_Asker]] = {}
+        self._slots: dict[int, list[_Origin]] = {}
         self._names: set[str] = set()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -42,7 +41,7 @@ class WakeUps:
         with self._changed:
             named = self._slots.setdefault(slot, [])
             if request_id and len(named) < NAMED_REQUESTS:
-                named.append(_Asker(request_id, traceparent))
+                named.append(_Origin(request_id, traceparent))
             self._notify()
 
     def send(self, name: str) -> None:
@@ -63,23 +62,23 @@ class WakeUps:
                 self._changed.wait_for(lambda: self._slots or self._names)
                 slots, self._slots = sorted(self._slots.items()), {}
                 names, self._names = sorted(self._names), set()
-            for slot, askers in slots:
-                self._send("persist.drain_shard", (slot,), askers)
+            for slot, origins in slots:
+                self._send("persist.drain_shard", (slot,), origins)
             for name in names:
                 self._send(name)
 
     def _send(
-        self, name: str, arguments: tuple[int, ...] = (), askers: Sequence[_Asker] = ()
+        self, name: str, arguments: tuple[int, ...] = (), origins: Sequence[_Origin] = ()
     ) -> None:
-        told = {
-            REQUEST_IDS: [one.request_id for one in askers],
-            TRACEPARENTS: [one.traceparent for one in askers if one.traceparent],
+        given = {
+            REQUEST_IDS: [one.request_id for one in origins],
+            TRACEPARENTS: [one.traceparent for one in origins if one.traceparent],
         }
-        headers = {header: values for header, values in told.items() if values}
+        headers = {header: values for header, values in given.items() if values}
         try:
             app.send_task(name, arguments, expires=30, retry=False, headers=headers)
         except (Exception, SystemExit) as error:
-            # A program of Celery's ends where its settings are wrong; a web process need not.
+            # Wrong settings of Celery raise SystemExit, which must not end a web process.
             self._instruments.wake_up_lost()
             if not self._is_failing:
                 log.warning("wake_ups_lost", error=type(error).__name__)

@@ -1,4 +1,4 @@
-"""The HTTP API: `create_app` puts it together."""
+"""The HTTP API: `create_app` makes its application."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -26,15 +26,15 @@ from webapp.console import routes
 from webapp.http import errors, requests, tracing
 from webapp.http.auth import Tokens
 from webapp.http.context import Web, install, of, web
-from webapp.openapi import document, pages, unsupported
+from webapp.openapi import pages, unsupported
 from wiring.process import Services
 
 MAX_BODY_BYTES = 512 * 1024
-"""Room for 64 KiB of content with every character escaped, and metadata beside it."""
+"""Room for 64 KiB of content with every character escaped, and for metadata."""
 
 
 class Application(Flask):
-    """A Flask all of whose functions are plain ones, so that none is looked at before each call."""
+    """A Flask without asynchronous views, so that no view is inspected before each call."""
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """The function."""
@@ -42,25 +42,25 @@ class Application(Flask):
 
 
 def begin_drills(app: Flask) -> None:
-    """Has this process take part in drills, where they are allowed."""
+    """Has this process take part in drills, if they are allowed."""
     with app.app_context():
         web().services.drills.watch()
 
 
 def begin_performance(app: Flask, *, judges: bool) -> None:
-    """Has this process count what it does, and judge how well all of them do it."""
+    """Starts counting this process's calls and, if it `judges`, evaluating alerts."""
     with app.app_context():
         web().services.performance.begin(judges=judges)
 
 
-def believe_redis(app: Flask) -> None:
-    """Has this process know what it may believe Redis before the first request asks."""
+def take_first_lease(app: Flask) -> None:
+    """Takes the first lease on Redis before a request needs it."""
     of(app).services.lease.current()
 
 
-ROOMS = tuple(
-    room.blueprint
-    for room in (
+BLUEPRINTS = tuple(
+    area.blueprint
+    for area in (
         messages,
         streaming,
         batch,
@@ -82,13 +82,13 @@ ROOMS = tuple(
 def create_app(
     settings: Settings,
     watch: Watch | None = None,
-    rooms: Iterable[Blueprint] = ROOMS,
+    blueprints: Iterable[Blueprint] = BLUEPRINTS,
     public: frozenset[str] = requests.PUBLIC,
 ) -> Flask:
-    """The WSGI application of some rooms. Connects to nothing before the first request.
+    """The WSGI application of some blueprints. Connects to nothing before the first request.
 
-    `watch` is what the process knows of its servers' safety, where it looked; `public` are the
-    endpoints that answer without a token.
+    `watch` is the result of the safety checks, if they ran; `public` are the endpoints that answer
+    without a token.
     """
     app = Application("threadkeep", static_folder=None)
     # A doubled slash is another path, not a page that redirects.
@@ -103,8 +103,8 @@ def create_app(
     if services.tracing.is_on:
         tracing.register(app, services.tracing)
     requests.register(app, public)
-    for room in rooms:
-        app.register_blueprint(room)
-    unsupported.register(app, document.OPERATIONS)
+    for blueprint in blueprints:
+        app.register_blueprint(blueprint)
+    unsupported.register(app)
     services.instruments.expect_requests(requests.measured(app))
     return app

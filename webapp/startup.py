@@ -1,4 +1,4 @@
-"""How a process that serves begins, whichever server it runs under."""
+"""The start of a serving process, under either server."""
 
 import gc
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from storage.availability.checks import safety
 from storage.availability.checks.safety_watch import Watch
 from storage.errors import Refused
 from tasks.logs import configure
-from webapp.app import begin_drills, begin_performance, believe_redis
+from webapp.app import begin_drills, begin_performance, take_first_lease
 from webapp.http.log_lines import about_request
 
 
@@ -22,9 +22,8 @@ def started(
     *,
     judges: bool = True,
 ) -> Flask:
-    """The application of this process, judged first; `end` ends it with a line that says why.
-
-    `judges` has it raise alerts, as far as nobody else does.
+    """The application of this process, after the safety checks; `end` ends it with a line that says
+    why they refused. With `judges` it evaluates alerts, if no other process does.
     """
     configure(also=about_request)
     try:
@@ -40,9 +39,9 @@ def started(
     watch.begin()
     begin_drills(app)
     begin_performance(app, judges=judges)
-    believe_redis(app)
-    # What is imported stays. A full collection that looked at all of it again every few seconds
-    # would stop each request of the process for 60 to 180 ms.
+    take_first_lease(app)
+    # Imported objects stay. Full garbage collections that scan them again every few seconds would
+    # stop each request of the process for 60 to 180 ms.
     gc.collect()
     gc.freeze()
     return app

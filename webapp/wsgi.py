@@ -1,4 +1,4 @@
-"""What the HTTP server calls, in each of its processes: `application()`."""
+"""`application()`, which the HTTP server calls in each of its processes."""
 
 import fcntl
 import os
@@ -16,38 +16,38 @@ from webapp.app import create_app
 from webapp.startup import started
 
 WAIT_SECONDS = 7.0
-"""Longer than a process takes to end, to start and to end again."""
+"""Longer than a process takes to end, start and end again."""
 TICK_SECONDS = 0.05
-"""More than the starts of processes are rounded by, and less than a start takes."""
+"""More than the rounding error of start times, and less than a start takes."""
 
 
 def application() -> Flask:
-    """The application of this process. What is wrong or not safe ends it with one line."""
+    """The application of this process. A wrong setting or unsafe server ends it with one line."""
     return started(create_app, end)
 
 
 def end(line: str) -> NoReturn:
     """Ends this process with one line, and with it the HTTP server.
 
-    The server starts a process that ends anew at once, and gives up where the same one ends twice
-    in a row within 5.5 seconds; on a machine that takes longer to start one it tries until one is
-    quicker. Several that ended by turns would go on for ever: so whoever comes first ends, and the
-    others wait until it has done so twice.
+    The server restarts a process that ends, and gives up when the same one ends twice within 5.5
+    seconds; on a machine where a start takes longer it retries until one is quicker. Several
+    processes that ended in turn would go on for ever, so the first one ends and the others wait
+    until it has ended twice.
     """
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
-    # Without a place for notes they end as it comes, which takes longer.
+    # Without a writable folder they end in any order, which takes longer.
     with suppress(OSError):
         if not _is_next():
-            # The server's own handler, which it has too, would have it wait on when told to end.
+            # The inherited handler of the server would have it wait on after SIGTERM.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             time.sleep(WAIT_SECONDS)
     sys.exit(1)
 
 
 def _is_next() -> bool:
-    """Whether no other process of this server ended of late, which is noted then, or this one was
-    started since."""
+    """Whether this process may end now: no other one of this server ended lately (then that is
+    noted), or this one was started since."""
     note = Path(tempfile.gettempdir(), f"web-refused-{os.getppid()}")
     opened = os.open(note, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     with os.fdopen(opened, "r+b") as file:
@@ -59,7 +59,7 @@ def _is_next() -> bool:
             return True
         if _age_seconds() - TICK_SECONDS > ago:
             return False
-        # With this one the server ends too.
+        # The server ends with this process.
         note.unlink(missing_ok=True)
         return True
 

@@ -1,1 +1,1 @@
-"""Checks a store of 258,145 messages, spoils some, and checks again."""
+"""Checks a store of 258,145 messages, damages some, and checks again."""

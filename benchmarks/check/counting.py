@@ -1,4 +1,4 @@
-"""Counts what servers answer: a relay before each, through which a process reaches it."""
+"""Counts the bytes that servers answer, with a relay in front of each."""
 
 import socket
 import threading

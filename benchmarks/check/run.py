@@ -1,8 +1,8 @@
 """Do checks find everything, and what do they cost?
 
 `python -m benchmarks.check` starts a stack of its own, imports 258,145 messages, checks them, then
-spoils 1,000 at random in the three stores and has them named and mended. Exit status 1 if anything
-that was spoilt is not named, anything else is, or anything is not as it was before.
+damages 1,000 at random in the three tiers and has them named and repaired. Exit status 1 if damage
+is not named, anything else is, or anything is not as it was before.
 """
 
 import statistics
@@ -47,14 +47,14 @@ class CheckResult(NamedTuple):
     content_bytes: int
     row_bytes: int
     named: ConsistencyReport
-    mended: ConsistencyReport
+    repaired: ConsistencyReport
     again: ConsistencyReport
     spoilt: set[str]
     is_as_before: bool
 
     @property
     def is_right(self) -> bool:
-        """Whether exactly what was spoilt was named, and all is as it was."""
+        """Whether exactly the damaged messages were named, and all is as it was."""
         exact = {one.id for one in self.named.differences} == self.spoilt
         return exact and self.is_as_before and self.again.data_consistency_score == 100.0
 
@@ -89,11 +89,11 @@ def _measure(services: Services, own: Settings) -> CheckResult:
     before = _state(services)
     for way, batch in zip(WAYS, histories, strict=True):
         way.spoil(services, batch)
-    named, mended, again = _check(services), _check(services, repair=True), _check(services)
+    named, repaired, again = _check(services), _check(services, repair=True), _check(services)
     spoilt = {one.newest.id for batch in histories for one in batch}
     is_as_before = _state(services) == before
     return CheckResult(
-        clean, answered, int(content_bytes), int(row_bytes), named, mended, again, spoilt,
+        clean, answered, int(content_bytes), int(row_bytes), named, repaired, again, spoilt,
         is_as_before,
     )  # fmt: skip
 
@@ -103,20 +103,20 @@ def _check(services: Services, *, repair: bool = False) -> ConsistencyReport:
 
 
 def _wait_for_cold_indexes(services: Services) -> None:
-    """An import marks the index of each of its threads, for a minute."""
+    """Waits: an import marks the index of each of its threads for a minute."""
     while next(services.redis_client.scan_iter(match=EVERY_INDEX, count=1_000), None):
         time.sleep(LOOK_SECONDS)
 
 
 def _answered(own: Settings) -> dict[str, int]:
-    """The bytes that the servers answered a check with, everything on the wire included."""
+    """All bytes that the servers sent during a check."""
     with counted(own) as (led, relays):
         _check(Services(led))
         return {tier: relay.answered_bytes for tier, relay in relays.items()}
 
 
 def _prepare(services: Services) -> list[list[MessageVersions]]:
-    """Messages for each way to spoil them, edited, deleted and hot where it takes that."""
+    """Messages for each kind of damage; edited, deleted or hot if it needs that."""
     rest = drawn(services, SPOILT, SEED)
     prepared: list[list[MessageVersions]] = []
     for way, count in zip(WAYS, shares(SPOILT), strict=True):
@@ -164,7 +164,7 @@ def _table(result: CheckResult) -> Table:
     table.add_row("spoilt", f"{len(result.spoilt):,}")
     table.add_row("named", f"{len(ids & result.spoilt):,} in {result.named.seconds:.2f} s")
     table.add_row("named besides", f"{len(ids - result.spoilt):,}")
-    table.add_row("mended", f"{result.mended.repaired:,} in {result.mended.seconds:.2f} s")
+    table.add_row("repaired", f"{result.repaired.repaired:,} in {result.repaired.seconds:.2f} s")
     table.add_row("then different", f"{result.again.differing:,}")
     table.add_row("every row and figure as before", "yes" if result.is_as_before else "NO")
     table.add_section()

@@ -1,4 +1,4 @@
-"""Spoils messages behind the back of the store, each in one tier and one way."""
+"""Damages messages directly in one tier each, in several ways."""
 
 import random
 import secrets
@@ -30,7 +30,7 @@ _IDS = " WHERE id = ANY(CAST(:ids AS uuid[]))"
 
 
 class MessageVersions(NamedTuple):
-    """A message's first version, and the one that counts."""
+    """A message's first version and its newest."""
 
     first: Message
     newest: Message
@@ -40,7 +40,7 @@ Spoil = Callable[[Services, Sequence[MessageVersions]], None]
 
 
 class SpoilingWay(NamedTuple):
-    """A way to spoil, and of which messages it can be done: of all, edited or deleted ones."""
+    """A kind of damage, and the messages that it applies to: all, edited or deleted ones."""
 
     name: str
     of: str
@@ -58,7 +58,7 @@ def bury(services: Services, messages: Sequence[Message]) -> list[MessageVersion
 
 
 def heat(services: Services, histories: Sequence[MessageVersions]) -> None:
-    """Has Redis hold the newest page of their threads, as if each had just been read."""
+    """Warms the newest pages of their threads in Redis, as if each had just been read."""
     for thread in {(one.newest.user_id, one.newest.thread_id) for one in histories}:
         sum(services.redis_recovery.warm(*thread))
 
@@ -162,13 +162,13 @@ WAYS = (
 
 
 def shares(count: int) -> list[int]:
-    """How many to spoil in each way."""
+    """How many messages to damage in each way."""
     each, rest = divmod(count, len(WAYS))
     return [each + (number < rest) for number in range(len(WAYS))]
 
 
 def drawn(services: Services, count: int, seed: int) -> list[Message]:
-    """So many messages at random, as PostgreSQL has them, in an order of their own."""
+    """So many random messages of PostgreSQL, in random order."""
     query = "SELECT id::text FROM messages WHERE deleted_at IS NULL AND version = 1 ORDER BY id"
     with services.job_engine.connect() as connection:
         names = list(connection.execute(text(query)).scalars())

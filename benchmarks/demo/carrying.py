@@ -1,4 +1,4 @@
-"""Carries conversations into the store, live or as history, and times how they land."""
+"""Loads conversations, live or as history, and times how they reach each tier."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -19,15 +19,15 @@ _COUNT = "SELECT count(*) FROM messages"
 
 
 class Landed(NamedTuple):
-    """How fast a part got to a tier, and how long after its end it was all there; None if not
-    within two minutes."""
+    """How fast a part reached a tier, and how many seconds after its end it was complete there;
+    None if not within two minutes."""
 
     per_second: float
     lag_seconds: float | None
 
 
 class CarriedPart(NamedTuple):
-    """What was done with one part of the conversations, and how it landed."""
+    """One part of the conversations, and how it reached the tiers."""
 
     conversations: int
     messages: int
@@ -77,27 +77,28 @@ def _said(name: str, conversation: Any) -> list[Said]:
 def _wait(
     services: Services, before: int, count: int, started: float, ended: float
 ) -> tuple[Landed, Landed]:
-    """Looks at both tiers until each holds all, PostgreSQL first: nothing overtakes it."""
-    looks = (
+    """Polls both tiers until each is complete, PostgreSQL first: ClickHouse is filled from it."""
+    counts = (
         lambda: _postgres_count(services),
         lambda: _clickhouse_count(services),
     )
     deadline = ended + LANDING_SECONDS
     postgres, clickhouse = (
-        _landed(look, before + count, count, started, ended, deadline) for look in looks
+        _landed(count_rows, before + count, count, started, ended, deadline)
+        for count_rows in counts
     )
     return postgres, clickhouse
 
 
 def _landed(
-    look: Callable[[], int],
+    count_rows: Callable[[], int],
     target: int,
     count: int,
     started: float,
     ended: float,
     deadline: float,
 ) -> Landed:
-    while look() < target:
+    while count_rows() < target:
         if time.monotonic() > deadline:
             return Landed(0.0, None)
         time.sleep(LOOK_SECONDS)

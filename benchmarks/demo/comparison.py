@@ -1,4 +1,4 @@
-"""Compares what was read back with what was given, message by message. Pure, no I/O."""
+"""Compares the messages read back with those of the source. Pure, no I/O."""
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
@@ -8,7 +8,7 @@ Thread = TypeVar("Thread", bound=Hashable)
 
 
 class Tally(NamedTuple):
-    """Counts of messages: right, not there, there more often than given, and not as given."""
+    """Counts of messages: right, missing, doubled, and different."""
 
     verified: int = 0
     missing: int = 0
@@ -17,16 +17,16 @@ class Tally(NamedTuple):
 
     @property
     def wrong(self) -> int:
-        """All that is not as it should be."""
+        """All that are wrong."""
         return self.missing + self.doubled + self.different
 
     def plus(self, other: "Tally") -> "Tally":
-        """Both together."""
+        """The sum of both."""
         return Tally(*(mine + its for mine, its in zip(self, other, strict=True)))
 
 
 def compare(given: Sequence[Hashable], found: Sequence[Hashable]) -> Tally:
-    """One thread, in order. What is in the wrong place is different."""
+    """Compares one thread, in order. A message in the wrong place is different."""
     if list(given) == list(found):
         return Tally(verified=len(given))
     lost = Counter(given) - Counter(found)
@@ -34,7 +34,7 @@ def compare(given: Sequence[Hashable], found: Sequence[Hashable]) -> Tally:
     known = set(given)
     doubled = sum(count for one, count in surplus.items() if one in known)
     strange = surplus.total() - doubled
-    # A message that came back changed is one lost and one strange.
+    # A changed message counts as one missing and one unknown.
     changed = min(lost.total(), strange)
     missing = lost.total() - changed
     moved = 0
@@ -47,7 +47,7 @@ def compare(given: Sequence[Hashable], found: Sequence[Hashable]) -> Tally:
 def compare_all(
     given: Mapping[Thread, Sequence[Hashable]], found: Mapping[Thread, Sequence[Hashable]]
 ) -> Tally:
-    """Every thread of either side."""
+    """Compares every thread of either side."""
     tally = Tally()
     for thread in given.keys() | found.keys():
         tally = tally.plus(compare(given.get(thread, ()), found.get(thread, ())))

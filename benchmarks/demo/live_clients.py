@@ -30,7 +30,7 @@ class Said(NamedTuple):
 
 
 class Posted(NamedTuple):
-    """What came of posting: each acknowledgement's latency, and how many were refused."""
+    """The result of posting: each acknowledgement's latency, and how many were refused."""
 
     latencies_ms: list[float]
     refused: int
@@ -38,7 +38,7 @@ class Posted(NamedTuple):
 
 
 class Clients:
-    """So many clients, each with a connection of its own that it keeps open."""
+    """Several clients, each with one keep-alive connection."""
 
     def __init__(self, url: str, tokens: Tokens, count: int) -> None:
         address = urlsplit(url)
@@ -70,7 +70,7 @@ class Clients:
                     refused.append(answer.status)
                 on_message()
 
-        # The longest first: nobody is left alone with one at the end.
+        # The longest first, so that no client has one left alone at the end.
         self._share_out(one, sorted(conversations, key=len, reverse=True))
         return Posted(latencies, len(refused), time.monotonic())
 
@@ -108,7 +108,7 @@ class Clients:
     def _share_out(
         self, work: Callable[[http.client.HTTPConnection, Work], None], items: Sequence[Work]
     ) -> None:
-        """Every client takes the next item when it is done with one."""
+        """Runs a job for each item; each client takes the next one when it is free."""
         waiting: queue.SimpleQueue[Work] = queue.SimpleQueue()
         for item in items:
             waiting.put(item)

@@ -1,4 +1,4 @@
-"""Reads everything back and compares it with the source it came from."""
+"""Reads everything back and compares it with its source."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ STEP = 1_000
 
 
 class ReadBack(NamedTuple):
-    """How what came back compares: over the API, as an export, and ClickHouse's own copy."""
+    """The comparisons: over the API, of an export, and of ClickHouse's own copy."""
 
     api: Tally
     export: Tally
@@ -25,7 +25,7 @@ class ReadBack(NamedTuple):
 
     @property
     def wrong(self) -> int:
-        """Everything that is wrong anywhere."""
+        """All wrong messages of all comparisons."""
         return self.api.wrong + self.export.wrong + self.clickhouse.wrong
 
 
@@ -68,7 +68,7 @@ def _as_given(message: Message, is_live: bool) -> str:
 def _texts(
     conversations: Mapping[str, Any], *, with_times: bool = False
 ) -> dict[Thread, list[str]]:
-    """Of each sender and conversation the texts in order: what the store should have."""
+    """The expected texts of each sender and conversation, in order."""
     threads: dict[Thread, list[str]] = defaultdict(list)
     for name, conversation in conversations.items():
         for turn in conversation["messages"]:

@@ -1,4 +1,4 @@
-"""The main job on real input: 258,145 messages of 7,168 conversations through all tiers and back.
+"""Real input: 258,145 messages of 7,168 conversations through all tiers and back.
 
 `python -m benchmarks.demo` starts a stack of its own, posts some conversations live, imports the
 rest at their original times, reads everything back and compares it with the source, byte for
@@ -54,13 +54,13 @@ def main() -> int:
 
 
 def _services(env: Mapping[str, str]) -> Services:
-    """The tiers of the stack, with time for PostgreSQL to sort all of it."""
+    """The tiers of the stack, with time limits that let PostgreSQL sort everything."""
     own = settings.load(env)
     return Services(msgspec.structs.replace(own, database_job_timeout_seconds=SNAPSHOT_SECONDS))
 
 
 def _choose(conversations: chitchat.Conversations) -> dict[str, Any]:
-    """The same ones every time, of those that the API takes: it refuses empty messages."""
+    """The same conversations every time, without empty messages, which the API refuses."""
     postable = sorted(name for name, one in conversations.items() if _is_postable(one))
     chosen = random.Random(0).sample(postable, LIVE_CONVERSATIONS)
     return {name: conversations[name] for name in chosen}

@@ -1,1 +1,1 @@
-"""What Threadkeep is measured beside: other designs, on the same servers and HTTP server."""
+"""Other designs that Threadkeep is compared with, on the same servers and HTTP server."""

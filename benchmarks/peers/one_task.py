@@ -1,4 +1,4 @@
-"""The design most would write first: cache the message in Redis, enqueue one Celery task for it,
+"""The usual first design: cache the message in Redis, enqueue one Celery task for it,
 and have that task insert one row.
 
 Written as the manuals of Flask, PyJWT, Celery, redis-py and SQLAlchemy write it, on the same HTTP

@@ -1,1 +1,2 @@
-"""Clients of the sockets, good and bad ones, and what they were told held against what was sent."""
+"""Clients of the sockets, good and bad ones, and a comparison of what they received with what was
+sent."""

@@ -1,7 +1,7 @@
 """Clients that misbehave, in a process of their own: `python -m benchmarks.sockets.bad_clients`.
 
-Reads what it needs as one line of JSON, misbehaves until its input ends, and prints as one line how
-often each kind of them came to what.
+Reads one line of JSON, misbehaves until its input ends, and prints in one line how often each kind
+of client had which outcome.
 """
 
 import asyncio
@@ -26,8 +26,7 @@ FOREIGN_ORIGIN = "https://elsewhere.example"
 
 
 class Given(msgspec.Struct):
-    """What they need: who is to come, all if nobody is named, tokens by what is wrong with them,
-    and whom to be after."""
+    """The input: the kinds of clients, all if none is named, bad tokens by kind, and the victim."""
 
     kinds: list[str]
     ws_url: str
@@ -45,68 +44,68 @@ Seen = Counter[str]
 
 
 async def expired(given: Given, seen: Seen) -> None:
-    """A token of yesterday."""
+    """Sends an expired token."""
     await _refused_with(given, given.expired, seen)
 
 
 async def forged(given: Given, seen: Seen) -> None:
-    """A token that somebody else has signed."""
+    """Sends a token with a forged signature."""
     await _refused_with(given, given.forged, seen)
 
 
 async def silent(given: Given, seen: Seen) -> None:
-    """No token, and a first frame that brings none."""
+    """Sends a first frame without a token."""
     with await RawSocket.open(given.ws_url) as socket:
-        await socket.say(encoded("subscribe"))
+        await socket.send_frame(encoded("subscribe"))
         seen[f"closed {await socket.goodbye()}"] += 1
 
 
 async def from_elsewhere(given: Given, seen: Seen) -> None:
-    """A good token on a page of another origin."""
+    """Sends a good token from a page of another origin."""
     origin = FOREIGN_ORIGIN
     with await RawSocket.open(given.ws_url, given.own, origin=origin) as socket:
         seen[f"handshake {socket.status}"] += 1
 
 
 async def huge(given: Given, seen: Seen) -> None:
-    """Frames of 10 MB."""
+    """Sends frames of 10 MB."""
     with await RawSocket.open(given.ws_url, given.own) as socket:
         goodbye = asyncio.create_task(socket.goodbye())
         try:
-            await socket.say(b"x" * HUGE_BYTES)
+            await socket.send_frame(b"x" * HUGE_BYTES)
         except OSError:
             seen["cut off while it wrote"] += 1
         seen[f"closed {await goodbye}"] += 1
 
 
 async def no_protocol(given: Given, seen: Seen) -> None:
-    """Bytes that are no frames."""
+    """Sends bytes that are no frames."""
     with await RawSocket.open(given.ws_url, given.own) as socket:
         socket.writer.write(b"\xff" + os.urandom(4_096))
         seen[f"closed {await socket.goodbye()}"] += 1
 
 
 async def garbage(given: Given, seen: Seen) -> None:
-    """Frames that nobody understands, as fast as they are taken."""
+    """Sends wrong frames as fast as they are taken."""
     with await RawSocket.open(given.ws_url, given.own) as socket:
         listening = asyncio.create_task(_count_answers(socket, seen))
         try:
             while not listening.done():
-                await socket.say(*random.choice(_GARBAGE))
+                await socket.send_frame(*random.choice(_GARBAGE))
                 seen["sent"] += 1
         finally:
             listening.cancel()
 
 
 async def deaf(given: Given, seen: Seen) -> None:
-    """Has a lot to be told and does not read it."""
+    """Has many events to receive and does not read them."""
     socket = await RawSocket.open(given.ws_url, given.deaf, narrow=True)
     talker = await RawSocket.open(given.ws_url, given.deaf)
     hearing = asyncio.create_task(_count_answers(talker, Counter()))
     with socket, talker:
         try:
             while not _is_cut_off(socket):
-                await talker.say(encoded("send_message", thread_id="t", message=LONG_TEXT))
+                await talker.send_frame(encoded("send_message", thread_id="t", message=LONG_TEXT))
                 await asyncio.sleep(1 / LONG_PER_SECOND)
             seen["cut off"] += 1
         finally:
@@ -114,16 +113,16 @@ async def deaf(given: Given, seen: Seen) -> None:
 
 
 async def someone_else(given: Given, seen: Seen) -> None:
-    """A good token of its own, and another user's threads, place and token."""
+    """Sends its own good token, then another user's threads, cursor and token."""
     with await RawSocket.open(given.ws_url, given.own) as socket:
         listening = asyncio.create_task(_count_leaks(socket, given, seen))
         try:
-            wish = {"thread_ids": [given.their_thread], "last_event_id": given.their_event_id}
-            await socket.say(encoded("subscribe", **wish))
+            stolen = {"thread_ids": [given.their_thread], "last_event_id": given.their_event_id}
+            await socket.send_frame(encoded("subscribe", **stolen))
             while not listening.done():
-                await socket.say(encoded("authenticate", token=given.theirs))
+                await socket.send_frame(encoded("authenticate", token=given.theirs))
                 intrusion = {"thread_id": given.their_thread, "message": "intruder"}
-                await socket.say(encoded("send_message", **intrusion))
+                await socket.send_frame(encoded("send_message", **intrusion))
                 await asyncio.sleep(AGAIN_SECONDS)
         finally:
             listening.cancel()
@@ -161,26 +160,26 @@ async def _refused_with(given: Given, token: str, seen: Seen) -> None:
 
 
 async def _count_answers(socket: RawSocket, seen: Seen) -> None:
-    while (heard := await socket.hear()).opcode != CLOSE:
-        if heard.opcode == TEXT:
-            frame = decoded(heard.payload)
+    while (received := await socket.receive()).opcode != CLOSE:
+        if received.opcode == TEXT:
+            frame = decoded(received.payload)
             seen[frame.code or frame.type] += 1
-    seen[f"closed {heard.close_code}"] += 1
+    seen[f"closed {received.close_code}"] += 1
 
 
 async def _count_leaks(socket: RawSocket, given: Given, seen: Seen) -> None:
-    """Counts what it is told, and as `leaked` what is not its own."""
+    """Counts the frames that it receives, and as `leaked` those of another user."""
     own: set[str] = set()
-    while (heard := await socket.hear()).opcode != CLOSE:
-        if heard.opcode != TEXT:
+    while (received := await socket.receive()).opcode != CLOSE:
+        if received.opcode != TEXT:
             continue
-        frame = decoded(heard.payload)
+        frame = decoded(received.payload)
         seen[frame.code or frame.type] += 1
         if frame.type == "message_confirmed":
             own.add(frame.message_id or "")
         elif given.their_user == frame.user_id or (frame.message_id or "") not in own | {""}:
             seen["leaked"] += 1
-    seen[f"closed {heard.close_code}"] += 1
+    seen[f"closed {received.close_code}"] += 1
 
 
 def _is_cut_off(socket: RawSocket) -> bool:
@@ -209,7 +208,7 @@ async def _misbehave(given: Given) -> dict[str, Seen]:
 
 
 def main() -> None:
-    """Misbehaves."""
+    """Runs the clients."""
     given = msgspec.json.decode(sys.stdin.readline(), type=Given)
     seen = asyncio.run(_misbehave(given))
     sys.stdout.buffer.write(msgspec.json.encode(seen))

@@ -1,7 +1,7 @@
-"""One client with a socket: it keeps what it is told, and comes back when it is cut off.
+"""One client with a socket: it keeps what it receives, and reconnects when it is cut off.
 
-As a client should, it gives the last event id that it saw when it comes back, sends again what
-nobody confirmed, under the same key, and reads over HTTP when it is told that its place is gone.
+As a client should, it resumes from its last event id, repeats unconfirmed messages under the same
+key, and reads over HTTP after a reset.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
 from benchmarks.sockets.frames import ClientFrame, decoded, encoded
-from benchmarks.sockets.history import Told
+from benchmarks.sockets.history import HistoryFrame
 from benchmarks.sockets.ledger import SocketLedger
 
 RETRY_SECONDS = 0.5
@@ -33,7 +33,7 @@ class SocketClient:
         """`read` gives the ids of all of the user's messages, over HTTP. Raises `OSError`."""
         self.number = number
         self.user_id = user_id
-        self.history: list[Told] = []
+        self.history: list[HistoryFrame] = []
         self.opened = 0
         self.resets = 0
         self.refused: list[str] = []
@@ -49,12 +49,12 @@ class SocketClient:
 
     @property
     def last_event_id(self) -> str:
-        """Where it would go on from."""
+        """The event id from which it would resume."""
         return self._last_event_id
 
     @property
     def is_reading(self) -> bool:
-        """Whether it still reads over HTTP what it could not be told."""
+        """Whether it still reads over HTTP what it missed."""
         return bool(self._reading)
 
     async def run(self) -> None:
@@ -81,7 +81,7 @@ class SocketClient:
             await asyncio.sleep(random.uniform(0, RETRY_SECONDS))
 
     async def send(self, ref: str, thread_id: str, text: str) -> None:
-        """Sends a message as soon as there is a socket, and until it is confirmed."""
+        """Sends a message once there is a socket, and repeats it until it is confirmed."""
         frame = encoded(
             "send_message",
             thread_id=thread_id,
@@ -94,7 +94,7 @@ class SocketClient:
         await self._say(frame)
 
     async def cut(self, *, cleanly: bool) -> None:
-        """Cuts its own connection: with a goodbye, or by a reset in the middle of whatever."""
+        """Cuts its own connection: with a close frame, or by a reset at any point."""
         socket = self._socket
         if socket is None:
             return
@@ -119,7 +119,7 @@ class SocketClient:
             self._last_event_id = frame.event_id
             kind = "message_repeated" if frame.repeated else frame.type
             self.history.append(
-                Told(kind, frame.event_id, frame.message_id or "", frame.user_id, at)
+                HistoryFrame(kind, frame.event_id, frame.message_id or "", frame.user_id, at)
             )
         if frame.type == "message_confirmed":
             ref = str(frame.client_ref)
@@ -143,7 +143,7 @@ class SocketClient:
 
     async def _say(self, frame: bytes) -> None:
         if self._socket is not None:
-            # What does not get through is sent again when the client has come back.
+            # A message that is not sent is repeated after the next connect.
             with suppress(ConnectionClosed):
                 await self._socket.send(frame, text=True)
 
@@ -155,7 +155,9 @@ class SocketClient:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             at = time.perf_counter()
-            self.history += [Told("read", "", message_id, self.user_id, at) for message_id in found]
+            self.history += [
+                HistoryFrame("read", "", message_id, self.user_id, at) for message_id in found
+            ]
             return
 
     def _soon(self, work: Awaitable[None]) -> None:

@@ -1,4 +1,4 @@
-"""What the programs of a stack cost, as Linux counts it: processor time and memory."""
+"""Processor time and memory of the programs of a stack, as Linux counts them."""
 
 import os
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ def processor_seconds(stack: Launched) -> dict[str, float]:
 
 
 def resident_kib(stack: Launched, name: str) -> int:
-    """The memory of a program's processes, what they share counted once between them."""
+    """The memory of a program's processes, with shared pages counted once."""
     return sum(_proportional_kib(pid) for pid in stack.members(name))
 
 
 def seconds_of(pids: Sequence[int]) -> float:
-    """Seconds of processes so far, with those of children that ended, which their parents have."""
+    """Seconds of processes so far, including those of their ended children."""
     ticks = 0
     for pid in pids:
         try:

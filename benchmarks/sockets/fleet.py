@@ -1,4 +1,4 @@
-"""Many clients of many users, what they write, and what all of them were told."""
+"""Many clients of many users, what they write, and what all of them receive."""
 
 import asyncio
 import itertools
@@ -22,7 +22,7 @@ TOKEN_SECONDS = 7_200
 
 
 class FleetOutcome(NamedTuple):
-    """What a part of the run came to. `events` are frames that tell of a message, at clients."""
+    """The result of a part of the run. `events` are frames of messages that clients received."""
 
     written: int
     unanswered: int
@@ -56,22 +56,22 @@ class Fleet:
         self._number = 0
 
     async def open(self) -> None:
-        """Has everybody come, some at once, and returns when all are in."""
+        """Connects all clients, some at once; returns when all are connected."""
         for at in range(0, len(self.clients), OPEN_AT_ONCE):
             batch = self.clients[at : at + OPEN_AT_ONCE]
             self._running += [asyncio.create_task(client.run()) for client in batch]
             await asyncio.gather(*(client.is_in.wait() for client in batch))
 
     async def close(self) -> None:
-        """Ends everybody."""
+        """Disconnects all clients."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
         self.http.close()
 
     async def begin_anew(self) -> None:
-        """Begins a new part: nothing was written or told so far. Everybody stays connected."""
-        # What is still on its way would be told to one part and written in another.
+        """Begins a new part: nothing was written or received so far. Everybody stays connected."""
+        # An event still on its way would be received in one part and written in another.
         await self.settle()
         self.ledger.written.clear()
         self.ledger.again = 0
@@ -82,7 +82,7 @@ class Fleet:
             client.opened = client.resets = 0
 
     async def write(self, per_second: float, seconds: float) -> None:
-        """Writes at a steady rate whatever the answers: every other round of users over HTTP."""
+        """Writes at a steady rate, whatever the answers; every other round over HTTP."""
         started = time.perf_counter()
         for count in range(int(per_second * seconds)):
             late = started + count / per_second - time.perf_counter()
@@ -93,7 +93,7 @@ class Fleet:
             await asyncio.gather(*self._posting)
 
     async def settle(self) -> FleetOutcome:
-        """Waits until everybody was told everything, or too long; says what it came to."""
+        """Waits until all clients have received everything, or too long; gives the result."""
         deadline = time.perf_counter() + SETTLE_SECONDS
         while True:
             outcome = self._outcome()
@@ -105,25 +105,25 @@ class Fleet:
 
     def latencies(self, start: float, end: float) -> tuple[list[float], list[float]]:
         """For every message sent within a time and every other client of its user: seconds until
-        it was told, from when the message was sent, and from when it was acknowledged."""
+        it was received, since the message was sent, and since it was acknowledged."""
         sent: list[float] = []
         acknowledged: list[float] = []
         wanted = {one.message_id: one for one in self.ledger.between(start, end)}
         for client in self.clients:
-            for told in client.history:
-                one = wanted.get(told.message_id)
-                if one is not None and told.type == "message_received":
-                    sent.append(told.at - one.sent_at)
-                    acknowledged.append(told.at - one.acknowledged_at)
+            for frame in client.history:
+                one = wanted.get(frame.message_id)
+                if one is not None and frame.type == "message_received":
+                    sent.append(frame.at - one.sent_at)
+                    acknowledged.append(frame.at - one.acknowledged_at)
         return sent, acknowledged
 
     def longest_silence(self, start: float, end: float) -> float:
-        """Seconds within a time during which nobody was told of a new message."""
+        """The longest time in an interval without a new message at any client, in seconds."""
         moments = sorted(
-            told.at
+            frame.at
             for client in self.clients
-            for told in client.history
-            if told.type == "message_received" and start <= told.at < end
+            for frame in client.history
+            if frame.type == "message_received" and start <= frame.at < end
         )
         edges = [start, *moments, end]
         return max(after - before for before, after in itertools.pairwise(edges))
@@ -180,7 +180,7 @@ class Fleet:
             len(ledger.written),
             len(ledger.waiting),
             ledger.again,
-            sum(told.message_id != "" for one in self.clients for told in one.history),
+            sum(frame.message_id != "" for one in self.clients for frame in one.history),
             sum(client.resets for client in self.clients),
             sum(client.opened for client in self.clients),
             findings,

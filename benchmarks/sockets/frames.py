@@ -6,7 +6,7 @@ import msgspec
 
 
 class ClientFrame(msgspec.Struct):
-    """What a client looks at of any frame; the rest is not even decoded."""
+    """The members of a frame that a client needs; the others are not decoded."""
 
     type: str
     event_id: str = ""
@@ -22,7 +22,7 @@ _decoder = msgspec.json.Decoder(ClientFrame)
 
 
 def decoded(text: bytes | str) -> ClientFrame:
-    """A frame. Raises `msgspec.DecodeError` for what is none."""
+    """A decoded frame. Raises `msgspec.DecodeError`."""
     return _decoder.decode(text)
 
 

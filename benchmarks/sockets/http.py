@@ -1,4 +1,4 @@
-"""HTTP over plain asyncio streams: as light as can be, for the client shares the machine."""
+"""HTTP over plain asyncio streams: light, as the client shares the machine with the servers."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ _LENGTH = b"content-length:"
 
 
 class HttpAnswer(NamedTuple):
-    """Status and body of an answer, and after how many seconds it was there."""
+    """Status and body of an answer, and the seconds that it took."""
 
     status: int
     body: bytes
@@ -74,7 +74,7 @@ class Http:
             cursor = f"&cursor={page.next_cursor}"
 
     def close(self) -> None:
-        """Closes what is open."""
+        """Closes all connections."""
         for _, writer in self._free:
             writer.close()
         self._free.clear()

@@ -1,4 +1,4 @@
-"""Who wrote what: every message that is to be sent until it is acknowledged, and when."""
+"""The messages to be sent until they are acknowledged, with their senders and times."""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from benchmarks.sockets.history import SentMessage
 
 
 class PendingMessage(NamedTuple):
-    """A message that nobody has acknowledged yet. `sender` is a client, none for HTTP."""
+    """A message that is not acknowledged yet. `sender` is a client, None for HTTP."""
 
     ref: str
     user_id: str
@@ -17,7 +17,7 @@ class PendingMessage(NamedTuple):
 
 
 class SocketLedger:
-    """What was asked and what was acknowledged. Times are of the monotonic clock, in seconds."""
+    """Sent and acknowledged messages. Times are seconds of the monotonic clock."""
 
     def __init__(self) -> None:
         self.written: dict[str, SentMessage] = {}
@@ -30,7 +30,7 @@ class SocketLedger:
         self.waiting[ref] = PendingMessage(ref, user_id, sender, time.perf_counter())
 
     def acknowledge(self, ref: str, message_id: str, at: float) -> None:
-        """Notes an acknowledgement; of several the first counts."""
+        """Notes an acknowledgement; only the first one counts."""
         asked = self.waiting.pop(ref, None)
         if asked is not None:
             self.written[message_id] = SentMessage(
@@ -38,5 +38,5 @@ class SocketLedger:
             )
 
     def between(self, start: float, end: float) -> Iterator[SentMessage]:
-        """What was sent within a time and acknowledged."""
+        """The messages sent within an interval and acknowledged."""
         return (one for one in self.written.values() if start <= one.sent_at < end)

@@ -1,4 +1,4 @@
-"""A WebSocket without manners: whoever misbehaves writes its own bytes (RFC 6455)."""
+"""A WebSocket for bad clients, which write their own bytes (RFC 6455)."""
 
 import asyncio
 import base64
@@ -16,14 +16,14 @@ _SMALL_BUFFER = 4_096
 
 
 class Received(NamedTuple):
-    """One frame of the server's."""
+    """One frame of the server."""
 
     opcode: int
     payload: bytes
 
     @property
     def close_code(self) -> int:
-        """The code of a goodbye, 0 for one that has none."""
+        """The code of a close frame, 0 for one without."""
         return int.from_bytes(self.payload[:2], "big")
 
 
@@ -38,7 +38,7 @@ class RawSocket:
     async def open(
         cls, address: str, token: str | None = None, *, origin: str = "", narrow: bool = False
     ) -> Self:
-        """Asks for a socket; `narrow` has the kernel keep as little of it as it can."""
+        """Opens a socket; `narrow` gives it the smallest buffer of the kernel."""
         parts = urlsplit(address)
         own = socket.socket()
         if narrow:
@@ -63,8 +63,8 @@ class RawSocket:
         head = await reader.readuntil(_HEADER_END)
         return cls(stream, int(head[9:12]))
 
-    async def say(self, payload: bytes, opcode: int = TEXT) -> None:
-        """Sends one frame, and waits while the server takes nothing. Raises `OSError`."""
+    async def send_frame(self, payload: bytes, opcode: int = TEXT) -> None:
+        """Sends one frame; waits while the server reads nothing. Raises `OSError`."""
         size = len(payload)
         if size < 126:
             head = struct.pack("!BB", _FINAL | opcode, _MASKED | size)
@@ -72,11 +72,11 @@ class RawSocket:
             head = struct.pack("!BBH", _FINAL | opcode, _MASKED | 126, size)
         else:
             head = struct.pack("!BBQ", _FINAL | opcode, _MASKED | 127, size)
-        # A mask of zeros is one, and leaves the payload as it is.
+        # A mask of zeros is valid and leaves the payload as it is.
         self.writer.write(head + bytes(4) + payload)
         await self.writer.drain()
 
-    async def hear(self) -> Received:
+    async def receive(self) -> Received:
         """The next frame. Raises `EOFError` and `OSError` at the end."""
         first, second = await self.reader.readexactly(2)
         size = second & 0x7F
@@ -87,17 +87,17 @@ class RawSocket:
         return Received(first & 0x0F, await self.reader.readexactly(size))
 
     async def goodbye(self) -> int:
-        """Hears everything up to the server's goodbye; gives its code, 0 where it had none."""
+        """Reads up to the server's close frame; gives its code, 0 if it had none."""
         try:
             while True:
-                heard = await self.hear()
-                if heard.opcode == CLOSE:
-                    return heard.close_code
+                received = await self.receive()
+                if received.opcode == CLOSE:
+                    return received.close_code
         except (EOFError, OSError):
             return 0
 
     def __enter__(self) -> Self:
-        """The connection ends with the block, without a word."""
+        """The connection ends with the block, without a close frame."""
         return self
 
     def __exit__(

@@ -1,4 +1,4 @@
-"""What a fleet has to go through: cuts, kills, and bad clients beside it."""
+"""Trouble for a fleet: cuts, kills, and bad clients."""
 
 import asyncio
 import random
@@ -25,7 +25,7 @@ LONG_AGO_SECONDS = -60
 
 
 class Killed(NamedTuple):
-    """What the death of one program came to. `silent_seconds`: how long nobody was told of a new
+    """The result of killing one program. `silent_seconds`: how long no client received a new
     message."""
 
     name: str
@@ -34,7 +34,7 @@ class Killed(NamedTuple):
 
 
 async def cut_at_random(fleet: Fleet, per_second: float) -> None:
-    """Cuts sockets until it is cancelled: half of them with a goodbye."""
+    """Cuts sockets until it is cancelled, half of them with a close frame."""
     while True:
         client = random.choice(fleet.clients)
         await client.cut(cleanly=random.random() < 0.5)
@@ -42,7 +42,7 @@ async def cut_at_random(fleet: Fleet, per_second: float) -> None:
 
 
 async def under_cuts(fleet: Fleet, per_second: float, cuts: float, seconds: float) -> FleetOutcome:
-    """Writes so long while sockets are cut; gives what everybody was told in the end."""
+    """Writes for so many seconds while sockets are cut; gives the result."""
     await fleet.begin_anew()
     cutting = asyncio.create_task(cut_at_random(fleet, cuts))
     await fleet.write(per_second, seconds)
@@ -53,7 +53,7 @@ async def under_cuts(fleet: Fleet, per_second: float, cuts: float, seconds: floa
 async def under_kill(
     fleet: Fleet, stack: Launched, name: str, per_second: float, seconds: float
 ) -> Killed:
-    """Writes so long, and early on kills a program with all that it has."""
+    """Writes for so many seconds, and kills all processes of a program early on."""
     await fleet.begin_anew()
     started = time.perf_counter()
     writing = asyncio.create_task(fleet.write(per_second, seconds))
@@ -64,7 +64,7 @@ async def under_kill(
     ended = time.perf_counter()
     outcome = await fleet.settle()
     if stack.pids_now().get(name) == before:
-        raise RuntimeError(f"{name} was not started anew")
+        raise RuntimeError(f"{name} was not restarted")
     return Killed(name, fleet.longest_silence(started, ended), outcome)
 
 
@@ -72,7 +72,7 @@ async def under_kill(
 async def bad_company(
     env: Mapping[str, str], fleet: Fleet, kinds: list[str], seen: dict[str, Counter[str]]
 ) -> AsyncIterator[None]:
-    """Bad clients within the block; adds to `seen` what came of them."""
+    """Runs bad clients during the block; adds their outcomes to `seen`."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -88,9 +88,9 @@ async def bad_company(
         yield
     finally:
         process.stdin.close()
-        told: dict[str, Any] = msgspec.json.decode(await process.stdout.read())
+        outcomes: dict[str, Any] = msgspec.json.decode(await process.stdout.read())
         await process.wait()
-        for kind, counts in told.items():
+        for kind, counts in outcomes.items():
             seen.setdefault(kind, Counter()).update(counts)
 
 

@@ -1,4 +1,4 @@
-"""Who may ask the owner of chDB: whoever knows its password, by one of this machine's own names."""
+"""Access to the owner of chDB: with its password, under one of this machine's own names."""
 
 import base64
 import binascii
@@ -16,8 +16,8 @@ from embedded.clickhouse.server import USER
 
 AUTHENTICATION_FAILED = 516
 ACCESS_DENIED = 497
-# A page on a name that is made to mean this machine says that name here. The port may be another
-# one: that of a proxy or a tunnel in front.
+# A web page on a name that was pointed to this machine (DNS rebinding) sends that name. The port
+# may be that of a proxy or a tunnel in front.
 _HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.IGNORECASE)
 
 
@@ -26,9 +26,9 @@ SECONDS_OF_A_STRANGER = 5.0
 
 
 class Strangers:
-    """The connections that have not shown the password yet. Each has a few seconds for it.
+    """The connections that have not sent the password yet. Each has a few seconds for it.
 
-    Whoever knows it shows it at once: so of too many, the one that was silent longest makes room.
+    A client that knows it sends it at once, so if there are too many the oldest is closed.
     """
 
     def __init__(self) -> None:
@@ -43,12 +43,12 @@ class Strangers:
             self._since[link] = time.monotonic()
 
     def remove(self, link: socket.socket) -> None:
-        """Leave a connection alone: it has shown the password, or is about to be closed."""
+        """Forget a connection: it has sent the password, or is being closed."""
         with self._lock:
             self._since.pop(link, None)
 
     def end_overdue(self) -> None:
-        """End the connections whose time is over."""
+        """Close the connections whose time is over."""
         overdue = time.monotonic() - SECONDS_OF_A_STRANGER
         with self._lock:
             while self._since and next(iter(self._since.values())) < overdue:
@@ -57,7 +57,7 @@ class Strangers:
     def _end_first(self) -> None:
         link = next(iter(self._since))
         del self._since[link]
-        # Its thread, which waits for bytes, gets an end and closes it.
+        # Its thread, which waits for bytes, reads the end and closes it.
         with suppress(OSError):
             link.shutdown(socket.SHUT_RDWR)
 
@@ -66,7 +66,7 @@ def refuse_foreign_names(headers: Message, target: str) -> None:
     """Refuse requests under another name, and those of web pages. Raises `UnservedStatement`."""
     hosts = headers.get_all("Host", [])
     if not target.startswith("/"):
-        # A whole address has a name of its own, which counts more than that of the header.
+        # The host of an absolute URL takes precedence over the header.
         hosts = [*hosts, parts_of(target).netloc]
     if not hosts or not all(_HOST.fullmatch(host.strip()) for host in hosts):
         raise _denied("this server does not answer under that name")

@@ -1,4 +1,4 @@
-"""chDB behind a small door: one statement in, its bytes or ClickHouse's own error out."""
+"""chDB behind one call: a statement in, its bytes or ClickHouse's own error out."""
 
 import os
 import re
@@ -21,8 +21,8 @@ _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ERROR_CODE = re.compile(r"Code: (\d+)\.")
 _FORMAT_AT_END = re.compile(rb"\bFORMAT\s+(\w+)\s*;?\s*$", re.IGNORECASE)
 
-# A server does not guess that "x" means "SELECT x", and a row is acknowledged when it is
-# written, not when it is queued.
+# As in a server, "x" does not mean "SELECT x", and a row is acknowledged when it is written, not
+# when it is queued.
 _SERVER_SETTINGS = {"implicit_select": "0", "async_insert": "0"}
 
 
@@ -36,7 +36,7 @@ class ClickHouseError(Exception):
 
 @dataclass(frozen=True)
 class Statement:
-    """One request: the statement, the data for it, and what surrounds it."""
+    """One request: the statement, its data, database, format and settings."""
 
     text: bytes
     data: bytes = b""
@@ -49,7 +49,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class StatementResult:
-    """What a statement gave: `body` in `format`, and how much was read and written."""
+    """The result of a statement: `body` in `format`, and the amounts read and written."""
 
     body: bytes
     format: str
@@ -120,7 +120,7 @@ class Engine:
             head = insert.head + b" " + insert.settings
             self._rules.check(head, read_only=statement.read_only, has_data=True)
             if insert.format.lower() == b"values":
-                # Both together are the rows: a name may begin in one and end in the other.
+                # Both together are the rows: a value may begin in one and end in the other.
                 self._rules.check_values(insert.data + statement.data)
         rules.check_database(statement.database)
         for name in statement.settings:

@@ -49,10 +49,10 @@ _CONTENT_TYPES = {
 
 
 class HttpServer(ThreadingTCPServer):
-    """A thread for each connection; how many statements run at once is the engine's matter.
+    """A thread for each connection; the engine limits how many statements run at once.
 
-    It is none of `http.server`, which asks for this machine's name and loads code to do that,
-    where this process may have given up its right to read any.
+    Not `http.server`'s own class: that one looks up this machine's name and loads code to do so,
+    when this process may have given up its right to read files.
     """
 
     allow_reuse_address = True
@@ -66,7 +66,7 @@ class HttpServer(ThreadingTCPServer):
         super().__init__(address, Handler)
 
     def verify_request(self, request: Any, client_address: object) -> bool:
-        """Take every connection, as one of a stranger."""
+        """Accept every connection, without the password at first."""
         self.strangers.add(request)
         return True
 
@@ -76,11 +76,11 @@ class HttpServer(ThreadingTCPServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """End connections of strangers in time; this is called twice a second."""
+        """Close connections without the password in time; called twice a second."""
         self.strangers.end_overdue()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of a client that went away; errors of statements are answered to it."""
+        """Log nothing of a client that went away; errors of statements are answered."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -94,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
     # Head and body of an answer leave in one packet.
     wbufsize = 64 * 1024
 
-    # What has no version is answered with a status and headers all the same.
+    # A request without a version is answered with a status and headers all the same.
     default_request_version = "HTTP/1.0"
 
     def handle_one_request(self) -> None:
@@ -113,7 +113,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer what is no request in ClickHouse's form too, and close the connection."""
+        """Answer a malformed request in ClickHouse's form too, and close the connection."""
         self.close_connection = True
         status = HTTPStatus(code)
         self._refuse(UnservedStatement(status, message or status.phrase), str(uuid.uuid4()))
@@ -139,10 +139,10 @@ class Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.OK, answer.body, self._headers_of(answer, query_id))
 
     def _is_ping(self) -> bool:
-        """Let in whom this server answers, before anything is read of what they send.
+        """Check the client before its body is read.
 
         Raises:
-            BadRequest: It does not answer them; what they send yet is not waited for.
+            BadRequest: It is refused; the rest of its request is not read.
         """
         try:
             refuse_foreign_names(self.headers, self.path)

@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _give_up_rights(options: argparse.Namespace) -> None:
-    """Become the account, with all of the code loaded that it may not reach."""
+    """Become the account, after loading the code that it may not read."""
     request.load_decoders()
     os.chdir(options.path)
     privileges.become(options.uid, options.gid, signal.SIGKILL)
@@ -56,8 +56,8 @@ def _give_up_rights(options: argparse.Namespace) -> None:
 def _finish(engine: Engine) -> None:
     """Let running statements finish for a moment, then end.
 
-    What is acknowledged is on disk already, and what is not need not be waited for: its client
-    sees the connection break and tries again.
+    Acknowledged writes are on disk already; the client of any other sees the connection break and
+    retries.
     """
     end = time.monotonic() + FINISH_SECONDS
     while engine.busy() and time.monotonic() < end:

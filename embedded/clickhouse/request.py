@@ -1,4 +1,4 @@
-"""From an HTTP request to a statement, with the names ClickHouse's own interface uses."""
+"""Turns an HTTP request into a statement, with the parameters of ClickHouse's own interface."""
 
 import gzip
 import importlib
@@ -13,8 +13,8 @@ from embedded.clickhouse.engine import Statement
 MAX_BODY_BYTES = 512 * 1024 * 1024
 PARAM_PREFIX = "param_"
 
-# Parameters that are no settings: who asks, how the answer travels, and what this server does
-# in one way only (an insert is always written before it is acknowledged).
+# Parameters that are no settings: credentials, the form of the answer, and behaviour that is fixed
+# here (an insert is always written before it is acknowledged).
 _NOT_SETTINGS = {
     "query",
     "database",
@@ -59,7 +59,7 @@ class UnservedStatement(Exception):
 
 
 def load_decoders() -> None:
-    """Load what else would be loaded with the first body that needs it."""
+    """Load modules that the first body would otherwise load."""
     for module, _ in _OPTIONAL_DECODERS.values():
         with suppress(ImportError):
             importlib.import_module(module)

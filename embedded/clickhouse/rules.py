@@ -1,8 +1,8 @@
-"""What no statement may do: reach files, the network or programs, whoever sends it.
+"""Refuses statements that reach files, the network or programs, whoever sends them.
 
-chDB is made for one user at a command line, who may read every file of the account: it has no
-rights to take away. So statements are looked at, token by token, before it sees them. What it may
-do is listed, what reaches out of the data folder is not on the list, and what cannot be read with
+chDB is made for one user at a command line, who may read every file of the account, and has no
+rights to revoke. So statements are checked token by token before chDB gets them: a list names what
+is allowed, nothing on it reaches out of the data folder, and a statement that cannot be parsed with
 certainty is refused.
 """
 
@@ -21,8 +21,8 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Of all table functions, those that make rows or read this server's own tables. One that takes a
-# text for rows, their structure or a statement is none of them: such a text is SQL of its own.
+# The table functions that make rows or read this server's own tables; none takes text as rows,
+# structure or a statement, as such a text would be SQL of its own.
 _ALLOWED_TABLE_FUNCTIONS = _names(
     "GENERATE_SERIES GENERATESERIES MERGE NUMBERS NUMBERS_MT PRIMES VIEW ZEROS ZEROS_MT"
 )
@@ -43,7 +43,7 @@ _REFUSED_AFTER = {
     "IDENTIFIER": _names(":"),
 }
 # A setting may name a file, hold SQL of its own, or have the statement read as another language.
-# So these are all that there are: what the store, its libraries and its tables need.
+# So only these are allowed: those that the store, its libraries and its tables need.
 _ALLOWED_SETTINGS = _names(
     """
     apply_deleted_mask async_insert cancel_http_readonly_queries_on_client_close
@@ -127,13 +127,13 @@ class StatementRules:
 def rules(table_functions: Iterable[str], functions: Iterable[str]) -> StatementRules:
     """Make the rules for a server that has these functions, in whatever case."""
     refused = {name.upper() for name in table_functions} - _ALLOWED_TABLE_FUNCTIONS
-    # What asks a language model sends text away.
+    # Functions that call a language model send text away.
     asking = {name.upper() for name in functions if name.upper().startswith("AI")}
     return StatementRules(frozenset(refused), _REACHING_FUNCTIONS | asking)
 
 
 def check_database(name: str) -> None:
-    """Refuse to have statements be about the server's own tables. Raises `SqlRefused`."""
+    """Refuse statements about the server's own tables. Raises `SqlRefused`."""
     if name.upper() in _SERVERS_OWN:
         raise _denied(f"the database {name}")
 
@@ -155,7 +155,7 @@ def _check_kind(words: list[str], read_only: bool) -> None:
 
 
 def _check_objects(first: str, found: Tokens) -> None:
-    """Refuse to make what is no table, and to change what is this server's own."""
+    """Refuse creating anything but tables, and changing the server's own ones."""
     if first not in _WRITING - {"INSERT", "SYSTEM"}:
         return
     names = [name for _, name in found if name not in _BEFORE_OBJECTS]
@@ -169,8 +169,8 @@ def _check_objects(first: str, found: Tokens) -> None:
 
 
 def _check_insert(rest: Tokens, *, has_data: bool) -> None:
-    """Refuse an INSERT of which it is not certain where its rows come from: after an empty line in
-    rows that it finds itself chDB would run what follows as a statement."""
+    """Refuse an INSERT unless it is certain where its rows come from: if chDB finds the rows
+    itself, it runs what follows an empty line in them as a statement."""
     end = ("", "")
     at = 1 if rest[:1] == [("word", "INTO")] else 0
     if rest[at : at + 1] == [("word", "TABLE")] and rest[at + 1 : at + 2] != [("mark", ".")]:
@@ -207,14 +207,14 @@ def _after_brackets(found: Tokens, at: int) -> int:
 
 
 def _check_database(first: str, names: list[str]) -> None:
-    """Let an ordinary database be made and dropped; an engine would be one more word."""
+    """Allow creating and dropping an ordinary database; an engine would be one more word."""
     rest = names[:-1] if names[-1:] == [";"] else names
     if first not in {"CREATE", "DROP"} or len(rest) != 1 or rest[0] in _OWN_DATABASES:
         raise _denied(f"{first} DATABASE {' '.join(names)}")
 
 
 def _check_settings(found: Tokens) -> None:
-    """Refuse a clause of settings that has others than those on the list."""
+    """Refuse a settings clause with settings that are not on the list."""
     names = [name for _, name in found]
     for at, (kind, name) in enumerate(found):
         # After a dot it is the name of a table or a column, unless a number ends with that dot.
@@ -233,7 +233,7 @@ def _check_pairs(found: Tokens) -> None:
         (_, name), (_, equals), (kind, _) = (next(rest, nothing) for _ in range(3))
         check_setting(name)
         after, end = next(rest, nothing)
-        # What goes on in another way could be a value that this server reads as shorter.
+        # Anything else after the value might be a part of it that this parser does not see.
         if equals != "=" or kind == "mark" or not (after in {"", "word"} or end in ",);"):
             raise SqlRefused(SYNTAX_ERROR, f"Syntax error: the setting {name} has no plain value")
 
@@ -259,7 +259,7 @@ def _read(text: bytes) -> Iterator[tuple[str, str]]:
     """Yield the tokens as kind and plain text: words in upper case, quoted names without quotes.
 
     Raises:
-        SqlRefused: There is one that this server does not read as ClickHouse may.
+        SqlRefused: A token that ClickHouse might read differently.
     """
     for kind, start, end in tokens(text):
         token = text[start:end]
@@ -278,7 +278,7 @@ def _read(text: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _unquoted(token: bytes) -> str:
-    """Return a quoted identifier as it is meant; one with escapes is nobody's."""
+    """Return a quoted identifier without quotes; one with escapes is refused."""
     if b"\\" in token:
         raise SqlRefused(SYNTAX_ERROR, "Syntax error: a name with a backslash")
     name = token[1:-1].decode(errors="replace").upper()

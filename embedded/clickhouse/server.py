@@ -1,4 +1,4 @@
-"""ClickHouse as chDB, which a process of its own holds and serves over HTTP."""
+"""ClickHouse as chDB, served over HTTP by a process of its own."""
 
 import http.client
 import sys
@@ -21,7 +21,7 @@ _CODE_ROOT = Path(__file__).resolve().parent.parent
 def server(folder: Path, port: int, password: str, run_as: RunAs) -> Server:
     """Describe the server of the data in `folder`, with its database created.
 
-    It starts as its caller and becomes `run_as` once its code, which lies anywhere, is loaded.
+    It starts as its caller and becomes `run_as` once its code, which may be anywhere, is loaded.
 
     It gets the password by its environment: arguments can be seen by everybody on the machine.
 

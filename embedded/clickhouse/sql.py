@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# Quoted text and comments are one token each, so that a keyword or a semicolon inside them is not
-# taken for one. A quote without an end falls through to the last alternative, one byte, as do
-# what else ClickHouse has of comments, which it nests, and of quotes: nobody sends any to this
-# server, and whatever it read otherwise than ClickHouse would be a hole.
+# Quoted text and comments are one token each, so that a keyword or a semicolon inside them does not
+# count. A quote without an end falls through to the last alternative, one byte, as do ClickHouse's
+# other comments, which nest, and quotes: no client sends any to this server, and reading them
+# differently from ClickHouse would be a hole.
 _TOKEN = re.compile(
     rb"(?P<space>\s+)"
     rb"|(?P<comment>--[^\n]*)"

@@ -1,4 +1,4 @@
-"""Who enters the embedded PostgreSQL, and how: each role by a door and a password of its own."""
+"""Access to the embedded PostgreSQL: each role has its own way in and its own password."""
 
 import os
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ SUPERUSER = "postgres"
 ROLE = "threadkeep"
 DATABASE = "threadkeep"
 CONNECT_TIMEOUT_SECONDS = 2
-# Who has the programs' password may not become the superuser, who reads files and runs programs:
-# that one enters by a socket in the folder of the cluster alone, which is closed to others.
+# The programs' password must not give access as superuser, who reads files and runs programs: the
+# superuser connects only by a socket in the folder of the cluster, which is closed to others.
 RULES = f"""\
 # Written anew at each start.
 local all {SUPERUSER} scram-sha-256
@@ -42,7 +42,7 @@ class Access:
             _create_database(link)
 
     def check(self) -> None:
-        """See that the programs can enter. Raises `psycopg2.OperationalError`."""
+        """Check that the programs can connect. Raises `psycopg2.OperationalError`."""
         _connect(HOST, self._port, ROLE, self._password, DATABASE).close()
 
     @contextmanager

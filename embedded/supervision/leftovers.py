@@ -50,10 +50,10 @@ class PidFile:
         write_atomically(self._path, text)
 
     def end_leftovers(self) -> list[str]:
-        """End what the record names or the mark betrays; return the names, `orphans` included.
+        """End the processes of the record and those with the mark; return the names and `orphans`.
 
         The recorded programs are asked first and end in their own order, their workers with them.
-        Takes `GRACE_SECONDS` and a little at most; the calling process is never meant.
+        Takes little more than `GRACE_SECONDS`; the calling process is never ended.
         """
         records = (record for record in self._read() if record.pid != os.getpid())
         leaders = [record for record in records if _lives(record)]

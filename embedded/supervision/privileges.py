@@ -1,4 +1,4 @@
-"""Who runs what when the stack runs as root: an account that may do nothing but its own work."""
+"""Accounts without rights for the parts of a stack that is started as root."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ from embedded.errors import StackError
 from embedded.supervision.process import PR_SET_PDEATHSIG
 
 ACCOUNTS = ("threadkeep", "nobody")
-"""The first of them that there is: one of its own, or the one that many services share."""
+"""The first existing one is used: its own account, or the one that many services share."""
 SHARED_ACCOUNT = ACCOUNTS[-1]
 
 
@@ -31,7 +31,7 @@ class RunAs:
         """Give a folder and all that is in it to the account."""
         if self.uid == -1:
             return
-        # What is in a folder may be a link: that is given away, and not what it leads to.
+        # An entry may be a link: the link changes its owner, not its target.
         for _, folders, files, descriptor in os.fwalk(folder):
             for name in (".", *folders, *files):
                 found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
@@ -44,10 +44,10 @@ class RunAs:
         return self.may_run("/bin/sh", "-c", script, "sh", *map(str, files))
 
     def may_run(self, *command: str) -> bool:
-        """Tell whether a command that asks for nothing succeeds as the account."""
+        """Tell whether a harmless command succeeds as the account."""
         if not self.prefix:
             return True
-        # A shell in between: what setpriv runs itself is still found with its caller's rights.
+        # A shell in between: setpriv itself finds its program with the caller's rights.
         shell = ("/bin/sh", "-c", 'exec "$@"', "sh")
         asked = (*self.prefix, "--", *shell, *command)
         done = subprocess.run(asked, capture_output=True, check=False)
@@ -81,7 +81,7 @@ def become(uid: int, gid: int, death_signal: signal.Signals) -> None:
 
 
 def account() -> RunAs:
-    """Return whom the servers run as.
+    """Return the account of the servers.
 
     Raises:
         StackError: The caller is root, and there is no way to become somebody else.
@@ -96,7 +96,7 @@ def account() -> RunAs:
         )
     user = _user()
     identity = (f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups")
-    # All capabilities go with the change of user, and nothing that is run gets any back.
+    # The change of user drops all capabilities, and no program gets any back.
     prefix = (setpriv, *identity, "--inh-caps=-all", "--no-new-privs")
     return RunAs(user.pw_name, prefix, user.pw_uid, user.pw_gid)
 

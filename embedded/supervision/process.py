@@ -30,7 +30,7 @@ class Spec:
     asks the program to end, `death_signal` is what the kernel sends it should the supervisor die
     (None: it lives on). `stragglers` lists processes of it outside the session of its leader.
     `prepare` comes before each restart, for a program that may have lost its folder meanwhile; it
-    raises `OSError` or `StackError` where that cannot be mended now.
+    raises `OSError` or `StackError` if that cannot be repaired now.
     """
 
     name: str
@@ -92,10 +92,10 @@ class Child:
 
 
 def turn_over(log: Path) -> None:
-    """Move a log that has grown beyond `LOG_LIMIT_BYTES` to one older log, as far as it is kept.
+    """Rotate a log beyond `LOG_LIMIT_BYTES`; one older log keeps the last two limits of it.
 
-    A program holds its log open and appends to it: so the log is copied and emptied in place. What
-    is written in the instant between the last look and the emptying is lost.
+    A program holds its log open and appends to it, so the log is copied and truncated in place.
+    Lines written between the two are lost.
     """
     with suppress(OSError):
         size = log.stat().st_size
@@ -103,7 +103,7 @@ def turn_over(log: Path) -> None:
             return
         older = log.with_suffix(".log.1")
         with log.open("r+b", buffering=0) as source, older.open("wb", buffering=0) as target:
-            # A program that says a lot at once leaves more than that, of which the end is kept.
+            # A log may be larger than the limit; its end is kept.
             source.seek(max(0, size - 2 * LOG_LIMIT_BYTES))
             while part := source.read(COPIED_BYTES):
                 target.write(part)
@@ -125,7 +125,7 @@ def _dies_with_parent(signum: int | None) -> Callable[[], None]:
 
     def before_exec() -> None:
         prctl(PR_SET_PDEATHSIG, int(signum or 0))
-        # The parent may have died before the call above: nobody would tell this child any more.
+        # The parent may have died before the call above; then no signal comes.
         if signum is not None and os.getppid() != parent:
             os._exit(1)
 

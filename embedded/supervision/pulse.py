@@ -1,4 +1,4 @@
-"""Asks programs whether they answer, for one that hangs is no less gone than one that died."""
+"""Probes programs: one that hangs is as useless as one that died."""
 
 import http.client
 import threading
@@ -11,19 +11,19 @@ from embedded.supervision import procfs
 
 ROUND_SECONDS = 10.0
 ASKS = 8
-"""In a round, each on a connection of its own: one of a program's several processes answers each,
-and the one that hangs must be met."""
+"""Probes in a round, each on its own connection: each reaches one of a program's processes, and one
+of them must reach the process that hangs."""
 ANSWER_SECONDS = 10.0
-"""Far more than an answer takes on a machine that is only busy."""
+"""Far more than an answer takes on a busy machine."""
 MISSES = 3
 START_SECONDS = 120.0
-"""So long a program may take until it first answers. From then on it is held to it."""
+"""A program may take this long until its first answer; afterwards silence counts."""
 LATE_SECONDS = 2.0
-"""Who asks this late was stopped itself, or the machine was, and so were the others."""
+"""A probe delayed by this much was stopped itself, or the machine was, and so were the programs."""
 
 
 class Pulse:
-    """One program's: a thread asks, and whoever supervises looks at `is_silent`."""
+    """The probe of one program: a thread probes, the supervisor reads `is_silent`."""
 
     def __init__(self, url: str, pid: Callable[[], int | None]) -> None:
         """`pid` gives the program's leader while it runs."""
@@ -37,15 +37,15 @@ class Pulse:
 
     @property
     def is_silent(self) -> bool:
-        """Whether the program that runs now did not answer, round after round."""
+        """Whether the current process of the program failed several rounds in a row."""
         return self._misses >= MISSES and self._asked == self._pid()
 
     def begin(self) -> None:
-        """Start to ask."""
+        """Start the thread."""
         threading.Thread(target=self._ask_on, name="pulse", daemon=True).start()
 
     def end(self) -> None:
-        """Ask no more."""
+        """Stop the thread."""
         self._ended.set()
 
     def _ask_on(self) -> None:
@@ -71,7 +71,7 @@ class Pulse:
 
 
 class Pulses:
-    """Those of all programs that can be asked."""
+    """The probes of all programs that have a health address."""
 
     def __init__(self, pids: Callable[[], Mapping[str, int]]) -> None:
         """`pids` gives the leaders of the programs that run, by name; it is called by threads."""
@@ -79,7 +79,7 @@ class Pulses:
         self._pulses: dict[str, Pulse] = {}
 
     def begin(self, urls: Mapping[str, str]) -> None:
-        """Ask programs, by name, from now on."""
+        """Probe programs, by name, from now on."""
         for name, url in urls.items():
             self._pulses[name] = pulse = Pulse(url, partial(self._pid_of, name))
             pulse.begin()
@@ -92,14 +92,14 @@ class Pulses:
         return [name for name, pulse in self._pulses.items() if pulse.is_silent]
 
     def end(self) -> None:
-        """Ask nobody any more."""
+        """Stop all probes."""
         for pulse in self._pulses.values():
             pulse.end()
         self._pulses = {}
 
 
 def answers(url: str) -> bool:
-    """Tell whether somebody answers a GET in order, whatever the answer, within seconds."""
+    """Tell whether a GET gets a well-formed answer, of any status, within seconds."""
     parts = urlsplit(url)
     link = http.client.HTTPConnection(
         parts.hostname or "", parts.port or 80, timeout=ANSWER_SECONDS
@@ -114,5 +114,5 @@ def answers(url: str) -> bool:
 
 
 def _is_stopped(leader: int) -> bool:
-    """Tell whether somebody stopped a process of the program, who means it to go on later."""
+    """Tell whether somebody stopped a process of the program with SIGSTOP, to continue it later."""
     return any(found.session == leader and found.state in "Tt" for found in procfs.entries())

@@ -1,5 +1,5 @@
-"""Signals that ask a stack to stop, caught so that none strikes between the start of a process and
-its record."""
+"""Signals that ask a stack to stop, deferred so that none interrupts between the start of a process
+and its record."""
 
 import signal
 from collections.abc import Iterator
@@ -13,18 +13,18 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopSignals:
-    """Notes that somebody asked to stop. `are_looked_at` while the code that runs sees to it."""
+    """Notes requests to stop. `are_checked` while the running code checks for them."""
 
     def __init__(self) -> None:
         self.stop_wanted = False
-        self.are_looked_at = False
+        self.are_checked = False
         self._handlers: dict[signal.Signals, Any] = {}
 
     def catch(self) -> None:
         """Handle the signals from now on, in the main thread."""
         for number in SIGNALS:
             before = signal.getsignal(number)
-            # What nohup was asked for stays in force.
+            # A signal that nohup ignores stays ignored.
             if number is not signal.SIGHUP or before is not signal.SIG_IGN:
                 self._handlers[number] = signal.signal(number, self._on_signal)
 
@@ -35,18 +35,18 @@ class StopSignals:
         self._handlers = {}
 
     @contextmanager
-    def looked_at(self) -> Iterator[None]:
-        """While inside, a signal only notes the wish to stop, which the code inside looks at.
+    def deferred(self) -> Iterator[None]:
+        """Within the block a signal only notes the request to stop, for which the block checks.
 
-        An exception out of the blue could strike between the start of a process and its record.
+        An exception at any point could come between the start of a process and its record.
         """
-        self.are_looked_at = True
+        self.are_checked = True
         try:
             self.raise_if_stopped()
             yield
             self.raise_if_stopped()
         finally:
-            self.are_looked_at = False
+            self.are_checked = False
 
     def raise_if_stopped(self) -> None:
         """Raise `StackInterrupted` if a signal came."""
@@ -54,7 +54,7 @@ class StopSignals:
             raise StackInterrupted("stopped during start-up")
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Note the wish to stop, and end at once whatever the caller does between our calls."""
+        """Note the request to stop; unless the running code checks for it, raise at once."""
         self.stop_wanted = True
-        if not self.are_looked_at:
+        if not self.are_checked:
             raise StackInterrupted(signal.Signals(number).name)

@@ -28,7 +28,7 @@ class Supervisor:
     """Runs programs by name. Use it from the main thread only, as `process` says."""
 
     def __init__(self, logs: Path, pid_file: PidFile, stack: str) -> None:
-        """`stack` marks the environment of every child, to know it again after a crash."""
+        """`stack` marks the environment of every child, to recognise it after a crash."""
         self._logs = logs
         self._pid_file = pid_file
         self._mark = {STACK_VARIABLE: stack}
@@ -64,7 +64,7 @@ class Supervisor:
         }
 
     def names(self) -> list[str]:
-        """Return the names of all programs, also of those that wait for their restart."""
+        """Return the names of all programs, including those that wait for their restart."""
         return list(self._slots)
 
     def has_ended(self, name: str) -> bool:
@@ -72,7 +72,7 @@ class Supervisor:
         return self._slots[name].child.status() is not None
 
     def forget(self, name: str) -> int | None:
-        """Let go of a program that was to end by itself, and return its exit status."""
+        """Forget a program that has ended by itself, and return its exit status."""
         child = self._slots.pop(name).child
         self._record()
         return child.status()
@@ -80,7 +80,7 @@ class Supervisor:
     def poll(self) -> list[str]:
         """Notice what died, restart what is due, and return the names that were restarted.
 
-        Logs that have grown are turned over.
+        Rotates large logs.
         """
         now = time.monotonic()
         restarted = []
@@ -93,7 +93,7 @@ class Supervisor:
         return restarted
 
     def end_silent(self, names: Iterable[str]) -> None:
-        """Kill programs that do not answer; the next `poll` sees to them like to any that died."""
+        """Kill programs that do not answer; the next `poll` restarts them like any that died."""
         for name in names:
             child = self._slots[name].child
             if child.status() is None:

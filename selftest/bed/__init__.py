@@ -1,1 +1,1 @@
-"""The stack that is broken, and the network before it."""
+"""The stack under test, and the network in front of it."""

@@ -1,4 +1,4 @@
-"""Starts `threadkeep up` and servers as processes of their own, and reaches every part of them."""
+"""Starts `threadkeep up` and servers as processes, and signals any part of them."""
 
 import json
 import os
@@ -20,11 +20,11 @@ STOP_SECONDS = 20.0
 POLL_SECONDS = 0.05
 LOG_LINES = 40
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "PYTHONPATH")
-_CODE_ROOT = Path(__file__).resolve().parent.parent
+_CODE_ROOT = Path(__file__).resolve().parents[2]
 
 
 class StackFailed(Exception):
-    """A stack did not start; the text ends with what it said."""
+    """A stack did not start; the text ends with its output."""
 
 
 def clean_environment() -> dict[str, str]:
@@ -48,12 +48,12 @@ class Launched:
 
     @property
     def pid(self) -> int:
-        """The supervisor's own number."""
+        """The supervisor's pid."""
         return self._child.pid
 
     @property
     def url(self) -> str:
-        """Where the API is, if it has one."""
+        """The URL of the API, if it has one."""
         return self.env["API_URL"]
 
     @property
@@ -108,7 +108,7 @@ class Launched:
         return (self._data() / "logs" / f"{name}.log").read_text(errors="replace")
 
     def logs(self) -> str:
-        """Return the ends of all logs, while the stack's own folder is there."""
+        """Return the ends of all logs, while the stack's folder is there."""
         try:
             files = [self._log, *sorted((self._data() / "logs").glob("*.log"))]
         except OSError:
@@ -155,10 +155,10 @@ def launch_up(
     """Start `threadkeep up` on data of its own below `folder`, with exactly this environment.
 
     The servers that `env` names are used, the others are started. Programs named in `without`
-    are not. Data goes at the end, unless it is in `data`.
+    are not. The data is deleted at the end, unless it is in `data`.
     """
     env_file = folder / "env"
-    # The script stands beside the interpreter, on the path or not.
+    # The script is in the folder of the interpreter, on the path or not.
     script = Path(sys.executable).with_name("threadkeep")
     ports = ("--port", "0", "--flower-port", "0", "--realtime-port", "0")
     options = (

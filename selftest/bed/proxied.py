@@ -8,14 +8,14 @@ from contextlib import suppress
 
 PIECE_BYTES = 65_536
 HELD_PIECES = 256
-"""What a stalled connection takes in before its sender has to wait."""
+"""What a stalled connection buffers before its sender has to wait."""
 
 _HOLDING = frozenset({"blackhole", "stall"})
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Faults:
-    """What goes wrong at the moment. Touched on the proxy's loop only; `dropped` is for all."""
+    """The current fault. Used on the proxy's loop only, except `dropped`."""
 
     def __init__(self) -> None:
         self.mode = "pass"
@@ -30,7 +30,7 @@ class Faults:
         self._times = 0
 
     def switch(self, mode: str, seconds: float, jitter: float, rate: int = 0) -> None:
-        """Begin a mode; replies that were still to be dropped are not any more."""
+        """Begin a mode; no more replies are dropped."""
         self.mode, self._seconds, self._jitter, self._rate = mode, seconds, jitter, rate
         self._times = 0
         if mode in _HOLDING:
@@ -39,11 +39,11 @@ class Faults:
             self.flowing.set()
 
     def arm(self, needle: bytes, nth: int, times: int) -> None:
-        """Drop replies from the n-th request that holds the needle on."""
+        """Drop replies from the n-th request on that contains the needle."""
         self._needle, self._skip, self._times = needle, nth - 1, times
 
     def takes(self, request: bytes) -> bool:
-        """Whether the reply to this request is to be dropped; counts it as one."""
+        """Whether the reply to this request is to be dropped; counts the request."""
         if not self._times or self._needle not in request:
             return False
         if self._skip:
@@ -53,18 +53,18 @@ class Faults:
         return True
 
     def passing_seconds(self, size: int) -> float:
-        """How long so many bytes of a request take to get through."""
+        """The seconds that so many bytes of a request take."""
         return size / self._rate if self.mode == "narrow" else 0.0
 
     def delay(self) -> float:
-        """Seconds by which a reply comes later."""
+        """Seconds by which a reply is delayed."""
         if self.mode != "latency":
             return 0.0
         return self._seconds + random.random() * self._jitter
 
 
 class Connection:
-    """A client's connection and the server's that belongs to it."""
+    """A client's connection and the connection to the server that belongs to it."""
 
     def __init__(
         self, faults: Faults, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -85,7 +85,7 @@ class Connection:
             self.reset()
             return
         self._writers.append(writer)
-        # Who connected in the moment before everyone was cut off was not among them yet.
+        # A client that connected just before all were cut off was not listed yet.
         if self._writers[0].is_closing() or self._faults.mode == "refuse":
             self.reset()
             return
@@ -99,7 +99,7 @@ class Connection:
             self._close()
 
     def reset(self) -> None:
-        """End it on both sides the hard way: what is on its way is lost."""
+        """Reset it on both sides: data under way is lost."""
         for writer in self._writers:
             raw = writer.get_extra_info("socket")
             if raw is not None and not writer.is_closing():
@@ -119,8 +119,8 @@ class Connection:
     async def _forward(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_request: bool
     ) -> None:
-        """Carry one direction. Taking in and giving out are apart, so that a delay delays each
-        piece by as much and not the next one by the sum."""
+        """Forward one direction. Reading and writing are separate, so that each piece is delayed by
+        the same time and delays do not add up."""
         held: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(HELD_PIECES)
         taking = asyncio.create_task(self._take(reader, held, is_request=is_request))
         self._tasks.append(taking)
@@ -134,7 +134,7 @@ class Connection:
                     await asyncio.sleep(seconds)
                 writer.write(piece)
                 await writer.drain()
-            # The other direction may still have something to say.
+            # The other direction may still have data.
             if writer.can_write_eof():
                 writer.write_eof()
             return
@@ -158,7 +158,7 @@ class Connection:
             if is_request and piece and self._faults.takes(piece):
                 self._drops_reply = True
             elif not is_request and self._drops_reply:
-                # A server that closed instead has given no reply to drop.
+                # A server that closed instead gave no reply to drop.
                 self._faults.dropped += bool(piece)
                 self.reset()
                 return

@@ -1,7 +1,7 @@
-"""A TCP proxy before a server that can be told to fail in the ways that networks do.
+"""A TCP proxy in front of a server that fails on command as networks do.
 
-One loop in a thread of its own carries every connection of a proxy. The modes are switched from
-any thread, at any time, and hold for connections that exist as for new ones.
+One loop in a thread of its own serves every connection of a proxy. Modes may be switched from any
+thread at any time, and apply to existing and new connections.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ REBIND_PAUSE_SECONDS = 0.02
 class FaultProxy:
     """Listens on a loopback port and forwards to one server; a context manager.
 
-    It begins by passing everything. `pass_through` ends whatever other mode was on.
+    It begins by passing everything. `pass_through` ends any other mode.
     """
 
     def __init__(self, target_host: str, target_port: int) -> None:
-        """Touch nothing yet; `port` is chosen now and stays the same through every mode."""
+        """Open nothing yet; `port` is chosen now and stays the same in every mode."""
         self.host = HOST
         self.port = free_port()
         self._target = (target_host, target_port)
@@ -73,24 +73,24 @@ class FaultProxy:
 
     @property
     def dropped(self) -> int:
-        """How many replies were swallowed since the start."""
+        """How many replies were dropped since the start."""
         return self._faults.dropped
 
     @property
     def open_connections(self) -> int:
-        """How many connections of clients are open now."""
+        """How many client connections are open now."""
         return len(self._connections)
 
     def pass_through(self) -> None:
-        """End every fault, replies still to be dropped included.
+        """End every fault, including replies still to be dropped.
 
-        After `stall` the held bytes arrive; after `blackhole` they are gone, and the connections
-        that lost them with them.
+        After `stall` the held bytes arrive; after `blackhole` they are lost, and the connections
+        that lost them are reset.
         """
         self._run(self._switch("pass"))
 
     def latency(self, seconds: float, jitter: float = 0.0) -> None:
-        """Let each reply arrive later by `seconds`, and up to `jitter` seconds more."""
+        """Delay each reply by `seconds`, and up to `jitter` seconds more."""
         self._run(self._switch("latency", seconds, jitter))
 
     def narrow(self, bytes_per_second: int) -> None:
@@ -102,11 +102,11 @@ class FaultProxy:
         self._run(self._switch("refuse"))
 
     def reset(self) -> None:
-        """Reset every connection that exists, and go on in the mode that is on."""
+        """Reset every existing connection, and keep the current mode."""
         self._run(self._reset())
 
     def blackhole(self) -> None:
-        """Accept connections and bytes, and let none of them arrive, nor the end of a stream."""
+        """Accept connections and bytes, but forward nothing, not even the end of a stream."""
         self._run(self._switch("blackhole"))
 
     def stall(self) -> None:
@@ -114,7 +114,7 @@ class FaultProxy:
         self._run(self._switch("stall"))
 
     def redirect(self, target_host: str, target_port: int) -> None:
-        """Forward to another server from now on; every connection to the old one is reset."""
+        """Forward to another server from now on; connections to the old one are reset."""
         self._target = (target_host, target_port)
         self._run(self._reset())
 
@@ -138,7 +138,7 @@ class FaultProxy:
             self._loop.close()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do something on the loop and wait until it is done."""
+        """Run a function on the loop and wait until it is done."""
         done: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
         return done.result(SWITCH_SECONDS)
 
@@ -197,7 +197,7 @@ class FaultProxy:
 
     async def _shut(self) -> None:
         await self._stop_listening()
-        # Whoever was accepted just now gets a transport, without which nothing closes it.
+        # A connection accepted just now needs a transport, else nothing closes it.
         await asyncio.sleep(ACCEPT_SECONDS)
         self._cut()
         others = asyncio.all_tasks() - {asyncio.current_task()}

@@ -1,4 +1,4 @@
-"""The servers without the programs, as a process of its own: ``python -m selftest.bed.servers``."""
+"""The servers without the programs: ``python -m selftest.bed.servers``."""
 
 import argparse
 from contextlib import suppress
@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--max-memory", default="1gb")
     given = parser.parse_args()
     stack = Stack(given.data, max_memory=given.max_memory, debug=True)
-    # Told to stop between its last word and its serving, it stops all the same, by this exception.
+    # A signal between its last output and its serving ends it too, by this exception.
     with suppress(StackInterrupted), stack:
         write_env_file(given.env_file, stack.start_servers({}))
         stack.run()

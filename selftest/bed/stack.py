@@ -1,6 +1,6 @@
-"""A whole stack to be broken: servers, proxies before them, and the programs behind those.
+"""A whole stack under test: servers, proxies in front of them, and programs that use the proxies.
 
-The programs know the servers by their proxies only; whoever checks goes past the proxies.
+The programs know the servers by their proxies only; the checker bypasses the proxies.
 """
 
 import secrets
@@ -29,7 +29,7 @@ SERVERS = {
     "postgres": "DATABASE_URL",
     "clickhouse": "CLICKHOUSE_URL",
 }
-"""The servers, which are also the names of the proxies, and the variables that name them."""
+"""The servers, whose names the proxies share, and the variables with their URLs."""
 REALTIME = "realtime"
 FLOWER = "flower"
 PROGRAMS = ("web", "worker", "beat", REALTIME)
@@ -43,14 +43,14 @@ TokenIssuer = Callable[[Settings, str], str]
 
 
 class NotRecovered(Exception):
-    """A part that was killed did not come back in time; the text names it."""
+    """A part that was killed or frozen did not come back in time; the text names it."""
 
 
 class Testbed:
     """The running stack. `proxies` by server; `env` as the programs have it; `direct_env` names
     the servers themselves."""
 
-    # Its name begins as pytest's classes do.
+    # Its name begins like those of pytest's classes.
     __test__ = False
 
     def __init__(
@@ -71,7 +71,7 @@ class Testbed:
 
     @property
     def url(self) -> str:
-        """Where the API is."""
+        """The URL of the API."""
         return self.env["API_URL"]
 
     def client(self, user_id: str) -> RecordingClient:
@@ -100,7 +100,7 @@ class Testbed:
         return f"{self._servers.logs()}\n{self._programs.logs()}"
 
     def kill(self, name: str) -> int | None:
-        """Kill a server or program with all it has; the supervisor starts it anew.
+        """Kill all processes of a server or program; the supervisor restarts it.
 
         Returns the pid of the leader that died, for `wait_until_back`.
         """
@@ -121,16 +121,16 @@ class Testbed:
             time.sleep(POLL_SECONDS)
 
     def freeze(self, name: str) -> list[int]:
-        """Stop every process of a server or program where it is; give the result to `thaw`."""
+        """Stop every process of a server or program with SIGSTOP; pass the result to `thaw`."""
         return self.signal(name, signal.SIGSTOP)
 
     def thaw(self, pids: list[int]) -> None:
-        """Let what was frozen go on."""
+        """Continue the frozen processes."""
         procfs.send(pids, signal.SIGCONT)
 
     @contextmanager
     def unattended(self, name: str) -> Iterator[None]:
-        """Keep the supervisor of a server or program from starting it anew in the block."""
+        """Keep the supervisor from restarting a server or program during the block."""
         supervisor = [self._owner(name).pid]
         procfs.send(supervisor, signal.SIGSTOP)
         try:
@@ -143,7 +143,7 @@ class Testbed:
         return self._servers.data / server
 
     def move_redis(self, host: str, port: int) -> None:
-        """Let everybody find the data Redis elsewhere, as after the promotion of a replica."""
+        """Point everybody to another data Redis, as after the promotion of a replica."""
         self.proxies["redis-data"].redirect(host, port)
         url = make_url(self.direct_env["REDIS_URL"]).set(host=host, port=port)
         new = {"REDIS_URL": url.render_as_string(hide_password=False)}
@@ -177,7 +177,7 @@ class Testbed:
         return True
 
     def close(self) -> None:
-        """Give the connections to the tiers back."""
+        """Close the connections to the tiers."""
         self.services.give_back()
 
     def _owner(self, name: str) -> Launched:
@@ -197,9 +197,9 @@ def testbed(
 ) -> Iterator[Testbed]:
     """Start a stack in `folder` and stop it at the end; `variables` are more of its environment.
 
-    Only with `has_sockets` it has the program that serves them. Nobody looks at its tasks.
+    Only with `has_sockets` it has the program that serves them. It has no Flower.
 
-    Nothing of this process's environment reaches it, so that no other stack can be meant.
+    Nothing of this process's environment reaches it, so no other stack can be used by mistake.
 
     Raises:
         StackFailed: It did not start; the text ends with its logs.
@@ -219,7 +219,7 @@ def testbed(
         programs = cleanup.enter_context(launch_up(folder, env, *without))
         bed = Testbed(servers, programs, proxies, issue)
         cleanup.callback(bed.close)
-        # Programs that are to stop in order must not be waiting for a server that is cut off.
+        # Programs that stop in order must not wait for a server that is cut off.
         cleanup.callback(bed.heal)
         yield bed
 
@@ -229,12 +229,12 @@ def _ping(url: str) -> None:
         try:
             client.ping()
         except Exception as error:
-            # Whatever the driver says, the server does not answer.
+            # Whatever the driver raises, the server does not answer.
             raise OSError(str(error)) from error
 
 
 def _patient(settings: Settings) -> Services:
-    """The tiers for whoever checks, who is not to take a busy server for one that is out."""
+    """The tiers for the checker, with long time limits: a busy server is not down."""
     return Services(
         msgspec.structs.replace(
             settings, redis_timeout_seconds=PATIENCE_SECONDS, redis_slow_seconds=PATIENCE_SECONDS

@@ -1,1 +1,1 @@
-"""What is broken, and for how long."""
+"""The faults, and how long each lasts."""

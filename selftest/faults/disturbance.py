@@ -1,4 +1,4 @@
-"""What can be done to a stack, as data, and a seeded sequence of it."""
+"""The faults as data, and a seeded sequence of them."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -21,17 +21,17 @@ _WRITE_OF = {
     "postgres": b"COMMIT",
     "clickhouse": b"INSERT",
 }
-"""What a request holds that changes something on a server."""
+"""What requests contain that change data, by server."""
 
 End = Callable[[], None]
 
 
 @dataclass(frozen=True)
 class Disturbance:
-    """One kind: `begin` does it to a stack and gives what ends it.
+    """One kind of fault: `begin` injects it into a stack and returns what ends it.
 
-    It lasts between the two `seconds`; `end` returns once the target is whole again, and raises
-    `NotRecovered` if it is not in a minute.
+    It lasts between the two `seconds`; its end returns once the target answers again, and raises
+    `NotRecovered` if it does not within a minute.
     """
 
     name: str
@@ -43,24 +43,24 @@ class Disturbance:
 
 @dataclass(frozen=True)
 class Step:
-    """Disturbances that begin together, each with the seconds it lasts, and the calm after."""
+    """Faults that begin together, each with the seconds it lasts, and the seconds of calm after."""
 
     parts: tuple[tuple[Disturbance, float], ...]
     calm_seconds: float
 
 
 def kill(target: str) -> Disturbance:
-    """Kill a server or program with all it has; ended when the supervisor has it back."""
+    """Kill all processes of a server or program; ended when the supervisor has it back."""
 
     def begin(bed: Testbed) -> End:
         return partial(bed.wait_until_back, target, bed.kill(target))
 
-    what = f"kill -9 of every process of {target}, which is then started anew"
+    what = f"kill -9 of every process of {target}, which is then restarted"
     return Disturbance(f"{target} killed", target, what, (0.0, 0.0), begin)
 
 
 def freeze(target: str) -> Disturbance:
-    """Stop every process of a server or program where it is, and let it go on."""
+    """Stop every process of a server or program with SIGSTOP, and continue it."""
 
     def begin(bed: Testbed) -> End:
         return partial(bed.thaw, bed.freeze(target))
@@ -76,7 +76,7 @@ def cut_off(
     seconds: tuple[float, float],
     do: Callable[[FaultProxy], None],
 ) -> Disturbance:
-    """Do something to the proxy before a server; ended by passing everything again."""
+    """Switch the proxy in front of a server; ended by passing everything again."""
 
     def begin(bed: Testbed) -> End:
         do(bed.proxies[target])
@@ -86,7 +86,7 @@ def cut_off(
 
 
 def network_faults(target: str) -> tuple[Disturbance, ...]:
-    """Return everything that the network before a server can do."""
+    """Return every fault of the network in front of a server."""
 
     def slow(proxy: FaultProxy) -> None:
         proxy.latency(LATENCY_SECONDS, LATENCY_JITTER_SECONDS)
@@ -113,7 +113,7 @@ KINDS: tuple[Disturbance, ...] = (
     *(freeze(target) for target in FROZEN),
     *(fault for target in SERVERS for fault in network_faults(target)),
 )
-"""Every kind there is."""
+"""Every kind."""
 
 
 def kind(name: str) -> Disturbance:
@@ -122,7 +122,7 @@ def kind(name: str) -> Disturbance:
 
 
 def sequence(seed: int) -> Iterator[Step]:
-    """Yield disturbances for ever, the same for the same seed: one at a time, sometimes two.
+    """Yield faults for ever, the same for the same seed: one at a time, sometimes two.
 
     Every kind comes once before any comes twice.
     """

@@ -1,5 +1,4 @@
-"""Disturbances as they happened: carried out in turn, with the times at which each began and
-ended."""
+"""Injects faults in turn, and records when each began and ended."""
 
 import threading
 import time
@@ -13,9 +12,9 @@ from selftest.faults.disturbance import Disturbance, Step
 
 
 class Episode(msgspec.Struct, frozen=True, kw_only=True):
-    """One disturbance that is over; times are of the monotonic clock, in seconds.
+    """A fault that is over; times are seconds of the monotonic clock.
 
-    `failure` says what did not come back, and is empty otherwise.
+    `failure` names what did not come back, and is empty otherwise.
     """
 
     name: str
@@ -26,7 +25,7 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Episodes:
-    """Carries disturbances out and keeps a record of them."""
+    """Injects faults and records them."""
 
     def __init__(self, bed: Testbed) -> None:
         self._bed = bed
@@ -34,7 +33,7 @@ class Episodes:
 
     @contextmanager
     def during(self, disturbance: Disturbance) -> Iterator[None]:
-        """Hold a disturbance on for as long as the block runs, and return when it has ended."""
+        """Keep a fault on during the block, and return when it has ended."""
         began = time.monotonic()
         end = disturbance.begin(self._bed)
         failure = ""
@@ -56,11 +55,13 @@ class Episodes:
             )
 
     def perform(self, step: Step, until: float, stopping: threading.Event) -> None:
-        """Carry out one step, cut short at the moment `until` of the monotonic clock or when
-        `stopping` is set; whatever was begun is ended."""
+        """Inject the faults of one step, until `until` (monotonic) at most or `stopping` is set.
+
+        Faults that began are always ended.
+        """
         began = time.monotonic()
         with ExitStack() as on:
-            # The one that lasts longest is the outermost, and so ends last.
+            # The longest fault is the outermost block, so it ends last.
             for disturbance, seconds in sorted(step.parts, key=lambda part: -part[1]):
                 on.enter_context(self.during(disturbance))
                 on.callback(_wait, began + seconds, until, stopping)

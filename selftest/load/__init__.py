@@ -1,1 +1,1 @@
-"""The clients that write and read meanwhile."""
+"""The clients that write and read during the faults."""

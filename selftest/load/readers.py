@@ -1,7 +1,7 @@
-"""Readers: list threads and get messages while they change, and hold each answer against the
+"""Readers: list threads and get messages while they change, and compare each answer with the
 account as it was before the request.
 
-An answer with a `warning` says itself that it may be incomplete; only one without is judged.
+An answer with a `warning` may be incomplete; only answers without one are judged.
 """
 
 import random
@@ -25,7 +25,7 @@ Snapshot = dict[str, tuple[int, bool, bool]]
 
 
 class ReadPage(msgspec.Struct):
-    """What a reader reads of a list."""
+    """The members of a list that a reader needs."""
 
     messages: list[Message]
     next_cursor: str | None
@@ -34,7 +34,7 @@ class ReadPage(msgspec.Struct):
 
 
 class ReadMessage(msgspec.Struct):
-    """What a reader reads of one message."""
+    """The members of a message that a reader needs."""
 
     id: str
     version: int
@@ -44,7 +44,7 @@ class ReadMessage(msgspec.Struct):
 
 
 class View(NamedTuple):
-    """Which part of which thread is asked for. `cursor` is an id or empty."""
+    """A request for part of a thread. `cursor` is an id or empty."""
 
     user: int
     user_id: str
@@ -55,13 +55,13 @@ class View(NamedTuple):
 
     @property
     def path(self) -> str:
-        """The request."""
+        """Its path and query."""
         cursor = f"&cursor={self.cursor}" if self.cursor else ""
         order = f"&order={self.order}"
         return f"/api/threads/{self.thread_id}/messages?limit={self.limit}{order}{cursor}"
 
     def covers(self, page: ReadPage, message_id: str) -> bool:
-        """Tell whether a page would show an id, if there is such a message."""
+        """Tell whether a page would show this id, if the message exists."""
         if page.next_cursor is not None and not page.messages:
             return False
         last = page.messages[-1].id if page.next_cursor is not None else ""
@@ -75,7 +75,7 @@ _founds = msgspec.json.Decoder(ReadMessage)
 
 
 class Reader:
-    """One client that only looks."""
+    """One client that only reads."""
 
     def __init__(self, traffic: Traffic, load: Load, number: int, seed: int) -> None:
         self._traffic = traffic
@@ -89,7 +89,7 @@ class Reader:
         self.warned = 0
 
     def run(self) -> None:
-        """Look until the run is over."""
+        """Read until the run is over."""
         try:
             while not self._traffic.ended:
                 if self._random.random() < 0.5:
@@ -101,7 +101,7 @@ class Reader:
             self.close()
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         for client in self._clients:
             client.close()
 
@@ -176,7 +176,7 @@ class Reader:
             if must_be_seen and message_id not in shown and view.covers(page, message_id)
         ]
         for message_id in missing:
-            # A delete that was asked for meanwhile may have come first.
+            # A concurrent delete may have come first.
             if self._still_must_be_seen(view.user_id, view.thread_id, message_id):
                 self._wrong("a page without a warning misses a message", id=message_id, **evidence)
         if len(shown) != len(page.messages):

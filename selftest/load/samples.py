@@ -1,4 +1,4 @@
-"""Every answer with its times: whether each came in time, and what became of how many."""
+"""All answers with their times: which were late, and counts by outcome."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +18,7 @@ WEB_FROZEN = "web frozen"
 
 
 class RequestSample(msgspec.Struct, frozen=True, kw_only=True):
-    """One request without its contents. Times as in `selftest.record.client.Answer`."""
+    """One request without its content. Times as in `selftest.record.client.Answer`."""
 
     verb: Literal["create", "edit", "delete", "read"]
     outcome: Outcome
@@ -32,7 +32,7 @@ class RequestSample(msgspec.Struct, frozen=True, kw_only=True):
 class WriteCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Counts of writes: acknowledged by tier, refused with a 503, without an answer.
 
-    `reads` counts reads that gave what was asked for; the times are of all requests.
+    `reads` counts successful reads; the times are those of all requests.
     """
 
     acknowledged: dict[str, int]
@@ -44,7 +44,7 @@ class WriteCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def sample_of(answer: Answer, verb: Literal["create", "edit", "delete", "read"]) -> RequestSample:
-    """Return an answer's times; who reads the body adds the tier of an acknowledgement."""
+    """Return an answer's times, without the tier of an acknowledgement, which is in the body."""
     return RequestSample(
         verb=verb,
         outcome=answer.outcome,
@@ -79,10 +79,10 @@ def during(samples: Sequence[RequestSample], began: float, ended: float) -> list
 def judge_times(
     samples: Sequence[RequestSample], episodes: Sequence[Episode], stalls: Stalls
 ) -> list[Violation]:
-    """Return every request that had no answer, or a late one, unless the machine made it late.
+    """Return every request without an answer or with a late one, unless the machine made it late.
 
-    A web process that is killed or frozen answers nobody: what it was to answer meanwhile is no
-    violation, and neither is a connection that was made before it was killed and proves dead.
+    A web process that is killed or frozen answers nobody: requests to it meanwhile are no
+    violation, nor is a dead connection that was made before it was killed.
     """
 
     def is_late(sample: RequestSample) -> bool:
@@ -103,8 +103,7 @@ def judge_times(
 def times_not_judged(
     samples: Sequence[RequestSample], episodes: Sequence[Episode], stalls: Stalls
 ) -> list[Violation]:
-    """Return every late answer of which cannot be told whether it would have come in time on a
-    machine that had not kept everybody waiting meanwhile."""
+    """Return every late answer that might have come in time if the machine had not stalled."""
     return [
         _violation(
             "a request was answered after more than 5 s, but the machine kept everybody waiting",

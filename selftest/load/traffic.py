@@ -1,4 +1,4 @@
-"""What writers and readers share: their parameters, when to stop, and where they note things."""
+"""What writers and readers share: parameters, when to stop, and the records that they write."""
 
 import itertools
 import threading
@@ -20,10 +20,10 @@ ClientMaker = Callable[[str], RecordingClient]
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """How much is done at once. Writers share `users` evenly, and each user's `threads`.
+    """The load. Writers share `users` evenly, and each user's `threads`.
 
     Shares are of operations. `pause_seconds` is the longest pause between two operations of one
-    writer or reader; how long each is, is drawn.
+    writer or reader; each pause is random.
     """
 
     writers: int = 32
@@ -40,8 +40,8 @@ class Load:
 
 @dataclass
 class Traffic:
-    """One run's shared state. `samples` are all answers, to judge how long each took, and
-    `stalls` when that was no fault of who answered."""
+    """One run's shared state. `samples` are all answers with their times, `stalls` the moments in
+    which the machine, not the server, made them late."""
 
     ledger: RequestLedger
     account: Account
@@ -58,10 +58,10 @@ class Traffic:
         return f"{self.name}-user-{number}"
 
     def note(self, entry: Entry) -> None:
-        """Put an entry on disk and into the account.
+        """Write an entry to disk and into the account.
 
-        An answer counts from the moment at which the account has it, which is after the client
-        got it: a reader that begins later must find it.
+        An answer counts from the moment at which the account has it, after the client got it: a
+        reader that begins later must find it.
         """
         with self.stalls.brief():
             self.ledger.append(entry)

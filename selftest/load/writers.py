@@ -1,7 +1,7 @@
 """Writers: each posts, edits and deletes its own messages, one request at a time.
 
-A create is repeated with its key until it is acknowledged; edits and deletes have no key and are
-not repeated, so one without an answer may have happened or not.
+A create is repeated with its key until it is acknowledged. Edits and deletes have no key and are
+not repeated: one without an answer may have happened or not.
 """
 
 import random
@@ -24,7 +24,7 @@ _LETTERS = string.ascii_letters + "äöüßéñ漢字😀 \n"
 
 
 class AcknowledgedBody(msgspec.Struct):
-    """What a writer reads of a 200."""
+    """The members of a 200 that a writer needs."""
 
     id: str
     version: int

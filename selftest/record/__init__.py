@@ -1,1 +1,1 @@
-"""What they were told, and what was found out."""
+"""The records of a run: requests and answers, and violations."""

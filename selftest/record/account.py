@@ -1,7 +1,7 @@
-"""What a ledger amounts to: for each message what must be, what may be, and what must not.
+"""The account of a ledger: what must be stored of each message, what may be, and what must not.
 
 An attempt without a 200 may have happened or not, and a retry may find that it did. So each
-message has what was acknowledged, and beside that what might be there.
+message has its acknowledged states and its possible ones.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ def hash_of(content: str) -> str:
 
 @dataclass
 class MessageHistory:
-    """One created message and all that was done to it.
+    """One created message and its operations.
 
     `ids` are those its creation was acknowledged with, which should be one. `version` is the
     newest acknowledged one and `acknowledged` the content hash of each. `open_edits` are the
@@ -50,7 +50,7 @@ class MessageHistory:
 
     @property
     def must_be_seen(self) -> bool:
-        """Whether it was acknowledged and nobody has begun to delete it."""
+        """Whether it was acknowledged and no delete has begun."""
         return bool(self.ids) and not self.delete_asked
 
     def fits(self, version: int, content_hash: str) -> bool:
@@ -62,14 +62,14 @@ class MessageHistory:
 
 @dataclass(frozen=True)
 class WrongAnswer:
-    """An answer that no client should have got: neither 200 nor 503, nor a 404 that is due."""
+    """A wrong answer: neither 200 nor 503, nor a 404 for a deleted message."""
 
     asked: AttemptedRequest
     answered: Answered
 
 
 class Account:
-    """The histories of a ledger, kept while it is written or made from one. Safe for threads."""
+    """The histories of a ledger, kept while it is written or made from a file. Safe for threads."""
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self._lock = threading.Lock()
@@ -82,7 +82,7 @@ class Account:
             self.note(entry)
 
     def note(self, entry: Entry) -> None:
-        """Take an entry in, in the order of the ledger."""
+        """Add an entry, in the order of the ledger."""
         with self._lock:
             if isinstance(entry, AttemptedRequest):
                 self._ask(entry)
@@ -91,7 +91,7 @@ class Account:
                 self._answer(*self._open.pop((entry.op, entry.attempt)), entry)
 
     def histories(self) -> list[MessageHistory]:
-        """Return every message that was ever asked for, in the order of asking."""
+        """Return every requested message, in the order of requests."""
         with self._lock:
             return list(self._by_key.values())
 
@@ -101,7 +101,7 @@ class Account:
             return self._by_key[key]
 
     def of_thread(self, user_id: str, thread_id: str) -> list[MessageHistory]:
-        """Return the messages of one thread, in the order of asking."""
+        """Return the messages of one thread, in the order of requests."""
         with self._lock:
             return list(self._by_thread.get((user_id, thread_id), ()))
 
@@ -111,7 +111,7 @@ class Account:
             return list(self._by_thread)
 
     def taken_by(self, message_id: str) -> list[str]:
-        """Return the tiers that acknowledged something of a message, in order."""
+        """Return the tiers that acknowledged an operation of a message, in order."""
         with self._lock:
             return [each.tier_used for each in self.answers if each.id == message_id]
 
@@ -149,7 +149,7 @@ class Account:
         if answered.status == OK:
             self._acknowledge(self._by_key[asked.key], asked, answered)
         elif answered.status == NOT_FOUND and delete_was_asked:
-            # A delete that had no answer has happened after all.
+            # A delete without an answer has happened after all.
             pass
         elif answered.outcome == "answered" and answered.status != UNAVAILABLE:
             self.refusals.append(WrongAnswer(asked, answered))

@@ -1,4 +1,4 @@
-"""A plain HTTP client that says of every request how it ended and how long it took."""
+"""A plain HTTP client that reports how each request ended and how long it took."""
 
 import http.client
 import time
@@ -10,18 +10,18 @@ import msgspec
 TIMEOUT_SECONDS = 8.0
 
 IDLE_SECONDS = 15.0
-"""A connection that was idle for longer is not used again: the server, which closes it after 30 s,
-may be about to, and every client that keeps connections has to reckon with that."""
+"""A connection that was idle for longer is not used again: the server closes idle ones after 30 s
+and may be about to, as every client that keeps connections must expect."""
 
 Outcome = Literal["answered", "timeout", "refused", "cut"]
 """`refused` never reached the server; after `timeout` and `cut` the request may have happened."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one request. Without an answer `status` is 0 and `body` empty.
+    """The outcome of one request. Without an answer `status` is 0 and `body` empty.
 
-    `connected`, when the connection was made, `began` and `ended` are of the monotonic clock, in
-    seconds.
+    `connected`, when the connection was made, `began` and `ended` are seconds of the monotonic
+    clock.
     """
 
     outcome: Outcome
@@ -37,7 +37,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         return (self.ended - self.began) * 1000
 
     def json(self) -> Any:
-        """The body as it was meant. Raises `msgspec.DecodeError` for one that is no JSON."""
+        """The decoded body. Raises `msgspec.DecodeError` if it is no JSON."""
         return msgspec.json.decode(self.body)
 
 
@@ -60,9 +60,9 @@ class RecordingClient:
         body: bytes | None = None,
         headers: dict[str, str] | None = None,
     ) -> Answer:
-        """Make one request; whatever goes wrong with the connection is in the answer.
+        """Make one request; errors of the connection are in the answer.
 
-        A request is never repeated here, also not on a connection that proves to be dead.
+        A request is never repeated here, not even on a dead connection.
         """
         began = time.monotonic()
         outcome: Outcome = "refused"
@@ -93,7 +93,7 @@ class RecordingClient:
         )
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         self._link.close()
 
     def _failed(self, outcome: Outcome, began: float) -> Answer:

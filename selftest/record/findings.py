@@ -1,4 +1,4 @@
-"""What can be found wrong, and where all who look put what they find."""
+"""The invariants, and the violations of them."""
 
 import threading
 from enum import StrEnum
@@ -8,21 +8,21 @@ import msgspec
 
 
 class Invariant(StrEnum):
-    """What must hold whatever is killed, frozen or cut off; the value says it to a person."""
+    """What must hold under every fault; the value is its text for a person."""
 
     NO_LOSS = "nothing acknowledged is lost"
     NO_DOUBLE = "nothing is there twice"
     NO_RESURRECTION = "nothing deleted comes back, no version goes backwards"
     READ_YOUR_WRITES = "what was acknowledged is found from then on"
-    ORDER = "one writer's messages stand in the order of their acknowledgement"
+    ORDER = "one writer's messages are in the order of their acknowledgement"
     IN_TIME = "every request is answered within 5 s, and with what it may be answered"
-    RECOVERY = "all is carried on by itself after the last disturbance"
+    RECOVERY = "after the last fault the backlog drains by itself"
     AGREEMENT = "the tiers agree"
     INTACT = "every copy matches its own hash"
 
 
 class Violation(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that must not be: which invariant, what happened, and what shows it."""
+    """One violation: the invariant, what happened, and the evidence."""
 
     invariant: Invariant
     what: str
@@ -37,11 +37,11 @@ class Findings:
         self._found: list[Violation] = []
 
     def add(self, invariant: Invariant, what: str, **evidence: Any) -> None:
-        """Put one in."""
+        """Add one."""
         with self._lock:
             self._found.append(Violation(invariant=invariant, what=what, evidence=evidence))
 
     def all(self) -> list[Violation]:
-        """Return what was found so far."""
+        """Return the violations so far."""
         with self._lock:
             return list(self._found)

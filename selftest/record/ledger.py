@@ -1,7 +1,7 @@
-"""The client's ledger: every request before it is sent and every answer after it came, on disk.
+"""The clients' ledger on disk: every request before it is sent, every answer after it came.
 
-It is all that a client knows, so it is what the store is held against. A writer that is killed
-leaves at most a torn last line.
+It is all that the clients know, so the store is compared with it. A killed writer leaves at most a
+torn last line.
 """
 
 import os
@@ -22,8 +22,8 @@ class AttemptedRequest(msgspec.Struct, frozen=True, kw_only=True, tag="asked"):
     """A request that is about to be sent.
 
     `op` counts operations over all writers; the attempts of one share it. `content_hash` is that
-    of the content alone, see `hash_of`. An edit or a delete names the message it is about and
-    the version that it rests on.
+    of the content alone, see `hash_of`. An edit or a delete names its message and the version
+    that it expects.
     """
 
     op: int
@@ -39,7 +39,7 @@ class AttemptedRequest(msgspec.Struct, frozen=True, kw_only=True, tag="asked"):
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True, tag="answered"):
-    """What became of an attempt; `status` is 0 where no answer came.
+    """The outcome of an attempt; `status` is 0 without an answer.
 
     `id`, `version`, `tier_used` and `durability` are those of a 200.
     """
@@ -62,10 +62,10 @@ _decode = msgspec.json.Decoder(Entry).decode
 
 
 class RequestLedger:
-    """The file being written. Safe for threads; a context manager that closes it."""
+    """A ledger being written. Safe for threads; a context manager that closes the file."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file for appending; what it holds already stays."""
+        """Open the file for appending."""
         self._file = path.open("ab", buffering=0)
         self._write_lock = threading.Lock()
         self._sync_lock = threading.Lock()
@@ -73,7 +73,7 @@ class RequestLedger:
         self._synced = 0
 
     def append(self, entry: Entry) -> None:
-        """Add an entry and return once it is on disk; writers that wait share an fsync."""
+        """Append an entry and return once it is on disk; concurrent writers share an fsync."""
         with self._write_lock:
             self._file.write(_encode(entry) + b"\n")
             self._written += 1
@@ -85,7 +85,7 @@ class RequestLedger:
                 self._synced = covered
 
     def close(self) -> None:
-        """Close the file; an entry that comes later raises `ValueError`."""
+        """Close the file; a later entry raises `ValueError`."""
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -103,7 +103,7 @@ class RequestLedger:
 
 
 def read(path: Path) -> Iterator[Entry]:
-    """Yield the entries of a ledger in order; a last line that was torn is left out.
+    """Yield the entries of a ledger in order, without a torn last line.
 
     Raises:
         msgspec.MsgspecError: A line other than the last is no entry.

@@ -1,9 +1,9 @@
-"""Moments in which the machine kept everybody waiting, so that what was late then proves nothing.
+"""Moments in which the machine stalled, so that late answers prove nothing.
 
-Two witnesses tell of them: a thread that wants to wake every few milliseconds, and whoever waits
-for the disk of the ledger. Neither asks the programs under test for anything, so one of those that
-hangs is no stall; one that takes every processor would be. A machine that is merely slow has no
-long stalls and wakes everybody a little late each time, which adds up.
+Two observers detect them: a thread that should wake every few milliseconds, and the waits for the
+disk of the ledger. Neither calls the programs under test, so a program that hangs is no stall; one
+that takes every processor is. A machine that is merely slow has no long stalls, but wakes threads
+a little late each time, which adds up.
 """
 
 import threading
@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 STALL_SECONDS = 0.1
-"""A wait that should have been far shorter than this was one."""
+"""A short wait that took longer than this was a stall."""
 
 WAKE_SECONDS = 0.02
 LATE_SECONDS = 0.005
-"""A thread that wakes later than this had to wait for a processor."""
+"""A thread that woke later than this had to wait for a processor."""
 
 
 _Span = tuple[float, float]
@@ -31,7 +31,7 @@ class Stalls:
 
     @contextmanager
     def brief(self) -> Iterator[None]:
-        """Take the time of what is brief unless the machine stalls."""
+        """Time a block that is brief unless the machine stalls."""
         began = time.monotonic()
         try:
             yield
@@ -39,17 +39,17 @@ class Stalls:
             self.note(began, time.monotonic())
 
     def note(self, began: float, ended: float) -> None:
-        """Note something brief that took from `began` to `ended`, if that was long."""
+        """Note a stall from `began` to `ended`, if that was long."""
         if ended - began > STALL_SECONDS:
             self._spans.append((began, ended))
 
     def note_late(self, due: float, woke: float) -> None:
-        """Note when a thread woke that was to wake at `due`."""
+        """Note the wait of a thread that was to wake at `due`."""
         if woke - due > LATE_SECONDS:
             self._late.append((due, woke))
 
     def watch(self, until: threading.Event) -> None:
-        """Wake again and again, and note when that came late."""
+        """Wake at short intervals, and note each late wake-up."""
         while not until.is_set():
             due = time.monotonic() + WAKE_SECONDS
             with self.brief():
@@ -57,11 +57,11 @@ class Stalls:
             self.note_late(due, time.monotonic())
 
     def seconds_within(self, began: float, ended: float) -> float:
-        """Return for how long the machine stalled between two moments."""
+        """Return the seconds of stalls between two moments."""
         return _covered(self._spans, began, ended)
 
     def slow_seconds_within(self, began: float, ended: float) -> float:
-        """Likewise, with all the short waits for a processor."""
+        """Likewise, including the short waits for a processor."""
         return _covered([*self._spans, *self._late], began, ended)
 
 

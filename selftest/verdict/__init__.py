@@ -1,1 +1,1 @@
-"""Whether the store kept its word."""
+"""Whether the store kept its promises."""

@@ -1,7 +1,7 @@
-"""Holds a ledger against what is really there: a function for each thing that must be so.
+"""Compares the ledger with what is stored: a function for each invariant.
 
-Each takes the evidence and gives violations, none where all is well. They touch nothing, so that
-each can be shown evidence that was tampered with.
+Each takes the evidence and gives violations. They have no side effects, so that tests can give
+them falsified evidence.
 """
 
 from collections import Counter, defaultdict
@@ -18,7 +18,7 @@ Check = Callable[[Evidence], list[Violation]]
 
 
 def check(evidence: Evidence) -> list[Violation]:
-    """Return everything that is not as it must be."""
+    """Return all violations."""
     return [violation for each in CHECKS for violation in each(evidence)]
 
 
@@ -65,7 +65,8 @@ def nothing_is_doubled(evidence: Evidence) -> list[Violation]:
 
 
 def nothing_comes_back(evidence: Evidence) -> list[Violation]:
-    """What was acknowledged as deleted is nowhere, and no tier is behind an acknowledgement."""
+    """A message acknowledged as deleted is nowhere, and no tier has an older version than
+    acknowledged."""
     found = []
     places: list[tuple[str, Iterable[Message | None]]] = [
         ("the API by id", evidence.by_id.values()),
@@ -89,7 +90,7 @@ def nothing_comes_back(evidence: Evidence) -> list[Violation]:
 
 
 def order_is_kept(evidence: Evidence) -> list[Violation]:
-    """A list is in the order of ids, and shows one writer's messages as they were acknowledged."""
+    """A list is in the order of ids, and one writer's messages in that of acknowledgement."""
     found = []
     op_of = {each.id: (each.writer, each.op) for each in evidence.account.histories() if each.ids}
     for (user_id, thread_id), messages in evidence.lists.items():
@@ -101,7 +102,7 @@ def order_is_kept(evidence: Evidence) -> list[Violation]:
         for message_id in shown:
             writer, op = op_of.get(message_id, (-1, 0))
             if writer >= 0 and op < latest.get(writer, -1):
-                what = f"a message of writer {writer} in {where} stands after a later one"
+                what = f"a message of writer {writer} in {where} comes after a later one"
                 evidence_of = {"id": message_id, "op": op, "later_op": latest[writer]}
                 found.append(Violation(invariant=Invariant.ORDER, what=what, evidence=evidence_of))
             latest[writer] = max(op, latest.get(writer, -1))
@@ -139,7 +140,7 @@ def tiers_agree(evidence: Evidence) -> list[Violation]:
     for message in live.values():
         of_thread[message.user_id, message.thread_id].add(message.id)
     for name, page in evidence.hot_pages.items():
-        # Readers leave out what its record says is deleted, so such an id harms nobody.
+        # Readers skip messages whose record says deleted, so such an id is harmless.
         buried = {each for each, _ in page.records if _is_buried(evidence, each)}
         found += _page_differs("/".join(name), page, of_thread[name], buried)
     for name, messages in evidence.lists.items():
@@ -170,7 +171,7 @@ def copies_are_intact(evidence: Evidence) -> list[Violation]:
 
 
 def answers_are_allowed(evidence: Evidence) -> list[Violation]:
-    """No write was answered with anything but 200, 503, or a 404 that was due."""
+    """Every write was answered with 200, 503, or a 404 for a deleted message."""
     return [
         Violation(
             invariant=Invariant.IN_TIME,
@@ -215,7 +216,7 @@ def _is_buried(evidence: Evidence, message_id: str) -> bool:
 def _page_differs(
     where: str, page: HotPage, committed: set[str], buried: set[str]
 ) -> list[Violation]:
-    """What the index of a thread holds above its floor is all that there is above it."""
+    """The index of a thread in Redis is complete above its floor."""
     if page.floor is None:
         return []
     floor = page.floor
@@ -263,7 +264,7 @@ def _doubles(names: Iterable[str], what: str, where: str) -> list[Violation]:
 
 
 def _key(message: Message) -> str:
-    """The Idempotency-Key that made a message; its writer put it into the metadata."""
+    """The Idempotency-Key of a message, which its writer put into the metadata."""
     return str(message.metadata.get("key", ""))
 
 

@@ -1,4 +1,4 @@
-"""What is really there at the end: every message of a run in each tier and through the API."""
+"""What is stored at the end: every message of a run in each tier and through the API."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,11 +37,11 @@ R = TypeVar("R")
 class Evidence:
     """Everything the checker needs; threads are named (user id, thread id).
 
-    `by_id` is what the API says of each acknowledged id (None: 404) and `lists` what it lists of
-    each thread, newest first, both once every tier answered again. `committed` are the rows of
+    `by_id` is the API's answer for each acknowledged id (None: 404) and `lists` its list of each
+    thread, newest first, both after every tier answered again. `committed` are the rows of
     PostgreSQL, `archived` the newest live versions in ClickHouse, `hot` the records in Redis and
-    `corrupt` the ids of those that are none. `counts` is how many live messages PostgreSQL says
-    that a thread has. `unanswered` are requests that got neither a 200 nor a 404.
+    `corrupt` the ids of unreadable ones. `counts` are PostgreSQL's numbers of live messages by
+    thread. `unanswered` are requests that got neither a 200 nor a 404.
     """
 
     account: Account
@@ -62,7 +62,7 @@ class Evidence:
 def gather(
     services: Services, account: Account, connect: Callable[[str], RecordingClient]
 ) -> Evidence:
-    """Look everywhere. Nothing may be written meanwhile.
+    """Read every tier. Nothing may be written meanwhile.
 
     Raises:
         TierError: A tier does not answer.

@@ -1,4 +1,4 @@
-"""Waiting until all that was acknowledged has been carried on, or the time for that is over."""
+"""Waiting until the backlog has drained, or the time for that is over."""
 
 import time
 from collections.abc import Set
@@ -27,10 +27,10 @@ def wait_until_quiet(
     seconds: float = DEADLINE_SECONDS,
     lost: Set[str] = frozenset(),
 ) -> str:
-    """Wait until nothing waits anywhere to be carried on, and PostgreSQL and ClickHouse have each
-    acknowledged message, those left out that a disk took with it.
+    """Wait until no queue has entries, and PostgreSQL and ClickHouse have each acknowledged
+    message, except those lost with a disk on purpose.
 
-    Returns an empty text once it is so, and after `seconds` what is still in the way.
+    Returns an empty text then, and after `seconds` a text that names what still waits.
     """
     wanted = {history.id for history in account.histories() if history.must_be_seen} - lost
     users = sorted({user_id for user_id, _ in account.threads()})
@@ -44,14 +44,14 @@ def wait_until_quiet(
 
 def _in_the_way(services: Services, wanted: set[str], users: list[str]) -> str:
     try:
-        # In the order in which it is carried, so that nothing is overtaken.
+        # In the order in which writes are carried, so that none is missed in between.
         waiting = {
-            "in ClickHouse to be brought home": direct_writes.count_direct_writes(
+            "in ClickHouse to be replayed": direct_writes.count_direct_writes(
                 services.job_clickhouse
             ),
             "in the log": sum(services.pending_log.backlog()),
             "in the outbox": count(services.job_engine, tables.clickhouse_outbox),
-            "to be told to Redis": count(services.job_engine, _BACKFILL),
+            "to be backfilled to Redis": count(services.job_engine, _BACKFILL),
         }
         if any(waiting.values()):
             found = [f"{number} {where}" for where, number in waiting.items() if number]

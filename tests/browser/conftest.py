@@ -1,6 +1,6 @@
 """A browser, pages of two origins, and a stack that lets one of them in.
 
-All of it ends with these tests: nobody else needs it, and others have loops of their own.
+All of it ends with these tests: others run event loops of their own.
 """
 
 import shutil
@@ -31,7 +31,7 @@ QUIET = (
     "--mute-audio",
     "--process-per-site",
 )
-"""Nothing that a browser does of its own accord; and no sandbox, which root cannot have."""
+"""No background activity of the browser, and no sandbox, which root cannot have."""
 
 
 class _Page(BaseHTTPRequestHandler):
@@ -44,7 +44,7 @@ class _Page(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
+        """Logs nothing."""
 
 
 def _pages() -> Iterator[str]:
@@ -58,7 +58,7 @@ def _pages() -> Iterator[str]:
 
 @pytest.fixture(scope="package", autouse=True)
 def patient() -> None:
-    """Whatever is expected of a page may take as long as a busy machine does."""
+    """Expectations of a page wait as long as a busy machine may take."""
     expect.set_options(timeout=WAIT_MS)
 
 
@@ -76,8 +76,8 @@ def elsewhere() -> Iterator[str]:
 
 @pytest.fixture(scope="package")
 def open_stack(home: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    """A stack that lets pages of `home` in, and allows drills."""
-    # One process of the API: a machine that draws pages has enough to do.
+    """A stack that allows pages of `home`, and drills."""
+    # One process of the API: the machine is busy enough with rendering.
     own = {"THREADKEEP_ORIGINS": home, "THREADKEEP_DRILLS": "1", "WEB_WORKERS": "1"}
     with launched(tmp_path_factory.mktemp("stack"), "flower", **PATIENT, **own) as running:
         yield running
@@ -85,21 +85,21 @@ def open_stack(home: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def browser_token(open_stack: Launched) -> str:
-    """A token of somebody new."""
+    """A token of a new user."""
     tokens = Tokens(configuration.load(open_stack.env))
     return tokens.issue(fresh_user(), is_admin=False, ttl_seconds=TOKEN_SECONDS)
 
 
 @pytest.fixture
 def expired_token(open_stack: Launched) -> str:
-    """A token that was good until a minute ago."""
+    """A token that expired a minute ago."""
     tokens = Tokens(configuration.load(open_stack.env))
     return tokens.issue(fresh_user(), is_admin=False, ttl_seconds=-60)
 
 
 @pytest.fixture
 def console(browser: BrowserContext, open_stack: Launched) -> Iterator[Console]:
-    """A tab, which has complained of nothing at the end."""
+    """A tab, without errors in its console at the end."""
     with tab(browser, open_stack) as one:
         yield one
 
@@ -141,7 +141,7 @@ def operations(console: Console, admin_token: str) -> Console:
 
 @pytest.fixture(scope="package")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    """Chromium as the system has it, with a profile of its own."""
+    """The system's Chromium, with a profile of its own."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         pytest.skip("no Chromium on the path: pages were not looked at (apt-get install chromium)")
@@ -150,7 +150,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext
             tmp_path_factory.mktemp("profile"),
             executable_path=program,
             headless=True,
-            # What moves without end is painted without end.
+            # An endless animation is painted without end.
             reduced_motion="reduce",
             args=list(QUIET),
         )

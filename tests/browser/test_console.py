@@ -18,7 +18,7 @@ from support.waiting import eventually
 pytestmark = pytest.mark.browser
 
 OLD_US = 32_000_000_000_000
-"""In January 1971, which no other message of this stack is of."""
+"""In January 1971, from which no other message of this stack is."""
 OLD_DAYS = 18_000
 RECORD_STATES = """
 () => {
@@ -49,7 +49,7 @@ def test_a_message_is_sent_and_seen_to_get_to_every_tier(
         open_stack.signal("worker", signal.SIGCONT)
     expect(sent.locator(".state")).to_have_text("Archived", timeout=WAIT_MS)
     states = console.page.evaluate("() => states")
-    # Where it was in ClickHouse before the page was told of PostgreSQL, one step is skipped.
+    # If it was in ClickHouse before the page learnt of PostgreSQL, one step is skipped.
     seen = states[states.index("Acknowledged · Redis") :]
     assert [one for one in seen if one != "Persisted"] == ["Acknowledged · Redis", "Archived"]
     assert seen[1:-1] in (["Persisted"], [])
@@ -87,7 +87,7 @@ def test_another_tab_sees_messages_edits_and_deletions_live(
 ) -> None:
     with tab(browser, open_stack) as writer, tab(browser, open_stack) as reader:
         for console in (writer, reader):
-            # A browser lets tabs behind others wait.
+            # A browser slows down background tabs.
             console.page.bring_to_front()
             console.sign_in(browser_token)
             console.is_live()
@@ -137,12 +137,12 @@ def test_a_cut_connection_says_so_comes_back_and_misses_nothing(
     console.open_thread(thread)
     open_stack.signal("realtime", signal.SIGKILL)
     expect(console.page.locator("#connection-words")).to_contain_text("Reconnecting")
-    expect(console.page.locator("#banner")).to_contain_text("The connection is cut")
+    expect(console.page.locator("#banner")).to_contain_text("The connection is lost")
     own_api.send("t", "said meanwhile", role="assistant")
     expect(console.message("said meanwhile")).to_have_count(1, timeout=3 * WAIT_MS)
     console.is_live()
     expect(console.page.locator("#banner")).to_be_hidden()
-    # That a socket is refused while nobody listens is the browser's to say.
+    # The browser itself logs that a socket was refused.
     console.complaints[:] = [one for one in console.complaints if "WebSocket" not in one]
 
 
@@ -173,7 +173,7 @@ def test_old_messages_come_by_scrolling_and_found_ones_in_their_place(
     expect(console.page.locator(".message.found")).to_be_in_viewport()
     expect(console.page.locator("#results a[aria-current]")).to_have_count(1)
 
-    # Who leaves the middle of a thread for another takes no place in it along.
+    # The scroll position of one thread does not carry over to another.
     own_api.send("short", "all there is")
     refused: list[str] = []
     console.page.on("response", lambda reply: refused.append(reply.url) if not reply.ok else None)
@@ -187,7 +187,7 @@ def test_a_token_that_is_not_good_is_said_to_be_none(console: Console, expired_t
     console.open()
     note = console.page.locator("#sign-in-note")
     for token, why in (
-        ("no.such.token", "does not take this token"),
+        ("no.such.token", "does not accept this token"),
         (expired_token, "has expired"),
     ):
         console.try_token(token)
@@ -198,7 +198,7 @@ def test_a_token_that_is_not_good_is_said_to_be_none(console: Console, expired_t
 def test_a_thread_is_begun_renamed_pinned_and_deleted_by_keys_alone(
     console: Console, browser_token: str
 ) -> None:
-    """On the narrowest page, where nothing may be wider than it."""
+    """On the narrowest page, where nothing may overflow."""
     page = console.page
     page.set_viewport_size({"width": 360, "height": 740})
     console.sign_in(browser_token)
@@ -221,5 +221,5 @@ def test_a_thread_is_begun_renamed_pinned_and_deleted_by_keys_alone(
     page.get_by_label("Delete the thread").press("Enter")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(page.locator("#threads-note")).to_have_text("No threads yet: begin one with New.")
+    expect(page.locator("#threads-note")).to_have_text("No threads yet: start one with New.")
     assert not console.overflows()

@@ -1,4 +1,4 @@
-"""What the chat page lists and opens: addresses typed by hand, many threads, states asked for."""
+"""What the chat page lists and opens: addresses typed by hand, many threads, requested receipts."""
 
 import pytest
 from playwright.sync_api import Request, expect
@@ -19,14 +19,14 @@ def test_an_address_typed_by_hand_breaks_nothing(
 ) -> None:
     console.sign_in(browser_token, "/#/%zz")
     toasts = console.page.locator(".toast")
-    expect(toasts).to_have_text("This address leads nowhere.")
+    expect(toasts).to_have_text("There is nothing at this address.")
     for address in ("#/t/nonsense", "#/a/b/c", "#/%20", "#/%"):
         console.turn(address)
         eventually(lambda: console.page.evaluate("() => location.hash") == "#/")
     console.turn("#/nobodys")
-    expect(toasts.filter(has_text="This thread is not there.")).to_have_count(1)
+    expect(toasts.filter(has_text="This thread does not exist.")).to_have_count(1)
     console.turn(f"#/t/{NOBODYS}")
-    expect(toasts.filter(has_text="This message is not there.")).to_have_count(1)
+    expect(toasts.filter(has_text="This message does not exist.")).to_have_count(1)
     expect(console.page.locator("#thread-name")).to_have_text(thread)
     skip = console.page.get_by_role("link", name="Skip to the content")
     skip.press("Enter")
@@ -47,7 +47,7 @@ def test_many_threads_stay_listed_while_news_come(
     rows = console.page.locator("#threads a")
     expect(rows).to_have_count(40)
     console.page.get_by_label("Search all messages").fill("needle")
-    # Its thread is not listed yet, and its title is shown all the same.
+    # Its thread is not listed yet, but its title is shown.
     expect(console.page.locator("#results a")).to_contain_text("The oldest of all")
     console.page.keyboard.press("Escape")
     for count in (80, 91):
@@ -87,7 +87,7 @@ def test_only_what_is_seen_is_asked_for_and_little_at_a_time(
     expect(shown.first.locator(".state")).to_have_text("Asking…")
     assert 1 <= most <= AT_ONCE
     assert len(asked) == len(set(asked)) < 40
-    # What is changed is not as far as it gets any more.
+    # An edited message is not in its last state any more.
     ok(own_api.patch(f"/api/messages/{made[-1]['id']}", json={"message": "changed"}))
     expect(shown.last).to_contain_text("version 2")
     expect(shown.last.locator(".state")).to_have_text("Archived")

@@ -1,4 +1,4 @@
-"""The operations page of the console: what it shows is what is so, also while something is out."""
+"""The operations page of the console: it shows the real state, also while a server is down."""
 
 import re
 import signal
@@ -17,9 +17,9 @@ from support.waiting import eventually
 pytestmark = pytest.mark.browser
 
 SETTLE_MS = 40_000
-"""An alert is sure after some windows of two seconds each, and over after some more."""
+"""An alert is raised after some windows of two seconds each, and resolved after some more."""
 RATE = re.compile(r"^[0-9.]*[1-9][0-9.]*k? /s$")
-"""One that is not nought."""
+"""A figure that is not zero."""
 
 
 def arrow(console: Console, name: str) -> Locator:
@@ -28,7 +28,7 @@ def arrow(console: Console, name: str) -> Locator:
 
 @contextmanager
 def without_postgres(stack: Launched) -> Iterator[None]:
-    """Kills every process of PostgreSQL, and keeps the supervisor from starting it anew."""
+    """Kills every process of PostgreSQL, and keeps the supervisor from restarting it."""
     procfs.send([stack.pid], signal.SIGSTOP)
     try:
         stack.signal("postgres", signal.SIGKILL)
@@ -79,12 +79,12 @@ def test_an_outage_is_seen_named_and_over_when_it_is(
         acknowledge.press("Enter")
         expect(alert).to_contain_text("seen by")
         expect(acknowledge).to_have_count(0)
-        silence = alert.get_by_role("button", name="Silence for an hour")
-        # Who went there by keys is still in the same alert.
+        silence = alert.get_by_role("button", name="Mute for an hour")
+        # The keyboard focus is still in the same alert.
         expect(silence).to_be_focused()
         silence.press("Enter")
         expect(alert).to_contain_text("silent until")
-        alert.get_by_role("button", name="End the silence").press("Enter")
+        alert.get_by_role("button", name="Unmute").press("Enter")
         expect(alert).not_to_contain_text("silent until")
     expect(arrow(operations, "persist")).to_have_attribute("data-state", "ok", timeout=SETTLE_MS)
     expect(page.locator(".node.down")).to_have_count(0)
@@ -154,7 +154,7 @@ def test_the_pages_bring_everything_with_them(
 def test_a_page_may_run_nothing_that_is_put_into_it(
     browser: BrowserContext, open_stack: Launched, browser_token: str
 ) -> None:
-    """Were a text to become markup by mistake, the browser would refuse it."""
+    """If text became markup by mistake, the browser would refuse it."""
     with tab(browser, open_stack) as console:
         console.sign_in(browser_token)
         tried = "() => { try { document.body.innerHTML = '<b>x</b>' } catch { return 'refused' } }"

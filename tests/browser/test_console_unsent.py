@@ -1,4 +1,4 @@
-"""Nothing that somebody typed is lost, whatever happens to the page, the server or the thread."""
+"""No typed text is lost, whatever happens to the page, the server or the thread."""
 
 import pytest
 from playwright.sync_api import Route, expect
@@ -70,7 +70,7 @@ def test_a_server_that_is_busy_is_asked_again_when_it_said(
     console.send("first")
     console.send("second")
     # It says so for a second.
-    eventually(lambda: "tried again by itself" in console.page.evaluate("() => waited"))
+    eventually(lambda: "Not sent yet, retrying" in console.page.evaluate("() => waited"))
     expect(console.page.locator(".unsent")).to_have_count(0)
     assert answers == []
     assert contents(own_api)[1:] == ["first", "second"]
@@ -94,7 +94,7 @@ def test_what_is_refused_for_good_waits_for_its_writer(
     console.send("the next one")
     expect(console.message("the next one").locator(".state")).to_be_visible()
     expect(failed).to_have_count(1)
-    failed.get_by_role("button", name="Give it up").click()
+    failed.get_by_role("button", name="Discard").click()
     expect(failed).to_have_count(0)
     assert contents(own_api)[1:] == ["the next one"]
 
@@ -118,7 +118,7 @@ def test_a_browser_without_network_keeps_what_is_written(
     expect(console.page.locator("#banner")).to_be_hidden(timeout=WAIT_MS)
     expect(console.message("said meanwhile")).to_have_count(1, timeout=WAIT_MS)
     assert contents(own_api)[1:] == ["said meanwhile", "one", "two"]
-    # That a socket finds no network is the browser's to say.
+    # The browser itself logs that a socket found no network.
     console.complaints[:] = [one for one in console.complaints if "WebSocket" not in one]
 
 
@@ -136,7 +136,7 @@ def test_a_draft_outlives_a_token_and_who_signs_out_leaves_nothing(
     expect(field).to_have_value(DRAFT)
     console.page.get_by_role("button", name="Sign out").click()
     question = console.page.get_by_role("dialog")
-    expect(question).to_contain_text("did not send")
+    expect(question).to_contain_text("Unsent messages and drafts are deleted")
     question.get_by_role("button", name="Sign out").click()
     expect(console.page.get_by_label("Token")).to_be_visible()
     kept = console.page.evaluate("() => JSON.stringify({...sessionStorage, ...localStorage})")

@@ -1,4 +1,4 @@
-"""What admins do on the operations page: dead letters, the archive, drills."""
+"""Admins' actions on the operations page: dead letters, the archive, drills."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ from wiring.process import Services
 pytestmark = pytest.mark.browser
 
 OLD_US = 64_000_000_000_000
-"""In January 1972, which no other message of this stack is of."""
+"""In January 1972, from which no other message of this stack is."""
 OLD_DAYS = 18_000
 
 
@@ -63,28 +63,28 @@ def test_the_archive_says_how_much_remains_and_when_nothing_does(
     told = ok(admin.get("/api/admin/archive"))
     assert told["remaining"]["partitions"] == 1
     operations.look()
-    expect(card).to_contain_text("1 partition remains")
+    expect(card).to_contain_text("1 eligible partition")
     progress = card.get_by_role("progressbar")
     expect(progress).to_have_js_property("value", told["percent"])
     with only_archiver(services.job_engine):
         operations.look()
-        expect(card).to_contain_text("An archiver is at work.")
+        expect(card).to_contain_text("An archiver is running.")
     rules = TieringRules(DAY_SECONDS, OLD_DAYS * DAY_SECONDS)
     list(services.archive.archive_partitions(ArchiveRequest(rules, 0, "tester")))
     operations.look()
-    expect(card).to_contain_text("nothing remains")
+    expect(card).to_contain_text("All eligible partitions are archived")
     expect(progress).to_have_js_property("value", 100)
-    expect(card).not_to_contain_text("An archiver is at work.")
+    expect(card).not_to_contain_text("An archiver is running.")
 
 
 def test_a_drill_is_begun_seen_and_ended(operations: Console) -> None:
     page = operations.page
     down = page.locator(".node.down")
-    page.get_by_label("What happens").select_option("Redis is out")
+    page.get_by_label("What happens").select_option("Redis is down")
     page.get_by_label("For how long").select_option("60 seconds")
-    page.get_by_role("button", name="Begin the drill").click()
+    page.get_by_role("button", name="Start the drill").click()
     try:
-        expect(page.locator("#drills-note")).to_contain_text("Redis is out, until")
+        expect(page.locator("#drills-note")).to_contain_text("Redis is down, until")
         expect(down).to_contain_text("Redis", timeout=WAIT_MS)
         expect(down).to_contain_text("breaker open")
     finally:

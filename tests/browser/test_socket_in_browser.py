@@ -1,4 +1,4 @@
-"""The socket as pages of a real browser use it, which can set no header of their own."""
+"""The socket as pages of a real browser use it, which cannot set headers."""
 
 from typing import Any
 
@@ -25,14 +25,14 @@ TEXT = "Hallo Welt 👋 \u2028 ש"
 
 
 def opened(browser: BrowserContext, origin: str, address: str, token: str) -> tuple[Page, Any]:
-    """A page of an origin that has tried to open the socket, and what came of it."""
+    """A page of an origin that tried to open the socket, and the outcome."""
     page = browser.new_page()
     page.goto(origin)
     return page, page.evaluate(OPEN, [address, token])
 
 
 def told(page: Page, kind: str) -> dict[str, Any]:
-    """The first frame of a type that the page is told, which may have yet to come."""
+    """The first frame of a type that the page receives, waited for."""
     frame: dict[str, Any] = page.wait_for_function(TOLD, arg=kind).json_value()
     return frame
 

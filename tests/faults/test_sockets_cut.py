@@ -42,15 +42,15 @@ def test_who_comes_back_after_a_kill_has_missed_nothing(
 ) -> None:
     with listening(url, own_token) as socket:
         first = api.send_many("t", MESSAGES)
-        heard = socket.hear_all(2 * MESSAGES)
+        heard = socket.receive_all(2 * MESSAGES)
         before = bed.kill(REALTIME)
         missed = api.send_many("t", MESSAGES)
         bed.wait_until_back(REALTIME, before)
     with opened(url, own_token) as socket:
-        socket.hear("authenticated")
-        socket.say("subscribe", last_event_id=heard[-1]["event_id"])
-        socket.hear("subscribed")
-        heard += socket.hear_all(2 * MESSAGES)
+        socket.receive("authenticated")
+        socket.send_frame("subscribe", last_event_id=heard[-1]["event_id"])
+        socket.receive("subscribed")
+        heard += socket.receive_all(2 * MESSAGES)
         assert received(heard) == [one["id"] for one in [*first, *missed]]
         assert len({frame["event_id"] for frame in heard}) == 4 * MESSAGES
         assert socket.is_silent()
@@ -67,7 +67,7 @@ def test_a_sender_that_is_cut_off_repeats_and_makes_nothing_twice(
     with listening(url, own_token) as socket:
         for number in range(MESSAGES):
             _say(socket, number)
-        confirmed = socket.hear_of("message_confirmed", MESSAGES)
+        confirmed = socket.receive_kind("message_confirmed", MESSAGES)
     shown = api.page("t", limit=1_000, order="asc")["messages"]
     assert len(shown) == MESSAGES
     assert {one["id"] for one in shown} == {frame["message_id"] for frame in confirmed}
@@ -83,21 +83,21 @@ def test_without_redis_a_message_is_still_confirmed_and_told_once(
             assert (confirmed["tier_used"], confirmed["durability"]) == ("postgresql", "committed")
             assert confirmed["failover_reason"] == "redis_unavailable"
             assert confirmed["warning"] == "degraded_performance_redis_unavailable"
-            assert sender.hear("message_persisted")["message_id"] == confirmed["message_id"]
-            beside, persisted = other.hear_all(2)
+            assert sender.receive("message_persisted")["message_id"] == confirmed["message_id"]
+            beside, persisted = other.receive_all(2)
             assert received([beside]) == [confirmed["message_id"]]
             assert persisted["type"] == "message_persisted"
             assert "~" in beside["event_id"]
             over_http = api.send("t", "also beside")
             assert over_http["tier_used"] == "postgresql"
             with opened(url, own_token) as late:
-                assert late.hear("authenticated")["event_id"].startswith("~")
+                assert late.receive("authenticated")["event_id"].startswith("~")
                 assert late.send("t", "late")["tier_used"] == "postgresql"
-                late.hear("message_persisted")
-                third = other.hear_of("message_received", 1)[0]["message_id"]
+                late.receive("message_persisted")
+                third = other.receive_kind("message_received", 1)[0]["message_id"]
                 bed.heal()
                 # Whoever came meanwhile does not know what came before.
-                late.hear("reset")
+                late.receive("reset")
         finally:
             bed.heal()
         # What Redis is told late is told late, but not to whom it was told already.
@@ -109,10 +109,10 @@ def test_without_redis_a_message_is_still_confirmed_and_told_once(
         assert by_sender.count(third) == 1
         assert confirmed["message_id"] not in by_sender
     with opened(url, own_token) as back:
-        back.hear("authenticated")
-        back.say("subscribe", last_event_id=beside["event_id"])
-        back.hear("subscribed")
-        back.hear("reset")
+        back.receive("authenticated")
+        back.send_frame("subscribe", last_event_id=beside["event_id"])
+        back.receive("subscribed")
+        back.receive("reset")
 
 
 def test_who_comes_back_while_redis_is_away_goes_on_from_its_place_later(
@@ -120,17 +120,17 @@ def test_who_comes_back_while_redis_is_away_goes_on_from_its_place_later(
 ) -> None:
     with listening(url, own_token) as socket:
         api.send("t", "heard")
-        place = socket.hear_all(2)[-1]["event_id"]
+        place = socket.receive_all(2)[-1]["event_id"]
     missed = api.send("t", "missed")
     bed.proxies["redis-data"].refuse()
     try:
         with opened(url, own_token) as back:
-            assert back.hear("authenticated")["event_id"].startswith("~")
-            back.say("subscribe", last_event_id=place)
-            back.hear("subscribed")
+            assert back.receive("authenticated")["event_id"].startswith("~")
+            back.send_frame("subscribe", last_event_id=place)
+            back.receive("subscribed")
             bed.heal()
             # Its place was there all the time, so nobody tells it to read over HTTP.
-            told = [back.hear(seconds=RECOVERY_SECONDS) for _ in range(2)]
+            told = [back.receive(seconds=RECOVERY_SECONDS) for _ in range(2)]
             assert [(one["type"], one["message_id"]) for one in told] == [
                 ("message_received", missed["id"]),
                 ("message_persisted", missed["id"]),
@@ -141,18 +141,20 @@ def test_who_comes_back_while_redis_is_away_goes_on_from_its_place_later(
 
 
 def _say(socket: Socket, number: int) -> None:
-    socket.say("send_message", thread_id="t", message=str(number), idempotency_key=f"key {number}")
+    socket.send_frame(
+        "send_message", thread_id="t", message=str(number), idempotency_key=f"key {number}"
+    )
 
 
 def _heard(socket: Socket, message_id: str) -> list[str]:
     """What was told up to a message, that one included."""
     known: list[str] = []
     while message_id not in known:
-        known += received([socket.hear(seconds=RECOVERY_SECONDS)])
+        known += received([socket.receive(seconds=RECOVERY_SECONDS)])
     return known
 
 
 def _sent_to_redis(sender: Socket) -> str | None:
-    sender.say("send_message", thread_id="t", message="again")
-    done = sender.hear_of("message_confirmed", 1)[0]
+    sender.send_frame("send_message", thread_id="t", message="again")
+    done = sender.receive_kind("message_confirmed", 1)[0]
     return str(done["message_id"]) if done["tier_used"] == "redis" else None

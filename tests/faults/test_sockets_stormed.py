@@ -57,7 +57,7 @@ def test_f45_a_storm_of_sockets_slow_readers_and_clients_that_are_gone(
 
     def come_and_go(_: int) -> None:
         with opened(url, theirs) as socket:
-            socket.hear("authenticated")
+            socket.receive("authenticated")
 
     with listening(url, token) as well, load() as trial, ExitStack() as bad:
         before = held(url)
@@ -71,7 +71,7 @@ def test_f45_a_storm_of_sockets_slow_readers_and_clients_that_are_gone(
             done = [storm.submit(come_and_go, number) for number in range(STORM)]
             while not all(one.done() for one in done):
                 made = api.send("t", "told")
-                heard = well.hear_all(2)
+                heard = well.receive_all(2)
                 told.append(made["id"])
                 assert [frame["message_id"] for frame in heard] == [made["id"]] * 2
         for one in done:

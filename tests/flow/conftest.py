@@ -1,4 +1,4 @@
-"""What flow tests need beside the API: a way to the worker."""
+"""Fixtures of flow tests: access to the worker, and a stack for drills."""
 
 from collections.abc import Callable, Iterator
 
@@ -18,7 +18,7 @@ YEAR_2019 = ids.mint(1_546_300_800_000_000, 0, 0)
 
 @pytest.fixture(scope="package")
 def celery(stack: Launched) -> Iterator[Celery]:
-    """Somebody who sends tasks to the worker and asks what it did."""
+    """Sends tasks to the worker and asks what it did."""
     sender = Celery(broker=stack.env["CELERY_BROKER_URL"])
     # The prefix of `tasks.celery_app`, whose own settings need an environment.
     sender.conf.broker_transport_options = {"global_keyprefix": "celery:"}
@@ -28,7 +28,7 @@ def celery(stack: Launched) -> Iterator[Celery]:
 
 @pytest.fixture(scope="package")
 def drains_run(celery: Celery) -> Callable[[], int]:
-    """How many drain tasks the worker has run because somebody told it to."""
+    """How many drain tasks the worker has run on request."""
 
     def count() -> int:
         stats = celery.control.inspect(timeout=5, limit=1).stats() or {}
@@ -39,10 +39,10 @@ def drains_run(celery: Celery) -> Callable[[], int]:
 
 @pytest.fixture(scope="package")
 def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
-    """A stack on which drills are allowed, and who is told of its alerts and takes its traces."""
+    """A stack on which drills are allowed, with receivers of its alerts and traces."""
     folder = tmp_path_factory.mktemp("drilled")
     with receiving() as webhook, receiving() as collector:
-        # A drill is an outage at once, whatever the deadlines are.
+        # A drill is an outage at once, whatever the deadlines.
         options = PATIENT | {
             "THREADKEEP_DRILLS": "1",
             "THREADKEEP_ANALYTICS_CACHE_SECONDS": "0.5",
@@ -51,7 +51,7 @@ def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
             # Half of what a drill adds: a busy machine alone is no reason for an alert.
             "THREADKEEP_ALERT_DEGRADATION_MS": "25",
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.address,
-            # Spans are waited for, five seconds if nobody says otherwise.
+            # Spans are batched for five seconds by default.
             "OTEL_BSP_SCHEDULE_DELAY": "200",
         }
         with launched(folder, "flower", **options) as stack:
@@ -65,7 +65,7 @@ def exporter(services: Services) -> MessageExporter:
 
 @pytest.fixture
 def boundary(services: Services) -> Iterator[str]:
-    """What is older than 2019 may be in ClickHouse alone. Nothing that other tests make is."""
+    """Messages before 2019 may be in ClickHouse alone. Other tests make none so old."""
     move = text("UPDATE archive_boundary SET below = :below")
     with services.job_engine.begin() as connection:
         connection.execute(move, {"below": YEAR_2019})

@@ -1,5 +1,5 @@
-"""A tier made slow on purpose: within fifteen seconds operators are told, with the figures that a
-client measures itself, and within fifteen of its end they are told that it is over."""
+"""A tier made slow on purpose: within fifteen seconds an alert is raised, with the figures that a
+client measures itself, and within fifteen seconds of its end it is resolved."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ from support.waiting import eventually
 SLOW = "/api/admin/simulate-performance-degradation"
 ALERTS = "/api/admin/performance-alerts"
 PROMISE_SECONDS = 15
-"""The bound that the documentation names: what is measured here is a promise."""
+"""The bound that the documentation promises."""
 AVERAGED_SECONDS = NOW_WINDOWS * WINDOW_SECONDS
 
 
@@ -44,7 +44,7 @@ class Poster:
         return sum(1 for at, _ in self.took if at < until)
 
     def _run(self) -> None:
-        # With as little of its own as there can be in what it measures.
+        # With as little overhead of its own as possible.
         where = urlsplit(self._stack.url)
         link = HTTPConnection(where.netloc, timeout=10)
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
@@ -69,14 +69,14 @@ class Poster:
 
 
 def active(drilled: Drilled, kind: str) -> dict[str, Any] | None:
-    """The alert of this type that stands, with figures that each window brings up to date."""
+    """The firing alert of this type, with figures that each window updates."""
     alerts = ok(drilled.admin.get(ALERTS))["active_alerts"]
     return next((one for one in alerts if one["type"] == kind), None)
 
 
 def agree(alert: dict[str, Any], before_ms: float, measured_ms: float) -> bool:
-    """Whether figures are those of a client, for which the way to the server took as long before:
-    on a busy machine that alone is longer than what is allowed."""
+    """Whether figures match a client's, minus its earlier overhead: on a busy machine that alone is
+    more than the tolerance."""
     way_ms = max(0.0, before_ms - alert["baseline_avg_ms"])
     return any(
         abs(alert["current_avg_ms"] - told_ms) <= told_ms * 0.1 + 2
@@ -85,8 +85,8 @@ def agree(alert: dict[str, Any], before_ms: float, measured_ms: float) -> bool:
 
 
 def averages(poster: Poster) -> list[float]:
-    """What a client measured in the windows that an alert may be of: the latest that are over, or,
-    where those were not judged yet, the ones before."""
+    """What a client measured in the windows that an alert may be of: the latest finished ones, or
+    the ones before, if those were not evaluated yet."""
     over = time.time() // WINDOW_SECONDS * WINDOW_SECONDS
     ends = (over, over - WINDOW_SECONDS)
     return [poster.average_ms(end - AVERAGED_SECONDS, end) for end in ends]
@@ -113,7 +113,7 @@ def test_a_slow_tier_is_told_of_with_the_figures_of_a_client(drilled: Drilled) -
             assert any(agree(alert, before_ms, ms) for ms in measured), (alert, before_ms, measured)
             return alert
 
-        # A moment in which only the client had to wait is over with its window.
+        # A moment in which only the client waited passes with its window.
         alert = eventually(agreed)
         assert (alert["id"], alert["since"]) == (raised["id"], raised["since"])
         assert alert["baseline_avg_ms"] < alert["current_avg_ms"] - 50 * 0.9

@@ -1,5 +1,5 @@
-"""Drills on a running system: each takes tiers away from every process, answers are word for word
-those of an outage, and afterwards everything comes home."""
+"""Drills on a running system: each hides tiers from every process, the answers are those of an
+outage word for word, and afterwards everything is replayed."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def test_answers_are_those_of_an_outage(
 ) -> None:
     before = drilled.user.send(scenario, "before")
     with drilled.drill(scenario):
-        # Each process takes part as soon as it has looked, and the first call that meets a silent
+        # Each process takes part after its next poll, and the first call that meets a silent
         # tier opens its breaker.
         eventually(lambda: _takes_part(drilled, scenario, (tier, reason, warning)))
         found = [drilled.user.send(scenario, f"during {n}") for n in range(4)]
@@ -45,7 +45,7 @@ def test_answers_are_those_of_an_outage(
         asked = {"q": "during", "thread_id": scenario}
         searched = ok(drilled.user.get("/api/search", params=asked))
         assert {one["id"] for one in searched["messages"]} == {one["id"] for one in found}
-        # Who cannot ask ClickHouse whether PostgreSQL lacks anything since its last outage says so.
+        # Without ClickHouse nobody knows whether PostgreSQL lacks anything since its last outage.
         honest = {"clickhouse_unavailable": {None, "incomplete_clickhouse_unavailable"}}
         assert searched.get("warning") in honest.get(scenario, {warning})
     drilled.wait_until_well()
@@ -65,7 +65,7 @@ def _how(acknowledged: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _takes_part(drilled: Drilled, thread: str, expected: tuple[Any, ...]) -> bool:
-    """Whether every process answers so, as far as some posts in a row show it."""
+    """Whether several posts in a row are answered so, as a sign that every process takes part."""
     posted = [drilled.user.send(f"{thread}-first", "first") for _ in range(6)]
     return all(_how(one) == expected for one in posted)
 
@@ -88,7 +88,7 @@ def test_figures_without_clickhouse_are_those_of_before_or_none(drilled: Drilled
             reply = drilled.user.get("/api/analytics/summary?since=2020-01-01T00:00:00Z")
             return bool(problem(reply, 503, "storage_unavailable"))
 
-        # Another process may not have looked yet.
+        # Another process may not have polled yet.
         eventually(refused)
     drilled.wait_until_well()
 
@@ -127,7 +127,7 @@ def test_a_drill_ends_by_itself(drilled: Drilled) -> None:
 
 def test_who_learns_late_that_a_drill_was_ended_ends_it_too(drilled: Drilled) -> None:
     drilled.begin("redis_unavailable", 300)
-    # Processes look for news less often than that.
+    # Processes poll less often than that.
     drilled.begin("none", 0.01)
     drilled.wait_until_well()
 

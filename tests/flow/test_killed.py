@@ -35,7 +35,7 @@ TOLD_SECONDS = 15
 
 @pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    # Whatever is killed refuses connections at once, and no frozen part is asked by a request.
+    # A killed part refuses connections at once, and no request calls a frozen one.
     own = PATIENT | {"THREADKEEP_NO_PROGRESS_SECONDS": str(STANDS_SECONDS)}
     with launched(tmp_path_factory.mktemp("own-stack"), "flower", **own) as running:
         yield running
@@ -82,7 +82,7 @@ def land(services: Services, user: str, acknowledged: list[str]) -> None:
 
 
 def listed(api: Api) -> list[str]:
-    """What the lists of three threads hold, as far as somebody answers."""
+    """The messages in the lists of three threads, as far as they are answered."""
     replies = [api.get(f"/api/threads/t-{at}/messages") for at in range(3)]
     found = [reply.json()["messages"] for reply in replies if reply.status_code == 200]
     return sorted(one["id"] for messages in found for one in messages)
@@ -94,7 +94,7 @@ def restarted(stack: Launched, name: str, before: int) -> bool:
 
 
 def kill(stack: Launched, name: str) -> None:
-    """Kills a program with all it has, and waits until the supervisor has started it anew."""
+    """Kills all processes of a program, and waits until the supervisor has restarted it."""
     before = stack.pids_now()[name]
     stack.signal(name, signal.SIGKILL)
     eventually(lambda: restarted(stack, name, before), LAND_SECONDS)
@@ -102,7 +102,7 @@ def kill(stack: Launched, name: str) -> None:
 
 @contextmanager
 def frozen(stack: Launched, *names: str) -> Iterator[None]:
-    """Stops programs where they are, and lets them go on at the end."""
+    """Freezes programs during the block."""
     for name in names:
         stack.signal(name, signal.SIGSTOP)
     try:
@@ -115,7 +115,7 @@ def frozen(stack: Launched, *names: str) -> Iterator[None]:
 class Poster:
     """Posts from several threads until told to stop; keeps what was acknowledged.
 
-    What was not is asked for again under its key, so that nothing else can be there.
+    The others are retried under their keys, so that nothing else can be stored.
     """
 
     def __init__(self, make_api: Callable[[], Api], threads: int = 4) -> None:
@@ -197,7 +197,7 @@ def test_a_killed_redis_has_every_acknowledged_message_on_its_disk(
     with frozen(own_stack, "worker"):
         made = [own_api.send(f"t-{at % 3}", "hello")["id"] for at in range(20)]
         kill(own_stack, "redis-data")
-        # Nobody carries one of them on: they are there because Redis kept them.
+        # No worker carries them on: they are there because Redis kept them.
         eventually(lambda: listed(own_api) == sorted(made), LAND_SECONDS)
         assert committed(own_services, user) == []
     land(own_services, user, made)
@@ -218,7 +218,7 @@ def test_a_frozen_worker_is_told_though_every_process_is_up(
             return str(refused.json().get("code", ""))
 
         eventually(lambda: told() == "no_progress", TOLD_SECONDS)
-        # Who acknowledges goes on, and is not taken away; it says what is wrong.
+        # A process that acknowledges stays ready; it names the problem.
         eventually(lambda: "problems" in ok(own_api.get("/readyz")))
         ready = ok(own_api.get("/readyz"))
         assert (ready["status"], len(ready["problems"])) == ("ready", 1)
@@ -239,7 +239,7 @@ def test_a_task_names_the_requests_that_it_was_sent_for(
         frozen(own_stack, "worker", "beat"),
         closing(Redis.from_url(own_stack.env["CELERY_BROKER_URL"])) as broker,
     ):
-        # The frozen worker still waits for the first task that comes, and takes it along.
+        # The frozen worker still waits for the first task, and takes it along.
         for at in range(8):
             path, headers = f"/api/threads/t-{at}/messages", {"X-Request-ID": ours}
             ok(own_api.post(path, json={"message": "hello"}, headers=headers))

@@ -1,4 +1,4 @@
-"""The road as figures: where a message is, and that it is told whichever tier is out."""
+"""The pipeline's figures: where a message is, whichever tier is down."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ ARROWS = [
 
 
 def out(drilled: Drilled) -> list[dict[str, Any]]:
-    """The alerts of tiers that are out."""
+    """The alerts of tiers that are down."""
     alerts = ok(drilled.admin.get(ALERTS))["active_alerts"]
     return [one for one in alerts if one["type"] == "tier_unavailable"]
 
@@ -77,7 +77,7 @@ def test_it_is_told_whichever_tier_is_out(
             assert {one["name"] for one in road["arrows"] if one["state"] == "stopped"} >= stopped
             return bool(road["status"] == "degraded")
 
-        # Whoever is asked may have yet to look whether there is a drill.
+        # The process that answers may not have noticed the drill yet.
         eventually(shown)
         eventually(lambda: {one["tier"] for one in out(drilled)} == tiers, PROMISE_SECONDS)
     eventually(lambda: not out(drilled), PROMISE_SECONDS)
@@ -90,7 +90,7 @@ def test_an_alert_is_acknowledged_and_silenced(drilled: Drilled, tmp_path: Path)
         path = f"{ALERTS}/{alert['id']}"
         done = threadkeep(tmp_path, drilled.stack.env, "alerts", "acknowledge", alert["id"])
         assert done.stdout.decode().startswith("acknowledged by cli:"), done
-        # Who was first stays.
+        # The first one stays.
         seen = ok(drilled.admin.post(f"{path}/acknowledge"))
         assert seen["acknowledged_by"].startswith("cli:")
         silent = ok(drilled.admin.post(f"{path}/silence", json={"seconds": 60}))

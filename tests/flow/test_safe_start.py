@@ -1,5 +1,5 @@
-"""Programs that are given something unsafe: they refuse and acknowledge nothing, or say what is
-weaker. Each is the program of the Procfile, on servers that really are set that way."""
+"""Programs with unsafe settings or servers: they refuse and acknowledge nothing, or name the weaker
+promise. Each is the program of the Procfile, on servers that really are set that way."""
 
 import json
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ def redis_set(env: dict[str, str], name: str, value: str) -> Iterator[Redis]:
 
 @contextmanager
 def served(env: dict[str, str], folder: Path) -> Iterator[tuple[Program, Api]]:
-    """A web server that answers, and its API as somebody."""
+    """A web server that answers, and its API as a user."""
     token = Tokens(settings.load(env)).issue(fresh_user(), is_admin=False, ttl_seconds=600)
     with program("web", env, folder) as web:
         api = Api(web.url, token)
@@ -73,7 +73,7 @@ def answers(web: Program) -> bool:
 def all_refuse(env: dict[str, str], folder: Path, *reasons: str) -> None:
     """Proves that every program ends by itself with the reason in one line, and soon."""
     with program("web", env, folder) as web:
-        # Alone: it gives up where its process has ended twice within seconds, most of which are
+        # Alone: it gives up when its process has ended twice within seconds, most of which are
         # its imports.
         refuses(web, *reasons)
     with ExitStack() as stack:
@@ -200,7 +200,7 @@ def test_a_postgres_that_commits_before_the_disk_is_used_and_said_to(
             schema.migrate_postgres(own.job_engine)
         with ExitStack() as stack:
             web, *others = [stack.enter_context(program(name, env, tmp_path)) for name in PROGRAMS]
-            # A web server that is told to stop before it serves takes ten seconds to.
+            # A web server that is stopped before it serves takes ten seconds.
             eventually(lambda: answers(web), ANSWER_SECONDS)
             for started in (web, *others):
                 eventually(partial(warnings, started), ANSWER_SECONDS)

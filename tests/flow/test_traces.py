@@ -1,4 +1,4 @@
-"""One trace from the request to ClickHouse, and nothing in it of what anybody wrote."""
+"""One trace from the request to ClickHouse, without any content of messages."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ CARRIED = {"persist.drain_shard", "postgresql WITH", "look replicate", "clickhou
 
 @pytest.fixture(scope="module")
 def spans(drilled: Drilled) -> Spans:
-    """What the stack's collector was sent, all servers being well."""
+    """The spans that the stack's collector received, with all servers up."""
     drilled.wait_until_well()
     return Spans(drilled.collector)
 
@@ -39,8 +39,8 @@ def request_span(spans: Spans, reply: Any) -> Any:
 
 
 def whole_trace(api: Api, spans: Spans) -> dict[str, Any]:
-    """A message's trace as far as ClickHouse. A worker's own look may carry the message before the
-    task does, or ship it before the task is through: then the next message shows it."""
+    """A message's trace up to ClickHouse. A worker's poll may carry the message before the task, or
+    ship it before the task ends: then the next message is tried."""
     reply = api.post(f"/api/threads/{THREAD}/messages", json={"message": SECRET})
     ok(reply)
     trace_id = request_span(spans, reply).trace_id
@@ -121,7 +121,7 @@ def test_a_drain_names_every_request_that_it_was_sent_for(drilled: Drilled, span
 def test_a_message_of_a_socket_has_a_trace_of_its_own(drilled: Drilled, spans: Spans) -> None:
     name = "socket send_message"
     with opened(drilled.stack.env["WS_URL"], drilled.token) as socket:
-        socket.hear("authenticated")
+        socket.receive("authenticated")
 
         def sent() -> dict[str, Any]:
             """What follows from one of those that were sent. A slot that is to be drained anyway

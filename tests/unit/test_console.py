@@ -16,7 +16,8 @@ from webapp.http.auth import Tokens
 FILES = Path(routes.__file__).parent / "static"
 PLACES = {"WS_URL": "wss://chat.example:8443/api/ws", "FLOWER_URL": "http://flower.example"}
 MARKUP = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\b")
-IMPORTED = re.compile(r'from "\./([\w-]+\.js)"')
+IMPORTED = re.compile(r'from "([^"]+)"')
+ALL_FILES = sorted(file for file in FILES.rglob("*") if file.is_file())
 NAMESPACES = {"http://www.w3.org/2000/svg"}
 
 
@@ -38,7 +39,7 @@ def facts(client: FlaskClient, *, is_admin: bool) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("path", ["/", "/operations", "/console/chat.js", "/console/base.css"])
+@pytest.mark.parametrize("path", ["/", "/operations", "/console/chat/chat.js", "/console/base.css"])
 def test_every_file_says_what_a_page_may_do(client: FlaskClient, path: str) -> None:
     with client.get(path) as reply:
         assert reply.status_code == 200
@@ -63,14 +64,14 @@ def test_files_of_this_build_are_asked_for_once_and_pages_each_time(
     named = re.findall(r'"(/console/[^"]+)"', text)
     assert len(named) >= 4
     for path in named:
-        assert re.fullmatch(r"/console/[0-9a-f]{16}/[\w-]+\.\w+", path)
+        assert re.fullmatch(r"/console/[0-9a-f]{16}/([a-z]+/)?[\w-]+\.\w+", path)
         with client.get(path) as reply:
             assert reply.status_code == 200
             assert reply.headers["Cache-Control"] == "public, max-age=31536000, immutable"
             assert "script-src 'self'" in reply.headers["Content-Security-Policy"]
     with client.get(page, headers={"If-None-Match": etag}) as reply:
         assert reply.status_code == 304
-    with client.get("/console/anotherbuild/chat.js") as reply:
+    with client.get("/console/0123456789abcdef/chat/chat.js") as reply:
         assert (reply.status_code, reply.headers["Cache-Control"]) == (200, "no-cache")
 
 
@@ -83,7 +84,13 @@ def test_a_socket_that_nobody_knows_opens_no_way_out(ws_url: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../../console.py", "..%2f..%2fconsole.py", "vendor/swagger-ui/LICENSE", "nope", "", "x/nope"],
+    [
+        *("../../console.py", "..%2f..%2fconsole.py", "../routes.py", "..%2froutes.py"),
+        *("chat/../../routes.py", "chat/..%2f..%2froutes.py", "0123456789abcdef/../routes.py"),
+        *("0123456789abcdef/..%2froutes.py", "chat%5c..%5c..%5croutes.py", "%2fetc%2fpasswd"),
+        *("chat.js", "chat", "chat/", "0123456789abcdef/chat", "0123456789abcdef/"),
+        *("vendor/swagger-ui/LICENSE", "nope", "", "x/nope"),
+    ],
 )
 def test_no_other_file_is_handed_out(client: FlaskClient, name: str) -> None:
     assert client.get(f"/console/{name}").status_code in {401, 404}
@@ -97,20 +104,30 @@ def test_only_admins_are_told_where_flower_is() -> None:
     assert not other.keys() & {"flower_url", "drills"}
 
 
-@pytest.mark.parametrize("file", sorted(FILES.glob("*.*")), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", ALL_FILES, ids=lambda file: str(file.relative_to(FILES)))
 def test_a_file_turns_no_text_into_markup_and_asks_nobody_else(file: Path) -> None:
     text = file.read_text()
     assert not MARKUP.search(text)
     assert set(re.findall(r"(?:https?:)?//[\w.]+\.\w+[\w./]*", text)) <= NAMESPACES
     assert len(text.splitlines()) <= 300
-    for name in IMPORTED.findall(text):
-        assert (FILES / name).exists()
+    for imported in imports(file):
+        assert imported.is_file()
+        # The two pages share one folder, and know nothing of each other.
+        assert imported.parent in {file.parent, FILES / "shared"}
+
+
+def imports(file: Path) -> set[Path]:
+    """The scripts that a script imports, all named from its own folder."""
+    names = IMPORTED.findall(file.read_text()) if file.suffix == ".js" else []
+    assert all(name.startswith(("./", "../")) for name in names)
+    return {(file.parent / name).resolve() for name in names}
 
 
 def test_every_file_is_used() -> None:
-    texts = {file.name: file.read_text() for file in FILES.iterdir()}
-    for name in texts.keys() - {"index.html", "operations.html"}:
-        assert any(name in text for other, text in texts.items() if other != name), name
+    pages = {FILES / "index.html", FILES / "operations.html"}
+    named = {name for page in pages for name in re.findall(r'"/console/([^"]+)"', page.read_text())}
+    used = {FILES / name for name in named}.union(*map(imports, ALL_FILES))
+    assert set(ALL_FILES) == pages | used
 
 
 @pytest.mark.parametrize("page", ["index.html", "operations.html"])
@@ -123,7 +140,7 @@ def test_scripts_ask_for_no_part_that_is_on_neither_page() -> None:
     pages = "".join((FILES / name).read_text() for name in ("index.html", "operations.html"))
     asked = {
         name
-        for file in FILES.glob("*.js")
+        for file in FILES.rglob("*.js")
         for name in re.findall(r'byId\("([\w-]+)"\)', file.read_text())
     }
     assert asked

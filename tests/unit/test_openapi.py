@@ -10,6 +10,7 @@ from flask import Flask
 import settings
 from support.stack.environment import COMPLETE
 from webapp.app import create_app
+from webapp.http.operation import operations
 from webapp.http.requests import PUBLIC
 from webapp.openapi import document as openapi
 
@@ -26,8 +27,8 @@ def app() -> Flask:
 
 
 @pytest.fixture(scope="module")
-def document() -> dict[str, Any]:
-    return openapi.document()
+def document(app: Flask) -> dict[str, Any]:
+    return openapi.document(app)
 
 
 def routes(app: Flask) -> dict[tuple[str, str], str]:
@@ -52,20 +53,26 @@ def references(value: Any) -> Iterator[str]:
 
 
 def test_every_route_is_described_and_nothing_else(app: Flask) -> None:
-    described = {(operation.method.upper(), operation.path) for operation in openapi.OPERATIONS}
+    described = {
+        (operation.method.upper(), operation.path) for operation in operations(app).values()
+    }
     assert described == set(routes(app))
 
 
 def test_an_operation_has_the_name_of_its_route(app: Flask) -> None:
     endpoints = routes(app)
-    for operation in openapi.OPERATIONS:
+    for operation in operations(app).values():
         endpoint = endpoints[operation.method.upper(), operation.path]
         assert endpoint.split(".")[-1] == operation.name
 
 
+def test_every_operation_has_its_place_in_the_description(app: Flask) -> None:
+    assert sorted(openapi.ORDER) == sorted(one.name for one in operations(app).values())
+
+
 def test_what_is_public_is_described_as_public(app: Flask) -> None:
     endpoints = routes(app)
-    public = {endpoints[op.method.upper(), op.path] for op in openapi.OPERATIONS if op.public}
+    public = {endpoints[op.method.upper(), op.path] for op in operations(app).values() if op.public}
     assert public == PUBLIC - UNDESCRIBED
 
 
@@ -83,8 +90,8 @@ def test_every_operation_is_complete(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1.")
     assert {"title", "version"} <= set(document["info"])
     names = []
-    for path, operations in document["paths"].items():
-        for operation in operations.values():
+    for path, calls in document["paths"].items():
+        for operation in calls.values():
             names.append(operation["operationId"])
             assert operation["responses"]
             in_path = {p["name"] for p in operation["parameters"] if p["in"] == "path"}
@@ -93,8 +100,8 @@ def test_every_operation_is_complete(document: dict[str, Any]) -> None:
 
 
 def test_every_answer_has_a_description(document: dict[str, Any]) -> None:
-    for operations in document["paths"].values():
-        for operation in operations.values():
+    for calls in document["paths"].values():
+        for operation in calls.values():
             for status, answer in operation["responses"].items():
                 assert re.fullmatch(r"[1-5]\d\d", status)
                 assert answer["description"]
@@ -102,8 +109,8 @@ def test_every_answer_has_a_description(document: dict[str, Any]) -> None:
 
 def test_every_call_but_the_public_ones_may_answer_401(document: dict[str, Any]) -> None:
     assert document["security"] == [{"bearer": []}]
-    for operations in document["paths"].values():
-        for operation in operations.values():
+    for calls in document["paths"].values():
+        for operation in calls.values():
             assert ("401" in operation["responses"]) == ("security" not in operation)
 
 

@@ -1,4 +1,4 @@
-"""The parts of a socket that need nothing else: bytes of frames, places, and shapes."""
+"""The parts of a socket that need nothing else: bytes of frames, cursors, and shapes."""
 
 import json
 
@@ -12,14 +12,14 @@ from models.message import Message
 from webapp.http.errors import BadRequest
 from webapp.realtime.frames import EventFrame, frame, of_event
 from webapp.realtime.protocol import (
-    NOWHERE,
+    NO_CURSOR,
     Ping,
     SendMessage,
     Subscribe,
-    place_in,
+    client_ref_in,
+    cursor_in,
+    decode_frame,
     position,
-    reference_in,
-    understood,
 )
 
 MOMENT = "2026-11-21T12:00:00.000000Z"
@@ -95,37 +95,37 @@ def test_what_is_not_there_is_left_out_and_false_is_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("event_id", "place"),
+    ("event_id", "cursor"),
     [
         ("1763726692123-4", "1763726692123-4"),
         ("1763726692123-4.17", "1763726692123-4"),
-        ("1763726692123-4~17", NOWHERE),
-        ("~3", NOWHERE),
-        ("", NOWHERE),
-        ("1-1-1", NOWHERE),
-        ("١-٢", NOWHERE),
-        (" 1-1", NOWHERE),
-        ("1-1\n", NOWHERE),
-        ("9" * 20 + "-1", NOWHERE),
+        ("1763726692123-4~17", NO_CURSOR),
+        ("~3", NO_CURSOR),
+        ("", NO_CURSOR),
+        ("1-1-1", NO_CURSOR),
+        ("١-٢", NO_CURSOR),
+        (" 1-1", NO_CURSOR),
+        ("1-1\n", NO_CURSOR),
+        ("9" * 20 + "-1", NO_CURSOR),
     ],
 )
-def test_only_a_place_of_the_stream_is_a_place(event_id: str, place: str) -> None:
-    assert place_in(event_id) == place
+def test_only_a_cursor_of_the_stream_is_a_cursor(event_id: str, cursor: str) -> None:
+    assert cursor_in(event_id) == cursor
 
 
-def test_places_are_in_the_order_of_their_numbers() -> None:
-    places = ["10-10", "11-0", NOWHERE, "10-9", "9-10", "10-2"]
-    in_order = [NOWHERE, "9-10", "10-2", "10-9", "10-10", "11-0"]
-    assert sorted(places, key=position) == in_order
+def test_cursors_are_in_the_order_of_their_numbers() -> None:
+    cursors = ["10-10", "11-0", NO_CURSOR, "10-9", "9-10", "10-2"]
+    in_order = [NO_CURSOR, "9-10", "10-2", "10-9", "10-10", "11-0"]
+    assert sorted(cursors, key=position) == in_order
 
 
-def test_what_clients_say_is_understood_by_its_type() -> None:
-    assert understood(b'{"type": "ping"}') == Ping()
-    assert understood(b'{"type": "subscribe", "thread_ids": []}') == Subscribe(thread_ids=[])
-    said = understood(
+def test_what_clients_send_is_decoded_by_its_type() -> None:
+    assert decode_frame(b'{"type": "ping"}') == Ping()
+    assert decode_frame(b'{"type": "subscribe", "thread_ids": []}') == Subscribe(thread_ids=[])
+    command = decode_frame(
         b'{"client_ref": 4, "message": "m", "type": "send_message", "thread_id": "t"}'
     )
-    assert said == SendMessage(thread_id="t", message="m", client_ref=4)
+    assert command == SendMessage(thread_id="t", message="m", client_ref=4)
 
 
 @pytest.mark.parametrize(
@@ -143,5 +143,5 @@ def test_a_reference_is_found_where_nothing_else_is_understood(
     text: bytes, reference: object
 ) -> None:
     with pytest.raises(BadRequest):
-        understood(text)
-    assert reference_in(text) == reference
+        decode_frame(text)
+    assert client_ref_in(text) == reference

@@ -15,6 +15,7 @@ import settings
 from support.stack.environment import COMPLETE
 from webapp.app import create_app
 from webapp.http.auth import Tokens
+from webapp.http.operation import operations
 from webapp.openapi import document
 from webapp.openapi.unsupported import CONDITIONS, UNDESCRIBED
 
@@ -44,12 +45,12 @@ class Call(NamedTuple):
 
 
 def calls(app: Flask) -> Iterator[Call]:
-    named = {one.name: one for one in document.OPERATIONS}
+    described = operations(app)
     for rule in app.url_map.iter_rules():
         path = re.sub(r"<(?:\w+:)?(\w+)>", lambda name: FILLED.get(name[1], "1"), rule.rule)
         for method in sorted((rule.methods or set()) & METHODS):
-            operation = named.get(rule.endpoint.rpartition(".")[2])
-            if rule.endpoint in UNDESCRIBED or operation is None:
+            operation = described.get(rule.endpoint)
+            if operation is None:
                 heeded = UNDESCRIBED[rule.endpoint]
                 yield Call(method, path, rule.endpoint, (), (), heeded.conditions)
             else:
@@ -151,7 +152,7 @@ def test_everything_for_browsers_says_what_it_may_do(client: FlaskClient, path: 
 
 def test_the_description_is_made_once(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     first = client.get("/openapi.json").data
-    monkeypatch.setattr(document, "OPERATIONS", ())
+    monkeypatch.setattr(document, "ORDER", ())
     assert client.get("/openapi.json").data == first
 
 
@@ -164,7 +165,7 @@ def test_a_date_is_not_looked_at_where_an_etag_is(
 
 
 def test_the_description_names_every_condition_and_what_it_leads_to() -> None:
-    for path in document.document()["paths"].values():
+    for path in document.document(APP)["paths"].values():
         for method, operation in path.items():
             assert {"400", "422"} <= set(operation["responses"])
             named = {one["name"] for one in operation["parameters"] if one["in"] == "header"}

@@ -1,4 +1,4 @@
-"""The routes of figures."""
+"""The routes of usage analytics."""
 
 from flask import Blueprint, Response, request
 
@@ -13,22 +13,15 @@ from webapp.http.requests import answer, query_time
 
 blueprint = Blueprint("analytics", __name__, url_prefix="/api/analytics")
 
-ANALYTICS_OPERATIONS = (
-    Operation(
-        "get", "/api/analytics/summary", "summary", "Figures of your messages, and for admins all",
-        {200: Summary}, query=("since", "until"), errors=(422,),
-    ),
-    Operation(
-        "get", "/api/analytics/series", "series", "One figure over time",
-        {200: Series}, query=("metric", "bucket", "since", "until", "role", "scope"),
-        errors=(403, 422),
-    ),
-)  # fmt: skip
 
-
+@Operation(
+    "Figures of your messages; for admins also of everyone's",
+    {200: Summary},
+    query=("since", "until"),
+)
 @blueprint.get("/summary")
 def summary() -> Response:
-    """The caller's figures; an admin's with everyone's beside them."""
+    """The caller's figures; for an admin also those of all users."""
     since, until = _range()
     own = caller()
     service = web().services.analytics
@@ -36,9 +29,15 @@ def summary() -> Response:
     return answer(found)
 
 
+@Operation(
+    "One figure over time",
+    {200: Series},
+    query=("metric", "bucket", "since", "until", "role", "scope"),
+    errors=(403,),
+)
 @blueprint.get("/series")
 def series() -> Response:
-    """One figure bucket by bucket, of the caller, or of everyone for an admin."""
+    """One figure bucket by bucket, of the caller, or for an admin of all users."""
     metric = _one_of("metric", METRICS, "messages")
     bucket = _one_of("bucket", BUCKETS, "day")
     scope = _one_of("scope", ("own", "everyone"), "own")

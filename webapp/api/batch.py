@@ -15,6 +15,7 @@ from webapp.http.context import caller, web
 from webapp.http.drafts import checked_draft
 from webapp.http.errors import BadRequest, fault_of
 from webapp.http.log_lines import request_id
+from webapp.http.operation import KEY, Operation
 from webapp.http.requests import answer, body_as, decode, latency_ms
 from webapp.http.schemas import BatchAnswer, BatchItem, BatchResult, PostBatch
 
@@ -28,9 +29,10 @@ class _Group(NamedTuple):
     drafts: list[Draft]
 
 
+@Operation("Post up to 1000 messages", {200: BatchAnswer}, PostBatch, headers=(KEY,))
 @blueprint.post("/messages:batch")
 def post_batch() -> Response:
-    """Acknowledges all valid items; each of the others says what is wrong with it."""
+    """Acknowledges all valid items; the result of each other one says what is wrong with it."""
     request.max_content_length = web().settings.batch_body_bytes
     items = body_as(PostBatch).messages
     key = request.headers.get("Idempotency-Key")
@@ -68,7 +70,7 @@ def post_batch() -> Response:
 
 
 def _key_of(key: str | None, position: int) -> str | None:
-    """What the key of a batch is to one of its items: nobody can give one with a line's end."""
+    """The key of one item, made from the batch's. No caller can give one with a line break."""
     return None if key is None else f"{key}\n{position}"
 
 
@@ -77,7 +79,7 @@ def _is_repeat(done: list[Acknowledgement]) -> bool:
 
 
 def _draft(item: bytes, key: str | None) -> tuple[str, Draft]:
-    """An item, which goes by its own key if it has one."""
+    """A checked item; its own key takes precedence over the batch's."""
     body = decode(item, BatchItem)
     draft = checked_draft(
         body.thread_id, body.role, body.message, body.metadata, body.idempotency_key

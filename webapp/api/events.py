@@ -1,31 +1,44 @@
-"""Where events are told: not here. Whoever asks the API for them is sent to the realtime process,
-since each listener would hold one of the threads that answer requests."""
+"""Redirects to the realtime process: in a web process each listener would hold one of the threads
+that answer requests."""
 
 from flask import Blueprint, Response, request
 
 from webapp.http.context import web
 from webapp.http.errors import BadRequest
+from webapp.http.operation import Operation
 
 blueprint = Blueprint("events", __name__, url_prefix="/api")
 
+SOCKET = Operation("To the WebSocket (docs/realtime.md)", {307: None})
+EVENTS = Operation(
+    "To the same events as server-sent events",
+    {307: None},
+    query=("thread_id",),
+    repeated=("thread_id",),
+    headers=("Last-Event-ID",),
+)
+"""The realtime process takes the same parameters, and answers itself."""
 
+
+@SOCKET
 @blueprint.get("/ws")
 @blueprint.get("/ws", websocket=True)
 def socket() -> Response:
-    """To the WebSocket."""
+    """Redirects to the WebSocket."""
     return _moved(web().settings.ws_url)
 
 
+@EVENTS
 @blueprint.get("/events")
 def events() -> Response:
-    """To the event stream, with what was asked of it."""
+    """Redirects to the event stream, with the query of this request."""
     address = events_url(web().settings.ws_url)
     asked = request.query_string.decode("latin-1")
     return _moved(f"{address}?{asked}" if address and asked else address)
 
 
 def events_url(ws_url: str) -> str:
-    """The event stream's address, beside the WebSocket's; empty where that is."""
+    """The address of the event stream, made from that of the WebSocket; empty if that is."""
     address = ws_url.removesuffix("/").removesuffix("/ws")
     return f"{address.replace('ws', 'http', 1)}/events" if address else ""
 

@@ -1,34 +1,38 @@
-"""The routes that say how things are."""
+"""The routes of health, and the entry point of the API."""
 
 from importlib.metadata import version
 
 import msgspec
 from flask import Blueprint, Response, request
 
+from jobs.monitor.health import PersistenceHealth
 from storage.availability.checks.safety import judge_redis
 from storage.availability.progress import ProgressWatch
 from storage.errors import TierError
 from webapp.api.events import events_url
 from webapp.http.context import web
 from webapp.http.errors import BadRequest, problem
+from webapp.http.operation import Operation
 from webapp.http.requests import answer
 from webapp.http.schemas import Liveness, ServiceInfo
 
 blueprint = Blueprint("health", __name__)
 
 
+@Operation("Liveness", {200: Liveness}, public=True)
 @blueprint.get("/healthz")
 def healthz() -> Response:
     """The process answers."""
     return answer(Liveness(status="ok"))
 
 
+@Operation("Readiness", {200: Liveness}, query=("program",), errors=(503,), public=True)
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """The process can acknowledge messages, and what it was given is safe to do so.
+    """200 while the process can acknowledge messages on servers that passed the safety checks.
 
-    A log that stands still is named, and no reason to take away who still acknowledges; a worker's
-    own probe asks with `program=worker`, and is refused.
+    A stalled pending log is named among the problems, but a process that still acknowledges stays
+    ready; for a worker's own probe (`program=worker`) it means 503.
     """
     services = web().services
     program = request.args.get("program")
@@ -60,15 +64,17 @@ def _problems(watch: ProgressWatch) -> list[str] | msgspec.UnsetType:
     return msgspec.UNSET if progress.is_ok else [f"no_progress: {progress.detail}"]
 
 
+@Operation("The state of each tier", {200: PersistenceHealth})
 @blueprint.get("/health/persistence")
 def persistence() -> Response:
-    """Each tier's state and lag, and what an acknowledgement means at the moment."""
+    """Each tier's state and lag, and what an acknowledgement means at present."""
     return answer(web().services.performance.health())
 
 
+@Operation("Where things are", {200: ServiceInfo})
 @blueprint.get("/api")
 def info() -> Response:
-    """Where things are."""
+    """The version, and the addresses of sockets, events and documentation."""
     ws_url = web().settings.ws_url
     return answer(
         ServiceInfo(

@@ -11,6 +11,7 @@ from models import codec, ids
 from models.message import Message, check_content, check_metadata, check_thread_id
 from models.streams import state_of
 from storage.errors import TierUnavailable
+from storage.messages.receipts import Receipt
 from storage.messages.storage_service import Acknowledgement
 from storage.messages.streaming_service import Shown
 from storage.resilience import budget
@@ -18,6 +19,7 @@ from webapp.http.conditions import etag, if_match, unless_known
 from webapp.http.context import Web, caller, web
 from webapp.http.drafts import checked_draft
 from webapp.http.errors import BadRequest
+from webapp.http.operation import KEY, PAGE, Operation
 from webapp.http.requests import (
     answer,
     answer_record,
@@ -28,20 +30,23 @@ from webapp.http.requests import (
     query_order,
 )
 from webapp.http.schemas import (
+    AcknowledgedMessage,
     AcknowledgementFields,
     ListedMessage,
     MessagePage,
     PatchMessage,
     PostMessage,
     ReadFields,
+    ReadMessage,
     StreamStands,
 )
 
 blueprint = Blueprint("messages", __name__, url_prefix="/api")
 
-COMMIT_LOOK_SECONDS = 0.01
+COMMIT_POLL_SECONDS = 0.01
 
 
+@Operation("Post a message", {200: AcknowledgedMessage}, PostMessage, headers=(KEY,))
 @blueprint.post("/threads/<thread_id>/messages")
 def post_message(thread_id: str) -> Response:
     """The main job: acknowledges a message from Redis's disk."""
@@ -53,9 +58,15 @@ def post_message(thread_id: str) -> Response:
     return acknowledged(process, acknowledgement, wait=body.durability == "committed")
 
 
+@Operation(
+    "List a thread's messages from all tiers",
+    {200: MessagePage},
+    query=(*PAGE, "order"),
+    errors=(404,),
+)
 @blueprint.get("/threads/<thread_id>/messages")
 def list_messages(thread_id: str) -> Response:
-    """Part of a thread, over all tiers."""
+    """A page of a thread, from all tiers."""
     check_thread_id(thread_id)
     services = web().services
     user_id = caller().user_id
@@ -76,9 +87,10 @@ def list_messages(thread_id: str) -> Response:
     )
 
 
+@Operation("One message", {200: ReadMessage}, headers=("If-None-Match",), errors=(404,))
 @blueprint.get("/messages/<message_id>")
 def get_message(message_id: str) -> Response:
-    """One message from the fastest tier that has it."""
+    """One message, from the fastest tier that has it."""
     services = web().services
     found = services.retrieval.get(caller().user_id, message_id)
     (shown,) = services.streaming.shown([found.message])
@@ -90,20 +102,28 @@ def get_message(message_id: str) -> Response:
     )
     record = codec.encode(shown.message)
     if not isinstance(source.stream, msgspec.UnsetType):
-        # Its text grows under one version, which is no name of what is answered then.
+        # Its text grows under one version, so the version is no ETag of this answer.
         return answer_record(record, source, {})
     return unless_known(answer_record(record, source, etag(shown.message.version)))
 
 
+@Operation("Where a message is", {200: Receipt}, errors=(404,))
 @blueprint.get("/messages/<message_id>/receipt")
 def get_receipt(message_id: str) -> Response:
-    """Where a message is."""
+    """Which tiers have the message."""
     return answer(web().services.receipts.receipt(caller().user_id, message_id))
 
 
+@Operation(
+    "Edit a message",
+    {200: AcknowledgedMessage},
+    PatchMessage,
+    headers=("If-Match",),
+    errors=(404, 409),
+)
 @blueprint.patch("/messages/<message_id>")
 def edit_message(message_id: str) -> Response:
-    """A new version."""
+    """Writes a new version."""
     body = body_as(PatchMessage)
     content = None if isinstance(body.message, msgspec.UnsetType) else body.message or ""
     metadata = None if isinstance(body.metadata, msgspec.UnsetType) else body.metadata
@@ -120,9 +140,10 @@ def edit_message(message_id: str) -> Response:
     return acknowledged(process, acknowledgement)
 
 
+@Operation("Delete a message", {200: AcknowledgedMessage}, headers=("If-Match",), errors=(404,))
 @blueprint.delete("/messages/<message_id>")
 def delete_message(message_id: str) -> Response:
-    """A tombstone: gone from reads at once."""
+    """Writes a tombstone: the message is gone from reads at once."""
     process = web()
     acknowledgement = process.services.messages.delete(
         caller().user_id, message_id, if_version=if_match()
@@ -138,7 +159,7 @@ def acknowledged(
     status: int = 200,
     stream: StreamStands | msgspec.UnsetType = msgspec.UNSET,
 ) -> Response:
-    """The answer to a write that was acknowledged; a worker is told of it."""
+    """The answer to an acknowledged write; wakes a worker for it."""
     process.wake(done.wake_slot)
     took_ms = latency_ms()
     process.services.performance.answered.note(took_ms / 1000)
@@ -160,7 +181,7 @@ def acknowledged(
 
 
 def _listed(found: Sequence[Message]) -> Sequence[ListedMessage]:
-    """The messages of a page; only those that are streaming are more than they are stored as."""
+    """The messages of a page, with the text so far of those that are streaming."""
     if all(state_of(one.metadata) != "open" for one in found):
         return cast(Sequence[ListedMessage], found)
     shown = web().services.streaming.shown(found)
@@ -177,10 +198,10 @@ def _stands(shown: Shown) -> StreamStands | msgspec.UnsetType:
 
 
 def _wait_for_commit(process: Web, done: Acknowledgement) -> bool:
-    """Whether PostgreSQL had the version before the wait was over."""
+    """Whether PostgreSQL has the version before `commit_wait_seconds` are over."""
     seconds = process.settings.commit_wait_seconds - latency_ms() / 1000
     deadline = time.monotonic() + seconds
-    # The caller asked to be kept waiting, and is not for longer than that in all.
+    # The caller asked to wait, at most so long in all.
     budget.begin(seconds)
     process.wake(process.services.redis.slot_of_message(done.message.id))
     while time.monotonic() < deadline:
@@ -190,5 +211,5 @@ def _wait_for_commit(process: Web, done: Acknowledgement) -> bool:
             return False
         if version is not None and version >= done.message.version:
             return True
-        time.sleep(COMMIT_LOOK_SECONDS)
+        time.sleep(COMMIT_POLL_SECONDS)
     return False

@@ -1,4 +1,4 @@
-"""The route that Prometheus asks."""
+"""The route that Prometheus scrapes."""
 
 import secrets
 
@@ -15,7 +15,7 @@ blueprint = Blueprint("metrics", __name__)
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """What the processes of this machine counted, and how the tiers stand."""
+    """The counters of this machine's processes, and the state of the tiers."""
     _let_in()
     settings, services = web().settings, web().services
     folder = settings.metrics_folder if settings.metrics else ""
@@ -24,7 +24,7 @@ def metrics() -> Response:
 
 
 def _let_in() -> None:
-    """Refuses whoever may not see it. Raises `InvalidToken` and `BadRequest`."""
+    """Refuses callers who may not see it. Raises `InvalidToken` and `BadRequest`."""
     settings = web().settings
     if settings.metrics_open:
         return

@@ -4,7 +4,7 @@ import re
 
 from flask import Blueprint, Response, request
 
-from models.state import StateName, check_new_run_id, check_run_id
+from models.state import StateName, WholeCheckpoint, check_new_run_id, check_run_id
 from storage.errors import NotFound
 from storage.states.service import MAX_VERSION, StateAnswer
 from webapp.api.states import (
@@ -18,6 +18,7 @@ from webapp.api.states import (
 )
 from webapp.http.conditions import answer_tagged, etag, expected_version, unless_known
 from webapp.http.context import caller, web
+from webapp.http.operation import PAGE, Operation
 from webapp.http.requests import answer, body_as, query_limit, wrong_cursor
 
 blueprint = Blueprint("runs", __name__, url_prefix="/api/runs")
@@ -25,6 +26,7 @@ blueprint = Blueprint("runs", __name__, url_prefix="/api/runs")
 _VERSION = re.compile("[0-9]{1,19}")
 
 
+@Operation("The state of a run", {200: RunState}, headers=("If-None-Match",), errors=(404,))
 @blueprint.get("/<run_id>/state")
 def get_run_state(run_id: str) -> Response:
     """The newest state, 404 for none."""
@@ -33,9 +35,16 @@ def get_run_state(run_id: str) -> Response:
     return unless_known(answer(state, headers=etag(read.record.version)))
 
 
+@Operation(
+    "Save the state of a run as its next version",
+    {200: SavedRunState},
+    PutRunState,
+    headers=("If-Match", "If-None-Match"),
+    errors=(409,),
+)
 @blueprint.put("/<run_id>/state")
 def put_run_state(run_id: str) -> Response:
-    """The next version, 409 where the one it rests on is not the newest."""
+    """Writes the next version, 409 if the one it replaces is not the newest."""
     whose = _whose(run_id)
     check_new_run_id(run_id)
     body = body_as(PutRunState)
@@ -49,14 +58,21 @@ def put_run_state(run_id: str) -> Response:
     return _saved(saved)
 
 
+@Operation(
+    "Delete the state of a run, and its checkpoints",
+    {204: None},
+    headers=("If-Match",),
+    errors=(404, 409),
+)
 @blueprint.delete("/<run_id>/state")
 def delete_run_state(run_id: str) -> Response:
-    """Gone from reads at once, and its checkpoints with it."""
+    """Deletes the state and its checkpoints: gone from reads at once."""
     saved = web().services.states.delete(_whose(run_id), expected_version=expected_version(None))
     web().wake(saved.wake_slot)
     return Response(status=204)
 
 
+@Operation("Checkpoints of a run, newest first", {200: CheckpointPage}, query=PAGE, errors=(404,))
 @blueprint.get("/<run_id>/checkpoints")
 def list_checkpoints(run_id: str) -> Response:
     """Checkpoints, newest first."""
@@ -71,15 +87,22 @@ def list_checkpoints(run_id: str) -> Response:
     return answer(CheckpointPage(checkpoints=found, next_cursor=next_cursor))
 
 
+@Operation(
+    "One checkpoint with its state",
+    {200: WholeCheckpoint},
+    headers=("If-None-Match",),
+    errors=(404,),
+)
 @blueprint.get("/<run_id>/checkpoints/<version>")
 def get_checkpoint(run_id: str, version: str) -> Response:
-    """One of them, whole."""
+    """One checkpoint with its state."""
     return answer_tagged(web().services.states.checkpoint(_whose(run_id), _known(version)))
 
 
+@Operation("Save a checkpoint's state as the newest version", {200: SavedRunState}, errors=(404,))
 @blueprint.post("/<run_id>/checkpoints/<version>/restore")
 def restore_checkpoint(run_id: str, version: str) -> Response:
-    """The state of a checkpoint as the newest version."""
+    """Writes the state of a checkpoint as the newest version."""
     return _saved(web().services.states.restore(_whose(run_id), _known(version)))
 
 

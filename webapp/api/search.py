@@ -18,15 +18,15 @@ blueprint = Blueprint("search", __name__, url_prefix="/api")
 
 
 class FoundMessage(Message, kw_only=True, frozen=True):
-    """A message, and where in its content what was looked for stands: from which character to
-    before which, counted in Unicode characters."""
+    """A message, and the ranges of its content that match: first character and the one after the
+    last, counted in Unicode characters."""
 
     highlights: Sequence[tuple[int, int]]
 
 
 class SearchPage(msgspec.Struct, kw_only=True, frozen=True):
-    """What was found, newest first. A page may be short, or empty, while `next_cursor` is there:
-    the next one goes on from where it stopped. It is null at the end."""
+    """Matches, newest first. A page may be short or empty while `next_cursor` is there: the next
+    page continues where it stopped. It is null at the end."""
 
     messages: Sequence[FoundMessage]
     next_cursor: str | None
@@ -35,18 +35,14 @@ class SearchPage(msgspec.Struct, kw_only=True, frozen=True):
     warning: Caveat | UnsetType = UNSET
 
 
-SEARCH_OPERATIONS = (
-    Operation(
-        "get", "/api/search", "search", "Find messages by their words, newest first",
-        {200: SearchPage}, query=("q", "thread_id", "role", "since", "until", "limit", "cursor"),
-        errors=(422,),
-    ),
-)  # fmt: skip
-
-
+@Operation(
+    "Find messages by their words, newest first",
+    {200: SearchPage},
+    query=("q", "thread_id", "role", "since", "until", "limit", "cursor"),
+)
 @blueprint.get("/search")
 def search() -> Response:
-    """The caller's messages that match, over all tiers."""
+    """The caller's messages that match, from all tiers."""
     wanted = _wanted()
     found = web().services.search.search(
         caller().user_id, wanted, limit=query_limit(), cursor=query_id_cursor()
@@ -63,7 +59,7 @@ def search() -> Response:
 
 
 def _wanted() -> Wanted:
-    """What the request asks for. Raises what says why it cannot be asked for."""
+    """The query of the request. Raises `BadRequest`, `InvalidQuery` or `InvalidMessage`."""
     given = request.args
     text = given.get("q", "")
     check_text(text, "q")

@@ -15,11 +15,13 @@ from webapp.api.states import (
 )
 from webapp.http.conditions import etag, expected_version, unless_known
 from webapp.http.context import caller, web
+from webapp.http.operation import Operation
 from webapp.http.requests import answer, body_as
 
 blueprint = Blueprint("session", __name__, url_prefix="/api")
 
 
+@Operation("Your session's state", {200: SessionState}, headers=("If-None-Match",), errors=(404,))
 @blueprint.get("/session")
 def get_session() -> Response:
     """The caller's session, 404 for none."""
@@ -28,9 +30,16 @@ def get_session() -> Response:
     return unless_known(found)
 
 
+@Operation(
+    "Replace your session's state",
+    {200: SavedSession},
+    PutSession,
+    headers=("If-Match", "If-None-Match"),
+    errors=(409,),
+)
 @blueprint.put("/session")
 def put_session() -> Response:
-    """The whole state anew."""
+    """Replaces the whole state."""
     body = body_as(PutSession)
     saved = web().services.states.put(
         _whose(),
@@ -41,9 +50,16 @@ def put_session() -> Response:
     return _saved(saved)
 
 
+@Operation(
+    "Merge into your session's state (RFC 7396)",
+    {200: SavedSession},
+    PatchSession,
+    headers=("If-Match",),
+    errors=(409,),
+)
 @blueprint.patch("/session")
 def patch_session() -> Response:
-    """What changes; patches at the same moment lose nothing of each other."""
+    """Merges a patch; concurrent patches lose nothing of each other."""
     body = body_as(PatchSession)
     saved = web().services.states.patch(
         _whose(),
@@ -54,9 +70,10 @@ def patch_session() -> Response:
     return _saved(saved)
 
 
+@Operation("Delete your session's state", {204: None}, headers=("If-Match",), errors=(404, 409))
 @blueprint.delete("/session")
 def delete_session() -> Response:
-    """Gone from reads at once."""
+    """Deletes the state: gone from reads at once."""
     saved = web().services.states.delete(_whose(), expected_version=expected_version(None))
     web().wake(saved.wake_slot)
     return Response(status=204)

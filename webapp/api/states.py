@@ -1,4 +1,4 @@
-"""The shapes of sessions and runs, and what both kinds of routes do with them."""
+"""The shapes of sessions and runs, and what both kinds of routes share."""
 
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ State = Annotated[
     ),
 ]
 Version = Annotated[
-    int | None, Meta(description="The version that this rests on; 0 where there is to be none.")
+    int | None, Meta(description="The version that this replaces; 0 where there must be none yet.")
 ]
 Seconds = Annotated[
     int,
@@ -73,8 +73,8 @@ class RunState(SessionState, kw_only=True, frozen=True):
 
 
 class SavedSession(msgspec.Struct, kw_only=True, frozen=True):
-    """A session's state as acknowledged: who took it, which tiers have it, and what the strongest
-    of them promises. `background_persistence`: workers still carry it on."""
+    """A session's state as acknowledged: the tier that took it, the tiers that have it, and the
+    durability of the strongest. `background_persistence`: workers still carry it to the others."""
 
     state: State
     version: int
@@ -104,7 +104,7 @@ class CheckpointPage(msgspec.Struct, kw_only=True, frozen=True):
 
 
 def given_state(given: Raw) -> Raw:
-    """A state, or a patch of one, as it is kept. Raises `BadRequest`, `InvalidMessage`."""
+    """A state, or a patch of one, as it is stored. Raises `BadRequest`, `InvalidMessage`."""
     text = bytes(given)
     fields = decode(text, dict[str, Any])
     kept = compact(text)
@@ -113,7 +113,7 @@ def given_state(given: Raw) -> Raw:
 
 
 def read_fields(read: StateRead) -> dict[str, Any]:
-    """What an answer to a read says of a state."""
+    """The members that an answer to a read has of a state."""
     return {
         "state": read.record.state,
         "version": read.record.version,
@@ -126,7 +126,7 @@ def read_fields(read: StateRead) -> dict[str, Any]:
 
 
 def saved_fields(saved: StateAnswer) -> dict[str, Any]:
-    """What an acknowledgement says of a state; sees to it that a worker comes."""
+    """The members that an acknowledgement has of a state; wakes a worker."""
     web().wake(saved.wake_slot)
     return {
         "state": saved.record.state,

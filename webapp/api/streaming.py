@@ -12,15 +12,30 @@ from models.message import (
 from storage.messages.posts import Draft
 from webapp.api.messages import acknowledged
 from webapp.http.context import caller, web
+from webapp.http.operation import KEY, Operation
 from webapp.http.requests import answer, body_as, optional_body_as
-from webapp.http.schemas import AppendChunk, ChunkAppended, FinishStream, OpenStream, StreamStands
+from webapp.http.schemas import (
+    AcknowledgedMessage,
+    AppendChunk,
+    ChunkAppended,
+    FinishStream,
+    OpenStream,
+    StreamStands,
+)
 
 blueprint = Blueprint("streaming", __name__, url_prefix="/api")
 
 
+@Operation(
+    "Open a message whose text comes in chunks",
+    {201: AcknowledgedMessage},
+    OpenStream,
+    headers=(KEY,),
+    optional_body=True,
+)
 @blueprint.post("/threads/<thread_id>/messages:stream")
 def open_stream(thread_id: str) -> Response:
-    """A message like any other, marked as open."""
+    """Writes a message like any other, marked as open."""
     body = optional_body_as(OpenStream)
     key = request.headers.get("Idempotency-Key")
     check_new_thread_id(thread_id)
@@ -36,9 +51,10 @@ def open_stream(thread_id: str) -> Response:
     return acknowledged(process, opened.acknowledgement, status=201, stream=stream)
 
 
+@Operation("Append to a streaming message", {200: ChunkAppended}, AppendChunk, errors=(404, 409))
 @blueprint.post("/messages/<message_id>/chunks")
 def append_chunk(message_id: str) -> Response:
-    """The next part of the text, on disk before the answer."""
+    """Appends the next part of the text; it is on disk before the answer."""
     body = body_as(AppendChunk)
     check_content(body.text, name="text")
     service = web().services.streaming
@@ -46,9 +62,16 @@ def append_chunk(message_id: str) -> Response:
     return answer(ChunkAppended(message_id=message_id, length=done.length, version=done.version))
 
 
+@Operation(
+    "Finish a streaming message",
+    {200: AcknowledgedMessage},
+    FinishStream,
+    errors=(404, 409),
+    optional_body=True,
+)
 @blueprint.post("/messages/<message_id>/finish")
 def finish_stream(message_id: str) -> Response:
-    """The final version; the text is what was streamed, or what is given."""
+    """Writes the final version, with the streamed text or the one given."""
     body = optional_body_as(FinishStream)
     content = None if isinstance(body.message, msgspec.UnsetType) else body.message
     metadata = None if isinstance(body.metadata, msgspec.UnsetType) else body.metadata
@@ -60,6 +83,6 @@ def finish_stream(message_id: str) -> Response:
 
 
 def _check_content_if_any(content: str | None) -> None:
-    """Here alone a text may be empty: there is none yet, or an agent had nothing to say."""
+    """Checks a text. Only here it may be empty: there is none yet, or the agent said nothing."""
     if content:
         check_content(content)

@@ -10,21 +10,29 @@ from flask import Blueprint, Response, request
 from msgspec import Meta
 
 from models import ids
-from models.message import check_metadata, check_new_thread_id, check_thread_id, check_title
+from models.message import (
+    ThreadSummary,
+    check_metadata,
+    check_new_thread_id,
+    check_thread_id,
+    check_title,
+)
 from storage.threads.page import ThreadQuery
 from storage.threads.service import ThreadChange
 from webapp.http.conditions import answer_tagged
 from webapp.http.context import caller, web
 from webapp.http.errors import BadRequest
+from webapp.http.operation import PAGE, Operation
 from webapp.http.requests import answer, body_as, latency_ms, query_flag, query_limit, wrong_cursor
 from webapp.http.schemas import PatchThread, PostThread, ThreadPage
 
 blueprint = Blueprint("threads", __name__, url_prefix="/api")
 
 
+@Operation("Create a thread", {201: ThreadSummary}, PostThread, errors=(409,))
 @blueprint.post("/threads")
 def create_thread() -> Response:
-    """A new thread, 409 for an id the caller already has."""
+    """Creates a thread, 409 for an id that the caller already has."""
     body = body_as(PostThread)
     if body.id is not None:
         check_new_thread_id(body.id)
@@ -34,6 +42,11 @@ def create_thread() -> Response:
     return _changed(service.create(caller().user_id, body.id, body.title, body.metadata), 201)
 
 
+@Operation(
+    "List your threads, most recently active first",
+    {200: ThreadPage},
+    query=(*PAGE, "is_archived", "is_pinned"),
+)
 @blueprint.get("/threads")
 def list_threads() -> Response:
     """The caller's threads, most recently active first."""
@@ -55,6 +68,7 @@ def list_threads() -> Response:
     )
 
 
+@Operation("One thread", {200: ThreadSummary}, headers=("If-None-Match",), errors=(404,))
 @blueprint.get("/threads/<thread_id>")
 def get_thread(thread_id: str) -> Response:
     """One thread."""
@@ -62,9 +76,12 @@ def get_thread(thread_id: str) -> Response:
     return answer_tagged(web().services.threads.get(caller().user_id, thread_id))
 
 
+@Operation(
+    "Change a thread's title, metadata or marks", {200: ThreadSummary}, PatchThread, errors=(404,)
+)
 @blueprint.patch("/threads/<thread_id>")
 def change_thread(thread_id: str) -> Response:
-    """A new title, metadata or mark."""
+    """Changes title, metadata or marks."""
     check_thread_id(thread_id)
     body = body_as(PatchThread)
     if body == PatchThread():
@@ -87,9 +104,10 @@ def change_thread(thread_id: str) -> Response:
     )
 
 
+@Operation("Delete a thread and all its messages", {204: None}, errors=(404,))
 @blueprint.delete("/threads/<thread_id>")
 def delete_thread(thread_id: str) -> Response:
-    """Gone from reads at once, erased in every tier behind."""
+    """Deletes a thread: gone from reads at once, erased from every tier later."""
     check_thread_id(thread_id)
     change = web().services.threads.delete(caller().user_id, thread_id)
     web().wake(change.wake_slot)

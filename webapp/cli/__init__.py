@@ -38,7 +38,7 @@ DEFAULT_ENV_FILE = Path(".threadkeep/run/env")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--debug", is_flag=True, help="Show where an error comes from.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option(
     "--env-file",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -49,11 +49,11 @@ DEFAULT_ENV_FILE = Path(".threadkeep/run/env")
 def threadkeep(context: click.Context, debug: bool, env_file: Path | None) -> None:
     """The open message store for chat and agent applications."""
     source = env_file or DEFAULT_ENV_FILE
-    # A stack that is to be started must not take another's servers for its own.
+    # A stack to be started must not use the servers of another one.
     starts_a_stack = context.invoked_subcommand in {"up", "selftest"}
     finds_a_stack = not starts_a_stack and source.exists()
     if env_file is not None or finds_a_stack:
-        # What the environment names itself comes first.
+        # Variables of the environment take precedence.
         for name, value in read_env_file(source).items():
             os.environ.setdefault(name, value)
 
@@ -89,7 +89,7 @@ def main() -> None:
     if "--debug" in sys.argv[1:2]:
         threadkeep()
     try:
-        # Outside its standalone mode click gives the status of an early exit back.
+        # Outside standalone mode click returns the status of an early exit.
         sys.exit(threadkeep(standalone_mode=False) or 0)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)

@@ -15,7 +15,7 @@ LOST = (
 
 @click.command()
 def migrate() -> None:
-    """Bring PostgreSQL and ClickHouse to today's schema."""
+    """Bring PostgreSQL and ClickHouse to this program's schema."""
     services = Services(settings.load())
     if services.disaster_recovery.is_lost():
         raise Refused(LOST)

@@ -1,4 +1,4 @@
-"""Who is at work on the command line, for the log and the audit trail."""
+"""The user of the command line, for the log and the audit trail."""
 
 import getpass
 

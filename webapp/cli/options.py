@@ -1,4 +1,4 @@
-"""What commands ask of the values that they are given."""
+"""Checks of options' values."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from models.message import InvalidMessage
 
 
 def checked(check: Callable[[str], None], value: str | None) -> str | None:
-    """The value, once the check lets it pass. Raises `click.UsageError`."""
+    """The value if the check accepts it. Raises `click.UsageError`."""
     try:
         if value is not None:
             check(value)

@@ -1,4 +1,4 @@
-"""Bars on stderr: for one task, and for work that goes through stages, each with its own count."""
+"""Progress bars on stderr: for one task, and for work in stages, each with its own count."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from rich.progress import (
 
 @contextmanager
 def stage_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on stderr; gives what it is to be told: a stage, how much is done, and of how much."""
+    """A bar on stderr; gives its update, called with the stage, the count done and the total."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

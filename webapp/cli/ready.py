@@ -1,4 +1,4 @@
-"""What `threadkeep up` says once everything answers, and to whom."""
+"""What `threadkeep up` prints once everything answers."""
 
 import sys
 import time
@@ -34,7 +34,7 @@ WRITTEN = (
 def announce(
     stack: Stack, services: Services, env: Mapping[str, str], files: list[Path], started: float
 ) -> None:
-    """Waits until everything answers, then says where it is."""
+    """Waits until everything answers, then prints the addresses."""
     deadline = time.monotonic() + READY_SECONDS
     names = stack.pids()
     while not _answers(env, names):
@@ -58,8 +58,8 @@ def announce(
 
 
 def _keys(services: Services, env: Mapping[str, str], folder: Path) -> list[str]:
-    """What lets one in, for whoever sits before a terminal; a file that output goes to is read by
-    others, so there it is only said where to get it."""
+    """The credentials, on a terminal. Others may read a file that output goes to, so there it only
+    says where to get them."""
     if not sys.stdout.isatty():
         kept = folder / "flower_basic_auth"
         place = kept if kept.exists() else "FLOWER_BASIC_AUTH"
@@ -75,7 +75,7 @@ def _keys(services: Services, env: Mapping[str, str], folder: Path) -> list[str]
 
 
 def health(env: Mapping[str, str]) -> dict[str, str]:
-    """Where programs are asked, while they run, whether they still answer at all."""
+    """The probes of the programs: do they still answer while they run?"""
     return {
         "web": f"{env['API_URL']}/healthz",
         REALTIME: f"http://{env['HOST']}:{env.get('REALTIME_PORT')}/healthz",
@@ -84,7 +84,7 @@ def health(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def _answers(env: Mapping[str, str], names: Container[str]) -> bool:
-    """Whether each program of these names that can be asked does what it is there for."""
+    """Whether each of these programs that has a probe passes it."""
     asked = {
         "web": f"{env['API_URL']}/readyz",
         REALTIME: f"http://{env['HOST']}:{env.get('REALTIME_PORT')}/readyz",
@@ -103,6 +103,6 @@ def _answers(env: Mapping[str, str], names: Container[str]) -> bool:
 
 
 def say(line: str) -> None:
-    """Prints a line of the command's own at once."""
+    """Prints a line at once."""
     click.echo(f"threadkeep: {line}")
     sys.stdout.flush()

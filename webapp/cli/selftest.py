@@ -31,9 +31,9 @@ TOKEN_SECONDS = 86_400
     type=click.FloatRange(min=1),
     default=60.0,
     show_default=True,
-    help="How long to disturb.",
+    help="How long to inject faults.",
 )
-@click.option("--seed", type=int, help="Repeat the disturbances of an earlier run.")
+@click.option("--seed", type=int, help="Repeat the faults of an earlier run.")
 @click.option(
     "--writers",
     type=click.IntRange(min=1, max=500),
@@ -44,12 +44,12 @@ TOKEN_SECONDS = 86_400
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--keep", is_flag=True, help="Keep the ledger and the logs.")
 def selftest(seconds: float, seed: int | None, writers: int, as_json: bool, keep: bool) -> None:
-    """Break a stack of its own under load, and see whether it kept its word.
+    """Break a stack of its own under load, and check that it kept its promises.
 
-    Kills, freezes and cuts off its servers and programs in turn while clients write, then holds
-    what they were told against every tier. Touches no other stack, whatever the environment
-    names. Exit status 0 if the promise held, 1 if not, and 2 if nothing was broken but the machine
-    was too slow to tell.
+    Kills, freezes and cuts off its servers and programs in turn while clients write, then compares
+    every acknowledgement with every tier. Touches no other stack, whatever the environment names.
+    Exit status 0 if every promise held, 1 if not, and 2 if none was broken but the machine was too
+    slow to tell.
     """
     chosen = secrets.randbelow(SEEDS) if seed is None else seed
     with _ends_in_order(), _home(keep) as folder:
@@ -57,7 +57,7 @@ def selftest(seconds: float, seed: int | None, writers: int, as_json: bool, keep
     if as_json:
         click.echo(msgspec.json.encode(result))
     else:
-        # What is not a terminal has no width of its own.
+        # Output that is no terminal has no width of its own.
         show(result, Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH))
     if not result.held:
         sys.exit(1 if result.violations else 2)
@@ -69,7 +69,7 @@ def _token(settings: Settings, user_id: str) -> str:
 
 @contextmanager
 def _home(keep: bool) -> Iterator[Path]:
-    """A folder for the stack; the run's own logs and ledger are all that is left to keep."""
+    """A folder for the stack; only the logs and the ledger are left in it afterwards."""
     if keep:
         folder = Path(tempfile.mkdtemp(prefix="threadkeep-selftest-"))
         _say(f"the ledger and the logs are kept in {folder}")
@@ -81,7 +81,7 @@ def _home(keep: bool) -> Iterator[Path]:
 
 @contextmanager
 def _ends_in_order() -> Iterator[None]:
-    """Makes SIGTERM and SIGHUP end the run as Ctrl-C does, with all that it started."""
+    """Makes SIGTERM and SIGHUP end the run as Ctrl-C does, with everything that it started."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -54,14 +54,14 @@ CODE = ("webapp", "tasks", "celery", "granian", "gunicorn")
     "--without",
     multiple=True,
     metavar="PROGRAM",
-    help="A program of the Procfile to leave out; may be repeated.",
+    help="A program of the Procfile not to start; may be repeated.",
 )
 @click.option(
     "--env-file",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the addresses here once everything answers.",
 )
-@click.option("--ephemeral", is_flag=True, help="Keep the data in a folder that goes at the end.")
+@click.option("--ephemeral", is_flag=True, help="Delete the data at the end.")
 def up(
     data: Path,
     host: str,
@@ -84,7 +84,7 @@ def up(
         env |= _own_files(env, folder.absolute() / "programs", run_as)
         if REALTIME in programs:
             env |= _realtime_addresses(env, realtime_port)
-        # From here on this process's environment says what the programs' says.
+        # From here on this process has the environment of the programs.
         os.environ.update(env)
         services = Services(settings.load())
         weeks = services.settings.partition_weeks_ahead
@@ -106,18 +106,18 @@ def up(
 
 
 def _mind_a_loss(services: Services, *, is_ours: bool) -> None:
-    """A PostgreSQL of this stack that is empty has lost its data, and is made anew. One that the
-    environment names may be the wrong one."""
+    """Rebuilds an empty PostgreSQL of this stack, which has lost its data. One that the environment
+    names may be the wrong server."""
     if not services.disaster_recovery.is_lost():
         return
     if not is_ours:
         raise Refused(LOST)
     services.disaster_recovery.open()
-    say("PostgreSQL lost its data: it is made anew from ClickHouse")
+    say("PostgreSQL lost its data: it is rebuilt from ClickHouse")
 
 
 def _judge(services: Services) -> None:
-    """Refuses here, once, what each program would refuse at each of its restarts."""
+    """Makes the safety checks once here; else each program would refuse at each of its restarts."""
     verdict = safety.judge(services)
     if verdict.refusals:
         raise Refused(verdict.reason)
@@ -140,7 +140,7 @@ def _folder(data: Path, ephemeral: bool) -> Iterator[Path]:
 def _addresses(
     env: Mapping[str, str], folder: Path, host: str, port: int, flower_port: int
 ) -> dict[str, str]:
-    """What the programs need beside the servers' addresses."""
+    """The variables that the programs need beside the servers' addresses."""
     port = _port(host, port)
     flower_port = _port("127.0.0.1", flower_port, {port})
     scripts = Path(sys.executable).parent
@@ -161,12 +161,12 @@ def _addresses(
 
 
 def _realtime_addresses(env: Mapping[str, str], port: int | None) -> dict[str, str]:
-    """Where the sockets are, and from which pages they may be opened."""
+    """The address of the sockets, and the origins that may open them."""
     host, api_port = env["HOST"], int(env["PORT"])
     if port is None:
         following = api_port + 1
         port = following if is_free(following) and env["FLOWER_PORT"] != str(following) else 0
-    # Nobody listens on what was chosen for the other programs yet.
+    # The ports chosen for the other programs are not bound yet.
     port = _port(host, port, {api_port, int(env["FLOWER_PORT"])})
     pages = [f"http://{name}:{api_port}" for name in LOOPBACK] if host in LOOPBACK else []
     return {
@@ -177,9 +177,9 @@ def _realtime_addresses(env: Mapping[str, str], port: int | None) -> dict[str, s
 
 
 def _own_files(env: Mapping[str, str], folder: Path, run_as: RunAs) -> dict[str, str]:
-    """Where programs keep what they write, which is theirs alone.
+    """The private folders of the programs.
 
-    What they count together begins anew at each start, unless somebody else sees to it.
+    Their shared counters begin at zero at each start, unless the environment names their folder.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     files = {"BEAT_STATE": str(folder / "beat-schedule")}
@@ -193,7 +193,7 @@ def _own_files(env: Mapping[str, str], folder: Path, run_as: RunAs) -> dict[str,
 
 
 def _programs(without: tuple[str, ...]) -> dict[str, str]:
-    """What is to run, by name."""
+    """The programs to run, by name."""
     programs: dict[str, str] = parse_procfile(PROCFILE.read_text()).processes
     if unknown := set(without) - set(programs):
         raise click.UsageError(f"there is no program {', '.join(sorted(unknown))} in the Procfile")
@@ -201,7 +201,7 @@ def _programs(without: tuple[str, ...]) -> dict[str, str]:
 
 
 def _kept(env: Mapping[str, str], name: str, folder: Path, fresh: str) -> str:
-    """A secret of the environment, or one that stays the same as long as the data does."""
+    """A secret of the environment, or one that is kept with the data."""
     if env.get(name):
         return env[name]
     return kept_secret(folder / "run" / name.lower(), fresh)

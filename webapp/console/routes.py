@@ -1,9 +1,10 @@
-"""The console: its two pages and their files, and what they ask first.
+"""The console: its two pages, their files, and the call that they make first.
 
-Files are public, data asks for the token as everywhere. The pages may run only scripts of this
-server, talk only to it and to its socket, and turn no text into markup.
+Files are public; data needs a token as everywhere. The pages may run only scripts of this server,
+talk only to it and to its socket, and turn no text into markup.
 """
 
+import re
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
@@ -14,12 +15,14 @@ import msgspec
 from flask import Blueprint, Response, send_from_directory
 
 from webapp.http.context import caller, web
+from webapp.http.operation import Operation
 from webapp.http.pages import YEAR_SECONDS, guarded, tagged
 from webapp.http.requests import answer
 
 blueprint = Blueprint("console", __name__)
 
 BUILD_DIGITS = 16
+_BUILD = re.compile(rf"[0-9a-f]{{{BUILD_DIGITS}}}")
 _FILES = Path(__file__).parent / "static"
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
@@ -29,8 +32,8 @@ _POLICY = (
 
 
 class ConsoleFacts(msgspec.Struct, kw_only=True, frozen=True):
-    """Who is calling, and where things are. `flower_url` and `drills`, whether tiers may be made to
-    seem out, are said to admins alone."""
+    """Who is calling, and the addresses of the other pages. Only admins are given `flower_url` and
+    `drills`, whether outages may be simulated."""
 
     version: str
     user_id: str
@@ -53,18 +56,24 @@ def operations() -> Response:
     return _page("operations.html")
 
 
-@blueprint.get("/console/<name>")
-@blueprint.get("/console/<build>/<name>")
-def asset(name: str, build: str = "") -> Response:
-    """A file of the pages. Under the name of this build it stays as it is for good; a page of
-    another build, as there is for a moment in a deployment, is given it to ask again."""
+@blueprint.get("/console/<path:name>")
+def asset(name: str) -> Response:
+    """A file of the pages, by its path below their folder, with or without a build before it.
+
+    With this build the answer is immutable for a year. With another, as pages have for a moment in
+    a deployment, or with none, browsers ask for it again each time.
+    """
+    build, _, path = name.partition("/")
+    if not _BUILD.fullmatch(build):
+        build, path = "", name
     seconds = YEAR_SECONDS if build == _build() else 0
-    return guarded(send_from_directory(_FILES, name, max_age=seconds), _policy(), seconds)
+    return guarded(send_from_directory(_FILES, path, max_age=seconds), _policy(), seconds)
 
 
+@Operation("The first call of the console", {200: ConsoleFacts})
 @blueprint.get("/api/console")
 def console_facts() -> Response:
-    """What the console asks first."""
+    """The first call of the console."""
     settings, who = web().settings, caller()
     return answer(
         ConsoleFacts(
@@ -80,25 +89,25 @@ def console_facts() -> Response:
 
 
 def _page(name: str) -> Response:
-    """A page that browsers keep, and ask each time whether it is still the same. Its files are
-    named with their build, so that nobody asks for them twice."""
+    """A page that browsers keep and revalidate each time. It names its files with their build, so
+    that browsers request each of them once."""
     text = (_FILES / name).read_text().replace('"/console/', f'"/console/{_build()}/')
     return guarded(tagged(Response(text, mimetype="text/html")), _policy())
 
 
 @cache
 def _build() -> str:
-    """What all files are like together."""
-    files = sorted(_FILES.iterdir())
+    """A hash of all files together."""
+    files = sorted(file for file in _FILES.rglob("*") if file.is_file())
     return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:BUILD_DIGITS]
 
 
 def _policy() -> str:
-    """What a page may do."""
+    """The Content-Security-Policy of the pages and their files."""
     return _POLICY.format(socket=_socket_source(web().settings.ws_url))
 
 
 def _socket_source(ws_url: str) -> str:
-    """The socket's origin as the policy names it, empty where there is none."""
+    """The socket's origin as the policy names it, empty without one."""
     parts = urlsplit(ws_url)
     return f" {parts.scheme}://{parts.netloc}" if parts.scheme and parts.netloc else ""

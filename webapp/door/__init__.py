@@ -1,2 +1,2 @@
-"""What stands between the HTTP server and the application: no thread is given to a request before
-the last byte of its body is there."""
+"""Between the HTTP server and the application: a request is given a thread only when the last byte
+of its body is there."""

@@ -1,4 +1,4 @@
-"""How large a body may be, asked where it is not there at once or is not small."""
+"""How large a body may be; checked for bodies that are large or do not come at once."""
 
 import threading
 from collections import Counter
@@ -12,25 +12,24 @@ from webapp.http.auth import InvalidToken
 from webapp.http.context import of
 
 BATCH = "batch.post_batch"
-LARGEST_TOGETHER = 64 * 1024 * 1024
-"""What the large bodies under way in a process may be together, where no single one may be more."""
+LARGE_BODIES_BYTES = 64 * 1024 * 1024
+"""The memory for all large bodies of a process together, unless a single one may be larger."""
 SHARES = 4
-"""One user may have so much of it, or one batch."""
+"""One user may have one part in so many of it, or one batch."""
 
 
-class Allowed(NamedTuple):
-    """Whose request it is, and how large its body may be; 0 where it is refused whatever it
-    brings."""
+class Allowance(NamedTuple):
+    """The user, and how large the body may be in bytes; 0 where the request is refused anyway."""
 
     user_id: str
     most_bytes: int
 
 
-REFUSED = Allowed("", 0)
+REFUSED = Allowance("", 0)
 
 
-def allowed(app: Flask, request: DoorRequest) -> Allowed:
-    """What a request may bring."""
+def allowance_of(app: Flask, request: DoorRequest) -> Allowance:
+    """How large a body the sender of this request may send. Never raises for a bad request."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         return REFUSED
@@ -41,23 +40,24 @@ def allowed(app: Flask, request: DoorRequest) -> Allowed:
     except (InvalidToken, HTTPException):
         return REFUSED
     if endpoint == BATCH:
-        return Allowed(caller.user_id, web.settings.batch_body_bytes)
-    return Allowed(caller.user_id, int(app.config["MAX_CONTENT_LENGTH"]))
+        return Allowance(caller.user_id, web.settings.batch_body_bytes)
+    return Allowance(caller.user_id, int(app.config["MAX_CONTENT_LENGTH"]))
 
 
-class Room:
-    """The memory for large bodies, of which nobody has more than a share. Safe for threads."""
+class BodyBudget:
+    """The memory for large bodies, with a limit for each user. Safe for threads."""
 
     def __init__(self, most: int, share: int) -> None:
-        """`most` is in bytes, and so is `share`, what one user may have of it."""
+        """`most` is the total in bytes, `share` what one user may have of it."""
         self._left = most
         self._share = share
         self._lock = threading.Lock()
         self._taken: dict[object, tuple[str, int]] = {}
         self._of_users: Counter[str] = Counter()
 
-    def take(self, holder: object, user_id: str, size: int) -> bool:
-        """Whether there is room for so much more, which the holder has then until it leaves."""
+    def acquire(self, holder: object, user_id: str, size: int) -> bool:
+        """Reserves so many bytes more for a holder, until its `release`; False where too few are
+        left."""
         with self._lock:
             if size > min(self._left, self._share - self._of_users[user_id]):
                 return False
@@ -66,8 +66,8 @@ class Room:
             self._taken[holder] = (user_id, self._taken.get(holder, ("", 0))[1] + size)
             return True
 
-    def leave(self, holder: object) -> None:
-        """Gives back what the holder has."""
+    def release(self, holder: object) -> None:
+        """Frees what a holder has reserved, if anything."""
         with self._lock:
             user_id, size = self._taken.pop(holder, ("", 0))
             self._left += size

@@ -1,4 +1,4 @@
-"""From a request of the HTTP server to a call of the WSGI application, and back."""
+"""Turns a request of the HTTP server into a call of the WSGI application, and back."""
 
 import io
 import sys
@@ -37,34 +37,34 @@ class WsgiApplication(Protocol):
 class DoorRequest:
     """A request as the HTTP server gives it.
 
-    A connection whose body was not read to its end goes when the last hold on its protocol does,
-    which is here, and is let go of with the answer: an error that the application made of the
-    request may hold the frames of the call for long.
+    A connection whose body was not read to its end closes when the last reference to its protocol
+    goes. That reference is here and is dropped with the answer, since an exception may hold the
+    frames of the call for long.
     """
 
     def __init__(self, scope: Scope, proto: RSGIHTTPProtocol, served: set[str]) -> None:
-        """`served` holds the client's address until the answer."""
+        """`served` has the client's address until the answer."""
         self.scope = scope
         self.client = scope.client
         self._served = served
         served.add(self.client)
-        # The scope copies all of them at each look.
+        # Each access to the property copies all headers.
         self.headers: RSGIHeaders = scope.headers
         self._proto: RSGIHTTPProtocol | None = proto
 
     def begin_body(self) -> None:
-        """Begins to read the body; once, before the first `next_part`."""
+        """Begins to read the body; called once, before the first `next_part`."""
         if self._proto is not None:
             self._proto.__aiter__()
 
     def next_part(self) -> Any:
-        """A future of the next bytes: none at the end, or where the client is gone. Asked once more
-        it tells which: `StopAsyncIteration` is the end."""
+        """A future of the next bytes, empty at the end or when the client is gone. Called once more
+        it raises `StopAsyncIteration` only at the end."""
         proto: Any = self._proto
         return proto.__anext__()
 
     def respond(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
-        """Answers, the first time."""
+        """Answers; only the first call has an effect."""
         proto, self._proto = self._proto, None
         if proto is not None:
             self._served.discard(self.client)
@@ -72,7 +72,7 @@ class DoorRequest:
 
 
 class Missing(io.RawIOBase):
-    """In the place of a body that did not come: whoever reads it is told why."""
+    """Stands for a body that did not come: reading it raises `BadRequest`."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         self._reason = (status, code, detail)
@@ -81,12 +81,12 @@ class Missing(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        # One that is kept would keep the call's frames, and with them the connection.
+        # A stored exception would keep the frames of the call, and with them the connection.
         raise BadRequest(*self._reason)
 
 
 class _Keys(dict[str, str]):
-    """The names of headers as WSGI has them, each made once, as far as they are not too many."""
+    """WSGI's names of headers, cached up to a limit."""
 
     _MOST = 200
 
@@ -101,7 +101,7 @@ _KEYS = _Keys({"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH
 
 
 class _Start:
-    """The status and the headers of an answer."""
+    """WSGI's `start_response`: keeps the status and the headers."""
 
     status = 500
     headers: list[tuple[str, str]]
@@ -111,7 +111,7 @@ class _Start:
 
 
 def answer(app: WsgiApplication, request: DoorRequest, body: bytes | Missing) -> None:
-    """Has the application answer. A connection whose request was not read to its end ends too."""
+    """Has the application answer. Closes a connection whose body was not read to its end."""
     is_missing = isinstance(body, Missing)
     try:
         start = _Start()
@@ -125,7 +125,7 @@ def answer(app: WsgiApplication, request: DoorRequest, body: bytes | Missing) ->
                 close()
         headers = [*start.headers, CLOSE] if is_missing else start.headers
         request.respond(start.status, headers, content)
-    # Whatever it is, somebody waits for an answer, and the thread for its next request.
+    # Whatever it is, the client waits for an answer, and the thread must survive.
     except BaseException as error:
         log.error("unexpected", exc_info=error)
         request.respond(500, [CLOSE], b"")
@@ -153,7 +153,7 @@ def _environ(request: DoorRequest, stream: io.RawIOBase | io.BytesIO) -> dict[st
         else:
             environ[key] = value
     if len(environ) - before < len(headers.keys()):
-        # A value that is not ASCII is left out by the server. Its header is there all the same.
+        # The server leaves out values that are not ASCII. Their headers are there all the same.
         for name in headers.keys():  # noqa: SIM118 — it is no dictionary.
             environ.setdefault(_KEYS[name], "")
     if "HTTP_HOST" not in environ:

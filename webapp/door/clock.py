@@ -1,4 +1,4 @@
-"""A clock that does not count what the process slept through."""
+"""A clock that does not count time for which the process was stopped."""
 
 import threading
 import time
@@ -13,13 +13,13 @@ LONGEST_TICK_SECONDS = 0.3
 
 
 class RunningClock:
-    """Seconds of a process that runs: of one that was stopped, what came meanwhile waits unread,
-    and its sender is not late."""
+    """Seconds for which the process has run. What arrives while it is stopped (SIGSTOP, a frozen
+    machine) waits unread, and its sender is not late."""
 
-    def __init__(self, look: Callable[[], None]) -> None:
-        """`look` is called at each tick."""
+    def __init__(self, on_tick: Callable[[], None]) -> None:
+        """`on_tick` is called every 0.1 s."""
         self.now = 0.0
-        self._look = look
+        self._on_tick = on_tick
 
     def begin(self) -> None:
         """Starts to tick."""
@@ -33,7 +33,7 @@ class RunningClock:
             self.now += min(after - before, LONGEST_TICK_SECONDS)
             before = after
             try:
-                self._look()
-            # Without its clock a process would keep whoever is slow.
+                self._on_tick()
+            # Without its clock a process would keep slow clients for ever.
             except Exception as error:
                 log.error("unexpected", exc_info=error)

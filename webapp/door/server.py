@@ -1,8 +1,8 @@
-"""The web processes: `python -m webapp.door.server`. granian, with a door of our own.
+"""The web processes: `python -m webapp.door.server`, granian with a door of our own.
 
-Of granian's ways to call an application WSGI holds a thread while a body comes, and the others go
-by an event loop, which costs each message more than the rest of the server does. So its protocol
-for event loops (RSGI) is used without one: whoever hears that something has come calls the door.
+granian's WSGI mode holds a thread while a body comes in, and its other modes need an event loop,
+which costs each message more than the rest of the server does. So its protocol for event loops
+(RSGI) is used without a loop: the thread that receives something calls the door.
 """
 
 import argparse
@@ -20,28 +20,28 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from granian.log import LogLevels
 from granian.server.mp import WorkerProcess
 
-from webapp.door.door import Direct, Door
-from webapp.door.visitors import Visitors
+from webapp.door.door import DirectLoop, Door
+from webapp.door.silent_connections import SilentConnections
 from webapp.http.file_limit import raise_file_limit
 
 CONNECTIONS = 4096
-"""In each process, as far as it may open files: silent ones must not take the places of others."""
+"""In each process, if it may open as many files: silent ones must not crowd out others."""
 FILES_BESIDE = 512
 SILENT_MILLISECONDS = 30_000
-"""Until the headers of a request are there, from its connection on or from the answer before it.
-`webapp.door.visitors` takes less where less will do."""
+"""The longest wait for the headers of a request, since the connection or the last answer.
+`webapp.door.silent_connections` closes some of them earlier."""
 DOOR_THREADS = 4
-"""More than there are turns, so that somebody is always there to see who comes."""
+"""Threads beyond the turns, so that one is always free to accept a request."""
 KILL_SECONDS = 6
 
 
 _Worker: Any = RSGIWorker
-"""What granian says of its types is of an older version."""
+"""granian's type hints are those of an older version."""
 
 
 class _Scheduler(CallbackScheduler):
-    def __init__(self, loop: Direct, door: Door, *_: None) -> None:
-        """The arguments, all five of them, are taken by the class that this one is of."""
+    def __init__(self, loop: DirectLoop, door: Door, *_: None) -> None:
+        """The base class takes five arguments."""
         super().__init__()
         self._schedule_fn = door
 
@@ -72,11 +72,11 @@ def serve(
     *,
     port: int,
 ) -> None:
-    """What one process does once its application is there."""
+    """Runs one process, once its application is there."""
     ended = threading.Event()
     told_to_stop = set_sync_signals()  # type: ignore[no-untyped-call]
     told_to_stop.add_cb(ended.set)
-    door, direct = Door(app, turns, Visitors(port, connections)), Direct()
+    door, direct = Door(app, turns, SilentConnections(port, connections)), DirectLoop()
     worker = _Worker(
         worker_id,
         sock,
@@ -103,7 +103,7 @@ def main() -> None:
     """Serves until told to stop."""
     options = _options()
     files = raise_file_limit()
-    # What is loaded here the processes share, as long as no collection touches it.
+    # The processes share this memory as long as no garbage collection touches it.
     gc.collect()
     gc.freeze()
     Granian(
@@ -111,7 +111,7 @@ def main() -> None:
         factory=True,
         address=options.host,
         port=options.port,
-        # Of its own checks those for the server that is most like this one.
+        # Selects granian's own checks of options; WSGI's fit best.
         interface=Interfaces.WSGI,
         workers=options.workers,
         blocking_threads=options.threads,

@@ -1,7 +1,7 @@
 """Who is calling: JSON Web Tokens (RFC 7519) signed with HS256.
 
-The user is the token's `sub`, and nothing else in a request says who someone is. A verified
-token is remembered until it expires, which turns 35 µs into a dictionary look-up.
+The user is the token's `sub`; nothing else in a request identifies the caller. A verified token is
+cached until it expires: a dictionary look-up instead of 35 µs.
 """
 
 import threading
@@ -15,8 +15,8 @@ from settings import Settings
 
 ALGORITHM = "HS256"
 LATEST = 100_000_000_000
-"""The latest end of a token, in seconds since 1970: far beyond what anybody issues."""
-REMEMBERED_TOKENS = 10_000
+"""The latest `exp` of a token, in seconds since 1970: far beyond what anybody issues."""
+CACHED_TOKENS = 10_000
 
 
 class Caller(NamedTuple):
@@ -27,7 +27,7 @@ class Caller(NamedTuple):
 
 
 class InvalidToken(Exception):
-    """The token is missing, wrong or expired. The text says which, for a person."""
+    """The token is missing, wrong or expired; the text says which."""
 
 
 class Tokens:
@@ -38,7 +38,7 @@ class Tokens:
         self._issuer = settings.jwt_issuer or None
         self._audience = settings.jwt_audience or None
         self._leeway_seconds = settings.jwt_leeway_seconds
-        self._known: dict[str, tuple[Caller, float]] = {}
+        self._verified: dict[str, tuple[Caller, float]] = {}
         self._lock = threading.Lock()
 
     def issue(self, user_id: str, *, is_admin: bool, ttl_seconds: int) -> str:
@@ -59,19 +59,19 @@ class Tokens:
         return self.verify_until(token)[0]
 
     def verify_until(self, token: str) -> tuple[Caller, float]:
-        """The caller behind a token, and when it ends (seconds since 1970, leeway included).
+        """The caller behind a token, and when it expires (seconds since 1970, leeway included).
 
         Raises `InvalidToken`.
         """
-        known = self._known.get(token)
-        if known is not None and known[1] > time.time():
-            return known
-        known = self._decode(token)
+        found = self._verified.get(token)
+        if found is not None and found[1] > time.time():
+            return found
+        found = self._decode(token)
         with self._lock:
-            if len(self._known) >= REMEMBERED_TOKENS:
-                self._known.clear()
-            self._known[token] = known
-        return known
+            if len(self._verified) >= CACHED_TOKENS:
+                self._verified.clear()
+            self._verified[token] = found
+        return found
 
     def _decode(self, token: str) -> tuple[Caller, float]:
         required = ["sub", "exp"]
@@ -94,7 +94,7 @@ class Tokens:
         except jwt.ExpiredSignatureError:
             raise InvalidToken("the token has expired") from None
         except (jwt.PyJWTError, InvalidMessage, ValueError, TypeError, ArithmeticError) as error:
-            # Times of a type or a size that nobody means have no exception of their own.
+            # Times of a wrong type or size raise various exceptions.
             raise InvalidToken(f"the token is not valid: {error}") from None
         roles = claims.get("roles")
         is_admin = isinstance(roles, list) and "admin" in roles
@@ -102,7 +102,7 @@ class Tokens:
 
 
 def _end(given: Any) -> float:
-    """When a token ends (RFC 7519, section 4.1.4). Raises `InvalidToken`."""
+    """The `exp` of a token, in seconds since 1970 (RFC 7519, 4.1.4). Raises `InvalidToken`."""
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= LATEST:
         raise InvalidToken(f"the token is not valid: exp is no number from 0 to {LATEST}")
     return float(given)

@@ -1,6 +1,6 @@
-"""Conditional requests (RFC 9110, section 13): what a caller knows of a thing, and what follows.
+"""Conditional requests (RFC 9110, section 13).
 
-The ETag of what has a version is that version. Elsewhere it is a hash of the whole answer.
+The ETag of a versioned resource is its version, that of any other a hash of the whole answer.
 """
 
 from collections.abc import Container, Sequence
@@ -14,12 +14,12 @@ from werkzeug.datastructures import ETags
 from webapp.http.errors import BadRequest
 
 NONE = frozenset({0})
-"""The versions of what is not there."""
+"""The versions of a resource that does not exist."""
 _DIGEST_BYTES = 12
 
 
 class _Named:
-    """The versions that a list of ETags names; `*` names any that there is."""
+    """The versions that a list of ETags names; `*` names every version but 0."""
 
     def __init__(self, tags: ETags) -> None:
         self._tags = tags
@@ -31,7 +31,7 @@ class _Named:
 def if_match() -> Container[int] | None:
     """The versions that `If-Match` allows, None without it. Raises `BadRequest`.
 
-    It compares strongly: a weak ETag is never that of the version which a write is to replace.
+    The comparison is strong: a weak ETag never matches.
     """
     if "HTTP_IF_MATCH" not in request.environ:
         return None
@@ -43,7 +43,7 @@ def if_match() -> Container[int] | None:
 
 
 def expected_version(version: int | None) -> Container[int] | None:
-    """The versions that a write may rest on, by its body and by its conditions, None for any.
+    """The versions that a write may replace, by its body and its conditions, None for any.
 
     Raises `BadRequest`.
     """
@@ -60,7 +60,7 @@ def expected_version(version: int | None) -> Container[int] | None:
 
 
 class _All:
-    """The versions that all of these have."""
+    """The intersection of several sets of versions."""
 
     def __init__(self, sets: Sequence[Container[int]]) -> None:
         self._sets = sets
@@ -70,19 +70,19 @@ class _All:
 
 
 def etag(version: int) -> dict[str, str]:
-    """The headers that name a version."""
+    """The `ETag` header of a version."""
     return {"ETag": f'"{version}"'}
 
 
 def unless_known(response: Response) -> Response:
-    """The answer to a read, 304 where the caller has what its ETag names."""
+    """The answer to a read, 304 if the caller has this ETag already."""
     if "HTTP_IF_NONE_MATCH" in request.environ:
         response.make_conditional(request)
     return response
 
 
 def answer_tagged(body: Any) -> Response:
-    """A JSON answer with a hash of it as its ETag, or 304: for what is always said alike."""
+    """A JSON answer with a hash of it as its ETag, or 304; for bodies without varying fields."""
     encoded = msgspec.json.encode(body)
     digest = blake2b(encoded, digest_size=_DIGEST_BYTES).hexdigest()
     headers = {"ETag": f'"{digest}"'}

@@ -1,4 +1,4 @@
-"""What a request finds at hand: the process's services, and who is calling."""
+"""The objects of a web process, and the caller of a request."""
 
 from typing import NamedTuple, cast
 
@@ -15,7 +15,7 @@ _EXTENSION = "threadkeep"
 
 
 class Web(NamedTuple):
-    """One web process's own things."""
+    """One web process's own objects."""
 
     settings: Settings
     services: Services
@@ -24,9 +24,9 @@ class Web(NamedTuple):
     watch: Watch
 
     def wake(self, slot: int | None, asked_by: str = "") -> None:
-        """Sees to it that a worker comes, if a write said so.
+        """Wakes a worker for a slot, unless it is None.
 
-        Whoever is no request any more says by which id it began.
+        Outside a request, `asked_by` is the id of the request that caused it.
         """
         if slot is not None:
             tracing = self.services.tracing
@@ -35,17 +35,17 @@ class Web(NamedTuple):
 
 
 def install(app: Flask, web: Web) -> None:
-    """Puts the process's things where requests find them."""
+    """Keeps the process's objects in `app.extensions`."""
     app.extensions[_EXTENSION] = web
 
 
 def of(app: Flask) -> Web:
-    """The things of an application."""
+    """The objects of an application."""
     return cast(Web, app.extensions[_EXTENSION])
 
 
 def web() -> Web:
-    """The process's things, inside a request."""
+    """The process's objects, inside a request."""
     return of(current_app)
 
 

@@ -1,4 +1,4 @@
-"""A new message as a caller gives it, checked once for whichever way it came."""
+"""A new message as a caller gives it, checked the same way for HTTP and sockets."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from storage.messages.posts import Draft
 def checked_draft(
     thread_id: str, role: str, content: str | None, metadata: dict[str, Any], key: str | None
 ) -> Draft:
-    """What the tiers may be given. Raises `InvalidMessage`."""
+    """The checked message. Raises `InvalidMessage`."""
     check_new_thread_id(thread_id)
     content = content or ""
     check_content(content, metadata)

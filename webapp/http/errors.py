@@ -51,7 +51,7 @@ class Problem(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 
 
 class BadRequest(Exception):
-    """The request is not what the API takes. `code` is stable, the text is for a person."""
+    """The request is wrong. `code` is stable, the text is for a person."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -60,14 +60,14 @@ class BadRequest(Exception):
 
 
 class UnsupportedCoding(BadRequest):
-    """The body is compressed, which no call takes."""
+    """The body is compressed, which no call accepts."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(415, "unsupported_content_encoding", detail)
 
 
 class Fault(NamedTuple):
-    """What a caller is told of an exception, over HTTP and on a socket alike."""
+    """An exception as the caller sees it, over HTTP and on a socket alike."""
 
     status: int
     code: str
@@ -77,7 +77,7 @@ class Fault(NamedTuple):
 
 
 def _unavailable(error: TierUnavailable) -> Fault:
-    """A tier that is out is told apart from one that only could not do this."""
+    """Distinguishes a tier that is down from one that is busy."""
     verb = "do not" if " and " in error.tier else "does not"
     what = f"{error.tier} {verb} answer"
     if isinstance(error, Contended):
@@ -88,7 +88,7 @@ def _unavailable(error: TierUnavailable) -> Fault:
 
 
 def _is_conditional() -> bool:
-    """Whether the request has a condition, beside what its body may say."""
+    """Whether the request has a conditional header."""
     conditions = {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"}
     return has_request_context() and not request.environ.keys().isdisjoint(conditions)
 
@@ -128,11 +128,11 @@ _FAULTS: dict[type[Exception], Callable[[Any], Fault]] = {
     TierRejected: lambda error: Fault(500, "storage_error", f"{error.tier} refused the request"),
     Exception: lambda _: Fault(500, "internal_error", "something went wrong on this side"),
 }
-"""The one place that maps exceptions; what is not named here is as its nearest ancestor is."""
+"""Maps every exception; one that is not named here is treated as its nearest base class."""
 
 
 def fault_of(error: Exception, request_id: str) -> Fault:
-    """What a caller is told of an exception. What is no fault of theirs is logged."""
+    """The fault of an exception. One that the caller did not cause is logged."""
     kind = next(kind for kind in type(error).__mro__ if kind in _FAULTS)
     fault = _FAULTS[kind](error)
     bound = log.bind(request_id=request_id, status=fault.status)
@@ -175,12 +175,12 @@ def problem(
 
 
 def code_of(status: int) -> str:
-    """The stable name of an error that HTTP has a name for."""
+    """The stable code of a plain HTTP error, as `not_found`."""
     return HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
 
 
 def _no_such_path() -> str:
-    """What is said where no route is; a slash too many is the usual reason."""
+    """The detail of a 404; the usual reason is a trailing slash."""
     path = request.path.rstrip("/")
     routes = current_app.create_url_adapter(request)
     if path and path != request.path and routes is not None and routes.test(path):
@@ -189,13 +189,13 @@ def _no_such_path() -> str:
 
 
 def register(app: Flask) -> None:
-    """Has every exception answered, in one place."""
+    """Has every exception answered with a problem."""
 
     @app.errorhandler(Exception)
     def fault(error: Exception) -> Response:
         answer = problem(*fault_of(error, g.get("request_id", "")))
         if isinstance(error, UnsupportedCoding):
-            # By this a client knows what to send instead (RFC 9110, section 12.5.3).
+            # Tells the client which encoding to use (RFC 9110, section 12.5.3).
             answer.headers["Accept-Encoding"] = "identity"
         return answer
 

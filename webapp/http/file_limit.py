@@ -1,4 +1,4 @@
-"""How many files and connections a process that serves may hold."""
+"""The limit of open files, and so of connections, of a serving process."""
 
 import resource
 
@@ -6,9 +6,9 @@ ENOUGH = 65_536
 
 
 def raise_file_limit() -> int:
-    """Takes as many as the system lets it, within reason, and says how many those are.
+    """Raises the soft limit to the hard one, at most 65,536; gives the limit.
 
-    What a shell gives, often 1024, is less than the connections that a process is there for.
+    The default of a shell, often 1024, is less than the connections of a process.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = ENOUGH if hard == resource.RLIM_INFINITY else min(ENOUGH, hard)

@@ -1,6 +1,6 @@
-"""What a log line says of the request that it was written in.
+"""The request in a log line.
 
-Looked up when there is a line to write, so that a request that is well costs nothing.
+Looked up when a line is written, so that a request without one costs nothing.
 """
 
 from flask import g, has_request_context, request
@@ -8,7 +8,7 @@ from structlog.types import EventDict, WrappedLogger
 
 
 def about_request(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
-    """Adds the id, the route's template and the user of the request, if the line has one."""
+    """Adds the id, method, route template and user of the current request, if there is one."""
     if has_request_context():
         line.setdefault("request_id", request_id())
         line.setdefault("method", request.method)
@@ -20,6 +20,6 @@ def about_request(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
 
 
 def request_id() -> str:
-    """The id of the request that this is a part of; empty outside of one."""
+    """The id of the current request; empty outside a request."""
     found: str = g.get("request_id", "") if has_request_context() else ""
     return found

@@ -1,7 +1,11 @@
-"""A row of the API's description."""
+"""A call of the API as its description has it, stated above its route."""
 
 import re
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+from flask import Flask
 
 GROUPS = {
     "Messages": r"/api/(threads/\{thread_id\}/messages|messages)",
@@ -12,37 +16,69 @@ GROUPS = {
     "Administration": r"/api/admin/",
     "The service": r"/",
 }
-"""Headings in their order, and how the paths under each begin."""
-
+"""The headings in order, and how the paths under each begin."""
 
 KEY = "Idempotency-Key"
+PAGE = ("limit", "cursor")
+"""The query of a list that is read page by page."""
+
+_METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
+_MARK = "operation"
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 
-class Operation(NamedTuple):
-    """One call: what it takes, what it answers, and which errors are its own."""
+class Operation(msgspec.Struct, frozen=True):
+    """One call: what it takes, what it answers, and which errors are its own.
 
-    method: str
-    path: str
-    name: str
+    As a decorator it describes the function of a route; `operations` adds the route's own facts.
+    """
+
     summary: str
     answers: dict[int, Any]
     body: Any = None
     query: tuple[str, ...] = ()
-    """All there are; others are refused."""
+    """All query parameters; others are refused."""
     repeated: tuple[str, ...] = ()
     """Those of them that may be given more than once."""
     headers: tuple[str, ...] = ()
-    """Those that it heeds; a condition that is not among them is refused."""
+    """The headers that it heeds; any other condition is refused."""
     errors: tuple[int, ...] = ()
+    """Statuses beyond those that all calls of its kind may answer."""
     public: bool = False
     optional_body: bool = False
+    method: str = ""
+    path: str = ""
+    name: str = ""
+
+    def __call__(self, view: View) -> View:
+        """The function of a route, described by this operation."""
+        vars(view)[_MARK] = self
+        return view
 
     @property
     def refuses_key(self) -> bool:
-        """Whether it is a write to which `Idempotency-Key` means nothing."""
+        """Whether it is a write that does not support `Idempotency-Key`."""
         return self.method != "get" and KEY not in self.headers
 
     @property
     def group(self) -> str:
-        """The heading under which the description has it, one of `GROUPS`."""
+        """Its heading, one of `GROUPS`."""
         return next(group for group, paths in GROUPS.items() if re.match(paths, self.path))
+
+
+def operations(app: Flask) -> dict[str, Operation]:
+    """The operations of an application by their endpoints, with method, path and name."""
+    found: dict[str, Operation] = {}
+    for rule in app.url_map.iter_rules():
+        operation: Operation | None = vars(app.view_functions[rule.endpoint]).get(_MARK)
+        if operation is None or rule.websocket:
+            continue
+        (method,) = (rule.methods or set()) & _METHODS
+        found[rule.endpoint] = msgspec.structs.replace(
+            operation,
+            method=method.lower(),
+            path=re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule),
+            name=rule.endpoint.rpartition(".")[2],
+        )
+    return found

@@ -1,4 +1,4 @@
-"""What every page and file for browsers says: what it may do, and how long it may be kept."""
+"""The security and cache headers of pages and files for browsers."""
 
 from flask import Response, request
 
@@ -6,24 +6,24 @@ YEAR_SECONDS = 31_536_000
 
 
 def guarded(response: Response, policy: str, seconds: int = 0) -> Response:
-    """The answer with its headers; asked for again each time, unless it is good for some while."""
+    """The answer with its headers. Browsers keep it for `seconds`; with 0 they ask each time."""
     headers = response.headers
     headers["Content-Security-Policy"] = policy
-    headers["Cache-Control"] = _kept(seconds)
+    headers["Cache-Control"] = _cache_control(seconds)
     headers["Referrer-Policy"] = "no-referrer"
     headers["Cross-Origin-Opener-Policy"] = "same-origin"
     return response
 
 
 def tagged(response: Response) -> Response:
-    """The answer with a hash of it as its ETag, or 304 for who has it already."""
+    """The answer with a hash of it as its ETag, or 304 if the caller has it already."""
     response.add_etag()
     response.make_conditional(request)
     return response
 
 
-def _kept(seconds: int) -> str:
-    """What is good for a year has its build in its address, and never changes under it."""
+def _cache_control(seconds: int) -> str:
+    """A file that is kept for a year has its build in its address, so it never changes."""
     if not seconds:
         return "no-cache"
     return f"public, max-age={seconds}" + (", immutable" if seconds == YEAR_SECONDS else "")

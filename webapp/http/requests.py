@@ -28,7 +28,7 @@ PUBLIC = frozenset(
     {
         "health.healthz",
         "health.readyz",
-        # It looks at the token itself, which may be one of its own.
+        # It checks the token itself, which may be its own.
         "metrics.metrics",
         "docs.openapi_json",
         "docs.page",
@@ -40,15 +40,15 @@ PUBLIC = frozenset(
 )
 """The only endpoints of the API that answer without a token."""
 
-UNHURRIED = "admin."
-"""Endpoints that may take longer than a request: an operator waits for what is about everybody."""
+UNLIMITED_TIME = "admin."
+"""Endpoints without the time limit of a request: operators wait for answers about all users."""
 
 SLOW_SECONDS = 1.0
-"""A request that took longer is named in the log."""
+"""A request that took longer is logged."""
 UUIDS = ("message_id", "alert_id")
-"""The parts of paths that are UUIDs, whose letters are the same in either case."""
+"""The path parameters that are UUIDs, which may be written in capitals."""
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
-NOWHERE = "none"
+NO_ROUTE = "none"
 MAX_PAGE = 1000
 DEFAULT_PAGE = 50
 _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
@@ -65,11 +65,11 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
 
     @app.before_request
     def begin() -> None:
-        # Each look through one of Flask's proxies costs five calls, and this is done every time.
+        # Each access through one of Flask's proxies costs five calls, and this runs every time.
         now, about = request_ctx.request, app_ctx.g
         about.started = time.perf_counter()
         endpoint = now.endpoint
-        if endpoint is not None and endpoint.startswith(UNHURRIED):
+        if endpoint is not None and endpoint.startswith(UNLIMITED_TIME):
             budget.end()
         else:
             budget.begin()
@@ -78,13 +78,13 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
         if endpoint is not None and endpoint not in public:
             about.caller = own.tokens.verify(_bearer(now.environ))
         for name in UUIDS:
-            # Some write a UUID in capitals (RFC 9562, section 4).
+            # Capitals are allowed (RFC 9562, section 4).
             if now.view_args and name in now.view_args:
                 now.view_args[name] = now.view_args[name].lower()
 
     @app.after_request
     def end(response: Response) -> Response:
-        # What is still to be streamed takes its time.
+        # What is still to be streamed has no time limit.
         budget.end()
         now, about = request_ctx.request, app_ctx.g
         _measure(own.services.instruments, now, time.perf_counter() - about.started, response)
@@ -97,25 +97,25 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
 
 
 def measured(app: Flask) -> Iterator[tuple[str, str]]:
-    """The route and method of every request that there is a place for."""
+    """The route template and method of every request that the application serves."""
     for rule in app.url_map.iter_rules():
         for method in (rule.methods or set()) & METHODS:
             yield rule.rule, method
 
 
 def _measure(instruments: Instruments, now: Request, seconds: float, response: Response) -> None:
-    """What is no route of ours is one for all: anybody can ask for any path with any method."""
+    """Counts a request. Unknown paths share one label, as anybody can ask for any path."""
     rule, method = now.url_rule, now.method
-    route = rule.rule if rule is not None and method in METHODS else NOWHERE
+    route = rule.rule if rule is not None and method in METHODS else NO_ROUTE
     if seconds > SLOW_SECONDS:
         took_ms = round(seconds * 1000, 1)
         log.warning("slow_request", status=response.status_code, took_ms=took_ms)
-    named = method if route != NOWHERE else ""
+    named = method if route != NO_ROUTE else ""
     instruments.requested(route, named, response.status_code, seconds)
 
 
 def bearer() -> str:
-    """The token that the request brings. Raises `InvalidToken`."""
+    """The bearer token of the request. Raises `InvalidToken`."""
     return _bearer(request.environ)
 
 
@@ -153,14 +153,14 @@ def _body() -> bytes:
 
 
 def decode(data: bytes, shape: type[T]) -> T:
-    """JSON as a typed value. Raises `BadRequest` that says where it is wrong."""
+    """JSON as a typed value. Raises `BadRequest`, which says where it is wrong."""
     try:
         return msgspec.json.decode(data, type=shape)
     except msgspec.ValidationError as error:
         raise BadRequest(422, "invalid_body", str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if _is_json(data):
-            # What only a laxer parser takes: lone surrogates, and numbers that are not finite.
+            # Only a laxer parser takes it: it has lone surrogates or numbers that are not finite.
             detail = "the body holds a lone surrogate or a number that is not finite"
             raise BadRequest(422, "text_unkeepable", detail) from None
         raise BadRequest(400, "malformed_json", _why_no_json(data, str(error))) from None
@@ -169,8 +169,8 @@ def decode(data: bytes, shape: type[T]) -> T:
 
 
 def _is_json(data: bytes) -> bool:
-    """Whether it is for a laxer parser that takes text as it comes, which it is asked for as
-    UTF-8: the parser itself would guess at other encodings."""
+    """Whether a laxer parser accepts it as UTF-8. Given bytes, that parser would guess at other
+    encodings."""
     try:
         json.loads(data.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError):
@@ -221,7 +221,7 @@ def query_time(name: str) -> str | None:
     if given is None:
         return None
     try:
-        # A plus that nobody escaped arrives as a space.
+        # A plus that was not escaped arrives as a space.
         return ids.in_utc(given.replace(" ", "+"))
     except ValueError:
         detail = f"{name} must be a time as in RFC 3339, with its zone"
@@ -237,14 +237,14 @@ def query_id_cursor() -> str | None:
 
 
 def wrong_cursor() -> BadRequest:
-    """What is said of a cursor that this list never gave."""
+    """The error for a cursor that this list never gave."""
     return BadRequest(422, "invalid_cursor", "cursor must be a next_cursor of this list")
 
 
 def query_message_cursor(shard: int) -> str | None:
     """The `cursor` of a list of a thread's messages. Raises `BadRequest`.
 
-    A cursor of another thread is refused: only within a shard is the order of ids that of time.
+    A cursor of another shard is refused: ids are in the order of time only within a shard.
     """
     cursor = query_id_cursor()
     if cursor is not None and ids.shard_in(cursor) != shard:
@@ -255,9 +255,9 @@ def query_message_cursor(shard: int) -> str | None:
 def answer_record(
     record: bytes, fields: msgspec.Struct, headers: dict[str, str], status: int = 200
 ) -> Response:
-    """A message as it is stored, and what this call says of it, as one JSON object.
+    """A stored message and the fields that this call adds, as one JSON object.
 
-    The record is JSON already: encoding a message twice is what a hot route can do without.
+    The record is JSON already, so it is not encoded again.
     """
     body = record[:-1] + b"," + msgspec.json.encode(fields)[1:]
     return Response(body, status=status, headers=headers, mimetype="application/json")

@@ -1,4 +1,4 @@
-"""The shapes of requests and answers; the OpenAPI page is made from these."""
+"""The shapes of requests and answers; the OpenAPI description is made from them."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -35,7 +35,7 @@ RoleField = Annotated[Role, Meta(description="Who speaks.")]
 
 
 def _message_with(name: str, fields: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """The shape of a message and the fields that an answer adds to it."""
+    """The shape of a message with the fields that an answer adds."""
     added = [
         (field.name, field.type, field.default) if not field.required else (field.name, field.type)
         for field in msgspec.structs.fields(fields)
@@ -46,7 +46,7 @@ def _message_with(name: str, fields: type[msgspec.Struct]) -> type[msgspec.Struc
 
 
 class RequestBody(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """A field that is not known is refused: a misspelt one must not get lost in silence."""
+    """Unknown fields are refused: a misspelt one must not be ignored."""
 
 
 class PostMessage(RequestBody, kw_only=True, frozen=True):
@@ -99,7 +99,7 @@ class PatchThread(RequestBody, kw_only=True, frozen=True):
 
 
 class OpenStream(RequestBody, kw_only=True, frozen=True):
-    """A message whose text comes in chunks; `message` is what there is of it already."""
+    """A message whose text comes in chunks; `message` is the text so far."""
 
     message: Content | None = ""
     role: RoleField = "assistant"
@@ -107,23 +107,23 @@ class OpenStream(RequestBody, kw_only=True, frozen=True):
 
 
 class AppendChunk(RequestBody, kw_only=True, frozen=True):
-    """The next part of a message's text, whole characters of it. With `offset`, where it begins in
-    bytes of UTF-8, it may be repeated: what is there already is not appended again."""
+    """The next part of a message's text, in whole characters. With `offset`, its first byte in
+    UTF-8, the call may be repeated: what is there already is not appended again."""
 
     text: Content
     offset: Annotated[int, Meta(ge=0)] | None = None
 
 
 class FinishStream(RequestBody, kw_only=True, frozen=True):
-    """Ends a streaming message. With `message` that is its text, whatever was streamed; `metadata`
-    takes the place of what it was opened with."""
+    """Ends a streaming message. A `message` replaces the streamed text, `metadata` that of its
+    opening."""
 
     message: Content | UnsetType = UNSET
     metadata: Metadata | UnsetType = UNSET
 
 
 class ChunkAppended(msgspec.Struct, kw_only=True, frozen=True):
-    """The chunk is on disk; `length` is what the text has with it, in bytes of UTF-8."""
+    """The chunk is on disk; `length` is that of the text so far, in bytes of UTF-8."""
 
     message_id: str
     length: int
@@ -131,8 +131,8 @@ class ChunkAppended(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class StreamStands(msgspec.Struct, kw_only=True, frozen=True):
-    """How a message stands whose text comes in chunks: `length` of the text so far in bytes of
-    UTF-8, and in reads the `text`. Both are null where Redis, which has them, does not answer."""
+    """The progress of a streaming message: `length` of the text so far in bytes of UTF-8, and in
+    reads the `text`. Both are null while Redis, which has them, does not answer."""
 
     state: StreamState
     length: int | None
@@ -143,8 +143,8 @@ class AcknowledgementFields(msgspec.Struct, kw_only=True, frozen=True):
     """What an acknowledgement means.
 
     `durability`: `fsynced` on Redis's disk, `committed` in PostgreSQL, `archived` in ClickHouse,
-    or `memory` where the Redis at hand cannot promise a disk. `background_persistence`: a task
-    still carries it on.
+    or `memory` if this Redis does not write to disk before it answers. `background_persistence`:
+    a worker still carries it to the next tier.
     """
 
     tier_used: Tier
@@ -157,8 +157,8 @@ class AcknowledgementFields(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class ReadFields(msgspec.Struct, kw_only=True, frozen=True):
-    """Where a message was found, and the text so far of one that is streaming: the message itself
-    is shown as it is stored, which its hash is of."""
+    """Where a message was found, and the text so far of one that is streaming. The message itself
+    is shown as it is stored: its hash is of that."""
 
     retrieval_source: Tier
     latency_ms: float
@@ -187,7 +187,7 @@ class MessagePage(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class BatchResult(msgspec.Struct, kw_only=True, frozen=True):
-    """What became of one item: 200 with the message, or a status, code and detail."""
+    """The result of one item: 200 with the message, or a status, code and detail."""
 
     status: int
     message: Message | UnsetType = UNSET
@@ -197,9 +197,9 @@ class BatchResult(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class BatchAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """One acknowledgement for all that was accepted; results in the order of the items.
+    """One acknowledgement for all accepted items; results in the order of the items.
 
-    Where some items went to another tier than others, it names the farthest.
+    If items went to different tiers, it names the farthest one.
     """
 
     results: list[BatchResult]
@@ -224,7 +224,7 @@ class ThreadPage(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class DeadLetterPage(msgspec.Struct, kw_only=True, frozen=True):
-    """What PostgreSQL refused, newest first; `next_cursor` is null at the end."""
+    """Refused writes, newest first; `next_cursor` is null at the end."""
 
     dead_letters: Sequence[DeadLetter]
     next_cursor: str | None
@@ -232,14 +232,14 @@ class DeadLetterPage(msgspec.Struct, kw_only=True, frozen=True):
 
 class ReplayDeadLetter(RequestBody, kw_only=True, frozen=True):
     """Without a record the letter's own is tried again. A repaired one, as JSON text or as an
-    object, must be the same version of the same message; its hash is made anew."""
+    object, must be the same version of the same message; its hash is computed again."""
 
     record: str | dict[str, Any] | UnsetType = UNSET
 
 
 class RecoverRedisCache(RequestBody, kw_only=True, frozen=True):
-    """Whose threads to warm, all if nothing is named. Without `backfill_missing` Redis is only
-    told what was written beside it."""
+    """Which threads to warm, all if none is named. Without `backfill_missing` Redis is only
+    backfilled with what was written while it was down."""
 
     thread_id: str | None = None
     user_id: str | None = None
@@ -247,28 +247,28 @@ class RecoverRedisCache(RequestBody, kw_only=True, frozen=True):
 
 
 class RecoveredRedisCache(msgspec.Struct, kw_only=True, frozen=True):
-    """How many messages Redis was told."""
+    """How many messages were backfilled."""
 
     backfilled_messages: int
     recovery_success: bool
 
 
 class CheckConsistency(RequestBody, kw_only=True, frozen=True):
-    """What to check, everything if nothing is named, and whether to mend what differs."""
+    """What to check, everything if nothing is named, and whether to repair differences."""
 
     scope: Scope | None = None
     repair: bool = False
 
 
 class CheckStarted(msgspec.Struct, kw_only=True, frozen=True):
-    """A worker has been told; the report has this id when it is there."""
+    """A worker has been asked; the report will have this id."""
 
     report_id: int
     state: str
 
 
 class ServiceInfo(msgspec.Struct, kw_only=True, frozen=True):
-    """Where things are."""
+    """The version and the addresses of this installation."""
 
     version: str
     ws_url: str
@@ -277,7 +277,7 @@ class ServiceInfo(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Liveness(msgspec.Struct, kw_only=True, frozen=True):
-    """The process answers. `problems` are those that do not keep it from acknowledging."""
+    """The process answers. `problems` do not keep it from acknowledging."""
 
     status: str
     problems: list[str] | msgspec.UnsetType = msgspec.UNSET

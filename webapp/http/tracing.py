@@ -1,13 +1,13 @@
-"""A trace for every request, where traces are wanted: named by its route, never by its path."""
+"""A trace for every request, if traces are on: named by its route, never by its path."""
 
 from flask import Flask, Response, g, request
 
 from storage.telemetry.tracing import Tracing
-from webapp.http.requests import METHODS, NOWHERE
+from webapp.http.requests import METHODS, NO_ROUTE
 
 
 def register(app: Flask, tracing: Tracing) -> None:
-    """Has each request traced from before anything else until its answer begins."""
+    """Traces each request from its beginning until its answer begins."""
 
     @app.before_request
     def begin() -> None:
@@ -27,7 +27,7 @@ def register(app: Flask, tracing: Tracing) -> None:
 
 
 def _name() -> tuple[str, str]:
-    """What is no route of ours is one for all: anybody can ask for any path with any method."""
+    """Method and route of the request. Unknown ones share a name: anybody can ask for any path."""
     rule = request.url_rule
     method = request.method if request.method in METHODS else "_OTHER"
-    return method, rule.rule if rule is not None else NOWHERE
+    return method, rule.rule if rule is not None else NO_ROUTE

@@ -1,119 +1,34 @@
-"""The OpenAPI 3.1 description, made from the shapes in `schemas` and the table below."""
+"""The OpenAPI 3.1 description, made from the operations of the routes and the shapes they name."""
 
 from importlib.metadata import version
 from typing import Any
 
 import msgspec
+from flask import Flask
 
-from jobs.monitor.health import PersistenceHealth
-from models.message import ROLES, ThreadSummary
+from models.message import ROLES
 from storage.analytics.figures import BUCKETS, METRICS
-from storage.messages.receipts import Receipt
-from webapp.api.analytics import ANALYTICS_OPERATIONS
-from webapp.api.search import SEARCH_OPERATIONS
-from webapp.console.routes import ConsoleFacts
 from webapp.http import schemas
 from webapp.http.errors import Problem
-from webapp.http.operation import GROUPS, KEY, Operation
-from webapp.openapi.admin_operations import ADMIN_OPERATIONS
-from webapp.openapi.performance_operations import PERFORMANCE_OPERATIONS
-from webapp.openapi.state_operations import STATE_OPERATIONS
+from webapp.http.operation import GROUPS, KEY, Operation, operations
 
-_LIST = ("limit", "cursor")
-_THREAD = "/api/threads/{thread_id}"
-_MESSAGE = "/api/messages/{message_id}"
-_ACKNOWLEDGED = {200: schemas.AcknowledgedMessage}
-
-OPERATIONS = (
-    Operation(
-        "post", "/api/threads", "create_thread", "Create a thread",
-        {201: ThreadSummary}, schemas.PostThread, errors=(409, 422),
-    ),
-    Operation(
-        "get", "/api/threads", "list_threads", "List your threads, most recently active first",
-        {200: schemas.ThreadPage}, query=(*_LIST, "is_archived", "is_pinned"), errors=(422,),
-    ),
-    Operation(
-        "get", _THREAD, "get_thread", "One thread",
-        {200: ThreadSummary}, headers=("If-None-Match",), errors=(404,),
-    ),
-    Operation(
-        "patch", _THREAD, "change_thread", "Change a thread's title, metadata or marks",
-        {200: ThreadSummary}, schemas.PatchThread, errors=(404, 422),
-    ),
-    Operation(
-        "delete", _THREAD, "delete_thread", "Delete a thread and all its messages",
-        {204: None}, errors=(404,),
-    ),
-    Operation(
-        "post", _THREAD + "/messages", "post_message", "Post a message",
-        _ACKNOWLEDGED, schemas.PostMessage, headers=(KEY,), errors=(422,),
-    ),
-    Operation(
-        "post", _THREAD + "/messages:stream", "open_stream",
-        "Open a message whose text comes in chunks", {201: schemas.AcknowledgedMessage},
-        schemas.OpenStream, headers=(KEY,), errors=(422,), optional_body=True,
-    ),
-    Operation(
-        "post", _MESSAGE + "/chunks", "append_chunk", "Append to a streaming message",
-        {200: schemas.ChunkAppended}, schemas.AppendChunk, errors=(404, 409, 422),
-    ),
-    Operation(
-        "post", _MESSAGE + "/finish", "finish_stream", "Finish a streaming message",
-        _ACKNOWLEDGED, schemas.FinishStream, errors=(404, 409, 422), optional_body=True,
-    ),
-    Operation(
-        "get", _THREAD + "/messages", "list_messages", "List a thread's messages over all tiers",
-        {200: schemas.MessagePage}, query=(*_LIST, "order"), errors=(404, 422),
-    ),
-    Operation(
-        "post", "/api/messages:batch", "post_batch", "Post up to 1000 messages",
-        {200: schemas.BatchAnswer}, schemas.PostBatch, headers=(KEY,), errors=(413, 422),
-    ),
-    Operation(
-        "get", _MESSAGE, "get_message", "One message",
-        {200: schemas.ReadMessage}, headers=("If-None-Match",), errors=(404,),
-    ),
-    Operation(
-        "get", _MESSAGE + "/receipt", "get_receipt", "Where a message is",
-        {200: Receipt}, errors=(404,),
-    ),
-    Operation(
-        "patch", _MESSAGE, "edit_message", "Edit a message",
-        _ACKNOWLEDGED, schemas.PatchMessage, headers=("If-Match",), errors=(404, 409, 412, 422),
-    ),
-    Operation(
-        "delete", _MESSAGE, "delete_message", "Delete a message",
-        _ACKNOWLEDGED, headers=("If-Match",), errors=(404, 412),
-    ),
-    *SEARCH_OPERATIONS,
-    *ANALYTICS_OPERATIONS,
-    *STATE_OPERATIONS,
-    *ADMIN_OPERATIONS,
-    *PERFORMANCE_OPERATIONS,
-    Operation(
-        "get", "/api/ws", "socket", "To the WebSocket (docs/realtime.md)", {307: None},
-    ),
-    Operation(
-        "get", "/api/events", "events", "To the same events as server-sent events", {307: None},
-        query=("thread_id",), repeated=("thread_id",), headers=("Last-Event-ID",),
-    ),
-    Operation("get", "/api", "info", "Where things are", {200: schemas.ServiceInfo}),
-    Operation(
-        "get", "/api/console", "console_facts", "What the console asks first", {200: ConsoleFacts}
-    ),
-    Operation(
-        "get", "/healthz", "healthz", "Liveness", {200: schemas.Liveness}, public=True
-    ),
-    Operation(
-        "get", "/readyz", "readyz", "Readiness",
-        {200: schemas.Liveness}, query=("program",), errors=(503,), public=True,
-    ),
-    Operation(
-        "get", "/health/persistence", "persistence", "The state of each tier",
-        {200: PersistenceHealth},
-    ),
+ORDER = (
+    "create_thread", "list_threads", "get_thread", "change_thread", "delete_thread",
+    "post_message", "open_stream", "append_chunk", "finish_stream", "list_messages", "post_batch",
+    "get_message", "get_receipt", "edit_message", "delete_message",
+    "search", "summary", "series",
+    "get_session", "put_session", "patch_session", "delete_session",
+    "get_run_state", "put_run_state", "delete_run_state", "list_checkpoints", "get_checkpoint",
+    "restore_checkpoint",
+    "list_dead_letters", "get_dead_letter", "replay_dead_letter", "discard_dead_letter",
+    "recover_redis_cache", "check_consistency", "last_consistency_report", "get_archive",
+    "erase_user", "erase_user_of_any_name", "list_policies", "set_policy", "clear_policy",
+    "list_audit", "initiate_disaster_recovery", "disaster_recovery_status", "simulate_disaster",
+    "list_alerts", "acknowledge_alert", "silence_alert",
+    "get_road", "get_storage_performance", "simulate_degradation",
+    "socket", "events", "info", "console_facts", "healthz", "readyz", "persistence",
 )  # fmt: skip
+"""The operations by name, as the page shows them."""
 
 _UUID = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
 _NAME = r"^(?!\.\.?$)[A-Za-z0-9._:-]{1,128}$"
@@ -127,7 +42,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "version": {"type": "integer", "minimum": 1},
     "letter_id": {"type": "integer", "minimum": 0},
     "alert_id": {"type": "string", "format": "uuid"},
-    "history": {"type": "boolean", "description": "Whether to tell of alerts of before too."},
+    "history": {"type": "boolean", "description": "Whether to list earlier alerts too."},
     "user_id": {"type": "string", "minLength": 1, "maxLength": 256},
     "is_archived": {"type": "boolean", "description": "Only threads with this mark, or without."},
     "is_pinned": {"type": "boolean", "description": "Only threads with this mark, or without."},
@@ -136,10 +51,14 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "metric": {"type": "string", "enum": list(METRICS), "default": "messages"},
     "bucket": {"type": "string", "enum": list(BUCKETS), "default": "day"},
     "scope": {"type": "string", "enum": ["own", "everyone"], "default": "own"},
-    "q": {"type": "string", "maxLength": 200, "description": "As docs/search.md says."},
+    "q": {"type": "string", "maxLength": 200, "description": "See docs/search.md."},
     "role": {"type": "string", "enum": list(ROLES)},
     "actor": {"type": "string", "minLength": 1},
-    "program": {"type": "string", "enum": ["worker"], "description": "Whose probe it is."},
+    "program": {
+        "type": "string",
+        "enum": ["worker"],
+        "description": "The program that probes itself.",
+    },
     "action": {"type": "string", "minLength": 1, "description": "What was done, as `user.erased`."},
     KEY: {
         "type": "string",
@@ -147,38 +66,39 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         " that was deleted; with another message it is refused (422, idempotency_key_reused). In a"
         " batch it is a key of its own to each item that has none, by its place.",
     },
-    "Last-Event-ID": {"type": "string", "description": "The event to go on behind."},
+    "Last-Event-ID": {"type": "string", "description": "The event to resume after."},
     "If-Match": {
         "type": "string",
-        "description": "ETags of the versions this may rest on, or * for any that there is.",
+        "description": "ETags of the versions that may be replaced, or * for any.",
     },
     "If-None-Match": {
         "type": "string",
-        "description": "For a read, ETags of what the caller has: 304 where nothing else is there."
-        " For a write, *: only where there is nothing yet.",
+        "description": "For a read, ETags of what the caller has: 304 if it is unchanged."
+        " For a write, *: only if nothing is there yet.",
     },
 }
 
 
 _ABOUT = """The open message store for chat and agent applications.
 
-Nothing that is asked for is passed over: a field or a query parameter that a call does not know is
-refused with 422, a condition (`If-Match`, `If-None-Match` and their like) that it does not name
-with 400, a body with a `Content-Encoding` with 415."""
+Nothing in a request is ignored: an unknown field or query parameter is refused with 422, a
+condition (`If-Match`, `If-None-Match` and the like) that the call does not support with 400, a body
+with a `Content-Encoding` with 415."""
 
 
-def document() -> dict[str, Any]:
-    """The whole description."""
+def document(app: Flask) -> dict[str, Any]:
+    """The whole description of an application."""
+    described = sorted(operations(app).values(), key=lambda one: ORDER.index(one.name))
     shapes = [Problem, schemas.BatchItem]
-    for operation in OPERATIONS:
+    for operation in described:
         shapes += [shape for shape in (operation.body, *operation.answers.values()) if shape]
     _, components = msgspec.json.schema_components(
         dict.fromkeys(shapes), ref_template="#/components/schemas/{name}"
     )
-    # The route reads its items one by one; callers are told what an item is.
+    # The route reads its items one by one; the description shows their shape.
     components["PostBatch"]["properties"]["messages"]["items"] = _reference(schemas.BatchItem)
     paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
+    for operation in described:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
     return {
         "openapi": "3.1.0",
@@ -208,7 +128,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "responses": {str(status): _answer(shape) for status, shape in operation.answers.items()},
     }
     if operation.method == "get" and "If-None-Match" in operation.headers:
-        described["responses"]["304"] = {"description": "As the caller has it"}
+        described["responses"]["304"] = {"description": "Unchanged since the caller's copy"}
     problems = _problems(operation)
     if operation.refuses_key:
         described["description"] = f"Refuses {KEY} (400, idempotency_key_unsupported)."
@@ -230,10 +150,12 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 
 def _problems(operation: Operation) -> set[int]:
-    """Statuses of its own errors, and of those that every call of its kind may answer."""
+    """The statuses of its own errors, and those that every call of its kind may answer."""
     found = {400, 422, *operation.errors}
     if not operation.public:
         found |= {401, 503}
+    if operation.path.startswith("/api/admin/"):
+        found.add(403)
     if operation.body is not None:
         found |= {413, 415}
     if "If-Match" in operation.headers:

@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 import msgspec
-from flask import Blueprint, Response, send_from_directory
+from flask import Blueprint, Response, current_app, send_from_directory
 
 from webapp.http.pages import guarded, tagged
 from webapp.openapi import document
@@ -33,7 +33,7 @@ _PAGE = """<!doctype html>
 </body>
 </html>
 """
-# Light or dark as the console is.
+# Light or dark like the console.
 _START = """const system = matchMedia("(prefers-color-scheme: dark)");
 const paint = () => {
   const chosen = localStorage.getItem("threadkeep.theme");
@@ -74,5 +74,5 @@ def asset(name: str) -> Response:
 
 @cache
 def _description() -> bytes:
-    """The description is the same for as long as the process lives."""
-    return msgspec.json.encode(document.document())
+    """The description, made once in each process."""
+    return msgspec.json.encode(document.document(current_app))

@@ -1,17 +1,17 @@
-"""Nothing that a request asks for is passed over: conditions, query parameters and a key that its
-route does not look at are refused, as unknown fields of a body are.
+"""Refuses what a route would ignore: conditions, query parameters and a key that it does not
+support, as unknown fields of a body are refused.
 
-What a route looks at stands in its `Operation`, which the description is made from too.
+What a route supports is in its `Operation`, from which the description is made too.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from flask import Flask, request
 from flask.globals import request_ctx
 
 from webapp.http.errors import BadRequest
-from webapp.http.operation import KEY, Operation
+from webapp.http.operation import KEY, Operation, operations
 
 CONDITIONS = {
     "HTTP_IF_MATCH": "If-Match",
@@ -20,22 +20,22 @@ CONDITIONS = {
     "HTTP_IF_UNMODIFIED_SINCE": "If-Unmodified-Since",
     "HTTP_IF_RANGE": "If-Range",
 }
-"""As they stand in the environment of a request, and as clients write them."""
+"""Their names in the environment of a request, and as clients write them."""
 
-_LOOKED_FOR = (*CONDITIONS, "HTTP_IDEMPOTENCY_KEY")
+_CHECKED = (*CONDITIONS, "HTTP_IDEMPOTENCY_KEY")
 
 _OUTRANKED = {
     "If-Modified-Since": "If-None-Match",
     "If-Unmodified-Since": "If-Match",
 }
-"""Conditions that must not be looked at beside another (RFC 9110, sections 13.1.3 and 13.1.4)."""
+"""Conditions that are ignored beside another (RFC 9110, sections 13.1.3 and 13.1.4)."""
 
 _MAY_BE_EMPTY = frozenset({"cursor", "q"})
-"""An empty cursor asks for the first page; an empty search is told so by the search."""
+"""An empty cursor asks for the first page; an empty search is refused by the search."""
 
 
 class Heeded(NamedTuple):
-    """What a route looks at. `query` is None where any parameter may be given."""
+    """What a route supports. `query` is None where any parameter may be given."""
 
     conditions: tuple[str, ...] = ()
     query: tuple[str, ...] | None = ()
@@ -54,42 +54,42 @@ UNDESCRIBED = {
     "docs.asset": _FILE,
     "metrics.metrics": Heeded(),
 }
-"""Pages and files, whose addresses carry what only caches look at, and what else stands in no
-description."""
+"""Routes without a description: pages and files, whose queries only caches look at, and metrics."""
 
 
-def register(app: Flask, operations: Iterable[Operation]) -> None:
-    """Has every request looked at before its route is. For an application with all its routes."""
-    named = {one.name: one for one in operations}
-    heeded = {endpoint: _heeded(endpoint, named) for endpoint in app.view_functions}
+def register(app: Flask) -> None:
+    """Checks every request before its route. Call it when the application has all its routes."""
+    described = operations(app)
+    heeded = {
+        endpoint: _heeded(endpoint, described.get(endpoint)) for endpoint in app.view_functions
+    }
 
     @app.before_request
-    def look() -> None:
-        # Costs a look-up for each header; nothing else where there is none, and no query.
+    def check() -> None:
+        # Costs a look-up for each header, and nothing else where there is none and no query.
         environ = request_ctx.request.environ
         if environ.get("QUERY_STRING"):
             _check(environ, heeded)
             return
-        for key in _LOOKED_FOR:
+        for key in _CHECKED:
             if key in environ:
                 _check(environ, heeded)
                 return
 
 
-def _heeded(endpoint: str, named: dict[str, Operation]) -> Heeded:
-    """What no description knows heeds nothing."""
-    operation = named.get(endpoint.rpartition(".")[2])
-    if endpoint in UNDESCRIBED or operation is None:
+def _heeded(endpoint: str, operation: Operation | None) -> Heeded:
+    """A route without a description supports nothing, unless it is in `UNDESCRIBED`."""
+    if operation is None:
         return UNDESCRIBED.get(endpoint, Heeded())
     return Heeded(operation.headers, operation.query, operation.repeated, operation.refuses_key)
 
 
-def _check(environ: Mapping[str, Any], doors: Mapping[str, Heeded]) -> None:
-    """Raises `BadRequest` for what the route of this request would pass over."""
-    # A preflight asks for another request, which is looked at itself.
+def _check(environ: Mapping[str, Any], routes: Mapping[str, Heeded]) -> None:
+    """Raises `BadRequest` for what the route of this request would ignore."""
+    # A preflight announces another request, which is checked itself.
     if request.endpoint is None or request.method == "OPTIONS":
         return
-    heeded = doors[request.endpoint]
+    heeded = routes[request.endpoint]
     if heeded.query is not None:
         _check_query(heeded.query, heeded.repeated)
     if heeded.refuses_key and "HTTP_IDEMPOTENCY_KEY" in environ:

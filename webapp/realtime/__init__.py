@@ -15,17 +15,17 @@ from webapp.http.requests import PUBLIC
 from webapp.realtime import process, routes
 
 SLOW_SECONDS = 1.0
-"""An answer that took longer is slow here. Greenlets wait for their turn within what they measure,
-so that a crowd that comes back at once would pass for an outage of Redis."""
+"""A call to Redis that took longer is slow here. Greenlets measure the wait for their turn too, so
+a crowd of reconnecting clients would otherwise look like an outage of Redis."""
 
 
 def create_realtime_app(settings: Settings, watch: Watch | None = None) -> Flask:
-    """The WSGI application of the realtime process. Its greenlets begin at once."""
+    """The WSGI application of the realtime process. Starts its greenlets at once."""
     slow = max(settings.redis_slow_seconds, SLOW_SECONDS)
     settings = msgspec.structs.replace(settings, redis_slow_seconds=slow)
-    rooms = (health.blueprint, metrics.blueprint, routes.blueprint)
-    app = create_app(settings, watch, rooms, PUBLIC | routes.PUBLIC)
+    blueprints = (health.blueprint, metrics.blueprint, routes.blueprint)
+    app = create_app(settings, watch, blueprints, PUBLIC | routes.PUBLIC)
     own = process.install(app, of(app))
     own.hub.begin()
-    own.guests.begin()
+    own.connections.begin()
     return app

@@ -1,7 +1,7 @@
-"""What clients are told: each frame as JSON once, and as the bytes of either wire once.
+"""Frames for clients: JSON, and the bytes of a WebSocket frame and of a server-sent event.
 
-A frame goes to all of a user's sockets and streams alike, so its bytes are made for the first of
-them and shared by the others.
+A frame goes to all of a user's sockets and streams, so its bytes are made for the first of them
+and shared by the others.
 """
 
 import struct
@@ -22,8 +22,8 @@ _IN_TWO, _IN_EIGHT = 126, 127
 
 
 class EventFrame:
-    """One frame. `event_id` is what a client gives back to go on from here, empty where there is
-    nothing to go on from; `event` is what it tells of, if it is an event."""
+    """One frame. `event_id` is what a client gives back to resume from here, empty where there is
+    nothing to resume from; `event` is the event that it carries, if any."""
 
     def __init__(
         self, kind: str, event_id: str, payload: bytes, event: Event | None = None
@@ -35,7 +35,7 @@ class EventFrame:
 
     @cached_property
     def position(self) -> Position:
-        """Where in the stream an event is."""
+        """The position of its event in the stream."""
         return position(self.event_id)
 
     @cached_property
@@ -58,18 +58,23 @@ class EventFrame:
 
 
 def frame(kind: str, event_id: str = "", /, **fields: Any) -> EventFrame:
-    """A frame with these fields; what is None is left out."""
+    """A frame with these fields, except those that are None."""
     named = {"type": kind, "event_id": event_id or None} | fields
     shown = {name: value for name, value in named.items() if value not in (None, msgspec.UNSET)}
     return EventFrame(kind, event_id, msgspec.json.encode(shown))
 
 
+def reset_frame(event_id: str, detail: str) -> EventFrame:
+    """The frame that tells a client that it has missed events."""
+    return frame("reset", event_id, detail=detail)
+
+
 def of_event(event: Event, time_us: int | None = None) -> EventFrame:
-    """The frame that tells of an event; when it was is in its id, unless it is given."""
+    """The frame of an event. Its time is `time_us`, without it that of its id."""
     if time_us is None:
         time_us = position(event.id)[0] * 1000
     if event.type == "message_chunk":
-        # It says itself all that there is to say.
+        # The record has all the other fields.
         head = msgspec.json.encode({"type": event.type, "event_id": event.id})
         payload = head[:-1] + b"," + (event.record or b"{}")[1:]
     else:
@@ -78,8 +83,9 @@ def of_event(event: Event, time_us: int | None = None) -> EventFrame:
     return EventFrame(event.type, event.id, payload, event)
 
 
-def beside(new_id: Callable[[], str], done: Acknowledgement) -> list[EventFrame]:
-    """What there is to tell of a message that was written beside the stream, each by its own id."""
+def direct_frames(new_id: Callable[[], str], done: Acknowledgement) -> list[EventFrame]:
+    """The frames of a message that was written while Redis was down, each with an id of its own;
+    the event stream does not have them."""
     message = done.message
     received = Event(
         new_id(),

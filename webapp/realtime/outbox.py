@@ -1,8 +1,8 @@
-"""What waits to be written to one socket: bounded, whole and in order.
+"""The send queue of one socket: bounded, whole and in order.
 
-A greenlet writes, and lives only while something waits, so that an idle socket costs none. A
-socket takes part of what it is given when its buffer is full; nothing else may be written before
-the rest, which is why everything goes through here.
+A greenlet writes, and lives only while something waits, so an idle socket has none. A socket whose
+buffer is full takes only part of a frame; nothing may be written before its rest, which is why
+every write goes through here.
 """
 
 import time
@@ -24,8 +24,8 @@ class _Waiting(NamedTuple):
 
 
 class Outbox:
-    """The writing side of a socket. `last_id` is the newest event id that was given to it, and
-    `moved_at` when it took something last, by the monotonic clock."""
+    """The writing side of a socket. `last_id` is the newest event id that was written to it, and
+    `moved_at` when it last took bytes, by the monotonic clock."""
 
     def __init__(
         self, sock: Any, most_frames: int, most_bytes: int, on_broken: Callable[[], None]
@@ -37,18 +37,18 @@ class Outbox:
         self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
         self._writer: Any = None
-        self._moved: Event | None = None
+        self._progressed: Event | None = None
         self.moved_at = 0.0
         self._ends = self._hangs_up = False
         self.last_id = ""
 
     @property
     def is_crowded(self) -> bool:
-        """Whether so much waits that who can wait should not add to it."""
+        """Whether more than half of the queue is taken, so that what can wait should."""
         return self._holds_over(2)
 
     def put(self, data: bytes, event_id: str = "") -> bool:
-        """Has data written soon; False, and nothing is kept, where too much waits already."""
+        """Queues data to be written; False, and nothing is queued, where the queue is full."""
         full = len(self._waiting) >= self._most_frames or (
             self._waiting and self._bytes + len(data) > self._most_bytes
         )
@@ -58,9 +58,9 @@ class Outbox:
         return True
 
     def end_with(self, data: bytes, *, instead: bool = False, hangs_up: bool = False) -> None:
-        """Nothing is taken after this; `instead` of what waits, or behind it.
+        """Queues the last data, after what waits or `instead` of it; later data is dropped.
 
-        The other side is to see the end as soon as it is written if this `hangs_up`.
+        With `hangs_up` the writing side is shut down as soon as this is written.
         """
         if instead:
             self._waiting.clear()
@@ -70,30 +70,30 @@ class Outbox:
         self._hangs_up = hangs_up
 
     def wait_for_room(self) -> None:
-        """Waits until a good part of what waited is written, or nothing is any more."""
+        """Waits until less than an eighth of the queue is taken, or nothing is written any more."""
         while not self._ends and self._holds_over(8):
-            self._moved = self._moved or Event()
-            self._moved.clear()
-            self._moved.wait()
+            self._progressed = self._progressed or Event()
+            self._progressed.clear()
+            self._progressed.wait()
 
     def flush(self, seconds: float) -> None:
-        """Waits until all is written, so long at most."""
+        """Waits until everything is written, at most this long."""
         if self._writer is not None:
             self._writer.join(timeout=seconds)
 
-    def give_up(self) -> None:
-        """Nothing is written or taken any more."""
+    def discard(self) -> None:
+        """Drops what waits; nothing is written or queued any more."""
         self._ends = True
         self._waiting.clear()
         self._bytes = 0
-        self._tell()
+        self._signal_progress()
 
     def stalled_for(self, now: float) -> float:
-        """Seconds for which the other side has taken nothing of what is being written."""
+        """Seconds since the other side last took bytes; 0 while nothing waits."""
         return now - self.moved_at if self._writer is not None else 0.0
 
     def _holds_over(self, part: int) -> bool:
-        """Whether more than a half, or another part, of what may wait does."""
+        """Whether more than one part in `part` of the queue is taken."""
         too_many = len(self._waiting) > self._most_frames // part
         return too_many or self._bytes > self._most_bytes // part
 
@@ -114,11 +114,11 @@ class Outbox:
                     sent = self._socket.send(rest)
                     rest = rest[sent:]
                     self.moved_at = time.monotonic()
-                self._tell()
+                self._signal_progress()
             if self._hangs_up:
                 self._socket.shutdown(SHUT_WR)
         except OSError:
-            self.give_up()
+            self.discard()
             self._on_broken()
         finally:
             self._writer = None
@@ -134,6 +134,6 @@ class Outbox:
         self._bytes -= size
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
-    def _tell(self) -> None:
-        if self._moved is not None:
-            self._moved.set()
+    def _signal_progress(self) -> None:
+        if self._progressed is not None:
+            self._progressed.set()

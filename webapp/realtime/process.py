@@ -1,4 +1,4 @@
-"""What a realtime process has beside what every web process has."""
+"""The objects of a realtime process, beside those of every web process."""
 
 from typing import NamedTuple, cast
 
@@ -6,26 +6,26 @@ from flask import Flask, current_app
 from gevent.lock import BoundedSemaphore
 
 from webapp.http.context import Web
-from webapp.realtime.guests import ConnectionLimiter
+from webapp.realtime.connection_limiter import ConnectionLimiter
 from webapp.realtime.hub import Hub
 
 SENDS_AT_ONCE = 48
-"""Below the connections to Redis that a process may hold: the hub needs some too."""
+"""Fewer than the connections to Redis that a process may open: the hub needs some too."""
 
 _EXTENSION = "threadkeep-realtime"
 
 
 class Realtime(NamedTuple):
-    """One realtime process's own things."""
+    """One realtime process's own objects."""
 
     web: Web
     hub: Hub
-    guests: ConnectionLimiter
+    connections: ConnectionLimiter
     sends: BoundedSemaphore
 
 
 def install(app: Flask, web: Web) -> Realtime:
-    """Puts them where requests and the worker find them."""
+    """Makes them, and keeps them in `app.extensions` for requests and the worker."""
     own = Realtime(
         web,
         Hub(web.services.events),
@@ -37,10 +37,10 @@ def install(app: Flask, web: Web) -> Realtime:
 
 
 def of(app: Flask) -> Realtime:
-    """The things of an application."""
+    """The objects of an application."""
     return cast(Realtime, app.extensions[_EXTENSION])
 
 
 def realtime() -> Realtime:
-    """The process's things, inside a request."""
+    """The process's objects, inside a request."""
     return of(current_app)

@@ -1,4 +1,4 @@
-"""What clients say on a WebSocket: one shape for each type of frame."""
+"""What clients send on a WebSocket: one shape for each type of frame."""
 
 import re
 from typing import Annotated
@@ -17,7 +17,7 @@ ClientRef = Annotated[str, Meta(max_length=256)] | int | None
 
 
 class Authenticate(RequestBody, tag="authenticate", kw_only=True, frozen=True):
-    """Who is calling; also to stay beyond the end of the first token."""
+    """Who is calling; sent again, it extends the socket beyond the end of the first token."""
 
     token: str
     client_ref: ClientRef = None
@@ -35,7 +35,7 @@ class SendMessage(RequestBody, tag="send_message", kw_only=True, frozen=True):
 
 
 class Subscribe(RequestBody, tag="subscribe", kw_only=True, frozen=True):
-    """Which threads to hear of, all if none are named, and from where on."""
+    """Which threads to receive events of, all if none are named, and from which event on."""
 
     thread_ids: Annotated[list[str], Meta(max_length=MOST_THREADS)] | None = None
     last_event_id: Annotated[str, Meta(max_length=256)] | None = None
@@ -43,26 +43,26 @@ class Subscribe(RequestBody, tag="subscribe", kw_only=True, frozen=True):
 
 
 class Ping(RequestBody, tag="ping", kw_only=True, frozen=True):
-    """Is anybody there."""
+    """Asks for a `pong`."""
 
     client_ref: ClientRef = None
 
 
-Said = Authenticate | SendMessage | Subscribe | Ping
+ClientCommand = Authenticate | SendMessage | Subscribe | Ping
 
 
 class _Referring(msgspec.Struct):
     client_ref: ClientRef = None
 
 
-def understood(text: bytes) -> Said:
-    """A client's frame. Raises `BadRequest` that says where it is wrong."""
-    said: Said = decode(text, Said)  # type: ignore[arg-type]
-    return said
+def decode_frame(text: bytes) -> ClientCommand:
+    """A client's frame. Raises `BadRequest`, which names the field that is wrong."""
+    command: ClientCommand = decode(text, ClientCommand)  # type: ignore[arg-type]
+    return command
 
 
-def reference_in(text: bytes) -> str | int | None:
-    """The `client_ref` of a frame that is otherwise not understood, if it has one."""
+def client_ref_in(text: bytes) -> str | int | None:
+    """The `client_ref` of a frame that is otherwise wrong, if it has one."""
     try:
         return decode(text, _Referring).client_ref
     except BadRequest:
@@ -71,23 +71,21 @@ def reference_in(text: bytes) -> str | int | None:
 
 _OWN = re.compile(r"([0-9]{1,19}-[0-9]{1,19})(?:\.[0-9]{1,19})?")
 
-
-NOWHERE = ""
-"""The place of those who came while the stream could not be asked."""
-
+NO_CURSOR = ""
+"""The cursor of a client that came while Redis was down."""
 
 Position = tuple[int, int]
 
 
-def place_in(event_id: str) -> str:
-    """The place to go on from, `NOWHERE` where there is none."""
+def cursor_in(event_id: str) -> str:
+    """The cursor in an event id, `NO_CURSOR` where it has none."""
     found = _OWN.fullmatch(event_id)
-    return found.group(1) if found else NOWHERE
+    return found.group(1) if found else NO_CURSOR
 
 
-def position(place: str) -> Position:
-    """A place as something to compare; `NOWHERE` comes before all others."""
-    if not place:
+def position(cursor: str) -> Position:
+    """A cursor as (milliseconds, sequence), to be compared; `NO_CURSOR` comes before all others."""
+    if not cursor:
         return (0, 0)
-    milliseconds, _, sequence = place.partition("-")
+    milliseconds, _, sequence = cursor.partition("-")
     return int(milliseconds), int(sequence)

@@ -1,4 +1,4 @@
-"""The routes of the realtime process: the WebSocket, and its twin that only talks."""
+"""The routes of the realtime process: the WebSocket, and the stream of server-sent events."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +11,7 @@ from wsproto.utilities import RemoteProtocolError
 
 from models.message import check_thread_id
 from settings import Settings
+from webapp.api.events import EVENTS, SOCKET
 from webapp.http.context import caller
 from webapp.http.errors import BadRequest
 from webapp.http.requests import bearer
@@ -23,21 +24,22 @@ from webapp.realtime.takeover import Takeover
 
 SUBPROTOCOL = "bearer"
 PUBLIC = frozenset({"realtime.socket", "realtime.preflight"})
-"""A socket may bring its token with its first frame; a preflight never has one."""
+"""A socket may send its token in its first frame; a preflight never has one."""
 
 blueprint = Blueprint("realtime", __name__, url_prefix="/api")
 
 
+@SOCKET
 @blueprint.get("/ws")
 @blueprint.get("/ws", websocket=True)
 def socket() -> Response:
-    """The WebSocket. A bad token is told on the open socket, where browsers can see it."""
+    """The WebSocket. A bad token is reported on the open socket, where browsers can see it."""
     process = realtime()
     check_origin(process.web.settings)
-    _check_room(process)
+    _check_capacity(process)
     handshake, asked = _handshake()
     token, subprotocol = _token(asked.subprotocols)
-    if token is None and not process.guests.has_room_for_strangers:
+    if token is None and not process.connections.accepts_unauthenticated:
         raise BadRequest(503, "too_many_sockets", "too many come without a token at the moment")
     answer = handshake.send(AcceptConnection(subprotocol=subprotocol))
     request_id = g.request_id
@@ -50,12 +52,13 @@ def socket() -> Response:
     return Takeover(serve)
 
 
+@EVENTS
 @blueprint.get("/events", provide_automatic_options=False)
 def events() -> Response:
     """The event stream."""
     process = realtime()
     origin = check_origin(process.web.settings)
-    _check_room(process)
+    _check_capacity(process)
     thread_ids = request.args.getlist("thread_id")
     if len(thread_ids) > MOST_THREADS:
         raise BadRequest(422, "too_many_threads", f"name at most {MOST_THREADS} threads")
@@ -65,7 +68,7 @@ def events() -> Response:
     last_event_id = request.headers.get("Last-Event-ID")
     _, until = process.web.tokens.verify_until(bearer())
     user_id = caller().user_id
-    if not process.guests.seat(user_id):
+    if not process.connections.acquire(user_id):
         raise BadRequest(503, "too_many_sockets", "this user has too many streams open")
 
     def serve(sock: Any, headers: list[tuple[str, str]]) -> None:
@@ -80,7 +83,7 @@ def events() -> Response:
 
 @blueprint.route("/events", methods=["OPTIONS"], provide_automatic_options=False)
 def preflight() -> Response:
-    """Tells a browser that a page may ask, and with which headers."""
+    """Tells a browser which pages may call, and with which headers."""
     answer = Response(status=204)
     origin = check_origin(realtime().web.settings)
     if origin is not None:
@@ -90,8 +93,8 @@ def preflight() -> Response:
     return answer
 
 
-def _check_room(process: Realtime) -> None:
-    if process.guests.is_full:
+def _check_capacity(process: Realtime) -> None:
+    if process.connections.is_full:
         raise BadRequest(
             503, "too_many_sockets", "this process holds as many as it can, or is about to end"
         )
@@ -134,7 +137,7 @@ _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 def check_origin(settings: Settings) -> str | None:
-    """The origin of the page that asks, if it is one. Raises `BadRequest` for a foreign one."""
+    """The origin of the calling page, if there is one. Raises `BadRequest` for a foreign one."""
     given = request.headers.get("Origin")
     if given is None:
         return None

@@ -1,4 +1,4 @@
-"""What one client says on its WebSocket, and what it is answered."""
+"""One client's frames on its WebSocket, and the answers to them."""
 
 import time
 from typing import Any
@@ -23,14 +23,14 @@ from webapp.realtime.protocol import (
     Ping,
     SendMessage,
     Subscribe,
-    place_in,
-    reference_in,
-    understood,
+    client_ref_in,
+    cursor_in,
+    decode_frame,
 )
 
 AUTHENTICATE_SECONDS = 5.0
-GO_ON_SECONDS = 0.25
-"""So long a client has to say where it wants to go on from."""
+RESUME_SECONDS = 0.25
+"""A client has this long to say where it wants to resume from."""
 LAST_SECOND = 253_402_300_799.0
 """The last second of the year 9999, where RFC 3339 ends."""
 
@@ -51,43 +51,43 @@ class ClientSession:
         self._until = 0.0
         self._listener: Listener | None = None
         self._is_busy = False
-        self._is_leaving = False
+        self._is_closing = False
 
     def run(self, token: str | None) -> None:
-        """Serves the client to its end. Without a token its first frame must bring one."""
-        self._process.guests.enter(self, is_stranger=True)
+        """Serves the client until it leaves. Without a token its first frame must bring one."""
+        self._process.connections.add(self, is_authenticated=False)
         try:
             if token is not None:
                 self._guarded(None, lambda: self._authenticate(token, None))
             self._socket.run(self._take)
         finally:
-            self._process.guests.leave(self)
+            self._process.connections.remove(self)
             if self._listener is not None:
                 self._process.hub.leave(self._user_id, self._listener)
             if self._user_id:
-                self._process.guests.unseat(self._user_id)
+                self._process.connections.release(self._user_id)
 
-    def look_after(self, now: float, wall: float) -> None:
-        """Does what is due."""
+    def tick(self, now: float, wall: float) -> None:
+        """Ends it when its token has expired or none has come, and ticks its socket."""
         if self._user_id and wall >= self._until:
             self._socket.close(BAD_TOKEN, "the token has expired")
         elif not self._user_id and now - self._began_at > AUTHENTICATE_SECONDS:
             self._socket.close(BAD_TOKEN, "no token came in time")
-        self._socket.look_after(now)
+        self._socket.tick(now)
 
-    def dismiss(self) -> None:
-        """Ends it, behind what is being sent."""
-        self._is_leaving = True
+    def close_for_restart(self) -> None:
+        """Closes it with 1012, after the frame that is being answered."""
+        self._is_closing = True
         if not self._is_busy:
             self._socket.close(RESTART, "the server restarts, please come back")
 
     def _take(self, text: bytes | None) -> None:
         self._guarded(text, lambda: self._answer(text))
-        if self._is_leaving:
-            self.dismiss()
+        if self._is_closing:
+            self.close_for_restart()
 
     def _guarded(self, text: bytes | None, act: Any) -> None:
-        """Whatever goes wrong with a frame is told, and the socket stays; a bad token ends it."""
+        """Answers a frame that fails with an error; only a bad token ends the socket."""
         self._is_busy = True
         budget.begin()
         try:
@@ -96,58 +96,58 @@ class ClientSession:
             self._socket.close(BAD_TOKEN, str(error)[:120])
         except Exception as error:
             fault = fault_of(error, self._request_id)
-            self._tell(
+            self._reply(
                 "error",
                 code=fault.code,
                 detail=fault.detail,
-                client_ref=reference_in(text) if text else None,
+                client_ref=client_ref_in(text) if text else None,
                 request_id=self._request_id,
                 retry_after=RETRY_AFTER_SECONDS if fault.status == 503 else None,
             )
             if fault.status < 500:
-                self._socket.slow_down()
+                self._socket.penalize()
         finally:
             budget.end()
             self._is_busy = False
 
     def _answer(self, text: bytes | None) -> None:
-        said = self._understood(text)
-        if isinstance(said, Authenticate):
-            self._authenticate(said.token, said.client_ref)
+        command = self._decode(text)
+        if isinstance(command, Authenticate):
+            self._authenticate(command.token, command.client_ref)
             return
         listener = self._listener
         if listener is None:
             raise InvalidToken("the first frame must bring a token")
-        if isinstance(said, Subscribe):
-            self._subscribe(listener, said)
-        elif isinstance(said, SendMessage):
-            listener.go_on()
-            self._send(listener, said)
-        elif isinstance(said, Ping):
-            self._tell("pong", client_ref=said.client_ref)
-        listener.go_on()
+        if isinstance(command, Subscribe):
+            self._subscribe(listener, command)
+        elif isinstance(command, SendMessage):
+            listener.resume()
+            self._send(listener, command)
+        elif isinstance(command, Ping):
+            self._reply("pong", client_ref=command.client_ref)
+        listener.resume()
 
-    def _understood(self, text: bytes | None) -> Any:
+    def _decode(self, text: bytes | None) -> Any:
         try:
             if text is None:
                 raise BadRequest(415, "binary_frame", "frames are JSON text")
-            return understood(text)
+            return decode_frame(text)
         except BadRequest:
             if self._listener is None:
                 raise InvalidToken("the first frame must bring a token") from None
-            self._listener.go_on()
+            self._listener.resume()
             raise
 
     def _authenticate(self, token: str, client_ref: str | int | None) -> None:
         caller, until = self._process.web.tokens.verify_until(token)
         if self._listener is None:
-            self._sit_down(caller.user_id)
+            self._admit(caller.user_id)
         elif caller.user_id != self._user_id:
             raise BadRequest(409, "another_user", "this socket is another user's")
         if self._listener is None:
             return
         self._until = until
-        self._tell(
+        self._reply(
             "authenticated",
             self._listener.next_id(),
             user_id=caller.user_id,
@@ -155,52 +155,56 @@ class ClientSession:
             client_ref=client_ref,
         )
 
-    def _sit_down(self, user_id: str) -> None:
-        if not self._process.guests.seat(user_id):
+    def _admit(self, user_id: str) -> None:
+        if not self._process.connections.acquire(user_id):
             self._socket.close(TRY_LATER, "this user has too many sockets open")
             return
-        self._process.guests.greet(self)
+        self._process.connections.mark_authenticated(self)
         self._user_id = user_id
         self._until = LAST_SECOND
         socket = self._socket
         listener = Listener(socket.outbox, socket.put, self._process.web.services.events)
         self._process.hub.join(user_id, listener)
         self._listener = listener
-        gevent.spawn_later(GO_ON_SECONDS, listener.go_on)
+        gevent.spawn_later(RESUME_SECONDS, listener.resume)
 
-    def _subscribe(self, listener: Listener, said: Subscribe) -> None:
-        for thread_id in said.thread_ids or ():
+    def _subscribe(self, listener: Listener, command: Subscribe) -> None:
+        for thread_id in command.thread_ids or ():
             check_thread_id(thread_id)
-        place = None if said.last_event_id is None else place_in(said.last_event_id)
-        if place:
-            listener.rewind(place)
-        listener.threads = None if said.thread_ids is None else frozenset(said.thread_ids)
-        self._tell(
+        cursor = None if command.last_event_id is None else cursor_in(command.last_event_id)
+        if cursor:
+            listener.rewind(cursor)
+        listener.threads = None if command.thread_ids is None else frozenset(command.thread_ids)
+        self._reply(
             "subscribed",
             listener.next_id(),
-            thread_ids=said.thread_ids,
-            client_ref=said.client_ref,
+            thread_ids=command.thread_ids,
+            client_ref=command.client_ref,
         )
-        if place == "":
+        if cursor == "":
             listener.reset()
 
-    def _send(self, listener: Listener, said: SendMessage) -> None:
+    def _send(self, listener: Listener, command: SendMessage) -> None:
         started = time.perf_counter()
         draft = checked_draft(
-            said.thread_id, said.role, said.message, said.metadata, said.idempotency_key
+            command.thread_id,
+            command.role,
+            command.message,
+            command.metadata,
+            command.idempotency_key,
         )
         web = self._process.web
         traced = web.services.tracing.work("socket send_message")
         with self._process.sends, listener.holding(), traced:
-            done = web.services.messages.post(self._user_id, said.thread_id, draft)
+            done = web.services.messages.post(self._user_id, command.thread_id, draft)
             web.wake(done.wake_slot, self._request_id)
             if not done.repeated:
                 listener.sent(done.message.id)
             seconds = time.perf_counter() - started
             web.services.performance.answered.note(seconds)
-            self._confirm(listener, done, said.client_ref, seconds)
+            self._confirm(listener, done, command.client_ref, seconds)
             if done.tier_used != "redis" and not done.repeated:
-                self._process.hub.tell_beside(done, listener)
+                self._process.hub.deliver_directly(done, listener)
 
     def _confirm(
         self,
@@ -217,7 +221,7 @@ class ClientSession:
             failover_reason=done.degraded.failover_reason or msgspec.UNSET,
             warning=done.degraded.warning or msgspec.UNSET,
         )
-        self._tell(
+        self._reply(
             "message_confirmed",
             listener.next_id(),
             message_id=done.message.id,
@@ -229,5 +233,5 @@ class ClientSession:
             **msgspec.structs.asdict(meaning),
         )
 
-    def _tell(self, kind: str, event_id: str = "", /, **fields: Any) -> None:
+    def _reply(self, kind: str, event_id: str = "", /, **fields: Any) -> None:
         self._socket.put(frame(kind, event_id, **fields))

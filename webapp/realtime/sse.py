@@ -1,4 +1,4 @@
-"""The same events as a stream of server-sent events, for those who only listen."""
+"""The same events as server-sent events, for clients that only listen."""
 
 import time
 from contextlib import suppress
@@ -12,7 +12,7 @@ from webapp.realtime.frames import EventFrame
 from webapp.realtime.listener import Listener
 from webapp.realtime.outbox import Outbox
 from webapp.realtime.process import Realtime
-from webapp.realtime.protocol import place_in
+from webapp.realtime.protocol import cursor_in
 
 COMMENT_SECONDS = 15.0
 CLOSE_SECONDS = 2.0
@@ -20,7 +20,7 @@ COMMENT = b": still here\n\n"
 
 
 class EventStream:
-    """One client that listens. It ends with its token, or when it does not read."""
+    """One client's event stream. It ends when its token expires or the client stops reading."""
 
     def __init__(
         self,
@@ -43,59 +43,59 @@ class EventStream:
         self._is_over = False
 
     def run(self, head: bytes, threads: frozenset[str] | None, last_event_id: str | None) -> None:
-        """Serves the client to its end, from behind an event or from now on."""
-        self._process.guests.enter(self)
+        """Serves the client until it leaves: events after `last_event_id`, or from now on."""
+        self._process.connections.add(self)
         try:
             listener = self._listener
             listener.threads = threads
             self._process.hub.join(self._user_id, listener)
-            # Whoever is cut off before the first event has a place to go on from as well.
-            place = f": listening\nid: {listener.next_id()}\n\n"
-            self._outbox.put(head + place.encode())
-            self._go_on(last_event_id)
-            # Whoever listens says nothing more; what comes is its end.
+            # A client that is cut off before the first event has an id to resume from as well.
+            opening = f": listening\nid: {listener.next_id()}\n\n"
+            self._outbox.put(head + opening.encode())
+            self._resume(last_event_id)
+            # This client sends nothing more: recv returns when it leaves.
             while not self._is_over and self._socket.recv(1024):
                 gevent.sleep(0)
         except OSError:
-            # Whoever is gone has no use for a word about it.
+            # The client is gone: nobody is left to be told.
             pass
         finally:
-            self._process.guests.leave(self)
-            self._process.guests.unseat(self._user_id)
+            self._process.connections.remove(self)
+            self._process.connections.release(self._user_id)
             self._process.hub.leave(self._user_id, self._listener)
             self._outbox.flush(CLOSE_SECONDS)
-            self._outbox.give_up()
+            self._outbox.discard()
             self._socket.close()
 
-    def look_after(self, now: float, wall: float) -> None:
-        """Does what is due."""
+    def tick(self, now: float, wall: float) -> None:
+        """Ends it when its token has expired or it stalls; sends a comment while idle."""
         if wall >= self._until or self._outbox.stalled_for(now) > self._stalled_seconds:
             self._end()
         elif now - self._wrote_at > COMMENT_SECONDS:
             self._wrote_at = now
             self._outbox.put(COMMENT)
 
-    def dismiss(self) -> None:
-        """Ends it behind what waits to be written; clients come back by themselves."""
+    def close_for_restart(self) -> None:
+        """Ends it after what waits to be written; clients reconnect by themselves."""
         self._end()
 
-    def _go_on(self, last_event_id: str | None) -> None:
-        place = None if last_event_id is None else place_in(last_event_id)
-        if place == "":
+    def _resume(self, last_event_id: str | None) -> None:
+        cursor = None if last_event_id is None else cursor_in(last_event_id)
+        if cursor == "":
             self._listener.reset()
-        elif place is not None:
-            self._listener.rewind(place)
-        self._listener.go_on()
+        elif cursor is not None:
+            self._listener.rewind(cursor)
+        self._listener.resume()
 
     def _put(self, frame: EventFrame) -> None:
         self._wrote_at = time.monotonic()
         if not self._outbox.put(frame.lines, frame.event_id):
-            # It comes back with the last event that it got.
-            self._outbox.give_up()
+            # The client reconnects with the id of the last event that it got.
+            self._outbox.discard()
             self._end()
 
     def _end(self) -> None:
-        """Has `run` come to its end."""
+        """Has `run` return."""
         self._is_over = True
         with suppress(OSError):
             self._socket.shutdown(SHUT_RD)

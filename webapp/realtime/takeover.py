@@ -1,4 +1,4 @@
-"""An answer that takes the connection over: from it on the HTTP server has no part in it."""
+"""An answer that takes the connection over; the HTTP server has no part in it afterwards."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from gunicorn.workers.base_async import ALREADY_HANDLED
 
 
 class Takeover(Response):
-    """Hands the socket to a greenlet of its own, which does without the stack of the request."""
+    """Hands the socket to a greenlet of its own, which does not keep the stack of the request."""
 
     def __init__(self, serve: Callable[[Any, list[tuple[str, str]]], None], **more: Any) -> None:
         """`serve` is given the socket and the headers of this answer."""

@@ -1,4 +1,4 @@
-"""The worker of gunicorn that serves sockets."""
+"""The gunicorn worker that serves sockets."""
 
 import re
 from contextlib import suppress
@@ -12,21 +12,21 @@ from gunicorn.workers.ggevent import GeventWorker
 from webapp.http.errors import PROBLEM, Problem, code_of
 from webapp.realtime import process
 
-DISMISS_SECONDS = 1.5
+CLOSE_ALL_SECONDS = 1.5
 DISCARD_SECONDS = 0.25
 DISCARD_BYTES = 64 * 1024
-SAY_SECONDS = 1.0
+ERROR_WRITE_SECONDS = 1.0
 
 _STATUS = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
 
 
 class RealtimeWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types.
-    """Lets sockets be taken over, and says goodbye to all of them when it is told to stop."""
+    """Lets routes take sockets over, and closes all of them when it is told to stop."""
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
-        """Answers one request, after which the connection may be somebody else's.
+        """Answers one request, after which a route may have taken the connection over.
 
-        None of the routes has a use for a body: one is not waited for, and its connection ends.
+        No route takes a body, so none is waited for: a request with one ends its connection.
         """
         if has_body := _has_body(req):
             req.force_close()
@@ -39,32 +39,32 @@ class RealtimeWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no typ
             raise StopIteration
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Has gunicorn log what is wrong and say which status it is, and answers with that."""
+        """Has gunicorn log the error and choose the status, and answers with that problem."""
         page = _Page()
         super().handle_error(req, page, addr, exc)
         found = _STATUS.match(page.written)
         if found is not None:
-            with suppress(OSError), gevent.Timeout(SAY_SECONDS, False):
+            with suppress(OSError), gevent.Timeout(ERROR_WRITE_SECONDS, False):
                 client.sendall(_problem(int(found[1])))
 
     def handle_exit(self, sig: Any, frame: Any) -> None:
-        """Told to stop: nobody new is let in, and who is here is told to come back."""
+        """On SIGTERM: lets no new client in, and asks the others to reconnect."""
         super().handle_exit(sig, frame)
-        # A signal comes at any moment, and nothing in its handler may wait.
-        gevent.spawn(self._dismiss)
+        # A signal comes at any moment, so its handler must not wait.
+        gevent.spawn(self._close_all)
 
-    def _dismiss(self) -> None:
+    def _close_all(self) -> None:
         if self.booted:
-            process.of(self.wsgi).guests.dismiss(DISMISS_SECONDS)
+            process.of(self.wsgi).connections.close_all(CLOSE_ALL_SECONDS)
 
     def run(self) -> None:
-        """Serves until told to stop, and returns when everyone has left."""
+        """Serves until told to stop, and returns when all clients have left."""
         super().run()
-        self._dismiss()
+        self._close_all()
 
 
 class _Page:
-    """Stands in for a connection while gunicorn writes its page of an error."""
+    """Stands in for a connection while gunicorn writes its error page."""
 
     def __init__(self) -> None:
         self.written = b""
@@ -85,7 +85,7 @@ def _has_body(req: Any) -> bool:
 
 
 def _discard(sock: Any) -> None:
-    """Reads a little of what still comes: who is cut off while it sends never sees why."""
+    """Reads a little of what still comes: a client cut off while it sends sees no answer."""
     left = DISCARD_BYTES
     with suppress(OSError), gevent.Timeout(DISCARD_SECONDS, False):
         while left > 0 and (read := len(sock.recv(min(left, 8_192)))):
@@ -93,7 +93,7 @@ def _discard(sock: Any) -> None:
 
 
 def _problem(status: int) -> bytes:
-    """An error answer to what never became a request of the application."""
+    """The answer to bytes that never became a request of the application."""
     phrase = HTTPStatus(status).phrase
     known = status < HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.NOT_IMPLEMENTED
     body = msgspec.json.encode(

@@ -12,16 +12,16 @@ from webapp.startup import started
 
 
 def application() -> Flask:
-    """The application of this process. What is wrong or not safe ends it with one line."""
-    # A socket is a file, and the usual limit is a tenth of what a process may hold.
+    """The application of this process. A wrong setting or unsafe server ends it with one line."""
+    # A socket is a file, and the soft limit is usually far below the hard one.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    # Sockets wait for nobody; the other processes judge.
+    # Judging would delay sockets; the other processes evaluate alerts.
     return started(create_realtime_app, end, judges=False)
 
 
 def end(line: str) -> NoReturn:
-    """Ends this process with one line, and with it gunicorn, which would start it anew."""
+    """Ends this process with one line, and gunicorn too, which would otherwise restart it."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
     sys.exit(Arbiter.APP_LOAD_ERROR)

@@ -1,4 +1,4 @@
-"""Figures over HTTP: they are those of the caller, of what is there, as of when they say."""
+"""Analytics over HTTP: the caller's figures, complete up to `as_of`."""
 
 import itertools
 import time
@@ -45,7 +45,7 @@ def test_a_summary_counts_what_is_there(api: Api, made: list[dict[str, Any]]) ->
     assert found["threads"] in {2, 3}
     assert found["by_role"]["assistant"] == found["by_role"]["tool"] == 1
     assert found["first_message_at"] == made[0]["created_at"]
-    # All up to then is counted; what arrived while it was counted may be too.
+    # Everything up to then is counted; later messages may be too.
     assert found["as_of"] >= made[-1]["created_at"]
     assert found["last_message_at"] >= made[2]["created_at"]
     assert found["p95_bytes"] <= 8

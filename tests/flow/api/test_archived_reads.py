@@ -1,7 +1,7 @@
 """The archive over HTTP and on the command line: the same API, whichever tier keeps a message.
 
-The messages are of 1971, which nobody else on the shared stack has, and so nothing else is old
-enough for these runs.
+The messages are from 1971, unlike all others on the shared stack, so nothing else is old enough for
+these runs.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ COUNT = 130
 
 @pytest.fixture
 def archive(services: Services) -> Iterator[Callable[[], None]]:
-    """Archives what is old; afterwards nothing counts as archived any more."""
+    """Archives old messages; afterwards nothing counts as archived any more."""
 
     def run() -> None:
         rules = TieringRules(DAY_SECONDS, OLD_DAYS * DAY_SECONDS)
@@ -50,7 +50,7 @@ def archive(services: Services) -> Iterator[Callable[[], None]]:
 
 @pytest.fixture
 def thread(services: Services, archive: Callable[[], None], user: str) -> list[Message]:
-    """An archived thread, which Redis has nothing of."""
+    """An archived thread without copies in Redis."""
     made = [
         message(user, "t", f"message {number}", time_us=FIRST_US + number * MINUTE_US)
         for number in range(COUNT)

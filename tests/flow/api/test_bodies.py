@@ -1,4 +1,4 @@
-"""How a body comes: in pieces, in chunks, too slowly, for nobody; and what is no HTTP/1.1."""
+"""Bodies that come in pieces, in chunks, too slowly or unwanted; and requests not of HTTP/1.1."""
 
 import json
 import socket

@@ -1,5 +1,5 @@
-"""Conditional requests (RFC 9110, section 13): what is known is not sent again, and what changed
-meanwhile is not changed."""
+"""Conditional requests (RFC 9110, section 13): unchanged content is not sent again, and what has
+changed meanwhile is not overwritten."""
 
 import pytest
 

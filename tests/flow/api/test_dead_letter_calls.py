@@ -1,4 +1,4 @@
-"""What PostgreSQL refuses, from the door to every tier: listed, replayed, repaired, given up."""
+"""Writes that PostgreSQL refuses, through every tier: listed, replayed, repaired, discarded."""
 
 import json
 import secrets

@@ -1,4 +1,4 @@
-"""Who gets in: everything asks for a token but what has to be public."""
+"""Authentication: every route needs a token, except the public ones."""
 
 import time
 
@@ -39,11 +39,11 @@ def test_what_is_public_answers_without_a_token(anonymous_api: Api, path: str) -
 
 
 def test_only_what_the_contract_names_is_public(app: Flask) -> None:
-    # `/metrics` looks at tokens by itself, as its own tests show.
+    # `/metrics` checks tokens by itself, as its own tests show.
     public_endpoints = PUBLIC - {"metrics.metrics"}
     public = {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint in public_endpoints}
     files = {"/docs/assets/swagger-ui.css", "/console/base.css"}
-    named = {"/docs/assets/<name>", "/console/<name>", "/console/<build>/<name>"}
+    named = {"/docs/assets/<name>", "/console/<path:name>"}
     assert public == (PUBLIC_PATHS - files) | named
 
 

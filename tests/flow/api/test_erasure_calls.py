@@ -68,7 +68,7 @@ def test_an_admin_erases_a_user_and_has_a_receipt(
     assert (done["action"], asked["action"]) == ("user.erased", "user.erase")
     assert done["subject"] == asked["subject"] == f"user:{user}"
     assert done["counts"]["postgresql.messages"] == receipt["removed"]["postgresql"]["messages"]
-    # Who comes again is taken in.
+    # A user who returns is accepted.
     again = api.send("t", "again")
     assert [one["id"] for one in api.page("t")["messages"]] == [again["id"]]
 
@@ -209,7 +209,7 @@ def test_the_worker_carries_on_what_nobody_waits_for(
     wait_until(api, "archived", [made])
     # As by a process that dies once it has marked the user.
     services.user_erasure.request(user, by="a test")
-    # What the tiers still have is shown to nobody.
+    # Data still in the tiers is hidden.
     reply = api.get("/api/threads/t/messages")
     assert reply.status_code == 404 or reply.json()["messages"] == []
     problem(api.get(f"/api/messages/{made['id']}"), 404, "not_found")

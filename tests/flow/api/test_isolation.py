@@ -1,7 +1,7 @@
-"""Nobody sees or changes what is somebody else's: every route, with another user's ids.
+"""No user sees or changes another user's data: every route, with another user's ids.
 
-A rule of the application that has no case here fails the test: whoever adds a route says what it
-answers to a stranger.
+A route without a case here fails the test: a new route needs one that states its answer to another
+user.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ Case = Callable[[Api, Theirs], None]
 
 
 def not_found(method: str, path: str, **options: Any) -> Case:
-    """The stranger is told what is told of an id that does not exist, word for word."""
+    """The stranger gets the same answer as for an id that does not exist, word for word."""
 
     def case(stranger: Api, theirs: Theirs) -> None:
         def ask(message_id: str, thread_id: str) -> requests.Response:
@@ -208,8 +208,8 @@ def theirs(other_api: Api) -> Theirs:
 
 @pytest.fixture(scope="module")
 def theirs_everywhere(stack: Launched, token: Callable[..., str]) -> Theirs:
-    """The same in every tier, so that each has the chance to give it away; no stranger changes
-    any of it, so that all may try."""
+    """The same data in every tier, so that each could leak it; no stranger changes it, so that all
+    cases can share it."""
     theirs = made_by(Api(stack.url, token(fresh_user())))
     wait_until(theirs.api, "archived", theirs.messages)
     eventually(lambda: ok(theirs.api.get("/api/threads"))["threads"])

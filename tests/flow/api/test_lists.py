@@ -80,7 +80,7 @@ def test_a_list_goes_on_from_redis_into_postgresql(
     new = api.send_many("t", 4)
     found, sources = api.walk("t", order=order, limit=limit)
     assert names(found) == wanted(old + new, order)
-    # One tier where a page lies in one, several where it crosses from one into the next.
+    # One tier if a page is in one, several if it spans them.
     assert set(sources) <= {"redis", "postgresql", "mixed"}
     assert set(sources) - {"redis"}
 

@@ -193,7 +193,7 @@ def test_a_retry_with_another_message_is_refused(api: Api) -> None:
     made = ok(api.post(path, json={"message": "one"}, headers=headers))
     refused = api.post(path, json={"message": "two"}, headers=headers)
     problem(refused, 422, "idempotency_key_reused")
-    # Once it is edited nobody can tell any more what it was.
+    # After an edit the earlier content is unknown.
     ok(api.patch(f"/api/messages/{made['id']}", json={"message": "edited"}))
     assert ok(api.post(path, json={"message": "one"}, headers=headers))["content"] == "edited"
 

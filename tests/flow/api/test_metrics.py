@@ -1,4 +1,4 @@
-"""`GET /metrics` over a whole stack: what every process counted, whoever is asked."""
+"""`GET /metrics` over a whole stack: the counts of every process, whichever answers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -110,5 +110,5 @@ def test_flower_knows_tasks_by_name_and_every_queue_behind_its_password(
     wanted = {"persist.sweep", "persist.drain_shard"}
     eventually(lambda: wanted <= {task["name"] for task in ended()})
     assert all(task["runtime"] >= 0 for task in ended())
-    # What a task is given are numbers, never what somebody wrote.
+    # The arguments of tasks are numbers, never content.
     assert "hello" not in flower.get("/api/tasks", auth=auth).text

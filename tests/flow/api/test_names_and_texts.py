@@ -1,4 +1,4 @@
-"""What a message may be without a word, and what nothing may be called that is to be asked for."""
+"""Messages without text, and names that no thread or run may have."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -51,9 +51,9 @@ def test_batches_and_sockets_take_it_too(api: Api, url: str, user_token: str) ->
     assert [one["status"] for one in done["results"]] == [200, 422]
     assert done["results"][1]["code"] == "content_empty"
     with opened(url, user_token) as socket:
-        socket.hear("authenticated")
-        socket.say("send_message", **item)
-        made = socket.hear("message_confirmed")["message_id"]
+        socket.receive("authenticated")
+        socket.send_frame("send_message", **item)
+        made = socket.receive("message_confirmed")["message_id"]
     assert ok(api.get(f"/api/messages/{made}"))["content"] == ""
 
 

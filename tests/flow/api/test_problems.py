@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+import settings
 from models import ids
 from support.calls.api import Api, ok, problem
-from webapp.http.operation import KEY, Operation
-from webapp.openapi.document import OPERATIONS
+from support.stack.environment import COMPLETE
+from webapp.app import create_app
+from webapp.http.operation import KEY, Operation, operations
 
 MESSAGES = "/api/threads/t/messages"
 FAR_AHEAD = ids.mint(ids.MAX_MICROSECONDS, 0)
@@ -181,7 +183,9 @@ def test_a_wrong_idempotency_key_is_refused(api: Api, key: str) -> None:
     problem(reply, 422, "idempotency_key_invalid")
 
 
-WRITES = [one for one in OPERATIONS if one.method != "get" and not one.headers.count(KEY)]
+WRITES = [
+    one for one in operations(create_app(settings.load(COMPLETE))).values() if one.refuses_key
+]
 
 
 @pytest.mark.parametrize("call", WRITES, ids=lambda call: call.name)

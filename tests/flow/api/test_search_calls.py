@@ -1,4 +1,4 @@
-"""Search over HTTP: what is asked for, what it answers, and what it says of a bad question."""
+"""Search over HTTP: parameters, answers, and refusals of bad queries."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Streaming messages over HTTP, with a worker at work: what an agent calls and a reader sees."""
+"""Streaming messages over HTTP, with a worker running: an agent's calls and what a reader sees."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def finish(api: Api, message: dict[str, Any], /, **body: Any) -> Any:
 
 
 def shown(api: Api, message: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The message as it is read, and as it stands in its list."""
+    """The message as it is read by id, and as it is in its list."""
     (listed,) = [one for one in api.page("t")["messages"] if one["id"] == message["id"]]
     return ok(api.get(f"/api/messages/{message['id']}")), listed
 

@@ -1,4 +1,4 @@
-"""The list of threads over HTTP: what is asked for, what it says, and who keeps it warm."""
+"""The list of threads over HTTP: parameters, answers, and the warming of its cache."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Threads: created, listed, changed, deleted, erased, and opened anew."""
+"""Threads: created, listed, changed, deleted, erased, and created again."""
 
 import base64
 from typing import Any
@@ -133,7 +133,7 @@ def test_a_deleted_thread_hides_everything_at_once(api: Api) -> None:
     made = [api.send("t", f"message {number}") for number in range(3)]
     assert api.delete("/api/threads/t").status_code == 204
     _assert_gone(api, made)
-    # And still when the deletion has travelled on.
+    # And still after the deletion has reached the other tiers.
     eventually(lambda: listed(api) == [])
     _assert_gone(api, made)
 

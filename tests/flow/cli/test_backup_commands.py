@@ -1,4 +1,4 @@
-"""`backup` and `restore` as commands: what they say of where a backup comes from."""
+"""`backup` and `restore` as commands: the origin of a backup."""
 
 from pathlib import Path
 from secrets import token_urlsafe

@@ -46,7 +46,7 @@ def test_a_check_names_and_mends_beside_the_running_system(
     assert spoilt is not None
     damage.in_postgres(services, "content = 'x'", spoilt[0])
     damage.drop_from_redis(services, spoilt[0])
-    # Who asks is given the sound copy of another tier.
+    # Readers get the sound copy of another tier.
     assert api.get(f"/api/messages/{sent[1]['id']}").json()["content"] == "message 1"
     assert api.page("t", order="asc")["messages"][1]["content"] == "x"
 

@@ -1,4 +1,4 @@
-"""What a thread is called goes out with its messages and comes back with them."""
+"""Titles of threads are exported and imported with their messages."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def imported(stack: Launched, folder: Path, rows: list[dict[str, Any]], *options
 
 
 def threads(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The threads' own data, whoever's it is."""
+    """The threads' own data, of any user."""
     found = [one["thread"] for one in rows if "thread" in one]
     return [{name: value for name, value in one.items() if name != "user_id"} for one in found]
 

@@ -1,4 +1,4 @@
-"""History in and out of a running store: nothing lost, nothing twice, nothing of others touched."""
+"""Import and export of a running store: nothing lost or doubled, other users' data untouched."""
 
 from collections.abc import Iterator
 from importlib.resources import files

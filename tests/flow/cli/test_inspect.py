@@ -1,4 +1,4 @@
-"""`doctor` and `stats` on a store that is well, and on one that is not."""
+"""`doctor` and `stats` on a healthy store, and on one with problems."""
 
 import json
 import signal
@@ -55,7 +55,7 @@ def test_the_doctor_names_every_server_that_is_down_and_what_to_do(
 
 
 def test_the_doctor_says_what_is_wrong_with_a_setting(stack: Launched, tmp_path: Path) -> None:
-    # The broker is no place for messages: it does not sync each write.
+    # The broker must not hold messages: it does not sync each write.
     weak = stack.env | {"REDIS_URL": stack.env["CELERY_BROKER_URL"]}
     status, found = findings(tmp_path, weak)
     problems = {one["check"]: one for one in found if not one["ok"]}

@@ -1,4 +1,4 @@
-"""The event stream: the same events as on a socket, for who only listens."""
+"""The event stream: the same events as on a socket, for clients that only listen."""
 
 import json
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def listener(url: str, user_token: str) -> Api:
 
 
 def read(events: Events, count: int) -> list[dict[str, Any]]:
-    """The next events, each of which must say in its fields what is in its data."""
+    """The next events; the fields of each must match its data."""
     found = [next(events) for _ in range(count)]
     frames = [json.loads(event["data"]) for event in found]
     assert [(event["event"], event["id"]) for event in found] == [

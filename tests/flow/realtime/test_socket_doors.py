@@ -1,5 +1,5 @@
-"""Who comes in, from where, and what a client may say: a bad frame never closes a socket, a bad
-token always does."""
+"""Which clients may connect, from which origins, and which frames they may send: a bad frame never
+closes a socket, a bad token always does."""
 
 import json
 import socket as sockets
@@ -29,7 +29,7 @@ def url(stack: Launched) -> str:
 
 
 def bearer(token: str) -> dict[str, Any]:
-    """As a browser brings a token: it can set no header, but name subprotocols."""
+    """A token as browsers send it: they cannot set headers, but subprotocols."""
     return {"subprotocols": [Subprotocol("bearer"), Subprotocol(token)]}
 
 
@@ -45,13 +45,13 @@ def refused_upgrade(url: str, **headers: str) -> requests.Response:
 
 def test_all_three_ways_to_bring_a_token(url: str, user: str, user_token: str) -> None:
     with opened(url, user_token) as by_header:
-        assert by_header.hear("authenticated")["user_id"] == user
+        assert by_header.receive("authenticated")["user_id"] == user
     with opened(url, **bearer(user_token)) as by_subprotocol:
         assert by_subprotocol.link.subprotocol == "bearer"
-        assert by_subprotocol.hear("authenticated")["user_id"] == user
+        assert by_subprotocol.receive("authenticated")["user_id"] == user
     with opened(url) as by_frame:
-        by_frame.say("authenticate", token=user_token, client_ref="a")
-        authenticated = by_frame.hear("authenticated")
+        by_frame.send_frame("authenticate", token=user_token, client_ref="a")
+        authenticated = by_frame.receive("authenticated")
         assert (authenticated["user_id"], authenticated["client_ref"]) == (user, "a")
         assert by_frame.send("t", "hello")["thread_id"] == "t"
 
@@ -67,7 +67,7 @@ def test_a_bad_token_is_told_on_the_open_socket(url: str, settings: Settings) ->
             with opened(url, **ways) as socket:
                 assert socket.closed_with()[0] == 4401
         with opened(url) as socket:
-            socket.say("authenticate", token=wrong)
+            socket.send_frame("authenticate", token=wrong)
             assert socket.closed_with()[0] == 4401
     with opened(url, expired) as socket:
         assert socket.closed_with() == (4401, "the token has expired")
@@ -104,9 +104,9 @@ def test_who_says_nothing_and_whose_token_ends_must_leave(
         silent = cleanup.enter_context(opened(url))
         leaving, staying = (cleanup.enter_context(opened(url, short)) for _ in range(2))
         for socket in (leaving, staying):
-            socket.hear("authenticated")
-        staying.say("authenticate", token=longer)
-        staying.hear("authenticated")
+            socket.receive("authenticated")
+        staying.send_frame("authenticate", token=longer)
+        staying.receive("authenticated")
         assert leaving.closed_with() == (4401, "the token has expired")
         assert silent.closed_with() == (4401, "no token came in time")
         assert staying.is_silent()
@@ -116,10 +116,10 @@ def test_a_socket_does_not_change_its_user(
     url: str, user: str, user_token: str, token: Any
 ) -> None:
     with listening(url, user_token) as socket:
-        socket.say("authenticate", token=token(fresh_user()))
-        assert socket.hear("error")["code"] == "another_user"
-        socket.say("authenticate", token=user_token)
-        assert socket.hear("authenticated")["user_id"] == user
+        socket.send_frame("authenticate", token=token(fresh_user()))
+        assert socket.receive("error")["code"] == "another_user"
+        socket.send_frame("authenticate", token=user_token)
+        assert socket.receive("authenticated")["user_id"] == user
 
 
 def test_pages_of_the_api_and_of_the_server_itself_may_come(
@@ -129,7 +129,7 @@ def test_pages_of_the_api_and_of_the_server_itself_may_come(
     own = url.replace("ws", "http", 1).removesuffix("/api/ws")
     for origin in (own, stack.url, f"http://localhost:{port}", f"http://127.0.0.1:{port}"):
         with opened(url, user_token, origin=origin) as socket:
-            socket.hear("authenticated")
+            socket.receive("authenticated")
 
 
 def test_foreign_pages_may_not(url: str, stack: Launched, user_token: str) -> None:
@@ -182,7 +182,7 @@ def test_a_bad_frame_is_answered_and_the_socket_stays(
 ) -> None:
     with listening(url, user_token) as socket:
         socket.link.send(frame)
-        error = socket.hear("error")
+        error = socket.receive("error")
         assert error["code"] == code
         assert error["detail"]
         assert error["request_id"]
@@ -192,17 +192,17 @@ def test_a_bad_frame_is_answered_and_the_socket_stays(
 def test_an_error_names_the_frame_it_is_about(url: str, user_token: str) -> None:
     with listening(url, user_token) as socket:
         for reference in ("mine", 7):
-            socket.say("send_message", thread_id="t", client_ref=reference)
-            assert socket.hear("error")["client_ref"] == reference
-            socket.say("ping", client_ref=reference)
-            assert socket.hear("pong")["client_ref"] == reference
-        socket.say("ping", client_ref={"an": "object"})
-        assert "client_ref" not in socket.hear("error")
+            socket.send_frame("send_message", thread_id="t", client_ref=reference)
+            assert socket.receive("error")["client_ref"] == reference
+            socket.send_frame("ping", client_ref=reference)
+            assert socket.receive("pong")["client_ref"] == reference
+        socket.send_frame("ping", client_ref={"an": "object"})
+        assert "client_ref" not in socket.receive("error")
 
 
 def test_a_frame_beyond_the_limit_ends_the_socket_at_once(url: str, user_token: str) -> None:
     with listening(url, user_token) as socket:
-        # Text that is as long as may be, and escaped, still fits.
+        # The longest text, fully escaped, still fits.
         confirmed = socket.send("t", "\x01" * 65_536)
         assert confirmed["durability"] == "fsynced"
     for fragments in ("x" * 10_000_000, ["x" * 100_000] * 100):
@@ -210,7 +210,7 @@ def test_a_frame_beyond_the_limit_ends_the_socket_at_once(url: str, user_token: 
             try:
                 socket.link.send(fragments)
             except Exception as error:
-                # It may be told while it still sends.
+                # The answer may come while it still sends.
                 assert "1009" in str(error)
             assert socket.closed_with()[0] == 1009
 
@@ -249,7 +249,7 @@ def test_a_flood_is_read_slowly_and_disturbs_nobody(
         frame = bytes([0x81, 0x80 | len(ping), 0, 0, 0, 0]) + ping
         flooder.link.socket.sendall(frame * 600)
         assert other.send("t", "in between")["tier_used"] == "redis"
-        assert {flooder.hear()["type"] for _ in range(600)} == {"pong"}
+        assert {flooder.receive()["type"] for _ in range(600)} == {"pong"}
 
 
 def test_the_process_says_where_it_is_and_how_it_is(

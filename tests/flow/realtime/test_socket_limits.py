@@ -1,5 +1,5 @@
-"""One realtime process with small limits: who does not read is cut off and may go on, who is one
-too many is told so, and who is here when the process ends is told to come back."""
+"""One realtime process with small limits: a client that does not read is disconnected and may
+resume, one too many is refused, and at the end of the process all are asked to reconnect."""
 
 import select
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from support.waiting import eventually
 MOST_OF_ONE = 4
 LARGE = "x" * 60_000
 MANY, AT_ONCE = 150, 15
-"""Together more than what the buffers of the machine hold between server and client."""
+"""Together more than the buffers between server and client."""
 LIMITS = {
     "THREADKEEP_SOCKETS_PER_USER": str(MOST_OF_ONE),
     "THREADKEEP_SOCKET_QUEUE_FRAMES": "64",
@@ -54,13 +54,13 @@ def url(lone: Program) -> str:
 
 def post_large(api: Api, slow: Socket, taken: list[dict[str, Any]]) -> list[str]:
     """Posts them all; gives their ids. After each batch `slow` takes one frame, so that it is not
-    cut off where the machine alone is slow."""
+    disconnected because the machine is slow."""
     made = []
     for _ in range(MANY // AT_ONCE):
         items = [{"thread_id": "t", "message": LARGE} for _ in range(AT_ONCE)]
         results = ok(api.post("/api/messages:batch", json={"messages": items}))["results"]
         made += [result["message"]["id"] for result in results]
-        taken.append(slow.hear())
+        taken.append(slow.receive())
     return made
 
 
@@ -75,24 +75,24 @@ def test_who_does_not_read_is_cut_off_and_may_go_on(url: str, user_token: str, a
         lazily(url, user_token) as lazy,
         lazily(url, user_token) as dead,
     ):
-        heard = beside.submit(neighbour.hear_all, 2 * MANY)
+        heard = beside.submit(neighbour.receive_all, 2 * MANY)
         frames: list[dict[str, Any]] = []
         made = post_large(api, lazy, frames)
-        # Events wait in the stream for who does not read, but answers have nowhere to wait.
+        # Events of a client that does not read wait in the stream, but answers cannot wait.
         for _ in range(100):
-            lazy.say("ping")
+            lazy.send_frame("ping")
         code, reason = read_to_the_end(lazy, frames)
         assert received(heard.result()) == made
         events = [frame for frame in frames if frame["type"] != "pong"]
         assert (code, reason) == (4008, f"resume from {events[-1]['event_id']}")
-        # Who never reads again learns nothing more, and holds nothing.
+        # A client that never reads again gets nothing more, and holds no memory.
         eventually(lambda: is_cut(dead))
         assert neighbour.is_silent()
     with opened(url, user_token) as back:
-        back.hear("authenticated")
-        back.say("subscribe", last_event_id=reason.removeprefix("resume from "))
-        back.hear("subscribed")
-        events += back.hear_all(2 * MANY - len(events))
+        back.receive("authenticated")
+        back.send_frame("subscribe", last_event_id=reason.removeprefix("resume from "))
+        back.receive("subscribed")
+        events += back.receive_all(2 * MANY - len(events))
         assert received(events) == made
         assert len({frame["event_id"] for frame in events}) == 2 * MANY
 
@@ -106,7 +106,7 @@ def is_cut(dead: Socket) -> bool:
 def read_to_the_end(lazy: Socket, frames: list[dict[str, Any]]) -> tuple[int, str]:
     while True:
         try:
-            frames.append(lazy.hear())
+            frames.append(lazy.receive())
         except ConnectionClosed:
             return lazy.closed_with()
 
@@ -115,7 +115,7 @@ def test_who_reads_slowly_misses_nothing(url: str, user_token: str, api: Api) ->
     with lazily(url, user_token) as slow:
         frames: list[dict[str, Any]] = []
         made = post_large(api, slow, frames)
-        assert received(frames + slow.hear_all(2 * MANY - len(frames))) == made
+        assert received(frames + slow.receive_all(2 * MANY - len(frames))) == made
         assert slow.is_silent()
 
 
@@ -131,14 +131,14 @@ def test_one_user_has_so_many_places(
                 assert beyond.closed_with()[0] == 1013
             problem(Api(lone.url, user_token).get("/api/events"), 503, "too_many_sockets")
             cleanup.enter_context(listening(url, token(fresh_user())))
-        # Who leaves makes room.
+        # A client that leaves frees its connection.
         eventually(lambda: _has_room(url, user_token))
 
 
 def _has_room(url: str, token: str) -> bool:
     with opened(url, token) as socket:
         try:
-            return bool(socket.hear()["type"] == "authenticated")
+            return bool(socket.receive()["type"] == "authenticated")
         except ConnectionClosed:
             return False
 
@@ -153,24 +153,24 @@ def test_who_is_here_at_the_end_is_told_to_come_back(
         streamed(f"{lone.url}/api/events", user_token) as events,
     ):
         for number in range(20):
-            busy.say(
+            busy.send_frame(
                 "send_message", thread_id="t", message=str(number), idempotency_key=str(number)
             )
         # It is in the middle of them.
-        busy.hear_of("message_confirmed", 1)
+        busy.receive_kind("message_confirmed", 1)
         lone.stop()
         assert idle.closed_with()[0] == 1012
         assert busy.closed_with()[0] == 1012
         assert {event["event"] for event in events} <= {"message_received", "message_persisted"}
     assert lone.status() == 0, lone.output
     assert "Traceback" not in lone.output
-    # What it was told of or not, with its key each message is there once.
+    # Confirmed or not, with its key each message is there once.
     with listening(stack.env["WS_URL"], user_token) as back:
         for number in range(20):
-            back.say(
+            back.send_frame(
                 "send_message", thread_id="t", message=str(number), idempotency_key=str(number)
             )
-        confirmed = back.hear_of("message_confirmed", 20)
+        confirmed = back.receive_kind("message_confirmed", 20)
     shown = api.page("t", limit=100)["messages"]
     assert {one["id"] for one in shown} == {frame["message_id"] for frame in confirmed}
     assert len(shown) == 20
@@ -190,4 +190,4 @@ def test_who_brings_no_token_has_a_tenth_of_the_places(
             sockets.enter_context(opened(url))
         assert refused.value.response.status_code == 503
         with opened(url, user_token) as known:
-            known.hear("authenticated")
+            known.receive("authenticated")

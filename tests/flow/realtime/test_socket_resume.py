@@ -1,5 +1,4 @@
-"""Going on after a cut: what was missed is told, in order and once, or it is said that it is not
-known any more."""
+"""Resuming after a disconnect: missed events come in order and once, or the client gets a reset."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,21 +24,21 @@ def received(frames: list[dict[str, Any]]) -> list[str]:
 
 
 def resumed(socket: Socket, last_event_id: str, **fields: Any) -> dict[str, Any]:
-    """Asks to go on as the first thing that is said."""
-    socket.hear("authenticated")
-    socket.say("subscribe", last_event_id=last_event_id, **fields)
-    return socket.hear("subscribed")
+    """Sends `subscribe` with a cursor as the first frame."""
+    socket.receive("authenticated")
+    socket.send_frame("subscribe", last_event_id=last_event_id, **fields)
+    return socket.receive("subscribed")
 
 
 def test_what_was_missed_is_told_and_then_what_comes(url: str, user_token: str, api: Api) -> None:
     with listening(url, user_token) as socket:
         known = api.send("t", "known")
-        last = socket.hear_until("message_persisted")[-1]
+        last = socket.receive_until("message_persisted")[-1]
     missed = api.send_many("t", MISSED)
     with opened(url, user_token) as socket:
         resumed(socket, last["event_id"])
         later = api.send_many("t", 5)
-        frames = socket.hear_all(2 * (MISSED + 5))
+        frames = socket.receive_all(2 * (MISSED + 5))
         assert received(frames) == [one["id"] for one in [*missed, *later]]
         assert known["id"] not in {frame["message_id"] for frame in frames}
         assert len({frame["event_id"] for frame in frames}) == len(frames)
@@ -50,14 +49,14 @@ def test_any_frame_that_has_an_event_id_can_be_gone_on_from(
     url: str, user_token: str, api: Api
 ) -> None:
     with opened(url, user_token) as socket:
-        at_first = socket.hear("authenticated")["event_id"]
+        at_first = socket.receive("authenticated")["event_id"]
         confirmed = socket.send("t", "one")
     made = api.send("t", "two")
     for event_id in (at_first, confirmed["event_id"]):
         with opened(url, user_token) as socket:
             resumed(socket, event_id)
-            # Another socket than the one that sent it is told of it.
-            heard = socket.hear_all(4)
+            # Another socket than the sender's receives it.
+            heard = socket.receive_all(4)
             assert received(heard) == [confirmed["message_id"], made["id"]]
             assert socket.is_silent()
 
@@ -67,24 +66,24 @@ def test_a_narrowed_socket_misses_nothing_of_its_threads(
 ) -> None:
     with listening(url, user_token) as socket:
         api.send("a", "known")
-        last = socket.hear_until("message_persisted")[-1]
+        last = socket.receive_until("message_persisted")[-1]
     for thread_id in ("a", "b"):
         api.send(thread_id, "missed")
     with opened(url, user_token) as socket:
         resumed(socket, last["event_id"], thread_ids=["a"])
-        assert {frame["thread_id"] for frame in socket.hear_all(2)} == {"a"}
+        assert {frame["thread_id"] for frame in socket.receive_all(2)} == {"a"}
         assert socket.is_silent()
 
 
 def test_a_live_socket_may_go_back(url: str, user_token: str, api: Api) -> None:
     with listening(url, user_token) as socket:
         api.send("t", "one")
-        first, _ = socket.hear_all(2)
+        first, _ = socket.receive_all(2)
         made = api.send("t", "two")
-        socket.hear_all(2)
-        socket.say("subscribe", last_event_id=first["event_id"])
-        socket.hear("subscribed")
-        assert received(socket.hear_all(3)) == [made["id"]]
+        socket.receive_all(2)
+        socket.send_frame("subscribe", last_event_id=first["event_id"])
+        socket.receive("subscribed")
+        assert received(socket.receive_all(3)) == [made["id"]]
         assert socket.is_silent()
 
 
@@ -96,13 +95,13 @@ def test_a_place_that_is_not_known_is_a_reset(
 ) -> None:
     with opened(url, user_token) as socket:
         resumed(socket, unknown)
-        reset = socket.hear("reset")
+        reset = socket.receive("reset")
         assert "HTTP" in reset["detail"]
         made = api.send("t", "after")
-        assert socket.hear("message_received")["message_id"] == made["id"]
+        assert socket.receive("message_received")["message_id"] == made["id"]
     with opened(url, user_token) as socket:
         resumed(socket, reset["event_id"])
-        assert received(socket.hear_until("message_received")) == [made["id"]]
+        assert received(socket.receive_until("message_received")) == [made["id"]]
 
 
 def test_a_stream_that_is_lost_is_a_reset_and_goes_on(
@@ -110,10 +109,10 @@ def test_a_stream_that_is_lost_is_a_reset_and_goes_on(
 ) -> None:
     with listening(url, user_token) as one, listening(url, user_token) as other:
         services.redis_client.delete(keys.events(user))
-        assert {socket.hear()["type"] for socket in (one, other)} == {"reset"}
+        assert {socket.receive()["type"] for socket in (one, other)} == {"reset"}
         made = api.send("t", "after")
         for socket in (one, other):
-            assert socket.hear("message_received")["message_id"] == made["id"]
+            assert socket.receive("message_received")["message_id"] == made["id"]
 
 
 def test_a_stream_that_is_lost_and_made_again_is_a_reset(
@@ -121,23 +120,23 @@ def test_a_stream_that_is_lost_and_made_again_is_a_reset(
 ) -> None:
     with listening(url, user_token) as socket:
         services.redis_client.delete(keys.events(user))
-        # Somebody else opens it, before this process has looked.
+        # Another process opens it before this one has read.
         services.events.open([user])
         api.send("t", "after")
-        assert socket.hear()["type"] == "reset"
+        assert socket.receive()["type"] == "reset"
 
 
 def test_what_comes_during_a_replay_is_told_after_it(
     url: str, user_token: str, api: Api, token: Callable[..., str]
 ) -> None:
     with opened(url, user_token) as socket:
-        place = socket.hear("authenticated")["event_id"]
+        place = socket.receive("authenticated")["event_id"]
     api.send_many("t", 300)
     with opened(url, user_token) as socket:
-        socket.hear("authenticated")
-        socket.say("subscribe", last_event_id=place)
-        socket.say("send_message", thread_id="t", message="in between")
-        frames = [frame for frame in socket.hear_all(603) if frame["type"] != "subscribed"]
+        socket.receive("authenticated")
+        socket.send_frame("subscribe", last_event_id=place)
+        socket.send_frame("send_message", thread_id="t", message="in between")
+        frames = [frame for frame in socket.receive_all(603) if frame["type"] != "subscribed"]
     confirmed = next(frame for frame in frames if frame["type"] == "message_confirmed")
     mine = [frame["type"] for frame in frames if frame["message_id"] == confirmed["message_id"]]
     assert mine == ["message_confirmed", "message_persisted"]

@@ -10,7 +10,7 @@ import requests
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-HEAR_SECONDS = 30
+RECEIVE_SECONDS = 30
 
 
 class Socket:
@@ -19,45 +19,45 @@ class Socket:
     def __init__(self, link: ClientConnection) -> None:
         self.link = link
 
-    def say(self, kind: str, **fields: Any) -> None:
+    def send_frame(self, kind: str, **fields: Any) -> None:
         """Sends a frame."""
         self.link.send(json.dumps({"type": kind, **fields}))
 
     def send(self, thread_id: str, message: str, **fields: Any) -> dict[str, Any]:
         """Sends a message, and gives its confirmation, which must be what comes first."""
-        self.say("send_message", thread_id=thread_id, message=message, **fields)
-        return self.hear("message_confirmed")
+        self.send_frame("send_message", thread_id=thread_id, message=message, **fields)
+        return self.receive("message_confirmed")
 
-    def hear(self, *kinds: str, seconds: float = HEAR_SECONDS) -> dict[str, Any]:
+    def receive(self, *kinds: str, seconds: float = RECEIVE_SECONDS) -> dict[str, Any]:
         """The next frame, which must be of one of these kinds if any are named."""
         frame: dict[str, Any] = json.loads(self.link.recv(timeout=seconds))
         assert not kinds or frame["type"] in kinds, frame
         return frame
 
-    def hear_all(self, count: int) -> list[dict[str, Any]]:
+    def receive_all(self, count: int) -> list[dict[str, Any]]:
         """The next frames."""
-        return [self.hear() for _ in range(count)]
+        return [self.receive() for _ in range(count)]
 
-    def hear_until(self, kind: str) -> list[dict[str, Any]]:
+    def receive_until(self, kind: str) -> list[dict[str, Any]]:
         """The next frames up to one of a kind, that one included."""
-        heard = [self.hear()]
+        heard = [self.receive()]
         while heard[-1]["type"] != kind:
-            heard.append(self.hear())
+            heard.append(self.receive())
         return heard
 
-    def hear_of(self, kind: str, count: int) -> list[dict[str, Any]]:
+    def receive_kind(self, kind: str, count: int) -> list[dict[str, Any]]:
         """The next frames of a kind, without what comes between them."""
         heard: list[dict[str, Any]] = []
         while len(heard) < count:
-            heard += [frame for frame in [self.hear()] if frame["type"] == kind]
+            heard += [frame for frame in [self.receive()] if frame["type"] == kind]
         return heard
 
     def is_silent(self) -> bool:
         """Whether nothing comes before the answer to what is asked now."""
-        self.say("ping", client_ref="is anything left?")
-        return self.hear()["type"] == "pong"
+        self.send_frame("ping", client_ref="is anything left?")
+        return self.receive()["type"] == "pong"
 
-    def closed_with(self, seconds: float = HEAR_SECONDS) -> tuple[int, str]:
+    def closed_with(self, seconds: float = RECEIVE_SECONDS) -> tuple[int, str]:
         """The code and reason by which the server ends it, waited for."""
         try:
             while True:
@@ -81,7 +81,7 @@ def opened(url: str, token: str | None = None, **options: Any) -> Iterator[Socke
 def listening(url: str, token: str, **options: Any) -> Iterator[Socket]:
     """A socket that is live, and has nothing unread."""
     with opened(url, token, **options) as socket:
-        socket.hear("authenticated")
+        socket.receive("authenticated")
         assert socket.is_silent()
         yield socket
 
@@ -102,7 +102,7 @@ def streamed(
         session.trust_env = False
         given = {"Authorization": f"Bearer {token}"} | (headers or {})
         with session.get(
-            url, headers=given, params=query, stream=True, timeout=HEAR_SECONDS
+            url, headers=given, params=query, stream=True, timeout=RECEIVE_SECONDS
         ) as reply:
             assert reply.status_code == 200, reply.text
             assert reply.headers["Content-Type"].startswith("text/event-stream")

@@ -1,4 +1,4 @@
-"""The routes of admins: every one of them is under this blueprint, which lets nobody else in."""
+"""The routes of admins: all of them are under this blueprint, which refuses everyone else."""
 
 from flask import Blueprint
 
@@ -18,7 +18,7 @@ from webapp.http.context import caller
 from webapp.http.errors import BadRequest
 
 blueprint = Blueprint("admin", __name__, url_prefix="/api/admin")
-ROOMS = (
+AREAS = (
     alerts,
     archive,
     audit,
@@ -30,12 +30,12 @@ ROOMS = (
     road,
     users,
 )
-for room in ROOMS:
-    blueprint.register_blueprint(room.blueprint)
+for area in AREAS:
+    blueprint.register_blueprint(area.blueprint)
 
 
 @blueprint.before_request
 def only_admins() -> None:
-    """Refuses everyone else, before any route of any room is reached."""
+    """Refuses everyone else, before any of these routes is reached."""
     if not caller().is_admin:
         raise BadRequest(403, "forbidden", "this call is for admins")

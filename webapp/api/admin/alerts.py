@@ -1,4 +1,4 @@
-"""The routes of alerts: what stands, what stood, and what admins say to it."""
+"""The routes of alerts: those that fire, those that are resolved, and what admins do about them."""
 
 from typing import Annotated
 
@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from jobs.monitor.alerts.views import annotated_fields
 from webapp.http.context import caller, web
+from webapp.http.operation import Operation
 from webapp.http.requests import answer, body_as, query_flag
 from webapp.http.schemas import RequestBody
 
@@ -17,18 +18,18 @@ MAX_SILENCE_SECONDS = 30 * 86_400
 
 
 class SilenceAlert(RequestBody, kw_only=True, frozen=True):
-    """For how long nobody is to be told of alerts of this kind; 0 ends that."""
+    """For how long notifications of this type are muted; 0 ends that."""
 
     seconds: Annotated[float, Meta(ge=0, le=MAX_SILENCE_SECONDS)]
 
 
 class PerformanceAlert(msgspec.Struct, kw_only=True, frozen=True):
-    """An alert. Beside these fields it has the figures of its type, as `performance_degradation`
-    has `baseline_avg_ms`, `current_avg_ms` and `degradation_percent`."""
+    """An alert. In addition it has the figures of its type, as `performance_degradation` has
+    `baseline_avg_ms`, `current_avg_ms` and `degradation_percent`."""
 
     id: str
     type: str
-    priority: Annotated[str, Meta(description="`P0` is graver than `P1`.")]
+    priority: Annotated[str, Meta(description="`P0` is more severe than `P1`.")]
     since: str
     detail: str
     until: str | UnsetType = UNSET
@@ -38,15 +39,16 @@ class PerformanceAlert(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class PerformanceAlerts(msgspec.Struct, kw_only=True, frozen=True):
-    """What stands, the gravest first; with `history=true` also what was raised before."""
+    """Firing alerts, the most severe first; with `history=true` also the earlier ones."""
 
     active_alerts: list[PerformanceAlert]
     history: list[PerformanceAlert] | UnsetType = UNSET
 
 
+@Operation("The firing alerts, with their figures", {200: PerformanceAlerts}, query=("history",))
 @blueprint.get("")
 def list_alerts() -> Response:
-    """What stands; told whichever tier is out. The history is PostgreSQL's."""
+    """The firing alerts, whichever tier is down. The history is read from PostgreSQL."""
     monitor = web().services.performance.monitor
     body = {"active_alerts": [annotated_fields(one) for one in monitor.active()]}
     if query_flag("history"):
@@ -54,16 +56,23 @@ def list_alerts() -> Response:
     return answer(body)
 
 
+@Operation("Acknowledge an alert", {200: PerformanceAlert}, errors=(404,))
 @blueprint.post("/<alert_id>/acknowledge")
 def acknowledge_alert(alert_id: str) -> Response:
-    """Notes who has seen it; whoever was first stays."""
+    """Notes who acknowledged it; the first one stays."""
     monitor = web().services.performance.monitor
     return answer(annotated_fields(monitor.acknowledge(alert_id, caller().user_id)))
 
 
+@Operation(
+    "Mute notifications of this type of alert for a while",
+    {200: PerformanceAlert},
+    SilenceAlert,
+    errors=(404,),
+)
 @blueprint.post("/<alert_id>/silence")
 def silence_alert(alert_id: str) -> Response:
-    """Has nobody told of its kind for a while; it stays listed."""
+    """Mutes notifications of its type for a while; it stays listed."""
     body = body_as(SilenceAlert)
     monitor = web().services.performance.monitor
     return answer(annotated_fields(monitor.silence(alert_id, body.seconds, caller().user_id)))

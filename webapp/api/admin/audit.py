@@ -8,6 +8,7 @@ from flask import Blueprint, Response, request
 from jobs.audit import AuditEntry
 from models.message import check_text
 from webapp.http.context import web
+from webapp.http.operation import PAGE, Operation
 from webapp.http.requests import answer, query_id_cursor, query_limit, query_time
 
 blueprint = Blueprint("audit", __name__, url_prefix="/audit")
@@ -20,6 +21,9 @@ class AuditPage(msgspec.Struct, kw_only=True, frozen=True):
     next_cursor: str | None
 
 
+@Operation(
+    "Who did what, newest first", {200: AuditPage}, query=(*PAGE, "since", "actor", "action")
+)
 @blueprint.get("")
 def list_audit() -> Response:
     """Who did what, newest first."""

@@ -1,21 +1,29 @@
-"""The routes of checks: one is started, and what the last one found."""
+"""The routes of consistency checks: starting one, and the last report."""
 
 from flask import Blueprint, Response
 
-from jobs.consistency.report import EVERYTHING
+from jobs.consistency.report import EVERYTHING, ConsistencyReport
 from models.message import check_thread_id, check_user_id
 from storage.errors import TierError
 from tasks import consistency
 from webapp.http.context import caller, web
+from webapp.http.operation import Operation
 from webapp.http.requests import answer, optional_body_as
 from webapp.http.schemas import CheckConsistency, CheckStarted
 
 blueprint = Blueprint("consistency", __name__)
 
 
+@Operation(
+    "Compare the tiers, and repair them on request",
+    {202: CheckStarted},
+    CheckConsistency,
+    errors=(409,),
+    optional_body=True,
+)
 @blueprint.post("/check-consistency")
 def check_consistency() -> Response:
-    """Has a worker check the tiers, and mend them if asked to; 409 while another check runs."""
+    """Has a worker check the tiers, and repair them on request; 409 while another check runs."""
     body = optional_body_as(CheckConsistency)
     scope = body.scope or EVERYTHING
     if scope.user_id is not None:
@@ -34,7 +42,8 @@ def check_consistency() -> Response:
     return started
 
 
+@Operation("The report of the last check", {200: ConsistencyReport}, errors=(404,))
 @blueprint.get("/consistency")
 def last_consistency_report() -> Response:
-    """What the check that was started last has found, or that it still runs."""
+    """The report of the check that was started last, which may still run."""
     return answer(web().services.consistency_checker.reports.last())

@@ -1,24 +1,27 @@
-"""The routes of dead letters: what PostgreSQL refused, and what an admin decides about it."""
+"""The routes of dead letters: writes that PostgreSQL refused, and what an admin decides."""
 
 import re
 
 import msgspec
 from flask import Blueprint, Response, request
 
+from jobs.persist.dead_letters import DeadLetterRecord, Discarded, Replayed
 from storage.errors import NotFound
 from webapp.http.context import caller, web
+from webapp.http.operation import PAGE, Operation
 from webapp.http.requests import answer, optional_body_as, query_limit, wrong_cursor
 from webapp.http.schemas import DeadLetterPage, ReplayDeadLetter
 
 blueprint = Blueprint("dead_letters", __name__, url_prefix="/dead-letters")
 
-# As many digits as PostgreSQL's bigint takes, whatever they are.
+# As many digits as PostgreSQL's bigint has.
 _NUMBER = re.compile("[0-9]{1,18}")
 
 
+@Operation("Writes that PostgreSQL refused, newest first", {200: DeadLetterPage}, query=PAGE)
 @blueprint.get("")
 def list_dead_letters() -> Response:
-    """What was refused, newest first, without what was written."""
+    """The refused writes, newest first, without their content."""
     cursor = request.args.get("cursor") or None
     if cursor is not None and _NUMBER.fullmatch(cursor) is None:
         raise wrong_cursor()
@@ -29,24 +32,33 @@ def list_dead_letters() -> Response:
     return answer(DeadLetterPage(dead_letters=shown, next_cursor=next_cursor))
 
 
+@Operation("One refused write with its content", {200: DeadLetterRecord}, errors=(404,))
 @blueprint.get("/<letter_id>")
 def get_dead_letter(letter_id: str) -> Response:
-    """One refused write, whole."""
+    """One refused write with its content."""
     return answer(web().services.dead_letters.get(_number(letter_id)))
 
 
+@Operation(
+    "Try a refused write again",
+    {200: Replayed},
+    ReplayDeadLetter,
+    errors=(404, 409),
+    optional_body=True,
+)
 @blueprint.post("/<letter_id>/replay")
 def replay_dead_letter(letter_id: str) -> Response:
-    """Tries it again; 409 where it is refused again."""
+    """Tries it again; 409 if it is refused again."""
     body = optional_body_as(ReplayDeadLetter)
     record = None if isinstance(body.record, msgspec.UnsetType) else _bytes(body.record)
     service = web().services.dead_letters
     return answer(service.replay(_number(letter_id), by=caller().user_id, record=record))
 
 
+@Operation("Discard a refused write", {200: Discarded}, errors=(404,))
 @blueprint.delete("/<letter_id>")
 def discard_dead_letter(letter_id: str) -> Response:
-    """Gives it up."""
+    """Discards it."""
     service = web().services.dead_letters
     return answer(service.discard(_number(letter_id), by=caller().user_id))
 

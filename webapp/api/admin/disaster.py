@@ -1,4 +1,4 @@
-"""The routes of disasters: recovering from one, and drills of some."""
+"""The routes of disaster recovery, and of drills."""
 
 from typing import Annotated, Literal
 
@@ -7,24 +7,25 @@ from flask import Blueprint, Response
 from msgspec import Meta
 
 from jobs.recover.disaster import AlreadyRecovering
-from jobs.recover.runs import DEFAULT_TARGET_SECONDS, Source
+from jobs.recover.runs import DEFAULT_TARGET_SECONDS, RecoveryStatus, Source
 from storage.availability.drills import MAX_INTENSITY, MAX_SECONDS, SCENARIOS
 from webapp.http.context import caller, web
 from webapp.http.errors import BadRequest
+from webapp.http.operation import Operation
 from webapp.http.requests import answer, body_as, optional_body_as
 
 blueprint = Blueprint("disaster", __name__)
 
 
 class InitiateDisasterRecovery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """`recovery_tier` is the tier that everything is taken from."""
+    """`recovery_tier` is the tier from which the others are rebuilt."""
 
     recovery_tier: Source = "clickhouse"
     target_rto_seconds: Annotated[float, Meta(gt=0, le=86_400)] = DEFAULT_TARGET_SECONDS
 
 
 class RecoveryInitiated(msgspec.Struct, kw_only=True, frozen=True):
-    """What was asked for; `GET /api/admin/disaster-recovery-status` says how it goes."""
+    """The requested recovery; `GET /api/admin/disaster-recovery-status` gives its progress."""
 
     id: str
     recovery_tier: Source
@@ -64,7 +65,7 @@ class DegradationBegun(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class DrillBegun(msgspec.Struct, kw_only=True, frozen=True):
-    """Which tiers every process takes for silent, and for how long."""
+    """Which tiers every process treats as silent, and for how long."""
 
     id: str
     scenario: str
@@ -72,9 +73,16 @@ class DrillBegun(msgspec.Struct, kw_only=True, frozen=True):
     duration_seconds: float
 
 
+@Operation(
+    "Rebuild lost tiers from another one",
+    {202: RecoveryInitiated},
+    InitiateDisasterRecovery,
+    errors=(409,),
+    optional_body=True,
+)
 @blueprint.post("/initiate-disaster-recovery")
 def initiate_disaster_recovery() -> Response:
-    """Asks for a recovery; 409 while one is under way."""
+    """Requests a recovery; 409 while one is running."""
     body = optional_body_as(InitiateDisasterRecovery)
     service = web().services.disaster_recovery
     try:
@@ -91,9 +99,10 @@ def initiate_disaster_recovery() -> Response:
     return answer(asked, 202)
 
 
+@Operation("The progress of the latest recovery", {200: RecoveryStatus})
 @blueprint.get("/disaster-recovery-status")
 def disaster_recovery_status() -> Response:
-    """How the latest recovery stands; answered while the tiers are being made anew."""
+    """The progress of the latest recovery; answered while the tiers are being rebuilt."""
     return answer(web().services.disaster_recovery.status())
 
 
@@ -102,9 +111,15 @@ def _only_where_drills_are_allowed() -> None:
         raise BadRequest(404, "not_found", "drills are not allowed here (THREADKEEP_DRILLS)")
 
 
+@Operation(
+    "Simulate silent tiers for a while, where drills are allowed",
+    {200: DrillBegun},
+    SimulateDisaster,
+    errors=(404,),
+)
 @blueprint.post("/simulate-disaster")
 def simulate_disaster() -> Response:
-    """Has every process take tiers for silent. 404 unless drills are allowed."""
+    """Has every process treat tiers as silent. 404 unless drills are allowed."""
     _only_where_drills_are_allowed()
     body = body_as(SimulateDisaster)
     begun = web().services.drills.begin(body.scenario, body.duration_seconds, caller().user_id)
@@ -118,6 +133,12 @@ def simulate_disaster() -> Response:
     )
 
 
+@Operation(
+    "Simulate a slow tier for a while, where drills are allowed",
+    {200: DegradationBegun},
+    SimulateDegradation,
+    errors=(404,),
+)
 @blueprint.post("/simulate-performance-degradation")
 def simulate_degradation() -> Response:
     """Has every process wait before each call to a tier. 404 unless drills are allowed."""

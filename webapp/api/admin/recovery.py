@@ -1,18 +1,24 @@
-"""The route that brings Redis back: what it missed, and what it no longer has."""
+"""The route that backfills Redis: what it missed, and what it no longer has."""
 
 from flask import Blueprint, Response
 
 from models.message import check_thread_id, check_user_id
 from webapp.http.context import caller, web
+from webapp.http.operation import Operation
 from webapp.http.requests import answer, optional_body_as
 from webapp.http.schemas import RecoveredRedisCache, RecoverRedisCache
 
 blueprint = Blueprint("recovery", __name__)
 
 
+@Operation(
+    "Backfill what Redis missed, and warm what it lacks",
+    {200: RecoveredRedisCache},
+    RecoverRedisCache,
+)
 @blueprint.post("/recover-redis-cache")
 def recover_redis_cache() -> Response:
-    """Tells Redis what was written beside it, and warms the pages that it lacks."""
+    """Backfills what was written while Redis was down, and warms the pages that it lacks."""
     body = optional_body_as(RecoverRedisCache)
     if body.thread_id is not None:
         check_thread_id(body.thread_id)

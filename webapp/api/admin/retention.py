@@ -11,6 +11,7 @@ from jobs.erase.policies import RetentionPolicy
 from models.message import check_text, check_thread_id, check_user_id
 from webapp.http.context import caller, web
 from webapp.http.errors import BadRequest
+from webapp.http.operation import PAGE, Operation
 from webapp.http.requests import answer, body_as, query_limit, wrong_cursor
 from webapp.http.schemas import RequestBody
 
@@ -20,8 +21,8 @@ MAX_KEEP_DAYS = 36_500
 
 
 class SetRetention(RequestBody, kw_only=True, frozen=True):
-    """What is to hold for a user, or for one thread of theirs; what is left out stays as it is.
-    `keep_days` null keeps for ever; a policy that says nothing any more goes."""
+    """A policy for a user, or for one thread of theirs; what is left out stays as it is.
+    `keep_days` null keeps for ever; a policy without any setting left is removed."""
 
     user_id: str
     thread_id: str | None = None
@@ -37,11 +38,12 @@ class RetentionPage(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class RetentionSet(msgspec.Struct, kw_only=True, frozen=True):
-    """The policy as it is now, null where nothing is left of it."""
+    """The policy as it is now, null if it was removed."""
 
     policy: RetentionPolicy | None
 
 
+@Operation("How long messages are kept, and what is on hold", {200: RetentionPage}, query=PAGE)
 @blueprint.get("")
 def list_policies() -> Response:
     """Every policy and hold."""
@@ -52,6 +54,12 @@ def list_policies() -> Response:
     return answer(RetentionPage(policies=shown, next_cursor=next_cursor))
 
 
+@Operation(
+    "Set how long messages are kept, or a legal hold",
+    {200: RetentionSet},
+    SetRetention,
+    errors=(409,),
+)
 @blueprint.put("")
 def set_policy() -> Response:
     """Sets a policy or a hold; 409 for a hold on a user who is being erased."""
@@ -73,9 +81,15 @@ def set_policy() -> Response:
     return answer(RetentionSet(policy=policy))
 
 
+@Operation(
+    "Remove a policy, including its hold",
+    {200: RetentionPolicy},
+    query=("user_id", "thread_id"),
+    errors=(404,),
+)
 @blueprint.delete("")
 def clear_policy() -> Response:
-    """Takes a policy away, a hold included; gives what it was."""
+    """Removes a policy, including its hold; gives what it was."""
     user_id = request.args.get("user_id", "")
     thread_id = request.args.get("thread_id")
     _check(user_id, thread_id)

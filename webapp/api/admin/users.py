@@ -10,6 +10,7 @@ from jobs.erase.users import UserErasureService
 from models.message import check_user_id
 from storage.errors import TierError, TierUnavailable
 from webapp.http.context import caller, web
+from webapp.http.operation import Operation
 from webapp.http.requests import answer, latency_ms
 
 log = structlog.get_logger(__name__)
@@ -17,21 +18,32 @@ log = structlog.get_logger(__name__)
 blueprint = Blueprint("users", __name__, url_prefix="/users")
 
 ANSWER_SECONDS = 3.5
-"""An erasure that takes longer goes on behind the answer."""
+"""An erasure that takes longer continues after the answer."""
 
 
+@Operation(
+    "Erase a user from every tier, or continue that",
+    {200: UserErasure, 202: UserErasure},
+    errors=(409,),
+)
 @blueprint.delete("/<path:user_id>")
 def erase_user(user_id: str) -> Response:
-    """Erases a user: 200 with the receipt once it is done, 202 with the receipt so far before.
+    """Erases a user: 200 with the receipt when it is done, before that 202 with the receipt so far.
 
-    Repeating it gives the newest receipt, and erases what came since.
+    A repeated call gives the newest receipt, and erases what was written since.
     """
     return _erase(user_id)
 
 
+@Operation(
+    "Erase a user whose id no path can hold, as `..`",
+    {200: UserErasure, 202: UserErasure},
+    query=("user_id",),
+    errors=(409,),
+)
 @blueprint.delete("")
 def erase_user_of_any_name() -> Response:
-    """The same for whom a path cannot name, as `..` or what begins with a slash."""
+    """The same for an id that a path cannot hold, as `..` or one that begins with a slash."""
     return _erase(request.args.get("user_id", ""))
 
 
@@ -45,7 +57,7 @@ def _erase(user_id: str) -> Response:
 
 
 class _Erasing(threading.Thread):
-    """Goes on for as long as it takes, whoever waits for it; a worker takes over where it ends."""
+    """Runs as long as it takes, beyond the answer; a worker continues it if this process ends."""
 
     def __init__(self, service: UserErasureService, user_id: str, by: str) -> None:
         super().__init__(name="erase-user", daemon=True)
@@ -56,7 +68,7 @@ class _Erasing(threading.Thread):
         self._error: Exception | None = None
 
     def found(self) -> UserErasure:
-        """The newest receipt. Raises what kept the erasure from being begun."""
+        """The newest receipt. Raises the error that kept the erasure from beginning."""
         if self._newest is not None:
             return self._newest
         raise self._error or TierUnavailable("postgresql", "it did not answer in time")
@@ -65,16 +77,16 @@ class _Erasing(threading.Thread):
         try:
             self._newest = self._service.request(self._user_id, by=self._by)
             if self._newest.state == "pending":
-                done = self._service.carry_on(self._user_id, self._tell)
+                done = self._service.carry_on(self._user_id, self._note)
                 self._newest = done or self._service.receipt(self._user_id)
         except TierError as error:
             log.warning("user_erasure_waits", tier=error.tier, reason=error.reason)
             self._error = error
         except Exception as error:
-            # What was not begun is said to the caller.
+            # The caller is told if it did not begin.
             if self._newest is not None:
                 log.exception("user_erasure_failed")
             self._error = error
 
-    def _tell(self, receipt: UserErasure) -> None:
+    def _note(self, receipt: UserErasure) -> None:
         self._newest = receipt

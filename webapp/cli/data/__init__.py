@@ -1,1 +1,1 @@
-"""Commands that bring history in and out."""
+"""Commands that import and export history."""

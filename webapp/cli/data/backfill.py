@@ -1,4 +1,4 @@
-"""`threadkeep backfill`: brings the hot pages of Redis back from PostgreSQL."""
+"""`threadkeep backfill`: warms the hot pages of Redis from PostgreSQL."""
 
 import click
 from rich.console import Console
@@ -14,10 +14,10 @@ from wiring.process import Services
 @click.option("--user", help="Only this user's threads.")
 @click.option("--thread", help="Only threads of this id.")
 def backfill(user: str | None, thread: str | None) -> None:
-    """Tell Redis what it missed, and warm the pages that it lacks, from PostgreSQL.
+    """Backfill what Redis missed, and warm the pages that it lacks, from PostgreSQL.
 
-    Nothing depends on it: a page that Redis does not have is read from below. It makes the next
-    reads fast, after an outage or a loss of Redis.
+    Nothing depends on it: a page that Redis does not have is read from the other tiers. It makes
+    the next reads fast after an outage or a loss of Redis.
     """
     if user is not None:
         check_user_id(user)
@@ -36,4 +36,4 @@ def backfill(user: str | None, thread: str | None) -> None:
     named = (("user", user), ("thread", thread))
     subject = " ".join(f"{kind}:{name}" for kind, name in named if name is not None)
     services.audit.note(operator(), "redis.recovered", subject or "everyone", {"messages": told})
-    click.echo(f"{told:,} messages told to Redis, {threads:,} threads looked at")
+    click.echo(f"{told:,} messages backfilled, {threads:,} threads checked")

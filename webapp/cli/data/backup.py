@@ -18,12 +18,12 @@ SNAPSHOT_SECONDS = 600.0
 
 
 _verify = click.option(
-    "--verify", is_flag=True, help="Only check the backup that is there, every byte."
+    "--verify", is_flag=True, help="Only check the backup in FOLDER, every byte."
 )
 _trust = click.option(
     "--trust",
     is_flag=True,
-    help="Take a backup that this installation has not signed, without its audit trail.",
+    help="Restore a backup that this installation has not signed, without its audit trail.",
 )
 
 
@@ -34,8 +34,8 @@ _trust = click.option(
 def backup(folder: Path, verify: bool, trust: bool) -> None:
     """Write everything of all tiers into the new folder FOLDER.
 
-    Everything acknowledged by now is in it, as of one moment; all goes on meanwhile. It is signed
-    with a key that comes from THREADKEEP_JWT_SECRET.
+    It has everything acknowledged so far, as of one moment; the service continues meanwhile. It is
+    signed with a key derived from THREADKEEP_JWT_SECRET.
     """
     if verify:
         _only_verify(folder, trust)
@@ -53,13 +53,13 @@ def backup(folder: Path, verify: bool, trust: bool) -> None:
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @_verify
-@click.option("--merge", is_flag=True, help="Restore it beside the messages that are there.")
+@click.option("--merge", is_flag=True, help="Restore it into an installation that has messages.")
 @_trust
 def restore(folder: Path, verify: bool, merge: bool, trust: bool) -> None:
-    """Restore the backup in FOLDER, once every byte and every message in it was checked.
+    """Restore the backup in FOLDER, after checking every byte and every message in it.
 
-    Newer versions that are there stay, and users who were erased stay out. One that was stopped
-    is repeated with --merge.
+    Newer versions that are there stay, and erased users stay erased. Repeat an interrupted restore
+    with --merge.
     """
     if verify:
         _only_verify(folder, trust)
@@ -78,7 +78,7 @@ def _only_verify(folder: Path, trust: bool) -> None:
     try:
         key = key_of(settings.load().jwt_secret)
     except settings.SettingsError:
-        # Who trusts it can check it where there is no installation.
+        # A backup that is trusted can be checked without an installation.
         if not trust:
             raise
         key = None

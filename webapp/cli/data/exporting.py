@@ -41,7 +41,7 @@ def export_history(
 ) -> None:
     """Write all threads and messages of all tiers as JSON Lines, by user, thread and id.
 
-    What `threadkeep import` reads back exactly. The same threads and messages are the same bytes.
+    `threadkeep import` reads them back exactly. The same threads and messages give the same bytes.
     """
     selection = Selection(checked(check_user_id, user), checked(check_thread_id, thread))
     own = msgspec.structs.replace(settings.load(), database_job_timeout_seconds=SNAPSHOT_SECONDS)
@@ -65,12 +65,12 @@ def export_history(
 
 @contextmanager
 def _written(output: Path | None) -> Iterator[IO[bytes]]:
-    """Stdout, or a file that has its name only when it is whole and on disk."""
+    """Stdout, or a file that gets its name only when it is complete and on disk."""
     if output is None:
         try:
             yield sys.stdout.buffer
         except BrokenPipeError:
-            # The reader has seen enough, and whatever is still buffered has nowhere to go.
+            # The reader closed the pipe; buffered output has nowhere to go.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         return
@@ -84,8 +84,8 @@ def _written(output: Path | None) -> Iterator[IO[bytes]]:
 
 
 def _write(records: Iterable[Thread | Message], stream: IO[bytes]) -> tuple[int, int, int]:
-    """Writes lines; gives how many threads and messages, and how many of these do not match their
-    hash."""
+    """Writes lines; gives the numbers of threads, of messages, and of messages that do not match
+    their hash."""
     threads = count = damaged = 0
     with progress_bar("exporting", None) as bar:
         for record in records:

@@ -34,28 +34,28 @@ from wiring.process import Services
 FORMATS = (JSON_LINES, CHITCHAT)
 LINES_SUFFIXES = {".jsonl", ".ndjson"}
 SHOWN_PLACES = 10
-"""Of each kind of refusal, so many places are named."""
+"""So many places are named for each kind of refusal."""
 KINDS = 50
-"""So many kinds of refusal are told apart; a file that is nothing but errors stays short."""
+"""So many kinds of refusal are distinguished, so that the report of a bad file stays short."""
 BLOCK_BYTES = 1 << 20
 
 
 class Refusals:
-    """Sorts refusals out of a source and keeps the first places of each kind."""
+    """Counts the refusals of a source by kind, with the first places of each."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.places: dict[str, list[str]] = {}
         self.ended_by: str | None = None
-        """Why the source could not be read to its end."""
+        """Why the source could not be read to its end, empty if it was."""
 
     @property
     def total(self) -> int:
-        """How many there were."""
+        """How many items were refused."""
         return self.counts.total()
 
     def add(self, refusal: RefusedLine) -> None:
-        """Takes note of one."""
+        """Counts one."""
         is_known = refusal.reason in self.counts or len(self.counts) < KINDS
         reason = refusal.reason if is_known else "other reasons"
         self.counts[reason] += 1
@@ -64,7 +64,7 @@ class Refusals:
             places.append(refusal.where)
 
     def sieve(self, items: Iterable[Item]) -> Iterator[Kept]:
-        """What is to be imported of the items, as far as the source can be read."""
+        """The valid items, as far as the source can be read."""
         try:
             for item in items:
                 if isinstance(item, RefusedLine):
@@ -75,7 +75,7 @@ class Refusals:
             self.ended_by = str(error)
 
     def show(self) -> None:
-        """Says on stderr what was refused, how often, and where first."""
+        """Prints on stderr what was refused, how often, and where first."""
         for reason, count in self.counts.most_common():
             places = ", ".join(self.places[reason])
             more = f" and {count - SHOWN_PLACES} more" if count > SHOWN_PLACES else ""
@@ -101,10 +101,10 @@ class Refusals:
 def import_history(
     file: Path, kind: str | None, user: str | None, start: str | None, as_json: bool
 ) -> None:
-    """Import conversations of the past from FILE, which may be a pipe or gzip (- for stdin).
+    """Import past conversations from FILE, which may be a pipe or gzip (- for stdin).
 
-    Importing a file again changes nothing, so an import that was stopped is simply repeated.
-    Every message keeps its time; those of one time in a thread stand in the order of the file.
+    Importing a file again changes nothing, so repeat an import that was interrupted. Every message
+    keeps its time; messages of one thread with the same time keep the order of the file.
     """
     defaults = jsonl.Defaults(checked(check_user_id, user), _time_us(start))
     services = Services(settings.load())
@@ -120,7 +120,7 @@ def import_history(
     _say_imported(done, refusals, time.monotonic() - started, as_json)
     if refusals.ended_by is not None:
         raise click.ClickException(
-            f"{file}: {refusals.ended_by}; what stands before that was imported"
+            f"{file}: {refusals.ended_by}; everything before that was imported"
         )
     if not done.read and not refusals.total:
         raise click.ClickException(f"{file}: there is no message in it")
@@ -151,7 +151,7 @@ def _opened(file: Path) -> Iterator[io.BufferedIOBase]:
 
 
 def _expected(file: Path) -> str | None:
-    """The format that a file's name promises."""
+    """The format by the name of the file."""
     suffixes = [suffix for suffix in file.suffixes if suffix != ".gz"]
     return JSON_LINES if suffixes and suffixes[-1] in LINES_SUFFIXES else None
 
@@ -159,7 +159,7 @@ def _expected(file: Path) -> str | None:
 def _source(
     stream: io.BufferedIOBase, kind: str | None, defaults: jsonl.Defaults
 ) -> tuple[int | None, Iterable[Item]]:
-    """How many messages or lines there are, if that is known, and what is to be imported.
+    """The number of messages or lines, if known, and the items of the source.
 
     Raises `UnreadableSource`.
     """
@@ -172,7 +172,7 @@ def _source(
 
 
 def _line_count(stream: io.BufferedIOBase) -> int | None:
-    """How many lines a regular file has, without reading from the stream; None of a pipe."""
+    """How many lines a regular file has, None for a pipe. Does not read from the stream."""
     descriptor = stream.fileno()
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         return None

@@ -1,1 +1,1 @@
-"""Commands that look."""
+"""Commands that inspect."""

@@ -21,7 +21,7 @@ _MARKS: dict[Severity | None, Text] = {
     "down": Text("DOWN   ", "bold red"),
     "advice": Text("PROBLEM", "bold red"),
 }
-"""How bad a finding is; `docs/operations.md` says what each word means."""
+"""The severity of a finding; docs/operations.md defines the words."""
 
 
 @click.command()
@@ -44,7 +44,7 @@ def _findings() -> list[Finding]:
     try:
         services = Services(settings.load())
     except settings.SettingsError as error:
-        # Without settings there is nothing else to look at.
+        # Without settings there is nothing else to check.
         wrong = found("settings", "environment", False, error, "correct the environment", "refuse")
         return [wrong]
     return [*examine(services), check_workers()]

@@ -1,4 +1,4 @@
-"""`threadkeep stats`: how much is where, how things stand, and what happens a second."""
+"""`threadkeep stats`: rows and size per tier, health, and current throughput."""
 
 import sys
 import time
@@ -24,14 +24,14 @@ TOKEN_SECONDS = 60
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """How things stand, and what happens a second; None where the API does not tell."""
+    """Health, and rates per second; None where the API does not answer."""
 
     now: StoreFigures
     rates: Rates | None
 
 
 class Everything(msgspec.Struct, frozen=True):
-    """What `--json` prints: the figures of the store, and those of the moment."""
+    """What `--json` prints: the figures of the store, and the current ones."""
 
     redis: object
     postgresql: object
@@ -43,13 +43,13 @@ class Everything(msgspec.Struct, frozen=True):
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch a line each time.")
-@click.option("--watch", is_flag=True, help="Show how things stand again and again, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Refresh health and throughput until Ctrl-C.")
 @click.option(
     "--every", type=click.FloatRange(0.2, 3600), default=1.0, show_default=True, metavar="SECONDS",
-    help="The time over which rates are, and between two looks of --watch.",
+    help="The period of the rates, and between two refreshes of --watch.",
 )  # fmt: skip
 def stats(as_json: bool, watch: bool, every: float) -> None:
-    """Show how much is where, how things stand, and what happens a second."""
+    """Show rows and size per tier, health, and current throughput."""
     services = Services(settings.load())
     if watch:
         _watch(_moments(services, every), as_json=as_json)
@@ -83,12 +83,12 @@ def _watch(moments: Iterator[Moment], *, as_json: bool) -> None:
             for one in moments:
                 screen.update(moment(one.now, one.rates), refresh=True)
     except KeyboardInterrupt:
-        # This is how one stops watching.
+        # Ctrl-C ends --watch.
         return
 
 
 def _moments(services: Services, every: float) -> Iterator[Moment]:
-    """How things stand, each time with the rates since the time before."""
+    """Health, each time with the rates since the last one."""
     performance = services.performance
     before = _scrape(services)
     while True:
@@ -101,7 +101,7 @@ def _moments(services: Services, every: float) -> Iterator[Moment]:
 
 
 def _scrape(services: Services) -> Scrape | None:
-    """What the API's processes counted; None where it does not say."""
+    """The counters of the API's processes, None if it does not answer."""
     url = services.settings.api_url
     if not url:
         return None

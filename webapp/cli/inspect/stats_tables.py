@@ -12,7 +12,7 @@ _NAMES = {"redis": "Redis", "postgresql": "PostgreSQL", "clickhouse": "ClickHous
 
 
 def moment(figures: StoreFigures, rates: Rates | None) -> Group:
-    """How things stand, and what happens a second where the API can be asked."""
+    """Health, and rates per second if the API answers."""
     progress = figures.progress
     style = "" if progress.is_ok else "bold red"
     line = Text(f"{'moves on' if progress.is_ok else 'NO PROGRESS'}: {progress.detail}", style)
@@ -42,10 +42,10 @@ def _others(figures: StoreFigures) -> Table:
     memory, limit = figures.redis_memory_bytes, figures.redis_memory_limit_bytes
     score = figures.data_consistency_score
     rows = {
-        "alerts that stand": ", ".join(figures.alerts),
+        "firing alerts": ", ".join(figures.alerts),
         "a worker looked": _age(figures.look_seconds, " ago"),
-        "Redis was not told yet": _count(queues.get("redis_backfill")),
-        "ClickHouse has to bring home": _count(queues.get("direct_writes")),
+        "missing in Redis": _count(queues.get("redis_backfill")),
+        "only in ClickHouse": _count(queues.get("direct_writes")),
         "dead letters": _count(letters),
         "Redis memory": ""
         if memory is None
@@ -91,7 +91,7 @@ def _headed(*headings: str) -> Table:
 
 
 def stored(figures: Stats) -> Table:
-    """How much is where."""
+    """Rows and size per tier."""
     table = Table(title="Threadkeep")
     for heading in ("", "Redis", "PostgreSQL", "ClickHouse"):
         table.add_column(heading, justify="right" if heading else "left")

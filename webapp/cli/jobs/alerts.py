@@ -1,4 +1,4 @@
-"""`threadkeep alerts`: what is not as it should be, and what is said to it."""
+"""`threadkeep alerts`: list, acknowledge and mute alerts."""
 
 import sys
 
@@ -22,14 +22,14 @@ _ALERT = click.argument("alert_id", metavar="ID")
 
 @click.group()
 def alerts() -> None:
-    """What is not as it should be: look at it, say that you have seen it, or silence it."""
+    """List alerts, acknowledge them, or mute their notifications."""
 
 
 @alerts.command("list")
-@click.option("--history", is_flag=True, help="Also those of before.")
+@click.option("--history", is_flag=True, help="Also earlier ones.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_alerts(history: bool, as_json: bool) -> None:
-    """List the alerts that stand. Exit status 1 if there is any."""
+    """List the firing alerts. Exit status 1 if there is any."""
     monitor = _monitor()
     found = monitor.active()
     if as_json:
@@ -50,7 +50,7 @@ def list_alerts(history: bool, as_json: bool) -> None:
 @alerts.command("acknowledge")
 @_ALERT
 def acknowledge_alert(alert_id: str) -> None:
-    """Say that you have seen an alert that stands."""
+    """Acknowledge a firing alert."""
     try:
         seen = _monitor().acknowledge(alert_id, operator()).acknowledged
     except NotFound:
@@ -62,7 +62,7 @@ def acknowledge_alert(alert_id: str) -> None:
 @_ALERT
 @click.option("--for", "seconds", type=DurationType(), required=True, help="How long, such as 2h.")
 def silence_alert(alert_id: str, seconds: float) -> None:
-    """Have nobody told of alerts of this kind for a while; they stay listed."""
+    """Mute notifications for this alert type; it stays listed."""
     try:
         silenced = _monitor().silence(alert_id, seconds, operator())
     except NotFound:
@@ -84,7 +84,7 @@ def _line(one: AnnotatedAlert) -> str:
 
 
 def _table(monitor: PerformanceMonitor) -> Table:
-    table = Table(title="Alerts of before")
+    table = Table(title="Earlier alerts")
     for heading in ("type", "since", "until", "seen by", "detail"):
         table.add_column(heading, overflow="fold")
     for one in monitor.history():

@@ -22,7 +22,7 @@ class DurationType(click.ParamType[float]):
     name = "span"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        """The seconds; fails for anything else."""
+        """The seconds; fails for any other value."""
         if isinstance(value, float):
             return value
         number, unit = (value[:-1], value[-1:]) if value[-1:] in UNITS else (value, "s")
@@ -41,15 +41,15 @@ class DurationType(click.ParamType[float]):
 @click.option(
     "--grace",
     type=DurationType(),
-    help="How long PostgreSQL keeps what was archived; 0 drops it at once, proven once more"
+    help="How long PostgreSQL keeps archived partitions; 0 drops them at once, after one more proof"
     " [default: THREADKEEP_ARCHIVE_GRACE_SECONDS].",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be archived, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be archived, and change nothing.")
 def archive(older_than: float | None, grace: float | None, dry_run: bool) -> None:
     """Move old messages out of PostgreSQL, once ClickHouse is proven to have each of them.
 
-    Reads, edits and deletes work as before, only that old messages come from ClickHouse. Stopped
-    at any moment, it goes on from there when it is run again.
+    Reads, edits and deletes work as before; old messages come from ClickHouse. An interrupted run
+    is continued by the next one.
     """
     services = Services(settings.load())
     own = services.settings

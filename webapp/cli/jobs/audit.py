@@ -13,9 +13,9 @@ from wiring.process import Services
 
 
 @click.command()
-@click.option("--since", metavar="RFC3339", help="Only what happened since.")
-@click.option("--actor", help="Only what this admin did; `system` is the clock.")
-@click.option("--action", help="Only this, as `user.erased`.")
+@click.option("--since", metavar="RFC3339", help="Only entries since then.")
+@click.option("--actor", help="Only actions of this admin; `system` are scheduled jobs.")
+@click.option("--action", help="Only this action, as `user.erased`.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def audit(
@@ -53,7 +53,7 @@ def _table(entries: list[AuditEntry]) -> Table:
 
 
 def _plain(text: str) -> str:
-    """The text without anything that a terminal would obey."""
+    """The text without control characters, which a terminal would obey."""
     return "".join(
         one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
     )

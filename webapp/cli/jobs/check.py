@@ -18,14 +18,14 @@ SHOWN_DIFFERENCES = 20
 
 
 @click.command()
-@click.option("--repair", is_flag=True, help="Mend what some tier still has right.")
-@click.option("--user", help="Only what this user has.")
+@click.option("--repair", is_flag=True, help="Repair from a tier that still has the right copy.")
+@click.option("--user", help="Only this user's data.")
 @click.option("--thread", help="Only threads of this id.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def check(repair: bool, user: str | None, thread: str | None, as_json: bool) -> None:
     """Compare Redis, PostgreSQL and ClickHouse, and name everything that differs.
 
-    Exit status 0 if nothing differs, or nothing any more; 1 if something does.
+    Exit status 0 if nothing differs, or everything was repaired; 1 if something differs.
     """
     try:
         if user is not None:
@@ -86,7 +86,7 @@ def _line(one: Difference) -> str:
 
 
 def _plain(text: str) -> str:
-    """The text without anything that a terminal would obey."""
+    """The text without control characters, which a terminal would obey."""
     return "".join(
         one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
     )

@@ -1,4 +1,4 @@
-"""`threadkeep dead-letters`: what PostgreSQL refused, and what is done about it."""
+"""`threadkeep dead-letters`: list, replay or discard writes that PostgreSQL refused."""
 
 import sys
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """What PostgreSQL refused: look at it, try it again, or give it up.
+    """List, replay or discard writes that PostgreSQL refused.
 
     A refused write stays readable in Redis until somebody decides on it.
     """
@@ -33,7 +33,7 @@ def dead_letters() -> None:
 @dead_letters.command("list")
 @_JSON
 def list_letters(as_json: bool) -> None:
-    """List what was refused, newest first, without what was written."""
+    """List the refused writes, newest first, without their content."""
     letters = list(_all(_service()))
     if as_json:
         click.echo(msgspec.json.encode(letters))
@@ -47,7 +47,7 @@ def list_letters(as_json: bool) -> None:
 @_LETTER
 @_JSON
 def show_letter(letter_id: int, as_json: bool) -> None:
-    """Show one refused write, what was written included."""
+    """Show one refused write with its content."""
     try:
         letter = _service().get(letter_id)
     except NotFound:
@@ -71,7 +71,7 @@ def show_letter(letter_id: int, as_json: bool) -> None:
     help="Write this repaired record in the letter's place.",
 )
 def replay_letters(letter_id: int | None, everything: bool, repaired: Path | None) -> None:
-    """Write a refused entry to PostgreSQL again; it is gone from here once that succeeds.
+    """Write a refused entry to PostgreSQL again; it leaves this list once that succeeds.
 
     Exit status 1 if anything was refused again.
     """
@@ -95,7 +95,7 @@ def replay_letters(letter_id: int | None, everything: bool, repaired: Path | Non
 @_LETTER
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def discard_letter(letter_id: int, yes: bool) -> None:
-    """Give a refused write up: nobody keeps it any more."""
+    """Discard a refused write for good."""
     if not yes:
         click.confirm(f"Lose what letter {letter_id} holds for good?", abort=True, err=True)
     try:
@@ -121,7 +121,7 @@ def _replay(service: DeadLetterService, letter_id: int, record: bytes | None) ->
 
 
 def _replay_if_there(service: DeadLetterService, letter_id: int) -> bool:
-    """As above; a letter that somebody else has just decided on is well."""
+    """As above; a letter that another process has just resolved is no error."""
     try:
         return _replay(service, letter_id, None)
     except click.ClickException:
@@ -159,13 +159,13 @@ def _table(letters: list[DeadLetter]) -> Table:
             letter.user_id or "?",
             letter.reason,
         )
-        # Text, so that nothing of a user's is taken for markup.
+        # `Text`, so that users' content is not read as markup.
         table.add_row(*(Text(_plain(cell)) for cell in cells))
     return table
 
 
 def _plain(text: str) -> str:
-    """The text without anything that a terminal would obey."""
+    """The text without control characters, which a terminal would obey."""
     return "".join(
         one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
     )

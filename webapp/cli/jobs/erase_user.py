@@ -1,4 +1,4 @@
-"""`threadkeep erase-user`: a user leaves every tier, and a receipt stays."""
+"""`threadkeep erase-user`: erases a user from every tier, and prints a receipt."""
 
 import sys
 import time
@@ -27,13 +27,13 @@ PAUSE_SECONDS = 0.5
     type=click.FloatRange(0),
     default=120.0,
     show_default=True,
-    help="Seconds to wait for tiers that are out.",
+    help="Seconds to wait for tiers that are down.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
 def erase_user(user_id: str, yes: bool, seconds: float, as_json: bool) -> None:
     """Erase everything of USER from every tier, and print the receipt.
 
-    Exit status 1 if some tier still holds any of it: a worker goes on by itself. Repeating the
+    Exit status 1 if some tier still holds any of it; a worker then continues. Repeating the
     command gives the newest receipt.
     """
     try:

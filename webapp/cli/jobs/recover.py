@@ -1,4 +1,4 @@
-"""`threadkeep recover`: makes a tier that was lost again from another."""
+"""`threadkeep recover`: rebuilds a lost tier from another one."""
 
 import click
 
@@ -16,7 +16,7 @@ from wiring.process import Services
     "source",
     type=click.Choice(["clickhouse", "postgresql"]),
     required=True,
-    help="The tier that everything is taken from.",
+    help="The tier from which the others are rebuilt.",
 )
 @click.option(
     "--target-rto",
@@ -24,13 +24,13 @@ from wiring.process import Services
     type=click.FloatRange(min=0, min_open=True),
     default=DEFAULT_TARGET_SECONDS,
     show_default=True,
-    help="Within how many seconds it should be done; only reported.",
+    help="The target for its duration in seconds; only reported.",
 )
 def recover(source: Source, target_rto_seconds: float) -> None:
-    """Make PostgreSQL and Redis again from ClickHouse, or ClickHouse and Redis from PostgreSQL.
+    """Rebuild PostgreSQL and Redis from ClickHouse, or ClickHouse and Redis from PostgreSQL.
 
-    Start the lost server empty first. Everything may go on meanwhile. A recovery that was stopped
-    is gone on with, by a worker or by this command.
+    Start the lost server empty first. The service may continue meanwhile. An interrupted recovery
+    resumes automatically, or when you run this command again.
     """
     service = Services(settings.load()).disaster_recovery
     try:
@@ -40,7 +40,7 @@ def recover(source: Source, target_rto_seconds: float) -> None:
         if latest is None or latest.source != source:
             raise click.ClickException("a recovery from another tier is under way") from None
         run = latest
-        click.echo(f"going on with the recovery {run.id}", err=True)
+        click.echo(f"continuing the recovery {run.id}", err=True)
     with stage_bar() as tell:
         done = service.carry_out(run, tell) or service.wait(run, tell)
     _say(done)

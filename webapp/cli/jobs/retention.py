@@ -30,8 +30,12 @@ def retention() -> None:
 @_USER
 @_THREAD
 @click.option("--keep-days", type=click.IntRange(1, 36_500), help="Erase what is older.")
-@click.option("--keep-forever", is_flag=True, help="Take the age away.")
-@click.option("--legal-hold/--no-legal-hold", default=None, help="Erase nothing, or lift that.")
+@click.option("--keep-forever", is_flag=True, help="Remove the age limit.")
+@click.option(
+    "--legal-hold/--no-legal-hold",
+    default=None,
+    help="Set or lift a legal hold.",
+)
 def set_policy(
     user_id: str,
     thread_id: str | None,
@@ -39,7 +43,7 @@ def set_policy(
     keep_forever: bool,
     legal_hold: bool | None,
 ) -> None:
-    """Set what is to hold for USER; what is not named stays as it is."""
+    """Set the policy of USER; options that are not given stay as they are."""
     _check(user_id, thread_id)
     if keep_days is None and not keep_forever and legal_hold is None:
         raise click.UsageError("give --keep-days, --keep-forever, --legal-hold or --no-legal-hold")
@@ -75,7 +79,7 @@ def list_policies(as_json: bool) -> None:
 @_USER
 @_THREAD
 def clear_policy(user_id: str, thread_id: str | None) -> None:
-    """Take what is set for USER away, a legal hold included."""
+    """Remove the policy of USER, including a legal hold."""
     _check(user_id, thread_id)
     try:
         was = _policies().clear(user_id, thread_id, by=operator())
@@ -86,9 +90,9 @@ def clear_policy(user_id: str, thread_id: str | None) -> None:
 
 @retention.command("apply")
 def apply_policies() -> None:
-    """Erase now what has had its time, rather than with the next daily run.
+    """Erase expired messages now instead of in the next daily run.
 
-    Exit status 1 if anything that is due is left.
+    Exit status 1 if any expired message is left.
     """
     run = Services(settings.load()).retention.apply(by=operator())
     click.echo(
