@@ -112,7 +112,7 @@ def measure(design: Design, clients: int, seconds: float, tokens: Tokens) -> Ack
 
 
 def _designs(cleanup: ExitStack, services: Services, env: dict[str, str]) -> list[Design]:
-    engine = services.job_engine
+    engine = services.tiers.job_engine
     one_task.Base.metadata.create_all(engine)
     with engine.begin() as connection:
         connection.execute(text(tuned_task.TABLE))

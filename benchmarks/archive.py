@@ -123,14 +123,14 @@ def main() -> int:
 def _archive(services: Services) -> tuple[ArchiveCounts, float]:
     request = ArchiveRequest(rules_of(services.settings), 0, "benchmark")
     started = time.perf_counter()
-    *_, done = services.archive.archive_partitions(request)
+    *_, done = services.jobs.archive.archive_partitions(request)
     return done, time.perf_counter() - started
 
 
 def _export(services: Services, file: Path) -> Exported:
     started, count, digest = time.perf_counter(), 0, hashlib.sha256()
     with file.open("wb") as stream:
-        for message in services.exporter.everything():
+        for message in services.jobs.exporter.everything():
             if not isinstance(message, Message):
                 continue
             line = codec.encode(message) + b"\n"
@@ -141,18 +141,18 @@ def _export(services: Services, file: Path) -> Exported:
 
 
 def _sizes(services: Services) -> Sizes:
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         return Sizes(*connection.execute(_SIZES).one())
 
 
 def _clickhouse_bytes(services: Services) -> int:
-    with services.job_clickhouse.engine.connect() as connection:
+    with services.tiers.job_clickhouse.engine.connect() as connection:
         return int(connection.exec_driver_sql(_CLICKHOUSE_SIZE).scalar_one())
 
 
 def _read(env: Mapping[str, str], services: Services) -> tuple[Reads, Reads]:
     """Reads the first pages of the largest threads twice: the first read warms Redis."""
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         threads = connection.execute(_LARGEST, {"count": THREADS}).all()
     tokens = Tokens(services.settings)
     opener = build_opener(ProxyHandler({}))

@@ -126,9 +126,9 @@ def _lose(env: Mapping[str, str], name: str, part: str) -> None:
 
 def _answers(services: Services) -> bool:
     try:
-        with services.job_engine.connect() as connection:
+        with services.tiers.job_engine.connect() as connection:
             connection.execute(text("SELECT 1"))
-        return bool(services.redis_client.ping())
+        return bool(services.tiers.redis_client.ping())
     except (SQLAlchemyError, RedisError):
         return False
 
@@ -141,11 +141,11 @@ def _finished(admin: "_Admin", run: str) -> dict[str, Any]:
 
 def _name_some(services: Services, env: Mapping[str, str]) -> None:
     """Sets titles, which only PostgreSQL's own tables have, so that there are some to lose."""
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         rows = connection.execute(_THREADS).all()
     for row in rows[:: max(1, len(rows) // TITLED)]:
         services.threads.change(row.user_id, row.id, title=f"about {row.id}", metadata={"kept": 1})
-    _until(lambda: not sum(services.pending_log.backlog()))
+    _until(lambda: not sum(services.tiers.pending_log.backlog()))
     _until(lambda: not _queued(services))
 
 
@@ -153,18 +153,18 @@ def _queued(services: Services) -> int:
     query = text(
         "SELECT (SELECT count(*) FROM clickhouse_outbox) + (SELECT count(*) FROM row_copies_outbox)"
     )
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         return int(connection.execute(query).scalar_one())
 
 
 def _state(services: Services) -> State:
     digest, count = hashlib.sha256(), 0
-    for message in services.exporter.everything():
+    for message in services.jobs.exporter.everything():
         if not isinstance(message, Message):
             continue
         digest.update(codec.encode(message) + b"\n")
         count += 1
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         threads = [tuple(row) for row in connection.execute(_THREADS)]
     return State(count, digest.hexdigest(), threads)
 
@@ -172,7 +172,7 @@ def _state(services: Services) -> State:
 def _sample(services: Services, env: Mapping[str, str]) -> dict[str, int]:
     """Reads messages over the API twice: from a slower tier, and then from Redis."""
     tokens = Tokens(services.settings)
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         rows = connection.execute(_SOME, {"n": SAMPLES}).all()
     sources: dict[str, int] = {}
     for row in rows:

@@ -118,13 +118,15 @@ def _recent(old: Sequence[Message], user_id: str, count: int) -> list[Message]:
 
 def _prepare(services: Services, old: Sequence[Message], recent: Sequence[Message]) -> None:
     def load(made: Sequence[Message]) -> None:
-        importer = BulkImporter(services.job_engine, services.redis_repair, services.archived)
+        importer = BulkImporter(
+            services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived
+        )
         list(importer.run(made))
-        services.replication.ship_all()
+        services.jobs.replication.ship_all()
 
     load(old)
     request = ArchiveRequest(rules_of(services.settings), 0, "benchmark")
-    *_, done = services.archive.archive_partitions(request)
+    *_, done = services.jobs.archive.archive_partitions(request)
     if done.messages != len(old):
         raise StackFailed(f"{done.messages:,} of {len(old):,} messages were archived")
     load(recent)

@@ -57,14 +57,16 @@ def main() -> int:
             for user_id, threads in THREADS.items():
                 made = _messages(user_id, threads)
                 list(
-                    BulkImporter(services.job_engine, services.redis_repair, services.archived).run(
-                        made
-                    )
+                    BulkImporter(
+                        services.tiers.job_engine,
+                        services.tiers.redis_repair,
+                        services.jobs.archived,
+                    ).run(made)
                 )
-            services.replication.ship_all()
+            services.jobs.replication.ship_all()
             say("archiving")
             request = ArchiveRequest(rules_of(services.settings), 0, "benchmark")
-            *_, archived = services.archive.archive_partitions(request)
+            *_, archived = services.jobs.archive.archive_partitions(request)
             say(f"{archived.messages:,} messages archived")
             say("reading")
             measured = {
@@ -122,7 +124,7 @@ def _measure(
         query["cursor"] = _cursor_before_archived(session, address)
     found = ListTimings([], [], [], [])
     for number in range(ROUNDS if limit <= 50 else ROUNDS // 4):
-        services.redis_client.unlink(keys.thread_pages(user_id))
+        services.tiers.redis_client.unlink(keys.thread_pages(user_id))
         cold = _timed(session, address, query, found.cold)
         warm = _timed(session, address, query, found.warm)
         if warm["retrieval_source"] != "redis" or warm["threads"] != cold["threads"]:
@@ -134,7 +136,7 @@ def _measure(
         found.posts.append((time.perf_counter() - started) * 1_000)
         _timed(session, address, query, found.written)
         # The commit is a write too: it invalidates what was read before it.
-        while services.redis_client.exists(keys.waiting_threads(user_id)):
+        while services.tiers.redis_client.exists(keys.waiting_threads(user_id)):
             time.sleep(LOOK_SECONDS)
     return found
 

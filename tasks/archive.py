@@ -22,7 +22,7 @@ def archive_partition() -> dict[str, int]:
     )
     done = ArchiveCounts()
     try:
-        for step in own.archive.archive_partitions(request):
+        for step in own.jobs.archive.archive_partitions(request):
             done = step
     except Refused as error:
         log.error("archive_refused", reason=str(error))

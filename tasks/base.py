@@ -47,13 +47,13 @@ class JobTask(Task):  # type: ignore[type-arg]  # Celery's class takes none at r
         """Runs it, with its name and the ids of its requests in each log line."""
         given = {"task": self.name, REQUEST_IDS: self.request.get(REQUEST_IDS)}
         named = {name: value for name, value in given.items() if value}
-        traced = services().tracing.work(self.name, self.request.get(TRACEPARENTS) or ())
+        traced = services().tiers.tracing.work(self.name, self.request.get(TRACEPARENTS) or ())
         with structlog.contextvars.bound_contextvars(**named), traced:
             return self._run(*args, **kwargs)
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
         started = time.monotonic()
-        record = services().instruments.task_ended
+        record = services().tiers.instruments.task_ended
         try:
             result = super().__call__(*args, **kwargs)
         except TierUnavailable as error:

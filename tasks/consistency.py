@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 @shared_task(name="consistency.check")
 def check(report_id: int = 0) -> dict[str, float | int | None]:
     """Runs the check of an opened report; with 0, checks everything."""
-    checker = services().consistency_checker
+    checker = services().jobs.consistency_checker
     try:
         if not report_id:
             report = checker.check(EVERYTHING, actor=SYSTEM)

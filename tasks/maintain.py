@@ -15,33 +15,33 @@ from tasks.base import services
 def make_partitions() -> list[str]:
     """Makes the weekly partitions of the next weeks; gives the new names."""
     weeks = services().settings.partition_weeks_ahead
-    return Partitions(services().job_engine).ensure_ahead(datetime.now(UTC), weeks)
+    return Partitions(services().tiers.job_engine).ensure_ahead(datetime.now(UTC), weeks)
 
 
 @shared_task(name="maintain.forget_idempotency_keys")
 def forget_idempotency_keys() -> int:
     """Drops expired idempotency keys; gives how many."""
     own = services()
-    return idempotency.forget(own.job_engine, own.settings.idempotency_seconds)
+    return idempotency.forget(own.tiers.job_engine, own.settings.idempotency_seconds)
 
 
 @shared_task(name="maintain.forget_expired_states")
 def forget_expired_states() -> int:
     """Drops expired and deleted states with their checkpoints; gives how many."""
-    return forget_expired(services().job_engine)
+    return forget_expired(services().tiers.job_engine)
 
 
 @shared_task(name="maintain.look_after")
 def look_after() -> list[str]:
     """Runs the doctor's checks, and logs new problems; gives those that need a person."""
     own = services()
-    return [problem.line for problem in own.upkeep.report(examine(own))]
+    return [problem.line for problem in own.jobs.upkeep.report(examine(own.tiers))]
 
 
 @shared_task(name="maintain.mend_lifetimes")
 def mend_lifetimes() -> dict[str, int]:
     """Sets lifetimes on copies that would otherwise stay in Redis for ever."""
-    return services().upkeep.mend_lifetimes()._asdict()
+    return services().jobs.upkeep.mend_lifetimes()._asdict()
 
 
 @shared_task(name="threads.warm_lists")

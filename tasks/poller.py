@@ -38,7 +38,7 @@ class Poller(bootsteps.StartStopStep):
             threading.Thread(target=job.run, args=(self._stop,), name=job.name, daemon=True)
             for job in jobs(services())
         ]
-        services().instruments.expect_tasks(
+        services().tiers.instruments.expect_tasks(
             name for name in parent.app.tasks if not name.startswith("celery.")
         )
         for thread in self._threads:
@@ -104,8 +104,8 @@ class RedisReconciler:
 
     def reconcile(self) -> None:
         """Adopts a restarted Redis, and backfills what it lacks."""
-        is_new = self._own.redis_recovery.adopt()
-        if self._own.redis_recovery.backfill_all() or is_new:
+        is_new = self._own.failover.redis_recovery.adopt()
+        if self._own.failover.redis_recovery.backfill_all() or is_new:
             self._is_cold.set()
 
     def warm(self) -> None:
@@ -119,18 +119,20 @@ def jobs(own: Services) -> list[PollingJob]:
     """The polling jobs of a worker."""
     settings, reconciler = own.settings, RedisReconciler(own)
     polls: list[tuple[str, float, Callable[[], object]]] = [
-        ("persist", settings.drain_look_seconds, own.persistence.drain_backlog),
-        ("replicate", settings.ship_look_seconds, own.replication.ship_all),
-        ("ship-audit", settings.ship_look_seconds, own.audit_outbox.ship_all),
-        ("ship-row-copies", settings.ship_look_seconds, own.row_copies.ship),
+        ("persist", settings.drain_look_seconds, own.jobs.persistence.drain_backlog),
+        ("replicate", settings.ship_look_seconds, own.jobs.replication.ship_all),
+        ("ship-audit", settings.ship_look_seconds, own.jobs.audit_outbox.ship_all),
+        ("ship-row-copies", settings.ship_look_seconds, own.jobs.row_copies.ship),
         ("tend-redis", settings.recovery_look_seconds, reconciler.reconcile),
         ("warm-lists", settings.recovery_look_seconds, reconciler.warm),
-        ("bring-home", settings.recovery_look_seconds, own.homecoming.replay),
+        ("bring-home", settings.recovery_look_seconds, own.failover.handoff.replay),
         ("interrupt-streams", settings.stream_look_seconds, own.streaming.interrupt_idle),
-        ("recover", settings.disaster_look_seconds, own.disaster_recovery.go_on),
+        ("recover", settings.disaster_look_seconds, own.jobs.disaster_recovery.go_on),
     ]
-    own.instruments.expect_looks(name for name, _, _ in polls)
+    own.tiers.instruments.expect_looks(name for name, _, _ in polls)
     return [
-        PollingJob(name, seconds, partial(own.tracing.look, name, poll), own.instruments)
+        PollingJob(
+            name, seconds, partial(own.tiers.tracing.look, name, poll), own.tiers.instruments
+        )
         for name, seconds, poll in polls
     ]

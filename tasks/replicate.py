@@ -8,5 +8,5 @@ from tasks.base import services
 @shared_task(name="replicate.ship_outbox")
 def ship_outbox() -> dict[str, int]:
     """Ships the rows of the outbox; gives counts."""
-    shipped = services().replication.ship_all()
+    shipped = services().jobs.replication.ship_all()
     return {"taken": shipped.taken, "shipped": shipped.shipped}

@@ -55,7 +55,7 @@ def begin_performance(app: Flask, *, judges: bool) -> None:
 
 def take_first_lease(app: Flask) -> None:
     """Takes the first lease on Redis before a request needs it."""
-    of(app).services.lease.current()
+    of(app).services.failover.lease.current()
 
 
 BLUEPRINTS = tuple(
@@ -95,16 +95,16 @@ def create_app(
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     services = Services(settings)
-    wakeups = WakeUps(services.instruments)
+    wakeups = WakeUps(services.tiers.instruments)
     tokens, judged = Tokens(settings), watch or Watch(settings)
     own = Web(settings, services, tokens, wakeups, judged)
     install(app, own)
     errors.register(app)
-    if services.tracing.is_on:
-        tracing.register(app, services.tracing)
+    if services.tiers.tracing.is_on:
+        tracing.register(app, services.tiers.tracing)
     requests.register(app, public)
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
     unsupported.register(app)
-    services.instruments.expect_requests(requests.measured(app))
+    services.tiers.instruments.expect_requests(requests.measured(app))
     return app

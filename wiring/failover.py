@@ -29,116 +29,125 @@ from storage.states.postgres import StateRows
 from storage.tiers import Tiers
 
 
-class FailoverServices(Tiers):
+class FailoverServices:
     """The chain of a write, the lease of a reader, and the way back after an outage."""
 
-    @cached_property
-    def lost_and_found(self) -> LossAudit:
-        return LossAudit(self.redis_door, self.redis, self.request_engine)
+    def __init__(self, tiers: Tiers) -> None:
+        self._tiers = tiers
 
     @cached_property
-    def told_keys(self) -> KeyPublisher:
-        recent = RecentKeys(self.settings.idempotency_seconds)
-        return KeyPublisher(recent, self.quick_engine, self.clickhouse_keys)
+    def loss_audit(self) -> LossAudit:
+        return LossAudit(self._tiers.redis_door, self._tiers.redis, self._tiers.request_engine)
+
+    @cached_property
+    def key_publisher(self) -> KeyPublisher:
+        recent = RecentKeys(self._tiers.settings.idempotency_seconds)
+        return KeyPublisher(recent, self._tiers.quick_engine, self.clickhouse_keys)
 
     @cached_property
     def clickhouse_keys(self) -> ClickHouseKeys:
-        settings = self.settings
-        server = self.clickhouse_within(settings.clickhouse_write_timeout_seconds)
-        return ClickHouseKeys(server, self.breakers.clickhouse, settings.idempotency_seconds)
+        settings = self._tiers.settings
+        server = self._tiers.clickhouse_within(settings.clickhouse_write_timeout_seconds)
+        return ClickHouseKeys(server, self._tiers.breakers.clickhouse, settings.idempotency_seconds)
 
     @cached_property
     def lease(self) -> Lease:
         return Lease(
-            self.redis_door,
-            self.watch_engine,
-            self.clickhouse_within(self.settings.clickhouse_write_timeout_seconds),
-            self.breakers,
-            self.instruments,
-            on_restart=self.lost_and_found.schedule,
-            on_bypass=self.told_keys.publish_async,
+            self._tiers.redis_door,
+            self._tiers.watch_engine,
+            self._tiers.clickhouse_within(self._tiers.settings.clickhouse_write_timeout_seconds),
+            self._tiers.breakers,
+            self._tiers.instruments,
+            on_restart=self.loss_audit.schedule,
+            on_bypass=self.key_publisher.publish_async,
         )
 
     @cached_property
-    def detour(self) -> BypassRegistration:
-        detour = beside_redis(self.quick_engine, self.request_engine)
-        self.breakers.redis.on_closed.append(detour.expire)
-        return detour
+    def bypass(self) -> BypassRegistration:
+        bypass = beside_redis(self._tiers.quick_engine, self._tiers.request_engine)
+        self._tiers.breakers.redis.on_closed.append(bypass.expire)
+        return bypass
 
     @cached_property
-    def redis_room(self) -> LogQuota:
-        settings = self.settings
-        return LogQuota(self.redis_door, slots=settings.shards, log_share=settings.redis_log_share)
+    def log_quota(self) -> LogQuota:
+        settings = self._tiers.settings
+        return LogQuota(
+            self._tiers.redis_door, slots=settings.shards, log_share=settings.redis_log_share
+        )
 
     @cached_property
     def state_chain(self) -> StateChain:
-        settings, breakers = self.settings, self.breakers
+        settings, breakers = self._tiers.settings, self._tiers.breakers
         rows = StateRows(
-            self.postgres,
-            self.quick_engine,
+            self._tiers.postgres,
+            self._tiers.quick_engine,
             breakers.postgresql,
-            self.detour,
+            self.bypass,
             slots=settings.shards,
         )
-        server = self.clickhouse_within(settings.clickhouse_write_timeout_seconds)
-        ship = partial(ship_these, self.request_engine, server, breakers.clickhouse)
+        server = self._tiers.clickhouse_within(settings.clickhouse_write_timeout_seconds)
+        ship = partial(ship_these, self._tiers.request_engine, server, breakers.clickhouse)
         return StateChain(
-            self.state_cache,
+            self._tiers.state_cache,
             rows,
             StateCopies(server, breakers.clickhouse, ship),
             self.lease,
-            self.redis_room,
+            self.log_quota,
             breakers.postgresql,
-            self.instruments,
+            self._tiers.instruments,
         )
 
     @cached_property
     def retrieval(self) -> UnifiedMessageRetrievalService:
         return UnifiedMessageRetrievalService(
-            self.redis, self.postgres, self.clickhouse, self.lease, self.instruments
+            self._tiers.redis,
+            self._tiers.postgres,
+            self._tiers.clickhouse,
+            self.lease,
+            self._tiers.instruments,
         )
 
     @cached_property
-    def failover(self) -> MessageFailoverService:
-        settings, breakers = self.settings, self.breakers
+    def writes(self) -> MessageFailoverService:
+        settings, breakers = self._tiers.settings, self._tiers.breakers
         keys_seconds = settings.idempotency_seconds
-        breakers.redis.on_opened.append(self.told_keys.publish_async)
+        breakers.redis.on_opened.append(self.key_publisher.publish_async)
         postgres = DirectPostgres(
-            self.quick_engine,
-            self.request_engine,
+            self._tiers.quick_engine,
+            self._tiers.request_engine,
             breakers.postgresql,
-            self.detour,
+            self.bypass,
             slots=settings.shards,
             idempotency_seconds=keys_seconds,
         )
         watch_client = client.probe_client(settings)
-        server = self.clickhouse_within(settings.clickhouse_write_timeout_seconds)
+        server = self._tiers.clickhouse_within(settings.clickhouse_write_timeout_seconds)
         clickhouse = DirectClickHouse(
             server,
             breakers.clickhouse,
             self.clickhouse_keys,
             beside_postgresql(server),
-            partial(note_clickhouse_now, self.quick_engine),
+            partial(note_clickhouse_now, self._tiers.quick_engine),
             redis_breaker=breakers.redis,
             postgres_breaker=breakers.postgresql,
         )
         breakers.postgresql.on_closed.append(clickhouse.say_so)
         keys = IdempotencyGuard(
-            self.told_keys,
+            self.key_publisher,
             self.clickhouse_keys,
             self.lease,
             breakers,
             watch_client,
-            self.instruments,
+            self._tiers.instruments,
         )
         return MessageFailoverService(
             RedisWrites(
-                self.redis,
-                self.redis_repair,
+                self._tiers.redis,
+                self._tiers.redis_repair,
                 postgres,
                 self.lease,
-                self.redis_room,
-                self.lost_and_found,
+                self.log_quota,
+                self.loss_audit,
                 keys,
                 keys_seconds,
             ),
@@ -146,13 +155,13 @@ class FailoverServices(Tiers):
             clickhouse,
             keys,
             breakers,
-            self.instruments,
+            self._tiers.instruments,
         )
 
     @cached_property
     def redis_recovery(self) -> RedisRecoveryService:
-        return RedisRecoveryService(self)
+        return RedisRecoveryService(self._tiers)
 
     @cached_property
-    def homecoming(self) -> HandoffService:
-        return HandoffService(self)
+    def handoff(self) -> HandoffService:
+        return HandoffService(self._tiers)

@@ -27,51 +27,57 @@ from jobs.replicate.row_outbox import RowCopies
 from jobs.transfer.backup.restore import RestoreService
 from jobs.transfer.backup.write import BackupService
 from jobs.transfer.export import MessageExporter
+from storage.tiers import Tiers
 from wiring.failover import FailoverServices
 
 
-class MaintenanceServices(FailoverServices):
+class JobServices:
     """What workers, beat and operators do with what was acknowledged."""
+
+    def __init__(self, tiers: Tiers, failover: FailoverServices) -> None:
+        self._tiers = tiers
+        self._failover = failover
 
     @cached_property
     def persistence(self) -> BackgroundPersistenceService:
-        return BackgroundPersistenceService(self, self.pending_log)
+        return BackgroundPersistenceService(self._tiers, self._tiers.pending_log)
 
     @cached_property
     def replication(self) -> ReplicationService:
-        return ReplicationService(self)
+        return ReplicationService(self._tiers)
 
     @cached_property
     def audit(self) -> AuditTrail:
-        return AuditTrail(self.job_engine, self.clock)
+        return AuditTrail(self._tiers.job_engine, self._tiers.clock)
 
     @cached_property
     def audit_outbox(self) -> AuditOutbox:
-        return AuditOutbox(self)
+        return AuditOutbox(self._tiers)
 
     @cached_property
     def archive(self) -> ArchiveService:
-        return ArchiveService(self, self.replication, self.audit)
+        return ArchiveService(self._tiers, self.replication, self.audit)
 
     @cached_property
     def archived(self) -> ArchivedVersions:
-        return ArchivedVersions(self)
+        return ArchivedVersions(self._tiers)
 
     @cached_property
     def row_copies(self) -> RowCopies:
-        return RowCopies(self)
+        return RowCopies(self._tiers)
 
     @cached_property
     def disaster_recovery(self) -> DisasterRecoveryService:
-        bootstrap = Bootstrap(self, self.audit)
+        bootstrap = Bootstrap(self._tiers, self.audit)
+        replay = self._failover.handoff.replay
         return DisasterRecoveryService(
-            self,
+            self._tiers,
             bootstrap,
             {
-                CLICKHOUSE: FromClickHouse(self, bootstrap, self.homecoming.replay).run,
-                POSTGRESQL: FromPostgreSQL(self, self.audit, self.ships).run,
+                CLICKHOUSE: FromClickHouse(self._tiers, bootstrap, replay).run,
+                POSTGRESQL: FromPostgreSQL(self._tiers, self.audit, self.ships).run,
             },
-            self.redis_recovery,
+            self._failover.redis_recovery,
             self.audit,
         )
 
@@ -82,55 +88,57 @@ class MaintenanceServices(FailoverServices):
 
     @cached_property
     def exporter(self) -> MessageExporter:
-        return MessageExporter(self, self.persistence)
+        return MessageExporter(self._tiers, self.persistence)
 
     @cached_property
     def backup(self) -> BackupService:
         def gather() -> None:
-            self.homecoming.replay()
+            self._failover.handoff.replay()
             self.exporter.drain()
 
-        return BackupService(self, self.audit, gather)
+        return BackupService(self._tiers, self.audit, gather)
 
     @cached_property
     def restore(self) -> RestoreService:
-        return RestoreService(self, self.redis_recovery, self.audit, self.ships)
+        return RestoreService(self._tiers, self._failover.redis_recovery, self.audit, self.ships)
 
     @cached_property
     def dead_letters(self) -> DeadLetterService:
-        return DeadLetterService(self.job_engine, RefusedCopies(self), self.audit)
+        return DeadLetterService(self._tiers.job_engine, RefusedCopies(self._tiers), self.audit)
 
     @cached_property
     def upkeep(self) -> UpkeepService:
-        return UpkeepService(self.redis_door, self.pending_log, self.job_engine)
+        return UpkeepService(
+            self._tiers.redis_door, self._tiers.pending_log, self._tiers.job_engine
+        )
 
     @cached_property
     def erasure(self) -> ErasureService:
-        return ErasureService(self)
+        return ErasureService(self._tiers)
 
     @cached_property
     def consistency_checker(self) -> ThreeTierConsistencyChecker:
-        return ThreeTierConsistencyChecker(self, self.carry, self.persistence, self.audit)
+        return ThreeTierConsistencyChecker(self._tiers, self.carry, self.persistence, self.audit)
 
     def carry(self) -> None:
         """Empties every road between the tiers, as workers do all the time. Raises `TierError`."""
         self.persistence.drain_backlog()
-        self.redis_recovery.reconcile()
-        self.homecoming.replay()
+        self._failover.redis_recovery.reconcile()
+        self._failover.handoff.replay()
         self.replication.ship_all()
 
     @cached_property
     def user_erasure(self) -> UserErasureService:
-        return UserErasureService(self, self.row_copies, self.audit)
+        return UserErasureService(self._tiers, self.row_copies, self.audit)
 
     @cached_property
     def retention_policies(self) -> RetentionPolicies:
-        return RetentionPolicies(self.job_engine, self.audit)
+        return RetentionPolicies(self._tiers.job_engine, self.audit)
 
     @cached_property
     def retention(self) -> RetentionService:
-        return RetentionService(self, self.audit)
+        return RetentionService(self._tiers, self.audit)
 
     @cached_property
     def physical_erasure(self) -> PhysicalErasure:
-        return PhysicalErasure(self, self.row_copies, self.audit)
+        return PhysicalErasure(self._tiers, self.row_copies, self.audit)

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import structlog
 
+from jobs.monitor.service import PerformanceService
 from models.message import Durability, Tier
 from settings import Settings
 from storage.analytics.cache import FiguresCache
@@ -13,6 +14,7 @@ from storage.analytics.clickhouse import ArchiveFigures
 from storage.analytics.hidden import Hidden
 from storage.analytics.service import AnalyticsService
 from storage.availability.drills import DrillService
+from storage.availability.progress import ProgressWatch
 from storage.errors import TierUnavailable
 from storage.messages.receipts import ReceiptService
 from storage.messages.storage_service import UnifiedMessageStorageService
@@ -25,14 +27,16 @@ from storage.search.service import SearchService
 from storage.states.service import StateLifetimes, StateService
 from storage.threads.service import ThreadService
 from storage.threads.thread_cache_manager import ThreadCacheManager
-from wiring.monitoring import PerformanceServices
+from storage.tiers import Tiers
+from wiring.failover import FailoverServices
+from wiring.jobs import JobServices
 
 log = structlog.get_logger(__name__)
 
 DURABILITY_RECHECK_SECONDS = 30.0
 
 
-class Services(PerformanceServices):
+class Services:
     """One process's way to everything below. Nothing connects before it is asked for.
 
     Made after a fork, never before: connections do not survive one. Raises `SettingsError` for
@@ -40,16 +44,25 @@ class Services(PerformanceServices):
     """
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+        self.settings = settings
+        self.tiers = Tiers(settings)
         self._durability: tuple[Durability, float] = ("memory", 0.0)
+
+    @cached_property
+    def failover(self) -> FailoverServices:
+        return FailoverServices(self.tiers)
+
+    @cached_property
+    def jobs(self) -> JobServices:
+        return JobServices(self.tiers, self.failover)
 
     @cached_property
     def messages(self) -> UnifiedMessageStorageService:
         return UnifiedMessageStorageService(
-            self.failover,
-            self.retrieval,
-            self.open_streams,
-            clock=self.clock,
+            self.failover.writes,
+            self.failover.retrieval,
+            self.tiers.open_streams,
+            clock=self.tiers.clock,
             slots=self.settings.shards,
             redis_durability=self.redis_durability,
         )
@@ -58,47 +71,51 @@ class Services(PerformanceServices):
     def streaming(self) -> StreamingService:
         idle = self.settings.stream_idle_seconds
         return StreamingService(
-            self.messages, self.retrieval, self.open_streams, self.redis_room, idle_seconds=idle
+            self.messages,
+            self.failover.retrieval,
+            self.tiers.open_streams,
+            self.failover.log_quota,
+            idle_seconds=idle,
         )
 
     @cached_property
     def threads(self) -> ThreadService:
-        return ThreadService(self, self.failover, self.thread_cache_manager)
+        return ThreadService(self.tiers, self.failover.writes, self.thread_cache_manager)
 
     @cached_property
     def thread_cache_manager(self) -> ThreadCacheManager:
-        return ThreadCacheManager(self, self.retrieval, self.lease)
+        return ThreadCacheManager(self.tiers, self.failover.retrieval, self.failover.lease)
 
     @cached_property
     def unpersisted_writes(self) -> UnpersistedWrites:
-        return UnpersistedWrites(self.redis_door, self.redis)
+        return UnpersistedWrites(self.tiers.redis_door, self.tiers.redis)
 
     @cached_property
     def search(self) -> SearchService:
-        server = self.clickhouse_within(self.settings.clickhouse_timeout_seconds)
+        server = self.tiers.clickhouse_within(self.settings.clickhouse_timeout_seconds)
         return SearchService(
             self.unpersisted_writes,
-            SearchRows(self.postgres),
-            SearchArchive(server, self.breakers.clickhouse),
-            self.lease,
-            self.instruments,
+            SearchRows(self.tiers.postgres),
+            SearchArchive(server, self.tiers.breakers.clickhouse),
+            self.failover.lease,
+            self.tiers.instruments,
         )
 
     @cached_property
     def analytics(self) -> AnalyticsService:
         settings = self.settings
-        server = self.clickhouse_within(settings.clickhouse_timeout_seconds)
+        server = self.tiers.clickhouse_within(settings.clickhouse_timeout_seconds)
         prices: dict[Tier, float] = {
             "redis": settings.redis_price,
             "postgresql": settings.postgresql_price,
             "clickhouse": settings.clickhouse_price,
         }
         return AnalyticsService(
-            ArchiveFigures(server, self.breakers.clickhouse),
-            Hidden(self.postgres, self.unpersisted_writes, self.pending_log),
-            FiguresCache(self.redis_door, settings.analytics_cache_seconds),
-            self.postgres,
-            self.redis_door,
+            ArchiveFigures(server, self.tiers.breakers.clickhouse),
+            Hidden(self.tiers.postgres, self.unpersisted_writes, self.tiers.pending_log),
+            FiguresCache(self.tiers.redis_door, settings.analytics_cache_seconds),
+            self.tiers.postgres,
+            self.tiers.redis_door,
             prices,
         )
 
@@ -106,8 +123,8 @@ class Services(PerformanceServices):
     def states(self) -> StateService:
         settings = self.settings
         return StateService(
-            self.state_chain,
-            self.clock,
+            self.failover.state_chain,
+            self.tiers.clock,
             StateLifetimes(settings.session_seconds, settings.run_state_seconds),
             checkpoint_every=settings.checkpoint_every,
             redis_durability=self.redis_durability,
@@ -115,20 +132,37 @@ class Services(PerformanceServices):
 
     @cached_property
     def drills(self) -> DrillService:
-        return DrillService(self.settings, self.notices, self.clock)
+        return DrillService(self.settings, self.tiers.notices, self.tiers.clock)
 
     @cached_property
     def receipts(self) -> ReceiptService:
-        return ReceiptService(self.redis_door, self.redis, self.postgres, self.clickhouse)
+        return ReceiptService(
+            self.tiers.redis_door, self.tiers.redis, self.tiers.postgres, self.tiers.clickhouse
+        )
+
+    @cached_property
+    def progress(self) -> ProgressWatch:
+        seconds = self.settings.no_progress_seconds
+        return ProgressWatch(
+            self.tiers.pending_log, self.tiers.postgres, self.tiers.breakers, seconds
+        )
+
+    @cached_property
+    def performance(self) -> PerformanceService:
+        return PerformanceService(self.tiers, self.progress)
 
     def redis_durability(self) -> Durability:
         """What an acknowledgement from Redis means, looked up again now and then."""
         level, until = self._durability
         if time.monotonic() >= until:
             with suppress(TierUnavailable):
-                level = durability_of(self.redis_door)
+                level = durability_of(self.tiers.redis_door)
             if level != self._durability[0] or not until:
                 report = log.info if level == "fsynced" else log.warning
                 report("redis_durability", level=level)
             self._durability = (level, time.monotonic() + DURABILITY_RECHECK_SECONDS)
         return level
+
+    def give_back(self) -> None:
+        """Closes the connections that were made and that nobody uses at this moment."""
+        self.tiers.give_back()

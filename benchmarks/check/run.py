@@ -81,7 +81,7 @@ def main() -> int:
 
 def _measure(services: Services, own: Settings) -> CheckResult:
     clean = [_check(services) for _ in range(ROUNDS)]
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         content_bytes, row_bytes = connection.execute(text(_BYTES)).one()
     _wait_for_cold_indexes(services)
     answered = _answered(own)
@@ -99,12 +99,12 @@ def _measure(services: Services, own: Settings) -> CheckResult:
 
 
 def _check(services: Services, *, repair: bool = False) -> ConsistencyReport:
-    return services.consistency_checker.check(actor="benchmark", repair=repair)
+    return services.jobs.consistency_checker.check(actor="benchmark", repair=repair)
 
 
 def _wait_for_cold_indexes(services: Services) -> None:
     """Waits: an import marks the index of each of its threads for a minute."""
-    while next(services.redis_client.scan_iter(match=EVERY_INDEX, count=1_000), None):
+    while next(services.tiers.redis_client.scan_iter(match=EVERY_INDEX, count=1_000), None):
         time.sleep(LOOK_SECONDS)
 
 
@@ -128,7 +128,7 @@ def _prepare(services: Services) -> list[list[MessageVersions]]:
         else:
             histories = [MessageVersions(one, one) for one in batch]
         prepared.append(histories)
-    services.carry()
+    services.jobs.carry()
     for way, histories in zip(WAYS, prepared, strict=True):
         if way.of == "hot":
             heat(services, histories)
@@ -138,10 +138,10 @@ def _prepare(services: Services) -> list[list[MessageVersions]]:
 def _state(services: Services) -> Sequence[object]:
     """Checksums of all rows in both databases, and the figures of all threads."""
     figures = "SELECT user_id, id, message_count, last_message_at FROM threads ORDER BY 1, 2"
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         threads = connection.execute(text(figures)).all()
         ours = postgres_slices(connection, Cut())
-    return threads, ours, clickhouse_slices(services.job_clickhouse, Cut())
+    return threads, ours, clickhouse_slices(services.tiers.job_clickhouse, Cut())
 
 
 def _table(result: CheckResult) -> Table:

@@ -60,14 +60,14 @@ def bury(services: Services, messages: Sequence[Message]) -> list[MessageVersion
 def heat(services: Services, histories: Sequence[MessageVersions]) -> None:
     """Warms the newest pages of their threads in Redis, as if each had just been read."""
     for thread in {(one.newest.user_id, one.newest.thread_id) for one in histories}:
-        sum(services.redis_recovery.warm(*thread))
+        sum(services.failover.redis_recovery.warm(*thread))
 
 
 def _revise(
     services: Services, one: Message, *, deletes: bool = False, **fields: object
 ) -> MessageVersions:
     def make(version: int) -> Message:
-        moment = ids.timestamp(services.clock.now_us())
+        moment = ids.timestamp(services.tiers.clock.now_us())
         gone = moment if deletes else None
         return codec.seal(
             msgspec.structs.replace(
@@ -75,24 +75,24 @@ def _revise(
             )
         )
 
-    _, newest, _ = services.failover.revise(one, make)
+    _, newest, _ = services.failover.writes.revise(one, make)
     return MessageVersions(one, newest)
 
 
 def _postgres_delete(services: Services, batch: Sequence[MessageVersions]) -> None:
-    with services.job_engine.begin() as connection:
+    with services.tiers.job_engine.begin() as connection:
         connection.execute(text("DELETE FROM messages" + _IDS), {"ids": _ids(batch)})
 
 
 def _postgres_flip(services: Services, batch: Sequence[MessageVersions]) -> None:
     flip = "UPDATE messages SET content = overlay(content PLACING '#' FROM 1)"
-    with services.job_engine.begin() as connection:
+    with services.tiers.job_engine.begin() as connection:
         connection.execute(text(flip + _IDS), {"ids": _ids(batch)})
 
 
 def _postgres_first(services: Services, batch: Sequence[MessageVersions]) -> None:
     records = codec.json_array(codec.encode(one.first) for one in batch)
-    with services.job_engine.begin() as connection:
+    with services.tiers.job_engine.begin() as connection:
         connection.execute(_PUT_BACK, {"records": records})
 
 
@@ -102,7 +102,7 @@ def _clickhouse(services: Services, change: str, batch: Sequence[MessageVersions
         statement = (
             f"ALTER TABLE messages {change} WHERE id IN ({named}) SETTINGS mutations_sync = 2"
         )
-        with services.job_clickhouse.engine.begin() as connection:
+        with services.tiers.job_clickhouse.engine.begin() as connection:
             connection.exec_driver_sql(statement)
 
 
@@ -117,13 +117,13 @@ def _clickhouse_flip(services: Services, batch: Sequence[MessageVersions]) -> No
 def _clickhouse_first(services: Services, batch: Sequence[MessageVersions]) -> None:
     _clickhouse_delete(services, batch)
     lines = b"\n".join(codec.encode(one.first) for one in batch)
-    services.job_clickhouse.insert("messages", lines, secrets.token_hex(16))
+    services.tiers.job_clickhouse.insert("messages", lines, secrets.token_hex(16))
 
 
 def _redis_set(services: Services, batch: Sequence[Message]) -> None:
     for one in batch:
-        name = keys.message(services.redis.slot_of_message(one.id), one.id)
-        services.redis_client.set(name, codec.encode(one), ex=3600)
+        name = keys.message(services.tiers.redis.slot_of_message(one.id), one.id)
+        services.tiers.redis_client.set(name, codec.encode(one), ex=3600)
 
 
 def _redis_first(services: Services, batch: Sequence[MessageVersions]) -> None:
@@ -139,10 +139,10 @@ def _redis_flip(services: Services, batch: Sequence[MessageVersions]) -> None:
 
 def _redis_unlist(services: Services, batch: Sequence[MessageVersions]) -> None:
     for one in batch:
-        slot = services.redis.slot_of_message(one.newest.id)
+        slot = services.tiers.redis.slot_of_message(one.newest.id)
         index = keys.index(slot, one.newest.user_id, one.newest.thread_id)
-        services.redis_client.delete(keys.message(slot, one.newest.id))
-        services.redis_client.zrem(index, one.newest.id)
+        services.tiers.redis_client.delete(keys.message(slot, one.newest.id))
+        services.tiers.redis_client.zrem(index, one.newest.id)
 
 
 WAYS = (
@@ -170,7 +170,7 @@ def shares(count: int) -> list[int]:
 def drawn(services: Services, count: int, seed: int) -> list[Message]:
     """So many random messages of PostgreSQL, in random order."""
     query = "SELECT id::text FROM messages WHERE deleted_at IS NULL AND version = 1 ORDER BY id"
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         names = list(connection.execute(text(query)).scalars())
         chosen = random.Random(seed).sample(names, count)
         found = committed_rows(connection, chosen)

@@ -58,7 +58,9 @@ def import_rest(services: Services, rest: Mapping[str, Any], before: int) -> Car
     written = 0
     started = time.monotonic()
     with progress_bar("importing", chitchat.count(rest)) as bar:
-        importer = BulkImporter(services.job_engine, services.redis_repair, services.archived)
+        importer = BulkImporter(
+            services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived
+        )
         for step in importer.run(refusals.sieve(chitchat.source(rest))):
             written = step.written
             bar.update(bar.task_ids[0], completed=step.read)
@@ -107,10 +109,10 @@ def _landed(
 
 
 def _postgres_count(services: Services) -> int:
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         return int(connection.execute(text(_COUNT)).scalar_one())
 
 
 def _clickhouse_count(services: Services) -> int:
-    with services.job_clickhouse.engine.connect() as connection:
+    with services.tiers.job_clickhouse.engine.connect() as connection:
         return int(connection.exec_driver_sql(_COUNT).scalar_one())

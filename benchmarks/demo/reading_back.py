@@ -45,8 +45,8 @@ def _compare_exported(
     services: Services, given: Mapping[Thread, list[str]], live: set[str]
 ) -> tuple[Tally, Tally]:
     """The export against the source, and ClickHouse's copy against the export, in one pass."""
-    exported = (one for one in services.exporter.everything() if isinstance(one, Message))
-    archive = archived_messages(services.job_clickhouse, Selection())
+    exported = (one for one in services.jobs.exporter.everything() if isinstance(one, Message))
+    archive = archived_messages(services.tiers.job_clickhouse, Selection())
     found: dict[Thread, list[str]] = defaultdict(list)
     same = different = 0
     with progress_bar("comparing", sum(map(len, given.values()))) as bar:

@@ -161,11 +161,11 @@ class Testbed:
         """Tell whether a server or the API answers now; of other programs, whether it runs."""
         try:
             if name == "redis-data":
-                self.services.redis.ping()
+                self.services.tiers.redis.ping()
             elif name == "postgres":
-                self.services.postgres.ping()
+                self.services.tiers.postgres.ping()
             elif name == "clickhouse":
-                self.services.clickhouse.ping()
+                self.services.tiers.clickhouse.ping()
             elif name == "redis-broker":
                 _ping(self.direct_env[SERVERS[name]])
             elif name in ("web", REALTIME):

@@ -69,14 +69,14 @@ def gather(
     """
     evidence = Evidence(account)
     users = sorted({user_id for user_id, _ in account.threads()})
-    evidence.committed = committed(services.job_engine, users)
+    evidence.committed = committed(services.tiers.job_engine, users)
     evidence.archived = archived(services, users)
-    evidence.counts = _counts(services.job_engine, users)
-    evidence.pending = sum(services.pending_log.backlog())
-    evidence.outbox = count(services.job_engine, tables.clickhouse_outbox)
-    evidence.dead_letters = count(services.job_engine, tables.dead_letters)
+    evidence.counts = _counts(services.tiers.job_engine, users)
+    evidence.pending = sum(services.tiers.pending_log.backlog())
+    evidence.outbox = count(services.tiers.job_engine, tables.clickhouse_outbox)
+    evidence.dead_letters = count(services.tiers.job_engine, tables.dead_letters)
     for name in account.threads():
-        evidence.hot_pages[name] = services.redis.page(
+        evidence.hot_pages[name] = services.tiers.redis.page(
             *name, ids.LOWEST, ids.HIGHEST, "asc", INDEXED_AT_MOST
         )
     _look_into_redis(services, evidence)
@@ -96,7 +96,7 @@ def committed(engine: Engine, users: Sequence[str]) -> list[Message]:
 def archived(services: Services, users: Sequence[str]) -> list[Message]:
     """Return every live message of these users in ClickHouse, its newest version."""
     query = select(*COLUMNS).where(archive.c.user_id.in_(users)).suffix_with(NEWEST)
-    with clickhouse_translated(), services.job_clickhouse.engine.connect() as connection:
+    with clickhouse_translated(), services.tiers.job_clickhouse.engine.connect() as connection:
         return [message_of(row) for row in connection.execute(query)]
 
 
@@ -121,8 +121,8 @@ def _look_into_redis(services: Services, evidence: Evidence) -> None:
     for start in range(0, len(names), CHUNK_IDS):
         chunk = names[start : start + CHUNK_IDS]
         with redis_translated():
-            found: Any = services.redis_client.mget(
-                [keys.message(services.redis.slot_of_message(name), name) for name in chunk]
+            found: Any = services.tiers.redis_client.mget(
+                [keys.message(services.tiers.redis.slot_of_message(name), name) for name in chunk]
             )
         for name, record in zip(chunk, found, strict=True):
             if record is not None:

@@ -47,11 +47,11 @@ def _in_the_way(services: Services, wanted: set[str], users: list[str]) -> str:
         # In the order in which writes are carried, so that none is missed in between.
         waiting = {
             "in ClickHouse to be replayed": direct_writes.count_direct_writes(
-                services.job_clickhouse
+                services.tiers.job_clickhouse
             ),
-            "in the log": sum(services.pending_log.backlog()),
-            "in the outbox": count(services.job_engine, tables.clickhouse_outbox),
-            "to be backfilled to Redis": count(services.job_engine, _BACKFILL),
+            "in the log": sum(services.tiers.pending_log.backlog()),
+            "in the outbox": count(services.tiers.job_engine, tables.clickhouse_outbox),
+            "to be backfilled to Redis": count(services.tiers.job_engine, _BACKFILL),
         }
         if any(waiting.values()):
             found = [f"{number} {where}" for where, number in waiting.items() if number]
@@ -67,11 +67,11 @@ def _in_the_way(services: Services, wanted: set[str], users: list[str]) -> str:
 
 def _committed_ids(services: Services, users: list[str]) -> set[str]:
     query = select(tables.messages.c.id).where(tables.messages.c.user_id.in_(users))
-    with postgres_translated(), services.job_engine.connect() as connection:
+    with postgres_translated(), services.tiers.job_engine.connect() as connection:
         return set(connection.execute(query).scalars())
 
 
 def _archived_ids(services: Services, users: list[str]) -> set[str]:
     query = select(archive.c.id).where(archive.c.user_id.in_(users))
-    with clickhouse_translated(), services.job_clickhouse.engine.connect() as connection:
+    with clickhouse_translated(), services.tiers.job_clickhouse.engine.connect() as connection:
         return {str(name) for name in connection.execute(query).scalars()}

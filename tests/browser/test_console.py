@@ -67,10 +67,12 @@ def test_an_archived_message_says_that_clickhouse_alone_keeps_it(
     user = ok(own_api.get("/api/console"))["user_id"]
     with tiers(open_stack.env) as services:
         one = message(user, "old", "from long ago", time_us=OLD_US)
-        importer = BulkImporter(services.job_engine, services.redis_repair, services.archived)
+        importer = BulkImporter(
+            services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived
+        )
         list(importer.run([one]))
         rules = TieringRules(DAY_SECONDS, OLD_DAYS * DAY_SECONDS)
-        *_, done = services.archive.archive_partitions(ArchiveRequest(rules, 0, "tester"))
+        *_, done = services.jobs.archive.archive_partitions(ArchiveRequest(rules, 0, "tester"))
         assert done.stopped + done.waiting == 0
     console.sign_in(browser_token)
     console.open_thread("old")

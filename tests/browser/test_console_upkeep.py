@@ -59,18 +59,22 @@ def test_the_archive_says_how_much_remains_and_when_nothing_does(
 ) -> None:
     card = operations.page.locator("#archive")
     one = message("somebody", "old", "from long ago", time_us=OLD_US)
-    list(BulkImporter(services.job_engine, services.redis_repair, services.archived).run([one]))
+    list(
+        BulkImporter(
+            services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived
+        ).run([one])
+    )
     told = ok(admin.get("/api/admin/archive"))
     assert told["remaining"]["partitions"] == 1
     operations.look()
     expect(card).to_contain_text("1 eligible partition")
     progress = card.get_by_role("progressbar")
     expect(progress).to_have_js_property("value", told["percent"])
-    with only_archiver(services.job_engine):
+    with only_archiver(services.tiers.job_engine):
         operations.look()
         expect(card).to_contain_text("An archiver is running.")
     rules = TieringRules(DAY_SECONDS, OLD_DAYS * DAY_SECONDS)
-    list(services.archive.archive_partitions(ArchiveRequest(rules, 0, "tester")))
+    list(services.jobs.archive.archive_partitions(ArchiveRequest(rules, 0, "tester")))
     operations.look()
     expect(card).to_contain_text("All eligible partitions are archived")
     expect(progress).to_have_js_property("value", 100)

@@ -34,7 +34,7 @@ GIVES_UP = {
 def bed(bed: Testbed) -> Iterator[Testbed]:
     """The shared stack. Afterwards nothing of it is archived, as the other rows expect."""
     yield bed
-    with bed.services.job_engine.begin() as connection:
+    with bed.services.tiers.job_engine.begin() as connection:
         connection.execute(text(f"UPDATE archive_boundary SET below = '{ids.LOWEST}'"))
 
 
@@ -151,7 +151,7 @@ def test_f38_clickhouse_is_frozen_during_an_archive(bed: Testbed, load: Loaded) 
             with trial.broken("clickhouse frozen"):
                 began = time.monotonic()
                 while archiver.poll() is None:
-                    with bed.services.job_engine.connect() as connection:
+                    with bed.services.tiers.job_engine.connect() as connection:
                         assert connection.execute(LOCKS).scalar_one() == 0
                     trial.calm(0.1)
                     assert time.monotonic() < began + 30

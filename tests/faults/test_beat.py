@@ -62,7 +62,7 @@ def test_f10_three_beats_send_everything_thrice(bed: Testbed, load: Loaded, tmp_
 
 def run(bed: Testbed, statement: str) -> list[Any]:
     """The first column of what a statement gives."""
-    with bed.services.job_engine.begin() as connection:
+    with bed.services.tiers.job_engine.begin() as connection:
         result = connection.execute(text(statement))
         return list(result.scalars()) if result.returns_rows else []
 
@@ -84,7 +84,7 @@ def ask_for_partitions(bed: Testbed) -> None:
 
 def shipped_twice(bed: Testbed, trial: Trial) -> str:
     """The versions that ClickHouse was given more than once."""
-    return bed.services.job_clickhouse.post(
+    return bed.services.tiers.job_clickhouse.post(
         "SELECT id, version, count() FROM messages WHERE startsWith(user_id, {run:String})"
         " GROUP BY id, version HAVING count() > 1",
         settings={"param_run": trial.traffic.name},

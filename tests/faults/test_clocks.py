@@ -59,6 +59,6 @@ def _folder(tmp_path: Path) -> Path:
 
 def _is_sane(bed: Testbed) -> bool:
     """Whether nothing hot outlives its lifetime by the hour."""
-    client = bed.services.redis_client
+    client = bed.services.tiers.redis_client
     lifetimes = [client.ttl(name) for name in client.scan_iter(match="message:active:*")]
     return bool(lifetimes) and max(lifetimes) <= bed.settings.hot_seconds

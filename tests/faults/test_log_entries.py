@@ -24,7 +24,7 @@ TIMES = 3
 
 
 def slot_of(bed: Testbed, one: Message) -> int:
-    return bed.services.redis.slot_of_thread(one.user_id, one.thread_id)
+    return bed.services.tiers.redis.slot_of_thread(one.user_id, one.thread_id)
 
 
 def test_f34_a_record_that_postgresql_cannot_keep_stands_beside_499_good_ones(

@@ -115,7 +115,7 @@ def test_f27_postgresql_refuses_connections(own_bed: Beds, tmp_path: Path) -> No
 @contextmanager
 def log_over_its_share(bed: Testbed) -> Iterator[None]:
     """Gives Redis just the memory that it uses now, so that the log is too large a part of it."""
-    client: Any = bed.services.redis_client
+    client: Any = bed.services.tiers.redis_client
     before = client.config_get("maxmemory")["maxmemory"]
     log = sum(client.memory_usage(name) for name in client.scan_iter(match="pending:*"))
     client.config_set("maxmemory", int(2 * log / 0.6) - 1)

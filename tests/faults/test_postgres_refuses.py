@@ -200,7 +200,7 @@ def cross(bed: Testbed) -> None:
             made = [codec.encode(revised(one, version=version)) for one in batch]
             drawn.shuffle(made)
             try:
-                with bed.services.job_engine.begin() as connection:
+                with bed.services.tiers.job_engine.begin() as connection:
                     writes.upsert_messages(connection, made)
             except Exception as error:
                 errors.append(error)
@@ -251,7 +251,7 @@ def test_f33_a_partition_is_missing(bed: Testbed, load: Loaded) -> None:
         )
         trial.wait_for_more(30)
         trial.breaks("worker killed")
-        bed.services.redis.append([append_of(old)], 60)
+        bed.services.tiers.redis.append([append_of(old)], 60)
         eventually(lambda: old.id in committed(bed.services, [old.id]), 20)
         assert command(bed, f"SELECT count(*) FROM {week}") == [(1,)]
         trial.wait_for_more(30)

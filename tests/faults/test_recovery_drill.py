@@ -153,8 +153,8 @@ def _live(services: Services, messages: list[Message]) -> History:
     services.states.put(StateName("session", user, ""), Raw(b'{"theme":"dark","n":1.10}'))
     for number in range(12):
         services.states.put(StateName("run", user, "run"), Raw(b'{"step":%d}' % number))
-    services.retention_policies.set(user, thread, legal_hold=True, by="an admin")
-    services.retention_policies.set(others[-2][0], None, keep_days=36_500, by="an admin")
+    services.jobs.retention_policies.set(user, thread, legal_hold=True, by="an admin")
+    services.jobs.retention_policies.set(others[-2][0], None, keep_days=36_500, by="an admin")
     erase(services, erased)
     eventually(lambda: _is_erased(services), QUIET_SECONDS)
     away = {one.id for one in buried}
@@ -165,8 +165,8 @@ def _live(services: Services, messages: list[Message]) -> History:
 def _is_erased(services: Services) -> bool:
     """Whether deleted threads are gone from PostgreSQL, which workers see to at the same time."""
     with suppress(TierUnavailable):
-        services.erasure.erase_deleted_threads()
-    with services.job_engine.connect() as connection:
+        services.jobs.erasure.erase_deleted_threads()
+    with services.tiers.job_engine.connect() as connection:
         return not connection.exec_driver_sql(_UNERASED).scalar_one()
 
 
@@ -233,7 +233,7 @@ def _goes_on(drill: RecoveryDrill, services: Services, history: History) -> None
 
 
 def _states(services: Services) -> list[tuple[str, ...]]:
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         return [tuple(row) for row in connection.exec_driver_sql("SELECT state FROM archive_units")]
 
 

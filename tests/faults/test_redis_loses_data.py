@@ -160,7 +160,7 @@ def replica_of(bed: Testbed, folder: Path) -> Iterator[tuple[OwnValkey, FaultPro
 
 def has_all(replica: OwnValkey, bed: Testbed) -> bool:
     """Whether the replica has applied all that the primary has written."""
-    primary = bed.services.redis_client.info("replication")["master_repl_offset"]
+    primary = bed.services.tiers.redis_client.info("replication")["master_repl_offset"]
     return bool(replica.client().info("replication")["slave_repl_offset"] >= primary - 10_000)
 
 

@@ -95,7 +95,7 @@ def test_no_chunk_is_lost_whatever_is_killed(bed: Testbed) -> None:
         agent.join(timeout=PATIENCE_SECONDS)
         assert not agent.is_alive(), agent.name
     assert [agent.lost for agent in agents] == [[]] * AGENTS
-    api, redis = api_of(bed, user), bed.services.redis
+    api, redis = api_of(bed, user), bed.services.tiers.redis
     for agent in agents:
         if agent.is_left:
             slot = redis.slot_of_message(agent.message_id)

@@ -147,9 +147,9 @@ def waiting(bed: Testbed) -> set[str]:
 
 def kept_for_good(bed: Testbed, running: Trial) -> list[str]:
     """Messages of the load that are committed and whose copies in Redis never go."""
-    redis = bed.services.redis
+    redis = bed.services.tiers.redis
     made = {each.id for each in running.traffic.account.histories() if each.ids}
-    pipeline = bed.services.redis_client.pipeline(transaction=False)
+    pipeline = bed.services.tiers.redis_client.pipeline(transaction=False)
     names = sorted(made)
     for name in names:
         pipeline.ttl(keys.message(redis.slot_of_message(name), name))

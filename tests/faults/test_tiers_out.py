@@ -19,9 +19,9 @@ def test_f36_redis_and_postgresql_are_out(bed: Testbed, load: Loaded) -> None:
             trial.calm(2.5)
             began = trial.fault_began
             trial.wait_for_tier("clickhouse", 20, since=began)
-            assert direct_writes.count_direct_writes(bed.services.job_clickhouse) > 0
+            assert direct_writes.count_direct_writes(bed.services.tiers.job_clickhouse) > 0
         trial.calm(2)
-    assert direct_writes.count_direct_writes(bed.services.job_clickhouse) == 0
+    assert direct_writes.count_direct_writes(bed.services.tiers.job_clickhouse) == 0
 
 
 @pytest.mark.extensive

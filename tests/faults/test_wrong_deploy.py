@@ -20,7 +20,7 @@ Beds = Callable[..., AbstractContextManager[Testbed]]
 @contextmanager
 def foreign(bed: Testbed) -> Iterator[None]:
     """The Redis behind the address is now somebody else's."""
-    client = bed.services.redis_client
+    client = bed.services.tiers.redis_client
     own = client.get(keys.INSTALLATION)
     client.set(keys.INSTALLATION, "somebody-elses")
     try:
@@ -32,7 +32,7 @@ def foreign(bed: Testbed) -> Iterator[None]:
 @contextmanager
 def evicting(bed: Testbed) -> Iterator[None]:
     """The Redis may now evict what is nowhere else yet."""
-    client = bed.services.redis_client
+    client = bed.services.tiers.redis_client
     client.config_set("maxmemory-policy", "allkeys-lru")
     try:
         yield

@@ -60,15 +60,15 @@ def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
 
 @pytest.fixture
 def exporter(services: Services) -> MessageExporter:
-    return MessageExporter(services, services.persistence, fetch_rows=100)
+    return MessageExporter(services.tiers, services.jobs.persistence, fetch_rows=100)
 
 
 @pytest.fixture
 def boundary(services: Services) -> Iterator[str]:
     """Messages before 2019 may be in ClickHouse alone. Other tests make none so old."""
     move = text("UPDATE archive_boundary SET below = :below")
-    with services.job_engine.begin() as connection:
+    with services.tiers.job_engine.begin() as connection:
         connection.execute(move, {"below": YEAR_2019})
     yield YEAR_2019
-    with services.job_engine.begin() as connection:
+    with services.tiers.job_engine.begin() as connection:
         connection.execute(move, {"below": ids.LOWEST})

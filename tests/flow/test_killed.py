@@ -60,13 +60,13 @@ def _api(stack: Launched, user: str) -> Api:
 def committed(services: Services, user: str) -> list[str]:
     """Every row of a user, doubles included if there could be any."""
     query = select(messages.c.id).where(messages.c.user_id == user)
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         return sorted(connection.execute(query).scalars())
 
 
 def archived(services: Services, user: str) -> list[str]:
     """Every live message of a user in ClickHouse."""
-    answer = services.job_clickhouse.post(
+    answer = services.tiers.job_clickhouse.post(
         "SELECT id FROM messages FINAL WHERE user_id = {user:String}",
         settings={"param_user": user},
     )

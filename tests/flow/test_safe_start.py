@@ -37,7 +37,7 @@ PROGRAMS = ("web", "worker", "beat")
 def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Servers of this module alone, migrated; each test puts back what it set."""
     with servers(tmp_path_factory.mktemp("servers") / "data") as env, tiers(env) as own:
-        migrate_all(own.job_engine, own.job_clickhouse, 1)
+        migrate_all(own.tiers.job_engine, own.tiers.job_clickhouse, 1)
         yield env | PATIENT
 
 
@@ -148,8 +148,8 @@ def test_a_newer_schema_is_refused_by_programs_and_by_up(
     lone: dict[str, str], tmp_path: Path
 ) -> None:
     with empty_database(lone["DATABASE_URL"]) as url, tiers(lone | {"DATABASE_URL": url}) as own:
-        schema.migrate_postgres(own.job_engine)
-        with own.job_engine.begin() as connection:
+        schema.migrate_postgres(own.tiers.job_engine)
+        with own.tiers.job_engine.begin() as connection:
             connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
         env = lone | {"DATABASE_URL": url}
         with program("worker", env, tmp_path) as worker:
@@ -197,7 +197,7 @@ def test_a_postgres_that_commits_before_the_disk_is_used_and_said_to(
         own_redis = lone["REDIS_URL"].rsplit("/", 1)[0] + "/1"
         env = lone | {"DATABASE_URL": url, "REDIS_URL": own_redis}
         with tiers(env) as own:
-            schema.migrate_postgres(own.job_engine)
+            schema.migrate_postgres(own.tiers.job_engine)
         with ExitStack() as stack:
             web, *others = [stack.enter_context(program(name, env, tmp_path)) for name in PROGRAMS]
             # A web server that is stopped before it serves takes ten seconds.

@@ -95,7 +95,7 @@ class Jobs:
 
     def evict(self, given: dict[str, Any]) -> None:
         """As memory pressure would: some of what may leave Redis does."""
-        client = self._services.redis_client
+        client = self._services.tiers.redis_client
         for pattern in (*keys.EVERY_RECORD, keys.EVERY_INDEX, keys.EVERY_LIST):
             for name in sorted(client.scan_iter(pattern))[:: given["every"]]:
                 if client.ttl(name) != -1:
@@ -129,7 +129,7 @@ class Jobs:
 
     def _answers(self) -> bool:
         try:
-            return bool(self._services.redis_client.ping())
+            return bool(self._services.tiers.redis_client.ping())
         except RedisError:
             return False
 

@@ -40,13 +40,13 @@ class Stores:
 
     def _is_quiet(self) -> bool:
         own = self._services
-        own.erasure.erase_deleted_threads()
-        own.row_copies.ship()
-        own.audit_outbox.ship_all()
-        with own.job_engine.connect() as connection:
+        own.jobs.erasure.erase_deleted_threads()
+        own.jobs.row_copies.ship()
+        own.jobs.audit_outbox.ship_all()
+        with own.tiers.job_engine.connect() as connection:
             waiting = dict(connection.execute(_WAITING).one()._mapping)
-        waiting["logged"] = sum(own.pending_log.backlog())
-        waiting["to bring home"] = direct_writes.count_direct_writes(own.job_clickhouse)
+        waiting["logged"] = sum(own.tiers.pending_log.backlog())
+        waiting["to bring home"] = direct_writes.count_direct_writes(own.tiers.job_clickhouse)
         same("what waits", waiting, dict.fromkeys(waiting, 0))
         return True
 
@@ -68,20 +68,20 @@ class Stores:
         self._hot(person, wanted)
 
     def _rows(self, person: Person) -> tuple[str, list[Any]]:
-        with self._services.job_engine.connect() as connection:
+        with self._services.tiers.job_engine.connect() as connection:
             boundary = text("SELECT below::text FROM archive_boundary")
             below = str(connection.execute(boundary).scalar_one())
             rows = [tuple(row) for row in connection.execute(_ROWS, {"user": person.name})]
         return below, rows
 
     def _archived(self, person: Person) -> list[Any]:
-        with self._services.job_clickhouse.engine.connect() as connection:
+        with self._services.tiers.job_clickhouse.engine.connect() as connection:
             query = _ARCHIVED.format(user=person.name)
             return [tuple(row) for row in connection.exec_driver_sql(query)]
 
     def _hot(self, person: Person, wanted: dict[str, Any]) -> None:
         """A copy in Redis is of the newest version, or gone, or of what is deleted and says so."""
-        client = self._services.redis_client
+        client = self._services.tiers.redis_client
         for name in client.scan_iter("message:active:*"):
             record = client.get(name)
             message = codec.decode(record) if record else None
@@ -97,7 +97,7 @@ class Stores:
 
     def check(self, person: Person) -> None:
         """The tiers agree."""
-        report = self._services.consistency_checker.check(
+        report = self._services.jobs.consistency_checker.check(
             Scope(user_id=person.name), actor="the model", repair=False
         )
         if report.remaining:
@@ -106,7 +106,7 @@ class Stores:
 
     def purge(self) -> None:
         """What the nightly maintenance does with what was deleted."""
-        self._services.physical_erasure.purge()
+        self._services.jobs.physical_erasure.purge()
 
     def hold_nothing_of(self, *texts: str) -> None:
         """Once it is purged, what was deleted is nowhere."""

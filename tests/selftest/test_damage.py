@@ -60,7 +60,7 @@ def look(traffic: Traffic) -> list[Invariant]:
 
 def test_a_row_gone_from_postgresql_is_found(bed: Testbed, traffic: Traffic) -> None:
     victim = living(traffic)[0].id
-    with bed.services.job_engine.begin() as connection:
+    with bed.services.tiers.job_engine.begin() as connection:
         connection.execute(delete(tables.messages).where(tables.messages.c.id == victim))
     found = broken(bed, traffic)
     assert found[Invariant.NO_LOSS] == {victim}
@@ -71,9 +71,9 @@ def test_an_id_gone_from_the_hot_page_is_found_by_checker_and_readers(
     bed: Testbed, traffic: Traffic
 ) -> None:
     victim = living(traffic)[3]
-    slot = bed.services.redis.slot_of_message(victim.id)
+    slot = bed.services.tiers.redis.slot_of_message(victim.id)
     index = keys.index(slot, victim.user_id, victim.thread_id)
-    assert bed.services.redis_client.zrem(index, victim.id) == 1
+    assert bed.services.tiers.redis_client.zrem(index, victim.id) == 1
     found = broken(bed, traffic)
     assert found[Invariant.NO_LOSS] == {victim.id}
     assert found[Invariant.AGREEMENT] == {victim.id}
@@ -82,10 +82,10 @@ def test_an_id_gone_from_the_hot_page_is_found_by_checker_and_readers(
 
 def test_a_hot_record_that_was_tampered_with_is_found(bed: Testbed, traffic: Traffic) -> None:
     victim = living(traffic)[0].id
-    key = keys.message(bed.services.redis.slot_of_message(victim), victim)
-    record = bed.services.redis_client.get(key)
+    key = keys.message(bed.services.tiers.redis.slot_of_message(victim), victim)
+    record = bed.services.tiers.redis_client.get(key)
     assert isinstance(record, bytes)
-    bed.services.redis_client.set(key, record.replace(b'"role":"user"', b'"role":"tool"'))
+    bed.services.tiers.redis_client.set(key, record.replace(b'"role":"user"', b'"role":"tool"'))
     found = broken(bed, traffic)
     assert found == {Invariant.INTACT: {victim}}
 

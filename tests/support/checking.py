@@ -26,7 +26,7 @@ def three(services: Services, user: str) -> list[Message]:
 @contextmanager
 def boundary(services: Services, below: str) -> Iterator[None]:
     def put(value: str) -> None:
-        with services.job_engine.begin() as connection:
+        with services.tiers.job_engine.begin() as connection:
             connection.execute(text("UPDATE archive_boundary SET below = :b"), {"b": value})
 
     put(below)

@@ -48,7 +48,7 @@ def nobody_hurries(monkeypatch: pytest.MonkeyPatch) -> None:
 def lone_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """The tiers of servers that nobody else writes to."""
     with servers(tmp_path_factory.mktemp("servers") / "data") as env, tiers(env | PATIENT) as alone:
-        migrate_all(alone.job_engine, alone.job_clickhouse, 1)
+        migrate_all(alone.tiers.job_engine, alone.tiers.job_clickhouse, 1)
         yield alone
 
 
@@ -56,11 +56,11 @@ def lone_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services
 def alone(lone_services: Services) -> Services:
     """The same, with Redis empty, and adopted as a worker would; nothing waits in ClickHouse."""
     settle(lone_services)
-    lone_services.redis_client.flushall()
-    if direct_writes.count_direct_writes(lone_services.job_clickhouse):
-        lone_services.homecoming.replay()
+    lone_services.tiers.redis_client.flushall()
+    if direct_writes.count_direct_writes(lone_services.tiers.job_clickhouse):
+        lone_services.failover.handoff.replay()
         end_detours(lone_services)
-    lone_services.redis_recovery.adopt()
+    lone_services.failover.redis_recovery.adopt()
     return lone_services
 
 
@@ -68,9 +68,9 @@ def alone(lone_services: Services) -> Services:
 def brought_home(alone: Services) -> Iterator[None]:
     """What a test leaves in ClickHouse is no matter of the next one."""
     yield
-    alone.homecoming.replay()
+    alone.failover.handoff.replay()
     end_detours(alone)
-    alone.redis_recovery.reconcile()
+    alone.failover.redis_recovery.reconcile()
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def steady_lease(alone: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     """For tests in which nobody writes beside Redis: no busy machine has the lease lapse."""
     monkeypatch.setattr("storage.availability.lease.LEASE_SECONDS", 5.0)
     yield
-    alone.lease._until = 0.0
+    alone.failover.lease._until = 0.0
 
 
 @pytest.fixture(autouse=True)
@@ -90,23 +90,23 @@ def processes_end() -> Iterator[None]:
 
 @pytest.fixture
 def redis_tier(alone: Services) -> RedisTier:
-    return alone.redis
+    return alone.tiers.redis
 
 
 @pytest.fixture
 def postgres_tier(alone: Services) -> PostgresTier:
-    return alone.postgres
+    return alone.tiers.postgres
 
 
 @pytest.fixture
 def clickhouse_tier(alone: Services) -> ClickHouseTier:
-    return alone.clickhouse
+    return alone.tiers.clickhouse
 
 
 @pytest.fixture
 def drain(alone: Services) -> Callable[[], Drained]:
     """Drains the whole log once, as a worker would."""
-    return lambda: alone.persistence.drain_all(range(alone.settings.shards))
+    return lambda: alone.jobs.persistence.drain_all(range(alone.settings.shards))
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def write(alone: Services) -> Callable[..., int]:
     """Upserts versions in one transaction, beside the log; gives how many were newer."""
 
     def upsert(*versions: Message) -> int:
-        with alone.job_engine.begin() as connection:
+        with alone.tiers.job_engine.begin() as connection:
             records = [codec.encode(version) for version in versions]
             return writes.upsert_messages(connection, records)
 
@@ -126,7 +126,7 @@ def write_thread(alone: Services) -> Callable[[Thread], None]:
     """Upserts a version of a thread's own data, beside the log."""
 
     def upsert(thread: Thread) -> None:
-        with alone.job_engine.begin() as connection:
+        with alone.tiers.job_engine.begin() as connection:
             writes.upsert_thread(connection, thread)
 
     return upsert
@@ -135,9 +135,9 @@ def write_thread(alone: Services) -> Callable[[Thread], None]:
 @pytest.fixture
 def service(alone: Services) -> DeadLetterService:
     """The dead letters, of which there is none yet."""
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         connection.execute(delete(dead_letters))
-    return alone.dead_letters
+    return alone.jobs.dead_letters
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def bad() -> Iterator[ExitStack]:
 def archive_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """Servers whose old messages are all the test's own, for an archiver takes all of them."""
     with servers(tmp_path_factory.mktemp("archive") / "data") as env, tiers(env | PATIENT) as found:
-        migrate_all(found.job_engine, found.job_clickhouse, 1)
+        migrate_all(found.tiers.job_engine, found.tiers.job_clickhouse, 1)
         yield found
 
 
@@ -159,9 +159,9 @@ def archive_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servi
 def store(archive_services: Services) -> Services:
     """The same with nothing in it."""
     settle(archive_services)
-    archive_services.redis_client.flushall()
+    archive_services.tiers.redis_client.flushall()
     fresh(archive_services)
-    archive_services.redis_recovery.adopt()
+    archive_services.failover.redis_recovery.adopt()
     return archive_services
 
 
@@ -170,7 +170,9 @@ def check(alone: Services, user: str) -> Callable[..., ConsistencyReport]:
     """Checks what this test's own user has."""
 
     def run(*, repair: bool = False) -> ConsistencyReport:
-        return alone.consistency_checker.check(Scope(user_id=user), actor="test", repair=repair)
+        return alone.jobs.consistency_checker.check(
+            Scope(user_id=user), actor="test", repair=repair
+        )
 
     return run
 
@@ -179,10 +181,10 @@ def check(alone: Services, user: str) -> Callable[..., ConsistencyReport]:
 def leaving_nothing(alone: Services, user: str) -> Iterator[None]:
     """Takes what stays different out of the tiers, which others compare as a whole."""
     yield
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         connection.execute(text("DELETE FROM messages WHERE user_id = :u"), {"u": user})
         connection.execute(text("DELETE FROM dead_letters"))
-    with alone.job_clickhouse.engine.begin() as connection:
+    with alone.tiers.job_clickhouse.engine.begin() as connection:
         connection.exec_driver_sql(
             f"ALTER TABLE messages DELETE WHERE user_id = '{user}' SETTINGS mutations_sync = 2"
         )
@@ -191,6 +193,6 @@ def leaving_nothing(alone: Services, user: str) -> Iterator[None]:
 @pytest.fixture
 def no_merges(alone: Services) -> Iterator[None]:
     """Keeps ClickHouse from taking doubles away before a test has counted them."""
-    alone.job_clickhouse.post("SYSTEM STOP MERGES messages")
+    alone.tiers.job_clickhouse.post("SYSTEM STOP MERGES messages")
     yield
-    alone.job_clickhouse.post("SYSTEM START MERGES messages")
+    alone.tiers.job_clickhouse.post("SYSTEM START MERGES messages")

@@ -47,7 +47,7 @@ def series() -> Response:
     if scope == "everyone" and not caller().is_admin:
         raise BadRequest(403, "forbidden", "everyone's figures are for admins")
     since, until = _range()
-    now = ids.timestamp(web().services.clock.now_us())
+    now = ids.timestamp(web().services.tiers.clock.now_us())
     try:
         window = Window.of(bucket, since, until, now)
     except TooManyBuckets:

@@ -44,12 +44,12 @@ def readyz() -> Response:
             return problem(503, "no_progress", progress.detail)
         return answer(Liveness(status="ready"))
     refusal = web().watch.reason or (
-        judge_redis(services.redis_client) if services.breakers.redis.is_closed else ""
+        judge_redis(services.tiers.redis_client) if services.tiers.breakers.redis.is_closed else ""
     )
     if refusal:
         return problem(503, "unsafe_settings", refusal)
     failures = []
-    for tier in (services.redis, services.postgres, services.clickhouse):
+    for tier in (services.tiers.redis, services.tiers.postgres, services.tiers.clickhouse):
         try:
             tier.ping()
         except TierError as error:

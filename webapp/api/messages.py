@@ -72,7 +72,9 @@ def list_messages(thread_id: str) -> Response:
     user_id = caller().user_id
     cursor = query_message_cursor(ids.shard_of(user_id, thread_id))
     limit, order = query_limit(), query_order()
-    page = services.retrieval.page(user_id, thread_id, limit=limit, cursor=cursor, order=order)
+    page = services.failover.retrieval.page(
+        user_id, thread_id, limit=limit, cursor=cursor, order=order
+    )
     if not page.messages and cursor is None:
         # An empty thread is an empty list; one that does not exist is not found.
         services.threads.get(user_id, thread_id)
@@ -92,7 +94,7 @@ def list_messages(thread_id: str) -> Response:
 def get_message(message_id: str) -> Response:
     """One message, from the fastest tier that has it."""
     services = web().services
-    found = services.retrieval.get(caller().user_id, message_id)
+    found = services.failover.retrieval.get(caller().user_id, message_id)
     (shown,) = services.streaming.shown([found.message])
     source = ReadFields(
         retrieval_source=found.source,
@@ -203,10 +205,12 @@ def _wait_for_commit(process: Web, done: Acknowledgement) -> bool:
     deadline = time.monotonic() + seconds
     # The caller asked to wait, at most so long in all.
     budget.begin(seconds)
-    process.wake(process.services.redis.slot_of_message(done.message.id))
+    process.wake(process.services.tiers.redis.slot_of_message(done.message.id))
     while time.monotonic() < deadline:
         try:
-            version = process.services.postgres.version_of(done.message.user_id, done.message.id)
+            version = process.services.tiers.postgres.version_of(
+                done.message.user_id, done.message.id
+            )
         except TierUnavailable:
             return False
         if version is not None and version >= done.message.version:

@@ -19,7 +19,7 @@ def metrics() -> Response:
     _let_in()
     settings, services = web().settings, web().services
     folder = settings.metrics_folder if settings.metrics else ""
-    text = exposition(services.instruments, folder, services.performance.figures())
+    text = exposition(services.tiers.instruments, folder, services.performance.figures())
     return Response(text, content_type=CONTENT_TYPE_LATEST)
 
 

@@ -17,10 +17,10 @@ LOST = (
 def migrate() -> None:
     """Bring PostgreSQL and ClickHouse to this program's schema."""
     services = Services(settings.load())
-    if services.disaster_recovery.is_lost():
+    if services.jobs.disaster_recovery.is_lost():
         raise Refused(LOST)
     weeks = services.settings.partition_weeks_ahead
-    steps = migrate_all(services.job_engine, services.job_clickhouse, weeks)
+    steps = migrate_all(services.tiers.job_engine, services.tiers.job_clickhouse, weeks)
     for step in steps:
         click.echo(f"applied {step}")
     if not steps:

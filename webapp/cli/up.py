@@ -89,7 +89,7 @@ def up(
         services = Services(settings.load())
         weeks = services.settings.partition_weeks_ahead
         _mind_a_loss(services, is_ours=is_ours)
-        migrate_all(services.job_engine, services.job_clickhouse, weeks)
+        migrate_all(services.tiers.job_engine, services.tiers.job_clickhouse, weeks)
         _judge(services)
         stack.start_programs(programs, env, run_as, health(env))
         files = [path for path in (folder / "run" / "env", env_file) if path is not None]
@@ -108,17 +108,17 @@ def up(
 def _mind_a_loss(services: Services, *, is_ours: bool) -> None:
     """Rebuilds an empty PostgreSQL of this stack, which has lost its data. One that the environment
     names may be the wrong server."""
-    if not services.disaster_recovery.is_lost():
+    if not services.jobs.disaster_recovery.is_lost():
         return
     if not is_ours:
         raise Refused(LOST)
-    services.disaster_recovery.open()
+    services.jobs.disaster_recovery.open()
     say("PostgreSQL lost its data: it is rebuilt from ClickHouse")
 
 
 def _judge(services: Services) -> None:
     """Makes the safety checks once here; else each program would refuse at each of its restarts."""
-    verdict = safety.judge(services)
+    verdict = safety.judge(services.tiers)
     if verdict.refusals:
         raise Refused(verdict.reason)
     for finding in verdict.weaker:

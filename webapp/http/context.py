@@ -29,7 +29,7 @@ class Web(NamedTuple):
         Outside a request, `asked_by` is the id of the request that caused it.
         """
         if slot is not None:
-            tracing = self.services.tracing
+            tracing = self.services.tiers.tracing
             traceparent = tracing.traceparent() if tracing.is_on else ""
             self.wakeups.request(slot, asked_by or request_id(), traceparent)
 

@@ -87,7 +87,7 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
         # What is still to be streamed has no time limit.
         budget.end()
         now, about = request_ctx.request, app_ctx.g
-        _measure(own.services.instruments, now, time.perf_counter() - about.started, response)
+        _measure(own.services.tiers.instruments, now, time.perf_counter() - about.started, response)
         headers = response.headers
         headers.add("X-Request-ID", about.request_id)
         headers.add("X-Content-Type-Options", "nosniff")

@@ -28,8 +28,8 @@ def install(app: Flask, web: Web) -> Realtime:
     """Makes them, and keeps them in `app.extensions` for requests and the worker."""
     own = Realtime(
         web,
-        Hub(web.services.events),
-        ConnectionLimiter(web.settings, web.services.instruments),
+        Hub(web.services.tiers.events),
+        ConnectionLimiter(web.settings, web.services.tiers.instruments),
         BoundedSemaphore(SENDS_AT_ONCE),
     )
     app.extensions[_EXTENSION] = own

@@ -163,7 +163,7 @@ class ClientSession:
         self._user_id = user_id
         self._until = LAST_SECOND
         socket = self._socket
-        listener = Listener(socket.outbox, socket.put, self._process.web.services.events)
+        listener = Listener(socket.outbox, socket.put, self._process.web.services.tiers.events)
         self._process.hub.join(user_id, listener)
         self._listener = listener
         gevent.spawn_later(RESUME_SECONDS, listener.resume)
@@ -194,7 +194,7 @@ class ClientSession:
             command.idempotency_key,
         )
         web = self._process.web
-        traced = web.services.tracing.work("socket send_message")
+        traced = web.services.tiers.tracing.work("socket send_message")
         with self._process.sends, listener.holding(), traced:
             done = web.services.messages.post(self._user_id, command.thread_id, draft)
             web.wake(done.wake_slot, self._request_id)

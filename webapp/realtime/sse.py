@@ -39,7 +39,7 @@ class EventStream:
         self._outbox = Outbox(
             sock, settings.socket_queue_frames, settings.socket_queue_bytes, self._end
         )
-        self._listener = Listener(self._outbox, self._put, process.web.services.events)
+        self._listener = Listener(self._outbox, self._put, process.web.services.tiers.events)
         self._is_over = False
 
     def run(self, head: bytes, threads: frozenset[str] | None, last_event_id: str | None) -> None:

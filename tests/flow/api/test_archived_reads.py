@@ -40,11 +40,11 @@ def archive(services: Services) -> Iterator[Callable[[], None]]:
 
     def run() -> None:
         rules = TieringRules(DAY_SECONDS, OLD_DAYS * DAY_SECONDS)
-        *_, done = services.archive.archive_partitions(ArchiveRequest(rules, 0, "tester"))
+        *_, done = services.jobs.archive.archive_partitions(ArchiveRequest(rules, 0, "tester"))
         assert done.stopped + done.waiting == 0
 
     yield run
-    with services.job_engine.begin() as connection:
+    with services.tiers.job_engine.begin() as connection:
         connection.execute(text(f"UPDATE archive_boundary SET below = '{ids.LOWEST}'"))
 
 
@@ -55,14 +55,18 @@ def thread(services: Services, archive: Callable[[], None], user: str) -> list[M
         message(user, "t", f"message {number}", time_us=FIRST_US + number * MINUTE_US)
         for number in range(COUNT)
     ]
-    list(BulkImporter(services.job_engine, services.redis_repair, services.archived).run(made))
+    list(
+        BulkImporter(
+            services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived
+        ).run(made)
+    )
     archive()
     assert rows_of(services, user) == 0
     return made
 
 
 def rows_of(services: Services, user: str) -> int:
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         query = text("SELECT count(*) FROM messages WHERE user_id = :user")
         return int(connection.execute(query, {"user": user}).scalar_one())
 
@@ -118,12 +122,16 @@ def test_an_admin_is_told_how_far_the_archive_is(
     assert told()["archived_before"] is None
     before, remained = dropped(), told()["remaining"]["partitions"]
     one = message(user, "t", time_us=FIRST_US)
-    list(BulkImporter(services.job_engine, services.redis_repair, services.archived).run([one]))
+    list(
+        BulkImporter(
+            services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived
+        ).run([one])
+    )
     due = told()
     assert due["remaining"]["partitions"] == remained + 1
     assert due["remaining"]["bytes"] > 0
     assert due["percent"] < 100
-    with only_archiver(services.job_engine):
+    with only_archiver(services.tiers.job_engine):
         assert told()["running"]
     archive()
     assert dropped() == before + 1
@@ -165,7 +173,11 @@ def test_the_command_says_what_would_go_and_what_went(
         return done.stdout.decode()
 
     one = message(user, "t", time_us=FIRST_US)
-    list(BulkImporter(services.job_engine, services.redis_repair, services.archived).run([one]))
+    list(
+        BulkImporter(
+            services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived
+        ).run([one])
+    )
     old = ("--older-than", f"{OLD_DAYS}d")
     assert "1 partitions with 1 messages" in archived_by_command(*old, "--dry-run")
     assert rows_of(services, user) == 1
@@ -181,14 +193,18 @@ def test_the_task_archives_what_is_old(
 ) -> None:
     """By the worker's own settings, which keep it for a day after that."""
     one = message(user, "t", time_us=FIRST_US)
-    list(BulkImporter(services.job_engine, services.redis_repair, services.archived).run([one]))
+    list(
+        BulkImporter(
+            services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived
+        ).run([one])
+    )
     celery.send_task("archive.archive_partition", queue="maintenance")
     eventually(lambda: rows_of(services, user) == 0 and nobody_archives(services), 20)
 
 
 def nobody_archives(services: Services) -> bool:
     try:
-        with only_archiver(services.job_engine):
+        with only_archiver(services.tiers.job_engine):
             return True
     except Refused:
         return False

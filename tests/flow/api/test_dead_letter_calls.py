@@ -68,8 +68,8 @@ def test_a_poisoned_entry_among_many_is_a_letter_and_lands_once_when_replayed(
     with refusing(services, f"content <> '{content}'") as name:
         good = api.send_many("t", 250)
         poison = message(user, content=content)
-        log = keys.pending(services.redis.slot_of_thread(user, "t"))
-        services.redis_client.xadd(log, {"message": codec.encode(poison)})
+        log = keys.pending(services.tiers.redis.slot_of_thread(user, "t"))
+        services.tiers.redis_client.xadd(log, {"message": codec.encode(poison)})
         good += api.send_many("t", 249)
         letter = letter_of(admin_api, poison.id)
         wait_until(api, "persisted", good[-1:])
@@ -90,7 +90,7 @@ def test_a_poisoned_entry_among_many_is_a_letter_and_lands_once_when_replayed(
     found, _ = api.walk("t", order="asc", limit=200)
     wanted = sorted([*(one["id"] for one in good), poison.id])
     assert [one["id"] for one in found] == wanted
-    archived = archived_messages(services.job_clickhouse, Selection(user))
+    archived = archived_messages(services.tiers.job_clickhouse, Selection(user))
     assert sorted(one.id for one in archived) == wanted
     assert ok(api.get("/api/threads/t"))["message_count"] == 500
 

@@ -77,7 +77,7 @@ def test_what_takes_long_goes_on_behind_the_answer(
     api: Api, admin_api: Api, services: Services, user: str
 ) -> None:
     wait_until(api, "archived", [api.send("t", "to be erased")])
-    with services.job_clickhouse.engine.begin() as connection:
+    with services.tiers.job_clickhouse.engine.begin() as connection:
         # A mutation waits for as long as merges are stopped.
         connection.exec_driver_sql("SYSTEM STOP MERGES messages")
     try:
@@ -86,7 +86,7 @@ def test_what_takes_long_goes_on_behind_the_answer(
         assert receipt["removed"]["postgresql"]["messages"] == 1
         problem(api.get("/api/threads/t/messages"), 404, "not_found")
     finally:
-        with services.job_clickhouse.engine.begin() as connection:
+        with services.tiers.job_clickhouse.engine.begin() as connection:
             connection.exec_driver_sql("SYSTEM START MERGES messages")
     assert erased(admin_api, user)["removed"]["clickhouse"]["messages"] == 1
 
@@ -208,11 +208,11 @@ def test_the_worker_carries_on_what_nobody_waits_for(
     made = api.send("t", "to be erased")
     wait_until(api, "archived", [made])
     # As by a process that dies once it has marked the user.
-    services.user_erasure.request(user, by="a test")
+    services.jobs.user_erasure.request(user, by="a test")
     # Data still in the tiers is hidden.
     reply = api.get("/api/threads/t/messages")
     assert reply.status_code == 404 or reply.json()["messages"] == []
     problem(api.get(f"/api/messages/{made['id']}"), 404, "not_found")
     # Beat sends this every quarter of a minute.
     celery.send_task("erase.finish_user_erasures", queue="maintenance")
-    eventually(lambda: services.user_erasure.receipt(user).state == "done", seconds=40)
+    eventually(lambda: services.jobs.user_erasure.receipt(user).state == "done", seconds=40)

@@ -89,7 +89,7 @@ def test_committed_means_that_postgresql_has_it(api: Api, services: Services, us
     made = api.send("t", "hello", durability="committed")
     assert made["durability"] == "committed"
     assert not made["background_persistence"]
-    assert services.postgres.version_of(user, made["id"]) == 1
+    assert services.tiers.postgres.version_of(user, made["id"]) == 1
 
 
 def test_an_edit_is_a_new_version_of_the_same_message(api: Api) -> None:
@@ -167,10 +167,10 @@ def test_a_deleted_message_leaves_no_text_in_any_tier(
     wait_until(api, "archived", [gone])
     ok(api.delete(f"/api/messages/{gone['id']}"))
     wait_until(api, "archived", [gone])
-    row = services.postgres.message(user, gone["id"])
+    row = services.tiers.postgres.message(user, gone["id"])
     assert row is not None
     assert (row[0].content, row[0].metadata, row[0].version) == ("", {}, 2)
-    record = services.redis.message(gone["id"])
+    record = services.tiers.redis.message(gone["id"])
     assert record is not None
     assert b"secret" not in record
 

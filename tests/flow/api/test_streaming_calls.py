@@ -103,8 +103,8 @@ def test_the_mark_is_the_servers_own(api: Api) -> None:
 def test_a_worker_finishes_what_its_agent_left(api: Api, services: Services) -> None:
     message = opened(api)
     ok(append(api, message, "half a sent"))
-    slot = services.redis.slot_of_message(message["id"])
-    services.redis_client.zadd(keys.streams(slot), {message["id"]: 1.0})
+    slot = services.tiers.redis.slot_of_message(message["id"])
+    services.tiers.redis_client.zadd(keys.streams(slot), {message["id"]: 1.0})
 
     def interrupted() -> dict[str, Any] | None:
         found = ok(api.get(f"/api/messages/{message['id']}"))

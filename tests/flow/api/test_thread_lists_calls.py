@@ -56,7 +56,7 @@ def test_a_worker_warms_the_list_of_who_is_active(
     api: Api, services: Services, user: str, celery: Celery
 ) -> None:
     wait_until(api, "persisted", [api.send("t", "hello")])
-    services.redis_repair.invalidate_thread_lists([user])
+    services.tiers.redis_repair.invalidate_thread_lists([user])
     # Beat sends this every minute.
     celery.send_task("threads.warm_lists", queue="maintenance")
     eventually(lambda: services.thread_cache_manager._pages.cold([user]) == [])

@@ -175,7 +175,7 @@ def test_a_deleted_thread_may_be_created_anew(api: Api, services: Services, user
     assert ok(api.get("/api/threads/t")) == made
 
     def committed() -> ThreadSummary | None:
-        row = services.postgres.thread(user, "t")
+        row = services.tiers.postgres.thread(user, "t")
         return row.thread.summary(*row[1:]) if row else None
 
     eventually(lambda: (found := committed()) is not None and found.title == "new")
@@ -191,31 +191,31 @@ def test_erasure_takes_the_text_out_of_every_tier(
     wait_until(api, "archived", made)
     assert api.delete("/api/threads/t").status_code == 204
     kept = api.send("t", "kept")
-    eventually(lambda: services.postgres.version_of(user, kept["id"]))
+    eventually(lambda: services.tiers.postgres.version_of(user, kept["id"]))
     # Beat sends this every half minute.
     celery.send_task("erase.erase_deleted_threads", queue="maintenance")
     eventually(lambda: _is_erased(services, user))
     eventually(lambda: _archived_texts(services, user, made) == {""})
     assert _committed_texts(services, user, kept["id"]) == {""}
     for one in made:
-        assert services.redis.message(one["id"]) is None
+        assert services.tiers.redis.message(one["id"]) is None
     assert api.page("t")["messages"][0]["content"] == "kept"
 
 
 def _is_erased(services: Services, user: str) -> bool:
     query = select(threads.c.erased_through).where(threads.c.user_id == user)
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         return connection.execute(query).scalar_one_or_none() is not None
 
 
 def _committed_texts(services: Services, user: str, kept: str) -> set[str]:
     query = select(messages.c.content).where(messages.c.user_id == user, messages.c.id != kept)
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         return set(connection.execute(query).scalars())
 
 
 def _archived_texts(services: Services, user: str, made: list[dict[str, Any]]) -> set[str]:
-    found = [services.clickhouse.message(user, one["id"]) for one in made]
+    found = [services.tiers.clickhouse.message(user, one["id"]) for one in made]
     return {copy[0].content for copy in found if copy is not None}
 
 

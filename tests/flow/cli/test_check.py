@@ -42,7 +42,7 @@ def test_a_check_names_and_mends_beside_the_running_system(
 ) -> None:
     sent = [api.send("t", f"message {n}") for n in range(3)]
     wait_until(api, "archived", sent)
-    spoilt = services.postgres.message(user, sent[1]["id"])
+    spoilt = services.tiers.postgres.message(user, sent[1]["id"])
     assert spoilt is not None
     damage.in_postgres(services, "content = 'x'", spoilt[0])
     damage.drop_from_redis(services, spoilt[0])
@@ -64,14 +64,14 @@ def test_a_check_names_and_mends_beside_the_running_system(
     again = finished(admin_api, started(admin_api, scope=scope))
     assert (again["differences"], again["data_consistency_score"]) == ([], 100.0)
 
-    (entry, *_) = services.audit.entries(action="consistency.repair", limit=1)
+    (entry, *_) = services.jobs.audit.entries(action="consistency.repair", limit=1)
     assert entry.subject == f"consistency:{user}/*"
     assert entry.counts == {"repaired:damaged_in_postgresql": 1}
     assert entry.details["ids"] == {"repaired:damaged_in_postgresql": [sent[1]["id"]]}
 
 
 def test_one_check_at_a_time(admin_api: Api, services: Services) -> None:
-    with services.consistency_checker.reports.alone():
+    with services.jobs.consistency_checker.reports.alone():
         reply = admin_api.post("/api/admin/check-consistency", json={})
         problem(reply, 409, "check_running")
 
@@ -86,7 +86,7 @@ def test_health_shows_the_score_of_the_last_check_of_everything(
     admin_api: Api, services: Services, token: Callable[..., str]
 ) -> None:
     def check() -> Any:
-        return services.consistency_checker.check(actor="test")
+        return services.jobs.consistency_checker.check(actor="test")
 
     report = eventually(check, seconds=60)
     health = ok(admin_api.get("/health/persistence"))
@@ -104,7 +104,7 @@ def test_the_command_says_what_differs_and_by_its_status_whether_it_still_does(
 ) -> None:
     sent = [api.send("t", "hello")]
     wait_until(api, "archived", sent)
-    spoilt = services.postgres.message(user, sent[0]["id"])
+    spoilt = services.tiers.postgres.message(user, sent[0]["id"])
     assert spoilt is not None
     damage.in_clickhouse(services, "UPDATE content = 'x'", spoilt[0])
 
@@ -123,9 +123,9 @@ def test_what_was_deleted_before_a_worker_came_to_it_is_no_difference_and_stays_
     stack: Launched, api: Api, services: Services, user: str, tmp_path: Path
 ) -> None:
     wait_until(api, "archived", [api.send("t", "first")])
-    with services.job_engine.connect() as other:
+    with services.tiers.job_engine.connect() as other:
         # No worker gets to the slot between the two calls.
-        locks.lock_slots(other, [services.redis.slot_of_thread(user, "t")])
+        locks.lock_slots(other, [services.tiers.redis.slot_of_thread(user, "t")])
         made = api.send("t", "secret")
         assert api.delete("/api/threads/t").status_code == 204
         receipt = api.receipt(made["id"])
@@ -159,7 +159,7 @@ def test_a_check_beside_writers_names_nothing(services: Services, user: str) -> 
         writers = [pool.submit(write, number) for number in range(4)]
         try:
             reports = [
-                services.consistency_checker.check(Scope(user_id=user), actor="test")
+                services.jobs.consistency_checker.check(Scope(user_id=user), actor="test")
                 for _ in range(2)
             ]
         finally:

@@ -79,7 +79,7 @@ def test_a_name_comes_to_a_thread_that_only_messages_opened(
     services: Services, api: Api, user: str
 ) -> None:
     api.send("t", "hello")
-    services.persistence.drain_backlog()
+    services.jobs.persistence.drain_backlog()
     assert ok(api.get("/api/threads/t"))["title"] is None
     line = {"id": "t", "user_id": user, "title": "Named", "created_at": "2020-01-01T00:00:00Z"}
     named = thread_lines.decode(msgspec.json.encode({"thread": line}), None)
@@ -90,7 +90,7 @@ def test_a_name_comes_to_a_thread_that_only_messages_opened(
     renamed = msgspec.structs.replace(named, title="Other")
     assert run_import(services, [renamed]).threads == 0
     assert api.delete("/api/threads/t").status_code == 204
-    services.persistence.drain_backlog()
+    services.jobs.persistence.drain_backlog()
     assert run_import(services, [msgspec.structs.replace(named, version=99)]).threads == 0
     assert api.get("/api/threads/t").status_code == 404
 
@@ -105,7 +105,7 @@ def test_nothing_of_who_was_erased_goes_out_or_comes_in(
         " requested_at, receipt, finished_at) VALUES (:user, :through, clock_timestamp(), 'admin',"
         " clock_timestamp(), '{}', clock_timestamp())"
     )
-    with services.job_engine.begin() as connection:
+    with services.tiers.job_engine.begin() as connection:
         connection.execute(insert, {"user": user, "through": made.id})
     assert list(exporter.everything(Selection(user))) == []
     thread = Thread(

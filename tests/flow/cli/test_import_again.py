@@ -75,10 +75,10 @@ def test_files_that_overlap_with_what_is_archived_are_written_once(
         for n in range(6)
     ]
     run_import(services, lines(user, *rows[:4]))
-    server = services.job_clickhouse
+    server = services.tiers.job_clickhouse
     eventually(lambda: len(list(archived_messages(server, Selection(user)))) == 4)
     drop = text("DELETE FROM messages WHERE user_id = :user AND id < :below")
-    with services.job_engine.begin() as connection:
+    with services.tiers.job_engine.begin() as connection:
         connection.execute(drop, {"user": user, "below": boundary})
     assert counts(run_import(services, lines(user, *rows[2:]))) == (2, 2, 0)
     found = [one.content for one in messages_of(exporter, Selection(user))]

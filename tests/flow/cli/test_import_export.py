@@ -52,7 +52,9 @@ def test_history_is_imported_once_however_often(
     assert exported == sorted(messages, key=position)
 
     def archived() -> list[Message]:
-        return list(archived_messages(services.job_clickhouse, Selection(user), page_messages=999))
+        return list(
+            archived_messages(services.tiers.job_clickhouse, Selection(user), page_messages=999)
+        )
 
     assert eventually(lambda: len(archived()) == len(messages), 30)
     assert archived() == exported
@@ -60,9 +62,9 @@ def test_history_is_imported_once_however_often(
 
 def test_an_import_that_stopped_is_repeated(services: Services, user: str) -> None:
     messages = [message(user, f"t{number % 3}") for number in range(100)]
-    stopped = BulkImporter(services.job_engine, services.redis_repair, services.archived, 10).run(
-        messages
-    )
+    stopped = BulkImporter(
+        services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived, 10
+    ).run(messages)
     assert next(stopped).written == 10
     stopped.close()
     assert counts(run_import(services, messages, 7)) == (90, 10, 0)
@@ -92,7 +94,7 @@ def test_a_newer_version_is_not_hidden_by_a_hot_copy(
     services: Services, api: Api, user: str
 ) -> None:
     posted = api.send("chat", "first")
-    first = services.retrieval.get(user, posted["id"]).message
+    first = services.failover.retrieval.get(user, posted["id"]).message
     run_import(services, [revised(first)])
     assert ok(api.get(f"/api/messages/{posted['id']}"))["content"] == "version 2"
     edited = api.patch(f"/api/messages/{posted['id']}", json={"message": "third"})
@@ -164,7 +166,7 @@ def test_a_message_that_postgresql_refuses_costs_only_itself(
 def held_thread(services: Services, user: str) -> Iterator[Any]:
     """A thread whose row another transaction holds."""
     run_import(services, [message(user)])
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         query = text("SELECT id FROM threads WHERE user_id = :user FOR UPDATE")
         connection.execute(query, {"user": user})
         yield connection
@@ -178,7 +180,7 @@ def test_a_lock_is_waited_for(services: Services, held_thread: Any, user: str) -
         held_thread.rollback()
 
     importer = BulkImporter(
-        services.job_engine, services.redis_repair, services.archived, pause=pause
+        services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived, pause=pause
     )
     (done,) = importer.run([message(user)])
     assert counts(done) == (1, 0, 0)
@@ -189,7 +191,10 @@ def test_a_lock_that_stays_ends_the_import_with_nothing_half_done(
     services: Services, exporter: MessageExporter, held_thread: Any, user: str
 ) -> None:
     importer = BulkImporter(
-        services.job_engine, services.redis_repair, services.archived, pause=lambda seconds: None
+        services.tiers.job_engine,
+        services.tiers.redis_repair,
+        services.jobs.archived,
+        pause=lambda seconds: None,
     )
     with pytest.raises(TierUnavailable):
         list(importer.run([message(user), message(user)]))
@@ -225,11 +230,15 @@ def test_an_export_finds_what_only_the_archive_has(
     old = [message(user, "t", str(number), time_us=10**15 + number) for number in range(30)]
     new = [message(user, "t", str(number)) for number in range(3)]
     run_import(services, old + new)
-    eventually(lambda: len(list(archived_messages(services.job_clickhouse, Selection(user)))) == 33)
+    eventually(
+        lambda: len(list(archived_messages(services.tiers.job_clickhouse, Selection(user)))) == 33
+    )
     run_import(services, [revised(old[6], deleted=True)])
-    eventually(lambda: len(list(archived_messages(services.job_clickhouse, Selection(user)))) == 32)
+    eventually(
+        lambda: len(list(archived_messages(services.tiers.job_clickhouse, Selection(user)))) == 32
+    )
     drop = text("DELETE FROM messages WHERE user_id = :user AND id < :below")
-    with services.job_engine.begin() as connection:
+    with services.tiers.job_engine.begin() as connection:
         connection.execute(drop, {"user": user, "below": boundary})
     # An edit and a deletion of archived messages, of which ClickHouse may not know yet.
     run_import(services, [revised(old[3]), revised(old[4], deleted=True)])

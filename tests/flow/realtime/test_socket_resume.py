@@ -108,7 +108,7 @@ def test_a_stream_that_is_lost_is_a_reset_and_goes_on(
     url: str, user_token: str, user: str, api: Api, services: Services
 ) -> None:
     with listening(url, user_token) as one, listening(url, user_token) as other:
-        services.redis_client.delete(keys.events(user))
+        services.tiers.redis_client.delete(keys.events(user))
         assert {socket.receive()["type"] for socket in (one, other)} == {"reset"}
         made = api.send("t", "after")
         for socket in (one, other):
@@ -119,9 +119,9 @@ def test_a_stream_that_is_lost_and_made_again_is_a_reset(
     url: str, user_token: str, user: str, api: Api, services: Services
 ) -> None:
     with listening(url, user_token) as socket:
-        services.redis_client.delete(keys.events(user))
+        services.tiers.redis_client.delete(keys.events(user))
         # Another process opens it before this one has read.
-        services.events.open([user])
+        services.tiers.events.open([user])
         api.send("t", "after")
         assert socket.receive()["type"] == "reset"
 

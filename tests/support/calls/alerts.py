@@ -20,8 +20,8 @@ class Judged:
         self.now = Judged._latest + 2
         # What other tests raised is over.
         nothing = AlertState(window=window_of(self.now) - 1)
-        AlertStore(alone.notices, alone.breakers).keep(nothing, everywhere=True)
-        alone.notices.write("alert-marks", {})
+        AlertStore(alone.tiers.notices, alone.tiers.breakers).keep(nothing, everywhere=True)
+        alone.tiers.notices.write("alert-marks", {})
 
     def by(self, own: Services, windows: int = 1) -> dict[str, Alert]:
         """This process counts and judges so many windows; gives what stands then, by key.

@@ -33,7 +33,7 @@ _ROWS = {
 
 def lose_postgresql(services: Services) -> None:
     """An empty database, as a server has that was started on an empty disk."""
-    with services.job_engine.begin() as connection:
+    with services.tiers.job_engine.begin() as connection:
         wait_for_locks(connection)
         connection.exec_driver_sql(
             "DROP SCHEMA public CASCADE; CREATE SCHEMA public;"
@@ -42,14 +42,14 @@ def lose_postgresql(services: Services) -> None:
 
 
 def lose_clickhouse(services: Services) -> None:
-    with services.job_clickhouse.engine.begin() as connection:
+    with services.tiers.job_clickhouse.engine.begin() as connection:
         for name in connection.exec_driver_sql("SHOW TABLES").scalars().all():
             connection.exec_driver_sql(f"DROP TABLE `{name}` SYNC")
 
 
 def lose_redis(services: Services) -> None:
     """Takes everything out of Redis, as those may who may not empty it at once."""
-    client = services.redis_client
+    client = services.tiers.redis_client
     for name in client.scan_iter(count=1_000):
         client.unlink(name)
 
@@ -63,14 +63,14 @@ def lose_everything(services: Services) -> None:
 def begin_anew(services: Services) -> None:
     """The same servers as if they had never been used."""
     lose_everything(services)
-    migrate_all(services.job_engine, services.job_clickhouse, 1)
+    migrate_all(services.tiers.job_engine, services.tiers.job_clickhouse, 1)
     settle(services)
-    services.redis_recovery.adopt()
+    services.failover.redis_recovery.adopt()
 
 
 def settle(services: Services) -> None:
     """Waits until this process has seen that every tier is back."""
-    breakers = services.breakers
+    breakers = services.tiers.breakers
     for breaker in (breakers.redis, breakers.postgresql, breakers.clickhouse):
         eventually(lambda one=breaker: one.is_closed)  # type: ignore[misc]
 
@@ -78,22 +78,22 @@ def settle(services: Services) -> None:
 def carry_on(services: Services) -> None:
     """What workers do, who wait for a tier that is slow, until there is nothing left to do."""
     settle(services)
-    services.persistence.drain_all(range(services.settings.shards))
-    services.erasure.erase_deleted_threads()
-    services.replication.ship_all()
-    services.row_copies.ship()
-    services.audit_outbox.ship_all()
+    services.jobs.persistence.drain_all(range(services.settings.shards))
+    services.jobs.erasure.erase_deleted_threads()
+    services.jobs.replication.ship_all()
+    services.jobs.row_copies.ship()
+    services.jobs.audit_outbox.ship_all()
 
 
 def exported(services: Services) -> bytes:
     """What `threadkeep export` writes."""
-    exporter = services.exporter
+    exporter = services.jobs.exporter
     return b"\n".join(codec.encode(message) for message in messages_of(exporter))
 
 
 def rows(services: Services) -> dict[str, Sequence[Row[Any]]]:
     """Every row that must come back."""
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         return {name: connection.execute(text(query)).all() for name, query in _ROWS.items()}
 
 
@@ -128,7 +128,7 @@ def _running(services: Services, user: str) -> None:
 def _titled(services: Services, user: str) -> None:
     services.threads.create(user, "titled", "a title", {"colour": "blue", "n": 1.50})
     post(services, user, "titled", *(f"message {n}" for n in range(40)))
-    services.persistence.drain_all(range(services.settings.shards))
+    services.jobs.persistence.drain_all(range(services.settings.shards))
     services.threads.change(user, "titled", title="a better title", metadata={"colour": "red"})
     services.threads.change(
         user, "titled", title=UNSET, metadata=UNSET, is_pinned=True, is_archived=True
@@ -137,10 +137,10 @@ def _titled(services: Services, user: str) -> None:
 
 def _edited(services: Services, user: str) -> None:
     names = post(services, user, "edited", "one", "two", "three", "line\nfeed \u2028 'quoted' \\")
-    services.persistence.drain_all(range(services.settings.shards))
+    services.jobs.persistence.drain_all(range(services.settings.shards))
     services.messages.edit(user, names[0], content="one, edited", metadata=None, if_version=None)
     services.messages.delete(user, names[1], if_version=None)
-    services.persistence.drain_all(range(services.settings.shards))
+    services.jobs.persistence.drain_all(range(services.settings.shards))
     # The last message of a thread is a tombstone.
     services.messages.delete(user, names[3], if_version=None)
 
@@ -148,13 +148,13 @@ def _edited(services: Services, user: str) -> None:
 def _deleted(services: Services, user: str) -> None:
     services.threads.create(user, "deleted", "gone", {})
     post(services, user, "deleted", "gone", "gone too")
-    services.persistence.drain_all(range(services.settings.shards))
+    services.jobs.persistence.drain_all(range(services.settings.shards))
     services.threads.delete(user, "deleted")
 
 
 def _reopened(services: Services, user: str) -> None:
     post(services, user, "reopened", "before")
-    services.persistence.drain_all(range(services.settings.shards))
+    services.jobs.persistence.drain_all(range(services.settings.shards))
     services.threads.delete(user, "reopened")
-    services.persistence.drain_all(range(services.settings.shards))
+    services.jobs.persistence.drain_all(range(services.settings.shards))
     post(services, user, "reopened", "after")

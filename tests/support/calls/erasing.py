@@ -17,10 +17,10 @@ def marker_of(user: str) -> str:
 
 def erase(alone: Services, user: str) -> UserErasure:
     """Erases a user, as often as it takes."""
-    alone.user_erasure.request(user, by="an admin")
+    alone.jobs.user_erasure.request(user, by="an admin")
 
     def carried_on() -> UserErasure:
-        done = alone.user_erasure.carry_on(user)
+        done = alone.jobs.user_erasure.carry_on(user)
         assert done is not None
         assert done.state == "done", done.waits_for
         return done
@@ -33,16 +33,16 @@ def persisted(
 ) -> list[Message]:
     """Messages that every tier has."""
     made = [message(user, content=marker_of(user)) for _ in range(count)]
-    alone.redis.append([append_of(*made)], 60)
+    alone.tiers.redis.append([append_of(*made)], 60)
     drain()
-    alone.replication.ship_all()
+    alone.jobs.replication.ship_all()
     return made
 
 
 def finish(alone: Services, user: str) -> UserErasure:
     """What a worker does now and then."""
-    alone.user_erasure.finish_due()
-    return alone.user_erasure.receipt(user)
+    alone.jobs.user_erasure.finish_due()
+    return alone.jobs.user_erasure.receipt(user)
 
 
 def copied_tables(alone: Services, user: str) -> set[str]:
@@ -52,5 +52,5 @@ def copied_tables(alone: Services, user: str) -> set[str]:
         "SELECT DISTINCT table_name FROM row_copies"
         f" WHERE position(row, {named}) > 0 OR position(key, {named}) > 0 SETTINGS final = 0"
     )
-    with alone.job_clickhouse.engine.connect() as connection:
+    with alone.tiers.job_clickhouse.engine.connect() as connection:
         return set(connection.exec_driver_sql(query).scalars())

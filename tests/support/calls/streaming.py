@@ -30,7 +30,7 @@ def finish(
 
 
 def stored(own: Services, user: str, message: Message) -> Message:
-    return own.retrieval.get(user, message.id).message
+    return own.failover.retrieval.get(user, message.id).message
 
 
 def text_so_far(own: Services, message: Message) -> str | None:
@@ -47,14 +47,14 @@ def refused(code: str, act: Callable[[], object]) -> StreamRefused:
 
 def leave(alone: Services, message: Message) -> None:
     """Has it that no chunk came for long."""
-    slot = alone.redis.slot_of_message(message.id)
-    assert alone.redis_client.zadd(keys.streams(slot), {message.id: LONG_AGO}) == 0
+    slot = alone.tiers.redis.slot_of_message(message.id)
+    assert alone.tiers.redis_client.zadd(keys.streams(slot), {message.id: LONG_AGO}) == 0
 
 
 def stream_keys(alone: Services) -> list[bytes]:
-    return list(alone.redis_client.keys("stream*"))
+    return list(alone.tiers.redis_client.keys("stream*"))
 
 
 def lose_chunks(alone: Services) -> None:
     """Takes the streams away and nothing else, as a Redis does that came back with less."""
-    assert alone.redis_client.delete(*stream_keys(alone))
+    assert alone.tiers.redis_client.delete(*stream_keys(alone))

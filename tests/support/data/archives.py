@@ -35,13 +35,13 @@ _TABLES = text(
 
 def fresh(services: Services) -> None:
     """Empties PostgreSQL's and ClickHouse's messages, and forgets every archiver."""
-    with services.job_engine.begin() as connection:
+    with services.tiers.job_engine.begin() as connection:
         wait_for_locks(connection)
         for statement in _RESET:
             connection.execute(text(statement))
         for table in connection.execute(_TABLES, {"ahead": "messages_2025"}).scalars().all():
             connection.execute(text(f"DROP TABLE {table}"))
-    services.job_clickhouse.post("TRUNCATE TABLE messages")
+    services.tiers.job_clickhouse.post("TRUNCATE TABLE messages")
 
 
 def old(user: str, day: float = 0, thread: str = "t", **fields: Any) -> Message:
@@ -52,11 +52,11 @@ def old(user: str, day: float = 0, thread: str = "t", **fields: Any) -> Message:
 def write(services: Services, versions: Iterable[Message], *, ship: bool = True) -> None:
     """Into partitions of their own in PostgreSQL, and to ClickHouse."""
     batch = list(versions)
-    Partitions(services.job_engine).ensure_for(one.id for one in batch)
-    with services.job_engine.begin() as connection:
+    Partitions(services.tiers.job_engine).ensure_for(one.id for one in batch)
+    with services.tiers.job_engine.begin() as connection:
         writes.upsert_messages(connection, [codec.encode(one) for one in batch])
     if ship:
-        services.replication.ship_all()
+        services.jobs.replication.ship_all()
 
 
 def wish(grace: float = 0, rules: TieringRules = RULES, **fields: Any) -> ArchiveRequest:
@@ -66,25 +66,25 @@ def wish(grace: float = 0, rules: TieringRules = RULES, **fields: Any) -> Archiv
 
 def archive(services: Services, **fields: Any) -> ArchiveCounts:
     """One run; gives its counts."""
-    *_, last = services.archive.archive_partitions(wish(**fields))
+    *_, last = services.jobs.archive.archive_partitions(wish(**fields))
     return last
 
 
 def exported(services: Services) -> list[bytes]:
     """Everything that there is, as an export gives it."""
-    exporter = services.exporter
+    exporter = services.jobs.exporter
     return [codec.encode(one) for one in messages_of(exporter)]
 
 
 def scalar(services: Services, query: str, **values: Any) -> Any:
     """The answer of PostgreSQL to a question of one value."""
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         return connection.execute(text(query), values).scalar_one()
 
 
 def execute(services: Services, statement: str, **values: Any) -> None:
     """A statement of PostgreSQL's own."""
-    with services.job_engine.begin() as connection:
+    with services.tiers.job_engine.begin() as connection:
         connection.execute(text(statement), values)
 
 
@@ -96,7 +96,7 @@ def boundary(services: Services) -> str:
 def unit(services: Services, name: str = PARTITION) -> dict[str, Any]:
     """The latest unit of a partition."""
     query = text("SELECT * FROM archive_units WHERE name = :name ORDER BY id DESC LIMIT 1")
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         return dict(connection.execute(query, {"name": name}).one()._mapping)
 
 
@@ -108,7 +108,7 @@ def in_postgres(services: Services) -> int:
 def put_in_clickhouse(services: Services, *copies: Message) -> None:
     """Copies as they are, whatever their hashes say."""
     rows = b"\n".join(map(clickhouse_row, copies))
-    services.job_clickhouse.insert("messages", rows, ids.mint(0, 0))
+    services.tiers.job_clickhouse.insert("messages", rows, ids.mint(0, 0))
 
 
 def clickhouse_row(one: Message) -> bytes:
@@ -120,7 +120,7 @@ def clickhouse_row(one: Message) -> bytes:
 def lose_from_clickhouse(services: Services, *messages: Message) -> None:
     """Takes every version of some messages out of ClickHouse."""
     names = ", ".join(f"'{one.id}'" for one in messages)
-    services.job_clickhouse.post(
+    services.tiers.job_clickhouse.post(
         f"ALTER TABLE messages DELETE WHERE id IN ({names}) SETTINGS mutations_sync = 2"
     )
 

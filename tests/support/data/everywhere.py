@@ -31,7 +31,7 @@ def places(services: Services, *texts: str) -> set[str]:
 
 
 def in_redis(services: Services, text: str) -> Iterator[str]:
-    client: Any = services.redis_client
+    client: Any = services.tiers.redis_client
     for name in client.scan_iter(count=1000):
         # DUMP compresses long strings, so each kind is read as what it is.
         kind = client.type(name)
@@ -59,7 +59,7 @@ def _flat(value: Any) -> Iterator[bytes]:
 
 
 def in_postgres(services: Services, text: str) -> Iterator[str]:
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         columns = connection.exec_driver_sql(_TEXT_COLUMNS).all()
         for table, column in columns:
             # A bytea as text is hexadecimal.
@@ -74,7 +74,7 @@ def in_postgres(services: Services, text: str) -> Iterator[str]:
 
 def in_clickhouse(services: Services, text: str) -> Iterator[str]:
     needle = f"unhex('{text.encode().hex()}')"
-    with services.job_clickhouse.engine.connect() as connection:
+    with services.tiers.job_clickhouse.engine.connect() as connection:
         rows = connection.exec_driver_sql(_COLUMNS).all()
         for table, named in groupby(rows, key=lambda row: row[0]):
             columns = [name for _, name in named]
@@ -90,5 +90,5 @@ def in_clickhouse(services: Services, text: str) -> Iterator[str]:
 
 def append_only_files(services: Services) -> bytes:
     """All that the data Redis has on disk."""
-    folder = Path(services.redis_client.config_get("dir")["dir"])
+    folder = Path(services.tiers.redis_client.config_get("dir")["dir"])
     return b"".join(file.read_bytes() for file in sorted(folder.rglob("*.aof*")) if file.is_file())

@@ -21,9 +21,9 @@ def lines(user: str, *rows: dict[str, object]) -> list[Minted]:
 def run_import(services: Services, messages: Sequence[Kept], batch: int = 1_000) -> Imported:
     """Imports in batches; gives the counts with the refusals of all steps."""
     steps = list(
-        BulkImporter(services.job_engine, services.redis_repair, services.archived, batch).run(
-            messages
-        )
+        BulkImporter(
+            services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived, batch
+        ).run(messages)
     )
     refusals = tuple(refusal for step in steps for refusal in step.refusals)
     return steps[-1]._replace(refusals=refusals)

@@ -21,8 +21,8 @@ NOT_BAD = f"NOT starts_with(content, '{BAD}')"
 
 def inject(alone: Services, user: str, record: bytes, kind: str = "message") -> None:
     """Puts a record straight into the log of the user's thread, beside Redis's other keys."""
-    log = keys.pending(alone.redis.slot_of_thread(user, "t"))
-    alone.redis_client.xadd(log, {kind: record})
+    log = keys.pending(alone.tiers.redis.slot_of_thread(user, "t"))
+    alone.tiers.redis_client.xadd(log, {kind: record})
 
 
 def only(service: DeadLetterService) -> DeadLetter:
@@ -32,25 +32,25 @@ def only(service: DeadLetterService) -> DeadLetter:
 
 
 def row_of(alone: Services, one: Message) -> Any:
-    with alone.job_engine.connect() as connection:
+    with alone.tiers.job_engine.connect() as connection:
         query = select(messages).where(messages.c.id == one.id)
         return connection.execute(query).one_or_none()
 
 
 def queued(alone: Services, one: Message) -> int:
     query = select(func.count()).where(clickhouse_outbox.c.message_id == one.id)
-    with alone.job_engine.connect() as connection:
+    with alone.tiers.job_engine.connect() as connection:
         return connection.execute(query).scalar_one()
 
 
 def counted(alone: Services, user: str) -> int:
     query = select(threads.c.message_count).where(threads.c.user_id == user, threads.c.id == "t")
-    with alone.job_engine.connect() as connection:
+    with alone.tiers.job_engine.connect() as connection:
         return connection.execute(query).scalar_one()
 
 
 def listed(alone: Services, user: str) -> list[str]:
-    page = alone.retrieval.page(user, "t", limit=1000, cursor=None, order="asc")
+    page = alone.failover.retrieval.page(user, "t", limit=1000, cursor=None, order="asc")
     return [one.id for one in page.messages]
 
 
@@ -61,7 +61,7 @@ def refused_message(
     bad.enter_context(refusing(alone, NOT_BAD))
     # No other test's is like it.
     one = message(user, content=f"{BAD}: {user}")
-    alone.redis.append([append_of(one)], 60)
+    alone.tiers.redis.append([append_of(one)], 60)
     assert drain().refused == 1
     return one
 

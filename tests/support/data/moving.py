@@ -46,9 +46,9 @@ def _is_there(receipt: dict[str, Any], tiers: Iterable[str]) -> bool:
 
 def evict(services: Services, made: Iterable[Mapping[str, Any]], *, index: bool = True) -> None:
     """Takes persisted messages out of Redis, as memory pressure or their TTL would."""
-    client = services.redis_client
+    client = services.tiers.redis_client
     for one in made:
-        slot = services.redis.slot_of_message(one["id"])
+        slot = services.tiers.redis.slot_of_message(one["id"])
         name = keys.message(slot, one["id"])
         assert client.ttl(name) != -1, "what is not in PostgreSQL never leaves Redis"
         client.delete(name)
@@ -72,11 +72,11 @@ def archived(services: Services, made: Iterable[Mapping[str, Any]]) -> Iterator[
 
 
 def _move_boundary(services: Services, below: str, gone: list[str]) -> str:
-    with services.job_engine.begin() as connection:
+    with services.tiers.job_engine.begin() as connection:
         wait_for_locks(connection)
         for name in gone:
             # A second worker may still be repeating what the first has committed.
-            lock = {"lock_class": SLOT_LOCK, "slot": services.redis.slot_of_message(name)}
+            lock = {"lock_class": SLOT_LOCK, "slot": services.tiers.redis.slot_of_message(name)}
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock_class, :slot)"), lock)
         before: str = connection.execute(select(archive_boundary.c.below)).scalar_one()
         connection.execute(update(archive_boundary).values(below=below))

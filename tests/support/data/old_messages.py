@@ -46,8 +46,12 @@ class OldMessages:
             for number in range(100)
         ]
         own = bed.services
-        list(BulkImporter(own.job_engine, own.redis_repair, own.archived).run(self.messages))
-        own.replication.ship_all()
+        list(
+            BulkImporter(own.tiers.job_engine, own.tiers.redis_repair, own.jobs.archived).run(
+                self.messages
+            )
+        )
+        own.jobs.replication.ship_all()
         self.settle()
 
     def settle(self) -> None:
@@ -61,7 +65,7 @@ class OldMessages:
     def exported(self) -> list[bytes]:
         """All that the tiers have of the user."""
         own = self._bed.services
-        exporter = own.exporter
+        exporter = own.jobs.exporter
         return [codec.encode(one) for one in messages_of(exporter, Selection(self.user))]
 
     def in_postgres(self) -> int:
@@ -70,13 +74,13 @@ class OldMessages:
 
     def _count(self, table: str, column: str) -> int:
         query = f"SELECT count(*) FROM {table} WHERE {column} = ANY(CAST(:ids AS uuid[]))"
-        with self._bed.services.job_engine.connect() as connection:
+        with self._bed.services.tiers.job_engine.connect() as connection:
             names = [one.id for one in self.messages]
             return int(connection.execute(text(query), {"ids": names}).scalar_one())
 
     def states(self) -> set[str]:
         """The states of all units."""
-        with self._bed.services.job_engine.connect() as connection:
+        with self._bed.services.tiers.job_engine.connect() as connection:
             return set(connection.execute(text("SELECT state FROM archive_units")).scalars())
 
     @contextmanager

@@ -26,12 +26,12 @@ class Row(NamedTuple):
 
 def entries(services: Services) -> list[LogEntry]:
     """Everything that waits in the log now."""
-    return services.pending_log.read(range(services.pending_log.slots), MANY)
+    return services.tiers.pending_log.read(range(services.tiers.pending_log.slots), MANY)
 
 
 def put(services: Services, again: Iterable[LogEntry]) -> list[str]:
     """Puts copies of entries into the log, in this order; gives their new entry ids."""
-    pipeline = services.redis_client.pipeline(transaction=False)
+    pipeline = services.tiers.redis_client.pipeline(transaction=False)
     for entry in again:
         fields: dict[Any, Any] = {entry.kind: entry.record}
         if entry.key is not None:
@@ -43,14 +43,14 @@ def put(services: Services, again: Iterable[LogEntry]) -> list[str]:
 def drained(services: Services) -> bool:
     """Whether the log is empty after one look of a worker, who takes less when that is too much."""
     with suppress(TierUnavailable):
-        services.persistence.drain_backlog()
-    return sum(services.pending_log.backlog()) == 0
+        services.jobs.persistence.drain_backlog()
+    return sum(services.tiers.pending_log.backlog()) == 0
 
 
 def age_seconds(services: Services) -> float:
     """For how long the oldest entry of the log waits."""
-    oldest_us = services.pending_log.oldest_pending_us()
-    return 0.0 if oldest_us is None else (services.pending_log.now_us() - oldest_us) / 1e6
+    oldest_us = services.tiers.pending_log.oldest_pending_us()
+    return 0.0 if oldest_us is None else (services.tiers.pending_log.now_us() - oldest_us) / 1e6
 
 
 def unsettled(services: Services) -> dict[str, Row]:
@@ -67,7 +67,7 @@ def committed(services: Services, message_ids: Iterable[str]) -> dict[str, Row]:
     """Those of these messages that PostgreSQL has, by id."""
     columns = (messages.c.id, messages.c.version, messages.c.persisted_at)
     query = select(*columns).where(messages.c.id.in_(list(message_ids)))
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         found = connection.execute(query)
         return {row.id: Row(row.version, row.persisted_at) for row in found}
 

@@ -35,7 +35,7 @@ class Kind(NamedTuple):
 
 
 def put_message(own: Services, one: Message, expected_version: int) -> bool:
-    return own.redis.revise(
+    return own.tiers.redis.revise(
         one.user_id,
         one.thread_id,
         one.id,
@@ -46,7 +46,7 @@ def put_message(own: Services, one: Message, expected_version: int) -> bool:
 
 
 def put_thread(own: Services, one: Thread, expected_version: int) -> bool:
-    return own.redis.put_thread(
+    return own.tiers.redis.put_thread(
         one.user_id,
         one.id,
         codec.encode(one),
@@ -86,7 +86,7 @@ KINDS = (
         name="message",
         make=message,
         put=put_message,
-        refresh=lambda own, one: own.redis_repair.refresh([one]),
+        refresh=lambda own, one: own.tiers.redis_repair.refresh([one]),
         key=lambda slot, one: keys.message(slot, one.id),
         decode=codec.decode,
         committed="SELECT version FROM messages WHERE user_id = :user",
@@ -97,7 +97,7 @@ KINDS = (
         name="thread",
         make=make_thread,
         put=put_thread,
-        refresh=lambda own, one: own.redis_repair.refresh_thread(one),
+        refresh=lambda own, one: own.tiers.redis_repair.refresh_thread(one),
         key=lambda slot, one: keys.thread(slot, one.user_id, one.id),
         decode=codec.decode_thread,
         committed="SELECT version FROM threads WHERE user_id = :user",
@@ -107,10 +107,10 @@ KINDS = (
     Kind(
         name="state",
         make=make_state,
-        put=lambda own, one, version: own.state_cache.save_primary_state(
+        put=lambda own, one, version: own.tiers.state_cache.save_primary_state(
             one, expected_version=version
         ),
-        refresh=lambda own, one: own.state_cache.cache_state_in_redis(one),
+        refresh=lambda own, one: own.tiers.state_cache.cache_state_in_redis(one),
         key=lambda slot, one: keys.state(slot, one.user_id, one.name),
         decode=codec.decode_state,
         committed="SELECT version FROM state_records WHERE user_id = :user",
@@ -149,15 +149,15 @@ class Subject:
 
     def hot(self) -> Any:
         """The version in Redis; None for none."""
-        found: Any = self.own.redis_client.get(self.key)
+        found: Any = self.own.tiers.redis_client.get(self.key)
         return found and self.kind.decode(found)
 
     def ttl(self) -> int:
         """-1 where the copy stays for ever, -2 where there is none."""
-        return int(self.own.redis_client.ttl(self.key))
+        return int(self.own.tiers.redis_client.ttl(self.key))
 
     def committed(self) -> int | None:
-        with self.own.job_engine.connect() as connection:
+        with self.own.tiers.job_engine.connect() as connection:
             found = connection.execute(text(self.kind.committed), {"user": self.user})
             return found.scalar_one_or_none()
 

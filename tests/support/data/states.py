@@ -16,9 +16,9 @@ from wiring.process import Services
 def is_whole(own: Services) -> None:
     """Tells Redis what it missed, lets those who wrote beside it be over, and waits until it is
     believed alone."""
-    own.redis_recovery.reconcile()
+    own.failover.redis_recovery.reconcile()
     end_detours(own)
-    eventually(lambda: own.lease.current().redis_complete)
+    eventually(lambda: own.failover.lease.current().redis_complete)
 
 
 def run(user: str, name: str = "r") -> StateName:
@@ -47,10 +47,10 @@ def load(own: Services, whose: StateName) -> Any:
 
 def at(own: Services, seconds: float) -> StateService:
     """The same process with a clock that is ahead."""
-    clock = Clock(lambda: own.clock.now_us() * 1000 + int(seconds * 1e9))
+    clock = Clock(lambda: own.tiers.clock.now_us() * 1000 + int(seconds * 1e9))
     lifetimes = StateLifetimes(own.settings.session_seconds, own.settings.run_state_seconds)
     return StateService(
-        own.state_chain,
+        own.failover.state_chain,
         clock,
         lifetimes,
         checkpoint_every=own.settings.checkpoint_every,
@@ -64,7 +64,7 @@ def committed(own: Services, whose: StateName) -> tuple[int, Any] | None:
         "SELECT version, state FROM state_records"
         " WHERE kind = :kind AND user_id = :user_id AND name = :name"
     )
-    with own.job_engine.connect() as connection:
+    with own.tiers.job_engine.connect() as connection:
         row = connection.execute(query, whose._asdict()).one_or_none()
     return (row.version, row.state) if row else None
 
@@ -74,7 +74,7 @@ def kept(own: Services, whose: StateName) -> list[int]:
     query = text(
         "SELECT version FROM checkpoints WHERE user_id = :user_id AND run_id = :name ORDER BY 1"
     )
-    with own.job_engine.connect() as connection:
+    with own.tiers.job_engine.connect() as connection:
         return list(connection.execute(query, whose._asdict()).scalars())
 
 
@@ -85,5 +85,5 @@ def archived(own: Services, whose: StateName) -> list[str]:
         f" AND position(key, '{whose.user_id}') > 0"
         " AND table_name IN ('state_records', 'checkpoints') ORDER BY table_name"
     )
-    with own.job_clickhouse.engine.connect() as connection:
+    with own.tiers.job_clickhouse.engine.connect() as connection:
         return [row[0] for row in connection.exec_driver_sql(query)]

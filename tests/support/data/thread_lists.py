@@ -40,5 +40,5 @@ def mark(own: Services, user: str, thread: str, **marks: bool) -> None:
 def begin_whole(alone: Services) -> None:
     """Nobody writes beside Redis, and it knows all that was."""
     end_detours(alone)
-    alone.redis_recovery.reconcile()
-    eventually(lambda: alone.lease.current().redis_complete)
+    alone.failover.redis_recovery.reconcile()
+    eventually(lambda: alone.failover.lease.current().redis_complete)

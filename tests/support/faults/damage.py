@@ -16,22 +16,22 @@ from wiring.process import Services
 
 def place(services: Services, *batch: Message) -> None:
     """Has messages of one thread taken by Redis and carried to both other tiers."""
-    (answer,) = services.redis.append([append_of(*batch)], 60)
+    (answer,) = services.tiers.redis.append([append_of(*batch)], 60)
     assert isinstance(answer, Stored), answer
-    services.carry()
+    services.jobs.carry()
 
 
 def in_postgres(services: Services, change: str, *batch: Message, **values: Any) -> None:
     """`change` is what follows UPDATE messages SET, or `DELETE`."""
     statement = "DELETE FROM messages" if change == "DELETE" else f"UPDATE messages SET {change}"
     where = " WHERE id = ANY(CAST(:ids AS uuid[]))"
-    with services.job_engine.begin() as connection:
+    with services.tiers.job_engine.begin() as connection:
         connection.execute(text(statement + where), values | {"ids": [one.id for one in batch]})
 
 
 def put_into_postgres(services: Services, *batch: Message) -> None:
     """Rows as they are given, whatever is there."""
-    with services.job_engine.begin() as connection:
+    with services.tiers.job_engine.begin() as connection:
         connection.execute(
             text("DELETE FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))"),
             {"ids": [one.id for one in batch]},
@@ -53,37 +53,37 @@ def in_clickhouse(services: Services, change: str, *batch: Message) -> None:
     """`change` is what follows ALTER TABLE messages: an UPDATE without its WHERE, or `DELETE`."""
     named = ", ".join(f"'{one.id}'" for one in batch)
     statement = f"ALTER TABLE messages {change} WHERE id IN ({named}) SETTINGS mutations_sync = 2"
-    with translated(), services.job_clickhouse.engine.begin() as connection:
+    with translated(), services.tiers.job_clickhouse.engine.begin() as connection:
         connection.exec_driver_sql(statement)
 
 
 def put_into_clickhouse(services: Services, *batch: Message) -> None:
     """One more row for each, whatever is there."""
     lines = b"\n".join(map(codec.encode, batch))
-    services.job_clickhouse.insert("messages", lines, secrets.token_hex(16))
+    services.tiers.job_clickhouse.insert("messages", lines, secrets.token_hex(16))
 
 
 def put_into_redis(services: Services, *batch: Message, seconds: int | None = 3600) -> None:
     """Hot copies as they are given, whatever is there."""
     for one in batch:
-        name = keys.message(services.redis.slot_of_message(one.id), one.id)
-        services.redis_client.set(name, codec.encode(one), ex=seconds)
+        name = keys.message(services.tiers.redis.slot_of_message(one.id), one.id)
+        services.tiers.redis_client.set(name, codec.encode(one), ex=seconds)
 
 
 def drop_from_redis(services: Services, *batch: Message, listed: bool = True) -> None:
     """Takes hot copies away, and their entries in the index unless they stay `listed`."""
     for one in batch:
-        slot = services.redis.slot_of_message(one.id)
-        services.redis_client.delete(keys.message(slot, one.id))
+        slot = services.tiers.redis.slot_of_message(one.id)
+        services.tiers.redis_client.delete(keys.message(slot, one.id))
         if not listed:
-            services.redis_client.zrem(keys.index(slot, one.user_id, one.thread_id), one.id)
+            services.tiers.redis_client.zrem(keys.index(slot, one.user_id, one.thread_id), one.id)
 
 
 def everywhere(services: Services, one: Message) -> dict[str, Message | None]:
     """What each tier says of a message."""
-    hot = services.redis.message(one.id)
-    committed = services.postgres.message(one.user_id, one.id)
-    archived = services.clickhouse.message(one.user_id, one.id)
+    hot = services.tiers.redis.message(one.id)
+    committed = services.tiers.postgres.message(one.user_id, one.id)
+    archived = services.tiers.clickhouse.message(one.user_id, one.id)
     return {
         "redis": codec.decode(hot) if hot else None,
         "postgresql": committed[0] if committed else None,

@@ -52,7 +52,7 @@ def log_of(folder: Path, copy: Path, slots: int) -> set[str]:
 def uncommitted(services: Services, message_ids: set[str]) -> set[str]:
     """Those of them that PostgreSQL does not have."""
     messages = tables.messages.c
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         found = connection.execute(select(messages.id).where(messages.id.in_(message_ids)))
         return message_ids - set(found.scalars())
 

@@ -35,10 +35,14 @@ def end_all() -> None:
     """Ends what such processes do by themselves: a tier that is out would be probed for ever."""
     while _RUNNING:
         own = _RUNNING.pop()
-        for breaker in (own.breakers.redis, own.breakers.postgresql, own.breakers.clickhouse):
+        for breaker in (
+            own.tiers.breakers.redis,
+            own.tiers.breakers.postgresql,
+            own.tiers.breakers.clickhouse,
+        ):
             # The breaker stays open, so that nobody tries the tier again.
             breaker._probe = Event().wait
-        own.failover.keys.watch._is_wanted = _is_not_wanted
+        own.failover.writes.keys.watch._is_wanted = _is_not_wanted
         own.give_back()
 
 
@@ -48,14 +52,14 @@ def _is_not_wanted() -> bool:
 
 def end_detours(alone: Services) -> None:
     """As if everybody who wrote beside Redis had found it again a while ago."""
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         connection.execute(text("DELETE FROM redis_detours"))
-    alone.job_clickhouse.post("TRUNCATE TABLE direct_writers")
+    alone.tiers.job_clickhouse.post("TRUNCATE TABLE direct_writers")
 
 
 def believe_keys(alone: Services) -> None:
     """As if Redis had seen every Idempotency-Key that still counts."""
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         connection.execute(text("UPDATE redis_state SET keys_whole_from = clock_timestamp()"))
 
 
@@ -70,7 +74,7 @@ def rows(alone: Services, user: str) -> list[tuple[str, int, str]]:
         "SELECT id::text, version, content FROM messages"
         " WHERE user_id = :user AND deleted_at IS NULL ORDER BY id"
     )
-    with alone.job_engine.connect() as connection:
+    with alone.tiers.job_engine.connect() as connection:
         return [tuple(row) for row in connection.execute(query, {"user": user})]
 
 
@@ -81,4 +85,4 @@ def listed(own: Services, user: str) -> list[str]:
 
 def page(own: Services, user: str) -> list[Message]:
     """What a user's thread shows, oldest first."""
-    return own.retrieval.page(user, "t", limit=50, cursor=None, order="asc").messages
+    return own.failover.retrieval.page(user, "t", limit=50, cursor=None, order="asc").messages

@@ -150,7 +150,9 @@ class RecoveryDrill:
 
 def import_all(services: Services, messages: Iterable[Message]) -> int:
     """Imports history; gives how many messages."""
-    importer = BulkImporter(services.job_engine, services.redis_repair, services.archived)
+    importer = BulkImporter(
+        services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived
+    )
     written = 0
     for step in importer.run(messages):
         written = step.written
@@ -161,21 +163,21 @@ def quiet(services: Services) -> None:
     """Waits until nothing is on its way anywhere."""
 
     def is_quiet() -> bool:
-        with services.job_engine.connect() as connection:
+        with services.tiers.job_engine.connect() as connection:
             waiting = connection.execute(text(_WAITING)).one()
-        return not any(waiting) and not sum(services.pending_log.backlog())
+        return not any(waiting) and not sum(services.tiers.pending_log.backlog())
 
     eventually(is_quiet, QUIET_SECONDS)
 
 
 def remembered(services: Services) -> Remembered:
     """What there is now."""
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         found = {
             name: [tuple(row) for row in connection.execute(text(query))]
             for name, query in (_SAME | {"messages": _IN_POSTGRES}).items()
         }
-    exporter = services.exporter
+    exporter = services.jobs.exporter
     digest, count = hashlib.sha256(), 0
     for message in messages_of(exporter):
         assert codec.is_intact(message)

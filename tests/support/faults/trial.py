@@ -106,7 +106,7 @@ class Trial:
         self.calm(1)
 
     def _is_believed(self) -> bool:
-        with self.bed.services.job_engine.connect() as connection:
+        with self.bed.services.tiers.job_engine.connect() as connection:
             return bool(connection.execute(_BELIEVED).scalar_one())
 
     def said(self, program: str) -> str:

@@ -32,7 +32,7 @@ def frozen_worker(bed: Testbed) -> Iterator[None]:
 def _freeze(bed: Testbed) -> list[int]:
     frozen = bed.freeze("worker")
     for _ in range(2):
-        with bed.services.job_engine.connect() as connection:
+        with bed.services.tiers.job_engine.connect() as connection:
             held_up = connection.execute(_HELD_UP).scalar_one()
             connection.execute(text("SELECT pg_sleep(0.15)"))
         if held_up:

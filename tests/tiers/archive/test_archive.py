@@ -35,7 +35,7 @@ SECOND_MONDAY = bound(datetime(2020, 1, 6, tzinfo=UTC))
 
 def page_of(store: Services, user: str, limit: int = 50, **query: str | None) -> MessageSlice:
     given = {"cursor": None, "order": "desc"} | query
-    return store.retrieval.page(user, "t", limit=limit, **given)  # type: ignore[arg-type]
+    return store.failover.retrieval.page(user, "t", limit=limit, **given)  # type: ignore[arg-type]
 
 
 def is_there(store: Services, table: str) -> bool:
@@ -57,7 +57,7 @@ def test_what_is_archived_is_read_as_before(
     store: Services, user: str, history: list[Message]
 ) -> None:
     before, page = exported(store), page_of(store, user)
-    store.redis_client.flushall()
+    store.tiers.redis_client.flushall()
     done = archive(store)
     assert (done.detached, done.dropped, done.messages) == (3, 3, len(history))
     assert (done.stopped, done.reshipped, done.newer) == (0, 0, 0)
@@ -69,9 +69,9 @@ def test_what_is_archived_is_read_as_before(
     assert again.messages == page.messages
     assert again.next_cursor == page.next_cursor
     shown = page.messages[0]
-    assert store.retrieval.get(user, shown.id).message == shown
+    assert store.failover.retrieval.get(user, shown.id).message == shown
     with pytest.raises(NotFound):
-        store.retrieval.get(user, history[0].id)
+        store.failover.retrieval.get(user, history[0].id)
 
 
 def test_units_slices_and_audit_say_what_was_done(
@@ -88,7 +88,7 @@ def test_units_slices_and_audit_say_what_was_done(
         for what in ("sum(rows)", "bool_and(checksum = clickhouse_checksum)")
     )
     assert (rows, same) == (in_week, True)
-    told = store.audit.entries(actor="tester", limit=100)
+    told = store.jobs.audit.entries(actor="tester", limit=100)
     of_week = [one for one in told if one.subject == f"partition:{PARTITION}"][:2]
     assert [one.action for one in of_week] == ["archive.drop", "archive.detach"]
     assert [one.counts["messages"] for one in of_week] == [in_week, in_week]
@@ -98,7 +98,9 @@ def test_units_slices_and_audit_say_what_was_done(
 def test_what_is_young_stays(store: Services, user: str) -> None:
     young = message(user)
     write(store, [old(user), young])
-    age = (store.clock.now_us() - ids.time_us_of(bound(datetime(2019, 12, 30, tzinfo=UTC)))) / 1e6
+    age = (
+        store.tiers.clock.now_us() - ids.time_us_of(bound(datetime(2019, 12, 30, tzinfo=UTC)))
+    ) / 1e6
     # The week is not wholly that old yet.
     almost = RULES._replace(archive_after_seconds=age - 6 * DAY_SECONDS)
     assert archive(store, rules=almost).partitions == 0
@@ -109,7 +111,7 @@ def test_what_is_young_stays(store: Services, user: str) -> None:
 
 
 def test_a_look_changes_nothing(store: Services, user: str, history: list[Message]) -> None:
-    due = store.archive.due(RULES)
+    due = store.jobs.archive.due(RULES)
     assert [one.name for one in due][:1] == [PARTITION]
     assert sum(one.rows for one in due) == len(history)
     assert in_postgres(store) == len(history)
@@ -154,19 +156,19 @@ def test_an_edit_of_an_archived_message_wins_and_is_archived_again(
     first, second = history[1], history[2]
     store.messages.edit(user, first.id, content="edited", metadata=None, if_version=None)
     store.messages.delete(user, second.id, if_version=None)
-    store.persistence.drain_all(range(store.settings.shards))
+    store.jobs.persistence.drain_all(range(store.settings.shards))
     assert in_postgres(store) == 2
-    store.redis_client.flushall()
+    store.tiers.redis_client.flushall()
     for _ in range(2):
         shown = {one.id: one for one in page_of(store, user).messages}
         assert shown[first.id].content == "edited"
         assert second.id not in shown
         with pytest.raises(NotFound):
-            store.retrieval.get(user, second.id)
+            store.failover.retrieval.get(user, second.id)
         counted = scalar(store, "SELECT message_count FROM threads WHERE user_id = :u", u=user)
         assert counted == before - 1
         done = archive(store)
-        store.redis_client.flushall()
+        store.tiers.redis_client.flushall()
     assert done.leftovers == 0
     assert in_postgres(store) == 0
 
@@ -190,7 +192,7 @@ def test_importing_it_again_brings_nothing_back(
     before = exported(store)
     count = scalar(store, "SELECT message_count FROM threads WHERE user_id = :user", user=user)
     late = old(user, day=2.5, content="never seen before")
-    importer = BulkImporter(store.job_engine, store.redis_repair, store.archived)
+    importer = BulkImporter(store.tiers.job_engine, store.tiers.redis_repair, store.jobs.archived)
     *_, done = importer.run([*history, late])
     assert (done.written, done.unchanged, done.refusals) == (1, len(history), ())
     assert in_postgres(store) == 1
@@ -214,6 +216,6 @@ def test_old_rows_of_the_default_partition_go_one_by_one(store: Services, user: 
 
 def write_to_default(store: Services, made: list[Message]) -> None:
     """Where no partition is made for them first."""
-    with store.job_engine.begin() as connection:
+    with store.tiers.job_engine.begin() as connection:
         writes.upsert_messages(connection, [codec.encode(one) for one in made])
-    store.replication.ship_all()
+    store.jobs.replication.ship_all()

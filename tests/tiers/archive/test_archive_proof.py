@@ -118,10 +118,10 @@ def stays(store: Services, week: list[Message], reason: str) -> None:
     assert reason in found["reason"]
     (line,) = (line for line in logs if line["event"] == "archive_stopped")
     assert (line["log_level"], line["partition"]) == ("error", PARTITION)
-    (entry,) = store.audit.entries(action="archive.stop", limit=1)
+    (entry,) = store.jobs.audit.entries(action="archive.stop", limit=1)
     assert entry.subject == f"partition:{PARTITION}"
     assert store.performance.health().tiers["postgresql"].archive_stopped == 1
-    (finding,) = (one for one in doctor.examine(store) if one.check == "archive")
+    (finding,) = (one for one in doctor.examine(store.tiers) if one.check == "archive")
     assert not finding.ok
     assert reason in finding.found
 
@@ -156,7 +156,7 @@ def test_what_clickhouse_does_not_keep_stops_it(
     store: Services, week: list[Message], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lose_from_clickhouse(store, *week[:3])
-    monkeypatch.setattr(store.job_clickhouse, "insert", lambda *args: None)
+    monkeypatch.setattr(store.tiers.job_clickhouse, "insert", lambda *args: None)
     stays(store, week, "ClickHouse lacks 3 messages")
 
 
@@ -185,9 +185,9 @@ def test_damaged_leftovers_stay_alone(store: Services, user: str, week: list[Mes
 def write_beside_partitions(store: Services, versions: list[Message]) -> None:
     """As the persist job does that remembers the partition."""
 
-    with store.job_engine.begin() as connection:
+    with store.tiers.job_engine.begin() as connection:
         writes.upsert_messages(connection, [codec.encode(one) for one in versions])
-    store.replication.ship_all()
+    store.jobs.replication.ship_all()
 
 
 def test_a_detached_table_is_dropped_by_what_it_holds_and_not_by_its_first_proof(

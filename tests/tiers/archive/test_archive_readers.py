@@ -46,9 +46,9 @@ def test_a_page_that_is_read_while_its_partition_goes_is_whole(
     """Role, watermark, rows, boundary: archived before any of these, the rows are found."""
     monkeypatch.setattr(detachment, "ATTEMPTS", 1)
     monkeypatch.setattr(detachment, "sleep", lambda seconds: None)
-    store.redis_client.flushall()
-    with archived_before(store, store.request_engine, nth):
-        page = store.postgres.page(user, "t", ids.LOWEST, ids.HIGHEST, "desc", 50)
+    store.tiers.redis_client.flushall()
+    with archived_before(store, store.tiers.request_engine, nth):
+        page = store.tiers.postgres.page(user, "t", ids.LOWEST, ids.HIGHEST, "desc", 50)
     assert len(page.messages) == len(week) or page.boundary > week[-1].id
 
 
@@ -60,8 +60,8 @@ def test_an_export_that_begins_while_its_partition_goes_is_whole(
     own = Services(store.settings)
     monkeypatch.setattr(detachment, "ATTEMPTS", 1)
     monkeypatch.setattr(detachment, "sleep", lambda seconds: None)
-    exporter = own.exporter
-    with archived_before(store, own.job_engine, nth):
+    exporter = own.jobs.exporter
+    with archived_before(store, own.tiers.job_engine, nth):
         assert [codec.encode(one) for one in messages_of(exporter)] == before
-    own.job_engine.dispose()
-    own.redis_client.close()
+    own.tiers.job_engine.dispose()
+    own.tiers.redis_client.close()

@@ -62,7 +62,7 @@ def at_point(
 
 
 def test_one_archiver_at_a_time(store: Services, week: list[Message]) -> None:
-    with only_archiver(store.job_engine):
+    with only_archiver(store.tiers.job_engine):
         with pytest.raises(Refused, match="another archiver is at work"):
             archive(store)
         assert in_postgres(store) == len(week)
@@ -112,7 +112,7 @@ def test_a_writer_who_holds_the_partition_only_delays_it(
     waited = threading.Event()
     monkeypatch.setattr(detachment, "sleep", lambda seconds: waited.set())
     monkeypatch.setattr(detachment, "ATTEMPTS", 4)
-    with store.job_engine.connect() as writer:
+    with store.tiers.job_engine.connect() as writer:
         writer.execute(text(f"LOCK TABLE {PARTITION} IN ROW EXCLUSIVE MODE"))
         writer.execute(text("SELECT 1 FROM messages LIMIT 1"))
         done: list[object] = []
@@ -142,11 +142,11 @@ def test_an_archiver_that_freezes_in_the_middle_holds_nobody_up(
         frozen = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted"
         assert scalar(store, f"{frozen} AND relation = CAST('{PARTITION}' AS regclass)") == 1
         # Whoever writes has the patience here, so that the archiver is the one who gives way.
-        event.listen(store.job_engine, "begin", wait_for_locks)
+        event.listen(store.tiers.job_engine, "begin", wait_for_locks)
         try:
             write(store, [message(user)], ship=False)
         finally:
-            event.remove(store.job_engine, "begin", wait_for_locks)
+            event.remove(store.tiers.job_engine, "begin", wait_for_locks)
 
     with (
         at_point(monkeypatch, "archive.before_detach_commit", freeze),
@@ -161,7 +161,7 @@ def test_an_archiver_that_freezes_in_the_middle_holds_nobody_up(
 
 def edit(store: Services, *versions: Message) -> None:
     """As the persist job does; ClickHouse does not have it yet."""
-    with store.job_engine.begin() as connection:
+    with store.tiers.job_engine.begin() as connection:
         records = [codec.encode(one) for one in versions]
         assert writes.upsert_messages(connection, records) == len(versions)
 
@@ -184,7 +184,7 @@ def test_what_is_edited_between_proof_and_detachment_stays_and_wins(
     # Both were rows of `messages` again, waiting to be shipped, and went as leftovers then.
     assert there == [(2, 2), 2]
     assert (done.detached, done.leftovers) == (1, 2)
-    (entry,) = store.audit.entries(action="archive.detach", limit=1)
+    (entry,) = store.jobs.audit.entries(action="archive.detach", limit=1)
     assert entry.counts["kept"] == 2
     shown = {one.id: one for one in map(codec.decode, exported(store))}
     assert shown[week[2].id].version == 2
@@ -258,7 +258,7 @@ def test_all_messages_at_once_look_like_a_clock_that_jumped(
 def test_a_run_that_is_given_up_in_the_middle_frees_the_lock(
     store: Services, week: list[Message]
 ) -> None:
-    steps = store.archive.archive_partitions(wish())
+    steps = store.jobs.archive.archive_partitions(wish())
     next(steps)
     steps.close()
     assert archive(store).dropped == 1
@@ -290,7 +290,7 @@ def test_a_table_that_is_attached_again_at_the_last_moment_is_not_dropped(
     archive(store, grace=3600)
     found = unit(store, following)
     bounds = f"FROM ('{found['low']}') TO ('{found['high']}')"
-    steps = store.archive.archive_partitions(wish())
+    steps = store.jobs.archive.archive_partitions(wish())
     next(steps)
     execute(store, f"ALTER TABLE messages ATTACH PARTITION {following} FOR VALUES {bounds}")
     with pytest.raises(Refused, match="is a partition again"):

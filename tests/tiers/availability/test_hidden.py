@@ -27,7 +27,7 @@ from wiring.process import Services
 def dropped(alone: Services, user: str) -> Message:
     """A message that went with its thread before anybody had persisted it."""
     post(alone, user, "first")
-    alone.carry()
+    alone.jobs.carry()
     made: Message = post(alone, user, marker_of(user)).message
     alone.threads.delete(user, "t")
     return made
@@ -36,7 +36,7 @@ def dropped(alone: Services, user: str) -> Message:
 @pytest.fixture
 def left(alone: Services, dropped: Message) -> Message:
     """One whose hot copy was left behind for a while, as releases before this one did."""
-    alone.carry()
+    alone.jobs.carry()
     damage.put_into_redis(alone, dropped)
     return dropped
 
@@ -56,7 +56,7 @@ def test_the_drain_that_drops_it_leaves_no_copy(
 ) -> None:
     assert drain().written == 0
     assert places(alone, marker_of(user)) == set()
-    assert list(alone.redis_client.scan_iter(match=f"*{dropped.id}*")) == []
+    assert list(alone.tiers.redis_client.scan_iter(match=f"*{dropped.id}*")) == []
     is_gone(alone, user, dropped)
 
 
@@ -83,16 +83,16 @@ def test_a_watermark_that_redis_alone_knows_hides(
     alone: Services, user: str, check: Callable[..., ConsistencyReport]
 ) -> None:
     post(alone, user, "first")
-    alone.carry()
+    alone.jobs.carry()
     lost = message(user, content=marker_of(user))
     damage.put_into_redis(alone, lost)
     assert {(lost.id, "missing_in_postgresql", "")} <= named(check())
-    with alone.job_engine.connect() as other:
+    with alone.tiers.job_engine.connect() as other:
         # Another worker has all slots, and takes its time.
         locks.lock_slots(other, range(alone.settings.shards))
         alone.threads.delete(user, "t")
         assert check(repair=True).differences == []
-        assert alone.postgres.watermark(user, "t") is None
+        assert alone.tiers.postgres.watermark(user, "t") is None
         other.rollback()
     there = damage.everywhere(alone, lost)
     assert (there["postgresql"], there["clickhouse"]) == (None, None)
@@ -100,19 +100,19 @@ def test_a_watermark_that_redis_alone_knows_hides(
 
 def erase_what_was_deleted(alone: Services) -> None:
     """What the jobs of a day do."""
-    alone.erasure.erase_deleted_threads()
-    alone.carry()
-    alone.physical_erasure.purge()
+    alone.jobs.erasure.erase_deleted_threads()
+    alone.jobs.carry()
+    alone.jobs.physical_erasure.purge()
 
 
 def is_gone(alone: Services, user: str, one: Message) -> None:
     """Nobody finds a thread, nor a message in it, however it is asked for, nor what it said."""
-    page = alone.retrieval.page(user, "t", limit=9, cursor=None, order="desc")
+    page = alone.failover.retrieval.page(user, "t", limit=9, cursor=None, order="desc")
     assert page.messages == []
     with pytest.raises(NotFound):
         alone.threads.get(user, "t")
     with pytest.raises(NotFound):
-        alone.retrieval.get(user, one.id)
+        alone.failover.retrieval.get(user, one.id)
     assert places(alone, marker_of(user)) == set()
 
 
@@ -120,21 +120,21 @@ def test_a_deletion_that_redis_alone_knows_hides_what_is_found_below(
     alone: Services, user: str
 ) -> None:
     made: Message = post(alone, user).message
-    alone.carry()
+    alone.jobs.carry()
     damage.drop_from_redis(alone, made, listed=False)
     alone.threads.delete(user, "t")
     with pytest.raises(NotFound):
-        alone.retrieval.get(user, made.id)
+        alone.failover.retrieval.get(user, made.id)
 
 
 def test_a_page_that_was_read_before_a_deletion_does_not_warm(alone: Services, user: str) -> None:
     made: Message = post(alone, user, marker_of(user)).message
-    alone.carry()
+    alone.jobs.carry()
     damage.drop_from_redis(alone, made, listed=False)
     alone.threads.delete(user, "t")
     # PostgreSQL has not heard of it.
-    assert list(alone.redis_recovery.warm(user)) == [0]
-    assert alone.redis.message(made.id) is None
+    assert list(alone.failover.redis_recovery.warm(user)) == [0]
+    assert alone.tiers.redis.message(made.id) is None
     with pytest.raises(NotFound):
         alone.threads.get(user, "t")
 
@@ -143,11 +143,11 @@ def test_asking_for_the_messages_of_a_deleted_thread_does_not_bring_it_back(
     alone: Services, user: str
 ) -> None:
     made: Message = post(alone, user).message
-    alone.carry()
+    alone.jobs.carry()
     without(alone, "redis").threads.delete(user, "t")
     end_detours(alone)
     # Redis is told, and has an index that is complete nowhere.
-    alone.redis_recovery.reconcile()
+    alone.failover.redis_recovery.reconcile()
     for _ in range(2):
         is_gone(alone, user, made)
 
@@ -159,20 +159,20 @@ def test_a_thread_that_was_opened_anew_shows_only_what_came_after(
     check: Callable[..., ConsistencyReport],
 ) -> None:
     post(alone, user, "first")
-    alone.carry()
+    alone.jobs.carry()
     alone.threads.delete(user, "t")
-    alone.carry()
+    alone.jobs.carry()
     new: Message = post(alone, user, "new").message
     before = alone.threads.get(user, "t")
     drain()
-    alone.carry()
+    alone.jobs.carry()
     after = alone.threads.get(user, "t")
     assert (before.created_at, before.message_count) == (new.created_at, 1)
     assert (after.created_at, after.message_count) == (new.created_at, 1)
     assert check(repair=True).differences == []
     damage.in_postgres(alone, "DELETE", new)
     damage.drop_from_redis(alone, new)
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         connection.execute(
             text("UPDATE threads SET deleted_at = now(), message_count = 0 WHERE user_id = :u"),
             {"u": user},
@@ -180,7 +180,7 @@ def test_a_thread_that_was_opened_anew_shows_only_what_came_after(
     check(repair=True)
     assert check().differences == []
     assert alone.threads.get(user, "t") == after
-    page = alone.retrieval.page(user, "t", limit=9, cursor=None, order="desc")
+    page = alone.failover.retrieval.page(user, "t", limit=9, cursor=None, order="desc")
     assert page.messages == [new]
 
 
@@ -188,14 +188,14 @@ def test_what_was_written_beside_redis_after_a_deletion_is_counted_when_that_lan
     alone: Services, user: str, check: Callable[..., ConsistencyReport]
 ) -> None:
     post(alone, user, "first")
-    alone.carry()
+    alone.jobs.carry()
     alone.threads.delete(user, "t")
     beside = [post(without(alone, "redis"), user, text).message.id for text in ("second", "third")]
     end_detours(alone)
-    alone.carry()
+    alone.jobs.carry()
     thread = alone.threads.get(user, "t")
     assert thread.message_count == 2
-    page = alone.retrieval.page(user, "t", limit=9, cursor=None, order="asc")
+    page = alone.failover.retrieval.page(user, "t", limit=9, cursor=None, order="asc")
     assert [one.id for one in page.messages] == beside
     assert check().differences == []
 
@@ -207,7 +207,7 @@ def test_a_thread_whose_only_message_was_deleted_is_there_before_anybody_has_per
     alone.messages.delete(user, made.id, if_version=None)
     for _ in range(2):
         # Who reads its page makes the index complete from the lowest id on.
-        page = alone.retrieval.page(user, "t", limit=9, cursor=None, order="asc")
+        page = alone.failover.retrieval.page(user, "t", limit=9, cursor=None, order="asc")
         assert page.messages == []
         assert alone.threads.get(user, "t").message_count == 0
 
@@ -216,7 +216,7 @@ def test_a_thread_is_made_although_its_index_is_nothing_but_a_floor(
     alone: Services, user: str
 ) -> None:
     # As an import leaves it that brought only what is hidden.
-    alone.redis_repair.invalidate_indexes([(user, "t")])
+    alone.tiers.redis_repair.invalidate_indexes([(user, "t")])
     alone.threads.create(user, "t", "a title", {})
     assert alone.threads.get(user, "t").title == "a title"
     with pytest.raises(AlreadyExists):
@@ -225,6 +225,8 @@ def test_a_thread_is_made_although_its_index_is_nothing_but_a_floor(
 
 def test_a_thread_is_not_made_where_a_message_came_first(alone: Services, user: str) -> None:
     post(alone, user, "a", "k")
-    moment = ids.timestamp(alone.clock.now_us())
+    moment = ids.timestamp(alone.tiers.clock.now_us())
     with pytest.raises(VersionConflict):
-        alone.redis.put_thread(user, "t", b'{"version":1}', expected_version=0, created_at=moment)
+        alone.tiers.redis.put_thread(
+            user, "t", b'{"version":1}', expected_version=0, created_at=moment
+        )

@@ -34,7 +34,7 @@ Drain = Callable[[], Drained]
 def deleted(alone: Services, user: str) -> Message:
     """A message whose thread was deleted and is erased everywhere."""
     made: Message = post(alone, user).message
-    alone.carry()
+    alone.jobs.carry()
     alone.threads.delete(user, "t")
     erase_what_was_deleted(alone)
     return made
@@ -46,8 +46,8 @@ def test_a_message_of_an_erased_user(
     post(alone, user, marker_of(user))
     # Whoever erases has not come to Redis yet.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alone.user_erasure._context.redis, "block_writes", lambda *_: None)
-        alone.user_erasure.request(user, by="an admin")
+        patch.setattr(alone.jobs.user_erasure._context.redis, "block_writes", lambda *_: None)
+        alone.jobs.user_erasure.request(user, by="an admin")
     assert drain().written == 0
     assert places(alone, marker_of(user)) == set()
     assert finish(alone, user).state == "done"
@@ -58,13 +58,13 @@ def test_a_version_that_is_older(
     alone: Services, user: str, drain: Drain, write: Callable[..., int], check: Check
 ) -> None:
     first = message(user, content=marker_of(user))
-    alone.redis.append([append_of(first)], 60)
+    alone.tiers.redis.append([append_of(first)], 60)
     newer = revised(first)
     write(newer)
     assert drain().written == 0
-    alone.carry()
+    alone.jobs.carry()
     assert list(damage.everywhere(alone, first).values()) == [newer] * 3
-    assert alone.redis.is_evictable(first.id)
+    assert alone.tiers.redis.is_evictable(first.id)
     assert places(alone, marker_of(user)) == set()
     assert check().differences == []
 
@@ -72,13 +72,13 @@ def test_a_version_that_is_older(
 @pytest.mark.usefixtures("brought_home")
 def test_a_double_of_a_key(alone: Services, user: str, drain: Drain, check: Check) -> None:
     earlier, later = message(user, content=marker_of(user)), message(user)
-    alone.failover._postgres.append([append_of(later, key="k")])
-    alone.redis.append([append_of(earlier, key="k")], 60)
+    alone.failover.writes._postgres.append([append_of(later, key="k")])
+    alone.tiers.redis.append([append_of(earlier, key="k")], 60)
     drain()
-    alone.carry()
+    alone.jobs.carry()
     for copy in damage.everywhere(alone, earlier).values():
         assert copy is not None and copy.deleted_at is not None
-    assert alone.redis.is_evictable(earlier.id)
+    assert alone.tiers.redis.is_evictable(earlier.id)
     assert places(alone, marker_of(user)) == set()
     assert check().differences == []
 
@@ -96,7 +96,7 @@ def test_a_letter_that_was_discarded(
     service.discard(only(service).id, by="somebody")
     assert list(damage.everywhere(alone, one).values()) == [None] * 3
     # With the copies that there were of the letter.
-    alone.physical_erasure.purge()
+    alone.jobs.physical_erasure.purge()
     assert places(alone, one.content) == set()
     assert check().differences == []
 
@@ -126,7 +126,9 @@ def test_a_message_that_was_being_streamed(
     append(alone, user, one, marker_of(user))
     alone.threads.delete(user, "t")
     drain()
-    assert not alone.redis_client.exists(keys.stream(alone.redis.slot_of_message(one.id), one.id))
+    assert not alone.tiers.redis_client.exists(
+        keys.stream(alone.tiers.redis.slot_of_message(one.id), one.id)
+    )
     assert places(alone, marker_of(user)) == set()
     assert check().differences == []
 
@@ -135,14 +137,14 @@ def test_a_message_with_a_key_leaves_the_key_free(alone: Services, user: str, dr
     post(alone, user, "secret", "k")
     alone.threads.delete(user, "t")
     drain()
-    with alone.job_engine.connect() as connection:
+    with alone.tiers.job_engine.connect() as connection:
         assert idempotency.find(connection, [Key(user, "t", "k")], 60) == {}
 
 
 def test_a_message_under_a_legal_hold_is_kept_for_it(
     alone: Services, user: str, drain: Drain, check: Check
 ) -> None:
-    alone.retention_policies.set(user, None, legal_hold=True, by="an admin")
+    alone.jobs.retention_policies.set(user, None, legal_hold=True, by="an admin")
     post(alone, user, marker_of(user))
     alone.threads.delete(user, "t")
     drain()
@@ -157,8 +159,8 @@ def test_what_clickhouse_took_is_purged_once_more(
     alone: Services, user: str, deleted: Message, check: Check
 ) -> None:
     late = message(user, content=marker_of(user), time_us=ids.time_us_of(deleted.id) - 5)
-    alone.failover._clickhouse._insert([DirectWrite(late, codec.encode(late), "k")])
-    alone.homecoming.replay()
+    alone.failover.writes._clickhouse._insert([DirectWrite(late, codec.encode(late), "k")])
+    alone.failover.handoff.replay()
     assert check(repair=True).differences == []
     erase_what_was_deleted(alone)
     assert places(alone, marker_of(user)) == set()
@@ -171,24 +173,24 @@ def test_what_went_with_its_thread_is_not_called_lost(
     made = post(alone, user).message.id
     alone.threads.delete(user, "t")
     drain()
-    assert made not in [name for name, _ in alone.lost_and_found.lost()]
+    assert made not in [name for name, _ in alone.failover.loss_audit.lost()]
 
 
 def test_nobody_is_told_late_of_what_was_deleted(alone: Services, user: str) -> None:
-    alone.events.open([user])
+    alone.tiers.events.open([user])
     one = message(user, content=marker_of(user))
-    alone.failover._postgres.append([append_of(one)])
+    alone.failover.writes._postgres.append([append_of(one)])
     alone.threads.delete(user, "t")
-    alone.redis_recovery.reconcile()
+    alone.failover.redis_recovery.reconcile()
     assert [key for key in in_redis(alone, marker_of(user)) if "events" in key] == []
 
 
 def test_an_export_has_nothing_of_a_user_who_is_being_erased(alone: Services, user: str) -> None:
     post(alone, user)
-    alone.carry()
-    exporter = alone.exporter
+    alone.jobs.carry()
+    exporter = alone.jobs.exporter
     assert len(list(messages_of(exporter, Selection(user)))) == 1
-    alone.user_erasure.request(user, by="an admin")
+    alone.jobs.user_erasure.request(user, by="an admin")
     assert list(messages_of(exporter, Selection(user))) == []
     assert finish(alone, user).state == "done"
 
@@ -197,10 +199,10 @@ def test_what_is_deleted_between_a_look_and_its_repair_is_not_put_back(
     alone: Services, user: str, check: Check
 ) -> None:
     made: Message = post(alone, user, marker_of(user)).message
-    alone.carry()
+    alone.jobs.carry()
     damage.in_postgres(alone, "DELETE", made)
     damage.in_clickhouse(alone, "DELETE", made)
-    repair = alone.consistency_checker._repair
+    repair = alone.jobs.consistency_checker._repair
     mend = repair.messages
 
     def too_late(*given: object) -> set[str]:
@@ -217,7 +219,7 @@ def test_what_is_deleted_between_a_look_and_its_repair_is_not_put_back(
 
 def erase_what_was_deleted(alone: Services) -> None:
     """What the jobs of a day do."""
-    alone.carry()
-    alone.erasure.erase_deleted_threads()
-    alone.carry()
-    alone.physical_erasure.purge()
+    alone.jobs.carry()
+    alone.jobs.erasure.erase_deleted_threads()
+    alone.jobs.carry()
+    alone.jobs.physical_erasure.purge()

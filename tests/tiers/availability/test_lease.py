@@ -30,8 +30,8 @@ def fresh(alone: Services) -> Iterator[Callable[[], Completeness]]:
     """What a process that has only just started would be told."""
     end_detours(alone)
     believe_keys(alone)
-    alone.redis_recovery.reconcile()
-    yield lambda: told(Services(alone.settings).lease)
+    alone.failover.redis_recovery.reconcile()
+    yield lambda: told(Services(alone.settings).failover.lease)
 
 
 def told(lease: Lease) -> Completeness:
@@ -40,7 +40,7 @@ def told(lease: Lease) -> Completeness:
 
 
 def sql(alone: Services, statement: str) -> None:
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         connection.execute(text(statement))
 
 
@@ -51,17 +51,17 @@ def test_all_is_whole_when_nobody_was_out(fresh: Callable[[], Completeness]) -> 
 def test_what_redis_was_not_told_yet_ends_it(
     alone: Services, user: str, fresh: Callable[[], Completeness]
 ) -> None:
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         writes.queue_backfill(connection, [message(user)])
     assert fresh() == NOT_REDIS
-    assert alone.redis_recovery.reconcile() == 1
+    assert alone.failover.redis_recovery.reconcile() == 1
     assert fresh() == WHOLE
 
 
 def test_somebody_on_a_detour_ends_it_until_the_row_is_old(
     alone: Services, fresh: Callable[[], Completeness]
 ) -> None:
-    beside_redis(alone.quick_engine, alone.request_engine).acquire()
+    beside_redis(alone.tiers.quick_engine, alone.tiers.request_engine).acquire()
     assert fresh() == NOT_REDIS
     sql(alone, "UPDATE redis_detours SET until = clock_timestamp()")
     assert fresh() == WHOLE
@@ -70,7 +70,7 @@ def test_somebody_on_a_detour_ends_it_until_the_row_is_old(
 def test_who_was_on_a_detour_long_ago_may_be_again(
     alone: Services, fresh: Callable[[], Completeness]
 ) -> None:
-    detour = beside_redis(alone.quick_engine, alone.request_engine)
+    detour = beside_redis(alone.tiers.quick_engine, alone.tiers.request_engine)
     detour.acquire()
     sql(alone, "UPDATE redis_detours SET until = clock_timestamp() - interval '1 hour'")
     detour.expire()
@@ -81,14 +81,14 @@ def test_who_was_on_a_detour_long_ago_may_be_again(
 def test_a_redis_that_was_restarted_is_not_believed_before_it_is_adopted(
     alone: Services, user: str, fresh: Callable[[], Completeness]
 ) -> None:
-    alone.redis.append([append_of(message(user))], 60)
+    alone.tiers.redis.append([append_of(message(user))], 60)
     sql(alone, "UPDATE redis_state SET run_id = 'the one before'")
     assert fresh() == NOT_REDIS
-    assert alone.redis_recovery.adopt()
+    assert alone.failover.redis_recovery.adopt()
     assert fresh() == WHOLE
     # It may have lost its last moments, so no list in it is whole until it was read from below.
-    assert alone.redis.page(user, "t", ids.LOWEST, ids.HIGHEST, "asc", 9).is_distrusted
-    assert not alone.redis_recovery.adopt()
+    assert alone.tiers.redis.page(user, "t", ids.LOWEST, ids.HIGHEST, "asc", 9).is_distrusted
+    assert not alone.failover.redis_recovery.adopt()
 
 
 def test_an_empty_redis_is_believed_about_messages_but_not_about_keys(
@@ -96,15 +96,15 @@ def test_an_empty_redis_is_believed_about_messages_but_not_about_keys(
 ) -> None:
     alone.messages.post(user, "t", Draft("user", "hello", {}, "k"))
     drain()
-    alone.redis_client.flushall()
-    alone.redis_recovery.adopt()
+    alone.tiers.redis_client.flushall()
+    alone.failover.redis_recovery.adopt()
     assert fresh() == WHOLE._replace(keys_complete=False)
 
 
 def test_a_redis_that_evicts_is_not_believed_about_keys(
     alone: Services, fresh: Callable[[], Completeness]
 ) -> None:
-    client = alone.redis_client
+    client = alone.tiers.redis_client
     before = client.config_get("maxmemory")["maxmemory"]
     client.set("filler", b"x" * 1_000_000, ex=60)
     client.config_set("maxmemory", int(client.info("memory")["used_memory"]) - 500_000)
@@ -121,26 +121,26 @@ def test_a_redis_that_evicts_is_not_believed_about_keys(
 def test_what_waits_in_clickhouse_ends_all_belief(
     alone: Services, user: str, fresh: Callable[[], Completeness]
 ) -> None:
-    alone.failover._clickhouse.append([append_of(message(user))])
+    alone.failover.writes._clickhouse.append([append_of(message(user))])
     assert fresh() == Completeness()
-    alone.homecoming.replay()
+    alone.failover.handoff.replay()
     end_detours(alone)
-    alone.redis_recovery.reconcile()
+    alone.failover.redis_recovery.reconcile()
     assert fresh() == WHOLE
 
 
 def test_a_process_that_never_saw_an_outage_is_told_of_what_waits_in_clickhouse(
     alone: Services, user: str, fresh: Callable[[], Completeness]
 ) -> None:
-    other = Services(alone.settings).lease
+    other = Services(alone.settings).failover.lease
     assert told(other) == WHOLE
-    direct = alone.failover._clickhouse
+    direct = alone.failover.writes._clickhouse
     direct.append([append_of(message(user))])
     direct.say_so()
     eventually(lambda: other.current() == Completeness())
-    alone.homecoming.replay()
+    alone.failover.handoff.replay()
     end_detours(alone)
-    alone.redis_recovery.reconcile()
+    alone.failover.redis_recovery.reconcile()
     eventually(lambda: other.current() == WHOLE)
 
 
@@ -148,32 +148,32 @@ def test_without_postgresql_nothing_is_known(alone: Services) -> None:
     nowhere = msgspec.structs.replace(
         alone.settings, database_url="postgresql+psycopg2://u@127.0.0.1:1/d"
     )
-    assert not Services(nowhere).lease.current().is_known
+    assert not Services(nowhere).failover.lease.current().is_known
 
 
 def test_a_foreign_redis_is_shut_out(alone: Services, fresh: Callable[[], Completeness]) -> None:
     own = Services(alone.settings)
-    assert told(own.lease) == WHOLE
-    alone.redis_client.set(keys.INSTALLATION, "somebody else's")
+    assert told(own.failover.lease) == WHOLE
+    alone.tiers.redis_client.set(keys.INSTALLATION, "somebody else's")
     eventually(lambda: _shut_out(own))
-    alone.redis_client.delete(keys.INSTALLATION)
-    eventually(lambda: own.breakers.redis.is_closed)
+    alone.tiers.redis_client.delete(keys.INSTALLATION)
+    eventually(lambda: own.tiers.breakers.redis.is_closed)
     # The process that all tests share may have seen the mark as well, in a look that has yet to
     # end; the next test begins with a Redis that it believes.
-    with alone.lease._renewing:
+    with alone.failover.lease._renewing:
         pass
-    eventually(lambda: alone.breakers.redis.is_closed)
+    eventually(lambda: alone.tiers.breakers.redis.is_closed)
 
 
 def _shut_out(own: Services) -> bool:
-    own.lease.current()
-    return "another installation" in (own.breakers.redis.state().reason or "")
+    own.failover.lease.current()
+    return "another installation" in (own.tiers.breakers.redis.state().reason or "")
 
 
 def test_the_first_write_beside_redis_waits_for_every_lease(
     alone: Services, fresh: Callable[[], Completeness]
 ) -> None:
-    others = [Services(alone.settings).lease for _ in range(3)]
+    others = [Services(alone.settings).failover.lease for _ in range(3)]
     assert all(told(lease) == WHOLE for lease in others)
     stop = threading.Event()
     believed: list[float] = []
@@ -189,7 +189,7 @@ def test_the_first_write_beside_redis_waits_for_every_lease(
         thread.start()
     try:
         eventually(lambda: believed)
-        detour = beside_redis(alone.quick_engine, alone.request_engine)
+        detour = beside_redis(alone.tiers.quick_engine, alone.tiers.request_engine)
         with capture_logs() as logs:
             detour.acquire()
             entered = time.monotonic()
@@ -207,7 +207,7 @@ def test_a_reader_asks_again_only_while_somebody_reads(
     alone: Services, fresh: Callable[[], Completeness], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("storage.availability.lease.IDLE_SECONDS", 0.2)
-    lease = Services(alone.settings).lease
+    lease = Services(alone.settings).failover.lease
     assert told(lease) == WHOLE
     assert lease._thread.is_running
     eventually(lambda: not lease._thread.is_running)

@@ -40,17 +40,17 @@ def own(alone: Services, redis: OwnValkey) -> Iterator[Services]:
 
 
 def test_how_long_the_log_waits(own: Services, redis: OwnValkey) -> None:
-    then_ms = own.pending_log.now_us() // 1000 - WAITING_SECONDS * 1000
+    then_ms = own.tiers.pending_log.now_us() // 1000 - WAITING_SECONDS * 1000
     assert (
-        stats.gather(own, own.performance.snapshots.take()).redis or pytest.fail()
+        stats.gather(own.tiers, own.performance.snapshots.take()).redis or pytest.fail()
     ).oldest_pending_seconds == 0
     redis.client().xadd(keys.pending(0), {"message": b"{}"}, id=f"{then_ms}-0")
-    figures = stats.gather(own, own.performance.snapshots.take()).redis
+    figures = stats.gather(own.tiers, own.performance.snapshots.take()).redis
     assert figures is not None
     waited = WAITING_SECONDS <= figures.oldest_pending_seconds < WAITING_SECONDS + BUSY_SECONDS
     assert waited, figures
     (finding,) = [
-        one for one in check_redis(redis.client(), own.pending_log) if one.check == "backlog"
+        one for one in check_redis(redis.client(), own.tiers.pending_log) if one.check == "backlog"
     ]
     assert not finding.ok
     assert finding.found.startswith("1 waiting, the oldest for 1")
@@ -62,11 +62,11 @@ def test_how_long_the_log_waits(own: Services, redis: OwnValkey) -> None:
 
 def test_what_has_just_come_waits_for_no_time(own: Services, redis: OwnValkey) -> None:
     redis.client().xadd(keys.pending(0), {"message": b"{}"})
-    figures = stats.gather(own, own.performance.snapshots.take()).redis
+    figures = stats.gather(own.tiers, own.performance.snapshots.take()).redis
     assert figures is not None
     assert figures.oldest_pending_seconds < BUSY_SECONDS / 2
     (finding,) = [
-        one for one in check_redis(redis.client(), own.pending_log) if one.check == "backlog"
+        one for one in check_redis(redis.client(), own.tiers.pending_log) if one.check == "backlog"
     ]
     assert finding.ok, finding
 
@@ -77,7 +77,7 @@ def test_a_notice_is_newer_than_what_was_read(
     """Whoever carries out what somebody asked for whose clock is ahead can tell of it."""
 
     def notices() -> Notices:
-        return Notices(alone.redis_client, alone.job_engine, alone.job_clickhouse)
+        return Notices(alone.tiers.redis_client, alone.tiers.job_engine, alone.tiers.job_clickhouse)
 
     name, now_ns = f"notice-{time.time_ns()}", time.time_ns()
     with monkeypatch.context() as patched:

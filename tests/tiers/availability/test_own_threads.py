@@ -15,9 +15,9 @@ ROUNDS = 2
 
 def test_a_round_that_fails_is_counted_and_the_next_one_comes(alone: Services, user: str) -> None:
     own = process(alone, alert_webhook_url="http://127.0.0.1:1/", alert_webhook_secret="s" * 32)
-    performance, failover = own.performance, own.failover
+    performance, failover = own.performance, own.failover.writes
     rounds = (
-        (own.lease, "_ask_tiers"),
+        (own.failover.lease, "_ask_tiers"),
         (failover.keys.watch, "_poll"),
         (performance._counting, "count"),
         (performance.monitor, "evaluate"),
@@ -25,9 +25,9 @@ def test_a_round_that_fails_is_counted_and_the_next_one_comes(alone: Services, u
     )
 
     def failed(thread: str) -> float:
-        own.lease.current()
+        own.failover.lease.current()
         labels = {"thread": thread}
-        return own.instruments.registry.get_sample_value(COUNTER, labels) or 0
+        return own.tiers.instruments.registry.get_sample_value(COUNTER, labels) or 0
 
     for owner, name in rounds:
         setattr(owner, name, fails)
@@ -41,7 +41,7 @@ def test_a_round_that_fails_is_counted_and_the_next_one_comes(alone: Services, u
         for owner, name in rounds:
             # Which ends it, as far as anybody can tell.
             setattr(owner, name, partial(_wait, ended))
-        eventually(lambda: own.lease.current() and len(ended) == len(rounds))
+        eventually(lambda: own.failover.lease.current() and len(ended) == len(rounds))
 
 
 def fails(*_: object) -> None:

@@ -35,7 +35,7 @@ def judge(alone: Services, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pro
 
 def worker(alone: Services) -> BackgroundPersistenceService:
     """What a worker looks with."""
-    return process(alone).persistence
+    return process(alone).jobs.persistence
 
 
 def test_a_worker_that_looks_is_progress(alone: Services, judge: Callable[..., Progress]) -> None:
@@ -43,7 +43,7 @@ def test_a_worker_that_looks_is_progress(alone: Services, judge: Callable[..., P
 
     def idle() -> bool:
         look()
-        return alone.pending_log.standing().looked_seconds is not None and judge().is_ok
+        return alone.tiers.pending_log.standing().looked_seconds is not None and judge().is_ok
 
     eventually(idle)
     assert judge() == Progress(True, "the log is empty")
@@ -69,7 +69,7 @@ def test_an_entry_that_stays_is_none_though_workers_look(
     """Somebody holds every slot, and does not move."""
     post(alone, user)
     drains = worker(alone)
-    with alone.job_engine.begin() as rival:
+    with alone.tiers.job_engine.begin() as rival:
         slots = range(alone.settings.shards)
         assert locks.try_lock_slots(rival, slots) == list(slots)
 
@@ -88,8 +88,8 @@ def test_a_log_that_moves_is_progress_however_old_it_is(
 ) -> None:
     for _ in range(3):
         post(alone, user)
-    eventually(lambda: alone.pending_log.standing().oldest_seconds > SOON)
-    drains = process(alone, drain_batch_messages=1).persistence
+    eventually(lambda: alone.tiers.pending_log.standing().oldest_seconds > SOON)
+    drains = process(alone, drain_batch_messages=1).jobs.persistence
     for _ in range(3):
         assert judge().detail.startswith("the oldest entry is")
         assert judge().is_ok
@@ -109,8 +109,8 @@ def test_a_log_that_waits_for_postgresql_is_no_fault_of_the_workers(
     alone: Services, user: str, judge: Callable[..., Progress]
 ) -> None:
     post(alone, user)
-    drains = process(alone, database_url=NOWHERE["database_url"]).persistence
-    eventually(lambda: alone.pending_log.standing().oldest_seconds > SOON)
+    drains = process(alone, database_url=NOWHERE["database_url"]).jobs.persistence
+    eventually(lambda: alone.tiers.pending_log.standing().oldest_seconds > SOON)
     with pytest.raises(Exception, match="postgresql"):
         drains.drain_backlog()
     found = judge(database_url=NOWHERE["database_url"])
@@ -121,5 +121,5 @@ def test_a_log_that_waits_for_postgresql_is_no_fault_of_the_workers(
 def test_a_redis_that_is_new_is_given_time(alone: Services, judge: Callable[..., Progress]) -> None:
     worker(alone).drain_backlog()
     assert judge().is_ok
-    alone.redis_client.delete(keys.LAST_POLL)
+    alone.tiers.redis_client.delete(keys.LAST_POLL)
     assert judge().is_ok

@@ -41,7 +41,7 @@ def given(services: Services, **changes: Any) -> Iterator[Services]:
 @contextmanager
 def redis_set(services: Services, name: str, value: str) -> Iterator[None]:
     """The data Redis with another setting for a while."""
-    client = services.redis_client
+    client = services.tiers.redis_client
     before = client.config_get(name)
     client.config_set(name, value)
     try:
@@ -62,14 +62,14 @@ def test_the_embedded_servers_keep_every_promise(alone: Services) -> None:
     verdict = safety.judge(alone)
     assert [finding for finding in verdict.findings if not finding.ok] == []
     assert {finding.tier for finding in verdict.findings} == {"settings", *safety.TIERS}
-    assert verdict.reason == safety.judge_redis(alone.redis_client) == ""
+    assert verdict.reason == safety.judge_redis(alone.tiers.redis_client) == ""
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu", "allkeys-random"])
 def test_a_policy_that_may_evict_anything_refuses(alone: Services, policy: str) -> None:
     with redis_set(alone, "maxmemory-policy", policy):
         assert refusals(alone) == [("redis", "maxmemory-policy")]
-        assert "CONFIG SET maxmemory-policy" in safety.judge_redis(alone.redis_client)
+        assert "CONFIG SET maxmemory-policy" in safety.judge_redis(alone.tiers.redis_client)
         with pytest.raises(Refused, match=policy):
             safety.check(alone.settings)
     assert refusals(alone) == []
@@ -143,47 +143,47 @@ def test_a_redis_that_hides_figures_runs_with_advice(
 
 
 def test_an_empty_schema_refuses_until_it_is_migrated(alone: Services) -> None:
-    alone.redis_client.delete(keys.INSTALLATION)
+    alone.tiers.redis_client.delete(keys.INSTALLATION)
     with (
         empty_database(alone.settings.database_url) as url,
         given(alone, database_url=url) as own,
     ):
         assert refusals(own) == [("postgresql", "schema")]
         assert "run `threadkeep migrate`" in safety.judge(own).reason
-        migrate_all(own.job_engine, own.job_clickhouse, 1)
+        migrate_all(own.tiers.job_engine, own.tiers.job_clickhouse, 1)
         assert refusals(own) == []
 
 
 def test_an_empty_clickhouse_refuses_until_it_is_migrated(alone: Services) -> None:
-    alone.job_clickhouse.post("CREATE DATABASE empty")
+    alone.tiers.job_clickhouse.post("CREATE DATABASE empty")
     url = alone.settings.clickhouse_url.rsplit("/", 1)[0] + "/empty"
     try:
         with given(alone, clickhouse_url=url) as own:
             assert refusals(own) == [("clickhouse", "schema")]
             assert "run `threadkeep migrate`" in safety.judge(own).reason
-            migrate_all(own.job_engine, own.job_clickhouse, 1)
+            migrate_all(own.tiers.job_engine, own.tiers.job_clickhouse, 1)
             assert refusals(own) == []
     finally:
-        alone.job_clickhouse.post("DROP DATABASE empty")
+        alone.tiers.job_clickhouse.post("DROP DATABASE empty")
 
 
 def test_a_newer_schema_refuses_and_is_not_migrated(alone: Services) -> None:
-    alone.redis_client.delete(keys.INSTALLATION)
+    alone.tiers.redis_client.delete(keys.INSTALLATION)
     with (
         empty_database(alone.settings.database_url) as url,
         given(alone, database_url=url) as own,
     ):
-        schema.migrate_postgres(own.job_engine)
-        with own.job_engine.begin() as connection:
+        schema.migrate_postgres(own.tiers.job_engine)
+        with own.tiers.job_engine.begin() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
         (refusal,) = safety.judge(own).refusals
         assert "newer than this code: 9999" in refusal.found
         with pytest.raises(Refused, match="9999"):
-            schema.migrate_postgres(own.job_engine)
+            schema.migrate_postgres(own.tiers.job_engine)
 
 
 def test_a_newer_clickhouse_refuses_and_is_not_migrated(alone: Services) -> None:
-    server = alone.job_clickhouse
+    server = alone.tiers.job_clickhouse
     server.post("INSERT INTO schema_migrations (name) SELECT '9999_later'")
     try:
         (refusal,) = safety.judge(alone).refusals
@@ -196,12 +196,12 @@ def test_a_newer_clickhouse_refuses_and_is_not_migrated(alone: Services) -> None
 
 
 def test_a_postgres_that_answers_before_the_disk_is_weaker_and_runs(alone: Services) -> None:
-    alone.redis_client.delete(keys.INSTALLATION)
+    alone.tiers.redis_client.delete(keys.INSTALLATION)
     with (
         empty_database(alone.settings.database_url, synchronous_commit="off") as url,
         given(alone, database_url=url) as own,
     ):
-        schema.migrate_postgres(own.job_engine)
+        schema.migrate_postgres(own.tiers.job_engine)
         assert weaker(own) == [("postgresql", "synchronous_commit")]
         assert refusals(own) == []
 
@@ -211,15 +211,15 @@ def test_a_redis_of_another_installation_refuses(alone: Services) -> None:
         empty_database(alone.settings.database_url) as url,
         given(alone, database_url=url) as own,
     ):
-        schema.migrate_postgres(own.job_engine)
+        schema.migrate_postgres(own.tiers.job_engine)
         assert refusals(own) == [("redis", "installation")]
         with pytest.raises(TierRejected, match="another installation"):
-            own.redis_recovery.adopt()
-        assert alone.redis_recovery.adopt() is False
+            own.failover.redis_recovery.adopt()
+        assert alone.failover.redis_recovery.adopt() is False
 
 
 def test_a_clickhouse_that_answers_before_the_disk_is_weaker_and_runs(alone: Services) -> None:
-    server = alone.job_clickhouse
+    server = alone.tiers.job_clickhouse
     server.post("ALTER TABLE messages MODIFY SETTING fsync_after_insert = 0")
     try:
         assert weaker(alone) == [("clickhouse", "fsync_after_insert")]
@@ -241,7 +241,7 @@ def test_tiers_that_are_down_refuse_nothing(alone: Services) -> None:
         verdict = safety.check(own.settings)
         assert [finding.tier for finding in verdict.silent] == list(safety.TIERS)
         assert verdict.weaker == []
-        assert safety.judge_redis(own.redis_client) == ""
+        assert safety.judge_redis(own.tiers.redis_client) == ""
 
 
 def test_a_tier_is_judged_when_it_comes_back(alone: Services, tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_a_tier_is_judged_when_it_comes_back(alone: Services, tmp_path: Path) ->
     with given(alone, redis_url=f"redis://127.0.0.1:{port}/0") as own:
         assert [one.tier for one in safety.check(own.settings).silent] == ["redis"]
         with own_valkey(tmp_path, port, maxmemory_policy="allkeys-lru"):
-            assert "allkeys-lru" in safety.judge_redis(own.redis_client)
+            assert "allkeys-lru" in safety.judge_redis(own.tiers.redis_client)
 
 
 def _app_user(client: Any, url: str, denied: str) -> str:

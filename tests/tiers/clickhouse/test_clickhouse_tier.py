@@ -21,7 +21,7 @@ def insert(alone: Services, *versions: Message, token: str | None = None) -> Non
     for one in versions:
         row = {name: getattr(one, name) for name in Message.__struct_fields__}
         lines.append(msgspec.json.encode(row | {"metadata": _text(one)}))
-    alone.job_clickhouse.insert("messages", b"\n".join(lines), token or secrets.token_hex(8))
+    alone.tiers.job_clickhouse.insert("messages", b"\n".join(lines), token or secrets.token_hex(8))
 
 
 def _text(one: Message) -> str:
@@ -33,7 +33,7 @@ def names(found: Sequence[Message]) -> list[str]:
 
 
 def raw_rows(alone: Services, user: str) -> int:
-    answer = alone.job_clickhouse.post(
+    answer = alone.tiers.job_clickhouse.post(
         "SELECT count() FROM messages WHERE user_id = {user:String}", settings={"param_user": user}
     )
     return int(answer)
@@ -185,7 +185,7 @@ def test_a_row_that_is_wrong_is_rejected_and_not_retried(alone: Services) -> Non
         b'{"version": %s}' % secret,
     ):
         with pytest.raises(TierRejected) as refused:
-            alone.job_clickhouse.insert("messages", rows, secrets.token_hex(8))
+            alone.tiers.job_clickhouse.insert("messages", rows, secrets.token_hex(8))
         # Its words quote the row; its code and its name for it do not.
         assert re.fullmatch(r"Code: \d+ [A-Z_]+", refused.value.reason)
 
@@ -195,6 +195,6 @@ def test_a_server_that_is_not_there_is_unavailable(alone: Services) -> None:
         alone.settings, clickhouse_url="clickhouse+http://default:@127.0.0.1:1/default"
     )
     with pytest.raises(TierUnavailable):
-        Services(settings).clickhouse.ping()
+        Services(settings).tiers.clickhouse.ping()
     with pytest.raises(TierUnavailable):
-        Services(settings).job_clickhouse.insert("messages", b"{}", "token")
+        Services(settings).tiers.job_clickhouse.insert("messages", b"{}", "token")

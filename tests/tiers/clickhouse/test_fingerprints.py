@@ -39,9 +39,11 @@ def both(
     alone: Services, write: Callable[..., int]
 ) -> Callable[[Cut], tuple[dict[SliceKey, Slice], dict[SliceKey, Slice]]]:
     def slices(cut: Cut) -> tuple[dict[SliceKey, Slice], dict[SliceKey, Slice]]:
-        alone.replication.ship_all()
-        with alone.job_engine.connect() as connection:
-            return postgres_slices(connection, cut), clickhouse_slices(alone.job_clickhouse, cut)
+        alone.jobs.replication.ship_all()
+        with alone.tiers.job_engine.connect() as connection:
+            return postgres_slices(connection, cut), clickhouse_slices(
+                alone.tiers.job_clickhouse, cut
+            )
 
     return slices
 
@@ -102,9 +104,9 @@ def test_shares_add_up_to_the_whole(
     assert [sum(part.checksum for part in parts.values()) % 2**64] == [
         slice.checksum for slice in whole.values()
     ]
-    with alone.job_engine.connect() as connection:
+    with alone.tiers.job_engine.connect() as connection:
         ours = postgres_rows(connection, cut, whole)
-    assert ours == clickhouse_rows(alone.job_clickhouse, cut, whole)
+    assert ours == clickhouse_rows(alone.tiers.job_clickhouse, cut, whole)
     assert set(ours) == {one.id for one in batch}
     assert sum(mark.is_deleted for mark in ours.values()) == 20
     assert {mark.version for mark in ours.values()} == {1, 2}
@@ -137,13 +139,13 @@ def test_every_column_counts(
     cut = cut_of(one)
     ours, theirs = both(cut)
     assert ours == theirs
-    with alone.job_engine.connect() as connection:
+    with alone.tiers.job_engine.connect() as connection:
         connection.execute(text(f"UPDATE messages SET {damage} WHERE id = :id"), {"id": one.id})
         damaged = postgres_slices(connection, cut)
         rows: dict[str, RowMark] = postgres_rows(connection, cut, damaged)
         connection.rollback()
     assert damaged != theirs
-    assert rows[one.id] != clickhouse_rows(alone.job_clickhouse, cut, theirs)[one.id]
+    assert rows[one.id] != clickhouse_rows(alone.tiers.job_clickhouse, cut, theirs)[one.id]
 
 
 def test_the_ends_of_time_are_in_it(

@@ -107,21 +107,21 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sent]:
 def test_a_statement_that_is_too_long_is_never_sent(alone: Services, sent: Sent) -> None:
     long = f"SELECT '{'x' * MOST_BYTES}'"
     with pytest.raises(TierRejected, match="not sent"):
-        alone.job_clickhouse.lines(long)
+        alone.tiers.job_clickhouse.lines(long)
     with (
         pytest.raises(TierRejected, match="not sent"),
-        alone.job_clickhouse.engine.connect() as connection,
+        alone.tiers.job_clickhouse.engine.connect() as connection,
     ):
         connection.exec_driver_sql(long)
     assert not sent
     # The longest one that may be sent is read to its end.
     longest = f"SELECT length('{'x' * (MOST_BYTES - 60)}') AS n"
-    assert alone.job_clickhouse.lines(longest) == b'{"n":204740}\n'
+    assert alone.tiers.job_clickhouse.lines(longest) == b'{"n":204740}\n'
     assert sent.fit()
 
 
 def test_recovery(alone: Services, sent: Sent) -> None:
-    source = ClickHouseSource(alone.job_clickhouse)
+    source = ClickHouseSource(alone.tiers.job_clickhouse)
     assert source.named(NAMES).rows == 0
     place = Position(long_user(1), long_thread(1), "2020-01-01 00:00:00.000000", NAMES[0])
     assert source.page(202001, BOUNDARY, place).rows == 0
@@ -130,15 +130,15 @@ def test_recovery(alone: Services, sent: Sent) -> None:
 
 def test_fingerprints(alone: Services, sent: Sent) -> None:
     slices = [SliceKey(3_000, share) for share in range(MAX_SHARES)]
-    assert clickhouse_rows(alone.job_clickhouse, Cut(shares=MAX_SHARES), slices) is not None
-    assert clickhouse_rows_of(alone.job_clickhouse, NAMES) == {}
-    mender = RowProver(alone)
+    assert clickhouse_rows(alone.tiers.job_clickhouse, Cut(shares=MAX_SHARES), slices) is not None
+    assert clickhouse_rows_of(alone.tiers.job_clickhouse, NAMES) == {}
+    mender = RowProver(alone.tiers)
     assert list(mender._archived(NAMES)) == []
     assert sent.fit(8)
 
 
 def test_keys(alone: Services, sent: Sent) -> None:
-    keys = ClickHouseKeys(alone.job_clickhouse, alone.breakers.clickhouse, 86_400)
+    keys = ClickHouseKeys(alone.tiers.job_clickhouse, alone.tiers.breakers.clickhouse, 86_400)
     name = "\\'" * (MAX_IDEMPOTENCY_KEY_BYTES // 2 - 4)
     wanted = [
         Key(user, thread, f"{name}{number:08d}") for number, (user, thread) in enumerate(THREADS)
@@ -158,13 +158,13 @@ def test_thread_lists(clickhouse_tier: ClickHouseTier, sent: Sent) -> None:
 
 
 def test_search(alone: Services, sent: Sent) -> None:
-    archive = SearchArchive(alone.job_clickhouse, alone.breakers.clickhouse)
+    archive = SearchArchive(alone.tiers.job_clickhouse, alone.tiers.breakers.clickhouse)
     assert archive.known(long_user(0), NAMES) == []
     assert sent.fit()
 
 
 def test_analytics(alone: Services, sent: Sent) -> None:
-    figures = ArchiveFigures(alone.job_clickhouse, alone.breakers.clickhouse)
+    figures = ArchiveFigures(alone.tiers.job_clickhouse, alone.tiers.breakers.clickhouse)
     marks = [Mark(long_user(n), long_thread(n), NAMES[n]) for n in range(MOST_MARKS)]
     counted = Counted(long_user(0), "2020-01-01T00:00:00.000000Z", None, "user")
     assert figures.figures(counted, marks)[0].messages == 0
@@ -174,7 +174,7 @@ def test_analytics(alone: Services, sent: Sent) -> None:
 
 def test_checks_of_threads(alone: Services, sent: Sent) -> None:
     marks = dict.fromkeys(THREADS, NAMES[0])
-    found = thread_counts._archived(alone.job_clickhouse, marks, BOUNDARY, NAMES + NAMES)
+    found = thread_counts._archived(alone.tiers.job_clickhouse, marks, BOUNDARY, NAMES + NAMES)
     assert found == {}
     assert sent.fit(6)
 
@@ -184,7 +184,7 @@ def test_checks_of_what_is_erased(alone: Services, sent: Sent) -> None:
         {"user": user, "thread": thread, "through": NAMES[number]}
         for number, (user, thread) in enumerate(THREADS)
     ]
-    with alone.job_engine.connect() as connection:
+    with alone.tiers.job_engine.connect() as connection:
         connection.execute(
             text(
                 "INSERT INTO threads (user_id, id, created_at, updated_at, version, deleted_at,"
@@ -201,8 +201,8 @@ def test_checks_of_what_is_erased(alone: Services, sent: Sent) -> None:
             ),
             values,
         )
-        assert watermarks.resurrected(connection, alone.job_clickhouse, Scope()) == set()
-        assert watermarks.of_erased_users(connection, alone.job_clickhouse, Scope()) == set()
+        assert watermarks.resurrected(connection, alone.tiers.job_clickhouse, Scope()) == set()
+        assert watermarks.of_erased_users(connection, alone.tiers.job_clickhouse, Scope()) == set()
         connection.rollback()
     assert sent.fit(8)
 
@@ -211,8 +211,8 @@ def test_repair(alone: Services, sent: Sent) -> None:
     truths = [message(user, thread) for user, thread in THREADS]
     put_in_clickhouse(alone, *truths, *(revised(one, version=3) for one in truths))
     verdicts = [CopyVerdict(Copies(one.id), one, {"clickhouse": "different"}) for one in truths]
-    repair.put(alone.job_clickhouse, verdicts)
-    rows = archived_rows(alone.job_clickhouse, [one.id for one in truths])
+    repair.put(alone.tiers.job_clickhouse, verdicts)
+    rows = archived_rows(alone.tiers.job_clickhouse, [one.id for one in truths])
     assert [rows[one.id][0].message for one in truths] == truths
     assert sent.fit(5)
     _forget(alone, truths)
@@ -226,12 +226,12 @@ def test_what_is_on_hold_is_no_part_of_a_statement(alone: Services, sent: Sent) 
     standing = Holds(
         frozenset(user for user, _ in THREADS[2:]), frozenset([THREADS[0], *THREADS[2:]])
     )
-    alone.physical_erasure._purge_versions(standing)
+    alone.jobs.physical_erasure._purge_versions(standing)
     # A merge may take the older version of either; only the statement says what was meant to go.
     deleting = b" ".join(body for body in sent.bodies if body.startswith(b"ALTER TABLE"))
     assert free.id.encode() in deleting
     assert kept.id.encode() not in deleting
-    rows = archived_rows(alone.job_clickhouse, [free.id])
+    rows = archived_rows(alone.tiers.job_clickhouse, [free.id])
     assert [row.version for row in rows[free.id]] == [2]
     assert sent.fit()
     _forget(alone, [kept, free])
@@ -243,20 +243,20 @@ def test_erasure(alone: Services, sent: Sent) -> None:
         for user, thread in THREADS[: purge.THREADS_AT_ONCE]
     ]
     condition = f"is_deleted = 0 AND ({' OR '.join(map(purge._of_thread, due))})"
-    lower_expected(alone.job_engine, alone.job_clickhouse, condition)
-    with alone.job_engine.connect() as connection:
-        held_versions.keep_archived(connection, alone.job_clickhouse, NAMES + NAMES)
+    lower_expected(alone.tiers.job_engine, alone.tiers.job_clickhouse, condition)
+    with alone.tiers.job_engine.connect() as connection:
+        held_versions.keep_archived(connection, alone.tiers.job_clickhouse, NAMES + NAMES)
     writes = [
         direct_writes._Write(NAMES[0], 2**64 - 1, "", "", "", "")
         for _ in range(direct_writes.BATCH)
     ]
-    alone.homecoming._strike_out(writes)
+    alone.failover.handoff._strike_out(writes)
     assert sent.fit(4)
 
 
 def _forget(alone: Services, of: list[Message]) -> None:
     """Others compare the tiers as a whole."""
     names = ", ".join(f"'{one.id}'" for one in of)
-    alone.job_clickhouse.post(
+    alone.tiers.job_clickhouse.post(
         f"ALTER TABLE messages DELETE WHERE id IN ({names}) SETTINGS mutations_sync = 2"
     )

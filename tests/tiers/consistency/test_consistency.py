@@ -172,20 +172,22 @@ def placed(services: Services, user: str, thread: str, right: str) -> list[Messa
     batch = [message(user, thread, text) for text in ("before", "first", "after")]
     damage.place(services, *batch)
     second = revised(batch[1], deleted=right == "tombstone")
-    services.failover.revise(batch[1], lambda version: second)
+    services.failover.writes.revise(batch[1], lambda version: second)
     return [batch[0], second, batch[2]]
 
 
 @pytest.fixture(scope="module")
 def campaign(lone_services: Services) -> Campaign:
     services, user = lone_services, fresh_user()
-    services.redis_client.flushall()
-    services.redis_recovery.adopt()
+    services.tiers.redis_client.flushall()
+    services.failover.redis_recovery.adopt()
     threads = {name: f"t{number}" for number, name in enumerate(CASES)}
     rows = {name: placed(services, user, threads[name], case.right) for name, case in CASES.items()}
 
     def check(*, repair: bool = False) -> ConsistencyReport:
-        return services.consistency_checker.check(Scope(user_id=user), actor="test", repair=repair)
+        return services.jobs.consistency_checker.check(
+            Scope(user_id=user), actor="test", repair=repair
+        )
 
     assert check().differences == []
     for name, case in CASES.items():
@@ -194,8 +196,10 @@ def campaign(lone_services: Services) -> Campaign:
     seen = {}
     for name, batch in rows.items():
         right = batch[1]
-        page = services.retrieval.page(user, threads[name], limit=9, cursor=None, order="asc")
-        row = services.postgres.thread(user, threads[name])
+        page = services.failover.retrieval.page(
+            user, threads[name], limit=9, cursor=None, order="asc"
+        )
+        row = services.tiers.postgres.thread(user, threads[name])
         seen[name] = Seen(
             right,
             [one for one in first.differences if one.id == right.id],

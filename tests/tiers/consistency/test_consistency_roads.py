@@ -41,10 +41,10 @@ def test_what_waits_in_the_outbox_is_no_difference(
 ) -> None:
     one = three(alone, user)[0]
     monkeypatch.setattr(confirmation, "SETTLE_SECONDS", 0.5)
-    with alone.job_engine.connect() as other:
+    with alone.tiers.job_engine.connect() as other:
         # Another process ships, and takes its time.
         other.execute(text("SELECT pg_advisory_xact_lock(hashtext('threadkeep:ship'))"))
-        alone.failover.revise(one, lambda version: revised(one))
+        alone.failover.writes.revise(one, lambda version: revised(one))
         assert check().differences == []
         there = damage.everywhere(alone, one)
         assert there["postgresql"] == revised(one)
@@ -58,19 +58,19 @@ def test_what_only_the_log_has_is_no_difference(
     alone: Services, user: str, check: Callable[..., ConsistencyReport]
 ) -> None:
     one = three(alone, user)[0]
-    alone.redis.append([append_of(message(user))], 60)
-    alone.failover.revise(one, lambda version: revised(one))
+    alone.tiers.redis.append([append_of(message(user))], 60)
+    alone.failover.writes.revise(one, lambda version: revised(one))
     assert check().differences == []
 
 
 def test_a_pending_copy_that_may_be_evicted_is_named(alone: Services, user: str) -> None:
     one = message(user)
-    alone.redis.append([append_of(one)], 60)
-    name = keys.message(alone.redis.slot_of_message(one.id), one.id)
-    alone.redis_client.expire(name, 60)
-    found = alone.consistency_checker.check(Scope(user_id=user), actor="test", repair=True)
+    alone.tiers.redis.append([append_of(one)], 60)
+    name = keys.message(alone.tiers.redis.slot_of_message(one.id), one.id)
+    alone.tiers.redis_client.expire(name, 60)
+    found = alone.jobs.consistency_checker.check(Scope(user_id=user), actor="test", repair=True)
     assert named(found) == {(one.id, "evictable_in_redis", "repaired")}
-    assert alone.consistency_checker.check(Scope(user_id=user), actor="test").differences == []
+    assert alone.jobs.consistency_checker.check(Scope(user_id=user), actor="test").differences == []
 
 
 @pytest.mark.usefixtures("leaving_nothing")
@@ -79,7 +79,7 @@ def test_a_copy_that_was_refused_stays_as_it_is(
 ) -> None:
     one = message(user)
     damage.put_into_redis(alone, one, seconds=None)
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         connection.execute(
             text(
                 "INSERT INTO dead_letters (shard, entry_id, kind, record, reason)"
@@ -95,12 +95,12 @@ def test_a_copy_that_was_refused_stays_as_it_is(
 def test_a_check_of_one_user_names_nothing_of_another(alone: Services, user: str) -> None:
     one = three(alone, user)[0]
     damage.in_postgres(alone, "content = 'x'", one)
-    other = alone.consistency_checker.check(Scope(user_id="nobody"), actor="test")
+    other = alone.jobs.consistency_checker.check(Scope(user_id="nobody"), actor="test")
     assert (other.compared, other.differences) == (0, [])
-    own = alone.consistency_checker.check(Scope(user_id=user, thread_id="t"), actor="test")
+    own = alone.jobs.consistency_checker.check(Scope(user_id=user, thread_id="t"), actor="test")
     assert [found.id for found in own.differences] == [one.id]
     assert (
-        alone.consistency_checker.check(
+        alone.jobs.consistency_checker.check(
             Scope(user_id=user, thread_id="u"), actor="test"
         ).differences
         == []
@@ -108,7 +108,7 @@ def test_a_check_of_one_user_names_nothing_of_another(alone: Services, user: str
 
 
 def test_two_checks_do_not_run_at_once(alone: Services) -> None:
-    checker = alone.consistency_checker
+    checker = alone.jobs.consistency_checker
     opened = checker.reports.open(EVERYTHING, "test", repair=False)
     with checker.reports.alone():
         with pytest.raises(CheckRunning):
@@ -124,14 +124,14 @@ def test_a_repair_stands_in_the_audit_trail(
     one = three(alone, user)[0]
     damage.in_clickhouse(alone, "DELETE", one)
     report = check(repair=True)
-    (entry,) = alone.audit.entries(action="consistency.repair", limit=1)
+    (entry,) = alone.jobs.audit.entries(action="consistency.repair", limit=1)
     assert (entry.actor, entry.subject) == ("test", f"consistency:{user}/*")
     assert entry.counts == {"repaired:missing_in_clickhouse": 1}
     assert entry.details == {
         "report": report.id,
         "ids": {"repaired:missing_in_clickhouse": [one.id]},
     }
-    kept = alone.consistency_checker.reports.last()
+    kept = alone.jobs.consistency_checker.reports.last()
     assert (
         kept.differences
         == report.differences

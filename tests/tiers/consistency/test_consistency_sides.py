@@ -27,15 +27,15 @@ def test_wrong_figures_of_a_thread_are_named_and_mended(
     alone: Services, user: str, check: Callable[..., ConsistencyReport], change: str
 ) -> None:
     batch = three(alone, user)
-    alone.failover.revise(batch[2], lambda version: revised(batch[2], deleted=True))
-    alone.carry()
-    right = alone.postgres.thread(user, "t")
-    with alone.job_engine.begin() as connection:
+    alone.failover.writes.revise(batch[2], lambda version: revised(batch[2], deleted=True))
+    alone.jobs.carry()
+    right = alone.tiers.postgres.thread(user, "t")
+    with alone.tiers.job_engine.begin() as connection:
         connection.execute(text(f"UPDATE threads SET {change} WHERE user_id = :u"), {"u": user})
     assert named(check()) == {(f"{user}/t", "miscounted_in_postgresql", "")}
     assert named(check(repair=True)) == {(f"{user}/t", "miscounted_in_postgresql", "repaired")}
     assert check().data_consistency_score == 100.0
-    assert alone.postgres.thread(user, "t") == right
+    assert alone.tiers.postgres.thread(user, "t") == right
     assert right is not None
     assert right.message_count == 2
 
@@ -44,11 +44,11 @@ def test_a_thread_whose_row_is_gone_is_named_and_there_again(
     alone: Services, user: str, check: Callable[..., ConsistencyReport]
 ) -> None:
     batch = three(alone, user)
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         connection.execute(text("DELETE FROM threads WHERE user_id = :u"), {"u": user})
     assert named(check(repair=True)) == {(f"{user}/t", "miscounted_in_postgresql", "repaired")}
     assert check().differences == []
-    row = alone.postgres.thread(user, "t")
+    row = alone.tiers.postgres.thread(user, "t")
     assert row is not None
     assert (row.message_count, row.last_message_at) == (3, batch[-1].created_at)
 
@@ -58,11 +58,11 @@ def test_an_index_entry_of_what_is_nowhere_is_named_and_goes(
 ) -> None:
     batch = three(alone, user)
     ghost = message(user)
-    slot = alone.redis.slot_of_thread(user, "t")
-    alone.redis_client.zadd(keys.index(slot, user, "t"), {ghost.id: 0})
+    slot = alone.tiers.redis.slot_of_thread(user, "t")
+    alone.tiers.redis_client.zadd(keys.index(slot, user, "t"), {ghost.id: 0})
     assert named(check(repair=True)) == {(ghost.id, "phantom_in_redis", "repaired")}
     assert check().differences == []
-    page = alone.retrieval.page(user, "t", limit=9, cursor=None, order="asc")
+    page = alone.failover.retrieval.page(user, "t", limit=9, cursor=None, order="asc")
     assert page.messages == batch
 
 
@@ -70,12 +70,12 @@ def test_a_copy_under_a_key_that_nobody_reads_is_named_and_dropped(
     alone: Services, user: str, check: Callable[..., ConsistencyReport]
 ) -> None:
     one = three(alone, user)[0]
-    slot = alone.redis.slot_of_message(one.id)
+    slot = alone.tiers.redis.slot_of_message(one.id)
     astray = keys.message(slot + alone.settings.shards, one.id)
-    alone.redis_client.set(astray, codec.encode(one), ex=60)
+    alone.tiers.redis_client.set(astray, codec.encode(one), ex=60)
     assert named(check(repair=True)) == {(astray, "misplaced_in_redis", "repaired")}
     assert check().differences == []
-    assert not alone.redis_client.exists(astray)
+    assert not alone.tiers.redis_client.exists(astray)
 
 
 def test_a_stream_of_a_slot_that_nobody_drains_is_named_and_drained(
@@ -83,11 +83,11 @@ def test_a_stream_of_a_slot_that_nobody_drains_is_named_and_drained(
 ) -> None:
     one = message(user)
     stream = keys.pending(alone.settings.shards + 1)
-    alone.redis_client.xadd(stream, {"message": codec.encode(one)})
-    found = alone.consistency_checker.check(actor="test", repair=True)
+    alone.tiers.redis_client.xadd(stream, {"message": codec.encode(one)})
+    found = alone.jobs.consistency_checker.check(actor="test", repair=True)
     queues = {one for one in named(found) if one[1] == "orphaned_in_redis"}
     assert queues == {(stream, "orphaned_in_redis", "repaired")}
-    assert alone.redis_client.xlen(stream) == 0
+    assert alone.tiers.redis_client.xlen(stream) == 0
     assert damage.everywhere(alone, one)["postgresql"] == one
 
 
@@ -113,7 +113,7 @@ def test_rows_below_the_boundary_may_be_in_clickhouse_alone(
         damage.put_into_clickhouse(alone, revised(batch[1], deleted=True))
         report = check(repair=True)
         assert named(report) == {(f"{user}/t", "miscounted_in_postgresql", "repaired")}
-        thread = alone.postgres.thread(user, "t")
+        thread = alone.tiers.postgres.thread(user, "t")
         assert thread is not None
         assert thread.message_count == 2
 
@@ -123,11 +123,11 @@ def test_rows_that_the_archive_has_lost_are_counted(alone: Services, user: str) 
     batch = three(alone, user)
     cut = Cut(user_id=user, width_ms=WEEK_MS)
     expected = {
-        key: part.rows for key, part in clickhouse_slices(alone.job_clickhouse, cut).items()
+        key: part.rows for key, part in clickhouse_slices(alone.tiers.job_clickhouse, cut).items()
     }
-    assert rows.lost_slices(alone.job_clickhouse, cut, expected) == []
+    assert rows.lost_slices(alone.tiers.job_clickhouse, cut, expected) == []
     damage.in_clickhouse(alone, "DELETE", batch[0])
-    (lost,) = rows.lost_slices(alone.job_clickhouse, cut, expected)
+    (lost,) = rows.lost_slices(alone.tiers.job_clickhouse, cut, expected)
     assert (lost.name, lost.found) == ("lost_in_clickhouse", "2 of 3 messages")
 
 
@@ -142,11 +142,11 @@ def test_what_went_with_its_thread_does_not_come_back(
         version=2, id="t", user_id=user, title=None, metadata={}, created_at=batch[0].created_at,
         updated_at=moment, deleted_at=moment, deleted_through=mark,
     )  # fmt: skip
-    alone.failover.put_thread(gone, lambda version: gone)
-    alone.carry()
-    alone.erasure.erase_deleted_threads()
-    alone.carry()
-    alone.physical_erasure.purge()
+    alone.failover.writes.put_thread(gone, lambda version: gone)
+    alone.jobs.carry()
+    alone.jobs.erasure.erase_deleted_threads()
+    alone.jobs.carry()
+    alone.jobs.physical_erasure.purge()
     assert check().differences == []
     if tier == "postgresql":
         damage.put_into_postgres(alone, batch[1])
@@ -175,7 +175,7 @@ def test_clickhouse_knows_by_itself_what_is_sound(
     other = message(user, content=content, metadata=metadata)
     wrong = msgspec.structs.replace(other, content_hash="0" * 64)
     damage.put_into_clickhouse(alone, sound, wrong)
-    found = hashes.unsound(alone.job_clickhouse, Cut(user_id=user))
+    found = hashes.unsound(alone.tiers.job_clickhouse, Cut(user_id=user))
     assert wrong.id in found
     assert sound.id not in found
 
@@ -188,4 +188,4 @@ def test_plain_rows_are_judged_inside_clickhouse(alone: Services, user: str) -> 
         message(user, content="plain"),
     ]
     damage.put_into_clickhouse(alone, *batch, revised(batch[1], deleted=True))
-    assert hashes.mismatched(alone.job_clickhouse, Cut(user_id=user)) == []
+    assert hashes.mismatched(alone.tiers.job_clickhouse, Cut(user_id=user)) == []

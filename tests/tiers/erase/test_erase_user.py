@@ -35,15 +35,15 @@ DETACHED = "messages_2020_01_06"
 @pytest.fixture
 def detached(alone: Services) -> Iterator[str]:
     """A week that is no longer part of `messages`, as the archive leaves it for a while."""
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         connection.exec_driver_sql(f"CREATE TABLE {DETACHED} (LIKE messages INCLUDING ALL)")
     yield DETACHED
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         connection.exec_driver_sql(f"DROP TABLE {DETACHED}")
 
 
 def insert_into(alone: Services, table: str, one: Message) -> None:
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         connection.execute(
             text(
                 f"INSERT INTO {table} (id, user_id, thread_id, role, content, metadata, created_at,"
@@ -66,31 +66,33 @@ def scatter(
             for _ in range(count)
         ]
 
-    alone.events.open([user])
+    alone.tiers.events.open([user])
     found: dict[str, list[Message]] = {"old": made(2, "archived")}
-    alone.redis.append([append_of(*found["old"])], 60)
+    alone.tiers.redis.append([append_of(*found["old"])], 60)
     drain()
-    alone.replication.ship_all()
+    alone.jobs.replication.ship_all()
     bad.enter_context(archived(alone, [msgspec.to_builtins(one) for one in found["old"]]))
     found["detached"] = made(1, "archived")
     insert_into(alone, detached, found["detached"][0])
     found["committed"] = made(3)
     alone.threads.create(user, "titled", marker_of(user), {"note": marker_of(user)})
-    alone.redis.append([append_of(found["committed"][0], key=f"key {marker_of(user)}")], 60)
-    alone.redis.append([append_of(*found["committed"][1:])], 60)
+    alone.tiers.redis.append([append_of(found["committed"][0], key=f"key {marker_of(user)}")], 60)
+    alone.tiers.redis.append([append_of(*found["committed"][1:])], 60)
     drain()
-    alone.replication.ship_all()
+    alone.jobs.replication.ship_all()
     with refusing(alone, "thread_id <> 'refused'"):
         found["refused"] = made(1, "refused")
-        alone.redis.append([append_of(*found["refused"])], 60)
+        alone.tiers.redis.append([append_of(*found["refused"])], 60)
         assert drain().refused == 1
     found["direct"] = made(1, "direct")
     one = found["direct"][0]
-    alone.failover._clickhouse._insert([DirectWrite(one, codec.encode(one), marker_of(user))])
-    with alone.job_engine.begin() as connection:
+    alone.failover.writes._clickhouse._insert(
+        [DirectWrite(one, codec.encode(one), marker_of(user))]
+    )
+    with alone.tiers.job_engine.begin() as connection:
         writes.queue_backfill(connection, found["committed"])
     found["pending"] = made(2)
-    alone.redis.append([append_of(*found["pending"])], 60)
+    alone.tiers.redis.append([append_of(*found["pending"])], 60)
     return found
 
 
@@ -105,7 +107,7 @@ def test_no_byte_of_an_erased_user_is_left_anywhere(
     # Names that could be taken for each other's, or for a pattern.
     other, user = user, f"{user}:it's 100% {{1}} * \N{LATIN SMALL LETTER A WITH DIAERESIS}"
     kept = [message(other, content="of somebody else") for _ in range(3)]
-    alone.redis.append([append_of(*kept)], 60)
+    alone.tiers.redis.append([append_of(*kept)], 60)
     made = scatter(alone, user, drain, bad, detached)
     whose = [user, keys.encode(user)]
     ahead = places(alone, marker_of(user))
@@ -116,7 +118,7 @@ def test_no_byte_of_an_erased_user_is_left_anywhere(
     done = erase(alone, user)
 
     assert places(alone, marker_of(user)) == set()
-    alone.row_copies.ship()
+    alone.jobs.row_copies.ship()
     assert copied_tables(alone, user) == {"user_erasures"}
     assert places(alone, *whose) == {
         "clickhouse: row_copies.key",
@@ -146,22 +148,24 @@ def test_no_byte_of_an_erased_user_is_left_anywhere(
     assert done.finished_at is not None
     for one in (one for batch in made.values() for one in batch):
         with pytest.raises(NotFound):
-            alone.retrieval.get(user, one.id)
+            alone.failover.retrieval.get(user, one.id)
 
 
 def test_who_comes_again_is_new(alone: Services, user: str, drain: Callable[[], Drained]) -> None:
     persisted(alone, drain, user, 2)
     first = erase(alone, user)
-    assert alone.user_erasure.request(user, by="another") == alone.user_erasure.receipt(user)
+    assert alone.jobs.user_erasure.request(user, by="another") == alone.jobs.user_erasure.receipt(
+        user
+    )
     again = alone.messages.post(user, "t", Draft("user", "again", {})).message
     drain()
     assert listed(alone, user) == [again.id]
     assert alone.threads.get(user, "t").message_count == 1
-    second = alone.user_erasure.request(user, by="another")
+    second = alone.jobs.user_erasure.request(user, by="another")
     assert second.erased_through > first.erased_through
     assert erase(alone, user).requested_by == "another"
     assert listed(alone, user) == []
-    acts = [entry.action for entry in alone.audit.entries(limit=4)]
+    acts = [entry.action for entry in alone.jobs.audit.entries(limit=4)]
     assert acts == ["user.erased", "user.erase", "user.erased", "user.erase"]
 
 
@@ -175,8 +179,8 @@ def test_a_tier_that_is_out_is_erased_when_it_is_back(
         "clickhouse": {"clickhouse_url": "clickhouse+http://default:@127.0.0.1:1/threadkeep"},
     }[tier]
     without = process(alone, **gone)
-    without.user_erasure.request(user, by="an admin")
-    waiting = without.user_erasure.carry_on(user)
+    without.jobs.user_erasure.request(user, by="an admin")
+    waiting = without.jobs.user_erasure.carry_on(user)
     assert waiting is not None
     assert waiting.state == "pending"
     assert set(waiting.waits_for) == {tier}
@@ -194,7 +198,7 @@ def test_a_mark_needs_postgresql(alone: Services, user: str) -> None:
     gone = "postgresql+psycopg2://nobody@127.0.0.1:1/none"
     without = process(alone, database_url=gone)
     with pytest.raises(TierUnavailable):
-        without.user_erasure.request(user, by="an admin")
+        without.jobs.user_erasure.request(user, by="an admin")
 
 
 def test_the_files_of_redis_hold_nothing_once_they_are_written_anew(
@@ -225,8 +229,8 @@ def test_writers_go_on_while_one_of_them_is_erased(
         while not stop.is_set():
             # What one round cannot do another will.
             with suppress(TierError):
-                alone.persistence.drain_backlog()
-                alone.replication.ship_all()
+                alone.jobs.persistence.drain_backlog()
+                alone.jobs.replication.ship_all()
 
     workers = [threading.Thread(target=write, args=(who,), daemon=True) for who in made]
     workers.append(threading.Thread(target=carry, daemon=True))
@@ -242,7 +246,7 @@ def test_writers_go_on_while_one_of_them_is_erased(
         for worker in workers:
             worker.join(timeout=20)
     drain()
-    alone.replication.ship_all()
+    alone.jobs.replication.ship_all()
     kept = [one for one in made[user] if one > done.erased_through]
     assert kept
     assert len(kept) < len(made[user])
@@ -250,7 +254,7 @@ def test_writers_go_on_while_one_of_them_is_erased(
     for who, wanted in ((user, kept), (other, made[other])):
         found: list[str] = []
         while True:
-            page = alone.retrieval.page(
+            page = alone.failover.retrieval.page(
                 who, "t", **everything | {"cursor": found[-1] if found else None}
             )
             found += [one.id for one in page.messages]
@@ -259,7 +263,7 @@ def test_writers_go_on_while_one_of_them_is_erased(
         assert found == wanted
         assert alone.threads.get(who, "t").message_count == len(wanted)
         query = f"SELECT count() FROM messages WHERE user_id = '{who}' SETTINGS final = 0"
-        with alone.job_clickhouse.engine.connect() as connection:
+        with alone.tiers.job_clickhouse.engine.connect() as connection:
             assert int(connection.exec_driver_sql(query).scalar_one()) == len(wanted)
 
 
@@ -267,7 +271,7 @@ def test_whoever_dies_midway_is_carried_on_for(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     persisted(alone, drain, user, 2)
-    alone.user_erasure.request(user, by="an admin")
+    alone.jobs.user_erasure.request(user, by="an admin")
 
     def die(*_: object) -> None:
         raise RuntimeError("as a process that is killed here")
@@ -275,8 +279,8 @@ def test_whoever_dies_midway_is_carried_on_for(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ClickHouseEraser, "clear", die)
         with pytest.raises(RuntimeError):
-            alone.user_erasure.carry_on(user)
-    assert alone.user_erasure.receipt(user).state == "pending"
+            alone.jobs.user_erasure.carry_on(user)
+    assert alone.jobs.user_erasure.receipt(user).state == "pending"
     done = finish(alone, user)
     assert done.state == "done"
     assert places(alone, marker_of(user)) == set()
@@ -289,7 +293,7 @@ def test_two_do_not_work_on_one_erasure(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     persisted(alone, drain, user, 2)
-    alone.user_erasure.request(user, by="an admin")
-    found = ThreadPoolExecutor().map(alone.user_erasure.carry_on, [user] * 4)
+    alone.jobs.user_erasure.request(user, by="an admin")
+    found = ThreadPoolExecutor().map(alone.jobs.user_erasure.carry_on, [user] * 4)
     assert sum(one is not None for one in found) >= 1
     assert finish(alone, user).removed["postgresql"]["messages"] == 2

@@ -29,7 +29,7 @@ def test_an_entry_that_a_drain_meets_later_is_not_taken_in(
     one = persisted(alone, drain, user, 1)[0]
     erase(alone, user)
     # As a Redis that was brought back from before would have it.
-    slot = alone.redis.slot_of_thread(user, "t")
+    slot = alone.tiers.redis.slot_of_thread(user, "t")
     thread = {
         "version": 1,
         "id": "t",
@@ -40,13 +40,13 @@ def test_an_entry_that_a_drain_meets_later_is_not_taken_in(
         "updated_at": one.created_at,
     }
     log = keys.pending(slot)
-    alone.redis_client.xadd(log, {"message": codec.encode(one)})
-    alone.redis_client.xadd(log, {"thread": msgspec.json.encode(thread)})
-    alone.redis_client.set(keys.message(slot, one.id), codec.encode(one))
-    alone.redis_client.set(keys.thread(slot, user, "t"), msgspec.json.encode(thread))
+    alone.tiers.redis_client.xadd(log, {"message": codec.encode(one)})
+    alone.tiers.redis_client.xadd(log, {"thread": msgspec.json.encode(thread)})
+    alone.tiers.redis_client.set(keys.message(slot, one.id), codec.encode(one))
+    alone.tiers.redis_client.set(keys.thread(slot, user, "t"), msgspec.json.encode(thread))
     assert drain().written == 0
     assert not list(in_postgres(alone, marker_of(user)))
-    assert alone.user_erasure.receipt(user).state == "pending"
+    assert alone.jobs.user_erasure.receipt(user).state == "pending"
     assert finish(alone, user).state == "done"
     assert places(alone, marker_of(user)) == set()
 
@@ -57,10 +57,10 @@ def test_who_is_erased_again_while_the_first_erasure_is_open_is_gone_with_all_th
     (one,) = persisted(alone, drain, user, 1)
     first = erase(alone, user)
     persisted(alone, drain, user, 2)
-    slot = alone.redis.slot_of_thread(user, "t")
-    alone.redis_client.xadd(keys.pending(slot), {"message": codec.encode(one)})
+    slot = alone.tiers.redis.slot_of_thread(user, "t")
+    alone.tiers.redis_client.xadd(keys.pending(slot), {"message": codec.encode(one)})
     drain()
-    assert alone.user_erasure.receipt(user).state == "pending"
+    assert alone.jobs.user_erasure.receipt(user).state == "pending"
     second = erase(alone, user)
     assert second.erased_through > first.erased_through
     assert places(alone, marker_of(user)) == set()
@@ -72,19 +72,19 @@ def test_a_transaction_that_began_before_is_waited_for(
     persisted(alone, drain, user, 1)
     # In a thread of its own: of the others it would hold the row.
     late = message(user, "late", content=marker_of(user))
-    marked, connection = threading.Event(), alone.request_engine.connect()
+    marked, connection = threading.Event(), alone.tiers.request_engine.connect()
     transaction = connection.begin()
     writes.upsert_messages(connection, [codec.encode(late)])
-    alone.user_erasure.request(user, by="an admin")
+    alone.jobs.user_erasure.request(user, by="an admin")
     worker = threading.Thread(
-        target=lambda: (alone.user_erasure.carry_on(user), marked.set()), daemon=True
+        target=lambda: (alone.jobs.user_erasure.carry_on(user), marked.set()), daemon=True
     )
     worker.start()
     assert not marked.wait(0.5), "it did not wait"
     transaction.commit()
     connection.close()
     worker.join(timeout=20)
-    assert alone.user_erasure.receipt(user).state == "done"
+    assert alone.jobs.user_erasure.receipt(user).state == "done"
     assert places(alone, marker_of(user)) == set()
 
 
@@ -92,10 +92,10 @@ def test_a_shipment_under_way_brings_nothing_back(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     made = message(user, content=marker_of(user))
-    alone.redis.append([append_of(made)], 60)
+    alone.tiers.redis.append([append_of(made)], 60)
     drain()
     taken, may_insert = threading.Event(), threading.Event()
-    insert = alone.replication._server.insert
+    insert = alone.jobs.replication._server.insert
 
     def slow(*given: object) -> None:
         taken.set()
@@ -103,14 +103,16 @@ def test_a_shipment_under_way_brings_nothing_back(
         insert(*given)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alone.replication._server, "insert", slow)
-        ship = threading.Thread(target=alone.replication.ship_all, daemon=True)
+        patch.setattr(alone.jobs.replication._server, "insert", slow)
+        ship = threading.Thread(target=alone.jobs.replication.ship_all, daemon=True)
         ship.start()
         assert taken.wait(10)
-        alone.user_erasure.request(user, by="an admin")
-        erasing = threading.Thread(target=alone.user_erasure.carry_on, args=(user,), daemon=True)
+        alone.jobs.user_erasure.request(user, by="an admin")
+        erasing = threading.Thread(
+            target=alone.jobs.user_erasure.carry_on, args=(user,), daemon=True
+        )
         erasing.start()
-        eventually(lambda: alone.user_erasure.receipt(user).seconds > 0)
+        eventually(lambda: alone.jobs.user_erasure.receipt(user).seconds > 0)
         may_insert.set()
         ship.join(timeout=20)
         erasing.join(timeout=30)
@@ -123,10 +125,10 @@ def test_a_write_that_comes_home_later_is_not_taken_in(
 ) -> None:
     one = persisted(alone, drain, user, 1)[0]
     erase(alone, user)
-    alone.failover._clickhouse._insert([DirectWrite(one, codec.encode(one), None)])
-    assert alone.homecoming.replay() == 1
+    alone.failover.writes._clickhouse._insert([DirectWrite(one, codec.encode(one), None)])
+    assert alone.failover.handoff.replay() == 1
     assert finish(alone, user).removed["clickhouse"]["messages"] == 2
-    assert alone.user_erasure.receipt(user).state == "done"
+    assert alone.jobs.user_erasure.receipt(user).state == "done"
     assert places(alone, marker_of(user)) == set()
 
 
@@ -135,8 +137,8 @@ def test_a_dead_letter_that_is_replayed_later_is_not_taken_in(
 ) -> None:
     one = persisted(alone, drain, user, 1)[0]
     erase(alone, user)
-    with alone.job_engine.begin() as connection:
-        slot = alone.redis.slot_of_thread(user, "t")
+    with alone.tiers.job_engine.begin() as connection:
+        slot = alone.tiers.redis.slot_of_thread(user, "t")
         record = codec.encode(one)
         writes.add_dead_letter(connection, slot, "1-1", "message", record, "a test")
     (number,) = service.numbers()
@@ -150,7 +152,9 @@ def test_an_import_of_older_data_leaves_them_out(
 ) -> None:
     made = persisted(alone, drain, user, 3)
     erase(alone, user)
-    *_, done = BulkImporter(alone.job_engine, alone.redis_repair, alone.archived).run(made)
+    *_, done = BulkImporter(
+        alone.tiers.job_engine, alone.tiers.redis_repair, alone.jobs.archived
+    ).run(made)
     assert (done.written, done.deleted) == (0, 3)
     assert finish(alone, user).state == "done"
     assert places(alone, marker_of(user)) == set()
@@ -161,9 +165,9 @@ def test_redis_takes_nothing_in_that_was_read_before(
 ) -> None:
     one = persisted(alone, drain, user, 1)[0]
     created = alone.threads.create(user, "other", marker_of(user), {}).thread
-    alone.user_erasure.request(user, by="an admin")
-    alone.user_erasure.carry_on(user)
-    redis = alone.redis
+    alone.jobs.user_erasure.request(user, by="an admin")
+    alone.jobs.user_erasure.carry_on(user)
+    redis = alone.tiers.redis
     records = [(one.id, codec.encode(one))]
     assert not redis.warm(user, "t", records, seen_floor=None, floor=ids.LOWEST)
     with pytest.raises(NotFound):
@@ -172,7 +176,7 @@ def test_redis_takes_nothing_in_that_was_read_before(
     with pytest.raises(NotFound):
         record = msgspec.json.encode(created)
         redis.put_thread(user, "other", record, expected_version=1, created_at=created.created_at)
-    through = alone.user_erasure.receipt(user).erased_through
+    through = alone.jobs.user_erasure.receipt(user).erased_through
     (answer,) = redis.append([append_of(one)], 60)
     assert answer == (through,), "an id at or below the watermark was acknowledged"
     assert places(alone, marker_of(user)) == set()
@@ -181,7 +185,7 @@ def test_redis_takes_nothing_in_that_was_read_before(
 def test_what_went_with_its_user_is_not_called_lost(alone: Services, user: str) -> None:
     gone = alone.messages.post(user, "t", Draft("user", "hello", {})).message.id
     erase(alone, user)
-    assert gone not in [name for name, _ in alone.lost_and_found.lost()]
+    assert gone not in [name for name, _ in alone.failover.loss_audit.lost()]
 
 
 def test_a_key_that_was_used_before_makes_a_new_message(alone: Services, user: str) -> None:
@@ -191,5 +195,5 @@ def test_a_key_that_was_used_before_makes_a_new_message(alone: Services, user: s
     second = alone.messages.post(user, "t", draft)
     assert not second.repeated
     assert second.message.id > first.id
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         assert idempotency.find(connection, [Key(user, "t", "a key")], 60) == {}

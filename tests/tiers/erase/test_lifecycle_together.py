@@ -38,7 +38,7 @@ def kinds(report: ConsistencyReport) -> dict[str, int]:
 @contextmanager
 def recovering(services: Services) -> Iterator[None]:
     """A recovery that nobody has finished."""
-    run = ids.mint(services.clock.now_us(), 0)
+    run = ids.mint(services.tiers.clock.now_us(), 0)
     execute(
         services,
         "INSERT INTO recovery_runs (id, source, actor, boundary)"
@@ -58,9 +58,9 @@ def test_a_check_notices_what_clickhouse_has_lost_of_the_archive(
     made = [old(user, day=number / 10) for number in range(60)]
     write(store, made)
     archive(store)
-    assert store.consistency_checker.check(actor="test").differing == 0
+    assert store.jobs.consistency_checker.check(actor="test").differing == 0
     lose_from_clickhouse(store, *made[:3])
-    report = store.consistency_checker.check(actor="test", repair=True)
+    report = store.jobs.consistency_checker.check(actor="test", repair=True)
     # The thread's figures are put right, what they told of is not to be had.
     assert kinds(report).keys() == {"lost_in_clickhouse", "miscounted_in_postgresql"}
     outcomes = {one.kind: one.outcome for one in report.differences}
@@ -74,17 +74,20 @@ def test_what_is_erased_was_not_lost(store: Services, user: str) -> None:
     write(store, [old(one, day=number / 10) for number in range(30) for one in (user, other)])
     archive(store)
     erase(store, user)
-    assert store.consistency_checker.check(actor="test").differing == 0
+    assert store.jobs.consistency_checker.check(actor="test").differing == 0
     # Also what went with its thread.
     write(store, [old(other, day=1, thread="u")])
     archive(store)
     store.threads.delete(other, "u")
-    store.persistence.drain_backlog()
-    store.erasure.erase_deleted_threads()
-    store.replication.ship_all()
-    store.physical_erasure.purge()
-    assert store.consistency_checker.check(actor="test").differing == 0
-    assert len(list(store.retrieval.page(other, "t", limit=50, cursor=None, order="asc")[0])) == 30
+    store.jobs.persistence.drain_backlog()
+    store.jobs.erasure.erase_deleted_threads()
+    store.jobs.replication.ship_all()
+    store.jobs.physical_erasure.purge()
+    assert store.jobs.consistency_checker.check(actor="test").differing == 0
+    assert (
+        len(list(store.failover.retrieval.page(other, "t", limit=50, cursor=None, order="asc")[0]))
+        == 30
+    )
 
 
 def test_what_comes_back_of_an_erased_user_is_named_and_erased_again(
@@ -122,12 +125,12 @@ def test_copies_of_rows_leave_clickhouse_with_their_user(
                 updated_at=moment,
             )
         )
-        alone.row_copies.ship()
+        alone.jobs.row_copies.ship()
     assert set(in_clickhouse(alone, marker_of(user))) == {"row_copies.row"}
     receipt = erase(alone, user)
     assert receipt.removed["clickhouse"]["row_copies"] >= 1
     assert places(alone, marker_of(user)) == set()
-    with alone.job_clickhouse.engine.connect() as connection:
+    with alone.tiers.job_clickhouse.engine.connect() as connection:
         kept = connection.exec_driver_sql(
             "SELECT DISTINCT table_name FROM row_copies"
             f" WHERE JSONExtractString(row, 'user_id') = '{user}'"
@@ -143,7 +146,7 @@ def test_nothing_is_archived_or_checked_before_a_recovery_is_over(
         with pytest.raises(Refused, match="recovery"):
             archive(store)
         with pytest.raises(CheckRunning, match="recovery"):
-            store.consistency_checker.check(actor="test")
+            store.jobs.consistency_checker.check(actor="test")
     assert archive(store).dropped == 1
 
 
@@ -152,7 +155,7 @@ def test_a_detached_table_that_was_lost_with_its_server_is_done_with(
 ) -> None:
     write(store, [old(user)])
     assert archive(store, grace=3600).detached == 1
-    with store.job_engine.begin() as connection:
+    with store.tiers.job_engine.begin() as connection:
         connection.execute(text(f"DROP TABLE {PARTITION}"))
     assert archive(store, grace=3600).stopped == 0
     assert unit(store)["state"] == "dropped"

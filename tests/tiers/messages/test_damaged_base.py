@@ -41,12 +41,12 @@ def test_another_tiers_copy_is_read_and_edited(alone: Services, user: str, tier:
     SPOILS[tier](alone, spoilt(one))
     if tier != "redis":
         damage.drop_from_redis(alone, one)
-    assert alone.retrieval.get(user, one.id).message == one
+    assert alone.failover.retrieval.get(user, one.id).message == one
     done = alone.messages.edit(user, one.id, content=None, metadata={"n": 1}, if_version=None)
     assert (done.message.content, done.message.created_at) == (one.content, one.created_at)
     assert codec.is_intact(done.message)
-    alone.carry()
-    found = alone.retrieval.get(user, one.id).message
+    alone.jobs.carry()
+    found = alone.failover.retrieval.get(user, one.id).message
     assert found == done.message
     _gone(alone, user, one)
 
@@ -62,18 +62,18 @@ def test_where_no_copy_is_sound_nothing_is_made_of_it(
         damage.drop_from_redis(alone, one)
     damage.in_clickhouse(alone, "DELETE", one)
     damage.put_into_clickhouse(alone, spoilt(one))
-    found = alone.retrieval.get(user, one.id)
+    found = alone.failover.retrieval.get(user, one.id)
     assert not found.is_intact
     with pytest.raises(Damaged):
         alone.messages.edit(user, one.id, content="edited", metadata=None, if_version=None)
-    assert alone.retrieval.get(user, one.id).message.version == 1
+    assert alone.failover.retrieval.get(user, one.id).message.version == 1
     # Whoever wants to be rid of it is.
     done = alone.messages.delete(user, one.id, if_version=None)
     assert codec.is_intact(done.message)
     assert (done.message.created_at, done.message.content) == (one.created_at, "")
     with pytest.raises(NotFound):
-        alone.retrieval.get(user, one.id)
-    alone.carry()
+        alone.failover.retrieval.get(user, one.id)
+    alone.jobs.carry()
     _gone(alone, user, one)
 
 

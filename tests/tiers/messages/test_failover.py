@@ -26,9 +26,9 @@ def test_without_redis_postgresql_takes_it(alone: Services, user: str) -> None:
     assert done.degraded == ("redis_unavailable", "degraded_performance_redis_unavailable")
     assert rows(alone, user) == [(done.message.id, 1, "hello")]
     # The process that still has Redis finds it at once, although Redis was told nothing.
-    assert alone.redis.message(done.message.id) is None
+    assert alone.tiers.redis.message(done.message.id) is None
     assert listed(alone, user) == ["hello"]
-    assert alone.retrieval.get(user, done.message.id).message == done.message
+    assert alone.failover.retrieval.get(user, done.message.id).message == done.message
 
 
 def test_without_redis_and_postgresql_clickhouse_takes_it(alone: Services, user: str) -> None:
@@ -38,8 +38,8 @@ def test_without_redis_and_postgresql_clickhouse_takes_it(alone: Services, user:
     assert rows(alone, user) == []
     # Read your writes: nobody calls a page whole while something waits in ClickHouse.
     assert listed(without(alone), user) == ["hello"]
-    assert alone.homecoming.replay() == 1
-    assert direct_writes.count_direct_writes(alone.job_clickhouse) == 0
+    assert alone.failover.handoff.replay() == 1
+    assert direct_writes.count_direct_writes(alone.tiers.job_clickhouse) == 0
     assert rows(alone, user) == [(done.message.id, 1, "hello")]
     assert post(alone, user, key="k").message.id == done.message.id
 
@@ -48,16 +48,16 @@ def test_what_one_process_alone_gave_to_clickhouse_is_listed_by_all(
     alone: Services, user: str
 ) -> None:
     end_detours(alone)
-    alone.redis_recovery.reconcile()
+    alone.failover.redis_recovery.reconcile()
     other = without(alone)
     post(other, user, "before")
-    eventually(lambda: other.lease.current().redis_complete)
-    other.breakers.redis.open("it is restarted")
-    eventually(lambda: other.breakers.redis.is_closed)
+    eventually(lambda: other.failover.lease.current().redis_complete)
+    other.tiers.breakers.redis.open("it is restarted")
+    eventually(lambda: other.tiers.breakers.redis.is_closed)
     assert post(without(alone, "redis", "database"), user, "beside").tier_used == "clickhouse"
     # PostgreSQL was never out for the other, and nobody could tell it there.
     assert listed(other, user) == ["before", "beside"]
-    alone.homecoming.replay()
+    alone.failover.handoff.replay()
 
 
 def test_a_postgresql_that_only_keeps_one_process_waiting_takes_it_all_the_same(
@@ -68,13 +68,15 @@ def test_a_postgresql_that_only_keeps_one_process_waiting_takes_it_all_the_same(
 
     failed: list[str] = []
     event.listen(
-        own.quick_engine, "handle_error", lambda one: failed.append(str(one.original_exception))
+        own.tiers.quick_engine,
+        "handle_error",
+        lambda one: failed.append(str(one.original_exception)),
     )
-    with ThreadPoolExecutor(1) as client, alone.job_engine.begin() as holder:
+    with ThreadPoolExecutor(1) as client, alone.tiers.job_engine.begin() as holder:
         for slot in range(alone.settings.shards):
             locks.lock_slots(holder, [slot])
         # The second, longer try finds them free.
-        event.listen(own.request_engine, "checkout", lambda *_: holder.rollback())
+        event.listen(own.tiers.request_engine, "checkout", lambda *_: holder.rollback())
         assert client.submit(post, own, user, "kept waiting").result().tier_used == "postgresql"
     assert "lock timeout" in failed[0]
 
@@ -87,7 +89,7 @@ def test_without_any_tier_nobody_acknowledges(alone: Services, user: str) -> Non
 
 def test_without_postgresql_redis_says_so(alone: Services, user: str) -> None:
     own = without(alone, "database")
-    own.breakers.postgresql.open("gone")
+    own.tiers.breakers.postgresql.open("gone")
     done = post(own, user)
     assert done.tier_used == "redis"
     assert done.degraded == (None, "degraded_mode_postgresql_unavailable")
@@ -99,11 +101,11 @@ def test_homecoming_repeated_changes_nothing(
     done = post(without(alone, "redis", "database"), user)
     with monkeypatch.context() as patched:
         # Dies between PostgreSQL's commit and the list.
-        patched.setattr(type(alone.homecoming), "_strike_out", _dies)
+        patched.setattr(type(alone.failover.handoff), "_strike_out", _dies)
         with pytest.raises(Crash):
-            alone.homecoming.replay()
-    assert direct_writes.count_direct_writes(alone.job_clickhouse) == 1
-    assert alone.homecoming.replay() == 1
+            alone.failover.handoff.replay()
+    assert direct_writes.count_direct_writes(alone.tiers.job_clickhouse) == 1
+    assert alone.failover.handoff.replay() == 1
     assert rows(alone, user) == [(done.message.id, 1, "hello")]
 
 
@@ -111,33 +113,33 @@ def test_a_write_that_redis_took_without_an_answer_is_one_message(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     one = message(user)
-    alone.redis.append([append_of(one)], 60)
+    alone.tiers.redis.append([append_of(one)], 60)
     drain()
     newer = message(user)
-    alone.redis.append([append_of(newer)], 60)
+    alone.tiers.redis.append([append_of(newer)], 60)
     drain()
     again = Append(user, "t", [NewMessage(one.id, codec.encode(one), None)], ids_are_final=True)
-    assert alone.failover._postgres.append([again]) == [Stored([one.id], False)]
+    assert alone.failover.writes._postgres.append([again]) == [Stored([one.id], False)]
     assert [row[0] for row in rows(alone, user)] == [one.id, newer.id]
 
 
 def test_an_edit_beside_redis_wins_and_is_seen_at_once(alone: Services, user: str) -> None:
     done = post(alone, user)
-    alone.persistence.drain_backlog()
+    alone.jobs.persistence.drain_backlog()
     edited = without(alone, "redis").messages.edit(
         user, done.message.id, content="new", metadata=None, if_version=None
     )
     assert edited.tier_used == "postgresql"
     assert edited.message.version > 1
     assert listed(alone, user) == ["new"]
-    assert alone.retrieval.get(user, done.message.id).message == edited.message
-    alone.redis_recovery.reconcile()
-    assert alone.redis.message(done.message.id) == codec.encode(edited.message)
+    assert alone.failover.retrieval.get(user, done.message.id).message == edited.message
+    alone.failover.redis_recovery.reconcile()
+    assert alone.tiers.redis.message(done.message.id) == codec.encode(edited.message)
 
 
 def test_an_edit_in_redis_rests_on_one_beside_it(alone: Services, user: str) -> None:
     done = post(alone, user)
-    alone.persistence.drain_backlog()
+    alone.jobs.persistence.drain_backlog()
     own = without(alone, "redis")
     beside = own.messages.edit(
         user, done.message.id, content="beside", metadata=None, if_version=None
@@ -159,20 +161,20 @@ def test_a_version_nobody_saw_loses_to_one_beside_redis(
         user, done.message.id, content="beside", metadata=None, if_version=None
     )
     drain()
-    alone.redis_recovery.reconcile()
+    alone.failover.redis_recovery.reconcile()
     assert rows(alone, user) == [(done.message.id, beside.message.version, "beside")]
-    assert alone.redis.message(done.message.id) == codec.encode(beside.message)
+    assert alone.tiers.redis.message(done.message.id) == codec.encode(beside.message)
 
 
 def test_a_delete_beside_redis_hides_at_once(alone: Services, user: str) -> None:
     done = post(alone, user)
-    alone.persistence.drain_backlog()
+    alone.jobs.persistence.drain_backlog()
     without(alone, "redis").messages.delete(user, done.message.id, if_version=None)
     for _ in range(2):
         assert listed(alone, user) == []
         with pytest.raises(NotFound):
-            alone.retrieval.get(user, done.message.id)
-        alone.redis_recovery.reconcile()
+            alone.failover.retrieval.get(user, done.message.id)
+        alone.failover.redis_recovery.reconcile()
 
 
 def test_a_delete_that_only_clickhouse_took_hides_at_once(
@@ -180,26 +182,26 @@ def test_a_delete_that_only_clickhouse_took_hides_at_once(
 ) -> None:
     done = post(alone, user)
     drain()
-    alone.replication.ship_all()
+    alone.jobs.replication.ship_all()
     without(alone, "redis", "database").messages.delete(user, done.message.id, if_version=None)
     # Redis and PostgreSQL both hold the message still, and neither knows that it is deleted.
     assert listed(without(alone), user) == []
     with pytest.raises(NotFound):
-        without(alone).retrieval.get(user, done.message.id)
-    assert alone.homecoming.replay() == 1
+        without(alone).failover.retrieval.get(user, done.message.id)
+    assert alone.failover.handoff.replay() == 1
     assert listed(without(alone), user) == []
 
 
 def test_a_thread_deleted_beside_redis_is_gone_at_once(alone: Services, user: str) -> None:
     done = post(alone, user)
-    alone.persistence.drain_backlog()
+    alone.jobs.persistence.drain_backlog()
     without(alone, "redis").threads.delete(user, "t")
     for _ in range(2):
         assert listed(alone, user) == []
-        for look in (alone.threads.get, alone.retrieval.get):
+        for look in (alone.threads.get, alone.failover.retrieval.get):
             with pytest.raises(NotFound):
                 look(user, "t" if look is alone.threads.get else done.message.id)
-        alone.redis_recovery.reconcile()
+        alone.failover.redis_recovery.reconcile()
     post(alone, user, "anew")
     assert listed(alone, user) == ["anew"]
 
@@ -207,22 +209,22 @@ def test_a_thread_deleted_beside_redis_is_gone_at_once(alone: Services, user: st
 def test_a_thread_is_made_beside_redis(alone: Services, user: str) -> None:
     without(alone, "redis").threads.create(user, "t", "title", {})
     assert alone.threads.get(user, "t").title == "title"
-    alone.redis_recovery.reconcile()
+    alone.failover.redis_recovery.reconcile()
     assert alone.threads.get(user, "t").title == "title"
 
 
 def test_a_redis_that_refuses_one_thread_is_passed_over(alone: Services, user: str) -> None:
-    slot = alone.redis.slot_of_thread(user, "t")
-    alone.redis_client.set(keys.index(slot, user, "t"), "somebody else's")
+    slot = alone.tiers.redis.slot_of_thread(user, "t")
+    alone.tiers.redis_client.set(keys.index(slot, user, "t"), "somebody else's")
     done = post(alone, user)
     assert done.tier_used == "postgresql"
-    assert alone.breakers.redis.is_closed
+    assert alone.tiers.breakers.redis.is_closed
     assert rows(alone, user) == [(done.message.id, 1, "hello")]
 
 
 def test_what_one_may_not_have_is_refused_alone(alone: Services, user: str) -> None:
     good, bad = message(user), message(user, "other", content="a\0b")
-    answers = alone.failover._postgres.append([append_of(good), append_of(bad)])
+    answers = alone.failover.writes._postgres.append([append_of(good), append_of(bad)])
     assert answers[0] == Stored([good.id], False)
     assert not isinstance(answers[1], Stored)
     assert [row[0] for row in rows(alone, user)] == [good.id]

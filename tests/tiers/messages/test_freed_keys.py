@@ -72,15 +72,15 @@ def test_it_does_so_while_tiers_are_out(
     first = post(alone, user, "a", "k")
     delete(alone, user, first.message.id)
     drain()
-    alone.erasure.erase_deleted_threads()
-    alone.replication.ship_all()
+    alone.jobs.erasure.erase_deleted_threads()
+    alone.jobs.replication.ship_all()
     own = without(alone, *out)
     second, third = post(own, user, "b", "k"), post(own, user, "b", "k")
     assert (second.message.content, second.repeated) == ("b", False)
     assert (third.message.id, third.repeated) == (second.message.id, True)
-    alone.homecoming.replay()
+    alone.failover.handoff.replay()
     drain()
-    alone.redis_recovery.reconcile()
+    alone.failover.redis_recovery.reconcile()
     again = post(alone, user, "b", "k")
     assert (again.message.id, again.repeated) == (second.message.id, True)
     assert [row[0] for row in rows(alone, user)] == [second.message.id]
@@ -95,17 +95,17 @@ def test_a_key_that_redis_has_forgotten_is_freed_in_postgresql(
     delete: Callable[[Services, str, str], None],
 ) -> None:
     first = post(without(alone, "redis"), user, "a", "k")
-    alone.redis_recovery.reconcile()
+    alone.failover.redis_recovery.reconcile()
     delete(alone, user, first.message.id)
     drain()
-    alone.redis_client.flushall()
+    alone.tiers.redis_client.flushall()
     second = post(without(alone), user, "b", "k")
     assert not second.repeated
-    alone.redis_recovery.adopt()
+    alone.failover.redis_recovery.adopt()
     drain()
     third = post(without(alone, "redis"), user, "b", "k")
     assert (third.message.id, third.repeated) == (second.message.id, True)
-    alone.erasure.erase_deleted_threads()
+    alone.jobs.erasure.erase_deleted_threads()
     assert [row[0] for row in rows(alone, user)] == [second.message.id]
 
 
@@ -177,11 +177,11 @@ def test_what_a_freed_key_makes_by_a_clock_that_is_behind_stays(
     alone.messages.delete(user, first.message.id, if_version=None)
     drain()
     own = process(alone)
-    own.clock = Clock(lambda: time.time_ns() - 500_000_000)
+    own.tiers.clock = Clock(lambda: time.time_ns() - 500_000_000)
     second = post(own, user, "b", "k")
     assert second.message.id > first.message.id
     drain()
-    alone.redis_recovery.reconcile()
+    alone.failover.redis_recovery.reconcile()
     assert listed(alone, user) == ["b"]
 
 
@@ -192,8 +192,8 @@ def test_redis_is_not_taught_what_a_key_made_that_has_made_more_since(
     drain()
     without(alone, "redis").messages.delete(user, first.message.id, if_version=None)
     second = post(alone, user, "b", "k")
-    alone.redis_recovery.reconcile()
-    alone.redis_recovery._store_newest_keys()
+    alone.failover.redis_recovery.reconcile()
+    alone.failover.redis_recovery._store_newest_keys()
     third = post(alone, user, "b", "k")
     assert (third.message.id, third.repeated) == (second.message.id, True)
     assert listed(alone, user) == ["b"]
@@ -205,4 +205,4 @@ def test_who_has_no_time_left_is_not_told_what_somebody_else_made(
     made = post(alone, user, "a", "k").message
     with budget.within(0.01), pytest.raises(TierUnavailable):
         asked = msgspec.structs.replace(made, content="b")
-        made_before(alone.retrieval, asked, made.id, lambda _: made.content_hash)
+        made_before(alone.failover.retrieval, asked, made.id, lambda _: made.content_hash)

@@ -43,14 +43,14 @@ def asked(
 ) -> list[int]:
     """How many messages each call to Redis brings; `before` each it is called with its number."""
     counts: list[int] = []
-    append = own.redis.append
+    append = own.tiers.redis.append
 
     def noting(appends: Sequence[Append], seconds: int) -> Any:
         before(len(counts))
         counts.append(sum(len(one.messages) for one in appends))
         return append(appends, seconds)
 
-    monkeypatch.setattr(own.redis, "append", noting)
+    monkeypatch.setattr(own.tiers.redis, "append", noting)
     return counts
 
 
@@ -139,15 +139,15 @@ def test_what_is_too_much_for_postgresql_comes_home_in_smaller_bites(
     count = 40
     given = [Draft("user", f"{number:02} {'x' * 13_000}", {}) for number in range(count)]
     own.messages.post_batch(user, [("t", given)])
-    assert direct_writes.count_direct_writes(alone.job_clickhouse) == count
+    assert direct_writes.count_direct_writes(alone.tiers.job_clickhouse) == count
     home = process(alone, database_timeout_seconds=1.0)
     with each_takes(alone, "messages", "INSERT", 0.04):
         with pytest.raises(TierUnavailable):
-            home.homecoming.replay()
+            home.failover.handoff.replay()
         # Of itself it would be as much again, and too much again.
         for _ in range(3):
             try:
-                home.homecoming.replay()
+                home.failover.handoff.replay()
             except TierUnavailable:
                 continue
             break
@@ -160,10 +160,10 @@ def test_a_large_page_is_warmed_in_parts(
     monkeypatch.setattr("storage.redis.messages.MOST_BYTES", PART)
     alone.messages.post_batch(user, [("t", drafts(10))])
     drain()
-    alone.redis_client.flushall()
-    alone.redis_recovery.adopt()
-    assert list(alone.redis_recovery.warm(user, "t")) == [10]
-    hot = alone.redis.page(user, "t", ids.LOWEST, ids.HIGHEST, "desc", 20)
+    alone.tiers.redis_client.flushall()
+    alone.failover.redis_recovery.adopt()
+    assert list(alone.failover.redis_recovery.warm(user, "t")) == [10]
+    hot = alone.tiers.redis.page(user, "t", ids.LOWEST, ids.HIGHEST, "desc", 20)
     assert [record is not None for _, record in hot.records] == [True] * 10
 
 
@@ -174,12 +174,12 @@ def test_a_large_page_is_read_in_parts(
     monkeypatch.setattr("storage.redis.messages.PAGE_BYTES", PART)
     monkeypatch.setattr("storage.redis.messages.NAMES_AT_ONCE", 3)
     alone.messages.post_batch(user, [("t", drafts(10))])
-    whole = alone.redis.page(user, "t", ids.LOWEST, ids.HIGHEST, order, 20)
+    whole = alone.tiers.redis.page(user, "t", ids.LOWEST, ids.HIGHEST, order, 20)
     shown = [name for name, _ in whole.records]
     assert (len(shown), shown) == (10, sorted(shown, reverse=order == "desc"))
-    part = alone.redis.page(user, "t", ids.LOWEST, ids.HIGHEST, order, 7)
+    part = alone.tiers.redis.page(user, "t", ids.LOWEST, ids.HIGHEST, order, 7)
     assert part.records == whole.records[:7]
     assert (part.floor, part.watermark) == (whole.floor, whole.watermark)
-    slot = alone.redis.slot_of_thread(user, "t")
-    assert alone.redis.messages(slot, shown) == [record for _, record in whole.records]
-    assert alone.redis.page(user, "u", ids.LOWEST, ids.HIGHEST, order, 7).records == []
+    slot = alone.tiers.redis.slot_of_thread(user, "t")
+    assert alone.tiers.redis.messages(slot, shown) == [record for _, record in whole.records]
+    assert alone.tiers.redis.page(user, "u", ids.LOWEST, ids.HIGHEST, order, 7).records == []

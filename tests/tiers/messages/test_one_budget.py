@@ -63,34 +63,34 @@ def ends_soon(act: Callable[[], object]) -> TierUnavailable:
 
 def test_redis_is_not_waited_for_longer(network: Network) -> None:
     own = network.own
-    own.redis.ping()
+    own.tiers.redis.ping()
     network.redis.stall()
-    assert ends_soon(own.redis.ping).late
+    assert ends_soon(own.tiers.redis.ping).late
     network.redis.pass_through()
     # The next request has all its time, on the same connections.
-    own.redis.ping()
-    with own.redis_client.client() as lent:
+    own.tiers.redis.ping()
+    with own.tiers.redis_client.client() as lent:
         assert lent.connection is not None
         assert lent.connection.socket_timeout == OWN_SECONDS
 
 
 def test_postgresql_is_not_waited_for_longer(network: Network) -> None:
     own = network.own
-    own.postgres.ping()
+    own.tiers.postgres.ping()
     network.postgres.stall()
-    assert ends_soon(own.postgres.ping).late
+    assert ends_soon(own.tiers.postgres.ping).late
     network.postgres.pass_through()
-    own.postgres.ping()
+    own.tiers.postgres.ping()
 
 
 def test_nor_is_a_connection_to_it(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.postgres.engines.POOL_SECONDS", OWN_SECONDS)
     own = network.own
-    with own.request_engine.connect() as connection:
+    with own.tiers.request_engine.connect() as connection:
         connection.execute(text("SELECT 1"))
 
         def act() -> None:
-            with translated(), own.request_engine.connect():
+            with translated(), own.tiers.request_engine.connect():
                 pass
 
         assert ends_soon(act).passing
@@ -98,10 +98,10 @@ def test_nor_is_a_connection_to_it(network: Network, monkeypatch: pytest.MonkeyP
 
 def test_clickhouse_is_not_waited_for_longer(network: Network, user: str) -> None:
     own = network.own
-    own.clickhouse.ping()
+    own.tiers.clickhouse.ping()
     network.clickhouse.stall()
-    assert ends_soon(own.clickhouse.ping).late
-    server = own.clickhouse_within(OWN_SECONDS)
+    assert ends_soon(own.tiers.clickhouse.ping).late
+    server = own.tiers.clickhouse_within(OWN_SECONDS)
     assert ends_soon(lambda: server.post("SELECT 1")).late
     network.clickhouse.pass_through()
     assert server.post("SELECT 1") == "1\n"
@@ -112,12 +112,12 @@ def test_what_one_tier_took_of_the_time_the_next_does_not_have(
 ) -> None:
     done = post(alone, user)
     drain()
-    alone.redis_client.flushall()
+    alone.tiers.redis_client.flushall()
     own = network.own
-    own.postgres.ping()
+    own.tiers.postgres.ping()
     network.postgres.stall()
-    refused = ends_soon(lambda: own.retrieval.get(user, done.message.id))
+    refused = ends_soon(lambda: own.failover.retrieval.get(user, done.message.id))
     assert isinstance(refused, NoTierAvailable)
     assert f"clickhouse: {budget.NO_TIME}" in str(refused)
     # That there was no time says nothing of it.
-    assert own.breakers.clickhouse.is_closed
+    assert own.tiers.breakers.clickhouse.is_closed

@@ -65,7 +65,7 @@ def test_the_same_key_makes_one_message(alone: Services, user: str, out: tuple[s
     first, second = post(own, user, "a", "k"), post(own, user, "a", "k")
     assert second.message.id == first.message.id
     assert second.repeated
-    alone.homecoming.replay()
+    alone.failover.handoff.replay()
     assert [row[2] for row in rows(alone, user)] == ["a"]
 
 
@@ -82,8 +82,8 @@ def test_a_key_is_honoured_by_a_process_that_was_kept_from_its_lease(
     believe_keys(alone)
     own = process(alone)
     finds_all_well(own, user)
-    monkeypatch.setattr(own.lease._thread, "_work", lambda: None)
-    eventually(lambda: not own.lease.current(wait=False).is_known)
+    monkeypatch.setattr(own.failover.lease._thread, "_work", lambda: None)
+    eventually(lambda: not own.failover.lease.current(wait=False).is_known)
     first = post(without(alone, "redis"), user, "a", "k")
     again = post(own, user, "a", "k")
     assert (again.message, again.repeated) == (first.message, True)
@@ -96,11 +96,11 @@ def test_postgresql_is_waited_for_where_redis_is_known_to_lack_keys(
     monkeypatch.setattr("storage.messages.postgres_writes.HURRY_SECONDS", hurry_seconds)
     monkeypatch.setattr("storage.availability.lease.LEASE_SECONDS", 10)
     own = process(alone)
-    event.listen(own.quick_engine, "begin", wait_for_locks)
+    event.listen(own.tiers.quick_engine, "begin", wait_for_locks)
     first = post(without(alone, "redis"), user, "a", "k")
-    eventually(lambda: own.lease.current() == Completeness(postgres_complete=True))
+    eventually(lambda: own.failover.lease.current() == Completeness(postgres_complete=True))
     with ThreadPoolExecutor() as pool:
-        with alone.job_engine.begin() as connection:
+        with alone.tiers.job_engine.begin() as connection:
             connection.execute(text("LOCK TABLE idempotency_keys"))
             waiting = pool.submit(post, own, user, "a", "k")
             eventually(lambda: wait(connection) > hurry_seconds)
@@ -119,8 +119,8 @@ def test_a_key_outlives_a_redis_that_lost_everything(
 ) -> None:
     first = post(alone, user, "a", "k")
     drain()
-    alone.redis_client.flushall()
-    alone.redis_recovery.adopt()
+    alone.tiers.redis_client.flushall()
+    alone.failover.redis_recovery.adopt()
     second = post(without(alone), user, "a", "k")
     assert (second.message.id, second.repeated) == (first.message.id, True)
 
@@ -130,7 +130,7 @@ def test_a_key_that_only_redis_knew_is_told_as_soon_as_redis_is_out(
 ) -> None:
     first = process(alone)
     done = post(first, user, "a", "k")
-    first.breakers.redis.open("gone")
+    first.tiers.breakers.redis.open("gone")
     other = without(alone, "redis")
     eventually(lambda: _knows(alone, user))
     again = post(other, user, "a", "k")
@@ -144,7 +144,7 @@ def test_a_key_that_only_redis_knew_is_told_as_soon_as_redis_is_out(
 
 def _knows(alone: Services, user: str) -> bool:
     key = appends.Key(user, "t", "k")
-    with alone.job_engine.connect() as connection:
+    with alone.tiers.job_engine.connect() as connection:
         return bool(idempotency.find(connection, [key], 60))
 
 
@@ -153,12 +153,16 @@ def finds_all_well(own: Services, user: str) -> None:
     post(own, user, "before", "its own")
     eventually(lambda: watches(own))
     watched = time.monotonic()
-    eventually(lambda: own.lease.current().postgres_complete and own.lease.whole_at > watched)
+    eventually(
+        lambda: (
+            own.failover.lease.current().postgres_complete and own.failover.lease.whole_at > watched
+        )
+    )
 
 
 def watches(own: Services) -> bool:
     """Whether a process looks at Redis by itself, and found it well."""
-    return own.failover.keys.watch.well_since <= time.monotonic()
+    return own.failover.writes.keys.watch.well_since <= time.monotonic()
 
 
 @pytest.mark.parametrize("fault", ["refuse", "blackhole"])
@@ -199,10 +203,10 @@ def test_nothing_is_said_of_a_text_that_nobody_within_reach_knows(
     post(alone, user, "a", "k")
     key, made = (
         appends.Key(user, "t", "k"),
-        alone.retrieval.page(user, "t", limit=1, cursor=None, order="asc").messages[0],
+        alone.failover.retrieval.page(user, "t", limit=1, cursor=None, order="asc").messages[0],
     )
     # As a process of an older version tells it.
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         idempotency.tell(connection, {key: appends.Made(made.id, "", "")})
     other = without(alone, "redis")
     for text_of_it in ("a", "b"):
@@ -231,18 +235,18 @@ def test_a_key_that_clickhouse_took_is_honoured_by_redis_before_postgresql_is_ba
 def test_a_process_that_saw_redis_out_asks_clickhouse_although_it_held_a_lease(
     alone: Services, user: str, network: Network
 ) -> None:
-    alone.homecoming.replay()
+    alone.failover.handoff.replay()
     other = behind(network, alone)
-    eventually(lambda: other.lease.current().postgres_complete)
+    eventually(lambda: other.failover.lease.current().postgres_complete)
     post(other, user, "before", "its own")
     network.postgres.refuse()
-    eventually(lambda: not other.lease.current().is_known)
+    eventually(lambda: not other.failover.lease.current().is_known)
     network.redis.refuse()
-    eventually(lambda: not other.breakers.redis.is_closed)
+    eventually(lambda: not other.tiers.breakers.redis.is_closed)
     done = post(without(alone, "redis", "database"), user, "a", "k")
     network.redis.pass_through()
-    eventually(lambda: other.breakers.redis.is_closed)
-    assert not other.breakers.postgresql.is_closed
+    eventually(lambda: other.tiers.breakers.redis.is_closed)
+    assert not other.tiers.breakers.postgresql.is_closed
     again = post(other, user, "a", "k")
     assert (again.message, again.repeated) == (done.message, True)
 
@@ -250,14 +254,14 @@ def test_a_process_that_saw_redis_out_asks_clickhouse_although_it_held_a_lease(
 def test_while_postgresql_alone_is_out_redis_does_not_depend_on_clickhouse(
     alone: Services, user: str, network: Network
 ) -> None:
-    alone.homecoming.replay()
+    alone.failover.handoff.replay()
     own = behind(network, alone)
     finds_all_well(own, user)
     network.postgres.refuse()
-    eventually(lambda: not own.lease.current().is_known)
+    eventually(lambda: not own.failover.lease.current().is_known)
     network.clickhouse.refuse()
     assert post(own, user, "a", "k").tier_used == "redis"
-    assert own.breakers.clickhouse.is_closed
+    assert own.tiers.breakers.clickhouse.is_closed
 
 
 @pytest.mark.parametrize("out", [("redis",), ()])
@@ -267,7 +271,7 @@ def test_a_key_that_clickhouse_took_is_honoured_by_all_before_it_is_home(
     done = post(without(alone, "redis", "database"), user, "a", "k")
     own = without(alone, *out)
     # PostgreSQL answers, and is known to lack something.
-    assert own.lease.current() == Completeness()
+    assert own.failover.lease.current() == Completeness()
     again = post(own, user, "a", "k")
     assert (again.message, again.repeated) == (done.message, True)
 
@@ -279,14 +283,14 @@ def test_a_key_of_a_tier_that_has_just_come_back_is_told_before_it_is_acknowledg
     post(first, user, "before", "its own")
     eventually(lambda: watches(first))
     network.redis.refuse()
-    eventually(lambda: not first.breakers.redis.is_closed)
+    eventually(lambda: not first.tiers.breakers.redis.is_closed)
     network.redis.pass_through()
-    eventually(lambda: first.breakers.redis.is_closed)
+    eventually(lambda: first.tiers.breakers.redis.is_closed)
     done = post(first, user, "a", "k")
     assert done.tier_used == "redis"
     # To this process both are out still, and have been for so long that it waits for nobody.
     other = without(alone, "redis", "database")
-    for breaker in (other.breakers.redis, other.breakers.postgresql):
+    for breaker in (other.tiers.breakers.redis, other.tiers.breakers.postgresql):
         breaker.open("gone")
         breaker.opened_at = float("-inf")
     again = post(other, user, "a", "k")

@@ -32,7 +32,7 @@ def test_a_message_on_its_road(
     assert (state(made), pending(alone, user, made)) == ("acknowledged", True)
     drain()
     assert (state(made), pending(alone, user, made)) == ("persisted", False)
-    alone.replication.ship_all()
+    alone.jobs.replication.ship_all()
     assert state(made) == "archived"
     alone.messages.edit(user, made, content="again", metadata=None, if_version=None)
     assert (state(made), pending(alone, user, made)) == ("acknowledged", True)
@@ -43,15 +43,15 @@ def test_a_message_that_was_deleted(
     alone: Services, user: str, state: Callable[[str], str]
 ) -> None:
     made = post(alone, user).message.id
-    alone.carry()
+    alone.jobs.carry()
     alone.messages.delete(user, made, if_version=None)
     assert state(made) == "deleted"
-    alone.carry()
+    alone.jobs.carry()
     # ClickHouse still has the version before.
     assert state(made) == "deleted"
     # Which a purge takes away by what it would not do without merges.
-    alone.job_clickhouse.post("SYSTEM START MERGES messages")
-    alone.physical_erasure.purge()
+    alone.tiers.job_clickhouse.post("SYSTEM START MERGES messages")
+    alone.jobs.physical_erasure.purge()
     assert state(made) == "erased"
     assert without(alone, "clickhouse").receipts.receipt(user, made).state == "deleted"
 
@@ -70,7 +70,7 @@ def test_a_message_whose_thread_was_deleted(
     if carried:
         drain()
     if carried == "archived":
-        alone.replication.ship_all()
+        alone.jobs.replication.ship_all()
     alone.threads.delete(user, "t")
     assert state(made) == "deleted"
     drain()
@@ -81,20 +81,20 @@ def test_a_message_whose_thread_was_deleted(
         return
     receipt = alone.receipts.receipt(user, made)
     assert (receipt.state, receipt.tiers["postgresql"].present) == ("deleted", True)
-    alone.erasure.erase_deleted_threads()
-    alone.replication.ship_all()
-    alone.physical_erasure.purge()
+    alone.jobs.erasure.erase_deleted_threads()
+    alone.jobs.replication.ship_all()
+    alone.jobs.physical_erasure.purge()
     assert state(made) == "erased"
 
 
 def test_a_message_whose_thread_is_on_hold_is_not_called_erased(
     alone: Services, user: str, drain: Callable[[], Drained], state: Callable[[str], str]
 ) -> None:
-    alone.retention_policies.set(user, None, legal_hold=True, by="an admin")
+    alone.jobs.retention_policies.set(user, None, legal_hold=True, by="an admin")
     made = post(alone, user).message.id
     drain()
     alone.messages.delete(user, made, if_version=None)
-    alone.carry()
+    alone.jobs.carry()
     assert state(made) == "deleted"
 
 
@@ -102,8 +102,8 @@ def test_a_message_whose_user_was_erased(
     alone: Services, user: str, state: Callable[[str], str]
 ) -> None:
     made = post(alone, user).message.id
-    alone.carry()
-    alone.user_erasure.request(user, by="an admin")
+    alone.jobs.carry()
+    alone.jobs.user_erasure.request(user, by="an admin")
     assert state(made) == "deleted"
     erase(alone, user)
     with pytest.raises(NotFound):
@@ -130,10 +130,10 @@ def test_a_double_that_lost_its_key(
     alone: Services, user: str, drain: Callable[[], Drained], state: Callable[[str], str]
 ) -> None:
     earlier, later = message(user), message(user)
-    alone.failover._postgres.append([append_of(later, key="k")])
-    alone.redis.append([append_of(earlier, key="k")], 60)
+    alone.failover.writes._postgres.append([append_of(later, key="k")])
+    alone.tiers.redis.append([append_of(earlier, key="k")], 60)
     drain()
-    alone.redis_recovery.reconcile()
+    alone.failover.redis_recovery.reconcile()
     assert (state(earlier.id), state(later.id)) == ("erased", "persisted")
 
 
@@ -142,7 +142,7 @@ def test_a_message_that_clickhouse_took(
     alone: Services, user: str, state: Callable[[str], str]
 ) -> None:
     one = message(user)
-    alone.failover._clickhouse._insert([DirectWrite(one, codec.encode(one), None)])
+    alone.failover.writes._clickhouse._insert([DirectWrite(one, codec.encode(one), None)])
     receipt = alone.receipts.receipt(user, one.id)
     assert (receipt.state, receipt.tiers["postgresql"].present) == ("archived", False)
 
@@ -162,7 +162,7 @@ def test_a_message_that_is_still_being_written(
 @pytest.mark.parametrize("tier", ["redis", "postgresql", "clickhouse"])
 def test_a_tier_that_does_not_answer(alone: Services, user: str, tier: str) -> None:
     made = post(alone, user).message.id
-    alone.carry()
+    alone.jobs.carry()
     out = {"postgresql": "database"}.get(tier, tier)
     receipt = without(alone, out).receipts.receipt(user, made)
     assert receipt.tiers[tier].present is None

@@ -43,7 +43,7 @@ def test_a_post_reaches_the_driver_within_eight_frames(
 ) -> None:
     believe_keys(alone)
     app = create_app(alone.settings)
-    client, lease = app.test_client(), of(app).services.lease
+    client, lease = app.test_client(), of(app).services.failover.lease
     eventually(lambda: lease.current().redis_complete and lease.current().keys_complete)
     bearer = Tokens(alone.settings).issue(fresh_user(), is_admin=False, ttl_seconds=60)
     roads: list[list[str]] = []

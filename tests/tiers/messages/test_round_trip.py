@@ -66,16 +66,18 @@ def test_text_and_metadata_survive_every_tier(
     assert [one.content for one in sent] == [text for text, _ in batch]
     assert [one.metadata for one in sent] == [more for _, more in batch]
     for one in sent:
-        record = services.redis.message(one.id)
+        record = services.tiers.redis.message(one.id)
         assert record is not None
         check(codec.decode(record), one)
-    services.persistence.drain_all(range(services.settings.shards))
+    services.jobs.persistence.drain_all(range(services.settings.shards))
     for one in sent:
-        row = services.postgres.message(user, one.id)
+        row = services.tiers.postgres.message(user, one.id)
         check(row[0] if row else None, one)
-    services.replication.ship_all()
-    copies = {one.id: one for one in archived_messages(services.job_clickhouse, Selection(user))}
+    services.jobs.replication.ship_all()
+    copies = {
+        one.id: one for one in archived_messages(services.tiers.job_clickhouse, Selection(user))
+    }
     for one in sent:
         check(copies.get(one.id), one)
-    copy = services.clickhouse.message(user, sent[-1].id)
+    copy = services.tiers.clickhouse.message(user, sent[-1].id)
     check(copy[0] if copy else None, sent[-1])

@@ -44,7 +44,7 @@ def test_what_is_streamed_becomes_one_version(
     assert (final.version, final.content, final.metadata) == (2, whole, {"model": "m"})
     assert codec.is_intact(final)
     drain()
-    committed = alone.postgres.message(user, message.id)
+    committed = alone.tiers.postgres.message(user, message.id)
     assert committed is not None and committed[0] == final
     assert stored(alone, user, message) == final
     assert listed(alone, user) == [whole]
@@ -57,7 +57,7 @@ def test_what_is_acknowledged_is_there_for_every_process_and_never_evictable(
     message = opened(alone, user)
     append(alone, user, message, "kept")
     assert text_so_far(Services(alone.settings), message) == "kept"
-    assert {alone.redis_client.ttl(name) for name in stream_keys(alone)} == {-1}
+    assert {alone.tiers.redis_client.ttl(name) for name in stream_keys(alone)} == {-1}
 
 
 def test_a_chunk_may_be_repeated_where_it_begins(alone: Services, user: str) -> None:
@@ -89,13 +89,13 @@ def test_the_whole_has_at_most_64_kib_and_a_chunk_too_many_loses_nothing(
 
 
 def test_chunks_are_told_in_order_to_those_who_listen(alone: Services, user: str) -> None:
-    place = alone.events.open([user])[user]
+    place = alone.tiers.events.open([user])[user]
     message = opened(alone, user)
     append(alone, user, message, 'é/"\\\x01', 0)
     append(alone, user, message, 'é/"\\\x01 and', 0)
     append(alone, user, message, " and", 6)
     final = finish(alone, user, message)
-    events: list[Event] = alone.events.after(user, place, 10) or []
+    events: list[Event] = alone.tiers.events.after(user, place, 10) or []
     assert [(one.type, one.message_id, one.thread_id, one.version) for one in events] == [
         ("message_received", message.id, "t", 1),
         ("message_chunk", message.id, "t", 1),
@@ -109,7 +109,7 @@ def test_chunks_are_told_in_order_to_those_who_listen(alone: Services, user: str
         {**named, "offset": 6, "text": " and"},
     ]
     assert "".join(chunk["text"] for chunk in chunks) == final.content
-    with alone.events.doorbell() as bell:
+    with alone.tiers.events.doorbell() as bell:
         another = opened(alone, user)
         assert bell.wait(5) == {user}
         append(alone, user, another, "x")

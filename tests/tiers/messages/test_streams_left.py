@@ -52,7 +52,9 @@ def test_a_chunk_finds_out_that_its_message_was_deleted_beside_redis(
     drain()
     without(alone, "redis").messages.delete(user, message.id, if_version=None)
     # Its copy was evicted, so that the stream is all that Redis has of it.
-    alone.redis_client.delete(keys.message(alone.redis.slot_of_message(message.id), message.id))
+    alone.tiers.redis_client.delete(
+        keys.message(alone.tiers.redis.slot_of_message(message.id), message.id)
+    )
     with pytest.raises(NotFound):
         append(alone, user, message, "x")
     leave(alone, message)
@@ -65,7 +67,9 @@ def test_an_open_message_goes_on_where_its_copy_was_evicted(
 ) -> None:
     message = opened(alone, user)
     drain()
-    alone.redis_client.delete(keys.message(alone.redis.slot_of_message(message.id), message.id))
+    alone.tiers.redis_client.delete(
+        keys.message(alone.tiers.redis.slot_of_message(message.id), message.id)
+    )
     assert append(alone, user, message, "on") == 2
     assert append(alone, user, message, " and on") == 9
     assert finish(alone, user, message).content == "on and on"
@@ -84,8 +88,8 @@ def test_a_deleted_thread_takes_its_streams_along(
         with pytest.raises(NotFound):
             append(alone, user, message, "x")
     drain()
-    alone.erasure.erase_deleted_threads()
-    assert alone.open_streams.texts([persisted.id]) == [None]
+    alone.jobs.erasure.erase_deleted_threads()
+    assert alone.tiers.open_streams.texts([persisted.id]) == [None]
     # PostgreSQL never took the other, so it is for the look at what is idle.
     leave(alone, pending)
     leave(alone, persisted)
@@ -120,10 +124,10 @@ def test_who_left_off_is_finished_with_what_there_is(
 def test_who_comes_back_before_the_worker_is_not_left(alone: Services, user: str) -> None:
     message = opened(alone, user)
     leave(alone, message)
-    assert alone.open_streams.idle(60.0) == [message.id]
+    assert alone.tiers.open_streams.idle(60.0) == [message.id]
     # The worker has it on its list when the chunk comes.
     append(alone, user, message, "back")
-    assert alone.open_streams.close(message.id, 60.0) is None
+    assert alone.tiers.open_streams.close(message.id, 60.0) is None
     assert append(alone, user, message, " again") == 10
 
 
@@ -131,9 +135,9 @@ def test_two_workers_and_the_agent_make_one_final_version(alone: Services, user:
     message = opened(alone, user)
     append(alone, user, message, "all of it")
     # The agent was killed after it had closed the stream, so had a worker.
-    alone.open_streams.close(message.id)
+    alone.tiers.open_streams.close(message.id)
     leave(alone, message)
-    assert alone.open_streams.close(message.id, 1.0) is not None
+    assert alone.tiers.open_streams.close(message.id, 1.0) is not None
     refused("not_streaming", lambda: append(alone, user, message, "x"))
     assert append(alone, user, message, "it", 7) == 9
     workers = [Services(alone.settings) for _ in range(2)]
@@ -170,13 +174,13 @@ def test_a_worker_that_died_before_it_forgot_the_stream_is_made_up_for(
 ) -> None:
     message = opened(alone, user)
     append(alone, user, message, "x")
-    streamed = alone.redis_client.dump(
-        keys.stream(alone.redis.slot_of_message(message.id), message.id)
+    streamed = alone.tiers.redis_client.dump(
+        keys.stream(alone.tiers.redis.slot_of_message(message.id), message.id)
     )
     final = finish(alone, user, message)
-    slot = alone.redis.slot_of_message(message.id)
-    alone.redis_client.restore(keys.stream(slot, message.id), 0, streamed)
-    alone.redis_client.zadd(keys.streams(slot), {message.id: LONG_AGO})
+    slot = alone.tiers.redis.slot_of_message(message.id)
+    alone.tiers.redis_client.restore(keys.stream(slot, message.id), 0, streamed)
+    alone.tiers.redis_client.zadd(keys.streams(slot), {message.id: LONG_AGO})
     refused("not_streaming", lambda: append(alone, user, message, "y"))
     assert alone.streaming.interrupt_idle() == 0
     assert stream_keys(alone) == []
@@ -198,7 +202,7 @@ def test_while_redis_is_out_the_agent_finishes_with_the_whole_text(
     done = own.streaming.finish(user, message.id, "whole text", None)
     assert (done.tier_used, done.message.version) == ("postgresql", 1_001)
     assert finish(own, user, message, "whole text") == done.message
-    alone.redis_recovery.reconcile()
+    alone.failover.redis_recovery.reconcile()
     assert stored(alone, user, message) == done.message
     refused("not_streaming", lambda: append(alone, user, message, "x"))
     leave(alone, message)
@@ -210,7 +214,7 @@ def test_a_message_opened_while_redis_is_out_is_streamed_when_it_is_back(
     alone: Services, user: str
 ) -> None:
     message = opened(without(alone, "redis"), user, "é")
-    alone.redis_recovery.reconcile()
+    alone.failover.redis_recovery.reconcile()
     # Nobody but the agent knows that nothing came before.
     assert refused("offset_mismatch", lambda: append(alone, user, message, "x")).length == 2
     assert append(alone, user, message, "x", 2) == 3
@@ -255,14 +259,14 @@ def test_a_reader_who_comes_late_sees_the_final_version(alone: Services, user: s
 
 def test_a_full_log_takes_no_chunks(alone: Services, user: str) -> None:
     message = opened(alone, user)
-    before = alone.redis_client.config_get("maxmemory")["maxmemory"]
-    alone.redis_client.config_set("maxmemory", "512mb")
+    before = alone.tiers.redis_client.config_get("maxmemory")["maxmemory"]
+    alone.tiers.redis_client.config_set("maxmemory", "512mb")
     try:
         own = Services(msgspec.structs.replace(alone.settings, redis_log_share=1e-9))
         with pytest.raises(TierUnavailable):
             append(own, user, message, "x")
     finally:
-        alone.redis_client.config_set("maxmemory", before)
+        alone.tiers.redis_client.config_set("maxmemory", before)
     assert text_so_far(alone, message) == ""
 
 
@@ -274,8 +278,8 @@ def test_a_user_who_is_erased_takes_their_streams_along(
     append(alone, f"{user}-other", theirs, "stays")
     drain()
     assert erase(alone, user).state == "done"
-    slot = alone.redis.slot_of_message(mine.id)
-    assert not alone.redis_client.exists(keys.stream(slot, mine.id))
+    slot = alone.tiers.redis.slot_of_message(mine.id)
+    assert not alone.tiers.redis_client.exists(keys.stream(slot, mine.id))
     assert text_so_far(alone, theirs) == "stays"
     with pytest.raises(NotFound):
         append(alone, user, mine, "x")

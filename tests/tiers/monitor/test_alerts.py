@@ -14,7 +14,7 @@ from wiring.process import Services
 
 @pytest.fixture
 def judged(alone: Services) -> Judged:
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         for table in ("dead_letters", "consistency_reports", "clickhouse_outbox", "alerts"):
             connection.execute(text(f"DELETE FROM {table}"))
     return Judged(alone)
@@ -69,33 +69,33 @@ def test_a_log_that_nobody_drains_is_told(alone: Services, judged: Judged, user:
     post(own, user)
     found = eventually(lambda: _both(judged.by(own), "no_progress", "backlog_age:log"))
     assert found["backlog_age:log"].figures["waiting"] == 1
-    alone.persistence.drain_backlog()
+    alone.jobs.persistence.drain_backlog()
     assert "backlog_age:log" not in judged.by(own, 2)
 
 
 def test_an_outbox_that_nobody_ships_is_told(alone: Services, judged: Judged, user: str) -> None:
     own = process(alone, alert_backlog_seconds=0.05)
     post(own, user)
-    alone.persistence.drain_backlog()
+    alone.jobs.persistence.drain_backlog()
     eventually(lambda: "backlog_age:outbox" in judged.by(own))
-    alone.replication.ship_all()
+    alone.jobs.replication.ship_all()
     assert "backlog_age:outbox" not in judged.by(own, 2)
 
 
 def test_a_redis_that_fills_up_is_told(alone: Services, judged: Judged) -> None:
-    before = alone.redis_client.config_get("maxmemory")["maxmemory"]
-    used = int(alone.redis_client.info("memory")["used_memory"])
-    alone.redis_client.config_set("maxmemory", int(used / 0.9))
+    before = alone.tiers.redis_client.config_get("maxmemory")["maxmemory"]
+    used = int(alone.tiers.redis_client.info("memory")["used_memory"])
+    alone.tiers.redis_client.config_set("maxmemory", int(used / 0.9))
     try:
         found = judged.by(alone, 2)["redis_memory"]
     finally:
-        alone.redis_client.config_set("maxmemory", before)
+        alone.tiers.redis_client.config_set("maxmemory", before)
     assert 80 < float(found.figures["used_percent"]) <= 100
     assert judged.by(alone, 2) == {}
 
 
 def test_what_postgresql_keeps_for_a_person_is_told(alone: Services, judged: Judged) -> None:
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         connection.execute(
             text(
                 "INSERT INTO dead_letters (shard, entry_id, kind, record, reason)"
@@ -145,7 +145,7 @@ def test_what_was_raised_without_postgresql_is_in_the_history_afterwards(
     assert past.alert.since == raised.since
     assert past.alert.until is not None
     assert past.acknowledged is not None and past.acknowledged.by == "ann"
-    noted = alone.audit.entries(action="alert.acknowledged", limit=10)
+    noted = alone.jobs.audit.entries(action="alert.acknowledged", limit=10)
     assert [one.actor for one in noted if one.subject == f"alert:{raised.id}"] == ["ann"]
     # What is written is not kept for PostgreSQL any longer.
     assert alone.performance.monitor.state(judged.now).records == {}

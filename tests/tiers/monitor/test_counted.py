@@ -16,8 +16,8 @@ from wiring.process import Services
 @pytest.fixture
 def since(alone: Services) -> Callable[[], Counts]:
     """What was counted since the test began."""
-    before = alone.instruments.counts()
-    return lambda: Counts(alone.instruments.counts()).since(before)
+    before = alone.tiers.instruments.counts()
+    return lambda: Counts(alone.tiers.instruments.counts()).since(before)
 
 
 def drafts(count: int) -> list[Draft]:
@@ -25,7 +25,7 @@ def drafts(count: int) -> list[Draft]:
 
 
 def value(own: Services, name: str, **labels: str) -> float:
-    return own.instruments.registry.get_sample_value(f"threadkeep_{name}", labels) or 0.0
+    return own.tiers.instruments.registry.get_sample_value(f"threadkeep_{name}", labels) or 0.0
 
 
 def test_what_is_acknowledged_carried_and_shipped_is_counted(
@@ -43,7 +43,7 @@ def test_what_is_acknowledged_carried_and_shipped_is_counted(
     assert (found["acknowledged:redis"], found["writes"], found["refused"]) == (7, 3, 0)
     drain()
     assert since()["persisted"] == 7
-    shipped = alone.replication.ship_all()
+    shipped = alone.jobs.replication.ship_all()
     assert since()["replicated"] == shipped.shipped >= 5
     assert value(alone, "acknowledged_total", tier="redis", kind="delete") >= 1
 
@@ -52,15 +52,15 @@ def test_what_is_acknowledged_carried_and_shipped_is_counted(
 def test_reads_are_counted_by_where_they_came_from(alone: Services, user: str) -> None:
     posted = alone.messages.post(user, "one", drafts(1)[0])
     before = value(alone, "read_seconds_count", source="redis")
-    alone.retrieval.get(user, posted.message.id)
-    alone.retrieval.page(user, "one", limit=5, cursor=None, order="desc")
+    alone.failover.retrieval.get(user, posted.message.id)
+    alone.failover.retrieval.page(user, "one", limit=5, cursor=None, order="desc")
     assert value(alone, "read_seconds_count", source="redis") == before + 2
 
 
 def test_a_write_beside_redis_and_one_that_nobody_takes(alone: Services, user: str) -> None:
     own = without(alone, "redis")
     own.messages.post(user, "one", drafts(1)[0])
-    found = Counts(own.instruments.counts())
+    found = Counts(own.tiers.instruments.counts())
     assert (found["acknowledged:postgresql"], found["failed_over"]) == (1, 1)
     assert found["acknowledged:redis"] == 0
     eventually(lambda: value(own, "breakers_open", tier="redis") == 1)
@@ -68,6 +68,6 @@ def test_a_write_beside_redis_and_one_that_nobody_takes(alone: Services, user: s
     refused = without(alone, "redis", "database", "clickhouse")
     with pytest.raises(NoTierAvailable):
         refused.messages.post(user, "one", drafts(1)[0])
-    found = Counts(refused.instruments.counts())
+    found = Counts(refused.tiers.instruments.counts())
     assert (found["refused"], found["writes"]) == (1, 0)
     assert value(refused, "refused_total", kind="post", code="storage_unavailable") == 1

@@ -28,7 +28,7 @@ HIGHEST = "ffffffff-ffff-7fff-bfff-ffffffffffff"
 
 def shown(own: Services) -> Scraped:
     """What Prometheus is told of the moment."""
-    return parsed(exposition(own.instruments, "", looked(own)).decode())
+    return parsed(exposition(own.tiers.instruments, "", looked(own)).decode())
 
 
 def looked(own: Services) -> StoreFigures:
@@ -39,13 +39,13 @@ def looked(own: Services) -> StoreFigures:
 @contextmanager
 def locked(own: Services, table: str) -> Iterator[None]:
     """Nobody can read a table meanwhile."""
-    with own.job_engine.begin() as connection:
+    with own.tiers.job_engine.begin() as connection:
         connection.execute(text(f"LOCK TABLE {table}"))
         yield
 
 
 def test_the_score_is_in_per_cent_as_rules_take_it(alone: Services) -> None:
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         connection.execute(
             text(
                 "INSERT INTO consistency_reports (state, actor, scope, repair, finished_at, score)"
@@ -55,7 +55,7 @@ def test_the_score_is_in_per_cent_as_rules_take_it(alone: Services) -> None:
     try:
         assert shown(alone).of("data_consistency_score") == 99.5 < CONSISTENCY_PERCENT
     finally:
-        with alone.job_engine.begin() as connection:
+        with alone.tiers.job_engine.begin() as connection:
             connection.execute(text("DELETE FROM consistency_reports"))
 
 
@@ -69,7 +69,7 @@ def test_a_tier_that_is_too_busy_for_a_figure_is_not_out(alone: Services) -> Non
 
 def test_a_tier_that_turns_one_question_away_is_not_out(alone: Services) -> None:
     own = process(alone, redis_connections=1)
-    pool = own.redis_client.connection_pool
+    pool = own.tiers.redis_client.connection_pool
     held = pool.get_connection()
     try:
         seen = own.performance.snapshots.take()
@@ -85,7 +85,7 @@ def test_a_tier_that_turns_one_question_away_is_not_out(alone: Services) -> None
 
 def test_an_alert_is_not_over_because_a_tier_was_too_busy_to_tell(alone: Services) -> None:
     judged = Judged(alone)
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         connection.execute(
             text(
                 "INSERT INTO dead_letters (shard, entry_id, kind, record, reason)"
@@ -99,7 +99,7 @@ def test_an_alert_is_not_over_because_a_tier_was_too_busy_to_tell(alone: Service
         with locked(alone, "archive_units"):
             assert "dead_letters" in judged.by(alone, 3)
     finally:
-        with alone.job_engine.begin() as connection:
+        with alone.tiers.job_engine.begin() as connection:
             connection.execute(text("DELETE FROM dead_letters"))
     assert "dead_letters" not in judged.by(alone, 2)
     assert shown(alone).of("alerts_active", type="dead_letters", priority="P1") == 0
@@ -121,7 +121,7 @@ def test_searches_are_reads(alone: Services, user: str) -> None:
 
 
 def _reads(own: Services) -> float:
-    metric = own.instruments.registry.get_sample_value
+    metric = own.tiers.instruments.registry.get_sample_value
     sources = ("redis", "postgresql", "clickhouse", "mixed")
     return sum(metric("threadkeep_read_seconds_count", {"source": one}) or 0 for one in sources)
 
@@ -136,12 +136,12 @@ def test_somebody_with_many_deleted_threads_has_figures(alone: Services, user: s
 
 
 def test_answers_that_are_kept_are_bounded(alone: Services, user: str) -> None:
-    cache = FiguresCache(alone.redis_door, 5.0)
+    cache = FiguresCache(alone.tiers.redis_door, 5.0)
     for number in range(2 * MOST_KEPT + 10):
         cache.keep(user, f"summary {number}", b"{}")
     assert cache.read(user, f"summary {2 * MOST_KEPT + 9}") == Kept(b"{}", is_fresh=True)
-    (name,) = alone.redis_client.keys("analytics:*")
-    assert alone.redis_client.hlen(name) <= MOST_KEPT
+    (name,) = alone.tiers.redis_client.keys("analytics:*")
+    assert alone.tiers.redis_client.hlen(name) <= MOST_KEPT
 
 
 def test_what_an_admin_says_meanwhile_reaches_the_audit_trail(alone: Services) -> None:
@@ -164,5 +164,7 @@ def test_what_an_admin_says_meanwhile_reaches_the_audit_trail(alone: Services) -
         judged.by(alone, 35)
     finally:
         monitor._note = note  # type: ignore[method-assign]
-    noted = [one.actor for one in alone.audit.entries(limit=50) if raised.id in str(one.subject)]
+    noted = [
+        one.actor for one in alone.jobs.audit.entries(limit=50) if raised.id in str(one.subject)
+    ]
     assert sorted(noted) == ["ann", "bob"]

@@ -37,7 +37,7 @@ def sleeps(logs: Sequence[MutableMapping[str, Any]]) -> list[str]:
 
 def test_postgresql(own: Services) -> None:
     slow = text("SELECT pg_sleep(0.05), CAST(:content AS text), 'written'")
-    with capture_logs() as logs, own.request_engine.connect() as connection:
+    with capture_logs() as logs, own.tiers.request_engine.connect() as connection:
         connection.execute(text("SELECT 1"))
         connection.execute(slow, {"content": SECRET})
     slept = [one for one in logs if one["event"] == "slow_query" and "sleep" in one["shape"]]
@@ -45,11 +45,11 @@ def test_postgresql(own: Services) -> None:
     assert told["tier"] == "postgresql"
     assert told["shape"] == "SELECT pg_sleep(?), CAST(%(content)s AS text), ?"
     assert told["ms"] >= 50
-    assert own.slow_queries.counts["postgresql"] >= 1
+    assert own.tiers.slow_queries.counts["postgresql"] >= 1
 
 
 def test_one_that_failed_counts_too(own: Services) -> None:
-    asking = own.request_engine.connect()
+    asking = own.tiers.request_engine.connect()
     with capture_logs() as logs, pytest.raises(TierError), translated(), asking as connection:
         connection.execute(text("SET LOCAL statement_timeout = 60"))
         connection.execute(text("SELECT pg_sleep(5)"))
@@ -57,7 +57,7 @@ def test_one_that_failed_counts_too(own: Services) -> None:
 
 
 def test_clickhouse(own: Services) -> None:
-    server = own.clickhouse_within(2.0)
+    server = own.tiers.clickhouse_within(2.0)
     with capture_logs() as logs:
         with server.engine.connect() as connection:
             connection.execute(text("SELECT sleep(0.05), 'written'"))
@@ -65,7 +65,7 @@ def test_clickhouse(own: Services) -> None:
     first, second = sleeps(logs)
     assert first.startswith("SELECT sleep(?), ?")
     assert second.startswith("SELECT sleep(?)")
-    assert own.slow_queries.counts["clickhouse"] >= 2
+    assert own.tiers.slow_queries.counts["clickhouse"] >= 2
 
 
 def test_a_script_of_redis(own: Services, user: str) -> None:
@@ -80,9 +80,9 @@ def test_a_script_of_redis(own: Services, user: str) -> None:
 def test_figures_of_each_tier_are_those_of_its_calls(own: Services, user: str) -> None:
     post(own, user)
     simulated_outage.begin(frozenset(), {"redis": 0.05}, 30)
-    own.redis.ping()
+    own.tiers.redis.ping()
     simulated_outage.begin(frozenset(), {}, 0)
-    told = own.breakers.redis.latencies.totals("redis")
+    told = own.tiers.breakers.redis.latencies.totals("redis")
     assert told["redis:calls"] >= 2
     assert told["redis:seconds"] >= 0.05
 

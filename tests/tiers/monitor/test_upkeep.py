@@ -23,48 +23,48 @@ def test_a_committed_copy_without_a_lifetime_gets_one(
 ) -> None:
     posted = alone.messages.post(user, "t", Draft("user", "hello", {})).message
     drain()
-    slot = alone.redis.slot_of_message(posted.id)
+    slot = alone.tiers.redis.slot_of_message(posted.id)
     for name in (keys.message(slot, posted.id), keys.index(slot, user, "t")):
-        alone.redis_client.persist(name)
-    assert not alone.redis.is_evictable(posted.id)
-    assert alone.upkeep.mend_lifetimes() == CopyLifetimes(copies=1, for_ever=1, mended=1)
-    assert alone.redis.is_evictable(posted.id)
-    assert alone.redis_client.ttl(keys.index(slot, user, "t")) > 0
-    assert alone.upkeep.mend_lifetimes() == CopyLifetimes(copies=1)
+        alone.tiers.redis_client.persist(name)
+    assert not alone.tiers.redis.is_evictable(posted.id)
+    assert alone.jobs.upkeep.mend_lifetimes() == CopyLifetimes(copies=1, for_ever=1, mended=1)
+    assert alone.tiers.redis.is_evictable(posted.id)
+    assert alone.tiers.redis_client.ttl(keys.index(slot, user, "t")) > 0
+    assert alone.jobs.upkeep.mend_lifetimes() == CopyLifetimes(copies=1)
 
 
 def test_what_is_pending_keeps_none(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     first = message(user)
-    alone.redis.append([append_of(first)], 60)
+    alone.tiers.redis.append([append_of(first)], 60)
     drain()
     second = codec.encode(revised(first))
-    alone.redis.revise(user, "t", first.id, second, expected_version=1, tombstone=False)
+    alone.tiers.redis.revise(user, "t", first.id, second, expected_version=1, tombstone=False)
     new = message(user)
-    alone.redis.append([append_of(new)], 60)
-    assert alone.upkeep.mend_lifetimes() == CopyLifetimes(copies=2, for_ever=2, mended=0)
-    assert not alone.redis.is_evictable(first.id)
-    assert not alone.redis.is_evictable(new.id)
+    alone.tiers.redis.append([append_of(new)], 60)
+    assert alone.jobs.upkeep.mend_lifetimes() == CopyLifetimes(copies=2, for_ever=2, mended=0)
+    assert not alone.tiers.redis.is_evictable(first.id)
+    assert not alone.tiers.redis.is_evictable(new.id)
 
 
 def test_what_needs_a_person_is_said_once_and_when_it_is_over(alone: Services) -> None:
     bad = found("redis", "thing", False, "broken", "mend it")
     well = found("redis", "thing", True, "whole", "")
     with capture_logs() as logged:
-        assert alone.upkeep.report([well]) == []
-        assert alone.upkeep.report([bad]) == [bad]
-        assert alone.upkeep.report([bad]) == [bad]
-        assert alone.upkeep.report([well]) == []
+        assert alone.jobs.upkeep.report([well]) == []
+        assert alone.jobs.upkeep.report([bad]) == [bad]
+        assert alone.jobs.upkeep.report([bad]) == [bad]
+        assert alone.jobs.upkeep.report([well]) == []
     assert [entry["event"] for entry in logged] == ["needs_attention", "well_again"]
 
 
 def test_four_fifths_of_redis_are_a_finding(alone: Services) -> None:
-    client = alone.redis_client
+    client = alone.tiers.redis_client
     before = client.config_get("maxmemory")["maxmemory"]
 
     def problems() -> list[str]:
-        found = check_redis(client, alone.pending_log)
+        found = check_redis(client, alone.tiers.pending_log)
         return [one.check for one in found if not one.ok]
 
     used = int(client.info("memory")["used_memory"])
@@ -79,7 +79,9 @@ def test_four_fifths_of_redis_are_a_finding(alone: Services) -> None:
 
 def test_many_parts_are_a_finding(alone: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     def parts() -> bool:
-        (found,) = (one for one in check_clickhouse(alone.job_clickhouse) if one.check == "parts")
+        (found,) = (
+            one for one in check_clickhouse(alone.tiers.job_clickhouse) if one.check == "parts"
+        )
         return found.ok
 
     assert parts()

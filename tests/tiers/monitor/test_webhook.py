@@ -32,7 +32,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def sink(own: Services, receiver: Receiver) -> WebhookSink:
-    return WebhookSink(receiver.url, SECRET, own.redis_client, own.instruments)
+    return WebhookSink(receiver.url, SECRET, own.tiers.redis_client, own.tiers.instruments)
 
 
 def test_a_delivery_proves_that_it_is_ours(alone: Services, receiver: Receiver) -> None:
@@ -76,7 +76,7 @@ def test_one_that_nobody_understands_is_in_no_others_way(
     alone: Services, receiver: Receiver
 ) -> None:
     own = sink(alone, receiver)
-    alone.redis_client.hset(keys.DELIVERIES, "0:raised", b'{"of": "another version"}')
+    alone.tiers.redis_client.hset(keys.DELIVERIES, "0:raised", b'{"of": "another version"}')
     own.offer("1:raised", b"{}")
     own.deliver_due()
     assert len(receiver.posts) == 1
@@ -120,7 +120,10 @@ def test_without_redis_it_is_delivered_all_the_same(alone: Services, receiver: R
 
 def test_neither_secret_nor_address_is_logged(alone: Services) -> None:
     own = WebhookSink(
-        "http://127.0.0.1:1/hook?token=hidden", SECRET, alone.redis_client, alone.instruments
+        "http://127.0.0.1:1/hook?token=hidden",
+        SECRET,
+        alone.tiers.redis_client,
+        alone.tiers.instruments,
     )
     with capture_logs() as logs:
         own.offer("1:raised", b"{}")
@@ -153,5 +156,5 @@ def test_alerts_are_told_when_raised_and_cleared_unless_silenced(
     # Listed all the same, as silenced.
     (listed,) = [one for one in monitor.active() if one.alert.key == raised.key]
     assert listed.silenced_until is not None
-    noted = alone.audit.entries(action="alert.silenced", limit=1)[0]
+    noted = alone.jobs.audit.entries(action="alert.silenced", limit=1)[0]
     assert (noted.actor, noted.details["seconds"]) == ("ann", 3_600)

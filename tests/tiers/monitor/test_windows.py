@@ -13,7 +13,7 @@ NOW = 1_000_000.0
 
 
 def of(alone: Services) -> Windows:
-    return Windows(alone.redis_client)
+    return Windows(alone.tiers.redis_client)
 
 
 def test_processes_add_to_the_same_window(alone: Services) -> None:
@@ -26,7 +26,7 @@ def test_processes_add_to_the_same_window(alone: Services) -> None:
     for reader in (one, two, of(alone)):
         assert reader.recent(NOW + 2) == expected
     name = f"performance:{here}"
-    assert 0 < int(alone.redis_client.ttl(name)) <= KEPT_SECONDS
+    assert 0 < int(alone.tiers.redis_client.ttl(name)) <= KEPT_SECONDS
 
 
 def test_what_is_added_late_is_seen(alone: Services, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ def test_redis_is_told_at_once_only_what_happened(alone: Services) -> None:
     here = window_of(NOW)
     for step in range(LATE_WINDOWS):
         own.add(NOW + 2 * step, {"redis:calls": 1, "postgresql:under:3": 1})
-        assert alone.redis_client.keys("performance:*") == []
+        assert alone.tiers.redis_client.keys("performance:*") == []
     own.add(NOW + 2 * LATE_WINDOWS, {"redis:calls": 1})
     assert own.recent(NOW + 2 * LATE_WINDOWS)[here] == {"redis:calls": 1, "postgresql:under:3": 1}
     own.add(NOW + 60, {"redis:calls": 1})
@@ -91,8 +91,8 @@ def test_redis_is_told_at_once_only_what_happened(alone: Services) -> None:
 
 
 def test_what_nobody_can_be_told_is_bounded(alone: Services) -> None:
-    alone.redis_client.close()
-    own = Windows(alone.redis_client)
+    alone.tiers.redis_client.close()
+    own = Windows(alone.tiers.redis_client)
     for step in range(SHOWN_WINDOWS * 2):
         own._untold[window_of(NOW) + step] = Counts({"writes": 1})
     own.add(NOW + SHOWN_WINDOWS * 4, {})

@@ -36,7 +36,7 @@ def test_a_discarded_message_is_nowhere(
     letter = only(service)
     assert service.discard(letter.id, by="somebody").removed_from_redis
     assert listed(alone, user) == []
-    for look in (alone.retrieval.get, alone.receipts.receipt):
+    for look in (alone.failover.retrieval.get, alone.receipts.receipt):
         with pytest.raises(NotFound):
             look(user, one.id)
     with pytest.raises(NotFound):
@@ -44,7 +44,7 @@ def test_a_discarded_message_is_nowhere(
     with pytest.raises(NotFound):
         service.discard(letter.id, by="somebody")
     # Not a key is left of it.
-    assert [key for key in alone.redis_client.keys("*") if one.id.encode() in key] == []
+    assert [key for key in alone.tiers.redis_client.keys("*") if one.id.encode() in key] == []
 
 
 def test_a_discard_leaves_the_neighbours_and_lets_them_expire(
@@ -55,13 +55,13 @@ def test_a_discard_leaves_the_neighbours_and_lets_them_expire(
     bad: ExitStack,
 ) -> None:
     before = message(user)
-    alone.redis.append([append_of(before)], 60)
+    alone.tiers.redis.append([append_of(before)], 60)
     refused_message(alone, user, drain, bad)
-    index = keys.index(alone.redis.slot_of_thread(user, "t"), user, "t")
-    assert alone.redis_client.ttl(index) == -1
+    index = keys.index(alone.tiers.redis.slot_of_thread(user, "t"), user, "t")
+    assert alone.tiers.redis_client.ttl(index) == -1
     service.discard(only(service).id, by="somebody")
     assert listed(alone, user) == [before.id]
-    assert int(alone.redis_client.ttl(index)) > 0
+    assert int(alone.tiers.redis_client.ttl(index)) > 0
 
 
 @pytest.mark.parametrize("tombstone", [False, True])
@@ -76,15 +76,15 @@ def test_a_discarded_later_version_shows_the_one_that_is_kept(
     # So many that Redis alone could answer for the newest of them.
     made = [message(user) for _ in range(5)]
     one = made[3]
-    alone.redis.append([append_of(*made)], 60)
+    alone.tiers.redis.append([append_of(*made)], 60)
     drain()
     bad.enter_context(refusing(alone, f"user_id <> '{user}' OR version < 2"))
     later = revised(one, deleted=tombstone)
     record = codec.encode(later)
-    alone.redis.revise(user, "t", one.id, record, expected_version=1, tombstone=tombstone)
+    alone.tiers.redis.revise(user, "t", one.id, record, expected_version=1, tombstone=tombstone)
     assert drain().refused == 1
     assert service.discard(only(service).id, by="somebody").removed_from_redis
-    assert alone.retrieval.get(user, one.id).message == one
+    assert alone.failover.retrieval.get(user, one.id).message == one
     assert [each.id for each in desc(alone, user, 2)] == [made[4].id, one.id]
     assert listed(alone, user) == [each.id for each in made]
 
@@ -98,22 +98,22 @@ def test_a_discarded_edit_of_an_archived_message_shows_what_the_archive_has(
 ) -> None:
     made = [message(user) for _ in range(5)]
     one = made[3]
-    alone.redis.append([append_of(*made)], 60)
+    alone.tiers.redis.append([append_of(*made)], 60)
     drain()
-    alone.replication.ship_all()
+    alone.jobs.replication.ship_all()
     bad.enter_context(archived(alone, [msgspec.to_builtins(each) for each in made]))
     # The reader warms Redis, which can then answer alone for the newest of them.
     assert [each.id for each in desc(alone, user, 4)] == [each.id for each in made[:0:-1]]
     bad.enter_context(refusing(alone, f"user_id <> '{user}'"))
     record = codec.encode(revised(one, deleted=True))
-    alone.redis.revise(user, "t", one.id, record, expected_version=1, tombstone=True)
+    alone.tiers.redis.revise(user, "t", one.id, record, expected_version=1, tombstone=True)
     assert drain().refused == 1
     assert service.discard(only(service).id, by="somebody").removed_from_redis
     assert [each.id for each in desc(alone, user, 2)] == [made[4].id, one.id]
 
 
 def desc(alone: Services, user: str, count: int) -> list[Message]:
-    return alone.retrieval.page(user, "t", limit=count, cursor=None, order="desc").messages
+    return alone.failover.retrieval.page(user, "t", limit=count, cursor=None, order="desc").messages
 
 
 def test_a_discard_does_not_touch_another_version(
@@ -125,9 +125,11 @@ def test_a_discard_does_not_touch_another_version(
 ) -> None:
     one = refused_message(alone, user, drain, bad)
     newer = revised(one)
-    alone.redis.revise(user, "t", one.id, codec.encode(newer), expected_version=1, tombstone=False)
+    alone.tiers.redis.revise(
+        user, "t", one.id, codec.encode(newer), expected_version=1, tombstone=False
+    )
     assert not service.discard(only(service).id, by="somebody").removed_from_redis
-    assert alone.retrieval.get(user, one.id).message == newer
+    assert alone.failover.retrieval.get(user, one.id).message == newer
     assert drain().written == 1
     assert listed(alone, user) == [one.id]
 
@@ -144,7 +146,7 @@ def test_a_discard_does_not_touch_what_postgresql_has(
     bad.close()
     write(one)
     assert not service.discard(only(service).id, by="somebody").removed_from_redis
-    assert alone.redis.message(one.id) == codec.encode(one)
+    assert alone.tiers.redis.message(one.id) == codec.encode(one)
 
 
 def test_a_discard_that_redis_does_not_answer_keeps_the_letter(
@@ -158,7 +160,7 @@ def test_a_discard_that_redis_does_not_answer_keeps_the_letter(
     before = only(service)
     gone = msgspec.structs.replace(alone.settings, redis_url="redis://127.0.0.1:1/0")
     with pytest.raises(TierUnavailable):
-        Services(gone).dead_letters.discard(before.id, by="somebody")
+        Services(gone).jobs.dead_letters.discard(before.id, by="somebody")
     assert only(service) == before
 
 
@@ -183,7 +185,7 @@ def test_a_discarded_deletion_brings_the_thread_and_its_messages_back(
     bad: ExitStack,
 ) -> None:
     one = message(user)
-    alone.redis.append([append_of(one)], 60)
+    alone.tiers.redis.append([append_of(one)], 60)
     drain()
     bad.enter_context(refusing(alone, f"user_id <> '{user}' OR deleted_at IS NULL", "threads"))
     alone.threads.delete(user, "t")

@@ -28,11 +28,11 @@ def test_a_repaired_record_takes_the_place_of_the_refused_one(
     alone: Services, user: str, drain: Callable[[], Drained], service: DeadLetterService, given: str
 ) -> None:
     one = message(user)
-    alone.redis.append([append_of(one)], 60)
-    key = keys.message(alone.redis.slot_of_message(one.id), one.id)
+    alone.tiers.redis.append([append_of(one)], 60)
+    key = keys.message(alone.tiers.redis.slot_of_message(one.id), one.id)
     poison = msgspec.json.encode(msgspec.to_builtins(one) | {"content": "a\0b"})
-    alone.redis_client.delete(keys.pending(alone.redis.slot_of_message(one.id)))
-    alone.redis_client.set(key, poison)
+    alone.tiers.redis_client.delete(keys.pending(alone.tiers.redis.slot_of_message(one.id)))
+    alone.tiers.redis_client.set(key, poison)
     inject(alone, user, poison)
     assert drain().refused == 1
     letter = only(service)
@@ -44,10 +44,10 @@ def test_a_repaired_record_takes_the_place_of_the_refused_one(
     kept = row_of(alone, one)
     assert kept.content == "ab"
     assert kept.content_hash == codec.content_hash(repaired)
-    hot = alone.redis.message(one.id)
+    hot = alone.tiers.redis.message(one.id)
     assert hot is not None
     assert codec.decode(hot) == codec.seal(repaired)
-    assert alone.redis.is_evictable(one.id)
+    assert alone.tiers.redis.is_evictable(one.id)
 
 
 BROKEN: dict[str, Callable[[bytes], bytes]] = {

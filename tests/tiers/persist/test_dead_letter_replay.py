@@ -36,17 +36,17 @@ def test_a_replayed_message_is_evictable_and_only_then(
     bad: ExitStack,
 ) -> None:
     one = refused_message(alone, user, drain, bad)
-    index = keys.index(alone.redis.slot_of_thread(user, "t"), user, "t")
+    index = keys.index(alone.tiers.redis.slot_of_thread(user, "t"), user, "t")
     with pytest.raises(StillRefused):
         service.replay(only(service).id, by="somebody")
-    assert not alone.redis.is_evictable(one.id)
-    assert alone.redis_client.ttl(index) == -1
+    assert not alone.tiers.redis.is_evictable(one.id)
+    assert alone.tiers.redis_client.ttl(index) == -1
     bad.close()
     service.replay(only(service).id, by="somebody")
-    assert alone.redis.is_evictable(one.id)
-    assert int(alone.redis_client.ttl(index)) > 0
+    assert alone.tiers.redis.is_evictable(one.id)
+    assert int(alone.tiers.redis_client.ttl(index)) > 0
     # The hot page knew it all along, and is as complete as it was.
-    hot = alone.redis.page(user, "t", ids.LOWEST, ids.HIGHEST, "desc", 10)
+    hot = alone.tiers.redis.page(user, "t", ids.LOWEST, ids.HIGHEST, "desc", 10)
     assert (hot.floor, hot.records) == (one.id, [(one.id, codec.encode(one))])
 
 
@@ -72,7 +72,7 @@ def test_what_is_refused_again_stays_with_the_new_reason(
     assert after.attempted_at is not None
     assert name in after.reason
     assert (row_of(alone, one), queued(alone, one)) == (None, 0)
-    assert alone.retrieval.get(user, one.id).message == one
+    assert alone.failover.retrieval.get(user, one.id).message == one
 
 
 def test_a_newer_version_wins_over_a_replayed_one(
@@ -84,13 +84,15 @@ def test_a_newer_version_wins_over_a_replayed_one(
 ) -> None:
     one = refused_message(alone, user, drain, bad)
     newer = revised(one)
-    alone.redis.revise(user, "t", one.id, codec.encode(newer), expected_version=1, tombstone=False)
+    alone.tiers.redis.revise(
+        user, "t", one.id, codec.encode(newer), expected_version=1, tombstone=False
+    )
     assert drain().written == 1
     bad.close()
     assert not service.replay(only(service).id, by="somebody").written
     assert row_of(alone, one).version == 2
     assert counted(alone, user) == 1
-    assert alone.retrieval.get(user, one.id).message == newer
+    assert alone.failover.retrieval.get(user, one.id).message == newer
 
 
 def test_a_newer_version_that_is_pending_stays_without_a_ttl(
@@ -102,12 +104,14 @@ def test_a_newer_version_that_is_pending_stays_without_a_ttl(
 ) -> None:
     one = refused_message(alone, user, drain, bad)
     newer = revised(one)
-    alone.redis.revise(user, "t", one.id, codec.encode(newer), expected_version=1, tombstone=False)
+    alone.tiers.redis.revise(
+        user, "t", one.id, codec.encode(newer), expected_version=1, tombstone=False
+    )
     bad.close()
     letter = only(service)
     assert service.replay(letter.id, by="somebody", record=codec.encode(one)).written
-    assert alone.redis.message(one.id) == codec.encode(newer)
-    assert not alone.redis.is_evictable(one.id)
+    assert alone.tiers.redis.message(one.id) == codec.encode(newer)
+    assert not alone.tiers.redis.is_evictable(one.id)
     assert drain().written == 1
     assert counted(alone, user) == 1
 
@@ -126,7 +130,7 @@ def test_a_message_of_a_deleted_thread_is_not_brought_back(
     assert not service.replay(only(service).id, by="somebody").written
     assert row_of(alone, one) is None
     with pytest.raises(NotFound):
-        alone.retrieval.get(user, one.id)
+        alone.failover.retrieval.get(user, one.id)
 
 
 def test_another_users_message_is_never_touched(
@@ -181,8 +185,8 @@ def test_a_replay_waits_for_the_drain_of_its_slot(
     bad.close()
     number = only(service).id
     with ThreadPoolExecutor(1) as pool:
-        with alone.job_engine.begin() as connection:
-            locks.try_lock_slots(connection, [alone.redis.slot_of_message(one.id)])
+        with alone.tiers.job_engine.begin() as connection:
+            locks.try_lock_slots(connection, [alone.tiers.redis.slot_of_message(one.id)])
             replay = pool.submit(service.replay, number, by="somebody")
             eventually(lambda: waiting_for_a_slot(alone))
             assert row_of(alone, one) is None
@@ -192,7 +196,7 @@ def test_a_replay_waits_for_the_drain_of_its_slot(
 def waiting_for_a_slot(alone: Services) -> bool:
     """Whether somebody waits for an advisory lock."""
     query = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
-    with alone.job_engine.connect() as connection:
+    with alone.tiers.job_engine.connect() as connection:
         return bool(connection.exec_driver_sql(query).scalar_one())
 
 
@@ -208,7 +212,7 @@ def test_a_replay_waits_for_a_redis_that_can_settle_it(
     before = only(service)
     gone = msgspec.structs.replace(alone.settings, redis_url="redis://127.0.0.1:1/0")
     with pytest.raises(TierUnavailable):
-        Services(gone).dead_letters.replay(before.id, by="somebody")
+        Services(gone).jobs.dead_letters.replay(before.id, by="somebody")
     assert row_of(alone, one) is None
     assert only(service) == before
 
@@ -222,7 +226,9 @@ def test_what_is_committed_stays_committed_where_redis_refuses_to_settle_it(
 ) -> None:
     one = refused_message(alone, user, drain, bad)
     bad.close()
-    alone.redis_client.set(keys.pending(alone.redis.slot_of_message(one.id)), "no stream")
+    alone.tiers.redis_client.set(
+        keys.pending(alone.tiers.redis.slot_of_message(one.id)), "no stream"
+    )
     done = service.replay(only(service).id, by="somebody")
     assert (done.written, done.evictable) == (True, False)
     assert row_of(alone, one) is not None
@@ -239,11 +245,11 @@ def test_a_thread_is_replayed_like_a_message(
     refused_thread(alone, user, drain, bad)
     letter = only(service)
     assert (letter.kind, letter.message_id, letter.thread_id) == ("thread", None, "t")
-    key = keys.thread(alone.redis.slot_of_thread(user, "t"), user, "t")
-    assert alone.redis_client.ttl(key) == -1
+    key = keys.thread(alone.tiers.redis.slot_of_thread(user, "t"), user, "t")
+    assert alone.tiers.redis_client.ttl(key) == -1
     bad.close()
     assert service.replay(letter.id, by="somebody").written
-    row = alone.postgres.thread(user, "t")
+    row = alone.tiers.postgres.thread(user, "t")
     assert row is not None
     assert row.thread.title == "a title"
-    assert int(alone.redis_client.ttl(key)) > 0
+    assert int(alone.tiers.redis_client.ttl(key)) > 0

@@ -36,11 +36,11 @@ def test_one_of_five_hundred_is_a_letter_and_the_others_are_committed(
 ) -> None:
     name = bad.enter_context(refusing(alone, NOT_BAD))
     good = [message(user) for _ in range(250)]
-    alone.redis.append([append_of(*good)], 60)
+    alone.tiers.redis.append([append_of(*good)], 60)
     poison = message(user, content=BAD)
     inject(alone, user, codec.encode(poison))
     more = [message(user) for _ in range(249)]
-    alone.redis.append([append_of(*more)], 60)
+    alone.tiers.redis.append([append_of(*more)], 60)
     assert drain()[:3] == (500, 499, 1)
     assert all(row_of(alone, one) for one in (good[0], good[-1], more[0], more[-1]))
     assert counted(alone, user) == 499
@@ -59,7 +59,7 @@ def test_one_of_five_hundred_is_a_letter_and_the_others_are_committed(
     assert queued(alone, poison) == 1
     assert counted(alone, user) == 500
     # The index of its thread never had it, and must not hide it.
-    page = alone.retrieval.page(user, "t", limit=300, cursor=None, order="desc")
+    page = alone.failover.retrieval.page(user, "t", limit=300, cursor=None, order="desc")
     assert poison.id in [one.id for one in page.messages]
     assert listed(alone, user) == [one.id for one in [*good, poison, *more]]
     with pytest.raises(NotFound):

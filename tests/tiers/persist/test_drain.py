@@ -49,13 +49,13 @@ def crash(alone: Services, kind: type[PendingLog]) -> None:
 def worker_of(alone: Services, kind: type[PendingLog]) -> BackgroundPersistenceService:
     """A worker with a log of its own kind, and with breakers of its own."""
     own = Services(alone.settings)
-    return BackgroundPersistenceService(own, kind(own.redis_door, own.settings))
+    return BackgroundPersistenceService(own.tiers, kind(own.tiers.redis_door, own.settings))
 
 
 @contextmanager
 def held(alone: Services, statement: str) -> Iterator[Connection]:
     """A second connection that has run a statement and keeps its transaction open."""
-    with alone.request_engine.connect() as rival:
+    with alone.tiers.request_engine.connect() as rival:
         rival.execute(text(statement))
         yield rival
         rival.rollback()
@@ -64,20 +64,20 @@ def held(alone: Services, statement: str) -> Iterator[Connection]:
 def rows(alone: Services, user: str) -> dict[str, int]:
     """Id to version, of everything a user has in PostgreSQL."""
     query = select(messages.c.id, messages.c.version).where(messages.c.user_id == user)
-    with alone.job_engine.connect() as connection:
+    with alone.tiers.job_engine.connect() as connection:
         return {row.id: row.version for row in connection.execute(query)}
 
 
 def outbox(alone: Services, one: Message) -> int:
     query = select(func.count()).where(clickhouse_outbox.c.message_id == one.id)
-    with alone.job_engine.connect() as connection:
+    with alone.tiers.job_engine.connect() as connection:
         return int(connection.execute(query).scalar_one())
 
 
 def acknowledged(alone: Services, user: str, count: int) -> list[Message]:
     made = [message(user, f"thread-{at % 5}") for at in range(count)]
     for one in made:
-        alone.redis.append([append_of(one)], 60)
+        alone.tiers.redis.append([append_of(one)], 60)
     return made
 
 
@@ -88,16 +88,18 @@ def test_a_drain_carries_everything_once(
     done = drain()
     assert (done.entries, done.written, done.refused) == (20, 20, 0)
     assert rows(alone, user) == {one.id: 1 for one in made}
-    assert sum(alone.pending_log.backlog()) == 0
+    assert sum(alone.tiers.pending_log.backlog()) == 0
     assert drain() == Drained()
 
 
 def test_a_backlog_larger_than_a_batch_is_carried_whole(alone: Services, user: str) -> None:
     made = acknowledged(alone, user, 20)
-    worker = Services(msgspec.structs.replace(alone.settings, drain_batch_messages=3)).persistence
+    worker = Services(
+        msgspec.structs.replace(alone.settings, drain_batch_messages=3)
+    ).jobs.persistence
     assert worker.drain_all(range(alone.settings.shards)).written == 20
     assert rows(alone, user) == {one.id: 1 for one in made}
-    assert sum(alone.pending_log.backlog()) == 0
+    assert sum(alone.tiers.pending_log.backlog()) == 0
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_many_of_the_largest_messages_keep_nobody_waiting(
     eventually(lambda: drained(alone), 60)
     assert rows(alone, user) == {one.id: 1 for one in made}
     # Too much for the next one who ships all that is left.
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         connection.execute(delete(messages).where(messages.c.user_id == user))
 
 
@@ -131,14 +133,14 @@ def test_a_crash_after_the_commit_leaves_one_copy(
     made = acknowledged(alone, user, 10)
     crash(alone, DiesBeforeSettling)
     assert rows(alone, user) == {one.id: 1 for one in made}
-    assert sum(alone.pending_log.backlog()) == 10
-    assert not alone.redis.is_evictable(made[0].id)
+    assert sum(alone.tiers.pending_log.backlog()) == 10
+    assert not alone.tiers.redis.is_evictable(made[0].id)
     again = drain()
     assert (again.entries, again.written) == (10, 0)
     assert rows(alone, user) == {one.id: 1 for one in made}
     assert [outbox(alone, one) for one in made] == [1] * 10
-    assert sum(alone.pending_log.backlog()) == 0
-    assert alone.redis.is_evictable(made[0].id)
+    assert sum(alone.tiers.pending_log.backlog()) == 0
+    assert alone.tiers.redis.is_evictable(made[0].id)
 
 
 def test_a_crash_before_the_commit_changes_nothing(
@@ -147,7 +149,7 @@ def test_a_crash_before_the_commit_changes_nothing(
     made = acknowledged(alone, user, 10)
     crash(alone, DiesAfterReading)
     assert rows(alone, user) == {}
-    assert sum(alone.pending_log.backlog()) == 10
+    assert sum(alone.tiers.pending_log.backlog()) == 10
     assert drain().written == 10
     assert rows(alone, user) == {one.id: 1 for one in made}
 
@@ -156,10 +158,10 @@ def test_versions_of_one_message_are_drained_together(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     first = message(user)
-    alone.redis.append([append_of(first)], 60)
+    alone.tiers.redis.append([append_of(first)], 60)
     for before in (first, revised(first)):
         after = codec.encode(revised(before))
-        alone.redis.revise(
+        alone.tiers.redis.revise(
             user, "t", first.id, after, expected_version=before.version, tombstone=False
         )
     done = drain()
@@ -172,13 +174,13 @@ def test_a_slot_that_another_worker_drains_is_left_to_it(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     one = message(user)
-    alone.redis.append([append_of(one)], 60)
-    slot = alone.redis.slot_of_thread(user, "t")
+    alone.tiers.redis.append([append_of(one)], 60)
+    slot = alone.tiers.redis.slot_of_thread(user, "t")
     lock = f"SELECT pg_advisory_xact_lock({locks.SLOT_LOCKS}, {slot})"
     with held(alone, lock):
         assert drain() == Drained()
         assert rows(alone, user) == {}
-        assert alone.pending_log.backlog()[slot] == 1
+        assert alone.tiers.pending_log.backlog()[slot] == 1
     assert drain().written == 1
 
 
@@ -189,7 +191,7 @@ def test_a_locked_table_postpones_a_drain(
     with held(alone, "LOCK TABLE messages IN ACCESS EXCLUSIVE MODE"):
         with pytest.raises(TierUnavailable):
             drain()
-        assert sum(alone.pending_log.backlog()) == 3
+        assert sum(alone.tiers.pending_log.backlog()) == 3
     assert drain().written == 3
     assert rows(alone, user) == {one.id: 1 for one in made}
 
@@ -205,13 +207,13 @@ def test_an_ended_connection_postpones_a_drain(
                 "SELECT pg_terminate_backend(pid) FROM pg_locks"
                 " WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
             )
-            with alone.request_engine.connect() as rival:
+            with alone.tiers.request_engine.connect() as rival:
                 rival.execute(end)
             return super().read(*arguments, **options)  # type: ignore[arg-type, return-value]
 
     worker = worker_of(alone, EndsItsConnection)
     with pytest.raises(TierUnavailable):
         worker.drain_all(range(16))
-    assert sum(alone.pending_log.backlog()) == 3
+    assert sum(alone.tiers.pending_log.backlog()) == 3
     assert drain().written == 3
     assert rows(alone, user) == {one.id: 1 for one in made}

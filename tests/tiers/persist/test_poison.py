@@ -66,26 +66,26 @@ POISONS: dict[str, Callable[[str], bytes]] = {
 
 def inject(alone: Services, user: str, fields: dict[str, bytes]) -> str:
     """Puts an entry straight into the log of the user's thread; gives its entry id."""
-    log = keys.pending(alone.redis.slot_of_thread(user, "t"))
-    entry_id: bytes = alone.redis_client.xadd(log, fields)  # type: ignore[arg-type, assignment]
+    log = keys.pending(alone.tiers.redis.slot_of_thread(user, "t"))
+    entry_id: bytes = alone.tiers.redis_client.xadd(log, fields)  # type: ignore[arg-type, assignment]
     return entry_id.decode()
 
 
 def letters(alone: Services, *entry_ids: str) -> list[Any]:
     query = select(dead_letters).where(dead_letters.c.entry_id.in_(entry_ids))
-    with alone.job_engine.connect() as connection:
+    with alone.tiers.job_engine.connect() as connection:
         return list(connection.execute(query.order_by(dead_letters.c.id)))
 
 
 def neighbours(alone: Services, user: str) -> list[Message]:
     made = [message(user) for _ in range(3)]
-    alone.redis.append([append_of(*made)], 60)
+    alone.tiers.redis.append([append_of(*made)], 60)
     return made
 
 
 def committed(alone: Services, user: str) -> list[str]:
     query = select(messages.c.id).where(messages.c.user_id == user).order_by(messages.c.id)
-    with alone.job_engine.connect() as connection:
+    with alone.tiers.job_engine.connect() as connection:
         return list(connection.execute(query).scalars())
 
 
@@ -100,7 +100,7 @@ def test_a_poisonous_message_is_refused_alone(
     done = drain()
     assert (done.written, done.refused) == (6, 1)
     assert committed(alone, user) == [one.id for one in before + after]
-    assert sum(alone.pending_log.backlog()) == 0
+    assert sum(alone.tiers.pending_log.backlog()) == 0
     (letter,) = letters(alone, entry_id)
     assert (letter.kind, letter.record) == ("message", record)
     assert letter.reason
@@ -166,12 +166,12 @@ def test_what_was_refused_stays_readable_in_redis(
 ) -> None:
     # It was acknowledged: until somebody decides on the dead letter it must not be evicted.
     one = message(user)
-    alone.redis.append([append_of(one)], 60)
-    log = keys.pending(alone.redis.slot_of_thread(user, "t"))
-    alone.redis_client.delete(log)
+    alone.tiers.redis.append([append_of(one)], 60)
+    log = keys.pending(alone.tiers.redis.slot_of_thread(user, "t"))
+    alone.tiers.redis_client.delete(log)
     inject(alone, user, {"message": changed(user, id=one.id, content="a\0b")})
     assert drain().refused == 1
-    assert not alone.redis.is_evictable(one.id)
+    assert not alone.tiers.redis.is_evictable(one.id)
 
 
 @pytest.mark.parametrize("time_us", [1, 3 * 86_400 * 1_000_000])
@@ -180,7 +180,7 @@ def test_an_id_from_the_first_days_of_1970_holds_up_nobody(
 ) -> None:
     # What an import makes of a message whose source knew no time. Its week began in 1969.
     first = message(user, "old", time_us=time_us)
-    alone.redis.append([append_of(first)], 60)
+    alone.tiers.redis.append([append_of(first)], 60)
     made = neighbours(alone, user)
     assert drain().written == 4
     assert committed(alone, user) == [first.id, *(one.id for one in made)]
@@ -196,10 +196,10 @@ def test_an_id_from_far_ahead_holds_up_nobody(
     done = drain()
     assert done.written + done.refused == 4
     try:
-        alone.replication.ship_all()
+        alone.jobs.replication.ship_all()
         for one in made:
-            assert alone.clickhouse.message(user, one.id) is not None
+            assert alone.tiers.clickhouse.message(user, one.id) is not None
     finally:
-        with alone.job_engine.begin() as connection:
+        with alone.tiers.job_engine.begin() as connection:
             connection.exec_driver_sql("DELETE FROM messages_default")
             connection.exec_driver_sql("DELETE FROM clickhouse_outbox")

@@ -25,12 +25,12 @@ ALL = text("SELECT inhrelid::regclass::text FROM pg_inherits")
 
 
 def partition_of(alone: Services, one: Message) -> str:
-    with alone.job_engine.connect() as connection:
+    with alone.tiers.job_engine.connect() as connection:
         return str(connection.execute(OF_ROW, {"id": one.id}).scalar_one())
 
 
 def partitions(alone: Services) -> set[str]:
-    with alone.job_engine.connect() as connection:
+    with alone.tiers.job_engine.connect() as connection:
         return set(connection.execute(ALL).scalars())
 
 
@@ -64,11 +64,11 @@ def test_a_week_has_one_name_in_every_time_zone() -> None:
 
 def test_partitions_ahead_are_made_once(alone: Services) -> None:
     now = datetime(2030, 1, 2, tzinfo=UTC)
-    made = Partitions(alone.job_engine).ensure_ahead(now, 3)
+    made = Partitions(alone.tiers.job_engine).ensure_ahead(now, 3)
     assert made == [name(monday_of(now) + WEEK * ahead) for ahead in range(4)]
     assert set(made) <= partitions(alone)
-    assert Partitions(alone.job_engine).ensure_ahead(now, 3) == []
-    assert Partitions(alone.job_engine).ensure_ahead(now + WEEK, 3) == [
+    assert Partitions(alone.tiers.job_engine).ensure_ahead(now, 3) == []
+    assert Partitions(alone.tiers.job_engine).ensure_ahead(now + WEEK, 3) == [
         name(monday_of(now) + WEEK * 4)
     ]
 
@@ -78,7 +78,7 @@ def test_a_partition_is_made_when_a_message_needs_it(
 ) -> None:
     moments = [datetime(2019, 5, day, 23, 59, 59, 999_999, tzinfo=UTC) for day in (5, 6, 12, 13)]
     made = [at(user, moment) for moment in moments]
-    alone.redis.append([append_of(*made)], 60)
+    alone.tiers.redis.append([append_of(*made)], 60)
     assert drain().written == 4
     found = [partition_of(alone, one) for one in made]
     assert found == [
@@ -93,10 +93,10 @@ def test_an_id_of_far_ahead_goes_to_the_default_partition(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     one = at(user, datetime.now(UTC) + timedelta(days=800))
-    alone.redis.append([append_of(one)], 60)
+    alone.tiers.redis.append([append_of(one)], 60)
     assert drain().written == 1
     assert partition_of(alone, one) == "messages_default"
-    assert alone.postgres.message(user, one.id) is not None
+    assert alone.tiers.postgres.message(user, one.id) is not None
 
 
 def test_a_week_whose_rows_are_in_the_default_partition_stays_there(
@@ -106,7 +106,7 @@ def test_a_week_whose_rows_are_in_the_default_partition_stays_there(
     stray, later = at(user, monday), at(user, monday + timedelta(days=1))
     write(stray)
     assert partition_of(alone, stray) == "messages_default"
-    Partitions(alone.job_engine).ensure_for([later.id])
+    Partitions(alone.tiers.job_engine).ensure_for([later.id])
     assert name(monday) not in partitions(alone)
     assert write(later) == 1
     assert partition_of(alone, later) == "messages_default"
@@ -116,14 +116,14 @@ def test_a_long_reader_postpones_a_new_partition_and_nothing_else(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     old, new = at(user, datetime(2017, 1, 2, tzinfo=UTC)), message(user, "other")
-    alone.redis.append([append_of(old)], 60)
-    with alone.request_engine.connect() as reader:
+    alone.tiers.redis.append([append_of(old)], 60)
+    with alone.tiers.request_engine.connect() as reader:
         # Holds what making a partition needs for a moment: the default partition.
         reader.execute(text("SELECT count(*) FROM messages"))
         with pytest.raises(TierUnavailable):
             drain()
-        assert sum(alone.pending_log.backlog()) == 1
-        with alone.job_engine.begin() as connection:
+        assert sum(alone.tiers.pending_log.backlog()) == 1
+        with alone.tiers.job_engine.begin() as connection:
             assert upsert_messages(connection, [codec.encode(new)]) == 1
         reader.rollback()
     assert drain().written == 1
@@ -131,16 +131,16 @@ def test_a_long_reader_postpones_a_new_partition_and_nothing_else(
 
 
 def test_a_partition_has_the_rules_of_the_table(alone: Services) -> None:
-    Partitions(alone.job_engine).ensure_ahead(datetime(2016, 1, 4, tzinfo=UTC), 0)
+    Partitions(alone.tiers.job_engine).ensure_ahead(datetime(2016, 1, 4, tzinfo=UTC), 0)
     query = text(
         "SELECT count(*) FROM pg_constraint"
         " WHERE conrelid = 'messages_2016_01_04'::regclass AND contype IN ('c', 'p')"
     )
-    with alone.job_engine.connect() as connection:
+    with alone.tiers.job_engine.connect() as connection:
         assert connection.execute(query).scalar_one() >= 3
 
 
 def test_an_id_beyond_all_calendars_needs_no_partition(alone: Services) -> None:
     before = partitions(alone)
-    Partitions(alone.job_engine).ensure_for([ids.mint(ids.MAX_MICROSECONDS, 0)])
+    Partitions(alone.tiers.job_engine).ensure_for([ids.mint(ids.MAX_MICROSECONDS, 0)])
     assert partitions(alone) == before

@@ -17,7 +17,7 @@ def test_a_value_of_a_wrong_form_is_not_quoted(alone: Services, kind: str) -> No
     with (
         pytest.raises(TierRejected) as refused,
         translated(),
-        alone.request_engine.connect() as link,
+        alone.tiers.request_engine.connect() as link,
     ):
         link.execute(statement, {"value": SECRET})
     assert refused.value.reason.startswith("22")
@@ -29,7 +29,7 @@ def test_a_column_and_its_table_are_named(alone: Services) -> None:
     with (
         pytest.raises(TierRejected) as refused,
         translated(),
-        alone.request_engine.begin() as link,
+        alone.tiers.request_engine.begin() as link,
     ):
         link.execute(statement, {"value": SECRET})
     assert 'column "' in refused.value.reason
@@ -42,7 +42,7 @@ def test_what_cannot_even_be_sent_is_not_quoted(alone: Services, value: str) -> 
     with (
         pytest.raises((TierRejected, ValueError)) as refused,
         translated(),
-        alone.request_engine.connect() as link,
+        alone.tiers.request_engine.connect() as link,
     ):
         link.execute(text("SELECT :value"), {"value": value})
     assert SECRET not in str(refused.value)

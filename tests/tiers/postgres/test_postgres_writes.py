@@ -24,26 +24,26 @@ CUTS = st.sets(st.integers(1, 3))
 
 
 def upsert(services: Services, *versions: Message) -> int:
-    with services.job_engine.begin() as connection:
+    with services.tiers.job_engine.begin() as connection:
         records = [codec.encode(version) for version in versions]
         return writes.upsert_messages(connection, records)
 
 
 def stored(services: Services, one: Message) -> Message:
-    found = services.postgres.message(one.user_id, one.id)
+    found = services.tiers.postgres.message(one.user_id, one.id)
     assert found is not None
     return found[0]
 
 
 def count_of(services: Services, one: Message) -> int:
-    row = services.postgres.thread(one.user_id, one.thread_id)
+    row = services.tiers.postgres.thread(one.user_id, one.thread_id)
     assert row is not None
     return row.message_count
 
 
 def queued(services: Services, one: Message) -> int:
     query = select(func.count()).where(clickhouse_outbox.c.message_id == one.id)
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         return int(connection.execute(query).scalar_one())
 
 
@@ -101,7 +101,7 @@ def test_another_users_message_is_never_overwritten(lone_services: Services, use
     theirs = codec.seal(msgspec.structs.replace(revised(mine), user_id=f"{user}-other"))
     assert upsert(lone_services, theirs) == 0
     assert stored(lone_services, mine) == mine
-    assert lone_services.postgres.message(theirs.user_id, mine.id) is None
+    assert lone_services.tiers.postgres.message(theirs.user_id, mine.id) is None
     assert queued(lone_services, mine) == 1
 
 
@@ -126,19 +126,19 @@ def test_a_repeated_batch_changes_nothing(lone_services: Services, user: str) ->
 
 def test_rows_and_outbox_are_one_transaction(lone_services: Services, user: str) -> None:
     first = message(user)
-    with lone_services.job_engine.connect() as connection:
+    with lone_services.tiers.job_engine.connect() as connection:
         writes.upsert_messages(connection, [codec.encode(first)])
         assert queued(lone_services, first) == 0
         connection.rollback()
-    assert lone_services.postgres.message(user, first.id) is None
-    assert lone_services.postgres.thread(user, "t") is None
+    assert lone_services.tiers.postgres.message(user, first.id) is None
+    assert lone_services.tiers.postgres.thread(user, "t") is None
     assert queued(lone_services, first) == 0
 
 
 def test_the_thread_of_a_message_is_made_on_first_sight(lone_services: Services, user: str) -> None:
     first, second = message(user), message(user)
     upsert(lone_services, second, first)
-    row = lone_services.postgres.thread(user, "t")
+    row = lone_services.tiers.postgres.thread(user, "t")
     assert row is not None
     assert (row.thread.version, row.thread.title, row.message_count) == (1, None, 2)
     assert row.thread.created_at == first.created_at
@@ -149,7 +149,7 @@ def test_last_activity_never_goes_back(lone_services: Services, user: str) -> No
     older, newer = message(user), message(user)
     upsert(lone_services, newer)
     upsert(lone_services, older)
-    row = lone_services.postgres.thread(user, "t")
+    row = lone_services.tiers.postgres.thread(user, "t")
     assert row is not None
     assert row.last_message_at == newer.created_at
 
@@ -160,7 +160,7 @@ def test_what_went_with_its_thread_does_not_come_back(
     gone, later = message(user), message(user)
     write_thread(thread(user, 1, deleted_through=gone.id, deleted_at=gone.created_at))
     assert upsert(lone_services, gone, revised(gone), later) == 1
-    assert lone_services.postgres.message(user, gone.id) is None
+    assert lone_services.tiers.postgres.message(user, gone.id) is None
     assert count_of(lone_services, later) == 1
 
 
@@ -171,7 +171,7 @@ def test_a_message_above_the_watermark_opens_the_thread_anew(
     write_thread(thread(user, 1, deleted_through=mark.id, deleted_at=mark.created_at))
     assert lone_services.thread_cache_manager.page(user, FIRST_PAGE).threads == []
     upsert(lone_services, later)
-    lone_services.redis_repair.invalidate_thread_lists([user])
+    lone_services.tiers.redis_repair.invalidate_thread_lists([user])
     (summary,) = lone_services.thread_cache_manager.page(user, FIRST_PAGE).threads
     assert (summary.title, summary.message_count) == (None, 1)
 
@@ -185,7 +185,7 @@ def test_the_newest_version_of_a_thread_wins(
 ) -> None:
     for version in order:
         write_thread(thread(user, version))
-    row = lone_services.postgres.thread(user, "t")
+    row = lone_services.tiers.postgres.thread(user, "t")
     assert row is not None
     assert (row.thread.version, row.thread.title) == (3, "title 3")
 
@@ -197,7 +197,7 @@ def test_a_watermark_never_goes_back(
     write_thread(thread(user, 1, deleted_through=higher))
     write_thread(thread(user, 2, deleted_through=lower))
     write_thread(thread(user, 3))
-    row = lone_services.postgres.thread(user, "t")
+    row = lone_services.tiers.postgres.thread(user, "t")
     assert row is not None
     assert row.thread.deleted_through == higher
 
@@ -218,6 +218,6 @@ def thread(user: str, version: int, **fields: Any) -> Thread:
 
 def whole_row(services: Services, one: Message) -> Any:
     own = threads.c.user_id == one.user_id
-    with services.job_engine.connect() as connection:
+    with services.tiers.job_engine.connect() as connection:
         row = connection.execute(select(messages).where(messages.c.id == one.id)).one()
         return row, connection.execute(select(threads).where(own)).all()

@@ -21,7 +21,7 @@ EVERYTHING = ("SELECT user_id FROM messages", "SELECT user_id FROM threads")
 
 @contextmanager
 def as_web(services: Services, user_id: str | None) -> Iterator[Connection]:
-    with services.request_engine.connect() as connection:
+    with services.tiers.request_engine.connect() as connection:
         connection.execute(AS_WEB)
         if user_id is not None:
             connection.execute(AS_USER, {"user_id": user_id})
@@ -58,7 +58,7 @@ def test_the_owner_of_the_tables_sees_both(
     alone: Services, two_users: tuple[Message, Message]
 ) -> None:
     # Else the tests above would pass on empty tables.
-    with alone.request_engine.connect() as connection:
+    with alone.tiers.request_engine.connect() as connection:
         found = set(connection.execute(text("SELECT user_id FROM messages")).scalars())
     assert {one.user_id for one in two_users} <= found
 
@@ -91,7 +91,7 @@ def test_no_partition_can_be_read_around_the_wall(
     alone: Services, two_users: tuple[Message, Message]
 ) -> None:
     partitions = text("SELECT inhrelid::regclass::text FROM pg_inherits")
-    with alone.request_engine.connect() as connection:
+    with alone.tiers.request_engine.connect() as connection:
         names = connection.execute(partitions).scalars().all()
     assert len(names) > 1
     for name in names:
@@ -105,7 +105,7 @@ def test_the_role_and_the_user_end_with_the_transaction(
     mine, _ = two_users
     assert postgres_tier.message(mine.user_id, mine.id) is not None
     # The same connection comes back from the pool for the next caller.
-    with alone.request_engine.connect() as connection:
+    with alone.tiers.request_engine.connect() as connection:
         row = connection.execute(
             text("SELECT current_user, current_setting('app.user_id', true)")
         ).one()

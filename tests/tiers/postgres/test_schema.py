@@ -11,9 +11,9 @@ from wiring.process import Services
 
 def test_migrating_again_does_nothing(alone: Services) -> None:
     weeks = alone.settings.partition_weeks_ahead
-    migrate_all(alone.job_engine, alone.job_clickhouse, weeks)
-    assert migrate_all(alone.job_engine, alone.job_clickhouse, weeks) == []
-    assert pending_steps(alone.job_engine, alone.job_clickhouse) == []
+    migrate_all(alone.tiers.job_engine, alone.tiers.job_clickhouse, weeks)
+    assert migrate_all(alone.tiers.job_engine, alone.tiers.job_clickhouse, weeks) == []
+    assert pending_steps(alone.tiers.job_engine, alone.tiers.job_clickhouse) == []
 
 
 def test_the_tables_are_those_that_queries_name(alone: Services) -> None:
@@ -22,7 +22,7 @@ def test_the_tables_are_those_that_queries_name(alone: Services) -> None:
         " 'user_erasures')"
     )
     query = text(f"SELECT table_name, column_name FROM information_schema.columns WHERE {own}")
-    with alone.job_engine.connect() as connection:
+    with alone.tiers.job_engine.connect() as connection:
         found = {tuple(row) for row in connection.execute(query)}
     assert found == schema_columns()
 
@@ -40,7 +40,7 @@ def test_the_columns_of_clickhouse_are_those_that_queries_name(alone: Services) 
     query = (
         "SELECT name FROM system.columns WHERE table = 'messages' AND database = currentDatabase()"
     )
-    found = set(alone.job_clickhouse.post(query).split())
+    found = set(alone.tiers.job_clickhouse.post(query).split())
     assert found == {column.name for column in clickhouse_tables.messages.columns}
 
 
@@ -50,11 +50,11 @@ def test_two_may_migrate_at_once(alone: Services) -> None:
     def migrate() -> None:
         own = Services(alone.settings)
         try:
-            migrate_all(own.job_engine, own.job_clickhouse, 30)
+            migrate_all(own.tiers.job_engine, own.tiers.job_clickhouse, 30)
         except BaseException as error:
             problems.append(error)
         finally:
-            own.job_engine.dispose()
+            own.tiers.job_engine.dispose()
 
     runners = [threading.Thread(target=migrate) for _ in range(3)]
     for runner in runners:

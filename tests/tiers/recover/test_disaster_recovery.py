@@ -27,7 +27,7 @@ def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     with servers(tmp_path_factory.mktemp("doomed") / "data") as env, tiers(env) as own:
         disasters.begin_anew(own)
         live_a_little(own, "ann", "bob")
-        own.audit.note("ann", "thing.made", "thing:1", {"n": 1})
+        own.jobs.audit.note("ann", "thing.made", "thing:1", {"n": 1})
         yield own
 
 
@@ -41,8 +41,8 @@ def world(doomed: Services) -> Services:
 
 
 def recovered(own: Services, source: str = "clickhouse") -> RecoveryRun:
-    run = own.disaster_recovery.request(source, "an operator")  # type: ignore[arg-type]
-    done = own.disaster_recovery.go_on()
+    run = own.jobs.disaster_recovery.request(source, "an operator")  # type: ignore[arg-type]
+    done = own.jobs.disaster_recovery.go_on()
     settle(own)
     assert done is not None
     assert done.id == run.id
@@ -59,43 +59,43 @@ def test_everything_comes_back_from_clickhouse_alone(world: Services) -> None:
     assert exported(world) == export
     assert rows(world) == before
     assert done.counts["loaded_again"] == 0
-    assert world.disaster_recovery.status().recovery_complete
+    assert world.jobs.disaster_recovery.status().recovery_complete
 
 
 def test_killed_at_any_step_it_goes_on(world: Services) -> None:
     before, export = rows(world), exported(world)
     disasters.lose_postgresql(world)
     disasters.lose_redis(world)
-    run = world.disaster_recovery.request("clickhouse", "an operator")
+    run = world.jobs.disaster_recovery.request("clickhouse", "an operator")
     for point in ("recovery.opened:1", "recovery.after_page:1", "recovery.finished:1"):
         struck = _striking(world, f"{point}:raise")
         with pytest.raises(TierUnavailable, match="a drill at"):
-            struck.disaster_recovery.go_on()
+            struck.jobs.disaster_recovery.go_on()
         settle(world)
         # Whoever reads meanwhile misses nothing.
         assert exported(world) == export
-        assert not world.disaster_recovery.status().recovery_complete
+        assert not world.jobs.disaster_recovery.status().recovery_complete
     faultpoints.enable(world.settings)
-    done = world.disaster_recovery.go_on()
+    done = world.jobs.disaster_recovery.go_on()
     assert done is not None
     assert (done.id, done.state) == (run.id, "complete")
     assert rows(world) == before
     assert exported(world) == export
-    assert world.disaster_recovery.go_on() is None
+    assert world.jobs.disaster_recovery.go_on() is None
 
 
 def test_what_is_written_meanwhile_stays(world: Services) -> None:
     threads = len(rows(world)["threads"])
     disasters.lose_postgresql(world)
     disasters.lose_redis(world)
-    run = world.disaster_recovery.request("clickhouse", "an operator")
+    run = world.jobs.disaster_recovery.request("clickhouse", "an operator")
     struck = _striking(world, "recovery.opened:1:raise")
     with pytest.raises(TierUnavailable):
-        struck.disaster_recovery.go_on()
+        struck.jobs.disaster_recovery.go_on()
     faultpoints.enable(world.settings)
     settle(world)
     # Nothing is loaded yet, and everything can be read, changed and posted to.
-    page = world.retrieval.page("ann", "edited", limit=9, cursor=None, order="asc")
+    page = world.failover.retrieval.page("ann", "edited", limit=9, cursor=None, order="asc")
     assert [one.content for one in page.messages] == ["one, edited", "three"]
     edited, threads_of_ann = page.messages[1], world.threads.get("ann", "titled").message_count
     world.messages.edit("ann", edited.id, content="three, too", metadata=None, if_version=None)
@@ -104,12 +104,12 @@ def test_what_is_written_meanwhile_stays(world: Services) -> None:
     world.threads.delete("bob", "titled")
     post(world, "ann", "edited", "meanwhile")
     post(world, "ann", "new", "meanwhile")
-    world.persistence.drain_all(range(world.settings.shards))
-    done = world.disaster_recovery.go_on()
+    world.jobs.persistence.drain_all(range(world.settings.shards))
+    done = world.jobs.disaster_recovery.go_on()
     assert done is not None
     assert done.id == run.id
     carry_on(world)
-    page = world.retrieval.page("ann", "edited", limit=9, cursor=None, order="asc")
+    page = world.failover.retrieval.page("ann", "edited", limit=9, cursor=None, order="asc")
     assert [one.content for one in page.messages] == ["three, too", "meanwhile"]
     found = {(row[0], row[1]): row for row in rows(world)["threads"]}
     assert len(found) == threads + 1
@@ -124,7 +124,7 @@ def test_what_is_written_meanwhile_stays(world: Services) -> None:
 def test_what_only_a_redis_that_survived_has_comes_back_too(world: Services) -> None:
     (late,) = post(world, "ann", "titled", "committed, and not in ClickHouse yet")
     world.threads.change("ann", "titled", title="likewise", metadata={})
-    world.persistence.drain_all(range(world.settings.shards))
+    world.jobs.persistence.drain_all(range(world.settings.shards))
     (pending,) = post(world, "ann", "titled", "not even committed")
     disasters.lose_postgresql(world)
     done = recovered(world)
@@ -132,9 +132,9 @@ def test_what_only_a_redis_that_survived_has_comes_back_too(world: Services) -> 
     carry_on(world)
     assert world.threads.get("ann", "titled").title == "likewise"
     assert world.threads.get("ann", "titled").message_count == 42
-    page = world.retrieval.page("ann", "titled", limit=2, cursor=None, order="desc")
+    page = world.failover.retrieval.page("ann", "titled", limit=2, cursor=None, order="desc")
     assert [one.id for one in page.messages] == [pending, late]
-    assert world.lost_and_found.lost() == []
+    assert world.failover.loss_audit.lost() == []
 
 
 def test_redis_is_believed_and_warm_afterwards(world: Services) -> None:
@@ -142,8 +142,8 @@ def test_redis_is_believed_and_warm_afterwards(world: Services) -> None:
     disasters.lose_redis(world)
     recovered(world)
     own = Services(world.settings)
-    assert own.lease.current().redis_complete
-    page = own.retrieval.page("ann", "titled", limit=40, cursor=None, order="desc")
+    assert own.failover.lease.current().redis_complete
+    page = own.failover.retrieval.page("ann", "titled", limit=40, cursor=None, order="desc")
     assert (len(page.messages), page.source) == (40, "redis")
 
 
@@ -166,7 +166,7 @@ def test_what_was_archived_stays_in_clickhouse_alone(world: Services) -> None:
     before, export = rows(world), exported(world)
     archived = [row for row in before["messages"] if row.user_id == "ann"]
     boundary = max(row.id for row in before["messages"])
-    with world.job_engine.begin() as connection:
+    with world.tiers.job_engine.begin() as connection:
         connection.execute(text("DELETE FROM messages WHERE id < :below"), {"below": boundary})
         connection.execute(text("UPDATE archive_boundary SET below = :below"), {"below": boundary})
     carry_on(world)
@@ -194,7 +194,7 @@ def test_an_archive_goes_on_after_its_postgresql_was_lost(world: Services) -> No
     assert archive(world, grace=3600).stopped == 0
     assert unit(world)["state"] == "dropped"
     assert exported(world) == export
-    assert world.consistency_checker.check(actor="test").differing == 0
+    assert world.jobs.consistency_checker.check(actor="test").differing == 0
     erase(world, user)
 
 
@@ -204,7 +204,7 @@ def test_what_is_changed_after_a_loss_is_archived_anew(world: Services) -> None:
     write(world, weeks)
     assert archive(world, grace=3600).detached == 3
     # Others were too busy with the first one, and it was never detached.
-    with world.job_engine.begin() as connection:
+    with world.tiers.job_engine.begin() as connection:
         connection.execute(
             text(
                 "UPDATE archive_units SET state = 'planned', detached_at = NULL"
@@ -225,35 +225,35 @@ def test_what_is_changed_after_a_loss_is_archived_anew(world: Services) -> None:
     assert (done.stopped, done.dropped) == (0, 1)
     assert exported(world) == export
     assert {row.state for row in _units(world)} == {"dropped"}
-    assert world.consistency_checker.check(actor="test").differing == 0
+    assert world.jobs.consistency_checker.check(actor="test").differing == 0
     erase(world, user)
 
 
 def test_one_recovery_at_a_time(world: Services) -> None:
-    world.disaster_recovery.request("clickhouse", "an operator")
+    world.jobs.disaster_recovery.request("clickhouse", "an operator")
     with pytest.raises(AlreadyRecovering):
-        world.disaster_recovery.request("postgresql", "somebody else")
+        world.jobs.disaster_recovery.request("postgresql", "somebody else")
     other = Services(world.settings)
-    with other.disaster_recovery._alone() as is_alone:
+    with other.jobs.disaster_recovery._alone() as is_alone:
         assert is_alone
-        assert world.disaster_recovery.go_on() is None
-    done = world.disaster_recovery.go_on()
+        assert world.jobs.disaster_recovery.go_on() is None
+    done = world.jobs.disaster_recovery.go_on()
     assert done is not None
     assert done.state == "complete"
 
 
 def test_the_status_is_told_while_postgresql_is_not_there(world: Services) -> None:
     disasters.lose_postgresql(world)
-    run = world.disaster_recovery.request("clickhouse", "an operator", 12.5)
-    status = world.disaster_recovery.status()
+    run = world.jobs.disaster_recovery.request("clickhouse", "an operator", 12.5)
+    status = world.jobs.disaster_recovery.status()
     assert (status.id, status.state, status.recovery_complete) == (run.id, "requested", False)
     assert (status.target_rto_seconds, status.within_target) == (12.5, True)
-    done = world.disaster_recovery.go_on()
+    done = world.jobs.disaster_recovery.go_on()
     assert done is not None
-    status = world.disaster_recovery.status()
+    status = world.jobs.disaster_recovery.status()
     assert (status.state, status.progress, status.eta_seconds) == ("complete", 1.0, 0.0)
     for action in ("recovery.begun", "recovery.completed"):
-        (entry,) = world.audit.entries(action=action, limit=1)
+        (entry,) = world.jobs.audit.entries(action=action, limit=1)
         assert (entry.actor, entry.subject) == ("an operator", f"run:{run.id}")
 
 
@@ -261,25 +261,25 @@ def test_a_new_postgresql_beside_a_clickhouse_that_knows_another_is_noticed(
     world: Services,
 ) -> None:
     before, export = rows(world), exported(world)
-    assert not world.disaster_recovery.is_lost()
+    assert not world.jobs.disaster_recovery.is_lost()
     disasters.lose_postgresql(world)
-    assert world.disaster_recovery.is_lost()
-    world.disaster_recovery.open()
+    assert world.jobs.disaster_recovery.is_lost()
+    world.jobs.disaster_recovery.open()
     settle(world)
     # It answers rightly at once, and whoever looks next does the rest.
     assert exported(world) == export
-    assert not world.disaster_recovery.is_lost()
-    done = world.disaster_recovery.go_on()
+    assert not world.jobs.disaster_recovery.is_lost()
+    done = world.jobs.disaster_recovery.go_on()
     assert done is not None
     assert done.state == "complete"
     assert rows(world) == before
     disasters.lose_clickhouse(world)
     disasters.lose_postgresql(world)
-    assert not world.disaster_recovery.is_lost()
+    assert not world.jobs.disaster_recovery.is_lost()
 
 
 def _units(world: Services) -> Sequence[Row[Any]]:
-    with world.job_engine.connect() as connection:
+    with world.tiers.job_engine.connect() as connection:
         return connection.execute(text("SELECT state FROM archive_units")).all()
 
 
@@ -292,5 +292,5 @@ def _in_clickhouse(world: Services) -> list[tuple[object, ...]]:
         "SELECT toString(id), version, content, metadata, toString(created_at), is_deleted"
         " FROM messages ORDER BY id, version DESC LIMIT 1 BY id"
     )
-    with world.job_clickhouse.engine.connect() as connection:
+    with world.tiers.job_clickhouse.engine.connect() as connection:
         return [tuple(row) for row in connection.exec_driver_sql(query)]

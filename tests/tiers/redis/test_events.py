@@ -15,11 +15,11 @@ from wiring.process import Services
 
 
 def listen(alone: Services, user: str) -> str:
-    return alone.events.open([user])[user]
+    return alone.tiers.events.open([user])[user]
 
 
 def told(alone: Services, user: str, place: str) -> list[Event]:
-    return alone.events.after(user, place, 1_000) or []
+    return alone.tiers.events.after(user, place, 1_000) or []
 
 
 def kinds(events: list[Event]) -> list[tuple[str, str | None, int]]:
@@ -56,7 +56,7 @@ def test_where_nobody_listens_there_is_no_stream(
     post(alone, user)
     alone.threads.create(user, "named", None, {})
     drain()
-    assert not alone.redis_client.exists(keys.events(user))
+    assert not alone.tiers.redis_client.exists(keys.events(user))
 
 
 def test_a_repeat_is_not_told_again(alone: Services, user: str) -> None:
@@ -71,16 +71,16 @@ def test_a_commit_is_told_once_however_often_it_is_settled(
 ) -> None:
     place = listen(alone, user)
     made = message(user)
-    alone.redis.append([append_of(made)], 60)
+    alone.tiers.redis.append([append_of(made)], 60)
     (entry,) = [
         found
         for slot in range(alone.settings.shards)
-        for found in alone.pending_log.page(slot, "-", 9)
+        for found in alone.tiers.pending_log.page(slot, "-", 9)
     ]
     drain()
     # The worker that had read the entry before it was killed comes again.
-    alone.redis_client.xadd(keys.pending(entry.slot), {"message": entry.record}, id="*")
-    alone.redis_client.xdel(keys.pending(entry.slot), entry.entry_id)
+    alone.tiers.redis_client.xadd(keys.pending(entry.slot), {"message": entry.record}, id="*")
+    alone.tiers.redis_client.xdel(keys.pending(entry.slot), entry.entry_id)
     drain()
     assert [one.type for one in told(alone, user, place)].count("message_persisted") == 2
     drain()
@@ -116,40 +116,40 @@ def test_a_place_that_is_gone_is_not_taken_for_one_where_nothing_is_missing(
     own = Services(msgspec.structs.replace(alone.settings, events_kept=10))
     for _ in range(300):
         post(own, user)
-    assert alone.events.after(user, place, 10) is None
-    assert alone.events.keep({user: place}) == {user}
+    assert alone.tiers.events.after(user, place, 10) is None
+    assert alone.tiers.events.keep({user: place}) == {user}
     newest = listen(alone, user)
-    assert alone.events.keep({user: newest}) == set()
-    assert alone.events.after(user, newest, 10) == []
+    assert alone.tiers.events.keep({user: newest}) == set()
+    assert alone.tiers.events.after(user, newest, 10) == []
     # Redis comes back empty, and the stream is made anew.
-    alone.redis_client.flushall()
+    alone.tiers.redis_client.flushall()
     listen(alone, user)
-    assert alone.events.after(user, newest, 10) is None
+    assert alone.tiers.events.after(user, newest, 10) is None
 
 
 def test_a_key_that_is_no_stream_stops_no_write(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     for name in keys.of_listeners(user):
-        alone.redis_client.set(name, "somebody else's")
+        alone.tiers.redis_client.set(name, "somebody else's")
     made = post(alone, user)
     alone.messages.edit(user, made.message.id, content="x", metadata=None, if_version={1})
     alone.threads.create(user, "named", None, {})
     assert drain().refused == 0
-    assert alone.retrieval.get(user, made.message.id).message.version == 2
-    assert sum(alone.pending_log.backlog()) == 0
+    assert alone.failover.retrieval.get(user, made.message.id).message.version == 2
+    assert sum(alone.tiers.pending_log.backlog()) == 0
 
 
 def test_the_bell_rings_for_whom_there_is_news(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
-    with alone.events.doorbell() as bell:
+    with alone.tiers.events.doorbell() as bell:
         post(alone, user)
         assert bell.wait(0.1) == set()
         place = listen(alone, user)
         made = post(alone, user)
         assert bell.wait(5) == {user}
-        news = alone.events.news({user: place, "nobody": "0-0"})
+        news = alone.tiers.events.news({user: place, "nobody": "0-0"})
         assert kinds(news[user]) == [("message_received", made.message.id, 1)]
         drain()
         assert bell.wait(5) == {user}
@@ -165,7 +165,7 @@ def test_what_was_written_beside_redis_is_told_late_and_once(
     made = post(own, user)
     own.messages.edit(user, known.message.id, content="other", metadata=None, if_version=None)
     assert told(alone, user, place) == []
-    alone.redis_recovery.reconcile()
+    alone.failover.redis_recovery.reconcile()
     late = [one for one in told(alone, user, place) if one.is_late]
     assert sorted(kinds(late)) == sorted(
         [
@@ -176,12 +176,12 @@ def test_what_was_written_beside_redis_is_told_late_and_once(
         ]
     )
     # The worker was killed before it could note that it had told.
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         connection.exec_driver_sql(
             "INSERT INTO redis_backfill (user_id, thread_id, message_id) VALUES (%s, 't', %s)",
             (user, made.message.id),
         )
-    alone.redis_recovery.reconcile()
+    alone.failover.redis_recovery.reconcile()
     assert len([one for one in told(alone, user, place) if one.is_late]) == 4
 
 
@@ -190,14 +190,14 @@ def test_what_redis_took_before_its_answer_was_lost_is_not_told_twice(
 ) -> None:
     place = listen(alone, user)
     made = message(user)
-    alone.redis.append([append_of(made)], 60)
+    alone.tiers.redis.append([append_of(made)], 60)
     write(made)
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         connection.exec_driver_sql(
             "INSERT INTO redis_backfill (user_id, thread_id, message_id) VALUES (%s, 't', %s)",
             (user, made.id),
         )
-    alone.redis_recovery.reconcile()
+    alone.failover.redis_recovery.reconcile()
     drain()
     assert kinds(told(alone, user, place)) == [
         ("message_received", made.id, 1),
@@ -209,13 +209,13 @@ def test_threads_that_wait_are_those_with_writes_in_the_log(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     first = message(user, "one")
-    alone.redis.append([append_of(first), append_of(message(user, "two"))], 60)
+    alone.tiers.redis.append([append_of(first), append_of(message(user, "two"))], 60)
     alone.threads.create(user, "three", None, {})
     waiting = keys.waiting_threads(user)
-    assert set(alone.redis_client.hkeys(waiting)) == {b"one", b"two", b"three"}
-    alone.redis_client.hset(keys.thread_pages(user), "generation", "g")
+    assert set(alone.tiers.redis_client.hkeys(waiting)) == {b"one", b"two", b"three"}
+    alone.tiers.redis_client.hset(keys.thread_pages(user), "generation", "g")
     second = codec.encode(revised(first))
-    alone.redis.revise(user, "one", first.id, second, expected_version=1, tombstone=False)
-    assert not alone.redis_client.exists(keys.thread_pages(user))
+    alone.tiers.redis.revise(user, "one", first.id, second, expected_version=1, tombstone=False)
+    assert not alone.tiers.redis_client.exists(keys.thread_pages(user))
     drain()
-    assert not alone.redis_client.exists(waiting)
+    assert not alone.tiers.redis_client.exists(waiting)

@@ -54,7 +54,7 @@ def test_nothing_is_written_of_who_was_erased_since(subject: Subject, is_hot: bo
     if is_hot:
         subject.put(subject.first, 0)
     mark = keys.erased(subject.slot, subject.user)
-    subject.own.redis_client.set(mark, ids.highest(CLOCK.now_us() + 1_000_000))
+    subject.own.tiers.redis_client.set(mark, ids.highest(CLOCK.now_us() + 1_000_000))
     with pytest.raises((NotFound, ErasedSince)):
         subject.put(subject.version(1 + is_hot), int(is_hot))
     assert len(entries(subject.own)) == is_hot
@@ -63,7 +63,7 @@ def test_nothing_is_written_of_who_was_erased_since(subject: Subject, is_hot: bo
 
 def test_what_comes_after_an_erasure_is_written(subject: Subject) -> None:
     mark = keys.erased(subject.slot, subject.user)
-    subject.own.redis_client.set(mark, ids.highest(CLOCK.now_us() - 60_000_000))
+    subject.own.tiers.redis_client.set(mark, ids.highest(CLOCK.now_us() - 60_000_000))
     subject.put(subject.first, 0)
     assert subject.hot() == subject.first
 
@@ -71,8 +71,8 @@ def test_what_comes_after_an_erasure_is_written(subject: Subject) -> None:
 def test_a_write_fails_whole(subject: Subject) -> None:
     subject.put(subject.first, 0)
     log = keys.pending(subject.slot)
-    subject.own.redis_client.delete(log)
-    subject.own.redis_client.set(log, "in the way")
+    subject.own.tiers.redis_client.delete(log)
+    subject.own.tiers.redis_client.set(log, "in the way")
     with pytest.raises(TierRejected):
         subject.put(subject.version(2), 1)
     assert subject.hot() == subject.first
@@ -93,15 +93,15 @@ def test_a_later_version_that_is_pending_stays(
     subject: Subject, drain: Callable[[], Drained], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subject.put(subject.first, 0)
-    settle = subject.own.pending_log.settle
+    settle = subject.own.tiers.pending_log.settle
 
     def late(batches: Any) -> int:
         subject.put(subject.version(2), 1)
         return settle(batches)
 
     with monkeypatch.context() as patch:
-        patch.setattr(subject.own.pending_log, "settle", late)
-        subject.own.persistence.drain([subject.slot])
+        patch.setattr(subject.own.tiers.pending_log, "settle", late)
+        subject.own.jobs.persistence.drain([subject.slot])
     assert (subject.committed(), subject.ttl()) == (1, -1)
     drain()
     assert subject.committed() == 2
@@ -125,7 +125,7 @@ def test_an_older_version_that_comes_again_changes_nothing(
 def test_a_version_committed_beside_redis_is_taken_where_it_is_newer(subject: Subject) -> None:
     subject.kind.refresh(subject.own, subject.version(2))
     assert subject.hot() == (subject.version(2) if subject.kind.is_cached else None)
-    subject.own.redis_client.delete(subject.key)
+    subject.own.tiers.redis_client.delete(subject.key)
     subject.put(subject.version(4), 3)
     for number in (3, 4):
         subject.kind.refresh(subject.own, subject.version(number))

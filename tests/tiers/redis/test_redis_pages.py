@@ -105,7 +105,7 @@ def test_a_distrusted_list_is_complete_nowhere(
 ) -> None:
     one = message(user)
     redis_tier.append([append_of(one)], 60)
-    alone.redis_repair.invalidate_indexes([(user, "t")])
+    alone.tiers.redis_repair.invalidate_indexes([(user, "t")])
     assert page(redis_tier, user).is_distrusted
     assert names(redis_tier, user) == [one.id]
     assert page(redis_tier, user).records[0][1] is not None
@@ -115,7 +115,7 @@ def test_a_list_that_is_missing_is_distrusted_for_a_while(
     alone: Services, redis_tier: RedisTier, user: str
 ) -> None:
     older = message(user)
-    alone.redis_repair.invalidate_indexes([(user, "t")])
+    alone.tiers.redis_repair.invalidate_indexes([(user, "t")])
     # The reader saw no list, and read its page before the messages came in beside Redis.
     assert not warm(redis_tier, None, ids.LOWEST, older)
     assert page(redis_tier, user).is_distrusted
@@ -129,7 +129,7 @@ def test_a_distrusted_list_takes_messages_all_the_same(
 ) -> None:
     first, second = message(user), message(user)
     redis_tier.append([append_of(first)], 60)
-    alone.redis_repair.invalidate_indexes([(user, "t")])
+    alone.tiers.redis_repair.invalidate_indexes([(user, "t")])
     redis_tier.append([append_of(second)], 60)
     assert names(redis_tier, user) == [first.id, second.id]
     assert page(redis_tier, user).is_distrusted
@@ -139,9 +139,9 @@ def test_a_page_read_before_a_second_distrust_warms_nothing(
     alone: Services, redis_tier: RedisTier, user: str
 ) -> None:
     older = message(user)
-    alone.redis_repair.invalidate_indexes([(user, "t")])
+    alone.tiers.redis_repair.invalidate_indexes([(user, "t")])
     seen = page(redis_tier, user).floor
-    alone.redis_repair.invalidate_indexes([(user, "t")])
+    alone.tiers.redis_repair.invalidate_indexes([(user, "t")])
     assert not warm(redis_tier, seen, ids.LOWEST, older)
     assert warm(redis_tier, page(redis_tier, user).floor, ids.LOWEST, older)
     assert page(redis_tier, user).floor == ids.LOWEST
@@ -152,34 +152,34 @@ def test_forgotten_messages_are_gone_from_redis(
 ) -> None:
     one, other = message(user), message(user)
     redis_tier.append([append_of(one, other)], 60)
-    alone.redis_repair.forget([one.id])
-    alone.redis_repair.forget([])
+    alone.tiers.redis_repair.forget([one.id])
+    alone.tiers.redis_repair.forget([])
     assert redis_tier.message(one.id) is None
     assert redis_tier.message(other.id) is not None
 
 
 def test_the_embedded_redis_promises_a_disk(alone: Services) -> None:
-    assert durability_of(alone.redis_door) == "fsynced"
+    assert durability_of(alone.tiers.redis_door) == "fsynced"
 
 
 def test_a_redis_that_does_not_fsync_says_so(alone: Services) -> None:
     for name, value in (("appendfsync", "everysec"), ("no-appendfsync-on-rewrite", "yes")):
-        before = alone.redis_client.config_get(name)[name]
-        alone.redis_client.config_set(name, value)
+        before = alone.tiers.redis_client.config_get(name)[name]
+        alone.tiers.redis_client.config_set(name, value)
         try:
-            assert durability_of(alone.redis_door) == "memory"
+            assert durability_of(alone.tiers.redis_door) == "memory"
         finally:
-            alone.redis_client.config_set(name, before)
+            alone.tiers.redis_client.config_set(name, before)
 
 
 def test_an_index_that_is_distrusted_again_still_goes_soon(alone: Services, user: str) -> None:
-    slot = alone.redis.slot_of_thread(user, "t")
+    slot = alone.tiers.redis.slot_of_thread(user, "t")
     name = keys.index(slot, user, "t")
     for _ in range(2):
-        alone.redis_repair.invalidate_indexes([(user, "t")])
-        assert 0 < alone.redis_client.ttl(name) <= DISTRUST_SECONDS
+        alone.tiers.redis_repair.invalidate_indexes([(user, "t")])
+        assert 0 < alone.tiers.redis_client.ttl(name) <= DISTRUST_SECONDS
     one = message(user)
-    hot = alone.redis.page(user, "t", ids.LOWEST, ids.HIGHEST, "desc", 1)
+    hot = alone.tiers.redis.page(user, "t", ids.LOWEST, ids.HIGHEST, "desc", 1)
     records = [(one.id, codec.encode(one))]
-    assert alone.redis.warm(user, "t", records, seen_floor=hot.floor, floor=one.id)
-    assert DISTRUST_SECONDS < alone.redis_client.ttl(name) <= alone.settings.hot_seconds
+    assert alone.tiers.redis.warm(user, "t", records, seen_floor=hot.floor, floor=one.id)
+    assert DISTRUST_SECONDS < alone.tiers.redis_client.ttl(name) <= alone.settings.hot_seconds

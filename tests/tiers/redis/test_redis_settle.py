@@ -29,7 +29,7 @@ def committed(log: PendingLog, tier: RedisTier, *versions: Message) -> Committed
 
 def small_log(alone: Services, page: int) -> PendingLog:
     settings = msgspec.structs.replace(alone.settings, hot_page_messages=page)
-    return PendingLog(alone.redis_door, settings)
+    return PendingLog(alone.tiers.redis_door, settings)
 
 
 def floor_of(tier: RedisTier, user: str) -> str | None:
@@ -47,97 +47,97 @@ def listed(tier: RedisTier, user: str) -> list[str]:
 
 def test_a_later_version_that_is_pending_keeps_no_ttl(alone: Services, user: str) -> None:
     first = message(user)
-    alone.redis.append([append_of(first)], 60)
-    done = committed(alone.pending_log, alone.redis, first)
+    alone.tiers.redis.append([append_of(first)], 60)
+    done = committed(alone.tiers.pending_log, alone.tiers.redis, first)
     # The edit comes between the commit of the first version and its settling.
     second = codec.encode(revised(first))
-    alone.redis.revise(user, "t", first.id, second, expected_version=1, tombstone=False)
-    assert alone.pending_log.settle([done]) == 1
-    assert not alone.redis.is_evictable(first.id)
-    assert index_ttl(alone.redis, user) == -1
-    assert alone.redis.message(first.id) == second
+    alone.tiers.redis.revise(user, "t", first.id, second, expected_version=1, tombstone=False)
+    assert alone.tiers.pending_log.settle([done]) == 1
+    assert not alone.tiers.redis.is_evictable(first.id)
+    assert index_ttl(alone.tiers.redis, user) == -1
+    assert alone.tiers.redis.message(first.id) == second
 
 
 def test_the_list_keeps_no_ttl_while_its_newest_is_pending(alone: Services, user: str) -> None:
     first, second = message(user), message(user)
-    alone.redis.append([append_of(first)], 60)
-    done = committed(alone.pending_log, alone.redis, first)
-    alone.redis.append([append_of(second)], 60)
-    alone.pending_log.settle([done])
-    assert alone.redis.is_evictable(first.id)
-    assert not alone.redis.is_evictable(second.id)
-    assert index_ttl(alone.redis, user) == -1
+    alone.tiers.redis.append([append_of(first)], 60)
+    done = committed(alone.tiers.pending_log, alone.tiers.redis, first)
+    alone.tiers.redis.append([append_of(second)], 60)
+    alone.tiers.pending_log.settle([done])
+    assert alone.tiers.redis.is_evictable(first.id)
+    assert not alone.tiers.redis.is_evictable(second.id)
+    assert index_ttl(alone.tiers.redis, user) == -1
 
 
 def test_settling_twice_changes_nothing(alone: Services, user: str) -> None:
     first = message(user)
-    alone.redis.append([append_of(first)], 60)
-    done = committed(alone.pending_log, alone.redis, first)
-    assert alone.pending_log.settle([done]) == 0
-    assert alone.pending_log.settle([done]) == 0
-    assert listed(alone.redis, user) == [first.id]
+    alone.tiers.redis.append([append_of(first)], 60)
+    done = committed(alone.tiers.pending_log, alone.tiers.redis, first)
+    assert alone.tiers.pending_log.settle([done]) == 0
+    assert alone.tiers.pending_log.settle([done]) == 0
+    assert listed(alone.tiers.redis, user) == [first.id]
 
 
 def test_settling_forgets_its_own_entries_alone(alone: Services, user: str) -> None:
     first, second = message(user), message(user)
-    alone.redis.append([append_of(first)], 60)
-    done = committed(alone.pending_log, alone.redis, first)
-    alone.redis.append([append_of(second)], 60)
-    assert alone.pending_log.settle([done]) == 1
-    slot = alone.redis.slot_of_thread(user, "t")
-    (left,) = alone.pending_log.read([slot], 10)
+    alone.tiers.redis.append([append_of(first)], 60)
+    done = committed(alone.tiers.pending_log, alone.tiers.redis, first)
+    alone.tiers.redis.append([append_of(second)], 60)
+    assert alone.tiers.pending_log.settle([done]) == 1
+    slot = alone.tiers.redis.slot_of_thread(user, "t")
+    (left,) = alone.tiers.pending_log.read([slot], 10)
     assert left.record == codec.encode(second)
 
 
 def test_a_long_list_is_cut_and_says_so(alone: Services, user: str) -> None:
     made = [message(user) for _ in range(8)]
     log = small_log(alone, page=3)
-    alone.redis.append([append_of(*made)], 60)
-    log.settle([committed(log, alone.redis, *made)])
-    assert listed(alone.redis, user) == [one.id for one in made[5:]]
+    alone.tiers.redis.append([append_of(*made)], 60)
+    log.settle([committed(log, alone.tiers.redis, *made)])
+    assert listed(alone.tiers.redis, user) == [one.id for one in made[5:]]
     # Complete only from here on: below the floor a reader must ask PostgreSQL.
-    assert floor_of(alone.redis, user) == made[5].id
+    assert floor_of(alone.tiers.redis, user) == made[5].id
 
 
 def test_what_is_pending_is_never_cut(alone: Services, user: str) -> None:
     made = [message(user) for _ in range(8)]
     log = small_log(alone, page=3)
-    alone.redis.append([append_of(*made)], 60)
-    log.settle([committed(log, alone.redis, *made[:2])])
-    assert listed(alone.redis, user) == [one.id for one in made[2:]]
-    assert floor_of(alone.redis, user) == made[2].id
+    alone.tiers.redis.append([append_of(*made)], 60)
+    log.settle([committed(log, alone.tiers.redis, *made[:2])])
+    assert listed(alone.tiers.redis, user) == [one.id for one in made[2:]]
+    assert floor_of(alone.tiers.redis, user) == made[2].id
 
 
 def test_a_short_list_is_not_cut(alone: Services, user: str) -> None:
     made = [message(user) for _ in range(3)]
     log = small_log(alone, page=3)
-    alone.redis.append([append_of(*made)], 60)
-    log.settle([committed(log, alone.redis, *made)])
-    assert listed(alone.redis, user) == [one.id for one in made]
-    assert floor_of(alone.redis, user) == made[0].id
+    alone.tiers.redis.append([append_of(*made)], 60)
+    log.settle([committed(log, alone.tiers.redis, *made)])
+    assert listed(alone.tiers.redis, user) == [one.id for one in made]
+    assert floor_of(alone.tiers.redis, user) == made[0].id
 
 
 def test_the_watermark_of_a_later_deletion_keeps_no_ttl(alone: Services, user: str) -> None:
-    slot = alone.redis.slot_of_thread(user, "t")
+    slot = alone.tiers.redis.slot_of_thread(user, "t")
     name = keys.watermark(slot, user, "t")
     older, newer = message(user).id, message(user).id
-    alone.redis_client.set(name, newer)
-    alone.pending_log.settle([CommittedBatch(slot, [], {}, [], {name: older})])
-    assert alone.redis_client.ttl(name) == -1
-    alone.pending_log.settle([CommittedBatch(slot, [], {}, [], {name: newer})])
-    assert int(alone.redis_client.ttl(name)) > 0
+    alone.tiers.redis_client.set(name, newer)
+    alone.tiers.pending_log.settle([CommittedBatch(slot, [], {}, [], {name: older})])
+    assert alone.tiers.redis_client.ttl(name) == -1
+    alone.tiers.pending_log.settle([CommittedBatch(slot, [], {}, [], {name: newer})])
+    assert int(alone.tiers.redis_client.ttl(name)) > 0
 
 
 def test_the_age_of_the_log_is_that_of_its_oldest_entry(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
-    assert alone.pending_log.oldest_pending_us() is None
-    assert sum(alone.pending_log.backlog()) == 0
+    assert alone.tiers.pending_log.oldest_pending_us() is None
+    assert sum(alone.tiers.pending_log.backlog()) == 0
     one = message(user)
-    alone.redis.append([append_of(one)], 60)
-    oldest_us = alone.pending_log.oldest_pending_us()
+    alone.tiers.redis.append([append_of(one)], 60)
+    oldest_us = alone.tiers.pending_log.oldest_pending_us()
     assert oldest_us is not None
     assert abs(oldest_us - ids.time_us_of(one.id)) < 60_000_000
-    assert sum(alone.pending_log.backlog()) == 1
+    assert sum(alone.tiers.pending_log.backlog()) == 1
     drain()
-    assert alone.pending_log.oldest_pending_us() is None
+    assert alone.tiers.pending_log.oldest_pending_us() is None

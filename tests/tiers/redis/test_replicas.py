@@ -52,7 +52,7 @@ def test_a_write_that_a_replica_has_too_is_acknowledged(
         follow(replica, primary)
         tier, message_id = post(own, user)
         assert tier == "redis"
-        key = f"message:active:{{{own.redis.slot_of_message(message_id)}}}:{message_id}"
+        key = f"message:active:{{{own.tiers.redis.slot_of_message(message_id)}}}:{message_id}"
         record = replica.client().get(key)
         assert isinstance(record, bytes)
         assert codec.decode(record).id == message_id
@@ -62,12 +62,12 @@ def test_without_its_replica_redis_acknowledges_nothing(
     own: Services, primary: OwnValkey, user: str, tmp_path: Path
 ) -> None:
     assert post(own, user)[0] == "postgresql"
-    assert "0 of 1 replicas" in (own.breakers.redis.state().reason or "")
+    assert "0 of 1 replicas" in (own.tiers.breakers.redis.state().reason or "")
     # As long as there is none, nobody waits for it again, and the probe does not let anyone in.
     assert post(own, user)[0] == "postgresql"
     folder = tmp_path / "replica"
     folder.mkdir()
     with own_valkey(folder, free_port()) as replica:
         follow(replica, primary)
-        eventually(lambda: own.breakers.redis.is_closed)
+        eventually(lambda: own.tiers.breakers.redis.is_closed)
         assert post(own, user)[0] == "redis"

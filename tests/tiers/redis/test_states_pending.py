@@ -27,7 +27,7 @@ def whole(alone: Services) -> None:
 
 
 def key_of(alone: Services, whose: Any) -> str:
-    return keys.state(alone.state_cache.slot_of(whose), whose.user_id, whose.name)
+    return keys.state(alone.tiers.state_cache.slot_of(whose), whose.user_id, whose.name)
 
 
 def test_entries_that_come_again_and_out_of_order_change_nothing(
@@ -56,19 +56,19 @@ def test_a_newer_version_that_is_pending_keeps_its_place(
     alone: Services, user: str, drain: Callable[[], Drained], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(alone, run(user), {"n": 1})
-    settle = alone.pending_log.settle
+    settle = alone.tiers.pending_log.settle
 
     def late(batches: Any) -> int:
         save(alone, run(user), {"n": 2})
         return settle(batches)
 
     with monkeypatch.context() as patch:
-        patch.setattr(alone.pending_log, "settle", late)
-        alone.persistence.drain(range(alone.settings.shards))
-    assert alone.redis_client.ttl(key_of(alone, run(user))) == -1
+        patch.setattr(alone.tiers.pending_log, "settle", late)
+        alone.jobs.persistence.drain(range(alone.settings.shards))
+    assert alone.tiers.redis_client.ttl(key_of(alone, run(user))) == -1
     drain()
     assert committed(alone, run(user)) == (2, {"n": 2})
-    assert alone.redis_client.ttl(key_of(alone, run(user))) > 0
+    assert alone.tiers.redis_client.ttl(key_of(alone, run(user))) > 0
 
 
 def test_what_postgresql_refuses_is_a_dead_letter_that_can_be_replayed_or_given_up(
@@ -84,11 +84,11 @@ def test_what_postgresql_refuses_is_a_dead_letter_that_can_be_replayed_or_given_
     assert set(letters) == {"r", ""}
     assert {(one.kind, one.user_id) for one in letters.values()} == {("state", user)}
     assert load(alone, run(user)) == {"bad": 1}
-    assert alone.redis_client.ttl(key_of(alone, run(user))) == -1
+    assert alone.tiers.redis_client.ttl(key_of(alone, run(user))) == -1
     done = service.replay(letters["r"].id, by="test")
     assert (done.written, done.evictable) == (True, True)
     assert committed(alone, run(user)) == (1, {"bad": 1})
-    assert alone.redis_client.ttl(key_of(alone, run(user))) > 0
+    assert alone.tiers.redis_client.ttl(key_of(alone, run(user))) > 0
     record = msgspec.json.decode(service.get(letters[""].id).record or "")
     mended = msgspec.json.encode({**record, "state": {"mended": 2}})
     with pytest.raises(InvalidMessage):
@@ -105,7 +105,7 @@ def test_what_postgresql_refuses_is_a_dead_letter_that_can_be_replayed_or_given_
 
 
 def test_nobody_evicts_what_is_pending(alone: Services, user: str) -> None:
-    client = alone.redis_client
+    client = alone.tiers.redis_client
     before = client.config_get("maxmemory")["maxmemory"]
     save(alone, run(user), {"n": 1})
     client.config_set("maxmemory", 1)
@@ -120,12 +120,12 @@ def test_nobody_evicts_what_is_pending(alone: Services, user: str) -> None:
 def test_memory_and_hits_are_told(alone: Services, user: str) -> None:
     save(alone, run(user), {"n": 1})
     load(alone, run(user))
-    stats = alone.state_cache.get_redis_memory_stats()
+    stats = alone.tiers.state_cache.get_redis_memory_stats()
     assert stats.used_bytes > 0
     assert stats.hit_ratio is not None
     assert 0 < stats.hit_ratio <= 1
-    assert alone.state_cache.validate_connection()
-    assert not without(alone, "redis").state_cache.validate_connection()
+    assert alone.tiers.state_cache.validate_connection()
+    assert not without(alone, "redis").tiers.state_cache.validate_connection()
 
 
 def test_without_any_tier_nobody_answers(alone: Services, user: str) -> None:
@@ -134,4 +134,4 @@ def test_without_any_tier_nobody_answers(alone: Services, user: str) -> None:
         save(gone, run(user), {})
     with pytest.raises(NoTierAvailable):
         gone.states.get(run(user))
-    eventually(lambda: not gone.breakers.redis.is_closed)
+    eventually(lambda: not gone.tiers.breakers.redis.is_closed)

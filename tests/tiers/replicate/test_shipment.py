@@ -19,17 +19,17 @@ from wiring.process import Services
 
 
 def archived(alone: Services, user: str) -> list[Message]:
-    return alone.clickhouse.page(user, "t", ids.LOWEST, ids.HIGHEST, "asc", 1000)
+    return alone.tiers.clickhouse.page(user, "t", ids.LOWEST, ids.HIGHEST, "asc", 1000)
 
 
 def waiting(alone: Services) -> int:
-    with alone.job_engine.connect() as connection:
+    with alone.tiers.job_engine.connect() as connection:
         return int(connection.execute(text("SELECT count(*) FROM clickhouse_outbox")).scalar_one())
 
 
 @pytest.fixture(autouse=True)
 def empty_outbox(alone: Services) -> None:
-    alone.replication.ship_all()
+    alone.jobs.replication.ship_all()
 
 
 def test_committed_messages_are_shipped_once(
@@ -38,10 +38,10 @@ def test_committed_messages_are_shipped_once(
     made = [message(user) for _ in range(5)]
     write(*made)
     assert waiting(alone) == 5
-    assert alone.replication.ship() == Shipped(5, 5, False)
+    assert alone.jobs.replication.ship() == Shipped(5, 5, False)
     assert archived(alone, user) == made
     assert waiting(alone) == 0
-    assert alone.replication.ship() == Shipped()
+    assert alone.jobs.replication.ship() == Shipped()
 
 
 def test_what_is_too_much_at_once_is_shipped_in_smaller_batches(
@@ -50,7 +50,7 @@ def test_what_is_too_much_at_once_is_shipped_in_smaller_batches(
     """A deadline that twenty messages keep, and forty do not."""
     made = [message(user) for _ in range(40)]
     write(*made)
-    own = process(alone, database_job_timeout_seconds=0.6, ship_batch_messages=50).replication
+    own = process(alone, database_job_timeout_seconds=0.6, ship_batch_messages=50).jobs.replication
 
     def is_shipped() -> bool:
         with suppress(TierUnavailable):
@@ -68,18 +68,18 @@ def test_an_id_that_is_queued_twice_is_shipped_once_as_it_is_now(
     first = message(user)
     write(first)
     write(revised(first))
-    assert alone.replication.ship() == Shipped(2, 1, False)
+    assert alone.jobs.replication.ship() == Shipped(2, 1, False)
     assert archived(alone, user) == [revised(first)]
 
 
 def test_a_tombstone_is_shipped_too(alone: Services, user: str, write: Callable[..., int]) -> None:
     first = message(user)
     write(first)
-    alone.replication.ship_all()
+    alone.jobs.replication.ship_all()
     write(revised(first, deleted=True))
-    alone.replication.ship_all()
+    alone.jobs.replication.ship_all()
     assert archived(alone, user) == []
-    found = alone.clickhouse.message(user, first.id)
+    found = alone.tiers.clickhouse.message(user, first.id)
     assert found is not None
     assert found[0].content == ""
 
@@ -89,7 +89,9 @@ def test_an_outbox_larger_than_a_batch_is_shipped_whole(
 ) -> None:
     made = [message(user) for _ in range(10)]
     write(*made)
-    small = Services(msgspec.structs.replace(alone.settings, ship_batch_messages=3)).replication
+    small = Services(
+        msgspec.structs.replace(alone.settings, ship_batch_messages=3)
+    ).jobs.replication
     assert small.ship() == Shipped(3, 3, True)
     assert small.ship_all() == Shipped(7, 7, False)
     assert archived(alone, user) == made
@@ -103,11 +105,11 @@ def test_while_clickhouse_is_away_the_outbox_waits(
     nowhere = msgspec.structs.replace(
         alone.settings, clickhouse_url="clickhouse+http://default:@127.0.0.1:1/default"
     )
-    away = Services(nowhere).replication
+    away = Services(nowhere).jobs.replication
     with pytest.raises(TierUnavailable):
         away.ship_all()
     assert waiting(alone) == 3
-    alone.replication.ship_all()
+    alone.jobs.replication.ship_all()
     assert archived(alone, user) == made
 
 
@@ -118,18 +120,18 @@ def test_a_crash_after_the_insert_leaves_one_copy(
     made = [message(user) for _ in range(3)]
     write(*made)
     # The outbox as it was before: what a rollback after the insert leaves.
-    with alone.job_engine.connect() as connection:
+    with alone.tiers.job_engine.connect() as connection:
         query = text("SELECT message_id FROM clickhouse_outbox ORDER BY sequence")
         before = connection.execute(query).scalars().all()
-    alone.replication.ship()
-    with alone.job_engine.begin() as connection:
+    alone.jobs.replication.ship()
+    with alone.tiers.job_engine.begin() as connection:
         for name in before:
             connection.execute(
                 text("INSERT INTO clickhouse_outbox (message_id) VALUES (:id)"), {"id": name}
             )
-    alone.replication.ship()
+    alone.jobs.replication.ship()
     assert archived(alone, user) == made
-    counted = alone.job_clickhouse.post(
+    counted = alone.tiers.job_clickhouse.post(
         "SELECT count() FROM messages WHERE user_id = {user:String}", settings={"param_user": user}
     )
     assert int(counted) == 3
@@ -138,11 +140,11 @@ def test_a_crash_after_the_insert_leaves_one_copy(
 def test_one_process_ships_at_a_time(alone: Services, user: str, write: Callable[..., int]) -> None:
     write(message(user))
     lock = text("SELECT pg_advisory_xact_lock(hashtext('threadkeep:ship'))")
-    with alone.request_engine.connect() as rival:
+    with alone.tiers.request_engine.connect() as rival:
         rival.execute(lock)
-        assert alone.replication.ship() == Shipped()
+        assert alone.jobs.replication.ship() == Shipped()
         rival.rollback()
-    assert alone.replication.ship().shipped == 1
+    assert alone.jobs.replication.ship().shipped == 1
 
 
 def test_what_is_shipped_keeps_its_hash(
@@ -150,7 +152,7 @@ def test_what_is_shipped_keeps_its_hash(
 ) -> None:
     one = message(user, metadata={"b": 1.5, "a": [None, True, {"z": "\u2028"}]})
     write(one)
-    alone.replication.ship_all()
+    alone.jobs.replication.ship_all()
     (found,) = archived(alone, user)
     assert found == one
     assert codec.is_intact(found)

@@ -52,7 +52,7 @@ QUERIES = (
 def texts(alone: Services, user: str) -> list[Message]:
     made = [message(user, f"t{number % 3}", one) for number, one in enumerate(TEXTS)]
     strangers = [message(f"{user}-other", "t0", one) for one in TEXTS]
-    alone.redis.append([append_of(one) for one in (*made, *strangers)], 60)
+    alone.tiers.redis.append([append_of(one) for one in (*made, *strangers)], 60)
     return made
 
 
@@ -70,7 +70,7 @@ def test_every_tier_finds_the_same(
     drain()
     assert answers() == truth
     assert found(alone, user, "cafe").source == "postgresql"
-    alone.replication.ship_all()
+    alone.jobs.replication.ship_all()
     with moved(alone, texts):
         assert answers() == truth
         assert found(alone, user, "cafe").source == "clickhouse"
@@ -79,9 +79,9 @@ def test_every_tier_finds_the_same(
 def where(alone: Services, stage: str, made: Sequence[Message]) -> Any:
     """Carries what there is as far as a stage; the archive lasts as long as the block."""
     if stage != "log":
-        alone.persistence.drain_backlog()
+        alone.jobs.persistence.drain_backlog()
     if stage in {"replicated", "archived"}:
-        alone.replication.ship_all()
+        alone.jobs.replication.ship_all()
     return moved(alone, made if stage == "archived" else made[:0]) if stage == "archived" else None
 
 
@@ -90,7 +90,7 @@ def test_edits_and_deletes_are_right_at_once_and_stay_right(
     alone: Services, user: str, stage: str
 ) -> None:
     made = spaced(user, *((f"t{number % 2}", f"apples number {number}") for number in range(6)))
-    alone.redis.append([append_of(one) for one in made], 60)
+    alone.tiers.redis.append([append_of(one) for one in made], 60)
     block = where(alone, stage, made)
     if block is not None:
         block.__enter__()
@@ -99,14 +99,22 @@ def test_edits_and_deletes_are_right_at_once_and_stay_right(
         alone.messages.delete(user, made[1].id, if_version=None)
         alone.messages.edit(user, made[3].id, content="apples anew", metadata=None, if_version=None)
         rest = [made[number].id for number in (5, 4, 3, 2)]
-        for carry in (lambda: None, alone.persistence.drain_backlog, alone.replication.ship_all):
+        for carry in (
+            lambda: None,
+            alone.jobs.persistence.drain_backlog,
+            alone.jobs.replication.ship_all,
+        ):
             carry()
             assert find(alone, user, "apples") == rest
             assert find(alone, user, "pears") == [made[0].id]
             assert find(alone, user, "anew") == [made[3].id]
         alone.threads.delete(user, "t0")
         left = [name for name in rest if name in {made[3].id, made[5].id}]
-        for carry in (lambda: None, alone.persistence.drain_backlog, alone.replication.ship_all):
+        for carry in (
+            lambda: None,
+            alone.jobs.persistence.drain_backlog,
+            alone.jobs.replication.ship_all,
+        ):
             carry()
             assert find(alone, user, "apples") == left
             assert find(alone, user, "pears") == []
@@ -117,11 +125,11 @@ def test_edits_and_deletes_are_right_at_once_and_stay_right(
 
 def test_superseded_versions_in_clickhouse_are_not_found(alone: Services, user: str) -> None:
     made = spaced(user, *[("t", "apples")] * 3)
-    alone.redis.append([append_of(*made)], 60)
-    alone.carry()
+    alone.tiers.redis.append([append_of(*made)], 60)
+    alone.jobs.carry()
     alone.messages.edit(user, made[0].id, content="pears", metadata=None, if_version=None)
     alone.messages.delete(user, made[1].id, if_version=None)
-    alone.carry()
+    alone.jobs.carry()
     with moved(alone, made):
         assert find(alone, user, "apples") == [made[2].id]
         assert find(alone, user, "pears") == [made[0].id]
@@ -131,13 +139,13 @@ def test_who_is_erased_is_found_no_more(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     made = spaced(user, *[("t", "quinces")] * 3)
-    alone.redis.append([append_of(*made)], 60)
+    alone.tiers.redis.append([append_of(*made)], 60)
     drain()
-    alone.replication.ship_all()
+    alone.jobs.replication.ship_all()
     pending = alone.messages.post(user, "t2", Draft("user", "quinces too", {}, None)).message
     assert find(alone, user, "quinces") == [pending.id, *(one.id for one in reversed(made))]
     # The mark alone hides everything, in whichever tier it still is.
-    alone.user_erasure.request(user, by="an admin")
+    alone.jobs.user_erasure.request(user, by="an admin")
     assert find(alone, user, "quinces") == []
     erase(alone, user)
     assert find(alone, user, "quinces") == []
@@ -157,10 +165,10 @@ def test_pages_give_each_once_newest_first_over_threads_and_tiers(
     )
     old, middle, new = made[:60], made[60:100], made[100:]
     for part in (old, middle):
-        alone.redis.append([append_of(one) for one in part], 60)
+        alone.tiers.redis.append([append_of(one) for one in part], 60)
         drain()
-    alone.replication.ship_all()
-    alone.redis.append([append_of(one) for one in new], 60)
+    alone.jobs.replication.ship_all()
+    alone.tiers.redis.append([append_of(one) for one in new], 60)
     truth = set(expected(made, "walnut")) - {old[1].id} | {old[0].id}
     with moved(alone, old):
         # The changes are still on their way.
@@ -190,7 +198,7 @@ def test_filters(alone: Services, user: str, drain: Callable[[], Drained]) -> No
     ]
     for carried in (False, True):
         if not carried:
-            alone.redis.append([append_of(one) for one in made], 60)
+            alone.tiers.redis.append([append_of(one) for one in made], 60)
         else:
             drain()
         names = [one.id for one in made]
@@ -206,7 +214,7 @@ def test_common_words_do_not_read_everything(
     alone: Services, user: str, drain: Callable[[], Drained], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = [message(user, content=f"the {number}") for number in range(600)]
-    alone.redis.append([append_of(*made)], 60)
+    alone.tiers.redis.append([append_of(*made)], 60)
     drain()
     asked: list[int] = []
     candidates = alone.search.rows.candidates
@@ -225,13 +233,13 @@ def test_what_was_there_before_the_index_is_found(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     made = message(user, content="\u00e9clairs before")
-    alone.redis.append([append_of(made)], 60)
+    alone.tiers.redis.append([append_of(made)], 60)
     drain()
-    server = alone.job_clickhouse
+    server = alone.tiers.job_clickhouse
     server.post("ALTER TABLE messages DROP INDEX by_words")
     server.post("ALTER TABLE messages DROP COLUMN words SETTINGS mutations_sync = 2")
     server.post("DELETE FROM schema_migrations WHERE name LIKE '%_search%'")
-    alone.replication.ship_all()
+    alone.jobs.replication.ship_all()
     assert schema.migrate_clickhouse(server) == [
         "clickhouse 0007_search",
         "clickhouse 0009_search_pieces",
@@ -245,7 +253,9 @@ def test_the_index_is_built_anew_and_analyzed_wherever_one_stands(
 ) -> None:
     """As a restored dump and the autovacuum do, which look into no schema by themselves."""
     drain()
-    with alone.job_engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with alone.tiers.job_engine.connect().execution_options(
+        isolation_level="AUTOCOMMIT"
+    ) as connection:
         # Nobody else is to get it afterwards.
         connection.detach()
         connection.execute(text("SET search_path = ''"))
@@ -269,6 +279,6 @@ def test_the_web_role_learns_of_nobody_else_through_the_index(
     )
     counts = {}
     for name in (user, f"{user}-nobody", ""):
-        with alone.postgres.as_user(name) as connection:
+        with alone.tiers.postgres.as_user(name) as connection:
             counts[name] = connection.execute(query, {"term": term}).scalar_one()
     assert counts == {user: len(expected(texts, "cafe")), f"{user}-nobody": 0, "": 0}

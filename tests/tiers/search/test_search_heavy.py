@@ -28,14 +28,14 @@ HONORIFICS = "\ufdfa" * 21_700
 def test_one_who_writes_heavy_texts_holds_up_nobody(alone: Services, user: str, heavy: str) -> None:
     """Their words are indexed within the time of a statement, if need be in smaller batches."""
     made = [message(user, "t", f"needle {heavy}") for _ in range(4)]
-    alone.redis.append([append_of(*made)], 60)
+    alone.tiers.redis.append([append_of(*made)], 60)
     names = [one.id for one in reversed(made)]
     eventually(lambda: drained(alone), 60)
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         # As the autovacuum does: until then message after message is looked at.
         connection.execute(text("ANALYZE messages"))
     assert pages(alone, user, "needle") == names
-    alone.replication.ship_all()
+    alone.jobs.replication.ship_all()
     with moved(alone, made):
         assert pages(alone, user, "needle") == names
 
@@ -44,7 +44,7 @@ def test_what_takes_long_to_look_at_is_given_page_by_page(
     alone: Services, user: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = [message(user, "t", f"needle {number}") for number in range(5)]
-    alone.redis.append([append_of(*made)], 60)
+    alone.tiers.redis.append([append_of(*made)], 60)
     monkeypatch.setattr("storage.search.service.SEARCH_SECONDS", 0.0)
     wanted = Wanted(parse("needle"))
     page = alone.search.search(user, wanted, limit=10, cursor=None)
@@ -71,7 +71,7 @@ def test_what_takes_too_long_together_is_carried_in_smaller_batches(
 ) -> None:
     """A deadline that ten messages keep, and forty do not."""
     made = [message(user, "t", f"{'ab ' * 4_000}needle") for _ in range(40)]
-    alone.redis.append([append_of(*made)], 60)
+    alone.tiers.redis.append([append_of(*made)], 60)
     own = process(alone, database_timeout_seconds=0.6)
     with each_takes(alone, "messages", "INSERT", 0.02):
         eventually(lambda: drained(own), 60)
@@ -84,7 +84,7 @@ def test_long_entries_of_the_log_count_for_several(
 ) -> None:
     """Else one who writes the largest there are would have a search hold all of them."""
     made = [message(user, "t", "needle " * words) for _ in range(6)]
-    alone.redis.append([append_of(*made)], 60)
+    alone.tiers.redis.append([append_of(*made)], 60)
     monkeypatch.setattr("storage.redis.unpersisted.MOST_ENTRIES", 20)
     monkeypatch.setattr("storage.redis.unpersisted.PAGE_ENTRIES", 2)
     page = alone.search.search(user, Wanted(parse("needle")), limit=10, cursor=None)
@@ -96,8 +96,8 @@ def test_a_word_that_grows_when_it_is_folded_is_found(
 ) -> None:
     texts = ("\ufb03" * 200, "ffi" * 200, "ffi" * 200 + " z" * 1_500, "ffi" * 199)
     made = [message(user, content=one) for one in texts]
-    alone.redis.append([append_of(*made)], 60)
+    alone.tiers.redis.append([append_of(*made)], 60)
     wanted = sorted((one.id for one in made[:3]), reverse=True)
-    for carry in (lambda: None, drain, alone.replication.ship_all):
+    for carry in (lambda: None, drain, alone.jobs.replication.ship_all):
         carry()
         assert find(alone, user, "\ufb03" * 200) == wanted

@@ -15,9 +15,9 @@ def test_without_postgresql_the_others_answer_with_a_warning(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     made = [message(user, content="melons") for _ in range(3)]
-    alone.redis.append([append_of(*made[:2])], 60)
+    alone.tiers.redis.append([append_of(*made[:2])], 60)
     carry_on(alone)
-    alone.redis.append([append_of(made[2])], 60)
+    alone.tiers.redis.append([append_of(made[2])], 60)
     own = without(alone, "database")
     # The first to ask finds it out.
     found(own, user, "melons")
@@ -34,7 +34,7 @@ def test_without_redis_the_others_answer_with_a_warning(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     made = [message(user, content="melons") for _ in range(2)]
-    alone.redis.append([append_of(*made)], 60)
+    alone.tiers.redis.append([append_of(*made)], 60)
     drain()
     page = found(without(alone, "redis"), user, "melons")
     assert [hit.message.id for hit in page.hits] == [made[1].id, made[0].id]
@@ -46,7 +46,7 @@ def test_without_clickhouse_only_the_archive_is_missed(
 ) -> None:
     old, new = spaced(user, ("t", "melons"), ("t", "melons"))
     for one in (old, new):
-        alone.redis.append([append_of(one)], 60)
+        alone.tiers.redis.append([append_of(one)], 60)
         carry_on(alone)
     own = without(alone, "clickhouse")
     assert len(found(own, user, "melons").hits) == 2
@@ -60,7 +60,7 @@ def test_what_clickhouse_alone_took_is_found_and_its_changes_too(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     made = [message(user, content="melons") for _ in range(2)]
-    alone.redis.append([append_of(*made)], 60)
+    alone.tiers.redis.append([append_of(*made)], 60)
     drain()
     own = without(alone, "redis", "database")
     taken = own.messages.post(user, "t", Draft("user", "melons", {}, None))
@@ -71,5 +71,5 @@ def test_what_clickhouse_alone_took_is_found_and_its_changes_too(
     assert find(half, user, "melons") == [made[1].id, made[0].id]
     assert find(half, user, "lemons") == [taken.message.id]
     own.messages.edit(user, taken.message.id, content="melons", metadata=None, if_version=None)
-    alone.carry()
+    alone.jobs.carry()
     assert find(alone, user, "melons") == [taken.message.id, made[1].id, made[0].id]

@@ -30,7 +30,7 @@ def in_postgres(alone: Services, contents: Sequence[str]) -> list[set[str]]:
         " FROM unnest(CAST(:contents AS text[])) WITH ORDINALITY AS of (content, place)"
         " ORDER BY place"
     )
-    with alone.job_engine.connect() as connection:
+    with alone.tiers.job_engine.connect() as connection:
         found = connection.execute(query, {"contents": list(contents)}).scalars()
         # Behind the mark of the user whose terms they are.
         return [{term[8:] for term in terms} for terms in found]
@@ -43,8 +43,8 @@ def in_clickhouse(alone: Services, contents: Sequence[str]) -> list[set[str]]:
         " WHERE table = 'messages' AND database = currentDatabase() AND name = 'words'"
         " FORMAT TabSeparatedRaw"
     )
-    expression = alone.job_clickhouse.post(query).strip()
-    server = alone.job_clickhouse
+    expression = alone.tiers.job_clickhouse.post(query).strip()
+    server = alone.tiers.job_clickhouse
     server.post("CREATE TABLE IF NOT EXISTS looked_at (n UInt64, content String) ENGINE = Memory")
     server.post("TRUNCATE TABLE looked_at")
     numbered = b"".join(

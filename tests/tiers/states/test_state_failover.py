@@ -56,9 +56,9 @@ def test_a_version_nobody_saw_loses_to_one_beside_redis(
     save(alone, session(user), {"n": 2})
     save(without(alone, "redis"), session(user), {"n": "beside"})
     assert drain().written == 0
-    alone.redis_recovery.reconcile()
+    alone.failover.redis_recovery.reconcile()
     assert committed(alone, session(user)) == (1001, {"n": "beside"})
-    record = alone.state_cache.load_primary_state(session(user))
+    record = alone.tiers.state_cache.load_primary_state(session(user))
     assert record is not None
     assert record.version == 1001
 
@@ -93,15 +93,15 @@ def test_a_redis_that_came_back_empty_is_warmed_from_postgresql(
 ) -> None:
     save(alone, session(user), {"n": 1})
     drain()
-    alone.redis_client.flushall()
+    alone.tiers.redis_client.flushall()
     is_whole(alone)
     assert alone.states.get(session(user)).source == "postgresql"
     assert alone.states.get(session(user)).source == "redis"
     record = alone.states.get(session(user)).record
     newer = save(alone, session(user), {"n": 2}).record
     # Whoever read before, and is late, brings nothing old back, nor a lifetime for what is pending.
-    assert not alone.state_cache.cache_state_in_redis(record)
-    assert alone.state_cache.load_primary_state(session(user)) == newer
+    assert not alone.tiers.state_cache.cache_state_in_redis(record)
+    assert alone.tiers.state_cache.load_primary_state(session(user)) == newer
 
 
 def test_a_promoted_replica_that_lacks_the_end_is_told(
@@ -112,14 +112,14 @@ def test_a_promoted_replica_that_lacks_the_end_is_told(
     save(alone, run(user), {"n": 2})
     drain()
     newest = alone.states.get(run(user)).record
-    alone.redis_client.flushall()
-    alone.redis_recovery.adopt()
-    alone.state_cache.save_primary_state(
+    alone.tiers.redis_client.flushall()
+    alone.failover.redis_recovery.adopt()
+    alone.tiers.state_cache.save_primary_state(
         msgspec.structs.replace(newest, version=1, state=raw({"n": 1})), expected_version=0
     )
     assert drain().written == 0
-    alone.redis_recovery.reconcile()
-    assert alone.state_cache.load_primary_state(run(user)) == newest
+    alone.failover.redis_recovery.reconcile()
+    assert alone.tiers.state_cache.load_primary_state(run(user)) == newest
 
 
 def test_a_restarted_redis_drops_what_may_be_stale(
@@ -129,10 +129,10 @@ def test_a_restarted_redis_drops_what_may_be_stale(
     save(alone, run(user), {"n": 1})
     drain()
     save(alone, run(user, "pending"), {"n": 1})
-    alone.redis_recovery.invalidate_all()
-    assert alone.state_cache.load_primary_state(session(user)) is None
-    assert alone.state_cache.load_primary_state(run(user)) is None
-    assert alone.state_cache.load_primary_state(run(user, "pending")) is not None
+    alone.failover.redis_recovery.invalidate_all()
+    assert alone.tiers.state_cache.load_primary_state(session(user)) is None
+    assert alone.tiers.state_cache.load_primary_state(run(user)) is None
+    assert alone.tiers.state_cache.load_primary_state(run(user, "pending")) is not None
 
 
 def test_without_postgresql_redis_goes_on_and_nothing_is_lost(
@@ -142,9 +142,9 @@ def test_without_postgresql_redis_goes_on_and_nothing_is_lost(
     for number in range(5):
         save(alone, run(user, "cold"), {"n": number})
     drain()
-    alone.redis_client.delete(*alone.redis_client.keys("state:primary:*cold"))
+    alone.tiers.redis_client.delete(*alone.tiers.redis_client.keys("state:primary:*cold"))
     own = without(alone, "database")
-    own.breakers.postgresql.open("gone")
+    own.tiers.breakers.postgresql.open("gone")
     done = save(own, run(user), {"n": 2}, expected_version=1)
     assert (done.tier_used, done.warning) == ("redis", "degraded_mode_postgresql_unavailable")
     assert own.states.get(run(user)).warning == "degraded_mode_postgresql_unavailable"
@@ -169,7 +169,7 @@ def test_an_erased_user_leaves_no_state_anywhere(
     # Numbers that not everybody can read do not hide what stands beside them.
     save(alone, run(user), {"note": marker, "big": 10**40}, level="full")
     drain()
-    alone.row_copies.ship()
+    alone.jobs.row_copies.ship()
     with refusing(alone, "name <> 'refused'", "state_records"):
         save(alone, run(user, "refused"), {"note": marker})
         assert drain().refused == 1
@@ -194,18 +194,18 @@ def test_who_comes_back_keeps_what_is_new(
     save(alone, session(user), {"old": 1})
     save(alone, run(user), {"old": 1}, level="critical")
     logged = alone.states.get(run(user)).record
-    alone.user_erasure.request(user, by="an admin")
+    alone.jobs.user_erasure.request(user, by="an admin")
     with pytest.raises(NotFound):
         alone.states.get(session(user))
     alone.states.patch(session(user), raw({"new": 1}))
     save(alone, run(user), {"new": 1}, level="full", expected_version=0)
     drain()
-    alone.row_copies.ship()
-    done = alone.user_erasure.carry_on(user)
+    alone.jobs.row_copies.ship()
+    done = alone.jobs.user_erasure.carry_on(user)
     assert done is not None
     assert done.state == "done"
     # What comes late from before stays out.
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         assert not states.upsert(connection, [codec.encode(logged)])
     for process in (alone, without(alone, "redis"), without(alone, "redis", "database")):
         assert load(process, session(user)) == {"new": 1}
@@ -216,11 +216,11 @@ def test_a_late_clock_of_an_eraser_keeps_nobody_from_writing(alone: Services, us
     save(alone, session(user), {"old": 1})
     ahead = at(alone, 5)
     ahead.put(session(user), raw({"older": 1}))
-    alone.persistence.drain_backlog()
-    alone.user_erasure.request(user, by="an admin")
+    alone.jobs.persistence.drain_backlog()
+    alone.jobs.user_erasure.request(user, by="an admin")
     save(alone, session(user), {"new": 1})
     assert load(alone, session(user)) == {"new": 1}
-    alone.persistence.drain_backlog()
+    alone.jobs.persistence.drain_backlog()
     found = committed(alone, session(user))
     assert found is not None
     assert found[1] == {"new": 1}
@@ -230,15 +230,15 @@ def test_writers_beside_redis_and_in_it_overwrite_nothing_unseen(
     alone: Services, user: str
 ) -> None:
     save(alone, run(user), {"expected_version": 0})
-    alone.persistence.drain_backlog()
+    alone.jobs.persistence.drain_backlog()
     stop, saved = threading.Event(), []
 
     def carry() -> None:
         while not stop.is_set():
             # What one round cannot do another will.
             with suppress(TierError):
-                alone.persistence.drain_backlog()
-                alone.redis_recovery.reconcile()
+                alone.jobs.persistence.drain_backlog()
+                alone.failover.redis_recovery.reconcile()
 
     def write(own: Services) -> None:
         for _ in range(15):

@@ -43,11 +43,11 @@ def unanswered(alone: Services) -> range:
     What a busy Redis takes too late counts, and is written once more as the next version; where
     Redis takes nothing, a version is written beside it, which leaves room.
     """
-    return range(alone.slow_queries.counts["redis"] + 1)
+    return range(alone.tiers.slow_queries.counts["redis"] + 1)
 
 
 def key_of(alone: Services, whose: Any) -> str:
-    return keys.state(alone.state_cache.slot_of(whose), whose.user_id, whose.name)
+    return keys.state(alone.tiers.state_cache.slot_of(whose), whose.user_id, whose.name)
 
 
 @pytest.mark.usefixtures("steady_lease")
@@ -57,12 +57,12 @@ def test_a_state_goes_from_redis_to_postgresql_and_clickhouse(
     first = save(alone, run(user), {"step": 1})
     assert (first.record.version, first.tiers, first.durability) == (1, ["redis"], "fsynced")
     assert committed(alone, run(user)) is None
-    assert alone.redis_client.ttl(key_of(alone, run(user))) == -1
+    assert alone.tiers.redis_client.ttl(key_of(alone, run(user))) == -1
     assert drain().written == 1
     assert committed(alone, run(user)) == (1, {"step": 1})
     week = alone.settings.run_state_seconds
-    assert week < alone.redis_client.ttl(key_of(alone, run(user))) <= week + 60
-    alone.row_copies.ship()
+    assert week < alone.tiers.redis_client.ttl(key_of(alone, run(user))) <= week + 60
+    alone.jobs.row_copies.ship()
     assert archived(alone, run(user)) == ["state_records"]
     assert alone.states.get(run(user)).source == "redis"
 
@@ -74,8 +74,8 @@ def test_a_state_comes_back_as_it_was_written(
     alone.states.put(run(user), msgspec.Raw(text))
     assert bytes(alone.states.get(run(user)).record.state) == text
     drain()
-    alone.row_copies.ship()
-    alone.redis_client.flushall()
+    alone.jobs.row_copies.ship()
+    alone.tiers.redis_client.flushall()
     found = alone.states.get(run(user))
     assert (found.source, bytes(found.record.state)) == ("postgresql", text)
     both_out = without(alone, "redis", "database").states.get(run(user))
@@ -145,7 +145,7 @@ def test_what_expired_is_seen_in_no_tier_and_is_gone_later(
     save(alone, run(user), {"step": 1}, ttl_seconds=30, level="critical")
     save(alone, session(user), {}, ttl_seconds=None)
     drain()
-    alone.row_copies.ship()
+    alone.jobs.row_copies.ship()
     later = at(alone, 31)
     for process in (
         later,
@@ -164,7 +164,7 @@ def test_what_expired_is_seen_in_no_tier_and_is_gone_later(
     at(alone, -7200).put(old, raw({}), ttl_seconds=10, level="critical")
     drain()
     assert kept(alone, old) == [1]
-    assert forget_expired(alone.job_engine) >= 1
+    assert forget_expired(alone.tiers.job_engine) >= 1
     assert committed(alone, old) is None
     assert kept(alone, old) == []
     assert committed(alone, run(user)) == (2, {"step": 0})
@@ -184,7 +184,7 @@ def test_a_deleted_state_is_gone_and_a_later_one_goes_on_above_it(
         drain()
     assert committed(alone, run(user)) == (2, {})
     assert kept(alone, run(user)) == []
-    alone.redis_client.flushall()
+    alone.tiers.redis_client.flushall()
     assert save(alone, run(user), {}, expected_version=0).record.version == 3
 
 
@@ -200,7 +200,7 @@ def test_checkpoints_every_tenth_version_and_when_asked_for(
     assert [(one.version, one.checkpoint) for one in shown] == [(20, "auto"), (10, "auto")]
     shown, cursor = alone.states.checkpoints(run(user), limit=2, before=cursor)
     assert ([one.version for one in shown], cursor) == ([7], None)
-    alone.row_copies.ship()
+    alone.jobs.row_copies.ship()
     both_out = without(alone, "redis", "database").states
     assert [one.version for one in both_out.checkpoints(run(user), limit=9, before=20)[0]] == [
         10,
@@ -235,6 +235,6 @@ def test_a_level_that_cannot_be_reached_is_named_and_made_up_for(
     assert (done.tiers, done.durability) == (["redis", "postgresql"], "committed")
     assert done.warning == "degraded_mode_clickhouse_unavailable"
     drain()
-    alone.row_copies.ship()
+    alone.jobs.row_copies.ship()
     assert len(kept(alone, run(user))) == 1
     assert archived(alone, run(user)) == ["checkpoints"] * 2 + ["state_records"] * 2

@@ -27,11 +27,11 @@ def test_lists_of_active_users_are_warmed(alone: Services, user: str, drain: Dra
     assert manager.warm_active() >= 1
     assert page(alone, user).source == "redis"
     page(alone, user + "-other")
-    alone.redis_repair.invalidate_thread_lists([user + "-other"])
+    alone.tiers.redis_repair.invalidate_thread_lists([user + "-other"])
     assert manager.warm_active() >= 1
     assert page(alone, user + "-other").source == "redis"
     assert manager.warm([user, user + "-other"]) == 0
-    assert alone.redis_client.zscore(keys.ACTIVE_LISTS, user) is not None
+    assert alone.tiers.redis_client.zscore(keys.ACTIVE_LISTS, user) is not None
 
 
 def test_an_erased_user_leaves_no_page_behind(
@@ -60,7 +60,7 @@ def test_a_key_of_somebody_else_keeps_nobody_from_their_threads(
 ) -> None:
     post(alone, user, "t", "one")
     drain()
-    alone.redis_client.set(keys.thread_pages(user), "not a hash")
+    alone.tiers.redis_client.set(keys.thread_pages(user), "not a hash")
     assert figures(page(alone, user)) == [("t", 1, "one")]
 
 
@@ -72,8 +72,8 @@ def test_many_pages_of_one_user_take_no_more_than_their_room(
     for limit in range(1, 60):
         page(alone, user, limit=limit)
     page(alone, user)
-    assert alone.redis_client.hlen(keys.thread_pages(user)) <= 20
-    assert 0 < alone.redis_client.ttl(keys.thread_pages(user)) <= 600
+    assert alone.tiers.redis_client.hlen(keys.thread_pages(user)) <= 20
+    assert 0 < alone.tiers.redis_client.ttl(keys.thread_pages(user)) <= 600
 
 
 def test_no_page_that_nobody_asks_for_keeps_what_was_deleted(
@@ -95,7 +95,7 @@ def test_no_page_that_nobody_asks_for_keeps_what_was_deleted(
 def test_a_time_that_two_threads_share_parts_them_by_name(
     alone: Services, user: str, drain: Drain
 ) -> None:
-    with alone.job_engine.begin() as connection:
+    with alone.tiers.job_engine.begin() as connection:
         for name in ("B", "a", "_"):
             connection.exec_driver_sql(
                 "INSERT INTO threads (user_id, id, created_at, updated_at, version)"

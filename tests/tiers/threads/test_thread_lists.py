@@ -192,9 +192,9 @@ def test_archived_messages_are_previewed_and_counted(
     for number in range(3):
         old.append(post(alone, user, "old", f"message {number}"))
         # Of two within one millisecond PostgreSQL would know the newer one by the thread's time.
-        eventually(lambda: alone.clock.now_us() // 1000 > ids.time_us_of(old[-1].id) // 1000)
+        eventually(lambda: alone.tiers.clock.now_us() // 1000 > ids.time_us_of(old[-1].id) // 1000)
     drain()
-    alone.replication.ship_all()
+    alone.jobs.replication.ship_all()
     rows = [{"id": made.id, "user_id": user, "thread_id": "old"} for made in old]
     with archived(alone, rows):
         new = post(alone, user, "new", "a new one")
@@ -210,7 +210,7 @@ def test_archived_messages_are_previewed_and_counted(
         alone.messages.edit(user, old[1].id, content="edited", metadata=None, if_version=None)
         drain()
         assert figures(page(alone, user))[1] == ("old", 2, "edited")
-        alone.redis_repair.invalidate_thread_lists([user])
+        alone.tiers.redis_repair.invalidate_thread_lists([user])
         lost = page(without(alone, "clickhouse"), user)
         assert lost.warning == "incomplete_clickhouse_unavailable"
         assert figures(lost)[0] == ("new", 1, new.content)

@@ -74,7 +74,7 @@ def test_right_after_an_outage_of_redis_no_page_hides_what_was_written_beside_it
     post(alone, user, "t", "after")
     assert figures(page(Services(alone.settings), user)) == [("t", 3, "after"), ("u", 1, "new")]
     drain()
-    alone.redis_recovery.reconcile()
+    alone.failover.redis_recovery.reconcile()
     end_detours(alone)
     fresh = Services(alone.settings)
     for _ in range(2):
@@ -88,15 +88,15 @@ def test_a_redis_that_lost_its_last_moments_shows_no_page_from_before(
     post(alone, user, "t", "one")
     drain()
     page(alone, user)
-    before = alone.redis_client.dump(keys.thread_pages(user))
+    before = alone.tiers.redis_client.dump(keys.thread_pages(user))
     post(alone, user, "t", "two")
     drain()
     # As one that was promoted without the end: the page is there again, with its generation.
-    alone.redis_client.restore(keys.thread_pages(user), 600_000, before, replace=True)
-    with alone.job_engine.begin() as connection:
+    alone.tiers.redis_client.restore(keys.thread_pages(user), 600_000, before, replace=True)
+    with alone.tiers.job_engine.begin() as connection:
         connection.exec_driver_sql("UPDATE redis_state SET run_id = 'the one before'")
     fresh = Services(alone.settings)
     assert figures(page(fresh, user)) == [("t", 2, "two")]
-    alone.redis_client.restore(keys.thread_pages(user), 600_000, before, replace=True)
-    alone.redis_recovery.adopt()
+    alone.tiers.redis_client.restore(keys.thread_pages(user), 600_000, before, replace=True)
+    alone.failover.redis_recovery.adopt()
     assert figures(page(Services(alone.settings), user)) == [("t", 2, "two")]

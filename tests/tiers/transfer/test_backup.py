@@ -42,18 +42,18 @@ def store(kept: Services) -> Services:
 def test_a_wiped_store_comes_back_to_the_byte(store: Services, tmp_path: Path) -> None:
     post(store, "ann", "titled", "still in the log")
     folder = tmp_path / "backup"
-    made = store.backup.write(folder, "an operator")
+    made = store.jobs.backup.write(folder, "an operator")
     carry_on(store)
     before, export = rows(store), exported(store)
     assert made.rows[MESSAGES] == len(before["messages"])
     disasters.begin_anew(store)
-    store.restore.restore(folder, "an operator")
+    store.jobs.restore.restore(folder, "an operator")
     after = rows(store)
     for name in ("messages", "threads", "dead_letters", "lost_acknowledgements"):
         assert after[name] == before[name]
     assert exported(store) == export
     # And ClickHouse has it all again.
-    with store.job_clickhouse.engine.connect() as connection:
+    with store.tiers.job_clickhouse.engine.connect() as connection:
         found = connection.exec_driver_sql("SELECT uniqExact(id) FROM messages").scalar_one()
     assert int(found) == len(before["messages"])
 
@@ -63,7 +63,7 @@ def test_what_was_archived_comes_back_to_the_archive_alone(store: Services, tmp_
     boundary = (
         f"{sorted(row.id for row in rows(store)['messages'])[40][:13]}-0000-0000-000000000000"
     )
-    with store.job_engine.begin() as connection:
+    with store.tiers.job_engine.begin() as connection:
         below = {"below": boundary}
         archived = connection.execute(
             text("DELETE FROM messages WHERE id < :below"), below
@@ -73,10 +73,10 @@ def test_what_was_archived_comes_back_to_the_archive_alone(store: Services, tmp_
     carry_on(store)
     before, export = rows(store), exported(store)
     folder = tmp_path / "backup"
-    made = store.backup.write(folder, "an operator")
+    made = store.jobs.backup.write(folder, "an operator")
     assert made.rows[MESSAGES] == len(before["messages"]) + archived
     disasters.begin_anew(store)
-    store.restore.restore(folder, "an operator")
+    store.jobs.restore.restore(folder, "an operator")
     after = rows(store)
     assert [(name, after[name]) for name in ("messages", "threads", "archive_boundary")] == [
         (name, before[name]) for name in ("messages", "threads", "archive_boundary")
@@ -86,8 +86,8 @@ def test_what_was_archived_comes_back_to_the_archive_alone(store: Services, tmp_
 
 def test_newer_versions_stay_and_it_may_be_repeated(store: Services, tmp_path: Path) -> None:
     folder = tmp_path / "backup"
-    store.backup.write(folder, "an operator")
-    page = store.retrieval.page("ann", "edited", limit=9, cursor=None, order="asc")
+    store.jobs.backup.write(folder, "an operator")
+    page = store.failover.retrieval.page("ann", "edited", limit=9, cursor=None, order="asc")
     name = page.messages[0].id
     store.messages.edit("ann", name, content="newer", metadata=None, if_version=None)
     store.threads.change("ann", "titled", title="newer", metadata={})
@@ -95,33 +95,33 @@ def test_newer_versions_stay_and_it_may_be_repeated(store: Services, tmp_path: P
     carry_on(store)
     before, export = rows(store), exported(store)
     with pytest.raises(Refused, match="threads already: --merge"):
-        store.restore.restore(folder, "an operator")
+        store.jobs.restore.restore(folder, "an operator")
     for _ in range(2):
-        store.restore.restore(folder, "an operator", merge=True)
+        store.jobs.restore.restore(folder, "an operator", merge=True)
         assert exported(store) == export
         after = rows(store)
         assert after["messages"] == before["messages"]
         assert after["threads"] == before["threads"]
     assert store.messages is not None
-    found = store.retrieval.page("ann", "edited", limit=9, cursor=None, order="asc")
+    found = store.failover.retrieval.page("ann", "edited", limit=9, cursor=None, order="asc")
     assert found.messages[0].content == "newer"
 
 
 def test_damage_is_noticed(store: Services, tmp_path: Path) -> None:
     folder = tmp_path / "backup"
-    made = store.backup.write(folder, "an operator")
+    made = store.jobs.backup.write(folder, "an operator")
     key = key_of(store.settings.jwt_secret)
     assert verify(folder, key) == (made, True)
     file = folder / made.parts[MESSAGES].file
     content = gzip.decompress(file.read_bytes())
     file.write_bytes(gzip.compress(content.replace(b"message 1", b"message 2")))
     with pytest.raises(Refused, match="is damaged"):
-        store.restore.restore(folder, "an operator", merge=True)
+        store.jobs.restore.restore(folder, "an operator", merge=True)
     file.unlink()
     with pytest.raises(Refused, match="cannot be read"):
         verify(folder, key)
     with pytest.raises(Refused, match="is there already"):
-        store.backup.write(folder, "an operator")
+        store.jobs.backup.write(folder, "an operator")
     with pytest.raises(Refused, match="is not a backup"):
         verify(tmp_path, key)
 
@@ -130,9 +130,9 @@ def test_a_backup_of_somebody_else_needs_trust_and_brings_no_audit(
     store: Services, tmp_path: Path
 ) -> None:
     folder = tmp_path / "backup"
-    store.audit.note("somebody", "user.erase", "user:ann")
+    store.jobs.audit.note("somebody", "user.erase", "user:ann")
     before = exported(store)
-    made = store.backup.write(folder, "an operator")
+    made = store.jobs.backup.write(folder, "an operator")
     table = folder / made.parts["audit_trail"].file
     entries = gzip.decompress(table.read_bytes()).splitlines()
     forged = [one.replace(b"somebody", b"honest-admin") for one in entries]
@@ -140,11 +140,11 @@ def test_a_backup_of_somebody_else_needs_trust_and_brings_no_audit(
     backups.forge(folder, "audit_trail", forged)
     disasters.begin_anew(store)
     with pytest.raises(Refused, match="is not signed"):
-        store.restore.restore(folder, "an operator")
+        store.jobs.restore.restore(folder, "an operator")
     assert rows(store)["messages"] == []
-    assert not store.restore.restore(folder, "an operator", trust=True).is_signed
+    assert not store.jobs.restore.restore(folder, "an operator", trust=True).is_signed
     assert exported(store) == before
-    found = store.audit.entries(limit=100)
+    found = store.jobs.audit.entries(limit=100)
     assert [(one.action, one.details) for one in found] == [
         ("backup.restored", {"is_signed": False})
     ]
@@ -155,7 +155,7 @@ def test_nothing_is_written_of_a_backup_with_a_forged_message(
 ) -> None:
     genuine, folder = tmp_path / "genuine", tmp_path / "forged"
     before = exported(store)
-    made = store.backup.write(genuine, "an operator")
+    made = store.jobs.backup.write(genuine, "an operator")
     shutil.copytree(genuine, folder)
     lines = gzip.decompress((folder / made.parts[MESSAGES].file).read_bytes()).splitlines()
     forged = codec.decode(lines[-1])
@@ -163,19 +163,19 @@ def test_nothing_is_written_of_a_backup_with_a_forged_message(
     backups.forge(folder, MESSAGES, lines)
     disasters.begin_anew(store)
     with pytest.raises(Refused, match="does not match its hash"):
-        store.restore.restore(folder, "an operator", trust=True)
+        store.jobs.restore.restore(folder, "an operator", trust=True)
     after = rows(store)
     assert (after["messages"], after["threads"]) == ([], [])
-    store.restore.restore(genuine, "an operator")
+    store.jobs.restore.restore(genuine, "an operator")
     assert exported(store) == before
 
 
 def test_whoever_was_erased_stays_out(store: Services, tmp_path: Path) -> None:
     folder = tmp_path / "backup"
-    store.backup.write(folder, "an operator")
+    store.jobs.backup.write(folder, "an operator")
     newest = max(row.id for row in rows(store)["messages"])
     disasters.begin_anew(store)
-    with store.job_engine.begin() as connection:
+    with store.tiers.job_engine.begin() as connection:
         connection.execute(
             text(
                 "INSERT INTO user_erasures (user_id, erased_through, erased_at, requested_by,"
@@ -184,10 +184,10 @@ def test_whoever_was_erased_stays_out(store: Services, tmp_path: Path) -> None:
             ),
             {"newest": newest},
         )
-    store.restore.restore(folder, "an operator")
+    store.jobs.restore.restore(folder, "an operator")
     assert {row.user_id for row in rows(store)["messages"]} == {"bob"}
     assert {row.user_id for row in rows(store)["threads"]} == {"bob"}
-    with store.job_clickhouse.engine.connect() as connection:
+    with store.tiers.job_clickhouse.engine.connect() as connection:
         found = connection.exec_driver_sql("SELECT DISTINCT user_id FROM messages").scalars()
         assert list(found) == ["bob"]
 
@@ -195,13 +195,13 @@ def test_whoever_was_erased_stays_out(store: Services, tmp_path: Path) -> None:
 def test_what_was_damaged_before_is_kept_and_comes_back(store: Services, tmp_path: Path) -> None:
     name = str(rows(store)["messages"][0].id)
     damage = text("UPDATE messages SET content = 'not what was hashed' WHERE id = :id")
-    with store.job_engine.begin() as connection:
+    with store.tiers.job_engine.begin() as connection:
         connection.execute(damage, {"id": name})
     before = rows(store)["messages"]
     folder = tmp_path / "backup"
-    assert store.backup.write(folder, "an operator").damaged == 1
+    assert store.jobs.backup.write(folder, "an operator").damaged == 1
     disasters.begin_anew(store)
-    store.restore.restore(folder, "an operator")
+    store.jobs.restore.restore(folder, "an operator")
     assert rows(store)["messages"] == before
     with pytest.raises(Refused, match="does not match its hash"):
         verify(folder, None, trust=True)
@@ -215,24 +215,24 @@ def test_what_was_deleted_since_leaves_once_more(
     name = post(store, "ann", "deleted", marker)[0]
     carry_on(store)
     is_archived = place.startswith("clickhouse")
-    with store.job_engine.begin() as connection:
+    with store.tiers.job_engine.begin() as connection:
         below = ids.mint(ids.time_us_of(name) + 2_000, 0) if is_archived else ids.LOWEST
         connection.execute(text("UPDATE archive_boundary SET below = :below"), {"below": below})
         if is_archived:
             connection.execute(text("DELETE FROM messages WHERE id < :below"), {"below": below})
-    store.backup.write(tmp_path / "backup", "an operator")
+    store.jobs.backup.write(tmp_path / "backup", "an operator")
     store.threads.delete("ann", "deleted")
     carry_on(store)
-    store.physical_erasure.purge()
-    with store.job_engine.begin() as connection:
+    store.jobs.physical_erasure.purge()
+    with store.tiers.job_engine.begin() as connection:
         connection.execute(text("DELETE FROM messages WHERE id = :name"), {"name": name})
     assert found_in(store, marker, place) == []
-    store.restore.restore(tmp_path / "backup", "an operator", merge=True)
+    store.jobs.restore.restore(tmp_path / "backup", "an operator", merge=True)
     assert found_in(store, marker, place) != []
-    page = store.retrieval.page("ann", "deleted", limit=9, cursor=None, order="asc")
+    page = store.failover.retrieval.page("ann", "deleted", limit=9, cursor=None, order="asc")
     assert page.messages == []
     carry_on(store)
-    store.physical_erasure.purge()
+    store.jobs.physical_erasure.purge()
     assert found_in(store, marker, place) == []
 
 

@@ -28,7 +28,7 @@ class AuditPage(msgspec.Struct, kw_only=True, frozen=True):
 def list_audit() -> Response:
     """Who did what, newest first."""
     limit = query_limit()
-    found = web().services.audit.entries(
+    found = web().services.jobs.audit.entries(
         since=query_time("since"),
         actor=_text("actor"),
         action=_text("action"),

@@ -30,7 +30,7 @@ def check_consistency() -> Response:
         check_user_id(scope.user_id)
     if scope.thread_id is not None:
         check_thread_id(scope.thread_id)
-    reports = web().services.consistency_checker.reports
+    reports = web().services.jobs.consistency_checker.reports
     report = reports.open(scope, caller().user_id, repair=body.repair)
     try:
         consistency.start(report.id)
@@ -46,4 +46,4 @@ def check_consistency() -> Response:
 @blueprint.get("/consistency")
 def last_consistency_report() -> Response:
     """The report of the check that was started last, which may still run."""
-    return answer(web().services.consistency_checker.reports.last())
+    return answer(web().services.jobs.consistency_checker.reports.last())

@@ -25,7 +25,7 @@ def list_dead_letters() -> Response:
     cursor = request.args.get("cursor") or None
     if cursor is not None and _NUMBER.fullmatch(cursor) is None:
         raise wrong_cursor()
-    shown, following = web().services.dead_letters.list(
+    shown, following = web().services.jobs.dead_letters.list(
         limit=query_limit(), cursor=int(cursor) if cursor else None
     )
     next_cursor = None if following is None else str(following)
@@ -36,7 +36,7 @@ def list_dead_letters() -> Response:
 @blueprint.get("/<letter_id>")
 def get_dead_letter(letter_id: str) -> Response:
     """One refused write with its content."""
-    return answer(web().services.dead_letters.get(_number(letter_id)))
+    return answer(web().services.jobs.dead_letters.get(_number(letter_id)))
 
 
 @Operation(
@@ -51,7 +51,7 @@ def replay_dead_letter(letter_id: str) -> Response:
     """Tries it again; 409 if it is refused again."""
     body = optional_body_as(ReplayDeadLetter)
     record = None if isinstance(body.record, msgspec.UnsetType) else _bytes(body.record)
-    service = web().services.dead_letters
+    service = web().services.jobs.dead_letters
     return answer(service.replay(_number(letter_id), by=caller().user_id, record=record))
 
 
@@ -59,7 +59,7 @@ def replay_dead_letter(letter_id: str) -> Response:
 @blueprint.delete("/<letter_id>")
 def discard_dead_letter(letter_id: str) -> Response:
     """Discards it."""
-    service = web().services.dead_letters
+    service = web().services.jobs.dead_letters
     return answer(service.discard(_number(letter_id), by=caller().user_id))
 
 

@@ -84,7 +84,7 @@ class DrillBegun(msgspec.Struct, kw_only=True, frozen=True):
 def initiate_disaster_recovery() -> Response:
     """Requests a recovery; 409 while one is running."""
     body = optional_body_as(InitiateDisasterRecovery)
-    service = web().services.disaster_recovery
+    service = web().services.jobs.disaster_recovery
     try:
         run = service.request(body.recovery_tier, caller().user_id, body.target_rto_seconds)
     except AlreadyRecovering as error:
@@ -103,7 +103,7 @@ def initiate_disaster_recovery() -> Response:
 @blueprint.get("/disaster-recovery-status")
 def disaster_recovery_status() -> Response:
     """The progress of the latest recovery; answered while the tiers are being rebuilt."""
-    return answer(web().services.disaster_recovery.status())
+    return answer(web().services.jobs.disaster_recovery.status())
 
 
 def _only_where_drills_are_allowed() -> None:

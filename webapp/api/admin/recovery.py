@@ -24,11 +24,11 @@ def recover_redis_cache() -> Response:
         check_thread_id(body.thread_id)
     if body.user_id is not None:
         check_user_id(body.user_id)
-    recovery = web().services.redis_recovery
+    recovery = web().services.failover.redis_recovery
     told = recovery.reconcile()
     if body.backfill_missing:
         told += sum(recovery.warm(body.user_id, body.thread_id))
-    web().services.audit.note(
+    web().services.jobs.audit.note(
         caller().user_id,
         "redis.recovered",
         _subject(body),

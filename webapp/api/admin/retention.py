@@ -47,7 +47,9 @@ class RetentionSet(msgspec.Struct, kw_only=True, frozen=True):
 @blueprint.get("")
 def list_policies() -> Response:
     """Every policy and hold."""
-    shown, following = web().services.retention_policies.list(limit=query_limit(), cursor=_cursor())
+    shown, following = web().services.jobs.retention_policies.list(
+        limit=query_limit(), cursor=_cursor()
+    )
     next_cursor = None
     if following is not None:
         next_cursor = base64.urlsafe_b64encode(msgspec.json.encode(following)).decode()
@@ -71,7 +73,7 @@ def set_policy() -> Response:
         raise BadRequest(422, "nothing_to_change", "give keep_days, legal_hold, or both")
     if isinstance(body.keep_days, int) and not 1 <= body.keep_days <= MAX_KEEP_DAYS:
         raise BadRequest(422, "invalid_body", f"keep_days is a number from 1 to {MAX_KEEP_DAYS}")
-    policy = web().services.retention_policies.set(
+    policy = web().services.jobs.retention_policies.set(
         body.user_id,
         body.thread_id,
         keep_days=body.keep_days,
@@ -93,7 +95,7 @@ def clear_policy() -> Response:
     user_id = request.args.get("user_id", "")
     thread_id = request.args.get("thread_id")
     _check(user_id, thread_id)
-    service = web().services.retention_policies
+    service = web().services.jobs.retention_policies
     return answer(service.clear(user_id, thread_id, by=caller().user_id))
 
 

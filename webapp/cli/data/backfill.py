@@ -24,7 +24,7 @@ def backfill(user: str | None, thread: str | None) -> None:
     if thread is not None:
         check_thread_id(thread)
     services = Services(settings.load())
-    recovery = services.redis_recovery
+    recovery = services.failover.redis_recovery
     told = recovery.reconcile()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
@@ -35,5 +35,7 @@ def backfill(user: str | None, thread: str | None) -> None:
             progress.update(task, description=f"{threads:,} threads, {told:,} messages")
     named = (("user", user), ("thread", thread))
     subject = " ".join(f"{kind}:{name}" for kind, name in named if name is not None)
-    services.audit.note(operator(), "redis.recovered", subject or "everyone", {"messages": told})
+    services.jobs.audit.note(
+        operator(), "redis.recovered", subject or "everyone", {"messages": told}
+    )
     click.echo(f"{told:,} messages backfilled, {threads:,} threads checked")

@@ -41,7 +41,7 @@ def backup(folder: Path, verify: bool, trust: bool) -> None:
         _only_verify(folder, trust)
         return
     with stage_bar() as tell:
-        made = _patient_services().backup.write(folder, operator(), tell)
+        made = _patient_services().jobs.backup.write(folder, operator(), tell)
     _say("written", made)
     if made.damaged:
         raise click.ClickException(
@@ -67,7 +67,7 @@ def restore(folder: Path, verify: bool, merge: bool, trust: bool) -> None:
     services = _patient_services()
     safety.check(services.settings)
     with stage_bar() as tell:
-        found = services.restore.restore(
+        found = services.jobs.restore.restore(
             folder, operator(), merge=merge, trust=trust, on_progress=tell
         )
     _say_unsigned(found, "its audit trail was left out")

@@ -48,7 +48,7 @@ def export_history(
     services = Services(own)
     started = time.monotonic()
     with _written(output) as stream:
-        threads, count, damaged = _write(services.exporter.everything(selection), stream)
+        threads, count, damaged = _write(services.jobs.exporter.everything(selection), stream)
     seconds = round(time.monotonic() - started, 3)
     summary = {
         "format": kind,

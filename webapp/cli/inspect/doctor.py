@@ -47,7 +47,7 @@ def _findings() -> list[Finding]:
         # Without settings there is nothing else to check.
         wrong = found("settings", "environment", False, error, "correct the environment", "refuse")
         return [wrong]
-    return [*examine(services), check_workers()]
+    return [*examine(services.tiers), check_workers()]
 
 
 def check_workers() -> Finding:

@@ -55,7 +55,7 @@ def stats(as_json: bool, watch: bool, every: float) -> None:
         _watch(_moments(services, every), as_json=as_json)
         return
     now = next(_moments(services, every))
-    found = gather(services, services.performance.snapshots.take())
+    found = gather(services.tiers, services.performance.snapshots.take())
     if as_json:
         tiers = (found.redis, found.postgresql, found.clickhouse)
         click.echo(msgspec.json.encode(Everything(*tiers, found.down, now.now, now.rates)))

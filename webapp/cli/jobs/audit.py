@@ -22,7 +22,7 @@ def audit(
     since: str | None, actor: str | None, action: str | None, limit: int, as_json: bool
 ) -> None:
     """List the audit trail, newest first."""
-    entries = Services(settings.load()).audit.entries(
+    entries = Services(settings.load()).jobs.audit.entries(
         since=_checked(since), actor=actor, action=action, limit=limit
     )
     if as_json:

@@ -34,7 +34,7 @@ def check(repair: bool, user: str | None, thread: str | None, as_json: bool) -> 
             check_thread_id(thread)
     except InvalidMessage as error:
         raise click.UsageError(str(error)) from None
-    checker = Services(settings.load()).consistency_checker
+    checker = Services(settings.load()).jobs.consistency_checker
     scope = Scope(user_id=user, thread_id=thread)
     try:
         report = checker.check(scope, actor=operator(), repair=repair)

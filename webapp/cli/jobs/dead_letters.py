@@ -129,7 +129,7 @@ def _replay_if_there(service: DeadLetterService, letter_id: int) -> bool:
 
 
 def _service() -> DeadLetterService:
-    return Services(settings.load()).dead_letters
+    return Services(settings.load()).jobs.dead_letters
 
 
 def _unknown(letter_id: int) -> click.ClickException:

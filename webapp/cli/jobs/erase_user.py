@@ -42,7 +42,7 @@ def erase_user(user_id: str, yes: bool, seconds: float, as_json: bool) -> None:
         raise click.UsageError(str(error)) from None
     if not yes:
         click.confirm(f"Erase everything of {user_id!r} for good?", abort=True, err=True)
-    service = Services(settings.load()).user_erasure
+    service = Services(settings.load()).jobs.user_erasure
     try:
         found = service.request(user_id, by=operator())
     except OnHold as error:

@@ -32,7 +32,7 @@ def recover(source: Source, target_rto_seconds: float) -> None:
     Start the lost server empty first. The service may continue meanwhile. An interrupted recovery
     resumes automatically, or when you run this command again.
     """
-    service = Services(settings.load()).disaster_recovery
+    service = Services(settings.load()).jobs.disaster_recovery
     try:
         run = service.request(source, operator(), target_rto_seconds)
     except AlreadyRecovering:

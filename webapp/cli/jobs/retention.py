@@ -94,7 +94,7 @@ def apply_policies() -> None:
 
     Exit status 1 if any expired message is left.
     """
-    run = Services(settings.load()).retention.apply(by=operator())
+    run = Services(settings.load()).jobs.retention.apply(by=operator())
     click.echo(
         f"{run.policies} policies, {run.on_hold} on hold: {run.due:,} messages due,"
         f" {run.erased:,} erased, {run.left:,} left"
@@ -104,7 +104,7 @@ def apply_policies() -> None:
 
 
 def _policies() -> RetentionPolicies:
-    return Services(settings.load()).retention_policies
+    return Services(settings.load()).jobs.retention_policies
 
 
 def _all() -> list[RetentionPolicy]:
