@@ -36,6 +36,6 @@ class SchemaVersion(NamedTuple):
         return NEWER if self.unknown else MIGRATE
 
 
-def _refuse_newer(tier: str, standing: SchemaVersion) -> None:
-    if standing.unknown:
-        raise Refused(f"{tier}: schema: {standing.found} - {standing.advice}")
+def _refuse_newer(tier: str, version: SchemaVersion) -> None:
+    if version.unknown:
+        raise Refused(f"{tier}: schema: {version.found} - {version.advice}")

@@ -83,12 +83,12 @@ class PollingJob:
             if self._held_up_by != error.tier:
                 log.warning("held_up", job=self.name, tier=error.tier, reason=error.reason)
             self._held_up_by = error.tier
-            self._instruments.looked(self.name, "postponed", time.time())
+            self._instruments.polled(self.name, "postponed", time.time())
         except Exception:
-            self._instruments.looked(self.name, "failed", time.time())
+            self._instruments.polled(self.name, "failed", time.time())
             log.exception("look_failed", job=self.name)
         else:
-            self._instruments.looked(self.name, "done", time.time())
+            self._instruments.polled(self.name, "done", time.time())
             if self._held_up_by:
                 log.info("goes_on", job=self.name, after=self._held_up_by)
             self._held_up_by = ""
@@ -129,10 +129,10 @@ def jobs(own: Services) -> list[PollingJob]:
         ("interrupt-streams", settings.stream_look_seconds, own.streaming.interrupt_idle),
         ("recover", settings.disaster_look_seconds, own.jobs.disaster_recovery.go_on),
     ]
-    own.tiers.instruments.expect_looks(name for name, _, _ in polls)
+    own.tiers.instruments.expect_polls(name for name, _, _ in polls)
     return [
         PollingJob(
-            name, seconds, partial(own.tiers.tracing.look, name, poll), own.tiers.instruments
+            name, seconds, partial(own.tiers.tracing.poll, name, poll), own.tiers.instruments
         )
         for name, seconds, poll in polls
     ]

@@ -127,7 +127,7 @@ class PhysicalErasure:
             f"SELECT DISTINCT toString(id) AS name FROM messages WHERE {condition}"  # noqa: S608
             f" AND name > '{name}' ORDER BY name LIMIT {ROWS_AT_ONCE} {EVERY_ROW}",
         ):
-            self._redis.forget([row[0] for row in rows])
+            self._redis.evict([row[0] for row in rows])
             name = rows[-1][0]
 
 

@@ -61,7 +61,7 @@ class ErasureService:
         with translated(), self._engine.begin() as connection:
             dropped, names = drop_letters(connection)
             # First Redis: with the letter would go what names the copy.
-            self._redis.forget(names)
+            self._redis.evict(names)
         if dropped:
             log.warning("dead_letters_dropped", letters=dropped)
         return erased
@@ -72,7 +72,7 @@ class ErasureService:
             with translated(), self._engine.begin() as connection:
                 batch = _live(connection, thread)
                 bury(connection, batch, ids.timestamp(self._clock.now_us()))
-            self._redis.forget([message.id for message in batch])
+            self._redis.evict([message.id for message in batch])
             erased += len(batch)
             if len(batch) < BATCH_MESSAGES:
                 break

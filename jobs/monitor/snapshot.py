@@ -119,14 +119,14 @@ class Snapshotter:
     def _redis(self) -> dict[str, Any]:
         own = self._tiers
         # By Redis's own clock, which stamps the entries.
-        log = own.pending_log.standing()
+        log = own.pending_log.status()
         with redis_translated():
             memory: Any = own.redis_client.info("memory")
         return {
             "durability": durability_of(own.redis_door),
             "pending": sum(own.pending_log.backlog()),
             "oldest_pending_seconds": log.waiting_seconds,
-            "looked_seconds": log.looked_seconds,
+            "looked_seconds": log.polled_seconds,
             "memory_bytes": int(memory["used_memory"]),
             "memory_limit_bytes": int(memory.get("maxmemory", 0)),
         }

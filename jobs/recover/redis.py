@@ -151,10 +151,10 @@ class RedisRecoveryService:
         """Marks every page in Redis incomplete, of messages and of threads, and drops every copy
         of what PostgreSQL has."""
         steps = [
-            (keys.EVERY_INDEX, self._repair.distrust_indexes),
-            (keys.EVERY_LIST, self._repair.outdate_lists),
-            *((names, self._repair.drop_committed) for names in keys.EVERY_RECORD),
-            *((names, self._repair.drop_committed) for names in keys.EVERY_STATE),
+            (keys.EVERY_INDEX, self._repair.invalidate_index_keys),
+            (keys.EVERY_LIST, self._repair.invalidate_list_keys),
+            *((names, self._repair.evict_committed) for names in keys.EVERY_RECORD),
+            *((names, self._repair.evict_committed) for names in keys.EVERY_STATE),
         ]
         for pattern, invalidate in steps:
             for names in filter(None, self._door.scan(pattern)):

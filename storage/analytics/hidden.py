@@ -91,7 +91,7 @@ class Hidden:
 
     def unpersisted(self, user_id: str | None) -> Unshipped:
         """Acknowledged writes that PostgreSQL may not have, and what a user deleted just now."""
-        since_us = _ago_us(self._log.standing().waiting_seconds)
+        since_us = _ago_us(self._log.status().waiting_seconds)
         deleted = self._unpersisted.of(user_id).marks if user_id is not None else {}
         marks = [Mark(user_id or "", name, at) for name, at in deleted.items() if at > ids.LOWEST]
         return Unshipped(since_us, marks)

@@ -51,16 +51,16 @@ class ProgressWatch:
 
     def _judge(self) -> Progress:
         try:
-            status = self._log.standing()
+            status = self._log.status()
         except TierError as error:
             self._reset()
             return Progress(True, f"not known while Redis is out: {error.reason}")
         if self._breakers.redis.was_open_within(self._seconds):
             self._reset()
             return Progress(True, "Redis was out until a moment ago")
-        looked = self._seconds_since_poll(status.looked_seconds)
-        if looked > self._seconds:
-            return Progress(False, f"no worker has looked at the log for {looked:.0f} s")
+        polled = self._seconds_since_poll(status.polled_seconds)
+        if polled > self._seconds:
+            return Progress(False, f"no worker has looked at the log for {polled:.0f} s")
         if status.oldest is None:
             self._head = None
             return Progress(True, "the log is empty")
@@ -75,12 +75,12 @@ class ProgressWatch:
             return Progress(False, f"the oldest entry has been in the log for {age:.0f} s")
         return Progress(True, f"the oldest entry is {status.oldest_seconds:.1f} s old")
 
-    def _seconds_since_poll(self, told: float | None) -> float:
+    def _seconds_since_poll(self, known: float | None) -> float:
         """A new Redis knows of no poll: that counts from when it was first seen so."""
         now = time.monotonic()
-        if told is not None:
+        if known is not None:
             self._unmarked_since = float("inf")
-            return told
+            return known
         self._unmarked_since = min(self._unmarked_since, now)
         return now - self._unmarked_since
 

@@ -50,7 +50,7 @@ class DirectClickHouse:
         server: ClickHouse,
         breaker: Breaker,
         keys: ClickHouseKeys,
-        detour: BypassRegistration,
+        bypass: BypassRegistration,
         say: Callable[[], None],
         *,
         redis_breaker: Breaker,
@@ -60,7 +60,7 @@ class DirectClickHouse:
         self._server = server
         self._breaker = breaker
         self._keys = keys
-        self._detour = detour
+        self._bypass = bypass
         self._say = say
         self._redis_breaker = redis_breaker
         self._postgres_breaker = postgres_breaker
@@ -83,7 +83,7 @@ class DirectClickHouse:
     def append(self, appends: Sequence[Append]) -> list[Answer]:
         """Inserts new messages. A key that ClickHouse knows gives the message it made."""
         with self._breaker.guard():
-            self._detour.acquire()
+            self._bypass.acquire()
         # Only now: others may have told keys meanwhile.
         made = self._keys.made(wanted_of(appends))
         size = sum(append.size for append in appends)
@@ -101,7 +101,7 @@ class DirectClickHouse:
     def revise(self, message: Message) -> None:
         """Inserts a version of a message."""
         with self._breaker.guard():
-            self._detour.acquire()
+            self._bypass.acquire()
             self._insert([DirectWrite(message, codec.encode(message), None)])
 
     def say_so(self) -> None:

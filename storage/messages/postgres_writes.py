@@ -47,7 +47,7 @@ class DirectPostgres:
         engine: Engine,
         patient_engine: Engine,
         breaker: Breaker,
-        detour: BypassRegistration,
+        bypass: BypassRegistration,
         *,
         slots: int,
         idempotency_seconds: int,
@@ -55,7 +55,7 @@ class DirectPostgres:
         self._engine = engine
         self._patient_engine = patient_engine
         self._breaker = breaker
-        self._detour = detour
+        self._bypass = bypass
         self._partitions = Partitions(engine)
         self._idempotency_seconds = idempotency_seconds
         self._slots = slots
@@ -88,7 +88,7 @@ class DirectPostgres:
         """Commits new messages, each append's all or none; a refused one answers for itself."""
         size = sum(append.size for append in appends)
         with self._breaker.guard(is_bulk=size > budget.LARGE_BYTES):
-            self._detour.acquire()
+            self._bypass.acquire()
             self._partitions.ensure_for(one.id for append in appends for one in append.messages)
             try:
                 return self._append_patiently(appends)
@@ -100,7 +100,7 @@ class DirectPostgres:
     def revise(self, message: Message) -> None:
         """Commits a version of a message. Raises `VersionConflict` where it is not the newest."""
         with self._breaker.guard():
-            self._detour.acquire()
+            self._bypass.acquire()
             self._partitions.ensure_for([message.id])
             record = codec.encode(message)
             with translated(), self._engine.begin() as connection:
@@ -112,7 +112,7 @@ class DirectPostgres:
     def put_thread(self, thread: Thread) -> None:
         """Commits a version of a thread's own data. Raises `VersionConflict` likewise."""
         with self._breaker.guard():
-            self._detour.acquire()
+            self._bypass.acquire()
             shard = ids.shard_of(thread.user_id, thread.id)
             with translated(), self._engine.begin() as connection:
                 # A drain that had not heard of a deletion would open the thread anew.

@@ -75,7 +75,7 @@ class _Aside(NamedTuple):
 
 
 class ReceiptService:
-    """Looks into every tier."""
+    """Asks every tier about a message."""
 
     def __init__(
         self,
@@ -98,14 +98,14 @@ class ReceiptService:
             raise NotFound
         found: dict[str, list[tuple[Message, str]]] = {}
         down: list[TierUnavailable] = []
-        looks: dict[str, Callable[[str, str], list[tuple[Message, str]]]] = {
+        questions: dict[str, Callable[[str, str], list[tuple[Message, str]]]] = {
             "redis": self._hot,
             "postgresql": self._committed,
             "clickhouse": self._clickhouse.versions,
         }
-        for tier, look in looks.items():
+        for tier, ask in questions.items():
             try:
-                found[tier] = look(user_id, message_id)
+                found[tier] = ask(user_id, message_id)
             except TierUnavailable as error:
                 down.append(error)
         copies = [message for tier in found.values() for message, _ in tier]
@@ -113,7 +113,7 @@ class ReceiptService:
             raise down[0] if down else NotFound
         newest = max(copies, key=lambda message: message.version)
         marks, aside = self._known(newest, down)
-        tiers = {tier: _tier_receipt(found.get(tier)) for tier in looks}
+        tiers = {tier: _tier_receipt(found.get(tier)) for tier in questions}
         is_refused = aside is not None and aside.refused >= newest.version
         if tiers["redis"].present:
             pending = self._is_for_ever(message_id) and not is_refused

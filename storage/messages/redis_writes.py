@@ -87,14 +87,7 @@ class RedisWrites:
         """
         self._quota.admit()
         try:
-            wake = self._redis.revise(
-                current.user_id,
-                current.thread_id,
-                current.id,
-                codec.encode(revised),
-                expected_version=current.version,
-                tombstone=revised.deleted_at is not None,
-            )
+            wake = self._redis.revise(revised, expected_version=current.version)
             self._loss_audit.note(revised.user_id, revised.thread_id, revised.id, revised.version)
             return wake
         except VersionConflict as conflict:
@@ -108,15 +101,9 @@ class RedisWrites:
         Raises `VersionConflict` likewise.
         """
         self._quota.admit()
-        is_deletion = thread.deleted_at is not None
         try:
             return self._redis.put_thread(
-                thread.user_id,
-                thread.id,
-                codec.encode(thread),
-                expected_version=current.version if current else 0,
-                created_at=thread.created_at,
-                deleted_through=(thread.deleted_through or "") if is_deletion else "",
+                thread, expected_version=current.version if current else 0
             )
         except VersionConflict as conflict:
             hot = codec.decode_thread(conflict.current) if conflict.current else None

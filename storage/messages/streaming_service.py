@@ -60,14 +60,14 @@ class StreamingService:
         messages: UnifiedMessageStorageService,
         retrieval: UnifiedMessageRetrievalService,
         streams: OpenStreams,
-        room: LogQuota,
+        quota: LogQuota,
         *,
         idle_seconds: float,
     ) -> None:
         self._messages = messages
         self._retrieval = retrieval
         self._streams = streams
-        self._room = room
+        self._quota = quota
         self._idle_seconds = idle_seconds
 
     def open(self, user_id: str, thread_id: str, draft: Draft) -> OpenedStream:
@@ -92,7 +92,7 @@ class StreamingService:
         """
         if not ids.is_id(message_id):
             raise NotFound
-        self._room.admit()
+        self._quota.admit()
         done = self._streams.append(user_id, message_id, text, offset, is_open=False)
         if done.outcome == "unknown":
             message = self._open_message(user_id, message_id)

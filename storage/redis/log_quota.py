@@ -17,7 +17,7 @@ from storage.redis.driver import RedisGateway
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS = 1.0
+MEASURE_SECONDS = 1.0
 UNSAFE_POLICIES = "allkeys-"
 COPIES = 2
 """What is pending stands in the log and under its own key."""
@@ -30,23 +30,23 @@ class LogQuota:
         self._door = door
         self._slots = slots
         self._log_share = log_share
-        self._looking = threading.Lock()
-        self._looked_at = float("-inf")
+        self._measuring = threading.Lock()
+        self._measured_at = float("-inf")
         self._is_full = False
 
     def admit(self) -> None:
         """Raises `TierUnavailable` where the log takes more than its share."""
-        if time.monotonic() - self._looked_at > LOOK_SECONDS:
-            self._look()
+        if time.monotonic() - self._measured_at > MEASURE_SECONDS:
+            self._refresh()
         if self._is_full:
             reason = f"its log takes over {self._log_share:.0%} of its memory"
             raise TierUnavailable("redis", reason, passing=True, tried=False)
 
     def share(self) -> float:
         """The share at this moment; 0 where Redis has no limit. Raises `TierError`."""
-        return self._measured()[1]
+        return self._measure()[1]
 
-    def _measured(self) -> tuple[dict[str, Any], float]:
+    def _measure(self) -> tuple[dict[str, Any], float]:
         with self._door.guarded() as client:
             pipeline: Any = client.pipeline(transaction=False)
             pipeline.info("memory")
@@ -56,11 +56,11 @@ class LogQuota:
         limit = int(memory.get("maxmemory", 0))
         return memory, COPIES * sum(size or 0 for size in sizes) / limit if limit else 0.0
 
-    def _look(self) -> None:
-        if not self._looking.acquire(blocking=False):
+    def _refresh(self) -> None:
+        if not self._measuring.acquire(blocking=False):
             return
         try:
-            memory, share = self._measured()
+            memory, share = self._measure()
             policy = str(memory.get("maxmemory_policy", ""))
             if policy.startswith(UNSAFE_POLICIES):
                 self._door.breaker.open(f"{policy} may evict what is nowhere else yet")
@@ -72,5 +72,5 @@ class LogQuota:
             # The write that follows finds out for itself.
             pass
         finally:
-            self._looked_at = time.monotonic()
-            self._looking.release()
+            self._measured_at = time.monotonic()
+            self._measuring.release()

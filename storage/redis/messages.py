@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from models import ids
 from models.appends import Append, IdTooOld, Key, Stored
+from models.message import Message, Thread
 from settings import Settings
 from storage.errors import TierError
 from storage.redis import keys
@@ -102,63 +103,44 @@ class RedisTier:
             arguments += (message.id, message.record, position, key, message.instead_of)
         return names, arguments
 
-    def revise(
-        self,
-        user_id: str,
-        thread_id: str,
-        message_id: str,
-        record: bytes,
-        *,
-        expected_version: int,
-        tombstone: bool,
-    ) -> bool:
+    def revise(self, revised: Message, *, expected_version: int) -> bool:
         """Acknowledges the next version of a message; gives whether to wake a worker.
 
         Raises `VersionConflict` with the hot record where that is another version, and `NotFound`
         where its user was erased.
         """
-        slot = self.slot_of_message(message_id)
+        slot = self.slot_of_message(revised.id)
         change = (
-            InThread(thread_id, "message_deleted", unlisted=message_id)
-            if tombstone
-            else InThread(thread_id, "message_updated")
+            InThread(revised.thread_id, "message_deleted", unlisted=revised.id)
+            if revised.deleted_at
+            else InThread(revised.thread_id, "message_updated")
         )
         return self._records.put(
             "message",
             slot,
-            user_id,
-            keys.message(slot, message_id),
-            record,
+            keys.message(slot, revised.id),
+            revised,
             expected_version=expected_version,
-            born=message_id,
+            born=revised.id,
             thread=change,
         )
 
-    def put_thread(
-        self,
-        user_id: str,
-        thread_id: str,
-        record: bytes,
-        *,
-        expected_version: int,
-        created_at: str,
-        deleted_through: str = "",
-    ) -> bool:
+    def put_thread(self, thread: Thread, *, expected_version: int) -> bool:
         """Acknowledges a version of a thread's own data; gives whether to wake a worker.
 
         Raises `VersionConflict` with the hot record, or with nothing where only messages exist, and
         `NotFound` where its user was erased after its creation.
         """
-        slot = self.slot_of_thread(user_id, thread_id)
+        slot = self.slot_of_thread(thread.user_id, thread.id)
+        watermark = thread.deleted_through if thread.deleted_at else None
         return self._records.put(
             "thread",
             slot,
-            user_id,
-            keys.thread(slot, user_id, thread_id),
-            record,
+            keys.thread(slot, thread.user_id, thread.id),
+            thread,
             expected_version=expected_version,
-            born=ids.lowest(created_at),
-            thread=InThread(thread_id, "thread_updated", watermark=deleted_through),
+            born=ids.lowest(thread.created_at),
+            thread=InThread(thread.id, "thread_updated", watermark=watermark or ""),
         )
 
     def message(self, message_id: str) -> bytes | None:

@@ -73,7 +73,7 @@ class LogStatus(NamedTuple):
     """By Redis's clock, in seconds: how long ago a worker polled the log, None for never, and the
     age of the oldest entry; and the slot and id of that entry, None where there is none."""
 
-    looked_seconds: float | None
+    polled_seconds: float | None
     oldest_seconds: float
     oldest: tuple[int, bytes] | None
 
@@ -193,7 +193,7 @@ class PendingLog:
                 client.set(keys.LAST_POLL, now_us)
             self._recorded_at = time.monotonic()
 
-    def standing(self) -> LogStatus:
+    def status(self) -> LogStatus:
         """The status of the log at this moment."""
         with self._door.guarded() as client:
             pipeline = client.pipeline(transaction=False)
@@ -201,13 +201,13 @@ class PendingLog:
             pipeline.get(keys.LAST_POLL)
             for slot in range(self.slots):
                 pipeline.xrange(keys.pending(slot), count=1)
-            (seconds, microseconds), looked, *heads = pipeline.execute()
+            (seconds, microseconds), polled, *heads = pipeline.execute()
         now = seconds + microseconds / 1e6
         firsts = [(head[0][0], slot) for slot, head in enumerate(heads) if head]
         oldest = min(firsts, key=lambda first: _milliseconds(first[0]), default=None)
         age = 0.0 if oldest is None else max(0.0, now - _milliseconds(oldest[0]) / 1000)
         return LogStatus(
-            None if looked is None else max(0.0, now - int(looked) / 1e6),
+            None if polled is None else max(0.0, now - int(polled) / 1e6),
             age,
             None if oldest is None else (oldest[1], oldest[0]),
         )
@@ -220,7 +220,7 @@ class PendingLog:
 
     def oldest_pending_us(self) -> int | None:
         """When the oldest entry of any log was written, microseconds since 1970."""
-        oldest = self.standing().oldest
+        oldest = self.status().oldest
         return None if oldest is None else _milliseconds(oldest[1]) * 1000
 
 

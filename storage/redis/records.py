@@ -3,8 +3,10 @@ step."""
 
 from typing import Any, Literal, NamedTuple
 
-from models import ids
+from models import codec, ids
 from models.events import EventType
+from models.message import Message, Thread
+from models.state import StateRecord
 from settings import Settings
 from storage.errors import NotFound, VersionConflict
 from storage.redis import keys
@@ -52,9 +54,8 @@ class RecordWriter:
         self,
         kind: Literal["message", "thread", "state"],
         slot: int,
-        user_id: str,
         key: str,
-        record: bytes,
+        record: Message | Thread | StateRecord,
         *,
         expected_version: int,
         born: str,
@@ -65,15 +66,21 @@ class RecordWriter:
         Raises `HotConflict`, and `ErasedSince` where its user was erased up to the id `born` or
         above. Nothing is written then.
         """
-        names = [key, keys.pending(slot), keys.drain(slot), keys.erased(slot, user_id)]
-        arguments: list[Any] = [kind, record, expected_version, DRAIN_FLAG_MILLISECONDS, born]
+        names = [key, keys.pending(slot), keys.drain(slot), keys.erased(slot, record.user_id)]
+        arguments: list[Any] = [
+            kind,
+            codec.encode(record),
+            expected_version,
+            DRAIN_FLAG_MILLISECONDS,
+            born,
+        ]
         if thread is not None:
             names += (
-                keys.index(slot, user_id, thread.thread_id),
-                keys.watermark(slot, user_id, thread.thread_id),
-                *keys.of_listeners(user_id),
+                keys.index(slot, record.user_id, thread.thread_id),
+                keys.watermark(slot, record.user_id, thread.thread_id),
+                *keys.of_listeners(record.user_id),
             )
-            arguments += (self._events_kept, user_id, *thread)
+            arguments += (self._events_kept, record.user_id, *thread)
         outcome, *found = self._put(names, arguments)
         if outcome == b"conflict":
             raise HotConflict(*found)

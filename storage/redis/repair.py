@@ -38,7 +38,7 @@ class RedisRepair:
     def invalidate_indexes(self, threads: Iterable[tuple[str, str]]) -> None:
         """Marks the indexes of threads as incomplete, and drops their users' cached lists."""
         named = list(threads)
-        self.distrust_indexes(
+        self.invalidate_index_keys(
             keys.index(self._redis.slot_of_thread(*thread), *thread) for thread in named
         )
         self.invalidate_thread_lists({user_id for user_id, _ in named})
@@ -46,13 +46,13 @@ class RedisRepair:
     def invalidate_thread_lists(self, users: Collection[str]) -> None:
         """Drops users' cached lists of threads."""
         if users:
-            self.outdate_lists(keys.thread_pages(user_id) for user_id in users)
+            self.invalidate_list_keys(keys.thread_pages(user_id) for user_id in users)
 
-    def outdate_lists(self, names: Iterable[str]) -> None:
+    def invalidate_list_keys(self, names: Iterable[str]) -> None:
         """Likewise, by the keys of the lists."""
         self._door.each(lambda pipeline, name: pipeline.hdel(name, "generation"), names)
 
-    def distrust_indexes(self, names: Iterable[str]) -> None:
+    def invalidate_index_keys(self, names: Iterable[str]) -> None:
         """Likewise, by the keys of the indexes."""
         self._invalidate.every([([name], [distrust_floor(), DISTRUST_SECONDS]) for name in names])
 
@@ -113,11 +113,11 @@ class RedisRepair:
         slot = self._redis.slot_of_thread(key.user_id, key.thread_id)
         return keys.idempotency(slot, *key)
 
-    def drop_committed(self, names: Sequence[str]) -> None:
+    def evict_committed(self, names: Sequence[str]) -> None:
         """Deletes those of these keys that may be evicted: PostgreSQL has what they hold."""
         self._evict.every([([name], []) for name in names])
 
-    def forget(self, message_ids: Sequence[str]) -> None:
+    def evict(self, message_ids: Sequence[str]) -> None:
         """Deletes the hot copies and streams of messages that were erased below."""
         if not message_ids:
             return

@@ -49,9 +49,8 @@ class StateCacheManager:
             return self._records.put(
                 "state",
                 slot,
-                record.user_id,
                 self._key(record.whose),
-                codec.encode(record),
+                record,
                 expected_version=expected_version,
                 born=ids.lowest(record.updated_at),
             )

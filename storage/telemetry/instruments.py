@@ -216,12 +216,12 @@ class Instruments:
         """A round of a thread ended in an error that nobody foresaw."""
         self._counted["rounds_failed"][thread].inc()
 
-    def expect_looks(self, jobs: Iterable[str]) -> None:
+    def expect_polls(self, jobs: Iterable[str]) -> None:
         """Makes the children of these jobs of a worker."""
         for job, outcome in product(jobs, _OUTCOMES):
             self._counters["looks"].labels(job, outcome)
 
-    def looked(self, job: str, outcome: Outcome, at: float) -> None:
+    def polled(self, job: str, outcome: Outcome, at: float) -> None:
         """A worker's poll ended, at seconds since 1970."""
         self._counters["looks"].labels(job, outcome).inc()
         if outcome == "done":

@@ -93,11 +93,11 @@ class OpenTelemetry(Tracing):
             self._finish(span, work.statements, failed=failed)
             self._note_drain(name, span)
 
-    def look(self, name: str, look: Callable[[], Found]) -> Found:
+    def poll(self, name: str, poll: Callable[[], Found]) -> Found:
         began_ns, work = time.time_ns(), _Work(None, [])
         before = _under_way.set(work)
         try:
-            found = look()
+            found = poll()
         finally:
             _under_way.reset(before)
         if any(found) if isinstance(found, tuple) else found:

@@ -25,9 +25,9 @@ class Tracing:
         others."""
         return _NOTHING
 
-    def look(self, name: str, look: Callable[[], Found]) -> Found:
+    def poll(self, name: str, poll: Callable[[], Found]) -> Found:
         """The result of a poll, which is traced if it says that something was done."""
-        return look()
+        return poll()
 
     def statement(self, tier: str, statement: str, seconds: float, *, failed: bool) -> None:
         """A tier answered a moment ago, in this thread."""

@@ -66,7 +66,7 @@ class HotThreads:
 
     def __init__(self, door: RedisGateway, redis: RedisTier) -> None:
         self._redis = redis
-        self._script = Script(door, "look_thread")
+        self._script = Script(door, "read_thread")
 
     def read(
         self, user_id: str, committed: Mapping[str, str | None], boundary: str

@@ -96,7 +96,7 @@ def test_a_check_is_started_and_its_report_shown(operations: Console, admin: Api
     report = operations.page.locator("#consistency")
     expect(report).to_contain_text("agree", timeout=SETTLE_MS)
     eventually(lambda: ok(admin.get("/api/admin/consistency"))["state"] == "done")
-    operations.look()
+    operations.refresh()
     expect(report).to_contain_text("PostgreSQL, ClickHouse")
 
 

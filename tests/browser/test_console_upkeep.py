@@ -40,7 +40,7 @@ def test_a_dead_letter_is_shown_refused_again_replayed_and_gone(
     with refusing(services, "content <> 'poison'") as name:
         poison = own_api.send("t", "poison")
         eventually(lambda: ok(admin.get("/api/admin/dead-letters"))["dead_letters"])
-        operations.look()
+        operations.refresh()
         expect(letter).to_contain_text(name)
         expect(letter).not_to_contain_text("poison")
         replay.press("Enter")
@@ -66,16 +66,16 @@ def test_the_archive_says_how_much_remains_and_when_nothing_does(
     )
     told = ok(admin.get("/api/admin/archive"))
     assert told["remaining"]["partitions"] == 1
-    operations.look()
+    operations.refresh()
     expect(card).to_contain_text("1 eligible partition")
     progress = card.get_by_role("progressbar")
     expect(progress).to_have_js_property("value", told["percent"])
     with only_archiver(services.tiers.job_engine):
-        operations.look()
+        operations.refresh()
         expect(card).to_contain_text("An archiver is running.")
     rules = TieringRules(DAY_SECONDS, OLD_DAYS * DAY_SECONDS)
     list(services.jobs.archive.archive_partitions(ArchiveRequest(rules, 0, "tester")))
-    operations.look()
+    operations.refresh()
     expect(card).to_contain_text("All eligible partitions are archived")
     expect(progress).to_have_js_property("value", 100)
     expect(card).not_to_contain_text("An archiver is running.")

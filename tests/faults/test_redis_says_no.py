@@ -20,7 +20,7 @@ from selftest.faults.disturbance import Disturbance, End
 from selftest.load.samples import figures
 from storage.availability.probes import PROBE_KEY
 from storage.redis import keys
-from storage.redis.log_quota import LOOK_SECONDS
+from storage.redis.log_quota import MEASURE_SECONDS
 from support.faults.disk import REDIS, newest_log_file, powered_off
 from support.faults.trial import Trial
 from support.stack.worker import frozen_worker
@@ -135,13 +135,13 @@ def test_f20_redis_is_full(load: Loaded, bed: Testbed) -> None:
 def assert_log_is_left_alone(trial: Trial, bed: Testbed, client: Redis) -> None:
     """New messages go elsewhere. No entry leaves the log, and what Redis alone has is in the log:
     a write is there as a whole or not at all, and none of it was evicted."""
-    trial.calm(LOOK_SECONDS + 1)
+    trial.calm(MEASURE_SECONDS + 1)
     before = logged(bed, client)
     trial.calm(3)
     after = logged(bed, client)
     assert before <= after
     assert {message_id for _, message_id in after} == kept(client)
-    meanwhile = trial.posts_since(trial.fault_began + LOOK_SECONDS + 1)
+    meanwhile = trial.posts_since(trial.fault_began + MEASURE_SECONDS + 1)
     assert meanwhile.unavailable == 0
     # What Redis frees may let a write or two pass.
     taken = meanwhile.acknowledged

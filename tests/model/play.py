@@ -9,7 +9,7 @@ from pathlib import Path
 from model.acts import Acts
 from model.drawing import Drawing, Op
 from model.jobs import Jobs
-from model.looks import Looks
+from model.reads import ModelReads
 from model.stores import Stores
 from model.world import Person
 from support.calls.api import Api
@@ -45,7 +45,7 @@ class Play:
         self._random = random.Random(seed)
         self.acts = Acts(apis)
         self.jobs = Jobs(stack, services, folder, admin, self.acts)
-        self.looks = Looks(apis, self.acts, self._random)
+        self.reads = ModelReads(apis, self.acts, self._random)
         self.stores = Stores(services)
         self.drawing = Drawing(seed, self.people)
 
@@ -88,9 +88,9 @@ class Play:
             getattr(self.jobs, op.name)()
         if not self.acts.is_shaken and self._random.random() < LOOKS_AFTER:
             thread = op.given.get("thread")
-            self.looks.threads(person)
+            self.reads.threads(person)
             if thread in person.topics:
-                self.looks.thread(person, thread)
+                self.reads.thread(person, thread)
 
     def settle(self, *, ends_streams: bool = False) -> None:
         """Looks at all, at once and when it has been carried on."""
@@ -98,12 +98,12 @@ class Play:
         for person in self.people:
             if ends_streams:
                 self.acts.end_streams(person)
-            self.looks.everything(person)
+            self.reads.everything(person)
         self.stores.wait_until_quiet()
         for person in self.people:
-            self.looks.everything(person)
+            self.reads.everything(person)
             if not any(said.is_open for _, said in person.live()):
-                self.looks.quiet(person)
+                self.reads.quiet(person)
             self.stores.check(person)
         # What of a deleted thread is in ClickHouse alone leaves it with the next maintenance.
         self.stores.purge()

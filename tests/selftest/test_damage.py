@@ -48,7 +48,7 @@ def broken(bed: Testbed, traffic: Traffic) -> dict[Invariant, set[str]]:
     return found
 
 
-def look(traffic: Traffic) -> list[Invariant]:
+def read_all(traffic: Traffic) -> list[Invariant]:
     """What a reader finds who lists the whole thread and gets each message."""
     traffic.findings = Findings()
     with closing(Reader(traffic, LOAD, 0, seed=1)) as reader:
@@ -77,7 +77,7 @@ def test_an_id_gone_from_the_hot_page_is_found_by_checker_and_readers(
     found = broken(bed, traffic)
     assert found[Invariant.NO_LOSS] == {victim.id}
     assert found[Invariant.AGREEMENT] == {victim.id}
-    assert Invariant.READ_YOUR_WRITES in look(traffic)
+    assert Invariant.READ_YOUR_WRITES in read_all(traffic)
 
 
 def test_a_hot_record_that_was_tampered_with_is_found(bed: Testbed, traffic: Traffic) -> None:
@@ -116,7 +116,7 @@ def test_a_tombstone_gone_from_every_tier_is_a_resurrection(bed: Testbed, traffi
     traffic.account.note(asked)
     traffic.account.note(done)
     assert broken(bed, traffic)[Invariant.NO_RESURRECTION] == {history.id}
-    assert Invariant.NO_RESURRECTION in look(traffic)
+    assert Invariant.NO_RESURRECTION in read_all(traffic)
 
 
 def test_a_message_that_never_was_is_missed(bed: Testbed, traffic: Traffic) -> None:
@@ -141,7 +141,7 @@ def test_a_message_that_never_was_is_missed(bed: Testbed, traffic: Traffic) -> N
     assert wait_until_quiet(bed.services, traffic.account, 0.5) == (
         "1 messages are not in PostgreSQL, 1 not in ClickHouse"
     )
-    assert Invariant.READ_YOUR_WRITES in look(traffic)
+    assert Invariant.READ_YOUR_WRITES in read_all(traffic)
 
 
 def test_an_entry_that_nobody_drains_is_found(bed: Testbed, traffic: Traffic) -> None:

@@ -24,7 +24,7 @@ from storage.postgres.reads import PostgresTier
 from storage.redis.messages import RedisTier
 from support.calls.disasters import settle
 from support.data.archives import fresh
-from support.faults.outages import end_all, end_detours
+from support.faults.outages import end_all, end_bypasses
 from support.stack.servers import servers
 from support.stack.tiers import tiers
 from wiring.process import Services
@@ -59,7 +59,7 @@ def alone(lone_services: Services) -> Services:
     lone_services.tiers.redis_client.flushall()
     if direct_writes.count_direct_writes(lone_services.tiers.job_clickhouse):
         lone_services.failover.handoff.replay()
-        end_detours(lone_services)
+        end_bypasses(lone_services)
     lone_services.failover.redis_recovery.adopt()
     return lone_services
 
@@ -69,7 +69,7 @@ def brought_home(alone: Services) -> Iterator[None]:
     """What a test leaves in ClickHouse is no matter of the next one."""
     yield
     alone.failover.handoff.replay()
-    end_detours(alone)
+    end_bypasses(alone)
     alone.failover.redis_recovery.reconcile()
 
 

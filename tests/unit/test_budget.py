@@ -65,12 +65,12 @@ def test_who_waited_while_another_found_a_tier_gone_does_not_ask_it_once_more() 
         waits.wait(10)
         raise TierUnavailable("postgresql", "the server did not answer before the deadline")
 
-    detour = BypassRegistration("redis", "postgresql", hold)
+    bypass = BypassRegistration("redis", "postgresql", hold)
     failed: list[TierUnavailable] = []
 
     def enter() -> None:
         try:
-            detour.acquire()
+            bypass.acquire()
         except TierUnavailable as error:
             failed.append(error)
 

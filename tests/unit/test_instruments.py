@@ -109,7 +109,7 @@ def test_nothing_is_counted_where_it_is_off() -> None:
     own = instruments_of(settings.load(COMPLETE | {"THREADKEEP_METRICS": "0"}))
     own.acknowledged("redis", "post", 0.001)
     own.requested("/api", "GET", 200, 0.1)
-    own.looked("persist", "done", 1.0)
+    own.polled("persist", "done", 1.0)
     own.task_ended("persist.sweep", "done", 1.0)
     assert own.counts()["writes"] == 0
     assert not [name for name, value in shown(own).items() if value]

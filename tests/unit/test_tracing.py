@@ -60,7 +60,7 @@ def test_what_makes_no_traces_changes_nothing() -> None:
     own: Settings = settings.load(COMPLETE)
     nothing = tracing_of(own)
     assert type(nothing) is Tracing
-    assert nothing.look("persist", lambda: 7) == 7
+    assert nothing.poll("persist", lambda: 7) == 7
     assert nothing.traceparent() == ""
     with nothing.work("outside"), nothing.work("inside", ["nonsense"]):
         pass

@@ -17,7 +17,7 @@ BATCH = 200
 def put(tiers: Tiers, verdicts: Sequence[CopyVerdict]) -> None:
     """Puts what is right in the place of copies that are still what was read; whatever was written
     since stays. Raises `TierError`."""
-    correct = Script(tiers.redis_door, "correct")
+    correct = Script(tiers.redis_door, "replace_damaged")
     calls = [call for one in verdicts if (call := _call(tiers, one)) is not None]
     for at in range(0, len(calls), BATCH):
         correct.many(calls[at : at + BATCH])

@@ -65,7 +65,7 @@ class Repair:
             backlogs.protect(self._tiers, evictable)
         # Copies under keys that nobody reads go where they may be evicted.
         misplaced = [one.id for one in differences if one.kind == "misplaced"]
-        self._tiers.redis_repair.drop_committed(misplaced)
+        self._tiers.redis_repair.evict_committed(misplaced)
         for one in differences:
             slot = backlogs.slot_of(one.id) if one.kind == "orphaned" else None
             if slot is not None:

@@ -138,6 +138,6 @@ def _policy(facts: RedisFacts) -> tuple[bool, str]:
 
 def _backlog(log: PendingLog) -> list[Finding]:
     # By Redis's own clock, which stamps the entries.
-    age = log.standing().oldest_seconds
+    age = log.status().oldest_seconds
     judged = {"backlog": (age <= BACKLOG_AGE_SECONDS, waiting(sum(log.backlog()), age))}
     return findings(REDIS, _RULES, judged)

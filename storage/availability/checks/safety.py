@@ -78,12 +78,12 @@ class _Own(NamedTuple):
 
 
 def judge(own: Reached, tiers: Sequence[str] = (SETTINGS, *TIERS)) -> SafetyVerdict:
-    """Looks at the settings and at the tiers, all at once; gives the findings in this order.
+    """Judges the settings and the tiers, all at once; gives the findings in this order.
 
     Takes tens of milliseconds where all answer, and two seconds and a little where one does not.
     Raises nothing for a tier that is down.
     """
-    looks = {
+    judges = {
         SETTINGS: lambda: judge_settings(own.settings),
         REDIS: lambda: [
             *redis.judge_redis(own.redis_client),
@@ -92,8 +92,8 @@ def judge(own: Reached, tiers: Sequence[str] = (SETTINGS, *TIERS)) -> SafetyVerd
         POSTGRES: lambda: judge_postgres(own.request_engine),
         CLICKHOUSE: lambda: _judge_clickhouse(own.settings),
     }
-    with ThreadPoolExecutor(len(looks), thread_name_prefix="judge") as pool:
-        findings = list(pool.map(lambda tier: looks[tier](), tiers))
+    with ThreadPoolExecutor(len(judges), thread_name_prefix="judge") as pool:
+        findings = list(pool.map(lambda tier: judges[tier](), tiers))
     return SafetyVerdict([finding for found in findings for finding in found])
 
 

@@ -57,13 +57,13 @@ for _, i in ipairs(fresh) do
 end
 redis.call('PERSIST', KEYS[1])
 
-touch(KEYS[7], KEYS[8], ARGV[6], entry)
+mark_thread_dirty(KEYS[7], KEYS[8], ARGV[6], entry)
 local listened = true
 for _, i in ipairs(fresh) do
   listened = listened
-    and tell(KEYS[6], ARGV[4], 'type', 'message_received', 'record', ARGV[5 * i + 3])
+    and append_event(KEYS[6], ARGV[4], 'type', 'message_received', 'record', ARGV[5 * i + 3])
 end
-if listened then ring(ARGV[5]) end
+if listened then notify(ARGV[5]) end
 if woken then return {'stored', 0, unpack(answer)} end
 redis.call('SET', KEYS[3], 1, 'PX', ARGV[3])
 return {'stored', 1, unpack(answer)}

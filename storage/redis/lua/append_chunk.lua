@@ -43,10 +43,10 @@ if rest ~= '' then
   local record = '{"message_id":' .. cjson.encode(ARGV[2])
     .. ',"thread_id":' .. cjson.encode(head.thread_id)
     .. ',"offset":' .. string.format('%d', length) .. ',"text":' .. cjson.encode(rest) .. '}'
-  local told = tell(
+  local told = append_event(
     KEYS[5], ARGV[6], 'type', 'message_chunk', 'record', record, 'message', ARGV[2], 'thread',
     head.thread_id, 'version', head.version
   )
-  if told then ring(head.user_id) end
+  if told then notify(head.user_id) end
 end
 return {'appended', length + #rest, head.version}

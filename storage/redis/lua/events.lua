@@ -3,18 +3,18 @@
 -- Nobody's write fails because others could not be told, so errors stay here.
 
 -- Appends an event to a user's stream, where there is one; gives whether there is.
-local function tell(stream, kept, ...)
+local function append_event(stream, kept, ...)
   local id = redis.pcall('XADD', stream, 'NOMKSTREAM', 'MAXLEN', '~', kept, '*', ...)
   return type(id) == 'string'
 end
 
 -- Tells whoever reads streams that this user's has news: a hint, the stream is the truth.
-local function ring(user)
+local function notify(user)
   redis.pcall('PUBLISH', 'threadkeep:events', user)
 end
 
 -- Notes that a thread was last written by this entry of the log; no list of threads holds any more.
-local function touch(waiting, pages, thread, entry)
+local function mark_thread_dirty(waiting, pages, thread, entry)
   redis.pcall('HSET', waiting, thread, entry)
   redis.pcall('HDEL', pages, 'generation')
 end

@@ -1,4 +1,4 @@
--- Looks for a page of a user's list of threads, and for what a page must be merged with.
+-- Reads a page of a user's list of threads, and for what a page must be merged with.
 --
 -- KEYS  1 their pages of threads   2 their threads that wait   3 the users who list
 -- ARGV  1 a token   2 seconds that pages stay   3 the page asked for   4 the page to fall back to

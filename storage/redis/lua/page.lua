@@ -1,4 +1,4 @@
--- Reads part of a thread's index with the records behind it, in one look.
+-- Reads part of a thread's index with the records behind it, in one step.
 --
 -- KEYS  1 the thread's index   2 its watermark   3 the user's erasure
 -- ARGV  1 lowest and 2 highest lexical bound   3 'asc' or 'desc'   4 count   5 prefix of

@@ -41,7 +41,7 @@ if index then
     local left = redis.call('ZRANGE', index, -1, -1)[1]
     if left and string.sub(left, 1, 1) == '!' then redis.call('DEL', index) end
   end
-  touch(KEYS[8], KEYS[9], ARGV[8], entry)
-  if tell(KEYS[7], ARGV[6], 'type', ARGV[9], 'record', ARGV[2]) then ring(ARGV[7]) end
+  mark_thread_dirty(KEYS[8], KEYS[9], ARGV[8], entry)
+  if append_event(KEYS[7], ARGV[6], 'type', ARGV[9], 'record', ARGV[2]) then notify(ARGV[7]) end
 end
 return {'stored', redis.call('SET', KEYS[3], 1, 'NX', 'PX', ARGV[4]) and 1 or 0}

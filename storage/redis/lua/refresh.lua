@@ -24,13 +24,13 @@ if #ARGV == 10 or (version and version >= given) then return 1 end
 if redis.call('EXISTS', KEYS[4]) == 0 or redis.call('EXISTS', KEYS[6]) == 1 then return 1 end
 redis.call('SET', KEYS[6], 1, 'EX', ARGV[10])
 for i = 11, #ARGV do
-  tell(KEYS[4], ARGV[6], 'type', ARGV[i], 'record', ARGV[1], 'late', '1')
+  append_event(KEYS[4], ARGV[6], 'type', ARGV[i], 'record', ARGV[1], 'late', '1')
 end
 if ARGV[9] ~= '' then
-  tell(
+  append_event(
     KEYS[4], ARGV[6], 'type', 'message_persisted', 'message', ARGV[9], 'thread', ARGV[8],
     'version', ARGV[2], 'late', '1'
   )
 end
-ring(ARGV[7])
+notify(ARGV[7])
 return 1

@@ -48,7 +48,7 @@ for user = 1, u do
   for i = at + 2, past - 1, 4 do
     local entry, thread, message, version = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
     if forget(entry) and listened and message ~= '' then
-      rings = tell(
+      rings = append_event(
         events, ARGV[8], 'type', 'message_persisted', 'message', message, 'thread', thread,
         'version', version
       )
@@ -56,7 +56,7 @@ for user = 1, u do
     if redis.pcall('HGET', waiting, thread) == entry then redis.call('HDEL', waiting, thread) end
   end
   redis.pcall('HDEL', pages, 'generation')
-  if rings then ring(name) end
+  if rings then notify(name) end
   at = past
 end
 for i = at, #ARGV do forget(ARGV[i]) end

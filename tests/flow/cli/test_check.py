@@ -20,11 +20,11 @@ from wiring.process import Services
 
 
 def finished(api: Api, report_id: int) -> dict[str, Any]:
-    def look() -> dict[str, Any] | None:
+    def newest() -> dict[str, Any] | None:
         report = ok(api.get("/api/admin/consistency"))
         return report if report["id"] >= report_id and report["state"] != "running" else None
 
-    return eventually(look, seconds=60)
+    return eventually(newest, seconds=60)
 
 
 def started(api: Api, **body: Any) -> int:

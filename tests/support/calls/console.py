@@ -67,7 +67,7 @@ class Console:
         """Types an address behind the page's own."""
         self.page.evaluate("(hash) => (location.hash = hash)", address)
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Has the page ask for everything at once, as when its tab is turned to."""
         self.page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
 

@@ -59,14 +59,14 @@ def write(services: Services, versions: Iterable[Message], *, ship: bool = True)
         services.jobs.replication.ship_all()
 
 
-def wish(grace: float = 0, rules: TieringRules = RULES, **fields: Any) -> ArchiveRequest:
+def archive_request(grace: float = 0, rules: TieringRules = RULES, **fields: Any) -> ArchiveRequest:
     """Everything older than thirty days, dropped at once."""
     return ArchiveRequest(rules, grace, "tester", **fields)
 
 
 def archive(services: Services, **fields: Any) -> ArchiveCounts:
     """One run; gives its counts."""
-    *_, last = services.jobs.archive.archive_partitions(wish(**fields))
+    *_, last = services.jobs.archive.archive_partitions(archive_request(**fields))
     return last
 
 

@@ -35,24 +35,11 @@ class Kind(NamedTuple):
 
 
 def put_message(own: Services, one: Message, expected_version: int) -> bool:
-    return own.tiers.redis.revise(
-        one.user_id,
-        one.thread_id,
-        one.id,
-        codec.encode(one),
-        expected_version=expected_version,
-        tombstone=one.deleted_at is not None,
-    )
+    return own.tiers.redis.revise(one, expected_version=expected_version)
 
 
 def put_thread(own: Services, one: Thread, expected_version: int) -> bool:
-    return own.tiers.redis.put_thread(
-        one.user_id,
-        one.id,
-        codec.encode(one),
-        expected_version=expected_version,
-        created_at=one.created_at,
-    )
+    return own.tiers.redis.put_thread(one, expected_version=expected_version)
 
 
 def make_thread(user: str) -> Thread:

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from models.ids import Clock
 from models.state import StateName
 from storage.states.service import StateAnswer, StateLifetimes, StateService
-from support.faults.outages import end_detours
+from support.faults.outages import end_bypasses
 from support.waiting import eventually
 from wiring.process import Services
 
@@ -17,7 +17,7 @@ def is_whole(own: Services) -> None:
     """Tells Redis what it missed, lets those who wrote beside it be over, and waits until it is
     believed alone."""
     own.failover.redis_recovery.reconcile()
-    end_detours(own)
+    end_bypasses(own)
     eventually(lambda: own.failover.lease.current().redis_complete)
 
 

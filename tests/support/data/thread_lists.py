@@ -9,7 +9,7 @@ from jobs.persist.drain import Drained
 from models.message import ThreadSummary
 from storage.messages.posts import Draft
 from storage.threads.page import FIRST_PAGE, ThreadList
-from support.faults.outages import end_detours
+from support.faults.outages import end_bypasses
 from support.waiting import eventually
 from wiring.process import Services
 
@@ -39,6 +39,6 @@ def mark(own: Services, user: str, thread: str, **marks: bool) -> None:
 
 def begin_whole(alone: Services) -> None:
     """Nobody writes beside Redis, and it knows all that was."""
-    end_detours(alone)
+    end_bypasses(alone)
     alone.failover.redis_recovery.reconcile()
     eventually(lambda: alone.failover.lease.current().redis_complete)

@@ -24,8 +24,8 @@ def windows(*taken_ms: float, until: float = NOW) -> dict[int, Counts]:
     return {last - ago: window(ms) for ago, ms in enumerate(reversed(taken_ms))}
 
 
-def look(**facts: object) -> Snapshot:
-    """A look that finds all well, but for what is given."""
+def snapshot(**facts: object) -> Snapshot:
+    """A snapshot that finds all well, but for what is given."""
     well = TierStatus(available=True, breaker=BreakerState(state="closed"), latency_ms=1.0)
     tiers = {"redis": well, "postgresql": well, "clickhouse": well}
     empty = Progress(True, "the log is empty")
@@ -34,8 +34,8 @@ def look(**facts: object) -> Snapshot:
 
 
 def without(*tiers: str) -> Snapshot:
-    """A look that finds these tiers out."""
+    """A snapshot that finds these tiers out."""
     out = TierStatus(available=False, breaker=BreakerState(state="open"), reason="gone")
     untold = {"redis": "pending", "postgresql": "outbox"}
     nothing = {untold[tier]: None for tier in tiers if tier in untold}
-    return look(tiers={**look().tiers, **dict.fromkeys(tiers, out)}, **nothing)
+    return snapshot(tiers={**snapshot().tiers, **dict.fromkeys(tiers, out)}, **nothing)

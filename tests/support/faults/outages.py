@@ -50,7 +50,7 @@ def _is_not_wanted() -> bool:
     return False
 
 
-def end_detours(alone: Services) -> None:
+def end_bypasses(alone: Services) -> None:
     """As if everybody who wrote beside Redis had found it again a while ago."""
     with alone.tiers.job_engine.begin() as connection:
         connection.execute(text("DELETE FROM redis_detours"))

@@ -26,16 +26,16 @@ def archived_before(store: Services, engine: Engine, nth: int) -> Iterator[None]
     """Archives everything right before the n-th statement that somebody else sends."""
     sent = [0]
 
-    def look(*_: object) -> None:
+    def watch(*_: object) -> None:
         sent[0] += 1
         if sent[0] == nth:
             archive(store)
 
-    event.listen(engine, "before_cursor_execute", look)
+    event.listen(engine, "before_cursor_execute", watch)
     try:
         yield
     finally:
-        event.remove(engine, "before_cursor_execute", look)
+        event.remove(engine, "before_cursor_execute", watch)
     assert sent[0] >= nth
 
 

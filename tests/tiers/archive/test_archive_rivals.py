@@ -18,6 +18,7 @@ from storage.postgres import writes
 from support.data.archives import (
     PARTITION,
     archive,
+    archive_request,
     boundary,
     execute,
     exported,
@@ -25,7 +26,6 @@ from support.data.archives import (
     old,
     scalar,
     unit,
-    wish,
     write,
 )
 from support.data.samples import message, revised
@@ -172,13 +172,13 @@ def test_what_is_edited_between_proof_and_detachment_stays_and_wins(
     changed = [revised(week[2]), revised(week[3], deleted=True)]
     there = []
 
-    def look() -> None:
+    def check() -> None:
         there.append((in_postgres(store), scalar(store, "SELECT count(*) FROM clickhouse_outbox")))
         there.append(codec.decode(exported(store)[2]).version)
 
     with (
         at_point(monkeypatch, "archive.after_proof", lambda: edit(store, *changed)),
-        at_point(monkeypatch, "archive.after_detach", look),
+        at_point(monkeypatch, "archive.after_detach", check),
     ):
         done = archive(store, grace=3600)
     # Both were rows of `messages` again, waiting to be shipped, and went as leftovers then.
@@ -258,7 +258,7 @@ def test_all_messages_at_once_look_like_a_clock_that_jumped(
 def test_a_run_that_is_given_up_in_the_middle_frees_the_lock(
     store: Services, week: list[Message]
 ) -> None:
-    steps = store.jobs.archive.archive_partitions(wish())
+    steps = store.jobs.archive.archive_partitions(archive_request())
     next(steps)
     steps.close()
     assert archive(store).dropped == 1
@@ -290,7 +290,7 @@ def test_a_table_that_is_attached_again_at_the_last_moment_is_not_dropped(
     archive(store, grace=3600)
     found = unit(store, following)
     bounds = f"FROM ('{found['low']}') TO ('{found['high']}')"
-    steps = store.jobs.archive.archive_partitions(wish())
+    steps = store.jobs.archive.archive_partitions(archive_request())
     next(steps)
     execute(store, f"ALTER TABLE messages ATTACH PARTITION {following} FOR VALUES {bounds}")
     with pytest.raises(Refused, match="is a partition again"):

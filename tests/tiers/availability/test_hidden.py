@@ -10,16 +10,16 @@ from sqlalchemy import text
 
 from jobs.consistency.report import ConsistencyReport
 from jobs.persist.drain import Drained
-from models import ids
 from models.message import Message
 from storage.errors import AlreadyExists, NotFound, VersionConflict
 from storage.postgres import locks
 from support.calls.erasing import marker_of
 from support.checking import named
 from support.data.everywhere import places
+from support.data.records import make_thread
 from support.data.samples import message
 from support.faults import damage
-from support.faults.outages import end_detours, post, without
+from support.faults.outages import end_bypasses, post, without
 from wiring.process import Services
 
 
@@ -145,7 +145,7 @@ def test_asking_for_the_messages_of_a_deleted_thread_does_not_bring_it_back(
     made: Message = post(alone, user).message
     alone.jobs.carry()
     without(alone, "redis").threads.delete(user, "t")
-    end_detours(alone)
+    end_bypasses(alone)
     # Redis is told, and has an index that is complete nowhere.
     alone.failover.redis_recovery.reconcile()
     for _ in range(2):
@@ -191,7 +191,7 @@ def test_what_was_written_beside_redis_after_a_deletion_is_counted_when_that_lan
     alone.jobs.carry()
     alone.threads.delete(user, "t")
     beside = [post(without(alone, "redis"), user, text).message.id for text in ("second", "third")]
-    end_detours(alone)
+    end_bypasses(alone)
     alone.jobs.carry()
     thread = alone.threads.get(user, "t")
     assert thread.message_count == 2
@@ -225,8 +225,5 @@ def test_a_thread_is_made_although_its_index_is_nothing_but_a_floor(
 
 def test_a_thread_is_not_made_where_a_message_came_first(alone: Services, user: str) -> None:
     post(alone, user, "a", "k")
-    moment = ids.timestamp(alone.tiers.clock.now_us())
     with pytest.raises(VersionConflict):
-        alone.tiers.redis.put_thread(
-            user, "t", b'{"version":1}', expected_version=0, created_at=moment
-        )
+        alone.tiers.redis.put_thread(make_thread(user), expected_version=0)

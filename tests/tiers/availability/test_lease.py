@@ -17,7 +17,7 @@ from storage.messages.posts import Draft
 from storage.postgres import writes
 from storage.redis import keys
 from support.data.samples import append_of, message
-from support.faults.outages import believe_keys, end_detours
+from support.faults.outages import believe_keys, end_bypasses
 from support.waiting import eventually
 from wiring.process import Services
 
@@ -28,7 +28,7 @@ NOT_REDIS = Completeness(postgres_complete=True)
 @pytest.fixture
 def fresh(alone: Services) -> Iterator[Callable[[], Completeness]]:
     """What a process that has only just started would be told."""
-    end_detours(alone)
+    end_bypasses(alone)
     believe_keys(alone)
     alone.failover.redis_recovery.reconcile()
     yield lambda: told(Services(alone.settings).failover.lease)
@@ -70,11 +70,11 @@ def test_somebody_on_a_detour_ends_it_until_the_row_is_old(
 def test_who_was_on_a_detour_long_ago_may_be_again(
     alone: Services, fresh: Callable[[], Completeness]
 ) -> None:
-    detour = beside_redis(alone.tiers.quick_engine, alone.tiers.request_engine)
-    detour.acquire()
+    bypass = beside_redis(alone.tiers.quick_engine, alone.tiers.request_engine)
+    bypass.acquire()
     sql(alone, "UPDATE redis_detours SET until = clock_timestamp() - interval '1 hour'")
-    detour.expire()
-    detour.acquire()
+    bypass.expire()
+    bypass.acquire()
     assert fresh() == NOT_REDIS
 
 
@@ -124,7 +124,7 @@ def test_what_waits_in_clickhouse_ends_all_belief(
     alone.failover.writes._clickhouse.append([append_of(message(user))])
     assert fresh() == Completeness()
     alone.failover.handoff.replay()
-    end_detours(alone)
+    end_bypasses(alone)
     alone.failover.redis_recovery.reconcile()
     assert fresh() == WHOLE
 
@@ -139,7 +139,7 @@ def test_a_process_that_never_saw_an_outage_is_told_of_what_waits_in_clickhouse(
     direct.say_so()
     eventually(lambda: other.current() == Completeness())
     alone.failover.handoff.replay()
-    end_detours(alone)
+    end_bypasses(alone)
     alone.failover.redis_recovery.reconcile()
     eventually(lambda: other.current() == WHOLE)
 
@@ -189,11 +189,11 @@ def test_the_first_write_beside_redis_waits_for_every_lease(
         thread.start()
     try:
         eventually(lambda: believed)
-        detour = beside_redis(alone.tiers.quick_engine, alone.tiers.request_engine)
+        bypass = beside_redis(alone.tiers.quick_engine, alone.tiers.request_engine)
         with capture_logs() as logs:
-            detour.acquire()
+            bypass.acquire()
             entered = time.monotonic()
-            detour.acquire()
+            bypass.acquire()
     finally:
         stop.set()
         for thread in threads:

@@ -43,7 +43,7 @@ def test_a_worker_that_looks_is_progress(alone: Services, judge: Callable[..., P
 
     def idle() -> bool:
         look()
-        return alone.tiers.pending_log.standing().looked_seconds is not None and judge().is_ok
+        return alone.tiers.pending_log.status().polled_seconds is not None and judge().is_ok
 
     eventually(idle)
     assert judge() == Progress(True, "the log is empty")
@@ -88,7 +88,7 @@ def test_a_log_that_moves_is_progress_however_old_it_is(
 ) -> None:
     for _ in range(3):
         post(alone, user)
-    eventually(lambda: alone.tiers.pending_log.standing().oldest_seconds > SOON)
+    eventually(lambda: alone.tiers.pending_log.status().oldest_seconds > SOON)
     drains = process(alone, drain_batch_messages=1).jobs.persistence
     for _ in range(3):
         assert judge().detail.startswith("the oldest entry is")
@@ -110,7 +110,7 @@ def test_a_log_that_waits_for_postgresql_is_no_fault_of_the_workers(
 ) -> None:
     post(alone, user)
     drains = process(alone, database_url=NOWHERE["database_url"]).jobs.persistence
-    eventually(lambda: alone.tiers.pending_log.standing().oldest_seconds > SOON)
+    eventually(lambda: alone.tiers.pending_log.status().oldest_seconds > SOON)
     with pytest.raises(Exception, match="postgresql"):
         drains.drain_backlog()
     found = judge(database_url=NOWHERE["database_url"])

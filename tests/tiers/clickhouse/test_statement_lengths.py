@@ -132,8 +132,8 @@ def test_fingerprints(alone: Services, sent: Sent) -> None:
     slices = [SliceKey(3_000, share) for share in range(MAX_SHARES)]
     assert clickhouse_rows(alone.tiers.job_clickhouse, Cut(shares=MAX_SHARES), slices) is not None
     assert clickhouse_rows_of(alone.tiers.job_clickhouse, NAMES) == {}
-    mender = RowProver(alone.tiers)
-    assert list(mender._archived(NAMES)) == []
+    prover = RowProver(alone.tiers)
+    assert list(prover._archived(NAMES)) == []
     assert sent.fit(8)
 
 
@@ -223,10 +223,8 @@ def test_what_is_on_hold_is_no_part_of_a_statement(alone: Services, sent: Sent) 
     buried = [revised(one, deleted=True) for one in (kept, free)]
     put_in_clickhouse(alone, kept, free)
     put_in_clickhouse(alone, *buried)
-    standing = Holds(
-        frozenset(user for user, _ in THREADS[2:]), frozenset([THREADS[0], *THREADS[2:]])
-    )
-    alone.jobs.physical_erasure._purge_versions(standing)
+    holds = Holds(frozenset(user for user, _ in THREADS[2:]), frozenset([THREADS[0], *THREADS[2:]]))
+    alone.jobs.physical_erasure._purge_versions(holds)
     # A merge may take the older version of either; only the statement says what was meant to go.
     deleting = b" ".join(body for body in sent.bodies if body.startswith(b"ALTER TABLE"))
     assert free.id.encode() in deleting

@@ -164,18 +164,17 @@ def test_redis_takes_nothing_in_that_was_read_before(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
     one = persisted(alone, drain, user, 1)[0]
-    created = alone.threads.create(user, "other", marker_of(user), {}).thread
+    alone.threads.create(user, "other", marker_of(user), {})
+    created = codec.decode_thread(alone.tiers.redis.thread(user, "other")[0] or b"")
     alone.jobs.user_erasure.request(user, by="an admin")
     alone.jobs.user_erasure.carry_on(user)
     redis = alone.tiers.redis
     records = [(one.id, codec.encode(one))]
     assert not redis.warm(user, "t", records, seen_floor=None, floor=ids.LOWEST)
     with pytest.raises(NotFound):
-        edit = codec.encode(revised(one))
-        redis.revise(user, "t", one.id, edit, expected_version=1, tombstone=False)
+        redis.revise(revised(one), expected_version=1)
     with pytest.raises(NotFound):
-        record = msgspec.json.encode(created)
-        redis.put_thread(user, "other", record, expected_version=1, created_at=created.created_at)
+        redis.put_thread(created, expected_version=1)
     through = alone.jobs.user_erasure.receipt(user).erased_through
     (answer,) = redis.append([append_of(one)], 60)
     assert answer == (through,), "an id at or below the watermark was acknowledged"

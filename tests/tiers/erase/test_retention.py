@@ -209,7 +209,7 @@ def test_what_is_deleted_under_a_hold_is_hidden_and_kept_until_the_hold_is_lifte
     write(revised(edited))
     write(revised(in_one_batch), revised(in_one_batch, version=3, deleted=True))
     alone.jobs.replication.ship_all()
-    alone.tiers.redis_repair.forget([one.id, edited.id, in_one_batch.id])
+    alone.tiers.redis_repair.evict([one.id, edited.id, in_one_batch.id])
     assert listed(alone, user) == [edited.id]
     held = text(
         "SELECT id::text, version, content FROM held_versions WHERE user_id = :user"

@@ -15,7 +15,7 @@ from storage.messages.storage_service import Acknowledgement
 from storage.postgres import locks
 from storage.redis import keys
 from support.data.samples import append_of, message
-from support.faults.outages import end_detours, listed, post, rows, without
+from support.faults.outages import end_bypasses, listed, post, rows, without
 from support.waiting import eventually
 from wiring.process import Services
 
@@ -47,7 +47,7 @@ def test_without_redis_and_postgresql_clickhouse_takes_it(alone: Services, user:
 def test_what_one_process_alone_gave_to_clickhouse_is_listed_by_all(
     alone: Services, user: str
 ) -> None:
-    end_detours(alone)
+    end_bypasses(alone)
     alone.failover.redis_recovery.reconcile()
     other = without(alone)
     post(other, user, "before")

@@ -28,11 +28,11 @@ HIGHEST = "ffffffff-ffff-7fff-bfff-ffffffffffff"
 
 def shown(own: Services) -> Scraped:
     """What Prometheus is told of the moment."""
-    return parsed(exposition(own.tiers.instruments, "", looked(own)).decode())
+    return parsed(exposition(own.tiers.instruments, "", figures_now(own)).decode())
 
 
-def looked(own: Services) -> StoreFigures:
-    """What is found at a look."""
+def figures_now(own: Services) -> StoreFigures:
+    """The figures of this moment."""
     return figures(own.performance.snapshots.take(), own.performance.monitor.firing())
 
 
@@ -61,10 +61,10 @@ def test_the_score_is_in_per_cent_as_rules_take_it(alone: Services) -> None:
 
 def test_a_tier_that_is_too_busy_for_a_figure_is_not_out(alone: Services) -> None:
     with locked(alone, "dead_letters"):
-        found = looked(alone)
+        found = figures_now(alone)
     assert found.tiers["postgresql"].is_up
     assert found.dead_letters is None
-    assert looked(alone).dead_letters is not None
+    assert figures_now(alone).dead_letters is not None
 
 
 def test_a_tier_that_turns_one_question_away_is_not_out(alone: Services) -> None:

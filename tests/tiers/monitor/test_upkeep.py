@@ -8,7 +8,6 @@ from structlog.testing import capture_logs
 
 from jobs.monitor.upkeep import CopyLifetimes
 from jobs.persist.drain import Drained
-from models import codec
 from storage.availability.checks.clickhouse import check_clickhouse
 from storage.availability.checks.finding import found
 from storage.availability.checks.redis import check_redis
@@ -39,8 +38,7 @@ def test_what_is_pending_keeps_none(
     first = message(user)
     alone.tiers.redis.append([append_of(first)], 60)
     drain()
-    second = codec.encode(revised(first))
-    alone.tiers.redis.revise(user, "t", first.id, second, expected_version=1, tombstone=False)
+    alone.tiers.redis.revise(revised(first), expected_version=1)
     new = message(user)
     alone.tiers.redis.append([append_of(new)], 60)
     assert alone.jobs.upkeep.mend_lifetimes() == CopyLifetimes(copies=2, for_ever=2, mended=0)

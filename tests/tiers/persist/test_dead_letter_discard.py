@@ -79,9 +79,7 @@ def test_a_discarded_later_version_shows_the_one_that_is_kept(
     alone.tiers.redis.append([append_of(*made)], 60)
     drain()
     bad.enter_context(refusing(alone, f"user_id <> '{user}' OR version < 2"))
-    later = revised(one, deleted=tombstone)
-    record = codec.encode(later)
-    alone.tiers.redis.revise(user, "t", one.id, record, expected_version=1, tombstone=tombstone)
+    alone.tiers.redis.revise(revised(one, deleted=tombstone), expected_version=1)
     assert drain().refused == 1
     assert service.discard(only(service).id, by="somebody").removed_from_redis
     assert alone.failover.retrieval.get(user, one.id).message == one
@@ -105,8 +103,7 @@ def test_a_discarded_edit_of_an_archived_message_shows_what_the_archive_has(
     # The reader warms Redis, which can then answer alone for the newest of them.
     assert [each.id for each in desc(alone, user, 4)] == [each.id for each in made[:0:-1]]
     bad.enter_context(refusing(alone, f"user_id <> '{user}'"))
-    record = codec.encode(revised(one, deleted=True))
-    alone.tiers.redis.revise(user, "t", one.id, record, expected_version=1, tombstone=True)
+    alone.tiers.redis.revise(revised(one, deleted=True), expected_version=1)
     assert drain().refused == 1
     assert service.discard(only(service).id, by="somebody").removed_from_redis
     assert [each.id for each in desc(alone, user, 2)] == [made[4].id, one.id]
@@ -125,9 +122,7 @@ def test_a_discard_does_not_touch_another_version(
 ) -> None:
     one = refused_message(alone, user, drain, bad)
     newer = revised(one)
-    alone.tiers.redis.revise(
-        user, "t", one.id, codec.encode(newer), expected_version=1, tombstone=False
-    )
+    alone.tiers.redis.revise(newer, expected_version=1)
     assert not service.discard(only(service).id, by="somebody").removed_from_redis
     assert alone.failover.retrieval.get(user, one.id).message == newer
     assert drain().written == 1

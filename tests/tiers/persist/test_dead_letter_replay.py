@@ -84,9 +84,7 @@ def test_a_newer_version_wins_over_a_replayed_one(
 ) -> None:
     one = refused_message(alone, user, drain, bad)
     newer = revised(one)
-    alone.tiers.redis.revise(
-        user, "t", one.id, codec.encode(newer), expected_version=1, tombstone=False
-    )
+    alone.tiers.redis.revise(newer, expected_version=1)
     assert drain().written == 1
     bad.close()
     assert not service.replay(only(service).id, by="somebody").written
@@ -104,9 +102,7 @@ def test_a_newer_version_that_is_pending_stays_without_a_ttl(
 ) -> None:
     one = refused_message(alone, user, drain, bad)
     newer = revised(one)
-    alone.tiers.redis.revise(
-        user, "t", one.id, codec.encode(newer), expected_version=1, tombstone=False
-    )
+    alone.tiers.redis.revise(newer, expected_version=1)
     bad.close()
     letter = only(service)
     assert service.replay(letter.id, by="somebody", record=codec.encode(one)).written

@@ -1,4 +1,4 @@
-"""What Redis is told afterwards, how it is warmed, and when there is no room in it."""
+"""What Redis is told afterwards, how it is warmed, and when there is no quota in it."""
 
 from collections.abc import Callable
 
@@ -68,9 +68,7 @@ def test_a_pending_newer_version_is_not_replaced(alone: Services, user: str) -> 
     first = message(user)
     second = revised(first)
     alone.tiers.redis.append([append_of(first)], 60)
-    alone.tiers.redis.revise(
-        user, "t", first.id, codec.encode(second), expected_version=1, tombstone=False
-    )
+    alone.tiers.redis.revise(second, expected_version=1)
     alone.tiers.redis_repair.refresh([first])
     assert alone.tiers.redis.message(first.id) == codec.encode(second)
     assert not alone.tiers.redis.is_evictable(first.id)
@@ -80,14 +78,14 @@ def test_a_log_that_fills_redis_sends_writes_on(alone: Services, user: str) -> N
     own = Services(alone.settings)
     client = alone.tiers.redis_client
     before = client.config_get("maxmemory")["maxmemory"]
-    room = LogQuota(own.tiers.redis_door, slots=own.settings.shards, log_share=0.2)
-    room.admit()
+    quota = LogQuota(own.tiers.redis_door, slots=own.settings.shards, log_share=0.2)
+    quota.admit()
     content = "x" * 60_000
     for _ in range(60):
         alone.tiers.redis.append([append_of(message(user, content=content))], 60)
     client.config_set("maxmemory", int(client.info("memory")["used_memory"]) * 2)
     try:
-        assert room.share() > 0.2
+        assert quota.share() > 0.2
         tight = LogQuota(own.tiers.redis_door, slots=own.settings.shards, log_share=0.2)
         with pytest.raises(TierUnavailable, match="its log takes over 20%") as error:
             tight.admit()
@@ -99,7 +97,7 @@ def test_a_log_that_fills_redis_sends_writes_on(alone: Services, user: str) -> N
         assert limited.tiers.breakers.redis.is_closed
     finally:
         client.config_set("maxmemory", before)
-    assert room.share() < 0.2
+    assert quota.share() < 0.2
 
 
 def test_a_full_redis_refuses_without_a_trace_and_postgresql_takes_it(

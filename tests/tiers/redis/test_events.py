@@ -214,8 +214,7 @@ def test_threads_that_wait_are_those_with_writes_in_the_log(
     waiting = keys.waiting_threads(user)
     assert set(alone.tiers.redis_client.hkeys(waiting)) == {b"one", b"two", b"three"}
     alone.tiers.redis_client.hset(keys.thread_pages(user), "generation", "g")
-    second = codec.encode(revised(first))
-    alone.tiers.redis.revise(user, "one", first.id, second, expected_version=1, tombstone=False)
+    alone.tiers.redis.revise(revised(first), expected_version=1)
     assert not alone.tiers.redis_client.exists(keys.thread_pages(user))
     drain()
     assert not alone.tiers.redis_client.exists(waiting)

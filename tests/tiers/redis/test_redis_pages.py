@@ -65,10 +65,10 @@ def test_warming_does_nothing_once_the_floor_has_moved(redis_tier: RedisTier, us
 
 def test_warming_never_replaces_a_copy(redis_tier: RedisTier, user: str) -> None:
     first = message(user)
-    second = codec.encode(revised(first))
-    redis_tier.revise(user, "t", first.id, second, expected_version=1, tombstone=False)
+    second = revised(first)
+    redis_tier.revise(second, expected_version=1)
     assert warm(redis_tier, None, ids.LOWEST, first)
-    assert redis_tier.message(first.id) == second
+    assert redis_tier.message(first.id) == codec.encode(second)
     assert not redis_tier.is_evictable(first.id)
 
 
@@ -77,8 +77,7 @@ def test_warming_brings_back_nothing_that_was_deleted_meanwhile(
 ) -> None:
     one = message(user, metadata={"deleted_at": None})
     redis_tier.append([append_of(one)], 60)
-    gone = codec.encode(revised(one, deleted=True))
-    redis_tier.revise(user, "t", one.id, gone, expected_version=1, tombstone=True)
+    redis_tier.revise(revised(one, deleted=True), expected_version=1)
     assert warm(redis_tier, page(redis_tier, user).floor, ids.LOWEST, one)
     assert names(redis_tier, user) == []
 
@@ -152,8 +151,8 @@ def test_forgotten_messages_are_gone_from_redis(
 ) -> None:
     one, other = message(user), message(user)
     redis_tier.append([append_of(one, other)], 60)
-    alone.tiers.redis_repair.forget([one.id])
-    alone.tiers.redis_repair.forget([])
+    alone.tiers.redis_repair.evict([one.id])
+    alone.tiers.redis_repair.evict([])
     assert redis_tier.message(one.id) is None
     assert redis_tier.message(other.id) is not None
 

@@ -21,23 +21,12 @@ def index_ttl(tier: RedisTier, user: str) -> int:
     return int(tier.client.ttl(keys.index(tier.slot_of_thread(user, "t"), user, "t")))
 
 
-def revise(tier: RedisTier, version: Message, *, expected_version: int) -> bool:
-    return tier.revise(
-        version.user_id,
-        version.thread_id,
-        version.id,
-        codec.encode(version),
-        expected_version=expected_version,
-        tombstone=version.deleted_at is not None,
-    )
-
-
 def listed(tier: RedisTier, user: str) -> list[str]:
     page = tier.page(user, "t", ids.LOWEST, ids.HIGHEST, "asc", 100)
     return [name for name, _ in page.records]
 
 
-def thread(user: str, version: int = 1) -> Thread:
+def thread(user: str, version: int = 1, *, deleted_through: str | None = None) -> Thread:
     moment = "2026-01-01T00:00:00.000000Z"
     return Thread(
         version=version,
@@ -47,18 +36,8 @@ def thread(user: str, version: int = 1) -> Thread:
         metadata={},
         created_at=moment,
         updated_at=moment,
-    )
-
-
-def put_thread(tier: RedisTier, one: Thread, *, expected_version: int, mark: str = "") -> bool:
-    record = codec.encode(one)
-    return tier.put_thread(
-        one.user_id,
-        one.id,
-        record,
-        expected_version=expected_version,
-        created_at=one.created_at,
-        deleted_through=mark,
+        deleted_at=moment if deleted_through else None,
+        deleted_through=deleted_through,
     )
 
 
@@ -66,9 +45,9 @@ def test_a_version_that_rests_on_another_is_refused(redis_tier: RedisTier, user:
     first = message(user)
     second, rival = revised(first), revised(first, deleted=True)
     redis_tier.append([append_of(first)], 60)
-    revise(redis_tier, second, expected_version=1)
+    redis_tier.revise(second, expected_version=1)
     with pytest.raises(VersionConflict) as caught:
-        revise(redis_tier, rival, expected_version=1)
+        redis_tier.revise(rival, expected_version=1)
     assert codec.decode(caught.value.current) == second
     assert redis_tier.message(first.id) == codec.encode(second)
     assert redis_tier.client.xlen(keys.pending(redis_tier.slot_of_message(first.id))) == 2
@@ -76,7 +55,7 @@ def test_a_version_that_rests_on_another_is_refused(redis_tier: RedisTier, user:
 
 def test_a_version_may_rest_on_a_copy_below(redis_tier: RedisTier, user: str) -> None:
     second = revised(message(user))
-    assert revise(redis_tier, second, expected_version=1)
+    assert redis_tier.revise(second, expected_version=1)
     assert redis_tier.message(second.id) == codec.encode(second)
     assert ttl(redis_tier, second) == -1
 
@@ -84,7 +63,7 @@ def test_a_version_may_rest_on_a_copy_below(redis_tier: RedisTier, user: str) ->
 def test_a_tombstone_leaves_the_list(redis_tier: RedisTier, user: str) -> None:
     first, other = message(user), message(user)
     redis_tier.append([append_of(first, other)], 60)
-    revise(redis_tier, revised(first, deleted=True), expected_version=1)
+    redis_tier.revise(revised(first, deleted=True), expected_version=1)
     assert listed(redis_tier, user) == [other.id]
 
 
@@ -95,7 +74,7 @@ def test_a_revision_fails_whole(redis_tier: RedisTier, user: str) -> None:
     redis_tier.client.delete(log)
     redis_tier.client.set(log, "in the way")
     with pytest.raises(TierRejected):
-        revise(redis_tier, revised(first), expected_version=1)
+        redis_tier.revise(revised(first), expected_version=1)
     assert redis_tier.message(first.id) == codec.encode(first)
 
 
@@ -117,7 +96,7 @@ def test_an_edit_takes_the_ttl_away_until_it_is_committed_too(
     first = message(user)
     redis_tier.append([append_of(first)], 60)
     drain()
-    revise(redis_tier, revised(first), expected_version=1)
+    redis_tier.revise(revised(first), expected_version=1)
     assert ttl(redis_tier, first) == index_ttl(redis_tier, user) == -1
     drain()
     assert ttl(redis_tier, first) > 0
@@ -134,25 +113,25 @@ def test_a_new_message_takes_the_ttl_of_the_list_away(
 
 
 def test_a_thread_is_created_once(redis_tier: RedisTier, user: str) -> None:
-    put_thread(redis_tier, thread(user), expected_version=0)
+    redis_tier.put_thread(thread(user), expected_version=0)
     with pytest.raises(VersionConflict):
-        put_thread(redis_tier, thread(user), expected_version=0)
+        redis_tier.put_thread(thread(user), expected_version=0)
 
 
 def test_a_thread_that_messages_made_is_not_created_again(redis_tier: RedisTier, user: str) -> None:
     redis_tier.append([append_of(message(user))], 60)
     with pytest.raises(VersionConflict) as caught:
-        put_thread(redis_tier, thread(user), expected_version=0)
+        redis_tier.put_thread(thread(user), expected_version=0)
     assert caught.value.current == b""
 
 
 def test_a_change_that_rests_on_another_version_is_refused(
     redis_tier: RedisTier, user: str
 ) -> None:
-    put_thread(redis_tier, thread(user), expected_version=0)
-    put_thread(redis_tier, thread(user, 2), expected_version=1)
+    redis_tier.put_thread(thread(user), expected_version=0)
+    redis_tier.put_thread(thread(user, 2), expected_version=1)
     with pytest.raises(VersionConflict) as caught:
-        put_thread(redis_tier, thread(user, 2), expected_version=1)
+        redis_tier.put_thread(thread(user, 2), expected_version=1)
     assert codec.decode_thread(caught.value.current).version == 2
 
 
@@ -162,7 +141,7 @@ def test_a_message_above_the_watermark_of_a_deletion_stays_listed(
     # Posted after the watermark was made, and before the deletion came.
     below, above = message(user), message(user)
     redis_tier.append([append_of(below, above)], 60)
-    put_thread(redis_tier, thread(user, 2), expected_version=1, mark=below.id)
+    redis_tier.put_thread(thread(user, 2, deleted_through=below.id), expected_version=1)
     assert listed(redis_tier, user) == [above.id]
 
 
@@ -171,7 +150,7 @@ def test_a_deletion_empties_the_list_and_leaves_a_watermark(
 ) -> None:
     one = message(user)
     redis_tier.append([append_of(one)], 60)
-    put_thread(redis_tier, thread(user, 2), expected_version=1, mark=one.id)
+    redis_tier.put_thread(thread(user, 2, deleted_through=one.id), expected_version=1)
     assert listed(redis_tier, user) == []
     assert redis_tier.thread(user, "t")[1] == one.id
     name = keys.watermark(redis_tier.slot_of_thread(user, "t"), user, "t")

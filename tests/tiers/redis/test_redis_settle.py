@@ -50,12 +50,12 @@ def test_a_later_version_that_is_pending_keeps_no_ttl(alone: Services, user: str
     alone.tiers.redis.append([append_of(first)], 60)
     done = committed(alone.tiers.pending_log, alone.tiers.redis, first)
     # The edit comes between the commit of the first version and its settling.
-    second = codec.encode(revised(first))
-    alone.tiers.redis.revise(user, "t", first.id, second, expected_version=1, tombstone=False)
+    second = revised(first)
+    alone.tiers.redis.revise(second, expected_version=1)
     assert alone.tiers.pending_log.settle([done]) == 1
     assert not alone.tiers.redis.is_evictable(first.id)
     assert index_ttl(alone.tiers.redis, user) == -1
-    assert alone.tiers.redis.message(first.id) == second
+    assert alone.tiers.redis.message(first.id) == codec.encode(second)
 
 
 def test_the_list_keeps_no_ttl_while_its_newest_is_pending(alone: Services, user: str) -> None:

@@ -5,7 +5,7 @@ import pytest
 from storage.errors import NoTierAvailable
 from storage.redis import keys
 from support.data.thread_lists import Drain, begin_whole, figures, page, post
-from support.faults.outages import end_detours, without
+from support.faults.outages import end_bypasses, without
 from support.waiting import eventually
 from wiring.process import Services
 
@@ -75,7 +75,7 @@ def test_right_after_an_outage_of_redis_no_page_hides_what_was_written_beside_it
     assert figures(page(Services(alone.settings), user)) == [("t", 3, "after"), ("u", 1, "new")]
     drain()
     alone.failover.redis_recovery.reconcile()
-    end_detours(alone)
+    end_bypasses(alone)
     fresh = Services(alone.settings)
     for _ in range(2):
         assert figures(page(fresh, user)) == [("t", 3, "after"), ("u", 1, "new")]

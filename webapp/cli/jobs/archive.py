@@ -60,11 +60,11 @@ def archive(older_than: float | None, grace: float | None, dry_run: bool) -> Non
         _say_due(services.jobs.archive.due(rules))
         return
     grace_seconds = own.archive_grace_seconds if grace is None else grace
-    wish = ArchiveRequest(rules, grace_seconds, operator())
+    request = ArchiveRequest(rules, grace_seconds, operator())
     done = ArchiveCounts()
     with _progress() as bar:
         task = bar.add_task("archiving", total=None)
-        for done in services.jobs.archive.archive_partitions(wish):
+        for done in services.jobs.archive.archive_partitions(request):
             finished = done.detached + done.waiting + done.stopped
             bar.update(task, total=done.partitions or None, completed=finished)
     _say_done(done)

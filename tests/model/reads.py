@@ -16,7 +16,7 @@ DEAD_LOOKED_AT = 8
 FIGURES_SECONDS = 30
 
 
-class Looks:
+class ModelReads:
     """Reads by one user's own calls."""
 
     def __init__(self, apis: dict[str, Api], acts: Acts, drawn: random.Random) -> None:

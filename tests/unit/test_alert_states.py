@@ -17,7 +17,7 @@ from models.message import Tier
 from settings import Settings, load
 from storage.availability.progress import Progress
 from storage.telemetry.counts import Counts
-from support.data.windows import NOW, look, window, without
+from support.data.windows import NOW, snapshot, window, without
 from support.stack.environment import COMPLETE
 
 OWN: Settings = load(COMPLETE)
@@ -33,10 +33,10 @@ def after(before: AlertState, step: int, *findings: Condition, unknown: str = ""
 
 def run(*rounds: list[Condition]) -> list[Change]:
     """Rounds of evaluations one after the other, from nothing."""
-    changes, standing = [], AlertState()
+    changes, state = [], AlertState()
     for step, findings in enumerate(rounds):
-        changes.append(after(standing, step, *findings))
-        standing = changes[-1].state
+        changes.append(after(state, step, *findings))
+        state = changes[-1].state
     return changes
 
 
@@ -86,10 +86,10 @@ def test_figures_are_those_of_the_last_evaluation() -> None:
 
 
 def test_what_nobody_can_judge_stays_as_it_is() -> None:
-    standing = run([MEMORY], [MEMORY])[-1].state
+    state = run([MEMORY], [MEMORY])[-1].state
     for step in range(2, 6):
-        standing = after(standing, step, unknown="redis_memory").state
-    assert "redis_memory" in standing.active
+        state = after(state, step, unknown="redis_memory").state
+    assert "redis_memory" in state.active
 
 
 def test_two_that_judge_the_same_window_come_to_the_same() -> None:
@@ -98,28 +98,28 @@ def test_two_that_judge_the_same_window_come_to_the_same() -> None:
 
 
 def test_records_wait_for_postgresql_up_to_a_bound() -> None:
-    standing = AlertState()
+    state = AlertState()
     for step in range(KEPT_RECORDS + 20):
         many = [GONE._replace(subject=str(step))] if step % 3 == 0 else []
-        standing = after(standing, step, *many).state
-    assert len(standing.records) <= KEPT_RECORDS
+        state = after(state, step, *many).state
+    assert len(state.records) <= KEPT_RECORDS
 
 
 def test_a_standing_is_read_as_it_was_written() -> None:
-    standing = run([SLOW], [SLOW, GONE], [SLOW], [SLOW])[-1].state
-    assert msgspec.json.decode(msgspec.json.encode(standing), type=AlertState) == standing
+    state = run([SLOW], [SLOW, GONE], [SLOW], [SLOW])[-1].state
+    assert msgspec.json.decode(msgspec.json.encode(state), type=AlertState) == state
 
 
 def test_a_figure_that_goes_up_and_down_at_its_bound_is_told_once() -> None:
     """What stands is over when it is clearly below."""
-    standing, raised, ended = AlertState(), 0, 0
+    state, raised, ended = AlertState(), 0, 0
     for step, used in enumerate([81, 81, 79, 79, 79, 81, 81, 79, 79, 73, 73, 71, 71]):
-        seen = look(memory_bytes=used, memory_limit_bytes=100)
-        judgement = judge(OWN, LatencyComparison(window(2), 2.0), seen, standing.active)
-        change = next_state(standing, int(NOW // 2) + step, NOW + 2 * step, judgement)
-        standing = change.state
+        seen = snapshot(memory_bytes=used, memory_limit_bytes=100)
+        judgement = judge(OWN, LatencyComparison(window(2), 2.0), seen, state.active)
+        change = next_state(state, int(NOW // 2) + step, NOW + 2 * step, judgement)
+        state = change.state
         raised, ended = raised + len(change.raised), ended + len(change.ended)
-        assert ("redis_memory" in standing.active) == (1 <= step < 12)
+        assert ("redis_memory" in state.active) == (1 <= step < 12)
     assert (raised, ended) == (1, 1)
 
 
@@ -127,21 +127,23 @@ def test_lateness_and_slowness_are_eased_where_they_stand() -> None:
     # A window's quantile is as near as its bounds tell.
     own = msgspec.structs.replace(OWN, alert_p95_ms=window(90).quantile_ms(0.95) or 0.0)
     pace = LatencyComparison(window(90), None)
-    assert judge(own, pace, look(), ()).findings == []
-    assert [one.type for one in judge(own, pace, look(), {"latency_p95"}).findings] == [
+    assert judge(own, pace, snapshot(), ()).findings == []
+    assert [one.type for one in judge(own, pace, snapshot(), {"latency_p95"}).findings] == [
         "latency_p95"
     ]
     slow = LatencyComparison(window(6.5), 2.0)
-    assert judge(OWN, slow, look()).findings == []
-    assert judge(OWN, slow, look(), {"performance_degradation"}).findings != []
+    assert judge(OWN, slow, snapshot()).findings == []
+    assert judge(OWN, slow, snapshot(), {"performance_degradation"}).findings != []
     assert (
-        judge(OWN, LatencyComparison(window(5), 2.0), look(), {"performance_degradation"}).findings
+        judge(
+            OWN, LatencyComparison(window(5), 2.0), snapshot(), {"performance_degradation"}
+        ).findings
         == []
     )
 
 
 def types(pace: LatencyComparison | None = None, seen: Snapshot | None = None) -> dict[str, str]:
-    found = judge(OWN, pace or LatencyComparison(Counts(), None), seen or look()).findings
+    found = judge(OWN, pace or LatencyComparison(Counts(), None), seen or snapshot()).findings
     assert all(one.priority in PRIORITIES[one.type] for one in found)
     return {one.key: one.priority for one in found}
 
@@ -173,13 +175,13 @@ def test_each_figure_beyond_its_bound_is_named() -> None:
     }
     assert types(LatencyComparison(window(2, 2000, failed_over=2), None)) == {}
     assert types(LatencyComparison(Counts(refused=1), None)) == {"persistence_success_rate": "P0"}
-    assert types(seen=look(data_consistency_score=99.99)) == {"data_consistency_score": "P0"}
-    assert types(seen=look(memory_bytes=81, memory_limit_bytes=100)) == {"redis_memory": "P1"}
-    assert types(seen=look(memory_bytes=81, memory_limit_bytes=0)) == {}
-    assert types(seen=look(dead_letters=1)) == {"dead_letters": "P1"}
-    assert types(seen=look(pending=2, oldest_pending_seconds=31)) == {"backlog_age:log": "P1"}
-    assert types(seen=look(outbox=2, oldest_outbox_seconds=31)) == {"backlog_age:outbox": "P1"}
-    assert types(seen=look(progress=Progress(False, "still"))) == {"no_progress": "P0"}
+    assert types(seen=snapshot(data_consistency_score=99.99)) == {"data_consistency_score": "P0"}
+    assert types(seen=snapshot(memory_bytes=81, memory_limit_bytes=100)) == {"redis_memory": "P1"}
+    assert types(seen=snapshot(memory_bytes=81, memory_limit_bytes=0)) == {}
+    assert types(seen=snapshot(dead_letters=1)) == {"dead_letters": "P1"}
+    assert types(seen=snapshot(pending=2, oldest_pending_seconds=31)) == {"backlog_age:log": "P1"}
+    assert types(seen=snapshot(outbox=2, oldest_outbox_seconds=31)) == {"backlog_age:outbox": "P1"}
+    assert types(seen=snapshot(progress=Progress(False, "still"))) == {"no_progress": "P0"}
 
 
 @pytest.mark.parametrize(

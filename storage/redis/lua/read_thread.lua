@@ -1,4 +1,4 @@
--- Looks at what Redis has of one thread, in one look.
+-- Reads what Redis has of one thread, in one step.
 --
 -- KEYS  1 the thread's index   2 its record   3 its watermark   4 the user's erasure
 -- ARGV  1 prefix of message keys   2 the archive boundary   3 an id that no committed message of
