@@ -111,7 +111,7 @@ class Tiers:
 
     @cached_property
     def redis_repair(self) -> RedisRepair:
-        return RedisRepair(self.redis_door, self.redis, self.settings)
+        return RedisRepair(self.redis, self.settings)
 
     @cached_property
     def pending_log(self) -> PendingLog:
@@ -123,7 +123,7 @@ class Tiers:
 
     @cached_property
     def open_streams(self) -> OpenStreams:
-        return OpenStreams(self.redis_door, self.redis, events_kept=self.settings.events_kept)
+        return OpenStreams(self.redis, events_kept=self.settings.events_kept)
 
     @cached_property
     def postgres(self) -> PostgresTier:

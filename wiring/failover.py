@@ -37,7 +37,7 @@ class FailoverServices:
 
     @cached_property
     def loss_audit(self) -> LossAudit:
-        return LossAudit(self._tiers.redis_door, self._tiers.redis, self._tiers.request_engine)
+        return LossAudit(self._tiers.redis, self._tiers.request_engine)
 
     @cached_property
     def key_publisher(self) -> KeyPublisher:

@@ -88,7 +88,7 @@ class Services:
 
     @cached_property
     def unpersisted_writes(self) -> UnpersistedWrites:
-        return UnpersistedWrites(self.tiers.redis_door, self.tiers.redis)
+        return UnpersistedWrites(self.tiers.redis)
 
     @cached_property
     def search(self) -> SearchService:
@@ -136,9 +136,7 @@ class Services:
 
     @cached_property
     def receipts(self) -> ReceiptService:
-        return ReceiptService(
-            self.tiers.redis_door, self.tiers.redis, self.tiers.postgres, self.tiers.clickhouse
-        )
+        return ReceiptService(self.tiers.redis, self.tiers.postgres, self.tiers.clickhouse)
 
     @cached_property
     def progress(self) -> ProgressWatch:

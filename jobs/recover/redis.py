@@ -190,7 +190,7 @@ class RedisRecoveryService:
         query: Any = select(messages).where(messages.c.id.in_(message_ids))
         found = [message_of(row) for row in connection.execute(query)]
         threads = {hidden.thread_of(one) for one in found}
-        marks = hidden.known(connection, self._door, self._redis.slots, threads)
+        marks = hidden.known(connection, self._redis, threads)
         return [one for one in found if not marks[hidden.thread_of(one)].hide(one.id)]
 
     def warm(self, user_id: str | None = None, thread_id: str | None = None) -> Iterator[int]:

@@ -13,13 +13,11 @@ from sqlalchemy import Connection, text
 
 from models import ids
 from models.message import Message
-from storage.redis import keys
-from storage.redis.driver import RedisGateway
+from storage.redis.messages import THREADS_AT_ONCE, RedisTier
+from storage.resilience.bites import batches
 
 Thread = tuple[str, str]
 """A user's id, and the id of one of their threads."""
-
-THREADS_AT_ONCE = 500
 
 _BOUNDARY = text("SELECT below::text FROM archive_boundary")
 _MARKS = text(
@@ -83,11 +81,8 @@ def committed(connection: Connection, threads: Iterable[Thread]) -> dict[Thread,
     """What PostgreSQL knows of threads; of names that it cannot hold, nothing."""
     found: dict[Thread, Watermarks] = dict.fromkeys(threads, NOTHING)
     ordered = sorted(one for one in found if "\0" not in "".join(one))
-    for at in range(0, len(ordered), THREADS_AT_ONCE):
-        named = [
-            {"user_id": user_id, "thread_id": thread_id}
-            for user_id, thread_id in ordered[at : at + THREADS_AT_ONCE]
-        ]
+    for batch in batches(ordered, THREADS_AT_ONCE):
+        named = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in batch]
         rows = connection.execute(_MARKS, {"threads": msgspec.json.encode(named).decode()})
         for user_id, thread_id, *marks, is_erased in rows:
             known = [mark or ids.LOWEST for mark in marks]
@@ -100,33 +95,17 @@ def erasures(connection: Connection) -> dict[str, str]:
     return {row.user_id: row.through for row in connection.execute(_ERASURES)}
 
 
-def hot(door: RedisGateway, slots: int, threads: Iterable[Thread]) -> dict[Thread, Watermarks]:
+def hot(redis: RedisTier, threads: Iterable[Thread]) -> dict[Thread, Watermarks]:
     """What Redis knows of threads. Raises `TierError`."""
-    ordered = sorted(set(threads))
-    found: dict[Thread, Watermarks] = {}
-    for at in range(0, len(ordered), THREADS_AT_ONCE):
-        batch = ordered[at : at + THREADS_AT_ONCE]
-        with door.guarded() as client:
-            pipeline: Any = client.pipeline(transaction=False)
-            for user_id, thread_id in batch:
-                slot = ids.shard_of(user_id, thread_id) % slots
-                pipeline.mget(keys.hiding(slot, user_id, thread_id))
-            answers = pipeline.execute()
-        for thread, (deleted, erased) in zip(batch, answers, strict=True):
-            found[thread] = Watermarks(_mark(deleted), _mark(erased))
-    return found
-
-
-def _mark(found: bytes | None) -> str:
-    return found.decode() if found else ids.LOWEST
+    return {thread: Watermarks(*marks) for thread, marks in redis.watermarks(threads).items()}
 
 
 def known(
-    connection: Connection, door: RedisGateway, slots: int, threads: Collection[Thread]
+    connection: Connection, redis: RedisTier, threads: Collection[Thread]
 ) -> dict[Thread, Watermarks]:
     """What either tier knows of threads. Raises `TierError`."""
     # Redis first: what it forgets after this it has told PostgreSQL before.
-    in_redis = hot(door, slots, threads)
+    in_redis = hot(redis, threads)
     return either(in_redis, committed(connection, threads))
 
 

@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -20,9 +19,9 @@ from storage.availability import hidden
 from storage.errors import TierError, TierUnavailable
 from storage.postgres.backlog import is_unfinished
 from storage.postgres.driver import translated
-from storage.redis.driver import RedisGateway
 from storage.redis.messages import RedisTier
 from storage.redis.unpersisted import UnpersistedWrites
+from storage.resilience.bites import batches
 from storage.resilience.periodic import PeriodicThread
 
 log = structlog.get_logger(__name__)
@@ -58,10 +57,9 @@ class _Noted(NamedTuple):
 class LossAudit:
     """The last acknowledgements of this process. Safe for threads."""
 
-    def __init__(self, door: RedisGateway, redis: RedisTier, engine: Engine) -> None:
-        self._door = door
-        self._slots = redis.slots
-        self._unpersisted = UnpersistedWrites(door, redis)
+    def __init__(self, redis: RedisTier, engine: Engine) -> None:
+        self._redis = redis
+        self._unpersisted = UnpersistedWrites(redis)
         self._engine = engine
         self._acknowledged: deque[_Noted] = deque(maxlen=KEPT)
         self._search_until = float("-inf")
@@ -85,11 +83,11 @@ class LossAudit:
 
     def lost(self) -> list[tuple[str, int]]:
         """What is remembered and in neither tier. Raises `TierError`."""
-        remembered = iter(list(self._acknowledged))
-        missing: list[_Noted] = []
-        while batch := list(islice(remembered, BATCH)):
-            missing += self._missing(batch)
-        return [(one.id, one.version) for one in missing]
+        return [
+            (one.id, one.version)
+            for batch in batches(list(self._acknowledged), BATCH)
+            for one in self._missing(batch)
+        ]
 
     def _search(self) -> None:
         with suppress(TierError):
@@ -111,7 +109,7 @@ class LossAudit:
             rows = connection.execute(_VERSIONS, {"ids": [one.id for one in left]})
             committed = {row.id: int(row.version) for row in rows}
             threads = {(one.user_id, one.thread_id) for one in left}
-            marks = hidden.known(connection, self._door, self._slots, threads)
+            marks = hidden.known(connection, self._redis, threads)
         return [
             one
             for one in left

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from models.caveats import warning_of
 from models.message import Caveat, Source, Tier
-from storage.errors import TierUnavailable
+from storage.errors import NoTierAvailable, TierUnavailable
 
 Answer = TypeVar("Answer")
 
@@ -28,6 +28,10 @@ class Reading:
             return None
         self.sources.add(tier)
         return answer
+
+    def failure(self) -> NoTierAvailable:
+        """The error where nobody who answered can tell."""
+        return NoTierAvailable(list(self.down.values()))
 
     @property
     def source(self) -> Source:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from models import codec, ids
 from models.message import Message, Tier
 from storage.availability.lease import Completeness
+from storage.availability.reading import Reading
 from storage.clickhouse.reads import ClickHouseTier
-from storage.errors import NoTierAvailable, TierUnavailable
 from storage.postgres.reads import PostgresTier
 from storage.redis.messages import HotPage, RedisTier
 
@@ -88,80 +88,60 @@ class RangeReader:
         postgres: PostgresTier,
         clickhouse: ClickHouseTier,
         wanted: Range,
-        down: dict[str, TierUnavailable],
-        standing: Completeness,
+        reading: Reading,
+        complete: Completeness,
     ) -> None:
         self._redis = redis
         self._postgres = postgres
         self._clickhouse = clickhouse
         self._wanted = wanted
-        self._down = down
-        self._standing = standing
+        self._reading = reading
+        self._complete = complete
 
     def run(self) -> TierPart:
         """The merged part of the range that is known for certain."""
-        hot = self._ask_redis()
-        is_whole = self._standing.redis_complete and hot is not None
-        if hot is not None and is_whole and _is_complete(hot, self._wanted):
+        hot = self._reading.ask("redis", lambda: self._redis.page(*self._wanted))
+        if hot is None:
+            return merge(self._ask_postgres_and_clickhouse(), self._wanted.order)
+        self._wanted = self._wanted.above(hot.watermark)
+        if self._complete.redis_complete and _is_complete(hot, self._wanted):
             return merge([_hot_part(hot, self._wanted)], self._wanted.order)
         below = self._ask_postgres_and_clickhouse()
         # Only now: PostgreSQL may know of a deletion that Redis has not heard of.
-        parts = [_hot_part(hot, self._wanted)] if hot is not None else []
-        merged = merge(parts + below, self._wanted.order)
-        if hot is None:
-            return merged
+        merged = merge([_hot_part(hot, self._wanted), *below], self._wanted.order)
         merged = self._with_newer_hot_copies(merged)
         self._ensure_recent_in_redis(hot, merged, below)
         return merged
 
-    def _ask_redis(self) -> HotPage | None:
-        if "redis" in self._down:
-            return None
-        try:
-            hot = self._redis.page(*self._wanted)
-        except TierUnavailable as error:
-            self._down["redis"] = error
-            return None
-        self._wanted = self._wanted.above(hot.watermark)
-        return hot
-
     def _ask_postgres_and_clickhouse(self) -> list[TierPart]:
-        wanted = self._wanted
         boundary = ids.HIGHEST
         parts = []
-        if "postgresql" not in self._down:
-            try:
-                page = self._postgres.page(*wanted)
-            except TierUnavailable as error:
-                self._down["postgresql"] = error
-            else:
-                wanted = self._wanted = wanted.above(page.watermark)
-                if self._standing.postgres_complete:
-                    boundary = page.boundary
-                parts.append(TierPart.of("postgresql", page.messages, wanted.at_most))
+        page = self._reading.ask("postgresql", lambda: self._postgres.page(*self._wanted))
+        if page is not None:
+            self._wanted = self._wanted.above(page.watermark)
+            if self._complete.postgres_complete:
+                boundary = page.boundary
+            parts.append(TierPart.of("postgresql", page.messages, self._wanted.at_most))
         horizon = parts[0].horizon if parts else None
-        if _needs_archive(wanted, boundary, horizon):
-            high = min(wanted.high, boundary)
-            try:
-                # What was deleted there while nobody else could take it is known nowhere else.
-                found = self._clickhouse.page(
-                    *wanted._replace(high=high), tombstones=not self._standing.postgres_complete
-                )
-            except TierUnavailable as error:
-                self._down["clickhouse"] = error
-                if not parts and "redis" in self._down:
-                    raise NoTierAvailable(list(self._down.values())) from error
-            else:
-                parts.append(TierPart.of("clickhouse", found, wanted.at_most))
+        if _needs_archive(self._wanted, boundary, horizon):
+            below = self._wanted._replace(high=min(self._wanted.high, boundary))
+            # What was deleted there while nobody else could take it is known nowhere else.
+            tombstones = not self._complete.postgres_complete
+            found = self._reading.ask(
+                "clickhouse", lambda: self._clickhouse.page(*below, tombstones=tombstones)
+            )
+            if found is not None:
+                parts.append(TierPart.of("clickhouse", found, self._wanted.at_most))
+            elif not parts and "redis" in self._reading.down:
+                raise self._reading.failure()
         return parts
 
     def _with_newer_hot_copies(self, part: TierPart) -> TierPart:
         """An edit or a delete that is still pending is known to Redis alone."""
         slot = self._redis.slot_of_thread(self._wanted.user_id, self._wanted.thread_id)
-        try:
-            records = self._redis.messages(slot, [message.id for message in part.messages])
-        except TierUnavailable as error:
-            self._down["redis"] = error
+        names = [message.id for message in part.messages]
+        records = self._reading.ask("redis", lambda: self._redis.messages(slot, names))
+        if records is None:
             return part
         newest = [
             max(message, codec.decode(record), key=lambda version: version.version)
@@ -178,7 +158,7 @@ class RangeReader:
         wanted = self._wanted
         has_floor = hot.floor is not None and not hot.is_distrusted
         adjoins = wanted.high > (hot.floor or "") if has_floor else wanted.high == ids.HIGHEST
-        if wanted.order == "asc" or not adjoins or self._down:
+        if wanted.order == "asc" or not adjoins or self._reading.down:
             return
         from_below = {message.id for part in below for message in part.messages}
         records = [
@@ -189,16 +169,16 @@ class RangeReader:
         if not has_floor and not records:
             # An index says that its thread exists; none is made for one that may not.
             return
-        try:
-            self._redis.warm(
+        self._reading.ask(
+            "redis",
+            lambda: self._redis.warm(
                 wanted.user_id,
                 wanted.thread_id,
                 records,
                 seen_floor=hot.floor,
                 floor=merged.horizon or ids.LOWEST,
-            )
-        except TierUnavailable as error:
-            self._down["redis"] = error
+            ),
+        )
 
 
 def _is_complete(hot: HotPage, wanted: Range) -> bool:

@@ -1,25 +1,26 @@
 """Says where a message is: per tier present or not, which version, with which hash, since when."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import msgspec
 from sqlalchemy import text
 
 from models import codec, ids
-from models.message import Message
+from models.message import Message, Tier
 from models.streams import state_of
 from storage.availability import hidden
 from storage.availability.hidden import Watermarks
+from storage.availability.reading import Reading
 from storage.clickhouse.reads import ClickHouseTier
-from storage.errors import NotFound, TierUnavailable
+from storage.errors import NotFound
 from storage.postgres.backlog import refused
 from storage.postgres.reads import PostgresTier
-from storage.redis.driver import RedisGateway
 from storage.redis.messages import RedisTier
 
 State = Literal["acknowledged", "persisted", "archived", "refused", "deleted", "erased"]
-_Found = Mapping[str, Sequence[tuple[Message, str]]]
+_Found = Mapping[Tier, Sequence[tuple[Message, str]] | None]
 
 _IS_HELD = text("SELECT EXISTS (SELECT FROM held_versions WHERE id = :id)")
 
@@ -79,12 +80,10 @@ class ReceiptService:
 
     def __init__(
         self,
-        door: RedisGateway,
         redis: RedisTier,
         postgres: PostgresTier,
         clickhouse: ClickHouseTier,
     ) -> None:
-        self._door = door
         self._redis = redis
         self._postgres = postgres
         self._clickhouse = clickhouse
@@ -96,31 +95,31 @@ class ReceiptService:
         """
         if not ids.is_id(message_id):
             raise NotFound
-        found: dict[str, list[tuple[Message, str]]] = {}
-        down: list[TierUnavailable] = []
-        questions: dict[str, Callable[[str, str], list[tuple[Message, str]]]] = {
+        reading = Reading()
+        questions: dict[Tier, Callable[[str, str], list[tuple[Message, str]]]] = {
             "redis": self._hot,
             "postgresql": self._committed,
             "clickhouse": self._clickhouse.versions,
         }
-        for tier, ask in questions.items():
-            try:
-                found[tier] = ask(user_id, message_id)
-            except TierUnavailable as error:
-                down.append(error)
-        copies = [message for tier in found.values() for message, _ in tier]
+        found = {
+            tier: reading.ask(tier, partial(ask, user_id, message_id))
+            for tier, ask in questions.items()
+        }
+        copies = [message for tier in found.values() for message, _ in tier or ()]
         if not copies:
-            raise down[0] if down else NotFound
+            raise next(iter(reading.down.values()), NotFound())
         newest = max(copies, key=lambda message: message.version)
-        marks, aside = self._known(newest, down)
-        tiers = {tier: _tier_receipt(found.get(tier)) for tier in questions}
+        marks, aside = self._known(newest, reading)
+        tiers: dict[str, TierReceipt] = {tier: _tier_receipt(has) for tier, has in found.items()}
         is_refused = aside is not None and aside.refused >= newest.version
         if tiers["redis"].present:
-            pending = self._is_for_ever(message_id) and not is_refused
+            # What does not answer any more is not believed to have been carried on.
+            persisted = reading.ask("redis", partial(self._redis.is_evictable, message_id))
+            pending = not persisted and not is_refused
             tiers["redis"] = msgspec.structs.replace(tiers["redis"], pending=pending)
         is_deleted = not marks.show(newest)
         if is_deleted:
-            state = _state_of_deleted(found, aside, is_known=not down)
+            state = _state_of_deleted(found, aside, is_known=not reading.down)
         else:
             state = _state(newest, found, is_refused=is_refused)
         is_open = not is_deleted and state_of(newest.metadata) == "open"
@@ -146,35 +145,20 @@ class ReceiptService:
         found = self._postgres.message(user_id, message_id, also_hidden=True)
         return [found] if found else []
 
-    def _known(
-        self, message: Message, down: list[TierUnavailable]
-    ) -> tuple[Watermarks, _Aside | None]:
+    def _known(self, message: Message, reading: Reading) -> tuple[Watermarks, _Aside | None]:
         """What hides a message, and what PostgreSQL keeps aside of it, None where it is silent."""
         thread = hidden.thread_of(message)
-        known: list[Mapping[hidden.Thread, Watermarks]] = []
-        aside = None
-        try:
-            known.append(hidden.hot(self._door, self._redis.slots, [thread]))
-        except TierUnavailable as error:
-            down.append(error)
-        try:
-            with self._postgres.as_owner() as connection:
-                known.append(hidden.committed(connection, [thread]))
-                letters = [one for one in refused(connection) if one.message_id == message.id]
-                is_held = connection.execute(_IS_HELD, {"id": message.id}).scalar_one()
-                highest = max((one.version or 0 for one in letters), default=0)
-                aside = _Aside(highest, bool(is_held))
-        except TierUnavailable as error:
-            down.append(error)
-        return hidden.either(*known).get(thread, hidden.NOTHING), aside
+        hot = reading.ask("redis", lambda: hidden.hot(self._redis, [thread]))
+        committed, aside = reading.ask("postgresql", lambda: self._aside(message)) or ({}, None)
+        return hidden.either(hot or {}, committed).get(thread, hidden.NOTHING), aside
 
-    def _is_for_ever(self, message_id: str) -> bool:
-        """Whether the hot copy may not be evicted; what does not answer any more is not believed to
-        have been carried on."""
-        try:
-            return not self._redis.is_evictable(message_id)
-        except TierUnavailable:
-            return True
+    def _aside(self, message: Message) -> tuple[Mapping[hidden.Thread, Watermarks], _Aside]:
+        with self._postgres.as_owner() as connection:
+            marks = hidden.committed(connection, [hidden.thread_of(message)])
+            letters = [one for one in refused(connection) if one.message_id == message.id]
+            is_held = connection.execute(_IS_HELD, {"id": message.id}).scalar_one()
+        highest = max((one.version or 0 for one in letters), default=0)
+        return marks, _Aside(highest, bool(is_held))
 
 
 def _tier_receipt(copies: Sequence[tuple[Message, str]] | None) -> TierReceipt:
@@ -197,14 +181,14 @@ def _tier_receipt(copies: Sequence[tuple[Message, str]] | None) -> TierReceipt:
 
 def _state_of_deleted(found: _Found, aside: _Aside | None, *, is_known: bool) -> State:
     """Whether anything is left of a message that nobody is shown any more."""
-    is_left = any(one.deleted_at is None for tier in found.values() for one, _ in tier)
+    is_left = any(one.deleted_at is None for tier in found.values() for one, _ in tier or ())
     is_kept = aside is None or aside.is_held or aside.refused > 0
     return "erased" if is_known and not is_left and not is_kept else "deleted"
 
 
 def _state(newest: Message, found: _Found, *, is_refused: bool) -> State:
-    def has(tier: str) -> bool:
-        return any(message.version == newest.version for message, _ in found.get(tier, []))
+    def has(tier: Tier) -> bool:
+        return any(message.version == newest.version for message, _ in found[tier] or ())
 
     if has("clickhouse"):
         return "archived"

@@ -8,16 +8,17 @@ answer is left out and named in `warning`; the answer is then never called compl
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 import structlog
 
 from models import codec, ids
-from models.caveats import warning_of
 from models.message import Caveat, Message, Source, Tier
 from storage.availability.lease import Lease
+from storage.availability.reading import Reading, source_of
 from storage.clickhouse.reads import ClickHouseTier
-from storage.errors import NotFound, NoTierAvailable, TierRejected, TierUnavailable
+from storage.errors import NotFound, TierRejected, TierUnavailable
 from storage.messages.page_reader import Range, RangeReader
 from storage.postgres.reads import PostgresTier
 from storage.redis.messages import RedisTier
@@ -25,7 +26,7 @@ from storage.telemetry.instruments import Instruments
 
 log = structlog.get_logger(__name__)
 
-_Look = Callable[[str, str], Message | None]
+_Ask = Callable[[str, str], Message | None]
 _Mark = Callable[[str, str], str | None]
 
 
@@ -82,37 +83,38 @@ class UnifiedMessageRetrievalService:
         """As `get`, but gives tombstones too."""
         if not ids.is_id(message_id):
             raise NotFound
-        standing = self._lease.current()
-        looks: tuple[tuple[Tier, _Look, bool], ...] = (
-            ("redis", self._hot, standing.redis_complete),
-            ("postgresql", self._committed, standing.postgres_complete),
+        complete = self._lease.current()
+        questions: tuple[tuple[Tier, _Ask, bool], ...] = (
+            ("redis", self._hot, complete.redis_complete),
+            ("postgresql", self._committed, complete.postgres_complete),
             ("clickhouse", self._archived, True),
         )
         newest: Retrieved | None = None
-        down: list[TierUnavailable] = []
-        for source, look, is_whole in looks:
-            try:
-                message = look(user_id, message_id)
-            except TierUnavailable as error:
-                down.append(error)
-                continue
+        reading = Reading()
+        for source, ask, is_complete in questions:
+            message = reading.ask(source, partial(ask, user_id, message_id))
             if message is not None:
                 newest = self._better(newest, Retrieved(message, source, None))
             # Of one that is damaged another tier may have a sound copy.
-            if newest is not None and newest.is_intact and is_whole:
+            if (
+                newest is not None
+                and newest.is_intact
+                and is_complete
+                and source not in reading.down
+            ):
                 break
         if newest is not None:
             # Redis knows of a deletion before PostgreSQL does, and is not asked by who finds the
             # message below it; where Redis may not be believed, nor is its silence.
             unasked = [] if newest.source == "redis" else [self._hot_watermark]
-            unasked += [] if standing.redis_complete else [self._postgres.watermark]
+            unasked += [] if complete.redis_complete else [self._postgres.watermark]
             message = newest.message
             if message.id <= _highest(user_id, message.thread_id, unasked):
                 raise NotFound
-            return newest._replace(warning=warning_of({error.tier for error in down}))
-        if down:
+            return newest._replace(warning=reading.warning)
+        if reading.down:
             # Not finding it where some tier is silent does not mean that it does not exist.
-            raise NoTierAvailable(down)
+            raise reading.failure()
         raise NotFound
 
     def is_gone(self, user_id: str, thread_id: str, message_id: str) -> bool:
@@ -135,13 +137,12 @@ class UnifiedMessageRetrievalService:
         rest = Range(user_id, thread_id, low, high, order, limit + 1)
         live: list[Message] = []
         sources: set[Tier] = set()
-        down: dict[str, TierUnavailable] = {}
+        reading = Reading()
         ended = False
-        standing = self._lease.current()
+        complete = self._lease.current()
         while len(live) <= limit and not ended:
             tiers = self._redis, self._postgres, self._clickhouse
-            step = RangeReader(*tiers, rest, down, standing)
-            merged = step.run()
+            merged = RangeReader(*tiers, rest, reading, complete).run()
             live += [message for message in merged.messages if message.deleted_at is None]
             sources |= merged.sources
             ended = merged.horizon is None
@@ -150,10 +151,10 @@ class UnifiedMessageRetrievalService:
                 if following == rest:
                     raise TierRejected("clickhouse", "a page of a thread made no progress")
                 rest = following
-        shown, source = live[:limit], _source(sources)
+        shown, source = live[:limit], source_of(sources or {"redis"})
         self._instruments.read(source, time.perf_counter() - started)
         following_cursor = shown[-1].id if len(live) > limit else None
-        return MessageSlice(shown, following_cursor, source, warning_of(set(down)))
+        return MessageSlice(shown, following_cursor, source, reading.warning)
 
     def _better(self, known: Retrieved | None, found: Retrieved) -> Retrieved:
         """The newer one; of two copies of a version the one that is sound."""
@@ -199,9 +200,3 @@ def _highest(user_id: str, thread_id: str, asked: Sequence[_Mark]) -> str:
         with suppress(TierUnavailable):
             marks.append(mark(user_id, thread_id) or ids.LOWEST)
     return max(marks)
-
-
-def _source(sources: set[Tier]) -> Source:
-    if len(sources) > 1:
-        return "mixed"
-    return next(iter(sources), "redis")

@@ -12,7 +12,7 @@ import msgspec
 
 from models.message import MAX_CONTENT_BYTES, Message
 from storage.redis import keys
-from storage.redis.driver import RedisGateway, Script
+from storage.redis.driver import Script
 from storage.redis.messages import RedisTier
 
 IDLE_AT_ONCE = 100
@@ -50,8 +50,8 @@ class Appended(NamedTuple):
 class OpenStreams:
     """The verbs over one door. Errors leave as `TierUnavailable` and `TierRejected`."""
 
-    def __init__(self, door: RedisGateway, redis: RedisTier, *, events_kept: int) -> None:
-        self._door = door
+    def __init__(self, redis: RedisTier, *, events_kept: int) -> None:
+        door = self._door = redis.door
         self._redis = redis
         self._events_kept = events_kept
         self._open = Script(door, "open_stream", waits_for_replicas=True)

@@ -4,7 +4,7 @@ Errors leave as `TierUnavailable` or `TierRejected`. After `TierUnavailable` a w
 have happened; repeating it with the same id is safe.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from models import ids
@@ -22,6 +22,9 @@ PAGE_BYTES = 2 * 1024 * 1024
 
 NAMES_AT_ONCE = 100
 """Records of unknown size in one answer: a hundred messages have 8 MB at most."""
+
+THREADS_AT_ONCE = 500
+"""Of which watermarks are asked in one round trip."""
 
 DISTRUST_MARK = "~"
 """Begins a floor above every id. What follows it is random, so a page that was read before an
@@ -46,7 +49,7 @@ class RedisTier:
     """Reads and writes of messages and threads over one gateway."""
 
     def __init__(self, door: RedisGateway, settings: Settings) -> None:
-        self._door = door
+        self.door = door
         self.client = door.client
         self.slots = settings.shards
         self._hot_seconds = settings.hot_seconds
@@ -145,13 +148,13 @@ class RedisTier:
 
     def message(self, message_id: str) -> bytes | None:
         """The hot record of a message."""
-        with self._door.guarded() as client:
+        with self.door.guarded() as client:
             value: Any = client.get(keys.message(self.slot_of_message(message_id), message_id))
         return value if value is None else bytes(value)
 
     def is_evictable(self, message_id: str) -> bool:
         """Whether the hot copy has a TTL, because it is persisted."""
-        with self._door.guarded() as client:
+        with self.door.guarded() as client:
             left: Any = client.ttl(keys.message(self.slot_of_message(message_id), message_id))
         return int(left) != -1
 
@@ -159,7 +162,7 @@ class RedisTier:
         """The hot records of messages of one slot, None where there is none."""
         found: list[bytes | None] = []
         for names in batches(message_ids, NAMES_AT_ONCE):
-            with self._door.guarded() as client:
+            with self.door.guarded() as client:
                 records: Any = client.mget([keys.message(slot, name) for name in names])
             found += records
         return found
@@ -170,16 +173,30 @@ class RedisTier:
             return {}
         slots = [self.slot_of_thread(key.user_id, key.thread_id) for key in given]
         names = [keys.idempotency(slot, *key) for slot, key in zip(slots, given, strict=True)]
-        found = self._door.each(lambda pipeline, name: pipeline.get(name), names)
+        found = self.door.each(lambda pipeline, name: pipeline.get(name), names)
         return {key: made.decode() for key, made in zip(given, found, strict=True) if made}
 
     def thread(self, user_id: str, thread_id: str) -> tuple[bytes | None, str | None]:
         """The hot record of a thread and its watermark, or its user's where that is higher."""
         slot = self.slot_of_thread(user_id, thread_id)
         wanted = (keys.thread(slot, user_id, thread_id), *keys.hiding(slot, user_id, thread_id))
-        with self._door.guarded() as client:
+        with self.door.guarded() as client:
             found: Any = client.mget(wanted)
         return found[0], max((mark.decode() for mark in found[1:] if mark), default=None)
+
+    def watermarks(
+        self, threads: Iterable[tuple[str, str]]
+    ) -> dict[tuple[str, str], tuple[str, str]]:
+        """What hides messages of threads, each given as its user and its name: the ids up to which
+        it is deleted and its user erased, the lowest id where they are not."""
+        found: dict[tuple[str, str], tuple[str, str]] = {}
+        for batch in batches(sorted(set(threads)), THREADS_AT_ONCE):
+            hiding = [keys.hiding(self.slot_of_thread(*thread), *thread) for thread in batch]
+            answers = self.door.each(lambda pipeline, names: pipeline.mget(names), hiding)
+            for thread, marks in zip(batch, answers, strict=True):
+                deleted, erased = (mark.decode() if mark else ids.LOWEST for mark in marks)
+                found[thread] = deleted, erased
+        return found
 
     def page(
         self, user_id: str, thread_id: str, low: str, high: str, order: str, count: int
@@ -234,7 +251,7 @@ class RedisTier:
 
     def ping(self) -> None:
         """Raises `TierUnavailable` if Redis does not answer."""
-        with self._door.guarded() as client:
+        with self.door.guarded() as client:
             client.ping()
 
 

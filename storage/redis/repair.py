@@ -11,7 +11,7 @@ from models.events import EventType
 from models.message import Message, Thread
 from settings import Settings
 from storage.redis import keys
-from storage.redis.driver import Call, RedisGateway, Script
+from storage.redis.driver import Call, Script
 from storage.redis.messages import DISTRUST_MARK, RedisTier
 from storage.resilience.bites import batches
 
@@ -26,8 +26,8 @@ _NO_NEWS: Mapping[str, Sequence[EventType]] = MappingProxyType({})
 class RedisRepair:
     """Corrects hot copies, indexes and cached lists. Nothing here acknowledges a write."""
 
-    def __init__(self, door: RedisGateway, redis: RedisTier, settings: Settings) -> None:
-        self._door = door
+    def __init__(self, redis: RedisTier, settings: Settings) -> None:
+        door = self._door = redis.door
         self._redis = redis
         self._settings = settings
         self._invalidate = Script(door, "invalidate")

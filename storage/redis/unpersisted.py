@@ -11,7 +11,6 @@ import msgspec
 from models import codec, ids
 from models.message import Message
 from storage.redis import keys
-from storage.redis.driver import RedisGateway
 from storage.redis.messages import RedisTier
 
 PAGE_ENTRIES = 250
@@ -33,8 +32,8 @@ class Unpersisted(NamedTuple):
 class UnpersistedWrites:
     """Reads the log for one user. Errors leave as `TierUnavailable` and `TierRejected`."""
 
-    def __init__(self, door: RedisGateway, redis: RedisTier) -> None:
-        self._door = door
+    def __init__(self, redis: RedisTier) -> None:
+        self._door = redis.door
         self._redis = redis
 
     def of(self, user_id: str) -> Unpersisted:
@@ -43,7 +42,7 @@ class UnpersistedWrites:
             waiting: Any = client.hkeys(keys.waiting_threads(user_id))
         threads = [name.decode() for name in waiting]
         slots = sorted({self._redis.slot_of_thread(user_id, name) for name in threads})
-        found = Unpersisted({}, self.marks(user_id, threads) if threads else {})
+        found = Unpersisted({}, self.marks(user_id, threads))
         left = MOST_ENTRIES
         for slot in slots:
             left = self._read(slot, user_id, found, left)
@@ -51,18 +50,8 @@ class UnpersistedWrites:
 
     def marks(self, user_id: str, threads: Iterable[str]) -> dict[str, str]:
         """Up to which id threads are deleted, or all of the user's, as far as Redis knows."""
-        named = [(name, self._redis.slot_of_thread(user_id, name)) for name in threads]
-        with self._door.guarded() as client:
-            pipeline = client.pipeline(transaction=False)
-            for name, slot in named:
-                pipeline.get(keys.watermark(slot, user_id, name))
-                pipeline.get(keys.erased(slot, user_id))
-            answers: Any = pipeline.execute()
-        marks = {}
-        for number, (name, _) in enumerate(named):
-            own = [mark.decode() for mark in answers[2 * number : 2 * number + 2] if mark]
-            marks[name] = max(own, default=ids.LOWEST)
-        return marks
+        found = self._redis.watermarks((user_id, name) for name in threads)
+        return {name: max(marks) for (_, name), marks in found.items()}
 
     def copies(self, message_ids: Iterable[str]) -> dict[str, Message]:
         """The hot copies of messages, as far as there are any."""

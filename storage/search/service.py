@@ -13,7 +13,6 @@ from models import ids
 from models.message import Caveat, Message, Tier
 from storage.availability.lease import Lease
 from storage.availability.reading import Reading, source_of
-from storage.errors import NoTierAvailable
 from storage.redis.unpersisted import Unpersisted, UnpersistedWrites
 from storage.search.clickhouse import MOST_SECONDS, SearchArchive
 from storage.search.postgres import SearchRows
@@ -107,9 +106,8 @@ class _Search:
             count = min(GROWTH * count, MOST_CANDIDATES)
             if time.monotonic() >= deadline:
                 break
-        down = self._reading.down
-        if {"redis", "postgresql", "clickhouse"} <= set(down):
-            raise NoTierAvailable(list(down.values()))
+        if {"redis", "postgresql", "clickhouse"} <= set(self._reading.down):
+            raise self._reading.failure()
         if len(hits) > limit:
             following = hits[limit - 1].message.id
         source = source_of(self._shown) if hits[:limit] else self._reading.source

@@ -8,7 +8,7 @@ from models.message import Message, Thread
 from storage.availability.hidden import is_there
 from storage.errors import TierError
 from storage.redis import keys
-from storage.redis.driver import RedisGateway, Script
+from storage.redis.driver import Script
 from storage.redis.messages import DISTRUST_MARK, RedisTier
 
 THREADS_AT_ONCE = 200
@@ -64,9 +64,9 @@ NOTHING_HOT = HotThread(None, None, None, None, None, ids.LOWEST, 0, 0, None)
 class HotThreads:
     """Reads threads from Redis, many in one round trip."""
 
-    def __init__(self, door: RedisGateway, redis: RedisTier) -> None:
+    def __init__(self, redis: RedisTier) -> None:
         self._redis = redis
-        self._script = Script(door, "read_thread")
+        self._script = Script(redis.door, "read_thread")
 
     def read(
         self, user_id: str, committed: Mapping[str, str | None], boundary: str

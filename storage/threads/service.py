@@ -19,7 +19,6 @@ from storage.errors import (
     AlreadyExists,
     Contended,
     NotFound,
-    NoTierAvailable,
     TierUnavailable,
     VersionConflict,
 )
@@ -47,7 +46,7 @@ class ThreadService:
         self, tiers: Tiers, failover: MessageFailoverService, lists: ThreadCacheManager
     ) -> None:
         self._redis = tiers.redis
-        self._hot = HotThreads(tiers.redis_door, tiers.redis)
+        self._hot = HotThreads(tiers.redis)
         self._postgres = tiers.postgres
         self._clock = tiers.clock
         self._failover = failover
@@ -168,7 +167,7 @@ class ThreadService:
         known = KnownThread(user_id, thread_id, row, hot[thread_id] if hot else NOTHING_HOT)
         if known.newest is None and not known.is_live and len(reading.down) > is_new:
             # What the tiers that answer do not know may still exist.
-            raise NoTierAvailable(list(reading.down.values()))
+            raise reading.failure()
         return known
 
     def _slot(self, user_id: str, thread_id: str, wake: bool) -> int | None:

@@ -35,7 +35,7 @@ class ThreadCacheManager:
     ) -> None:
         self._pages = ThreadPages(tiers.redis_door)
         self._rows = ThreadRows(tiers.postgres)
-        hot = HotThreads(tiers.redis_door, tiers.redis)
+        hot = HotThreads(tiers.redis)
         self._sources = ListSources(hot, self._rows, tiers.clickhouse, retrieval)
         self._lease = lease
 
@@ -71,7 +71,7 @@ class ThreadCacheManager:
             return entry.summary
         if reader.down:
             # What the tiers that answer do not know may still exist.
-            raise NoTierAvailable(list(reader.down.values()))
+            raise reader.failure()
         raise NotFound
 
     def warm(self, user_ids: Sequence[str]) -> int:

@@ -127,7 +127,7 @@ class IndexComparison:
             rows = connection.execute(_IDS, values).all()
             there = {row.id for row in rows}
             live = {row.id for row in rows if not row.gone}
-            marks = hidden.known(connection, tiers.redis_door, tiers.redis.slots, [thread])
+            marks = hidden.known(connection, tiers.redis, [thread])
             unlisted = {name for name in live - index.names if not marks[thread].hide(name)}
             unknown = self._without_copy(index, sorted(index.names - there))
             moving = in_flight(

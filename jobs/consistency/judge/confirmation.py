@@ -65,9 +65,7 @@ class Confirmation:
                 for name in names
             ]
             threads = {one.id: _threads(one) for one in copies}
-            marks = hidden.known(
-                connection, tiers.redis_door, tiers.redis.slots, set().union(*threads.values())
-            )
+            marks = hidden.known(connection, tiers.redis, set().union(*threads.values()))
             boundary = hidden.archive_boundary(connection)
             # Last, so that what moved while the copies were read is still seen on its way or as
             # a change at the next reading.

@@ -76,7 +76,7 @@ class Repair:
         tiers = self._tiers
         threads = {thread for one in verdicts if (thread := one.owner)}
         with translated(), tiers.job_engine.connect() as connection:
-            marks = hidden.known(connection, tiers.redis_door, tiers.redis.slots, threads)
+            marks = hidden.known(connection, tiers.redis, threads)
         return [
             one
             for one in verdicts
