@@ -1,8 +1,9 @@
-"""What a caller is told where not all is well."""
+"""What a caller is told of an answer: how durable it is, and what is not well."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from models.message import Caveat, FailoverReason, Tier
+from models.message import Caveat, Durability, FailoverReason, Tier
 
 
 def warning_of(down: set[str]) -> Caveat | None:
@@ -23,7 +24,7 @@ class Degraded(NamedTuple):
     warning: Caveat | None = None
 
 
-_DEGRADED: dict[Tier, Degraded] = {
+_BY_TIER: dict[Tier, Degraded] = {
     "redis": Degraded(),
     "postgresql": Degraded("redis_unavailable", "degraded_performance_redis_unavailable"),
     "clickhouse": Degraded(
@@ -32,4 +33,16 @@ _DEGRADED: dict[Tier, Degraded] = {
 }
 
 
-_POSTGRESQL_OUT = Degraded(None, "degraded_mode_postgresql_unavailable")
+def degraded(tier: Tier, *, is_postgresql_down: bool = False) -> Degraded:
+    """What the caller of a write is told, by the fastest tier that took it."""
+    if tier == "redis" and is_postgresql_down:
+        return Degraded(None, "degraded_mode_postgresql_unavailable")
+    return _BY_TIER[tier]
+
+
+def durability(tier: Tier, of_redis: Callable[[], Durability]) -> Durability:
+    """What an acknowledgement means, by the slowest tier that has the write; Redis is asked what
+    its own means."""
+    if tier == "redis":
+        return of_redis()
+    return "committed" if tier == "postgresql" else "archived"

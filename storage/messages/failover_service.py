@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from models.appends import Append, IdTooOld, Stored
-from models.caveats import _DEGRADED, _POSTGRESQL_OUT, Degraded
+from models.caveats import Degraded, degraded
 from models.message import Message, Thread, Tier
 from models.versions import VERSION_STEP
 from storage.availability.probes import Breakers
@@ -165,9 +165,7 @@ class MessageFailoverService:
 
     def degraded(self, tier: Tier) -> Degraded:
         """What the caller of a write that this tier took is told."""
-        if tier == "redis" and not self._postgres_breaker.is_closed:
-            return _POSTGRESQL_OUT
-        return _DEGRADED[tier]
+        return degraded(tier, is_postgresql_down=not self._postgres_breaker.is_closed)
 
     def _sort(
         self,

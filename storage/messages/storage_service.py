@@ -14,7 +14,7 @@ import msgspec
 
 from models import codec, ids
 from models.appends import IdTooOld, Key, Stored
-from models.caveats import Degraded
+from models.caveats import Degraded, durability
 from models.ids import Clock
 from models.message import Durability, Message, Tier, check_content
 from models.streams import state_of
@@ -34,8 +34,6 @@ from storage.messages.retrieval_service import Retrieved, UnifiedMessageRetrieva
 from storage.redis.chunks import OpenStreams
 from storage.resilience.faultpoints import faultpoint
 from storage.telemetry.instruments import Kind
-
-_DURABILITY: dict[Tier, Durability] = {"postgresql": "committed", "clickhouse": "archived"}
 
 
 class Acknowledgement(NamedTuple):
@@ -239,9 +237,9 @@ class UnifiedMessageStorageService:
     def _acknowledgement(
         self, tier: Tier, message: Message, record: bytes, slot: int | None
     ) -> Acknowledgement:
-        durability = _DURABILITY.get(tier) or self._redis_durability()
+        means = durability(tier, self._redis_durability)
         degraded = self._failover.degraded(tier)
-        return Acknowledgement(message, record, tier, durability, slot, False, degraded)
+        return Acknowledgement(message, record, tier, means, slot, False, degraded)
 
     def _again(self, message: Message, tier: Tier, slot: int | None) -> Acknowledgement:
         done = self._acknowledgement(tier, message, codec.encode(message), slot)

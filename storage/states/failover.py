@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from models import codec
-from models.caveats import warning_of
-from models.message import Caveat, FailoverReason, Tier
+from models.caveats import Degraded, degraded, warning_of
+from models.message import Caveat, Tier
 from models.state import StateName, StateRecord, StoredCheckpoint
 from models.versions import VERSION_STEP
 from storage.availability.lease import Lease
@@ -56,8 +56,7 @@ class SavedVersion(NamedTuple):
     tiers: list[Tier]
     wake_slot: int | None
     numbers: list[int]
-    warning: Caveat | None
-    failover_reason: FailoverReason | None
+    degraded: Degraded
 
 
 class Overtaken(VersionConflict):
@@ -100,7 +99,7 @@ class StateChain:
         try:
             hot = self._cache.load_primary_state(whose)
             if hot is not None and lease.redis_complete:
-                return FoundState(whose, hot, "redis", True, self._caveat())
+                return FoundState(whose, hot, "redis", True, self._degraded().warning)
         except TierError as error:
             failures.append(error)
         try:
@@ -120,7 +119,7 @@ class StateChain:
         """The newest version after a conflict, which carries it where Redis is believed alone."""
         if conflict.current and found.source == "redis" and self._lease.current().redis_complete:
             hot = codec.decode_state(conflict.current)
-            return found._replace(record=hot, is_certain=True, warning=self._caveat())
+            return found._replace(record=hot, is_certain=True, warning=self._degraded().warning)
         return self.find(found.whose, must_be_known=must_be_known, for_writing=True)
 
     def save(self, found: FoundState, make: Make) -> SavedVersion:
@@ -155,8 +154,7 @@ class StateChain:
             raise
         except TierError as error:
             raise NoTierAvailable([failure, error]) from error
-        warning = warning_of({"redis"})
-        return SavedVersion(record, ["postgresql"], None, numbers, warning, "redis_unavailable")
+        return SavedVersion(record, ["postgresql"], None, numbers, degraded("postgresql"))
 
     def commit(self, saved: SavedVersion) -> SavedVersion:
         """Has PostgreSQL take what Redis has."""
@@ -235,7 +233,7 @@ class StateChain:
                 self._cache.cache_state_in_redis(found.record)
             raise
         slot = self._cache.slot_of(record.whose) if wake else None
-        return SavedVersion(record, ["redis"], slot, [], self._caveat(), None)
+        return SavedVersion(record, ["redis"], slot, [], self._degraded())
 
     def _confirmed(self, saved: SavedVersion) -> SavedVersion:
         """What Redis took just as another process began to bypass it. Raises `Overtaken` where that
@@ -257,8 +255,8 @@ class StateChain:
             # The next reader tries again.
             return
 
-    def _caveat(self) -> Caveat | None:
-        return warning_of(set() if self._postgres_breaker.is_closed else {"postgresql"})
+    def _degraded(self) -> Degraded:
+        return degraded("redis", is_postgresql_down=not self._postgres_breaker.is_closed)
 
 
 def _committed(saved: SavedVersion, numbers: list[int]) -> SavedVersion:

@@ -9,6 +9,7 @@ from functools import partial
 import msgspec
 
 from models import ids
+from models.caveats import durability
 from models.ids import Clock
 from models.message import Caveat, Durability, FailoverReason, Tier
 from models.state import (
@@ -251,7 +252,7 @@ class StateService:
 
     def _answer(self, saved: SavedVersion, level: Level) -> StateAnswer:
         """Writes the version to the tiers that its level asks for, as far as they answer."""
-        warning = saved.warning
+        failover_reason, warning = saved.degraded
         try:
             if level != "auto" and "postgresql" not in saved.tiers:
                 saved = self._chain.commit(saved)
@@ -265,15 +266,14 @@ class StateService:
                 tiers.append("clickhouse")
         except TierError:
             warning = warning or "degraded_mode_clickhouse_unavailable"
-        meaning: dict[Tier, Durability] = {"postgresql": "committed", "clickhouse": "archived"}
         return StateAnswer(
             record=saved.record,
             tier_used=tiers[0],
             tiers=tiers,
-            durability=meaning.get(tiers[-1]) or self._redis_durability(),
+            durability=durability(tiers[-1], self._redis_durability),
             wake_slot=saved.wake_slot,
             warning=warning,
-            failover_reason=saved.failover_reason,
+            failover_reason=failover_reason,
         )
 
     def _now(self) -> str:

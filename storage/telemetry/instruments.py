@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, TypeVar, cast, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
+from models.caveats import degraded
 from models.message import FailoverReason, Source, Tier
 from storage.errors import TierError, TierUnavailable
 from storage.telemetry.counts import BOUNDS_SECONDS, TIERS
@@ -140,16 +141,13 @@ class Instruments:
         """A tier took one write, of so many messages."""
         self._counted["acknowledged"][tier, kind].inc(messages)
         self._timed["acknowledgement_seconds"][tier].observe(seconds)
-        if tier != "redis":
-            self.failed_over(_REASON_OF[tier])
+        reason = degraded(tier).failover_reason
+        if reason is not None:
+            self._counted["failed_over"][reason].inc()
 
     def refused(self, kind: Kind, code: Code) -> None:
         """A write was not acknowledged, through no fault of the caller's."""
         self._counted["refused"][kind, code].inc()
-
-    def failed_over(self, reason: FailoverReason) -> None:
-        """A write went to another tier than Redis."""
-        self._counted["failed_over"][reason].inc()
 
     def read(self, source: Source, seconds: float) -> None:
         """A message, a page of a thread or a search was read from there."""
@@ -256,12 +254,6 @@ class Instruments:
     def damaged(self, source: Tier) -> None:
         """A tier gave a copy of a message that does not match its own hash."""
         self._counted["damaged_copies"][source].inc()
-
-
-_REASON_OF: dict[Tier, FailoverReason] = {
-    "postgresql": "redis_unavailable",
-    "clickhouse": "redis_and_postgresql_unavailable",
-}
 
 
 def code_of(error: TierError) -> Code:
