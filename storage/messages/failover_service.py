@@ -8,7 +8,8 @@ which a tier can take well within its deadline.
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from functools import partial
+from typing import Generic, NamedTuple, TypeVar
 
 from models.appends import Append, IdTooOld, Stored
 from models.caveats import Degraded, degraded
@@ -44,23 +45,23 @@ class Taken(NamedTuple):
     answer: Stored | IdTooOld
 
 
-class Revised(NamedTuple):
-    """Who took a version of a message, which it is, and whether to wake a worker."""
+Record = TypeVar("Record", Message, Thread)
+
+
+class Written(NamedTuple, Generic[Record]):
+    """Who took a version of a message or of a thread, which it is, and whether to wake a worker."""
 
     tier: Tier
-    message: Message
+    record: Record
     wake: bool
 
 
-class ThreadPut(NamedTuple):
-    """Likewise of a thread's own data."""
+class Attempt(NamedTuple, Generic[Record]):
+    """A tier's way to take a version, and the number it would have there."""
 
     tier: Tier
-    thread: Thread
-    wake: bool
-
-
-Done = TypeVar("Done", Revised, ThreadPut)
+    version: int
+    write: Callable[[Record], bool | None]
 
 
 class MessageFailoverService:
@@ -123,45 +124,32 @@ class MessageFailoverService:
 
     def revise(
         self, current: Message, make: Callable[[int], Message], kind: Kind = "edit"
-    ) -> Revised:
+    ) -> Written[Message]:
         """Acknowledges the version that `make` gives for a number, resting on the current one.
 
         Raises `VersionConflict` where that is no longer the newest, and `NoTierAvailable`.
         """
+        version = current.version
+        return self._first(
+            kind,
+            make,
+            Attempt("redis", version + 1, partial(self._redis.revise, current)),
+            Attempt("postgresql", version + VERSION_STEP, self._postgres.revise),
+            Attempt("clickhouse", version_after(version), self._clickhouse.revise),
+        )
 
-        def in_redis() -> Revised:
-            message = make(current.version + 1)
-            return Revised("redis", message, self._redis.revise(current, message))
-
-        def in_postgres() -> Revised:
-            message = make(current.version + VERSION_STEP)
-            self._postgres.revise(message)
-            return Revised("postgresql", message, False)
-
-        def in_clickhouse() -> Revised:
-            message = make(version_after(current.version))
-            self._clickhouse.revise(message)
-            return Revised("clickhouse", message, False)
-
-        return self._first(kind, in_redis, in_postgres, in_clickhouse)
-
-    def put_thread(self, current: Thread | None, make: Callable[[int], Thread]) -> ThreadPut:
+    def put_thread(self, current: Thread | None, make: Callable[[int], Thread]) -> Written[Thread]:
         """Acknowledges a version of a thread's own data, resting on the current one if any.
 
         Raises as `revise` does. ClickHouse has no threads, so it takes none.
         """
         version = current.version if current else 0
-
-        def in_redis() -> ThreadPut:
-            thread = make(version + 1)
-            return ThreadPut("redis", thread, self._redis.put_thread(current, thread))
-
-        def in_postgres() -> ThreadPut:
-            thread = make(version + VERSION_STEP)
-            self._postgres.put_thread(thread)
-            return ThreadPut("postgresql", thread, False)
-
-        return self._first("thread", in_redis, in_postgres)
+        return self._first(
+            "thread",
+            make,
+            Attempt("redis", version + 1, partial(self._redis.put_thread, current)),
+            Attempt("postgresql", version + VERSION_STEP, self._postgres.put_thread),
+        )
 
     def degraded(self, tier: Tier) -> Degraded:
         """What the caller of a write that this tier took is told."""
@@ -198,21 +186,24 @@ class MessageFailoverService:
         self._instruments.refused(kind, code_of(error))
         return error
 
-    def _first(self, kind: Kind, *attempts: Callable[[], Done]) -> Done:
-        """What the first attempt gives that meets a living tier."""
+    def _first(
+        self, kind: Kind, make: Callable[[int], Record], *attempts: Attempt[Record]
+    ) -> Written[Record]:
+        """The version as the first living tier took it."""
         started = time.perf_counter()
         failures: list[TierError] = []
-        for attempt in attempts:
+        for tier, version, write in attempts:
             try:
-                done = attempt()
+                record = make(version)
+                wake = write(record)
             except TierError as error:
                 if isinstance(error, TierRejected) and error.tier != "redis":
                     self._instruments.refused(kind, code_of(error))
                     raise
                 failures.append(error)
             else:
-                self._instruments.acknowledged(done.tier, kind, time.perf_counter() - started)
-                return done
+                self._instruments.acknowledged(tier, kind, time.perf_counter() - started)
+                return Written(tier, record, bool(wake))
         raise self._refused(kind, NoTierAvailable(failures))
 
 
