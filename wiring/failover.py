@@ -124,12 +124,10 @@ class FailoverServices:
         server = self._tiers.clickhouse_within(settings.clickhouse_write_timeout_seconds)
         clickhouse = DirectClickHouse(
             server,
-            breakers.clickhouse,
+            breakers,
             self.clickhouse_keys,
             beside_postgresql(server),
             partial(note_clickhouse_now, self._tiers.quick_engine),
-            redis_breaker=breakers.redis,
-            postgres_breaker=breakers.postgresql,
         )
         breakers.postgresql.on_closed.append(clickhouse.say_so)
         keys = IdempotencyGuard(

@@ -54,11 +54,8 @@ def _probe_redis(client: Redis, engine: Engine, replicas: Replicas) -> None:
     with redis_translated():
         pipeline = client.pipeline(transaction=False)
         pipeline.set(PROBE_KEY, 1, px=PROBE_KEY_MILLISECONDS)
-        if replicas.wanted:
-            replicas.ask(pipeline)
-        answers = pipeline.execute()
-        if replicas.wanted:
-            replicas.take(answers)
+        replicas.ask(pipeline)
+        replicas.take(pipeline.execute())
     findings = [*judge_redis(client), *judge_installation(client, engine)]
     if refusals := [finding.line for finding in findings if finding.severity == "refuse"]:
         raise TierUnavailable("redis", "; ".join(refusals))

@@ -22,6 +22,18 @@ class AcknowledgedBefore(NamedTuple):
         made = self.made.get(key)
         return made if made is not None and made > one.instead_of else None
 
+    def made_of(self, append: Append) -> dict[str, str]:
+        """The messages of an append whose keys have made others, each with the id of that one."""
+        found = ((one.id, self.before(key, one)) for key, one in keyed(append))
+        return {message_id: made for message_id, made in found if made is not None}
+
+    def too_old(self, append: Append, fresh: Sequence[NewMessage]) -> IdTooOld | None:
+        """The answer where the thread has a newer message than the first of these."""
+        newest = self.newest.get((append.user_id, append.thread_id))
+        if newest is None or append.ids_are_final or fresh[0].id > newest:
+            return None
+        return IdTooOld(newest)
+
 
 def keyed(append: Append) -> list[tuple[Key, NewMessage]]:
     """The messages of an append that have an Idempotency-Key, with it."""
@@ -43,41 +55,32 @@ def wanted_of(appends: Iterable[Append]) -> dict[Key, str]:
 
 def ask_remaining(appends: Sequence[Append], known: AcknowledgedBefore, ask: Ask) -> list[Answer]:
     """Gives an answer for each append, after asking for what is not known of it, if anything."""
-    rests = [_Remainder(append, known) for append in appends]
-    open_rests = [rest for rest in rests if rest.answer is None]
-    if open_rests:
-        answers = ask([rest.append for rest in open_rests])
-        for rest, answer in zip(open_rests, answers, strict=True):
-            rest.answer = rest.whole(answer)
-    return [rest.answer for rest in rests if rest.answer is not None]
+    made = [known.made_of(append) for append in appends]
+    rests = [
+        append._replace(messages=[one for one in append.messages if one.id not in instead])
+        for append, instead in zip(appends, made, strict=True)
+    ]
+    answers: list[Answer | None] = [
+        known.too_old(rest, rest.messages) if rest.messages else Stored([], False) for rest in rests
+    ]
+    unknown = [at for at, answer in enumerate(answers) if answer is None]
+    asked = ask([rests[at] for at in unknown]) if unknown else ()
+    for at, answer in zip(unknown, asked, strict=True):
+        answers[at] = answer
+    return [
+        _whole(append, instead, answer)
+        for append, instead, answer in zip(appends, made, answers, strict=True)
+        if answer is not None
+    ]
 
 
-class _Remainder:
-    """What is left of an append once it was looked up; `answer` if nothing is."""
-
-    def __init__(self, append: Append, known: AcknowledgedBefore) -> None:
-        self._whole = append
-        self._instead = {
-            one.id: before
-            for key, one in keyed(append)
-            if (before := known.before(key, one)) is not None
-        }
-        fresh = [one for one in append.messages if one.id not in self._instead]
-        self.append = append._replace(messages=fresh)
-        self.answer: Answer | None = None
-        newest = known.newest.get((append.user_id, append.thread_id))
-        if not fresh:
-            self.answer = self.whole(Stored([], False))
-        elif newest is not None and fresh[0].id <= newest and not append.ids_are_final:
-            self.answer = IdTooOld(newest)
-
-    def whole(self, answer: Answer) -> Answer:
-        """The answer to the rest as the answer to all."""
-        if not isinstance(answer, Stored):
-            return answer
-        fresh = iter(answer.ids)
-        made = [self._instead.get(one.id) or next(fresh) for one in self._whole.messages]
-        return Stored(made, answer.wake)
+def _whole(append: Append, instead: Mapping[str, str], answer: Answer) -> Answer:
+    """The answer to the rest of an append as the answer to all."""
+    if not isinstance(answer, Stored):
+        return answer
+    fresh = iter(answer.ids)
+    made = [instead.get(one.id) or next(fresh) for one in append.messages]
+    return Stored(made, answer.wake)
 
 
 class AppendPlan:
@@ -89,7 +92,7 @@ class AppendPlan:
 
     def __init__(self, appends: Sequence[Append], known: AcknowledgedBefore) -> None:
         self._appends = appends
-        self._behind: dict[int, str] = {}
+        self._too_old: dict[int, IdTooOld] = {}
         self._instead: dict[str, str] = {}
         self.fresh: dict[str, NewMessage] = {}
         self.keys: dict[Key, str] = {}
@@ -101,7 +104,6 @@ class AppendPlan:
     def _take(self, at: int, append: Append, known: AcknowledgedBefore) -> dict[Key, str]:
         """Plans for one of them; gives what its keys make."""
         keys = {one.id: key for key, one in keyed(append)}
-        newest = known.newest.get((append.user_id, append.thread_id))
         own: dict[Key, str] = {}
         fresh = []
         for one in append.messages:
@@ -113,8 +115,8 @@ class AppendPlan:
             fresh.append(one)
             if key is not None:
                 own[key] = one.id
-        if fresh and not append.ids_are_final and newest is not None and fresh[0].id <= newest:
-            self._behind[at] = newest
+        if fresh and (answer := known.too_old(append, fresh)):
+            self._too_old[at] = answer
             return {}
         self.keys.update(own)
         self.fresh.update({one.id: one for one in fresh})
@@ -131,8 +133,7 @@ class AppendPlan:
     def answers(self) -> list[Answer]:
         """An answer for each append, in order."""
         return [
-            IdTooOld(self._behind[at])
-            if at in self._behind
-            else Stored([self._instead.get(one.id, one.id) for one in append.messages], False)
+            self._too_old.get(at)
+            or Stored([self._instead.get(one.id, one.id) for one in append.messages], False)
             for at, append in enumerate(self._appends)
         ]

@@ -15,12 +15,12 @@ from models import codec
 from models.appends import Append
 from models.message import Message
 from storage.availability.bypass import BypassRegistration
+from storage.availability.probes import Breakers
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.idempotency import ClickHouseKeys
 from storage.errors import TierError
 from storage.messages.append_plan import AcknowledgedBefore, Answer, AppendPlan, keyed, wanted_of
 from storage.resilience import budget
-from storage.resilience.breaker import Breaker
 
 VERSION_STEP = 1_000_000
 """More than PostgreSQL's own step, and as much again at random: nothing here compares and sets."""
@@ -48,22 +48,18 @@ class DirectClickHouse:
     def __init__(
         self,
         server: ClickHouse,
-        breaker: Breaker,
+        breakers: Breakers,
         keys: ClickHouseKeys,
         bypass: BypassRegistration,
         say: Callable[[], None],
-        *,
-        redis_breaker: Breaker,
-        postgres_breaker: Breaker,
     ) -> None:
         """`say` tells PostgreSQL that something waits here; raises `TierUnavailable`."""
         self._server = server
-        self._breaker = breaker
+        self._breakers = breakers
+        self._breaker = breakers.clickhouse
         self._keys = keys
         self._bypass = bypass
         self._say = say
-        self._redis_breaker = redis_breaker
-        self._postgres_breaker = postgres_breaker
         self._has_written = False
 
     def await_others(self, appends: Sequence[Append]) -> None:
@@ -75,8 +71,8 @@ class DirectClickHouse:
         if not self._breaker.is_closed or not any(map(keyed, appends)):
             return
         until = max(
-            self._redis_breaker.opened_at + OTHERS_SECONDS,
-            self._postgres_breaker.opened_at + POSTGRES_KEYS_SECONDS,
+            self._breakers.redis.opened_at + OTHERS_SECONDS,
+            self._breakers.postgresql.opened_at + POSTGRES_KEYS_SECONDS,
         )
         budget.sleep("clickhouse", max(0.0, until - time.monotonic()))
 

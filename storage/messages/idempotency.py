@@ -9,7 +9,6 @@ Once both were out, ClickHouse is asked until PostgreSQL holds everything again.
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import islice
 
 from redis import Redis
 from sqlalchemy import Engine
@@ -25,6 +24,7 @@ from storage.messages.append_plan import AcknowledgedBefore, Answer, Ask, ask_re
 from storage.messages.recent_keys import KEPT_SECONDS, RecentKeys
 from storage.postgres import idempotency
 from storage.postgres.driver import translated
+from storage.resilience.bites import batches
 from storage.resilience.breaker import Breaker
 from storage.telemetry.instruments import Instruments
 
@@ -55,8 +55,8 @@ class KeyPublisher:
     def tell_postgres(self) -> None:
         """Tells PostgreSQL what a drain may not have brought it. Raises `TierUnavailable`."""
         found, number = self.recent.after(self._told_postgres, UNDRAINED_SECONDS)
-        latest_first = iter(found.items())
-        while batch := dict(islice(latest_first, BATCH)):
+        # The latest first.
+        for batch in map(dict, batches(found.items(), BATCH)):
             with translated(), self._engine.begin() as connection:
                 gone = {key: one.instead_of for key, one in batch.items() if one.instead_of}
                 idempotency.free(connection, gone)
@@ -159,9 +159,9 @@ class IdempotencyGuard:
 
     def _may_clickhouse_know_more(self) -> bool:
         """Whether keys may be known there and nowhere else that answers."""
-        standing = self._lease.current(wait=False)
-        if standing.is_known:
-            return not standing.postgres_complete
+        complete = self._lease.current(wait=False)
+        if complete.is_known:
+            return not complete.postgres_complete
         # PostgreSQL does not answer. Nobody wrote to ClickHouse if Redis was well all the time.
         return self.watch.well_since > self._lease.whole_at
 

@@ -65,6 +65,8 @@ class Replicas(NamedTuple):
         yet; it would be asked again a second later. Waiting for its memory first takes about 5 ms
         for both.
         """
+        if not self.wanted:
+            return
         pipeline.execute_command("WAIT", self.wanted, self.milliseconds)
         pipeline.execute_command("WAITAOF", 1, self.wanted, self.milliseconds)
 
@@ -73,6 +75,8 @@ class Replicas(NamedTuple):
 
         Raises `TierError` where the writes are not there. They themselves have happened.
         """
+        if not self.wanted:
+            return
         answer, _ = answers.pop(), answers.pop()
         if isinstance(answer, RedisError):
             raise as_tier_error(answer)
@@ -194,10 +198,7 @@ class Script:
     def __call__(self, names: list[str], arguments: list[Any]) -> Any:
         """One call, one round trip."""
         if self._replicas.wanted:
-            (answer,) = self.many([(names, arguments)])
-            if isinstance(answer, TierError):
-                raise answer
-            return answer
+            return self.every([(names, arguments)])[0]
         command = ("EVALSHA", self._sha, len(names), *names, *arguments)
         with self._door.timed(self._name, _size(arguments)) as client:
             try:
@@ -242,11 +243,9 @@ class Script:
         pipeline: Any = client.pipeline(transaction=False)
         for names, arguments in calls:
             pipeline.execute_command("EVALSHA", self._sha, len(names), *names, *arguments)
-        if self._replicas.wanted:
-            self._replicas.ask(pipeline)
+        self._replicas.ask(pipeline)
         answers = list(pipeline.execute(raise_on_error=False))
-        if self._replicas.wanted:
-            self._replicas.take(answers)
+        self._replicas.take(answers)
         return answers
 
 

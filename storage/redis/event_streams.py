@@ -60,16 +60,15 @@ class EventStreams:
 
     def keep(self, places: Mapping[str, str]) -> set[str]:
         """Keeps streams from expiring; gives the users whose place is no longer in theirs."""
+
+        def ask(pipeline: Any, user_id: str) -> None:
+            pipeline.expire(keys.events(user_id), self._seconds)
+            pipeline.xrange(keys.events(user_id), places[user_id], places[user_id])
+
         gone = set()
         for batch in batches(places, USERS_AT_ONCE):
-            with self._door.guarded() as client:
-                pipeline = client.pipeline(transaction=False)
-                for user_id in batch:
-                    pipeline.expire(keys.events(user_id), self._seconds)
-                    pipeline.xrange(keys.events(user_id), places[user_id], places[user_id])
-                answers = pipeline.execute()
-            found = dict(zip(batch, answers[1::2], strict=True))
-            gone |= {user_id for user_id, entries in found.items() if not entries}
+            found = zip(batch, self._door.each(ask, batch)[1::2], strict=True)
+            gone |= {user_id for user_id, entries in found if not entries}
         return gone
 
     def after(self, user_id: str, place: str, count: int) -> list[Event] | None:

@@ -17,6 +17,7 @@ from models.search_terms import Terms
 from storage.clickhouse.driver import ClickHouse, literal, translated
 from storage.clickhouse.fingerprints import MOST_NAMED, named
 from storage.clickhouse.rows import COLUMNS, LATEST_US, message_of
+from storage.resilience.bites import batches
 from storage.resilience.breaker import Breaker
 from storage.search.query import Matches, SearchSpan, Wanted
 
@@ -87,10 +88,8 @@ class SearchArchive:
         )
         return [
             message
-            for at in range(0, len(message_ids), MOST_NAMED)
-            for message in self._messages(
-                newest.where(text(named(message_ids[at : at + MOST_NAMED])))
-            )
+            for batch in batches(message_ids, MOST_NAMED)
+            for message in self._messages(newest.where(text(named(batch))))
         ]
 
     def _messages(self, query: Select[Any]) -> list[Message]:

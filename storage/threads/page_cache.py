@@ -13,6 +13,7 @@ import msgspec
 
 from storage.redis import keys
 from storage.redis.driver import RedisGateway, Script
+from storage.resilience.bites import batches
 from storage.threads.page import FIRST_PAGE, StoredPage, ThreadPart, ThreadQuery
 
 PAGE_SECONDS = 600
@@ -109,14 +110,12 @@ class ThreadPages:
 
     def _piped(self, user_ids: Sequence[str], ask: Callable[[Any, str], object]) -> list[Any]:
         """The answers to what is asked of each user's pages, many users in one round trip."""
-        answers: list[Any] = []
-        for at in range(0, len(user_ids), USERS_AT_ONCE):
-            with self._door.guarded() as client:
-                pipeline = client.pipeline(transaction=False)
-                for user_id in user_ids[at : at + USERS_AT_ONCE]:
-                    ask(pipeline, keys.thread_pages(user_id))
-                answers += pipeline.execute()
-        return answers
+        pages = map(keys.thread_pages, user_ids)
+        return [
+            answer
+            for batch in batches(pages, USERS_AT_ONCE)
+            for answer in self._door.each(ask, batch)
+        ]
 
 
 def _page_of(found: bytes) -> StoredPage | None:

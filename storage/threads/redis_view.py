@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 from models import codec, ids
 from models.message import Message, Thread
 from storage.availability.hidden import is_there
-from storage.errors import TierError
 from storage.redis import keys
-from storage.redis.driver import Script
+from storage.redis.driver import Call, Script
 from storage.redis.messages import DISTRUST_MARK, RedisTier
+from storage.resilience.bites import batches
 
 THREADS_AT_ONCE = 200
 
@@ -73,22 +73,17 @@ class HotThreads:
     ) -> dict[str, HotThread]:
         """What Redis has of a user's threads by id, each given with the time of the newest message
         that PostgreSQL knows. Raises `TierError`."""
-        named = list(committed.items())
         found: dict[str, HotThread] = {}
-        for at in range(0, len(named), THREADS_AT_ONCE):
-            batch = named[at : at + THREADS_AT_ONCE]
-            answers = self._script.many(
+        for batch in batches(committed.items(), THREADS_AT_ONCE):
+            answers = self._script.every(
                 [self._call(user_id, name, last, boundary) for name, last in batch]
             )
-            for (name, _), answer in zip(batch, answers, strict=True):
-                if isinstance(answer, TierError):
-                    raise answer
-                found[name] = _hot_thread(answer)
+            found |= {name: _hot_thread(one) for (name, _), one in zip(batch, answers, strict=True)}
         return found
 
     def _call(
         self, user_id: str, thread_id: str, last_message_at: str | None, boundary: str
-    ) -> tuple[list[str], list[Any]]:
+    ) -> Call:
         slot = self._redis.slot_of_thread(user_id, thread_id)
         names = [
             keys.index(slot, user_id, thread_id),

@@ -1,12 +1,9 @@
 """A clock that does not count time for which the process was stopped."""
 
-import threading
 import time
 from collections.abc import Callable
 
-import structlog
-
-log = structlog.get_logger(__name__)
+from storage.resilience.periodic import PeriodicThread
 
 TICK_SECONDS = 0.1
 LONGEST_TICK_SECONDS = 0.3
@@ -20,20 +17,19 @@ class RunningClock:
         """`on_tick` is called every 0.1 s."""
         self.now = 0.0
         self._on_tick = on_tick
+        self._before = time.monotonic()
+        # Without its clock a process would keep slow clients for ever.
+        self._thread = PeriodicThread(
+            "door-clock", self._tick, lambda: TICK_SECONDS, "unexpected", waits_first=True
+        )
 
     def begin(self) -> None:
         """Starts to tick."""
-        threading.Thread(target=self._tick, name="door-clock", daemon=True).start()
+        self._before = time.monotonic()
+        self._thread.begin()
 
     def _tick(self) -> None:
-        before = time.monotonic()
-        while True:
-            time.sleep(TICK_SECONDS)
-            after = time.monotonic()
-            self.now += min(after - before, LONGEST_TICK_SECONDS)
-            before = after
-            try:
-                self._on_tick()
-            # Without its clock a process would keep slow clients for ever.
-            except Exception as error:
-                log.error("unexpected", exc_info=error)
+        after = time.monotonic()
+        self.now += min(after - self._before, LONGEST_TICK_SECONDS)
+        self._before = after
+        self._on_tick()
