@@ -119,11 +119,11 @@ class Tiers:
 
     @cached_property
     def events(self) -> EventStreams:
-        return EventStreams(self.redis_door, seconds=self.settings.events_seconds)
+        return EventStreams(self.redis_door, self.settings)
 
     @cached_property
     def open_streams(self) -> OpenStreams:
-        return OpenStreams(self.redis, events_kept=self.settings.events_kept)
+        return OpenStreams(self.redis, self.settings)
 
     @cached_property
     def postgres(self) -> PostgresTier:

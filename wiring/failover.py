@@ -70,10 +70,7 @@ class FailoverServices:
 
     @cached_property
     def log_quota(self) -> LogQuota:
-        settings = self._tiers.settings
-        return LogQuota(
-            self._tiers.redis_door, slots=settings.shards, log_share=settings.redis_log_share
-        )
+        return LogQuota(self._tiers.redis_door, self._tiers.settings)
 
     @cached_property
     def state_chain(self) -> StateChain:

@@ -24,7 +24,7 @@ from storage.redis.unpersisted import UnpersistedWrites
 from storage.search.clickhouse import SearchArchive
 from storage.search.postgres import SearchRows
 from storage.search.service import SearchService
-from storage.states.service import StateLifetimes, StateService
+from storage.states.service import StateService
 from storage.threads.service import ThreadService
 from storage.threads.thread_cache_manager import ThreadCacheManager
 from storage.tiers import Tiers
@@ -121,12 +121,10 @@ class Services:
 
     @cached_property
     def states(self) -> StateService:
-        settings = self.settings
         return StateService(
             self.failover.state_chain,
             self.tiers.clock,
-            StateLifetimes(settings.session_seconds, settings.run_state_seconds),
-            checkpoint_every=settings.checkpoint_every,
+            self.settings,
             redis_durability=self.redis_durability,
         )
 

@@ -1,7 +1,7 @@
 """Drills on the running system: every process takes some tiers for silent, or slow, for a while.
 
-A drill is a notice. Each process polls for it and measures what is left of it by its own clock, so
-that a drill ends whatever becomes of the tiers and of the notice.
+A drill is a notice; each process measures what is left of it by its own clock, so that it ends
+whatever becomes of the tiers and of the notice.
 """
 
 import time

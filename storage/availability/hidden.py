@@ -1,8 +1,7 @@
 """Which messages are hidden, and which may be in ClickHouse alone.
 
-A message is hidden by its own tombstone, by the watermark of its thread or by the erasure of its
-user, from when that was acknowledged. Redis may know of a watermark before PostgreSQL does, and
-either may have forgotten what the other knows, so the higher one counts.
+Redis may know of a watermark before PostgreSQL does, and either may have forgotten what the other
+knows, so the higher one counts.
 """
 
 from collections.abc import Collection, Iterable, Mapping

@@ -1,10 +1,7 @@
-"""A lease of 0.4 s, without which Redis does not answer alone: nobody writes beside it.
+"""A lease of 0.4 s; while it is valid Redis may answer alone, because nobody writes beside it.
 
-The lease comes from PostgreSQL, where everyone who writes beside Redis registers first and then
-waits until every lease given before has run out. So no clock is shared and nobody has to be told.
-Who writes beside both registers in ClickHouse. One process alone may find PostgreSQL down while
-Redis is, so ClickHouse is asked at each renewal from when Redis was seen down until some time
-after, and once after PostgreSQL was: until then PostgreSQL may not hold everything either.
+It comes from PostgreSQL, where whoever writes beside Redis registers first and then waits until
+every lease given before has run out. Whoever writes beside both registers in ClickHouse.
 """
 
 import threading

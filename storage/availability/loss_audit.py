@@ -1,8 +1,7 @@
 """What this process acknowledged from Redis lately, to name what is lost with a Redis.
 
-A message that is not drained yet is on Redis's disk alone. Where that disk is lost, or a replica
-without the last moments takes over, nobody may be left to believe that the message is there: after
-each restart of Redis this process looks for it, and logs, counts and keeps the ids of what is gone.
+After each restart of Redis, which may lack its last moments, this process looks for it, and logs,
+counts and keeps the ids of what is gone.
 """
 
 import time

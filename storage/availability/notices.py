@@ -1,7 +1,7 @@
 """Short notices that every process must be able to read, whichever tier is down.
 
-A notice is written to every tier that answers, and the newest one found counts. The connections are
-its own; they pass no breaker and heed no drill, for drills are made known by notices.
+A notice is in every tier that answers, and the newest one counts. It passes no breaker and heeds no
+drill, for drills are made known by notices.
 """
 
 import time

@@ -1,7 +1,7 @@
 """Writes straight to ClickHouse while neither Redis nor PostgreSQL can take them.
 
-A write is put on the list of direct writes first and among the messages then, so that none is
-there which nobody would bring home to PostgreSQL (see `homecoming`).
+A write is listed as a direct write before it is among the messages, so that none is there which
+nobody would replay to PostgreSQL.
 """
 
 import secrets

@@ -1,9 +1,7 @@
 """Combines what several threads ask for at the same moment into one call below.
 
-The first to come carries out what has gathered, its own included; who comes meanwhile waits for
-the next round. Under load one round trip to Redis then serves many requests, and a single
-request on its own waits for nobody. What is large goes by a way of its own, one after the other, so
-that what is small does not wait behind it.
+The first to come carries out what has gathered; the others wait for the next round. What is large
+has a lane of its own, so that what is small does not wait behind it.
 """
 
 import math

@@ -1,8 +1,7 @@
 """The chain a write goes down: Redis, else PostgreSQL, else ClickHouse, else nobody.
 
 A write whose answer was lost goes on with the same id, so wherever it was taken it is one message.
-Requests that come at the same moment share one call to a tier. What is large goes in parts, each of
-which a tier can take well within its deadline.
+Requests of the same moment share a call; what is large goes in parts.
 """
 
 import time

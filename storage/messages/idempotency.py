@@ -1,9 +1,7 @@
 """One Idempotency-Key, one message, whichever process and whichever tier is asked.
 
-Each process remembers the keys it acknowledged. It tells PostgreSQL as soon as it sees Redis out,
-or sees that somebody is about to write beside Redis (see `bypass`), and ClickHouse for as long as
-Redis is out: either may be the one that is asked next. Who writes there first waits until all have.
-Once both were out, ClickHouse is asked until PostgreSQL holds everything again.
+Each process publishes the keys that it acknowledged to the tiers below as soon as Redis is down, or
+about to be bypassed; whoever writes to a tier first waits until all have done so.
 """
 
 import threading

@@ -1,8 +1,7 @@
-"""Writes straight to PostgreSQL while Redis is out, with the same ids and the same answers.
+"""Writes straight to PostgreSQL while Redis is down, with the same ids and the same answers.
 
-Everything a write needs is one transaction: the Idempotency-Key, the row, its thread, the outbox,
-and a note of what Redis lacks. A message that Redis may have taken all the same, because its
-answer was lost, meets itself here by its id.
+Everything a write needs is one transaction. A message that Redis may have taken all the same,
+because its answer was lost, meets itself here by its id.
 """
 
 import time

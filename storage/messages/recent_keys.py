@@ -1,8 +1,7 @@
 """The Idempotency-Keys that this process acknowledged of late, whichever tier took them.
 
-Until a message is drained Redis alone knows its key, and until it is brought home ClickHouse alone
-does. Where such a tier goes out in that moment, a client that repeats what was acknowledged would
-be given a second message by the next. So each process remembers what it acknowledged.
+Until a message is drained, or replayed, one tier alone knows its key: a client that repeats it
+while that tier is down would be given a second message by the next.
 """
 
 import threading

@@ -1,8 +1,4 @@
-"""Writes to Redis, with what must be known besides while Redis may not be believed alone.
-
-After an outage Redis lacks what was written beside it, and a Redis that came back empty lacks its
-Idempotency-Keys. Until it has been told, PostgreSQL is asked too, if it answers.
-"""
+"""Writes to Redis; PostgreSQL is asked what Redis may have lost while Redis is not complete."""
 
 from collections.abc import Sequence
 

@@ -1,8 +1,7 @@
 """Reads messages: one message from any tier, a thread as one list over all three.
 
-Redis answers alone where it is complete. Else each tier gives its part of the range and the
-parts are merged by id: the highest version of an id wins, tombstones hide. A tier that does not
-answer is left out and named in `warning`; the answer is then never called complete.
+The highest version of an id wins, tombstones hide. A tier that does not answer is left out and
+named in `warning`.
 """
 
 import time

@@ -1,8 +1,6 @@
 """Takes messages in: mints, seals and acknowledges new ones, edits and deletes.
 
-An acknowledgement means that the message is on Redis's disk, in the log and in the thread's
-index, by one script that does all or nothing; or, where Redis is out, on another tier's. Carrying
-it on to PostgreSQL is for others; the answer says whether this caller is to wake them.
+Carrying on to PostgreSQL is for others; the answer says whether this caller is to wake them.
 """
 
 from collections.abc import Callable, Container, Sequence

@@ -1,8 +1,7 @@
 """Streaming messages: opened, appended to, finished; one message, one final version.
 
-An open message is a first version like any other, marked as open. Its chunks are in Redis alone,
-each fsynced before its answer. Finishing writes the next version with the whole text, by the road
-of every edit, and only then Redis forgets the chunks. Where nobody finishes, a worker does.
+The chunks of an open message are in Redis alone, each fsynced before its answer, until the next
+version has the whole text. Where nobody finishes, a worker does.
 """
 
 from collections.abc import Sequence

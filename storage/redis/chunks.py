@@ -1,8 +1,7 @@
-"""What Redis has of messages whose text comes in chunks: one string each, and who is idle.
+"""The text of messages that comes in chunks: one string in Redis each, behind a line for its head.
 
-A stream is a line that says whose it is, and the text behind it. The line is the beginning of the
-message's record, so that a user's streams are found as their messages are. Its last letter is the
-state: `o` open, `l` made anew after the chunks were lost, and a capital where nothing may be added.
+The line begins like the message's record, so that a user's streams are found as messages are. Its
+last letter is the state: `o` open, `l` chunks were lost, a capital where nothing may be added.
 """
 
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from models.message import MAX_CONTENT_BYTES, Message
+from settings import Settings
 from storage.redis import keys
 from storage.redis.driver import Script
 from storage.redis.messages import RedisTier
@@ -50,10 +50,10 @@ class Appended(NamedTuple):
 class OpenStreams:
     """The verbs over one door. Errors leave as `TierUnavailable` and `TierRejected`."""
 
-    def __init__(self, redis: RedisTier, *, events_kept: int) -> None:
+    def __init__(self, redis: RedisTier, settings: Settings) -> None:
         door = self._door = redis.door
         self._redis = redis
-        self._events_kept = events_kept
+        self._events_kept = settings.events_kept
         self._open = Script(door, "open_stream", waits_for_replicas=True)
         self._append = Script(door, "append_chunk", waits_for_replicas=True, emits_events=True)
         self._close = Script(door, "close_stream", waits_for_replicas=True)

@@ -11,6 +11,7 @@ from typing import Any
 from redis.client import PubSub
 
 from models.events import Event, event_of
+from settings import Settings
 from storage.redis import keys
 from storage.redis.driver import RedisGateway, Script, translated
 from storage.resilience.bites import batches
@@ -47,10 +48,9 @@ class Notifications:
 class EventStreams:
     """Reads streams of events. Errors leave as `TierUnavailable` and `TierRejected`."""
 
-    def __init__(self, door: RedisGateway, *, seconds: int) -> None:
-        """A stream is kept for `seconds` after it was last opened or kept."""
+    def __init__(self, door: RedisGateway, settings: Settings) -> None:
         self._door = door
-        self._seconds = seconds
+        self._seconds = settings.events_seconds
         self._open = Script(door, "open_events")
 
     def open(self, user_ids: Sequence[str]) -> dict[str, str]:

@@ -1,8 +1,7 @@
-"""Keeps the log from filling Redis: writes go to PostgreSQL before there is no room for them.
+"""Admission control for the pending log: writes go to PostgreSQL before the log fills Redis.
 
-Only what is persisted may be evicted, so a log that nobody drains grows until Redis refuses every
-write, the broker's and the drain's own among them. A Redis that was told meanwhile to evict
-anything is taken for one that is out.
+Only what is persisted may be evicted, so a Redis that may evict anything is taken for one that is
+down.
 """
 
 import threading
@@ -11,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from settings import Settings
 from storage.errors import TierError, TierUnavailable
 from storage.redis import keys
 from storage.redis.driver import RedisGateway
@@ -26,10 +26,10 @@ COPIES = 2
 class LogQuota:
     """What share of Redis's memory the log and what it speaks of take up."""
 
-    def __init__(self, door: RedisGateway, *, slots: int, log_share: float) -> None:
+    def __init__(self, door: RedisGateway, settings: Settings) -> None:
         self._door = door
-        self._slots = slots
-        self._log_share = log_share
+        self._slots = settings.shards
+        self._log_share = settings.redis_log_share
         self._measuring = threading.Lock()
         self._measured_at = float("-inf")
         self._is_full = False

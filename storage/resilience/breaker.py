@@ -1,8 +1,7 @@
 """A breaker for each tier: after one failure nobody waits for a dead server again.
 
-A call that finds the tier gone opens the breaker at once. A few slow calls in a row, or one that
-was late because it moved much or had little time, have a probe decide: it may be this process that
-was slow. While open, a thread of the breaker's own probes, so that no request pays for that.
+A few slow calls in a row, or one that was late because it moved much or had little time, have a
+probe decide. While open, a thread probes, so that no request pays for that.
 """
 
 import threading

@@ -1,10 +1,7 @@
-"""Named places in the code where a fault test may let the process die, stop, fail or wait.
+"""Named points in the code where a fault test may let the process die, stop, fail or wait.
 
-A point does nothing until `THREADKEEP_FAULTPOINTS` arms it and `THREADKEEP_DRILLS=1` allows that.
-The variable holds `name:n:action`, comma-separated: at the n-th pass of the point in this process
-comes the action, `kill` (SIGKILL), `stop` (SIGSTOP), `raise` (`TierUnavailable`) or
-`sleep=SECONDS`. With `@FILE` behind it comes only where FILE does not exist, which it makes first:
-a killed program that is started again is not killed for ever.
+`THREADKEEP_FAULTPOINTS` holds `name:n:action`, comma-separated: at the n-th pass comes `kill`,
+`stop`, `raise` or `sleep=SECONDS`; with `@FILE` behind it only where FILE, which it makes, is not.
 """
 
 import math

@@ -1,9 +1,7 @@
 """Finds messages in all tiers as one list, newest first by id.
 
-The log in Redis is read first, for what is acknowledged and not committed. Then PostgreSQL and,
-below the archive boundary, ClickHouse give candidates by their indexes, span by span from the
-newest down. The newest version of each is matched by the same rules whoever gave it: an index may
-give too much, never too little. A tier that does not answer is left out and named in `warning`.
+Every tier gives candidates, span by span from the newest down; the newest version of each is
+matched by the same rules, whoever gave it. An index may give too much, never too little.
 """
 
 import time

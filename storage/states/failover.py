@@ -1,8 +1,4 @@
-"""The tiers of a state, fastest first: which has the newest version, and which takes the next.
-
-Under the lease Redis alone is asked; else PostgreSQL too, and the higher version counts. Where
-Redis has no state and PostgreSQL is down, ClickHouse is read, which may be seconds behind.
-"""
+"""The tiers of a state, fastest first: which has the newest version, and which takes the next."""
 
 import time
 from collections.abc import Callable

@@ -23,6 +23,7 @@ from models.state import (
     merged,
 )
 from models.versions import CONFLICT_ATTEMPTS
+from settings import Settings
 from storage.errors import Contended, NotFound, TierError, TierUnavailable, VersionConflict
 from storage.redis.records import ErasedSince
 from storage.states.failover import Overtaken, SavedVersion, StateChain
@@ -38,13 +39,6 @@ class StaleVersion(Exception):
             f"the current version is {current_version}" if current_version else "there is no state"
         )
         self.current_version = current_version
-
-
-class StateLifetimes(msgspec.Struct, frozen=True):
-    """How long a state is valid after each write, in seconds, where the caller does not say."""
-
-    session: int
-    run: int
 
 
 class StateAnswer(msgspec.Struct, frozen=True):
@@ -75,15 +69,14 @@ class StateService:
         self,
         chain: StateChain,
         clock: Clock,
-        lifetimes: StateLifetimes,
+        settings: Settings,
         *,
-        checkpoint_every: int,
         redis_durability: Callable[[], Durability],
     ) -> None:
         self._chain = chain
         self._clock = clock
-        self._lifetimes = lifetimes
-        self._checkpoint_every = checkpoint_every
+        self._lifetimes = {"session": settings.session_seconds, "run": settings.run_state_seconds}
+        self._checkpoint_every = settings.checkpoint_every
         self._redis_durability = redis_durability
 
     def get(self, whose: StateName) -> StateRead:
@@ -246,9 +239,9 @@ class StateService:
     ) -> str | None:
         if ttl_seconds is None:
             return None
-        default: int = getattr(self._lifetimes, whose.kind)
-        seconds = default if isinstance(ttl_seconds, msgspec.UnsetType) else ttl_seconds
-        return ids.timestamp(now_us + seconds * 1_000_000)
+        if isinstance(ttl_seconds, msgspec.UnsetType):
+            ttl_seconds = self._lifetimes[whose.kind]
+        return ids.timestamp(now_us + ttl_seconds * 1_000_000)
 
     def _answer(self, saved: SavedVersion, level: Level) -> StateAnswer:
         """Writes the version to the tiers that its level asks for, as far as they answer."""

@@ -1,8 +1,7 @@
-"""What a process counts and times of its own work.
+"""What a process counts and times of its own work. Nothing here may raise or wait.
 
-Each verb records one thing that happened, at the one place where it happens. The children of every
-label whose values are known are made at the start: a hot path looks nothing up but a dictionary,
-and every rate begins at 0. Nothing here may raise or wait.
+The children of every label whose values are known are made at the start: a hot path looks nothing
+up but a dictionary, and every rate begins at 0.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,8 +1,6 @@
-"""Traces, by OpenTelemetry.
+"""Traces, by OpenTelemetry: names, figures and the shapes of statements.
 
-Names and figures only: a span says which route, task or script it was, and the shape of a statement
-with a question mark in the place of each value. Paths, ids, parameters and the texts of errors, in
-which may be what somebody wrote, are in none.
+Paths, ids, parameters and the texts of errors, in which may be what somebody wrote, are in none.
 """
 
 import re

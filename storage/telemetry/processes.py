@@ -1,7 +1,6 @@
 """The instruments of several processes as one: each writes into a folder that they share.
 
-What a process counted stays when it is gone; what it measured of the moment, such as its open
-sockets, goes with it. A lock that it holds says whether it lives, for process ids are reused.
+A lock that a process holds says whether it lives, for process ids are reused.
 """
 
 import fcntl

@@ -1,5 +1,4 @@
-"""Reads a user's threads from PostgreSQL, merged with writes that are not committed yet, and with
-counts and previews; without PostgreSQL from Redis."""
+"""Reads a user's threads from PostgreSQL and Redis, with counts and previews."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

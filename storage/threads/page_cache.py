@@ -1,8 +1,7 @@
-"""Pages of lists of threads, cached in Redis under a generation id.
+"""Pages of lists of threads, cached in Redis under a generation id, which every write deletes.
 
-Every write deletes that id in its own script; the next reader makes a new one; a page is stored
-only if the id its reader started with is still there. Pages of an earlier generation stay for when
-PostgreSQL is down.
+A page is stored only if the id that its reader started with is still there. Pages of an earlier
+generation stay for when PostgreSQL is down.
 """
 
 import secrets

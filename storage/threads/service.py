@@ -1,8 +1,7 @@
 """Threads: created, changed, deleted and read.
 
-A thread's own data takes the way of messages: a versioned record in Redis, logged, drained and
-upserted. Deleting sets a watermark, which hides every message at or below it at once. A message
-posted later opens the thread again above it.
+Deleting sets a watermark, which hides every message at or below it at once; a message posted later
+opens the thread again above it.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,4 @@
-"""The list of a user's threads: from Redis when it is warm, else read anew.
-
-A page in Redis is believed only while Redis is, as with messages. Without PostgreSQL what Redis
-knows is shown with a warning, the last page of an earlier generation included.
-"""
+"""The list of a user's threads: from Redis while its page there holds, else read anew."""
 
 from collections.abc import Sequence
 from contextlib import suppress

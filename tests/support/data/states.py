@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from models.ids import Clock
 from models.state import StateName
-from storage.states.service import StateAnswer, StateLifetimes, StateService
+from storage.states.service import StateAnswer, StateService
 from support.faults.outages import end_bypasses
 from support.waiting import eventually
 from wiring.process import Services
@@ -48,13 +48,8 @@ def load(own: Services, whose: StateName) -> Any:
 def at(own: Services, seconds: float) -> StateService:
     """The same process with a clock that is ahead."""
     clock = Clock(lambda: own.tiers.clock.now_us() * 1000 + int(seconds * 1e9))
-    lifetimes = StateLifetimes(own.settings.session_seconds, own.settings.run_state_seconds)
     return StateService(
-        own.failover.state_chain,
-        clock,
-        lifetimes,
-        checkpoint_every=own.settings.checkpoint_every,
-        redis_durability=own.redis_durability,
+        own.failover.state_chain, clock, own.settings, redis_durability=own.redis_durability
     )
 
 

@@ -78,7 +78,8 @@ def test_a_log_that_fills_redis_sends_writes_on(alone: Services, user: str) -> N
     own = Services(alone.settings)
     client = alone.tiers.redis_client
     before = client.config_get("maxmemory")["maxmemory"]
-    quota = LogQuota(own.tiers.redis_door, slots=own.settings.shards, log_share=0.2)
+    settings = msgspec.structs.replace(alone.settings, redis_log_share=0.2)
+    quota = LogQuota(own.tiers.redis_door, settings)
     quota.admit()
     content = "x" * 60_000
     for _ in range(60):
@@ -86,12 +87,12 @@ def test_a_log_that_fills_redis_sends_writes_on(alone: Services, user: str) -> N
     client.config_set("maxmemory", int(client.info("memory")["used_memory"]) * 2)
     try:
         assert quota.share() > 0.2
-        tight = LogQuota(own.tiers.redis_door, slots=own.settings.shards, log_share=0.2)
+        tight = LogQuota(own.tiers.redis_door, settings)
         with pytest.raises(TierUnavailable, match="its log takes over 20%") as error:
             tight.admit()
         assert error.value.passing
         assert not error.value.is_ambiguous
-        limited = Services(msgspec.structs.replace(alone.settings, redis_log_share=0.2))
+        limited = Services(settings)
         done = limited.messages.post(user, "t", Draft("user", "hello", {}, None))
         assert done.tier_used == "postgresql"
         assert limited.tiers.breakers.redis.is_closed
