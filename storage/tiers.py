@@ -11,6 +11,7 @@ from models.ids import Clock
 from settings import Settings
 from storage.availability.notices import Notices
 from storage.availability.probes import Breakers
+from storage.availability.reading import ReadTiers
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.reads import ClickHouseTier
 from storage.postgres import engines
@@ -133,6 +134,10 @@ class Tiers:
     def clickhouse(self) -> ClickHouseTier:
         server = self.clickhouse_within(self.settings.clickhouse_timeout_seconds)
         return ClickHouseTier(server, self.breakers.clickhouse)
+
+    @cached_property
+    def reads(self) -> ReadTiers:
+        return ReadTiers(self.redis, self.postgres, self.clickhouse)
 
     @cached_property
     def notices(self) -> Notices:

@@ -97,11 +97,7 @@ class FailoverServices:
     @cached_property
     def retrieval(self) -> UnifiedMessageRetrievalService:
         return UnifiedMessageRetrievalService(
-            self._tiers.redis,
-            self._tiers.postgres,
-            self._tiers.clickhouse,
-            self.lease,
-            self._tiers.instruments,
+            self._tiers.reads, self.lease, self._tiers.instruments
         )
 
     @cached_property

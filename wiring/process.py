@@ -134,7 +134,7 @@ class Services:
 
     @cached_property
     def receipts(self) -> ReceiptService:
-        return ReceiptService(self.tiers.redis, self.tiers.postgres, self.tiers.clickhouse)
+        return ReceiptService(self.tiers.reads)
 
     @cached_property
     def progress(self) -> ProgressWatch:

@@ -1,13 +1,24 @@
 """What was asked of the tiers for one answer: who gave some of it, and who did not answer."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from models.caveats import warning_of
 from models.message import Caveat, Source, Tier
+from storage.clickhouse.reads import ClickHouseTier
 from storage.errors import NoTierAvailable, TierUnavailable
+from storage.postgres.reads import PostgresTier
+from storage.redis.messages import RedisTier
 
 Answer = TypeVar("Answer")
+
+
+class ReadTiers(NamedTuple):
+    """The reads of messages in each tier."""
+
+    redis: RedisTier
+    postgres: PostgresTier
+    clickhouse: ClickHouseTier
 
 
 class Reading:

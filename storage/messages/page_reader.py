@@ -6,10 +6,8 @@ from typing import NamedTuple
 from models import codec, ids
 from models.message import Message, Tier
 from storage.availability.lease import Completeness
-from storage.availability.reading import Reading
-from storage.clickhouse.reads import ClickHouseTier
-from storage.postgres.reads import PostgresTier
-from storage.redis.messages import HotPage, RedisTier
+from storage.availability.reading import Reading, ReadTiers
+from storage.redis.messages import HotPage
 
 
 class TierPart(NamedTuple):
@@ -84,16 +82,12 @@ class RangeReader:
 
     def __init__(
         self,
-        redis: RedisTier,
-        postgres: PostgresTier,
-        clickhouse: ClickHouseTier,
+        tiers: ReadTiers,
         wanted: Range,
         reading: Reading,
         complete: Completeness,
     ) -> None:
-        self._redis = redis
-        self._postgres = postgres
-        self._clickhouse = clickhouse
+        self._redis, self._postgres, self._clickhouse = tiers
         self._wanted = wanted
         self._reading = reading
         self._complete = complete

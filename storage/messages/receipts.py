@@ -12,12 +12,9 @@ from models.message import Message, Tier
 from models.streams import state_of
 from storage.availability import hidden
 from storage.availability.hidden import Watermarks
-from storage.availability.reading import Reading
-from storage.clickhouse.reads import ClickHouseTier
+from storage.availability.reading import Reading, ReadTiers
 from storage.errors import NotFound
 from storage.postgres.backlog import refused
-from storage.postgres.reads import PostgresTier
-from storage.redis.messages import RedisTier
 
 State = Literal["acknowledged", "persisted", "archived", "refused", "deleted", "erased"]
 _Found = Mapping[Tier, Sequence[tuple[Message, str]] | None]
@@ -78,15 +75,8 @@ class _Aside(NamedTuple):
 class ReceiptService:
     """Asks every tier about a message."""
 
-    def __init__(
-        self,
-        redis: RedisTier,
-        postgres: PostgresTier,
-        clickhouse: ClickHouseTier,
-    ) -> None:
-        self._redis = redis
-        self._postgres = postgres
-        self._clickhouse = clickhouse
+    def __init__(self, tiers: ReadTiers) -> None:
+        self._redis, self._postgres, self._clickhouse = tiers
 
     def receipt(self, user_id: str, message_id: str) -> Receipt:
         """The receipt of a message, deleted ones included.

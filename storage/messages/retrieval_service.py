@@ -15,12 +15,9 @@ import structlog
 from models import codec, ids
 from models.message import Caveat, Message, Source, Tier
 from storage.availability.lease import Lease
-from storage.availability.reading import Reading, source_of
-from storage.clickhouse.reads import ClickHouseTier
+from storage.availability.reading import Reading, ReadTiers, source_of
 from storage.errors import NotFound, TierRejected, TierUnavailable
 from storage.messages.page_reader import Range, RangeReader
-from storage.postgres.reads import PostgresTier
-from storage.redis.messages import RedisTier
 from storage.telemetry.instruments import Instruments
 
 log = structlog.get_logger(__name__)
@@ -53,16 +50,12 @@ class UnifiedMessageRetrievalService:
 
     def __init__(
         self,
-        redis: RedisTier,
-        postgres: PostgresTier,
-        clickhouse: ClickHouseTier,
+        tiers: ReadTiers,
         lease: Lease,
         instruments: Instruments,
     ) -> None:
         self._instruments = instruments
-        self._redis = redis
-        self._postgres = postgres
-        self._clickhouse = clickhouse
+        self._redis, self._postgres, self._clickhouse = self._tiers = tiers
         self._lease = lease
 
     def get(self, user_id: str, message_id: str) -> Retrieved:
@@ -140,8 +133,7 @@ class UnifiedMessageRetrievalService:
         ended = False
         complete = self._lease.current()
         while len(live) <= limit and not ended:
-            tiers = self._redis, self._postgres, self._clickhouse
-            merged = RangeReader(*tiers, rest, reading, complete).run()
+            merged = RangeReader(self._tiers, rest, reading, complete).run()
             live += [message for message in merged.messages if message.deleted_at is None]
             sources |= merged.sources
             ended = merged.horizon is None

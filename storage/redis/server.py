@@ -6,11 +6,8 @@ from models.message import Durability
 from storage.errors import TierRejected
 from storage.redis.driver import RedisGateway
 
-_FSYNCED = {
-    "appendonly": "yes",
-    "appendfsync": "always",
-    "no-appendfsync-on-rewrite": "no",
-}
+FSYNCED = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
+"""The settings with which every answer of Redis follows an fsync."""
 
 
 def durability_of(door: RedisGateway) -> Durability:
@@ -20,7 +17,7 @@ def durability_of(door: RedisGateway) -> Durability:
     """
     try:
         with door.guarded() as client:
-            found: Any = client.config_get(*_FSYNCED)
+            found: Any = client.config_get(*FSYNCED)
     except TierRejected:
         return "memory"
-    return "fsynced" if found == _FSYNCED else "memory"
+    return "fsynced" if found == FSYNCED else "memory"

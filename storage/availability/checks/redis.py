@@ -20,6 +20,7 @@ from storage.availability.checks.finding import (
 from storage.availability.checks.redis_facts import RedisFacts
 from storage.redis import client
 from storage.redis.pending_log import PendingLog
+from storage.redis.server import FSYNCED
 
 REDIS = "redis"
 BROKER = "broker"
@@ -27,7 +28,6 @@ OLDEST_VERSION = (6, 2)
 BACKLOG_AGE_SECONDS = 30.0
 MEMORY_SHARE = 0.8
 """Of Redis's memory; above it there is little left for an outage of PostgreSQL to fill."""
-_WANTED = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
 _ROLES = {"master": "primary", "slave": "replica"}
 _UNREACHABLE = "start it, or correct REDIS_URL"
 _OLDEST = ".".join(map(str, OLDEST_VERSION))
@@ -46,7 +46,7 @@ _RULES = {
             "weaker",
             ACKNOWLEDGED,
         )
-        for name, value in _WANTED.items()
+        for name, value in FSYNCED.items()
     },
     "facts": Rule("let this user run INFO and TIME, so that this can be checked"),
     "last write of the log": Rule(
@@ -107,7 +107,7 @@ def judge_facts(facts: RedisFacts) -> list[Finding]:
         judged["settings"] = False, facts.denied or "not shown"
     elif facts.denied:
         judged["facts"] = False, facts.denied
-    for name, value in _WANTED.items() if facts.config else ():
+    for name, value in FSYNCED.items() if facts.config else ():
         judged[name] = facts.config.get(name) == value, facts.config.get(name, "unknown")
     judged["last write of the log"] = written == "ok", written
     judged["maxmemory-policy"] = _policy(facts)

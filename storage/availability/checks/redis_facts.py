@@ -9,15 +9,10 @@ from redis.exceptions import RedisError
 from storage.availability.checks.finding import ahead_seconds
 from storage.redis.driver import translated
 from storage.redis.refusals import refusal_of
+from storage.redis.server import FSYNCED
 
 SECTIONS = ("server", "replication", "memory", "persistence")
-SETTINGS = (
-    "appendonly",
-    "appendfsync",
-    "no-appendfsync-on-rewrite",
-    "maxmemory",
-    "maxmemory-policy",
-)
+SETTINGS = (*FSYNCED, "maxmemory", "maxmemory-policy")
 
 
 class RedisFacts(NamedTuple):
