@@ -122,7 +122,7 @@ class FailoverServices:
             beside_postgresql(server),
             partial(note_clickhouse_now, self._tiers.quick_engine),
         )
-        breakers.postgresql.on_closed.append(clickhouse.say_so)
+        breakers.postgresql.on_closed.append(clickhouse.announce)
         keys = IdempotencyGuard(
             self.key_publisher,
             self.clickhouse_keys,

@@ -64,7 +64,7 @@ UNKNOWN = Completeness(is_known=False)
 class Lease:
     """This process's lease, renewed in the background while somebody reads.
 
-    `whole_at` is when PostgreSQL was last known to hold everything, by the monotonic clock.
+    `complete_at` is when PostgreSQL was last known to hold everything, by the monotonic clock.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Lease:
         self._on_restart = on_restart
         self._on_bypass = on_bypass
         self._saw_bypass = False
-        self.whole_at = float("-inf")
+        self.complete_at = float("-inf")
         self._renewing = threading.Lock()
         self._thread = PeriodicThread(
             "lease",
@@ -134,7 +134,7 @@ class Lease:
                 self._known = self._ask_tiers()
                 self._until = started + LEASE_SECONDS
                 if self._known.postgres_complete:
-                    self.whole_at = started
+                    self.complete_at = started
         finally:
             self._renewing.release()
 

@@ -51,15 +51,15 @@ class DirectClickHouse:
         breakers: Breakers,
         keys: ClickHouseKeys,
         bypass: BypassRegistration,
-        say: Callable[[], None],
+        announce: Callable[[], None],
     ) -> None:
-        """`say` tells PostgreSQL that something waits here; raises `TierUnavailable`."""
+        """`announce` tells PostgreSQL that something waits here; raises `TierUnavailable`."""
         self._server = server
         self._breakers = breakers
         self._breaker = breakers.clickhouse
         self._keys = keys
         self._bypass = bypass
-        self._say = say
+        self._announce = announce
         self._has_written = False
 
     def await_others(self, appends: Sequence[Append]) -> None:
@@ -100,7 +100,7 @@ class DirectClickHouse:
             self._bypass.acquire()
             self._insert([DirectWrite(message, codec.encode(message), None)])
 
-    def say_so(self) -> None:
+    def announce(self) -> None:
         """Tells everyone that something waits here, once PostgreSQL answers this process again.
 
         To the others it may never have been out. Raises `TierUnavailable`.
@@ -109,7 +109,7 @@ class DirectClickHouse:
             return
         self._has_written = False
         try:
-            self._say()
+            self._announce()
         except TierError:
             self._has_written = True
             raise

@@ -43,29 +43,29 @@ class KeyPublisher:
         self.recent = recent
         self._engine = engine
         self._clickhouse = clickhouse
-        self._told_postgres = 0
-        self._told_clickhouse = 0
+        self._number_in_postgres = 0
+        self._number_in_clickhouse = 0
 
     def publish_async(self) -> None:
         """Does so in a thread, which fails silently: there will be another chance."""
-        threading.Thread(target=self._tell_quietly, name="tell-keys", daemon=True).start()
+        threading.Thread(target=self._publish_quietly, name="tell-keys", daemon=True).start()
 
-    def tell_postgres(self) -> None:
+    def publish_to_postgres(self) -> None:
         """Tells PostgreSQL what a drain may not have brought it. Raises `TierUnavailable`."""
-        found, number = self.recent.after(self._told_postgres, UNDRAINED_SECONDS)
+        found, number = self.recent.after(self._number_in_postgres, UNDRAINED_SECONDS)
         # The latest first.
         for batch in map(dict, batches(found.items(), BATCH)):
             with translated(), self._engine.begin() as connection:
                 gone = {key: one.instead_of for key, one in batch.items() if one.instead_of}
                 idempotency.free(connection, gone)
                 idempotency.tell(connection, batch)
-        self._told_postgres = max(number, self._told_postgres)
+        self._number_in_postgres = max(number, self._number_in_postgres)
 
-    def tell_clickhouse(self) -> None:
+    def publish_to_clickhouse(self) -> None:
         """Tells ClickHouse all that somebody may still repeat. Raises `TierError`."""
-        made, number = self.recent.after(self._told_clickhouse, KEPT_SECONDS)
+        made, number = self.recent.after(self._number_in_clickhouse, KEPT_SECONDS)
         self._clickhouse.tell(made)
-        self._told_clickhouse = max(number, self._told_clickhouse)
+        self._number_in_clickhouse = max(number, self._number_in_clickhouse)
 
     def hash_of(self, key: Key, message_id: str) -> str:
         """The hash of the message that a key made, as far as anybody who answers was told; else
@@ -79,9 +79,9 @@ class KeyPublisher:
             found = found or self._clickhouse.hash_of(key, message_id)
         return found
 
-    def _tell_quietly(self) -> None:
+    def _publish_quietly(self) -> None:
         with suppress(TierError):
-            self.tell_postgres()
+            self.publish_to_postgres()
 
 
 class IdempotencyGuard:
@@ -89,7 +89,7 @@ class IdempotencyGuard:
 
     def __init__(
         self,
-        told: KeyPublisher,
+        publisher: KeyPublisher,
         clickhouse: ClickHouseKeys,
         lease: Lease,
         breakers: Breakers,
@@ -97,8 +97,8 @@ class IdempotencyGuard:
         instruments: Instruments,
     ) -> None:
         """`watch_client` is for looking at Redis when no request does."""
-        self._recent = told.recent
-        self.hash_of = told.hash_of
+        self._recent = publisher.recent
+        self.hash_of = publisher.hash_of
         self._clickhouse = clickhouse
         self._lease = lease
         self._faster: dict[Tier, Breaker] = {
@@ -109,8 +109,8 @@ class IdempotencyGuard:
             watch_client,
             breakers.redis,
             instruments,
-            is_wanted=lambda: told.recent.is_any,
-            on_down=told.tell_clickhouse,
+            is_wanted=lambda: publisher.recent.is_any,
+            on_down=publisher.publish_to_clickhouse,
         )
 
     def checking(self, tier: Tier, ask: Ask) -> Ask:
@@ -161,7 +161,7 @@ class IdempotencyGuard:
         if complete.is_known:
             return not complete.postgres_complete
         # PostgreSQL does not answer. Nobody wrote to ClickHouse if Redis was well all the time.
-        return self.watch.well_since > self._lease.whole_at
+        return self.watch.well_since > self._lease.complete_at
 
     def _are_settling(self) -> bool:
         return all(breaker.was_open_within(SETTLING_SECONDS) for breaker in self._faster.values())

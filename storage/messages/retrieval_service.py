@@ -48,12 +48,7 @@ class MessageSlice(NamedTuple):
 class UnifiedMessageRetrievalService:
     """The read verbs over all tiers."""
 
-    def __init__(
-        self,
-        tiers: ReadTiers,
-        lease: Lease,
-        instruments: Instruments,
-    ) -> None:
+    def __init__(self, tiers: ReadTiers, lease: Lease, instruments: Instruments) -> None:
         self._instruments = instruments
         self._redis, self._postgres, self._clickhouse = self._tiers = tiers
         self._lease = lease

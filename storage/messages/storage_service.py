@@ -165,7 +165,7 @@ class UnifiedMessageStorageService:
         `NotFound` and `TierUnavailable`."""
         return self._revise(user_id, message_id, final, None, tombstone=False)
 
-    def known(self, user_id: str, message_id: str) -> Acknowledgement:
+    def acknowledge_existing(self, user_id: str, message_id: str) -> Acknowledgement:
         """The acknowledgement, once more, of the version that there is. Raises as `edit` does."""
         message, tier, *_ = self._retrieval.get(user_id, message_id)
         return self._again(message, tier, None)

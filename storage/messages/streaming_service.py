@@ -131,7 +131,7 @@ class StreamingService:
             same_metadata = metadata is None or metadata == message.metadata
             if message.version == 1 or not (same_text and same_metadata):
                 raise not_streaming() from None
-            return self._messages.known(user_id, message_id)
+            return self._messages.acknowledge_existing(user_id, message_id)
 
     def interrupt_idle(self) -> int:
         """Finishes every stream to which no chunk came for long, with what it has and a mark that

@@ -237,7 +237,7 @@ class Script:
                 again = self._pipelined(client, [calls[at] for at in missing])
                 for at, answer in zip(missing, again, strict=True):
                     answers[at] = answer
-            return [_told_apart(answer) for answer in answers]
+            return [_classified(answer) for answer in answers]
 
     def _pipelined(self, client: Redis, calls: Sequence[Call]) -> list[Any]:
         pipeline: Any = client.pipeline(transaction=False)
@@ -257,7 +257,7 @@ def _source(name: str) -> str:
     return files("storage").joinpath(f"redis/lua/{name}.lua").read_text(encoding="utf-8")
 
 
-def _told_apart(answer: Any) -> Any:
+def _classified(answer: Any) -> Any:
     if not isinstance(answer, RedisError):
         return answer
     error = as_tier_error(answer)

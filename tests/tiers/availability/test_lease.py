@@ -136,7 +136,7 @@ def test_a_process_that_never_saw_an_outage_is_told_of_what_waits_in_clickhouse(
     assert told(other) == WHOLE
     direct = alone.failover.writes._clickhouse
     direct.append([append_of(message(user))])
-    direct.say_so()
+    direct.announce()
     eventually(lambda: other.current() == Completeness())
     alone.failover.handoff.replay()
     end_bypasses(alone)

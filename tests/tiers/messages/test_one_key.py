@@ -155,7 +155,8 @@ def finds_all_well(own: Services, user: str) -> None:
     watched = time.monotonic()
     eventually(
         lambda: (
-            own.failover.lease.current().postgres_complete and own.failover.lease.whole_at > watched
+            own.failover.lease.current().postgres_complete
+            and own.failover.lease.complete_at > watched
         )
     )
 
