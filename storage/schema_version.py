@@ -36,6 +36,7 @@ class SchemaVersion(NamedTuple):
         return NEWER if self.unknown else MIGRATE
 
 
-def _refuse_newer(tier: str, version: SchemaVersion) -> None:
+def refuse_newer(tier: str, version: SchemaVersion) -> None:
+    """Raises `Refused` where a database is newer than this code."""
     if version.unknown:
         raise Refused(f"{tier}: schema: {version.found} - {version.advice}")

@@ -5,7 +5,7 @@ from importlib.resources import files
 from sqlalchemy import Connection
 
 from storage.clickhouse.driver import ClickHouse, translated
-from storage.schema_version import SchemaVersion, _refuse_newer
+from storage.schema_version import SchemaVersion, refuse_newer
 
 _LOG = (
     "CREATE TABLE IF NOT EXISTS schema_migrations (name String, applied_at DateTime DEFAULT now())"
@@ -19,7 +19,7 @@ def migrate_clickhouse(server: ClickHouse) -> list[str]:
     with translated(), server.engine.begin() as connection:
         connection.exec_driver_sql(_LOG)
         version = clickhouse_standing(connection)
-        _refuse_newer("clickhouse", version)
+        refuse_newer("clickhouse", version)
         for step in version.missing:
             source = files("migrations").joinpath(f"clickhouse/{step}.sql")
             for statement in source.read_text(encoding="utf-8").split(";\n"):

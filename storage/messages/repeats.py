@@ -1,22 +1,14 @@
 """What a post is answered with whose Idempotency-Key has made a message before."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import msgspec
 
 from models import codec, ids
-from models.message import Message, Tier
+from models.message import Message
 from storage.errors import KeyReused, NotFound, TierUnavailable
-from storage.messages.retrieval_service import UnifiedMessageRetrievalService
+from storage.messages.retrieval_service import Retrieved, UnifiedMessageRetrievalService
 from storage.resilience import budget
-
-
-class Before(NamedTuple):
-    """The message that the key stands for, and the tier that has it."""
-
-    message: Message
-    tier: Tier
 
 
 def made_before(
@@ -24,7 +16,7 @@ def made_before(
     asked: Message,
     made: str,
     hash_of: Callable[[str], str],
-) -> Before | None:
+) -> Retrieved | None:
     """The message with the id `made`, for one who asks for the same again; None where it is gone,
     by itself or with its thread: then the key is free. `hash_of` gives the hash of its first
     version, as far as that is known.
@@ -34,7 +26,7 @@ def made_before(
     has the message or its hash.
     """
     try:
-        found, tier, *_ = retrieval.find(asked.user_id, made)
+        found = retrieval.find(asked.user_id, made)
     except NotFound:
         return None
     except TierUnavailable:
@@ -54,12 +46,12 @@ def made_before(
         )
         if first.content_hash != known:
             raise KeyReused from None
-        return Before(first, "redis")
-    if found.deleted_at is not None:
+        return Retrieved(first, "redis", None)
+    if found.message.deleted_at is not None:
         return None
-    if found.version == 1 and _says(found) != _says(asked):
+    if found.message.version == 1 and _says(found.message) != _says(asked):
         raise KeyReused
-    return Before(found, tier)
+    return found
 
 
 def _says(message: Message) -> tuple[str, str, str]:

@@ -167,8 +167,7 @@ class UnifiedMessageStorageService:
 
     def acknowledge_existing(self, user_id: str, message_id: str) -> Acknowledgement:
         """The acknowledgement, once more, of the version that there is. Raises as `edit` does."""
-        message, tier, *_ = self._retrieval.get(user_id, message_id)
-        return self._again(message, tier, None)
+        return self._again(self._retrieval.get(user_id, message_id), None)
 
     def _revise(
         self,
@@ -230,7 +229,7 @@ class UnifiedMessageStorageService:
                     # Above it: of two messages of one key the later stays.
                     post.mint_above(made, [one._replace(instead_of=made)])
                 else:
-                    post.answers[one.at] = self._again(before.message, before.tier, slot)
+                    post.answers[one.at] = self._again(before, slot)
 
     def _acknowledgement(
         self, tier: Tier, message: Message, record: bytes, slot: int | None
@@ -239,8 +238,9 @@ class UnifiedMessageStorageService:
         degraded = self._failover.degraded(tier)
         return Acknowledgement(message, record, tier, means, slot, False, degraded)
 
-    def _again(self, message: Message, tier: Tier, slot: int | None) -> Acknowledgement:
-        done = self._acknowledgement(tier, message, codec.encode(message), slot)
+    def _again(self, found: Retrieved, slot: int | None) -> Acknowledgement:
+        record = codec.encode(found.message)
+        done = self._acknowledgement(found.source, found.message, record, slot)
         return done._replace(repeated=True)
 
     def _slot_of(self, message_id: str) -> int:

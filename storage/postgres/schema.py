@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, text
 
 from storage.postgres.driver import translated
 from storage.postgres.locks import lock
-from storage.schema_version import SchemaVersion, _refuse_newer
+from storage.schema_version import SchemaVersion, refuse_newer
 
 _NO_DEADLINE = text("SELECT set_config('statement_timeout', '0', true)")
 MIGRATION_SECONDS = 86_400.0
@@ -29,7 +29,7 @@ def upgrade_postgres(connection: Connection) -> SchemaVersion:
     config = _alembic()
     lock(connection, "migrate")
     before = postgres_standing(connection)
-    _refuse_newer("postgresql", before)
+    refuse_newer("postgresql", before)
     config.attributes["connection"] = connection
     # Without the deadlines of jobs: an index over all that there is takes as long as it takes.
     driver: Any = connection.connection.dbapi_connection

@@ -1,6 +1,7 @@
 """States in PostgreSQL: read for one user, written before an answer or while Redis is down."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import msgspec
@@ -91,8 +92,7 @@ class StateRows:
     def commit(self, record: StateRecord) -> tuple[int, list[int]]:
         """Commits a version that Redis has, unless a newer one is there; gives the version that is,
         and the numbers of its queued copies for ClickHouse."""
-        with self._breaker.guard(), translated(), self._engine.begin() as connection:
-            before = self._begin(connection, record.whose)
+        with self._breaker.guard(), self._transaction(record.whose) as (connection, before):
             if states.upsert(connection, [codec.encode(record)]):
                 return record.version, _queued(connection, before)
             found = states.find(connection, [record.whose])
@@ -108,8 +108,7 @@ class StateRows:
 
         Raises `VersionConflict` where PostgreSQL has a version above the known one.
         """
-        with self._breaker.guard(), translated(), self._engine.begin() as connection:
-            before = self._begin(connection, record.whose)
+        with self._breaker.guard(), self._transaction(record.whose) as (connection, before):
             found = states.find(connection, [record.whose])
             if found and found[0].version > known:
                 raise VersionConflict(b"")
@@ -122,8 +121,7 @@ class StateRows:
         `VersionConflict` where PostgreSQL has another version than the expected one."""
         with self._breaker.guard():
             self._bypass.acquire()
-            with translated(), self._engine.begin() as connection:
-                before = self._begin(connection, record.whose)
+            with self._transaction(record.whose) as (connection, before):
                 if not states.replace(connection, record, expected_version):
                     raise VersionConflict(b"")
                 states.queue_backfill(connection, [record.whose])
@@ -150,11 +148,13 @@ class StateRows:
             for row in rows
         ]
 
-    def _begin(self, connection: Connection, whose: StateName) -> int:
-        # A drain of the same slot writes the same rows in another order.
-        slot = ids.shard_of(whose.user_id, whose.name) % self._slots
-        lock_slots(connection, [slot])
-        return int(connection.execute(_LAST_NUMBER).scalar_one())
+    @contextmanager
+    def _transaction(self, whose: StateName) -> Iterator[tuple[Connection, int]]:
+        """A transaction that alone has a state's slot; and the last number queued before it."""
+        with translated(), self._engine.begin() as connection:
+            # A drain of the same slot writes the same rows in another order.
+            lock_slots(connection, [ids.shard_of(whose.user_id, whose.name) % self._slots])
+            yield connection, int(connection.execute(_LAST_NUMBER).scalar_one())
 
 
 def forget_expired(engine: Engine) -> int:
