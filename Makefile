@@ -24,10 +24,10 @@ test: setup lint chromium ## Run every check: style, types, structure, tests on 
 		$(MAKE) --no-print-directory test-alone || status=1; exit $$status
 
 # Most tests wait more than they compute, so three parts run side by side; two say everything at
-# their ends. What breaks servers and minds the clock has the machine to itself.
+# their ends. What breaks servers or minds the clock has the machine to itself.
 .PHONY: test-units test-tiers test-flow test-alone
 test-units:
-	@said=$$($(BIN)/python -m pytest tests/unit tests/embedded 2>&1); \
+	@said=$$($(BIN)/python -m pytest tests/unit tests/embedded tests/browser 2>&1); \
 		status=$$?; printf '%s\n' "$$said"; exit $$status
 test-tiers:
 	@said=$$($(BIN)/python -m pytest tests/tiers 2>&1); \
@@ -35,7 +35,7 @@ test-tiers:
 test-flow:
 	@$(BIN)/python -m pytest tests/flow
 test-alone:
-	@$(BIN)/python -m pytest tests/selftest tests/faults tests/model tests/browser
+	@$(BIN)/python -m pytest tests/selftest tests/faults tests/model
 
 .PHONY: faults
 faults: setup ## Break everything, row by row, and see that nothing acknowledged is lost
