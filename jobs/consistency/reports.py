@@ -12,16 +12,14 @@ from jobs.consistency.report import KEPT_DIFFERENCES, ConsistencyReport, Scope
 from storage.errors import NotFound
 from storage.postgres.backlog import is_unfinished
 from storage.postgres.driver import rfc3339, translated
+from storage.postgres.locks import session_lock, try_lock
 
 KEPT_REPORTS = 200
 
 START_SECONDS = 300
 """A check that nobody has begun by then is not begun any more."""
 
-_LOCK = "hashtext('threadkeep:consistency')"
-_TRY_LOCK = text(f"SELECT pg_try_advisory_lock({_LOCK})")
-_UNLOCK = text(f"SELECT pg_advisory_unlock({_LOCK})")
-_IS_FREE = text(f"SELECT pg_try_advisory_xact_lock({_LOCK})")
+_LOCK = "consistency"
 _OPEN = text(
     "INSERT INTO consistency_reports (actor, scope, repair) VALUES (:actor, :scope, :repair)"
     " RETURNING *"
@@ -77,7 +75,7 @@ class ConsistencyReports:
         named = {name: value for name, value in msgspec.structs.asdict(scope).items() if value}
         values = {"actor": actor, "scope": msgspec.json.encode(named).decode(), "repair": repair}
         with translated(), self._engine.begin() as connection:
-            if not connection.execute(_IS_FREE).scalar_one():
+            if not try_lock(connection, _LOCK):
                 raise CheckRunning
             if is_unfinished(connection):
                 raise CheckRunning("a recovery is under way, which compares the tiers itself")
@@ -121,18 +119,11 @@ class ConsistencyReports:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Lets nobody else check meanwhile. Raises `CheckRunning` where somebody does.
-
-        The lock is the connection's, which holds no transaction open; it ends with either.
-        """
-        with translated(), self._engine.connect() as plain:
-            connection = plain.execution_options(isolation_level="AUTOCOMMIT")
-            if not connection.execute(_TRY_LOCK).scalar_one():
+        """Lets nobody else check meanwhile. Raises `CheckRunning` where somebody does."""
+        with session_lock(self._engine, _LOCK) as connection:
+            if connection is None:
                 raise CheckRunning
-            try:
-                yield
-            finally:
-                connection.execute(_UNLOCK)
+            yield
 
 
 def last_score(connection: Connection) -> LastScore | None:

@@ -39,7 +39,6 @@ _NOTED = text(
     " EXISTS (SELECT FROM redis_detours WHERE in_clickhouse) AS is_noted"
 )
 _NOTHING_WAITS = text("DELETE FROM redis_detours WHERE in_clickhouse AND said_at < :began")
-_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:homecoming'))")
 
 
 class _Write(msgspec.Struct):
@@ -83,7 +82,7 @@ class HandoffService:
             before = connection.execute(_NOTED).one()
         while writes := self._listed():
             with translated(), self._engine.begin() as connection:
-                if not connection.execute(_TRY_LOCK).scalar_one():
+                if not locks.try_lock(connection, "homecoming"):
                     return written
                 self._partitions.ensure_for(write.id for write in writes)
                 # A drain of the same message at the same moment would count it once more.

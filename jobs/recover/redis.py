@@ -24,6 +24,7 @@ from storage.errors import TierRejected, TierUnavailable
 from storage.postgres import idempotency
 from storage.postgres import states as state_writes
 from storage.postgres.driver import message_of, translated
+from storage.postgres.locks import try_lock
 from storage.redis import keys
 from storage.tiers import Tiers
 
@@ -35,7 +36,6 @@ LEAST = 8
 LOST_SECONDS = 60
 """A promoted replica may lack so much of its primary's end: far more than one lags that is well."""
 
-_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:redis-recovery'))")
 _TAKE = text(
     """
 DELETE FROM redis_backfill WHERE sequence IN (
@@ -162,7 +162,7 @@ class RedisRecoveryService:
 
     def _backfill(self, batch: int) -> int:
         with translated(), self._engine.begin() as connection:
-            if not connection.execute(_TRY_LOCK).scalar_one():
+            if not try_lock(connection, "redis-recovery"):
                 return 0
             notes = connection.execute(_TAKE, {"batch": batch}).all()
             if not notes:

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Connection, Engine, Row, text
 
+from jobs.replicate.message_outbox import SHIP_LOCK
 from models import ids
 from storage.availability.hidden import Thread, archive_boundary
 from storage.clickhouse.driver import LIST_BYTES, ClickHouse, batches, literals
 from storage.clickhouse.rows import LATEST_US, RANK
 from storage.postgres.driver import translated
-from storage.postgres.locks import lock_slots
+from storage.postgres.locks import lock, lock_slots
 from storage.postgres.tombstones import HIDDEN
 from storage.resilience.retries import retry_until_available
 
@@ -30,7 +31,6 @@ WHERE (user_id, id) > (:user, :thread) ORDER BY user_id, id LIMIT :batch
 """
 )
 _TOTAL = text("SELECT count(*) FROM threads")
-_NOTHING_IS_SHIPPED = text("SELECT pg_advisory_xact_lock(hashtext('threadkeep:ship'))")
 _COMMITTED = text(
     f"""
 SELECT r.user_id, r.thread_id, coalesce(t.message_count, 0) AS message_count, t.last_message_at,
@@ -158,7 +158,7 @@ class ThreadCounter:
         with translated(), self._engine.begin() as connection:
             lock_slots(connection, slots)
             if boundary != ids.LOWEST:
-                connection.execute(_NOTHING_IS_SHIPPED)
+                lock(connection, SHIP_LOCK)
             found = figures(connection, self._server, threads, boundary)
             wrong = [
                 {

@@ -34,7 +34,7 @@ class AuditOutbox(ClickHouseOutbox):
             tiers,
             _TAKE,
             "audit_trail",
-            "threadkeep:ship-audit",
+            "ship-audit",
             most=BATCH_ENTRIES,
             least=LEAST_ENTRIES,
         )

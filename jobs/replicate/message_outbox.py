@@ -8,6 +8,9 @@ from jobs.replicate.held_versions import keep_archived
 from jobs.replicate.outbox import ClickHouseOutbox
 from storage.tiers import Tiers
 
+SHIP_LOCK = "ship"
+"""The named lock of whoever ships messages."""
+
 LEAST_MESSAGES = 10
 """Of a batch, when larger ones were too much: few enough whatever is in them."""
 
@@ -50,7 +53,7 @@ class ReplicationService(ClickHouseOutbox):
             tiers,
             _TAKE,
             "messages",
-            "threadkeep:ship",
+            SHIP_LOCK,
             most=tiers.settings.ship_batch_messages,
             least=LEAST_MESSAGES,
             before_insert=self._keep_held,

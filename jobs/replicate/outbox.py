@@ -9,14 +9,13 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import Connection, Row, TextClause
 
 from storage.errors import TierError, TierUnavailable
 from storage.postgres.driver import translated
+from storage.postgres.locks import try_lock
 from storage.resilience.faultpoints import faultpoint
 from storage.tiers import Tiers
-
-_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext(:lock))")
 
 
 class Shipped(NamedTuple):
@@ -84,7 +83,7 @@ class ClickHouseOutbox:
     def _ship(self, batch: int) -> Shipped:
         started = time.perf_counter()
         with translated(), self._engine.begin() as connection:
-            if not connection.execute(_TRY_LOCK, {"lock": self._lock}).scalar_one():
+            if not try_lock(connection, self._lock):
                 return Shipped()
             row = connection.execute(self._take, {"batch": batch}).one()
             self._taken = row.taken

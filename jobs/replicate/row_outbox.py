@@ -106,7 +106,7 @@ class RowCopies:
             tiers,
             _TAKE,
             "row_copies",
-            "threadkeep:ship-row-copies",
+            "ship-row-copies",
             most=BATCH_ROWS,
             least=LEAST_ROWS,
             before_insert=self._check_numbers,

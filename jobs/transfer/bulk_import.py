@@ -19,7 +19,6 @@ from jobs.transfer.formats.source import Kept, Minted, RefusedLine
 from jobs.transfer.imported_rows import (
     as_they_are,
     ids_within,
-    lock_imports,
     of_known_threads,
     write_threads,
 )
@@ -30,6 +29,7 @@ from models.tables import messages
 from storage.availability.hidden import archive_boundary
 from storage.errors import TierRejected, TierUnavailable
 from storage.postgres.driver import translated
+from storage.postgres.locks import lock
 from storage.postgres.partitions import Partitions
 from storage.postgres.writes import take_in
 from storage.redis.repair import RedisRepair
@@ -133,7 +133,7 @@ class BulkImporter:
         with translated(), self._engine.begin() as connection:
             if places:
                 # Two imports of the same messages at the same moment must not both find nothing.
-                lock_imports(connection)
+                lock(connection, "import")
             here = ids_within(connection, of_known_threads(connection, places))
             settled = _settle(batch, [*archived, *here])
             # Before the messages, which would open them as threads that nobody named.
