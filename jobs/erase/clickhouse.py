@@ -8,8 +8,9 @@ import msgspec
 from jobs.archive.expected_counts import lower_expected
 from jobs.erase.receipt import Target, UserErasure
 from jobs.replicate.row_outbox import RowCopies
+from models import codec
 from storage.clickhouse.driver import EVERY_ROW, literal
-from storage.clickhouse.mutations import ask, mutate
+from storage.clickhouse.mutations import mutate
 from storage.tiers import Tiers
 
 _TABLES = """
@@ -49,7 +50,7 @@ class ClickHouseEraser:
         """Keeps the erasure here too, so that it outlives PostgreSQL."""
         names = ("user_id", "erased_through", "requested_by", "requested_at")
         row = {name: getattr(erasure, name) for name in names}
-        row |= {"erased_at": erased_at, "receipt": msgspec.json.encode(erasure).decode()}
+        row |= {"erased_at": erased_at, "receipt": codec.text(erasure)}
         self._server.insert("user_erasures", msgspec.json.encode(row))
 
     def clear(self, target: Target) -> dict[str, int]:
@@ -72,7 +73,7 @@ class ClickHouseEraser:
 
     def old_parts(self) -> int:
         """How many parts that a mutation or a merge has replaced are still on disk."""
-        return int(ask(self._server, _OLD_PARTS)[0][0])
+        return self._server.number(_OLD_PARTS)
 
     def _delete(self, table: _Table, target: Target) -> None:
         condition = table.condition(target)
@@ -84,8 +85,8 @@ class ClickHouseEraser:
             mutate(self._server, table.name, "APPLY DELETED MASK")
 
     def _tables(self) -> list[_Table]:
-        return [_Table(*row) for row in ask(self._server, _TABLES)]
+        return [_Table(*row) for row in self._server.rows(_TABLES)]
 
     def _count(self, table: _Table, target: Target) -> int:
         query = f"SELECT count() FROM {table.name} WHERE {table.condition(target)} {EVERY_ROW}"  # noqa: S608
-        return int(ask(self._server, query)[0][0])
+        return self._server.number(query)

@@ -80,11 +80,7 @@ class UpkeepService:
         return CopyLifetimes(len(names), len(for_ever), len(versions) - len(still))
 
     def _without_lifetime(self, names: list[str]) -> list[str]:
-        with self._door.guarded() as client:
-            pipeline = client.pipeline(transaction=False)
-            for name in names:
-                pipeline.ttl(name)
-            answers = pipeline.execute()
+        answers = self._door.each(lambda pipeline, name: pipeline.ttl(name), names)
         return [name for name, seconds in zip(names, answers, strict=True) if seconds == -1]
 
 

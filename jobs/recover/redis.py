@@ -20,12 +20,13 @@ from models.state import StateName
 from models.tables import messages
 from storage.availability import hidden
 from storage.availability.checks.installation import FOREIGN, RedisIdentity, identity
-from storage.errors import TierRejected, TierUnavailable
+from storage.errors import TierRejected
 from storage.postgres import idempotency
 from storage.postgres import states as state_writes
 from storage.postgres.driver import message_of, translated
 from storage.postgres.locks import try_lock
 from storage.redis import keys
+from storage.resilience.bites import Bite
 from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
@@ -96,7 +97,7 @@ class RedisRecoveryService:
         self._states = tiers.state_cache
         self._idempotency_seconds = settings.idempotency_seconds
         self._hot_page = settings.hot_page_messages
-        self._batch = BATCH
+        self._bite = Bite(BATCH, LEAST)
 
     def reconcile(self) -> int:
         """Adopts a Redis that was restarted and backfills it; gives how many notes were taken.
@@ -108,14 +109,10 @@ class RedisRecoveryService:
         """Brings all writes that bypassed Redis to it; gives how many notes were taken. Raises
         `TierUnavailable`: the next batch is smaller then, for it may have been too much."""
         taken = 0
-        try:
-            while step := self._backfill(self._batch):
+        with self._bite.attempt():
+            while step := self._backfill(self._bite.size):
                 taken += step
-                self._batch = min(BATCH, self._batch * 2)
-        except TierUnavailable as error:
-            if error.tried:
-                self._batch = max(LEAST, self._batch // 2)
-            raise
+                self._bite.grow_batch()
         return taken
 
     def adopt(self) -> bool:

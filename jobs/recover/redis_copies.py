@@ -46,12 +46,8 @@ def restore_from_redis(tiers: Tiers) -> Iterator[int]:
 
 def _records(door: RedisGateway, pattern: str) -> Iterator[list[bytes]]:
     for names in door.scan(pattern):
-        with door.guarded() as client:
-            pipeline = client.pipeline(transaction=False)
-            for name in names:
-                pipeline.get(name)
-            records = [record for record in pipeline.execute() if record]
-        if records:
+        found = door.each(lambda pipeline, name: pipeline.get(name), names)
+        if records := [record for record in found if record]:
             yield records
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, TextClause
 from storage.errors import TierError, TierUnavailable
 from storage.postgres.driver import translated
 from storage.postgres.locks import try_lock
+from storage.resilience.bites import Bite
 from storage.resilience.faultpoints import faultpoint
 from storage.tiers import Tiers
 
@@ -51,8 +52,7 @@ class ClickHouseOutbox:
         self._take = take
         self._table = table
         self._lock = lock
-        self._most = self._batch = most
-        self._least = min(least, most)
+        self._bite = Bite(most, least)
         self._before_insert = before_insert
         self._after_insert = after_insert
         self._on_shipped = on_shipped
@@ -60,15 +60,15 @@ class ClickHouseOutbox:
     def ship(self) -> Shipped:
         """Ships one batch. Raises `TierError` with the queue as it was; the next batch is half as
         large then, for it may have been too much at once."""
-        self._taken = batch = self._batch
+        self._taken = batch = self._bite.size
         try:
             shipped = self._ship(batch)
         except TierError as error:
             if not isinstance(error, TierUnavailable) or error.tried:
-                self._batch = max(self._least, self._taken // 2)
+                self._bite.shrink_batch(self._taken)
             raise
         if shipped.taken:
-            self._batch = min(self._most, batch * 2)
+            self._bite.grow_batch()
         return shipped
 
     def ship_all(self) -> Shipped:

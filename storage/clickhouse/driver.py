@@ -94,6 +94,10 @@ class ClickHouse:
                 return connection.exec_driver_sql(query).all()
             return connection.execute(query).all()
 
+    def number(self, query: str) -> int:
+        """The one number that a query gives. Raises `TierError`."""
+        return int(self.rows(query)[0][0])
+
     def execute(self, statement: str) -> None:
         """Runs a statement that answers nothing. Raises `TierError`."""
         with translated(), self.engine.begin() as connection:

@@ -1,13 +1,13 @@
 """What everything that speaks to PostgreSQL shares: the driver's errors, and rows as messages."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import psycopg2
-from sqlalchemy import Engine, Executable, Row
+from sqlalchemy import Connection, Engine, Executable, Row
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError
 
 from models.message import Message, Thread
@@ -26,6 +26,7 @@ _OF_A_VALUE = "22"
 """The class of errors about a value: its form, its range, its encoding."""
 
 Record = TypeVar("Record", Message, Thread, StateRecord)
+Item = TypeVar("Item")
 
 MAX_HEADLINE_CHARACTERS = 300
 _QUOTED = re.compile(
@@ -75,6 +76,30 @@ def rows_of(
     """The rows of one statement in a transaction of its own. Raises `TierError`."""
     with translated(), engine.begin() as connection:
         return connection.execute(statement, values).all()
+
+
+def in_halves(
+    connection: Connection,
+    items: Sequence[Item],
+    write: Callable[[Sequence[Item]], object],
+    refuse: Callable[[Item, str], object],
+) -> None:
+    """Writes all items in a savepoint; where PostgreSQL refuses that, each half by itself, down to
+    the single items that it refuses, which are given to `refuse` with the reason. Raises what may
+    succeed later."""
+    try:
+        with connection.begin_nested():
+            write(items)
+    except (DBAPIError, ValueError) as error:
+        if isinstance(error, DBAPIError) and is_transient(error):
+            raise
+        if len(items) == 1:
+            reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+            refuse(items[0], reason.strip())
+            return
+        middle = len(items) // 2
+        in_halves(connection, items[:middle], write, refuse)
+        in_halves(connection, items[middle:], write, refuse)
 
 
 def headline(reason: str) -> str:
