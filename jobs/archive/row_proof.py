@@ -26,6 +26,7 @@ from storage.errors import TierRejected
 from storage.postgres.driver import message_of as message_of_postgres
 from storage.postgres.driver import rows_of, translated
 from storage.postgres.tombstones import HIDDEN
+from storage.resilience.bites import batches
 from storage.resilience.faultpoints import faultpoint
 from storage.tiers import Tiers
 
@@ -54,8 +55,8 @@ class RowProver:
     def prove(self, table: str, message_ids: Sequence[str], attempt: int) -> RowProof:
         """Proves these rows of a table, as they are now. Raises `TierError`."""
         total = RowProof({})
-        for start in range(0, len(message_ids), MOST_NAMED):
-            step = self._prove(table, message_ids[start : start + MOST_NAMED], attempt)
+        for batch in batches(message_ids, MOST_NAMED):
+            step = self._prove(table, batch, attempt)
             total = RowProof(
                 total.versions | step.versions,
                 total.reshipped + step.reshipped,

@@ -9,17 +9,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import msgspec
 from sqlalchemy import Connection, Engine, Row, text
 
 from jobs.replicate.message_outbox import SHIP_LOCK
-from models import ids
+from models import codec, ids
 from storage.availability.hidden import Thread, archive_boundary
 from storage.clickhouse.driver import LIST_BYTES, ClickHouse, batches, literals
 from storage.clickhouse.rows import LATEST_US, RANK
 from storage.postgres.driver import translated
 from storage.postgres.locks import lock, lock_slots
 from storage.postgres.tombstones import HIDDEN
+from storage.resilience import bites
 from storage.resilience.retries import retry_until_available
 
 BATCH_THREADS = 500
@@ -145,8 +145,8 @@ class ThreadCounter:
 
     def correct(self, threads: Sequence[Thread]) -> None:
         """Counts those of some threads that state what is wrong. Raises `TierError`."""
-        for at in range(0, len(threads), BATCH_THREADS):
-            self._count(threads[at : at + BATCH_THREADS])
+        for batch in bites.batches(threads, BATCH_THREADS):
+            self._count(batch)
 
     def _next(self, after: Thread) -> list[Thread]:
         values = {"user": after[0], "thread": after[1], "batch": BATCH_THREADS}
@@ -172,7 +172,7 @@ class ThreadCounter:
                 if not (each.is_right if boundary is None else each.is_stated)
             ]
             if wrong:
-                connection.execute(_STATE, {"threads": msgspec.json.encode(wrong).decode()})
+                connection.execute(_STATE, {"threads": codec.text(wrong)})
 
 
 def figures(
@@ -184,11 +184,9 @@ def figures(
     """The figures of these threads, counted one by one; below the archive's boundary, or another,
     ClickHouse's messages count too. Raises `TierError`."""
     found: dict[Thread, ThreadFigures] = {}
-    ordered = sorted(threads)
-    for at in range(0, len(ordered), BATCH_THREADS):
-        batch = ordered[at : at + BATCH_THREADS]
+    for batch in bites.batches(sorted(threads), BATCH_THREADS):
         given = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in batch]
-        values = {"threads": msgspec.json.encode(given).decode()}
+        values = {"threads": codec.text(given)}
         rows = connection.execute(_COMMITTED, values).all()
         # Asked after the rows, as it moves before they leave PostgreSQL.
         below = boundary or archive_boundary(connection)

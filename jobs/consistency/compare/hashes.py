@@ -12,6 +12,7 @@ from jobs.consistency.judge.integrity import DataIntegrityValidator
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.fingerprints import Cut, clickhouse_where
 from storage.clickhouse.rows import RANK
+from storage.resilience.bites import batches
 
 BATCH_ROWS = 1_000
 
@@ -36,10 +37,8 @@ SETTINGS output_format_json_escape_forward_slashes = 0, short_circuit_function_e
 
 def unsound(server: ClickHouse, cut: Cut) -> set[str]:
     """The ids of a cut whose newest row in ClickHouse is damaged. Raises `TierError`."""
-    names = mismatched(server, cut)
     found = set()
-    for at in range(0, len(names), BATCH_ROWS):
-        batch = names[at : at + BATCH_ROWS]
+    for batch in batches(mismatched(server, cut), BATCH_ROWS):
         rows = archived_rows(server, batch)
         for name in batch:
             newest = rows[name][0].message if name in rows else None

@@ -12,14 +12,15 @@ from jobs.consistency.judge.verdict import CopyVerdict
 from models import codec
 from models.message import Message
 from storage.clickhouse.driver import ClickHouse, batches, literal
+from storage.resilience import bites
 
 BATCH = 500
 
 
 def put(server: ClickHouse, verdicts: Sequence[CopyVerdict]) -> None:
     """Has ClickHouse show what is right: inserts, reads back, deletes. Raises `TierError`."""
-    for at in range(0, len(verdicts), BATCH):
-        truths = {one.id: one.truth for one in verdicts[at : at + BATCH] if one.truth}
+    for batch in bites.batches(verdicts, BATCH):
+        truths = {one.id: one.truth for one in batch if one.truth}
         _insert(server, truths.values())
         rows = archived_rows(server, truths)
         hiding = [

@@ -12,6 +12,7 @@ from storage.availability import hidden
 from storage.postgres import locks, writes
 from storage.postgres.driver import message_of, translated
 from storage.postgres.partitions import Partitions
+from storage.resilience.bites import batches
 from storage.tiers import Tiers
 
 BATCH = 200
@@ -42,8 +43,7 @@ def put(tiers: Tiers, verdicts: Sequence[CopyVerdict]) -> None:
     Raises `TierUnavailable` with what was done until then committed.
     """
     partitions = Partitions(tiers.job_engine)
-    for at in range(0, len(verdicts), BATCH):
-        batch = [one for one in verdicts[at : at + BATCH] if one.truth]
+    for batch in batches((one for one in verdicts if one.truth), BATCH):
         partitions.ensure_for(one.id for one in batch)
         with translated(), tiers.job_engine.begin() as connection:
             slots = {tiers.redis.slot_of_message(one.id) for one in batch}
