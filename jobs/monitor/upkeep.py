@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import structlog
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 
 from models import ids
 from models.tables import messages
 from storage.availability.checks.finding import Finding
-from storage.postgres.driver import translated
+from storage.postgres.driver import rows_of
 from storage.redis import keys
-from storage.redis.driver import RedisGateway
-from storage.redis.pending_log import CommittedBatch, PendingLog
+from storage.redis.pending_log import CommittedBatch
+from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
 
@@ -32,10 +32,10 @@ class CopyLifetimes(NamedTuple):
 class UpkeepService:
     """Safe to run anywhere, also twice at once."""
 
-    def __init__(self, door: RedisGateway, pending_log: PendingLog, engine: Engine) -> None:
-        self._door = door
-        self._log = pending_log
-        self._engine = engine
+    def __init__(self, tiers: Tiers) -> None:
+        self._door = tiers.redis_door
+        self._log = tiers.pending_log
+        self._engine = tiers.job_engine
         self._known: dict[tuple[str, str], Finding] = {}
 
     def report(self, findings: Sequence[Finding]) -> list[Finding]:
@@ -68,8 +68,7 @@ class UpkeepService:
         query = select(
             messages.c.id, messages.c.user_id, messages.c.thread_id, messages.c.version
         ).where(messages.c.id.in_([one for one in by_id if ids.is_id(one)]))
-        with translated(), self._engine.connect() as connection:
-            rows = connection.execute(query).all()
+        rows = rows_of(self._engine, query)
         if not rows:
             return CopyLifetimes(len(names), len(for_ever))
         # The script compares versions itself, so a write that comes meanwhile keeps its copy.

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from jobs.audit import SYSTEM, AuditTrail
-from jobs.recover.opening import Bootstrap
+from jobs.recover.bootstrap import Bootstrap
 from jobs.recover.redis import RedisRecoveryService
 from jobs.recover.runs import (
     CLICKHOUSE,

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 from sqlalchemy import text
 
+from jobs.recover.bootstrap import Bootstrap, Bootstrapped
 from jobs.recover.clickhouse_source import ClickHouseSource, Position, RowPage
 from jobs.recover.loading import LoadProgress, load, note, noted
-from jobs.recover.opening import Bootstrap, Bootstrapped
 from jobs.recover.redis_copies import restore_from_redis
 from jobs.recover.runs import OnProgress, RecoveryRun
 from jobs.recover.thread_counts import ThreadCounter
@@ -44,7 +44,7 @@ class FromClickHouse:
         self._source = ClickHouseSource(self._server)
         self._bootstrap = bootstrap
         self._replay = replay
-        self._counter = ThreadCounter(self._engine, self._server, tiers.settings.shards)
+        self._counter = ThreadCounter(tiers)
 
     def run(self, run: RecoveryRun, on_progress: OnProgress) -> dict[str, int]:
         """Does all of it; gives counts of what was restored. Raises `TierError`."""

@@ -23,7 +23,7 @@ from storage.availability.checks.installation import FOREIGN, RedisIdentity, ide
 from storage.errors import TierRejected
 from storage.postgres import idempotency
 from storage.postgres import states as state_writes
-from storage.postgres.driver import message_of, translated
+from storage.postgres.driver import message_of, rows_of, translated
 from storage.postgres.locks import try_lock
 from storage.redis import keys
 from storage.resilience.bites import Bite
@@ -120,7 +120,7 @@ class RedisRecoveryService:
         it was not yet. Raises `TierRejected` for a Redis of another installation."""
         with self._door.guarded() as client:
             found = identity(client)
-        known = self._asked(_STATE)
+        known = rows_of(self._engine, _STATE)[0]
         if known.is_rebuilt:
             return False
         if (known.run_id, known.installation) == (found.run_id, found.installation):
@@ -130,7 +130,7 @@ class RedisRecoveryService:
             return False
         if found.installation not in {"", known.installation}:
             raise TierRejected("redis", FOREIGN)
-        has_all_keys = bool(found.installation) or self._asked(_NO_KEYS_YET).has_none
+        has_all_keys = bool(found.installation) or rows_of(self._engine, _NO_KEYS_YET)[0].has_none
         self.invalidate_all()
         self._store_newest_keys()
         with self._door.guarded() as client:
@@ -198,9 +198,7 @@ class RedisRecoveryService:
 
     def warm_latest(self, count: int) -> Iterator[int]:
         """Warms the threads that were active last, in the same way."""
-        with translated(), self._engine.begin() as connection:
-            rows = connection.execute(_LATEST_THREADS, {"count": count}).all()
-        for row in rows:
+        for row in rows_of(self._engine, _LATEST_THREADS, {"count": count}):
             yield self._warm(row.user_id, row.id)
 
     def _warm(self, user_id: str, thread_id: str) -> int:
@@ -225,9 +223,8 @@ class RedisRecoveryService:
     def _threads(self, user_id: str | None, thread_id: str | None) -> Iterator[tuple[str, str]]:
         after = ("", "")
         while True:
-            with translated(), self._engine.begin() as connection:
-                values = {"user": user_id, "thread": thread_id, "after": after[0], "at": after[1]}
-                rows = connection.execute(_THREADS, values | {"batch": BATCH}).all()
+            values = {"user": user_id, "thread": thread_id, "after": after[0], "at": after[1]}
+            rows = rows_of(self._engine, _THREADS, values | {"batch": BATCH})
             yield from ((row.user_id, row.id) for row in rows)
             if len(rows) < BATCH:
                 return
@@ -247,10 +244,6 @@ class RedisRecoveryService:
         with translated(), self._engine.begin() as connection:
             made = idempotency.newest(connection, LOST_SECONDS)
         self._repair.store_keys(made, self._idempotency_seconds)
-
-    def _asked(self, query: TextClause) -> Row[Any]:
-        with translated(), self._engine.begin() as connection:
-            return connection.execute(query).one()
 
     def _execute(self, statement: TextClause, **values: object) -> None:
         with translated(), self._engine.begin() as connection:

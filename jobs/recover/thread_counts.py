@@ -9,18 +9,19 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import Connection, Row, text
 
 from jobs.replicate.message_outbox import SHIP_LOCK
 from models import codec, ids
 from storage.availability.hidden import Thread, archive_boundary
 from storage.clickhouse.driver import LIST_BYTES, ClickHouse, batches, literals
 from storage.clickhouse.rows import LATEST_US, RANK
-from storage.postgres.driver import translated
+from storage.postgres.driver import rows_of, translated
 from storage.postgres.locks import lock, lock_slots
 from storage.postgres.tombstones import HIDDEN
 from storage.resilience import bites
 from storage.resilience.retries import retry_until_available
+from storage.tiers import Tiers
 
 BATCH_THREADS = 500
 
@@ -122,15 +123,14 @@ class ThreadCounter:
     shipped: the figures are of one moment, and everything later adds to them.
     """
 
-    def __init__(self, engine: Engine, server: ClickHouse, slots: int) -> None:
-        self._engine = engine
-        self._server = server
-        self._slots = slots
+    def __init__(self, tiers: Tiers) -> None:
+        self._engine = tiers.job_engine
+        self._server = tiers.job_clickhouse
+        self._slots = tiers.settings.shards
 
     def total(self) -> int:
         """How many threads there are."""
-        with translated(), self._engine.connect() as connection:
-            return int(connection.execute(_TOTAL).scalar_one())
+        return int(rows_of(self._engine, _TOTAL)[0][0])
 
     def run(self, boundary: str) -> Iterator[int]:
         """Counts all; yields for each batch how many threads it had. Raises `TierError`.
@@ -150,8 +150,7 @@ class ThreadCounter:
 
     def _next(self, after: Thread) -> list[Thread]:
         values = {"user": after[0], "thread": after[1], "batch": BATCH_THREADS}
-        with translated(), self._engine.begin() as connection:
-            return [(row.user_id, row.id) for row in connection.execute(_NEXT, values)]
+        return [(row.user_id, row.id) for row in rows_of(self._engine, _NEXT, values)]
 
     def _count(self, threads: Sequence[Thread], boundary: str | None = None) -> None:
         slots = {ids.shard_of(*thread) % self._slots for thread in threads}

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, select
 
 from jobs.archive.known_versions import ArchivedVersions
 from jobs.transfer.formats.settling import Settlement, spans
@@ -32,8 +32,8 @@ from storage.postgres.driver import translated
 from storage.postgres.locks import lock
 from storage.postgres.partitions import Partitions
 from storage.postgres.writes import take_in
-from storage.redis.repair import RedisRepair
 from storage.resilience.retries import retry_until_available
+from storage.tiers import Tiers
 
 Result = TypeVar("Result")
 
@@ -71,16 +71,14 @@ class BulkImporter:
 
     def __init__(
         self,
-        engine: Engine,
-        redis: RedisRepair,
-        archived: ArchivedVersions,
+        tiers: Tiers,
         batch_messages: int = BATCH_MESSAGES,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._engine = engine
-        self._redis = redis
-        self._archived = archived
-        self._partitions = Partitions(engine)
+        self._engine = tiers.job_engine
+        self._redis = tiers.redis_repair
+        self._archived = ArchivedVersions(tiers)
+        self._partitions = Partitions(tiers.job_engine)
         self._batch_messages = batch_messages
         self._pause = pause
 

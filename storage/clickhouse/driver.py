@@ -136,10 +136,6 @@ class ClickHouse:
             statement = f"INSERT INTO {table} FORMAT JSONEachRow"
             self._send(statement, {"query": statement, **settings}, rows)
 
-    def post(self, statement: str, settings: Mapping[str, str] | None = None) -> str:
-        """One HTTP request; gives the answer's text. Only for `clickhouse+http`."""
-        return self._send(statement, settings or {}, statement.encode()).decode()
-
     def ping(self) -> None:
         """Raises `TierUnavailable` if ClickHouse does not answer."""
         self.rows("SELECT 1")

@@ -23,7 +23,6 @@ from storage.resilience.bites import batches
 from storage.tiers import Tiers
 
 ROWS_AT_ONCE = 2_000
-EVERY_MESSAGE = "message:active:*"
 
 _OTHERWISE = text(
     """
@@ -39,7 +38,7 @@ WHERE m.id IS NULL OR m.version <> r.version OR m.content_hash <> r.hash
 def compare(tiers: Tiers, scope: Scope) -> Compared:
     """Compares all hot copies of a scope. Raises `TierError`."""
     found = Compared()
-    for batch in scan(tiers.redis_door, EVERY_MESSAGE, ROWS_AT_ONCE):
+    for batch in scan(tiers.redis_door, keys.EVERY_MESSAGE, ROWS_AT_ONCE):
         found = found.joined(_compare(tiers, batch, scope))
     return found
 

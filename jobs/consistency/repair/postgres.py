@@ -18,21 +18,13 @@ from storage.tiers import Tiers
 BATCH = 200
 
 _PUT = text(
-    """
-INSERT INTO messages (id, user_id, thread_id, role, content, metadata, created_at,
-                      updated_at, version, deleted_at, content_hash)
-SELECT * FROM json_to_recordset(CAST(:records AS json)) AS r (
-    id uuid, user_id text, thread_id text, role text, content text, metadata json,
-    created_at timestamptz, updated_at timestamptz, version bigint,
-    deleted_at timestamptz, content_hash text)
-ORDER BY id
+    f"""
+INSERT INTO messages ({writes.COLUMNS})
+SELECT {writes.COLUMNS} FROM {writes.GIVEN} ORDER BY id
 ON CONFLICT (id) DO UPDATE SET
-    user_id = excluded.user_id, thread_id = excluded.thread_id, role = excluded.role,
-    content = excluded.content, metadata = excluded.metadata,
-    created_at = excluded.created_at, updated_at = excluded.updated_at,
-    version = excluded.version, deleted_at = excluded.deleted_at,
-    content_hash = excluded.content_hash, persisted_at = excluded.persisted_at
-"""
+    user_id = excluded.user_id, thread_id = excluded.thread_id,
+    created_at = excluded.created_at, {writes.REPLACED}
+"""  # noqa: S608
 )
 
 

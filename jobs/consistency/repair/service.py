@@ -31,7 +31,7 @@ class Repair:
         self._tiers = tiers
         self._confirmation = confirmation
         self._persistence = persistence
-        self._counter = ThreadCounter(tiers.job_engine, tiers.job_clickhouse, tiers.settings.shards)
+        self._counter = ThreadCounter(tiers)
 
     def messages(self, verdicts: Sequence[CopyVerdict]) -> set[str]:
         """Repairs copies of messages; gives the ids with which nothing is wrong any more."""

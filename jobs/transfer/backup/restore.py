@@ -62,7 +62,7 @@ class RestoreService:
         self._redis = redis
         self._audit = audit
         self._ships = ships
-        self._counter = ThreadCounter(self._engine, self._server, settings.shards)
+        self._counter = ThreadCounter(tiers)
         self._partitions = Partitions(self._engine)
         self._weeks_ahead = settings.partition_weeks_ahead
         self._key = key_of(settings.jwt_secret)

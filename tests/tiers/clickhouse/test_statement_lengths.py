@@ -49,6 +49,7 @@ from storage.errors import TierRejected
 from storage.search.clickhouse import SearchArchive
 from support.data.archives import put_in_clickhouse
 from support.data.samples import message, revised
+from support.stack.clickhouse_requests import clickhouse_post
 from wiring.process import Services
 
 MOST_LINE = 2_000
@@ -257,6 +258,7 @@ def test_erasure(alone: Services, sent: Sent) -> None:
 def _forget(alone: Services, of: list[Message]) -> None:
     """Others compare the tiers as a whole."""
     names = ", ".join(f"'{one.id}'" for one in of)
-    alone.tiers.job_clickhouse.post(
-        f"ALTER TABLE messages DELETE WHERE id IN ({names}) SETTINGS mutations_sync = 2"
+    clickhouse_post(
+        alone.tiers.job_clickhouse,
+        f"ALTER TABLE messages DELETE WHERE id IN ({names}) SETTINGS mutations_sync = 2",
     )

@@ -16,6 +16,7 @@ from support.calls.streaming import append, finish, opened
 from support.data.letters import only, refused_message
 from support.data.samples import append_of, message
 from support.faults.outages import post, without
+from support.stack.clickhouse_requests import clickhouse_post
 from wiring.process import Services
 
 
@@ -50,7 +51,7 @@ def test_a_message_that_was_deleted(
     # ClickHouse still has the version before.
     assert state(made) == "deleted"
     # Which a purge takes away by what it would not do without merges.
-    alone.tiers.job_clickhouse.post("SYSTEM START MERGES messages")
+    clickhouse_post(alone.tiers.job_clickhouse, "SYSTEM START MERGES messages")
     alone.jobs.physical_erasure.purge()
     assert state(made) == "erased"
     assert without(alone, "clickhouse").receipts.receipt(user, made).state == "deleted"
