@@ -19,8 +19,9 @@ from jobs.recover.disaster import DisasterRecoveryService
 from jobs.recover.from_clickhouse import FromClickHouse
 from jobs.recover.from_postgres import FromPostgreSQL
 from jobs.recover.runs import CLICKHOUSE, POSTGRESQL
-from jobs.replicate.audit_outbox import AuditOutbox
+from jobs.replicate.audit_outbox import audit_outbox
 from jobs.replicate.message_outbox import ReplicationService
+from jobs.replicate.outbox import ClickHouseOutbox
 from jobs.replicate.row_outbox import RowCopies
 from jobs.transfer.backup.restore import RestoreService
 from jobs.transfer.backup.write import BackupService
@@ -49,8 +50,8 @@ class JobServices:
         return AuditTrail(self._tiers.job_engine, self._tiers.clock)
 
     @cached_property
-    def audit_outbox(self) -> AuditOutbox:
-        return AuditOutbox(self._tiers)
+    def audit_outbox(self) -> ClickHouseOutbox:
+        return audit_outbox(self._tiers)
 
     @cached_property
     def archive(self) -> ArchiveService:

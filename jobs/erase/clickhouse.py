@@ -10,7 +10,6 @@ from jobs.erase.receipt import Target, UserErasure
 from jobs.replicate.row_outbox import RowCopies
 from models import codec
 from storage.clickhouse.driver import EVERY_ROW, literal
-from storage.clickhouse.mutations import mutate
 from storage.tiers import Tiers
 
 _TABLES = """
@@ -79,10 +78,10 @@ class ClickHouseEraser:
         condition = table.condition(target)
         if table.name == "messages":
             lower_expected(self._engine, self._server, condition)
-        mutate(self._server, table.name, f"DELETE WHERE {condition}")
+        self._server.mutate(table.name, f"DELETE WHERE {condition}")
         if self._count(table, target):
             # What a lightweight delete had hidden, a mutation passes over.
-            mutate(self._server, table.name, "APPLY DELETED MASK")
+            self._server.mutate(table.name, "APPLY DELETED MASK")
 
     def _tables(self) -> list[_Table]:
         return [_Table(*row) for row in self._server.rows(_TABLES)]

@@ -12,7 +12,6 @@ from jobs.audit import SYSTEM, AuditTrail
 from jobs.erase.policies import NOT_ON_HOLD, Holds, all_holds
 from jobs.replicate.row_outbox import RowCopies
 from storage.clickhouse.driver import EVERY_ROW, literal
-from storage.clickhouse.mutations import mutate
 from storage.postgres.driver import rows_of, translated
 from storage.tiers import Tiers
 
@@ -74,7 +73,7 @@ class PhysicalErasure:
             holds = all_holds(connection)
         if self._server.number(_MASKED):
             # Mutations pass over what a lightweight delete has hidden.
-            mutate(self._server, "messages", "APPLY DELETED MASK")
+            self._server.mutate("messages", "APPLY DELETED MASK")
         purged = Purged(self._purge_versions(holds), self._purge_threads())
         self._copies.ship()
         if self._copies.has_old():
@@ -97,7 +96,7 @@ class PhysicalErasure:
             free = [row for row in rows if not holds.cover(row[2], row[3])]
             if free:
                 named = ", ".join(f"('{row[0]}', {row[1]})" for row in free)
-                mutate(self._server, "messages", f"DELETE WHERE (id, version) IN ({named})")
+                self._server.mutate("messages", f"DELETE WHERE (id, version) IN ({named})")
                 purged, mutations = purged + len(free), mutations + 1
         return purged
 
@@ -112,7 +111,7 @@ class PhysicalErasure:
             # The rows are all that names their hot copies.
             self._forget(condition)
             lower_expected(self._engine, self._server, condition)
-            mutate(self._server, "messages", f"DELETE WHERE {condition}")
+            self._server.mutate("messages", f"DELETE WHERE {condition}")
         with translated(), self._engine.begin() as connection:
             for row in due:
                 values = {"user_id": row.user_id, "id": row.id, "through": row.deleted_through}

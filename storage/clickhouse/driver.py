@@ -38,6 +38,11 @@ LIST_BYTES = 160 * 1024
 EVERY_ROW = "SETTINGS final = 0, apply_deleted_mask = 0"
 """Ends a query that is to see what is there, superseded and hidden rows included."""
 
+_MUTATIONS_AT_WORK = (
+    "SELECT count() FROM system.mutations"
+    " WHERE database = currentDatabase() AND table = '{table}' AND NOT is_done"
+)
+
 # An INSERT over the native protocol, which says itself how long it is.
 _ROWS_FOLLOW = "INSERT INTO "
 
@@ -102,6 +107,17 @@ class ClickHouse:
         """Runs a statement that answers nothing. Raises `TierError`."""
         with translated(), self.engine.begin() as connection:
             connection.exec_driver_sql(statement)
+
+    def mutate(self, table: str, command: str) -> None:
+        """Runs `ALTER TABLE … command`, after which rows are out of their parts for good. Raises
+        `TierError`.
+
+        One at a time for each table: raises `TierUnavailable`, passing, while another is at work,
+        as one goes on that its caller did not wait for.
+        """
+        if self.number(_MUTATIONS_AT_WORK.format(table=table)):
+            raise TierUnavailable("clickhouse", f"a mutation of {table} is at work", passing=True)
+        self.execute(f"ALTER TABLE {table} {command} SETTINGS mutations_sync = 2")
 
     def lines(self, query: str) -> bytes:
         """The rows of a query as JSON, one a line, times with their six digits.

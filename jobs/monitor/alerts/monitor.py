@@ -28,8 +28,8 @@ from jobs.monitor.alerts.store import (
     AnnotatedAlert,
     Annotations,
     PendingAuditEntry,
+    alert_fields,
 )
-from jobs.monitor.alerts.views import alert_fields
 from jobs.monitor.alerts.webhook import WebhookSink
 from jobs.monitor.snapshot import Snapshotter
 from jobs.monitor.windows import WINDOW_SECONDS, Windows, window_of
