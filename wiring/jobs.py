@@ -111,10 +111,12 @@ class JobServices:
 
     @cached_property
     def consistency_checker(self) -> ThreeTierConsistencyChecker:
-        return ThreeTierConsistencyChecker(self._tiers, self.carry, self.persistence, self.audit)
+        return ThreeTierConsistencyChecker(
+            self._tiers, self.drain_pipeline, self.persistence, self.audit
+        )
 
-    def carry(self) -> None:
-        """Empties every road between the tiers, as workers do all the time. Raises `TierError`."""
+    def drain_pipeline(self) -> None:
+        """Drains every queue between the tiers, as workers do all the time. Raises `TierError`."""
         self.persistence.drain_backlog()
         self._failover.redis_recovery.reconcile()
         self._failover.handoff.replay()

@@ -110,8 +110,8 @@ class RowProver:
         damage = {}
         if newer:
             with self._breaker.guard(is_bulk=True):
-                whole = {one.id for one in self._archived(newer) if codec.is_intact(one)}
-            damage = {name: "ClickHouse's newer" for name in newer if name not in whole}
+                intact = {one.id for one in self._archived(newer) if codec.is_intact(one)}
+            damage = {name: "ClickHouse's newer" for name in newer if name not in intact}
         if doubtful:
             own = tables.messages.to_metadata(MetaData(), name=table)
             rows = rows_of(self._engine, select(own).where(own.c.id.in_(doubtful)))

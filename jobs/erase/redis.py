@@ -14,7 +14,7 @@ from storage.redis.pending_log import LogEntry
 from storage.resilience.bites import batches
 from storage.tiers import Tiers
 
-SHUT_OUT_SECONDS = 3_600
+BLOCKED_SECONDS = 3_600
 """At least: far longer than anybody holds a page or a message in hand."""
 
 COPIES_AT_ONCE = 200
@@ -31,7 +31,7 @@ class RedisEraser:
     def __init__(self, tiers: Tiers) -> None:
         self._door = tiers.redis_door
         self._log = tiers.pending_log
-        self._seconds = max(tiers.settings.hot_seconds, SHUT_OUT_SECONDS)
+        self._seconds = max(tiers.settings.hot_seconds, BLOCKED_SECONDS)
         self._copies = Script(self._door, "erase_copies")
         self._thread = Script(self._door, "erase_thread")
         self._states = Script(self._door, "erase_states")
@@ -129,7 +129,7 @@ class RedisEraser:
             if remove:
                 client.unlink(*names, keys.analytics(target.user_id))
                 client.zrem(keys.ACTIVE_LISTS, target.user_id)
-        return sum(1 for _, fields in entries if _is_told(fields, target))
+        return sum(1 for _, fields in entries if _is_about(fields, target))
 
     def _take_copies(self, names: Sequence[str], prefix: str, target: Target, remove: bool) -> int:
         by_slot: dict[str, list[str]] = defaultdict(list)
@@ -156,7 +156,7 @@ class RedisEraser:
         return len(due)
 
 
-def _is_told(fields: dict[bytes, bytes], target: Target) -> bool:
+def _is_about(fields: dict[bytes, bytes], target: Target) -> bool:
     """Whether an event is about what is to go."""
     kind = "thread" if fields.get(b"type") == b"thread_updated" else "message"
     record = fields.get(b"record")

@@ -50,19 +50,19 @@ class UpkeepService:
         self._known = problems
         return list(problems.values())
 
-    def mend_lifetimes(self) -> CopyLifetimes:
+    def restore_lifetimes(self) -> CopyLifetimes:
         """Gives a lifetime to every copy without one, unless its version is still pending. Raises
         `TierUnavailable`."""
         total = CopyLifetimes()
         for slot in range(self._log.slots):
             for names in filter(None, self._door.scan(keys.message_prefix(slot) + "*")):
-                step = self._mend(slot, names)
+                step = self._restore(slot, names)
                 total = CopyLifetimes(*(sum(pair) for pair in zip(total, step, strict=True)))
         if total.mended:
             log.warning("lifetimes_mended", copies=total.mended)
         return total
 
-    def _mend(self, slot: int, names: list[str]) -> CopyLifetimes:
+    def _restore(self, slot: int, names: list[str]) -> CopyLifetimes:
         for_ever = self._without_lifetime(names)
         by_id = {name.removeprefix(keys.message_prefix(slot)): name for name in for_ever}
         query = select(

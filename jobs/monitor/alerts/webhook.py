@@ -26,7 +26,7 @@ from storage.telemetry.instruments import Instruments
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 PAUSES_SECONDS = (2.0, 5.0, 15.0, 60.0, 300.0, 900.0)
 """Between two attempts; the last of them goes on."""
 GIVE_UP_SECONDS = 3 * 3_600.0
@@ -62,7 +62,7 @@ class WebhookSink:
         self._thread = PeriodicThread(
             "webhook",
             lambda: self.deliver_due(),
-            lambda: LOOK_SECONDS,
+            lambda: POLL_SECONDS,
             "webhook_stuck",
             on_failure=partial(instruments.round_failed, "webhook"),
             shows_traceback=False,

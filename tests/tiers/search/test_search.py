@@ -127,10 +127,10 @@ def test_edits_and_deletes_are_right_at_once_and_stay_right(
 def test_superseded_versions_in_clickhouse_are_not_found(alone: Services, user: str) -> None:
     made = spaced(user, *[("t", "apples")] * 3)
     alone.tiers.redis.append([append_of(*made)], 60)
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     alone.messages.edit(user, made[0].id, content="pears", metadata=None, if_version=None)
     alone.messages.delete(user, made[1].id, if_version=None)
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     with moved(alone, made):
         assert find(alone, user, "apples") == [made[2].id]
         assert find(alone, user, "pears") == [made[0].id]
