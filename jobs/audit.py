@@ -1,8 +1,5 @@
-"""The audit trail: who did what, when, to whom and to how many. Never what was written.
-
-An entry is written in the transaction of what it records, so neither exists without the other.
-PostgreSQL refuses to change or remove one, and workers copy each to ClickHouse.
-"""
+"""The audit trail: who did what, when, to whom and to how many; never what was written. An entry is
+written in the transaction of what it records. PostgreSQL refuses to change or remove one."""
 
 from collections.abc import Mapping
 from typing import Any

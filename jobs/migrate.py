@@ -11,10 +11,8 @@ from storage.postgres.schema import migrate_postgres
 
 
 def migrate_all(engine: Engine, server: ClickHouse, weeks_ahead: int) -> list[str]:
-    """Applies what is missing; gives the names of the steps taken.
-
-    Raises `Refused` where a newer version has been, before anything is changed there.
-    """
+    """Applies what is missing; gives the names of the steps taken. Raises `Refused` where a newer
+    version has been, before anything is changed there."""
     done = migrate_postgres(engine)
     done += Partitions(engine).ensure_ahead(datetime.now(UTC), weeks_ahead)
     return done + migrate_clickhouse(server)

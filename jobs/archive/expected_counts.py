@@ -1,9 +1,6 @@
-"""How many messages ClickHouse must have at least, of those that it alone has.
-
-A row once archived may get newer versions, but stays a row: what a proof counted holds for good,
-but for what is erased. An erasure lowers the figure first: a crash in between leaves it too low,
-and a loss as small as that unnoticed, but nothing is called lost that is not.
-"""
+"""How many messages ClickHouse must have at least, of those that it alone has. An archived row may
+get newer versions, but stays a row. An erasure lowers the figure first: after a crash in between it
+is too low, and nothing is reported lost that is not."""
 
 import msgspec
 from sqlalchemy import Connection, Engine, text

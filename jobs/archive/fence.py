@@ -1,8 +1,5 @@
-"""Never more than one archiver: a lock on a connection of its own, and a number that fences.
-
-The lock keeps a second one from starting. The number, checked in every transaction that changes
-something, stops one that lost its lock without noticing: its connection cut, its process frozen.
-"""
+"""One archiver at a time. A lock keeps a second one from starting; a fencing token, checked in
+every transaction that changes something, stops one that lost its lock without noticing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,9 +1,5 @@
-"""Rows of PostgreSQL against ClickHouse, one by one; what ClickHouse lacks is shipped again.
-
-ClickHouse may have more rows, which does not concern what leaves PostgreSQL, and newer versions,
-which win where they match their own hash. Shipped are rows of which PostgreSQL has the newer
-version, or the same one intact.
-"""
+"""Compares rows of PostgreSQL with ClickHouse one by one, and ships again what ClickHouse lacks or
+has in an older version. A newer version there counts where it matches its own hash."""
 
 import hashlib
 from collections import Counter

@@ -1,9 +1,6 @@
-"""Units of the archive and their states: planned → proven → detached → dropped, or stopped.
-
-A unit is a partition on its way out, or what is old in the default partition. Each step is one
-transaction together with what it tells of, and under the fence: the state is true wherever an
-archiver was killed, and the next one continues from there.
-"""
+"""Units of the archive and their states: planned → proven → detached → dropped, or stopped. A unit
+is a partition on its way out, or what is old in the default partition. Each step is one transaction
+under the fence, so the next archiver continues where one was killed."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple

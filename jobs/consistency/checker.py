@@ -1,9 +1,6 @@
-"""Compares the three tiers, names every difference, and repairs it where asked to.
-
-First the pipeline is drained, as the workers do all the time, so that what is on its way is no
-difference. Then each pair names suspects by figures computed inside the databases; only suspects
-are fetched, from all tiers, and judged until two readings agree.
-"""
+"""Compares the three tiers, names every difference, and repairs it where asked to. The pipeline is
+drained first. Each pair then names suspects by figures computed inside the databases; only suspects
+are fetched, and judged until two readings agree."""
 
 import time
 from collections import Counter

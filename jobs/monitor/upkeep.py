@@ -1,8 +1,5 @@
-"""Scheduled upkeep: findings that need a person, and copies in Redis that could never be evicted.
-
-A copy gets its lifetime when its row is committed. A crash between the two loses that, and Redis
-would fill with what it need not keep.
-"""
+"""Scheduled upkeep: findings that need a person, and copies in Redis that could never be evicted,
+since a crash between a commit and its settling loses their lifetime."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,8 +1,6 @@
-"""The last twenty minutes in windows of two seconds, of all processes together.
-
-Windows are in Redis, where each process adds what it counted. While Redis is down a process goes by
-its own counts, and adds them afterwards. An addition whose answer was lost may count twice.
-"""
+"""Counts of the last twenty minutes in windows of two seconds, of all processes together, in Redis.
+While Redis is down a process goes by its own, and adds them afterwards. An addition whose answer
+was lost may count twice."""
 
 import threading
 import time
@@ -72,19 +70,15 @@ class Windows:
                     self._unsent[window] = self._unsent.get(window, Counts()) + counts
 
     def take_turn(self, window: int) -> bool:
-        """Whether this process is the first that asks for this window's turn.
-
-        Raises `TierError`: then there is nobody to decide it.
-        """
+        """Whether this process is the first that asks for this window's turn. Raises
+        `TierError`."""
         with translated():
             key = keys.performance_turn(window)
             return bool(self._client.set(key, 1, nx=True, px=TURN_MILLISECONDS))
 
     def recent(self, now: float) -> dict[int, Counts]:
-        """By number, those of the last ten minutes that hold anything; the last is not over yet.
-
-        Without Redis they are what this process read before, and what it counted itself.
-        """
+        """The windows of the last ten minutes that hold anything, by number; the last is not over
+        yet. Without Redis they are what this process read before and counted itself."""
         newest = window_of(now)
         wanted = range(newest - SHOWN_WINDOWS, newest + 1)
         with self._lock:

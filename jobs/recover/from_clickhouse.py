@@ -1,8 +1,5 @@
-"""PostgreSQL and Redis rebuilt from ClickHouse alone.
-
-Each step may be repeated, and is noted in PostgreSQL with what it did, so a recovery that was
-killed goes on where it was. Writers and workers go on meanwhile.
-"""
+"""Rebuilds PostgreSQL and Redis from ClickHouse alone, beside live traffic. Each step may be
+repeated, and is noted in PostgreSQL, so a recovery that was killed goes on where it was."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

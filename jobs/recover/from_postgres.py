@@ -1,8 +1,5 @@
-"""ClickHouse rebuilt from PostgreSQL: everything is queued and shipped once more.
-
-ClickHouse keeps each version once, so this may be repeated, and run beside live traffic. Messages
-that were archived come from a backup only.
-"""
+"""Rebuilds ClickHouse from PostgreSQL: everything is queued and shipped once more, beside live
+traffic. Archived messages come from a backup only."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -65,10 +65,8 @@ class LoadProgress(msgspec.Struct):
 
 def load(connection: Connection, rows: Iterable[bytes], *, ship: bool = False) -> int:
     """Writes rows (JSON objects, metadata as text) where they are newer; gives how many were.
-
     Nothing of erased users is taken in, and of deleted threads only to be erased again. `ship`
-    queues for ClickHouse what was written. The caller sees to the counters.
-    """
+    queues them for ClickHouse. Counters are the caller's."""
     statement = text(_LOAD.format(replaced=REPLACED, queued=_QUEUED if ship else ""))
     return int(connection.execute(statement, {"rows": codec.json_array(rows)}).scalar_one())
 

@@ -1,10 +1,6 @@
-"""Makes Redis reliable again after an outage or a restart.
-
-Writes that bypassed it are backfilled. A Redis that was restarted may be empty, or lack its last
-moments: before it is adopted, every index in it is marked incomplete, copies of what PostgreSQL
-has are dropped, and the latest Idempotency-Keys are stored. A lost cache can be warmed from
-PostgreSQL.
-"""
+"""Makes Redis reliable after an outage or a restart. Writes that bypassed it are backfilled. Before
+a restarted Redis is adopted, its indexes are marked incomplete, copies of what PostgreSQL has are
+dropped, and the latest Idempotency-Keys are stored."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

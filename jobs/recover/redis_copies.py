@@ -1,8 +1,5 @@
-"""Copies in a Redis that survived go back to PostgreSQL before Redis drops them.
-
-ClickHouse lags a second or two behind PostgreSQL. For what was committed in that time these are the
-last copies, and Redis itself takes them for committed.
-"""
+"""Puts the copies of a Redis that survived back into PostgreSQL, before Redis drops them as
+committed: ClickHouse lags a second or two, and of that time these are the last."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,9 +1,5 @@
-"""What messages say of threads, counted anew: how many are live, when the first and the last were
-made.
-
-A live message counts wherever it is; the newest message is the newest of all, tombstones included.
-What the archive alone has is counted in ClickHouse.
-"""
+"""Counts anew how many messages of threads are live, and when the first and the last were made. The
+newest message may be a tombstone. What the archive alone has is counted in ClickHouse."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
@@ -133,10 +129,8 @@ class ThreadCounter:
         return int(rows_of(self._engine, _TOTAL)[0][0])
 
     def run(self, boundary: str) -> Iterator[int]:
-        """Counts all; yields for each batch how many threads it had. Raises `TierError`.
-
-        `boundary` is the archive's: below it ClickHouse has messages that PostgreSQL lacks.
-        """
+        """Counts all; yields for each batch how many threads it had. Below `boundary` ClickHouse
+        has messages that PostgreSQL lacks. Raises `TierError`."""
         after = ("", "")
         while threads := retry_until_available(self._next, after):
             retry_until_available(self._count, threads, boundary)

@@ -1,9 +1,6 @@
-"""Carries a queue of PostgreSQL to a table of ClickHouse: early, in order, once.
-
-A row is queued in the transaction that wrote it, and leaves the queue in one that commits after
-ClickHouse has answered. A crash between the two repeats the insert; ClickHouse drops it by its
-token, a hash of the rows, and its tables keep one row of each version in any case.
-"""
+"""Carries a queue of PostgreSQL to a table of ClickHouse. A row is queued in the transaction that
+wrote it, and leaves the queue after ClickHouse has answered. A crash between the two repeats the
+insert, which ClickHouse drops by its token, a hash of the rows."""
 
 import time
 from collections.abc import Callable

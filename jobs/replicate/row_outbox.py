@@ -1,9 +1,6 @@
-"""Copies PostgreSQL's small tables to ClickHouse, so that they outlive PostgreSQL.
-
-Triggers queue each row that changes, in the transaction that changed it. Of several copies the one
-with the highest sequence counts; so where a rebuilt PostgreSQL counts from one, nothing is shipped
-before a recovery.
-"""
+"""Copies PostgreSQL's small tables to ClickHouse, so that they outlive PostgreSQL. Triggers queue
+each row that changes. Of several copies the one with the highest sequence counts; a rebuilt
+PostgreSQL counts from one, so it ships nothing before a recovery."""
 
 from collections.abc import Sequence
 from typing import Any

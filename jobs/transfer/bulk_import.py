@@ -1,10 +1,6 @@
-"""Imports history into PostgreSQL in batches, beside Redis and its log.
-
-The statement is the persist job's: newer versions win, threads and the outbox are written in the
-same transaction. So an import may be repeated, stopped and started again, and run beside live
-traffic. A foreign message is there already if its thread has, at its time, one that its source
-knows by the same.
-"""
+"""Imports history into PostgreSQL in batches, beside Redis and its log, with the persist job's
+statement: newer versions win. So an import may be repeated, stopped and started again. A foreign
+message is there already if its thread has one of that time and source."""
 
 import operator
 import time

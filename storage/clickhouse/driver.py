@@ -1,12 +1,7 @@
-"""How the ClickHouse tier reaches its server, and the driver's errors as the tier's.
-
-Queries go through clickhouse-sqlalchemy, over HTTP or the native protocol. Rows of an INSERT do
-not: its HTTP dialect cuts microseconds and builds SQL in Python. They travel as the body of
-`INSERT … FORMAT JSONEachRow`, or over the native protocol, which has no body, inside ClickHouse's
-own `format` function.
-
-Whoever names many things in one statement does so in `batches`.
-"""
+"""How the ClickHouse tier reaches its server, and the driver's errors as the tier's. Queries go
+through clickhouse-sqlalchemy. Rows of an INSERT do not, since its HTTP dialect cuts microseconds:
+they are the body of the request, or over the native protocol inside ClickHouse's `format`
+function."""
 
 import hashlib
 import re
@@ -109,22 +104,16 @@ class ClickHouse:
             connection.exec_driver_sql(statement)
 
     def mutate(self, table: str, command: str) -> None:
-        """Runs `ALTER TABLE … command`, after which rows are out of their parts for good. Raises
-        `TierError`.
-
-        One at a time for each table: raises `TierUnavailable`, passing, while another is at work,
-        as one goes on that its caller did not wait for.
-        """
+        """Runs `ALTER TABLE … command` to its end. Raises `TierError`; and `TierUnavailable`,
+        passing, while another mutation of the table is at work, as one whose caller did not wait
+        for it."""
         if self.number(_MUTATIONS_AT_WORK.format(table=table)):
             raise TierUnavailable("clickhouse", f"a mutation of {table} is at work", passing=True)
         self.execute(f"ALTER TABLE {table} {command} SETTINGS mutations_sync = 2")
 
     def lines(self, query: str) -> bytes:
-        """The rows of a query as JSON, one a line, times with their six digits.
-
-        Text is as it is stored, which the driver's own reading does not promise. Raises
-        `TierError`.
-        """
+        """The rows of a query as JSON lines, text as it is stored and times with six digits, which
+        the driver's own reading does not promise. Raises `TierError`."""
         if not self._native:
             statement = f"{query} FORMAT JSONEachRow"
             return self._send(statement, {}, statement.encode())
@@ -133,12 +122,8 @@ class ClickHouse:
         return str(self.rows(rows)[0][0]).encode()
 
     def insert(self, table: str, rows: bytes, token: str | None = None) -> None:
-        """Inserts newline-separated JSON rows; the same token twice counts once.
-
-        Without one it is the hash of the rows, so that the same rows twice do.
-
-        Raises `TierUnavailable` (may have happened) or `TierRejected`.
-        """
+        """Inserts newline-separated JSON rows; the same token, or without one the same rows, twice
+        count once. Raises `TierUnavailable` (may have happened) or `TierRejected`."""
         settings = {
             "insert_deduplication_token": token or hashlib.sha256(rows).hexdigest(),
             "async_insert": "0",

@@ -1,7 +1,5 @@
-"""The Idempotency-Keys that ClickHouse knows: of direct writes, and those published to it.
-
-It is asked while PostgreSQL cannot say what a key has made, and before a direct write.
-"""
+"""The Idempotency-Keys that ClickHouse knows, of direct writes and those published to it. It is
+asked while PostgreSQL is down, and before a direct write."""
 
 from collections.abc import Iterator, Mapping
 from itertools import islice

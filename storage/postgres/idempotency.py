@@ -1,9 +1,6 @@
-"""The Idempotency-Keys as PostgreSQL knows them: Redis may lose or evict its own.
-
-A later post with a key is answered with its first message, as long as that is not deleted. Where
-each of two messages was taken while the place that knew of the other was down, the later one stays
-(its caller was the last to be answered) and the earlier becomes a tombstone.
-"""
+"""The Idempotency-Keys as PostgreSQL knows them: Redis may lose or evict its own. Of two messages
+of one key, each taken while the other's tier was down, the later stays, since its caller was
+answered last; the earlier becomes a tombstone."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

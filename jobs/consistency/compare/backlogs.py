@@ -27,10 +27,8 @@ _DEAD_LETTERS = text("SELECT count(*) FROM dead_letters")
 
 
 def evictable(tiers: Tiers) -> list[Difference]:
-    """Hot copies that may be evicted although the log still has their version.
-
-    To be asked before the log is drained, which repairs it. Raises `TierError`.
-    """
+    """Hot copies that may be evicted although the log still has their version; draining the log
+    repairs that, so it comes after. Raises `TierError`."""
     found: list[Difference] = []
     for batch in batches(pending(tiers.pending_log), ENTRIES_AT_ONCE):
         found += _evictable(tiers, batch)

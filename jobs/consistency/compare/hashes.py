@@ -1,11 +1,6 @@
-"""Rows of ClickHouse held against their own hash, inside ClickHouse.
-
-The canonical form of `models.codec` is built there for the newest version of each row. Three
-things come out otherwise than in Python although nothing is wrong: control characters, whose
-escapes have capital letters there, the separators U+2028 and U+2029, and metadata whose inner
-objects are not sorted. So a row that does not match is fetched and judged in Python: what is named
-is exact, and of what is sound next to nothing is fetched.
-"""
+"""Compares rows of ClickHouse with their own hash, inside ClickHouse. The canonical form built
+there differs from Python's for control characters, U+2028, U+2029 and unsorted inner objects of
+metadata, so a row that does not match is fetched and judged in Python."""
 
 from jobs.consistency.judge.copies import archived_rows
 from jobs.consistency.judge.integrity import DataIntegrityValidator

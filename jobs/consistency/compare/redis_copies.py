@@ -1,8 +1,5 @@
-"""Every hot copy of a message against PostgreSQL, a batch at a time.
-
-Redis knows no SHA-256, so its records are fetched. PostgreSQL is sent ids, versions and hashes, and
-answers with the ids that it has otherwise.
-"""
+"""Compares every hot copy of a message with PostgreSQL. Redis has no SHA-256, so its records are
+fetched; PostgreSQL is sent ids, versions and hashes."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain

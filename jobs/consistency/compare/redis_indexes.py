@@ -1,8 +1,5 @@
-"""The indexes of threads in Redis: what they claim to be complete must be complete.
-
-Above its floor an index claims to list every live message of its thread. PostgreSQL counts and
-sums what it has there; only the threads where that differs are fetched.
-"""
+"""Compares the indexes of threads in Redis, each of which claims to list every live message above
+its floor, with counts and sums of PostgreSQL; only the threads that differ are fetched."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple

@@ -94,11 +94,8 @@ def _suspects(tiers: Tiers, cut: Cut, boundary: str) -> frozenset[str]:
 
 
 def lost_slices(server: ClickHouse, cut: Cut, expected: Mapping[SliceKey, int]) -> list[Difference]:
-    """The slices of a cut in which ClickHouse has fewer rows than were archived.
-
-    A row once archived may get newer versions, a tombstone at last, but never fewer rows: so the
-    counts hold for good, the checksums do not. Raises `TierError`.
-    """
+    """The slices of a cut in which ClickHouse has fewer rows than were archived. Newer versions
+    change checksums, never counts. Raises `TierError`."""
     if not expected:
         return []
     found = fingerprints.clickhouse_slices(server, cut)

@@ -1,8 +1,5 @@
-"""Names the threads whose figures are wrong.
-
-A wrong row of a message makes its thread's figures seem wrong although they are right. So the
-figures are compared with what there will be once every row is repaired.
-"""
+"""Names the threads whose figures are wrong, compared with what there will be once every row is
+repaired: a wrong row makes right figures seem wrong."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable

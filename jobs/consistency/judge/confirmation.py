@@ -1,8 +1,5 @@
-"""Nothing is named a difference on one reading: what is on its way is none.
-
-A message is named only when two readings in a row, with the pipeline drained in between, find the
-same copies, and neither finds it on its way.
-"""
+"""A message is named only when two readings in a row, with the pipeline drained in between, find
+the same copies, and neither finds it on its way."""
 
 import time
 from collections.abc import Callable, Collection, Sequence, Set

@@ -87,10 +87,8 @@ def committed_rows(connection: Connection, names: Collection[str]) -> dict[str, 
 
 
 def archived_rows(server: ClickHouse, names: Collection[str]) -> dict[str, list[ArchivedRow]]:
-    """All rows that ClickHouse has of these messages, the one that counts first.
-
-    Raises `TierError`.
-    """
+    """All rows that ClickHouse has of these messages, the one that counts first. Raises
+    `TierError`."""
     if not names:
         return {}
     named = ", ".join(f"'{name}'" for name in names)

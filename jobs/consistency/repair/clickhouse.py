@@ -1,8 +1,5 @@
-"""The right rows into ClickHouse, and out of it those that would hide them.
-
-What must go is a row with a higher version, another row of the same version, and one in another
-place of the table. It goes only after the right one was read back.
-"""
+"""Puts the right rows into ClickHouse, and, once they were read back, takes out those that would
+hide them: of a higher version, of the same version, or in another place of the table."""
 
 import secrets
 from collections.abc import Collection, Sequence

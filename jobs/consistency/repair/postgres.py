@@ -29,11 +29,9 @@ ON CONFLICT (id) DO UPDATE SET
 
 
 def put(tiers: Tiers, verdicts: Sequence[CopyVerdict]) -> None:
-    """Puts what is right in the place of what is not, where that is still there; under the locks
-    of the slots, so that no drain writes the same rows meanwhile.
-
-    Raises `TierUnavailable` with what was done until then committed.
-    """
+    """Replaces wrong rows that are still as they were judged, under the locks of their slots, so
+    that no drain writes them meanwhile. Raises `TierUnavailable` with what was done until then
+    committed."""
     partitions = Partitions(tiers.job_engine)
     for batch in batches((one for one in verdicts if one.truth), BATCH):
         partitions.ensure_for(one.id for one in batch)

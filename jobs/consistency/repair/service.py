@@ -1,8 +1,5 @@
-"""Repairs what a check found: what is right in some tier is put into the others.
-
-PostgreSQL first, since the other two follow it; then ClickHouse, then Redis, then the figures of
-threads. What no tier has right stays as it is, named. Whether something was repaired is read again.
-"""
+"""Repairs what a check found: PostgreSQL first, since the others follow it, then ClickHouse, Redis,
+and the figures of threads. Whether something was repaired is read again."""
 
 from collections.abc import Sequence
 

@@ -1,9 +1,6 @@
-"""Judges every two seconds how well it works, raises alerts and clears them.
-
-Any process may judge: whoever comes first takes the turn of a window. Without Redis there are no
-turns; then each goes by what it counted itself, from the newest state it can find, and two that
-judge the same window come to the same next one.
-"""
+"""Judges every two seconds how well it works, raises alerts and clears them. Whichever process
+comes first judges a window. Without Redis each judges by its own counts, from the newest state that
+it can find, and all come to the same next one."""
 
 import random
 import time
@@ -135,10 +132,8 @@ class PerformanceMonitor:
         return marks.of(alert, time.time())
 
     def silence(self, alert_id: str, seconds: float, by: str) -> AnnotatedAlert:
-        """Mutes notifications of alerts of this kind for so long; they stay listed.
-
-        Raises `NotFound`.
-        """
+        """Mutes notifications of alerts of this kind for so long; they stay listed. Raises
+        `NotFound`."""
         alert, marks = self._found(alert_id), self._store.marks()
         silenced = {**marks.silenced_until, alert.key: time.time() + seconds}
         marks = replace(marks, silenced_until=silenced)

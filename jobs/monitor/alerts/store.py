@@ -1,7 +1,5 @@
-"""Where the state of the alerts and what admins said to them are kept, whichever tier is down.
-
-Two notices, as two kinds of processes write them: whoever evaluates, and whoever serves admins.
-"""
+"""Keeps the state of the alerts and the annotations of admins, whichever tier is down: two notices,
+since evaluators write the one and the web processes the other."""
 
 from contextlib import suppress
 from typing import Any, TypeVar

@@ -1,8 +1,6 @@
-"""Notifies a server of alerts that are raised and cleared: signed, repeated, never waited for.
-
-A delivery waits in Redis, where any process finds it, or in this process while Redis is down. It
-keeps its id however often it is tried, so that a receiver can tell a repetition.
-"""
+"""Notifies a server of alerts that are raised and cleared. A delivery waits in Redis, where any
+process finds it, or in this process while Redis is down. It keeps its id, so that a receiver can
+tell a repetition."""
 
 import hashlib
 import hmac
