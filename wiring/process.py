@@ -160,7 +160,3 @@ class Services:
                 report("redis_durability", level=level)
             self._durability = (level, time.monotonic() + DURABILITY_RECHECK_SECONDS)
         return level
-
-    def give_back(self) -> None:
-        """Closes the connections that were made and that nobody uses at this moment."""
-        self.tiers.give_back()

@@ -2,10 +2,10 @@
 get newer versions, but stays a row. An erasure lowers the figure first: after a crash in between it
 is too low, and nothing is reported lost that is not."""
 
-import msgspec
 from sqlalchemy import Connection, Engine, text
 
 from jobs.archive.proof import SHARES
+from models import codec
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.fingerprints import WEEK_MS, Cut, SliceKey, clickhouse_counts
 from storage.postgres.driver import translated
@@ -42,4 +42,4 @@ def lower_expected(engine: Engine, server: ClickHouse, condition: str) -> None:
     gone = [{**key._asdict(), "rows": rows} for key, rows in found.items()]
     if gone:
         with translated(), engine.begin() as connection:
-            connection.execute(_LOWER, {"gone": msgspec.json.encode(gone).decode()})
+            connection.execute(_LOWER, {"gone": codec.text(gone)})

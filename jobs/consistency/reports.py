@@ -9,9 +9,10 @@ import msgspec
 from sqlalchemy import Connection, Engine, Row, TextClause, text
 
 from jobs.consistency.report import KEPT_DIFFERENCES, ConsistencyReport, Scope
+from models import codec
 from storage.errors import NotFound
 from storage.postgres.backlog import is_unfinished
-from storage.postgres.driver import rfc3339, translated
+from storage.postgres.driver import rfc3339, rows_of, translated
 from storage.postgres.locks import session_lock, try_lock
 
 KEPT_REPORTS = 200
@@ -73,7 +74,7 @@ class ConsistencyReports:
     def open(self, scope: Scope, actor: str, *, repair: bool) -> ConsistencyReport:
         """A report of a check that is to run. Raises `CheckRunning` while one does."""
         named = {name: value for name, value in msgspec.structs.asdict(scope).items() if value}
-        values = {"actor": actor, "scope": msgspec.json.encode(named).decode(), "repair": repair}
+        values = {"actor": actor, "scope": codec.text(named), "repair": repair}
         with translated(), self._engine.begin() as connection:
             if not try_lock(connection, _LOCK):
                 raise CheckRunning
@@ -91,7 +92,7 @@ class ConsistencyReports:
             "id": report.id,
             "state": report.state,
             "score": report.data_consistency_score,
-            "report": msgspec.json.encode(kept).decode(),
+            "report": codec.text(kept),
         }
         ended: datetime = connection.execute(_CLOSE, values).scalar_one()
         return msgspec.structs.replace(report, finished_at=rfc3339(ended))
@@ -111,11 +112,10 @@ class ConsistencyReports:
         return self._one(_NEWEST, {})
 
     def _one(self, query: TextClause, values: dict[str, int]) -> ConsistencyReport:
-        with translated(), self._engine.connect() as connection:
-            row = connection.execute(query, values).one_or_none()
-        if row is None:
+        found = rows_of(self._engine, query, values)
+        if not found:
             raise NotFound
-        return _report_of(row)
+        return _report_of(found[0])
 
     @contextmanager
     def alone(self) -> Iterator[None]:

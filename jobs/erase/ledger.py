@@ -6,6 +6,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, Row, text
 
 from jobs.erase.receipt import Target, UserErasure
+from models import codec
 from storage.postgres.driver import rows_of, translated
 
 CLAIM_SECONDS = 90
@@ -92,7 +93,7 @@ class ErasureLedger:
 
 
 def _values(erasure: UserErasure) -> dict[str, Any]:
-    receipt = msgspec.json.encode(erasure).decode()
+    receipt = codec.text(erasure)
     return msgspec.structs.asdict(erasure) | {"receipt": receipt}
 
 

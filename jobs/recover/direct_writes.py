@@ -16,7 +16,7 @@ from models import codec, ids
 from models.appends import Key
 from storage.postgres import idempotency, locks
 from storage.postgres import writes as postgres_writes
-from storage.postgres.driver import in_halves, translated
+from storage.postgres.driver import in_halves, rows_of, translated
 from storage.postgres.partitions import Partitions
 from storage.postgres.tombstones import bury_doubles
 from storage.resilience.bites import Bite
@@ -72,8 +72,7 @@ class HandoffService:
 
     def _replay(self) -> int:
         written = 0
-        with translated(), self._engine.begin() as connection:
-            before = connection.execute(_NOTED).one()
+        (before,) = rows_of(self._engine, _NOTED)
         while writes := self._listed():
             with translated(), self._engine.begin() as connection:
                 if not locks.try_lock(connection, "homecoming"):

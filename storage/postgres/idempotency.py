@@ -4,10 +4,9 @@ answered last; the earlier becomes a tombstone."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
 from sqlalchemy import Connection, Engine, Row, and_, func, select, text
 
-from models import ids
+from models import codec, ids
 from models.appends import Key, Made
 from models.message import Message
 from models.tables import messages, threads
@@ -168,7 +167,7 @@ def _given(made: Mapping[Key, str]) -> str:
 
 
 def _json(rows: Iterable[dict[str, str]]) -> str:
-    return msgspec.json.encode(list(rows)).decode()
+    return codec.text(list(rows))
 
 
 def _by_key(rows: Sequence[Row[tuple[str, str, str, str]]]) -> dict[Key, str]:

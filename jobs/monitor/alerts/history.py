@@ -8,6 +8,7 @@ from sqlalchemy import Engine, text
 
 from jobs.monitor.alerts.state import Alert
 from jobs.monitor.alerts.store import Acknowledgment, AnnotatedAlert
+from models import codec
 from storage.postgres.driver import rfc3339, translated
 from storage.resilience.breaker import Breaker
 
@@ -58,7 +59,7 @@ class AlertHistory:
 
 
 def _row(alert: Alert, seen: Acknowledgment | None) -> dict[str, Any]:
-    figures = msgspec.json.encode(alert.figures).decode()
+    figures = codec.text(alert.figures)
     by, at = (seen.by, seen.at) if seen else (None, None)
     return {**msgspec.structs.asdict(alert), "figures": figures, "by": by, "at": at}
 

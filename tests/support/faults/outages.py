@@ -44,7 +44,7 @@ def end_all() -> None:
             # The breaker stays open, so that nobody tries the tier again.
             breaker._probe = Event().wait
         own.failover.writes.keys.watch._is_wanted = _is_not_wanted
-        own.give_back()
+        own.tiers.give_back()
 
 
 def _is_not_wanted() -> bool:

@@ -36,7 +36,7 @@ def given(services: Services, **changes: Any) -> Iterator[Services]:
     try:
         yield own
     finally:
-        own.give_back()
+        own.tiers.give_back()
 
 
 @contextmanager
