@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,6 +22,7 @@ LONG_PATIENCE = "20s"
 """How long the making of tables is waited for."""
 
 POLL_SECONDS = 0.02
+UNLOCK_SECONDS = 1.0
 
 _KEY = "hashtext('threadkeep:' || CAST(:name AS text))"
 _LOCK = text(f"SELECT pg_advisory_xact_lock({_KEY})")
@@ -81,7 +83,11 @@ def session_lock(engine: Engine, *names: str) -> Iterator[Connection | None]:
         yield connection if has_all else None
     finally:
         with suppress(SQLAlchemyError):
-            connection.execute(_UNLOCK_SESSION)
+            if not connection.invalidated:
+                # Where the server is silent the locks end with the connection.
+                driver: Any = connection.connection.driver_connection
+                driver.deadline_seconds = UNLOCK_SECONDS
+                connection.execute(_UNLOCK_SESSION)
         # It must not go back to the pool with a lock, nor with what the block made it wait for.
         with suppress(SQLAlchemyError):
             connection.invalidate()
