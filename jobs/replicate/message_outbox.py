@@ -84,10 +84,10 @@ class ReplicationService(ClickHouseOutbox):
 
     def _keep_held(self, connection: Connection, row: Row[Any]) -> None:
         if row.on_hold:
-            _keep_archived(connection, self._server, row.on_hold)
+            keep_archived(connection, self._server, row.on_hold)
 
 
-def _keep_archived(connection: Connection, server: ClickHouse, message_ids: Sequence[str]) -> None:
+def keep_archived(connection: Connection, server: ClickHouse, message_ids: Sequence[str]) -> None:
     """Keeps, in the caller's transaction, what ClickHouse has of messages on hold that are about to
     get a newer version there."""
     for some in batches(message_ids, "'{}'".format):

@@ -46,7 +46,7 @@ def is_transient(error: DBAPIError) -> bool:
 
 def as_tier_error(error: DBAPIError) -> TierError:
     """The tier's word for a driver's error."""
-    text = _told(error)
+    text = _reason_of(error)
     if not is_transient(error):
         return TierRejected("postgresql", text)
     code = getattr(error.orig, "pgcode", None) or ""
@@ -110,7 +110,7 @@ def headline(reason: str) -> str:
     return named.rstrip(": ")[:MAX_HEADLINE_CHARACTERS]
 
 
-def _told(error: DBAPIError) -> str:
+def _reason_of(error: DBAPIError) -> str:
     """What may be said of a driver's error: where PostgreSQL judged a value, its name for that and
     where the value was to go, for its words quote the value in whichever language."""
     code = getattr(error.orig, "pgcode", None)

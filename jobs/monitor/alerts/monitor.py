@@ -57,7 +57,7 @@ class PerformanceMonitor:
         self._windows = windows
         self._snapshots = snapshots
         self._store = AlertStore(tiers.notices, breakers)
-        self._history = AlertHistory(engine, breakers.postgresql)
+        self._history = AlertHistory(tiers)
         self._audit = AuditTrail(engine, tiers.clock)
         self._sink = WebhookSink(
             settings.alert_webhook_url,
