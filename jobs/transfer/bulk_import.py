@@ -28,6 +28,7 @@ from storage.postgres.driver import translated
 from storage.postgres.locks import lock
 from storage.postgres.partitions import Partitions
 from storage.postgres.writes import take_in
+from storage.resilience.bites import sized_batches
 from storage.resilience.retries import retry_until_available
 from storage.tiers import Tiers
 
@@ -82,22 +83,10 @@ class BulkImporter:
         """Imports all, batch by batch, giving the counts so far after each commit. Raises
         `TierUnavailable`; what was counted is committed, and repeating the import does the rest."""
         total = Imported()
-        for batch in self._batches(source):
+        for batch in sized_batches(source, _size_of, BATCH_BYTES, self._batch_messages):
             step = self._import(batch)
             total = _sum(total, step)._replace(refusals=step.refusals)
             yield total
-
-    def _batches(self, source: Iterable[Kept]) -> Iterator[list[Kept]]:
-        batch: list[Kept] = []
-        size = 0
-        for item in source:
-            batch.append(item)
-            size += len(codec.encode(_record_of(item)))
-            if len(batch) >= self._batch_messages or size >= BATCH_BYTES:
-                yield batch
-                batch, size = [], 0
-        if batch:
-            yield batch
 
     def _import(self, batch: Sequence[Kept]) -> Imported:
         names = [_record_of(item).id for item in batch if not isinstance(item, Thread)]
@@ -185,6 +174,10 @@ def _settle(batch: Sequence[Kept], held: Iterable[Held]) -> _Settled:
 
 def _record_of(item: Kept) -> Message | Thread:
     return item.message if isinstance(item, Minted) else item
+
+
+def _size_of(item: Kept) -> int:
+    return len(codec.encode(_record_of(item)))
 
 
 def _where(item: Kept) -> str:

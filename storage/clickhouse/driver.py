@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from storage.clickhouse.session import SETTINGS, ClickHouseSession, check_length
 from storage.errors import TierRejected, TierUnavailable
 from storage.resilience import simulated_outage
+from storage.resilience.bites import sized_batches
 from storage.telemetry.slow_queries import SlowQueries
 
 _CODE = re.compile(r"Code: \d+")
@@ -199,17 +200,7 @@ def batches(
     items: Iterable[Item], text_of: Callable[[Item], str], room: int = LIST_BYTES
 ) -> Iterator[list[Item]]:
     """Some things in turn, as many at once as their texts fit into one statement."""
-    batch: list[Item] = []
-    left = room
-    for item in items:
-        size = len(text_of(item).encode()) + len(", ")
-        if batch and size > left:
-            yield batch
-            batch, left = [], room
-        batch.append(item)
-        left -= size
-    if batch:
-        yield batch
+    return sized_batches(items, lambda item: len(text_of(item).encode()) + len(", "), room)
 
 
 def literal(value: str) -> str:

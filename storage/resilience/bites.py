@@ -1,6 +1,6 @@
 """Batches by number or bytes: no more at once than a tier can take in the time there is."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
@@ -49,6 +49,24 @@ def batches(things: Iterable[One], count: int) -> Iterator[list[One]]:
     """Things in lists of at most so many, in order."""
     left = iter(things)
     while batch := list(islice(left, count)):
+        yield batch
+
+
+def sized_batches(
+    things: Iterable[One], size_of: Callable[[One], int], most: int, count: int | None = None
+) -> Iterator[list[One]]:
+    """Things in lists, in order, each of at most `most` bytes, or one thing, and of at most
+    `count`."""
+    batch: list[One] = []
+    left = most
+    for thing in things:
+        size = size_of(thing)
+        if batch and (size > left or len(batch) == count):
+            yield batch
+            batch, left = [], most
+        batch.append(thing)
+        left -= size
+    if batch:
         yield batch
 
 
