@@ -118,9 +118,7 @@ def _recent(old: Sequence[Message], user_id: str, count: int) -> list[Message]:
 
 def _prepare(services: Services, old: Sequence[Message], recent: Sequence[Message]) -> None:
     def load(made: Sequence[Message]) -> None:
-        importer = BulkImporter(
-            services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived
-        )
+        importer = BulkImporter(services.tiers)
         list(importer.run(made))
         services.jobs.replication.ship_all()
 

@@ -58,9 +58,7 @@ def main() -> int:
                 made = _messages(user_id, threads)
                 list(
                     BulkImporter(
-                        services.tiers.job_engine,
-                        services.tiers.redis_repair,
-                        services.jobs.archived,
+                        services.tiers,
                     ).run(made)
                 )
             services.jobs.replication.ship_all()

@@ -1,8 +1,5 @@
-"""The audit trail: who did what, when, to whom and to how many. Never what was written.
-
-An entry is written in the transaction of what it records, so neither exists without the other.
-PostgreSQL refuses to change or remove one, and workers copy each to ClickHouse.
-"""
+"""The audit trail: who did what, when, to whom and to how many; never what was written. An entry is
+written in the transaction of what it records. PostgreSQL refuses to change or remove one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +7,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Engine, text
 
-from models import ids
+from models import codec, ids
 from models.ids import Clock
-from storage.postgres.driver import rfc3339, translated
+from storage.postgres.driver import rfc3339, rows_of, translated
 
 SYSTEM = "system"
 """The actor of what happens by the clock."""
@@ -75,8 +72,8 @@ class AuditTrail:
             "actor": actor,
             "action": action,
             "subject": subject,
-            "counts": msgspec.json.encode(counts or {}).decode(),
-            "details": msgspec.json.encode(details or {}).decode(),
+            "counts": codec.text(counts or {}),
+            "details": codec.text(details or {}),
         }
         connection.execute(_RECORD, entry)
 
@@ -103,6 +100,5 @@ class AuditTrail:
     ) -> list[AuditEntry]:
         """Entries, newest first, with ids below the cursor. `since` is RFC 3339."""
         wanted = {"since": since, "actor": actor, "action": action, "cursor": cursor}
-        with translated(), self._engine.connect() as connection:
-            rows = connection.execute(_ENTRIES, wanted | {"limit": limit}).all()
+        rows = rows_of(self._engine, _ENTRIES, wanted | {"limit": limit})
         return [AuditEntry(**row._asdict() | {"at": rfc3339(row.at)}) for row in rows]

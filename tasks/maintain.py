@@ -41,7 +41,7 @@ def look_after() -> list[str]:
 @shared_task(name="maintain.mend_lifetimes")
 def mend_lifetimes() -> dict[str, int]:
     """Sets lifetimes on copies that would otherwise stay in Redis for ever."""
-    return services().jobs.upkeep.mend_lifetimes()._asdict()
+    return services().jobs.upkeep.restore_lifetimes()._asdict()
 
 
 @shared_task(name="threads.warm_lists")

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import cached_property
 
-from jobs.archive.known_versions import ArchivedVersions
 from jobs.archive.run import ArchiveService
 from jobs.audit import AuditTrail
 from jobs.consistency.checker import ThreeTierConsistencyChecker
@@ -13,16 +12,16 @@ from jobs.erase.retention import RetentionService
 from jobs.erase.threads import ErasureService
 from jobs.erase.users import UserErasureService
 from jobs.monitor.upkeep import UpkeepService
-from jobs.persist.dead_letter_copies import RefusedCopies
 from jobs.persist.dead_letters import DeadLetterService
 from jobs.persist.drain import BackgroundPersistenceService
+from jobs.recover.bootstrap import Bootstrap
 from jobs.recover.disaster import DisasterRecoveryService
 from jobs.recover.from_clickhouse import FromClickHouse
 from jobs.recover.from_postgres import FromPostgreSQL
-from jobs.recover.opening import Bootstrap
 from jobs.recover.runs import CLICKHOUSE, POSTGRESQL
-from jobs.replicate.audit_outbox import AuditOutbox
+from jobs.replicate.audit_outbox import audit_outbox
 from jobs.replicate.message_outbox import ReplicationService
+from jobs.replicate.outbox import ClickHouseOutbox
 from jobs.replicate.row_outbox import RowCopies
 from jobs.transfer.backup.restore import RestoreService
 from jobs.transfer.backup.write import BackupService
@@ -51,16 +50,12 @@ class JobServices:
         return AuditTrail(self._tiers.job_engine, self._tiers.clock)
 
     @cached_property
-    def audit_outbox(self) -> AuditOutbox:
-        return AuditOutbox(self._tiers)
+    def audit_outbox(self) -> ClickHouseOutbox:
+        return audit_outbox(self._tiers)
 
     @cached_property
     def archive(self) -> ArchiveService:
         return ArchiveService(self._tiers, self.replication, self.audit)
-
-    @cached_property
-    def archived(self) -> ArchivedVersions:
-        return ArchivedVersions(self._tiers)
 
     @cached_property
     def row_copies(self) -> RowCopies:
@@ -104,13 +99,11 @@ class JobServices:
 
     @cached_property
     def dead_letters(self) -> DeadLetterService:
-        return DeadLetterService(self._tiers.job_engine, RefusedCopies(self._tiers), self.audit)
+        return DeadLetterService(self._tiers, self.audit)
 
     @cached_property
     def upkeep(self) -> UpkeepService:
-        return UpkeepService(
-            self._tiers.redis_door, self._tiers.pending_log, self._tiers.job_engine
-        )
+        return UpkeepService(self._tiers)
 
     @cached_property
     def erasure(self) -> ErasureService:
@@ -118,10 +111,12 @@ class JobServices:
 
     @cached_property
     def consistency_checker(self) -> ThreeTierConsistencyChecker:
-        return ThreeTierConsistencyChecker(self._tiers, self.carry, self.persistence, self.audit)
+        return ThreeTierConsistencyChecker(
+            self._tiers, self.drain_pipeline, self.persistence, self.audit
+        )
 
-    def carry(self) -> None:
-        """Empties every road between the tiers, as workers do all the time. Raises `TierError`."""
+    def drain_pipeline(self) -> None:
+        """Drains every queue between the tiers, as workers do all the time. Raises `TierError`."""
         self.persistence.drain_backlog()
         self._failover.redis_recovery.reconcile()
         self._failover.handoff.replay()

@@ -37,11 +37,9 @@ DURABILITY_RECHECK_SECONDS = 30.0
 
 
 class Services:
-    """One process's way to everything below. Nothing connects before it is asked for.
-
-    Made after a fork, never before: connections do not survive one. Raises `SettingsError` for
-    fault points that the settings misspell.
-    """
+    """One process's way to everything below; nothing connects before it is asked for. Made after a
+    fork: connections do not survive one. Raises `SettingsError` for fault points that the settings
+    misspell."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -158,7 +156,3 @@ class Services:
                 report("redis_durability", level=level)
             self._durability = (level, time.monotonic() + DURABILITY_RECHECK_SECONDS)
         return level
-
-    def give_back(self) -> None:
-        """Closes the connections that were made and that nobody uses at this moment."""
-        self.tiers.give_back()

@@ -128,7 +128,7 @@ def _prepare(services: Services) -> list[list[MessageVersions]]:
         else:
             histories = [MessageVersions(one, one) for one in batch]
         prepared.append(histories)
-    services.jobs.carry()
+    services.jobs.drain_pipeline()
     for way, histories in zip(WAYS, prepared, strict=True):
         if way.of == "hot":
             heat(services, histories)

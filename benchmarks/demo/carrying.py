@@ -58,9 +58,7 @@ def import_rest(services: Services, rest: Mapping[str, Any], before: int) -> Car
     written = 0
     started = time.monotonic()
     with progress_bar("importing", chitchat.count(rest)) as bar:
-        importer = BulkImporter(
-            services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived
-        )
+        importer = BulkImporter(services.tiers)
         for step in importer.run(refusals.sieve(chitchat.source(rest))):
             written = step.written
             bar.update(bar.task_ids[0], completed=step.read)

@@ -3,7 +3,6 @@ row by row, and deleted by id and version, so that one that was changed meanwhil
 
 from collections.abc import Iterator
 
-import msgspec
 from sqlalchemy import Connection, Engine, text
 
 from jobs.archive import units
@@ -11,6 +10,7 @@ from jobs.archive.catalogue import DEFAULT
 from jobs.archive.fence import FencingToken
 from jobs.archive.row_proof import RowProof, RowProver
 from jobs.archive.units import Unit
+from models import codec
 from storage.clickhouse.fingerprints import MOST_NAMED
 from storage.postgres.driver import rows_of, translated
 from storage.resilience.faultpoints import faultpoint
@@ -53,7 +53,7 @@ def archive_rows(
                 fence.check(connection)
                 # Before the rows go: reads see either them or the boundary.
                 units.raise_boundary(connection, unit.high)
-                values = {"proven": msgspec.json.encode(proven).decode()}
+                values = {"proven": codec.text(proven)}
                 gone = connection.execute(_DELETE, values).rowcount
         yield gone, proof
         faultpoint("archive.after_drop")

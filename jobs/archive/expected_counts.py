@@ -1,14 +1,11 @@
-"""How many messages ClickHouse must have at least, of those that it alone has.
+"""How many messages ClickHouse must have at least, of those that it alone has. An archived row may
+get newer versions, but stays a row. An erasure lowers the figure first: after a crash in between it
+is too low, and nothing is reported lost that is not."""
 
-A row once archived may get newer versions, but stays a row: what a proof counted holds for good,
-but for what is erased. An erasure lowers the figure first: a crash in between leaves it too low,
-and a loss as small as that unnoticed, but nothing is called lost that is not.
-"""
-
-import msgspec
 from sqlalchemy import Connection, Engine, text
 
 from jobs.archive.proof import SHARES
+from models import codec
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.fingerprints import WEEK_MS, Cut, SliceKey, clickhouse_counts
 from storage.postgres.driver import translated
@@ -45,4 +42,4 @@ def lower_expected(engine: Engine, server: ClickHouse, condition: str) -> None:
     gone = [{**key._asdict(), "rows": rows} for key, rows in found.items()]
     if gone:
         with translated(), engine.begin() as connection:
-            connection.execute(_LOWER, {"gone": msgspec.json.encode(gone).decode()})
+            connection.execute(_LOWER, {"gone": codec.text(gone)})

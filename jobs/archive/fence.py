@@ -1,20 +1,16 @@
-"""Never more than one archiver: a lock on a connection of its own, and a number that fences.
-
-The lock keeps a second one from starting. The number, checked in every transaction that changes
-something, stops one that lost its lock without noticing: its connection cut, its process frozen.
-"""
+"""One archiver at a time. A lock keeps a second one from starting; a fencing token, checked in
+every transaction that changes something, stops one that lost its lock without noticing."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import SQLAlchemyError
 
 from storage.availability.checks.finding import ahead_seconds
 from storage.errors import Refused
 from storage.postgres.driver import translated
-from storage.postgres.locks import try_lock
+from storage.postgres.locks import session_lock
 
 CLOCK_TOLERANCE_SECONDS = 60.0
 
@@ -48,21 +44,14 @@ class FencingToken:
 def only_archiver(engine: Engine) -> Iterator[FencingToken]:
     """The block runs as the only archiver. Raises `Refused` where another one is at work, and where
     this machine's clock and PostgreSQL's, from which ages are taken, do not agree."""
-    with translated():
-        connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    try:
+    with session_lock(engine, "archive") as connection:
+        if connection is None:
+            raise Refused("another archiver is at work")
         with translated():
             connection.execute(_PATIENCE)
-            if not try_lock(connection, "archive", of_session=True):
-                raise Refused("another archiver is at work")
             _check_clock(connection)
             attempt = connection.execute(_NEXT).scalar_one()
         yield FencingToken(connection, attempt)
-    finally:
-        # The lock goes with its connection, which must not go back to the pool with it.
-        with suppress(SQLAlchemyError):
-            connection.invalidate()
-        connection.close()
 
 
 def _check_clock(connection: Connection) -> None:

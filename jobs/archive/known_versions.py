@@ -11,6 +11,7 @@ from models.message import Message
 from storage.clickhouse.driver import batches, literal
 from storage.clickhouse.fingerprints import MOST_NAMED, clickhouse_rows_of
 from storage.clickhouse.rows import LATEST_US
+from storage.resilience import bites
 from storage.tiers import Tiers
 
 _held = msgspec.json.Decoder(Held)
@@ -26,11 +27,10 @@ class ArchivedVersions:
     def known(self, batch: Sequence[Message], below: str) -> set[str]:
         """The ids below a boundary that are there as new or newer. Raises `TierError`."""
         versions = {one.id: one.version for one in batch if one.id < below}
-        names = sorted(versions)
         known: set[str] = set()
-        for start in range(0, len(names), MOST_NAMED):
+        for names in bites.batches(sorted(versions), MOST_NAMED):
             with self._breaker.guard(is_bulk=True):
-                rows = clickhouse_rows_of(self._server, names[start : start + MOST_NAMED])
+                rows = clickhouse_rows_of(self._server, names)
             known |= {name for name, mark in rows.items() if mark.version >= versions[name]}
         return known
 

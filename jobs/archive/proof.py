@@ -17,7 +17,7 @@ SHARES = 16
 """Slices of a week."""
 QUERY_BYTES = 256 * 1024 * 1024
 """What one query reads: well within a statement's deadline, and within ClickHouse's memory."""
-MENDED_ROWS = 50_000
+PROVEN_ROWS = 50_000
 """Rows of slices that differ whose marks this process holds at once."""
 GAP_MS = 4 * WEEK_MS
 """Units further apart are asked for apart: ClickHouse reads what lies between them."""
@@ -76,7 +76,7 @@ class Prover:
         reshipped = newer = 0
 
         def joins(keys: list[SliceKey], key: SliceKey) -> bool:
-            return sum(ours[one].rows for one in (*keys, key)) <= MENDED_ROWS
+            return sum(ours[one].rows for one in (*keys, key)) <= PROVEN_ROWS
 
         for keys in _grouped(differing, joins):
             with translated(), self._tiers.job_engine.connect() as connection:

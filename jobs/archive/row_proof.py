@@ -1,9 +1,5 @@
-"""Rows of PostgreSQL against ClickHouse, one by one; what ClickHouse lacks is shipped again.
-
-ClickHouse may have more rows, which does not concern what leaves PostgreSQL, and newer versions,
-which win where they match their own hash. Shipped are rows of which PostgreSQL has the newer
-version, or the same one intact.
-"""
+"""Compares rows of PostgreSQL with ClickHouse one by one, and ships again what ClickHouse lacks or
+has in an older version. A newer version there counts where it matches its own hash."""
 
 import hashlib
 from collections import Counter
@@ -26,6 +22,7 @@ from storage.errors import TierRejected
 from storage.postgres.driver import message_of as message_of_postgres
 from storage.postgres.driver import rows_of, translated
 from storage.postgres.tombstones import HIDDEN
+from storage.resilience.bites import batches
 from storage.resilience.faultpoints import faultpoint
 from storage.tiers import Tiers
 
@@ -54,8 +51,8 @@ class RowProver:
     def prove(self, table: str, message_ids: Sequence[str], attempt: int) -> RowProof:
         """Proves these rows of a table, as they are now. Raises `TierError`."""
         total = RowProof({})
-        for start in range(0, len(message_ids), MOST_NAMED):
-            step = self._prove(table, message_ids[start : start + MOST_NAMED], attempt)
+        for batch in batches(message_ids, MOST_NAMED):
+            step = self._prove(table, batch, attempt)
             total = RowProof(
                 total.versions | step.versions,
                 total.reshipped + step.reshipped,
@@ -109,8 +106,8 @@ class RowProver:
         damage = {}
         if newer:
             with self._breaker.guard(is_bulk=True):
-                whole = {one.id for one in self._archived(newer) if codec.is_intact(one)}
-            damage = {name: "ClickHouse's newer" for name in newer if name not in whole}
+                intact = {one.id for one in self._archived(newer) if codec.is_intact(one)}
+            damage = {name: "ClickHouse's newer" for name in newer if name not in intact}
         if doubtful:
             own = tables.messages.to_metadata(MetaData(), name=table)
             rows = rows_of(self._engine, select(own).where(own.c.id.in_(doubtful)))

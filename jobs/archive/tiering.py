@@ -1,8 +1,4 @@
-"""Where a message belongs: the rules, in one place, without I/O.
-
-One tier keeps a message, by its age alone; Redis may hold a copy besides for as long as somebody is
-likely to read it. ClickHouse has every message soon after it was written.
-"""
+"""Where a message belongs, by its age: the rules in one place, without I/O."""
 
 from collections.abc import Iterable
 from typing import NamedTuple

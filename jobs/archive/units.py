@@ -1,18 +1,15 @@
-"""Units of the archive and their states: planned → proven → detached → dropped, or stopped.
-
-A unit is a partition on its way out, or what is old in the default partition. Each step is one
-transaction together with what it tells of, and under the fence: the state is true wherever an
-archiver was killed, and the next one continues from there.
-"""
+"""Units of the archive and their states: planned → proven → detached → dropped, or stopped. A unit
+is a partition on its way out, or what is old in the default partition. Each step is one transaction
+under the fence, so the next archiver continues where one was killed."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
-import msgspec
 from sqlalchemy import Connection, text
 
 from jobs.archive.fence import FencingToken
 from jobs.archive.tiering import Partition
+from models import codec
 from storage.errors import Refused
 
 State = Literal["planned", "proven", "detached", "dropped", "stopped"]
@@ -103,7 +100,7 @@ def plan(
     """Makes a unit of each partition that is none yet."""
     units = [{"name": one.name, "low": one.low, "high": one.high} for one in partitions]
     fence.check(connection)
-    listed = msgspec.json.encode(units).decode()
+    listed = codec.text(units)
     connection.execute(_PLAN, {"attempt": fence.attempt, "actor": actor, "units": listed})
 
 
@@ -133,7 +130,7 @@ def move(
 def save_slices(connection: Connection, unit: Unit, slices: Sequence[ProvenSlice]) -> None:
     """Writes what was proven of a unit, in place of an earlier proof."""
     connection.execute(_FORGET_SLICES, {"unit_id": unit.id})
-    rows = msgspec.json.encode([one._asdict() for one in slices]).decode()
+    rows = codec.text([one._asdict() for one in slices])
     connection.execute(_SAVE_SLICES, {"unit_id": unit.id, "slices": rows})
 
 

@@ -1,9 +1,6 @@
-"""Compares the three tiers, names every difference, and repairs it where asked to.
-
-First the pipeline is drained, as the workers do all the time, so that what is on its way is no
-difference. Then each pair names suspects by figures computed inside the databases; only suspects
-are fetched, from all tiers, and judged until two readings agree.
-"""
+"""Compares the three tiers, names every difference, and repairs it where asked to. The pipeline is
+drained first. Each pair then names suspects by figures computed inside the databases; only suspects
+are fetched, and judged until two readings agree."""
 
 import time
 from collections import Counter
@@ -15,11 +12,15 @@ from sqlalchemy import Connection, text
 
 from jobs.archive.expected_counts import CUT, expected
 from jobs.audit import AuditTrail
-from jobs.consistency.compare import backlogs, hashes, watermarks
-from jobs.consistency.compare.redis_copies import HotComparison
-from jobs.consistency.compare.redis_indexes import IndexComparison
-from jobs.consistency.compare.rows import RowComparison, lost_slices
-from jobs.consistency.compare.threads import ThreadComparison
+from jobs.consistency.compare import (
+    backlogs,
+    hashes,
+    redis_copies,
+    redis_indexes,
+    rows,
+    threads,
+    watermarks,
+)
 from jobs.consistency.judge.confirmation import Confirmation
 from jobs.consistency.judge.verdict import CopyVerdict
 from jobs.consistency.repair.service import Repair
@@ -86,10 +87,6 @@ class ThreeTierConsistencyChecker:
         self._drain_pipeline = drain_pipeline
         self._audit = audit
         self._confirmation = Confirmation(tiers, drain_pipeline)
-        self._rows = RowComparison(tiers)
-        self._hot = HotComparison(tiers)
-        self._indexes = IndexComparison(tiers, drain_pipeline)
-        self._threads = ThreadComparison(tiers, drain_pipeline)
         self._repair = Repair(tiers, self._confirmation, persistence)
 
     def check(
@@ -145,14 +142,14 @@ class ThreeTierConsistencyChecker:
             found = _Found(archive_boundary(connection))
             suspects = watermarks.resurrected(connection, tiers.job_clickhouse, scope)
             suspects |= watermarks.of_erased_users(connection, tiers.job_clickhouse, scope)
-        cuts = self._rows.cuts(scope)
-        rows = self._rows.compare(cuts, found.boundary)
-        tiers.instruments.compared(rows.number)
+        cuts = rows.cuts(tiers.job_clickhouse, scope)
+        archived = rows.compare(tiers, cuts, found.boundary)
+        tiers.instruments.compared(archived.number)
         for cut in cuts:
             suspects |= hashes.unsound(tiers.job_clickhouse, cut)
-        found.verdicts += self._confirmation.prove(rows.suspects | suspects)
-        found.add("postgresql-clickhouse", rows)
-        hot = self._hot.compare(scope)
+        found.verdicts += self._confirmation.prove(archived.suspects | suspects)
+        found.add("postgresql-clickhouse", archived)
+        hot = redis_copies.compare(tiers, scope)
         tiers.instruments.compared(hot.number)
         found.verdicts += self._confirmation.prove(
             hot.suspects - {one.id for one in found.verdicts}
@@ -168,15 +165,16 @@ class ThreeTierConsistencyChecker:
     ) -> Iterator[tuple[Pair, Compared]]:
         """Compares everything but the copies of messages."""
         known = {one.id for one in verdicts}
-        indexes = self._indexes.compare(scope, boundary)
+        tiers, drain = self._tiers, self._drain_pipeline
+        indexes = redis_indexes.compare(tiers, drain, scope, boundary)
         listed = tuple(one for one in indexes.differences if one.id not in known)
         yield "redis-postgresql", indexes._replace(differences=listed)
-        yield "threads", self._threads.compare(scope, verdicts, boundary)
+        yield "threads", threads.compare(tiers, drain, scope, verdicts, boundary)
         if scope.is_whole:
-            with translated(), self._tiers.job_engine.connect() as connection:
+            with translated(), tiers.job_engine.connect() as connection:
                 least = expected(connection)
-            lost = lost_slices(self._tiers.job_clickhouse, CUT, least)
-            yield "queues", Compared(differences=(*backlogs.queues(self._tiers), *lost))
+            lost = rows.lost_slices(tiers.job_clickhouse, CUT, least)
+            yield "queues", Compared(differences=(*backlogs.queues(tiers), *lost))
 
     def _repair_all(self, found: _Found, scope: Scope) -> list[Difference]:
         """Repairs what can be, and says of every difference what became of it."""
@@ -209,7 +207,7 @@ class ThreeTierConsistencyChecker:
             return set()
         now = backlogs.evictable(self._tiers)
         if any(one.kind == "misplaced" for one in found.others):
-            now += self._hot.compare(scope).differences
+            now += redis_copies.compare(self._tiers, scope).differences
         for _, step in self._compare_others(scope, (), found.boundary):
             now += step.differences
         return {(one.pair, one.kind, one.id) for one in now}

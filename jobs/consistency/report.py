@@ -80,6 +80,20 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.user_id or "", self.thread_id or ""
 
 
+def redis_difference(
+    kind: Kind, name: str, user_id: str | None = None, thread_id: str | None = None
+) -> Difference:
+    """Something of Redis that is not as PostgreSQL has it."""
+    return Difference(
+        pair="redis-postgresql",
+        tier="redis",
+        kind=kind,
+        id=name,
+        user_id=user_id,
+        thread_id=thread_id,
+    )
+
+
 class Compared(NamedTuple):
     """What one comparison found: how many things it compared, the ids of messages that may be
     wrong, and differences of anything else."""

@@ -9,19 +9,18 @@ import msgspec
 from sqlalchemy import Connection, Engine, Row, TextClause, text
 
 from jobs.consistency.report import KEPT_DIFFERENCES, ConsistencyReport, Scope
+from models import codec
 from storage.errors import NotFound
 from storage.postgres.backlog import is_unfinished
-from storage.postgres.driver import rfc3339, translated
+from storage.postgres.driver import rfc3339, rows_of, translated
+from storage.postgres.locks import session_lock, try_lock
 
 KEPT_REPORTS = 200
 
 START_SECONDS = 300
 """A check that nobody has begun by then is not begun any more."""
 
-_LOCK = "hashtext('threadkeep:consistency')"
-_TRY_LOCK = text(f"SELECT pg_try_advisory_lock({_LOCK})")
-_UNLOCK = text(f"SELECT pg_advisory_unlock({_LOCK})")
-_IS_FREE = text(f"SELECT pg_try_advisory_xact_lock({_LOCK})")
+_LOCK = "consistency"
 _OPEN = text(
     "INSERT INTO consistency_reports (actor, scope, repair) VALUES (:actor, :scope, :repair)"
     " RETURNING *"
@@ -75,9 +74,9 @@ class ConsistencyReports:
     def open(self, scope: Scope, actor: str, *, repair: bool) -> ConsistencyReport:
         """A report of a check that is to run. Raises `CheckRunning` while one does."""
         named = {name: value for name, value in msgspec.structs.asdict(scope).items() if value}
-        values = {"actor": actor, "scope": msgspec.json.encode(named).decode(), "repair": repair}
+        values = {"actor": actor, "scope": codec.text(named), "repair": repair}
         with translated(), self._engine.begin() as connection:
-            if not connection.execute(_IS_FREE).scalar_one():
+            if not try_lock(connection, _LOCK):
                 raise CheckRunning
             if is_unfinished(connection):
                 raise CheckRunning("a recovery is under way, which compares the tiers itself")
@@ -93,7 +92,7 @@ class ConsistencyReports:
             "id": report.id,
             "state": report.state,
             "score": report.data_consistency_score,
-            "report": msgspec.json.encode(kept).decode(),
+            "report": codec.text(kept),
         }
         ended: datetime = connection.execute(_CLOSE, values).scalar_one()
         return msgspec.structs.replace(report, finished_at=rfc3339(ended))
@@ -113,26 +112,18 @@ class ConsistencyReports:
         return self._one(_NEWEST, {})
 
     def _one(self, query: TextClause, values: dict[str, int]) -> ConsistencyReport:
-        with translated(), self._engine.connect() as connection:
-            row = connection.execute(query, values).one_or_none()
-        if row is None:
+        found = rows_of(self._engine, query, values)
+        if not found:
             raise NotFound
-        return _report_of(row)
+        return _report_of(found[0])
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Lets nobody else check meanwhile. Raises `CheckRunning` where somebody does.
-
-        The lock is the connection's, which holds no transaction open; it ends with either.
-        """
-        with translated(), self._engine.connect() as plain:
-            connection = plain.execution_options(isolation_level="AUTOCOMMIT")
-            if not connection.execute(_TRY_LOCK).scalar_one():
+        """Lets nobody else check meanwhile. Raises `CheckRunning` where somebody does."""
+        with session_lock(self._engine, _LOCK) as connection:
+            if connection is None:
                 raise CheckRunning
-            try:
-                yield
-            finally:
-                connection.execute(_UNLOCK)
+            yield
 
 
 def last_score(connection: Connection) -> LastScore | None:

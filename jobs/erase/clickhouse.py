@@ -8,8 +8,8 @@ import msgspec
 from jobs.archive.expected_counts import lower_expected
 from jobs.erase.receipt import Target, UserErasure
 from jobs.replicate.row_outbox import RowCopies
+from models import codec
 from storage.clickhouse.driver import EVERY_ROW, literal
-from storage.clickhouse.mutations import ask, mutate
 from storage.tiers import Tiers
 
 _TABLES = """
@@ -49,7 +49,7 @@ class ClickHouseEraser:
         """Keeps the erasure here too, so that it outlives PostgreSQL."""
         names = ("user_id", "erased_through", "requested_by", "requested_at")
         row = {name: getattr(erasure, name) for name in names}
-        row |= {"erased_at": erased_at, "receipt": msgspec.json.encode(erasure).decode()}
+        row |= {"erased_at": erased_at, "receipt": codec.text(erasure)}
         self._server.insert("user_erasures", msgspec.json.encode(row))
 
     def clear(self, target: Target) -> dict[str, int]:
@@ -72,20 +72,20 @@ class ClickHouseEraser:
 
     def old_parts(self) -> int:
         """How many parts that a mutation or a merge has replaced are still on disk."""
-        return int(ask(self._server, _OLD_PARTS)[0][0])
+        return self._server.number(_OLD_PARTS)
 
     def _delete(self, table: _Table, target: Target) -> None:
         condition = table.condition(target)
         if table.name == "messages":
             lower_expected(self._engine, self._server, condition)
-        mutate(self._server, table.name, f"DELETE WHERE {condition}")
+        self._server.mutate(table.name, f"DELETE WHERE {condition}")
         if self._count(table, target):
             # What a lightweight delete had hidden, a mutation passes over.
-            mutate(self._server, table.name, "APPLY DELETED MASK")
+            self._server.mutate(table.name, "APPLY DELETED MASK")
 
     def _tables(self) -> list[_Table]:
-        return [_Table(*row) for row in ask(self._server, _TABLES)]
+        return [_Table(*row) for row in self._server.rows(_TABLES)]
 
     def _count(self, table: _Table, target: Target) -> int:
         query = f"SELECT count() FROM {table.name} WHERE {table.condition(target)} {EVERY_ROW}"  # noqa: S608
-        return int(ask(self._server, query)[0][0])
+        return self._server.number(query)

@@ -6,13 +6,14 @@ import msgspec
 from sqlalchemy import Connection, Engine, Row, text
 
 from jobs.erase.receipt import Target, UserErasure
+from models import codec
 from storage.postgres.driver import rows_of, translated
 
 CLAIM_SECONDS = 90
 """Longer than any one step takes; whoever works on an erasure renews its claim after each."""
 
-LOOK_AGAIN_SECONDS = 60
-LOOK_FOR_SECONDS = 900
+RECOUNT_SECONDS = 60
+RECOUNTED_SECONDS = 900
 """Longer than any write that was under way may take to land; each count waits twice as long."""
 
 _LOAD = text("SELECT receipt, finished_at FROM user_erasures WHERE user_id = :user_id")
@@ -87,12 +88,12 @@ class ErasureLedger:
 
     def due(self) -> list[str]:
         """Whose erasure somebody should work on."""
-        values = {"again": LOOK_AGAIN_SECONDS, "for_seconds": LOOK_FOR_SECONDS}
+        values = {"again": RECOUNT_SECONDS, "for_seconds": RECOUNTED_SECONDS}
         return [row.user_id for row in rows_of(self._engine, _DUE, values)]
 
 
 def _values(erasure: UserErasure) -> dict[str, Any]:
-    receipt = msgspec.json.encode(erasure).decode()
+    receipt = codec.text(erasure)
     return msgspec.structs.asdict(erasure) | {"receipt": receipt}
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Row, text
 
 from jobs.audit import AuditTrail
 from storage.errors import ErasureUnderWay, NotFound, OnHold
-from storage.postgres.driver import rfc3339, translated
+from storage.postgres.driver import rfc3339, rows_of, translated
 
 _UNDER_WAY = text(
     "SELECT count(*) FROM user_erasures WHERE user_id = :user_id AND finished_at IS NULL"
@@ -149,8 +149,7 @@ class RetentionPolicies:
         """At most `limit` policies after the cursor, by user and thread, and the next cursor."""
         after_user, after_thread = cursor or ("", "")
         values = {"after_user": after_user, "after_thread": after_thread, "limit": limit + 1}
-        with translated(), self._engine.begin() as connection:
-            found = [_policy(row) for row in connection.execute(_LIST, values)]
+        found = [_policy(row) for row in rows_of(self._engine, _LIST, values)]
         shown = found[:limit]
         last = (shown[-1].user_id, shown[-1].thread_id or "") if len(found) > limit else None
         return shown, last

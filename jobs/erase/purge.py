@@ -12,7 +12,6 @@ from jobs.audit import SYSTEM, AuditTrail
 from jobs.erase.policies import NOT_ON_HOLD, Holds, all_holds
 from jobs.replicate.row_outbox import RowCopies
 from storage.clickhouse.driver import EVERY_ROW, literal
-from storage.clickhouse.mutations import ask, mutate
 from storage.postgres.driver import rows_of, translated
 from storage.tiers import Tiers
 
@@ -72,9 +71,9 @@ class PhysicalErasure:
         """One run. Raises `TierError`, with what was not purged left to the next."""
         with translated(), self._engine.begin() as connection:
             holds = all_holds(connection)
-        if int(ask(self._server, _MASKED)[0][0]):
+        if self._server.number(_MASKED):
             # Mutations pass over what a lightweight delete has hidden.
-            mutate(self._server, "messages", "APPLY DELETED MASK")
+            self._server.mutate("messages", "APPLY DELETED MASK")
         purged = Purged(self._purge_versions(holds), self._purge_threads())
         self._copies.ship()
         if self._copies.has_old():
@@ -89,7 +88,7 @@ class PhysicalErasure:
         name = ""
         while mutations < MUTATIONS:
             query = _SUPERSEDED.format(name=name, version=version, limit=ROWS_AT_ONCE)
-            rows = ask(self._server, f"{query} {EVERY_ROW}")
+            rows = self._server.rows(f"{query} {EVERY_ROW}")
             if not rows:
                 break
             name, version = rows[-1][0], int(rows[-1][1])
@@ -97,7 +96,7 @@ class PhysicalErasure:
             free = [row for row in rows if not holds.cover(row[2], row[3])]
             if free:
                 named = ", ".join(f"('{row[0]}', {row[1]})" for row in free)
-                mutate(self._server, "messages", f"DELETE WHERE (id, version) IN ({named})")
+                self._server.mutate("messages", f"DELETE WHERE (id, version) IN ({named})")
                 purged, mutations = purged + len(free), mutations + 1
         return purged
 
@@ -107,12 +106,12 @@ class PhysicalErasure:
             return 0
         condition = f"is_deleted = 0 AND ({' OR '.join(map(_of_thread, due))})"
         count = f"SELECT count() FROM messages WHERE {condition} {EVERY_ROW}"  # noqa: S608
-        purged = int(ask(self._server, count)[0][0])
+        purged = self._server.number(count)
         if purged:
             # The rows are all that names their hot copies.
             self._forget(condition)
             lower_expected(self._engine, self._server, condition)
-            mutate(self._server, "messages", f"DELETE WHERE {condition}")
+            self._server.mutate("messages", f"DELETE WHERE {condition}")
         with translated(), self._engine.begin() as connection:
             for row in due:
                 values = {"user_id": row.user_id, "id": row.id, "through": row.deleted_through}
@@ -122,8 +121,7 @@ class PhysicalErasure:
     def _forget(self, condition: str) -> None:
         """Drops the hot copies of rows that are to go."""
         name = ""
-        while rows := ask(
-            self._server,
+        while rows := self._server.rows(
             f"SELECT DISTINCT toString(id) AS name FROM messages WHERE {condition}"  # noqa: S608
             f" AND name > '{name}' ORDER BY name LIMIT {ROWS_AT_ONCE} {EVERY_ROW}",
         ):

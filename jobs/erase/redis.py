@@ -5,24 +5,24 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import msgspec
-
 from jobs.erase.receipt import Target
-from models import ids
+from models import codec, ids
 from models.records import address_of
-from storage.errors import TierError
 from storage.redis import keys
 from storage.redis.driver import Call, Script
 from storage.redis.pending_log import LogEntry
+from storage.resilience.bites import batches
 from storage.tiers import Tiers
 
-"""Keys that one SCAN passes over: about a millisecond in which Redis does nothing else."""
-
-SHUT_OUT_SECONDS = 3_600
+BLOCKED_SECONDS = 3_600
 """At least: far longer than anybody holds a page or a message in hand."""
 
 COPIES_AT_ONCE = 200
 LOG_ENTRIES = 500
+
+BUSY = "the append-only file is being written anew for somebody else, and then once more"
+REWRITING = "the append-only file is being written anew"
+REWRITTEN = "the append-only file was written anew"
 
 
 class RedisEraser:
@@ -31,7 +31,7 @@ class RedisEraser:
     def __init__(self, tiers: Tiers) -> None:
         self._door = tiers.redis_door
         self._log = tiers.pending_log
-        self._seconds = max(tiers.settings.hot_seconds, SHUT_OUT_SECONDS)
+        self._seconds = max(tiers.settings.hot_seconds, BLOCKED_SECONDS)
         self._copies = Script(self._door, "erase_copies")
         self._thread = Script(self._door, "erase_thread")
         self._states = Script(self._door, "erase_states")
@@ -87,7 +87,7 @@ class RedisEraser:
             states = [name for name in owned if name.startswith("state:primary:{")]
             states += [one for one in names if one.startswith("session:{") and one.endswith(owner)]
             arguments = [target.moment, int(remove)]
-            counts["states"] += _sum(self._states, [([name], arguments) for name in states])
+            counts["states"] += sum(self._states.every([([name], arguments) for name in states]))
         for stem in sorted(threads):
             names = [f"{stem}:{part}" for part in ("ids", "record", "deleted-through")]
             listed, record, mark = self._thread(names, [target.through, target.moment, int(remove)])
@@ -129,56 +129,34 @@ class RedisEraser:
             if remove:
                 client.unlink(*names, keys.analytics(target.user_id))
                 client.zrem(keys.ACTIVE_LISTS, target.user_id)
-        return sum(1 for _, fields in entries if _is_told(fields, target))
+        return sum(1 for _, fields in entries if _is_about(fields, target))
 
     def _take_copies(self, names: Sequence[str], prefix: str, target: Target, remove: bool) -> int:
         by_slot: dict[str, list[str]] = defaultdict(list)
         for name in names:
             if name.startswith(prefix):
                 by_slot[name[len(prefix) : name.index("}")]].append(name)
-        arguments = [msgspec.json.encode(target.user_id).decode(), target.through, int(remove)]
-        return _sum(
-            self._copies,
-            [
-                (found[at : at + COPIES_AT_ONCE], arguments)
-                for found in by_slot.values()
-                for at in range(0, len(found), COPIES_AT_ONCE)
-            ],
-        )
+        arguments = [codec.text(target.user_id), target.through, int(remove)]
+        calls: list[Call] = [
+            (batch, arguments)
+            for found in by_slot.values()
+            for batch in batches(found, COPIES_AT_ONCE)
+        ]
+        return sum(self._copies.every(calls))
 
     def _take_keys(self, names: Sequence[str], target: Target, remove: bool) -> int:
-        with self._door.guarded() as client:
-            pipeline = client.pipeline(transaction=False)
-            for name in names:
-                pipeline.get(name)
-            due = [
-                name
-                for name, made in zip(names, pipeline.execute(), strict=True)
-                if made is not None and made.decode(errors="replace") <= target.through
-            ]
-            if remove:
-                for name in due:
-                    pipeline.delete(name)
-                pipeline.execute()
+        found = self._door.each(lambda pipeline, name: pipeline.get(name), names)
+        due = [
+            name
+            for name, made in zip(names, found, strict=True)
+            if made is not None and made.decode(errors="replace") <= target.through
+        ]
+        if remove:
+            self._door.each(lambda pipeline, name: pipeline.delete(name), due)
         return len(due)
 
 
-BUSY = "the append-only file is being written anew for somebody else, and then once more"
-REWRITING = "the append-only file is being written anew"
-REWRITTEN = "the append-only file was written anew"
-
-
-def _sum(script: Script, calls: Sequence[Call]) -> int:
-    """Of the answers. Raises the first `TierError` among them."""
-    total = 0
-    for answer in script.many(calls):
-        if isinstance(answer, TierError):
-            raise answer
-        total += int(answer)
-    return total
-
-
-def _is_told(fields: dict[bytes, bytes], target: Target) -> bool:
+def _is_about(fields: dict[bytes, bytes], target: Target) -> bool:
     """Whether an event is about what is to go."""
     kind = "thread" if fields.get(b"type") == b"thread_updated" else "message"
     record = fields.get(b"record")

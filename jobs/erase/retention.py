@@ -3,7 +3,6 @@ had deleted them, also where ClickHouse alone has them. Each run counts what is 
 after, and says so in the audit trail even where that is nothing."""
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any, NamedTuple
 
 import structlog
@@ -21,6 +20,7 @@ from storage.postgres import locks, writes
 from storage.postgres.driver import message_of, rows_of, translated
 from storage.postgres.partitions import Partitions
 from storage.postgres.tombstones import tombstone_of
+from storage.resilience.bites import batches
 from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
@@ -158,7 +158,7 @@ class RetentionService:
             for one in archived_messages(self._server, selection, below)
             if one.id < below and one.thread_id not in scope.without
         )
-        while batch := list(islice(found, BATCH_MESSAGES)):
+        for batch in batches(found, BATCH_MESSAGES):
             # Of those ClickHouse is yet to hear.
             rows = rows_of(self._engine, _KNOWN, {"ids": [one.id for one in batch]})
             known = {row.id for row in rows}

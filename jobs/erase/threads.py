@@ -5,12 +5,11 @@ outbox, and its hot copy goes."""
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import structlog
 from sqlalchemy import Connection, Row, select, text
 
 from jobs.erase.policies import NOT_ON_HOLD, Holds, all_holds
-from models import ids
+from models import codec, ids
 from models.message import Message
 from models.tables import messages
 from storage.availability import hidden
@@ -136,5 +135,5 @@ def _ended(connection: Connection, found: Sequence[Letter]) -> dict[hidden.Threa
     """The threads that are deleted, with the version that says so."""
     threads = {_thread(one) for one in found if one.kind == "thread"}
     named = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in threads]
-    rows = connection.execute(_GONE_THREADS, {"threads": msgspec.json.encode(named).decode()})
+    rows = connection.execute(_GONE_THREADS, {"threads": codec.text(named)})
     return {(row.user_id, row.id): int(row.version) for row in rows}

@@ -1,4 +1,4 @@
-"""The road of a message as figures: tiers, the arrows between them, and the last ten minutes."""
+"""The pipeline as figures: tiers, the stages between them, and the last ten minutes."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -74,18 +74,18 @@ class PipelineStatus(msgspec.Struct, kw_only=True, frozen=True):
 def road(
     windows: Mapping[int, Counts], seen: Snapshot, alerts: AlertState, now: float
 ) -> PipelineStatus:
-    """The road at a moment."""
-    arrows = _arrows(latest(windows, now, POINT_WINDOWS), seen, alerts)
+    """The pipeline at a moment."""
+    stages = _stages(latest(windows, now, POINT_WINDOWS), seen, alerts)
     is_well = (
         all(tier.available for tier in seen.tiers.values())
-        and all(arrow.state == "ok" for arrow in arrows)
+        and all(stage.state == "ok" for stage in stages)
         and seen.progress.is_ok
     )
     return PipelineStatus(
         at=now,
         status="ok" if is_well else "degraded",
         tiers={tier: _tier(tier, seen) for tier in TIERS},
-        arrows=arrows,
+        arrows=stages,
         series=_series(windows, now),
         data_consistency_score=seen.data_consistency_score,
         dead_letters=seen.dead_letters,
@@ -104,7 +104,7 @@ def _tier(name: Tier, seen: Snapshot) -> RoadTier:
     )
 
 
-def _arrows(last: Counts, seen: Snapshot, alerts: AlertState) -> list[Stage]:
+def _stages(last: Counts, seen: Snapshot, alerts: AlertState) -> list[Stage]:
     log_age, outbox_age = seen.oldest_pending_seconds, seen.oldest_outbox_seconds
     is_late = bool(alerts.active.keys() & {DEGRADATION, "latency_p95"})
 
@@ -123,36 +123,27 @@ def _arrows(last: Counts, seen: Snapshot, alerts: AlertState) -> list[Stage]:
         "postgresql": seen.redis_lacks,
         "clickhouse": seen.to_bring_home,
     }
-    return [
-        msgspec.structs.replace(
-            _arrow("acknowledge", "client", "redis", last["acknowledged:redis"], acknowledged),
-            p50_ms=rounded(last.quantile_ms(0.5)),
-            p95_ms=rounded(last.quantile_ms(0.95)),
-        ),
-        _arrow(
-            "persist", "redis", "postgresql", last["persisted"], persisted, seen.pending, log_age
-        ),
-        _arrow(
-            "replicate",
-            "postgresql",
-            "clickhouse",
-            last["replicated"],
-            replicated,
-            seen.outbox,
-            outbox_age,
-        ),
-        _arrow("archive", "postgresql", "clickhouse", last["archived"], archived),
-        # Writes that bypass Redis; what waits is what Redis, or PostgreSQL, lacks of them.
-        *(
-            _arrow(
-                f"detour_{tier}", "client", tier, last[f"acknowledged:{tier}"], state(tier), lacks
-            )
-            for tier, lacks in bypasses.items()
-        ),
+    waiting, queued = seen.pending, seen.outbox
+    to_archive = ("postgresql", "clickhouse")
+    stages = [
+        _stage("acknowledge", "client", "redis", last["acknowledged:redis"], acknowledged),
+        _stage("persist", "redis", "postgresql", last["persisted"], persisted, waiting, log_age),
+        _stage("replicate", *to_archive, last["replicated"], replicated, queued, outbox_age),
+        _stage("archive", *to_archive, last["archived"], archived),
     ]
+    latencies = {
+        "p50_ms": rounded(last.quantile_ms(0.5)),
+        "p95_ms": rounded(last.quantile_ms(0.95)),
+    }
+    stages[0] = msgspec.structs.replace(stages[0], **latencies)
+    # Writes that bypass Redis; what waits is what Redis, or PostgreSQL, lacks of them.
+    for tier, lacks in bypasses.items():
+        count = last[f"acknowledged:{tier}"]
+        stages.append(_stage(f"detour_{tier}", "client", tier, count, state(tier), lacks))
+    return stages
 
 
-def _arrow(
+def _stage(
     name: str,
     start: str,
     to: str,

@@ -64,11 +64,8 @@ class Snapshot(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Snapshotter:
-    """Takes snapshots for one process.
-
-    Pings pass the breakers, so a tier that is down costs nothing. Facts of PostgreSQL and
-    ClickHouse pass none: a count that takes long is no reason to keep writers from a tier.
-    """
+    """Takes snapshots for one process. Pings pass the breakers, so a tier that is down costs
+    nothing; counts do not: a slow count is no reason to keep writers from a tier."""
 
     def __init__(self, tiers: Tiers, progress: ProgressWatch) -> None:
         self._tiers = tiers

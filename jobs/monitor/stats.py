@@ -6,14 +6,11 @@ import msgspec
 from sqlalchemy import text
 
 from jobs.monitor.snapshot import Snapshot
-from storage.clickhouse.driver import translated as clickhouse_translated
+from storage.clickhouse.rows import NEWEST
 from storage.errors import TierError
-from storage.postgres.driver import translated as postgres_translated
-from storage.redis.driver import translated as redis_translated
+from storage.postgres.driver import rows_of
+from storage.redis import keys
 from storage.tiers import Tiers
-
-SCAN_KEYS = 1_000
-"""Keys of one SCAN step: Redis does nothing else for about a millisecond."""
 
 _POSTGRES = text(
     """
@@ -24,7 +21,7 @@ SELECT (SELECT count(*) FROM messages WHERE deleted_at IS NULL) AS messages,
        pg_database_size(current_database()) AS bytes_on_disk
 """
 )
-_CLICKHOUSE_ROWS = "SELECT count() FROM messages SETTINGS final = 1"
+_CLICKHOUSE_ROWS = f"SELECT count() FROM messages {NEWEST}"  # noqa: S608
 _CLICKHOUSE_PARTS = (
     "SELECT count() AS parts, sum(rows) AS stored_rows, sum(bytes_on_disk) AS bytes_on_disk,"
     " sum(data_compressed_bytes) AS compressed, sum(data_uncompressed_bytes) AS uncompressed"
@@ -91,14 +88,11 @@ def gather(tiers: Tiers, seen: Snapshot) -> Stats:
 
 
 def _redis(tiers: Tiers, seen: Snapshot) -> RedisFigures:
-    client = tiers.redis_client
-    with redis_translated():
+    with tiers.redis_door.guarded() as client:
         disk: Any = client.info("persistence")
-        keys = client.scan_iter(match="message:active:*", count=SCAN_KEYS)
-        # SCAN may give a key twice while the table of keys grows; a few do not matter here.
-        hot = sum(1 for _ in keys)
     return RedisFigures(
-        messages=hot,
+        # SCAN may give a key twice while the table of keys grows; a few do not matter here.
+        messages=sum(len(names) for names in tiers.redis_door.scan(keys.EVERY_MESSAGE)),
         pending=seen.pending or 0,
         oldest_pending_seconds=round(seen.oldest_pending_seconds or 0.0, 3),
         memory_bytes=seen.memory_bytes or 0,
@@ -108,19 +102,17 @@ def _redis(tiers: Tiers, seen: Snapshot) -> RedisFigures:
 
 
 def _postgres(tiers: Tiers, seen: Snapshot) -> PostgresFigures:
-    with postgres_translated(), tiers.job_engine.connect() as connection:
-        row = connection.execute(_POSTGRES).one()
+    (row,) = rows_of(tiers.job_engine, _POSTGRES)
     return PostgresFigures(
         **row._mapping, outbox=seen.outbox or 0, dead_letters=seen.dead_letters or 0
     )
 
 
 def _clickhouse(tiers: Tiers, _: Snapshot) -> ClickHouseFigures:
-    with clickhouse_translated(), tiers.job_clickhouse.engine.connect() as connection:
-        count = connection.exec_driver_sql(_CLICKHOUSE_ROWS).scalar_one()
-        row = connection.exec_driver_sql(_CLICKHOUSE_PARTS).one()
+    server = tiers.job_clickhouse
+    (row,) = server.rows(_CLICKHOUSE_PARTS)
     return ClickHouseFigures(
-        messages=int(count),
+        messages=server.number(_CLICKHOUSE_ROWS),
         stored_rows=int(row.stored_rows),
         parts=int(row.parts),
         bytes_on_disk=int(row.bytes_on_disk),

@@ -1,22 +1,19 @@
-"""Scheduled upkeep: findings that need a person, and copies in Redis that could never be evicted.
-
-A copy gets its lifetime when its row is committed. A crash between the two loses that, and Redis
-would fill with what it need not keep.
-"""
+"""Scheduled upkeep: findings that need a person, and copies in Redis that could never be evicted,
+since a crash between a commit and its settling loses their lifetime."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import structlog
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 
 from models import ids
 from models.tables import messages
 from storage.availability.checks.finding import Finding
-from storage.postgres.driver import translated
+from storage.postgres.driver import rows_of
 from storage.redis import keys
-from storage.redis.driver import RedisGateway
-from storage.redis.pending_log import CommittedBatch, PendingLog
+from storage.redis.pending_log import CommittedBatch
+from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
 
@@ -32,10 +29,10 @@ class CopyLifetimes(NamedTuple):
 class UpkeepService:
     """Safe to run anywhere, also twice at once."""
 
-    def __init__(self, door: RedisGateway, pending_log: PendingLog, engine: Engine) -> None:
-        self._door = door
-        self._log = pending_log
-        self._engine = engine
+    def __init__(self, tiers: Tiers) -> None:
+        self._door = tiers.redis_door
+        self._log = tiers.pending_log
+        self._engine = tiers.job_engine
         self._known: dict[tuple[str, str], Finding] = {}
 
     def report(self, findings: Sequence[Finding]) -> list[Finding]:
@@ -50,26 +47,25 @@ class UpkeepService:
         self._known = problems
         return list(problems.values())
 
-    def mend_lifetimes(self) -> CopyLifetimes:
+    def restore_lifetimes(self) -> CopyLifetimes:
         """Gives a lifetime to every copy without one, unless its version is still pending. Raises
         `TierUnavailable`."""
         total = CopyLifetimes()
         for slot in range(self._log.slots):
             for names in filter(None, self._door.scan(keys.message_prefix(slot) + "*")):
-                step = self._mend(slot, names)
+                step = self._restore(slot, names)
                 total = CopyLifetimes(*(sum(pair) for pair in zip(total, step, strict=True)))
         if total.mended:
             log.warning("lifetimes_mended", copies=total.mended)
         return total
 
-    def _mend(self, slot: int, names: list[str]) -> CopyLifetimes:
+    def _restore(self, slot: int, names: list[str]) -> CopyLifetimes:
         for_ever = self._without_lifetime(names)
         by_id = {name.removeprefix(keys.message_prefix(slot)): name for name in for_ever}
         query = select(
             messages.c.id, messages.c.user_id, messages.c.thread_id, messages.c.version
         ).where(messages.c.id.in_([one for one in by_id if ids.is_id(one)]))
-        with translated(), self._engine.connect() as connection:
-            rows = connection.execute(query).all()
+        rows = rows_of(self._engine, query)
         if not rows:
             return CopyLifetimes(len(names), len(for_ever))
         # The script compares versions itself, so a write that comes meanwhile keeps its copy.
@@ -80,11 +76,7 @@ class UpkeepService:
         return CopyLifetimes(len(names), len(for_ever), len(versions) - len(still))
 
     def _without_lifetime(self, names: list[str]) -> list[str]:
-        with self._door.guarded() as client:
-            pipeline = client.pipeline(transaction=False)
-            for name in names:
-                pipeline.ttl(name)
-            answers = pipeline.execute()
+        answers = self._door.each(lambda pipeline, name: pipeline.ttl(name), names)
         return [name for name, seconds in zip(names, answers, strict=True) if seconds == -1]
 
 

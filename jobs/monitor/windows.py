@@ -1,8 +1,6 @@
-"""The last twenty minutes in windows of two seconds, of all processes together.
-
-Windows are in Redis, where each process adds what it counted. While Redis is down a process goes by
-its own counts, and adds them afterwards. An addition whose answer was lost may count twice.
-"""
+"""Counts of the last twenty minutes in windows of two seconds, of all processes together, in Redis.
+While Redis is down a process goes by its own, and adds them afterwards. An addition whose answer
+was lost may count twice."""
 
 import threading
 import time
@@ -48,7 +46,7 @@ class Windows:
         self._client = client
         self._lock = threading.Lock()
         self._own: dict[int, Counts] = {}
-        self._untold: dict[int, Counts] = {}
+        self._unsent: dict[int, Counts] = {}
         self._read: dict[int, Counts] = {}
         self._read_all_at = float("-inf")
 
@@ -57,34 +55,30 @@ class Windows:
         window = window_of(moment)
         with self._lock:
             if counts:
-                for kept in (self._own, self._untold):
+                for kept in (self._own, self._unsent):
                     kept[window] = kept.get(window, Counts()) + counts
-            for kept in (self._own, self._untold):
+            for kept in (self._own, self._unsent):
                 _forget_before(kept, window - SHOWN_WINDOWS)
-            if not _is_worth_telling(self._untold, window):
+            if not _is_due(self._unsent, window):
                 return
-            untold, self._untold = self._untold, {}
+            unsent, self._unsent = self._unsent, {}
         try:
-            self._tell(untold)
+            self._send(unsent)
         except TierError:
             with self._lock:
-                for window, counts in untold.items():
-                    self._untold[window] = self._untold.get(window, Counts()) + counts
+                for window, counts in unsent.items():
+                    self._unsent[window] = self._unsent.get(window, Counts()) + counts
 
     def take_turn(self, window: int) -> bool:
-        """Whether this process is the first that asks for this window's turn.
-
-        Raises `TierError`: then there is nobody to decide it.
-        """
+        """Whether this process is the first that asks for this window's turn. Raises
+        `TierError`."""
         with translated():
             key = keys.performance_turn(window)
             return bool(self._client.set(key, 1, nx=True, px=TURN_MILLISECONDS))
 
     def recent(self, now: float) -> dict[int, Counts]:
-        """By number, those of the last ten minutes that hold anything; the last is not over yet.
-
-        Without Redis they are what this process read before, and what it counted itself.
-        """
+        """The windows of the last ten minutes that hold anything, by number; the last is not over
+        yet. Without Redis they are what this process read before and counted itself."""
         newest = window_of(now)
         wanted = range(newest - SHOWN_WINDOWS, newest + 1)
         with self._lock:
@@ -92,7 +86,7 @@ class Windows:
                 self._refresh(wanted)
             except TierError:
                 known = {**self._own, **{at: self._read[at] for at in self._read if self._read[at]}}
-                for at, counts in self._untold.items():
+                for at, counts in self._unsent.items():
                     known[at] = self._read.get(at, Counts()) + counts
             else:
                 known = self._read
@@ -114,12 +108,12 @@ class Windows:
             self._read_all_at = time.monotonic()
         _forget_before(self._read, wanted[0])
 
-    def _tell(self, untold: Mapping[int, Counts]) -> None:
-        if not untold:
+    def _send(self, unsent: Mapping[int, Counts]) -> None:
+        if not unsent:
             return
         with translated():
             pipeline = self._client.pipeline(transaction=True)
-            for window, counts in untold.items():
+            for window, counts in unsent.items():
                 name = keys.performance(window)
                 for field, value in counts.items():
                     if field.endswith("seconds"):
@@ -130,9 +124,9 @@ class Windows:
             pipeline.execute()
 
 
-def _is_worth_telling(untold: Mapping[int, Counts], window: int) -> bool:
-    is_late = any(at <= window - LATE_WINDOWS for at in untold)
-    names = (name for counts in untold.values() for name in counts)
+def _is_due(unsent: Mapping[int, Counts], window: int) -> bool:
+    is_late = any(at <= window - LATE_WINDOWS for at in unsent)
+    names = (name for counts in unsent.values() for name in counts)
     return is_late or any(name.partition(":")[0] not in TIERS for name in names)
 
 

@@ -1,15 +1,15 @@
 """One transaction's worth of log entries: written together, and what is refused kept as letters."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
 from jobs.persist.kinds import KINDS, Item, Kind
 from jobs.persist.outcome import DrainOutcome, RefusedEntry
 from models import codec
 from storage.postgres import writes
-from storage.postgres.driver import is_transient
+from storage.postgres.driver import in_halves
 from storage.postgres.partitions import Partitions
 from storage.redis.pending_log import LogEntry
 
@@ -37,29 +37,19 @@ class Batch:
         self._partitions.ensure_for(item.record.id for item in items["message"])
         for name, found in items.items():
             if found:
-                self._write(KINDS[name], found)
+                in_halves(
+                    self._connection,
+                    found,
+                    partial(self._write, KINDS[name]),
+                    lambda item, reason: self._refuse(item.entry, reason),
+                )
 
     def _write(self, kind: Kind, items: Sequence[Item]) -> None:
-        """All of them at once; where PostgreSQL refuses, each half for itself."""
-        try:
-            with self._connection.begin_nested():
-                written, hidden = kind.write(self._connection, items)
-        except (DBAPIError, ValueError) as error:
-            if isinstance(error, DBAPIError) and is_transient(error):
-                raise
-            if len(items) == 1:
-                reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)
-                self._refuse(items[0].entry, reason)
-                return
-            middle = len(items) // 2
-            self._write(kind, items[:middle])
-            self._write(kind, items[middle:])
-        else:
-            self.written += written
-            self.outcome.take(items, hidden)
+        written, hidden = kind.write(self._connection, items)
+        self.written += written
+        self.outcome.take(items, hidden)
 
     def _refuse(self, entry: LogEntry, reason: str) -> None:
-        reason = reason.strip()
         writes.add_dead_letter(
             self._connection, entry.slot, entry.entry_id, entry.kind, entry.record, reason
         )

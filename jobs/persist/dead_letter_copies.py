@@ -62,9 +62,7 @@ class RefusedCopies:
 
     def withdraw(self, write: RefusedWrite, watermark: str, *, older_below: bool) -> bool:
         """Deletes the copy and its index entry, if it is that version; gives whether it was.
-
-        `older_below`: a lower tier may have an older version, to be read from there.
-        """
+        `older_below`: a lower tier may have an older version."""
         version, message_id = write.address.version, write.address.message_id or ""
         if write.kind == "state":
             return bool(self._withdraw([write.key], [version]))

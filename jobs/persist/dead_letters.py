@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Engine, Row, delete, func, select, update
+from sqlalchemy import Connection, Row, delete, func, select, update
 
 from jobs.audit import AuditTrail
 from jobs.persist.batch import Batch
@@ -20,10 +20,11 @@ from models.tables import dead_letters, messages, threads
 from storage.availability.hidden import archive_boundary
 from storage.errors import NotFound, StillRefused, TierError
 from storage.postgres import locks
-from storage.postgres.driver import headline, rfc3339, translated
+from storage.postgres.driver import headline, rfc3339, rows_of, translated
 from storage.postgres.partitions import Partitions
 from storage.postgres.states import known_version
 from storage.redis.pending_log import LogEntry
+from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
 
@@ -84,19 +85,19 @@ class DeadLetterService:
     """What operators do with letters. Each raises `NotFound` where there is no such letter (any
     more), and `TierUnavailable` with nothing changed."""
 
-    def __init__(self, engine: Engine, copies: RefusedCopies, audit: AuditTrail) -> None:
-        self._engine = engine
-        self._copies = copies
+    def __init__(self, tiers: Tiers, audit: AuditTrail) -> None:
+        self._engine = tiers.job_engine
+        self._copies = RefusedCopies(tiers)
         self._audit = audit
-        self._partitions = Partitions(engine)
+        self._partitions = Partitions(tiers.job_engine)
 
     def get(self, letter_id: int) -> DeadLetterRecord:
         """One letter, whole."""
         query = select(*_SHOWN, dead_letters.c.record).where(dead_letters.c.id == letter_id)
-        with translated(), self._engine.begin() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None:
+        found = rows_of(self._engine, query)
+        if not found:
             raise NotFound
+        (row,) = found
         record = bytes(row.record)
         text = _as_text(record)
         return DeadLetterRecord(
@@ -162,9 +163,8 @@ class DeadLetterService:
 
     def numbers(self) -> Sequence[int]:
         """The ids of all letters, oldest first."""
-        with translated(), self._engine.begin() as connection:
-            query = select(dead_letters.c.id).order_by(dead_letters.c.id)
-            return connection.execute(query).scalars().all()
+        query = select(dead_letters.c.id).order_by(dead_letters.c.id)
+        return [row.id for row in rows_of(self._engine, query)]
 
     def list(self, *, limit: int, cursor: int | None) -> tuple[Sequence[DeadLetter], int | None]:
         """At most `limit` letters below the id `cursor`, newest first, and the next cursor."""
@@ -172,8 +172,7 @@ class DeadLetterService:
         query = select(*_SHOWN, head).order_by(dead_letters.c.id.desc()).limit(limit + 1)
         if cursor is not None:
             query = query.where(dead_letters.c.id < cursor)
-        with translated(), self._engine.begin() as connection:
-            rows = connection.execute(query).all()
+        rows = rows_of(self._engine, query)
         shown = [DeadLetter(**_facts(row, bytes(row.head))) for row in rows[:limit]]
         return shown, shown[-1].id if len(rows) > limit else None
 

@@ -16,7 +16,7 @@ from jobs.persist.batch import Batch
 from jobs.persist.outcome import DrainOutcome
 from models import ids
 from models.appends import Key
-from storage.errors import TierError, TierUnavailable
+from storage.errors import TierError
 from storage.postgres import idempotency, writes
 from storage.postgres.driver import translated
 from storage.postgres.locks import try_lock_slots
@@ -61,12 +61,8 @@ class BackgroundPersistenceService:
         Raises `TierUnavailable`: the entries stay in the log, and the next batch is smaller, for
         this one may have been too large.
         """
-        try:
+        with self.log.bite.attempt():
             drained = self._drain(slots)
-        except TierUnavailable as error:
-            if error.tried:
-                self.log.bite.shrink_batch()
-            raise
         if drained.entries:
             self.log.bite.grow_batch()
         return drained

@@ -9,15 +9,12 @@ from typing import NamedTuple
 import msgspec
 
 from models import ids
+from models.message import Message
 from storage.clickhouse.driver import ClickHouse, literal
 from storage.clickhouse.rows import LATEST_US
 
 PAGE_ROWS = 10_000
-_COLUMNS = (
-    "id, user_id, thread_id, role, content, metadata, created_at, updated_at, version,"
-    " deleted_at, content_hash"
-)
-
+_COLUMNS = ", ".join(Message.__struct_fields__)
 
 # Tombstones, which the first part does not see, were messages once.
 _THREADS = """

@@ -6,19 +6,17 @@ ClickHouse as a row that is there already.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 import structlog
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
 
 from models import codec, ids
 from models.appends import Key
-from storage.clickhouse.driver import translated as clickhouse_translated
-from storage.errors import TierUnavailable
 from storage.postgres import idempotency, locks
 from storage.postgres import writes as postgres_writes
-from storage.postgres.driver import is_transient, translated
+from storage.postgres.driver import in_halves, rows_of, translated
 from storage.postgres.partitions import Partitions
 from storage.postgres.tombstones import bury_doubles
 from storage.resilience.bites import Bite
@@ -39,7 +37,6 @@ _NOTED = text(
     " EXISTS (SELECT FROM redis_detours WHERE in_clickhouse) AS is_noted"
 )
 _NOTHING_WAITS = text("DELETE FROM redis_detours WHERE in_clickhouse AND said_at < :began")
-_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:homecoming'))")
 
 
 class _Write(msgspec.Struct):
@@ -70,26 +67,26 @@ class HandoffService:
     def replay(self) -> int:
         """Hands everything over to PostgreSQL; gives how many writes. Raises `TierUnavailable`:
         the next batch is smaller then, for it may have been too much."""
-        try:
+        with self._bite.attempt():
             return self._replay()
-        except TierUnavailable as error:
-            if error.tried:
-                self._bite.shrink_batch()
-            raise
 
     def _replay(self) -> int:
         written = 0
-        with translated(), self._engine.begin() as connection:
-            before = connection.execute(_NOTED).one()
+        (before,) = rows_of(self._engine, _NOTED)
         while writes := self._listed():
             with translated(), self._engine.begin() as connection:
-                if not connection.execute(_TRY_LOCK).scalar_one():
+                if not locks.try_lock(connection, "homecoming"):
                     return written
                 self._partitions.ensure_for(write.id for write in writes)
                 # A drain of the same message at the same moment would count it once more.
                 slots = {ids.shard_in(write.id) % self._slots for write in writes}
                 locks.lock_slots(connection, slots, locks.PATIENCE)
-                self._write(connection, writes)
+                in_halves(
+                    connection,
+                    writes,
+                    partial(self._take_in, connection),
+                    partial(_refuse, connection),
+                )
             self._strike_out(writes)
             written += len(writes)
             self._bite.grow_batch()
@@ -104,20 +101,6 @@ class HandoffService:
             lines = self._server.lines(_LISTED).splitlines()
         found = [msgspec.json.decode(line, type=_Write, strict=False) for line in lines]
         return self._bite.of(found, [len(write.record) for write in found])
-
-    def _write(self, connection: Connection, writes: Sequence[_Write]) -> None:
-        try:
-            with connection.begin_nested():
-                self._take_in(connection, writes)
-        except (DBAPIError, ValueError) as error:
-            if isinstance(error, DBAPIError) and is_transient(error):
-                raise
-            if len(writes) > 1:
-                middle = len(writes) // 2
-                self._write(connection, writes[:middle])
-                self._write(connection, writes[middle:])
-                return
-            self._refuse(connection, writes[0], error)
 
     def _take_in(self, connection: Connection, writes: Sequence[_Write]) -> None:
         done = postgres_writes.take_in(connection, [write.record.encode() for write in writes])
@@ -136,20 +119,18 @@ class HandoffService:
         bury_doubles(connection, lost, ids.timestamp(self._clock.now_us()))
         postgres_writes.queue_backfill(connection, lost)
 
-    def _refuse(self, connection: Connection, write: _Write, error: Exception) -> None:
-        reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)
-        entry_id = f"clickhouse:{write.id}:{write.version}"
-        slot = ids.shard_in(write.id)
-        postgres_writes.add_dead_letter(
-            connection, slot, entry_id, "message", write.record.encode(), reason.strip()
-        )
-        log.error("dead_lettered", entries=1)
-
     def _strike_out(self, writes: Sequence[_Write]) -> None:
         named = ", ".join(f"('{write.id}', {write.version})" for write in writes)
         statement = (
             f"ALTER TABLE direct_writes DELETE WHERE (id, version) IN ({named})"
             " SETTINGS mutations_sync = 1"
         )
-        with clickhouse_translated(), self._server.engine.begin() as connection:
-            connection.exec_driver_sql(statement)
+        self._server.execute(statement)
+
+
+def _refuse(connection: Connection, write: _Write, reason: str) -> None:
+    entry_id = f"clickhouse:{write.id}:{write.version}"
+    postgres_writes.add_dead_letter(
+        connection, ids.shard_in(write.id), entry_id, "message", write.record.encode(), reason
+    )
+    log.error("dead_lettered", entries=1)

@@ -5,16 +5,14 @@ what a process that died has left; so nothing depends on the queue, which may be
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import text
 
 from jobs.audit import SYSTEM, AuditTrail
-from jobs.recover.opening import Bootstrap
+from jobs.recover.bootstrap import Bootstrap
 from jobs.recover.redis import RedisRecoveryService
 from jobs.recover.runs import (
     CLICKHOUSE,
@@ -33,6 +31,7 @@ from storage.availability.notices import Notices
 from storage.errors import NoTierAvailable, Refused, TierError, TierRejected
 from storage.postgres import schema
 from storage.postgres.driver import translated
+from storage.postgres.locks import session_lock
 from storage.resilience.retries import retry_until_available
 from storage.tiers import Tiers
 
@@ -40,11 +39,6 @@ log = structlog.get_logger(__name__)
 
 NOTICE_SECONDS = 0.5
 WARM_THREADS = 1_000
-# Nothing is archived meanwhile: the boundary, and what is on which side of it, is being restored.
-_TRY_LOCK = text(
-    "SELECT pg_try_advisory_lock(hashtext('threadkeep:disaster-recovery'))"
-    " AND pg_try_advisory_lock(hashtext('threadkeep:archive'))"
-)
 
 RecoveryPath = Callable[[RecoveryRun, OnProgress], dict[str, int]]
 """Rebuilds tiers from another; gives counts. Raises `TierError`."""
@@ -128,8 +122,10 @@ class DisasterRecoveryService:
         self, run: RecoveryRun, on_progress: OnProgress = lambda *_: None
     ) -> RecoveryRun | None:
         """Carries a recovery out; None where another process does. Raises `TierError`."""
-        with self._alone() as is_alone:
-            if not is_alone:
+        # Nothing is archived meanwhile: the boundary, and what is on which side of it, is being
+        # restored.
+        with session_lock(self._engine, "disaster-recovery", "archive") as connection:
+            if connection is None:
                 return None
             return self._carry_out(_RunNotice(self._notices, run, on_progress))
 
@@ -186,19 +182,6 @@ class DisasterRecoveryService:
         self._audit.note(
             run.actor or SYSTEM, "recovery.completed", f"run:{run.id}", counts, details
         )
-
-    @contextmanager
-    def _alone(self) -> Iterator[bool]:
-        """Whether this process has the lock, which ends with its connection."""
-        with translated():
-            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        try:
-            with translated():
-                has_lock = bool(connection.execute(_TRY_LOCK).scalar_one())
-            yield has_lock
-        finally:
-            connection.invalidate()
-            connection.close()
 
 
 class _RunNotice:

@@ -1,30 +1,37 @@
-"""PostgreSQL and Redis rebuilt from ClickHouse alone.
-
-Each step may be repeated, and is noted in PostgreSQL with what it did, so a recovery that was
-killed goes on where it was. Writers and workers go on meanwhile.
-"""
+"""Rebuilds PostgreSQL and Redis from ClickHouse alone, beside live traffic. Each step may be
+repeated, and is noted in PostgreSQL, so a recovery that was killed goes on where it was."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import structlog
 from sqlalchemy import text
 
+from jobs.recover.bootstrap import Bootstrap, Bootstrapped
 from jobs.recover.clickhouse_source import ClickHouseSource, Position, RowPage
 from jobs.recover.loading import LoadProgress, load, note, noted
-from jobs.recover.opening import Bootstrap, Bootstrapped
 from jobs.recover.redis_copies import restore_from_redis
 from jobs.recover.runs import OnProgress, RecoveryRun
 from jobs.recover.thread_counts import ThreadCounter
-from jobs.recover.verifying import verify_month
+from models import ids
+from storage.clickhouse import fingerprints
+from storage.clickhouse.fingerprints import Cut
 from storage.errors import TierError
 from storage.postgres import restore
 from storage.postgres.driver import translated
+from storage.resilience.bites import batches
 from storage.resilience.faultpoints import faultpoint
 from storage.resilience.retries import retry_until_available
 from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
+
+SHARES = 16
+"""Slices that the ids of a month are compared in."""
+
+NAMED_ROWS = 500
+"""Rows that are loaded again at once."""
 
 _FINISH = text(
     "UPDATE recovery_runs SET finished_at = clock_timestamp()"
@@ -44,7 +51,7 @@ class FromClickHouse:
         self._source = ClickHouseSource(self._server)
         self._bootstrap = bootstrap
         self._replay = replay
-        self._counter = ThreadCounter(self._engine, self._server, tiers.settings.shards)
+        self._counter = ThreadCounter(tiers)
 
     def run(self, run: RecoveryRun, on_progress: OnProgress) -> dict[str, int]:
         """Does all of it; gives counts of what was restored. Raises `TierError`."""
@@ -126,7 +133,7 @@ class FromClickHouse:
         compared = lacking = 0
         for number, month in enumerate(months, 1):
             rows, missing = retry_until_available(
-                verify_month, self._engine, self._server, month, opened.boundary
+                _verify_month, self._tiers, month, opened.boundary
             )
             compared, lacking = compared + rows, lacking + missing
             on_progress("verifying", number, len(months))
@@ -157,3 +164,35 @@ class FromClickHouse:
             if connection.execute(_FINISH, {"run": opened.run_id}).rowcount:
                 restore.begin(connection)
                 connection.execute(_LOWER_BOUNDARY, {"boundary": opened.boundary})
+
+
+def _verify_month(tiers: Tiers, month: int, boundary: str) -> tuple[int, int]:
+    """Compares a month (as 202611) by checksums of slices, and loads what PostgreSQL lacks; gives
+    how many rows were compared, and how many it lacked. A newer version is as good."""
+    engine, server = tiers.job_engine, tiers.job_clickhouse
+    cut = _cut(month, boundary)
+    theirs = fingerprints.clickhouse_slices(server, cut)
+    with translated(), engine.connect() as connection:
+        mine = fingerprints.postgres_slices(connection, cut)
+    differing = [key for key, found in theirs.items() if mine.get(key) != found]
+    archived = fingerprints.clickhouse_rows(server, cut, differing)
+    with translated(), engine.connect() as connection:
+        committed = fingerprints.postgres_rows(connection, cut, differing)
+    lacking = [
+        name
+        for name, mark in archived.items()
+        if name not in committed or committed[name].version < mark.version
+    ]
+    for batch in batches(lacking, NAMED_ROWS):
+        page = ClickHouseSource(server).named(batch)
+        with translated(), engine.begin() as connection:
+            load(connection, page.lines)
+    return sum(found.rows for found in theirs.values()), len(lacking)
+
+
+def _cut(month: int, boundary: str) -> Cut:
+    year, number = divmod(month, 100)
+    begin = datetime(year, number, 1, tzinfo=UTC)
+    end = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
+    low_ms = max(ids.time_us(begin), ids.time_us_of(boundary)) // 1000
+    return Cut(low_ms=low_ms, high_ms=ids.time_us(end) // 1000, shares=SHARES)

@@ -1,8 +1,5 @@
-"""ClickHouse rebuilt from PostgreSQL: everything is queued and shipped once more.
-
-ClickHouse keeps each version once, so this may be repeated, and run beside live traffic. Messages
-that were archived come from a backup only.
-"""
+"""Rebuilds ClickHouse from PostgreSQL: everything is queued and shipped once more, beside live
+traffic. Archived messages come from a backup only."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +12,7 @@ from jobs.recover.runs import OnProgress, RecoveryRun
 from jobs.replicate import audit_outbox, row_outbox
 from models import ids
 from storage.clickhouse import schema
-from storage.postgres.driver import translated
+from storage.postgres.driver import rows_of, translated
 from storage.resilience.retries import retry_until_available
 from storage.tiers import Tiers
 
@@ -85,9 +82,8 @@ class FromPostgreSQL:
                 time.sleep(PAUSE_SECONDS)
 
     def _queue(self, after: str) -> Row[Any]:
-        with translated(), self._engine.begin() as connection:
-            return connection.execute(_QUEUE, {"after": after, "batch": BATCH_MESSAGES}).one()
+        values = {"after": after, "batch": BATCH_MESSAGES}
+        return rows_of(self._engine, _QUEUE, values)[0]
 
     def _count(self, query: TextClause) -> int:
-        with translated(), self._engine.begin() as connection:
-            return int(connection.execute(query).scalar_one())
+        return int(rows_of(self._engine, query)[0][0])

@@ -2,14 +2,14 @@
 left alone until everything is there."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Engine, text
 
 from jobs.recover.clickhouse_source import Position
 from models import codec
-from storage.postgres.driver import translated
+from storage.postgres.driver import rows_of
+from storage.postgres.writes import REPLACED
 
 # What went with its thread is to leave once more, as far as no hold is on it.
 _LOAD = """
@@ -26,10 +26,7 @@ WITH stored AS (
                       WHERE e.user_id = r.user_id AND r.id <= e.erased_through)
     ORDER BY id
     ON CONFLICT (id) DO UPDATE SET
-        role = excluded.role, content = excluded.content, metadata = excluded.metadata,
-        updated_at = excluded.updated_at, version = excluded.version,
-        deleted_at = excluded.deleted_at, content_hash = excluded.content_hash,
-        persisted_at = excluded.persisted_at
+        {replaced}
     WHERE messages.version < excluded.version AND messages.user_id = excluded.user_id
     RETURNING id, user_id, thread_id, created_at, deleted_at
 ), erased_again AS (
@@ -48,7 +45,7 @@ SELECT count(*) FROM stored
 """
 _QUEUED = ", queued AS (INSERT INTO clickhouse_outbox (message_id) SELECT id FROM stored)"
 _NOTE = text("UPDATE recovery_runs SET progress = CAST(:progress AS json) WHERE id = :run")
-_NOTED = text("SELECT progress::text FROM recovery_runs WHERE id = :run")
+_NOTED = text("SELECT progress::text AS progress FROM recovery_runs WHERE id = :run")
 
 
 class LoadProgress(msgspec.Struct):
@@ -68,19 +65,16 @@ class LoadProgress(msgspec.Struct):
 
 def load(connection: Connection, rows: Iterable[bytes], *, ship: bool = False) -> int:
     """Writes rows (JSON objects, metadata as text) where they are newer; gives how many were.
-
     Nothing of erased users is taken in, and of deleted threads only to be erased again. `ship`
-    queues for ClickHouse what was written. The caller sees to the counters.
-    """
-    statement = text(_LOAD.format(queued=_QUEUED if ship else ""))
+    queues them for ClickHouse. Counters are the caller's."""
+    statement = text(_LOAD.format(replaced=REPLACED, queued=_QUEUED if ship else ""))
     return int(connection.execute(statement, {"rows": codec.json_array(rows)}).scalar_one())
 
 
 def noted(engine: Engine, run: str) -> LoadProgress:
     """How far a run was."""
-    with translated(), engine.connect() as connection:
-        found: Any = connection.execute(_NOTED, {"run": run}).scalar_one()
-    return msgspec.json.decode(found, type=LoadProgress, strict=False)
+    (row,) = rows_of(engine, _NOTED, {"run": run})
+    return msgspec.json.decode(row.progress, type=LoadProgress, strict=False)
 
 
 def note(connection: Connection, run: str, progress: LoadProgress) -> None:

@@ -1,10 +1,6 @@
-"""Makes Redis reliable again after an outage or a restart.
-
-Writes that bypassed it are backfilled. A Redis that was restarted may be empty, or lack its last
-moments: before it is adopted, every index in it is marked incomplete, copies of what PostgreSQL
-has are dropped, and the latest Idempotency-Keys are stored. A lost cache can be warmed from
-PostgreSQL.
-"""
+"""Makes Redis reliable after an outage or a restart. Writes that bypassed it are backfilled. Before
+a restarted Redis is adopted, its indexes are marked incomplete, copies of what PostgreSQL has are
+dropped, and the latest Idempotency-Keys are stored."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,11 +16,13 @@ from models.state import StateName
 from models.tables import messages
 from storage.availability import hidden
 from storage.availability.checks.installation import FOREIGN, RedisIdentity, identity
-from storage.errors import TierRejected, TierUnavailable
+from storage.errors import TierRejected
 from storage.postgres import idempotency
 from storage.postgres import states as state_writes
-from storage.postgres.driver import message_of, translated
+from storage.postgres.driver import message_of, rows_of, translated
+from storage.postgres.locks import try_lock
 from storage.redis import keys
+from storage.resilience.bites import Bite
 from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
@@ -35,7 +33,6 @@ LEAST = 8
 LOST_SECONDS = 60
 """A promoted replica may lack so much of its primary's end: far more than one lags that is well."""
 
-_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('threadkeep:redis-recovery'))")
 _TAKE = text(
     """
 DELETE FROM redis_backfill WHERE sequence IN (
@@ -96,7 +93,7 @@ class RedisRecoveryService:
         self._states = tiers.state_cache
         self._idempotency_seconds = settings.idempotency_seconds
         self._hot_page = settings.hot_page_messages
-        self._batch = BATCH
+        self._bite = Bite(BATCH, LEAST)
 
     def reconcile(self) -> int:
         """Adopts a Redis that was restarted and backfills it; gives how many notes were taken.
@@ -108,14 +105,10 @@ class RedisRecoveryService:
         """Brings all writes that bypassed Redis to it; gives how many notes were taken. Raises
         `TierUnavailable`: the next batch is smaller then, for it may have been too much."""
         taken = 0
-        try:
-            while step := self._backfill(self._batch):
+        with self._bite.attempt():
+            while step := self._backfill(self._bite.size):
                 taken += step
-                self._batch = min(BATCH, self._batch * 2)
-        except TierUnavailable as error:
-            if error.tried:
-                self._batch = max(LEAST, self._batch // 2)
-            raise
+                self._bite.grow_batch()
         return taken
 
     def adopt(self) -> bool:
@@ -123,7 +116,7 @@ class RedisRecoveryService:
         it was not yet. Raises `TierRejected` for a Redis of another installation."""
         with self._door.guarded() as client:
             found = identity(client)
-        known = self._asked(_STATE)
+        known = rows_of(self._engine, _STATE)[0]
         if known.is_rebuilt:
             return False
         if (known.run_id, known.installation) == (found.run_id, found.installation):
@@ -133,7 +126,7 @@ class RedisRecoveryService:
             return False
         if found.installation not in {"", known.installation}:
             raise TierRejected("redis", FOREIGN)
-        has_all_keys = bool(found.installation) or self._asked(_NO_KEYS_YET).has_none
+        has_all_keys = bool(found.installation) or rows_of(self._engine, _NO_KEYS_YET)[0].has_none
         self.invalidate_all()
         self._store_newest_keys()
         with self._door.guarded() as client:
@@ -162,7 +155,7 @@ class RedisRecoveryService:
 
     def _backfill(self, batch: int) -> int:
         with translated(), self._engine.begin() as connection:
-            if not connection.execute(_TRY_LOCK).scalar_one():
+            if not try_lock(connection, "redis-recovery"):
                 return 0
             notes = connection.execute(_TAKE, {"batch": batch}).all()
             if not notes:
@@ -201,9 +194,7 @@ class RedisRecoveryService:
 
     def warm_latest(self, count: int) -> Iterator[int]:
         """Warms the threads that were active last, in the same way."""
-        with translated(), self._engine.begin() as connection:
-            rows = connection.execute(_LATEST_THREADS, {"count": count}).all()
-        for row in rows:
+        for row in rows_of(self._engine, _LATEST_THREADS, {"count": count}):
             yield self._warm(row.user_id, row.id)
 
     def _warm(self, user_id: str, thread_id: str) -> int:
@@ -228,9 +219,8 @@ class RedisRecoveryService:
     def _threads(self, user_id: str | None, thread_id: str | None) -> Iterator[tuple[str, str]]:
         after = ("", "")
         while True:
-            with translated(), self._engine.begin() as connection:
-                values = {"user": user_id, "thread": thread_id, "after": after[0], "at": after[1]}
-                rows = connection.execute(_THREADS, values | {"batch": BATCH}).all()
+            values = {"user": user_id, "thread": thread_id, "after": after[0], "at": after[1]}
+            rows = rows_of(self._engine, _THREADS, values | {"batch": BATCH})
             yield from ((row.user_id, row.id) for row in rows)
             if len(rows) < BATCH:
                 return
@@ -250,10 +240,6 @@ class RedisRecoveryService:
         with translated(), self._engine.begin() as connection:
             made = idempotency.newest(connection, LOST_SECONDS)
         self._repair.store_keys(made, self._idempotency_seconds)
-
-    def _asked(self, query: TextClause) -> Row[Any]:
-        with translated(), self._engine.begin() as connection:
-            return connection.execute(query).one()
 
     def _execute(self, statement: TextClause, **values: object) -> None:
         with translated(), self._engine.begin() as connection:

@@ -1,8 +1,5 @@
-"""Copies in a Redis that survived go back to PostgreSQL before Redis drops them.
-
-ClickHouse lags a second or two behind PostgreSQL. For what was committed in that time these are the
-last copies, and Redis itself takes them for committed.
-"""
+"""Puts the copies of a Redis that survived back into PostgreSQL, before Redis drops them as
+committed: ClickHouse lags a second or two, and of that time these are the last."""
 
 from collections.abc import Iterator, Sequence
 
@@ -46,12 +43,8 @@ def restore_from_redis(tiers: Tiers) -> Iterator[int]:
 
 def _records(door: RedisGateway, pattern: str) -> Iterator[list[bytes]]:
     for names in door.scan(pattern):
-        with door.guarded() as client:
-            pipeline = client.pipeline(transaction=False)
-            for name in names:
-                pipeline.get(name)
-            records = [record for record in pipeline.execute() if record]
-        if records:
+        found = door.each(lambda pipeline, name: pipeline.get(name), names)
+        if records := [record for record in found if record]:
             yield records
 
 

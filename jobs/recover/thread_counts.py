@@ -1,25 +1,23 @@
-"""What messages say of threads, counted anew: how many are live, when the first and the last were
-made.
-
-A live message counts wherever it is; the newest message is the newest of all, tombstones included.
-What the archive alone has is counted in ClickHouse.
-"""
+"""Counts anew how many messages of threads are live, and when the first and the last were made. The
+newest message may be a tombstone. What the archive alone has is counted in ClickHouse."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import msgspec
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import Connection, Row, text
 
-from models import ids
+from jobs.replicate.message_outbox import SHIP_LOCK
+from models import codec, ids
 from storage.availability.hidden import Thread, archive_boundary
 from storage.clickhouse.driver import LIST_BYTES, ClickHouse, batches, literals
 from storage.clickhouse.rows import LATEST_US, RANK
-from storage.postgres.driver import translated
-from storage.postgres.locks import lock_slots
+from storage.postgres.driver import rows_of, translated
+from storage.postgres.locks import lock, lock_slots
 from storage.postgres.tombstones import HIDDEN
+from storage.resilience import bites
 from storage.resilience.retries import retry_until_available
+from storage.tiers import Tiers
 
 BATCH_THREADS = 500
 
@@ -30,7 +28,6 @@ WHERE (user_id, id) > (:user, :thread) ORDER BY user_id, id LIMIT :batch
 """
 )
 _TOTAL = text("SELECT count(*) FROM threads")
-_NOTHING_IS_SHIPPED = text("SELECT pg_advisory_xact_lock(hashtext('threadkeep:ship'))")
 _COMMITTED = text(
     f"""
 SELECT r.user_id, r.thread_id, coalesce(t.message_count, 0) AS message_count, t.last_message_at,
@@ -122,21 +119,18 @@ class ThreadCounter:
     shipped: the figures are of one moment, and everything later adds to them.
     """
 
-    def __init__(self, engine: Engine, server: ClickHouse, slots: int) -> None:
-        self._engine = engine
-        self._server = server
-        self._slots = slots
+    def __init__(self, tiers: Tiers) -> None:
+        self._engine = tiers.job_engine
+        self._server = tiers.job_clickhouse
+        self._slots = tiers.settings.shards
 
     def total(self) -> int:
         """How many threads there are."""
-        with translated(), self._engine.connect() as connection:
-            return int(connection.execute(_TOTAL).scalar_one())
+        return int(rows_of(self._engine, _TOTAL)[0][0])
 
     def run(self, boundary: str) -> Iterator[int]:
-        """Counts all; yields for each batch how many threads it had. Raises `TierError`.
-
-        `boundary` is the archive's: below it ClickHouse has messages that PostgreSQL lacks.
-        """
+        """Counts all; yields for each batch how many threads it had. Below `boundary` ClickHouse
+        has messages that PostgreSQL lacks. Raises `TierError`."""
         after = ("", "")
         while threads := retry_until_available(self._next, after):
             retry_until_available(self._count, threads, boundary)
@@ -145,20 +139,19 @@ class ThreadCounter:
 
     def correct(self, threads: Sequence[Thread]) -> None:
         """Counts those of some threads that state what is wrong. Raises `TierError`."""
-        for at in range(0, len(threads), BATCH_THREADS):
-            self._count(threads[at : at + BATCH_THREADS])
+        for batch in bites.batches(threads, BATCH_THREADS):
+            self._count(batch)
 
     def _next(self, after: Thread) -> list[Thread]:
         values = {"user": after[0], "thread": after[1], "batch": BATCH_THREADS}
-        with translated(), self._engine.begin() as connection:
-            return [(row.user_id, row.id) for row in connection.execute(_NEXT, values)]
+        return [(row.user_id, row.id) for row in rows_of(self._engine, _NEXT, values)]
 
     def _count(self, threads: Sequence[Thread], boundary: str | None = None) -> None:
         slots = {ids.shard_of(*thread) % self._slots for thread in threads}
         with translated(), self._engine.begin() as connection:
             lock_slots(connection, slots)
             if boundary != ids.LOWEST:
-                connection.execute(_NOTHING_IS_SHIPPED)
+                lock(connection, SHIP_LOCK)
             found = figures(connection, self._server, threads, boundary)
             wrong = [
                 {
@@ -172,7 +165,7 @@ class ThreadCounter:
                 if not (each.is_right if boundary is None else each.is_stated)
             ]
             if wrong:
-                connection.execute(_STATE, {"threads": msgspec.json.encode(wrong).decode()})
+                connection.execute(_STATE, {"threads": codec.text(wrong)})
 
 
 def figures(
@@ -184,11 +177,9 @@ def figures(
     """The figures of these threads, counted one by one; below the archive's boundary, or another,
     ClickHouse's messages count too. Raises `TierError`."""
     found: dict[Thread, ThreadFigures] = {}
-    ordered = sorted(threads)
-    for at in range(0, len(ordered), BATCH_THREADS):
-        batch = ordered[at : at + BATCH_THREADS]
+    for batch in bites.batches(sorted(threads), BATCH_THREADS):
         given = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in batch]
-        values = {"threads": msgspec.json.encode(given).decode()}
+        values = {"threads": codec.text(given)}
         rows = connection.execute(_COMMITTED, values).all()
         # Asked after the rows, as it moves before they leave PostgreSQL.
         below = boundary or archive_boundary(connection)

@@ -26,18 +26,11 @@ _QUEUE_ALL = text(
 )
 
 
-class AuditOutbox(ClickHouseOutbox):
+def audit_outbox(tiers: Tiers) -> ClickHouseOutbox:
     """The queue of entries that ClickHouse does not have yet."""
-
-    def __init__(self, tiers: Tiers) -> None:
-        super().__init__(
-            tiers,
-            _TAKE,
-            "audit_trail",
-            "threadkeep:ship-audit",
-            most=BATCH_ENTRIES,
-            least=LEAST_ENTRIES,
-        )
+    return ClickHouseOutbox(
+        tiers, _TAKE, "audit_trail", "ship-audit", most=BATCH_ENTRIES, least=LEAST_ENTRIES
+    )
 
 
 def queue_all(connection: Connection) -> int:

@@ -1,12 +1,17 @@
 """Carries committed messages to ClickHouse."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from jobs.replicate.held_versions import keep_archived
 from jobs.replicate.outbox import ClickHouseOutbox
+from models import codec
+from storage.clickhouse.driver import ClickHouse, batches
 from storage.tiers import Tiers
+
+SHIP_LOCK = "ship"
+"""The named lock of whoever ships messages."""
 
 LEAST_MESSAGES = 10
 """Of a batch, when larger ones were too much: few enough whatever is in them."""
@@ -40,6 +45,25 @@ SELECT (SELECT count(*) FROM taken) AS taken,
        (SELECT array_agg(on_hold::text) FROM rows WHERE on_hold IS NOT NULL) AS on_hold
 """  # noqa: S608
 )
+# Versions that PostgreSQL has are kept by the statement that overwrites them.
+_HELD_IN_CLICKHOUSE = """
+SELECT id, version, user_id, thread_id, role, content, metadata, created_at, updated_at,
+       content_hash
+FROM messages WHERE id IN ({named}) AND is_deleted = 0
+"""
+_KEEP_HELD = text(
+    """
+INSERT INTO held_versions (id, version, user_id, thread_id, role, content, metadata,
+                           created_at, updated_at, content_hash)
+SELECT r.id, r.version, r.user_id, r.thread_id, r.role, r.content, r.metadata::json,
+       r.created_at, r.updated_at, r.content_hash
+FROM json_to_recordset(CAST(:records AS json)) AS r (
+    id uuid, user_id text, thread_id text, role text, content text, metadata text,
+    created_at timestamptz, updated_at timestamptz, version bigint, content_hash text)
+LEFT JOIN messages m ON m.id = r.id WHERE m.version IS DISTINCT FROM r.version
+ON CONFLICT DO NOTHING
+"""
+)
 
 
 class ReplicationService(ClickHouseOutbox):
@@ -50,7 +74,7 @@ class ReplicationService(ClickHouseOutbox):
             tiers,
             _TAKE,
             "messages",
-            "threadkeep:ship",
+            SHIP_LOCK,
             most=tiers.settings.ship_batch_messages,
             least=LEAST_MESSAGES,
             before_insert=self._keep_held,
@@ -61,3 +85,13 @@ class ReplicationService(ClickHouseOutbox):
     def _keep_held(self, connection: Connection, row: Row[Any]) -> None:
         if row.on_hold:
             keep_archived(connection, self._server, row.on_hold)
+
+
+def keep_archived(connection: Connection, server: ClickHouse, message_ids: Sequence[str]) -> None:
+    """Keeps, in the caller's transaction, what ClickHouse has of messages on hold that are about to
+    get a newer version there."""
+    for some in batches(message_ids, "'{}'".format):
+        named = ", ".join(map("'{}'".format, some))
+        found = server.lines(_HELD_IN_CLICKHOUSE.format(named=named)).splitlines()
+        if found:
+            connection.execute(_KEEP_HELD, {"records": codec.json_array(found)})

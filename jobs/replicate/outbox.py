@@ -1,22 +1,19 @@
-"""Carries a queue of PostgreSQL to a table of ClickHouse: early, in order, once.
-
-A row is queued in the transaction that wrote it, and leaves the queue in one that commits after
-ClickHouse has answered. A crash between the two repeats the insert; ClickHouse drops it by its
-token, a hash of the rows, and its tables keep one row of each version in any case.
-"""
+"""Carries a queue of PostgreSQL to a table of ClickHouse. A row is queued in the transaction that
+wrote it, and leaves the queue after ClickHouse has answered. A crash between the two repeats the
+insert, which ClickHouse drops by its token, a hash of the rows."""
 
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import Connection, Row, TextClause
 
 from storage.errors import TierError, TierUnavailable
 from storage.postgres.driver import translated
+from storage.postgres.locks import try_lock
+from storage.resilience.bites import Bite
 from storage.resilience.faultpoints import faultpoint
 from storage.tiers import Tiers
-
-_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext(:lock))")
 
 
 class Shipped(NamedTuple):
@@ -52,8 +49,7 @@ class ClickHouseOutbox:
         self._take = take
         self._table = table
         self._lock = lock
-        self._most = self._batch = most
-        self._least = min(least, most)
+        self._bite = Bite(most, least)
         self._before_insert = before_insert
         self._after_insert = after_insert
         self._on_shipped = on_shipped
@@ -61,15 +57,15 @@ class ClickHouseOutbox:
     def ship(self) -> Shipped:
         """Ships one batch. Raises `TierError` with the queue as it was; the next batch is half as
         large then, for it may have been too much at once."""
-        self._taken = batch = self._batch
+        self._taken = batch = self._bite.size
         try:
             shipped = self._ship(batch)
         except TierError as error:
             if not isinstance(error, TierUnavailable) or error.tried:
-                self._batch = max(self._least, self._taken // 2)
+                self._bite.shrink_batch(self._taken)
             raise
         if shipped.taken:
-            self._batch = min(self._most, batch * 2)
+            self._bite.grow_batch()
         return shipped
 
     def ship_all(self) -> Shipped:
@@ -84,7 +80,7 @@ class ClickHouseOutbox:
     def _ship(self, batch: int) -> Shipped:
         started = time.perf_counter()
         with translated(), self._engine.begin() as connection:
-            if not connection.execute(_TRY_LOCK, {"lock": self._lock}).scalar_one():
+            if not try_lock(connection, self._lock):
                 return Shipped()
             row = connection.execute(self._take, {"batch": batch}).one()
             self._taken = row.taken

@@ -1,9 +1,6 @@
-"""Copies PostgreSQL's small tables to ClickHouse, so that they outlive PostgreSQL.
-
-Triggers queue each row that changes, in the transaction that changed it. Of several copies the one
-with the highest sequence counts; so where a rebuilt PostgreSQL counts from one, nothing is shipped
-before a recovery.
-"""
+"""Copies PostgreSQL's small tables to ClickHouse, so that they outlive PostgreSQL. Triggers queue
+each row that changes. Of several copies the one with the highest sequence counts; a rebuilt
+PostgreSQL counts from one, so it ships nothing before a recovery."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +10,8 @@ from sqlalchemy import Connection, Engine, Row, text
 
 from jobs.replicate.outbox import ClickHouseOutbox
 from storage.clickhouse.driver import EVERY_ROW, ClickHouse, literal
-from storage.clickhouse.driver import translated as clickhouse_translated
 from storage.errors import TierRejected
-from storage.postgres.driver import translated
+from storage.postgres.driver import rows_of, translated
 from storage.resilience.breaker import Breaker
 from storage.tiers import Tiers
 
@@ -106,7 +102,7 @@ class RowCopies:
             tiers,
             _TAKE,
             "row_copies",
-            "threadkeep:ship-row-copies",
+            "ship-row-copies",
             most=BATCH_ROWS,
             least=LEAST_ROWS,
             before_insert=self._check_numbers,
@@ -120,24 +116,20 @@ class RowCopies:
     def of_user(self, user_id: str, moment: str) -> int:
         """How many copies there are, or are queued, of a user's rows from before a moment: old
         copies too, but not the user's erasure itself. Raises `TierError`."""
-        with translated(), self._engine.connect() as own:
-            waiting = own.execute(_OF_USER_WAITING, {"user_id": user_id, "moment": moment})
-            queued = int(waiting.scalar_one())
+        values = {"user_id": user_id, "moment": moment}
+        queued = int(rows_of(self._engine, _OF_USER_WAITING, values)[0][0])
         query = _OF_USER.format(user=literal(user_id), moment=moment)
-        with clickhouse_translated(), self._server.engine.connect() as connection:
-            return queued + int(connection.exec_driver_sql(query).scalar_one())
+        return queued + self._server.number(query)
 
     def has_old(self) -> bool:
         """Whether there are copies that do not count any more. Raises `TierError`."""
-        with clickhouse_translated(), self._server.engine.connect() as connection:
-            return bool(connection.exec_driver_sql(_HAS_OLD).scalar_one())
+        return bool(self._server.number(_HAS_OLD))
 
     def compact(self) -> None:
         """Ships what is queued, then takes old copies out of ClickHouse. Raises `TierError`."""
         self.ship()
-        with clickhouse_translated(), self._server.engine.begin() as connection:
-            connection.exec_driver_sql("OPTIMIZE TABLE row_copies FINAL")
-            connection.exec_driver_sql(_DROP_DELETED)
+        self._server.execute("OPTIMIZE TABLE row_copies FINAL")
+        self._server.execute(_DROP_DELETED)
 
     def _check_numbers(self, connection: Connection, row: Row[Any]) -> None:
         if row.lowest <= self._shipped_through or not self._shipped_through:
@@ -189,17 +181,13 @@ def continue_numbers(connection: Connection, server: ClickHouse) -> None:
 
 def highest(server: ClickHouse) -> int:
     """The highest sequence in ClickHouse, 0 if there is none. Raises `TierError`."""
-    with clickhouse_translated(), server.engine.connect() as connection:
-        return int(connection.exec_driver_sql("SELECT max(sequence) FROM row_copies").scalar_one())
+    return server.number("SELECT max(sequence) FROM row_copies")
 
 
 def are_there(server: ClickHouse) -> bool:
     """Whether ClickHouse holds any. Raises `TierError`."""
-    with clickhouse_translated(), server.engine.connect() as connection:
-        if not connection.exec_driver_sql("EXISTS TABLE row_copies").scalar_one():
-            return False
-        found = connection.exec_driver_sql("SELECT count() FROM row_copies").scalar_one()
-    return bool(int(found))
+    is_made = server.number("EXISTS TABLE row_copies")
+    return bool(is_made and server.number("SELECT count() FROM row_copies"))
 
 
 def newest(server: ClickHouse) -> dict[str, list[str]]:

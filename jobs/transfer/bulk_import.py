@@ -1,17 +1,13 @@
-"""Imports history into PostgreSQL in batches, beside Redis and its log.
-
-The statement is the persist job's: newer versions win, threads and the outbox are written in the
-same transaction. So an import may be repeated, stopped and started again, and run beside live
-traffic. A foreign message is there already if its thread has, at its time, one that its source
-knows by the same.
-"""
+"""Imports history into PostgreSQL in batches, beside Redis and its log, with the persist job's
+statement: newer versions win. So an import may be repeated, stopped and started again. A foreign
+message is there already if its thread has one of that time and source."""
 
 import operator
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, select
 
 from jobs.archive.known_versions import ArchivedVersions
 from jobs.transfer.formats.settling import Settlement, spans
@@ -19,7 +15,6 @@ from jobs.transfer.formats.source import Kept, Minted, RefusedLine
 from jobs.transfer.imported_rows import (
     as_they_are,
     ids_within,
-    lock_imports,
     of_known_threads,
     write_threads,
 )
@@ -30,10 +25,12 @@ from models.tables import messages
 from storage.availability.hidden import archive_boundary
 from storage.errors import TierRejected, TierUnavailable
 from storage.postgres.driver import translated
+from storage.postgres.locks import lock
 from storage.postgres.partitions import Partitions
 from storage.postgres.writes import take_in
-from storage.redis.repair import RedisRepair
+from storage.resilience.bites import sized_batches
 from storage.resilience.retries import retry_until_available
+from storage.tiers import Tiers
 
 Result = TypeVar("Result")
 
@@ -71,16 +68,14 @@ class BulkImporter:
 
     def __init__(
         self,
-        engine: Engine,
-        redis: RedisRepair,
-        archived: ArchivedVersions,
+        tiers: Tiers,
         batch_messages: int = BATCH_MESSAGES,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._engine = engine
-        self._redis = redis
-        self._archived = archived
-        self._partitions = Partitions(engine)
+        self._engine = tiers.job_engine
+        self._redis = tiers.redis_repair
+        self._archived = ArchivedVersions(tiers)
+        self._partitions = Partitions(tiers.job_engine)
         self._batch_messages = batch_messages
         self._pause = pause
 
@@ -88,22 +83,10 @@ class BulkImporter:
         """Imports all, batch by batch, giving the counts so far after each commit. Raises
         `TierUnavailable`; what was counted is committed, and repeating the import does the rest."""
         total = Imported()
-        for batch in self._batches(source):
+        for batch in sized_batches(source, _size_of, BATCH_BYTES, self._batch_messages):
             step = self._import(batch)
             total = _sum(total, step)._replace(refusals=step.refusals)
             yield total
-
-    def _batches(self, source: Iterable[Kept]) -> Iterator[list[Kept]]:
-        batch: list[Kept] = []
-        size = 0
-        for item in source:
-            batch.append(item)
-            size += len(codec.encode(_record_of(item)))
-            if len(batch) >= self._batch_messages or size >= BATCH_BYTES:
-                yield batch
-                batch, size = [], 0
-        if batch:
-            yield batch
 
     def _import(self, batch: Sequence[Kept]) -> Imported:
         names = [_record_of(item).id for item in batch if not isinstance(item, Thread)]
@@ -133,7 +116,7 @@ class BulkImporter:
         with translated(), self._engine.begin() as connection:
             if places:
                 # Two imports of the same messages at the same moment must not both find nothing.
-                lock_imports(connection)
+                lock(connection, "import")
             here = ids_within(connection, of_known_threads(connection, places))
             settled = _settle(batch, [*archived, *here])
             # Before the messages, which would open them as threads that nobody named.
@@ -191,6 +174,10 @@ def _settle(batch: Sequence[Kept], held: Iterable[Held]) -> _Settled:
 
 def _record_of(item: Kept) -> Message | Thread:
     return item.message if isinstance(item, Minted) else item
+
+
+def _size_of(item: Kept) -> int:
+    return len(codec.encode(_record_of(item)))
 
 
 def _where(item: Kept) -> str:

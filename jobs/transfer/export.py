@@ -1,9 +1,6 @@
-"""All threads and messages of all tiers as one stream, which an import reads back.
-
-First the log is drained, so that PostgreSQL holds all that was acknowledged before the export
-began. Then PostgreSQL's rows, as one snapshot, are merged with ClickHouse's below the archive
-boundary. Memory does not grow with them, only with the number of erased users.
-"""
+"""All threads and messages of all tiers as one stream. The log is drained first; then one snapshot
+of PostgreSQL is merged with ClickHouse's messages below the archive boundary. Memory grows only
+with the number of erased users."""
 
 import heapq
 import time
@@ -98,11 +95,8 @@ class MessageExporter:
         selection: Selection = Selection(),  # noqa: B008 - it is immutable.
     ) -> Generator[Thread | Message, None, None]:
         """Live threads, each before its live messages in their newest versions; by user, thread and
-        id, each compared by its bytes.
-
-        Raises `TierUnavailable` when a tier that may hold some of them does not answer, also
-        midway: what was given until then is right, but not all.
-        """
+        id, each compared by its bytes. Raises `TierUnavailable`, also midway: what was given until
+        then is right, but not all."""
         self.drain()
         with snapshot_connection(self._engine) as connection:
             yield from self._read(connection, selection)

@@ -11,7 +11,6 @@ from models.message import Thread
 from models.versions import VERSION_STEP
 from storage.postgres.reads import thread_of
 
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtext('threadkeep:import'))")
 _KNOWN_THREADS = text(
     """
 SELECT t.user_id, t.id AS thread_id
@@ -72,11 +71,6 @@ SELECT t.user_id, t.id, t.title, t.metadata, t.created_at, t.updated_at, t.versi
 FROM given JOIN threads t USING (user_id, id)
 """  # noqa: S608
 )
-
-
-def lock_imports(connection: Connection) -> None:
-    """Keeps other imports from writing until this transaction ends."""
-    connection.execute(_LOCK)
 
 
 def of_known_threads(connection: Connection, spans: set[IdRange]) -> list[IdRange]:

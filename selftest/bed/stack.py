@@ -178,7 +178,7 @@ class Testbed:
 
     def close(self) -> None:
         """Close the connections to the tiers."""
-        self.services.give_back()
+        self.services.tiers.give_back()
 
     def _owner(self, name: str) -> Launched:
         return self._servers if name in SERVERS else self._programs

@@ -6,18 +6,14 @@ from typing import Any
 from models.message import ROLES
 from storage.analytics.figures import Counted, MessageFigures
 from storage.analytics.hidden import Mark, shown
-from storage.clickhouse.driver import ClickHouse, literal, translated
-from storage.clickhouse.rows import rfc3339
+from storage.clickhouse.driver import ClickHouse, literal
+from storage.clickhouse.rows import NEWEST_BY_MONTH, rfc3339
 from storage.resilience.breaker import Breaker
 
 MOST_SECONDS = 2.0
 """One query; after that ClickHouse itself gives it up, which is no outage."""
 
-# All versions of a message are in one month, so months need not be merged with each other.
-_NEWEST = (
-    "SETTINGS final = 1, do_not_merge_across_partitions_select_final = 1,"
-    f" max_execution_time = {MOST_SECONDS}"
-)
+_NEWEST = f"{NEWEST_BY_MONTH}, max_execution_time = {MOST_SECONDS}"
 _ROLES = ", ".join(f"countIf(role = '{role}') AS role_{role}" for role in ROLES)
 _FIGURES = (
     "count() AS messages, uniqExact(user_id, thread_id) AS threads, uniqExact(user_id) AS users,"
@@ -96,9 +92,8 @@ class ArchiveFigures:
         return int(row["bytes"]), round(int(row["plain"]) / max(1, int(row["packed"])), 2)
 
     def _rows(self, query: str) -> list[dict[str, Any]]:
-        guard = self._breaker.guard(is_bulk=True)
-        with guard, translated(), self._server.engine.connect() as connection:
-            return [dict(row._mapping) for row in connection.exec_driver_sql(query)]
+        with self._breaker.guard(is_bulk=True):
+            return [dict(row._mapping) for row in self._server.rows(query)]
 
 
 def _where(counted: Counted, hidden: Sequence[Mark]) -> str:

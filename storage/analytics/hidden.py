@@ -1,8 +1,5 @@
-"""What ClickHouse still has and nobody is to see, and how far behind it is.
-
-A deleted thread, or a user who is being erased, is hidden by a watermark long before ClickHouse has
-none of it.
-"""
+"""What ClickHouse still has of deleted threads and erased users, which watermarks hide, and how far
+behind it is."""
 
 import time
 from collections.abc import Iterable

@@ -1,8 +1,6 @@
-"""Figures of a user's messages, and for admins of everyone's, counted in ClickHouse.
-
-`as_of` says how far ClickHouse is. An answer is kept for some seconds; while ClickHouse is down the
-last one is given again, with a warning, and without one `TierUnavailable` is raised.
-"""
+"""Figures of a user's messages, and for admins of everyone's, counted in ClickHouse up to `as_of`.
+An answer is cached for some seconds; while ClickHouse is down the last one is given again, with a
+warning."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -108,10 +106,8 @@ class AnalyticsService:
         return counted
 
     def _coverage(self, counted: Counted) -> tuple[str, Sequence[Mark], Caveat | UnsetType]:
-        """How far ClickHouse is, what it has that nobody is to see, and what could not be asked.
-
-        Asked before it counts: what is written meanwhile may be counted, and need not.
-        """
+        """How far ClickHouse is, what it has that is hidden, and which tiers could not be asked.
+        Called before counting: what is written meanwhile may be counted."""
         down: set[str] = set()
         moments: list[int | None] = []
         marks: list[Mark] = []

@@ -11,9 +11,9 @@ SELECT ({_COUNT}) > 0 OR (
 
 def has_direct_writers(server: ClickHouse) -> bool:
     """Whether ClickHouse has, or is being given, what PostgreSQL lacks. Raises `TierError`."""
-    return bool(server.rows(_BESIDE)[0][0])
+    return bool(server.number(_BESIDE))
 
 
 def count_direct_writes(server: ClickHouse) -> int:
     """How many direct writes are not in PostgreSQL yet. Raises `TierError`."""
-    return int(server.rows(_COUNT)[0][0])
+    return server.number(_COUNT)

@@ -1,12 +1,7 @@
-"""How the ClickHouse tier reaches its server, and the driver's errors as the tier's.
-
-Queries go through clickhouse-sqlalchemy, over HTTP or the native protocol. Rows of an INSERT do
-not: its HTTP dialect cuts microseconds and builds SQL in Python. They travel as the body of
-`INSERT … FORMAT JSONEachRow`, or over the native protocol, which has no body, inside ClickHouse's
-own `format` function.
-
-Whoever names many things in one statement does so in `batches`.
-"""
+"""How the ClickHouse tier reaches its server, and the driver's errors as the tier's. Queries go
+through clickhouse-sqlalchemy. Rows of an INSERT do not, since its HTTP dialect cuts microseconds:
+they are the body of the request, or over the native protocol inside ClickHouse's `format`
+function."""
 
 import hashlib
 import re
@@ -24,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from storage.clickhouse.session import SETTINGS, ClickHouseSession, check_length
 from storage.errors import TierRejected, TierUnavailable
 from storage.resilience import simulated_outage
+from storage.resilience.bites import sized_batches
 from storage.telemetry.slow_queries import SlowQueries
 
 _CODE = re.compile(r"Code: \d+")
@@ -37,6 +33,11 @@ LIST_BYTES = 160 * 1024
 
 EVERY_ROW = "SETTINGS final = 0, apply_deleted_mask = 0"
 """Ends a query that is to see what is there, superseded and hidden rows included."""
+
+_MUTATIONS_AT_WORK = (
+    "SELECT count() FROM system.mutations"
+    " WHERE database = currentDatabase() AND table = '{table}' AND NOT is_done"
+)
 
 # An INSERT over the native protocol, which says itself how long it is.
 _ROWS_FOLLOW = "INSERT INTO "
@@ -94,17 +95,26 @@ class ClickHouse:
                 return connection.exec_driver_sql(query).all()
             return connection.execute(query).all()
 
+    def number(self, query: str) -> int:
+        """The one number that a query gives. Raises `TierError`."""
+        return int(self.rows(query)[0][0])
+
     def execute(self, statement: str) -> None:
         """Runs a statement that answers nothing. Raises `TierError`."""
         with translated(), self.engine.begin() as connection:
             connection.exec_driver_sql(statement)
 
-    def lines(self, query: str) -> bytes:
-        """The rows of a query as JSON, one a line, times with their six digits.
+    def mutate(self, table: str, command: str) -> None:
+        """Runs `ALTER TABLE … command` to its end. Raises `TierError`; and `TierUnavailable`,
+        passing, while another mutation of the table is at work, as one whose caller did not wait
+        for it."""
+        if self.number(_MUTATIONS_AT_WORK.format(table=table)):
+            raise TierUnavailable("clickhouse", f"a mutation of {table} is at work", passing=True)
+        self.execute(f"ALTER TABLE {table} {command} SETTINGS mutations_sync = 2")
 
-        Text is as it is stored, which the driver's own reading does not promise. Raises
-        `TierError`.
-        """
+    def lines(self, query: str) -> bytes:
+        """The rows of a query as JSON lines, text as it is stored and times with six digits, which
+        the driver's own reading does not promise. Raises `TierError`."""
         if not self._native:
             statement = f"{query} FORMAT JSONEachRow"
             return self._send(statement, {}, statement.encode())
@@ -113,12 +123,8 @@ class ClickHouse:
         return str(self.rows(rows)[0][0]).encode()
 
     def insert(self, table: str, rows: bytes, token: str | None = None) -> None:
-        """Inserts newline-separated JSON rows; the same token twice counts once.
-
-        Without one it is the hash of the rows, so that the same rows twice do.
-
-        Raises `TierUnavailable` (may have happened) or `TierRejected`.
-        """
+        """Inserts newline-separated JSON rows; the same token, or without one the same rows, twice
+        count once. Raises `TierUnavailable` (may have happened) or `TierRejected`."""
         settings = {
             "insert_deduplication_token": token or hashlib.sha256(rows).hexdigest(),
             "async_insert": "0",
@@ -131,10 +137,6 @@ class ClickHouse:
         else:
             statement = f"INSERT INTO {table} FORMAT JSONEachRow"
             self._send(statement, {"query": statement, **settings}, rows)
-
-    def post(self, statement: str, settings: Mapping[str, str] | None = None) -> str:
-        """One HTTP request; gives the answer's text. Only for `clickhouse+http`."""
-        return self._send(statement, settings or {}, statement.encode()).decode()
 
     def ping(self) -> None:
         """Raises `TierUnavailable` if ClickHouse does not answer."""
@@ -198,17 +200,7 @@ def batches(
     items: Iterable[Item], text_of: Callable[[Item], str], room: int = LIST_BYTES
 ) -> Iterator[list[Item]]:
     """Some things in turn, as many at once as their texts fit into one statement."""
-    batch: list[Item] = []
-    left = room
-    for item in items:
-        size = len(text_of(item).encode()) + len(", ")
-        if batch and size > left:
-            yield batch
-            batch, left = [], room
-        batch.append(item)
-        left -= size
-    if batch:
-        yield batch
+    return sized_batches(items, lambda item: len(text_of(item).encode()) + len(", "), room)
 
 
 def literal(value: str) -> str:

@@ -136,18 +136,13 @@ def postgres_slices(connection: Connection, cut: Cut) -> dict[SliceKey, Slice]:
 
 
 def clickhouse_slices(server: ClickHouse, cut: Cut) -> dict[SliceKey, Slice]:
-    """The slices of ClickHouse that hold rows; of several versions of an id the newest counts.
-
-    Raises `TierError`.
-    """
+    """The slices of ClickHouse that hold rows, of each id the newest. Raises `TierError`."""
     return _slices(server.rows(_filled(_CLICKHOUSE_SLICES, cut, where=clickhouse_where(cut))))
 
 
 def clickhouse_counts(server: ClickHouse, cut: Cut, condition: str) -> dict[SliceKey, int]:
-    """How many messages of each slice meet a condition, hidden rows included.
-
-    Raises `TierError`.
-    """
+    """How many messages of each slice meet a condition, hidden rows included. Raises
+    `TierError`."""
     where = f"{clickhouse_where(cut)} AND ({condition})"
     rows = server.rows(_filled(_CLICKHOUSE_COUNTS, cut, where=where))
     return {SliceKey(int(row.period), int(row.share)): int(row.rows) for row in rows}
@@ -185,10 +180,7 @@ def postgres_rows_of(
 
 
 def clickhouse_rows_of(server: ClickHouse, message_ids: Sequence[str]) -> dict[str, RowMark]:
-    """The rows of these ids in ClickHouse, by id; the newest version of each.
-
-    So many that their names fit a query: `MOST_NAMED` at a time.
-    """
+    """The rows of at most `MOST_NAMED` ids in ClickHouse, by id; the newest version of each."""
     if not message_ids:
         return {}
     return _marks(server.rows(_CLICKHOUSE_MARKS.format(where=named(message_ids))))

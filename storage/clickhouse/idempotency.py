@@ -1,10 +1,7 @@
-"""The Idempotency-Keys that ClickHouse knows: of direct writes, and those published to it.
-
-It is asked while PostgreSQL cannot say what a key has made, and before a direct write.
-"""
+"""The Idempotency-Keys that ClickHouse knows, of direct writes and those published to it. It is
+asked while PostgreSQL is down, and before a direct write."""
 
 from collections.abc import Iterator, Mapping
-from itertools import islice
 
 import msgspec
 from sqlalchemy import func, select, union_all
@@ -12,6 +9,7 @@ from sqlalchemy import func, select, union_all
 from models.appends import Key, Made
 from models.clickhouse_tables import direct_writes, told_keys
 from storage.clickhouse.driver import LIST_BYTES, ClickHouse, batches
+from storage.resilience import bites
 from storage.resilience.breaker import Breaker
 
 BATCH = 5_000
@@ -74,10 +72,9 @@ class ClickHouseKeys:
 
     def tell(self, made: Mapping[Key, Made]) -> None:
         """Notes keys of acknowledged messages, in the order given."""
-        rows = _rows(made)
-        while batch := b"\n".join(islice(rows, BATCH)):
+        for rows in bites.batches(_rows(made), BATCH):
             with self._breaker.guard():
-                self._server.insert("told_keys", batch)
+                self._server.insert("told_keys", b"\n".join(rows))
 
 
 def _rows(made: Mapping[Key, Made]) -> Iterator[bytes]:

@@ -1,7 +1,5 @@
-"""All of ClickHouse's messages in order, a page at a time: the archive's half of an export.
-
-Pages go by key, so that each is one bounded answer, and none holds anything open in between.
-"""
+"""All of ClickHouse's messages in order, a page at a time by key: each is one bounded answer, and
+nothing stays open in between."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -32,12 +30,9 @@ def archived_messages(
     *,
     tombstones: bool = False,
 ) -> Iterator[Message]:
-    """Messages with ids below a boundary, newest versions, by user, thread and id.
-
-    Tombstones are left out unless asked for.
-
-    A few at the boundary itself may be given too: ClickHouse compares times, not ids.
-    """
+    """Messages with ids below a boundary, newest versions, by user, thread and id, with tombstones
+    if asked for. A few at the boundary itself may be given too: ClickHouse compares times, not
+    ids."""
     conditions: list[ColumnElement[bool]] = []
     if selection.user_id is not None:
         conditions.append(messages.c.user_id == selection.user_id)

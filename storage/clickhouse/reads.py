@@ -1,9 +1,6 @@
-"""ClickHouse: every message for good, and the only place of those that are archived.
-
-Queries name the user first, which is also how the table is ordered. Within a thread the order by
-time and id is the order by id: two ids of one microsecond differ only in their second half, by
-which ClickHouse compares a UUID first. Ids of different threads are never compared there.
-"""
+"""The reads of ClickHouse. Queries name the user first, by which the table is ordered. Within a
+thread the order by time and id is the order by id; ids of different threads are never compared
+there."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -63,10 +60,8 @@ class ClickHouseTier:
         *,
         tombstones: bool = False,
     ) -> list[Message]:
-        """Messages of a thread with `low` < id < `high`, at most `count` from that end.
-
-        Tombstones are left out unless asked for: PostgreSQL has every one that came by way of it.
-        """
+        """Messages of a thread with `low` < id < `high`, at most `count` from that end, with
+        tombstones if asked for."""
         position = tuple_(messages.c.created_at, messages.c.id)
         conditions = [messages.c.user_id == user_id, messages.c.thread_id == thread_id]
         if low != ids.LOWEST:

@@ -21,6 +21,10 @@ COLUMNS = tuple(
 NEWEST = "SETTINGS final = 1"
 """Of several versions of an id only the newest, and no tombstones."""
 
+NEWEST_BY_MONTH = f"{NEWEST}, do_not_merge_across_partitions_select_final = 1"
+"""Likewise, and faster: all versions of a message are in one month, so months need not be merged
+with each other."""
+
 RANK = "(version, archived_at)"
 """By which the newest of several rows of an id is found: of one version the one that came last."""
 

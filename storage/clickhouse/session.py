@@ -1,9 +1,6 @@
 """HTTP to ClickHouse: what is sent must be small enough, and what comes back must be ClickHouse's.
-
-A statement travels in the body, because a request line takes little: Python's server 64 KiB of it,
-ClickHouse's own 1 MiB, proxies mostly 8 KiB. ClickHouse reads 256 KiB of a statement and no more.
-So whoever names many things in one does it in batches, and one that is longer is never sent.
-"""
+A statement travels in the body, since a request line takes little; ClickHouse reads 256 KiB of it
+and no more, so a longer one is never sent."""
 
 from typing import Any
 

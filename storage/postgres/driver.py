@@ -1,13 +1,13 @@
 """What everything that speaks to PostgreSQL shares: the driver's errors, and rows as messages."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import psycopg2
-from sqlalchemy import Engine, Executable, Row
+from sqlalchemy import Connection, Engine, Executable, Row
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError
 
 from models.message import Message, Thread
@@ -26,6 +26,7 @@ _OF_A_VALUE = "22"
 """The class of errors about a value: its form, its range, its encoding."""
 
 Record = TypeVar("Record", Message, Thread, StateRecord)
+Item = TypeVar("Item")
 
 MAX_HEADLINE_CHARACTERS = 300
 _QUOTED = re.compile(
@@ -45,7 +46,7 @@ def is_transient(error: DBAPIError) -> bool:
 
 def as_tier_error(error: DBAPIError) -> TierError:
     """The tier's word for a driver's error."""
-    text = _told(error)
+    text = _reason_of(error)
     if not is_transient(error):
         return TierRejected("postgresql", text)
     code = getattr(error.orig, "pgcode", None) or ""
@@ -77,6 +78,30 @@ def rows_of(
         return connection.execute(statement, values).all()
 
 
+def in_halves(
+    connection: Connection,
+    items: Sequence[Item],
+    write: Callable[[Sequence[Item]], object],
+    refuse: Callable[[Item, str], object],
+) -> None:
+    """Writes all items in a savepoint; where PostgreSQL refuses that, each half by itself, down to
+    the single items that it refuses, which are given to `refuse` with the reason. Raises what may
+    succeed later."""
+    try:
+        with connection.begin_nested():
+            write(items)
+    except (DBAPIError, ValueError) as error:
+        if isinstance(error, DBAPIError) and is_transient(error):
+            raise
+        if len(items) == 1:
+            reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+            refuse(items[0], reason.strip())
+            return
+        middle = len(items) // 2
+        in_halves(connection, items[:middle], write, refuse)
+        in_halves(connection, items[middle:], write, refuse)
+
+
 def headline(reason: str) -> str:
     """The first line of what PostgreSQL says, up to the first value that it quotes: never what was
     written. Names of tables, columns and constraints are quoted too, and stay."""
@@ -85,7 +110,7 @@ def headline(reason: str) -> str:
     return named.rstrip(": ")[:MAX_HEADLINE_CHARACTERS]
 
 
-def _told(error: DBAPIError) -> str:
+def _reason_of(error: DBAPIError) -> str:
     """What may be said of a driver's error: where PostgreSQL judged a value, its name for that and
     where the value was to go, for its words quote the value in whichever language."""
     code = getattr(error.orig, "pgcode", None)

@@ -12,6 +12,7 @@ import psycopg2
 import psycopg2.extensions
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, text
 
+from models import codec
 from settings import Settings
 from storage.errors import TierUnavailable
 from storage.postgres.driver import OutOfTime, rows_of
@@ -112,7 +113,7 @@ def _engine(
         # An error's text must not carry what somebody wrote.
         hide_parameters=True,
         json_deserializer=msgspec.json.decode,
-        json_serializer=lambda value: msgspec.json.encode(value).decode(),
+        json_serializer=codec.text,
         connect_args={
             "application_name": APPLICATION_NAME,
             "connect_timeout": 2,

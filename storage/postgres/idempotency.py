@@ -1,16 +1,12 @@
-"""The Idempotency-Keys as PostgreSQL knows them: Redis may lose or evict its own.
-
-A later post with a key is answered with its first message, as long as that is not deleted. Where
-each of two messages was taken while the place that knew of the other was down, the later one stays
-(its caller was the last to be answered) and the earlier becomes a tombstone.
-"""
+"""The Idempotency-Keys as PostgreSQL knows them: Redis may lose or evict its own. Of two messages
+of one key, each taken while the other's tier was down, the later stays, since its caller was
+answered last; the earlier becomes a tombstone."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
 from sqlalchemy import Connection, Engine, Row, and_, func, select, text
 
-from models import ids
+from models import codec, ids
 from models.appends import Key, Made
 from models.message import Message
 from models.tables import messages, threads
@@ -171,7 +167,7 @@ def _given(made: Mapping[Key, str]) -> str:
 
 
 def _json(rows: Iterable[dict[str, str]]) -> str:
-    return msgspec.json.encode(list(rows)).decode()
+    return codec.text(list(rows))
 
 
 def _by_key(rows: Sequence[Row[tuple[str, str, str, str]]]) -> dict[Key, str]:

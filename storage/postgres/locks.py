@@ -1,12 +1,15 @@
 """Advisory locks, by name or by the slot of a user's thread, and waiting for whoever writes."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from storage.errors import TierUnavailable
-from storage.postgres.driver import rows_of
+from storage.postgres.driver import rows_of, translated
 
 SLOT_LOCKS = 0x7468
 """The first half of every advisory lock of a slot; the slot is the second."""
@@ -15,12 +18,17 @@ PATIENCE = "5s"
 """How long a lock of a slot is waited for: longer than a batch takes, and shorter than anybody
 waits for an answer."""
 
+LONG_PATIENCE = "20s"
+"""How long the making of tables is waited for."""
+
 POLL_SECONDS = 0.02
+UNLOCK_SECONDS = 1.0
 
 _KEY = "hashtext('threadkeep:' || CAST(:name AS text))"
 _LOCK = text(f"SELECT pg_advisory_xact_lock({_KEY})")
 _TRY_LOCK = text(f"SELECT pg_try_advisory_xact_lock({_KEY})")
 _TRY_LOCK_SESSION = text(f"SELECT pg_try_advisory_lock({_KEY})")
+_UNLOCK_SESSION = text("SELECT pg_advisory_unlock_all()")
 # A key of one number is kept in two halves; those of a hash differ in the lower one.
 _IS_HELD = text(
     "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1"  # noqa: S608
@@ -48,19 +56,42 @@ WHERE granted AND pid IS DISTINCT FROM pg_backend_pid()
 )
 
 
-def lock(connection: Connection, name: str) -> None:
-    """Takes a named lock until the transaction ends, waiting up to twenty seconds for others who
-    have it; other locks are waited for as briefly as before."""
+def lock(connection: Connection, name: str, patience: str | None = None) -> None:
+    """Takes a named lock until the transaction ends. It is waited for as briefly as any other lock
+    of the connection, or with `patience` for so long; others are waited for as before."""
     before = connection.execute(_GET_PATIENCE).scalar_one()
-    connection.execute(_SET_PATIENCE, {"patience": "20s"})
+    connection.execute(_SET_PATIENCE, {"patience": patience or before})
     connection.execute(_LOCK, {"name": name})
     connection.execute(_SET_PATIENCE, {"patience": before})
 
 
-def try_lock(connection: Connection, name: str, *, of_session: bool = False) -> bool:
-    """Takes a named lock until the transaction, or the session, ends; False where it is taken."""
-    statement = _TRY_LOCK_SESSION if of_session else _TRY_LOCK
-    return bool(connection.execute(statement, {"name": name}).scalar_one())
+def try_lock(connection: Connection, name: str) -> bool:
+    """Takes a named lock until the transaction ends; False where somebody else has it."""
+    return bool(connection.execute(_TRY_LOCK, {"name": name}).scalar_one())
+
+
+@contextmanager
+def session_lock(engine: Engine, *names: str) -> Iterator[Connection | None]:
+    """Gives a connection that holds named locks, but no transaction open; None where somebody else
+    has one of them. The locks end with the block or the connection. Raises `TierError`."""
+    with translated():
+        connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    try:
+        with translated():
+            tried = (connection.execute(_TRY_LOCK_SESSION, {"name": name}) for name in names)
+            has_all = all(taken.scalar_one() for taken in tried)
+        yield connection if has_all else None
+    finally:
+        with suppress(SQLAlchemyError):
+            if not connection.invalidated:
+                # Where the server is silent the locks end with the connection.
+                driver: Any = connection.connection.driver_connection
+                driver.deadline_seconds = UNLOCK_SECONDS
+                connection.execute(_UNLOCK_SESSION)
+        # It must not go back to the pool with a lock, nor with what the block made it wait for.
+        with suppress(SQLAlchemyError):
+            connection.invalidate()
+        connection.close()
 
 
 def is_held(connection: Connection, name: str) -> bool:

@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 from models import ids
 from storage.postgres.driver import translated
-from storage.postgres.locks import lock
+from storage.postgres.locks import LONG_PATIENCE, lock
 
 WEEK = timedelta(days=7)
 _EXISTS = text("SELECT to_regclass(:name) IS NOT NULL")
@@ -70,7 +70,7 @@ class Partitions:
 
 def make(connection: Connection, monday: datetime) -> bool:
     """Makes a week's partition in the caller's transaction; gives whether there was none."""
-    lock(connection, "partitions")
+    lock(connection, "partitions", LONG_PATIENCE)
     table = name(monday)
     if connection.execute(_EXISTS, {"name": table}).scalar_one():
         return False

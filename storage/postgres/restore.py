@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
 from storage.errors import TierRejected
+from storage.resilience.bites import batches
 
 BATCH_ROWS = 5_000
 
@@ -162,8 +163,8 @@ def _alike(rows: Iterable[str], known: Sequence[str]) -> Iterable[tuple[list[str
         names = tuple(name for name in known if name in named)
         groups.setdefault(names, []).append(row)
     for names, alike in groups.items():
-        for start in range(0, len(alike), BATCH_ROWS):
-            yield alike[start : start + BATCH_ROWS], list(names)
+        for batch in batches(alike, BATCH_ROWS):
+            yield batch, list(names)
 
 
 def _array(rows: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
 from storage.postgres.driver import translated
-from storage.postgres.locks import lock
+from storage.postgres.locks import LONG_PATIENCE, lock
 from storage.schema_version import SchemaVersion, refuse_newer
 
 _NO_DEADLINE = text("SELECT set_config('statement_timeout', '0', true)")
@@ -27,7 +27,7 @@ def migrate_postgres(engine: Engine) -> list[str]:
 def upgrade_postgres(connection: Connection) -> SchemaVersion:
     """Likewise in the caller's transaction; gives where PostgreSQL stood before."""
     config = _alembic()
-    lock(connection, "migrate")
+    lock(connection, "migrate", LONG_PATIENCE)
     before = postgres_standing(connection)
     refuse_newer("postgresql", before)
     config.attributes["connection"] = connection

@@ -136,4 +136,4 @@ def _state_of(row: Row[Any]) -> StateRecord:
 
 
 def _listed(names: Iterable[StateName]) -> str:
-    return msgspec.json.encode([name._asdict() for name in names]).decode()
+    return codec.text([name._asdict() for name in names])

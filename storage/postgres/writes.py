@@ -4,14 +4,26 @@ as the JSON they are; rows that are already as new are left alone."""
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import msgspec
 from sqlalchemy import Connection, text
 
 from models import codec
 from models.message import Message, Thread
 from storage.postgres.tombstones import HIDDEN
 
-_COLUMNS = ", ".join(Message.__struct_fields__)
+COLUMNS = ", ".join(Message.__struct_fields__)
+"""Of `messages`, as records name them."""
+
+GIVEN = """json_to_recordset(CAST(:records AS json)) AS r (
+        id uuid, user_id text, thread_id text, role text, content text, metadata json,
+        created_at timestamptz, updated_at timestamptz, version bigint,
+        deleted_at timestamptz, content_hash text)"""
+"""Records of messages, as rows."""
+
+REPLACED = """role = excluded.role, content = excluded.content, metadata = excluded.metadata,
+        updated_at = excluded.updated_at, version = excluded.version,
+        deleted_at = excluded.deleted_at, content_hash = excluded.content_hash,
+        persisted_at = excluded.persisted_at"""
+"""What another version of a message changes in its row."""
 
 # All parts of one statement see the state before it, so `before` is the row as it was.
 # A message counts once, whichever version of it arrives first; an edit or a tombstone of one that
@@ -22,10 +34,7 @@ _COLUMNS = ", ".join(Message.__struct_fields__)
 _UPSERT_MESSAGES = text(
     f"""
 WITH given AS (
-    SELECT * FROM json_to_recordset(CAST(:records AS json)) AS r (
-        id uuid, user_id text, thread_id text, role text, content text, metadata json,
-        created_at timestamptz, updated_at timestamptz, version bigint,
-        deleted_at timestamptz, content_hash text)
+    SELECT * FROM {GIVEN}
 ), incoming AS (
     SELECT DISTINCT ON (id) g.*, min(version) OVER (PARTITION BY id) AS lowest
     FROM given g ORDER BY id, version DESC
@@ -54,20 +63,16 @@ WITH given AS (
                                created_at, updated_at, content_hash)
     SELECT v.id, v.version, v.user_id, v.thread_id, v.role, v.content, v.metadata,
            v.created_at, v.updated_at, v.content_hash
-    FROM (SELECT {_COLUMNS}, false AS is_given FROM messages
+    FROM (SELECT {COLUMNS}, false AS is_given FROM messages
           WHERE id IN (SELECT id FROM on_hold)
-          UNION ALL SELECT {_COLUMNS}, true FROM given) v
+          UNION ALL SELECT {COLUMNS}, true FROM given) v
     JOIN on_hold h ON h.id = v.id
              AND (v.version < h.version OR (h.is_hidden AND v.is_given))
     WHERE v.deleted_at IS NULL
     ON CONFLICT DO NOTHING
 ), stored AS (
-    INSERT INTO messages ({_COLUMNS}) SELECT {_COLUMNS} FROM kept ORDER BY id
-    ON CONFLICT (id) DO UPDATE SET
-        role = excluded.role, content = excluded.content, metadata = excluded.metadata,
-        updated_at = excluded.updated_at, version = excluded.version,
-        deleted_at = excluded.deleted_at, content_hash = excluded.content_hash,
-        persisted_at = excluded.persisted_at
+    INSERT INTO messages ({COLUMNS}) SELECT {COLUMNS} FROM kept ORDER BY id
+    ON CONFLICT (id) DO UPDATE SET {REPLACED}
     WHERE messages.version < excluded.version AND messages.user_id = excluded.user_id
     RETURNING id, user_id, thread_id, created_at, version, deleted_at
 ), queued AS (
@@ -198,7 +203,7 @@ def upsert_thread(connection: Connection, thread: Thread) -> bool:
 def purge_again(connection: Connection, threads: Iterable[tuple[str, str]]) -> None:
     """Has what these threads have left in ClickHouse below their watermarks be purged once more."""
     named = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in threads]
-    connection.execute(_PURGE_AGAIN, {"threads": msgspec.json.encode(named).decode()})
+    connection.execute(_PURGE_AGAIN, {"threads": codec.text(named)})
 
 
 def queue_backfill(connection: Connection, written: Iterable[Message | Thread]) -> None:
@@ -209,7 +214,7 @@ def queue_backfill(connection: Connection, written: Iterable[Message | Thread]) 
         else {"user_id": one.user_id, "thread_id": one.thread_id, "message_id": one.id}
         for one in written
     ]
-    connection.execute(_BACKFILL, {"rows": msgspec.json.encode(rows).decode()})
+    connection.execute(_BACKFILL, {"rows": codec.text(rows)})
 
 
 def add_dead_letter(

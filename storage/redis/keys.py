@@ -24,7 +24,8 @@ LAST_POLL = "threadkeep:looked"
 EVERY_INDEX = "thread:*:ids"
 """What the index of every thread matches."""
 
-EVERY_RECORD = ("message:active:*", "thread:*:record")
+EVERY_MESSAGE = "message:active:*"
+EVERY_RECORD = (EVERY_MESSAGE, "thread:*:record")
 """What the records of every message and of every thread match."""
 
 EVERY_STATE = ("session:*", "state:primary:*")

@@ -107,7 +107,7 @@ class PendingLog:
         """
         if self._entry_bytes:
             # Entries of the last batch's size that would not fit need not be sent.
-            count = min(count, self.bite.bytes // self._entry_bytes + 1)
+            count = min(count, self.bite.size // self._entry_bytes + 1)
         share = max(1, count // len(slots))
         slots = random.sample(slots, len(slots))
         answers = self._door.each(

@@ -1,8 +1,11 @@
-"""Batches by bytes: no more at once than a tier can take in the time there is."""
+"""Batches by number or bytes: no more at once than a tier can take in the time there is."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
+
+from storage.errors import TierUnavailable
 
 One = TypeVar("One")
 
@@ -11,28 +14,59 @@ LEAST_BYTES = 4 * 1024
 
 
 class Bite:
-    """How many bytes are taken at once: fewer after what took too long, then more again."""
+    """How much is taken at once, in bytes or rows: less after what took too long, then more
+    again."""
 
-    def __init__(self, most: int) -> None:
-        self._most = self.bytes = most
+    def __init__(self, most: int, least: int = LEAST_BYTES) -> None:
+        self._most = self.size = most
+        self._least = min(least, most)
 
-    def shrink_batch(self) -> None:
-        """Halves the bytes of later batches."""
-        self.bytes = max(LEAST_BYTES, self.bytes // 2)
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """The block takes a batch; where its tier may have found that too large, later ones are
+        smaller. Raises what the block raises."""
+        try:
+            yield
+        except TierUnavailable as error:
+            if error.tried:
+                self.shrink_batch()
+            raise
+
+    def shrink_batch(self, tried: int | None = None) -> None:
+        """Halves later batches, or makes them half of what was tried."""
+        self.size = max(self._least, (self.size if tried is None else tried) // 2)
 
     def grow_batch(self) -> None:
-        """Doubles the bytes of later batches, up to the most."""
-        self.bytes = min(self._most, self.bytes * 2)
+        """Doubles later batches, up to the most."""
+        self.size = min(self._most, self.size * 2)
 
     def of(self, things: Sequence[One], sizes: Sequence[int]) -> Sequence[One]:
         """The first batch of some things."""
-        return next((part for part, _ in bites(things, sizes, self.bytes)), things)
+        return next((part for part, _ in bites(things, sizes, self.size)), things)
 
 
 def batches(things: Iterable[One], count: int) -> Iterator[list[One]]:
     """Things in lists of at most so many, in order."""
     left = iter(things)
     while batch := list(islice(left, count)):
+        yield batch
+
+
+def sized_batches(
+    things: Iterable[One], size_of: Callable[[One], int], most: int, count: int | None = None
+) -> Iterator[list[One]]:
+    """Things in lists, in order, each of at most `most` bytes, or one thing, and of at most
+    `count`."""
+    batch: list[One] = []
+    left = most
+    for thing in things:
+        size = size_of(thing)
+        if batch and (size > left or len(batch) == count):
+            yield batch
+            batch, left = [], most
+        batch.append(thing)
+        left -= size
+    if batch:
         yield batch
 
 

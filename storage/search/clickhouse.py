@@ -1,7 +1,4 @@
-"""What ClickHouse finds by its text index: the newest version of each message, newest first.
-
-Months are not merged with each other: all versions of a message are in one.
-"""
+"""What ClickHouse finds by its text index: the newest version of each message, newest first."""
 
 import threading
 import time
@@ -14,9 +11,9 @@ from models import ids
 from models.clickhouse_tables import messages
 from models.message import Message
 from models.search_terms import Terms
-from storage.clickhouse.driver import ClickHouse, literal, translated
+from storage.clickhouse.driver import ClickHouse, literal
 from storage.clickhouse.fingerprints import MOST_NAMED, named
-from storage.clickhouse.rows import COLUMNS, LATEST_US, message_of
+from storage.clickhouse.rows import COLUMNS, LATEST_US, NEWEST_BY_MONTH, message_of, newest
 from storage.resilience.bites import batches
 from storage.resilience.breaker import Breaker
 from storage.search.query import Matches, SearchSpan, Wanted
@@ -30,7 +27,7 @@ MONTHS_SECONDS = 60.0
 _LIMITED = f"SETTINGS max_execution_time = {MOST_SECONDS}"
 # A version that the index finds counts only if it is the newest: exactly that is asked for.
 _NEWEST = (
-    f"{_LIMITED}, final = 1, do_not_merge_across_partitions_select_final = 1,"
+    f"{NEWEST_BY_MONTH}, max_execution_time = {MOST_SECONDS},"
     " use_skip_indexes_if_final = 1, use_skip_indexes_if_final_exact_mode = 1"
 )
 _MONTHS = (
@@ -80,30 +77,23 @@ class SearchArchive:
 
     def known(self, user_id: str, message_ids: Sequence[str]) -> list[Message]:
         """The newest versions of messages that other tiers found, tombstones included."""
-        newest = (
-            select(*COLUMNS)
-            .where(messages.c.user_id == user_id)
-            .order_by(messages.c.version.desc(), messages.c.archived_at.desc())
-            .suffix_with(f"LIMIT 1 BY id {_LIMITED}")
-        )
+        of_user = messages.c.user_id == user_id
         return [
             message
             for batch in batches(message_ids, MOST_NAMED)
-            for message in self._messages(newest.where(text(named(batch))))
+            for message in self._messages(newest(of_user, text(named(batch)), settings=_LIMITED))
         ]
 
     def _messages(self, query: Select[Any]) -> list[Message]:
-        guard = self._breaker.guard(is_bulk=True)
-        with guard, translated(), self._server.engine.connect() as connection:
-            return list(map(message_of, connection.execute(query)))
+        with self._breaker.guard(is_bulk=True):
+            return list(map(message_of, self._server.rows(query)))
 
     def _sizes(self) -> list[tuple[int, int]]:
         """How many rows the months have (as 202611), newest first."""
         with self._lock:
             if time.monotonic() >= self._months_until:
-                guard = self._breaker.guard()
-                with guard, translated(), self._server.engine.connect() as connection:
-                    rows = connection.exec_driver_sql(_MONTHS).all()
+                with self._breaker.guard():
+                    rows = self._server.rows(_MONTHS)
                 self._months = [(int(row.month), int(row.size)) for row in rows]
                 self._months_until = time.monotonic() + MONTHS_SECONDS
             return self._months

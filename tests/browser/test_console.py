@@ -67,9 +67,7 @@ def test_an_archived_message_says_that_clickhouse_alone_keeps_it(
     user = ok(own_api.get("/api/console"))["user_id"]
     with tiers(open_stack.env) as services:
         one = message(user, "old", "from long ago", time_us=OLD_US)
-        importer = BulkImporter(
-            services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived
-        )
+        importer = BulkImporter(services.tiers)
         list(importer.run([one]))
         rules = TieringRules(DAY_SECONDS, OLD_DAYS * DAY_SECONDS)
         *_, done = services.jobs.archive.archive_partitions(ArchiveRequest(rules, 0, "tester"))

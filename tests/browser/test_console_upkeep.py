@@ -59,11 +59,7 @@ def test_the_archive_says_how_much_remains_and_when_nothing_does(
 ) -> None:
     card = operations.page.locator("#archive")
     one = message("somebody", "old", "from long ago", time_us=OLD_US)
-    list(
-        BulkImporter(
-            services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived
-        ).run([one])
-    )
+    list(BulkImporter(services.tiers).run([one]))
     told = ok(admin.get("/api/admin/archive"))
     assert told["remaining"]["partitions"] == 1
     operations.refresh()

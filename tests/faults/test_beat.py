@@ -16,6 +16,7 @@ from selftest.bed.stack import Testbed
 from storage.postgres import partitions
 from support.data.pending import age_seconds
 from support.faults.trial import Trial
+from support.stack.clickhouse_requests import clickhouse_post
 from support.stack.programs import program
 from support.waiting import eventually
 from tasks import queues
@@ -84,7 +85,8 @@ def ask_for_partitions(bed: Testbed) -> None:
 
 def shipped_twice(bed: Testbed, trial: Trial) -> str:
     """The versions that ClickHouse was given more than once."""
-    return bed.services.tiers.job_clickhouse.post(
+    return clickhouse_post(
+        bed.services.tiers.job_clickhouse,
         "SELECT id, version, count() FROM messages WHERE startsWith(user_id, {run:String})"
         " GROUP BY id, version HAVING count() > 1",
         settings={"param_run": trial.traffic.name},

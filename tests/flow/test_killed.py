@@ -22,6 +22,7 @@ import settings as configuration
 from models.tables import messages
 from support.calls.api import Api, ok
 from support.data.users import fresh_user
+from support.stack.clickhouse_requests import clickhouse_post
 from support.stack.processes import PATIENT, Launched, is_alive, launched
 from support.stack.tiers import tiers
 from support.waiting import eventually
@@ -66,7 +67,8 @@ def committed(services: Services, user: str) -> list[str]:
 
 def archived(services: Services, user: str) -> list[str]:
     """Every live message of a user in ClickHouse."""
-    answer = services.tiers.job_clickhouse.post(
+    answer = clickhouse_post(
+        services.tiers.job_clickhouse,
         "SELECT id FROM messages FINAL WHERE user_id = {user:String}",
         settings={"param_user": user},
     )

@@ -25,6 +25,7 @@ from storage.redis.messages import RedisTier
 from support.calls.disasters import settle
 from support.data.archives import fresh
 from support.faults.outages import end_all, end_bypasses
+from support.stack.clickhouse_requests import clickhouse_post
 from support.stack.servers import servers
 from support.stack.tiers import tiers
 from wiring.process import Services
@@ -193,6 +194,6 @@ def leaving_nothing(alone: Services, user: str) -> Iterator[None]:
 @pytest.fixture
 def no_merges(alone: Services) -> Iterator[None]:
     """Keeps ClickHouse from taking doubles away before a test has counted them."""
-    alone.tiers.job_clickhouse.post("SYSTEM STOP MERGES messages")
+    clickhouse_post(alone.tiers.job_clickhouse, "SYSTEM STOP MERGES messages")
     yield
-    alone.tiers.job_clickhouse.post("SYSTEM START MERGES messages")
+    clickhouse_post(alone.tiers.job_clickhouse, "SYSTEM START MERGES messages")

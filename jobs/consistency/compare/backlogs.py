@@ -7,11 +7,12 @@ from sqlalchemy import Connection, text
 
 from jobs.consistency.compare.redis_copies import scan
 from jobs.consistency.judge.in_flight import PATIENCE_SECONDS, pending
-from jobs.consistency.report import Difference, Kind
+from jobs.consistency.report import Difference, Kind, redis_difference
 from models.message import Message
 from storage.postgres.driver import translated
 from storage.redis import keys
 from storage.redis.pending_log import LogEntry
+from storage.resilience.bites import batches
 from storage.tiers import Tiers
 
 EVERY_STREAM = "pending:{*}"
@@ -26,24 +27,18 @@ _DEAD_LETTERS = text("SELECT count(*) FROM dead_letters")
 
 
 def evictable(tiers: Tiers) -> list[Difference]:
-    """Hot copies that may be evicted although the log still has their version.
-
-    To be asked before the log is drained, which repairs it. Raises `TierError`.
-    """
-    entries = list(pending(tiers.pending_log))
+    """Hot copies that may be evicted although the log still has their version; draining the log
+    repairs that, so it comes after. Raises `TierError`."""
     found: list[Difference] = []
-    for at in range(0, len(entries), ENTRIES_AT_ONCE):
-        found += _evictable(tiers, entries[at : at + ENTRIES_AT_ONCE])
+    for batch in batches(pending(tiers.pending_log), ENTRIES_AT_ONCE):
+        found += _evictable(tiers, batch)
     return found
 
 
 def protect(tiers: Tiers, differences: Iterable[Difference]) -> None:
     """Takes the time to live from such copies. One drained meanwhile is named at the next check."""
-    with tiers.redis_door.guarded() as client:
-        pipeline: Any = client.pipeline(transaction=False)
-        for one in differences:
-            pipeline.persist(keys.message(tiers.redis.slot_of_message(one.id), one.id))
-        pipeline.execute()
+    names = [keys.message(tiers.redis.slot_of_message(one.id), one.id) for one in differences]
+    tiers.redis_door.each(lambda pipeline, name: pipeline.persist(name), names)
 
 
 def queues(tiers: Tiers) -> list[Difference]:
@@ -82,24 +77,17 @@ def dead_letters(connection: Connection) -> int:
 
 
 def _evictable(tiers: Tiers, batch: Sequence[tuple[LogEntry, Message]]) -> list[Difference]:
-    with tiers.redis_door.guarded() as client:
-        pipeline: Any = client.pipeline(transaction=False)
-        for entry, message in batch:
-            name = keys.message(entry.slot, message.id)
-            pipeline.getrange(name, 0, 40)
-            pipeline.ttl(name)
-            # Last: an entry that is still in the log was not settled before its copy was read.
-            pipeline.xrange(keys.pending(entry.slot), entry.entry_id, entry.entry_id)
-        answers = pipeline.execute()
+    def ask(pipeline: Any, logged: tuple[LogEntry, Message]) -> None:
+        entry, message = logged
+        name = keys.message(entry.slot, message.id)
+        pipeline.getrange(name, 0, 40)
+        pipeline.ttl(name)
+        # Last: an entry that is still in the log was not settled before its copy was read.
+        pipeline.xrange(keys.pending(entry.slot), entry.entry_id, entry.entry_id)
+
+    answers = tiers.redis_door.each(ask, batch)
     return [
-        Difference(
-            pair="redis-postgresql",
-            tier="redis",
-            kind="evictable",
-            id=message.id,
-            user_id=message.user_id,
-            thread_id=message.thread_id,
-        )
+        redis_difference("evictable", message.id, message.user_id, message.thread_id)
         for (_, message), head, ttl, still in zip(
             batch, answers[::3], answers[1::3], answers[2::3], strict=True
         )

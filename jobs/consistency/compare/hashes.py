@@ -1,17 +1,13 @@
-"""Rows of ClickHouse held against their own hash, inside ClickHouse.
-
-The canonical form of `models.codec` is built there for the newest version of each row. Three
-things come out otherwise than in Python although nothing is wrong: control characters, whose
-escapes have capital letters there, the separators U+2028 and U+2029, and metadata whose inner
-objects are not sorted. So a row that does not match is fetched and judged in Python: what is named
-is exact, and of what is sound next to nothing is fetched.
-"""
+"""Compares rows of ClickHouse with their own hash, inside ClickHouse. The canonical form built
+there differs from Python's for control characters, U+2028, U+2029 and unsorted inner objects of
+metadata, so a row that does not match is fetched and judged in Python."""
 
 from jobs.consistency.judge.copies import archived_rows
 from jobs.consistency.judge.integrity import DataIntegrityValidator
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.fingerprints import Cut, clickhouse_where
 from storage.clickhouse.rows import RANK
+from storage.resilience.bites import batches
 
 BATCH_ROWS = 1_000
 
@@ -36,10 +32,8 @@ SETTINGS output_format_json_escape_forward_slashes = 0, short_circuit_function_e
 
 def unsound(server: ClickHouse, cut: Cut) -> set[str]:
     """The ids of a cut whose newest row in ClickHouse is damaged. Raises `TierError`."""
-    names = mismatched(server, cut)
     found = set()
-    for at in range(0, len(names), BATCH_ROWS):
-        batch = names[at : at + BATCH_ROWS]
+    for batch in batches(mismatched(server, cut), BATCH_ROWS):
         rows = archived_rows(server, batch)
         for name in batch:
             newest = rows[name][0].message if name in rows else None

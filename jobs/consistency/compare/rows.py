@@ -29,76 +29,73 @@ SELECT toInt64(intDiv(toUnixTimestamp64Milli(created_at) + {phase}, {width})) AS
 FROM messages WHERE {where} GROUP BY week ORDER BY week"""
 
 
-class RowComparison:
-    """Compares all of a scope, a chunk of time after the other."""
-
-    def __init__(self, tiers: Tiers) -> None:
-        self._engine = tiers.job_engine
-        self._server = tiers.job_clickhouse
-
-    def compare(self, cuts: Sequence[Cut], boundary: str) -> Compared:
-        """Everything. Rows below the boundary may be in ClickHouse alone. Raises `TierError`."""
-        done = Compared()
-        for cut in cuts:
-            done = done.joined(self._compare(cut, boundary))
-        return done
-
-    def cuts(self, scope: Scope) -> list[Cut]:
-        """All of time in chunks, by how much ClickHouse has of each week."""
-        everything = Cut(user_id=scope.user_id, thread_id=scope.thread_id)
-        query = _WEEKS.format(
-            phase=fingerprints.PHASE_MS,
-            width=WEEK_MS,
-            where=fingerprints.clickhouse_where(everything),
-        )
-        return _chunks(everything, [(int(w), int(n)) for w, n in self._server.rows(query)])
-
-    def _compare(self, cut: Cut, boundary: str) -> Compared:
-        try:
-            return self._compare_at_once(cut, boundary)
-        except TierUnavailable as error:
-            # Too much for one statement, as where ClickHouse has lost what it was cut by.
-            middle = (cut.low_ms + min(cut.high_ms, ids.MAX_MICROSECONDS // 1000)) // 2
-            if not error.passing or middle - cut.low_ms < _SHORTEST_MS:
-                raise
-        return self.compare([cut._replace(high_ms=middle), cut._replace(low_ms=middle)], boundary)
-
-    def _compare_at_once(self, cut: Cut, boundary: str) -> Compared:
-        ours, theirs = self._slices(cut)
-        rows = sum(
-            max(ours.get(key, _NOTHING).rows, theirs.get(key, _NOTHING).rows)
-            for key in ours.keys() | theirs.keys()
-        )
-        differs = bool(_differing(ours, theirs, boundary))
-        return Compared(rows, self._suspects(cut, boundary) if differs else frozenset())
-
-    def _slices(self, cut: Cut) -> tuple[dict[SliceKey, Slice], dict[SliceKey, Slice]]:
-        """Both databases' slices, computed at the same time."""
-        with ThreadPoolExecutor(1) as other:
-            pending = other.submit(fingerprints.clickhouse_slices, self._server, cut)
-            with translated(), self._engine.connect() as connection:
-                ours = fingerprints.postgres_slices(connection, cut)
-            return ours, pending.result()
-
-    def _suspects(self, cut: Cut, boundary: str) -> frozenset[str]:
-        finer = cut._replace(shares=min(fingerprints.MAX_SHARES, cut.shares * FINER))
-        differing = _differing(*self._slices(finer), boundary)
-        with translated(), self._engine.connect() as connection:
-            ours = fingerprints.postgres_rows(connection, finer, differing)
-        theirs = fingerprints.clickhouse_rows(self._server, finer, differing)
-        unlike = {name for name, _ in ours.items() ^ theirs.items()}
-        return frozenset(name for name in unlike if name in ours or name >= boundary)
-
-
 _NOTHING = Slice(0, 0)
 
 
-def lost_slices(server: ClickHouse, cut: Cut, expected: Mapping[SliceKey, int]) -> list[Difference]:
-    """The slices of a cut in which ClickHouse has fewer rows than were archived.
+def cuts(server: ClickHouse, scope: Scope) -> list[Cut]:
+    """All of time in chunks, by how much ClickHouse has of each week. Raises `TierError`."""
+    everything = Cut(user_id=scope.user_id, thread_id=scope.thread_id)
+    query = _WEEKS.format(
+        phase=fingerprints.PHASE_MS,
+        width=WEEK_MS,
+        where=fingerprints.clickhouse_where(everything),
+    )
+    return _chunks(everything, [(int(week), int(rows)) for week, rows in server.rows(query)])
 
-    A row once archived may get newer versions, a tombstone at last, but never fewer rows: so the
-    counts hold for good, the checksums do not. Raises `TierError`.
-    """
+
+def compare(tiers: Tiers, chunks: Sequence[Cut], boundary: str) -> Compared:
+    """Compares chunks of time, one after the other. Rows below the boundary may be in ClickHouse
+    alone. Raises `TierError`."""
+    done = Compared()
+    for cut in chunks:
+        done = done.joined(_compare(tiers, cut, boundary))
+    return done
+
+
+def _compare(tiers: Tiers, cut: Cut, boundary: str) -> Compared:
+    try:
+        return _compare_at_once(tiers, cut, boundary)
+    except TierUnavailable as error:
+        # Too much for one statement, as where ClickHouse has lost what it was cut by.
+        middle = (cut.low_ms + min(cut.high_ms, ids.MAX_MICROSECONDS // 1000)) // 2
+        if not error.passing or middle - cut.low_ms < _SHORTEST_MS:
+            raise
+    halves = [cut._replace(high_ms=middle), cut._replace(low_ms=middle)]
+    return compare(tiers, halves, boundary)
+
+
+def _compare_at_once(tiers: Tiers, cut: Cut, boundary: str) -> Compared:
+    ours, theirs = _slices(tiers, cut)
+    rows = sum(
+        max(ours.get(key, _NOTHING).rows, theirs.get(key, _NOTHING).rows)
+        for key in ours.keys() | theirs.keys()
+    )
+    differs = bool(_differing(ours, theirs, boundary))
+    return Compared(rows, _suspects(tiers, cut, boundary) if differs else frozenset())
+
+
+def _slices(tiers: Tiers, cut: Cut) -> tuple[dict[SliceKey, Slice], dict[SliceKey, Slice]]:
+    """Both databases' slices, computed at the same time."""
+    with ThreadPoolExecutor(1) as other:
+        pending = other.submit(fingerprints.clickhouse_slices, tiers.job_clickhouse, cut)
+        with translated(), tiers.job_engine.connect() as connection:
+            ours = fingerprints.postgres_slices(connection, cut)
+        return ours, pending.result()
+
+
+def _suspects(tiers: Tiers, cut: Cut, boundary: str) -> frozenset[str]:
+    finer = cut._replace(shares=min(fingerprints.MAX_SHARES, cut.shares * FINER))
+    differing = _differing(*_slices(tiers, finer), boundary)
+    with translated(), tiers.job_engine.connect() as connection:
+        ours = fingerprints.postgres_rows(connection, finer, differing)
+    theirs = fingerprints.clickhouse_rows(tiers.job_clickhouse, finer, differing)
+    unlike = {name for name, _ in ours.items() ^ theirs.items()}
+    return frozenset(name for name in unlike if name in ours or name >= boundary)
+
+
+def lost_slices(server: ClickHouse, cut: Cut, expected: Mapping[SliceKey, int]) -> list[Difference]:
+    """The slices of a cut in which ClickHouse has fewer rows than were archived. Newer versions
+    change checksums, never counts. Raises `TierError`."""
     if not expected:
         return []
     found = fingerprints.clickhouse_slices(server, cut)

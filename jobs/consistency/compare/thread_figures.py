@@ -1,8 +1,5 @@
-"""Which threads of PostgreSQL may state wrong figures.
-
-Each database sums up a fingerprint of every thread's figures, by 256 buckets; only the threads of
-buckets that differ are fetched. Threads without a live message have no figures worth comparing.
-"""
+"""Which threads of PostgreSQL may state wrong figures: each database sums up fingerprints of them
+by 256 buckets, and only the threads of buckets that differ are fetched."""
 
 from collections.abc import Iterable
 from typing import Any

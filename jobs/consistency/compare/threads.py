@@ -1,8 +1,5 @@
-"""Names the threads whose figures are wrong.
-
-A wrong row of a message makes its thread's figures seem wrong although they are right. So the
-figures are compared with what there will be once every row is repaired.
-"""
+"""Names the threads whose figures are wrong, compared with what there will be once every row is
+repaired: a wrong row makes right figures seem wrong."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -19,30 +16,31 @@ from storage.postgres.driver import translated
 from storage.tiers import Tiers
 
 
-class ThreadComparison:
-    """Compares figures; a thread is named when two readings find the same."""
+def compare(
+    tiers: Tiers,
+    drain_pipeline: Callable[[], None],
+    scope: Scope,
+    verdicts: Iterable[CopyVerdict],
+    boundary: str,
+) -> Compared:
+    """Compares the figures of all threads of a scope; a thread is named when two readings find the
+    same. Raises `TierError`."""
+    shift = _Shift(verdicts, boundary)
+    with translated(), tiers.job_engine.connect() as connection:
+        compared = thread_figures.thread_count(connection, scope)
+        suspects = thread_figures.suspicious(connection, tiers.job_clickhouse, scope)
+    suspects = {thread for thread in suspects | shift.threads if scope.holds(*thread)}
+    wrong = confirmed(lambda: _wrong(tiers, suspects, shift), drain_pipeline)
+    return Compared(compared, differences=tuple(_difference(*one) for one in sorted(wrong)))
 
-    def __init__(self, tiers: Tiers, drain_pipeline: Callable[[], None]) -> None:
-        self._tiers = tiers
-        self._drain_pipeline = drain_pipeline
 
-    def compare(self, scope: Scope, verdicts: Iterable[CopyVerdict], boundary: str) -> Compared:
-        """All threads of a scope. Raises `TierError`."""
-        shift = _Shift(verdicts, boundary)
-        server = self._tiers.job_clickhouse
-        with translated(), self._tiers.job_engine.connect() as connection:
-            compared = thread_figures.thread_count(connection, scope)
-            suspects = thread_figures.suspicious(connection, server, scope) | shift.threads
-        suspects = {thread for thread in suspects if scope.holds(*thread)}
-        wrong = confirmed(lambda: self._wrong(suspects, shift), self._drain_pipeline)
-        return Compared(compared, differences=tuple(_difference(*one) for one in sorted(wrong)))
-
-    def _wrong(self, threads: set[Thread], shift: "_Shift") -> set[tuple[Thread, ThreadFigures]]:
-        server = self._tiers.job_clickhouse
-        with translated(), self._tiers.job_engine.connect() as connection:
-            found = figures(connection, server, threads)
-        shifted = [(thread, shift.of(thread, each)) for thread, each in found.items()]
-        return {(thread, each) for thread, each in shifted if not each.is_right}
+def _wrong(
+    tiers: Tiers, threads: set[Thread], shift: "_Shift"
+) -> set[tuple[Thread, ThreadFigures]]:
+    with translated(), tiers.job_engine.connect() as connection:
+        found = figures(connection, tiers.job_clickhouse, threads)
+    shifted = [(thread, shift.of(thread, each)) for thread, each in found.items()]
+    return {(thread, each) for thread, each in shifted if not each.is_right}
 
 
 class _Shift:

@@ -1,11 +1,9 @@
-"""Nothing is named a difference on one reading: what is on its way is none.
-
-A message is named only when two readings in a row, with the pipeline drained in between, find the
-same copies, and neither finds it on its way.
-"""
+"""A message is named only when two readings in a row, with the pipeline drained in between, find
+the same copies, and neither finds it on its way."""
 
 import time
 from collections.abc import Callable, Collection, Sequence, Set
+from itertools import chain
 from typing import TypeVar
 
 from jobs.consistency.judge.copies import Copies, archived_rows, committed_rows, hot_records
@@ -16,6 +14,7 @@ from storage.availability import hidden
 from storage.availability.hidden import Thread
 from storage.postgres.driver import translated
 from storage.redis import keys
+from storage.resilience.bites import batches
 from storage.tiers import Tiers
 
 Found = TypeVar("Found")
@@ -45,11 +44,8 @@ class Confirmation:
 
     def prove(self, suspects: Collection[str]) -> list[CopyVerdict]:
         """The verdicts on those suspects with which something is wrong. Raises `TierError`."""
-        ordered = sorted(suspects)
-        proven: list[CopyVerdict] = []
-        for at in range(0, len(ordered), BATCH):
-            proven += self._prove(ordered[at : at + BATCH])
-        return proven
+        found = map(self._prove, batches(sorted(suspects), BATCH))
+        return list(chain.from_iterable(found))
 
     def judge(self, names: Sequence[str]) -> tuple[list[CopyVerdict], InFlight]:
         """The verdicts on some messages as they are now, and which of them are on their way."""

@@ -16,6 +16,7 @@ from storage.clickhouse.rows import message_of as archived_message_of
 from storage.errors import TierRejected
 from storage.postgres.driver import message_of
 from storage.redis.driver import RedisGateway
+from storage.resilience.bites import batches
 
 KEYS_AT_ONCE = 200
 """Records fetched from Redis at once: about a millisecond in which it does nothing else."""
@@ -71,14 +72,8 @@ class Copies(NamedTuple):
 def hot_records(door: RedisGateway, names: Sequence[str]) -> dict[str, HotRecord]:
     """The records that Redis has under these keys, by key. Raises `TierError`."""
     found: dict[str, HotRecord] = {}
-    for at in range(0, len(names), KEYS_AT_ONCE):
-        batch = names[at : at + KEYS_AT_ONCE]
-        with door.guarded() as client:
-            pipeline: Any = client.pipeline(transaction=False)
-            for name in batch:
-                pipeline.get(name)
-                pipeline.ttl(name)
-            answers = pipeline.execute()
+    for batch in batches(names, KEYS_AT_ONCE):
+        answers = door.each(lambda pipeline, name: (pipeline.get(name), pipeline.ttl(name)), batch)
         for name, record, ttl in zip(batch, answers[::2], answers[1::2], strict=True):
             if record is not None:
                 found[name] = HotRecord(record, ttl != -1)
@@ -92,10 +87,8 @@ def committed_rows(connection: Connection, names: Collection[str]) -> dict[str, 
 
 
 def archived_rows(server: ClickHouse, names: Collection[str]) -> dict[str, list[ArchivedRow]]:
-    """All rows that ClickHouse has of these messages, the one that counts first.
-
-    Raises `TierError`.
-    """
+    """All rows that ClickHouse has of these messages, the one that counts first. Raises
+    `TierError`."""
     if not names:
         return {}
     named = ", ".join(f"'{name}'" for name in names)

@@ -67,10 +67,8 @@ class CopyVerdict(NamedTuple):
 
 
 def judge(copies: Copies, boundary: str, *, is_refused: bool = False) -> CopyVerdict:
-    """The verdict on one message; below the boundary ClickHouse may be alone.
-
-    What PostgreSQL has refused stays in Redis as it is.
-    """
+    """The verdict on one message; below the boundary ClickHouse may be alone. What PostgreSQL has
+    refused stays in Redis as it is."""
     held = _held(copies)
     erasures = [mark for mark in copies.marks.values() if copies.id <= mark.erased]
     if erasures:

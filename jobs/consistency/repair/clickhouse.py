@@ -1,8 +1,5 @@
-"""The right rows into ClickHouse, and out of it those that would hide them.
-
-What must go is a row with a higher version, another row of the same version, and one in another
-place of the table. It goes only after the right one was read back.
-"""
+"""Puts the right rows into ClickHouse, and, once they were read back, takes out those that would
+hide them: of a higher version, of the same version, or in another place of the table."""
 
 import secrets
 from collections.abc import Collection, Sequence
@@ -12,14 +9,15 @@ from jobs.consistency.judge.verdict import CopyVerdict
 from models import codec
 from models.message import Message
 from storage.clickhouse.driver import ClickHouse, batches, literal
+from storage.resilience import bites
 
 BATCH = 500
 
 
 def put(server: ClickHouse, verdicts: Sequence[CopyVerdict]) -> None:
     """Has ClickHouse show what is right: inserts, reads back, deletes. Raises `TierError`."""
-    for at in range(0, len(verdicts), BATCH):
-        truths = {one.id: one.truth for one in verdicts[at : at + BATCH] if one.truth}
+    for batch in bites.batches(verdicts, BATCH):
+        truths = {one.id: one.truth for one in batch if one.truth}
         _insert(server, truths.values())
         rows = archived_rows(server, truths)
         hiding = [

@@ -12,38 +12,28 @@ from storage.availability import hidden
 from storage.postgres import locks, writes
 from storage.postgres.driver import message_of, translated
 from storage.postgres.partitions import Partitions
+from storage.resilience.bites import batches
 from storage.tiers import Tiers
 
 BATCH = 200
 
 _PUT = text(
-    """
-INSERT INTO messages (id, user_id, thread_id, role, content, metadata, created_at,
-                      updated_at, version, deleted_at, content_hash)
-SELECT * FROM json_to_recordset(CAST(:records AS json)) AS r (
-    id uuid, user_id text, thread_id text, role text, content text, metadata json,
-    created_at timestamptz, updated_at timestamptz, version bigint,
-    deleted_at timestamptz, content_hash text)
-ORDER BY id
+    f"""
+INSERT INTO messages ({writes.COLUMNS})
+SELECT {writes.COLUMNS} FROM {writes.GIVEN} ORDER BY id
 ON CONFLICT (id) DO UPDATE SET
-    user_id = excluded.user_id, thread_id = excluded.thread_id, role = excluded.role,
-    content = excluded.content, metadata = excluded.metadata,
-    created_at = excluded.created_at, updated_at = excluded.updated_at,
-    version = excluded.version, deleted_at = excluded.deleted_at,
-    content_hash = excluded.content_hash, persisted_at = excluded.persisted_at
-"""
+    user_id = excluded.user_id, thread_id = excluded.thread_id,
+    created_at = excluded.created_at, {writes.REPLACED}
+"""  # noqa: S608
 )
 
 
 def put(tiers: Tiers, verdicts: Sequence[CopyVerdict]) -> None:
-    """Puts what is right in the place of what is not, where that is still there; under the locks
-    of the slots, so that no drain writes the same rows meanwhile.
-
-    Raises `TierUnavailable` with what was done until then committed.
-    """
+    """Replaces wrong rows that are still as they were judged, under the locks of their slots, so
+    that no drain writes them meanwhile. Raises `TierUnavailable` with what was done until then
+    committed."""
     partitions = Partitions(tiers.job_engine)
-    for at in range(0, len(verdicts), BATCH):
-        batch = [one for one in verdicts[at : at + BATCH] if one.truth]
+    for batch in batches((one for one in verdicts if one.truth), BATCH):
         partitions.ensure_for(one.id for one in batch)
         with translated(), tiers.job_engine.begin() as connection:
             slots = {tiers.redis.slot_of_message(one.id) for one in batch}

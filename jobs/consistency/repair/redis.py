@@ -9,6 +9,7 @@ from jobs.consistency.report import Difference
 from models import codec
 from storage.redis import keys
 from storage.redis.driver import Script
+from storage.resilience.bites import batches
 from storage.tiers import Tiers
 
 BATCH = 200
@@ -18,22 +19,21 @@ def put(tiers: Tiers, verdicts: Sequence[CopyVerdict]) -> None:
     """Puts what is right in the place of copies that are still what was read; whatever was written
     since stays. Raises `TierError`."""
     correct = Script(tiers.redis_door, "replace_damaged")
-    calls = [call for one in verdicts if (call := _call(tiers, one)) is not None]
-    for at in range(0, len(calls), BATCH):
-        correct.many(calls[at : at + BATCH])
+    calls = (call for one in verdicts if (call := _call(tiers, one)) is not None)
+    for batch in batches(calls, BATCH):
+        correct.many(batch)
 
 
 def relist(tiers: Tiers, differences: Sequence[Difference]) -> None:
     """Has indexes claim nothing, so that they are read anew from below; entries of what is nowhere
     leave them. Raises `TierError`."""
     tiers.redis_repair.invalidate_indexes(sorted({one.thread for one in differences}))
-    with tiers.redis_door.guarded() as client:
-        pipeline: Any = client.pipeline(transaction=False)
-        for one in differences:
-            if one.kind == "phantom":
-                slot = tiers.redis.slot_of_thread(*one.thread)
-                pipeline.zrem(keys.index(slot, *one.thread), one.id)
-        pipeline.execute()
+    entries = [
+        (keys.index(tiers.redis.slot_of_thread(*one.thread), *one.thread), one.id)
+        for one in differences
+        if one.kind == "phantom"
+    ]
+    tiers.redis_door.each(lambda pipeline, entry: pipeline.zrem(*entry), entries)
 
 
 def _call(tiers: Tiers, verdict: CopyVerdict) -> tuple[list[str], list[Any]] | None:

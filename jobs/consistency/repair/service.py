@@ -1,8 +1,5 @@
-"""Repairs what a check found: what is right in some tier is put into the others.
-
-PostgreSQL first, since the other two follow it; then ClickHouse, then Redis, then the figures of
-threads. What no tier has right stays as it is, named. Whether something was repaired is read again.
-"""
+"""Repairs what a check found: PostgreSQL first, since the others follow it, then ClickHouse, Redis,
+and the figures of threads. Whether something was repaired is read again."""
 
 from collections.abc import Sequence
 
@@ -18,6 +15,7 @@ from storage.availability import hidden
 from storage.availability.hidden import Thread
 from storage.postgres.driver import translated
 from storage.postgres.tombstones import tombstone_of
+from storage.resilience.bites import batches
 from storage.tiers import Tiers
 
 
@@ -30,22 +28,21 @@ class Repair:
         self._tiers = tiers
         self._confirmation = confirmation
         self._persistence = persistence
-        self._counter = ThreadCounter(tiers.job_engine, tiers.job_clickhouse, tiers.settings.shards)
+        self._counter = ThreadCounter(tiers)
 
     def messages(self, verdicts: Sequence[CopyVerdict]) -> set[str]:
         """Repairs copies of messages; gives the ids with which nothing is wrong any more."""
         repairable = [self._buried(one) for one in verdicts if one.truth is not None]
-        for at in range(0, len(repairable), BATCH):
-            batch = self._as_hidden_as_before(repairable[at : at + BATCH])
+        for some in batches(repairable, BATCH):
+            batch = self._as_hidden_as_before(some)
             postgres.put(self._tiers, [one for one in batch if "postgresql" in one.wrong])
             clickhouse.put(
                 self._tiers.job_clickhouse, [one for one in batch if "clickhouse" in one.wrong]
             )
             redis.put(self._tiers, batch)
         repaired: set[str] = set()
-        names = [one.id for one in repairable]
-        for at in range(0, len(names), BATCH):
-            again, _ = self._confirmation.judge(names[at : at + BATCH])
+        for names in batches((one.id for one in repairable), BATCH):
+            again, _ = self._confirmation.judge(names)
             repaired |= {one.id for one in again if not one.wrong}
         return repaired
 

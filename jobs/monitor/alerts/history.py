@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 
 from jobs.monitor.alerts.state import Alert
 from jobs.monitor.alerts.store import Acknowledgment, AnnotatedAlert
-from storage.postgres.driver import rfc3339, translated
-from storage.resilience.breaker import Breaker
+from models import codec
+from storage.postgres.driver import rfc3339, rows_of, translated
+from storage.tiers import Tiers
 
 KEPT_DAYS = 90
 
@@ -39,9 +40,9 @@ FROM alerts ORDER BY raised_at DESC, id LIMIT :limit
 class AlertHistory:
     """The verbs of the history. Errors leave as `TierUnavailable` and `TierRejected`."""
 
-    def __init__(self, engine: Engine, breaker: Breaker) -> None:
-        self._engine = engine
-        self._breaker = breaker
+    def __init__(self, tiers: Tiers) -> None:
+        self._engine = tiers.quick_engine
+        self._breaker = tiers.breakers.postgresql
 
     def write(self, alerts: Iterable[Alert], acknowledged: Mapping[str, Acknowledgment]) -> None:
         """Records alerts as they are now, and who saw them first."""
@@ -52,13 +53,13 @@ class AlertHistory:
 
     def newest(self, limit: int) -> list[AnnotatedAlert]:
         """The alerts that were raised last, newest first."""
-        with self._breaker.guard(), translated(), self._engine.connect() as connection:
-            rows = connection.execute(_NEWEST, {"limit": limit}).all()
+        with self._breaker.guard():
+            rows = rows_of(self._engine, _NEWEST, {"limit": limit})
         return [_annotated(row._asdict()) for row in rows]
 
 
 def _row(alert: Alert, seen: Acknowledgment | None) -> dict[str, Any]:
-    figures = msgspec.json.encode(alert.figures).decode()
+    figures = codec.text(alert.figures)
     by, at = (seen.by, seen.at) if seen else (None, None)
     return {**msgspec.structs.asdict(alert), "figures": figures, "by": by, "at": at}
 

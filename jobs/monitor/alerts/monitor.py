@@ -1,9 +1,6 @@
-"""Judges every two seconds how well it works, raises alerts and clears them.
-
-Any process may judge: whoever comes first takes the turn of a window. Without Redis there are no
-turns; then each goes by what it counted itself, from the newest state it can find, and two that
-judge the same window come to the same next one.
-"""
+"""Judges every two seconds how well it works, raises alerts and clears them. Whichever process
+comes first judges a window. Without Redis each judges by its own counts, from the newest state that
+it can find, and all come to the same next one."""
 
 import random
 import time
@@ -28,8 +25,8 @@ from jobs.monitor.alerts.store import (
     AnnotatedAlert,
     Annotations,
     PendingAuditEntry,
+    alert_fields,
 )
-from jobs.monitor.alerts.views import alert_fields
 from jobs.monitor.alerts.webhook import WebhookSink
 from jobs.monitor.snapshot import Snapshotter
 from jobs.monitor.windows import WINDOW_SECONDS, Windows, window_of
@@ -60,7 +57,7 @@ class PerformanceMonitor:
         self._windows = windows
         self._snapshots = snapshots
         self._store = AlertStore(tiers.notices, breakers)
-        self._history = AlertHistory(engine, breakers.postgresql)
+        self._history = AlertHistory(tiers)
         self._audit = AuditTrail(engine, tiers.clock)
         self._sink = WebhookSink(
             settings.alert_webhook_url,
@@ -135,10 +132,8 @@ class PerformanceMonitor:
         return marks.of(alert, time.time())
 
     def silence(self, alert_id: str, seconds: float, by: str) -> AnnotatedAlert:
-        """Mutes notifications of alerts of this kind for so long; they stay listed.
-
-        Raises `NotFound`.
-        """
+        """Mutes notifications of alerts of this kind for so long; they stay listed. Raises
+        `NotFound`."""
         alert, marks = self._found(alert_id), self._store.marks()
         silenced = {**marks.silenced_until, alert.key: time.time() + seconds}
         marks = replace(marks, silenced_until=silenced)

@@ -1,7 +1,5 @@
-"""The state of the alerts: which are active, which are suspected, and what is to be recorded.
-
-Pure: an evaluation makes the next state out of the one before it, whichever process made that.
-"""
+"""The state of the alerts: which are active, which are suspected, and what is to be recorded. Pure:
+an evaluation makes the next state from the one before."""
 
 import uuid
 from typing import NamedTuple

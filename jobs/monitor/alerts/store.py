@@ -1,7 +1,5 @@
-"""Where the state of the alerts and what admins said to them are kept, whichever tier is down.
-
-Two notices, as two kinds of processes write them: whoever evaluates, and whoever serves admins.
-"""
+"""Keeps the state of the alerts and the annotations of admins, whichever tier is down: two notices,
+since evaluators write the one and the web processes the other."""
 
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -70,6 +68,29 @@ class AnnotatedAlert(msgspec.Struct, frozen=True, kw_only=True):
     alert: Alert
     acknowledged: Acknowledgment | None
     silenced_until: str | None = None
+
+
+def alert_fields(alert: Alert) -> dict[str, object]:
+    """An alert as callers see it: its figures stand beside its type."""
+    shown: dict[str, object] = {
+        "id": alert.id,
+        "type": alert.type,
+        "priority": alert.priority,
+        "since": alert.since,
+        "detail": alert.detail,
+        **alert.figures,
+    }
+    return shown if alert.until is None else {**shown, "until": alert.until}
+
+
+def annotated_fields(one: AnnotatedAlert) -> dict[str, object]:
+    """An alert, and what admins said to it."""
+    shown = alert_fields(one.alert)
+    if seen := one.acknowledged:
+        shown |= {"acknowledged_by": seen.by, "acknowledged_at": seen.at}
+    if one.silenced_until is not None:
+        shown["silenced_until"] = one.silenced_until
+    return shown
 
 
 class AlertStore:

@@ -1,8 +1,6 @@
-"""Notifies a server of alerts that are raised and cleared: signed, repeated, never waited for.
-
-A delivery waits in Redis, where any process finds it, or in this process while Redis is down. It
-keeps its id however often it is tried, so that a receiver can tell a repetition.
-"""
+"""Notifies a server of alerts that are raised and cleared. A delivery waits in Redis, where any
+process finds it, or in this process while Redis is down. It keeps its id, so that a receiver can
+tell a repetition."""
 
 import hashlib
 import hmac
@@ -26,7 +24,7 @@ from storage.telemetry.instruments import Instruments
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 PAUSES_SECONDS = (2.0, 5.0, 15.0, 60.0, 300.0, 900.0)
 """Between two attempts; the last of them goes on."""
 GIVE_UP_SECONDS = 3 * 3_600.0
@@ -62,7 +60,7 @@ class WebhookSink:
         self._thread = PeriodicThread(
             "webhook",
             lambda: self.deliver_due(),
-            lambda: LOOK_SECONDS,
+            lambda: POLL_SECONDS,
             "webhook_stuck",
             on_failure=partial(instruments.round_failed, "webhook"),
             shows_traceback=False,

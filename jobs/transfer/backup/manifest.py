@@ -1,9 +1,6 @@
-"""What a backup says of itself: its files with their rows and checksums, and who made it.
-
-It is believed once its signature is right, and its files once they are what it says; until then a
-backup may be anything that somebody put there. The signature is an HMAC of the manifest. Its key
-comes from the secret that tokens are signed with, which only the installation has.
-"""
+"""What a backup says of itself: its files with their rows and checksums, and who made it. It is
+believed once its signature is right: an HMAC, whose key comes from the secret that tokens are
+signed with."""
 
 import hashlib
 import hmac

@@ -1,9 +1,6 @@
-"""Restores a backup beside whatever is there: newer versions stay, erased users stay out.
-
-Messages go to PostgreSQL and by its outbox to ClickHouse; those that were archived go to
-ClickHouse alone, as they lay there. Every step may be repeated. A backup that this installation
-has not signed is restored only if it is trusted, and what it says of who did what is left out.
-"""
+"""Restores a backup beside whatever is there: newer versions stay, erased users stay out. Archived
+messages go to ClickHouse alone, the others to PostgreSQL and its outbox. Every step may be
+repeated."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -62,7 +59,7 @@ class RestoreService:
         self._redis = redis
         self._audit = audit
         self._ships = ships
-        self._counter = ThreadCounter(self._engine, self._server, settings.shards)
+        self._counter = ThreadCounter(tiers)
         self._partitions = Partitions(self._engine)
         self._weeks_ahead = settings.partition_weeks_ahead
         self._key = key_of(settings.jwt_secret)
@@ -77,12 +74,9 @@ class RestoreService:
         on_progress: OnProgress = lambda *_: None,
     ) -> SignedManifest:
         """Restores a backup once all of it is verified; gives its manifest, and whether it was
-        signed.
-
-        Raises `Refused` for a damaged one, for one that is not signed unless `trust`, and for a
+        signed. Raises `Refused` for a damaged one, for one that is not signed unless `trust`, for a
         target that is not empty unless `merge`; and `TierError`, after which it may be repeated
-        with `merge`.
-        """
+        with `merge`."""
         on_progress("verifying", 0, 0)
         verified = verify(folder, self._key, trust=trust)
         found = verified.manifest

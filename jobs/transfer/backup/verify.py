@@ -20,10 +20,8 @@ MAX_ROW_BYTES = 64 * 1024 * 1024
 
 
 def verify(folder: Path, key: bytes | None, *, trust: bool = False) -> SignedManifest:
-    """A backup of which every byte and every message was checked.
-
-    Raises `Refused` for what differs, and unless it is trusted for one that the key has not signed.
-    """
+    """A backup of which every byte and every message was checked. Raises `Refused` for what
+    differs, and, unless `trust`, for one that the key has not signed."""
     found = read(folder, key)
     if not (found.is_signed or trust):
         raise Refused(
@@ -52,10 +50,8 @@ def _check_bytes(path: Path, part: BackupFile) -> None:
 
 
 def _check_rows(folder: Path, found: SignedManifest) -> None:
-    """Reads every row, and compares every message with its own hash.
-
-    Messages that were damaged already when the backup was made stay as they were, if it is signed.
-    """
+    """Reads every row, and compares every message with its own hash. Those that were damaged
+    already when a signed backup was made may be."""
     for name, part in found.manifest.parts.items():
         allowed = part.damaged if found.is_signed else 0
         for number, line in enumerate(lines(folder, part), 1):

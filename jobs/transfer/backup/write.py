@@ -51,10 +51,8 @@ class BackupService:
     def write(
         self, folder: Path, actor: str, on_progress: OnProgress = lambda *_: None
     ) -> Manifest:
-        """Writes all that is acknowledged by now into a new folder.
-
-        Raises `Refused` where there is one already, and `TierError`; no folder is left then.
-        """
+        """Writes all that is acknowledged by now into a new folder. Raises `Refused` where there is
+        one already, and `TierError`; no folder is left then."""
         if folder.exists():
             raise Refused(f"{folder} is there already")
         self._gather()

@@ -7,8 +7,10 @@ version as it was exported, and comes back exactly: its hash must match it. A li
 alone is a thread's own data.
 """
 
+import hashlib
 import json
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,7 +19,6 @@ from typing import Annotated, Any, BinaryIO, NamedTuple, TypeVar
 import msgspec
 
 from jobs.transfer.formats import thread_lines
-from jobs.transfer.formats.occurrences import Occurrences
 from jobs.transfer.formats.source import (
     Item,
     Kept,
@@ -63,6 +64,11 @@ class Defaults(NamedTuple):
     user_id: str | None = None
     time_us: int | None = None
 
+
+_COUNT = """
+INSERT INTO seen (name, times) VALUES (?, 1)
+ON CONFLICT (name) DO UPDATE SET times = times + 1 RETURNING times
+"""
 
 Decoded = TypeVar("Decoded")
 _line = msgspec.json.Decoder(JsonLine)
@@ -120,6 +126,26 @@ def _has_lone_surrogate(line: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return False
+
+
+class Occurrences:
+    """Counts equal lines of a source, however long it is: about 40 bytes of a temporary file for
+    each, on disk once memory is not small any more."""
+
+    def __init__(self) -> None:
+        # A database without a name is a temporary file that nobody else sees.
+        self._seen = sqlite3.connect("", isolation_level=None)
+        self._seen.execute("PRAGMA journal_mode = OFF")
+        self._seen.execute("CREATE TABLE seen (name BLOB PRIMARY KEY, times INTEGER) WITHOUT ROWID")
+
+    def count(self, *fields: str) -> int:
+        """How often these fields came before."""
+        name = hashlib.blake2b("\0".join(fields).encode(), digest_size=16).digest()
+        return int(self._seen.execute(_COUNT, (name,)).fetchone()[0]) - 1
+
+    def close(self) -> None:
+        """Gives the room back."""
+        self._seen.close()
 
 
 class _Reader:

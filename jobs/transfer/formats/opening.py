@@ -1,7 +1,5 @@
-"""Opens a source, which may be a pipe or gzip: nothing is rewound.
-
-Its format is told from its head. Another format is named once, rather than refused line by line.
-"""
+"""Opens a source, which may be a pipe or gzip, and tells its format from its head. Nothing is
+rewound."""
 
 import gzip
 import io

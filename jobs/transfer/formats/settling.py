@@ -1,9 +1,6 @@
-"""Gives imported messages their ids: those that they have already, or new ones in their order.
-
-An id holds an imported message's thread, its time, its place among those of the same time, and a
-hash of what its source knows it by. All but the place come from the message alone, so a message
-that is there already is found by them; the place keeps the source's order.
-"""
+"""Gives imported messages their ids: those that they have already, or new ones in the source's
+order. An id holds a message's thread, its time, its place among those of the same time, and a hash
+of what its source knows it by."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,8 +1,6 @@
-"""What every format shares: what a source yields, what is refused and why, and ids.
-
-History is kept as it was: an empty text, which the API refuses, is no reason to lose a message.
-All else that no tier could keep is refused one message at a time, with its place and its reason.
-"""
+"""What every format shares: items, refusals and ids. Empty texts, which the API refuses, are
+imported; what no tier could keep is refused one message at a time, with its place and its
+reason."""
 
 import re
 from collections.abc import Callable
@@ -76,10 +74,8 @@ class _Passed(NamedTuple):
 
 
 class Minter:
-    """Gives drafts ids from their own time and from what their source knows them by.
-
-    What stands before a message decides neither, so that files that overlap agree on it.
-    """
+    """Gives drafts ids from their own time and from what their source knows them by, not from what
+    stands before them, so that files that overlap agree."""
 
     def __init__(self, now_us: int) -> None:
         self._latest_us = now_us + LATEST_AHEAD_US
@@ -106,12 +102,9 @@ class Minter:
         identity: tuple[str, ...],
         earlier_identity: tuple[str, ...],
     ) -> Minted:
-        """The message of a draft. Raises `InvalidMessage` for what cannot be kept.
-
-        `identity` is what its source knows it by, `earlier_identity` what it was known by when ids
-        depended on the messages before. Without a time it has that of the message before it in its
-        thread, and must not be the first.
-        """
+        """The message of a draft. `identity` is what its source knows it by, `earlier_identity`
+        what it was known by when ids depended on the messages before. Without a time it has that of
+        the message before it in its thread. Raises `InvalidMessage` for what cannot be kept."""
         check_keepable(draft)
         check_new_thread_id(draft.thread_id)
         thread = draft.user_id, draft.thread_id

@@ -55,11 +55,7 @@ def thread(services: Services, archive: Callable[[], None], user: str) -> list[M
         message(user, "t", f"message {number}", time_us=FIRST_US + number * MINUTE_US)
         for number in range(COUNT)
     ]
-    list(
-        BulkImporter(
-            services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived
-        ).run(made)
-    )
+    list(BulkImporter(services.tiers).run(made))
     archive()
     assert rows_of(services, user) == 0
     return made
@@ -122,11 +118,7 @@ def test_an_admin_is_told_how_far_the_archive_is(
     assert told()["archived_before"] is None
     before, remained = dropped(), told()["remaining"]["partitions"]
     one = message(user, "t", time_us=FIRST_US)
-    list(
-        BulkImporter(
-            services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived
-        ).run([one])
-    )
+    list(BulkImporter(services.tiers).run([one]))
     due = told()
     assert due["remaining"]["partitions"] == remained + 1
     assert due["remaining"]["bytes"] > 0
@@ -173,11 +165,7 @@ def test_the_command_says_what_would_go_and_what_went(
         return done.stdout.decode()
 
     one = message(user, "t", time_us=FIRST_US)
-    list(
-        BulkImporter(
-            services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived
-        ).run([one])
-    )
+    list(BulkImporter(services.tiers).run([one]))
     old = ("--older-than", f"{OLD_DAYS}d")
     assert "1 partitions with 1 messages" in archived_by_command(*old, "--dry-run")
     assert rows_of(services, user) == 1
@@ -193,11 +181,7 @@ def test_the_task_archives_what_is_old(
 ) -> None:
     """By the worker's own settings, which keep it for a day after that."""
     one = message(user, "t", time_us=FIRST_US)
-    list(
-        BulkImporter(
-            services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived
-        ).run([one])
-    )
+    list(BulkImporter(services.tiers).run([one]))
     celery.send_task("archive.archive_partition", queue="maintenance")
     eventually(lambda: rows_of(services, user) == 0 and nobody_archives(services), 20)
 

@@ -24,11 +24,7 @@ def test_an_export_is_the_same_bytes_every_time_and_comes_back_whole(
     stack: Launched, services: Services, tmp_path: Path, user: str
 ) -> None:
     originals = [message(user, "t", one, metadata={"text": one}) for one in AWKWARD_TEXTS]
-    list(
-        BulkImporter(
-            services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived
-        ).run(originals)
-    )
+    list(BulkImporter(services.tiers).run(originals))
     first = threadkeep(tmp_path, stack.env, "export", "--user", user)
     assert first.returncode == 0, first.stderr
     file = tmp_path / "export.jsonl"

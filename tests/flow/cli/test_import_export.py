@@ -62,9 +62,7 @@ def test_history_is_imported_once_however_often(
 
 def test_an_import_that_stopped_is_repeated(services: Services, user: str) -> None:
     messages = [message(user, f"t{number % 3}") for number in range(100)]
-    stopped = BulkImporter(
-        services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived, 10
-    ).run(messages)
+    stopped = BulkImporter(services.tiers, 10).run(messages)
     assert next(stopped).written == 10
     stopped.close()
     assert counts(run_import(services, messages, 7)) == (90, 10, 0)
@@ -179,9 +177,7 @@ def test_a_lock_is_waited_for(services: Services, held_thread: Any, user: str) -
         pauses.append(seconds)
         held_thread.rollback()
 
-    importer = BulkImporter(
-        services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived, pause=pause
-    )
+    importer = BulkImporter(services.tiers, pause=pause)
     (done,) = importer.run([message(user)])
     assert counts(done) == (1, 0, 0)
     assert len(pauses) == 1
@@ -191,9 +187,7 @@ def test_a_lock_that_stays_ends_the_import_with_nothing_half_done(
     services: Services, exporter: MessageExporter, held_thread: Any, user: str
 ) -> None:
     importer = BulkImporter(
-        services.tiers.job_engine,
-        services.tiers.redis_repair,
-        services.jobs.archived,
+        services.tiers,
         pause=lambda seconds: None,
     )
     with pytest.raises(TierUnavailable):

@@ -15,6 +15,7 @@ from storage.postgres.partitions import Partitions
 from support.data.exporting import messages_of
 from support.data.samples import message
 from support.patience import wait_for_locks
+from support.stack.clickhouse_requests import clickhouse_post
 from wiring.process import Services
 
 MONDAY_US = 1_577_664_000_000_000
@@ -41,7 +42,7 @@ def fresh(services: Services) -> None:
             connection.execute(text(statement))
         for table in connection.execute(_TABLES, {"ahead": "messages_2025"}).scalars().all():
             connection.execute(text(f"DROP TABLE {table}"))
-    services.tiers.job_clickhouse.post("TRUNCATE TABLE messages")
+    clickhouse_post(services.tiers.job_clickhouse, "TRUNCATE TABLE messages")
 
 
 def old(user: str, day: float = 0, thread: str = "t", **fields: Any) -> Message:
@@ -120,8 +121,9 @@ def clickhouse_row(one: Message) -> bytes:
 def lose_from_clickhouse(services: Services, *messages: Message) -> None:
     """Takes every version of some messages out of ClickHouse."""
     names = ", ".join(f"'{one.id}'" for one in messages)
-    services.tiers.job_clickhouse.post(
-        f"ALTER TABLE messages DELETE WHERE id IN ({names}) SETTINGS mutations_sync = 2"
+    clickhouse_post(
+        services.tiers.job_clickhouse,
+        f"ALTER TABLE messages DELETE WHERE id IN ({names}) SETTINGS mutations_sync = 2",
     )
 
 

@@ -20,11 +20,7 @@ def lines(user: str, *rows: dict[str, object]) -> list[Minted]:
 
 def run_import(services: Services, messages: Sequence[Kept], batch: int = 1_000) -> Imported:
     """Imports in batches; gives the counts with the refusals of all steps."""
-    steps = list(
-        BulkImporter(
-            services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived, batch
-        ).run(messages)
-    )
+    steps = list(BulkImporter(services.tiers, batch).run(messages))
     refusals = tuple(refusal for step in steps for refusal in step.refusals)
     return steps[-1]._replace(refusals=refusals)
 

@@ -46,11 +46,7 @@ class OldMessages:
             for number in range(100)
         ]
         own = bed.services
-        list(
-            BulkImporter(own.tiers.job_engine, own.tiers.redis_repair, own.jobs.archived).run(
-                self.messages
-            )
-        )
+        list(BulkImporter(own.tiers).run(self.messages))
         own.jobs.replication.ship_all()
         self.settle()
 

@@ -18,7 +18,7 @@ def place(services: Services, *batch: Message) -> None:
     """Has messages of one thread taken by Redis and carried to both other tiers."""
     (answer,) = services.tiers.redis.append([append_of(*batch)], 60)
     assert isinstance(answer, Stored), answer
-    services.jobs.carry()
+    services.jobs.drain_pipeline()
 
 
 def in_postgres(services: Services, change: str, *batch: Message, **values: Any) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from models.message import Message
 from storage.messages.posts import Draft
+from support.stack.clickhouse_requests import clickhouse_post
 from wiring.process import Services
 
 _RUNNING: list[Services] = []
@@ -43,7 +44,7 @@ def end_all() -> None:
             # The breaker stays open, so that nobody tries the tier again.
             breaker._probe = Event().wait
         own.failover.writes.keys.watch._is_wanted = _is_not_wanted
-        own.give_back()
+        own.tiers.give_back()
 
 
 def _is_not_wanted() -> bool:
@@ -54,7 +55,7 @@ def end_bypasses(alone: Services) -> None:
     """As if everybody who wrote beside Redis had found it again a while ago."""
     with alone.tiers.job_engine.begin() as connection:
         connection.execute(text("DELETE FROM redis_detours"))
-    alone.tiers.job_clickhouse.post("TRUNCATE TABLE direct_writers")
+    clickhouse_post(alone.tiers.job_clickhouse, "TRUNCATE TABLE direct_writers")
 
 
 def believe_keys(alone: Services) -> None:

@@ -150,9 +150,7 @@ class RecoveryDrill:
 
 def import_all(services: Services, messages: Iterable[Message]) -> int:
     """Imports history; gives how many messages."""
-    importer = BulkImporter(
-        services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived
-    )
+    importer = BulkImporter(services.tiers)
     written = 0
     for step in importer.run(messages):
         written = step.written

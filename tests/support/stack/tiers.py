@@ -14,4 +14,4 @@ def tiers(env: Mapping[str, str]) -> Iterator[Services]:
     try:
         yield services
     finally:
-        services.give_back()
+        services.tiers.give_back()

@@ -192,7 +192,7 @@ def test_importing_it_again_brings_nothing_back(
     before = exported(store)
     count = scalar(store, "SELECT message_count FROM threads WHERE user_id = :user", user=user)
     late = old(user, day=2.5, content="never seen before")
-    importer = BulkImporter(store.tiers.job_engine, store.tiers.redis_repair, store.jobs.archived)
+    importer = BulkImporter(store.tiers)
     *_, done = importer.run([*history, late])
     assert (done.written, done.unchanged, done.refusals) == (1, len(history), ())
     assert in_postgres(store) == 1

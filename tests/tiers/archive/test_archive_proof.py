@@ -223,7 +223,7 @@ def test_a_partition_may_be_proven_in_pieces_and_in_company(
     write(store, [old(user, day=day / 10) for day in range(70, 300, 7)])
     before = exported(store)
     monkeypatch.setattr(proof, "QUERY_BYTES", 20_000)
-    monkeypatch.setattr(proof, "MENDED_ROWS", 10)
+    monkeypatch.setattr(proof, "PROVEN_ROWS", 10)
     monkeypatch.setattr(row_proof, "MOST_NAMED", 7)
     lose_from_clickhouse(store, *week[::2])
     done = archive(store)

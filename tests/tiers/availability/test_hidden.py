@@ -27,7 +27,7 @@ from wiring.process import Services
 def dropped(alone: Services, user: str) -> Message:
     """A message that went with its thread before anybody had persisted it."""
     post(alone, user, "first")
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     made: Message = post(alone, user, marker_of(user)).message
     alone.threads.delete(user, "t")
     return made
@@ -36,7 +36,7 @@ def dropped(alone: Services, user: str) -> Message:
 @pytest.fixture
 def left(alone: Services, dropped: Message) -> Message:
     """One whose hot copy was left behind for a while, as releases before this one did."""
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     damage.put_into_redis(alone, dropped)
     return dropped
 
@@ -83,7 +83,7 @@ def test_a_watermark_that_redis_alone_knows_hides(
     alone: Services, user: str, check: Callable[..., ConsistencyReport]
 ) -> None:
     post(alone, user, "first")
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     lost = message(user, content=marker_of(user))
     damage.put_into_redis(alone, lost)
     assert {(lost.id, "missing_in_postgresql", "")} <= named(check())
@@ -101,7 +101,7 @@ def test_a_watermark_that_redis_alone_knows_hides(
 def erase_what_was_deleted(alone: Services) -> None:
     """What the jobs of a day do."""
     alone.jobs.erasure.erase_deleted_threads()
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     alone.jobs.physical_erasure.purge()
 
 
@@ -120,7 +120,7 @@ def test_a_deletion_that_redis_alone_knows_hides_what_is_found_below(
     alone: Services, user: str
 ) -> None:
     made: Message = post(alone, user).message
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     damage.drop_from_redis(alone, made, listed=False)
     alone.threads.delete(user, "t")
     with pytest.raises(NotFound):
@@ -129,7 +129,7 @@ def test_a_deletion_that_redis_alone_knows_hides_what_is_found_below(
 
 def test_a_page_that_was_read_before_a_deletion_does_not_warm(alone: Services, user: str) -> None:
     made: Message = post(alone, user, marker_of(user)).message
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     damage.drop_from_redis(alone, made, listed=False)
     alone.threads.delete(user, "t")
     # PostgreSQL has not heard of it.
@@ -143,7 +143,7 @@ def test_asking_for_the_messages_of_a_deleted_thread_does_not_bring_it_back(
     alone: Services, user: str
 ) -> None:
     made: Message = post(alone, user).message
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     without(alone, "redis").threads.delete(user, "t")
     end_bypasses(alone)
     # Redis is told, and has an index that is complete nowhere.
@@ -159,13 +159,13 @@ def test_a_thread_that_was_opened_anew_shows_only_what_came_after(
     check: Callable[..., ConsistencyReport],
 ) -> None:
     post(alone, user, "first")
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     alone.threads.delete(user, "t")
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     new: Message = post(alone, user, "new").message
     before = alone.threads.get(user, "t")
     drain()
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     after = alone.threads.get(user, "t")
     assert (before.created_at, before.message_count) == (new.created_at, 1)
     assert (after.created_at, after.message_count) == (new.created_at, 1)
@@ -188,11 +188,11 @@ def test_what_was_written_beside_redis_after_a_deletion_is_counted_when_that_lan
     alone: Services, user: str, check: Callable[..., ConsistencyReport]
 ) -> None:
     post(alone, user, "first")
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     alone.threads.delete(user, "t")
     beside = [post(without(alone, "redis"), user, text).message.id for text in ("second", "third")]
     end_bypasses(alone)
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     thread = alone.threads.get(user, "t")
     assert thread.message_count == 2
     page = alone.failover.retrieval.page(user, "t", limit=9, cursor=None, order="asc")

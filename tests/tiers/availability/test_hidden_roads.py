@@ -34,7 +34,7 @@ Drain = Callable[[], Drained]
 def deleted(alone: Services, user: str) -> Message:
     """A message whose thread was deleted and is erased everywhere."""
     made: Message = post(alone, user).message
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     alone.threads.delete(user, "t")
     erase_what_was_deleted(alone)
     return made
@@ -62,7 +62,7 @@ def test_a_version_that_is_older(
     newer = revised(first)
     write(newer)
     assert drain().written == 0
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     assert list(damage.everywhere(alone, first).values()) == [newer] * 3
     assert alone.tiers.redis.is_evictable(first.id)
     assert places(alone, marker_of(user)) == set()
@@ -75,7 +75,7 @@ def test_a_double_of_a_key(alone: Services, user: str, drain: Drain, check: Chec
     alone.failover.writes._postgres.append([append_of(later, key="k")])
     alone.tiers.redis.append([append_of(earlier, key="k")], 60)
     drain()
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     for copy in damage.everywhere(alone, earlier).values():
         assert copy is not None and copy.deleted_at is not None
     assert alone.tiers.redis.is_evictable(earlier.id)
@@ -187,7 +187,7 @@ def test_nobody_is_told_late_of_what_was_deleted(alone: Services, user: str) -> 
 
 def test_an_export_has_nothing_of_a_user_who_is_being_erased(alone: Services, user: str) -> None:
     post(alone, user)
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     exporter = alone.jobs.exporter
     assert len(list(messages_of(exporter, Selection(user)))) == 1
     alone.jobs.user_erasure.request(user, by="an admin")
@@ -199,7 +199,7 @@ def test_what_is_deleted_between_a_look_and_its_repair_is_not_put_back(
     alone: Services, user: str, check: Check
 ) -> None:
     made: Message = post(alone, user, marker_of(user)).message
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     damage.in_postgres(alone, "DELETE", made)
     damage.in_clickhouse(alone, "DELETE", made)
     repair = alone.jobs.consistency_checker._repair
@@ -219,7 +219,7 @@ def test_what_is_deleted_between_a_look_and_its_repair_is_not_put_back(
 
 def erase_what_was_deleted(alone: Services) -> None:
     """What the jobs of a day do."""
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     alone.jobs.erasure.erase_deleted_threads()
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     alone.jobs.physical_erasure.purge()

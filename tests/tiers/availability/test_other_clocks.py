@@ -36,7 +36,7 @@ def redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OwnValkey]
 def own(alone: Services, redis: OwnValkey) -> Iterator[Services]:
     services = Services(msgspec.structs.replace(alone.settings, redis_url=redis.url))
     yield services
-    services.give_back()
+    services.tiers.give_back()
 
 
 def test_how_long_the_log_waits(own: Services, redis: OwnValkey) -> None:

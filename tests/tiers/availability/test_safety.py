@@ -17,6 +17,7 @@ from storage.clickhouse import schema as clickhouse_schema
 from storage.errors import Refused, TierRejected
 from storage.postgres import schema
 from storage.redis import keys
+from support.stack.clickhouse_requests import clickhouse_post
 from support.stack.databases import empty_database
 from support.stack.own_valkey import own_valkey
 from wiring.process import Services
@@ -35,7 +36,7 @@ def given(services: Services, **changes: Any) -> Iterator[Services]:
     try:
         yield own
     finally:
-        own.give_back()
+        own.tiers.give_back()
 
 
 @contextmanager
@@ -155,7 +156,7 @@ def test_an_empty_schema_refuses_until_it_is_migrated(alone: Services) -> None:
 
 
 def test_an_empty_clickhouse_refuses_until_it_is_migrated(alone: Services) -> None:
-    alone.tiers.job_clickhouse.post("CREATE DATABASE empty")
+    clickhouse_post(alone.tiers.job_clickhouse, "CREATE DATABASE empty")
     url = alone.settings.clickhouse_url.rsplit("/", 1)[0] + "/empty"
     try:
         with given(alone, clickhouse_url=url) as own:
@@ -164,7 +165,7 @@ def test_an_empty_clickhouse_refuses_until_it_is_migrated(alone: Services) -> No
             migrate_all(own.tiers.job_engine, own.tiers.job_clickhouse, 1)
             assert refusals(own) == []
     finally:
-        alone.tiers.job_clickhouse.post("DROP DATABASE empty")
+        clickhouse_post(alone.tiers.job_clickhouse, "DROP DATABASE empty")
 
 
 def test_a_newer_schema_refuses_and_is_not_migrated(alone: Services) -> None:
@@ -184,14 +185,14 @@ def test_a_newer_schema_refuses_and_is_not_migrated(alone: Services) -> None:
 
 def test_a_newer_clickhouse_refuses_and_is_not_migrated(alone: Services) -> None:
     server = alone.tiers.job_clickhouse
-    server.post("INSERT INTO schema_migrations (name) SELECT '9999_later'")
+    clickhouse_post(server, "INSERT INTO schema_migrations (name) SELECT '9999_later'")
     try:
         (refusal,) = safety.judge(alone.tiers).refusals
         assert "9999_later" in refusal.found
         with pytest.raises(Refused, match="9999_later"):
             clickhouse_schema.migrate_clickhouse(server)
     finally:
-        server.post("ALTER TABLE schema_migrations DELETE WHERE name = '9999_later'")
+        clickhouse_post(server, "ALTER TABLE schema_migrations DELETE WHERE name = '9999_later'")
     assert refusals(alone) == []
 
 
@@ -220,11 +221,11 @@ def test_a_redis_of_another_installation_refuses(alone: Services) -> None:
 
 def test_a_clickhouse_that_answers_before_the_disk_is_weaker_and_runs(alone: Services) -> None:
     server = alone.tiers.job_clickhouse
-    server.post("ALTER TABLE messages MODIFY SETTING fsync_after_insert = 0")
+    clickhouse_post(server, "ALTER TABLE messages MODIFY SETTING fsync_after_insert = 0")
     try:
         assert weaker(alone) == [("clickhouse", "fsync_after_insert")]
     finally:
-        server.post("ALTER TABLE messages MODIFY SETTING fsync_after_insert = 1")
+        clickhouse_post(server, "ALTER TABLE messages MODIFY SETTING fsync_after_insert = 1")
     assert weaker(alone) == []
 
 

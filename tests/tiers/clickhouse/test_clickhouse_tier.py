@@ -12,6 +12,7 @@ from models.message import Message
 from storage.clickhouse.reads import ClickHouseTier
 from storage.errors import TierRejected, TierUnavailable
 from support.data.samples import AWKWARD_TEXTS, message, revised
+from support.stack.clickhouse_requests import clickhouse_post
 from wiring.process import Services
 
 
@@ -33,8 +34,10 @@ def names(found: Sequence[Message]) -> list[str]:
 
 
 def raw_rows(alone: Services, user: str) -> int:
-    answer = alone.tiers.job_clickhouse.post(
-        "SELECT count() FROM messages WHERE user_id = {user:String}", settings={"param_user": user}
+    answer = clickhouse_post(
+        alone.tiers.job_clickhouse,
+        "SELECT count() FROM messages WHERE user_id = {user:String}",
+        settings={"param_user": user},
     )
     return int(answer)
 

@@ -21,7 +21,7 @@ from jobs.erase import purge
 from jobs.erase.policies import Holds
 from jobs.recover import direct_writes, thread_counts
 from jobs.recover.clickhouse_source import ClickHouseSource, Position
-from jobs.replicate import held_versions
+from jobs.replicate import message_outbox
 from models import ids
 from models.appends import Key, Made
 from models.message import (
@@ -49,6 +49,7 @@ from storage.errors import TierRejected
 from storage.search.clickhouse import SearchArchive
 from support.data.archives import put_in_clickhouse
 from support.data.samples import message, revised
+from support.stack.clickhouse_requests import clickhouse_post
 from wiring.process import Services
 
 MOST_LINE = 2_000
@@ -243,7 +244,7 @@ def test_erasure(alone: Services, sent: Sent) -> None:
     condition = f"is_deleted = 0 AND ({' OR '.join(map(purge._of_thread, due))})"
     lower_expected(alone.tiers.job_engine, alone.tiers.job_clickhouse, condition)
     with alone.tiers.job_engine.connect() as connection:
-        held_versions.keep_archived(connection, alone.tiers.job_clickhouse, NAMES + NAMES)
+        message_outbox.keep_archived(connection, alone.tiers.job_clickhouse, NAMES + NAMES)
     writes = [
         direct_writes._Write(NAMES[0], 2**64 - 1, "", "", "", "")
         for _ in range(direct_writes.BATCH)
@@ -255,6 +256,7 @@ def test_erasure(alone: Services, sent: Sent) -> None:
 def _forget(alone: Services, of: list[Message]) -> None:
     """Others compare the tiers as a whole."""
     names = ", ".join(f"'{one.id}'" for one in of)
-    alone.tiers.job_clickhouse.post(
-        f"ALTER TABLE messages DELETE WHERE id IN ({names}) SETTINGS mutations_sync = 2"
+    clickhouse_post(
+        alone.tiers.job_clickhouse,
+        f"ALTER TABLE messages DELETE WHERE id IN ({names}) SETTINGS mutations_sync = 2",
     )

@@ -28,7 +28,7 @@ def test_wrong_figures_of_a_thread_are_named_and_mended(
 ) -> None:
     batch = three(alone, user)
     alone.failover.writes.revise(batch[2], lambda version: revised(batch[2], deleted=True))
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     right = alone.tiers.postgres.thread(user, "t")
     with alone.tiers.job_engine.begin() as connection:
         connection.execute(text(f"UPDATE threads SET {change} WHERE user_id = :u"), {"u": user})
@@ -143,9 +143,9 @@ def test_what_went_with_its_thread_does_not_come_back(
         updated_at=moment, deleted_at=moment, deleted_through=mark,
     )  # fmt: skip
     alone.failover.writes.put_thread(gone, lambda version: gone)
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     alone.jobs.erasure.erase_deleted_threads()
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     alone.jobs.physical_erasure.purge()
     assert check().differences == []
     if tier == "postgresql":

@@ -152,9 +152,7 @@ def test_an_import_of_older_data_leaves_them_out(
 ) -> None:
     made = persisted(alone, drain, user, 3)
     erase(alone, user)
-    *_, done = BulkImporter(
-        alone.tiers.job_engine, alone.tiers.redis_repair, alone.jobs.archived
-    ).run(made)
+    *_, done = BulkImporter(alone.tiers).run(made)
     assert (done.written, done.deleted) == (0, 3)
     assert finish(alone, user).state == "done"
     assert places(alone, marker_of(user)) == set()

@@ -45,7 +45,7 @@ def test_another_tiers_copy_is_read_and_edited(alone: Services, user: str, tier:
     done = alone.messages.edit(user, one.id, content=None, metadata={"n": 1}, if_version=None)
     assert (done.message.content, done.message.created_at) == (one.content, one.created_at)
     assert codec.is_intact(done.message)
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     found = alone.failover.retrieval.get(user, one.id).message
     assert found == done.message
     _gone(alone, user, one)
@@ -73,7 +73,7 @@ def test_where_no_copy_is_sound_nothing_is_made_of_it(
     assert (done.message.created_at, done.message.content) == (one.created_at, "")
     with pytest.raises(NotFound):
         alone.failover.retrieval.get(user, one.id)
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     _gone(alone, user, one)
 
 

@@ -15,6 +15,7 @@ from storage.errors import NoTierAvailable, TierUnavailable
 from storage.postgres.driver import translated
 from storage.resilience import budget
 from support.faults.outages import post, process
+from support.stack.clickhouse_requests import clickhouse_post
 from wiring.process import Services
 
 OWN_SECONDS = 60.0
@@ -102,9 +103,9 @@ def test_clickhouse_is_not_waited_for_longer(network: Network, user: str) -> Non
     network.clickhouse.stall()
     assert ends_soon(own.tiers.clickhouse.ping).late
     server = own.tiers.clickhouse_within(OWN_SECONDS)
-    assert ends_soon(lambda: server.post("SELECT 1")).late
+    assert ends_soon(lambda: clickhouse_post(server, "SELECT 1")).late
     network.clickhouse.pass_through()
-    assert server.post("SELECT 1") == "1\n"
+    assert clickhouse_post(server, "SELECT 1") == "1\n"
 
 
 def test_what_one_tier_took_of_the_time_the_next_does_not_have(

@@ -16,6 +16,7 @@ from support.calls.streaming import append, finish, opened
 from support.data.letters import only, refused_message
 from support.data.samples import append_of, message
 from support.faults.outages import post, without
+from support.stack.clickhouse_requests import clickhouse_post
 from wiring.process import Services
 
 
@@ -43,14 +44,14 @@ def test_a_message_that_was_deleted(
     alone: Services, user: str, state: Callable[[str], str]
 ) -> None:
     made = post(alone, user).message.id
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     alone.messages.delete(user, made, if_version=None)
     assert state(made) == "deleted"
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     # ClickHouse still has the version before.
     assert state(made) == "deleted"
     # Which a purge takes away by what it would not do without merges.
-    alone.tiers.job_clickhouse.post("SYSTEM START MERGES messages")
+    clickhouse_post(alone.tiers.job_clickhouse, "SYSTEM START MERGES messages")
     alone.jobs.physical_erasure.purge()
     assert state(made) == "erased"
     assert without(alone, "clickhouse").receipts.receipt(user, made).state == "deleted"
@@ -94,7 +95,7 @@ def test_a_message_whose_thread_is_on_hold_is_not_called_erased(
     made = post(alone, user).message.id
     drain()
     alone.messages.delete(user, made, if_version=None)
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     assert state(made) == "deleted"
 
 
@@ -102,7 +103,7 @@ def test_a_message_whose_user_was_erased(
     alone: Services, user: str, state: Callable[[str], str]
 ) -> None:
     made = post(alone, user).message.id
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     alone.jobs.user_erasure.request(user, by="an admin")
     assert state(made) == "deleted"
     erase(alone, user)
@@ -162,7 +163,7 @@ def test_a_message_that_is_still_being_written(
 @pytest.mark.parametrize("tier", ["redis", "postgresql", "clickhouse"])
 def test_a_tier_that_does_not_answer(alone: Services, user: str, tier: str) -> None:
     made = post(alone, user).message.id
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     out = {"postgresql": "database"}.get(tier, tier)
     receipt = without(alone, out).receipts.receipt(user, made)
     assert receipt.tiers[tier].present is None

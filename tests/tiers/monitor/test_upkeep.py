@@ -26,10 +26,10 @@ def test_a_committed_copy_without_a_lifetime_gets_one(
     for name in (keys.message(slot, posted.id), keys.index(slot, user, "t")):
         alone.tiers.redis_client.persist(name)
     assert not alone.tiers.redis.is_evictable(posted.id)
-    assert alone.jobs.upkeep.mend_lifetimes() == CopyLifetimes(copies=1, for_ever=1, mended=1)
+    assert alone.jobs.upkeep.restore_lifetimes() == CopyLifetimes(copies=1, for_ever=1, mended=1)
     assert alone.tiers.redis.is_evictable(posted.id)
     assert alone.tiers.redis_client.ttl(keys.index(slot, user, "t")) > 0
-    assert alone.jobs.upkeep.mend_lifetimes() == CopyLifetimes(copies=1)
+    assert alone.jobs.upkeep.restore_lifetimes() == CopyLifetimes(copies=1)
 
 
 def test_what_is_pending_keeps_none(
@@ -41,7 +41,7 @@ def test_what_is_pending_keeps_none(
     alone.tiers.redis.revise(revised(first), expected_version=1)
     new = message(user)
     alone.tiers.redis.append([append_of(new)], 60)
-    assert alone.jobs.upkeep.mend_lifetimes() == CopyLifetimes(copies=2, for_ever=2, mended=0)
+    assert alone.jobs.upkeep.restore_lifetimes() == CopyLifetimes(copies=2, for_ever=2, mended=0)
     assert not alone.tiers.redis.is_evictable(first.id)
     assert not alone.tiers.redis.is_evictable(new.id)
 

@@ -94,6 +94,6 @@ def test_what_nobody_can_be_told_is_bounded(alone: Services) -> None:
     alone.tiers.redis_client.close()
     own = Windows(alone.tiers.redis_client)
     for step in range(SHOWN_WINDOWS * 2):
-        own._untold[window_of(NOW) + step] = Counts({"writes": 1})
+        own._unsent[window_of(NOW) + step] = Counts({"writes": 1})
     own.add(NOW + SHOWN_WINDOWS * 4, {})
-    assert len(own._untold) <= SHOWN_WINDOWS + 1
+    assert len(own._unsent) <= SHOWN_WINDOWS + 1

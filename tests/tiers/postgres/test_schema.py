@@ -4,8 +4,11 @@ import threading
 
 from sqlalchemy import text
 
-from jobs.migrate import migrate_all, pending_steps
+from jobs.migrate import migrate_all
 from models import clickhouse_tables, tables
+from storage.clickhouse.schema import clickhouse_standing
+from storage.postgres.schema import postgres_standing
+from support.stack.clickhouse_requests import clickhouse_post
 from wiring.process import Services
 
 
@@ -13,7 +16,10 @@ def test_migrating_again_does_nothing(alone: Services) -> None:
     weeks = alone.settings.partition_weeks_ahead
     migrate_all(alone.tiers.job_engine, alone.tiers.job_clickhouse, weeks)
     assert migrate_all(alone.tiers.job_engine, alone.tiers.job_clickhouse, weeks) == []
-    assert pending_steps(alone.tiers.job_engine, alone.tiers.job_clickhouse) == []
+    with alone.tiers.job_engine.connect() as connection:
+        assert postgres_standing(connection).missing == []
+    with alone.tiers.job_clickhouse.engine.connect() as connection:
+        assert clickhouse_standing(connection).missing == []
 
 
 def test_the_tables_are_those_that_queries_name(alone: Services) -> None:
@@ -40,7 +46,7 @@ def test_the_columns_of_clickhouse_are_those_that_queries_name(alone: Services) 
     query = (
         "SELECT name FROM system.columns WHERE table = 'messages' AND database = currentDatabase()"
     )
-    found = set(alone.tiers.job_clickhouse.post(query).split())
+    found = set(clickhouse_post(alone.tiers.job_clickhouse, query).split())
     assert found == {column.name for column in clickhouse_tables.messages.columns}
 
 

@@ -14,6 +14,7 @@ from storage.errors import TierUnavailable
 from support.data.samples import message, revised
 from support.faults.outages import process
 from support.faults.slowness import each_takes
+from support.stack.clickhouse_requests import clickhouse_post
 from support.waiting import eventually
 from wiring.process import Services
 
@@ -131,8 +132,10 @@ def test_a_crash_after_the_insert_leaves_one_copy(
             )
     alone.jobs.replication.ship()
     assert archived(alone, user) == made
-    counted = alone.tiers.job_clickhouse.post(
-        "SELECT count() FROM messages WHERE user_id = {user:String}", settings={"param_user": user}
+    counted = clickhouse_post(
+        alone.tiers.job_clickhouse,
+        "SELECT count() FROM messages WHERE user_id = {user:String}",
+        settings={"param_user": user},
     )
     assert int(counted) == 3
 

@@ -18,6 +18,7 @@ from storage.search.query import Wanted
 from support.calls.erasing import erase
 from support.calls.searching import expected, find, found, moved, spaced
 from support.data.samples import AWKWARD_TEXTS, append_of, message
+from support.stack.clickhouse_requests import clickhouse_post
 from wiring.process import Services
 
 TEXTS = (
@@ -126,10 +127,10 @@ def test_edits_and_deletes_are_right_at_once_and_stay_right(
 def test_superseded_versions_in_clickhouse_are_not_found(alone: Services, user: str) -> None:
     made = spaced(user, *[("t", "apples")] * 3)
     alone.tiers.redis.append([append_of(*made)], 60)
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     alone.messages.edit(user, made[0].id, content="pears", metadata=None, if_version=None)
     alone.messages.delete(user, made[1].id, if_version=None)
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     with moved(alone, made):
         assert find(alone, user, "apples") == [made[2].id]
         assert find(alone, user, "pears") == [made[0].id]
@@ -236,9 +237,9 @@ def test_what_was_there_before_the_index_is_found(
     alone.tiers.redis.append([append_of(made)], 60)
     drain()
     server = alone.tiers.job_clickhouse
-    server.post("ALTER TABLE messages DROP INDEX by_words")
-    server.post("ALTER TABLE messages DROP COLUMN words SETTINGS mutations_sync = 2")
-    server.post("DELETE FROM schema_migrations WHERE name LIKE '%_search%'")
+    clickhouse_post(server, "ALTER TABLE messages DROP INDEX by_words")
+    clickhouse_post(server, "ALTER TABLE messages DROP COLUMN words SETTINGS mutations_sync = 2")
+    clickhouse_post(server, "DELETE FROM schema_migrations WHERE name LIKE '%_search%'")
     alone.jobs.replication.ship_all()
     assert schema.migrate_clickhouse(server) == [
         "clickhouse 0007_search",

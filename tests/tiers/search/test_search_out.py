@@ -71,5 +71,5 @@ def test_what_clickhouse_alone_took_is_found_and_its_changes_too(
     assert find(half, user, "melons") == [made[1].id, made[0].id]
     assert find(half, user, "lemons") == [taken.message.id]
     own.messages.edit(user, taken.message.id, content="melons", metadata=None, if_version=None)
-    alone.jobs.carry()
+    alone.jobs.drain_pipeline()
     assert find(alone, user, "melons") == [taken.message.id, made[1].id, made[0].id]

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from models.search import InvalidQuery, fold, parse
 from models.search_terms import terms_of
 from support.data.samples import AWKWARD_TEXTS, TEXTS
+from support.stack.clickhouse_requests import clickhouse_post
 from wiring.process import Services
 
 Index = Callable[[Sequence[str]], list[set[str]]]
@@ -43,17 +44,19 @@ def in_clickhouse(alone: Services, contents: Sequence[str]) -> list[set[str]]:
         " WHERE table = 'messages' AND database = currentDatabase() AND name = 'words'"
         " FORMAT TabSeparatedRaw"
     )
-    expression = alone.tiers.job_clickhouse.post(query).strip()
+    expression = clickhouse_post(alone.tiers.job_clickhouse, query).strip()
     server = alone.tiers.job_clickhouse
-    server.post("CREATE TABLE IF NOT EXISTS looked_at (n UInt64, content String) ENGINE = Memory")
-    server.post("TRUNCATE TABLE looked_at")
+    clickhouse_post(
+        server, "CREATE TABLE IF NOT EXISTS looked_at (n UInt64, content String) ENGINE = Memory"
+    )
+    clickhouse_post(server, "TRUNCATE TABLE looked_at")
     numbered = b"".join(
         msgspec.json.encode({"n": number, "content": one}) + b"\n"
         for number, one in enumerate(contents)
     )
     server.insert("looked_at", numbered)
     lines = server.lines(f"SELECT {expression} AS terms FROM looked_at ORDER BY n")
-    server.post("DROP TABLE looked_at")
+    clickhouse_post(server, "DROP TABLE looked_at")
     return [set(msgspec.json.decode(line)["terms"]) for line in lines.splitlines()]
 
 

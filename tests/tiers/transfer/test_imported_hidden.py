@@ -17,7 +17,7 @@ def test_the_thread_that_was_begun_after_a_deletion_stays_listed(
     drain()
     alone.threads.delete(user, "t")
     drain()
-    importer = BulkImporter(alone.tiers.job_engine, alone.tiers.redis_repair, alone.jobs.archived)
+    importer = BulkImporter(alone.tiers)
     assert [part.deleted for part in importer.run([old])] == [1]
     # The only message of the thread goes before anybody has persisted it.
     made = post(alone, user, "after", "l").message

@@ -6,7 +6,7 @@ import msgspec
 from flask import Blueprint, Response
 from msgspec import UNSET, Meta, UnsetType
 
-from jobs.monitor.alerts.views import annotated_fields
+from jobs.monitor.alerts.store import annotated_fields
 from webapp.http.context import caller, web
 from webapp.http.operation import Operation
 from webapp.http.requests import answer, body_as, query_flag

@@ -131,9 +131,7 @@ def import_history(
 def _run(
     services: Services, items: Iterable[Item], total: int | None, refusals: Refusals
 ) -> Imported:
-    importer = BulkImporter(
-        services.tiers.job_engine, services.tiers.redis_repair, services.jobs.archived
-    )
+    importer = BulkImporter(services.tiers)
     done = Imported()
     with progress_bar("importing", total) as bar:
         for done in importer.run(refusals.sieve(items)):

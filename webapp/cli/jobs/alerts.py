@@ -10,8 +10,7 @@ from rich.text import Text
 
 import settings
 from jobs.monitor.alerts.monitor import PerformanceMonitor
-from jobs.monitor.alerts.store import AnnotatedAlert
-from jobs.monitor.alerts.views import annotated_fields
+from jobs.monitor.alerts.store import AnnotatedAlert, annotated_fields
 from storage.errors import NotFound
 from webapp.cli.jobs.archive import DurationType
 from webapp.cli.operator import operator
