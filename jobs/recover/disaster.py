@@ -39,6 +39,8 @@ log = structlog.get_logger(__name__)
 
 NOTICE_SECONDS = 0.5
 WARM_THREADS = 1_000
+# Nothing is archived meanwhile: the boundary, and what is on which side of it, is being restored.
+LOCKS = ("disaster-recovery", "archive")
 
 RecoveryPath = Callable[[RecoveryRun, OnProgress], dict[str, int]]
 """Rebuilds tiers from another; gives counts. Raises `TierError`."""
@@ -122,9 +124,7 @@ class DisasterRecoveryService:
         self, run: RecoveryRun, on_progress: OnProgress = lambda *_: None
     ) -> RecoveryRun | None:
         """Carries a recovery out; None where another process does. Raises `TierError`."""
-        # Nothing is archived meanwhile: the boundary, and what is on which side of it, is being
-        # restored.
-        with session_lock(self._engine, "disaster-recovery", "archive") as connection:
+        with session_lock(self._engine, *LOCKS) as connection:
             if connection is None:
                 return None
             return self._carry_out(_RunNotice(self._notices, run, on_progress))
