@@ -30,7 +30,8 @@ Item = TypeVar("Item")
 
 MAX_HEADLINE_CHARACTERS = 300
 _QUOTED = re.compile(
-    r'((?:relation|constraint|column|type|encoding|table|index|partition|function) "[^"]*")|".*'
+    r"((?:relation|constraint|column|type|encoding|table|index|partition|function|file)"
+    r' "[^"]*")|".*'
 )
 
 

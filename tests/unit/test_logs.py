@@ -105,6 +105,7 @@ def test_what_a_server_quotes_of_a_row_is_in_no_traceback(
         ('invalid input syntax for type uuid: "x"', "invalid input syntax for type uuid"),
         ('value "x" is out of range for type integer', "value"),
         ('invalid byte sequence for encoding "UTF8": 0x00', None),
+        ('could not extend file "base/5/16384": No space left on device', None),
     ],
 )
 def test_a_headline_has_names_and_no_values(said: str, kept: str | None) -> None:
