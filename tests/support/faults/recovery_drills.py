@@ -43,7 +43,11 @@ _SAME = {
     "archive_boundary": "SELECT below::text FROM archive_boundary",
     "archive_slices": "SELECT * FROM archive_slices ORDER BY unit_id, period, share",
     "archive_units": "SELECT * FROM archive_units ORDER BY id",
-    "audit_trail": "SELECT * FROM audit_trail WHERE action NOT LIKE 'recovery.%' ORDER BY id",
+    # Beat purges once an hour, whatever else goes on.
+    "audit_trail": (
+        "SELECT * FROM audit_trail WHERE action NOT LIKE 'recovery.%'"
+        " AND action <> 'messages.purged' ORDER BY id"
+    ),
     "checkpoints": "SELECT *, state::text FROM checkpoints ORDER BY user_id, run_id, version",
     "dead_letters": "SELECT * FROM dead_letters ORDER BY id",
     "held_versions": "SELECT * FROM held_versions ORDER BY id, version",
