@@ -56,7 +56,7 @@ SELECT user_id, id FROM threads WHERE deleted_at IS NULL AND last_message_at IS 
 ORDER BY last_message_at DESC LIMIT :count
 """
 )
-# While PostgreSQL is made anew from ClickHouse, hot copies are the last of what ClickHouse lacks.
+# While PostgreSQL is rebuilt from ClickHouse, hot copies are the last of what ClickHouse lacks.
 _STATE = text(
     """
 SELECT run_id, installation::text AS installation, EXISTS (

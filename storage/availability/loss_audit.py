@@ -104,7 +104,7 @@ class LossAudit:
             return []
         with translated(), self._engine.connect() as connection:
             if is_unfinished(connection):
-                raise TierUnavailable("postgresql", "it is being made anew", passing=True)
+                raise TierUnavailable("postgresql", "it is being rebuilt", passing=True)
             rows = connection.execute(_VERSIONS, {"ids": [one.id for one in left]})
             committed = {row.id: int(row.version) for row in rows}
             threads = {(one.user_id, one.thread_id) for one in left}

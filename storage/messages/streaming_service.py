@@ -162,7 +162,7 @@ class StreamingService:
         """The same messages with the text so far of those that are open, in one look at Redis.
 
         Those without a stream are looked up again: they were finished meanwhile, or Redis lost
-        their chunks, and then a stream is made anew so that a worker finishes them.
+        their chunks, and then a stream is created again so that a worker finishes them.
         """
         shown = [Shown(message, None) for message in found]
         at_open = [at for at, one in enumerate(found) if state_of(one.metadata) == "open"]

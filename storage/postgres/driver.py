@@ -105,7 +105,7 @@ def in_halves(
 
 def headline(reason: str) -> str:
     """The first line of what PostgreSQL says, up to the first value that it quotes: never what was
-    written. Names of tables, columns and constraints are quoted too, and stay."""
+    written. Names of tables, columns, constraints and files stay."""
     first = reason.strip().split("\n", 1)[0]
     named = _QUOTED.sub(lambda quoted: quoted[1] or "", first)
     return named.rstrip(": ")[:MAX_HEADLINE_CHARACTERS]

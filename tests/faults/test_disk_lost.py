@@ -1,4 +1,4 @@
-"""PostgreSQL loses its disk under load, and is made anew from ClickHouse and what Redis has."""
+"""PostgreSQL loses its disk under load, and is rebuilt from ClickHouse and what Redis has."""
 
 import shutil
 from collections.abc import Callable

@@ -50,7 +50,7 @@ def admin(bed: Testbed) -> Iterator[Redis]:
 
 
 def told(name: str, client: Redis, begin: Do, end: Do) -> Disturbance:
-    """Redis is told to refuse, and every connection made anew; ended by taking that back."""
+    """Redis is told to refuse, and every connection is opened again; ended by taking that back."""
 
     def do(bed: Testbed) -> End:
         begin(client)
