@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 
-class NewMessage(NamedTuple):
+class NewMessage(msgspec.Struct, frozen=True):
     """A sealed message on its way in: its id, its record, its Idempotency-Key if any, and its hash.
 
     What the key made up to `instead_of` is gone, and does not count any more.
@@ -33,6 +33,11 @@ class Append(NamedTuple):
     follows: bool = False
 
     @property
+    def is_keyed(self) -> bool:
+        """Whether one of them has an Idempotency-Key."""
+        return any([one.idempotency_key is not None for one in self.messages])  # noqa: C419
+
+    @property
     def size(self) -> int:
         """How many bytes it has, about."""
         return sum(len(one.record) for one in self.messages)
@@ -44,7 +49,7 @@ class IdTooOld(NamedTuple):
     newest: str
 
 
-class Stored(NamedTuple):
+class Stored(msgspec.Struct, frozen=True):
     """The ids as acknowledged (an earlier one for a repeated key) and whether to wake a worker."""
 
     ids: list[str]

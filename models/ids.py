@@ -13,8 +13,8 @@ lower-case text: text order, byte order and time order are then one order.
 """
 
 import hashlib
+import os
 import re
-import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +29,7 @@ MAX_MICROSECONDS = 253_402_300_799_999_999
 LOWEST = "00000000-0000-0000-0000-000000000000"
 HIGHEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
+_RANDOM_BYTES = 7
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -46,7 +47,7 @@ def mint(time_us: int, shard: int, random_bits: int | None = None) -> str:
         raise ValueError("the time does not fit an id")
     if not 0 <= shard < SHARD_SPACE:
         raise ValueError("the shard does not fit an id")
-    bits = secrets.randbits(RANDOM_BITS) if random_bits is None else random_bits
+    bits = int.from_bytes(os.urandom(_RANDOM_BYTES)) if random_bits is None else random_bits
     milliseconds, microseconds = divmod(time_us, 1000)
     high = milliseconds << 16 | 7 << SHARD_BITS | shard
     low = 2 << 62 | microseconds << RANDOM_BITS | bits & ((1 << RANDOM_BITS) - 1)

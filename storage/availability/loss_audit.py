@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -46,7 +45,7 @@ ON CONFLICT DO NOTHING
 )
 
 
-class _Noted(NamedTuple):
+class _Noted(msgspec.Struct, frozen=True, gc=False):
     id: str
     version: int
     user_id: str

@@ -54,7 +54,8 @@ def _probe_redis(client: Redis, engine: Engine, replicas: Replicas) -> None:
     with redis_translated():
         pipeline = client.pipeline(transaction=False)
         pipeline.set(PROBE_KEY, 1, px=PROBE_KEY_MILLISECONDS)
-        replicas.ask(pipeline)
+        for command in replicas.commands() if replicas.wanted else ():
+            pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
         replicas.take(pipeline.execute())
     findings = [*judge_redis(client), *judge_installation(client, engine)]
     if refusals := [finding.line for finding in findings if finding.severity == "refuse"]:

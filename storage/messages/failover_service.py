@@ -18,7 +18,7 @@ from storage.availability.probes import Breakers
 from storage.errors import NoTierAvailable, TierError, TierRejected, TierUnavailable
 from storage.messages.append_plan import Answer, Ask
 from storage.messages.clickhouse_writes import DirectClickHouse, version_after
-from storage.messages.combiner import Combiner
+from storage.messages.combiner import Combiner, Done
 from storage.messages.idempotency import IdempotencyGuard
 from storage.messages.postgres_writes import DirectPostgres
 from storage.messages.redis_writes import RedisWrites
@@ -90,8 +90,16 @@ class MessageFailoverService:
             tier: Combiner(tier, append, PART_BYTES[tier]) for tier, append in tiers.items()
         }
 
-    def append(self, appends: Sequence[Append]) -> list[Taken]:
-        """Acknowledges new messages, each append's all or none.
+    def submit(self, append: Append, done: Done[Answer]) -> None:
+        """Has Redis alone asked for new messages, and returns at once; `done` is called in another
+        thread, with the answer to this one append."""
+        self._combiners["redis"].submit((append,), append.size, done)
+
+    def append(
+        self, appends: Sequence[Append], of_redis: Sequence[Answer] | None = None
+    ) -> list[Taken]:
+        """Acknowledges new messages, each append's all or none. `of_redis` is what Redis has
+        answered to each, if it was asked already.
 
         Raises `NoTierAvailable` where no tier takes one of them, and `TierRejected` where
         PostgreSQL refuses one as it is: what others of the same call wrote stays, and a retry
@@ -109,7 +117,10 @@ class MessageFailoverService:
                     if tier == "clickhouse":
                         # Before requests are combined: those without a key wait for nobody.
                         self._clickhouse.await_others(asked)
-                    answers = combiner.ask(asked, size)
+                    if tier == "redis" and of_redis is not None:
+                        answers = of_redis
+                    else:
+                        answers = combiner.ask(asked, size)
                 except TierError as error:
                     answers = [error] * len(asked)
                 self._sort(tier, places, answers, taken, failures)
@@ -150,6 +161,10 @@ class MessageFailoverService:
             Attempt("postgresql", version + VERSION_STEP, self._postgres.put_thread),
         )
 
+    def acknowledged(self, tier: Tier, seconds: float, messages: int = 1) -> None:
+        """Counts new messages that a tier took in so many seconds."""
+        self._instruments.acknowledged(tier, "post", seconds, messages)
+
     def degraded(self, tier: Tier) -> Degraded:
         """What the caller of a write that this tier took is told."""
         return degraded(tier, is_postgresql_down=not self._postgres_breaker.is_closed)
@@ -178,7 +193,7 @@ class MessageFailoverService:
             if isinstance(taken[at].answer, Stored):
                 counts[taken[at].tier] += len(append.messages)
         for tier, messages in counts.items():
-            self._instruments.acknowledged(tier, "post", seconds, messages)
+            self.acknowledged(tier, seconds, messages)
 
     def _refused(self, kind: Kind, error: TierError) -> TierError:
         """The error, counted as the answer to a write."""

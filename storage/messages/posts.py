@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import msgspec
+
 from models import codec, ids
 from models.appends import Append, NewMessage
 from models.ids import Clock
@@ -21,7 +23,7 @@ class Draft(NamedTuple):
     idempotency_key: str | None = None
 
 
-class Waiting(NamedTuple):
+class Waiting(msgspec.Struct, frozen=True):
     """A draft that is not acknowledged yet: its place among its thread's, and the message that its
     key made before, where that one is gone."""
 
@@ -41,6 +43,27 @@ class Post(Generic[Answer]):
 
     def parts(self, user_id: str, clock: Clock, most_bytes: int) -> Iterator["PostPart[Answer]"]:
         """What waits, minted above the newest that the thread has, in order; it waits no more."""
+        waited, messages, new = self._minted(user_id, clock)
+        first = 0
+        for piece, _ in bites(new, [len(one.record) for one in new], most_bytes):
+            end = first + len(piece)
+            append = Append(user_id, self._thread_id, piece, follows=first > 0)
+            yield PostPart(self, append, waited[first:end], messages[first:end])
+            first = end
+
+    def whole(self, user_id: str, clock: Clock) -> "PostPart[Answer]":
+        """Likewise, all of it as one part."""
+        waited, messages, new = self._minted(user_id, clock)
+        return PostPart(self, Append(user_id, self._thread_id, new), waited, messages)
+
+    def mint_above(self, newest: str, waited: Sequence[Waiting]) -> None:
+        """Has these wait again, for ids above this one of the thread."""
+        self._newest_us = max(self._newest_us, ids.time_us_of(newest))
+        self.waiting += waited
+
+    def _minted(
+        self, user_id: str, clock: Clock
+    ) -> tuple[list[Waiting], list[Message], list[NewMessage]]:
         waited, self.waiting = self.waiting, []
         shard = ids.shard_of(user_id, self._thread_id)
         messages = [
@@ -57,17 +80,7 @@ class Post(Generic[Answer]):
             )
             for message, one in zip(messages, waited, strict=True)
         ]
-        first = 0
-        for piece, _ in bites(new, [len(one.record) for one in new], most_bytes):
-            end = first + len(piece)
-            append = Append(user_id, self._thread_id, piece, follows=first > 0)
-            yield PostPart(self, append, waited[first:end], messages[first:end])
-            first = end
-
-    def mint_above(self, newest: str, waited: Sequence[Waiting]) -> None:
-        """Has these wait again, for ids above this one of the thread."""
-        self._newest_us = max(self._newest_us, ids.time_us_of(newest))
-        self.waiting += waited
+        return waited, messages, new
 
     def _sealed(self, user_id: str, shard: int, time_us: int, draft: Draft) -> Message:
         moment = ids.timestamp(time_us)

@@ -12,7 +12,6 @@ from storage.messages.append_plan import (
     AcknowledgedBefore,
     Answer,
     ask_remaining,
-    keyed,
     wanted_of,
 )
 from storage.messages.idempotency import IdempotencyGuard
@@ -51,18 +50,20 @@ class RedisWrites:
 
         A Redis that is only full still says what its keys have made.
         """
+        # A list costs fewer calls than a generator, as everywhere on this road.
+        is_keyed = any([append.is_keyed for append in appends])  # noqa: C419
         try:
             self._quota.admit()
         except TierUnavailable as full:
             answers = self._repeats(appends, full)
         else:
-            known = self._known(appends)
+            known = self._known(appends, is_keyed=is_keyed)
             if known is None:
-                answers = self._redis.append(appends, self._idempotency_seconds)
-                self._note(appends, answers)
+                answers = self._append(appends)
             else:
                 answers = ask_remaining(appends, known, self._append)
-        self._keys.recording("redis", appends, answers)
+        if is_keyed:
+            self._keys.recording("redis", appends, answers)
         return answers
 
     def _append(self, appends: Sequence[Append]) -> Sequence[Answer]:
@@ -107,13 +108,15 @@ class RedisWrites:
                 self._repair.refresh_thread(current)
             raise
 
-    def _known(self, appends: Sequence[Append]) -> AcknowledgedBefore | None:
+    def _known(self, appends: Sequence[Append], *, is_keyed: bool) -> AcknowledgedBefore | None:
         """What these appends must respect and Redis may not know; None where there is nothing.
 
         Redis itself is asked what it has of something large: whoever repeats that need not send it
         once more, and so gets through at last where there was no time for all of it.
         """
-        known = self._known_to_postgres(appends)
+        known = self._known_to_postgres(appends, is_keyed=is_keyed)
+        if not is_keyed:
+            return known
         made = self._keys.replaying("redis", appends)
         if sum(append.size for append in appends) > budget.LARGE_BYTES:
             made = self._redis.made(list(wanted_of(appends))) | made
@@ -122,12 +125,14 @@ class RedisWrites:
         newest, committed = known or AcknowledgedBefore({}, {})
         return AcknowledgedBefore(newest, {**committed, **made})
 
-    def _known_to_postgres(self, appends: Sequence[Append]) -> AcknowledgedBefore | None:
+    def _known_to_postgres(
+        self, appends: Sequence[Append], *, is_keyed: bool
+    ) -> AcknowledgedBefore | None:
         """What PostgreSQL knows, where that matters and it answers."""
         trusted = self._lease.current(wait=False)
         if trusted.redis_complete and trusted.keys_complete:
             return None
-        if not any(map(keyed, appends)):
+        if not is_keyed:
             # Only the order of ids depends on it; what PostgreSQL said last is the best guess.
             last = trusted if trusted.is_known else self._lease.last_known()
             if last.redis_complete or not last.is_known:

@@ -3,6 +3,7 @@
 Carrying on to PostgreSQL is for others; the answer says whether this caller is to wake them.
 """
 
+import time
 from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from functools import partial
@@ -25,7 +26,8 @@ from storage.errors import (
     TierError,
     VersionConflict,
 )
-from storage.messages.failover_service import PART_BYTES, MessageFailoverService
+from storage.messages.append_plan import Answer
+from storage.messages.failover_service import PART_BYTES, MessageFailoverService, Taken
 from storage.messages.posts import Draft, Post, PostPart
 from storage.messages.repeats import made_before
 from storage.messages.retrieval_service import Retrieved, UnifiedMessageRetrievalService
@@ -50,6 +52,17 @@ class Acknowledgement(NamedTuple):
 
 _Answer = Acknowledgement | KeyReused
 _Post = Post[_Answer]
+
+
+class Unsettled(NamedTuple):
+    """A post that Redis has not simply taken, and what came of asking it."""
+
+    part: PostPart[_Answer]
+    answer: Answer | Exception
+
+
+Submitted = Acknowledgement | KeyReused | Unsettled
+"""What comes of a message that was submitted; `KeyReused` never does."""
 
 
 class PreconditionFailed(Exception):
@@ -86,7 +99,7 @@ class UnifiedMessageStorageService:
         Raises `KeyReused`, and `TierUnavailable`: then it may or may not exist, and a retry with
         the same Idempotency-Key gives the same message.
         """
-        ((answer,),) = self.post_batch(user_id, [(thread_id, [draft])])
+        ((answer,),) = self._carry_out(user_id, [Post(thread_id, [draft])])
         if isinstance(answer, KeyReused):
             raise answer
         return answer
@@ -100,8 +113,55 @@ class UnifiedMessageStorageService:
 
         Raises `TierUnavailable`, as `post` does: then each of them may or may not exist.
         """
-        posts: list[_Post] = [Post(thread_id, drafts) for thread_id, drafts in groups]
+        return self._carry_out(user_id, [Post(thread_id, drafts) for thread_id, drafts in groups])
+
+    def submit(
+        self, user_id: str, thread_id: str, draft: Draft, done: Callable[[Submitted], object]
+    ) -> None:
+        """Asks Redis for one new message, and returns at once; `done` is called in another thread,
+        with the acknowledgement, or with what `settle` is to carry on with."""
+        post: _Post = Post(thread_id, [draft])
+        part = post.whole(user_id, self._clock)
+        started = time.perf_counter()
+        faultpoint("api.before_write")
+
+        def answered(answers: Sequence[Answer], error: Exception | None) -> None:
+            faultpoint("api.after_write")
+            answer = answers[0] if error is None else error
+            if isinstance(answer, Stored) and answer.ids[0] == part.messages[0].id:
+                self._failover.acknowledged("redis", time.perf_counter() - started)
+                self._take(part, "redis", answer)
+                done(post.answers[0])
+            else:
+                done(Unsettled(part, answer))
+
+        self._failover.submit(part.append, answered)
+
+    def settle(self, unsettled: Unsettled) -> Acknowledgement:
+        """Carries on with a post that Redis has not simply taken. Raises as `post` does, and what
+        asking Redis raised that is no answer of a tier."""
+        part, answer = unsettled
+        if not isinstance(answer, Stored | IdTooOld | TierError):
+            raise answer
+        taken = self._failover.append([part.append], [answer])
+        ((done,),) = self._carry_out(part.append.user_id, [part.post], [(part, taken[0])])
+        if isinstance(done, KeyReused):
+            raise done
+        return done
+
+    def _carry_out(
+        self,
+        user_id: str,
+        posts: Sequence[_Post],
+        taken: Sequence[tuple[PostPart[_Answer], Taken]] = (),
+    ) -> list[list[_Answer]]:
+        """The answers of posts, of which some parts were taken already."""
         for _ in range(CONFLICT_ATTEMPTS):
+            for part, (tier, answer) in taken:
+                if isinstance(answer, IdTooOld):
+                    part.post.mint_above(answer.newest, part.waited)
+                else:
+                    self._take(part, tier, answer)
             parts = [
                 part
                 for post in posts
@@ -110,13 +170,9 @@ class UnifiedMessageStorageService:
             if not parts:
                 return [[post.answers[at] for at in sorted(post.answers)] for post in posts]
             faultpoint("api.before_write")
-            taken = self._failover.append([part.append for part in parts])
+            answers = self._failover.append([part.append for part in parts])
             faultpoint("api.after_write")
-            for part, (tier, answer) in zip(parts, taken, strict=True):
-                if isinstance(answer, IdTooOld):
-                    part.post.mint_above(answer.newest, part.waited)
-                else:
-                    self._take(part, tier, answer)
+            taken = list(zip(parts, answers, strict=True))
         raise Contended("redis", "too many writers in one thread")
 
     def edit(
@@ -227,7 +283,7 @@ class UnifiedMessageStorageService:
             else:
                 if before is None:
                     # Above it: of two messages of one key the later stays.
-                    post.mint_above(made, [one._replace(instead_of=made)])
+                    post.mint_above(made, [msgspec.structs.replace(one, instead_of=made)])
                 else:
                     post.answers[one.at] = self._again(before, slot)
 

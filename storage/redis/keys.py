@@ -137,6 +137,18 @@ def analytics(user_id: str) -> str:
     return f"analytics:{encode(user_id)}"
 
 
+@lru_cache(maxsize=8_192)
+def of_append(slot: int, user_id: str, thread_id: str) -> tuple[str, ...]:
+    """What an append to a thread touches beside its messages, as `append.lua` has them."""
+    return (
+        index(slot, user_id, thread_id),
+        pending(slot),
+        drain(slot),
+        *hiding(slot, user_id, thread_id),
+        *of_listeners(user_id),
+    )
+
+
 def of_listeners(user_id: str) -> tuple[str, str, str]:
     """What a write touches for those who listen to its user, or list their threads."""
     return events(user_id), waiting_threads(user_id), thread_pages(user_id)

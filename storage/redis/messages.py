@@ -75,20 +75,13 @@ class RedisTier:
         What Redis refused for one thread stands in its place; the others are not touched by it.
         """
         calls = [self._append_call(append, idempotency_seconds) for append in appends]
-        answers = [self._append(*calls[0])] if len(calls) == 1 else self._append.many(calls)
-        return [_stored(answer) for answer in answers]
+        return list(map(_stored, self._append.many(calls)))
 
     def _append_call(self, append: Append, idempotency_seconds: int) -> tuple[list[str], list[Any]]:
         user_id, thread_id, messages = append[:3]
         slot = self.slot_of_thread(user_id, thread_id)
-        names = [
-            keys.index(slot, user_id, thread_id),
-            keys.pending(slot),
-            keys.drain(slot),
-            *keys.hiding(slot, user_id, thread_id),
-            *keys.of_listeners(user_id),
-            *(keys.message(slot, message.id) for message in messages),
-        ]
+        names = [*keys.of_append(slot, user_id, thread_id)]
+        names += [keys.message(slot, message.id) for message in messages]
         arguments: list[Any] = [
             len(messages),
             idempotency_seconds,

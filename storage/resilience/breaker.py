@@ -48,17 +48,13 @@ class _Guard:
         self._is_bulk = is_bulk
 
     def __enter__(self) -> None:
-        self._breaker._check()
+        self._breaker.check()
         self._started = time.perf_counter()
 
     def __exit__(
         self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> None:
-        if error is None:
-            seconds = time.perf_counter() - self._started
-            self._breaker._succeeded(seconds, is_bulk=self._is_bulk)
-        elif isinstance(error, TierUnavailable):
-            self._breaker._failed(error, is_bulk=self._is_bulk)
+        self._breaker.judge(time.perf_counter() - self._started, error, is_bulk=self._is_bulk)
 
 
 class Breaker:
@@ -97,12 +93,18 @@ class Breaker:
         where the caller has no time left. A bulk call may take its time."""
         return _Guard(self, is_bulk)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Begins a call. Raises as the block of `guard` does."""
         if self._state != "closed":
             raise TierUnavailable(self.tier, self._reason, tried=False)
         budget.check(self.tier)
 
-    def _succeeded(self, seconds: float, *, is_bulk: bool) -> None:
+    def judge(self, seconds: float, error: BaseException | None, *, is_bulk: bool) -> None:
+        """Ends a call that took so long, and what it raised, if anything."""
+        if isinstance(error, TierUnavailable):
+            self._failed(error, is_bulk=is_bulk)
+        if error is not None:
+            return
         if not is_bulk:
             self.latencies.note(seconds)
         if is_bulk or seconds <= self._slow_seconds:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from storage.errors import TierUnavailable
-from storage.messages.combiner import LEADING_SECONDS, Combiner
+from storage.messages.combiner import Combiner
 from storage.resilience import budget
 from support.waiting import eventually
 
@@ -16,14 +16,17 @@ LARGE = budget.LARGE_BYTES + 1
 
 
 class Server:
-    """Notes what it is asked at once; what is called `stuck` waits until the test lets go."""
+    """Notes what it is asked at once, and how many seconds it has; what is called `stuck` waits
+    until the test lets go."""
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
+        self.seconds: list[float] = []
         self.let_go = threading.Event()
 
     def carry_out(self, asked: Sequence[str]) -> list[str]:
         self.calls.append(list(asked))
+        self.seconds.append(budget.left())
         if "stuck" in asked:
             self.let_go.wait(30)
         return [f"{one} done" for one in asked]
@@ -126,11 +129,59 @@ def test_what_is_under_way_when_the_time_is_over_may_have_happened(
     second.join(10)
 
 
-def test_who_has_little_time_carries_out_nothing_for_others(
+def test_a_call_for_several_has_the_time_of_whoever_can_wait_longest(
     combiner: Combiner[str, str], server: Server
 ) -> None:
-    with budget.within(LEADING_SECONDS / 2), pytest.raises(TierUnavailable) as refused:
-        combiner.ask(["a"], SMALL)
-    assert not refused.value.is_ambiguous
+    first = stuck(combiner, server)
+
+    def hurried() -> None:
+        with budget.within(2.0):
+            combiner.ask(["hurried"], SMALL)
+
+    second = started(hurried)
+    waiting(combiner, 1)
+    third = started(lambda: combiner.ask(["patient"], SMALL))
+    waiting(combiner, 2)
+    server.let_go.set()
+    for thread in (first, second, third):
+        thread.join(10)
+    assert server.calls == [["stuck"], ["hurried", "patient"]]
+    assert [seconds > 2.0 for seconds in server.seconds] == [True, True]
+    assert combiner.ask(["a"], SMALL) == ["a done"]
+    with budget.within(0.5):
+        combiner.ask(["b"], SMALL)
+    assert server.seconds[-1] <= 0.5
+
+
+def test_what_is_submitted_is_answered_in_another_thread(
+    combiner: Combiner[str, str], server: Server
+) -> None:
+    came: list[tuple[Sequence[str], Exception | None, str]] = []
+
+    def done(answers: Sequence[str], error: Exception | None) -> None:
+        came.append((answers, error, threading.current_thread().name))
+
+    combiner.submit(["a", "b"], SMALL, done)
+    eventually(lambda: came)
+    assert came == [(["a done", "b done"], None, "redis-small")]
+    assert server.seconds[0] <= budget.REQUEST_SECONDS
+
+
+def test_an_answer_that_cannot_be_given_keeps_no_other_from_its_own(
+    combiner: Combiner[str, str],
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("nobody is there")
+
+    combiner.submit(["a"], SMALL, broken)
     assert combiner.ask(["b"], SMALL) == ["b done"]
-    assert server.calls == [["b"]]
+
+
+def test_what_a_call_raises_is_raised_for_each_that_asked() -> None:
+    def refuse(_: Sequence[str]) -> list[str]:
+        raise TierUnavailable("redis", "it is out")
+
+    refusing: Combiner[str, str] = Combiner("redis", refuse, 10 * SMALL)
+    for name in "ab":
+        with pytest.raises(TierUnavailable):
+            refusing.ask([name], SMALL)

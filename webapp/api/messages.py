@@ -12,7 +12,7 @@ from models.message import Message, check_content, check_metadata, check_thread_
 from models.streams import state_of
 from storage.errors import TierUnavailable
 from storage.messages.receipts import Receipt
-from storage.messages.storage_service import Acknowledgement
+from storage.messages.storage_service import Acknowledgement, Unsettled
 from storage.messages.streaming_service import Shown
 from storage.resilience import budget
 from webapp.http.conditions import etag, if_match, unless_known
@@ -45,6 +45,9 @@ blueprint = Blueprint("messages", __name__, url_prefix="/api")
 
 COMMIT_POLL_SECONDS = 0.01
 
+UNSETTLED = "threadkeep.unsettled"
+"""Where the environment of a request has what the write lane could not settle."""
+
 
 @Operation("Post a message", {200: AcknowledgedMessage}, PostMessage, headers=(KEY,))
 @blueprint.post("/threads/<thread_id>/messages")
@@ -54,7 +57,11 @@ def post_message(thread_id: str) -> Response:
     key = request.environ.get("HTTP_IDEMPOTENCY_KEY")
     draft = checked_draft(thread_id, body.role, body.message, body.metadata, key)
     process = web()
-    acknowledgement = process.services.messages.post(caller().user_id, thread_id, draft)
+    unsettled: Unsettled | None = request.environ.get(UNSETTLED)
+    if unsettled is None:
+        acknowledgement = process.services.messages.post(caller().user_id, thread_id, draft)
+    else:
+        acknowledgement = process.services.messages.settle(unsettled)
     return acknowledged(process, acknowledgement, wait=body.durability == "committed")
 
 
@@ -165,21 +172,28 @@ def acknowledged(
     process.wake(done.wake_slot)
     took_ms = latency_ms()
     process.services.performance.answered.note(took_ms / 1000)
-    committed = wait and done.tier_used == "redis" and _wait_for_commit(process, done)
-    durability = "committed" if committed else done.durability
-    meaning = AcknowledgementFields(
-        tier_used=done.tier_used,
-        durability=durability,
-        background_persistence=durability != "committed",
-        latency_ms=latency_ms() if wait else took_ms,
-        failover_reason=done.degraded.failover_reason or msgspec.UNSET,
-        warning=done.degraded.warning or msgspec.UNSET,
-        stream=stream,
-    )
+    if wait and done.tier_used == "redis" and _wait_for_commit(process, done):
+        done = done._replace(durability="committed")
+    meaning = meaning_of(done, latency_ms() if wait else took_ms, stream)
     headers = etag(done.message.version)
     if done.repeated:
         headers["Idempotency-Replayed"] = "true"
     return answer_record(done.record, meaning, headers, status)
+
+
+def meaning_of(
+    done: Acknowledgement, took_ms: float, stream: StreamStands | msgspec.UnsetType = msgspec.UNSET
+) -> AcknowledgementFields:
+    """What an acknowledgement says beside the message."""
+    return AcknowledgementFields(
+        tier_used=done.tier_used,
+        durability=done.durability,
+        background_persistence=done.durability != "committed",
+        latency_ms=took_ms,
+        failover_reason=done.degraded.failover_reason or msgspec.UNSET,
+        warning=done.degraded.warning or msgspec.UNSET,
+        stream=stream,
+    )
 
 
 def _listed(found: Sequence[Message]) -> Sequence[ListedMessage]:

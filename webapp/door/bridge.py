@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -14,6 +14,8 @@ from webapp.http.errors import BadRequest
 log = structlog.get_logger(__name__)
 
 CLOSE = ("Connection", "close")
+
+_NOTHING: Mapping[str, Any] = {}
 
 _SAME_FOR_ALL: dict[str, Any] = {
     "SCRIPT_NAME": "",
@@ -110,13 +112,19 @@ class _Start:
         self.status, self.headers = int(status[:3]), headers
 
 
-def answer(app: WsgiApplication, request: DoorRequest, body: bytes | Missing) -> None:
-    """Has the application answer. Closes a connection whose body was not read to its end."""
+def answer(
+    app: WsgiApplication,
+    request: DoorRequest,
+    body: bytes | Missing,
+    more: Mapping[str, Any] = _NOTHING,
+) -> None:
+    """Has the application answer, with some more in the environment. Closes a connection whose body
+    was not read to its end."""
     is_missing = isinstance(body, Missing)
     try:
         start = _Start()
         stream = body if isinstance(body, Missing) else io.BytesIO(body)
-        made = app(_environ(request, stream), start)
+        made = app({**_environ(request, stream), **more}, start)
         try:
             content = b"".join(made)
         finally:

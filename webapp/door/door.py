@@ -17,6 +17,7 @@ from webapp.door.bridge import CLOSE, DoorRequest, Missing, answer
 from webapp.door.clock import RunningClock
 from webapp.door.silent_connections import SilentConnections
 from webapp.door.turn_queue import TurnQueue
+from webapp.door.write_lane import WriteLane
 from webapp.http.context import of
 
 log = structlog.get_logger(__name__)
@@ -24,6 +25,11 @@ log = structlog.get_logger(__name__)
 LATE_THREADS = 4
 SILENT_TICKS = 10
 HEALTH = "/healthz"
+HEAVY = ("/api/search", "/api/analytics", "/api/messages:batch")
+"""How the paths begin of what takes a tier long. It has turns of its own, so that many of them keep
+nothing light waiting."""
+HEAVY_SHARE = 4
+"""One heavy turn for so many light ones."""
 JSON = ("Content-Type", "application/json")
 
 
@@ -42,10 +48,12 @@ class Door:
         self._app = app
         self._connections = connections
         self._ticks = 0
-        self._turns = TurnQueue(turns)
+        self._turns = TurnQueue("turn", turns)
+        self._heavy_turns = TurnQueue("heavy-turn", max(1, turns // HEAVY_SHARE))
         self._clock = RunningClock(self._on_tick)
         # These refuse overdue requests, without asking a tier: the clock's thread must not wait.
         self._late = ThreadPoolExecutor(LATE_THREADS, "door-late")
+        self._write_lane = WriteLane(app, self._settle)
         one = of(app).settings.batch_body_bytes
         most = max(LARGE_BODIES_BYTES, one)
         self.budget = BodyBudget(most, max(most // SHARES, one))
@@ -78,7 +86,17 @@ class Door:
         self, request: DoorRequest, body: bytes | Missing, after: Callable[[], None]
     ) -> None:
         """Has a request answered, in this thread or a later one, and calls `after` then."""
-        self._turns.run(partial(self._answer, request, body, after))
+        if isinstance(body, bytes) and self._write_lane.take(request, body):
+            after()
+        else:
+            self._turns_for(request).run(partial(self._answer, request, body, after))
+
+    def _turns_for(self, request: DoorRequest) -> TurnQueue:
+        return self._heavy_turns if request.scope.path.startswith(HEAVY) else self._turns
+
+    def _settle(self, request: DoorRequest, body: bytes, more: dict[str, Any]) -> None:
+        """Has the application go on with what the write lane began."""
+        self._turns.run(partial(answer, self._app, request, body, more))
 
     def _answer(
         self, request: DoorRequest, body: bytes | Missing, after: Callable[[], None]
@@ -96,7 +114,7 @@ class Door:
         elif self._turns.is_full and request.scope.path == HEALTH:
             self._answer_health(request)
         else:
-            self._turns.run(partial(answer, self._app, request, b""))
+            self._turns_for(request).run(partial(answer, self._app, request, b""))
 
     def _answer_health(self, request: DoorRequest) -> None:
         """Answers `/healthz` while all turns are taken: 503 only if no turn ends any more."""

@@ -30,8 +30,9 @@ FILES_BESIDE = 512
 SILENT_MILLISECONDS = 30_000
 """The longest wait for the headers of a request, since the connection or the last answer.
 `webapp.door.silent_connections` closes some of them earlier."""
-DOOR_THREADS = 4
-"""Threads beyond the turns, so that one is always free to accept a request."""
+DOOR_THREADS = 2
+"""Threads that take requests in and give them to others. Each more costs every message, since they
+contend for the interpreter."""
 KILL_SECONDS = 6
 
 
@@ -83,7 +84,7 @@ def serve(
         ipc,
         runtime_threads,
         runtime_blocking_threads,
-        turns + DOOR_THREADS,
+        DOOR_THREADS,
         idle_seconds,
         connections,
         http,

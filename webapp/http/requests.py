@@ -55,7 +55,7 @@ _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 """How gzip and zstd begin."""
 _MARKED = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _NUMBER = re.compile("[0-9]{1,9}")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
@@ -74,7 +74,7 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
         else:
             budget.begin()
         given = now.environ.get("HTTP_X_REQUEST_ID", "")
-        about.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        about.request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         if endpoint is not None and endpoint not in public:
             about.caller = own.tokens.verify(_bearer(now.environ))
         for name in UUIDS:
@@ -259,8 +259,13 @@ def answer_record(
 
     The record is JSON already, so it is not encoded again.
     """
-    body = record[:-1] + b"," + msgspec.json.encode(fields)[1:]
+    body = joined(record, fields)
     return Response(body, status=status, headers=headers, mimetype="application/json")
+
+
+def joined(record: bytes, fields: msgspec.Struct) -> bytes:
+    """The JSON object of a record with more fields."""
+    return record[:-1] + b"," + msgspec.json.encode(fields)[1:]
 
 
 def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

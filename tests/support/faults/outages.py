@@ -27,7 +27,11 @@ def without(alone: Services, *tiers: str) -> Services:
 
 def process(alone: Services, **changes: Any) -> Services:
     """Another process, with some settings of its own; it ends with `end_all`."""
-    own = Services(msgspec.structs.replace(alone.settings, **changes))
+    return ends(Services(msgspec.structs.replace(alone.settings, **changes)))
+
+
+def ends(own: Services) -> Services:
+    """The same; it ends with `end_all`."""
     _RUNNING.append(own)
     return own
 

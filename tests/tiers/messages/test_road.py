@@ -6,9 +6,10 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from redis import Redis
+from redis.connection import Connection
 
 import webapp
+from storage.messages.combiner import _Reply
 from support.data.users import fresh_user
 from support.faults.outages import believe_keys
 from support.waiting import eventually
@@ -21,16 +22,17 @@ HOUSE = Path(webapp.__file__).parents[1]
 ROOMS = ("webapp", "wiring", "jobs", "storage", "models")
 MOST_FRAMES = 8
 ROUTE = "post_message"
+THREAD = "_run"
 
 
-def road(frame: FrameType | None) -> list[str]:
-    """Our own functions on the stack, the innermost first, up to the route."""
+def road(frame: FrameType | None, first: str) -> list[str]:
+    """Our own functions on the stack, the innermost first, up to the one called `first`."""
     passed: list[str] = []
     while frame is not None:
         where = Path(frame.f_code.co_filename)
         if where.is_relative_to(HOUSE) and where.relative_to(HOUSE).parts[0] in ROOMS:
             passed.append(f"{where.relative_to(HOUSE)}: {frame.f_code.co_qualname}")
-            if frame.f_code.co_name == ROUTE:
+            if frame.f_code.co_name == first:
                 return passed
         frame = frame.f_back
     return []
@@ -41,6 +43,7 @@ def road(frame: FrameType | None) -> list[str]:
 def test_a_post_reaches_the_driver_within_eight_frames(
     alone: Services, monkeypatch: pytest.MonkeyPatch, headers: tuple[str, ...]
 ) -> None:
+    """From the route to where its thread waits, and in the thread that asks Redis for several."""
     believe_keys(alone)
     # What other tests evicted is no matter here.
     alone.tiers.redis_client.config_resetstat()
@@ -48,21 +51,27 @@ def test_a_post_reaches_the_driver_within_eight_frames(
     client, lease = app.test_client(), of(app).services.failover.lease
     eventually(lambda: lease.current().redis_complete and lease.current().keys_complete)
     bearer = Tokens(alone.settings).issue(fresh_user(), is_admin=False, ttl_seconds=60)
-    roads: list[list[str]] = []
-    execute = Redis.execute_command
+    roads: dict[str, list[str]] = {}
+    send, came = Connection.send_packed_command, _Reply.came
 
-    def walked(self: Any, *command: Any, **options: Any) -> Any:
-        if passed := road(sys._getframe(1)):
-            roads.append(passed)
-        return execute(self, *command, **options)
+    def sent_on(self: Any, *given: Any, **options: Any) -> Any:
+        if passed := road(sys._getframe(1), THREAD):
+            roads[THREAD] = passed
+        return send(self, *given, **options)
 
-    monkeypatch.setattr(Redis, "execute_command", walked)
+    def waited(self: Any, seconds: float) -> bool:
+        if passed := road(sys._getframe(1), ROUTE):
+            roads[ROUTE] = passed
+        return came(self, seconds)
+
+    monkeypatch.setattr(Connection, "send_packed_command", sent_on)
+    monkeypatch.setattr(_Reply, "came", waited)
     for key in ("first", "second"):
         # A process makes some things on first use.
         roads.clear()
         sent = {"Authorization": f"Bearer {bearer}", **dict.fromkeys(headers, key)}
         reply = client.post("/api/threads/t/messages", json={"message": "hello"}, headers=sent)
         assert reply.json is not None and reply.json["tier_used"] == "redis"
-    assert roads, "no post went through the driver"
-    for passed in roads:
+    assert roads.keys() == {ROUTE, THREAD}, "no post went through the driver"
+    for passed in roads.values():
         assert len(passed) <= MOST_FRAMES, "\n".join(passed)

@@ -8,7 +8,7 @@ from redis import Redis
 from jobs.persist.drain import Drained
 from models import ids
 from models.appends import Append, IdTooOld, NewMessage, Stored
-from storage.errors import TierRejected
+from storage.errors import TierError, TierRejected
 from storage.redis import keys
 from storage.redis.messages import RedisTier
 from support.data.samples import append_of, message
@@ -17,7 +17,10 @@ KEEP_SECONDS = 60
 
 
 def append(tier: RedisTier, one: Append) -> Stored | IdTooOld:
-    return tier.append([one], KEEP_SECONDS)[0]
+    (answer,) = tier.append([one], KEEP_SECONDS)
+    if isinstance(answer, TierError):
+        raise answer
+    return answer
 
 
 def everything(client: Redis) -> dict[bytes, bytes]:
