@@ -123,9 +123,9 @@ def test_a_statement_that_is_too_long_is_never_sent(alone: Services, sent: Sent)
 
 def test_recovery(alone: Services, sent: Sent) -> None:
     source = ClickHouseSource(alone.tiers.job_clickhouse)
-    assert source.named(NAMES).rows == 0
+    assert source.named(NAMES) == []
     place = Position(long_user(1), long_thread(1), "2020-01-01 00:00:00.000000", NAMES[0])
-    assert source.page(202001, BOUNDARY, place).rows == 0
+    assert source.page(202001, BOUNDARY, place) == []
     assert sent.fit(2)
 
 
