@@ -1,8 +1,9 @@
 """The tiers of one process: its connections, breakers and what speaks to them, on first use."""
 
 import importlib
+from collections.abc import Callable
 from functools import cached_property, partial
-from typing import cast
+from typing import Generic, TypeVar, cast
 
 from redis import Redis
 from sqlalchemy import Engine
@@ -26,10 +27,22 @@ from storage.redis.repair import RedisRepair
 from storage.redis.states import StateCacheManager
 from storage.resilience import faultpoints
 from storage.telemetry.counts import TIERS
-from storage.telemetry.instruments import Instruments
 from storage.telemetry.processes import instruments_of
 from storage.telemetry.slow_queries import SlowQueries
 from storage.telemetry.tracing import Tracing
+
+Owner = TypeVar("Owner")
+Made = TypeVar("Made")
+
+
+class OnFirstUse(Generic[Owner]):
+    """Makes parts of an owner, each when it is asked for the first time."""
+
+    def __call__(self, make: Callable[[Owner], Made]) -> cached_property[Made]:
+        return cached_property(make)
+
+
+_made = OnFirstUse["Tiers"]()
 
 
 class Tiers:
@@ -43,45 +56,18 @@ class Tiers:
         faultpoints.enable(settings)
         self.settings = settings
 
-    @cached_property
-    def clock(self) -> Clock:
-        return Clock()
-
-    @cached_property
-    def instruments(self) -> Instruments:
-        return instruments_of(self.settings)
-
-    @cached_property
-    def slow_queries(self) -> SlowQueries:
-        return SlowQueries(self.settings.slow_query_seconds, self.tracing)
-
-    @cached_property
-    def tracing(self) -> Tracing:
-        return tracing_of(self.settings)
-
-    @cached_property
-    def redis_client(self) -> Redis:
-        return redis_connections.redis_client(self.settings)
-
-    @cached_property
-    def request_engine(self) -> Engine:
-        return self._watched(engines.request_engine(self.settings))
-
-    @cached_property
-    def job_engine(self) -> Engine:
-        return self._watched(engines.job_engine(self.settings))
-
-    @cached_property
-    def quick_engine(self) -> Engine:
-        return self._watched(engines.quick_engine(self.settings))
-
-    @cached_property
-    def watch_engine(self) -> Engine:
-        return engines.watch_engine(self.settings)
-
-    @cached_property
-    def job_clickhouse(self) -> ClickHouse:
-        return self.clickhouse_within(self.settings.clickhouse_job_timeout_seconds)
+    clock = _made(lambda own: Clock())
+    instruments = _made(lambda own: instruments_of(own.settings))
+    tracing = _made(lambda own: tracing_of(own.settings))
+    slow_queries = _made(lambda own: SlowQueries(own.settings.slow_query_seconds, own.tracing))
+    redis_client = _made(lambda own: redis_connections.redis_client(own.settings))
+    request_engine = _made(lambda own: own._watched(engines.request_engine(own.settings)))
+    job_engine = _made(lambda own: own._watched(engines.job_engine(own.settings)))
+    quick_engine = _made(lambda own: own._watched(engines.quick_engine(own.settings)))
+    watch_engine = _made(lambda own: engines.watch_engine(own.settings))
+    job_clickhouse = _made(
+        lambda own: own.clickhouse_within(own.settings.clickhouse_job_timeout_seconds)
+    )
 
     @cached_property
     def breakers(self) -> Breakers:
@@ -93,51 +79,28 @@ class Tiers:
             breaker.on_closed.append(partial(turned, is_open=False))
         return breakers
 
-    @cached_property
-    def redis_door(self) -> RedisGateway:
-        return RedisGateway(
-            self.redis_client,
-            self.breakers.redis,
-            redis_connections.replicas(self.settings),
-            self.slow_queries,
+    redis_door = _made(
+        lambda own: RedisGateway(
+            own.redis_client,
+            own.breakers.redis,
+            redis_connections.replicas(own.settings),
+            own.slow_queries,
         )
-
-    @cached_property
-    def redis(self) -> RedisTier:
-        return RedisTier(self.redis_door, self.settings)
-
-    @cached_property
-    def state_cache(self) -> StateCacheManager:
-        return StateCacheManager(self.redis_door, self.settings)
-
-    @cached_property
-    def redis_repair(self) -> RedisRepair:
-        return RedisRepair(self.redis, self.settings)
-
-    @cached_property
-    def pending_log(self) -> PendingLog:
-        return PendingLog(self.redis_door, self.settings)
-
-    @cached_property
-    def events(self) -> EventStreams:
-        return EventStreams(self.redis_door, self.settings)
-
-    @cached_property
-    def open_streams(self) -> OpenStreams:
-        return OpenStreams(self.redis, self.settings)
-
-    @cached_property
-    def postgres(self) -> PostgresTier:
-        return PostgresTier(self.request_engine, self.breakers.postgresql)
+    )
+    redis = _made(lambda own: RedisTier(own.redis_door, own.settings))
+    state_cache = _made(lambda own: StateCacheManager(own.redis_door, own.settings))
+    redis_repair = _made(lambda own: RedisRepair(own.redis, own.settings))
+    pending_log = _made(lambda own: PendingLog(own.redis_door, own.settings))
+    events = _made(lambda own: EventStreams(own.redis_door, own.settings))
+    open_streams = _made(lambda own: OpenStreams(own.redis, own.settings))
+    postgres = _made(lambda own: PostgresTier(own.request_engine, own.breakers.postgresql))
 
     @cached_property
     def clickhouse(self) -> ClickHouseTier:
         server = self.clickhouse_within(self.settings.clickhouse_timeout_seconds)
         return ClickHouseTier(server, self.breakers.clickhouse)
 
-    @cached_property
-    def reads(self) -> ReadTiers:
-        return ReadTiers(self.redis, self.postgres, self.clickhouse)
+    reads = _made(lambda own: ReadTiers(own.redis, own.postgres, own.clickhouse))
 
     @cached_property
     def notices(self) -> Notices:

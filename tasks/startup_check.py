@@ -8,8 +8,7 @@ from celery.worker import state
 
 import settings
 from storage.availability.checks import safety
-from storage.availability.checks.safety import SafetyVerdict
-from storage.availability.checks.safety_watch import Watch
+from storage.availability.checks.safety import SafetyVerdict, Watch
 from storage.errors import Refused
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, Flask
 
 from settings import Settings
-from storage.availability.checks.safety_watch import Watch
+from storage.availability.checks.safety import Watch
 from tasks.wakeup import WakeUps
 from webapp.api import (
     admin,

@@ -9,7 +9,7 @@ from flask import Flask
 import settings
 from settings import Settings
 from storage.availability.checks import safety
-from storage.availability.checks.safety_watch import Watch
+from storage.availability.checks.safety import Watch
 from storage.errors import Refused
 from tasks.logs import configure
 from webapp.app import begin_drills, begin_performance, take_first_lease

@@ -26,7 +26,9 @@ from storage.redis.log_quota import LogQuota
 from storage.states.clickhouse import StateCopies
 from storage.states.failover import StateChain
 from storage.states.postgres import StateRows
-from storage.tiers import Tiers
+from storage.tiers import OnFirstUse, Tiers
+
+_made = OnFirstUse["FailoverServices"]()
 
 
 class FailoverServices:
@@ -35,9 +37,7 @@ class FailoverServices:
     def __init__(self, tiers: Tiers) -> None:
         self._tiers = tiers
 
-    @cached_property
-    def loss_audit(self) -> LossAudit:
-        return LossAudit(self._tiers.redis, self._tiers.request_engine)
+    loss_audit = _made(lambda own: LossAudit(own._tiers.redis, own._tiers.request_engine))
 
     @cached_property
     def key_publisher(self) -> KeyPublisher:
@@ -50,17 +50,17 @@ class FailoverServices:
         server = self._tiers.clickhouse_within(settings.clickhouse_write_timeout_seconds)
         return ClickHouseKeys(server, self._tiers.breakers.clickhouse, settings.idempotency_seconds)
 
-    @cached_property
-    def lease(self) -> Lease:
-        return Lease(
-            self._tiers.redis_door,
-            self._tiers.watch_engine,
-            self._tiers.clickhouse_within(self._tiers.settings.clickhouse_write_timeout_seconds),
-            self._tiers.breakers,
-            self._tiers.instruments,
-            on_restart=self.loss_audit.schedule,
-            on_bypass=self.key_publisher.publish_async,
+    lease = _made(
+        lambda own: Lease(
+            own._tiers.redis_door,
+            own._tiers.watch_engine,
+            own._tiers.clickhouse_within(own._tiers.settings.clickhouse_write_timeout_seconds),
+            own._tiers.breakers,
+            own._tiers.instruments,
+            on_restart=own.loss_audit.schedule,
+            on_bypass=own.key_publisher.publish_async,
         )
+    )
 
     @cached_property
     def bypass(self) -> BypassRegistration:
@@ -68,9 +68,7 @@ class FailoverServices:
         self._tiers.breakers.redis.on_closed.append(bypass.expire)
         return bypass
 
-    @cached_property
-    def log_quota(self) -> LogQuota:
-        return LogQuota(self._tiers.redis_door, self._tiers.settings)
+    log_quota = _made(lambda own: LogQuota(own._tiers.redis_door, own._tiers.settings))
 
     @cached_property
     def state_chain(self) -> StateChain:
@@ -94,11 +92,11 @@ class FailoverServices:
             self._tiers.instruments,
         )
 
-    @cached_property
-    def retrieval(self) -> UnifiedMessageRetrievalService:
-        return UnifiedMessageRetrievalService(
-            self._tiers.reads, self.lease, self._tiers.instruments
+    retrieval = _made(
+        lambda own: UnifiedMessageRetrievalService(
+            own._tiers.reads, own.lease, own._tiers.instruments
         )
+    )
 
     @cached_property
     def writes(self) -> MessageFailoverService:
@@ -149,10 +147,5 @@ class FailoverServices:
             self._tiers.instruments,
         )
 
-    @cached_property
-    def redis_recovery(self) -> RedisRecoveryService:
-        return RedisRecoveryService(self._tiers)
-
-    @cached_property
-    def handoff(self) -> HandoffService:
-        return HandoffService(self._tiers)
+    redis_recovery = _made(lambda own: RedisRecoveryService(own._tiers))
+    handoff = _made(lambda own: HandoffService(own._tiers))

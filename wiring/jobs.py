@@ -21,13 +21,14 @@ from jobs.recover.from_postgres import FromPostgreSQL
 from jobs.recover.runs import CLICKHOUSE, POSTGRESQL
 from jobs.replicate.audit_outbox import audit_outbox
 from jobs.replicate.message_outbox import ReplicationService
-from jobs.replicate.outbox import ClickHouseOutbox
 from jobs.replicate.row_outbox import RowCopies
 from jobs.transfer.backup.restore import RestoreService
 from jobs.transfer.backup.write import BackupService
 from jobs.transfer.export import MessageExporter
-from storage.tiers import Tiers
+from storage.tiers import OnFirstUse, Tiers
 from wiring.failover import FailoverServices
+
+_made = OnFirstUse["JobServices"]()
 
 
 class JobServices:
@@ -37,29 +38,14 @@ class JobServices:
         self._tiers = tiers
         self._failover = failover
 
-    @cached_property
-    def persistence(self) -> BackgroundPersistenceService:
-        return BackgroundPersistenceService(self._tiers, self._tiers.pending_log)
-
-    @cached_property
-    def replication(self) -> ReplicationService:
-        return ReplicationService(self._tiers)
-
-    @cached_property
-    def audit(self) -> AuditTrail:
-        return AuditTrail(self._tiers.job_engine, self._tiers.clock)
-
-    @cached_property
-    def audit_outbox(self) -> ClickHouseOutbox:
-        return audit_outbox(self._tiers)
-
-    @cached_property
-    def archive(self) -> ArchiveService:
-        return ArchiveService(self._tiers, self.replication, self.audit)
-
-    @cached_property
-    def row_copies(self) -> RowCopies:
-        return RowCopies(self._tiers)
+    persistence = _made(
+        lambda own: BackgroundPersistenceService(own._tiers, own._tiers.pending_log)
+    )
+    replication = _made(lambda own: ReplicationService(own._tiers))
+    audit = _made(lambda own: AuditTrail(own._tiers.job_engine, own._tiers.clock))
+    audit_outbox = _made(lambda own: audit_outbox(own._tiers))
+    archive = _made(lambda own: ArchiveService(own._tiers, own.replication, own.audit))
+    row_copies = _made(lambda own: RowCopies(own._tiers))
 
     @cached_property
     def disaster_recovery(self) -> DisasterRecoveryService:
@@ -81,9 +67,7 @@ class JobServices:
         """What carries the queues of PostgreSQL to ClickHouse, messages first."""
         return self.replication.ship_all, self.row_copies.ship, self.audit_outbox.ship_all
 
-    @cached_property
-    def exporter(self) -> MessageExporter:
-        return MessageExporter(self._tiers, self.persistence)
+    exporter = _made(lambda own: MessageExporter(own._tiers, own.persistence))
 
     @cached_property
     def backup(self) -> BackupService:
@@ -93,27 +77,17 @@ class JobServices:
 
         return BackupService(self._tiers, self.audit, gather)
 
-    @cached_property
-    def restore(self) -> RestoreService:
-        return RestoreService(self._tiers, self._failover.redis_recovery, self.audit, self.ships)
-
-    @cached_property
-    def dead_letters(self) -> DeadLetterService:
-        return DeadLetterService(self._tiers, self.audit)
-
-    @cached_property
-    def upkeep(self) -> UpkeepService:
-        return UpkeepService(self._tiers)
-
-    @cached_property
-    def erasure(self) -> ErasureService:
-        return ErasureService(self._tiers)
-
-    @cached_property
-    def consistency_checker(self) -> ThreeTierConsistencyChecker:
-        return ThreeTierConsistencyChecker(
-            self._tiers, self.drain_pipeline, self.persistence, self.audit
+    restore = _made(
+        lambda own: RestoreService(own._tiers, own._failover.redis_recovery, own.audit, own.ships)
+    )
+    dead_letters = _made(lambda own: DeadLetterService(own._tiers, own.audit))
+    upkeep = _made(lambda own: UpkeepService(own._tiers))
+    erasure = _made(lambda own: ErasureService(own._tiers))
+    consistency_checker = _made(
+        lambda own: ThreeTierConsistencyChecker(
+            own._tiers, own.drain_pipeline, own.persistence, own.audit
         )
+    )
 
     def drain_pipeline(self) -> None:
         """Drains every queue between the tiers, as workers do all the time. Raises `TierError`."""
@@ -122,18 +96,7 @@ class JobServices:
         self._failover.handoff.replay()
         self.replication.ship_all()
 
-    @cached_property
-    def user_erasure(self) -> UserErasureService:
-        return UserErasureService(self._tiers, self.row_copies, self.audit)
-
-    @cached_property
-    def retention_policies(self) -> RetentionPolicies:
-        return RetentionPolicies(self._tiers.job_engine, self.audit)
-
-    @cached_property
-    def retention(self) -> RetentionService:
-        return RetentionService(self._tiers, self.audit)
-
-    @cached_property
-    def physical_erasure(self) -> PhysicalErasure:
-        return PhysicalErasure(self._tiers, self.row_copies, self.audit)
+    user_erasure = _made(lambda own: UserErasureService(own._tiers, own.row_copies, own.audit))
+    retention_policies = _made(lambda own: RetentionPolicies(own._tiers.job_engine, own.audit))
+    retention = _made(lambda own: RetentionService(own._tiers, own.audit))
+    physical_erasure = _made(lambda own: PhysicalErasure(own._tiers, own.row_copies, own.audit))

@@ -27,13 +27,16 @@ from storage.search.service import SearchService
 from storage.states.service import StateService
 from storage.threads.service import ThreadService
 from storage.threads.thread_cache_manager import ThreadCacheManager
-from storage.tiers import Tiers
+from storage.tiers import OnFirstUse, Tiers
 from wiring.failover import FailoverServices
 from wiring.jobs import JobServices
 
 log = structlog.get_logger(__name__)
 
 DURABILITY_RECHECK_SECONDS = 30.0
+
+
+_made = OnFirstUse["Services"]()
 
 
 class Services:
@@ -46,24 +49,18 @@ class Services:
         self.tiers = Tiers(settings)
         self._durability: tuple[Durability, float] = ("memory", 0.0)
 
-    @cached_property
-    def failover(self) -> FailoverServices:
-        return FailoverServices(self.tiers)
-
-    @cached_property
-    def jobs(self) -> JobServices:
-        return JobServices(self.tiers, self.failover)
-
-    @cached_property
-    def messages(self) -> UnifiedMessageStorageService:
-        return UnifiedMessageStorageService(
-            self.failover.writes,
-            self.failover.retrieval,
-            self.tiers.open_streams,
-            clock=self.tiers.clock,
-            slots=self.settings.shards,
-            redis_durability=self.redis_durability,
+    failover = _made(lambda own: FailoverServices(own.tiers))
+    jobs = _made(lambda own: JobServices(own.tiers, own.failover))
+    messages = _made(
+        lambda own: UnifiedMessageStorageService(
+            own.failover.writes,
+            own.failover.retrieval,
+            own.tiers.open_streams,
+            clock=own.tiers.clock,
+            slots=own.settings.shards,
+            redis_durability=own.redis_durability,
         )
+    )
 
     @cached_property
     def streaming(self) -> StreamingService:
@@ -76,17 +73,13 @@ class Services:
             idle_seconds=idle,
         )
 
-    @cached_property
-    def threads(self) -> ThreadService:
-        return ThreadService(self.tiers, self.failover.writes, self.thread_cache_manager)
-
-    @cached_property
-    def thread_cache_manager(self) -> ThreadCacheManager:
-        return ThreadCacheManager(self.tiers, self.failover.retrieval, self.failover.lease)
-
-    @cached_property
-    def unpersisted_writes(self) -> UnpersistedWrites:
-        return UnpersistedWrites(self.tiers.redis)
+    thread_cache_manager = _made(
+        lambda own: ThreadCacheManager(own.tiers, own.failover.retrieval, own.failover.lease)
+    )
+    threads = _made(
+        lambda own: ThreadService(own.tiers, own.failover.writes, own.thread_cache_manager)
+    )
+    unpersisted_writes = _made(lambda own: UnpersistedWrites(own.tiers.redis))
 
     @cached_property
     def search(self) -> SearchService:
@@ -117,22 +110,16 @@ class Services:
             prices,
         )
 
-    @cached_property
-    def states(self) -> StateService:
-        return StateService(
-            self.failover.state_chain,
-            self.tiers.clock,
-            self.settings,
-            redis_durability=self.redis_durability,
+    states = _made(
+        lambda own: StateService(
+            own.failover.state_chain,
+            own.tiers.clock,
+            own.settings,
+            redis_durability=own.redis_durability,
         )
-
-    @cached_property
-    def drills(self) -> DrillService:
-        return DrillService(self.settings, self.tiers.notices, self.tiers.clock)
-
-    @cached_property
-    def receipts(self) -> ReceiptService:
-        return ReceiptService(self.tiers.reads)
+    )
+    drills = _made(lambda own: DrillService(own.settings, own.tiers.notices, own.tiers.clock))
+    receipts = _made(lambda own: ReceiptService(own.tiers.reads))
 
     @cached_property
     def progress(self) -> ProgressWatch:
@@ -141,9 +128,7 @@ class Services:
             self.tiers.pending_log, self.tiers.postgres, self.tiers.breakers, seconds
         )
 
-    @cached_property
-    def performance(self) -> PerformanceService:
-        return PerformanceService(self.tiers, self.progress)
+    performance = _made(lambda own: PerformanceService(own.tiers, own.progress))
 
     def redis_durability(self) -> Durability:
         """What an acknowledgement from Redis means, looked up again now and then."""

@@ -1,7 +1,7 @@
 """Archiving, one run at a time: partitions are planned, proven, detached, proven again and dropped,
 each step committed before the next begins, so that the next run continues one that was killed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import structlog
@@ -12,7 +12,7 @@ from jobs.archive.catalogue import DEFAULT, DuePartitions
 from jobs.archive.default_partition import archive_rows, are_there
 from jobs.archive.detachment import detach
 from jobs.archive.fence import FencingToken, only_archiver
-from jobs.archive.proof import Proof, Prover, together
+from jobs.archive.proof import Prover
 from jobs.archive.row_proof import RowProver
 from jobs.archive.tiering import Partition, TieringRules
 from jobs.archive.units import Unit
@@ -136,15 +136,13 @@ class ArchiveRun:
         """Proves and detaches what is still a partition."""
         attached = [unit for unit in self._all_open() if not unit.is_detached]
         self._count(partitions=len(attached))
-        for group in together(attached):
-            proven = self._prove(group)
+        for unit in filter(None, map(self._prove, attached)):
             faultpoint("archive.after_proof")
-            for unit in proven:
-                if detach(self._engine, self._audit, self._fence, unit, self._request.actor):
-                    self._count(detached=1, messages=unit.rows or 0)
-                else:
-                    self._count(waiting=1)
-                yield
+            if detach(self._engine, self._audit, self._fence, unit, self._request.actor):
+                self._count(detached=1, messages=unit.rows or 0)
+            else:
+                self._count(waiting=1)
+            yield
 
     def drop_all(self) -> Iterator[None]:
         """Proves what is detached once more, and drops what is past its grace."""
@@ -152,12 +150,12 @@ class ArchiveRun:
         grace_seconds = self._request.grace_seconds
         late = {unit.id for unit in detached if (unit.detached_seconds or 0) >= grace_seconds}
         self._count(held=len(detached) - len(late))
-        for group in together([u for u in detached if u.id in late or not u.proven_since]):
-            for unit in self._prove(group):
-                if unit.id in late:
-                    self._drop(unit)
-                    self._count(dropped=1)
-                yield
+        again = [unit for unit in detached if unit.id in late or not unit.proven_since]
+        for unit in filter(None, map(self._prove, again)):
+            if unit.id in late:
+                self._drop(unit)
+                self._count(dropped=1)
+            yield
 
     def archive_leftovers(self) -> Iterator[None]:
         """Archives what is old in the default partition."""
@@ -198,25 +196,20 @@ class ArchiveRun:
             unit = next(known, None)
         return None if unit is None else unit._replace(high=old)
 
-    def _prove(self, group: Sequence[Unit]) -> list[Unit]:
-        """Proves some units; gives those that could be, as they are then."""
+    def _prove(self, unit: Unit) -> Unit | None:
+        """Proves a unit; gives it as it is then, None where it could not be proven."""
         self._fence.touch()
-        proofs = list(self._prover.prove(group, self._fence.attempt))
-        proven = []
+        proof = self._prover.prove(unit, self._fence.attempt)
+        counts = {"reshipped": proof.reshipped, "newer": proof.newer}
+        self._count(**counts)
         with translated(), self._engine.begin() as connection:
-            for proof in proofs:
-                self._count(reshipped=proof.reshipped, newer=proof.newer)
-                if proof.trouble is None:
-                    proven.append(self._keep(connection, proof))
-                else:
-                    self._stop(connection, proof.unit, proof.trouble)
-        return proven
-
-    def _keep(self, connection: Connection, proof: Proof) -> Unit:
-        counts = {"rows": proof.rows, "reshipped": proof.reshipped, "newer": proof.newer}
-        state = units.move(connection, self._fence, proof.unit, "proven", **counts)
-        units.save_slices(connection, proof.unit, proof.slices)
-        return proof.unit._replace(state=state, rows=proof.rows)
+            if proof.trouble is not None:
+                self._stop(connection, unit, proof.trouble)
+                return None
+            proven = {"rows": proof.rows, **counts}
+            state = units.move(connection, self._fence, unit, "proven", **proven)
+            units.save_slices(connection, unit, proof.slices)
+        return unit._replace(state=state, rows=proof.rows)
 
     def _stop(self, connection: Connection, unit: Unit, reason: str) -> None:
         self._count(stopped=1)

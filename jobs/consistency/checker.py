@@ -4,7 +4,8 @@ are fetched, and judged until two readings agree."""
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from typing import Any
 
 import msgspec
 import structlog
@@ -14,12 +15,10 @@ from jobs.archive.expected_counts import CUT, expected
 from jobs.audit import AuditTrail
 from jobs.consistency.compare import (
     backlogs,
-    hashes,
     redis_copies,
     redis_indexes,
     rows,
     threads,
-    watermarks,
 )
 from jobs.consistency.judge.confirmation import Confirmation
 from jobs.consistency.judge.verdict import CopyVerdict
@@ -47,7 +46,7 @@ log = structlog.get_logger(__name__)
 AUDITED_IDS = 1_000
 """So many ids stand in the audit trail's entry of a repair; its counts are of all."""
 
-
+_DEAD_LETTERS = text("SELECT count(*) FROM dead_letters")
 _REOPEN = text("UPDATE user_erasures SET finished_at = NULL WHERE user_id = ANY(:users)")
 
 
@@ -62,13 +61,13 @@ class _Found:
         self.seconds: dict[Pair, float] = dict.fromkeys(PAIRS, 0.0)
         self._since = time.monotonic()
 
-    def add(self, pair: Pair, step: Compared) -> None:
-        """Adds what was compared since the last time."""
+    def add(self, pair: Pair, step: Compared, known: Container[str]) -> None:
+        """Adds what was compared since the last time, without what is known to be wrong."""
         now = time.monotonic()
         self.seconds[pair] += now - self._since
         self._since = now
         self.compared[pair] += step.number
-        self.others += step.differences
+        self.others += [one for one in step.differences if one.id not in known]
 
 
 class ThreeTierConsistencyChecker:
@@ -118,7 +117,8 @@ class ThreeTierConsistencyChecker:
             differences = self._repair_all(found, opened.scope)
         report = self._report(opened, found, differences, time.monotonic() - started)
         with translated(), self._tiers.job_engine.begin() as connection:
-            report = msgspec.structs.replace(report, dead_letters=backlogs.dead_letters(connection))
+            letters = connection.execute(_DEAD_LETTERS).scalar_one()
+            report = msgspec.structs.replace(report, dead_letters=letters)
             report = self.reports.close(connection, report)
             if opened.repair:
                 self._note(connection, report, differences)
@@ -135,41 +135,29 @@ class ThreeTierConsistencyChecker:
         return report
 
     def _find(self, scope: Scope) -> _Found:
-        tiers = self._tiers
-        evictable = backlogs.evictable(tiers)
+        evictable = backlogs.evictable(self._tiers)
         self._drain_pipeline()
-        with translated(), tiers.job_engine.connect() as connection:
+        with translated(), self._tiers.job_engine.connect() as connection:
             found = _Found(archive_boundary(connection))
-            suspects = watermarks.resurrected(connection, tiers.job_clickhouse, scope)
-            suspects |= watermarks.of_erased_users(connection, tiers.job_clickhouse, scope)
-        cuts = rows.cuts(tiers.job_clickhouse, scope)
-        archived = rows.compare(tiers, cuts, found.boundary)
-        tiers.instruments.compared(archived.number)
-        for cut in cuts:
-            suspects |= hashes.unsound(tiers.job_clickhouse, cut)
-        found.verdicts += self._confirmation.prove(archived.suspects | suspects)
-        found.add("postgresql-clickhouse", archived)
-        hot = redis_copies.compare(tiers, scope)
-        tiers.instruments.compared(hot.number)
-        found.verdicts += self._confirmation.prove(
-            hot.suspects - {one.id for one in found.verdicts}
-        )
-        found.add("redis-postgresql", hot._replace(differences=(*evictable, *hot.differences)))
-        for pair, step in self._compare_others(scope, found.verdicts, found.boundary):
-            tiers.instruments.compared(step.number)
-            found.add(pair, step)
+        found.others += evictable
+        for pair, step in self._compare_all(scope, found):
+            self._tiers.instruments.compared(step.number)
+            known = {one.id for one in found.verdicts}
+            found.verdicts += self._confirmation.prove(step.suspects - known)
+            found.add(pair, step, known)
         return found
 
-    def _compare_others(
-        self, scope: Scope, verdicts: Sequence[CopyVerdict], boundary: str
-    ) -> Iterator[tuple[Pair, Compared]]:
+    def _compare_all(self, scope: Scope, found: _Found) -> Iterator[tuple[Pair, Compared]]:
+        """Each comparison comes once the suspects of the one before it are judged."""
+        yield "postgresql-clickhouse", rows.compare(self._tiers, scope, found.boundary)
+        yield "redis-postgresql", redis_copies.compare(self._tiers, scope)
+        yield from self._compare_others(scope, found)
+
+    def _compare_others(self, scope: Scope, found: _Found) -> Iterator[tuple[Pair, Compared]]:
         """Compares everything but the copies of messages."""
-        known = {one.id for one in verdicts}
         tiers, drain = self._tiers, self._drain_pipeline
-        indexes = redis_indexes.compare(tiers, drain, scope, boundary)
-        listed = tuple(one for one in indexes.differences if one.id not in known)
-        yield "redis-postgresql", indexes._replace(differences=listed)
-        yield "threads", threads.compare(tiers, drain, scope, verdicts, boundary)
+        yield "redis-postgresql", redis_indexes.compare(tiers, drain, scope, found.boundary)
+        yield "threads", threads.compare(tiers, drain, scope, found.verdicts)
         if scope.is_whole:
             with translated(), tiers.job_engine.connect() as connection:
                 least = expected(connection)
@@ -179,7 +167,9 @@ class ThreeTierConsistencyChecker:
     def _repair_all(self, found: _Found, scope: Scope) -> list[Difference]:
         """Repairs what can be, and says of every difference what became of it."""
         again = {owner[0] for one in found.verdicts if one.is_erased and (owner := one.owner)}
-        self._reopen(again)
+        with translated(), self._tiers.job_engine.begin() as connection:
+            # Whoever carries erasures out erases these users once more.
+            connection.execute(_REOPEN, {"users": list(again)})
         repaired = self._repair.messages([one for one in found.verdicts if not one.is_erased])
         self._repair.others(found.others)
         self._drain_pipeline()
@@ -196,11 +186,6 @@ class ThreeTierConsistencyChecker:
             differences.append(msgspec.structs.replace(one, outcome=outcome))
         return differences
 
-    def _reopen(self, users: set[str]) -> None:
-        """Has whoever carries erasures out erase these users once more."""
-        with translated(), self._tiers.job_engine.begin() as connection:
-            connection.execute(_REOPEN, {"users": list(users)})
-
     def _left(self, found: _Found, scope: Scope) -> set[tuple[str, str, str]]:
         """What is still wrong, apart from copies of messages: pair, kind and id."""
         if not found.others:
@@ -208,7 +193,7 @@ class ThreeTierConsistencyChecker:
         now = backlogs.evictable(self._tiers)
         if any(one.kind == "misplaced" for one in found.others):
             now += redis_copies.compare(self._tiers, scope).differences
-        for _, step in self._compare_others(scope, (), found.boundary):
+        for _, step in self._compare_others(scope, _Found(found.boundary)):
             now += step.differences
         return {(one.pair, one.kind, one.id) for one in now}
 
@@ -223,18 +208,15 @@ class ThreeTierConsistencyChecker:
             pair: pair_report(pair, found.compared[pair], differences, found.seconds[pair])
             for pair in PAIRS
         }
-        compared = sum(one.compared for one in pairs.values())
-        differing = sum(one.differing for one in pairs.values())
+        names = ("compared", "differing", "repaired", "unrepairable")
+        totals: Any = {name: sum(getattr(one, name) for one in pairs.values()) for name in names}
         return msgspec.structs.replace(
             opened,
             state="done",
             seconds=round(seconds, 3),
-            data_consistency_score=score(compared, differing),
-            compared=compared,
-            differing=differing,
-            repaired=sum(one.repaired for one in pairs.values()),
-            unrepairable=sum(one.unrepairable for one in pairs.values()),
+            data_consistency_score=score(totals["compared"], totals["differing"]),
             pairs=pairs,
+            **totals,
             differences=list(differences),
         )
 

@@ -26,6 +26,8 @@ SELECT count() FROM system.parts
 WHERE database = currentDatabase() AND NOT active AND table IN ('messages', 'direct_writes')
 """
 
+GONE = "the parts from before are gone"
+
 
 class _Table(NamedTuple):
     name: str
@@ -70,9 +72,10 @@ class ClickHouseEraser:
         found = {table.name: self._count(table, target) for table in self._tables()}
         return found | {"row_copies": self._copies.of_user(target.user_id, target.moment)}
 
-    def old_parts(self) -> int:
-        """How many parts that a mutation or a merge has replaced are still on disk."""
-        return self._server.number(_OLD_PARTS)
+    def old_parts(self) -> str:
+        """Whether parts that a mutation or a merge has replaced are still on disk."""
+        old = self._server.number(_OLD_PARTS)
+        return f"{old} parts from before are about to go" if old else GONE
 
     def _delete(self, table: _Table, target: Target) -> None:
         condition = table.condition(target)

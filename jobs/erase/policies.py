@@ -2,7 +2,7 @@
 is not erased, whoever asks."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -56,15 +56,12 @@ NOT_ON_HOLD = (
 """Of a row `t` of `threads`, in SQL."""
 
 
-class Holds(NamedTuple):
-    """Users, and threads of users, that are on hold."""
-
-    users: frozenset[str]
-    threads: frozenset[tuple[str, str]]
+class Holds(frozenset[tuple[str, str]]):
+    """Threads of users that are on hold; the empty thread stands for all of a user's."""
 
     def cover(self, user_id: str, thread_id: str) -> bool:
         """Whether a thread is on hold, or its user."""
-        return user_id in self.users or (user_id, thread_id) in self.threads
+        return (user_id, "") in self or (user_id, thread_id) in self
 
 
 def refuse_held(connection: Connection, user_id: str) -> None:
@@ -77,10 +74,7 @@ def refuse_held(connection: Connection, user_id: str) -> None:
 
 def all_holds(connection: Connection) -> Holds:
     """Every hold."""
-    rows = connection.execute(_HOLDS).all()
-    users = frozenset(row.user_id for row in rows if not row.thread_id)
-    threads = frozenset((row.user_id, row.thread_id) for row in rows if row.thread_id)
-    return Holds(users, threads)
+    return Holds((row.user_id, row.thread_id) for row in connection.execute(_HOLDS))
 
 
 class RetentionPolicy(msgspec.Struct, kw_only=True, frozen=True):

@@ -1,14 +1,63 @@
-"""What the erasure of a user has removed, where, and what is left of it in files."""
+"""What the erasure of a user has removed, where, and what is left of it in files; and the table of
+erasures: who, by whom, up to where, and how far each is."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
+from sqlalchemy import Connection, Engine, Row, text
 
-from models import ids
+from models import codec, ids
 from models.message import Tier
 from models.records import address_of, created_at
+from storage.postgres.driver import rows_of, translated
 
 EraseState = Literal["pending", "done"]
+
+CLAIM_SECONDS = 90
+"""Longer than any one step takes; whoever works on an erasure renews its claim after each."""
+
+RECOUNT_SECONDS = 60
+RECOUNTED_SECONDS = 900
+"""Longer than any write that was under way may take to land; each count waits twice as long."""
+
+_LOAD = text("SELECT receipt, finished_at FROM user_erasures WHERE user_id = :user_id")
+_MARK = text(
+    """
+INSERT INTO user_erasures (user_id, erased_through, erased_at, requested_by, requested_at, receipt)
+VALUES (:user_id, :erased_through, :moment, :requested_by, :requested_at, :receipt)
+ON CONFLICT (user_id) DO UPDATE SET
+    erased_through = excluded.erased_through, erased_at = excluded.erased_at,
+    requested_by = excluded.requested_by, requested_at = excluded.requested_at,
+    receipt = excluded.receipt, finished_at = NULL, looked_at = NULL, claimed_until = '-infinity'
+"""
+)
+_CLAIM = text(
+    """
+UPDATE user_erasures SET claimed_until = clock_timestamp() + make_interval(secs => :seconds)
+WHERE user_id = :user_id AND claimed_until < clock_timestamp() RETURNING receipt, finished_at
+"""
+)
+_SAVE = text(
+    """
+UPDATE user_erasures SET receipt = :receipt, finished_at = CAST(:finished_at AS timestamptz),
+    looked_at = CASE WHEN :release THEN clock_timestamp() ELSE looked_at END,
+    claimed_until = CASE WHEN :release THEN '-infinity'
+                         ELSE clock_timestamp() + make_interval(secs => :seconds) END
+WHERE user_id = :user_id AND erased_through = :erased_through
+"""
+)
+# Those that are to be finished, and those of late: what was under way then may have landed since.
+_DUE = text(
+    """
+SELECT user_id FROM user_erasures WHERE claimed_until < clock_timestamp() AND (
+    finished_at IS NULL
+    OR (looked_at < finished_at + make_interval(secs => :for_seconds)
+        OR json_array_length(receipt -> 'to_vacuum') > 0)
+       AND looked_at + greatest(make_interval(secs => :again), looked_at - finished_at)
+           < clock_timestamp())
+ORDER BY looked_at NULLS FIRST, user_id LIMIT 100
+"""
+)
 
 
 class UserErasure(msgspec.Struct, kw_only=True, frozen=True):
@@ -55,3 +104,54 @@ class Target(NamedTuple):
     def covers(self, kind: str, record: bytes) -> bool:
         """Whether a record is the user's, and is to go."""
         return address_of(kind, record).user_id == self.user_id and self.is_past(kind, record)
+
+
+class ErasureLedger:
+    """The table of erasures over one engine. Raises `TierUnavailable`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def load(self, user_id: str) -> UserErasure | None:
+        """The newest receipt of a user."""
+        found = rows_of(self._engine, _LOAD, {"user_id": user_id})
+        return _receipt(found[0]) if found else None
+
+    def mark(self, connection: Connection, erasure: UserErasure, target: Target) -> None:
+        """Begins an erasure, in the caller's transaction."""
+        connection.execute(_MARK, _values(erasure) | {"moment": target.moment})
+
+    def claim(self, user_id: str) -> UserErasure | None:
+        """The receipt, to be worked on by this caller alone; None while somebody else does."""
+        values = {"user_id": user_id, "seconds": CLAIM_SECONDS}
+        found = rows_of(self._engine, _CLAIM, values)
+        return _receipt(found[0]) if found else None
+
+    def save(
+        self, erasure: UserErasure, within: Connection | None = None, *, release: bool = False
+    ) -> None:
+        """Keeps a receipt, and the claim, or gives it up; in the caller's transaction if given."""
+        values = _values(erasure) | {"release": release, "seconds": CLAIM_SECONDS}
+        if within is not None:
+            within.execute(_SAVE, values)
+            return
+        with translated(), self._engine.begin() as connection:
+            connection.execute(_SAVE, values)
+
+    def due(self) -> list[str]:
+        """Whose erasure somebody should work on."""
+        values = {"again": RECOUNT_SECONDS, "for_seconds": RECOUNTED_SECONDS}
+        return [row.user_id for row in rows_of(self._engine, _DUE, values)]
+
+
+def _values(erasure: UserErasure) -> dict[str, Any]:
+    receipt = codec.text(erasure)
+    return msgspec.structs.asdict(erasure) | {"receipt": receipt}
+
+
+def _receipt(row: Row[Any]) -> UserErasure:
+    receipt = msgspec.convert(row.receipt, type=UserErasure)
+    if row.finished_at is None and receipt.state == "done":
+        # Something of the user has come since, and was refused: it is counted again.
+        return msgspec.structs.replace(receipt, state="pending")
+    return receipt

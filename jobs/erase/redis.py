@@ -2,7 +2,7 @@
 watermark is set, at or below which the scripts take nothing in; then log and keys are scanned."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jobs.erase.receipt import Target
@@ -31,6 +31,7 @@ class RedisEraser:
     def __init__(self, tiers: Tiers) -> None:
         self._door = tiers.redis_door
         self._log = tiers.pending_log
+        self._clock = tiers.clock
         self._seconds = max(tiers.settings.hot_seconds, BLOCKED_SECONDS)
         self._copies = Script(self._door, "erase_copies")
         self._thread = Script(self._door, "erase_thread")
@@ -38,15 +39,13 @@ class RedisEraser:
 
     def newest_logged(self, user_id: str) -> str:
         """The highest message id of the user in the log, the lowest of all ids if there is none."""
-        entries = self._entries(
-            lambda entry: address_of(entry.kind, entry.record).user_id == user_id
-        )
-        found = (address_of(entry.kind, entry.record).message_id for entry in entries)
-        return max((name for name in found if name), default=ids.LOWEST)
+        addresses = (address_of(one.kind, one.record) for one in self._entries())
+        names = (one.message_id for one in addresses if one.user_id == user_id)
+        return max(filter(None, names), default=ids.LOWEST)
 
-    def block_writes(self, target: Target, now_us: int) -> None:
+    def block_writes(self, target: Target) -> None:
         """From now on no script takes in what is at or below the watermark."""
-        ahead = max(0, ids.time_us_of(target.through) - now_us) // 1_000_000
+        ahead = max(0, ids.time_us_of(target.through) - self._clock.now_us()) // 1_000_000
         with self._door.guarded() as client:
             pipeline = client.pipeline(transaction=False)
             for slot in range(self._log.slots):
@@ -58,17 +57,18 @@ class RedisEraser:
     def purge_log(self, target: Target) -> dict[str, int]:
         """Takes the user's entries out of the log."""
         gone = 0
-        for entry in self._entries(lambda entry: target.covers(entry.kind, entry.record)):
+        for entry in self._covered(target):
             with self._door.guarded() as client:
                 gone += int(client.xdel(keys.pending(entry.slot), entry.entry_id))
         return {"log_entries": gone}
 
     def count(self, target: Target) -> dict[str, int]:
-        """Counts what is there, log entries included."""
-        entries = sum(
-            1 for _ in self._entries(lambda entry: target.covers(entry.kind, entry.record))
-        )
+        """Counts by kind what is there."""
+        entries = sum(1 for _ in self._covered(target))
         return {"log_entries": entries, **self.clear(target, remove=False)}
+
+    def _covered(self, target: Target) -> Iterator[LogEntry]:
+        return (one for one in self._entries() if target.covers(one.kind, one.record))
 
     def clear(self, target: Target, *, remove: bool = True) -> dict[str, int]:
         """Takes out everything but the log's entries, or only counts it."""
@@ -113,11 +113,11 @@ class RedisEraser:
             client.bgrewriteaof()
         return REWRITING
 
-    def _entries(self, wanted: Callable[[LogEntry], bool]) -> Iterator[LogEntry]:
+    def _entries(self) -> Iterator[LogEntry]:
         for slot in range(self._log.slots):
             after = "-"
             while page := self._log.page(slot, after, LOG_ENTRIES):
-                yield from filter(wanted, page)
+                yield from page
                 after = f"({page[-1].entry_id}"
 
     def _take_events(self, target: Target, remove: bool) -> int:

@@ -121,25 +121,21 @@ class RetentionService:
             batch = [message_of(row) for row in rows]
             if not batch:
                 break
-            erased += self._bury(batch, is_committed=True)
+            erased += self._bury(batch)
             after = batch[-1].id
         for batch in self._archived(scope):
             self._partitions.ensure_for(one.id for one in batch)
-            erased += self._bury(batch, is_committed=False)
+            erased += self._bury(batch)
         return erased
 
-    def _bury(self, batch: Sequence[Message], *, is_committed: bool) -> int:
+    def _bury(self, batch: Sequence[Message]) -> int:
         moment = ids.timestamp(self._clock.now_us())
         with translated(), self._engine.begin() as connection:
             # Whoever writes one of them at the same moment counts it as well.
             slots = {ids.shard_in(one.id) % self._slots for one in batch}
             locks.lock_slots(connection, slots, locks.PATIENCE)
-            if is_committed:
-                # Those that are live still, as they are now.
-                named = messages.c.id.in_([one.id for one in batch])
-                live = select(messages).where(named, messages.c.deleted_at.is_(None))
-                batch = [message_of(row) for row in connection.execute(live)]
-            # Room for the versions that Redis may hold and nobody has seen.
+            # Room for the versions that Redis may hold and nobody has seen, and for those that were
+            # written since these were read.
             buried = [tombstone_of(one, one.version + VERSION_STEP, moment) for one in batch]
             written = writes.upsert_messages(connection, [codec.encode(one) for one in buried])
             writes.queue_backfill(connection, buried)

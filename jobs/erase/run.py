@@ -11,9 +11,8 @@ from sqlalchemy import Connection
 
 from jobs.audit import AuditTrail
 from jobs.erase.clickhouse import ClickHouseEraser
-from jobs.erase.ledger import ErasureLedger
 from jobs.erase.postgres import PostgresEraser
-from jobs.erase.receipt import Target, UserErasure
+from jobs.erase.receipt import ErasureLedger, Target, UserErasure
 from jobs.erase.redis import RedisEraser
 from jobs.replicate.row_outbox import RowCopies
 from models import ids
@@ -34,7 +33,6 @@ PAUSE_SECONDS = 0.2
 WRITERS_SECONDS = 15.0
 
 VACUUMED = "vacuumed; the write-ahead log and backups keep what they hold until they are recycled"
-GONE = "the parts from before are gone"
 
 OnProgress = Callable[[UserErasure], None]
 Count = Callable[[Target], dict[str, int]]
@@ -105,20 +103,18 @@ class ErasureRun:
         return bool(self._erasure.waits_for)
 
     def _clear(self) -> None:
-        context, target = self._context, self._target
         self._step("redis", self._clear_redis)
-        # A drain that had read such an entry before may still write it, and be refused.
-        self._step("postgresql", self._wait)
-        self._step("postgresql", self._clear_postgres)
-        # Likewise a shipment that had taken a row before.
-        self._step("postgresql", self._wait)
+        # A drain that had read an entry of the log before may still write it, and be refused; a
+        # shipment that had taken a row may still insert it.
+        self._step("postgresql", self._wait, self._clear_postgres, self._wait)
         self._step("clickhouse", self._clear_clickhouse)
-        # And once more, for what was written to it meanwhile.
-        self._step("redis", lambda: self._add("redis", context.redis.clear(target)))
+        # Once more, for what was written to it meanwhile.
+        self._step("redis", self._clear_redis)
 
     def _clear_redis(self) -> None:
         redis = self._context.redis
-        redis.block_writes(self._target, self._context.clock.now_us())
+        redis.block_writes(self._target)
+        # Each counts by itself, should the next one fail.
         self._add("redis", redis.purge_log(self._target))
         self._add("redis", redis.clear(self._target))
 
@@ -141,19 +137,20 @@ class ErasureRun:
             self._step(tier, partial(_count, found, count, self._target))
         return not self._erasure.waits_for and not any(found)
 
-    def _step(self, tier: Tier, work: Callable[[], None]) -> None:
+    def _step(self, tier: Tier, *works: Callable[[], None]) -> None:
         """One tier that is in the way does not keep the others from being cleared."""
-        if tier in self._erasure.waits_for:
-            return
-        try:
-            work()
-        except TierError as error:
-            if error.tier == "postgresql" and tier != "postgresql":
-                raise
-            self._is_passing &= isinstance(error, TierUnavailable) and error.passing
-            self._change(waits_for={**self._erasure.waits_for, tier: error.reason})
-        self._context.ledger.save(self._erasure)
-        self._on_progress(self._erasure)
+        for work in works:
+            if tier in self._erasure.waits_for:
+                return
+            try:
+                work()
+            except TierError as error:
+                if error.tier == "postgresql" and tier != "postgresql":
+                    raise
+                self._is_passing &= isinstance(error, TierUnavailable) and error.passing
+                self._change(waits_for={**self._erasure.waits_for, tier: error.reason})
+            self._context.ledger.save(self._erasure)
+            self._on_progress(self._erasure)
 
     def _compact(self) -> None:
         """Takes one more step to free the space in files of what no query finds any more."""
@@ -163,13 +160,9 @@ class ErasureRun:
         files: dict[Tier, str] = {
             "redis": _said(lambda: context.redis.rewrite_file(before)),
             "postgresql": waiting if to_vacuum else VACUUMED,
-            "clickhouse": _said(self._old_parts),
+            "clickhouse": _said(context.clickhouse.old_parts),
         }
         self._change(files=files, to_vacuum=to_vacuum)
-
-    def _old_parts(self) -> str:
-        old = self._context.clickhouse.old_parts()
-        return f"{old} parts from before are about to go" if old else GONE
 
     def _add(self, tier: Tier, counts: dict[str, int]) -> None:
         self._erasure = self._erasure.with_removed(tier, counts)
@@ -190,11 +183,15 @@ class ErasureRun:
         finished_at = self._erasure.finished_at or ids.timestamp(context.clock.now_us())
         self._change(state="done", finished_at=finished_at)
         with translated(), context.engine.begin() as connection:
-            context.ledger.save_in(connection, self._erasure, release=True)
+            context.ledger.save(self._erasure, connection, release=True)
             if not was_done:
                 self._record(connection)
         if not was_done:
-            self._note_receipt()
+            try:
+                context.clickhouse.note(self._erasure, self._target.moment)
+            except TierError as error:
+                # It has the mark already; the receipt is in PostgreSQL.
+                log.warning("receipt_not_noted", tier=error.tier, reason=error.reason)
             log.warning("user_erased", removed=self._erasure.removed)
 
     def _record(self, connection: Connection) -> None:
@@ -209,13 +206,6 @@ class ErasureRun:
         self._context.audit.record(
             connection, erasure.requested_by, "user.erased", subject, counts, details
         )
-
-    def _note_receipt(self) -> None:
-        try:
-            self._context.clickhouse.note(self._erasure, self._target.moment)
-        except TierError as error:
-            # It has the mark already; the receipt is in PostgreSQL.
-            log.warning("receipt_not_noted", tier=error.tier, reason=error.reason)
 
 
 def _count(found: list[int], count: Count, target: Target) -> None:

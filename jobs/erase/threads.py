@@ -2,13 +2,12 @@
 message at or below a thread's watermark becomes a tombstone, which goes to ClickHouse by way of the
 outbox, and its hot copy goes."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import structlog
 from sqlalchemy import Connection, Row, select, text
 
-from jobs.erase.policies import NOT_ON_HOLD, Holds, all_holds
+from jobs.erase.policies import NOT_ON_HOLD, all_holds
 from models import codec, ids
 from models.message import Message
 from models.tables import messages
@@ -101,13 +100,19 @@ def drop_letters(connection: Connection) -> tuple[int, list[str]]:
     they are on hold or somebody is deciding on one at this moment; gives how many, and the hidden
     messages of which Redis has had the last copy."""
     holds = all_holds(connection)
-    found = [one for one in letters(connection) if _is_known(one, holds)]
+    found = [
+        one
+        for one in letters(connection)
+        if one.address.is_whole(one.kind) and not holds.cover(*_thread(one))
+    ]
     if not found:
         return 0, []
     marks = hidden.committed(connection, {_thread(one) for one in found})
     names = [one.address.message_id for one in found if one.address.message_id]
     buried = set(connection.execute(_TOMBSTONES, {"ids": names}).scalars())
-    ended = _ended(connection, found)
+    threads = [dict(zip(("user_id", "thread_id"), thread, strict=True)) for thread in marks]
+    rows = connection.execute(_GONE_THREADS, {"threads": codec.text(threads)})
+    ended = {(row.user_id, row.id): int(row.version) for row in rows}
     gone: dict[int, str] = {}
     for one in found:
         name = one.address.message_id or ""
@@ -122,18 +127,5 @@ def drop_letters(connection: Connection) -> tuple[int, list[str]]:
     return len(dropped), [gone[number] for number in dropped if gone[number]]
 
 
-def _is_known(letter: Letter, holds: Holds) -> bool:
-    """Whether it says what it is of, and no hold is on that."""
-    return letter.address.is_whole(letter.kind) and not holds.cover(*_thread(letter))
-
-
 def _thread(letter: Letter) -> hidden.Thread:
     return letter.address.user_id or "", letter.address.thread_id or ""
-
-
-def _ended(connection: Connection, found: Sequence[Letter]) -> dict[hidden.Thread, int]:
-    """The threads that are deleted, with the version that says so."""
-    threads = {_thread(one) for one in found if one.kind == "thread"}
-    named = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in threads]
-    rows = connection.execute(_GONE_THREADS, {"threads": codec.text(named)})
-    return {(row.user_id, row.id): int(row.version) for row in rows}

@@ -56,7 +56,7 @@ class UserErasureService:
             context.audit.record(connection, by, "user.erase", f"user:{user_id}", details=details)
         with suppress(TierError):
             # What Redis still has is shown to nobody from here on.
-            context.redis.block_writes(target, now_us)
+            context.redis.block_writes(target)
         log.warning("user_erasure_requested", by=by)
         return erasure
 

@@ -44,7 +44,9 @@ class PerformanceService:
 
     def health(self) -> PersistenceHealth:
         """Each tier's state and lag, and which promises hold."""
-        return persistence_health(self.snapshots.take(), judge(self._tiers))
+        own = self._tiers
+        verdict = judge(own.settings, own.redis_client, own.request_engine)
+        return persistence_health(self.snapshots.take(), verdict)
 
     def figures(self) -> StoreFigures:
         """The figures of now, or of a moment ago. Never raises."""

@@ -43,6 +43,7 @@ VALUES (:id, :source, :actor, :target, :boundary)
 _STATE = text("SELECT installation::text AS installation, run_id FROM redis_state")
 _KEEP_INSTALLATION = text("UPDATE redis_state SET installation = :installation, run_id = ''")
 _COPY_INSTALLATION = text("SELECT queue_row_copies('redis_state')")
+# Threads get the counts that ClickHouse knows; those of which there is no copy are made.
 _THREADS_OF_MESSAGES = text(
     """
 INSERT INTO threads (user_id, id, created_at, updated_at, version, last_message_at, message_count)
@@ -84,7 +85,7 @@ class Bootstrap:
         # Asked first: no transaction of PostgreSQL stays open for as long as ClickHouse takes.
         copies = row_outbox.newest(self._server)
         source = ClickHouseSource(self._server)
-        threads = source.threads().splitlines()
+        threads = source.threads()
         mondays = [datetime.fromisoformat(day).replace(tzinfo=UTC) for day in source.weeks()]
         mark = self._mark()
         with translated(), self._engine.begin() as connection:
@@ -101,7 +102,10 @@ class Bootstrap:
             restored = restore.restore_tables(connection, copies, replace=is_new)
             restored["threads"] = restore.restore_threads(connection, copies.get("threads", []))
             if is_new:
-                self._count(connection, threads)
+                # Drains count what is added from now on.
+                locks.lock_slots(connection, range(self._slots))
+                for batch in batches(threads, restore.BATCH_ROWS):
+                    connection.execute(_THREADS_OF_MESSAGES, {"rows": codec.json_array(batch)})
             self._make_partitions(connection, boundary, mondays)
             connection.execute(_RAISE_BOUNDARY, {"highest": ids.HIGHEST})
             # Whoever saw nothing of the loss asks ClickHouse, too, what it took meanwhile.
@@ -120,13 +124,6 @@ class Bootstrap:
                 return identity(self._client).installation
         except TierError:
             return ""
-
-    def _count(self, connection: Connection, threads: Sequence[bytes]) -> None:
-        """Gives threads the counts that ClickHouse knows, and makes those of which there is no
-        copy. Drains count what is added from now on."""
-        locks.lock_slots(connection, range(self._slots))
-        for batch in batches(threads, restore.BATCH_ROWS):
-            connection.execute(_THREADS_OF_MESSAGES, {"rows": codec.json_array(batch)})
 
     def _make_partitions(
         self, connection: Connection, boundary: str, mondays: Sequence[datetime]

@@ -4,8 +4,6 @@ Rows are JSON lines from one database to the other: nothing is parsed on the way
 page, which is where the next one begins.
 """
 
-from typing import NamedTuple
-
 import msgspec
 
 from models import ids
@@ -30,24 +28,17 @@ SELECT user_id, thread_id, sum(live) AS messages, min(since) AS first, max(until
 
 
 class Position(msgspec.Struct, frozen=True):
-    """How far a month was read: the last row's place in ClickHouse's order."""
+    """How far the messages were read: the last row's place in ClickHouse's order."""
 
     user_id: str
     thread_id: str
     created_at: str
     id: str
 
-
-class RowPage(NamedTuple):
-    """Rows as JSON, and the place of the last of them."""
-
-    lines: list[bytes]
-    end: Position | None
-
     @property
-    def rows(self) -> int:
-        """How many rows there are."""
-        return len(self.lines)
+    def month(self) -> int:
+        """The row's month, as 202611."""
+        return int(self.created_at[:4] + self.created_at[5:7])
 
 
 class ClickHouseSource:
@@ -60,38 +51,40 @@ class ClickHouseSource:
         """The months (as 202611) that hold messages with ids from a boundary on, newest first,
         with how many rows, older versions included."""
         query = (
-            f"SELECT toYYYYMM(created_at) AS month, count() AS count FROM messages"  # noqa: S608
+            f"SELECT toYYYYMM(created_at) AS month, count() AS rows FROM messages"  # noqa: S608
             f" WHERE {_not_before(boundary)} GROUP BY month ORDER BY month DESC"
         )
-        return {int(row["month"]): int(row["count"]) for row in self._rows(query)}
+        return {int(row.month): int(row.rows) for row in self._server.rows(query)}
 
     def weeks(self) -> list[str]:
         """The Mondays (as 2026-11-16) of the weeks that hold messages."""
         query = "SELECT DISTINCT toString(toStartOfWeek(created_at, 1)) AS monday FROM messages"
-        return [str(row["monday"]) for row in self._rows(query)]
+        return [str(row.monday) for row in self._server.rows(query)]
 
-    def page(self, month: int, boundary: str, after: Position | None) -> RowPage:
-        """The next rows of a month."""
-        beyond = f"AND (user_id, thread_id, created_at, id) > {_place(after)}" if after else ""
-        return self._page(
+    def page(self, month: int, boundary: str, after: Position | None) -> list[bytes]:
+        """The next rows of a month, as JSON; all of them after a row of another month."""
+        beyond = ""
+        if after is not None and after.month == month:
+            beyond = f"AND (user_id, thread_id, created_at, id) > {_place(after)}"
+        return self._lines(
             f"SELECT {_COLUMNS} FROM messages"  # noqa: S608
             f" WHERE toYYYYMM(created_at) = {month} AND {_not_before(boundary)} {beyond}"
             " ORDER BY user_id, thread_id, created_at, id, version DESC, archived_at DESC"
             f" LIMIT 1 BY id LIMIT {PAGE_ROWS}"
         )
 
-    def named(self, names: list[str]) -> RowPage:
-        """These messages."""
-        wanted = ", ".join(map(_quoted, names))
-        return self._page(
+    def named(self, names: list[str]) -> list[bytes]:
+        """These messages, as JSON."""
+        wanted = ", ".join(map("'{}'".format, names))
+        return self._lines(
             f"SELECT {_COLUMNS} FROM messages WHERE id IN ({wanted})"  # noqa: S608
             " ORDER BY id, version DESC, archived_at DESC LIMIT 1 BY id"
         )
 
-    def threads(self) -> bytes:
-        """For each thread, as JSON lines, how many live messages it has and when the first and
+    def threads(self) -> list[bytes]:
+        """For each thread, as JSON, how many live messages it has and when the first and
         the last were made."""
-        return self._server.lines(_THREADS)
+        return self._lines(_THREADS)
 
     def audit(self, after: tuple[str, str] | None) -> list[bytes]:
         """The next entries of the audit trail, as JSON."""
@@ -100,19 +93,14 @@ class ClickHouseSource:
             if after
             else ""
         )
-        return self._server.lines(
+        return self._lines(
             f"SELECT id, at, actor, action, subject, counts, details FROM audit_trail {beyond}"  # noqa: S608
             f" ORDER BY at, id LIMIT 1 BY id LIMIT {PAGE_ROWS}"
-        ).splitlines()
+        )
 
-    def _page(self, query: str) -> RowPage:
+    def _lines(self, query: str) -> list[bytes]:
         # Text holds no line feed of its own: JSON escapes it.
-        lines = self._server.lines(query).splitlines()
-        return RowPage(lines, msgspec.json.decode(lines[-1], type=Position) if lines else None)
-
-    def _rows(self, query: str) -> list[dict[str, str | int]]:
-        lines = self._server.lines(query).splitlines()
-        return [msgspec.json.decode(line, type=dict[str, str | int]) for line in lines]
+        return self._server.lines(query).splitlines()
 
 
 def _not_before(boundary: str) -> str:
@@ -121,10 +109,6 @@ def _not_before(boundary: str) -> str:
     # A boundary is the first moment of a week, where the order of ids is the order of times.
     moment_us = min(ids.time_us_of(boundary), LATEST_US)
     return f"created_at >= fromUnixTimestamp64Micro(toInt64({moment_us}), 'UTC')"
-
-
-def _quoted(message_id: str) -> str:
-    return f"'{message_id}'"
 
 
 def _place(position: Position) -> str:

@@ -121,11 +121,10 @@ class HandoffService:
 
     def _strike_out(self, writes: Sequence[_Write]) -> None:
         named = ", ".join(f"('{write.id}', {write.version})" for write in writes)
-        statement = (
+        self._server.execute(
             f"ALTER TABLE direct_writes DELETE WHERE (id, version) IN ({named})"
             " SETTINGS mutations_sync = 1"
         )
-        self._server.execute(statement)
 
 
 def _refuse(connection: Connection, write: _Write, reason: str) -> None:

@@ -149,7 +149,13 @@ class DisasterRecoveryService:
         try:
             counts = self._paths[run.source](run, notice)
             counts["warmed"] = self._warm(notice)
-            retry_until_available(self._note, run, counts)
+            details = {
+                "source": run.source,
+                "target_rto_seconds": run.target_rto_seconds,
+                "elapsed_seconds": run.elapsed_seconds,
+            }
+            noted = (run.actor or SYSTEM, "recovery.completed", f"run:{run.id}", counts, details)
+            retry_until_available(self._audit.note, *noted)
         except (Refused, TierRejected) as error:
             return notice.end("failed", run.counts, str(error))
         except TierError as error:
@@ -172,16 +178,6 @@ class DisasterRecoveryService:
             # Workers adopt it when they can, and it warms as it is read.
             log.warning("redis_not_warmed", tier=error.tier, reason=error.reason)
             return 0
-
-    def _note(self, run: RecoveryRun, counts: dict[str, int]) -> None:
-        details = {
-            "source": run.source,
-            "target_rto_seconds": run.target_rto_seconds,
-            "elapsed_seconds": run.elapsed_seconds,
-        }
-        self._audit.note(
-            run.actor or SYSTEM, "recovery.completed", f"run:{run.id}", counts, details
-        )
 
 
 class _RunNotice:

@@ -1,25 +1,29 @@
 """Rebuilds PostgreSQL and Redis from ClickHouse alone, beside live traffic. Each step may be
 repeated, and is noted in PostgreSQL, so a recovery that was killed goes on where it was."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
+import msgspec
 import structlog
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from jobs.recover.bootstrap import Bootstrap, Bootstrapped
-from jobs.recover.clickhouse_source import ClickHouseSource, Position, RowPage
-from jobs.recover.loading import LoadProgress, load, note, noted
-from jobs.recover.redis_copies import restore_from_redis
+from jobs.recover.clickhouse_source import ClickHouseSource, Position
+from jobs.recover.loading import load
 from jobs.recover.runs import OnProgress, RecoveryRun
 from jobs.recover.thread_counts import ThreadCounter
-from models import ids
+from models import codec, ids
 from storage.clickhouse import fingerprints
 from storage.clickhouse.fingerprints import Cut
 from storage.errors import TierError
-from storage.postgres import restore
-from storage.postgres.driver import translated
+from storage.postgres import restore, writes
+from storage.postgres import states as state_writes
+from storage.postgres.driver import rows_of, translated
+from storage.postgres.locks import lock_slots
+from storage.postgres.partitions import Partitions
+from storage.redis import keys
+from storage.redis.driver import RedisGateway
 from storage.resilience.bites import batches
 from storage.resilience.faultpoints import faultpoint
 from storage.resilience.retries import retry_until_available
@@ -37,7 +41,16 @@ _FINISH = text(
     "UPDATE recovery_runs SET finished_at = clock_timestamp()"
     " WHERE id = :run AND finished_at IS NULL"
 )
+_NOTE = text("UPDATE recovery_runs SET progress = CAST(:progress AS json) WHERE id = :run")
+_NOTED = text("SELECT progress::text AS progress FROM recovery_runs WHERE id = :run")
 _LOWER_BOUNDARY = text("UPDATE archive_boundary SET below = :boundary")
+
+
+class LoadProgress(msgspec.Struct):
+    """How far a run is: how many messages it has loaded, newest month first, and the last."""
+
+    rows: int = 0
+    after: Position | None = None
 
 
 class FromClickHouse:
@@ -61,72 +74,52 @@ class FromClickHouse:
         )
         faultpoint("recovery.opened")
         counts = dict(opened.restored)
-        progress = noted(self._engine, opened.run_id)
-        counts["audit_trail"] = self._audit(opened.run_id, progress, on_progress)
-        counts["messages"] = self._messages(opened, progress, on_progress)
+        counts["audit_trail"] = self._audit(on_progress)
+        counts["messages"] = self._messages(opened, on_progress)
         counts |= self._verify(opened, on_progress)
         counts["brought_home"] = retry_until_available(self._replay)
         counts["hot_copies"] = self._restore_hot_copies(on_progress)
-        counts["threads"] = self._count_threads(opened, on_progress)
+        counts["threads"] = self._counter.run(opened.boundary, on_progress)
         retry_until_available(self._finish, opened)
         faultpoint("recovery.finished")
         return counts
 
-    def _audit(self, run: str, progress: LoadProgress, on_progress: OnProgress) -> int:
-        done = 0
-        while lines := retry_until_available(self._source.audit, progress.audited):
+    def _audit(self, on_progress: OnProgress) -> int:
+        done, after = 0, None
+        while lines := retry_until_available(self._source.audit, after):
             on_progress("audit trail", done, 0)
-            retry_until_available(self._store_audit, run, progress, lines)
+            after = retry_until_available(self._store_audit, lines)
             done += len(lines)
         return done
 
-    def _store_audit(self, run: str, progress: LoadProgress, lines: list[bytes]) -> None:
+    def _store_audit(self, lines: list[bytes]) -> tuple[str, str]:
         with translated(), self._engine.begin() as connection:
-            progress.audited = restore.restore_audit(connection, [line.decode() for line in lines])
-            note(connection, run, progress)
+            return restore.restore_audit(connection, [line.decode() for line in lines])
 
-    def _messages(
-        self, opened: Bootstrapped, progress: LoadProgress, on_progress: OnProgress
-    ) -> int:
+    def _messages(self, opened: Bootstrapped, on_progress: OnProgress) -> int:
+        """Loads months, the newest first, and notes with each page how far that is."""
         months = retry_until_available(self._source.months, opened.boundary)
+        (row,) = rows_of(self._engine, _NOTED, {"run": opened.run_id})
+        progress = msgspec.json.decode(row.progress, type=LoadProgress, strict=False)
         total = sum(months.values())
-        with ThreadPoolExecutor(1, "recovery") as ahead:
-            for month in months:
-                if month in progress.months:
-                    continue
-                if progress.month != month:
-                    progress.month, progress.rows, progress.after = month, 0, None
-                for _ in self._month(opened, progress, ahead):
-                    on_progress("messages", progress.done, total)
-                progress.months[month] = months[month]
-                progress.month, progress.rows, progress.after = 0, 0, None
-        retry_until_available(self._store, opened.run_id, progress, [])
+        for month in months:
+            if progress.after is not None and month > progress.after.month:
+                continue
+            while lines := retry_until_available(
+                self._source.page, month, opened.boundary, progress.after
+            ):
+                end = msgspec.json.decode(lines[-1], type=Position)
+                progress = LoadProgress(progress.rows + len(lines), end)
+                retry_until_available(self._store, opened.run_id, progress, lines)
+                on_progress("messages", progress.rows, total)
+                faultpoint("recovery.after_page")
         on_progress("messages", total, total)
         return total
 
-    def _month(
-        self, opened: Bootstrapped, progress: LoadProgress, ahead: ThreadPoolExecutor
-    ) -> Iterator[None]:
-        """While PostgreSQL writes a page, ClickHouse gives the next."""
-
-        def read(after: Position | None) -> RowPage:
-            return retry_until_available(self._source.page, progress.month, opened.boundary, after)
-
-        page = read(progress.after)
-        while page.rows:
-            following = ahead.submit(read, page.end)
-            progress.after = page.end
-            progress.rows += page.rows
-            retry_until_available(self._store, opened.run_id, progress, page.lines)
-            yield
-            faultpoint("recovery.after_page")
-            page = following.result()
-
     def _store(self, run: str, progress: LoadProgress, lines: list[bytes]) -> None:
         with translated(), self._engine.begin() as connection:
-            if lines:
-                load(connection, lines)
-            note(connection, run, progress)
+            load(connection, lines)
+            connection.execute(_NOTE, {"run": run, "progress": codec.text(progress)})
 
     def _verify(self, opened: Bootstrapped, on_progress: OnProgress) -> dict[str, int]:
         months = retry_until_available(self._source.months, opened.boundary)
@@ -142,21 +135,13 @@ class FromClickHouse:
     def _restore_hot_copies(self, on_progress: OnProgress) -> int:
         on_progress("hot copies", 0, 0)
         try:
-            return sum(restore_from_redis(self._tiers))
+            return sum(_restore_from_redis(self._tiers))
         except TierError as error:
             if error.tier != "redis":
                 raise
             # Redis is not there, or of no use: what it alone had cannot be restored.
             log.warning("no_hot_copies", reason=error.reason)
             return 0
-
-    def _count_threads(self, opened: Bootstrapped, on_progress: OnProgress) -> int:
-        total = retry_until_available(self._counter.total)
-        done = 0
-        for step in self._counter.run(opened.boundary):
-            done += step
-            on_progress("threads", done, max(done, total))
-        return done
 
     def _finish(self, opened: Bootstrapped) -> None:
         with translated(), self._engine.begin() as connection:
@@ -184,9 +169,9 @@ def _verify_month(tiers: Tiers, month: int, boundary: str) -> tuple[int, int]:
         if name not in committed or committed[name].version < mark.version
     ]
     for batch in batches(lacking, NAMED_ROWS):
-        page = ClickHouseSource(server).named(batch)
+        lines = ClickHouseSource(server).named(batch)
         with translated(), engine.begin() as connection:
-            load(connection, page.lines)
+            load(connection, lines)
     return sum(found.rows for found in theirs.values()), len(lacking)
 
 
@@ -196,3 +181,41 @@ def _cut(month: int, boundary: str) -> Cut:
     end = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
     low_ms = max(ids.time_us(begin), ids.time_us_of(boundary)) // 1000
     return Cut(low_ms=low_ms, high_ms=ids.time_us(end) // 1000, shares=SHARES)
+
+
+def _restore_from_redis(tiers: Tiers) -> Iterator[int]:
+    """Writes every message, thread and state of Redis to PostgreSQL where newer; yields for each
+    batch how many versions were. ClickHouse lags a second or two, and of that time these are the
+    last, which Redis is about to drop as committed."""
+    partitions = Partitions(tiers.job_engine)
+
+    def put_messages(connection: Connection, records: Sequence[bytes]) -> int:
+        names = [codec.decode(record).id for record in records]
+        partitions.ensure_for(names)
+        slots = {ids.shard_in(name) % tiers.settings.shards for name in names}
+        lock_slots(connection, slots)
+        return writes.upsert_messages(connection, records)
+
+    messages, threads = keys.EVERY_RECORD
+    kinds = [
+        (threads, _put_threads),
+        (messages, put_messages),
+        *((pattern, state_writes.upsert) for pattern in keys.EVERY_STATE),
+    ]
+    for pattern, put in kinds:
+        for records in _records(tiers.redis_door, pattern):
+            with translated(), tiers.job_engine.begin() as connection:
+                newer = put(connection, records)
+            yield newer
+
+
+def _records(door: RedisGateway, pattern: str) -> Iterator[list[bytes]]:
+    for names in door.scan(pattern):
+        found = door.each(lambda pipeline, name: pipeline.get(name), names)
+        if records := [record for record in found if record]:
+            yield records
+
+
+def _put_threads(connection: Connection, records: Sequence[bytes]) -> int:
+    threads = map(codec.decode_thread, records)
+    return sum(writes.upsert_thread(connection, thread) for thread in threads)

@@ -3,9 +3,8 @@ traffic. Archived messages come from a backup only."""
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from sqlalchemy import Row, TextClause, text
+from sqlalchemy import TextClause, text
 
 from jobs.audit import AuditTrail
 from jobs.recover.runs import OnProgress, RecoveryRun
@@ -54,10 +53,7 @@ class FromPostgreSQL:
         for ship in self._ships:
             retry_until_available(ship)
         on_progress("shipping", 0, 0)
-        # Another process may be shipping; it is as good as this one.
-        while retry_until_available(self._count, _WAITING):
-            retry_until_available(self._ships[0])
-            time.sleep(PAUSE_SECONDS)
+        self._ship_messages(0)
         return counts
 
     def _queue_small(self) -> dict[str, int]:
@@ -71,19 +67,22 @@ class FromPostgreSQL:
         total = self._count(_TOTAL)
         after, done = ids.LOWEST, 0
         while True:
-            batch = retry_until_available(self._queue, after)
+            values = {"after": after, "batch": BATCH_MESSAGES}
+            (batch,) = retry_until_available(rows_of, self._engine, _QUEUE, values)
             done += int(batch.queued)
             if batch.last is None:
                 return done
             after = batch.last
             on_progress("messages", done, max(done, total))
-            retry_until_available(self._ships[0])
-            while retry_until_available(self._count, _WAITING) > MOST_WAITING:
-                time.sleep(PAUSE_SECONDS)
+            self._ship_messages(MOST_WAITING)
 
-    def _queue(self, after: str) -> Row[Any]:
-        values = {"after": after, "batch": BATCH_MESSAGES}
-        return rows_of(self._engine, _QUEUE, values)[0]
+    def _ship_messages(self, most: int) -> None:
+        """Returns when no more than so many wait."""
+        retry_until_available(self._ships[0])
+        # Another process may be shipping; it is as good as this one.
+        while retry_until_available(self._count, _WAITING) > most:
+            time.sleep(PAUSE_SECONDS)
+            retry_until_available(self._ships[0])
 
     def _count(self, query: TextClause) -> int:
         return int(rows_of(self._engine, query)[0][0])

@@ -3,12 +3,9 @@ left alone until everything is there."""
 
 from collections.abc import Iterable
 
-import msgspec
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 
-from jobs.recover.clickhouse_source import Position
 from models import codec
-from storage.postgres.driver import rows_of
 from storage.postgres.writes import REPLACED
 
 # What went with its thread is to leave once more, as far as no hold is on it.
@@ -44,23 +41,6 @@ WITH stored AS (
 SELECT count(*) FROM stored
 """
 _QUEUED = ", queued AS (INSERT INTO clickhouse_outbox (message_id) SELECT id FROM stored)"
-_NOTE = text("UPDATE recovery_runs SET progress = CAST(:progress AS json) WHERE id = :run")
-_NOTED = text("SELECT progress::text AS progress FROM recovery_runs WHERE id = :run")
-
-
-class LoadProgress(msgspec.Struct):
-    """How far a run is: the rows of each finished month, and the place in the unfinished one."""
-
-    months: dict[int, int] = {}
-    month: int = 0
-    rows: int = 0
-    after: Position | None = None
-    audited: tuple[str, str] | None = None
-
-    @property
-    def done(self) -> int:
-        """Rows carried so far."""
-        return sum(self.months.values()) + self.rows
 
 
 def load(connection: Connection, rows: Iterable[bytes], *, ship: bool = False) -> int:
@@ -69,14 +49,3 @@ def load(connection: Connection, rows: Iterable[bytes], *, ship: bool = False) -
     queues them for ClickHouse. Counters are the caller's."""
     statement = text(_LOAD.format(replaced=REPLACED, queued=_QUEUED if ship else ""))
     return int(connection.execute(statement, {"rows": codec.json_array(rows)}).scalar_one())
-
-
-def noted(engine: Engine, run: str) -> LoadProgress:
-    """How far a run was."""
-    (row,) = rows_of(engine, _NOTED, {"run": run})
-    return msgspec.json.decode(row.progress, type=LoadProgress, strict=False)
-
-
-def note(connection: Connection, run: str, progress: LoadProgress) -> None:
-    """Notes how far a run is, in the transaction that got it there."""
-    connection.execute(_NOTE, {"run": run, "progress": codec.text(progress)})

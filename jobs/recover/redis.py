@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Row, TextClause, select, text
+from sqlalchemy import Connection, TextClause, select, text
 
 from models import codec, ids
 from models.events import news_of
@@ -128,7 +128,9 @@ class RedisRecoveryService:
             raise TierRejected("redis", FOREIGN)
         has_all_keys = bool(found.installation) or rows_of(self._engine, _NO_KEYS_YET)[0].has_none
         self.invalidate_all()
-        self._store_newest_keys()
+        with translated(), self._engine.begin() as connection:
+            newest = idempotency.newest(connection, LOST_SECONDS)
+        self._repair.store_keys(newest, self._idempotency_seconds)
         with self._door.guarded() as client:
             client.set(keys.INSTALLATION, known.installation)
         self._execute(
@@ -160,8 +162,9 @@ class RedisRecoveryService:
             notes = connection.execute(_TAKE, {"batch": batch}).all()
             if not notes:
                 return 0
-            of_states = [note for note in notes if note.state_kind]
-            self._refresh_states(connection, of_states)
+            states = {StateName(one.state_kind, *one[:2]) for one in notes if one.state_kind}
+            if states:
+                self._states.cache_states_in_redis(state_writes.find(connection, states))
             rows = [note for note in notes if not note.state_kind]
             threads = {(row.user_id, row.thread_id) for row in rows}
             changed = {(row.user_id, row.thread_id) for row in rows if row.message_id is None}
@@ -173,8 +176,14 @@ class RedisRecoveryService:
             made = idempotency.of_messages(connection, found, self._idempotency_seconds)
             self._repair.store_keys(made, self._idempotency_seconds)
             for user_id, thread_id in sorted(changed):
-                self._refresh_thread(user_id, thread_id)
-        log.info("redis_backfilled", notes=len(notes), threads=len(threads), states=len(of_states))
+                if row := self._postgres.thread(user_id, thread_id):
+                    self._repair.refresh_thread(row.thread, is_news=True)
+        log.info(
+            "redis_backfilled",
+            notes=len(notes),
+            threads=len(threads),
+            states=len(notes) - len(rows),
+        )
         return len(notes)
 
     def _shown(self, connection: Connection, message_ids: Sequence[str]) -> list[Message]:
@@ -225,21 +234,6 @@ class RedisRecoveryService:
             if len(rows) < BATCH:
                 return
             after = (rows[-1].user_id, rows[-1].id)
-
-    def _refresh_thread(self, user_id: str, thread_id: str) -> None:
-        row = self._postgres.thread(user_id, thread_id)
-        if row is not None:
-            self._repair.refresh_thread(row.thread, is_news=True)
-
-    def _refresh_states(self, connection: Connection, rows: Sequence[Row[Any]]) -> None:
-        names = {StateName(row.state_kind, row.user_id, row.thread_id) for row in rows}
-        if names:
-            self._states.cache_states_in_redis(state_writes.find(connection, names))
-
-    def _store_newest_keys(self) -> None:
-        with translated(), self._engine.begin() as connection:
-            made = idempotency.newest(connection, LOST_SECONDS)
-        self._repair.store_keys(made, self._idempotency_seconds)
 
     def _execute(self, statement: TextClause, **values: object) -> None:
         with translated(), self._engine.begin() as connection:

@@ -1,12 +1,13 @@
 """Counts anew how many messages of threads are live, and when the first and the last were made. The
 newest message may be a tombstone. What the archive alone has is counted in ClickHouse."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, text
 
+from jobs.recover.runs import OnProgress
 from jobs.replicate.message_outbox import SHIP_LOCK
 from models import codec, ids
 from storage.availability.hidden import Thread, archive_boundary
@@ -68,7 +69,9 @@ _STATE = text(
 INSERT INTO threads (user_id, id, created_at, updated_at, version, last_message_at, message_count)
 SELECT user_id, thread_id, coalesce(oldest, now()), coalesce(oldest, now()), 1, newest, live
 FROM json_to_recordset(CAST(:threads AS json)) AS r (
-    user_id text, thread_id text, live bigint, oldest timestamptz, newest timestamptz)
+    user_id text, thread_id text, live bigint, oldest_us bigint, newest_us bigint),
+LATERAL (SELECT 'epoch'::timestamptz + oldest_us * interval '1 microsecond' AS oldest,
+                'epoch'::timestamptz + newest_us * interval '1 microsecond' AS newest) AS times
 ORDER BY user_id, thread_id
 ON CONFLICT (user_id, id) DO UPDATE SET
     message_count = excluded.message_count, last_message_at = excluded.last_message_at,
@@ -124,18 +127,16 @@ class ThreadCounter:
         self._server = tiers.job_clickhouse
         self._slots = tiers.settings.shards
 
-    def total(self) -> int:
-        """How many threads there are."""
-        return int(rows_of(self._engine, _TOTAL)[0][0])
-
-    def run(self, boundary: str) -> Iterator[int]:
-        """Counts all; yields for each batch how many threads it had. Below `boundary` ClickHouse
-        has messages that PostgreSQL lacks. Raises `TierError`."""
-        after = ("", "")
+    def run(self, boundary: str, on_progress: OnProgress) -> int:
+        """Counts all; gives how many threads there are. Below `boundary` ClickHouse has messages
+        that PostgreSQL lacks. Raises `TierError`."""
+        ((total,),) = retry_until_available(rows_of, self._engine, _TOTAL)
+        done, after = 0, ("", "")
         while threads := retry_until_available(self._next, after):
             retry_until_available(self._count, threads, boundary)
-            yield len(threads)
-            after = threads[-1]
+            done, after = done + len(threads), threads[-1]
+            on_progress("threads", done, max(done, total))
+        return done
 
     def correct(self, threads: Sequence[Thread]) -> None:
         """Counts those of some threads that state what is wrong. Raises `TierError`."""
@@ -154,13 +155,7 @@ class ThreadCounter:
                 lock(connection, SHIP_LOCK)
             found = figures(connection, self._server, threads, boundary)
             wrong = [
-                {
-                    "user_id": user_id,
-                    "thread_id": thread_id,
-                    "live": each.live,
-                    "oldest": _timestamp(each.oldest_us),
-                    "newest": _timestamp(each.newest_us),
-                }
+                each._asdict() | {"user_id": user_id, "thread_id": thread_id}
                 for (user_id, thread_id), each in found.items()
                 if not (each.is_right if boundary is None else each.is_stated)
             ]
@@ -231,10 +226,6 @@ def _archived(
                 alone = found[row.user_id, row.thread_id]
                 found[row.user_id, row.thread_id] = alone._replace(live=alone.live - int(row.live))
     return found
-
-
-def _timestamp(time_us: int | None) -> str | None:
-    return None if time_us is None else ids.timestamp(time_us)
 
 
 def _mark(item: tuple[Thread, str]) -> str:

@@ -15,20 +15,17 @@ MOST_SECONDS = 2.0
 
 _NEWEST = f"{NEWEST_BY_MONTH}, max_execution_time = {MOST_SECONDS}"
 _ROLES = ", ".join(f"countIf(role = '{role}') AS role_{role}" for role in ROLES)
-_FIGURES = (
-    "count() AS messages, uniqExact(user_id, thread_id) AS threads, uniqExact(user_id) AS users,"
-    " sum(length(content)) AS bytes, ifNotFinite(avg(length(content)), 0) AS average_bytes,"
-    " quantileTDigest(0.95)(length(content)) AS p95_bytes,"
-    " toString(min(created_at)) AS first, toString(max(created_at)) AS last"
-)
 _METRICS = {
     "messages": "count()",
     "threads": "uniqExact(user_id, thread_id)",
     "bytes": "sum(length(content))",
-    "average_bytes": "avg(length(content))",
+    "average_bytes": "ifNotFinite(avg(length(content)), 0)",
     "p95_bytes": "quantileTDigest(0.95)(length(content))",
     "active_users": "uniqExact(user_id)",
 }
+_FIGURES = ", ".join(f"{how} AS {name}" for name, how in _METRICS.items()) + (
+    ", toString(min(created_at)) AS first, toString(max(created_at)) AS last"
+)
 _BUCKETS = {
     "minute": "toStartOfMinute(created_at)",
     "hour": "toStartOfHour(created_at)",
@@ -65,7 +62,7 @@ class ArchiveFigures:
             first_message_at=rfc3339(row["first"]) if count else None,
             last_message_at=rfc3339(row["last"]) if count else None,
         )
-        return figures, int(row["users"])
+        return figures, int(row["active_users"])
 
     def series(
         self, metric: str, bucket: str, counted: Counted, hidden: Sequence[Mark]

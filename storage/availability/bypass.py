@@ -77,19 +77,16 @@ class BypassRegistration:
             if self._failed_at > came:
                 # Else those who waited would find out one after the other, the last much too late.
                 raise TierUnavailable(self._tier, self._reason, tried=False)
-            self._register()
+            try:
+                self._hold(self._holder)
+            except TierUnavailable as error:
+                if not (error.passing or budget.is_spent()):
+                    self._failed_at, self._reason = time.monotonic(), error.reason
+                raise
             if now - self._held_at > BELIEVED_SECONDS:
                 log.warning(f"writing_beside_{self._beside}")
                 budget.sleep(self._tier, LEASE_SECONDS)
             self._held_at = now
-
-    def _register(self) -> None:
-        try:
-            self._hold(self._holder)
-        except TierUnavailable as error:
-            if not (error.passing or budget.is_spent()):
-                self._failed_at, self._reason = time.monotonic(), error.reason
-            raise
 
 
 def beside_redis(quick: Engine, patient: Engine) -> BypassRegistration:

@@ -13,7 +13,7 @@ import structlog
 from models import ids
 from models.ids import Clock
 from settings import Settings
-from storage.availability.notices import Notices
+from storage.availability.notices import TIERS, Notices
 from storage.errors import TierError
 from storage.resilience import simulated_outage
 from storage.resilience.periodic import PeriodicThread
@@ -28,20 +28,13 @@ MAX_SECONDS = 300.0
 
 SCENARIOS: dict[str, frozenset[str]] = {
     "none": frozenset(),
-    "redis_unavailable": frozenset({"redis"}),
-    "postgresql_unavailable": frozenset({"postgresql"}),
-    "clickhouse_unavailable": frozenset({"clickhouse"}),
+    **{f"{tier}_unavailable": frozenset({tier}) for tier in TIERS},
     "redis_and_postgresql_unavailable": frozenset({"redis", "postgresql"}),
-    "all_unavailable": frozenset({"redis", "postgresql", "clickhouse"}),
+    "all_unavailable": frozenset(TIERS),
 }
 """What each scenario takes away; `none` ends the drill that is on."""
 
-SLOW_SCENARIOS: dict[str, frozenset[str]] = {
-    "none": frozenset(),
-    "redis_slow": frozenset({"redis"}),
-    "postgresql_slow": frozenset({"postgresql"}),
-    "clickhouse_slow": frozenset({"clickhouse"}),
-}
+SLOW_SCENARIOS = {"none": frozenset[str](), **{f"{tier}_slow": frozenset({tier}) for tier in TIERS}}
 """What each scenario makes slow, without an outage."""
 
 SLOW_SECONDS = 0.025

@@ -176,7 +176,11 @@ class Lease:
     def _nobody_writes_beside_it(self) -> bool:
         """Whether ClickHouse has nothing, and is given nothing, that PostgreSQL lacks."""
         outages = self._breakers.postgresql.state().opened
-        if self._postgres_outages == outages and not self._is_in_trouble():
+        is_in_trouble = (
+            self._breakers.redis.was_open_within(TROUBLE_SECONDS)
+            or time.monotonic() - self._trouble_at < TROUBLE_SECONDS
+        )
+        if self._postgres_outages == outages and not is_in_trouble:
             return True
         try:
             with self._breakers.clickhouse.guard():
@@ -186,9 +190,3 @@ class Lease:
             return False
         self._postgres_outages = outages
         return True
-
-    def _is_in_trouble(self) -> bool:
-        return (
-            self._breakers.redis.was_open_within(TROUBLE_SECONDS)
-            or time.monotonic() - self._trouble_at < TROUBLE_SECONDS
-        )

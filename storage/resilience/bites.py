@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from operator import itemgetter
 from typing import TypeVar
 
 from storage.errors import TierUnavailable
@@ -74,11 +75,5 @@ def bites(
     things: Sequence[One], sizes: Sequence[int], most: int
 ) -> Iterator[tuple[Sequence[One], int]]:
     """Things in parts, in order, each with its bytes: at most so many, or one thing."""
-    first = size = 0
-    for at, own in enumerate(sizes):
-        if at > first and size + own > most:
-            yield things[first:at], size
-            first, size = at, 0
-        size += own
-    if first < len(things):
-        yield things[first:], size
+    for part in sized_batches(zip(things, sizes, strict=True), itemgetter(1), most):
+        yield [thing for thing, _ in part], sum(size for _, size in part)

@@ -60,35 +60,26 @@ class Injection(NamedTuple):
     once: Path | None
 
 
-class _Armed:
-    """The injections of this process, and how often each point was passed."""
-
-    def __init__(self, injections: list[Injection]) -> None:
-        self._injections = injections
-        self._lock = threading.Lock()
-        self.passes: Counter[str] = Counter()
-
-    def passed(self, name: str) -> None:
-        with self._lock:
-            self.passes[name] += 1
-            number = self.passes[name]
-        for one in self._injections:
-            if one.name == name and one.at_pass == number and _is_first(one.once):
-                _inject(one)
-
-
-_armed: _Armed | None = None
+_injections: list[Injection] = []
+_passes: Counter[str] = Counter()
+_counting = threading.Lock()
 
 
 def faultpoint(name: str) -> None:
     """Passes a point: a single read of a global where nothing is armed."""
-    if _armed is not None:
-        _armed.passed(name)
+    if not _injections:
+        return
+    with _counting:
+        _passes[name] += 1
+        number = _passes[name]
+    for one in _injections:
+        if one.name == name and one.at_pass == number and _is_first(one.once):
+            _inject(one)
 
 
 def passes(name: str) -> int:
     """How often this process passed a point since it was armed; 0 where nothing is armed."""
-    return 0 if _armed is None else _armed.passes[name]
+    return _passes[name]
 
 
 def enable(settings: Settings) -> None:
@@ -97,9 +88,9 @@ def enable(settings: Settings) -> None:
     Raises `SettingsError` for a misspelt injection, and where drills are not allowed: a fault test
     whose faults never come would prove nothing.
     """
-    global _armed
-    wanted = injections(settings)
-    _armed = _Armed(wanted) if wanted else None
+    global _injections
+    _injections = injections(settings)
+    _passes.clear()
 
 
 def injections(settings: Settings) -> list[Injection]:

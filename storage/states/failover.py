@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from models import codec
@@ -135,7 +136,11 @@ class StateChain:
     def _save(self, found: FoundState, make: Make) -> SavedVersion:
         try:
             self._quota.admit()
-            record = make(found.version + 1 if found.is_certain else _blind(found))
+            version = found.version + 1
+            if not found.is_certain:
+                # It cannot know the newest, and must be above all that were counted.
+                version = max(version, time.time_ns() // 1_000_000)
+            record = make(version)
             return self._save_in_redis(found, record)
         except TierError as error:
             if error.tier != "redis":
@@ -181,7 +186,9 @@ class StateChain:
         if hot is not None and (row is None or hot.version >= row.version):
             return FoundState(whose, hot, "redis", True, None)
         if row is not None and not is_redis_out:
-            self._warm(row)
+            # Where that fails the next reader tries again.
+            with suppress(TierError):
+                self._cache.cache_state_in_redis(row)
         warning = warning_of({"redis"}) if is_redis_out else None
         return FoundState(whose, row, "postgresql", True, warning)
 
@@ -244,21 +251,9 @@ class StateChain:
             raise Overtaken(b"")
         return _committed(saved, numbers)
 
-    def _warm(self, row: StateRecord) -> None:
-        try:
-            self._cache.cache_state_in_redis(row)
-        except TierError:
-            # The next reader tries again.
-            return
-
     def _degraded(self) -> Degraded:
         return degraded("redis", is_postgresql_down=not self._postgres_breaker.is_closed)
 
 
 def _committed(saved: SavedVersion, numbers: list[int]) -> SavedVersion:
     return saved._replace(tiers=[*saved.tiers, "postgresql"], numbers=numbers)
-
-
-def _blind(found: FoundState) -> int:
-    """A version above all that were counted, for a write that cannot know the newest."""
-    return max(found.version + 1, time.time_ns() // 1_000_000)

@@ -83,7 +83,7 @@ class StateService:
         """The newest version. Raises `NotFound` for none, a deleted and an expired one."""
         found = self._chain.find(whose)
         record = found.record
-        if record is None or not record.is_live(self._now()):
+        if record is None or not record.is_live(ids.timestamp(self._clock.now_us())):
             raise NotFound
         return StateRead(record, found.source, found.warning)
 
@@ -268,6 +268,3 @@ class StateService:
             warning=warning,
             failover_reason=failover_reason,
         )
-
-    def _now(self) -> str:
-        return ids.timestamp(self._clock.now_us())

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from storage.telemetry.instruments import Instruments
-from storage.telemetry.rates import Scrape, quantile, rates
+from webapp.cli.inspect.rates import Scrape, quantile, rates
 
 
 def scrape(own: Instruments, at: float) -> Scrape:

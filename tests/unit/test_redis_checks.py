@@ -4,7 +4,7 @@ import pytest
 
 from storage.availability.checks import redis
 from storage.availability.checks.finding import Finding
-from storage.availability.checks.redis_facts import RedisFacts
+from storage.availability.checks.redis import RedisFacts
 
 SAFE = RedisFacts(
     info={"redis_version": "7.2.4", "role": "master", "used_memory": 1},

@@ -5,7 +5,7 @@ from typing import NamedTuple, cast
 from flask import Flask, current_app, g
 
 from settings import Settings
-from storage.availability.checks.safety_watch import Watch
+from storage.availability.checks.safety import Watch
 from tasks.wakeup import WakeUps
 from webapp.http.auth import Caller, Tokens
 from webapp.http.log_lines import request_id

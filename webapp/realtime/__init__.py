@@ -7,7 +7,7 @@ import msgspec
 from flask import Flask
 
 from settings import Settings
-from storage.availability.checks.safety_watch import Watch
+from storage.availability.checks.safety import Watch
 from webapp.api import health, metrics
 from webapp.app import create_app
 from webapp.http.context import of

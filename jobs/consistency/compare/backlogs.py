@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from jobs.consistency.compare.redis_copies import scan
-from jobs.consistency.judge.in_flight import PATIENCE_SECONDS, pending
+from jobs.consistency.judge.confirmation import PATIENCE_SECONDS, pending
 from jobs.consistency.report import Difference, Kind, redis_difference
 from models.message import Message
 from storage.postgres.driver import translated
@@ -23,7 +23,6 @@ QUEUES = ("clickhouse_outbox", "redis_backfill")
 _OLD = """
 SELECT count(*) AS rows, extract(epoch FROM clock_timestamp() - min(queued_at)) AS age
 FROM {queue} WHERE queued_at < clock_timestamp() - make_interval(secs => :seconds)"""
-_DEAD_LETTERS = text("SELECT count(*) FROM dead_letters")
 
 
 def evictable(tiers: Tiers) -> list[Difference]:
@@ -69,11 +68,6 @@ def slot_of(stream: str) -> int | None:
     """The slot in the name of a stream."""
     digits = stream.removeprefix("pending:{").removesuffix("}")
     return int(digits) if digits.isdigit() else None
-
-
-def dead_letters(connection: Connection) -> int:
-    """How many writes PostgreSQL has refused and nobody has decided on."""
-    return int(connection.execute(_DEAD_LETTERS).scalar_one())
 
 
 def _evictable(tiers: Tiers, batch: Sequence[tuple[LogEntry, Message]]) -> list[Difference]:

@@ -56,7 +56,9 @@ def _compare(tiers: Tiers, batch: Sequence[str], scope: Scope) -> Compared:
         elif copy.message is None or copy.flaw or not hot.has_ttl:
             suspects.add(message_id)
         else:
-            rows.append(_row(copy.message))
+            one = copy.message
+            row = {"id": one.id, "version": one.version, "hash": one.content_hash}
+            rows.append(row | {"gone": one.deleted_at is not None})
     if rows:
         # Those that PostgreSQL has otherwise, or not at all.
         unlike = rows_of(tiers.job_engine, _OTHERWISE, {"rows": codec.text(rows)})
@@ -86,12 +88,3 @@ def scan(door: RedisGateway, pattern: str, count: int) -> Iterator[list[str]]:
         fresh = [name for name in dict.fromkeys(names) if name not in seen]
         seen.update(fresh)
         yield fresh
-
-
-def _row(message: Message) -> dict[str, Any]:
-    return {
-        "id": message.id,
-        "version": message.version,
-        "hash": message.content_hash,
-        "gone": message.deleted_at is not None,
-    }

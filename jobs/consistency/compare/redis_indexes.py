@@ -1,6 +1,7 @@
 """Compares the indexes of threads in Redis, each of which claims to list every live message above
-its floor, with counts and sums of PostgreSQL; only the threads that differ are fetched."""
+its floor, with the ids that PostgreSQL has of them."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -8,13 +9,11 @@ from urllib.parse import unquote
 from sqlalchemy import text
 
 from jobs.consistency.compare.redis_copies import scan
-from jobs.consistency.judge.confirmation import confirmed
-from jobs.consistency.judge.in_flight import in_flight
+from jobs.consistency.judge.confirmation import confirmed, in_flight
 from jobs.consistency.report import Compared, Difference, Kind, Scope, redis_difference
 from models import codec, ids
 from storage.availability import hidden
 from storage.postgres.driver import rows_of, translated
-from storage.postgres.tombstones import HIDDEN
 from storage.redis import keys
 from storage.redis.messages import DISTRUST_MARK
 from storage.resilience.bites import batches
@@ -22,23 +21,11 @@ from storage.tiers import Tiers
 
 INDEXES_AT_ONCE = 100
 
-_SUMS = text(
-    f"""
-SELECT r.key, max(greatest(t.deleted_through, e.erased_through)::text) AS hidden_through,
-       count(m.id) AS live,
-       coalesce(sum(('x' || right(m.id::text, 12))::bit(48)::bigint), 0) AS checksum
-FROM json_to_recordset(CAST(:rows AS json)) AS r (key text, user_id text, thread_id text, low uuid)
-LEFT JOIN threads t ON t.user_id = r.user_id AND t.id = r.thread_id
-LEFT JOIN user_erasures e ON e.user_id = r.user_id
-LEFT JOIN messages m ON m.user_id = r.user_id AND m.thread_id = r.thread_id AND m.id >= r.low
-     AND m.deleted_at IS NULL AND NOT {HIDDEN}
-GROUP BY r.key
-"""  # noqa: S608
-)
 _IDS = text(
     """
-SELECT m.id::text AS id, m.deleted_at IS NOT NULL AS gone FROM messages m
-WHERE m.user_id = :user_id AND m.thread_id = :thread_id AND m.id >= :low
+SELECT r.key, m.id::text AS id, m.deleted_at IS NULL AS is_live
+FROM json_to_recordset(CAST(:rows AS json)) AS r (key text, user_id text, thread_id text, low uuid)
+JOIN messages m ON m.user_id = r.user_id AND m.thread_id = r.thread_id AND m.id >= r.low
 """
 )
 
@@ -65,8 +52,8 @@ def compare(
         read = _read(tiers, names, boundary)
         indexes = [one for one in read if scope.holds(one.user_id, one.thread_id)]
         compared += len(indexes)
-        suspects += _unlike(tiers, indexes)
-    wrong = confirmed(lambda: _differences(tiers, suspects, boundary), drain_pipeline)
+        suspects += [index.key for index, _, _ in _unlike(tiers, indexes)]
+    wrong = confirmed(lambda: set(_differences(tiers, suspects, boundary)), drain_pipeline)
     return Compared(compared, differences=tuple(sorted(wrong, key=lambda one: one.id)))
 
 
@@ -87,55 +74,38 @@ def _read(tiers: Tiers, names: Sequence[str], boundary: str) -> Iterator[Index]:
             yield Index(name, user_id, thread_id, low, above)
 
 
-def _unlike(tiers: Tiers, indexes: Sequence[Index]) -> list[str]:
-    """The keys of those that list something else than PostgreSQL has."""
-    if not indexes:
-        return []
-    rows = [
-        {"key": key, "user_id": user_id, "thread_id": thread_id, "low": low}
-        for key, user_id, thread_id, low, _ in indexes
-    ]
-    found = rows_of(tiers.job_engine, _SUMS, {"rows": codec.text(rows)})
-    sums = {row.key: row for row in found}
-    unlike = []
+def _unlike(
+    tiers: Tiers, indexes: Sequence[Index]
+) -> Iterator[tuple[Index, set[str], frozenset[str]]]:
+    """The indexes that list something else than PostgreSQL has: with the ids that each lacks, and
+    those of which PostgreSQL knows nothing."""
+    rows = [one._asdict() | {"names": None} for one in indexes]
+    there: dict[str, set[str]] = defaultdict(set)
+    live: dict[str, set[str]] = defaultdict(set)
+    for row in rows_of(tiers.job_engine, _IDS, {"rows": codec.text(rows)}):
+        there[row.key].add(row.id)
+        if row.is_live:
+            live[row.key].add(row.id)
     for one in indexes:
-        sum_of = sums[one.key]
-        listed = [name for name in one.names if name > (sum_of.hidden_through or "")]
-        checksum = sum(int(name[-12:], 16) for name in listed)
-        if (len(listed), checksum) != (sum_of.live, int(sum_of.checksum)):
-            unlike.append(one.key)
-    return unlike
+        lacking, unknown = live[one.key] - one.names, one.names - there[one.key]
+        if lacking or unknown:
+            yield one, lacking, unknown
 
 
-def _differences(tiers: Tiers, names: Sequence[str], boundary: str) -> set[Difference]:
-    return {
-        difference
-        for batch in batches(names, INDEXES_AT_ONCE)
-        for index in _read(tiers, batch, boundary)
-        for difference in _of(tiers, index)
-    }
-
-
-def _of(tiers: Tiers, index: Index) -> Iterator[Difference]:
-    thread = (index.user_id, index.thread_id)
-    values = {"user_id": index.user_id, "thread_id": index.thread_id, "low": index.low}
-    with translated(), tiers.job_engine.connect() as connection:
-        rows = connection.execute(_IDS, values).all()
-        there = {row.id for row in rows}
-        live = {row.id for row in rows if not row.gone}
-        marks = hidden.known(connection, tiers.redis, [thread])
-        unlisted = {name for name in live - index.names if not marks[thread].hide(name)}
-        unknown = _without_copy(tiers, index, sorted(index.names - there))
-        moving = in_flight(
-            connection, tiers.job_clickhouse, tiers.pending_log, unlisted | unknown
-        ).moving
-    kinds: list[tuple[Kind, set[str]]] = [("unlisted", unlisted), ("phantom", unknown)]
-    for kind, names in kinds:
-        for name in names - moving:
-            yield redis_difference(kind, name, *thread)
-
-
-def _without_copy(tiers: Tiers, index: Index, names: Sequence[str]) -> set[str]:
-    slot = tiers.redis.slot_of_thread(index.user_id, index.thread_id)
-    records = tiers.redis.messages(slot, names)
-    return {name for name, record in zip(names, records, strict=True) if record is None}
+def _differences(tiers: Tiers, names: Sequence[str], boundary: str) -> Iterator[Difference]:
+    for batch in batches(names, INDEXES_AT_ONCE):
+        for index, unlisted, unknown in _unlike(tiers, list(_read(tiers, batch, boundary))):
+            thread = (index.user_id, index.thread_id)
+            records = tiers.redis.messages(tiers.redis.slot_of_thread(*thread), list(unknown))
+            copies = zip(unknown, records, strict=True)
+            phantoms = {name for name, record in copies if record is None}
+            with translated(), tiers.job_engine.connect() as connection:
+                marks = hidden.known(connection, tiers.redis, [thread])[thread]
+                moving = in_flight(
+                    connection, tiers.job_clickhouse, tiers.pending_log, unlisted | phantoms
+                ).moving
+            kinds: list[tuple[Kind, set[str]]] = [("unlisted", unlisted), ("phantom", phantoms)]
+            for kind, wrong in kinds:
+                for name in wrong - moving:
+                    if not marks.hide(name):
+                        yield redis_difference(kind, name, *thread)

@@ -1,8 +1,9 @@
 """PostgreSQL against ClickHouse: slices by their checksums, rows only where those differ."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from jobs.consistency.compare import hashes, watermarks
 from jobs.consistency.report import Compared, Difference, Scope
 from models import ids
 from storage.clickhouse import fingerprints
@@ -32,23 +33,17 @@ FROM messages WHERE {where} GROUP BY week ORDER BY week"""
 _NOTHING = Slice(0, 0)
 
 
-def cuts(server: ClickHouse, scope: Scope) -> list[Cut]:
-    """All of time in chunks, by how much ClickHouse has of each week. Raises `TierError`."""
-    everything = Cut(user_id=scope.user_id, thread_id=scope.thread_id)
-    query = _WEEKS.format(
-        phase=fingerprints.PHASE_MS,
-        width=WEEK_MS,
-        where=fingerprints.clickhouse_where(everything),
-    )
-    return _chunks(everything, [(int(week), int(rows)) for week, rows in server.rows(query)])
-
-
-def compare(tiers: Tiers, chunks: Sequence[Cut], boundary: str) -> Compared:
-    """Compares chunks of time, one after the other. Rows below the boundary may be in ClickHouse
-    alone. Raises `TierError`."""
-    done = Compared()
-    for cut in chunks:
-        done = done.joined(_compare(tiers, cut, boundary))
+def compare(tiers: Tiers, scope: Scope, boundary: str) -> Compared:
+    """Compares all of time in chunks, one after the other, each row of ClickHouse with its own
+    hash, and what is there with the marks of what was deleted. Rows below the boundary may be in
+    ClickHouse alone. Raises `TierError`."""
+    with translated(), tiers.job_engine.connect() as connection:
+        deleted = watermarks.resurrected(connection, tiers.job_clickhouse, scope)
+        deleted |= watermarks.of_erased_users(connection, tiers.job_clickhouse, scope)
+    done = Compared(suspects=frozenset(deleted))
+    for cut in _cuts(tiers.job_clickhouse, scope):
+        damaged = frozenset(hashes.unsound(tiers.job_clickhouse, cut))
+        done = done.joined(_compare(tiers, cut, boundary)).joined(Compared(suspects=damaged))
     return done
 
 
@@ -60,8 +55,8 @@ def _compare(tiers: Tiers, cut: Cut, boundary: str) -> Compared:
         middle = (cut.low_ms + min(cut.high_ms, ids.MAX_MICROSECONDS // 1000)) // 2
         if not error.passing or middle - cut.low_ms < _SHORTEST_MS:
             raise
-    halves = [cut._replace(high_ms=middle), cut._replace(low_ms=middle)]
-    return compare(tiers, halves, boundary)
+    older, newer = cut._replace(high_ms=middle), cut._replace(low_ms=middle)
+    return _compare(tiers, older, boundary).joined(_compare(tiers, newer, boundary))
 
 
 def _compare_at_once(tiers: Tiers, cut: Cut, boundary: str) -> Compared:
@@ -122,9 +117,13 @@ def _differing(
     return sorted(key for key in unlike if key in ours or key.period >= first)
 
 
-def _chunks(everything: Cut, weeks: Sequence[tuple[int, int]]) -> list[Cut]:
+def _cuts(server: ClickHouse, scope: Scope) -> list[Cut]:
+    """All of time in chunks, by how much ClickHouse has of each week."""
+    everything = Cut(user_id=scope.user_id, thread_id=scope.thread_id)
+    where = fingerprints.clickhouse_where(everything)
+    query = _WEEKS.format(phase=fingerprints.PHASE_MS, width=WEEK_MS, where=where)
     edges, rows, chunk = [0], [0], 0
-    for week, count in weeks:
+    for week, count in (map(int, row) for row in server.rows(query)):
         if chunk + count > CHUNK_ROWS and chunk:
             edges.append(max(0, week * WEEK_MS - fingerprints.PHASE_MS))
             rows.append(0)

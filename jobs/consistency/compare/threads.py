@@ -1,90 +1,93 @@
-"""Names the threads whose figures are wrong, compared with what there will be once every row is
-repaired: a wrong row makes right figures seem wrong."""
+"""Names the threads of PostgreSQL that state wrong figures: each database sums up fingerprints of
+them by 256 buckets, and only the threads of buckets that differ are counted. Threads of wrong rows
+are left out: such a row makes right figures seem wrong, and its repair counts them anew."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Any
 
-from jobs.consistency.compare import thread_figures
+from sqlalchemy import Connection, Row, text
+
 from jobs.consistency.judge.confirmation import confirmed
 from jobs.consistency.judge.verdict import CopyVerdict
 from jobs.consistency.report import Compared, Difference, Scope
 from jobs.recover.thread_counts import ThreadFigures, figures
-from models import ids
-from models.message import Message
-from storage.availability.hidden import Thread, thread_of
+from storage.availability.hidden import Thread
+from storage.clickhouse.driver import ClickHouse
+from storage.clickhouse.fingerprints import Cut, clickhouse_where
+from storage.clickhouse.rows import RANK
 from storage.postgres.driver import translated
 from storage.tiers import Tiers
 
+_IN_SCOPE = """(CAST(:user_id AS text) IS NULL OR user_id = :user_id)
+  AND (CAST(:thread_id AS text) IS NULL OR id = :thread_id)"""
+_POSTGRES = rf"""
+SELECT user_id, id AS thread_id,
+       ('x' || left(md5(concat_ws(E'\x1f', user_id, id)), 2))::bit(8)::int AS bucket,
+       ('x' || left(md5(concat_ws(E'\x1f', user_id, id, message_count,
+           (extract(epoch FROM last_message_at) * 1000000)::bigint)), 16))::bit(64)::bigint AS mark
+FROM threads WHERE message_count <> 0 AND {_IN_SCOPE}"""  # noqa: S608
+_CLICKHOUSE = rf"""
+SELECT user_id, thread_id,
+       reinterpretAsUInt8(substring(MD5(concat(user_id, '\x1f', thread_id)), 1, 1)) AS bucket,
+       reinterpretAsInt64(reverse(substring(MD5(concatWithSeparator('\x1f', user_id, thread_id,
+           toString(live), toString(toUnixTimestamp64Micro(newest)))), 1, 8))) AS mark
+FROM (
+    SELECT user_id, thread_id, countIf(NOT gone) AS live, max(created_at) AS newest FROM (
+        SELECT user_id, thread_id, created_at, argMax(is_deleted, {RANK}) AS gone
+        FROM messages WHERE {{where}} GROUP BY user_id, thread_id, created_at, id
+    ) GROUP BY user_id, thread_id HAVING live > 0
+)"""  # noqa: S608
+_POSTGRES_BUCKETS = f"""
+SELECT bucket, count(*) AS threads,
+       (sum(mark) % 18446744073709551616 + 18446744073709551616) % 18446744073709551616 AS checksum
+FROM ({_POSTGRES}) AS marked GROUP BY bucket"""  # noqa: S608
+_CLICKHOUSE_BUCKETS = f"""
+SELECT bucket, count() AS threads, sum(reinterpretAsUInt64(mark)) AS checksum
+FROM ({_CLICKHOUSE}) GROUP BY bucket"""  # noqa: S608
+_COUNT = text(f"SELECT count(*) FROM threads WHERE {_IN_SCOPE}")  # noqa: S608
+
 
 def compare(
-    tiers: Tiers,
-    drain_pipeline: Callable[[], None],
-    scope: Scope,
-    verdicts: Iterable[CopyVerdict],
-    boundary: str,
+    tiers: Tiers, drain_pipeline: Callable[[], None], scope: Scope, verdicts: Iterable[CopyVerdict]
 ) -> Compared:
     """Compares the figures of all threads of a scope; a thread is named when two readings find the
     same. Raises `TierError`."""
-    shift = _Shift(verdicts, boundary)
+    wrong_rows = (one for one in verdicts if one.truth and one.wrong.keys() - {"redis"})
+    unsure = {thread for one in wrong_rows for thread in one.copies.marks}
     with translated(), tiers.job_engine.connect() as connection:
-        compared = thread_figures.thread_count(connection, scope)
-        suspects = thread_figures.suspicious(connection, tiers.job_clickhouse, scope)
-    suspects = {thread for thread in suspects | shift.threads if scope.holds(*thread)}
-    wrong = confirmed(lambda: _wrong(tiers, suspects, shift), drain_pipeline)
-    return Compared(compared, differences=tuple(_difference(*one) for one in sorted(wrong)))
+        compared = connection.execute(_COUNT, scope.values).scalar_one()
+        suspects = _suspicious(connection, tiers.job_clickhouse, scope) - unsure
+
+    def wrong() -> set[tuple[Thread, ThreadFigures]]:
+        with translated(), tiers.job_engine.connect() as connection:
+            found = figures(connection, tiers.job_clickhouse, suspects)
+        return {(thread, each) for thread, each in found.items() if not each.is_right}
+
+    named = sorted(confirmed(wrong, drain_pipeline))
+    return Compared(compared, differences=tuple(_difference(*one) for one in named))
 
 
-def _wrong(
-    tiers: Tiers, threads: set[Thread], shift: "_Shift"
-) -> set[tuple[Thread, ThreadFigures]]:
-    with translated(), tiers.job_engine.connect() as connection:
-        found = figures(connection, tiers.job_clickhouse, threads)
-    shifted = [(thread, shift.of(thread, each)) for thread, each in found.items()]
-    return {(thread, each) for thread, each in shifted if not each.is_right}
+def _suspicious(connection: Connection, server: ClickHouse, scope: Scope) -> set[Thread]:
+    """The threads whose figures are not the same in both databases. Raises `TierError`."""
+    where = clickhouse_where(Cut(user_id=scope.user_id, thread_id=scope.thread_id))
+    ours = _sums(connection.execute(text(_POSTGRES_BUCKETS), scope.values))
+    theirs = _sums(server.rows(_CLICKHOUSE_BUCKETS.format(where=where)))
+    differing = sorted({bucket for bucket, *_ in ours ^ theirs})
+    if not differing:
+        return set()
+    marked = f" WHERE bucket IN ({', '.join(map(str, differing))})"
+    archived = server.rows(f"SELECT * FROM ({_CLICKHOUSE.format(where=where)}) {marked}")  # noqa: S608
+    query = text(f"SELECT * FROM ({_POSTGRES}) AS marked {marked}")  # noqa: S608
+    stated = connection.execute(query, scope.values)
+    return {thread for thread, _ in _marks(stated) ^ _marks(archived)}
 
 
-class _Shift:
-    """What repairing rows will change in the figures of their threads."""
-
-    def __init__(self, verdicts: Iterable[CopyVerdict], boundary: str) -> None:
-        self._live: Counter[Thread] = Counter()
-        self._times: dict[Thread, list[int]] = {}
-        self._unsure: set[Thread] = set()
-        self.threads: set[Thread] = set()
-        for verdict in verdicts:
-            if verdict.truth is not None and set(verdict.wrong) - {"redis"}:
-                self._add(verdict, verdict.truth, boundary)
-
-    def of(self, thread: Thread, found: ThreadFigures) -> ThreadFigures:
-        """The figures with the rows as they should be."""
-        times = [*self._times.get(thread, ()), found.newest_us]
-        newest = max((time_us for time_us in times if time_us is not None), default=None)
-        if thread in self._unsure:
-            newest = found.stated_newest_us
-        return found._replace(live=found.live + self._live[thread], newest_us=newest)
-
-    def _add(self, verdict: CopyVerdict, truth: Message, boundary: str) -> None:
-        now = _counted(verdict, boundary)
-        if now is not None:
-            thread = thread_of(now)
-            self.threads.add(thread)
-            self._live[thread] -= now.deleted_at is None
-            if now.created_at != truth.created_at or thread != thread_of(truth):
-                self._unsure.add(thread)
-        thread = thread_of(truth)
-        self.threads.add(thread)
-        if not verdict.is_hidden:
-            self._live[thread] += truth.deleted_at is None
-            self._times.setdefault(thread, []).append(ids.time_us_of(truth.id))
+def _sums(rows: Iterable[Row[Any]]) -> set[tuple[int, int, int]]:
+    return {(int(row.bucket), int(row.threads), int(row.checksum)) for row in rows}
 
 
-def _counted(verdict: CopyVerdict, boundary: str) -> Message | None:
-    """The copy that counts at present, if any."""
-    copies = verdict.copies
-    found = copies.committed
-    if found is None and verdict.id < boundary and copies.archived:
-        found = copies.archived[0].message
-    return None if found is None or copies.hidden(found) else found
+def _marks(rows: Iterable[Row[Any]]) -> set[tuple[Thread, int]]:
+    return {((row.user_id, row.thread_id), int(row.mark)) for row in rows}
 
 
 def _difference(thread: Thread, found: ThreadFigures) -> Difference:

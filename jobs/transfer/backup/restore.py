@@ -88,10 +88,7 @@ class RestoreService:
         self._restore_messages(folder, found, on_progress)
         with translated(), self._engine.begin() as connection:
             connection.execute(_RAISE_BOUNDARY, {"boundary": found.boundary})
-        done = 0
-        for step in self._counter.run(found.boundary):
-            done += step
-            on_progress("threads", done, found.rows.get("threads", 0))
+        self._counter.run(found.boundary, on_progress)
         on_progress("redis and clickhouse", 0, 0)
         self._redis.invalidate_all()
         for ship in self._ships:

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
 
 import msgspec
 
@@ -27,7 +26,7 @@ from jobs.transfer.backup.manifest import (
 from jobs.transfer.backup.snapshot import BackupSnapshot
 from jobs.transfer.backup.verify import MAX_ROW_BYTES
 from jobs.transfer.export import snapshot_connection
-from jobs.transfer.files import created
+from jobs.transfer.files import created, opened
 from models import codec, ids
 from storage.errors import Refused
 from storage.tiers import Tiers
@@ -92,44 +91,20 @@ def _parts(draft: Path, taken: BackupSnapshot, on_progress: OnProgress) -> dict[
 def _pack(draft: Path, name: str, rows: Iterable[bytes], on_progress: OnProgress) -> BackupFile:
     path = draft / file_of(name)
     count = size = 0
-    with created(path) as raw:
-        sink = _Digest(raw)
-        # No name and no time inside: the same rows are the same bytes.
-        with gzip.GzipFile("", "wb", COMPRESSION, cast(IO[bytes], sink), 0) as packed:
-            for count, row in enumerate(rows, 1):
-                if len(row) >= MAX_ROW_BYTES:
-                    raise Refused(
-                        f"row {count} of {name} has {len(row):,} bytes, too many to restore"
-                    )
-                packed.write(row + b"\n")
-                size += len(row) + 1
-                if count % STEP == 0:
-                    on_progress(name, count, 0)
+    # No name and no time inside: the same rows are the same bytes.
+    with created(path) as raw, gzip.GzipFile("", "wb", COMPRESSION, raw, 0) as packed:
+        for count, row in enumerate(rows, 1):
+            if len(row) >= MAX_ROW_BYTES:
+                raise Refused(f"row {count} of {name} has {len(row):,} bytes, too many to restore")
+            packed.write(row + b"\n")
+            size += len(row) + 1
+            if count % STEP == 0:
+                on_progress(name, count, 0)
     on_progress(name, count, count)
-    return BackupFile(
-        file=path.name,
-        rows=count,
-        bytes=sink.written,
-        sha256=sink.digest.hexdigest(),
-        unpacked=size,
-    )
-
-
-class _Digest:
-    """Passes on what is written, and knows its checksum."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self.digest = hashlib.sha256()
-        self.written = 0
-
-    def write(self, data: Any) -> int:
-        self.digest.update(data)
-        self.written += len(data)
-        return self._stream.write(data)
-
-    def flush(self) -> None:
-        self._stream.flush()
+    with opened(path) as written:
+        sha256 = hashlib.file_digest(written, "sha256").hexdigest()
+    packed_bytes = path.stat().st_size
+    return BackupFile(file=path.name, rows=count, bytes=packed_bytes, sha256=sha256, unpacked=size)
 
 
 @contextmanager

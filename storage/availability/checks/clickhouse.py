@@ -68,27 +68,23 @@ _RULES = {
 }
 
 
-def judge_clickhouse(server: ClickHouse) -> list[Finding]:
+def judge_clickhouse(server: ClickHouse, *, with_upkeep: bool = False) -> list[Finding]:
     """What a process must know of ClickHouse before it relies on it. Half a dozen round trips."""
 
     def ask() -> list[Finding]:
         with translated(), server.engine.connect() as connection:
-            return [*_server(connection), *_table(connection), _schema(connection)]
+            judged = [*_server(connection), *_table(connection)]
+            version = schema.clickhouse_standing(connection)
+            is_ours, what, advice = version.is_ours, version.found, version.advice
+            judged.append(found(CLICKHOUSE, "schema", is_ours, what, advice, "refuse"))
+            return [*judged, *_upkeep(connection)] if with_upkeep else judged
 
     return guarded(CLICKHOUSE, "reachable", ask, _UNREACHABLE)
 
 
 def check_clickhouse(server: ClickHouse) -> list[Finding]:
     """ClickHouse: where a message is for good. Its table only where there is one."""
-    judged = judge_clickhouse(server)
-    if any(finding.severity == "down" for finding in judged):
-        return judged
-
-    def ask() -> list[Finding]:
-        with translated(), server.engine.connect() as connection:
-            return _upkeep(connection)
-
-    return [*judged, *guarded(CLICKHOUSE, "upkeep", ask, _UNREACHABLE)]
+    return judge_clickhouse(server, with_upkeep=True)
 
 
 def _server(connection: Connection) -> list[Finding]:
@@ -125,11 +121,6 @@ def _table(connection: Connection) -> list[Finding]:
         "deduplication window": (int(window) > 0 or is_replicated, kept),
     }
     return findings(CLICKHOUSE, _RULES, judged)
-
-
-def _schema(connection: Connection) -> Finding:
-    version = schema.clickhouse_standing(connection)
-    return found(CLICKHOUSE, "schema", version.is_ours, version.found, version.advice, "refuse")
 
 
 def _upkeep(connection: Connection) -> list[Finding]:

@@ -15,11 +15,11 @@ from storage.availability.checks.finding import (
     guarded,
     waiting,
 )
-from storage.postgres import schema
+from storage.postgres import backlog, schema
 from storage.postgres.driver import translated
 from storage.postgres.partitions import WEEK, monday_of, name
 from storage.postgres.retention_status import last_run
-from storage.schema_version import MIGRATE, SchemaVersion
+from storage.schema_version import MIGRATE
 
 POSTGRES = "postgresql"
 OLDEST_MAJOR = 15
@@ -40,21 +40,12 @@ _ROLE = text(
     " AND pg_has_role(current_user, oid, 'SET'))"
 )
 _EXISTING = text("SELECT name FROM unnest(:names) AS name WHERE to_regclass(name) IS NOT NULL")
-_TABLES = text(
+_DETAILS = text(
     """
-SELECT letters.*, outbox.*, erasures.*,
-       (SELECT count(*) FROM lost_acknowledgements) AS lost,
-       (SELECT string_agg(name || ': ' || reason, '; ' ORDER BY id)
-        FROM archive_units WHERE state = 'stopped') AS stopped
-FROM (SELECT count(*) AS letters,
-             coalesce(extract(epoch FROM clock_timestamp() - min(refused_at)), 0) AS letter_age
-      FROM dead_letters) letters,
-     (SELECT count(*) AS unshipped,
-             coalesce(extract(epoch FROM clock_timestamp() - min(queued_at)), 0) AS unshipped_age
-      FROM clickhouse_outbox) outbox,
-     (SELECT count(*) AS unerased,
-             coalesce(extract(epoch FROM clock_timestamp() - min(requested_at)), 0) AS unerased_age
-      FROM user_erasures WHERE finished_at IS NULL) erasures
+SELECT (SELECT string_agg(name || ': ' || reason, '; ' ORDER BY id)
+        FROM archive_units WHERE state = 'stopped') AS stopped,
+       (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(requested_at)), 0)
+        FROM user_erasures WHERE finished_at IS NULL) AS unerased_age
 """
 )
 _DURABLE = Rule(
@@ -90,23 +81,22 @@ _RULES = {
 
 def judge_postgres(engine: Engine) -> list[Finding]:
     """What a process must know of PostgreSQL before it relies on it. Three round trips."""
+    return check_postgres(engine, None)
+
+
+def check_postgres(engine: Engine, weeks_ahead: int | None) -> list[Finding]:
+    """PostgreSQL: where acknowledged messages are committed. Its tables once all are there, and not
+    where a process judges it."""
 
     def ask() -> list[Finding]:
         with translated(), engine.connect() as connection:
             version = schema.postgres_standing(connection)
-            return [*_server(connection), _schema(version)]
-
-    return guarded(POSTGRES, "reachable", ask, _UNREACHABLE)
-
-
-def check_postgres(engine: Engine, weeks_ahead: int) -> list[Finding]:
-    """PostgreSQL: where acknowledged messages are committed. Its tables once all are there."""
-
-    def ask() -> list[Finding]:
-        with translated(), engine.connect() as connection:
-            version = schema.postgres_standing(connection)
-            role = findings(POSTGRES, _RULES, {"role threadkeep_web": _role(connection)})
-            told = [*_server(connection), *role, _schema(version)]
+            told = _server(connection)
+            is_ours, what, advice = version.is_ours, version.found, version.advice
+            told.append(found(POSTGRES, "schema", is_ours, what, advice, "refuse"))
+            if weeks_ahead is None:
+                return told
+            told += findings(POSTGRES, _RULES, {"role threadkeep_web": _role(connection)})
             return told if version.missing else told + _tables(connection, weeks_ahead)
 
     return guarded(POSTGRES, "reachable", ask, _UNREACHABLE)
@@ -126,10 +116,6 @@ def _server(connection: Connection) -> list[Finding]:
     return [*findings(POSTGRES, _RULES, judged), ahead]
 
 
-def _schema(version: SchemaVersion) -> Finding:
-    return found(POSTGRES, "schema", version.is_ours, version.found, version.advice, "refuse")
-
-
 def _role(connection: Connection) -> tuple[bool, str]:
     exists = connection.execute(_ROLE).scalar_one()
     return exists, "this user may act as it" if exists else "missing, or not granted to this user"
@@ -146,18 +132,20 @@ def _partitions(connection: Connection, weeks_ahead: int) -> tuple[bool, str]:
 
 
 def _tables(connection: Connection, weeks_ahead: int) -> list[Finding]:
-    row = connection.execute(_TABLES).one()
-    letters, erasures = f"{row.letters:,}", "done"
-    if row.letters:
-        letters += f", the oldest for {row.letter_age / 3600:.1f} h"
-    if row.unerased:
-        erasures = f"{row.unerased} unfinished, the oldest for {row.unerased_age:.0f} s"
-    outbox = waiting(row.unshipped, row.unshipped_age)
+    waits, row = backlog.outstanding(connection), connection.execute(_DETAILS).one()
+    letters, erasures = f"{waits.dead_letters:,}", "done"
+    if waits.dead_letters:
+        hours = (waits.oldest_dead_letter_seconds or 0.0) / 3600
+        letters += f", the oldest for {hours:.1f} h"
+    if waits.erasures_unfinished:
+        age = f"the oldest for {row.unerased_age:.0f} s"
+        erasures = f"{waits.erasures_unfinished} unfinished, {age}"
+    unshipped_age = waits.oldest_outbox_seconds or 0.0
     judged = {
         "partitions": _partitions(connection, weeks_ahead),
-        "dead letters": (row.letters == 0, letters),
-        "outbox": (row.unshipped_age <= OUTBOX_AGE_SECONDS, outbox),
-        "acknowledged and lost with Redis": (row.lost == 0, row.lost),
+        "dead letters": (waits.dead_letters == 0, letters),
+        "outbox": (unshipped_age <= OUTBOX_AGE_SECONDS, waiting(waits.outbox, unshipped_age)),
+        "acknowledged and lost with Redis": (waits.acknowledged_lost == 0, waits.acknowledged_lost),
         "archive": (row.stopped is None, row.stopped or "nothing stopped"),
         "retention": _retention(connection),
         "erasures of users": (row.unerased_age <= ERASURE_AGE_SECONDS, erasures),

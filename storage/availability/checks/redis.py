@@ -1,15 +1,19 @@
-"""The checks of the data Redis and of the broker."""
+"""The checks of the data Redis and of the broker, by what each says of itself in one round trip."""
+
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 import msgspec
 from redis import Redis
+from redis.exceptions import RedisError
 
 from settings import Settings
-from storage.availability.checks import redis_facts
 from storage.availability.checks.finding import (
     ACKNOWLEDGED,
     ROOM,
     Finding,
     Rule,
+    ahead_seconds,
     clock,
     findings,
     found,
@@ -17,9 +21,10 @@ from storage.availability.checks.finding import (
     is_older,
     waiting,
 )
-from storage.availability.checks.redis_facts import RedisFacts
 from storage.redis import client
+from storage.redis.driver import translated
 from storage.redis.pending_log import PendingLog
+from storage.redis.refusals import refusal_of
 from storage.redis.server import FSYNCED
 
 REDIS = "redis"
@@ -66,11 +71,47 @@ _BROKER_RULES = {
     "reachable": Rule(""),
     "maxmemory-policy": Rule("CONFIG SET maxmemory-policy noeviction: this one may evict wake-ups"),
 }
+SECTIONS = ("server", "replication", "memory", "persistence")
+SETTINGS = (*FSYNCED, "maxmemory", "maxmemory-policy")
+
+
+class RedisFacts(NamedTuple):
+    """`info` and `config` hold what Redis was willing to say, `denied` why it kept the rest.
+
+    `ahead_seconds` is how far its clock is ahead of this machine's, None where it does not tell.
+    """
+
+    info: dict[str, Any]
+    config: dict[str, str]
+    denied: str
+    ahead_seconds: float | None
+
+    def said(self, name: str, otherwise: str = "") -> str:
+        """A field of `INFO`, or what is taken for it where Redis does not tell."""
+        return str(self.info.get(name, otherwise))
+
+    @property
+    def name(self) -> str:
+        """What it is, with its version."""
+        if "valkey_version" in self.info:
+            return f"Valkey {self.said('valkey_version')}"
+        return f"Redis {self.said('redis_version', 'of no known version')}"
+
+    @property
+    def policy(self) -> str:
+        """The eviction policy; empty where Redis does not tell."""
+        return self.config.get("maxmemory-policy") or self.said("maxmemory_policy")
+
+    @property
+    def memory_limit_bytes(self) -> int | None:
+        """`maxmemory`, 0 for none; None where Redis does not tell."""
+        limit = self.config.get("maxmemory", self.info.get("maxmemory"))
+        return None if limit is None else int(limit)
 
 
 def judge_redis(client: Redis) -> list[Finding]:
     """What a process must know of the data Redis before it relies on it. One round trip."""
-    return guarded(REDIS, "reachable", lambda: judge_facts(redis_facts.ask(client)), _UNREACHABLE)
+    return guarded(REDIS, "reachable", lambda: judge_facts(_facts_of(client)), _UNREACHABLE)
 
 
 def check_redis(client: Redis, log: PendingLog) -> list[Finding]:
@@ -90,7 +131,7 @@ def check_broker(settings: Settings) -> list[Finding]:
     own = msgspec.structs.replace(settings, redis_url=settings.broker_url)
     broker = client.redis_client(own)
     try:
-        return guarded(BROKER, "reachable", lambda: _broker(redis_facts.ask(broker)), advice)
+        return guarded(BROKER, "reachable", lambda: _broker(_facts_of(broker)), advice)
     finally:
         broker.close()
 
@@ -141,3 +182,43 @@ def _backlog(log: PendingLog) -> list[Finding]:
     age = log.status().oldest_seconds
     judged = {"backlog": (age <= BACKLOG_AGE_SECONDS, waiting(sum(log.backlog()), age))}
     return findings(REDIS, _RULES, judged)
+
+
+def _facts_of(client: Redis) -> RedisFacts:
+    """Asks once. What this user may not ask is left out.
+
+    Raises `TierUnavailable` where Redis does not answer at all.
+    """
+    with translated():
+        pipeline = client.pipeline(transaction=False)
+        for section in SECTIONS:
+            pipeline.info(section)
+        pipeline.config_get(*SETTINGS)
+        pipeline.time()
+        before = datetime.now(UTC)
+        answers = pipeline.execute(raise_on_error=False)
+        after = datetime.now(UTC)
+        denied = [_denied(answer) for answer in answers if isinstance(answer, RedisError)]
+    *infos, config, moment = [None if isinstance(one, RedisError) else one for one in answers]
+    return RedisFacts(
+        info={name: value for info in infos if info for name, value in info.items()},
+        config={_text(name): _text(value) for name, value in (config or {}).items()},
+        denied=denied[0] if denied else "",
+        ahead_seconds=None if moment is None else ahead_seconds(_moment(*moment), before, after),
+    )
+
+
+def _denied(error: RedisError) -> str:
+    """Why a question was not answered. Raises what is no matter of this question alone."""
+    refusal = refusal_of(error)
+    if refusal.out == "everything":
+        raise error
+    return refusal.reason
+
+
+def _moment(seconds: int, microseconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds)
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

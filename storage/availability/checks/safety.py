@@ -3,9 +3,8 @@
 A tier that does not answer is no reason to refuse: it is judged when it answers again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
 
 import msgspec
 import structlog
@@ -25,11 +24,13 @@ from storage.errors import Refused
 from storage.postgres.engines import request_engine
 from storage.redis.client import redis_client
 from storage.resilience import faultpoints
+from storage.resilience.periodic import PeriodicThread
 
 log = structlog.get_logger(__name__)
 
 TIERS = (REDIS, POSTGRES, CLICKHOUSE)
 CLICKHOUSE_SECONDS = 2.0
+POLL_SECONDS = 1.0
 
 
 class SafetyVerdict(msgspec.Struct, frozen=True):
@@ -58,39 +59,19 @@ class SafetyVerdict(msgspec.Struct, frozen=True):
         return "; ".join(finding.line for finding in self.refusals)
 
 
-class Reached(Protocol):
-    """The settings of a process, and its connections to tiers that are judged over them."""
-
-    @property
-    def settings(self) -> Settings: ...
-
-    @property
-    def redis_client(self) -> Redis: ...
-
-    @property
-    def request_engine(self) -> Engine: ...
-
-
-class _Own(NamedTuple):
-    settings: Settings
-    redis_client: Redis
-    request_engine: Engine
-
-
-def judge(own: Reached, tiers: Sequence[str] = (SETTINGS, *TIERS)) -> SafetyVerdict:
+def judge(
+    settings: Settings, client: Redis, engine: Engine, tiers: Sequence[str] = (SETTINGS, *TIERS)
+) -> SafetyVerdict:
     """Judges the settings and the tiers, all at once; gives the findings in this order.
 
     Takes tens of milliseconds where all answer, and two seconds and a little where one does not.
     Raises nothing for a tier that is down.
     """
     judges = {
-        SETTINGS: lambda: judge_settings(own.settings),
-        REDIS: lambda: [
-            *redis.judge_redis(own.redis_client),
-            *judge_installation(own.redis_client, own.request_engine),
-        ],
-        POSTGRES: lambda: judge_postgres(own.request_engine),
-        CLICKHOUSE: lambda: _judge_clickhouse(own.settings),
+        SETTINGS: lambda: judge_settings(settings),
+        REDIS: lambda: [*redis.judge_redis(client), *judge_installation(client, engine)],
+        POSTGRES: lambda: judge_postgres(engine),
+        CLICKHOUSE: lambda: _judge_clickhouse(settings),
     }
     with ThreadPoolExecutor(len(judges), thread_name_prefix="judge") as pool:
         findings = list(pool.map(lambda tier: judges[tier](), tiers))
@@ -111,12 +92,12 @@ def judge_apart(settings: Settings, tiers: Sequence[str] = (SETTINGS, *TIERS)) -
     Raises `SettingsError` for misspelt fault points.
     """
     faultpoints.enable(settings)
-    own = _Own(settings, redis_client(settings), request_engine(settings))
+    client, engine = redis_client(settings), request_engine(settings)
     try:
-        return judge(own, tiers)
+        return judge(settings, client, engine, tiers)
     finally:
-        own.redis_client.close()
-        own.request_engine.dispose()
+        client.close()
+        engine.dispose()
 
 
 def check(settings: Settings) -> SafetyVerdict:
@@ -150,3 +131,52 @@ def _judge_clickhouse(settings: Settings) -> list[Finding]:
         return judge_clickhouse(server)
     finally:
         server.engine.dispose()
+
+
+class Watch:
+    """What is known of a process's settings and servers. Its thread judges again while a tier is
+    silent, or something refuses."""
+
+    def __init__(self, settings: Settings, start: SafetyVerdict | None = None) -> None:
+        """`start` is what was found at the start."""
+        self._settings = settings
+        self._verdict = start or SafetyVerdict([])
+        self._on_refusal: Callable[[str], None] = lambda line: None
+        self._thread = PeriodicThread(
+            "safety-watch",
+            self._judge_again,
+            lambda: POLL_SECONDS,
+            "safety_not_judged",
+            is_wanted=lambda: bool(self._open_tiers()),
+            waits_first=True,
+        )
+
+    @property
+    def reason(self) -> str:
+        """Why this process refuses at the moment; empty where it does not."""
+        return self._verdict.reason
+
+    def begin(self, on_refusal: Callable[[str], None] = lambda line: None) -> None:
+        """Starts the thread, where there is anything to wait for. It calls `on_refusal` once for
+        each reason to refuse."""
+        self._on_refusal = on_refusal
+        if self._open_tiers():
+            self._thread.begin()
+
+    def end(self) -> None:
+        """Lets the thread end after its present round."""
+        self._thread.end()
+
+    def _open_tiers(self) -> list[str]:
+        return sorted({finding.tier for finding in self._verdict.silent + self._verdict.refusals})
+
+    def _judge_again(self) -> None:
+        tiers, before = self._open_tiers(), self._verdict
+        found = judge_apart(self._settings, tiers)
+        rest = [finding for finding in before.findings if finding.tier not in tiers]
+        self._verdict = SafetyVerdict([*rest, *found.findings])
+        answered = {finding.tier for finding in before.silent}
+        answered -= {finding.tier for finding in found.silent}
+        report(SafetyVerdict([finding for finding in found.findings if finding.tier in answered]))
+        if self.reason and self.reason != before.reason:
+            self._on_refusal(self.reason)

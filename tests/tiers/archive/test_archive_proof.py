@@ -217,7 +217,7 @@ def test_what_went_with_its_thread_is_not_shipped_again(
     assert len(exported(store)) == 50
 
 
-def test_a_partition_may_be_proven_in_pieces_and_in_company(
+def test_a_partition_may_be_proven_in_pieces(
     store: Services, user: str, week: list[Message], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(store, [old(user, day=day / 10) for day in range(70, 300, 7)])

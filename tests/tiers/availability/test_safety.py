@@ -52,15 +52,15 @@ def redis_set(services: Services, name: str, value: str) -> Iterator[None]:
 
 
 def refusals(services: Services) -> list[tuple[str, str]]:
-    return [(one.tier, one.check) for one in safety.judge(services.tiers).refusals]
+    return [(one.tier, one.check) for one in safety.judge_apart(services.settings).refusals]
 
 
 def weaker(services: Services) -> list[tuple[str, str]]:
-    return [(one.tier, one.check) for one in safety.judge(services.tiers).weaker]
+    return [(one.tier, one.check) for one in safety.judge_apart(services.settings).weaker]
 
 
 def test_the_embedded_servers_keep_every_promise(alone: Services) -> None:
-    verdict = safety.judge(alone.tiers)
+    verdict = safety.judge_apart(alone.settings)
     assert [finding for finding in verdict.findings if not finding.ok] == []
     assert {finding.tier for finding in verdict.findings} == {"settings", *safety.TIERS}
     assert verdict.reason == safety.judge_redis(alone.tiers.redis_client) == ""
@@ -139,7 +139,7 @@ def test_a_redis_that_hides_figures_runs_with_advice(
     with own_valkey(tmp_path) as valkey:
         url = _app_user(valkey.client(), valkey.url, denied)
         with given(alone, redis_url=url) as own:
-            problems = [one for one in safety.judge(own.tiers).findings if not one.ok]
+            problems = [one for one in safety.judge_apart(own.settings).findings if not one.ok]
             assert [(one.check, one.severity) for one in problems] == [("facts", "advice")]
 
 
@@ -150,7 +150,7 @@ def test_an_empty_schema_refuses_until_it_is_migrated(alone: Services) -> None:
         given(alone, database_url=url) as own,
     ):
         assert refusals(own) == [("postgresql", "schema")]
-        assert "run `threadkeep migrate`" in safety.judge(own.tiers).reason
+        assert "run `threadkeep migrate`" in safety.judge_apart(own.settings).reason
         migrate_all(own.tiers.job_engine, own.tiers.job_clickhouse, 1)
         assert refusals(own) == []
 
@@ -161,7 +161,7 @@ def test_an_empty_clickhouse_refuses_until_it_is_migrated(alone: Services) -> No
     try:
         with given(alone, clickhouse_url=url) as own:
             assert refusals(own) == [("clickhouse", "schema")]
-            assert "run `threadkeep migrate`" in safety.judge(own.tiers).reason
+            assert "run `threadkeep migrate`" in safety.judge_apart(own.settings).reason
             migrate_all(own.tiers.job_engine, own.tiers.job_clickhouse, 1)
             assert refusals(own) == []
     finally:
@@ -177,7 +177,7 @@ def test_a_newer_schema_refuses_and_is_not_migrated(alone: Services) -> None:
         schema.migrate_postgres(own.tiers.job_engine)
         with own.tiers.job_engine.begin() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-        (refusal,) = safety.judge(own.tiers).refusals
+        (refusal,) = safety.judge_apart(own.settings).refusals
         assert "newer than this code: 9999" in refusal.found
         with pytest.raises(Refused, match="9999"):
             schema.migrate_postgres(own.tiers.job_engine)
@@ -187,7 +187,7 @@ def test_a_newer_clickhouse_refuses_and_is_not_migrated(alone: Services) -> None
     server = alone.tiers.job_clickhouse
     clickhouse_post(server, "INSERT INTO schema_migrations (name) SELECT '9999_later'")
     try:
-        (refusal,) = safety.judge(alone.tiers).refusals
+        (refusal,) = safety.judge_apart(alone.settings).refusals
         assert "9999_later" in refusal.found
         with pytest.raises(Refused, match="9999_later"):
             clickhouse_schema.migrate_clickhouse(server)
@@ -232,7 +232,7 @@ def test_a_clickhouse_that_answers_before_the_disk_is_weaker_and_runs(alone: Ser
 def test_a_sample_secret_refuses_whatever_the_servers_are(alone: Services) -> None:
     secret = "changeme-changeme-changeme-changeme"
     with given(alone, jwt_secret=secret, **NOWHERE) as own:
-        (refusal,) = safety.judge(own.tiers).refusals
+        (refusal,) = safety.judge_apart(own.settings).refusals
         assert refusal.check == "secret"
         assert secret not in refusal.line
 

@@ -123,9 +123,9 @@ def test_a_statement_that_is_too_long_is_never_sent(alone: Services, sent: Sent)
 
 def test_recovery(alone: Services, sent: Sent) -> None:
     source = ClickHouseSource(alone.tiers.job_clickhouse)
-    assert source.named(NAMES).rows == 0
+    assert source.named(NAMES) == []
     place = Position(long_user(1), long_thread(1), "2020-01-01 00:00:00.000000", NAMES[0])
-    assert source.page(202001, BOUNDARY, place).rows == 0
+    assert source.page(202001, BOUNDARY, place) == []
     assert sent.fit(2)
 
 
@@ -226,7 +226,7 @@ def test_what_is_on_hold_is_no_part_of_a_statement(alone: Services, sent: Sent) 
     buried = [revised(one, deleted=True) for one in (kept, free)]
     put_in_clickhouse(alone, kept, free)
     put_in_clickhouse(alone, *buried)
-    holds = Holds(frozenset(user for user, _ in THREADS[2:]), frozenset([THREADS[0], *THREADS[2:]]))
+    holds = Holds([*((user, "") for user, _ in THREADS[2:]), THREADS[0], *THREADS[2:]])
     alone.jobs.physical_erasure._purge_versions(holds)
     # A merge may take the older version of either; only the statement says what was meant to go.
     deleting = b" ".join(body for body in sent.bodies if body.startswith(b"ALTER TABLE"))

@@ -13,7 +13,7 @@ from rich.live import Live
 import settings
 from jobs.monitor.figures import StoreFigures, figures
 from jobs.monitor.stats import Stats, gather
-from storage.telemetry.rates import Rates, Scrape, rates
+from webapp.cli.inspect.rates import Rates, Scrape, rates
 from webapp.cli.inspect.stats_tables import moment, stored
 from webapp.cli.operator import operator
 from webapp.http.auth import Tokens

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from jobs.monitor.figures import Queue, StoreFigures
 from jobs.monitor.stats import ClickHouseFigures, PostgresFigures, RedisFigures, Stats
-from storage.telemetry.rates import Rates
+from webapp.cli.inspect.rates import Rates
 
 _NAMES = {"redis": "Redis", "postgresql": "PostgreSQL", "clickhouse": "ClickHouse"}
 
