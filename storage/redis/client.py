@@ -1,11 +1,14 @@
 """Connections to Redis: made on first use, kept per process, bounded in time."""
 
+import os
+import time
 from typing import Any
 
 import msgspec
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from settings import Settings
@@ -15,16 +18,80 @@ from storage.resilience import budget, simulated_outage
 SMALL_CONNECTIONS = 8
 
 
-class _RedisPool(ConnectionPool):
+FRESH_SECONDS = 0.25
+"""A connection that was used so lately is not asked first whether its server is still there."""
+
+
+class DirectRedis(Redis):
+    """A client whose commands go to a connection at once: what the base class does around each,
+    for retries and figures that are not wanted here, costs more than Redis itself."""
+
+    def execute_command(self, *command: Any, **options: Any) -> Any:
+        """The answer to one command, sent once. Raises the errors of the base class."""
+        pool: Any = self.connection_pool
+        connection = pool.get_connection()
+        try:
+            connection.send_command(*command, check_health=False)
+            parse: Any = self.parse_response
+            return parse(connection, command[0], **options)
+        except ResponseError:
+            raise
+        except BaseException:
+            # What has yet to be read must not answer another command.
+            connection.disconnect()
+            raise
+        finally:
+            pool.release(connection)
+
+
+class _LeanPool(ConnectionPool):
+    """Gives out idle connections without the calls that the base class makes for its figures."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._seconds: float = options["socket_timeout"]
+        self._doubted_at = 0.0
+
+    def get_connection(self, *arguments: Any, **options: Any) -> Any:
+        """A connection that is ready for a command."""
+        return self._fresh() or super().get_connection(*arguments, **options)
+
+    def release(self, connection: Any) -> None:
+        """Takes a connection back. One that broke leaves all others in doubt."""
+        now = time.monotonic()
+        connection.used_at = now if connection.is_connected else 0.0
+        if not connection.is_connected:
+            self._doubted_at = now
+        with self._lock:
+            is_own = connection in self._in_use_connections and connection.pid == os.getpid()
+            if is_own:
+                self._in_use_connections.remove(connection)
+                self._available_connections.append(connection)
+        if not is_own:
+            super().release(connection)
+
+    def _fresh(self) -> Any:
+        """The idle connection that was used last, if that was a moment ago."""
+        since = max(self._doubted_at, time.monotonic() - FRESH_SECONDS)
+        with self._lock:
+            idle: Any = self._available_connections
+            if not idle or idle[-1].pid != os.getpid() or idle[-1].used_at <= since:
+                return None
+            self._in_use_connections.add(idle[-1])
+            return idle.pop()
+
+
+class _RedisPool(_LeanPool):
     """Gives each connection the deadline of the call that takes it; none while a drill has Redis be
     silent, and late where slow."""
 
     def get_connection(self, *arguments: Any, **options: Any) -> Any:
+        """A connection that is ready for a command."""
         if simulated_outage.is_silent("redis"):
             raise RedisConnectionError(simulated_outage.REASON)
         simulated_outage.wait("redis")
-        connection: Any = super().get_connection(*arguments, **options)
-        seconds = budget.bounded(self.connection_kwargs["socket_timeout"])
+        connection = super().get_connection(*arguments, **options)
+        seconds = budget.bounded(self._seconds)
         if seconds != connection.socket_timeout:
             connection.socket_timeout = seconds
             # What it has open already takes it over by this.
@@ -38,7 +105,7 @@ def redis_client(settings: Settings, *, heeds_drills: bool = True) -> Redis:
     redis-py retries ten times unless told otherwise, and a write whose answer was lost would be
     applied again each time.
     """
-    pool = (_RedisPool if heeds_drills else ConnectionPool).from_url(
+    pool = (_RedisPool if heeds_drills else _LeanPool).from_url(
         settings.redis_url,
         socket_timeout=settings.redis_timeout_seconds,
         socket_connect_timeout=settings.redis_timeout_seconds,
@@ -46,7 +113,7 @@ def redis_client(settings: Settings, *, heeds_drills: bool = True) -> Redis:
         max_connections=settings.redis_connections,
         protocol=2,
     )
-    client: Redis = Redis.from_pool(pool)
+    client: Redis = DirectRedis.from_pool(pool)
     return client
 
 

@@ -6,9 +6,9 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from redis import Redis
 
 import webapp
+from storage.redis.client import DirectRedis
 from support.data.users import fresh_user
 from support.faults.outages import believe_keys
 from support.waiting import eventually
@@ -49,14 +49,14 @@ def test_a_post_reaches_the_driver_within_eight_frames(
     eventually(lambda: lease.current().redis_complete and lease.current().keys_complete)
     bearer = Tokens(alone.settings).issue(fresh_user(), is_admin=False, ttl_seconds=60)
     roads: list[list[str]] = []
-    execute = Redis.execute_command
+    execute = DirectRedis.execute_command
 
     def walked(self: Any, *command: Any, **options: Any) -> Any:
         if passed := road(sys._getframe(1)):
             roads.append(passed)
         return execute(self, *command, **options)
 
-    monkeypatch.setattr(Redis, "execute_command", walked)
+    monkeypatch.setattr(DirectRedis, "execute_command", walked)
     for key in ("first", "second"):
         # A process makes some things on first use.
         roads.clear()
