@@ -53,6 +53,11 @@ def thread(slot: int, user_id: str, thread_id: str) -> str:
     return f"thread:{{{slot}}}:{encode(user_id)}:{encode(thread_id)}:record"
 
 
+def threads_prefix(slot: int, user_id: str) -> str:
+    """What the keys of a user's threads of a slot begin with."""
+    return f"thread:{{{slot}}}:{encode(user_id)}:"
+
+
 def watermark(slot: int, user_id: str, thread_id: str) -> str:
     """The id at and below which a thread was deleted. No TTL until it is in PostgreSQL."""
     return f"thread:{{{slot}}}:{encode(user_id)}:{encode(thread_id)}:deleted-through"
