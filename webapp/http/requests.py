@@ -19,6 +19,7 @@ from storage.telemetry.instruments import Instruments
 from webapp.http.auth import InvalidToken
 from webapp.http.context import of
 from webapp.http.errors import BadRequest, UnsupportedCoding
+from webapp.http.json_answer import JsonAnswer
 
 log = structlog.get_logger(__name__)
 
@@ -260,10 +261,9 @@ def answer_record(
     The record is JSON already, so it is not encoded again.
     """
     body = record[:-1] + b"," + msgspec.json.encode(fields)[1:]
-    return Response(body, status=status, headers=headers, mimetype="application/json")
+    return JsonAnswer(body, status, headers)
 
 
 def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON answer."""
-    encoded = msgspec.json.encode(body)
-    return Response(encoded, status=status, headers=headers, mimetype="application/json")
+    return JsonAnswer(msgspec.json.encode(body), status, headers)
