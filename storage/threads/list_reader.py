@@ -10,7 +10,7 @@ from storage.clickhouse.reads import ClickHouseTier
 from storage.errors import TierUnavailable
 from storage.messages.retrieval_service import UnifiedMessageRetrievalService
 from storage.postgres.reads import ThreadRow
-from storage.threads.merging import KnownThread
+from storage.threads.merging import KnownThread, grown
 from storage.threads.page import PREVIEW_READ, ThreadEntry, ThreadPart, ThreadQuery, cut, preview_of
 from storage.threads.page_cache import CachedPages
 from storage.threads.redis_view import NOTHING_HOT, HotThreads
@@ -57,6 +57,25 @@ class ListReader(Reading):
         entries = self._filled([merged[name] for name in names if name in merged])
         entries += [entry_of(row, previews.get(row.thread.id)) for row in committed]
         return cut(entries, len(entries))._replace(following=following)
+
+    def grown(self, query: ThreadQuery, opened: CachedPages) -> ThreadPart | None:
+        """The page in Redis with the new messages of its threads; None where that is not all there
+        is to read."""
+        page = opened.current
+        if page is None or query.cursor is not None or not self.is_redis_complete:
+            return None
+        entries = {entry.thread.id: entry for entry in page.entries}
+        if not entries.keys() >= set(opened.changed):
+            return None
+        last = {name: entries[name].last_message_at for name in opened.changed}
+        hot = self.ask("redis", lambda: self._hot.read(self._user_id, last, ids.LOWEST)) or {}
+        for name in opened.changed:
+            one = grown(entries[name], hot.get(name, NOTHING_HOT))
+            if one is None:
+                return None
+            entries[name] = one
+        part = cut(entries.values(), len(entries))
+        return part._replace(following=part.entries[-1].position if page.following else None)
 
     def one(self, thread_id: str) -> ThreadEntry | None:
         """One thread by its name, as far as the tiers that answer know it.

@@ -15,6 +15,22 @@ from storage.threads.page import ThreadEntry, preview_of
 from storage.threads.redis_view import HotThread
 
 
+def grown(before: ThreadEntry, hot: HotThread) -> ThreadEntry | None:
+    """A listed thread with the messages that came since, where Redis alone says what they are."""
+    last, message = before.last_message_at, hot.message
+    if last is None or message is None or message.deleted_at is not None or not hot.is_whole:
+        return None
+    since = ids.highest_of(last, ids.shard_in(message.id))
+    if max(hot.floor or "", hot.watermark or "", hot.erased or "") > since:
+        return None
+    return ThreadEntry(
+        before.thread,
+        max(last, ids.timestamp(ids.time_us_of(message.id))),
+        before.message_count + hot.uncommitted,
+        preview_of(message.content),
+    )
+
+
 class KnownThread(NamedTuple):
     """What each side knows of a thread; `row` is None where PostgreSQL lacks it."""
 

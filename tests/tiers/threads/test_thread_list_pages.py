@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from storage.redis import keys
@@ -47,7 +48,7 @@ def test_an_erased_user_leaves_no_page_behind(
         erase(alone, user)
         # Somebody reads meanwhile and begins a generation, and this one has it too.
         generation = manager._pages.open(user, FIRST_PAGE).generation
-        return store(user, given[1], generation, *given[3:])
+        return store(user, given[1], msgspec.structs.replace(given[2], generation=generation))
 
     monkeypatch.setattr(manager._pages, "store", erase_before)
     page(alone, user)
