@@ -20,8 +20,12 @@ if not generation then
   redis.pcall('EXPIRE', KEYS[1], ARGV[2])
 end
 if ARGV[5] ~= '' then
-  redis.pcall('ZADD', KEYS[3], redis.call('TIME')[1], ARGV[5])
-  redis.pcall('EXPIRE', KEYS[3], ARGV[6])
+  -- Once a minute: what is written is synced, which takes longer than all else here.
+  local now, noted = redis.call('TIME')[1], redis.call('ZSCORE', KEYS[3], ARGV[5])
+  if not noted or now - noted >= 60 then
+    redis.pcall('ZADD', KEYS[3], now, ARGV[5])
+    redis.pcall('EXPIRE', KEYS[3], ARGV[6])
+  end
 end
 local page = redis.call('HGET', KEYS[1], ARGV[3]) or ''
 local changes = tonumber(redis.call('HGET', KEYS[1], 'changes') or 0)

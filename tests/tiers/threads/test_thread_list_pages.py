@@ -93,6 +93,24 @@ def test_no_page_that_nobody_asks_for_keeps_what_was_deleted(
     assert list(in_redis(alone, "to be deleted")) == []
 
 
+def test_a_page_that_is_read_again_has_redis_write_nothing(
+    alone: Services, user: str, drain: Drain
+) -> None:
+    post(alone, user, "t", "one")
+    drain()
+    page(alone, user)
+    before = alone.tiers.redis_client.zscore(keys.ACTIVE_LISTS, user)
+    alone.tiers.redis_client.config_resetstat()
+    for _ in range(3):
+        assert page(alone, user).source == "redis"
+    called = alone.tiers.redis_client.info("commandstats")
+    assert not called.keys() & {"cmdstat_zadd", "cmdstat_expire", "cmdstat_hset"}
+    # What was noted long ago is noted anew.
+    alone.tiers.redis_client.zadd(keys.ACTIVE_LISTS, {user: 1.0})
+    page(alone, user)
+    assert (alone.tiers.redis_client.zscore(keys.ACTIVE_LISTS, user) or 0) >= (before or 1) > 1
+
+
 def test_a_time_that_two_threads_share_parts_them_by_name(
     alone: Services, user: str, drain: Drain
 ) -> None:

@@ -1,5 +1,6 @@
 """New messages are in the cached page of a list at once: nobody reads PostgreSQL for them."""
 
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -130,6 +131,30 @@ def test_a_page_of_very_many_changes_is_given_up(alone: Services, user: str, lis
     assert not alone.tiers.redis_client.hexists(pages, "generation")
     listed("mixed")
     assert alone.tiers.redis_client.hlen(pages) <= 3
+
+
+def test_a_cached_page_is_the_page_after_any_writes(
+    alone: Services, user: str, drain: Drain
+) -> None:
+    chance, made = random.Random(user), []
+    for number in range(120):
+        act = chance.choice(["post"] * 6 + ["edit", "delete", "drain"])
+        if act == "post" or not made:
+            made.append(post(alone, user, f"t{chance.randrange(5)}", f"message {number}"))
+        elif act == "edit":
+            edited = chance.choice(made).id
+            text = f"edited {number}"
+            alone.messages.edit(user, edited, content=text, metadata=None, if_version=None)
+        elif act == "delete":
+            deleted = made.pop(chance.randrange(len(made))).id
+            alone.messages.delete(user, deleted, if_version=None)
+        else:
+            drain()
+        cached = [page(alone, user, limit=limit) for limit in (3, 50)]
+        alone.tiers.redis_repair.invalidate_thread_lists([user])
+        for limit, one in zip((3, 50), cached, strict=True):
+            fresh = page(alone, user, limit=limit)
+            assert (one.threads, one.following) == (fresh.threads, fresh.following), (number, act)
 
 
 def test_of_those_who_come_at_once_one_reads(
