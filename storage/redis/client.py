@@ -44,17 +44,30 @@ class DirectRedis(Redis):
             pool.release(connection)
 
 
-class _LeanPool(ConnectionPool):
-    """Gives out idle connections without the calls that the base class makes for its figures."""
+class _RedisPool(ConnectionPool):
+    """Gives each connection the deadline of the call that takes it, without the calls that the base
+    class makes for its figures. One that heeds drills gives none while a drill has Redis be silent,
+    and gives it late where slow."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(self, *, heeds_drills: bool, **options: Any) -> None:
+        super().__init__(**options)
+        self._heeds_drills = heeds_drills
         self._seconds: float = options["socket_timeout"]
         self._doubted_at = 0.0
 
     def get_connection(self, *arguments: Any, **options: Any) -> Any:
         """A connection that is ready for a command."""
-        return self._fresh() or super().get_connection(*arguments, **options)
+        if self._heeds_drills:
+            if simulated_outage.is_silent("redis"):
+                raise RedisConnectionError(simulated_outage.REASON)
+            simulated_outage.wait("redis")
+        connection = self._fresh() or super().get_connection(*arguments, **options)
+        seconds = budget.bounded(self._seconds)
+        if seconds != connection.socket_timeout:
+            connection.socket_timeout = seconds
+            # What it has open already takes it over by this.
+            connection.update_current_socket_timeout(-1)
+        return connection
 
     def release(self, connection: Any) -> None:
         """Takes a connection back. One that broke leaves all others in doubt."""
@@ -81,32 +94,15 @@ class _LeanPool(ConnectionPool):
             return idle.pop()
 
 
-class _RedisPool(_LeanPool):
-    """Gives each connection the deadline of the call that takes it; none while a drill has Redis be
-    silent, and late where slow."""
-
-    def get_connection(self, *arguments: Any, **options: Any) -> Any:
-        """A connection that is ready for a command."""
-        if simulated_outage.is_silent("redis"):
-            raise RedisConnectionError(simulated_outage.REASON)
-        simulated_outage.wait("redis")
-        connection = super().get_connection(*arguments, **options)
-        seconds = budget.bounded(self._seconds)
-        if seconds != connection.socket_timeout:
-            connection.socket_timeout = seconds
-            # What it has open already takes it over by this.
-            connection.update_current_socket_timeout(-1)
-        return connection
-
-
 def redis_client(settings: Settings, *, heeds_drills: bool = True) -> Redis:
     """A client of the data Redis that never repeats a write by itself.
 
     redis-py retries ten times unless told otherwise, and a write whose answer was lost would be
     applied again each time.
     """
-    pool = (_RedisPool if heeds_drills else _LeanPool).from_url(
+    pool = _RedisPool.from_url(
         settings.redis_url,
+        heeds_drills=heeds_drills,
         socket_timeout=settings.redis_timeout_seconds,
         socket_connect_timeout=settings.redis_timeout_seconds,
         retry=Retry(NoBackoff(), 0),
