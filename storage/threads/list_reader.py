@@ -10,7 +10,7 @@ from storage.clickhouse.reads import ClickHouseTier
 from storage.errors import TierUnavailable
 from storage.messages.retrieval_service import UnifiedMessageRetrievalService
 from storage.postgres.reads import ThreadRow
-from storage.threads.merging import KnownThread, grown
+from storage.threads.merging import KnownThread
 from storage.threads.page import PREVIEW_READ, ThreadEntry, ThreadPart, ThreadQuery, cut, preview_of
 from storage.threads.page_cache import CachedPages
 from storage.threads.redis_view import NOTHING_HOT, HotThreads
@@ -67,13 +67,12 @@ class ListReader(Reading):
         entries = {entry.thread.id: entry for entry in page.entries}
         if not entries.keys() >= set(opened.changed):
             return None
-        last = {name: entries[name].last_message_at for name in opened.changed}
-        hot = self.ask("redis", lambda: self._hot.read(self._user_id, last, ids.LOWEST)) or {}
-        for name in opened.changed:
-            one = grown(entries[name], hot.get(name, NOTHING_HOT))
-            if one is None:
-                return None
-            entries[name] = one
+        threads = self.ask("redis", lambda: self._since(entries, opened.changed))
+        if threads is None or not all(thread.is_told_by_redis for thread in threads):
+            return None
+        for thread in threads:
+            count = thread.message_count(None)
+            entries[thread.thread_id] = thread.entry(count, thread.hot_preview)
         part = cut(entries.values(), len(entries))
         return part._replace(following=part.entries[-1].position if page.following else None)
 
@@ -94,22 +93,25 @@ class ListReader(Reading):
         """
         stored = opened.page or opened.first_page
         known = {entry.thread.id: entry for entry in stored.entries} if stored else {}
-        wanted = {
-            name: known[name].last_message_at if name in known else None for name in opened.waiting
-        }
-        for name, hot in self._hot.read(self._user_id, wanted, ids.LOWEST).items():
-            before = known.pop(name, None)
-            thread = KnownThread(self._user_id, name, before.row if before else None, hot)
+        for thread in self._since(known, opened.waiting):
+            before = known.pop(thread.thread_id, None)
             if not thread.is_live:
                 continue
             preview = thread.hot_preview
-            if preview is None and before and not hot.is_there(thread.deleted_through or ""):
+            if preview is None and before and not thread.hot.is_there(thread.deleted_through or ""):
                 preview = before.preview
-            known[name] = thread.entry(thread.message_count(None), preview)
+            known[thread.thread_id] = thread.entry(thread.message_count(None), preview)
         if stored is None and not known:
             return None
         part = cut(filter(query.takes, known.values()), query.limit)
         return part if part.following or not stored else part._replace(following=stored.following)
+
+    def _since(self, listed: Mapping[str, ThreadEntry], names: Sequence[str]) -> list[KnownThread]:
+        """Threads as they were listed, if they were, with what Redis has of them since."""
+        before = {name: listed[name].row if name in listed else None for name in names}
+        last = {name: row.last_message_at if row else None for name, row in before.items()}
+        hot = self._hot.read(self._user_id, last, ids.LOWEST)
+        return [KnownThread(self._user_id, name, row, hot[name]) for name, row in before.items()]
 
     def _merged(self, names: Sequence[str], found: CommittedThreads) -> list[KnownThread]:
         """Threads by name as PostgreSQL and Redis know them, without those that are gone."""

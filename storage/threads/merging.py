@@ -15,22 +15,6 @@ from storage.threads.page import ThreadEntry, preview_of
 from storage.threads.redis_view import HotThread
 
 
-def grown(before: ThreadEntry, hot: HotThread) -> ThreadEntry | None:
-    """A listed thread with the messages that came since, where Redis alone says what they are."""
-    last, message = before.last_message_at, hot.message
-    if last is None or message is None or message.deleted_at is not None or not hot.is_whole:
-        return None
-    since = ids.highest_of(last, ids.shard_in(message.id))
-    if max(hot.floor or "", hot.watermark or "", hot.erased or "") > since:
-        return None
-    return ThreadEntry(
-        before.thread,
-        max(last, ids.timestamp(ids.time_us_of(message.id))),
-        before.message_count + hot.uncommitted,
-        preview_of(message.content),
-    )
-
-
 class KnownThread(NamedTuple):
     """What each side knows of a thread; `row` is None where PostgreSQL lacks it."""
 
@@ -93,6 +77,15 @@ class KnownThread(NamedTuple):
         if message is None or message.deleted_at is not None:
             return None
         return preview_of(message.content)
+
+    @property
+    def is_told_by_redis(self) -> bool:
+        """Whether Redis alone says what came since the row: its index is complete from there on."""
+        last = self.counted.last_message_at if self.counted else None
+        if last is None or self.hot_preview is None:
+            return False
+        since = ids.highest_of(last, ids.shard_of(self.user_id, self.thread_id))
+        return max(self.hot.floor or "", self.deleted_through or "") <= since
 
     def own(self, otherwise_us: int = 0) -> Thread:
         """The thread's own data; for one that only messages have made so far, what they say. Where
