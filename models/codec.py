@@ -61,6 +61,8 @@ def plain_array(records: Iterable[bytes]) -> bytes | None:
     joined = b"".join((b"[", b",".join(records), b"]"))
     try:
         _plain.decode(joined)
+        # Text that is not read is not checked.
+        joined.decode()
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return joined

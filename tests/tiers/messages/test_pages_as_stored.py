@@ -98,12 +98,15 @@ def test_a_tombstone_in_an_index_is_not_shown(alone: Services, user: str, page: 
 
 
 @pytest.mark.parametrize(
-    "record", [b"no record", b'{"version":1', b'{"version":1,"id":"x","content":"y"}', b"\xff"]
+    "record",
+    [b"no record", b'{"version":1', b'{"version":1,"id":"x","content":"y"}', b"\xff", b"damaged"],
 )
 def test_what_is_no_record_is_shown_to_nobody(
     alone: Services, user: str, page: Page, record: bytes
 ) -> None:
     made = [post(alone, user, "t", f"message {number}") for number in range(2)]
+    if record == b"damaged":
+        record = codec.encode(made[1]).replace(b"message 1", b"message \xff")
     alone.tiers.redis_client.set(name_of(alone, made[1]), record)
     with pytest.raises(codec.Corrupt):
         page()
