@@ -99,12 +99,6 @@ class StoredPage(msgspec.Struct, frozen=True):
     unshown: list[Unshown]
     threads: msgspec.Raw
 
-    @classmethod
-    def of(cls, generation: str, changes: int, part: ThreadPart) -> "StoredPage":
-        """The page of a part that was read under a generation, after so many changes."""
-        unshown = [entry.unshown for entry in part.entries]
-        return cls(generation, changes, part.following, unshown, written(part))
-
     @property
     def entries(self) -> list[ThreadEntry]:
         """Its entries."""

@@ -15,7 +15,7 @@ import msgspec
 from storage.redis import keys
 from storage.redis.driver import RedisGateway, Script
 from storage.resilience.bites import batches
-from storage.threads.page import FIRST_PAGE, StoredPage, ThreadQuery
+from storage.threads.page import FIRST_PAGE, StoredPage, ThreadPart, ThreadQuery, written
 
 PAGE_SECONDS = 600
 ACTIVE_SECONDS = 3_600
@@ -37,6 +37,11 @@ class CachedPages(NamedTuple):
     first_page: StoredPage | None
     waiting: list[str]
     changed: list[str]
+
+    def page_of(self, part: ThreadPart) -> StoredPage:
+        """A part that was read since, as it is to be cached."""
+        unshown = [entry.unshown for entry in part.entries]
+        return StoredPage(self.generation, self.changes, part.following, unshown, written(part))
 
     @property
     def current(self) -> StoredPage | None:

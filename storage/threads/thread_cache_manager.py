@@ -45,24 +45,21 @@ class ThreadCacheManager:
     def page(self, user_id: str, query: ThreadQuery) -> ThreadList:
         """Part of a user's threads, most recently active first. Raises `TierUnavailable` where
         nobody knows any."""
-        reader = self._reader(user_id)
-        opened = self._open(user_id, query, reader)
-        fresh = opened and opened.fresh
-        if fresh is None and reader.is_redis_complete:
-            # Of those who come for a list at once one reads it, and the others have what it stored.
-            with self._turn(user_id) as waited:
-                if waited:
-                    opened = self._open(user_id, query, reader)
-                    fresh = opened and opened.fresh
-                if fresh is None:
-                    return self._read(user_id, query, opened, reader)
-        if fresh is None or not reader.is_redis_complete:
-            return self._read(user_id, query, opened, reader)
-        return ThreadList(fresh.threads, fresh.following, "redis", None)
+        reader, opened = self._open(user_id, query)
+        if opened is None or opened.fresh or not reader.is_redis_complete:
+            return self._read(user_id, query, reader, opened)
+        # Of those who come for a list at once one reads it, and the others have what it stored.
+        with self._turn(user_id) as waited:
+            if waited:
+                reader, opened = self._open(user_id, query)
+            return self._read(user_id, query, reader, opened)
 
     def _read(
-        self, user_id: str, query: ThreadQuery, opened: CachedPages | None, reader: ListReader
+        self, user_id: str, query: ThreadQuery, reader: ListReader, opened: CachedPages | None
     ) -> ThreadList:
+        fresh = opened.fresh if opened and reader.is_redis_complete else None
+        if fresh is not None:
+            return ThreadList(fresh.threads, fresh.following, "redis", None)
         try:
             part = reader.grown(query, opened) if opened else None
             if part is None:
@@ -79,7 +76,7 @@ class ThreadCacheManager:
             return ThreadList(written(known), known.following, "redis", warning)
         if opened is None:
             return ThreadList(written(part), part.following, reader.source, reader.warning)
-        page = StoredPage.of(opened.generation, opened.changes, part)
+        page = opened.page_of(part)
         self._store(user_id, query, page, reader)
         return ThreadList(page.threads, page.following, reader.source, reader.warning)
 
@@ -118,9 +115,7 @@ class ThreadCacheManager:
             reader = self._reader(user_id)
             opened = self._pages.open(user_id, FIRST_PAGE, is_asked=False)
             part = reader.part(FIRST_PAGE, opened.waiting)
-            self._store(
-                user_id, FIRST_PAGE, StoredPage.of(opened.generation, opened.changes, part), reader
-            )
+            self._store(user_id, FIRST_PAGE, opened.page_of(part), reader)
         return len(cold)
 
     def warm_active(self) -> int:
@@ -141,16 +136,17 @@ class ThreadCacheManager:
         is_redis_complete = self._lease.current().redis_complete
         return ListReader(self._sources, user_id, is_redis_complete=is_redis_complete)
 
-    def _open(self, user_id: str, query: ThreadQuery, reader: ListReader) -> CachedPages | None:
+    def _open(self, user_id: str, query: ThreadQuery) -> tuple[ListReader, CachedPages | None]:
+        reader = self._reader(user_id)
         try:
-            return self._pages.open(user_id, query)
+            return reader, self._pages.open(user_id, query)
         except TierUnavailable as error:
             reader.down["redis"] = error
         except TierError as error:
             # Somebody else's key stands in the way of a cache that nobody needs.
             log.error("threads_not_cached", reason=error.reason)
             reader.down["redis"] = TierUnavailable("redis", error.reason, passing=True)
-        return None
+        return reader, None
 
     def _store(
         self, user_id: str, query: ThreadQuery, page: StoredPage, reader: ListReader
