@@ -126,7 +126,7 @@ def waiting_threads(user_id: str) -> str:
 
 def thread_pages(user_id: str) -> str:
     """Pages of a user's list of threads, as they were; without a `generation` none of them holds
-    any more."""
+    any more. `changes` counts new messages since it began, `+<thread>` is the last one's number."""
     return f"threads:{encode(user_id)}:pages"
 
 

@@ -33,7 +33,7 @@ def page(alone: Services, user: str) -> Iterator[Page]:
 
 def warm(page: Page) -> None:
     """Has Redis know that nothing is below what it has of the thread."""
-    page(as_stored=False)
+    page(as_stored=False, limit=100)
 
 
 def messages(found: MessageSlice) -> list[Message]:
