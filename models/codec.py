@@ -12,6 +12,7 @@ import msgspec
 
 from models.message import Message, Thread
 from models.state import StateRecord
+from models.streams import STREAM_MARK
 
 Record = TypeVar("Record", Message, Thread, StateRecord)
 
@@ -20,6 +21,24 @@ _canonical = msgspec.json.Encoder(order="deterministic")
 _message = msgspec.json.Decoder(Message)
 _thread = msgspec.json.Decoder(Thread)
 _state = msgspec.json.Decoder(StateRecord)
+
+
+class _Unmarked(msgspec.Struct):
+    """Metadata of a message that is not being streamed."""
+
+    mark: None = msgspec.field(default=None, name=STREAM_MARK)
+
+
+class _Plain(msgspec.Struct):
+    """What a record must have to be shown as it is; all else is only known to be JSON."""
+
+    id: str
+    metadata: _Unmarked
+    deleted_at: None
+    content_hash: str
+
+
+_plain = msgspec.json.Decoder(list[_Plain])
 
 
 class Corrupt(ValueError):
@@ -34,6 +53,19 @@ def encode(record: Message | Thread | StateRecord) -> bytes:
 def decode(record: bytes | str) -> Message:
     """A message back from its record. Raises `Corrupt`."""
     return _decoded(_message, "message", record)
+
+
+def plain_array(records: Iterable[bytes]) -> bytes | None:
+    """Records of messages as one JSON array, as they are; None where one of them is a tombstone, is
+    being streamed, or is no record."""
+    joined = b"".join((b"[", b",".join(records), b"]"))
+    try:
+        _plain.decode(joined)
+        # Text that is not read is not checked.
+        joined.decode()
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return joined
 
 
 def decode_thread(record: bytes | str) -> Thread:

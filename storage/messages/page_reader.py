@@ -78,7 +78,7 @@ class Range(NamedTuple):
 
 
 class RangeReader:
-    """One range asked of the tiers, from the top down, no further than needed."""
+    """One range asked of the tiers, from the top down, no further than needed: of Redis at once."""
 
     def __init__(
         self,
@@ -92,13 +92,26 @@ class RangeReader:
         self._reading = reading
         self._complete = complete
 
+        self._hot = reading.ask("redis", lambda: self._redis.page(*wanted))
+        if self._hot is not None:
+            self._wanted = wanted.above(self._hot.watermark)
+
+    def stored(self) -> list[tuple[str, bytes]]:
+        """The ids and records of the range as they are in Redis, where they are all of it and none
+        is hidden; else nothing."""
+        hot = self._hot
+        if hot is None or not self._is_answered_by(hot):
+            return []
+        records = [(name, record) for name, record in hot.records if record is not None]
+        is_hiding = bool(records) and min(records[0], records[-1])[0] <= self._wanted.low
+        return [] if is_hiding else records
+
     def run(self) -> TierPart:
         """The merged part of the range that is known for certain."""
-        hot = self._reading.ask("redis", lambda: self._redis.page(*self._wanted))
+        hot = self._hot
         if hot is None:
             return merge(self._ask_postgres_and_clickhouse(), self._wanted.order)
-        self._wanted = self._wanted.above(hot.watermark)
-        if self._complete.redis_complete and _is_complete(hot, self._wanted):
+        if self._is_answered_by(hot):
             return merge([_hot_part(hot, self._wanted)], self._wanted.order)
         below = self._ask_postgres_and_clickhouse()
         # Only now: PostgreSQL may know of a deletion that Redis has not heard of.
@@ -106,6 +119,9 @@ class RangeReader:
         merged = self._with_newer_hot_copies(merged)
         self._ensure_recent_in_redis(hot, merged, below)
         return merged
+
+    def _is_answered_by(self, hot: HotPage) -> bool:
+        return self._complete.redis_complete and _is_complete(hot, self._wanted)
 
     def _ask_postgres_and_clickhouse(self) -> list[TierPart]:
         boundary = ids.HIGHEST
@@ -177,7 +193,7 @@ class RangeReader:
 
 def _is_complete(hot: HotPage, wanted: Range) -> bool:
     """Whether Redis alone knows this range: nothing in it lies below the floor or has left."""
-    if hot.floor is None or any(record is None for _, record in hot.records):
+    if hot.floor is None or None in [record for _, record in hot.records]:
         return False
     if wanted.order == "asc":
         return wanted.low >= hot.floor

@@ -37,12 +37,17 @@ class Retrieved(NamedTuple):
 
 
 class MessageSlice(NamedTuple):
-    """Part of a thread. `next_cursor` is None at its end; `source` is a tier or `mixed`."""
+    """Part of a thread. `next_cursor` is None at its end; `source` is a tier or `mixed`.
+
+    Where its records are shown as they are, `stored` is the JSON array of them in place of
+    `messages`.
+    """
 
     messages: list[Message]
     next_cursor: str | None
     source: Source
     warning: Caveat | None
+    stored: bytes | None = None
 
 
 class UnifiedMessageRetrievalService:
@@ -111,9 +116,17 @@ class UnifiedMessageRetrievalService:
         return message_id <= _highest(user_id, thread_id, asked)
 
     def page(
-        self, user_id: str, thread_id: str, *, limit: int, cursor: str | None, order: str
+        self,
+        user_id: str,
+        thread_id: str,
+        *,
+        limit: int,
+        cursor: str | None,
+        order: str,
+        as_stored: bool = False,
     ) -> MessageSlice:
-        """Up to `limit` live messages of a thread, newest first unless `order` is `asc`.
+        """Up to `limit` live messages of a thread, newest first unless `order` is `asc`. Who takes
+        them `as_stored` is given records where Redis alone has them all.
 
         An unknown thread is an empty page. Raises `TierUnavailable` only when no tier answers.
         """
@@ -128,7 +141,11 @@ class UnifiedMessageRetrievalService:
         ended = False
         complete = self._lease.current()
         while len(live) <= limit and not ended:
-            merged = RangeReader(self._tiers, rest, reading, complete).run()
+            reader = RangeReader(self._tiers, rest, reading, complete)
+            if as_stored and not live and (found := _as_stored(reader.stored(), limit)):
+                self._instruments.read("redis", time.perf_counter() - started)
+                return found
+            merged = reader.run()
             live += [message for message in merged.messages if message.deleted_at is None]
             sources |= merged.sources
             ended = merged.horizon is None
@@ -154,13 +171,11 @@ class UnifiedMessageRetrievalService:
         return found if order < (found.message.version, found.is_intact) else known
 
     def _hot(self, user_id: str, message_id: str) -> Message | None:
-        record = self._redis.message(message_id)
+        record, watermark = self._redis.message_of(user_id, message_id)
         if record is None:
             return None
         message = codec.decode(record)
-        if message.user_id != user_id:
-            raise NotFound
-        if message_id <= (self._hot_watermark(user_id, message.thread_id) or ids.LOWEST):
+        if message.user_id != user_id or message_id <= (watermark or ids.LOWEST):
             raise NotFound
         return message
 
@@ -177,6 +192,15 @@ class UnifiedMessageRetrievalService:
 
     def _hot_watermark(self, user_id: str, thread_id: str) -> str | None:
         return self._redis.thread(user_id, thread_id)[1]
+
+
+def _as_stored(records: Sequence[tuple[str, bytes]], limit: int) -> MessageSlice | None:
+    """A page of records as they are, if they may be shown so."""
+    shown = records[:limit]
+    stored = codec.plain_array([record for _, record in shown]) if shown else None
+    if stored is None:
+        return None
+    return MessageSlice([], shown[-1][0] if len(records) > limit else None, "redis", None, stored)
 
 
 def _highest(user_id: str, thread_id: str, asked: Sequence[_Mark]) -> str:

@@ -1,5 +1,6 @@
 """Connections to Redis: made on first use, kept per process, bounded in time."""
 
+import os
 import time
 from typing import Any
 
@@ -7,6 +8,7 @@ import msgspec
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from settings import Settings
@@ -15,48 +17,51 @@ from storage.resilience import budget, simulated_outage
 
 SMALL_CONNECTIONS = 8
 
-CHECKED_SECONDS = 0.1
-"""A connection that rested longer is looked at before it is used."""
+
+FRESH_SECONDS = 0.25
+"""A connection that was used so lately is not asked first whether its server is still there."""
+
+
+class DirectRedis(Redis):
+    """A client whose commands go to a connection at once: what the base class does around each,
+    for retries and figures that are not wanted here, costs more than Redis itself."""
+
+    def execute_command(self, *command: Any, **options: Any) -> Any:
+        """The answer to one command, sent once. Raises the errors of the base class."""
+        pool: Any = self.connection_pool
+        connection = pool.get_connection()
+        try:
+            connection.send_command(*command, check_health=False)
+            parse: Any = self.parse_response
+            return parse(connection, command[0], **options)
+        except ResponseError:
+            raise
+        except BaseException:
+            # What has yet to be read must not answer another command.
+            connection.disconnect()
+            raise
+        finally:
+            pool.release(connection)
 
 
 class _RedisPool(ConnectionPool):
-    """Gives each connection the deadline of the call that takes it; none while a drill has Redis be
-    silent, and late where slow."""
+    """Gives each connection the deadline of the call that takes it, without the calls that the base
+    class makes for its figures. One that heeds drills gives none while a drill has Redis be silent,
+    and gives it late where slow."""
 
-    def __init__(self, *arguments: Any, heeds_drills: bool = True, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(self, *, heeds_drills: bool, **options: Any) -> None:
+        super().__init__(**options)
         self._heeds_drills = heeds_drills
         self._seconds: float = options["socket_timeout"]
-        self._kept: list[tuple[Any, float]] = []
+        self._doubted_at = 0.0
 
     def get_connection(self, *arguments: Any, **options: Any) -> Any:
-        self._heed_drills()
-        return self._bounded(super().get_connection(*arguments, **options))
-
-    def take(self) -> Any:
-        """A connection for one exchange, until `give`; without the bookkeeping of
-        `get_connection`, which takes longer than the exchange."""
-        self._heed_drills()
-        try:
-            connection, since = self._kept.pop()
-        except IndexError:
-            return self._bounded(super().get_connection())
-        if time.monotonic() - since > CHECKED_SECONDS:
-            _renew(connection)
-        return self._bounded(connection)
-
-    def give(self, connection: Any) -> None:
-        """Keeps a connection for the next exchange."""
-        self._kept.append((connection, time.monotonic()))
-
-    def _heed_drills(self) -> None:
-        if not self._heeds_drills or not simulated_outage.is_on():
-            return
-        if simulated_outage.is_silent("redis"):
-            raise RedisConnectionError(simulated_outage.REASON)
-        simulated_outage.wait("redis")
-
-    def _bounded(self, connection: Any) -> Any:
+        """A connection that is ready for a command."""
+        if self._heeds_drills:
+            if simulated_outage.is_silent("redis"):
+                raise RedisConnectionError(simulated_outage.REASON)
+            simulated_outage.wait("redis")
+        connection = self._fresh() or super().get_connection(*arguments, **options)
         seconds = budget.bounded(self._seconds)
         if seconds != connection.socket_timeout:
             connection.socket_timeout = seconds
@@ -64,16 +69,29 @@ class _RedisPool(ConnectionPool):
             connection.update_current_socket_timeout(-1)
         return connection
 
+    def release(self, connection: Any) -> None:
+        """Takes a connection back. One that broke leaves all others in doubt."""
+        now = time.monotonic()
+        connection.used_at = now if connection.is_connected else 0.0
+        if not connection.is_connected:
+            self._doubted_at = now
+        with self._lock:
+            is_own = connection in self._in_use_connections and connection.pid == os.getpid()
+            if is_own:
+                self._in_use_connections.remove(connection)
+                self._available_connections.append(connection)
+        if not is_own:
+            super().release(connection)
 
-def _renew(connection: Any) -> None:
-    """Disconnects what Redis closed, or what has an answer that nobody awaits: it connects again
-    when something is sent."""
-    try:
-        is_spoilt = connection.can_read()
-    except RedisConnectionError:
-        is_spoilt = True
-    if is_spoilt:
-        connection.disconnect()
+    def _fresh(self) -> Any:
+        """The idle connection that was used last, if that was a moment ago."""
+        since = max(self._doubted_at, time.monotonic() - FRESH_SECONDS)
+        with self._lock:
+            idle: Any = self._available_connections
+            if not idle or idle[-1].pid != os.getpid() or idle[-1].used_at <= since:
+                return None
+            self._in_use_connections.add(idle[-1])
+            return idle.pop()
 
 
 def redis_client(settings: Settings, *, heeds_drills: bool = True) -> Redis:
@@ -91,7 +109,7 @@ def redis_client(settings: Settings, *, heeds_drills: bool = True) -> Redis:
         max_connections=settings.redis_connections,
         protocol=2,
     )
-    client: Redis = Redis.from_pool(pool)
+    client: Redis = DirectRedis.from_pool(pool)
     return client
 
 

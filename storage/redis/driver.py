@@ -102,11 +102,9 @@ class RedisGateway:
         self.replicas = replicas
         self._slow = slow
 
-    @contextmanager
-    def guarded(self) -> Iterator[Redis]:
+    def guarded(self) -> "_Calls":
         """The client, for one or a few calls. Raises `TierUnavailable` or `TierRejected`."""
-        with self.breaker.guard(), translated():
-            yield self.client
+        return _Calls(self)
 
     def scan(self, pattern: str | None = None) -> Iterator[list[str]]:
         """Every key that matches, page by page; one that is there throughout at least once."""
@@ -140,27 +138,51 @@ class RedisGateway:
             return list(pipeline.execute())
 
 
-class _RoundTrip:
-    """The block that makes one round trip: watched by the breaker, timed, its errors translated.
+class _Calls:
+    """The block that makes a few calls: watched by the breaker, its errors translated.
 
-    No generator, for every message comes through here.
+    No generator, for every read comes through here.
     """
 
-    __slots__ = ("_gateway", "_granted", "_is_large", "_script", "_started")
+    __slots__ = ("_gateway", "_guard")
+
+    def __init__(self, gateway: RedisGateway, *, is_large: bool = False) -> None:
+        self._gateway = gateway
+        self._guard = gateway.breaker.guard(is_bulk=is_large)
+
+    def __enter__(self) -> Any:
+        self._guard.__enter__()
+        return self._gateway.client
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        met = as_tier_error(error) if isinstance(error, RedisError) else error
+        self._guard.__exit__(kind, met, trace)
+        if met is not None and met is not error:
+            raise met from error
+
+
+class _RoundTrip(_Calls):
+    """The block that makes one round trip, which is timed beside."""
+
+    __slots__ = ("_granted", "_script", "_started")
 
     def __init__(self, gateway: RedisGateway, script: str, size: int) -> None:
         is_large = size > budget.LARGE_BYTES
-        self._gateway = gateway
+        super().__init__(gateway, is_large=is_large)
         self._script = script
-        self._is_large = is_large
         self._granted = budget.moving(size) if is_large else None
 
     def __enter__(self) -> Any:
-        self._gateway.breaker.check()
+        client = super().__enter__()
         if self._granted is not None:
             self._granted.__enter__()
         self._started = time.perf_counter()
-        return self._gateway.client
+        return client
 
     def __exit__(
         self,
@@ -172,10 +194,7 @@ class _RoundTrip:
         if self._granted is not None:
             self._granted.__exit__(kind, error, trace)
         self._gateway.note(self._script, seconds, failed=error is not None)
-        met = as_tier_error(error) if isinstance(error, RedisError) else error
-        self._gateway.breaker.judge(seconds, met, is_bulk=self._is_large)
-        if met is not None and met is not error:
-            raise met from error
+        super().__exit__(kind, error, trace)
 
 
 class Script:
@@ -245,7 +264,7 @@ class Script:
         if self._replicas.wanted:
             packed += [pack_command(command) for command in self._replicas.commands()]
         pool: Any = client.connection_pool
-        connection = pool.take()
+        connection = pool.get_connection()
         try:
             connection.send_packed_command([b"".join(packed)])
             answers = [_read(connection) for _ in packed]
@@ -254,7 +273,7 @@ class Script:
             connection.disconnect()
             raise
         finally:
-            pool.give(connection)
+            pool.release(connection)
         self._replicas.take(answers)
         return answers
 

@@ -53,6 +53,11 @@ def thread(slot: int, user_id: str, thread_id: str) -> str:
     return f"thread:{{{slot}}}:{encode(user_id)}:{encode(thread_id)}:record"
 
 
+def threads_prefix(slot: int, user_id: str) -> str:
+    """What the keys of a user's threads of a slot begin with."""
+    return f"thread:{{{slot}}}:{encode(user_id)}:"
+
+
 def watermark(slot: int, user_id: str, thread_id: str) -> str:
     """The id at and below which a thread was deleted. No TTL until it is in PostgreSQL."""
     return f"thread:{{{slot}}}:{encode(user_id)}:{encode(thread_id)}:deleted-through"
@@ -121,7 +126,7 @@ def waiting_threads(user_id: str) -> str:
 
 def thread_pages(user_id: str) -> str:
     """Pages of a user's list of threads, as they were; without a `generation` none of them holds
-    any more."""
+    any more. `changes` counts new messages since it began, `+<thread>` is the last one's number."""
     return f"threads:{encode(user_id)}:pages"
 
 

@@ -7,7 +7,7 @@ have happened; repeating it with the same id is safe.
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from models import ids
+from models import codec, ids
 from models.appends import Append, IdTooOld, Key, Stored
 from models.message import Message, Thread
 from settings import Settings
@@ -56,6 +56,7 @@ class RedisTier:
         self._events_kept = settings.events_kept
         self._append = Script(door, "append", waits_for_replicas=True, emits_events=True)
         self._records = RecordWriter(door, settings)
+        self._message = Script(door, "read_message")
         self._page = Script(door, "page")
         self._warm = Script(door, "warm")
 
@@ -144,6 +145,19 @@ class RedisTier:
         with self.door.guarded() as client:
             value: Any = client.get(keys.message(self.slot_of_message(message_id), message_id))
         return value if value is None else bytes(value)
+
+    def message_of(self, user_id: str, message_id: str) -> tuple[bytes | None, str | None]:
+        """The hot record of a message, and the id up to which messages of its thread are gone, if
+        the thread is this user's."""
+        slot = self.slot_of_message(message_id)
+        record, *marks = self._message(
+            [keys.message(slot, message_id), keys.erased(slot, user_id)],
+            [keys.threads_prefix(slot, user_id)],
+        )
+        if record and not marks:
+            # No script reads a name that is escaped.
+            return record, self.thread(user_id, codec.decode(record).thread_id)[1]
+        return record or None, marks[0].decode() if marks and marks[0] else None
 
     def is_evictable(self, message_id: str) -> bool:
         """Whether the hot copy has a TTL, because it is persisted."""

@@ -30,11 +30,6 @@ def begin(silent: frozenset[str], delays: Mapping[str, float], seconds: float) -
     _drill = _Drill(time.monotonic() + seconds, silent, delays) if silent or delays else None
 
 
-def is_on() -> bool:
-    """Whether there may be a drill at this moment."""
-    return _drill is not None
-
-
 def wait(tier: str) -> None:
     """Waits as long as a drill has each call to the tier wait, which is mostly not at all."""
     drill = _drill

@@ -58,6 +58,24 @@ class ListReader(Reading):
         entries += [entry_of(row, previews.get(row.thread.id)) for row in committed]
         return cut(entries, len(entries))._replace(following=following)
 
+    def grown(self, query: ThreadQuery, opened: CachedPages) -> ThreadPart | None:
+        """The page in Redis with the new messages of its threads; None where that is not all there
+        is to read."""
+        page = opened.current
+        if page is None or query.cursor is not None or not self.is_redis_complete:
+            return None
+        entries = {entry.thread.id: entry for entry in page.entries}
+        if not entries.keys() >= set(opened.changed):
+            return None
+        threads = self.ask("redis", lambda: self._since(entries, opened.changed))
+        if threads is None or not all(thread.is_told_by_redis for thread in threads):
+            return None
+        for thread in threads:
+            count = thread.message_count(None)
+            entries[thread.thread_id] = thread.entry(count, thread.hot_preview)
+        part = cut(entries.values(), len(entries))
+        return part._replace(following=part.entries[-1].position if page.following else None)
+
     def one(self, thread_id: str) -> ThreadEntry | None:
         """One thread by its name, as far as the tiers that answer know it.
 
@@ -75,22 +93,25 @@ class ListReader(Reading):
         """
         stored = opened.page or opened.first_page
         known = {entry.thread.id: entry for entry in stored.entries} if stored else {}
-        wanted = {
-            name: known[name].last_message_at if name in known else None for name in opened.waiting
-        }
-        for name, hot in self._hot.read(self._user_id, wanted, ids.LOWEST).items():
-            before = known.pop(name, None)
-            thread = KnownThread(self._user_id, name, before.row if before else None, hot)
+        for thread in self._since(known, opened.waiting):
+            before = known.pop(thread.thread_id, None)
             if not thread.is_live:
                 continue
             preview = thread.hot_preview
-            if preview is None and before and not hot.is_there(thread.deleted_through or ""):
+            if preview is None and before and not thread.hot.is_there(thread.deleted_through or ""):
                 preview = before.preview
-            known[name] = thread.entry(thread.message_count(None), preview)
+            known[thread.thread_id] = thread.entry(thread.message_count(None), preview)
         if stored is None and not known:
             return None
         part = cut(filter(query.takes, known.values()), query.limit)
         return part if part.following or not stored else part._replace(following=stored.following)
+
+    def _since(self, listed: Mapping[str, ThreadEntry], names: Sequence[str]) -> list[KnownThread]:
+        """Threads as they were listed, if they were, with what Redis has of them since."""
+        before = {name: listed[name].row if name in listed else None for name in names}
+        last = {name: row.last_message_at if row else None for name, row in before.items()}
+        hot = self._hot.read(self._user_id, last, ids.LOWEST)
+        return [KnownThread(self._user_id, name, row, hot[name]) for name, row in before.items()]
 
     def _merged(self, names: Sequence[str], found: CommittedThreads) -> list[KnownThread]:
         """Threads by name as PostgreSQL and Redis know them, without those that are gone."""

@@ -78,6 +78,15 @@ class KnownThread(NamedTuple):
             return None
         return preview_of(message.content)
 
+    @property
+    def is_told_by_redis(self) -> bool:
+        """Whether Redis alone says what came since the row: its index is complete from there on."""
+        last = self.counted.last_message_at if self.counted else None
+        if last is None or self.hot_preview is None:
+            return False
+        since = ids.highest_of(last, ids.shard_of(self.user_id, self.thread_id))
+        return max(self.hot.floor or "", self.deleted_through or "") <= since
+
     def own(self, otherwise_us: int = 0) -> Thread:
         """The thread's own data; for one that only messages have made so far, what they say. Where
         they do not say when it was made, it was at the moment that is given."""

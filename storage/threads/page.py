@@ -67,6 +67,11 @@ class ThreadEntry(msgspec.Struct, frozen=True):
         return ThreadRow(self.thread, self.last_message_at, self.message_count)
 
     @property
+    def unshown(self) -> "Unshown":
+        """The rest of it, beside its summary."""
+        return self.thread.version, self.thread.updated_at, self.thread.deleted_through
+
+    @property
     def summary(self) -> ThreadSummary:
         """The thread as callers see it."""
         return self.thread.summary(self.last_message_at, self.message_count, self.preview)
@@ -79,22 +84,68 @@ class ThreadPart(NamedTuple):
     following: Position | None
 
 
+Unshown = tuple[int, str, str | None]
+"""What callers are not shown of a thread: its version, when it was changed, and up to which id it
+was deleted."""
+
+
 class StoredPage(msgspec.Struct, frozen=True):
-    """A page as Redis keeps it. The generation comes first, where a script reads it."""
+    """A page as Redis keeps it: its threads as callers are shown them, and the rest of each. What
+    comes first a script reads: the generation, and the changes that it has seen."""
 
     generation: str
-    entries: list[ThreadEntry]
+    changes: int
     following: Position | None
+    unshown: list[Unshown]
+    threads: msgspec.Raw
+
+    @property
+    def entries(self) -> list[ThreadEntry]:
+        """Its entries."""
+        shown = _summaries.decode(self.threads)
+        return [_entry_of(*both) for both in zip(shown, self.unshown, strict=True)]
 
 
 class ThreadList(NamedTuple):
-    """Part of a user's threads, the cursor of the next part, the tiers they came from, and a
-    warning if a tier did not answer."""
+    """Part of a user's threads as a JSON array, the cursor of the next part, the tiers they came
+    from, and a warning if a tier did not answer."""
 
-    threads: list[ThreadSummary]
+    written: msgspec.Raw
     following: Position | None
     source: Source
     warning: Caveat | None
+
+    @property
+    def threads(self) -> list[ThreadSummary]:
+        """The threads."""
+        return _summaries.decode(self.written)
+
+
+_summaries = msgspec.json.Decoder(list[ThreadSummary])
+
+
+def written(part: ThreadPart) -> msgspec.Raw:
+    """The threads of a part as callers see them, as a JSON array."""
+    return msgspec.Raw(msgspec.json.encode([entry.summary for entry in part.entries]))
+
+
+def _entry_of(shown: ThreadSummary, unshown: Unshown) -> ThreadEntry:
+    version, updated_at, deleted_through = unshown
+    thread = Thread(
+        version=version,
+        id=shown.id,
+        user_id=shown.user_id,
+        title=shown.title,
+        metadata=shown.metadata,
+        created_at=shown.created_at,
+        updated_at=updated_at,
+        deleted_through=deleted_through,
+        is_pinned=shown.is_pinned,
+        is_archived=shown.is_archived,
+    )
+    return ThreadEntry(
+        thread, shown.last_message_at, shown.message_count, shown.last_message_preview
+    )
 
 
 def cut(entries: Iterable[ThreadEntry], limit: int) -> ThreadPart:

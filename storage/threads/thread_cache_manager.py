@@ -1,17 +1,19 @@
 """The list of a user's threads: from Redis while its page there holds, else read anew."""
 
-from collections.abc import Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import structlog
 
 from models.caveats import warning_of
-from models.message import Caveat, Source, ThreadSummary
+from models.message import ThreadSummary
 from storage.availability.lease import Lease
 from storage.errors import NotFound, NoTierAvailable, TierError, TierUnavailable
 from storage.messages.retrieval_service import UnifiedMessageRetrievalService
+from storage.resilience import budget
 from storage.threads.list_reader import ListReader, ListSources
-from storage.threads.page import FIRST_PAGE, ThreadList, ThreadPart, ThreadQuery
+from storage.threads.page import FIRST_PAGE, StoredPage, ThreadList, ThreadQuery, written
 from storage.threads.page_cache import ACTIVE_SECONDS, CachedPages, ThreadPages
 from storage.threads.redis_view import HotThreads
 from storage.threads.rows import ThreadRows
@@ -21,6 +23,10 @@ log = structlog.get_logger(__name__)
 
 MOST_WARMED = 500
 """Users of one run."""
+
+TURNS = 64
+TURN_SECONDS = 0.25
+"""The longest wait for another who reads the same list: then both read it."""
 
 
 class ThreadCacheManager:
@@ -34,17 +40,30 @@ class ThreadCacheManager:
         hot = HotThreads(tiers.redis)
         self._sources = ListSources(hot, self._rows, tiers.clickhouse, retrieval)
         self._lease = lease
+        self._turns = [threading.Lock() for _ in range(TURNS)]
 
     def page(self, user_id: str, query: ThreadQuery) -> ThreadList:
         """Part of a user's threads, most recently active first. Raises `TierUnavailable` where
         nobody knows any."""
-        reader = self._reader(user_id)
-        opened = self._open(user_id, query, reader)
-        fresh = opened.fresh if opened else None
-        if fresh is not None and reader.is_redis_complete:
-            return _answer(ThreadPart(fresh.entries, fresh.following), "redis", None)
+        reader, opened = self._open(user_id, query)
+        if opened is None or opened.fresh or not reader.is_redis_complete:
+            return self._read(user_id, query, reader, opened)
+        # Of those who come for a list at once one reads it, and the others have what it stored.
+        with self._turn(user_id) as waited:
+            if waited:
+                reader, opened = self._open(user_id, query)
+            return self._read(user_id, query, reader, opened)
+
+    def _read(
+        self, user_id: str, query: ThreadQuery, reader: ListReader, opened: CachedPages | None
+    ) -> ThreadList:
+        fresh = opened.fresh if opened and reader.is_redis_complete else None
+        if fresh is not None:
+            return ThreadList(fresh.threads, fresh.following, "redis", None)
         try:
-            part = reader.part(query, opened.waiting if opened else [])
+            part = reader.grown(query, opened) if opened else None
+            if part is None:
+                part = reader.part(query, opened.waiting if opened else [])
         except TierUnavailable as error:
             if opened is None:
                 raise NoTierAvailable([*reader.down.values(), error]) from error
@@ -53,10 +72,26 @@ class ThreadCacheManager:
                 raise NoTierAvailable([error]) from error
             with suppress(TierError):
                 self._pages.keep([user_id])
-            return _answer(known, "redis", warning_of({"postgresql"}))
-        if opened is not None:
-            self._store(user_id, query, opened, part, reader)
-        return _answer(part, reader.source, reader.warning)
+            warning = warning_of({"postgresql"})
+            return ThreadList(written(known), known.following, "redis", warning)
+        if opened is None:
+            return ThreadList(written(part), part.following, reader.source, reader.warning)
+        page = opened.page_of(part)
+        self._store(user_id, query, page, reader)
+        return ThreadList(page.threads, page.following, reader.source, reader.warning)
+
+    @contextmanager
+    def _turn(self, user_id: str) -> Iterator[bool]:
+        """The only block of this process that reads this user's list, as far as that does not take
+        long; gives whether it had to wait for another."""
+        lock = self._turns[hash(user_id) % TURNS]
+        waits = not lock.acquire(blocking=False)
+        has_turn = not waits or lock.acquire(timeout=max(0.0, min(TURN_SECONDS, budget.left())))
+        try:
+            yield waits
+        finally:
+            if has_turn:
+                lock.release()
 
     def one(self, user_id: str, thread_id: str) -> ThreadSummary:
         """One thread as the list shows it. Raises `NotFound`, and `TierUnavailable` where a tier
@@ -80,7 +115,7 @@ class ThreadCacheManager:
             reader = self._reader(user_id)
             opened = self._pages.open(user_id, FIRST_PAGE, is_asked=False)
             part = reader.part(FIRST_PAGE, opened.waiting)
-            self._store(user_id, FIRST_PAGE, opened, part, reader)
+            self._store(user_id, FIRST_PAGE, opened.page_of(part), reader)
         return len(cold)
 
     def warm_active(self) -> int:
@@ -101,33 +136,25 @@ class ThreadCacheManager:
         is_redis_complete = self._lease.current().redis_complete
         return ListReader(self._sources, user_id, is_redis_complete=is_redis_complete)
 
-    def _open(self, user_id: str, query: ThreadQuery, reader: ListReader) -> CachedPages | None:
+    def _open(self, user_id: str, query: ThreadQuery) -> tuple[ListReader, CachedPages | None]:
+        reader = self._reader(user_id)
         try:
-            return self._pages.open(user_id, query)
+            return reader, self._pages.open(user_id, query)
         except TierUnavailable as error:
             reader.down["redis"] = error
         except TierError as error:
             # Somebody else's key stands in the way of a cache that nobody needs.
             log.error("threads_not_cached", reason=error.reason)
             reader.down["redis"] = TierUnavailable("redis", error.reason, passing=True)
-        return None
+        return reader, None
 
     def _store(
-        self,
-        user_id: str,
-        query: ThreadQuery,
-        opened: CachedPages,
-        part: ThreadPart,
-        reader: ListReader,
+        self, user_id: str, query: ThreadQuery, page: StoredPage, reader: ListReader
     ) -> None:
         """Keeps a page, unless a tier that could not be asked is missing from it."""
         if reader.down:
             return
         try:
-            self._pages.store(user_id, query, opened.generation, part)
+            self._pages.store(user_id, query, page)
         except TierError as error:
             log.warning("threads_not_cached", reason=error.reason)
-
-
-def _answer(part: ThreadPart, source: Source, warning: Caveat | None) -> ThreadList:
-    return ThreadList([entry.summary for entry in part.entries], part.following, source, warning)

@@ -1,13 +1,14 @@
 """The route of batches: up to 1000 messages, one acknowledgement, a result for each item."""
 
 from collections import defaultdict
-from typing import NamedTuple, get_args
+from collections.abc import Sequence
+from typing import NamedTuple, cast, get_args
 
 import msgspec
 from flask import Blueprint, Response, request
 
 from models.caveats import Degraded
-from models.message import InvalidMessage, Tier, check_idempotency_key
+from models.message import InvalidMessage, Message, Tier, check_idempotency_key
 from storage.errors import KeyReused
 from storage.messages.posts import Draft
 from storage.messages.storage_service import Acknowledgement
@@ -17,9 +18,10 @@ from webapp.http.errors import BadRequest, fault_of
 from webapp.http.log_lines import request_id
 from webapp.http.operation import KEY, Operation
 from webapp.http.requests import answer, body_as, decode, latency_ms
-from webapp.http.schemas import BatchAnswer, BatchItem, BatchResult, PostBatch
+from webapp.http.schemas import BatchAnswer, BatchItem, BatchResult, PostBatch, SoundBatch
 
 _ORDER: tuple[Tier, ...] = get_args(Tier)
+_sound = msgspec.json.Decoder(SoundBatch)
 
 blueprint = Blueprint("batch", __name__, url_prefix="/api")
 
@@ -34,7 +36,7 @@ class _Group(NamedTuple):
 def post_batch() -> Response:
     """Acknowledges all valid items; the result of each other one says what is wrong with it."""
     request.max_content_length = web().settings.batch_body_bytes
-    items = body_as(PostBatch).messages
+    items = _items(bytes(body_as(msgspec.Raw)))
     key = request.headers.get("Idempotency-Key")
     if key is not None:
         check_idempotency_key(key)
@@ -42,7 +44,7 @@ def post_batch() -> Response:
     groups: dict[str, _Group] = defaultdict(lambda: _Group([], []))
     for position, item in enumerate(items):
         try:
-            thread_id, draft = _draft(bytes(item), _key_of(key, position))
+            thread_id, draft = _draft(item, _key_of(key, position))
         except (BadRequest, InvalidMessage) as error:
             status = error.status if isinstance(error, BadRequest) else 422
             results[position] = BatchResult(status=status, code=error.code, detail=str(error))
@@ -78,9 +80,18 @@ def _is_repeat(done: list[Acknowledgement]) -> bool:
     return bool(done) and all(one.repeated for one in done)
 
 
-def _draft(item: bytes, key: str | None) -> tuple[str, Draft]:
+def _items(body: bytes) -> Sequence[BatchItem | msgspec.Raw]:
+    """The items of a batch, read at once; where one is wrong, as they are, to be read one by one.
+    Raises `BadRequest`."""
+    try:
+        return _sound.decode(body).messages
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return decode(body, PostBatch).messages
+
+
+def _draft(item: BatchItem | msgspec.Raw, key: str | None) -> tuple[str, Draft]:
     """A checked item; its own key takes precedence over the batch's."""
-    body = decode(item, BatchItem)
+    body = item if isinstance(item, BatchItem) else decode(bytes(item), BatchItem)
     draft = checked_draft(
         body.thread_id, body.role, body.message, body.metadata, body.idempotency_key
     )
@@ -92,17 +103,21 @@ def _store(groups: dict[str, _Group], results: dict[int, BatchResult]) -> list[A
     named = [(thread_id, group.drafts) for thread_id, group in groups.items()]
     stored = process.services.messages.post_batch(caller().user_id, named)
     taken = []
+    slots = set()
     for group, answers in zip(groups.values(), stored, strict=True):
         for position, done in zip(group.positions, answers, strict=True):
             if isinstance(done, KeyReused):
                 status, code, detail, *_ = fault_of(done, request_id())
                 results[position] = BatchResult(status=status, code=code, detail=detail)
                 continue
-            process.wake(done.wake_slot)
+            slots.add(done.wake_slot)
             taken.append(done)
             results[position] = BatchResult(
                 status=200,
-                message=done.message,
+                # As it is stored, which is not written again.
+                message=cast(Message, msgspec.Raw(done.record)),
                 repeated=True if done.repeated else msgspec.UNSET,
             )
+    for slot in slots:
+        process.wake(slot)
     return taken

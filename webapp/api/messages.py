@@ -8,10 +8,11 @@ import msgspec
 from flask import Blueprint, Response, request
 
 from models import codec, ids
-from models.message import Message, check_content, check_metadata, check_thread_id
+from models.message import check_content, check_metadata, check_thread_id
 from models.streams import state_of
 from storage.errors import TierUnavailable
 from storage.messages.receipts import Receipt
+from storage.messages.retrieval_service import MessageSlice
 from storage.messages.storage_service import Acknowledgement, Unsettled
 from storage.messages.streaming_service import Shown
 from storage.resilience import budget
@@ -80,14 +81,14 @@ def list_messages(thread_id: str) -> Response:
     cursor = query_message_cursor(ids.shard_of(user_id, thread_id))
     limit, order = query_limit(), query_order()
     page = services.failover.retrieval.page(
-        user_id, thread_id, limit=limit, cursor=cursor, order=order
+        user_id, thread_id, limit=limit, cursor=cursor, order=order, as_stored=True
     )
-    if not page.messages and cursor is None:
+    if not page.messages and not page.stored and cursor is None:
         # An empty thread is an empty list; one that does not exist is not found.
         services.threads.get(user_id, thread_id)
     return answer(
         MessagePage(
-            messages=_listed(page.messages),
+            messages=_listed(page),
             next_cursor=page.next_cursor,
             retrieval_source=page.source,
             latency_ms=latency_ms(),
@@ -196,8 +197,12 @@ def meaning_of(
     )
 
 
-def _listed(found: Sequence[Message]) -> Sequence[ListedMessage]:
+def _listed(page: MessageSlice) -> Sequence[ListedMessage]:
     """The messages of a page, with the text so far of those that are streaming."""
+    found = page.messages
+    if page.stored is not None:
+        # Their records are what is answered, so they are not read and written again.
+        return cast(Sequence[ListedMessage], msgspec.Raw(page.stored))
     if all(state_of(one.metadata) != "open" for one in found):
         return cast(Sequence[ListedMessage], found)
     shown = web().services.streaming.shown(found)

@@ -12,6 +12,7 @@ from flask import Response, request
 from werkzeug.datastructures import ETags
 
 from webapp.http.errors import BadRequest
+from webapp.http.json_answer import JsonAnswer
 
 NONE = frozenset({0})
 """The versions of a resource that does not exist."""
@@ -85,5 +86,4 @@ def answer_tagged(body: Any) -> Response:
     """A JSON answer with a hash of it as its ETag, or 304; for bodies without varying fields."""
     encoded = msgspec.json.encode(body)
     digest = blake2b(encoded, digest_size=_DIGEST_BYTES).hexdigest()
-    headers = {"ETag": f'"{digest}"'}
-    return unless_known(Response(encoded, headers=headers, mimetype="application/json"))
+    return unless_known(JsonAnswer(encoded, headers={"ETag": f'"{digest}"'}))

@@ -19,6 +19,7 @@ from storage.telemetry.instruments import Instruments
 from webapp.http.auth import InvalidToken
 from webapp.http.context import of
 from webapp.http.errors import BadRequest, UnsupportedCoding
+from webapp.http.json_answer import JsonAnswer
 
 log = structlog.get_logger(__name__)
 
@@ -259,8 +260,7 @@ def answer_record(
 
     The record is JSON already, so it is not encoded again.
     """
-    body = joined(record, fields)
-    return Response(body, status=status, headers=headers, mimetype="application/json")
+    return JsonAnswer(joined(record, fields), status, headers)
 
 
 def joined(record: bytes, fields: msgspec.Struct) -> bytes:
@@ -270,5 +270,4 @@ def joined(record: bytes, fields: msgspec.Struct) -> bytes:
 
 def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON answer."""
-    encoded = msgspec.json.encode(body)
-    return Response(encoded, status=status, headers=headers, mimetype="application/json")
+    return JsonAnswer(msgspec.json.encode(body), status, headers)

@@ -81,6 +81,12 @@ class PostBatch(RequestBody, kw_only=True, frozen=True):
     messages: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=1000)]
 
 
+class SoundBatch(RequestBody, kw_only=True, frozen=True):
+    """Likewise, where no item is wrong."""
+
+    messages: Annotated[list[BatchItem], Meta(min_length=1, max_length=1000)]
+
+
 class PostThread(RequestBody, kw_only=True, frozen=True):
     """A new thread; without an id the server mints one."""
 

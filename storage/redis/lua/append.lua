@@ -57,7 +57,7 @@ for _, i in ipairs(fresh) do
 end
 redis.call('PERSIST', KEYS[1])
 
-mark_thread_dirty(KEYS[7], KEYS[8], ARGV[6], entry)
+mark_thread_appended(KEYS[7], KEYS[8], ARGV[6], entry)
 local listened = true
 for _, i in ipairs(fresh) do
   listened = listened

@@ -13,6 +13,15 @@ local function notify(user)
   redis.pcall('PUBLISH', 'threadkeep:events', user)
 end
 
+-- Notes that a thread has new messages, the last by this entry of the log. Pages of lists hold, but
+-- for this thread, whose number among such notes is kept beside them.
+local function mark_thread_appended(waiting, pages, thread, entry)
+  redis.pcall('HSET', waiting, thread, entry)
+  if redis.pcall('HEXISTS', pages, 'generation') ~= 1 then return end
+  redis.pcall('HSET', pages, '+' .. thread, redis.pcall('HINCRBY', pages, 'changes', 1))
+  if redis.pcall('HLEN', pages) > 200 then redis.pcall('HDEL', pages, 'generation') end
+end
+
 -- Notes that a thread was last written by this entry of the log; no list of threads holds any more.
 local function mark_thread_dirty(waiting, pages, thread, entry)
   redis.pcall('HSET', waiting, thread, entry)

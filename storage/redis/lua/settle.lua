@@ -44,6 +44,7 @@ for user = 1, u do
   local first = 3 * (user - 1) + 2 + r + t + w
   local events, waiting, pages = KEYS[first], KEYS[first + 1], KEYS[first + 2]
   local name, listened, rings = ARGV[at], redis.call('EXISTS', events) == 1, false
+  local differs = false
   local past = at + 2 + 4 * tonumber(ARGV[at + 1])
   for i = at + 2, past - 1, 4 do
     local entry, thread, message, version = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
@@ -54,8 +55,10 @@ for user = 1, u do
       )
     end
     if redis.pcall('HGET', waiting, thread) == entry then redis.call('HDEL', waiting, thread) end
+    differs = differs or message == '' or version ~= '1'
   end
-  redis.pcall('HDEL', pages, 'generation')
+  -- Lists have a new message from when it was posted, and its commit changes nothing of that.
+  if differs then redis.pcall('HDEL', pages, 'generation') end
   if rings then notify(name) end
   at = past
 end

@@ -12,15 +12,19 @@ from wiring.process import Services
 
 
 def test_a_message_is_listed_the_moment_it_was_acknowledged(api: Api) -> None:
+    sources = []
     for number in range(5):
         made = api.send("t", f"message {number}")
         body = ok(api.get("/api/threads"))
+        sources.append(body["retrieval_source"])
         (found,) = body["threads"]
         assert found["message_count"] == number + 1
         assert found["last_message_preview"] == f"message {number}"
         assert found["last_message_at"] == made["created_at"]
         assert ok(api.get("/api/threads/t")) == found
-    assert body["retrieval_source"] in {"postgresql", "mixed"}
+    assert sources[0] in {"postgresql", "mixed"}
+    # From then on new messages are added to the page in Redis.
+    assert "redis" in sources[1:]
     assert body["latency_ms"] > 0
     assert "warning" not in body
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from storage.redis import keys
@@ -47,7 +48,7 @@ def test_an_erased_user_leaves_no_page_behind(
         erase(alone, user)
         # Somebody reads meanwhile and begins a generation, and this one has it too.
         generation = manager._pages.open(user, FIRST_PAGE).generation
-        return store(user, given[1], generation, *given[3:])
+        return store(user, given[1], msgspec.structs.replace(given[2], generation=generation))
 
     monkeypatch.setattr(manager._pages, "store", erase_before)
     page(alone, user)
@@ -90,6 +91,24 @@ def test_no_page_that_nobody_asks_for_keeps_what_was_deleted(
     # The next who asks, or the worker that warms, puts another in its place.
     alone.thread_cache_manager.warm([user])
     assert list(in_redis(alone, "to be deleted")) == []
+
+
+def test_a_page_that_is_read_again_has_redis_write_nothing(
+    alone: Services, user: str, drain: Drain
+) -> None:
+    post(alone, user, "t", "one")
+    drain()
+    page(alone, user)
+    before = alone.tiers.redis_client.zscore(keys.ACTIVE_LISTS, user)
+    alone.tiers.redis_client.config_resetstat()
+    for _ in range(3):
+        assert page(alone, user).source == "redis"
+    called = alone.tiers.redis_client.info("commandstats")
+    assert not called.keys() & {"cmdstat_zadd", "cmdstat_expire", "cmdstat_hset"}
+    # What was noted long ago is noted anew.
+    alone.tiers.redis_client.zadd(keys.ACTIVE_LISTS, {user: 1.0})
+    page(alone, user)
+    assert (alone.tiers.redis_client.zscore(keys.ACTIVE_LISTS, user) or 0) >= (before or 1) > 1
 
 
 def test_a_time_that_two_threads_share_parts_them_by_name(
