@@ -13,14 +13,15 @@ KEPT_VARIABLES = ("WEB_WORKERS", "WEB_THREADS", "WORKER_THREADS")
 
 
 @contextmanager
-def ephemeral_stack() -> Iterator[dict[str, str]]:
-    """Runs `threadkeep up --ephemeral`; gives the variables by which to reach it.
+def ephemeral_stack(**own: str) -> Iterator[dict[str, str]]:
+    """Runs `threadkeep up --ephemeral` with variables of the caller's own; gives those by which to
+    reach it.
 
     Raises `StackFailed` when it does not serve within two minutes.
     """
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     with (
         tempfile.TemporaryDirectory(prefix="threadkeep-benchmark-") as name,
-        launch_up(Path(name), clean_environment() | kept, "realtime") as stack,
+        launch_up(Path(name), clean_environment() | kept | own, "realtime") as stack,
     ):
         yield stack.env

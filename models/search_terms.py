@@ -11,9 +11,6 @@ from typing import NamedTuple
 
 from models.search import Phrase, Query
 
-LONGEST_TERM = 500
-"""Characters: what PostgreSQL indexes of longer runs, so they are asked for by how they begin."""
-
 _RUNS = re.compile("([a-z0-9]+)|([^\0-\x7f]+)")
 
 
@@ -38,8 +35,8 @@ def terms_of(query: Query) -> Terms:
                 word, others = run.groups()
                 if others:
                     whole.update(dict.fromkeys(_neighbours(others)))
-                elif len(word) > LONGEST_TERM or (is_open and run.end() == len(piece)):
-                    beginnings[word[:LONGEST_TERM]] = None
+                elif is_open and run.end() == len(piece):
+                    beginnings[word] = None
                 else:
                     whole[word] = None
     patterns = [found for phrase in query.phrases if (found := _pattern(phrase))]

@@ -1,27 +1,42 @@
-"""What PostgreSQL finds, and what it knows of what others found.
+"""What PostgreSQL adds to a search: messages that ClickHouse lacks, newer versions of what others
+found, and the marks of what is deleted.
 
-The index is behind a function that searches for the transaction's user alone and returns ids; the
-rows are read under row-level security like all others (migration 0011).
+It has no index of words: a few rows are read, or as many of a user's as there is time for.
 """
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Text, Uuid, cast, func, select
-from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY
+from sqlalchemy import ColumnElement, Text, Uuid, all_, cast, func, literal, or_, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from models import ids
 from models.message import Message
 from models.search_terms import Terms
 from models.tables import messages, threads, user_erasures
-from storage.availability.hidden import archive_boundary
 from storage.postgres.driver import message_of
+from storage.postgres.partitions import id_at
 from storage.postgres.reads import PostgresTier
 from storage.search.query import Matches, SearchSpan, Wanted
 
-_UUID = Uuid(as_uuid=False)
-_UUIDS: ARRAY[str] = ARRAY(_UUID)
+MOST_WAITING = 20_000
+"""Of the outbox. Where more rows wait, reading those of the user is quicker."""
+
+_UUIDS: ARRAY[str] = ARRAY(Uuid(as_uuid=False))
+
+# The outbox names everybody's messages, so the role of the web process may not read it. The owner
+# picks the ids of one user; the rows are read under row-level security like all others.
+_WAITING = text(
+    """
+WITH waiting AS MATERIALIZED (
+    SELECT message_id FROM clickhouse_outbox ORDER BY sequence DESC LIMIT :most + 1)
+SELECT CASE WHEN (SELECT count(*) FROM waiting) <= :most AND NOT EXISTS (
+    SELECT FROM notices WHERE name = 'disaster-recovery'
+        AND body ->> 'state' NOT IN ('complete', 'failed'))
+THEN ARRAY(SELECT DISTINCT m.id::text FROM waiting w JOIN messages m ON m.id = w.message_id
+           WHERE m.user_id = :user_id) END
+"""
+)
 
 
 class KnownVersions(NamedTuple):
@@ -38,28 +53,52 @@ class SearchRows:
     def __init__(self, postgres: PostgresTier) -> None:
         self._postgres = postgres
 
-    def candidates(self, user_id: str, wanted: Wanted, span: SearchSpan) -> Matches:
-        """The newest messages of a span that have the words."""
-        given = func.search_candidates(
-            cast(_tsquery(user_id, wanted.terms), TSQUERY),
-            cast(wanted.terms.patterns, ARRAY(Text)),
-            cast(span.low, _UUID),
-            cast(span.high, _UUID),
-            cast(wanted.thread_id, Text),
-            cast(wanted.role, Text),
-            span.at_most,
-        ).table_valued("id")
-        query = (
-            select(given.c.id.cast(Text).label("candidate"), messages)
-            .select_from(given.outerjoin(messages, messages.c.id == given.c.id))
-            .order_by(given.c.id.desc())
+    def waiting(self, user_id: str) -> list[str] | None:
+        """The ids of a user's messages that ClickHouse may not have in their newest version; None
+        where there are too many to name, or a recovery is carrying over all there are."""
+        values = {"user_id": user_id, "most": MOST_WAITING}
+        with self._postgres.as_owner(is_bulk=True) as connection:
+            found: list[str] | None = connection.execute(_WAITING, values).scalar_one()
+        return found
+
+    def floor(self, user_id: str, wanted: Wanted, span: SearchSpan, rows: int) -> str:
+        """An id below about so many of the messages in a span; the lowest id if there are fewer."""
+        lowest = (
+            select(messages.c.id)
+            .where(*_within(user_id, wanted, span))
+            .order_by(messages.c.id.desc())
+            .offset(rows - 1)
+            .limit(1)
         )
         with self._postgres.as_user(user_id, is_bulk=True) as connection:
-            rows = connection.execute(query).all()
-            # Only now: what is archived after this was among the rows.
-            boundary = archive_boundary(connection)
-        horizon = rows[-1].candidate if len(rows) >= span.at_most else None
-        return Matches([message_of(row) for row in rows if row.id], horizon, boundary)
+            found = connection.execute(lowest).scalar_one_or_none()
+        return id_at(ids.time_us_of(found) // 1_000) if found else ids.LOWEST
+
+    def candidates(
+        self,
+        user_id: str,
+        wanted: Wanted,
+        span: SearchSpan,
+        among: Sequence[str] | None = None,
+    ) -> Matches:
+        """The newest messages of a span that may match, of all or among some ids."""
+        query = (
+            select(messages)
+            .where(
+                *_within(user_id, wanted, span),
+                messages.c.deleted_at.is_(None),
+                may_have(messages.c.content, wanted.terms),
+            )
+            .order_by(messages.c.id.desc())
+            .limit(span.at_most)
+        )
+        if among is not None:
+            query = query.where(messages.c.id == func.any(cast(among, _UUIDS)))
+        if wanted.role is not None:
+            query = query.where(messages.c.role == wanted.role)
+        with self._postgres.as_user(user_id, is_bulk=True) as connection:
+            found = [message_of(row) for row in connection.execute(query)]
+        return Matches(found, found[-1].id if len(found) >= span.at_most else None)
 
     def known(
         self, user_id: str, message_ids: Iterable[str], thread_ids: Iterable[str]
@@ -82,8 +121,23 @@ class SearchRows:
         return KnownVersions(found, deleted, erased_through or ids.LOWEST)
 
 
-def _tsquery(user_id: str, terms: Terms) -> str:
-    """All of the terms, marked as the user's. Quotes and backslashes are no part of terms."""
-    mark = hashlib.md5(user_id.encode(), usedforsecurity=False).hexdigest()[:8]
-    whole = [f"'{mark}{term}'" for term in terms.whole]
-    return " & ".join(whole + [f"'{mark}{term}':*" for term in terms.beginnings])
+def may_have(content: ColumnElement[str], terms: Terms) -> ColumnElement[bool]:
+    """Whether a text may have all of these terms. Of a text in ASCII PostgreSQL knows the small
+    letters; every other text may have them."""
+    parts = [f"%{term}%" for term in (*terms.whole, *terms.beginnings)]
+    small = func.lower(content.collate("C"), type_=Text)
+    return or_(
+        func.octet_length(content) != func.char_length(content),
+        small.like(all_(literal(parts, ARRAY(Text)))),
+    )
+
+
+def _within(user_id: str, wanted: Wanted, span: SearchSpan) -> list[ColumnElement[bool]]:
+    conditions = [
+        messages.c.user_id == user_id,
+        messages.c.id > span.low,
+        messages.c.id < span.high,
+    ]
+    if wanted.thread_id is not None:
+        conditions.append(messages.c.thread_id == wanted.thread_id)
+    return conditions

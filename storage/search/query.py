@@ -61,12 +61,11 @@ class SearchSpan(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """Messages that may match, newest first; the id below which there may be more, None if there
-    are not; and, of PostgreSQL, the id below which messages may be in ClickHouse alone."""
+    """Messages that may match, newest first; and the id below which there may be more, None if
+    there are not."""
 
     messages: list[Message]
     horizon: str | None
-    boundary: str = ids.LOWEST
 
 
 class Hit(NamedTuple):

@@ -1,11 +1,12 @@
 """Finds messages in all tiers as one list, newest first by id.
 
-Every tier gives candidates, span by span from the newest down; the newest version of each is
-matched by the same rules, whoever gave it. An index may give too much, never too little.
+ClickHouse has the index of words, and every message within seconds. What it lacks until then is
+read from the log in Redis and the rows of PostgreSQL's outbox. Candidates come span by span from
+the newest down; the newest version of each is matched by the same rules, whoever gave it.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from models import ids
 from models.message import Caveat, Message, Tier
@@ -24,8 +25,11 @@ FIRST_CANDIDATES = 64
 MOST_CANDIDATES = 2_000
 """Of one tier at once: few at first, since mostly they suffice, then more and more."""
 
-FIRST_ROWS = 1_000_000
-"""Of ClickHouse that are searched at first."""
+FIRST_ARCHIVED = 1_000_000
+"""Rows of ClickHouse that are searched at first."""
+
+FIRST_ROWS = 500
+"""Rows of PostgreSQL, which has no index of words, so few: each may have 64 KiB."""
 
 GROWTH = 4
 
@@ -75,6 +79,30 @@ class _Versions(dict[str, tuple[Message, Tier]]):
         return [name for name, (_, giver) in self.items() if giver != tier]
 
 
+class _Stride:
+    """How many rows of a tier are searched at once: more and more, as long as that is quick."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+
+    def take(
+        self,
+        span: SearchSpan,
+        floor: Callable[[int], str],
+        candidates: Callable[[SearchSpan], Matches],
+    ) -> Matches:
+        """The candidates of a span, or of as much of it as lies above the `floor` of so many
+        rows."""
+        started = time.monotonic()
+        low = max(span.low, floor(self._rows))
+        found = candidates(span._replace(low=low))
+        if found.horizon is not None:
+            return found
+        if time.monotonic() - started < QUICK_SECONDS:
+            self._rows *= GROWTH
+        return found._replace(horizon=low if low > span.low else None)
+
+
 class _Search:
     """One search."""
 
@@ -88,12 +116,16 @@ class _Search:
         self._reading = Reading()
         self._shown: set[Tier] = set()
         self._log = Unpersisted({}, {})
-        self._rows_at_once = FIRST_ROWS
+        self._waiting: list[str] | None = None
+        self._through_rows = _Stride(FIRST_ROWS)
+        self._through_archive = _Stride(FIRST_ARCHIVED)
 
     def run(self, limit: int, high: str) -> SearchHits:
         """Span by span, until there are enough, or no more, or the time is over."""
         deadline = time.monotonic() + SEARCH_SECONDS
+        # In the order of the data: what has left the one by then is in the next.
         self._log = self._reading.ask("redis", lambda: self._redis.of(self._user_id)) or self._log
+        self._waiting = self._reading.ask("postgresql", lambda: self._rows.waiting(self._user_id))
         hits: list[Hit] = []
         count = max(FIRST_CANDIDATES, limit + 1)
         following: str | None = high
@@ -112,40 +144,45 @@ class _Search:
         return SearchHits(hits[:limit], following, source, self._warning())
 
     def _candidates(self, span: SearchSpan) -> tuple[_Versions, str | None]:
-        """The newest known versions of candidates, without those that went with their threads, and
-        down to which id there are no others."""
+        """Candidates of each tier, and down to which id there are no others."""
+        # PostgreSQL first: what leaves the outbox meanwhile is in ClickHouse by then.
+        given: dict[Tier, Matches | None] = {
+            "postgresql": self._reading.ask("postgresql", lambda: self._committed(span)),
+            "clickhouse": self._reading.ask("clickhouse", lambda: self._archived(span)),
+        }
+        if given["clickhouse"] is None and self._waiting is not None:
+            self._waiting = None
+            return self._candidates(span)
         found = _Versions()
         horizons: list[str] = []
-        # Below the boundary ClickHouse is asked too.
-        boundary = ids.HIGHEST
-        committed = self._reading.ask(
-            "postgresql", lambda: self._rows.candidates(self._user_id, self._wanted, span)
-        )
-        if committed is not None:
-            found.take(committed.messages, "postgresql")
-            horizons += filter(None, [committed.horizon])
-            boundary = committed.boundary if self._is_postgres_complete else boundary
-        if span.low < boundary and (not horizons or horizons[0] < boundary):
-            below = span._replace(high=min(span.high, boundary))
-            archived = self._reading.ask("clickhouse", lambda: self._archived(below))
-            if archived is not None:
-                found.take(archived.messages, "clickhouse")
-                horizons += filter(None, [archived.horizon])
+        for tier, matches in given.items():
+            if matches is not None:
+                found.take(matches.messages, tier)
+                horizons += filter(None, [matches.horizon])
         hot = self._log.messages.values()
         found.take((one for one in hot if span.low < one.id < span.high), "redis")
         return found, max(horizons, default=None)
 
+    def _committed(self, span: SearchSpan) -> Matches:
+        """What PostgreSQL has and ClickHouse may not; all that it has where ClickHouse is out or
+        far behind."""
+        user_id, wanted, rows = self._user_id, self._wanted, self._rows
+        if self._waiting is None:
+            return self._through_rows.take(
+                span,
+                lambda count: rows.floor(user_id, wanted, span, count),
+                lambda part: rows.candidates(user_id, wanted, part),
+            )
+        if not self._waiting:
+            return Matches([], None)
+        return rows.candidates(user_id, wanted, span, self._waiting)
+
     def _archived(self, span: SearchSpan) -> Matches:
-        """What ClickHouse has of a span, or of as much of it as is searched at once."""
-        started = time.monotonic()
-        floor = max(span.low, self._archive.floor(span.high, self._rows_at_once))
-        below = span._replace(low=floor)
-        found = self._archive.candidates(self._user_id, self._wanted, below)
-        if found.horizon is not None:
-            return found
-        if time.monotonic() - started < QUICK_SECONDS:
-            self._rows_at_once *= GROWTH
-        return found._replace(horizon=floor if floor > span.low else None)
+        return self._through_archive.take(
+            span,
+            lambda count: self._archive.floor(span.high, count),
+            lambda part: self._archive.candidates(self._user_id, self._wanted, part),
+        )
 
     def _matching(
         self, found: _Versions, horizon: str | None, wanted: int, deadline: float

@@ -1,13 +1,14 @@
 """The schema: migrating is repeatable, and what queries name is what is there."""
 
 import threading
+import time
 
 from sqlalchemy import text
 
 from jobs.migrate import migrate_all
 from models import clickhouse_tables, tables
 from storage.clickhouse.schema import clickhouse_standing
-from storage.postgres.schema import postgres_standing
+from storage.postgres.schema import migrate_postgres, postgres_standing
 from support.stack.clickhouse_requests import clickhouse_post
 from wiring.process import Services
 
@@ -31,6 +32,45 @@ def test_the_tables_are_those_that_queries_name(alone: Services) -> None:
     with alone.tiers.job_engine.connect() as connection:
         found = {tuple(row) for row in connection.execute(query)}
     assert found == schema_columns()
+
+
+OF_WORDS = """
+CREATE FUNCTION search_fold(content text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT content';
+CREATE FUNCTION search_normal(content text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT content';
+CREATE FUNCTION search_terms(user_id text, content text) RETURNS tsvector LANGUAGE sql IMMUTABLE
+    AS $$ SELECT to_tsvector('simple', content) $$;
+CREATE FUNCTION search_candidates(terms tsquery) RETURNS TABLE (id uuid)
+    LANGUAGE sql STABLE SECURITY DEFINER AS 'SELECT id FROM messages';
+CREATE INDEX messages_by_words ON messages USING gin (search_terms(user_id, content));
+UPDATE alembic_version SET version_num = '0014';
+"""
+LEFT_OF_WORDS = text(
+    "SELECT relname FROM pg_class WHERE relkind IN ('i', 'I')"
+    " AND pg_get_indexdef(oid) LIKE '%search_terms%'"
+    " UNION ALL SELECT proname FROM pg_proc WHERE proname LIKE 'search\\_%'"
+)
+
+
+def test_the_index_of_words_is_dropped_beside_readers(alone: Services) -> None:
+    """It waits for those who read, and they do not wait for long behind it."""
+    engine = alone.tiers.job_engine
+    with engine.begin() as connection:
+        connection.exec_driver_sql(OF_WORDS.replace("%", "%%"))
+        assert len(connection.execute(LEFT_OF_WORDS).all()) > 6
+    done: list[str] = []
+    with engine.begin() as reader:
+        reader.execute(text("SELECT count(*) FROM messages"))
+        migration = threading.Thread(target=lambda: done.extend(migrate_postgres(engine)))
+        migration.start()
+        for _ in range(4):
+            with engine.begin() as other:
+                other.execute(text("SELECT count(*) FROM messages"))
+            time.sleep(0.3)
+        assert done == []
+    migration.join(60)
+    assert done == ["postgresql 0015"]
+    with engine.begin() as connection:
+        assert connection.execute(LEFT_OF_WORDS).all() == []
 
 
 def schema_columns() -> set[tuple[str, str]]:

@@ -1,6 +1,5 @@
 """Search over the tiers: the same answers whichever of them has a message, and right at once."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,12 +8,13 @@ import pytest
 from sqlalchemy import text
 
 from jobs.persist.drain import Drained
-from models import codec
+from jobs.recover.runs import NOTICE, RecoveryRun
+from models import codec, ids
 from models.message import Message
 from models.search import parse
 from storage.clickhouse import schema
 from storage.messages.posts import Draft
-from storage.search.query import Wanted
+from storage.search.query import SearchSpan, Wanted
 from support.calls.erasing import erase
 from support.calls.searching import expected, find, found, moved, spaced
 from support.data.samples import AWKWARD_TEXTS, append_of, message
@@ -249,37 +249,50 @@ def test_what_was_there_before_the_index_is_found(
         assert find(alone, user, "eclairs") == [made.id]
 
 
-def test_the_index_is_built_anew_and_analyzed_wherever_one_stands(
-    alone: Services, user: str, texts: list[Message], drain: Callable[[], Drained]
-) -> None:
-    """As a restored dump and the autovacuum do, which look into no schema by themselves."""
-    drain()
-    with alone.tiers.job_engine.connect().execution_options(
-        isolation_level="AUTOCOMMIT"
-    ) as connection:
-        # Nobody else is to get it afterwards.
-        connection.detach()
-        connection.execute(text("SET search_path = ''"))
-        # The autovacuum gives way after a second.
-        connection.execute(text("SET lock_timeout = '20s'"))
-        connection.execute(text("REINDEX INDEX public.messages_by_words"))
-        connection.execute(text("ANALYZE public.messages"))
-    assert find(alone, user, "cafe") == expected(texts, "cafe")
-
-
-def test_the_web_role_learns_of_nobody_else_through_the_index(
+def test_nobody_is_given_what_waits_of_somebody_else(
     alone: Services, user: str, texts: list[Message], drain: Callable[[], Drained]
 ) -> None:
     drain()
-    # The term as the index has it for the one user.
-    term = f"'{hashlib.md5(user.encode()).hexdigest()[:8]}cafe'"
-    query = text(
-        "SELECT count(*) FROM search_candidates(CAST(:term AS tsquery), '{}',"
-        " '00000000-0000-0000-0000-000000000000',"
-        " 'ffffffff-ffff-ffff-ffff-ffffffffffff', NULL, NULL, 100)"
-    )
-    counts = {}
-    for name in (user, f"{user}-nobody", ""):
-        with alone.tiers.postgres.as_user(name) as connection:
-            counts[name] = connection.execute(query, {"term": term}).scalar_one()
-    assert counts == {user: len(expected(texts, "cafe")), f"{user}-nobody": 0, "": 0}
+    waiting = {name: alone.search.rows.waiting(name) for name in (user, f"{user}-nobody", "")}
+    assert sorted(waiting[user] or ()) == sorted(one.id for one in texts)
+    assert waiting[f"{user}-nobody"] == waiting[""] == []
+    span = SearchSpan(ids.LOWEST, ids.HIGHEST, 100)
+    theirs = alone.search.rows.waiting(f"{user}-other")
+    for wanted in (Wanted(parse("cafe")), Wanted(parse("the"))):
+        assert alone.search.rows.candidates(user, wanted, span, theirs).messages == []
+
+
+def test_an_outbox_that_is_too_long_to_be_read_hides_nothing(
+    alone: Services,
+    user: str,
+    texts: list[Message],
+    drain: Callable[[], Drained],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As after an outage of ClickHouse: all rows of the user are read, part by part."""
+    drain()
+    monkeypatch.setattr("storage.search.postgres.MOST_WAITING", 3)
+    monkeypatch.setattr("storage.search.service.FIRST_ROWS", 4)
+    for query in QUERIES:
+        assert find(alone, user, query) == expected(texts, query)
+    assert found(alone, user, "cafe").warning is None
+    alone.messages.edit(user, texts[0].id, content="tea", metadata=None, if_version=None)
+    drain()
+    assert find(alone, user, "tea") == [texts[0].id]
+
+
+def test_what_a_recovery_has_not_carried_over_yet_is_found(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    made = message(user, content="persimmons")
+    alone.tiers.redis.append([append_of(made)], 60)
+    drain()
+    with alone.tiers.job_engine.begin() as connection:
+        connection.execute(text("DELETE FROM clickhouse_outbox"))
+    assert find(alone, user, "persimmons") == []
+    run = RecoveryRun(id=made.id, source="postgresql", actor="an admin", target_rto_seconds=1.0)
+    alone.tiers.notices.write(NOTICE, run)
+    assert find(alone, user, "persimmons") == [made.id]
+    over = msgspec.structs.replace(run, state="complete")
+    alone.tiers.notices.write(NOTICE, over)
+    assert find(alone, user, "persimmons") == []
