@@ -36,6 +36,13 @@ class LogEntry(NamedTuple):
     key: str | None = None
 
 
+class LogBatch(NamedTuple):
+    """The oldest entries of some slots, and whether the slots held more than these."""
+
+    entries: list[LogEntry]
+    is_cut: bool
+
+
 class SettledEntry(NamedTuple):
     """An entry to delete from the log, and the version of a message that it committed; without one
     `message_id` is empty."""
@@ -99,7 +106,7 @@ class PendingLog:
         self._entry_bytes = 0
         self._settle = Script(door, "settle", emits_events=True)
 
-    def read(self, slots: Sequence[int], count: int) -> list[LogEntry]:
+    def read(self, slots: Sequence[int], count: int) -> LogBatch:
         """The oldest entries of pending streams, up to about `count` in all, oldest first each.
 
         Fewer where they are large, so that PostgreSQL can write the batch in time; chance decides
@@ -120,7 +127,9 @@ class PendingLog:
         ]
         sizes = [len(entry.record) for entry in found]
         self._entry_bytes = sum(sizes) // len(sizes) if sizes else 0
-        return list(self.bite.of(found, sizes))
+        taken = list(self.bite.of(found, sizes))
+        is_cut = len(taken) < len(found) or share <= max(map(len, answers))
+        return LogBatch(taken, is_cut)
 
     def page(self, slot: int, after: str, count: int) -> list[LogEntry]:
         """Up to `count` entries of a slot from `-`, its start, or after `(` and an entry id."""

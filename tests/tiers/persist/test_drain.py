@@ -1,6 +1,6 @@
 """From the log to PostgreSQL: a crash, a lock or a rival costs time, never a message."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -124,6 +124,27 @@ def test_many_of_the_largest_messages_keep_nobody_waiting(
     # Too much for the next one who ships all that is left.
     with alone.tiers.job_engine.begin() as connection:
         connection.execute(delete(messages).where(messages.c.user_id == user))
+
+
+def test_what_comes_during_a_drain_is_for_the_next_one(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    """A drain that went on for as long as anything came would write message by message."""
+    made = acknowledged(alone, user, 3)
+    later = [message(user, "later") for _ in range(3)]
+
+    class TakesMoreMeanwhile(PendingLog):
+        def settle(self, committed: Sequence[CommittedBatch]) -> int:
+            if later:
+                made.append(later.pop())
+                alone.tiers.redis.append([append_of(made[-1])], 60)
+            return super().settle(committed)
+
+    done = worker_of(alone, TakesMoreMeanwhile).drain_all(range(alone.settings.shards))
+    assert (done.entries, done.written) == (3, 3)
+    assert sum(alone.tiers.pending_log.backlog()) == 1
+    assert drain().written == 1
+    assert rows(alone, user) == {one.id: 1 for one in made}
 
 
 def test_a_crash_after_the_commit_leaves_one_copy(

@@ -20,7 +20,7 @@ def committed(log: PendingLog, tier: RedisTier, *versions: Message) -> Committed
     first = versions[0]
     return CommittedBatch(
         slot,
-        [entry.entry_id for entry in log.read([slot], 100)],
+        [entry.entry_id for entry in log.read([slot], 100).entries],
         {keys.message(slot, one.id): one.version for one in versions},
         [keys.index(slot, first.user_id, first.thread_id)],
         {},
@@ -85,7 +85,7 @@ def test_settling_forgets_its_own_entries_alone(alone: Services, user: str) -> N
     alone.tiers.redis.append([append_of(second)], 60)
     assert alone.tiers.pending_log.settle([done]) == 1
     slot = alone.tiers.redis.slot_of_thread(user, "t")
-    (left,) = alone.tiers.pending_log.read([slot], 10)
+    (left,) = alone.tiers.pending_log.read([slot], 10).entries
     assert left.record == codec.encode(second)
 
 
