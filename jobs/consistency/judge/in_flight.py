@@ -48,7 +48,8 @@ def in_flight(
 
 def pending(log: PendingLog) -> Iterator[tuple[LogEntry, Message]]:
     """The versions of messages that wait in the log, with their entries. Raises `TierError`."""
-    for entry in log.read(range(log.slots), MOST_ENTRIES).entries:
+    entries, _ = log.read(range(log.slots), MOST_ENTRIES)
+    for entry in entries:
         if entry.kind == "message":
             try:
                 yield entry, codec.decode(entry.record)

@@ -27,7 +27,7 @@ class Crash(BaseException):
 class DiesBeforeSettling(PendingLog):
     """A log whose worker dies right after its commit."""
 
-    def settle(self, committed: CommittedBatch) -> int:
+    def settle(self, _: Sequence[CommittedBatch]) -> None:
         raise Crash
 
 
@@ -134,11 +134,11 @@ def test_what_comes_during_a_drain_is_for_the_next_one(
     later = [message(user, "later") for _ in range(3)]
 
     class TakesMoreMeanwhile(PendingLog):
-        def settle(self, committed: Sequence[CommittedBatch]) -> int:
+        def settle(self, committed: Sequence[CommittedBatch]) -> None:
             if later:
                 made.append(later.pop())
                 alone.tiers.redis.append([append_of(made[-1])], 60)
-            return super().settle(committed)
+            super().settle(committed)
 
     done = worker_of(alone, TakesMoreMeanwhile).drain_all(range(alone.settings.shards))
     assert (done.entries, done.written) == (3, 3)
