@@ -70,7 +70,7 @@ class BackgroundPersistenceService:
         started = perf_counter()
         with self._breaker.guard(is_bulk=True), translated(), self._engine.begin() as connection:
             locked = try_lock_slots(connection, slots)
-            entries, is_cut = self.log.read(locked, self._batch) if locked else ([], False)
+            entries, is_cut = self.log.read_batch(locked, self._batch) if locked else ([], False)
             if not entries:
                 self.log.clear_wakeups(slots)
                 return Drained()

@@ -99,7 +99,11 @@ class PendingLog:
         self._entry_bytes = 0
         self._settle = Script(door, "settle", emits_events=True)
 
-    def read(self, slots: Sequence[int], count: int) -> tuple[list[LogEntry], bool]:
+    def read(self, slots: Sequence[int], count: int) -> list[LogEntry]:
+        """The entries that `read_batch` gives."""
+        return self.read_batch(slots, count)[0]
+
+    def read_batch(self, slots: Sequence[int], count: int) -> tuple[list[LogEntry], bool]:
         """The oldest entries of pending streams, up to about `count` in all, oldest first each, and
         whether the streams may hold more.
 

@@ -48,8 +48,7 @@ def in_flight(
 
 def pending(log: PendingLog) -> Iterator[tuple[LogEntry, Message]]:
     """The versions of messages that wait in the log, with their entries. Raises `TierError`."""
-    entries, _ = log.read(range(log.slots), MOST_ENTRIES)
-    for entry in entries:
+    for entry in log.read(range(log.slots), MOST_ENTRIES):
         if entry.kind == "message":
             try:
                 yield entry, codec.decode(entry.record)

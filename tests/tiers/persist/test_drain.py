@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import msgspec
 import pytest
@@ -34,8 +35,8 @@ class DiesBeforeSettling(PendingLog):
 class DiesAfterReading(PendingLog):
     """A log whose worker dies with the entries in its hands."""
 
-    def read(self, *arguments: object, **options: object) -> list[object]:  # type: ignore[override]
-        super().read(*arguments, **options)  # type: ignore[arg-type]
+    def read_batch(self, *arguments: object, **options: object) -> Any:
+        super().read_batch(*arguments, **options)  # type: ignore[arg-type]
         raise Crash
 
 
@@ -219,14 +220,14 @@ def test_an_ended_connection_postpones_a_drain(
     made = acknowledged(alone, user, 3)
 
     class EndsItsConnection(PendingLog):
-        def read(self, *arguments: object, **options: object) -> list[object]:  # type: ignore[override]
+        def read_batch(self, *arguments: object, **options: object) -> Any:
             end = text(
                 "SELECT pg_terminate_backend(pid) FROM pg_locks"
                 " WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
             )
             with alone.tiers.request_engine.connect() as rival:
                 rival.execute(end)
-            return super().read(*arguments, **options)  # type: ignore[arg-type, return-value]
+            return super().read_batch(*arguments, **options)  # type: ignore[arg-type]
 
     worker = worker_of(alone, EndsItsConnection)
     with pytest.raises(TierUnavailable):

@@ -20,7 +20,7 @@ def committed(log: PendingLog, tier: RedisTier, *versions: Message) -> Committed
     first = versions[0]
     return CommittedBatch(
         slot,
-        [entry.entry_id for entry in log.read([slot], 100)[0]],
+        [entry.entry_id for entry in log.read([slot], 100)],
         {keys.message(slot, one.id): one.version for one in versions},
         [keys.index(slot, first.user_id, first.thread_id)],
         {},
@@ -88,7 +88,7 @@ def test_settling_forgets_its_own_entries_alone(alone: Services, user: str) -> N
     alone.tiers.pending_log.settle([done])
     assert sum(alone.tiers.pending_log.backlog()) == 1
     slot = alone.tiers.redis.slot_of_thread(user, "t")
-    (left,) = alone.tiers.pending_log.read([slot], 10)[0]
+    (left,) = alone.tiers.pending_log.read([slot], 10)
     assert left.record == codec.encode(second)
 
 
