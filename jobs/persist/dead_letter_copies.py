@@ -1,6 +1,7 @@
 """The copy in Redis of a refused write, once an operator decided on the dead letter. Until then it
 has no TTL: no other tier has it."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from models.records import Address
@@ -48,9 +49,9 @@ class RefusedCopies:
         """Raises `TierUnavailable` if Redis does not answer."""
         self._tiers.redis.ping()
 
-    def settle(self, write: RefusedWrite, committed: CommittedBatch) -> None:
+    def settle(self, write: RefusedWrite, committed: Sequence[CommittedBatch]) -> None:
         """Makes the copy of a version that is committed now evictable."""
-        self._tiers.pending_log.settle([committed])
+        self._tiers.pending_log.settle(committed)
         if write.kind == "message" and not self._is_listed(write):
             # It came into PostgreSQL beside Redis, whose index never had it or has lost it.
             self._tiers.redis_repair.invalidate_indexes([write.thread])

@@ -189,7 +189,7 @@ class DeadLetterService:
         try:
             if repair is not None:
                 self._copies.replace(write, repair)
-            self._copies.settle(write, batch.outcome.committed(write.slot, []))
+            self._copies.settle(write, batch.outcome.committed())
         except TierError as error:
             log.warning("copy_not_settled", letter=letter_id, tier=error.tier, reason=error.reason)
             return False

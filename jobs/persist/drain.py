@@ -13,7 +13,6 @@ import structlog
 from sqlalchemy import Connection
 
 from jobs.persist.batch import Batch
-from jobs.persist.outcome import DrainOutcome
 from models import ids
 from models.appends import Key
 from storage.errors import TierError
@@ -22,7 +21,7 @@ from storage.postgres.driver import translated
 from storage.postgres.locks import try_lock_slots
 from storage.postgres.partitions import Partitions
 from storage.postgres.tombstones import bury_doubles
-from storage.redis.pending_log import LogEntry, PendingLog
+from storage.redis.pending_log import PendingLog
 from storage.resilience.faultpoints import faultpoint
 from storage.tiers import Tiers
 
@@ -34,7 +33,7 @@ SHOWN_REFUSALS = 20
 
 class Drained(NamedTuple):
     """Counts of one drain: entries taken, versions written, entries refused, and whether the
-    slots drained still hold entries."""
+    slots drained held more."""
 
     entries: int = 0
     written: int = 0
@@ -71,7 +70,7 @@ class BackgroundPersistenceService:
         started = perf_counter()
         with self._breaker.guard(is_bulk=True), translated(), self._engine.begin() as connection:
             locked = try_lock_slots(connection, slots)
-            entries = self.log.read(locked, self._batch) if locked else []
+            entries, is_cut = self.log.read_batch(locked, self._batch) if locked else ([], False)
             if not entries:
                 self.log.clear_wakeups(slots)
                 return Drained()
@@ -84,14 +83,15 @@ class BackgroundPersistenceService:
         faultpoint("drain.after_commit")
         self._instruments.persisted(len(entries), perf_counter() - started, len(outcome.refused))
         self.log.record_poll()
-        more = self._settle(entries, outcome)
+        self.log.settle(outcome.committed())
         if outcome.refused:
             shown = [refusal.facts() for refusal in outcome.refused[:SHOWN_REFUSALS]]
             log.error("dead_lettered", entries=len(outcome.refused), refused=shown)
-        return Drained(len(entries), batch.written, len(outcome.refused), more)
+        return Drained(len(entries), batch.written, len(outcome.refused), is_cut)
 
     def drain_all(self, slots: Sequence[int]) -> Drained:
-        """Drains these slots until they are empty, or another worker has them."""
+        """Drains all that these slots hold now, except those that another worker drains. What
+        comes meanwhile is for the next drain, which is the larger for it."""
         written = refused = entries = 0
         while True:
             step = self.drain(slots)
@@ -119,9 +119,3 @@ class BackgroundPersistenceService:
             log.warning("doubles_buried", messages=len(lost))
             bury_doubles(connection, lost, ids.timestamp(self._clock.now_us()))
             writes.queue_backfill(connection, lost)
-
-    def _settle(self, entries: Sequence[LogEntry], outcome: DrainOutcome) -> bool:
-        by_slot: dict[int, list[str]] = {}
-        for entry in entries:
-            by_slot.setdefault(entry.slot, []).append(entry.entry_id)
-        return self.log.settle([outcome.committed(*slot) for slot in by_slot.items()]) > 0

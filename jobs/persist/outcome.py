@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from jobs.persist.kinds import KINDS, Item
 from models.appends import Key
 from models.message import Message, Thread
-from models.records import address_of
+from models.records import Address, address_of
 from models.state import StateRecord
 from storage.postgres.driver import headline
 from storage.redis import keys
@@ -33,46 +33,54 @@ class RefusedEntry(NamedTuple):
 
 
 class DrainOutcome:
-    """The entries of one transaction by what became of them: `stored` (as new or older), `hidden`
-    messages, and `refused`."""
+    """The entries of one transaction by what became of them, those that were taken by slot:
+    `stored` (as new or older), `hidden` messages, and `refused`."""
 
     def __init__(self) -> None:
-        self.stored: list[Item] = []
-        self.hidden: list[Item] = []
+        self.stored: dict[int, list[Item]] = defaultdict(list)
+        self.hidden: dict[int, list[Item]] = defaultdict(list)
         self.refused: list[RefusedEntry] = []
 
     def take(self, items: Sequence[Item], hidden: Collection[str]) -> None:
         """Notes what PostgreSQL has taken, and messages left out because they are hidden."""
         for item in items:
             is_hidden = isinstance(item.record, Message) and item.record.id in hidden
-            (self.hidden if is_hidden else self.stored).append(item)
+            (self.hidden if is_hidden else self.stored)[item.entry.slot].append(item)
 
     def keys(self) -> list[tuple[Key, str]]:
         """The Idempotency-Keys of what was stored, with the messages they made."""
         return [
             (Key(message.user_id, message.thread_id, entry.key), message.id)
-            for entry, message in self.stored
+            for items in self.stored.values()
+            for entry, message in items
             if entry.key is not None
         ]
 
-    def committed(self, slot: int, entry_ids: Sequence[str]) -> CommittedBatch:
-        """What the log is to settle of one slot."""
-        stored = [item for item in self.stored if item.entry.slot == slot]
-        hidden = [item for item in self.hidden if item.entry.slot == slot]
+    def committed(self) -> list[CommittedBatch]:
+        """What the log is to settle of each slot."""
+        refused = {refusal.entry.slot for refusal in self.refused}
+        return [self._of_slot(slot) for slot in sorted({*self.stored, *self.hidden, *refused})]
+
+    def _of_slot(self, slot: int) -> CommittedBatch:
+        stored, hidden = self.stored[slot], self.hidden[slot]
         newest: dict[str, Any] = {}
         for entry, record in stored:
             key = KINDS[entry.kind].key(slot, record)
-            newest[key] = max(record, newest.get(key, record), key=lambda one: int(one.version))
+            if key not in newest or newest[key].version < record.version:
+                newest[key] = record
         threads = [record for _, record in stored if isinstance(record, Thread)]
-        listed = [one for _, one in (*stored, *hidden) if isinstance(one, Message)]
-        settled = self._settled(slot, stored, hidden)
-        known = {one.entry_id for entries in settled.values() for one in entries}
+        listed = {
+            (one.user_id, one.thread_id)
+            for _, one in (*stored, *hidden)
+            if isinstance(one, Message)
+        }
+        settled, nobodys = self._settled(slot)
         dropped = {message.id: message for _, message in hidden}
         return CommittedBatch(
             slot,
-            [name for name in entry_ids if name not in known],
+            nobodys,
             {key: record.version for key, record in newest.items()},
-            sorted({_index(slot, message) for message in listed}),
+            sorted(keys.index(slot, *thread) for thread in listed),
             {
                 keys.watermark(slot, thread.user_id, thread.id): thread.deleted_through
                 for thread in threads
@@ -80,30 +88,36 @@ class DrainOutcome:
             },
             settled,
             {key: one.expires_at for key, one in newest.items() if isinstance(one, StateRecord)},
-            [HiddenEntry(name, _index(slot, message)) for name, message in dropped.items()],
+            [
+                HiddenEntry(name, keys.index(slot, message.user_id, message.thread_id))
+                for name, message in dropped.items()
+            ],
         )
 
-    def _settled(
-        self, slot: int, stored: Sequence[Item], hidden: Sequence[Item]
-    ) -> dict[str, list[SettledEntry]]:
-        """The slot's entries by user, as far as they are of a thread and say whose they are."""
+    def _settled(self, slot: int) -> tuple[dict[str, list[SettledEntry]], list[str]]:
+        """The slot's entries by user, as far as they are of a thread and say whose they are, and
+        the ids of the others."""
         settled: dict[str, list[SettledEntry]] = defaultdict(list)
-        for entry, record in stored:
+        nobodys: list[str] = []
+        for entry, record in self.stored[slot]:
             if isinstance(record, Message):
                 done = SettledEntry(entry.entry_id, record.thread_id, record.id, record.version)
                 settled[record.user_id].append(done)
             elif isinstance(record, Thread):
                 settled[record.user_id].append(SettledEntry(entry.entry_id, record.id))
-        for entry, message in hidden:
-            settled[message.user_id].append(SettledEntry(entry.entry_id, message.thread_id))
-        for entry, _ in self.refused:
-            address = address_of(entry.kind, entry.record)
-            if entry.kind == "state" or entry.slot != slot:
-                continue
-            if address.user_id and address.thread_id:
-                settled[address.user_id].append(SettledEntry(entry.entry_id, address.thread_id))
-        return settled
-
-
-def _index(slot: int, message: Message) -> str:
-    return keys.index(slot, message.user_id, message.thread_id)
+            else:
+                nobodys.append(entry.entry_id)
+        others: list[tuple[LogEntry, Message | Address]] = [
+            *self.hidden[slot],
+            *(
+                (one, address_of(one.kind, one.record))
+                for one, _ in self.refused
+                if one.slot == slot
+            ),
+        ]
+        for entry, whose in others:
+            if entry.kind != "state" and whose.user_id and whose.thread_id:
+                settled[whose.user_id].append(SettledEntry(entry.entry_id, whose.thread_id))
+            else:
+                nobodys.append(entry.entry_id)
+        return settled, nobodys

@@ -25,6 +25,56 @@ REPLACED = """role = excluded.role, content = excluded.content, metadata = exclu
         persisted_at = excluded.persisted_at"""
 """What another version of a message changes in its row."""
 
+_CARRIED_ON = """queued AS (
+    INSERT INTO clickhouse_outbox (message_id) SELECT id FROM stored ORDER BY id
+), touched AS (
+    INSERT INTO threads (user_id, id, created_at, updated_at, version,
+                         last_message_at, message_count)
+    SELECT user_id, thread_id, min(created_at), min(created_at), 1,
+           max(created_at), sum(change)
+    FROM counted GROUP BY user_id, thread_id ORDER BY user_id, thread_id
+    ON CONFLICT (user_id, id) DO UPDATE SET
+        message_count = threads.message_count + excluded.message_count,
+        last_message_at = greatest(threads.last_message_at, excluded.last_message_at),
+        created_at = CASE WHEN threads.deleted_at IS NULL THEN threads.created_at
+                          ELSE excluded.created_at END,
+        title = CASE WHEN threads.deleted_at IS NULL THEN threads.title END,
+        metadata = CASE WHEN threads.deleted_at IS NULL THEN threads.metadata ELSE '{}' END,
+        is_pinned = threads.is_pinned AND threads.deleted_at IS NULL,
+        is_archived = threads.is_archived AND threads.deleted_at IS NULL,
+        deleted_at = NULL
+)"""
+"""What follows from rows that were `stored`: the outbox, and threads as the `counted` changes."""
+
+# Of versions that are the first and not hidden, all that the statement below does is this: no row
+# is older, so that none is overwritten or kept for a legal hold, and each new row counts once. Of a
+# batch with any other it does nothing. By OFFSET 0 it finds threads by their key, however many
+# there are.
+_INSERT_NEW = text(
+    f"""
+WITH given AS (
+    SELECT * FROM {GIVEN}
+), judged AS (
+    SELECT bool_and(m.version = 1 AND NOT {HIDDEN}) AS are_new
+    FROM given m
+    LEFT JOIN LATERAL (SELECT deleted_through FROM threads
+                       WHERE user_id = m.user_id AND id = m.thread_id OFFSET 0) t ON true
+    LEFT JOIN LATERAL (SELECT erased_through FROM user_erasures
+                       WHERE user_id = m.user_id OFFSET 0) e ON true
+), stored AS (
+    INSERT INTO messages ({COLUMNS}) SELECT {COLUMNS} FROM given
+    WHERE (SELECT are_new FROM judged) ORDER BY id
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, user_id, thread_id, created_at
+), counted AS (
+    SELECT user_id, thread_id, created_at, 1 AS change FROM stored
+), {_CARRIED_ON}
+SELECT (SELECT count(*) FROM stored) AS written WHERE (SELECT are_new FROM judged)
+"""  # noqa: S608
+)
+_FIRST_VERSION = b'{"version":1,'
+"""The beginning of its record, as a door writes it."""
+
 # All parts of one statement see the state before it, so `before` is the row as it was.
 # A message counts once, whichever version of it arrives first; an edit or a tombstone of one that
 # is archived, and so has no row here, was counted long ago.
@@ -75,8 +125,6 @@ WITH given AS (
     ON CONFLICT (id) DO UPDATE SET {REPLACED}
     WHERE messages.version < excluded.version AND messages.user_id = excluded.user_id
     RETURNING id, user_id, thread_id, created_at, version, deleted_at
-), queued AS (
-    INSERT INTO clickhouse_outbox (message_id) SELECT id FROM stored ORDER BY id
 ), counted AS (
     SELECT s.user_id, s.thread_id, s.created_at,
            CASE WHEN s.version = 1 THEN 1 ELSE coalesce(
@@ -88,23 +136,7 @@ WITH given AS (
                     ELSE -(s.deleted_at IS NOT NULL)::int END)
            END AS change
     FROM stored s JOIN kept k USING (id)
-), touched AS (
-    INSERT INTO threads (user_id, id, created_at, updated_at, version,
-                         last_message_at, message_count)
-    SELECT user_id, thread_id, min(created_at), min(created_at), 1,
-           max(created_at), sum(change)
-    FROM counted GROUP BY user_id, thread_id ORDER BY user_id, thread_id
-    ON CONFLICT (user_id, id) DO UPDATE SET
-        message_count = threads.message_count + excluded.message_count,
-        last_message_at = greatest(threads.last_message_at, excluded.last_message_at),
-        created_at = CASE WHEN threads.deleted_at IS NULL THEN threads.created_at
-                          ELSE excluded.created_at END,
-        title = CASE WHEN threads.deleted_at IS NULL THEN threads.title END,
-        metadata = CASE WHEN threads.deleted_at IS NULL THEN threads.metadata ELSE '{{}}' END,
-        is_pinned = threads.is_pinned AND threads.deleted_at IS NULL,
-        is_archived = threads.is_archived AND threads.deleted_at IS NULL,
-        deleted_at = NULL
-)
+), {_CARRIED_ON}
 SELECT (SELECT count(*) FROM stored) AS written,
        (SELECT array_agg(id::text) FROM judged WHERE is_hidden) AS hidden
 """  # noqa: S608
@@ -185,6 +217,10 @@ class UpsertResult(NamedTuple):
 def take_in(connection: Connection, records: Sequence[bytes]) -> UpsertResult:
     """Writes versions where they are newer and not hidden, with threads and outbox."""
     batch = {"records": codec.json_array(records)}
+    if all(record.startswith(_FIRST_VERSION) for record in records):
+        written = connection.execute(_INSERT_NEW, batch).scalar_one_or_none()
+        if written is not None:
+            return UpsertResult(int(written), frozenset())
     row = connection.execute(_UPSERT_MESSAGES, batch).one()
     return UpsertResult(int(row.written), frozenset(row.hidden or ()))
 

@@ -100,7 +100,12 @@ class PendingLog:
         self._settle = Script(door, "settle", emits_events=True)
 
     def read(self, slots: Sequence[int], count: int) -> list[LogEntry]:
-        """The oldest entries of pending streams, up to about `count` in all, oldest first each.
+        """The entries that `read_batch` gives."""
+        return self.read_batch(slots, count)[0]
+
+    def read_batch(self, slots: Sequence[int], count: int) -> tuple[list[LogEntry], bool]:
+        """The oldest entries of pending streams, up to about `count` in all, oldest first each, and
+        whether the streams may hold more.
 
         Fewer where they are large, so that PostgreSQL can write the batch in time; chance decides
         which slots are left out then.
@@ -120,7 +125,8 @@ class PendingLog:
         ]
         sizes = [len(entry.record) for entry in found]
         self._entry_bytes = sum(sizes) // len(sizes) if sizes else 0
-        return list(self.bite.of(found, sizes))
+        taken = list(self.bite.of(found, sizes))
+        return taken, len(taken) < len(found) or share <= max(map(len, answers))
 
     def page(self, slot: int, after: str, count: int) -> list[LogEntry]:
         """Up to `count` entries of a slot from `-`, its start, or after `(` and an entry id."""
@@ -128,10 +134,10 @@ class PendingLog:
             entries: Any = client.xrange(keys.pending(slot), min=after, count=count)
         return [_entry(slot, entry_id, fields) for entry_id, fields in entries]
 
-    def settle(self, batches: Sequence[CommittedBatch]) -> int:
-        """Deletes committed entries, emits events, and starts TTLs; gives how many entries are
-        still pending. Raises the first refusal, if any, after the other slots were settled."""
-        return sum(self._settle.every([self._settle_call(committed) for committed in batches]))
+    def settle(self, batches: Sequence[CommittedBatch]) -> None:
+        """Deletes committed entries, emits events, and starts TTLs. Raises the first refusal, if
+        any, after the other slots were settled."""
+        self._settle.every([self._settle_call(committed) for committed in batches])
 
     def _settle_call(self, committed: CommittedBatch) -> Call:
         settings = self._settings

@@ -86,4 +86,3 @@ for i = 2 + r, 1 + r + t do
   local newest = redis.call('ZRANGE', index, -1, -1)[1]
   if newest and persisted(newest) then redis.call('EXPIRE', index, ttl) end
 end
-return redis.call('XLEN', KEYS[1])

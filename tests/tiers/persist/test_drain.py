@@ -1,7 +1,8 @@
 """From the log to PostgreSQL: a crash, a lock or a rival costs time, never a message."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import msgspec
 import pytest
@@ -27,15 +28,15 @@ class Crash(BaseException):
 class DiesBeforeSettling(PendingLog):
     """A log whose worker dies right after its commit."""
 
-    def settle(self, committed: CommittedBatch) -> int:
+    def settle(self, _: Sequence[CommittedBatch]) -> None:
         raise Crash
 
 
 class DiesAfterReading(PendingLog):
     """A log whose worker dies with the entries in its hands."""
 
-    def read(self, *arguments: object, **options: object) -> list[object]:  # type: ignore[override]
-        super().read(*arguments, **options)  # type: ignore[arg-type]
+    def read_batch(self, *arguments: object, **options: object) -> Any:
+        super().read_batch(*arguments, **options)  # type: ignore[arg-type]
         raise Crash
 
 
@@ -126,6 +127,27 @@ def test_many_of_the_largest_messages_keep_nobody_waiting(
         connection.execute(delete(messages).where(messages.c.user_id == user))
 
 
+def test_what_comes_during_a_drain_is_for_the_next_one(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    """A drain that went on for as long as anything came would write message by message."""
+    made = acknowledged(alone, user, 3)
+    later = [message(user, "later") for _ in range(3)]
+
+    class TakesMoreMeanwhile(PendingLog):
+        def settle(self, committed: Sequence[CommittedBatch]) -> None:
+            if later:
+                made.append(later.pop())
+                alone.tiers.redis.append([append_of(made[-1])], 60)
+            super().settle(committed)
+
+    done = worker_of(alone, TakesMoreMeanwhile).drain_all(range(alone.settings.shards))
+    assert (done.entries, done.written) == (3, 3)
+    assert sum(alone.tiers.pending_log.backlog()) == 1
+    assert drain().written == 1
+    assert rows(alone, user) == {one.id: 1 for one in made}
+
+
 def test_a_crash_after_the_commit_leaves_one_copy(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
@@ -198,14 +220,14 @@ def test_an_ended_connection_postpones_a_drain(
     made = acknowledged(alone, user, 3)
 
     class EndsItsConnection(PendingLog):
-        def read(self, *arguments: object, **options: object) -> list[object]:  # type: ignore[override]
+        def read_batch(self, *arguments: object, **options: object) -> Any:
             end = text(
                 "SELECT pg_terminate_backend(pid) FROM pg_locks"
                 " WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
             )
             with alone.tiers.request_engine.connect() as rival:
                 rival.execute(end)
-            return super().read(*arguments, **options)  # type: ignore[arg-type, return-value]
+            return super().read_batch(*arguments, **options)  # type: ignore[arg-type]
 
     worker = worker_of(alone, EndsItsConnection)
     with pytest.raises(TierUnavailable):
