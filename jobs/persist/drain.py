@@ -73,7 +73,6 @@ class BackgroundPersistenceService:
             locked = try_lock_slots(connection, slots)
             entries = self.log.read(locked, self._batch) if locked else []
             if not entries:
-                self.log.clear_wakeups(slots)
                 return Drained()
             faultpoint("drain.after_read")
             batch = Batch(connection, self._partitions)
