@@ -12,31 +12,31 @@ SCHEDULE = {
     # In case the polling threads of every worker are stuck.
     "sweep-pending-log": {
         "task": "persist.sweep",
-        "schedule": 5.0,
-        "options": {"expires": 4, "queue": "persist"},
+        "schedule": 15.0,
+        "options": {"expires": 14, "queue": "persist"},
     },
     # Likewise for the outbox.
     "ship-outbox": {
         "task": "replicate.ship_outbox",
-        "schedule": 10.0,
-        "options": {"expires": 9, "queue": "replicate"},
+        "schedule": 30.0,
+        "options": {"expires": 25, "queue": "replicate"},
     },
     # Likewise for writes to PostgreSQL or ClickHouse while the faster tiers were down.
     "backfill-redis": {
         "task": "recover.backfill_redis",
-        "schedule": 15.0,
-        "options": {"expires": 14, "queue": "replicate"},
+        "schedule": 30.0,
+        "options": {"expires": 25, "queue": "replicate"},
     },
     "bring-home-from-clickhouse": {
         "task": "recover.replay",
-        "schedule": 15.0,
-        "options": {"expires": 14, "queue": "replicate"},
+        "schedule": 30.0,
+        "options": {"expires": 25, "queue": "replicate"},
     },
-    # Web processes and workers evaluate every two seconds; this is in case their threads are stuck.
+    # Web processes and workers evaluate by themselves; this is in case their threads are stuck.
     "evaluate-alerts": {
         "task": "alerts.evaluate",
-        "schedule": 5.0,
-        "options": {"expires": 4, "queue": "maintenance"},
+        "schedule": 15.0,
+        "options": {"expires": 14, "queue": "maintenance"},
     },
     # Deleted threads are hidden at once; this removes their content from the tiers.
     "erase-deleted-threads": {
@@ -72,8 +72,8 @@ SCHEDULE = {
     # An erasure runs at once where it is requested; this continues those that a tier interrupted.
     "finish-user-erasures": {
         "task": "erase.finish_user_erasures",
-        "schedule": 15.0,
-        "options": {"expires": 14, "queue": "maintenance"},
+        "schedule": 30.0,
+        "options": {"expires": 25, "queue": "maintenance"},
     },
     # Each mutation rewrites parts, so not more often. Off the full hour.
     "purge-deleted": {

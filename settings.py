@@ -106,15 +106,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """One ClickHouse answer of a background job."""
     drain_batch_messages: Count = 1_000
     """Log entries that one transaction carries to PostgreSQL."""
-    drain_look_seconds: Seconds = 0.25
-    """How often a worker looks at the pending log by itself."""
+    drain_look_seconds: Seconds = 0.1
+    """How often at most a worker drains the pending log by itself; it waits for the first entry."""
     ship_batch_messages: Count = 20_000
     """Rows in one insert into ClickHouse."""
     ship_timeout_seconds: Seconds = 8.0
     """One shipment to ClickHouse; PostgreSQL ends a transaction that idles for 10 s."""
     ship_look_seconds: Seconds = 1.0
     """How often a worker looks at the outbox by itself."""
-    recovery_look_seconds: Seconds = 0.5
+    recovery_look_seconds: Seconds = 1.0
     """How often a worker looks for what Redis or PostgreSQL missed while they were out."""
     disaster_look_seconds: Seconds = 2.0
     """How often a worker looks whether a recovery was asked for, or left by one that died."""

@@ -30,6 +30,8 @@ START_TIMEOUT_SECONDS = 60.0
 PROGRAMS_STOP_SECONDS = 4.0
 SERVERS_STOP_SECONDS = 3.0
 POLL_SECONDS = 0.05
+QUIET_SECONDS = 1.0
+"""Between two rounds while all runs: a child's end begins the next one at once."""
 PID_FILE = "pids.json"
 NONE: Mapping[str, str] = {}
 
@@ -135,12 +137,13 @@ class Stack:
                 self._signals.raise_if_stopped()
             self._pulses.begin({name: url for name, url in health.items() if name in programs})
 
-    def run(self, until: threading.Event | None = None) -> None:
-        """Supervise until SIGINT, SIGTERM, SIGHUP or `until`, restarting whatever dies."""
+    def run(self) -> None:
+        """Supervise until SIGINT, SIGTERM or SIGHUP, restarting whatever dies."""
         self._signals.are_checked = True
-        while not self._signals.stop_wanted and not (until and until.is_set()):
+        while not self._signals.stop_wanted:
             self.poll()
-            time.sleep(POLL_SECONDS)
+            is_quiet = self._supervisor.all_run and not self._unready
+            self._signals.pause(QUIET_SECONDS if is_quiet else POLL_SECONDS)
 
     def poll(self) -> list[str]:
         """Do one round of `run` and return the names that were restarted in it."""

@@ -29,6 +29,8 @@ _SETTINGS = {
     "dir": ".",
     "daemonize": "no",
     "save": '""',
+    # How often a second it looks after itself; no client waits for that.
+    "hz": "2",
     "appendonly": "yes",
     # A write torn by a crash was never acknowledged, so it is no reason to refuse to start.
     "aof-load-truncated": "yes",

@@ -39,8 +39,10 @@ def configuration() -> dict[str, Any]:
         "broker_pool_limit": 64,
         "broker_transport_options": {
             "visibility_timeout": 120,
-            "unacked_restore_interval": 5,
+            "unacked_restore_interval": 30,
             "unacked_restore_throttle": 1,
+            # No task has a priority: one list a queue, where there would be four to wait for.
+            "priority_steps": [0],
             "health_check_interval": 5,
             "socket_timeout": 5,
             "socket_connect_timeout": 2,
@@ -97,7 +99,6 @@ app = Celery(
     "threadkeep",
     task_cls=JobTask,
     include=[
-        "tasks.alerts",
         "tasks.archive",
         "tasks.consistency",
         "tasks.erase",

@@ -1,5 +1,6 @@
 """Housekeeping by the clock."""
 
+import time
 from datetime import UTC, datetime
 
 from celery import shared_task
@@ -48,3 +49,10 @@ def mend_lifetimes() -> dict[str, int]:
 def warm_lists() -> dict[str, int]:
     """Reads the first page of active users' threads where Redis has no valid copy of it."""
     return {"warmed": services().thread_cache_manager.warm_active()}
+
+
+@shared_task(name="alerts.evaluate")
+def evaluate() -> bool:
+    """Evaluates the last window for when the processes' own threads are stuck, unless another
+    process has; gives whether it did."""
+    return services().performance.monitor.evaluate(time.time())

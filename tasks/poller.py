@@ -2,7 +2,8 @@
 
 They run in the worker's main process from before the first connection to the broker until the
 worker stops, and one that waits for a frozen server holds up no other. So messages reach PostgreSQL
-with beat dead, the broker gone, and every Celery message lost.
+with beat dead, the broker gone, and every Celery message lost. Where nothing happens they sleep:
+that of the log waits in Redis for an entry, and those of the queues share one question.
 """
 
 import threading
@@ -17,6 +18,7 @@ from celery import bootsteps
 from storage.errors import TierError
 from storage.telemetry.instruments import Instruments
 from tasks.base import services
+from tasks.waiting import LogDrain, RecoveryPoll, WaitingWork
 from wiring.process import Services
 
 log = structlog.get_logger(__name__)
@@ -48,6 +50,7 @@ class Poller(bootsteps.StartStopStep):
 
     def stop(self, parent: Any) -> None:
         self._stop.set()
+        services().tiers.pending_log.end_wait()
         for thread in self._threads:
             thread.join(timeout=5)
 
@@ -71,8 +74,13 @@ class PollingJob:
         self._held_up_by = ""
 
     def run(self, stop: threading.Event) -> None:
-        """Polls until `stop` is set; a tier that is down is tried again at the next poll."""
-        while not stop.wait(self._every_seconds):
+        """Polls until `stop` is set; a tier that is down is tried again at the next poll.
+
+        The interval runs from one poll's start to the next one's.
+        """
+        due = time.monotonic() + self._every_seconds
+        while not stop.wait(max(0.0, due - time.monotonic())):
+            due = time.monotonic() + self._every_seconds
             self.poll()
 
     def poll(self) -> None:
@@ -98,14 +106,16 @@ class RedisReconciler:
     """Backfills Redis. That makes its lists of threads stale, so those of active users are warmed
     afterwards, by a job of its own: the backfill must not wait for it."""
 
-    def __init__(self, own: Services) -> None:
+    def __init__(self, own: Services, waits: WaitingWork) -> None:
         self._own = own
+        self._waits = waits
         self._is_cold = threading.Event()
 
     def reconcile(self) -> None:
         """Adopts a restarted Redis, and backfills what it lacks."""
-        is_new = self._own.failover.redis_recovery.adopt()
-        if self._own.failover.redis_recovery.backfill_all() or is_new:
+        recovery = self._own.failover.redis_recovery
+        is_new = recovery.adopt()
+        if self._waits.then("redis_backfill", recovery.backfill_all)() or is_new:
             self._is_cold.set()
 
     def warm(self) -> None:
@@ -117,17 +127,19 @@ class RedisReconciler:
 
 def jobs(own: Services) -> list[PollingJob]:
     """The polling jobs of a worker."""
-    settings, reconciler = own.settings, RedisReconciler(own)
+    settings, waits = own.settings, WaitingWork(own)
+    reconciler = RedisReconciler(own, waits)
+    shipping, recovery = settings.ship_look_seconds, settings.recovery_look_seconds
     polls: list[tuple[str, float, Callable[[], object]]] = [
-        ("persist", settings.drain_look_seconds, own.jobs.persistence.drain_backlog),
-        ("replicate", settings.ship_look_seconds, own.jobs.replication.ship_all),
-        ("ship-audit", settings.ship_look_seconds, own.jobs.audit_outbox.ship_all),
-        ("ship-row-copies", settings.ship_look_seconds, own.jobs.row_copies.ship),
-        ("tend-redis", settings.recovery_look_seconds, reconciler.reconcile),
-        ("warm-lists", settings.recovery_look_seconds, reconciler.warm),
-        ("bring-home", settings.recovery_look_seconds, own.failover.handoff.replay),
+        ("persist", settings.drain_look_seconds, LogDrain(own).drain),
+        ("replicate", shipping, waits.then("clickhouse_outbox", own.jobs.replication.ship_all)),
+        ("ship-audit", shipping, waits.then("audit_outbox", own.jobs.audit_outbox.ship_all)),
+        ("ship-row-copies", shipping, waits.then("row_copies_outbox", own.jobs.row_copies.ship)),
+        ("tend-redis", recovery, reconciler.reconcile),
+        ("warm-lists", recovery, reconciler.warm),
+        ("bring-home", recovery, waits.bring_home),
         ("interrupt-streams", settings.stream_look_seconds, own.streaming.interrupt_idle),
-        ("recover", settings.disaster_look_seconds, own.jobs.disaster_recovery.go_on),
+        ("recover", settings.disaster_look_seconds, RecoveryPoll(own).go_on),
     ]
     own.tiers.instruments.expect_polls(name for name, _, _ in polls)
     return [

@@ -19,6 +19,8 @@ UNKNOWN_ERROR = 1002
 BAD_ARGUMENTS = 36
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ERROR_CODE = re.compile(r"Code: (\d+)\.")
+# How often it compares its own count of memory with the kernel's; left out, twenty times a second.
+_OPTIONS = "?memory_worker_period_ms=1000"
 _FORMAT_AT_END = re.compile(rb"\bFORMAT\s+(\w+)\s*;?\s*$", re.IGNORECASE)
 
 # As in a server, "x" does not mean "SELECT x", and a row is acknowledged when it is written, not
@@ -198,7 +200,7 @@ def _connect(path: str) -> _Link:
     # The stubs of chDB know its functions, not its connections.
     connect: Callable[[str], _Link] = vars(_chdb)["connect"]
     try:
-        return connect(path)
+        return connect(path + _OPTIONS)
     except RuntimeError as error:
         raise _translated(error) from error
 

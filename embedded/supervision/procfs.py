@@ -50,6 +50,17 @@ def session_members(leader: int) -> list[int]:
     return [found.pid for found in entries() if found.session == leader]
 
 
+def children(pid: int) -> list[int]:
+    """Return the pids of the processes that `pid` started. Raises `OSError` where it has ended, or
+    the kernel does not say."""
+    threads = PROC / str(pid) / "task"
+    return [
+        int(child)
+        for thread in os.listdir(threads)
+        for child in (threads / thread / "children").read_text().split()
+    ]
+
+
 def working_in(folder: Path, program: str) -> list[int]:
     """Return the pids that run an executable called `program` with `folder` as current one."""
     return [

@@ -11,8 +11,8 @@ from embedded.supervision import procfs
 
 ROUND_SECONDS = 10.0
 ASKS = 8
-"""Probes in a round, each on its own connection: each reaches one of a program's processes, and one
-of them must reach the process that hangs."""
+"""Probes in a round where several processes may answer, each on its own connection: each reaches
+one of them, and one must reach the process that hangs. A program of one process gets one."""
 ANSWER_SECONDS = 10.0
 """Far more than an answer takes on a busy machine."""
 MISSES = 3
@@ -62,7 +62,7 @@ class Pulse:
         if pid != self._asked:
             self._asked, self._began = pid, time.monotonic()
             self._has_answered, self._misses = False, 0
-        if all(answers(self._url) for _ in range(ASKS)):
+        if all(answers(self._url) for _ in range(_asks(pid))):
             self._has_answered, self._misses = True, 0
         elif is_late or _is_stopped(pid):
             self._misses = 0
@@ -111,6 +111,14 @@ def answers(url: str) -> bool:
         return False
     finally:
         link.close()
+
+
+def _asks(leader: int) -> int:
+    """How many probes a round needs: with one child, or none, there is one process to answer."""
+    try:
+        return 1 if len(procfs.children(leader)) <= 1 else ASKS
+    except OSError:
+        return ASKS
 
 
 def _is_stopped(leader: int) -> bool:

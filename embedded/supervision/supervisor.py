@@ -67,6 +67,11 @@ class Supervisor:
         """Return the names of all programs, including those that wait for their restart."""
         return list(self._slots)
 
+    @property
+    def all_run(self) -> bool:
+        """Whether no program waits for its restart."""
+        return all(slot.due_at is None for slot in self._slots.values())
+
     def has_ended(self, name: str) -> bool:
         """Tell whether a program's current process has ended."""
         return self._slots[name].child.status() is not None

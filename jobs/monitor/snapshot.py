@@ -21,6 +21,9 @@ from storage.resilience import budget
 from storage.resilience.breaker import BreakerState
 from storage.tiers import Tiers
 
+MOST_ASKED = 16
+"""Questions at a time, of four snapshots: threads are made where none is idle."""
+
 
 class TierStatus(msgspec.Struct, kw_only=True, frozen=True):
     """One tier as this process sees it. A tier that is available and has a reason answers, but did
@@ -70,6 +73,7 @@ class Snapshotter:
     def __init__(self, tiers: Tiers, progress: ProgressWatch) -> None:
         self._tiers = tiers
         self._server = tiers.clickhouse_within(tiers.settings.clickhouse_timeout_seconds)
+        self._pool = ThreadPoolExecutor(MOST_ASKED, "snapshot")
         self.progress = progress
 
     def take(self) -> Snapshot:
@@ -81,9 +85,8 @@ class Snapshotter:
             "clickhouse": (own.clickhouse.ping, self._clickhouse),
         }
         seconds = budget.left()
-        with ThreadPoolExecutor(len(asks) + 1, "snapshot") as pool:
-            progress = pool.submit(self.progress.judge)
-            asked = {tier: pool.submit(self._ask, tier, *asks[tier], seconds) for tier in asks}
+        progress = self._pool.submit(self.progress.judge)
+        asked = {tier: self._pool.submit(self._ask, tier, *asks[tier], seconds) for tier in asks}
         found = {tier: future.result() for tier, future in asked.items()}
         tiers = {tier: status for tier, (status, _) in found.items()}
         facts = {name: value for _, known in found.values() for name, value in known.items()}

@@ -69,6 +69,12 @@ class Windows:
                 for window, counts in unsent.items():
                     self._unsent[window] = self._unsent.get(window, Counts()) + counts
 
+    def is_idle(self, window: int) -> bool:
+        """Whether this process counted nothing in the last windows but its calls to the tiers."""
+        with self._lock:
+            recent = [self._own.get(window - back, Counts()) for back in range(LATE_WINDOWS + 1)]
+        return not any(map(_tells_of_more, recent))
+
     def take_turn(self, window: int) -> bool:
         """Whether this process is the first that asks for this window's turn. Raises
         `TierError`."""
@@ -126,8 +132,12 @@ class Windows:
 
 def _is_due(unsent: Mapping[int, Counts], window: int) -> bool:
     is_late = any(at <= window - LATE_WINDOWS for at in unsent)
-    names = (name for counts in unsent.values() for name in counts)
-    return is_late or any(name.partition(":")[0] not in TIERS for name in names)
+    return is_late or any(map(_tells_of_more, unsent.values()))
+
+
+def _tells_of_more(counts: Counts) -> bool:
+    """Whether anything but calls to the tiers was counted."""
+    return any(name.partition(":")[0] not in TIERS for name in counts)
 
 
 def _forget_before(kept: dict[int, Counts], oldest: int) -> None:

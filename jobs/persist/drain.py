@@ -72,7 +72,6 @@ class BackgroundPersistenceService:
             locked = try_lock_slots(connection, slots)
             entries, is_cut = self.log.read_batch(locked, self._batch) if locked else ([], False)
             if not entries:
-                self.log.clear_wakeups(slots)
                 return Drained()
             faultpoint("drain.after_read")
             batch = Batch(connection, self._partitions)

@@ -5,7 +5,7 @@ what a process that died has left; so nothing depends on the queue, which may be
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -27,7 +27,7 @@ from jobs.recover.runs import (
 )
 from jobs.replicate import row_outbox
 from models import ids
-from storage.availability.notices import Notices
+from storage.availability.notices import TIERS, Notices
 from storage.errors import NoTierAvailable, Refused, TierError, TierRejected
 from storage.postgres import schema
 from storage.postgres.driver import translated
@@ -102,20 +102,20 @@ class DisasterRecoveryService:
             run = self.request(CLICKHOUSE, SYSTEM)
         self._bootstrap.open(run.id, run.actor, run.target_rto_seconds)
 
-    def latest(self) -> RecoveryRun | None:
-        """The latest recovery. Raises `NoTierAvailable`."""
-        found = self._notices.read(NOTICE)
+    def latest(self, tiers: Sequence[str] = TIERS) -> RecoveryRun | None:
+        """The latest recovery that these tiers know of. Raises `NoTierAvailable`."""
+        found = self._notices.read(NOTICE, tiers=tiers)
         return msgspec.json.decode(found, type=RecoveryRun) if found is not None else None
 
     def status(self) -> RecoveryStatus:
         """How it stands. Raises `NoTierAvailable`."""
         return status_of(self.latest())
 
-    def go_on(self) -> RecoveryRun | None:
-        """Carries out the recovery that was requested, if any, unless another process does; gives
-        it when it is over. Raises `TierError`; the next call tries again."""
+    def go_on(self, tiers: Sequence[str] = TIERS) -> RecoveryRun | None:
+        """Carries out the recovery that was requested, as far as these tiers know, unless another
+        process does; gives it when it is over. Raises `TierError`; the next call tries again."""
         try:
-            run = self.latest()
+            run = self.latest(tiers)
         except NoTierAvailable:
             return None
         return self.carry_out(run) if run is not None and not run.is_over else None

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 from models.message import Tier
 from storage.clickhouse.driver import ClickHouse
 from storage.errors import NoTierAvailable, TierError
-from storage.postgres.driver import translated
+from storage.postgres.driver import rows_of, translated
 from storage.redis.driver import translated as redis_translated
 
 Answer = TypeVar("Answer")
@@ -105,9 +105,8 @@ class Notices:
         return msgspec.json.decode(found, type=Notice) if found else None
 
     def _read_postgres(self, name: str) -> Notice | None:
-        with translated(), self._engine.connect() as connection:
-            row = connection.execute(_READ, {"name": name}).one_or_none()
-        return Notice(row.at_us, msgspec.Raw(row.body.encode())) if row else None
+        rows = rows_of(self._engine, _READ, {"name": name})
+        return Notice(rows[0].at_us, msgspec.Raw(rows[0].body.encode())) if rows else None
 
     def _read_clickhouse(self, name: str) -> Notice | None:
         lines = self._server.lines(

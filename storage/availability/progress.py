@@ -40,6 +40,11 @@ class ProgressWatch:
         self._judged = Progress(True, "")
         self._until = float("-inf")
 
+    @property
+    def saw_empty_log(self) -> bool:
+        """Whether nothing was in the log, and workers polled it, when it was last judged."""
+        return self._judged.is_ok and self._head is None
+
     def judge(self) -> Progress:
         """Whether the log moves on. Never raises; asks Redis, and PostgreSQL where something is
         in the log, at most once a second."""

@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
 from models.records import HEAD_BYTES, Address, address_of
+from storage.postgres.driver import rows_of
 
 MOST_COUNTED = 100_000
 """Counting on would take longer than anybody needs to see that there is much."""
@@ -27,6 +28,15 @@ SELECT (SELECT count(*) FROM (SELECT FROM clickhouse_outbox LIMIT {MOST_COUNTED}
        (SELECT count(*) FROM consistency_reports WHERE state = 'running') AS checks_running,
        (SELECT count(*) FROM user_erasures WHERE finished_at IS NULL) AS erasures_unfinished
 """  # noqa: S608 - a number of ours.
+)
+_WAITS = text(
+    """
+SELECT 'clickhouse_outbox' WHERE EXISTS (SELECT FROM clickhouse_outbox)
+UNION ALL SELECT 'audit_outbox' WHERE EXISTS (SELECT FROM audit_outbox)
+UNION ALL SELECT 'row_copies_outbox' WHERE EXISTS (SELECT FROM row_copies_outbox)
+UNION ALL SELECT 'redis_backfill' WHERE EXISTS (SELECT FROM redis_backfill)
+UNION ALL SELECT 'direct_writes' WHERE EXISTS (SELECT FROM redis_detours WHERE in_clickhouse)
+"""
 )
 _IS_UNFINISHED = text("SELECT EXISTS (SELECT FROM recovery_runs WHERE finished_at IS NULL)")
 _LETTERS = text(
@@ -64,6 +74,12 @@ def outstanding(connection: Connection) -> Outstanding:
     ages = ("oldest_outbox_seconds", "oldest_dead_letter_seconds")
     known = {name: max(0.0, float(row[name])) for name in ages if row[name] is not None}
     return Outstanding(**{**row, **known})
+
+
+def waiting(engine: Engine) -> set[str]:
+    """Which queues hold anything, by their tables, as one cheap question; `direct_writes`, which
+    is in ClickHouse, where somebody said so. Raises `TierError`."""
+    return {row[0] for row in rows_of(engine, _WAITS)}
 
 
 def is_unfinished(connection: Connection) -> bool:

@@ -17,6 +17,9 @@ from storage.resilience import budget, simulated_outage
 
 SMALL_CONNECTIONS = 8
 
+LATE_SECONDS = 1.0
+"""So late at most Redis ends a wait: it looks at its clock only a few times a second."""
+
 
 FRESH_SECONDS = 0.25
 """A connection that was used so lately is not asked first whether its server is still there."""
@@ -128,3 +131,9 @@ def small_client(settings: Settings, *, heeds_drills: bool = True) -> Redis:
     """A few connections for what threads of a process's own do, and no request waits for."""
     own = msgspec.structs.replace(settings, redis_connections=SMALL_CONNECTIONS)
     return redis_client(own, heeds_drills=heeds_drills)
+
+
+def patient_client(settings: Settings, seconds: float) -> Redis:
+    """A connection of its own for a command that waits in Redis for so many seconds."""
+    longer = seconds + LATE_SECONDS
+    return probe_client(msgspec.structs.replace(settings, redis_timeout_seconds=longer))

@@ -160,7 +160,7 @@ def of_listeners(user_id: str) -> tuple[str, str, str]:
 
 
 def drain(slot: int) -> str:
-    """Set while a wake-up for this slot is on its way."""
+    """Set for a while after a wake-up for this slot was sent."""
     return f"drain:{{{slot}}}"
 
 

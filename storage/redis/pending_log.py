@@ -8,16 +8,19 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
+from redis import Redis
 
 from settings import Settings
 from storage.errors import TierError
 from storage.redis import keys
-from storage.redis.driver import Call, RedisGateway, Script
+from storage.redis.client import patient_client
+from storage.redis.driver import Call, RedisGateway, Script, translated
 from storage.redis.states import seconds_to_stay
 from storage.resilience.bites import Bite
 
@@ -85,6 +88,9 @@ class LogStatus(NamedTuple):
 
 POLL_RECORD_SECONDS = 2.0
 """A worker records at most one poll in so long."""
+
+WAIT_SECONDS = 2.0
+"""A worker waits for an entry at most so long, and then looks again."""
 
 
 class PendingLog:
@@ -178,10 +184,20 @@ class PendingLog:
         arguments += committed.entry_ids
         return names, arguments
 
-    def clear_wakeups(self, slots: Sequence[int]) -> None:
-        """Has the next write to each of these slots wake a worker again."""
-        with self._door.guarded() as client:
-            client.delete(*(keys.drain(slot) for slot in slots))
+    def wait(self) -> None:
+        """Returns as soon as the log holds an entry, after `WAIT_SECONDS` at the latest, and where
+        Redis does not answer."""
+        with suppress(TierError), translated():
+            logs: Any = dict.fromkeys(map(keys.pending, range(self.slots)), "0-0")
+            self._waiting_client.xread(logs, count=1, block=int(WAIT_SECONDS * 1000))
+
+    def end_wait(self) -> None:
+        """Has whoever waits return now."""
+        self._waiting_client.connection_pool.disconnect()
+
+    @cached_property
+    def _waiting_client(self) -> Redis:
+        return patient_client(self._settings, WAIT_SECONDS)
 
     def backlog(self) -> list[int]:
         """How many entries each slot's log holds."""

@@ -12,7 +12,7 @@ from storage.errors import NotFound, VersionConflict
 from storage.redis import keys
 from storage.redis.driver import RedisGateway, Script
 
-DRAIN_FLAG_MILLISECONDS = 2_000
+DRAIN_FLAG_MILLISECONDS = 5_000
 """A wake-up that got lost is repeated after this, by the next write."""
 
 

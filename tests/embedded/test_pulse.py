@@ -3,6 +3,7 @@ on purpose."""
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -86,3 +87,21 @@ def test_a_program_that_was_stopped_on_purpose_is_left(tmp_path: Path) -> None:
         serve(stack, 2 * (pulse.ROUND_SECONDS + pulse.ANSWER_SECONDS))
         assert stack.pids()["web"] == before
         assert not [event for event in events if "does not answer" in event]
+
+
+def test_a_program_is_asked_as_often_as_its_processes_need() -> None:
+    one = [sys.executable, "-c", "import time; time.sleep(60)"]
+    starts = "import subprocess, time\n{}\nprint(flush=True); time.sleep(60)"
+    child = f"subprocess.Popen({one!r})"
+    for children, asks in ((0, 1), (1, 1), (2, pulse.ASKS)):
+        code = starts.format("\n".join([child] * children))
+        with subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
+        ) as leader:
+            assert leader.stdout is not None
+            leader.stdout.readline()
+            try:
+                assert pulse._asks(leader.pid) == asks, children
+            finally:
+                os.killpg(leader.pid, signal.SIGKILL)
+    assert pulse._asks(leader.pid) == pulse.ASKS, "who is gone says nothing"

@@ -29,7 +29,7 @@ UNLISTED_SETTINGS = {"visibility_timeout"}
 FROM_CONFIGURATION = {name for name, _ in Task.from_config}
 DECORATOR_LEAVES = {"_decorated", "_decorated_fun", "_app"}
 # A kind of task is a file of that name, but for these, which live with their like.
-HOMES = {"disaster": "recover", "threads": "maintain"}
+HOMES = {"alerts": "maintain", "disaster": "recover", "threads": "maintain"}
 ENTRY_OPTIONS = {"expires", "queue", "priority", "time_limit", "soft_time_limit"}
 
 

@@ -1,6 +1,6 @@
-"""Judges every two seconds how well it works, raises alerts and clears them. Whichever process
-comes first judges a window. Without Redis each judges by its own counts, from the newest state that
-it can find, and all come to the same next one."""
+"""Judges how well it works, raises alerts and clears them: every two seconds, or six where nothing
+happens and nothing is wrong. Whichever process comes first judges a window. Without Redis each
+judges by its own counts, from the newest state it can find, and all come to the same next one."""
 
 import random
 import time
@@ -41,6 +41,9 @@ SETTLING_SECONDS = 0.3
 """After a window's end, until every process has added what it counted."""
 SPREAD_SECONDS = 0.4
 """Processes come one after the other, so that the first has written the state."""
+QUIET_WINDOWS = 3
+"""One window in so many is judged by a process that counted nothing lately, where the log is empty
+and no alert fires or may soon."""
 HISTORY_ALERTS = 200
 MARKS_WINDOWS = 15
 """So often what admins said is read, where nothing has changed: the audit trail may not have all
@@ -55,6 +58,7 @@ class PerformanceMonitor:
         self._tiers = tiers
         self._windows = windows
         self._snapshots = snapshots
+        self._saw_nothing = False
         self._store = AlertStore(tiers.notices, breakers)
         self._history = AlertHistory(tiers)
         self._audit = AuditTrail(engine, tiers.clock)
@@ -66,7 +70,7 @@ class PerformanceMonitor:
         )
         self._thread = PeriodicThread(
             "alerts",
-            lambda: self.evaluate(time.time()),
+            self._evaluate_if_due,
             _until_judged,
             "not_judged",
             on_failure=partial(tiers.instruments.round_failed, "alerts"),
@@ -78,12 +82,19 @@ class PerformanceMonitor:
         self._thread.begin()
         self._sink.begin()
 
+    def _evaluate_if_due(self) -> None:
+        now = time.time()
+        # Whether the log moves is known only to a process that sees it several times.
+        self._snapshots.progress.judge()
+        window = window_of(now)
+        is_quiet = self._saw_nothing and self._snapshots.progress.saw_empty_log
+        if not (is_quiet and self._windows.is_idle(window)) or window % QUIET_WINDOWS == 0:
+            self.evaluate(now)
+
     def evaluate(self, now: float) -> bool:
         """Judges the window that ended before a moment, in seconds since 1970, unless somebody
         has; gives whether it did."""
         window = window_of(now)
-        # Whether the log moves is known only to a process that sees it several times.
-        self._snapshots.progress.judge()
         # Without Redis everybody judges.
         with suppress(TierError):
             if not self._windows.take_turn(window):
@@ -104,6 +115,7 @@ class PerformanceMonitor:
             if seen.tiers["postgresql"].available:
                 state = self._recorded(state, marks)
         self._store.keep(state, everywhere=change.is_new)
+        self._saw_nothing = not (state.active or state.streaks or state.degraded or state.records)
         return True
 
     def state(self, now: float) -> AlertState:

@@ -43,6 +43,15 @@ def test_a_tier_that_is_out_is_told_at_once(alone: Services, judged: Judged, tie
     assert f"tier_unavailable:{tier}" not in judged.by(alone, 2)
 
 
+def test_what_is_wrong_has_every_window_judged(alone: Services, judged: Judged) -> None:
+    out, well = without(alone, "clickhouse"), process(alone)
+    assert judged.by(out)
+    assert not out.performance.monitor._saw_nothing
+    alone.jobs.persistence.drain_backlog()
+    assert judged.by(well, 3) == {}
+    assert well.performance.monitor._saw_nothing
+
+
 def test_writes_beside_redis_are_told(alone: Services, judged: Judged, user: str) -> None:
     own = begun(without(alone, "redis"))
     for _ in range(3):

@@ -1,5 +1,6 @@
 """Acknowledging new messages in Redis: all of them or none, each of them once."""
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -72,17 +73,25 @@ def test_a_key_of_the_wrong_type_leaves_no_trace(
     assert everything(redis_tier.client) == before
 
 
-def test_only_the_first_write_wakes_a_worker(
-    redis_tier: RedisTier, user: str, drain: Callable[[], Drained]
+def test_a_slot_is_woken_once_in_so_long_and_then_anew(
+    redis_tier: RedisTier,
+    user: str,
+    drain: Callable[[], Drained],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    answers = [append(redis_tier, append_of(message(user))) for _ in range(3)]
+    with monkeypatch.context() as patched:
+        patched.setattr("storage.redis.messages.DRAIN_FLAG_MILLISECONDS", 700)
+        answers = [append(redis_tier, append_of(message(user))) for _ in range(3)]
     assert [answer.wake for answer in answers if isinstance(answer, Stored)] == [True, False, False]
     drain()
-    # Only a look that finds the slot empty lowers the flag: a busy slot is not woken every time.
-    drain()
+    # A worker that has just drained it waits for its next entry: a task would tell it nothing.
     again = append(redis_tier, append_of(message(user)))
     assert isinstance(again, Stored)
-    assert again.wake, "a slot that was found empty must be woken anew"
+    assert not again.wake
+    time.sleep(0.8)
+    later = append(redis_tier, append_of(message(user)))
+    assert isinstance(later, Stored)
+    assert later.wake, "a wake-up that was lost must be repeated"
 
 
 def test_an_id_that_is_not_the_newest_is_sent_back(redis_tier: RedisTier, user: str) -> None:
