@@ -11,8 +11,8 @@ import threading
 import time
 from pathlib import Path
 
-from embedded.clickhouse import request
-from embedded.clickhouse.engine import ClickHouseError, Engine, Statement
+from embedded.clickhouse import code_pages, request
+from embedded.clickhouse.engine import LIBRARY, ClickHouseError, Engine, Statement
 from embedded.clickhouse.http import HttpServer
 from embedded.clickhouse.server import KEY_VARIABLE
 from embedded.supervision import privileges
@@ -39,6 +39,7 @@ def main() -> None:
         server = HttpServer((options.host, options.port), engine, password)
     except (ClickHouseError, OSError) as error:
         sys.exit(f"ClickHouse does not start: {error}")
+    code_pages.give_back(LIBRARY)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     stop.wait()
     server.shutdown()
