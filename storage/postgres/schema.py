@@ -25,15 +25,17 @@ def migrate_postgres(engine: Engine) -> list[str]:
 
 def upgrade_postgres(connection: Connection) -> SchemaVersion:
     """Likewise in the caller's transaction; gives where PostgreSQL stood before."""
-    # Only who migrates loads alembic, which takes 15 MB.
+    lock(connection, "migrate", LONG_PATIENCE)
+    before = postgres_standing(connection)
+    refuse_newer("postgresql", before)
+    if not before.missing:
+        return before
+    # Only who migrates loads alembic, which takes 15 MB and a third of a second.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(_migrations()))
-    lock(connection, "migrate", LONG_PATIENCE)
-    before = postgres_standing(connection)
-    refuse_newer("postgresql", before)
     config.attributes["connection"] = connection
     # Without the deadlines of jobs: an index over all that there is takes as long as it takes.
     driver: Any = connection.connection.dbapi_connection

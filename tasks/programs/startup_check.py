@@ -1,6 +1,7 @@
 """The safety checks that a worker and beat make before anything else."""
 
 import logging
+import os
 import sys
 from typing import Any
 
@@ -58,5 +59,7 @@ def _end_worker(reason: str) -> None:
 
 
 if __name__ == "__main__":
+    # Beat waits for this, and nobody waits for beat, while other programs start.
+    os.nice(10)
     configure(logging.WARNING)
     judged()

@@ -65,7 +65,7 @@ def _mind_a_loss(services: Services, *, is_ours: bool) -> None:
 
 def _judge(services: Services) -> None:
     """Makes the safety checks once here; else each program would refuse at each of its restarts."""
-    verdict = safety.judge(services.tiers)
+    verdict = safety.judge_apart(services.settings)
     if verdict.refusals:
         raise Refused(verdict.reason)
     for finding in verdict.weaker:
