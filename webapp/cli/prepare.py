@@ -98,7 +98,7 @@ def _answers(env: Mapping[str, str], names: Collection[str]) -> bool:
     except requests.RequestException:
         return False
     well = all(status == 200 or (name, status) == ("flower", 401) for name, status in found.items())
-    return well and ("worker" not in names or bool(celery.control.ping(timeout=0.5)))
+    return well and ("worker" not in names or bool(celery.control.ping(timeout=0.5, limit=1)))
 
 
 if __name__ == "__main__":
