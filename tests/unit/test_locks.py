@@ -2,6 +2,7 @@
 one that is missing."""
 
 import re
+from collections.abc import Set as AbstractSet
 from configparser import ConfigParser
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
@@ -11,6 +12,10 @@ from packaging.requirements import Requirement
 import settings
 
 ROOT = Path(settings.__file__).parent
+PYTHONS: list[dict[str, str | AbstractSet[str]]] = [
+    {"python_version": number, "python_full_version": f"{number}.0", "extra": ""}
+    for number in ("3.11", "3.12", "3.13")
+]
 LEFT_OUT = {"asynch", "numpy", "pandas", "pyarrow"}
 FOR_TESTS = {"hypothesis", "mypy", "opentelemetry-sdk", "playwright", "pytest", "ruff"}
 
@@ -21,7 +26,7 @@ def plain(name: str) -> str:
 
 def pinned(lock: str) -> dict[str, str]:
     lines = (ROOT / lock).read_text(encoding="utf-8").splitlines()
-    pairs = (line.split("==") for line in lines if not line.startswith("#"))
+    pairs = (line.split(";")[0].split("==") for line in lines if not line.startswith("#"))
     return {plain(name): version for name, version in pairs}
 
 
@@ -37,7 +42,7 @@ def declared(*lists: str) -> dict[str, Requirement]:
 def needed_by(names: set[str]) -> set[str]:
     found = set()
     for name in names:
-        # Of what is for other versions of Python nothing is installed here.
+        # An environment that is older than the lock lacks some.
         try:
             wanted = [Requirement(line) for line in requires(name) or ()]
         except PackageNotFoundError:
@@ -45,7 +50,7 @@ def needed_by(names: set[str]) -> set[str]:
         found |= {
             plain(one.name)
             for one in wanted
-            if one.marker is None or one.marker.evaluate({"extra": ""})
+            if one.marker is None or any(map(one.marker.evaluate, PYTHONS))
         }
     return found
 
