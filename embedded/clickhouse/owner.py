@@ -18,6 +18,7 @@ from embedded.clickhouse.server import KEY_VARIABLE
 from embedded.supervision import privileges
 
 FINISH_SECONDS = 2.0
+SETTLED_SECONDS = 20.0
 
 
 def main() -> None:
@@ -41,7 +42,10 @@ def main() -> None:
         sys.exit(f"ClickHouse does not start: {error}")
     code_pages.give_back(LIBRARY)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    stop.wait()
+    # What came up meanwhile, migrations among it, is seldom needed again either.
+    if not stop.wait(SETTLED_SECONDS):
+        code_pages.give_back(LIBRARY)
+        stop.wait()
     server.shutdown()
     server.server_close()
     _finish(engine)
