@@ -16,7 +16,7 @@ SAMPLE_USER = "alice"
 
 
 class Order(msgspec.Struct):
-    """What is to be prepared: the environment of the programs, and their names."""
+    """What is to be prepared: the programs, and what their environment has beside the caller's."""
 
     env: dict[str, str]
     programs: list[str]

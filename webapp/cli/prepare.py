@@ -37,7 +37,6 @@ def prepare() -> int:
     if not line:
         return 1
     order = msgspec.json.decode(line, type=Order)
-    os.environ.clear()
     os.environ.update(order.env)
     services = Services(settings.load())
     _mind_a_loss(services, is_ours=order.is_ours)
@@ -45,7 +44,7 @@ def prepare() -> int:
     migrate_all(services.tiers.job_engine, services.tiers.job_clickhouse, weeks)
     _judge(services)
     print(PREPARED, flush=True)  # noqa: T201
-    if not _wait(order.env, order.programs):
+    if not _wait(os.environ, order.programs):
         return 1
     token = Tokens(services.settings).issue(SAMPLE_USER, is_admin=False, ttl_seconds=TOKEN_SECONDS)
     print(READY, token, flush=True)  # noqa: T201

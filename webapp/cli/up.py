@@ -84,7 +84,8 @@ def up(
         env |= _own_files(env, folder.absolute() / "programs", run_as)
         if REALTIME in programs:
             env |= _realtime_addresses(env, realtime_port)
-        preparation.prepare(Order(env, list(programs), is_ours))
+        added = dict(env.items() - os.environ.items())
+        preparation.prepare(Order(added, list(programs), is_ours))
         stack.start_programs(programs, env, run_as, health(env))
         files = [path for path in (folder / "run" / "env", env_file) if path is not None]
         ready = threading.Thread(
