@@ -1,7 +1,6 @@
 """The safety checks that a worker and beat make before anything else."""
 
 import logging
-import os
 import sys
 from typing import Any
 
@@ -59,7 +58,5 @@ def _end_worker(reason: str) -> None:
 
 
 if __name__ == "__main__":
-    # Beat waits for this, and nobody waits for beat, while other programs start.
-    os.nice(10)
     configure(logging.WARNING)
     judged()
