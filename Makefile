@@ -14,11 +14,11 @@ up: setup ## Start everything and serve until Ctrl-C
 	@$(BIN)/threadkeep up
 
 .PHONY: demo
-demo: setup ## Carry 258,145 real messages through all tiers and compare every byte
+demo: setup-all ## Carry 258,145 real messages through all tiers and compare every byte
 	@$(BIN)/python -m benchmarks.demo
 
 .PHONY: test
-test: setup lint chromium ## Run every check: style, types, structure, tests on real servers
+test: setup-all lint chromium ## Run every check: style, types, structure, tests on real servers
 	@status=0; \
 		$(MAKE) --no-print-directory --jobs 3 --keep-going test-units test-tiers test-flow || status=1; \
 		$(MAKE) --no-print-directory test-alone || status=1; exit $$status
@@ -38,12 +38,12 @@ test-alone:
 	@$(BIN)/python -m pytest tests/selftest tests/faults tests/model
 
 .PHONY: faults
-faults: setup ## Break everything, row by row, and see that nothing acknowledged is lost
+faults: setup-all ## Break everything, row by row, and see that nothing acknowledged is lost
 	@$(BIN)/python -m pytest tests/faults tests/model \
 		-m "extensive or not extensive" -v
 
 .PHONY: browser
-browser: setup chromium ## Only the tests in a real browser: console and sockets
+browser: setup-all chromium ## Only the tests in a real browser: console and sockets
 	@$(BIN)/python -m pytest tests/browser -m browser
 
 # What is there is taken, and where Debian's packages may be installed it is installed. Without it
@@ -58,26 +58,33 @@ chromium:
 		|| echo "no Chromium here: the tests in a browser are skipped"
 
 .PHONY: lint
-lint: setup ## Check style, types and structure only
+lint: setup-all ## Check style, types and structure only
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
 .PHONY: bench
-bench: setup ## Measure acknowledgements beside their peers
+bench: setup-all ## Measure acknowledgements beside their peers
 	@$(BIN)/python -m benchmarks.ack
 
 .PHONY: setup
-setup: $(VENV)/.installed ## Make the virtual environment
+setup: $(VENV)/.installed ## Make the virtual environment, with what serving needs
+
+.PHONY: setup-all
+setup-all: $(VENV)/.installed-all ## Add what tests, measurements and traces need
 
 $(VENV)/.installed: requirements.lock setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; name it with PYTHON=…" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV)"
-	@$(PIP) install --requirement requirements.lock
+	@$(PIP) install --no-deps --requirement requirements.lock
 	@$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/.installed-all: $(VENV)/.installed requirements-dev.lock
+	@$(PIP) install --no-deps --requirement requirements-dev.lock
 	@touch $@
 
 .PHONY: clean

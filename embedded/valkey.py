@@ -3,12 +3,9 @@
 import platform
 import shutil
 import signal
+import socket
 from hashlib import sha256
 from pathlib import Path
-
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from embedded.errors import StackError
 from embedded.files import write_atomically
@@ -131,20 +128,13 @@ def _who_may(password: str, debug: bool) -> dict[str, str]:
 
 def _answers(port: int, password: str) -> bool:
     """Tell whether the server answers and has read its log: until then PING is refused."""
-    client = redis.Redis(
-        host=HOST,
-        port=port,
-        password=password,
-        socket_timeout=PING_TIMEOUT_SECONDS,
-        socket_connect_timeout=PING_TIMEOUT_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-    )
     try:
-        return bool(client.ping())
-    except redis.RedisError:
+        with socket.create_connection((HOST, port), PING_TIMEOUT_SECONDS) as link:
+            link.sendall(f"AUTH {password}\r\nPING\r\n".encode())
+            with link.makefile("rb") as replies:
+                return [replies.readline() for _ in range(2)] == [b"+OK\r\n", b"+PONG\r\n"]
+    except OSError:
         return False
-    finally:
-        client.close()
 
 
 def _binary() -> Path:

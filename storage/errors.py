@@ -3,7 +3,14 @@
 Driver errors are translated at each tier's door; nothing above it knows a driver.
 """
 
+import re
 from collections.abc import Sequence
+
+MAX_HEADLINE_CHARACTERS = 300
+_QUOTED = re.compile(
+    r"((?:relation|constraint|column|type|encoding|table|index|partition|function|file)"
+    r' "[^"]*")|".*'
+)
 
 
 class TierError(Exception):
@@ -128,3 +135,11 @@ class StillRefused(Exception):
         super().__init__(reason)
         self.reason = reason
         self.attempts = attempts
+
+
+def headline(reason: str) -> str:
+    """The first line of what PostgreSQL says, up to the first value that it quotes: never what was
+    written. Names of tables, columns, constraints and files stay."""
+    first = reason.strip().split("\n", 1)[0]
+    named = _QUOTED.sub(lambda quoted: quoted[1] or "", first)
+    return named.rstrip(": ")[:MAX_HEADLINE_CHARACTERS]

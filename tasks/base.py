@@ -3,14 +3,16 @@
 import os
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from celery import Task
 
 import settings
 from storage.errors import TierUnavailable
-from wiring.process import Services
+
+if TYPE_CHECKING:
+    from wiring.process import Services
 
 log = structlog.get_logger(__name__)
 
@@ -20,12 +22,15 @@ REQUEST_IDS = "request_ids"
 TRACEPARENTS = "traceparents"
 """The header with the spans of those requests, if they are traced."""
 
-_services: dict[int, Services] = {}
+_services: dict[int, "Services"] = {}
 _making = threading.Lock()
 
 
-def services() -> Services:
+def services() -> "Services":
     """The services of this process, made on first use and again after a fork."""
+    # Beat and Flower load this module too, and run no task.
+    from wiring.process import Services  # noqa: PLC0415
+
     pid = os.getpid()
     with _making:
         if pid not in _services:

@@ -7,6 +7,7 @@ own instead.
 """
 
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -21,8 +22,6 @@ from storage.resilience import faultpoints
 from tasks import queues
 from tasks.base import JobTask
 from tasks.logs import configure
-from tasks.poller import Poller
-from tasks.startup_check import Guard, judged
 
 
 def configuration() -> dict[str, Any]:
@@ -98,20 +97,20 @@ class Configuration(Mapping[str, Any]):
 app = Celery(
     "threadkeep",
     task_cls=JobTask,
-    include=[
-        "tasks.archive",
-        "tasks.consistency",
-        "tasks.erase",
-        "tasks.maintain",
-        "tasks.persist",
-        "tasks.recover",
-        "tasks.replicate",
-    ],
     set_as_current=True,
 )
 app.config_from_object(Configuration())
-app.steps["worker"].update({Guard, Poller})
-signals.beat_init.connect(judged, weak=False)
+# By name: a worker alone loads them, and with them the tasks. Others only send names.
+app.steps["worker"].update({"tasks.programs.worker:Guard", "tasks.programs.worker:Poller"})
+
+
+@signals.beat_init.connect(weak=False)
+def _check(**_: Any) -> None:
+    """Has a process of its own make the safety checks, which load what beat never uses. Ends beat
+    with the same status if they refuse."""
+    done = subprocess.run([sys.executable, "-m", "tasks.programs.startup_check"], check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
 
 
 @signals.setup_logging.connect(weak=False)

@@ -6,7 +6,7 @@ import sys
 import structlog
 from structlog.types import EventDict, WrappedLogger
 
-from storage.postgres.driver import headline
+from storage.errors import headline
 
 
 def _without_values(_: WrappedLogger, __: str, line: EventDict) -> EventDict:

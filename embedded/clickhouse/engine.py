@@ -14,6 +14,7 @@ from chdb import _chdb
 from embedded.clickhouse import rules
 from embedded.clickhouse.sql import Insert, SqlRefused, refuse_several, split_insert
 
+LIBRARY = Path(_chdb.__file__).name
 SIMULTANEOUS_STATEMENTS = 16
 UNKNOWN_ERROR = 1002
 BAD_ARGUMENTS = 36

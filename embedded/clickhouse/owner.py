@@ -11,13 +11,14 @@ import threading
 import time
 from pathlib import Path
 
-from embedded.clickhouse import request
-from embedded.clickhouse.engine import ClickHouseError, Engine, Statement
+from embedded.clickhouse import code_pages, request
+from embedded.clickhouse.engine import LIBRARY, ClickHouseError, Engine, Statement
 from embedded.clickhouse.http import HttpServer
 from embedded.clickhouse.server import KEY_VARIABLE
 from embedded.supervision import privileges
 
 FINISH_SECONDS = 2.0
+SETTLED_SECONDS = 20.0
 
 
 def main() -> None:
@@ -39,8 +40,12 @@ def main() -> None:
         server = HttpServer((options.host, options.port), engine, password)
     except (ClickHouseError, OSError) as error:
         sys.exit(f"ClickHouse does not start: {error}")
+    code_pages.give_back(LIBRARY)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    stop.wait()
+    # What came up meanwhile, migrations among it, is seldom needed again either.
+    if not stop.wait(SETTLED_SECONDS):
+        code_pages.give_back(LIBRARY)
+        stop.wait()
     server.shutdown()
     server.server_close()
     _finish(engine)

@@ -18,9 +18,9 @@ from jobs.persist.dead_letter_copies import RefusedCopies, RefusedWrite
 from models.records import HEAD_BYTES, Address, address_of, deleted_through, repaired
 from models.tables import dead_letters, messages, threads
 from storage.availability.hidden import archive_boundary
-from storage.errors import NotFound, StillRefused, TierError
+from storage.errors import NotFound, StillRefused, TierError, headline
 from storage.postgres import locks
-from storage.postgres.driver import headline, rfc3339, rows_of, translated
+from storage.postgres.driver import rfc3339, rows_of, translated
 from storage.postgres.partitions import Partitions
 from storage.postgres.states import known_version
 from storage.redis.pending_log import LogEntry

@@ -13,7 +13,7 @@ from models.appends import Key
 from models.message import Message, Thread
 from models.records import Address, address_of
 from models.state import StateRecord
-from storage.postgres.driver import headline
+from storage.errors import headline
 from storage.redis import keys
 from storage.redis.pending_log import CommittedBatch, HiddenEntry, LogEntry, SettledEntry
 

@@ -1,6 +1,5 @@
 """What everything that speaks to PostgreSQL shares: the driver's errors, and rows as messages."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError
 
 from models.message import Message, Thread
 from models.state import StateRecord
-from storage.errors import TierError, TierRejected, TierUnavailable
+from storage.errors import TierError, TierRejected, TierUnavailable, headline
 
 # Connection lost or refused, resources, operator intervention, lock or statement timeouts,
 # serialization and deadlock, a database that was lost and has no tables yet: asking again may help.
@@ -27,12 +26,6 @@ _OF_A_VALUE = "22"
 
 Record = TypeVar("Record", Message, Thread, StateRecord)
 Item = TypeVar("Item")
-
-MAX_HEADLINE_CHARACTERS = 300
-_QUOTED = re.compile(
-    r"((?:relation|constraint|column|type|encoding|table|index|partition|function|file)"
-    r' "[^"]*")|".*'
-)
 
 
 class OutOfTime(psycopg2.OperationalError):
@@ -103,14 +96,6 @@ def in_halves(
         middle = len(items) // 2
         in_halves(connection, items[:middle], write, refuse)
         in_halves(connection, items[middle:], write, refuse)
-
-
-def headline(reason: str) -> str:
-    """The first line of what PostgreSQL says, up to the first value that it quotes: never what was
-    written. Names of tables, columns, constraints and files stay."""
-    first = reason.strip().split("\n", 1)[0]
-    named = _QUOTED.sub(lambda quoted: quoted[1] or "", first)
-    return named.rstrip(": ")[:MAX_HEADLINE_CHARACTERS]
 
 
 def _reason_of(error: DBAPIError) -> str:

@@ -9,7 +9,7 @@ import structlog
 from flask import g
 
 import settings
-from storage.postgres.driver import headline
+from storage.errors import headline
 from support.stack.environment import COMPLETE
 from tasks.logs import configure
 from webapp.app import create_app

@@ -20,6 +20,8 @@ from beat_schedule import SCHEDULE
 from support.stack.environment import COMPLETE
 from tasks import celery_app, queues
 from tasks.base import JobTask
+from tasks.programs import __main__ as own_programs
+from tasks.programs import worker
 
 PROCFILE = Path(settings.__file__).with_name("Procfile")
 A_MONDAY = datetime(2026, 11, 23, tzinfo=UTC)
@@ -37,7 +39,7 @@ ENTRY_OPTIONS = {"expires", "queue", "priority", "time_limit", "soft_time_limit"
 def app(monkeypatch: pytest.MonkeyPatch) -> Celery:
     for name, value in COMPLETE.items():
         monkeypatch.setenv(name, value)
-    celery_app.app.loader.import_default_modules()
+    assert worker.TASKS
     return celery_app.app
 
 
@@ -156,9 +158,15 @@ def test_the_procfile_has_every_program(program: str) -> None:
     assert programs()[program].strip()
 
 
-@pytest.mark.parametrize("program", ["worker", "beat", "flower"])
-def test_celery_programs_run_this_application(program: str) -> None:
-    words = shlex.split(programs()[program])
+@pytest.mark.parametrize("program", ["worker", "beat"])
+def test_own_programs_run_this_application(program: str) -> None:
+    assert shlex.split(programs()[program])[:4] == ["python", "-m", "tasks.programs", program]
+    assert program in own_programs.COMMANDS
+    assert own_programs.app is celery_app.app
+
+
+def test_flower_runs_this_application() -> None:
+    words = shlex.split(programs()["flower"])
     module, _, name = words[words.index("-A") + 1].partition(":")
     assert (module, name) == ("tasks.celery_app", "")
 

@@ -5,7 +5,9 @@ Errors are one line on stderr; `--debug` shows where they come from.
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -15,29 +17,101 @@ from embedded.errors import StackError
 from models.message import InvalidMessage
 from storage.errors import Refused, TierError
 from tasks.logs import configure
-from webapp.cli.data.backfill import backfill
-from webapp.cli.data.backup import backup, restore
-from webapp.cli.data.exporting import export_history
-from webapp.cli.data.importing import import_history
-from webapp.cli.inspect.doctor import doctor
-from webapp.cli.inspect.stats import stats
-from webapp.cli.jobs.alerts import alerts
-from webapp.cli.jobs.archive import archive
-from webapp.cli.jobs.audit import audit
-from webapp.cli.jobs.check import check
-from webapp.cli.jobs.dead_letters import dead_letters
-from webapp.cli.jobs.erase_user import erase_user
-from webapp.cli.jobs.recover import recover
-from webapp.cli.jobs.retention import retention
-from webapp.cli.migrate import migrate
-from webapp.cli.selftest import selftest
-from webapp.cli.token import token
-from webapp.cli.up import up
+from webapp.cli.lazy_group import Deferred, LazyGroup
 
 DEFAULT_ENV_FILE = Path(".threadkeep/run/env")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+COMMANDS = {
+    "up": Deferred("webapp.cli.up", "up", "Start everything and serve until Ctrl-C."),
+    "token": Deferred("webapp.cli.token", "token", "Print a token for USER."),
+    "migrate": Deferred(
+        "webapp.cli.migrate", "migrate", "Bring PostgreSQL and ClickHouse to this program's schema."
+    ),
+    "import": Deferred(
+        "webapp.cli.data.importing",
+        "import_history",
+        "Import past conversations from FILE, which may be a pipe or gzip (- for stdin).",
+    ),
+    "export": Deferred(
+        "webapp.cli.data.exporting",
+        "export_history",
+        "Write all threads and messages of all tiers as JSON Lines, by user, thread and id.",
+    ),
+    "doctor": Deferred(
+        "webapp.cli.inspect.doctor",
+        "doctor",
+        "Check every server, setting and clock, and say what to do.",
+    ),
+    "stats": Deferred(
+        "webapp.cli.inspect.stats",
+        "stats",
+        "Show rows and size per tier, health, and current throughput.",
+    ),
+    "alerts": Deferred(
+        "webapp.cli.jobs.alerts",
+        "alerts",
+        "List alerts, acknowledge them, or mute their notifications.",
+    ),
+    "archive": Deferred(
+        "webapp.cli.jobs.archive",
+        "archive",
+        "Move old messages out of PostgreSQL, once ClickHouse is proven to have each of them.",
+    ),
+    "backfill": Deferred(
+        "webapp.cli.data.backfill",
+        "backfill",
+        "Backfill what Redis missed, and warm the pages that it lacks, from PostgreSQL.",
+    ),
+    "check": Deferred(
+        "webapp.cli.jobs.check",
+        "check",
+        "Compare Redis, PostgreSQL and ClickHouse, and name everything that differs.",
+    ),
+    "recover": Deferred(
+        "webapp.cli.jobs.recover",
+        "recover",
+        "Rebuild PostgreSQL and Redis from ClickHouse, or ClickHouse and Redis from PostgreSQL.",
+    ),
+    "backup": Deferred(
+        "webapp.cli.data.backup",
+        "backup",
+        "Write everything of all tiers into the new folder FOLDER.",
+    ),
+    "restore": Deferred(
+        "webapp.cli.data.backup",
+        "restore",
+        "Restore the backup in FOLDER, after checking every byte and every message in it.",
+    ),
+    "selftest": Deferred(
+        "webapp.cli.selftest",
+        "selftest",
+        "Break a stack of its own under load, and check that it kept its promises.",
+    ),
+    "dead-letters": Deferred(
+        "webapp.cli.jobs.dead_letters",
+        "dead_letters",
+        "List, replay or discard writes that PostgreSQL refused.",
+    ),
+    "erase-user": Deferred(
+        "webapp.cli.jobs.erase_user",
+        "erase_user",
+        "Erase everything of USER from every tier, and print the receipt.",
+    ),
+    "retention": Deferred(
+        "webapp.cli.jobs.retention",
+        "retention",
+        "How long messages are kept, per user and per thread, and what is on legal hold.",
+    ),
+    "audit": Deferred("webapp.cli.jobs.audit", "audit", "List the audit trail, newest first."),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    deferred=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option(
     "--env-file",
@@ -58,39 +132,19 @@ def threadkeep(context: click.Context, debug: bool, env_file: Path | None) -> No
             os.environ.setdefault(name, value)
 
 
-COMMANDS: tuple[click.Command, ...] = (
-    up,
-    token,
-    migrate,
-    import_history,
-    export_history,
-    doctor,
-    stats,
-    alerts,
-    archive,
-    backfill,
-    check,
-    recover,
-    backup,
-    restore,
-    selftest,
-    dead_letters,
-    erase_user,
-    retention,
-    audit,
-)
-for command in COMMANDS:
-    threadkeep.add_command(command)
-
-
 def main() -> None:
     """The entry point: turns every expected error into one line."""
     configure()
     if "--debug" in sys.argv[1:2]:
         threadkeep()
+    # Outside standalone mode click returns the status of an early exit.
+    end_with(lambda: threadkeep(standalone_mode=False) or 0)
+
+
+def end_with(work: Callable[[], int]) -> NoReturn:
+    """Ends the process with the status of some work, or with one line for an error of it."""
     try:
-        # Outside standalone mode click returns the status of an early exit.
-        sys.exit(threadkeep(standalone_mode=False) or 0)
+        sys.exit(work())
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except click.ClickException as error:
@@ -104,6 +158,6 @@ def main() -> None:
         _fail(str(error), 1)
 
 
-def _fail(line: str, status: int) -> None:
+def _fail(line: str, status: int) -> NoReturn:
     click.echo(f"threadkeep: {line}", err=True)
     sys.exit(status)

@@ -21,12 +21,8 @@ from embedded.ports import free_port, is_free
 from embedded.stack import Stack
 from embedded.supervision import accounts
 from embedded.supervision.privileges import RunAs
-from jobs.migrate import migrate_all
-from storage.availability.checks import safety
-from storage.errors import Refused
-from webapp.cli.migrate import LOST
-from webapp.cli.ready import REALTIME, announce, health, say
-from wiring.process import Services
+from webapp.cli.preparation import REALTIME, Order, Preparation, say
+from webapp.cli.ready import announce, health
 
 PROCFILE = Path(settings.__file__).with_name("Procfile")
 FIGURES = settings.VARIABLES["metrics_folder"]
@@ -76,7 +72,11 @@ def up(
     started = time.monotonic()
     programs = _programs(without)
     settings.check_names(os.environ)
-    with _folder(data, ephemeral) as folder, Stack(folder, on_event=say) as stack:
+    with (
+        _folder(data, ephemeral) as folder,
+        Stack(folder, on_event=say) as stack,
+        Preparation() as preparation,
+    ):
         is_ours = not os.environ.get("DATABASE_URL")
         env = dict(os.environ) | stack.start_servers(os.environ)
         run_as = accounts.for_programs(folder.absolute(), CODE, say)
@@ -84,17 +84,12 @@ def up(
         env |= _own_files(env, folder.absolute() / "programs", run_as)
         if REALTIME in programs:
             env |= _realtime_addresses(env, realtime_port)
-        # From here on this process has the environment of the programs.
-        os.environ.update(env)
-        services = Services(settings.load())
-        weeks = services.settings.partition_weeks_ahead
-        _mind_a_loss(services, is_ours=is_ours)
-        migrate_all(services.tiers.job_engine, services.tiers.job_clickhouse, weeks)
-        _judge(services)
+        added = dict(env.items() - os.environ.items())
+        preparation.prepare(Order(added, list(programs), is_ours))
         stack.start_programs(programs, env, run_as, health(env))
         files = [path for path in (folder / "run" / "env", env_file) if path is not None]
         ready = threading.Thread(
-            target=announce, args=(stack, services, env, files, started), daemon=True
+            target=announce, args=(stack, preparation, env, files, started), daemon=True
         )
         ready.start()
         try:
@@ -103,26 +98,6 @@ def up(
             for file in files:
                 file.unlink(missing_ok=True)
             say("stopping")
-
-
-def _mind_a_loss(services: Services, *, is_ours: bool) -> None:
-    """Rebuilds an empty PostgreSQL of this stack, which has lost its data. One that the environment
-    names may be the wrong server."""
-    if not services.jobs.disaster_recovery.is_lost():
-        return
-    if not is_ours:
-        raise Refused(LOST)
-    services.jobs.disaster_recovery.open()
-    say("PostgreSQL lost its data: it is rebuilt from ClickHouse")
-
-
-def _judge(services: Services) -> None:
-    """Makes the safety checks once here; else each program would refuse at each of its restarts."""
-    verdict = safety.judge_apart(services.settings)
-    if verdict.refusals:
-        raise Refused(verdict.reason)
-    for finding in verdict.weaker:
-        say(f"weaker: {finding.promise}: no longer promised; {finding.line}")
 
 
 @contextmanager

@@ -1,4 +1,8 @@
-"""The gunicorn worker that serves sockets."""
+"""The gunicorn worker that serves sockets.
+
+gunicorn's arbiter loads this module too and answers no request, so that only what answers one
+imports the application, which takes 60 MB.
+"""
 
 import re
 from contextlib import suppress
@@ -8,9 +12,6 @@ from typing import Any
 import gevent
 import msgspec
 from gunicorn.workers.ggevent import GeventWorker
-
-from webapp.http.errors import PROBLEM, Problem, code_of
-from webapp.realtime import process
 
 CLOSE_ALL_SECONDS = 1.5
 DISCARD_SECONDS = 0.25
@@ -55,6 +56,8 @@ class RealtimeWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no typ
 
     def _close_all(self) -> None:
         if self.booted:
+            from webapp.realtime import process  # noqa: PLC0415
+
             process.of(self.wsgi).connections.close_all(CLOSE_ALL_SECONDS)
 
     def run(self) -> None:
@@ -94,6 +97,8 @@ def _discard(sock: Any) -> None:
 
 def _problem(status: int) -> bytes:
     """The answer to bytes that never became a request of the application."""
+    from webapp.http.errors import PROBLEM, Problem, code_of  # noqa: PLC0415
+
     phrase = HTTPStatus(status).phrase
     known = status < HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.NOT_IMPLEMENTED
     body = msgspec.json.encode(

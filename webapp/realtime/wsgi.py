@@ -7,7 +7,7 @@ from typing import NoReturn
 from flask import Flask
 from gunicorn.arbiter import Arbiter
 
-from webapp.realtime import create_realtime_app
+from webapp.realtime.app import create_realtime_app
 from webapp.startup import started
 
 

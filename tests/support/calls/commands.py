@@ -15,7 +15,7 @@ from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
 
 from selftest.bed.launching import clean_environment
-from webapp.cli import main
+from webapp.cli import COMMANDS, main
 
 SECONDS = 90
 _STREAMS = ("stdin", "stdout", "stderr")
@@ -46,7 +46,7 @@ def threadkeep(
 def _program() -> ForkServerContext:
     """The process that all others are forked from; it ends with this one."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["webapp.cli"])
+    context.set_forkserver_preload(sorted({one.module for one in COMMANDS.values()}))
     return context
 
 

@@ -2,7 +2,9 @@
 
 import threading
 import time
+from importlib.resources import files
 
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from jobs.migrate import migrate_all
@@ -21,6 +23,14 @@ def test_migrating_again_does_nothing(alone: Services) -> None:
         assert postgres_standing(connection).missing == []
     with alone.tiers.job_clickhouse.engine.connect() as connection:
         assert clickhouse_standing(connection).missing == []
+
+
+def test_a_new_database_lacks_the_steps_that_alembic_would_take(alone: Services) -> None:
+    scripts = ScriptDirectory(str(files("migrations").joinpath("postgres")))
+    steps = [script.revision for script in scripts.walk_revisions()]
+    with alone.tiers.job_engine.begin() as connection:
+        connection.execute(text("SET LOCAL search_path TO pg_temp"))
+        assert postgres_standing(connection) == (steps[::-1], [], True)
 
 
 def test_the_tables_are_those_that_queries_name(alone: Services) -> None:

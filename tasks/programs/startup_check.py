@@ -1,5 +1,6 @@
 """The safety checks that a worker and beat make before anything else."""
 
+import logging
 import sys
 from typing import Any
 
@@ -10,6 +11,7 @@ import settings
 from storage.availability.checks import safety
 from storage.availability.checks.safety import SafetyVerdict, Watch
 from storage.errors import Refused
+from tasks.logs import configure
 
 
 class Guard(bootsteps.StartStopStep):
@@ -38,7 +40,7 @@ class Guard(bootsteps.StartStopStep):
     terminate = stop
 
 
-def judged(**_: Any) -> SafetyVerdict:
+def judged() -> SafetyVerdict:
     """The verdict of the checks. A refusal ends the process with one line and status 1."""
     try:
         verdict = safety.check(settings.load())
@@ -52,3 +54,8 @@ def _end_worker(reason: str) -> None:
     """Ends the worker in order: Celery's loop reads the flag and stops with this status."""
     sys.stderr.write(f"threadkeep: refused: {reason}\n")
     state.should_stop = 1  # type: ignore[assignment]  # The stubs know its first value only.
+
+
+if __name__ == "__main__":
+    configure(logging.WARNING)
+    judged()

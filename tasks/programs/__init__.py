@@ -1,0 +1,1 @@
+"""The programs of Celery that run this application, and their checks."""
