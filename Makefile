@@ -65,8 +65,12 @@ lint: setup ## Check style, types and structure only
 	@$(BIN)/lint-imports
 
 .PHONY: bench
-bench: setup ## Measure acknowledgements beside their peers
-	@$(BIN)/python -m benchmarks.ack
+bench: setup $(VENV)/.bench ## Measure everything, beside its peers, in a quarter of an hour
+	@$(BIN)/python -m benchmarks.bench
+
+$(VENV)/.bench: requirements-bench.lock $(VENV)/.installed
+	@$(PIP) install --requirement requirements-bench.lock
+	@touch $@
 
 .PHONY: setup
 setup: $(VENV)/.installed ## Make the virtual environment

@@ -1,0 +1,101 @@
+"""`python -m benchmarks.bench`: everything in one run, in less than a quarter of an hour.
+
+Each design is measured in every round, so that a machine whose speed drifts affects all alike;
+figures are medians of the rounds, and ratios are medians of the ratios of each round. An error
+among the answers ends the run with status 1.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import idle
+from benchmarks.bench import acknowledgements, growth, reads, targets
+from benchmarks.bench.designs import Bench
+from benchmarks.stack import launched_stack
+from selftest.bed.launching import StackFailed
+
+PARTS = ("idle", "acknowledgements", "reads", "growth")
+
+
+def main() -> int:
+    """Measures and prints; gives the exit status."""
+    options = _options()
+    say = Console(stderr=True, highlight=False).print
+    # Not the width of a terminal: the tables go into documents too.
+    console = Console(highlight=False, width=150)
+    measures: dict[str, Callable[[], Part]] = {
+        "idle": lambda: _idle(options),
+        "acknowledgements": lambda: _acknowledgements(options),
+        "reads": lambda: _reads(options),
+        "growth": lambda: _growth(options, say),
+    }
+    found: list[targets.BenchTarget] = []
+    try:
+        for name in options.parts.split(","):
+            started = time.monotonic()
+            tables, judged = measures[name]()
+            found += judged
+            for table in tables:
+                console.print(table)
+            say(f"{name}: {time.monotonic() - started:.0f} s")
+    except (StackFailed, OSError) as error:
+        say(str(error), markup=False)
+        return 1
+    console.print(targets.targets_table(found))
+    return 0
+
+
+Part = tuple[list[Table], Iterator[targets.BenchTarget]]
+"""The tables of a part, and its targets."""
+
+
+@contextmanager
+def _bench() -> Iterator[Bench]:
+    with launched_stack() as stack, ExitStack() as cleanup:
+        yield Bench(stack, cleanup)
+
+
+def _idle(options: argparse.Namespace) -> Part:
+    figures = idle.measure_idle(options.idle_seconds)
+    return [idle.idle_table(figures)], targets.of_idle(figures)
+
+
+def _acknowledgements(options: argparse.Namespace) -> Part:
+    with _bench() as bench:
+        designs = [bench.ours(), *bench.peers(), bench.empty_route()]
+        results = acknowledgements.measure_acknowledgements(
+            bench, designs, options.rounds, options.seconds
+        )
+    return acknowledgements.tables(results), targets.of_acknowledgements(results)
+
+
+def _reads(options: argparse.Namespace) -> Part:
+    with _bench() as bench:
+        results = reads.measure_reads(bench, bench.empty_route(), options.rounds, options.seconds)
+    return [reads.reads_table(results)], targets.of_reads(results)
+
+
+def _growth(options: argparse.Namespace, say: Callable[[str], object]) -> Part:
+    with _bench() as bench:
+        empty = bench.empty_route()
+        stages = growth.measure_growth(bench, empty, options.rounds, options.seconds, say)
+    return [growth.growth_table(stages)], targets.of_growth(stages)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=4, help="of one run of one design")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--idle-seconds", type=float, default=60)
+    parser.add_argument("--parts", default=",".join(PARTS), help="some of: %(default)s")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
