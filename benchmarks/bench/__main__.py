@@ -6,11 +6,13 @@ among the answers ends the run with status 1.
 """
 
 import argparse
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+import structlog
 from rich.console import Console
 from rich.table import Table
 
@@ -26,6 +28,8 @@ PARTS = ("idle", "acknowledgements", "reads", "growth")
 def main() -> int:
     """Measures and prints; gives the exit status."""
     options = _options()
+    # An import that is slow on a busy machine is no news here.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     say = Console(stderr=True, highlight=False).print
     # Not the width of a terminal: the tables go into documents too.
     console = Console(highlight=False, width=150)

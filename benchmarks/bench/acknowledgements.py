@@ -8,7 +8,7 @@ from typing import NamedTuple
 from rich.table import Table
 
 from benchmarks import load
-from benchmarks.bench.designs import OURS, USERS, Bench, Design
+from benchmarks.bench.designs import EMPTY, OURS, USERS, Bench, Design
 from benchmarks.bench.lag import Lags, measure_lags, percentile
 from benchmarks.bench.measuring import (
     GENERATOR,
@@ -95,8 +95,8 @@ def _rates_table(results: AckResults) -> Table:
             name,
             f"{run.acknowledged:,.0f}",
             f"{results.against(name, clients, 'acknowledged'):.2f}" if is_other else "",
-            f"{run.landed:,.0f}",
-            f"{results.against(name, clients, 'landed'):.2f}" if is_other else "",
+            f"{run.landed:,.0f}" if name != EMPTY else "",
+            f"{results.against(name, clients, 'landed'):.2f}" if is_other and name != EMPTY else "",
             *(f"{figure:.1f}" for figure in figures),
         )
     return table
@@ -108,7 +108,7 @@ def _processor_table(results: AckResults, clients: int) -> Table:
         name: median_run(found) for (name, count), found in results.runs.items() if count == clients
     }
     processes = dict.fromkeys(process for run in runs.values() for process in run.micros)
-    table = Table(title=f"Processor time of a message, {clients} clients, µs")
+    table = Table(title=f"Processor time of a message in µs, clients: {clients}")
     table.add_column("")
     for name in runs:
         table.add_column(name, justify="right")

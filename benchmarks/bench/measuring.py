@@ -14,7 +14,7 @@ GENERATOR = "load generator"
 
 
 class LoadRun(NamedTuple):
-    """Acknowledged and landed a second, latencies in milliseconds, and microseconds of processor
+    """Acknowledged and committed a second, latencies in milliseconds, and microseconds of processor
     time for each message (or answer) by process, until all its copies were made."""
 
     acknowledged: float
@@ -57,10 +57,11 @@ def measure(design: Design, plan: LoadPlan) -> LoadRun:
         wait_until(lambda: design.landed is None or design.landed() - before >= count)
     landed_seconds = time.monotonic() - started
     wait_until(design.is_settled)
+    acknowledged = sample.per_second * plan.messages
     spent = _spent(design) | {GENERATOR: spent_before[GENERATOR] + generator}
     return LoadRun(
-        acknowledged=sample.per_second * plan.messages,
-        landed=count / landed_seconds,
+        acknowledged=acknowledged,
+        landed=count / landed_seconds if design.landed else acknowledged,
         p50=sample.percentile(0.50),
         p95=sample.percentile(0.95),
         p99=sample.percentile(0.99),

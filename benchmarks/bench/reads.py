@@ -21,6 +21,7 @@ from benchmarks.bench.measuring import (
     median_run,
     ratio,
 )
+from models.message import Message
 from selftest.bed.launching import StackFailed
 
 MANY, FEW = 64, 4
@@ -28,7 +29,8 @@ BATCH_MESSAGES = 500
 PAGE_MESSAGES = 60
 LISTED_THREADS = 1_000
 SEARCHED_MESSAGES = 50_000
-ARCHIVED_THREADS, ARCHIVED_MESSAGES = 200, 20_000
+ARCHIVED_MESSAGES = 20_000
+HOT_PAGE_MESSAGES = 1_000
 HOT_PAGE = "/api/threads/read/messages?limit=50"
 LISTER, SEARCHER, ARCHIVIST = "lists-threads", "searches", "reads-the-archive"
 DAY_US = 86_400_000_000
@@ -64,8 +66,7 @@ class ReadResults(NamedTuple):
 
 def measure_reads(bench: Bench, empty: Design, rounds: int, seconds: float) -> ReadResults:
     """Measures every row in every round."""
-    _prepare(bench)
-    plans = _plans(bench, seconds)
+    plans = _plans(bench, seconds, _prepare(bench))
     empty_plan = ack_plan(bench, empty, MANY, seconds)
     ours = bench.ours()
     for plan in plans.values():
@@ -101,22 +102,25 @@ def reads_table(results: ReadResults) -> Table:
     return table
 
 
-def _prepare(bench: Bench) -> None:
-    """Fills the hot page of every reader, and imports a list, an archive, and what is searched."""
+def _prepare(bench: Bench) -> list[Message]:
+    """Fills the hot page of every reader; imports a list, what is searched, and an archive, whose
+    messages it gives."""
     now_us = time.time_ns() // 1_000
     for number in range(MANY):
         load.once(bench.stack.url, _batch(bench, f"{USERS}{number}", PAGE_MESSAGES))
     imports = (
-        (ARCHIVIST, ARCHIVED_THREADS, ARCHIVED_MESSAGES, LONG_AGO_US, LONG_AGO_US + DAY_US),
         (LISTER, LISTED_THREADS, LISTED_THREADS, now_us - DAY_US, now_us),
         (SEARCHER, 500, SEARCHED_MESSAGES, now_us - 6 * DAY_US, now_us - DAY_US),
     )
     for what in imports:
         history.add(bench, history.messages(*what))
+    archived = _archived()
+    history.add(bench, iter(archived))
     history.archive_all()
+    return archived
 
 
-def _plans(bench: Bench, seconds: float) -> dict[str, LoadPlan]:
+def _plans(bench: Bench, seconds: float, archived: Sequence[Message]) -> dict[str, LoadPlan]:
     url = bench.stack.url
 
     def get(user_id: str, *paths: str) -> load.Requests:
@@ -124,7 +128,7 @@ def _plans(bench: Bench, seconds: float) -> dict[str, LoadPlan]:
         return itertools.cycle([load.call("GET", url, path, token) for path in paths])
 
     searched = [f"/api/search?q={word}&limit=50" for word in history.WORDS[100:1_100:10]]
-    archived = _archive_pages(bench)
+    pages = _archive_pages(bench, archived)
     message_of = [_newest(bench, f"{USERS}{number}") for number in range(MANY)]
     writer = [
         load.post(url, f"/api/threads/thread-{at:05}/messages", bench.token(LISTER), BODY)
@@ -147,7 +151,7 @@ def _plans(bench: Bench, seconds: float) -> dict[str, LoadPlan]:
             beside=[itertools.cycle(writer)]
         ),
         SEARCHES: reading(FEW, lambda number: get(SEARCHER, *searched[number::FEW])),
-        ARCHIVE: reading(FEW, lambda number: get(ARCHIVIST, *archived[number::FEW])),
+        ARCHIVE: reading(FEW, lambda number: get(ARCHIVIST, *pages[number::FEW])),
     }
 
 
@@ -165,14 +169,17 @@ def _newest(bench: Bench, user_id: str) -> str:
     return f"/api/messages/{page['messages'][0]['id']}"
 
 
-def _archive_pages(bench: Bench) -> list[str]:
-    """The paths of second pages of archived threads."""
-    paths = []
-    for number in range(ARCHIVED_THREADS):
-        path = f"/api/threads/thread-{number:05}/messages?limit=50"
-        paths.append(f"{path}&cursor={_page(bench, ARCHIVIST, path)['next_cursor']}")
+def _archived() -> list[Message]:
+    spans = (LONG_AGO_US, LONG_AGO_US + DAY_US)
+    return list(history.messages(ARCHIVIST, FEW, ARCHIVED_MESSAGES, *spans))
+
+
+def _archive_pages(bench: Bench, archived: Sequence[Message]) -> list[str]:
+    """The paths of pages too deep in their thread for Redis, one of each thread in turn."""
+    deep = archived[HOT_PAGE_MESSAGES : -FEW * HOT_PAGE_MESSAGES]
+    paths = [f"/api/threads/{one.thread_id}/messages?limit=50&cursor={one.id}" for one in deep]
     # The second answer shows that the first was not kept.
-    sources = {_page(bench, ARCHIVIST, path)["retrieval_source"] for path in 2 * paths[:3]}
+    sources = {_page(bench, ARCHIVIST, path)["retrieval_source"] for path in 2 * paths[:FEW]}
     if sources != {"clickhouse"}:
         raise StackFailed(f"an archived page came from {sources}")
     return paths
