@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import structlog
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +24,8 @@ from benchmarks.stack import launched_stack
 from selftest.bed.launching import StackFailed
 
 PARTS = ("idle", "acknowledgements", "reads", "growth")
+WIDTH = 250
+"""No cell is broken."""
 
 
 def main() -> int:
@@ -31,8 +34,7 @@ def main() -> int:
     # An import that is slow on a busy machine is no news here.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     say = Console(stderr=True, highlight=False).print
-    # Not the width of a terminal: the tables go into documents too.
-    console = Console(highlight=False, width=150)
+    console = Console(highlight=False, width=WIDTH)
     measures: dict[str, Callable[[], Part]] = {
         "idle": lambda: _idle(options),
         "acknowledgements": lambda: _acknowledgements(options),
@@ -46,17 +48,24 @@ def main() -> int:
             tables, judged = measures[name]()
             found += judged
             for table in tables:
-                console.print(table)
+                _print(console, table)
             say(f"{name}: {time.monotonic() - started:.0f} s")
     except (StackFailed, OSError) as error:
         say(str(error), markup=False)
         return 1
-    console.print(targets.targets_table(found))
+    _print(console, targets.targets_table(found))
     return 0
 
 
 Part = tuple[list[Table], Iterator[targets.BenchTarget]]
 """The tables of a part, and its targets."""
+
+
+def _print(console: Console, table: Table) -> None:
+    """Prints a table as Markdown: what a document takes is what a terminal shows."""
+    console.print(f"\n### {table.title}\n")
+    table.title, table.box = None, box.MARKDOWN
+    console.print(table)
 
 
 @contextmanager
