@@ -97,9 +97,7 @@ def idle_table(figures: IdleFigures) -> Table:
         table.add_column(heading, justify="right" if heading else "left")
     for name in sorted(figures.shares, key=lambda one: -figures.memory[one]):
         table.add_row(name, f"{figures.shares[name]:.2f}", f"{figures.memory[name]:,.0f}")
-    table.add_section()
     table.add_row("all", f"{figures.share:.2f}", f"{figures.memory_mb:,.0f}")
-    table.add_section()
     table.add_row("warm start", "", f"{figures.start_seconds:.1f} s")
     table.add_row("threadkeep token", "", f"{figures.token_seconds:.2f} s")
     table.add_row("installed for serving", "", f"{figures.environment_mb:,.0f} MB")

@@ -44,6 +44,7 @@ def main() -> int:
     found: list[targets.BenchTarget] = []
     try:
         for name in options.parts.split(","):
+            say(f"measuring {name}")
             started = time.monotonic()
             tables, judged = measures[name]()
             found += judged

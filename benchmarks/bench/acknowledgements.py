@@ -82,11 +82,7 @@ def _rates_table(results: AckResults) -> Table:
         "p50 ms", "p95", "p99", "slowest",
     ):  # fmt: skip
         table.add_column(heading, justify="left" if heading == "design" else "right")
-    clients_before = 0
     for (name, clients), runs in sorted(results.runs.items(), key=lambda item: item[0][1]):
-        if clients != clients_before:
-            table.add_section()
-            clients_before = clients
         run = median_run(runs)
         is_other = name != OURS
         figures = (run.p50, run.p95, run.p99, run.slowest)
@@ -116,9 +112,7 @@ def _processor_table(results: AckResults, clients: int) -> Table:
         spent = [run.micros.get(process) for run in runs.values()]
         if process != GENERATOR and any(one and one >= SHOWN_MICROS for one in spent):
             table.add_row(process, *map(_micros, spent))
-    table.add_section()
     table.add_row("all of these", *(_micros(run.total_micros) for run in runs.values()))
-    table.add_section()
     table.add_row(GENERATOR, *(_micros(run.micros[GENERATOR]) for run in runs.values()))
     return table
 

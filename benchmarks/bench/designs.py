@@ -41,8 +41,8 @@ CELERY = (
 )
 
 OURS = "threadkeep"
-FASTAPI = "FastAPI + asyncpg, commit before the answer"
-FLASK = "Flask + SQLAlchemy, commit before the answer"
+FASTAPI = "FastAPI + asyncpg"
+FLASK = "Flask + SQLAlchemy"
 ONE_TASK = "one Celery task per message"
 EMPTY = "empty route, token checked"
 

@@ -9,11 +9,10 @@ from rich.table import Table
 
 from benchmarks import load
 from benchmarks.bench import history
-from benchmarks.bench.acknowledgements import BODY, ack_plan
+from benchmarks.bench.acknowledgements import BODY, MANY, ack_plan
 from benchmarks.bench.designs import USERS, Bench, Design, count
 from benchmarks.bench.measuring import LoadPlan, LoadRun, measure, median_run, ratio
 
-CLIENTS = 64
 USER = f"{USERS}grows"
 STAGES = {1_000: 100, 100_000: 10_000, 1_000_000: 10_000}
 """Kept messages, and the threads they are in."""
@@ -42,7 +41,7 @@ def measure_growth(
 ) -> list[GrowthStage]:
     """Measures stage after stage."""
     ours = bench.ours()
-    empty_plan = ack_plan(bench, empty, CLIENTS, seconds)
+    empty_plan = ack_plan(bench, empty, MANY, seconds)
     stages = []
     for wanted, threads in STAGES.items():
         kept = count(bench.engine, "SELECT count(*) FROM messages")
@@ -68,7 +67,7 @@ def growth_of(stages: Sequence[GrowthStage]) -> float:
 
 def growth_table(stages: Sequence[GrowthStage]) -> Table:
     """The cost at each stage."""
-    table = Table(title=f"Growth: the cost of a message, {CLIENTS} clients of one user")
+    table = Table(title=f"Growth: the cost of a message, {MANY} clients of one user")
     for heading in (
         "kept", "threads", "acked/s", "p50 ms", "p99", "all µs", "empty route µs", "÷ empty route",
         "÷ first",
@@ -94,8 +93,8 @@ def _plan(bench: Bench, threads: int, seconds: float) -> LoadPlan:
     token = bench.token(USER)
 
     def requests(number: int) -> load.Requests:
-        own = range(number, threads, CLIENTS)
+        own = range(number, threads, MANY)
         paths = [f"/api/threads/thread-{at:05}/messages" for at in own]
         return itertools.cycle([load.post(bench.stack.url, path, token, BODY) for path in paths])
 
-    return LoadPlan(CLIENTS, seconds, requests)
+    return LoadPlan(MANY, seconds, requests)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from benchmarks import load
 from benchmarks.bench import history
-from benchmarks.bench.acknowledgements import BODY, ack_plan
+from benchmarks.bench.acknowledgements import BODY, MANY, ack_plan
 from benchmarks.bench.designs import EMPTY, USERS, Bench, Design
 from benchmarks.bench.measuring import (
     GENERATOR,
@@ -24,7 +24,7 @@ from benchmarks.bench.measuring import (
 from models.message import Message
 from selftest.bed.launching import StackFailed
 
-MANY, FEW = 64, 4
+FEW = 4
 BATCH_MESSAGES = 500
 PAGE_MESSAGES = 60
 LISTED_THREADS = 1_000
