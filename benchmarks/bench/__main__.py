@@ -98,15 +98,17 @@ def _reads(options: argparse.Namespace) -> Part:
 def _growth(options: argparse.Namespace, say: Callable[[str], object]) -> Part:
     with _bench() as bench:
         empty = bench.empty_route()
-        stages = growth.measure_growth(bench, empty, options.rounds, options.seconds, say)
+        plan = growth.GrowthPlan(options.kept, options.rounds, options.seconds)
+        stages = growth.measure_growth(bench, empty, plan, say)
     return [growth.growth_table(stages)], targets.of_growth(stages)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=4, help="of one run of one design")
+    parser.add_argument("--seconds", type=float, default=3, help="of one run of one design")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--idle-seconds", type=float, default=60)
+    parser.add_argument("--kept", type=int, default=1_000_000, help="messages, where growth ends")
     parser.add_argument("--parts", default=",".join(PARTS), help="some of: %(default)s")
     return parser.parse_args()
 

@@ -17,6 +17,15 @@ USER = f"{USERS}grows"
 STAGES = {1_000: 100, 100_000: 10_000, 1_000_000: 10_000}
 """Kept messages, and the threads they are in."""
 DAY_US = 86_400_000_000
+WARM_SECONDS = 0.5
+
+
+class GrowthPlan(NamedTuple):
+    """The most messages to be kept, and the rounds of so many seconds at each stage."""
+
+    kept: int
+    rounds: int
+    seconds: float
 
 
 class GrowthStage(NamedTuple):
@@ -37,24 +46,25 @@ class GrowthStage(NamedTuple):
 
 
 def measure_growth(
-    bench: Bench, empty: Design, rounds: int, seconds: float, say: Callable[[str], object]
+    bench: Bench, empty: Design, plan: GrowthPlan, say: Callable[[str], object]
 ) -> list[GrowthStage]:
     """Measures stage after stage."""
     ours = bench.ours()
-    empty_plan = ack_plan(bench, empty, MANY, seconds)
+    empty_plan = ack_plan(bench, empty, MANY, plan.seconds)
     stages = []
-    for wanted, threads in STAGES.items():
+    for wanted in (stage for stage in STAGES if stage <= plan.kept):
+        threads = STAGES[wanted]
         kept = count(bench.engine, "SELECT count(*) FROM messages")
         if kept < wanted:
             say(f"importing {wanted - kept:,} messages")
             now_us = time.time_ns() // 1_000
             made = history.messages(USER, threads, wanted - kept, now_us - 6 * DAY_US, now_us)
             history.add(bench, made)
-        plan = _plan(bench, threads, seconds)
-        measure(ours, plan._replace(seconds=0.5))
+        posts = _plan(bench, threads, plan.seconds)
+        measure(ours, posts._replace(seconds=WARM_SECONDS))
         stage = GrowthStage(max(kept, wanted), threads, [], [])
-        for _ in range(rounds):
-            stage.ours.append(measure(ours, plan))
+        for _ in range(plan.rounds):
+            stage.ours.append(measure(ours, posts))
             stage.empty.append(measure(empty, empty_plan))
         stages.append(stage)
     return stages

@@ -28,8 +28,8 @@ FEW = 4
 BATCH_MESSAGES = 500
 PAGE_MESSAGES = 60
 LISTED_THREADS = 1_000
-SEARCHED_MESSAGES = 50_000
-ARCHIVED_MESSAGES = 20_000
+SEARCHED_MESSAGES = 20_000
+ARCHIVED_MESSAGES = 10_000
 HOT_PAGE_MESSAGES = 1_000
 HOT_PAGE = "/api/threads/read/messages?limit=50"
 LISTER, SEARCHER, ARCHIVIST = "lists-threads", "searches", "reads-the-archive"
@@ -41,7 +41,7 @@ BATCHES = "POST /api/messages:batch of 500"
 PAGES = "GET …/messages, 50 from Redis"
 MESSAGE = "GET /api/messages/{id}"
 LISTS = "GET /api/threads, 50, a writer beside"
-SEARCHES = "GET /api/search, 50,000 messages"
+SEARCHES = "GET /api/search, 20,000 messages"
 ARCHIVE = "GET …/messages, 50 from the archive"
 
 
