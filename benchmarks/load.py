@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 LOST_SECONDS = 10
 """An answer that takes longer is an error."""
+ERROR_BYTES = 300
 _HEADER_END = b"\r\n\r\n"
 _LENGTH = b"ength:"
 """The end of the name of a header that servers write in either case."""
@@ -24,11 +25,13 @@ Requests = Iterator[bytes]
 
 
 class LoadSample(NamedTuple):
-    """The result of one run: latencies in seconds, and how many answers were not 200."""
+    """The result of one run: latencies in seconds, how many answers were not 200, and the beginning
+    of the first of these."""
 
     latencies: list[float]
     errors: int
     seconds: float
+    first_error: str = ""
 
     @property
     def per_second(self) -> float:
@@ -72,6 +75,10 @@ class LoadClient:
         self.body = answer[answer.find(_HEADER_END) + len(_HEADER_END) :]
         return answer[9:12]
 
+    def error(self, status: bytes) -> str:
+        """What the last answer says, for people."""
+        return f"{status.decode()} {self.body[:ERROR_BYTES].decode(errors='replace')}"
+
 
 def _length(answer: bytes) -> int:
     """The length of an answer with its headers, or 0 while these are not all there."""
@@ -98,7 +105,7 @@ def run(
     counted = [LoadClient(address, requests(number)) for number in range(clients)]
     everyone = counted + [LoadClient(address, other) for other in beside]
     latencies: list[float] = []
-    errors = 0
+    errors: list[str] = []
     by_file = {client.socket.fileno(): client for client in everyone}
     counting = {client.socket.fileno() for client in counted}
     # A garbage collection in the generator would count as latency of all clients.
@@ -123,7 +130,8 @@ def run(
                 now = time.perf_counter()
                 if file in counting:
                     latencies.append(now - client.sent_at)
-                errors += status != b"200"
+                if status != b"200":
+                    errors.append(client.error(status))
                 if now - started < seconds:
                     client.send()
                 else:
@@ -132,7 +140,7 @@ def run(
     gc.enable()
     for client in everyone:
         client.socket.close()
-    return LoadSample(latencies, errors, elapsed)
+    return LoadSample(latencies, len(errors), elapsed, next(iter(errors), ""))
 
 
 def address_of(url: str) -> tuple[str, int]:
@@ -150,7 +158,7 @@ def once(url: str, request: bytes) -> bytes:
         status = client.receive()
     client.socket.close()
     if status != b"200":
-        raise OSError(f"{status.decode()}: {client.body[:300].decode()}")
+        raise OSError(client.error(status))
     return client.body
 
 

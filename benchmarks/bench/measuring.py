@@ -51,7 +51,8 @@ def measure(design: Design, plan: LoadPlan) -> LoadRun:
     sample = load.run(design.url, plan.clients, plan.seconds, plan.requests, plan.beside)
     generator = costs.seconds_of([os.getpid()]) - spent_before[GENERATOR]
     if sample.errors:
-        raise StackFailed(f"{design.name}: {sample.errors} answers were not 200")
+        failed = f"{sample.errors} of {len(sample.latencies)} answers"
+        raise StackFailed(f"{design.name}: {failed} were not 200: {sample.first_error}")
     count = len(sample.latencies) * plan.messages
     if design.landed and not plan.is_read:
         wait_until(lambda: design.landed is None or design.landed() - before >= count)

@@ -12,7 +12,7 @@ from benchmarks import load
 from benchmarks.bench.measuring import LoadRun, median_run, ratio
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nserver: any\r\n\r\nbody"
-FAILED = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+FAILED = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy"
 
 
 @contextmanager
@@ -51,6 +51,7 @@ def test_an_answer_that_is_not_200_is_an_error() -> None:
     with server(FAILED) as url:
         sample = load.run(url, 1, 0.01, lambda _: repeat(request(url)))
         assert sample.errors == len(sample.latencies) > 0
+        assert sample.first_error.startswith("503 busy")
         assert sample.per_second == 0
     with server(FAILED) as url, pytest.raises(OSError, match="503"):
         load.once(url, request(url))
