@@ -25,6 +25,7 @@ from models.message import Message
 from selftest.bed.launching import StackFailed
 
 FEW = 4
+WARM_SECONDS = 1.0
 BATCH_MESSAGES = 500
 PAGE_MESSAGES = 60
 LISTED_THREADS = 1_000
@@ -69,12 +70,13 @@ def measure_reads(bench: Bench, empty: Design, rounds: int, seconds: float) -> R
     plans = _plans(bench, seconds, _prepare(bench))
     empty_plan = ack_plan(bench, empty, MANY, seconds)
     ours = bench.ours()
-    for plan in plans.values():
-        measure(ours, plan._replace(seconds=1.0))
+    rows = {name: ours._replace(name=name) for name in plans}
+    for name, plan in plans.items():
+        measure(rows[name], plan._replace(seconds=WARM_SECONDS))
     runs: dict[str, list[LoadRun]] = {}
     for at in range(rounds):
         for name in sorted(plans, reverse=bool(at % 2)):
-            runs.setdefault(name, []).append(measure(ours, plans[name]))
+            runs.setdefault(name, []).append(measure(rows[name], plans[name]))
         runs.setdefault(EMPTY, []).append(measure(empty, empty_plan))
     return ReadResults(runs, {name: plan.clients for name, plan in plans.items()} | {EMPTY: MANY})
 
