@@ -65,8 +65,12 @@ lint: setup-all ## Check style, types and structure only
 	@$(BIN)/lint-imports
 
 .PHONY: bench
-bench: setup-all ## Measure acknowledgements beside their peers
-	@$(BIN)/python -m benchmarks.ack
+bench: setup-all $(VENV)/.bench ## Measure everything, beside its peers, in a quarter of an hour
+	@$(BIN)/python -m benchmarks.bench
+
+$(VENV)/.bench: requirements-bench.lock $(VENV)/.installed-all
+	@$(PIP) install --requirement requirements-bench.lock
+	@touch $@
 
 .PHONY: setup
 setup: $(VENV)/.installed ## Make the virtual environment, with what serving needs

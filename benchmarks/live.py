@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 import settings
-from benchmarks.sockets import costs, trouble
+from benchmarks import costs
+from benchmarks.sockets import trouble
 from benchmarks.sockets.fleet import Fleet, FleetOutcome
 from selftest.bed.launching import Launched, StackFailed, clean_environment, launch_up
 from webapp.http.auth import Tokens

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from selftest.bed.launching import clean_environment, launch_up
+from selftest.bed.launching import Launched, clean_environment, launch_up
 
 KEPT_VARIABLES = ("WEB_WORKERS", "WEB_THREADS", "WORKER_THREADS")
 """Only these: addresses of the caller's own servers must not lead a benchmark to real data."""
@@ -19,9 +19,21 @@ def ephemeral_stack(**own: str) -> Iterator[dict[str, str]]:
 
     Raises `StackFailed` when it does not serve within two minutes.
     """
-    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+    with launched_stack(**own) as stack:
+        yield stack.env
+
+
+@contextmanager
+def launched_stack(**own: str) -> Iterator[Launched]:
+    """The same with its processes. Raises `StackFailed`."""
     with (
         tempfile.TemporaryDirectory(prefix="threadkeep-benchmark-") as name,
-        launch_up(Path(name), clean_environment() | kept | own, "realtime") as stack,
+        launch_up(Path(name), environment() | own, "realtime") as stack,
     ):
-        yield stack.env
+        yield stack
+
+
+def environment() -> dict[str, str]:
+    """The environment of a stack: this one's, without what would lead to real data."""
+    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+    return clean_environment() | kept

@@ -1,8 +1,8 @@
 """The usual first design: cache the message in Redis, enqueue one Celery task for it,
 and have that task insert one row.
 
-Written as the manuals of Flask, PyJWT, Celery, redis-py and SQLAlchemy write it, on the same HTTP
-server with the same workers, over the same Redis, broker and PostgreSQL as Threadkeep.
+Written as the manuals of Flask, Celery, redis-py and SQLAlchemy write it, with the same token
+check, over the same Redis, broker and PostgreSQL as Threadkeep.
 """
 
 import uuid
@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-import jwt
 from celery import Celery
 from flask import Flask, Response, jsonify, request
 from redis import Redis
@@ -18,6 +17,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 import settings
+from webapp.http.auth import Tokens
 
 celery = Celery("one_task", set_as_current=False)
 celery.add_defaults(
@@ -64,14 +64,14 @@ def create_app() -> Flask:
     app = Flask("one_task")
     own = settings.load()
     redis: Redis = Redis.from_url(own.redis_url)
+    tokens = Tokens(own)
 
     @app.post("/api/threads/<thread_id>/messages")
     def post_message(thread_id: str) -> Response:
-        token = request.headers["Authorization"].removeprefix("Bearer ")
-        claims = jwt.decode(token, own.jwt_secret, algorithms=["HS256"])
+        caller = tokens.verify(request.headers["Authorization"].removeprefix("Bearer "))
         message = {
             "id": str(uuid.uuid4()),
-            "user_id": claims["sub"],
+            "user_id": caller.user_id,
             "thread_id": thread_id,
             "content": request.get_json()["message"],
             "created_at": datetime.now(UTC).isoformat(),

@@ -1,0 +1,1 @@
+"""`make bench`: Threadkeep beside its peers, bulk and reads, growth, and a stack at rest."""
