@@ -4,6 +4,7 @@ The stack is started once, by the first test that asks for it; unit tests never 
 start the run fails: a test that is skipped proves nothing.
 """
 
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -18,6 +19,13 @@ from webapp.http.auth import Tokens
 from wiring.process import Services
 
 TOKEN_SECONDS = 3600
+
+
+def pytest_configure() -> None:
+    """Who is started by a shell in the background ignores SIGINT, and so would every program that
+    a test interrupts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
