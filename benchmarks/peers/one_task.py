@@ -51,7 +51,7 @@ def _engine() -> Engine:
     return create_engine(settings.load().database_url)
 
 
-@celery.task(name="one_task.insert_message")
+@celery.task(name="one_task.insert_message", shared=False)
 def insert_message(message: dict[str, Any]) -> None:
     """Inserts one row."""
     with Session(_engine()) as session:
