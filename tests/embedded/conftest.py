@@ -1,4 +1,4 @@
-"""One stack of servers for the module, without programs."""
+"""One stack of servers without programs, which comes back from whatever a test does to it."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,13 +10,13 @@ from support.stack.embedded_stack import ClickHouse
 from support.stack.processes import Launched, launched
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack(tmp_path_factory.mktemp("stack") / "data", max_memory="64mb") as stack:
         yield stack
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def urls(stack: Stack) -> dict[str, str]:
     return stack.start_servers({})
 

@@ -31,7 +31,7 @@ def test_a_short_run_keeps_its_word_and_touches_no_server_of_its_environment(
     own = tmp_path / ".threadkeep" / "run"
     own.mkdir(parents=True)
     (own / "env").write_text("".join(f"{name}={value}\n" for name, value in NOBODY.items()))
-    options = ("--seconds", "8", "--seed", "1", "--writers", "8", "--json")
+    options = ("--seconds", "15", "--seed", "1", "--writers", "8", "--json")
     done = subprocess.run(
         [SCRIPT, "selftest", *options],
         cwd=tmp_path,

@@ -4,6 +4,7 @@ Every test begins with an empty Redis. PostgreSQL and ClickHouse keep what was w
 differ from test to test.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -28,6 +29,7 @@ from support.faults.outages import end_all, end_bypasses
 from support.stack.clickhouse_requests import clickhouse_post
 from support.stack.servers import servers
 from support.stack.tiers import tiers
+from support.waiting import eventually
 from wiring.process import Services
 
 PATIENT = {
@@ -76,10 +78,13 @@ def brought_home(alone: Services) -> Iterator[None]:
 
 @pytest.fixture
 def steady_lease(alone: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """For tests in which nobody writes beside Redis: no busy machine has the lease lapse."""
+    """For tests in which nobody overwrites beside Redis what this process has read: no busy
+    machine has the lease lapse."""
+    lease = alone.failover.lease
     monkeypatch.setattr("storage.availability.lease.LEASE_SECONDS", 5.0)
+    eventually(lambda: lease.current().is_known and lease._until > time.monotonic() + 2)
     yield
-    alone.failover.lease._until = 0.0
+    lease._until = 0.0
 
 
 @pytest.fixture(autouse=True)

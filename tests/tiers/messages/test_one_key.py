@@ -272,7 +272,7 @@ def test_a_key_that_clickhouse_took_is_honoured_by_all_before_it_is_home(
     done = post(without(alone, "redis", "database"), user, "a", "k")
     own = without(alone, *out)
     # PostgreSQL answers, and is known to lack something.
-    assert own.failover.lease.current() == Completeness()
+    eventually(lambda: own.failover.lease.current() == Completeness())
     again = post(own, user, "a", "k")
     assert (again.message, again.repeated) == (done.message, True)
 

@@ -160,6 +160,7 @@ def test_without_postgresql_redis_goes_on_and_nothing_is_lost(
     assert committed(alone, run(user)) is not None
 
 
+@pytest.mark.usefixtures("steady_lease")
 def test_an_erased_user_leaves_no_state_anywhere(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
