@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, text
+from sqlalchemy import text
 
 from jobs.monitor.alerts.state import Alert
-from jobs.monitor.alerts.store import Acknowledgment
+from jobs.monitor.alerts.store import Acknowledgment, AnnotatedAlert
 from models import codec
 from storage.postgres.driver import rfc3339, rows_of, translated
 from storage.tiers import Tiers
@@ -31,7 +31,7 @@ _FORGET = text("DELETE FROM alerts WHERE raised_at < clock_timestamp() - make_in
 _NEWEST = text(
     """
 SELECT id::text AS id, type, subject, priority, raised_at AS since, ended_at AS until, detail,
-       figures, acknowledged_by, acknowledged_at
+       figures, acknowledged_by AS by, acknowledged_at AS at
 FROM alerts ORDER BY raised_at DESC, id LIMIT :limit
 """
 )
@@ -51,11 +51,11 @@ class AlertHistory:
             connection.execute(_WRITE, rows)
             connection.execute(_FORGET, {"d": KEPT_DAYS})
 
-    def newest(self, limit: int) -> list[Alert]:
+    def newest(self, limit: int) -> list[AnnotatedAlert]:
         """The alerts that were raised last, newest first."""
         with self._breaker.guard():
             rows = rows_of(self._engine, _NEWEST, {"limit": limit})
-        return [_alert(row) for row in rows]
+        return [_annotated(row._asdict()) for row in rows]
 
 
 def _row(alert: Alert, seen: Acknowledgment | None) -> dict[str, Any]:
@@ -64,7 +64,9 @@ def _row(alert: Alert, seen: Acknowledgment | None) -> dict[str, Any]:
     return {**msgspec.structs.asdict(alert), "figures": figures, "by": by, "at": at}
 
 
-def _alert(row: Row[Any]) -> Alert:
-    values = row._asdict()
-    times = ("since", "until", "acknowledged_at")
-    return Alert(**values | {name: rfc3339(values[name]) for name in times if values[name]})
+def _annotated(row: dict[str, Any]) -> AnnotatedAlert:
+    by, at, until = row.pop("by"), row.pop("at"), row.pop("until")
+    seen = None if by is None else Acknowledgment(by=by, at=rfc3339(at))
+    since = rfc3339(row.pop("since"))
+    alert = Alert(**row, since=since, until=rfc3339(until) if until else None)
+    return AnnotatedAlert(alert=alert, acknowledged=seen)
