@@ -25,8 +25,9 @@ MOST_WARMED = 500
 """Users of one run."""
 
 TURNS = 64
-TURN_SECONDS = 0.25
-"""The longest wait for another who reads the same list: then both read it."""
+TURN_SECONDS = 1.0
+"""The longest wait for another who reads the same list, longer than PostgreSQL may take: then both
+read it."""
 
 
 class ThreadCacheManager:
