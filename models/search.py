@@ -1,7 +1,8 @@
 """What a search finds: the words of a text, of a query, and where the one is in the other.
 
-This is the truth for all tiers. PostgreSQL and ClickHouse say by an index which messages may match
-(`models.search_terms`), and never fewer than do; what is shown has passed `Query.highlights`.
+This is the truth for all tiers. ClickHouse says by an index which messages may match
+(`models.search_terms`), PostgreSQL by reading them, and never fewer than do; what is shown has
+passed `Query.highlights`.
 
 A text is folded before it is looked at: compatibility forms are one (`ﬁ` is `fi`, `①` is `1`), so
 are capitals and small letters, and the marks above and below letters go (`é` is `e`), as do
@@ -32,7 +33,7 @@ DROPPED = (
     (0xFEFF, 0xFEFF), (0x1F3FB, 0x1F3FF), (0xE0000, 0xE01EF),
 )  # fmt: skip
 """Accents and other marks, and characters without a shape of their own: as if they were not there.
-The databases drop the same, so a migration goes with every change."""
+ClickHouse drops the same, so a migration goes with every change."""
 
 _SPACELESS = (
     "\u0e01-\u0e3a\u0e40-\u0e4e\u0e50-\u0e59\u0e81-\u0edf\u0f20-\u0f33\u0f40-\u0fbc\u1000-\u1049"

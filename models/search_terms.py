@@ -1,8 +1,8 @@
-"""What the databases index of a text, and which of it every text has that a query finds.
+"""What ClickHouse indexes of a text, and which of it every text has that a query finds.
 
-They fold at least as much as `models.search` does, and then take apart without knowing any
+It folds at least as much as `models.search` does, and then takes apart without knowing any
 alphabet: runs of `a-z0-9` as they are, of all other characters each one and each two that stand
-together. So what they give is never too little, whichever version of Unicode they know.
+together. So what it gives is never too little, whichever version of Unicode it knows.
 """
 
 import re
@@ -24,7 +24,7 @@ class Terms(NamedTuple):
 
 
 def terms_of(query: Query) -> Terms:
-    """The terms to ask an index for."""
+    """The terms of a query."""
     whole: dict[str, None] = {}
     beginnings: dict[str, None] = {}
     for phrase in query.phrases:

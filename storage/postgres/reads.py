@@ -119,10 +119,9 @@ class PostgresTier:
             yield connection
 
     @contextmanager
-    def as_owner(self, *, is_bulk: bool = False) -> Iterator[Connection]:
+    def as_owner(self) -> Iterator[Connection]:
         """A transaction that sees everybody's, for jobs that are about everybody."""
-        guard = self._breaker.guard(is_bulk=is_bulk)
-        with guard, translated(), self._engine.begin() as connection:
+        with self._breaker.guard(), translated(), self._engine.begin() as connection:
             yield connection
 
 

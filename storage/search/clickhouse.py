@@ -46,13 +46,13 @@ class SearchArchive:
         self._months: list[tuple[int, int]] = []
         self._months_until = 0.0
 
-    def floor(self, high: str, rows: int) -> str:
-        """The id that about so many rows lie above, and below `high`; the lowest id if there are
-        fewer."""
+    def floor(self, span: SearchSpan, rows: int) -> str:
+        """The id that about so many rows lie above, and below the span's end; the lowest id if
+        there are fewer."""
         left = rows
         for month, count in self._sizes():
             first = _first_id(month)
-            if first < high:
+            if first < span.high:
                 left -= count
                 if left <= 0:
                     return first

@@ -5,19 +5,18 @@ It has no index of words: a few rows are read, or as many of a user's as there i
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Text, Uuid, all_, cast, func, literal, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from models import ids
-from models.message import Message
 from models.search_terms import Terms
-from models.tables import messages, threads, user_erasures
+from models.tables import messages
+from storage.availability import hidden
 from storage.postgres.driver import message_of
 from storage.postgres.partitions import id_at
 from storage.postgres.reads import PostgresTier
-from storage.search.query import Matches, SearchSpan, Wanted
+from storage.search.query import Known, Matches, SearchSpan, Wanted
 
 MOST_WAITING = 20_000
 """Of the outbox. Where more rows wait, reading those of the user is quicker."""
@@ -39,14 +38,6 @@ THEN ARRAY(SELECT DISTINCT m.id::text FROM waiting w JOIN messages m ON m.id = w
 )
 
 
-class KnownVersions(NamedTuple):
-    """Versions by id, the id through which each thread is deleted, and that of all the user's."""
-
-    messages: dict[str, Message]
-    marks: dict[str, str]
-    erased_through: str
-
-
 class SearchRows:
     """The read verbs of search in PostgreSQL. Errors leave as the tier's."""
 
@@ -57,7 +48,7 @@ class SearchRows:
         """The ids of a user's messages that ClickHouse may not have in their newest version; None
         where there are too many to name, or a recovery is carrying over all there are."""
         values = {"user_id": user_id, "most": MOST_WAITING}
-        with self._postgres.as_owner(is_bulk=True) as connection:
+        with self._postgres.as_owner() as connection:
             found: list[str] | None = connection.execute(_WAITING, values).scalar_one()
         return found
 
@@ -100,25 +91,16 @@ class SearchRows:
             found = [message_of(row) for row in connection.execute(query)]
         return Matches(found, found[-1].id if len(found) >= span.at_most else None)
 
-    def known(
-        self, user_id: str, message_ids: Iterable[str], thread_ids: Iterable[str]
-    ) -> KnownVersions:
-        """What there is of messages that others found, tombstones included, and of threads."""
+    def known(self, user_id: str, message_ids: Iterable[str], thread_ids: Iterable[str]) -> Known:
+        """What there is of messages that others found, and of threads."""
         versions = select(messages).where(
             messages.c.user_id == user_id,
             messages.c.id == func.any(cast(list(message_ids), _UUIDS)),
         )
-        marks = select(threads.c.id, threads.c.deleted_through).where(
-            threads.c.user_id == user_id,
-            threads.c.id == func.any(list(thread_ids)),
-            threads.c.deleted_through.is_not(None),
-        )
-        erasure = select(user_erasures.c.erased_through).where(user_erasures.c.user_id == user_id)
         with self._postgres.as_user(user_id, is_bulk=True) as connection:
-            found = {row.id: message_of(row) for row in connection.execute(versions)}
-            deleted = {row.id: row.deleted_through for row in connection.execute(marks)}
-            erased_through = connection.execute(erasure).scalar_one_or_none()
-        return KnownVersions(found, deleted, erased_through or ids.LOWEST)
+            found = [message_of(row) for row in connection.execute(versions)]
+            marks = hidden.committed(connection, ((user_id, name) for name in thread_ids))
+        return Known(found, {name: mark.through for (_, name), mark in marks.items()})
 
 
 def may_have(content: ColumnElement[str], terms: Terms) -> ColumnElement[bool]:

@@ -1,5 +1,6 @@
 """A search: the query with its filters, a span of ids, and the results."""
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from models import ids
@@ -66,6 +67,17 @@ class Matches(NamedTuple):
 
     messages: list[Message]
     horizon: str | None
+
+
+NOTHING = Matches([], None)
+
+
+class Known(NamedTuple):
+    """What a tier knows of candidates: their versions, tombstones included, and up to which id
+    each of their threads is hidden."""
+
+    versions: Iterable[Message]
+    marks: Mapping[str, str]
 
 
 class Hit(NamedTuple):

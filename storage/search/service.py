@@ -7,6 +7,7 @@ the newest down; the newest version of each is matched by the same rules, whoeve
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from models import ids
 from models.message import Caveat, Message, Tier
@@ -15,7 +16,7 @@ from storage.availability.reading import Reading, source_of
 from storage.redis.unpersisted import Unpersisted, UnpersistedWrites
 from storage.search.clickhouse import MOST_SECONDS, SearchArchive
 from storage.search.postgres import SearchRows
-from storage.search.query import Hit, Matches, SearchHits, SearchSpan, Wanted
+from storage.search.query import NOTHING, Hit, Known, Matches, SearchHits, SearchSpan, Wanted
 from storage.telemetry.instruments import Instruments
 
 SEARCH_SECONDS = 1.0
@@ -28,7 +29,7 @@ MOST_CANDIDATES = 2_000
 FIRST_ARCHIVED = 1_000_000
 """Rows of ClickHouse that are searched at first."""
 
-FIRST_ROWS = 500
+FIRST_ROWS = 2_000
 """Rows of PostgreSQL, which has no index of words, so few: each may have 64 KiB."""
 
 GROWTH = 4
@@ -80,22 +81,23 @@ class _Versions(dict[str, tuple[Message, Tier]]):
 
 
 class _Stride:
-    """How many rows of a tier are searched at once: more and more, as long as that is quick."""
+    """Searches a tier by so many rows at once, and by more and more as long as that is quick."""
 
-    def __init__(self, rows: int) -> None:
-        self._rows = rows
-
-    def take(
+    def __init__(
         self,
-        span: SearchSpan,
-        floor: Callable[[int], str],
+        rows: int,
+        floor: Callable[[SearchSpan, int], str],
         candidates: Callable[[SearchSpan], Matches],
-    ) -> Matches:
-        """The candidates of a span, or of as much of it as lies above the `floor` of so many
-        rows."""
+    ) -> None:
+        self._rows = rows
+        self._floor = floor
+        self._candidates = candidates
+
+    def take(self, span: SearchSpan) -> Matches:
+        """The candidates of a span, or of as much of it as is searched at once."""
         started = time.monotonic()
-        low = max(span.low, floor(self._rows))
-        found = candidates(span._replace(low=low))
+        low = max(span.low, self._floor(span, self._rows))
+        found = self._candidates(span._replace(low=low))
         if found.horizon is not None:
             return found
         if time.monotonic() - started < QUICK_SECONDS:
@@ -110,15 +112,21 @@ class _Search:
         self._user_id = user_id
         self._wanted = wanted
         self._redis = service.unpersisted
-        self._rows = service.rows
-        self._archive = service.archive
+        self._rows = rows = service.rows
+        self._archive = archive = service.archive
         self._is_postgres_complete = service.lease.current().postgres_complete
         self._reading = Reading()
         self._shown: set[Tier] = set()
         self._log = Unpersisted({}, {})
         self._waiting: list[str] | None = None
-        self._through_rows = _Stride(FIRST_ROWS)
-        self._through_archive = _Stride(FIRST_ARCHIVED)
+        self._all_rows = _Stride(
+            FIRST_ROWS,
+            partial(rows.floor, user_id, wanted),
+            partial(rows.candidates, user_id, wanted),
+        )
+        self._all_archived = _Stride(
+            FIRST_ARCHIVED, archive.floor, partial(archive.candidates, user_id, wanted)
+        )
 
     def run(self, limit: int, high: str) -> SearchHits:
         """Span by span, until there are enough, or no more, or the time is over."""
@@ -146,43 +154,27 @@ class _Search:
     def _candidates(self, span: SearchSpan) -> tuple[_Versions, str | None]:
         """Candidates of each tier, and down to which id there are no others."""
         # PostgreSQL first: what leaves the outbox meanwhile is in ClickHouse by then.
-        given: dict[Tier, Matches | None] = {
-            "postgresql": self._reading.ask("postgresql", lambda: self._committed(span)),
-            "clickhouse": self._reading.ask("clickhouse", lambda: self._archived(span)),
-        }
-        if given["clickhouse"] is None and self._waiting is not None:
+        committed = self._reading.ask("postgresql", partial(self._committed, span))
+        archived = self._reading.ask("clickhouse", partial(self._all_archived.take, span))
+        if archived is None and self._waiting is not None:
             self._waiting = None
             return self._candidates(span)
+        given = [committed or NOTHING, archived or NOTHING]
         found = _Versions()
-        horizons: list[str] = []
-        for tier, matches in given.items():
-            if matches is not None:
-                found.take(matches.messages, tier)
-                horizons += filter(None, [matches.horizon])
+        found.take(given[0].messages, "postgresql")
+        found.take(given[1].messages, "clickhouse")
         hot = self._log.messages.values()
         found.take((one for one in hot if span.low < one.id < span.high), "redis")
-        return found, max(horizons, default=None)
+        return found, max((one.horizon for one in given if one.horizon), default=None)
 
     def _committed(self, span: SearchSpan) -> Matches:
         """What PostgreSQL has and ClickHouse may not; all that it has where ClickHouse is out or
         far behind."""
-        user_id, wanted, rows = self._user_id, self._wanted, self._rows
         if self._waiting is None:
-            return self._through_rows.take(
-                span,
-                lambda count: rows.floor(user_id, wanted, span, count),
-                lambda part: rows.candidates(user_id, wanted, part),
-            )
+            return self._all_rows.take(span)
         if not self._waiting:
-            return Matches([], None)
-        return rows.candidates(user_id, wanted, span, self._waiting)
-
-    def _archived(self, span: SearchSpan) -> Matches:
-        return self._through_archive.take(
-            span,
-            lambda count: self._archive.floor(span.high, count),
-            lambda part: self._archive.candidates(self._user_id, self._wanted, part),
-        )
+            return NOTHING
+        return self._rows.candidates(self._user_id, self._wanted, span, self._waiting)
 
     def _matching(
         self, found: _Versions, horizon: str | None, wanted: int, deadline: float
@@ -221,24 +213,21 @@ class _Search:
             archived = ask("clickhouse", lambda: self._archive.known(user_id, others))
             found.take(archived or (), "clickhouse")
         threads = {message.thread_id for message, _ in found.values()}
-        marks = {name: self._log.marks.get(name, ids.LOWEST) for name in threads}
         unsure = found.besides("postgresql")
         known = ask("postgresql", lambda: self._rows.known(user_id, unsure, threads))
-        if known is not None:
-            found.take(known.messages.values(), "postgresql")
-            _raise_marks(marks, known.marks)
-            return {name: max(mark, known.erased_through) for name, mark in marks.items()}
-        copies = ask("redis", lambda: self._redis.copies(found)) or {}
-        found.take(copies.values(), "redis")
-        _raise_marks(marks, ask("redis", lambda: self._redis.marks(user_id, threads)) or {})
-        return marks
+        if known is None:
+            known = ask("redis", lambda: self._redis_knows(found, threads)) or Known((), {})
+            found.take(known.versions, "redis")
+        else:
+            found.take(known.versions, "postgresql")
+        both = known.marks, self._log.marks
+        return {name: max(one.get(name, ids.LOWEST) for one in both) for name in threads}
+
+    def _redis_knows(self, found: _Versions, threads: Iterable[str]) -> Known:
+        copies = self._redis.copies(found)
+        return Known(copies.values(), self._redis.marks(self._user_id, threads))
 
     def _warning(self) -> Caveat | None:
         if not self._reading.down and not self._log.is_whole:
             return "incomplete_unpersisted_messages"
         return self._reading.warning
-
-
-def _raise_marks(marks: dict[str, str], others: dict[str, str]) -> None:
-    for name, mark in others.items():
-        marks[name] = max(mark, marks.get(name, ids.LOWEST))
