@@ -17,7 +17,16 @@ from models.ids import Clock
 from storage.errors import KeyReused, TierUnavailable
 from storage.messages.posts import Draft
 from storage.messages.storage_service import Acknowledgement, Submitted, Unsettled
-from support.faults.outages import believe_keys, ends, listed, post, process, rows, without
+from support.faults.outages import (
+    believe_keys,
+    end_bypasses,
+    ends,
+    listed,
+    post,
+    process,
+    rows,
+    without,
+)
 from support.waiting import eventually
 from webapp.app import create_app
 from webapp.door.bridge import DoorRequest
@@ -179,6 +188,7 @@ def test_what_redis_did_not_simply_take_is_given_on(alone: Services, user: str) 
 def test_an_acknowledged_post_makes_few_calls(alone: Services, user: str) -> None:
     # What other tests evicted is no matter here.
     alone.tiers.redis_client.config_resetstat()
+    end_bypasses(alone)
     believe_keys(alone)
     counts: Counter[str] = Counter()
     is_counting = False
