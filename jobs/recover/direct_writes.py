@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 BATCH = 500
 MOST_BYTES = 512 * 1024
-"""Of one transaction: PostgreSQL indexes words, about a microsecond a byte where they are long."""
+"""Of one transaction, for which others wait."""
 
 _LISTED = (
     "SELECT id, version, user_id, thread_id, idempotency_key, record FROM direct_writes"  # noqa: S608

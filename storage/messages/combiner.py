@@ -8,6 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
 from typing import Generic, TypeVar
 
 import msgspec
@@ -32,12 +33,14 @@ IDLE_SECONDS = 1.0
 
 
 class _Ticket(msgspec.Struct, Generic[Asked, Given], eq=False):
-    """`until` is when its caller's time is over, by the monotonic clock."""
+    """`until` is when its caller's time is over, by the monotonic clock. `context` is the caller's,
+    with its trace."""
 
     asked: Sequence[Asked]
     size: int
     until: float
     done: Done[Given]
+    context: Context = msgspec.field(default_factory=Context)
 
 
 class _Lane(Generic[Asked, Given]):
@@ -86,7 +89,9 @@ class _Lane(Generic[Asked, Given]):
         answers: Sequence[Given] = ()
         error: Exception | None = None
         try:
-            answers = self._carry_out([asked for ticket in tickets for asked in ticket.asked])
+            gathered = [asked for ticket in tickets for asked in ticket.asked]
+            # What is logged and traced of a call belongs to the first who asked.
+            answers = tickets[0].context.run(self._carry_out, gathered)
         except Exception as raised:
             error = raised
         at = 0
@@ -154,7 +159,7 @@ class Combiner(Generic[Asked, Given]):
         """
         reply: _Reply[Given] = _Reply()
         seconds, lane = budget.left(), self._lane(size)
-        ticket = _Ticket(asked, size, time.monotonic() + seconds, reply)
+        ticket = _Ticket(asked, size, time.monotonic() + seconds, reply, copy_context())
         lane.put(ticket)
         if reply.came(seconds):
             return reply.answers()

@@ -29,7 +29,7 @@ from storage.telemetry.instruments import Instruments, Kind, code_of
 PART_BYTES: dict[Tier, int] = {
     # One round trip: a part of a part must not be there alone.
     "redis": MOST_BYTES,
-    # Which indexes words, about a microsecond a byte where they are long.
+    # One transaction, for which others wait.
     "postgresql": 512 * 1024,
     # Which wants few inserts.
     "clickhouse": 4 * 1024 * 1024,

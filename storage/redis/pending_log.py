@@ -25,7 +25,7 @@ from storage.redis.states import seconds_to_stay
 from storage.resilience.bites import Bite
 
 MOST_BYTES = 512 * 1024
-"""Of one batch: its transaction also indexes words, in about a microsecond a byte."""
+"""Of one batch, which Redis sends and PostgreSQL commits at once: others wait meanwhile."""
 
 
 class LogEntry(NamedTuple):

@@ -68,6 +68,14 @@ def believe_keys(alone: Services) -> None:
         connection.execute(text("UPDATE redis_state SET keys_whole_from = clock_timestamp()"))
 
 
+def believe_redis(alone: Services) -> None:
+    """As if Redis had everything, and had never evicted anything, whatever other tests did."""
+    alone.tiers.redis_client.config_resetstat()
+    end_bypasses(alone)
+    alone.failover.redis_recovery.reconcile()
+    believe_keys(alone)
+
+
 def post(own: Services, user: str, content: str = "hello", key: str | None = None) -> Any:
     """Posts a message to the user's thread `t`."""
     return own.messages.post(user, "t", Draft("user", content, {}, key))

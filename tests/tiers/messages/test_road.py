@@ -11,7 +11,7 @@ from redis.connection import Connection
 import webapp
 from storage.messages.combiner import _Reply
 from support.data.users import fresh_user
-from support.faults.outages import believe_keys, end_bypasses
+from support.faults.outages import believe_redis
 from support.waiting import eventually
 from webapp.app import create_app
 from webapp.http.auth import Tokens
@@ -44,10 +44,7 @@ def test_a_post_reaches_the_driver_within_eight_frames(
     alone: Services, monkeypatch: pytest.MonkeyPatch, headers: tuple[str, ...]
 ) -> None:
     """From the route to where its thread waits, and in the thread that asks Redis for several."""
-    end_bypasses(alone)
-    believe_keys(alone)
-    # What other tests evicted is no matter here.
-    alone.tiers.redis_client.config_resetstat()
+    believe_redis(alone)
     app = create_app(alone.settings)
     client, lease = app.test_client(), of(app).services.failover.lease
     eventually(lambda: lease.current().redis_complete and lease.current().keys_complete)

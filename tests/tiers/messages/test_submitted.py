@@ -19,7 +19,7 @@ from storage.messages.posts import Draft
 from storage.messages.storage_service import Acknowledgement, Submitted, Unsettled
 from support.faults.outages import (
     believe_keys,
-    end_bypasses,
+    believe_redis,
     ends,
     listed,
     post,
@@ -186,10 +186,7 @@ def test_what_redis_did_not_simply_take_is_given_on(alone: Services, user: str) 
 
 @pytest.mark.usefixtures("steady_lease")
 def test_an_acknowledged_post_makes_few_calls(alone: Services, user: str) -> None:
-    # What other tests evicted is no matter here.
-    alone.tiers.redis_client.config_resetstat()
-    end_bypasses(alone)
-    believe_keys(alone)
+    believe_redis(alone)
     counts: Counter[str] = Counter()
     is_counting = False
 
