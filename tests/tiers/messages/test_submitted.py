@@ -35,7 +35,7 @@ from webapp.http.auth import Tokens
 from webapp.http.context import of
 from wiring.process import Services
 
-MOST_CALLS = 280
+MOST_CALLS = 310
 AHEAD_NS = 60_000_000_000
 BODY = b'{"message":"hello"}'
 
