@@ -25,17 +25,24 @@ UNASKED_SECONDS = 10.0
 """A process that wrote to ClickHouse may have died before it said so."""
 
 
+TASK_FIRST_SECONDS = 0.1
+"""With traces the poll of the log lets a request's own task come first, so that one trace leads
+from the request to ClickHouse."""
+
+
 class LogDrain:
     """The poll of the pending log."""
 
     def __init__(self, own: Services) -> None:
         self._persistence = own.jobs.persistence
+        self._task_first_seconds = TASK_FIRST_SECONDS if own.tiers.tracing.is_on else 0.0
         self._was_empty = False
 
     def drain(self) -> None:
         """Drains the log; where it was empty the last time, when there is an entry again."""
         if self._was_empty:
             self._persistence.log.wait()
+            time.sleep(self._task_first_seconds)
         self._was_empty = False
         self._was_empty = not self._persistence.drain_backlog().entries
 

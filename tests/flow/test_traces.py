@@ -1,5 +1,6 @@
 """One trace from the request to ClickHouse, without any content of messages."""
 
+import secrets
 from typing import Any
 
 import pytest
@@ -41,7 +42,9 @@ def request_span(spans: Spans, reply: Any) -> Any:
 def whole_trace(api: Api, spans: Spans) -> dict[str, Any]:
     """A message's trace up to ClickHouse. A worker's poll may carry the message before the task, or
     ship it before the task ends: then the next message is tried."""
-    reply = api.post(f"/api/threads/{THREAD}/messages", json={"message": SECRET})
+    # Its slot was woken for no other message lately.
+    thread = f"{THREAD}-{secrets.token_hex(4)}"
+    reply = api.post(f"/api/threads/{thread}/messages", json={"message": SECRET})
     ok(reply)
     trace_id = request_span(spans, reply).trace_id
 
@@ -126,7 +129,7 @@ def test_a_message_of_a_socket_has_a_trace_of_its_own(drilled: Drilled, spans: S
         def sent() -> dict[str, Any]:
             """What follows from one of those that were sent. A slot that is to be drained anyway
             gets no task of its own."""
-            socket.send(f"{THREAD}-2", SECRET)
+            socket.send(f"{THREAD}-{secrets.token_hex(4)}", SECRET)
             began = [one for one in spans.all() if one.name == name]
             traces = [spans.in_trace(one.trace_id) for one in began]
             return next((one for one in traces if "persist.drain_shard" in one), {})

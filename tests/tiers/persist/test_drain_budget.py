@@ -1,5 +1,6 @@
 """What a drain of 500 new messages asks PostgreSQL and Redis: it cannot creep."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -46,10 +47,12 @@ def statements_of(alone: Services) -> Iterator[list[str]]:
 def redis_round_trips(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many bytes each send to Redis of the test's own thread takes."""
     sent: list[int] = []
+    own = threading.get_ident()
     send = AbstractConnection.send_packed_command
 
     def counted(connection: Any, command: Any, *given: Any, **options: Any) -> Any:
-        sent.append(len(command))
+        if threading.get_ident() == own:
+            sent.append(len(command))
         return send(connection, command, *given, **options)
 
     monkeypatch.setattr(AbstractConnection, "send_packed_command", counted)
