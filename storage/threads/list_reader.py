@@ -59,31 +59,34 @@ class ListReader(Reading):
         return cut(entries, len(entries))._replace(following=following)
 
     def grown(self, query: ThreadQuery, opened: CachedPages) -> ThreadPart | None:
-        """The page in Redis with the new messages of its threads; None where that is not all there
-        is to read."""
+        """The page in Redis with what got new messages since, each thread of which is above all
+        that was below the page; None where that is not all there is to read."""
         page = opened.current
         if page is None or query.cursor is not None or not self.is_redis_complete:
             return None
         entries = {entry.thread.id: entry for entry in page.entries}
-        if not entries.keys() >= set(opened.changed):
+        listed = [name for name in opened.changed if name in entries]
+        unlisted = [name for name in opened.changed if name not in entries]
+        if len(unlisted) > MOST_SINGLE:
             return None
-        threads = self.ask("redis", lambda: self._since(entries, opened.changed))
+        threads = self.ask("redis", lambda: self._since(entries, listed))
         if threads is None or not all(thread.is_told_by_redis for thread in threads):
             return None
         for thread in threads:
             count = thread.message_count(None)
             entries[thread.thread_id] = thread.entry(count, thread.hot_preview)
-        part = cut(entries.values(), len(entries))
-        return part._replace(following=part.entries[-1].position if page.following else None)
+        risen = filter(query.takes, self._named(unlisted) if unlisted else ())
+        part = cut([*entries.values(), *risen], len(entries) if page.following else query.limit)
+        if self.down:
+            return None
+        return part._replace(following=part.entries[-1].position) if page.following else part
 
     def one(self, thread_id: str) -> ThreadEntry | None:
         """One thread by its name, as far as the tiers that answer know it.
 
         Raises `TierUnavailable` where a tier that has to count does not answer.
         """
-        found = self.ask("postgresql", lambda: self._rows.named(self._user_id, [thread_id]))
-        merged = self._merged([thread_id], found or CommittedThreads([], {}, ids.LOWEST))
-        return next(iter(self._filled(merged)), None)
+        return next(iter(self._named([thread_id])), None)
 
     def last_known(self, query: ThreadQuery, opened: CachedPages) -> ThreadPart | None:
         """Without PostgreSQL: the last page in Redis, and what was written since; None where Redis
@@ -112,6 +115,12 @@ class ListReader(Reading):
         last = {name: row.last_message_at if row else None for name, row in before.items()}
         hot = self._hot.read(self._user_id, last, ids.LOWEST)
         return [KnownThread(self._user_id, name, row, hot[name]) for name, row in before.items()]
+
+    def _named(self, names: Sequence[str]) -> list[ThreadEntry]:
+        """Threads by name, as far as the tiers that answer know them; the others are `down`."""
+        found = self.ask("postgresql", lambda: self._rows.named(self._user_id, names))
+        merged = self._merged(names, found or CommittedThreads([], {}, ids.LOWEST))
+        return self._filled(merged)
 
     def _merged(self, names: Sequence[str], found: CommittedThreads) -> list[KnownThread]:
         """Threads by name as PostgreSQL and Redis know them, without those that are gone."""

@@ -10,6 +10,7 @@ import pytest
 
 from storage.redis import keys
 from storage.threads.page import ThreadList
+from storage.threads.rows import ThreadRows
 from support.data.thread_lists import Drain, begin_whole, figures, mark, page, post
 from wiring.process import Services
 
@@ -92,6 +93,18 @@ def test_a_thread_that_the_page_lacks_is_read(
     page(alone, user, limit=limit)
     post(alone, user, "a" if limit == 2 else "new", "another")
     assert listed("mixed", limit=limit).threads[0].last_message_preview == "another"
+
+
+def test_nothing_else_is_read_for_it(
+    alone: Services, user: str, listed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page(alone, user, limit=2)
+    post(alone, user, "a", "another")
+    with monkeypatch.context() as patch:
+        patch.setattr(ThreadRows, "page", None)
+        found = page(alone, user, limit=2)
+    assert figures(found) == [("a", 2, "another"), ("c", 1, "first of c")]
+    assert found.following == (found.threads[1].last_message_at, "c")
 
 
 def test_a_later_page_is_read(alone: Services, user: str, listed: Any) -> None:
