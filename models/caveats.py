@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from models.message import Caveat, Durability, FailoverReason, Tier
+from models.message import Caveat, Durability, FailoverReason, Message, Tier
 
 
 def warning_of(down: set[str]) -> Caveat | None:
@@ -22,6 +22,20 @@ class Degraded(NamedTuple):
 
     failover_reason: FailoverReason | None = None
     warning: Caveat | None = None
+
+
+class Acknowledgement(NamedTuple):
+    """What a caller may be told. `record` is the message as it is stored; `wake_slot` is the slot
+    whose worker this caller is to wake; `repeated` says that an earlier request with the same key
+    made the message; `degraded` is what is not as it should be."""
+
+    message: Message
+    record: bytes
+    tier_used: Tier
+    durability: Durability
+    wake_slot: int | None
+    repeated: bool
+    degraded: Degraded
 
 
 _BY_TIER: dict[Tier, Degraded] = {

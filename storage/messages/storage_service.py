@@ -13,7 +13,7 @@ import msgspec
 
 from models import codec, ids
 from models.appends import IdTooOld, Key, Stored
-from models.caveats import Degraded, durability
+from models.caveats import Acknowledgement, durability
 from models.ids import Clock
 from models.message import Durability, Message, Tier, check_content
 from models.streams import state_of
@@ -34,21 +34,6 @@ from storage.messages.retrieval_service import Retrieved, UnifiedMessageRetrieva
 from storage.redis.chunks import OpenStreams
 from storage.resilience.faultpoints import faultpoint
 from storage.telemetry.instruments import Kind
-
-
-class Acknowledgement(NamedTuple):
-    """What a caller may be told. `record` is the message as it is stored; `wake_slot` is the slot
-    whose worker this caller is to wake; `repeated` says that an earlier request with the same key
-    made the message; `degraded` is what is not as it should be."""
-
-    message: Message
-    record: bytes
-    tier_used: Tier
-    durability: Durability
-    wake_slot: int | None
-    repeated: bool
-    degraded: Degraded
-
 
 _Answer = Acknowledgement | KeyReused
 _Post = Post[_Answer]

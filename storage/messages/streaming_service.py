@@ -12,12 +12,13 @@ import msgspec
 import structlog
 
 from models import ids
+from models.caveats import Acknowledgement
 from models.message import MAX_CONTENT_BYTES, InvalidMessage, Message
 from models.streams import StreamState, marked, state_of
 from storage.errors import NotFound, StreamRefused, TierError, TierUnavailable
 from storage.messages.posts import Draft
 from storage.messages.retrieval_service import UnifiedMessageRetrievalService
-from storage.messages.storage_service import Acknowledgement, UnifiedMessageStorageService
+from storage.messages.storage_service import UnifiedMessageStorageService
 from storage.redis.chunks import Appended, OpenStreams, Streamed
 from storage.redis.log_quota import LogQuota
 

@@ -220,15 +220,11 @@ class Script:
         return self.every([(names, arguments)])[0]
 
     def many(self, calls: Sequence[Call]) -> list[Any]:
-        """Many calls, one round trip or as many as they are large, each atomic for itself.
-
-        Gives an answer for each call; a call that Redis refused gives its `TierError`. Raises
-        where one of them found Redis itself out.
-        """
+        """Many calls, one round trip or as many as they are large, each atomic for itself. A call
+        that Redis refused gives its `TierError`; raises where one found Redis itself out."""
         sizes = [_size(arguments) for _, arguments in calls]
-        size = sum(sizes)
-        if size <= MOST_BYTES:
-            return self._round_trip(calls, size)
+        if sum(sizes) <= MOST_BYTES:
+            return self._round_trip(calls, sum(sizes))
         return [
             answer
             for part, size in bites(calls, sizes, MOST_BYTES)
@@ -255,8 +251,8 @@ class Script:
             return list(map(_classified, answers))
 
     def _exchange(self, client: Redis, calls: Sequence[Call]) -> list[Any]:
-        """The answers, or the errors in their places. Packed and read without the client's own
-        pipeline, which costs each message more than all else on its way to Redis."""
+        """The answers, or the errors in their places, without the pipeline of the client, which
+        costs more than Redis itself."""
         packed = [
             pack_command(("EVALSHA", self._sha, len(names), *names, *arguments))
             for names, arguments in calls

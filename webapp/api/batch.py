@@ -7,11 +7,10 @@ from typing import NamedTuple, cast, get_args
 import msgspec
 from flask import Blueprint, Response, request
 
-from models.caveats import Degraded
+from models.caveats import Acknowledgement, Degraded
 from models.message import InvalidMessage, Message, Tier, check_idempotency_key
 from storage.errors import KeyReused
 from storage.messages.posts import Draft
-from storage.messages.storage_service import Acknowledgement
 from webapp.http.context import caller, web
 from webapp.http.drafts import checked_draft
 from webapp.http.errors import BadRequest, fault_of

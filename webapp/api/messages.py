@@ -8,12 +8,13 @@ import msgspec
 from flask import Blueprint, Response, request
 
 from models import codec, ids
+from models.caveats import Acknowledgement
 from models.message import check_content, check_metadata, check_thread_id
 from models.streams import state_of
 from storage.errors import TierUnavailable
 from storage.messages.receipts import Receipt
 from storage.messages.retrieval_service import MessageSlice
-from storage.messages.storage_service import Acknowledgement, Unsettled
+from storage.messages.storage_service import Unsettled
 from storage.messages.streaming_service import Shown
 from storage.resilience import budget
 from webapp.http.conditions import etag, if_match, unless_known

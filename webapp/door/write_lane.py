@@ -14,9 +14,10 @@ import msgspec
 import structlog
 from flask import Flask
 
+from models.caveats import Acknowledgement
 from models.message import InvalidMessage
 from storage.messages.posts import Draft
-from storage.messages.storage_service import Acknowledgement, Submitted
+from storage.messages.storage_service import Submitted
 from webapp.api.messages import UNSETTLED, meaning_of
 from webapp.door.bridge import CLOSE, DoorRequest
 from webapp.http.auth import InvalidToken

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from models import ids
+from models.caveats import Acknowledgement
 from models.events import Event
-from storage.messages.storage_service import Acknowledgement
 from webapp.realtime.protocol import Position, position
 
 _TEXT_AND_FINAL = 0x81

@@ -13,9 +13,9 @@ from itertools import count
 import gevent
 import structlog
 
+from models.caveats import Acknowledgement
 from models.events import Event
 from storage.errors import TierError
-from storage.messages.storage_service import Acknowledgement
 from storage.redis.event_streams import EVENTS_AT_ONCE, EventStreams
 from webapp.realtime.frames import direct_frames, of_event
 from webapp.realtime.listener import Channel, Listener

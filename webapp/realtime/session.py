@@ -7,8 +7,8 @@ import gevent
 import msgspec
 
 from models import ids
+from models.caveats import Acknowledgement
 from models.message import check_thread_id
-from storage.messages.storage_service import Acknowledgement
 from storage.resilience import budget
 from webapp.http.auth import InvalidToken
 from webapp.http.drafts import checked_draft

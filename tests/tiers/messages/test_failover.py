@@ -9,9 +9,9 @@ from sqlalchemy import event
 from jobs.persist.drain import Drained
 from models import codec
 from models.appends import Append, NewMessage, Stored
+from models.caveats import Acknowledgement
 from storage.clickhouse import direct_writes
 from storage.errors import NotFound, NoTierAvailable
-from storage.messages.storage_service import Acknowledgement
 from storage.postgres import locks
 from storage.redis import keys
 from support.data.samples import append_of, message

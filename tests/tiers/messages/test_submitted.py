@@ -13,10 +13,11 @@ import pytest
 
 from models import ids
 from models.appends import IdTooOld, Stored
+from models.caveats import Acknowledgement
 from models.ids import Clock
 from storage.errors import KeyReused, TierUnavailable
 from storage.messages.posts import Draft
-from storage.messages.storage_service import Acknowledgement, Submitted, Unsettled
+from storage.messages.storage_service import Submitted, Unsettled
 from support.faults.outages import (
     believe_keys,
     believe_redis,
