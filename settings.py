@@ -186,7 +186,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drills: bool = False
     """Whether this system may be hurt on purpose. Never where real messages are kept."""
     faultpoints: str = ""
-    """Where processes die, stop, fail or wait in a drill (see `storage/faultpoints.py`)."""
+    """Where processes die, stop, fail or wait in a drill (see
+    `storage/resilience/faultpoints.py`)."""
 
 
 VARIABLES = {name: f"THREADKEEP_{name.upper()}" for name in Settings.__struct_fields__} | {

@@ -35,16 +35,19 @@ class LogDrain:
 
     def __init__(self, own: Services) -> None:
         self._persistence = own.jobs.persistence
-        self._task_first_seconds = TASK_FIRST_SECONDS if own.tiers.tracing.is_on else 0.0
+        self._tracing = own.tiers.tracing
         self._was_empty = False
 
     def drain(self) -> None:
         """Drains the log; where it was empty the last time, when there is an entry again."""
         if self._was_empty:
             self._persistence.log.wait()
-            time.sleep(self._task_first_seconds)
+            if self._tracing.is_on:
+                time.sleep(TASK_FIRST_SECONDS)
         self._was_empty = False
-        self._was_empty = not self._persistence.drain_backlog().entries
+        # Traced by itself, so that the trace does not begin while it waits.
+        drained = self._tracing.poll("persist", self._persistence.drain_backlog)
+        self._was_empty = not drained.entries
 
 
 class RecoveryPoll:
@@ -54,10 +57,10 @@ class RecoveryPoll:
         self._recovery = own.jobs.disaster_recovery
         self._polls = itertools.count()
 
-    def go_on(self) -> None:
-        """Carries out what was requested."""
+    def go_on(self) -> object:
+        """Carries out what was requested; gives what that was, if anything."""
         is_thorough = next(self._polls) % THOROUGH_EACH == 0
-        self._recovery.go_on(TIERS if is_thorough else QUICK_TIERS)
+        return self._recovery.go_on(TIERS if is_thorough else QUICK_TIERS)
 
 
 class WaitingWork:
@@ -78,14 +81,16 @@ class WaitingWork:
         """A poll that does the work where this queue holds anything."""
         return lambda: work() if queue in self._now() else None
 
-    def bring_home(self) -> None:
+    def bring_home(self) -> int:
         """Hands over to PostgreSQL what ClickHouse took, where somebody said that it took anything
-        or may not have been able to, and now and then in any case."""
+        or may not have been able to, and now and then in any case. Gives how many that were."""
         now, is_said = time.monotonic(), "direct_writes" in self._now()
         is_doubtful = now - self._failed_at < DOUBT_SECONDS
-        if is_said or is_doubtful or now - self._replayed_at > UNASKED_SECONDS:
-            self._replay()
-            self._replayed_at = time.monotonic()
+        if not is_said and not is_doubtful and now - self._replayed_at <= UNASKED_SECONDS:
+            return 0
+        replayed = self._replay()
+        self._replayed_at = time.monotonic()
+        return replayed
 
     def _now(self) -> set[str]:
         with self._lock:

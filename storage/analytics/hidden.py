@@ -15,7 +15,7 @@ from storage.redis.pending_log import PendingLog
 from storage.redis.unpersisted import UnpersistedWrites
 
 MOST_MARKS = 1_000
-"""Deleted threads that one query leaves out; a daily run takes them out of ClickHouse for good."""
+"""Deleted threads that one query leaves out; an hourly run erases them from ClickHouse for good."""
 MOST_CHARACTERS = LIST_BYTES
 """Of what a query says of them."""
 

@@ -76,6 +76,15 @@ def test_a_message_is_one_trace_from_the_request_to_clickhouse(
     assert facts(found["clickhouse INSERT"])["db.query.text"].startswith("INSERT INTO messages")
 
 
+def test_a_drain_of_a_poll_has_a_trace_of_its_own(traced_api: Api, spans: Spans) -> None:
+    def polled() -> list[Any]:
+        """Of several messages of a slot at most one has a task."""
+        traced_api.send(THREAD, SECRET)
+        return [one for one in spans.all() if one.name == "look persist"]
+
+    assert not any(one.parent_span_id for one in eventually(polled))
+
+
 def test_nothing_leaves_of_what_is_written_or_asked_for(
     traced_api: Api, spans: Spans, drilled: Drilled
 ) -> None:
