@@ -9,6 +9,7 @@ that of the log waits in Redis for an entry, and those of the queues share one q
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -36,15 +37,10 @@ class Poller(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         self._stop.clear()
-        self._threads = [
-            threading.Thread(target=job.run, args=(self._stop,), name=job.name, daemon=True)
-            for job in jobs(services())
-        ]
+        self._threads = begin(services(), self._stop)
         services().tiers.instruments.expect_tasks(
             name for name in parent.app.tasks if not name.startswith("celery.")
         )
-        for thread in self._threads:
-            thread.start()
         services().drills.watch()
         services().performance.begin(judges=True)
 
@@ -123,6 +119,23 @@ class RedisReconciler:
         if self._is_cold.is_set():
             self._is_cold.clear()
             self._own.thread_cache_manager.warm_active()
+
+
+def begin(own: Services, stop: threading.Event) -> list[threading.Thread]:
+    """Starts the polls of a worker, each in a thread, until `stop` is set.
+
+    Redis is adopted before the first drain: one that is adopted after an Idempotency-Key was
+    committed may lack another, and is not believed about keys for a day.
+    """
+    with suppress(TierError):
+        own.failover.redis_recovery.adopt()
+    threads = [
+        threading.Thread(target=job.run, args=(stop,), name=job.name, daemon=True)
+        for job in jobs(own)
+    ]
+    for thread in threads:
+        thread.start()
+    return threads
 
 
 def jobs(own: Services) -> list[PollingJob]:

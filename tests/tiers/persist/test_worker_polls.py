@@ -11,13 +11,17 @@ from sqlalchemy import event, text
 
 from storage.availability.notices import TIERS
 from storage.errors import TierError
+from storage.redis import keys
 from support.data.pending import committed, drained
 from support.faults.outages import NOWHERE, post, process
 from support.waiting import eventually
-from tasks.poller import jobs
+from tasks.poller import begin, jobs
 from tasks.waiting import QUICK_TIERS, LogDrain, RecoveryPoll, WaitingWork
 from wiring.process import Services
 
+_STATE = text(
+    "SELECT run_id, keys_whole_from <= clock_timestamp() AS are_believed FROM redis_state"
+)
 QUEUES = ("replicate", "ship-audit", "ship-row-copies", "bring-home")
 
 
@@ -50,6 +54,31 @@ def calls(own: Services, command: str) -> int:
     """How often Redis was given a command by anybody."""
     stats: Any = own.tiers.redis_client.info("commandstats")
     return int(stats.get(f"cmdstat_{command}", {"calls": 0})["calls"])
+
+
+def _state(alone: Services) -> Any:
+    with alone.tiers.job_engine.connect() as connection:
+        return connection.execute(_STATE).one()
+
+
+def test_a_new_redis_is_adopted_before_the_first_drain(alone: Services, user: str) -> None:
+    with alone.tiers.job_engine.begin() as connection:
+        connection.execute(text("DELETE FROM idempotency_keys"))
+        connection.execute(text("UPDATE redis_state SET run_id = ''"))
+    alone.tiers.redis_client.delete(keys.INSTALLATION)
+    alone.tiers.redis_client.config_resetstat()
+    made = post(process(alone), user, key="first")
+    worker, stop = process(alone), Event()
+    threads = begin(worker, stop)
+    try:
+        eventually(lambda: committed(alone, [made.message.id]))
+        eventually(lambda: _state(alone).run_id)
+        assert _state(alone).are_believed
+    finally:
+        stop.set()
+        worker.tiers.pending_log.end_wait()
+        for thread in threads:
+            thread.join(10)
 
 
 def test_an_idle_worker_waits_and_takes_an_entry_at_once(alone: Services, user: str) -> None:
