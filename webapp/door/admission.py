@@ -8,7 +8,7 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 
 from webapp.door.bridge import DoorRequest
-from webapp.http.auth import InvalidToken
+from webapp.http.auth import InvalidToken, bearer_of
 from webapp.http.context import of
 
 BATCH = "batch.post_batch"
@@ -30,12 +30,9 @@ REFUSED = Allowance("", 0)
 
 def allowance_of(app: Flask, request: DoorRequest) -> Allowance:
     """How large a body the sender of this request may send. Never raises for a bad request."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        return REFUSED
     web = of(app)
     try:
-        caller = web.tokens.verify(token.strip())
+        caller = web.tokens.verify(bearer_of(request.headers.get("authorization", "")))
         endpoint, _ = app.url_map.bind("").match(request.scope.path, request.scope.method)
     except (InvalidToken, HTTPException):
         return REFUSED

@@ -20,10 +20,10 @@ from storage.messages.posts import Draft
 from storage.messages.storage_service import Submitted
 from webapp.api.messages import UNSETTLED, meaning_of
 from webapp.door.bridge import CLOSE, DoorRequest
-from webapp.http.auth import InvalidToken
+from webapp.http.auth import InvalidToken, bearer_of
 from webapp.http.context import Web, of
 from webapp.http.drafts import checked_draft
-from webapp.http.requests import REQUEST_ID, SLOW_SECONDS, joined
+from webapp.http.requests import REQUEST_ID, joined, measure
 from webapp.http.schemas import PostMessage
 
 log = structlog.get_logger(__name__)
@@ -117,10 +117,9 @@ class WriteLane:
         is_plain = len(headers) == len(pairs) == len(request.headers.keys())
         if not is_plain or not _UNUSUAL.isdisjoint(headers) or request.scope.query_string:
             return None
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or len(body) > LARGEST_BYTES:
+        if len(body) > LARGEST_BYTES:
             return None
-        caller = self._web.tokens.verify(token.strip())
+        caller = self._web.tokens.verify(bearer_of(headers.get("authorization", "")))
         given = self._decoder.decode(body)
         if given.durability != "fsynced":
             return None
@@ -141,14 +140,10 @@ class WriteLane:
         web.services.performance.answered.note(seconds)
         content = joined(done.record, meaning_of(done, round(seconds * 1000, 3)))
         request.respond(200, [*HEADERS, ("X-Request-ID", usual.request_id)], content)
-        web.services.tiers.instruments.requested(ROUTE, "POST", 200, seconds)
-        if seconds > SLOW_SECONDS:
-            log.warning(
-                "slow_request",
-                status=200,
-                took_ms=round(seconds * 1000, 1),
-                request_id=usual.request_id,
-                method="POST",
-                route=ROUTE,
-                user_id=usual.user_id,
-            )
+        about = {
+            "request_id": usual.request_id,
+            "method": "POST",
+            "route": ROUTE,
+            "user_id": usual.user_id,
+        }
+        measure(web.services.tiers.instruments, ROUTE, "POST", 200, seconds, about)

@@ -30,6 +30,15 @@ class InvalidToken(Exception):
     """The token is missing, wrong or expired; the text says which."""
 
 
+def bearer_of(authorization: str) -> str:
+    """The token of an `Authorization` header (RFC 6750). Raises `InvalidToken`."""
+    scheme, _, token = authorization.partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token:
+        raise InvalidToken("the header Authorization: Bearer <token> is missing")
+    return token
+
+
 class Tokens:
     """Issues and verifies tokens with the process's secret. Safe for threads."""
 

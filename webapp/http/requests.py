@@ -6,6 +6,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,7 +17,7 @@ from flask.globals import app_ctx, request_ctx
 from models import ids
 from storage.resilience import budget
 from storage.telemetry.instruments import Instruments
-from webapp.http.auth import InvalidToken
+from webapp.http.auth import bearer_of
 from webapp.http.context import of
 from webapp.http.errors import BadRequest, UnsupportedCoding
 from webapp.http.json_answer import JsonAnswer
@@ -77,7 +78,7 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
         given = now.environ.get("HTTP_X_REQUEST_ID", "")
         about.request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         if endpoint is not None and endpoint not in public:
-            about.caller = own.tokens.verify(_bearer(now.environ))
+            about.caller = own.tokens.verify(bearer_of(now.environ.get("HTTP_AUTHORIZATION", "")))
         for name in UUIDS:
             # Capitals are allowed (RFC 9562, section 4).
             if now.view_args and name in now.view_args:
@@ -108,24 +109,28 @@ def _measure(instruments: Instruments, now: Request, seconds: float, response: R
     """Counts a request. Unknown paths share one label, as anybody can ask for any path."""
     rule, method = now.url_rule, now.method
     route = rule.rule if rule is not None and method in METHODS else NO_ROUTE
-    if seconds > SLOW_SECONDS:
-        took_ms = round(seconds * 1000, 1)
-        log.warning("slow_request", status=response.status_code, took_ms=took_ms)
     named = method if route != NO_ROUTE else ""
-    instruments.requested(route, named, response.status_code, seconds)
+    measure(instruments, route, named, response.status_code, seconds)
+
+
+def measure(
+    instruments: Instruments,
+    route: str,
+    method: str,
+    status: int,
+    seconds: float,
+    about: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Counts a request that was answered, and logs one that was slow. `about` is what its log line
+    cannot find out by itself."""
+    if seconds > SLOW_SECONDS:
+        log.warning("slow_request", status=status, took_ms=round(seconds * 1000, 1), **about)
+    instruments.requested(route, method, status, seconds)
 
 
 def bearer() -> str:
     """The bearer token of the request. Raises `InvalidToken`."""
-    return _bearer(request.environ)
-
-
-def _bearer(environ: Mapping[str, Any]) -> str:
-    given: str = environ.get("HTTP_AUTHORIZATION", "")
-    scheme, _, token = given.partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise InvalidToken("the header Authorization: Bearer <token> is missing")
-    return token.strip()
+    return bearer_of(request.environ.get("HTTP_AUTHORIZATION", ""))
 
 
 def latency_ms() -> float:
