@@ -46,8 +46,8 @@ class Unsettled(NamedTuple):
     answer: Answer | Exception
 
 
-Submitted = Acknowledgement | KeyReused | Unsettled
-"""What comes of a message that was submitted; `KeyReused` never does."""
+Submitted = Acknowledgement | Unsettled
+"""What comes of a message that was submitted."""
 
 
 class PreconditionFailed(Exception):
@@ -105,18 +105,18 @@ class UnifiedMessageStorageService:
     ) -> None:
         """Asks Redis for one new message, and returns at once; `done` is called in another thread,
         with the acknowledgement, or with what `settle` is to carry on with."""
-        post: _Post = Post(thread_id, [draft])
-        part = post.whole(user_id, self._clock)
+        part: PostPart[_Answer] = Post(thread_id, [draft]).whole(user_id, self._clock)
+        (message,), (new,) = part.messages, part.append.messages
         started = time.perf_counter()
         faultpoint("api.before_write")
 
         def answered(answers: Sequence[Answer], error: Exception | None) -> None:
             faultpoint("api.after_write")
             answer = answers[0] if error is None else error
-            if isinstance(answer, Stored) and answer.ids[0] == part.messages[0].id:
+            if isinstance(answer, Stored) and answer.ids[0] == message.id:
                 self._failover.acknowledged("redis", time.perf_counter() - started)
-                self._take(part, "redis", answer)
-                done(post.answers[0])
+                slot = self._slot_of(message.id) if answer.wake else None
+                done(self._acknowledgement("redis", message, new.record, slot))
             else:
                 done(Unsettled(part, answer))
 

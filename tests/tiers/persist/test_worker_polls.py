@@ -13,7 +13,7 @@ from storage.availability.notices import TIERS
 from storage.errors import TierError
 from storage.redis import keys
 from support.data.pending import committed, drained
-from support.faults.outages import NOWHERE, post, process
+from support.faults.outages import NOWHERE, believe_redis, post, process
 from support.waiting import eventually
 from tasks.poller import begin, jobs
 from tasks.waiting import QUICK_TIERS, LogDrain, RecoveryPoll, WaitingWork
@@ -62,11 +62,11 @@ def _state(alone: Services) -> Any:
 
 
 def test_a_new_redis_is_adopted_before_the_first_drain(alone: Services, user: str) -> None:
+    believe_redis(alone)
     with alone.tiers.job_engine.begin() as connection:
         connection.execute(text("DELETE FROM idempotency_keys"))
         connection.execute(text("UPDATE redis_state SET run_id = ''"))
     alone.tiers.redis_client.delete(keys.INSTALLATION)
-    alone.tiers.redis_client.config_resetstat()
     made = post(process(alone), user, key="first")
     worker, stop = process(alone), Event()
     threads = begin(worker, stop)
