@@ -1,7 +1,7 @@
 """Loopback ports that are free now and stay the same between two starts."""
 
 import json
-import random
+import secrets
 import socket
 from pathlib import Path
 
@@ -40,7 +40,8 @@ def free_port(avoid: set[int] | None = None) -> int:
     """
     ceiling = _first_outgoing_port()
     for _ in range(ATTEMPTS if ceiling > LOWEST_PORT else 0):
-        port = random.randrange(LOWEST_PORT, ceiling)
+        # Not by the module `random`: processes that seed it alike would choose the same ports.
+        port = LOWEST_PORT + secrets.randbelow(ceiling - LOWEST_PORT)
         if port not in (avoid or ()) and is_free(port):
             return port
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
