@@ -174,18 +174,25 @@ class FaultProxy:
                 await asyncio.sleep(REBIND_PAUSE_SECONDS)
 
     async def _stop_listening(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        for listening in server.sockets:
+            self._loop.remove_reader(listening.fileno())
+        # Who was accepted in this step of the loop needs an open server to become a connection.
+        await asyncio.sleep(0)
+        server.close()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Listed before its task runs: one that is cancelled first closes nothing by itself.
+        connection = Connection(self._faults, reader, writer)
+        self._connections.add(connection)
         # A task of our own: asyncio's would report each connection that is cut as an error.
-        task = self._loop.create_task(self._carry(Connection(self._faults, reader, writer)))
+        task = self._loop.create_task(self._carry(connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _carry(self, connection: Connection) -> None:
-        self._connections.add(connection)
         try:
             await connection.carry(*self._target)
         finally:
@@ -200,7 +207,9 @@ class FaultProxy:
         # A connection accepted just now needs a transport, else nothing closes it.
         await asyncio.sleep(ACCEPT_SECONDS)
         self._cut()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            # Who was being accepted meanwhile has become a connection.
+            self._cut()

@@ -1,11 +1,13 @@
 """Every mode of the proxy, before a real Valkey and before a server that echoes."""
 
+import asyncio
+import gc
 import socket
 import socketserver
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 
 import pytest
 import redis
@@ -19,6 +21,7 @@ from support.stack.own_valkey import own_valkey
 from support.waiting import eventually
 
 SHORT_SECONDS = 0.3
+BUSY_SECONDS = 0.02
 
 
 class Echo(socketserver.BaseRequestHandler):
@@ -199,3 +202,27 @@ def test_ending_the_faults_disarms_a_reply_that_was_to_be_dropped(valkey: FaultP
         valkey.pass_through()
         assert client.ping()
         assert valkey.dropped == 0
+
+
+@pytest.mark.parametrize("end", [FaultProxy.refuse, FaultProxy.close])
+def test_whoever_connects_as_a_busy_proxy_stops_listening_is_closed(
+    echo: FaultProxy, end: Callable[[FaultProxy], None]
+) -> None:
+    def keep_busy(loop: asyncio.AbstractEventLoop) -> None:
+        time.sleep(BUSY_SECONDS)
+        loop.call_soon(keep_busy, loop)
+
+    for _ in range(5):
+        with FaultProxy(*echo._target) as proxy:
+            proxy._loop.call_soon_threadsafe(keep_busy, proxy._loop)
+            clients = [
+                socket.create_connection((proxy.host, proxy.port), timeout=5) for _ in range(5)
+            ]
+            end(proxy)
+            for client in clients:
+                with closing(client), suppress(ConnectionResetError):
+                    assert client.recv(1) == b""
+            if end is FaultProxy.close:
+                proxy.close = lambda: None
+    # A transport or a socket that nobody closed warns as it is collected, which fails the test.
+    gc.collect()
