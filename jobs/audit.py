@@ -5,26 +5,23 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from models import codec, ids
 from models.ids import Clock
-from storage.postgres.driver import rfc3339, rows_of, translated
+from storage.postgres.driver import execute, rfc3339, rows_of, translated
 
 SYSTEM = "system"
 """The actor of what happens by the clock."""
 
-_RECORD = text(
-    """
+_RECORD = """
 WITH entry AS (
     INSERT INTO audit_trail (id, at, actor, action, subject, counts, details)
     VALUES (:id, :at, :actor, :action, :subject, :counts, :details) RETURNING id
 )
 INSERT INTO audit_outbox (audit_id) SELECT id FROM entry
 """
-)
-_ENTRIES = text(
-    """
+_ENTRIES = """
 SELECT id::text AS id, at, actor, action, subject, counts, details FROM audit_trail
 WHERE (CAST(:since AS timestamptz) IS NULL OR at >= :since)
   AND (CAST(:actor AS text) IS NULL OR actor = :actor)
@@ -32,7 +29,6 @@ WHERE (CAST(:since AS timestamptz) IS NULL OR at >= :since)
   AND (CAST(:cursor AS uuid) IS NULL OR id < :cursor)
 ORDER BY audit_trail.id DESC LIMIT :limit
 """
-)
 
 
 class AuditEntry(msgspec.Struct, kw_only=True, frozen=True):
@@ -75,7 +71,7 @@ class AuditTrail:
             "counts": codec.text(counts or {}),
             "details": codec.text(details or {}),
         }
-        connection.execute(_RECORD, entry)
+        execute(connection, _RECORD, entry)
 
     def note(
         self,

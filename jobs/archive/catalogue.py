@@ -5,22 +5,21 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from jobs.archive.tiering import Partition, TieringRules, tier_old_messages
+from storage.postgres.driver import execute
 from storage.postgres.partitions import WEEK, bound, name
 
 DEFAULT = "messages_default"
 
-_PARTITIONS = text(
-    """
+_PARTITIONS = """
 SELECT c.relname AS name, pg_get_expr(c.relpartbound, c.oid) AS bounds,
        pg_table_size(c.oid) AS bytes
 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = CAST('messages' AS regclass)
 """
-)
-_NOW_MS = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+_NOW_MS = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 _BOUNDS = re.compile(r"FOR VALUES FROM \('([0-9a-f-]{36})'\) TO \('([0-9a-f-]{36})'\)")
 
 
@@ -34,7 +33,7 @@ class DuePartitions(NamedTuple):
 
 def due(connection: Connection, rules: TieringRules) -> DuePartitions:
     """What is old enough now. A partition with other bounds or another name is not ours."""
-    rows = connection.execute(_PARTITIONS).all()
+    rows = execute(connection, _PARTITIONS).all()
     weekly = []
     for row in rows:
         bounds = _BOUNDS.fullmatch(row.bounds)
@@ -49,4 +48,4 @@ def due(connection: Connection, rules: TieringRules) -> DuePartitions:
 
 def now_ms(connection: Connection) -> int:
     """Milliseconds since 1970 by PostgreSQL's clock, which all ages are taken from."""
-    return int(connection.execute(_NOW_MS).scalar_one())
+    return int(execute(connection, _NOW_MS).scalar_one())

@@ -3,7 +3,7 @@ row by row, and deleted by id and version, so that one that was changed meanwhil
 
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from jobs.archive import units
 from jobs.archive.catalogue import DEFAULT
@@ -12,15 +12,15 @@ from jobs.archive.row_proof import RowProof, RowProver
 from jobs.archive.units import Unit
 from models import codec
 from storage.clickhouse.fingerprints import MOST_NAMED
-from storage.postgres.driver import rows_of, translated
+from storage.postgres.driver import execute, rows_of, translated
 from storage.resilience.faultpoints import faultpoint
 
-_ARE_THERE = text(f"SELECT EXISTS (SELECT FROM {DEFAULT} WHERE id < :below)")  # noqa: S608
-_IDS = text(
+_ARE_THERE = f"SELECT EXISTS (SELECT FROM {DEFAULT} WHERE id < :below)"  # noqa: S608
+_IDS = (
     f"SELECT id::text FROM {DEFAULT} WHERE id > :after AND id < :below"  # noqa: S608
     f" ORDER BY {DEFAULT}.id LIMIT :most"
 )
-_DELETE = text(
+_DELETE = (
     f"DELETE FROM {DEFAULT} m"  # noqa: S608
     " USING json_to_recordset(CAST(:proven AS json)) AS p (id uuid, version bigint)"
     " WHERE m.id = p.id AND m.version = p.version"
@@ -29,7 +29,7 @@ _DELETE = text(
 
 def are_there(connection: Connection, below: str) -> bool:
     """Whether the default partition holds ids below one."""
-    return bool(connection.execute(_ARE_THERE, {"below": below}).scalar_one())
+    return bool(execute(connection, _ARE_THERE, {"below": below}).scalar_one())
 
 
 def archive_rows(
@@ -54,6 +54,6 @@ def archive_rows(
                 # Before the rows go: reads see either them or the boundary.
                 units.raise_boundary(connection, unit.high)
                 values = {"proven": codec.text(proven)}
-                gone = connection.execute(_DELETE, values).rowcount
+                gone = execute(connection, _DELETE, values).rowcount
         yield gone, proof
         faultpoint("archive.after_drop")

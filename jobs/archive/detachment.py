@@ -4,14 +4,14 @@ before they would, and tries again after a pause; within it nothing waits for an
 from time import sleep
 
 import structlog
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from jobs.archive import units
 from jobs.archive.fence import FencingToken
 from jobs.archive.units import Unit
 from jobs.audit import AuditTrail
 from storage.errors import TierUnavailable
-from storage.postgres.driver import translated
+from storage.postgres.driver import execute, translated
 from storage.resilience.faultpoints import faultpoint
 
 log = structlog.get_logger(__name__)
@@ -23,20 +23,20 @@ MOST_UNSHIPPED = 5_000
 
 # Behind a waiting lock everybody waits, so waiting and holding together stay below half a second.
 # An archiver that is frozen in the middle loses its transaction.
-_BRIEFLY = text(
+_BRIEFLY = (
     "SELECT set_config('lock_timeout', '200ms', true),"
     " set_config('statement_timeout', '250ms', true),"
     " set_config('idle_in_transaction_session_timeout', '250ms', true)"
 )
-_BRIEFLY_AS_A_WHOLE = text(
+_BRIEFLY_AS_A_WHOLE = (
     "SELECT set_config('transaction_timeout', '450ms', true)"
     " WHERE current_setting('server_version_num')::int >= 170000"
 )
-_LOCK = text("LOCK TABLE ONLY messages IN ACCESS EXCLUSIVE MODE")
+_LOCK = "LOCK TABLE ONLY messages IN ACCESS EXCLUSIVE MODE"
 # Every change of a row stands in the outbox until ClickHouse has it, and whoever ships holds a
 # lock on `messages` until then. So under our lock the rows that may have changed since the proof,
 # and that ClickHouse may not have as they are now, are those in the outbox.
-_UNSHIPPED = text(
+_UNSHIPPED = (
     "SELECT count(*) FROM clickhouse_outbox WHERE message_id >= :low AND message_id < :high"
 )
 _KEEP = """
@@ -69,20 +69,20 @@ def detach(engine: Engine, audit: AuditTrail, fence: FencingToken, unit: Unit, a
 def _detach(
     connection: Connection, audit: AuditTrail, fence: FencingToken, unit: Unit, actor: str
 ) -> None:
-    connection.execute(_BRIEFLY)
-    connection.execute(_BRIEFLY_AS_A_WHOLE)
-    connection.execute(_LOCK)
+    execute(connection, _BRIEFLY)
+    execute(connection, _BRIEFLY_AS_A_WHOLE)
+    execute(connection, _LOCK)
     bounds = {"low": unit.low, "high": unit.high}
-    unshipped = connection.execute(_UNSHIPPED, bounds).scalar_one()
+    unshipped = execute(connection, _UNSHIPPED, bounds).scalar_one()
     if unshipped > MOST_UNSHIPPED:
         reason = f"{unshipped} changes of {unit.name} are not in ClickHouse yet"
         raise TierUnavailable("postgresql", reason, passing=True)
-    connection.execute(text(f"ALTER TABLE messages DETACH PARTITION {unit.name}"))
+    execute(connection, f"ALTER TABLE messages DETACH PARTITION {unit.name}")
     # Whoever does not find its rows from here on asks ClickHouse.
     units.raise_boundary(connection, unit.high)
     units.move(connection, fence, unit, "detached")
     if unshipped:
-        connection.execute(text(_KEEP.format(table=unit.name)), bounds)
+        execute(connection, _KEEP.format(table=unit.name), bounds)
     counts = {"messages": unit.rows or 0, "kept": unshipped}
     audit.record(connection, actor, "archive.detach", f"partition:{unit.name}", counts)
     faultpoint("archive.before_detach_commit")

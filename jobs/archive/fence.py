@@ -5,21 +5,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from storage.availability.checks.finding import ahead_seconds
 from storage.errors import Refused
-from storage.postgres.driver import translated
+from storage.postgres.driver import execute, translated
 from storage.postgres.locks import session_lock
 
 CLOCK_TOLERANCE_SECONDS = 60.0
 
 # A frozen archiver keeps its connection, and with it the lock, as long as its machine lives.
-_PATIENCE = text("SELECT set_config('idle_session_timeout', '10min', false)")
-_NEXT = text("UPDATE archive_fence SET attempt = attempt + 1 RETURNING attempt")
+_PATIENCE = "SELECT set_config('idle_session_timeout', '10min', false)"
+_NEXT = "UPDATE archive_fence SET attempt = attempt + 1 RETURNING attempt"
 # Shared, so that the next archiver's number waits for the end of this transaction.
-_HOLDS = text("SELECT attempt FROM archive_fence WHERE attempt = :attempt FOR SHARE")
-_NOW = text("SELECT clock_timestamp()")
+_HOLDS = "SELECT attempt FROM archive_fence WHERE attempt = :attempt FOR SHARE"
+_NOW = "SELECT clock_timestamp()"
 
 
 class FencingToken:
@@ -31,13 +31,13 @@ class FencingToken:
 
     def check(self, connection: Connection) -> None:
         """Holds the fence for the caller's transaction. Raises `Refused` where it is another's."""
-        if connection.execute(_HOLDS, {"attempt": self.attempt}).first() is None:
+        if execute(connection, _HOLDS, {"attempt": self.attempt}).first() is None:
             raise Refused("another archiver has taken over; this one changes nothing any more")
 
     def touch(self) -> None:
         """Keeps the lock awake. Raises `TierUnavailable` where it went with its connection."""
         with translated():
-            self._connection.execute(_NOW)
+            execute(self._connection, _NOW)
 
 
 @contextmanager
@@ -48,15 +48,15 @@ def only_archiver(engine: Engine) -> Iterator[FencingToken]:
         if connection is None:
             raise Refused("another archiver is at work")
         with translated():
-            connection.execute(_PATIENCE)
+            execute(connection, _PATIENCE)
             _check_clock(connection)
-            attempt = connection.execute(_NEXT).scalar_one()
+            attempt = execute(connection, _NEXT).scalar_one()
         yield FencingToken(connection, attempt)
 
 
 def _check_clock(connection: Connection) -> None:
     before = datetime.now(UTC)
-    moment: datetime = connection.execute(_NOW).scalar_one()
+    moment: datetime = execute(connection, _NOW).scalar_one()
     ahead = ahead_seconds(moment, before, datetime.now(UTC))
     if abs(ahead) > CLOCK_TOLERANCE_SECONDS:
         raise Refused(

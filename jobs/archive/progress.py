@@ -1,29 +1,27 @@
 """How far the archive is: what has left PostgreSQL, and what is on its way."""
 
 import msgspec
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from jobs.archive import catalogue
 from jobs.archive.tiering import TieringRules
 from models import ids
 from storage.availability.hidden import archive_boundary
-from storage.postgres.driver import translated
+from storage.postgres.driver import execute, translated
 from storage.postgres.locks import is_held
 
 _GONE = ("detached", "dropped")
 
-_UNITS = text(
-    """
+_UNITS = """
 SELECT state, count(*) AS partitions, coalesce(sum(rows), 0)::bigint AS messages,
        sum(pg_table_size(to_regclass(name)))::bigint AS bytes
 FROM archive_units GROUP BY state
 """
-)
-_STOPPED = text(
+_STOPPED = (
     "SELECT name, coalesce(reason, '') AS reason FROM archive_units WHERE state = 'stopped'"
     " ORDER BY low LIMIT 20"
 )
-_OPEN_NAMES = text("SELECT name FROM archive_units WHERE state <> 'dropped'")
+_OPEN_NAMES = "SELECT name FROM archive_units WHERE state <> 'dropped'"
 
 
 class Units(msgspec.Struct, kw_only=True, frozen=True):
@@ -69,7 +67,7 @@ def archive_progress(engine: Engine, rules: TieringRules) -> ArchiveProgress:
         below = archive_boundary(connection)
         units = {
             row.state: Units(partitions=row.partitions, messages=row.messages, bytes=row.bytes)
-            for row in connection.execute(_UNITS)
+            for row in execute(connection, _UNITS)
         }
         remaining = _remaining(connection, units, rules)
         gone = sum(units[state].partitions for state in _GONE if state in units)
@@ -80,14 +78,14 @@ def archive_progress(engine: Engine, rules: TieringRules) -> ArchiveProgress:
             percent=round(100 * gone / ever, 1) if ever else None,
             remaining=remaining,
             units=units,
-            stopped=[StoppedUnit(**row._asdict()) for row in connection.execute(_STOPPED)],
+            stopped=[StoppedUnit(**row._asdict()) for row in execute(connection, _STOPPED)],
         )
 
 
 def _remaining(connection: Connection, units: dict[str, Units], rules: TieringRules) -> Remaining:
     """What a run has taken up and not moved yet, and what the next one will take up."""
     waiting = [unit for state, unit in units.items() if state not in _GONE]
-    taken_up = set(connection.execute(_OPEN_NAMES).scalars())
+    taken_up = set(execute(connection, _OPEN_NAMES).scalars())
     old = catalogue.due(connection, rules).partitions
     due = [one for one in old if one.name not in taken_up]
     return Remaining(

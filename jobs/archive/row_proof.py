@@ -92,7 +92,7 @@ class RowProver:
         """What went with its thread or its user is not brought back to where it may be erased."""
         if not message_ids:
             return []
-        query = text(
+        query = (
             f"SELECT m.id::text FROM {table} m"  # noqa: S608
             " LEFT JOIN threads t ON t.user_id = m.user_id AND t.id = m.thread_id"
             " LEFT JOIN user_erasures e ON e.user_id = m.user_id"
@@ -125,7 +125,7 @@ class RowProver:
 
     def _ship(self, table: str, message_ids: Sequence[str], token: str) -> int:
         """Sends rows as they are now; gives how many. No transaction is open meanwhile."""
-        query = text(
+        query = (
             "SELECT count(*) AS rows, string_agg(line, E'\\n') AS lines FROM ("  # noqa: S608
             f"SELECT {ROW_AS_JSON} AS line FROM {table} m"
             " WHERE m.id = ANY(CAST(:ids AS uuid[])) ORDER BY m.id) AS rendered"

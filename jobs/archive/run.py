@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import structlog
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from jobs.archive import catalogue, units
 from jobs.archive.catalogue import DEFAULT, DuePartitions
@@ -21,7 +21,7 @@ from jobs.replicate.message_outbox import ReplicationService
 from storage.availability.hidden import archive_boundary
 from storage.errors import Refused
 from storage.postgres.backlog import is_unfinished
-from storage.postgres.driver import translated
+from storage.postgres.driver import execute, translated
 from storage.postgres.partitions import id_at
 from storage.resilience.faultpoints import faultpoint
 from storage.tiers import Tiers
@@ -31,7 +31,8 @@ log = structlog.get_logger(__name__)
 FEW_BYTES = 64 * 1024 * 1024
 """So much may always go, whatever share of all it is."""
 
-_IS_PARTITION = text(
+_COUNT = "SELECT count(*) FROM {}"
+_IS_PARTITION = (
     "SELECT coalesce((SELECT relispartition FROM pg_class WHERE oid = to_regclass(:name)), false)"
 )
 
@@ -76,7 +77,7 @@ class ArchiveService:
         """The partitions that a run would take up now, oldest first, counted. Changes nothing."""
         with translated(), self._tiers.job_engine.connect() as connection:
             return [
-                one._replace(rows=connection.scalar(text(f"SELECT count(*) FROM {one.name}")))  # noqa: S608
+                one._replace(rows=execute(connection, _COUNT.format(one.name)).scalar_one())
                 for one in catalogue.due(connection, rules).partitions
             ]
 
@@ -223,7 +224,7 @@ class ArchiveRun:
         with translated(), self._engine.begin() as connection:
             if _is_partition(connection, unit):
                 raise Refused(f"{unit.name} was detached and is a partition again: it stays")
-            connection.execute(text(f"DROP TABLE {unit.name}"))
+            execute(connection, f"DROP TABLE {unit.name}")
             self._leave(connection, unit, bytes=unit.bytes or 0)
         faultpoint("archive.after_drop")
 
@@ -250,7 +251,7 @@ class ArchiveRun:
 
 
 def _is_partition(connection: Connection, unit: Unit) -> bool:
-    return bool(connection.execute(_IS_PARTITION, {"name": unit.name}).scalar_one())
+    return bool(execute(connection, _IS_PARTITION, {"name": unit.name}).scalar_one())
 
 
 def _is_gone(connection: Connection, unit: Unit) -> bool:

@@ -5,33 +5,30 @@ under the fence, so the next archiver continues where one was killed."""
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from jobs.archive.fence import FencingToken
 from jobs.archive.tiering import Partition
 from models import codec
 from storage.errors import Refused
+from storage.postgres.driver import execute
 
 State = Literal["planned", "proven", "detached", "dropped", "stopped"]
 
-_PLAN = text(
-    """
+_PLAN = """
 INSERT INTO archive_units (name, low, high, attempt, actor)
 SELECT name, low, high, :attempt, :actor FROM json_to_recordset(CAST(:units AS json)) AS r (
     name text, low uuid, high uuid)
 ORDER BY low
 ON CONFLICT (name) WHERE state <> 'dropped' DO NOTHING
 """
-)
-_OPEN = text(
-    """
+_OPEN = """
 SELECT id, name, low::text, high::text, state, reason, rows,
        extract(epoch FROM clock_timestamp() - detached_at)::float AS detached_seconds,
        coalesce(proven_at > detached_at, false) AS proven_since,
        pg_table_size(to_regclass(name)) AS bytes
 FROM archive_units WHERE state <> 'dropped' ORDER BY archive_units.low, id
 """
-)
 _NOT_DROPPED = "state <> 'dropped'"
 _STEPS: dict[State, tuple[str, str]] = {
     "proven": (
@@ -44,20 +41,18 @@ _STEPS: dict[State, tuple[str, str]] = {
     "stopped": ("reason = :reason, stopped_at = clock_timestamp()", _NOT_DROPPED),
 }
 """What changes with each step beside the state, and on which condition."""
-_RAISE_BOUNDARY = text(
+_RAISE_BOUNDARY = (
     "UPDATE archive_boundary SET below = CAST(:high AS uuid) WHERE below < CAST(:high AS uuid)"
 )
 # Slices that an earlier proof had and this one has not are gone with their rows.
-_FORGET_SLICES = text("DELETE FROM archive_slices WHERE unit_id = :unit_id")
-_SAVE_SLICES = text(
-    """
+_FORGET_SLICES = "DELETE FROM archive_slices WHERE unit_id = :unit_id"
+_SAVE_SLICES = """
 INSERT INTO archive_slices (unit_id, period, share, rows, checksum, clickhouse_rows,
                             clickhouse_checksum, proven_by)
 SELECT :unit_id, r.* FROM json_to_recordset(CAST(:slices AS json)) AS r (
     period bigint, share integer, rows bigint, checksum numeric(20), clickhouse_rows bigint,
     clickhouse_checksum numeric(20), proven_by text)
 """
-)
 
 
 class Unit(NamedTuple):
@@ -101,12 +96,12 @@ def plan(
     units = [{"name": one.name, "low": one.low, "high": one.high} for one in partitions]
     fence.check(connection)
     listed = codec.text(units)
-    connection.execute(_PLAN, {"attempt": fence.attempt, "actor": actor, "units": listed})
+    execute(connection, _PLAN, {"attempt": fence.attempt, "actor": actor, "units": listed})
 
 
 def open_units(connection: Connection) -> list[Unit]:
     """All that are not done with, oldest messages first."""
-    return [Unit(*row) for row in connection.execute(_OPEN)]
+    return [Unit(*row) for row in execute(connection, _OPEN)]
 
 
 def move(
@@ -118,22 +113,22 @@ def move(
     changes, condition = _STEPS[step]
     state = "detached" if step == "proven" and unit.is_detached else step
     values |= {"id": unit.id, "attempt": fence.attempt, "state": state, "before": unit.state}
-    statement = text(
+    statement = (
         f"UPDATE archive_units SET state = :state, attempt = :attempt, {changes}"  # noqa: S608
         f" WHERE id = :id AND {condition}"
     )
-    if connection.execute(statement, values).rowcount != 1:
+    if execute(connection, statement, values).rowcount != 1:
         raise Refused(f"{unit.name} is not as this archiver left it; nothing was changed")
     return state
 
 
 def save_slices(connection: Connection, unit: Unit, slices: Sequence[ProvenSlice]) -> None:
     """Writes what was proven of a unit, in place of an earlier proof."""
-    connection.execute(_FORGET_SLICES, {"unit_id": unit.id})
+    execute(connection, _FORGET_SLICES, {"unit_id": unit.id})
     rows = codec.text([one._asdict() for one in slices])
-    connection.execute(_SAVE_SLICES, {"unit_id": unit.id, "slices": rows})
+    execute(connection, _SAVE_SLICES, {"unit_id": unit.id, "slices": rows})
 
 
 def raise_boundary(connection: Connection, high: str) -> None:
     """Messages with ids below may be in ClickHouse alone from now on. It never falls."""
-    connection.execute(_RAISE_BOUNDARY, {"high": high})
+    execute(connection, _RAISE_BOUNDARY, {"high": high})

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from jobs.archive.expected_counts import CUT, expected
 from jobs.audit import AuditTrail
@@ -38,7 +38,7 @@ from jobs.consistency.report import (
 from jobs.consistency.reports import ConsistencyReports
 from jobs.persist.drain import BackgroundPersistenceService
 from storage.availability.hidden import archive_boundary
-from storage.postgres.driver import translated
+from storage.postgres.driver import execute, translated
 from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
@@ -46,8 +46,8 @@ log = structlog.get_logger(__name__)
 AUDITED_IDS = 1_000
 """So many ids stand in the audit trail's entry of a repair; its counts are of all."""
 
-_DEAD_LETTERS = text("SELECT count(*) FROM dead_letters")
-_REOPEN = text("UPDATE user_erasures SET finished_at = NULL WHERE user_id = ANY(:users)")
+_DEAD_LETTERS = "SELECT count(*) FROM dead_letters"
+_REOPEN = "UPDATE user_erasures SET finished_at = NULL WHERE user_id = ANY(:users)"
 
 
 class _Found:
@@ -117,7 +117,7 @@ class ThreeTierConsistencyChecker:
             differences = self._repair_all(found, opened.scope)
         report = self._report(opened, found, differences, time.monotonic() - started)
         with translated(), self._tiers.job_engine.begin() as connection:
-            letters = connection.execute(_DEAD_LETTERS).scalar_one()
+            letters = execute(connection, _DEAD_LETTERS).scalar_one()
             report = msgspec.structs.replace(report, dead_letters=letters)
             report = self.reports.close(connection, report)
             if opened.repair:
@@ -169,7 +169,7 @@ class ThreeTierConsistencyChecker:
         again = {owner[0] for one in found.verdicts if one.is_erased and (owner := one.owner)}
         with translated(), self._tiers.job_engine.begin() as connection:
             # Whoever carries erasures out erases these users once more.
-            connection.execute(_REOPEN, {"users": list(again)})
+            execute(connection, _REOPEN, {"users": list(again)})
         repaired = self._repair.messages([one for one in found.verdicts if not one.is_erased])
         self._repair.others(found.others)
         self._drain_pipeline()

@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Engine, Row, TextClause, text
+from sqlalchemy import Connection, Engine, Row
 
 from jobs.consistency.report import KEPT_DIFFERENCES, ConsistencyReport, Scope
 from models import codec
 from storage.errors import NotFound
 from storage.postgres.backlog import is_unfinished
-from storage.postgres.driver import rfc3339, rows_of, translated
+from storage.postgres.driver import execute, rfc3339, rows_of, translated
 from storage.postgres.locks import session_lock, try_lock
 
 KEPT_REPORTS = 200
@@ -21,34 +21,28 @@ START_SECONDS = 300
 """A check that nobody has begun by then is not begun any more."""
 
 _LOCK = "consistency"
-_OPEN = text(
+_OPEN = (
     "INSERT INTO consistency_reports (actor, scope, repair) VALUES (:actor, :scope, :repair)"
     " RETURNING *"
 )
-_CLOSE = text(
-    """
+_CLOSE = """
 UPDATE consistency_reports SET state = :state, finished_at = clock_timestamp(), score = :score,
        report = :report
 WHERE id = :id RETURNING finished_at
 """
-)
-_ABANDONED = text(
-    """
+_ABANDONED = """
 UPDATE consistency_reports SET state = 'failed', finished_at = clock_timestamp()
 WHERE state = 'running' AND started_at < clock_timestamp() - make_interval(secs => :seconds)
 """
-)
-_FORGET = text(
+_FORGET = (
     "DELETE FROM consistency_reports WHERE id <= (SELECT max(id) FROM consistency_reports) - :kept"
 )
-_ONE = text("SELECT * FROM consistency_reports WHERE id = :id")
-_NEWEST = text("SELECT * FROM consistency_reports ORDER BY id DESC LIMIT 1")
-_SCORE = text(
-    """
+_ONE = "SELECT * FROM consistency_reports WHERE id = :id"
+_NEWEST = "SELECT * FROM consistency_reports ORDER BY id DESC LIMIT 1"
+_SCORE = """
 SELECT score, extract(epoch FROM clock_timestamp() - finished_at) AS age
 FROM consistency_reports WHERE state = 'done' AND scope::text = '{}' ORDER BY id DESC LIMIT 1
 """
-)
 
 
 class CheckRunning(Exception):
@@ -81,9 +75,9 @@ class ConsistencyReports:
             if is_unfinished(connection):
                 raise CheckRunning("a recovery is under way, which compares the tiers itself")
             # Nobody holds the lock, so whoever ran these is gone.
-            connection.execute(_ABANDONED, {"seconds": START_SECONDS})
-            connection.execute(_FORGET, {"kept": KEPT_REPORTS})
-            return _report_of(connection.execute(_OPEN, values).one())
+            execute(connection, _ABANDONED, {"seconds": START_SECONDS})
+            execute(connection, _FORGET, {"kept": KEPT_REPORTS})
+            return _report_of(execute(connection, _OPEN, values).one())
 
     def close(self, connection: Connection, report: ConsistencyReport) -> ConsistencyReport:
         """Keeps what was found, in the caller's transaction; gives it with its end."""
@@ -94,7 +88,7 @@ class ConsistencyReports:
             "score": report.data_consistency_score,
             "report": codec.text(kept),
         }
-        ended: datetime = connection.execute(_CLOSE, values).scalar_one()
+        ended: datetime = execute(connection, _CLOSE, values).scalar_one()
         return msgspec.structs.replace(report, finished_at=rfc3339(ended))
 
     def fail(self, report: ConsistencyReport, reason: str) -> None:
@@ -111,7 +105,7 @@ class ConsistencyReports:
         """The report of the check that was started last. Raises `NotFound`."""
         return self._one(_NEWEST, {})
 
-    def _one(self, query: TextClause, values: dict[str, int]) -> ConsistencyReport:
+    def _one(self, query: str, values: dict[str, int]) -> ConsistencyReport:
         found = rows_of(self._engine, query, values)
         if not found:
             raise NotFound
@@ -128,7 +122,7 @@ class ConsistencyReports:
 
 def last_score(connection: Connection) -> LastScore | None:
     """How well the tiers agreed when all of them were last compared."""
-    row = connection.execute(_SCORE).one_or_none()
+    row = execute(connection, _SCORE).one_or_none()
     return None if row is None else LastScore(float(row.score), float(row.age))
 
 

@@ -6,48 +6,42 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import Connection, Engine, Row
 
 from jobs.audit import AuditTrail
 from storage.errors import ErasureUnderWay, NotFound, OnHold
-from storage.postgres.driver import rfc3339, rows_of, translated
+from storage.postgres.driver import execute, rfc3339, rows_of, translated
 
-_UNDER_WAY = text(
-    "SELECT count(*) FROM user_erasures WHERE user_id = :user_id AND finished_at IS NULL"
-)
+_UNDER_WAY = "SELECT count(*) FROM user_erasures WHERE user_id = :user_id AND finished_at IS NULL"
 _COLUMNS = "user_id, thread_id, keep_days, legal_hold, set_by, set_at"
-_ONE = text(
+_ONE = (
     f"SELECT {_COLUMNS} FROM retention_policies"  # noqa: S608
     " WHERE user_id = :user_id AND thread_id = :thread_id"
 )
-_LIST = text(
+_LIST = (
     f"SELECT {_COLUMNS} FROM retention_policies"  # noqa: S608
     " WHERE (user_id, thread_id) > (:after_user, :after_thread)"
     " ORDER BY user_id, thread_id LIMIT :limit"
 )
-_SET = text(
-    f"""
+_SET = f"""
 INSERT INTO retention_policies (user_id, thread_id, keep_days, legal_hold, set_by)
 VALUES (:user_id, :thread_id, :keep_days, :legal_hold, :by)
 ON CONFLICT (user_id, thread_id) DO UPDATE SET keep_days = excluded.keep_days,
     legal_hold = excluded.legal_hold, set_by = excluded.set_by, set_at = clock_timestamp()
 RETURNING {_COLUMNS}
 """  # noqa: S608
-)
-_LOCK = text("LOCK TABLE retention_policies IN SHARE ROW EXCLUSIVE MODE")
-_CLEAR = text("DELETE FROM retention_policies WHERE user_id = :user_id AND thread_id = :thread_id")
+_LOCK = "LOCK TABLE retention_policies IN SHARE ROW EXCLUSIVE MODE"
+_CLEAR = "DELETE FROM retention_policies WHERE user_id = :user_id AND thread_id = :thread_id"
 # What no hold is on any more was edited or deleted by somebody who meant it.
-_RELEASE = text(
-    """
+_RELEASE = """
 DELETE FROM held_versions v WHERE v.user_id = :user_id AND NOT EXISTS (
     SELECT FROM retention_policies p WHERE p.legal_hold
         AND p.user_id = v.user_id AND p.thread_id IN ('', v.thread_id))
 """
-)
 # Whoever sets a hold at this moment comes before or after, never in between.
-_KEEP_HOLDS = text("LOCK TABLE retention_policies IN SHARE MODE")
-_HOLDS_OF = text("SELECT count(*) FROM retention_policies WHERE user_id = :user_id AND legal_hold")
-_HOLDS = text("SELECT user_id, thread_id FROM retention_policies WHERE legal_hold")
+_KEEP_HOLDS = "LOCK TABLE retention_policies IN SHARE MODE"
+_HOLDS_OF = "SELECT count(*) FROM retention_policies WHERE user_id = :user_id AND legal_hold"
+_HOLDS = "SELECT user_id, thread_id FROM retention_policies WHERE legal_hold"
 
 NOT_ON_HOLD = (
     "NOT EXISTS (SELECT FROM retention_policies p WHERE p.legal_hold"
@@ -67,14 +61,14 @@ class Holds(frozenset[tuple[str, str]]):
 def refuse_held(connection: Connection, user_id: str) -> None:
     """Raises `OnHold` where any hold is on the user or a thread of theirs; none is set before the
     transaction ends."""
-    connection.execute(_KEEP_HOLDS)
-    if connection.execute(_HOLDS_OF, {"user_id": user_id}).scalar_one():
+    execute(connection, _KEEP_HOLDS)
+    if execute(connection, _HOLDS_OF, {"user_id": user_id}).scalar_one():
         raise OnHold(user_id)
 
 
 def all_holds(connection: Connection) -> Holds:
     """Every hold."""
-    return Holds((row.user_id, row.thread_id) for row in connection.execute(_HOLDS))
+    return Holds((row.user_id, row.thread_id) for row in execute(connection, _HOLDS))
 
 
 class RetentionPolicy(msgspec.Struct, kw_only=True, frozen=True):
@@ -109,28 +103,28 @@ class RetentionPolicies:
         """Sets what is given and leaves the rest; gives the policy, None where nothing is left.
         Raises `ErasureUnderWay` for a hold on a user who is being erased."""
         with translated(), self._engine.begin() as connection:
-            connection.execute(_LOCK)
+            execute(connection, _LOCK)
             before = _one(connection, user_id, thread_id)
             if isinstance(keep_days, UnsetType):
                 keep_days = before.keep_days if before else None
             if isinstance(legal_hold, UnsetType):
                 legal_hold = before.legal_hold if before else False
             names = {"user_id": user_id, "thread_id": thread_id or ""}
-            if legal_hold and connection.execute(_UNDER_WAY, names).scalar_one():
+            if legal_hold and execute(connection, _UNDER_WAY, names).scalar_one():
                 raise ErasureUnderWay
             if keep_days is None and not legal_hold:
                 if before is not None:
                     self._clear(connection, before, by)
                 return None
             given = {"keep_days": keep_days, "legal_hold": legal_hold}
-            policy = _policy(connection.execute(_SET, {**names, **given, "by": by}).one())
+            policy = _policy(execute(connection, _SET, {**names, **given, "by": by}).one())
             self._record(connection, "retention.set", policy, by)
         return policy
 
     def clear(self, user_id: str, thread_id: str | None, *, by: str) -> RetentionPolicy:
         """Takes a policy away, a hold included; gives what it was. Raises `NotFound`."""
         with translated(), self._engine.begin() as connection:
-            connection.execute(_LOCK)
+            execute(connection, _LOCK)
             before = _one(connection, user_id, thread_id)
             if before is None:
                 raise NotFound
@@ -150,13 +144,13 @@ class RetentionPolicies:
 
     def _clear(self, connection: Connection, before: RetentionPolicy, by: str) -> None:
         values = {"user_id": before.user_id, "thread_id": before.thread_id or ""}
-        connection.execute(_CLEAR, values)
+        execute(connection, _CLEAR, values)
         self._record(connection, "retention.cleared", before, by)
 
     def _record(
         self, connection: Connection, action: str, policy: RetentionPolicy, by: str
     ) -> None:
-        released = connection.execute(_RELEASE, {"user_id": policy.user_id}).rowcount
+        released = execute(connection, _RELEASE, {"user_id": policy.user_id}).rowcount
         details = {"keep_days": policy.keep_days, "legal_hold": policy.legal_hold}
         thread = f" thread:{policy.thread_id}" if policy.thread_id else ""
         subject = f"user:{policy.user_id}{thread}"
@@ -166,7 +160,7 @@ class RetentionPolicies:
 
 def _one(connection: Connection, user_id: str, thread_id: str | None) -> RetentionPolicy | None:
     values = {"user_id": user_id, "thread_id": thread_id or ""}
-    row = connection.execute(_ONE, values).one_or_none()
+    row = execute(connection, _ONE, values).one_or_none()
     return None if row is None else _policy(row)
 
 

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from jobs.erase.receipt import Target
 from storage.errors import TierError
 from storage.postgres import locks
-from storage.postgres.driver import translated
+from storage.postgres.driver import execute, translated
 from storage.tiers import Tiers
 
 BATCH_ROWS = 2_000
@@ -19,8 +19,7 @@ LETTERS_AT_ONCE = 500
 
 # `key` is the column with the id of a message, where there is one. Partitions are reached by way of
 # their table. A trail and a receipt name a user so that what was done stays known.
-_TABLES = text(
-    """
+_TABLES = """
 SELECT c.relname AS name, quote_ident(c.relname) AS quoted,
        (SELECT quote_ident(k.attname) FROM pg_attribute k
         WHERE k.attrelid = c.oid AND k.attname IN ('id', 'message_id')
@@ -31,28 +30,26 @@ WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p'
   AND c.relname NOT IN ('user_erasures', 'threads')
 ORDER BY c.relname <> 'messages', c.relname
 """
-)
-_LEAVES = text(
+_LEAVES = (
     "SELECT DISTINCT tableoid::regclass::text FROM messages"
     " WHERE user_id = :user_id AND id <= :through"
 )
 _WITH_THEM = {
     # One that is being shipped finds no message any more.
-    "clickhouse_outbox": text(
+    "clickhouse_outbox": (
         "DELETE FROM clickhouse_outbox WHERE sequence IN (SELECT sequence FROM clickhouse_outbox"
         " WHERE message_id = ANY(CAST(:ids AS uuid[])) FOR UPDATE SKIP LOCKED)"
     ),
-    "lost_acknowledgements": text(
+    "lost_acknowledgements": (
         "DELETE FROM lost_acknowledgements WHERE message_id = ANY(CAST(:ids AS uuid[]))"
     ),
 }
-_THREADS = text(
+_THREADS = (
     "SELECT id FROM threads WHERE user_id = :user_id AND created_at <= :moment"
     " AND id > :after ORDER BY id LIMIT :batch"
 )
 # A thread in which the user has written since stays, as what those messages make of it.
-_RENEW = text(
-    """
+_RENEW = """
 UPDATE threads t SET title = NULL, metadata = '{}', deleted_at = NULL, deleted_through = NULL,
        erased_through = NULL, purged_through = NULL, is_pinned = false, is_archived = false,
        created_at = m.first, updated_at = m.first,
@@ -63,17 +60,12 @@ FROM (SELECT thread_id, min(created_at) AS first, max(created_at) AS last,
       GROUP BY thread_id) m
 WHERE t.user_id = :user_id AND t.id = m.thread_id AND t.created_at <= :moment
 """
-)
-_DROP = text(
+_DROP = (
     "DELETE FROM threads WHERE user_id = :user_id AND id = ANY(:threads) AND created_at <= :moment"
 )
-_COUNT_THREADS = text(
-    "SELECT count(*) FROM threads WHERE user_id = :user_id AND created_at <= :moment"
-)
-_LETTERS = text(
-    "SELECT id, kind, record FROM dead_letters WHERE id > :after ORDER BY id LIMIT :batch"
-)
-_DROP_LETTERS = text("DELETE FROM dead_letters WHERE id = ANY(:ids)")
+_COUNT_THREADS = "SELECT count(*) FROM threads WHERE user_id = :user_id AND created_at <= :moment"
+_LETTERS = "SELECT id, kind, record FROM dead_letters WHERE id > :after ORDER BY id LIMIT :batch"
+_DROP_LETTERS = "DELETE FROM dead_letters WHERE id = ANY(:ids)"
 
 
 _WRITTEN_AT = {"state_records": "updated_at", "checkpoints": "created_at"}
@@ -115,11 +107,11 @@ class PostgresEraser:
         counts: Counter[str] = Counter()
         with translated(), self._engine.begin() as connection:
             tables = _tables(connection)
-            leaves = list(connection.execute(_LEAVES, _values(target)).scalars())
+            leaves = list(execute(connection, _LEAVES, _values(target)).scalars())
         counts["threads"] = self._clear_threads(target)
         with translated(), self._engine.begin() as connection:
             letters = list(_letters(connection, target))
-            connection.execute(_DROP_LETTERS, {"ids": letters})
+            execute(connection, _DROP_LETTERS, {"ids": letters})
         counts["dead_letters"] = len(letters)
         for table in tables:
             counts[table.name] = 0
@@ -135,7 +127,7 @@ class PostgresEraser:
             for table in _tables(connection):
                 query = f"SELECT count(*) FROM {table.quoted} WHERE {table.condition}"  # noqa: S608
                 counts[table.name] = _number(connection, query, target)
-            counts["threads"] = connection.execute(_COUNT_THREADS, _values(target)).scalar_one()
+            counts["threads"] = execute(connection, _COUNT_THREADS, _values(target)).scalar_one()
             counts["dead_letters"] = sum(1 for _ in _letters(connection, target))
         return counts
 
@@ -167,11 +159,11 @@ class PostgresEraser:
                 f" WHERE {table.condition} FOR UPDATE SKIP LOCKED) RETURNING NULL"
             )
         with translated(), self._engine.begin() as connection:
-            gone = connection.execute(text(statement), _values(target)).scalars().all()
+            gone = execute(connection, statement, _values(target)).scalars().all()
             ids = [one for one in gone if one is not None]
             if ids:
                 for name, delete in _WITH_THEM.items():
-                    counts[name] += connection.execute(delete, {"ids": ids}).rowcount
+                    counts[name] += execute(connection, delete, {"ids": ids}).rowcount
         return len(gone)
 
     def _clear_threads(self, target: Target) -> int:
@@ -181,17 +173,17 @@ class PostgresEraser:
                 # Whoever adds a message to one of them counts it there.
                 locks.lock_slots(connection, range(self._slots), locks.PATIENCE)
                 values = {**_values(target), "after": after, "batch": BATCH_ROWS}
-                threads = list(connection.execute(_THREADS, values).scalars())
+                threads = list(execute(connection, _THREADS, values).scalars())
                 if not threads:
                     return gone
                 named = {**_values(target), "threads": threads}
-                gone += connection.execute(_RENEW, named).rowcount
-                gone += connection.execute(_DROP, named).rowcount
+                gone += execute(connection, _RENEW, named).rowcount
+                gone += execute(connection, _DROP, named).rowcount
             after = threads[-1]
 
 
 def _tables(connection: Connection) -> list[_Table]:
-    return [_Table(*row) for row in connection.execute(_TABLES)]
+    return [_Table(*row) for row in execute(connection, _TABLES)]
 
 
 def _values(target: Target) -> dict[str, Any]:
@@ -200,14 +192,14 @@ def _values(target: Target) -> dict[str, Any]:
 
 def _number(connection: Connection, query: str, target: Target | None = None) -> int:
     values = _values(target) if target else {}
-    return int(connection.execute(text(query), values).scalar_one())
+    return int(execute(connection, query, values).scalar_one())
 
 
 def _letters(connection: Connection, target: Target) -> Iterator[int]:
     after = 0
     while True:
         values = {"after": after, "batch": LETTERS_AT_ONCE}
-        rows = connection.execute(_LETTERS, values).all()
+        rows = execute(connection, _LETTERS, values).all()
         yield from (row.id for row in rows if target.covers(row.kind, bytes(row.record)))
         if len(rows) < LETTERS_AT_ONCE:
             return

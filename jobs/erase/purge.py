@@ -5,14 +5,14 @@ and no tombstone comes for. What is on hold stays."""
 from typing import Any, NamedTuple
 
 import structlog
-from sqlalchemy import Row, text
+from sqlalchemy import Row
 
 from jobs.archive.expected_counts import lower_expected
 from jobs.audit import SYSTEM, AuditTrail
 from jobs.erase.policies import NOT_ON_HOLD, Holds, all_holds
 from jobs.replicate.row_outbox import RowCopies
 from storage.clickhouse.driver import EVERY_ROW, literal
-from storage.postgres.driver import rows_of, translated
+from storage.postgres.driver import execute, rows_of, translated
 from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
@@ -37,13 +37,13 @@ _MASKED = (
     "SELECT count() FROM system.parts WHERE active AND has_lightweight_delete"
     " AND database = currentDatabase() AND table = 'messages'"
 )
-_THREADS = text(
+_THREADS = (
     "SELECT user_id, id, deleted_through::text FROM threads t"  # noqa: S608
     " WHERE deleted_through IS NOT NULL"
     " AND purged_through IS DISTINCT FROM deleted_through AND erased_through = deleted_through"
     f" AND {NOT_ON_HOLD} LIMIT :batch"
 )
-_PURGED = text(
+_PURGED = (
     "UPDATE threads SET purged_through = :through"
     " WHERE user_id = :user_id AND id = :id AND deleted_through = :through"
 )
@@ -115,7 +115,7 @@ class PhysicalErasure:
         with translated(), self._engine.begin() as connection:
             for row in due:
                 values = {"user_id": row.user_id, "id": row.id, "through": row.deleted_through}
-                connection.execute(_PURGED, values)
+                execute(connection, _PURGED, values)
         return purged
 
     def _forget(self, condition: str) -> None:

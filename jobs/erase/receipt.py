@@ -4,12 +4,12 @@ erasures: who, by whom, up to where, and how far each is."""
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import Connection, Engine, Row
 
 from models import codec, ids
 from models.message import Tier
 from models.records import address_of, created_at
-from storage.postgres.driver import rows_of, translated
+from storage.postgres.driver import execute, rows_of, translated
 
 EraseState = Literal["pending", "done"]
 
@@ -20,9 +20,8 @@ RECOUNT_SECONDS = 60
 RECOUNTED_SECONDS = 900
 """Longer than any write that was under way may take to land; each count waits twice as long."""
 
-_LOAD = text("SELECT receipt, finished_at FROM user_erasures WHERE user_id = :user_id")
-_MARK = text(
-    """
+_LOAD = "SELECT receipt, finished_at FROM user_erasures WHERE user_id = :user_id"
+_MARK = """
 INSERT INTO user_erasures (user_id, erased_through, erased_at, requested_by, requested_at, receipt)
 VALUES (:user_id, :erased_through, :moment, :requested_by, :requested_at, :receipt)
 ON CONFLICT (user_id) DO UPDATE SET
@@ -30,25 +29,19 @@ ON CONFLICT (user_id) DO UPDATE SET
     requested_by = excluded.requested_by, requested_at = excluded.requested_at,
     receipt = excluded.receipt, finished_at = NULL, looked_at = NULL, claimed_until = '-infinity'
 """
-)
-_CLAIM = text(
-    """
+_CLAIM = """
 UPDATE user_erasures SET claimed_until = clock_timestamp() + make_interval(secs => :seconds)
 WHERE user_id = :user_id AND claimed_until < clock_timestamp() RETURNING receipt, finished_at
 """
-)
-_SAVE = text(
-    """
+_SAVE = """
 UPDATE user_erasures SET receipt = :receipt, finished_at = CAST(:finished_at AS timestamptz),
     looked_at = CASE WHEN :release THEN clock_timestamp() ELSE looked_at END,
     claimed_until = CASE WHEN :release THEN '-infinity'
                          ELSE clock_timestamp() + make_interval(secs => :seconds) END
 WHERE user_id = :user_id AND erased_through = :erased_through
 """
-)
 # Those that are to be finished, and those of late: what was under way then may have landed since.
-_DUE = text(
-    """
+_DUE = """
 SELECT user_id FROM user_erasures WHERE claimed_until < clock_timestamp() AND (
     finished_at IS NULL
     OR (looked_at < finished_at + make_interval(secs => :for_seconds)
@@ -57,7 +50,6 @@ SELECT user_id FROM user_erasures WHERE claimed_until < clock_timestamp() AND (
            < clock_timestamp())
 ORDER BY looked_at NULLS FIRST, user_id LIMIT 100
 """
-)
 
 
 class UserErasure(msgspec.Struct, kw_only=True, frozen=True):
@@ -119,7 +111,7 @@ class ErasureLedger:
 
     def mark(self, connection: Connection, erasure: UserErasure, target: Target) -> None:
         """Begins an erasure, in the caller's transaction."""
-        connection.execute(_MARK, _values(erasure) | {"moment": target.moment})
+        execute(connection, _MARK, _values(erasure) | {"moment": target.moment})
 
     def claim(self, user_id: str) -> UserErasure | None:
         """The receipt, to be worked on by this caller alone; None while somebody else does."""
@@ -133,10 +125,10 @@ class ErasureLedger:
         """Keeps a receipt, and the claim, or gives it up; in the caller's transaction if given."""
         values = _values(erasure) | {"release": release, "seconds": CLAIM_SECONDS}
         if within is not None:
-            within.execute(_SAVE, values)
+            execute(within, _SAVE, values)
             return
         with translated(), self._engine.begin() as connection:
-            connection.execute(_SAVE, values)
+            execute(connection, _SAVE, values)
 
     def due(self) -> list[str]:
         """Whose erasure somebody should work on."""

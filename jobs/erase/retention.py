@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import structlog
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import Select, func, select
 
 from jobs.audit import SYSTEM, AuditTrail
 from models import codec, ids
@@ -29,8 +29,7 @@ BATCH_MESSAGES = 500
 DAY_US = 86_400_000_000
 
 # A thread's own policy or hold comes before its user's.
-_SCOPES = text(
-    """
+_SCOPES = """
 SELECT p.user_id, p.thread_id, p.keep_days,
        EXISTS (SELECT FROM retention_policies h WHERE h.legal_hold AND h.user_id = p.user_id
                AND h.thread_id IN ('', p.thread_id)) AS on_hold,
@@ -38,8 +37,7 @@ SELECT p.user_id, p.thread_id, p.keep_days,
              AND o.thread_id <> '' AND p.thread_id = '') AS without
 FROM retention_policies p WHERE p.keep_days IS NOT NULL ORDER BY p.user_id, p.thread_id
 """
-)
-_KNOWN = text("SELECT id::text FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))")
+_KNOWN = "SELECT id::text FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))"
 
 
 class RetentionRun(NamedTuple):

@@ -5,7 +5,7 @@ outbox, and its hot copy goes."""
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Row, select, text
+from sqlalchemy import Connection, Row, select
 
 from jobs.erase.policies import NOT_ON_HOLD, all_holds
 from models import codec, ids
@@ -13,7 +13,7 @@ from models.message import Message
 from models.tables import messages
 from storage.availability import hidden
 from storage.postgres.backlog import Letter, letters
-from storage.postgres.driver import message_of, rows_of, translated
+from storage.postgres.driver import execute, message_of, rows_of, translated
 from storage.postgres.tombstones import bury
 from storage.tiers import Tiers
 
@@ -22,24 +22,22 @@ log = structlog.get_logger(__name__)
 BATCH_MESSAGES = 500
 
 # Under a legal hold a deleted thread is hidden, and no more than that.
-_DUE = text(
+_DUE = (
     "SELECT user_id, id, deleted_through::text FROM threads t"  # noqa: S608
     " WHERE deleted_through IS NOT NULL"
     f" AND erased_through IS DISTINCT FROM deleted_through AND {NOT_ON_HOLD} LIMIT 100"
 )
-_ERASED = text("UPDATE threads SET erased_through = :through WHERE user_id = :user_id AND id = :id")
-_TOMBSTONES = text(
+_ERASED = "UPDATE threads SET erased_through = :through WHERE user_id = :user_id AND id = :id"
+_TOMBSTONES = (
     "SELECT id::text FROM messages WHERE id = ANY(CAST(:ids AS uuid[])) AND deleted_at IS NOT NULL"
 )
-_GONE_THREADS = text(
-    """
+_GONE_THREADS = """
 SELECT t.user_id, t.id, t.version FROM threads t
 JOIN json_to_recordset(CAST(:threads AS json)) AS r (user_id text, thread_id text)
     ON t.user_id = r.user_id AND t.id = r.thread_id
 WHERE t.deleted_at IS NOT NULL
 """
-)
-_DROP = text(
+_DROP = (
     "DELETE FROM dead_letters WHERE id IN ("
     "SELECT id FROM dead_letters WHERE id = ANY(:ids) FOR UPDATE SKIP LOCKED) RETURNING id"
 )
@@ -76,7 +74,7 @@ class ErasureService:
                 break
         done = {"user_id": thread.user_id, "id": thread.id, "through": thread.deleted_through}
         with translated(), self._engine.begin() as connection:
-            connection.execute(_ERASED, done)
+            execute(connection, _ERASED, done)
         return erased
 
 
@@ -109,9 +107,9 @@ def drop_letters(connection: Connection) -> tuple[int, list[str]]:
         return 0, []
     marks = hidden.committed(connection, {_thread(one) for one in found})
     names = [one.address.message_id for one in found if one.address.message_id]
-    buried = set(connection.execute(_TOMBSTONES, {"ids": names}).scalars())
+    buried = set(execute(connection, _TOMBSTONES, {"ids": names}).scalars())
     threads = [dict(zip(("user_id", "thread_id"), thread, strict=True)) for thread in marks]
-    rows = connection.execute(_GONE_THREADS, {"threads": codec.text(threads)})
+    rows = execute(connection, _GONE_THREADS, {"threads": codec.text(threads)})
     ended = {(row.user_id, row.id): int(row.version) for row in rows}
     gone: dict[int, str] = {}
     for one in found:
@@ -123,7 +121,7 @@ def drop_letters(connection: Connection) -> tuple[int, list[str]]:
             gone[one.id] = name
         elif name in buried:
             gone[one.id] = ""
-    dropped = connection.execute(_DROP, {"ids": list(gone)}).scalars().all()
+    dropped = execute(connection, _DROP, {"ids": list(gone)}).scalars().all()
     return len(dropped), [gone[number] for number in dropped if gone[number]]
 
 

@@ -5,7 +5,6 @@ are cleared until counting finds nothing; later counts find what was under way."
 from contextlib import suppress
 
 import structlog
-from sqlalchemy import text
 
 from jobs.audit import AuditTrail
 from jobs.erase import policies
@@ -19,7 +18,7 @@ from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
 
-_NEWEST = text(
+_NEWEST = (
     "SELECT greatest(max(last_message_at), max(created_at),"
     " (SELECT max(updated_at) FROM state_records WHERE user_id = :user_id))"
     " FROM threads WHERE user_id = :user_id"

@@ -3,7 +3,6 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import text
 
 from jobs.monitor.snapshot import Snapshot
 from storage.clickhouse.rows import NEWEST
@@ -12,15 +11,13 @@ from storage.postgres.driver import rows_of
 from storage.redis import keys
 from storage.tiers import Tiers
 
-_POSTGRES = text(
-    """
+_POSTGRES = """
 SELECT (SELECT count(*) FROM messages WHERE deleted_at IS NULL) AS messages,
        (SELECT count(*) FROM messages WHERE deleted_at IS NOT NULL) AS tombstones,
        (SELECT count(*) FROM threads WHERE deleted_at IS NULL) AS threads,
        (SELECT count(*) FROM pg_partition_tree('messages') WHERE isleaf) AS partitions,
        pg_database_size(current_database()) AS bytes_on_disk
 """
-)
 _CLICKHOUSE_ROWS = f"SELECT count() FROM messages {NEWEST}"  # noqa: S608
 _CLICKHOUSE_PARTS = (
     "SELECT count() AS parts, sum(rows) AS stored_rows, sum(bytes_on_disk) AS bytes_on_disk,"

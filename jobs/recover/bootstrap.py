@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from jobs.audit import AuditTrail
 from jobs.recover.clickhouse_source import ClickHouseSource
@@ -24,28 +24,25 @@ from storage.availability.hidden import archive_boundary
 from storage.clickhouse import schema as clickhouse_schema
 from storage.errors import Refused, TierError
 from storage.postgres import locks, partitions, restore, schema
-from storage.postgres.driver import translated
+from storage.postgres.driver import execute, translated
 from storage.redis.driver import translated as redis_translated
 from storage.resilience.bites import batches
 from storage.tiers import Tiers
 
-_BEGUN = text(
+_BEGUN = (
     "SELECT id::text AS id, boundary::text AS boundary FROM recovery_runs"
     " WHERE finished_at IS NULL OR id = :id"
 )
-_RAISE_BOUNDARY = text("UPDATE archive_boundary SET below = :highest")
-_BEGIN = text(
-    """
+_RAISE_BOUNDARY = "UPDATE archive_boundary SET below = :highest"
+_BEGIN = """
 INSERT INTO recovery_runs (id, source, actor, target_rto_seconds, boundary)
 VALUES (:id, :source, :actor, :target, :boundary)
 """
-)
-_STATE = text("SELECT installation::text AS installation, run_id FROM redis_state")
-_KEEP_INSTALLATION = text("UPDATE redis_state SET installation = :installation, run_id = ''")
-_COPY_INSTALLATION = text("SELECT queue_row_copies('redis_state')")
+_STATE = "SELECT installation::text AS installation, run_id FROM redis_state"
+_KEEP_INSTALLATION = "UPDATE redis_state SET installation = :installation, run_id = ''"
+_COPY_INSTALLATION = "SELECT queue_row_copies('redis_state')"
 # Threads get the counts that ClickHouse knows; those of which there is no copy are made.
-_THREADS_OF_MESSAGES = text(
-    """
+_THREADS_OF_MESSAGES = """
 INSERT INTO threads (user_id, id, created_at, updated_at, version, last_message_at, message_count)
 SELECT user_id, thread_id, first, first, 1, last, messages
 FROM json_to_recordset(CAST(:rows AS json)) AS r (
@@ -55,7 +52,6 @@ ON CONFLICT (user_id, id) DO UPDATE SET
     last_message_at = CASE WHEN threads.deleted_at IS NULL
         THEN greatest(threads.last_message_at, excluded.last_message_at) END
 """
-)
 
 
 class Bootstrapped(msgspec.Struct, frozen=True):
@@ -92,11 +88,11 @@ class Bootstrap:
             is_new = schema.upgrade_postgres(connection).is_new
             row_outbox.continue_numbers(connection, self._server)
             restore.begin(connection)
-            begun = connection.execute(_BEGUN, {"id": run_id}).one_or_none()
+            begun = execute(connection, _BEGUN, {"id": run_id}).one_or_none()
             if begun is not None:
                 return Bootstrapped(begun.id, begun.boundary, {})
             _keep_installation(connection, copies, mark, is_new)
-            connection.execute(_COPY_INSTALLATION)
+            execute(connection, _COPY_INSTALLATION)
             saved = [str(_decoded(row)["below"]) for row in copies.get("archive_boundary", [])]
             boundary = max([archive_boundary(connection), *saved])
             restored = restore.restore_tables(connection, copies, replace=is_new)
@@ -105,14 +101,14 @@ class Bootstrap:
                 # Drains count what is added from now on.
                 locks.lock_slots(connection, range(self._slots))
                 for batch in batches(threads, restore.BATCH_ROWS):
-                    connection.execute(_THREADS_OF_MESSAGES, {"rows": codec.json_array(batch)})
+                    execute(connection, _THREADS_OF_MESSAGES, {"rows": codec.json_array(batch)})
             self._make_partitions(connection, boundary, mondays)
-            connection.execute(_RAISE_BOUNDARY, {"highest": ids.HIGHEST})
+            execute(connection, _RAISE_BOUNDARY, {"highest": ids.HIGHEST})
             # Whoever saw nothing of the loss asks ClickHouse, too, what it took meanwhile.
             note_clickhouse(connection)
             values = {"id": run_id, "source": CLICKHOUSE, "actor": actor}
-            connection.execute(
-                _BEGIN, {**values, "target": target_rto_seconds, "boundary": boundary}
+            execute(
+                connection, _BEGIN, {**values, "target": target_rto_seconds, "boundary": boundary}
             )
             self._audit.record(connection, actor, "recovery.begun", f"run:{run_id}", restored)
         return Bootstrapped(run_id, boundary, restored)
@@ -140,14 +136,14 @@ def _keep_installation(
 ) -> None:
     """PostgreSQL and Redis stay one installation: the lost one, or the new one where Redis has
     adopted that already."""
-    state = connection.execute(_STATE).one()
+    state = execute(connection, _STATE).one()
     saved = [_decoded(row)["installation"] for row in copies.get("redis_state", [])]
     if mark and mark not in {state.installation, *saved}:
         raise Refused(f"redis: {FOREIGN}")
     was_never_adopted = is_new or not state.run_id
     kept = mark or (saved[0] if saved and was_never_adopted else state.installation)
     if kept != state.installation:
-        connection.execute(_KEEP_INSTALLATION, {"installation": kept})
+        execute(connection, _KEEP_INSTALLATION, {"installation": kept})
 
 
 def _decoded(row: str) -> dict[str, Any]:

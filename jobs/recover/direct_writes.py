@@ -10,13 +10,13 @@ from functools import partial
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from models import codec, ids
 from models.appends import Key
 from storage.postgres import idempotency, locks
 from storage.postgres import writes as postgres_writes
-from storage.postgres.driver import in_halves, rows_of, translated
+from storage.postgres.driver import execute, in_halves, rows_of, translated
 from storage.postgres.partitions import Partitions
 from storage.postgres.tombstones import bury_doubles
 from storage.resilience.bites import Bite
@@ -32,11 +32,11 @@ _LISTED = (
     "SELECT id, version, user_id, thread_id, idempotency_key, record FROM direct_writes"  # noqa: S608
     f" ORDER BY user_id, thread_id, id, version LIMIT {BATCH}"
 )
-_NOTED = text(
+_NOTED = (
     "SELECT clock_timestamp() AS began,"
     " EXISTS (SELECT FROM redis_detours WHERE in_clickhouse) AS is_noted"
 )
-_NOTHING_WAITS = text("DELETE FROM redis_detours WHERE in_clickhouse AND said_at < :began")
+_NOTHING_WAITS = "DELETE FROM redis_detours WHERE in_clickhouse AND said_at < :began"
 
 
 class _Write(msgspec.Struct):
@@ -93,7 +93,7 @@ class HandoffService:
             log.warning("brought_home", writes=len(writes))
         if before.is_noted:
             with translated(), self._engine.begin() as connection:
-                connection.execute(_NOTHING_WAITS, {"began": before.began})
+                execute(connection, _NOTHING_WAITS, {"began": before.began})
         return written
 
     def _listed(self) -> Sequence[_Write]:

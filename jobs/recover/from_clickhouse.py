@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from jobs.recover.bootstrap import Bootstrap, Bootstrapped
 from jobs.recover.clickhouse_source import ClickHouseSource, Position
@@ -19,7 +19,7 @@ from storage.clickhouse.fingerprints import Cut
 from storage.errors import TierError
 from storage.postgres import restore, writes
 from storage.postgres import states as state_writes
-from storage.postgres.driver import rows_of, translated
+from storage.postgres.driver import execute, rows_of, translated
 from storage.postgres.locks import lock_slots
 from storage.postgres.partitions import Partitions
 from storage.redis import keys
@@ -37,13 +37,13 @@ SHARES = 16
 NAMED_ROWS = 500
 """Rows that are loaded again at once."""
 
-_FINISH = text(
+_FINISH = (
     "UPDATE recovery_runs SET finished_at = clock_timestamp()"
     " WHERE id = :run AND finished_at IS NULL"
 )
-_NOTE = text("UPDATE recovery_runs SET progress = CAST(:progress AS json) WHERE id = :run")
-_NOTED = text("SELECT progress::text AS progress FROM recovery_runs WHERE id = :run")
-_LOWER_BOUNDARY = text("UPDATE archive_boundary SET below = :boundary")
+_NOTE = "UPDATE recovery_runs SET progress = CAST(:progress AS json) WHERE id = :run"
+_NOTED = "SELECT progress::text AS progress FROM recovery_runs WHERE id = :run"
+_LOWER_BOUNDARY = "UPDATE archive_boundary SET below = :boundary"
 
 
 class LoadProgress(msgspec.Struct):
@@ -119,7 +119,7 @@ class FromClickHouse:
     def _store(self, run: str, progress: LoadProgress, lines: list[bytes]) -> None:
         with translated(), self._engine.begin() as connection:
             load(connection, lines)
-            connection.execute(_NOTE, {"run": run, "progress": codec.text(progress)})
+            execute(connection, _NOTE, {"run": run, "progress": codec.text(progress)})
 
     def _verify(self, opened: Bootstrapped, on_progress: OnProgress) -> dict[str, int]:
         months = retry_until_available(self._source.months, opened.boundary)
@@ -146,9 +146,9 @@ class FromClickHouse:
     def _finish(self, opened: Bootstrapped) -> None:
         with translated(), self._engine.begin() as connection:
             # Only once, or a boundary that rose since would be lowered again.
-            if connection.execute(_FINISH, {"run": opened.run_id}).rowcount:
+            if execute(connection, _FINISH, {"run": opened.run_id}).rowcount:
                 restore.begin(connection)
-                connection.execute(_LOWER_BOUNDARY, {"boundary": opened.boundary})
+                execute(connection, _LOWER_BOUNDARY, {"boundary": opened.boundary})
 
 
 def _verify_month(tiers: Tiers, month: int, boundary: str) -> tuple[int, int]:

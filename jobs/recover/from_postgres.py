@@ -4,8 +4,6 @@ traffic. Archived messages come from a backup only."""
 import time
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import TextClause, text
-
 from jobs.audit import AuditTrail
 from jobs.recover.runs import OnProgress, RecoveryRun
 from jobs.replicate import audit_outbox, row_outbox
@@ -20,15 +18,13 @@ MOST_WAITING = 100_000
 """Queued at once: more would only make the queue slow."""
 PAUSE_SECONDS = 0.1
 
-_TOTAL = text("SELECT count(*) FROM messages")
-_QUEUE = text(
-    """
+_TOTAL = "SELECT count(*) FROM messages"
+_QUEUE = """
 WITH batch AS (SELECT id FROM messages WHERE id > :after ORDER BY id LIMIT :batch),
 queued AS (INSERT INTO clickhouse_outbox (message_id) SELECT id FROM batch ORDER BY id)
 SELECT max(id::text) AS last, count(*) AS queued FROM batch
 """
-)
-_WAITING = text("SELECT count(*) FROM clickhouse_outbox")
+_WAITING = "SELECT count(*) FROM clickhouse_outbox"
 
 
 class FromPostgreSQL:
@@ -84,5 +80,5 @@ class FromPostgreSQL:
             time.sleep(PAUSE_SECONDS)
             retry_until_available(self._ships[0])
 
-    def _count(self, query: TextClause) -> int:
+    def _count(self, query: str) -> int:
         return int(rows_of(self._engine, query)[0][0])

@@ -3,9 +3,10 @@ left alone until everything is there."""
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from models import codec
+from storage.postgres.driver import execute
 from storage.postgres.writes import REPLACED
 
 # What went with its thread is to leave once more, as far as no hold is on it.
@@ -47,5 +48,5 @@ def load(connection: Connection, rows: Iterable[bytes], *, ship: bool = False) -
     """Writes rows (JSON objects, metadata as text) where they are newer; gives how many were.
     Nothing of erased users is taken in, and of deleted threads only to be erased again. `ship`
     queues them for ClickHouse. Counters are the caller's."""
-    statement = text(_LOAD.format(replaced=REPLACED, queued=_QUEUED if ship else ""))
-    return int(connection.execute(statement, {"rows": codec.json_array(rows)}).scalar_one())
+    statement = _LOAD.format(replaced=REPLACED, queued=_QUEUED if ship else "")
+    return int(execute(connection, statement, {"rows": codec.json_array(rows)}).scalar_one())

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, TextClause, select, text
+from sqlalchemy import Connection, select
 
 from models import codec, ids
 from models.events import news_of
@@ -19,7 +19,7 @@ from storage.availability.checks.installation import FOREIGN, RedisIdentity, ide
 from storage.errors import TierRejected
 from storage.postgres import idempotency
 from storage.postgres import states as state_writes
-from storage.postgres.driver import message_of, rows_of, translated
+from storage.postgres.driver import execute, message_of, rows_of, translated
 from storage.postgres.locks import try_lock
 from storage.redis import keys
 from storage.resilience.bites import Bite
@@ -33,51 +33,41 @@ LEAST = 8
 LOST_SECONDS = 60
 """A promoted replica may lack so much of its primary's end: far more than one lags that is well."""
 
-_TAKE = text(
-    """
+_TAKE = """
 DELETE FROM redis_backfill WHERE sequence IN (
     SELECT sequence FROM redis_backfill ORDER BY sequence LIMIT :batch)
 RETURNING user_id, thread_id, message_id::text AS message_id, state_kind
 """
-)
-_THREADS = text(
-    """
+_THREADS = """
 SELECT user_id, id FROM threads
 WHERE deleted_at IS NULL AND (user_id, id) > (:after, :at)
   AND (CAST(:user AS text) IS NULL OR user_id = :user)
   AND (CAST(:thread AS text) IS NULL OR id = :thread)
 ORDER BY user_id, id LIMIT :batch
 """
-)
 # Which threads a reader is likely to ask for first.
-_LATEST_THREADS = text(
-    """
+_LATEST_THREADS = """
 SELECT user_id, id FROM threads WHERE deleted_at IS NULL AND last_message_at IS NOT NULL
 ORDER BY last_message_at DESC LIMIT :count
 """
-)
 # While PostgreSQL is rebuilt from ClickHouse, hot copies are the last of what ClickHouse lacks.
-_STATE = text(
-    """
+_STATE = """
 SELECT run_id, installation::text AS installation, EXISTS (
     SELECT FROM recovery_runs WHERE finished_at IS NULL AND source = 'clickhouse') AS is_rebuilt
 FROM redis_state
 """
-)
-_NO_KEYS_YET = text("SELECT NOT EXISTS (SELECT FROM idempotency_keys) AS has_none")
-_DOUBT_KEYS = text(
+_NO_KEYS_YET = "SELECT NOT EXISTS (SELECT FROM idempotency_keys) AS has_none"
+_DOUBT_KEYS = (
     "UPDATE redis_state SET keys_whole_from = clock_timestamp() + make_interval(secs => :seconds)"
     " WHERE keys_whole_from <= clock_timestamp()"
 )
-_ADOPT = text(
-    """
+_ADOPT = """
 UPDATE redis_state SET run_id = :run_id, keys_whole_from = CASE
     -- A doubt that one run left goes on with the next.
     WHEN :has_all_keys AND keys_whole_from < 'infinity' THEN keys_whole_from
     WHEN :has_all_keys THEN clock_timestamp()
     ELSE clock_timestamp() + make_interval(secs => :seconds) END
 """
-)
 
 
 class RedisRecoveryService:
@@ -159,7 +149,7 @@ class RedisRecoveryService:
         with translated(), self._engine.begin() as connection:
             if not try_lock(connection, "redis-recovery"):
                 return 0
-            notes = connection.execute(_TAKE, {"batch": batch}).all()
+            notes = execute(connection, _TAKE, {"batch": batch}).all()
             if not notes:
                 return 0
             states = {StateName(one.state_kind, *one[:2]) for one in notes if one.state_kind}
@@ -235,9 +225,9 @@ class RedisRecoveryService:
                 return
             after = (rows[-1].user_id, rows[-1].id)
 
-    def _execute(self, statement: TextClause, **values: object) -> None:
+    def _execute(self, statement: str, **values: object) -> None:
         with translated(), self._engine.begin() as connection:
-            connection.execute(statement, values)
+            execute(connection, statement, values)
 
 
 def _log_adoption(before: str, found: RedisIdentity) -> None:

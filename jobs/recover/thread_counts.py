@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
 from jobs.recover.runs import OnProgress
 from jobs.replicate.message_outbox import SHIP_LOCK
@@ -13,7 +13,7 @@ from models import codec, ids
 from storage.availability.hidden import Thread, archive_boundary
 from storage.clickhouse.driver import LIST_BYTES, ClickHouse, batches, literals
 from storage.clickhouse.rows import LATEST_US, RANK
-from storage.postgres.driver import rows_of, translated
+from storage.postgres.driver import execute, rows_of, translated
 from storage.postgres.locks import lock, lock_slots
 from storage.postgres.tombstones import HIDDEN
 from storage.resilience import bites
@@ -22,15 +22,12 @@ from storage.tiers import Tiers
 
 BATCH_THREADS = 500
 
-_NEXT = text(
-    """
+_NEXT = """
 SELECT user_id, id FROM threads
 WHERE (user_id, id) > (:user, :thread) ORDER BY user_id, id LIMIT :batch
 """
-)
-_TOTAL = text("SELECT count(*) FROM threads")
-_COMMITTED = text(
-    f"""
+_TOTAL = "SELECT count(*) FROM threads"
+_COMMITTED = f"""
 SELECT r.user_id, r.thread_id, coalesce(t.message_count, 0) AS message_count, t.last_message_at,
        greatest(t.deleted_through, e.erased_through)::text AS hidden_through,
        e.user_id IS NOT NULL AND e.finished_at IS NULL AS is_in_erasure,
@@ -42,15 +39,12 @@ LEFT JOIN user_erasures e ON e.user_id = r.user_id
 LEFT JOIN messages m ON m.user_id = r.user_id AND m.thread_id = r.thread_id AND NOT {HIDDEN}
 GROUP BY r.user_id, r.thread_id, t.user_id, t.id, e.user_id
 """  # noqa: S608
-)
-_BELOW = text(
-    """
+_BELOW = """
 SELECT m.id::text FROM messages m
 JOIN json_to_recordset(CAST(:threads AS json)) AS r (user_id text, thread_id text)
     ON m.user_id = r.user_id AND m.thread_id = r.thread_id
 WHERE m.id < :boundary
 """
-)
 _ARCHIVED = f"""
 SELECT m.user_id AS user_id, m.thread_id AS thread_id, countIf(NOT gone) AS live,
        min(name) AS oldest, max(name) AS newest
@@ -64,8 +58,7 @@ FROM (
 ) AS w ON m.user_id = w.user_id AND m.thread_id = w.thread_id
 WHERE name > w.through AND name < '{{below}}' GROUP BY user_id, thread_id"""  # noqa: S608
 # What is live above a watermark has opened its thread anew.
-_STATE = text(
-    """
+_STATE = """
 INSERT INTO threads (user_id, id, created_at, updated_at, version, last_message_at, message_count)
 SELECT user_id, thread_id, coalesce(oldest, now()), coalesce(oldest, now()), 1, newest, live
 FROM json_to_recordset(CAST(:threads AS json)) AS r (
@@ -79,7 +72,6 @@ ON CONFLICT (user_id, id) DO UPDATE SET
                       THEN excluded.created_at ELSE threads.created_at END,
     deleted_at = CASE WHEN excluded.message_count > 0 THEN NULL ELSE threads.deleted_at END
 """
-)
 
 
 class ThreadFigures(NamedTuple):
@@ -160,7 +152,7 @@ class ThreadCounter:
                 if not (each.is_right if boundary is None else each.is_stated)
             ]
             if wrong:
-                connection.execute(_STATE, {"threads": codec.text(wrong)})
+                execute(connection, _STATE, {"threads": codec.text(wrong)})
 
 
 def figures(
@@ -175,13 +167,13 @@ def figures(
     for batch in bites.batches(sorted(threads), BATCH_THREADS):
         given = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in batch]
         values = {"threads": codec.text(given)}
-        rows = connection.execute(_COMMITTED, values).all()
+        rows = execute(connection, _COMMITTED, values).all()
         # Asked after the rows, as it moves before they leave PostgreSQL.
         below = boundary or archive_boundary(connection)
         marks = {(row.user_id, row.thread_id): row.hidden_through or ids.LOWEST for row in rows}
         archived = {}
         if below != ids.LOWEST:
-            here = connection.execute(_BELOW, values | {"boundary": below}).scalars().all()
+            here = execute(connection, _BELOW, values | {"boundary": below}).scalars().all()
             archived = _archived(server, marks, below, here)
         for row in rows:
             thread = (row.user_id, row.thread_id)

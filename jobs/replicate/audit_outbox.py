@@ -1,15 +1,15 @@
 """Carries entries of the audit trail to ClickHouse."""
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from jobs.replicate.outbox import ClickHouseOutbox
+from storage.postgres.driver import execute
 from storage.tiers import Tiers
 
 BATCH_ENTRIES = 1_000
 LEAST_ENTRIES = 8
 
-_TAKE = text(
-    """
+_TAKE = """
 WITH taken AS (
     DELETE FROM audit_outbox WHERE audit_id IN (
         SELECT audit_id FROM audit_outbox ORDER BY audit_id LIMIT :batch)
@@ -20,10 +20,7 @@ SELECT count(*) AS taken, count(*) AS shipped, string_agg(json_build_object(
     'counts', counts::text, 'details', details::text)::text, E'\\n' ORDER BY id) AS lines
 FROM audit_trail WHERE id IN (SELECT audit_id FROM taken)
 """
-)
-_QUEUE_ALL = text(
-    "INSERT INTO audit_outbox (audit_id) SELECT id FROM audit_trail ON CONFLICT DO NOTHING"
-)
+_QUEUE_ALL = "INSERT INTO audit_outbox (audit_id) SELECT id FROM audit_trail ON CONFLICT DO NOTHING"
 
 
 def audit_outbox(tiers: Tiers) -> ClickHouseOutbox:
@@ -35,4 +32,4 @@ def audit_outbox(tiers: Tiers) -> ClickHouseOutbox:
 
 def queue_all(connection: Connection) -> int:
     """Queues every entry that is not queued yet; gives how many."""
-    return connection.execute(_QUEUE_ALL).rowcount
+    return execute(connection, _QUEUE_ALL).rowcount

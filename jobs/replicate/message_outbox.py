@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
 from jobs.replicate.outbox import ClickHouseOutbox
 from models import codec
 from storage.clickhouse.driver import ClickHouse, batches
+from storage.postgres.driver import execute
 from storage.tiers import Tiers
 
 SHIP_LOCK = "ship"
@@ -25,8 +26,7 @@ ROW_AS_JSON = """json_build_object(
 them is parsed on the way."""
 
 # An id that is queued twice is shipped once, as the row is now.
-_TAKE = text(
-    f"""
+_TAKE = f"""
 WITH taken AS (
     DELETE FROM clickhouse_outbox WHERE sequence IN (
         SELECT sequence FROM clickhouse_outbox ORDER BY sequence LIMIT :batch)
@@ -44,15 +44,13 @@ SELECT (SELECT count(*) FROM taken) AS taken,
        (SELECT string_agg(line, E'\\n') FROM rows) AS lines,
        (SELECT array_agg(on_hold::text) FROM rows WHERE on_hold IS NOT NULL) AS on_hold
 """  # noqa: S608
-)
 # Versions that PostgreSQL has are kept by the statement that overwrites them.
 _HELD_IN_CLICKHOUSE = """
 SELECT id, version, user_id, thread_id, role, content, metadata, created_at, updated_at,
        content_hash
 FROM messages WHERE id IN ({named}) AND is_deleted = 0
 """
-_KEEP_HELD = text(
-    """
+_KEEP_HELD = """
 INSERT INTO held_versions (id, version, user_id, thread_id, role, content, metadata,
                            created_at, updated_at, content_hash)
 SELECT r.id, r.version, r.user_id, r.thread_id, r.role, r.content, r.metadata::json,
@@ -63,7 +61,6 @@ FROM json_to_recordset(CAST(:records AS json)) AS r (
 LEFT JOIN messages m ON m.id = r.id WHERE m.version IS DISTINCT FROM r.version
 ON CONFLICT DO NOTHING
 """
-)
 
 
 class ReplicationService(ClickHouseOutbox):
@@ -94,4 +91,4 @@ def keep_archived(connection: Connection, server: ClickHouse, message_ids: Seque
         named = ", ".join(map("'{}'".format, some))
         found = server.lines(_HELD_IN_CLICKHOUSE.format(named=named)).splitlines()
         if found:
-            connection.execute(_KEEP_HELD, {"records": codec.json_array(found)})
+            execute(connection, _KEEP_HELD, {"records": codec.json_array(found)})

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, TextClause
+from sqlalchemy import Connection, Row
 
 from storage.errors import TierError, TierUnavailable
-from storage.postgres.driver import translated
+from storage.postgres.driver import execute, translated
 from storage.postgres.locks import try_lock
 from storage.resilience.bites import Bite
 from storage.resilience.faultpoints import faultpoint
@@ -30,7 +30,7 @@ class ClickHouseOutbox:
     def __init__(
         self,
         tiers: Tiers,
-        take: TextClause,
+        take: str,
         table: str,
         lock: str,
         *,
@@ -82,7 +82,7 @@ class ClickHouseOutbox:
         with translated(), self._engine.begin() as connection:
             if not try_lock(connection, self._lock):
                 return Shipped()
-            row = connection.execute(self._take, {"batch": batch}).one()
+            row = execute(connection, self._take, {"batch": batch}).one()
             self._taken = row.taken
             if row.lines:
                 with self._breaker.guard(is_bulk=True):

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import Connection, Engine, Row
 
 from jobs.replicate.outbox import ClickHouseOutbox
 from storage.clickhouse.driver import EVERY_ROW, ClickHouse, literal
 from storage.errors import TierRejected
-from storage.postgres.driver import rows_of, translated
+from storage.postgres.driver import execute, rows_of, translated
 from storage.resilience.breaker import Breaker
 from storage.tiers import Tiers
 
@@ -19,8 +19,7 @@ BATCH_ROWS = 2_000
 LEAST_ROWS = 8
 """Of a batch, when larger ones were too much: a state may be a thousand times a thread's row."""
 
-_TAKE = text(
-    """
+_TAKE = """
 WITH taken AS (
     DELETE FROM row_copies_outbox WHERE sequence IN (
         SELECT sequence FROM row_copies_outbox ORDER BY sequence LIMIT :batch)
@@ -32,22 +31,17 @@ SELECT count(*) AS taken, count(*) AS shipped, min(sequence) AS lowest,
            'is_deleted', (row IS NULL)::int)::text, E'\\n' ORDER BY sequence) AS lines
 FROM taken
 """
+_TAKE_THESE = _TAKE.replace(
+    "SELECT sequence FROM row_copies_outbox ORDER BY sequence LIMIT :batch",
+    "SELECT unnest(CAST(:sequences AS bigint[]))",
 )
-_TAKE_THESE = text(
-    _TAKE.text.replace(
-        "SELECT sequence FROM row_copies_outbox ORDER BY sequence LIMIT :batch",
-        "SELECT unnest(CAST(:sequences AS bigint[]))",
-    )
-)
-_LAST_NUMBER = text("SELECT last_value FROM row_copies_outbox_sequence_seq")
-_CONTINUE = text(
+_LAST_NUMBER = "SELECT last_value FROM row_copies_outbox_sequence_seq"
+_CONTINUE = (
     "SELECT setval('row_copies_outbox_sequence_seq', greatest(last_value, :highest))"
     " FROM row_copies_outbox_sequence_seq"
 )
-_COPIED = text(
-    "SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = 'copy_rows' ORDER BY 1"
-)
-_QUEUE_ALL = text("SELECT queue_row_copies(:name)")
+_COPIED = "SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = 'copy_rows' ORDER BY 1"
+_QUEUE_ALL = "SELECT queue_row_copies(:name)"
 
 
 _OF_USER = (
@@ -67,8 +61,7 @@ WHERE NOT is_deleted AND table_name <> 'user_erasures'
 """
     + EVERY_ROW
 )
-_OF_USER_WAITING = text(
-    """
+_OF_USER_WAITING = """
 SELECT count(*) FROM row_copies_outbox
 WHERE row ->> 'user_id' = :user_id AND table_name <> 'user_erasures'
   AND NOT (table_name IN ('state_records', 'checkpoints')
@@ -77,7 +70,6 @@ WHERE row ->> 'user_id' = :user_id AND table_name <> 'user_erasures'
   AND NOT (table_name = 'threads'
            AND CAST(row ->> 'created_at' AS timestamptz) > CAST(:moment AS timestamptz))
 """
-)
 _HAS_OLD = (
     """
 SELECT count() > uniqExact(table_name, key) OR countIf(is_deleted = 1) > 0 FROM row_copies
@@ -143,7 +135,7 @@ def ship_these(
     """Carries rows that were queued under these numbers to ClickHouse, or waits for the process
     that does. Raises `TierError`."""
     with translated(), engine.begin() as connection:
-        row = connection.execute(_TAKE_THESE, {"sequences": list(sequences)}).one()
+        row = execute(connection, _TAKE_THESE, {"sequences": list(sequences)}).one()
         if row.taken:
             with breaker.guard():
                 _refuse_to_fall_behind(connection, server)
@@ -152,7 +144,7 @@ def ship_these(
 
 def _refuse_to_fall_behind(connection: Connection, server: ClickHouse) -> None:
     """A PostgreSQL that was rebuilt empty counts from one: its rows would never be believed."""
-    if int(connection.execute(_LAST_NUMBER).scalar_one()) < highest(server):
+    if int(execute(connection, _LAST_NUMBER).scalar_one()) < highest(server):
         raise TierRejected(
             "clickhouse",
             "it has copies of a PostgreSQL that was lost: run"
@@ -162,13 +154,13 @@ def _refuse_to_fall_behind(connection: Connection, server: ClickHouse) -> None:
 
 def copied_tables(connection: Connection) -> list[str]:
     """The tables whose rows are copied."""
-    return list(connection.execute(_COPIED).scalars())
+    return list(execute(connection, _COPIED).scalars())
 
 
 def queue_all(connection: Connection) -> int:
     """Queues every row of every table that is copied; gives how many."""
     return sum(
-        int(connection.execute(_QUEUE_ALL, {"name": name}).scalar_one())
+        int(execute(connection, _QUEUE_ALL, {"name": name}).scalar_one())
         for name in copied_tables(connection)
     )
 
@@ -176,7 +168,7 @@ def queue_all(connection: Connection) -> int:
 def continue_numbers(connection: Connection, server: ClickHouse) -> None:
     """Has PostgreSQL's numbers go on above those that ClickHouse knows."""
     if found := highest(server):
-        connection.execute(_CONTINUE, {"highest": found})
+        execute(connection, _CONTINUE, {"highest": found})
 
 
 def highest(server: ClickHouse) -> int:

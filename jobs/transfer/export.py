@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from jobs.persist.drain import BackgroundPersistenceService
 from models import ids
@@ -18,7 +18,7 @@ from storage.availability import hidden
 from storage.availability.hidden import Watermarks
 from storage.clickhouse.pages import Selection, archived_messages
 from storage.errors import TierUnavailable
-from storage.postgres.driver import message_of, translated
+from storage.postgres.driver import execute, message_of, translated
 from storage.postgres.reads import thread_of
 from storage.tiers import Tiers
 
@@ -29,8 +29,7 @@ DRAIN_PAUSE_SECONDS = 0.05
 # A held cursor is a copy that the server keeps for this connection: after the commit it holds no
 # lock and no snapshot, so that a slow reader stops neither new partitions nor VACUUM.
 # Tombstones are part of it, because ClickHouse may not know of the newest ones yet.
-DECLARE_MESSAGES = text(
-    """
+DECLARE_MESSAGES = """
 DECLARE exported_messages NO SCROLL CURSOR WITH HOLD FOR
 SELECT id::text AS id, user_id, thread_id, role, content, metadata, created_at, updated_at, version,
        deleted_at, content_hash
@@ -39,9 +38,7 @@ WHERE (CAST(:user_id AS text) IS NULL OR user_id = :user_id)
   AND (CAST(:thread_id AS text) IS NULL OR thread_id = :thread_id)
 ORDER BY user_id COLLATE "C", thread_id COLLATE "C", messages.id
 """
-)
-_DECLARE_WATERMARKS = text(
-    """
+_DECLARE_WATERMARKS = """
 DECLARE exported_watermarks NO SCROLL CURSOR WITH HOLD FOR
 SELECT user_id, id AS thread_id, deleted_through::text AS deleted_through
 FROM threads
@@ -50,9 +47,7 @@ WHERE deleted_through IS NOT NULL
   AND (CAST(:thread_id AS text) IS NULL OR id = :thread_id)
 ORDER BY user_id COLLATE "C", id COLLATE "C"
 """
-)
-_DECLARE_THREADS = text(
-    """
+_DECLARE_THREADS = """
 DECLARE exported_threads NO SCROLL CURSOR WITH HOLD FOR
 SELECT t.user_id, t.id, t.title, t.metadata, t.created_at, t.updated_at, t.version, t.deleted_at,
        NULL AS deleted_through, t.is_pinned, t.is_archived, t.last_message_at, t.message_count
@@ -62,10 +57,9 @@ WHERE t.deleted_at IS NULL AND (e.erased_at IS NULL OR t.created_at > e.erased_a
   AND (CAST(:thread_id AS text) IS NULL OR t.id = :thread_id)
 ORDER BY t.user_id COLLATE "C", t.id COLLATE "C"
 """
-)
 # Before the snapshot: a partition that is archived after it would be in neither part.
-_LOCK = text("LOCK TABLE ONLY messages IN ACCESS SHARE MODE")
-_ISOLATION = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+_LOCK = "LOCK TABLE ONLY messages IN ACCESS SHARE MODE"
+_ISOLATION = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 
 
 class Watermark(NamedTuple):
@@ -102,11 +96,11 @@ class MessageExporter:
             yield from self._read(connection, selection)
 
     def _read(self, connection: Connection, selection: Selection) -> Iterator[Thread | Message]:
-        connection.execute(_LOCK)
+        execute(connection, _LOCK)
         boundary = hidden.archive_boundary(connection)
         erased = hidden.erasures(connection)
         for statement in (_DECLARE_WATERMARKS, _DECLARE_THREADS, DECLARE_MESSAGES):
-            connection.execute(statement, selection._asdict())
+            execute(connection, statement, selection._asdict())
         connection.commit()
 
         watermarks, threads, committed = (
@@ -142,7 +136,7 @@ def snapshot_connection(engine: Engine) -> Iterator[Connection]:
     held cursors live as long as it does. Errors leave as `TierError`."""
     with translated(), engine.connect() as connection:
         try:
-            connection.execute(_ISOLATION)
+            execute(connection, _ISOLATION)
             yield connection
         finally:
             connection.invalidate()

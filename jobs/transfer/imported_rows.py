@@ -3,25 +3,23 @@ brought before, and threads' own data."""
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from models import codec
 from models.appends import Held, IdRange
 from models.message import Thread
 from models.versions import VERSION_STEP
+from storage.postgres.driver import execute
 from storage.postgres.reads import thread_of
 
-_KNOWN_THREADS = text(
-    """
+_KNOWN_THREADS = """
 SELECT t.user_id, t.id AS thread_id
 FROM json_to_recordset(CAST(:rows AS json)) AS r (user_id text, thread_id text)
 JOIN threads t ON t.user_id = r.user_id AND t.id = r.thread_id
 """
-)
 # OFFSET 0 keeps the planner from reading all messages in order to join them: each span is a few
 # rows of one partition.
-_WITHIN = text(
-    """
+_WITHIN = """
 SELECT m.id::text AS id, m.user_id, m.thread_id
 FROM json_to_recordset(CAST(:rows AS json)) AS r (
     user_id text, thread_id text, low uuid, high uuid)
@@ -29,7 +27,6 @@ CROSS JOIN LATERAL (
     SELECT id, user_id, thread_id FROM messages WHERE id BETWEEN r.low AND r.high OFFSET 0) AS m
 WHERE m.user_id = r.user_id AND m.thread_id = r.thread_id
 """
-)
 _GIVEN = """
 SELECT DISTINCT ON (user_id, id) * FROM json_to_recordset(CAST(:records AS json)) AS r (
     user_id text, id text, title text, metadata json, created_at timestamptz,
@@ -38,8 +35,7 @@ ORDER BY user_id, id, version DESC
 """
 # A thread that only messages have opened has nothing to lose, whatever its version; it gets a new
 # one, so that hot copies of it give way.
-_UPSERT = text(
-    f"""
+_UPSERT = f"""
 WITH given AS ({_GIVEN})
 INSERT INTO threads (user_id, id, title, metadata, created_at, updated_at, version, is_pinned,
                      is_archived)
@@ -61,16 +57,13 @@ WHERE threads.deleted_at IS NULL AND (
         AND (excluded.title IS NOT NULL OR excluded.metadata::text <> '{{}}'
              OR excluded.is_pinned OR excluded.is_archived)))
 """  # noqa: S608
-)
-_AS_THEY_ARE = text(
-    f"""
+_AS_THEY_ARE = f"""
 WITH given AS ({_GIVEN})
 SELECT t.user_id, t.id, t.title, t.metadata, t.created_at, t.updated_at, t.version, t.deleted_at,
        t.deleted_through::text AS deleted_through, t.is_pinned, t.is_archived, t.last_message_at,
        t.message_count
 FROM given JOIN threads t USING (user_id, id)
 """  # noqa: S608
-)
 
 
 def of_known_threads(connection: Connection, spans: set[IdRange]) -> list[IdRange]:
@@ -79,7 +72,7 @@ def of_known_threads(connection: Connection, spans: set[IdRange]) -> list[IdRang
         return []
     threads = {(one.user_id, one.thread_id) for one in spans}
     rows = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in threads]
-    found = connection.execute(_KNOWN_THREADS, {"rows": codec.text(rows)})
+    found = execute(connection, _KNOWN_THREADS, {"rows": codec.text(rows)})
     known = {(row.user_id, row.thread_id) for row in found}
     return [one for one in spans if (one.user_id, one.thread_id) in known]
 
@@ -89,20 +82,20 @@ def ids_within(connection: Connection, spans: Iterable[IdRange]) -> list[Held]:
     rows = [one._asdict() for one in spans]
     if not rows:
         return []
-    found = connection.execute(_WITHIN, {"rows": codec.text(rows)})
+    found = execute(connection, _WITHIN, {"rows": codec.text(rows)})
     return [Held(row.user_id, row.thread_id, row.id) for row in found]
 
 
 def write_threads(connection: Connection, threads: Sequence[Thread]) -> int:
     """Writes threads' own data where newer; gives how many were."""
-    return connection.execute(_UPSERT, _values(threads)).rowcount if threads else 0
+    return execute(connection, _UPSERT, _values(threads)).rowcount if threads else 0
 
 
 def as_they_are(connection: Connection, threads: Sequence[Thread]) -> list[Thread]:
     """These threads as PostgreSQL has them."""
     if not threads:
         return []
-    return [thread_of(row).thread for row in connection.execute(_AS_THEY_ARE, _values(threads))]
+    return [thread_of(row).thread for row in execute(connection, _AS_THEY_ARE, _values(threads))]
 
 
 def _values(threads: Sequence[Thread]) -> dict[str, str]:

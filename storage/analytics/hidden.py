@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import NamedTuple
 
-from sqlalchemy import text
-
 from models import ids
 from storage.clickhouse.driver import LIST_BYTES, literal
+from storage.postgres.driver import execute
 from storage.postgres.reads import PostgresTier
 from storage.redis.pending_log import PendingLog
 from storage.redis.unpersisted import UnpersistedWrites
@@ -19,22 +18,18 @@ MOST_MARKS = 1_000
 MOST_CHARACTERS = LIST_BYTES
 """Of what a query says of them."""
 
-_THREADS = text(
-    """
+_THREADS = """
 SELECT user_id, id, deleted_through::text AS through FROM threads
 WHERE deleted_through IS NOT NULL AND purged_through IS DISTINCT FROM deleted_through
   AND (CAST(:user_id AS text) IS NULL OR user_id = :user_id)
 ORDER BY deleted_through DESC LIMIT :most
 """
-)
-_ERASURES = text(
-    """
+_ERASURES = """
 SELECT user_id, erased_through::text AS through FROM user_erasures
 WHERE CASE WHEN CAST(:user_id AS text) IS NULL THEN finished_at IS NULL ELSE user_id = :user_id END
 ORDER BY requested_at DESC LIMIT :most
 """
-)
-_OLDEST = text(
+_OLDEST = (
     "SELECT extract(epoch FROM clock_timestamp() - queued_at) FROM clickhouse_outbox"
     " ORDER BY sequence LIMIT 1"
 )
@@ -97,9 +92,9 @@ class Hidden:
         """Committed writes that ClickHouse may not have, and what a user, or anybody, deleted."""
         values = {"user_id": user_id, "most": MOST_MARKS}
         with self._postgres.as_owner() as connection:
-            waiting = connection.execute(_OLDEST).scalar_one_or_none()
-            erasures = connection.execute(_ERASURES, values).all()
-            threads = connection.execute(_THREADS, values).all()
+            waiting = execute(connection, _OLDEST).scalar_one_or_none()
+            erasures = execute(connection, _ERASURES, values).all()
+            threads = execute(connection, _THREADS, values).all()
         marks = [Mark(row.user_id, None, row.through) for row in erasures]
         marks += [Mark(row.user_id, row.id, row.through) for row in threads]
         return Unshipped(_ago_us(waiting), marks)

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict
-from sqlalchemy import text
 
 from models.caveats import warning_of
 from models.message import Caveat, Tier
@@ -25,13 +24,14 @@ from storage.analytics.figures import (
 )
 from storage.analytics.hidden import Hidden, Mark, as_of
 from storage.errors import TierError, TierUnavailable
+from storage.postgres.driver import execute
 from storage.postgres.reads import PostgresTier
 from storage.redis.driver import RedisGateway
 
 Answer = TypeVar("Answer", Summary, Series)
 
 BYTES_OF_A_GB = 1_000_000_000
-_DATABASE_SIZE = text("SELECT pg_database_size(current_database())")
+_DATABASE_SIZE = "SELECT pg_database_size(current_database())"
 
 
 class AnalyticsService:
@@ -155,4 +155,4 @@ class AnalyticsService:
 
     def _postgres_size(self) -> tuple[int, UnsetType]:
         with self._postgres.as_owner() as connection:
-            return int(connection.execute(_DATABASE_SIZE).scalar_one()), UNSET
+            return int(execute(connection, _DATABASE_SIZE).scalar_one()), UNSET

@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from storage.availability.lease import LEASE_SECONDS
 from storage.clickhouse.driver import ClickHouse
 from storage.errors import TierUnavailable
-from storage.postgres.driver import translated
+from storage.postgres.driver import execute, translated
 from storage.postgres.engines import retry_with_longer_deadline
 from storage.resilience import budget
 
@@ -30,8 +30,7 @@ BELIEVED_SECONDS = 3.5
 
 FRESH_SECONDS = 1.5
 
-_HOLD = text(
-    """
+_HOLD = """
 WITH swept AS (
     DELETE FROM redis_detours
     WHERE until < clock_timestamp() - interval '1 minute' AND holder <> :holder)
@@ -39,8 +38,7 @@ INSERT INTO redis_detours (holder, until)
 VALUES (:holder, clock_timestamp() + make_interval(secs => :seconds))
 ON CONFLICT (holder) DO UPDATE SET until = excluded.until
 """
-)
-_NOTE_CLICKHOUSE = text(
+_NOTE_CLICKHOUSE = (
     "INSERT INTO redis_detours (holder, until, in_clickhouse)"
     " VALUES (gen_random_uuid(), 'infinity', true)"
 )
@@ -94,7 +92,7 @@ def beside_redis(quick: Engine, patient: Engine) -> BypassRegistration:
 
     def hold(engine: Engine, holder: str) -> None:
         with translated(), engine.begin() as connection:
-            connection.execute(_HOLD, {"holder": holder, "seconds": ROW_SECONDS})
+            execute(connection, _HOLD, {"holder": holder, "seconds": ROW_SECONDS})
 
     return BypassRegistration(
         "redis",
@@ -125,4 +123,4 @@ def note_clickhouse_now(engine: Engine) -> None:
 
 def note_clickhouse(connection: Connection) -> None:
     """Likewise in the caller's transaction."""
-    connection.execute(_NOTE_CLICKHOUSE)
+    execute(connection, _NOTE_CLICKHOUSE)

@@ -8,27 +8,26 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from models import ids
 from models.message import Message
+from storage.postgres.driver import execute
 from storage.redis.messages import THREADS_AT_ONCE, RedisTier
 from storage.resilience.bites import batches
 
 Thread = tuple[str, str]
 """A user's id, and the id of one of their threads."""
 
-_BOUNDARY = text("SELECT below::text FROM archive_boundary")
-_MARKS = text(
-    """
+_BOUNDARY = "SELECT below::text FROM archive_boundary"
+_MARKS = """
 SELECT r.user_id, r.thread_id, t.deleted_through::text, e.erased_through::text,
        t.erased_through::text, t.purged_through::text, e.finished_at IS NOT NULL
 FROM json_to_recordset(CAST(:threads AS json)) AS r (user_id text, thread_id text)
 LEFT JOIN threads t ON t.user_id = r.user_id AND t.id = r.thread_id
 LEFT JOIN user_erasures e ON e.user_id = r.user_id
 """
-)
-_ERASURES = text("SELECT user_id, erased_through::text AS through FROM user_erasures")
+_ERASURES = "SELECT user_id, erased_through::text AS through FROM user_erasures"
 
 
 class Watermarks(NamedTuple):
@@ -73,7 +72,7 @@ def archive_boundary(connection: Connection) -> str:
 
     To be asked after rows were looked for: it moves before they leave PostgreSQL.
     """
-    return str(connection.execute(_BOUNDARY).scalar_one())
+    return str(execute(connection, _BOUNDARY).scalar_one())
 
 
 def committed(connection: Connection, threads: Iterable[Thread]) -> dict[Thread, Watermarks]:
@@ -82,7 +81,7 @@ def committed(connection: Connection, threads: Iterable[Thread]) -> dict[Thread,
     ordered = sorted(one for one in found if "\0" not in "".join(one))
     for batch in batches(ordered, THREADS_AT_ONCE):
         named = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in batch]
-        rows = connection.execute(_MARKS, {"threads": msgspec.json.encode(named).decode()})
+        rows = execute(connection, _MARKS, {"threads": msgspec.json.encode(named).decode()})
         for user_id, thread_id, *marks, is_erased in rows:
             known = [mark or ids.LOWEST for mark in marks]
             found[user_id, thread_id] = Watermarks._make([*known, is_erased])
@@ -91,7 +90,7 @@ def committed(connection: Connection, threads: Iterable[Thread]) -> dict[Thread,
 
 def erasures(connection: Connection) -> dict[str, str]:
     """The users who are to be nowhere, each with the id at and below which."""
-    return {row.user_id: row.through for row in connection.execute(_ERASURES)}
+    return {row.user_id: row.through for row in execute(connection, _ERASURES)}
 
 
 def hot(redis: RedisTier, threads: Iterable[Thread]) -> dict[Thread, Watermarks]:

@@ -11,14 +11,14 @@ from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from storage.availability.checks.installation import FOREIGN, RedisIdentity, identity
 from storage.availability.probes import Breakers
 from storage.clickhouse import direct_writes
 from storage.clickhouse.driver import ClickHouse
 from storage.errors import TierError
-from storage.postgres.driver import translated
+from storage.postgres.driver import execute, translated
 from storage.redis.driver import RedisGateway
 from storage.resilience import budget
 from storage.resilience.periodic import PeriodicThread
@@ -37,15 +37,13 @@ TROUBLE_SECONDS = 5.0
 IDLE_SECONDS = 5.0
 """Without a reader for this long the lease is not renewed."""
 
-_COMPLETENESS = text(
-    """
+_COMPLETENESS = """
 SELECT run_id, installation::text AS installation, keys_whole_from <= clock_timestamp() AS keys,
        EXISTS (SELECT FROM redis_backfill) AS backfill,
        EXISTS (SELECT FROM redis_detours WHERE until > clock_timestamp()) AS detours,
        EXISTS (SELECT FROM redis_detours WHERE in_clickhouse) AS clickhouse
 FROM redis_state
 """
-)
 
 
 class Completeness(NamedTuple):
@@ -141,7 +139,7 @@ class Lease:
     def _ask_tiers(self) -> Completeness:
         guard = self._breakers.postgresql.guard()
         with guard, translated(), self._engine.connect() as connection:
-            row = connection.execute(_COMPLETENESS).one()
+            row = execute(connection, _COMPLETENESS).one()
         if row.detours and not self._saw_bypass:
             self._on_bypass()
         self._saw_bypass = row.detours

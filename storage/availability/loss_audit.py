@@ -11,12 +11,12 @@ from contextlib import suppress
 
 import msgspec
 import structlog
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from storage.availability import hidden
 from storage.errors import TierError, TierUnavailable
 from storage.postgres.backlog import is_unfinished
-from storage.postgres.driver import translated
+from storage.postgres.driver import execute, translated
 from storage.redis.messages import RedisTier
 from storage.redis.unpersisted import UnpersistedWrites
 from storage.resilience.bites import batches
@@ -32,17 +32,13 @@ PAUSE_SECONDS = 1.0
 SEARCHED_SECONDS = 3_600.0
 """After this long without an answer the search is given up."""
 
-_VERSIONS = text(
-    "SELECT id::text AS id, version FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))"
-)
-_KEEP = text(
-    """
+_VERSIONS = "SELECT id::text AS id, version FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))"
+_KEEP = """
 INSERT INTO lost_acknowledgements (message_id, version)
 SELECT message_id, version FROM json_to_recordset(CAST(:lost AS json)) AS r (
     message_id uuid, version bigint)
 ON CONFLICT DO NOTHING
 """
-)
 
 
 class _Noted(msgspec.Struct, frozen=True, gc=False):
@@ -104,7 +100,7 @@ class LossAudit:
         with translated(), self._engine.connect() as connection:
             if is_unfinished(connection):
                 raise TierUnavailable("postgresql", "it is being rebuilt", passing=True)
-            rows = connection.execute(_VERSIONS, {"ids": [one.id for one in left]})
+            rows = execute(connection, _VERSIONS, {"ids": [one.id for one in left]})
             committed = {row.id: int(row.version) for row in rows}
             threads = {(one.user_id, one.thread_id) for one in left}
             marks = hidden.known(connection, self._redis, threads)
@@ -122,4 +118,4 @@ class LossAudit:
         log.error("acknowledged_lost", messages=len(lost), ids=[name for name, _ in lost[:SHOWN]])
         given = [{"message_id": name, "version": version} for name, version in lost]
         with translated(), self._engine.begin() as connection:
-            connection.execute(_KEEP, {"lost": msgspec.json.encode(given).decode()})
+            execute(connection, _KEEP, {"lost": msgspec.json.encode(given).decode()})

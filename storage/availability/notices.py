@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 import msgspec
 from redis import Redis
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from models.message import Tier
 from storage.clickhouse.driver import ClickHouse
 from storage.errors import NoTierAvailable, TierError
-from storage.postgres.driver import rows_of, translated
+from storage.postgres.driver import execute, rows_of, translated
 from storage.redis.driver import translated as redis_translated
 
 Answer = TypeVar("Answer")
@@ -23,14 +23,12 @@ Answer = TypeVar("Answer")
 TIERS: tuple[Tier, ...] = ("redis", "postgresql", "clickhouse")
 
 _KEY = "threadkeep:notice:"
-_WRITE = text(
-    """
+_WRITE = """
 INSERT INTO notices AS known (name, at_us, body) VALUES (:name, :at_us, CAST(:body AS json))
 ON CONFLICT (name) DO UPDATE SET at_us = excluded.at_us, body = excluded.body
 WHERE known.at_us < excluded.at_us
 """
-)
-_READ = text("SELECT at_us, body::text AS body FROM notices WHERE name = :name")
+_READ = "SELECT at_us, body::text AS body FROM notices WHERE name = :name"
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -92,7 +90,7 @@ class Notices:
     def _write_postgres(self, name: str, notice: Notice) -> None:
         values = {"name": name, "at_us": notice.at_us, "body": bytes(notice.body).decode()}
         with translated(), self._engine.begin() as connection:
-            connection.execute(_WRITE, values)
+            execute(connection, _WRITE, values)
 
     def _write_clickhouse(self, name: str, notice: Notice) -> None:
         body = bytes(notice.body).decode()

@@ -3,7 +3,7 @@
 from functools import partial
 
 from redis import Redis
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from models.message import Tier
 from settings import Settings
@@ -11,6 +11,7 @@ from storage.availability.checks.installation import judge_installation
 from storage.availability.checks.redis import judge_redis
 from storage.clickhouse.driver import ClickHouse
 from storage.errors import TierUnavailable
+from storage.postgres.driver import execute
 from storage.postgres.driver import translated as postgres_translated
 from storage.redis import client
 from storage.redis.driver import Replicas
@@ -21,7 +22,7 @@ PROBE_KEY = "threadkeep:probe"
 PROBE_KEY_MILLISECONDS = 1_000
 CLICKHOUSE_SLOW_SECONDS = 3.0
 
-_WRITABLE = text(
+_WRITABLE = (
     "SELECT NOT pg_is_in_recovery() AS takes_writes, to_regclass('messages') IS NOT NULL AS is_ours"
 )
 
@@ -64,7 +65,7 @@ def _probe_redis(client: Redis, engine: Engine, replicas: Replicas) -> None:
 
 def _probe_postgres(engine: Engine) -> None:
     with postgres_translated(), engine.connect() as connection:
-        found = connection.execute(_WRITABLE).one()
+        found = execute(connection, _WRITABLE).one()
         if not found.takes_writes:
             raise TierUnavailable("postgresql", "it takes no writes: it is a standby")
         if not found.is_ours:

@@ -2,16 +2,15 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from models.records import HEAD_BYTES, Address, address_of
-from storage.postgres.driver import rows_of
+from storage.postgres.driver import execute, rows_of
 
 MOST_COUNTED = 100_000
 """Counting on would take longer than anybody needs to see that there is much."""
 
-_LOOK = text(
-    f"""
+_LOOK = f"""
 SELECT (SELECT count(*) FROM (SELECT FROM clickhouse_outbox LIMIT {MOST_COUNTED}) AS counted)
            AS outbox,
        (SELECT extract(epoch FROM clock_timestamp() - queued_at) FROM clickhouse_outbox
@@ -27,19 +26,16 @@ SELECT (SELECT count(*) FROM (SELECT FROM clickhouse_outbox LIMIT {MOST_COUNTED}
        (SELECT count(*) FROM archive_units WHERE state = 'stopped') AS archive_stopped,
        (SELECT count(*) FROM consistency_reports WHERE state = 'running') AS checks_running,
        (SELECT count(*) FROM user_erasures WHERE finished_at IS NULL) AS erasures_unfinished
-"""  # noqa: S608 - a number of ours.
-)
-_WAITS = text(
-    """
+"""  # noqa: S608
+_WAITS = """
 SELECT 'clickhouse_outbox' WHERE EXISTS (SELECT FROM clickhouse_outbox)
 UNION ALL SELECT 'audit_outbox' WHERE EXISTS (SELECT FROM audit_outbox)
 UNION ALL SELECT 'row_copies_outbox' WHERE EXISTS (SELECT FROM row_copies_outbox)
 UNION ALL SELECT 'redis_backfill' WHERE EXISTS (SELECT FROM redis_backfill)
 UNION ALL SELECT 'direct_writes' WHERE EXISTS (SELECT FROM redis_detours WHERE in_clickhouse)
 """
-)
-_IS_UNFINISHED = text("SELECT EXISTS (SELECT FROM recovery_runs WHERE finished_at IS NULL)")
-_LETTERS = text(
+_IS_UNFINISHED = "SELECT EXISTS (SELECT FROM recovery_runs WHERE finished_at IS NULL)"
+_LETTERS = (
     "SELECT id, kind, substring(record FOR :head) AS head FROM dead_letters"
     " WHERE kind IN ('message', 'thread') ORDER BY id"
 )
@@ -70,7 +66,7 @@ class Letter(NamedTuple):
 
 def outstanding(connection: Connection) -> Outstanding:
     """Counts all of it in one statement."""
-    row = connection.execute(_LOOK).one()._asdict()
+    row = execute(connection, _LOOK).one()._asdict()
     ages = ("oldest_outbox_seconds", "oldest_dead_letter_seconds")
     known = {name: max(0.0, float(row[name])) for name in ages if row[name] is not None}
     return Outstanding(**{**row, **known})
@@ -84,12 +80,12 @@ def waiting(engine: Engine) -> set[str]:
 
 def is_unfinished(connection: Connection) -> bool:
     """Whether PostgreSQL is being rebuilt, or was left halfway."""
-    return bool(connection.execute(_IS_UNFINISHED).scalar_one())
+    return bool(execute(connection, _IS_UNFINISHED).scalar_one())
 
 
 def letters(connection: Connection) -> list[Letter]:
     """All refused writes of messages and threads."""
-    rows = connection.execute(_LETTERS, {"head": HEAD_BYTES})
+    rows = execute(connection, _LETTERS, {"head": HEAD_BYTES})
     return [Letter(row.id, row.kind, address_of(row.kind, bytes(row.head))) for row in rows]
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import psycopg2
-from sqlalchemy import Connection, Engine, Executable, Row
+from sqlalchemy import Connection, CursorResult, Engine, Executable, Row, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError
 
 from models.message import Message, Thread
@@ -40,12 +41,12 @@ def is_transient(error: DBAPIError) -> bool:
 
 def as_tier_error(error: DBAPIError) -> TierError:
     """The tier's word for a driver's error."""
-    text = _reason_of(error)
+    reason = _reason_of(error)
     if not is_transient(error):
-        return TierRejected("postgresql", text)
+        return TierRejected("postgresql", reason)
     code = getattr(error.orig, "pgcode", None) or ""
     late = isinstance(error.orig, OutOfTime)
-    return TierUnavailable("postgresql", text, passing=code.startswith(_PASSING_CODES), late=late)
+    return TierUnavailable("postgresql", reason, passing=code.startswith(_PASSING_CODES), late=late)
 
 
 @contextmanager
@@ -64,14 +65,26 @@ def translated() -> Iterator[None]:
         raise TierRejected("postgresql", type(cause).__name__) from error
 
 
+_clause = lru_cache(maxsize=512)(text)
+
+
+def execute(
+    connection: Connection, statement: str | Executable, values: Any = None
+) -> CursorResult[Any]:
+    """What a statement gives, in the caller's transaction. In its text `:name` stands for a value;
+    `values` are by name, or a list of such for as many rows."""
+    clause = _clause(statement) if isinstance(statement, str) else statement
+    return connection.execute(clause, values)
+
+
 def rows_of(
-    engine: Engine, statement: Executable, values: Mapping[str, Any] | None = None
+    engine: Engine, statement: str | Executable, values: Mapping[str, Any] | None = None
 ) -> Sequence[Row[Any]]:
     """The rows of one statement, which is a transaction by itself: one round trip, not three.
     Raises `TierError`."""
     with translated(), engine.connect() as connection:
         alone = connection.execution_options(isolation_level="AUTOCOMMIT")
-        return alone.execute(statement, values).all()
+        return execute(alone, statement, values).all()
 
 
 def in_halves(

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 import msgspec
 import psycopg2
 import psycopg2.extensions
-from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, text
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 
 from models import codec
 from settings import Settings
 from storage.errors import TierUnavailable
-from storage.postgres.driver import OutOfTime, rows_of
+from storage.postgres.driver import OutOfTime, execute, rows_of
 from storage.resilience import budget, simulated_outage
 
 APPLICATION_NAME = "threadkeep"
@@ -43,7 +43,7 @@ _RELY = (
     f"SELECT {', '.join(f'set_config({name!r}, {RELIED_ON[name]!r}, false)' for name in RELIED_ON)}"
 )
 
-_HURRY = text("SELECT set_config('statement_timeout', :deadline, true)")
+_HURRY = "SELECT set_config('statement_timeout', :deadline, true)"
 
 
 class _PostgresPool(QueuePool):
@@ -148,7 +148,7 @@ def hurried(connection: Connection, seconds: float) -> Iterator[None]:
     own: Any = connection.connection.driver_connection
     before, own.deadline_seconds = own.deadline_seconds, 2 * seconds
     try:
-        connection.execute(_HURRY, {"deadline": f"{seconds * 1000:.0f}ms"})
+        execute(connection, _HURRY, {"deadline": f"{seconds * 1000:.0f}ms"})
         yield
     finally:
         own.deadline_seconds = before
@@ -170,7 +170,7 @@ def retry_with_longer_deadline(
 
 def _answers(engine: Engine) -> bool:
     try:
-        rows_of(engine, text("SELECT 1"))
+        rows_of(engine, "SELECT 1")
     except TierUnavailable:
         return False
     return True

@@ -4,13 +4,13 @@ answered last; the earlier becomes a tombstone."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, Engine, Row, and_, func, select, text
+from sqlalchemy import Connection, Engine, Row, and_, func, select
 
 from models import codec, ids
 from models.appends import Key, Made
 from models.message import Message
 from models.tables import messages, threads
-from storage.postgres.driver import message_of, translated
+from storage.postgres.driver import execute, message_of, translated
 
 _KNOWN = """
 SELECT known.user_id, known.thread_id, known.key, known.message_id::text AS message_id
@@ -18,16 +18,13 @@ FROM json_to_recordset(CAST(:given AS json)) AS r (user_id text, thread_id text,
 JOIN idempotency_keys known USING (user_id, thread_id, {name})
 WHERE known.made_at >= clock_timestamp() - make_interval(secs => :seconds)
 """
-_FIND = text(_KNOWN.format(name="key", type="text"))
-_OF_MESSAGES = text(_KNOWN.format(name="message_id", type="uuid"))
-_NEWEST = text(
-    """
+_FIND = _KNOWN.format(name="key", type="text")
+_OF_MESSAGES = _KNOWN.format(name="message_id", type="uuid")
+_NEWEST = """
 SELECT user_id, thread_id, key, message_id::text AS message_id FROM idempotency_keys
 WHERE made_at >= (SELECT max(made_at) FROM idempotency_keys) - make_interval(secs => :seconds)
 """
-)
-_CLAIM = text(
-    """
+_CLAIM = """
 INSERT INTO idempotency_keys AS known (user_id, thread_id, key, message_id)
 SELECT user_id, thread_id, key, message_id
 FROM json_to_recordset(CAST(:given AS json)) AS r (
@@ -45,9 +42,7 @@ ON CONFLICT (user_id, thread_id, key) DO UPDATE SET
             THEN excluded.made_at ELSE known.made_at END
 RETURNING user_id, thread_id, key, message_id::text AS message_id
 """
-)
-_TELL = text(
-    """
+_TELL = """
 INSERT INTO idempotency_keys (user_id, thread_id, key, message_id, content_hash)
 SELECT user_id, thread_id, key, message_id, content_hash
 FROM json_to_recordset(CAST(:given AS json)) AS r (
@@ -55,22 +50,19 @@ FROM json_to_recordset(CAST(:given AS json)) AS r (
 ORDER BY user_id, thread_id, key
 ON CONFLICT DO NOTHING
 """
-)
-_HASH = text(
+_HASH = (
     "SELECT content_hash FROM idempotency_keys"
     " WHERE user_id = :user_id AND thread_id = :thread_id AND key = :key AND message_id = :made"
 )
 # Whoever frees keys puts what they stand for now in their place, in the same transaction.
-_FREE = text(
-    """
+_FREE = """
 DELETE FROM idempotency_keys known
 USING json_to_recordset(CAST(:given AS json)) AS r (
     user_id text, thread_id text, key text, message_id uuid)
 WHERE (known.user_id, known.thread_id, known.key) = (r.user_id, r.thread_id, r.key)
   AND known.message_id <= r.message_id
 """
-)
-_FORGET = text(
+_FORGET = (
     "DELETE FROM idempotency_keys"
     " WHERE made_at < clock_timestamp() - make_interval(secs => :seconds)"
 )
@@ -82,7 +74,7 @@ def find(connection: Connection, wanted: Iterable[Key], seconds: int) -> dict[Ke
     if not wanted:
         return {}
     values = {"given": _json(key._asdict() for key in wanted), "seconds": seconds}
-    return _by_key(connection.execute(_FIND, values).all())
+    return _by_key(execute(connection, _FIND, values).all())
 
 
 def of_messages(connection: Connection, made: Iterable[Message], seconds: int) -> dict[Key, str]:
@@ -91,12 +83,12 @@ def of_messages(connection: Connection, made: Iterable[Message], seconds: int) -
         {"user_id": one.user_id, "thread_id": one.thread_id, "message_id": one.id} for one in made
     )
     values = {"given": _json(given), "seconds": seconds}
-    return _by_key(connection.execute(_OF_MESSAGES, values).all())
+    return _by_key(execute(connection, _OF_MESSAGES, values).all())
 
 
 def newest(connection: Connection, seconds: int) -> dict[Key, str]:
     """The keys of the last `seconds` before the newest was made."""
-    return _by_key(connection.execute(_NEWEST, {"seconds": seconds}).all())
+    return _by_key(execute(connection, _NEWEST, {"seconds": seconds}).all())
 
 
 def claim(
@@ -107,24 +99,24 @@ def claim(
     if not made:
         return {}
     values = {"given": _given(made), "seconds": seconds, "later_wins": later_wins}
-    return _by_key(connection.execute(_CLAIM, values).all())
+    return _by_key(execute(connection, _CLAIM, values).all())
 
 
 def free(connection: Connection, gone: Mapping[Key, str]) -> None:
     """Lets go of keys that stand for a message at or below this id, which is gone."""
     if gone:
-        connection.execute(_FREE, {"given": _given(gone)})
+        execute(connection, _FREE, {"given": _given(gone)})
 
 
 def tell(connection: Connection, made: Mapping[Key, Made]) -> None:
     """Notes keys of acknowledged messages where there is none yet, as cheaply as that goes."""
     rows = ({**key._asdict(), **one._asdict()} for key, one in made.items())
-    connection.execute(_TELL, {"given": _json(rows)})
+    execute(connection, _TELL, {"given": _json(rows)})
 
 
 def hash_of(connection: Connection, key: Key, message_id: str) -> str:
     """The hash of the message that a key made, empty where that was not told."""
-    found = connection.execute(_HASH, {**key._asdict(), "made": message_id})
+    found = execute(connection, _HASH, {**key._asdict(), "made": message_id})
     return str(found.scalar_one_or_none() or "")
 
 
@@ -159,7 +151,7 @@ def record(connection: Connection, made: Sequence[tuple[Key, str]], seconds: int
 def forget(engine: Engine, seconds: int) -> int:
     """Drops keys older than `seconds`; gives how many. Raises `TierUnavailable`."""
     with translated(), engine.begin() as connection:
-        return int(connection.execute(_FORGET, {"seconds": seconds}).rowcount)
+        return int(execute(connection, _FORGET, {"seconds": seconds}).rowcount)
 
 
 def _given(made: Mapping[Key, str]) -> str:

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from storage.errors import TierUnavailable
-from storage.postgres.driver import rows_of, translated
+from storage.postgres.driver import execute, rows_of, translated
 
 SLOT_LOCKS = 0x7468
 """The first half of every advisory lock of a slot; the slot is the second."""
@@ -25,25 +25,24 @@ POLL_SECONDS = 0.02
 UNLOCK_SECONDS = 1.0
 
 _KEY = "hashtext('threadkeep:' || CAST(:name AS text))"
-_LOCK = text(f"SELECT pg_advisory_xact_lock({_KEY})")
-_TRY_LOCK = text(f"SELECT pg_try_advisory_xact_lock({_KEY})")
-_TRY_LOCK_SESSION = text(f"SELECT pg_try_advisory_lock({_KEY})")
-_UNLOCK_SESSION = text("SELECT pg_advisory_unlock_all()")
+_LOCK = f"SELECT pg_advisory_xact_lock({_KEY})"
+_TRY_LOCK = f"SELECT pg_try_advisory_xact_lock({_KEY})"
+_TRY_LOCK_SESSION = f"SELECT pg_try_advisory_lock({_KEY})"
+_UNLOCK_SESSION = "SELECT pg_advisory_unlock_all()"
 # A key of one number is kept in two halves; those of a hash differ in the lower one.
-_IS_HELD = text(
+_IS_HELD = (
     "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1"  # noqa: S608
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     f" AND objid = ({_KEY}::bigint & 4294967295)::oid)"
 )
-_LOCK_SLOT = text("SELECT pg_advisory_xact_lock(:lock_class, :slot)")
-_TRY_LOCK_SLOTS = text(
+_LOCK_SLOT = "SELECT pg_advisory_xact_lock(:lock_class, :slot)"
+_TRY_LOCK_SLOTS = (
     "SELECT slot FROM unnest(CAST(:slots AS integer[])) AS slot"
     " WHERE pg_try_advisory_xact_lock(:lock_class, slot)"
 )
-_GET_PATIENCE = text("SELECT current_setting('lock_timeout')")
-_SET_PATIENCE = text("SELECT set_config('lock_timeout', :patience, true)")
-_WRITERS = text(
-    """
+_GET_PATIENCE = "SELECT current_setting('lock_timeout')"
+_SET_PATIENCE = "SELECT set_config('lock_timeout', :patience, true)"
+_WRITERS = """
 SELECT DISTINCT virtualtransaction FROM pg_locks
 WHERE granted AND pid IS DISTINCT FROM pg_backend_pid()
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -53,21 +52,20 @@ WHERE granted AND pid IS DISTINCT FROM pg_backend_pid()
           AND relation IN (SELECT oid FROM pg_class
                            WHERE relnamespace = current_schema()::regnamespace))
 """
-)
 
 
 def lock(connection: Connection, name: str, patience: str | None = None) -> None:
     """Takes a named lock until the transaction ends. It is waited for as briefly as any other lock
     of the connection, or with `patience` for so long; others are waited for as before."""
-    before = connection.execute(_GET_PATIENCE).scalar_one()
-    connection.execute(_SET_PATIENCE, {"patience": patience or before})
-    connection.execute(_LOCK, {"name": name})
-    connection.execute(_SET_PATIENCE, {"patience": before})
+    before = execute(connection, _GET_PATIENCE).scalar_one()
+    execute(connection, _SET_PATIENCE, {"patience": patience or before})
+    execute(connection, _LOCK, {"name": name})
+    execute(connection, _SET_PATIENCE, {"patience": before})
 
 
 def try_lock(connection: Connection, name: str) -> bool:
     """Takes a named lock until the transaction ends; False where somebody else has it."""
-    return bool(connection.execute(_TRY_LOCK, {"name": name}).scalar_one())
+    return bool(execute(connection, _TRY_LOCK, {"name": name}).scalar_one())
 
 
 @contextmanager
@@ -78,7 +76,7 @@ def session_lock(engine: Engine, *names: str) -> Iterator[Connection | None]:
         connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     try:
         with translated():
-            tried = (connection.execute(_TRY_LOCK_SESSION, {"name": name}) for name in names)
+            tried = (execute(connection, _TRY_LOCK_SESSION, {"name": name}) for name in names)
             has_all = all(taken.scalar_one() for taken in tried)
         yield connection if has_all else None
     finally:
@@ -87,7 +85,7 @@ def session_lock(engine: Engine, *names: str) -> Iterator[Connection | None]:
                 # Where the server is silent the locks end with the connection.
                 driver: Any = connection.connection.driver_connection
                 driver.deadline_seconds = UNLOCK_SECONDS
-                connection.execute(_UNLOCK_SESSION)
+                execute(connection, _UNLOCK_SESSION)
         # It must not go back to the pool with a lock, nor with what the block made it wait for.
         with suppress(SQLAlchemyError):
             connection.invalidate()
@@ -96,7 +94,7 @@ def session_lock(engine: Engine, *names: str) -> Iterator[Connection | None]:
 
 def is_held(connection: Connection, name: str) -> bool:
     """Whether somebody, this connection included, has a named lock."""
-    return bool(connection.execute(_IS_HELD, {"name": name}).scalar_one())
+    return bool(execute(connection, _IS_HELD, {"name": name}).scalar_one())
 
 
 def lock_slots(connection: Connection, slots: Iterable[int], patience: str | None = None) -> None:
@@ -104,15 +102,15 @@ def lock_slots(connection: Connection, slots: Iterable[int], patience: str | Non
     `patience` (`PATIENCE`) each is waited for as briefly as the connection waits for any lock.
     Slots come before any other lock: two who wait for each other are one deadlock."""
     if patience is not None:
-        connection.execute(_SET_PATIENCE, {"patience": patience})
+        execute(connection, _SET_PATIENCE, {"patience": patience})
     for slot in sorted(slots):
-        connection.execute(_LOCK_SLOT, {"lock_class": SLOT_LOCKS, "slot": slot})
+        execute(connection, _LOCK_SLOT, {"lock_class": SLOT_LOCKS, "slot": slot})
 
 
 def try_lock_slots(connection: Connection, slots: Sequence[int]) -> list[int]:
     """Locks the slots that nobody else drains, until the transaction ends; gives those."""
     wanted = {"lock_class": SLOT_LOCKS, "slots": list(slots)}
-    return list(connection.execute(_TRY_LOCK_SLOTS, wanted).scalars())
+    return list(execute(connection, _TRY_LOCK_SLOTS, wanted).scalars())
 
 
 def wait_for_writers(engine: Engine, seconds: float) -> None:

@@ -3,15 +3,15 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from models import ids
-from storage.postgres.driver import translated
+from storage.postgres.driver import execute, translated
 from storage.postgres.locks import LONG_PATIENCE, lock
 
 WEEK = timedelta(days=7)
-_EXISTS = text("SELECT to_regclass(:name) IS NOT NULL")
+_EXISTS = "SELECT to_regclass(:name) IS NOT NULL"
 _CHECK_VIOLATION = "23514"
 
 
@@ -72,7 +72,7 @@ def make(connection: Connection, monday: datetime) -> bool:
     """Makes a week's partition in the caller's transaction; gives whether there was none."""
     lock(connection, "partitions", LONG_PATIENCE)
     table = name(monday)
-    if connection.execute(_EXISTS, {"name": table}).scalar_one():
+    if execute(connection, _EXISTS, {"name": table}).scalar_one():
         return False
     # Making the table first and attaching it then does not lock readers and writers out of
     # the other partitions, as CREATE TABLE … PARTITION OF would.
@@ -82,8 +82,8 @@ def make(connection: Connection, monday: datetime) -> bool:
     )
     try:
         with connection.begin_nested():
-            connection.execute(text(f"CREATE TABLE {table} (LIKE messages INCLUDING ALL)"))
-            connection.execute(text(attach))
+            execute(connection, f"CREATE TABLE {table} (LIKE messages INCLUDING ALL)")
+            execute(connection, attach)
     except DBAPIError as error:
         # The default partition already holds rows of this week; there they stay.
         if getattr(error.orig, "pgcode", None) != _CHECK_VIOLATION:

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Uuid, and_, func, select, text
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Uuid, and_, func, select
 
 from models import ids
 from models.message import Message, Thread
 from models.tables import archive_boundary, messages, threads, user_erasures
-from storage.postgres.driver import message_of, record_of, rfc3339, translated
+from storage.postgres.driver import execute, message_of, record_of, rfc3339, translated
 from storage.resilience.breaker import Breaker
 
-_AS_USER = text(
+_AS_USER = (
     "SELECT set_config('role', 'threadkeep_web', true), set_config('app.user_id', :user_id, true)"
 )
 
@@ -107,7 +107,7 @@ class PostgresTier:
     def ping(self) -> None:
         """Raises `TierUnavailable` if PostgreSQL does not answer."""
         with self._breaker.guard(), translated(), self._engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
+            execute(connection, "SELECT 1")
 
     @contextmanager
     def as_user(self, user_id: str, *, is_bulk: bool = False) -> Iterator[Connection]:
@@ -115,7 +115,7 @@ class PostgresTier:
         the tier's."""
         guard = self._breaker.guard(is_bulk=is_bulk)
         with guard, translated(), self._engine.begin() as connection:
-            connection.execute(_AS_USER, {"user_id": user_id})
+            execute(connection, _AS_USER, {"user_id": user_id})
             yield connection
 
     @contextmanager

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from storage.errors import TierRejected
+from storage.postgres.driver import execute
 from storage.resilience.bites import batches
 
 BATCH_ROWS = 5_000
@@ -19,25 +20,21 @@ APART = frozenset({"threads", "redis_state", "archive_boundary"})
 APPEND_ONLY = frozenset({"audit_trail"})
 """Tables whose rows nobody may change, not even to what they are."""
 
-_RESTORING = text("SELECT set_config('threadkeep.restoring', 'on', true)")
-_TABLE = text(
-    """
+_RESTORING = "SELECT set_config('threadkeep.restoring', 'on', true)"
+_TABLE = """
 SELECT attname AS name, attidentity <> '' AS is_numbered,
        EXISTS (SELECT FROM pg_index WHERE indrelid = attrelid AND indisprimary
                AND attnum = ANY (indkey)) AS is_key
 FROM pg_attribute
 WHERE attrelid = to_regclass(:name) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
 """
-)
-_AUDIT = text(
-    """
+_AUDIT = """
 INSERT INTO audit_trail (id, at, actor, action, subject, counts, details)
 SELECT id, at, actor, action, subject, counts::json, details::json
 FROM json_to_recordset(CAST(:rows AS json)) AS r (
     id uuid, at timestamptz, actor text, action text, subject text, counts text, details text)
 ON CONFLICT DO NOTHING
 """
-)
 
 
 class _Column(NamedTuple):
@@ -48,7 +45,7 @@ class _Column(NamedTuple):
 
 def begin(connection: Connection) -> None:
     """Has the caller's transaction queue no copies of what it restores."""
-    connection.execute(_RESTORING)
+    execute(connection, _RESTORING)
 
 
 def restore_tables(
@@ -77,7 +74,7 @@ def restore_tables(
 def restore_audit(connection: Connection, rows: Sequence[str]) -> tuple[str, str]:
     """Restores entries of the audit trail, which are in ClickHouse already; gives the moment and
     the id of the last."""
-    connection.execute(_AUDIT, {"rows": _array(rows)})
+    execute(connection, _AUDIT, {"rows": _array(rows)})
     last = msgspec.json.decode(rows[-1], type=dict[str, str])
     return last["at"], last["id"]
 
@@ -122,17 +119,16 @@ def _restore(connection: Connection, table: str, rows: Sequence[str], replace: b
     restored = _insert(connection, table, found, rows, replaced)
     for column in found:
         if column.is_numbered:
-            connection.execute(
-                text(
-                    f"SELECT setval(pg_get_serial_sequence('{table}', '{column.name}'),"  # noqa: S608
-                    f" max({column.name})) FROM {table} HAVING count(*) > 0"
-                )
+            continued = (
+                f"SELECT setval(pg_get_serial_sequence('{table}', '{column.name}'),"  # noqa: S608
+                f" max({column.name})) FROM {table} HAVING count(*) > 0"
             )
+            execute(connection, continued)
     return restored
 
 
 def _columns(connection: Connection, table: str) -> list[_Column]:
-    return [_Column(*row) for row in connection.execute(_TABLE, {"name": table})]
+    return [_Column(*row) for row in execute(connection, _TABLE, {"name": table})]
 
 
 def _insert(
@@ -151,7 +147,7 @@ def _insert(
             f" SELECT {listed} FROM json_populate_recordset(NULL::{table}, CAST(:rows AS json))"
             f" ON CONFLICT {on_conflict(names)}"
         )
-        done += connection.execute(text(statement), {"rows": _array(batch)}).rowcount
+        done += execute(connection, statement, {"rows": _array(batch)}).rowcount
     return done
 
 

@@ -3,15 +3,14 @@
 from datetime import timedelta
 
 import msgspec
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
-from storage.postgres.driver import rfc3339
+from storage.postgres.driver import execute, rfc3339
 
 OVERDUE = timedelta(hours=36)
 """A daily run that is half a day late."""
 
-_LAST = text(
-    """
+_LAST = """
 SELECT p.policies, a.at, a.counts, a.details,
        clock_timestamp() - coalesce(a.at, p.since) AS ago
 FROM (SELECT count(*) AS policies, min(set_at) AS since FROM retention_policies
@@ -19,7 +18,6 @@ FROM (SELECT count(*) AS policies, min(set_at) AS since FROM retention_policies
 LEFT JOIN LATERAL (SELECT at, counts, details FROM audit_trail
                    WHERE action = 'retention.applied' ORDER BY id DESC LIMIT 1) a ON true
 """
-)
 
 
 class RetentionState(msgspec.Struct, kw_only=True, frozen=True):
@@ -37,7 +35,7 @@ class RetentionState(msgspec.Struct, kw_only=True, frozen=True):
 
 def last_run(connection: Connection) -> RetentionState | None:
     """The state of retention; None where no policy has an age."""
-    row = connection.execute(_LAST).one()
+    row = execute(connection, _LAST).one()
     if not row.policies:
         return None
     counts = {name: (row.counts or {}).get(name, 0) for name in ("due", "erased", "left")}

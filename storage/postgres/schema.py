@@ -4,15 +4,15 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
-from storage.postgres.driver import translated
+from storage.postgres.driver import execute, translated
 from storage.postgres.locks import LONG_PATIENCE, lock
 from storage.schema_version import SchemaVersion, refuse_newer
 
-_WAS_MIGRATED = text("SELECT to_regclass('alembic_version') IS NOT NULL")
-_REVISION = text("SELECT version_num FROM alembic_version")
-_NO_DEADLINE = text("SELECT set_config('statement_timeout', '0', true)")
+_WAS_MIGRATED = "SELECT to_regclass('alembic_version') IS NOT NULL"
+_REVISION = "SELECT version_num FROM alembic_version"
+_NO_DEADLINE = "SELECT set_config('statement_timeout', '0', true)"
 MIGRATION_SECONDS = 86_400.0
 """One statement of a migration."""
 
@@ -39,7 +39,7 @@ def upgrade_postgres(connection: Connection) -> SchemaVersion:
     config.attributes["connection"] = connection
     # Without the deadlines of jobs: an index over all that there is takes as long as it takes.
     driver: Any = connection.connection.dbapi_connection
-    connection.execute(_NO_DEADLINE)
+    execute(connection, _NO_DEADLINE)
     driver.deadline_seconds = MIGRATION_SECONDS
     try:
         command.upgrade(config, "head")
@@ -54,8 +54,8 @@ def postgres_standing(connection: Connection) -> SchemaVersion:
     scripts = _migrations().joinpath("versions").iterdir()
     numbers = {script.name.partition("_")[0] for script in scripts}
     newest_first = sorted(filter(str.isdigit, numbers), reverse=True)
-    was_migrated = connection.scalar(_WAS_MIGRATED)
-    current = connection.scalar(_REVISION) if was_migrated else None
+    was_migrated = execute(connection, _WAS_MIGRATED).scalar_one()
+    current = execute(connection, _REVISION).scalar() if was_migrated else None
     if current is None:
         return SchemaVersion(newest_first[::-1], [], True)
     if current not in newest_first:

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import Connection, Row
 
 from models import codec
 from models.state import StateName, StateRecord
-from storage.postgres.driver import record_of
+from storage.postgres.driver import execute, record_of
 
 _GIVEN = """
 given AS (
@@ -67,33 +67,29 @@ state_records.version < excluded.version OR EXISTS (
 """
 
 
-def _written_where(condition: str, *, checkpoints: str) -> TextClause:
+def _written_where(condition: str, *, checkpoints: str) -> str:
     """Writes states where a condition is met, with the checkpoints that meet another."""
     kept = _CHECKPOINTS.format(condition=checkpoints)
     stored = f"stored AS ({_INSERT} WHERE {condition} RETURNING 1)"
-    return text(f"WITH {_GIVEN}, {stored}, {kept} SELECT count(*) FROM stored")  # noqa: S608
+    return f"WITH {_GIVEN}, {stored}, {kept} SELECT count(*) FROM stored"  # noqa: S608
 
 
 _UPSERT = _written_where(_IS_NEWER, checkpoints="")
 _REPLACE = _written_where(
     "state_records.version = :expected_version", checkpoints="AND EXISTS (SELECT FROM stored)"
 )
-_FIND = text(
-    """
+_FIND = """
 SELECT s.*, s.state::text AS state_text, coalesce(s.updated_at <= e.erased_at, false) AS is_erased
 FROM json_to_recordset(CAST(:names AS json)) AS r (kind text, user_id text, name text)
 JOIN state_records s USING (kind, user_id, name)
 LEFT JOIN user_erasures e ON e.user_id = s.user_id
 """
-)
-_BACKFILL = text(
-    """
+_BACKFILL = """
 INSERT INTO redis_backfill (user_id, thread_id, state_kind)
 SELECT user_id, name, kind
 FROM json_to_recordset(CAST(:names AS json)) AS r (kind text, user_id text, name text)
 """
-)
-_VERSION = text(
+_VERSION = (
     "SELECT version FROM state_records WHERE kind = :kind AND user_id = :user_id AND name = :name"
 )
 
@@ -101,7 +97,7 @@ _VERSION = text(
 def upsert(connection: Connection, records: Sequence[bytes]) -> int:
     """Writes versions where they are newer, with their checkpoints; gives how many states were.
     Of one state only the newest counts. Nothing comes in of a user from before their erasure."""
-    return int(connection.execute(_UPSERT, {"records": codec.json_array(records)}).scalar_one())
+    return int(execute(connection, _UPSERT, {"records": codec.json_array(records)}).scalar_one())
 
 
 def replace(connection: Connection, record: StateRecord, expected_version: int) -> bool:
@@ -110,24 +106,24 @@ def replace(connection: Connection, record: StateRecord, expected_version: int) 
         "records": codec.json_array([codec.encode(record)]),
         "expected_version": expected_version,
     }
-    return bool(connection.execute(_REPLACE, values).scalar_one())
+    return bool(execute(connection, _REPLACE, values).scalar_one())
 
 
 def find(connection: Connection, names: Iterable[StateName]) -> list[StateRecord]:
     """Those of these states that are there, with a tombstone for one whose user was erased."""
-    found = connection.execute(_FIND, {"names": _listed(names)})
+    found = execute(connection, _FIND, {"names": _listed(names)})
     return [_state_of(row).buried() if row.is_erased else _state_of(row) for row in found]
 
 
 def queue_backfill(connection: Connection, names: Iterable[StateName]) -> None:
     """Notes that Redis lacks these states, or has them in an older version."""
-    connection.execute(_BACKFILL, {"names": _listed(names)})
+    execute(connection, _BACKFILL, {"names": _listed(names)})
 
 
 def known_version(connection: Connection, user_id: str, name: str) -> int | None:
     """The committed version of a state."""
     values = {"kind": "run" if name else "session", "user_id": user_id, "name": name}
-    version: int | None = connection.execute(_VERSION, values).scalar_one_or_none()
+    version: int | None = execute(connection, _VERSION, values).scalar_one_or_none()
     return version
 
 

@@ -4,21 +4,20 @@ ClickHouse as a newer version by way of the outbox."""
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from models import codec
 from models.message import Message
+from storage.postgres.driver import execute
 
-_TOMBSTONE = text(
-    """
+_TOMBSTONE = """
 UPDATE messages SET content = '', metadata = '{}', version = :version, updated_at = :deleted_at,
        deleted_at = :deleted_at, content_hash = :content_hash, persisted_at = clock_timestamp()
 WHERE id = :id AND version < :version
 """
-)
-_QUEUE = text("INSERT INTO clickhouse_outbox (message_id) VALUES (:id)")
+_QUEUE = "INSERT INTO clickhouse_outbox (message_id) VALUES (:id)"
 # Nothing counts what its thread took along.
-_DISCOUNT = text(
+_DISCOUNT = (
     "UPDATE threads SET message_count = message_count - 1"
     " WHERE user_id = :user_id AND id = :thread_id"
     " AND (deleted_through IS NULL OR deleted_through < :id)"
@@ -52,10 +51,10 @@ def bury_doubles(connection: Connection, batch: Sequence[Message], moment: str) 
     for message in batch:
         tombstone = tombstone_of(message, message.version + DOUBLE_STEP, moment)
         if _bury(connection, tombstone):
-            connection.execute(_DISCOUNT, msgspec.structs.asdict(tombstone))
+            execute(connection, _DISCOUNT, msgspec.structs.asdict(tombstone))
 
 
 def _bury(connection: Connection, tombstone: Message) -> bool:
     values = msgspec.structs.asdict(tombstone)
-    connection.execute(_QUEUE, values)
-    return connection.execute(_TOMBSTONE, values).rowcount > 0
+    execute(connection, _QUEUE, values)
+    return execute(connection, _TOMBSTONE, values).rowcount > 0

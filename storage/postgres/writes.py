@@ -4,10 +4,11 @@ as the JSON they are; rows that are already as new are left alone."""
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from models import codec
 from models.message import Message, Thread
+from storage.postgres.driver import execute
 from storage.postgres.tombstones import HIDDEN
 
 COLUMNS = ", ".join(Message.__struct_fields__)
@@ -50,8 +51,7 @@ _CARRIED_ON = """queued AS (
 # is older, so that none is overwritten or kept for a legal hold, and each new row counts once. Of a
 # batch with any other it does nothing. By OFFSET 0 it finds threads by their key, however many
 # there are.
-_INSERT_NEW = text(
-    f"""
+_INSERT_NEW = f"""
 WITH given AS (
     SELECT * FROM {GIVEN}
 ), judged AS (
@@ -71,7 +71,6 @@ WITH given AS (
 ), {_CARRIED_ON}
 SELECT (SELECT count(*) FROM stored) AS written WHERE (SELECT are_new FROM judged)
 """  # noqa: S608
-)
 _FIRST_VERSION = b'{"version":1,'
 """The beginning of its record, as a door writes it."""
 
@@ -81,8 +80,7 @@ _FIRST_VERSION = b'{"version":1,'
 # What is hidden is not taken in; whoever brings something of an erased user has the erasure look
 # again.
 # Of what a legal hold is on, the versions that this statement overwrites or leaves out are kept.
-_UPSERT_MESSAGES = text(
-    f"""
+_UPSERT_MESSAGES = f"""
 WITH given AS (
     SELECT * FROM {GIVEN}
 ), incoming AS (
@@ -140,13 +138,11 @@ WITH given AS (
 SELECT (SELECT count(*) FROM stored) AS written,
        (SELECT array_agg(id::text) FROM judged WHERE is_hidden) AS hidden
 """  # noqa: S608
-)
 
 _ABOVE = """FROM messages m WHERE m.user_id = excluded.user_id AND m.thread_id = excluded.id
         AND m.id > greatest(threads.deleted_through, excluded.deleted_through)"""
 # Messages that were written beside Redis may be here before the deletion that they came after.
-_UPSERT_THREAD = text(
-    f"""
+_UPSERT_THREAD = f"""
 WITH erased AS (
     SELECT e.user_id FROM user_erasures e JOIN json_to_record(CAST(:record AS json)) AS r (
         user_id text, created_at timestamptz) USING (user_id)
@@ -181,29 +177,22 @@ ON CONFLICT (user_id, id) DO UPDATE SET
                            ELSE (SELECT max(m.created_at) {_ABOVE}) END
 WHERE threads.version < excluded.version
 """  # noqa: S608
-)
 
-_PURGE_AGAIN = text(
-    """
+_PURGE_AGAIN = """
 UPDATE threads t SET purged_through = NULL
 FROM json_to_recordset(CAST(:threads AS json)) AS r (user_id text, thread_id text)
 WHERE t.user_id = r.user_id AND t.id = r.thread_id AND t.purged_through IS NOT NULL
 """
-)
-_BACKFILL = text(
-    """
+_BACKFILL = """
 INSERT INTO redis_backfill (user_id, thread_id, message_id)
 SELECT user_id, thread_id, message_id FROM json_to_recordset(CAST(:rows AS json)) AS r (
     user_id text, thread_id text, message_id uuid)
 """
-)
-_DEAD_LETTER = text(
-    """
+_DEAD_LETTER = """
 INSERT INTO dead_letters (shard, entry_id, kind, record, reason)
 VALUES (:shard, :entry_id, :kind, :record, :reason)
 ON CONFLICT (shard, entry_id) DO NOTHING
 """
-)
 
 
 class UpsertResult(NamedTuple):
@@ -218,10 +207,10 @@ def take_in(connection: Connection, records: Sequence[bytes]) -> UpsertResult:
     """Writes versions where they are newer and not hidden, with threads and outbox."""
     batch = {"records": codec.json_array(records)}
     if all(record.startswith(_FIRST_VERSION) for record in records):
-        written = connection.execute(_INSERT_NEW, batch).scalar_one_or_none()
+        written = execute(connection, _INSERT_NEW, batch).scalar_one_or_none()
         if written is not None:
             return UpsertResult(int(written), frozenset())
-    row = connection.execute(_UPSERT_MESSAGES, batch).one()
+    row = execute(connection, _UPSERT_MESSAGES, batch).one()
     return UpsertResult(int(row.written), frozenset(row.hidden or ()))
 
 
@@ -233,13 +222,13 @@ def upsert_messages(connection: Connection, records: Sequence[bytes]) -> int:
 def upsert_thread(connection: Connection, thread: Thread) -> bool:
     """Writes a version of a thread's own data where it is newer; gives whether it was."""
     values = {"record": codec.encode(thread).decode()}
-    return connection.execute(_UPSERT_THREAD, values).rowcount > 0
+    return execute(connection, _UPSERT_THREAD, values).rowcount > 0
 
 
 def purge_again(connection: Connection, threads: Iterable[tuple[str, str]]) -> None:
     """Has what these threads have left in ClickHouse below their watermarks be purged once more."""
     named = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in threads]
-    connection.execute(_PURGE_AGAIN, {"threads": codec.text(named)})
+    execute(connection, _PURGE_AGAIN, {"threads": codec.text(named)})
 
 
 def queue_backfill(connection: Connection, written: Iterable[Message | Thread]) -> None:
@@ -250,14 +239,15 @@ def queue_backfill(connection: Connection, written: Iterable[Message | Thread]) 
         else {"user_id": one.user_id, "thread_id": one.thread_id, "message_id": one.id}
         for one in written
     ]
-    connection.execute(_BACKFILL, {"rows": codec.text(rows)})
+    execute(connection, _BACKFILL, {"rows": codec.text(rows)})
 
 
 def add_dead_letter(
     connection: Connection, slot: int, entry_id: str, kind: str, record: bytes, reason: str
 ) -> None:
     """Keeps a log entry that was refused, whole, with the reason."""
-    connection.execute(
+    execute(
+        connection,
         _DEAD_LETTER,
         {"shard": slot, "entry_id": entry_id, "kind": kind, "record": record, "reason": reason},
     )

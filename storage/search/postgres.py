@@ -6,14 +6,14 @@ It has no index of words: a few rows are read, or as many of a user's as there i
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import ColumnElement, Text, Uuid, all_, cast, func, literal, or_, select, text
+from sqlalchemy import ColumnElement, Text, Uuid, all_, cast, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from models import ids
 from models.search_terms import Terms
 from models.tables import messages
 from storage.availability import hidden
-from storage.postgres.driver import message_of
+from storage.postgres.driver import execute, message_of
 from storage.postgres.partitions import id_at
 from storage.postgres.reads import PostgresTier
 from storage.search.query import Known, Matches, SearchSpan, Wanted
@@ -25,8 +25,7 @@ _UUIDS: ARRAY[str] = ARRAY(Uuid(as_uuid=False))
 
 # The outbox names everybody's messages, so the role of the web process may not read it. The owner
 # picks the ids of one user; the rows are read under row-level security like all others.
-_WAITING = text(
-    """
+_WAITING = """
 WITH waiting AS MATERIALIZED (
     SELECT message_id FROM clickhouse_outbox ORDER BY sequence DESC LIMIT :most + 1)
 SELECT CASE WHEN (SELECT count(*) FROM waiting) <= :most AND NOT EXISTS (
@@ -35,7 +34,6 @@ SELECT CASE WHEN (SELECT count(*) FROM waiting) <= :most AND NOT EXISTS (
 THEN ARRAY(SELECT DISTINCT m.id::text FROM waiting w JOIN messages m ON m.id = w.message_id
            WHERE m.user_id = :user_id) END
 """
-)
 
 
 class SearchRows:
@@ -49,7 +47,7 @@ class SearchRows:
         where there are too many to name, or a recovery is carrying over all there are."""
         values = {"user_id": user_id, "most": MOST_WAITING}
         with self._postgres.as_owner() as connection:
-            found: list[str] | None = connection.execute(_WAITING, values).scalar_one()
+            found: list[str] | None = execute(connection, _WAITING, values).scalar_one()
         return found
 
     def floor(self, user_id: str, wanted: Wanted, span: SearchSpan, rows: int) -> str:

@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from models import codec, ids
 from models.state import EMPTY, Checkpoint, StateName, StateRecord, StoredCheckpoint
 from storage.availability.bypass import BypassRegistration
 from storage.errors import VersionConflict
 from storage.postgres import states
-from storage.postgres.driver import rfc3339, translated
+from storage.postgres.driver import execute, rfc3339, translated
 from storage.postgres.locks import lock_slots
 from storage.postgres.reads import PostgresTier
 from storage.resilience.breaker import Breaker
@@ -22,31 +22,26 @@ Done = TypeVar("Done")
 FORGET_SECONDS = 3_600
 """Expired and deleted states are hidden at once, and removed so much later."""
 
-_CHECKPOINTS = text(
-    """
+_CHECKPOINTS = """
 SELECT version, level, created_at, octet_length(state::text) AS size_bytes,
        CASE WHEN :whole THEN state::text END AS state
 FROM checkpoints
 WHERE user_id = :user_id AND run_id = :name AND version > :after AND version < :before
 ORDER BY version DESC LIMIT :count
 """
-)
-_LAST_NUMBER = text("SELECT last_value FROM row_copies_outbox_sequence_seq")
+_LAST_NUMBER = "SELECT last_value FROM row_copies_outbox_sequence_seq"
 # Only rows queued by this transaction: others may own numbers in between.
-_QUEUED = text(
+_QUEUED = (
     "SELECT sequence FROM row_copies_outbox"
     " WHERE sequence > :before AND xmin = pg_current_xact_id()::xid"
 )
-_QUEUED_OF = text(
-    """
+_QUEUED_OF = """
 SELECT sequence FROM row_copies_outbox
 WHERE row ->> 'user_id' = :user_id AND (
     table_name = 'state_records' AND row ->> 'name' = :name AND row ->> 'kind' = :kind
     OR table_name = 'checkpoints' AND row ->> 'run_id' = :name)
 """
-)
-_FORGET = text(
-    """
+_FORGET = """
 WITH gone AS (
     DELETE FROM state_records
     WHERE least(expires_at, deleted_at) < clock_timestamp() - make_interval(secs => :seconds)
@@ -57,7 +52,6 @@ WITH gone AS (
 )
 SELECT count(*) FROM gone
 """
-)
 
 
 class StateRows:
@@ -97,7 +91,7 @@ class StateRows:
                 return record.version, _queued(connection, before)
             found = states.find(connection, [record.whose])
             # A drain was faster, and its copies may still be queued.
-            waiting = connection.execute(_QUEUED_OF, record.whose._asdict()).scalars()
+            waiting = execute(connection, _QUEUED_OF, record.whose._asdict()).scalars()
             return found[0].version if found else record.version, list(waiting)
 
     def commit_with(
@@ -134,7 +128,7 @@ class StateRows:
         with empty states."""
         values = {"after": after, "before": before, "count": count, "whole": whole}
         with self._tier.as_user(whose.user_id) as connection:
-            rows = connection.execute(_CHECKPOINTS, whose._asdict() | values).all()
+            rows = execute(connection, _CHECKPOINTS, whose._asdict() | values).all()
         return [
             (
                 Checkpoint(
@@ -154,15 +148,15 @@ class StateRows:
         with translated(), self._engine.begin() as connection:
             # A drain of the same slot writes the same rows in another order.
             lock_slots(connection, [ids.shard_of(whose.user_id, whose.name) % self._slots])
-            yield connection, int(connection.execute(_LAST_NUMBER).scalar_one())
+            yield connection, int(execute(connection, _LAST_NUMBER).scalar_one())
 
 
 def forget_expired(engine: Engine) -> int:
     """Removes states that expired or were deleted a while ago, with their checkpoints; gives how
     many states. Raises `TierError`."""
     with translated(), engine.begin() as connection:
-        return int(connection.execute(_FORGET, {"seconds": FORGET_SECONDS}).scalar_one())
+        return int(execute(connection, _FORGET, {"seconds": FORGET_SECONDS}).scalar_one())
 
 
 def _queued(connection: Connection, before: int) -> list[int]:
-    return list(connection.execute(_QUEUED, {"before": before - 1}).scalars())
+    return list(execute(connection, _QUEUED, {"before": before - 1}).scalars())

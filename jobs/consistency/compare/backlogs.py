@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from jobs.consistency.compare.redis_copies import scan
 from jobs.consistency.judge.confirmation import PATIENCE_SECONDS, pending
 from jobs.consistency.report import Difference, Kind, redis_difference
 from models.message import Message
-from storage.postgres.driver import translated
+from storage.postgres.driver import execute, translated
 from storage.redis import keys
 from storage.redis.pending_log import LogEntry
 from storage.resilience.bites import batches
@@ -90,8 +90,8 @@ def _evictable(tiers: Tiers, batch: Sequence[tuple[LogEntry, Message]]) -> list[
 
 
 def _old(connection: Connection, queue: str) -> list[Difference]:
-    query = text(_OLD.format(queue=queue))
-    row = connection.execute(query, {"seconds": PATIENCE_SECONDS}).one()
+    query = _OLD.format(queue=queue)
+    row = execute(connection, query, {"seconds": PATIENCE_SECONDS}).one()
     what = f"{row.rows} rows, the oldest {float(row.age or 0):.0f} s old"
     return [_difference("postgresql", "waiting", queue, what)] if row.rows else []
 

@@ -5,8 +5,6 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import text
-
 from jobs.consistency.judge.copies import hot_records
 from jobs.consistency.judge.integrity import DataIntegrityValidator
 from jobs.consistency.report import Compared, Difference, Scope, redis_difference
@@ -21,15 +19,13 @@ from storage.tiers import Tiers
 
 ROWS_AT_ONCE = 2_000
 
-_OTHERWISE = text(
-    """
+_OTHERWISE = """
 SELECT r.id::text FROM json_to_recordset(CAST(:rows AS json)) AS r (
     id uuid, version bigint, hash text, gone boolean)
 LEFT JOIN messages m ON m.id = r.id
 WHERE m.id IS NULL OR m.version <> r.version OR m.content_hash <> r.hash
    OR (m.deleted_at IS NOT NULL) <> r.gone
 """
-)
 
 
 def compare(tiers: Tiers, scope: Scope) -> Compared:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from sqlalchemy import text
-
 from jobs.consistency.compare.redis_copies import scan
 from jobs.consistency.judge.confirmation import confirmed, in_flight
 from jobs.consistency.report import Compared, Difference, Kind, Scope, redis_difference
@@ -21,13 +19,11 @@ from storage.tiers import Tiers
 
 INDEXES_AT_ONCE = 100
 
-_IDS = text(
-    """
+_IDS = """
 SELECT r.key, m.id::text AS id, m.deleted_at IS NULL AS is_live
 FROM json_to_recordset(CAST(:rows AS json)) AS r (key text, user_id text, thread_id text, low uuid)
 JOIN messages m ON m.user_id = r.user_id AND m.thread_id = r.thread_id AND m.id >= r.low
 """
-)
 
 
 class Index(NamedTuple):

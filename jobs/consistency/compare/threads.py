@@ -5,7 +5,7 @@ are left out: such a row makes right figures seem wrong, and its repair counts t
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
 from jobs.consistency.judge.confirmation import confirmed
 from jobs.consistency.judge.verdict import CopyVerdict
@@ -15,7 +15,7 @@ from storage.availability.hidden import Thread
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.fingerprints import Cut, clickhouse_where
 from storage.clickhouse.rows import RANK
-from storage.postgres.driver import translated
+from storage.postgres.driver import execute, translated
 from storage.tiers import Tiers
 
 _IN_SCOPE = """(CAST(:user_id AS text) IS NULL OR user_id = :user_id)
@@ -44,7 +44,7 @@ FROM ({_POSTGRES}) AS marked GROUP BY bucket"""  # noqa: S608
 _CLICKHOUSE_BUCKETS = f"""
 SELECT bucket, count() AS threads, sum(reinterpretAsUInt64(mark)) AS checksum
 FROM ({_CLICKHOUSE}) GROUP BY bucket"""  # noqa: S608
-_COUNT = text(f"SELECT count(*) FROM threads WHERE {_IN_SCOPE}")  # noqa: S608
+_COUNT = f"SELECT count(*) FROM threads WHERE {_IN_SCOPE}"  # noqa: S608
 
 
 def compare(
@@ -55,7 +55,7 @@ def compare(
     wrong_rows = (one for one in verdicts if one.truth and one.wrong.keys() - {"redis"})
     unsure = {thread for one in wrong_rows for thread in one.copies.marks}
     with translated(), tiers.job_engine.connect() as connection:
-        compared = connection.execute(_COUNT, scope.values).scalar_one()
+        compared = execute(connection, _COUNT, scope.values).scalar_one()
         suspects = _suspicious(connection, tiers.job_clickhouse, scope) - unsure
 
     def wrong() -> set[tuple[Thread, ThreadFigures]]:
@@ -70,15 +70,15 @@ def compare(
 def _suspicious(connection: Connection, server: ClickHouse, scope: Scope) -> set[Thread]:
     """The threads whose figures are not the same in both databases. Raises `TierError`."""
     where = clickhouse_where(Cut(user_id=scope.user_id, thread_id=scope.thread_id))
-    ours = _sums(connection.execute(text(_POSTGRES_BUCKETS), scope.values))
+    ours = _sums(execute(connection, _POSTGRES_BUCKETS, scope.values))
     theirs = _sums(server.rows(_CLICKHOUSE_BUCKETS.format(where=where)))
     differing = sorted({bucket for bucket, *_ in ours ^ theirs})
     if not differing:
         return set()
     marked = f" WHERE bucket IN ({', '.join(map(str, differing))})"
     archived = server.rows(f"SELECT * FROM ({_CLICKHOUSE.format(where=where)}) {marked}")  # noqa: S608
-    query = text(f"SELECT * FROM ({_POSTGRES}) AS marked {marked}")  # noqa: S608
-    stated = connection.execute(query, scope.values)
+    query = f"SELECT * FROM ({_POSTGRES}) AS marked {marked}"  # noqa: S608
+    stated = execute(connection, query, scope.values)
     return {thread for thread, _ in _marks(stated) ^ _marks(archived)}
 
 

@@ -4,32 +4,29 @@ is carried out."""
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
 from jobs.consistency.report import Scope
 from storage.clickhouse.driver import LIST_BYTES, ClickHouse, batches, literals
 from storage.clickhouse.rows import RANK
+from storage.postgres.driver import execute
 
 _IN_SCOPE = """
   AND (CAST(:user_id AS text) IS NULL OR t.user_id = :user_id)
   AND (CAST(:thread_id AS text) IS NULL OR t.id = :thread_id)"""
-_PURGED = text(
+_PURGED = (
     "SELECT t.user_id, t.id AS thread_id, t.purged_through::text AS through FROM threads t"  # noqa: S608
     f" WHERE t.purged_through IS NOT NULL {_IN_SCOPE}"
 )
-_LIVE = text(
-    f"""
+_LIVE = f"""
 SELECT m.id::text FROM threads t JOIN messages m ON m.user_id = t.user_id AND m.thread_id = t.id
 WHERE m.id <= t.erased_through AND m.deleted_at IS NULL {_IN_SCOPE}"""  # noqa: S608
-)
 _ERASED = """FROM user_erasures e
 WHERE e.finished_at IS NOT NULL AND (CAST(:user_id AS text) IS NULL OR e.user_id = :user_id)"""
-_USERS = text(f"SELECT e.user_id, e.erased_through::text AS through {_ERASED}")
-_OF_USERS = text(
-    f"""
+_USERS = f"SELECT e.user_id, e.erased_through::text AS through {_ERASED}"
+_OF_USERS = f"""
 SELECT m.id::text FROM messages m JOIN (SELECT e.user_id, e.erased_through {_ERASED}) e
     ON m.user_id = e.user_id AND m.id <= e.erased_through"""  # noqa: S608
-)
 # Of threads tombstones stay, of users nothing does.
 _ARCHIVED_OF_THREADS = f"""
 SELECT toString(m.id) AS id FROM (
@@ -48,15 +45,15 @@ WHERE m.user_id IN ({names}) AND toString(m.id) <= w.through"""
 
 def of_erased_users(connection: Connection, server: ClickHouse, scope: Scope) -> set[str]:
     """Ids that went with their user, in PostgreSQL or ClickHouse. Raises `TierError`."""
-    found = set(connection.execute(_OF_USERS, scope.values).scalars())
-    users = connection.execute(_USERS, scope.values).all()
+    found = set(execute(connection, _OF_USERS, scope.values).scalars())
+    users = execute(connection, _USERS, scope.values).all()
     return found | _archived(server, _ARCHIVED_OF_USERS, users)
 
 
 def resurrected(connection: Connection, server: ClickHouse, scope: Scope) -> set[str]:
     """Ids that went with their thread, in PostgreSQL or ClickHouse. Raises `TierError`."""
-    found = set(connection.execute(_LIVE, scope.values).scalars())
-    threads = connection.execute(_PURGED, scope.values).all()
+    found = set(execute(connection, _LIVE, scope.values).scalars())
+    threads = execute(connection, _PURGED, scope.values).all()
     return found | _archived(server, _ARCHIVED_OF_THREADS, threads)
 
 

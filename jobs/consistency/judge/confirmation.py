@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from itertools import chain
 from typing import NamedTuple, TypeVar
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from jobs.consistency.judge.copies import Copies, archived_rows, committed_rows, hot_records
 from jobs.consistency.judge.verdict import CopyVerdict, judge
@@ -17,7 +17,7 @@ from storage.availability import hidden
 from storage.availability.hidden import Thread
 from storage.clickhouse.driver import ClickHouse
 from storage.postgres.backlog import refused
-from storage.postgres.driver import translated
+from storage.postgres.driver import execute, translated
 from storage.redis import keys
 from storage.redis.pending_log import LogEntry, PendingLog
 from storage.resilience.bites import batches
@@ -35,13 +35,11 @@ PATIENCE_SECONDS = 60.0
 
 MOST_ENTRIES = 1_000_000
 
-_QUEUED = text(
-    """
+_QUEUED = """
 SELECT message_id::text FROM clickhouse_outbox
 WHERE message_id = ANY(CAST(:ids AS uuid[]))
 UNION SELECT message_id::text FROM redis_backfill WHERE message_id = ANY(CAST(:ids AS uuid[]))
 """
-)
 _DIRECT = "SELECT DISTINCT toString(id) AS name FROM direct_writes"
 
 
@@ -56,7 +54,7 @@ def in_flight(
     connection: Connection, server: ClickHouse, log: PendingLog, names: Collection[str]
 ) -> InFlight:
     """Searches every list of what is to be carried. Raises `TierError`."""
-    moving = set(connection.execute(_QUEUED, {"ids": list(names)}).scalars())
+    moving = set(execute(connection, _QUEUED, {"ids": list(names)}).scalars())
     carried = {message.id for _, message in pending(log)}
     carried |= {row.name for row in server.rows(_DIRECT)}
     return InFlight(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, select
 
 from jobs.consistency.judge.verdict import CopyVerdict
 from models import codec
@@ -10,22 +10,20 @@ from models.message import Message
 from models.tables import messages
 from storage.availability import hidden
 from storage.postgres import locks, writes
-from storage.postgres.driver import message_of, translated
+from storage.postgres.driver import execute, message_of, translated
 from storage.postgres.partitions import Partitions
 from storage.resilience.bites import batches
 from storage.tiers import Tiers
 
 BATCH = 200
 
-_PUT = text(
-    f"""
+_PUT = f"""
 INSERT INTO messages ({writes.COLUMNS})
 SELECT {writes.COLUMNS} FROM {writes.GIVEN} ORDER BY id
 ON CONFLICT (id) DO UPDATE SET
     user_id = excluded.user_id, thread_id = excluded.thread_id,
     created_at = excluded.created_at, {writes.REPLACED}
 """  # noqa: S608
-)
 
 
 def put(tiers: Tiers, verdicts: Sequence[CopyVerdict]) -> None:
@@ -41,7 +39,7 @@ def put(tiers: Tiers, verdicts: Sequence[CopyVerdict]) -> None:
             right = _still_right(connection, batch)
             if right:
                 records = {"records": codec.json_array(map(codec.encode, right))}
-                connection.execute(_PUT, records)
+                execute(connection, _PUT, records)
                 writes.queue_backfill(connection, right)
 
 

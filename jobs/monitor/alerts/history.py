@@ -4,18 +4,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import text
 
 from jobs.monitor.alerts.state import Alert
 from jobs.monitor.alerts.store import Acknowledgment, AnnotatedAlert
 from models import codec
-from storage.postgres.driver import rfc3339, rows_of, translated
+from storage.postgres.driver import execute, rfc3339, rows_of, translated
 from storage.tiers import Tiers
 
 KEPT_DAYS = 90
 
-_WRITE = text(
-    """
+_WRITE = """
 INSERT INTO alerts AS known
     (id, type, subject, priority, raised_at, ended_at, detail, figures, acknowledged_by,
      acknowledged_at)
@@ -26,15 +24,12 @@ ON CONFLICT (id) DO UPDATE SET
     acknowledged_by = coalesce(known.acknowledged_by, excluded.acknowledged_by),
     acknowledged_at = coalesce(known.acknowledged_at, excluded.acknowledged_at)
 """
-)
-_FORGET = text("DELETE FROM alerts WHERE raised_at < clock_timestamp() - make_interval(days => :d)")
-_NEWEST = text(
-    """
+_FORGET = "DELETE FROM alerts WHERE raised_at < clock_timestamp() - make_interval(days => :d)"
+_NEWEST = """
 SELECT id::text AS id, type, subject, priority, raised_at AS since, ended_at AS until, detail,
        figures, acknowledged_by AS by, acknowledged_at AS at
 FROM alerts ORDER BY raised_at DESC, id LIMIT :limit
 """
-)
 
 
 class AlertHistory:
@@ -48,8 +43,8 @@ class AlertHistory:
         """Records alerts as they are now, and who saw them first."""
         rows = [_row(alert, acknowledged.get(alert.id)) for alert in alerts]
         with self._breaker.guard(), translated(), self._engine.begin() as connection:
-            connection.execute(_WRITE, rows)
-            connection.execute(_FORGET, {"d": KEPT_DAYS})
+            execute(connection, _WRITE, rows)
+            execute(connection, _FORGET, {"d": KEPT_DAYS})
 
     def newest(self, limit: int) -> list[AnnotatedAlert]:
         """The alerts that were raised last, newest first."""

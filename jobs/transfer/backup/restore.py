@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import text
 
 from jobs.audit import AuditTrail
 from jobs.migrate import migrate_all
@@ -23,7 +22,7 @@ from storage.availability import hidden
 from storage.errors import Refused
 from storage.postgres import restore as restoring
 from storage.postgres import writes
-from storage.postgres.driver import translated
+from storage.postgres.driver import execute, translated
 from storage.postgres.partitions import Partitions
 from storage.resilience.bites import batches
 from storage.resilience.retries import retry_until_available
@@ -31,12 +30,10 @@ from storage.tiers import Tiers
 
 BATCH_MESSAGES = 5_000
 
-_IS_EMPTY = text(
+_IS_EMPTY = (
     "SELECT NOT EXISTS (SELECT FROM messages) AND NOT EXISTS (SELECT FROM threads) AS is_empty"
 )
-_RAISE_BOUNDARY = text(
-    "UPDATE archive_boundary SET below = greatest(below, CAST(:boundary AS uuid))"
-)
+_RAISE_BOUNDARY = "UPDATE archive_boundary SET below = greatest(below, CAST(:boundary AS uuid))"
 
 _KEPT_WHOLE = frozenset({"user_erasures", "audit_trail"})
 """Tables that say what became of a user, and so hold rows of those who were erased."""
@@ -87,7 +84,7 @@ class RestoreService:
         retry_until_available(self._restore_tables, folder, verified, is_empty)
         self._restore_messages(folder, found, on_progress)
         with translated(), self._engine.begin() as connection:
-            connection.execute(_RAISE_BOUNDARY, {"boundary": found.boundary})
+            execute(connection, _RAISE_BOUNDARY, {"boundary": found.boundary})
         self._counter.run(found.boundary, on_progress)
         on_progress("redis and clickhouse", 0, 0)
         self._redis.invalidate_all()
@@ -99,7 +96,7 @@ class RestoreService:
 
     def _is_empty(self) -> bool:
         with translated(), self._engine.connect() as connection:
-            if not connection.execute(_IS_EMPTY).scalar_one():
+            if not execute(connection, _IS_EMPTY).scalar_one():
                 return False
         return not self._server.lines("SELECT 1 FROM messages LIMIT 1")
 

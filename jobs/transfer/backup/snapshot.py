@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from jobs.transfer.export import DECLARE_MESSAGES, fetch, newest
 from models import ids
 from models.message import Message
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.pages import Selection, archived_messages
-from storage.postgres.driver import message_of
+from storage.postgres.driver import execute, message_of
 
 PASSING = (
     "alembic_version",
@@ -25,14 +25,12 @@ PASSING = (
 )
 """Tables about what is on its way between the tiers, of no use at another moment."""
 
-_TABLES = text(
-    """
+_TABLES = """
 SELECT relname FROM pg_class
 WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND NOT relispartition
   AND relname !~ '^messages_' AND relname <> ALL(:passing) ORDER BY relname
 """
-)
-_FACTS = text(
+_FACTS = (
     "SELECT below::text AS boundary, installation::text AS installation"
     " FROM archive_boundary, redis_state"
 )
@@ -44,11 +42,11 @@ class BackupSnapshot:
     def __init__(self, connection: Connection, server: ClickHouse) -> None:
         self._connection = connection
         self._server = server
-        facts = connection.execute(_FACTS).one()
+        facts = execute(connection, _FACTS).one()
         self.boundary: str = facts.boundary
         self.installation: str = facts.installation
         self.tables = small_tables(connection)
-        connection.execute(DECLARE_MESSAGES, Selection()._asdict())
+        execute(connection, DECLARE_MESSAGES, Selection()._asdict())
         for table in self.tables:
             connection.exec_driver_sql(
                 f"DECLARE copied_{table} NO SCROLL CURSOR WITH HOLD FOR"  # noqa: S608
@@ -73,4 +71,4 @@ class BackupSnapshot:
 
 def small_tables(connection: Connection) -> list[str]:
     """The tables that a backup has beside the messages."""
-    return list(connection.execute(_TABLES, {"passing": list(PASSING)}).scalars())
+    return list(execute(connection, _TABLES, {"passing": list(PASSING)}).scalars())

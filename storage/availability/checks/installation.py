@@ -7,17 +7,18 @@ with another mark holds somebody else's messages, and must be given none of ours
 from typing import Any, NamedTuple
 
 from redis import Redis
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from storage.availability.checks.finding import Finding
 from storage.errors import TierError
+from storage.postgres.driver import execute
 from storage.postgres.driver import translated as postgres_translated
 from storage.redis import keys
 from storage.redis.driver import translated as redis_translated
 
 FOREIGN = "it belongs to another installation"
 ADVICE = "correct REDIS_URL or DATABASE_URL: the two are not of one installation"
-_MARK = text("SELECT installation::text FROM redis_state")
+_MARK = "SELECT installation::text FROM redis_state"
 
 
 class RedisIdentity(NamedTuple):
@@ -49,7 +50,7 @@ def judge_installation(client: Redis, engine: Engine) -> list[Finding]:
         if not mark:
             return []
         with postgres_translated(), engine.connect() as connection:
-            is_ours = connection.execute(_MARK).scalar_one() == mark
+            is_ours = execute(connection, _MARK).scalar_one() == mark
     except TierError:
         return []
     return [] if is_ours else [Finding("redis", "installation", False, FOREIGN, ADVICE, "refuse")]

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from storage.availability.checks.finding import (
     COMMITTED,
@@ -16,7 +16,7 @@ from storage.availability.checks.finding import (
     waiting,
 )
 from storage.postgres import backlog, schema
-from storage.postgres.driver import translated
+from storage.postgres.driver import execute, translated
 from storage.postgres.partitions import WEEK, monday_of, name
 from storage.postgres.retention_status import last_run
 from storage.schema_version import MIGRATE
@@ -27,7 +27,7 @@ OUTBOX_AGE_SECONDS = 60.0
 ERASURE_AGE_SECONDS = 3600.0
 _UNREACHABLE = "start it, or correct DATABASE_URL"
 
-_SERVER = text(
+_SERVER = (
     "SELECT clock_timestamp() AS moment,"
     " current_setting('server_version') AS version,"
     " current_setting('server_version_num')::int AS number,"
@@ -35,19 +35,17 @@ _SERVER = text(
     " current_setting('fsync') AS fsync,"
     " current_setting('full_page_writes') AS full_page_writes"
 )
-_ROLE = text(
+_ROLE = (
     "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'threadkeep_web'"
     " AND pg_has_role(current_user, oid, 'SET'))"
 )
-_EXISTING = text("SELECT name FROM unnest(:names) AS name WHERE to_regclass(name) IS NOT NULL")
-_DETAILS = text(
-    """
+_EXISTING = "SELECT name FROM unnest(:names) AS name WHERE to_regclass(name) IS NOT NULL"
+_DETAILS = """
 SELECT (SELECT string_agg(name || ': ' || reason, '; ' ORDER BY id)
         FROM archive_units WHERE state = 'stopped') AS stopped,
        (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(requested_at)), 0)
         FROM user_erasures WHERE finished_at IS NULL) AS unerased_age
 """
-)
 _DURABLE = Rule(
     "set it back to on: as it is, a crash of the server may lose committed messages",
     "weaker",
@@ -104,7 +102,7 @@ def check_postgres(engine: Engine, weeks_ahead: int | None) -> list[Finding]:
 
 def _server(connection: Connection) -> list[Finding]:
     before = datetime.now(UTC)
-    server = connection.execute(_SERVER).one()
+    server = execute(connection, _SERVER).one()
     after = datetime.now(UTC)
     judged = {
         "version": (server.number >= OLDEST_MAJOR * 10_000, f"PostgreSQL {server.version}"),
@@ -117,14 +115,14 @@ def _server(connection: Connection) -> list[Finding]:
 
 
 def _role(connection: Connection) -> tuple[bool, str]:
-    exists = connection.execute(_ROLE).scalar_one()
+    exists = execute(connection, _ROLE).scalar_one()
     return exists, "this user may act as it" if exists else "missing, or not granted to this user"
 
 
 def _partitions(connection: Connection, weeks_ahead: int) -> tuple[bool, str]:
     monday = monday_of(datetime.now(UTC))
     wanted = [name(monday + WEEK * ahead) for ahead in range(weeks_ahead + 1)]
-    existing = set(connection.execute(_EXISTING, {"names": wanted}).scalars())
+    existing = set(execute(connection, _EXISTING, {"names": wanted}).scalars())
     missing = [table for table in wanted if table not in existing]
     return not missing, (
         f"missing: {', '.join(missing)}" if missing else f"{weeks_ahead} weeks ahead"
@@ -132,7 +130,7 @@ def _partitions(connection: Connection, weeks_ahead: int) -> tuple[bool, str]:
 
 
 def _tables(connection: Connection, weeks_ahead: int) -> list[Finding]:
-    waits, row = backlog.outstanding(connection), connection.execute(_DETAILS).one()
+    waits, row = backlog.outstanding(connection), execute(connection, _DETAILS).one()
     letters, erasures = f"{waits.dead_letters:,}", "done"
     if waits.dead_letters:
         hours = (waits.oldest_dead_letter_seconds or 0.0) / 3600
