@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+from sqlalchemy import Row
 
 from jobs.monitor.alerts.state import Alert
-from jobs.monitor.alerts.store import Acknowledgment, AnnotatedAlert
+from jobs.monitor.alerts.store import Acknowledgment
 from models import codec
 from storage.postgres.driver import execute, rfc3339, rows_of, translated
 from storage.tiers import Tiers
@@ -27,7 +28,7 @@ ON CONFLICT (id) DO UPDATE SET
 _FORGET = "DELETE FROM alerts WHERE raised_at < clock_timestamp() - make_interval(days => :d)"
 _NEWEST = """
 SELECT id::text AS id, type, subject, priority, raised_at AS since, ended_at AS until, detail,
-       figures, acknowledged_by AS by, acknowledged_at AS at
+       figures, acknowledged_by, acknowledged_at
 FROM alerts ORDER BY raised_at DESC, id LIMIT :limit
 """
 
@@ -46,11 +47,11 @@ class AlertHistory:
             execute(connection, _WRITE, rows)
             execute(connection, _FORGET, {"d": KEPT_DAYS})
 
-    def newest(self, limit: int) -> list[AnnotatedAlert]:
+    def newest(self, limit: int) -> list[Alert]:
         """The alerts that were raised last, newest first."""
         with self._breaker.guard():
             rows = rows_of(self._engine, _NEWEST, {"limit": limit})
-        return [_annotated(row._asdict()) for row in rows]
+        return [_alert(row) for row in rows]
 
 
 def _row(alert: Alert, seen: Acknowledgment | None) -> dict[str, Any]:
@@ -59,9 +60,7 @@ def _row(alert: Alert, seen: Acknowledgment | None) -> dict[str, Any]:
     return {**msgspec.structs.asdict(alert), "figures": figures, "by": by, "at": at}
 
 
-def _annotated(row: dict[str, Any]) -> AnnotatedAlert:
-    by, at, until = row.pop("by"), row.pop("at"), row.pop("until")
-    seen = None if by is None else Acknowledgment(by=by, at=rfc3339(at))
-    since = rfc3339(row.pop("since"))
-    alert = Alert(**row, since=since, until=rfc3339(until) if until else None)
-    return AnnotatedAlert(alert=alert, acknowledged=seen)
+def _alert(row: Row[Any]) -> Alert:
+    values = row._asdict()
+    times = ("since", "until", "acknowledged_at")
+    return Alert(**values | {name: rfc3339(values[name]) for name in times if values[name]})

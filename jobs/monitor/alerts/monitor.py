@@ -14,7 +14,7 @@ from msgspec import json
 from msgspec.structs import replace
 
 from jobs.audit import AuditTrail
-from jobs.monitor.alerts.baseline import LatencyComparison, compare_to_baseline
+from jobs.monitor.alerts.baseline import compare_to_baseline
 from jobs.monitor.alerts.history import AlertHistory
 from jobs.monitor.alerts.rules import judge
 from jobs.monitor.alerts.state import Alert, AlertState, Change, degraded_spans, next_state
@@ -22,7 +22,6 @@ from jobs.monitor.alerts.store import (
     AHEAD_WINDOWS,
     Acknowledgment,
     AlertStore,
-    AnnotatedAlert,
     Annotations,
     PendingAuditEntry,
     alert_fields,
@@ -96,13 +95,18 @@ class PerformanceMonitor:
         """Judges the window that ended before a moment, in seconds since 1970, unless somebody
         has; gives whether it did."""
         window = window_of(now)
-        if not self._has_turn(window):
-            return False
+        # Without Redis everybody judges.
+        with suppress(TierError):
+            if not self._windows.take_turn(window):
+                return False
         before = self.state(now)
         if window <= before.window <= window + AHEAD_WINDOWS:
             return False
         seen = self._snapshots.take()
-        judgement = judge(self._tiers.settings, self._latency(before, now), seen, before.active)
+        latency = compare_to_baseline(self._windows.recent(now), now, degraded_spans(before, now))
+        if before.baseline_ms is not None:
+            latency = latency._replace(baseline_ms=before.baseline_ms)
+        judgement = judge(self._tiers.settings, latency, seen, before.active)
         change = next_state(before, window, now, judgement)
         state = change.state
         if change.is_new or state.records or window % MARKS_WINDOWS == 0:
@@ -122,16 +126,16 @@ class PerformanceMonitor:
         """The alerts that fire, in no order."""
         return self.state(time.time()).active.values()
 
-    def active(self) -> list[AnnotatedAlert]:
+    def active(self) -> list[Alert]:
         """The alerts that fire, the gravest first."""
         marks, now = self._store.marks(), time.time()
         return [marks.of(one, now) for one in sorted(self.firing(), key=lambda one: one.priority)]
 
-    def history(self) -> list[AnnotatedAlert]:
+    def history(self) -> list[Alert]:
         """The alerts that were raised last, newest first. Raises `TierUnavailable`."""
         return self._history.newest(HISTORY_ALERTS)
 
-    def acknowledge(self, alert_id: str, by: str) -> AnnotatedAlert:
+    def acknowledge(self, alert_id: str, by: str) -> Alert:
         """Records that somebody has seen an alert that fires. Raises `NotFound`."""
         alert, marks = self._found(alert_id), self._store.marks()
         first = Acknowledgment(by=by, at=ids.timestamp(self._tiers.clock.now_us()))
@@ -143,7 +147,7 @@ class PerformanceMonitor:
             self._history.write([alert], marks.acknowledged)
         return marks.of(alert, time.time())
 
-    def silence(self, alert_id: str, seconds: float, by: str) -> AnnotatedAlert:
+    def silence(self, alert_id: str, seconds: float, by: str) -> Alert:
         """Mutes notifications of alerts of this kind for so long; they stay listed. Raises
         `NotFound`."""
         alert, marks = self._found(alert_id), self._store.marks()
@@ -151,18 +155,6 @@ class PerformanceMonitor:
         marks = replace(marks, silenced_until=silenced)
         marks = self._marked(marks, alert, "alert.silenced", by, {"seconds": seconds})
         return marks.of(alert, time.time())
-
-    def _has_turn(self, window: int) -> bool:
-        try:
-            return self._windows.take_turn(window)
-        except TierError:
-            return True
-
-    def _latency(self, state: AlertState, now: float) -> LatencyComparison:
-        found = compare_to_baseline(self._windows.recent(now), now, degraded_spans(state, now))
-        if state.baseline_ms is not None:
-            return found._replace(baseline_ms=state.baseline_ms)
-        return found
 
     def _notify(self, change: Change, marks: Annotations, now: float) -> None:
         for event, alerts in (("raised", change.raised), ("cleared", change.ended)):

@@ -24,7 +24,8 @@ _IDS = uuid.UUID("6e0a7a5e-2f5c-4f0e-9a53-3d3f4d0a7c11")
 
 
 class Alert(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """An alert; times are RFC 3339. `until` is when it ended, if it has."""
+    """An alert; times are RFC 3339. `until` is when it ended, if it has; who acknowledged it, and
+    until when its kind is silent, stand in it where it is shown."""
 
     id: str
     type: str
@@ -34,6 +35,9 @@ class Alert(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     detail: str
     figures: dict[str, float | str]
     until: str | None = None
+    acknowledged_by: str | None = None
+    acknowledged_at: str | None = None
+    silenced_until: str | None = None
 
     @property
     def key(self) -> str:

@@ -53,44 +53,23 @@ class Annotations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         """Whether nobody is to be notified of this alert at the moment."""
         return self.silenced_until.get(alert.key, 0.0) > now
 
-    def of(self, alert: Alert, now: float) -> "AnnotatedAlert":
+    def of(self, alert: Alert, now: float) -> Alert:
         """An alert with what admins said of it."""
         until = None
         if self.is_silent(alert, now):
             until = ids.timestamp(int(self.silenced_until[alert.key] * 1e6))
         seen = self.acknowledged.get(alert.id)
-        return AnnotatedAlert(alert=alert, acknowledged=seen, silenced_until=until)
-
-
-class AnnotatedAlert(msgspec.Struct, frozen=True, kw_only=True):
-    """An alert, who acknowledged it, and until when its kind is silent, RFC 3339."""
-
-    alert: Alert
-    acknowledged: Acknowledgment | None
-    silenced_until: str | None = None
+        by, at = (seen.by, seen.at) if seen else (None, None)
+        return msgspec.structs.replace(
+            alert, acknowledged_by=by, acknowledged_at=at, silenced_until=until
+        )
 
 
 def alert_fields(alert: Alert) -> dict[str, object]:
     """An alert as callers see it: its figures stand beside its type."""
-    shown: dict[str, object] = {
-        "id": alert.id,
-        "type": alert.type,
-        "priority": alert.priority,
-        "since": alert.since,
-        "detail": alert.detail,
-        **alert.figures,
-    }
-    return shown if alert.until is None else {**shown, "until": alert.until}
-
-
-def annotated_fields(one: AnnotatedAlert) -> dict[str, object]:
-    """An alert, and what admins said to it."""
-    shown = alert_fields(one.alert)
-    if seen := one.acknowledged:
-        shown |= {"acknowledged_by": seen.by, "acknowledged_at": seen.at}
-    if one.silenced_until is not None:
-        shown["silenced_until"] = one.silenced_until
-    return shown
+    shown: dict[str, object] = msgspec.to_builtins(alert)
+    del shown["subject"], shown["figures"]
+    return {**shown, **alert.figures}
 
 
 class AlertStore:

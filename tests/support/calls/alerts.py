@@ -34,7 +34,7 @@ class Judged:
             own.performance._counting.count(self.now)
             own.performance.monitor.evaluate(self.now)
             Judged._latest = self.now
-        found = {one.alert.key: one.alert for one in own.performance.monitor.active()}
+        found = {one.key: one for one in own.performance.monitor.active()}
         if own.settings.no_progress_seconds >= 1:
             found.pop("no_progress", None)
         return found

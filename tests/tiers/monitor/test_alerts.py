@@ -128,14 +128,14 @@ def test_what_postgresql_keeps_for_a_person_is_told(alone: Services, judged: Jud
 def test_two_processes_without_redis_share_one_standing(alone: Services, judged: Judged) -> None:
     one, two = without(alone, "redis"), without(alone, "redis")
     raised = judged.by(one)["tier_unavailable:redis"]
-    assert raised in [one.alert for one in two.performance.monitor.active()]
+    assert raised in two.performance.monitor.active()
     assert judged.by(two)["tier_unavailable:redis"].id == raised.id
 
 
 def test_without_redis_and_postgresql_clickhouse_tells(alone: Services, judged: Judged) -> None:
     one, two = (without(alone, "redis", "database") for _ in range(2))
     raised = judged.by(one)
-    found = {one.alert.key: one.alert for one in two.performance.monitor.active()}
+    found = {one.key: one for one in two.performance.monitor.active()}
     assert found.items() >= raised.items()
     assert raised["tier_unavailable:postgresql"]
 
@@ -146,14 +146,14 @@ def test_what_was_raised_without_postgresql_is_in_the_history_afterwards(
     own = without(alone, "database")
     raised = judged.by(own)["tier_unavailable:postgresql"]
     seen = own.performance.monitor.acknowledge(raised.id, "ann")
-    assert seen.acknowledged is not None
+    assert seen.acknowledged_by == "ann"
     assert alone.performance.monitor.history() == []
     assert judged.by(alone, 2) == {}
     history = alone.performance.monitor.history()
-    (past,) = [one for one in history if one.alert.id == raised.id]
-    assert past.alert.since == raised.since
-    assert past.alert.until is not None
-    assert past.acknowledged is not None and past.acknowledged.by == "ann"
+    (past,) = [one for one in history if one.id == raised.id]
+    assert past.since == raised.since
+    assert past.until is not None
+    assert past.acknowledged_by == "ann"
     noted = alone.jobs.audit.entries(action="alert.acknowledged", limit=10)
     assert [one.actor for one in noted if one.subject == f"alert:{raised.id}"] == ["ann"]
     # What is written is not kept for PostgreSQL any longer.
@@ -163,13 +163,13 @@ def test_what_was_raised_without_postgresql_is_in_the_history_afterwards(
 def test_whoever_acknowledges_first_stays(alone: Services, judged: Judged) -> None:
     raised = judged.by(without(alone, "clickhouse"))["tier_unavailable:clickhouse"]
     monitor = alone.performance.monitor
-    seen = [monitor.acknowledge(raised.id, by).acknowledged for by in ("ann", "bob")]
-    assert [one.by for one in seen if one] == ["ann", "ann"]
+    seen = [monitor.acknowledge(raised.id, by).acknowledged_by for by in ("ann", "bob")]
+    assert seen == ["ann", "ann"]
     with pytest.raises(NotFound):
         monitor.acknowledge("01a1fed8-b71c-7000-909c-d7cbfc85fba6", "ann")
     assert judged.by(alone, 2) == {}
-    (past,) = [one for one in monitor.history() if one.alert.id == raised.id]
-    assert past.acknowledged is not None and past.acknowledged.by == "ann"
+    (past,) = [one for one in monitor.history() if one.id == raised.id]
+    assert past.acknowledged_by == "ann"
 
 
 def _both(found: dict[str, object], *keys: str) -> dict[str, object] | None:

@@ -154,7 +154,7 @@ def test_alerts_are_told_when_raised_and_cleared_unless_silenced(
     assert len(receiver.told("raised", "tier_unavailable")) == 1
     assert receiver.told("cleared", "tier_unavailable") == []
     # Listed all the same, as silenced.
-    (listed,) = [one for one in monitor.active() if one.alert.key == raised.key]
+    (listed,) = [one for one in monitor.active() if one.key == raised.key]
     assert listed.silenced_until is not None
     noted = alone.jobs.audit.entries(action="alert.silenced", limit=1)[0]
     assert (noted.actor, noted.details["seconds"]) == ("ann", 3_600)

@@ -6,7 +6,7 @@ import msgspec
 from flask import Blueprint, Response
 from msgspec import UNSET, Meta, UnsetType
 
-from jobs.monitor.alerts.store import annotated_fields
+from jobs.monitor.alerts.store import alert_fields
 from webapp.http.context import caller, web
 from webapp.http.operation import Operation
 from webapp.http.requests import answer, body_as, query_flag
@@ -50,9 +50,9 @@ class PerformanceAlerts(msgspec.Struct, kw_only=True, frozen=True):
 def list_alerts() -> Response:
     """The firing alerts, whichever tier is down. The history is read from PostgreSQL."""
     monitor = web().services.performance.monitor
-    body = {"active_alerts": [annotated_fields(one) for one in monitor.active()]}
+    body = {"active_alerts": [alert_fields(one) for one in monitor.active()]}
     if query_flag("history"):
-        body["history"] = [annotated_fields(one) for one in monitor.history()]
+        body["history"] = [alert_fields(one) for one in monitor.history()]
     return answer(body)
 
 
@@ -61,7 +61,7 @@ def list_alerts() -> Response:
 def acknowledge_alert(alert_id: str) -> Response:
     """Notes who acknowledged it; the first one stays."""
     monitor = web().services.performance.monitor
-    return answer(annotated_fields(monitor.acknowledge(alert_id, caller().user_id)))
+    return answer(alert_fields(monitor.acknowledge(alert_id, caller().user_id)))
 
 
 @Operation(
@@ -75,4 +75,4 @@ def silence_alert(alert_id: str) -> Response:
     """Mutes notifications of its type for a while; it stays listed."""
     body = body_as(SilenceAlert)
     monitor = web().services.performance.monitor
-    return answer(annotated_fields(monitor.silence(alert_id, body.seconds, caller().user_id)))
+    return answer(alert_fields(monitor.silence(alert_id, body.seconds, caller().user_id)))

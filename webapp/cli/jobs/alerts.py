@@ -10,7 +10,8 @@ from rich.text import Text
 
 import settings
 from jobs.monitor.alerts.monitor import PerformanceMonitor
-from jobs.monitor.alerts.store import AnnotatedAlert, annotated_fields
+from jobs.monitor.alerts.state import Alert
+from jobs.monitor.alerts.store import alert_fields
 from storage.errors import NotFound
 from webapp.cli.jobs.archive import DurationType
 from webapp.cli.operator import operator
@@ -32,8 +33,8 @@ def list_alerts(history: bool, as_json: bool) -> None:
     monitor = _monitor()
     found = monitor.active()
     if as_json:
-        shown = [annotated_fields(one) for one in found]
-        past = [annotated_fields(one) for one in monitor.history()] if history else []
+        shown = [alert_fields(one) for one in found]
+        past = [alert_fields(one) for one in monitor.history()] if history else []
         click.echo(msgspec.json.encode({"active_alerts": shown, "history": past}))
     else:
         for one in found:
@@ -51,10 +52,10 @@ def list_alerts(history: bool, as_json: bool) -> None:
 def acknowledge_alert(alert_id: str) -> None:
     """Acknowledge a firing alert."""
     try:
-        seen = _monitor().acknowledge(alert_id, operator()).acknowledged
+        seen = _monitor().acknowledge(alert_id, operator())
     except NotFound:
         raise _unknown(alert_id) from None
-    click.echo(f"acknowledged by {seen.by if seen else operator()}")
+    click.echo(f"acknowledged by {seen.acknowledged_by}")
 
 
 @alerts.command("silence")
@@ -73,10 +74,9 @@ def _monitor() -> PerformanceMonitor:
     return Services(settings.load()).performance.monitor
 
 
-def _line(one: AnnotatedAlert) -> str:
-    alert = one.alert
-    seen = f", seen by {one.acknowledged.by}" if one.acknowledged else ""
-    silent = f", silent until {one.silenced_until}" if one.silenced_until else ""
+def _line(alert: Alert) -> str:
+    seen = f", seen by {alert.acknowledged_by}" if alert.acknowledged_by else ""
+    silent = f", silent until {alert.silenced_until}" if alert.silenced_until else ""
     return (
         f"{alert.priority} {alert.type}  {alert.detail}  ({alert.id}, {alert.since}{seen}{silent})"
     )
@@ -86,9 +86,8 @@ def _table(monitor: PerformanceMonitor) -> Table:
     table = Table(title="Earlier alerts")
     for heading in ("type", "since", "until", "seen by", "detail"):
         table.add_column(heading, overflow="fold")
-    for one in monitor.history():
-        seen = one.acknowledged.by if one.acknowledged else ""
-        alert = one.alert
+    for alert in monitor.history():
+        seen = alert.acknowledged_by or ""
         cells = (alert.type, alert.since, alert.until or "", seen, alert.detail)
         table.add_row(*map(Text, cells))
     return table
