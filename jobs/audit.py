@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from models import codec, ids
 from models.ids import Clock
-from storage.postgres.driver import execute, rfc3339, rows_of, translated
+from storage.postgres.driver import execute, rfc3339, rows_of, transact
 
 SYSTEM = "system"
 """The actor of what happens by the clock."""
@@ -82,8 +82,7 @@ class AuditTrail:
         details: Mapping[str, Any] | None = None,
     ) -> None:
         """Adds an entry by itself, for what PostgreSQL had no part in. Raises `TierUnavailable`."""
-        with translated(), self._engine.begin() as connection:
-            self.record(connection, actor, action, subject, counts, details)
+        transact(self._engine, self.record, actor, action, subject, counts, details)
 
     def entries(
         self,

@@ -9,7 +9,7 @@ from storage.availability.bypass import (
     BypassRegistration,
     beside_postgresql,
     beside_redis,
-    note_clickhouse_now,
+    note_clickhouse,
 )
 from storage.availability.lease import Lease
 from storage.availability.loss_audit import LossAudit
@@ -21,6 +21,7 @@ from storage.messages.postgres_writes import DirectPostgres
 from storage.messages.recent_keys import RecentKeys
 from storage.messages.redis_writes import RedisWrites
 from storage.messages.retrieval_service import UnifiedMessageRetrievalService
+from storage.postgres.driver import transact
 from storage.redis import client
 from storage.redis.log_quota import LogQuota
 from storage.states.clickhouse import StateCopies
@@ -118,7 +119,7 @@ class FailoverServices:
             breakers,
             self.clickhouse_keys,
             beside_postgresql(server),
-            partial(note_clickhouse_now, self._tiers.quick_engine),
+            partial(transact, self._tiers.quick_engine, note_clickhouse),
         )
         breakers.postgresql.on_closed.append(clickhouse.announce)
         keys = IdempotencyGuard(

@@ -11,7 +11,7 @@ from jobs.archive.fence import FencingToken
 from jobs.archive.units import Unit
 from jobs.audit import AuditTrail
 from storage.errors import TierUnavailable
-from storage.postgres.driver import execute, translated
+from storage.postgres.driver import execute, transact
 from storage.resilience.faultpoints import faultpoint
 
 log = structlog.get_logger(__name__)
@@ -52,8 +52,7 @@ def detach(engine: Engine, audit: AuditTrail, fence: FencingToken, unit: Unit, a
     pause_seconds = FIRST_PAUSE_SECONDS
     for _ in range(ATTEMPTS):
         try:
-            with translated(), engine.begin() as connection:
-                _detach(connection, audit, fence, unit, actor)
+            transact(engine, _detach, audit, fence, unit, actor)
         except TierUnavailable as error:
             if not error.passing:
                 raise

@@ -8,7 +8,7 @@ from jobs.archive.proof import SHARES
 from models import codec
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.fingerprints import WEEK_MS, Cut, SliceKey, clickhouse_counts
-from storage.postgres.driver import execute, translated
+from storage.postgres.driver import execute, transact
 
 CUT = Cut(width_ms=WEEK_MS, shares=SHARES)
 """How the archive cuts what it proves."""
@@ -37,5 +37,4 @@ def lower_expected(engine: Engine, server: ClickHouse, condition: str) -> None:
     found = clickhouse_counts(server, CUT, condition)
     gone = [{**key._asdict(), "rows": rows} for key, rows in found.items()]
     if gone:
-        with translated(), engine.begin() as connection:
-            execute(connection, _LOWER, {"gone": codec.text(gone)})
+        transact(engine, execute, _LOWER, {"gone": codec.text(gone)})

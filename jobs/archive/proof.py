@@ -10,7 +10,7 @@ from jobs.archive.tiering import milliseconds
 from jobs.archive.units import ProvenSlice, Unit
 from storage.clickhouse import fingerprints
 from storage.clickhouse.fingerprints import WEEK_MS, Cut, Slice, SliceKey
-from storage.postgres.driver import translated
+from storage.postgres.driver import transact
 from storage.resilience.bites import sized_batches
 from storage.tiers import Tiers
 
@@ -53,8 +53,7 @@ class Prover:
         differing = [key for key, one in ours.items() if theirs.get(key) != one]
         reshipped = newer = 0
         for keys in sized_batches(differing, lambda key: ours[key].rows, PROVEN_ROWS):
-            with translated(), self._tiers.job_engine.connect() as connection:
-                names = sorted(fingerprints.postgres_rows(connection, cut, keys))
+            names = sorted(transact(self._tiers.job_engine, fingerprints.postgres_rows, cut, keys))
             proof = self._rows.prove(unit.name, names, attempt)
             reshipped, newer = reshipped + proof.reshipped, newer + proof.newer
             if proof.trouble is not None:
@@ -71,8 +70,7 @@ class Prover:
         ours: _Slices = {}
         theirs: _Slices = {}
         for cut in _pieces(whole, size_bytes):
-            with translated(), self._tiers.job_engine.connect() as connection:
-                _add(ours, fingerprints.postgres_slices(connection, cut))
+            _add(ours, transact(self._tiers.job_engine, fingerprints.postgres_slices, cut))
             with self._tiers.breakers.clickhouse.guard(is_bulk=True):
                 _add(theirs, fingerprints.clickhouse_slices(self._tiers.job_clickhouse, cut))
         return ours, theirs

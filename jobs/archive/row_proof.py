@@ -20,7 +20,7 @@ from storage.clickhouse.fingerprints import (
 from storage.clickhouse.rows import message_of, newest
 from storage.errors import TierRejected
 from storage.postgres.driver import message_of as message_of_postgres
-from storage.postgres.driver import rows_of, translated
+from storage.postgres.driver import rows_of, transact
 from storage.postgres.tombstones import HIDDEN
 from storage.resilience.bites import batches
 from storage.resilience.faultpoints import faultpoint
@@ -64,8 +64,7 @@ class RowProver:
     def _prove(self, table: str, batch: Sequence[str], attempt: int) -> RowProof:
         reshipped = 0
         for number in range(ROUNDS + 1):
-            with translated(), self._engine.connect() as connection:
-                ours = postgres_rows_of(connection, table, batch)
+            ours = transact(self._engine, postgres_rows_of, table, batch)
             with self._breaker.guard(is_bulk=True):
                 theirs = clickhouse_rows_of(self._server, list(ours))
             versions = {name: mark.version for name, mark in ours.items()}

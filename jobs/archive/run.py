@@ -21,7 +21,7 @@ from jobs.replicate.message_outbox import ReplicationService
 from storage.availability.hidden import archive_boundary
 from storage.errors import Refused
 from storage.postgres.backlog import is_unfinished
-from storage.postgres.driver import execute, translated
+from storage.postgres.driver import execute, transact, translated
 from storage.postgres.partitions import id_at
 from storage.resilience.faultpoints import faultpoint
 from storage.tiers import Tiers
@@ -135,7 +135,7 @@ class ArchiveRun:
 
     def detach_all(self) -> Iterator[None]:
         """Proves and detaches what is still a partition."""
-        attached = [unit for unit in self._all_open() if not unit.is_detached]
+        attached = [unit for unit in transact(self._engine, self._open) if not unit.is_detached]
         self._count(partitions=len(attached))
         for unit in filter(None, map(self._prove, attached)):
             faultpoint("archive.after_proof")
@@ -147,7 +147,7 @@ class ArchiveRun:
 
     def drop_all(self) -> Iterator[None]:
         """Proves what is detached once more, and drops what is past its grace."""
-        detached = [unit for unit in self._all_open() if unit.is_detached]
+        detached = [unit for unit in transact(self._engine, self._open) if unit.is_detached]
         grace_seconds = self._request.grace_seconds
         late = {unit.id for unit in detached if (unit.detached_seconds or 0) >= grace_seconds}
         self._count(held=len(detached) - len(late))
@@ -178,10 +178,6 @@ class ArchiveRun:
             if moved:
                 counts = {"messages": moved, "reshipped": reshipped}
                 self._record(connection, "archive.leftovers", unit, counts)
-
-    def _all_open(self) -> list[Unit]:
-        with translated(), self._engine.connect() as connection:
-            return self._open(connection)
 
     def _open(self, connection: Connection) -> list[Unit]:
         return [one for one in units.open_units(connection) if one.name != DEFAULT]

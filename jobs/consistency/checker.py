@@ -38,7 +38,7 @@ from jobs.consistency.report import (
 from jobs.consistency.reports import ConsistencyReports
 from jobs.persist.drain import BackgroundPersistenceService
 from storage.availability.hidden import archive_boundary
-from storage.postgres.driver import execute, translated
+from storage.postgres.driver import execute, transact, translated
 from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
@@ -137,8 +137,7 @@ class ThreeTierConsistencyChecker:
     def _find(self, scope: Scope) -> _Found:
         evictable = backlogs.evictable(self._tiers)
         self._drain_pipeline()
-        with translated(), self._tiers.job_engine.connect() as connection:
-            found = _Found(archive_boundary(connection))
+        found = _Found(transact(self._tiers.job_engine, archive_boundary))
         found.others += evictable
         for pair, step in self._compare_all(scope, found):
             self._tiers.instruments.compared(step.number)
@@ -159,17 +158,15 @@ class ThreeTierConsistencyChecker:
         yield "redis-postgresql", redis_indexes.compare(tiers, drain, scope, found.boundary)
         yield "threads", threads.compare(tiers, drain, scope, found.verdicts)
         if scope.is_whole:
-            with translated(), tiers.job_engine.connect() as connection:
-                least = expected(connection)
+            least = transact(tiers.job_engine, expected)
             lost = rows.lost_slices(tiers.job_clickhouse, CUT, least)
             yield "queues", Compared(differences=(*backlogs.queues(tiers), *lost))
 
     def _repair_all(self, found: _Found, scope: Scope) -> list[Difference]:
         """Repairs what can be, and says of every difference what became of it."""
         again = {owner[0] for one in found.verdicts if one.is_erased and (owner := one.owner)}
-        with translated(), self._tiers.job_engine.begin() as connection:
-            # Whoever carries erasures out erases these users once more.
-            execute(connection, _REOPEN, {"users": list(again)})
+        # Whoever carries erasures out erases these users once more.
+        transact(self._tiers.job_engine, execute, _REOPEN, {"users": list(again)})
         repaired = self._repair.messages([one for one in found.verdicts if not one.is_erased])
         self._repair.others(found.others)
         self._drain_pipeline()

@@ -56,7 +56,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 EVERYTHING = Scope()
 
 
-class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
     """One thing that is not as it should be: `id`, of a message, a thread or a queue, is `kind`
     in `tier`. Never what was written."""
 
@@ -78,20 +78,6 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def thread(self) -> tuple[str, str]:
         """The user and the thread that it is of."""
         return self.user_id or "", self.thread_id or ""
-
-
-def redis_difference(
-    kind: Kind, name: str, user_id: str | None = None, thread_id: str | None = None
-) -> Difference:
-    """Something of Redis that is not as PostgreSQL has it."""
-    return Difference(
-        pair="redis-postgresql",
-        tier="redis",
-        kind=kind,
-        id=name,
-        user_id=user_id,
-        thread_id=thread_id,
-    )
 
 
 class Compared(NamedTuple):

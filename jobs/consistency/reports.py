@@ -12,7 +12,7 @@ from jobs.consistency.report import KEPT_DIFFERENCES, ConsistencyReport, Scope
 from models import codec
 from storage.errors import NotFound
 from storage.postgres.backlog import is_unfinished
-from storage.postgres.driver import execute, rfc3339, rows_of, translated
+from storage.postgres.driver import execute, rfc3339, rows_of, transact, translated
 from storage.postgres.locks import session_lock, try_lock
 
 KEPT_REPORTS = 200
@@ -94,8 +94,7 @@ class ConsistencyReports:
     def fail(self, report: ConsistencyReport, reason: str) -> None:
         """Keeps why a check came to no end."""
         failed = msgspec.structs.replace(report, state="failed", reason=reason)
-        with translated(), self._engine.begin() as connection:
-            self.close(connection, failed)
+        transact(self._engine, self.close, failed)
 
     def get(self, report_id: int) -> ConsistencyReport:
         """One report. Raises `NotFound`."""

@@ -12,7 +12,7 @@ from jobs.audit import SYSTEM, AuditTrail
 from jobs.erase.policies import NOT_ON_HOLD, Holds, all_holds
 from jobs.replicate.row_outbox import RowCopies
 from storage.clickhouse.driver import EVERY_ROW, literal
-from storage.postgres.driver import execute, rows_of, translated
+from storage.postgres.driver import execute, rows_of, transact, translated
 from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
@@ -69,8 +69,7 @@ class PhysicalErasure:
 
     def purge(self) -> Purged:
         """One run. Raises `TierError`, with what was not purged left to the next."""
-        with translated(), self._engine.begin() as connection:
-            holds = all_holds(connection)
+        holds = transact(self._engine, all_holds)
         if self._server.number(_MASKED):
             # Mutations pass over what a lightweight delete has hidden.
             self._server.mutate("messages", "APPLY DELETED MASK")

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, Row
 from models import codec, ids
 from models.message import Tier
 from models.records import address_of, created_at
-from storage.postgres.driver import execute, rows_of, translated
+from storage.postgres.driver import execute, rows_of, transact
 
 EraseState = Literal["pending", "done"]
 
@@ -127,8 +127,7 @@ class ErasureLedger:
         if within is not None:
             execute(within, _SAVE, values)
             return
-        with translated(), self._engine.begin() as connection:
-            execute(connection, _SAVE, values)
+        transact(self._engine, execute, _SAVE, values)
 
     def due(self) -> list[str]:
         """Whose erasure somebody should work on."""

@@ -17,7 +17,7 @@ from storage.availability.hidden import archive_boundary
 from storage.clickhouse.pages import Selection, archived_messages
 from storage.errors import TierError
 from storage.postgres import locks, writes
-from storage.postgres.driver import message_of, rows_of, translated
+from storage.postgres.driver import message_of, rows_of, transact, translated
 from storage.postgres.partitions import Partitions
 from storage.postgres.tombstones import tombstone_of
 from storage.resilience.bites import batches
@@ -141,8 +141,7 @@ class RetentionService:
 
     def _archived(self, scope: _Scope) -> Iterator[list[Message]]:
         """Due messages that ClickHouse alone has."""
-        with translated(), self._engine.begin() as connection:
-            boundary = archive_boundary(connection)
+        boundary = transact(self._engine, archive_boundary)
         below = min(scope.cutoff, boundary)
         if below == ids.LOWEST:
             return

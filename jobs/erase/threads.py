@@ -13,7 +13,7 @@ from models.message import Message
 from models.tables import messages
 from storage.availability import hidden
 from storage.postgres.backlog import Letter, letters
-from storage.postgres.driver import execute, message_of, rows_of, translated
+from storage.postgres.driver import execute, message_of, rows_of, transact, translated
 from storage.postgres.tombstones import bury
 from storage.tiers import Tiers
 
@@ -73,8 +73,7 @@ class ErasureService:
             if len(batch) < BATCH_MESSAGES:
                 break
         done = {"user_id": thread.user_id, "id": thread.id, "through": thread.deleted_through}
-        with translated(), self._engine.begin() as connection:
-            execute(connection, _ERASED, done)
+        transact(self._engine, execute, _ERASED, done)
         return erased
 
 

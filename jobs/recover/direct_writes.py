@@ -16,7 +16,7 @@ from models import codec, ids
 from models.appends import Key
 from storage.postgres import idempotency, locks
 from storage.postgres import writes as postgres_writes
-from storage.postgres.driver import execute, in_halves, rows_of, translated
+from storage.postgres.driver import execute, in_halves, rows_of, transact, translated
 from storage.postgres.partitions import Partitions
 from storage.postgres.tombstones import bury_doubles
 from storage.resilience.bites import Bite
@@ -92,8 +92,7 @@ class HandoffService:
             self._bite.grow_batch()
             log.warning("brought_home", writes=len(writes))
         if before.is_noted:
-            with translated(), self._engine.begin() as connection:
-                execute(connection, _NOTHING_WAITS, {"began": before.began})
+            transact(self._engine, execute, _NOTHING_WAITS, {"began": before.began})
         return written
 
     def _listed(self) -> Sequence[_Write]:

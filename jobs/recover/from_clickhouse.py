@@ -19,7 +19,7 @@ from storage.clickhouse.fingerprints import Cut
 from storage.errors import TierError
 from storage.postgres import restore, writes
 from storage.postgres import states as state_writes
-from storage.postgres.driver import execute, rows_of, translated
+from storage.postgres.driver import execute, rows_of, transact, translated
 from storage.postgres.locks import lock_slots
 from storage.postgres.partitions import Partitions
 from storage.redis import keys
@@ -88,13 +88,10 @@ class FromClickHouse:
         done, after = 0, None
         while lines := retry_until_available(self._source.audit, after):
             on_progress("audit trail", done, 0)
-            after = retry_until_available(self._store_audit, lines)
+            rows = [line.decode() for line in lines]
+            after = retry_until_available(transact, self._engine, restore.restore_audit, rows)
             done += len(lines)
         return done
-
-    def _store_audit(self, lines: list[bytes]) -> tuple[str, str]:
-        with translated(), self._engine.begin() as connection:
-            return restore.restore_audit(connection, [line.decode() for line in lines])
 
     def _messages(self, opened: Bootstrapped, on_progress: OnProgress) -> int:
         """Loads months, the newest first, and notes with each page how far that is."""
@@ -157,12 +154,10 @@ def _verify_month(tiers: Tiers, month: int, boundary: str) -> tuple[int, int]:
     engine, server = tiers.job_engine, tiers.job_clickhouse
     cut = _cut(month, boundary)
     theirs = fingerprints.clickhouse_slices(server, cut)
-    with translated(), engine.connect() as connection:
-        mine = fingerprints.postgres_slices(connection, cut)
+    mine = transact(engine, fingerprints.postgres_slices, cut)
     differing = [key for key, found in theirs.items() if mine.get(key) != found]
     archived = fingerprints.clickhouse_rows(server, cut, differing)
-    with translated(), engine.connect() as connection:
-        committed = fingerprints.postgres_rows(connection, cut, differing)
+    committed = transact(engine, fingerprints.postgres_rows, cut, differing)
     lacking = [
         name
         for name, mark in archived.items()
@@ -170,8 +165,7 @@ def _verify_month(tiers: Tiers, month: int, boundary: str) -> tuple[int, int]:
     ]
     for batch in batches(lacking, NAMED_ROWS):
         lines = ClickHouseSource(server).named(batch)
-        with translated(), engine.begin() as connection:
-            load(connection, lines)
+        transact(engine, load, lines)
     return sum(found.rows for found in theirs.values()), len(lacking)
 
 
@@ -204,8 +198,7 @@ def _restore_from_redis(tiers: Tiers) -> Iterator[int]:
     ]
     for pattern, put in kinds:
         for records in _records(tiers.redis_door, pattern):
-            with translated(), tiers.job_engine.begin() as connection:
-                newer = put(connection, records)
+            newer = transact(tiers.job_engine, put, records)
             yield newer
 
 

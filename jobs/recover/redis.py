@@ -19,7 +19,7 @@ from storage.availability.checks.installation import FOREIGN, RedisIdentity, ide
 from storage.errors import TierRejected
 from storage.postgres import idempotency
 from storage.postgres import states as state_writes
-from storage.postgres.driver import execute, message_of, rows_of, translated
+from storage.postgres.driver import execute, message_of, rows_of, transact, translated
 from storage.postgres.locks import try_lock
 from storage.redis import keys
 from storage.resilience.bites import Bite
@@ -112,23 +112,20 @@ class RedisRecoveryService:
         if (known.run_id, known.installation) == (found.run_id, found.installation):
             if found.has_evicted:
                 # It may have been a key, of which the next run would know nothing.
-                self._execute(_DOUBT_KEYS, seconds=self._idempotency_seconds)
+                seconds = {"seconds": self._idempotency_seconds}
+                transact(self._engine, execute, _DOUBT_KEYS, seconds)
             return False
         if found.installation not in {"", known.installation}:
             raise TierRejected("redis", FOREIGN)
         has_all_keys = bool(found.installation) or rows_of(self._engine, _NO_KEYS_YET)[0].has_none
         self.invalidate_all()
-        with translated(), self._engine.begin() as connection:
-            newest = idempotency.newest(connection, LOST_SECONDS)
+        newest = transact(self._engine, idempotency.newest, LOST_SECONDS)
         self._repair.store_keys(newest, self._idempotency_seconds)
         with self._door.guarded() as client:
             client.set(keys.INSTALLATION, known.installation)
-        self._execute(
-            _ADOPT,
-            run_id=found.run_id,
-            has_all_keys=has_all_keys,
-            seconds=self._idempotency_seconds,
-        )
+        values = {"run_id": found.run_id, "has_all_keys": has_all_keys}
+        values["seconds"] = self._idempotency_seconds
+        transact(self._engine, execute, _ADOPT, values)
         _log_adoption(known.run_id, found)
         return True
 
@@ -224,10 +221,6 @@ class RedisRecoveryService:
             if len(rows) < BATCH:
                 return
             after = (rows[-1].user_id, rows[-1].id)
-
-    def _execute(self, statement: str, **values: object) -> None:
-        with translated(), self._engine.begin() as connection:
-            execute(connection, statement, values)
 
 
 def _log_adoption(before: str, found: RedisIdentity) -> None:

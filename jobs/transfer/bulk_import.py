@@ -24,7 +24,7 @@ from models.message import Message, Thread
 from models.tables import messages
 from storage.availability.hidden import archive_boundary
 from storage.errors import TierRejected, TierUnavailable
-from storage.postgres.driver import translated
+from storage.postgres.driver import transact, translated
 from storage.postgres.locks import lock
 from storage.postgres.partitions import Partitions
 from storage.postgres.writes import take_in
@@ -142,8 +142,7 @@ class BulkImporter:
         self._redis.invalidate_indexes(sorted(shown))
         # A first version cannot be newer than a hot copy.
         self._redis.refresh([one for one in messages if one.version > 1])
-        with translated(), self._engine.connect() as connection:
-            threads = as_they_are(connection, settled.threads)
+        threads = transact(self._engine, as_they_are, settled.threads)
         for thread in threads:
             self._redis.refresh_thread(thread)
 

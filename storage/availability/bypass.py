@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine
 from storage.availability.lease import LEASE_SECONDS
 from storage.clickhouse.driver import ClickHouse
 from storage.errors import TierUnavailable
-from storage.postgres.driver import execute, translated
+from storage.postgres.driver import execute, transact
 from storage.postgres.engines import retry_with_longer_deadline
 from storage.resilience import budget
 
@@ -90,15 +90,11 @@ class BypassRegistration:
 def beside_redis(quick: Engine, patient: Engine) -> BypassRegistration:
     """For writes to PostgreSQL: registered with a short deadline, then with a longer one."""
 
-    def hold(engine: Engine, holder: str) -> None:
-        with translated(), engine.begin() as connection:
-            execute(connection, _HOLD, {"holder": holder, "seconds": ROW_SECONDS})
+    def hold(holder: str) -> None:
+        row = {"holder": holder, "seconds": ROW_SECONDS}
+        retry_with_longer_deadline(quick, patient, lambda on: transact(on, execute, _HOLD, row))
 
-    return BypassRegistration(
-        "redis",
-        "postgresql",
-        lambda holder: retry_with_longer_deadline(quick, patient, lambda on: hold(on, holder)),
-    )
+    return BypassRegistration("redis", "postgresql", hold)
 
 
 def beside_postgresql(server: ClickHouse) -> BypassRegistration:
@@ -112,15 +108,6 @@ def beside_postgresql(server: ClickHouse) -> BypassRegistration:
     return BypassRegistration("postgresql", "clickhouse", hold)
 
 
-def note_clickhouse_now(engine: Engine) -> None:
-    """Notes in PostgreSQL that ClickHouse holds what PostgreSQL lacks, until that is replayed.
-
-    Raises `TierUnavailable`.
-    """
-    with translated(), engine.begin() as connection:
-        note_clickhouse(connection)
-
-
 def note_clickhouse(connection: Connection) -> None:
-    """Likewise in the caller's transaction."""
+    """Notes in PostgreSQL that ClickHouse holds what PostgreSQL lacks, until that is replayed."""
     execute(connection, _NOTE_CLICKHOUSE)

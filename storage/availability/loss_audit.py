@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from storage.availability import hidden
 from storage.errors import TierError, TierUnavailable
 from storage.postgres.backlog import is_unfinished
-from storage.postgres.driver import execute, translated
+from storage.postgres.driver import execute, transact, translated
 from storage.redis.messages import RedisTier
 from storage.redis.unpersisted import UnpersistedWrites
 from storage.resilience.bites import batches
@@ -117,5 +117,4 @@ class LossAudit:
             return
         log.error("acknowledged_lost", messages=len(lost), ids=[name for name, _ in lost[:SHOWN]])
         given = [{"message_id": name, "version": version} for name, version in lost]
-        with translated(), self._engine.begin() as connection:
-            execute(connection, _KEEP, {"lost": msgspec.json.encode(given).decode()})
+        transact(self._engine, execute, _KEEP, {"lost": msgspec.json.encode(given).decode()})

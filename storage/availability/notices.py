@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from models.message import Tier
 from storage.clickhouse.driver import ClickHouse
 from storage.errors import NoTierAvailable, TierError
-from storage.postgres.driver import execute, rows_of, translated
+from storage.postgres.driver import execute, rows_of, transact
 from storage.redis.driver import translated as redis_translated
 
 Answer = TypeVar("Answer")
@@ -89,8 +89,7 @@ class Notices:
 
     def _write_postgres(self, name: str, notice: Notice) -> None:
         values = {"name": name, "at_us": notice.at_us, "body": bytes(notice.body).decode()}
-        with translated(), self._engine.begin() as connection:
-            execute(connection, _WRITE, values)
+        transact(self._engine, execute, _WRITE, values)
 
     def _write_clickhouse(self, name: str, notice: Notice) -> None:
         body = bytes(notice.body).decode()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg2
 from sqlalchemy import Connection, CursorResult, Engine, Executable, Row, text
@@ -27,6 +27,8 @@ _OF_A_VALUE = "22"
 
 Record = TypeVar("Record", Message, Thread, StateRecord)
 Item = TypeVar("Item")
+Done = TypeVar("Done")
+Given = ParamSpec("Given")
 
 
 class OutOfTime(psycopg2.OperationalError):
@@ -85,6 +87,17 @@ def rows_of(
     with translated(), engine.connect() as connection:
         alone = connection.execution_options(isolation_level="AUTOCOMMIT")
         return execute(alone, statement, values).all()
+
+
+def transact(
+    engine: Engine,
+    work: Callable[Concatenate[Connection, Given], Done],
+    *arguments: Given.args,
+    **options: Given.kwargs,
+) -> Done:
+    """Does something in a transaction of its own; gives what that gives. Raises `TierError`."""
+    with translated(), engine.begin() as connection:
+        return work(connection, *arguments, **options)
 
 
 def in_halves(

@@ -10,7 +10,7 @@ from models import codec, ids
 from models.appends import Key, Made
 from models.message import Message
 from models.tables import messages, threads
-from storage.postgres.driver import execute, message_of, translated
+from storage.postgres.driver import execute, message_of, transact
 
 _KNOWN = """
 SELECT known.user_id, known.thread_id, known.key, known.message_id::text AS message_id
@@ -150,8 +150,7 @@ def record(connection: Connection, made: Sequence[tuple[Key, str]], seconds: int
 
 def forget(engine: Engine, seconds: int) -> int:
     """Drops keys older than `seconds`; gives how many. Raises `TierUnavailable`."""
-    with translated(), engine.begin() as connection:
-        return int(execute(connection, _FORGET, {"seconds": seconds}).rowcount)
+    return int(transact(engine, execute, _FORGET, {"seconds": seconds}).rowcount)
 
 
 def _given(made: Mapping[Key, str]) -> str:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from models import ids
-from storage.postgres.driver import execute, translated
+from storage.postgres.driver import execute, transact
 from storage.postgres.locks import LONG_PATIENCE, lock
 
 WEEK = timedelta(days=7)
@@ -62,8 +62,7 @@ class Partitions:
         return [name(monday) for monday in mondays if self._ensure(monday)]
 
     def _ensure(self, monday: datetime) -> bool:
-        with translated(), self._engine.begin() as connection:
-            made = make(connection, monday)
+        made = transact(self._engine, make, monday)
         self._known.add(monday)
         return made
 

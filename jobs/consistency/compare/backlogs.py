@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from jobs.consistency.compare.redis_copies import scan
 from jobs.consistency.judge.confirmation import PATIENCE_SECONDS, pending
-from jobs.consistency.report import Difference, Kind, redis_difference
+from jobs.consistency.report import Difference
 from models.message import Message
 from storage.postgres.driver import execute, translated
 from storage.redis import keys
@@ -50,7 +50,7 @@ def queues(tiers: Tiers) -> list[Difference]:
     age_seconds = 0.0 if oldest_us is None else (log.now_us() - oldest_us) / 1e6
     if age_seconds > PATIENCE_SECONDS:
         what = f"{sum(log.backlog())} entries, the oldest {age_seconds:.0f} s old"
-        found.append(_difference("redis", "waiting", "pending", what))
+        found.append(Difference("queues", "redis", "waiting", "pending", found=what))
     for batch in scan(tiers.redis_door, EVERY_STREAM, STREAMS_AT_ONCE):
         for name in batch:
             slot = slot_of(name)
@@ -60,7 +60,7 @@ def queues(tiers: Tiers) -> list[Difference]:
                 length = int(client.xlen(name))
             if length:
                 what = f"{length} entries in a slot beyond {log.slots}"
-                found.append(_difference("redis", "orphaned", name, what))
+                found.append(Difference("queues", "redis", "orphaned", name, found=what))
     return found
 
 
@@ -81,11 +81,11 @@ def _evictable(tiers: Tiers, batch: Sequence[tuple[LogEntry, Message]]) -> list[
 
     answers = tiers.redis_door.each(ask, batch)
     return [
-        redis_difference("evictable", message.id, message.user_id, message.thread_id)
-        for (_, message), head, ttl, still in zip(
+        Difference("redis-postgresql", "redis", "evictable", one.id, one.user_id, one.thread_id)
+        for (_, one), head, ttl, still in zip(
             batch, answers[::3], answers[1::3], answers[2::3], strict=True
         )
-        if still and ttl >= 0 and head.startswith(b'{"version":%d,' % message.version)
+        if still and ttl >= 0 and head.startswith(b'{"version":%d,' % one.version)
     ]
 
 
@@ -93,8 +93,5 @@ def _old(connection: Connection, queue: str) -> list[Difference]:
     query = _OLD.format(queue=queue)
     row = execute(connection, query, {"seconds": PATIENCE_SECONDS}).one()
     what = f"{row.rows} rows, the oldest {float(row.age or 0):.0f} s old"
-    return [_difference("postgresql", "waiting", queue, what)] if row.rows else []
-
-
-def _difference(tier: str, kind: Kind, name: str, found: str) -> Difference:
-    return Difference(pair="queues", tier=tier, kind=kind, id=name, found=found)
+    found = Difference("queues", "postgresql", "waiting", queue, found=what)
+    return [found] if row.rows else []

@@ -7,7 +7,7 @@ from typing import Any
 
 from jobs.consistency.judge.copies import hot_records
 from jobs.consistency.judge.integrity import DataIntegrityValidator
-from jobs.consistency.report import Compared, Difference, Scope, redis_difference
+from jobs.consistency.report import Compared, Difference, Scope
 from models import codec, ids
 from models.message import Message
 from models.records import address_of
@@ -48,7 +48,7 @@ def _compare(tiers: Tiers, batch: Sequence[str], scope: Scope) -> Compared:
             continue
         copies += 1
         if not _is_in_place(tiers, key, message_id):
-            misplaced.append(redis_difference("misplaced", key))
+            misplaced.append(Difference("redis-postgresql", "redis", "misplaced", key))
         elif copy.message is None or copy.flaw or not hot.has_ttl:
             suspects.add(message_id)
         else:

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from jobs.consistency.compare.redis_copies import scan
 from jobs.consistency.judge.confirmation import confirmed, in_flight
-from jobs.consistency.report import Compared, Difference, Kind, Scope, redis_difference
+from jobs.consistency.report import Compared, Difference, Kind, Scope
 from models import codec, ids
 from storage.availability import hidden
 from storage.postgres.driver import rows_of, translated
@@ -104,4 +104,4 @@ def _differences(tiers: Tiers, names: Sequence[str], boundary: str) -> Iterator[
             for kind, wrong in kinds:
                 for name in wrong - moving:
                     if not marks.hide(name):
-                        yield redis_difference(kind, name, *thread)
+                        yield Difference("redis-postgresql", "redis", kind, name, *thread)

@@ -10,7 +10,7 @@ from storage.clickhouse import fingerprints
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.fingerprints import WEEK_MS, Cut, Slice, SliceKey, week_begins
 from storage.errors import TierUnavailable
-from storage.postgres.driver import translated
+from storage.postgres.driver import transact, translated
 from storage.tiers import Tiers
 
 SLICE_ROWS = 8_192
@@ -73,16 +73,14 @@ def _slices(tiers: Tiers, cut: Cut) -> tuple[dict[SliceKey, Slice], dict[SliceKe
     """Both databases' slices, computed at the same time."""
     with ThreadPoolExecutor(1) as other:
         pending = other.submit(fingerprints.clickhouse_slices, tiers.job_clickhouse, cut)
-        with translated(), tiers.job_engine.connect() as connection:
-            ours = fingerprints.postgres_slices(connection, cut)
+        ours = transact(tiers.job_engine, fingerprints.postgres_slices, cut)
         return ours, pending.result()
 
 
 def _suspects(tiers: Tiers, cut: Cut, boundary: str) -> frozenset[str]:
     finer = cut._replace(shares=min(fingerprints.MAX_SHARES, cut.shares * FINER))
     differing = _differing(*_slices(tiers, finer), boundary)
-    with translated(), tiers.job_engine.connect() as connection:
-        ours = fingerprints.postgres_rows(connection, finer, differing)
+    ours = transact(tiers.job_engine, fingerprints.postgres_rows, finer, differing)
     theirs = fingerprints.clickhouse_rows(tiers.job_clickhouse, finer, differing)
     unlike = {name for name, _ in ours.items() ^ theirs.items()}
     return frozenset(name for name in unlike if name in ours or name >= boundary)
@@ -96,10 +94,10 @@ def lost_slices(server: ClickHouse, cut: Cut, expected: Mapping[SliceKey, int]) 
     found = fingerprints.clickhouse_slices(server, cut)
     return [
         Difference(
-            pair="postgresql-clickhouse",
-            tier="clickhouse",
-            kind="lost",
-            id=f"week {week_begins(key.period)}, share {key.share}",
+            "postgresql-clickhouse",
+            "clickhouse",
+            "lost",
+            f"week {week_begins(key.period)}, share {key.share}",
             found=f"{found.get(key, _NOTHING).rows:,} of {rows:,} messages",
         )
         for key, rows in sorted(expected.items())

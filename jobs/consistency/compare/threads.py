@@ -15,7 +15,7 @@ from storage.availability.hidden import Thread
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.fingerprints import Cut, clickhouse_where
 from storage.clickhouse.rows import RANK
-from storage.postgres.driver import execute, translated
+from storage.postgres.driver import execute, transact, translated
 from storage.tiers import Tiers
 
 _IN_SCOPE = """(CAST(:user_id AS text) IS NULL OR user_id = :user_id)
@@ -59,8 +59,7 @@ def compare(
         suspects = _suspicious(connection, tiers.job_clickhouse, scope) - unsure
 
     def wrong() -> set[tuple[Thread, ThreadFigures]]:
-        with translated(), tiers.job_engine.connect() as connection:
-            found = figures(connection, tiers.job_clickhouse, suspects)
+        found = transact(tiers.job_engine, figures, tiers.job_clickhouse, suspects)
         return {(thread, each) for thread, each in found.items() if not each.is_right}
 
     named = sorted(confirmed(wrong, drain_pipeline))
@@ -94,12 +93,4 @@ def _difference(thread: Thread, found: ThreadFigures) -> Difference:
     what = f"states {found.stated_count} messages, has {found.live}"
     if found.stated_count == found.live:
         what = "states another time of its newest message"
-    return Difference(
-        pair="threads",
-        tier="postgresql",
-        kind="miscounted",
-        id=f"{thread[0]}/{thread[1]}",
-        user_id=thread[0],
-        thread_id=thread[1],
-        found=what,
-    )
+    return Difference("threads", "postgresql", "miscounted", "/".join(thread), *thread, what)

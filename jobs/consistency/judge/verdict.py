@@ -10,9 +10,15 @@ from typing import NamedTuple
 
 from jobs.consistency.judge.copies import Copies
 from jobs.consistency.judge.integrity import DataIntegrityValidator, TierCopy
-from jobs.consistency.report import Difference, Kind
+from jobs.consistency.report import Difference, Kind, Outcome, Pair
 from models.message import Message, Tier
 from storage.availability.hidden import Watermarks, thread_of
+
+_PAIR_OF: dict[Tier, Pair] = {
+    "redis": "redis-postgresql",
+    "postgresql": "postgresql-clickhouse",
+    "clickhouse": "postgresql-clickhouse",
+}
 
 
 class CopyVerdict(NamedTuple):
@@ -51,17 +57,9 @@ class CopyVerdict(NamedTuple):
             f" {there[0].version if there else 'none'} in clickhouse,"
             f" right is {self.truth.version if self.truth else 'none'}"
         )
+        outcome: Outcome = "" if self.truth or self.is_erased else "unrepairable"
         return [
-            Difference(
-                pair="redis-postgresql" if tier == "redis" else "postgresql-clickhouse",
-                tier=tier,
-                kind=kind,
-                id=self.id,
-                user_id=user_id,
-                thread_id=thread_id,
-                found=found,
-                outcome="" if self.truth or self.is_erased else "unrepairable",
-            )
+            Difference(_PAIR_OF[tier], tier, kind, self.id, user_id, thread_id, found, outcome)
             for tier, kind in self.wrong.items()
         ]
 

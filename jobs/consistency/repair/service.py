@@ -13,7 +13,7 @@ from jobs.recover.thread_counts import ThreadCounter
 from models import ids
 from storage.availability import hidden
 from storage.availability.hidden import Thread
-from storage.postgres.driver import translated
+from storage.postgres.driver import transact
 from storage.postgres.tombstones import tombstone_of
 from storage.resilience.bites import batches
 from storage.tiers import Tiers
@@ -72,8 +72,7 @@ class Repair:
         """Those whose thread or user was not deleted since: what was is missing no more."""
         tiers = self._tiers
         threads = {thread for one in verdicts if (thread := one.owner)}
-        with translated(), tiers.job_engine.connect() as connection:
-            marks = hidden.known(connection, tiers.redis, threads)
+        marks = transact(tiers.job_engine, hidden.known, tiers.redis, threads)
         return [
             one
             for one in verdicts

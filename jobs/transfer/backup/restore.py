@@ -22,7 +22,7 @@ from storage.availability import hidden
 from storage.errors import Refused
 from storage.postgres import restore as restoring
 from storage.postgres import writes
-from storage.postgres.driver import execute, translated
+from storage.postgres.driver import execute, transact, translated
 from storage.postgres.partitions import Partitions
 from storage.resilience.bites import batches
 from storage.resilience.retries import retry_until_available
@@ -83,8 +83,7 @@ class RestoreService:
             raise Refused("there are messages or threads already: --merge restores it beside them")
         retry_until_available(self._restore_tables, folder, verified, is_empty)
         self._restore_messages(folder, found, on_progress)
-        with translated(), self._engine.begin() as connection:
-            execute(connection, _RAISE_BOUNDARY, {"boundary": found.boundary})
+        transact(self._engine, execute, _RAISE_BOUNDARY, {"boundary": found.boundary})
         self._counter.run(found.boundary, on_progress)
         on_progress("redis and clickhouse", 0, 0)
         self._redis.invalidate_all()
@@ -116,8 +115,7 @@ class RestoreService:
 
     def _restore_messages(self, folder: Path, found: Manifest, on_progress: OnProgress) -> None:
         part = found.parts[MESSAGES]
-        with translated(), self._engine.connect() as connection:
-            erased = hidden.erasures(connection)
+        erased = transact(self._engine, hidden.erasures)
         done = 0
         for batch in batches(lines(folder, part), BATCH_MESSAGES):
             retry_until_available(self._restore_batch, batch, found.boundary, erased)
@@ -139,13 +137,11 @@ class RestoreService:
                 threads.add(hidden.thread_of(message))
         if archived:
             self._server.insert("messages", b"\n".join(archived))
-            with translated(), self._engine.begin() as connection:
-                # What went with its thread is to leave once more.
-                writes.purge_again(connection, threads)
+            # What went with its thread is to leave once more.
+            transact(self._engine, writes.purge_again, threads)
         if here:
             self._partitions.ensure_for(name for name, _ in here)
-            with translated(), self._engine.begin() as connection:
-                load(connection, [record for _, record in here], ship=True)
+            transact(self._engine, load, [record for _, record in here], ship=True)
 
 
 def _kept(name: str, rows: Iterable[bytes], erased: dict[str, str]) -> Iterator[str]:
