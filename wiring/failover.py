@@ -79,7 +79,7 @@ class FailoverServices:
             self._tiers.quick_engine,
             breakers.postgresql,
             self.bypass,
-            slots=settings.shards,
+            settings.shards,
         )
         server = self._tiers.clickhouse_within(settings.clickhouse_write_timeout_seconds)
         ship = partial(ship_these, self._tiers.request_engine, server, breakers.clickhouse)

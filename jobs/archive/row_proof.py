@@ -44,9 +44,7 @@ class RowProver:
     """Proves rows, and ships again what it takes."""
 
     def __init__(self, tiers: Tiers) -> None:
-        self._engine = tiers.job_engine
-        self._server = tiers.job_clickhouse
-        self._breaker = tiers.breakers.clickhouse
+        self._tiers = tiers
 
     def prove(self, table: str, message_ids: Sequence[str], attempt: int) -> RowProof:
         """Proves these rows of a table, as they are now. Raises `TierError`."""
@@ -64,9 +62,9 @@ class RowProver:
     def _prove(self, table: str, batch: Sequence[str], attempt: int) -> RowProof:
         reshipped = 0
         for number in range(ROUNDS + 1):
-            ours = transact(self._engine, postgres_rows_of, table, batch)
-            with self._breaker.guard(is_bulk=True):
-                theirs = clickhouse_rows_of(self._server, list(ours))
+            ours = transact(self._tiers.job_engine, postgres_rows_of, table, batch)
+            with self._tiers.breakers.clickhouse.guard(is_bulk=True):
+                theirs = clickhouse_rows_of(self._tiers.job_clickhouse, list(ours))
             versions = {name: mark.version for name, mark in ours.items()}
             known = {name: mark.version for name, mark in theirs.items()}
             older = [name for name, version in versions.items() if known.get(name, 0) < version]
@@ -97,25 +95,25 @@ class RowProver:
             " LEFT JOIN user_erasures e ON e.user_id = m.user_id"
             f" WHERE m.id = ANY(CAST(:ids AS uuid[])) AND {HIDDEN}"
         )
-        gone = {row.id for row in rows_of(self._engine, query, {"ids": message_ids})}
+        gone = {row.id for row in rows_of(self._tiers.job_engine, query, {"ids": message_ids})}
         return [name for name in message_ids if name not in gone]
 
     def _damage(self, table: str, newer: Sequence[str], doubtful: Sequence[str]) -> dict[str, str]:
         """The rows that can be neither believed nor shipped, and whose copy is to blame."""
         damage = {}
         if newer:
-            with self._breaker.guard(is_bulk=True):
+            with self._tiers.breakers.clickhouse.guard(is_bulk=True):
                 intact = {one.id for one in self._archived(newer) if codec.is_intact(one)}
             damage = {name: "ClickHouse's newer" for name in newer if name not in intact}
         if doubtful:
             own = tables.messages.to_metadata(MetaData(), name=table)
-            rows = rows_of(self._engine, select(own).where(own.c.id.in_(doubtful)))
+            rows = rows_of(self._tiers.job_engine, select(own).where(own.c.id.in_(doubtful)))
             kept = map(message_of_postgres, rows)
             damage |= {one.id: "PostgreSQL's" for one in kept if not codec.is_intact(one)}
         return damage
 
     def _archived(self, message_ids: Sequence[str]) -> Iterator[Message]:
-        for row in self._server.rows(newest(text(named(message_ids)))):
+        for row in self._tiers.job_clickhouse.rows(newest(text(named(message_ids)))):
             try:
                 yield message_of(row)
             except TierRejected:
@@ -129,14 +127,14 @@ class RowProver:
             f"SELECT {ROW_AS_JSON} AS line FROM {table} m"
             " WHERE m.id = ANY(CAST(:ids AS uuid[])) ORDER BY m.id) AS rendered"
         )
-        (row,) = rows_of(self._engine, query, {"ids": list(message_ids)})
+        (row,) = rows_of(self._tiers.job_engine, query, {"ids": list(message_ids)})
         if row.rows:
             lines = row.lines.encode()
             # ClickHouse forgets none of its tokens when it loses rows: the same rows sent under
             # the token of their first shipment would be dropped in silence.
             token = f"{token}:{hashlib.sha256(lines).hexdigest()}"
-            with self._breaker.guard(is_bulk=True):
-                self._server.insert("messages", lines, token)
+            with self._tiers.breakers.clickhouse.guard(is_bulk=True):
+                self._tiers.job_clickhouse.insert("messages", lines, token)
             faultpoint("archive.after_reship")
         return int(row.rows)
 

@@ -61,15 +61,14 @@ class PhysicalErasure:
     """Purges ClickHouse. Safe to repeat; stops at any point without harm."""
 
     def __init__(self, tiers: Tiers, copies: RowCopies, audit: AuditTrail) -> None:
-        self._engine = tiers.job_engine
+        self._tiers = tiers
         self._server = tiers.job_clickhouse
-        self._redis = tiers.redis_repair
         self._copies = copies
         self._audit = audit
 
     def purge(self) -> Purged:
         """One run. Raises `TierError`, with what was not purged left to the next."""
-        holds = transact(self._engine, all_holds)
+        holds = transact(self._tiers.job_engine, all_holds)
         if self._server.number(_MASKED):
             # Mutations pass over what a lightweight delete has hidden.
             self._server.mutate("messages", "APPLY DELETED MASK")
@@ -100,7 +99,7 @@ class PhysicalErasure:
         return purged
 
     def _purge_threads(self) -> int:
-        due = rows_of(self._engine, _THREADS, {"batch": THREADS_AT_ONCE})
+        due = rows_of(self._tiers.job_engine, _THREADS, {"batch": THREADS_AT_ONCE})
         if not due:
             return 0
         condition = f"is_deleted = 0 AND ({' OR '.join(map(_of_thread, due))})"
@@ -109,9 +108,9 @@ class PhysicalErasure:
         if purged:
             # The rows are all that names their hot copies.
             self._forget(condition)
-            lower_expected(self._engine, self._server, condition)
+            lower_expected(self._tiers.job_engine, self._server, condition)
             self._server.mutate("messages", f"DELETE WHERE {condition}")
-        with translated(), self._engine.begin() as connection:
+        with translated(), self._tiers.job_engine.begin() as connection:
             for row in due:
                 values = {"user_id": row.user_id, "id": row.id, "through": row.deleted_through}
                 execute(connection, _PURGED, values)
@@ -124,7 +123,7 @@ class PhysicalErasure:
             f"SELECT DISTINCT toString(id) AS name FROM messages WHERE {condition}"  # noqa: S608
             f" AND name > '{name}' ORDER BY name LIMIT {ROWS_AT_ONCE} {EVERY_ROW}",
         ):
-            self._redis.evict([row[0] for row in rows])
+            self._tiers.redis_repair.evict([row[0] for row in rows])
             name = rows[-1][0]
 
 

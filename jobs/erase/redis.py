@@ -29,9 +29,8 @@ class RedisEraser:
     """Counts and removes what Redis has of a user. Errors leave as `TierError`."""
 
     def __init__(self, tiers: Tiers) -> None:
+        self._tiers = tiers
         self._door = tiers.redis_door
-        self._log = tiers.pending_log
-        self._clock = tiers.clock
         self._seconds = max(tiers.settings.hot_seconds, BLOCKED_SECONDS)
         self._copies = Script(self._door, "erase_copies")
         self._thread = Script(self._door, "erase_thread")
@@ -45,10 +44,10 @@ class RedisEraser:
 
     def block_writes(self, target: Target) -> None:
         """From now on no script takes in what is at or below the watermark."""
-        ahead = max(0, ids.time_us_of(target.through) - self._clock.now_us()) // 1_000_000
+        ahead = max(0, ids.time_us_of(target.through) - self._tiers.clock.now_us()) // 1_000_000
         with self._door.guarded() as client:
             pipeline = client.pipeline(transaction=False)
-            for slot in range(self._log.slots):
+            for slot in range(self._tiers.pending_log.slots):
                 name = keys.erased(slot, target.user_id)
                 pipeline.set(name, target.through, ex=self._seconds + ahead)
             pipeline.unlink(keys.thread_pages(target.user_id), keys.analytics(target.user_id))
@@ -114,9 +113,9 @@ class RedisEraser:
         return REWRITING
 
     def _entries(self) -> Iterator[LogEntry]:
-        for slot in range(self._log.slots):
+        for slot in range(self._tiers.pending_log.slots):
             after = "-"
-            while page := self._log.page(slot, after, LOG_ENTRIES):
+            while page := self._tiers.pending_log.page(slot, after, LOG_ENTRIES):
                 yield from page
                 after = f"({page[-1].entry_id}"
 

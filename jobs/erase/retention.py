@@ -63,10 +63,8 @@ class RetentionService:
     """Applies every policy. Safe to repeat, and to run twice at once."""
 
     def __init__(self, tiers: Tiers, audit: AuditTrail) -> None:
+        self._tiers = tiers
         self._engine = tiers.job_engine
-        self._server = tiers.job_clickhouse
-        self._clock = tiers.clock
-        self._slots = tiers.settings.shards
         self._partitions = Partitions(tiers.job_engine)
         self._audit = audit
 
@@ -93,7 +91,7 @@ class RetentionService:
 
     def _scopes(self) -> tuple[list[_Scope], int]:
         rows = rows_of(self._engine, _SCOPES)
-        now_us = self._clock.now_us()
+        now_us = self._tiers.clock.now_us()
         scopes = [
             _Scope(
                 row.user_id,
@@ -127,10 +125,10 @@ class RetentionService:
         return erased
 
     def _bury(self, batch: Sequence[Message]) -> int:
-        moment = ids.timestamp(self._clock.now_us())
+        moment = ids.timestamp(self._tiers.clock.now_us())
         with translated(), self._engine.begin() as connection:
             # Whoever writes one of them at the same moment counts it as well.
-            slots = {ids.shard_in(one.id) % self._slots for one in batch}
+            slots = {ids.shard_in(one.id) % self._tiers.settings.shards for one in batch}
             locks.lock_slots(connection, slots, locks.PATIENCE)
             # Room for the versions that Redis may hold and nobody has seen, and for those that were
             # written since these were read.
@@ -148,7 +146,7 @@ class RetentionService:
         selection = Selection(scope.user_id, scope.thread_id or None)
         found = (
             one
-            for one in archived_messages(self._server, selection, below)
+            for one in archived_messages(self._tiers.job_clickhouse, selection, below)
             if one.id < below and one.thread_id not in scope.without
         )
         for batch in batches(found, BATCH_MESSAGES):

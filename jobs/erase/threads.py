@@ -47,17 +47,15 @@ class ErasureService:
     """Erases what was deleted. Safe to repeat; stops at any point without harm."""
 
     def __init__(self, tiers: Tiers) -> None:
-        self._engine = tiers.job_engine
-        self._redis = tiers.redis_repair
-        self._clock = tiers.clock
+        self._tiers = tiers
 
     def erase_deleted_threads(self) -> int:
         """Erases every thread that is due; gives how many messages became tombstones."""
-        erased = sum(self._erase(thread) for thread in rows_of(self._engine, _DUE))
-        with translated(), self._engine.begin() as connection:
+        erased = sum(self._erase(thread) for thread in rows_of(self._tiers.job_engine, _DUE))
+        with translated(), self._tiers.job_engine.begin() as connection:
             dropped, names = drop_letters(connection)
             # First Redis: with the letter would go what names the copy.
-            self._redis.evict(names)
+            self._tiers.redis_repair.evict(names)
         if dropped:
             log.warning("dead_letters_dropped", letters=dropped)
         return erased
@@ -65,15 +63,15 @@ class ErasureService:
     def _erase(self, thread: Row[Any]) -> int:
         erased = 0
         while True:
-            with translated(), self._engine.begin() as connection:
+            with translated(), self._tiers.job_engine.begin() as connection:
                 batch = _live(connection, thread)
-                bury(connection, batch, ids.timestamp(self._clock.now_us()))
-            self._redis.evict([message.id for message in batch])
+                bury(connection, batch, ids.timestamp(self._tiers.clock.now_us()))
+            self._tiers.redis_repair.evict([message.id for message in batch])
             erased += len(batch)
             if len(batch) < BATCH_MESSAGES:
                 break
         done = {"user_id": thread.user_id, "id": thread.id, "through": thread.deleted_through}
-        transact(self._engine, execute, _ERASED, done)
+        transact(self._tiers.job_engine, execute, _ERASED, done)
         return erased
 
 

@@ -30,9 +30,7 @@ class UpkeepService:
     """Safe to run anywhere, also twice at once."""
 
     def __init__(self, tiers: Tiers) -> None:
-        self._door = tiers.redis_door
-        self._log = tiers.pending_log
-        self._engine = tiers.job_engine
+        self._tiers = tiers
         self._known: dict[tuple[str, str], Finding] = {}
 
     def report(self, findings: Sequence[Finding]) -> list[Finding]:
@@ -51,8 +49,8 @@ class UpkeepService:
         """Gives a lifetime to every copy without one, unless its version is still pending. Raises
         `TierUnavailable`."""
         total = CopyLifetimes()
-        for slot in range(self._log.slots):
-            for names in filter(None, self._door.scan(keys.message_prefix(slot) + "*")):
+        for slot in range(self._tiers.pending_log.slots):
+            for names in filter(None, self._tiers.redis_door.scan(keys.message_prefix(slot) + "*")):
                 step = self._restore(slot, names)
                 total = CopyLifetimes(*(sum(pair) for pair in zip(total, step, strict=True)))
         if total.mended:
@@ -65,18 +63,18 @@ class UpkeepService:
         query = select(
             messages.c.id, messages.c.user_id, messages.c.thread_id, messages.c.version
         ).where(messages.c.id.in_([one for one in by_id if ids.is_id(one)]))
-        rows = rows_of(self._engine, query)
+        rows = rows_of(self._tiers.job_engine, query)
         if not rows:
             return CopyLifetimes(len(names), len(for_ever))
         # The script compares versions itself, so a write that comes meanwhile keeps its copy.
         versions = {by_id[row.id]: row.version for row in rows}
         indexes = sorted({keys.index(slot, row.user_id, row.thread_id) for row in rows})
-        self._log.settle([CommittedBatch(slot, [], versions, indexes, {})])
+        self._tiers.pending_log.settle([CommittedBatch(slot, [], versions, indexes, {})])
         still = self._without_lifetime(list(versions))
         return CopyLifetimes(len(names), len(for_ever), len(versions) - len(still))
 
     def _without_lifetime(self, names: list[str]) -> list[str]:
-        answers = self._door.each(lambda pipeline, name: pipeline.ttl(name), names)
+        answers = self._tiers.redis_door.each(lambda pipeline, name: pipeline.ttl(name), names)
         return [name for name, seconds in zip(names, answers, strict=True) if seconds == -1]
 
 

@@ -46,13 +46,8 @@ class BackgroundPersistenceService:
 
     def __init__(self, tiers: Tiers, log: PendingLog) -> None:
         self.log = log
-        self._instruments = tiers.instruments
-        self._engine = tiers.request_engine
-        self._breaker = tiers.breakers.postgresql
-        self._clock = tiers.clock
-        self._partitions = Partitions(self._engine)
-        self._batch = tiers.settings.drain_batch_messages
-        self._idempotency_seconds = tiers.settings.idempotency_seconds
+        self._tiers = tiers
+        self._partitions = Partitions(tiers.request_engine)
 
     def drain(self, slots: Sequence[int]) -> Drained:
         """Writes one batch of these slots, except those that another worker drains.
@@ -67,10 +62,11 @@ class BackgroundPersistenceService:
         return drained
 
     def _drain(self, slots: Sequence[int]) -> Drained:
-        started = perf_counter()
-        with self._breaker.guard(is_bulk=True), translated(), self._engine.begin() as connection:
+        started, most = perf_counter(), self._tiers.settings.drain_batch_messages
+        guard = self._tiers.breakers.postgresql.guard(is_bulk=True)
+        with guard, translated(), self._tiers.request_engine.begin() as connection:
             locked = try_lock_slots(connection, slots)
-            entries, is_cut = self.log.read_batch(locked, self._batch) if locked else ([], False)
+            entries, is_cut = self.log.read_batch(locked, most) if locked else ([], False)
             if not entries:
                 return Drained()
             faultpoint("drain.after_read")
@@ -80,7 +76,8 @@ class BackgroundPersistenceService:
             self._note_keys(connection, outcome.keys())
             faultpoint("drain.before_commit")
         faultpoint("drain.after_commit")
-        self._instruments.persisted(len(entries), perf_counter() - started, len(outcome.refused))
+        seconds = perf_counter() - started
+        self._tiers.instruments.persisted(len(entries), seconds, len(outcome.refused))
         self.log.record_poll()
         self.log.settle(outcome.committed())
         if outcome.refused:
@@ -113,8 +110,8 @@ class BackgroundPersistenceService:
         return drained
 
     def _note_keys(self, connection: Connection, made: list[tuple[Key, str]]) -> None:
-        lost = idempotency.record(connection, made, self._idempotency_seconds)
+        lost = idempotency.record(connection, made, self._tiers.settings.idempotency_seconds)
         if lost:
             log.warning("doubles_buried", messages=len(lost))
-            bury_doubles(connection, lost, ids.timestamp(self._clock.now_us()))
+            bury_doubles(connection, lost, ids.timestamp(self._tiers.clock.now_us()))
             writes.queue_backfill(connection, lost)

@@ -67,12 +67,9 @@ class Bootstrap:
     """Makes or finds what a recovery rests on. Safe to repeat."""
 
     def __init__(self, tiers: Tiers, audit: AuditTrail) -> None:
-        self._engine = tiers.job_engine
+        self._tiers = tiers
         self._server = tiers.job_clickhouse
-        self._client = tiers.redis_client
         self._audit = audit
-        self._slots = tiers.settings.shards
-        self._weeks_ahead = tiers.settings.partition_weeks_ahead
 
     def open(self, run_id: str, actor: str, target_rto_seconds: float | None) -> Bootstrapped:
         """Begins a run, or goes on with the unfinished one. Raises `TierError`, and `Refused` for
@@ -84,7 +81,7 @@ class Bootstrap:
         threads = source.threads()
         mondays = [datetime.fromisoformat(day).replace(tzinfo=UTC) for day in source.weeks()]
         mark = self._mark()
-        with translated(), self._engine.begin() as connection:
+        with translated(), self._tiers.job_engine.begin() as connection:
             is_new = schema.upgrade_postgres(connection).is_new
             row_outbox.continue_numbers(connection, self._server)
             restore.begin(connection)
@@ -99,7 +96,7 @@ class Bootstrap:
             restored["threads"] = restore.restore_threads(connection, copies.get("threads", []))
             if is_new:
                 # Drains count what is added from now on.
-                locks.lock_slots(connection, range(self._slots))
+                locks.lock_slots(connection, range(self._tiers.settings.shards))
                 for batch in batches(threads, restore.BATCH_ROWS):
                     execute(connection, _THREADS_OF_MESSAGES, {"rows": codec.json_array(batch)})
             self._make_partitions(connection, boundary, mondays)
@@ -117,7 +114,7 @@ class Bootstrap:
         """The installation that Redis belongs to; empty where there is none or no answer."""
         try:
             with redis_translated():
-                return identity(self._client).installation
+                return identity(self._tiers.redis_client).installation
         except TierError:
             return ""
 
@@ -125,7 +122,8 @@ class Bootstrap:
         self, connection: Connection, boundary: str, mondays: Sequence[datetime]
     ) -> None:
         this_week = partitions.monday_of(datetime.now(UTC))
-        ahead = [this_week + partitions.WEEK * week for week in range(self._weeks_ahead + 1)]
+        weeks = range(self._tiers.settings.partition_weeks_ahead + 1)
+        ahead = [this_week + partitions.WEEK * week for week in weeks]
         for monday in sorted({*mondays, *ahead}):
             if partitions.bound(monday) >= boundary:
                 partitions.make(connection, monday)

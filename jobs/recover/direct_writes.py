@@ -54,14 +54,10 @@ class HandoffService:
     """Empties the list of direct writes. Safe to run anywhere; one runs at a time."""
 
     def __init__(self, tiers: Tiers) -> None:
-        settings = tiers.settings
+        self._tiers = tiers
         self._engine = tiers.request_engine
-        self._server = tiers.clickhouse_within(settings.ship_timeout_seconds)
-        self._breaker = tiers.breakers.clickhouse
-        self._clock = tiers.clock
+        self._server = tiers.clickhouse_within(tiers.settings.ship_timeout_seconds)
         self._partitions = Partitions(tiers.request_engine)
-        self._idempotency_seconds = settings.idempotency_seconds
-        self._slots = settings.shards
         self._bite = Bite(MOST_BYTES)
 
     def replay(self) -> int:
@@ -79,7 +75,7 @@ class HandoffService:
                     return written
                 self._partitions.ensure_for(write.id for write in writes)
                 # A drain of the same message at the same moment would count it once more.
-                slots = {ids.shard_in(write.id) % self._slots for write in writes}
+                slots = {ids.shard_in(write.id) % self._tiers.settings.shards for write in writes}
                 locks.lock_slots(connection, slots, locks.PATIENCE)
                 in_halves(
                     connection,
@@ -96,7 +92,7 @@ class HandoffService:
         return written
 
     def _listed(self) -> Sequence[_Write]:
-        with self._breaker.guard():
+        with self._tiers.breakers.clickhouse.guard():
             lines = self._server.lines(_LISTED).splitlines()
         found = [msgspec.json.decode(line, type=_Write, strict=False) for line in lines]
         return self._bite.of(found, [len(write.record) for write in found])
@@ -114,8 +110,8 @@ class HandoffService:
             for write in taken
             if write.idempotency_key
         ]
-        lost = idempotency.record(connection, made, self._idempotency_seconds)
-        bury_doubles(connection, lost, ids.timestamp(self._clock.now_us()))
+        lost = idempotency.record(connection, made, self._tiers.settings.idempotency_seconds)
+        bury_doubles(connection, lost, ids.timestamp(self._tiers.clock.now_us()))
         postgres_writes.queue_backfill(connection, lost)
 
     def _strike_out(self, writes: Sequence[_Write]) -> None:

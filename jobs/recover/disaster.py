@@ -6,6 +6,7 @@ what a process that died has left; so nothing depends on the queue, which may be
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -50,25 +51,15 @@ class AlreadyRecovering(Exception):
     """A recovery is requested or runs already."""
 
 
+@dataclass(eq=False)
 class DisasterRecoveryService:
     """The verbs of recoveries."""
 
-    def __init__(
-        self,
-        tiers: Tiers,
-        bootstrap: Bootstrap,
-        paths: dict[Source, RecoveryPath],
-        redis: RedisRecoveryService,
-        audit: AuditTrail,
-    ) -> None:
-        self._notices = tiers.notices
-        self._engine = tiers.job_engine
-        self._server = tiers.job_clickhouse
-        self._clock = tiers.clock
-        self._bootstrap = bootstrap
-        self._paths = paths
-        self._redis = redis
-        self._audit = audit
+    _tiers: Tiers
+    _bootstrap: Bootstrap
+    _paths: dict[Source, RecoveryPath]
+    _redis: RedisRecoveryService
+    _audit: AuditTrail
 
     def request(
         self, source: Source, actor: str, target_rto_seconds: float = DEFAULT_TARGET_SECONDS
@@ -78,21 +69,21 @@ class DisasterRecoveryService:
         if latest is not None and not latest.is_over:
             raise AlreadyRecovering(f"{latest.id} is {latest.state}")
         run = RecoveryRun(
-            id=ids.mint(self._clock.now_us(), 0),
+            id=ids.mint(self._tiers.clock.now_us(), 0),
             source=source,
             actor=actor,
             target_rto_seconds=target_rto_seconds,
         )
-        self._notices.write(NOTICE, run)
+        self._tiers.notices.write(NOTICE, run)
         log.warning("recovery_requested", source=source, id=run.id)
         return run
 
     def is_lost(self) -> bool:
         """Whether PostgreSQL is new and ClickHouse has rows of another. Raises `TierError`."""
-        with translated(), self._engine.connect() as connection:
+        with translated(), self._tiers.job_engine.connect() as connection:
             if not schema.postgres_standing(connection).is_new:
                 return False
-        return row_outbox.are_there(self._server)
+        return row_outbox.are_there(self._tiers.job_clickhouse)
 
     def open(self) -> None:
         """Makes a lost PostgreSQL answer correctly; workers rebuild the rest. Raises `TierError`,
@@ -104,7 +95,7 @@ class DisasterRecoveryService:
 
     def latest(self, tiers: Sequence[str] = TIERS) -> RecoveryRun | None:
         """The latest recovery that these tiers know of. Raises `NoTierAvailable`."""
-        found = self._notices.read(NOTICE, tiers=tiers)
+        found = self._tiers.notices.read(NOTICE, tiers=tiers)
         return msgspec.json.decode(found, type=RecoveryRun) if found is not None else None
 
     def status(self) -> RecoveryStatus:
@@ -124,10 +115,10 @@ class DisasterRecoveryService:
         self, run: RecoveryRun, on_progress: OnProgress = lambda *_: None
     ) -> RecoveryRun | None:
         """Carries a recovery out; None where another process does. Raises `TierError`."""
-        with session_lock(self._engine, *LOCKS) as connection:
+        with session_lock(self._tiers.job_engine, *LOCKS) as connection:
             if connection is None:
                 return None
-            return self._carry_out(_RunNotice(self._notices, run, on_progress))
+            return self._carry_out(_RunNotice(self._tiers.notices, run, on_progress))
 
     def wait(self, run: RecoveryRun, on_progress: OnProgress) -> RecoveryRun:
         """Waits until a recovery is over and gives it; takes it over from a process that died.

@@ -60,11 +60,9 @@ class FromClickHouse:
         """`replay` hands direct writes over to PostgreSQL."""
         self._tiers = tiers
         self._engine = tiers.job_engine
-        self._server = tiers.job_clickhouse
-        self._source = ClickHouseSource(self._server)
+        self._source = ClickHouseSource(tiers.job_clickhouse)
         self._bootstrap = bootstrap
         self._replay = replay
-        self._counter = ThreadCounter(tiers)
 
     def run(self, run: RecoveryRun, on_progress: OnProgress) -> dict[str, int]:
         """Does all of it; gives counts of what was restored. Raises `TierError`."""
@@ -79,7 +77,7 @@ class FromClickHouse:
         counts |= self._verify(opened, on_progress)
         counts["brought_home"] = retry_until_available(self._replay)
         counts["hot_copies"] = self._restore_hot_copies(on_progress)
-        counts["threads"] = self._counter.run(opened.boundary, on_progress)
+        counts["threads"] = ThreadCounter(self._tiers).run(opened.boundary, on_progress)
         retry_until_available(self._finish, opened)
         faultpoint("recovery.finished")
         return counts

@@ -34,15 +34,14 @@ class FromPostgreSQL:
         self, tiers: Tiers, audit: AuditTrail, ships: Sequence[Callable[[], object]]
     ) -> None:
         """`ships` carry what is queued, messages first."""
-        self._engine = tiers.job_engine
-        self._server = tiers.job_clickhouse
+        self._tiers = tiers
         self._audit = audit
         self._ships = ships
 
     def run(self, run: RecoveryRun, on_progress: OnProgress) -> dict[str, int]:
         """Does all of it; gives counts of what was queued. Raises `TierError`."""
         on_progress("opening", 0, 0)
-        retry_until_available(schema.migrate_clickhouse, self._server)
+        retry_until_available(schema.migrate_clickhouse, self._tiers.job_clickhouse)
         retry_until_available(self._audit.note, run.actor, "recovery.begun", f"run:{run.id}")
         counts = retry_until_available(self._queue_small)
         counts["messages"] = self._queue_messages(on_progress)
@@ -53,7 +52,7 @@ class FromPostgreSQL:
         return counts
 
     def _queue_small(self) -> dict[str, int]:
-        with translated(), self._engine.begin() as connection:
+        with translated(), self._tiers.job_engine.begin() as connection:
             return {
                 "row_copies": row_outbox.queue_all(connection),
                 "audit_trail": audit_outbox.queue_all(connection),
@@ -64,7 +63,7 @@ class FromPostgreSQL:
         after, done = ids.LOWEST, 0
         while True:
             values = {"after": after, "batch": BATCH_MESSAGES}
-            (batch,) = retry_until_available(rows_of, self._engine, _QUEUE, values)
+            (batch,) = retry_until_available(rows_of, self._tiers.job_engine, _QUEUE, values)
             done += int(batch.queued)
             if batch.last is None:
                 return done
@@ -81,4 +80,4 @@ class FromPostgreSQL:
             retry_until_available(self._ships[0])
 
     def _count(self, query: str) -> int:
-        return int(rows_of(self._engine, query)[0][0])
+        return int(rows_of(self._tiers.job_engine, query)[0][0])

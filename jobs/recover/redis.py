@@ -74,15 +74,10 @@ class RedisRecoveryService:
     """Repairs Redis from PostgreSQL. Safe to run anywhere, any number of times at once."""
 
     def __init__(self, tiers: Tiers) -> None:
-        settings = tiers.settings
+        self._tiers = tiers
         self._engine = tiers.request_engine
-        self._door = tiers.redis_door
-        self._redis = tiers.redis
         self._repair = tiers.redis_repair
-        self._postgres = tiers.postgres
-        self._states = tiers.state_cache
-        self._idempotency_seconds = settings.idempotency_seconds
-        self._hot_page = settings.hot_page_messages
+        self._idempotency_seconds = tiers.settings.idempotency_seconds
         self._bite = Bite(BATCH, LEAST)
 
     def reconcile(self) -> int:
@@ -104,7 +99,7 @@ class RedisRecoveryService:
     def adopt(self) -> bool:
         """Makes this Redis the one that may be believed, once PostgreSQL is complete; gives whether
         it was not yet. Raises `TierRejected` for a Redis of another installation."""
-        with self._door.guarded() as client:
+        with self._tiers.redis_door.guarded() as client:
             found = identity(client)
         known = rows_of(self._engine, _STATE)[0]
         if known.is_rebuilt:
@@ -121,7 +116,7 @@ class RedisRecoveryService:
         self.invalidate_all()
         newest = transact(self._engine, idempotency.newest, LOST_SECONDS)
         self._repair.store_keys(newest, self._idempotency_seconds)
-        with self._door.guarded() as client:
+        with self._tiers.redis_door.guarded() as client:
             client.set(keys.INSTALLATION, known.installation)
         values = {"run_id": found.run_id, "has_all_keys": has_all_keys}
         values["seconds"] = self._idempotency_seconds
@@ -139,7 +134,7 @@ class RedisRecoveryService:
             *((names, self._repair.evict_committed) for names in keys.EVERY_STATE),
         ]
         for pattern, invalidate in steps:
-            for names in filter(None, self._door.scan(pattern)):
+            for names in filter(None, self._tiers.redis_door.scan(pattern)):
                 invalidate(names)
 
     def _backfill(self, batch: int) -> int:
@@ -151,7 +146,7 @@ class RedisRecoveryService:
                 return 0
             states = {StateName(one.state_kind, *one[:2]) for one in notes if one.state_kind}
             if states:
-                self._states.cache_states_in_redis(state_writes.find(connection, states))
+                self._tiers.state_cache.cache_states_in_redis(state_writes.find(connection, states))
             rows = [note for note in notes if not note.state_kind]
             threads = {(row.user_id, row.thread_id) for row in rows}
             changed = {(row.user_id, row.thread_id) for row in rows if row.message_id is None}
@@ -163,7 +158,7 @@ class RedisRecoveryService:
             made = idempotency.of_messages(connection, found, self._idempotency_seconds)
             self._repair.store_keys(made, self._idempotency_seconds)
             for user_id, thread_id in sorted(changed):
-                if row := self._postgres.thread(user_id, thread_id):
+                if row := self._tiers.postgres.thread(user_id, thread_id):
                     self._repair.refresh_thread(row.thread, is_news=True)
         log.info(
             "redis_backfilled",
@@ -179,7 +174,7 @@ class RedisRecoveryService:
         query: Any = select(messages).where(messages.c.id.in_(message_ids))
         found = [message_of(row) for row in connection.execute(query)]
         threads = {hidden.thread_of(one) for one in found}
-        marks = hidden.known(connection, self._redis, threads)
+        marks = hidden.known(connection, self._tiers.redis, threads)
         return [one for one in found if not marks[hidden.thread_of(one)].hide(one.id)]
 
     def warm(self, user_id: str | None = None, thread_id: str | None = None) -> Iterator[int]:
@@ -194,16 +189,15 @@ class RedisRecoveryService:
             yield self._warm(row.user_id, row.id)
 
     def _warm(self, user_id: str, thread_id: str) -> int:
-        hot = self._redis.page(user_id, thread_id, ids.LOWEST, ids.HIGHEST, "desc", 1)
-        page = self._postgres.page(
-            user_id, thread_id, ids.LOWEST, ids.HIGHEST, "desc", self._hot_page
-        )
+        own, most = self._tiers, self._tiers.settings.hot_page_messages
+        newest = (user_id, thread_id, ids.LOWEST, ids.HIGHEST, "desc")
+        hot, page = own.redis.page(*newest, 1), own.postgres.page(*newest, most)
         live = [one for one in page.messages if one.deleted_at is None]
-        has_more = len(page.messages) == self._hot_page
+        has_more = len(page.messages) == most
         oldest = page.messages[-1].id if has_more else page.boundary
         if not live or (hot.floor is not None and hot.floor <= oldest):
             return 0
-        taken = self._redis.warm(
+        taken = own.redis.warm(
             user_id,
             thread_id,
             [(one.id, codec.encode(one)) for one in live],

@@ -115,14 +115,12 @@ class ThreadCounter:
     """
 
     def __init__(self, tiers: Tiers) -> None:
-        self._engine = tiers.job_engine
-        self._server = tiers.job_clickhouse
-        self._slots = tiers.settings.shards
+        self._tiers = tiers
 
     def run(self, boundary: str, on_progress: OnProgress) -> int:
         """Counts all; gives how many threads there are. Below `boundary` ClickHouse has messages
         that PostgreSQL lacks. Raises `TierError`."""
-        ((total,),) = retry_until_available(rows_of, self._engine, _TOTAL)
+        ((total,),) = retry_until_available(rows_of, self._tiers.job_engine, _TOTAL)
         done, after = 0, ("", "")
         while threads := retry_until_available(self._next, after):
             retry_until_available(self._count, threads, boundary)
@@ -137,15 +135,15 @@ class ThreadCounter:
 
     def _next(self, after: Thread) -> list[Thread]:
         values = {"user": after[0], "thread": after[1], "batch": BATCH_THREADS}
-        return [(row.user_id, row.id) for row in rows_of(self._engine, _NEXT, values)]
+        return [(row.user_id, row.id) for row in rows_of(self._tiers.job_engine, _NEXT, values)]
 
     def _count(self, threads: Sequence[Thread], boundary: str | None = None) -> None:
-        slots = {ids.shard_of(*thread) % self._slots for thread in threads}
-        with translated(), self._engine.begin() as connection:
+        slots = {ids.shard_of(*thread) % self._tiers.settings.shards for thread in threads}
+        with translated(), self._tiers.job_engine.begin() as connection:
             lock_slots(connection, slots)
             if boundary != ids.LOWEST:
                 lock(connection, SHIP_LOCK)
-            found = figures(connection, self._server, threads, boundary)
+            found = figures(connection, self._tiers.job_clickhouse, threads, boundary)
             wrong = [
                 each._asdict() | {"user_id": user_id, "thread_id": thread_id}
                 for (user_id, thread_id), each in found.items()

@@ -6,6 +6,7 @@ import heapq
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -69,20 +70,13 @@ class Watermark(NamedTuple):
     deleted_through: str
 
 
+@dataclass(eq=False)
 class MessageExporter:
     """Reads everything, in order. Several may run at once, beside live traffic."""
 
-    def __init__(
-        self,
-        tiers: Tiers,
-        persistence: BackgroundPersistenceService,
-        fetch_rows: int = FETCH_ROWS,
-    ) -> None:
-        self._engine = tiers.job_engine
-        self._clickhouse = tiers.job_clickhouse
-        self._log = tiers.pending_log
-        self._persistence = persistence
-        self._fetch_rows = fetch_rows
+    _tiers: Tiers
+    _persistence: BackgroundPersistenceService
+    fetch_rows: int = FETCH_ROWS
 
     def everything(
         self,
@@ -92,7 +86,7 @@ class MessageExporter:
         id, each compared by its bytes. Raises `TierUnavailable`, also midway: what was given until
         then is right, but not all."""
         self.drain()
-        with snapshot_connection(self._engine) as connection:
+        with snapshot_connection(self._tiers.job_engine) as connection:
             yield from self._read(connection, selection)
 
     def _read(self, connection: Connection, selection: Selection) -> Iterator[Thread | Message]:
@@ -104,25 +98,24 @@ class MessageExporter:
         connection.commit()
 
         watermarks, threads, committed = (
-            fetch(connection, f"exported_{name}", self._fetch_rows)
+            fetch(connection, f"exported_{name}", self.fetch_rows)
             for name in ("watermarks", "threads", "messages")
         )
         parts: list[Iterator[Message]] = [map(message_of, committed)]
         if boundary != ids.LOWEST:
-            parts.append(archived_messages(self._clickhouse, selection, below=boundary))
+            parts.append(archived_messages(self._tiers.job_clickhouse, selection, below=boundary))
         marks = (Watermark((row.user_id, row.thread_id), row.deleted_through) for row in watermarks)
         messages = live(newest(*parts), marks, erased)
         return heapq.merge((thread_of(row).thread for row in threads), messages, key=position)
 
     def drain(self) -> None:
         """Waits until all that is acknowledged by now is in PostgreSQL, and helps with it."""
-        started_us = self._log.now_us()
-        deadline = time.monotonic() + DRAIN_SECONDS
-        slots = range(self._log.slots)
+        log, deadline = self._tiers.pending_log, time.monotonic() + DRAIN_SECONDS
+        started_us, slots = log.now_us(), range(log.slots)
         while True:
             self._persistence.drain_all(slots)
             # A worker may hold some slots; it is as good as this process at emptying them.
-            oldest_us = self._log.oldest_pending_us()
+            oldest_us = log.oldest_pending_us()
             if oldest_us is None or oldest_us > started_us:
                 return
             if time.monotonic() > deadline:

@@ -3,6 +3,7 @@ behind it is."""
 
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -71,15 +72,13 @@ class Unshipped(NamedTuple):
     marks: list[Mark]
 
 
+@dataclass(eq=False)
 class Hidden:
     """Asks PostgreSQL and Redis. Errors leave as `TierError`."""
 
-    def __init__(
-        self, postgres: PostgresTier, unpersisted: UnpersistedWrites, log: PendingLog
-    ) -> None:
-        self._postgres = postgres
-        self._unpersisted = unpersisted
-        self._log = log
+    _postgres: PostgresTier
+    _unpersisted: UnpersistedWrites
+    _log: PendingLog
 
     def unpersisted(self, user_id: str | None) -> Unshipped:
         """Acknowledged writes that PostgreSQL may not have, and what a user deleted just now."""

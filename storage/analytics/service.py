@@ -3,6 +3,7 @@ An answer is cached for some seconds; while ClickHouse is down the last one is g
 warning."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,14 +15,7 @@ from models.message import Caveat, Tier
 from storage.analytics.buckets import Window
 from storage.analytics.cache import FiguresCache
 from storage.analytics.clickhouse import ArchiveFigures
-from storage.analytics.figures import (
-    Counted,
-    EveryonesFigures,
-    Point,
-    Series,
-    Summary,
-    TierSize,
-)
+from storage.analytics.figures import Counted, EveryonesFigures, Point, Series, Summary, TierSize
 from storage.analytics.hidden import Hidden, Mark, as_of
 from storage.errors import TierError, TierUnavailable
 from storage.postgres.driver import execute
@@ -34,24 +28,16 @@ BYTES_OF_A_GB = 1_000_000_000
 _DATABASE_SIZE = "SELECT pg_database_size(current_database())"
 
 
+@dataclass(eq=False)
 class AnalyticsService:
-    """The counting verbs over the tiers. `prices` are those of a GB for a month."""
+    """The counting verbs over the tiers. `_prices` are those of a GB for a month."""
 
-    def __init__(
-        self,
-        archive: ArchiveFigures,
-        hidden: Hidden,
-        cache: FiguresCache,
-        postgres: PostgresTier,
-        redis: RedisGateway,
-        prices: Mapping[Tier, float],
-    ) -> None:
-        self._archive = archive
-        self._hidden = hidden
-        self._cache = cache
-        self._postgres = postgres
-        self._redis = redis
-        self._prices = prices
+    _archive: ArchiveFigures
+    _hidden: Hidden
+    _cache: FiguresCache
+    _postgres: PostgresTier
+    _redis: RedisGateway
+    _prices: Mapping[Tier, float]
 
     def summary(
         self, user_id: str, *, since: str | None, until: str | None, with_everyone: bool

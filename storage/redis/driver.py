@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.resources import files
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
@@ -87,20 +88,14 @@ class Replicas(NamedTuple):
             raise TierUnavailable("redis", reason)
 
 
+@dataclass(eq=False)
 class RedisGateway:
     """The one way to a Redis: its client, the breaker before it, and the replicas behind it."""
 
-    def __init__(
-        self,
-        client: Redis,
-        breaker: Breaker,
-        replicas: Replicas,
-        slow: SlowQueries | None = None,
-    ) -> None:
-        self.client = client
-        self.breaker = breaker
-        self.replicas = replicas
-        self._slow = slow
+    client: Redis
+    breaker: Breaker
+    replicas: Replicas
+    _slow: SlowQueries | None = None
 
     def guarded(self) -> "_Calls":
         """The client, for one or a few calls. Raises `TierUnavailable` or `TierRejected`."""

@@ -7,6 +7,7 @@ the newest down; the newest version of each is matched by the same rules, whoeve
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 
 from models import ids
@@ -38,22 +39,15 @@ QUICK_SECONDS = MOST_SECONDS / (2 * GROWTH)
 """Only a query as fast as this is followed by a larger one: ClickHouse gives up what takes long."""
 
 
+@dataclass(eq=False)
 class SearchService:
     """The verb of search over the tiers."""
 
-    def __init__(
-        self,
-        unpersisted: UnpersistedWrites,
-        rows: SearchRows,
-        archive: SearchArchive,
-        lease: Lease,
-        instruments: Instruments,
-    ) -> None:
-        self.unpersisted = unpersisted
-        self.rows = rows
-        self.archive = archive
-        self.lease = lease
-        self._instruments = instruments
+    unpersisted: UnpersistedWrites
+    rows: SearchRows
+    archive: SearchArchive
+    lease: Lease
+    _instruments: Instruments
 
     def search(self, user_id: str, wanted: Wanted, *, limit: int, cursor: str | None) -> SearchHits:
         """Up to `limit` of a user's messages that match, newest first, below a cursor.
@@ -80,18 +74,13 @@ class _Versions(dict[str, tuple[Message, Tier]]):
         return [name for name, (_, giver) in self.items() if giver != tier]
 
 
+@dataclass(eq=False)
 class _Stride:
     """Searches a tier by so many rows at once, and by more and more as long as that is quick."""
 
-    def __init__(
-        self,
-        rows: int,
-        floor: Callable[[SearchSpan, int], str],
-        candidates: Callable[[SearchSpan], Matches],
-    ) -> None:
-        self._rows = rows
-        self._floor = floor
-        self._candidates = candidates
+    _rows: int
+    _floor: Callable[[SearchSpan, int], str]
+    _candidates: Callable[[SearchSpan], Matches]
 
     def take(self, span: SearchSpan) -> Matches:
         """The candidates of a span, or of as much of it as is searched at once."""

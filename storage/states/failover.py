@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from models import codec
@@ -60,26 +61,17 @@ class Overtaken(VersionConflict):
     """PostgreSQL has a newer version, which may or may not rest on this one."""
 
 
+@dataclass(eq=False)
 class StateChain:
     """Reads and writes of states over whichever tier can serve them."""
 
-    def __init__(
-        self,
-        cache: StateCacheManager,
-        rows: StateRows,
-        copies: StateCopies,
-        lease: Lease,
-        quota: LogQuota,
-        postgres_breaker: Breaker,
-        instruments: Instruments,
-    ) -> None:
-        self._instruments = instruments
-        self._cache = cache
-        self._rows = rows
-        self._copies = copies
-        self._lease = lease
-        self._quota = quota
-        self._postgres_breaker = postgres_breaker
+    _cache: StateCacheManager
+    _rows: StateRows
+    _copies: StateCopies
+    _lease: Lease
+    _quota: LogQuota
+    _postgres_breaker: Breaker
+    _instruments: Instruments
 
     def find(
         self, whose: StateName, *, must_be_known: bool = True, for_writing: bool = False

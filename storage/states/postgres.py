@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -54,23 +55,15 @@ SELECT count(*) FROM gone
 """
 
 
+@dataclass(eq=False)
 class StateRows:
     """Reads and writes of states. Errors leave as `TierUnavailable`, `TierRejected`."""
 
-    def __init__(
-        self,
-        tier: PostgresTier,
-        engine: Engine,
-        breaker: Breaker,
-        bypass: BypassRegistration,
-        *,
-        slots: int,
-    ) -> None:
-        self._tier = tier
-        self._engine = engine
-        self._breaker = breaker
-        self._bypass = bypass
-        self._slots = slots
+    _tier: PostgresTier
+    _engine: Engine
+    _breaker: Breaker
+    _bypass: BypassRegistration
+    _slots: int
 
     def load(self, whose: StateName) -> StateRecord | None:
         """The committed version, or a tombstone, also where its user was erased; None for none."""

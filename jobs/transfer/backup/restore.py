@@ -3,6 +3,7 @@ messages go to ClickHouse alone, the others to PostgreSQL and its outbox. Every 
 repeated."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -39,27 +40,14 @@ _KEPT_WHOLE = frozenset({"user_erasures", "audit_trail"})
 """Tables that say what became of a user, and so hold rows of those who were erased."""
 
 
+@dataclass(eq=False)
 class RestoreService:
-    """Restores backups."""
+    """Restores backups. `_ships` carry what PostgreSQL has queued to ClickHouse."""
 
-    def __init__(
-        self,
-        tiers: Tiers,
-        redis: RedisRecoveryService,
-        audit: AuditTrail,
-        ships: Sequence[Callable[[], object]],
-    ) -> None:
-        """`ships` carry what PostgreSQL has queued to ClickHouse."""
-        settings = tiers.settings
-        self._engine = tiers.job_engine
-        self._server = tiers.job_clickhouse
-        self._redis = redis
-        self._audit = audit
-        self._ships = ships
-        self._counter = ThreadCounter(tiers)
-        self._partitions = Partitions(self._engine)
-        self._weeks_ahead = settings.partition_weeks_ahead
-        self._key = key_of(settings.jwt_secret)
+    _tiers: Tiers
+    _redis: RedisRecoveryService
+    _audit: AuditTrail
+    _ships: Sequence[Callable[[], object]]
 
     def restore(
         self,
@@ -75,16 +63,17 @@ class RestoreService:
         target that is not empty unless `merge`; and `TierError`, after which it may be repeated
         with `merge`."""
         on_progress("verifying", 0, 0)
-        verified = verify(folder, self._key, trust=trust)
+        tiers, settings = self._tiers, self._tiers.settings
+        verified = verify(folder, key_of(settings.jwt_secret), trust=trust)
         found = verified.manifest
-        migrate_all(self._engine, self._server, self._weeks_ahead)
+        migrate_all(tiers.job_engine, tiers.job_clickhouse, settings.partition_weeks_ahead)
         is_empty = self._is_empty()
         if not (is_empty or merge):
             raise Refused("there are messages or threads already: --merge restores it beside them")
         retry_until_available(self._restore_tables, folder, verified, is_empty)
         self._restore_messages(folder, found, on_progress)
-        transact(self._engine, execute, _RAISE_BOUNDARY, {"boundary": found.boundary})
-        self._counter.run(found.boundary, on_progress)
+        transact(tiers.job_engine, execute, _RAISE_BOUNDARY, {"boundary": found.boundary})
+        ThreadCounter(tiers).run(found.boundary, on_progress)
         on_progress("redis and clickhouse", 0, 0)
         self._redis.invalidate_all()
         for ship in self._ships:
@@ -94,13 +83,13 @@ class RestoreService:
         return verified
 
     def _is_empty(self) -> bool:
-        with translated(), self._engine.connect() as connection:
+        with translated(), self._tiers.job_engine.connect() as connection:
             if not execute(connection, _IS_EMPTY).scalar_one():
                 return False
-        return not self._server.lines("SELECT 1 FROM messages LIMIT 1")
+        return not self._tiers.job_clickhouse.lines("SELECT 1 FROM messages LIMIT 1")
 
     def _restore_tables(self, folder: Path, found: SignedManifest, is_empty: bool) -> None:
-        with translated(), self._engine.begin() as connection:
+        with translated(), self._tiers.job_engine.begin() as connection:
             erased = hidden.erasures(connection)
             # Only those that a backup may have, whatever its manifest names.
             wanted = set(small_tables(connection)) - (set() if found.is_signed else {AUDIT})
@@ -115,14 +104,16 @@ class RestoreService:
 
     def _restore_messages(self, folder: Path, found: Manifest, on_progress: OnProgress) -> None:
         part = found.parts[MESSAGES]
-        erased = transact(self._engine, hidden.erasures)
-        done = 0
+        erased = transact(self._tiers.job_engine, hidden.erasures)
+        partitions, done = Partitions(self._tiers.job_engine), 0
         for batch in batches(lines(folder, part), BATCH_MESSAGES):
-            retry_until_available(self._restore_batch, batch, found.boundary, erased)
+            retry_until_available(self._restore_batch, partitions, batch, found.boundary, erased)
             done += len(batch)
             on_progress("messages", done, part.rows)
 
-    def _restore_batch(self, batch: Sequence[bytes], boundary: str, erased: dict[str, str]) -> None:
+    def _restore_batch(
+        self, partitions: Partitions, batch: Sequence[bytes], boundary: str, erased: dict[str, str]
+    ) -> None:
         here: list[tuple[str, bytes]] = []
         archived: list[bytes] = []
         threads: set[hidden.Thread] = set()
@@ -136,12 +127,12 @@ class RestoreService:
                 archived.append(record)
                 threads.add(hidden.thread_of(message))
         if archived:
-            self._server.insert("messages", b"\n".join(archived))
+            self._tiers.job_clickhouse.insert("messages", b"\n".join(archived))
             # What went with its thread is to leave once more.
-            transact(self._engine, writes.purge_again, threads)
+            transact(self._tiers.job_engine, writes.purge_again, threads)
         if here:
-            self._partitions.ensure_for(name for name, _ in here)
-            transact(self._engine, load, [record for _, record in here], ship=True)
+            partitions.ensure_for(name for name, _ in here)
+            transact(self._tiers.job_engine, load, [record for _, record in here], ship=True)
 
 
 def _kept(name: str, rows: Iterable[bytes], erased: dict[str, str]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -35,17 +36,14 @@ COMPRESSION = 6
 STEP = 2_000
 
 
+@dataclass(eq=False)
 class BackupService:
-    """Makes backups, beside live traffic."""
+    """Makes backups, beside live traffic. `_gather` brings to PostgreSQL what was acknowledged and
+    is elsewhere by now."""
 
-    def __init__(self, tiers: Tiers, audit: AuditTrail, gather: Callable[[], object]) -> None:
-        """`gather` brings to PostgreSQL what was acknowledged and is elsewhere by now."""
-        self._engine = tiers.job_engine
-        self._server = tiers.job_clickhouse
-        self._clock = tiers.clock
-        self._key = key_of(tiers.settings.jwt_secret)
-        self._audit = audit
-        self._gather = gather
+    _tiers: Tiers
+    _audit: AuditTrail
+    _gather: Callable[[], object]
 
     def write(
         self, folder: Path, actor: str, on_progress: OnProgress = lambda *_: None
@@ -56,9 +54,9 @@ class BackupService:
             raise Refused(f"{folder} is there already")
         self._gather()
         with _drafted(folder) as draft:
-            made_at = ids.timestamp(self._clock.now_us())
-            with snapshot_connection(self._engine) as connection:
-                taken = BackupSnapshot(connection, self._server)
+            made_at = ids.timestamp(self._tiers.clock.now_us())
+            with snapshot_connection(self._tiers.job_engine) as connection:
+                taken = BackupSnapshot(connection, self._tiers.job_clickhouse)
                 manifest = Manifest(
                     format=FORMAT,
                     made_at=made_at,
@@ -66,9 +64,10 @@ class BackupService:
                     boundary=taken.boundary,
                     parts=_parts(draft, taken, on_progress),
                 )
+            key = key_of(self._tiers.settings.jwt_secret)
             data = msgspec.json.format(msgspec.json.encode(manifest)) + b"\n"
             _write(draft / NAME, data)
-            _write(draft / SIGNATURE, signature(self._key, data).encode() + b"\n")
+            _write(draft / SIGNATURE, signature(key, data).encode() + b"\n")
         self._audit.note(actor, "backup.made", "all", manifest.rows)
         return manifest
 
