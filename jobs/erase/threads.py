@@ -105,7 +105,9 @@ def drop_letters(connection: Connection) -> tuple[int, list[str]]:
     marks = hidden.committed(connection, {_thread(one) for one in found})
     names = [one.address.message_id for one in found if one.address.message_id]
     buried = set(execute(connection, _TOMBSTONES, {"ids": names}).scalars())
-    threads = [dict(zip(("user_id", "thread_id"), thread, strict=True)) for thread in marks]
+    # Of a name that PostgreSQL cannot hold there is no thread.
+    named = (thread for thread in marks if "\0" not in "".join(thread))
+    threads = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in named]
     rows = execute(connection, _GONE_THREADS, {"threads": codec.text(threads)})
     ended = {(row.user_id, row.id): int(row.version) for row in rows}
     gone: dict[int, str] = {}

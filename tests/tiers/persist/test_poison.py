@@ -106,6 +106,17 @@ def test_a_poisonous_message_is_refused_alone(
     assert letter.reason
 
 
+def test_a_letter_with_a_name_that_nobody_can_have_keeps_none_from_erasing(
+    alone: Services, user: str, drain: Callable[[], Drained]
+) -> None:
+    neighbours(alone, user)
+    alone.threads.delete(user, "t")
+    entry_id = inject(alone, user, {"message": POISONS["U+0000 in the thread"](user)})
+    drain()
+    alone.jobs.erasure.erase_deleted_threads()
+    assert len(letters(alone, entry_id)) == 1
+
+
 def test_many_poisonous_messages_are_each_refused_alone(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:
