@@ -52,7 +52,8 @@ class _Moment(NamedTuple):
         values = _values(self.figures)
         for name, gauge in GAUGES.items():
             family = GaugeMetricFamily(f"threadkeep_{name}", gauge.meaning, labels=gauge.labels)
-            for labels, value in values[name].items():
+            found = values[name] if name in values else {(): getattr(self.figures, name)}
+            for labels, value in found.items():
                 if value is not None:
                     family.add_metric(labels, value)
             if family.samples:
@@ -65,7 +66,8 @@ def exposition(own: Instruments, folder: str, figures: StoreFigures) -> bytes:
 
 
 def _values(figures: StoreFigures) -> dict[str, _Values]:
-    """By gauge and labels. Alerts of which none fires are 0, so that one shows as a rise."""
+    """By gauge and labels, but of gauges that are named as their figure is. Alerts of which none
+    fires are 0, so that one shows as a rise."""
     letters = figures.dead_letters
     return {
         "tier_up": {(tier,): int(one.is_up) for tier, one in figures.tiers.items()},
@@ -81,12 +83,6 @@ def _values(figures: StoreFigures) -> dict[str, _Values]:
         },
         "progress": {(): int(figures.progress.is_ok)},
         "look_age_seconds": {(): figures.look_seconds},
-        "redis_memory_bytes": {(): figures.redis_memory_bytes},
-        "redis_memory_limit_bytes": {(): figures.redis_memory_limit_bytes},
         "dead_letters": {(): letters.entries if letters else None},
         "dead_letters_oldest_seconds": {(): letters.oldest_seconds if letters else None},
-        "acknowledged_lost": {(): figures.acknowledged_lost},
-        "checks_running": {(): figures.checks_running},
-        "data_consistency_score": {(): figures.data_consistency_score},
-        "data_consistency_age_seconds": {(): figures.data_consistency_age_seconds},
     }

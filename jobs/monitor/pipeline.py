@@ -30,7 +30,7 @@ class RoadTier(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     memory_limit_bytes: int | None = None
 
 
-class Stage(msgspec.Struct, kw_only=True, frozen=True):
+class Stage(msgspec.Struct, frozen=True):
     """A way from one place to another: how much goes along it, and how much waits to. `p50_ms` and
     `p95_ms` are there where the latency of each is known."""
 
@@ -108,63 +108,36 @@ def _stages(last: Counts, seen: Snapshot, alerts: AlertState) -> list[Stage]:
     log_age, outbox_age = seen.oldest_pending_seconds, seen.oldest_outbox_seconds
     is_late = bool(alerts.active.keys() & {DEGRADATION, "latency_p95"})
 
-    def state(*needs: Tier, slow: bool = False, stopped: bool = False) -> State:
-        if stopped or not all(seen.tiers[tier].available for tier in needs):
-            return "stopped"
-        return "slow" if slow else "ok"
+    def stage(
+        name: str,
+        start: Tier | Literal["client"],
+        to: Tier,
+        counted: str,
+        waiting: int | None = None,
+        age: float | None = None,
+        *,
+        slow: bool = False,
+        stopped: bool = False,
+    ) -> Stage:
+        is_up = all(tier == "client" or seen.tiers[tier].available for tier in (start, to))
+        is_slow = slow or (age is not None and age > SLOW_SECONDS)
+        state: State = "stopped" if stopped or not is_up else "slow" if is_slow else "ok"
+        return Stage(name, start, to, _rate(last[counted]), waiting, rounded(age), state)
 
-    acknowledged = state("redis", slow=is_late)
-    persisted = state(
-        "redis", "postgresql", slow=_is_slow(log_age), stopped=not seen.progress.is_ok
-    )
-    replicated = state("postgresql", "clickhouse", slow=_is_slow(outbox_age))
-    archived = state("postgresql", "clickhouse", stopped=bool(seen.archive_stopped))
-    bypasses: dict[Tier, int | None] = {
-        "postgresql": seen.redis_lacks,
-        "clickhouse": seen.to_bring_home,
-    }
-    waiting, queued = seen.pending, seen.outbox
-    to_archive = ("postgresql", "clickhouse")
-    stages = [
-        _stage("acknowledge", "client", "redis", last["acknowledged:redis"], acknowledged),
-        _stage("persist", "redis", "postgresql", last["persisted"], persisted, waiting, log_age),
-        _stage("replicate", *to_archive, last["replicated"], replicated, queued, outbox_age),
-        _stage("archive", *to_archive, last["archived"], archived),
-    ]
-    latencies = {
-        "p50_ms": rounded(last.quantile_ms(0.5)),
-        "p95_ms": rounded(last.quantile_ms(0.95)),
-    }
-    stages[0] = msgspec.structs.replace(stages[0], **latencies)
+    first = stage("acknowledge", "client", "redis", "acknowledged:redis", slow=is_late)
+    p50_ms, p95_ms = (rounded(last.quantile_ms(share)) for share in (0.5, 0.95))
     # Writes that bypass Redis; what waits is what Redis, or PostgreSQL, lacks of them.
-    for tier, lacks in bypasses.items():
-        count = last[f"acknowledged:{tier}"]
-        stages.append(_stage(f"detour_{tier}", "client", tier, count, state(tier), lacks))
-    return stages
-
-
-def _stage(
-    name: str,
-    start: str,
-    to: str,
-    count: float,
-    state: State,
-    waiting: int | None = None,
-    age: float | None = None,
-) -> Stage:
-    return Stage(
-        name=name,
-        start=start,
-        to=to,
-        per_second=_rate(count),
-        waiting=waiting,
-        oldest_waiting_seconds=rounded(age),
-        state=state,
-    )
-
-
-def _is_slow(age: float | None) -> bool:
-    return age is not None and age > SLOW_SECONDS
+    beside = ("acknowledged:postgresql", "acknowledged:clickhouse")
+    is_stuck, archive_stopped = not seen.progress.is_ok, bool(seen.archive_stopped)
+    waiting, queued = seen.pending, seen.outbox
+    return [
+        msgspec.structs.replace(first, p50_ms=p50_ms, p95_ms=p95_ms),
+        stage("persist", "redis", "postgresql", "persisted", waiting, log_age, stopped=is_stuck),
+        stage("replicate", "postgresql", "clickhouse", "replicated", queued, outbox_age),
+        stage("archive", "postgresql", "clickhouse", "archived", stopped=archive_stopped),
+        stage("detour_postgresql", "client", "postgresql", beside[0], seen.redis_lacks),
+        stage("detour_clickhouse", "client", "clickhouse", beside[1], seen.to_bring_home),
+    ]
 
 
 def _series(windows: Mapping[int, Counts], now: float) -> RoadSeries:

@@ -4,13 +4,12 @@ import threading
 import time
 
 from jobs.monitor.alerts.monitor import PerformanceMonitor
-from jobs.monitor.counting import Counting
 from jobs.monitor.figures import StoreFigures, figures
 from jobs.monitor.health import PersistenceHealth, persistence_health
 from jobs.monitor.pipeline import PipelineStatus, road
 from jobs.monitor.snapshot import Snapshotter
 from jobs.monitor.tier_performance import StoragePerformance, storage_performance
-from jobs.monitor.windows import Windows
+from jobs.monitor.windows import Counting, Windows
 from storage.availability.checks.safety import judge
 from storage.availability.progress import ProgressWatch
 from storage.redis.client import small_client

@@ -37,18 +37,13 @@ class StoragePerformance(msgspec.Struct, kw_only=True, frozen=True):
 def storage_performance(windows: Mapping[int, Counts], now: float) -> StoragePerformance:
     """The figures of the windows that are over."""
     last, seconds = latest(windows, now, LAST_WINDOWS), LAST_WINDOWS * WINDOW_SECONDS
-
-    def rate(count: float) -> float:
-        return round(count / seconds, 3)
-
+    names = ("refused", "failed_over", "persisted", "replicated")
+    counts = {"acknowledged": last.acknowledged, **{name: last[name] for name in names}}
+    rates = {f"{name}_per_second": round(count / seconds, 3) for name, count in counts.items()}
     return StoragePerformance(
         seconds=seconds,
         tiers={tier: _of_tier(last, tier) for tier in TIERS},
-        acknowledged_per_second=rate(last.acknowledged),
-        refused_per_second=rate(last["refused"]),
-        failed_over_per_second=rate(last["failed_over"]),
-        persisted_per_second=rate(last["persisted"]),
-        replicated_per_second=rate(last["replicated"]),
+        **rates,
         avg_ms=rounded(last.average_ms()),
         p95_ms=rounded(last.quantile_ms(0.95)),
     )

@@ -1,10 +1,12 @@
 """Counts of the last twenty minutes in windows of two seconds, of all processes together, in Redis.
-While Redis is down a process goes by its own, and adds them afterwards. An addition whose answer
-was lost may count twice."""
+Each process takes there what it counted, every two seconds, in a thread of its own. While Redis is
+down it goes by its own, and adds them afterwards. An addition whose answer was lost may count
+twice."""
 
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from redis import Redis
@@ -12,7 +14,9 @@ from redis import Redis
 from storage.errors import TierError
 from storage.redis import keys
 from storage.redis.driver import translated
-from storage.telemetry.counts import TIERS, Counts, total
+from storage.resilience.periodic import PeriodicThread
+from storage.telemetry.counts import ANSWERS, TIERS, Counts, Latencies, total
+from storage.tiers import Tiers
 
 WINDOW_SECONDS = 2
 KEPT_SECONDS = 1_200
@@ -59,7 +63,8 @@ class Windows:
                     kept[window] = kept.get(window, Counts()) + counts
             for kept in (self._own, self._unsent):
                 _forget_before(kept, window - SHOWN_WINDOWS)
-            if not _is_due(self._unsent, window):
+            is_late = any(at <= window - LATE_WINDOWS for at in self._unsent)
+            if not (is_late or any(map(_tells_of_more, self._unsent.values()))):
                 return
             unsent, self._unsent = self._unsent, {}
         try:
@@ -130,9 +135,44 @@ class Windows:
             pipeline.execute()
 
 
-def _is_due(unsent: Mapping[int, Counts], window: int) -> bool:
-    is_late = any(at <= window - LATE_WINDOWS for at in unsent)
-    return is_late or any(map(_tells_of_more, unsent.values()))
+class Counting:
+    """One process's counts, on their way to the windows of all."""
+
+    def __init__(self, tiers: Tiers, windows: Windows) -> None:
+        self.answered = Latencies()
+        self._tiers = tiers
+        self._windows = windows
+        self._before: Counts | None = None
+        # At the end of each window by the clock, so that windows of all processes agree.
+        self._thread = PeriodicThread(
+            "counting",
+            lambda: self.count(time.time()),
+            lambda: WINDOW_SECONDS - time.time() % WINDOW_SECONDS,
+            "not_counted",
+            on_failure=partial(tiers.instruments.round_failed, "counting"),
+            waits_first=True,
+            shows_traceback=False,
+        )
+
+    def begin(self) -> None:
+        """Counts from now on. Once a process, after any fork."""
+        self._before = self._totals()
+        self._thread.begin()
+
+    def count(self, now: float) -> None:
+        """Adds what was counted since the last time to the window that has just ended."""
+        totals = self._totals()
+        grown, self._before = totals.since(self._before or {}), totals
+        self._windows.add(now - WINDOW_SECONDS / 2, grown)
+
+    def _totals(self) -> Counts:
+        """What this process counted since it began."""
+        tiers = self._tiers
+        numbers = Counts(tiers.instruments.counts() | self.answered.totals(ANSWERS))
+        for tier in TIERS:
+            numbers |= tiers.breakers.of(tier).latencies.totals(tier)
+            numbers[f"{tier}:slow"] = tiers.slow_queries.counts[tier]
+        return numbers
 
 
 def _tells_of_more(counts: Counts) -> bool:
