@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from models import codec, ids
 from models.ids import Clock
-from storage.postgres.driver import execute, rfc3339, rows_of, transact
+from storage.postgres.driver import execute, record_of, rows_of, transact
 
 SYSTEM = "system"
 """The actor of what happens by the clock."""
@@ -96,4 +96,4 @@ class AuditTrail:
         """Entries, newest first, with ids below the cursor. `since` is RFC 3339."""
         wanted = {"since": since, "actor": actor, "action": action, "cursor": cursor}
         rows = rows_of(self._engine, _ENTRIES, wanted | {"limit": limit})
-        return [AuditEntry(**row._asdict() | {"at": rfc3339(row.at)}) for row in rows]
+        return [record_of(AuditEntry, row) for row in rows]

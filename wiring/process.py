@@ -7,7 +7,7 @@ from functools import cached_property
 import structlog
 
 from jobs.monitor.service import PerformanceService
-from models.message import Durability, Tier
+from models.message import Durability
 from settings import Settings
 from storage.analytics.cache import FiguresCache
 from storage.analytics.clickhouse import ArchiveFigures
@@ -96,18 +96,13 @@ class Services:
     def analytics(self) -> AnalyticsService:
         settings = self.settings
         server = self.tiers.clickhouse_within(settings.clickhouse_timeout_seconds)
-        prices: dict[Tier, float] = {
-            "redis": settings.redis_price,
-            "postgresql": settings.postgresql_price,
-            "clickhouse": settings.clickhouse_price,
-        }
         return AnalyticsService(
             ArchiveFigures(server, self.tiers.breakers.clickhouse),
             Hidden(self.tiers.postgres, self.unpersisted_writes, self.tiers.pending_log),
             FiguresCache(self.tiers.redis_door, settings.analytics_cache_seconds),
             self.tiers.postgres,
             self.tiers.redis_door,
-            prices,
+            settings,
         )
 
     states = _made(

@@ -29,7 +29,7 @@ _DELETE = (
 
 def are_there(connection: Connection, below: str) -> bool:
     """Whether the default partition holds ids below one."""
-    return bool(execute(connection, _ARE_THERE, {"below": below}).scalar_one())
+    return bool(execute(connection, _ARE_THERE, below=below).scalar_one())
 
 
 def archive_rows(

@@ -37,4 +37,4 @@ def lower_expected(engine: Engine, server: ClickHouse, condition: str) -> None:
     found = clickhouse_counts(server, CUT, condition)
     gone = [{**key._asdict(), "rows": rows} for key, rows in found.items()]
     if gone:
-        transact(engine, execute, _LOWER, {"gone": codec.text(gone)})
+        transact(engine, execute, _LOWER, gone=codec.text(gone))

@@ -31,7 +31,7 @@ class FencingToken:
 
     def check(self, connection: Connection) -> None:
         """Holds the fence for the caller's transaction. Raises `Refused` where it is another's."""
-        if execute(connection, _HOLDS, {"attempt": self.attempt}).first() is None:
+        if execute(connection, _HOLDS, attempt=self.attempt).first() is None:
             raise Refused("another archiver has taken over; this one changes nothing any more")
 
     def touch(self) -> None:

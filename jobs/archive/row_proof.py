@@ -11,12 +11,7 @@ from sqlalchemy import MetaData, select, text
 from jobs.replicate.message_outbox import ROW_AS_JSON
 from models import codec, tables
 from models.message import Message
-from storage.clickhouse.fingerprints import (
-    MOST_NAMED,
-    clickhouse_rows_of,
-    named,
-    postgres_rows_of,
-)
+from storage.clickhouse.fingerprints import MOST_NAMED, clickhouse_rows_of, named, postgres_rows_of
 from storage.clickhouse.rows import message_of, newest
 from storage.errors import TierRejected
 from storage.postgres.driver import message_of as message_of_postgres
@@ -95,7 +90,7 @@ class RowProver:
             " LEFT JOIN user_erasures e ON e.user_id = m.user_id"
             f" WHERE m.id = ANY(CAST(:ids AS uuid[])) AND {HIDDEN}"
         )
-        gone = {row.id for row in rows_of(self._tiers.job_engine, query, {"ids": message_ids})}
+        gone = {row.id for row in rows_of(self._tiers.job_engine, query, ids=message_ids)}
         return [name for name in message_ids if name not in gone]
 
     def _damage(self, table: str, newer: Sequence[str], doubtful: Sequence[str]) -> dict[str, str]:
@@ -127,7 +122,7 @@ class RowProver:
             f"SELECT {ROW_AS_JSON} AS line FROM {table} m"
             " WHERE m.id = ANY(CAST(:ids AS uuid[])) ORDER BY m.id) AS rendered"
         )
-        (row,) = rows_of(self._tiers.job_engine, query, {"ids": list(message_ids)})
+        (row,) = rows_of(self._tiers.job_engine, query, ids=list(message_ids))
         if row.rows:
             lines = row.lines.encode()
             # ClickHouse forgets none of its tokens when it loses rows: the same rows sent under

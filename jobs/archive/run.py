@@ -247,7 +247,7 @@ class ArchiveRun:
 
 
 def _is_partition(connection: Connection, unit: Unit) -> bool:
-    return bool(execute(connection, _IS_PARTITION, {"name": unit.name}).scalar_one())
+    return bool(execute(connection, _IS_PARTITION, name=unit.name).scalar_one())
 
 
 def _is_gone(connection: Connection, unit: Unit) -> bool:

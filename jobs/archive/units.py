@@ -96,7 +96,7 @@ def plan(
     units = [{"name": one.name, "low": one.low, "high": one.high} for one in partitions]
     fence.check(connection)
     listed = codec.text(units)
-    execute(connection, _PLAN, {"attempt": fence.attempt, "actor": actor, "units": listed})
+    execute(connection, _PLAN, attempt=fence.attempt, actor=actor, units=listed)
 
 
 def open_units(connection: Connection) -> list[Unit]:
@@ -124,11 +124,11 @@ def move(
 
 def save_slices(connection: Connection, unit: Unit, slices: Sequence[ProvenSlice]) -> None:
     """Writes what was proven of a unit, in place of an earlier proof."""
-    execute(connection, _FORGET_SLICES, {"unit_id": unit.id})
+    execute(connection, _FORGET_SLICES, unit_id=unit.id)
     rows = codec.text([one._asdict() for one in slices])
-    execute(connection, _SAVE_SLICES, {"unit_id": unit.id, "slices": rows})
+    execute(connection, _SAVE_SLICES, unit_id=unit.id, slices=rows)
 
 
 def raise_boundary(connection: Connection, high: str) -> None:
     """Messages with ids below may be in ClickHouse alone from now on. It never falls."""
-    execute(connection, _RAISE_BOUNDARY, {"high": high})
+    execute(connection, _RAISE_BOUNDARY, high=high)

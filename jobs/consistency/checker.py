@@ -13,13 +13,7 @@ from sqlalchemy import Connection
 
 from jobs.archive.expected_counts import CUT, expected
 from jobs.audit import AuditTrail
-from jobs.consistency.compare import (
-    backlogs,
-    redis_copies,
-    redis_indexes,
-    rows,
-    threads,
-)
+from jobs.consistency.compare import backlogs, redis_copies, redis_indexes, rows, threads
 from jobs.consistency.judge.confirmation import Confirmation
 from jobs.consistency.judge.verdict import CopyVerdict
 from jobs.consistency.repair.service import Repair
@@ -43,6 +37,7 @@ from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
 
+TOTALS = ("compared", "differing", "repaired", "unrepairable")
 AUDITED_IDS = 1_000
 """So many ids stand in the audit trail's entry of a repair; its counts are of all."""
 
@@ -89,11 +84,7 @@ class ThreeTierConsistencyChecker:
         self._repair = Repair(tiers, self._confirmation, persistence)
 
     def check(
-        self,
-        scope: Scope = EVERYTHING,
-        *,
-        actor: str,
-        repair: bool = False,
+        self, scope: Scope = EVERYTHING, *, actor: str, repair: bool = False
     ) -> ConsistencyReport:
         """Checks, and repairs if asked to. Raises `CheckRunning` and `TierError`."""
         return self.run(self.reports.open(scope, actor, repair=repair))
@@ -124,14 +115,7 @@ class ThreeTierConsistencyChecker:
                 self._note(connection, report, differences)
         self._tiers.instruments.checked("done")
         say = log.warning if report.differing else log.info
-        say(
-            "checked",
-            report=report.id,
-            compared=report.compared,
-            differing=report.differing,
-            repaired=report.repaired,
-            unrepairable=report.unrepairable,
-        )
+        say("checked", report=report.id, **{name: getattr(report, name) for name in TOTALS})
         return report
 
     def _find(self, scope: Scope) -> _Found:
@@ -166,7 +150,7 @@ class ThreeTierConsistencyChecker:
         """Repairs what can be, and says of every difference what became of it."""
         again = {owner[0] for one in found.verdicts if one.is_erased and (owner := one.owner)}
         # Whoever carries erasures out erases these users once more.
-        transact(self._tiers.job_engine, execute, _REOPEN, {"users": list(again)})
+        transact(self._tiers.job_engine, execute, _REOPEN, users=list(again))
         repaired = self._repair.messages([one for one in found.verdicts if not one.is_erased])
         self._repair.others(found.others)
         self._drain_pipeline()
@@ -205,8 +189,7 @@ class ThreeTierConsistencyChecker:
             pair: pair_report(pair, found.compared[pair], differences, found.seconds[pair])
             for pair in PAIRS
         }
-        names = ("compared", "differing", "repaired", "unrepairable")
-        totals: Any = {name: sum(getattr(one, name) for one in pairs.values()) for name in names}
+        totals: Any = {name: sum(getattr(one, name) for one in pairs.values()) for name in TOTALS}
         return msgspec.structs.replace(
             opened,
             state="done",
@@ -225,11 +208,9 @@ class ThreeTierConsistencyChecker:
         named: dict[str, list[str]] = {}
         for one in differences[:AUDITED_IDS]:
             named.setdefault(f"{one.outcome or 'named'}:{one.name}", []).append(one.id)
-        subject = "consistency:" + (
-            "all"
-            if report.scope.is_whole
-            else f"{report.scope.user_id or '*'}/{report.scope.thread_id or '*'}"
-        )
+        scope = report.scope
+        named_scope = f"{scope.user_id or '*'}/{scope.thread_id or '*'}"
+        subject = f"consistency:{'all' if scope.is_whole else named_scope}"
         details = {"report": report.id, "ids": named}
         self._audit.record(connection, report.actor, "consistency.repair", subject, counts, details)
 

@@ -75,8 +75,8 @@ class ConsistencyReports:
             if is_unfinished(connection):
                 raise CheckRunning("a recovery is under way, which compares the tiers itself")
             # Nobody holds the lock, so whoever ran these is gone.
-            execute(connection, _ABANDONED, {"seconds": START_SECONDS})
-            execute(connection, _FORGET, {"kept": KEPT_REPORTS})
+            execute(connection, _ABANDONED, seconds=START_SECONDS)
+            execute(connection, _FORGET, kept=KEPT_REPORTS)
             return _report_of(execute(connection, _OPEN, values).one())
 
     def close(self, connection: Connection, report: ConsistencyReport) -> ConsistencyReport:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Row
 
 from jobs.audit import AuditTrail
 from storage.errors import ErasureUnderWay, NotFound, OnHold
-from storage.postgres.driver import execute, rfc3339, rows_of, translated
+from storage.postgres.driver import execute, record_of, rows_of, translated
 
 _UNDER_WAY = "SELECT count(*) FROM user_erasures WHERE user_id = :user_id AND finished_at IS NULL"
 _COLUMNS = "user_id, thread_id, keep_days, legal_hold, set_by, set_at"
@@ -62,7 +62,7 @@ def refuse_held(connection: Connection, user_id: str) -> None:
     """Raises `OnHold` where any hold is on the user or a thread of theirs; none is set before the
     transaction ends."""
     execute(connection, _KEEP_HOLDS)
-    if execute(connection, _HOLDS_OF, {"user_id": user_id}).scalar_one():
+    if execute(connection, _HOLDS_OF, user_id=user_id).scalar_one():
         raise OnHold(user_id)
 
 
@@ -117,7 +117,7 @@ class RetentionPolicies:
                     self._clear(connection, before, by)
                 return None
             given = {"keep_days": keep_days, "legal_hold": legal_hold}
-            policy = _policy(execute(connection, _SET, {**names, **given, "by": by}).one())
+            policy = _policy(execute(connection, _SET, **names, **given, by=by).one())
             self._record(connection, "retention.set", policy, by)
         return policy
 
@@ -143,14 +143,13 @@ class RetentionPolicies:
         return shown, last
 
     def _clear(self, connection: Connection, before: RetentionPolicy, by: str) -> None:
-        values = {"user_id": before.user_id, "thread_id": before.thread_id or ""}
-        execute(connection, _CLEAR, values)
+        execute(connection, _CLEAR, user_id=before.user_id, thread_id=before.thread_id or "")
         self._record(connection, "retention.cleared", before, by)
 
     def _record(
         self, connection: Connection, action: str, policy: RetentionPolicy, by: str
     ) -> None:
-        released = execute(connection, _RELEASE, {"user_id": policy.user_id}).rowcount
+        released = execute(connection, _RELEASE, user_id=policy.user_id).rowcount
         details = {"keep_days": policy.keep_days, "legal_hold": policy.legal_hold}
         thread = f" thread:{policy.thread_id}" if policy.thread_id else ""
         subject = f"user:{policy.user_id}{thread}"
@@ -159,11 +158,9 @@ class RetentionPolicies:
 
 
 def _one(connection: Connection, user_id: str, thread_id: str | None) -> RetentionPolicy | None:
-    values = {"user_id": user_id, "thread_id": thread_id or ""}
-    row = execute(connection, _ONE, values).one_or_none()
+    row = execute(connection, _ONE, user_id=user_id, thread_id=thread_id or "").one_or_none()
     return None if row is None else _policy(row)
 
 
 def _policy(row: Row[Any]) -> RetentionPolicy:
-    values = {"thread_id": row.thread_id or None, "set_at": rfc3339(row.set_at)}
-    return RetentionPolicy(**row._asdict() | values)
+    return record_of(RetentionPolicy, row, thread_id=row.thread_id or None)

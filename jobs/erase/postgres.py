@@ -111,7 +111,7 @@ class PostgresEraser:
         counts["threads"] = self._clear_threads(target)
         with translated(), self._engine.begin() as connection:
             letters = list(_letters(connection, target))
-            execute(connection, _DROP_LETTERS, {"ids": letters})
+            execute(connection, _DROP_LETTERS, ids=letters)
         counts["dead_letters"] = len(letters)
         for table in tables:
             counts[table.name] = 0
@@ -163,7 +163,7 @@ class PostgresEraser:
             ids = [one for one in gone if one is not None]
             if ids:
                 for name, delete in _WITH_THEM.items():
-                    counts[name] += execute(connection, delete, {"ids": ids}).rowcount
+                    counts[name] += execute(connection, delete, ids=ids).rowcount
         return len(gone)
 
     def _clear_threads(self, target: Target) -> int:
@@ -198,8 +198,7 @@ def _number(connection: Connection, query: str, target: Target | None = None) ->
 def _letters(connection: Connection, target: Target) -> Iterator[int]:
     after = 0
     while True:
-        values = {"after": after, "batch": LETTERS_AT_ONCE}
-        rows = execute(connection, _LETTERS, values).all()
+        rows = execute(connection, _LETTERS, after=after, batch=LETTERS_AT_ONCE).all()
         yield from (row.id for row in rows if target.covers(row.kind, bytes(row.record)))
         if len(rows) < LETTERS_AT_ONCE:
             return

@@ -99,7 +99,7 @@ class PhysicalErasure:
         return purged
 
     def _purge_threads(self) -> int:
-        due = rows_of(self._tiers.job_engine, _THREADS, {"batch": THREADS_AT_ONCE})
+        due = rows_of(self._tiers.job_engine, _THREADS, batch=THREADS_AT_ONCE)
         if not due:
             return 0
         condition = f"is_deleted = 0 AND ({' OR '.join(map(_of_thread, due))})"
@@ -121,7 +121,7 @@ class PhysicalErasure:
         name = ""
         while rows := self._server.rows(
             f"SELECT DISTINCT toString(id) AS name FROM messages WHERE {condition}"  # noqa: S608
-            f" AND name > '{name}' ORDER BY name LIMIT {ROWS_AT_ONCE} {EVERY_ROW}",
+            f" AND name > '{name}' ORDER BY name LIMIT {ROWS_AT_ONCE} {EVERY_ROW}"
         ):
             self._tiers.redis_repair.evict([row[0] for row in rows])
             name = rows[-1][0]

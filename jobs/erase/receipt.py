@@ -106,7 +106,7 @@ class ErasureLedger:
 
     def load(self, user_id: str) -> UserErasure | None:
         """The newest receipt of a user."""
-        found = rows_of(self._engine, _LOAD, {"user_id": user_id})
+        found = rows_of(self._engine, _LOAD, user_id=user_id)
         return _receipt(found[0]) if found else None
 
     def mark(self, connection: Connection, erasure: UserErasure, target: Target) -> None:
@@ -115,8 +115,7 @@ class ErasureLedger:
 
     def claim(self, user_id: str) -> UserErasure | None:
         """The receipt, to be worked on by this caller alone; None while somebody else does."""
-        values = {"user_id": user_id, "seconds": CLAIM_SECONDS}
-        found = rows_of(self._engine, _CLAIM, values)
+        found = rows_of(self._engine, _CLAIM, user_id=user_id, seconds=CLAIM_SECONDS)
         return _receipt(found[0]) if found else None
 
     def save(

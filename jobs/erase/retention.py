@@ -151,7 +151,7 @@ class RetentionService:
         )
         for batch in batches(found, BATCH_MESSAGES):
             # Of those ClickHouse is yet to hear.
-            rows = rows_of(self._engine, _KNOWN, {"ids": [one.id for one in batch]})
+            rows = rows_of(self._engine, _KNOWN, ids=[one.id for one in batch])
             known = {row.id for row in rows}
             if alone := [one for one in batch if one.id not in known]:
                 yield alone

@@ -104,11 +104,11 @@ def drop_letters(connection: Connection) -> tuple[int, list[str]]:
         return 0, []
     marks = hidden.committed(connection, {_thread(one) for one in found})
     names = [one.address.message_id for one in found if one.address.message_id]
-    buried = set(execute(connection, _TOMBSTONES, {"ids": names}).scalars())
+    buried = set(execute(connection, _TOMBSTONES, ids=names).scalars())
     # Of a name that PostgreSQL cannot hold there is no thread.
     named = (thread for thread in marks if "\0" not in "".join(thread))
     threads = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in named]
-    rows = execute(connection, _GONE_THREADS, {"threads": codec.text(threads)})
+    rows = execute(connection, _GONE_THREADS, threads=codec.text(threads))
     ended = {(row.user_id, row.id): int(row.version) for row in rows}
     gone: dict[int, str] = {}
     for one in found:
@@ -120,7 +120,7 @@ def drop_letters(connection: Connection) -> tuple[int, list[str]]:
             gone[one.id] = name
         elif name in buried:
             gone[one.id] = ""
-    dropped = execute(connection, _DROP, {"ids": list(gone)}).scalars().all()
+    dropped = execute(connection, _DROP, ids=list(gone)).scalars().all()
     return len(dropped), [gone[number] for number in dropped if gone[number]]
 
 

@@ -84,7 +84,7 @@ class UserErasureService:
 
     def _newest_us(self, user_id: str) -> int:
         """The time of the user's newest message: some process's clock may be ahead of ours."""
-        newest = rows_of(self._context.engine, _NEWEST, {"user_id": user_id})[0][0]
+        newest = rows_of(self._context.engine, _NEWEST, user_id=user_id)[0][0]
         try:
             logged = self._context.redis.newest_logged(user_id)
         except TierError:

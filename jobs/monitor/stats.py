@@ -85,8 +85,7 @@ def gather(tiers: Tiers, seen: Snapshot) -> Stats:
 
 
 def _redis(tiers: Tiers, seen: Snapshot) -> RedisFigures:
-    with tiers.redis_door.guarded() as client:
-        disk: Any = client.info("persistence")
+    disk = tiers.redis_door.ask(lambda client: client.info("persistence"))
     return RedisFigures(
         # SCAN may give a key twice while the table of keys grows; a few do not matter here.
         messages=sum(len(names) for names in tiers.redis_door.scan(keys.EVERY_MESSAGE)),

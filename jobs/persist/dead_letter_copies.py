@@ -52,9 +52,12 @@ class RefusedCopies:
     def settle(self, write: RefusedWrite, committed: Sequence[CommittedBatch]) -> None:
         """Makes the copy of a version that is committed now evictable."""
         self._tiers.pending_log.settle(committed)
-        if write.kind == "message" and not self._is_listed(write):
-            # It came into PostgreSQL beside Redis, whose index never had it or has lost it.
-            self._tiers.redis_repair.invalidate_indexes([write.thread])
+        if write.kind == "message":
+            entry = (write.thread_index, write.address.message_id or "")
+            place = self._tiers.redis_door.ask(lambda client: client.zscore(*entry))
+            if place is None:
+                # It came into PostgreSQL beside Redis, whose index never had it or has lost it.
+                self._tiers.redis_repair.invalidate_indexes([write.thread])
 
     def replace(self, write: RefusedWrite, record: bytes) -> None:
         """Puts a repaired record that is committed in the place of the refused copy."""
@@ -75,7 +78,3 @@ class RefusedCopies:
             [CommittedBatch(write.slot, [], {}, [write.thread_index], {})]
         )
         return bool(gone)
-
-    def _is_listed(self, write: RefusedWrite) -> bool:
-        with self._tiers.redis_door.guarded() as client:
-            return client.zscore(write.thread_index, write.address.message_id or "") is not None

@@ -5,8 +5,7 @@ commits the write, or because an operator discards it.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -20,7 +19,7 @@ from models.tables import dead_letters, messages, threads
 from storage.availability.hidden import archive_boundary
 from storage.errors import NotFound, StillRefused, TierError, headline
 from storage.postgres import locks
-from storage.postgres.driver import rfc3339, rows_of, translated
+from storage.postgres.driver import record_of, rows_of, translated
 from storage.postgres.partitions import Partitions
 from storage.postgres.states import known_version
 from storage.redis.pending_log import LogEntry
@@ -28,7 +27,7 @@ from storage.tiers import Tiers
 
 log = structlog.get_logger(__name__)
 
-_SHOWN = (
+_COLUMNS = (
     *(column for column in dead_letters.c if column.name != "record"),
     func.octet_length(dead_letters.c.record).label("size_bytes"),
 )
@@ -81,6 +80,9 @@ class Discarded(msgspec.Struct, frozen=True, kw_only=True):
     removed_from_redis: bool
 
 
+Letter = TypeVar("Letter", bound=DeadLetter)
+
+
 class DeadLetterService:
     """What operators do with letters. Each raises `NotFound` where there is no such letter (any
     more), and `TierUnavailable` with nothing changed."""
@@ -93,19 +95,15 @@ class DeadLetterService:
 
     def get(self, letter_id: int) -> DeadLetterRecord:
         """One letter, whole."""
-        query = select(*_SHOWN, dead_letters.c.record).where(dead_letters.c.id == letter_id)
+        query = select(*_COLUMNS, dead_letters.c.record).where(dead_letters.c.id == letter_id)
         found = rows_of(self._engine, query)
         if not found:
             raise NotFound
         (row,) = found
         record = bytes(row.record)
         text = _as_text(record)
-        return DeadLetterRecord(
-            **_facts(row, record),
-            record=text,
-            record_base64=record if text is None else None,
-            whole_reason=row.reason,
-        )
+        own = {"record": text, "record_base64": record if text is None else None}
+        return _shown(DeadLetterRecord, row, record, whole_reason=row.reason, **own)
 
     def replay(self, letter_id: int, *, by: str, record: bytes | None = None) -> Replayed:
         """Writes the letter's record, or a repaired one in its place, and deletes the letter.
@@ -169,11 +167,11 @@ class DeadLetterService:
     def list(self, *, limit: int, cursor: int | None) -> tuple[Sequence[DeadLetter], int | None]:
         """At most `limit` letters below the id `cursor`, newest first, and the next cursor."""
         head = func.substring(dead_letters.c.record, 1, HEAD_BYTES).label("head")
-        query = select(*_SHOWN, head).order_by(dead_letters.c.id.desc()).limit(limit + 1)
+        query = select(*_COLUMNS, head).order_by(dead_letters.c.id.desc()).limit(limit + 1)
         if cursor is not None:
             query = query.where(dead_letters.c.id < cursor)
         rows = rows_of(self._engine, query)
-        shown = [DeadLetter(**_facts(row, bytes(row.head))) for row in rows[:limit]]
+        shown = [_shown(DeadLetter, row, bytes(row.head)) for row in rows[:limit]]
         return shown, shown[-1].id if len(rows) > limit else None
 
     def _record(
@@ -236,9 +234,7 @@ def _note(connection: Connection, letter_id: int, reason: str) -> int:
         update(dead_letters)
         .where(dead_letters.c.id == letter_id)
         .values(
-            reason=reason,
-            attempts=dead_letters.c.attempts + 1,
-            attempted_at=func.clock_timestamp(),
+            reason=reason, attempts=dead_letters.c.attempts + 1, attempted_at=func.clock_timestamp()
         )
         .returning(dead_letters.c.attempts)
     )
@@ -263,24 +259,11 @@ def _known_version(connection: Connection, kind: str, address: Address) -> tuple
     return known, known is not None or (address.message_id or "") < boundary
 
 
-def _facts(row: Row[Any], record: bytes) -> dict[str, Any]:
-    """What a letter says without its record; `record` may be its beginning alone."""
-    address = address_of(row.kind, record)
-    attempted_at: datetime | None = row.attempted_at
-    return {
-        "id": row.id,
-        "kind": row.kind,
-        "slot": row.shard,
-        "entry_id": row.entry_id,
-        "message_id": address.message_id,
-        "user_id": address.user_id,
-        "thread_id": address.thread_id,
-        "reason": headline(row.reason),
-        "attempts": row.attempts,
-        "refused_at": rfc3339(row.refused_at),
-        "attempted_at": rfc3339(attempted_at) if attempted_at else None,
-        "size_bytes": row.size_bytes,
-    }
+def _shown(kind: type[Letter], row: Row[Any], head: bytes, **own: Any) -> Letter:
+    """A letter, of whose record the beginning says whose it is."""
+    address = address_of(row.kind, head)
+    names = {name: getattr(address, name) for name in ("message_id", "user_id", "thread_id")}
+    return record_of(kind, row, slot=row.shard, reason=headline(row.reason), **names, **own)
 
 
 def _as_text(record: bytes) -> str | None:

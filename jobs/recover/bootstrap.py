@@ -85,7 +85,7 @@ class Bootstrap:
             is_new = schema.upgrade_postgres(connection).is_new
             row_outbox.continue_numbers(connection, self._server)
             restore.begin(connection)
-            begun = execute(connection, _BEGUN, {"id": run_id}).one_or_none()
+            begun = execute(connection, _BEGUN, id=run_id).one_or_none()
             if begun is not None:
                 return Bootstrapped(begun.id, begun.boundary, {})
             _keep_installation(connection, copies, mark, is_new)
@@ -98,15 +98,13 @@ class Bootstrap:
                 # Drains count what is added from now on.
                 locks.lock_slots(connection, range(self._tiers.settings.shards))
                 for batch in batches(threads, restore.BATCH_ROWS):
-                    execute(connection, _THREADS_OF_MESSAGES, {"rows": codec.json_array(batch)})
+                    execute(connection, _THREADS_OF_MESSAGES, rows=codec.json_array(batch))
             self._make_partitions(connection, boundary, mondays)
-            execute(connection, _RAISE_BOUNDARY, {"highest": ids.HIGHEST})
+            execute(connection, _RAISE_BOUNDARY, highest=ids.HIGHEST)
             # Whoever saw nothing of the loss asks ClickHouse, too, what it took meanwhile.
             note_clickhouse(connection)
             values = {"id": run_id, "source": CLICKHOUSE, "actor": actor}
-            execute(
-                connection, _BEGIN, {**values, "target": target_rto_seconds, "boundary": boundary}
-            )
+            execute(connection, _BEGIN, **values, target=target_rto_seconds, boundary=boundary)
             self._audit.record(connection, actor, "recovery.begun", f"run:{run_id}", restored)
         return Bootstrapped(run_id, boundary, restored)
 
@@ -141,7 +139,7 @@ def _keep_installation(
     was_never_adopted = is_new or not state.run_id
     kept = mark or (saved[0] if saved and was_never_adopted else state.installation)
     if kept != state.installation:
-        execute(connection, _KEEP_INSTALLATION, {"installation": kept})
+        execute(connection, _KEEP_INSTALLATION, installation=kept)
 
 
 def _decoded(row: str) -> dict[str, Any]:

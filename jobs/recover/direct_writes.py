@@ -88,7 +88,7 @@ class HandoffService:
             self._bite.grow_batch()
             log.warning("brought_home", writes=len(writes))
         if before.is_noted:
-            transact(self._engine, execute, _NOTHING_WAITS, {"began": before.began})
+            transact(self._engine, execute, _NOTHING_WAITS, began=before.began)
         return written
 
     def _listed(self) -> Sequence[_Write]:

@@ -23,7 +23,6 @@ from storage.postgres.driver import execute, rows_of, transact, translated
 from storage.postgres.locks import lock_slots
 from storage.postgres.partitions import Partitions
 from storage.redis import keys
-from storage.redis.driver import RedisGateway
 from storage.resilience.bites import batches
 from storage.resilience.faultpoints import faultpoint
 from storage.resilience.retries import retry_until_available
@@ -94,7 +93,7 @@ class FromClickHouse:
     def _messages(self, opened: Bootstrapped, on_progress: OnProgress) -> int:
         """Loads months, the newest first, and notes with each page how far that is."""
         months = retry_until_available(self._source.months, opened.boundary)
-        (row,) = rows_of(self._engine, _NOTED, {"run": opened.run_id})
+        (row,) = rows_of(self._engine, _NOTED, run=opened.run_id)
         progress = msgspec.json.decode(row.progress, type=LoadProgress, strict=False)
         total = sum(months.values())
         for month in months:
@@ -114,7 +113,7 @@ class FromClickHouse:
     def _store(self, run: str, progress: LoadProgress, lines: list[bytes]) -> None:
         with translated(), self._engine.begin() as connection:
             load(connection, lines)
-            execute(connection, _NOTE, {"run": run, "progress": codec.text(progress)})
+            execute(connection, _NOTE, run=run, progress=codec.text(progress))
 
     def _verify(self, opened: Bootstrapped, on_progress: OnProgress) -> dict[str, int]:
         months = retry_until_available(self._source.months, opened.boundary)
@@ -141,9 +140,9 @@ class FromClickHouse:
     def _finish(self, opened: Bootstrapped) -> None:
         with translated(), self._engine.begin() as connection:
             # Only once, or a boundary that rose since would be lowered again.
-            if execute(connection, _FINISH, {"run": opened.run_id}).rowcount:
+            if execute(connection, _FINISH, run=opened.run_id).rowcount:
                 restore.begin(connection)
-                execute(connection, _LOWER_BOUNDARY, {"boundary": opened.boundary})
+                execute(connection, _LOWER_BOUNDARY, boundary=opened.boundary)
 
 
 def _verify_month(tiers: Tiers, month: int, boundary: str) -> tuple[int, int]:
@@ -188,25 +187,18 @@ def _restore_from_redis(tiers: Tiers) -> Iterator[int]:
         lock_slots(connection, slots)
         return writes.upsert_messages(connection, records)
 
+    def put_threads(connection: Connection, records: Sequence[bytes]) -> int:
+        threads = map(codec.decode_thread, records)
+        return sum(writes.upsert_thread(connection, thread) for thread in threads)
+
     messages, threads = keys.EVERY_RECORD
     kinds = [
-        (threads, _put_threads),
+        (threads, put_threads),
         (messages, put_messages),
         *((pattern, state_writes.upsert) for pattern in keys.EVERY_STATE),
     ]
     for pattern, put in kinds:
-        for records in _records(tiers.redis_door, pattern):
-            newer = transact(tiers.job_engine, put, records)
-            yield newer
-
-
-def _records(door: RedisGateway, pattern: str) -> Iterator[list[bytes]]:
-    for names in door.scan(pattern):
-        found = door.each(lambda pipeline, name: pipeline.get(name), names)
-        if records := [record for record in found if record]:
-            yield records
-
-
-def _put_threads(connection: Connection, records: Sequence[bytes]) -> int:
-    threads = map(codec.decode_thread, records)
-    return sum(writes.upsert_thread(connection, thread) for thread in threads)
+        for names in tiers.redis_door.scan(pattern):
+            found = tiers.redis_door.each(lambda pipeline, name: pipeline.get(name), names)
+            if records := [record for record in found if record]:
+                yield transact(tiers.job_engine, put, records)

@@ -49,4 +49,4 @@ def load(connection: Connection, rows: Iterable[bytes], *, ship: bool = False) -
     Nothing of erased users is taken in, and of deleted threads only to be erased again. `ship`
     queues them for ClickHouse. Counters are the caller's."""
     statement = _LOAD.format(replaced=REPLACED, queued=_QUEUED if ship else "")
-    return int(execute(connection, statement, {"rows": codec.json_array(rows)}).scalar_one())
+    return int(execute(connection, statement, rows=codec.json_array(rows)).scalar_one())

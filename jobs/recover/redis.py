@@ -99,16 +99,14 @@ class RedisRecoveryService:
     def adopt(self) -> bool:
         """Makes this Redis the one that may be believed, once PostgreSQL is complete; gives whether
         it was not yet. Raises `TierRejected` for a Redis of another installation."""
-        with self._tiers.redis_door.guarded() as client:
-            found = identity(client)
+        found = self._tiers.redis_door.ask(identity)
         known = rows_of(self._engine, _STATE)[0]
         if known.is_rebuilt:
             return False
         if (known.run_id, known.installation) == (found.run_id, found.installation):
             if found.has_evicted:
                 # It may have been a key, of which the next run would know nothing.
-                seconds = {"seconds": self._idempotency_seconds}
-                transact(self._engine, execute, _DOUBT_KEYS, seconds)
+                transact(self._engine, execute, _DOUBT_KEYS, seconds=self._idempotency_seconds)
             return False
         if found.installation not in {"", known.installation}:
             raise TierRejected("redis", FOREIGN)
@@ -116,8 +114,7 @@ class RedisRecoveryService:
         self.invalidate_all()
         newest = transact(self._engine, idempotency.newest, LOST_SECONDS)
         self._repair.store_keys(newest, self._idempotency_seconds)
-        with self._tiers.redis_door.guarded() as client:
-            client.set(keys.INSTALLATION, known.installation)
+        self._tiers.redis_door.ask(lambda client: client.set(keys.INSTALLATION, known.installation))
         values = {"run_id": found.run_id, "has_all_keys": has_all_keys}
         values["seconds"] = self._idempotency_seconds
         transact(self._engine, execute, _ADOPT, values)
@@ -141,7 +138,7 @@ class RedisRecoveryService:
         with translated(), self._engine.begin() as connection:
             if not try_lock(connection, "redis-recovery"):
                 return 0
-            notes = execute(connection, _TAKE, {"batch": batch}).all()
+            notes = execute(connection, _TAKE, batch=batch).all()
             if not notes:
                 return 0
             states = {StateName(one.state_kind, *one[:2]) for one in notes if one.state_kind}
@@ -185,7 +182,7 @@ class RedisRecoveryService:
 
     def warm_latest(self, count: int) -> Iterator[int]:
         """Warms the threads that were active last, in the same way."""
-        for row in rows_of(self._engine, _LATEST_THREADS, {"count": count}):
+        for row in rows_of(self._engine, _LATEST_THREADS, count=count):
             yield self._warm(row.user_id, row.id)
 
     def _warm(self, user_id: str, thread_id: str) -> int:

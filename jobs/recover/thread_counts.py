@@ -150,7 +150,7 @@ class ThreadCounter:
                 if not (each.is_right if boundary is None else each.is_stated)
             ]
             if wrong:
-                execute(connection, _STATE, {"threads": codec.text(wrong)})
+                execute(connection, _STATE, threads=codec.text(wrong))
 
 
 def figures(

@@ -1,9 +1,8 @@
 """Carries committed messages to ClickHouse."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from jobs.replicate.outbox import ClickHouseOutbox
 from models import codec
@@ -74,14 +73,12 @@ class ReplicationService(ClickHouseOutbox):
             SHIP_LOCK,
             most=tiers.settings.ship_batch_messages,
             least=LEAST_MESSAGES,
-            before_insert=self._keep_held,
+            before_insert=lambda connection, row: keep_archived(
+                connection, self._server, row.on_hold or ()
+            ),
             after_insert="ship.after_insert",
             on_shipped=tiers.instruments.replicated,
         )
-
-    def _keep_held(self, connection: Connection, row: Row[Any]) -> None:
-        if row.on_hold:
-            keep_archived(connection, self._server, row.on_hold)
 
 
 def keep_archived(connection: Connection, server: ClickHouse, message_ids: Sequence[str]) -> None:
@@ -91,4 +88,4 @@ def keep_archived(connection: Connection, server: ClickHouse, message_ids: Seque
         named = ", ".join(map("'{}'".format, some))
         found = server.lines(_HELD_IN_CLICKHOUSE.format(named=named)).splitlines()
         if found:
-            execute(connection, _KEEP_HELD, {"records": codec.json_array(found)})
+            execute(connection, _KEEP_HELD, records=codec.json_array(found))

@@ -82,7 +82,7 @@ class ClickHouseOutbox:
         with translated(), self._engine.begin() as connection:
             if not try_lock(connection, self._lock):
                 return Shipped()
-            row = execute(connection, self._take, {"batch": batch}).one()
+            row = execute(connection, self._take, batch=batch).one()
             self._taken = row.taken
             if row.lines:
                 with self._breaker.guard(is_bulk=True):

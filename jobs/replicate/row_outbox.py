@@ -108,8 +108,7 @@ class RowCopies:
     def of_user(self, user_id: str, moment: str) -> int:
         """How many copies there are, or are queued, of a user's rows from before a moment: old
         copies too, but not the user's erasure itself. Raises `TierError`."""
-        values = {"user_id": user_id, "moment": moment}
-        queued = int(rows_of(self._engine, _OF_USER_WAITING, values)[0][0])
+        queued = int(rows_of(self._engine, _OF_USER_WAITING, user_id=user_id, moment=moment)[0][0])
         query = _OF_USER.format(user=literal(user_id), moment=moment)
         return queued + self._server.number(query)
 
@@ -135,7 +134,7 @@ def ship_these(
     """Carries rows that were queued under these numbers to ClickHouse, or waits for the process
     that does. Raises `TierError`."""
     with translated(), engine.begin() as connection:
-        row = execute(connection, _TAKE_THESE, {"sequences": list(sequences)}).one()
+        row = execute(connection, _TAKE_THESE, sequences=list(sequences)).one()
         if row.taken:
             with breaker.guard():
                 _refuse_to_fall_behind(connection, server)
@@ -160,7 +159,7 @@ def copied_tables(connection: Connection) -> list[str]:
 def queue_all(connection: Connection) -> int:
     """Queues every row of every table that is copied; gives how many."""
     return sum(
-        int(execute(connection, _QUEUE_ALL, {"name": name}).scalar_one())
+        int(execute(connection, _QUEUE_ALL, name=name).scalar_one())
         for name in copied_tables(connection)
     )
 
@@ -168,7 +167,7 @@ def queue_all(connection: Connection) -> int:
 def continue_numbers(connection: Connection, server: ClickHouse) -> None:
     """Has PostgreSQL's numbers go on above those that ClickHouse knows."""
     if found := highest(server):
-        execute(connection, _CONTINUE, {"highest": found})
+        execute(connection, _CONTINUE, highest=found)
 
 
 def highest(server: ClickHouse) -> int:

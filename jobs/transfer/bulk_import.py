@@ -9,10 +9,10 @@ from typing import NamedTuple, TypeVar
 
 from sqlalchemy import Connection, select
 
-from jobs.archive.known_versions import ArchivedVersions
 from jobs.transfer.formats.settling import Settlement, spans
 from jobs.transfer.formats.source import Kept, Minted, RefusedLine
 from jobs.transfer.imported_rows import (
+    ArchivedVersions,
     as_they_are,
     ids_within,
     of_known_threads,

@@ -1,16 +1,25 @@
-"""What an import asks of PostgreSQL and writes there beside messages: the rows that it may have
-brought before, and threads' own data."""
+"""What an import asks of PostgreSQL and ClickHouse, of what it may have brought before, and what it
+writes beside messages: threads' own data."""
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
 from sqlalchemy import Connection
 
-from models import codec
+from models import codec, ids
 from models.appends import Held, IdRange
-from models.message import Thread
+from models.message import Message, Thread
 from models.versions import VERSION_STEP
+from storage.clickhouse.driver import batches as sized_to_a_statement
+from storage.clickhouse.driver import literal
+from storage.clickhouse.fingerprints import MOST_NAMED, clickhouse_rows_of
+from storage.clickhouse.rows import LATEST_US
 from storage.postgres.driver import execute
 from storage.postgres.reads import thread_of
+from storage.resilience.bites import batches
+from storage.tiers import Tiers
+
+_held = msgspec.json.Decoder(Held)
 
 _KNOWN_THREADS = """
 SELECT t.user_id, t.id AS thread_id
@@ -66,13 +75,56 @@ FROM given JOIN threads t USING (user_id, id)
 """  # noqa: S608
 
 
+class ArchivedVersions:
+    """Asks ClickHouse for the versions that it has, maybe alone: an archived message has no
+    row in PostgreSQL, would count twice if written there again, and come back if it was deleted."""
+
+    def __init__(self, tiers: Tiers) -> None:
+        self._server = tiers.job_clickhouse
+        self._breaker = tiers.breakers.clickhouse
+
+    def known(self, batch: Sequence[Message], below: str) -> set[str]:
+        """The ids below a boundary that are there as new or newer. Raises `TierError`."""
+        versions = {one.id: one.version for one in batch if one.id < below}
+        known: set[str] = set()
+        for names in batches(sorted(versions), MOST_NAMED):
+            with self._breaker.guard(is_bulk=True):
+                rows = clickhouse_rows_of(self._server, names)
+            known |= {name for name, mark in rows.items() if mark.version >= versions[name]}
+        return known
+
+    def within(self, spans: Iterable[IdRange]) -> list[Held]:
+        """What there is within spans of ids. Raises `TierError`."""
+        places = map(_condition, sorted(spans))
+        found = []
+        for some in sized_to_a_statement(places, lambda condition: f"{condition} OR "):
+            query = (
+                "SELECT DISTINCT user_id, thread_id, toString(id) AS id FROM messages"  # noqa: S608
+                f" WHERE {' OR '.join(some)}"
+            )
+            with self._breaker.guard(is_bulk=True):
+                lines = self._server.lines(query)
+            found += [_held.decode(line) for line in lines.split(b"\n") if line]
+        return found
+
+
+def _condition(span: IdRange) -> str:
+    """All ids of a span have a time of its microseconds and its thread's shard."""
+    low, high = (min(ids.time_us_of(name), LATEST_US) for name in (span.low, span.high))
+    return (
+        f"(user_id = {literal(span.user_id)} AND thread_id = {literal(span.thread_id)}"
+        f" AND created_at >= fromUnixTimestamp64Micro(toInt64({low}), 'UTC')"
+        f" AND created_at <= fromUnixTimestamp64Micro(toInt64({high}), 'UTC'))"
+    )
+
+
 def of_known_threads(connection: Connection, spans: set[IdRange]) -> list[IdRange]:
     """The spans of threads that exist; in others there is nothing to be found."""
     if not spans:
         return []
     threads = {(one.user_id, one.thread_id) for one in spans}
     rows = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in threads]
-    found = execute(connection, _KNOWN_THREADS, {"rows": codec.text(rows)})
+    found = execute(connection, _KNOWN_THREADS, rows=codec.text(rows))
     known = {(row.user_id, row.thread_id) for row in found}
     return [one for one in spans if (one.user_id, one.thread_id) in known]
 
@@ -82,7 +134,7 @@ def ids_within(connection: Connection, spans: Iterable[IdRange]) -> list[Held]:
     rows = [one._asdict() for one in spans]
     if not rows:
         return []
-    found = execute(connection, _WITHIN, {"rows": codec.text(rows)})
+    found = execute(connection, _WITHIN, rows=codec.text(rows))
     return [Held(row.user_id, row.thread_id, row.id) for row in found]
 
 

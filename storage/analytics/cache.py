@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -37,8 +37,7 @@ class FiguresCache:
     def read(self, user_id: str, name: str) -> Kept | None:
         """The last answer, of whatever age up to `KEPT_SECONDS`."""
         try:
-            with self._door.guarded() as client:
-                found: Any = client.hget(keys.analytics(user_id), name)
+            found = self._door.ask(lambda client: client.hget(keys.analytics(user_id), name))
             stored = msgspec.json.decode(found, type=_Stored) if found else None
         except (TierError, msgspec.MsgspecError):
             # One of another version of this program is as good as none.

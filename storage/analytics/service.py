@@ -2,7 +2,7 @@
 An answer is cached for some seconds; while ClickHouse is down the last one is given again, with a
 warning."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from msgspec.structs import asdict
 
 from models.caveats import warning_of
 from models.message import Caveat, Tier
+from settings import Settings
 from storage.analytics.buckets import Window
 from storage.analytics.cache import FiguresCache
 from storage.analytics.clickhouse import ArchiveFigures
@@ -30,14 +31,14 @@ _DATABASE_SIZE = "SELECT pg_database_size(current_database())"
 
 @dataclass(eq=False)
 class AnalyticsService:
-    """The counting verbs over the tiers. `_prices` are those of a GB for a month."""
+    """The counting verbs over the tiers. The settings say what a GB of each costs a month."""
 
     _archive: ArchiveFigures
     _hidden: Hidden
     _cache: FiguresCache
     _postgres: PostgresTier
     _redis: RedisGateway
-    _prices: Mapping[Tier, float]
+    _settings: Settings
 
     def summary(
         self, user_id: str, *, since: str | None, until: str | None, with_everyone: bool
@@ -130,13 +131,13 @@ class AnalyticsService:
                 size, compression = ask()
             except TierError:
                 continue
-            cost = round(size / BYTES_OF_A_GB * self._prices[tier], 4)
+            price: float = getattr(self._settings, f"{tier}_price")
+            cost = round(size / BYTES_OF_A_GB * price, 4)
             found[tier] = TierSize(bytes=size, cost_per_month=cost, compression=compression)
         return found
 
     def _redis_size(self) -> tuple[int, UnsetType]:
-        with self._redis.guarded() as client:
-            info: Any = client.info("memory")
+        info = self._redis.ask(lambda client: client.info("memory"))
         return int(info["used_memory"]), UNSET
 
     def _postgres_size(self) -> tuple[int, UnsetType]:

@@ -74,11 +74,7 @@ class DrillService:
         self._clock = clock
         self._known = ""
         self._thread = PeriodicThread(
-            "drills",
-            self._poll,
-            lambda: POLL_SECONDS,
-            "drill_not_read",
-            shows_traceback=False,
+            "drills", self._poll, lambda: POLL_SECONDS, "drill_not_read", shows_traceback=False
         )
 
     def begin(

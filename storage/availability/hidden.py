@@ -57,11 +57,6 @@ class Watermarks(NamedTuple):
         """Whether somebody who asks for a message is to get it."""
         return message.deleted_at is None and not self.hide(message.id)
 
-    def and_those(self, other: "Watermarks") -> "Watermarks":
-        """The higher of both, as of what two tiers know."""
-        both: Any = zip(self, other, strict=True)
-        return Watermarks._make(map(max, both))
-
 
 NOTHING = Watermarks()
 """The marks of a thread of which nothing was deleted."""
@@ -81,7 +76,7 @@ def committed(connection: Connection, threads: Iterable[Thread]) -> dict[Thread,
     ordered = sorted(one for one in found if "\0" not in "".join(one))
     for batch in batches(ordered, THREADS_AT_ONCE):
         named = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in batch]
-        rows = execute(connection, _MARKS, {"threads": msgspec.json.encode(named).decode()})
+        rows = execute(connection, _MARKS, threads=msgspec.json.encode(named).decode())
         for user_id, thread_id, *marks, is_erased in rows:
             known = [mark or ids.LOWEST for mark in marks]
             found[user_id, thread_id] = Watermarks._make([*known, is_erased])
@@ -108,11 +103,13 @@ def known(
 
 
 def either(*tiers: Mapping[Thread, Watermarks]) -> dict[Thread, Watermarks]:
-    """The marks of threads, of which each tier may know some and another others."""
+    """The marks of threads, of which each tier may know some and another others: the higher ones
+    of all."""
     found: dict[Thread, Watermarks] = {}
     for marks in tiers:
         for thread, mark in marks.items():
-            found[thread] = found.get(thread, NOTHING).and_those(mark)
+            both: Any = zip(found.get(thread, NOTHING), mark, strict=True)
+            found[thread] = Watermarks._make(map(max, both))
     return found
 
 

@@ -160,8 +160,7 @@ class Lease:
     def _identity(self) -> RedisIdentity | None:
         """Which Redis answers, if one does; another run than before was down meanwhile."""
         try:
-            with self._redis.guarded() as client:
-                found = identity(client)
+            found: RedisIdentity = self._redis.ask(identity)
         except TierError:
             return None
         if found.run_id != self._run_id:

@@ -100,7 +100,7 @@ class LossAudit:
         with translated(), self._engine.connect() as connection:
             if is_unfinished(connection):
                 raise TierUnavailable("postgresql", "it is being rebuilt", passing=True)
-            rows = execute(connection, _VERSIONS, {"ids": [one.id for one in left]})
+            rows = execute(connection, _VERSIONS, ids=[one.id for one in left])
             committed = {row.id: int(row.version) for row in rows}
             threads = {(one.user_id, one.thread_id) for one in left}
             marks = hidden.known(connection, self._redis, threads)
@@ -117,4 +117,4 @@ class LossAudit:
             return
         log.error("acknowledged_lost", messages=len(lost), ids=[name for name, _ in lost[:SHOWN]])
         given = [{"message_id": name, "version": version} for name, version in lost]
-        transact(self._engine, execute, _KEEP, {"lost": msgspec.json.encode(given).decode()})
+        transact(self._engine, execute, _KEEP, lost=msgspec.json.encode(given).decode())

@@ -57,12 +57,14 @@ class Notices:
         """
         self._known_us = max(time.time_ns() // 1000, self._known_us + 1)
         notice = Notice(self._known_us, msgspec.Raw(msgspec.json.encode(body)))
-        ways = {
-            "redis": self._write_redis,
-            "postgresql": self._write_postgres,
-            "clickhouse": self._write_clickhouse,
+        row = {"name": name, "at_us": notice.at_us, "body": bytes(notice.body).decode()}
+        line, token = msgspec.json.encode(row), f"{name}:{notice.at_us}"
+        ways: dict[str, Callable[[], object]] = {
+            "redis": lambda: self._client.set(_KEY + name, msgspec.json.encode(notice)),
+            "postgresql": lambda: transact(self._engine, execute, _WRITE, row),
+            "clickhouse": lambda: self._server.insert("notices", line, token),
         }
-        _asked(tiers, lambda tier: ways[tier](name, notice), only_one=only_one)
+        _asked(tiers, lambda tier: ways[tier](), only_one=only_one)
 
     def read(
         self, name: str, *, first_answer: bool = False, tiers: Sequence[str] = TIERS
@@ -83,26 +85,12 @@ class Notices:
         self._known_us = max(self._known_us, newest.at_us)
         return newest.body
 
-    def _write_redis(self, name: str, notice: Notice) -> None:
-        with redis_translated():
-            self._client.set(_KEY + name, msgspec.json.encode(notice))
-
-    def _write_postgres(self, name: str, notice: Notice) -> None:
-        values = {"name": name, "at_us": notice.at_us, "body": bytes(notice.body).decode()}
-        transact(self._engine, execute, _WRITE, values)
-
-    def _write_clickhouse(self, name: str, notice: Notice) -> None:
-        body = bytes(notice.body).decode()
-        row = msgspec.json.encode({"name": name, "at_us": notice.at_us, "body": body})
-        self._server.insert("notices", row, f"{name}:{notice.at_us}")
-
     def _read_redis(self, name: str) -> Notice | None:
-        with redis_translated():
-            found = self._client.get(_KEY + name)
+        found = self._client.get(_KEY + name)
         return msgspec.json.decode(found, type=Notice) if found else None
 
     def _read_postgres(self, name: str) -> Notice | None:
-        rows = rows_of(self._engine, _READ, {"name": name})
+        rows = rows_of(self._engine, _READ, name=name)
         return Notice(rows[0].at_us, msgspec.Raw(rows[0].body.encode())) if rows else None
 
     def _read_clickhouse(self, name: str) -> Notice | None:
@@ -126,7 +114,8 @@ def _asked(tiers: Sequence[str], ask: Callable[[str], Answer], *, only_one: bool
     failures: list[TierError] = []
     for tier in tiers:
         try:
-            answers.append(ask(tier))
+            with redis_translated():
+                answers.append(ask(tier))
         except TierError as error:
             failures.append(error)
         if answers and only_one:

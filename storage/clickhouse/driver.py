@@ -225,11 +225,6 @@ def _refusal(answer: str) -> TierRejected | TierUnavailable:
     code = line.partition("Code: ")[2]
     if code.startswith((*_TRANSIENT_CODES, *_LOST_CODES)):
         return TierUnavailable("clickhouse", line[:500], passing=True)
-    return TierRejected("clickhouse", _code_and_name(answer))
-
-
-def _code_and_name(answer: str) -> str:
-    """What may be said of a refusal: its words quote the row that was sent, or the statement."""
-    code, name = _CODE.search(answer), _NAME.findall(answer)
-    found = [code[0] if code else "", name[-1] if name else ""]
-    return " ".join(filter(None, found)) or "it refused, and gave no code"
+    # No more may be said of it: its words quote the row that was sent, or the statement.
+    named = [found[-1] for found in (_CODE.findall(answer)[:1], _NAME.findall(answer)) if found]
+    return TierRejected("clickhouse", " ".join(named) or "it refused, and gave no code")

@@ -41,9 +41,8 @@ def archived_messages(
     if below != ids.HIGHEST:
         conditions.append(messages.c.created_at <= moment_of(below))
     key = (messages.c.user_id, messages.c.thread_id, messages.c.created_at, messages.c.id)
-    last: Message | None = None
+    after: list[ColumnElement[bool]] = []
     while True:
-        after = _after(last, key)
         rows = server.rows(
             page_of([*conditions, *after], key, page_messages, tombstones=tombstones)
         )
@@ -52,10 +51,5 @@ def archived_messages(
             yield last
         if len(rows) < page_messages:
             return
-
-
-def _after(last: Message | None, key: tuple[Any, ...]) -> list[ColumnElement[bool]]:
-    if last is None:
-        return []
-    place: list[Any] = [last.user_id, last.thread_id, moment_of(last.id), func.toUUID(last.id)]
-    return [tuple_(*key) > tuple_(*place)]
+        place: list[Any] = [last.user_id, last.thread_id, moment_of(last.id), func.toUUID(last.id)]
+        after = [tuple_(*key) > tuple_(*place)]

@@ -80,7 +80,8 @@ class ClickHouseTier:
         """The newest live message of threads, below an id and above a mark of each: its id, and
         so many characters of its content. Threads without one are left out."""
         found: dict[str, tuple[str, str]] = {}
-        for some in batches(marks, _room_of):
+        # Each is named twice, and once with a place in it.
+        for some in batches(marks, lambda name: 2 * name + 200 * " "):
             found |= self._newest(user_id, {name: marks[name] for name in some}, below, characters)
         return found
 
@@ -90,8 +91,7 @@ class ClickHouseTier:
         position = tuple_(messages.c.created_at, messages.c.id)
         gone = [
             and_(
-                messages.c.thread_id == name,
-                position <= tuple_(moment_of(mark), func.toUUID(mark)),
+                messages.c.thread_id == name, position <= tuple_(moment_of(mark), func.toUUID(mark))
             )
             for name, mark in marks.items()
             if mark != ids.LOWEST
@@ -122,8 +122,3 @@ class ClickHouseTier:
     def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
         with self._breaker.guard():
             return self._server.rows(query)
-
-
-def _room_of(thread_id: str) -> str:
-    """Named twice, and once with a place in it."""
-    return 2 * thread_id + 200 * " "

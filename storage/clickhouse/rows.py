@@ -48,11 +48,7 @@ def newest(*conditions: ColumnElement[bool] | TextClause, settings: str = "") ->
 
 
 def page_of(
-    conditions: Sequence[ColumnElement[bool]],
-    order: Sequence[Any],
-    count: int,
-    *,
-    tombstones: bool,
+    conditions: Sequence[ColumnElement[bool]], order: Sequence[Any], count: int, *, tombstones: bool
 ) -> Select[Any]:
     """The query for the first messages in an order, each in its newest version."""
     query = select(*COLUMNS).where(*conditions).order_by(*order)
@@ -68,19 +64,11 @@ def message_of(row: Row[Any]) -> Message:
         metadata = msgspec.json.decode(row.metadata, type=dict[str, Any])
     except msgspec.MsgspecError as error:
         raise TierRejected("clickhouse", f"metadata of {row.id} is not an object") from error
-    return Message(
-        version=int(row.version),
-        id=str(row.id),
-        thread_id=row.thread_id,
-        user_id=row.user_id,
-        role=row.role,
-        content=row.content,
-        metadata=metadata,
-        created_at=rfc3339(row.created_at),
-        updated_at=rfc3339(row.updated_at),
-        deleted_at=rfc3339(row.deleted_at) if row.deleted_at else None,
-        content_hash=row.content_hash,
-    )
+    values = {name: getattr(row, name) for name in Message.__struct_fields__}
+    for name in ("created_at", "updated_at", "deleted_at"):
+        values[name] = rfc3339(values[name]) if values[name] else None
+    values |= {"version": int(row.version), "id": str(row.id), "metadata": metadata}
+    return Message(**values)
 
 
 def rfc3339(moment: str) -> str:

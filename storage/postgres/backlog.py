@@ -85,7 +85,7 @@ def is_unfinished(connection: Connection) -> bool:
 
 def letters(connection: Connection) -> list[Letter]:
     """All refused writes of messages and threads."""
-    rows = execute(connection, _LETTERS, {"head": HEAD_BYTES})
+    rows = execute(connection, _LETTERS, head=HEAD_BYTES)
     return [Letter(row.id, row.kind, address_of(row.kind, bytes(row.head))) for row in rows]
 
 

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import msgspec
 import psycopg2
 from sqlalchemy import Connection, CursorResult, Engine, Executable, Row, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError
 
-from models.message import Message, Thread
-from models.state import StateRecord
+from models.message import Message
 from storage.errors import TierError, TierRejected, TierUnavailable, headline
 
 # Connection lost or refused, resources, operator intervention, lock or statement timeouts,
@@ -25,7 +25,7 @@ _PASSING_CODES = ("40", "55", "57014", "25P03", "25P04", "53100", "25006")
 _OF_A_VALUE = "22"
 """The class of errors about a value: its form, its range, its encoding."""
 
-Record = TypeVar("Record", Message, Thread, StateRecord)
+Record = TypeVar("Record", bound=msgspec.Struct)
 Item = TypeVar("Item")
 Done = TypeVar("Done")
 Given = ParamSpec("Given")
@@ -71,27 +71,32 @@ _clause = lru_cache(maxsize=512)(text)
 
 
 def execute(
-    connection: Connection, statement: str | Executable, values: Any = None
+    connection: Connection, statement: str | Executable, values: Any = None, /, **named: Any
 ) -> CursorResult[Any]:
-    """What a statement gives, in the caller's transaction. In its text `:name` stands for a value;
-    `values` are by name, or a list of such for as many rows."""
+    """What a statement gives, in the caller's transaction. In its text `:name` stands for the value
+    of that name; `values` are such by name, or a list of them for as many rows."""
     clause = _clause(statement) if isinstance(statement, str) else statement
-    return connection.execute(clause, values)
+    return connection.execute(clause, named or values)
 
 
 def rows_of(
-    engine: Engine, statement: str | Executable, values: Mapping[str, Any] | None = None
+    engine: Engine,
+    statement: str | Executable,
+    values: Mapping[str, Any] | None = None,
+    /,
+    **named: Any,
 ) -> Sequence[Row[Any]]:
     """The rows of one statement, which is a transaction by itself: one round trip, not three.
     Raises `TierError`."""
     with translated(), engine.connect() as connection:
         alone = connection.execution_options(isolation_level="AUTOCOMMIT")
-        return execute(alone, statement, values).all()
+        return execute(alone, statement, values, **named).all()
 
 
 def transact(
     engine: Engine,
     work: Callable[Concatenate[Connection, Given], Done],
+    /,
     *arguments: Given.args,
     **options: Given.kwargs,
 ) -> Done:
@@ -140,14 +145,15 @@ def message_of(row: Row[Any]) -> Message:
     return record_of(Message, row)
 
 
-def record_of(kind: type[Record], row: Row[Any], **others: Any) -> Record:
-    """A message, thread or state from a row with its fields as columns, times as RFC 3339; `others`
-    are in place of what the row holds."""
-    values: dict[str, Any] = {}
+def record_of(kind: type[Record], row: Any, /, **others: Any) -> Record:
+    """A struct from a row, or the like, that has its fields, times as RFC 3339; `others` are in
+    place of what the row holds."""
+    values = others
     for name in kind.__struct_fields__:
-        value = getattr(row, name)
-        values[name] = rfc3339(value) if type(value) is datetime else value
-    return kind(**values | others)
+        if name not in others:
+            value = getattr(row, name)
+            values[name] = rfc3339(value) if type(value) is datetime else value
+    return kind(**values)
 
 
 def rfc3339(moment: datetime) -> str:

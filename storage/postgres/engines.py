@@ -148,7 +148,7 @@ def hurried(connection: Connection, seconds: float) -> Iterator[None]:
     own: Any = connection.connection.driver_connection
     before, own.deadline_seconds = own.deadline_seconds, 2 * seconds
     try:
-        execute(connection, _HURRY, {"deadline": f"{seconds * 1000:.0f}ms"})
+        execute(connection, _HURRY, deadline=f"{seconds * 1000:.0f}ms")
         yield
     finally:
         own.deadline_seconds = before

@@ -82,13 +82,12 @@ def of_messages(connection: Connection, made: Iterable[Message], seconds: int) -
     given = (
         {"user_id": one.user_id, "thread_id": one.thread_id, "message_id": one.id} for one in made
     )
-    values = {"given": _json(given), "seconds": seconds}
-    return _by_key(execute(connection, _OF_MESSAGES, values).all())
+    return _by_key(execute(connection, _OF_MESSAGES, given=_json(given), seconds=seconds).all())
 
 
 def newest(connection: Connection, seconds: int) -> dict[Key, str]:
     """The keys of the last `seconds` before the newest was made."""
-    return _by_key(execute(connection, _NEWEST, {"seconds": seconds}).all())
+    return _by_key(execute(connection, _NEWEST, seconds=seconds).all())
 
 
 def claim(
@@ -105,18 +104,18 @@ def claim(
 def free(connection: Connection, gone: Mapping[Key, str]) -> None:
     """Lets go of keys that stand for a message at or below this id, which is gone."""
     if gone:
-        execute(connection, _FREE, {"given": _given(gone)})
+        execute(connection, _FREE, given=_given(gone))
 
 
 def tell(connection: Connection, made: Mapping[Key, Made]) -> None:
     """Notes keys of acknowledged messages where there is none yet, as cheaply as that goes."""
     rows = ({**key._asdict(), **one._asdict()} for key, one in made.items())
-    execute(connection, _TELL, {"given": _json(rows)})
+    execute(connection, _TELL, given=_json(rows))
 
 
 def hash_of(connection: Connection, key: Key, message_id: str) -> str:
     """The hash of the message that a key made, empty where that was not told."""
-    found = execute(connection, _HASH, {**key._asdict(), "made": message_id})
+    found = execute(connection, _HASH, **key._asdict(), made=message_id)
     return str(found.scalar_one_or_none() or "")
 
 
@@ -150,7 +149,7 @@ def record(connection: Connection, made: Sequence[tuple[Key, str]], seconds: int
 
 def forget(engine: Engine, seconds: int) -> int:
     """Drops keys older than `seconds`; gives how many. Raises `TierUnavailable`."""
-    return int(transact(engine, execute, _FORGET, {"seconds": seconds}).rowcount)
+    return int(transact(engine, execute, _FORGET, seconds=seconds).rowcount)
 
 
 def _given(made: Mapping[Key, str]) -> str:

@@ -58,14 +58,14 @@ def lock(connection: Connection, name: str, patience: str | None = None) -> None
     """Takes a named lock until the transaction ends. It is waited for as briefly as any other lock
     of the connection, or with `patience` for so long; others are waited for as before."""
     before = execute(connection, _GET_PATIENCE).scalar_one()
-    execute(connection, _SET_PATIENCE, {"patience": patience or before})
-    execute(connection, _LOCK, {"name": name})
-    execute(connection, _SET_PATIENCE, {"patience": before})
+    execute(connection, _SET_PATIENCE, patience=patience or before)
+    execute(connection, _LOCK, name=name)
+    execute(connection, _SET_PATIENCE, patience=before)
 
 
 def try_lock(connection: Connection, name: str) -> bool:
     """Takes a named lock until the transaction ends; False where somebody else has it."""
-    return bool(execute(connection, _TRY_LOCK, {"name": name}).scalar_one())
+    return bool(execute(connection, _TRY_LOCK, name=name).scalar_one())
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def session_lock(engine: Engine, *names: str) -> Iterator[Connection | None]:
         connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     try:
         with translated():
-            tried = (execute(connection, _TRY_LOCK_SESSION, {"name": name}) for name in names)
+            tried = (execute(connection, _TRY_LOCK_SESSION, name=name) for name in names)
             has_all = all(taken.scalar_one() for taken in tried)
         yield connection if has_all else None
     finally:
@@ -94,7 +94,7 @@ def session_lock(engine: Engine, *names: str) -> Iterator[Connection | None]:
 
 def is_held(connection: Connection, name: str) -> bool:
     """Whether somebody, this connection included, has a named lock."""
-    return bool(execute(connection, _IS_HELD, {"name": name}).scalar_one())
+    return bool(execute(connection, _IS_HELD, name=name).scalar_one())
 
 
 def lock_slots(connection: Connection, slots: Iterable[int], patience: str | None = None) -> None:
@@ -102,9 +102,9 @@ def lock_slots(connection: Connection, slots: Iterable[int], patience: str | Non
     `patience` (`PATIENCE`) each is waited for as briefly as the connection waits for any lock.
     Slots come before any other lock: two who wait for each other are one deadlock."""
     if patience is not None:
-        execute(connection, _SET_PATIENCE, {"patience": patience})
+        execute(connection, _SET_PATIENCE, patience=patience)
     for slot in sorted(slots):
-        execute(connection, _LOCK_SLOT, {"lock_class": SLOT_LOCKS, "slot": slot})
+        execute(connection, _LOCK_SLOT, lock_class=SLOT_LOCKS, slot=slot)
 
 
 def try_lock_slots(connection: Connection, slots: Sequence[int]) -> list[int]:
@@ -128,4 +128,4 @@ def wait_for_writers(engine: Engine, seconds: float) -> None:
 
 
 def _writers(engine: Engine) -> set[str]:
-    return {row.virtualtransaction for row in rows_of(engine, _WRITERS, {"slots": SLOT_LOCKS})}
+    return {row.virtualtransaction for row in rows_of(engine, _WRITERS, slots=SLOT_LOCKS)}

@@ -71,7 +71,7 @@ def make(connection: Connection, monday: datetime) -> bool:
     """Makes a week's partition in the caller's transaction; gives whether there was none."""
     lock(connection, "partitions", LONG_PATIENCE)
     table = name(monday)
-    if execute(connection, _EXISTS, {"name": table}).scalar_one():
+    if execute(connection, _EXISTS, name=table).scalar_one():
         return False
     # Making the table first and attaching it then does not lock readers and writers out of
     # the other partitions, as CREATE TABLE … PARTITION OF would.

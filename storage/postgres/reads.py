@@ -115,7 +115,7 @@ class PostgresTier:
         the tier's."""
         guard = self._breaker.guard(is_bulk=is_bulk)
         with guard, translated(), self._engine.begin() as connection:
-            execute(connection, _AS_USER, {"user_id": user_id})
+            execute(connection, _AS_USER, user_id=user_id)
             yield connection
 
     @contextmanager

@@ -74,7 +74,7 @@ def restore_tables(
 def restore_audit(connection: Connection, rows: Sequence[str]) -> tuple[str, str]:
     """Restores entries of the audit trail, which are in ClickHouse already; gives the moment and
     the id of the last."""
-    execute(connection, _AUDIT, {"rows": _array(rows)})
+    execute(connection, _AUDIT, rows=_array(rows))
     last = msgspec.json.decode(rows[-1], type=dict[str, str])
     return last["at"], last["id"]
 
@@ -128,7 +128,7 @@ def _restore(connection: Connection, table: str, rows: Sequence[str], replace: b
 
 
 def _columns(connection: Connection, table: str) -> list[_Column]:
-    return [_Column(*row) for row in execute(connection, _TABLE, {"name": table})]
+    return [_Column(*row) for row in execute(connection, _TABLE, name=table)]
 
 
 def _insert(
@@ -147,7 +147,7 @@ def _insert(
             f" SELECT {listed} FROM json_populate_recordset(NULL::{table}, CAST(:rows AS json))"
             f" ON CONFLICT {on_conflict(names)}"
         )
-        done += execute(connection, statement, {"rows": _array(batch)}).rowcount
+        done += execute(connection, statement, rows=_array(batch)).rowcount
     return done
 
 

@@ -97,7 +97,7 @@ _VERSION = (
 def upsert(connection: Connection, records: Sequence[bytes]) -> int:
     """Writes versions where they are newer, with their checkpoints; gives how many states were.
     Of one state only the newest counts. Nothing comes in of a user from before their erasure."""
-    return int(execute(connection, _UPSERT, {"records": codec.json_array(records)}).scalar_one())
+    return int(execute(connection, _UPSERT, records=codec.json_array(records)).scalar_one())
 
 
 def replace(connection: Connection, record: StateRecord, expected_version: int) -> bool:
@@ -111,13 +111,13 @@ def replace(connection: Connection, record: StateRecord, expected_version: int) 
 
 def find(connection: Connection, names: Iterable[StateName]) -> list[StateRecord]:
     """Those of these states that are there, with a tombstone for one whose user was erased."""
-    found = execute(connection, _FIND, {"names": _listed(names)})
+    found = execute(connection, _FIND, names=_listed(names))
     return [_state_of(row).buried() if row.is_erased else _state_of(row) for row in found]
 
 
 def queue_backfill(connection: Connection, names: Iterable[StateName]) -> None:
     """Notes that Redis lacks these states, or has them in an older version."""
-    execute(connection, _BACKFILL, {"names": _listed(names)})
+    execute(connection, _BACKFILL, names=_listed(names))
 
 
 def known_version(connection: Connection, user_id: str, name: str) -> int | None:

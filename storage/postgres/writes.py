@@ -221,14 +221,13 @@ def upsert_messages(connection: Connection, records: Sequence[bytes]) -> int:
 
 def upsert_thread(connection: Connection, thread: Thread) -> bool:
     """Writes a version of a thread's own data where it is newer; gives whether it was."""
-    values = {"record": codec.encode(thread).decode()}
-    return execute(connection, _UPSERT_THREAD, values).rowcount > 0
+    return execute(connection, _UPSERT_THREAD, record=codec.encode(thread).decode()).rowcount > 0
 
 
 def purge_again(connection: Connection, threads: Iterable[tuple[str, str]]) -> None:
     """Has what these threads have left in ClickHouse below their watermarks be purged once more."""
     named = [{"user_id": user_id, "thread_id": thread_id} for user_id, thread_id in threads]
-    execute(connection, _PURGE_AGAIN, {"threads": codec.text(named)})
+    execute(connection, _PURGE_AGAIN, threads=codec.text(named))
 
 
 def queue_backfill(connection: Connection, written: Iterable[Message | Thread]) -> None:
@@ -239,7 +238,7 @@ def queue_backfill(connection: Connection, written: Iterable[Message | Thread]) 
         else {"user_id": one.user_id, "thread_id": one.thread_id, "message_id": one.id}
         for one in written
     ]
-    execute(connection, _BACKFILL, {"rows": codec.text(rows)})
+    execute(connection, _BACKFILL, rows=codec.text(rows))
 
 
 def add_dead_letter(

@@ -5,7 +5,7 @@ last letter is the state: `o` open, `l` chunks were lost, a capital where nothin
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -120,8 +120,7 @@ class OpenStreams:
 
     def idle(self, seconds: float) -> list[str]:
         """Messages to which no chunk came for so long, some of them."""
-        with self._door.guarded() as client:
-            now: Any = client.time()
+        now = self._door.ask(lambda client: client.time())
         until = now[0] * 1000 + now[1] // 1000 - int(seconds * 1000)
         idle = self._door.each(
             lambda pipeline, slot: pipeline.zrangebyscore(

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
-from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
 from hiredis import pack_command
@@ -101,6 +100,11 @@ class RedisGateway:
         """The client, for one or a few calls. Raises `TierUnavailable` or `TierRejected`."""
         return _Calls(self)
 
+    def ask(self, question: Callable[[Any], Any]) -> Any:
+        """The client's answer to one question. Raises `TierUnavailable` or `TierRejected`."""
+        with self.guarded() as client:
+            return question(client)
+
     def scan(self, pattern: str | None = None) -> Iterator[list[str]]:
         """Every key that matches, page by page; one that is there throughout at least once."""
         cursor: Any = 0
@@ -149,12 +153,7 @@ class _Calls:
         self._guard.__enter__()
         return self._gateway.client
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         met = as_tier_error(error) if isinstance(error, RedisError) else error
         self._guard.__exit__(kind, met, trace)
         if met is not None and met is not error:
@@ -179,12 +178,7 @@ class _RoundTrip(_Calls):
         self._started = time.perf_counter()
         return client
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         seconds = time.perf_counter() - self._started
         if self._granted is not None:
             self._granted.__exit__(kind, error, trace)
@@ -217,7 +211,7 @@ class Script:
     def many(self, calls: Sequence[Call]) -> list[Any]:
         """Many calls, one round trip or as many as they are large, each atomic for itself. A call
         that Redis refused gives its `TierError`; raises where one found Redis itself out."""
-        sizes = [_size(arguments) for _, arguments in calls]
+        sizes = [sum(len(one) for one in given if type(one) is bytes) for _, given in calls]
         if sum(sizes) <= MOST_BYTES:
             return self._round_trip(calls, sum(sizes))
         return [
@@ -275,10 +269,6 @@ def _read(connection: Any) -> Any:
         return connection.read_response()
     except ResponseError as error:
         return error
-
-
-def _size(arguments: list[Any]) -> int:
-    return sum(len(one) for one in arguments if type(one) is bytes)
 
 
 def _source(name: str) -> str:

@@ -92,7 +92,9 @@ class EventStreams:
                 answer: Any = client.xread(wanted, count=EVENTS_AT_ONCE)
             for name, entries in answer or ():
                 user_id = names[name.decode()]
-                news[user_id] = None if _is_new(entries) else _events(user_id, entries)
+                # One that was made anew begins with the mark that `open_events` makes.
+                is_new = bool(entries) and entries[0][1].get(b"type") == b"opened"
+                news[user_id] = None if is_new else _events(user_id, entries)
         return news
 
     @contextmanager
@@ -111,8 +113,3 @@ class EventStreams:
 def _events(user_id: str, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[Event]:
     found = (event_of(user_id, place, fields) for place, fields in entries)
     return [event for event in found if event is not None]
-
-
-def _is_new(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> bool:
-    """Whether these begin with the mark with which `open_events` begins a stream."""
-    return bool(entries) and entries[0][1].get(b"type") == b"opened"

@@ -151,12 +151,7 @@ class PendingLog:
             key: (version, seconds_to_stay(committed.expiries.get(key), settings.hot_seconds))
             for key, version in committed.versions.items()
         }
-        names = [
-            keys.pending(committed.slot),
-            *records,
-            *committed.indexes,
-            *committed.watermarks,
-        ]
+        names = [keys.pending(committed.slot), *records, *committed.indexes, *committed.watermarks]
         for user_id in committed.settled:
             names += keys.of_listeners(user_id)
         for one in committed.dropped:
@@ -211,8 +206,7 @@ class PendingLog:
             return
         with suppress(TierError):
             now_us = self.now_us()
-            with self._door.guarded() as client:
-                client.set(keys.LAST_POLL, now_us)
+            self._door.ask(lambda client: client.set(keys.LAST_POLL, now_us))
             self._recorded_at = time.monotonic()
 
     def status(self) -> LogStatus:
@@ -236,8 +230,7 @@ class PendingLog:
 
     def now_us(self) -> int:
         """Microseconds since 1970 by Redis's clock, which also stamps the entries."""
-        with self._door.guarded() as client:
-            seconds, microseconds = client.time()
+        seconds, microseconds = self._door.ask(lambda client: client.time())
         return int(seconds) * 1_000_000 + int(microseconds)
 
     def oldest_pending_us(self) -> int | None:

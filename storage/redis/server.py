@@ -1,7 +1,5 @@
 """What an acknowledgement from the Redis at hand means."""
 
-from typing import Any
-
 from models.message import Durability
 from storage.errors import TierRejected
 from storage.redis.driver import RedisGateway
@@ -16,8 +14,7 @@ def durability_of(door: RedisGateway) -> Durability:
     Raises `TierUnavailable`.
     """
     try:
-        with door.guarded() as client:
-            found: Any = client.config_get(*FSYNCED)
+        found = door.ask(lambda client: client.config_get(*FSYNCED))
     except TierRejected:
         return "memory"
     return "fsynced" if found == FSYNCED else "memory"

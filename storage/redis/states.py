@@ -60,10 +60,8 @@ class StateCacheManager:
 
     def load_primary_state(self, whose: StateName) -> StateRecord | None:
         """The hot version, or a tombstone, also where its user was erased since; None for none."""
-        with self._door.guarded() as client:
-            found: Any = client.mget(
-                [self._key(whose), keys.erased(self.slot_of(whose), whose.user_id)]
-            )
+        names = [self._key(whose), keys.erased(self.slot_of(whose), whose.user_id)]
+        found = self._door.ask(lambda client: client.mget(names))
         return None if found[0] is None else _seen(found[0], found[1])
 
     def cache_state_in_redis(self, record: StateRecord, ttl_seconds: int | None = None) -> bool:
@@ -104,8 +102,7 @@ class StateCacheManager:
     def validate_connection(self) -> bool:
         """Whether Redis answers this process."""
         try:
-            with self._door.guarded() as client:
-                return bool(client.ping())
+            return bool(self._door.ask(lambda client: client.ping()))
         except TierUnavailable:
             return False
 

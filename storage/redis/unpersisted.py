@@ -38,8 +38,7 @@ class UnpersistedWrites:
 
     def of(self, user_id: str) -> Unpersisted:
         """All that the log has of a user."""
-        with self._door.guarded() as client:
-            waiting: Any = client.hkeys(keys.waiting_threads(user_id))
+        waiting = self._door.ask(lambda client: client.hkeys(keys.waiting_threads(user_id)))
         threads = [name.decode() for name in waiting]
         slots = sorted({self._redis.slot_of_thread(user_id, name) for name in threads})
         found = Unpersisted({}, self.marks(user_id, threads))

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from types import TracebackType
 from typing import Literal
 
 import msgspec
@@ -51,9 +50,7 @@ class _Guard:
         self._breaker.check()
         self._started = time.perf_counter()
 
-    def __exit__(
-        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
-    ) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._breaker.judge(time.perf_counter() - self._started, error, is_bulk=self._is_bulk)
 
 

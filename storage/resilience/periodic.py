@@ -2,40 +2,33 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 
 import structlog
 
 log = structlog.get_logger(__name__)
 
 
+@dataclass(eq=False)
 class PeriodicThread:
-    """A daemon thread that does `work` round after round, whatever a round raises."""
+    """A daemon thread that does `work` round after round, whatever a round raises.
 
-    def __init__(
-        self,
-        name: str,
-        work: Callable[[], object],
-        pause_seconds: Callable[[], float],
-        failure: str,
-        *,
-        on_failure: Callable[[], None] = lambda: None,
-        is_wanted: Callable[[], bool] = lambda: True,
-        waits_first: bool = False,
-        shows_traceback: bool = True,
-    ) -> None:
-        """`pause_seconds` is asked after each round, and before the first if it `waits_first`.
+    `pause_seconds` is asked after each round, and before the first if it `waits_first`. A round
+    that fails is logged as the event `failure`, then `on_failure` is called. The thread ends when
+    `is_wanted` says no.
+    """
 
-        A round that fails is logged as the event `failure`, then `on_failure` is called. The thread
-        ends when `is_wanted` says no.
-        """
-        self._name = name
-        self._work = work
-        self._pause_seconds = pause_seconds
-        self._failure = failure
-        self._on_failure = on_failure
-        self._is_wanted = is_wanted
-        self._waits_first = waits_first
-        self._shows_traceback = shows_traceback
+    name: str
+    work: Callable[[], object]
+    pause_seconds: Callable[[], float]
+    failure: str
+    _: KW_ONLY
+    on_failure: Callable[[], None] = lambda: None
+    is_wanted: Callable[[], bool] = lambda: True
+    waits_first: bool = False
+    shows_traceback: bool = True
+
+    def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -49,7 +42,7 @@ class PeriodicThread:
         """Starts the thread unless it runs."""
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
                 self._thread.start()
 
     def end(self) -> None:
@@ -59,24 +52,24 @@ class PeriodicThread:
     def round(self) -> None:
         """Does the work once, in the calling thread. Never raises."""
         try:
-            self._work()
+            self.work()
         except Exception as error:
-            self._on_failure()
-            if self._shows_traceback:
-                log.exception(self._failure)
+            self.on_failure()
+            if self.shows_traceback:
+                log.exception(self.failure)
             else:
-                log.warning(self._failure, error=type(error).__name__)
+                log.warning(self.failure, error=type(error).__name__)
 
     def _run(self) -> None:
-        is_over = self._waits_first and self._stop.wait(self._pause_seconds())
+        is_over = self.waits_first and self._stop.wait(self.pause_seconds())
         while self._goes_on(is_over):
             self.round()
-            is_over = self._stop.wait(self._pause_seconds())
+            is_over = self._stop.wait(self.pause_seconds())
 
     def _goes_on(self, is_over: bool) -> bool:
         with self._lock:
             # Whoever begins it from here on finds no thread, and starts another.
-            if is_over or not self._is_wanted():
+            if is_over or not self.is_wanted():
                 self._thread = None
                 return False
             return True

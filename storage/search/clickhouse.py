@@ -51,7 +51,7 @@ class SearchArchive:
         there are fewer."""
         left = rows
         for month, count in self._sizes():
-            first = _first_id(month)
+            first = ids.lowest(f"{month // 100:04d}-{month % 100:02d}-01T00:00:00.000000Z")
             if first < span.high:
                 left -= count
                 if left <= 0:
@@ -97,11 +97,6 @@ class SearchArchive:
                 self._months = [(int(row.month), int(row.size)) for row in rows]
                 self._months_until = time.monotonic() + MONTHS_SECONDS
             return self._months
-
-
-def _first_id(month: int) -> str:
-    """The lowest id of a month."""
-    return ids.lowest(f"{month // 100:04d}-{month % 100:02d}-01T00:00:00.000000Z")
 
 
 def _range(span: SearchSpan) -> list[str]:

@@ -64,11 +64,7 @@ class SearchRows:
         return id_at(ids.time_us_of(found) // 1_000) if found else ids.LOWEST
 
     def candidates(
-        self,
-        user_id: str,
-        wanted: Wanted,
-        span: SearchSpan,
-        among: Sequence[str] | None = None,
+        self, user_id: str, wanted: Wanted, span: SearchSpan, among: Sequence[str] | None = None
     ) -> Matches:
         """The newest messages of a span that may match, of all or among some ids."""
         query = (

@@ -138,7 +138,10 @@ class _Search:
         if len(hits) > limit:
             following = hits[limit - 1].message.id
         source = source_of(self._shown) if hits[:limit] else self._reading.source
-        return SearchHits(hits[:limit], following, source, self._warning())
+        warning: Caveat | None = self._reading.warning
+        if not self._reading.down and not self._log.is_whole:
+            warning = "incomplete_unpersisted_messages"
+        return SearchHits(hits[:limit], following, source, warning)
 
     def _candidates(self, span: SearchSpan) -> tuple[_Versions, str | None]:
         """Candidates of each tier, and down to which id there are no others."""
@@ -197,6 +200,10 @@ class _Search:
         Gives up to which id each thread is deleted.
         """
         ask, user_id = self._reading.ask, self._user_id
+
+        def redis_knows() -> Known:
+            return Known(self._redis.copies(found).values(), self._redis.marks(user_id, threads))
+
         if not self._is_postgres_complete and (others := found.besides("clickhouse")):
             # What was changed there while nobody else could take it is known nowhere else.
             archived = ask("clickhouse", lambda: self._archive.known(user_id, others))
@@ -205,18 +212,9 @@ class _Search:
         unsure = found.besides("postgresql")
         known = ask("postgresql", lambda: self._rows.known(user_id, unsure, threads))
         if known is None:
-            known = ask("redis", lambda: self._redis_knows(found, threads)) or Known((), {})
+            known = ask("redis", redis_knows) or Known((), {})
             found.take(known.versions, "redis")
         else:
             found.take(known.versions, "postgresql")
         both = known.marks, self._log.marks
         return {name: max(one.get(name, ids.LOWEST) for one in both) for name in threads}
-
-    def _redis_knows(self, found: _Versions, threads: Iterable[str]) -> Known:
-        copies = self._redis.copies(found)
-        return Known(copies.values(), self._redis.marks(self._user_id, threads))
-
-    def _warning(self) -> Caveat | None:
-        if not self._reading.down and not self._log.is_whole:
-            return "incomplete_unpersisted_messages"
-        return self._reading.warning

@@ -7,7 +7,7 @@ import msgspec
 
 from models.state import Checkpoint, Level, StateName, StateRecord, StoredCheckpoint
 from storage.clickhouse.driver import ClickHouse, literal
-from storage.postgres.driver import rfc3339
+from storage.postgres.driver import record_of, rfc3339
 from storage.resilience.breaker import Breaker
 
 _STATE = """
@@ -29,9 +29,13 @@ class _Line(msgspec.Struct):
 
 class _CheckpointRow(msgspec.Struct):
     version: int
-    level: Level
+    checkpoint: Level = msgspec.field(name="level")
     created_at: datetime
     state: msgspec.Raw
+
+    @property
+    def size_bytes(self) -> int:
+        return len(bytes(self.state))
 
 
 class StateCopies:
@@ -67,18 +71,7 @@ class StateCopies:
             prefix=literal(prefix), after=int(after), before=int(before), count=int(count)
         )
         rows = [msgspec.json.decode(row, type=_CheckpointRow) for row in self._rows(query)]
-        return [
-            (
-                Checkpoint(
-                    version=row.version,
-                    checkpoint=row.level,
-                    created_at=rfc3339(row.created_at),
-                    size_bytes=len(bytes(row.state)),
-                ),
-                row.state,
-            )
-            for row in rows
-        ]
+        return [(record_of(Checkpoint, row), row.state) for row in rows]
 
     def _rows(self, query: str) -> list[str]:
         with self._breaker.guard():

@@ -13,7 +13,7 @@ from models.state import EMPTY, Checkpoint, StateName, StateRecord, StoredCheckp
 from storage.availability.bypass import BypassRegistration
 from storage.errors import VersionConflict
 from storage.postgres import states
-from storage.postgres.driver import execute, rfc3339, translated
+from storage.postgres.driver import execute, record_of, translated
 from storage.postgres.locks import lock_slots
 from storage.postgres.reads import PostgresTier
 from storage.resilience.breaker import Breaker
@@ -24,7 +24,7 @@ FORGET_SECONDS = 3_600
 """Expired and deleted states are hidden at once, and removed so much later."""
 
 _CHECKPOINTS = """
-SELECT version, level, created_at, octet_length(state::text) AS size_bytes,
+SELECT version, level AS checkpoint, created_at, octet_length(state::text) AS size_bytes,
        CASE WHEN :whole THEN state::text END AS state
 FROM checkpoints
 WHERE user_id = :user_id AND run_id = :name AND version > :after AND version < :before
@@ -122,18 +122,8 @@ class StateRows:
         values = {"after": after, "before": before, "count": count, "whole": whole}
         with self._tier.as_user(whose.user_id) as connection:
             rows = execute(connection, _CHECKPOINTS, whose._asdict() | values).all()
-        return [
-            (
-                Checkpoint(
-                    version=row.version,
-                    checkpoint=row.level,
-                    created_at=rfc3339(row.created_at),
-                    size_bytes=row.size_bytes,
-                ),
-                msgspec.Raw(row.state.encode()) if whole else EMPTY,
-            )
-            for row in rows
-        ]
+        states = (msgspec.Raw(row.state.encode()) if whole else EMPTY for row in rows)
+        return list(zip((record_of(Checkpoint, row) for row in rows), states, strict=True))
 
     @contextmanager
     def _transaction(self, whose: StateName) -> Iterator[tuple[Connection, int]]:
@@ -148,8 +138,8 @@ def forget_expired(engine: Engine) -> int:
     """Removes states that expired or were deleted a while ago, with their checkpoints; gives how
     many states. Raises `TierError`."""
     with translated(), engine.begin() as connection:
-        return int(execute(connection, _FORGET, {"seconds": FORGET_SECONDS}).scalar_one())
+        return int(execute(connection, _FORGET, seconds=FORGET_SECONDS).scalar_one())
 
 
 def _queued(connection: Connection, before: int) -> list[int]:
-    return list(execute(connection, _QUEUED, {"before": before - 1}).scalars())
+    return list(execute(connection, _QUEUED, before=before - 1).scalars())

@@ -99,7 +99,8 @@ class OpenTelemetry(Tracing):
         finally:
             _under_way.reset(before)
         if any(found) if isinstance(found, tuple) else found:
-            came_by = self._take_drains() if name == "replicate" else []
+            drained = len(self._drains) if name == "replicate" else 0
+            came_by = [self._drains.popleft() for _ in range(drained)]
             span = self._start(f"look {name}", SpanKind.INTERNAL, came_by, began_ns)
             self._finish(span, work.statements, failed=False)
             self._note_drain(name, span)
@@ -119,11 +120,7 @@ class OpenTelemetry(Tracing):
         return carrier.get("traceparent", "")
 
     def _start(
-        self,
-        name: str,
-        kind: SpanKind,
-        came_by: Sequence[SpanContext],
-        began_ns: int | None = None,
+        self, name: str, kind: SpanKind, came_by: Sequence[SpanContext], began_ns: int | None = None
     ) -> Span:
         within = Context()
         if came_by:
@@ -145,9 +142,6 @@ class OpenTelemetry(Tracing):
         """The next shipment carries what a drain committed."""
         if name.startswith("persist") and span.get_span_context().trace_flags.sampled:
             self._drains.append(span.get_span_context())
-
-    def _take_drains(self) -> list[SpanContext]:
-        return [self._drains.popleft() for _ in range(len(self._drains))]
 
 
 def _contexts(traceparents: Sequence[str]) -> list[SpanContext]:

@@ -32,7 +32,11 @@ def instruments_of(settings: Settings) -> Instruments:
             folder = Path(settings.metrics_folder)
             folder.mkdir(parents=True, exist_ok=True)
             # Before the first value is written, or somebody would take this process for dead.
-            _hold(folder, pid)
+            # Nobody closes the descriptor before the process ends.
+            mark = os.open(_mark(folder, pid), os.O_CREAT | os.O_RDWR, 0o644)
+            fcntl.flock(mark, fcntl.LOCK_EX)
+            # A process that is gone may have had the same id.
+            _forget(folder, pid)
             _shared[pid] = Instruments()
         return _shared[pid]
 
@@ -45,14 +49,6 @@ def registry_of(own: Instruments, folder: str) -> CollectorRegistry:
     registry = CollectorRegistry()
     MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
     return registry
-
-
-def _hold(folder: Path, pid: int) -> None:
-    """Locks this process's mark; nobody closes the descriptor before the process ends."""
-    mark = os.open(_mark(folder, pid), os.O_CREAT | os.O_RDWR, 0o644)
-    fcntl.flock(mark, fcntl.LOCK_EX)
-    # A process that is gone may have had the same id.
-    _forget(folder, pid)
 
 
 def _forget_the_dead(folder: Path) -> None:

@@ -91,7 +91,7 @@ def _evictable(tiers: Tiers, batch: Sequence[tuple[LogEntry, Message]]) -> list[
 
 def _old(connection: Connection, queue: str) -> list[Difference]:
     query = _OLD.format(queue=queue)
-    row = execute(connection, query, {"seconds": PATIENCE_SECONDS}).one()
+    row = execute(connection, query, seconds=PATIENCE_SECONDS).one()
     what = f"{row.rows} rows, the oldest {float(row.age or 0):.0f} s old"
     found = Difference("queues", "postgresql", "waiting", queue, found=what)
     return [found] if row.rows else []

@@ -47,7 +47,8 @@ def _compare(tiers: Tiers, batch: Sequence[str], scope: Scope) -> Compared:
         if not _is_in(scope, copy.message, hot.record):
             continue
         copies += 1
-        if not _is_in_place(tiers, key, message_id):
+        is_id = ids.is_id(message_id)
+        if not is_id or key != keys.message(tiers.redis.slot_of_message(message_id), message_id):
             misplaced.append(Difference("redis-postgresql", "redis", "misplaced", key))
         elif copy.message is None or copy.flaw or not hot.has_ttl:
             suspects.add(message_id)
@@ -57,15 +58,9 @@ def _compare(tiers: Tiers, batch: Sequence[str], scope: Scope) -> Compared:
             rows.append(row | {"gone": one.deleted_at is not None})
     if rows:
         # Those that PostgreSQL has otherwise, or not at all.
-        unlike = rows_of(tiers.job_engine, _OTHERWISE, {"rows": codec.text(rows)})
+        unlike = rows_of(tiers.job_engine, _OTHERWISE, rows=codec.text(rows))
         suspects |= {row.id for row in unlike}
     return Compared(copies, frozenset(suspects), tuple(misplaced))
-
-
-def _is_in_place(tiers: Tiers, key: str, message_id: str) -> bool:
-    if not ids.is_id(message_id):
-        return False
-    return key == keys.message(tiers.redis.slot_of_message(message_id), message_id)
 
 
 def _is_in(scope: Scope, message: Message | None, record: bytes) -> bool:

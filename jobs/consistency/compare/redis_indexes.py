@@ -78,7 +78,7 @@ def _unlike(
     rows = [one._asdict() | {"names": None} for one in indexes]
     there: dict[str, set[str]] = defaultdict(set)
     live: dict[str, set[str]] = defaultdict(set)
-    for row in rows_of(tiers.job_engine, _IDS, {"rows": codec.text(rows)}):
+    for row in rows_of(tiers.job_engine, _IDS, rows=codec.text(rows)):
         there[row.key].add(row.id)
         if row.is_live:
             live[row.key].add(row.id)

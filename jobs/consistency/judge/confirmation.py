@@ -54,7 +54,7 @@ def in_flight(
     connection: Connection, server: ClickHouse, log: PendingLog, names: Collection[str]
 ) -> InFlight:
     """Searches every list of what is to be carried. Raises `TierError`."""
-    moving = set(execute(connection, _QUEUED, {"ids": list(names)}).scalars())
+    moving = set(execute(connection, _QUEUED, ids=list(names)).scalars())
     carried = {message.id for _, message in pending(log)}
     carried |= {row.name for row in server.rows(_DIRECT)}
     return InFlight(

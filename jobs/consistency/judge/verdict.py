@@ -80,7 +80,8 @@ def judge(copies: Copies, boundary: str, *, is_refused: bool = False) -> CopyVer
     # What ClickHouse still has beneath the row that counts there is sound, too.
     older = [row.message for row in copies.archived[1:] if row.message]
     sound += [one for one in older if DataIntegrityValidator.flaw_of(one) is None]
-    truth = _right_one(sound)
+    # The first of equals wins, and the tiers come in order.
+    truth = max(sound, key=lambda one: (one.deleted_at is not None, one.version), default=None)
     if truth is None:
         wrong = {tier: copy.flaw for tier, copy in held.items() if copy.flaw}
         return CopyVerdict(copies, None, wrong)
@@ -114,13 +115,6 @@ def _held(copies: Copies) -> dict[Tier, TierCopy]:
     if copies.hot is not None:
         held["redis"] = DataIntegrityValidator.record(copies.hot.record, copies.id)
     return held
-
-
-def _right_one(sound: list[Message]) -> Message | None:
-    # The first of equals wins, and the tiers come in order.
-    return max(
-        sound, key=lambda message: (message.deleted_at is not None, message.version), default=None
-    )
 
 
 def _hidden(

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from jobs.consistency.compare import backlogs
 from jobs.consistency.judge.confirmation import BATCH, Confirmation
 from jobs.consistency.judge.verdict import CopyVerdict
-from jobs.consistency.repair import clickhouse, postgres, redis
+from jobs.consistency.repair.copies import (
+    put_into_clickhouse,
+    put_into_postgresql,
+    put_into_redis,
+    relist,
+)
 from jobs.consistency.report import Difference
 from jobs.persist.drain import BackgroundPersistenceService
 from jobs.recover.thread_counts import ThreadCounter
@@ -35,11 +40,10 @@ class Repair:
         repairable = [self._buried(one) for one in verdicts if one.truth is not None]
         for some in batches(repairable, BATCH):
             batch = self._as_hidden_as_before(some)
-            postgres.put(self._tiers, [one for one in batch if "postgresql" in one.wrong])
-            clickhouse.put(
-                self._tiers.job_clickhouse, [one for one in batch if "clickhouse" in one.wrong]
-            )
-            redis.put(self._tiers, batch)
+            put_into_postgresql(self._tiers, [one for one in batch if "postgresql" in one.wrong])
+            archived = [one for one in batch if "clickhouse" in one.wrong]
+            put_into_clickhouse(self._tiers.job_clickhouse, archived)
+            put_into_redis(self._tiers, batch)
         repaired: set[str] = set()
         for names in batches((one.id for one in repairable), BATCH):
             again, _ = self._confirmation.judge(names)
@@ -55,7 +59,7 @@ class Repair:
         """Repairs what is wrong in Redis, apart from copies of messages."""
         listed = [one for one in differences if one.kind in {"unlisted", "phantom"}]
         if listed:
-            redis.relist(self._tiers, listed)
+            relist(self._tiers, listed)
         # What was drained since is in PostgreSQL, and may be evicted.
         evictable = backlogs.evictable(self._tiers)
         if evictable:

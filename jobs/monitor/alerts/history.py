@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row
 
 from jobs.monitor.alerts.state import Alert
 from jobs.monitor.alerts.store import Acknowledgment
 from models import codec
-from storage.postgres.driver import execute, rfc3339, rows_of, translated
+from storage.postgres.driver import execute, record_of, rows_of, translated
 from storage.tiers import Tiers
 
 KEPT_DAYS = 90
@@ -45,22 +44,16 @@ class AlertHistory:
         rows = [_row(alert, acknowledged.get(alert.id)) for alert in alerts]
         with self._breaker.guard(), translated(), self._engine.begin() as connection:
             execute(connection, _WRITE, rows)
-            execute(connection, _FORGET, {"d": KEPT_DAYS})
+            execute(connection, _FORGET, d=KEPT_DAYS)
 
     def newest(self, limit: int) -> list[Alert]:
         """The alerts that were raised last, newest first."""
         with self._breaker.guard():
-            rows = rows_of(self._engine, _NEWEST, {"limit": limit})
-        return [_alert(row) for row in rows]
+            rows = rows_of(self._engine, _NEWEST, limit=limit)
+        return [record_of(Alert, row, silenced_until=None) for row in rows]
 
 
 def _row(alert: Alert, seen: Acknowledgment | None) -> dict[str, Any]:
     figures = codec.text(alert.figures)
     by, at = (seen.by, seen.at) if seen else (None, None)
     return {**msgspec.structs.asdict(alert), "figures": figures, "by": by, "at": at}
-
-
-def _alert(row: Row[Any]) -> Alert:
-    values = row._asdict()
-    times = ("since", "until", "acknowledged_at")
-    return Alert(**values | {name: rfc3339(values[name]) for name in times if values[name]})

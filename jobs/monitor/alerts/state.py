@@ -7,13 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from jobs.monitor.alerts.baseline import NOW_WINDOWS, Span
-from jobs.monitor.alerts.rules import (
-    CLEAR_AFTER,
-    RAISE_AFTER,
-    Condition,
-    Judgement,
-    key_of,
-)
+from jobs.monitor.alerts.rules import CLEAR_AFTER, RAISE_AFTER, Condition, Judgement, key_of
 from jobs.monitor.windows import SHOWN_WINDOWS, WINDOW_SECONDS, window_of
 from models import ids
 

@@ -23,7 +23,7 @@ from storage.availability import hidden
 from storage.errors import Refused
 from storage.postgres import restore as restoring
 from storage.postgres import writes
-from storage.postgres.driver import execute, transact, translated
+from storage.postgres.driver import execute, rows_of, transact, translated
 from storage.postgres.partitions import Partitions
 from storage.resilience.bites import batches
 from storage.resilience.retries import retry_until_available
@@ -67,12 +67,14 @@ class RestoreService:
         verified = verify(folder, key_of(settings.jwt_secret), trust=trust)
         found = verified.manifest
         migrate_all(tiers.job_engine, tiers.job_clickhouse, settings.partition_weeks_ahead)
-        is_empty = self._is_empty()
+        (row,) = rows_of(tiers.job_engine, _IS_EMPTY)
+        is_archive_empty = not tiers.job_clickhouse.lines("SELECT 1 FROM messages LIMIT 1")
+        is_empty = row.is_empty and is_archive_empty
         if not (is_empty or merge):
             raise Refused("there are messages or threads already: --merge restores it beside them")
         retry_until_available(self._restore_tables, folder, verified, is_empty)
         self._restore_messages(folder, found, on_progress)
-        transact(tiers.job_engine, execute, _RAISE_BOUNDARY, {"boundary": found.boundary})
+        transact(tiers.job_engine, execute, _RAISE_BOUNDARY, boundary=found.boundary)
         ThreadCounter(tiers).run(found.boundary, on_progress)
         on_progress("redis and clickhouse", 0, 0)
         self._redis.invalidate_all()
@@ -81,12 +83,6 @@ class RestoreService:
         details = {"is_signed": verified.is_signed}
         self._audit.note(actor, "backup.restored", f"backup:{found.made_at}", found.rows, details)
         return verified
-
-    def _is_empty(self) -> bool:
-        with translated(), self._tiers.job_engine.connect() as connection:
-            if not execute(connection, _IS_EMPTY).scalar_one():
-                return False
-        return not self._tiers.job_clickhouse.lines("SELECT 1 FROM messages LIMIT 1")
 
     def _restore_tables(self, folder: Path, found: SignedManifest, is_empty: bool) -> None:
         with translated(), self._tiers.job_engine.begin() as connection:

@@ -71,4 +71,4 @@ class BackupSnapshot:
 
 def small_tables(connection: Connection) -> list[str]:
     """The tables that a backup has beside the messages."""
-    return list(execute(connection, _TABLES, {"passing": list(PASSING)}).scalars())
+    return list(execute(connection, _TABLES, passing=list(PASSING)).scalars())

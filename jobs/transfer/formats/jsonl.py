@@ -196,8 +196,7 @@ class _Reader:
         # The time of the import would give other ids at the next one.
         if self._defaults.time_us is None:
             raise InvalidMessage(
-                "no_time",
-                "neither it nor a line before it has created_at; name a time with --time",
+                "no_time", "neither it nor a line before it has created_at; name a time with --time"
             )
         return self._defaults.time_us
 

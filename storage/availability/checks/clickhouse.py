@@ -97,10 +97,7 @@ def _server(connection: Connection) -> list[Finding]:
     waits = values.get("wait_for_async_insert", "1") == "1"
     inserts = "off" if not queued else "on, waited for" if waits else "on, not waited for"
     judged = {
-        "version": (
-            not is_older(server.version, OLDEST_VERSION),
-            f"ClickHouse {server.version}",
-        ),
+        "version": (not is_older(server.version, OLDEST_VERSION), f"ClickHouse {server.version}"),
         "async_insert": (not queued or waits, inserts),
     }
     ahead = clock(CLICKHOUSE, ahead_seconds(there, before, after))

@@ -94,7 +94,9 @@ def check_postgres(engine: Engine, weeks_ahead: int | None) -> list[Finding]:
             told.append(found(POSTGRES, "schema", is_ours, what, advice, "refuse"))
             if weeks_ahead is None:
                 return told
-            told += findings(POSTGRES, _RULES, {"role threadkeep_web": _role(connection)})
+            exists = execute(connection, _ROLE).scalar_one()
+            role = "this user may act as it" if exists else "missing, or not granted to this user"
+            told += findings(POSTGRES, _RULES, {"role threadkeep_web": (exists, role)})
             return told if version.missing else told + _tables(connection, weeks_ahead)
 
     return guarded(POSTGRES, "reachable", ask, _UNREACHABLE)
@@ -114,15 +116,10 @@ def _server(connection: Connection) -> list[Finding]:
     return [*findings(POSTGRES, _RULES, judged), ahead]
 
 
-def _role(connection: Connection) -> tuple[bool, str]:
-    exists = execute(connection, _ROLE).scalar_one()
-    return exists, "this user may act as it" if exists else "missing, or not granted to this user"
-
-
 def _partitions(connection: Connection, weeks_ahead: int) -> tuple[bool, str]:
     monday = monday_of(datetime.now(UTC))
     wanted = [name(monday + WEEK * ahead) for ahead in range(weeks_ahead + 1)]
-    existing = set(execute(connection, _EXISTING, {"names": wanted}).scalars())
+    existing = set(execute(connection, _EXISTING, names=wanted).scalars())
     missing = [table for table in wanted if table not in existing]
     return not missing, (
         f"missing: {', '.join(missing)}" if missing else f"{weeks_ahead} weeks ahead"

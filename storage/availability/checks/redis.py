@@ -200,11 +200,15 @@ def _facts_of(client: Redis) -> RedisFacts:
         after = datetime.now(UTC)
         denied = [_denied(answer) for answer in answers if isinstance(answer, RedisError)]
     *infos, config, moment = [None if isinstance(one, RedisError) else one for one in answers]
+    ahead = None
+    if moment is not None:
+        there = datetime.fromtimestamp(moment[0], UTC).replace(microsecond=moment[1])
+        ahead = ahead_seconds(there, before, after)
     return RedisFacts(
         info={name: value for info in infos if info for name, value in info.items()},
         config={_text(name): _text(value) for name, value in (config or {}).items()},
         denied=denied[0] if denied else "",
-        ahead_seconds=None if moment is None else ahead_seconds(_moment(*moment), before, after),
+        ahead_seconds=ahead,
     )
 
 
@@ -214,10 +218,6 @@ def _denied(error: RedisError) -> str:
     if refusal.out == "everything":
         raise error
     return refusal.reason
-
-
-def _moment(seconds: int, microseconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds)
 
 
 def _text(value: Any) -> str:

@@ -15,7 +15,7 @@ from jobs.archive.row_proof import RowProver
 from jobs.consistency.compare import watermarks
 from jobs.consistency.judge.copies import Copies, archived_rows
 from jobs.consistency.judge.verdict import CopyVerdict
-from jobs.consistency.repair import clickhouse as repair
+from jobs.consistency.repair.copies import put_into_clickhouse
 from jobs.consistency.report import Scope
 from jobs.erase import purge
 from jobs.erase.policies import Holds
@@ -214,7 +214,7 @@ def test_repair(alone: Services, sent: Sent) -> None:
     truths = [message(user, thread) for user, thread in THREADS]
     put_in_clickhouse(alone, *truths, *(revised(one, version=3) for one in truths))
     verdicts = [CopyVerdict(Copies(one.id), one, {"clickhouse": "different"}) for one in truths]
-    repair.put(alone.tiers.job_clickhouse, verdicts)
+    put_into_clickhouse(alone.tiers.job_clickhouse, verdicts)
     rows = archived_rows(alone.tiers.job_clickhouse, [one.id for one in truths])
     assert [rows[one.id][0].message for one in truths] == truths
     assert sent.fit(5)

@@ -82,7 +82,7 @@ def test_a_key_is_honoured_by_a_process_that_was_kept_from_its_lease(
     believe_keys(alone)
     own = process(alone)
     finds_all_well(own, user)
-    monkeypatch.setattr(own.failover.lease._thread, "_work", lambda: None)
+    monkeypatch.setattr(own.failover.lease._thread, "work", lambda: None)
     eventually(lambda: not own.failover.lease.current(wait=False).is_known)
     first = post(without(alone, "redis"), user, "a", "k")
     again = post(own, user, "a", "k")
