@@ -22,11 +22,13 @@ from webapp.api import (
     session,
     streaming,
     threads,
+    tickets,
 )
 from webapp.console import routes
 from webapp.http import errors, requests, tracing
 from webapp.http.auth import Tokens
 from webapp.http.context import Web, install, of, web
+from webapp.http.origins import Origins
 from webapp.openapi import pages, unsupported
 from wiring.process import Services
 
@@ -88,6 +90,7 @@ BLUEPRINTS = tuple(
         session,
         runs,
         events,
+        tickets,
         health,
         routes,
         metrics,
@@ -115,7 +118,7 @@ def create_app(
     services = Services(settings)
     wakeups = WakeUps(services.tiers.instruments)
     tokens, judged = Tokens(settings), watch or Watch(settings)
-    own = Web(settings, services, tokens, wakeups, judged)
+    own = Web(settings, services, tokens, wakeups, judged, Origins(settings))
     install(app, own)
     errors.register(app)
     if services.tiers.tracing.is_on:

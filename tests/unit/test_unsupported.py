@@ -181,6 +181,7 @@ def test_a_redirect_to_the_event_stream_keeps_what_was_asked_for(
 ) -> None:
     reply = client.get("/api/events?thread_id=a&thread_id=b", headers=admin)
     assert reply.headers["Location"] == "http://ws.example/api/events?thread_id=a&thread_id=b"
+    assert client.get("/api/ws?ticket=a", headers=admin).headers["Location"].endswith("?ticket=a")
 
 
 def test_every_condition_of_http_is_known() -> None:

@@ -26,7 +26,8 @@ from webapp.cli.ready import announce, health
 
 PROCFILE = Path(settings.__file__).with_name("Procfile")
 FIGURES = settings.VARIABLES["metrics_folder"]
-LOOPBACK = ("127.0.0.1", "localhost")
+LOCAL_PAGES = "http://localhost:*,http://127.0.0.1:*"
+"""Who tries it out serves a page of their own from some port of this machine."""
 CODE = ("webapp", "tasks", "celery", "granian", "gunicorn")
 
 
@@ -131,23 +132,22 @@ def _addresses(
         "FLOWER_URL": f"http://127.0.0.1:{flower_port}",
         "CELERY_BROKER_URL": env.get("CELERY_BROKER_URL") or env["REDIS_URL"],
         "THREADKEEP_JWT_SECRET": secret,
+        "THREADKEEP_ORIGINS": env.get("THREADKEEP_ORIGINS") or LOCAL_PAGES,
         "FLOWER_BASIC_AUTH": flower,
     }
 
 
 def _realtime_addresses(env: Mapping[str, str], port: int | None) -> dict[str, str]:
-    """The address of the sockets, and the origins that may open them."""
+    """The address of the sockets."""
     host, api_port = env["HOST"], int(env["PORT"])
     if port is None:
         following = api_port + 1
         port = following if is_free(following) and env["FLOWER_PORT"] != str(following) else 0
     # The ports chosen for the other programs are not bound yet.
     port = _port(host, port, {api_port, int(env["FLOWER_PORT"])})
-    pages = [f"http://{name}:{api_port}" for name in LOOPBACK] if host in LOOPBACK else []
     return {
         "REALTIME_PORT": str(port),
         "WS_URL": env["WS_URL"] or f"ws://{host}:{port}/api/ws",
-        "THREADKEEP_ORIGINS": env.get("THREADKEEP_ORIGINS") or ",".join(pages),
     }
 
 

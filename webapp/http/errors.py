@@ -28,7 +28,7 @@ from storage.errors import (
 )
 from storage.messages.storage_service import PreconditionFailed
 from storage.states.service import StaleVersion
-from webapp.http.auth import InvalidToken
+from webapp.http.auth import InvalidTicket, InvalidToken
 
 log = structlog.get_logger(__name__)
 
@@ -98,6 +98,7 @@ _FAULTS: dict[type[Exception], Callable[[Any], Fault]] = {
     InvalidMessage: lambda error: Fault(422, error.code, str(error)),
     InvalidQuery: lambda error: Fault(422, error.code, str(error)),
     InvalidToken: lambda error: Fault(401, "invalid_token", str(error)),
+    InvalidTicket: lambda error: Fault(401, "invalid_ticket", str(error)),
     NotFound: lambda _: Fault(404, "not_found", "there is no such thing, or it is not yours"),
     AlreadyExists: lambda error: Fault(409, "thread_exists", f"you already have a thread {error}"),
     OnHold: lambda error: Fault(409, "legal_hold", f"{error}: nothing was erased"),

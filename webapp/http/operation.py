@@ -11,7 +11,7 @@ GROUPS = {
     "Messages": r"/api/(threads/\{thread_id\}/messages|messages)",
     "Threads": r"/api/threads",
     "Search and figures": r"/api/(search|analytics)",
-    "Live events": r"/api/(events|ws)",
+    "Live events": r"/api/(events|ws|tickets)",
     "Sessions and runs": r"/api/(session|runs)",
     "Administration": r"/api/admin/",
     "The service": r"/",

@@ -21,6 +21,7 @@ from webapp.http.auth import bearer_of
 from webapp.http.context import of
 from webapp.http.errors import BadRequest, UnsupportedCoding
 from webapp.http.json_answer import JsonAnswer
+from webapp.http.origins import PREFLIGHT, VARY, Origins
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +67,7 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
     own = of(app)
 
     @app.before_request
-    def begin() -> None:
+    def begin() -> Response | None:
         # Each access through one of Flask's proxies costs five calls, and this runs every time.
         now, about = request_ctx.request, app_ctx.g
         about.started = time.perf_counter()
@@ -77,12 +78,17 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
             budget.begin()
         given = now.environ.get("HTTP_X_REQUEST_ID", "")
         about.request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        if "HTTP_ORIGIN" in now.environ and now.method == "OPTIONS":
+            # A preflight: browsers ask so before the request that has the token.
+            check_origin(own.origins)
+            return Response(status=204, headers=PREFLIGHT)
         if endpoint is not None and endpoint not in public:
             about.caller = own.tokens.verify(bearer_of(now.environ.get("HTTP_AUTHORIZATION", "")))
         for name in UUIDS:
             # Capitals are allowed (RFC 9562, section 4).
             if now.view_args and name in now.view_args:
                 now.view_args[name] = now.view_args[name].lower()
+        return None
 
     @app.after_request
     def end(response: Response) -> Response:
@@ -93,9 +99,23 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
         headers = response.headers
         headers.add("X-Request-ID", about.request_id)
         headers.add("X-Content-Type-Options", "nosniff")
+        if "HTTP_ORIGIN" in now.environ:
+            headers.extend(own.origins.headers(now.environ["HTTP_ORIGIN"]))
+        elif "Cache-Control" in headers:
+            # Whoever keeps this answer must not give it to pages, which need some more of it.
+            headers.add(*VARY)
         if "Cache-Control" not in headers:
             headers.add("Cache-Control", "no-store")
         return response
+
+
+def check_origin(origins: Origins) -> None:
+    """Raises `BadRequest` for a page of a foreign origin."""
+    origin = request.environ.get("HTTP_ORIGIN")
+    own = f"{request.scheme}://{request.host}"
+    if origin is not None and origin != own and not origins.allow(origin):
+        detail = f"pages of {origin[:200]} may not call this: THREADKEEP_ORIGINS does not name it"
+        raise BadRequest(403, "foreign_origin", detail)
 
 
 def measured(app: Flask) -> Iterator[tuple[str, str]]:

@@ -26,7 +26,8 @@ ORDER = (
     "list_audit", "initiate_disaster_recovery", "disaster_recovery_status", "simulate_disaster",
     "list_alerts", "acknowledge_alert", "silence_alert",
     "get_road", "get_storage_performance", "simulate_degradation",
-    "socket", "events", "info", "console_facts", "healthz", "readyz", "persistence",
+    "create_ticket", "socket", "events", "info", "console_facts", "healthz", "readyz",
+    "persistence",
 )  # fmt: skip
 """The operations by name, as the page shows them."""
 
@@ -67,6 +68,15 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         " batch it is a key of its own to each item that has none, by its place.",
     },
     "Last-Event-ID": {"type": "string", "description": "The event to resume after."},
+    "last_event_id": {
+        "type": "string",
+        "description": "Likewise, for pages, whose `EventSource` sets no header.",
+    },
+    "ticket": {
+        "type": "string",
+        "description": "A ticket (`POST /api/tickets`) in place of the token, for pages, which set"
+        " no header here.",
+    },
     "If-Match": {
         "type": "string",
         "description": "ETags of the versions that may be replaced, or * for any.",

@@ -183,6 +183,7 @@ CASES: dict[tuple[str, str], Case] = {
         "POST", "/api/runs/{thread_id}/checkpoints/1/restore"
     ),
     **{name: forbidden(name[0], *call) for name, call in ADMIN_CALLS.items()},
+    ("POST", "tickets.create_ticket"): shows_nothing("POST", "/api/tickets", 201),
     ("GET", "events.socket"): shows_nothing("GET", "/api/ws", 307),
     ("GET", "events.events"): shows_nothing("GET", "/api/events", 307),
     ("GET", "console.console_facts"): shows_nothing("GET", "/api/console"),

@@ -122,12 +122,13 @@ def test_a_socket_does_not_change_its_user(
         assert socket.receive("authenticated")["user_id"] == user
 
 
-def test_pages_of_the_api_and_of_the_server_itself_may_come(
+def test_pages_of_the_api_of_the_server_and_of_this_machine_may_come(
     url: str, stack: Launched, user_token: str
 ) -> None:
     port = stack.url.rpartition(":")[2]
     own = url.replace("ws", "http", 1).removesuffix("/api/ws")
-    for origin in (own, stack.url, f"http://localhost:{port}", f"http://127.0.0.1:{port}"):
+    local = (f"http://localhost:{port}", f"http://127.0.0.1:{port}", "http://localhost:3111")
+    for origin in (own, stack.url, *local):
         with opened(url, user_token, origin=origin) as socket:
             socket.receive("authenticated")
 
@@ -138,7 +139,7 @@ def test_foreign_pages_may_not(url: str, stack: Launched, user_token: str) -> No
         "https://evil.example",
         "null",
         f"https://127.0.0.1:{port}",
-        "http://127.0.0.1",
+        "http://127.0.0.2",
         f"http://127.0.0.1:{port}.evil.example",
     ):
         reply = refused_upgrade(url, Origin=origin, Authorization=f"Bearer {user_token}")
