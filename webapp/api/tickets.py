@@ -3,7 +3,7 @@
 import time
 
 import msgspec
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from webapp.http.auth import InvalidTicket
 from webapp.http.context import Web, web
@@ -11,6 +11,8 @@ from webapp.http.operation import Operation
 from webapp.http.requests import answer, bearer
 
 TICKET_SECONDS = 30
+IDENTITY = ("HTTP_AUTHORIZATION", "HTTP_THREADKEEP_USER")
+"""The headers of a request that say who calls, as its environment has them."""
 
 blueprint = Blueprint("tickets", __name__, url_prefix="/api")
 
@@ -26,16 +28,18 @@ class Ticket(msgspec.Struct, kw_only=True, frozen=True):
 @blueprint.post("/tickets")
 def create_ticket() -> Response:
     """A ticket that stands for the token of this request once, and not for longer than it lasts."""
-    process, token = web(), bearer()
-    _, until = process.tokens.verify_until(token)
+    process, environ = web(), request.environ
+    _, until = process.tokens.verify_until(bearer())
     seconds = max(1, min(TICKET_SECONDS, int(until - time.time())))
-    ticket = process.services.tiers.tickets.issue(token.encode(), seconds)
+    identity = {name: environ[name] for name in IDENTITY if name in environ}
+    ticket = process.services.tiers.tickets.issue(msgspec.json.encode(identity), seconds)
     return answer(Ticket(ticket=ticket, expires_in=seconds), 201)
 
 
-def redeemed(process: Web, ticket: str) -> str:
-    """The token that a ticket stands for, which is used up by this. Raises `InvalidTicket`."""
-    token = process.services.tiers.tickets.redeem(ticket)
-    if token is None:
+def redeemed(process: Web, ticket: str) -> dict[str, str]:
+    """The headers that a ticket stands for, as in the environment of a request. It is used up by
+    this. Raises `InvalidTicket`."""
+    identity = process.services.tiers.tickets.redeem(ticket)
+    if identity is None:
         raise InvalidTicket("the ticket is not known, used or too old: get one at /api/tickets")
-    return token.decode()
+    return msgspec.json.decode(identity, type=dict[str, str])

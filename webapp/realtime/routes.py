@@ -1,7 +1,6 @@
 """The routes of the realtime process: the WebSocket, and the stream of server-sent events."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 from flask import Blueprint, Response, g, request
@@ -11,8 +10,10 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
 from models.message import check_thread_id
+from storage.errors import TierError
 from webapp.api.events import EVENTS, LAST_EVENT_ID, SOCKET, TICKET
-from webapp.api.tickets import redeemed
+from webapp.api.tickets import IDENTITY, redeemed
+from webapp.http.auth import InvalidTicket
 from webapp.http.context import caller
 from webapp.http.errors import BadRequest
 from webapp.http.requests import bearer, check_origin
@@ -39,8 +40,13 @@ def socket() -> Response:
     check_origin(process.web.origins)
     _check_capacity(process)
     handshake, asked = _handshake()
-    bring, subprotocol = _credentials(process, asked.subprotocols)
-    if bring is None and not process.connections.accepts_unauthenticated:
+    refusal: Exception | None = None
+    try:
+        _redeem(process, asked.subprotocols)
+    except (InvalidTicket, TierError) as error:
+        refusal = error.with_traceback(None)
+    token, subprotocol = _token(asked.subprotocols)
+    if token is None and not process.connections.accepts_unauthenticated:
         raise BadRequest(503, "too_many_sockets", "too many come without a token at the moment")
     answer = handshake.send(AcceptConnection(subprotocol=subprotocol))
     request_id = g.request_id
@@ -48,7 +54,7 @@ def socket() -> Response:
     def serve(sock: Any, _: Any) -> None:
         web_socket = WebSocket(sock, Connection(ConnectionType.SERVER), process.web.settings)
         web_socket.outbox.put(answer)
-        ClientSession(process, web_socket, request_id).run(bring)
+        ClientSession(process, web_socket, request_id).run(token, refusal)
 
     return Takeover(serve)
 
@@ -68,8 +74,8 @@ def events() -> Response:
     threads = frozenset(thread_ids) or None
     # A browser that reconnects sends a newer one than the address has.
     last_event_id = request.headers.get("Last-Event-ID", request.args.get(LAST_EVENT_ID))
-    bring, _ = _credentials(process)
-    g.caller, until = process.web.tokens.verify_until((bring or bearer)())
+    _redeem(process)
+    g.caller, until = process.web.tokens.verify_until(bearer())
     user_id = caller().user_id
     if not process.connections.acquire(user_id):
         raise BadRequest(503, "too_many_sockets", "this user has too many streams open")
@@ -103,20 +109,18 @@ def _handshake() -> tuple[H11Handshake, Request]:
     return handshake, asked
 
 
-def _credentials(
-    process: Realtime, subprotocols: Sequence[str] = ()
-) -> tuple[Callable[[], str] | None, str | None]:
-    """What gives the token, if the request brings any, and the subprotocol to agree to."""
-    token, subprotocol = _token(subprotocols)
+def _redeem(process: Realtime, subprotocols: Sequence[str] = ()) -> None:
+    """Gives a request with a ticket the headers that the ticket stands for. Raises `InvalidTicket`
+    and `TierError`."""
     ticket = request.args.get(TICKET)
     if ticket is None:
-        return (None if token is None else partial(str, token)), subprotocol
-    if token is not None:
-        raise BadRequest(400, "two_credentials", "send a token or a ticket, and not both")
-    return partial(redeemed, process.web, ticket), subprotocol
+        return
+    if not request.environ.keys().isdisjoint(IDENTITY) or SUBPROTOCOL in subprotocols[:1]:
+        raise BadRequest(400, "two_credentials", "a ticket says who calls: send nothing beside it")
+    request.environ.update(redeemed(process.web, ticket))
 
 
-def _token(subprotocols: Sequence[str]) -> tuple[str | None, str | None]:
+def _token(subprotocols: list[str]) -> tuple[str | None, str | None]:
     """The token of the handshake, if it has one, and the subprotocol to agree to."""
     if subprotocols and subprotocols[0] == SUBPROTOCOL:
         return (subprotocols[1] if len(subprotocols) > 1 else ""), SUBPROTOCOL

@@ -1,7 +1,7 @@
 """One client's frames on its WebSocket, and the answers to them."""
 
 import time
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gevent
@@ -51,13 +51,15 @@ class ClientSession:
         self._is_busy = False
         self._is_closing = False
 
-    def run(self, bring: Callable[[], str] | None) -> None:
-        """Serves the client until it leaves. `bring` gives its token; without it the client's first
-        frame must."""
+    def run(self, token: str | None, refusal: Exception | None = None) -> None:
+        """Serves the client until it leaves. Without a token its first frame must bring one;
+        `refusal` is why the ticket that it brought is not taken."""
         self._process.connections.add(self, is_authenticated=False)
         try:
-            if bring is not None:
-                self._guarded(None, lambda: self._authenticate(bring(), None))
+            if refusal is not None:
+                self._guarded(None, partial(_refuse, refusal))
+            elif token is not None:
+                self._guarded(None, lambda: self._authenticate(token, None))
             self._socket.run(self._take)
         finally:
             self._process.connections.remove(self)
@@ -229,3 +231,7 @@ class ClientSession:
 
     def _reply(self, kind: str, event_id: str = "", /, **fields: Any) -> None:
         self._socket.put(frame(kind, event_id, **fields))
+
+
+def _refuse(refusal: Exception) -> None:
+    raise refusal
