@@ -15,7 +15,7 @@ from celery.app.defaults import SETTING_KEYS
 from celery.schedules import crontab
 from honcho.environ import parse_procfile
 
-import settings
+import webapp
 from beat_schedule import SCHEDULE
 from support.stack.environment import COMPLETE
 from tasks import celery_app, queues
@@ -23,7 +23,7 @@ from tasks.base import JobTask
 from tasks.programs import __main__ as own_programs
 from tasks.programs import worker
 
-PROCFILE = Path(settings.__file__).with_name("Procfile")
+PROCFILE = Path(webapp.__file__).with_name("Procfile")
 A_MONDAY = datetime(2026, 11, 23, tzinfo=UTC)
 # Celery's documentation names this one, its list of defaults does not.
 UNLISTED_SETTINGS = {"visibility_timeout"}
