@@ -13,6 +13,10 @@ help: ## Show this list
 up: setup ## Start everything and serve until Ctrl-C
 	@$(BIN)/threadkeep up
 
+.PHONY: down
+down: setup ## Stop what `make up` runs here; its data stays
+	@$(BIN)/threadkeep down
+
 .PHONY: demo
 demo: setup-all ## Carry 258,145 real messages through all tiers and compare every byte
 	@$(BIN)/python -m benchmarks.demo

@@ -50,7 +50,7 @@ def test_one_of_five_hundred_is_a_letter_and_the_others_are_committed(
     assert name in letter.reason
     assert letter.size_bytes == len(codec.encode(poison))
     assert BAD not in repr(letter)
-    assert service.get(letter.id).record == codec.encode(poison).decode()
+    assert service.get(letter.id, by="ops").record == codec.encode(poison).decode()
 
     bad.close()
     done = service.replay(letter.id, by="somebody")
@@ -108,7 +108,7 @@ def test_a_record_that_is_no_text_is_shown_as_bytes(
     assert (letter.record, letter.record_base64) == (None, record)
     assert (letter.message_id, letter.user_id, letter.thread_id) == (one.id, user, "t")
     with pytest.raises(NotFound):
-        service.get(letter.id + 1)
+        service.get(letter.id + 1, by="ops")
 
 
 def test_the_log_says_who_decided_what_and_nothing_of_the_content(

@@ -36,7 +36,8 @@ def list_dead_letters() -> Response:
 @blueprint.get("/<letter_id>")
 def get_dead_letter(letter_id: str) -> Response:
     """One refused write with its content."""
-    return answer(web().services.jobs.dead_letters.get(_number(letter_id)))
+    service = web().services.jobs.dead_letters
+    return answer(service.get(_number(letter_id), by=caller().user_id))
 
 
 @Operation(
