@@ -27,7 +27,7 @@ from webapp.console import routes
 from webapp.http import errors, requests, tracing
 from webapp.http.auth import Tokens
 from webapp.http.context import Web, install, of, web
-from webapp.openapi import pages, unsupported
+from webapp.openapi import error_page, pages, unsupported
 from wiring.process import Services
 
 MAX_BODY_BYTES = 512 * 1024
@@ -92,6 +92,7 @@ BLUEPRINTS = tuple(
         routes,
         metrics,
         pages,
+        error_page,
         admin,
     )
 )

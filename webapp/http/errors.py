@@ -176,7 +176,7 @@ def problem(
 ) -> Response:
     """An error answer."""
     body = Problem(
-        type="about:blank",
+        type=type_of(code),
         title=HTTPStatus(status).phrase,
         status=status,
         code=code,
@@ -195,9 +195,19 @@ def problem(
     return response
 
 
+_RENAMED = {414: "Request-URI Too Long", 416: "Requested Range Not Satisfiable"}
+"""What statuses were called before Python 3.13, as codes stay."""
+
+
+def type_of(code: str) -> str:
+    """Where the paragraph of a code is, relative to the address that was called."""
+    return f"/docs/errors#{code}"
+
+
 def code_of(status: int) -> str:
     """The stable code of a plain HTTP error, as `not_found`."""
-    return HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
+    phrase = _RENAMED.get(status) or HTTPStatus(status).phrase
+    return phrase.lower().replace(" ", "_").replace("-", "_")
 
 
 def _no_such_path() -> str:

@@ -33,6 +33,7 @@ PUBLIC = frozenset(
         "metrics.metrics",
         "docs.openapi_json",
         "docs.page",
+        "error_page.errors",
         "docs.asset",
         "console.chat",
         "console.operations",

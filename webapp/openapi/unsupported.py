@@ -50,6 +50,7 @@ UNDESCRIBED = {
     "console.chat": _PAGE,
     "console.operations": _PAGE,
     "docs.page": _PAGE,
+    "error_page.errors": _PAGE,
     "docs.openapi_json": Heeded(("If-None-Match",)),
     "console.asset": _FILE,
     "docs.asset": _FILE,

@@ -97,16 +97,17 @@ def _discard(sock: Any) -> None:
 
 def _problem(status: int) -> bytes:
     """The answer to bytes that never became a request of the application."""
-    from webapp.http.errors import PROBLEM, Problem, code_of  # noqa: PLC0415
+    from webapp.http.errors import PROBLEM, Problem, code_of, type_of  # noqa: PLC0415
 
     phrase = HTTPStatus(status).phrase
     known = status < HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.NOT_IMPLEMENTED
+    code = code_of(status) if known else "internal_error"
     body = msgspec.json.encode(
         Problem(
-            type="about:blank",
+            type=type_of(code),
             title=phrase,
             status=status,
-            code=code_of(status) if known else "internal_error",
+            code=code,
             detail="this is no request that is understood here",
             request_id="",
         )
