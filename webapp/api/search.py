@@ -12,7 +12,7 @@ from storage.search.query import Hit, Wanted
 from webapp.http.context import caller, web
 from webapp.http.operation import Operation
 from webapp.http.requests import (
-    answer,
+    answer_page,
     latency_ms,
     query_id_cursor,
     query_limit,
@@ -53,7 +53,7 @@ def search() -> Response:
     found = web().services.search.search(
         caller().user_id, wanted, limit=query_limit(), cursor=query_id_cursor()
     )
-    return answer(
+    return answer_page(
         SearchPage(
             messages=[_shown(hit) for hit in found.hits],
             next_cursor=found.next_cursor,
