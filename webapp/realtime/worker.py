@@ -18,6 +18,10 @@ DISCARD_SECONDS = 0.25
 DISCARD_BYTES = 64 * 1024
 ERROR_WRITE_SECONDS = 1.0
 
+_DETAILS = {
+    431: "the headers are too large: a token may have 32 KiB, and a socket's can come in its first"
+    " frame instead"
+}
 _STATUS = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
 
 
@@ -108,7 +112,7 @@ def _problem(status: int) -> bytes:
             title=phrase,
             status=status,
             code=code,
-            detail="this is no request that is understood here",
+            detail=_DETAILS.get(status, "this is no request that is understood here"),
             request_id="",
         )
     )
