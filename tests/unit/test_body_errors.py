@@ -11,7 +11,7 @@ from webapp.api.states import PutSession
 from webapp.http.body_errors import MOST_CHARACTERS, MOST_NAMED
 from webapp.http.errors import BadRequest
 from webapp.http.requests import decode
-from webapp.http.schemas import CheckConsistency, PatchThread, PostBatch, PostMessage
+from webapp.http.schemas import AppendChunk, CheckConsistency, PatchThread, PostBatch, PostMessage
 from webapp.realtime.protocol import ClientCommand
 
 SECRET = "what nobody else may read"
@@ -42,7 +42,7 @@ def test_a_word_that_is_not_allowed_comes_with_those_that_are() -> None:
 @pytest.mark.parametrize(
     ("body", "shape", "field", "told"),
     [
-        (b"{}", PostMessage, "$.message", "$.message is missing"),
+        (b"{}", AppendChunk, "$.text", "$.text is missing, which must be text"),
         (b"[]", PostMessage, "$", "the body is a list of 0 items, and must be a JSON object"),
         (b'{"message": 1}', PostMessage, "$.message", "must be text or null"),
         (b'{"is_pinned": "yes"}', PatchThread, "$.is_pinned", '"yes", and must be true or false'),
@@ -98,8 +98,8 @@ def test_an_unknown_field_comes_with_the_one_that_is_meant(
 
 
 def test_all_that_is_wrong_is_named_at_once() -> None:
-    found = errors(b'{"rle": "x", "metadata": [], "durability": 1}', PostMessage)
-    assert [one["field"] for one in found] == ["$.rle", "$.message", "$.metadata", "$.durability"]
+    found = errors(b'{"rle": "x", "message": 1, "metadata": []}', PostMessage)
+    assert [one["field"] for one in found] == ["$.rle", "$.message", "$.metadata"]
 
 
 def test_a_body_with_no_end_of_mistakes_has_a_short_answer() -> None:
