@@ -28,7 +28,7 @@ from webapp.http.requests import (
     answer_record,
     body_as,
     latency_ms,
-    next_link,
+    link_to_next,
     query_limit,
     query_message_cursor,
     query_order,
@@ -91,7 +91,7 @@ def list_messages(thread_id: str) -> Response:
         # An empty thread is an empty list; one that does not exist is not found.
         services.threads.get(user_id, thread_id)
     headers, content = page_answer(page, latency_ms())
-    headers |= next_link(request.path, request.args, page.next_cursor)
+    headers |= link_to_next(page.next_cursor)
     return unless_known(JsonAnswer(content, headers=headers))
 
 

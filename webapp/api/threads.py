@@ -28,7 +28,7 @@ from webapp.http.requests import (
     answer,
     body_as,
     latency_ms,
-    next_link,
+    link_to_next,
     query_flag,
     query_limit,
     wrong_cursor,
@@ -68,7 +68,7 @@ def list_threads() -> Response:
     )
     listed = web().services.thread_cache_manager.page(caller().user_id, query)
     headers, content = list_answer(listed, latency_ms())
-    headers |= next_link(request.path, request.args, _cursor_text(listed.following))
+    headers |= link_to_next(_cursor_text(listed.following))
     return unless_known(JsonAnswer(content, headers=headers))
 
 

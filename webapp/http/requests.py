@@ -3,7 +3,7 @@
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -12,7 +12,6 @@ import msgspec
 import structlog
 from flask import Flask, Request, Response, g, request
 from flask.globals import app_ctx, request_ctx
-from werkzeug.datastructures import MultiDict
 
 from models import ids
 from storage.resilience import budget
@@ -252,14 +251,19 @@ def query_message_cursor(shard: int) -> str | None:
 
 def answer_page(page: Any) -> Response:
     """A JSON answer with a page of a list, and a link to the next one."""
-    return answer(page, headers=next_link(request.path, request.args, page.next_cursor))
+    return answer(page, headers=link_to_next(page.next_cursor))
 
 
-def next_link(path: str, query: MultiDict[str, str], cursor: str | None) -> dict[str, str]:
+def link_to_next(cursor: str | None) -> dict[str, str]:
+    """The `Link` header of this request's answer, which is a page of a list."""
+    return next_link(request.path, request.args.items(multi=True), cursor)
+
+
+def next_link(path: str, query: Iterable[tuple[str, str]], cursor: str | None) -> dict[str, str]:
     """The `Link` header (RFC 8288) of a page of a list; none for the last page."""
     if cursor is None:
         return {}
-    rest = [(name, value) for name, value in query.items(multi=True) if name != "cursor"]
+    rest = [(name, value) for name, value in query if name != "cursor"]
     address = f"{quote(path)}?{urlencode([*rest, ('cursor', cursor)])}"
     return {"Link": f'<{address}>; rel="next"'}
 
