@@ -29,7 +29,7 @@ from webapp.http import errors, requests, tracing
 from webapp.http.auth import Tokens
 from webapp.http.context import Web, install, of, web
 from webapp.http.origins import Origins
-from webapp.openapi import pages, unsupported
+from webapp.openapi import error_page, pages, unsupported
 from wiring.process import Services
 
 MAX_BODY_BYTES = 512 * 1024
@@ -95,6 +95,7 @@ BLUEPRINTS = tuple(
         routes,
         metrics,
         pages,
+        error_page,
         admin,
     )
 )

@@ -15,8 +15,9 @@ from webapp.http.requests import PUBLIC
 from webapp.openapi import document as openapi
 
 # The description and the pages do not describe themselves, and Prometheus needs no description.
-UNDESCRIBED = {"docs.openapi_json", "docs.page", "docs.asset", "metrics.metrics"} | {
-    f"console.{name}" for name in ("chat", "operations", "asset")
+UNDESCRIBED = {
+    *("docs.openapi_json", "docs.page", "docs.asset", "error_page.errors", "metrics.metrics"),
+    *(f"console.{name}" for name in ("chat", "operations", "asset")),
 }
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 

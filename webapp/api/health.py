@@ -11,9 +11,9 @@ from storage.availability.progress import ProgressWatch
 from storage.errors import TierError
 from webapp.api.events import events_url
 from webapp.http.context import web
-from webapp.http.errors import BadRequest, problem
+from webapp.http.errors import problem
 from webapp.http.operation import Operation
-from webapp.http.requests import answer
+from webapp.http.requests import answer, wrong_parameter
 from webapp.http.schemas import Liveness, ServiceInfo
 
 blueprint = Blueprint("health", __name__)
@@ -37,7 +37,7 @@ def readyz() -> Response:
     services = web().services
     program = request.args.get("program")
     if program not in {None, "worker"}:
-        raise BadRequest(422, "invalid_program", "program must be worker, or be left out")
+        raise wrong_parameter("program", "worker, or left out", ("worker",))
     if program == "worker":
         progress = services.progress.judge()
         if not progress.is_ok:

@@ -17,16 +17,18 @@ from storage.messages.retrieval_service import MessageSlice
 from storage.messages.storage_service import Unsettled
 from storage.messages.streaming_service import Shown
 from storage.resilience import budget
-from webapp.http.conditions import etag, if_match, unless_known
+from webapp.http.conditions import etag, if_match, unless_known, weak_etag
 from webapp.http.context import Web, caller, web
 from webapp.http.drafts import checked_draft
 from webapp.http.errors import BadRequest
+from webapp.http.json_answer import JsonAnswer
 from webapp.http.operation import KEY, PAGE, Operation
 from webapp.http.requests import (
     answer,
     answer_record,
     body_as,
     latency_ms,
+    link_to_next,
     query_limit,
     query_message_cursor,
     query_order,
@@ -71,6 +73,7 @@ def post_message(thread_id: str) -> Response:
     "List a thread's messages from all tiers",
     {200: MessagePage},
     query=(*PAGE, "order"),
+    headers=("If-None-Match",),
     errors=(404,),
 )
 @blueprint.get("/threads/<thread_id>/messages")
@@ -87,15 +90,9 @@ def list_messages(thread_id: str) -> Response:
     if not page.messages and not page.stored and cursor is None:
         # An empty thread is an empty list; one that does not exist is not found.
         services.threads.get(user_id, thread_id)
-    return answer(
-        MessagePage(
-            messages=_listed(page),
-            next_cursor=page.next_cursor,
-            retrieval_source=page.source,
-            latency_ms=latency_ms(),
-            warning=page.warning or msgspec.UNSET,
-        )
-    )
+    headers, content = page_answer(page, latency_ms())
+    headers |= link_to_next(page.next_cursor)
+    return unless_known(JsonAnswer(content, headers=headers))
 
 
 @Operation("One message", {200: ReadMessage}, headers=("If-None-Match",), errors=(404,))
@@ -198,12 +195,23 @@ def meaning_of(
     )
 
 
+def page_answer(page: MessageSlice, took_ms: float) -> tuple[dict[str, str], bytes]:
+    """The headers and the body of the answer with a page."""
+    # Where their records are at hand they are what is answered, not read and written again.
+    listed = page.stored or msgspec.json.encode(_listed(page))
+    body = MessagePage(
+        messages=cast(Sequence[ListedMessage], msgspec.Raw(listed)),
+        next_cursor=page.next_cursor,
+        retrieval_source=page.source,
+        latency_ms=took_ms,
+        warning=page.warning or msgspec.UNSET,
+    )
+    return weak_etag(listed, page.next_cursor, page.warning), msgspec.json.encode(body)
+
+
 def _listed(page: MessageSlice) -> Sequence[ListedMessage]:
     """The messages of a page, with the text so far of those that are streaming."""
     found = page.messages
-    if page.stored is not None:
-        # Their records are what is answered, so they are not read and written again.
-        return cast(Sequence[ListedMessage], msgspec.Raw(page.stored))
     if all(state_of(one.metadata) != "open" for one in found):
         return cast(Sequence[ListedMessage], found)
     shown = web().services.streaming.shown(found)

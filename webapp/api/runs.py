@@ -19,7 +19,7 @@ from webapp.api.states import (
 from webapp.http.conditions import answer_tagged, etag, expected_version, unless_known
 from webapp.http.context import caller, web
 from webapp.http.operation import PAGE, Operation
-from webapp.http.requests import answer, body_as, query_limit, wrong_cursor
+from webapp.http.requests import answer, answer_page, body_as, query_limit, wrong_cursor
 
 blueprint = Blueprint("runs", __name__, url_prefix="/api/runs")
 
@@ -84,7 +84,7 @@ def list_checkpoints(run_id: str) -> Response:
         _whose(run_id), limit=query_limit(), before=before
     )
     next_cursor = None if following is None else str(following)
-    return answer(CheckpointPage(checkpoints=found, next_cursor=next_cursor))
+    return answer_page(CheckpointPage(checkpoints=found, next_cursor=next_cursor))
 
 
 @Operation(

@@ -106,7 +106,7 @@ class CheckpointPage(msgspec.Struct, kw_only=True, frozen=True):
 def given_state(given: Raw) -> Raw:
     """A state, or a patch of one, as it is stored. Raises `BadRequest`, `InvalidMessage`."""
     text = bytes(given)
-    fields = decode(text, dict[str, Any])
+    fields = decode(text, dict[str, Any], at="$.state")
     kept = compact(text)
     check_state(fields, kept)
     return kept

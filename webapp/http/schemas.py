@@ -19,6 +19,7 @@ from models.message import (
     Tier,
 )
 from models.streams import StreamState
+from webapp.http.errors import WrongField
 
 Metadata = Annotated[
     dict[str, Any], Meta(description="A JSON object, at most 16 KiB and 16 levels deep.")
@@ -193,13 +194,15 @@ class MessagePage(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class BatchResult(msgspec.Struct, kw_only=True, frozen=True):
-    """The result of one item: 200 with the message, or a status, code and detail."""
+    """The result of one item: 200 with the message, or a status, code and detail, and `errors` as
+    in a problem."""
 
     status: int
     message: Message | UnsetType = UNSET
     repeated: bool | UnsetType = UNSET
     code: str | UnsetType = UNSET
     detail: str | UnsetType = UNSET
+    errors: Sequence[WrongField] | UnsetType = UNSET
 
 
 class BatchAnswer(msgspec.Struct, kw_only=True, frozen=True):

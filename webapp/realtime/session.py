@@ -101,6 +101,7 @@ class ClientSession:
                 "error",
                 code=fault.code,
                 detail=fault.detail,
+                errors=fault.errors or None,
                 client_ref=client_ref_in(text) if text else None,
                 request_id=self._request_id,
                 retry_after=RETRY_AFTER_SECONDS if fault.status == 503 else None,

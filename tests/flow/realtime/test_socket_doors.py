@@ -3,6 +3,7 @@ closes a socket, a bad token always does."""
 
 import json
 import socket as sockets
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -54,6 +55,17 @@ def test_all_three_ways_to_bring_a_token(url: str, user: str, user_token: str) -
         authenticated = by_frame.receive("authenticated")
         assert (authenticated["user_id"], authenticated["client_ref"]) == (user, "a")
         assert by_frame.send("t", "hello")["thread_id"] == "t"
+
+
+def test_a_token_that_says_much_is_taken_by_both_servers(
+    url: str, user: str, settings: Settings, stack: Launched
+) -> None:
+    claims = {"sub": user, "exp": time.time() + 60, "groups": ["g" * 100] * 150}
+    token = jwt.encode(claims, settings.jwt_secret, algorithm="HS256")
+    assert len(token) > 20_000
+    with opened(url, token) as socket:
+        assert socket.receive("authenticated")["user_id"] == user
+    ok(Api(stack.url, token).get("/api/threads"))
 
 
 def test_a_bad_token_is_told_on_the_open_socket(url: str, settings: Settings) -> None:
@@ -187,6 +199,9 @@ def test_a_bad_frame_is_answered_and_the_socket_stays(
         assert error["code"] == code
         assert error["detail"]
         assert error["request_id"]
+        # What is nested too deeply is not looked into.
+        is_told = (code == "invalid_body" and frame[0] != "[") or frame == "[]"
+        assert is_told == bool(error.get("errors"))
         assert socket.send("t", "goes on")["tier_used"] == "redis"
 
 

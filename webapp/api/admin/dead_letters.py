@@ -9,7 +9,7 @@ from jobs.persist.dead_letters import DeadLetterRecord, Discarded, Replayed
 from storage.errors import NotFound
 from webapp.http.context import caller, web
 from webapp.http.operation import PAGE, Operation
-from webapp.http.requests import answer, optional_body_as, query_limit, wrong_cursor
+from webapp.http.requests import answer, answer_page, optional_body_as, query_limit, wrong_cursor
 from webapp.http.schemas import DeadLetterPage, ReplayDeadLetter
 
 blueprint = Blueprint("dead_letters", __name__, url_prefix="/dead-letters")
@@ -29,7 +29,7 @@ def list_dead_letters() -> Response:
         limit=query_limit(), cursor=int(cursor) if cursor else None
     )
     next_cursor = None if following is None else str(following)
-    return answer(DeadLetterPage(dead_letters=shown, next_cursor=next_cursor))
+    return answer_page(DeadLetterPage(dead_letters=shown, next_cursor=next_cursor))
 
 
 @Operation("One refused write with its content", {200: DeadLetterRecord}, errors=(404,))

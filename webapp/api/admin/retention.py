@@ -12,7 +12,7 @@ from models.message import check_text, check_thread_id, check_user_id
 from webapp.http.context import caller, web
 from webapp.http.errors import BadRequest
 from webapp.http.operation import PAGE, Operation
-from webapp.http.requests import answer, body_as, query_limit, wrong_cursor
+from webapp.http.requests import answer, answer_page, body_as, query_limit, wrong_cursor
 from webapp.http.schemas import RequestBody
 
 blueprint = Blueprint("retention", __name__, url_prefix="/retention")
@@ -53,7 +53,7 @@ def list_policies() -> Response:
     next_cursor = None
     if following is not None:
         next_cursor = base64.urlsafe_b64encode(msgspec.json.encode(following)).decode()
-    return answer(RetentionPage(policies=shown, next_cursor=next_cursor))
+    return answer_page(RetentionPage(policies=shown, next_cursor=next_cursor))
 
 
 @Operation(
