@@ -92,7 +92,7 @@ def _draft(item: BatchItem | msgspec.Raw, key: str | None) -> tuple[str, Draft]:
     """A checked item; its own key takes precedence over the batch's."""
     body = item if isinstance(item, BatchItem) else decode(bytes(item), BatchItem)
     draft = checked_draft(
-        body.thread_id, body.role, body.message, body.metadata, body.idempotency_key
+        body.thread_id, body.role, body.required_text(), body.metadata, body.idempotency_key
     )
     return body.thread_id, draft if draft.idempotency_key else draft._replace(idempotency_key=key)
 
