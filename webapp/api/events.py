@@ -9,9 +9,9 @@ from webapp.http.operation import Operation
 
 blueprint = Blueprint("events", __name__, url_prefix="/api")
 
-SOCKET = Operation("To the WebSocket (docs/realtime.md)", {307: None})
+SOCKET = Operation("Open the WebSocket", {307: None})
 EVENTS = Operation(
-    "To the same events as server-sent events",
+    "Listen to events (server-sent events)",
     {307: None},
     query=("thread_id",),
     repeated=("thread_id",),
@@ -23,15 +23,15 @@ EVENTS = Operation(
 @SOCKET
 @blueprint.get("/ws")
 @blueprint.get("/ws", websocket=True)
-def socket() -> Response:
-    """Redirects to the WebSocket."""
+def open_socket() -> Response:
+    """Redirects to the WebSocket of the realtime process, whose address `GET /api` names."""
     return _moved(web().settings.ws_url)
 
 
 @EVENTS
 @blueprint.get("/events")
-def events() -> Response:
-    """Redirects to the event stream, with the query of this request."""
+def open_event_stream() -> Response:
+    """Redirects to the event stream of the realtime process, with the query of this request."""
     address = events_url(web().settings.ws_url)
     asked = request.query_string.decode("latin-1")
     return _moved(f"{address}?{asked}" if address and asked else address)
