@@ -20,8 +20,8 @@ blueprint = Blueprint("analytics", __name__, url_prefix="/api/analytics")
     query=("since", "until"),
 )
 @blueprint.get("/summary")
-def summary() -> Response:
-    """The caller's figures; for an admin also those of all users."""
+def get_analytics_summary() -> Response:
+    """Counts and sizes of the caller's messages; for an admin also those of all users."""
     since, until = _range()
     own = caller()
     service = web().services.analytics
@@ -36,7 +36,7 @@ def summary() -> Response:
     errors=(403,),
 )
 @blueprint.get("/series")
-def series() -> Response:
+def get_analytics_series() -> Response:
     """One figure bucket by bucket, of the caller, or for an admin of all users."""
     metric = query_choice("metric", METRICS, "messages")
     bucket = query_choice("bucket", BUCKETS, "day")

@@ -91,7 +91,7 @@ def _draft(item: BatchItem | msgspec.Raw, position: int, key: str | None) -> tup
     """A checked item; its own key takes precedence over the batch's."""
     body = item if isinstance(item, BatchItem) else _read(bytes(item), position)
     draft = checked_draft(
-        body.thread_id, body.role, body.message, body.metadata, body.idempotency_key
+        body.thread_id, body.role, body.required_text(), body.metadata, body.idempotency_key
     )
     return body.thread_id, draft if draft.idempotency_key else draft._replace(idempotency_key=key)
 

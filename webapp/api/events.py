@@ -11,9 +11,9 @@ blueprint = Blueprint("events", __name__, url_prefix="/api")
 
 TICKET, LAST_EVENT_ID = "ticket", "last_event_id"
 
-SOCKET = Operation("To the WebSocket (docs/realtime.md)", {307: None}, query=(TICKET,))
+SOCKET = Operation("Open the WebSocket", {307: None}, query=(TICKET,))
 EVENTS = Operation(
-    "To the same events as server-sent events",
+    "Listen to events (server-sent events)",
     {307: None},
     query=("thread_id", LAST_EVENT_ID, TICKET),
     repeated=("thread_id",),
@@ -25,15 +25,15 @@ EVENTS = Operation(
 @SOCKET
 @blueprint.get("/ws")
 @blueprint.get("/ws", websocket=True)
-def socket() -> Response:
-    """Redirects to the WebSocket."""
+def open_socket() -> Response:
+    """Redirects to the WebSocket of the realtime process, whose address `GET /api` names."""
     return _moved(web().settings.ws_url)
 
 
 @EVENTS
 @blueprint.get("/events")
-def events() -> Response:
-    """Redirects to the event stream."""
+def open_event_stream() -> Response:
+    """Redirects to the event stream of the realtime process, with the query of this request."""
     return _moved(events_url(web().settings.ws_url))
 
 

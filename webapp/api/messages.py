@@ -56,10 +56,13 @@ UNSETTLED = "threadkeep.unsettled"
 @Operation("Post a message", {200: AcknowledgedMessage}, PostMessage, headers=(KEY,))
 @blueprint.post("/threads/<thread_id>/messages")
 def post_message(thread_id: str) -> Response:
-    """The main job: acknowledges a message from Redis's disk."""
+    """Acknowledges a message once it is on disk; a thread that does not exist is created.
+
+    `durability` in the answer says what the acknowledgement means.
+    """
     body = body_as(PostMessage)
     key = request.environ.get("HTTP_IDEMPOTENCY_KEY")
-    draft = checked_draft(thread_id, body.role, body.message, body.metadata, key)
+    draft = checked_draft(thread_id, body.role, body.required_text(), body.metadata, key)
     process = web()
     unsettled: Unsettled | None = request.environ.get(UNSETTLED)
     if unsettled is None:
@@ -78,7 +81,7 @@ def post_message(thread_id: str) -> Response:
 )
 @blueprint.get("/threads/<thread_id>/messages")
 def list_messages(thread_id: str) -> Response:
-    """A page of a thread, from all tiers."""
+    """A page of a thread: each message once, in its newest version, whichever tier has it."""
     check_thread_id(thread_id)
     services = web().services
     user_id = caller().user_id
@@ -118,7 +121,7 @@ def get_message(message_id: str) -> Response:
 @Operation("Where a message is", {200: Receipt}, errors=(404,))
 @blueprint.get("/messages/<message_id>/receipt")
 def get_receipt(message_id: str) -> Response:
-    """Which tiers have the message."""
+    """What each tier holds of the message: which versions, since when, and whether intact."""
     return answer(web().services.receipts.receipt(caller().user_id, message_id))
 
 
@@ -131,9 +134,10 @@ def get_receipt(message_id: str) -> Response:
 )
 @blueprint.patch("/messages/<message_id>")
 def edit_message(message_id: str) -> Response:
-    """Writes a new version."""
+    """Writes a new version; what is left out stays. With `If-Match`, only of the version named."""
     body = body_as(PatchMessage)
-    content = None if isinstance(body.message, msgspec.UnsetType) else body.message or ""
+    text = body.text()
+    content = None if isinstance(text, msgspec.UnsetType) else text or ""
     metadata = None if isinstance(body.metadata, msgspec.UnsetType) else body.metadata
     if content is None and metadata is None:
         raise BadRequest(422, "nothing_to_change", "give message, metadata, or both")

@@ -45,10 +45,11 @@ class SearchPage(msgspec.Struct, kw_only=True, frozen=True):
     "Find messages by their words, newest first",
     {200: SearchPage},
     query=("q", "thread_id", "role", "since", "until", "limit", "cursor"),
+    required=("q",),
 )
 @blueprint.get("/search")
-def search() -> Response:
-    """The caller's messages that match, from all tiers."""
+def search_messages() -> Response:
+    """The caller's messages in which all words of `q` occur, from all tiers, with the matches."""
     wanted = _wanted()
     found = web().services.search.search(
         caller().user_id, wanted, limit=query_limit(), cursor=query_id_cursor()

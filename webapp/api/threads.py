@@ -41,7 +41,10 @@ blueprint = Blueprint("threads", __name__, url_prefix="/api")
 @Operation("Create a thread", {201: ThreadSummary}, PostThread, errors=(409,))
 @blueprint.post("/threads")
 def create_thread() -> Response:
-    """Creates a thread, 409 for an id that the caller already has."""
+    """Creates a thread; 409 for an id that the caller already has.
+
+    A post to a thread that does not exist creates it, too.
+    """
     body = body_as(PostThread)
     if body.id is not None:
         check_new_thread_id(body.id)
@@ -59,7 +62,7 @@ def create_thread() -> Response:
 )
 @blueprint.get("/threads")
 def list_threads() -> Response:
-    """The caller's threads, most recently active first."""
+    """A page of the caller's threads, with the beginning of each one's newest message."""
     query = ThreadQuery(
         query_limit(),
         _cursor(),
@@ -75,7 +78,7 @@ def list_threads() -> Response:
 @Operation("One thread", {200: ThreadSummary}, headers=("If-None-Match",), errors=(404,))
 @blueprint.get("/threads/<thread_id>")
 def get_thread(thread_id: str) -> Response:
-    """One thread."""
+    """A thread with its title, metadata, marks and the number of its messages."""
     check_thread_id(thread_id)
     return answer_tagged(web().services.threads.get(caller().user_id, thread_id))
 
@@ -85,7 +88,7 @@ def get_thread(thread_id: str) -> Response:
 )
 @blueprint.patch("/threads/<thread_id>")
 def change_thread(thread_id: str) -> Response:
-    """Changes title, metadata or marks."""
+    """Changes what the body names, and leaves the rest as it is."""
     check_thread_id(thread_id)
     body = body_as(PatchThread)
     if body == PatchThread():
@@ -111,7 +114,7 @@ def change_thread(thread_id: str) -> Response:
 @Operation("Delete a thread and all its messages", {204: None}, errors=(404,))
 @blueprint.delete("/threads/<thread_id>")
 def delete_thread(thread_id: str) -> Response:
-    """Deletes a thread: gone from reads at once, erased from every tier later."""
+    """Deletes a thread with its messages: gone from reads at once, erased from every tier later."""
     check_thread_id(thread_id)
     change = web().services.threads.delete(caller().user_id, thread_id)
     web().wake(change.wake_slot)

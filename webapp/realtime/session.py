@@ -186,7 +186,7 @@ class ClientSession:
         draft = checked_draft(
             command.thread_id,
             command.role,
-            command.message,
+            command.required_text(),
             command.metadata,
             command.idempotency_key,
         )

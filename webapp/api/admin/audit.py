@@ -26,7 +26,7 @@ class AuditPage(msgspec.Struct, kw_only=True, frozen=True):
 )
 @blueprint.get("")
 def list_audit() -> Response:
-    """Who did what, newest first."""
+    """A page of the audit trail: what admins, operators and programs did, to what."""
     limit = query_limit()
     found = web().services.jobs.audit.entries(
         since=query_time("since"),

@@ -35,7 +35,7 @@ def list_dead_letters() -> Response:
 @Operation("One refused write with its content", {200: DeadLetterRecord}, errors=(404,))
 @blueprint.get("/<letter_id>")
 def get_dead_letter(letter_id: str) -> Response:
-    """One refused write with its content."""
+    """A refused write with its record, which may hold what somebody wrote."""
     service = web().services.jobs.dead_letters
     return answer(service.get(_number(letter_id), by=caller().user_id))
 
@@ -49,7 +49,7 @@ def get_dead_letter(letter_id: str) -> Response:
 )
 @blueprint.post("/<letter_id>/replay")
 def replay_dead_letter(letter_id: str) -> Response:
-    """Tries it again; 409 if it is refused again."""
+    """Tries it again, as it is or with a repaired record; 409 if it is refused again."""
     body = optional_body_as(ReplayDeadLetter)
     record = None if isinstance(body.record, msgspec.UnsetType) else _bytes(body.record)
     service = web().services.jobs.dead_letters
@@ -59,7 +59,7 @@ def replay_dead_letter(letter_id: str) -> Response:
 @Operation("Discard a refused write", {200: Discarded}, errors=(404,))
 @blueprint.delete("/<letter_id>")
 def discard_dead_letter(letter_id: str) -> Response:
-    """Discards it."""
+    """Gives up a refused write, and takes its version out of Redis."""
     service = web().services.jobs.dead_letters
     return answer(service.discard(_number(letter_id), by=caller().user_id))
 

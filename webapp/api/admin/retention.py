@@ -46,7 +46,7 @@ class RetentionSet(msgspec.Struct, kw_only=True, frozen=True):
 @Operation("How long messages are kept, and what is on hold", {200: RetentionPage}, query=PAGE)
 @blueprint.get("")
 def list_policies() -> Response:
-    """Every policy and hold."""
+    """A page of the policies and holds, by user and thread."""
     shown, following = web().services.jobs.retention_policies.list(
         limit=query_limit(), cursor=_cursor()
     )
@@ -87,6 +87,7 @@ def set_policy() -> Response:
     "Remove a policy, including its hold",
     {200: RetentionPolicy},
     query=("user_id", "thread_id"),
+    required=("user_id",),
     errors=(404,),
 )
 @blueprint.delete("")
