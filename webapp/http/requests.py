@@ -218,8 +218,9 @@ def query_choice(name: str, allowed: tuple[str, ...], default: str) -> str:
 
 def query_flag(name: str) -> bool | None:
     """A filter of a list, `true` or `false`, None if it is not given. Raises `BadRequest`."""
-    given = query_choice(name, ("true", "false"), "")
-    return given == "true" if given else None
+    if name not in request.args:
+        return None
+    return query_choice(name, ("true", "false"), "true") == "true"
 
 
 def query_time(name: str) -> str | None:
