@@ -18,7 +18,10 @@ from msgspec import Meta
 MINIMUM_SECRET_BYTES = 32
 """HS256 wants a key at least as long as its digest (RFC 7518, section 3.2)."""
 
-_ORIGIN = re.compile(r"https?://([^/\s@?#*:]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?", re.IGNORECASE)
+_ORIGIN = re.compile(
+    r"https?://(([A-Z0-9._-]+|\[[0-9A-F:.]+\])(:[0-9]{1,5})?|(localhost|127\.0\.0\.1|\[::1\]):\*)/?",
+    re.ASCII | re.IGNORECASE,
+)
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1)]
@@ -54,9 +57,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ws_url: str = ""
     """The public address of the WebSocket, shown by `GET /api`."""
     api_url: str = ""
-    """The public address of the API, whose pages may open sockets."""
+    """The public address of the API, whose pages may use it."""
     origins: str = ""
-    """Other origins whose pages may open sockets, comma-separated."""
+    """Other origins whose pages may use the API, the event stream and sockets, comma-separated."""
     flower_url: str = ""
     """The public address of Flower, which the console links to."""
 
@@ -273,7 +276,8 @@ def _check(settings: Settings) -> None:
     for origin in filter(None, map(str.strip, settings.origins.split(","))):
         if not _ORIGIN.fullmatch(origin):
             # As `null` is, which every page is of that has no origin: it would let all of them in.
-            why = "cannot be allowed" if origin == "null" else "is not like https://chat.example"
+            like = "https://chat.example or http://localhost:*"
+            why = "cannot be allowed" if origin == "null" else f"is not like {like}"
             raise SettingsError(f"THREADKEEP_ORIGINS: {origin!r} {why}")
     if settings.alert_webhook_url:
         if not settings.alert_webhook_url.startswith(("https://", "http://")):

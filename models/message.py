@@ -38,6 +38,7 @@ MAX_METADATA_DEPTH = 16
 MAX_TITLE_BYTES = 1024
 MAX_USER_ID_BYTES = 256
 MAX_IDEMPOTENCY_KEY_BYTES = 256
+MAX_SHOWN_CHARACTERS = 64
 
 NAME = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 """What a client may call a thread or a run."""
@@ -147,7 +148,9 @@ def check_content(
         raise InvalidMessage("content_empty", f"{name} must have at least one character{instead}")
     if len(content) > MAX_CONTENT_BYTES or _bytes(content, name) > MAX_CONTENT_BYTES:
         raise InvalidMessage(
-            "content_too_long", f"{name} must have at most {MAX_CONTENT_BYTES} bytes of UTF-8"
+            "content_too_long",
+            f"{name} must have at most {MAX_CONTENT_BYTES} bytes of UTF-8, and has"
+            f" {_bytes(content, name)}",
         )
     check_text(content, name)
 
@@ -162,9 +165,11 @@ def check_metadata(metadata: dict[str, Any], *, may_be_marked: bool = False) -> 
     if STREAM_MARK in metadata and not may_be_marked:
         raise InvalidMessage("metadata_reserved", f"the key {STREAM_MARK} is the server's own")
     check_json(metadata, "metadata", MAX_METADATA_DEPTH)
-    if len(msgspec.json.encode(metadata)) > MAX_METADATA_BYTES:
+    size = len(msgspec.json.encode(metadata))
+    if size > MAX_METADATA_BYTES:
         raise InvalidMessage(
-            "metadata_too_large", f"metadata must have at most {MAX_METADATA_BYTES} bytes as JSON"
+            "metadata_too_large",
+            f"metadata must have at most {MAX_METADATA_BYTES} bytes as JSON, and has {size}",
         )
 
 
@@ -217,7 +222,10 @@ def check_title(title: str | None) -> None:
 def check_role(role: str) -> None:
     """Refuses a role the contract does not name."""
     if role not in ROLES:
-        raise InvalidMessage("role_invalid", f"role must be one of {', '.join(ROLES)}")
+        shown = repr(role[:MAX_SHOWN_CHARACTERS])
+        raise InvalidMessage(
+            "role_invalid", f"role is {shown}, and must be one of {', '.join(ROLES)}"
+        )
 
 
 def check_text(text: str, name: str) -> None:

@@ -104,9 +104,11 @@ def check_state(state: dict[str, Any], text: msgspec.Raw) -> None:
 
 def check_size(text: msgspec.Raw) -> None:
     """Refuses a state that is too large."""
-    if len(bytes(text)) > MAX_STATE_BYTES:
+    size = len(bytes(text))
+    if size > MAX_STATE_BYTES:
         raise InvalidMessage(
-            "state_too_large", f"state must have at most {MAX_STATE_BYTES} bytes as JSON"
+            "state_too_large",
+            f"state must have at most {MAX_STATE_BYTES} bytes as JSON, and has {size}",
         )
 
 

@@ -25,6 +25,7 @@ from storage.redis.messages import RedisTier
 from storage.redis.pending_log import PendingLog
 from storage.redis.repair import RedisRepair
 from storage.redis.states import StateCacheManager
+from storage.redis.tickets import Tickets
 from storage.resilience import faultpoints
 from storage.telemetry.counts import TIERS
 from storage.telemetry.processes import instruments_of
@@ -92,6 +93,7 @@ class Tiers:
     redis_repair = _made(lambda own: RedisRepair(own.redis, own.settings))
     pending_log = _made(lambda own: PendingLog(own.redis_door, own.settings))
     events = _made(lambda own: EventStreams(own.redis_door, own.settings))
+    tickets = _made(lambda own: Tickets(own.redis_door))
     open_streams = _made(lambda own: OpenStreams(own.redis, own.settings))
     postgres = _made(lambda own: PostgresTier(own.request_engine, own.breakers.postgresql))
 

@@ -22,12 +22,14 @@ from webapp.api import (
     session,
     streaming,
     threads,
+    tickets,
 )
 from webapp.console import routes
 from webapp.http import errors, requests, tracing
 from webapp.http.auth import Tokens
 from webapp.http.context import Web, install, of, web
-from webapp.openapi import pages, unsupported
+from webapp.http.origins import Origins
+from webapp.openapi import error_page, pages, unsupported
 from wiring.process import Services
 
 MAX_BODY_BYTES = 512 * 1024
@@ -88,10 +90,12 @@ BLUEPRINTS = tuple(
         session,
         runs,
         events,
+        tickets,
         health,
         routes,
         metrics,
         pages,
+        error_page,
         admin,
     )
 )
@@ -115,7 +119,7 @@ def create_app(
     services = Services(settings)
     wakeups = WakeUps(services.tiers.instruments)
     tokens, judged = Tokens(settings), watch or Watch(settings)
-    own = Web(settings, services, tokens, wakeups, judged)
+    own = Web(settings, services, tokens, wakeups, judged, Origins(settings))
     install(app, own)
     errors.register(app)
     if services.tiers.tracing.is_on:

@@ -11,6 +11,7 @@ from jobs.erase.purge import PhysicalErasure
 from jobs.erase.retention import RetentionService
 from jobs.erase.threads import ErasureService
 from jobs.erase.users import UserErasureService
+from jobs.monitor.operator_receipts import OperatorReceiptService
 from jobs.monitor.upkeep import UpkeepService
 from jobs.persist.dead_letters import DeadLetterService
 from jobs.persist.drain import BackgroundPersistenceService
@@ -25,6 +26,7 @@ from jobs.replicate.row_outbox import RowCopies
 from jobs.transfer.backup.restore import RestoreService
 from jobs.transfer.backup.write import BackupService
 from jobs.transfer.export import MessageExporter
+from storage.messages.receipts import ReceiptService
 from storage.tiers import OnFirstUse, Tiers
 from wiring.failover import FailoverServices
 
@@ -43,6 +45,9 @@ class JobServices:
     )
     replication = _made(lambda own: ReplicationService(own._tiers))
     audit = _made(lambda own: AuditTrail(own._tiers.job_engine, own._tiers.clock))
+    operator_receipts = _made(
+        lambda own: OperatorReceiptService(ReceiptService(own._tiers.reads), own.audit)
+    )
     audit_outbox = _made(lambda own: audit_outbox(own._tiers))
     archive = _made(lambda own: ArchiveService(own._tiers, own.replication, own.audit))
     row_copies = _made(lambda own: RowCopies(own._tiers))

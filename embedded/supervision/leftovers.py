@@ -49,14 +49,17 @@ class PidFile:
         text = json.dumps({"boot": procfs.boot_id(), "processes": records}, indent=1)
         write_atomically(self._path, text)
 
+    def living(self) -> list[Record]:
+        """Return what is recorded and still runs."""
+        return list(filter(_lives, self._read()))
+
     def end_leftovers(self) -> list[str]:
         """End the processes of the record and those with the mark; return the names and `orphans`.
 
         The recorded programs are asked first and end in their own order, their workers with them.
         Takes little more than `GRACE_SECONDS`; the calling process is never ended.
         """
-        records = (record for record in self._read() if record.pid != os.getpid())
-        leaders = [record for record in records if _lives(record)]
+        leaders = [record for record in self.living() if record.pid != os.getpid()]
         names = [record.name for record in leaders]
         sessions = {record.pid for record in leaders}
         if any(found.session not in sessions for found in self._marked()):

@@ -93,13 +93,14 @@ class DeadLetterService:
         self._audit = audit
         self._partitions = Partitions(tiers.job_engine)
 
-    def get(self, letter_id: int) -> DeadLetterRecord:
-        """One letter, whole."""
+    def get(self, letter_id: int, *, by: str) -> DeadLetterRecord:
+        """One letter, whole, for whoever is named in the audit trail."""
         query = select(*_COLUMNS, dead_letters.c.record).where(dead_letters.c.id == letter_id)
         found = rows_of(self._engine, query)
         if not found:
             raise NotFound
         (row,) = found
+        self._audit.note(by, "dead_letter.read", f"dead_letter:{letter_id}")
         record = bytes(row.record)
         text = _as_text(record)
         own = {"record": text, "record_base64": record if text is None else None}

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from jobs.persist.batch import Batch
 from models import ids
-from models.appends import Key
+from models.appends import Key, Made
 from storage.errors import TierError
 from storage.postgres import idempotency, writes
 from storage.postgres.driver import translated
@@ -109,7 +109,7 @@ class BackgroundPersistenceService:
         self.log.record_poll()
         return drained
 
-    def _note_keys(self, connection: Connection, made: list[tuple[Key, str]]) -> None:
+    def _note_keys(self, connection: Connection, made: list[tuple[Key, Made]]) -> None:
         lost = idempotency.record(connection, made, self._tiers.settings.idempotency_seconds)
         if lost:
             log.warning("doubles_buried", messages=len(lost))

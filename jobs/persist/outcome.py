@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from jobs.persist.kinds import KINDS, Item
-from models.appends import Key
+from models.appends import Key, Made
 from models.message import Message, Thread
 from models.records import Address, address_of
 from models.state import StateRecord
@@ -47,10 +47,13 @@ class DrainOutcome:
             is_hidden = isinstance(item.record, Message) and item.record.id in hidden
             (self.hidden if is_hidden else self.stored)[item.entry.slot].append(item)
 
-    def keys(self) -> list[tuple[Key, str]]:
-        """The Idempotency-Keys of what was stored, with the messages they made."""
+    def keys(self) -> list[tuple[Key, Made]]:
+        """The Idempotency-Keys of what was stored, with what they made."""
         return [
-            (Key(message.user_id, message.thread_id, entry.key), message.id)
+            (
+                Key(message.user_id, message.thread_id, entry.key),
+                Made(message.id, message.content_hash, ""),
+            )
             for items in self.stored.values()
             for entry, message in items
             if entry.key is not None

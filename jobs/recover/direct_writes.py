@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import Connection
 
 from models import codec, ids
-from models.appends import Key
+from models.appends import Key, Made
 from storage.postgres import idempotency, locks
 from storage.postgres import writes as postgres_writes
 from storage.postgres.driver import execute, in_halves, rows_of, transact, translated
@@ -106,7 +106,10 @@ class HandoffService:
             postgres_writes.purge_again(connection, left)
         postgres_writes.queue_backfill(connection, [codec.decode(write.record) for write in taken])
         made = [
-            (Key(write.user_id, write.thread_id, write.idempotency_key), write.id)
+            (
+                Key(write.user_id, write.thread_id, write.idempotency_key),
+                Made(write.id, codec.decode(write.record).content_hash, ""),
+            )
             for write in taken
             if write.idempotency_key
         ]

@@ -49,6 +49,18 @@ class ClickHouseTier:
         )
         return [(message_of(row), rfc3339(row.archived_at)) for row in self._rows(query)]
 
+    def owner_of(self, message_id: str) -> str | None:
+        """Whose a message is, tombstones included."""
+        query = (
+            select(messages.c.user_id)
+            .where(
+                messages.c.created_at == moment_of(message_id),
+                messages.c.id == func.toUUID(message_id),
+            )
+            .limit(1)
+        )
+        return next((row.user_id for row in self._rows(query)), None)
+
     def page(
         self,
         user_id: str,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from models.appends import Append, IdTooOld, Key, NewMessage, Stored
+from models.appends import Append, IdTooOld, Key, Made, NewMessage, Stored
 from storage.errors import TierError
 
 Answer = Stored | IdTooOld | TierError
@@ -121,6 +121,12 @@ class AppendPlan:
         self.keys.update(own)
         self.fresh.update({one.id: one for one in fresh})
         return own
+
+    def made(self) -> dict[Key, Made]:
+        """What the keys claim, with its hash."""
+        return {
+            key: Made(name, self.fresh[name].content_hash, "") for key, name in self.keys.items()
+        }
 
     def yield_to(self, claimed: dict[Key, str]) -> None:
         """Lets go of messages whose key somebody else took at the same moment."""

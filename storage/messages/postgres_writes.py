@@ -141,7 +141,7 @@ class DirectPostgres:
             known = self._known(connection, appends)
             plan = AppendPlan(appends, known)
             idempotency.free(connection, plan.gone)
-            claimed = idempotency.claim(connection, plan.keys, self._idempotency_seconds)
+            claimed = idempotency.claim(connection, plan.made(), self._idempotency_seconds)
             plan.yield_to(claimed)
             if plan.fresh:
                 records = [one.record for one in plan.fresh.values()]

@@ -64,6 +64,12 @@ class Receipt(msgspec.Struct, kw_only=True, frozen=True):
     is_streaming: bool | msgspec.UnsetType = msgspec.UNSET
 
 
+class OwnedReceipt(Receipt, kw_only=True, frozen=True):
+    """A receipt that says whose message it is, for operators."""
+
+    user_id: str
+
+
 class _Aside(NamedTuple):
     """What PostgreSQL knows of a message beside its row: the highest version that it refused, and
     whether a version is kept for a legal hold."""
@@ -123,6 +129,27 @@ class ReceiptService:
             tiers=tiers,
             is_streaming=is_open or msgspec.UNSET,
         )
+
+    def of_anybody(self, message_id: str) -> OwnedReceipt:
+        """Likewise for a message of whomever, with its owner."""
+        if not ids.is_id(message_id):
+            raise NotFound
+        reading = Reading()
+        questions: dict[Tier, Callable[[str], str | None]] = {
+            "redis": self._hot_owner,
+            "postgresql": self._postgres.owner_of,
+            "clickhouse": self._clickhouse.owner_of,
+        }
+        answers = (reading.ask(tier, partial(ask, message_id)) for tier, ask in questions.items())
+        owner = next(filter(None, answers), None)
+        if owner is None:
+            raise next(iter(reading.down.values()), NotFound())
+        receipt = self.receipt(owner, message_id)
+        return OwnedReceipt(user_id=owner, **msgspec.structs.asdict(receipt))
+
+    def _hot_owner(self, message_id: str) -> str | None:
+        record = self._redis.message(message_id)
+        return codec.decode(record).user_id if record else None
 
     def _hot(self, user_id: str, message_id: str) -> list[tuple[Message, str]]:
         record = self._redis.message(message_id)

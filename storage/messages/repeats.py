@@ -21,9 +21,9 @@ def made_before(
     by itself or with its thread: then the key is free. `hash_of` gives the hash of its first
     version, as far as that is known.
 
-    Raises `KeyReused` where something else was asked for, as far as that can still be told: what
-    was edited since no longer shows what it was. Raises `TierUnavailable` where nobody who answers
-    has the message or its hash.
+    Raises `KeyReused` where something else was asked for; of a message that was edited since, as
+    far as the hash of what it was is known. Raises `TierUnavailable` where nobody who answers has
+    the message or its hash.
     """
     try:
         found = retrieval.find(asked.user_id, made)
@@ -38,20 +38,27 @@ def made_before(
         known = hash_of(made)
         if not known:
             raise
-        # Only the tier that acknowledged it has it, and that one is out. A repeat says what
-        # the first request said, so with the first one's id and time it is that message.
-        moment = ids.timestamp(ids.time_us_of(made))
-        first = codec.seal(
-            msgspec.structs.replace(asked, id=made, created_at=moment, updated_at=moment)
-        )
+        # Only the tier that acknowledged it has it, and that one is out.
+        first = _as_first(asked, made)
         if first.content_hash != known:
             raise KeyReused from None
         return Retrieved(first, "redis", None)
     if found.message.deleted_at is not None:
         return None
-    if found.message.version == 1 and _says(found.message) != _says(asked):
+    if found.message.version == 1:
+        is_same = _says(found.message) == _says(asked)
+    else:
+        is_same = hash_of(made) in {"", _as_first(asked, made).content_hash}
+    if not is_same:
         raise KeyReused
     return found
+
+
+def _as_first(asked: Message, made: str) -> Message:
+    """The first version of the message `made`, if it said what is asked for now: with its id and
+    time, what says the same is the same message."""
+    moment = ids.timestamp(ids.time_us_of(made))
+    return codec.seal(msgspec.structs.replace(asked, id=made, created_at=moment, updated_at=moment))
 
 
 def _says(message: Message) -> tuple[str, str, str]:

@@ -25,10 +25,10 @@ SELECT user_id, thread_id, key, message_id::text AS message_id FROM idempotency_
 WHERE made_at >= (SELECT max(made_at) FROM idempotency_keys) - make_interval(secs => :seconds)
 """
 _CLAIM = """
-INSERT INTO idempotency_keys AS known (user_id, thread_id, key, message_id)
-SELECT user_id, thread_id, key, message_id
+INSERT INTO idempotency_keys AS known (user_id, thread_id, key, message_id, content_hash)
+SELECT user_id, thread_id, key, message_id, content_hash
 FROM json_to_recordset(CAST(:given AS json)) AS r (
-    user_id text, thread_id text, key text, message_id uuid)
+    user_id text, thread_id text, key text, message_id uuid, content_hash text)
 ORDER BY user_id, thread_id, key
 ON CONFLICT (user_id, thread_id, key) DO UPDATE SET
     message_id = CASE
@@ -36,6 +36,11 @@ ON CONFLICT (user_id, thread_id, key) DO UPDATE SET
             THEN excluded.message_id
         WHEN :later_wins THEN greatest(known.message_id, excluded.message_id)
         ELSE known.message_id END,
+    content_hash = CASE
+        WHEN known.made_at < clock_timestamp() - make_interval(secs => :seconds)
+            OR known.message_id = excluded.message_id
+            OR (:later_wins AND known.message_id < excluded.message_id)
+            THEN excluded.content_hash ELSE known.content_hash END,
     made_at = CASE
         WHEN known.made_at < clock_timestamp() - make_interval(secs => :seconds)
             OR (:later_wins AND known.message_id < excluded.message_id)
@@ -91,26 +96,26 @@ def newest(connection: Connection, seconds: int) -> dict[Key, str]:
 
 
 def claim(
-    connection: Connection, made: Mapping[Key, str], seconds: int, *, later_wins: bool = False
+    connection: Connection, made: Mapping[Key, Made], seconds: int, *, later_wins: bool = False
 ) -> dict[Key, str]:
     """Takes keys for new messages; gives for each the message that it stands for: the first one's,
     unless the later wins."""
     if not made:
         return {}
-    values = {"given": _given(made), "seconds": seconds, "later_wins": later_wins}
+    values = {"given": _noted(made), "seconds": seconds, "later_wins": later_wins}
     return _by_key(execute(connection, _CLAIM, values).all())
 
 
 def free(connection: Connection, gone: Mapping[Key, str]) -> None:
     """Lets go of keys that stand for a message at or below this id, which is gone."""
     if gone:
-        execute(connection, _FREE, given=_given(gone))
+        given = ({**key._asdict(), "message_id": name} for key, name in gone.items())
+        execute(connection, _FREE, given=_json(given))
 
 
 def tell(connection: Connection, made: Mapping[Key, Made]) -> None:
     """Notes keys of acknowledged messages where there is none yet, as cheaply as that goes."""
-    rows = ({**key._asdict(), **one._asdict()} for key, one in made.items())
-    execute(connection, _TELL, given=_json(rows))
+    execute(connection, _TELL, given=_noted(made))
 
 
 def hash_of(connection: Connection, key: Key, message_id: str) -> str:
@@ -119,14 +124,13 @@ def hash_of(connection: Connection, key: Key, message_id: str) -> str:
     return str(found.scalar_one_or_none() or "")
 
 
-def record(connection: Connection, made: Sequence[tuple[Key, str]], seconds: int) -> list[Message]:
+def record(connection: Connection, made: Iterable[tuple[Key, Made]], seconds: int) -> list[Message]:
     """Notes the keys of acknowledged messages; gives the live ones that lose theirs to a later."""
-    latest: dict[Key, str] = {}
-    for key, message_id in made:
-        latest[key] = max(message_id, latest.get(key, ""))
+    in_order = sorted(made, key=lambda pair: pair[1].message_id)
+    latest = dict(in_order)
     before = find(connection, latest, seconds)
     stays = claim(connection, latest, seconds, later_wins=True)
-    met = {*made, *before.items()}
+    met = {*((key, one.message_id) for key, one in in_order), *before.items()}
     lost = {message_id: key for key, message_id in met if stays[key] != message_id}
     if not lost:
         return []
@@ -152,8 +156,8 @@ def forget(engine: Engine, seconds: int) -> int:
     return int(transact(engine, execute, _FORGET, seconds=seconds).rowcount)
 
 
-def _given(made: Mapping[Key, str]) -> str:
-    return _json({**key._asdict(), "message_id": name} for key, name in made.items())
+def _noted(made: Mapping[Key, Made]) -> str:
+    return _json({**key._asdict(), **one._asdict()} for key, one in made.items())
 
 
 def _json(rows: Iterable[dict[str, str]]) -> str:

@@ -104,6 +104,12 @@ class PostgresTier:
         with self.as_user(user_id) as connection:
             return connection.execute(query).scalar_one_or_none()
 
+    def owner_of(self, message_id: str) -> str | None:
+        """Whose a message is, tombstones included."""
+        query = select(messages.c.user_id).where(messages.c.id == message_id)
+        with self.as_owner() as connection:
+            return connection.execute(query).scalar_one_or_none()
+
     def ping(self) -> None:
         """Raises `TierUnavailable` if PostgreSQL does not answer."""
         with self._breaker.guard(), translated(), self._engine.connect() as connection:

@@ -137,6 +137,11 @@ EVERY_LIST = "threads:*:pages"
 """What the pages of every list of threads match."""
 
 
+def ticket(digest: str) -> str:
+    """What a ticket stands for, by the hash of the ticket."""
+    return f"ticket:{digest}"
+
+
 def analytics(user_id: str) -> str:
     """Figures of a user's, by what was asked for."""
     return f"analytics:{encode(user_id)}"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from selftest.bed.stack import REALTIME, Testbed
-from support.calls.api import Api
+from support.calls.api import Api, ok, problem
 from support.calls.clients import token_of
 from support.calls.sockets import Socket, listening, opened
 from support.data.users import fresh_user
@@ -138,6 +138,34 @@ def test_who_comes_back_while_redis_is_away_goes_on_from_its_place_later(
             assert back.is_silent()
     finally:
         bed.heal()
+
+
+def test_without_redis_a_ticket_opens_nothing_and_a_token_still_does(
+    bed: Testbed, url: str, own_token: str, api: Api
+) -> None:
+    events_url = ok(api.get("/api"))["events_url"]
+    ticket = ok(api.post("/api/tickets"), 201)["ticket"]
+    bed.proxies["redis-data"].refuse()
+    try:
+        for reply in (
+            api.post("/api/tickets"),
+            Api(events_url, None).get("", params={"ticket": ticket}),
+        ):
+            problem(reply, 503, "storage_unavailable")
+            assert reply.headers["Retry-After"] == "1"
+        with opened(f"{url}?ticket={ticket}") as socket:
+            assert socket.receive("error")["code"] == "storage_unavailable"
+            socket.send_frame("authenticate", token=own_token)
+            socket.receive("authenticated")
+    finally:
+        bed.heal()
+    # Nobody has taken it meanwhile.
+    assert eventually(lambda: _is_let_in(f"{url}?ticket={ticket}"), RECOVERY_SECONDS)
+
+
+def _is_let_in(address: str) -> bool:
+    with opened(address) as socket:
+        return bool(socket.receive()["type"] == "authenticated")
 
 
 def _say(socket: Socket, number: int) -> None:

@@ -60,7 +60,7 @@ def test_a_body_as_it_is_may_be_called_that(client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"", "empty"),
+        (b"", "a JSON body is expected"),
         (gzip.compress(JSON, mtime=0), "compressed"),
         (b"\xef\xbb\xbf" + JSON, "byte order mark"),
         (JSON.decode().encode("utf-16"), "byte order mark"),
@@ -74,6 +74,38 @@ def test_the_reason_is_the_one_that_holds(client: FlaskClient, body: bytes, reas
     reply = told(client, body)
     assert (reply.status_code, reply.get_json()["code"]) == (400, "malformed_json")
     assert reason in reply.get_json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "media_type", ["application/x-www-form-urlencoded", "multipart/form-data", "text/xml"]
+)
+def test_a_form_is_told_that_json_is_expected(client: FlaskClient, media_type: str) -> None:
+    reply = told(client, b"message=hello", Content_Type=media_type)
+    assert (reply.status_code, reply.get_json()["code"]) == (400, "malformed_json")
+    assert f"expected JSON; you sent {media_type}" in reply.get_json()["detail"]
+
+
+@pytest.mark.parametrize("media_type", ["application/x-www-form-urlencoded", "text/plain", "x/y"])
+def test_json_is_json_whatever_it_is_called(client: FlaskClient, media_type: str) -> None:
+    # No server answers behind the door.
+    assert told(client, JSON, Content_Type=media_type).status_code == 503
+
+
+def test_a_problem_names_the_field(client: FlaskClient) -> None:
+    reply = told(client, b'{"message": "x", "role": "bot"}')
+    (error,) = reply.get_json()["errors"]
+    assert (error["field"], error["given"]) == ("$.role", "bot")
+
+
+def test_a_problem_names_the_parameter(client: FlaskClient) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    wrong = client.get(f"{PATH}?limit=ten", headers=headers).get_json()
+    assert wrong["code"] == "invalid_limit"
+    assert (wrong["errors"][0]["field"], wrong["errors"][0]["given"]) == ("?limit", "ten")
+    unknown = client.get(f"{PATH}?limt=10", headers=headers).get_json()
+    assert unknown["code"] == "unknown_parameter"
+    assert "did you mean limit" in unknown["detail"]
+    assert unknown["errors"][0]["allowed"] == ["limit", "cursor", "order"]
 
 
 @pytest.mark.parametrize("body", [rb'{"message": "\ud800"}', b'{"message": "\xed\xa0\x80"}'])

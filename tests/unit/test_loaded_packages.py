@@ -33,7 +33,7 @@ PROGRAMS = {
     "beat": (("tasks.programs.__main__",), (*NEVER, *SOCKETS, *WEB, *DATABASES, *OURS, "requests")),
     "the application of Flower": (("tasks.celery_app",), (*NEVER, *SOCKETS, *WEB, *OURS)),
     "the supervisor": (
-        ("webapp.cli.up",),
+        ("webapp.cli.stack.up",),
         (
             *(name for name in NEVER if name != "honcho"),
             *SOCKETS,

@@ -13,6 +13,7 @@ from models import ids
 from support.stack.environment import COMPLETE
 from webapp.app import create_app
 from webapp.http.auth import Tokens
+from webapp.http.requests import next_link
 
 OWN = settings.load(COMPLETE)
 TOKEN = Tokens(OWN).issue("somebody", is_admin=True, ttl_seconds=600)
@@ -97,3 +98,13 @@ def test_a_time_before_the_first_moment_is_the_first() -> None:
     assert ids.in_utc("2026-01-02t03:04:05.1+01:00") == "2026-01-02T02:04:05.100000Z"
     with pytest.raises(ValueError, match="zone"):
         ids.in_utc("2026-01-02T03:04:05")
+
+
+def test_a_link_to_the_next_page_holds_the_rest_of_the_query_and_nothing_else() -> None:
+    query = [("q", 'caf\u00e9 & "tea"'), ("cursor", "old"), ("role", "x\r\nX-Other: 1>")]
+    (link,) = next_link("/api/search", query, "new==").values()
+    assert link == (
+        "</api/search?q=caf%C3%A9+%26+%22tea%22&role=x%0D%0AX-Other%3A+1%3E&cursor=new%3D%3D>;"
+        ' rel="next"'
+    )
+    assert next_link("/api/search", query, None) == {}

@@ -62,6 +62,12 @@ def test_a_missing_variable_is_named(variable: str, how: str) -> None:
         ("THREADKEEP_ORIGINS", "*"),
         ("THREADKEEP_ORIGINS", "chat.example"),
         ("THREADKEEP_ORIGINS", "https://chat.example/page"),
+        ("THREADKEEP_ORIGINS", "https://chat.example:*"),
+        ("THREADKEEP_ORIGINS", "https://*.example"),
+        ("THREADKEEP_ORIGINS", "http://localhost.example:*"),
+        ("THREADKEEP_ORIGINS", "localhost:*"),
+        ("THREADKEEP_ORIGINS", "https://straße.example"),
+        ("THREADKEEP_ORIGINS", "https://user@chat.example"),
     ],
 )
 def test_a_wrong_value_is_named(variable: str, value: str) -> None:
@@ -109,7 +115,15 @@ def test_other_variables_are_nobodys_business(variable: str, value: str) -> None
 
 
 @pytest.mark.parametrize(
-    "given", ["https://chat.example", "http://localhost:3000/, https://[::1]:8443", "", " , "]
+    "given",
+    [
+        "https://chat.example",
+        "HTTPS://Chat.Example:443",
+        "http://localhost:3000/, https://[::1]:8443",
+        "http://localhost:*,http://127.0.0.1:*, https://[::1]:*/",
+        "",
+        " , ",
+    ],
 )
 def test_origins_are_taken_as_browsers_say_them(given: str) -> None:
     assert settings.load(COMPLETE | {"THREADKEEP_ORIGINS": given})

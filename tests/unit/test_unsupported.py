@@ -131,7 +131,7 @@ def test_what_only_caches_look_at_may_stand_behind_a_page(client: FlaskClient, c
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/operations", "/docs", "/docs/assets/start.js", "/openapi.json"]
+    "path", ["/", "/operations", "/docs", "/docs/errors", "/docs/assets/start.js", "/openapi.json"]
 )
 def test_a_page_that_is_known_is_not_sent_again(client: FlaskClient, path: str) -> None:
     first = client.get(path)
@@ -141,7 +141,9 @@ def test_a_page_that_is_known_is_not_sent_again(client: FlaskClient, path: str) 
     assert client.get(path, headers={"If-None-Match": '"other"'}).data == first.data
 
 
-@pytest.mark.parametrize("path", ["/docs", "/docs/assets/start.js", "/openapi.json", "/"])
+@pytest.mark.parametrize(
+    "path", ["/docs", "/docs/errors", "/docs/assets/start.js", "/openapi.json", "/"]
+)
 def test_everything_for_browsers_says_what_it_may_do(client: FlaskClient, path: str) -> None:
     headers = client.get(path).headers
     assert "default-src 'none'" in headers["Content-Security-Policy"]
@@ -181,6 +183,7 @@ def test_a_redirect_to_the_event_stream_keeps_what_was_asked_for(
 ) -> None:
     reply = client.get("/api/events?thread_id=a&thread_id=b", headers=admin)
     assert reply.headers["Location"] == "http://ws.example/api/events?thread_id=a&thread_id=b"
+    assert client.get("/api/ws?ticket=a", headers=admin).headers["Location"].endswith("?ticket=a")
 
 
 def test_every_condition_of_http_is_known() -> None:

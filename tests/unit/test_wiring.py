@@ -15,7 +15,7 @@ from celery.app.defaults import SETTING_KEYS
 from celery.schedules import crontab
 from honcho.environ import parse_procfile
 
-import settings
+import webapp
 from beat_schedule import SCHEDULE
 from support.stack.environment import COMPLETE
 from tasks import celery_app, queues
@@ -23,7 +23,7 @@ from tasks.base import JobTask
 from tasks.programs import __main__ as own_programs
 from tasks.programs import worker
 
-PROCFILE = Path(settings.__file__).with_name("Procfile")
+PROCFILE = Path(webapp.__file__).with_name("Procfile")
 A_MONDAY = datetime(2026, 11, 23, tzinfo=UTC)
 # Celery's documentation names this one, its list of defaults does not.
 UNLISTED_SETTINGS = {"visibility_timeout"}
@@ -158,17 +158,23 @@ def test_the_procfile_has_every_program(program: str) -> None:
     assert programs()[program].strip()
 
 
-@pytest.mark.parametrize("program", ["worker", "beat"])
+@pytest.mark.parametrize("program", ["worker", "beat", "flower"])
 def test_own_programs_run_this_application(program: str) -> None:
-    assert shlex.split(programs()[program])[:4] == ["python", "-m", "tasks.programs", program]
-    assert program in own_programs.COMMANDS
+    words = shlex.split(programs()[program])
+    start = words.index("python")
+    assert words[start : start + 4] == ["python", "-m", "tasks.programs", program]
+    assert program in {*own_programs.COMMANDS, own_programs.FLOWER}
     assert own_programs.app is celery_app.app
 
 
-def test_flower_runs_this_application() -> None:
-    words = shlex.split(programs()["flower"])
-    module, _, name = words[words.index("-A") + 1].partition(":")
-    assert (module, name) == ("tasks.celery_app", "")
+@pytest.mark.parametrize("given", ["", "admin", "admin:", ":secret"])
+def test_flower_does_not_start_without_a_password(
+    given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWER_BASIC_AUTH", given)
+    monkeypatch.setattr("sys.argv", ["tasks.programs", "flower"])
+    with pytest.raises(SystemExit, match="FLOWER_BASIC_AUTH is not set"):
+        own_programs.main()
 
 
 def _queue_of(app: Celery, task: str) -> str:

@@ -9,7 +9,7 @@ from storage.analytics.figures import BUCKETS, METRICS, Counted, Series, Summary
 from webapp.http.context import caller, web
 from webapp.http.errors import BadRequest
 from webapp.http.operation import Operation
-from webapp.http.requests import answer, query_time
+from webapp.http.requests import answer, query_choice, query_time, wrong_parameter
 
 blueprint = Blueprint("analytics", __name__, url_prefix="/api/analytics")
 
@@ -20,8 +20,8 @@ blueprint = Blueprint("analytics", __name__, url_prefix="/api/analytics")
     query=("since", "until"),
 )
 @blueprint.get("/summary")
-def summary() -> Response:
-    """The caller's figures; for an admin also those of all users."""
+def get_analytics_summary() -> Response:
+    """Counts and sizes of the caller's messages; for an admin also those of all users."""
     since, until = _range()
     own = caller()
     service = web().services.analytics
@@ -36,11 +36,11 @@ def summary() -> Response:
     errors=(403,),
 )
 @blueprint.get("/series")
-def series() -> Response:
+def get_analytics_series() -> Response:
     """One figure bucket by bucket, of the caller, or for an admin of all users."""
-    metric = _one_of("metric", METRICS, "messages")
-    bucket = _one_of("bucket", BUCKETS, "day")
-    scope = _one_of("scope", ("own", "everyone"), "own")
+    metric = query_choice("metric", METRICS, "messages")
+    bucket = query_choice("bucket", BUCKETS, "day")
+    scope = query_choice("scope", ("own", "everyone"), "own")
     role = request.args.get("role") or None
     if role is not None:
         check_role(role)
@@ -61,12 +61,5 @@ def series() -> Response:
 def _range() -> tuple[str | None, str | None]:
     since, until = query_time("since"), query_time("until")
     if since is not None and until is not None and since >= until:
-        raise BadRequest(422, "invalid_until", "until must be later than since")
+        raise wrong_parameter("until", "later than since")
     return since, until
-
-
-def _one_of(name: str, allowed: tuple[str, ...], default: str) -> str:
-    given = request.args.get(name) or default
-    if given not in allowed:
-        raise BadRequest(422, f"invalid_{name}", f"{name} must be one of {', '.join(allowed)}")
-    return given

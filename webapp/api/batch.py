@@ -43,10 +43,9 @@ def post_batch() -> Response:
     groups: dict[str, _Group] = defaultdict(lambda: _Group([], []))
     for position, item in enumerate(items):
         try:
-            thread_id, draft = _draft(item, _key_of(key, position))
+            thread_id, draft = _draft(item, position, _key_of(key, position))
         except (BadRequest, InvalidMessage) as error:
-            status = error.status if isinstance(error, BadRequest) else 422
-            results[position] = BatchResult(status=status, code=error.code, detail=str(error))
+            results[position] = _refused(error)
             continue
         groups[thread_id].positions.append(position)
         groups[thread_id].drafts.append(draft)
@@ -88,13 +87,17 @@ def _items(body: bytes) -> Sequence[BatchItem | msgspec.Raw]:
         return decode(body, PostBatch).messages
 
 
-def _draft(item: BatchItem | msgspec.Raw, key: str | None) -> tuple[str, Draft]:
+def _draft(item: BatchItem | msgspec.Raw, position: int, key: str | None) -> tuple[str, Draft]:
     """A checked item; its own key takes precedence over the batch's."""
-    body = item if isinstance(item, BatchItem) else decode(bytes(item), BatchItem)
+    body = item if isinstance(item, BatchItem) else _read(bytes(item), position)
     draft = checked_draft(
-        body.thread_id, body.role, body.message, body.metadata, body.idempotency_key
+        body.thread_id, body.role, body.required_text(), body.metadata, body.idempotency_key
     )
     return body.thread_id, draft if draft.idempotency_key else draft._replace(idempotency_key=key)
+
+
+def _read(item: bytes, position: int) -> BatchItem:
+    return decode(item, BatchItem, at=f"$.messages[{position}]")
 
 
 def _store(groups: dict[str, _Group], results: dict[int, BatchResult]) -> list[Acknowledgement]:
@@ -106,8 +109,7 @@ def _store(groups: dict[str, _Group], results: dict[int, BatchResult]) -> list[A
     for group, answers in zip(groups.values(), stored, strict=True):
         for position, done in zip(group.positions, answers, strict=True):
             if isinstance(done, KeyReused):
-                status, code, detail, *_ = fault_of(done, request_id())
-                results[position] = BatchResult(status=status, code=code, detail=detail)
+                results[position] = _refused(done)
                 continue
             slots.add(done.wake_slot)
             taken.append(done)
@@ -120,3 +122,14 @@ def _store(groups: dict[str, _Group], results: dict[int, BatchResult]) -> list[A
     for slot in slots:
         process.wake(slot)
     return taken
+
+
+def _refused(error: Exception) -> BatchResult:
+    """The result of an item that is not taken, as a problem would say it."""
+    fault = fault_of(error, request_id())
+    return BatchResult(
+        status=fault.status,
+        code=fault.code,
+        detail=fault.detail,
+        errors=fault.errors or msgspec.UNSET,
+    )

@@ -9,11 +9,13 @@ from webapp.http.operation import Operation
 
 blueprint = Blueprint("events", __name__, url_prefix="/api")
 
-SOCKET = Operation("To the WebSocket (docs/realtime.md)", {307: None})
+TICKET, LAST_EVENT_ID = "ticket", "last_event_id"
+
+SOCKET = Operation("Open the WebSocket", {307: None}, query=(TICKET,))
 EVENTS = Operation(
-    "To the same events as server-sent events",
+    "Listen to events (server-sent events)",
     {307: None},
-    query=("thread_id",),
+    query=("thread_id", LAST_EVENT_ID, TICKET),
     repeated=("thread_id",),
     headers=("Last-Event-ID",),
 )
@@ -23,18 +25,16 @@ EVENTS = Operation(
 @SOCKET
 @blueprint.get("/ws")
 @blueprint.get("/ws", websocket=True)
-def socket() -> Response:
-    """Redirects to the WebSocket."""
+def open_socket() -> Response:
+    """Redirects to the WebSocket of the realtime process, whose address `GET /api` names."""
     return _moved(web().settings.ws_url)
 
 
 @EVENTS
 @blueprint.get("/events")
-def events() -> Response:
-    """Redirects to the event stream, with the query of this request."""
-    address = events_url(web().settings.ws_url)
-    asked = request.query_string.decode("latin-1")
-    return _moved(f"{address}?{asked}" if address and asked else address)
+def open_event_stream() -> Response:
+    """Redirects to the event stream of the realtime process, with the query of this request."""
+    return _moved(events_url(web().settings.ws_url))
 
 
 def events_url(ws_url: str) -> str:
@@ -44,6 +44,8 @@ def events_url(ws_url: str) -> str:
 
 
 def _moved(address: str) -> Response:
+    """Redirects to an address, with the query of this request."""
     if not address:
         raise BadRequest(503, "realtime_unknown", "no realtime process is known here (WS_URL)")
-    return Response(status=307, headers={"Location": address})
+    asked = request.query_string.decode("latin-1")
+    return Response(status=307, headers={"Location": f"{address}?{asked}" if asked else address})

@@ -11,22 +11,28 @@ from storage.availability.progress import ProgressWatch
 from storage.errors import TierError
 from webapp.api.events import events_url
 from webapp.http.context import web
-from webapp.http.errors import BadRequest, problem
+from webapp.http.errors import problem
 from webapp.http.operation import Operation
-from webapp.http.requests import answer
+from webapp.http.requests import answer, wrong_parameter
 from webapp.http.schemas import Liveness, ServiceInfo
 
 blueprint = Blueprint("health", __name__)
 
 
-@Operation("Liveness", {200: Liveness}, public=True)
+@Operation("Whether the process answers", {200: Liveness}, public=True)
 @blueprint.get("/healthz")
 def healthz() -> Response:
-    """The process answers."""
+    """200 while the process answers at all."""
     return answer(Liveness(status="ok"))
 
 
-@Operation("Readiness", {200: Liveness}, query=("program",), errors=(503,), public=True)
+@Operation(
+    "Whether the process can acknowledge",
+    {200: Liveness},
+    query=("program",),
+    errors=(503,),
+    public=True,
+)
 @blueprint.get("/readyz")
 def readyz() -> Response:
     """200 while the process can acknowledge messages on servers that passed the safety checks.
@@ -37,7 +43,7 @@ def readyz() -> Response:
     services = web().services
     program = request.args.get("program")
     if program not in {None, "worker"}:
-        raise BadRequest(422, "invalid_program", "program must be worker, or be left out")
+        raise wrong_parameter("program", "worker, or left out", ("worker",))
     if program == "worker":
         progress = services.progress.judge()
         if not progress.is_ok:
@@ -66,14 +72,14 @@ def _problems(watch: ProgressWatch) -> list[str] | msgspec.UnsetType:
 
 @Operation("The state of each tier", {200: PersistenceHealth})
 @blueprint.get("/health/persistence")
-def persistence() -> Response:
+def get_persistence_health() -> Response:
     """Each tier's state and lag, and what an acknowledgement means at present."""
     return answer(web().services.performance.health())
 
 
-@Operation("Where things are", {200: ServiceInfo})
+@Operation("The addresses of this installation", {200: ServiceInfo})
 @blueprint.get("/api")
-def info() -> Response:
+def get_service_info() -> Response:
     """The version, and the addresses of sockets, events and documentation."""
     ws_url = web().settings.ws_url
     return answer(

@@ -17,16 +17,18 @@ from storage.messages.retrieval_service import MessageSlice
 from storage.messages.storage_service import Unsettled
 from storage.messages.streaming_service import Shown
 from storage.resilience import budget
-from webapp.http.conditions import etag, if_match, unless_known
+from webapp.http.conditions import etag, if_match, unless_known, weak_etag
 from webapp.http.context import Web, caller, web
 from webapp.http.drafts import checked_draft
 from webapp.http.errors import BadRequest
+from webapp.http.json_answer import JsonAnswer
 from webapp.http.operation import KEY, PAGE, Operation
 from webapp.http.requests import (
     answer,
     answer_record,
     body_as,
     latency_ms,
+    link_to_next,
     query_limit,
     query_message_cursor,
     query_order,
@@ -54,10 +56,13 @@ UNSETTLED = "threadkeep.unsettled"
 @Operation("Post a message", {200: AcknowledgedMessage}, PostMessage, headers=(KEY,))
 @blueprint.post("/threads/<thread_id>/messages")
 def post_message(thread_id: str) -> Response:
-    """The main job: acknowledges a message from Redis's disk."""
+    """Acknowledges a message once it is on disk; a thread that does not exist is created.
+
+    `durability` in the answer says what the acknowledgement means.
+    """
     body = body_as(PostMessage)
     key = request.environ.get("HTTP_IDEMPOTENCY_KEY")
-    draft = checked_draft(thread_id, body.role, body.message, body.metadata, key)
+    draft = checked_draft(thread_id, body.role, body.required_text(), body.metadata, key)
     process = web()
     unsettled: Unsettled | None = request.environ.get(UNSETTLED)
     if unsettled is None:
@@ -71,11 +76,12 @@ def post_message(thread_id: str) -> Response:
     "List a thread's messages from all tiers",
     {200: MessagePage},
     query=(*PAGE, "order"),
+    headers=("If-None-Match",),
     errors=(404,),
 )
 @blueprint.get("/threads/<thread_id>/messages")
 def list_messages(thread_id: str) -> Response:
-    """A page of a thread, from all tiers."""
+    """A page of a thread: each message once, in its newest version, whichever tier has it."""
     check_thread_id(thread_id)
     services = web().services
     user_id = caller().user_id
@@ -87,15 +93,9 @@ def list_messages(thread_id: str) -> Response:
     if not page.messages and not page.stored and cursor is None:
         # An empty thread is an empty list; one that does not exist is not found.
         services.threads.get(user_id, thread_id)
-    return answer(
-        MessagePage(
-            messages=_listed(page),
-            next_cursor=page.next_cursor,
-            retrieval_source=page.source,
-            latency_ms=latency_ms(),
-            warning=page.warning or msgspec.UNSET,
-        )
-    )
+    headers, content = page_answer(page, latency_ms())
+    headers |= link_to_next(page.next_cursor)
+    return unless_known(JsonAnswer(content, headers=headers))
 
 
 @Operation("One message", {200: ReadMessage}, headers=("If-None-Match",), errors=(404,))
@@ -121,7 +121,7 @@ def get_message(message_id: str) -> Response:
 @Operation("Where a message is", {200: Receipt}, errors=(404,))
 @blueprint.get("/messages/<message_id>/receipt")
 def get_receipt(message_id: str) -> Response:
-    """Which tiers have the message."""
+    """What each tier holds of the message: which versions, since when, and whether intact."""
     return answer(web().services.receipts.receipt(caller().user_id, message_id))
 
 
@@ -134,9 +134,10 @@ def get_receipt(message_id: str) -> Response:
 )
 @blueprint.patch("/messages/<message_id>")
 def edit_message(message_id: str) -> Response:
-    """Writes a new version."""
+    """Writes a new version; what is left out stays. With `If-Match`, only of the version named."""
     body = body_as(PatchMessage)
-    content = None if isinstance(body.message, msgspec.UnsetType) else body.message or ""
+    text = body.text()
+    content = None if isinstance(text, msgspec.UnsetType) else text or ""
     metadata = None if isinstance(body.metadata, msgspec.UnsetType) else body.metadata
     if content is None and metadata is None:
         raise BadRequest(422, "nothing_to_change", "give message, metadata, or both")
@@ -198,12 +199,23 @@ def meaning_of(
     )
 
 
+def page_answer(page: MessageSlice, took_ms: float) -> tuple[dict[str, str], bytes]:
+    """The headers and the body of the answer with a page."""
+    # Where their records are at hand they are what is answered, not read and written again.
+    listed = page.stored or msgspec.json.encode(_listed(page))
+    body = MessagePage(
+        messages=cast(Sequence[ListedMessage], msgspec.Raw(listed)),
+        next_cursor=page.next_cursor,
+        retrieval_source=page.source,
+        latency_ms=took_ms,
+        warning=page.warning or msgspec.UNSET,
+    )
+    return weak_etag(listed, page.next_cursor, page.warning), msgspec.json.encode(body)
+
+
 def _listed(page: MessageSlice) -> Sequence[ListedMessage]:
     """The messages of a page, with the text so far of those that are streaming."""
     found = page.messages
-    if page.stored is not None:
-        # Their records are what is answered, so they are not read and written again.
-        return cast(Sequence[ListedMessage], msgspec.Raw(page.stored))
     if all(state_of(one.metadata) != "open" for one in found):
         return cast(Sequence[ListedMessage], found)
     shown = web().services.streaming.shown(found)

@@ -19,7 +19,7 @@ from webapp.api.states import (
 from webapp.http.conditions import answer_tagged, etag, expected_version, unless_known
 from webapp.http.context import caller, web
 from webapp.http.operation import PAGE, Operation
-from webapp.http.requests import answer, body_as, query_limit, wrong_cursor
+from webapp.http.requests import answer, answer_page, body_as, query_limit, wrong_cursor
 
 blueprint = Blueprint("runs", __name__, url_prefix="/api/runs")
 
@@ -29,7 +29,7 @@ _VERSION = re.compile("[0-9]{1,19}")
 @Operation("The state of a run", {200: RunState}, headers=("If-None-Match",), errors=(404,))
 @blueprint.get("/<run_id>/state")
 def get_run_state(run_id: str) -> Response:
-    """The newest state, 404 for none."""
+    """The newest state of an agent's run; 404 where there is none."""
     read = web().services.states.get(_whose(run_id))
     state = RunState(run_id=run_id, **read_fields(read))
     return unless_known(answer(state, headers=etag(read.record.version)))
@@ -44,7 +44,7 @@ def get_run_state(run_id: str) -> Response:
 )
 @blueprint.put("/<run_id>/state")
 def put_run_state(run_id: str) -> Response:
-    """Writes the next version, 409 if the one it replaces is not the newest."""
+    """Writes the next version; 409 if `version` is not the newest, 412 if `If-Match` is not."""
     whose = _whose(run_id)
     check_new_run_id(run_id)
     body = body_as(PutRunState)
@@ -75,7 +75,7 @@ def delete_run_state(run_id: str) -> Response:
 @Operation("Checkpoints of a run, newest first", {200: CheckpointPage}, query=PAGE, errors=(404,))
 @blueprint.get("/<run_id>/checkpoints")
 def list_checkpoints(run_id: str) -> Response:
-    """Checkpoints, newest first."""
+    """A page of the checkpoints of a run, without their states."""
     cursor = request.args.get("cursor") or None
     before = None if cursor is None else _version(cursor)
     if cursor is not None and before is None:
@@ -84,7 +84,7 @@ def list_checkpoints(run_id: str) -> Response:
         _whose(run_id), limit=query_limit(), before=before
     )
     next_cursor = None if following is None else str(following)
-    return answer(CheckpointPage(checkpoints=found, next_cursor=next_cursor))
+    return answer_page(CheckpointPage(checkpoints=found, next_cursor=next_cursor))
 
 
 @Operation(
@@ -95,7 +95,7 @@ def list_checkpoints(run_id: str) -> Response:
 )
 @blueprint.get("/<run_id>/checkpoints/<version>")
 def get_checkpoint(run_id: str, version: str) -> Response:
-    """One checkpoint with its state."""
+    """A version of the state that was kept."""
     return answer_tagged(web().services.states.checkpoint(_whose(run_id), _known(version)))
 
 

@@ -10,9 +10,15 @@ from models.message import Caveat, Message, Source, check_role, check_text, chec
 from models.search import parse
 from storage.search.query import Hit, Wanted
 from webapp.http.context import caller, web
-from webapp.http.errors import BadRequest
 from webapp.http.operation import Operation
-from webapp.http.requests import answer, latency_ms, query_id_cursor, query_limit, query_time
+from webapp.http.requests import (
+    answer_page,
+    latency_ms,
+    query_id_cursor,
+    query_limit,
+    query_time,
+    wrong_parameter,
+)
 
 blueprint = Blueprint("search", __name__, url_prefix="/api")
 
@@ -39,15 +45,16 @@ class SearchPage(msgspec.Struct, kw_only=True, frozen=True):
     "Find messages by their words, newest first",
     {200: SearchPage},
     query=("q", "thread_id", "role", "since", "until", "limit", "cursor"),
+    required=("q",),
 )
 @blueprint.get("/search")
-def search() -> Response:
-    """The caller's messages that match, from all tiers."""
+def search_messages() -> Response:
+    """The caller's messages in which all words of `q` occur, from all tiers, with the matches."""
     wanted = _wanted()
     found = web().services.search.search(
         caller().user_id, wanted, limit=query_limit(), cursor=query_id_cursor()
     )
-    return answer(
+    return answer_page(
         SearchPage(
             messages=[_shown(hit) for hit in found.hits],
             next_cursor=found.next_cursor,
@@ -70,7 +77,7 @@ def _wanted() -> Wanted:
         check_role(role)
     since, until = query_time("since"), query_time("until")
     if since is not None and until is not None and since >= until:
-        raise BadRequest(422, "invalid_until", "until must be later than since")
+        raise wrong_parameter("until", "later than since")
     return Wanted(parse(text), thread_id, role, since, until)
 
 

@@ -24,7 +24,7 @@ blueprint = Blueprint("session", __name__, url_prefix="/api")
 @Operation("Your session's state", {200: SessionState}, headers=("If-None-Match",), errors=(404,))
 @blueprint.get("/session")
 def get_session() -> Response:
-    """The caller's session, 404 for none."""
+    """The state that an application keeps for the caller; 404 where there is none."""
     read = web().services.states.get(_whose())
     found = answer(SessionState(**read_fields(read)), headers=etag(read.record.version))
     return unless_known(found)
@@ -39,7 +39,7 @@ def get_session() -> Response:
 )
 @blueprint.put("/session")
 def put_session() -> Response:
-    """Replaces the whole state."""
+    """Replaces the whole state, as its next version."""
     body = body_as(PutSession)
     saved = web().services.states.put(
         _whose(),

@@ -20,7 +20,8 @@ State = Annotated[
     ),
 ]
 Version = Annotated[
-    int | None, Meta(description="The version that this replaces; 0 where there must be none yet.")
+    Annotated[int, Meta(ge=0)] | None,
+    Meta(description="The version that this replaces; 0 where there must be none yet."),
 ]
 Seconds = Annotated[
     int,
@@ -106,7 +107,7 @@ class CheckpointPage(msgspec.Struct, kw_only=True, frozen=True):
 def given_state(given: Raw) -> Raw:
     """A state, or a patch of one, as it is stored. Raises `BadRequest`, `InvalidMessage`."""
     text = bytes(given)
-    fields = decode(text, dict[str, Any])
+    fields = decode(text, dict[str, Any], at="$.state")
     kept = compact(text)
     check_state(fields, kept)
     return kept

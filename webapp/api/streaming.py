@@ -35,11 +35,12 @@ blueprint = Blueprint("streaming", __name__, url_prefix="/api")
 )
 @blueprint.post("/threads/<thread_id>/messages:stream")
 def open_stream(thread_id: str) -> Response:
-    """Writes a message like any other, marked as open."""
+    """Writes a message that is still open: its text comes with `append_chunk`, and ends with
+    `finish_stream`."""
     body = optional_body_as(OpenStream)
     key = request.headers.get("Idempotency-Key")
     check_new_thread_id(thread_id)
-    text = body.message or ""
+    text = body.text() or ""
     _check_content_if_any(text)
     check_metadata(body.metadata)
     if key is not None:
@@ -73,7 +74,8 @@ def append_chunk(message_id: str) -> Response:
 def finish_stream(message_id: str) -> Response:
     """Writes the final version, with the streamed text or the one given."""
     body = optional_body_as(FinishStream)
-    content = None if isinstance(body.message, msgspec.UnsetType) else body.message
+    text = body.text()
+    content = None if isinstance(text, msgspec.UnsetType) else text
     metadata = None if isinstance(body.metadata, msgspec.UnsetType) else body.metadata
     _check_content_if_any(content)
     check_metadata(metadata or {})

@@ -17,13 +17,22 @@ from models.message import (
     check_thread_id,
     check_title,
 )
-from storage.threads.page import ThreadQuery
+from storage.threads.page import ThreadList, ThreadQuery
 from storage.threads.service import ThreadChange
-from webapp.http.conditions import answer_tagged
+from webapp.http.conditions import answer_tagged, unless_known, weak_etag
 from webapp.http.context import caller, web
 from webapp.http.errors import BadRequest
+from webapp.http.json_answer import JsonAnswer
 from webapp.http.operation import PAGE, Operation
-from webapp.http.requests import answer, body_as, latency_ms, query_flag, query_limit, wrong_cursor
+from webapp.http.requests import (
+    answer,
+    body_as,
+    latency_ms,
+    link_to_next,
+    query_flag,
+    query_limit,
+    wrong_cursor,
+)
 from webapp.http.schemas import PatchThread, PostThread, ThreadPage
 
 blueprint = Blueprint("threads", __name__, url_prefix="/api")
@@ -32,7 +41,10 @@ blueprint = Blueprint("threads", __name__, url_prefix="/api")
 @Operation("Create a thread", {201: ThreadSummary}, PostThread, errors=(409,))
 @blueprint.post("/threads")
 def create_thread() -> Response:
-    """Creates a thread, 409 for an id that the caller already has."""
+    """Creates a thread; 409 for an id that the caller already has.
+
+    A post to a thread that does not exist creates it, too.
+    """
     body = body_as(PostThread)
     if body.id is not None:
         check_new_thread_id(body.id)
@@ -46,10 +58,11 @@ def create_thread() -> Response:
     "List your threads, most recently active first",
     {200: ThreadPage},
     query=(*PAGE, "is_archived", "is_pinned"),
+    headers=("If-None-Match",),
 )
 @blueprint.get("/threads")
 def list_threads() -> Response:
-    """The caller's threads, most recently active first."""
+    """A page of the caller's threads, with the beginning of each one's newest message."""
     query = ThreadQuery(
         query_limit(),
         _cursor(),
@@ -57,22 +70,15 @@ def list_threads() -> Response:
         is_pinned=query_flag("is_pinned"),
     )
     listed = web().services.thread_cache_manager.page(caller().user_id, query)
-    return answer(
-        ThreadPage(
-            # A JSON array already, which is not read and written again.
-            threads=cast(list[ThreadSummary], listed.written),
-            next_cursor=_cursor_text(listed.following),
-            retrieval_source=listed.source,
-            latency_ms=latency_ms(),
-            warning=listed.warning or msgspec.UNSET,
-        )
-    )
+    headers, content = list_answer(listed, latency_ms())
+    headers |= link_to_next(_cursor_text(listed.following))
+    return unless_known(JsonAnswer(content, headers=headers))
 
 
 @Operation("One thread", {200: ThreadSummary}, headers=("If-None-Match",), errors=(404,))
 @blueprint.get("/threads/<thread_id>")
 def get_thread(thread_id: str) -> Response:
-    """One thread."""
+    """A thread with its title, metadata, marks and the number of its messages."""
     check_thread_id(thread_id)
     return answer_tagged(web().services.threads.get(caller().user_id, thread_id))
 
@@ -82,7 +88,7 @@ def get_thread(thread_id: str) -> Response:
 )
 @blueprint.patch("/threads/<thread_id>")
 def change_thread(thread_id: str) -> Response:
-    """Changes title, metadata or marks."""
+    """Changes what the body names, and leaves the rest as it is."""
     check_thread_id(thread_id)
     body = body_as(PatchThread)
     if body == PatchThread():
@@ -108,11 +114,26 @@ def change_thread(thread_id: str) -> Response:
 @Operation("Delete a thread and all its messages", {204: None}, errors=(404,))
 @blueprint.delete("/threads/<thread_id>")
 def delete_thread(thread_id: str) -> Response:
-    """Deletes a thread: gone from reads at once, erased from every tier later."""
+    """Deletes a thread with its messages: gone from reads at once, erased from every tier later."""
     check_thread_id(thread_id)
     change = web().services.threads.delete(caller().user_id, thread_id)
     web().wake(change.wake_slot)
     return Response(status=204)
+
+
+def list_answer(listed: ThreadList, took_ms: float) -> tuple[dict[str, str], bytes]:
+    """The headers and the body of the answer with a list of threads."""
+    next_cursor = _cursor_text(listed.following)
+    body = ThreadPage(
+        # A JSON array already, which is not read and written again.
+        threads=cast(list[ThreadSummary], listed.written),
+        next_cursor=next_cursor,
+        retrieval_source=listed.source,
+        latency_ms=took_ms,
+        warning=listed.warning or msgspec.UNSET,
+    )
+    tag = weak_etag(bytes(listed.written), next_cursor, listed.warning)
+    return tag, msgspec.json.encode(body)
 
 
 def _changed(change: ThreadChange, status: int = 200) -> Response:

@@ -23,7 +23,22 @@ DEFAULT_ENV_FILE = Path(".threadkeep/run/env")
 
 
 COMMANDS = {
-    "up": Deferred("webapp.cli.up", "up", "Start everything and serve until Ctrl-C."),
+    "up": Deferred("webapp.cli.stack.up", "up", "Start everything and serve until Ctrl-C."),
+    "status": Deferred(
+        "webapp.cli.stack.status",
+        "status",
+        "Show whether a stack runs here, its programs, and whether it is ready.",
+    ),
+    "logs": Deferred(
+        "webapp.cli.stack.logs",
+        "logs",
+        "Show the last log lines of all programs and servers, or of PROGRAMS only.",
+    ),
+    "down": Deferred(
+        "webapp.cli.stack.down",
+        "down",
+        "Stop the stack that runs here, as Ctrl-C does. Its data stays.",
+    ),
     "token": Deferred("webapp.cli.token", "token", "Print a token for USER."),
     "migrate": Deferred(
         "webapp.cli.migrate", "migrate", "Bring PostgreSQL and ClickHouse to this program's schema."
@@ -42,6 +57,11 @@ COMMANDS = {
         "webapp.cli.inspect.doctor",
         "doctor",
         "Check every server, setting and clock, and say what to do.",
+    ),
+    "where": Deferred(
+        "webapp.cli.inspect.where",
+        "where",
+        "Show which tiers have the message ID, whoever owns it.",
     ),
     "stats": Deferred(
         "webapp.cli.inspect.stats",
@@ -151,11 +171,21 @@ def end_with(work: Callable[[], int]) -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     except settings.SettingsError as error:
-        _fail(str(error), 2)
+        _fail(f"{error}{_hint(error)}", 2)
     except Refused as error:
         _fail(f"refused: {error}", 1)
     except (TierError, StackError, InvalidMessage, OSError) as error:
         _fail(str(error), 1)
+
+
+def _hint(error: settings.SettingsError) -> str:
+    """What is probably meant by whoever has named no servers and is in another folder."""
+    if "is not set" not in str(error) or DEFAULT_ENV_FILE.exists():
+        return ""
+    return (
+        f"; there is no running stack in {DEFAULT_ENV_FILE.parts[0]} here: start one with "
+        "`threadkeep up`, or name its file with --env-file"
+    )
 
 
 def _fail(line: str, status: int) -> NoReturn:

@@ -70,10 +70,10 @@ def asset(name: str) -> Response:
     return guarded(send_from_directory(_FILES, path, max_age=seconds), _policy(), seconds)
 
 
-@Operation("The first call of the console", {200: ConsoleFacts})
+@Operation("What the console has to know", {200: ConsoleFacts})
 @blueprint.get("/api/console")
-def console_facts() -> Response:
-    """The first call of the console."""
+def get_console_facts() -> Response:
+    """Who is calling, and what the console has to know of this installation."""
     settings, who = web().settings, caller()
     return answer(
         ConsoleFacts(

@@ -10,6 +10,7 @@ from granian._granian import RSGIHeaders, RSGIHTTPProtocol
 from granian.rsgi import Scope
 
 from webapp.http.errors import BadRequest
+from webapp.http.origins import Origins
 
 log = structlog.get_logger(__name__)
 
@@ -44,10 +45,13 @@ class DoorRequest:
     frames of the call for long.
     """
 
-    def __init__(self, scope: Scope, proto: RSGIHTTPProtocol, served: set[str]) -> None:
+    def __init__(
+        self, scope: Scope, proto: RSGIHTTPProtocol, served: set[str], origins: Origins
+    ) -> None:
         """`served` has the client's address until the answer."""
         self.scope = scope
         self.client = scope.client
+        self._origins = origins
         self._served = served
         served.add(self.client)
         # Each access to the property copies all headers.
@@ -66,6 +70,13 @@ class DoorRequest:
         return proto.__anext__()
 
     def respond(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+        """Answers, and lets pages of allowed origins read it."""
+        origin = self.headers.get("origin")
+        if origin is not None:
+            headers = [*headers, *self._origins.headers(origin)]
+        self.respond_as_it_is(status, headers, content)
+
+    def respond_as_it_is(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
         """Answers; only the first call has an effect."""
         proto, self._proto = self._proto, None
         if proto is not None:
@@ -132,7 +143,7 @@ def answer(
             if close is not None:
                 close()
         headers = [*start.headers, CLOSE] if is_missing else start.headers
-        request.respond(start.status, headers, content)
+        request.respond_as_it_is(start.status, headers, content)
     # Whatever it is, the client waits for an answer, and the thread must survive.
     except BaseException as error:
         log.error("unexpected", exc_info=error)

@@ -47,6 +47,7 @@ class Door:
         """`turns` is how many requests may be answered at once."""
         self._app = app
         self._connections = connections
+        self._origins = of(app).origins
         self._ticks = 0
         self._turns = TurnQueue("turn", turns)
         self._heavy_turns = TurnQueue("heavy-turn", max(1, turns // HEAVY_SHARE))
@@ -65,7 +66,8 @@ class Door:
 
     def __call__(self, watcher: ServerRequest) -> None:
         """Handles a request. Never raises: the server would not report it."""
-        request = DoorRequest(watcher.scope, watcher.proto, self._connections.served)
+        served = self._connections.served
+        request = DoorRequest(watcher.scope, watcher.proto, served, self._origins)
         del watcher
         try:
             self._dispatch(request)

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 from flask import Flask
+from msgspec import UNSET
 
 from models.caveats import Acknowledgement
 from models.message import InvalidMessage
@@ -23,6 +24,7 @@ from webapp.door.bridge import CLOSE, DoorRequest
 from webapp.http.auth import InvalidToken, bearer_of
 from webapp.http.context import Web, of
 from webapp.http.drafts import checked_draft
+from webapp.http.errors import BadRequest
 from webapp.http.requests import REQUEST_ID, joined, measure
 from webapp.http.schemas import PostMessage
 
@@ -86,7 +88,7 @@ class WriteLane:
             return False
         try:
             usual = self._usual(request, body, found[1])
-        except (InvalidToken, InvalidMessage, ValueError, RecursionError):
+        except (BadRequest, InvalidToken, InvalidMessage, ValueError, RecursionError):
             # The application says what is wrong.
             return False
         if usual is None:
@@ -124,7 +126,10 @@ class WriteLane:
         if given.durability != "fsynced":
             return None
         key = headers.get("idempotency-key")
-        draft = checked_draft(thread_id, given.role, given.message, given.metadata, key)
+        text = given.message
+        if text is UNSET or given.content is not UNSET:
+            text = given.required_text()
+        draft = checked_draft(thread_id, given.role, text, given.metadata, key)
         request_id = headers.get("x-request-id", "")
         if not REQUEST_ID.fullmatch(request_id):
             request_id = os.urandom(8).hex()

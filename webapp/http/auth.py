@@ -30,6 +30,10 @@ class InvalidToken(Exception):
     """The token is missing, wrong or expired; the text says which."""
 
 
+class InvalidTicket(InvalidToken):
+    """The ticket in the address is wrong; the text is for a person."""
+
+
 def bearer_of(authorization: str) -> str:
     """The token of an `Authorization` header (RFC 6750). Raises `InvalidToken`."""
     scheme, _, token = authorization.partition(" ")

@@ -1,10 +1,11 @@
 """Conditional requests (RFC 9110, section 13).
 
-The ETag of a versioned resource is its version, that of any other a hash of the whole answer.
+The ETag of a versioned resource is its version, that of any other a hash of the answer; a weak one
+where the answer also says how it came about.
 """
 
 from collections.abc import Container, Sequence
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from webapp.http.json_answer import JsonAnswer
 
 NONE = frozenset({0})
 """The versions of a resource that does not exist."""
-_DIGEST_BYTES = 12
+_DIGITS = 24
 
 
 class _Named:
@@ -75,6 +76,11 @@ def etag(version: int) -> dict[str, str]:
     return {"ETag": f'"{version}"'}
 
 
+def weak_etag(*parts: bytes | str | None) -> dict[str, str]:
+    """The `ETag` header of an answer that says these, whichever tier they came from."""
+    return {"ETag": f'W/"{_hash_of(b" ".join([_bytes(part) for part in parts]))}"'}
+
+
 def unless_known(response: Response) -> Response:
     """The answer to a read, 304 if the caller has this ETag already."""
     if "HTTP_IF_NONE_MATCH" in request.environ:
@@ -85,5 +91,12 @@ def unless_known(response: Response) -> Response:
 def answer_tagged(body: Any) -> Response:
     """A JSON answer with a hash of it as its ETag, or 304; for bodies without varying fields."""
     encoded = msgspec.json.encode(body)
-    digest = blake2b(encoded, digest_size=_DIGEST_BYTES).hexdigest()
-    return unless_known(JsonAnswer(encoded, headers={"ETag": f'"{digest}"'}))
+    return unless_known(JsonAnswer(encoded, headers={"ETag": f'"{_hash_of(encoded)}"'}))
+
+
+def _hash_of(answer: bytes) -> str:
+    return sha256(answer, usedforsecurity=False).hexdigest()[:_DIGITS]
+
+
+def _bytes(part: bytes | str | None) -> bytes:
+    return part if isinstance(part, bytes) else (part or "").encode()

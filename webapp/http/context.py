@@ -9,6 +9,7 @@ from storage.availability.checks.safety import Watch
 from tasks.wakeup import WakeUps
 from webapp.http.auth import Caller, Tokens
 from webapp.http.log_lines import request_id
+from webapp.http.origins import Origins
 from wiring.process import Services
 
 _EXTENSION = "threadkeep"
@@ -22,6 +23,7 @@ class Web(NamedTuple):
     tokens: Tokens
     wakeups: WakeUps
     watch: Watch
+    origins: Origins
 
     def wake(self, slot: int | None, asked_by: str = "") -> None:
         """Wakes a worker for a slot, unless it is None.

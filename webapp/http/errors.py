@@ -1,6 +1,6 @@
 """Every error as a problem body (RFC 9457): stable `code`, human `detail`, `request_id`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from storage.errors import (
 )
 from storage.messages.storage_service import PreconditionFailed
 from storage.states.service import StaleVersion
-from webapp.http.auth import InvalidToken
+from webapp.http.auth import InvalidTicket, InvalidToken
 
 log = structlog.get_logger(__name__)
 
@@ -36,9 +36,22 @@ RETRY_AFTER_SECONDS = 1
 PROBLEM = "application/problem+json"
 
 
+class WrongField(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """A field of a body, as `$.role`, or a parameter of a query, as `?limit`, that is not as the
+    call takes it. `given` is cut short, and never a message's content; `allowed` lists the values,
+    or for an unknown name the known ones."""
+
+    field: str
+    detail: str
+    given: Any = None
+    expected: str | None = None
+    allowed: Sequence[Any] | None = None
+
+
 class Problem(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """The body of every error. `current_version` only where that is what is wrong, and `length`,
-    in bytes of UTF-8, where the text of a streaming message is not as the call takes it."""
+    """The body of every error. `current_version` only where that is what is wrong, `length`, in
+    bytes of UTF-8, where the text of a streaming message is not as the call takes it, and `errors`
+    where fields or parameters are wrong."""
 
     type: str
     title: str
@@ -48,15 +61,20 @@ class Problem(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     request_id: str
     current_version: int | None = None
     length: int | None = None
+    errors: Sequence[WrongField] = ()
 
 
 class BadRequest(Exception):
-    """The request is wrong. `code` is stable, the text is for a person."""
+    """The request is wrong. `code` is stable, the text is for a person, and `errors` says what is
+    wrong field by field, where that is known."""
 
-    def __init__(self, status: int, code: str, detail: str) -> None:
+    def __init__(
+        self, status: int, code: str, detail: str, errors: Sequence[WrongField] = ()
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
+        self.errors = errors
 
 
 class UnsupportedCoding(BadRequest):
@@ -74,6 +92,7 @@ class Fault(NamedTuple):
     detail: str
     current_version: int | None = None
     length: int | None = None
+    errors: Sequence[WrongField] = ()
 
 
 def _unavailable(error: TierUnavailable) -> Fault:
@@ -94,10 +113,11 @@ def _is_conditional() -> bool:
 
 
 _FAULTS: dict[type[Exception], Callable[[Any], Fault]] = {
-    BadRequest: lambda error: Fault(error.status, error.code, str(error)),
+    BadRequest: lambda error: Fault(error.status, error.code, str(error), errors=error.errors),
     InvalidMessage: lambda error: Fault(422, error.code, str(error)),
     InvalidQuery: lambda error: Fault(422, error.code, str(error)),
     InvalidToken: lambda error: Fault(401, "invalid_token", str(error)),
+    InvalidTicket: lambda error: Fault(401, "invalid_ticket", str(error)),
     NotFound: lambda _: Fault(404, "not_found", "there is no such thing, or it is not yours"),
     AlreadyExists: lambda error: Fault(409, "thread_exists", f"you already have a thread {error}"),
     OnHold: lambda error: Fault(409, "legal_hold", f"{error}: nothing was erased"),
@@ -153,10 +173,11 @@ def problem(
     detail: str,
     current_version: int | None = None,
     length: int | None = None,
+    errors: Sequence[WrongField] = (),
 ) -> Response:
     """An error answer."""
     body = Problem(
-        type="about:blank",
+        type=type_of(code),
         title=HTTPStatus(status).phrase,
         status=status,
         code=code,
@@ -164,6 +185,7 @@ def problem(
         request_id=g.get("request_id", ""),
         current_version=current_version,
         length=length,
+        errors=errors,
     )
     encoded = msgspec.json.encode(body)
     response = Response(encoded, status=status, mimetype=PROBLEM)
@@ -174,9 +196,19 @@ def problem(
     return response
 
 
+_RENAMED = {414: "Request-URI Too Long", 416: "Requested Range Not Satisfiable"}
+"""What statuses were called before Python 3.13, as codes stay."""
+
+
+def type_of(code: str) -> str:
+    """Where the paragraph of a code is, relative to the address that was called."""
+    return f"/docs/errors#{code}"
+
+
 def code_of(status: int) -> str:
     """The stable code of a plain HTTP error, as `not_found`."""
-    return HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
+    phrase = _RENAMED.get(status) or HTTPStatus(status).phrase
+    return phrase.lower().replace(" ", "_").replace("-", "_")
 
 
 def _no_such_path() -> str:

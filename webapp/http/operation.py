@@ -1,5 +1,6 @@
 """A call of the API as its description has it, stated above its route."""
 
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,12 +12,23 @@ GROUPS = {
     "Messages": r"/api/(threads/\{thread_id\}/messages|messages)",
     "Threads": r"/api/threads",
     "Search and figures": r"/api/(search|analytics)",
-    "Live events": r"/api/(events|ws)",
+    "Live events": r"/api/(events|ws|tickets)",
     "Sessions and runs": r"/api/(session|runs)",
     "Administration": r"/api/admin/",
     "The service": r"/",
 }
 """The headings in order, and how the paths under each begin."""
+
+GROUP_ABOUTS = {
+    "Messages": "Post, read, edit and delete messages, one by one, in batches and chunk by chunk.",
+    "Threads": "The threads that messages stand in.",
+    "Search and figures": "Find messages by their words, and count them.",
+    "Live events": "Where the realtime process tells of changes as they happen.",
+    "Sessions and runs": "State that an application or an agent keeps, with versions.",
+    "Administration": "For tokens with the role `admin` only.",
+    "The service": "Health, addresses and versions.",
+}
+"""What is under each heading."""
 
 KEY = "Idempotency-Key"
 PAGE = ("limit", "cursor")
@@ -39,6 +51,8 @@ class Operation(msgspec.Struct, frozen=True):
     body: Any = None
     query: tuple[str, ...] = ()
     """All query parameters; others are refused."""
+    required: tuple[str, ...] = ()
+    """Those of them that must be given."""
     repeated: tuple[str, ...] = ()
     """Those of them that may be given more than once."""
     headers: tuple[str, ...] = ()
@@ -50,6 +64,8 @@ class Operation(msgspec.Struct, frozen=True):
     method: str = ""
     path: str = ""
     name: str = ""
+    description: str = ""
+    """The docstring of its function."""
 
     def __call__(self, view: View) -> View:
         """The function of a route, described by this operation."""
@@ -80,5 +96,6 @@ def operations(app: Flask) -> dict[str, Operation]:
             method=method.lower(),
             path=re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule),
             name=rule.endpoint.rpartition(".")[2],
+            description=inspect.getdoc(app.view_functions[rule.endpoint]) or "",
         )
     return found

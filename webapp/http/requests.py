@@ -1,13 +1,12 @@
 """What happens around every request: an id, who is calling, and the body as a typed value."""
 
-import codecs
-import json
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
 
 import msgspec
 import structlog
@@ -18,9 +17,11 @@ from models import ids
 from storage.resilience import budget
 from storage.telemetry.instruments import Instruments
 from webapp.http.auth import bearer_of
+from webapp.http.body_errors import body_error, cut, is_json, no_json
 from webapp.http.context import of
-from webapp.http.errors import BadRequest, UnsupportedCoding
+from webapp.http.errors import BadRequest, UnsupportedCoding, WrongField
 from webapp.http.json_answer import JsonAnswer
+from webapp.http.origins import PREFLIGHT, VARY, Origins
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +35,7 @@ PUBLIC = frozenset(
         "metrics.metrics",
         "docs.openapi_json",
         "docs.page",
+        "error_page.errors",
         "docs.asset",
         "console.chat",
         "console.operations",
@@ -53,9 +55,6 @@ METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 NO_ROUTE = "none"
 MAX_PAGE = 1000
 DEFAULT_PAGE = 50
-_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
-"""How gzip and zstd begin."""
-_MARKED = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _NUMBER = re.compile("[0-9]{1,9}")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -66,7 +65,7 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
     own = of(app)
 
     @app.before_request
-    def begin() -> None:
+    def begin() -> Response | None:
         # Each access through one of Flask's proxies costs five calls, and this runs every time.
         now, about = request_ctx.request, app_ctx.g
         about.started = time.perf_counter()
@@ -77,12 +76,17 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
             budget.begin()
         given = now.environ.get("HTTP_X_REQUEST_ID", "")
         about.request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        if "HTTP_ORIGIN" in now.environ and now.method == "OPTIONS":
+            # A preflight: browsers ask so before the request that has the token.
+            check_origin(own.origins)
+            return Response(status=204, headers=PREFLIGHT)
         if endpoint is not None and endpoint not in public:
             about.caller = own.tokens.verify(bearer_of(now.environ.get("HTTP_AUTHORIZATION", "")))
         for name in UUIDS:
             # Capitals are allowed (RFC 9562, section 4).
             if now.view_args and name in now.view_args:
                 now.view_args[name] = now.view_args[name].lower()
+        return None
 
     @app.after_request
     def end(response: Response) -> Response:
@@ -93,9 +97,23 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
         headers = response.headers
         headers.add("X-Request-ID", about.request_id)
         headers.add("X-Content-Type-Options", "nosniff")
+        if "HTTP_ORIGIN" in now.environ:
+            headers.extend(own.origins.headers(now.environ["HTTP_ORIGIN"]))
+        elif "Cache-Control" in headers:
+            # Whoever keeps this answer must not give it to pages, which need some more of it.
+            headers.add(*VARY)
         if "Cache-Control" not in headers:
             headers.add("Cache-Control", "no-store")
         return response
+
+
+def check_origin(origins: Origins) -> None:
+    """Raises `BadRequest` for a page of a foreign origin."""
+    origin = request.environ.get("HTTP_ORIGIN")
+    own = f"{request.scheme}://{request.host}"
+    if origin is not None and origin != own and not origins.allow(origin):
+        detail = f"pages of {origin[:200]} may not call this: THREADKEEP_ORIGINS does not name it"
+        raise BadRequest(403, "foreign_origin", detail)
 
 
 def measured(app: Flask) -> Iterator[tuple[str, str]]:
@@ -141,13 +159,13 @@ def latency_ms() -> float:
 
 def body_as(shape: type[T]) -> T:
     """The body as a typed value. Raises `BadRequest`."""
-    return decode(_body(), shape)
+    return decode(_body(), shape, sent_as=request.environ.get("CONTENT_TYPE", ""))
 
 
 def optional_body_as(shape: type[T]) -> T:
     """The body as a typed value, that of an empty object where there is none. Raises
     `BadRequest`."""
-    return decode(_body() or b"{}", shape)
+    return decode(_body() or b"{}", shape, sent_as=request.environ.get("CONTENT_TYPE", ""))
 
 
 def _body() -> bytes:
@@ -158,66 +176,51 @@ def _body() -> bytes:
     return request.get_data(cache=False)
 
 
-def decode(data: bytes, shape: type[T]) -> T:
-    """JSON as a typed value. Raises `BadRequest`, which says where it is wrong."""
+def decode(data: bytes, shape: type[T], *, at: str = "$", sent_as: str = "") -> T:
+    """JSON as a typed value. `at` is where in the body it stands, `sent_as` its media type.
+
+    Raises `BadRequest`, which says what is wrong where.
+    """
     try:
         return msgspec.json.decode(data, type=shape)
     except msgspec.ValidationError as error:
-        raise BadRequest(422, "invalid_body", str(error)) from None
+        raise body_error(data, shape, error, at) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        if _is_json(data):
+        if is_json(data):
             # Only a laxer parser takes it: it has lone surrogates or numbers that are not finite.
             detail = "the body holds a lone surrogate or a number that is not finite"
             raise BadRequest(422, "text_unkeepable", detail) from None
-        raise BadRequest(400, "malformed_json", _why_no_json(data, str(error))) from None
+        raise BadRequest(400, "malformed_json", no_json(data, str(error), sent_as)) from None
     except RecursionError:
         raise BadRequest(422, "invalid_body", "the body is nested too deeply") from None
-
-
-def _is_json(data: bytes) -> bool:
-    """Whether a laxer parser accepts it as UTF-8. Given bytes, that parser would guess at other
-    encodings."""
-    try:
-        json.loads(data.decode("utf-8", "surrogatepass"))
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _why_no_json(data: bytes, found: str) -> str:
-    if not data:
-        return "the body is empty, where JSON was expected"
-    if data.startswith(_COMPRESSED):
-        return "the body is compressed, and no Content-Encoding says so; send JSON as it is"
-    if data.startswith(_MARKED):
-        return "the body begins with a byte order mark; JSON is sent as UTF-8 without one"
-    if b"\0" in data[:4]:
-        return "the body is not UTF-8, which JSON is sent in (RFC 8259, section 8.1)"
-    return f"the body is not JSON: {found}"
 
 
 def query_limit() -> int:
     """The `limit` of a list, 1 to 1000. Raises `BadRequest`."""
     given = request.args.get("limit", str(DEFAULT_PAGE))
     if _NUMBER.fullmatch(given) is None or not 1 <= int(given) <= MAX_PAGE:
-        raise BadRequest(422, "invalid_limit", f"limit must be a number from 1 to {MAX_PAGE}")
+        raise wrong_parameter("limit", f"a number from 1 to {MAX_PAGE}")
     return int(given)
 
 
 def query_order() -> str:
     """The `order` of a list, `asc` or `desc`. Raises `BadRequest`."""
-    order = request.args.get("order", "desc")
-    if order not in {"asc", "desc"}:
-        raise BadRequest(422, "invalid_order", "order must be asc or desc")
-    return order
+    return query_choice("order", ("asc", "desc"), "desc")
+
+
+def query_choice(name: str, allowed: tuple[str, ...], default: str) -> str:
+    """A parameter that is one of a few words. Raises `BadRequest`."""
+    given = request.args.get(name, default)
+    if given != default and given not in allowed:
+        raise wrong_parameter(name, f"one of {', '.join(allowed)}", allowed)
+    return given
 
 
 def query_flag(name: str) -> bool | None:
     """A filter of a list, `true` or `false`, None if it is not given. Raises `BadRequest`."""
-    given = request.args.get(name)
-    if given not in {None, "true", "false"}:
-        raise BadRequest(422, f"invalid_{name}", f"{name} must be true or false")
-    return None if given is None else given == "true"
+    if name not in request.args:
+        return None
+    return query_choice(name, ("true", "false"), "true") == "true"
 
 
 def query_time(name: str) -> str | None:
@@ -230,8 +233,7 @@ def query_time(name: str) -> str | None:
         # A plus that was not escaped arrives as a space.
         return ids.in_utc(given.replace(" ", "+"))
     except ValueError:
-        detail = f"{name} must be a time as in RFC 3339, with its zone"
-        raise BadRequest(422, f"invalid_{name}", detail) from None
+        raise wrong_parameter(name, "a time as in RFC 3339, with its zone") from None
 
 
 def query_id_cursor() -> str | None:
@@ -244,7 +246,17 @@ def query_id_cursor() -> str | None:
 
 def wrong_cursor() -> BadRequest:
     """The error for a cursor that this list never gave."""
-    return BadRequest(422, "invalid_cursor", "cursor must be a next_cursor of this list")
+    return wrong_parameter("cursor", "a next_cursor of this list")
+
+
+def wrong_parameter(name: str, expected: str, allowed: Sequence[str] | None = None) -> BadRequest:
+    """The error for a parameter of the query that has another value than it may."""
+    given = cut(request.args.get(name, ""))
+    detail = f"{name} is {given!r}, and must be {expected}"
+    wrong = WrongField(
+        field=f"?{name}", detail=detail, given=given, expected=expected, allowed=allowed
+    )
+    return BadRequest(422, f"invalid_{name}", detail, [wrong])
 
 
 def query_message_cursor(shard: int) -> str | None:
@@ -256,6 +268,25 @@ def query_message_cursor(shard: int) -> str | None:
     if cursor is not None and ids.shard_in(cursor) != shard:
         raise wrong_cursor()
     return cursor
+
+
+def answer_page(page: Any) -> Response:
+    """A JSON answer with a page of a list, and a link to the next one."""
+    return answer(page, headers=link_to_next(page.next_cursor))
+
+
+def link_to_next(cursor: str | None) -> dict[str, str]:
+    """The `Link` header of this request's answer, which is a page of a list."""
+    return next_link(request.path, request.args.items(multi=True), cursor)
+
+
+def next_link(path: str, query: Iterable[tuple[str, str]], cursor: str | None) -> dict[str, str]:
+    """The `Link` header (RFC 8288) of a page of a list; none for the last page."""
+    if cursor is None:
+        return {}
+    rest = [(name, value) for name, value in query if name != "cursor"]
+    address = f"{quote(path)}?{urlencode([*rest, ('cursor', cursor)])}"
+    return {"Link": f'<{address}>; rel="next"'}
 
 
 def answer_record(

@@ -19,6 +19,7 @@ from models.message import (
     Tier,
 )
 from models.streams import StreamState
+from webapp.http.errors import BadRequest, WrongField
 
 Metadata = Annotated[
     dict[str, Any], Meta(description="A JSON object, at most 16 KiB and 16 levels deep.")
@@ -49,27 +50,46 @@ class RequestBody(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
     """Unknown fields are refused: a misspelt one must not be ignored."""
 
 
-class PostMessage(RequestBody, kw_only=True, frozen=True):
+class MessageText(RequestBody, kw_only=True, frozen=True):
+    """A text, as `message` or as `content`, which is its name in answers."""
+
+    message: ContentOrNone | UnsetType = UNSET
+    content: ContentOrNone | UnsetType = UNSET
+
+    def text(self) -> str | UnsetType | None:
+        """The text under either name, `UNSET` where there is none. Raises `BadRequest`."""
+        if self.content is UNSET:
+            return self.message
+        if self.message is not UNSET:
+            raise BadRequest(422, "invalid_body", "give message or content, and not both")
+        return self.content
+
+    def required_text(self) -> str | None:
+        """The text under either name. Raises `BadRequest`."""
+        text = self.text()
+        if isinstance(text, UnsetType):
+            raise BadRequest(422, "invalid_body", "Object missing required field `message`")
+        return text
+
+
+class PostMessage(MessageText, kw_only=True, frozen=True):
     """A new message."""
 
-    message: ContentOrNone
     role: RoleField = "user"
     metadata: Metadata = {}
     durability: Literal["fsynced", "committed"] = "fsynced"
 
 
-class PatchMessage(RequestBody, kw_only=True, frozen=True):
+class PatchMessage(MessageText, kw_only=True, frozen=True):
     """A new version of a message; what is left out stays."""
 
-    message: ContentOrNone | UnsetType = UNSET
     metadata: Metadata | UnsetType = UNSET
 
 
-class BatchItem(RequestBody, kw_only=True, frozen=True):
+class BatchItem(MessageText, kw_only=True, frozen=True):
     """One message of a batch."""
 
     thread_id: str
-    message: ContentOrNone
     role: RoleField = "user"
     metadata: Metadata = {}
     idempotency_key: str | None = None
@@ -104,10 +124,9 @@ class PatchThread(RequestBody, kw_only=True, frozen=True):
     is_archived: bool | UnsetType = UNSET
 
 
-class OpenStream(RequestBody, kw_only=True, frozen=True):
+class OpenStream(MessageText, kw_only=True, frozen=True):
     """A message whose text comes in chunks; `message` is the text so far."""
 
-    message: Content | None = ""
     role: RoleField = "assistant"
     metadata: Metadata = {}
 
@@ -120,11 +139,12 @@ class AppendChunk(RequestBody, kw_only=True, frozen=True):
     offset: Annotated[int, Meta(ge=0)] | None = None
 
 
-class FinishStream(RequestBody, kw_only=True, frozen=True):
+class FinishStream(MessageText, kw_only=True, frozen=True):
     """Ends a streaming message. A `message` replaces the streamed text, `metadata` that of its
     opening."""
 
     message: Content | UnsetType = UNSET
+    content: Content | UnsetType = UNSET
     metadata: Metadata | UnsetType = UNSET
 
 
@@ -193,13 +213,15 @@ class MessagePage(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class BatchResult(msgspec.Struct, kw_only=True, frozen=True):
-    """The result of one item: 200 with the message, or a status, code and detail."""
+    """The result of one item: 200 with the message, or a status, code and detail, and `errors` as
+    in a problem."""
 
     status: int
     message: Message | UnsetType = UNSET
     repeated: bool | UnsetType = UNSET
     code: str | UnsetType = UNSET
     detail: str | UnsetType = UNSET
+    errors: Sequence[WrongField] | UnsetType = UNSET
 
 
 class BatchAnswer(msgspec.Struct, kw_only=True, frozen=True):

@@ -2,9 +2,11 @@
 
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
-from flask import Blueprint, Response, current_app, send_from_directory
+from flask import Blueprint, Response, current_app, request, send_from_directory
+from werkzeug.http import generate_etag
 
 from webapp.http.pages import guarded, tagged
 from webapp.openapi import document
@@ -13,66 +15,48 @@ blueprint = Blueprint("docs", __name__)
 
 DAY_SECONDS = 86_400
 _ASSETS = Path(__file__).parent / "static" / "swagger-ui"
+_PAGE = Path(__file__).parent / "static" / "page"
+_OWN = {"start.js": "text/javascript", "page.css": "text/css"}
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
     " img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none';"
     " frame-ancestors 'none'"
 )
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Threadkeep API</title>
-<link rel="stylesheet" href="/docs/assets/swagger-ui.css">
-</head>
-<body>
-<div id="swagger-ui"></div>
-<script src="/docs/assets/swagger-ui-bundle.js"></script>
-<script src="/docs/assets/start.js"></script>
-</body>
-</html>
-"""
-# Light or dark like the console.
-_START = """const system = matchMedia("(prefers-color-scheme: dark)");
-const paint = () => {
-  const chosen = localStorage.getItem("threadkeep.theme");
-  const isDark = chosen ? chosen === "dark" : system.matches;
-  document.documentElement.classList.toggle("dark-mode", isDark);
-};
-system.addEventListener("change", paint);
-paint();
-window.ui = SwaggerUIBundle({
-  url: "/openapi.json",
-  dom_id: "#swagger-ui",
-  deepLinking: true,
-  persistAuthorization: false,
-  validatorUrl: null,
-});
-"""
 
 
 @blueprint.get("/openapi.json")
 def openapi_json() -> Response:
     """OpenAPI 3.1."""
-    return guarded(tagged(Response(_description(), mimetype="application/json")), _POLICY)
+    made = _description()
+    response = Response(made.text, mimetype="application/json")
+    response.set_etag(made.etag)
+    response.make_conditional(request)
+    return guarded(response, _POLICY)
 
 
 @blueprint.get("/docs")
 def page() -> Response:
     """The page."""
-    return guarded(tagged(Response(_PAGE, mimetype="text/html")), _POLICY)
+    text = (_PAGE / "index.html").read_text()
+    return guarded(tagged(Response(text, mimetype="text/html")), _POLICY)
 
 
 @blueprint.get("/docs/assets/<name>")
 def asset(name: str) -> Response:
-    """A file of the page."""
-    if name == "start.js":
-        return guarded(tagged(Response(_START, mimetype="text/javascript")), _POLICY, DAY_SECONDS)
+    """A file of the page, of our own or of Swagger UI."""
+    if name in _OWN:
+        text = (_PAGE / name).read_text()
+        return guarded(tagged(Response(text, mimetype=_OWN[name])), _POLICY, DAY_SECONDS)
     return guarded(send_from_directory(_ASSETS, name), _POLICY, DAY_SECONDS)
 
 
+class _Description(NamedTuple):
+    text: bytes
+    etag: str
+
+
 @cache
-def _description() -> bytes:
-    """The description, made once in each process."""
-    return msgspec.json.encode(document.document(current_app))
+def _description() -> _Description:
+    """The description and its ETag, made once in each process."""
+    text = msgspec.json.encode(document.document(current_app))
+    return _Description(text, generate_etag(text))

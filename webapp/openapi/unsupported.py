@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from flask import Flask, request
 from flask.globals import request_ctx
 
-from webapp.http.errors import BadRequest
+from webapp.http.body_errors import cut, unknown_name
+from webapp.http.errors import BadRequest, WrongField
 from webapp.http.operation import KEY, Operation, operations
 
 CONDITIONS = {
@@ -49,12 +50,14 @@ UNDESCRIBED = {
     "console.chat": _PAGE,
     "console.operations": _PAGE,
     "docs.page": _PAGE,
-    "docs.openapi_json": _PAGE,
+    "error_page.errors": _PAGE,
+    "docs.openapi_json": Heeded(("If-None-Match",)),
     "console.asset": _FILE,
     "docs.asset": _FILE,
     "metrics.metrics": Heeded(),
 }
-"""Routes without a description: pages and files, whose queries only caches look at, and metrics."""
+"""Routes without a description: pages and files, whose queries only caches look at, the description
+itself, and metrics."""
 
 
 def register(app: Flask) -> None:
@@ -107,9 +110,9 @@ def _check(environ: Mapping[str, Any], routes: Mapping[str, Heeded]) -> None:
 def _check_query(known: tuple[str, ...], repeated: tuple[str, ...]) -> None:
     for name, values in request.args.lists():
         if name not in known:
-            these = f"it knows {', '.join(known)}" if known else "it knows none"
-            detail = f"this call knows no query parameter {name[:64]!r}; {these}"
-            raise BadRequest(422, "unknown_parameter", detail)
+            detail = unknown_name("parameter", name, known)
+            wrong = WrongField(field=f"?{cut(name)}", detail=detail, allowed=known)
+            raise BadRequest(422, "unknown_parameter", detail, [wrong])
         if len(values) > 1 and name not in repeated:
             raise BadRequest(422, f"invalid_{name}", f"{name} is given {len(values)} times")
         if "" in values and name not in _MAY_BE_EMPTY:

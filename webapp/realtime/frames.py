@@ -16,6 +16,9 @@ from models.caveats import Acknowledgement
 from models.events import Event
 from webapp.realtime.protocol import Position, position
 
+LAST_SECOND = 253_402_300_799.0
+"""The last second of the year 9999, where RFC 3339 ends."""
+
 _TEXT_AND_FINAL = 0x81
 _SHORT, _TWO_BYTES = 125, 0xFFFF
 _IN_TWO, _IN_EIGHT = 126, 127
@@ -67,6 +70,16 @@ def frame(kind: str, event_id: str = "", /, **fields: Any) -> EventFrame:
 def reset_frame(event_id: str, detail: str) -> EventFrame:
     """The frame that tells a client that it has missed events."""
     return frame("reset", event_id, detail=detail)
+
+
+def authenticated_frame(
+    event_id: str, user_id: str, until: float, client_ref: str | int | None = None
+) -> EventFrame:
+    """The frame that tells a client whose token it brought, and when that expires."""
+    expires_at = ids.timestamp(int(min(until, LAST_SECOND) * 1_000_000))
+    return frame(
+        "authenticated", event_id, user_id=user_id, expires_at=expires_at, client_ref=client_ref
+    )
 
 
 def of_event(event: Event, time_us: int | None = None) -> EventFrame:

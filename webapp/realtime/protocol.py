@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from webapp.http.errors import BadRequest
 from webapp.http.requests import decode
-from webapp.http.schemas import ContentOrNone, Metadata, RequestBody, RoleField
+from webapp.http.schemas import MessageText, Metadata, RequestBody, RoleField
 
 MOST_THREADS = 1_000
 
@@ -23,11 +23,10 @@ class Authenticate(RequestBody, tag="authenticate", kw_only=True, frozen=True):
     client_ref: ClientRef = None
 
 
-class SendMessage(RequestBody, tag="send_message", kw_only=True, frozen=True):
+class SendMessage(MessageText, tag="send_message", kw_only=True, frozen=True):
     """A new message."""
 
     thread_id: str
-    message: ContentOrNone
     role: RoleField = "user"
     metadata: Metadata = msgspec.field(default_factory=dict)
     idempotency_key: str | None = None

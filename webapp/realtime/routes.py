@@ -1,7 +1,7 @@
 """The routes of the realtime process: the WebSocket, and the stream of server-sent events."""
 
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, g, request
 from wsproto.connection import Connection, ConnectionType
@@ -10,11 +10,13 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
 from models.message import check_thread_id
-from settings import Settings
-from webapp.api.events import EVENTS, SOCKET
+from storage.errors import TierError
+from webapp.api.events import EVENTS, LAST_EVENT_ID, SOCKET, TICKET
+from webapp.api.tickets import IDENTITY, redeemed
+from webapp.http.auth import InvalidTicket
 from webapp.http.context import caller
 from webapp.http.errors import BadRequest
-from webapp.http.requests import bearer
+from webapp.http.requests import bearer, check_origin
 from webapp.realtime.connection import WebSocket
 from webapp.realtime.process import Realtime, realtime
 from webapp.realtime.protocol import MOST_THREADS
@@ -23,8 +25,8 @@ from webapp.realtime.sse import EventStream
 from webapp.realtime.takeover import Takeover
 
 SUBPROTOCOL = "bearer"
-PUBLIC = frozenset({"realtime.socket", "realtime.preflight"})
-"""A socket may send its token in its first frame; a preflight never has one."""
+PUBLIC = frozenset({"realtime.socket", "realtime.events"})
+"""They see to it themselves: the token may come by a ticket, or in a socket's first frame."""
 
 blueprint = Blueprint("realtime", __name__, url_prefix="/api")
 
@@ -35,9 +37,14 @@ blueprint = Blueprint("realtime", __name__, url_prefix="/api")
 def socket() -> Response:
     """The WebSocket. A bad token is reported on the open socket, where browsers can see it."""
     process = realtime()
-    check_origin(process.web.settings)
+    check_origin(process.web.origins)
     _check_capacity(process)
     handshake, asked = _handshake()
+    refusal: Exception | None = None
+    try:
+        _redeem(process, asked.subprotocols)
+    except (InvalidTicket, TierError) as error:
+        refusal = error.with_traceback(None)
     token, subprotocol = _token(asked.subprotocols)
     if token is None and not process.connections.accepts_unauthenticated:
         raise BadRequest(503, "too_many_sockets", "too many come without a token at the moment")
@@ -47,17 +54,17 @@ def socket() -> Response:
     def serve(sock: Any, _: Any) -> None:
         web_socket = WebSocket(sock, Connection(ConnectionType.SERVER), process.web.settings)
         web_socket.outbox.put(answer)
-        ClientSession(process, web_socket, request_id).run(token)
+        ClientSession(process, web_socket, request_id).run(token, refusal)
 
     return Takeover(serve)
 
 
 @EVENTS
-@blueprint.get("/events", provide_automatic_options=False)
+@blueprint.get("/events")
 def events() -> Response:
     """The event stream."""
     process = realtime()
-    origin = check_origin(process.web.settings)
+    check_origin(process.web.origins)
     _check_capacity(process)
     thread_ids = request.args.getlist("thread_id")
     if len(thread_ids) > MOST_THREADS:
@@ -65,32 +72,20 @@ def events() -> Response:
     for thread_id in thread_ids:
         check_thread_id(thread_id)
     threads = frozenset(thread_ids) or None
-    last_event_id = request.headers.get("Last-Event-ID")
-    _, until = process.web.tokens.verify_until(bearer())
+    # A browser that reconnects sends a newer one than the address has.
+    last_event_id = request.headers.get("Last-Event-ID", request.args.get(LAST_EVENT_ID))
+    _redeem(process)
+    g.caller, until = process.web.tokens.verify_until(bearer())
     user_id = caller().user_id
     if not process.connections.acquire(user_id):
         raise BadRequest(503, "too_many_sockets", "this user has too many streams open")
+    is_page = TICKET in request.args
 
     def serve(sock: Any, headers: list[tuple[str, str]]) -> None:
         stream = EventStream(process, sock, user_id, until)
-        stream.run(_head(headers), threads, last_event_id)
+        stream.run(_head(headers), threads, last_event_id, is_page=is_page)
 
-    answer = Takeover(serve, mimetype="text/event-stream")
-    if origin is not None:
-        _allow(answer, origin)
-    return answer
-
-
-@blueprint.route("/events", methods=["OPTIONS"], provide_automatic_options=False)
-def preflight() -> Response:
-    """Tells a browser which pages may call, and with which headers."""
-    answer = Response(status=204)
-    origin = check_origin(realtime().web.settings)
-    if origin is not None:
-        _allow(answer, origin)
-        answer.headers["Access-Control-Allow-Headers"] = "Authorization, Last-Event-ID"
-        answer.headers["Access-Control-Max-Age"] = "600"
-    return answer
+    return Takeover(serve, mimetype="text/event-stream")
 
 
 def _check_capacity(process: Realtime) -> None:
@@ -114,6 +109,17 @@ def _handshake() -> tuple[H11Handshake, Request]:
     return handshake, asked
 
 
+def _redeem(process: Realtime, subprotocols: Sequence[str] = ()) -> None:
+    """Gives a request with a ticket the headers that the ticket stands for. Raises `InvalidTicket`
+    and `TierError`."""
+    ticket = request.args.get(TICKET)
+    if ticket is None:
+        return
+    if not request.environ.keys().isdisjoint(IDENTITY) or SUBPROTOCOL in subprotocols[:1]:
+        raise BadRequest(400, "two_credentials", "a ticket says who calls: send nothing beside it")
+    request.environ.update(redeemed(process.web, ticket))
+
+
 def _token(subprotocols: list[str]) -> tuple[str | None, str | None]:
     """The token of the handshake, if it has one, and the subprotocol to agree to."""
     if subprotocols and subprotocols[0] == SUBPROTOCOL:
@@ -126,32 +132,3 @@ def _head(headers: list[tuple[str, str]]) -> bytes:
     kept = [(name, value) for name, value in headers if name.lower() != "content-length"]
     lines = [f"{name}: {value}" for name, value in [*kept, ("Connection", "close")]]
     return "\r\n".join(["HTTP/1.1 200 OK", *lines, "", ""]).encode("latin-1")
-
-
-def _allow(answer: Response, origin: str) -> None:
-    answer.headers["Access-Control-Allow-Origin"] = origin
-    answer.headers["Vary"] = "Origin"
-
-
-_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-
-
-def check_origin(settings: Settings) -> str | None:
-    """The origin of the calling page, if there is one. Raises `BadRequest` for a foreign one."""
-    given = request.headers.get("Origin")
-    if given is None:
-        return None
-    known = [f"{request.scheme}://{request.host}", settings.api_url, *settings.origins.split(",")]
-    if _origin(given) not in {_origin(one) for one in known} - {None}:
-        raise BadRequest(403, "foreign_origin", "pages of this origin may not open sockets here")
-    return given
-
-
-def _origin(address: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port of an address, None where it has none."""
-    try:
-        parts = urlsplit(address.strip())
-        port = parts.port or _PORTS.get(parts.scheme)
-    except ValueError:
-        return None
-    return (parts.scheme, parts.hostname, port) if parts.hostname and port else None

@@ -1,12 +1,12 @@
 """One client's frames on its WebSocket, and the answers to them."""
 
 import time
+from functools import partial
 from typing import Any
 
 import gevent
 import msgspec
 
-from models import ids
 from models.caveats import Acknowledgement
 from models.message import check_thread_id
 from storage.resilience import budget
@@ -15,7 +15,7 @@ from webapp.http.drafts import checked_draft
 from webapp.http.errors import RETRY_AFTER_SECONDS, BadRequest, fault_of
 from webapp.http.schemas import AcknowledgementFields
 from webapp.realtime.connection import WebSocket
-from webapp.realtime.frames import frame
+from webapp.realtime.frames import LAST_SECOND, authenticated_frame, frame
 from webapp.realtime.listener import Listener
 from webapp.realtime.process import Realtime
 from webapp.realtime.protocol import (
@@ -31,8 +31,6 @@ from webapp.realtime.protocol import (
 AUTHENTICATE_SECONDS = 5.0
 RESUME_SECONDS = 0.25
 """A client has this long to say where it wants to resume from."""
-LAST_SECOND = 253_402_300_799.0
-"""The last second of the year 9999, where RFC 3339 ends."""
 
 BAD_TOKEN = 4401
 TRY_LATER = 1013
@@ -53,11 +51,14 @@ class ClientSession:
         self._is_busy = False
         self._is_closing = False
 
-    def run(self, token: str | None) -> None:
-        """Serves the client until it leaves. Without a token its first frame must bring one."""
+    def run(self, token: str | None, refusal: Exception | None = None) -> None:
+        """Serves the client until it leaves. Without a token its first frame must bring one;
+        `refusal` is why the ticket that it brought is not taken."""
         self._process.connections.add(self, is_authenticated=False)
         try:
-            if token is not None:
+            if refusal is not None:
+                self._guarded(None, partial(_refuse, refusal))
+            elif token is not None:
                 self._guarded(None, lambda: self._authenticate(token, None))
             self._socket.run(self._take)
         finally:
@@ -100,6 +101,7 @@ class ClientSession:
                 "error",
                 code=fault.code,
                 detail=fault.detail,
+                errors=fault.errors or None,
                 client_ref=client_ref_in(text) if text else None,
                 request_id=self._request_id,
                 retry_after=RETRY_AFTER_SECONDS if fault.status == 503 else None,
@@ -147,13 +149,8 @@ class ClientSession:
         if self._listener is None:
             return
         self._until = until
-        self._reply(
-            "authenticated",
-            self._listener.next_id(),
-            user_id=caller.user_id,
-            expires_at=ids.timestamp(int(min(until, LAST_SECOND) * 1_000_000)),
-            client_ref=client_ref,
-        )
+        event_id = self._listener.next_id()
+        self._socket.put(authenticated_frame(event_id, caller.user_id, until, client_ref))
 
     def _admit(self, user_id: str) -> None:
         if not self._process.connections.acquire(user_id):
@@ -189,7 +186,7 @@ class ClientSession:
         draft = checked_draft(
             command.thread_id,
             command.role,
-            command.message,
+            command.required_text(),
             command.metadata,
             command.idempotency_key,
         )
@@ -235,3 +232,7 @@ class ClientSession:
 
     def _reply(self, kind: str, event_id: str = "", /, **fields: Any) -> None:
         self._socket.put(frame(kind, event_id, **fields))
+
+
+def _refuse(refusal: Exception) -> None:
+    raise refusal

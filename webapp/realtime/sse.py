@@ -8,11 +8,11 @@ from typing import Any
 import gevent
 
 from settings import Settings
-from webapp.realtime.frames import EventFrame
+from webapp.realtime.frames import EventFrame, authenticated_frame
 from webapp.realtime.listener import Listener
 from webapp.realtime.outbox import Outbox
 from webapp.realtime.process import Realtime
-from webapp.realtime.protocol import cursor_in
+from webapp.realtime.protocol import NO_CURSOR, cursor_in
 
 COMMENT_SECONDS = 15.0
 CLOSE_SECONDS = 2.0
@@ -42,17 +42,30 @@ class EventStream:
         self._listener = Listener(self._outbox, self._put, process.web.services.tiers.events)
         self._is_over = False
 
-    def run(self, head: bytes, threads: frozenset[str] | None, last_event_id: str | None) -> None:
-        """Serves the client until it leaves: events after `last_event_id`, or from now on."""
+    def run(
+        self,
+        head: bytes,
+        threads: frozenset[str] | None,
+        last_event_id: str | None,
+        *,
+        is_page: bool,
+    ) -> None:
+        """Serves the client until it leaves: events after `last_event_id`, or from now on.
+
+        A page cannot read the id that a stream begins with, so it is told that by an event.
+        """
         self._process.connections.add(self)
         try:
             listener = self._listener
             listener.threads = threads
             self._process.hub.join(self._user_id, listener)
-            # A client that is cut off before the first event has an id to resume from as well.
-            opening = f": listening\nid: {listener.next_id()}\n\n"
-            self._outbox.put(head + opening.encode())
-            self._resume(last_event_id)
+            cursor = None if last_event_id is None else cursor_in(last_event_id)
+            if cursor is not None:
+                listener.rewind(cursor)
+            self._outbox.put(head + self._opening(is_page=is_page))
+            if cursor == NO_CURSOR:
+                listener.reset()
+            listener.resume()
             # This client sends nothing more: recv returns when it leaves.
             while not self._is_over and self._socket.recv(1024):
                 gevent.sleep(0)
@@ -79,13 +92,12 @@ class EventStream:
         """Ends it after what waits to be written; clients reconnect by themselves."""
         self._end()
 
-    def _resume(self, last_event_id: str | None) -> None:
-        cursor = None if last_event_id is None else cursor_in(last_event_id)
-        if cursor == "":
-            self._listener.reset()
-        elif cursor is not None:
-            self._listener.rewind(cursor)
-        self._listener.resume()
+    def _opening(self, *, is_page: bool) -> bytes:
+        """A client that is cut off before the first event has an id to resume from as well."""
+        event_id = self._listener.next_id()
+        if not is_page:
+            return f": listening\nid: {event_id}\n\n".encode()
+        return b": listening\n" + authenticated_frame(event_id, self._user_id, self._until).lines
 
     def _put(self, frame: EventFrame) -> None:
         self._wrote_at = time.monotonic()

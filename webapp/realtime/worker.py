@@ -18,6 +18,10 @@ DISCARD_SECONDS = 0.25
 DISCARD_BYTES = 64 * 1024
 ERROR_WRITE_SECONDS = 1.0
 
+_DETAILS = {
+    431: "the headers are too large: a token may have 32 KiB, and a socket's can come in its first"
+    " frame instead"
+}
 _STATUS = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
 
 
@@ -97,17 +101,18 @@ def _discard(sock: Any) -> None:
 
 def _problem(status: int) -> bytes:
     """The answer to bytes that never became a request of the application."""
-    from webapp.http.errors import PROBLEM, Problem, code_of  # noqa: PLC0415
+    from webapp.http.errors import PROBLEM, Problem, code_of, type_of  # noqa: PLC0415
 
     phrase = HTTPStatus(status).phrase
     known = status < HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.NOT_IMPLEMENTED
+    code = code_of(status) if known else "internal_error"
     body = msgspec.json.encode(
         Problem(
-            type="about:blank",
+            type=type_of(code),
             title=phrase,
             status=status,
-            code=code_of(status) if known else "internal_error",
-            detail="this is no request that is understood here",
+            code=code,
+            detail=_DETAILS.get(status, "this is no request that is understood here"),
             request_id="",
         )
     )

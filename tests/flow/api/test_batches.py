@@ -82,6 +82,10 @@ def test_a_bad_item_refuses_only_itself(api: Api) -> None:
         assert result["code"]
         assert result["detail"]
         assert "message" not in result
+    told = {error["field"]: error for one in reply["results"] for error in one.get("errors", ())}
+    assert told["$.messages[9].role"]["given"] == "none"
+    assert "user" in told["$.messages[9].role"]["allowed"]
+    assert {"$.messages[11].metadata", "$.messages[13].unknown", "$.messages[19]"} <= told.keys()
     assert len(api.page("t", limit=100)["messages"]) == len(wrong)
 
 

@@ -134,6 +134,7 @@ def test_http_2_is_not_spoken(stack: Launched) -> None:
         (b"GET /api/ws HTTP/1.1\r\nno colon\r\n\r\n", 400),
         (b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\n\r\n", 414),
         (b"GET /api/events HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431),
+        (b"GET /api/events HTTP/1.1\r\nX: " + b"y" * 40_000 + b"\r\n\r\n", 431),
     ],
 )
 def test_what_is_malformed_gets_a_problem_of_the_sockets(
@@ -144,4 +145,7 @@ def test_what_is_malformed_gets_a_problem_of_the_sockets(
         found, headers, body = answered(link)
         assert found == status
         assert headers["content-type"] == "application/problem+json"
-        assert json.loads(body)["status"] == status
+        told = json.loads(body)
+        assert told["status"] == status
+        assert told["type"] == f"/docs/errors#{told['code']}"
+        assert ("first frame" in told["detail"]) == (status == 431)

@@ -4,6 +4,8 @@ changed meanwhile is not overwritten."""
 import pytest
 
 from support.calls.api import Api, ok, problem
+from support.data.moving import evict, wait_until
+from wiring.process import Services
 
 SESSION = "/api/session"
 RUN = "/api/runs/r/state"
@@ -87,10 +89,56 @@ def test_a_weak_tag_is_no_reason_to_write(api: Api) -> None:
     assert ok(api.get(path))["version"] == 1
 
 
-@pytest.mark.parametrize(
-    "path", ["/api/threads", "/api/threads/t/messages", "/api/search?q=x", "/api/console"]
-)
-def test_a_list_has_no_condition(api: Api, path: str) -> None:
+def test_a_page_is_sent_again_only_when_something_of_it_changed(api: Api) -> None:
+    messages = api.send_many("t", 3)
+    path = "/api/threads/t/messages?limit=2"
+    other = api.get(f"{path}&order=asc").headers["ETag"]
+    for change in (
+        lambda: ok(api.patch(f"/api/messages/{messages[2]['id']}", json={"message": "edited"})),
+        lambda: ok(api.delete(f"/api/messages/{messages[2]['id']}")),
+        lambda: api.send("t", "one more"),
+    ):
+        tag = api.get(path).headers["ETag"]
+        assert tag.startswith('W/"')
+        assert tag != other
+        for given in (tag, f'"7", {tag}', tag.removeprefix("W/")):
+            assert known(api, path, given)
+        change()
+        assert not known(api, path, tag)
+
+
+def test_a_page_is_the_same_whichever_tier_it_comes_from(api: Api, services: Services) -> None:
+    made = api.send_many("t", 3)
+    path = "/api/threads/t/messages"
+    wait_until(api, "persisted", made)
+    first = api.get(path)
+    evict(services, made)
+    assert known(api, path, first.headers["ETag"])
+    evict(services, made)
+    assert ok(api.get(path))["retrieval_source"] == "postgresql"
+
+
+def test_a_page_with_a_text_that_grows_changes_with_it(api: Api) -> None:
+    message = ok(api.post("/api/threads/t/messages:stream"), 201)["id"]
+    path = "/api/threads/t/messages"
+    tag = api.get(path).headers["ETag"]
+    ok(api.post(f"/api/messages/{message}/chunks", json={"text": "a"}))
+    assert not known(api, path, tag)
+
+
+def test_a_list_of_threads_is_sent_again_only_when_something_of_it_changed(api: Api) -> None:
+    api.send("a", "one")
+    tag = api.get("/api/threads").headers["ETag"]
+    assert known(api, "/api/threads", tag)
+    api.send("a", "two")
+    assert not known(api, "/api/threads", tag)
+    newer = api.get("/api/threads").headers["ETag"]
+    ok(api.patch("/api/threads/a", json={"title": "named"}))
+    assert not known(api, "/api/threads", newer)
+
+
+@pytest.mark.parametrize("path", ["/api/search?q=x", "/api/console"])
+def test_a_list_of_what_is_found_has_no_condition(api: Api, path: str) -> None:
     api.send("t", "one")
     refused = api.get(path, headers={"If-None-Match": '"1"'})
     assert "If-None-Match" in problem(refused, 400, "condition_unsupported")["detail"]

@@ -180,6 +180,8 @@ def test_the_commands_do_the_same(
         assert (status, json.loads(out)["id"]) == (0, letter["id"])
         status, out, _ = threadkeep(tmp_path, stack, "show", number)
         assert (status, content in out) == (0, True)
+        read = ok(admin_api.get("/api/admin/audit?action=dead_letter.read"))["entries"]
+        assert [one["subject"] for one in read].count(f"dead_letter:{number}") >= 2
         status, _, error = threadkeep(tmp_path, stack, "replay", number)
         assert (status, "2 times in all" in error, content in error) == (1, True, False)
         record = tmp_path / "record.json"

@@ -167,9 +167,11 @@ CASES: dict[tuple[str, str], Case] = {
         "PATCH", "/api/messages/{message_id}", json={"message": "mine"}
     ),
     ("DELETE", "messages.delete_message"): not_found("DELETE", "/api/messages/{message_id}"),
-    ("GET", "search.search"): shows_nothing("GET", "/api/search?q=nobody+else"),
-    ("GET", "analytics.summary"): counts_nothing,
-    ("GET", "analytics.series"): forbidden("GET", "/api/analytics/series?scope=everyone"),
+    ("GET", "search.search_messages"): shows_nothing("GET", "/api/search?q=nobody+else"),
+    ("GET", "analytics.get_analytics_summary"): counts_nothing,
+    ("GET", "analytics.get_analytics_series"): forbidden(
+        "GET", "/api/analytics/series?scope=everyone"
+    ),
     ("GET", "session.get_session"): has_own_session("GET"),
     ("PUT", "session.put_session"): has_own_session("PUT"),
     ("PATCH", "session.patch_session"): has_own_session("PATCH"),
@@ -183,11 +185,12 @@ CASES: dict[tuple[str, str], Case] = {
         "POST", "/api/runs/{thread_id}/checkpoints/1/restore"
     ),
     **{name: forbidden(name[0], *call) for name, call in ADMIN_CALLS.items()},
-    ("GET", "events.socket"): shows_nothing("GET", "/api/ws", 307),
-    ("GET", "events.events"): shows_nothing("GET", "/api/events", 307),
-    ("GET", "console.console_facts"): shows_nothing("GET", "/api/console"),
-    ("GET", "health.info"): shows_nothing("GET", "/api"),
-    ("GET", "health.persistence"): shows_nothing("GET", "/health/persistence"),
+    ("POST", "tickets.create_ticket"): shows_nothing("POST", "/api/tickets", 201),
+    ("GET", "events.open_socket"): shows_nothing("GET", "/api/ws", 307),
+    ("GET", "events.open_event_stream"): shows_nothing("GET", "/api/events", 307),
+    ("GET", "console.get_console_facts"): shows_nothing("GET", "/api/console"),
+    ("GET", "health.get_service_info"): shows_nothing("GET", "/api"),
+    ("GET", "health.get_persistence_health"): shows_nothing("GET", "/health/persistence"),
 }
 
 

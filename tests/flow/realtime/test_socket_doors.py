@@ -3,6 +3,7 @@ closes a socket, a bad token always does."""
 
 import json
 import socket as sockets
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -54,6 +55,17 @@ def test_all_three_ways_to_bring_a_token(url: str, user: str, user_token: str) -
         authenticated = by_frame.receive("authenticated")
         assert (authenticated["user_id"], authenticated["client_ref"]) == (user, "a")
         assert by_frame.send("t", "hello")["thread_id"] == "t"
+
+
+def test_a_token_that_says_much_is_taken_by_both_servers(
+    url: str, user: str, settings: Settings, stack: Launched
+) -> None:
+    claims = {"sub": user, "exp": time.time() + 60, "groups": ["g" * 100] * 150}
+    token = jwt.encode(claims, settings.jwt_secret, algorithm="HS256")
+    assert len(token) > 20_000
+    with opened(url, token) as socket:
+        assert socket.receive("authenticated")["user_id"] == user
+    ok(Api(stack.url, token).get("/api/threads"))
 
 
 def test_a_bad_token_is_told_on_the_open_socket(url: str, settings: Settings) -> None:
@@ -122,12 +134,13 @@ def test_a_socket_does_not_change_its_user(
         assert socket.receive("authenticated")["user_id"] == user
 
 
-def test_pages_of_the_api_and_of_the_server_itself_may_come(
+def test_pages_of_the_api_of_the_server_and_of_this_machine_may_come(
     url: str, stack: Launched, user_token: str
 ) -> None:
     port = stack.url.rpartition(":")[2]
     own = url.replace("ws", "http", 1).removesuffix("/api/ws")
-    for origin in (own, stack.url, f"http://localhost:{port}", f"http://127.0.0.1:{port}"):
+    local = (f"http://localhost:{port}", f"http://127.0.0.1:{port}", "http://localhost:3111")
+    for origin in (own, stack.url, *local):
         with opened(url, user_token, origin=origin) as socket:
             socket.receive("authenticated")
 
@@ -138,7 +151,7 @@ def test_foreign_pages_may_not(url: str, stack: Launched, user_token: str) -> No
         "https://evil.example",
         "null",
         f"https://127.0.0.1:{port}",
-        "http://127.0.0.1",
+        "http://127.0.0.2",
         f"http://127.0.0.1:{port}.evil.example",
     ):
         reply = refused_upgrade(url, Origin=origin, Authorization=f"Bearer {user_token}")
@@ -186,6 +199,9 @@ def test_a_bad_frame_is_answered_and_the_socket_stays(
         assert error["code"] == code
         assert error["detail"]
         assert error["request_id"]
+        # What is nested too deeply is not looked into.
+        is_told = (code == "invalid_body" and frame[0] != "[") or frame == "[]"
+        assert is_told == bool(error.get("errors"))
         assert socket.send("t", "goes on")["tier_used"] == "redis"
 
 

@@ -11,14 +11,16 @@ ADMIN_CALLS: dict[tuple[str, str], tuple[Any, ...]] = {
         "/api/admin/initiate-disaster-recovery",
         {},
     ),
-    ("GET", "admin.disaster.disaster_recovery_status"): ("/api/admin/disaster-recovery-status",),
+    ("GET", "admin.disaster.get_disaster_recovery_status"): (
+        "/api/admin/disaster-recovery-status",
+    ),
     ("POST", "admin.disaster.simulate_disaster"): (
         "/api/admin/simulate-disaster",
         {"scenario": "none"},
     ),
     ("DELETE", "admin.dead_letters.discard_dead_letter"): ("/api/admin/dead-letters/1",),
     ("POST", "admin.consistency.check_consistency"): ("/api/admin/check-consistency", {}),
-    ("GET", "admin.consistency.last_consistency_report"): ("/api/admin/consistency",),
+    ("GET", "admin.consistency.get_consistency_report"): ("/api/admin/consistency",),
     ("DELETE", "admin.users.erase_user"): ("/api/admin/users/somebody",),
     ("DELETE", "admin.users.erase_user_of_any_name"): ("/api/admin/users?user_id=somebody",),
     ("GET", "admin.retention.list_policies"): ("/api/admin/retention",),

@@ -86,6 +86,7 @@ def problem(reply: requests.Response, status: int, code: str) -> dict[str, Any]:
     body: dict[str, Any] = reply.json()
     assert body["code"] == code, body
     assert body["status"] == status
+    assert body["type"] == f"/docs/errors#{code}"
     assert body["detail"]
     assert body["request_id"] == reply.headers["X-Request-ID"]
     return body

@@ -170,6 +170,23 @@ def test_another_message_under_the_key_is_refused(
     assert listed(own, user) == ["a"]
 
 
+@pytest.mark.parametrize("out", [(), ("redis",)])
+def test_it_is_refused_after_an_edit_by_who_did_not_take_it(
+    alone: Services, user: str, out: tuple[str, ...], drain: Callable[[], Drained]
+) -> None:
+    own = without(alone, *out)
+    first = post(own, user, "a", "k").message
+    drain()
+    own.messages.edit(user, first.id, content="edited", metadata=None, if_version=None)
+    drain()
+    other = process(own)
+    for again in ("b", "edited"):
+        with pytest.raises(KeyReused):
+            post(other, user, again, "k")
+    assert post(other, user, "a", "k").message.id == first.id
+    assert listed(own, user) == ["edited"]
+
+
 def test_what_a_freed_key_makes_by_a_clock_that_is_behind_stays(
     alone: Services, user: str, drain: Callable[[], Drained]
 ) -> None:

@@ -9,7 +9,7 @@ from jobs.audit import AuditEntry
 from models.message import check_text
 from webapp.http.context import web
 from webapp.http.operation import PAGE, Operation
-from webapp.http.requests import answer, query_id_cursor, query_limit, query_time
+from webapp.http.requests import answer_page, query_id_cursor, query_limit, query_time
 
 blueprint = Blueprint("audit", __name__, url_prefix="/audit")
 
@@ -26,7 +26,7 @@ class AuditPage(msgspec.Struct, kw_only=True, frozen=True):
 )
 @blueprint.get("")
 def list_audit() -> Response:
-    """Who did what, newest first."""
+    """A page of the audit trail: what admins, operators and programs did, to what."""
     limit = query_limit()
     found = web().services.jobs.audit.entries(
         since=query_time("since"),
@@ -37,7 +37,7 @@ def list_audit() -> Response:
     )
     shown = found[:limit]
     next_cursor = shown[-1].id if len(found) > limit else None
-    return answer(AuditPage(entries=shown, next_cursor=next_cursor))
+    return answer_page(AuditPage(entries=shown, next_cursor=next_cursor))
 
 
 def _text(name: str) -> str | None:

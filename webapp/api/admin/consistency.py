@@ -44,6 +44,6 @@ def check_consistency() -> Response:
 
 @Operation("The report of the last check", {200: ConsistencyReport}, errors=(404,))
 @blueprint.get("/consistency")
-def last_consistency_report() -> Response:
+def get_consistency_report() -> Response:
     """The report of the check that was started last, which may still run."""
     return answer(web().services.jobs.consistency_checker.reports.last())

@@ -9,7 +9,7 @@ from jobs.persist.dead_letters import DeadLetterRecord, Discarded, Replayed
 from storage.errors import NotFound
 from webapp.http.context import caller, web
 from webapp.http.operation import PAGE, Operation
-from webapp.http.requests import answer, optional_body_as, query_limit, wrong_cursor
+from webapp.http.requests import answer, answer_page, optional_body_as, query_limit, wrong_cursor
 from webapp.http.schemas import DeadLetterPage, ReplayDeadLetter
 
 blueprint = Blueprint("dead_letters", __name__, url_prefix="/dead-letters")
@@ -29,14 +29,15 @@ def list_dead_letters() -> Response:
         limit=query_limit(), cursor=int(cursor) if cursor else None
     )
     next_cursor = None if following is None else str(following)
-    return answer(DeadLetterPage(dead_letters=shown, next_cursor=next_cursor))
+    return answer_page(DeadLetterPage(dead_letters=shown, next_cursor=next_cursor))
 
 
 @Operation("One refused write with its content", {200: DeadLetterRecord}, errors=(404,))
 @blueprint.get("/<letter_id>")
 def get_dead_letter(letter_id: str) -> Response:
-    """One refused write with its content."""
-    return answer(web().services.jobs.dead_letters.get(_number(letter_id)))
+    """A refused write with its record, which may hold what somebody wrote."""
+    service = web().services.jobs.dead_letters
+    return answer(service.get(_number(letter_id), by=caller().user_id))
 
 
 @Operation(
@@ -48,7 +49,7 @@ def get_dead_letter(letter_id: str) -> Response:
 )
 @blueprint.post("/<letter_id>/replay")
 def replay_dead_letter(letter_id: str) -> Response:
-    """Tries it again; 409 if it is refused again."""
+    """Tries it again, as it is or with a repaired record; 409 if it is refused again."""
     body = optional_body_as(ReplayDeadLetter)
     record = None if isinstance(body.record, msgspec.UnsetType) else _bytes(body.record)
     service = web().services.jobs.dead_letters
@@ -58,7 +59,7 @@ def replay_dead_letter(letter_id: str) -> Response:
 @Operation("Discard a refused write", {200: Discarded}, errors=(404,))
 @blueprint.delete("/<letter_id>")
 def discard_dead_letter(letter_id: str) -> Response:
-    """Discards it."""
+    """Gives up a refused write, and takes its version out of Redis."""
     service = web().services.jobs.dead_letters
     return answer(service.discard(_number(letter_id), by=caller().user_id))
 

@@ -101,7 +101,7 @@ def initiate_disaster_recovery() -> Response:
 
 @Operation("The progress of the latest recovery", {200: RecoveryStatus})
 @blueprint.get("/disaster-recovery-status")
-def disaster_recovery_status() -> Response:
+def get_disaster_recovery_status() -> Response:
     """The progress of the latest recovery; answered while the tiers are being rebuilt."""
     return answer(web().services.jobs.disaster_recovery.status())
 

@@ -12,7 +12,7 @@ from models.message import check_text, check_thread_id, check_user_id
 from webapp.http.context import caller, web
 from webapp.http.errors import BadRequest
 from webapp.http.operation import PAGE, Operation
-from webapp.http.requests import answer, body_as, query_limit, wrong_cursor
+from webapp.http.requests import answer, answer_page, body_as, query_limit, wrong_cursor
 from webapp.http.schemas import RequestBody
 
 blueprint = Blueprint("retention", __name__, url_prefix="/retention")
@@ -46,14 +46,14 @@ class RetentionSet(msgspec.Struct, kw_only=True, frozen=True):
 @Operation("How long messages are kept, and what is on hold", {200: RetentionPage}, query=PAGE)
 @blueprint.get("")
 def list_policies() -> Response:
-    """Every policy and hold."""
+    """A page of the policies and holds, by user and thread."""
     shown, following = web().services.jobs.retention_policies.list(
         limit=query_limit(), cursor=_cursor()
     )
     next_cursor = None
     if following is not None:
         next_cursor = base64.urlsafe_b64encode(msgspec.json.encode(following)).decode()
-    return answer(RetentionPage(policies=shown, next_cursor=next_cursor))
+    return answer_page(RetentionPage(policies=shown, next_cursor=next_cursor))
 
 
 @Operation(
@@ -87,6 +87,7 @@ def set_policy() -> Response:
     "Remove a policy, including its hold",
     {200: RetentionPolicy},
     query=("user_id", "thread_id"),
+    required=("user_id",),
     errors=(404,),
 )
 @blueprint.delete("")

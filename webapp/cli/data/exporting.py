@@ -17,6 +17,7 @@ from jobs.transfer.formats import thread_lines
 from models import codec
 from models.message import Message, Thread, check_thread_id, check_user_id
 from storage.clickhouse.pages import Selection
+from webapp.cli.operator import operator
 from webapp.cli.options import checked
 from webapp.cli.progress import progress_bar
 from wiring.process import Services
@@ -47,6 +48,7 @@ def export_history(
     own = msgspec.structs.replace(settings.load(), database_job_timeout_seconds=SNAPSHOT_SECONDS)
     services = Services(own)
     started = time.monotonic()
+    services.jobs.audit.note(operator(), "messages.exported", _subject(selection))
     with _written(output) as stream:
         threads, count, damaged = _write(services.jobs.exporter.everything(selection), stream)
     seconds = round(time.monotonic() - started, 3)
@@ -61,6 +63,12 @@ def export_history(
         click.echo(msgspec.json.encode(summary), err=True)
     if damaged:
         raise click.ClickException(f"{damaged} messages do not match their own hash")
+
+
+def _subject(selection: Selection) -> str:
+    user = f"user:{selection.user_id}" if selection.user_id is not None else ""
+    thread = f"thread:{selection.thread_id}" if selection.thread_id is not None else ""
+    return f"{user} {thread}".strip() or "everyone"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from rich.text import Text
 import settings
 from jobs.audit import AuditEntry
 from models import ids
+from webapp.cli.terminal import plain
 from wiring.process import Services
 
 
@@ -48,12 +49,5 @@ def _table(entries: list[AuditEntry]) -> Table:
         counts = ", ".join(f"{name} {count}" for name, count in entry.counts.items())
         details = msgspec.json.encode(entry.details).decode() if entry.details else ""
         cells = (entry.at, entry.actor, entry.action, entry.subject, counts, details)
-        table.add_row(*(Text(_plain(cell)) for cell in cells))
+        table.add_row(*(Text(plain(cell)) for cell in cells))
     return table
-
-
-def _plain(text: str) -> str:
-    """The text without control characters, which a terminal would obey."""
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
-    )

@@ -12,6 +12,7 @@ from jobs.consistency.report import ConsistencyReport, Difference, Scope
 from jobs.consistency.reports import CheckRunning
 from models.message import InvalidMessage, check_thread_id, check_user_id
 from webapp.cli.operator import operator
+from webapp.cli.terminal import plain
 from wiring.process import Services
 
 SHOWN_DIFFERENCES = 20
@@ -82,11 +83,4 @@ def _line(one: Difference) -> str:
     place = f"{one.id}: {one.kind.replace('_', ' ')} in {one.tier}"
     found = f" ({one.found})" if one.found else ""
     outcome = f" - {one.outcome}" if one.outcome else ""
-    return _plain(f"{place}{found}{outcome}")
-
-
-def _plain(text: str) -> str:
-    """The text without control characters, which a terminal would obey."""
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
-    )
+    return plain(f"{place}{found}{outcome}")

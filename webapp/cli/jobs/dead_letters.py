@@ -14,6 +14,7 @@ import settings
 from jobs.persist.dead_letters import DeadLetter, DeadLetterService
 from storage.errors import NotFound, StillRefused
 from webapp.cli.operator import operator
+from webapp.cli.terminal import plain
 from wiring.process import Services
 
 PAGE_LETTERS = 500
@@ -49,7 +50,7 @@ def list_letters(as_json: bool) -> None:
 def show_letter(letter_id: int, as_json: bool) -> None:
     """Show one refused write with its content."""
     try:
-        letter = _service().get(letter_id)
+        letter = _service().get(letter_id, by=operator())
     except NotFound:
         raise _unknown(letter_id) from None
     if as_json:
@@ -57,7 +58,7 @@ def show_letter(letter_id: int, as_json: bool) -> None:
         return
     for name, value in msgspec.to_builtins(letter).items():
         if value is not None:
-            click.echo(f"{name + ':':<15} {_plain(str(value))}")
+            click.echo(f"{name + ':':<15} {plain(str(value))}")
 
 
 @dead_letters.command("replay")
@@ -160,12 +161,5 @@ def _table(letters: list[DeadLetter]) -> Table:
             letter.reason,
         )
         # `Text`, so that users' content is not read as markup.
-        table.add_row(*(Text(_plain(cell)) for cell in cells))
+        table.add_row(*(Text(plain(cell)) for cell in cells))
     return table
-
-
-def _plain(text: str) -> str:
-    """The text without control characters, which a terminal would obey."""
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
-    )

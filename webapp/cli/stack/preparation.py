@@ -1,5 +1,5 @@
-"""The supervisor's side of `webapp.cli.prepare`. What it would take to load the application stays
-out of a process that lives as long as the stack."""
+"""The supervisor's side of `webapp.cli.stack.prepare`. What it would take to load the application
+stays out of a process that lives as long as the stack."""
 
 import subprocess
 import sys
@@ -13,6 +13,7 @@ PREPARED = "prepared"
 READY = "ready"
 REALTIME = "realtime"
 SAMPLE_USER = "alice"
+SAMPLE_ADMIN = "operator"
 
 
 class Order(msgspec.Struct):
@@ -34,7 +35,7 @@ class Preparation:
         debug = ["--debug"] if "--debug" in sys.argv[1:2] else []
         self._process = subprocess.Popen(
             # Without the current folder on its path, as the caller.
-            [sys.executable, "-P", "-m", "webapp.cli.prepare", *debug],
+            [sys.executable, "-P", "-m", "webapp.cli.stack.prepare", *debug],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -61,9 +62,11 @@ class Preparation:
         if self._until(PREPARED) is None:
             raise click.exceptions.Exit(self._process.wait() or 1)
 
-    def token(self) -> str | None:
-        """A token for the sample user, once everything answers; None if that takes too long."""
-        return self._until(READY)
+    def tokens(self) -> list[str] | None:
+        """A token for the sample user and one for an admin, once everything answers; None if that
+        takes too long."""
+        found = self._until(READY)
+        return None if found is None else found.split()
 
     def _until(self, word: str) -> str | None:
         """What follows the word at the start of a line; None if none comes."""

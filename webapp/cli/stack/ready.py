@@ -9,7 +9,7 @@ import click
 
 from embedded.env_file import write_env_file
 from embedded.stack import Stack
-from webapp.cli.preparation import REALTIME, SAMPLE_USER, Preparation, say
+from webapp.cli.stack.preparation import REALTIME, SAMPLE_ADMIN, SAMPLE_USER, Preparation, say
 
 WRITTEN = (
     "REDIS_URL",
@@ -32,8 +32,8 @@ def announce(
     started: float,
 ) -> None:
     """Waits until everything answers, then prints the addresses."""
-    token = preparation.token()
-    if token is None:
+    tokens = preparation.tokens()
+    if tokens is None:
         if not preparation.is_over:
             say("not everything answers yet; see the logs folder")
         return
@@ -46,13 +46,13 @@ def announce(
         f"Console {env['API_URL']}/    {env['API_URL']}/operations",
         f"API     {env['API_URL']}    {env['API_URL']}/docs",
         *([f"Sockets {env['WS_URL']}"] if REALTIME in stack.pids() else []),
-        *_keys(token, env, files[0].parent),
+        *_keys(tokens, env, files[0].parent),
     ]
     click.echo("\n" + "".join(f"  {line}\n" for line in lines))
     sys.stdout.flush()
 
 
-def _keys(token: str, env: Mapping[str, str], folder: Path) -> list[str]:
+def _keys(tokens: list[str], env: Mapping[str, str], folder: Path) -> list[str]:
     """The credentials, on a terminal. Others may read a file that output goes to, so there it only
     says where to get them."""
     if not sys.stdout.isatty():
@@ -61,10 +61,13 @@ def _keys(token: str, env: Mapping[str, str], folder: Path) -> list[str]:
         return [
             f"Flower  {env['FLOWER_URL']}    user and password: {place}",
             f"Token   threadkeep --env-file {folder / 'env'} token {SAMPLE_USER}",
+            f"Admin   threadkeep --env-file {folder / 'env'} token {SAMPLE_ADMIN} --admin",
         ]
+    own, admin = tokens
     return [
         f"Flower  {env['FLOWER_URL']}    {env['FLOWER_BASIC_AUTH']}",
-        f"Token   {token}  (user {SAMPLE_USER}, one day)",
+        f"Token   {own}  (user {SAMPLE_USER}, one day)",
+        f"Admin   {admin}  (admin {SAMPLE_ADMIN}, one day: for /operations and /api/admin)",
     ]
 
 

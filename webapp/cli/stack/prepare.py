@@ -1,8 +1,9 @@
-"""`python -m webapp.cli.prepare`: the part of `threadkeep up` that needs the application.
+"""`python -m webapp.cli.stack.prepare`: the part of `threadkeep up` that needs the application.
 
 The supervisor starts it first, so that its imports overlap with the start of the servers, and then
 says on its input, as one line of JSON, where they are. It migrates, makes the safety checks, writes
-`prepared`, waits until all programs answer, and ends with `ready` and a token for the sample user.
+`prepared`, waits until all programs answer, and ends with `ready`, a token for the sample user and
+one for an admin.
 Other lines of its output are for the terminal.
 """
 
@@ -22,7 +23,15 @@ from tasks.celery_app import app as celery
 from tasks.logs import configure
 from webapp.cli import end_with
 from webapp.cli.migrate import LOST
-from webapp.cli.preparation import PREPARED, READY, REALTIME, SAMPLE_USER, Order, say
+from webapp.cli.stack.preparation import (
+    PREPARED,
+    READY,
+    REALTIME,
+    SAMPLE_ADMIN,
+    SAMPLE_USER,
+    Order,
+    say,
+)
 from webapp.http.auth import Tokens
 from wiring.process import Services
 
@@ -46,8 +55,10 @@ def prepare() -> int:
     print(PREPARED, flush=True)  # noqa: T201
     if not _wait(os.environ, order.programs):
         return 1
-    token = Tokens(services.settings).issue(SAMPLE_USER, is_admin=False, ttl_seconds=TOKEN_SECONDS)
-    print(READY, token, flush=True)  # noqa: T201
+    tokens = Tokens(services.settings)
+    own = tokens.issue(SAMPLE_USER, is_admin=False, ttl_seconds=TOKEN_SECONDS)
+    admin = tokens.issue(SAMPLE_ADMIN, is_admin=True, ttl_seconds=TOKEN_SECONDS)
+    print(READY, own, admin, flush=True)  # noqa: T201
     return 0
 
 

@@ -16,17 +16,20 @@ import click
 from honcho.environ import parse_procfile
 
 import settings
+import webapp
 from embedded.files import kept_secret
 from embedded.ports import free_port, is_free
 from embedded.stack import Stack
 from embedded.supervision import accounts
 from embedded.supervision.privileges import RunAs
-from webapp.cli.preparation import REALTIME, Order, Preparation, say
-from webapp.cli.ready import announce, health
+from webapp.cli.stack.preparation import REALTIME, Order, Preparation, say
+from webapp.cli.stack.ready import announce, health
 
-PROCFILE = Path(settings.__file__).with_name("Procfile")
+PROCFILE = Path(webapp.__file__).with_name("Procfile")
 FIGURES = settings.VARIABLES["metrics_folder"]
-LOOPBACK = ("127.0.0.1", "localhost")
+LOCAL_PAGES = "http://localhost:*,http://127.0.0.1:*"
+"""Who tries it out serves a page of their own from some port of this machine."""
+FLOWER_HOST = "127.0.0.1"
 CODE = ("webapp", "tasks", "celery", "granian", "gunicorn")
 
 
@@ -77,6 +80,7 @@ def up(
         Stack(folder, on_event=say) as stack,
         Preparation() as preparation,
     ):
+        _check_ports(host, port, flower_port, realtime_port)
         is_ours = not os.environ.get("DATABASE_URL")
         env = dict(os.environ) | stack.start_servers(os.environ)
         run_as = accounts.for_programs(folder.absolute(), CODE, say)
@@ -100,6 +104,14 @@ def up(
             say("stopping")
 
 
+def _check_ports(host: str, port: int, flower_port: int, realtime_port: int | None) -> None:
+    """Finds out that a port is taken before any server starts. Raises `ClickException`."""
+    taken: set[int] = set()
+    for address, given in ((host, port), (FLOWER_HOST, flower_port), (host, realtime_port)):
+        if given:
+            taken.add(_port(address, given, taken))
+
+
 @contextmanager
 def _folder(data: Path, ephemeral: bool) -> Iterator[Path]:
     if not ephemeral:
@@ -117,7 +129,7 @@ def _addresses(
 ) -> dict[str, str]:
     """The variables that the programs need beside the servers' addresses."""
     port = _port(host, port)
-    flower_port = _port("127.0.0.1", flower_port, {port})
+    flower_port = _port(FLOWER_HOST, flower_port, {port})
     scripts = Path(sys.executable).parent
     secret = _kept(env, "THREADKEEP_JWT_SECRET", folder, secrets.token_urlsafe(48))
     flower = _kept(env, "FLOWER_BASIC_AUTH", folder, f"admin:{secrets.token_urlsafe(18)}")
@@ -128,26 +140,25 @@ def _addresses(
         "FLOWER_PORT": str(flower_port),
         "API_URL": f"http://{host}:{port}",
         "WS_URL": env.get("WS_URL", ""),
-        "FLOWER_URL": f"http://127.0.0.1:{flower_port}",
+        "FLOWER_URL": f"http://{FLOWER_HOST}:{flower_port}",
         "CELERY_BROKER_URL": env.get("CELERY_BROKER_URL") or env["REDIS_URL"],
         "THREADKEEP_JWT_SECRET": secret,
+        "THREADKEEP_ORIGINS": env.get("THREADKEEP_ORIGINS") or LOCAL_PAGES,
         "FLOWER_BASIC_AUTH": flower,
     }
 
 
 def _realtime_addresses(env: Mapping[str, str], port: int | None) -> dict[str, str]:
-    """The address of the sockets, and the origins that may open them."""
+    """The address of the sockets."""
     host, api_port = env["HOST"], int(env["PORT"])
     if port is None:
         following = api_port + 1
         port = following if is_free(following) and env["FLOWER_PORT"] != str(following) else 0
     # The ports chosen for the other programs are not bound yet.
     port = _port(host, port, {api_port, int(env["FLOWER_PORT"])})
-    pages = [f"http://{name}:{api_port}" for name in LOOPBACK] if host in LOOPBACK else []
     return {
         "REALTIME_PORT": str(port),
         "WS_URL": env["WS_URL"] or f"ws://{host}:{port}/api/ws",
-        "THREADKEEP_ORIGINS": env.get("THREADKEEP_ORIGINS") or ",".join(pages),
     }
 
 
