@@ -26,7 +26,7 @@ test-tiers: TESTS = $(filter-out $(LATER) %__pycache__,$(patsubst %/,%,$(wildcar
 test-outages: TESTS = $(wildcard tests/flow/test_*.py)
 test-later: TESTS = $(LATER)
 test-drill: TESTS = $(DRILL)
-PARTS := $(addprefix test-,flow tiers outages later embedded model browser selftest drill unit)
+PARTS := $(addprefix test-,flow tiers outages later clients embedded model browser selftest drill unit)
 $(PARTS): TESTS ?= $(@:test-%=tests/%)
 
 # Servers write every commit to the disk. Where memory has room their data is there, which saves
@@ -38,7 +38,7 @@ scratch = test "$(free_kb)" -gt $(ROOM_KB) 2>/dev/null \
 	&& mktemp -d /dev/shm/threadkeep-tests-XXXXXX || mktemp -d
 
 .PHONY: test
-test: setup-all chromium ## Run every check: style, types, structure, tests on real servers
+test: setup-all chromium typescript ## Run every check: style, types, structure, tests on real servers
 	@scratch=$$($(scratch)); trap 'rm -rf "$$scratch"' EXIT; \
 		trap 'exit 130' INT TERM; status=0; \
 		$(MAKE) --no-print-directory --jobs 3 --keep-going PYTEST_DEBUG_TEMPROOT="$$scratch" \
@@ -72,6 +72,22 @@ chromium:
 		&& timeout 300 sh -c 'apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
 			apt-get -qq install --yes --no-install-recommends chromium' >/dev/null 2>&1; } \
 		|| echo "no Chromium here: the tests in a browser are skipped"
+
+# Likewise for the generated TypeScript client, whose packages stay in a folder that git ignores.
+TYPESCRIPT := tests/clients/typescript
+.PHONY: typescript
+typescript:
+	@$(MAKE) --silent --no-print-directory $(TYPESCRIPT)/node_modules/.installed \
+		|| echo "no npm here: the test of a TypeScript client is skipped"
+
+$(TYPESCRIPT)/node_modules/.installed: $(TYPESCRIPT)/package-lock.json
+	@command -v npm >/dev/null
+	@cd $(TYPESCRIPT) && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+.PHONY: fuzz
+fuzz: setup-all ## Send the API whatever its description allows, and what it does not
+	@FUZZ_SECONDS=600 FUZZ_SEED=$$(date +%s) $(BIN)/python -m pytest tests/clients/test_fuzzing.py --verbose
 
 .PHONY: lint
 lint: setup-all ## Check style, types and structure only

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
+import openapi_spec_validator
 import pytest
 from flask import Flask
 
@@ -54,6 +55,10 @@ def check(document: dict[str, Any], value: Any, schema: dict[str, Any]) -> None:
     whole = {**schema, "components": document["components"]}
     checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
     jsonschema.Draft202012Validator(whole, format_checker=checker).validate(value)
+
+
+def test_it_is_openapi(document: dict[str, Any]) -> None:
+    openapi_spec_validator.validate(document)
 
 
 def test_every_operation_and_parameter_is_described(document: dict[str, Any]) -> None:

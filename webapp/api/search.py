@@ -39,6 +39,7 @@ class SearchPage(msgspec.Struct, kw_only=True, frozen=True):
     "Find messages by their words, newest first",
     {200: SearchPage},
     query=("q", "thread_id", "role", "since", "until", "limit", "cursor"),
+    required=("q",),
 )
 @blueprint.get("/search")
 def search_messages() -> Response:

@@ -20,7 +20,8 @@ State = Annotated[
     ),
 ]
 Version = Annotated[
-    int | None, Meta(description="The version that this replaces; 0 where there must be none yet.")
+    Annotated[int, Meta(ge=0)] | None,
+    Meta(description="The version that this replaces; 0 where there must be none yet."),
 ]
 Seconds = Annotated[
     int,

@@ -51,6 +51,8 @@ class Operation(msgspec.Struct, frozen=True):
     body: Any = None
     query: tuple[str, ...] = ()
     """All query parameters; others are refused."""
+    required: tuple[str, ...] = ()
+    """Those of them that must be given."""
     repeated: tuple[str, ...] = ()
     """Those of them that may be given more than once."""
     headers: tuple[str, ...] = ()

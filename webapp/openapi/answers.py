@@ -34,6 +34,7 @@ _HEADERS = {
     "X-Request-ID": "The id of the request, the client's own if it sent one.",
     "ETag": "The version of what is answered, for `If-Match` and `If-None-Match`.",
     "Idempotency-Replayed": "`true` where the message is the first one of its key.",
+    "Link": 'The address of the next page (`rel="next"`), where there is one.',
     "Location": "Where to go on.",
     "Retry-After": "After how many seconds to try again.",
     "WWW-Authenticate": "How to authenticate.",
@@ -80,6 +81,8 @@ def _answer(operation: Operation, status: int, shape: Any, example: Any) -> dict
         names.append("ETag")
     if KEY in operation.headers:
         names.append("Idempotency-Replayed")
+    if "cursor" in operation.query:
+        names.append("Link")
     if status // 100 == 3:
         names.append("Location")
     found: dict[str, Any] = {"description": _meaning(status, shape), "headers": _headers(*names)}

@@ -100,6 +100,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     },
     "q": {
         "type": "string",
+        "minLength": 1,
         "maxLength": 200,
         "description": 'Words that all occur; `"…"` for a phrase, `word*` for a beginning.',
     },
@@ -122,10 +123,12 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "Last-Event-ID": {"type": "string", "description": "The event to resume after."},
     "If-Match": {
         "type": "string",
+        "minLength": 1,
         "description": "ETags of the versions that may be replaced, or * for any.",
     },
     "If-None-Match": {
         "type": "string",
+        "minLength": 1,
         "description": "For a read, ETags of what the caller has: 304 if it is unchanged."
         " For a write, *: only if nothing is there yet.",
     },
@@ -136,7 +139,7 @@ def parameters_of(operation: Operation) -> list[dict[str, Any]]:
     """The parameters of an operation, in path, query and headers."""
     in_path = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
     return [
-        _parameter(name, place, is_repeated=name in operation.repeated)
+        _parameter(operation, name, place)
         for place, names in (
             ("path", in_path),
             ("query", operation.query),
@@ -146,17 +149,18 @@ def parameters_of(operation: Operation) -> list[dict[str, Any]]:
     ]
 
 
-def _parameter(name: str, place: str, *, is_repeated: bool) -> dict[str, Any]:
+def _parameter(operation: Operation, name: str, place: str) -> dict[str, Any]:
     """A parameter; only one of a path has an example, for the page fills it in."""
     schema = dict(_PARAMETERS[name])
     described = {
         "name": name,
         "in": place,
-        "required": place == "path",
+        "required": place == "path" or name in operation.required,
         "description": schema.pop("description", ""),
     }
     example = schema.pop("example", None)
     if place == "path":
         described["example"] = example
+    is_repeated = name in operation.repeated
     described["schema"] = {"type": "array", "items": schema} if is_repeated else schema
     return described

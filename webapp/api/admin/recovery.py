@@ -15,6 +15,7 @@ blueprint = Blueprint("recovery", __name__)
     "Backfill what Redis missed, and warm what it lacks",
     {200: RecoveredRedisCache},
     RecoverRedisCache,
+    optional_body=True,
 )
 @blueprint.post("/recover-redis-cache")
 def recover_redis_cache() -> Response:

@@ -87,6 +87,7 @@ def set_policy() -> Response:
     "Remove a policy, including its hold",
     {200: RetentionPolicy},
     query=("user_id", "thread_id"),
+    required=("user_id",),
     errors=(404,),
 )
 @blueprint.delete("")

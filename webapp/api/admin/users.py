@@ -39,6 +39,7 @@ def erase_user(user_id: str) -> Response:
     "Erase a user whose id no path can hold, as `..`",
     {200: UserErasure, 202: UserErasure},
     query=("user_id",),
+    required=("user_id",),
     errors=(409,),
 )
 @blueprint.delete("")
