@@ -163,6 +163,8 @@ def _plain(schema: Any) -> None:
     if "prefixItems" in schema:
         # Its items are all of one type.
         schema["items"] = schema.pop("prefixItems")[0]
+    if schema.get("type") == "array":
+        schema.setdefault("items", {})
     if schema.get("type") == "object" and "properties" not in schema:
         schema.setdefault("additionalProperties", {})
     if all(isinstance(value, str) for value in schema.get("enum", [None])):
