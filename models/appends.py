@@ -70,7 +70,7 @@ class Made(NamedTuple):
 
     message_id: str
     content_hash: str
-    instead_of: str
+    instead_of: str = ""
 
 
 class Held(msgspec.Struct, frozen=True):

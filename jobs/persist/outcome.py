@@ -50,12 +50,9 @@ class DrainOutcome:
     def keys(self) -> list[tuple[Key, Made]]:
         """The Idempotency-Keys of what was stored, with what they made."""
         return [
-            (
-                Key(message.user_id, message.thread_id, entry.key),
-                Made(message.id, message.content_hash, ""),
-            )
+            (Key(one.user_id, one.thread_id, entry.key), Made(one.id, one.content_hash))
             for items in self.stored.values()
-            for entry, message in items
+            for entry, one in items
             if entry.key is not None
         ]
 

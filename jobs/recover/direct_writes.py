@@ -108,7 +108,7 @@ class HandoffService:
         made = [
             (
                 Key(write.user_id, write.thread_id, write.idempotency_key),
-                Made(write.id, codec.decode(write.record).content_hash, ""),
+                Made(write.id, codec.decode(write.record).content_hash),
             )
             for write in taken
             if write.idempotency_key

@@ -124,9 +124,7 @@ class AppendPlan:
 
     def made(self) -> dict[Key, Made]:
         """What the keys claim, with its hash."""
-        return {
-            key: Made(name, self.fresh[name].content_hash, "") for key, name in self.keys.items()
-        }
+        return {key: Made(name, self.fresh[name].content_hash) for key, name in self.keys.items()}
 
     def yield_to(self, claimed: dict[Key, str]) -> None:
         """Lets go of messages whose key somebody else took at the same moment."""

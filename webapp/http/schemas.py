@@ -50,6 +50,10 @@ class RequestBody(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
     """Unknown fields are refused: a misspelt one must not be ignored."""
 
 
+def _wrong_text(detail: str) -> BadRequest:
+    return BadRequest(422, "invalid_body", detail, [WrongField(field="$.message", detail=detail)])
+
+
 class MessageText(RequestBody, kw_only=True, frozen=True):
     """A text, as `message` or as `content`, which is its name in answers."""
 
@@ -61,14 +65,14 @@ class MessageText(RequestBody, kw_only=True, frozen=True):
         if self.content is UNSET:
             return self.message
         if self.message is not UNSET:
-            raise BadRequest(422, "invalid_body", "give message or content, and not both")
+            raise _wrong_text("give message or content, and not both")
         return self.content
 
     def required_text(self) -> str | None:
         """The text under either name. Raises `BadRequest`."""
         text = self.text()
         if isinstance(text, UnsetType):
-            raise BadRequest(422, "invalid_body", "Object missing required field `message`")
+            raise _wrong_text("$.message is missing, which must be a text")
         return text
 
 

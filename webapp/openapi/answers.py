@@ -16,7 +16,7 @@ PROBLEMS = {
         "The request cannot be read, or has a header that the call does not take.",
     ),
     401: ("Unauthorized", "The token is missing, wrong or expired."),
-    403: ("Forbidden", "The call is for admins."),
+    403: ("Forbidden", "The caller may not do this; the calls under `/api/admin` are for admins."),
     404: ("NotFound", "The caller has nothing with this id; somebody else's id answers alike."),
     409: ("Conflict", "It conflicts with what is there; `code` says how."),
     412: ("PreconditionFailed", "The condition names another version than `current_version`."),

@@ -34,8 +34,10 @@ _RULES: dict[str, Schema] = {
         "if": {"not": {"required": ["legal_hold"]}},
         "then": {"required": ["user_id", "keep_days"]},
     },
+    # A generated class that is named like a member of its own has wrong types.
+    "Checkpoint": {"title": "KeptCheckpoint"},
 }
-"""What a route checks of a body beyond its members."""
+"""What a route checks of a body beyond its members, and what generators need."""
 
 
 def reference(shape: Any) -> dict[str, str]:
@@ -161,6 +163,8 @@ def _plain(schema: Any) -> None:
     if "prefixItems" in schema:
         # Its items are all of one type.
         schema["items"] = schema.pop("prefixItems")[0]
+    if schema.get("type") == "array":
+        schema.setdefault("items", {})
     if schema.get("type") == "object" and "properties" not in schema:
         schema.setdefault("additionalProperties", {})
     if all(isinstance(value, str) for value in schema.get("enum", [None])):

@@ -13,7 +13,7 @@ from webapp.http.requests import PUBLIC
 
 PUBLIC_PATHS = {
     *("/healthz", "/readyz", "/openapi.json", "/docs", "/docs/assets/swagger-ui.css"),
-    *("/", "/operations", "/console/base.css"),
+    *("/docs/errors", "/", "/operations", "/console/base.css"),
 }
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
 

@@ -30,6 +30,9 @@ ADMIN_CALLS: dict[tuple[str, str], tuple[Any, ...]] = {
     ),
     ("DELETE", "admin.retention.clear_policy"): ("/api/admin/retention?user_id=somebody",),
     ("GET", "admin.archive.get_archive"): ("/api/admin/archive",),
+    ("GET", "admin.operator_receipts.get_operator_receipt"): (
+        "/api/admin/messages/01a1fc13-2a0f-788d-90e0-8acba3010624/receipt",
+    ),
     ("GET", "admin.audit.list_audit"): ("/api/admin/audit",),
     ("GET", "admin.alerts.list_alerts"): ("/api/admin/performance-alerts?history=true",),
     ("POST", "admin.alerts.acknowledge_alert"): ("/api/admin/performance-alerts/1/acknowledge",),
