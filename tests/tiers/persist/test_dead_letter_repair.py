@@ -139,7 +139,7 @@ def test_a_thread_may_be_repaired_but_not_deleted_otherwise(
 ) -> None:
     refused_thread(alone, user, drain, bad)
     bad.close()
-    letter = service.get(only(service).id)
+    letter = service.get(only(service).id, by="ops")
     assert letter.record is not None
     mended = msgspec.json.decode(letter.record) | {"title": "mended"}
     for wrong in ({"deleted_through": ids.HIGHEST}, {"id": "u"}, {"title": "a\0b"}):
