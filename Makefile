@@ -81,13 +81,10 @@ chromium:
 TYPESCRIPT := tests/clients/typescript
 .PHONY: typescript
 typescript:
-	@$(MAKE) --silent --no-print-directory $(TYPESCRIPT)/node_modules/.installed \
-		|| echo "no npm here: the test of a TypeScript client is skipped"
-
-$(TYPESCRIPT)/node_modules/.installed: $(TYPESCRIPT)/package-lock.json
-	@command -v npm >/dev/null
-	@cd $(TYPESCRIPT) && npm ci --silent --no-audit --no-fund
-	@touch $@
+	@cd $(TYPESCRIPT) && { test node_modules/.installed -nt package-lock.json \
+		|| { command -v npm >/dev/null && npm ci --silent --no-audit --no-fund \
+			&& touch node_modules/.installed; } \
+		|| echo "no npm here: the test of a TypeScript client is skipped"; }
 
 .PHONY: fuzz
 fuzz: setup-all ## Send the API whatever its description allows, and what it does not
