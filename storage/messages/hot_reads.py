@@ -10,11 +10,11 @@ from typing import NamedTuple
 from models import codec, ids
 from models.streams import state_of
 from storage.availability.lease import Lease
-from storage.messages.combiner import Combiner, Done
 from storage.messages.page_reader import Range, stored_records
 from storage.messages.retrieval_service import MessageSlice, stored_slice
 from storage.redis.driver import MOST_BYTES
 from storage.redis.messages import NAMES_AT_ONCE, HotPage, RedisTier
+from storage.resilience.combiner import Combiner, Done
 from storage.telemetry.instruments import Instruments
 
 LARGEST_PAGE = NAMES_AT_ONCE

@@ -13,8 +13,8 @@ from flask import Flask
 
 from models import ids
 from models.message import InvalidMessage, check_thread_id
-from storage.messages.combiner import Done
 from storage.messages.hot_reads import LARGEST_PAGE
+from storage.resilience.combiner import Done
 from storage.threads.page import ThreadList, ThreadQuery
 from webapp.api.messages import hot_message_answer, page_answer
 from webapp.api.threads import list_answer
@@ -50,7 +50,7 @@ class ReadLane(Lane):
         super().__init__(app, fallback)
         services = self.web.services
         self._hot = services.hot_reads
-        page = services.thread_cache_manager.page
+        page = services.thread_cache_manager.unstored_page
         self._lists = SingleFlight[tuple[str, ThreadQuery], ThreadList](
             turns, lambda asked: page(*asked)
         )

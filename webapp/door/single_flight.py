@@ -7,8 +7,8 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from storage.messages.combiner import Done
 from storage.resilience import budget
+from storage.resilience.combiner import Done
 from webapp.door.turn_queue import TurnQueue
 
 log = structlog.get_logger(__name__)
@@ -21,7 +21,10 @@ class SingleFlight(Generic[Asked, Given]):
     """Has a question asked in a turn, for all who wait for its answer when that begins. Who comes
     later waits for the next answer: this one may be older than what they have seen already."""
 
-    def __init__(self, turns: TurnQueue, ask: Callable[[Asked], Given]) -> None:
+    def __init__(
+        self, turns: TurnQueue, ask: Callable[[Asked], tuple[Given, Callable[[], None] | None]]
+    ) -> None:
+        """`ask` gives the answer, and what is to be done after it, before the next is asked for."""
         self._turns = turns
         self._ask = ask
         self._lock = threading.Lock()
@@ -29,7 +32,8 @@ class SingleFlight(Generic[Asked, Given]):
         """By their questions, each of which is being asked or about to be."""
 
     def submit(self, asked: Asked, done: Done[Given]) -> None:
-        """Has a question answered, and returns at once; `done` is called in another thread."""
+        """Has a question answered, and returns at once; `done`, which must not raise, is called in
+        another thread."""
         with self._lock:
             waiting = self._waiting.get(asked)
             if waiting is not None:
@@ -43,19 +47,23 @@ class SingleFlight(Generic[Asked, Given]):
             waiting, self._waiting[asked] = self._waiting[asked], []
         answers: Sequence[Given] = ()
         error: Exception | None = None
+        after: Callable[[], None] | None = None
         budget.begin()
         try:
-            answers = (self._ask(asked),)
+            answer, after = self._ask(asked)
+            answers = (answer,)
         except Exception as raised:
             error = raised
+        for done in waiting:
+            done(answers, error)
+        try:
+            if after is not None:
+                after()
+        except Exception as failure:
+            # Those who came meanwhile wait for their answers, and the thread must survive.
+            log.error("unexpected", exc_info=failure)
         budget.end()
         self._go_on(asked)
-        for done in waiting:
-            try:
-                done(answers, error)
-            except Exception as failure:
-                # The others wait for their answers, and the thread must survive.
-                log.error("unexpected", exc_info=failure)
 
     def _go_on(self, asked: Asked) -> None:
         with self._lock:
