@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from queue import SimpleQueue
 
+from storage.resilience import budget
 from support.waiting import eventually
 from webapp.door.single_flight import SingleFlight
 from webapp.door.turn_queue import TurnQueue
 
+SECONDS = 20.0
 Came = SimpleQueue[tuple[Sequence[int], Exception | None]]
 
 
@@ -32,7 +34,7 @@ class Asked:
 
 
 def flight(asked: Asked) -> SingleFlight[str, int]:
-    return SingleFlight(TurnQueue("turn", 4), asked)
+    return SingleFlight(TurnQueue("turn", 4), asked, SECONDS)
 
 
 def submit(own: SingleFlight[str, int], question: str = "q") -> Came:
@@ -55,6 +57,17 @@ def test_who_comes_while_it_is_asked_has_the_next_answer() -> None:
     assert [one.get(timeout=30) for one in later] == [((2,), None)] * 3
     eventually(lambda: asked.done == ["q", "q"])
     assert (asked.begun, own._waiting) == (2, {})
+
+
+def test_it_has_so_many_seconds() -> None:
+    left: list[float] = []
+
+    def ask(_: str) -> tuple[int, None]:
+        left.append(budget.left())
+        return 1, None
+
+    submit(SingleFlight(TurnQueue("turn", 1), ask, SECONDS)).get(timeout=30)
+    assert SECONDS - 10 < left[0] <= SECONDS
 
 
 def test_another_question_is_asked_beside() -> None:
@@ -83,6 +96,6 @@ def test_what_fails_afterwards_keeps_nobody_waiting() -> None:
     def fails() -> None:
         raise ValueError("a test")
 
-    own: SingleFlight[str, int] = SingleFlight(TurnQueue("turn", 1), lambda _: (1, fails))
+    own: SingleFlight[str, int] = SingleFlight(TurnQueue("turn", 1), lambda _: (1, fails), SECONDS)
     for _ in range(2):
         assert submit(own).get(timeout=30) == ((1,), None)

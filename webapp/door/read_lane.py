@@ -16,6 +16,7 @@ from models.message import InvalidMessage, check_thread_id
 from storage.messages.hot_reads import LARGEST_PAGE
 from storage.resilience.combiner import Done
 from storage.threads.page import ThreadList, ThreadQuery
+from storage.threads.thread_cache_manager import TURN_SECONDS
 from webapp.api.messages import hot_message_answer, page_answer
 from webapp.api.threads import list_answer
 from webapp.door.bridge import CLOSE, DoorRequest
@@ -52,7 +53,7 @@ class ReadLane(Lane):
         self._hot = services.hot_reads
         page = services.thread_cache_manager.unstored_page
         self._lists = SingleFlight[tuple[str, ThreadQuery], ThreadList](
-            turns, lambda asked: page(*asked)
+            turns, lambda asked: page(*asked), TURN_SECONDS
         )
 
     def take(self, request: DoorRequest) -> bool:

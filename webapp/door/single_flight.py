@@ -22,11 +22,16 @@ class SingleFlight(Generic[Asked, Given]):
     later waits for the next answer: this one may be older than what they have seen already."""
 
     def __init__(
-        self, turns: TurnQueue, ask: Callable[[Asked], tuple[Given, Callable[[], None] | None]]
+        self,
+        turns: TurnQueue,
+        ask: Callable[[Asked], tuple[Given, Callable[[], None] | None]],
+        seconds: float,
     ) -> None:
-        """`ask` gives the answer, and what is to be done after it, before the next is asked for."""
+        """`ask` gives the answer within so many seconds, and what is to be done after it, before
+        the next is asked for."""
         self._turns = turns
         self._ask = ask
+        self._seconds = seconds
         self._lock = threading.Lock()
         self._waiting: dict[Asked, list[Done[Given]]] = {}
         """By their questions, each of which is being asked or about to be."""
@@ -48,7 +53,7 @@ class SingleFlight(Generic[Asked, Given]):
         answers: Sequence[Given] = ()
         error: Exception | None = None
         after: Callable[[], None] | None = None
-        budget.begin()
+        budget.begin(self._seconds)
         try:
             answer, after = self._ask(asked)
             answers = (answer,)

@@ -13,6 +13,7 @@ from models.message import Message
 from models.streams import marked
 from storage.availability.lease import UNKNOWN, Completeness
 from storage.redis import keys
+from support.calls.counting import CallCounter
 from support.calls.lanes import LaneRequest, Lanes
 from support.data.thread_lists import begin_whole, post
 from support.faults.outages import without
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.usefixtures("steady_lease")
 
 UNUSUAL = {"if-none-match": '"1"'}
 PAGE = "/api/threads/t/messages"
+MOST_CALLS = {"/api/messages/{id}": 250, PAGE: 370}
 
 
 @pytest.fixture
@@ -213,3 +215,21 @@ def _unknown(*, wait: bool = True) -> Completeness:
 def test_without_redis_reads_are_given_on(alone: Services, user: str) -> None:
     lanes = Lanes(without(alone, "redis"))
     assert is_given_on(lanes, lanes.read(user, PAGE))
+
+
+@pytest.mark.parametrize("path", MOST_CALLS)
+def test_a_read_makes_few_calls(alone: Services, user: str, made: Message, path: str) -> None:
+    thread = "redis-page-small" if path == PAGE else "redis-message-small"
+    with CallCounter() as calls:
+        lanes = Lanes(alone)
+        eventually(lambda: lanes.services.failover.lease.current().redis_complete)
+        # A process makes some things on first use.
+        for _ in range(20):
+            taken(lanes, lanes.read(user, path.replace("{id}", made.id))).answer()
+        request = lanes.read(user, path.replace("{id}", made.id))
+        calls.begin_own()
+        lanes.takes_read(request)
+        calls.end_own()
+        request.answer()
+        calls.is_counting = False
+    assert 100 < calls.of(thread) <= MOST_CALLS[path], calls.counts

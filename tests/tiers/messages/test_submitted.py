@@ -1,13 +1,9 @@
 """A submitted post is acknowledged by Redis alone; whatever else comes of it is carried on with,
 and the message is the same one."""
 
-import sys
-import threading
 import time
-from collections import Counter
 from queue import SimpleQueue
-from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -18,6 +14,7 @@ from models.ids import Clock
 from storage.errors import KeyReused, TierUnavailable
 from storage.messages.posts import Draft
 from storage.messages.storage_service import Submitted, Unsettled
+from support.calls.counting import CallCounter
 from support.calls.lanes import Lanes
 from support.faults.outages import (
     believe_keys,
@@ -143,15 +140,7 @@ def test_what_redis_did_not_simply_take_is_given_on(alone: Services, user: str) 
 @pytest.mark.usefixtures("steady_lease")
 def test_an_acknowledged_post_makes_few_calls(alone: Services, user: str) -> None:
     believe_redis(alone)
-    counts: Counter[str] = Counter()
-    is_counting = False
-
-    def count(frame: FrameType, event: str, _: Any) -> None:
-        if is_counting and event in {"call", "c_call"}:
-            counts[threading.current_thread().name] += 1
-
-    threading.setprofile(count)
-    try:
+    with CallCounter() as calls:
         lane = Lanes(alone)
         # A process makes some things on first use.
         for _ in range(20):
@@ -160,14 +149,9 @@ def test_an_acknowledged_post_makes_few_calls(alone: Services, user: str) -> Non
             warm.answer()
         eventually(lambda: lane.services.failover.lease.current().redis_complete)
         request = lane.request(user)
-        sys.setprofile(count)
-        is_counting = True
+        calls.begin_own()
         lane.takes(request)
-        sys.setprofile(None)
+        calls.end_own()
         request.answer()
-        is_counting = False
-    finally:
-        threading.setprofile(cast(Any, None))
-        sys.setprofile(None)
-    own = counts[threading.current_thread().name] + counts["redis-small"]
-    assert own <= MOST_CALLS, counts
+        calls.is_counting = False
+    assert calls.of("redis-small") <= MOST_CALLS, calls.counts
