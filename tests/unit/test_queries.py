@@ -13,7 +13,7 @@ from models import ids
 from support.stack.environment import COMPLETE
 from webapp.app import create_app
 from webapp.http.auth import Tokens
-from webapp.http.requests import next_link
+from webapp.http.requests import Asked
 
 OWN = settings.load(COMPLETE)
 TOKEN = Tokens(OWN).issue("somebody", is_admin=True, ttl_seconds=600)
@@ -102,9 +102,9 @@ def test_a_time_before_the_first_moment_is_the_first() -> None:
 
 def test_a_link_to_the_next_page_holds_the_rest_of_the_query_and_nothing_else() -> None:
     query = [("q", 'caf\u00e9 & "tea"'), ("cursor", "old"), ("role", "x\r\nX-Other: 1>")]
-    (link,) = next_link("/api/search", query, "new==").values()
+    (link,) = Asked("/api/search", query).link_to("new==").values()
     assert link == (
         "</api/search?q=caf%C3%A9+%26+%22tea%22&role=x%0D%0AX-Other%3A+1%3E&cursor=new%3D%3D>;"
         ' rel="next"'
     )
-    assert next_link("/api/search", query, None) == {}
+    assert Asked("/api/search", query).link_to(None) == {}

@@ -12,6 +12,7 @@ from models.caveats import Acknowledgement
 from models.message import check_content, check_metadata, check_thread_id
 from models.streams import state_of
 from storage.errors import TierUnavailable
+from storage.messages.hot_reads import HotMessage
 from storage.messages.receipts import Receipt
 from storage.messages.retrieval_service import MessageSlice
 from storage.messages.storage_service import Unsettled
@@ -24,11 +25,13 @@ from webapp.http.errors import BadRequest
 from webapp.http.json_answer import JsonAnswer
 from webapp.http.operation import KEY, PAGE, Operation
 from webapp.http.requests import (
+    Asked,
     answer,
     answer_record,
+    asked,
     body_as,
+    joined,
     latency_ms,
-    link_to_next,
     query_limit,
     query_message_cursor,
     query_order,
@@ -93,8 +96,7 @@ def list_messages(thread_id: str) -> Response:
     if not page.messages and not page.stored and cursor is None:
         # An empty thread is an empty list; one that does not exist is not found.
         services.threads.get(user_id, thread_id)
-    headers, content = page_answer(page, latency_ms())
-    headers |= link_to_next(page.next_cursor)
+    headers, content = page_answer(page, latency_ms(), asked())
     return unless_known(JsonAnswer(content, headers=headers))
 
 
@@ -199,7 +201,13 @@ def meaning_of(
     )
 
 
-def page_answer(page: MessageSlice, took_ms: float) -> tuple[dict[str, str], bytes]:
+def hot_message_answer(found: HotMessage, took_ms: float) -> tuple[dict[str, str], bytes]:
+    """The headers and the body of the answer with a message that Redis alone has given."""
+    source = ReadFields(retrieval_source="redis", latency_ms=took_ms)
+    return etag(found.version), joined(found.record, source)
+
+
+def page_answer(page: MessageSlice, took_ms: float, request: Asked) -> tuple[dict[str, str], bytes]:
     """The headers and the body of the answer with a page."""
     # Where their records are at hand they are what is answered, not read and written again.
     listed = page.stored or msgspec.json.encode(_listed(page))
@@ -210,7 +218,8 @@ def page_answer(page: MessageSlice, took_ms: float) -> tuple[dict[str, str], byt
         latency_ms=took_ms,
         warning=page.warning or msgspec.UNSET,
     )
-    return weak_etag(listed, page.next_cursor, page.warning), msgspec.json.encode(body)
+    headers = weak_etag(listed, page.next_cursor, page.warning) | request.link_to(page.next_cursor)
+    return headers, msgspec.json.encode(body)
 
 
 def _listed(page: MessageSlice) -> Sequence[ListedMessage]:

@@ -25,10 +25,11 @@ from webapp.http.errors import BadRequest
 from webapp.http.json_answer import JsonAnswer
 from webapp.http.operation import PAGE, Operation
 from webapp.http.requests import (
+    Asked,
     answer,
+    asked,
     body_as,
     latency_ms,
-    link_to_next,
     query_flag,
     query_limit,
     wrong_cursor,
@@ -70,8 +71,7 @@ def list_threads() -> Response:
         is_pinned=query_flag("is_pinned"),
     )
     listed = web().services.thread_cache_manager.page(caller().user_id, query)
-    headers, content = list_answer(listed, latency_ms())
-    headers |= link_to_next(_cursor_text(listed.following))
+    headers, content = list_answer(listed, latency_ms(), asked())
     return unless_known(JsonAnswer(content, headers=headers))
 
 
@@ -121,7 +121,7 @@ def delete_thread(thread_id: str) -> Response:
     return Response(status=204)
 
 
-def list_answer(listed: ThreadList, took_ms: float) -> tuple[dict[str, str], bytes]:
+def list_answer(listed: ThreadList, took_ms: float, request: Asked) -> tuple[dict[str, str], bytes]:
     """The headers and the body of the answer with a list of threads."""
     next_cursor = _cursor_text(listed.following)
     body = ThreadPage(
@@ -132,8 +132,8 @@ def list_answer(listed: ThreadList, took_ms: float) -> tuple[dict[str, str], byt
         latency_ms=took_ms,
         warning=listed.warning or msgspec.UNSET,
     )
-    tag = weak_etag(bytes(listed.written), next_cursor, listed.warning)
-    return tag, msgspec.json.encode(body)
+    headers = weak_etag(bytes(listed.written), next_cursor, listed.warning)
+    return headers | request.link_to(next_cursor), msgspec.json.encode(body)
 
 
 def _changed(change: ThreadChange, status: int = 200) -> Response:

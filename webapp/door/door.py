@@ -15,6 +15,7 @@ from webapp.door.admission import LARGE_BODIES_BYTES, SHARES, Allowance, BodyBud
 from webapp.door.body_reader import BodyReader
 from webapp.door.bridge import CLOSE, DoorRequest, Missing, answer
 from webapp.door.clock import RunningClock
+from webapp.door.read_lane import ReadLane
 from webapp.door.silent_connections import SilentConnections
 from webapp.door.turn_queue import TurnQueue
 from webapp.door.write_lane import WriteLane
@@ -55,6 +56,7 @@ class Door:
         # These refuse overdue requests, without asking a tier: the clock's thread must not wait.
         self._late = ThreadPoolExecutor(LATE_THREADS, "door-late")
         self._write_lane = WriteLane(app, self._settle)
+        self._read_lane = ReadLane(app, self._settle, self._turns)
         one = of(app).settings.batch_body_bytes
         most = max(LARGE_BODIES_BYTES, one)
         self.budget = BodyBudget(most, max(most // SHARES, one))
@@ -97,7 +99,7 @@ class Door:
         return self._heavy_turns if request.scope.path.startswith(HEAVY) else self._turns
 
     def _settle(self, request: DoorRequest, body: bytes, more: dict[str, Any]) -> None:
-        """Has the application go on with what the write lane began."""
+        """Has the application go on with what a lane began."""
         self._turns.run(partial(answer, self._app, request, body, more))
 
     def _answer(
@@ -115,7 +117,7 @@ class Door:
             BodyReader(self, request).begin()
         elif self._turns.is_full and request.scope.path == HEALTH:
             self._answer_health(request)
-        else:
+        elif not self._read_lane.take(request):
             self._turns_for(request).run(partial(answer, self._app, request, b""))
 
     def _answer_health(self, request: DoorRequest) -> None:

@@ -5,7 +5,7 @@ where the answer also says how it came about.
 """
 
 from collections.abc import Container, Sequence
-from hashlib import sha256
+from hashlib import sha1
 from typing import Any
 
 import msgspec
@@ -95,7 +95,7 @@ def answer_tagged(body: Any) -> Response:
 
 
 def _hash_of(answer: bytes) -> str:
-    return sha256(answer, usedforsecurity=False).hexdigest()[:_DIGITS]
+    return sha1(answer, usedforsecurity=False).hexdigest()[:_DIGITS]
 
 
 def _bytes(part: bytes | str | None) -> bytes:

@@ -3,9 +3,9 @@
 import re
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -272,21 +272,27 @@ def query_message_cursor(shard: int) -> str | None:
 
 def answer_page(page: Any) -> Response:
     """A JSON answer with a page of a list, and a link to the next one."""
-    return answer(page, headers=link_to_next(page.next_cursor))
+    return answer(page, headers=asked().link_to(page.next_cursor))
 
 
-def link_to_next(cursor: str | None) -> dict[str, str]:
-    """The `Link` header of this request's answer, which is a page of a list."""
-    return next_link(request.path, request.args.items(multi=True), cursor)
+class Asked(NamedTuple):
+    """The path and the query of a request for a page of a list."""
+
+    path: str
+    query: Sequence[tuple[str, str]]
+
+    def link_to(self, cursor: str | None) -> dict[str, str]:
+        """The `Link` header (RFC 8288) to the page at a cursor; none after the last page."""
+        if cursor is None:
+            return {}
+        rest = [(name, value) for name, value in self.query if name != "cursor"]
+        address = f"{quote(self.path)}?{urlencode([*rest, ('cursor', cursor)])}"
+        return {"Link": f'<{address}>; rel="next"'}
 
 
-def next_link(path: str, query: Iterable[tuple[str, str]], cursor: str | None) -> dict[str, str]:
-    """The `Link` header (RFC 8288) of a page of a list; none for the last page."""
-    if cursor is None:
-        return {}
-    rest = [(name, value) for name, value in query if name != "cursor"]
-    address = f"{quote(path)}?{urlencode([*rest, ('cursor', cursor)])}"
-    return {"Link": f'<{address}>; rel="next"'}
+def asked() -> Asked:
+    """What this request asks for."""
+    return Asked(request.path, list(request.args.items(multi=True)))
 
 
 def answer_record(

@@ -1,0 +1,98 @@
+"""What the lanes share: who sends a request, whether it is a usual one, and its answer."""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from flask import Flask
+
+from webapp.door.bridge import DoorRequest
+from webapp.http.auth import bearer_of
+from webapp.http.context import Web, of
+from webapp.http.requests import REQUEST_ID, measure
+
+HEADERS = [
+    ("Content-Type", "application/json"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cache-Control", "no-store"),
+]
+
+_UNUSUAL = frozenset(
+    {
+        "content-encoding",
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-range",
+        "if-unmodified-since",
+        "transfer-encoding",
+    }
+)
+"""Headers with which the application answers otherwise."""
+
+Fallback = Callable[[DoorRequest, bytes, dict[str, Any]], None]
+Headers = list[tuple[str, str]]
+
+
+class Usual(msgspec.Struct):
+    """A request without anything unusual in its headers, which are here too."""
+
+    request: DoorRequest
+    user_id: str
+    request_id: str
+    headers: Mapping[str, str]
+
+
+class Lane:
+    """Answers usual requests without the framework, while Redis is well and traces are off.
+
+    It knows no error: whatever is unusual in a request, or in what came of it, the application
+    answers in full.
+    """
+
+    def __init__(self, app: Flask, fallback: Fallback) -> None:
+        """`fallback` has the application answer a request in another thread, with some more in its
+        environment."""
+        self.web: Web = of(app)
+        self.fallback = fallback
+        tiers = self.web.services.tiers
+        self._redis = tiers.breakers.redis
+        self._is_traced = tiers.tracing.is_on
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether there may be usual requests at all."""
+        return self._redis.is_closed and not self._is_traced
+
+    def usual(self, request: DoorRequest) -> Usual | None:
+        """The request with its sender, unless its headers are unusual. Raises `InvalidToken`."""
+        pairs = request.headers.items()
+        headers = dict(pairs)
+        is_plain = len(headers) == len(pairs) == len(request.headers.keys())
+        if not is_plain or not _UNUSUAL.isdisjoint(headers):
+            return None
+        caller = self.web.tokens.verify(bearer_of(headers.get("authorization", "")))
+        request_id = headers.get("x-request-id", "")
+        if not REQUEST_ID.fullmatch(request_id):
+            request_id = os.urandom(8).hex()
+        return Usual(request, caller.user_id, request_id, headers)
+
+    def answer(
+        self,
+        usual: Usual,
+        method: str,
+        route: str,
+        headers: Headers,
+        content: bytes,
+        seconds: float,
+    ) -> None:
+        """Answers a request that took so long. `headers` are all but that of its id."""
+        usual.request.respond(200, [*headers, ("X-Request-ID", usual.request_id)], content)
+        about = {
+            "request_id": usual.request_id,
+            "method": method,
+            "route": route,
+            "user_id": usual.user_id,
+        }
+        measure(self.web.services.tiers.instruments, route, method, 200, seconds, about)
