@@ -65,6 +65,11 @@ def begin_drills(app: Flask) -> None:
         web().services.drills.watch()
 
 
+def begin_identity(app: Flask) -> None:
+    """Reads the keys that verify tokens, and keeps them up to date from now on."""
+    of(app).tokens.begin()
+
+
 def begin_performance(app: Flask, *, judges: bool) -> None:
     """Starts counting this process's calls and, if it `judges`, evaluating alerts."""
     with app.app_context():

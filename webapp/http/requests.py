@@ -21,6 +21,7 @@ from webapp.http.auth import bearer_of
 from webapp.http.context import of
 from webapp.http.errors import BadRequest, UnsupportedCoding
 from webapp.http.json_answer import JsonAnswer
+from webapp.http.scopes import check_scope
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +79,10 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
         given = now.environ.get("HTTP_X_REQUEST_ID", "")
         about.request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         if endpoint is not None and endpoint not in public:
-            about.caller = own.tokens.verify(bearer_of(now.environ.get("HTTP_AUTHORIZATION", "")))
+            environ = now.environ
+            token = bearer_of(environ.get("HTTP_AUTHORIZATION", ""))
+            about.caller, _ = own.tokens.verify_until(token, environ.get("HTTP_THREADKEEP_USER"))
+            check_scope(about.caller, endpoint, now.method)
         for name in UUIDS:
             # Capitals are allowed (RFC 9562, section 4).
             if now.view_args and name in now.view_args:

@@ -62,7 +62,7 @@ class RestoreService:
         self._counter = ThreadCounter(tiers)
         self._partitions = Partitions(self._engine)
         self._weeks_ahead = settings.partition_weeks_ahead
-        self._key = key_of(settings.jwt_secret)
+        self._key = key_of(settings.signing_secret)
 
     def restore(
         self,

@@ -43,7 +43,7 @@ class BackupService:
         self._engine = tiers.job_engine
         self._server = tiers.job_clickhouse
         self._clock = tiers.clock
-        self._key = key_of(tiers.settings.jwt_secret)
+        self._key = key_of(tiers.settings.signing_secret)
         self._audit = audit
         self._gather = gather
 
@@ -54,6 +54,9 @@ class BackupService:
         one already, and `TierError`; no folder is left then."""
         if folder.exists():
             raise Refused(f"{folder} is there already")
+        key = self._key
+        if key is None:
+            raise Refused("THREADKEEP_JWT_SECRET is not set, which backups are signed with")
         self._gather()
         with _drafted(folder) as draft:
             made_at = ids.timestamp(self._clock.now_us())
@@ -68,7 +71,7 @@ class BackupService:
                 )
             data = msgspec.json.format(msgspec.json.encode(manifest)) + b"\n"
             _write(draft / NAME, data)
-            _write(draft / SIGNATURE, signature(self._key, data).encode() + b"\n")
+            _write(draft / SIGNATURE, signature(key, data).encode() + b"\n")
         self._audit.note(actor, "backup.made", "all", manifest.rows)
         return manifest
 

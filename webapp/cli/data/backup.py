@@ -76,7 +76,7 @@ def restore(folder: Path, verify: bool, merge: bool, trust: bool) -> None:
 
 def _only_verify(folder: Path, trust: bool) -> None:
     try:
-        key = key_of(settings.load().jwt_secret)
+        key = key_of(settings.load().signing_secret)
     except settings.SettingsError:
         # A backup that is trusted can be checked without an installation.
         if not trust:
