@@ -66,8 +66,10 @@ def begin_drills(app: Flask) -> None:
 
 
 def begin_identity(app: Flask) -> None:
-    """Reads the keys that verify tokens, and keeps them up to date from now on."""
-    of(app).tokens.begin()
+    """Reads what credentials are verified with, and keeps it up to date from now on."""
+    own = of(app)
+    own.tokens.begin()
+    own.services.tiers.credentials.begin()
 
 
 def begin_performance(app: Flask, *, judges: bool) -> None:
@@ -119,7 +121,8 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     services = Services(settings)
     wakeups = WakeUps(services.tiers.instruments)
-    tokens, judged = Tokens(settings), watch or Watch(settings)
+    tokens, judged = Tokens(settings, services.tiers.credentials), watch or Watch(settings)
+    services.tiers.credentials.on_change.append(tokens.forget)
     own = Web(settings, services, tokens, wakeups, judged)
     install(app, own)
     errors.register(app)

@@ -24,7 +24,17 @@ DEFAULT_ENV_FILE = Path(".threadkeep/run/env")
 
 COMMANDS = {
     "up": Deferred("webapp.cli.up", "up", "Start everything and serve until Ctrl-C."),
-    "token": Deferred("webapp.cli.token", "token", "Print a token for USER."),
+    "token": Deferred("webapp.cli.identity.token", "token", "Print a token for USER."),
+    "tokens": Deferred(
+        "webapp.cli.identity.tokens",
+        "tokens",
+        "Revoke tokens, list what was revoked, and take it back.",
+    ),
+    "keys": Deferred(
+        "webapp.cli.identity.keys",
+        "keys",
+        "Create, list and revoke API keys, with which programs call.",
+    ),
     "migrate": Deferred(
         "webapp.cli.migrate", "migrate", "Bring PostgreSQL and ClickHouse to this program's schema."
     ),

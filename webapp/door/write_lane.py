@@ -25,6 +25,7 @@ from webapp.http.context import Web, of
 from webapp.http.drafts import checked_draft
 from webapp.http.requests import REQUEST_ID, joined, measure
 from webapp.http.schemas import PostMessage
+from webapp.http.scopes import WRITE
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +49,7 @@ _UNUSUAL = frozenset(
         "if-none-match",
         "if-range",
         "if-unmodified-since",
+        "threadkeep-user",
         "transfer-encoding",
     }
 )
@@ -119,7 +121,7 @@ class WriteLane:
             return None
         if len(body) > LARGEST_BYTES:
             return None
-        caller = self._web.tokens.verify(bearer_of(headers.get("authorization", "")))
+        caller = self._web.tokens.verify(bearer_of(headers.get("authorization", "")), WRITE)
         given = self._decoder.decode(body)
         if given.durability != "fsynced":
             return None

@@ -81,6 +81,17 @@ def bearer_of(authorization: str) -> str:
     return token
 
 
+def user_of(header: str | None) -> str | None:
+    """The user of a header `Threadkeep-User`, which is percent-encoded UTF-8, None without one.
+    Raises `NotAllowed`."""
+    if header is None:
+        return None
+    try:
+        return unquote(header.strip(), errors="strict")
+    except UnicodeDecodeError:
+        raise NotAllowed("user_id_invalid", "Threadkeep-User is no UTF-8") from None
+
+
 class Tokens:
     """Issues tokens, and verifies credentials. Safe for threads.
 
@@ -136,9 +147,14 @@ class Tokens:
             raise AskElsewhere("this key may not do that, or not here")
         return caller
 
+    def owner(self, token: str) -> str:
+        """The user of a credential, whatever it may do, for threads that must not wait. Raises as
+        `verify` does."""
+        return self._check(token, may_wait=False).caller.user_id
+
     def verify_until(self, token: str, on_behalf_of: str | None = None) -> tuple[Caller, float]:
         """The caller behind a credential, and when it expires (seconds since 1970, leeway
-        included). `on_behalf_of` is the header `Threadkeep-User`.
+        included). A key that may acts `on_behalf_of` a user.
 
         Raises `InvalidToken`, `KeysUnavailable`, and `TierUnavailable` while no API key is known.
         """
@@ -278,8 +294,7 @@ def _acting(caller: Caller, on_behalf_of: str) -> Caller:
     if ON_BEHALF_OF not in caller.scopes:
         raise NotAllowed("insufficient_scope", f"this key lacks the scope {ON_BEHALF_OF}")
     try:
-        user_id = unquote(on_behalf_of, errors="strict")
-        check_user_id(user_id)
-    except (InvalidMessage, UnicodeDecodeError) as error:
-        raise NotAllowed("user_id_invalid", f"Threadkeep-User is no user id: {error}") from None
-    return caller._replace(user_id=user_id, is_admin=False)
+        check_user_id(on_behalf_of)
+    except InvalidMessage as error:
+        raise NotAllowed(error.code, f"Threadkeep-User: {error}") from None
+    return caller._replace(user_id=on_behalf_of, is_admin=False)

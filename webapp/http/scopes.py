@@ -3,6 +3,9 @@
 from storage.identity.credentials import ADMIN
 from webapp.http.auth import Caller, NotAllowed
 
+READ = "messages:read"
+WRITE = "messages:write"
+"""What a socket needs to be told of messages, and to send some."""
 ANY = ""
 """Every key may do that."""
 AREAS = {
@@ -13,6 +16,8 @@ AREAS = {
     "analytics": "messages",
     "events": "messages",
     "realtime": "messages",
+    # Whatever is opened with a ticket asks for its own scope.
+    "tickets": ANY,
     "threads": "threads",
     "session": "states",
     "runs": "states",
@@ -32,12 +37,18 @@ def scope_of(endpoint: str, method: str) -> str | None:
     return f"{area}:{'read' if method in {'GET', 'HEAD'} else 'write'}"
 
 
-def check_scope(caller: Caller, endpoint: str, method: str) -> None:
-    """Raises `NotAllowed` where an API key is not for this."""
+def check_route(caller: Caller, endpoint: str, method: str) -> None:
+    """Raises `NotAllowed` where an API key is not for this route."""
     if caller.scopes is None:
         return
     wanted = scope_of(endpoint, method)
     if wanted is None:
         raise NotAllowed("insufficient_scope", "API keys are not for this call")
-    if wanted != ANY and wanted not in caller.scopes:
+    if wanted != ANY:
+        check_scope(caller, wanted)
+
+
+def check_scope(caller: Caller, wanted: str) -> None:
+    """Raises `NotAllowed` where an API key lacks the scope."""
+    if caller.scopes is not None and wanted not in caller.scopes:
         raise NotAllowed("insufficient_scope", f"this key lacks the scope {wanted}")

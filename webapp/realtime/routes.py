@@ -12,9 +12,9 @@ from wsproto.utilities import RemoteProtocolError
 from models.message import check_thread_id
 from settings import Settings
 from webapp.api.events import EVENTS, SOCKET
-from webapp.http.context import caller
 from webapp.http.errors import BadRequest
-from webapp.http.requests import bearer
+from webapp.http.requests import bearer, on_behalf_of
+from webapp.http.scopes import READ, check_scope
 from webapp.realtime.connection import WebSocket
 from webapp.realtime.process import Realtime, realtime
 from webapp.realtime.protocol import MOST_THREADS
@@ -42,12 +42,12 @@ def socket() -> Response:
     if token is None and not process.connections.accepts_unauthenticated:
         raise BadRequest(503, "too_many_sockets", "too many come without a token at the moment")
     answer = handshake.send(AcceptConnection(subprotocol=subprotocol))
-    request_id = g.request_id
+    request_id, user_id = g.request_id, on_behalf_of()
 
     def serve(sock: Any, _: Any) -> None:
         web_socket = WebSocket(sock, Connection(ConnectionType.SERVER), process.web.settings)
         web_socket.outbox.put(answer)
-        ClientSession(process, web_socket, request_id).run(token)
+        ClientSession(process, web_socket, request_id, user_id).run(token)
 
     return Takeover(serve)
 
@@ -66,13 +66,14 @@ def events() -> Response:
         check_thread_id(thread_id)
     threads = frozenset(thread_ids) or None
     last_event_id = request.headers.get("Last-Event-ID")
-    _, until = process.web.tokens.verify_until(bearer())
-    user_id = caller().user_id
+    listening, until = process.web.tokens.verify_until(bearer(), on_behalf_of())
+    check_scope(listening, READ)
+    user_id = listening.user_id
     if not process.connections.acquire(user_id):
         raise BadRequest(503, "too_many_sockets", "this user has too many streams open")
 
     def serve(sock: Any, headers: list[tuple[str, str]]) -> None:
-        stream = EventStream(process, sock, user_id, until)
+        stream = EventStream(process, sock, listening, until)
         stream.run(_head(headers), threads, last_event_id)
 
     answer = Takeover(serve, mimetype="text/event-stream")

@@ -9,8 +9,10 @@ from webapp.api.admin import (
     consistency,
     dead_letters,
     disaster,
+    keys,
     recovery,
     retention,
+    revocations,
     road,
     users,
 )
@@ -25,8 +27,10 @@ AREAS = (
     consistency,
     dead_letters,
     disaster,
+    keys,
     recovery,
     retention,
+    revocations,
     road,
     users,
 )
