@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
 LEAST_SECONDS = 0.05
-"""An unknown key has PostgreSQL asked again, but not so soon after it was asked."""
+"""An unknown key has PostgreSQL asked again, but not so soon after another one has."""
 KEYS_SECONDS = 3600.0
 """For so long keys are taken while nobody can say that one was revoked."""
 USED_SECONDS = 60.0
@@ -64,7 +64,7 @@ class KnownCredentials:
         self._tokens: frozenset[str] = frozenset()
         self._users: dict[str, float] = {}
         self._asking = threading.Lock()
-        self._sought_at = self._heard_at = float("-inf")
+        self._sought_at = self._asked_at = self._heard_at = float("-inf")
         self._used: set[str] = set()
         self._used_at = time.monotonic()
         self._thread = PeriodicThread(
@@ -119,8 +119,10 @@ class KnownCredentials:
     def _ask_again(self) -> None:
         came_at = time.monotonic()
         with self._asking, suppress(TierError):
-            if came_at - self._sought_at >= LEAST_SECONDS:
-                self._sought_at = came_at
+            # Those who waited while another asked have the same answer.
+            if self._asked_at < came_at:
+                time.sleep(max(0.0, self._sought_at + LEAST_SECONDS - time.monotonic()))
+                self._sought_at = time.monotonic()
                 self._ask()
 
     def _poll(self) -> None:
@@ -135,7 +137,7 @@ class KnownCredentials:
                 self._tell()
 
     def _ask(self) -> None:
-        asked_at = time.monotonic()
+        asked_at = self._asked_at = time.monotonic()
         with self._breaker.guard():
             number = rows_of(self._engine, _NUMBER)[0].number
             if number != self._number:

@@ -116,7 +116,13 @@ def document(app: Flask) -> dict[str, Any]:
         "components": {
             "schemas": components,
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "A JSON Web Token, or an API key (tk_…). A key with the scope"
+                    " on_behalf_of may name a user in the header Threadkeep-User.",
+                }
             },
         },
         "security": [{"bearer": []}],
@@ -157,9 +163,8 @@ def _problems(operation: Operation) -> set[int]:
     """The statuses of its own errors, and those that every call of its kind may answer."""
     found = {400, 422, *operation.errors}
     if not operation.public:
-        found |= {401, 503}
-    if operation.path.startswith("/api/admin/"):
-        found.add(403)
+        # 403 is for who is no admin, and for API keys without the scope.
+        found |= {401, 403, 503}
     if operation.body is not None:
         found |= {413, 415}
     if "If-Match" in operation.headers:

@@ -38,8 +38,12 @@ _RAISE_BOUNDARY = text(
     "UPDATE archive_boundary SET below = greatest(below, CAST(:boundary AS uuid))"
 )
 
-_KEPT_WHOLE = frozenset({"user_erasures", "audit_trail"})
+_KEPT_WHOLE = frozenset({"user_erasures", "token_revocations", "audit_trail"})
 """Tables that say what became of a user, and so hold rows of those who were erased."""
+
+
+_ONLY_SIGNED = {AUDIT, "api_keys"}
+"""Tables that whoever changed a backup must not write: what was done, and who may do anything."""
 
 
 class RestoreService:
@@ -107,7 +111,7 @@ class RestoreService:
         with translated(), self._engine.begin() as connection:
             erased = hidden.erasures(connection)
             # Only those that a backup may have, whatever its manifest names.
-            wanted = set(small_tables(connection)) - (set() if found.is_signed else {AUDIT})
+            wanted = set(small_tables(connection)) - (set() if found.is_signed else _ONLY_SIGNED)
             tables = {
                 name: list(_kept(name, lines(folder, part), erased))
                 for name, part in found.manifest.parts.items()

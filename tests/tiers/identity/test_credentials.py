@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from jobs.transfer.backup.manifest import SIGNATURE
 from models import ids
 from models.message import InvalidMessage
 from storage.errors import NotFound, TierUnavailable
@@ -231,6 +233,55 @@ def test_all_tokens_of_a_user_before_a_time_are_refused(
 def test_what_is_no_token_is_not_revoked(service: CredentialService, token_id: str) -> None:
     with pytest.raises(InvalidMessage):
         service.revoke_token(token_id, by=ADMIN)
+
+
+def test_an_erased_user_has_no_keys_and_revoked_tokens_stay_so(
+    alone: Services, service: CredentialService
+) -> None:
+    tokens, user, neighbour = tokens_of(alone), fresh_user(), fresh_user()
+    keys = [
+        service.create_key("bot", ["messages:read"], user_id=one, by=ADMIN)
+        for one in (user, neighbour)
+    ]
+    token = tokens.issue(user, is_admin=False, ttl_seconds=600)
+    time.sleep(1.1)
+    service.revoke_user(user, by=ADMIN)
+    alone.jobs.user_erasure.request(user, by=ADMIN)
+    while (receipt := alone.jobs.user_erasure.carry_on(user)) and receipt.state == "pending":
+        time.sleep(0.1)
+    alone.tiers.credentials.refresh()
+    refused(tokens, token)
+    refused(tokens, keys[0].secret)
+    assert tokens.verify_until(keys[1].secret)[0].user_id == neighbour
+
+
+def test_a_backup_has_keys_and_revocations(
+    alone: Services, service: CredentialService, tmp_path: Path
+) -> None:
+    made = service.create_key("bot", ["messages:read"], by=ADMIN)
+    tokens = tokens_of(alone)
+    token = tokens.issue(fresh_user(), is_admin=False, ttl_seconds=600)
+    revocation = service.revoke_token(tokens.verify(token).token_id, by=ADMIN)
+    alone.jobs.backup.write(tmp_path / "backup", ADMIN)
+    with alone.tiers.job_engine.begin() as connection:
+        connection.execute(text("DELETE FROM api_keys"))
+        connection.execute(text("DELETE FROM token_revocations"))
+    alone.tiers.credentials.refresh()
+    refused(tokens, made.secret)
+    assert tokens.verify(token)
+    alone.jobs.restore.restore(tmp_path / "backup", ADMIN, merge=True)
+    alone.tiers.credentials.refresh()
+    assert tokens.verify_until(made.secret)[0].key_id == made.key.id
+    refused(tokens, token)
+    assert revocation in service.list_revocations(limit=1000)[0]
+    # One that nobody has signed may have a key of whoever wrote it.
+    service.revoke_key(made.key.id, by=ADMIN)
+    with alone.tiers.job_engine.begin() as connection:
+        connection.execute(text("DELETE FROM api_keys"))
+    (tmp_path / "backup" / SIGNATURE).unlink()
+    alone.jobs.restore.restore(tmp_path / "backup", ADMIN, merge=True, trust=True)
+    alone.tiers.credentials.refresh()
+    refused(tokens, made.secret)
 
 
 def test_lists_go_page_by_page(service: CredentialService) -> None:
