@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
 from os import environ
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import msgspec
@@ -22,6 +23,16 @@ _ORIGIN = re.compile(
     r"https?://(([A-Z0-9._-]+|\[[0-9A-F:.]+\])(:[0-9]{1,5})?|(localhost|127\.0\.0\.1|\[::1\]):\*)/?",
     re.ASCII | re.IGNORECASE,
 )
+
+_WEB = ("https://", "http://")
+_BEGINNINGS: dict[str, tuple[str, ...]] = {
+    "redis_url": ("redis://", "rediss://", "unix://"),
+    "broker_url": ("redis://", "rediss://", "unix://"),
+    "database_url": ("postgresql+psycopg2://", "postgresql://"),
+    "clickhouse_url": ("clickhouse+http://", "clickhouse+native://"),
+    "alert_webhook_url": _WEB,
+    "otel_endpoint": _WEB,
+}
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1)]
@@ -46,12 +57,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """PostgreSQL, `postgresql+psycopg2://…`."""
     clickhouse_url: str
     """ClickHouse, `clickhouse+http://…` or `clickhouse+native://…`."""
-    jwt_secret: str
-    """The HS256 key that signs tokens, at least 32 bytes."""
+    jwt_secret: str = ""
+    """The HS256 keys of tokens, comma-separated, at least 32 bytes each; the first one signs."""
+    jwks_file: str = ""
+    """A file with the public keys of tokens, a JSON Web Key Set."""
+    jwks_url: str = ""
+    """The address of such a key set, https or on this machine."""
     jwt_issuer: str = ""
     """If given, a token's `iss` must be this."""
     jwt_audience: str = ""
     """If given, a token's `aud` must hold this."""
+    jwt_most_seconds: Annotated[int, Meta(ge=0)] = 0
+    """The longest time for which a token may be valid; 0 for any."""
     jwt_leeway_seconds: Annotated[float, Meta(ge=0, le=3_600)] = 60.0
     """How far the clocks of whoever issues tokens may be from this one's."""
     ws_url: str = ""
@@ -192,6 +209,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where processes die, stop, fail or wait in a drill (see
     `storage/resilience/faultpoints.py`)."""
 
+    @property
+    def jwt_secrets(self) -> tuple[str, ...]:
+        """Every HS256 key of tokens; the first one signs. Where a part is too short to be a key the
+        comma is one of a phrase, and where all are long enough it may be."""
+        parts = [part.strip() for part in self.jwt_secret.split(",")]
+        if len(parts) > 1 and min(len(part.encode()) for part in parts) >= MINIMUM_SECRET_BYTES:
+            return (*parts, self.jwt_secret)
+        return (self.jwt_secret,) if self.jwt_secret else ()
+
+    @property
+    def signing_secret(self) -> str:
+        """The one that signs, empty where there is none."""
+        return next(iter(self.jwt_secrets), "")
+
+    @property
+    def has_key_set(self) -> bool:
+        """Whether tokens may be signed with the keys of a key set."""
+        return bool(self.jwks_file or self.jwks_url)
+
 
 VARIABLES = {name: f"THREADKEEP_{name.upper()}" for name in Settings.__struct_fields__} | {
     "redis_url": "REDIS_URL",
@@ -210,7 +246,13 @@ VARIABLES = {name: f"THREADKEEP_{name.upper()}" for name in Settings.__struct_fi
 OTHERS = frozenset({"THREADKEEP_PIDS"})
 """What `threadkeep up` itself writes beside settings."""
 
-_KEY_SETS = ("THREADKEEP_JWKS_FILE", "THREADKEEP_JWKS_URL")
+SECRETS = frozenset(
+    {VARIABLES[name] for name in Settings.__struct_fields__ if name.endswith(("secret", "token"))}
+    | {VARIABLES[f"{name}_url"] for name in ("redis", "broker", "database", "clickhouse")}
+    | {VARIABLES["alert_webhook_url"], "FLOWER_BASIC_AUTH"}
+)
+"""The variables that a file may hold as well, which the variable with `_FILE` behind it names."""
+
 _OF_A_CLUSTER = re.compile(
     r"THREADKEEP_(\w+_)?"
     r"(SERVICE_HOST=|SERVICE_PORT\w*=|PORT=\w+://|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?=).*"
@@ -221,17 +263,37 @@ _OF_A_CLUSTER = re.compile(
 def check_names(env: Mapping[str, str]) -> None:
     """Raises `SettingsError` for a variable that nobody reads: a misspelt one has no effect, and
     nothing else would say so."""
-    known = {*VARIABLES.values(), *OTHERS}
+    known = {*VARIABLES.values(), *OTHERS, *(f"{name}_FILE" for name in SECRETS)}
     for name, value in env.items():
         if not name.startswith("THREADKEEP_") or name in known or not value:
             continue
-        if name in _KEY_SETS:
-            raise SettingsError(f"{name} is not supported; there is THREADKEEP_JWT_SECRET")
         if _OF_A_CLUSTER.fullmatch(f"{name}={value}"):
             continue
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else "see docs/configuration.md"
         raise SettingsError(f"{name} is no setting; {hint}")
+
+
+def with_files(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment with the secrets that files hold in the place of the files' names.
+
+    Raises `SettingsError` for a file that cannot be read or is empty, and for a secret given twice.
+    """
+    found = dict(env)
+    for name in SECRETS:
+        path = found.pop(f"{name}_FILE", "")
+        if not path:
+            continue
+        if found.get(name):
+            raise SettingsError(f"{name} and {name}_FILE are both set; take one of them away")
+        try:
+            found[name] = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is no text"
+            raise SettingsError(f"{name}_FILE: {path} cannot be read: {why}") from None
+        if not found[name]:
+            raise SettingsError(f"{name}_FILE: {path} is empty")
+    return found
 
 
 def load(env: Mapping[str, str] | None = None) -> Settings:
@@ -241,6 +303,7 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
     """
     source = environ if env is None else env
     check_names(source)
+    source = with_files(source)
     types = get_type_hints(Settings, include_extras=True)
     values: dict[str, Any] = {}
     for field in msgspec.structs.fields(Settings):
@@ -264,14 +327,9 @@ def _convert(variable: str, text: str, wanted: Any) -> Any:
 
 
 def _check(settings: Settings) -> None:
-    schemes = {
-        "redis_url": ("redis://", "rediss://", "unix://"),
-        "broker_url": ("redis://", "rediss://", "unix://"),
-        "database_url": ("postgresql+psycopg2://", "postgresql://"),
-        "clickhouse_url": ("clickhouse+http://", "clickhouse+native://"),
-    }
-    for name, allowed in schemes.items():
-        if not getattr(settings, name).startswith(allowed):
+    for name, allowed in _BEGINNINGS.items():
+        value = getattr(settings, name)
+        if value and not value.startswith(allowed):
             raise SettingsError(f"{VARIABLES[name]} must begin with {' or '.join(allowed)}")
     for origin in filter(None, map(str.strip, settings.origins.split(","))):
         if not _ORIGIN.fullmatch(origin):
@@ -279,20 +337,20 @@ def _check(settings: Settings) -> None:
             like = "https://chat.example or http://localhost:*"
             why = "cannot be allowed" if origin == "null" else f"is not like {like}"
             raise SettingsError(f"THREADKEEP_ORIGINS: {origin!r} {why}")
+    if settings.otel_endpoint and not _can_trace():
+        text = "is set, which needs OpenTelemetry: install threadkeep[otel], or take it away"
+        raise SettingsError(f"{VARIABLES['otel_endpoint']} {text}")
     if settings.alert_webhook_url:
-        if not settings.alert_webhook_url.startswith(("https://", "http://")):
-            raise SettingsError("THREADKEEP_ALERT_WEBHOOK_URL must begin with https:// or http://")
-        if len(settings.alert_webhook_secret.encode()) < MINIMUM_SECRET_BYTES:
-            text = f"must have {MINIMUM_SECRET_BYTES} bytes or more"
-            raise SettingsError(f"THREADKEEP_ALERT_WEBHOOK_SECRET {text}")
-    if settings.otel_endpoint:
-        if not settings.otel_endpoint.startswith(("https://", "http://")):
-            raise SettingsError(f"{VARIABLES['otel_endpoint']} must begin with https:// or http://")
-        if not _can_trace():
-            text = "is set, which needs OpenTelemetry: install threadkeep[otel], or take it away"
-            raise SettingsError(f"{VARIABLES['otel_endpoint']} {text}")
-    if len(settings.jwt_secret.encode()) < MINIMUM_SECRET_BYTES:
-        raise SettingsError(f"THREADKEEP_JWT_SECRET must have {MINIMUM_SECRET_BYTES} bytes or more")
+        _check_length("alert_webhook_secret", settings.alert_webhook_secret)
+    if settings.jwt_secret:
+        _check_length("jwt_secret", settings.jwt_secret)
+    elif not settings.has_key_set:
+        raise SettingsError("THREADKEEP_JWT_SECRET is not set; see docs/configuration.md")
+
+
+def _check_length(name: str, secret: str) -> None:
+    if len(secret.encode()) < MINIMUM_SECRET_BYTES:
+        raise SettingsError(f"{VARIABLES[name]} must have {MINIMUM_SECRET_BYTES} bytes or more")
 
 
 def _can_trace() -> bool:

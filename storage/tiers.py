@@ -15,6 +15,7 @@ from storage.availability.probes import Breakers
 from storage.availability.reading import ReadTiers
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.reads import ClickHouseTier
+from storage.identity.known import KnownCredentials
 from storage.postgres import engines
 from storage.postgres.reads import PostgresTier
 from storage.redis import client as redis_connections
@@ -103,6 +104,8 @@ class Tiers:
         return ClickHouseTier(server, self.breakers.clickhouse)
 
     reads = _made(lambda own: ReadTiers(own.redis, own.postgres, own.clickhouse))
+
+    credentials = _made(lambda own: KnownCredentials(own.watch_engine, own.breakers.postgresql))
 
     @cached_property
     def notices(self) -> Notices:

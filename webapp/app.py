@@ -67,6 +67,13 @@ def begin_drills(app: Flask) -> None:
         web().services.drills.watch()
 
 
+def begin_identity(app: Flask) -> None:
+    """Reads what credentials are verified with, and keeps it up to date from now on."""
+    own = of(app)
+    own.tokens.begin()
+    own.services.tiers.credentials.begin()
+
+
 def begin_performance(app: Flask, *, judges: bool) -> None:
     """Starts counting this process's calls and, if it `judges`, evaluating alerts."""
     with app.app_context():
@@ -118,7 +125,8 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     services = Services(settings)
     wakeups = WakeUps(services.tiers.instruments)
-    tokens, judged = Tokens(settings), watch or Watch(settings)
+    tokens, judged = Tokens(settings, services.tiers.credentials), watch or Watch(settings)
+    services.tiers.credentials.on_change.append(tokens.forget)
     own = Web(settings, services, tokens, wakeups, judged, Origins(settings))
     install(app, own)
     errors.register(app)

@@ -12,7 +12,7 @@ from storage.availability.checks import safety
 from storage.availability.checks.safety import Watch
 from storage.errors import Refused
 from tasks.logs import configure
-from webapp.app import begin_drills, begin_performance, take_first_lease
+from webapp.app import begin_drills, begin_identity, begin_performance, take_first_lease
 from webapp.http.log_lines import about_request
 
 
@@ -29,14 +29,15 @@ def started(
     try:
         given = settings.load()
         verdict = safety.check(given)
+        watch = Watch(given, verdict)
+        app = make(given, watch)
     except settings.SettingsError as error:
         end(f"threadkeep: {error}")
     except Refused as error:
         end(f"threadkeep: refused: {error}")
     safety.report(verdict)
-    watch = Watch(given, verdict)
-    app = make(given, watch)
     watch.begin()
+    begin_identity(app)
     begin_drills(app)
     begin_performance(app, judges=judges)
     take_first_lease(app)

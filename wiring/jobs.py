@@ -1,6 +1,7 @@
 """Puts together what carries messages on, proves them and lets them go, on first use."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 
 from jobs.archive.run import ArchiveService
@@ -26,6 +27,8 @@ from jobs.replicate.row_outbox import RowCopies
 from jobs.transfer.backup.restore import RestoreService
 from jobs.transfer.backup.write import BackupService
 from jobs.transfer.export import MessageExporter
+from storage.errors import TierError
+from storage.identity.service import CredentialService
 from storage.messages.receipts import ReceiptService
 from storage.tiers import OnFirstUse, Tiers
 from wiring.failover import FailoverServices
@@ -49,6 +52,18 @@ class JobServices:
         lambda own: OperatorReceiptService(ReceiptService(own._tiers.reads), own.audit)
     )
     audit_outbox = _made(lambda own: audit_outbox(own._tiers))
+
+    @cached_property
+    def credentials(self) -> CredentialService:
+        tiers = self._tiers
+
+        def heard() -> None:
+            # The change is made, whether or not this process can hear of it just now.
+            with suppress(TierError):
+                tiers.credentials.refresh()
+
+        return CredentialService(tiers.job_engine, tiers.clock, self.audit.record, heard)
+
     archive = _made(lambda own: ArchiveService(own._tiers, own.replication, own.audit))
     row_copies = _made(lambda own: RowCopies(own._tiers))
 

@@ -18,7 +18,8 @@ BATCH_ROWS = 2_000
 LETTERS_AT_ONCE = 500
 
 # `key` is the column with the id of a message, where there is one. Partitions are reached by way of
-# their table. A trail and a receipt name a user so that what was done stays known.
+# their table. A trail and a receipt name a user so that what was done stays known, and revoked
+# tokens so that they stay so.
 _TABLES = """
 SELECT c.relname AS name, quote_ident(c.relname) AS quoted,
        (SELECT quote_ident(k.attname) FROM pg_attribute k
@@ -27,7 +28,7 @@ SELECT c.relname AS name, quote_ident(c.relname) AS quoted,
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
 WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
   AND NOT c.relispartition AND a.attname = 'user_id' AND NOT a.attisdropped
-  AND c.relname NOT IN ('user_erasures', 'threads')
+  AND c.relname NOT IN ('user_erasures', 'token_revocations', 'threads')
 ORDER BY c.relname <> 'messages', c.relname
 """
 _LEAVES = (

@@ -3,6 +3,8 @@
 import base64
 import hmac
 import json
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -14,7 +16,7 @@ import settings
 from settings import Settings
 from support.stack.environment import COMPLETE
 from support.waiting import eventually
-from webapp.http.auth import Caller, InvalidToken, Tokens
+from webapp.http.auth import InvalidToken, NotAllowed, Tokens
 
 CONFIGURED = settings.load(COMPLETE)
 SECRET = CONFIGURED.jwt_secret
@@ -56,8 +58,16 @@ def configured(**changes: Any) -> Settings:
 
 def test_an_issued_token_names_its_user(tokens: Tokens) -> None:
     token = tokens.issue("alice", is_admin=False, ttl_seconds=60)
-    assert tokens.verify(token) == Caller("alice", is_admin=False)
-    assert tokens.verify(token) == Caller("alice", is_admin=False)
+    caller = tokens.verify(token)
+    assert caller == tokens.verify(token)
+    assert (caller.user_id, caller.is_admin, caller.scopes) == ("alice", False, None)
+    # What it can be revoked by.
+    assert len(caller.token_id) == 32
+    assert abs(caller.issued_at - time.time()) < 5
+    assert (
+        caller.token_id
+        != tokens.verify(tokens.issue("alice", is_admin=False, ttl_seconds=60)).token_id
+    )
 
 
 def test_only_the_role_admin_makes_an_admin(tokens: Tokens) -> None:
@@ -171,6 +181,62 @@ def test_a_beginning_that_nobody_means_is_refused(
 ) -> None:
     with pytest.raises(InvalidToken):
         tokens.verify(signed_as_it_is(claims(**{claim: time_claim})))
+
+
+@pytest.mark.parametrize("typ", ["secevent+jwt", "dpop+jwt", "id_token", "JWS", "logout+jwt"])
+def test_a_token_that_is_none_of_access_is_refused(tokens: Tokens, typ: str) -> None:
+    with pytest.raises(InvalidToken):
+        tokens.verify(jwt.encode(claims(), SECRET, headers={"typ": typ}))
+
+
+@pytest.mark.parametrize("typ", [None, "JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt"])
+def test_a_token_of_access_is_taken(tokens: Tokens, typ: str | None) -> None:
+    assert tokens.verify(jwt.encode(claims(), SECRET, headers={"typ": typ})).user_id == "alice"
+
+
+def test_a_token_for_longer_than_is_allowed_is_refused() -> None:
+    short = Tokens(configured(jwt_most_seconds=600))
+    assert short.verify(signed(claims(exp=int(time.time()) + 590))).user_id == "alice"
+    with pytest.raises(InvalidToken, match="too long"):
+        short.verify(signed(claims(exp=int(time.time()) + 700)))
+
+
+def test_a_secret_is_changed_without_a_gap() -> None:
+    old, new, other = "o" * 40, "n" * 40, "another secret of thirty-two bytes"
+    before = Tokens(configured(jwt_secret=old))
+    between = Tokens(configured(jwt_secret=f"{new},{old}"))
+    after = Tokens(configured(jwt_secret=new))
+    first = before.issue("alice", is_admin=False, ttl_seconds=60)
+    second = between.issue("alice", is_admin=False, ttl_seconds=60)
+    assert between.verify(first).user_id == between.verify(second).user_id == "alice"
+    assert after.verify(second).user_id == "alice"
+    for tokens, token in ((after, first), (before, second), (between, signed(claims(), other))):
+        with pytest.raises(InvalidToken):
+            tokens.verify(token)
+
+
+def test_an_api_key_is_nobody_where_none_is_known(tokens: Tokens) -> None:
+    with pytest.raises(InvalidToken):
+        tokens.verify("tk_" + "0" * 64)
+    with pytest.raises(InvalidToken):
+        tokens.verify_until("tk_" + "0" * 64)
+
+
+def test_a_token_acts_for_nobody_else(tokens: Tokens) -> None:
+    token = tokens.issue("alice", is_admin=True, ttl_seconds=60)
+    with pytest.raises(NotAllowed) as caught:
+        tokens.verify_until(token, "bob")
+    assert caught.value.code == "on_behalf_of_refused"
+
+
+def test_a_process_without_a_key_set_does_not_load_what_verifies_one() -> None:
+    code = (
+        "import sys, settings; from webapp.http.auth import Tokens;"
+        f"Tokens(settings.load({COMPLETE!r}));"
+        "assert 'jwt' in sys.modules; print('cryptography' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False"
 
 
 def test_clocks_may_be_as_far_apart_as_is_said() -> None:

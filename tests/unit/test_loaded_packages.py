@@ -48,7 +48,7 @@ PROGRAMS = {
         (*(name for name in NEVER if name != "chdb"), *SOCKETS, *WEB, *OURS, *DATABASES, "click"),
     ),
     "threadkeep token": (
-        ("webapp.cli", "webapp.cli.token"),
+        ("webapp.cli", "webapp.cli.identity.token"),
         (*NEVER, *SOCKETS, *DATABASES, *OURS, "flask", "celery", "redis", "requests"),
     ),
 }

@@ -81,8 +81,9 @@ def test_a_wrong_value_is_named(variable: str, value: str) -> None:
         ("THREADKEEP_JWT_SECERT", "THREADKEEP_JWT_SECRET"),
         ("THREADKEEP_HOT_SECONDS_", "THREADKEEP_HOT_SECONDS"),
         ("THREADKEEP_REDIS_URL", "REDIS"),
-        ("THREADKEEP_JWKS_URL", "THREADKEEP_JWT_SECRET"),
-        ("THREADKEEP_JWKS_FILE", "THREADKEEP_JWT_SECRET"),
+        ("THREADKEEP_JWKS_ADDRESS", "THREADKEEP_JWKS_"),
+        ("THREADKEEP_JWT_SECRET_FILES", "THREADKEEP_JWT_SECRET_FILE"),
+        ("THREADKEEP_SHARDS_FILE", "THREADKEEP_"),
         ("THREADKEEP_PORT", ""),
     ],
 )
@@ -127,6 +128,69 @@ def test_other_variables_are_nobodys_business(variable: str, value: str) -> None
 )
 def test_origins_are_taken_as_browsers_say_them(given: str) -> None:
     assert settings.load(COMPLETE | {"THREADKEEP_ORIGINS": given})
+
+
+def test_a_key_set_does_without_a_secret() -> None:
+    without = {name: value for name, value in COMPLETE.items() if name != "THREADKEEP_JWT_SECRET"}
+    loaded = settings.load(without | {"THREADKEEP_JWKS_URL": "https://login.example/keys"})
+    assert (loaded.jwt_secrets, loaded.has_key_set, loaded.signing_secret) == ((), True, "")
+
+
+@pytest.mark.parametrize(
+    ("given", "secrets"),
+    [
+        ("n" * 40, ["n" * 40]),
+        (f"{'n' * 40},{'o' * 32}", ["n" * 40, "o" * 32]),
+        (f"{'n' * 40} , {'o' * 32}", ["n" * 40, "o" * 32]),
+        # A comma in a phrase, which is one secret.
+        (COMPLETE["THREADKEEP_JWT_SECRET"], [COMPLETE["THREADKEEP_JWT_SECRET"]]),
+    ],
+)
+def test_several_secrets_verify_and_the_first_signs(given: str, secrets: list[str]) -> None:
+    loaded = settings.load(COMPLETE | {"THREADKEEP_JWT_SECRET": given})
+    assert [one for one in loaded.jwt_secrets if one in secrets] == secrets
+    # Whoever took a list for one secret is understood as well.
+    assert given in loaded.jwt_secrets
+    assert loaded.signing_secret == secrets[0]
+
+
+SECRETS = sorted(settings.SECRETS)
+
+
+def test_every_secret_may_be_in_a_file() -> None:
+    assert set(COMPLETE) < set(SECRETS)
+    assert {"CELERY_BROKER_URL", "FLOWER_BASIC_AUTH", "THREADKEEP_METRICS_TOKEN"} < set(SECRETS)
+    document = DOCUMENT.read_text(encoding="utf-8")
+    assert all(f"`{name}`" in document for name in SECRETS)
+
+
+@pytest.mark.parametrize("variable", COMPLETE)
+def test_a_secret_is_read_from_its_file(variable: str, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text(f"{COMPLETE[variable]}\n", encoding="utf-8")
+    env = COMPLETE | {variable: "", f"{variable}_FILE": str(file)}
+    assert settings.load(env) == settings.load(COMPLETE)
+    assert settings.with_files(env)[variable] == COMPLETE[variable]
+    assert f"{variable}_FILE" not in settings.with_files(env)
+
+
+@pytest.mark.parametrize("variable", SECRETS)
+def test_a_file_without_a_secret_is_named(variable: str, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.write_text(" \n", encoding="utf-8")
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+    for path in (tmp_path / "none", tmp_path, empty, binary):
+        told = complaint(COMPLETE | {variable: "", f"{variable}_FILE": str(path)})
+        assert told.startswith(f"{variable}_FILE")
+        assert str(path) in told
+        assert "\n" not in told
+
+
+def test_a_secret_given_twice_is_refused(tmp_path: Path) -> None:
+    told = complaint(COMPLETE | {"REDIS_URL_FILE": str(tmp_path)})
+    assert "REDIS_URL and REDIS_URL_FILE" in told
+    assert COMPLETE["REDIS_URL"] not in told
 
 
 def test_the_secret_never_stands_in_the_complaint() -> None:

@@ -39,7 +39,17 @@ COMMANDS = {
         "down",
         "Stop the stack that runs here, as Ctrl-C does. Its data stays.",
     ),
-    "token": Deferred("webapp.cli.token", "token", "Print a token for USER."),
+    "token": Deferred("webapp.cli.identity.token", "token", "Print a token for USER."),
+    "tokens": Deferred(
+        "webapp.cli.identity.tokens",
+        "tokens",
+        "Revoke tokens, list what was revoked, and take it back.",
+    ),
+    "keys": Deferred(
+        "webapp.cli.identity.keys",
+        "keys",
+        "Create, list and revoke API keys, with which programs call.",
+    ),
     "migrate": Deferred(
         "webapp.cli.migrate", "migrate", "Bring PostgreSQL and ClickHouse to this program's schema."
     ),

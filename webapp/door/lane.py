@@ -26,6 +26,7 @@ _UNUSUAL = frozenset(
         "if-none-match",
         "if-range",
         "if-unmodified-since",
+        "threadkeep-user",
         "transfer-encoding",
     }
 )
@@ -65,14 +66,15 @@ class Lane:
         """Whether there may be usual requests at all."""
         return self._redis.is_closed and not self._is_traced
 
-    def usual(self, request: DoorRequest) -> Usual | None:
-        """The request with its sender, unless its headers are unusual. Raises `InvalidToken`."""
+    def usual(self, request: DoorRequest, scope: str) -> Usual | None:
+        """The request with its sender, unless its headers are unusual. Raises `InvalidToken`, also
+        for an API key without the scope, and one that is not known at once."""
         pairs = request.headers.items()
         headers = dict(pairs)
         is_plain = len(headers) == len(pairs) == len(request.headers.keys())
         if not is_plain or not _UNUSUAL.isdisjoint(headers):
             return None
-        caller = self.web.tokens.verify(bearer_of(headers.get("authorization", "")))
+        caller = self.web.tokens.verify(bearer_of(headers.get("authorization", "")), scope)
         request_id = headers.get("x-request-id", "")
         if not REQUEST_ID.fullmatch(request_id):
             request_id = os.urandom(8).hex()

@@ -26,6 +26,7 @@ from webapp.door.single_flight import SingleFlight
 from webapp.door.turn_queue import TurnQueue
 from webapp.http.auth import InvalidToken
 from webapp.http.requests import DEFAULT_PAGE, Asked
+from webapp.http.scopes import READ, READ_THREADS
 
 log = structlog.get_logger(__name__)
 
@@ -81,7 +82,7 @@ class ReadLane(Lane):
         return False
 
     def _take_message(self, request: DoorRequest, message_id: str, started: float) -> bool:
-        usual = self.usual(request)
+        usual = self.usual(request, READ)
         if usual is None or not ids.is_id(message_id):
             return False
         done = self._done(usual, MESSAGE_ROUTE, started, hot_message_answer)
@@ -92,7 +93,7 @@ class ReadLane(Lane):
         self, request: DoorRequest, thread_id: str, limit: int, asked: Asked, started: float
     ) -> bool:
         check_thread_id(thread_id)
-        usual = self.usual(request)
+        usual = self.usual(request, READ)
         if usual is None:
             return False
         done = self._done(usual, PAGE_ROUTE, started, partial(page_answer, request=asked))
@@ -100,7 +101,7 @@ class ReadLane(Lane):
         return True
 
     def _take_list(self, request: DoorRequest, limit: int, asked: Asked, started: float) -> bool:
-        usual = self.usual(request)
+        usual = self.usual(request, READ_THREADS)
         if usual is None:
             return False
         done = self._done(usual, LIST_ROUTE, started, partial(list_answer, request=asked))

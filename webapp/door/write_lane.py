@@ -24,6 +24,7 @@ from webapp.http.drafts import checked_draft
 from webapp.http.errors import BadRequest
 from webapp.http.requests import joined
 from webapp.http.schemas import PostMessage
+from webapp.http.scopes import WRITE
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +54,7 @@ class WriteLane(Lane):
             return False
         thread_id = found[1]
         try:
-            usual = self.usual(request)
+            usual = self.usual(request, WRITE)
             draft = self._draft(usual, body, thread_id) if usual is not None else None
         except (BadRequest, InvalidToken, InvalidMessage, ValueError, RecursionError):
             # The application says what is wrong.

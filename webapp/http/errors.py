@@ -28,7 +28,8 @@ from storage.errors import (
 )
 from storage.messages.storage_service import PreconditionFailed
 from storage.states.service import StaleVersion
-from webapp.http.auth import InvalidTicket, InvalidToken
+from webapp.http.auth import InvalidTicket, InvalidToken, NotAllowed
+from webapp.identity.loading import KeysUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -118,6 +119,8 @@ _FAULTS: dict[type[Exception], Callable[[Any], Fault]] = {
     InvalidQuery: lambda error: Fault(422, error.code, str(error)),
     InvalidToken: lambda error: Fault(401, "invalid_token", str(error)),
     InvalidTicket: lambda error: Fault(401, "invalid_ticket", str(error)),
+    NotAllowed: lambda error: Fault(403, error.code, str(error)),
+    KeysUnavailable: lambda error: Fault(503, "keys_unavailable", str(error)),
     NotFound: lambda _: Fault(404, "not_found", "there is no such thing, or it is not yours"),
     AlreadyExists: lambda error: Fault(409, "thread_exists", f"you already have a thread {error}"),
     OnHold: lambda error: Fault(409, "legal_hold", f"{error}: nothing was erased"),

@@ -16,6 +16,8 @@ def about_request(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
         caller = g.get("caller")
         if caller is not None:
             line.setdefault("user_id", caller.user_id)
+            if caller.key_id:
+                line.setdefault("key_id", caller.key_id)
     return line
 
 

@@ -16,12 +16,13 @@ from flask.globals import app_ctx, request_ctx
 from models import ids
 from storage.resilience import budget
 from storage.telemetry.instruments import Instruments
-from webapp.http.auth import bearer_of
+from webapp.http.auth import bearer_of, user_of
 from webapp.http.body_errors import body_error, cut, is_json, no_json
 from webapp.http.context import of
 from webapp.http.errors import BadRequest, UnsupportedCoding, WrongField
 from webapp.http.json_answer import JsonAnswer
 from webapp.http.origins import PREFLIGHT, VARY, Origins
+from webapp.http.scopes import check_route
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +50,7 @@ UNLIMITED_TIME = "admin."
 
 SLOW_SECONDS = 1.0
 """A request that took longer is logged."""
-UUIDS = ("message_id", "alert_id")
+UUIDS = ("message_id", "alert_id", "key_id", "revocation_id")
 """The path parameters that are UUIDs, which may be written in capitals."""
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 NO_ROUTE = "none"
@@ -81,7 +82,11 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
             check_origin(own.origins)
             return Response(status=204, headers=PREFLIGHT)
         if endpoint is not None and endpoint not in public:
-            about.caller = own.tokens.verify(bearer_of(now.environ.get("HTTP_AUTHORIZATION", "")))
+            environ = now.environ
+            token = bearer_of(environ.get("HTTP_AUTHORIZATION", ""))
+            user_id = user_of(environ.get("HTTP_THREADKEEP_USER"))
+            about.caller, _ = own.tokens.verify_until(token, user_id)
+            check_route(about.caller, endpoint, now.method)
         for name in UUIDS:
             # Capitals are allowed (RFC 9562, section 4).
             if now.view_args and name in now.view_args:
@@ -149,6 +154,11 @@ def measure(
 def bearer() -> str:
     """The bearer token of the request. Raises `InvalidToken`."""
     return bearer_of(request.environ.get("HTTP_AUTHORIZATION", ""))
+
+
+def on_behalf_of() -> str | None:
+    """The user whom the request names beside its key. Raises `NotAllowed`."""
+    return user_of(request.environ.get("HTTP_THREADKEEP_USER"))
 
 
 def latency_ms() -> float:

@@ -104,9 +104,8 @@ def _problems_of(operation: Operation) -> set[int]:
     """The statuses of its own errors, and those that every call of its kind may answer."""
     found = {400, 422, *operation.errors}
     if not operation.public:
-        found |= {401, 503}
-    if operation.path.startswith("/api/admin/"):
-        found.add(403)
+        # 403 is for who is no admin, and for API keys without the scope.
+        found |= {401, 403, 503}
     if operation.body is not None:
         found |= {413, 415}
     if "If-Match" in operation.headers:

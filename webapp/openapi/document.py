@@ -26,6 +26,8 @@ ORDER = (
     "list_dead_letters", "get_dead_letter", "replay_dead_letter", "discard_dead_letter",
     "recover_redis_cache", "check_consistency", "get_consistency_report", "get_archive",
     "erase_user", "erase_user_of_any_name", "list_policies", "set_policy", "clear_policy",
+    "create_key", "list_keys", "revoke_key",
+    "revoke_tokens", "list_revocations", "lift_revocation",
     "list_audit", "get_operator_receipt",
     "initiate_disaster_recovery", "get_disaster_recovery_status", "simulate_disaster",
     "list_alerts", "acknowledge_alert", "silence_alert",
@@ -67,7 +69,8 @@ def document(app: Flask) -> dict[str, Any]:
                     "type": "http",
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
-                    "description": "A JSON Web Token whose `sub` is the user.",
+                    "description": "A JSON Web Token, or an API key (tk_…). A key with the scope"
+                    " on_behalf_of may name a user in the header Threadkeep-User.",
                 }
             },
         },

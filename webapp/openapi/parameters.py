@@ -60,6 +60,20 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "description": "The id of the alert.",
         "example": "01a1fc13-2a0f-788d-90e0-8acba3010624",
     },
+    "key_id": {
+        "type": "string",
+        "format": "uuid",
+        "pattern": _UUID,
+        "description": "The id of the key.",
+        "example": "01a1fc13-2a0f-788d-90e0-8acba3010624",
+    },
+    "revocation_id": {
+        "type": "string",
+        "format": "uuid",
+        "pattern": _UUID,
+        "description": "The id of the revocation.",
+        "example": "01a1fc13-2a0f-788d-90e0-8acba3010624",
+    },
     "history": {"type": "boolean", "description": "Whether to list earlier alerts too."},
     "user_id": {
         "type": "string",

@@ -17,9 +17,11 @@ ClientRef = Annotated[str, Meta(max_length=256)] | int | None
 
 
 class Authenticate(RequestBody, tag="authenticate", kw_only=True, frozen=True):
-    """Who is calling; sent again, it extends the socket beyond the end of the first token."""
+    """Who is calling; sent again, it extends the socket beyond the end of the first token. With an
+    API key it may name the user on whose behalf."""
 
     token: str
+    on_behalf_of: str | None = None
     client_ref: ClientRef = None
 
 

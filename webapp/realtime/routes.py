@@ -16,7 +16,8 @@ from webapp.api.tickets import IDENTITY, redeemed
 from webapp.http.auth import InvalidTicket
 from webapp.http.context import caller
 from webapp.http.errors import BadRequest
-from webapp.http.requests import bearer, check_origin
+from webapp.http.requests import bearer, check_origin, on_behalf_of
+from webapp.http.scopes import READ, check_scope
 from webapp.realtime.connection import WebSocket
 from webapp.realtime.process import Realtime, realtime
 from webapp.realtime.protocol import MOST_THREADS
@@ -49,12 +50,12 @@ def socket() -> Response:
     if token is None and not process.connections.accepts_unauthenticated:
         raise BadRequest(503, "too_many_sockets", "too many come without a token at the moment")
     answer = handshake.send(AcceptConnection(subprotocol=subprotocol))
-    request_id = g.request_id
+    request_id, user_id = g.request_id, on_behalf_of()
 
     def serve(sock: Any, _: Any) -> None:
         web_socket = WebSocket(sock, Connection(ConnectionType.SERVER), process.web.settings)
         web_socket.outbox.put(answer)
-        ClientSession(process, web_socket, request_id).run(token, refusal)
+        ClientSession(process, web_socket, request_id, user_id).run(token, refusal)
 
     return Takeover(serve)
 
@@ -75,14 +76,16 @@ def events() -> Response:
     # A browser that reconnects sends a newer one than the address has.
     last_event_id = request.headers.get("Last-Event-ID", request.args.get(LAST_EVENT_ID))
     _redeem(process)
-    g.caller, until = process.web.tokens.verify_until(bearer())
-    user_id = caller().user_id
+    g.caller, until = process.web.tokens.verify_until(bearer(), on_behalf_of())
+    listening = caller()
+    check_scope(listening, READ)
+    user_id = listening.user_id
     if not process.connections.acquire(user_id):
         raise BadRequest(503, "too_many_sockets", "this user has too many streams open")
     is_page = TICKET in request.args
 
     def serve(sock: Any, headers: list[tuple[str, str]]) -> None:
-        stream = EventStream(process, sock, user_id, until)
+        stream = EventStream(process, sock, listening, until)
         stream.run(_head(headers), threads, last_event_id, is_page=is_page)
 
     return Takeover(serve, mimetype="text/event-stream")

@@ -10,10 +10,12 @@ import msgspec
 from models.caveats import Acknowledgement
 from models.message import check_thread_id
 from storage.resilience import budget
-from webapp.http.auth import InvalidToken
+from webapp.http.auth import InvalidToken, NotAllowed
+from webapp.http.context import Visit
 from webapp.http.drafts import checked_draft
 from webapp.http.errors import RETRY_AFTER_SECONDS, BadRequest, fault_of
 from webapp.http.schemas import AcknowledgementFields
+from webapp.http.scopes import READ, WRITE, check_scope
 from webapp.realtime.connection import WebSocket
 from webapp.realtime.frames import LAST_SECOND, authenticated_frame, frame
 from webapp.realtime.listener import Listener
@@ -40,10 +42,19 @@ RESTART = 1012
 class ClientSession:
     """One client, from its handshake to its end."""
 
-    def __init__(self, process: Realtime, socket: WebSocket, request_id: str) -> None:
+    def __init__(
+        self,
+        process: Realtime,
+        socket: WebSocket,
+        request_id: str,
+        on_behalf_of: str | None = None,
+    ) -> None:
+        """`on_behalf_of` is the user whom the handshake names beside an API key."""
         self._process = process
         self._socket = socket
         self._request_id = request_id
+        self._on_behalf_of = on_behalf_of
+        self._visit: Visit | None = None
         self._began_at = time.monotonic()
         self._user_id = ""
         self._until = 0.0
@@ -72,6 +83,8 @@ class ClientSession:
         """Ends it when its token has expired or none has come, and ticks its socket."""
         if self._user_id and wall >= self._until:
             self._socket.close(BAD_TOKEN, "the token has expired")
+        elif self._visit is not None and self._visit.is_over():
+            self._socket.close(BAD_TOKEN, "the token was revoked")
         elif not self._user_id and now - self._began_at > AUTHENTICATE_SECONDS:
             self._socket.close(BAD_TOKEN, "no token came in time")
         self._socket.tick(now)
@@ -94,27 +107,36 @@ class ClientSession:
         try:
             act()
         except InvalidToken as error:
-            self._socket.close(BAD_TOKEN, str(error)[:120])
+            if isinstance(error, NotAllowed) and self._listener is not None:
+                # What a good credential may not do is an error as any other.
+                self._fail(error, text)
+            else:
+                self._socket.close(BAD_TOKEN, str(error)[:120])
         except Exception as error:
-            fault = fault_of(error, self._request_id)
-            self._reply(
-                "error",
-                code=fault.code,
-                detail=fault.detail,
-                errors=fault.errors or None,
-                client_ref=client_ref_in(text) if text else None,
-                request_id=self._request_id,
-                retry_after=RETRY_AFTER_SECONDS if fault.status == 503 else None,
-            )
-            if fault.status < 500:
-                self._socket.penalize()
+            self._fail(error, text)
         finally:
             budget.end()
             self._is_busy = False
 
+    def _fail(self, error: Exception, text: bytes | None) -> None:
+        fault = fault_of(error, self._request_id)
+        self._reply(
+            "error",
+            code=fault.code,
+            detail=fault.detail,
+            errors=fault.errors or None,
+            client_ref=client_ref_in(text) if text else None,
+            request_id=self._request_id,
+            retry_after=RETRY_AFTER_SECONDS if fault.status == 503 else None,
+        )
+        if fault.status < 500:
+            self._socket.penalize()
+
     def _answer(self, text: bytes | None) -> None:
         command = self._decode(text)
         if isinstance(command, Authenticate):
+            if command.on_behalf_of is not None:
+                self._on_behalf_of = command.on_behalf_of
             self._authenticate(command.token, command.client_ref)
             return
         listener = self._listener
@@ -124,6 +146,8 @@ class ClientSession:
             self._subscribe(listener, command)
         elif isinstance(command, SendMessage):
             listener.resume()
+            if self._visit is not None:
+                check_scope(self._visit.caller, WRITE)
             self._send(listener, command)
         elif isinstance(command, Ping):
             self._reply("pong", client_ref=command.client_ref)
@@ -141,7 +165,9 @@ class ClientSession:
             raise
 
     def _authenticate(self, token: str, client_ref: str | int | None) -> None:
-        caller, until = self._process.web.tokens.verify_until(token)
+        tokens = self._process.web.tokens
+        caller, until = tokens.verify_until(token, self._on_behalf_of)
+        check_scope(caller, READ)
         if self._listener is None:
             self._admit(caller.user_id)
         elif caller.user_id != self._user_id:
@@ -149,6 +175,7 @@ class ClientSession:
         if self._listener is None:
             return
         self._until = until
+        self._visit = Visit(tokens, caller)
         event_id = self._listener.next_id()
         self._socket.put(authenticated_frame(event_id, caller.user_id, until, client_ref))
 

@@ -8,6 +8,8 @@ from typing import Any
 import gevent
 
 from settings import Settings
+from webapp.http.auth import Caller
+from webapp.http.context import Visit
 from webapp.realtime.frames import EventFrame, authenticated_frame
 from webapp.realtime.listener import Listener
 from webapp.realtime.outbox import Outbox
@@ -20,19 +22,20 @@ COMMENT = b": still here\n\n"
 
 
 class EventStream:
-    """One client's event stream. It ends when its token expires or the client stops reading."""
+    """One client's event stream. It ends when its token does or the client stops reading."""
 
     def __init__(
         self,
         process: Realtime,
         sock: Any,
-        user_id: str,
+        caller: Caller,
         until: float,
     ) -> None:
         settings: Settings = process.web.settings
         self._process = process
         self._socket = sock
-        self._user_id = user_id
+        self._user_id = caller.user_id
+        self._visit = Visit(process.web.tokens, caller)
         self._until = until
         self._stalled_seconds = settings.socket_stalled_seconds
         self._wrote_at = time.monotonic()
@@ -81,8 +84,10 @@ class EventStream:
             self._socket.close()
 
     def tick(self, now: float, wall: float) -> None:
-        """Ends it when its token has expired or it stalls; sends a comment while idle."""
-        if wall >= self._until or self._outbox.stalled_for(now) > self._stalled_seconds:
+        """Ends it when its token has expired or was revoked, or when it stalls; sends a comment
+        while idle."""
+        is_over = wall >= self._until or self._visit.is_over()
+        if is_over or self._outbox.stalled_for(now) > self._stalled_seconds:
             self._end()
         elif now - self._wrote_at > COMMENT_SECONDS:
             self._wrote_at = now

@@ -71,9 +71,9 @@ def file_of(table: str) -> str:
     return f"{table}.jsonl.gz"
 
 
-def key_of(secret: str) -> bytes:
-    """The key for backups of an installation with this secret."""
-    return hmac.digest(secret.encode(), _PURPOSE, hashlib.sha256)
+def key_of(secret: str) -> bytes | None:
+    """The key for backups of an installation with this secret, None for one without."""
+    return hmac.digest(secret.encode(), _PURPOSE, hashlib.sha256) if secret else None
 
 
 def signature(key: bytes, manifest: bytes) -> str:

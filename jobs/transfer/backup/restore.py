@@ -36,8 +36,12 @@ _IS_EMPTY = (
 )
 _RAISE_BOUNDARY = "UPDATE archive_boundary SET below = greatest(below, CAST(:boundary AS uuid))"
 
-_KEPT_WHOLE = frozenset({"user_erasures", "audit_trail"})
+_KEPT_WHOLE = frozenset({"user_erasures", "token_revocations", "audit_trail"})
 """Tables that say what became of a user, and so hold rows of those who were erased."""
+
+
+_ONLY_SIGNED = {AUDIT, "api_keys"}
+"""Tables that whoever changed a backup must not write: what was done, and who may do anything."""
 
 
 @dataclass(eq=False)
@@ -64,7 +68,7 @@ class RestoreService:
         with `merge`."""
         on_progress("verifying", 0, 0)
         tiers, settings = self._tiers, self._tiers.settings
-        verified = verify(folder, key_of(settings.jwt_secret), trust=trust)
+        verified = verify(folder, key_of(settings.signing_secret), trust=trust)
         found = verified.manifest
         migrate_all(tiers.job_engine, tiers.job_clickhouse, settings.partition_weeks_ahead)
         (row,) = rows_of(tiers.job_engine, _IS_EMPTY)
@@ -88,7 +92,7 @@ class RestoreService:
         with translated(), self._tiers.job_engine.begin() as connection:
             erased = hidden.erasures(connection)
             # Only those that a backup may have, whatever its manifest names.
-            wanted = set(small_tables(connection)) - (set() if found.is_signed else {AUDIT})
+            wanted = set(small_tables(connection)) - (set() if found.is_signed else _ONLY_SIGNED)
             tables = {
                 name: list(_kept(name, lines(folder, part), erased))
                 for name, part in found.manifest.parts.items()

@@ -16,6 +16,7 @@ PASSING = (
     "archive_boundary",
     "audit_outbox",
     "clickhouse_outbox",
+    "credential_changes",
     "notices",
     "recovery_runs",
     "redis_backfill",

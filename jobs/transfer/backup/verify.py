@@ -27,7 +27,7 @@ def verify(folder: Path, key: bytes | None, *, trust: bool = False) -> SignedMan
         raise Refused(
             f"{folder} is not signed with this installation's THREADKEEP_JWT_SECRET: another"
             " installation or an earlier version made it, or somebody changed it. If you know where"
-            " it comes from, --trust takes it all the same, without its audit trail"
+            " it comes from, --trust takes it all the same, without its audit trail and API keys"
         )
     for part in found.manifest.parts.values():
         _check_bytes(folder / part.file, part)

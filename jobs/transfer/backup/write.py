@@ -52,6 +52,9 @@ class BackupService:
         one already, and `TierError`; no folder is left then."""
         if folder.exists():
             raise Refused(f"{folder} is there already")
+        key = key_of(self._tiers.settings.signing_secret)
+        if key is None:
+            raise Refused("THREADKEEP_JWT_SECRET is not set, which backups are signed with")
         self._gather()
         with _drafted(folder) as draft:
             made_at = ids.timestamp(self._tiers.clock.now_us())
@@ -64,7 +67,6 @@ class BackupService:
                     boundary=taken.boundary,
                     parts=_parts(draft, taken, on_progress),
                 )
-            key = key_of(self._tiers.settings.jwt_secret)
             data = msgspec.json.format(msgspec.json.encode(manifest)) + b"\n"
             _write(draft / NAME, data)
             _write(draft / SIGNATURE, signature(key, data).encode() + b"\n")

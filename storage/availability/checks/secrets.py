@@ -14,6 +14,8 @@ million times."""
 LEAST_LEAPS = MINIMUM_SECRET_BYTES // 4
 """So many neighbours at least that are no step along the alphabet or the digits."""
 
+FOR_THIS = "only tokens that were made for this service are taken"
+
 _SAMPLE = re.compile(
     "^((jwt|my|super|the|threadkeep|threadkeepjwt|top|your|your256bit|dev|test)?secret"
     "|astringsecretatleast256bitslong|(django)?insecure|default|dev(elopment|key)|example|password"
@@ -25,13 +27,29 @@ _SAMPLE = re.compile(
 
 def judge_settings(settings: Settings) -> list[Finding]:
     """What the environment says, as far as it can be judged without a server."""
-    fault = fault_of(settings.jwt_secret)
+    fault = next(filter(None, map(fault_of, settings.jwt_secrets)), "")
     advice = (
         f"give THREADKEEP_JWT_SECRET {MINIMUM_SECRET_BYTES} random bytes or more, as"
         " `openssl rand -base64 48` makes them: who guesses it is any user"
     )
-    value = fault or f"{len(settings.jwt_secret.encode())} bytes"
-    return [found(SETTINGS, "secret", not fault, value, advice, "refuse")]
+    sizes = [f"{len(secret.encode())} bytes" for secret in settings.jwt_secrets]
+    value = fault or ", ".join(sizes) or "none, and a key set"
+    return [
+        found(SETTINGS, "secret", not fault, value, advice, "refuse"),
+        *(_judge_claims(settings) if settings.has_key_set else ()),
+    ]
+
+
+def _judge_claims(settings: Settings) -> list[Finding]:
+    """Whether tokens that an identity provider makes for other services are refused."""
+    wanted = {
+        "THREADKEEP_JWT_ISSUER": settings.jwt_issuer,
+        "THREADKEEP_JWT_AUDIENCE": settings.jwt_audience,
+    }
+    missing = [variable for variable, value in wanted.items() if not value]
+    advice = f"set {' and '.join(missing)}: the provider signs tokens for other services too"
+    value = f"{' and '.join(missing)} not set" if missing else "checked"
+    return [found(SETTINGS, "claims", not missing, value, advice, "weaker", FOR_THIS)]
 
 
 def fault_of(secret: str) -> str:

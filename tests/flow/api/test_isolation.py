@@ -7,22 +7,31 @@ user.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jwt
+import msgspec
 import pytest
 import requests
 from flask import Flask
 
+import settings as configuration
 from settings import Settings
+from storage.identity.credentials import SCOPES
 from support.calls.admin_calls import ADMIN_CALLS
 from support.calls.api import Api, ok, problem
+from support.calls.keys import ALL_BUT_ADMIN, made_key, on_behalf_of, with_key
 from support.data.moving import wait_until
 from support.data.users import fresh_user
+from support.stack.environment import COMPLETE
 from support.stack.processes import Launched
 from support.waiting import eventually
 from webapp.app import create_app
+from webapp.http.auth import Tokens
 from webapp.http.requests import PUBLIC
 
 SECRET = "what nobody else may read"
 THREAD = "theirs"
+NEVER = "01a1fc1b-eb65-7fec-82e6-2aae62aa8097"
+OWN = configuration.load(COMPLETE)
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 
 
@@ -51,8 +60,7 @@ def not_found(method: str, path: str, **options: Any) -> Case:
             )
 
         real = problem(ask(theirs.message_id, THREAD), 404, "not_found")
-        never = "01a1fc1b-eb65-7fec-82e6-2aae62aa8097"
-        none = problem(ask(never, "no-such-thread"), 404, "not_found")
+        none = problem(ask(NEVER, "no-such-thread"), 404, "not_found")
         assert {**real, "request_id": ""} == {**none, "request_id": ""}
 
     return case
@@ -252,6 +260,93 @@ def test_a_stranger_finds_nothing_in_any_tier(
 ) -> None:
     case(api, theirs_everywhere)
     _is_unharmed(theirs_everywhere)
+
+
+@pytest.fixture(params=["a key", "an admin's key", "a key for a user", "an admin's key for a user"])
+def keyed(request: pytest.FixtureRequest, admin_api: Api) -> tuple[Api, str]:
+    """A stranger who calls with an API key, and what admins' calls tell them."""
+    scopes = SCOPES if "admin" in request.param else ALL_BUT_ADMIN
+    client = with_key(admin_api, *scopes)
+    if request.param.endswith("for a user"):
+        on_behalf_of(client, fresh_user())
+        return client, "forbidden" if "admin" in request.param else "insufficient_scope"
+    return client, "" if "admin" in request.param else "insufficient_scope"
+
+
+@pytest.mark.parametrize("name", CASES, ids=[" ".join(name) for name in CASES])
+def test_a_stranger_with_a_key_finds_nothing_either(
+    keyed: tuple[Api, str], theirs_everywhere: Theirs, name: tuple[str, str]
+) -> None:
+    stranger, told = keyed
+    if name[1].startswith("admin.") or name[1] == "analytics.series":
+        if told:
+            path, *body = ADMIN_CALLS.get(name, ("/api/analytics/series?scope=everyone",))
+            code = told if name in ADMIN_CALLS else "forbidden"
+            reply = stranger.call(name[0], path, json=body[0] if body else None)
+            problem(reply, 403, code)
+            assert SECRET not in reply.text
+    elif not (told == "" and name[1] == "analytics.summary"):
+        # An admin's key sees the figures of everyone, as an admin does.
+        CASES[name](stranger, theirs_everywhere)
+    _is_unharmed(theirs_everywhere)
+
+
+@pytest.mark.parametrize("name", CASES, ids=[" ".join(name) for name in CASES])
+def test_whoever_has_no_credential_any_more_gets_nothing(
+    gone: dict[str, Api], theirs_everywhere: Theirs, name: tuple[str, str]
+) -> None:
+    """Of the other user's own: a revoked token and key, and one of a secret that was changed."""
+    for how, client in gone.items():
+        reply = client.call(name[0], ADMIN_CALLS.get(name, (path_of(name[1]),))[0])
+        problem(reply, 401, "invalid_token")
+        assert SECRET not in reply.text, how
+    _is_unharmed(theirs_everywhere)
+
+
+@pytest.fixture(scope="module")
+def gone(
+    stack: Launched,
+    token: Callable[..., str],
+    settings: Settings,
+    theirs_everywhere: Theirs,
+) -> dict[str, Api]:
+    """Clients with credentials of the other user that were good once."""
+    user_id, admin_api = theirs_everywhere.user_id, Api(stack.url, token("admin", admin=True))
+    revoked = token(user_id)
+    body = {"token_id": jwt.decode(revoked, options={"verify_signature": False})["jti"]}
+    ok(admin_api.post("/api/admin/revocations", json=body), 201)
+    keys = [
+        made_key(admin_api, *ALL_BUT_ADMIN, user_id=user_id),
+        made_key(admin_api, *ALL_BUT_ADMIN),
+        made_key(admin_api, *ALL_BUT_ADMIN, user_id=user_id, expires_at="2020-01-01T00:00:00Z"),
+    ]
+    for key in keys[:2]:
+        ok(admin_api.delete(f"/api/admin/keys/{key['id']}"))
+    before = Tokens(
+        msgspec.structs.replace(settings, jwt_secret="the secret that was taken before this one")
+    )
+    clients = {
+        "a revoked token": Api(stack.url, revoked),
+        "a revoked key": Api(stack.url, keys[0]["key"]),
+        "a revoked key on behalf": on_behalf_of(Api(stack.url, keys[1]["key"]), user_id),
+        "an expired key": Api(stack.url, keys[2]["key"]),
+        "a changed secret": Api(stack.url, before.issue(user_id, is_admin=True, ttl_seconds=600)),
+    }
+    for client in clients.values():
+        eventually(
+            lambda client=client: {client.get("/api").status_code for _ in range(8)} == {401}, 5
+        )
+    return clients
+
+
+def path_of(endpoint: str) -> str:
+    """The path of an endpoint, of the other user's data."""
+    rule = next(one for one in create_app(OWN).url_map.iter_rules(endpoint))
+    names = {"thread_id": THREAD, "run_id": THREAD, "version": "1", "message_id": NEVER}
+    return "/".join(
+        names.get(part.strip("<>").rpartition(":")[2], part) if part.startswith("<") else part
+        for part in rule.rule.split("/")
+    )
 
 
 def test_a_stranger_with_a_thread_of_the_same_name_finds_nothing_either(

@@ -29,6 +29,20 @@ ADMIN_CALLS: dict[tuple[str, str], tuple[Any, ...]] = {
         {"user_id": "somebody", "keep_days": 1},
     ),
     ("DELETE", "admin.retention.clear_policy"): ("/api/admin/retention?user_id=somebody",),
+    ("POST", "admin.keys.create_key"): (
+        "/api/admin/keys",
+        {"name": "mine", "scopes": ["admin"]},
+    ),
+    ("GET", "admin.keys.list_keys"): ("/api/admin/keys",),
+    ("DELETE", "admin.keys.revoke_key"): ("/api/admin/keys/01a1fc1b-eb65-7fec-82e6-2aae62aa8097",),
+    ("POST", "admin.revocations.revoke_tokens"): (
+        "/api/admin/revocations",
+        {"user_id": "somebody"},
+    ),
+    ("GET", "admin.revocations.list_revocations"): ("/api/admin/revocations",),
+    ("DELETE", "admin.revocations.lift_revocation"): (
+        "/api/admin/revocations/01a1fc1b-eb65-7fec-82e6-2aae62aa8097",
+    ),
     ("GET", "admin.archive.get_archive"): ("/api/admin/archive",),
     ("GET", "admin.operator_receipts.get_operator_receipt"): (
         "/api/admin/messages/01a1fc13-2a0f-788d-90e0-8acba3010624/receipt",

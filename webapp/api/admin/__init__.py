@@ -9,9 +9,11 @@ from webapp.api.admin import (
     consistency,
     dead_letters,
     disaster,
+    keys,
     receipts,
     recovery,
     retention,
+    revocations,
     road,
     users,
 )
@@ -26,9 +28,11 @@ AREAS = (
     consistency,
     dead_letters,
     disaster,
+    keys,
     receipts,
     recovery,
     retention,
+    revocations,
     road,
     users,
 )

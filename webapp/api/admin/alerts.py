@@ -61,7 +61,7 @@ def list_alerts() -> Response:
 def acknowledge_alert(alert_id: str) -> Response:
     """Notes who acknowledged it; the first one stays."""
     monitor = web().services.performance.monitor
-    return answer(alert_fields(monitor.acknowledge(alert_id, caller().user_id)))
+    return answer(alert_fields(monitor.acknowledge(alert_id, caller().actor)))
 
 
 @Operation(
@@ -75,4 +75,4 @@ def silence_alert(alert_id: str) -> Response:
     """Mutes notifications of its type for a while; it stays listed."""
     body = body_as(SilenceAlert)
     monitor = web().services.performance.monitor
-    return answer(alert_fields(monitor.silence(alert_id, body.seconds, caller().user_id)))
+    return answer(alert_fields(monitor.silence(alert_id, body.seconds, caller().actor)))

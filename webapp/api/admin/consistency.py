@@ -31,7 +31,7 @@ def check_consistency() -> Response:
     if scope.thread_id is not None:
         check_thread_id(scope.thread_id)
     reports = web().services.jobs.consistency_checker.reports
-    report = reports.open(scope, caller().user_id, repair=body.repair)
+    report = reports.open(scope, caller().actor, repair=body.repair)
     try:
         consistency.start(report.id)
     except TierError as error:

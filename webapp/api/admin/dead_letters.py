@@ -53,7 +53,7 @@ def replay_dead_letter(letter_id: str) -> Response:
     body = optional_body_as(ReplayDeadLetter)
     record = None if isinstance(body.record, msgspec.UnsetType) else _bytes(body.record)
     service = web().services.jobs.dead_letters
-    return answer(service.replay(_number(letter_id), by=caller().user_id, record=record))
+    return answer(service.replay(_number(letter_id), by=caller().actor, record=record))
 
 
 @Operation("Discard a refused write", {200: Discarded}, errors=(404,))
@@ -61,7 +61,7 @@ def replay_dead_letter(letter_id: str) -> Response:
 def discard_dead_letter(letter_id: str) -> Response:
     """Gives up a refused write, and takes its version out of Redis."""
     service = web().services.jobs.dead_letters
-    return answer(service.discard(_number(letter_id), by=caller().user_id))
+    return answer(service.discard(_number(letter_id), by=caller().actor))
 
 
 def _number(letter_id: str) -> int:

@@ -86,7 +86,7 @@ def initiate_disaster_recovery() -> Response:
     body = optional_body_as(InitiateDisasterRecovery)
     service = web().services.jobs.disaster_recovery
     try:
-        run = service.request(body.recovery_tier, caller().user_id, body.target_rto_seconds)
+        run = service.request(body.recovery_tier, caller().actor, body.target_rto_seconds)
     except AlreadyRecovering as error:
         raise BadRequest(409, "recovery_under_way", str(error)) from None
     web().wakeups.send("disaster.recover")
@@ -122,7 +122,7 @@ def simulate_disaster() -> Response:
     """Has every process treat tiers as silent. 404 unless drills are allowed."""
     _only_where_drills_are_allowed()
     body = body_as(SimulateDisaster)
-    begun = web().services.drills.begin(body.scenario, body.duration_seconds, caller().user_id)
+    begun = web().services.drills.begin(body.scenario, body.duration_seconds, caller().actor)
     return answer(
         DrillBegun(
             id=begun.id,
@@ -145,7 +145,7 @@ def simulate_degradation() -> Response:
     _only_where_drills_are_allowed()
     body = body_as(SimulateDegradation)
     begun = web().services.drills.begin(
-        body.scenario, body.duration_seconds, caller().user_id, body.intensity
+        body.scenario, body.duration_seconds, caller().actor, body.intensity
     )
     return answer(
         DegradationBegun(

@@ -30,7 +30,7 @@ def recover_redis_cache() -> Response:
     if body.backfill_missing:
         told += sum(recovery.warm(body.user_id, body.thread_id))
     web().services.jobs.audit.note(
-        caller().user_id,
+        caller().actor,
         "redis.recovered",
         _subject(body),
         {"messages": told},

@@ -78,7 +78,7 @@ def set_policy() -> Response:
         body.thread_id,
         keep_days=body.keep_days,
         legal_hold=body.legal_hold,
-        by=caller().user_id,
+        by=caller().actor,
     )
     return answer(RetentionSet(policy=policy))
 
@@ -97,7 +97,7 @@ def clear_policy() -> Response:
     thread_id = request.args.get("thread_id")
     _check(user_id, thread_id)
     service = web().services.jobs.retention_policies
-    return answer(service.clear(user_id, thread_id, by=caller().user_id))
+    return answer(service.clear(user_id, thread_id, by=caller().actor))
 
 
 def _check(user_id: str, thread_id: str | None) -> None:

@@ -50,7 +50,7 @@ def erase_user_of_any_name() -> Response:
 
 def _erase(user_id: str) -> Response:
     check_user_id(user_id)
-    work = _Erasing(web().services.jobs.user_erasure, user_id, caller().user_id)
+    work = _Erasing(web().services.jobs.user_erasure, user_id, caller().actor)
     work.start()
     work.join(max(0.0, ANSWER_SECONDS - latency_ms() / 1000))
     found = work.found()

@@ -23,7 +23,8 @@ _verify = click.option(
 _trust = click.option(
     "--trust",
     is_flag=True,
-    help="Restore a backup that this installation has not signed, without its audit trail.",
+    help="Restore a backup that this installation has not signed, without its audit trail and API"
+    " keys.",
 )
 
 
@@ -70,13 +71,13 @@ def restore(folder: Path, verify: bool, merge: bool, trust: bool) -> None:
         found = services.jobs.restore.restore(
             folder, operator(), merge=merge, trust=trust, on_progress=tell
         )
-    _say_unsigned(found, "its audit trail was left out")
+    _say_unsigned(found, "its audit trail and API keys were left out")
     _say("restored", found.manifest)
 
 
 def _only_verify(folder: Path, trust: bool) -> None:
     try:
-        key = key_of(settings.load().jwt_secret)
+        key = key_of(settings.load().signing_secret)
     except settings.SettingsError:
         # A backup that is trusted can be checked without an installation.
         if not trust:

@@ -105,8 +105,11 @@ def _scrape(services: Services) -> Scrape | None:
     url = services.settings.api_url
     if not url:
         return None
-    tokens = Tokens(services.settings)
-    token = tokens.issue(operator(), is_admin=True, ttl_seconds=TOKEN_SECONDS)
+    if services.settings.jwt_secrets:
+        tokens = Tokens(services.settings)
+        token = tokens.issue(operator(), is_admin=True, ttl_seconds=TOKEN_SECONDS)
+    else:
+        token = services.settings.metrics_token
     try:
         with requests.Session() as session:
             session.trust_env = False

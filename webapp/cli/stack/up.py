@@ -75,6 +75,11 @@ def up(
     started = time.monotonic()
     programs = _programs(without)
     settings.check_names(os.environ)
+    # The programs get the secrets themselves, as they get those that are made here.
+    given = settings.with_files(os.environ)
+    for name in os.environ.keys() - given.keys():
+        del os.environ[name]
+    os.environ.update(given)
     with (
         _folder(data, ephemeral) as folder,
         Stack(folder, on_event=say) as stack,

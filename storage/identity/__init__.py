@@ -1,0 +1,1 @@
+"""API keys and revoked tokens: kept in PostgreSQL, known to every process within seconds."""
