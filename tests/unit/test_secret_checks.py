@@ -2,9 +2,12 @@
 
 import secrets
 
+import msgspec
 import pytest
 
-from storage.availability.checks.secrets import fault_of
+import settings
+from storage.availability.checks.finding import Finding
+from storage.availability.checks.secrets import fault_of, judge_settings
 from support.stack.environment import COMPLETE
 
 SAMPLES = [
@@ -49,6 +52,30 @@ def test_random_secrets_are_secrets() -> None:
         for _ in range(500):
             secret = make()
             assert fault_of(secret) == "", secret
+
+
+def judged(**changes: str) -> dict[str, Finding]:
+    own = msgspec.structs.replace(settings.load(COMPLETE), **changes)
+    return {one.check: one for one in judge_settings(own)}
+
+
+def test_a_key_set_without_issuer_and_audience_is_weaker() -> None:
+    assert set(judged()) == {"secret"}
+    provided = {"jwks_url": "https://login.example/keys", "jwt_secret": ""}
+    both = {"jwt_issuer": "https://login.example/", "jwt_audience": "threadkeep"}
+    assert judged(**provided)["secret"].ok
+    for given in ({}, {"jwt_issuer": both["jwt_issuer"]}, {"jwt_audience": "threadkeep"}):
+        found = judged(**provided, **given)["claims"]
+        missing = [f"THREADKEEP_{name.upper()}" for name in both if name not in given]
+        assert (found.severity, found.found) == ("weaker", f"{' and '.join(missing)} not set")
+        assert found.promise
+    assert judged(**provided, **both)["claims"].ok
+
+
+def test_each_of_several_secrets_is_judged() -> None:
+    good = [secrets.token_urlsafe(48) for _ in range(2)]
+    assert judged(jwt_secret=",".join(good))["secret"].ok
+    assert judged(jwt_secret=f"{good[0]},{SAMPLES[0]}")["secret"].severity == "refuse"
 
 
 def test_a_phrase_of_many_words_is_a_secret() -> None:
