@@ -16,7 +16,8 @@ import settings
 from settings import Settings
 from support.stack.environment import COMPLETE
 from support.waiting import eventually
-from webapp.http.auth import InvalidToken, NotAllowed, Tokens
+from webapp.http.auth import Tokens
+from webapp.identity.caller import InvalidToken, NotAllowed
 
 CONFIGURED = settings.load(COMPLETE)
 SECRET = CONFIGURED.jwt_secret

@@ -6,12 +6,13 @@ import msgspec
 import pytest
 
 from models.message import ROLES
+from webapp.api.admin.consistency import CheckConsistency
 from webapp.api.admin.disaster import InitiateDisasterRecovery
 from webapp.api.states import PutSession
-from webapp.http.body_errors import MOST_CHARACTERS, MOST_NAMED
+from webapp.http.body.reading import decode
+from webapp.http.body.wrong_fields import MOST_CHARACTERS, MOST_NAMED
 from webapp.http.errors import BadRequest
-from webapp.http.requests import decode
-from webapp.http.schemas import AppendChunk, CheckConsistency, PatchThread, PostBatch, PostMessage
+from webapp.http.schemas import AppendChunk, PatchThread, PostBatch, PostMessage
 from webapp.realtime.protocol import ClientCommand
 
 SECRET = "what nobody else may read"

@@ -18,7 +18,7 @@ from webapp.http.operation import operations
 ROOT = Path(settings.__file__).parent
 DOCUMENT = ROOT / "docs" / "errors.md"
 FOLDERS = ("models", "storage", "webapp")
-RAISED = frozenset({"InvalidMessage", "InvalidQuery", "StreamRefused"})
+RAISED = frozenset({"InvalidMessage", "InvalidQuery", "NotAllowed", "StreamRefused"})
 """What takes its code first; everything else takes it after the status."""
 HTTP = (400, 403, 404, 405, 414, 416, 417, 431, 501)
 """Statuses that the libraries around the application answer with, by themselves."""

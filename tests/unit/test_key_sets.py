@@ -31,8 +31,9 @@ from support.stack.identity_provider import (
     published,
     signed,
 )
-from webapp.http.auth import AskElsewhere, InvalidToken, Tokens
+from webapp.http.auth import Tokens
 from webapp.identity import key_source
+from webapp.identity.caller import AskElsewhere, InvalidToken
 from webapp.identity.key_set import parse
 from webapp.identity.loading import KeysUnavailable
 

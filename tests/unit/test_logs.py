@@ -13,8 +13,8 @@ from storage.errors import headline
 from support.stack.environment import COMPLETE
 from tasks.logs import configure
 from webapp.app import create_app
-from webapp.http.auth import Caller
 from webapp.http.log_lines import about_request
+from webapp.identity.caller import Caller
 
 CONTENT = "what somebody wrote in confidence"
 

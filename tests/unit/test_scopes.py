@@ -7,16 +7,17 @@ import settings
 from storage.identity.credentials import ADMIN, ON_BEHALF_OF, SCOPES
 from support.stack.environment import COMPLETE
 from webapp.app import create_app
-from webapp.http.auth import Caller, NotAllowed
 from webapp.http.requests import METHODS, PUBLIC
 from webapp.http.scopes import ANY, check_route, scope_of
+from webapp.identity.caller import Caller, NotAllowed
 from webapp.realtime.app import create_realtime_app
 
 OWN = settings.load(COMPLETE)
 FOR_ANY_KEY = {
-    "console.console_facts",
-    "health.info",
-    "health.persistence",
+    "console.get_console_facts",
+    "health.get_service_info",
+    "health.get_persistence_health",
+    "tickets.create_ticket",
 }
 
 

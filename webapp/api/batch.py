@@ -11,12 +11,13 @@ from models.caveats import Acknowledgement, Degraded
 from models.message import InvalidMessage, Message, Tier, check_idempotency_key
 from storage.errors import KeyReused
 from storage.messages.posts import Draft
+from webapp.http.body.drafts import checked_draft
+from webapp.http.body.reading import body_as, decode
 from webapp.http.context import caller, web
-from webapp.http.drafts import checked_draft
 from webapp.http.errors import BadRequest, fault_of
 from webapp.http.log_lines import request_id
 from webapp.http.operation import KEY, Operation
-from webapp.http.requests import answer, body_as, decode, latency_ms
+from webapp.http.requests import answer, latency_ms
 from webapp.http.schemas import BatchAnswer, BatchItem, BatchResult, PostBatch, SoundBatch
 
 _ORDER: tuple[Tier, ...] = get_args(Tier)

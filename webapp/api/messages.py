@@ -18,9 +18,10 @@ from storage.messages.retrieval_service import MessageSlice
 from storage.messages.storage_service import Unsettled
 from storage.messages.streaming_service import Shown
 from storage.resilience import budget
+from webapp.http.body.drafts import checked_draft
+from webapp.http.body.reading import body_as
 from webapp.http.conditions import etag, if_match, unless_known, weak_etag
 from webapp.http.context import Web, caller, web
-from webapp.http.drafts import checked_draft
 from webapp.http.errors import BadRequest
 from webapp.http.json_answer import JsonAnswer
 from webapp.http.operation import KEY, PAGE, Operation
@@ -29,7 +30,6 @@ from webapp.http.requests import (
     answer,
     answer_record,
     asked,
-    body_as,
     joined,
     latency_ms,
     query_limit,

@@ -16,10 +16,11 @@ from webapp.api.states import (
     read_fields,
     saved_fields,
 )
+from webapp.http.body.reading import body_as
 from webapp.http.conditions import answer_tagged, etag, expected_version, unless_known
 from webapp.http.context import caller, web
 from webapp.http.operation import PAGE, Operation
-from webapp.http.requests import answer, answer_page, body_as, query_limit, wrong_cursor
+from webapp.http.requests import answer, answer_page, query_limit, wrong_cursor
 
 blueprint = Blueprint("runs", __name__, url_prefix="/api/runs")
 

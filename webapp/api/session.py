@@ -13,10 +13,11 @@ from webapp.api.states import (
     read_fields,
     saved_fields,
 )
+from webapp.http.body.reading import body_as
 from webapp.http.conditions import etag, expected_version, unless_known
 from webapp.http.context import caller, web
 from webapp.http.operation import Operation
-from webapp.http.requests import answer, body_as
+from webapp.http.requests import answer
 
 blueprint = Blueprint("session", __name__, url_prefix="/api")
 

@@ -8,8 +8,9 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from models.message import Caveat, Durability, FailoverReason, Tier
 from models.state import MAX_TTL_SECONDS, Checkpoint, Level, check_state, compact
 from storage.states.service import StateAnswer, StateRead
+from webapp.http.body.reading import decode
 from webapp.http.context import web
-from webapp.http.requests import decode, latency_ms
+from webapp.http.requests import latency_ms
 from webapp.http.schemas import RequestBody
 
 State = Annotated[

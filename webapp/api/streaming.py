@@ -11,9 +11,10 @@ from models.message import (
 )
 from storage.messages.posts import Draft
 from webapp.api.messages import acknowledged
+from webapp.http.body.reading import body_as, optional_body_as
 from webapp.http.context import caller, web
 from webapp.http.operation import KEY, Operation
-from webapp.http.requests import answer, body_as, optional_body_as
+from webapp.http.requests import answer
 from webapp.http.schemas import (
     AcknowledgedMessage,
     AppendChunk,

@@ -19,6 +19,7 @@ from models.message import (
 )
 from storage.threads.page import ThreadList, ThreadQuery
 from storage.threads.service import ThreadChange
+from webapp.http.body.reading import body_as
 from webapp.http.conditions import answer_tagged, unless_known, weak_etag
 from webapp.http.context import caller, web
 from webapp.http.errors import BadRequest
@@ -28,7 +29,6 @@ from webapp.http.requests import (
     Asked,
     answer,
     asked,
-    body_as,
     latency_ms,
     query_flag,
     query_limit,

@@ -5,10 +5,10 @@ import time
 import msgspec
 from flask import Blueprint, Response, request
 
-from webapp.http.auth import InvalidTicket
 from webapp.http.context import Web, web
 from webapp.http.operation import Operation
 from webapp.http.requests import answer, bearer
+from webapp.identity.caller import InvalidTicket
 
 TICKET_SECONDS = 30
 IDENTITY = ("HTTP_AUTHORIZATION", "HTTP_THREADKEEP_USER")

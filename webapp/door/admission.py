@@ -8,8 +8,9 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 
 from webapp.door.bridge import DoorRequest
-from webapp.http.auth import AskElsewhere, InvalidToken, bearer_of
+from webapp.http.auth import bearer_of
 from webapp.http.context import Web, of
+from webapp.identity.caller import AskElsewhere, InvalidToken
 
 BATCH = "batch.post_batch"
 LARGE_BODIES_BYTES = 64 * 1024 * 1024

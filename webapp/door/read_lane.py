@@ -24,9 +24,9 @@ from webapp.door.bridge import CLOSE, DoorRequest
 from webapp.door.lane import HEADERS, Fallback, Headers, Lane, Usual
 from webapp.door.single_flight import SingleFlight
 from webapp.door.turn_queue import TurnQueue
-from webapp.http.auth import InvalidToken
 from webapp.http.requests import DEFAULT_PAGE, Asked
 from webapp.http.scopes import READ, READ_THREADS
+from webapp.identity.caller import InvalidToken
 
 log = structlog.get_logger(__name__)
 

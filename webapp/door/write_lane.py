@@ -19,12 +19,12 @@ from storage.messages.storage_service import Submitted
 from webapp.api.messages import UNSETTLED, meaning_of
 from webapp.door.bridge import CLOSE, DoorRequest
 from webapp.door.lane import HEADERS, Fallback, Lane, Usual
-from webapp.http.auth import InvalidToken
-from webapp.http.drafts import checked_draft
+from webapp.http.body.drafts import checked_draft
 from webapp.http.errors import BadRequest
 from webapp.http.requests import joined
 from webapp.http.schemas import PostMessage
 from webapp.http.scopes import WRITE
+from webapp.identity.caller import InvalidToken
 
 log = structlog.get_logger(__name__)
 

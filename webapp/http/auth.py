@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from models.message import InvalidMessage, check_user_id
 from settings import Settings, SettingsError
 from storage.identity.credentials import ADMIN, ON_BEHALF_OF, Credentials, hash_of, is_key
+from webapp.identity.caller import AskElsewhere, Caller, InvalidToken, NotAllowed
 from webapp.identity.loading import library, signing_keys
 
 ALGORITHM = "HS256"
@@ -24,47 +25,6 @@ LATEST = 100_000_000_000
 CACHED_TOKENS = 10_000
 KEY_CACHE_SECONDS = 30.0
 """A key that is used for longer is noted as used again."""
-
-
-class Caller(NamedTuple):
-    """An authenticated user. `scopes` are None for a token, which may do all that its user may.
-
-    `token_id` and `issued_at`, the token's `jti` and `iat`, are what it can be revoked by; `key_id`
-    and `key_name` are of the API key, if it is one that acts.
-    """
-
-    user_id: str
-    is_admin: bool
-    scopes: frozenset[str] | None = None
-    token_id: str = ""
-    issued_at: float = 0.0
-    key_id: str = ""
-    key_name: str = ""
-
-    @property
-    def actor(self) -> str:
-        """Who acts, for the audit trail: the user, or the key and the user it acts as."""
-        return f"key:{self.key_id} as {self.user_id}" if self.key_id else self.user_id
-
-
-class InvalidToken(Exception):
-    """The token is missing, wrong or expired; the text says which."""
-
-
-class InvalidTicket(InvalidToken):
-    """The ticket in the address is wrong; the text is for a person."""
-
-
-class NotAllowed(InvalidToken):
-    """The credential is a good one that may not do this; `code` is stable."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
-
-
-class AskElsewhere(InvalidToken):
-    """Whether the credential is good cannot be said without asking somebody."""
 
 
 class Verified(NamedTuple):

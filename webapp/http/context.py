@@ -8,9 +8,10 @@ from flask import Flask, current_app, g
 from settings import Settings
 from storage.availability.checks.safety import Watch
 from tasks.wakeup import WakeUps
-from webapp.http.auth import Caller, Tokens
+from webapp.http.auth import Tokens
 from webapp.http.log_lines import request_id
 from webapp.http.origins import Origins
+from webapp.identity.caller import Caller
 from wiring.process import Services
 
 _EXTENSION = "threadkeep"

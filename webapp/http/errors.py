@@ -28,7 +28,7 @@ from storage.errors import (
 )
 from storage.messages.storage_service import PreconditionFailed
 from storage.states.service import StaleVersion
-from webapp.http.auth import InvalidTicket, InvalidToken, NotAllowed
+from webapp.identity.caller import InvalidTicket, InvalidToken, NotAllowed
 from webapp.identity.loading import KeysUnavailable
 
 log = structlog.get_logger(__name__)

@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -17,16 +17,15 @@ from models import ids
 from storage.resilience import budget
 from storage.telemetry.instruments import Instruments
 from webapp.http.auth import bearer_of, user_of
-from webapp.http.body_errors import body_error, cut, is_json, no_json
+from webapp.http.body.wrong_fields import cut
 from webapp.http.context import of
-from webapp.http.errors import BadRequest, UnsupportedCoding, WrongField
+from webapp.http.errors import BadRequest, WrongField
 from webapp.http.json_answer import JsonAnswer
 from webapp.http.origins import PREFLIGHT, VARY, Origins
 from webapp.http.scopes import check_route
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
 
 PUBLIC = frozenset(
     {
@@ -165,44 +164,6 @@ def latency_ms() -> float:
     """Milliseconds since this request began."""
     elapsed: float = time.perf_counter() - g.started
     return round(elapsed * 1000, 3)
-
-
-def body_as(shape: type[T]) -> T:
-    """The body as a typed value. Raises `BadRequest`."""
-    return decode(_body(), shape, sent_as=request.environ.get("CONTENT_TYPE", ""))
-
-
-def optional_body_as(shape: type[T]) -> T:
-    """The body as a typed value, that of an empty object where there is none. Raises
-    `BadRequest`."""
-    return decode(_body() or b"{}", shape, sent_as=request.environ.get("CONTENT_TYPE", ""))
-
-
-def _body() -> bytes:
-    coding = request.environ.get("HTTP_CONTENT_ENCODING", "identity")
-    if coding.lower() not in {"", "identity"}:
-        detail = f"a body with Content-Encoding {coding[:64]!r} is not taken; send it as it is"
-        raise UnsupportedCoding(detail)
-    return request.get_data(cache=False)
-
-
-def decode(data: bytes, shape: type[T], *, at: str = "$", sent_as: str = "") -> T:
-    """JSON as a typed value. `at` is where in the body it stands, `sent_as` its media type.
-
-    Raises `BadRequest`, which says what is wrong where.
-    """
-    try:
-        return msgspec.json.decode(data, type=shape)
-    except msgspec.ValidationError as error:
-        raise body_error(data, shape, error, at) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        if is_json(data):
-            # Only a laxer parser takes it: it has lone surrogates or numbers that are not finite.
-            detail = "the body holds a lone surrogate or a number that is not finite"
-            raise BadRequest(422, "text_unkeepable", detail) from None
-        raise BadRequest(400, "malformed_json", no_json(data, str(error), sent_as)) from None
-    except RecursionError:
-        raise BadRequest(422, "invalid_body", "the body is nested too deeply") from None
 
 
 def query_limit() -> int:

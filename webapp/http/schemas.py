@@ -6,8 +6,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from jobs.consistency.report import Scope
-from jobs.persist.dead_letters import DeadLetter
 from models.message import (
     Caveat,
     Durability,
@@ -253,50 +251,6 @@ class ThreadPage(msgspec.Struct, kw_only=True, frozen=True):
     retrieval_source: Source
     latency_ms: float
     warning: Caveat | UnsetType = UNSET
-
-
-class DeadLetterPage(msgspec.Struct, kw_only=True, frozen=True):
-    """Refused writes, newest first; `next_cursor` is null at the end."""
-
-    dead_letters: Sequence[DeadLetter]
-    next_cursor: str | None
-
-
-class ReplayDeadLetter(RequestBody, kw_only=True, frozen=True):
-    """Without a record the letter's own is tried again. A repaired one, as JSON text or as an
-    object, must be the same version of the same message; its hash is computed again."""
-
-    record: str | dict[str, Any] | UnsetType = UNSET
-
-
-class RecoverRedisCache(RequestBody, kw_only=True, frozen=True):
-    """Which threads to warm, all if none is named. Without `backfill_missing` Redis is only
-    backfilled with what was written while it was down."""
-
-    thread_id: str | None = None
-    user_id: str | None = None
-    backfill_missing: bool = True
-
-
-class RecoveredRedisCache(msgspec.Struct, kw_only=True, frozen=True):
-    """How many messages were backfilled."""
-
-    backfilled_messages: int
-    recovery_success: bool
-
-
-class CheckConsistency(RequestBody, kw_only=True, frozen=True):
-    """What to check, everything if nothing is named, and whether to repair differences."""
-
-    scope: Scope | None = None
-    repair: bool = False
-
-
-class CheckStarted(msgspec.Struct, kw_only=True, frozen=True):
-    """A worker has been asked; the report will have this id."""
-
-    report_id: int
-    state: str
 
 
 class ServiceInfo(msgspec.Struct, kw_only=True, frozen=True):

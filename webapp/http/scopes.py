@@ -1,7 +1,7 @@
 """What an API key must be for, route by route."""
 
 from storage.identity.credentials import ADMIN
-from webapp.http.auth import Caller, NotAllowed
+from webapp.identity.caller import Caller, NotAllowed
 
 READ = "messages:read"
 WRITE = "messages:write"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from flask import Flask, request
 from flask.globals import request_ctx
 
-from webapp.http.body_errors import cut, unknown_name
+from webapp.http.body.wrong_fields import cut, unknown_name
 from webapp.http.errors import BadRequest, WrongField
 from webapp.http.operation import KEY, Operation, operations
 

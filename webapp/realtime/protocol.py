@@ -6,8 +6,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from webapp.http.body.reading import decode
 from webapp.http.errors import BadRequest
-from webapp.http.requests import decode
 from webapp.http.schemas import MessageText, Metadata, RequestBody, RoleField
 
 MOST_THREADS = 1_000

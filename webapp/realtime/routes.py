@@ -13,11 +13,11 @@ from models.message import check_thread_id
 from storage.errors import TierError
 from webapp.api.events import EVENTS, LAST_EVENT_ID, SOCKET, TICKET
 from webapp.api.tickets import IDENTITY, redeemed
-from webapp.http.auth import InvalidTicket
 from webapp.http.context import caller
 from webapp.http.errors import BadRequest
 from webapp.http.requests import bearer, check_origin, on_behalf_of
 from webapp.http.scopes import READ, check_scope
+from webapp.identity.caller import InvalidTicket
 from webapp.realtime.connection import WebSocket
 from webapp.realtime.process import Realtime, realtime
 from webapp.realtime.protocol import MOST_THREADS

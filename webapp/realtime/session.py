@@ -10,12 +10,12 @@ import msgspec
 from models.caveats import Acknowledgement
 from models.message import check_thread_id
 from storage.resilience import budget
-from webapp.http.auth import InvalidToken, NotAllowed
+from webapp.http.body.drafts import checked_draft
 from webapp.http.context import Visit
-from webapp.http.drafts import checked_draft
 from webapp.http.errors import RETRY_AFTER_SECONDS, BadRequest, fault_of
 from webapp.http.schemas import AcknowledgementFields
 from webapp.http.scopes import READ, WRITE, check_scope
+from webapp.identity.caller import InvalidToken, NotAllowed
 from webapp.realtime.connection import WebSocket
 from webapp.realtime.frames import LAST_SECOND, authenticated_frame, frame
 from webapp.realtime.listener import Listener

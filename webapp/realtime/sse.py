@@ -8,8 +8,8 @@ from typing import Any
 import gevent
 
 from settings import Settings
-from webapp.http.auth import Caller
 from webapp.http.context import Visit
+from webapp.identity.caller import Caller
 from webapp.realtime.frames import EventFrame, authenticated_frame
 from webapp.realtime.listener import Listener
 from webapp.realtime.outbox import Outbox

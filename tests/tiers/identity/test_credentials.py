@@ -18,7 +18,8 @@ from storage.identity.known import KnownCredentials
 from storage.identity.service import CredentialService
 from support.data.users import fresh_user
 from support.faults.outages import process, without
-from webapp.http.auth import AskElsewhere, InvalidToken, NotAllowed, Tokens
+from webapp.http.auth import Tokens
+from webapp.identity.caller import AskElsewhere, InvalidToken, NotAllowed
 from wiring.process import Services
 
 ADMIN = "test:admin"

@@ -7,9 +7,10 @@ from flask import Blueprint, Response
 from msgspec import UNSET, Meta, UnsetType
 
 from jobs.monitor.alerts.store import alert_fields
+from webapp.http.body.reading import body_as
 from webapp.http.context import caller, web
 from webapp.http.operation import Operation
-from webapp.http.requests import answer, body_as, query_flag
+from webapp.http.requests import answer, query_flag
 from webapp.http.schemas import RequestBody
 
 blueprint = Blueprint("alerts", __name__, url_prefix="/performance-alerts")

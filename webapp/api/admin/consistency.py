@@ -1,17 +1,33 @@
 """The routes of consistency checks: starting one, and the last report."""
 
+import msgspec
 from flask import Blueprint, Response
 
-from jobs.consistency.report import EVERYTHING, ConsistencyReport
+from jobs.consistency.report import EVERYTHING, ConsistencyReport, Scope
 from models.message import check_thread_id, check_user_id
 from storage.errors import TierError
 from tasks import consistency
+from webapp.http.body.reading import optional_body_as
 from webapp.http.context import caller, web
 from webapp.http.operation import Operation
-from webapp.http.requests import answer, optional_body_as
-from webapp.http.schemas import CheckConsistency, CheckStarted
+from webapp.http.requests import answer
+from webapp.http.schemas import RequestBody
 
 blueprint = Blueprint("consistency", __name__)
+
+
+class CheckConsistency(RequestBody, kw_only=True, frozen=True):
+    """What to check, everything if nothing is named, and whether to repair differences."""
+
+    scope: Scope | None = None
+    repair: bool = False
+
+
+class CheckStarted(msgspec.Struct, kw_only=True, frozen=True):
+    """A worker has been asked; the report will have this id."""
+
+    report_id: int
+    state: str
 
 
 @Operation(

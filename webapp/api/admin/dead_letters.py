@@ -1,21 +1,38 @@
 """The routes of dead letters: writes that PostgreSQL refused, and what an admin decides."""
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from flask import Blueprint, Response, request
 
-from jobs.persist.dead_letters import DeadLetterRecord, Discarded, Replayed
+from jobs.persist.dead_letters import DeadLetter, DeadLetterRecord, Discarded, Replayed
 from storage.errors import NotFound
+from webapp.http.body.reading import optional_body_as
 from webapp.http.context import caller, web
 from webapp.http.operation import PAGE, Operation
-from webapp.http.requests import answer, answer_page, optional_body_as, query_limit, wrong_cursor
-from webapp.http.schemas import DeadLetterPage, ReplayDeadLetter
+from webapp.http.requests import answer, answer_page, query_limit, wrong_cursor
+from webapp.http.schemas import RequestBody
 
 blueprint = Blueprint("dead_letters", __name__, url_prefix="/dead-letters")
 
 # As many digits as PostgreSQL's bigint has.
 _NUMBER = re.compile("[0-9]{1,18}")
+
+
+class DeadLetterPage(msgspec.Struct, kw_only=True, frozen=True):
+    """Refused writes, newest first; `next_cursor` is null at the end."""
+
+    dead_letters: Sequence[DeadLetter]
+    next_cursor: str | None
+
+
+class ReplayDeadLetter(RequestBody, kw_only=True, frozen=True):
+    """Without a record the letter's own is tried again. A repaired one, as JSON text or as an
+    object, must be the same version of the same message; its hash is computed again."""
+
+    record: str | dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
 @Operation("Writes that PostgreSQL refused, newest first", {200: DeadLetterPage}, query=PAGE)
@@ -37,7 +54,7 @@ def list_dead_letters() -> Response:
 def get_dead_letter(letter_id: str) -> Response:
     """A refused write with its record, which may hold what somebody wrote."""
     service = web().services.jobs.dead_letters
-    return answer(service.get(_number(letter_id), by=caller().user_id))
+    return answer(service.get(_number(letter_id), by=caller().actor))
 
 
 @Operation(

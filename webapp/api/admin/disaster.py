@@ -9,10 +9,11 @@ from msgspec import Meta
 from jobs.recover.disaster import AlreadyRecovering
 from jobs.recover.runs import DEFAULT_TARGET_SECONDS, RecoveryStatus, Source
 from storage.availability.drills import MAX_INTENSITY, MAX_SECONDS, SCENARIOS
+from webapp.http.body.reading import body_as, optional_body_as
 from webapp.http.context import caller, web
 from webapp.http.errors import BadRequest
 from webapp.http.operation import Operation
-from webapp.http.requests import answer, body_as, optional_body_as
+from webapp.http.requests import answer
 
 blueprint = Blueprint("disaster", __name__)
 

@@ -10,10 +10,11 @@ from msgspec import Meta
 from models import ids
 from storage.errors import NotFound
 from storage.identity.credentials import ApiKey
+from webapp.http.body.reading import body_as
 from webapp.http.context import caller, web
 from webapp.http.errors import BadRequest
 from webapp.http.operation import PAGE, Operation
-from webapp.http.requests import answer, body_as, query_id_cursor, query_limit
+from webapp.http.requests import answer, query_id_cursor, query_limit
 from webapp.http.schemas import RequestBody
 
 blueprint = Blueprint("keys", __name__, url_prefix="/keys")

@@ -15,4 +15,4 @@ blueprint = Blueprint("operator_receipts", __name__, url_prefix="/messages")
 def get_operator_receipt(message_id: str) -> Response:
     """Which tiers have the message, and whose it is. The look is recorded in the audit trail."""
     service = web().services.jobs.operator_receipts
-    return answer(service.receipt(message_id, by=caller().user_id))
+    return answer(service.receipt(message_id, by=caller().actor))

@@ -1,14 +1,32 @@
 """The route that backfills Redis: what it missed, and what it no longer has."""
 
+import msgspec
 from flask import Blueprint, Response
 
 from models.message import check_thread_id, check_user_id
+from webapp.http.body.reading import optional_body_as
 from webapp.http.context import caller, web
 from webapp.http.operation import Operation
-from webapp.http.requests import answer, optional_body_as
-from webapp.http.schemas import RecoveredRedisCache, RecoverRedisCache
+from webapp.http.requests import answer
+from webapp.http.schemas import RequestBody
 
 blueprint = Blueprint("recovery", __name__)
+
+
+class RecoverRedisCache(RequestBody, kw_only=True, frozen=True):
+    """Which threads to warm, all if none is named. Without `backfill_missing` Redis is only
+    backfilled with what was written while it was down."""
+
+    thread_id: str | None = None
+    user_id: str | None = None
+    backfill_missing: bool = True
+
+
+class RecoveredRedisCache(msgspec.Struct, kw_only=True, frozen=True):
+    """How many messages were backfilled."""
+
+    backfilled_messages: int
+    recovery_success: bool
 
 
 @Operation(

@@ -9,10 +9,11 @@ from flask import Blueprint, Response, request
 
 from jobs.erase.policies import RetentionPolicy
 from models.message import check_text, check_thread_id, check_user_id
+from webapp.http.body.reading import body_as
 from webapp.http.context import caller, web
 from webapp.http.errors import BadRequest
 from webapp.http.operation import PAGE, Operation
-from webapp.http.requests import answer, answer_page, body_as, query_limit, wrong_cursor
+from webapp.http.requests import answer, answer_page, query_limit, wrong_cursor
 from webapp.http.schemas import RequestBody
 
 blueprint = Blueprint("retention", __name__, url_prefix="/retention")

@@ -9,10 +9,11 @@ from msgspec import Meta
 
 from storage.identity.credentials import Revocation
 from webapp.api.admin.keys import known_id, time_of
+from webapp.http.body.reading import body_as
 from webapp.http.context import caller, web
 from webapp.http.errors import BadRequest
 from webapp.http.operation import PAGE, Operation
-from webapp.http.requests import answer, body_as, query_id_cursor, query_limit
+from webapp.http.requests import answer, query_id_cursor, query_limit
 from webapp.http.schemas import RequestBody
 
 blueprint = Blueprint("revocations", __name__, url_prefix="/revocations")

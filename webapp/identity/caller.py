@@ -1,0 +1,44 @@
+"""Who is calling, and what is wrong with a credential."""
+
+from typing import NamedTuple
+
+
+class Caller(NamedTuple):
+    """An authenticated user. `scopes` are None for a token, which may do all that its user may.
+
+    `token_id` and `issued_at`, the token's `jti` and `iat`, are what it can be revoked by; `key_id`
+    and `key_name` are of the API key, if it is one that acts.
+    """
+
+    user_id: str
+    is_admin: bool
+    scopes: frozenset[str] | None = None
+    token_id: str = ""
+    issued_at: float = 0.0
+    key_id: str = ""
+    key_name: str = ""
+
+    @property
+    def actor(self) -> str:
+        """Who acts, for the audit trail: the user, or the key and the user it acts as."""
+        return f"key:{self.key_id} as {self.user_id}" if self.key_id else self.user_id
+
+
+class InvalidToken(Exception):
+    """The token is missing, wrong or expired; the text says which."""
+
+
+class InvalidTicket(InvalidToken):
+    """The ticket in the address is wrong; the text is for a person."""
+
+
+class NotAllowed(InvalidToken):
+    """The credential is a good one that may not do this; `code` is stable."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+class AskElsewhere(InvalidToken):
+    """Whether the credential is good cannot be said without asking somebody."""
