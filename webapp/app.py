@@ -29,6 +29,8 @@ from webapp.http import errors, requests, tracing
 from webapp.http.auth import Tokens
 from webapp.http.context import Web, install, of, web
 from webapp.http.origins import Origins
+from webapp.limits.limits import Limits
+from webapp.limits.shared_counts import SharedCounts
 from webapp.openapi import pages, unsupported
 from wiring.process import Services
 
@@ -118,7 +120,9 @@ def create_app(
     services = Services(settings)
     wakeups = WakeUps(services.tiers.instruments)
     tokens, judged = Tokens(settings), watch or Watch(settings)
-    own = Web(settings, services, tokens, wakeups, judged, Origins(settings))
+    tiers = services.tiers
+    limits = Limits(settings, SharedCounts(tiers.redis_door), tiers.instruments)
+    own = Web(settings, services, tokens, wakeups, judged, Origins(settings), limits)
     install(app, own)
     errors.register(app)
     if services.tiers.tracing.is_on:

@@ -19,6 +19,7 @@ from webapp.door.silent_connections import SilentConnections
 from webapp.door.turn_queue import TurnQueue
 from webapp.door.write_lane import WriteLane
 from webapp.http.context import of
+from webapp.limits.limits import REFUSED
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,7 @@ HEAVY = ("/api/search", "/api/analytics", "/api/messages:batch")
 nothing light waiting."""
 HEAVY_SHARE = 4
 """One heavy turn for so many light ones."""
+TOO_MANY = "too many of your requests are under way"
 JSON = ("Content-Type", "application/json")
 
 
@@ -49,8 +51,10 @@ class Door:
         self._connections = connections
         self._origins = of(app).origins
         self._ticks = 0
-        self._turns = TurnQueue("turn", turns)
-        self._heavy_turns = TurnQueue("heavy-turn", max(1, turns // HEAVY_SHARE))
+        most = of(app).settings.limit_waiting
+        self._turns = TurnQueue("turn", turns, most)
+        heavy = max(1, turns // HEAVY_SHARE)
+        self._heavy_turns = TurnQueue("heavy-turn", heavy, -(-most // HEAVY_SHARE))
         self._clock = RunningClock(self._on_tick)
         # These refuse overdue requests, without asking a tier: the clock's thread must not wait.
         self._late = ThreadPoolExecutor(LATE_THREADS, "door-late")
@@ -91,10 +95,17 @@ class Door:
         if isinstance(body, bytes) and self._write_lane.take(request, body):
             after()
         else:
-            self._turns_for(request).run(partial(self._answer, request, body, after))
+            self._run(request, partial(self._answer, request, body, after), after)
 
-    def _turns_for(self, request: DoorRequest) -> TurnQueue:
-        return self._heavy_turns if request.scope.path.startswith(HEAVY) else self._turns
+    def _run(
+        self, request: DoorRequest, call: Callable[[], None], after: Callable[[], None]
+    ) -> None:
+        """Has a call made in turn, or the request refused if its sender has too many under way."""
+        is_heavy = request.scope.path.startswith(HEAVY)
+        turns = self._heavy_turns if is_heavy else self._turns
+        if not turns.run(call, request.caller):
+            after()
+            self._late.submit(answer, self._app, request, b"", {REFUSED: TOO_MANY})
 
     def _settle(self, request: DoorRequest, body: bytes, more: dict[str, Any]) -> None:
         """Has the application go on with what the write lane began."""
@@ -116,7 +127,7 @@ class Door:
         elif self._turns.is_full and request.scope.path == HEALTH:
             self._answer_health(request)
         else:
-            self._turns_for(request).run(partial(answer, self._app, request, b""))
+            self._run(request, partial(answer, self._app, request, b""), _nothing)
 
     def _answer_health(self, request: DoorRequest) -> None:
         """Answers `/healthz` while all turns are taken: 503 only if no turn ends any more."""
@@ -133,6 +144,10 @@ class Door:
             body = reader.overdue()
             if body is not None and reader.claim():
                 self._late.submit(self._answer, reader.request, body, reader.release)
+
+
+def _nothing() -> None:
+    """Has nothing to release."""
 
 
 class DirectLoop:

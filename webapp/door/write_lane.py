@@ -25,6 +25,7 @@ from webapp.http.context import Web, of
 from webapp.http.drafts import checked_draft
 from webapp.http.requests import REQUEST_ID, joined, measure
 from webapp.http.schemas import PostMessage
+from webapp.limits.limits import TAKEN, TakenToken
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +64,7 @@ class _Usual(msgspec.Struct):
     thread_id: str
     draft: Draft
     request_id: str
+    taken: TakenToken | None
 
 
 class WriteLane:
@@ -77,6 +79,7 @@ class WriteLane:
         tiers = self._web.services.tiers
         self._redis = tiers.breakers.redis
         self._is_traced = tiers.tracing.is_on
+        self._limit = self._web.limits.write
 
     def take(self, request: DoorRequest, body: bytes) -> bool:
         """Whether this is a usual post, which another thread answers then."""
@@ -97,7 +100,7 @@ class WriteLane:
                 if isinstance(outcome, Acknowledgement):
                     self._answer(request, usual, outcome, started)
                 else:
-                    self._fallback(request, body, {UNSETTLED: outcome})
+                    self._fallback(request, body, {UNSETTLED: outcome, TAKEN: usual.taken})
             # Whatever it is, the client waits for an answer.
             except Exception as error:
                 log.error("unexpected", exc_info=error, request_id=usual.request_id)
@@ -128,7 +131,12 @@ class WriteLane:
         request_id = headers.get("x-request-id", "")
         if not REQUEST_ID.fullmatch(request_id):
             request_id = os.urandom(8).hex()
-        return _Usual(caller.user_id, thread_id, draft, request_id)
+        taken = None
+        if self._limit is not None:
+            taken = TakenToken(self._limit, self._limit.take(caller.user_id))
+            if taken.left < 0:
+                return None
+        return _Usual(caller.user_id, thread_id, draft, request_id, taken)
 
     def _answer(
         self, request: DoorRequest, usual: _Usual, done: Acknowledgement, started: float
@@ -139,7 +147,10 @@ class WriteLane:
         seconds = time.perf_counter() - started
         web.services.performance.answered.note(seconds)
         content = joined(done.record, meaning_of(done, round(seconds * 1000, 3)))
-        request.respond(200, [*HEADERS, ("X-Request-ID", usual.request_id)], content)
+        headers = [*HEADERS, ("X-Request-ID", usual.request_id)]
+        if usual.taken is not None:
+            headers += usual.taken.headers
+        request.respond(200, headers, content)
         about = {
             "request_id": usual.request_id,
             "method": "POST",

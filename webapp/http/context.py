@@ -2,14 +2,17 @@
 
 from typing import NamedTuple, cast
 
-from flask import Flask, current_app, g
+from flask import Flask, Request, current_app, g
+from flask.globals import app_ctx
 
 from settings import Settings
 from storage.availability.checks.safety import Watch
 from tasks.wakeup import WakeUps
-from webapp.http.auth import Caller, Tokens
+from webapp.http.auth import Caller, InvalidToken, Tokens, bearer_of
 from webapp.http.log_lines import request_id
 from webapp.http.origins import Origins
+from webapp.limits.buckets import RateLimited
+from webapp.limits.limits import REFUSED, TAKEN, Limits
 from wiring.process import Services
 
 _EXTENSION = "threadkeep"
@@ -24,6 +27,7 @@ class Web(NamedTuple):
     wakeups: WakeUps
     watch: Watch
     origins: Origins
+    limits: Limits
 
     def wake(self, slot: int | None, asked_by: str = "") -> None:
         """Wakes a worker for a slot, unless it is None.
@@ -44,6 +48,26 @@ def install(app: Flask, web: Web) -> None:
 def of(app: Flask) -> Web:
     """The objects of an application."""
     return cast(Web, app.extensions[_EXTENSION])
+
+
+def admit(own: Web, now: Request, endpoint: str) -> None:
+    """Notes who sends a request, and takes a token of what they may call.
+
+    Raises `InvalidToken` and `RateLimited`.
+    """
+    about, environ, limits = app_ctx.g, now.environ, own.limits
+    try:
+        found = own.tokens.verify(bearer_of(environ.get("HTTP_AUTHORIZATION", "")))
+    except InvalidToken:
+        limits.check_unauthenticated(environ.get("REMOTE_ADDR", ""))
+        raise
+    about.caller = found
+    if REFUSED in environ:
+        raise limits.counted(RateLimited("waiting", 1, environ[REFUSED]))
+    taken = environ.get(TAKEN) or limits.take(endpoint, now.method, found.user_id)
+    if taken is not None:
+        about.taken = taken
+        limits.check(taken, found.user_id)
 
 
 def web() -> Web:

@@ -18,7 +18,7 @@ from models import ids
 from storage.resilience import budget
 from storage.telemetry.instruments import Instruments
 from webapp.http.auth import bearer_of
-from webapp.http.context import of
+from webapp.http.context import admit, of
 from webapp.http.errors import BadRequest, UnsupportedCoding
 from webapp.http.json_answer import JsonAnswer
 from webapp.http.origins import PREFLIGHT, VARY, Origins
@@ -83,7 +83,7 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
             check_origin(own.origins)
             return Response(status=204, headers=PREFLIGHT)
         if endpoint is not None and endpoint not in public:
-            about.caller = own.tokens.verify(bearer_of(now.environ.get("HTTP_AUTHORIZATION", "")))
+            admit(own, now, endpoint)
         for name in UUIDS:
             # Capitals are allowed (RFC 9562, section 4).
             if now.view_args and name in now.view_args:
@@ -104,6 +104,8 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
         elif "Cache-Control" in headers:
             # Whoever keeps this answer must not give it to pages, which need some more of it.
             headers.add(*VARY)
+        if "taken" in about:
+            headers.extend(about.taken.headers)
         if "Cache-Control" not in headers:
             headers.add("Cache-Control", "no-store")
         return response

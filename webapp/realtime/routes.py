@@ -13,7 +13,7 @@ from models.message import check_thread_id
 from storage.errors import TierError
 from webapp.api.events import EVENTS, LAST_EVENT_ID, SOCKET, TICKET
 from webapp.api.tickets import IDENTITY, redeemed
-from webapp.http.auth import InvalidTicket
+from webapp.http.auth import InvalidTicket, InvalidToken
 from webapp.http.context import caller
 from webapp.http.errors import BadRequest
 from webapp.http.requests import bearer, check_origin
@@ -75,7 +75,7 @@ def events() -> Response:
     # A browser that reconnects sends a newer one than the address has.
     last_event_id = request.headers.get("Last-Event-ID", request.args.get(LAST_EVENT_ID))
     _redeem(process)
-    g.caller, until = process.web.tokens.verify_until(bearer())
+    until = _admit(process)
     user_id = caller().user_id
     if not process.connections.acquire(user_id):
         raise BadRequest(503, "too_many_sockets", "this user has too many streams open")
@@ -86,6 +86,22 @@ def events() -> Response:
         stream.run(_head(headers), threads, last_event_id, is_page=is_page)
 
     return Takeover(serve, mimetype="text/event-stream")
+
+
+def _admit(process: Realtime) -> float:
+    """Notes who is calling, and takes a token of what they may read; gives when the bearer token
+    expires. Raises `InvalidToken` and `RateLimited`."""
+    limits = process.web.limits
+    try:
+        g.caller, until = process.web.tokens.verify_until(bearer())
+    except InvalidToken:
+        limits.check_unauthenticated(request.remote_addr or "")
+        raise
+    taken = limits.take_of(limits.read, caller().user_id)
+    if taken is not None:
+        g.taken = taken
+        limits.check(taken, caller().user_id)
+    return float(until)
 
 
 def _check_capacity(process: Realtime) -> None:

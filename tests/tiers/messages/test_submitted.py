@@ -30,11 +30,13 @@ from support.faults.outages import (
     without,
 )
 from support.waiting import eventually
+from webapp.api.messages import UNSETTLED
 from webapp.app import create_app
 from webapp.door.bridge import DoorRequest
 from webapp.door.write_lane import LARGEST_BYTES, WriteLane
 from webapp.http.auth import Tokens
 from webapp.http.context import of
+from webapp.limits.limits import TAKEN
 from wiring.process import Services
 
 MOST_CALLS = 310
@@ -182,8 +184,10 @@ def test_what_redis_did_not_simply_take_is_given_on(alone: Services, user: str) 
     assert lane.takes(request)
     given, body, more = lane.given.get(timeout=20)
     assert (given, body) == (request, BODY)
-    (unsettled,) = more.values()
+    # The token that was taken is not taken again.
+    unsettled, taken = more[UNSETTLED], more[TAKEN]
     assert isinstance(unsettled, Unsettled)
+    assert taken.left == taken.buckets.rate.burst - 1
 
 
 @pytest.mark.usefixtures("steady_lease")
