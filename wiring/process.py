@@ -16,6 +16,7 @@ from storage.analytics.service import AnalyticsService
 from storage.availability.drills import DrillService
 from storage.availability.progress import ProgressWatch
 from storage.errors import TierUnavailable
+from storage.messages.hot_reads import HotReads
 from storage.messages.receipts import ReceiptService
 from storage.messages.storage_service import UnifiedMessageStorageService
 from storage.messages.streaming_service import StreamingService
@@ -119,6 +120,9 @@ class Services:
         )
     )
     drills = _made(lambda own: DrillService(own.settings, own.tiers.notices, own.tiers.clock))
+    hot_reads = _made(
+        lambda own: HotReads(own.tiers.redis, own.failover.lease, own.tiers.instruments)
+    )
     receipts = _made(lambda own: ReceiptService(own.tiers.reads))
 
     @cached_property

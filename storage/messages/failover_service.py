@@ -18,12 +18,12 @@ from storage.availability.probes import Breakers
 from storage.errors import NoTierAvailable, TierError, TierRejected, TierUnavailable
 from storage.messages.append_plan import Answer, Ask
 from storage.messages.clickhouse_writes import DirectClickHouse, version_after
-from storage.messages.combiner import Combiner, Done
 from storage.messages.idempotency import IdempotencyGuard
 from storage.messages.postgres_writes import DirectPostgres
 from storage.messages.redis_writes import RedisWrites
 from storage.redis.driver import MOST_BYTES
 from storage.resilience.bites import bites
+from storage.resilience.combiner import Combiner, Done
 from storage.telemetry.instruments import Instruments, Kind, code_of
 
 PART_BYTES: dict[Tier, int] = {

@@ -100,11 +100,9 @@ class RangeReader:
         """The ids and records of the range as they are in Redis, where they are all of it and none
         is hidden; else nothing."""
         hot = self._hot
-        if hot is None or not self._is_answered_by(hot):
+        if hot is None or not self._complete.redis_complete:
             return []
-        records = [(name, record) for name, record in hot.records if record is not None]
-        is_hiding = bool(records) and min(records[0], records[-1])[0] <= self._wanted.low
-        return [] if is_hiding else records
+        return stored_records(hot, self._wanted)
 
     def run(self) -> TierPart:
         """The merged part of the range that is known for certain."""
@@ -189,6 +187,16 @@ class RangeReader:
                 floor=merged.horizon or ids.LOWEST,
             ),
         )
+
+
+def stored_records(hot: HotPage, wanted: Range) -> list[tuple[str, bytes]]:
+    """The ids and records of a range that Redis alone knows, if it may be believed and none of them
+    is hidden; else nothing."""
+    if not _is_complete(hot, wanted):
+        return []
+    records = [(name, record) for name, record in hot.records if record is not None]
+    is_hiding = bool(records) and min(records[0], records[-1])[0] <= wanted.low
+    return [] if is_hiding else records
 
 
 def _is_complete(hot: HotPage, wanted: Range) -> bool:

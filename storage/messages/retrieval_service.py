@@ -142,7 +142,7 @@ class UnifiedMessageRetrievalService:
         complete = self._lease.current()
         while len(live) <= limit and not ended:
             reader = RangeReader(self._tiers, rest, reading, complete)
-            if as_stored and not live and (found := _as_stored(reader.stored(), limit)):
+            if as_stored and not live and (found := stored_slice(reader.stored(), limit)):
                 self._instruments.read("redis", time.perf_counter() - started)
                 return found
             merged = reader.run()
@@ -194,7 +194,7 @@ class UnifiedMessageRetrievalService:
         return self._redis.thread(user_id, thread_id)[1]
 
 
-def _as_stored(records: Sequence[tuple[str, bytes]], limit: int) -> MessageSlice | None:
+def stored_slice(records: Sequence[tuple[str, bytes]], limit: int) -> MessageSlice | None:
     """A page of records as they are, if they may be shown so."""
     shown = records[:limit]
     stored = codec.plain_array([record for _, record in shown]) if shown else None

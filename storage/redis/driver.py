@@ -12,17 +12,14 @@ from hiredis import pack_command
 from redis import Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from storage.errors import TierError, TierRejected, TierUnavailable
-from storage.redis.refusals import refusal_of
+from storage.errors import TierError, TierUnavailable
+from storage.redis.refusals import as_tier_error
 from storage.resilience import budget
 from storage.resilience.bites import bites
 from storage.resilience.breaker import Breaker
 from storage.telemetry.slow_queries import SlowQueries
 
 One = TypeVar("One")
-
-_NOT_AN_OUTAGE = {"full", "not_allowed"}
-"""Writes are refused, and everything else goes on."""
 
 SCAN_KEYS = 1_000
 """Keys that one SCAN passes over: about a millisecond in which Redis does nothing else."""
@@ -43,21 +40,11 @@ def translated() -> Iterator[None]:
         raise as_tier_error(error) from error
 
 
-def as_tier_error(error: RedisError) -> TierError:
-    """The tier's word for a driver's error."""
-    refusal = refusal_of(error)
-    if not refusal.passes:
-        return TierRejected("redis", refusal.reason)
-    passing = refusal.out == "call" or refusal.kind in _NOT_AN_OUTAGE
-    late = refusal.kind == "too_slow"
-    return TierUnavailable("redis", refusal.reason, passing=passing, late=late)
-
-
 class Replicas(NamedTuple):
     """How many replicas must have a write on their disks, and how long that may take."""
 
-    wanted: int
-    milliseconds: int
+    wanted: int = 0
+    milliseconds: int = 0
 
     def commands(self) -> list[tuple[Any, ...]]:
         """What asks, after writes of a connection, whether they are there and on Redis's own disk.
@@ -128,6 +115,15 @@ class RedisGateway:
         One that sends many bytes has as much longer for it.
         """
         return _RoundTrip(self, script, size)
+
+    def every(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
+        """The answers to commands, in one round trip. Raises the first refusal."""
+        with self.guarded() as client:
+            answers = _exchanged(client, list(map(pack_command, commands)), Replicas())
+            for answer in answers:
+                if isinstance(answer, RedisError):
+                    raise answer
+        return answers
 
     def each(self, ask: Callable[[Any, One], object], things: Iterable[One]) -> list[Any]:
         """The answers to what `ask` has a pipeline do for each thing, in one round trip."""
@@ -211,7 +207,7 @@ class Script:
         """One that `emits_events` has the functions of `events.lua` before it."""
         self._door = door
         self._name = name
-        self._replicas = door.replicas if waits_for_replicas else Replicas(0, 0)
+        self._replicas = door.replicas if waits_for_replicas else Replicas()
         self._source = "".join(map(_source, ("events", name) if emits_events else (name,)))
         self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
@@ -241,37 +237,41 @@ class Script:
 
     def _round_trip(self, calls: Sequence[Call], size: int) -> list[Any]:
         with self._door.timed(self._name, size) as client:
-            answers = self._exchange(client, calls)
+            answers = _exchanged(client, self._packed(calls), self._replicas)
             if NoScriptError in map(type, answers):
                 missing = [at for at, one in enumerate(answers) if isinstance(one, NoScriptError)]
                 client.script_load(self._source)
-                again = self._exchange(client, [calls[at] for at in missing])
+                packed = self._packed([calls[at] for at in missing])
+                again = _exchanged(client, packed, self._replicas)
                 for at, answer in zip(missing, again, strict=True):
                     answers[at] = answer
             return list(map(_classified, answers))
 
-    def _exchange(self, client: Redis, calls: Sequence[Call]) -> list[Any]:
-        """The answers, or the errors in their places, without the pipeline of the client, which
-        costs more than Redis itself."""
-        packed = [
+    def _packed(self, calls: Sequence[Call]) -> list[bytes]:
+        return [
             pack_command(("EVALSHA", self._sha, len(names), *names, *arguments))
             for names, arguments in calls
         ]
-        if self._replicas.wanted:
-            packed += [pack_command(command) for command in self._replicas.commands()]
-        pool: Any = client.connection_pool
-        connection = pool.get_connection()
-        try:
-            connection.send_packed_command([b"".join(packed)])
-            answers = [_read(connection) for _ in packed]
-        except BaseException:
-            # What has yet to be read must not answer another call.
-            connection.disconnect()
-            raise
-        finally:
-            pool.release(connection)
-        self._replicas.take(answers)
-        return answers
+
+
+def _exchanged(client: Redis, packed: list[bytes], replicas: Replicas) -> list[Any]:
+    """The answers to commands, or the errors in their places, without the pipeline of the client,
+    which costs more than Redis itself."""
+    if replicas.wanted:
+        packed = packed + [pack_command(command) for command in replicas.commands()]
+    pool: Any = client.connection_pool
+    connection = pool.get_connection()
+    try:
+        connection.send_packed_command([b"".join(packed)])
+        answers = [_read(connection) for _ in packed]
+    except BaseException:
+        # What has yet to be read must not answer another call.
+        connection.disconnect()
+        raise
+    finally:
+        pool.release(connection)
+    replicas.take(answers)
+    return answers
 
 
 def _read(connection: Any) -> Any:

@@ -13,12 +13,9 @@ from models.message import Message, Thread
 from settings import Settings
 from storage.errors import TierError
 from storage.redis import keys
-from storage.redis.driver import MOST_BYTES, RedisGateway, Script
+from storage.redis.driver import MOST_BYTES, Call, RedisGateway, Script
 from storage.redis.records import DRAIN_FLAG_MILLISECONDS, InThread, RecordWriter
 from storage.resilience.bites import batches, bites
-
-PAGE_BYTES = 2 * 1024 * 1024
-"""Of records in one answer: every other client waits while Redis sends it."""
 
 NAMES_AT_ONCE = 100
 """Records of unknown size in one answer: a hundred messages have 8 MB at most."""
@@ -29,6 +26,10 @@ THREADS_AT_ONCE = 500
 DISTRUST_MARK = "~"
 """Begins a floor above every id. What follows it is random, so a page that was read before an
 invalidation can be told from one that was read after it."""
+
+
+PageArguments = tuple[str, str, str, str, str, int]
+"""User, thread, lowest and highest id, order and count of a page, as `RedisTier.page` has them."""
 
 
 class HotPage(NamedTuple):
@@ -149,15 +150,26 @@ class RedisTier:
     def message_of(self, user_id: str, message_id: str) -> tuple[bytes | None, str | None]:
         """The hot record of a message, and the id up to which messages of its thread are gone, if
         the thread is this user's."""
-        slot = self.slot_of_message(message_id)
-        record, *marks = self._message(
-            [keys.message(slot, message_id), keys.erased(slot, user_id)],
-            [keys.threads_prefix(slot, user_id)],
-        )
-        if record and not marks:
-            # No script reads a name that is escaped.
-            return record, self.thread(user_id, codec.decode(record).thread_id)[1]
-        return record or None, marks[0].decode() if marks and marks[0] else None
+        return self.messages_of([(user_id, message_id)])[0]
+
+    def messages_of(
+        self, asked: Sequence[tuple[str, str]]
+    ) -> list[tuple[bytes | None, str | None]]:
+        """Likewise of many, each given as the user who asks and the message, in one round trip."""
+        calls: list[Call] = []
+        for user_id, message_id in asked:
+            slot = self.slot_of_message(message_id)
+            names = [keys.message(slot, message_id), keys.erased(slot, user_id)]
+            calls.append((names, [keys.threads_prefix(slot, user_id)]))
+        found: list[tuple[bytes | None, str | None]] = []
+        for (user_id, _), (record, *marks) in zip(asked, self._message.every(calls), strict=True):
+            if record and not marks:
+                # No script reads a name that is escaped.
+                mark = self.thread(user_id, codec.decode(record).thread_id)[1]
+            else:
+                mark = marks[0].decode() if marks and marks[0] else None
+            found.append((record or None, mark))
+        return found
 
     def is_evictable(self, message_id: str) -> bool:
         """Whether the hot copy has a TTL, because it is persisted."""
@@ -170,7 +182,7 @@ class RedisTier:
         found: list[bytes | None] = []
         for names in batches(message_ids, NAMES_AT_ONCE):
             with self.door.guarded() as client:
-                records: Any = client.mget([keys.message(slot, name) for name in names])
+                records: Any = client.mget(_keys_of(slot, names))
             found += records
         return found
 
@@ -209,27 +221,40 @@ class RedisTier:
         self, user_id: str, thread_id: str, low: str, high: str, order: str, count: int
     ) -> HotPage:
         """Records of a thread with `low` < id < `high`, at most `count` from that end."""
-        slot = self.slot_of_thread(user_id, thread_id)
-        looked_at = [keys.index(slot, user_id, thread_id), *keys.hiding(slot, user_id, thread_id)]
-        floors: list[bytes] = []
-        marks: list[bytes] = []
-        records: list[tuple[str, bytes | None]] = []
-        is_cut = 1
-        while is_cut:
-            bounds = [f"({low}", f"({high}", order, count - len(records)]
-            floor, mark, names, found, is_cut = self._page(
-                looked_at, [*bounds, keys.message_prefix(slot), PAGE_BYTES]
+        ((page, names),) = self._indexed([(user_id, thread_id, low, high, order, count)])
+        records = self.messages(self.slot_of_thread(user_id, thread_id), names)
+        return page._replace(records=list(zip(names, records, strict=True)))
+
+    def pages(self, asked: Sequence[PageArguments]) -> list[HotPage]:
+        """Likewise pages of several threads, each of about `NAMES_AT_ONCE` records at most, in two
+        round trips."""
+        indexed = self._indexed(asked)
+        wanted = [
+            ("MGET", *_keys_of(self.slot_of_thread(*one[:2]), names))
+            for one, (_, names) in zip(asked, indexed, strict=True)
+            if names
+        ]
+        found = iter(self.door.every(wanted) if wanted else ())
+        return [
+            page._replace(records=list(zip(names, next(found), strict=True))) if names else page
+            for page, names in indexed
+        ]
+
+    def _indexed(self, asked: Sequence[PageArguments]) -> list[tuple[HotPage, list[str]]]:
+        """Pages without their records, and the ids of these. Read after that, a record shows what
+        an edit or a deletion did meanwhile; of a new message nothing is shown."""
+        calls: list[Call] = []
+        for user_id, thread_id, low, high, order, count in asked:
+            slot = self.slot_of_thread(user_id, thread_id)
+            names = [keys.index(slot, user_id, thread_id), *keys.hiding(slot, user_id, thread_id)]
+            calls.append((names, [f"({low}", f"({high}", order, count]))
+        return [
+            (
+                HotPage(floor.decode() or None, mark.decode() or None, []),
+                [*map(bytes.decode, found)],
             )
-            floors.append(floor)
-            marks.append(mark)
-            records += [
-                (name.decode(), record or None) for name, record in zip(names, found, strict=True)
-            ]
-            if is_cut:
-                low, high = (records[-1][0], high) if order == "asc" else (low, records[-1][0])
-        # Between two round trips the index may have been cut or invalidated.
-        floor = max(floors) if all(floors) else b""
-        return HotPage(floor.decode() or None, max(marks).decode() or None, records)
+            for floor, mark, found in self._page.every(calls)
+        ]
 
     def warm(
         self,
@@ -260,6 +285,11 @@ class RedisTier:
         """Raises `TierUnavailable` if Redis does not answer."""
         with self.door.guarded() as client:
             client.ping()
+
+
+def _keys_of(slot: int, message_ids: Sequence[str]) -> list[str]:
+    prefix = keys.message_prefix(slot)
+    return [prefix + message_id for message_id in message_ids]
 
 
 def _stored(answer: Any) -> Stored | IdTooOld | TierError:

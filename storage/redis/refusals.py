@@ -17,7 +17,12 @@ from redis.exceptions import (
     TimeoutError,
 )
 
+from storage.errors import TierError, TierRejected, TierUnavailable
+
 Reach = Literal["everything", "writes", "call"]
+
+_NOT_AN_OUTAGE = {"full", "not_allowed"}
+"""Writes are refused, and everything else goes on."""
 
 
 class RedisRefusal(NamedTuple):
@@ -152,3 +157,13 @@ def _unknown(error: RedisError, word: str, text: str) -> RedisRefusal:
 
 def _first_line(text: str) -> str:
     return " ".join(text.splitlines()[:1]).strip()[:_LONGEST_REASON]
+
+
+def as_tier_error(error: RedisError) -> TierError:
+    """The tier's word for a driver's error."""
+    refusal = refusal_of(error)
+    if not refusal.passes:
+        return TierRejected("redis", refusal.reason)
+    passing = refusal.out == "call" or refusal.kind in _NOT_AN_OUTAGE
+    late = refusal.kind == "too_slow"
+    return TierUnavailable("redis", refusal.reason, passing=passing, late=late)

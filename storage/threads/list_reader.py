@@ -149,7 +149,7 @@ class ListReader(Reading):
         entries = []
         for one in merged:
             count = one.message_count(below.get(one.thread_id))
-            preview = one.hot_preview if one.thread_id in bases else None
+            preview = one.hot_preview if self.is_redis_complete else None
             if preview is None and count > 0:
                 preview = self._single(one.thread_id)
             entries.append(one.entry(count, preview))

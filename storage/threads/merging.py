@@ -72,11 +72,19 @@ class KnownThread(NamedTuple):
 
     @property
     def hot_preview(self) -> str | None:
-        """How the newest message begins, as far as a whole index and its record say so."""
-        message = self.hot.message if self.hot.is_whole else None
+        """How the newest message begins, as far as Redis knows which that is and has its record."""
+        message = self.hot.message if self.hot.is_whole or self._is_newest_hot else None
         if message is None or message.deleted_at is not None:
             return None
         return preview_of(message.content)
+
+    @property
+    def _is_newest_hot(self) -> bool:
+        """Whether PostgreSQL knows the thread, and no message that is newer than Redis's newest."""
+        newest_id, row = self.hot.newest_id, self.counted
+        if newest_id is None or row is None or newest_id <= (self.deleted_through or ""):
+            return False
+        return ids.timestamp(ids.time_us_of(newest_id)) >= (row.last_message_at or "")
 
     @property
     def is_told_by_redis(self) -> bool:

@@ -1,8 +1,10 @@
 """The list of a user's threads: from Redis while its page there holds, else read anew."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
+from typing import NamedTuple
 
 import structlog
 
@@ -30,6 +32,19 @@ TURN_SECONDS = 1.0
 read it."""
 
 
+class UnstoredList(NamedTuple):
+    """A list, and what stores its page in Redis, if it is to be stored."""
+
+    listed: ThreadList
+    store: Callable[[], None] | None = None
+
+    def stored(self) -> ThreadList:
+        """The list, after its page is stored."""
+        if self.store is not None:
+            self.store()
+        return self.listed
+
+
 class ThreadCacheManager:
     """Lists threads, keeps pages of lists, and warms those of users who are active."""
 
@@ -48,19 +63,24 @@ class ThreadCacheManager:
         nobody knows any."""
         reader, opened = self._open(user_id, query)
         if opened is None or opened.fresh or not reader.is_redis_complete:
-            return self._read(user_id, query, reader, opened)
+            return self._read(user_id, query, reader, opened).stored()
         # Of those who come for a list at once one reads it, and the others have what it stored.
         with self._turn(user_id) as waited:
             if waited:
                 reader, opened = self._open(user_id, query)
-            return self._read(user_id, query, reader, opened)
+            return self._read(user_id, query, reader, opened).stored()
+
+    def unstored_page(self, user_id: str, query: ThreadQuery) -> UnstoredList:
+        """Likewise, for a caller who is alone with this list in its process, and stores the page
+        after showing it: that takes a sync of Redis's disk."""
+        return self._read(user_id, query, *self._open(user_id, query))
 
     def _read(
         self, user_id: str, query: ThreadQuery, reader: ListReader, opened: CachedPages | None
-    ) -> ThreadList:
+    ) -> UnstoredList:
         fresh = opened.fresh if opened and reader.is_redis_complete else None
         if fresh is not None:
-            return ThreadList(fresh.threads, fresh.following, "redis", None)
+            return UnstoredList(ThreadList(fresh.threads, fresh.following, "redis", None))
         try:
             part = reader.grown(query, opened) if opened else None
             if part is None:
@@ -74,12 +94,13 @@ class ThreadCacheManager:
             with suppress(TierError):
                 self._pages.keep([user_id])
             warning = warning_of({"postgresql"})
-            return ThreadList(written(known), known.following, "redis", warning)
+            return UnstoredList(ThreadList(written(known), known.following, "redis", warning))
         if opened is None:
-            return ThreadList(written(part), part.following, reader.source, reader.warning)
+            listed = ThreadList(written(part), part.following, reader.source, reader.warning)
+            return UnstoredList(listed)
         page = opened.page_of(part)
-        self._store(user_id, query, page, reader)
-        return ThreadList(page.threads, page.following, reader.source, reader.warning)
+        listed = ThreadList(page.threads, page.following, reader.source, reader.warning)
+        return UnstoredList(listed, partial(self._store, user_id, query, page, reader))
 
     @contextmanager
     def _turn(self, user_id: str) -> Iterator[bool]:

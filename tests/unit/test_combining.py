@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from storage.errors import TierUnavailable
-from storage.messages.combiner import Combiner
 from storage.resilience import budget
+from storage.resilience.combiner import Combiner
 from support.waiting import eventually
 
 SMALL = 1_000

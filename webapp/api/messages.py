@@ -12,6 +12,7 @@ from models.caveats import Acknowledgement
 from models.message import check_content, check_metadata, check_thread_id
 from models.streams import state_of
 from storage.errors import TierUnavailable
+from storage.messages.hot_reads import HotMessage
 from storage.messages.receipts import Receipt
 from storage.messages.retrieval_service import MessageSlice
 from storage.messages.storage_service import Unsettled
@@ -21,11 +22,13 @@ from webapp.http.conditions import etag, if_match, unless_known
 from webapp.http.context import Web, caller, web
 from webapp.http.drafts import checked_draft
 from webapp.http.errors import BadRequest
+from webapp.http.json_answer import JsonAnswer
 from webapp.http.operation import KEY, PAGE, Operation
 from webapp.http.requests import (
     answer,
     answer_record,
     body_as,
+    joined,
     latency_ms,
     query_limit,
     query_message_cursor,
@@ -87,15 +90,8 @@ def list_messages(thread_id: str) -> Response:
     if not page.messages and not page.stored and cursor is None:
         # An empty thread is an empty list; one that does not exist is not found.
         services.threads.get(user_id, thread_id)
-    return answer(
-        MessagePage(
-            messages=_listed(page),
-            next_cursor=page.next_cursor,
-            retrieval_source=page.source,
-            latency_ms=latency_ms(),
-            warning=page.warning or msgspec.UNSET,
-        )
-    )
+    headers, content = page_answer(page, latency_ms())
+    return JsonAnswer(content, headers=headers)
 
 
 @Operation("One message", {200: ReadMessage}, headers=("If-None-Match",), errors=(404,))
@@ -196,6 +192,24 @@ def meaning_of(
         warning=done.degraded.warning or msgspec.UNSET,
         stream=stream,
     )
+
+
+def hot_message_answer(found: HotMessage, took_ms: float) -> tuple[dict[str, str], bytes]:
+    """The headers and the body of the answer with a message that Redis alone has given."""
+    source = ReadFields(retrieval_source="redis", latency_ms=took_ms)
+    return etag(found.version), joined(found.record, source)
+
+
+def page_answer(page: MessageSlice, took_ms: float) -> tuple[dict[str, str], bytes]:
+    """The headers and the body of the answer with a page."""
+    body = MessagePage(
+        messages=_listed(page),
+        next_cursor=page.next_cursor,
+        retrieval_source=page.source,
+        latency_ms=took_ms,
+        warning=page.warning or msgspec.UNSET,
+    )
+    return {}, msgspec.json.encode(body)
 
 
 def _listed(page: MessageSlice) -> Sequence[ListedMessage]:

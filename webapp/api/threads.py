@@ -17,11 +17,12 @@ from models.message import (
     check_thread_id,
     check_title,
 )
-from storage.threads.page import ThreadQuery
+from storage.threads.page import ThreadList, ThreadQuery
 from storage.threads.service import ThreadChange
 from webapp.http.conditions import answer_tagged
 from webapp.http.context import caller, web
 from webapp.http.errors import BadRequest
+from webapp.http.json_answer import JsonAnswer
 from webapp.http.operation import PAGE, Operation
 from webapp.http.requests import answer, body_as, latency_ms, query_flag, query_limit, wrong_cursor
 from webapp.http.schemas import PatchThread, PostThread, ThreadPage
@@ -57,16 +58,8 @@ def list_threads() -> Response:
         is_pinned=query_flag("is_pinned"),
     )
     listed = web().services.thread_cache_manager.page(caller().user_id, query)
-    return answer(
-        ThreadPage(
-            # A JSON array already, which is not read and written again.
-            threads=cast(list[ThreadSummary], listed.written),
-            next_cursor=_cursor_text(listed.following),
-            retrieval_source=listed.source,
-            latency_ms=latency_ms(),
-            warning=listed.warning or msgspec.UNSET,
-        )
-    )
+    headers, content = list_answer(listed, latency_ms())
+    return JsonAnswer(content, headers=headers)
 
 
 @Operation("One thread", {200: ThreadSummary}, headers=("If-None-Match",), errors=(404,))
@@ -113,6 +106,19 @@ def delete_thread(thread_id: str) -> Response:
     change = web().services.threads.delete(caller().user_id, thread_id)
     web().wake(change.wake_slot)
     return Response(status=204)
+
+
+def list_answer(listed: ThreadList, took_ms: float) -> tuple[dict[str, str], bytes]:
+    """The headers and the body of the answer with a list of threads."""
+    body = ThreadPage(
+        # A JSON array already, which is not read and written again.
+        threads=cast(list[ThreadSummary], listed.written),
+        next_cursor=_cursor_text(listed.following),
+        retrieval_source=listed.source,
+        latency_ms=took_ms,
+        warning=listed.warning or msgspec.UNSET,
+    )
+    return {}, msgspec.json.encode(body)
 
 
 def _changed(change: ThreadChange, status: int = 200) -> Response:

@@ -11,10 +11,12 @@ from flask import Flask
 from granian._granian import RSGIHTTPProtocol
 from granian.rsgi import Scope
 
+from webapp.api.messages import UNSETTLED
 from webapp.door.admission import LARGE_BODIES_BYTES, SHARES, Allowance, BodyBudget, allowance_of
 from webapp.door.body_reader import BodyReader
 from webapp.door.bridge import CLOSE, DoorRequest, Missing, answer
 from webapp.door.clock import RunningClock
+from webapp.door.read_lane import ReadLane
 from webapp.door.silent_connections import SilentConnections
 from webapp.door.turn_queue import TurnQueue
 from webapp.door.write_lane import WriteLane
@@ -59,6 +61,7 @@ class Door:
         # These refuse overdue requests, without asking a tier: the clock's thread must not wait.
         self._late = ThreadPoolExecutor(LATE_THREADS, "door-late")
         self._write_lane = WriteLane(app, self._settle)
+        self._read_lane = ReadLane(app, self._settle, self._turns)
         one = of(app).settings.batch_body_bytes
         most = max(LARGE_BODIES_BYTES, one)
         self.budget = BodyBudget(most, max(most // SHARES, one))
@@ -108,8 +111,13 @@ class Door:
             self._late.submit(answer, self._app, request, b"", {REFUSED: TOO_MANY})
 
     def _settle(self, request: DoorRequest, body: bytes, more: dict[str, Any]) -> None:
-        """Has the application go on with what the write lane began."""
-        self._turns.run(partial(answer, self._app, request, body, more))
+        """Has the application go on with what a lane began. A post that may be stored already is
+        not refused any more."""
+        call = partial(answer, self._app, request, body, more)
+        if UNSETTLED in more:
+            self._turns.run(call)
+        else:
+            self._run(request, call, _nothing)
 
     def _answer(
         self, request: DoorRequest, body: bytes | Missing, after: Callable[[], None]
@@ -126,7 +134,7 @@ class Door:
             BodyReader(self, request).begin()
         elif self._turns.is_full and request.scope.path == HEALTH:
             self._answer_health(request)
-        else:
+        elif not self._read_lane.take(request):
             self._run(request, partial(answer, self._app, request, b""), _nothing)
 
     def _answer_health(self, request: DoorRequest) -> None:

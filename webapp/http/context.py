@@ -64,7 +64,7 @@ def admit(own: Web, now: Request, endpoint: str) -> None:
     about.caller = found
     if REFUSED in environ:
         raise limits.counted(RateLimited("waiting", 1, environ[REFUSED]))
-    taken = environ.get(TAKEN) or limits.take(endpoint, now.method, found.user_id)
+    taken = limits.take(endpoint, now.method, found.user_id, environ.get(TAKEN))
     if taken is not None:
         about.taken = taken
         limits.check(taken, found.user_id)

@@ -10,7 +10,7 @@ from webapp.limits.exchange import Exchange
 from webapp.limits.shared_counts import SharedCounts
 
 TAKEN = "threadkeep.limits.taken"
-"""Where the environment of a request has the token that the write lane took for it."""
+"""Where the environment of a request has what is left after the token that a lane took for it."""
 REFUSED = "threadkeep.limits.refused"
 """Where it has why the door did not give a request a turn."""
 
@@ -52,9 +52,14 @@ class Limits:
         self._heavy = buckets("heavy", settings.limit_heavy)
         self._unauthenticated = buckets("unauthenticated", settings.limit_unauthenticated)
 
-    def take(self, endpoint: str, method: str, user_id: str) -> TakenToken | None:
-        """A token for a call, None where it has no limit."""
-        return self.take_of(self._class_of(endpoint, method), user_id)
+    def take(
+        self, endpoint: str, method: str, user_id: str, left: int | None = None
+    ) -> TakenToken | None:
+        """A token for a call, None where it has no limit. With `left` it was taken already."""
+        buckets = self._class_of(endpoint, method)
+        if left is None or buckets is None:
+            return self.take_of(buckets, user_id)
+        return TakenToken(buckets, left)
 
     def take_of(self, buckets: Buckets | None, user_id: str) -> TakenToken | None:
         """A token of some buckets."""

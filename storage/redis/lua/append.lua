@@ -49,12 +49,15 @@ for _, i in ipairs(fresh) do
 end
 -- A missing index says nothing of older messages: it is complete only from here on.
 if not newest then redis.call('ZADD', KEYS[1], 0, '!' .. lowest) end
+local records, listed = {}, {}
 for _, i in ipairs(fresh) do
-  local id, record, key = ARGV[5 * i + 2], ARGV[5 * i + 3], tonumber(ARGV[5 * i + 4])
-  redis.call('SET', KEYS[8 + i], record)
-  redis.call('ZADD', KEYS[1], 0, id)
+  local id, key = ARGV[5 * i + 2], tonumber(ARGV[5 * i + 4])
+  records[#records + 1], records[#records + 2] = KEYS[8 + i], ARGV[5 * i + 3]
+  listed[#listed + 1], listed[#listed + 2] = 0, id
   if key > 0 then redis.call('SET', KEYS[key], id, 'EX', ARGV[2]) end
 end
+redis.call('MSET', unpack(records))
+redis.call('ZADD', KEYS[1], unpack(listed))
 redis.call('PERSIST', KEYS[1])
 
 mark_thread_appended(KEYS[7], KEYS[8], ARGV[6], entry)

@@ -39,22 +39,27 @@ end
 
 -- Whether this call, and no earlier one whose answer was lost, has the log forget an entry.
 local function forget(entry) return redis.call('XDEL', KEYS[1], entry) == 1 end
+-- Entries of which nobody is told: the log forgets them together.
+local unheard = {}
 local at = 10 + 2 * r + w + d
 for user = 1, u do
   local first = 3 * (user - 1) + 2 + r + t + w
   local events, waiting, pages = KEYS[first], KEYS[first + 1], KEYS[first + 2]
   local name, listened, rings = ARGV[at], redis.call('EXISTS', events) == 1, false
-  local differs = false
+  local differs, newest = false, {}
   local past = at + 2 + 4 * tonumber(ARGV[at + 1])
   for i = at + 2, past - 1, 4 do
     local entry, thread, message, version = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-    if forget(entry) and listened and message ~= '' then
+    if not listened or message == '' then
+      unheard[#unheard + 1] = entry
+    elseif forget(entry) then
       rings = append_event(
         events, ARGV[8], 'type', 'message_persisted', 'message', message, 'thread', thread,
         'version', version
       )
     end
-    if redis.pcall('HGET', waiting, thread) == entry then redis.call('HDEL', waiting, thread) end
+    if newest[thread] == nil then newest[thread] = redis.pcall('HGET', waiting, thread) end
+    if newest[thread] == entry then redis.call('HDEL', waiting, thread) end
     differs = differs or message == '' or version ~= '1'
   end
   -- Lists have a new message from when it was posted, and its commit changes nothing of that.
@@ -62,7 +67,10 @@ for user = 1, u do
   if rings then notify(name) end
   at = past
 end
-for i = at, #ARGV do forget(ARGV[i]) end
+for i = at, #ARGV do unheard[#unheard + 1] = ARGV[i] end
+for i = 1, #unheard, 1000 do
+  redis.call('XDEL', KEYS[1], unpack(unheard, i, math.min(i + 999, #unheard)))
+end
 
 local function persisted(id) return redis.call('TTL', prefix .. id) ~= -1 end
 for i = 2 + r, 1 + r + t do
@@ -74,8 +82,8 @@ for i = 2 + r, 1 + r + t do
     local gone = 0
     while gone < surplus and persisted(oldest[gone + 1]) do
       gone = gone + 1
-      redis.call('ZREM', index, oldest[gone])
     end
+    if gone > 0 then redis.call('ZREMRANGEBYLEX', index, '[0', '[' .. oldest[gone]) end
     -- A floor only rises: one above every id says that the index is complete nowhere.
     local floor = '!' .. (oldest[gone + 1] or '')
     if gone > 0 and redis.call('ZRANGE', index, 0, 0)[1] < floor then

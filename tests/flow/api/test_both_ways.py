@@ -1,7 +1,9 @@
-"""A post is answered the same, whether the write lane takes it or the application alone."""
+"""A post or a read is answered the same, whether a lane takes it or the application alone."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from http.client import HTTPConnection
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -12,11 +14,13 @@ from werkzeug.test import Client
 from models.message import MAX_CONTENT_BYTES
 from support.data.samples import AWKWARD_TEXTS
 from support.stack.processes import Launched
+from support.waiting import eventually
 from webapp.app import create_app
 from wiring.process import Services
 
 OWN = {"date", "server", "content-length"}
 """Headers of the HTTP server."""
+LATENCY = re.compile(rb'"latency_ms":[0-9.e-]+')
 VARYING = {"id", "created_at", "updated_at", "latency_ms", "content_hash", "request_id"}
 """Members of an answer that are never the same twice."""
 
@@ -29,6 +33,23 @@ class Post(NamedTuple):
     thread: str = "both"
     query: str = ""
 
+    @property
+    def method(self) -> str:
+        return "POST"
+
+    @property
+    def path(self) -> str:
+        return f"/api/threads/{self.thread}/messages{self.query}"
+
+
+class Read(NamedTuple):
+    """A read as a client sends it. `{id}` in its path stands for a message of the thread."""
+
+    path: str
+    headers: Mapping[str, str] = {}
+    method: str = "GET"
+    body: bytes = b""
+
 
 class Answer(NamedTuple):
     """What a client sees of an answer."""
@@ -36,6 +57,7 @@ class Answer(NamedTuple):
     status: int
     headers: dict[str, str]
     body: dict[str, Any]
+    content: bytes = b""
 
 
 def given(**body: Any) -> bytes:
@@ -48,6 +70,41 @@ def nested(levels: int) -> dict[str, Any]:
 
 
 HELLO = given(message="hello")
+READS = {
+    "page": Read("/api/threads/both/messages"),
+    "page_limit": Read("/api/threads/both/messages?limit=2"),
+    "page_all": Read("/api/threads/both/messages?limit=1000"),
+    "list": Read("/api/threads"),
+    "list_limit": Read("/api/threads?limit=1"),
+    "message": Read("/api/messages/{id}"),
+    "own_request_id": Read("/api/messages/{id}", {"X-Request-ID": "mine-1"}),
+    "another_scheme": Read("/api/threads/both/messages", {"Authorization": "bEaReR {token}"}),
+    "encoded_thread": Read("/api/threads/%62oth/messages"),
+    # What is unusual.
+    "page_order": Read("/api/threads/both/messages?order=asc"),
+    "page_cursor": Read("/api/threads/both/messages?limit=2&cursor={id}"),
+    "capitals": Read("/api/messages/{ID}"),
+    "list_archived": Read("/api/threads?is_archived=true"),
+    "if_none_match": Read("/api/messages/{id}", {"If-None-Match": '"1"'}),
+    "if_none_match_page": Read("/api/threads/both/messages", {"If-None-Match": '"1"'}),
+    "if_match_list": Read("/api/threads", {"If-Match": '"1"'}),
+    "a_key": Read("/api/threads", {"Idempotency-Key": "k"}),
+    "a_body": Read("/api/messages/{id}", body=b"{}"),
+    "streaming": Read("/api/threads/streaming/messages"),
+    "empty_thread": Read("/api/threads/empty/messages"),
+    # What is wrong.
+    "no_token": Read("/api/messages/{id}", {"Authorization": ""}),
+    "wrong_token": Read("/api/threads", {"Authorization": "Bearer x.y.z"}),
+    "no_thread": Read("/api/threads/none/messages"),
+    "wrong_thread": Read("/api/threads/a%20b/messages"),
+    "no_message": Read("/api/messages/00000000-0000-7000-8000-000000000000"),
+    "no_id": Read("/api/messages/" + "-" * 36),
+    "deleted_message": Read("/api/messages/{deleted}"),
+    "limit_0": Read("/api/threads/both/messages?limit=0"),
+    "limit_1001": Read("/api/threads?limit=1001"),
+    "limit_twice": Read("/api/threads?limit=1&limit=2"),
+    "unknown_parameter": Read("/api/messages/{id}?limit=1"),
+}
 POSTS = {
     "usual": Post(HELLO),
     "with_all": Post(given(message="hi", role="tool", metadata={"b": [1, None], "a": {"c": 0.5}})),
@@ -105,31 +162,30 @@ class Doors:
     def close(self) -> None:
         self._server.close()
 
-    def by_server(self, post: Post) -> Answer:
+    def by_server(self, call: Post | Read) -> Answer:
         """The answer that comes over HTTP."""
-        self._server.request("POST", self._path(post), post.body, self._headers(post))
+        self._server.request(call.method, call.path, call.body or None, self._headers(call))
         with self._server.getresponse() as reply:
             headers = {name.lower(): value for name, value in reply.getheaders()}
             return _answer(reply.status, headers, reply.read())
 
-    def alone(self, post: Post) -> Answer:
+    def alone(self, call: Post | Read) -> Answer:
         """The answer of the application without the server."""
-        headers = self._headers(post)
-        reply = self._alone.post(self._path(post), data=post.body, headers=headers)
+        reply = self._alone.open(
+            call.path, method=call.method, data=call.body, headers=self._headers(call)
+        )
         found = {name.lower(): value for name, value in reply.headers.items()}
         return _answer(reply.status_code, found, reply.get_data())
 
-    def _path(self, post: Post) -> str:
-        return f"/api/threads/{post.thread}/messages{post.query}"
-
-    def _headers(self, post: Post) -> dict[str, str]:
+    def _headers(self, call: Post | Read) -> dict[str, str]:
         usual = {"Authorization": "Bearer {token}", "Content-Type": "application/json"}
-        headers = usual | dict(post.headers)
+        headers = usual | dict(call.headers)
         return {name: value.format(token=self._token) for name, value in headers.items() if value}
 
 
 def _answer(status: int, headers: dict[str, str], body: bytes) -> Answer:
-    return Answer(status, {k: v for k, v in headers.items() if k not in OWN}, json.loads(body))
+    kept = {name: value for name, value in headers.items() if name not in OWN}
+    return Answer(status, kept, json.loads(body or b"{}"), body)
 
 
 def same(answer: Answer) -> Answer:
@@ -165,3 +221,42 @@ def test_a_repeated_key_is_answered_the_same_both_ways(doors: Doors, first: str)
     other = keyed._replace(body=given(message="something else"))
     assert same(doors.by_server(other)) == same(doors.alone(other))
     assert doors.by_server(other).body["code"] == "idempotency_key_reused"
+
+
+def filled(doors: Doors) -> dict[str, str]:
+    """Posts what is read; gives the ids that paths stand for."""
+    for text in ("one", *AWKWARD_TEXTS, "last"):
+        made = doors.by_server(Post(given(message=text, metadata={"a": [1, {"b": None}]})))
+    deleted = doors.by_server(Post(HELLO)).body["id"]
+    doors.by_server(Read(f"/api/messages/{deleted}", method="DELETE"))
+    doors.by_server(Read("/api/threads", method="POST", body=given(id="empty")))
+    doors.by_server(Read("/api/threads/streaming/messages:stream", method="POST"))
+    # Answered by Redis alone, as by the lane.
+    eventually(lambda: doors.by_server(READS["page"]).body["retrieval_source"] == "redis")
+    return {"id": made.body["id"], "ID": made.body["id"].upper(), "deleted": deleted}
+
+
+def test_a_read_is_answered_the_same_both_ways(doors: Doors) -> None:
+    ids = filled(doors)
+    for name, read in READS.items():
+        path = read.path
+        for key, value in ids.items():
+            path = path.replace(f"{{{key}}}", value)
+        # What a worker commits between two calls may change the later one.
+        eventually(partial(is_read_the_same, doors, name, read._replace(path=path)))
+
+
+def is_read_the_same(doors: Doors, name: str, read: Read) -> bool:
+    server, alone = as_read(doors.by_server(read)), as_read(doors.alone(read))
+    assert server == alone, name
+    return True
+
+
+def as_read(answer: Answer) -> tuple[int, dict[str, str], bytes]:
+    """An answer to the byte, but for what it took and an id that was made for it."""
+    content = LATENCY.sub(b"", answer.content)
+    return (
+        answer.status,
+        same(answer).headers,
+        content.replace(answer.headers["x-request-id"].encode(), b""),
+    )

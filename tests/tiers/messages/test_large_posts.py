@@ -171,7 +171,6 @@ def test_a_large_page_is_warmed_in_parts(
 def test_a_large_page_is_read_in_parts(
     alone: Services, user: str, monkeypatch: pytest.MonkeyPatch, order: str
 ) -> None:
-    monkeypatch.setattr("storage.redis.messages.PAGE_BYTES", PART)
     monkeypatch.setattr("storage.redis.messages.NAMES_AT_ONCE", 3)
     alone.messages.post_batch(user, [("t", drafts(10))])
     whole = alone.tiers.redis.page(user, "t", ids.LOWEST, ids.HIGHEST, order, 20)

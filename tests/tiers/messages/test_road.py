@@ -9,7 +9,7 @@ import pytest
 from redis.connection import Connection
 
 import webapp
-from storage.messages.combiner import _Reply
+from storage.resilience.combiner import _Reply
 from support.data.users import fresh_user
 from support.faults.outages import believe_redis
 from support.waiting import eventually

@@ -107,6 +107,33 @@ def test_nothing_else_is_read_for_it(
     assert found.following == (found.threads[1].last_message_at, "c")
 
 
+def test_a_message_that_nobody_can_have_followed_is_previewed_without_reading_its_thread(
+    alone: Services, user: str, listed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an import an index is complete nowhere; PostgreSQL says how new its messages are."""
+    page(alone, user, limit=2)
+    alone.tiers.redis_repair.invalidate_indexes([(user, "a")])
+    post(alone, user, "a", "another")
+    with monkeypatch.context() as patch:
+        patch.setattr(alone.failover.retrieval, "page", None)
+        found = page(alone, user, limit=2)
+    assert figures(found) == [("a", 2, "another"), ("c", 1, "first of c")]
+
+
+def test_of_a_message_that_a_newer_one_followed_beside_redis_the_newer_is_previewed(
+    alone: Services, user: str, drain: Drain, listed: Any
+) -> None:
+    post(alone, user, "b", "second")
+    newest = post(alone, user, "b", "third")
+    drain()
+    slot = alone.tiers.redis.slot_of_thread(user, "b")
+    alone.tiers.redis_client.zrem(keys.index(slot, user, "b"), newest.id)
+    alone.tiers.redis_repair.invalidate_indexes([(user, "b")])
+    alone.tiers.redis_repair.invalidate_thread_lists([user])
+    mark(alone, user, "b", is_pinned=True)
+    assert figures(page(alone, user))[0] == ("b", 3, "third")
+
+
 def test_a_later_page_is_read(alone: Services, user: str, listed: Any) -> None:
     cursor = page(alone, user, limit=1).following
     page(alone, user, limit=1, cursor=cursor)
