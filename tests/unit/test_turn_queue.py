@@ -50,7 +50,7 @@ def test_a_queue_whose_calls_do_not_end_is_stuck() -> None:
 
 
 def test_one_caller_never_has_all_turns() -> None:
-    turns, go, ran = TurnQueue("turn", 4), threading.Event(), threading.Event()
+    turns, go, ran = TurnQueue("turn", 4, 200), threading.Event(), threading.Event()
     for _ in range(100):
         assert turns.run(lambda: go.wait(30) and None, "greedy")
     turns.run(ran.set, "modest")
@@ -78,6 +78,7 @@ def test_a_caller_with_too_many_calls_is_refused() -> None:
 
     assert [begin("a") for _ in range(5)] == [True, True, True, False, False]
     assert begin("b")
+    assert turns._running == {"a": 1, "b": 1}
     assert all(begin("") for _ in range(5))
     go.set()
     eventually(lambda: turns._begun == 0)

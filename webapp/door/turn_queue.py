@@ -8,6 +8,9 @@ from queue import SimpleQueue
 
 STUCK_SECONDS = 20.0
 
+SHARES = 4
+"""One caller may have one part in so many of the turns."""
+
 Call = Callable[[], None]
 
 
@@ -15,15 +18,16 @@ class TurnQueue:
     """While all turns are taken, a call waits without a thread until one ends. Threads start when
     they are needed.
 
-    One caller has at most three turns of four, and callers who wait take turns one after the other,
-    however many calls each of them has.
+    One caller has at most a quarter of the turns: slow calls keep the others from turns, and busy
+    ones from the interpreter. Callers who wait take turns one after the other, however many calls
+    each of them has.
     """
 
     def __init__(self, name: str, turns: int, most_of_one: int = 0) -> None:
-        """`most_of_one`: calls of one caller that wait or run; 0 sets no limit."""
+        """`most_of_one`: calls of one caller that wait or run. With 0 callers are all alike."""
         self._name = name
         self._turns = turns
-        self._share = max(1, turns * 3 // 4)
+        self._share = max(1, turns // SHARES) if most_of_one else turns
         self._most_of_one = most_of_one
         self._calls: SimpleQueue[tuple[str, Call]] = SimpleQueue()
         self._waiting: dict[str, deque[Call]] = {}
