@@ -89,9 +89,10 @@ class RedisGateway:
         self.replicas = replicas
         self._slow = slow
 
-    def guarded(self) -> "_Calls":
-        """The client, for one or a few calls. Raises `TierUnavailable` or `TierRejected`."""
-        return _Calls(self)
+    def guarded(self, *, is_bulk: bool = False) -> "_Calls":
+        """The client, for one or a few calls; bulk may take its time. Raises `TierUnavailable` or
+        `TierRejected`."""
+        return _Calls(self, is_large=is_bulk)
 
     def scan(self, pattern: str | None = None) -> Iterator[list[str]]:
         """Every key that matches, page by page; one that is there throughout at least once."""

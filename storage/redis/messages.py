@@ -4,6 +4,7 @@ Errors leave as `TierUnavailable` or `TierRejected`. After `TierUnavailable` a w
 have happened; repeating it with the same id is safe.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,10 +16,13 @@ from storage.errors import TierError
 from storage.redis import keys
 from storage.redis.driver import MOST_BYTES, Call, RedisGateway, Script
 from storage.redis.records import DRAIN_FLAG_MILLISECONDS, InThread, RecordWriter
-from storage.resilience.bites import batches, bites
+from storage.resilience.bites import LARGE_PAGE, batches, bites
 
 NAMES_AT_ONCE = 100
 """Records of unknown size in one answer: a hundred messages have 8 MB at most."""
+
+FIRST_NAMES = 25
+"""Likewise of a page that may be large: two MiB at most."""
 
 THREADS_AT_ONCE = 500
 """Of which watermarks are asked in one round trip."""
@@ -34,11 +38,12 @@ PageArguments = tuple[str, str, str, str, str, int]
 
 class HotPage(NamedTuple):
     """Part of a thread's index. `floor` and `watermark` are None where Redis has none; the record
-    of an evicted message is None."""
+    of an evicted message is None. `is_cut`: more of them would have been too many bytes."""
 
     floor: str | None
     watermark: str | None
     records: list[tuple[str, bytes | None]]
+    is_cut: bool = False
 
     @property
     def is_distrusted(self) -> bool:
@@ -178,10 +183,13 @@ class RedisTier:
         return int(left) != -1
 
     def messages(self, slot: int, message_ids: Sequence[str]) -> list[bytes | None]:
-        """The hot records of messages of one slot, None where there is none."""
+        """The hot records of messages of one slot, None where there is none.
+
+        That many of them come late is no outage: they may be 8 MB.
+        """
         found: list[bytes | None] = []
         for names in batches(message_ids, NAMES_AT_ONCE):
-            with self.door.guarded() as client:
+            with self.door.guarded(is_bulk=len(names) == NAMES_AT_ONCE) as client:
                 records: Any = client.mget(_keys_of(slot, names))
             found += records
         return found
@@ -218,12 +226,31 @@ class RedisTier:
         return found
 
     def page(
-        self, user_id: str, thread_id: str, low: str, high: str, order: str, count: int
+        self,
+        user_id: str,
+        thread_id: str,
+        low: str,
+        high: str,
+        order: str,
+        count: int,
+        most_bytes: float = math.inf,
     ) -> HotPage:
-        """Records of a thread with `low` < id < `high`, at most `count` from that end."""
+        """Records of a thread with `low` < id < `high`, at most `count` from that end, and no more
+        once there are over `most_bytes`."""
         ((page, names),) = self._indexed([(user_id, thread_id, low, high, order, count)])
-        records = self.messages(self.slot_of_thread(user_id, thread_id), names)
-        return page._replace(records=list(zip(names, records, strict=True)))
+        slot = self.slot_of_thread(user_id, thread_id)
+        records: list[tuple[str, bytes | None]] = []
+        left = most_bytes
+        # The sizes of more than a usual page are not guessed.
+        at_once = FIRST_NAMES if len(names) > LARGE_PAGE else LARGE_PAGE
+        while names and left >= 0:
+            some, names = names[:at_once], names[at_once:]
+            found = self.messages(slot, some)
+            records += zip(some, found, strict=True)
+            size = sum(len(record or b"") for record in found)
+            left -= size
+            at_once = int(min(NAMES_AT_ONCE, 1 + max(0, left) * len(found) / max(1, size)))
+        return page._replace(records=records, is_cut=bool(names))
 
     def pages(self, asked: Sequence[PageArguments]) -> list[HotPage]:
         """Likewise pages of several threads, each of about `NAMES_AT_ONCE` records at most, in two

@@ -14,6 +14,13 @@ LEAST_BYTES = 4 * 1024
 """Of a batch, when larger ones took too long; a single thing goes whatever its size."""
 
 
+PAGE_BYTES = 2 * 1024 * 1024
+"""Of a page of messages, whatever their number, and of what a tier gives at once for it."""
+
+LARGE_PAGE = 101
+"""A page of more messages may take a tier long, which says nothing of how well it is."""
+
+
 class Bite:
     """How much is taken at once, in bytes or rows: less after what took too long, then more
     again."""
@@ -44,6 +51,11 @@ class Bite:
     def of(self, things: Sequence[One], sizes: Sequence[int]) -> Sequence[One]:
         """The first batch of some things."""
         return next((part for part, _ in bites(things, sizes, self.size)), things)
+
+
+def first_page(things: Sequence[One], size_of: Callable[[One], int]) -> Sequence[One]:
+    """The first things that have `PAGE_BYTES` together, or one thing."""
+    return next(sized_batches(things, size_of, PAGE_BYTES), [])
 
 
 def batches(things: Iterable[One], count: int) -> Iterator[list[One]]:
