@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from models import codec, ids
+from models.hot_page import HotPage
 from models.message import Message, Tier
 from storage.availability.lease import Completeness
 from storage.availability.reading import Reading, ReadTiers
-from storage.redis.messages import HotPage
 from storage.resilience.bites import PAGE_BYTES
 
 

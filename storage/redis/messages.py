@@ -6,49 +6,25 @@ have happened; repeating it with the same id is safe.
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 from models import codec, ids
 from models.appends import Append, IdTooOld, Key, Stored
+from models.hot_page import HotPage, PageArguments
 from models.message import Message, Thread
 from settings import Settings
 from storage.errors import TierError
 from storage.redis import keys
 from storage.redis.driver import MOST_BYTES, Call, RedisGateway, Script
 from storage.redis.records import DRAIN_FLAG_MILLISECONDS, InThread, RecordWriter
-from storage.resilience.bites import LARGE_PAGE, batches, bites
+from storage.resilience.bites import batches, bites, read_within
 
 NAMES_AT_ONCE = 100
 """Records of unknown size in one answer: a hundred messages have 8 MB at most."""
 
-FIRST_NAMES = 25
-"""Likewise of a page that may be large: two MiB at most."""
-
 THREADS_AT_ONCE = 500
 """Of which watermarks are asked in one round trip."""
-
-DISTRUST_MARK = "~"
-"""Begins a floor above every id. What follows it is random, so a page that was read before an
-invalidation can be told from one that was read after it."""
-
-
-PageArguments = tuple[str, str, str, str, str, int]
-"""User, thread, lowest and highest id, order and count of a page, as `RedisTier.page` has them."""
-
-
-class HotPage(NamedTuple):
-    """Part of a thread's index. `floor` and `watermark` are None where Redis has none; the record
-    of an evicted message is None. `is_cut`: more of them would have been too many bytes."""
-
-    floor: str | None
-    watermark: str | None
-    records: list[tuple[str, bytes | None]]
-    is_cut: bool = False
-
-    @property
-    def is_distrusted(self) -> bool:
-        """Whether the index was invalidated: then it is complete above no id."""
-        return self.floor is not None and self.floor.startswith(DISTRUST_MARK)
 
 
 class RedisTier:
@@ -239,18 +215,9 @@ class RedisTier:
         once there are over `most_bytes`."""
         ((page, names),) = self._indexed([(user_id, thread_id, low, high, order, count)])
         slot = self.slot_of_thread(user_id, thread_id)
-        records: list[tuple[str, bytes | None]] = []
-        left = most_bytes
-        # The sizes of more than a usual page are not guessed.
-        at_once = FIRST_NAMES if len(names) > LARGE_PAGE else LARGE_PAGE
-        while names and left >= 0:
-            some, names = names[:at_once], names[at_once:]
-            found = self.messages(slot, some)
-            records += zip(some, found, strict=True)
-            size = sum(len(record or b"") for record in found)
-            left -= size
-            at_once = int(min(NAMES_AT_ONCE, 1 + max(0, left) * len(found) / max(1, size)))
-        return page._replace(records=records, is_cut=bool(names))
+        found, is_cut = read_within(names, partial(self.messages, slot), most_bytes)
+        records = list(zip(names, found, strict=False))
+        return page._replace(records=records, is_cut=is_cut)
 
     def pages(self, asked: Sequence[PageArguments]) -> list[HotPage]:
         """Likewise pages of several threads, each of about `NAMES_AT_ONCE` records at most, in two

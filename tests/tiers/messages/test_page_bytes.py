@@ -92,7 +92,8 @@ def test_of_clickhouse(
 ) -> None:
     drain()
     alone.jobs.replication.ship_all()
-    own = without(alone, "redis", "database")
+    patient = process(alone, clickhouse_timeout_seconds=20.0)
+    own = without(patient, "redis", "database")
     check(list(walk(own, user, order)), large, order, "clickhouse")
     for tombstones in (False, True):
         first = own.tiers.clickhouse.page(user, "t", *_ALL, order, 1000, tombstones=tombstones)
