@@ -2,7 +2,10 @@
 
 import threading
 
+import pytest
+
 from support.waiting import eventually
+from webapp.door.door import is_heavy
 from webapp.door.turn_queue import TurnQueue
 
 TURNS = 3
@@ -83,3 +86,22 @@ def test_a_caller_with_too_many_calls_is_refused() -> None:
     go.set()
     eventually(lambda: turns._begun == 0)
     assert begin("a")
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "expected"),
+    [
+        ("/api/search", "q=x", True),
+        ("/api/messages:batch", "", True),
+        ("/api/threads/t/messages", "", False),
+        ("/api/threads/t/messages", "limit=50", False),
+        ("/api/threads/t/messages", "limit=100", False),
+        ("/api/threads/t/messages", "cursor=x&limit=100&order=asc", False),
+        ("/api/threads/t/messages", "limit=101", True),
+        ("/api/threads/t/messages", "cursor=x&limit=1000", True),
+        ("/api/threads", "limit=0999", True),
+        ("/api/threads", "unlimit=999", False),
+    ],
+)
+def test_what_takes_long_has_turns_of_its_own(path: str, query: str, *, expected: bool) -> None:
+    assert is_heavy(path, query) is expected

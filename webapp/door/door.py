@@ -1,6 +1,7 @@
 """The door of a web process: the HTTP server calls it with each request, in a thread that it needs
 back at once."""
 
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -31,6 +32,7 @@ HEALTH = "/healthz"
 HEAVY = ("/api/search", "/api/analytics", "/api/messages:batch")
 """How the paths begin of what takes a tier long. It has turns of its own, so that many of them keep
 nothing light waiting."""
+_LARGE_LIST = re.compile("(?:^|&)limit=(?!100(?:&|$))[0-9]{3}")
 HEAVY_SHARE = 4
 """One heavy turn for so many light ones."""
 TOO_MANY = "too many of your requests are under way"
@@ -104,8 +106,8 @@ class Door:
         self, request: DoorRequest, call: Callable[[], None], after: Callable[[], None]
     ) -> None:
         """Has a call made in turn, or the request refused if its sender has too many under way."""
-        is_heavy = request.scope.path.startswith(HEAVY)
-        turns = self._heavy_turns if is_heavy else self._turns
+        scope = request.scope
+        turns = self._heavy_turns if is_heavy(scope.path, scope.query_string) else self._turns
         if not turns.run(call, request.caller):
             after()
             self._late.submit(answer, self._app, request, b"", {REFUSED: TOO_MANY})
@@ -152,6 +154,11 @@ class Door:
             body = reader.overdue()
             if body is not None and reader.claim():
                 self._late.submit(self._answer, reader.request, body, reader.release)
+
+
+def is_heavy(path: str, query: str) -> bool:
+    """Whether a request takes long, or the process's time: also a list of more than 100."""
+    return path.startswith(HEAVY) or _LARGE_LIST.search(query) is not None
 
 
 def _nothing() -> None:

@@ -118,9 +118,9 @@ def test_of_a_search(alone: Services, user: str, large: list[str]) -> None:
 def test_many_records_that_are_late_are_no_outage(
     alone: Services, count: int, openings: int
 ) -> None:
-    own = process(alone, redis_timeout_seconds=0.5, redis_slow_seconds=5.0)
+    own = process(alone, redis_timeout_seconds=2.0, redis_slow_seconds=5.0)
     own.tiers.redis.ping()
-    alone.tiers.redis_client.client_pause(700)
+    alone.tiers.redis_client.client_pause(2_200)
     with pytest.raises(TierUnavailable):
         own.tiers.redis.messages(0, [ids.mint(1, 0, number) for number in range(count)])
     breaker = own.tiers.breakers.redis
