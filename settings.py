@@ -37,6 +37,8 @@ _BEGINNINGS: dict[str, tuple[str, ...]] = {
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1)]
 Price = Annotated[float, Meta(ge=0)]
+Rate = Annotated[str, Meta(pattern=r"^[0-9]{1,7}(\.[0-9]{1,3})?(:[0-9]{1,7})?$")]
+"""Calls a second, and after a colon how many at once; 0 sets no limit."""
 
 
 class SettingsError(Exception):
@@ -162,6 +164,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long `durability: committed` waits for the PostgreSQL commit."""
     batch_body_bytes: Count = 16 * 1024 * 1024
     """The largest body of a batch post."""
+    limit_writes: Rate = "2000:20000"
+    """What one user may post, edit and delete, over HTTP and sockets together."""
+    limit_reads: Rate = "2000:20000"
+    """Likewise what one user may read."""
+    limit_searches: Rate = "50:500"
+    """Likewise searches."""
+    limit_heavy: Rate = "20:200"
+    """Likewise batches and figures."""
+    limit_unauthenticated: Rate = "50:500"
+    """Calls without a valid token from one address."""
+    limit_waiting: Annotated[int, Meta(ge=0)] = 256
+    """Requests of one caller that wait or are answered in a web process; 0 sets no limit."""
     sockets: Count = 10_000
     """Sockets and event streams that a realtime process holds."""
     sockets_per_user: Count = 100

@@ -25,7 +25,13 @@ import settings
 from benchmarks import costs
 from benchmarks.sockets import trouble
 from benchmarks.sockets.fleet import Fleet, FleetOutcome
-from selftest.bed.launching import Launched, StackFailed, clean_environment, launch_up
+from selftest.bed.launching import (
+    NO_LIMITS,
+    Launched,
+    StackFailed,
+    clean_environment,
+    launch_up,
+)
 from webapp.http.auth import Tokens
 
 USERS, SOCKETS_EACH = 100, 5
@@ -156,7 +162,7 @@ def main() -> int:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="threadkeep-benchmark-") as name,
-            launch_up(Path(name), clean_environment()) as stack,
+            launch_up(Path(name), clean_environment() | NO_LIMITS) as stack,
         ):
             run = LiveRun(stack, options)
             asyncio.run(run.go(options.parts.split(",")))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from selftest.bed.launching import Launched, clean_environment, launch_up
+from selftest.bed.launching import NO_LIMITS, Launched, clean_environment, launch_up
 
 KEPT_VARIABLES = ("WEB_WORKERS", "WEB_THREADS", "WORKER_THREADS")
 """Only these: addresses of the caller's own servers must not lead a benchmark to real data."""
@@ -34,6 +34,7 @@ def launched_stack(**own: str) -> Iterator[Launched]:
 
 
 def environment() -> dict[str, str]:
-    """The environment of a stack: this one's, without what would lead to real data."""
+    """The environment of a stack: this one's, without what would lead to real data or limit how
+    much its few users may ask for."""
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
-    return clean_environment() | kept
+    return clean_environment() | NO_LIMITS | kept

@@ -135,3 +135,9 @@ def json_array(records: Iterable[bytes]) -> str:
 def text(value: Any) -> str:
     """Any value as JSON text, as a statement takes it."""
     return _record.encode(value).decode()
+
+
+def size_of(message: Message) -> int:
+    """About how many bytes a message is in an answer: those of its text and metadata."""
+    metadata = len(msgspec.json.encode(message.metadata)) if message.metadata else 0
+    return len(message.content.encode()) + metadata

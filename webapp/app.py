@@ -29,6 +29,8 @@ from webapp.http import errors, requests, tracing
 from webapp.http.auth import Tokens
 from webapp.http.context import Web, install, of, web
 from webapp.http.origins import Origins
+from webapp.limits.limits import Limits
+from webapp.limits.shared_counts import SharedCounts
 from webapp.openapi import error_page, pages, unsupported
 from wiring.process import Services
 
@@ -125,9 +127,11 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     services = Services(settings)
     wakeups = WakeUps(services.tiers.instruments)
-    tokens, judged = Tokens(settings, services.tiers.credentials), watch or Watch(settings)
-    services.tiers.credentials.on_change.append(tokens.forget)
-    own = Web(settings, services, tokens, wakeups, judged, Origins(settings))
+    tiers = services.tiers
+    tokens, judged = Tokens(settings, tiers.credentials), watch or Watch(settings)
+    tiers.credentials.on_change.append(tokens.forget)
+    limits = Limits(settings, SharedCounts(tiers.redis_door), tiers.instruments)
+    own = Web(settings, services, tokens, wakeups, judged, Origins(settings), limits)
     install(app, own)
     errors.register(app)
     if services.tiers.tracing.is_on:

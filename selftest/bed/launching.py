@@ -23,6 +23,12 @@ KEPT_VARIABLES = ("PATH", "HOME", "LANG", "PYTHONPATH")
 _CODE_ROOT = Path(__file__).resolve().parents[2]
 
 
+NO_LIMITS = {
+    f"THREADKEEP_LIMIT_{name}": "0" for name in ("WRITES", "READS", "SEARCHES", "HEAVY", "WAITING")
+}
+"""The settings of a stack whose few users ask for more than any user may."""
+
+
 class StackFailed(Exception):
     """A stack did not start; the text ends with its output."""
 

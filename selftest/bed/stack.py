@@ -16,7 +16,13 @@ from sqlalchemy.engine import make_url
 
 import settings as configuration
 from embedded.supervision import procfs
-from selftest.bed.launching import Launched, clean_environment, launch_servers, launch_up
+from selftest.bed.launching import (
+    NO_LIMITS,
+    Launched,
+    clean_environment,
+    launch_servers,
+    launch_up,
+)
 from selftest.bed.proxy import FaultProxy
 from selftest.record.client import RecordingClient
 from settings import Settings
@@ -214,7 +220,7 @@ def testbed(
             through = url.set(host=proxy.host, port=proxy.port)
             addresses[variable] = through.render_as_string(hide_password=False)
         secret = {"THREADKEEP_JWT_SECRET": secrets.token_urlsafe(48)}
-        env = clean_environment() | secret | addresses | variables
+        env = clean_environment() | NO_LIMITS | secret | addresses | variables
         without = (FLOWER,) if has_sockets else (FLOWER, REALTIME)
         programs = cleanup.enter_context(launch_up(folder, env, *without))
         bed = Testbed(servers, programs, proxies, issue)

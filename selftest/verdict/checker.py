@@ -8,11 +8,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 
 from models import codec
+from models.hot_page import HotPage
 from models.message import Message
 from selftest.record.account import MessageHistory, hash_of
 from selftest.record.findings import Invariant, Violation
 from selftest.verdict.evidence import Evidence, ThreadName
-from storage.redis.messages import HotPage
 
 Check = Callable[[Evidence], list[Violation]]
 

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, func, select
 
 from models import codec, ids, tables
 from models.clickhouse_tables import messages as archive
+from models.hot_page import HotPage
 from models.message import Message
 from selftest.load.readers import ReadPage
 from selftest.record.account import OK, Account, MessageHistory
@@ -20,7 +21,6 @@ from storage.postgres.driver import message_of as committed_message_of
 from storage.postgres.driver import translated as postgres_translated
 from storage.redis import keys
 from storage.redis.driver import translated as redis_translated
-from storage.redis.messages import HotPage
 from wiring.process import Services
 
 PAGE_MESSAGES = 200

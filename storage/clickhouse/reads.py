@@ -3,9 +3,9 @@ thread the order by time and id is the order by id; ids of different threads are
 there."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Select, and_, func, not_, or_, select, tuple_
+from sqlalchemy import Row, Select, Subquery, and_, func, not_, or_, select, tuple_
 
 from models import ids
 from models.clickhouse_tables import messages
@@ -20,7 +20,15 @@ from storage.clickhouse.rows import (
     page_of,
     rfc3339,
 )
+from storage.resilience.bites import LARGE_PAGE, PAGE_BYTES
 from storage.resilience.breaker import Breaker
+
+
+class ArchivedPage(NamedTuple):
+    """Messages of a thread in order. `is_cut`: more of them would have been too many bytes."""
+
+    messages: list[Message]
+    is_cut: bool
 
 
 class ClickHouseTier:
@@ -71,9 +79,9 @@ class ClickHouseTier:
         count: int,
         *,
         tombstones: bool = False,
-    ) -> list[Message]:
+    ) -> ArchivedPage:
         """Messages of a thread with `low` < id < `high`, at most `count` from that end, with
-        tombstones if asked for."""
+        tombstones if asked for, and no more once there are over `PAGE_BYTES`."""
         position = tuple_(messages.c.created_at, messages.c.id)
         conditions = [messages.c.user_id == user_id, messages.c.thread_id == thread_id]
         if low != ids.LOWEST:
@@ -83,8 +91,10 @@ class ClickHouseTier:
         sort: list[Any] = [messages.c.created_at, messages.c.id]
         if order == "desc":
             sort = [column.desc() for column in sort]
-        query = page_of(conditions, sort, count, tombstones=tombstones)
-        return [message_of(row) for row in self._rows(query)]
+        query = _within_bytes(page_of(conditions, sort, count, tombstones=tombstones), order)
+        rows = self._rows(query, is_bulk=count > LARGE_PAGE)
+        is_cut = bool(rows) and int(rows[-1].through) > PAGE_BYTES
+        return ArchivedPage([message_of(row) for row in rows], is_cut)
 
     def newest(
         self, user_id: str, marks: Mapping[str, str], below: str, characters: int
@@ -131,6 +141,22 @@ class ClickHouseTier:
         with self._breaker.guard():
             self._server.ping()
 
-    def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        with self._breaker.guard():
+    def _rows(self, query: Select[Any], *, is_bulk: bool = False) -> Sequence[Row[Any]]:
+        with self._breaker.guard(is_bulk=is_bulk):
             return self._server.rows(query)
+
+
+def _within_bytes(query: Select[Any], order: str) -> Select[Any]:
+    """The query of a page that stops with the message that exceeds `PAGE_BYTES`; `through` is how
+    many bytes they are up to each."""
+    page = query.subquery()
+    size = func.length(page.c.content) + func.length(page.c.metadata)
+    through = func.sum(size).over(order_by=_end(page, order), rows=(None, 0)).label("through")
+    counted = select(page, size.label("size"), through).subquery()
+    fits = counted.c.through - counted.c.size <= PAGE_BYTES
+    return select(counted).where(fits).order_by(*_end(counted, order))
+
+
+def _end(page: Subquery, order: str) -> list[Any]:
+    position: list[Any] = [page.c.created_at, page.c.id]
+    return position if order == "asc" else [column.desc() for column in position]

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from models import codec, ids
+from models.hot_page import HotPage
 from models.streams import state_of
 from storage.availability.lease import Lease
 from storage.messages.page_reader import Range, stored_records
 from storage.messages.retrieval_service import MessageSlice, stored_slice
 from storage.redis.driver import MOST_BYTES
-from storage.redis.messages import NAMES_AT_ONCE, HotPage, RedisTier
+from storage.redis.messages import NAMES_AT_ONCE, RedisTier
 from storage.resilience.combiner import Combiner, Done
 from storage.telemetry.instruments import Instruments
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from models import codec, ids
+from models.hot_page import HotPage
 from models.message import Message, Tier
 from storage.availability.lease import Completeness
 from storage.availability.reading import Reading, ReadTiers
-from storage.redis.messages import HotPage
+from storage.resilience.bites import PAGE_BYTES
 
 
 class TierPart(NamedTuple):
@@ -21,9 +22,12 @@ class TierPart(NamedTuple):
     horizon: str | None
 
     @classmethod
-    def of(cls, source: Tier, messages: list[Message], count: int) -> "TierPart":
-        """What a tier gave when asked for `count`: fewer means that there are no more."""
-        full = len(messages) >= count
+    def of(
+        cls, source: Tier, messages: list[Message], count: int, *, is_cut: bool = False
+    ) -> "TierPart":
+        """What a tier gave when asked for `count`: fewer means that there are no more, unless it
+        was cut."""
+        full = is_cut or len(messages) >= count
         return cls(messages, {source} if messages else set(), messages[-1].id if full else None)
 
 
@@ -92,7 +96,7 @@ class RangeReader:
         self._reading = reading
         self._complete = complete
 
-        self._hot = reading.ask("redis", lambda: self._redis.page(*wanted))
+        self._hot = reading.ask("redis", lambda: self._redis.page(*wanted, PAGE_BYTES))
         if self._hot is not None:
             self._wanted = wanted.above(self._hot.watermark)
 
@@ -124,12 +128,15 @@ class RangeReader:
     def _ask_postgres_and_clickhouse(self) -> list[TierPart]:
         boundary = ids.HIGHEST
         parts = []
-        page = self._reading.ask("postgresql", lambda: self._postgres.page(*self._wanted))
+        page = self._reading.ask(
+            "postgresql", lambda: self._postgres.page(*self._wanted, PAGE_BYTES)
+        )
         if page is not None:
             self._wanted = self._wanted.above(page.watermark)
             if self._complete.postgres_complete:
                 boundary = page.boundary
-            parts.append(TierPart.of("postgresql", page.messages, self._wanted.at_most))
+            count = self._wanted.at_most
+            parts.append(TierPart.of("postgresql", page.messages, count, is_cut=page.is_cut))
         horizon = parts[0].horizon if parts else None
         if _needs_archive(self._wanted, boundary, horizon):
             below = self._wanted._replace(high=min(self._wanted.high, boundary))
@@ -139,7 +146,8 @@ class RangeReader:
                 "clickhouse", lambda: self._clickhouse.page(*below, tombstones=tombstones)
             )
             if found is not None:
-                parts.append(TierPart.of("clickhouse", found, self._wanted.at_most))
+                count = self._wanted.at_most
+                parts.append(TierPart.of("clickhouse", found.messages, count, is_cut=found.is_cut))
             elif not parts and "redis" in self._reading.down:
                 raise self._reading.failure()
         return parts
@@ -205,7 +213,7 @@ def _is_complete(hot: HotPage, wanted: Range) -> bool:
         return False
     if wanted.order == "asc":
         return wanted.low >= hot.floor
-    if len(hot.records) == wanted.at_most:
+    if hot.is_cut or len(hot.records) == wanted.at_most:
         return hot.records[-1][0] >= hot.floor
     return wanted.low >= hot.floor
 
@@ -216,7 +224,7 @@ def _hot_part(hot: HotPage, wanted: Range) -> TierPart:
         for message_id, record in hot.records
         if record is not None and wanted.low < message_id < wanted.high
     ]
-    full = len(hot.records) == wanted.at_most
+    full = hot.is_cut or len(hot.records) == wanted.at_most
     return TierPart(found, {"redis"} if found else set(), hot.records[-1][0] if full else None)
 
 

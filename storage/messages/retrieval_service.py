@@ -18,6 +18,7 @@ from storage.availability.lease import Lease
 from storage.availability.reading import Reading, ReadTiers, source_of
 from storage.errors import NotFound, TierRejected, TierUnavailable
 from storage.messages.page_reader import Range, RangeReader
+from storage.resilience.bites import PAGE_BYTES, first_page
 from storage.telemetry.instruments import Instruments
 
 log = structlog.get_logger(__name__)
@@ -125,8 +126,8 @@ class UnifiedMessageRetrievalService:
         order: str,
         as_stored: bool = False,
     ) -> MessageSlice:
-        """Up to `limit` live messages of a thread, newest first unless `order` is `asc`. Who takes
-        them `as_stored` is given records where Redis alone has them all.
+        """Up to `limit` live messages of a thread and `PAGE_BYTES`, newest first unless `order` is
+        `asc`. Who takes them `as_stored` is given records where Redis alone has them all.
 
         An unknown thread is an empty page. Raises `TierUnavailable` only when no tier answers.
         """
@@ -139,14 +140,17 @@ class UnifiedMessageRetrievalService:
         sources: set[Tier] = set()
         reading = Reading()
         ended = False
+        size = 0
         complete = self._lease.current()
-        while len(live) <= limit and not ended:
+        while len(live) <= limit and size <= PAGE_BYTES and not ended:
             reader = RangeReader(self._tiers, rest, reading, complete)
             if as_stored and not live and (found := stored_slice(reader.stored(), limit)):
                 self._instruments.read("redis", time.perf_counter() - started)
                 return found
             merged = reader.run()
-            live += [message for message in merged.messages if message.deleted_at is None]
+            more = [message for message in merged.messages if message.deleted_at is None]
+            live += more
+            size += sum(map(codec.size_of, more))
             sources |= merged.sources
             ended = merged.horizon is None
             if merged.horizon is not None:
@@ -155,8 +159,10 @@ class UnifiedMessageRetrievalService:
                     raise TierRejected("clickhouse", "a page of a thread made no progress")
                 rest = following
         shown, source = live[:limit], source_of(sources or {"redis"})
+        if size > PAGE_BYTES:
+            shown = [*first_page(shown, codec.size_of)]
         self._instruments.read(source, time.perf_counter() - started)
-        following_cursor = shown[-1].id if len(live) > limit else None
+        following_cursor = shown[-1].id if len(live) > len(shown) else None
         return MessageSlice(shown, following_cursor, source, reading.warning)
 
     def _better(self, known: Retrieved | None, found: Retrieved) -> Retrieved:
@@ -200,7 +206,11 @@ def stored_slice(records: Sequence[tuple[str, bytes]], limit: int) -> MessageSli
     stored = codec.plain_array([record for _, record in shown]) if shown else None
     if stored is None:
         return None
-    return MessageSlice([], shown[-1][0] if len(records) > limit else None, "redis", None, stored)
+    if len(stored) > PAGE_BYTES and len(shown) > 1:
+        shown = first_page(shown, lambda one: len(one[1]))
+        stored = codec.plain_array([record for _, record in shown])
+    following = shown[-1][0] if len(records) > len(shown) else None
+    return MessageSlice([], following, "redis", None, stored)
 
 
 def _highest(user_id: str, thread_id: str, asked: Sequence[_Mark]) -> str:

@@ -1,16 +1,29 @@
 """Every message that is not archived, read as the role `threadkeep_web` with `app.user_id` set, so
 that row-level security stands behind each query's own `user_id`. Errors leave as the tier's."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Uuid, and_, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    Text,
+    Uuid,
+    and_,
+    cast,
+    func,
+    select,
+)
 
 from models import ids
 from models.message import Message, Thread
 from models.tables import archive_boundary, messages, threads, user_erasures
 from storage.postgres.driver import execute, message_of, record_of, rfc3339, translated
+from storage.resilience.bites import LARGE_PAGE
 from storage.resilience.breaker import Breaker
 
 _AS_USER = (
@@ -20,11 +33,13 @@ _AS_USER = (
 
 class PostgresPage(NamedTuple):
     """Messages of a thread in order, tombstones included, with what the reader must know beside
-    them: the archive boundary and the thread's watermark if any."""
+    them: the archive boundary and the thread's watermark if any. `is_cut`: more of them would have
+    been too many bytes."""
 
     messages: list[Message]
     boundary: str
     watermark: str | None
+    is_cut: bool = False
 
 
 class ThreadRow(NamedTuple):
@@ -61,28 +76,33 @@ class PostgresTier:
         return (message_of(row), rfc3339(row.persisted_at)) if row else None
 
     def page(
-        self, user_id: str, thread_id: str, low: str, high: str, order: str, count: int
+        self,
+        user_id: str,
+        thread_id: str,
+        low: str,
+        high: str,
+        order: str,
+        count: int,
+        most_bytes: int | None = None,
     ) -> PostgresPage:
-        """Messages of a thread with `low` < id < `high`, at most `count` from that end."""
+        """Messages of a thread with `low` < id < `high`, at most `count` from that end, and no more
+        once there are over `most_bytes`."""
         watermark = _watermark(user_id, thread_id).label("watermark")
-        with self.as_user(user_id) as connection:
+        with self.as_user(user_id, is_bulk=count > LARGE_PAGE) as connection:
             deleted_through = connection.execute(select(watermark)).scalar_one()
-            query = (
-                select(messages)
-                .where(
-                    messages.c.user_id == user_id,
-                    messages.c.thread_id == thread_id,
-                    messages.c.id > max(low, deleted_through or low),
-                    messages.c.id < high,
-                )
-                .order_by(messages.c.id if order == "asc" else messages.c.id.desc())
-                .limit(count)
+            conditions = (
+                messages.c.user_id == user_id,
+                messages.c.thread_id == thread_id,
+                messages.c.id > max(low, deleted_through or low),
+                messages.c.id < high,
             )
+            query = _page_of(conditions, order, count, most_bytes)
             rows = connection.execute(query).all()
             # Only now: what is archived after this was among the rows, and what was archived
             # before them lies below the boundary.
             boundary = connection.execute(select(archive_boundary.c.below)).scalar_one()
-        return PostgresPage([message_of(row) for row in rows], boundary, deleted_through)
+        is_cut = most_bytes is not None and bool(rows) and rows[-1].through > most_bytes
+        return PostgresPage([message_of(row) for row in rows], boundary, deleted_through, is_cut)
 
     def watermark(self, user_id: str, thread_id: str) -> str | None:
         """The id at and below which all of a thread is gone: with it, or with its user."""
@@ -129,6 +149,25 @@ class PostgresTier:
         """A transaction that sees everybody's, for jobs that are about everybody."""
         with self._breaker.guard(), translated(), self._engine.begin() as connection:
             yield connection
+
+
+def _page_of(
+    conditions: Iterable[ColumnElement[bool]], order: str, count: int, most_bytes: int | None
+) -> Select[Any]:
+    """The query for the first messages in an order. With `most_bytes` it stops with the one that
+    exceeds them; `through` is how many they are up to each."""
+    end = messages.c.id if order == "asc" else messages.c.id.desc()
+    query = select(messages).where(*conditions).order_by(end).limit(count)
+    if most_bytes is None:
+        return query
+    size = func.octet_length(messages.c.content) + func.octet_length(
+        cast(messages.c.metadata, Text)
+    )
+    through = func.sum(size).over(order_by=end, rows=(None, 0)).label("through")
+    counted = query.add_columns(size.label("size"), through).subquery()
+    own = counted.c.id if order == "asc" else counted.c.id.desc()
+    fits = counted.c.through - counted.c.size <= most_bytes
+    return select(counted).where(fits).order_by(own)
 
 
 def _erased_through(user_id: str) -> ColumnElement[str]:

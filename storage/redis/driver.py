@@ -83,9 +83,10 @@ class RedisGateway:
     replicas: Replicas
     _slow: SlowQueries | None = None
 
-    def guarded(self) -> "_Calls":
-        """The client, for one or a few calls. Raises `TierUnavailable` or `TierRejected`."""
-        return _Calls(self)
+    def guarded(self, *, is_bulk: bool = False) -> "_Calls":
+        """The client, for one or a few calls; bulk may take its time. Raises `TierUnavailable` or
+        `TierRejected`."""
+        return _Calls(self, is_large=is_bulk)
 
     def ask(self, question: Callable[[Any], Any]) -> Any:
         """The client's answer to one question. Raises `TierUnavailable` or `TierRejected`."""

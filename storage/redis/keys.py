@@ -142,6 +142,11 @@ def ticket(digest: str) -> str:
     return f"ticket:{digest}"
 
 
+def limit(kind: str, digest: str) -> str:
+    """What all processes together let a caller take of one class, by the hash of its name."""
+    return f"limit:{kind}:{digest}"
+
+
 def analytics(user_id: str) -> str:
     """Figures of a user's, by what was asked for."""
     return f"analytics:{encode(user_id)}"

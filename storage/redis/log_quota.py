@@ -1,4 +1,5 @@
-"""Admission control for the pending log: writes go to PostgreSQL before the log fills Redis.
+"""Admission control for what Redis must keep, the pending log and the texts of open streams: writes
+go to PostgreSQL before that fills Redis.
 
 Only what is persisted may be evicted, so a Redis that may evict anything is taken for one that is
 down.
@@ -6,6 +7,7 @@ down.
 
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -21,10 +23,12 @@ MEASURE_SECONDS = 1.0
 UNSAFE_POLICIES = "allkeys-"
 COPIES = 2
 """What is pending stands in the log and under its own key."""
+SAMPLES = 8
+"""Streams of a slot whose length is taken for that of all of them."""
 
 
 class LogQuota:
-    """What share of Redis's memory the log and what it speaks of take up."""
+    """What share of Redis's memory the log, what it speaks of and open streams take up."""
 
     def __init__(self, door: RedisGateway, settings: Settings) -> None:
         self._door = door
@@ -35,7 +39,7 @@ class LogQuota:
         self._is_full = False
 
     def admit(self) -> None:
-        """Raises `TierUnavailable` where the log takes more than its share."""
+        """Raises `TierUnavailable` where they take more than the log's share."""
         if time.monotonic() - self._measured_at > MEASURE_SECONDS:
             self._refresh()
         if self._is_full:
@@ -52,9 +56,29 @@ class LogQuota:
             pipeline.info("memory")
             for slot in range(self._slots):
                 pipeline.memory_usage(keys.pending(slot))
+                pipeline.zcard(keys.streams(slot))
             memory, *sizes = pipeline.execute()
         limit = int(memory.get("maxmemory", 0))
-        return memory, COPIES * sum(size or 0 for size in sizes) / limit if limit else 0.0
+        if not limit:
+            return memory, 0.0
+        taken = COPIES * sum(size or 0 for size in sizes[::2])
+        open_streams = {slot: count for slot, count in enumerate(sizes[1::2]) if count}
+        return memory, (taken + self._streamed(open_streams)) / limit
+
+    def _streamed(self, open_streams: Mapping[int, int]) -> float:
+        """About how many bytes the streams of some slots take, given how many each has."""
+        if not open_streams:
+            return 0.0
+        chosen = self._door.each(
+            lambda pipeline, slot: pipeline.zrandmember(keys.streams(slot), SAMPLES), open_streams
+        )
+        named = [
+            keys.stream(slot, name.decode())
+            for slot, names in zip(open_streams, chosen, strict=True)
+            for name in names
+        ]
+        lengths: list[int] = self._door.each(lambda pipeline, name: pipeline.strlen(name), named)
+        return sum(open_streams.values()) * sum(lengths) / max(1, len(lengths))
 
     def _refresh(self) -> None:
         if not self._measuring.acquire(blocking=False):

@@ -4,46 +4,27 @@ Errors leave as `TierUnavailable` or `TierRejected`. After `TierUnavailable` a w
 have happened; repeating it with the same id is safe.
 """
 
+import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 from models import codec, ids
 from models.appends import Append, IdTooOld, Key, Stored
+from models.hot_page import HotPage, PageArguments
 from models.message import Message, Thread
 from settings import Settings
 from storage.errors import TierError
 from storage.redis import keys
 from storage.redis.driver import MOST_BYTES, Call, RedisGateway, Script
 from storage.redis.records import DRAIN_FLAG_MILLISECONDS, InThread, RecordWriter
-from storage.resilience.bites import batches, bites
+from storage.resilience.bites import batches, bites, read_within
 
 NAMES_AT_ONCE = 100
 """Records of unknown size in one answer: a hundred messages have 8 MB at most."""
 
 THREADS_AT_ONCE = 500
 """Of which watermarks are asked in one round trip."""
-
-DISTRUST_MARK = "~"
-"""Begins a floor above every id. What follows it is random, so a page that was read before an
-invalidation can be told from one that was read after it."""
-
-
-PageArguments = tuple[str, str, str, str, str, int]
-"""User, thread, lowest and highest id, order and count of a page, as `RedisTier.page` has them."""
-
-
-class HotPage(NamedTuple):
-    """Part of a thread's index. `floor` and `watermark` are None where Redis has none; the record
-    of an evicted message is None."""
-
-    floor: str | None
-    watermark: str | None
-    records: list[tuple[str, bytes | None]]
-
-    @property
-    def is_distrusted(self) -> bool:
-        """Whether the index was invalidated: then it is complete above no id."""
-        return self.floor is not None and self.floor.startswith(DISTRUST_MARK)
 
 
 class RedisTier:
@@ -178,10 +159,13 @@ class RedisTier:
         return int(left) != -1
 
     def messages(self, slot: int, message_ids: Sequence[str]) -> list[bytes | None]:
-        """The hot records of messages of one slot, None where there is none."""
+        """The hot records of messages of one slot, None where there is none.
+
+        That many of them come late is no outage: they may be 8 MB.
+        """
         found: list[bytes | None] = []
         for names in batches(message_ids, NAMES_AT_ONCE):
-            with self.door.guarded() as client:
+            with self.door.guarded(is_bulk=len(names) == NAMES_AT_ONCE) as client:
                 records: Any = client.mget(_keys_of(slot, names))
             found += records
         return found
@@ -218,12 +202,22 @@ class RedisTier:
         return found
 
     def page(
-        self, user_id: str, thread_id: str, low: str, high: str, order: str, count: int
+        self,
+        user_id: str,
+        thread_id: str,
+        low: str,
+        high: str,
+        order: str,
+        count: int,
+        most_bytes: float = math.inf,
     ) -> HotPage:
-        """Records of a thread with `low` < id < `high`, at most `count` from that end."""
+        """Records of a thread with `low` < id < `high`, at most `count` from that end, and no more
+        once there are over `most_bytes`."""
         ((page, names),) = self._indexed([(user_id, thread_id, low, high, order, count)])
-        records = self.messages(self.slot_of_thread(user_id, thread_id), names)
-        return page._replace(records=list(zip(names, records, strict=True)))
+        slot = self.slot_of_thread(user_id, thread_id)
+        found, is_cut = read_within(names, partial(self.messages, slot), most_bytes)
+        records = list(zip(names, found, strict=False))
+        return page._replace(records=records, is_cut=is_cut)
 
     def pages(self, asked: Sequence[PageArguments]) -> list[HotPage]:
         """Likewise pages of several threads, each of about `NAMES_AT_ONCE` records at most, in two

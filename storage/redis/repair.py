@@ -8,11 +8,12 @@ from typing import Any
 from models import codec
 from models.appends import Key
 from models.events import EventType
+from models.hot_page import DISTRUST_MARK
 from models.message import Message, Thread
 from settings import Settings
 from storage.redis import keys
 from storage.redis.driver import Call, Script
-from storage.redis.messages import DISTRUST_MARK, RedisTier
+from storage.redis.messages import RedisTier
 from storage.resilience.bites import batches
 
 DISTRUST_SECONDS = 60

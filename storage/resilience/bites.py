@@ -14,6 +14,15 @@ LEAST_BYTES = 4 * 1024
 """Of a batch, when larger ones took too long; a single thing goes whatever its size."""
 
 
+PAGE_BYTES = 2 * 1024 * 1024
+"""Of a page of messages, whatever their number, and of what a tier gives at once for it."""
+
+FIRST_NAMES = 25
+"""So many messages, of 80 KiB at most each, are about `PAGE_BYTES`."""
+LARGE_PAGE = 101
+"""A page of more messages may take a tier long, which says nothing of how well it is."""
+
+
 class Bite:
     """How much is taken at once, in bytes or rows: less after what took too long, then more
     again."""
@@ -44,6 +53,27 @@ class Bite:
     def of(self, things: Sequence[One], sizes: Sequence[int]) -> Sequence[One]:
         """The first batch of some things."""
         return next((part for part, _ in bites(things, sizes, self.size)), things)
+
+
+def first_page(things: Sequence[One], size_of: Callable[[One], int]) -> Sequence[One]:
+    """The first things that have `PAGE_BYTES` together, or one thing."""
+    return next(sized_batches(things, size_of, PAGE_BYTES), [])
+
+
+def read_within(
+    names: Sequence[str], read: Callable[[Sequence[str]], Sequence[bytes | None]], most: float
+) -> tuple[list[bytes | None], bool]:
+    """What `read` gives for each name, but no more once there are over `most` bytes, and whether
+    some were left out. Of many names, whose sizes are not known, a few are read first."""
+    found: list[bytes | None] = []
+    left, count = most, FIRST_NAMES if len(names) > LARGE_PAGE else LARGE_PAGE
+    while len(found) < len(names) and left >= 0:
+        some = read(names[len(found) : len(found) + count])
+        size = sum(len(one or b"") for one in some)
+        left -= size
+        count = int(min(LARGE_PAGE, 1 + max(0, left) * len(some) / max(1, size)))
+        found += some
+    return found, len(found) < len(names)
 
 
 def batches(things: Iterable[One], count: int) -> Iterator[list[One]]:

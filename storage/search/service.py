@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from models import ids
+from models import codec, ids
 from models.message import Caveat, Message, Tier
 from storage.availability.lease import Lease
 from storage.availability.reading import Reading, source_of
 from storage.redis.unpersisted import Unpersisted, UnpersistedWrites
+from storage.resilience.bites import first_page
 from storage.search.clickhouse import MOST_SECONDS, SearchArchive
 from storage.search.postgres import SearchRows
 from storage.search.query import NOTHING, Hit, Known, Matches, SearchHits, SearchSpan, Wanted
@@ -135,13 +136,14 @@ class _Search:
                 break
         if {"redis", "postgresql", "clickhouse"} <= set(self._reading.down):
             raise self._reading.failure()
-        if len(hits) > limit:
-            following = hits[limit - 1].message.id
-        source = source_of(self._shown) if hits[:limit] else self._reading.source
+        shown = [*first_page(hits[:limit], lambda hit: codec.size_of(hit.message))]
+        if len(hits) > len(shown):
+            following = shown[-1].message.id
+        source = source_of(self._shown) if shown else self._reading.source
         warning: Caveat | None = self._reading.warning
         if not self._reading.down and not self._log.is_whole:
             warning = "incomplete_unpersisted_messages"
-        return SearchHits(hits[:limit], following, source, warning)
+        return SearchHits(shown, following, source, warning)
 
     def _candidates(self, span: SearchSpan) -> tuple[_Versions, str | None]:
         """Candidates of each tier, and down to which id there are no others."""

@@ -22,8 +22,10 @@ Code = Literal["storage_unavailable", "storage_error"]
 Outcome = Literal["done", "postponed", "failed"]
 """How a job or a task ended; postponed where a tier that it needs did not answer."""
 Checked = Literal["done", "failed"]
-Thread = Literal["lease", "watch-redis", "counting", "alerts", "webhook"]
+Thread = Literal["lease", "watch-redis", "counting", "alerts", "webhook", "limits"]
 """A thread of a process's own that goes on whatever happens in one of its rounds."""
+
+LIMITS = ("write", "read", "search", "heavy", "unauthenticated", "waiting")
 
 REQUEST_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 JOB_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -66,6 +68,7 @@ _METRICS = {
     ),
     "damaged_copies": _Made("Copies read that do not match their own hash", _TIER),
     "http_requests": _Made("Requests, by the class of their status", _REQUEST),
+    "rate_limited": _Made("Calls that a limit refused", {"limit": LIMITS}),
     "persisted": _Made("Log entries committed in PostgreSQL"),
     "dead_lettered": _Made("Entries that PostgreSQL refused"),
     "replicated": _Made("Rows shipped to ClickHouse"),
@@ -191,6 +194,10 @@ class Instruments:
         labels = route, method, f"{status // 100}xx"
         self._of("http_requests", *labels).inc()
         self._of("http_request_seconds", *labels).observe(seconds)
+
+    def rate_limited(self, limit: str) -> None:
+        """A call was refused because its caller asked for too much; which limit, of `LIMITS`."""
+        self._of("rate_limited", limit).inc()
 
     def expect_requests(self, routes: Iterable[tuple[str, str]]) -> None:
         """Makes the counters of these routes and methods, so that a first error shows as a rate.

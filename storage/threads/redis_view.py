@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from models import codec, ids
+from models.hot_page import DISTRUST_MARK
 from models.message import Message, Thread
 from storage.availability.hidden import is_there
 from storage.redis import keys
 from storage.redis.driver import Call, Script
-from storage.redis.messages import DISTRUST_MARK, RedisTier
+from storage.redis.messages import RedisTier
 from storage.resilience.bites import batches
 
 THREADS_AT_ONCE = 200

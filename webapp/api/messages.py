@@ -50,7 +50,9 @@ from webapp.http.schemas import (
 
 blueprint = Blueprint("messages", __name__, url_prefix="/api")
 
-COMMIT_POLL_SECONDS = 0.01
+COMMIT_POLL_SECONDS, COMMIT_POLL_GROWTH, COMMIT_POLL_MOST_SECONDS = 0.01, 1.5, 0.1
+"""The pauses between questions whether PostgreSQL has a message: many who ask at short intervals
+would keep the machine from getting it there."""
 
 UNSETTLED = "threadkeep.unsettled"
 """Where the environment of a request has what the write lane could not settle."""
@@ -247,6 +249,7 @@ def _wait_for_commit(process: Web, done: Acknowledgement) -> bool:
     # The caller asked to wait, at most so long in all.
     budget.begin(seconds)
     process.wake(process.services.tiers.redis.slot_of_message(done.message.id))
+    pause = COMMIT_POLL_SECONDS
     while time.monotonic() < deadline:
         try:
             version = process.services.tiers.postgres.version_of(
@@ -256,5 +259,6 @@ def _wait_for_commit(process: Web, done: Acknowledgement) -> bool:
             return False
         if version is not None and version >= done.message.version:
             return True
-        time.sleep(COMMIT_POLL_SECONDS)
+        time.sleep(pause)
+        pause = min(COMMIT_POLL_MOST_SECONDS, pause * COMMIT_POLL_GROWTH)
     return False

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 
 from webapp.http.context import Web, web
 from webapp.http.operation import Operation
-from webapp.http.requests import answer, bearer
+from webapp.http.requests import answer, bearer, on_behalf_of
 from webapp.identity.caller import InvalidTicket
 
 TICKET_SECONDS = 30
@@ -29,8 +29,9 @@ class Ticket(msgspec.Struct, kw_only=True, frozen=True):
 def create_ticket() -> Response:
     """A ticket that stands for the token of this request once, and not for longer than it lasts."""
     process, environ = web(), request.environ
-    _, until = process.tokens.verify_until(bearer())
-    seconds = max(1, min(TICKET_SECONDS, int(until - time.time())))
+    _, until = process.tokens.verify_until(bearer(), on_behalf_of())
+    # A key may be without an end.
+    seconds = max(1, int(min(TICKET_SECONDS, until - time.time())))
     identity = {name: environ[name] for name in IDENTITY if name in environ}
     ticket = process.services.tiers.tickets.issue(msgspec.json.encode(identity), seconds)
     return answer(Ticket(ticket=ticket, expires_in=seconds), 201)

@@ -58,6 +58,13 @@ class DoorRequest:
         self.headers: RSGIHeaders = scope.headers
         self._proto: RSGIHTTPProtocol | None = proto
 
+    @property
+    def caller(self) -> str:
+        """Who sends it, for sharing out turns: what it says of that, unproven, or its address."""
+        headers = self.headers
+        says = headers.get("authorization") or self.client.rpartition(":")[0]
+        return f"{says} {headers.get('threadkeep-user', '')}"
+
     def begin_body(self) -> None:
         """Begins to read the body; called once, before the first `next_part`."""
         if self._proto is not None:

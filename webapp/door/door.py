@@ -1,6 +1,7 @@
 """The door of a web process: the HTTP server calls it with each request, in a thread that it needs
 back at once."""
 
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,6 +12,7 @@ from flask import Flask
 from granian._granian import RSGIHTTPProtocol
 from granian.rsgi import Scope
 
+from webapp.api.messages import UNSETTLED
 from webapp.door.admission import LARGE_BODIES_BYTES, SHARES, Allowance, BodyBudget, allowance_of
 from webapp.door.body_reader import BodyReader
 from webapp.door.bridge import CLOSE, DoorRequest, Missing, answer
@@ -20,6 +22,7 @@ from webapp.door.silent_connections import SilentConnections
 from webapp.door.turn_queue import TurnQueue
 from webapp.door.write_lane import WriteLane
 from webapp.http.context import of
+from webapp.limits.limits import REFUSED
 
 log = structlog.get_logger(__name__)
 
@@ -29,8 +32,10 @@ HEALTH = "/healthz"
 HEAVY = ("/api/search", "/api/analytics", "/api/messages:batch")
 """How the paths begin of what takes a tier long. It has turns of its own, so that many of them keep
 nothing light waiting."""
+_LARGE_LIST = re.compile("(?:^|&)limit=(?!100(?:&|$))[0-9]{3}")
 HEAVY_SHARE = 4
 """One heavy turn for so many light ones."""
+TOO_MANY = "too many of your requests are under way"
 JSON = ("Content-Type", "application/json")
 
 
@@ -50,8 +55,10 @@ class Door:
         self._connections = connections
         self._origins = of(app).origins
         self._ticks = 0
-        self._turns = TurnQueue("turn", turns)
-        self._heavy_turns = TurnQueue("heavy-turn", max(1, turns // HEAVY_SHARE))
+        most = of(app).settings.limit_waiting
+        self._turns = TurnQueue("turn", turns, most)
+        heavy = max(1, turns // HEAVY_SHARE)
+        self._heavy_turns = TurnQueue("heavy-turn", heavy, -(-most // HEAVY_SHARE))
         self._clock = RunningClock(self._on_tick)
         # These refuse overdue requests, without asking a tier: the clock's thread must not wait.
         self._late = ThreadPoolExecutor(LATE_THREADS, "door-late")
@@ -93,14 +100,26 @@ class Door:
         if isinstance(body, bytes) and self._write_lane.take(request, body):
             after()
         else:
-            self._turns_for(request).run(partial(self._answer, request, body, after))
+            self._run(request, partial(self._answer, request, body, after), after)
 
-    def _turns_for(self, request: DoorRequest) -> TurnQueue:
-        return self._heavy_turns if request.scope.path.startswith(HEAVY) else self._turns
+    def _run(
+        self, request: DoorRequest, call: Callable[[], None], after: Callable[[], None]
+    ) -> None:
+        """Has a call made in turn, or the request refused if its sender has too many under way."""
+        scope = request.scope
+        turns = self._heavy_turns if is_heavy(scope.path, scope.query_string) else self._turns
+        if not turns.run(call, request.caller):
+            after()
+            self._late.submit(answer, self._app, request, b"", {REFUSED: TOO_MANY})
 
     def _settle(self, request: DoorRequest, body: bytes, more: dict[str, Any]) -> None:
-        """Has the application go on with what a lane began."""
-        self._turns.run(partial(answer, self._app, request, body, more))
+        """Has the application go on with what a lane began. A post that may be stored already is
+        not refused any more."""
+        call = partial(answer, self._app, request, body, more)
+        if UNSETTLED in more:
+            self._turns.run(call)
+        else:
+            self._run(request, call, _nothing)
 
     def _answer(
         self, request: DoorRequest, body: bytes | Missing, after: Callable[[], None]
@@ -118,7 +137,7 @@ class Door:
         elif self._turns.is_full and request.scope.path == HEALTH:
             self._answer_health(request)
         elif not self._read_lane.take(request):
-            self._turns_for(request).run(partial(answer, self._app, request, b""))
+            self._run(request, partial(answer, self._app, request, b""), _nothing)
 
     def _answer_health(self, request: DoorRequest) -> None:
         """Answers `/healthz` while all turns are taken: 503 only if no turn ends any more."""
@@ -135,6 +154,15 @@ class Door:
             body = reader.overdue()
             if body is not None and reader.claim():
                 self._late.submit(self._answer, reader.request, body, reader.release)
+
+
+def is_heavy(path: str, query: str) -> bool:
+    """Whether a request takes long, or the process's time: also a list of more than 100."""
+    return path.startswith(HEAVY) or _LARGE_LIST.search(query) is not None
+
+
+def _nothing() -> None:
+    """Has nothing to release."""
 
 
 class DirectLoop:

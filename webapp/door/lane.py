@@ -11,6 +11,7 @@ from webapp.door.bridge import DoorRequest
 from webapp.http.auth import bearer_of
 from webapp.http.context import Web, of
 from webapp.http.requests import REQUEST_ID, measure
+from webapp.limits.buckets import Buckets
 
 HEADERS = [
     ("Content-Type", "application/json"),
@@ -37,12 +38,14 @@ Headers = list[tuple[str, str]]
 
 
 class Usual(msgspec.Struct):
-    """A request without anything unusual in its headers, which are here too."""
+    """A request without anything unusual in its headers, which are here too. `left` is what it
+    left of its sender's limit, if there is one."""
 
     request: DoorRequest
     user_id: str
     request_id: str
     headers: Mapping[str, str]
+    left: int = 0
 
 
 class Lane:
@@ -52,10 +55,11 @@ class Lane:
     answers in full.
     """
 
-    def __init__(self, app: Flask, fallback: Fallback) -> None:
+    def __init__(self, app: Flask, fallback: Fallback, limit: Buckets | None) -> None:
         """`fallback` has the application answer a request in another thread, with some more in its
-        environment."""
+        environment. `limit` is that of its senders."""
         self.web: Web = of(app)
+        self._limit = limit
         self.fallback = fallback
         tiers = self.web.services.tiers
         self._redis = tiers.breakers.redis
@@ -80,6 +84,12 @@ class Lane:
             request_id = os.urandom(8).hex()
         return Usual(request, caller.user_id, request_id, headers)
 
+    def admit(self, usual: Usual) -> bool:
+        """Takes a token for a request; False where there is none, which the application says."""
+        if self._limit is not None:
+            usual.left = self._limit.take(usual.user_id)
+        return usual.left >= 0
+
     def answer(
         self,
         usual: Usual,
@@ -90,7 +100,10 @@ class Lane:
         seconds: float,
     ) -> None:
         """Answers a request that took so long. `headers` are all but that of its id."""
-        usual.request.respond(200, [*headers, ("X-Request-ID", usual.request_id)], content)
+        headers = [*headers, ("X-Request-ID", usual.request_id)]
+        if self._limit is not None:
+            headers += self._limit.headers(usual.left)
+        usual.request.respond(200, headers, content)
         about = {
             "request_id": usual.request_id,
             "method": method,

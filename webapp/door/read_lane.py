@@ -24,9 +24,11 @@ from webapp.door.bridge import CLOSE, DoorRequest
 from webapp.door.lane import HEADERS, Fallback, Headers, Lane, Usual
 from webapp.door.single_flight import SingleFlight
 from webapp.door.turn_queue import TurnQueue
+from webapp.http.context import of
 from webapp.http.requests import DEFAULT_PAGE, Asked
 from webapp.http.scopes import READ, READ_THREADS
 from webapp.identity.caller import InvalidToken
+from webapp.limits.limits import TAKEN
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +52,7 @@ class ReadLane(Lane):
     def __init__(self, app: Flask, fallback: Fallback, turns: TurnQueue) -> None:
         """`fallback` has the application answer a request in another thread. Lists are read in
         `turns`."""
-        super().__init__(app, fallback)
+        super().__init__(app, fallback, of(app).limits.read)
         services = self.web.services
         self._hot = services.hot_reads
         page = services.thread_cache_manager.unstored_page
@@ -83,7 +85,7 @@ class ReadLane(Lane):
 
     def _take_message(self, request: DoorRequest, message_id: str, started: float) -> bool:
         usual = self.usual(request, READ)
-        if usual is None or not ids.is_id(message_id):
+        if usual is None or not ids.is_id(message_id) or not self.admit(usual):
             return False
         done = self._done(usual, MESSAGE_ROUTE, started, hot_message_answer)
         self._hot.message(usual.user_id, message_id, done)
@@ -94,7 +96,7 @@ class ReadLane(Lane):
     ) -> bool:
         check_thread_id(thread_id)
         usual = self.usual(request, READ)
-        if usual is None:
+        if usual is None or not self.admit(usual):
             return False
         done = self._done(usual, PAGE_ROUTE, started, partial(page_answer, request=asked))
         self._hot.newest(usual.user_id, thread_id, limit, done)
@@ -102,7 +104,7 @@ class ReadLane(Lane):
 
     def _take_list(self, request: DoorRequest, limit: int, asked: Asked, started: float) -> bool:
         usual = self.usual(request, READ_THREADS)
-        if usual is None:
+        if usual is None or not self.admit(usual):
             return False
         done = self._done(usual, LIST_ROUTE, started, partial(list_answer, request=asked))
         self._lists.submit((usual.user_id, ThreadQuery(limit)), done)
@@ -115,7 +117,7 @@ class ReadLane(Lane):
             try:
                 found = None if error is not None else answers[0]
                 if found is None:
-                    self.fallback(usual.request, b"", {})
+                    self.fallback(usual.request, b"", {TAKEN: usual.left})
                     return
                 seconds = time.perf_counter() - started
                 own, content = write(found, round(seconds * 1000, 3))

@@ -20,11 +20,13 @@ from webapp.api.messages import UNSETTLED, meaning_of
 from webapp.door.bridge import CLOSE, DoorRequest
 from webapp.door.lane import HEADERS, Fallback, Lane, Usual
 from webapp.http.body.drafts import checked_draft
+from webapp.http.context import of
 from webapp.http.errors import BadRequest
 from webapp.http.requests import joined
 from webapp.http.schemas import PostMessage
 from webapp.http.scopes import WRITE
 from webapp.identity.caller import InvalidToken
+from webapp.limits.limits import TAKEN
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +45,7 @@ class WriteLane(Lane):
     def __init__(self, app: Flask, fallback: Fallback) -> None:
         """`fallback` has the application answer a request in another thread, with some more in its
         environment."""
-        super().__init__(app, fallback)
+        super().__init__(app, fallback, of(app).limits.write)
         self._decoder = msgspec.json.Decoder(PostMessage)
 
     def take(self, request: DoorRequest, body: bytes) -> bool:
@@ -59,7 +61,7 @@ class WriteLane(Lane):
         except (BadRequest, InvalidToken, InvalidMessage, ValueError, RecursionError):
             # The application says what is wrong.
             return False
-        if usual is None or draft is None:
+        if usual is None or draft is None or not self.admit(usual):
             return False
 
         def done(outcome: Submitted) -> None:
@@ -67,7 +69,7 @@ class WriteLane(Lane):
                 if isinstance(outcome, Acknowledgement):
                     self._acknowledge(usual, outcome, started)
                 else:
-                    self.fallback(request, body, {UNSETTLED: outcome})
+                    self.fallback(request, body, {UNSETTLED: outcome, TAKEN: usual.left})
             # Whatever it is, the client waits for an answer.
             except Exception as error:
                 log.error("unexpected", exc_info=error, request_id=usual.request_id)

@@ -3,15 +3,19 @@
 import time
 from typing import NamedTuple, cast
 
-from flask import Flask, current_app, g
+from flask import Flask, Request, current_app, g
+from flask.globals import app_ctx
 
 from settings import Settings
 from storage.availability.checks.safety import Watch
 from tasks.wakeup import WakeUps
-from webapp.http.auth import Tokens
+from webapp.http.auth import Tokens, bearer_of, user_of
 from webapp.http.log_lines import request_id
 from webapp.http.origins import Origins
-from webapp.identity.caller import Caller
+from webapp.http.scopes import check_route
+from webapp.identity.caller import Caller, InvalidToken
+from webapp.limits.buckets import RateLimited
+from webapp.limits.limits import REFUSED, TAKEN, Limits
 from wiring.process import Services
 
 _EXTENSION = "threadkeep"
@@ -26,6 +30,7 @@ class Web(NamedTuple):
     wakeups: WakeUps
     watch: Watch
     origins: Origins
+    limits: Limits
 
     def wake(self, slot: int | None, asked_by: str = "") -> None:
         """Wakes a worker for a slot, unless it is None.
@@ -65,6 +70,29 @@ def install(app: Flask, web: Web) -> None:
 def of(app: Flask) -> Web:
     """The objects of an application."""
     return cast(Web, app.extensions[_EXTENSION])
+
+
+def admit(own: Web, now: Request, endpoint: str) -> None:
+    """Notes who sends a request, and takes a token of what they may call.
+
+    Raises `InvalidToken` and `RateLimited`.
+    """
+    about, environ, limits = app_ctx.g, now.environ, own.limits
+    try:
+        token = bearer_of(environ.get("HTTP_AUTHORIZATION", ""))
+        user_id = user_of(environ.get("HTTP_THREADKEEP_USER"))
+        found, _ = own.tokens.verify_until(token, user_id)
+    except InvalidToken:
+        limits.check_unauthenticated(environ.get("REMOTE_ADDR", ""))
+        raise
+    about.caller = found
+    check_route(found, endpoint, now.method)
+    if REFUSED in environ:
+        raise limits.counted(RateLimited("waiting", 1, environ[REFUSED]))
+    taken = limits.take(endpoint, now.method, found.user_id, environ.get(TAKEN))
+    if taken is not None:
+        about.taken = taken
+        limits.check(taken, found.user_id)
 
 
 def web() -> Web:

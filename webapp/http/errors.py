@@ -30,6 +30,7 @@ from storage.messages.storage_service import PreconditionFailed
 from storage.states.service import StaleVersion
 from webapp.identity.caller import InvalidTicket, InvalidToken, NotAllowed
 from webapp.identity.loading import KeysUnavailable
+from webapp.limits.buckets import RateLimited
 
 log = structlog.get_logger(__name__)
 
@@ -121,6 +122,7 @@ _FAULTS: dict[type[Exception], Callable[[Any], Fault]] = {
     InvalidTicket: lambda error: Fault(401, "invalid_ticket", str(error)),
     NotAllowed: lambda error: Fault(403, error.code, str(error)),
     KeysUnavailable: lambda error: Fault(503, "keys_unavailable", str(error)),
+    RateLimited: lambda error: Fault(429, "rate_limited", str(error)),
     NotFound: lambda _: Fault(404, "not_found", "there is no such thing, or it is not yours"),
     AlreadyExists: lambda error: Fault(409, "thread_exists", f"you already have a thread {error}"),
     OnHold: lambda error: Fault(409, "legal_hold", f"{error}: nothing was erased"),
@@ -232,6 +234,8 @@ def register(app: Flask) -> None:
         if isinstance(error, UnsupportedCoding):
             # Tells the client which encoding to use (RFC 9110, section 12.5.3).
             answer.headers["Accept-Encoding"] = "identity"
+        if isinstance(error, RateLimited):
+            answer.headers["Retry-After"] = str(error.retry_after)
         return answer
 
     @app.errorhandler(RequestEntityTooLarge)

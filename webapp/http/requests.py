@@ -18,11 +18,10 @@ from storage.resilience import budget
 from storage.telemetry.instruments import Instruments
 from webapp.http.auth import bearer_of, user_of
 from webapp.http.body.wrong_fields import cut
-from webapp.http.context import of
+from webapp.http.context import admit, of
 from webapp.http.errors import BadRequest, WrongField
 from webapp.http.json_answer import JsonAnswer
 from webapp.http.origins import PREFLIGHT, VARY, Origins
-from webapp.http.scopes import check_route
 
 log = structlog.get_logger(__name__)
 
@@ -81,11 +80,7 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
             check_origin(own.origins)
             return Response(status=204, headers=PREFLIGHT)
         if endpoint is not None and endpoint not in public:
-            environ = now.environ
-            token = bearer_of(environ.get("HTTP_AUTHORIZATION", ""))
-            user_id = user_of(environ.get("HTTP_THREADKEEP_USER"))
-            about.caller, _ = own.tokens.verify_until(token, user_id)
-            check_route(about.caller, endpoint, now.method)
+            admit(own, now, endpoint)
         for name in UUIDS:
             # Capitals are allowed (RFC 9562, section 4).
             if now.view_args and name in now.view_args:
@@ -106,6 +101,8 @@ def register(app: Flask, public: frozenset[str] = PUBLIC) -> None:
         elif "Cache-Control" in headers:
             # Whoever keeps this answer must not give it to pages, which need some more of it.
             headers.add(*VARY)
+        if "taken" in about:
+            headers.extend(about.taken.headers)
         if "Cache-Control" not in headers:
             headers.add("Cache-Control", "no-store")
         return response

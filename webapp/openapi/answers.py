@@ -37,6 +37,8 @@ _HEADERS = {
     "Link": 'The address of the next page (`rel="next"`), where there is one.',
     "Location": "Where to go on.",
     "Retry-After": "After how many seconds to try again.",
+    "RateLimit": "What the caller has left of the limit of such calls, where one is set.",
+    "RateLimit-Policy": "That limit.",
     "WWW-Authenticate": "How to authenticate.",
     "Accept-Encoding": "The encoding of a body that is taken.",
 }
@@ -85,6 +87,8 @@ def _answer(operation: Operation, status: int, shape: Any, example: Any) -> dict
         names.append("Link")
     if status // 100 == 3:
         names.append("Location")
+    if not operation.public:
+        names += ("RateLimit", "RateLimit-Policy")
     found: dict[str, Any] = {"description": _meaning(status, shape), "headers": _headers(*names)}
     if shape is not None:
         content: dict[str, Any] = {"schema": reference(shape)}
@@ -105,7 +109,7 @@ def _problems_of(operation: Operation) -> set[int]:
     found = {400, 422, *operation.errors}
     if not operation.public:
         # 403 is for who is no admin, and for API keys without the scope.
-        found |= {401, 403, 503}
+        found |= {401, 403, 429, 503}
     if operation.body is not None:
         found |= {413, 415}
     if "If-Match" in operation.headers:

@@ -16,6 +16,7 @@ from webapp.http.errors import RETRY_AFTER_SECONDS, BadRequest, fault_of
 from webapp.http.schemas import AcknowledgementFields
 from webapp.http.scopes import READ, WRITE, check_scope
 from webapp.identity.caller import InvalidToken, NotAllowed
+from webapp.limits.buckets import RateLimited
 from webapp.realtime.connection import WebSocket
 from webapp.realtime.frames import LAST_SECOND, authenticated_frame, frame
 from webapp.realtime.listener import Listener
@@ -127,7 +128,7 @@ class ClientSession:
             errors=fault.errors or None,
             client_ref=client_ref_in(text) if text else None,
             request_id=self._request_id,
-            retry_after=RETRY_AFTER_SECONDS if fault.status == 503 else None,
+            retry_after=_retry_after(error, fault.status),
         )
         if fault.status < 500:
             self._socket.penalize()
@@ -180,6 +181,8 @@ class ClientSession:
         self._socket.put(authenticated_frame(event_id, caller.user_id, until, client_ref))
 
     def _admit(self, user_id: str) -> None:
+        limits = self._process.web.limits
+        limits.check(limits.take_of(limits.read, user_id), user_id)
         if not self._process.connections.acquire(user_id):
             self._socket.close(TRY_LATER, "this user has too many sockets open")
             return
@@ -218,6 +221,7 @@ class ClientSession:
             command.idempotency_key,
         )
         web = self._process.web
+        web.limits.check(web.limits.take_of(web.limits.write, self._user_id), self._user_id)
         traced = web.services.tiers.tracing.work("socket send_message")
         with self._process.sends, listener.holding(), traced:
             done = web.services.messages.post(self._user_id, command.thread_id, draft)
@@ -259,6 +263,13 @@ class ClientSession:
 
     def _reply(self, kind: str, event_id: str = "", /, **fields: Any) -> None:
         self._socket.put(frame(kind, event_id, **fields))
+
+
+def _retry_after(error: Exception, status: int) -> int | None:
+    """After how many seconds a frame that failed may be repeated, where that helps."""
+    if isinstance(error, RateLimited):
+        return error.retry_after
+    return RETRY_AFTER_SECONDS if status == 503 else None
 
 
 def _refuse(refusal: Exception) -> None:

@@ -10,10 +10,10 @@ from jobs.consistency.compare.redis_copies import scan
 from jobs.consistency.judge.confirmation import confirmed, in_flight
 from jobs.consistency.report import Compared, Difference, Kind, Scope
 from models import codec, ids
+from models.hot_page import DISTRUST_MARK
 from storage.availability import hidden
 from storage.postgres.driver import rows_of, translated
 from storage.redis import keys
-from storage.redis.messages import DISTRUST_MARK
 from storage.resilience.bites import batches
 from storage.tiers import Tiers
 

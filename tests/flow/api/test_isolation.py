@@ -278,14 +278,14 @@ def test_a_stranger_with_a_key_finds_nothing_either(
     keyed: tuple[Api, str], theirs_everywhere: Theirs, name: tuple[str, str]
 ) -> None:
     stranger, told = keyed
-    if name[1].startswith("admin.") or name[1] == "analytics.series":
+    if name[1].startswith("admin.") or name[1] == "analytics.get_analytics_series":
         if told:
             path, *body = ADMIN_CALLS.get(name, ("/api/analytics/series?scope=everyone",))
             code = told if name in ADMIN_CALLS else "forbidden"
             reply = stranger.call(name[0], path, json=body[0] if body else None)
             problem(reply, 403, code)
             assert SECRET not in reply.text
-    elif not (told == "" and name[1] == "analytics.summary"):
+    elif not (told == "" and name[1] == "analytics.get_analytics_summary"):
         # An admin's key sees the figures of everyone, as an admin does.
         CASES[name](stranger, theirs_everywhere)
     _is_unharmed(theirs_everywhere)

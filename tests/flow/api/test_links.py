@@ -26,6 +26,8 @@ ADMINS = {
     "/api/admin/audit": "entries",
     "/api/admin/retention": "policies",
     "/api/admin/dead-letters": "dead_letters",
+    "/api/admin/keys": "keys",
+    "/api/admin/revocations": "revocations",
 }
 FILLED = {
     "/api/threads/{thread_id}/messages": "/api/threads/a/messages?order=asc",
@@ -81,6 +83,12 @@ def test_the_links_of_admins_lists_do_so_too(admin_api: Api, user: str, path: st
     for thread in ("a", "b", "c"):
         policy = {"user_id": user, "thread_id": thread, "keep_days": 30}
         ok(admin_api.call("PUT", "/api/admin/retention", json=policy))
+        ok(
+            admin_api.post("/api/admin/keys", json={"name": thread, "scopes": ["messages:read"]}),
+            201,
+        )
+        revoked = {"token_id": f"{user} {thread}"}
+        ok(admin_api.post("/api/admin/revocations", json=revoked), 201)
     found = followed(admin_api, path, ADMINS[path], pages=3)
     if not path.endswith("dead-letters"):
         assert len(found) == 3

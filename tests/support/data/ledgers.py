@@ -1,11 +1,11 @@
 """Ledgers and evidence made by hand: an honest little world, to be tampered with."""
 
 from models import codec, ids
+from models.hot_page import HotPage
 from models.message import Message
 from selftest.record.account import Account, hash_of
 from selftest.record.ledger import Answered, AttemptedRequest, Entry, Verb
 from selftest.verdict.evidence import Evidence
-from storage.redis.messages import HotPage
 
 USER, THREAD = "alice", "inbox"
 TIME_US = 1_795_230_000_000_000

@@ -57,7 +57,7 @@ def test_a_row_that_came_twice_is_read_once(
     one = message(user)
     insert(alone, one)
     insert(alone, one)
-    page = clickhouse_tier.page(user, "t", ids.LOWEST, ids.HIGHEST, "asc", 10)
+    page = clickhouse_tier.page(user, "t", ids.LOWEST, ids.HIGHEST, "asc", 10).messages
     assert page == [one]
     assert clickhouse_tier.message(user, one.id) is not None
 
@@ -67,7 +67,7 @@ def test_awkward_text_comes_back_byte_for_byte(
 ) -> None:
     made = [message(user, content=one, metadata={one: [one]}) for one in AWKWARD_TEXTS]
     insert(alone, *made)
-    found = clickhouse_tier.page(user, "t", ids.LOWEST, ids.HIGHEST, "asc", 100)
+    found = clickhouse_tier.page(user, "t", ids.LOWEST, ids.HIGHEST, "asc", 100).messages
     assert found == made
     assert all(codec.is_intact(one) for one in found)
 
@@ -81,7 +81,9 @@ def test_awkward_users_and_threads_are_found_again(
         found = clickhouse_tier.message(one.user_id, one.id)
         assert found is not None, repr(text)
         assert found[0] == one
-        assert clickhouse_tier.page(one.user_id, "a:b", ids.LOWEST, ids.HIGHEST, "asc", 9) == [one]
+        assert clickhouse_tier.page(
+            one.user_id, "a:b", ids.LOWEST, ids.HIGHEST, "asc", 9
+        ).messages == [one]
 
 
 def test_the_newest_version_is_read_whatever_came_last(
@@ -91,7 +93,7 @@ def test_the_newest_version_is_read_whatever_came_last(
     third = revised(first, version=3)
     for version in (third, first, revised(first)):
         insert(alone, version)
-    assert clickhouse_tier.page(user, "t", ids.LOWEST, ids.HIGHEST, "asc", 10) == [third]
+    assert clickhouse_tier.page(user, "t", ids.LOWEST, ids.HIGHEST, "asc", 10).messages == [third]
     found = clickhouse_tier.message(user, first.id)
     assert found is not None
     assert found[0] == third
@@ -103,7 +105,7 @@ def test_a_tombstone_hides_its_message_in_lists(
     kept, gone = message(user), message(user)
     insert(alone, kept, gone)
     insert(alone, revised(gone, deleted=True))
-    assert clickhouse_tier.page(user, "t", ids.LOWEST, ids.HIGHEST, "asc", 10) == [kept]
+    assert clickhouse_tier.page(user, "t", ids.LOWEST, ids.HIGHEST, "asc", 10).messages == [kept]
     found = clickhouse_tier.message(user, gone.id)
     assert found is not None
     assert found[0].deleted_at is not None
@@ -115,7 +117,7 @@ def test_an_older_version_does_not_bring_a_message_back(
     gone = message(user)
     insert(alone, revised(gone, version=3, deleted=True))
     insert(alone, revised(gone))
-    assert clickhouse_tier.page(user, "t", ids.LOWEST, ids.HIGHEST, "asc", 10) == []
+    assert clickhouse_tier.page(user, "t", ids.LOWEST, ids.HIGHEST, "asc", 10).messages == []
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
@@ -127,7 +129,7 @@ def test_a_page_is_in_the_order_of_ids(
     made = [message(user, time_us=now_us + at // 4) for at in range(20)]
     insert(alone, *made)
     wanted = sorted(names(made), reverse=order == "desc")
-    found = clickhouse_tier.page(user, "t", ids.LOWEST, ids.HIGHEST, order, 100)
+    found = clickhouse_tier.page(user, "t", ids.LOWEST, ids.HIGHEST, order, 100).messages
     assert names(found) == wanted
 
 
@@ -140,7 +142,7 @@ def test_a_microsecond_is_in_order_whatever_came_first(
     # Each in a part of its own, which ClickHouse reads in any order.
     for one in made:
         insert(alone, one)
-    found = clickhouse_tier.page(user, "t", ids.LOWEST, ids.HIGHEST, order, 100)
+    found = clickhouse_tier.page(user, "t", ids.LOWEST, ids.HIGHEST, order, 100).messages
     assert names(found) == sorted(names(made), reverse=order == "desc")
 
 
@@ -153,7 +155,7 @@ def test_pages_continue_within_a_microsecond(
     insert(alone, *rows)
     found: list[str] = []
     low, high = ids.LOWEST, ids.HIGHEST
-    while page := clickhouse_tier.page(user, "t", low, high, order, 3):
+    while page := clickhouse_tier.page(user, "t", low, high, order, 3).messages:
         found += names(page)
         low, high = (page[-1].id, high) if order == "asc" else (low, page[-1].id)
     assert found == (made if order == "asc" else made[::-1])
@@ -166,7 +168,7 @@ def test_somebody_elses_messages_are_not_found(
     insert(alone, theirs)
     assert clickhouse_tier.message(user, theirs.id) is None
     assert clickhouse_tier.versions(user, theirs.id) == []
-    assert clickhouse_tier.page(user, "t", ids.LOWEST, ids.HIGHEST, "asc", 10) == []
+    assert clickhouse_tier.page(user, "t", ids.LOWEST, ids.HIGHEST, "asc", 10).messages == []
 
 
 @pytest.mark.parametrize("time_us", [0, 1, ids.MAX_MICROSECONDS, 2**53])
@@ -175,8 +177,8 @@ def test_an_id_of_any_time_is_simply_not_there(
 ) -> None:
     name = ids.mint(time_us, 0)
     assert clickhouse_tier.message(user, name) is None
-    assert clickhouse_tier.page(user, "t", ids.LOWEST, name, "desc", 10) == []
-    assert clickhouse_tier.page(user, "t", name, ids.HIGHEST, "asc", 10) == []
+    assert clickhouse_tier.page(user, "t", ids.LOWEST, name, "desc", 10).messages == []
+    assert clickhouse_tier.page(user, "t", name, ids.HIGHEST, "asc", 10).messages == []
 
 
 def test_a_row_that_is_wrong_is_rejected_and_not_retried(alone: Services) -> None:

@@ -18,6 +18,7 @@ from support.calls.lanes import LaneRequest, Lanes
 from support.data.thread_lists import begin_whole, post
 from support.faults.outages import without
 from support.waiting import eventually
+from webapp.limits.limits import TAKEN
 from wiring.process import Services
 
 pytestmark = pytest.mark.usefixtures("steady_lease")
@@ -64,7 +65,7 @@ def is_given_on(lanes: Lanes, request: LaneRequest) -> bool:
     """Whether the application has to answer a request that the lane took."""
     taken(lanes, request)
     given, content, more = lanes.given.get(timeout=20)
-    return (given, content, more) == (request, b"", {})
+    return (given, content, list(more)) == (request, b"", [TAKEN])
 
 
 def test_a_message_is_answered_as_it_is_stored(lanes: Lanes, user: str, made: Message) -> None:

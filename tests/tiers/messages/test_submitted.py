@@ -26,7 +26,9 @@ from support.faults.outages import (
     without,
 )
 from support.waiting import eventually
+from webapp.api.messages import UNSETTLED
 from webapp.door.write_lane import LARGEST_BYTES
+from webapp.limits.limits import TAKEN
 from wiring.process import Services
 
 MOST_CALLS = 310
@@ -133,8 +135,10 @@ def test_what_redis_did_not_simply_take_is_given_on(alone: Services, user: str) 
     assert lane.takes(request)
     given, body, more = lane.given.get(timeout=20)
     assert (given, body) == (request, BODY)
-    (unsettled,) = more.values()
+    # The token that was taken is not taken again.
+    unsettled, left = more[UNSETTLED], more[TAKEN]
     assert isinstance(unsettled, Unsettled)
+    assert 0 < left < 20_000
 
 
 @pytest.mark.usefixtures("steady_lease")

@@ -1,9 +1,10 @@
 """The hot page: it claims to be complete only where it is."""
 
 from models import codec, ids
+from models.hot_page import HotPage
 from models.message import Message
 from storage.redis import keys
-from storage.redis.messages import HotPage, RedisTier
+from storage.redis.messages import RedisTier
 from storage.redis.repair import DISTRUST_SECONDS
 from storage.redis.server import durability_of
 from support.data.samples import append_of, message, revised

@@ -20,7 +20,7 @@ from wiring.process import Services
 
 
 def archived(alone: Services, user: str) -> list[Message]:
-    return alone.tiers.clickhouse.page(user, "t", ids.LOWEST, ids.HIGHEST, "asc", 1000)
+    return alone.tiers.clickhouse.page(user, "t", ids.LOWEST, ids.HIGHEST, "asc", 1000).messages
 
 
 def waiting(alone: Services) -> int:

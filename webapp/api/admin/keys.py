@@ -14,7 +14,7 @@ from webapp.http.body.reading import body_as
 from webapp.http.context import caller, web
 from webapp.http.errors import BadRequest
 from webapp.http.operation import PAGE, Operation
-from webapp.http.requests import answer, query_id_cursor, query_limit
+from webapp.http.requests import answer, answer_page, query_id_cursor, query_limit
 from webapp.http.schemas import RequestBody
 
 blueprint = Blueprint("keys", __name__, url_prefix="/keys")
@@ -72,7 +72,7 @@ def list_keys() -> Response:
     shown, following = web().services.jobs.credentials.list_keys(
         limit=query_limit(), cursor=query_id_cursor()
     )
-    return answer(KeyPage(keys=shown, next_cursor=following))
+    return answer_page(KeyPage(keys=shown, next_cursor=following))
 
 
 @Operation("Revoke an API key", {200: ApiKey}, errors=(404,))

@@ -13,7 +13,7 @@ from webapp.http.body.reading import body_as
 from webapp.http.context import caller, web
 from webapp.http.errors import BadRequest
 from webapp.http.operation import PAGE, Operation
-from webapp.http.requests import answer, query_id_cursor, query_limit
+from webapp.http.requests import answer, answer_page, query_id_cursor, query_limit
 from webapp.http.schemas import RequestBody
 
 blueprint = Blueprint("revocations", __name__, url_prefix="/revocations")
@@ -63,7 +63,7 @@ def list_revocations() -> Response:
     shown, following = web().services.jobs.credentials.list_revocations(
         limit=query_limit(), cursor=query_id_cursor()
     )
-    return answer(RevocationPage(revocations=shown, next_cursor=following))
+    return answer_page(RevocationPage(revocations=shown, next_cursor=following))
 
 
 @Operation("Take a revocation back", {200: Revocation}, errors=(404,))
