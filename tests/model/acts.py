@@ -55,9 +55,9 @@ class Acts(StreamActs):
         reply, is_repeat = self.ask(person, "POST", path, json=body_of(given), headers=headers)
         if before is not None and before.is_live:
             assert before.record is not None
-            if before.record["version"] == 1 and not before.says(
-                given["role"], given["content"], given["metadata"]
-            ):
+            is_other = before.first != (given["role"], given["content"], given["metadata"])
+            # After an edit it can be told only from when PostgreSQL has the first version.
+            if is_other and (before.record["version"] == 1 or reply.status_code != 200):
                 must(reply, 422)
                 same("refusal", reply.json()["code"], "idempotency_key_reused")
                 return

@@ -76,7 +76,7 @@ class Drawing:
         key = self.random.choice(known)
         before = person.keys[thread, key]
         if self.random.random() < 0.6:
-            new |= {"role": before.role, "content": before.content, "metadata": before.metadata}
+            new |= dict(zip(("role", "content", "metadata"), before.first, strict=True))
         return {"thread": thread, "key": key, **new}
 
     def _batch(self, person: Person) -> dict[str, Any]:

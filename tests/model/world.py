@@ -10,7 +10,8 @@ from models.streams import STREAM_MARK
 @dataclass
 class Said:
     """A message as it must be. `record` is what was acknowledged last, None for one that was
-    imported and not seen yet; `text` is what an open stream has so far."""
+    imported and not seen yet; `text` is what an open stream has so far. `first` are its role,
+    content and metadata before any edit."""
 
     label: str
     role: str
@@ -20,6 +21,9 @@ class Said:
     record: dict[str, Any] | None = None
     is_live: bool = True
     text: str | None = None
+
+    def __post_init__(self) -> None:
+        self.first = (self.role, self.content, self.metadata)
 
     @property
     def id(self) -> str:
@@ -34,9 +38,6 @@ class Said:
         self.record = {name: answer[name] for name in SHOWN}
         self.created_at = answer["created_at"]
         self.content, self.metadata = answer["content"], answer["metadata"]
-
-    def says(self, role: str, content: str, metadata: dict[str, Any]) -> bool:
-        return (self.role, self.content, self.metadata) == (role, content, metadata)
 
 
 SHOWN = (

@@ -180,7 +180,9 @@ def test_a_post_has_one_text(document: dict[str, Any], body: dict[str, str]) -> 
 def test_answers_have_their_headers(document: dict[str, Any]) -> None:
     paths = document["paths"]
     post = paths["/api/threads/{thread_id}/messages"]["post"]["responses"]
-    assert set(post["200"]["headers"]) == {"X-Request-ID", "ETag", "Idempotency-Replayed"}
+    limits = {"RateLimit", "RateLimit-Policy"}
+    wanted = {"X-Request-ID", "ETag", "Idempotency-Replayed", *limits}
+    assert set(post["200"]["headers"]) == wanted
     read = paths["/api/messages/{message_id}"]["get"]["responses"]
     assert "ETag" in read["200"]["headers"]
     assert "ETag" in read["304"]["headers"]
