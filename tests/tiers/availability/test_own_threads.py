@@ -7,21 +7,31 @@ from typing import get_args
 from storage.telemetry.instruments import Thread
 from support.faults.outages import post, process
 from support.waiting import eventually
+from webapp.limits.buckets import Buckets, Rate
+from webapp.limits.exchange import Exchange
+from webapp.limits.shared_counts import SharedCounts
 from wiring.process import Services
 
 COUNTER = "threadkeep_rounds_failed_total"
 ROUNDS = 2
+BUSY = 60
+"""Posts of one caller, more than are forgotten before the end."""
 
 
 def test_a_round_that_fails_is_counted_and_the_next_one_comes(alone: Services, user: str) -> None:
     own = process(alone, alert_webhook_url="http://127.0.0.1:1/", alert_webhook_secret="s" * 32)
     performance, failover = own.performance, own.failover.writes
+    limits = Exchange(SharedCounts(own.tiers.redis_door), own.tiers.instruments)
+    rate = Rate.of("1:100")
+    assert rate is not None
+    writes = limits.add(Buckets("write", rate, limits.begin))
     rounds = (
         (own.failover.lease, "_ask_tiers"),
         (failover.keys.watch, "_poll"),
         (performance._counting, "count"),
         (performance.monitor, "evaluate"),
         (performance.monitor._sink, "deliver_due"),
+        (limits, "_share"),
     )
 
     def failed(thread: str) -> float:
@@ -32,6 +42,8 @@ def test_a_round_that_fails_is_counted_and_the_next_one_comes(alone: Services, u
     for owner, name in rounds:
         setattr(owner, name, fails)
     post(own, user, key="k")
+    for _ in range(BUSY):
+        writes.take(user)
     performance.begin(judges=True)
     try:
         for thread in get_args(Thread):
