@@ -160,6 +160,13 @@ def test_foreign_pages_may_not(url: str, stack: Launched, user_token: str) -> No
             pass
 
 
+def test_the_page_of_the_errors_is_where_the_errors_are(url: str) -> None:
+    refused = problem(refused_upgrade(url, Upgrade="h2c"), 426, "upgrade_required")
+    page, _, code = refused["type"].partition("#")
+    address = url.replace("ws", "http", 1).removesuffix("/api/ws") + page
+    assert f'<code id="{code}">' in requests.get(address, timeout=10).text
+
+
 def test_what_is_no_websocket_is_told_so(url: str, stack: Launched) -> None:
     problem(refused_upgrade(url, Upgrade="h2c"), 426, "upgrade_required")
     problem(refused_upgrade(url, **{"Sec-WebSocket-Version": "8"}), 426, "upgrade_required")
