@@ -10,11 +10,11 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from storage.errors import TierError, TierUnavailable
 from storage.identity.credentials import KnownKey
-from storage.postgres.driver import rows_of, translated
+from storage.postgres.driver import execute, rows_of, translated
 from storage.resilience.breaker import Breaker
 from storage.resilience.periodic import PeriodicThread
 
@@ -28,27 +28,21 @@ KEYS_SECONDS = 3600.0
 USED_SECONDS = 60.0
 """How often the use of keys is written down."""
 
-_NUMBER = text("SELECT number FROM credential_changes")
-_KEYS = text(
-    """
+_NUMBER = "SELECT number FROM credential_changes"
+_KEYS = """
 SELECT id::text, hash, name, user_id, scopes,
        coalesce(extract(epoch FROM expires_at), 'Infinity')::float AS until
 FROM api_keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())
 """
-)
-_REVOKED = text(
-    """
+_REVOKED = """
 SELECT token_id, user_id, extract(epoch FROM before)::float AS before FROM token_revocations
 WHERE until IS NULL OR until > clock_timestamp()
 """
-)
-_USED = text(
-    """
+_USED = """
 UPDATE api_keys SET last_used_at = clock_timestamp()
 WHERE id = ANY(CAST(:ids AS uuid[]))
   AND (last_used_at IS NULL OR last_used_at < clock_timestamp() - interval '30 seconds')
 """
-)
 
 
 class KnownCredentials:
@@ -153,9 +147,9 @@ class KnownCredentials:
             bytes(row.hash): KnownKey(
                 row.id, row.name, row.user_id, frozenset(row.scopes), row.until
             )
-            for row in connection.execute(_KEYS)
+            for row in execute(connection, _KEYS)
         }
-        revoked = connection.execute(_REVOKED).all()
+        revoked = execute(connection, _REVOKED).all()
         users: dict[str, float] = {}
         for row in revoked:
             if row.user_id is not None:
@@ -173,4 +167,4 @@ class KnownCredentials:
             used, self._used = self._used, set()
             self._used_at = time.monotonic()
             with translated(), self._engine.begin() as connection:
-                connection.execute(_USED, {"ids": sorted(used)})
+                execute(connection, _USED, {"ids": sorted(used)})

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import Connection, Engine, Row
 
 from models import codec, ids
 from models.ids import Clock
@@ -17,7 +17,7 @@ from storage.identity.credentials import (
     hash_of,
     new_key,
 )
-from storage.postgres.driver import rfc3339, rows_of, translated
+from storage.postgres.driver import execute, rfc3339, rows_of, translated
 
 MAX_TOKEN_ID_BYTES = 1024
 
@@ -25,40 +25,32 @@ _KEY_COLUMNS = (
     "id::text AS id, prefix, name, user_id, scopes, created_at, created_by, expires_at,"
     " last_used_at, revoked_at, revoked_by"
 )
-_CREATE = text(
-    f"""
+_CREATE = f"""
 INSERT INTO api_keys (id, hash, prefix, name, user_id, scopes, created_at, created_by, expires_at)
 VALUES (:id, :hash, :prefix, :name, :user_id, CAST(:scopes AS json), :at, :by, :expires_at)
 RETURNING {_KEY_COLUMNS}
 """  # noqa: S608
-)
-_KEYS = text(
+_KEYS = (
     f"SELECT {_KEY_COLUMNS} FROM api_keys"  # noqa: S608
     " WHERE (CAST(:cursor AS uuid) IS NULL OR id < :cursor) ORDER BY api_keys.id DESC LIMIT :limit"
 )
-_REVOKE_KEY = text(
-    f"""
+_REVOKE_KEY = f"""
 UPDATE api_keys SET revoked_at = coalesce(revoked_at, clock_timestamp()),
     revoked_by = coalesce(revoked_by, :by)
 WHERE id = :id RETURNING {_KEY_COLUMNS}
 """  # noqa: S608
-)
 _REVOCATION_COLUMNS = "id::text AS id, token_id, user_id, before, until, created_at, created_by"
-_REVOKE_TOKENS = text(
-    f"""
+_REVOKE_TOKENS = f"""
 INSERT INTO token_revocations (id, token_id, user_id, before, until, created_at, created_by)
 VALUES (:id, :token_id, :user_id, :before, :until, :at, :by) RETURNING {_REVOCATION_COLUMNS}
 """  # noqa: S608
-)
-_REVOCATIONS = text(
+_REVOCATIONS = (
     f"SELECT {_REVOCATION_COLUMNS} FROM token_revocations"  # noqa: S608
     " WHERE (CAST(:cursor AS uuid) IS NULL OR id < :cursor)"
     " ORDER BY token_revocations.id DESC LIMIT :limit"
 )
-_LIFT = text(
-    f"DELETE FROM token_revocations WHERE id = :id RETURNING {_REVOCATION_COLUMNS}"  # noqa: S608
-)
-_TIDY = text("DELETE FROM token_revocations WHERE until < clock_timestamp() - interval '1 day'")
+_LIFT = f"DELETE FROM token_revocations WHERE id = :id RETURNING {_REVOCATION_COLUMNS}"  # noqa: S608
+_TIDY = "DELETE FROM token_revocations WHERE until < clock_timestamp() - interval '1 day'"
 
 
 class Recorder(Protocol):
@@ -124,7 +116,7 @@ class CredentialService:
             "expires_at": expires_at,
         }
         with translated(), self._engine.begin() as connection:
-            made = _key(connection.execute(_CREATE, values).one())
+            made = _key(execute(connection, _CREATE, values).one())
             details = {"name": name, "user_id": made.user_id, "scopes": made.scopes}
             self._record(connection, by, "key.created", f"key:{key_id}", details=details)
         self._on_change()
@@ -141,7 +133,7 @@ class CredentialService:
     def revoke_key(self, key_id: str, *, by: str) -> ApiKey:
         """Revokes a key for good; nothing new for one that is revoked. Raises `NotFound`."""
         with translated(), self._engine.begin() as connection:
-            found = connection.execute(_REVOKE_KEY, {"id": key_id, "by": by}).one_or_none()
+            found = execute(connection, _REVOKE_KEY, {"id": key_id, "by": by}).one_or_none()
             if found is None:
                 raise NotFound
             revoked = _key(found)
@@ -176,7 +168,7 @@ class CredentialService:
     def lift(self, revocation_id: str, *, by: str) -> Revocation:
         """Takes a revocation away; gives what it was. Raises `NotFound`."""
         with translated(), self._engine.begin() as connection:
-            found = connection.execute(_LIFT, {"id": revocation_id}).one_or_none()
+            found = execute(connection, _LIFT, {"id": revocation_id}).one_or_none()
             if found is None:
                 raise NotFound
             lifted = _revocation(found)
@@ -199,8 +191,8 @@ class CredentialService:
         values = {"id": ids.mint(now_us, 0), "at": ids.timestamp(now_us), "by": by}
         given = {"token_id": token_id, "user_id": user_id, "before": before, "until": until}
         with translated(), self._engine.begin() as connection:
-            connection.execute(_TIDY)
-            made = _revocation(connection.execute(_REVOKE_TOKENS, values | given).one())
+            execute(connection, _TIDY)
+            made = _revocation(execute(connection, _REVOKE_TOKENS, values | given).one())
             details = {"before": made.before} if made.before else {}
             self._record(connection, by, "tokens.revoked", subject, details=details)
         self._on_change()
