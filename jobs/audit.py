@@ -31,6 +31,12 @@ ORDER BY audit_trail.id DESC LIMIT :limit
 """
 
 
+def subject_of(user_id: str | None, thread_id: str | None) -> str:
+    """The subject of what was done to a user's threads, to threads of one name, or to all."""
+    named = (("user", user_id), ("thread", thread_id))
+    return " ".join(f"{kind}:{name}" for kind, name in named if name is not None) or "everyone"
+
+
 class AuditEntry(msgspec.Struct, kw_only=True, frozen=True):
     """One act. `action` is `<noun>.<verb>`, as `archive.partition`; `subject` names what it was
     done to, as `user:ann`; `counts` say how many of what."""

@@ -92,7 +92,7 @@ class EventStreams:
                 answer: Any = client.xread(wanted, count=EVENTS_AT_ONCE)
             for name, entries in answer or ():
                 user_id = names[name.decode()]
-                # One that was made anew begins with the mark that `open_events` makes.
+                # One that was lost and created again begins with the mark that `open_events` makes.
                 is_new = bool(entries) and entries[0][1].get(b"type") == b"opened"
                 news[user_id] = None if is_new else _events(user_id, entries)
         return news

@@ -1,5 +1,8 @@
 """Text for a terminal."""
 
+TIERS = {"redis": "Redis", "postgresql": "PostgreSQL", "clickhouse": "ClickHouse"}
+"""What people call the tiers."""
+
 
 def plain(text: str) -> str:
     """The text without control characters, which a terminal would obey."""

@@ -3,6 +3,7 @@
 import msgspec
 from flask import Blueprint, Response
 
+from jobs.audit import subject_of
 from models.message import check_thread_id, check_user_id
 from webapp.http.body.reading import optional_body_as
 from webapp.http.context import caller, web
@@ -50,14 +51,8 @@ def recover_redis_cache() -> Response:
     web().services.jobs.audit.note(
         caller().actor,
         "redis.recovered",
-        _subject(body),
+        subject_of(body.user_id, body.thread_id),
         {"messages": told},
         {"backfill_missing": body.backfill_missing},
     )
     return answer(RecoveredRedisCache(backfilled_messages=told, recovery_success=True))
-
-
-def _subject(body: RecoverRedisCache) -> str:
-    user = f"user:{body.user_id}" if body.user_id is not None else ""
-    thread = f"thread:{body.thread_id}" if body.thread_id is not None else ""
-    return f"{user} {thread}".strip() or "everyone"

@@ -5,6 +5,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import settings
+from jobs.audit import subject_of
 from models.message import check_thread_id, check_user_id
 from webapp.cli.operator import operator
 from wiring.process import Services
@@ -33,9 +34,6 @@ def backfill(user: str | None, thread: str | None) -> None:
         for messages in recovery.warm(user, thread):
             threads, told = threads + 1, told + messages
             progress.update(task, description=f"{threads:,} threads, {told:,} messages")
-    named = (("user", user), ("thread", thread))
-    subject = " ".join(f"{kind}:{name}" for kind, name in named if name is not None)
-    services.jobs.audit.note(
-        operator(), "redis.recovered", subject or "everyone", {"messages": told}
-    )
+    subject = subject_of(user, thread)
+    services.jobs.audit.note(operator(), "redis.recovered", subject, {"messages": told})
     click.echo(f"{told:,} messages backfilled, {threads:,} threads checked")

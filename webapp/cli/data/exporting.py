@@ -12,6 +12,7 @@ import click
 import msgspec
 
 import settings
+from jobs.audit import subject_of
 from jobs.transfer.files import created
 from jobs.transfer.formats import thread_lines
 from models import codec
@@ -48,7 +49,7 @@ def export_history(
     own = msgspec.structs.replace(settings.load(), database_job_timeout_seconds=SNAPSHOT_SECONDS)
     services = Services(own)
     started = time.monotonic()
-    services.jobs.audit.note(operator(), "messages.exported", _subject(selection))
+    services.jobs.audit.note(operator(), "messages.exported", subject_of(*selection))
     with _written(output) as stream:
         threads, count, damaged = _write(services.jobs.exporter.everything(selection), stream)
     seconds = round(time.monotonic() - started, 3)
@@ -63,12 +64,6 @@ def export_history(
         click.echo(msgspec.json.encode(summary), err=True)
     if damaged:
         raise click.ClickException(f"{damaged} messages do not match their own hash")
-
-
-def _subject(selection: Selection) -> str:
-    user = f"user:{selection.user_id}" if selection.user_id is not None else ""
-    thread = f"thread:{selection.thread_id}" if selection.thread_id is not None else ""
-    return f"{user} {thread}".strip() or "everyone"
 
 
 @contextmanager

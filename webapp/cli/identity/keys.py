@@ -12,11 +12,10 @@ from storage.errors import NotFound
 from storage.identity.credentials import SCOPES, ApiKey
 from storage.identity.service import CredentialService
 from webapp.cli.operator import operator
+from webapp.cli.options import AS_JSON, moment, whole
 from wiring.process import Services
 
 PAGE_KEYS = 500
-
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 
 
 @click.group("keys")
@@ -36,7 +35,7 @@ def keys() -> None:
 )
 @click.option("--user", "user_id", help="The user as which it acts, without it one of its own.")
 @click.option("--expires", metavar="RFC3339", help="When it ends, without it never.")
-@_JSON
+@AS_JSON
 def create_key(
     name: str, scopes: tuple[str, ...], user_id: str | None, expires: str | None, as_json: bool
 ) -> None:
@@ -52,16 +51,11 @@ def create_key(
 
 
 @keys.command("list")
-@_JSON
+@AS_JSON
 def list_keys(as_json: bool) -> None:
     """List every key without its secret, newest first; revoked ones too."""
-    found: list[ApiKey] = []
-    own, cursor = service(), None
-    while True:
-        page, cursor = own.list_keys(limit=PAGE_KEYS, cursor=cursor)
-        found += page
-        if cursor is None:
-            break
+    own = service()
+    found = whole(lambda cursor: own.list_keys(limit=PAGE_KEYS, cursor=cursor))
     if as_json:
         click.echo(msgspec.json.encode(found))
     elif found:
@@ -72,7 +66,7 @@ def list_keys(as_json: bool) -> None:
 
 @keys.command("revoke")
 @click.argument("key_id", metavar="ID")
-@_JSON
+@AS_JSON
 def revoke_key(key_id: str, as_json: bool) -> None:
     """Revoke the key with this ID for good; every process refuses it within seconds."""
     try:
@@ -92,14 +86,6 @@ def known_id(given: str) -> str:
     if not ids.is_id(given.lower()):
         raise NotFound
     return given.lower()
-
-
-def moment(option: str, given: str | None) -> str | None:
-    """A time that somebody typed. Raises `click.UsageError`."""
-    try:
-        return None if given is None else ids.in_utc(given)
-    except ValueError:
-        raise click.UsageError(f"{option}: a time as in RFC 3339, with its zone") from None
 
 
 def _scopes(key: ApiKey) -> str:

@@ -8,12 +8,11 @@ from rich.text import Text
 
 from storage.errors import NotFound
 from storage.identity.credentials import Revocation
-from webapp.cli.identity.keys import known_id, moment, service
+from webapp.cli.identity.keys import known_id, service
 from webapp.cli.operator import operator
+from webapp.cli.options import AS_JSON, moment, whole
 
 PAGE_REVOCATIONS = 500
-
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 
 
 @click.group("tokens")
@@ -28,7 +27,7 @@ def tokens() -> None:
 @click.option(
     "--before", metavar="RFC3339", help="Those of them that were issued before; now if left out."
 )
-@_JSON
+@AS_JSON
 def revoke(
     token_id: str | None, until: str | None, user_id: str | None, before: str | None, as_json: bool
 ) -> None:
@@ -44,16 +43,11 @@ def revoke(
 
 
 @tokens.command("list")
-@_JSON
+@AS_JSON
 def list_revocations(as_json: bool) -> None:
     """List what was revoked, newest first."""
-    found: list[Revocation] = []
-    own, cursor = service(), None
-    while True:
-        page, cursor = own.list_revocations(limit=PAGE_REVOCATIONS, cursor=cursor)
-        found += page
-        if cursor is None:
-            break
+    own = service()
+    found = whole(lambda cursor: own.list_revocations(limit=PAGE_REVOCATIONS, cursor=cursor))
     if as_json:
         click.echo(msgspec.json.encode(found))
     elif found:
@@ -64,7 +58,7 @@ def list_revocations(as_json: bool) -> None:
 
 @tokens.command("restore")
 @click.argument("revocation_id", metavar="ID")
-@_JSON
+@AS_JSON
 def restore(revocation_id: str, as_json: bool) -> None:
     """Take back the revocation with this ID."""
     try:

@@ -7,8 +7,7 @@ from rich.text import Text
 from jobs.monitor.figures import Queue, StoreFigures
 from jobs.monitor.stats import ClickHouseFigures, PostgresFigures, RedisFigures, Stats
 from webapp.cli.inspect.rates import Rates
-
-_NAMES = {"redis": "Redis", "postgresql": "PostgreSQL", "clickhouse": "ClickHouse"}
+from webapp.cli.terminal import TIERS
 
 
 def moment(figures: StoreFigures, rates: Rates | None) -> Group:
@@ -26,7 +25,7 @@ def _tiers(figures: StoreFigures) -> Table:
     for tier, one in figures.tiers.items():
         queue = figures.queues.get(waiting.get(tier, ""))
         table.add_row(
-            _NAMES[tier],
+            TIERS[tier],
             Text("yes") if one.is_up else Text(one.reason or "no", "bold red"),
             one.breaker,
             _milliseconds(one.seconds and one.seconds * 1000),
@@ -65,7 +64,7 @@ def _rates(own: Rates) -> Table:
     latency = f"p50 {_milliseconds(own.p50_ms)}, p95 {_milliseconds(own.p95_ms)}"
     rows = {
         "acknowledged": ", ".join(
-            f"{_NAMES[tier]} {rate:,.1f}" for tier, rate in own.acknowledged.items()
+            f"{TIERS[tier]} {rate:,.1f}" for tier, rate in own.acknowledged.items()
         ),
         "until acknowledged": latency if own.p50_ms is not None else "",
         "refused": f"{own.refused:,.1f}",

@@ -8,10 +8,9 @@ from models import ids
 from storage.errors import NotFound
 from storage.messages.receipts import OwnedReceipt, TierReceipt
 from webapp.cli.operator import operator
-from webapp.cli.terminal import plain
+from webapp.cli.terminal import TIERS, plain
 from wiring.process import Services
 
-NAMES = {"redis": "Redis", "postgresql": "PostgreSQL", "clickhouse": "ClickHouse"}
 HASH_CHARACTERS = 12
 
 
@@ -40,7 +39,7 @@ def _show(found: OwnedReceipt) -> None:
     click.echo(f"{found.id}  {found.state}, {written}")
     click.echo(f"  user {plain(found.user_id)}, thread {found.thread_id}")
     for tier, receipt in found.tiers.items():
-        click.echo(f"  {NAMES[tier]:<11} {_line(receipt)}")
+        click.echo(f"  {TIERS[tier]:<11} {_line(receipt)}")
 
 
 def _line(tier: TierReceipt) -> str:

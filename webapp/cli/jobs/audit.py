@@ -8,7 +8,7 @@ from rich.text import Text
 
 import settings
 from jobs.audit import AuditEntry
-from models import ids
+from webapp.cli.options import AS_JSON, moment
 from webapp.cli.terminal import plain
 from wiring.process import Services
 
@@ -18,13 +18,13 @@ from wiring.process import Services
 @click.option("--actor", help="Only actions of this admin; `system` are scheduled jobs.")
 @click.option("--action", help="Only this action, as `user.erased`.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@AS_JSON
 def audit(
     since: str | None, actor: str | None, action: str | None, limit: int, as_json: bool
 ) -> None:
     """List the audit trail, newest first."""
     entries = Services(settings.load()).jobs.audit.entries(
-        since=_checked(since), actor=actor, action=action, limit=limit
+        since=moment("--since", since), actor=actor, action=action, limit=limit
     )
     if as_json:
         click.echo(msgspec.json.encode(entries))
@@ -32,13 +32,6 @@ def audit(
         Console(highlight=False).print(_table(entries))
     else:
         click.echo("there is no such entry")
-
-
-def _checked(since: str | None) -> str | None:
-    try:
-        return None if since is None else ids.in_utc(since)
-    except ValueError:
-        raise click.UsageError("--since: a time as in RFC 3339, with its zone") from None
 
 
 def _table(entries: list[AuditEntry]) -> Table:

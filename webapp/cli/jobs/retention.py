@@ -12,13 +12,13 @@ from jobs.erase.policies import RetentionPolicies, RetentionPolicy
 from models.message import InvalidMessage, check_thread_id, check_user_id
 from storage.errors import ErasureUnderWay, NotFound
 from webapp.cli.operator import operator
+from webapp.cli.options import AS_JSON, whole
 from wiring.process import Services
 
 PAGE_POLICIES = 500
 
 _USER = click.argument("user_id", metavar="USER")
 _THREAD = click.option("--thread", "thread_id", help="Only this thread of theirs.")
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 
 
 @click.group("retention")
@@ -63,10 +63,11 @@ def set_policy(
 
 
 @retention.command("list")
-@_JSON
+@AS_JSON
 def list_policies(as_json: bool) -> None:
     """List every policy and hold."""
-    found = list(_all())
+    service = _policies()
+    found = whole(lambda cursor: service.list(limit=PAGE_POLICIES, cursor=cursor))
     if as_json:
         click.echo(msgspec.json.encode(found))
     elif found:
@@ -105,16 +106,6 @@ def apply_policies() -> None:
 
 def _policies() -> RetentionPolicies:
     return Services(settings.load()).jobs.retention_policies
-
-
-def _all() -> list[RetentionPolicy]:
-    found: list[RetentionPolicy] = []
-    service, cursor = _policies(), None
-    while True:
-        page, cursor = service.list(limit=PAGE_POLICIES, cursor=cursor)
-        found += page
-        if cursor is None:
-            return found
 
 
 def _check(user_id: str, thread_id: str | None) -> None:
