@@ -72,8 +72,9 @@ def of(app: Flask) -> Web:
     return cast(Web, app.extensions[_EXTENSION])
 
 
-def admit(own: Web, now: Request, endpoint: str) -> None:
-    """Notes who sends a request, and takes a token of what they may call.
+def admit(own: Web, now: Request, endpoint: str) -> float:
+    """Notes who sends a request, and takes a token of what they may call; gives when the credential
+    expires, in seconds since 1970.
 
     Raises `InvalidToken` and `RateLimited`.
     """
@@ -81,7 +82,7 @@ def admit(own: Web, now: Request, endpoint: str) -> None:
     try:
         token = bearer_of(environ.get("HTTP_AUTHORIZATION", ""))
         user_id = user_of(environ.get("HTTP_THREADKEEP_USER"))
-        found, _ = own.tokens.verify_until(token, user_id)
+        found, until = own.tokens.verify_until(token, user_id)
     except InvalidToken:
         limits.check_unauthenticated(environ.get("REMOTE_ADDR", ""))
         raise
@@ -93,6 +94,7 @@ def admit(own: Web, now: Request, endpoint: str) -> None:
     if taken is not None:
         about.taken = taken
         limits.check(taken, found.user_id)
+    return until
 
 
 def web() -> Web:

@@ -13,11 +13,10 @@ from models.message import check_thread_id
 from storage.errors import TierError
 from webapp.api.events import EVENTS, LAST_EVENT_ID, SOCKET, TICKET
 from webapp.api.tickets import IDENTITY, redeemed
-from webapp.http.context import caller
+from webapp.http.context import admit, caller
 from webapp.http.errors import BadRequest
 from webapp.http.requests import bearer, check_origin, on_behalf_of
-from webapp.http.scopes import READ, check_scope
-from webapp.identity.caller import InvalidTicket, InvalidToken
+from webapp.identity.caller import InvalidTicket
 from webapp.realtime.connection import WebSocket
 from webapp.realtime.process import Realtime, realtime
 from webapp.realtime.protocol import MOST_THREADS
@@ -76,7 +75,7 @@ def events() -> Response:
     # A browser that reconnects sends a newer one than the address has.
     last_event_id = request.headers.get("Last-Event-ID", request.args.get(LAST_EVENT_ID))
     _redeem(process)
-    until = _admit(process)
+    until = admit(process.web, request, "realtime.events")
     listening = caller()
     user_id = listening.user_id
     if not process.connections.acquire(user_id):
@@ -88,23 +87,6 @@ def events() -> Response:
         stream.run(_head(headers), threads, last_event_id, is_page=is_page)
 
     return Takeover(serve, mimetype="text/event-stream")
-
-
-def _admit(process: Realtime) -> float:
-    """Notes who is calling, and takes a token of what they may read; gives when the bearer token
-    expires. Raises `InvalidToken` and `RateLimited`."""
-    limits = process.web.limits
-    try:
-        g.caller, until = process.web.tokens.verify_until(bearer(), on_behalf_of())
-    except InvalidToken:
-        limits.check_unauthenticated(request.remote_addr or "")
-        raise
-    check_scope(caller(), READ)
-    taken = limits.take_of(limits.read, caller().user_id)
-    if taken is not None:
-        g.taken = taken
-        limits.check(taken, caller().user_id)
-    return float(until)
 
 
 def _check_capacity(process: Realtime) -> None:
