@@ -1,6 +1,6 @@
 """Reads one range of a thread over the tiers, from the top down, no further than needed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from models import codec, ids
@@ -115,10 +115,16 @@ class RangeReader:
             return merge(self._ask_postgres_and_clickhouse(), self._wanted.order)
         if self._is_answered_by(hot):
             return merge([_hot_part(hot, self._wanted)], self._wanted.order)
+        is_waiting = self._is_waiting()
         below = self._ask_postgres_and_clickhouse()
         # Only now: PostgreSQL may know of a deletion that Redis has not heard of.
         merged = merge([_hot_part(hot, self._wanted), *below], self._wanted.order)
-        merged = self._with_newer_hot_copies(merged)
+        copies = self._hot_copies(merged)
+        if is_waiting and len(copies) < len(merged.messages):
+            # What was in the log at first may have been committed and evicted meanwhile.
+            below = self._ask_postgres_and_clickhouse()
+            merged = merge([_hot_part(hot, self._wanted), *below], self._wanted.order)
+        merged = _with_newer(merged, copies)
         self._ensure_recent_in_redis(hot, merged, below)
         return merged
 
@@ -152,20 +158,18 @@ class RangeReader:
                 raise self._reading.failure()
         return parts
 
-    def _with_newer_hot_copies(self, part: TierPart) -> TierPart:
-        """An edit or a delete that is still pending is known to Redis alone."""
+    def _is_waiting(self) -> bool:
+        """Whether the log may have something of the thread that PostgreSQL lacks."""
+        named = self._wanted.user_id, self._wanted.thread_id
+        return self._reading.ask("redis", lambda: self._redis.is_waiting(*named)) is not False
+
+    def _hot_copies(self, part: TierPart) -> dict[str, Message]:
+        """What Redis has of messages by their ids: an edit or a deletion that is still pending is
+        known to it alone."""
         slot = self._redis.slot_of_thread(self._wanted.user_id, self._wanted.thread_id)
         names = [message.id for message in part.messages]
         records = self._reading.ask("redis", lambda: self._redis.messages(slot, names))
-        if records is None:
-            return part
-        newest = [
-            max(message, codec.decode(record), key=lambda version: version.version)
-            if record
-            else message
-            for message, record in zip(part.messages, records, strict=True)
-        ]
-        return part._replace(messages=newest)
+        return {copy.id: copy for copy in map(codec.decode, filter(None, records or ()))}
 
     def _ensure_recent_in_redis(
         self, hot: HotPage, merged: TierPart, below: list[TierPart]
@@ -195,6 +199,15 @@ class RangeReader:
                 floor=merged.horizon or ids.LOWEST,
             ),
         )
+
+
+def _with_newer(part: TierPart, copies: Mapping[str, Message]) -> TierPart:
+    """The part with those copies that are newer."""
+    newest = [
+        max(message, copies.get(message.id, message), key=lambda version: version.version)
+        for message in part.messages
+    ]
+    return part._replace(messages=newest)
 
 
 def stored_records(hot: HotPage, wanted: Range) -> list[tuple[str, bytes]]:

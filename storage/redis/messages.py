@@ -158,6 +158,11 @@ class RedisTier:
             left: Any = client.ttl(keys.message(self.slot_of_message(message_id), message_id))
         return int(left) != -1
 
+    def is_waiting(self, user_id: str, thread_id: str) -> bool:
+        """Whether the log has anything of a thread."""
+        with self.door.guarded() as client:
+            return bool(client.hexists(keys.waiting_threads(user_id), thread_id))
+
     def messages(self, slot: int, message_ids: Sequence[str]) -> list[bytes | None]:
         """The hot records of messages of one slot, None where there is none.
 
