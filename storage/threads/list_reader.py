@@ -1,6 +1,6 @@
 """Reads a user's threads from PostgreSQL and Redis, with counts and previews."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ class ListReader(Reading):
         """
         found = self._rows.page(self._user_id, query, waiting)
         self.sources.add("postgresql")
-        merged = {one.thread_id: one for one in self._merged(waiting, found)}
+        merged = {one.thread_id: one for one in self._merged(waiting, found, waiting)}
         rows = {row.thread.id: row for row in found.page}
         candidates = [entry_of(row, None) for row in rows.values()]
         candidates += filter(query.takes, (one.entry() for one in merged.values()))
@@ -118,23 +118,43 @@ class ListReader(Reading):
 
     def _named(self, names: Sequence[str]) -> list[ThreadEntry]:
         """Threads by name, as far as the tiers that answer know them; the others are `down`."""
+        waiting = self.ask("redis", lambda: self._hot.waiting(self._user_id, names)) or ()
         found = self.ask("postgresql", lambda: self._rows.named(self._user_id, names))
-        merged = self._merged(names, found or CommittedThreads([], {}, ids.LOWEST))
+        merged = self._merged(names, found or CommittedThreads([], {}, ids.LOWEST), waiting)
         return self._filled(merged)
 
-    def _merged(self, names: Sequence[str], found: CommittedThreads) -> list[KnownThread]:
-        """Threads by name as PostgreSQL and Redis know them, without those that are gone."""
+    def _merged(
+        self, names: Sequence[str], found: CommittedThreads, waiting: Collection[str]
+    ) -> list[KnownThread]:
+        """Threads by name as PostgreSQL and Redis know them, without those that are gone; `waiting`
+        are those that had uncommitted writes before PostgreSQL was asked."""
         if not names:
             return []
         committed = {name: row.last_message_at for name, row in found.named.items()}
         last = {name: committed.get(name) for name in names}
         user_id = self._user_id
         hot = self.ask("redis", lambda: self._hot.read(user_id, last, found.boundary)) or {}
-        merged = (
-            KnownThread(user_id, name, found.named.get(name), hot.get(name, NOTHING_HOT))
+        known = {
+            name: KnownThread(user_id, name, found.named.get(name), hot.get(name, NOTHING_HOT))
             for name in names
-        )
-        return [one for one in merged if one.is_live]
+        }
+        evicted = [name for name in waiting if known[name].hot.thread is None]
+        known |= self._committed_since([known[name] for name in evicted])
+        return [one for one in known.values() if one.is_live]
+
+    def _committed_since(self, evicted: Sequence[KnownThread]) -> dict[str, KnownThread]:
+        """Threads whose own data may have been committed after they were asked for, and evicted
+        before Redis was: with it as it is now, and counted as before."""
+        if not evicted:
+            return {}
+        names = [one.thread_id for one in evicted]
+        found = self.ask("postgresql", lambda: self._rows.named(self._user_id, names))
+        rows = found.named if found else {}
+        return {
+            one.thread_id: one.with_own_data(rows[one.thread_id])
+            for one in evicted
+            if one.thread_id in rows
+        }
 
     def _filled(self, merged: Sequence[KnownThread]) -> list[ThreadEntry]:
         """Threads with their figures and previews, from whoever can tell."""

@@ -95,6 +95,15 @@ class KnownThread(NamedTuple):
         since = ids.highest_of(last, ids.shard_of(self.user_id, self.thread_id))
         return max(self.hot.floor or "", self.deleted_through or "") <= since
 
+    def with_own_data(self, row: ThreadRow) -> "KnownThread":
+        """The thread with its own data from a later row; what its messages say of it stays as it
+        was, unless nothing else does."""
+        if self.row is not None:
+            return self._replace(row=self.row._replace(thread=row.thread))
+        if self.hot.newest_id is not None:
+            row = ThreadRow(row.thread, None, 0)
+        return self._replace(row=row)
+
     def own(self, otherwise_us: int = 0) -> Thread:
         """The thread's own data; for one that only messages have made so far, what they say. Where
         they do not say when it was made, it was at the moment that is given."""

@@ -1,6 +1,6 @@
 """What Redis has of threads whose writes are not committed yet."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from models import codec, ids
@@ -81,6 +81,14 @@ class HotThreads:
             )
             found |= {name: _hot_thread(one) for (name, _), one in zip(batch, answers, strict=True)}
         return found
+
+    def waiting(self, user_id: str, names: Sequence[str]) -> list[str]:
+        """Those of a user's threads that have writes in the log. Raises `TierError`."""
+        if not names:
+            return []
+        with self._redis.door.guarded() as client:
+            found: Any = client.hmget(keys.waiting_threads(user_id), list(names))
+        return [name for name, entry in zip(names, found, strict=True) if entry]
 
     def _call(
         self, user_id: str, thread_id: str, last_message_at: str | None, boundary: str
