@@ -98,9 +98,11 @@ class UnifiedMessageRetrievalService:
                 break
         if newest is not None:
             # Redis knows of a deletion before PostgreSQL does, and is not asked by who finds the
-            # message below it; where Redis may not be believed, nor is its silence.
-            unasked = [] if newest.source == "redis" else [self._hot_watermark]
-            unasked += [] if complete.redis_complete else [self._postgres.watermark]
+            # message below it; where Redis may not be believed, nor is its silence. A deletion that
+            # was committed and evicted before Redis is asked is in PostgreSQL by then.
+            is_hot = newest.source == "redis"
+            unasked = [] if is_hot else [self._hot_watermark]
+            unasked += [] if is_hot and complete.redis_complete else [self._postgres.watermark]
             message = newest.message
             if message.id <= _highest(user_id, message.thread_id, unasked):
                 raise NotFound
