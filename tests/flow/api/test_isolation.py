@@ -5,6 +5,7 @@ user.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import jwt
@@ -12,6 +13,7 @@ import msgspec
 import pytest
 import requests
 from flask import Flask
+from werkzeug.routing import Map
 
 import settings as configuration
 from settings import Settings
@@ -339,9 +341,14 @@ def gone(
     return clients
 
 
+@cache
+def url_map() -> Map:
+    return create_app(OWN).url_map
+
+
 def path_of(endpoint: str) -> str:
     """The path of an endpoint, of the other user's data."""
-    rule = next(one for one in create_app(OWN).url_map.iter_rules(endpoint))
+    rule = next(url_map().iter_rules(endpoint))
     names = {"thread_id": THREAD, "run_id": THREAD, "version": "1", "message_id": NEVER}
     return "/".join(
         names.get(part.strip("<>").rpartition(":")[2], part) if part.startswith("<") else part
