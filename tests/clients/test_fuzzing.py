@@ -16,7 +16,7 @@ import requests
 from support.data.users import fresh_user
 from support.stack.processes import Launched
 
-SECONDS = int(os.environ.get("FUZZ_SECONDS", "40"))
+SECONDS = int(os.environ.get("FUZZ_SECONDS", "30"))
 """For each of the two; `make fuzz` takes longer."""
 SEED = os.environ.get("FUZZ_SEED", "20261201")
 PROGRAM = Path(sysconfig.get_path("scripts")) / "schemathesis"
