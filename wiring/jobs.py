@@ -27,6 +27,7 @@ from jobs.replicate.row_outbox import RowCopies
 from jobs.transfer.backup.restore import RestoreService
 from jobs.transfer.backup.write import BackupService
 from jobs.transfer.export import MessageExporter
+from jobs.verify.verification import ChainVerifier
 from storage.errors import TierError
 from storage.identity.service import CredentialService
 from storage.messages.receipts import ReceiptService
@@ -94,6 +95,7 @@ class JobServices:
         def gather() -> None:
             self._failover.handoff.replay()
             self.exporter.drain()
+            self.replication.ship_all()
 
         return BackupService(self._tiers, self.audit, gather)
 
@@ -116,6 +118,7 @@ class JobServices:
         self._failover.handoff.replay()
         self.replication.ship_all()
 
+    verifier = _made(lambda own: ChainVerifier(own._tiers, own.drain_pipeline))
     user_erasure = _made(lambda own: UserErasureService(own._tiers, own.row_copies, own.audit))
     retention_policies = _made(lambda own: RetentionPolicies(own._tiers.job_engine, own.audit))
     retention = _made(lambda own: RetentionService(own._tiers, own.audit))

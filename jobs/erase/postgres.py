@@ -69,7 +69,11 @@ _LETTERS = "SELECT id, kind, record FROM dead_letters WHERE id > :after ORDER BY
 _DROP_LETTERS = "DELETE FROM dead_letters WHERE id = ANY(:ids)"
 
 
-_WRITTEN_AT = {"state_records": "updated_at", "checkpoints": "created_at"}
+_WRITTEN_AT = {
+    "state_records": "updated_at",
+    "checkpoints": "created_at",
+    "thread_heads": "linked_at",
+}
 """Tables whose rows are of a time: what was written after the erasure stays."""
 
 

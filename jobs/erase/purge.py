@@ -1,6 +1,7 @@
 """What was deleted leaves ClickHouse physically, by mutations of bounded size: superseded versions
 of messages whose newest is a tombstone, and messages of deleted threads that ClickHouse alone has
-and no tombstone comes for. What is on hold stays."""
+and no tombstone comes for. Their links keep only the hashes of their entries. What is on hold
+stays."""
 
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from jobs.archive.expected_counts import lower_expected
 from jobs.audit import SYSTEM, AuditTrail
 from jobs.erase.policies import NOT_ON_HOLD, Holds, all_holds
 from jobs.replicate.row_outbox import RowCopies
+from storage.clickhouse import thread_links
 from storage.clickhouse.driver import EVERY_ROW, literal
 from storage.postgres.driver import execute, rows_of, transact, translated
 from storage.tiers import Tiers
@@ -95,6 +97,7 @@ class PhysicalErasure:
             if free:
                 named = ", ".join(f"('{row[0]}', {row[1]})" for row in free)
                 self._server.mutate("messages", f"DELETE WHERE (id, version) IN ({named})")
+                thread_links.forget(self._server, f"(message_id, version) IN ({named})")
                 purged, mutations = purged + len(free), mutations + 1
         return purged
 
@@ -110,6 +113,7 @@ class PhysicalErasure:
             self._forget(condition)
             lower_expected(self._tiers.job_engine, self._server, condition)
             self._server.mutate("messages", f"DELETE WHERE {condition}")
+        thread_links.forget(self._server, " OR ".join(_of_thread(row, "message_id") for row in due))
         with translated(), self._tiers.job_engine.begin() as connection:
             for row in due:
                 values = {"user_id": row.user_id, "id": row.id, "through": row.deleted_through}
@@ -127,8 +131,8 @@ class PhysicalErasure:
             name = rows[-1][0]
 
 
-def _of_thread(row: Row[Any]) -> str:
+def _of_thread(row: Row[Any], name: str = "id") -> str:
     return (
-        f"user_id = {literal(row.user_id)} AND thread_id = {literal(row.id)}"
-        f" AND toString(id) <= '{row.deleted_through}'"
+        f"(user_id = {literal(row.user_id)} AND thread_id = {literal(row.id)}"
+        f" AND toString({name}) <= '{row.deleted_through}')"
     )

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from sqlalchemy import Connection, Engine, Row
 
+from jobs.erase.chain_stump import ChainStump
 from models import codec, ids
 from models.message import Tier
 from models.records import address_of, created_at
@@ -56,7 +57,8 @@ class UserErasure(msgspec.Struct, kw_only=True, frozen=True):
     """The receipt of an erasure. Where `state` is `done`, everything of the user with an id at or
     below `erased_through` is gone; while `pending`, `waits_for` says why for each tier in the way.
     `removed` counts by tier and kind, `files` says what a tier's files may still hold in space that
-    no query reaches, `to_vacuum` names tables of PostgreSQL. `seconds` is work, not waiting."""
+    no query reaches, `to_vacuum` names tables of PostgreSQL. `seconds` is work, not waiting;
+    `chains` is what is left of the user's hash chains, None before anything was removed."""
 
     user_id: str
     state: EraseState
@@ -69,6 +71,7 @@ class UserErasure(msgspec.Struct, kw_only=True, frozen=True):
     waits_for: dict[Tier, str] = {}
     files: dict[Tier, str] = {}
     to_vacuum: list[str] = []
+    chains: ChainStump | None = None
 
     def with_removed(self, tier: Tier, counts: dict[str, int]) -> "UserErasure":
         """The same with more that was taken out of a tier."""

@@ -1,9 +1,11 @@
 """Carries committed messages to ClickHouse."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
+from jobs.chains.linking import ChainLinker
 from jobs.replicate.outbox import ClickHouseOutbox
 from models import codec
 from storage.clickhouse.driver import ClickHouse, batches
@@ -32,6 +34,8 @@ WITH taken AS (
     RETURNING message_id
 ), rows AS (
     SELECT {ROW_AS_JSON} AS line,
+        json_build_array(m.user_id, m.thread_id, m.id, m.version, m.content_hash) AS linked,
+        m.user_id, m.thread_id, m.id,
         CASE WHEN m.version > 1 AND EXISTS (
             SELECT FROM retention_policies p WHERE p.legal_hold
                 AND p.user_id = m.user_id AND p.thread_id IN ('', m.thread_id))
@@ -41,6 +45,7 @@ WITH taken AS (
 SELECT (SELECT count(*) FROM taken) AS taken,
        (SELECT count(*) FROM rows) AS shipped,
        (SELECT string_agg(line, E'\\n') FROM rows) AS lines,
+       (SELECT json_agg(linked ORDER BY user_id, thread_id, id) FROM rows)::text AS versions,
        (SELECT array_agg(on_hold::text) FROM rows WHERE on_hold IS NOT NULL) AS on_hold
 """  # noqa: S608
 # Versions that PostgreSQL has are kept by the statement that overwrites them.
@@ -73,12 +78,15 @@ class ReplicationService(ClickHouseOutbox):
             SHIP_LOCK,
             most=tiers.settings.ship_batch_messages,
             least=LEAST_MESSAGES,
-            before_insert=lambda connection, row: keep_archived(
-                connection, self._server, row.on_hold or ()
-            ),
+            before_insert=self._keep_and_link,
             after_insert="ship.after_insert",
             on_shipped=tiers.instruments.replicated,
         )
+        self._linker = ChainLinker(tiers)
+
+    def _keep_and_link(self, connection: Connection, row: Row[Any]) -> None:
+        keep_archived(connection, self._server, row.on_hold or ())
+        self._linker.link(connection, self._server, row.versions)
 
 
 def keep_archived(connection: Connection, server: ClickHouse, message_ids: Sequence[str]) -> None:

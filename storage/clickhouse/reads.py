@@ -10,6 +10,7 @@ from sqlalchemy import Row, Select, Subquery, and_, func, not_, or_, select, tup
 from models import ids
 from models.clickhouse_tables import messages
 from models.message import Message
+from storage.clickhouse import thread_links
 from storage.clickhouse.driver import ClickHouse, batches
 from storage.clickhouse.rows import (
     COLUMNS,
@@ -20,6 +21,7 @@ from storage.clickhouse.rows import (
     page_of,
     rfc3339,
 )
+from storage.clickhouse.thread_links import ThreadLink
 from storage.resilience.bites import LARGE_PAGE, PAGE_BYTES
 from storage.resilience.breaker import Breaker
 
@@ -68,6 +70,11 @@ class ClickHouseTier:
             .limit(1)
         )
         return next((row.user_id for row in self._rows(query)), None)
+
+    def links(self, user_id: str, thread_id: str, message_id: str) -> list[ThreadLink]:
+        """The links of a message in its thread's hash chain, the newest first."""
+        with self._breaker.guard():
+            return thread_links.of_message(self._server, user_id, thread_id, message_id)
 
     def page(
         self,

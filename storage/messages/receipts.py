@@ -8,12 +8,14 @@ import msgspec
 from sqlalchemy import text
 
 from models import codec, ids
+from models.chain import Head
 from models.message import Message, Tier
 from models.streams import state_of
 from storage.availability import hidden
 from storage.availability.hidden import Watermarks
 from storage.availability.reading import Reading, ReadTiers
 from storage.errors import NotFound
+from storage.postgres import thread_heads
 from storage.postgres.backlog import refused
 
 State = Literal["acknowledged", "persisted", "archived", "refused", "deleted", "erased"]
@@ -44,6 +46,16 @@ class TierReceipt(msgspec.Struct, kw_only=True, frozen=True):
     pending: bool | msgspec.UnsetType = msgspec.UNSET
 
 
+class ChainPlace(msgspec.Struct, kw_only=True, frozen=True):
+    """Where a version stands in the hash chain of its thread: its link, SHA-256 in hex, counted
+    from 1, and how long the chain is and how it ends by now."""
+
+    position: int
+    link: str
+    length: int
+    head: str
+
+
 class Receipt(msgspec.Struct, kw_only=True, frozen=True):
     """Where a message is, as far as the tiers know that answer.
 
@@ -51,7 +63,9 @@ class Receipt(msgspec.Struct, kw_only=True, frozen=True):
     `archived`. `refused`: PostgreSQL would not take that version, and an operator is to decide.
     `deleted`: by itself, with its thread or with its user; nobody is shown it any more, and a tier
     may still hold what was written. `erased`: deleted, and none does; of both `deleted` is true.
-    `is_streaming`: chunks may still come, and what came of its text is in Redis alone.
+    `is_streaming`: chunks may still come, and what came of its text is in Redis alone. `chain` is
+    None until the version has its link, a second or two after it was committed, and where a tier
+    that knows it does not answer.
     """
 
     id: str
@@ -61,6 +75,7 @@ class Receipt(msgspec.Struct, kw_only=True, frozen=True):
     state: State
     deleted: bool
     tiers: dict[str, TierReceipt]
+    chain: ChainPlace | None = None
     is_streaming: bool | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -71,11 +86,12 @@ class OwnedReceipt(Receipt, kw_only=True, frozen=True):
 
 
 class _Aside(NamedTuple):
-    """What PostgreSQL knows of a message beside its row: the highest version that it refused, and
-    whether a version is kept for a legal hold."""
+    """What PostgreSQL knows of a message beside its row: the highest version that it refused,
+    whether a version is kept for a legal hold, and how its thread's chain ends."""
 
     refused: int
     is_held: bool
+    head: Head | None
 
 
 class ReceiptService:
@@ -127,6 +143,7 @@ class ReceiptService:
             state=state,
             deleted=is_deleted,
             tiers=tiers,
+            chain=self._place(newest, aside, reading),
             is_streaming=is_open or msgspec.UNSET,
         )
 
@@ -170,12 +187,30 @@ class ReceiptService:
         return hidden.either(hot or {}, committed).get(thread, hidden.NOTHING), aside
 
     def _aside(self, message: Message) -> tuple[Mapping[hidden.Thread, Watermarks], _Aside]:
+        thread = hidden.thread_of(message)
         with self._postgres.as_owner() as connection:
-            marks = hidden.committed(connection, [hidden.thread_of(message)])
+            marks = hidden.committed(connection, [thread])
+            head = thread_heads.find(connection, [thread]).get(thread)
             letters = [one for one in refused(connection) if one.message_id == message.id]
             is_held = connection.execute(_IS_HELD, {"id": message.id}).scalar_one()
         highest = max((one.version or 0 for one in letters), default=0)
-        return marks, _Aside(highest, bool(is_held))
+        return marks, _Aside(highest, bool(is_held), head)
+
+    def _place(self, message: Message, aside: _Aside | None, reading: Reading) -> ChainPlace | None:
+        """Where a version stands in its thread's chain, as far as that is known."""
+        if aside is None or aside.head is None:
+            return None
+        whose = message.user_id, message.thread_id, message.id
+        links = reading.ask("clickhouse", lambda: self._clickhouse.links(*whose)) or ()
+        for link in links:
+            if link.version == message.version and link.position <= aside.head.length:
+                return ChainPlace(
+                    position=link.position,
+                    link=link.link,
+                    length=aside.head.length,
+                    head=aside.head.link,
+                )
+        return None
 
 
 def _tier_receipt(copies: Sequence[tuple[Message, str]] | None) -> TierReceipt:

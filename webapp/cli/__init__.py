@@ -73,6 +73,16 @@ COMMANDS = {
         "where",
         "Show which tiers have the message ID, whoever owns it.",
     ),
+    "verify": Deferred(
+        "webapp.cli.inspect.verify",
+        "verify",
+        "Walk the hash chain of every thread, and name what was changed since it was written.",
+    ),
+    "heads": Deferred(
+        "webapp.cli.inspect.heads",
+        "heads",
+        "Write the head of every thread's hash chain, as JSON Lines, to be kept elsewhere.",
+    ),
     "stats": Deferred(
         "webapp.cli.inspect.stats",
         "stats",

@@ -15,11 +15,20 @@ from jobs.recover.redis import RedisRecoveryService
 from jobs.recover.runs import OnProgress
 from jobs.recover.thread_counts import ThreadCounter
 from jobs.replicate import audit_outbox
-from jobs.transfer.backup.manifest import AUDIT, MESSAGES, Manifest, SignedManifest, key_of
+from jobs.transfer.backup.manifest import (
+    AUDIT,
+    LINKS,
+    MESSAGES,
+    Manifest,
+    SignedManifest,
+    key_of,
+)
 from jobs.transfer.backup.snapshot import small_tables
 from jobs.transfer.backup.verify import lines, verify
 from models import codec, ids
 from storage.availability import hidden
+from storage.clickhouse import thread_links
+from storage.clickhouse.thread_links import ThreadLink
 from storage.errors import Refused
 from storage.postgres import restore as restoring
 from storage.postgres import writes
@@ -30,6 +39,7 @@ from storage.resilience.retries import retry_until_available
 from storage.tiers import Tiers
 
 BATCH_MESSAGES = 5_000
+BATCH_LINKS = 20_000
 
 _IS_EMPTY = (
     "SELECT NOT EXISTS (SELECT FROM messages) AND NOT EXISTS (SELECT FROM threads) AS is_empty"
@@ -78,6 +88,7 @@ class RestoreService:
             raise Refused("there are messages or threads already: --merge restores it beside them")
         retry_until_available(self._restore_tables, folder, verified, is_empty)
         self._restore_messages(folder, found, on_progress)
+        self._restore_links(folder, found)
         transact(tiers.job_engine, execute, _RAISE_BOUNDARY, boundary=found.boundary)
         ThreadCounter(tiers).run(found.boundary, on_progress)
         on_progress("redis and clickhouse", 0, 0)
@@ -111,6 +122,14 @@ class RestoreService:
             done += len(batch)
             on_progress("messages", done, part.rows)
 
+    def _restore_links(self, folder: Path, found: Manifest) -> None:
+        if LINKS not in found.parts:
+            return
+        erased = transact(self._tiers.job_engine, hidden.erasures)
+        for batch in batches(lines(folder, found.parts[LINKS]), BATCH_LINKS):
+            kept = [line for line in batch if not _is_of_erased(line, erased)]
+            retry_until_available(thread_links.insert, self._tiers.job_clickhouse, kept)
+
     def _restore_batch(
         self, partitions: Partitions, batch: Sequence[bytes], boundary: str, erased: dict[str, str]
     ) -> None:
@@ -133,6 +152,12 @@ class RestoreService:
         if here:
             partitions.ensure_for(name for name, _ in here)
             transact(self._tiers.job_engine, load, [record for _, record in here], ship=True)
+
+
+def _is_of_erased(line: bytes, erased: dict[str, str]) -> bool:
+    """Whether a link is of a message that was erased after it was made."""
+    link = msgspec.json.decode(line, type=ThreadLink)
+    return link.message_id <= erased.get(link.user_id, "")
 
 
 def _kept(name: str, rows: Iterable[bytes], erased: dict[str, str]) -> Iterator[str]:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 
+import msgspec
 from sqlalchemy import Connection
 
 from jobs.transfer.export import DECLARE_MESSAGES, fetch, newest
 from models import ids
 from models.message import Message
+from storage.clickhouse import thread_links
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.pages import Selection, archived_messages
 from storage.postgres.driver import execute, message_of
@@ -15,6 +17,7 @@ PASSING = (
     "alembic_version",
     "archive_boundary",
     "audit_outbox",
+    "chain_state",
     "clickhouse_outbox",
     "credential_changes",
     "notices",
@@ -68,6 +71,10 @@ class BackupSnapshot:
             self._server, Selection(), below=self.boundary, tombstones=True
         )
         return newest(committed, archived)
+
+    def links(self) -> Iterator[bytes]:
+        """The links of all chains as ClickHouse takes them, by thread. Raises `TierError`."""
+        return map(msgspec.json.encode, thread_links.links(self._server, Selection()))
 
 
 def small_tables(connection: Connection) -> list[str]:

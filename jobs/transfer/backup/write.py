@@ -15,6 +15,7 @@ from jobs.audit import AuditTrail
 from jobs.recover.runs import OnProgress
 from jobs.transfer.backup.manifest import (
     FORMAT,
+    LINKS,
     MESSAGES,
     NAME,
     SIGNATURE,
@@ -85,6 +86,7 @@ def _parts(draft: Path, taken: BackupSnapshot, on_progress: OnProgress) -> dict[
             yield codec.encode(message)
 
     parts = {table: _pack(draft, table, taken.rows(table), on_progress) for table in taken.tables}
+    parts[LINKS] = _pack(draft, LINKS, taken.links(), on_progress)
     part = _pack(draft, MESSAGES, records(), on_progress)
     return parts | {MESSAGES: msgspec.structs.replace(part, damaged=damaged)}
 

@@ -1,0 +1,1 @@
+"""Hash chains over the versions of each thread's messages."""

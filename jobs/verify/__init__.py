@@ -1,0 +1,1 @@
+"""Proves that what is kept is what was written."""
