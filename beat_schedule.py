@@ -99,6 +99,12 @@ SCHEDULE = {
         "schedule": crontab(minute="57"),
         "options": {"expires": 1800, "queue": "maintenance"},
     },
+    # What is kept elsewhere proves what was there an hour ago. Off the full hour.
+    "send-heads": {
+        "task": "verify.send_heads",
+        "schedule": crontab(minute="17"),
+        "options": {"expires": 1800, "queue": "maintenance"},
+    },
     # At night, when traffic is lowest; off the full hour, and after the archive.
     "check-consistency": {
         "task": "consistency.check",

@@ -31,6 +31,7 @@ _BEGINNINGS: dict[str, tuple[str, ...]] = {
     "database_url": ("postgresql+psycopg2://", "postgresql://"),
     "clickhouse_url": ("clickhouse+http://", "clickhouse+native://"),
     "alert_webhook_url": _WEB,
+    "heads_webhook_url": _WEB,
     "otel_endpoint": _WEB,
 }
 
@@ -212,6 +213,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where alerts are posted when they are raised and cleared."""
     alert_webhook_secret: str = ""
     """What such posts are signed with, at least 32 bytes."""
+    heads_webhook_url: str = ""
+    """Where the heads of hash chains are posted every hour, signed likewise."""
     slow_query_seconds: Seconds = 0.5
     """A statement of any tier that took longer is logged."""
     otel_endpoint: str = ""
@@ -263,7 +266,7 @@ OTHERS = frozenset({"THREADKEEP_PIDS"})
 SECRETS = frozenset(
     {VARIABLES[name] for name in Settings.__struct_fields__ if name.endswith(("secret", "token"))}
     | {VARIABLES[f"{name}_url"] for name in ("redis", "broker", "database", "clickhouse")}
-    | {VARIABLES["alert_webhook_url"], "FLOWER_BASIC_AUTH"}
+    | {VARIABLES["alert_webhook_url"], VARIABLES["heads_webhook_url"], "FLOWER_BASIC_AUTH"}
 )
 """The variables that a file may hold as well, which the variable with `_FILE` behind it names."""
 
@@ -354,7 +357,7 @@ def _check(settings: Settings) -> None:
     if settings.otel_endpoint and not _can_trace():
         text = "is set, which needs OpenTelemetry: install threadkeep[otel], or take it away"
         raise SettingsError(f"{VARIABLES['otel_endpoint']} {text}")
-    if settings.alert_webhook_url:
+    if settings.alert_webhook_url or settings.heads_webhook_url:
         _check_length("alert_webhook_secret", settings.alert_webhook_secret)
     if settings.jwt_secret:
         _check_length("jwt_secret", settings.jwt_secret)

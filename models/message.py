@@ -32,6 +32,11 @@ Caveat = Literal[
 
 ROLES: tuple[str, ...] = get_args(Role)
 
+VERSION_STEP = 1_000
+"""A version written beside Redis leaves room for those that Redis may hold and nobody has seen."""
+CONFLICT_ATTEMPTS = 100
+"""At each attempt of everyone at least one succeeds, so this many writers all get through."""
+
 MAX_CONTENT_BYTES = 64 * 1024
 MAX_METADATA_BYTES = 16 * 1024
 MAX_METADATA_DEPTH = 16

@@ -45,6 +45,12 @@ def mend_lifetimes() -> dict[str, int]:
     return services().jobs.upkeep.restore_lifetimes()._asdict()
 
 
+@shared_task(name="verify.send_heads")
+def send_heads() -> dict[str, int]:
+    """Sends the ends of hash chains that grew to where they are kept as proof."""
+    return {"sent": services().jobs.heads_webhook.send()}
+
+
 @shared_task(name="threads.warm_lists")
 def warm_lists() -> dict[str, int]:
     """Reads the first page of active users' threads where Redis has no valid copy of it."""

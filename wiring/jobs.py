@@ -12,6 +12,7 @@ from jobs.erase.purge import PhysicalErasure
 from jobs.erase.retention import RetentionService
 from jobs.erase.threads import ErasureService
 from jobs.erase.users import UserErasureService
+from jobs.monitor.heads_webhook import HeadsWebhook
 from jobs.monitor.operator_receipts import OperatorReceiptService
 from jobs.monitor.upkeep import UpkeepService
 from jobs.persist.dead_letters import DeadLetterService
@@ -119,6 +120,7 @@ class JobServices:
         self.replication.ship_all()
 
     verifier = _made(lambda own: ChainVerifier(own._tiers, own.drain_pipeline))
+    heads_webhook = _made(lambda own: HeadsWebhook(own._tiers))
     user_erasure = _made(lambda own: UserErasureService(own._tiers, own.row_copies, own.audit))
     retention_policies = _made(lambda own: RetentionPolicies(own._tiers.job_engine, own.audit))
     retention = _made(lambda own: RetentionService(own._tiers, own.audit))

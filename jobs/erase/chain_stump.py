@@ -3,6 +3,7 @@ signed with a key that comes from the secret that tokens are signed with."""
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 
 import msgspec
 from sqlalchemy import Connection
@@ -40,10 +41,12 @@ def take(connection: Connection, user_id: str, through: str, secret: str) -> Cha
     return msgspec.structs.replace(stump, signature=signature)
 
 
-def is_signed(stump: ChainStump, user_id: str, through: str, secret: str) -> bool:
-    """Whether this installation has signed a stump for the erasure of a user up to an id."""
-    expected = _signature(stump, user_id, through, secret) if secret else ""
-    return hmac.compare_digest(stump.signature.encode(), expected.encode())
+def is_signed(stump: ChainStump, user_id: str, through: str, secrets: Sequence[str]) -> bool:
+    """Whether one of these secrets has signed a stump for the erasure of a user up to an id; where
+    there are none, nothing is signed."""
+    expected = [_signature(stump, user_id, through, secret) for secret in secrets] or [""]
+    given = stump.signature.encode()
+    return any(hmac.compare_digest(given, one.encode()) for one in expected)
 
 
 def _signature(stump: ChainStump, user_id: str, through: str, secret: str) -> str:

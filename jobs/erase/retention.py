@@ -10,9 +10,8 @@ from sqlalchemy import Select, func, select
 
 from jobs.audit import SYSTEM, AuditTrail
 from models import codec, ids
-from models.message import Message
+from models.message import VERSION_STEP, Message
 from models.tables import messages
-from models.versions import VERSION_STEP
 from storage.availability.hidden import archive_boundary
 from storage.clickhouse.pages import Selection, archived_messages
 from storage.errors import TierError

@@ -8,8 +8,7 @@ from sqlalchemy import Connection
 
 from models import codec, ids
 from models.appends import Held, IdRange
-from models.message import Message, Thread
-from models.versions import VERSION_STEP
+from models.message import VERSION_STEP, Message, Thread
 from storage.clickhouse.driver import batches as sized_to_a_statement
 from storage.clickhouse.driver import literal
 from storage.clickhouse.fingerprints import MOST_NAMED, clickhouse_rows_of

@@ -1,5 +1,6 @@
 """Which users were erased by this installation: only theirs may be missing."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -21,7 +22,7 @@ class Erasures(NamedTuple):
     flaws: list[Flaw]
 
 
-def load(connection: Connection, since: str | None, secret: str) -> Erasures:
+def load(connection: Connection, since: str | None, secrets: Sequence[str]) -> Erasures:
     """All of them. One that was requested before the first link (`since`, RFC 3339) had no chains
     to sign for, and one that has not begun to remove anything has no stump yet."""
     found = Erasures({}, [])
@@ -32,7 +33,7 @@ def load(connection: Connection, since: str | None, secret: str) -> Erasures:
             is_sound = since is None or erasure.requested_at < since or erasure.state == "pending"
         else:
             through = erasure.erased_through
-            is_sound = chain_stump.is_signed(stump, erasure.user_id, through, secret)
+            is_sound = chain_stump.is_signed(stump, erasure.user_id, through, secrets)
         if is_sound:
             found.through[row.user_id] = erasure.erased_through
         else:

@@ -67,8 +67,8 @@ class ChainVerifier:
 
     def _unsigned_erasures(self) -> list[Flaw]:
         since = thread_links.first_linked_at(self._tiers.job_clickhouse)
-        secret = self._tiers.settings.signing_secret
-        return transact(self._tiers.job_engine, erasures.load, since, secret).flaws
+        secrets = self._tiers.settings.jwt_secrets
+        return transact(self._tiers.job_engine, erasures.load, since, secrets).flaws
 
     def _evidence(
         self, selection: Selection, kept: Mapping[Thread, Head]
@@ -76,7 +76,7 @@ class ChainVerifier:
         server = self._tiers.job_clickhouse
         with snapshot_connection(self._tiers.job_engine) as connection:
             since = thread_links.first_linked_at(server)
-            erased = erasures.load(connection, since, self._tiers.settings.signing_secret)
+            erased = erasures.load(connection, since, self._tiers.settings.jwt_secrets)
             waiting = frozenset(execute(connection, _WAITING).scalars())
             for statement in (_DECLARE_HEADS, DECLARE_MESSAGES):
                 execute(connection, statement, selection._asdict())

@@ -12,8 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from models.appends import Append, IdTooOld, Stored
 from models.caveats import Degraded, degraded
-from models.message import Message, Thread, Tier
-from models.versions import VERSION_STEP
+from models.message import VERSION_STEP, Message, Thread, Tier
 from storage.availability.probes import Breakers
 from storage.errors import NoTierAvailable, TierError, TierRejected, TierUnavailable
 from storage.messages.append_plan import Answer, Ask

@@ -15,9 +15,8 @@ from models import codec, ids
 from models.appends import IdTooOld, Key, Stored
 from models.caveats import Acknowledgement, durability
 from models.ids import Clock
-from models.message import Durability, Message, Tier, check_content
+from models.message import CONFLICT_ATTEMPTS, Durability, Message, Tier, check_content
 from models.streams import state_of
-from models.versions import CONFLICT_ATTEMPTS
 from storage.errors import (
     Contended,
     Damaged,

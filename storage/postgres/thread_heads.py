@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from models import codec
 from models.chain import Head, ThreadHead
-from storage.postgres.driver import execute
+from storage.postgres.driver import execute, rfc3339
 
 Thread = tuple[str, str]
 
@@ -27,6 +27,8 @@ WHERE thread_heads.length < excluded.length
 """
 _IS_WHOLE = "SELECT is_whole FROM chain_state"
 _NOW_WHOLE = "UPDATE chain_state SET is_whole = true"
+_SENT = "SELECT sent_at FROM chain_state"
+_NOTE_SENT = "UPDATE chain_state SET sent_at = CAST(:sent_at AS timestamptz)"
 _SINCE = """
 SELECT user_id, thread_id, length, link FROM thread_heads
 WHERE CAST(:since AS timestamptz) IS NULL OR linked_at >= CAST(:since AS timestamptz)
@@ -55,6 +57,17 @@ def are_whole(connection: Connection) -> bool:
 def declare_whole(connection: Connection) -> None:
     """Notes that every head is here."""
     execute(connection, _NOW_WHOLE)
+
+
+def sent_through(connection: Connection) -> str | None:
+    """The moment up to which heads were sent elsewhere, RFC 3339; None before the first time."""
+    sent_at = execute(connection, _SENT).scalar_one()
+    return None if sent_at is None else rfc3339(sent_at)
+
+
+def note_sent(connection: Connection, through: str) -> None:
+    """Notes that heads were sent up to a moment."""
+    execute(connection, _NOTE_SENT, sent_at=through)
 
 
 def changed_since(connection: Connection, since: str | None) -> Sequence[ThreadHead]:

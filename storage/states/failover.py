@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 from models import codec
 from models.caveats import Degraded, degraded, warning_of
-from models.message import Caveat, Tier
+from models.message import VERSION_STEP, Caveat, Tier
 from models.state import StateName, StateRecord, StoredCheckpoint
-from models.versions import VERSION_STEP
 from storage.availability.lease import Lease
 from storage.errors import (
     NoTierAvailable,

@@ -11,7 +11,7 @@ import msgspec
 from models import ids
 from models.caveats import durability
 from models.ids import Clock
-from models.message import Caveat, Durability, FailoverReason, Tier
+from models.message import CONFLICT_ATTEMPTS, Caveat, Durability, FailoverReason, Tier
 from models.state import (
     EMPTY,
     Checkpoint,
@@ -22,7 +22,6 @@ from models.state import (
     check_size,
     merged,
 )
-from models.versions import CONFLICT_ATTEMPTS
 from settings import Settings
 from storage.errors import Contended, NotFound, TierError, TierUnavailable, VersionConflict
 from storage.redis.records import ErasedSince

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from models import ids
-from models.message import Thread, ThreadSummary
-from models.versions import CONFLICT_ATTEMPTS
+from models.message import CONFLICT_ATTEMPTS, Thread, ThreadSummary
 from storage.availability.reading import Reading
 from storage.errors import (
     AlreadyExists,

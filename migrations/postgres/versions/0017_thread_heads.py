@@ -19,7 +19,8 @@ CREATE INDEX IF NOT EXISTS thread_heads_by_time ON thread_heads (linked_at);
 -- Until the heads that ClickHouse knows are here, no link is made: a chain would begin anew.
 CREATE TABLE IF NOT EXISTS chain_state (
     only_one  boolean PRIMARY KEY DEFAULT true CHECK (only_one),
-    is_whole  boolean NOT NULL
+    is_whole  boolean NOT NULL,
+    sent_at   timestamptz
 );
 INSERT INTO chain_state (is_whole) VALUES (false) ON CONFLICT DO NOTHING;
 

@@ -8,9 +8,8 @@ import msgspec
 import pytest
 
 from jobs.persist.drain import Drained
-from models.message import InvalidMessage
+from models.message import VERSION_STEP, InvalidMessage
 from models.state import MAX_STATE_BYTES
-from models.versions import VERSION_STEP
 from storage.errors import NotFound
 from storage.redis import keys
 from storage.states.postgres import forget_expired
