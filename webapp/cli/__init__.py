@@ -184,8 +184,17 @@ def end_with(work: Callable[[], int]) -> NoReturn:
         _fail(f"{error}{_hint(error)}", 2)
     except Refused as error:
         _fail(f"refused: {error}", 1)
-    except (TierError, StackError, InvalidMessage, OSError) as error:
+    except (TierError, StackError, InvalidMessage) as error:
         _fail(str(error), 1)
+    except OSError as error:
+        _fail(_plainly(error), 1)
+
+
+def _plainly(error: OSError) -> str:
+    """What is wrong with which file, without the system's number for it."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}"
 
 
 def _hint(error: settings.SettingsError) -> str:
