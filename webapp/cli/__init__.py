@@ -156,6 +156,8 @@ def threadkeep(context: click.Context, debug: bool, env_file: Path | None) -> No
     # A stack to be started must not use the servers of another one.
     starts_a_stack = context.invoked_subcommand in {"up", "selftest"}
     finds_a_stack = not starts_a_stack and source.exists()
+    if env_file is not None and not env_file.exists():
+        raise StackError(f"{env_file} is not there; that of a stack is, while the stack runs")
     if env_file is not None or finds_a_stack:
         # Variables of the environment take precedence.
         for name, value in read_env_file(source).items():

@@ -73,7 +73,10 @@ def test_the_doctor_says_which_variable_is_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(None, "No such file or directory"), (b"\x7fELF\xff", "is no file of KEY=value lines")],
+    [
+        (None, "is not there; that of a stack is, while the stack runs"),
+        (b"\x7fELF\xff", "is no file of KEY=value lines"),
+    ],
 )
 def test_a_wrong_env_file_is_told_in_one_line(
     tmp_path: Path, content: bytes | None, told: str
