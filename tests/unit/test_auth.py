@@ -184,6 +184,11 @@ def test_a_beginning_that_nobody_means_is_refused(
         tokens.verify(signed_as_it_is(claims(**{claim: time_claim})))
 
 
+def test_an_issue_before_all_time_is_refused(tokens: Tokens) -> None:
+    with pytest.raises(InvalidToken):
+        tokens.verify(signed_as_it_is(claims(iat=-(10**400))))
+
+
 @pytest.mark.parametrize("typ", ["secevent+jwt", "dpop+jwt", "id_token", "JWS", "logout+jwt"])
 def test_a_token_that_is_none_of_access_is_refused(tokens: Tokens, typ: str) -> None:
     with pytest.raises(InvalidToken):

@@ -166,6 +166,8 @@ def threadkeep(context: click.Context, debug: bool, env_file: Path | None) -> No
     # A stack to be started must not use the servers of another one.
     starts_a_stack = context.invoked_subcommand in {"up", "selftest"}
     finds_a_stack = not starts_a_stack and source.exists()
+    if env_file is not None and not env_file.exists():
+        raise StackError(f"{env_file} is not there; that of a stack is, while the stack runs")
     if env_file is not None or finds_a_stack:
         # Variables of the environment take precedence.
         for name, value in read_env_file(source).items():
@@ -194,8 +196,17 @@ def end_with(work: Callable[[], int]) -> NoReturn:
         _fail(f"{error}{_hint(error)}", 2)
     except Refused as error:
         _fail(f"refused: {error}", 1)
-    except (TierError, StackError, InvalidMessage, OSError) as error:
+    except (TierError, StackError, InvalidMessage) as error:
         _fail(str(error), 1)
+    except OSError as error:
+        _fail(_plainly(error), 1)
+
+
+def _plainly(error: OSError) -> str:
+    """What is wrong with which file, without the system's number for it."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}"
 
 
 def _hint(error: settings.SettingsError) -> str:

@@ -158,6 +158,8 @@ def answer(
 
 
 def _environ(request: DoorRequest, stream: io.RawIOBase | io.BytesIO) -> dict[str, Any]:
+    """The request as WSGI has it. Headers with an underscore are left out: WSGI would have the
+    same name for `Threadkeep_User` as for the one that proxies and the lanes know."""
     scope, headers = request.scope, request.headers
     host, _, port = scope.server.rpartition(":")
     environ = _SAME_FOR_ALL | {
@@ -173,6 +175,8 @@ def _environ(request: DoorRequest, stream: io.RawIOBase | io.BytesIO) -> dict[st
     }
     before = len(environ)
     for name, value in headers.items():
+        if "_" in name:
+            continue
         key = _KEYS[name]
         if key in environ:
             environ[key] += ("; " if name == "cookie" else ",") + value
@@ -181,7 +185,8 @@ def _environ(request: DoorRequest, stream: io.RawIOBase | io.BytesIO) -> dict[st
     if len(environ) - before < len(headers.keys()):
         # The server leaves out values that are not ASCII. Their headers are there all the same.
         for name in headers.keys():  # noqa: SIM118 — it is no dictionary.
-            environ.setdefault(_KEYS[name], "")
+            if "_" not in name:
+                environ.setdefault(_KEYS[name], "")
     if "HTTP_HOST" not in environ:
         environ["HTTP_HOST"] = scope.authority or ""
     return environ

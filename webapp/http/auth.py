@@ -182,6 +182,7 @@ class Tokens:
             claims: dict[str, Any] = self._signed(token, may_wait, required)
             check_user_id(claims["sub"])
             until = self._end(claims["exp"])
+            issued_at = float(claims.get("iat", 0))
         except jwt.ExpiredSignatureError:
             raise InvalidToken("the token has expired") from None
         except (jwt.PyJWTError, InvalidMessage, ValueError, TypeError, ArithmeticError) as error:
@@ -193,7 +194,7 @@ class Tokens:
             claims["sub"],
             is_admin,
             token_id=claims.get("jti", ""),
-            issued_at=float(claims.get("iat", 0)),
+            issued_at=issued_at,
         )
         known = self._credentials
         if known is not None and known.has_revoked(

@@ -111,14 +111,18 @@ def _handshake() -> tuple[H11Handshake, Request]:
 
 
 def _redeem(process: Realtime, subprotocols: Sequence[str] = ()) -> None:
-    """Gives a request with a ticket the headers that the ticket stands for. Raises `InvalidTicket`
-    and `TierError`."""
+    """Gives a request with a ticket the headers that the ticket stands for. Raises `InvalidTicket`,
+    `RateLimited` where an address sends too many wrong ones, and `TierError`."""
     ticket = request.args.get(TICKET)
     if ticket is None:
         return
     if not request.environ.keys().isdisjoint(IDENTITY) or SUBPROTOCOL in subprotocols[:1]:
         raise BadRequest(400, "two_credentials", "a ticket says who calls: send nothing beside it")
-    request.environ.update(redeemed(process.web, ticket))
+    try:
+        request.environ.update(redeemed(process.web, ticket))
+    except InvalidTicket:
+        process.web.limits.check_unauthenticated(request.environ.get("REMOTE_ADDR", ""))
+        raise
 
 
 def _token(subprotocols: list[str]) -> tuple[str | None, str | None]:

@@ -46,6 +46,18 @@ def token_claims(api: Api) -> dict[str, Any]:
     return claims
 
 
+def test_a_header_that_only_looks_like_the_one_for_a_user_names_nobody(
+    admin_api: Api, api: Api
+) -> None:
+    made = api.send("t", "mine")
+    key = with_key(admin_api, "messages:read", "on_behalf_of")
+    path = f"/api/messages/{made['id']}"
+    ok(key.get(path, headers={"Threadkeep-User": made["user_id"]}))
+    for lane_or_not in ({}, {"If-None-Match": '"other"'}):
+        headers = {"Threadkeep_User": made["user_id"], **lane_or_not}
+        problem(key.get(path, headers=headers), 404, "not_found")
+
+
 def test_each_route_wants_its_scope(admin_api: Api, settings: Settings) -> None:
     keys = {scope: with_key(admin_api, scope) for scope in SCOPES}
     lacking = {

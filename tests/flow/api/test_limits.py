@@ -115,6 +115,10 @@ def test_a_socket_takes_from_the_same_kind_of_bucket(
         refused = Api(running.url, user_token).get("/api/events")
         problem(refused, 429, "rate_limited")
         assert refused.headers["RateLimit"].startswith('"read";r=0;t=')
+        stranger = Api(running.url, None)
+        for _ in range(3):
+            problem(stranger.get("/api/events?ticket=made-up"), 401, "invalid_ticket")
+        problem(stranger.get("/api/events?ticket=made-up"), 429, "rate_limited")
 
 
 def _sent(socket: Socket) -> str:

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from support.calls.api import Api
 from support.calls.commands import threadkeep
 from support.data.moving import wait_until
@@ -67,6 +69,25 @@ def test_the_doctor_says_which_variable_is_missing(tmp_path: Path) -> None:
     status, found = findings(tmp_path, {})
     assert status == 1
     assert "REDIS_URL" in found[0]["found"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "is not there; that of a stack is, while the stack runs"),
+        (b"\x7fELF\xff", "is no file of KEY=value lines"),
+    ],
+)
+def test_a_wrong_env_file_is_told_in_one_line(
+    tmp_path: Path, content: bytes | None, told: str
+) -> None:
+    if content is not None:
+        (tmp_path / "env").write_bytes(content)
+    done = threadkeep(tmp_path, {}, "--env-file", "env", "stats")
+    (line,) = done.stderr.decode().splitlines()
+    assert done.returncode == 1
+    assert line.startswith("threadkeep: env") and told in line
+    assert "Errno" not in line
 
 
 def test_up_begins_nothing_with_a_misspelt_variable(tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ def _findings() -> list[Finding]:
         services = Services(settings.load())
     except settings.SettingsError as error:
         # Without settings there is nothing else to check.
-        wrong = found("settings", "environment", False, error, "correct the environment", "refuse")
+        advice = "correct the environment, or name a running stack's file with --env-file"
+        wrong = found("settings", "environment", False, error, advice, "refuse")
         return [wrong]
     return [*examine(services.tiers), check_workers()]
 
