@@ -69,11 +69,7 @@ _LETTERS = "SELECT id, kind, record FROM dead_letters WHERE id > :after ORDER BY
 _DROP_LETTERS = "DELETE FROM dead_letters WHERE id = ANY(:ids)"
 
 
-_WRITTEN_AT = {
-    "state_records": "updated_at",
-    "checkpoints": "created_at",
-    "thread_heads": "linked_at",
-}
+_WRITTEN_AT = {"state_records": "updated_at", "checkpoints": "created_at"}
 """Tables whose rows are of a time: what was written after the erasure stays."""
 
 
@@ -86,6 +82,12 @@ class _Table(NamedTuple):
     def condition(self) -> str:
         if self.name in _WRITTEN_AT:
             return f"user_id = :user_id AND {_WRITTEN_AT[self.name]} <= :moment"
+        if self.name == "thread_heads":
+            # A chain goes on in a thread that the user has written to since.
+            return (
+                "user_id = :user_id AND NOT EXISTS (SELECT FROM threads t"
+                " WHERE t.user_id = thread_heads.user_id AND t.id = thread_heads.thread_id)"
+            )
         if self.key is None:
             return "user_id = :user_id"
         if self.name == "redis_backfill":
