@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from os import environ
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, ClassVar, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -223,6 +223,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where processes die, stop, fail or wait in a drill (see
     `storage/resilience/faultpoints.py`)."""
 
+    withheld: ClassVar[frozenset[str]] = frozenset()
+    """The fields that this program may not read: see `programs.py`."""
+
     @property
     def jwt_secrets(self) -> tuple[str, ...]:
         """Every HS256 key of tokens; the first one signs. Where a part is too short to be a key the
@@ -310,8 +313,9 @@ def with_files(env: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def load(env: Mapping[str, str] | None = None) -> Settings:
-    """The settings of this process, from `env` or the process's own environment.
+def load(env: Mapping[str, str] | None = None, kind: type[Settings] = Settings) -> Settings:
+    """The settings of this process, from `env` or the process's own environment. What their `kind`
+    withholds is not needed, and not kept where it is given.
 
     Raises `SettingsError` for the first variable that is missing, wrong or misspelt.
     """
@@ -323,12 +327,14 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
     for field in msgspec.structs.fields(Settings):
         variable = VARIABLES[field.name]
         text = source.get(variable, "")
-        if text:
+        if field.name in kind.withheld:
+            values[field.name] = ""
+        elif text:
             values[field.name] = _convert(variable, text, types[field.name])
         elif field.required:
             raise SettingsError(f"{variable} is not set; see docs/configuration.md")
-    values["broker_url"] = values.get("broker_url") or values["redis_url"]
-    settings = Settings(**values)
+    values["broker_url"] = values.get("broker_url") or source.get(VARIABLES["redis_url"], "")
+    settings = kind(**values)
     _check(settings)
     return settings
 
@@ -342,7 +348,7 @@ def _convert(variable: str, text: str, wanted: Any) -> Any:
 
 def _check(settings: Settings) -> None:
     for name, allowed in _BEGINNINGS.items():
-        value = getattr(settings, name)
+        value = "" if name in settings.withheld else getattr(settings, name)
         if value and not value.startswith(allowed):
             raise SettingsError(f"{VARIABLES[name]} must begin with {' or '.join(allowed)}")
     for origin in filter(None, map(str.strip, settings.origins.split(","))):
@@ -354,8 +360,10 @@ def _check(settings: Settings) -> None:
     if settings.otel_endpoint and not _can_trace():
         text = "is set, which needs OpenTelemetry: install threadkeep[otel], or take it away"
         raise SettingsError(f"{VARIABLES['otel_endpoint']} {text}")
-    if settings.alert_webhook_url:
+    if "alert_webhook_url" not in settings.withheld and settings.alert_webhook_url:
         _check_length("alert_webhook_secret", settings.alert_webhook_secret)
+    if "jwt_secret" in settings.withheld:
+        return
     if settings.jwt_secret:
         _check_length("jwt_secret", settings.jwt_secret)
     elif not settings.has_key_set:
