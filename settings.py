@@ -208,6 +208,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """An alert where one acknowledgement in twenty takes longer, in milliseconds."""
     alert_backlog_seconds: Seconds = 30.0
     """An alert where something waits longer in the log or in the outbox."""
+    alert_refusals: Count = 100
+    """An alert where more calls a minute are refused for their credential, or for what it lacks."""
     alert_webhook_url: str = ""
     """Where alerts are posted when they are raised and cleared."""
     alert_webhook_secret: str = ""
