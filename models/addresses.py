@@ -1,4 +1,4 @@
-"""Whom an address of the network stands for."""
+"""Addresses of the network: whom they stand for, and which are of this machine."""
 
 import ipaddress
 
@@ -14,3 +14,13 @@ def network_of(address: str) -> str:
         return str(ipaddress.ip_network((address.partition("%")[0], _IPV6_PREFIX), strict=False))
     except ValueError:
         return address
+
+
+def is_local(host: str | None) -> bool:
+    """Whether a host is this machine, or the path of a socket on it."""
+    if not host or host.casefold() == "localhost" or host.startswith(("/", "@")):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

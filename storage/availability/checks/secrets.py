@@ -25,9 +25,8 @@ _SAMPLE = re.compile(
 """What secrets of examples begin with or hold, letters and digits only, in lower case."""
 
 
-def judge_settings(settings: Settings) -> list[Finding]:
-    """What the environment says, as far as it can be judged without a server; nothing in a program
-    that may not read the secret."""
+def judge_secrets(settings: Settings) -> list[Finding]:
+    """What the environment says of secrets; nothing in a program that may not read them."""
     if "jwt_secret" in settings.withheld:
         return []
     fault = next(filter(None, map(fault_of, settings.jwt_secrets)), "")

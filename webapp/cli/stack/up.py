@@ -23,6 +23,7 @@ from embedded.ports import free_port, is_free
 from embedded.stack import Stack
 from embedded.supervision import accounts
 from embedded.supervision.privileges import RunAs
+from models.addresses import is_local
 from programs import environment
 from webapp.cli.stack.preparation import REALTIME, Order, Preparation, say
 from webapp.cli.stack.ready import announce, health
@@ -32,6 +33,10 @@ FIGURES = settings.VARIABLES["metrics_folder"]
 LOCAL_PAGES = "http://localhost:*,http://127.0.0.1:*"
 """Who tries it out serves a page of their own from some port of this machine."""
 FLOWER_HOST = "127.0.0.1"
+CLEAR = (
+    "weaker: {} is open to other machines, and tokens and messages travel there in clear text: put"
+    " a proxy with TLS in front of 127.0.0.1 instead (docs/networks.md)"
+)
 CODE = ("webapp", "tasks", "celery", "granian", "gunicorn")
 
 
@@ -88,6 +93,8 @@ def up(
         Preparation() as preparation,
     ):
         _check_ports(host, port, flower_port, realtime_port)
+        if not is_local(host):
+            say(CLEAR.format(host))
         is_ours = not os.environ.get("DATABASE_URL")
         env = dict(os.environ) | stack.start_servers(os.environ)
         run_as = accounts.for_programs(folder.absolute(), CODE, say)
