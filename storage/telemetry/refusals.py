@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
-from models.addresses import network_of
+from storage.telemetry.addresses import network_of
 from storage.telemetry.instruments import Refusal
 
 log = structlog.get_logger(__name__)
@@ -24,7 +24,7 @@ MOST_ADDRESSES = 1_000
 OTHERS = "others"
 
 
-class Refusals:
+class RefusalLog:
     """The refusals of one process. Never raises, never waits but for a log line. Safe for threads.
 
     A minute begins with the first refusal. At its end one line says how many had no line of their

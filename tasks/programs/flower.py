@@ -8,7 +8,7 @@ from typing import Any
 
 from flower.command import flower
 
-from storage.telemetry.refusals import Refusals
+from storage.telemetry.refusals import RefusalLog
 from tasks.logs import configure
 
 ACCESS = "tornado.access"
@@ -27,14 +27,14 @@ def command() -> Any:
             " Flower; set it to user:password"
         )
     configure(logging.WARNING)
-    logging.getLogger(ACCESS).addHandler(RefusalHandler(Refusals()))
+    logging.getLogger(ACCESS).addHandler(RefusalHandler(RefusalLog()))
     return flower
 
 
 class RefusalHandler(logging.Handler):
     """Gets a line for each request of Flower, which itself keeps them from its log."""
 
-    def __init__(self, refusals: Refusals) -> None:
+    def __init__(self, refusals: RefusalLog) -> None:
         super().__init__(logging.WARNING)
         self._refusals = refusals
 

@@ -5,8 +5,8 @@ import time
 import pytest
 
 import settings
-from models.addresses import network_of
 from settings import SettingsError
+from storage.telemetry.addresses import network_of
 from support.stack.environment import COMPLETE
 from support.waiting import eventually
 from webapp.limits.buckets import Buckets, Rate

@@ -3,8 +3,8 @@
 import pytest
 
 import settings
-from models.addresses import is_local
 from storage.availability.checks.network import judge_network
+from storage.telemetry.addresses import is_local
 from support.stack.environment import COMPLETE
 from webapp.app import create_app
 

@@ -13,7 +13,7 @@ from storage.telemetry.refusals import (
     LINES_OF_ONE,
     MOST_ADDRESSES,
     OTHERS,
-    Refusals,
+    RefusalLog,
 )
 from support.stack.environment import COMPLETE
 from support.waiting import eventually
@@ -31,7 +31,7 @@ def of(lines: list[Any], event: str = "refused") -> list[dict[str, Any]]:
 
 def test_one_address_gets_a_few_lines_and_its_rest_is_counted() -> None:
     counted: Counter[str] = Counter()
-    own = Refusals(lambda kind: counted.update([kind]), minute_seconds=0.3)
+    own = RefusalLog(lambda kind: counted.update([kind]), minute_seconds=0.3)
     with capture_logs() as lines:
         for _ in range(1_000):
             own.note("login", "invalid_token", ADDRESS, "/api/threads")
@@ -53,7 +53,7 @@ def test_one_address_gets_a_few_lines_and_its_rest_is_counted() -> None:
 
 
 def test_another_minute_has_lines_again() -> None:
-    own = Refusals(minute_seconds=0.0)
+    own = RefusalLog(minute_seconds=0.0)
     with capture_logs() as lines:
         for _ in range(20):
             own.note("permission", "forbidden", ADDRESS, None)
@@ -62,7 +62,7 @@ def test_another_minute_has_lines_again() -> None:
 
 
 def test_many_addresses_get_no_more_lines_together() -> None:
-    own = Refusals(minute_seconds=3600)
+    own = RefusalLog(minute_seconds=3600)
     with capture_logs() as lines:
         for at in range(3 * MOST_ADDRESSES):
             own.note("login", "no_token", f"10.0.{at >> 8}.{at & 255}", None)
@@ -76,7 +76,7 @@ def test_many_addresses_get_no_more_lines_together() -> None:
 
 
 def test_a_network_of_ipv6_addresses_is_one() -> None:
-    own = Refusals(minute_seconds=3600)
+    own = RefusalLog(minute_seconds=3600)
     with capture_logs() as lines:
         for at in range(100):
             own.note("login", "no_token", f"2001:db8::{at:x}", None)
@@ -121,7 +121,7 @@ def test_the_api_says_why_and_never_the_token(
 
 
 def test_flower_tells_of_a_wrong_password() -> None:
-    handler = RefusalHandler(Refusals())
+    handler = RefusalHandler(RefusalLog())
     with capture_logs() as lines:
         for status in (200, 401, 404, 403):
             request = ("GET /tasks?name=a (10.1.2.3)", 0.5)

@@ -28,7 +28,7 @@ from storage.errors import (
 )
 from storage.messages.storage_service import PreconditionFailed
 from storage.states.service import StaleVersion
-from storage.telemetry.refusals import Refusals
+from storage.telemetry.refusals import RefusalLog
 from webapp.identity.caller import InvalidTicket, InvalidToken, NotAllowed
 from webapp.identity.loading import KeysUnavailable
 from webapp.limits.buckets import RateLimited
@@ -227,7 +227,7 @@ def _no_such_path() -> str:
 
 
 def note_refusal(
-    refusals: Refusals, error: Exception, fault: Fault, address: str, route: str | None
+    refusals: RefusalLog, error: Exception, fault: Fault, address: str, route: str | None
 ) -> None:
     """Tells of a caller who was refused, if that is what this error is."""
     reason = getattr(error, "reason", fault.code)
@@ -239,7 +239,7 @@ def note_refusal(
         refusals.note("permission", reason, address, route)
 
 
-def register(app: Flask, refusals: Refusals) -> None:
+def register(app: Flask, refusals: RefusalLog) -> None:
     """Has every exception answered with a problem."""
 
     @app.errorhandler(Exception)

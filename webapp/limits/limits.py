@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from models.addresses import network_of
 from settings import Settings
+from storage.telemetry.addresses import network_of
 from storage.telemetry.instruments import Instruments
 from webapp.limits.buckets import Buckets, Class, Rate, RateLimited
 from webapp.limits.exchange import Exchange

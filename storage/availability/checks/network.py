@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from sqlalchemy.engine import URL, make_url
 
-from models.addresses import is_local
 from settings import VARIABLES, Settings
 from storage.availability.checks.finding import Finding, found
+from storage.telemetry.addresses import is_local
 
 PRIVATE = "nobody on the network between reads messages, changes them, or stands in for a server"
 PAGE = "see docs/networks.md"

@@ -23,8 +23,8 @@ from embedded.ports import free_port, is_free
 from embedded.stack import Stack
 from embedded.supervision import accounts
 from embedded.supervision.privileges import RunAs
-from models.addresses import is_local
 from programs import environment
+from storage.telemetry.addresses import is_local
 from webapp.cli.stack.preparation import REALTIME, Order, Preparation, say
 from webapp.cli.stack.ready import announce, health
 
